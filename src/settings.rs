@@ -1,0 +1,233 @@
+//! What the operator wrote, validated: the only form of the configuration the program sees.
+//!
+//! Every value here is in range and consistent with the others; durations are [`Duration`], sizes are bytes.
+//! [`Settings::default`] is what an empty file means.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole daemon.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Sockets, folders, the number of request handlers.
+    pub server: Server,
+    /// Bounds on what one client may use.
+    pub limits: Limits,
+    /// Where events go.
+    pub logging: Logging,
+    /// How failed children grow back.
+    pub supervision: Supervision,
+    /// The cache of static files.
+    pub file_cache: FileCache,
+    /// The record store.
+    pub storage: Storage,
+    /// Static routes by path prefix; a prefix begins and does not end with `/` (save for `/` itself).
+    pub routes: BTreeMap<String, Route>,
+    /// Resources by name.
+    pub resources: BTreeMap<String, Resource>,
+    /// Fault injection, for tests and drills.
+    pub chaos: Chaos,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// Public addresses; at least one. Port 0 asks the kernel for one.
+    pub listen: Vec<SocketAddr>,
+    /// The admin listener: health, metrics, the tree.
+    pub admin: SocketAddr,
+    /// The data folder.
+    pub data: PathBuf,
+    /// Request-handler actors, one thread each.
+    pub handlers: Handlers,
+    /// Open connections of the public listeners together.
+    pub max_connections: NonZeroUsize,
+    /// How long a stop waits for requests to finish.
+    pub drain: Duration,
+}
+
+/// How many request handlers run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handlers {
+    /// One for each core.
+    Auto,
+    /// This many.
+    Count(NonZeroUsize),
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// A request's body, in bytes.
+    pub body_bytes: usize,
+    /// A request's head (request line and headers), in bytes; at most 128 KiB.
+    pub head_bytes: usize,
+    /// From the first byte of a head to its end.
+    pub header_timeout: Duration,
+    /// From the end of a head to the beginning of its answer.
+    pub request_timeout: Duration,
+    /// Between two requests on one connection.
+    pub idle_timeout: Duration,
+    /// Without one byte of progress while a body is read or an answer is written.
+    pub stall_timeout: Duration,
+}
+
+/// `[logging]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logging {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,perennial::storage=debug`.
+    pub level: String,
+    /// The format of stderr.
+    pub format: LogFormat,
+    /// Rotating JSON files, where a folder is named.
+    pub file: Option<LogFile>,
+}
+
+/// The format of stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// `logging.file`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFile {
+    /// The folder.
+    pub dir: PathBuf,
+    /// When a new file begins.
+    pub rotate: Rotation,
+    /// How many files are kept.
+    pub keep: NonZeroUsize,
+}
+
+/// When a new log file begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// Every minute (for tests).
+    Minutely,
+    /// Every hour.
+    Hourly,
+    /// Every day.
+    Daily,
+    /// Never.
+    Never,
+}
+
+/// `[supervision]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Supervision {
+    /// What a death does to the siblings.
+    pub strategy: Strategy,
+    /// Restarts within `within` before a supervisor gives up.
+    pub max_restarts: MaxRestarts,
+    /// The delay before a restart, once it grows.
+    pub backoff: Backoff,
+    /// How long a child may take to become ready.
+    pub start_timeout: Duration,
+    /// The storage writer's slot.
+    pub storage: ChildLimits,
+    /// The file cache's slot.
+    pub file_cache: ChildLimits,
+}
+
+/// `supervision.strategy`, with OTP's meanings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// Only the dead child is restarted.
+    OneForOne,
+    /// All children are restarted.
+    OneForAll,
+    /// The dead child and those started after it are restarted.
+    RestForOne,
+}
+
+/// `supervision.max_restarts`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxRestarts {
+    /// How many restarts are allowed within the period; 0 allows none.
+    pub count: usize,
+    /// The period.
+    pub within: Duration,
+}
+
+/// `supervision.backoff`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Backoff {
+    /// The first delay that is not zero.
+    pub first: Duration,
+    /// What each further delay is multiplied by; at least 1.
+    pub factor: f64,
+    /// The longest delay.
+    pub max: Duration,
+    /// How much of the delay is random: 0.0 none, 1.0 all of it.
+    pub jitter: f64,
+}
+
+/// `supervision.children.<name>`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChildLimits {
+    /// Messages that may wait.
+    pub queue: NonZeroUsize,
+    /// Bytes that may wait.
+    pub queue_bytes: NonZeroUsize,
+    /// How long a caller waits for its answer.
+    pub deadline: Duration,
+}
+
+/// `[file_cache]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileCache {
+    /// Bytes of content that are kept in memory.
+    pub budget_bytes: usize,
+    /// A larger file is not cached.
+    pub max_file_bytes: usize,
+    /// How old an entry may be before the file is looked at again.
+    pub revalidate: Duration,
+}
+
+/// `[storage]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// The engine's page cache, in bytes.
+    pub cache_bytes: u64,
+    /// How long a commit may take before the process gives up.
+    pub flush_limit: Duration,
+    /// Changes kept in the log.
+    pub log_keep: usize,
+}
+
+/// `[route."/prefix"]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// What the route leads to.
+    pub files: Files,
+}
+
+/// `files = { … }`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The folder; nothing outside of it is ever served.
+    pub root: PathBuf,
+    /// The file a folder's path answers with.
+    pub index: String,
+}
+
+/// `[resource.name]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// Where it is served; begins and does not end with `/`.
+    pub path: String,
+}
+
+/// `[chaos]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chaos {
+    /// Whether the admin listener takes orders to make children panic.
+    pub enabled: bool,
+}
