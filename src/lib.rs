@@ -1,1 +1,4 @@
+//! Perennial: a web site and a durable JSON API that heal themselves.
 
+pub mod settings;
+pub mod supervision;

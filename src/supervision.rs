@@ -1,0 +1,49 @@
+#![doc = include_str!("supervision/LIFECYCLE.md")]
+
+#[cfg(not(panic = "unwind"))]
+compile_error!("supervision needs unwinding: remove `panic = \"abort\"` from the profile");
+
+mod backoff;
+mod blocking;
+mod boundary;
+mod child;
+mod child_ref;
+mod child_spec;
+mod clock;
+mod delivery;
+mod event;
+mod exit_reason;
+mod faults;
+mod incarnation;
+mod intensity;
+mod life;
+mod machine;
+mod message;
+mod placement;
+mod reply;
+mod sentinel;
+mod slot;
+mod strategy;
+mod supervisor;
+mod tree;
+
+pub use backoff::Backoff;
+pub use boundary::{contain, contain_future, install_panic_hook};
+pub use child::{BlockingChild, BoxError, Child, Cx, LocalBoxFuture, StartError};
+pub use child_ref::{ChildRef, RETRY_AFTER, Refusal, TellError};
+pub use child_spec::{ChildSpec, SHUTDOWN_TIMEOUT, START_TIMEOUT};
+pub use clock::Clock;
+pub use delivery::Delivery;
+pub use exit_reason::{ExitReason, Panic};
+pub use faults::Faults;
+pub use intensity::Intensity;
+pub use life::{Fence, Life};
+pub use machine::Flags;
+pub use message::{Message, MessageId};
+pub use placement::{Placement, Placer};
+pub use reply::{AskError, ReplyTo};
+pub use sentinel::{BEAT, Pulse, Sentinel};
+pub use slot::{BatchLimits, DELIVERIES_MAX, QueueLimits, Slot, SlotView};
+pub use strategy::{Restart, Shutdown, Strategy};
+pub use supervisor::{Root, Seed, Stopper, SupervisorSpec};
+pub use tree::{NodeView, Tree};

@@ -1,0 +1,92 @@
+//! What a supervisor hears of its children.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::exit_reason::ExitReason;
+
+/// Something a supervisor has to decide about. The channel is unbounded, but what is in it is not: an incarnation
+/// reports itself twice at most, and a timer fires once.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// An incarnation can serve.
+    Ready { child: usize, generation: u64 },
+    /// A child is not wanted now.
+    Ignored { child: usize, generation: u64 },
+    /// An incarnation has ended; its slot is fenced.
+    Exited {
+        child: usize,
+        generation: u64,
+        reason: ExitReason,
+        handled: bool,
+    },
+    /// A timer that the supervisor set has fired.
+    Fired(Timer),
+    /// The sentinel's verdict: an incarnation hangs.
+    Hung {
+        child: usize,
+        generation: u64,
+        age: Duration,
+    },
+    /// The supervisor is asked to stop.
+    Stop,
+    /// The sentinel asks whether the supervisor is alive.
+    Tick,
+}
+
+/// What a supervisor waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Timer {
+    pub(crate) kind: TimerKind,
+    pub(crate) child: usize,
+    pub(crate) generation: u64,
+}
+
+/// Which deadline a timer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TimerKind {
+    /// The child should be ready.
+    Start,
+    /// The child should have stopped.
+    Shutdown,
+    /// The child may be started again.
+    Backoff,
+}
+
+/// The way from one incarnation to its supervisor.
+#[derive(Debug, Clone)]
+pub(crate) struct Reporter {
+    pub(crate) child: usize,
+    pub(crate) events: UnboundedSender<Event>,
+}
+
+impl Reporter {
+    pub(crate) fn ready(&self, generation: u64) {
+        self.send(Event::Ready {
+            child: self.child,
+            generation,
+        });
+    }
+
+    pub(crate) fn ignored(&self, generation: u64) {
+        self.send(Event::Ignored {
+            child: self.child,
+            generation,
+        });
+    }
+
+    pub(crate) fn exited(&self, generation: u64, reason: ExitReason, handled: bool) {
+        self.send(Event::Exited {
+            child: self.child,
+            generation,
+            reason,
+            handled,
+        });
+    }
+
+    fn send(&self, event: Event) {
+        // Without a supervisor there is nobody left to decide anything: the process is on its way out.
+        drop(self.events.send(event));
+    }
+}

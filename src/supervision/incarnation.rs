@@ -1,0 +1,215 @@
+//! One life of a [`Child`]: an actix actor that pulls from the slot, behind the panic boundary.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use super::boundary::{contain, contain_future};
+use super::child::{Child, Cx, LocalBoxFuture, StartError, chain};
+use super::event::Reporter;
+use super::exit_reason::ExitReason;
+use super::faults::Faults;
+use super::life::Life;
+use super::message::Message as _;
+use super::slot::{Control, Shared, Signal, Wake};
+
+/// Messages handled before the arbiter's other tasks get their turn; a mailbox poll has no budget of its own.
+const MESSAGES_PER_TURN: usize = 64;
+
+/// Makes one incarnation, given its facts.
+pub(crate) type Factory<C> =
+    dyn Fn(Life) -> LocalBoxFuture<'static, Result<C, StartError>> + Send + Sync;
+
+/// The actor that is one incarnation.
+pub(crate) struct Incarnation<C: Child> {
+    child: Option<C>,
+    shared: Arc<Shared<C::Message>>,
+    life: Life,
+    reporter: Reporter,
+    faults: Faults,
+    idle_point: String,
+    reported: bool,
+}
+
+/// Begins a life on the current arbiter: makes the child, and reports.
+pub(crate) async fn begin<C: Child>(
+    factory: Arc<Factory<C>>,
+    shared: Arc<Shared<C::Message>>,
+    life: Life,
+    reporter: Reporter,
+    faults: Faults,
+) {
+    let generation = life.generation;
+    let made = contain(|| factory(life.clone()));
+    let made = match made {
+        Ok(future) => contain_future(future).await,
+        Err(reason) => Err(reason),
+    };
+    let reason = match made {
+        Ok(Ok(child)) => {
+            let idle_point = format!("{}.idle", shared.name);
+            let incarnation = Incarnation {
+                child: Some(child),
+                shared,
+                life,
+                reporter,
+                faults,
+                idle_point,
+                reported: false,
+            };
+            incarnation.start();
+            return;
+        }
+        Ok(Err(StartError::Ignore)) => {
+            shared.fence(generation, &ExitReason::Normal);
+            reporter.ignored(generation);
+            return;
+        }
+        Ok(Err(StartError::Failed(error))) => ExitReason::StartFailed(chain(&*error)),
+        Err(panic) => panic,
+    };
+    shared.fence(generation, &reason);
+    reporter.exited(generation, reason, false);
+}
+
+impl<C: Child> Incarnation<C> {
+    /// Runs a part of the child. A panic in it is the end.
+    fn run_part(
+        &mut self,
+        ctx: &mut Context<Self>,
+        during: Option<&'static str>,
+        part: impl FnOnce(&mut C, &mut Cx),
+    ) -> bool {
+        let Some(child) = self.child.as_mut() else {
+            return false;
+        };
+        let mut cx = Cx::new(self.life.clone());
+        match contain(|| part(child, &mut cx)) {
+            Ok(()) => {
+                for task in cx.spawned {
+                    self.supervise(ctx, async move {
+                        task.await;
+                        None
+                    });
+                }
+                true
+            }
+            Err(reason) => {
+                self.die(ctx, reason.during(during));
+                false
+            }
+        }
+    }
+
+    /// Runs a task of the child; `Some` is an end of the incarnation, and so is a panic.
+    fn supervise(
+        &self,
+        ctx: &mut Context<Self>,
+        task: impl Future<Output = Option<ExitReason>> + 'static,
+    ) {
+        let task = contain_future(task).into_actor(self);
+        ctx.spawn(task.map(|end, this: &mut Self, ctx| match end {
+            Ok(None) => {}
+            Ok(Some(reason)) | Err(reason) => this.die(ctx, reason),
+        }));
+    }
+
+    /// The end: fence, settle, report, and only then let actix know.
+    fn die(&mut self, ctx: &mut Context<Self>, reason: ExitReason) {
+        self.report(reason);
+        ctx.terminate();
+    }
+
+    fn report(&mut self, reason: ExitReason) {
+        if std::mem::replace(&mut self.reported, true) {
+            return;
+        }
+        let generation = self.life.generation;
+        let handled = self.shared.handled() > 0;
+        // A fenced generation was reported by whoever fenced it.
+        if self.shared.fence(generation, &reason) {
+            self.reporter.exited(generation, reason, handled);
+        }
+        if let Err(second) = contain(|| drop(self.child.take())) {
+            tracing::error!(child = %self.shared.name, reason = %second, "dropping a dead child panicked too");
+        }
+    }
+}
+
+impl<C: Child> Actor for Incarnation<C> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let generation = self.life.generation;
+        if !self
+            .shared
+            .open(generation, Wake::Actor(ctx.address().recipient()))
+        {
+            self.die(ctx, ExitReason::Killed);
+            return;
+        }
+        self.reporter.ready(generation);
+        let mut work = None;
+        if self.run_part(ctx, Some("run"), |child, cx| work = child.run(cx))
+            && let Some(work) = work
+        {
+            self.supervise(ctx, async move {
+                Some(match work.await {
+                    Ok(()) => ExitReason::Normal,
+                    Err(error) => ExitReason::Error(chain(&*error)),
+                })
+            });
+        }
+    }
+}
+
+impl<C: Child> Handler<Signal> for Incarnation<C> {
+    type Result = ();
+
+    fn handle(&mut self, signal: Signal, ctx: &mut Self::Context) {
+        match signal {
+            Signal::Pull => self.pull(ctx),
+            Signal::Probe => {
+                let faults = self.faults.clone();
+                let point = std::mem::take(&mut self.idle_point);
+                self.run_part(ctx, None, |_, _| faults.hit(&point));
+                self.idle_point = point;
+            }
+            Signal::Stop => {
+                let Some(child) = self.child.as_mut() else {
+                    return;
+                };
+                match contain(|| child.stop()) {
+                    Ok(stop) => self.supervise(ctx, async move {
+                        stop.await;
+                        Some(ExitReason::Shutdown)
+                    }),
+                    Err(reason) => self.die(ctx, reason.during(Some("stop"))),
+                }
+            }
+        }
+    }
+}
+
+impl<C: Child> Incarnation<C> {
+    fn pull(&mut self, ctx: &mut Context<Self>) {
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(delivery) = self.shared.pull(self.life.generation) else {
+                return;
+            };
+            delivery.begin();
+            let kind = delivery.kind();
+            if !self.run_part(ctx, Some(kind), |child, cx| child.handle(delivery, cx)) {
+                return;
+            }
+        }
+        ctx.notify(Signal::Pull);
+    }
+}
+
+impl<C: Child> Drop for Incarnation<C> {
+    /// The backstop: whatever ends the actor without a word is still a death.
+    fn drop(&mut self) {
+        self.report(ExitReason::Lost);
+    }
+}

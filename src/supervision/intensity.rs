@@ -1,0 +1,89 @@
+//! OTP's restart intensity: how many restarts a supervisor allows within a sliding window (`supervisor:add_restart/1`).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// At most `max_restarts` within `period`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Intensity {
+    /// How many restarts are allowed; 0 allows none.
+    pub max_restarts: usize,
+    /// Within how long.
+    pub period: Duration,
+}
+
+impl Default for Intensity {
+    /// OTP's: one restart in five seconds.
+    fn default() -> Self {
+        Self {
+            max_restarts: 1,
+            period: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The restarts inside the window.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    restarts: VecDeque<Instant>,
+}
+
+impl Window {
+    /// Counts a restart; false if it is one too many.
+    pub(crate) fn allows(&mut self, intensity: Intensity, now: Instant) -> bool {
+        while let Some(first) = self.restarts.front() {
+            if now.saturating_duration_since(*first) <= intensity.period {
+                break;
+            }
+            self.restarts.pop_front();
+        }
+        self.restarts.push_back(now);
+        if self.restarts.len() > intensity.max_restarts {
+            self.restarts.pop_back();
+            return false;
+        }
+        true
+    }
+
+    /// How many restarts are inside the window.
+    pub(crate) fn fill(&self, intensity: Intensity, now: Instant) -> usize {
+        let inside = |at: &&Instant| now.saturating_duration_since(**at) <= intensity.period;
+        self.restarts.iter().filter(inside).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_window_slides() {
+        let intensity = Intensity {
+            max_restarts: 2,
+            period: Duration::from_secs(5),
+        };
+        let mut window = Window::default();
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
+        assert!(window.allows(intensity, at(0)));
+        assert!(window.allows(intensity, at(1)));
+        assert!(
+            !window.allows(intensity, at(5)),
+            "0 s is still inside: the period is inclusive"
+        );
+        assert!(window.allows(intensity, at(6)));
+        assert_eq!(window.fill(intensity, at(6)), 2);
+        assert_eq!(window.fill(intensity, at(60)), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_intensity_of_zero_allows_nothing() {
+        let intensity = Intensity {
+            max_restarts: 0,
+            period: Duration::from_secs(5),
+        };
+        assert!(!Window::default().allows(intensity, Instant::now()));
+    }
+}

@@ -1,0 +1,503 @@
+//! The supervisor: an actor that carries out what the [machine](super::machine) decides, and never waits.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{oneshot, watch};
+
+use super::boundary::contain;
+use super::child_spec::{ChildSpec, Runtime};
+use super::clock::Clock;
+use super::event::{Event, Reporter};
+use super::exit_reason::ExitReason;
+use super::machine::{Effect, Flags, Machine, Rules, Status, Verdict};
+use super::placement::Placer;
+use super::sentinel::Pulse;
+use super::tree::{Node, Tree};
+
+/// The recipe of a supervisor: its flags and its children, in start order.
+#[derive(Debug)]
+pub struct SupervisorSpec {
+    name: Arc<str>,
+    flags: Flags,
+    children: Vec<ChildSpec>,
+}
+
+impl SupervisorSpec {
+    /// A supervisor without children.
+    pub fn new(name: &str, flags: Flags) -> Self {
+        Self {
+            name: Arc::from(name),
+            flags,
+            children: Vec::new(),
+        }
+    }
+
+    /// Adds a child, to be started after those before it and stopped before them.
+    #[must_use]
+    pub fn child(mut self, spec: ChildSpec) -> Self {
+        self.children.push(spec);
+        self
+    }
+
+    pub(crate) fn node(&self) -> Node {
+        Node::supervisor(
+            &self.name,
+            self.children.iter().map(|c| c.node.clone()).collect(),
+        )
+    }
+}
+
+/// What outlives each life of a supervisor.
+struct Bed {
+    name: Arc<str>,
+    flags: Flags,
+    children: Vec<(Node, Rules, Arc<dyn Runtime>)>,
+}
+
+impl Bed {
+    fn new(spec: SupervisorSpec) -> Arc<Self> {
+        let children = spec.children.into_iter().map(|child| {
+            child.node.set_restart(child.rules.restart.as_str());
+            (child.node, child.rules, child.runtime)
+        });
+        Arc::new(Self {
+            name: spec.name,
+            flags: spec.flags,
+            children: children.collect(),
+        })
+    }
+}
+
+/// How a life of a supervisor ends and begins for the one above it.
+enum Above {
+    Supervisor {
+        reporter: Reporter,
+        generation: u64,
+    },
+    App {
+        ready: Option<oneshot::Sender<()>>,
+        exit: watch::Sender<Option<ExitReason>>,
+    },
+}
+
+struct Supervisor {
+    bed: Arc<Bed>,
+    node: Option<Node>,
+    machine: Machine,
+    events: UnboundedSender<Event>,
+    above: Above,
+    clock: Clock,
+    placer: Placer,
+    dice: Dice,
+    pulse: Option<Arc<Pulse>>,
+    done: bool,
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let effects = self.machine.boot(self.clock.now());
+        self.carry_out(effects, ctx);
+    }
+}
+
+impl StreamHandler<Event> for Supervisor {
+    fn handle(&mut self, event: Event, ctx: &mut Self::Context) {
+        if matches!(event, Event::Tick) {
+            if let Some(pulse) = &self.pulse {
+                pulse.supervisor_ticked();
+            }
+            return;
+        }
+        let (now, random) = (self.clock.now(), self.dice.roll());
+        match contain(|| self.machine.take(event, now, random)) {
+            Ok(effects) => self.carry_out(effects, ctx),
+            Err(reason) => self.exit(reason, ctx),
+        }
+    }
+}
+
+impl Supervisor {
+    fn carry_out(&mut self, effects: Vec<Effect>, ctx: &mut Context<Self>) {
+        for effect in effects {
+            self.carry_out_one(effect, ctx);
+        }
+        let now = self.clock.now();
+        for (index, (node, ..)) in self.bed.children.iter().enumerate() {
+            if let Some((status, generation)) = self.machine.status(index) {
+                node.set_status(status, generation, now);
+            }
+        }
+        if let Some(node) = &self.node {
+            node.set_window_fill(self.machine.window_fill(now));
+        }
+    }
+
+    fn carry_out_one(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        let bed = Arc::clone(&self.bed);
+        match effect {
+            Effect::Start { child, generation } => {
+                if let Some((node, _, runtime)) = bed.children.get(child) {
+                    node.set_status(Status::Starting, generation, self.clock.now());
+                    let reporter = Reporter {
+                        child,
+                        events: self.events.clone(),
+                    };
+                    runtime.start(generation, reporter, &self.placer);
+                }
+            }
+            Effect::Stop { child } => {
+                if let Some((_, _, runtime)) = bed.children.get(child) {
+                    runtime.stop();
+                }
+            }
+            Effect::Kill {
+                child,
+                generation,
+                reason,
+            } => {
+                if let Some((_, _, runtime)) = bed.children.get(child) {
+                    runtime.kill(generation, &reason);
+                }
+            }
+            Effect::Arm { timer, after } => {
+                let events = self.events.clone();
+                ctx.spawn(
+                    async move {
+                        tokio::time::sleep(after).await;
+                        drop(events.send(Event::Fired(timer)));
+                    }
+                    .into_actor(self),
+                );
+            }
+            Effect::Died {
+                child,
+                generation,
+                reason,
+                verdict,
+            } => {
+                self.record(child, generation, &reason, verdict);
+            }
+            Effect::Ready => match &mut self.above {
+                Above::Supervisor {
+                    reporter,
+                    generation,
+                } => reporter.ready(*generation),
+                Above::App { ready, .. } => {
+                    if let Some(ready) = ready.take() {
+                        // Whoever asked for the tree need not wait for it.
+                        drop(ready.send(()));
+                    }
+                }
+            },
+            Effect::Exit(reason) => self.exit(reason, ctx),
+        }
+    }
+
+    /// One line that explains what happened and what was decided.
+    fn record(&self, child: usize, generation: u64, reason: &ExitReason, verdict: Verdict) {
+        let Some((node, rules, _)) = self.bed.children.get(child) else {
+            return;
+        };
+        let (supervisor, name) = (&*self.bed.name, &**node.name());
+        let restart_in = match verdict {
+            Verdict::Restart(delay) => Some(delay),
+            Verdict::Stay | Verdict::Escalate => None,
+        };
+        node.died(reason, restart_in, self.clock.now());
+        match verdict {
+            Verdict::Restart(delay) => {
+                tracing::warn!(supervisor, child = name, generation, %reason, ?delay, "child died, restarting");
+            }
+            Verdict::Escalate => {
+                tracing::error!(supervisor, child = name, generation, %reason, intensity = ?self.bed.flags.intensity,
+                    "child died once too often, giving up");
+            }
+            Verdict::Stay if reason.is_normal() => {
+                tracing::debug!(supervisor, child = name, generation, %reason, "child stopped");
+            }
+            Verdict::Stay => {
+                tracing::warn!(supervisor, child = name, generation, %reason, restart = rules.restart.as_str(),
+                    "child ended");
+            }
+        }
+        if restart_in.is_none()
+            && self
+                .machine
+                .status(child)
+                .is_some_and(|(s, _)| s == Status::Ended)
+        {
+            // Closed only if nobody above may start it again: a nested supervisor's end is not its slots' end.
+            if rules.restart != super::Restart::Permanent {
+                node.close();
+            }
+        }
+    }
+
+    fn exit(&mut self, reason: ExitReason, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.done, true) {
+            return;
+        }
+        match &mut self.above {
+            Above::Supervisor {
+                reporter,
+                generation,
+            } => {
+                reporter.exited(*generation, reason, false);
+            }
+            Above::App { exit, .. } => {
+                for (node, _, runtime) in &self.bed.children {
+                    node.close();
+                    runtime.release();
+                }
+                exit.send_replace(Some(reason));
+            }
+        }
+        ctx.stop();
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if std::mem::replace(&mut self.done, true) {
+            return;
+        }
+        match &mut self.above {
+            Above::Supervisor {
+                reporter,
+                generation,
+            } => {
+                reporter.exited(*generation, ExitReason::Lost, false);
+            }
+            Above::App { exit, .. } => drop(exit.send_replace(Some(ExitReason::Lost))),
+        }
+    }
+}
+
+/// Everything a life of a supervisor needs besides its bed.
+struct Surroundings {
+    node: Option<Node>,
+    above: Above,
+    clock: Clock,
+    placer: Placer,
+    pulse: Option<Arc<Pulse>>,
+}
+
+/// Begins a life on the current arbiter.
+fn begin(
+    bed: Arc<Bed>,
+    around: Surroundings,
+    events: (UnboundedSender<Event>, UnboundedReceiver<Event>),
+) {
+    let Surroundings {
+        node,
+        above,
+        clock,
+        placer,
+        pulse,
+    } = around;
+    let (events, inbox) = events;
+    let children = bed.children.iter();
+    let children =
+        children.map(|(node, rules, _)| (Arc::clone(node.name()), *rules, node.generation()));
+    let machine = Machine::new(bed.flags, children, clock.now());
+    let dice = Dice::new(&bed.name);
+    let supervisor = Supervisor {
+        bed,
+        node,
+        machine,
+        events,
+        above,
+        clock,
+        placer,
+        dice,
+        pulse,
+        done: false,
+    };
+    Supervisor::create(|ctx| {
+        // The supervisor holds a sender itself, so the stream ends with it and not before.
+        let inbox = futures_util::stream::unfold(inbox, |mut inbox| async {
+            inbox.recv().await.map(|event| (event, inbox))
+        });
+        ctx.add_stream(inbox);
+        supervisor
+    });
+}
+
+/// A supervisor as somebody's child.
+pub(crate) struct Nested {
+    bed: Arc<Bed>,
+    node: Node,
+    life: std::sync::Mutex<Option<UnboundedSender<Event>>>,
+}
+
+impl Nested {
+    pub(crate) fn new(spec: SupervisorSpec) -> Self {
+        let node = spec.node();
+        Self {
+            bed: Bed::new(spec),
+            node,
+            life: std::sync::Mutex::new(None),
+        }
+    }
+
+    fn life(&self) -> std::sync::MutexGuard<'_, Option<UnboundedSender<Event>>> {
+        self.life
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Runtime for Nested {
+    fn start(&self, generation: u64, reporter: Reporter, placer: &Placer) {
+        let events = unbounded_channel();
+        *self.life() = Some(events.0.clone());
+        let around = Surroundings {
+            node: Some(self.node.clone()),
+            above: Above::Supervisor {
+                reporter,
+                generation,
+            },
+            clock: Clock::default(),
+            placer: placer.clone(),
+            pulse: None,
+        };
+        begin(Arc::clone(&self.bed), around, events);
+    }
+
+    fn stop(&self) {
+        if let Some(events) = &*self.life() {
+            // A supervisor that is gone has reported itself.
+            drop(events.send(Event::Stop));
+        }
+    }
+
+    fn kill(&self, _: u64, _: &ExitReason) {
+        self.stop();
+    }
+
+    fn release(&self) {
+        for (_, _, runtime) in &self.bed.children {
+            runtime.release();
+        }
+    }
+}
+
+/// The root of a running tree.
+#[derive(Debug)]
+pub struct Root {
+    events: UnboundedSender<Event>,
+    /// Completes when all children are ready for the first time; fails if the tree ends before.
+    pub ready: oneshot::Receiver<()>,
+    /// Why the tree has ended, once it has.
+    pub exit: watch::Receiver<Option<ExitReason>>,
+}
+
+/// Asks a tree to stop.
+#[derive(Debug, Clone)]
+pub struct Stopper {
+    events: UnboundedSender<Event>,
+}
+
+impl Stopper {
+    /// Asks: children stop in reverse order, each within its deadline.
+    pub fn stop(&self) {
+        // A tree that is gone has stopped.
+        drop(self.events.send(Event::Stop));
+    }
+
+    pub(crate) fn tick(&self) -> bool {
+        self.events.send(Event::Tick).is_ok()
+    }
+}
+
+impl Root {
+    /// A handle that can stop the tree from anywhere.
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            events: self.events.clone(),
+        }
+    }
+
+    /// Tells the supervisor that an incarnation hangs: the sentinel's verdict, for whoever plays the sentinel.
+    pub fn hung(&self, child: usize, generation: u64, age: std::time::Duration) {
+        // A tree that is gone has no hung children.
+        drop(self.events.send(Event::Hung {
+            child,
+            generation,
+            age,
+        }));
+    }
+}
+
+/// The observable tree of `spec`, whose supervisor is not started yet.
+#[derive(Debug)]
+pub struct Seed {
+    spec: SupervisorSpec,
+    tree: Tree,
+}
+
+impl Seed {
+    /// Prepares a tree: what it looks like can be asked before it grows.
+    pub fn new(spec: SupervisorSpec, clock: Clock) -> Self {
+        let tree = Tree::new(spec.node(), clock);
+        Self { spec, tree }
+    }
+
+    /// The tree, for everybody who wants to look at it.
+    pub fn tree(&self) -> Tree {
+        self.tree.clone()
+    }
+
+    /// Starts the root supervisor on the current arbiter.
+    pub fn grow(self, clock: Clock, placer: Placer, pulse: Option<Arc<Pulse>>) -> Root {
+        let (events, inbox) = unbounded_channel();
+        let (ready_tx, ready) = oneshot::channel();
+        let (exit_tx, exit) = watch::channel(None);
+        let around = Surroundings {
+            node: None,
+            above: Above::App {
+                ready: Some(ready_tx),
+                exit: exit_tx,
+            },
+            clock,
+            placer,
+            pulse,
+        };
+        begin(Bed::new(self.spec), around, (events.clone(), inbox));
+        Root {
+            events,
+            ready,
+            exit,
+        }
+    }
+}
+
+/// Where the jitter comes from: good enough to spread restarts, and nothing else.
+#[derive(Debug)]
+struct Dice {
+    state: u64,
+}
+
+impl Dice {
+    fn new(seed: &str) -> Self {
+        use std::hash::{BuildHasher, RandomState};
+        Self {
+            state: RandomState::new().hash_one(seed) | 1,
+        }
+    }
+
+    /// In 0.0..1.0 (xorshift64, Marsaglia 2003).
+    fn roll(&mut self) -> f64 {
+        let mut x = self.state;
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.state = x;
+        let high = u32::try_from(x >> 32).unwrap_or(0);
+        f64::from(high) / (f64::from(u32::MAX) + 1.0)
+    }
+}
