@@ -25,6 +25,8 @@ mod sentinel;
 mod slot;
 mod strategy;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 pub use backoff::Backoff;

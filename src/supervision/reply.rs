@@ -58,7 +58,6 @@ pub(crate) enum Failure {
     Crashed { attempts: u32, reason: ExitReason },
     Hung { age: Duration },
     ShuttingDown,
-    Lost,
 }
 
 enum Phase<T, E> {
@@ -164,7 +163,6 @@ impl<T: Send, E: Send> Settle for ReplyCell<T, E> {
     fn fail(&self, failure: Failure) -> bool {
         self.settle(|staged| {
             Err(match failure {
-                Failure::Lost => AskError::Lost,
                 _ if staged => AskError::OutcomeUnknown,
                 Failure::Crashed { attempts, reason } => AskError::Crashed { attempts, reason },
                 Failure::Hung { age } => AskError::Hung { age },

@@ -71,6 +71,10 @@ impl<M> Envelope<M> {
     pub(crate) fn closed(&self) -> bool {
         self.reply.as_ref().is_some_and(|reply| reply.closed())
     }
+
+    fn attempted(&self) -> bool {
+        self.attempts.load(Ordering::Relaxed) > 0
+    }
 }
 
 enum Consumer {

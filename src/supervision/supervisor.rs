@@ -188,8 +188,7 @@ impl Supervisor {
                 } => reporter.ready(*generation),
                 Above::App { ready, .. } => {
                     if let Some(ready) = ready.take() {
-                        // Whoever asked for the tree need not wait for it.
-                        drop(ready.send(()));
+                        let _nobody_waits = ready.send(());
                     }
                 }
             },
