@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::boundary::contain;
 use super::child::{BlockingChild, StartError, chain};
+use super::control::Control;
 use super::event::Reporter;
 use super::exit_reason::ExitReason;
 use super::faults::Faults;
 use super::life::Life;
 use super::message::Message as _;
-use super::slot::{BatchLimits, Control, Pulled, Shared, Wake};
+use super::slot::{BatchLimits, Pulled, Shared, Wake};
 
 /// Makes one incarnation, given its facts.
 pub(crate) type Factory<C> = dyn Fn(Life) -> Result<C, StartError> + Send + Sync;

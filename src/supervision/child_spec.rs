@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::blocking;
 use super::child::{BlockingChild, Child, LocalBoxFuture, StartError};
+use super::control::Control;
 use super::event::Reporter;
 use super::exit_reason::ExitReason;
 use super::faults::Faults;
@@ -12,7 +13,7 @@ use super::incarnation;
 use super::life::Life;
 use super::machine::Rules;
 use super::placement::{Place, Placement, Placer};
-use super::slot::{BatchLimits, Control, Shared, Signal, Slot};
+use super::slot::{BatchLimits, Shared, Signal, Slot};
 use super::strategy::{Restart, Shutdown};
 use super::supervisor::{Nested, SupervisorSpec};
 use super::tree::Node;
@@ -79,11 +80,12 @@ impl ChildSpec {
     ) -> Self {
         let shared = Arc::clone(&slot.shared);
         let node = Node::child(&shared.name, Some(control_of(&shared)));
+        let factory: Arc<incarnation::Factory<C>> = Arc::new(factory);
         let runtime = ActorRuntime {
             shared,
             placement,
             faults,
-            factory: Arc::new(factory) as Arc<incarnation::Factory<C>>,
+            factory,
             place: Mutex::new(None),
         };
         Self::new(node, Arc::new(runtime), false)

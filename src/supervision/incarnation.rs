@@ -6,12 +6,13 @@ use actix::prelude::*;
 
 use super::boundary::{contain, contain_future};
 use super::child::{Child, Cx, LocalBoxFuture, StartError, chain};
+use super::control::Control;
 use super::event::Reporter;
 use super::exit_reason::ExitReason;
 use super::faults::Faults;
 use super::life::Life;
 use super::message::Message as _;
-use super::slot::{Control, Shared, Signal, Wake};
+use super::slot::{Shared, Signal, Wake};
 
 /// Messages handled before the arbiter's other tasks get their turn; a mailbox poll has no budget of its own.
 const MESSAGES_PER_TURN: usize = 64;

@@ -1,7 +1,7 @@
 //! The supervisor's decisions, pure: events and the time in, effects out.
 //!
 //! Two ordered sets drive it. `falling` holds the children that must go down, the last one first, one at a time;
-//! `rising` those that must come up, the first one first. While anything falls nothing rises. One_for_one restarts rise
+//! `rising` those that must come up, the first one first. While anything falls nothing rises. Restarts of `one_for_one` rise
 //! side by side; everything else rises one by one.
 
 use std::collections::BTreeSet;

@@ -60,6 +60,19 @@ pub(crate) enum Failure {
     ShuttingDown,
 }
 
+impl Failure {
+    /// What a death for `reason` is to a message that has been handed out `attempts` times.
+    pub(crate) fn by(reason: &ExitReason, attempts: u32) -> Self {
+        if let ExitReason::Hung { age } = reason {
+            return Self::Hung { age: *age };
+        }
+        Self::Crashed {
+            attempts,
+            reason: reason.clone(),
+        }
+    }
+}
+
 enum Phase<T, E> {
     Waiting,
     Staged {
@@ -128,7 +141,7 @@ impl<T, E> ReplyCell<T, E> {
         let mut state = self.lock();
         match std::mem::replace(&mut state.phase, Phase::Closed) {
             Phase::Settled(answer) => Poll::Ready(answer),
-            phase => {
+            phase @ (Phase::Waiting | Phase::Staged { .. } | Phase::Closed) => {
                 state.phase = phase;
                 match &mut state.waker {
                     Some(waker) => waker.clone_from(cx.waker()),

@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use actix::prelude::Recipient;
 use tokio::time::Instant;
@@ -18,10 +17,9 @@ use tokio::time::Instant;
 use super::child_ref::{ChildRef, Refusal, TellError};
 use super::clock::Clock;
 use super::delivery::Delivery;
-use super::exit_reason::ExitReason;
-use super::life::{Life, Vitals};
+use super::life::Vitals;
 use super::message::{Message, MessageId};
-use super::reply::{Failure, Settle};
+use super::reply::Settle;
 
 /// How often one message is handed out at most.
 pub const DELIVERIES_MAX: u32 = 2;
@@ -77,26 +75,26 @@ impl<M> Envelope<M> {
     }
 }
 
-enum Consumer {
+pub(crate) enum Consumer {
     None,
     Idle(Wake),
     Busy(Wake),
 }
 
-struct State<M> {
-    queue: VecDeque<Arc<Envelope<M>>>,
-    queued_bytes: usize,
-    in_flight: VecDeque<Arc<Envelope<M>>>,
-    oldest_begun: Option<Instant>,
-    generation: u64,
+pub(crate) struct State<M> {
+    pub(crate) queue: VecDeque<Arc<Envelope<M>>>,
+    pub(crate) queued_bytes: usize,
+    pub(crate) in_flight: VecDeque<Arc<Envelope<M>>>,
+    pub(crate) oldest_begun: Option<Instant>,
+    pub(crate) generation: u64,
     /// The last generation that has been fenced.
-    ended: u64,
-    consumer: Consumer,
+    pub(crate) ended: u64,
+    pub(crate) consumer: Consumer,
     /// Signals for an incarnation that is a thread.
-    stop: bool,
-    probe: bool,
+    pub(crate) stop: bool,
+    pub(crate) probe: bool,
     /// Stopped for good: nothing is accepted.
-    closed: bool,
+    pub(crate) closed: bool,
 }
 
 /// What became of messages, since the slot was made.
@@ -109,37 +107,6 @@ pub(crate) struct Counters {
     pub(crate) lost: Arc<AtomicU64>,
 }
 
-/// A moment of a slot, as the tree shows it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct SlotView {
-    /// Messages waiting.
-    pub queue_messages: usize,
-    /// Bytes waiting.
-    pub queue_bytes: usize,
-    /// Age of the oldest waiting message.
-    #[serde(rename = "oldest_message_seconds", serialize_with = "seconds")]
-    pub oldest_message: Duration,
-    /// Messages handed out and not finished.
-    pub in_flight: usize,
-    /// For how long something has been in flight without a pause.
-    #[serde(rename = "in_flight_seconds", serialize_with = "seconds")]
-    pub in_flight_age: Duration,
-    /// Messages ever accepted.
-    pub accepted_total: u64,
-    /// Messages ever refused because the queue was full or closed.
-    pub refused_total: u64,
-    /// Messages handed out a second time.
-    pub redelivered_total: u64,
-    /// Messages answered with an error because their child died.
-    pub failed_total: u64,
-    /// Messages a child dropped without an answer: always 0, or there is a bug.
-    pub lost_total: u64,
-}
-
-fn seconds<S: serde::Serializer>(age: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_f64(age.as_secs_f64())
-}
-
 /// The generic half of a slot.
 pub(crate) struct Shared<M> {
     pub(crate) name: Arc<str>,
@@ -150,7 +117,7 @@ pub(crate) struct Shared<M> {
     id_base: u64,
     id_next: AtomicU64,
     state: Mutex<State<M>>,
-    woken: Condvar,
+    pub(crate) woken: Condvar,
 }
 
 /// A child's durable identity: what its incarnations pull from.
@@ -174,10 +141,6 @@ impl<M> std::fmt::Debug for Slot<M> {
 
 impl<M: Message> Slot<M> {
     /// A slot, and the reference everybody else holds.
-    #[expect(
-        clippy::new_ret_no_self,
-        reason = "the slot is for the supervisor, the reference for the rest"
-    )]
     pub fn new(name: &str, limits: QueueLimits, clock: Clock) -> (Self, ChildRef<M>) {
         let vitals = Vitals {
             current: AtomicU64::new(0),
@@ -211,7 +174,7 @@ impl<M: Message> Slot<M> {
 }
 
 impl<M: Message> Shared<M> {
-    fn lock(&self) -> MutexGuard<'_, State<M>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<M>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -259,7 +222,7 @@ impl<M: Message> Shared<M> {
                 }
                 state.consumer = Consumer::Busy(wake);
             }
-            other => state.consumer = other,
+            other @ (Consumer::None | Consumer::Busy(_)) => state.consumer = other,
         }
     }
 
@@ -336,11 +299,19 @@ impl<M: Message> Shared<M> {
             let mut batch = Vec::new();
             let mut bytes = 0_usize;
             while batch.len() < limits.messages && bytes < limits.bytes {
+                // What was in hand at a death comes again alone, so that a fatal message takes no other with it.
+                let again = state.queue.front().is_some_and(|front| front.attempted());
+                if again && !batch.is_empty() {
+                    break;
+                }
                 let Some(envelope) = self.next(&mut state) else {
                     break;
                 };
                 bytes = bytes.saturating_add(envelope.size_bytes);
                 batch.push(Delivery::new(Arc::clone(self), envelope, generation));
+                if again {
+                    break;
+                }
             }
             if !batch.is_empty() {
                 return Pulled::Batch(batch);
@@ -386,134 +357,4 @@ pub(crate) enum Pulled<M: Message> {
     Probe,
     /// Somebody else has taken its place.
     Fenced,
-}
-
-/// What a supervisor does to a slot, whatever its messages are.
-pub(crate) trait Control: Send + Sync {
-    /// Begins a generation: nothing may act until it is ready.
-    fn begin(&self, generation: u64) -> Life;
-    /// Ends a generation: nothing of it has an effect any more, and what it had in flight is settled. False if it had
-    /// been ended before.
-    fn fence(&self, generation: u64, reason: &ExitReason) -> bool;
-    /// Signals the running incarnation.
-    fn signal(&self, signal: Signal);
-    /// Stops for good: what waits is answered.
-    fn close(&self);
-    fn handled(&self) -> u64;
-    fn view(&self) -> SlotView;
-}
-
-impl<M: Message> Control for Shared<M> {
-    fn begin(&self, generation: u64) -> Life {
-        let mut state = self.lock();
-        state.generation = generation;
-        state.stop = false;
-        state.closed = false;
-        Life {
-            generation,
-            vitals: Arc::clone(&self.vitals),
-        }
-    }
-
-    fn fence(&self, generation: u64, reason: &ExitReason) -> bool {
-        let mut state = self.lock();
-        if state.generation != generation || state.ended == generation {
-            return false;
-        }
-        // The next `begin` makes the number of the next life; until then none is current.
-        state.ended = generation;
-        self.vitals.current.store(0, Ordering::SeqCst);
-        state.consumer = Consumer::None;
-        let in_flight = std::mem::take(&mut state.in_flight);
-        state.oldest_begun = None;
-        let mut failed = Vec::new();
-        for envelope in in_flight.into_iter().rev() {
-            let attempts = envelope.attempts.load(Ordering::Relaxed);
-            if envelope.closed() {
-                continue;
-            }
-            if attempts < DELIVERIES_MAX && envelope.message.redeliverable() {
-                if attempts > 0 {
-                    self.counters.redelivered.fetch_add(1, Ordering::Relaxed);
-                }
-                state.queued_bytes += envelope.size_bytes;
-                state.queue.push_front(envelope);
-            } else {
-                failed.push((envelope, attempts));
-            }
-        }
-        self.woken.notify_all();
-        drop(state);
-        for (envelope, attempts) in failed {
-            self.counters.failed.fetch_add(1, Ordering::Relaxed);
-            if let Some(reply) = &envelope.reply {
-                reply.fail(match reason {
-                    ExitReason::Hung { age } => Failure::Hung { age: *age },
-                    reason => Failure::Crashed {
-                        attempts,
-                        reason: reason.clone(),
-                    },
-                });
-            }
-        }
-        true
-    }
-
-    fn signal(&self, signal: Signal) {
-        let mut state = self.lock();
-        match &state.consumer {
-            Consumer::None => {}
-            Consumer::Idle(Wake::Actor(recipient)) | Consumer::Busy(Wake::Actor(recipient)) => {
-                // A refusal means it is dying already, which is what a signal is for.
-                drop(recipient.try_send(signal));
-            }
-            Consumer::Idle(Wake::Thread) | Consumer::Busy(Wake::Thread) => {
-                match signal {
-                    Signal::Stop => state.stop = true,
-                    Signal::Probe => state.probe = true,
-                    Signal::Pull => {}
-                }
-                self.woken.notify_all();
-            }
-        }
-    }
-
-    fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        state.queued_bytes = 0;
-        let queue = std::mem::take(&mut state.queue);
-        drop(state);
-        for envelope in queue {
-            if let Some(reply) = &envelope.reply {
-                reply.fail(Failure::ShuttingDown);
-            }
-        }
-    }
-
-    fn handled(&self) -> u64 {
-        self.vitals.handled.load(Ordering::Relaxed)
-    }
-
-    fn view(&self) -> SlotView {
-        let state = self.lock();
-        let now = self.clock.now();
-        let age = |since: Instant| now.saturating_duration_since(since);
-        SlotView {
-            queue_messages: state.queue.len(),
-            queue_bytes: state.queued_bytes,
-            oldest_message: state
-                .queue
-                .front()
-                .map(|e| age(e.enqueued))
-                .unwrap_or_default(),
-            in_flight: state.in_flight.len(),
-            in_flight_age: state.oldest_begun.map(age).unwrap_or_default(),
-            accepted_total: self.counters.accepted.load(Ordering::Relaxed),
-            refused_total: self.counters.refused.load(Ordering::Relaxed),
-            redelivered_total: self.counters.redelivered.load(Ordering::Relaxed),
-            failed_total: self.counters.failed.load(Ordering::Relaxed),
-            lost_total: self.counters.lost.load(Ordering::Relaxed),
-        }
-    }
 }

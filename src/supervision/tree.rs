@@ -8,9 +8,10 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::clock::Clock;
+use super::control::{Control, SlotView};
 use super::exit_reason::ExitReason;
 use super::machine::Status;
-use super::slot::{Control, Signal, SlotView};
+use super::slot::Signal;
 
 /// A node that its supervisor writes and everybody reads.
 #[derive(Clone)]
