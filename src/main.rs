@@ -1,3 +1,11 @@
-//! The daemon.
+//! The daemon's process: the only place that ends it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let env = std::env::vars_os().filter_map(|(name, value)| {
+        // What is not UTF-8 is none of ours.
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    });
+    ExitCode::from(perennial::cli::run(std::env::args_os(), &env.collect()).code())
+}

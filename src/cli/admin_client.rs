@@ -1,0 +1,47 @@
+//! One GET to the admin listener: all the HTTP the command line needs.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long connecting, and each read, may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The largest answer that is taken.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AdminError {
+    #[error("nobody answers at http://{address}; is the daemon running with these settings?")]
+    Unreachable {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("http://{address}{path} answered {status}")]
+    Refused { address: SocketAddr, path: &'static str, status: String },
+}
+
+/// The body of a 200.
+pub(super) fn get(address: SocketAddr, path: &'static str) -> Result<Vec<u8>, AdminError> {
+    let answer =
+        exchange(address, path).map_err(|source| AdminError::Unreachable { address, source })?;
+    let split = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(answer.len());
+    let (head, body) = answer.split_at(split);
+    let head = String::from_utf8_lossy(head);
+    let status = head.lines().next().unwrap_or_default();
+    match status.split_once(' ') {
+        Some((_, code)) if code.starts_with("200") => Ok(body.get(4..).unwrap_or_default().to_vec()),
+        _ => Err(AdminError::Refused { address, path, status: status.to_owned() }),
+    }
+}
+
+fn exchange(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    // HTTP/1.0: the answer comes whole, not chunked, and the connection ends with it.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    Ok(answer)
+}

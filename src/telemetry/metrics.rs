@@ -1,0 +1,167 @@
+//! The exposition of every number, made when it is asked for. Nothing here is on the way of a request.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::supervision::{NodeView, SlotView, Tree};
+
+/// All metrics of the process.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+}
+
+impl Metrics {
+    /// Build information and the tree; others are [added](Self::add).
+    pub fn new(tree: Tree) -> Self {
+        let mut registry = Registry::default();
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("perennial_build", "What runs", build);
+        registry.register_collector(Box::new(TreeCollector { tree }));
+        Self { registry: Arc::new(Mutex::new(registry)) }
+    }
+
+    /// Adds what another part of the daemon counts.
+    pub fn add(&self, collector: Box<dyn Collector>) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register_collector(collector);
+    }
+
+    /// The exposition, in the text format.
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // Writing into a String does not fail, and what a collector could not write is missing and nothing else.
+        if let Err(error) = text::encode(&mut out, &registry) {
+            tracing::error!(%error, "a metric could not be written");
+        }
+        out
+    }
+}
+
+/// The numbers of the tree.
+#[derive(Debug)]
+struct TreeCollector {
+    tree: Tree,
+}
+
+impl Collector for TreeCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let view = self.tree.view();
+        let nodes = view.walk();
+        let restarts = nodes.iter().flat_map(|node| {
+            let name = node.name.as_str();
+            node.restarts.iter().map(move |(cause, n)| ([("child", name), ("cause", *cause)], *n))
+        });
+        counters(
+            &mut encoder,
+            "perennial_child_restarts",
+            "Restarts of a child by the cause of the death before",
+            restarts,
+        )?;
+        let lost: u64 = slots(&nodes).map(|(_, slot)| slot.lost_total).sum();
+        let help = "Accepted messages that were dropped without an answer; anything but 0 is a bug";
+        let metric = encoder.encode_descriptor("perennial_lost_messages", help, None, MetricType::Counter)?;
+        ConstCounter::new(lost).encode(metric)?;
+        for (name, help, value) in GAUGES {
+            let rows = nodes.iter().filter_map(|node| {
+                value(node).map(|value| ([("child", node.name.as_str())], value))
+            });
+            gauges(&mut encoder, name, help, rows)?;
+        }
+        for (name, help, value) in SLOT_COUNTERS {
+            let rows = slots(&nodes).map(|(name, slot)| ([("child", name)], value(slot)));
+            counters(&mut encoder, name, help, rows)?;
+        }
+        Ok(())
+    }
+}
+
+fn slots<'a>(nodes: &'a [&'a NodeView]) -> impl Iterator<Item = (&'a str, &'a SlotView)> {
+    nodes.iter().filter_map(|node| Some((node.name.as_str(), node.slot.as_ref()?)))
+}
+
+type Gauge = (&'static str, &'static str, fn(&NodeView) -> Option<f64>);
+
+/// A count as the exposition has it; exact up to 2^53.
+#[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a gauge is a float")]
+fn count(n: usize) -> f64 {
+    n as f64
+}
+
+const GAUGES: [Gauge; 7] = [
+    ("perennial_child_up", "1 while an incarnation of the child runs", |node| {
+        Some(f64::from(u8::from(node.state == "running")))
+    }),
+    ("perennial_child_queue_messages", "Messages that wait", |node| {
+        node.slot.as_ref().map(|slot| count(slot.queue_messages))
+    }),
+    ("perennial_child_in_flight", "Messages handed out and not finished", |node| {
+        node.slot.as_ref().map(|slot| count(slot.in_flight))
+    }),
+    ("perennial_child_oldest_message_seconds", "Age of the oldest waiting message", |node| {
+        node.slot.as_ref().map(|slot| slot.oldest_message.as_secs_f64())
+    }),
+    ("perennial_child_backoff_seconds", "How long the next start still waits", |node| {
+        Some(node.backoff_seconds)
+    }),
+    ("perennial_child_zombies", "Lives left behind because they did not end", |node| {
+        u32::try_from(node.zombies).ok().map(f64::from)
+    }),
+    (
+        "perennial_child_restart_seconds",
+        "Time from a death to the next readiness, added up over all restarts",
+        |node| Some(node.restart_seconds_total),
+    ),
+];
+
+type SlotCounter = (&'static str, &'static str, fn(&SlotView) -> u64);
+
+const SLOT_COUNTERS: [SlotCounter; 4] = [
+    ("perennial_child_messages_accepted", "Messages accepted", |slot| slot.accepted_total),
+    ("perennial_child_messages_refused", "Messages refused: queue full or child stopped", |slot| {
+        slot.refused_total
+    }),
+    ("perennial_child_messages_redelivered", "Messages handed out a second time", |slot| {
+        slot.redelivered_total
+    }),
+    ("perennial_child_messages_failed", "Messages answered with the death of their child", |slot| {
+        slot.failed_total
+    }),
+];
+
+/// Writes one family of counters.
+pub(crate) fn counters<'a, const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    rows: impl IntoIterator<Item = ([(&'a str, &'a str); N], u64)>,
+) -> Result<(), fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, value) in rows {
+        ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+/// Writes one family of gauges.
+pub(crate) fn gauges<'a, const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    rows: impl IntoIterator<Item = ([(&'a str, &'a str); N], f64)>,
+) -> Result<(), fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in rows {
+        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
