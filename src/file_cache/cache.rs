@@ -64,7 +64,7 @@ impl FileCache {
         }
     }
 
-    fn load(&mut self, root: RootId, path: &SafePath) -> Result<Loaded, FileError> {
+    pub(super) fn load(&mut self, root: RootId, path: &SafePath) -> Result<Loaded, FileError> {
         let now_ms = self.published.millis_at(self.clock.now());
         let known = self
             .published
@@ -141,7 +141,7 @@ impl FileCache {
             }
             // Served, and not kept: the next request reads it again.
             Admission::TooLarge if known => {
-                self.publish(&table, Table::clone(&table).with(&key, None))
+                self.publish(&table, Table::clone(&table).with(&key, None));
             }
             Admission::TooLarge => {}
         }

@@ -47,17 +47,22 @@ pub enum FileError {
 impl FileError {
     /// What a failed look at a path below a root means.
     pub(crate) fn of(error: &io::Error) -> Self {
-        match error.kind() {
-            // A name below a file, a ring of links, a name too long for this file system: no such file.
+        // A name below a file, a ring of links, a name too long for this file system: no such file.
+        let absent = matches!(
+            error.kind(),
             io::ErrorKind::NotFound
-            | io::ErrorKind::NotADirectory
-            | io::ErrorKind::IsADirectory
-            | io::ErrorKind::InvalidFilename
-            | io::ErrorKind::InvalidInput => Self::Absent,
-            io::ErrorKind::PermissionDenied => Self::Denied,
-            // The kind of a ring of links has no stable name.
-            _ if error.raw_os_error() == Some(ELOOP) => Self::Absent,
-            kind => Self::Io { kind },
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::IsADirectory
+                | io::ErrorKind::InvalidFilename
+                | io::ErrorKind::InvalidInput
+        );
+        // The kind of a ring of links has no stable name.
+        if absent || error.raw_os_error() == Some(ELOOP) {
+            Self::Absent
+        } else if error.kind() == io::ErrorKind::PermissionDenied {
+            Self::Denied
+        } else {
+            Self::Io { kind: error.kind() }
         }
     }
 }

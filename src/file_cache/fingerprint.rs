@@ -1,11 +1,11 @@
-//! Hashes: of contents, for the ETag, and of keys, for the table.
+//! Hashes: of contents, for the `ETag`, and of keys, for the table.
 //!
-//! **Contents**: length, 64 bits of FNV-1a and 32 bits of CRC-32. A strong ETag promises equal bytes, and a wrong promise
+//! **Contents**: length, 64 bits of FNV-1a and 32 bits of CRC-32. A strong `ETag` promises equal bytes, and a wrong promise
 //! is a page that never changes in somebody's browser; CRC-32 alone would break it once in four billion changes, and
 //! changes are many. The three together are 96 bits beside the length, by two unlike constructions (the CRC also finds
 //! *every* change within 32 neighbouring bits). Contents are the operator's own, so nobody is looking for collisions; a
 //! cryptographic hash would cost time for nothing. Both are fixed by their definitions, unlike the hasher of `std`, which
-//! may change with the compiler: two builds, or two machines, give one ETag.
+//! may change with the compiler: two builds, or two machines, give one `ETag`.
 //!
 //! **Keys**: FNV-1a as well. Only paths of files which exist become keys, so a client can't choose them, and a keyed
 //! hash against chosen keys is not needed.
@@ -47,7 +47,7 @@ pub(crate) fn fnv(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// The strong ETag of `content`, quotes included.
+/// The strong `ETag` of `content`, quotes included.
 pub(crate) fn etag(content: &[u8]) -> String {
     let (length, hash, check) = (content.len(), fnv(content), crc32fast::hash(content));
     format!("\"{length:x}-{hash:016x}{check:08x}\"")

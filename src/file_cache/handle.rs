@@ -24,7 +24,7 @@ use super::root::{Root, RootId};
 /// beginning with `/`.
 #[derive(Debug, Clone)]
 pub struct Files {
-    published: Arc<Published>,
+    pub(super) published: Arc<Published>,
     child: ChildRef<FileMessage>,
     clock: Clock,
     /// The time of day, for dates and for how far a file's times can be trusted.

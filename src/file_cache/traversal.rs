@@ -14,6 +14,21 @@ use super::root::Root;
 
 const SECRET: &str = "SECRET";
 
+/// What does not fit the pattern of steps upward.
+const ODD: &str = r"
+    /.env /%2eenv /.git/config /.git/ /.git /sub/.htpasswd /sub/.hidden/ /sub/.hidden /.index.html
+    /link.txt /full.txt /absolute.txt /passwd /up/secret.txt /up/index.html /up/ /up /sub/up/
+    /sub/up/secret.txt /sub/up/outside/ /out /out/ /out/index.html /out/secret.txt /two/ /two
+    /two/index.html /chain /sub/chain2 /proc/environ /proc/cwd/ /dev/null /dev/zero /dev /ring
+    /ring/ /dangling /dangling/ /socket /socket/ /empty/ /empty /empty/index.html /etc/passwd
+    //etc/passwd ///etc/passwd /C:/Windows/win.ini /c|/boot.ini C:\boot.ini \\host\share
+    file:///etc/passwd http://localhost/secret.txt /file:///etc/passwd secret.txt ../secret.txt
+    ./index.html /..data/mounted.html /~root/ /~ /index.html/ /index.html/..
+    /index.html/../../secret.txt /index.html%00.txt /sub/index.html.d /sub/index.html.d/
+    /site-two/index.html /../site-two/index.html -two/index.html %2d /secret.txt /SECRET.TXT /* /?
+    /# /$HOME/secret.txt /`id` /|id /%0a /%0d%0a /% /%% /%2 %00 %2f %2f..%2f %5c /%ff%fe
+";
+
 /// `site/` is served; `secret.txt`, `outside/`, `site-two/` lie beside it.
 fn world() -> tempfile::TempDir {
     let world = tempfile::tempdir().unwrap();
@@ -103,7 +118,7 @@ fn served(root: &Path, raw: &str) -> Result<String, FileError> {
         Look::Read(entry) => Ok(String::from_utf8_lossy(&entry.bytes).into_owned()),
         Look::Moved => Ok("moved".to_owned()),
         Look::Unchanged | Look::Large(_) => {
-            unreachable!("nothing is known, and nothing here is large")
+            panic!("nothing is known, and nothing here is large")
         }
     }
 }
@@ -156,99 +171,15 @@ fn corpus(world: &Path) -> Vec<String> {
             }
         }
     }
-    let rest = [
-        "/.env",
-        "/%2eenv",
-        "/.git/config",
-        "/.git/",
-        "/.git",
-        "/sub/.htpasswd",
-        "/sub/.hidden/",
-        "/sub/.hidden",
-        "/.index.html",
-        "/link.txt",
-        "/full.txt",
-        "/absolute.txt",
-        "/passwd",
-        "/up/secret.txt",
-        "/up/index.html",
-        "/up/",
-        "/up",
-        "/sub/up/",
-        "/sub/up/secret.txt",
-        "/sub/up/outside/",
-        "/out",
-        "/out/",
-        "/out/index.html",
-        "/out/secret.txt",
-        "/two/",
-        "/two",
-        "/two/index.html",
-        "/chain",
-        "/sub/chain2",
-        "/proc/environ",
-        "/proc/cwd/",
-        "/dev/null",
-        "/dev/zero",
-        "/dev",
-        "/ring",
-        "/ring/",
-        "/dangling",
-        "/dangling/",
-        "/socket",
-        "/socket/",
-        "/empty/",
-        "/empty",
-        "/empty/index.html",
-        "/etc/passwd",
-        "//etc/passwd",
-        "///etc/passwd",
-        "/C:/Windows/win.ini",
-        "/c|/boot.ini",
-        "C:\\boot.ini",
-        "\\\\host\\share",
-        "file:///etc/passwd",
-        "http://localhost/secret.txt",
-        "/file:///etc/passwd",
-        "secret.txt",
-        "../secret.txt",
-        "./index.html",
-        "/..data/mounted.html",
-        "/~root/",
-        "/~",
-        "/index.html/",
-        "/index.html/..",
-        "/index.html/../../secret.txt",
-        "/index.html%00.txt",
-        "/sub/index.html.d",
-        "/sub/index.html.d/",
-        "/site-two/index.html",
-        "/../site-two/index.html",
-        "-two/index.html",
-        "%2d",
-        "/secret.txt",
-        "/SECRET.TXT",
-        "/*",
-        "/?",
-        "/#",
-        "/$HOME/secret.txt",
-        "/`id`",
-        "/|id",
-        "/%0a",
-        "/%0d%0a",
-        "/%",
-        "/%%",
-        "/%2",
-        "%00",
-        "%2f",
-        "%2f..%2f",
-        "%5c",
-        "/%ff%fe",
-        "/\u{feff}../secret.txt",
-        "/\u{2215}etc",
-        "/.\u{200b}./secret.txt",
-    ];
-    paths.extend(rest.map(str::to_owned));
+    paths.extend(ODD.split_whitespace().map(str::to_owned));
+    paths.extend(
+        [
+            "/\u{feff}../secret.txt",
+            "/\u{2215}etc",
+            "/.\u{200b}./secret.txt",
+        ]
+        .map(str::to_owned),
+    );
     paths.push(world.join("secret.txt").display().to_string());
     paths.push(format!("/{}", world.join("secret.txt").display()));
     paths.push("/..".repeat(2000));
