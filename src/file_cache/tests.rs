@@ -220,6 +220,21 @@ fn a_file_that_outgrows_the_cache_leaves_it() {
 }
 
 #[test]
+fn a_file_that_changes_again_and_again_counts_once() {
+    paused(async {
+        let site = Site::new(cost(100) * 2).await;
+        for n in 1..=50 {
+            site.write("log.txt", &"x".repeat(n));
+            assert_eq!(site.page("/log.txt").await.len(), n);
+            let figures = site.files.figures();
+            assert_eq!(figures.bytes, u64::try_from(cost(n)).unwrap());
+            assert_eq!((figures.entries, figures.evictions_total), (1, 0));
+            pass(1000).await;
+        }
+    });
+}
+
+#[test]
 fn the_budget_holds_and_what_is_used_stays() {
     paused(async {
         let site = Site::new(cost(100) * 4).await;
