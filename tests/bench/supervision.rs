@@ -4,8 +4,12 @@
 //! `cargo bench --bench supervision`. Absolute times say little about another machine; the ratio and the order of
 //! magnitude are what counts.
 
-
-#![expect(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a benchmark that can't run says so and ends")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark that can't run says so and ends"
+)]
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -23,7 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 enum Order {
-    Echo { n: u64, reply: ReplyTo<u64, ()> },
+    Echo {
+        n: u64,
+        reply: ReplyTo<u64, ()>,
+    },
     /// Notes the time, and panics.
     Die,
 }
@@ -95,16 +102,29 @@ impl Handler<RawEcho> for Raw {
 }
 
 fn supervised(deaths: &Arc<Mutex<Deaths>>) -> (Root, ChildRef<Order>) {
-    let limits = QueueLimits { messages: 1024, bytes: 1 << 20 };
+    let limits = QueueLimits {
+        messages: 1024,
+        bytes: 1 << 20,
+    };
     let (slot, child) = Slot::new("echo", limits, Clock::default());
     let deaths = Arc::clone(deaths);
     let spec = ChildSpec::actor(&slot, Placement::Own, Faults::none(), move |_| {
         let deaths = Arc::clone(&deaths);
         Box::pin(async move { Ok(Echo { deaths }) })
     });
-    let intensity = Intensity { max_restarts: usize::MAX, period: Duration::from_millis(1) };
-    let flags = Flags { intensity, backoff: Backoff::default(), ..Flags::default() };
-    let seed = Seed::new(SupervisorSpec::new("root", flags).child(spec), Clock::default());
+    let intensity = Intensity {
+        max_restarts: usize::MAX,
+        period: Duration::from_millis(1),
+    };
+    let flags = Flags {
+        intensity,
+        backoff: Backoff::default(),
+        ..Flags::default()
+    };
+    let seed = Seed::new(
+        SupervisorSpec::new("root", flags).child(spec),
+        Clock::default(),
+    );
     (seed.grow(Clock::default(), Placer::threads(), None), child)
 }
 
@@ -173,7 +193,11 @@ fn restarts(c: &mut Criterion) {
         });
     });
     all.sort_unstable();
-    let at = |part: usize| all.get(all.len() * part / 1000).copied().unwrap_or_default();
+    let at = |part: usize| {
+        all.get(all.len() * part / 1000)
+            .copied()
+            .unwrap_or_default()
+    };
     println!(
         "panic to next message handled, {} deaths: p50 {:?}, p99 {:?}, p99.9 {:?}",
         all.len(),
