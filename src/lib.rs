@@ -1,5 +1,6 @@
 //! Perennial: a web site and a durable JSON API that heal themselves.
 
+pub mod file_cache;
 pub mod settings;
 pub mod supervision;
 pub mod telemetry;

@@ -1,0 +1,83 @@
+//! Opening what a safe path names, and nothing that lies outside of its root.
+//!
+//! The rules on names are `containment`'s. Here it is about links: root and file are resolved to their real paths, and
+//! the file's has to lie below the root's. So a link inside of the root may lead anywhere inside of it, also through
+//! hidden names (a Kubernetes `ConfigMap` is mounted as `index.html -> ..data/index.html`), and never out of it.
+//!
+//! The root is resolved at each look and not once: a site is often deployed by switching a link (`current ->
+//! releases/42`), and the switch has to be seen like any other change.
+//!
+//! Somebody who may write *into* the root could swap a link between the look and the opening. After the opening the path
+//! is therefore resolved again and has to lead to the very file that was opened. Hard links can't be told from files;
+//! making one needs write access to the root, and whoever has that decides what the site shows.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::containment::SafePath;
+use super::file_error::FileError;
+use super::stamp::Stamp;
+
+/// What a path leads to.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A regular file.
+    File(Located),
+    /// A folder with an index file, asked for without the slash.
+    Folder,
+}
+
+/// A regular file, looked at and not opened yet.
+#[derive(Debug)]
+pub(crate) struct Located {
+    /// Its real path.
+    pub(crate) path: PathBuf,
+    /// What was seen.
+    pub(crate) metadata: Metadata,
+}
+
+/// Looks for `path` below `root`.
+pub(crate) fn find(root: &Path, index: &str, path: &SafePath) -> Result<Found, FileError> {
+    let base = root
+        .canonicalize()
+        .map_err(|error| FileError::Root { kind: error.kind() })?;
+    let located = locate(&base, &path.under(&base, index))?;
+    if located.metadata.is_file() {
+        return Ok(Found::File(located));
+    }
+    if !located.metadata.is_dir() {
+        return Err(FileError::Irregular);
+    }
+    // A folder in the place of an index file, or a folder without an index: what is not listed does not exist.
+    if path.is_folder() || !locate(&base, &located.path.join(index))?.metadata.is_file() {
+        return Err(FileError::Absent);
+    }
+    Ok(Found::Folder)
+}
+
+fn locate(base: &Path, path: &Path) -> Result<Located, FileError> {
+    let path = path.canonicalize().map_err(|error| FileError::of(&error))?;
+    if !path.starts_with(base) {
+        return Err(FileError::Outside);
+    }
+    let metadata = path
+        .symlink_metadata()
+        .map_err(|error| FileError::of(&error))?;
+    Ok(Located { path, metadata })
+}
+
+/// Opens `located`. `None` if something else stands in its place meanwhile: look again.
+pub(crate) fn open(located: &Located) -> Result<Option<(File, Stamp)>, FileError> {
+    let opened = (|| -> io::Result<Option<(File, Stamp)>> {
+        let file = File::open(&located.path)?;
+        let stamp = Stamp::of(&file.metadata()?);
+        let same = stamp.same_file(&Stamp::of(&located.metadata))
+            && located.path.canonicalize()? == located.path;
+        Ok(same.then_some((file, stamp)))
+    })();
+    match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map_err(|error| FileError::of(&error)),
+    }
+}

@@ -1,0 +1,126 @@
+//! A site in a folder of its own, with its cache, on one thread and a paused clock.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::super::*;
+use crate::settings;
+use crate::supervision::{
+    AskError, Clock, Faults, Flags, Intensity, Placer, QueueLimits, Root as Tree, Seed, Slot,
+    SupervisorSpec,
+};
+
+pub(super) const SITE: RootId = RootId::new(0);
+pub(super) const NOWHERE: RootId = RootId::new(1);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const MAX_FILE: usize = 1000;
+
+/// Runs a test inside an actix system whose clock is paused.
+pub(super) fn paused<F: Future<Output = ()> + 'static>(test: F) {
+    let system = actix_rt::System::with_tokio_rt(|| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .expect("a runtime")
+    });
+    system.block_on(test);
+}
+
+/// Late enough for every file of a test to be settled.
+pub(super) fn later() -> SystemTime {
+    SystemTime::now() + Duration::from_secs(3600)
+}
+
+pub(super) struct Site {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) files: Files,
+    pub(super) faults: Faults,
+    pub(super) tree: Tree,
+}
+
+impl Site {
+    pub(super) async fn new(budget_bytes: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::default();
+        let faults = Faults::armed();
+        let queue = QueueLimits {
+            messages: 4,
+            bytes: 1 << 16,
+        };
+        let (slot, child) = Slot::new("file-cache", queue, clock);
+        let roots = vec![
+            Root {
+                path: folder.path().to_owned(),
+                index: "index.html".to_owned(),
+                built_in: false,
+            },
+            Root {
+                path: folder.path().join("nowhere"),
+                index: "index.html".to_owned(),
+                built_in: true,
+            },
+        ];
+        let limits = settings::FileCache {
+            budget_bytes,
+            max_file_bytes: MAX_FILE,
+            revalidate: Duration::from_secs(1),
+        };
+        let files = Files::new(roots, limits, child, clock).with_wall(later);
+        let intensity = Intensity {
+            max_restarts: 5,
+            period: Duration::from_secs(30),
+        };
+        let flags = Flags {
+            intensity,
+            ..Flags::default()
+        };
+        let spec =
+            SupervisorSpec::new("root", flags).child(files.child_spec(&slot, faults.clone()));
+        let mut tree = Seed::new(spec, clock).grow(clock, Placer::inline(), None);
+        (&mut tree.ready).await.unwrap();
+        Self {
+            folder,
+            files,
+            faults,
+            tree,
+        }
+    }
+
+    pub(super) fn write(&self, name: &str, content: &str) {
+        let path = self.folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub(super) fn remove(&self, name: &str) {
+        fs::remove_file(self.folder.path().join(name)).unwrap();
+    }
+
+    pub(super) fn hit(&self, path: &str) -> Option<Arc<Entry>> {
+        self.files.hit(SITE, path, Instant::now())
+    }
+
+    pub(super) async fn load(&self, path: &str) -> Result<Loaded, AskError<FileError>> {
+        self.files.load(SITE, path, DEADLINE).await
+    }
+
+    /// The content of a file that is loaded and kept.
+    pub(super) async fn page(&self, path: &str) -> String {
+        match self.load(path).await.unwrap() {
+            Loaded::Entry(entry) => String::from_utf8(entry.bytes.to_vec()).unwrap(),
+            other @ (Loaded::Large(_) | Loaded::Moved) => panic!("{path} gave {other:?}"),
+        }
+    }
+}
+
+pub(super) async fn pass(millis: u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+pub(super) fn text(entry: Option<Arc<Entry>>) -> Option<String> {
+    entry.map(|entry| String::from_utf8(entry.bytes.to_vec()).unwrap())
+}
