@@ -60,6 +60,9 @@ pub(crate) trait Control: Send + Sync {
 
 impl<M: Message> Control for Shared<M> {
     fn begin(&self, generation: u64) -> Life {
+        // A life whose supervisor was lost is still there: it ends here.
+        let before = self.lock().generation;
+        self.fence(before, &ExitReason::Lost);
         let mut state = self.lock();
         state.generation = generation;
         state.stop = false;

@@ -500,15 +500,18 @@ impl Machine {
                 row.generation += 1;
                 let generation = row.generation;
                 out.push(Effect::Start { child, generation });
-                let timer = Timer {
-                    kind: TimerKind::Start,
-                    child,
-                    generation,
-                };
-                out.push(Effect::Arm {
-                    timer,
-                    after: row.rules.start_timeout,
-                });
+                // A supervisor takes the time its children take; their starts are timed.
+                if !row.rules.supervisor {
+                    let timer = Timer {
+                        kind: TimerKind::Start,
+                        child,
+                        generation,
+                    };
+                    out.push(Effect::Arm {
+                        timer,
+                        after: row.rules.start_timeout,
+                    });
+                }
             }
             if one_by_one {
                 return;

@@ -188,8 +188,11 @@ impl<M: Message> Shared<M> {
     ) -> Result<(), TellError<M>> {
         let size_bytes = message.size_bytes();
         let mut state = self.lock();
-        let full = state.queue.len() >= self.limits.messages
-            || state.queued_bytes.saturating_add(size_bytes) > self.limits.bytes;
+        let mut full = self.full(&state, size_bytes);
+        if full {
+            Self::purge(&mut state);
+            full = self.full(&state, size_bytes);
+        }
         if state.closed || full {
             drop(state);
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
@@ -209,6 +212,17 @@ impl<M: Message> Shared<M> {
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
         self.wake(&mut state);
         Ok(())
+    }
+
+    fn full(&self, state: &State<M>, more_bytes: usize) -> bool {
+        state.queue.len() >= self.limits.messages
+            || state.queued_bytes.saturating_add(more_bytes) > self.limits.bytes
+    }
+
+    /// Makes room: what nobody waits for any more need not wait either.
+    fn purge(state: &mut State<M>) {
+        state.queue.retain(|envelope| !envelope.closed());
+        state.queued_bytes = state.queue.iter().map(|envelope| envelope.size_bytes).sum();
     }
 
     /// The idle -> busy edge sends one `Pull`; a consumer that is busy looks again by itself.

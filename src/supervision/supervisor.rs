@@ -1,15 +1,18 @@
 //! The supervisor: an actor that carries out what the [machine](super::machine) decides, and never waits.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use super::boundary::contain;
 use super::child_spec::{ChildSpec, Runtime};
 use super::clock::Clock;
-use super::event::{Event, Reporter};
+use super::event::{Event, Reporter, Timer};
 use super::exit_reason::ExitReason;
 use super::machine::{Effect, Flags, Machine, Rules, Status, Verdict};
 use super::placement::Placer;
@@ -92,6 +95,7 @@ struct Supervisor {
     placer: Placer,
     dice: Dice,
     pulse: Option<Arc<Pulse>>,
+    timers: HashMap<usize, JoinHandle<()>>,
     done: bool,
 }
 
@@ -163,16 +167,7 @@ impl Supervisor {
                     runtime.kill(generation, &reason);
                 }
             }
-            Effect::Arm { timer, after } => {
-                let events = self.events.clone();
-                ctx.spawn(
-                    async move {
-                        tokio::time::sleep(after).await;
-                        drop(events.send(Event::Fired(timer)));
-                    }
-                    .into_actor(self),
-                );
-            }
+            Effect::Arm { timer, after } => self.arm(timer, after),
             Effect::Died {
                 child,
                 generation,
@@ -193,6 +188,19 @@ impl Supervisor {
                 }
             },
             Effect::Exit(reason) => self.exit(reason, ctx),
+        }
+    }
+
+    /// Sets a child's timer. A child waits for one thing at a time, so the timer before is void.
+    fn arm(&mut self, timer: Timer, after: Duration) {
+        let events = self.events.clone();
+        let armed = actix_rt::spawn(async move {
+            tokio::time::sleep(after).await;
+            // Without a supervisor there is nothing to wake.
+            drop(events.send(Event::Fired(timer)));
+        });
+        if let Some(before) = self.timers.insert(timer.child, armed) {
+            before.abort();
         }
     }
 
@@ -261,6 +269,7 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
+        self.timers.values().for_each(JoinHandle::abort);
         if std::mem::replace(&mut self.done, true) {
             return;
         }
@@ -314,6 +323,7 @@ fn begin(
         placer,
         dice,
         pulse,
+        timers: HashMap::new(),
         done: false,
     };
     Supervisor::create(|ctx| {

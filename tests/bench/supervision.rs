@@ -1,0 +1,211 @@
+//! What supervision costs: a supervised ask beside a raw `Addr::send` in one run, and the time from a panic to the
+//! next handled message.
+//!
+//! `cargo bench --bench supervision`. Absolute times say little about another machine; the ratio and the order of
+//! magnitude are what counts.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark that can't run says so and ends"
+)]
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix::prelude::*;
+use criterion::{Criterion, criterion_group, criterion_main};
+use perennial::supervision::{
+    Backoff, Child, ChildRef, ChildSpec, Clock, Cx, Delivery, Faults, Flags, Intensity, Message,
+    Placement, Placer, QueueLimits, ReplyTo, Root, Seed, Slot, SupervisorSpec, install_panic_hook,
+};
+use tokio::time::Instant;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+enum Order {
+    Echo {
+        n: u64,
+        reply: ReplyTo<u64, ()>,
+    },
+    /// Notes the time, and panics.
+    Die,
+}
+
+impl Message for Order {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Echo { .. } => "echo",
+            Self::Die => "die",
+        }
+    }
+
+    fn redeliverable(&self) -> bool {
+        matches!(self, Self::Echo { .. })
+    }
+}
+
+/// When the last panic was raised, and how long each took to the next handled message.
+#[derive(Debug, Default)]
+struct Deaths {
+    since: Option<Instant>,
+    latencies: Vec<Duration>,
+}
+
+struct Echo {
+    deaths: Arc<Mutex<Deaths>>,
+}
+
+impl Child for Echo {
+    type Message = Order;
+
+    fn handle(&mut self, message: Delivery<Order>, _: &mut Cx) {
+        match &*message {
+            Order::Echo { n, reply } => {
+                let mut deaths = self.deaths.lock().expect("not poisoned");
+                if let Some(since) = deaths.since.take() {
+                    let latency = since.elapsed();
+                    deaths.latencies.push(latency);
+                }
+                drop(deaths);
+                reply.settle(Ok(*n));
+            }
+            Order::Die => {
+                self.deaths.lock().expect("not poisoned").since = Some(Instant::now());
+                panic!("as ordered");
+            }
+        }
+    }
+}
+
+struct Raw;
+
+struct RawEcho(u64);
+
+impl actix::Message for RawEcho {
+    type Result = u64;
+}
+
+impl Actor for Raw {
+    type Context = Context<Self>;
+}
+
+impl Handler<RawEcho> for Raw {
+    type Result = u64;
+
+    fn handle(&mut self, message: RawEcho, _: &mut Self::Context) -> u64 {
+        message.0
+    }
+}
+
+fn supervised(deaths: &Arc<Mutex<Deaths>>) -> (Root, ChildRef<Order>) {
+    let limits = QueueLimits {
+        messages: 1024,
+        bytes: 1 << 20,
+    };
+    let (slot, child) = Slot::new("echo", limits, Clock::default());
+    let deaths = Arc::clone(deaths);
+    let spec = ChildSpec::actor(&slot, Placement::Own, Faults::none(), move |_| {
+        let deaths = Arc::clone(&deaths);
+        Box::pin(async move { Ok(Echo { deaths }) })
+    });
+    let intensity = Intensity {
+        max_restarts: usize::MAX,
+        period: Duration::from_millis(1),
+    };
+    let flags = Flags {
+        intensity,
+        backoff: Backoff::default(),
+        ..Flags::default()
+    };
+    let seed = Seed::new(
+        SupervisorSpec::new("root", flags).child(spec),
+        Clock::default(),
+    );
+    (seed.grow(Clock::default(), Placer::threads(), None), child)
+}
+
+/// Times `rounds` of `one`, one after the other.
+async fn time<F: Future<Output = ()>>(rounds: u64, mut one: impl FnMut(u64) -> F) -> Duration {
+    let begun = Instant::now();
+    for n in 0..rounds {
+        one(n).await;
+    }
+    begun.elapsed()
+}
+
+fn asks(c: &mut Criterion) {
+    let system = System::new();
+    let deaths = Arc::default();
+    let (_root, child, raw) = system.block_on(async {
+        let (mut root, child) = supervised(&deaths);
+        (&mut root.ready).await.expect("the tree starts");
+        let arbiter = Arbiter::new();
+        let (tx, rx) = tokio::sync::oneshot::channel();
+        arbiter.spawn_fn(move || assert!(tx.send(Raw.start()).is_ok()));
+        (root, child, rx.await.expect("the actor starts"))
+    });
+    let mut group = c.benchmark_group("one ask after the other, to another thread");
+    group.bench_function("Addr::send", |b| {
+        b.iter_custom(|rounds| {
+            system.block_on(time(rounds, |n| {
+                let answer = raw.send(RawEcho(n));
+                async move { assert_eq!(answer.await, Ok(n)) }
+            }))
+        });
+    });
+    group.bench_function("ChildRef::ask", |b| {
+        b.iter_custom(|rounds| {
+            system.block_on(time(rounds, |n| {
+                let answer = child.ask(move |reply| Order::Echo { n, reply }, PATIENCE);
+                async move { assert_eq!(answer.await, Ok(n)) }
+            }))
+        });
+    });
+    group.finish();
+}
+
+fn restarts(c: &mut Criterion) {
+    install_panic_hook();
+    let system = System::new();
+    let deaths = Arc::default();
+    let (_root, child) = system.block_on(async {
+        let (mut root, child) = supervised(&deaths);
+        (&mut root.ready).await.expect("the tree starts");
+        (root, child)
+    });
+    let mut all = Vec::new();
+    c.bench_function("panic to next message handled, same arbiter", |b| {
+        b.iter_custom(|rounds| {
+            system.block_on(async {
+                for n in 0..rounds {
+                    child.tell(Order::Die).expect("the queue has room");
+                    let answer = child.ask(move |reply| Order::Echo { n, reply }, PATIENCE);
+                    assert_eq!(answer.await, Ok(n));
+                }
+            });
+            let taken = std::mem::take(&mut deaths.lock().expect("not poisoned").latencies);
+            all.extend_from_slice(&taken);
+            taken.iter().sum()
+        });
+    });
+    all.sort_unstable();
+    let at = |part: usize| {
+        all.get(all.len() * part / 1000)
+            .copied()
+            .unwrap_or_default()
+    };
+    println!(
+        "panic to next message handled, {} deaths: p50 {:?}, p99 {:?}, p99.9 {:?}",
+        all.len(),
+        at(500),
+        at(990),
+        at(999)
+    );
+}
+
+criterion_group!(benches, asks, restarts);
+criterion_main!(benches);
