@@ -118,3 +118,125 @@ impl Loader<'_> {
         )))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A site of one page of six bytes, looked at some time after it was written.
+    struct Site {
+        folder: tempfile::TempDir,
+        root: Root,
+        counters: Counters,
+        path: SafePath,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("index.html"), "honest").unwrap();
+            let root = Root {
+                path: folder.path().to_owned(),
+                index: "index.html".to_owned(),
+                built_in: false,
+            };
+            let (counters, path) = (Counters::default(), SafePath::new("/").unwrap());
+            Self {
+                folder,
+                root,
+                counters,
+                path,
+            }
+        }
+
+        fn write(&self, content: &str) {
+            fs::write(self.folder.path().join("index.html"), content).unwrap();
+        }
+
+        fn after(&self, age: Duration, max_file_bytes: usize) -> Loader<'_> {
+            let now = SystemTime::now() + age;
+            Loader {
+                root: &self.root,
+                max_file_bytes,
+                counters: &self.counters,
+                now,
+                now_ms: 0,
+            }
+        }
+
+        fn read(&self, loader: &Loader<'_>, known: Option<&Entry>) -> Arc<Entry> {
+            match loader.look(&self.path, known, || ()).unwrap() {
+                Look::Read(entry) => entry,
+                other @ (Look::Unchanged | Look::Large(_) | Look::Moved) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    const MAX: usize = 1 << 20;
+    const LATER: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_file_that_never_rests_is_not_read_for_ever() {
+        let site = Site::new();
+        let mut writes = 0;
+        let restless = site.after(LATER, MAX).look(&site.path, None, || {
+            writes += 1;
+            site.write(&"x".repeat(writes));
+        });
+        assert_eq!(
+            restless.unwrap_err(),
+            FileError::Restless { tries: READ_TRIES }
+        );
+        assert_eq!(site.counters.read().rereads_total, u64::from(READ_TRIES));
+    }
+
+    #[test]
+    fn a_file_that_comes_to_rest_is_read_whole() {
+        let site = Site::new();
+        let loader = site.after(LATER, MAX);
+        let mut writes = 0;
+        let look = loader.look(&site.path, None, || {
+            writes += 1;
+            if writes < 3 {
+                site.write(&"y".repeat(writes));
+            }
+        });
+        let Ok(Look::Read(entry)) = look else {
+            panic!("it was to be read")
+        };
+        assert_eq!(entry.bytes, "yy");
+        assert!(matches!(
+            loader.look(&site.path, Some(&entry), || ()),
+            Ok(Look::Unchanged)
+        ));
+    }
+
+    #[test]
+    fn a_file_that_was_just_written_is_read_again_though_its_stamp_is_the_same() {
+        let site = Site::new();
+        let young = site.read(&site.after(Duration::ZERO, MAX), None);
+        assert!(!young.settled);
+        let later = site.after(LATER, MAX);
+        let settled = site.read(&later, Some(&young));
+        assert!(settled.settled && settled.etag == young.etag);
+        assert!(matches!(
+            later.look(&site.path, Some(&settled), || ()),
+            Ok(Look::Unchanged)
+        ));
+    }
+
+    #[test]
+    fn the_tag_of_a_large_file_is_weak_until_its_times_can_be_trusted() {
+        let site = Site::new();
+        let tag_after = |age| match site.after(age, 5).look(&site.path, None, || ()).unwrap() {
+            Look::Large(large) => String::from_utf8(large.etag.to_vec()).unwrap(),
+            other @ (Look::Unchanged | Look::Read(_) | Look::Moved) => panic!("{other:?}"),
+        };
+        let (young, old) = (tag_after(Duration::ZERO), tag_after(LATER));
+        assert_eq!(young, format!("W/{old}"));
+        assert!(old.starts_with("\"6-") && old.ends_with('"'), "{old}");
+    }
+}

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::containment::SafePath;
 use super::figures::Counters;
@@ -287,79 +287,6 @@ fn a_missing_root_is_no_missing_file() {
         Err(FileError::Root {
             kind: std::io::ErrorKind::NotFound
         })
-    );
-}
-
-#[test]
-fn a_file_that_never_rests_is_not_read_for_ever_and_one_that_comes_to_rest_is_read_whole() {
-    let world = world();
-    let (site, page) = (
-        world.path().join("site"),
-        world.path().join("site/index.html"),
-    );
-    let root = Root {
-        path: site,
-        index: "index.html".to_owned(),
-        built_in: false,
-    };
-    let counters = Counters::default();
-    let now = SystemTime::now() + Duration::from_secs(3600);
-    let loader = Loader {
-        root: &root,
-        max_file_bytes: 1 << 20,
-        counters: &counters,
-        now,
-        now_ms: 0,
-    };
-    let path = SafePath::new("/").unwrap();
-    let mut writes = 0;
-    let restless = loader.look(&path, None, || {
-        writes += 1;
-        fs::write(&page, "x".repeat(writes)).unwrap();
-    });
-    assert_eq!(restless.unwrap_err(), FileError::Restless { tries: 3 });
-    let mut writes = 0;
-    let look = loader.look(&path, None, || {
-        writes += 1;
-        if writes < 3 {
-            fs::write(&page, "y".repeat(writes)).unwrap();
-        }
-    });
-    let Look::Read(entry) = look.unwrap() else {
-        panic!("it was to be read")
-    };
-    assert_eq!(entry.bytes, "yy");
-    assert_eq!(counters.read().rereads_total, 5);
-    assert!(matches!(
-        loader.look(&path, Some(&entry), || ()),
-        Ok(Look::Unchanged)
-    ));
-}
-
-#[test]
-fn a_change_that_leaves_no_trace_in_the_times_is_found_while_they_can_not_be_trusted() {
-    let world = world();
-    let root = Root {
-        path: world.path().join("site"),
-        index: "index.html".to_owned(),
-        built_in: false,
-    };
-    let counters = Counters::default();
-    let loader = Loader {
-        root: &root,
-        max_file_bytes: 1 << 20,
-        counters: &counters,
-        now: SystemTime::now(),
-        now_ms: 0,
-    };
-    let path = SafePath::new("/").unwrap();
-    let Look::Read(young) = loader.look(&path, None, || ()).unwrap() else {
-        panic!("it was to be read")
-    };
-    assert!(!young.settled);
-    assert!(
-        matches!(loader.look(&path, Some(&young), || ()), Ok(Look::Read(_))),
-        "the same stamp is not enough"
     );
 }
 
