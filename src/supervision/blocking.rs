@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::boundary::contain;
 use super::child::{BlockingChild, StartError, chain};
 use super::control::Control;
+use super::delivery::Delivery;
 use super::event::Reporter;
 use super::exit_reason::ExitReason;
 use super::faults::Faults;
@@ -25,63 +26,79 @@ pub(crate) struct Thread<C: BlockingChild> {
     pub(crate) faults: Faults,
 }
 
+/// How a life ended, and what of it is still to be dropped.
+struct End<C: BlockingChild> {
+    reason: ExitReason,
+    left: Option<(C, Vec<Delivery<C::Message>>)>,
+}
+
 impl<C: BlockingChild> Thread<C> {
     /// Lives: returns when the incarnation has ended and has been reported.
     pub(crate) fn live(self) {
         let generation = self.life.generation;
-        let reason = match contain(|| (self.factory)(self.life.clone())) {
+        let end = match contain(|| (self.factory)(self.life.clone())) {
             Ok(Ok(child)) => self.serve(child),
             Ok(Err(StartError::Ignore)) => {
                 self.shared.fence(generation, &ExitReason::Normal);
                 self.reporter.ignored(generation);
                 return;
             }
-            Ok(Err(StartError::Failed(error))) => ExitReason::StartFailed(chain(&*error)),
-            Err(panic) => panic,
+            Ok(Err(StartError::Failed(error))) => End {
+                reason: ExitReason::StartFailed(chain(&*error)),
+                left: None,
+            },
+            Err(panic) => End {
+                reason: panic,
+                left: None,
+            },
         };
         let handled = self.shared.handled() > 0;
-        if self.shared.fence(generation, &reason) {
-            self.reporter.exited(generation, reason, handled);
+        if self.shared.fence(generation, &end.reason) {
+            self.reporter.exited(generation, end.reason, handled);
+        }
+        // After the fence: it has settled what was left of the batch.
+        if let Err(second) = contain(|| drop(end.left)) {
+            tracing::error!(child = %self.shared.name, reason = %second, "dropping a dead child panicked too");
         }
     }
 
-    fn serve(&self, mut child: C) -> ExitReason {
+    fn serve(&self, mut child: C) -> End<C> {
         let generation = self.life.generation;
         if !self.shared.open(generation, Wake::Thread) {
-            return ExitReason::Killed;
+            return End {
+                reason: ExitReason::Killed,
+                left: Some((child, Vec::new())),
+            };
         }
         self.reporter.ready(generation);
         let idle_point = format!("{}.idle", self.shared.name);
-        let end = loop {
-            let mut during = None;
+        loop {
+            let mut batch = Vec::new();
             let part = match self.shared.pull_batch(generation, self.limits) {
-                Pulled::Batch(batch) => {
-                    during = batch.first().map(|first| first.kind());
-                    contain(|| {
-                        batch.iter().for_each(super::Delivery::begin);
-                        child.handle(batch);
-                    })
+                Pulled::Batch(pulled) => {
+                    batch = pulled;
+                    batch.iter().for_each(Delivery::begin);
+                    contain(|| child.handle(&batch))
                 }
-                Pulled::Probe => contain(|| self.faults.hit(&idle_point)),
-                Pulled::Fenced => break ExitReason::Killed,
-                Pulled::Stop => {
-                    break match contain(|| child.stop()) {
-                        Ok(()) => ExitReason::Shutdown,
-                        Err(reason) => reason.during(Some("stop")),
-                    };
-                }
+                Pulled::Probe => contain(|| {
+                    self.faults.hit(&idle_point);
+                    Ok(())
+                }),
+                Pulled::Fenced => Err(ExitReason::Killed),
+                Pulled::Stop => Err(match contain(|| child.stop()) {
+                    Ok(()) => ExitReason::Shutdown,
+                    Err(reason) => reason.during(Some("stop")),
+                }),
             };
-            if let Err(reason) = part {
-                break reason.during(during);
-            }
-        };
-        // A child that is slow to drop must not keep its callers waiting: the successor waits for what it needs itself.
-        match contain(|| drop(child)) {
-            Ok(()) => end,
-            Err(second) => {
-                tracing::error!(child = %self.shared.name, reason = %second, "dropping a dead child panicked too");
-                end
-            }
+            let reason = match part {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => ExitReason::Error(chain(&*error)),
+                Err(reason) => reason.during(batch.first().map(|first| first.kind())),
+            };
+            return End {
+                reason,
+                left: Some((child, batch)),
+            };
         }
     }
 }

@@ -59,8 +59,9 @@ pub trait BlockingChild: Sized + 'static {
     /// Its messages.
     type Message: Message;
 
-    /// Handles one batch, which is never empty.
-    fn handle(&mut self, batch: Vec<Delivery<Self::Message>>);
+    /// Handles one batch, which is never empty. An error is the incarnation's end; what it left unanswered of the batch
+    /// is settled as after any death.
+    fn handle(&mut self, batch: &[Delivery<Self::Message>]) -> Result<(), BoxError>;
 
     /// What still has to happen when it is asked to stop.
     fn stop(&mut self) {}

@@ -432,7 +432,7 @@ impl Root {
     }
 
     /// Tells the supervisor that an incarnation hangs: the sentinel's verdict, for whoever plays the sentinel.
-    pub fn hung(&self, child: usize, generation: u64, age: std::time::Duration) {
+    pub fn hung(&self, child: usize, generation: u64, age: Duration) {
         // A tree that is gone has no hung children.
         drop(self.events.send(Event::Hung {
             child,

@@ -1,0 +1,68 @@
+//! The composition root: sockets, slots and specs are made here, and nowhere else.
+
+mod assembly;
+mod build;
+mod phase;
+mod signals;
+mod system;
+
+pub use build::BuildError;
+pub use phase::Phase;
+pub use system::{Bound, Ended, Stop, System};
+
+use crate::settings::Settings;
+use signals::Signals;
+
+/// Why [`run`] did not end by being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The daemon could not be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The daemon came to an end by itself.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    /// The process can't have what it needs from the system.
+    #[error("the system refused {what}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Serves until SIGTERM or SIGINT, and stops in order: the whole daemon in one call.
+///
+/// Blocks the calling thread; everything runs on threads of its own. For a daemon inside another program, driven step
+/// by step, there is [`System`].
+///
+/// ```
+/// use perennial::settings::Settings;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = std::env::temp_dir().join(format!("perennial-run-{}", std::process::id()));
+/// let mut settings = Settings::default();
+/// settings.server.listen = vec!["127.0.0.1:0".parse()?];
+/// settings.server.admin = "127.0.0.1:0".parse()?;
+/// settings.server.data = folder.join("data");
+/// # // Somebody has to stop it: here, what systemd would do.
+/// # let data = settings.server.data.clone();
+/// # std::thread::spawn(move || {
+/// #     while !data.join("sled").exists() { std::thread::yield_now(); }
+/// #     std::process::Command::new("kill").arg(std::process::id().to_string()).status()
+/// # });
+/// perennial::run(settings)?; // returns after SIGTERM, when everything has stopped in order
+/// # std::fs::remove_dir_all(folder)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn run(settings: Settings) -> Result<(), RunError> {
+    let refused = |what| move |source| RunError::System { what, source };
+    let signals = Signals::catch().map_err(refused("signal handlers"))?;
+    let mut system = System::build(settings)?;
+    signals.watch(system.stopper()).map_err(refused("a thread for signals"))?;
+    system.start()?;
+    Ok(system.join()?)
+}

@@ -1,0 +1,14 @@
+//! What can go wrong before anything runs.
+
+use crate::listener::BindError;
+
+/// Why the daemon could not be built or started.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// An address could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system gave no thread to run on.
+    #[error("the system refused a thread")]
+    Thread(#[source] std::io::Error),
+}

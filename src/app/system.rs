@@ -1,0 +1,257 @@
+//! The daemon as a value: built, started, awaited, stopped and joined step by step.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use super::assembly::Assembly;
+use super::build::BuildError;
+use super::phase::{Phase, Phases};
+use crate::settings::Settings;
+use crate::supervision::{Clock, ExitReason, Placer, Pulse, Root, Seed, Sentinel, Stopper, Tree};
+
+/// The addresses that are bound: with the ports the kernel chose where the settings say 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// Of the public listeners, in the order of the settings.
+    pub public: Vec<SocketAddr>,
+    /// Of the admin listener.
+    pub admin: SocketAddr,
+}
+
+/// A daemon that ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    /// Too much died.
+    #[error("gave up: {0}")]
+    GaveUp(ExitReason),
+    /// The store can't be used as it is; the text says what was found and what to do.
+    #[error("{0}")]
+    DataRefused(String),
+}
+
+/// A daemon inside this process: the explicit way, step by step.
+///
+/// Its methods block and can be called from any thread that is not itself running a runtime's tasks. Dropping a system
+/// that runs stops it and waits for it.
+///
+/// ```
+/// use perennial::{System, settings::Settings};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = std::env::temp_dir().join(format!("perennial-system-{}", std::process::id()));
+/// let mut settings = Settings::default();
+/// settings.server.listen = vec!["127.0.0.1:0".parse()?];
+/// settings.server.admin = "127.0.0.1:0".parse()?;
+/// settings.server.data = folder.join("data");
+///
+/// let mut system = System::build(settings)?; // sockets are bound: clients may connect, and wait
+/// system.start()?;                           // children start, in order
+/// system.ready()?;                           // all of them serve
+/// let address = system.bound().public[0];
+/// assert!(std::net::TcpStream::connect(address).is_ok());
+/// system.stop();                             // asks; the door closes first and the disk last
+/// system.join()?;                            // all of them are down
+/// # std::fs::remove_dir_all(folder)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct System {
+    bound: Bound,
+    tree: Tree,
+    stop: Stop,
+    phases: Phases,
+    refusal: Refusal,
+    planted: Option<(Seed, Arc<Pulse>)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl System {
+    /// Binds every socket and prepares every child; nothing runs yet.
+    pub fn build(settings: Settings) -> Result<Self, BuildError> {
+        let clock = Clock::default();
+        let pulse = Pulse::new(clock);
+        let Assembly { bound, spec, operations, refusal } =
+            Assembly::new(settings, clock, Arc::clone(&pulse))?;
+        let seed = Seed::new(spec, clock);
+        let tree = seed.tree();
+        operations.attach(tree.clone());
+        Ok(Self {
+            bound,
+            tree,
+            stop: Stop::default(),
+            phases: Phases::new(),
+            refusal,
+            planted: Some((seed, pulse)),
+            thread: None,
+        })
+    }
+
+    /// The addresses that are bound.
+    pub fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    /// What runs, to be looked at any time.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Where it stands.
+    pub fn phase(&self) -> Phase {
+        self.phases.now()
+    }
+
+    /// Starts the children, in order, on threads of their own. A second call does nothing.
+    pub fn start(&mut self) -> Result<(), BuildError> {
+        let Some((seed, pulse)) = self.planted.take() else { return Ok(()) };
+        let (stop, phases) = (self.stop.clone(), self.phases.clone());
+        self.phases.enter(Phase::Starting);
+        for address in &self.bound.public {
+            tracing::info!("listening on http://{address}");
+        }
+        tracing::info!("admin on http://{}", self.bound.admin);
+        let thread = std::thread::Builder::new()
+            .name("perennial".to_owned())
+            .spawn(move || live(seed, pulse, &stop, &phases))
+            .map_err(BuildError::Thread)?;
+        self.thread = Some(thread);
+        Ok(())
+    }
+
+    /// Waits until all children serve; the error is why they never will.
+    pub fn ready(&self) -> Result<(), Ended> {
+        let stopped = self.phases.wait(|phase| match phase {
+            Phase::Built | Phase::Starting => None,
+            Phase::Ready => Some(None),
+            Phase::Stopped(reason) => Some(Some(reason.clone())),
+        });
+        match stopped {
+            None => Ok(()),
+            Some(reason) => Err(self.ended(reason)),
+        }
+    }
+
+    /// Asks it to stop: the listeners first, requests in flight within `drain`, the store last.
+    pub fn stop(&self) {
+        self.stop.stop();
+    }
+
+    /// A handle that can ask it to stop from anywhere.
+    pub fn stopper(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Waits until all children are down. The error is an end that nobody asked for.
+    pub fn join(mut self) -> Result<(), Ended> {
+        self.settle();
+        match self.phases.now() {
+            Phase::Stopped(reason) if !reason.is_normal() => Err(self.ended(reason)),
+            Phase::Built | Phase::Starting | Phase::Ready | Phase::Stopped(_) => Ok(()),
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            self.phases.enter(Phase::Stopped(ExitReason::Lost));
+        }
+    }
+
+    fn ended(&self, reason: ExitReason) -> Ended {
+        match (self.refusal.0)() {
+            Some(text) => Ended::DataRefused(text),
+            None => Ended::GaveUp(reason),
+        }
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.stop();
+            self.settle();
+        }
+    }
+}
+
+/// Tells whether the store refused its data, and why.
+pub(super) struct Refusal(pub(super) Box<dyn Fn() -> Option<String> + Send + Sync>);
+
+impl std::fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Refusal")
+    }
+}
+
+/// The life of the tree, on the thread of the actix system.
+fn live(seed: Seed, pulse: Arc<Pulse>, stop: &Stop, phases: &Phases) {
+    let reason = actix_rt::System::new().block_on(async {
+        // The supervisors have an arbiter to themselves: this thread only waits.
+        let (planted, grown) = tokio::sync::oneshot::channel();
+        let supervisors = actix_rt::Arbiter::new();
+        let heart = Arc::clone(&pulse);
+        supervisors.spawn_fn(move || {
+            let root = seed.grow(Clock::default(), Placer::threads(), Some(heart));
+            // The other end waits right below.
+            drop(planted.send(root));
+        });
+        let Ok(root) = grown.await else { return ExitReason::Lost };
+        stop.attach(root.stopper());
+        let sentinel = Sentinel::start(root.stopper(), pulse);
+        if let Err(error) = &sentinel {
+            tracing::error!(%error, "no thread for the sentinel");
+            root.stopper().stop();
+        }
+        let reason = watch(root, phases).await;
+        drop(sentinel);
+        supervisors.stop();
+        reason
+    });
+    tracing::info!(%reason, "stopped");
+    phases.enter(Phase::Stopped(reason));
+}
+
+async fn watch(mut root: Root, phases: &Phases) -> ExitReason {
+    if (&mut root.ready).await.is_ok() {
+        tracing::info!("ready");
+        phases.enter(Phase::Ready);
+    }
+    match root.exit.wait_for(Option::is_some).await {
+        Ok(reason) => reason.clone().unwrap_or(ExitReason::Lost),
+        Err(_) => ExitReason::Lost,
+    }
+}
+
+/// Asks a [`System`] to stop, from anywhere, at any time.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    state: Arc<Mutex<StopState>>,
+}
+
+#[derive(Debug, Default)]
+struct StopState {
+    asked: bool,
+    root: Option<Stopper>,
+}
+
+impl Stop {
+    /// Asks.
+    pub fn stop(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.asked = true;
+        if let Some(root) = &state.root {
+            root.stop();
+        }
+    }
+
+    fn attach(&self, root: Stopper) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.asked {
+            root.stop();
+        }
+        state.root = Some(root);
+    }
+}

@@ -1,0 +1,37 @@
+//! A part of a list.
+
+/// How many records one answer holds at most.
+pub const PAGE_RECORDS_MAX: usize = 500;
+
+/// The records from `start` on, `limit` at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    start: usize,
+    limit: usize,
+}
+
+impl Slice {
+    /// `limit` is cut to [`PAGE_RECORDS_MAX`].
+    pub fn new(start: usize, limit: usize) -> Self {
+        Self {
+            start,
+            limit: limit.min(PAGE_RECORDS_MAX),
+        }
+    }
+
+    /// How many records come before it.
+    pub fn start(self) -> usize {
+        self.start
+    }
+
+    /// How many it holds at most.
+    pub fn limit(self) -> usize {
+        self.limit
+    }
+}
+
+impl Default for Slice {
+    fn default() -> Self {
+        Self::new(0, PAGE_RECORDS_MAX)
+    }
+}

@@ -1,0 +1,68 @@
+//! The record store: one writer that commits in groups, and readers that do not wait for it.
+//!
+//! The order of a write is fixed: evaluate - apply in one transaction (`log` first, `meta` last, the fence asked inside)
+//! - `durable_flush` - publish - answer. Whatever dies in between leaves the engine in doubt; the next life of the writer
+//! opens it anew, settles the tail of the log, and answers a redelivered message from the log if it was committed.
+
+mod engine;
+mod envelope;
+mod holder;
+mod message;
+mod page;
+mod recovery;
+mod sled_engine;
+mod sled_guard;
+mod store;
+mod writer;
+
+use std::sync::Arc;
+
+pub use engine::{
+    CollectionId, CommitError, Engine, EngineError, Group, OpenError, Opener, Tree, Visit,
+};
+pub use message::{StoreMessage, WriteError};
+pub use store::{ListPage, Store, StoreError};
+
+use crate::settings::Settings;
+use crate::supervision::{ChildSpec, Clock, Faults, QueueLimits, Slot};
+use holder::Holder;
+use sled_guard::SledOpener;
+use writer::{GROUP, Writer, WriterSettings};
+
+/// The store of `settings`, with the recipe of its writer.
+pub fn storage(settings: &Settings, clock: Clock, faults: &Faults) -> (Store, ChildSpec) {
+    let path = &settings.server.data;
+    let opener = SledOpener::new(path, settings.storage.cache_bytes, faults.clone());
+    with_engine(Box::new(opener), settings, clock, faults)
+}
+
+/// [`storage`] on another engine: for tests, whose engines fail.
+pub fn with_engine(
+    opener: Box<dyn Opener>,
+    settings: &Settings,
+    clock: Clock,
+    faults: &Faults,
+) -> (Store, ChildSpec) {
+    let collections = settings.resources.keys().cloned().collect();
+    let holder = Arc::new(Holder::new(opener, collections));
+    let limits = settings.supervision.storage;
+    let queue = QueueLimits {
+        messages: limits.queue.get(),
+        bytes: limits.queue_bytes.get(),
+    };
+    let (slot, writer) = Slot::new("writer", queue, clock);
+    let store = Store::new(Arc::clone(&holder), writer, limits.deadline);
+    let settings = WriterSettings {
+        flush_limit: settings.storage.flush_limit,
+        log_keep: u64::try_from(settings.storage.log_keep).unwrap_or(u64::MAX),
+        faults: faults.clone(),
+    };
+    let spec = ChildSpec::blocking(&slot, GROUP, faults.clone(), move |life| {
+        Ok(Writer::new(
+            Arc::clone(&holder),
+            life.fence(),
+            settings.clone(),
+        )?)
+    });
+    (store, spec)
+}

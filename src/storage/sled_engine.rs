@@ -1,0 +1,199 @@
+//! sled 0.34.7 behind the engine seam: the only file that names it, with [`sled_guard`](super::sled_guard).
+//!
+//! Two things of sled shape this file. Its `flush()` writes and starts write-back, but does not wait for the disk, nor
+//! does it sync the files in `blobs/`: [`SledEngine::durable_flush`] does. And a transaction is applied tree by tree in
+//! the order the trees are given, under one process-wide lock: an error half way leaves a part of it, which
+//! [`recovery`](super::recovery) finds by that order.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
+
+use super::engine::{CommitError, Engine, EngineError, Group, Tree, Visit};
+use crate::supervision::Faults;
+
+/// An open sled database.
+pub(crate) struct SledEngine {
+    db: sled::Db,
+    log: sled::Tree,
+    meta: sled::Tree,
+    records: Vec<sled::Tree>,
+    path: PathBuf,
+    /// Our own handle of the log file: sled's is not to be had.
+    file: File,
+    synced_blobs: Mutex<HashSet<PathBuf>>,
+    faults: Faults,
+}
+
+impl SledEngine {
+    /// Opens the database at `path` with a tree for each of `collections`.
+    ///
+    /// sled panics on some damage: the caller guards this.
+    pub(crate) fn open(
+        path: &Path,
+        cache_bytes: u64,
+        collections: &[String],
+        faults: Faults,
+    ) -> sled::Result<Self> {
+        let fresh = !path.join("db").exists();
+        let db = sled::Config::new()
+            .path(path)
+            .cache_capacity(cache_bytes)
+            .open()?;
+        let log = db.open_tree("log")?;
+        let meta = db.open_tree("meta")?;
+        let records: Result<_, _> = collections
+            .iter()
+            .map(|name| db.open_tree(format!("r/{name}")))
+            .collect();
+        let records = records?;
+        let file = File::open(path.join("db"))?;
+        let synced_blobs = Mutex::new(HashSet::new());
+        let engine = Self {
+            db,
+            log,
+            meta,
+            records,
+            path: path.to_owned(),
+            file,
+            synced_blobs,
+            faults,
+        };
+        if fresh {
+            engine.sync_creation()?;
+        }
+        Ok(engine)
+    }
+
+    /// A new database must survive a power cut as a database: its files' names and its configuration too.
+    fn sync_creation(&self) -> sled::Result<()> {
+        self.db.flush()?;
+        File::open(self.path.join("conf"))?.sync_all()?;
+        self.file.sync_all()?;
+        let mut folder = Some(self.path.as_path());
+        // The folder, its parent (the data folder), and the one that names that.
+        for _ in 0..3 {
+            let Some(path) = folder.filter(|path| !path.as_os_str().is_empty()) else {
+                break;
+            };
+            File::open(path)?.sync_all()?;
+            folder = path.parent();
+        }
+        Ok(())
+    }
+
+    fn tree(&self, tree: Tree) -> Result<&sled::Tree, EngineError> {
+        match tree {
+            Tree::Log => Ok(&self.log),
+            Tree::Meta => Ok(&self.meta),
+            Tree::Records(id) => self
+                .records
+                .get(id.0)
+                .ok_or_else(|| EngineError::Failed(format!("there is no collection {}", id.0))),
+        }
+    }
+
+    /// Pages over 128 KiB live in files of their own, which sled never syncs.
+    fn sync_new_blobs(&self) -> io::Result<()> {
+        let folder = self.path.join("blobs");
+        let mut synced = self
+            .synced_blobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut present = HashSet::new();
+        let mut any_new = false;
+        for file in fs::read_dir(&folder)? {
+            let path = file?.path();
+            if !synced.contains(&path) {
+                match File::open(&path) {
+                    Ok(file) => file.sync_all()?,
+                    // sled removes what it has rewritten; what is gone need not be synced.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                }
+                any_new = true;
+            }
+            present.insert(path);
+        }
+        if any_new {
+            File::open(&folder)?.sync_all()?;
+        }
+        *synced = present;
+        Ok(())
+    }
+}
+
+fn failed(error: sled::Error) -> EngineError {
+    match error {
+        sled::Error::Io(source) => EngineError::Io {
+            what: "a page of the store",
+            source,
+        },
+        error @ (sled::Error::CollectionNotFound(_)
+        | sled::Error::Unsupported(_)
+        | sled::Error::ReportableBug(_)
+        | sled::Error::Corruption { .. }) => EngineError::Failed(error.to_string()),
+    }
+}
+
+impl Engine for SledEngine {
+    fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        let value = self.tree(tree)?.get(key).map_err(failed)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(&self, tree: Tree, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
+        for item in self.tree(tree)?.range(from..) {
+            let (key, value) = item.map_err(failed)?;
+            if !visit(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn last(&self, tree: Tree) -> Result<Option<(Vec<u8>, Bytes)>, EngineError> {
+        let last = self.tree(tree)?.last().map_err(failed)?;
+        Ok(last.map(|(key, value)| (key.to_vec(), Bytes::copy_from_slice(&value))))
+    }
+
+    fn commit(&self, group: &Group, allowed: &dyn Fn() -> bool) -> Result<(), CommitError> {
+        let trees: Result<Vec<_>, _> = group.trees().map(|(tree, _)| self.tree(tree)).collect();
+        let trees = trees?;
+        let applied = trees.as_slice().transaction(|views| {
+            for (view, (_, changes)) in views.iter().zip(group.trees()) {
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => view.insert(key.as_slice(), value.as_slice())?,
+                        None => view.remove(key.as_slice())?,
+                    };
+                }
+            }
+            self.faults.hit("writer.in_transaction");
+            if allowed() {
+                Ok(())
+            } else {
+                Err(ConflictableTransactionError::Abort(()))
+            }
+        });
+        match applied {
+            Ok(()) => Ok(()),
+            Err(TransactionError::Abort(())) => Err(CommitError::Fenced),
+            Err(TransactionError::Storage(error)) => Err(failed(error).into()),
+        }
+    }
+
+    /// sled's flush, then the blobs, then the log: only now a power cut changes nothing.
+    fn durable_flush(&self) -> Result<(), EngineError> {
+        let io = |what| move |source| EngineError::Io { what, source };
+        self.db.flush().map_err(failed)?;
+        self.sync_new_blobs()
+            .map_err(io("to sync the store's blobs"))?;
+        self.file.sync_data().map_err(io("to sync the store's log"))
+    }
+}

@@ -1,0 +1,213 @@
+//! Opening sled without trusting it: it refuses good data over unfinished scratch files, and panics on bad data.
+//!
+//! In this order: unfinished snapshots (`snap.*.generating`) and an empty `conf` are moved aside, since each of them
+//! makes every open fail; the open runs on a thread of its own, behind the panic boundary, with a time limit; after
+//! `Corruption` the snapshots are moved aside, then `conf`, because the log alone restores everything. Nothing is ever
+//! deleted: what was moved lies in `aside-<unix ms>` beside the store.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::engine::{Engine, OpenError, Opener};
+use super::sled_engine::SledEngine;
+use crate::supervision::{Faults, contain};
+
+/// How long an open may take: replaying a log of many gigabytes on a slow disk, and then some.
+const OPEN_LIMIT: Duration = Duration::from_secs(600);
+/// How long the lock of an engine that this process has just closed is waited for: sled's threads let go of it late.
+const LOCK_LIMIT: Duration = Duration::from_secs(5);
+/// How long to wait between two tries for the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Opens sled at a path.
+#[derive(Debug)]
+pub(crate) struct SledOpener {
+    path: PathBuf,
+    cache_bytes: u64,
+    faults: Faults,
+}
+
+impl SledOpener {
+    /// A store in `<data>/sled`.
+    pub(crate) fn new(data: &Path, cache_bytes: u64, faults: Faults) -> Self {
+        Self {
+            path: data.join("sled"),
+            cache_bytes,
+            faults,
+        }
+    }
+
+    fn refused(&self, source: io::Error) -> OpenError {
+        OpenError::Io {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    fn damaged(&self, found: impl Into<String>) -> OpenError {
+        OpenError::Damaged {
+            path: self.path.clone(),
+            found: found.into(),
+        }
+    }
+
+    /// One try, guarded.
+    fn attempt(&self, collections: &[String]) -> Result<SledEngine, Attempt> {
+        let (path, cache_bytes, faults) =
+            (self.path.clone(), self.cache_bytes, self.faults.clone());
+        let collections = collections.to_vec();
+        let (tx, rx) = mpsc::channel();
+        let spawned = std::thread::Builder::new()
+            .name("store-open".to_owned())
+            .spawn(move || {
+                let opened = contain(|| SledEngine::open(&path, cache_bytes, &collections, faults));
+                // Nobody waits after the limit; then the engine is dropped here.
+                drop(tx.send(opened));
+            });
+        spawned.map_err(|source| Attempt::Final(self.refused(source)))?;
+        let locked = |error: &io::Error| {
+            error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("WouldBlock")
+        };
+        match rx.recv_timeout(OPEN_LIMIT) {
+            Ok(Ok(Ok(engine))) => Ok(engine),
+            Ok(Ok(Err(sled::Error::Corruption { at, .. }))) => {
+                Err(Attempt::Corrupt(format!("sled found corruption at {at:?}")))
+            }
+            Ok(Ok(Err(sled::Error::Io(error)))) if locked(&error) => Err(Attempt::Locked),
+            Ok(Ok(Err(sled::Error::Io(error)))) => Err(Attempt::Final(self.refused(error))),
+            Ok(Ok(Err(
+                error @ (sled::Error::CollectionNotFound(_)
+                | sled::Error::Unsupported(_)
+                | sled::Error::ReportableBug(_)),
+            ))) => Err(Attempt::Final(self.damaged(error.to_string()))),
+            Ok(Err(panic)) => Err(Attempt::Final(
+                self.damaged(format!("opening it ended in a {panic}")),
+            )),
+            Err(RecvTimeoutError::Timeout) => Err(Attempt::Final(OpenError::Hung {
+                path: self.path.clone(),
+                limit: OPEN_LIMIT,
+            })),
+            Err(RecvTimeoutError::Disconnected) => Err(Attempt::Final(
+                self.damaged("opening it ended without a result"),
+            )),
+        }
+    }
+
+    fn attempt_with_lock(&self, collections: &[String]) -> Result<SledEngine, Attempt> {
+        let tries = LOCK_LIMIT.as_millis() / LOCK_PAUSE.as_millis();
+        for _ in 0..tries {
+            match self.attempt(collections) {
+                // A lock has no event to wait for.
+                Err(Attempt::Locked) => std::thread::park_timeout(LOCK_PAUSE),
+                other @ (Ok(_) | Err(Attempt::Corrupt(_) | Attempt::Final(_))) => return other,
+            }
+        }
+        Err(Attempt::Final(OpenError::Locked {
+            path: self.path.clone(),
+        }))
+    }
+
+    /// Moves the store's files that `wanted` picks into a folder beside the store. False if there are none.
+    fn move_aside(&self, why: &str, wanted: impl Fn(&Path) -> bool) -> io::Result<bool> {
+        if !self.path.exists() {
+            return Ok(false);
+        }
+        let files: Result<Vec<_>, io::Error> = fs::read_dir(&self.path)?
+            .map(|file| file.map(|file| file.path()))
+            .collect();
+        let files: Vec<_> = files?.into_iter().filter(|path| wanted(path)).collect();
+        if files.is_empty() {
+            return Ok(false);
+        }
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
+        let aside = self.path.with_file_name(format!("aside-{now}"));
+        fs::create_dir_all(&aside)?;
+        for file in files {
+            if let Some(name) = file.file_name() {
+                fs::rename(&file, aside.join(name))?;
+                tracing::warn!(file = %file.display(), to = %aside.display(), why, "moved a file of the store aside");
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// How one try ended.
+enum Attempt {
+    Locked,
+    Corrupt(String),
+    Final(OpenError),
+}
+
+fn name_of(path: &Path) -> &str {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default()
+}
+
+fn is_snapshot(path: &Path) -> bool {
+    name_of(path).starts_with("snap.")
+}
+
+fn is_unfinished(path: &Path) -> bool {
+    is_snapshot(path)
+        && path
+            .extension()
+            .is_some_and(|extension| extension == "generating")
+}
+
+fn is_conf(path: &Path) -> bool {
+    name_of(path) == "conf"
+}
+
+fn is_empty_conf(path: &Path) -> bool {
+    is_conf(path) && fs::metadata(path).is_ok_and(|file| file.len() == 0)
+}
+
+type Suspect = (&'static str, fn(&Path) -> bool);
+
+/// What is moved aside after `Corruption`, one after the other.
+const SUSPECTS: [Suspect; 2] = [
+    ("corruption: a snapshot", is_snapshot),
+    ("corruption: conf", is_conf),
+];
+
+impl Opener for SledOpener {
+    fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenError> {
+        let io = |source| self.refused(source);
+        if let Some(data) = self.path.parent() {
+            fs::create_dir_all(data).map_err(io)?;
+        }
+        self.move_aside("an unfinished snapshot", is_unfinished)
+            .map_err(io)?;
+        self.move_aside("an empty conf", is_empty_conf)
+            .map_err(io)?;
+        let mut suspects = SUSPECTS.iter();
+        loop {
+            let found = match self.attempt_with_lock(collections) {
+                Ok(engine) => return Ok(Box::new(engine)),
+                Err(Attempt::Final(error)) => return Err(error),
+                Err(Attempt::Locked) => "its lock is held".to_owned(),
+                Err(Attempt::Corrupt(found)) => found,
+            };
+            loop {
+                let Some((why, suspect)) = suspects.next() else {
+                    return Err(self.damaged(found));
+                };
+                if self.move_aside(why, suspect).map_err(io)? {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
