@@ -3,6 +3,21 @@
 //! Every value here is in range and consistent with the others; durations are [`Duration`], sizes are bytes.
 //! [`Settings::default`] is what an empty file means.
 
+mod keys;
+mod load;
+mod raw;
+mod reference;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod value;
+mod violation;
+mod walk;
+
+pub use load::{LoadError, find, load};
+pub use reference::reference;
+pub use violation::{Place, Violation};
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -30,6 +45,17 @@ pub struct Settings {
     pub resources: BTreeMap<String, Resource>,
     /// Fault injection, for tests and drills.
     pub chaos: Chaos,
+}
+
+impl Default for Settings {
+    /// What an empty file means.
+    #[expect(
+        clippy::expect_used,
+        reason = "the defaults are ours, and a test reads them"
+    )]
+    fn default() -> Self {
+        load(None, &BTreeMap::new()).expect("the defaults are valid")
+    }
 }
 
 /// `[server]`

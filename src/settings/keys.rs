@@ -1,0 +1,494 @@
+//! The table of keys: what an operator may write, what it means, and what it may be.
+//!
+//! Everything that knows the keys is made from it: the walk that finds faults, the nearest name for a misspelt one,
+//! and `config/reference.toml`.
+
+/// What a value may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Kind {
+    Bool,
+    Text,
+    Path,
+    /// Within these bounds, inclusive.
+    Integer(i64, i64),
+    /// `"auto"` or an integer within these bounds.
+    AutoOr(i64, i64),
+    Number(f64, f64),
+    /// Seconds, inclusive.
+    Duration(f64, f64),
+    /// Bytes, inclusive.
+    Size(u64, u64),
+    /// One of these now, and of those in a later release.
+    Choice(&'static [&'static str], &'static [&'static str]),
+    /// `IP:PORT`
+    Address,
+    /// A list of `IP:PORT`, at least one.
+    Addresses,
+    /// A list of file names relative to this file, `*` allowed in the last part.
+    Includes,
+    /// A URL path: begins with `/`, does not end with one.
+    UrlPath,
+    /// Who may: `"public"`, or `{ read = "public", write = "public" }`.
+    Access,
+    /// Refused for now: what it may be need not be said yet.
+    Anything,
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Key {
+    /// Its path; `*` stands for a name of the operator's.
+    pub(crate) path: &'static str,
+    pub(crate) kind: Kind,
+    /// As it would be written; empty if there is none.
+    pub(crate) default: &'static str,
+    /// One line: meaning, unit, range, reason.
+    pub(crate) doc: &'static str,
+}
+
+impl Key {
+    /// Whether it can be used in this release.
+    pub(crate) fn available(&self) -> bool {
+        self.kind != Kind::Anything
+    }
+}
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key {
+        path,
+        kind,
+        default,
+        doc,
+    }
+}
+
+const fn later(path: &'static str) -> Key {
+    key(path, Kind::Anything, "", "")
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const HOUR: f64 = 3600.0;
+
+/// All keys, in the order of the reference.
+pub(crate) const KEYS: &[Key] = &[
+    key(
+        "include",
+        Kind::Includes,
+        "[]",
+        "Further files, relative to this one; the same key in two files is a fault",
+    ),
+    // --- server
+    key(
+        "server.listen",
+        Kind::Addresses,
+        "[\"127.0.0.1:3000\"]",
+        "Public addresses, IP:PORT",
+    ),
+    key(
+        "server.admin",
+        Kind::Address,
+        "\"127.0.0.1:3001\"",
+        "Health, metrics and the tree; keep it off the public net",
+    ),
+    key(
+        "server.data",
+        Kind::Path,
+        "\"data\"",
+        "The data folder; one daemon a folder",
+    ),
+    key(
+        "server.handlers",
+        Kind::AutoOr(1, 256),
+        "\"auto\"",
+        "Request handlers, one thread each; auto is one for each core",
+    ),
+    key(
+        "server.max_connections",
+        Kind::Integer(1, 1_000_000),
+        "10000",
+        "Open public connections; more wait in the kernel's backlog",
+    ),
+    key(
+        "server.drain",
+        Kind::Duration(0.0, HOUR),
+        "\"20s\"",
+        "How long a stop waits for requests in flight",
+    ),
+    later("server.trusted_proxies"),
+    // --- later
+    later("tls.listen"),
+    later("tls.cert"),
+    later("tls.key"),
+    later("tls.redirect_http"),
+    // --- limits
+    key(
+        "limits.body",
+        Kind::Size(KIB, GIB),
+        "\"1 MiB\"",
+        "A request's body; more is a 413",
+    ),
+    key(
+        "limits.headers",
+        Kind::Size(KIB, 64 * KIB),
+        "\"16 KiB\"",
+        "A request's line and headers; more is a 431",
+    ),
+    key(
+        "limits.header_timeout",
+        Kind::Duration(0.1, HOUR),
+        "\"10s\"",
+        "From a connection's first byte to the end of the head: against slow headers",
+    ),
+    key(
+        "limits.request_timeout",
+        Kind::Duration(0.1, HOUR),
+        "\"30s\"",
+        "From the end of the head to the beginning of the answer; more is a 504",
+    ),
+    key(
+        "limits.idle_timeout",
+        Kind::Duration(0.1, HOUR),
+        "\"75s\"",
+        "Between two requests on one connection",
+    ),
+    key(
+        "limits.stall_timeout",
+        Kind::Duration(0.1, HOUR),
+        "\"30s\"",
+        "Without one byte of progress in a body or an answer: against slow readers",
+    ),
+    later("limits.rate"),
+    // --- logging
+    key(
+        "logging.level",
+        Kind::Text,
+        "\"info\"",
+        "error, warn, info, debug, trace, or a filter such as \"info,perennial::storage=debug\"",
+    ),
+    key(
+        "logging.format",
+        Kind::Choice(&["text", "json"], &[]),
+        "\"text\"",
+        "The format of stderr: text for people, json for collectors",
+    ),
+    later("logging.access"),
+    key(
+        "logging.file.dir",
+        Kind::Path,
+        "",
+        "Where rotating JSON files go; without it there are none",
+    ),
+    key(
+        "logging.file.rotate",
+        Kind::Choice(&["minutely", "hourly", "daily", "never"], &[]),
+        "\"daily\"",
+        "When a new file begins",
+    ),
+    key(
+        "logging.file.keep",
+        Kind::Integer(1, 10_000),
+        "14",
+        "How many files are kept",
+    ),
+    // --- supervision
+    key(
+        "supervision.strategy",
+        Kind::Choice(&["one_for_one", "one_for_all", "rest_for_one"], &[]),
+        "\"one_for_one\"",
+        "What a death does to the siblings; one_for_one leaves them alone",
+    ),
+    key(
+        "supervision.start_timeout",
+        Kind::Duration(0.1, HOUR),
+        "\"30s\"",
+        "How long a child may take to become ready; the store has ten minutes",
+    ),
+    key(
+        "supervision.max_restarts.count",
+        Kind::Integer(0, 1_000_000_000),
+        "5",
+        "Restarts within the period before a supervisor gives up",
+    ),
+    key(
+        "supervision.max_restarts.within",
+        Kind::Duration(0.001, 24.0 * HOUR),
+        "\"30s\"",
+        "The period",
+    ),
+    key(
+        "supervision.backoff.first",
+        Kind::Duration(0.0, HOUR),
+        "\"10ms\"",
+        "The first delay; a child that got something done restarts at once",
+    ),
+    key(
+        "supervision.backoff.factor",
+        Kind::Number(1.0, 100.0),
+        "2.0",
+        "What each further delay is multiplied by",
+    ),
+    key(
+        "supervision.backoff.max",
+        Kind::Duration(0.0, HOUR),
+        "\"30s\"",
+        "The longest delay",
+    ),
+    key(
+        "supervision.backoff.jitter",
+        Kind::Number(0.0, 1.0),
+        "1.0",
+        "The part of a delay that is random, so that restarts do not meet",
+    ),
+    later("supervision.hang_limit"),
+    key(
+        "supervision.children.storage.queue",
+        Kind::Integer(1, 1_000_000),
+        "4096",
+        "Writes that may wait; more is a 503",
+    ),
+    key(
+        "supervision.children.storage.queue_bytes",
+        Kind::Size(KIB, GIB),
+        "\"64 MiB\"",
+        "Bytes of writes that may wait",
+    ),
+    key(
+        "supervision.children.storage.deadline",
+        Kind::Duration(0.01, HOUR),
+        "\"5s\"",
+        "How long a request waits for the store, restarts included",
+    ),
+    later("supervision.children.storage.restart"),
+    key(
+        "supervision.children.file-cache.queue",
+        Kind::Integer(1, 1_000_000),
+        "1024",
+        "Looks at files that may wait",
+    ),
+    key(
+        "supervision.children.file-cache.queue_bytes",
+        Kind::Size(KIB, GIB),
+        "\"16 MiB\"",
+        "Bytes of them",
+    ),
+    key(
+        "supervision.children.file-cache.deadline",
+        Kind::Duration(0.01, HOUR),
+        "\"2s\"",
+        "How long a request waits for a file, restarts included",
+    ),
+    later("supervision.children.file-cache.restart"),
+    // --- file cache
+    key(
+        "file_cache.budget",
+        Kind::Size(0, 64 * GIB),
+        "\"64 MiB\"",
+        "Content that is kept in memory",
+    ),
+    key(
+        "file_cache.max_file",
+        Kind::Size(0, GIB),
+        "\"4 MiB\"",
+        "A larger file is streamed from the disk",
+    ),
+    key(
+        "file_cache.revalidate",
+        Kind::Duration(0.01, HOUR),
+        "\"1s\"",
+        "How old an entry may be before its file is looked at again",
+    ),
+    // --- storage
+    key(
+        "storage.engine",
+        Kind::Choice(&["sled"], &["postgres"]),
+        "\"sled\"",
+        "Where records live",
+    ),
+    key(
+        "storage.durability",
+        Kind::Choice(&["always"], &["interval"]),
+        "\"always\"",
+        "A write is answered when the disk has it",
+    ),
+    key(
+        "storage.cache",
+        Kind::Size(MIB, 64 * GIB),
+        "\"64 MiB\"",
+        "The engine's page cache; it takes about twice as much memory",
+    ),
+    later("storage.reserve"),
+    key(
+        "storage.flush_limit",
+        Kind::Duration(0.1, HOUR),
+        "\"30s\"",
+        "How long the caller of a write that was begun waits for its outcome",
+    ),
+    key(
+        "storage.log_keep",
+        Kind::Integer(1_000, 1_000_000_000),
+        "100000",
+        "Changes kept in the log",
+    ),
+    later("storage.url_file"),
+    later("auth.keys"),
+    later("auth.jwt"),
+    // --- routes
+    key(
+        "route.*.files.root",
+        Kind::Path,
+        "",
+        "The folder; nothing outside of it is served",
+    ),
+    key(
+        "route.*.files.index",
+        Kind::Text,
+        "\"index.html\"",
+        "What a folder's path answers with",
+    ),
+    later("route.*.files.fallback"),
+    later("route.*.files.precompressed"),
+    later("route.*.cache"),
+    later("route.*.errors"),
+    later("route.*.headers"),
+    later("route.*.delay"),
+    later("route.*.max_in_flight"),
+    later("route.*.redirect"),
+    later("route.*.proxy"),
+    // --- resources
+    key(
+        "resource.*.path",
+        Kind::UrlPath,
+        "",
+        "Where it is served; without it, / and its name",
+    ),
+    key(
+        "resource.*.access",
+        Kind::Access,
+        "",
+        "Who may read and write; must be spelled out where others than this machine can connect",
+    ),
+    key(
+        "resource.*.id",
+        Kind::Choice(&["uuidv7"], &["sequence", "client"]),
+        "\"uuidv7\"",
+        "How new records are named",
+    ),
+    key(
+        "resource.*.fields",
+        Kind::Choice(&["any"], &[]),
+        "\"any\"",
+        "Any JSON object is a record",
+    ),
+    later("resource.*.if_match"),
+    later("resource.*.put"),
+    later("resource.*.index"),
+    later("resource.*.unique"),
+    later("resource.*.history"),
+    later("resource.*.accept"),
+    later("resource.*.upsert"),
+    later("resource.*.delete_matching"),
+    // --- chaos
+    key(
+        "chaos.enabled",
+        Kind::Bool,
+        "false",
+        "Lets the admin listener make children panic: for tests and drills only",
+    ),
+];
+
+/// The key of this path, whose `*` parts match any name.
+pub(crate) fn find(path: &[&str]) -> Option<&'static Key> {
+    KEYS.iter().find(|key| {
+        let pattern: Vec<_> = key.path.split('.').collect();
+        pattern.len() == path.len() && matches_prefix(&pattern, path)
+    })
+}
+
+/// Whether there are keys below this path.
+pub(crate) fn is_table(path: &[&str]) -> bool {
+    KEYS.iter().any(|key| {
+        let pattern: Vec<_> = key.path.split('.').collect();
+        pattern.len() > path.len() && matches_prefix(&pattern, path)
+    })
+}
+
+fn matches_prefix(pattern: &[&str], path: &[&str]) -> bool {
+    pattern
+        .iter()
+        .zip(path)
+        .all(|(wanted, is)| *wanted == "*" || wanted == is)
+}
+
+/// The names that may stand below this path.
+pub(crate) fn names_below(path: &[&str]) -> Vec<&'static str> {
+    let mut names: Vec<_> = KEYS
+        .iter()
+        .filter_map(|key| {
+            let pattern: Vec<_> = key.path.split('.').collect();
+            matches_prefix(&pattern, path)
+                .then(|| pattern.get(path.len()).copied())
+                .flatten()
+        })
+        .filter(|name| *name != "*")
+        .collect();
+    names.dedup();
+    names
+}
+
+/// The name among `names` that is nearest to `wrong`, if one is near.
+pub(crate) fn nearest(wrong: &str, names: &[&'static str]) -> Option<&'static str> {
+    let near = |name: &&&'static str| distance(wrong, name) <= 2.max(name.len() / 3);
+    names
+        .iter()
+        .filter(near)
+        .min_by_key(|name| distance(wrong, name))
+        .copied()
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let above = row.get(j + 1).copied().unwrap_or(usize::MAX);
+            let next = (diagonal + usize::from(from != *to))
+                .min(left + 1)
+                .min(above + 1);
+            if let Some(cell) = row.get_mut(j) {
+                *cell = left;
+            }
+            diagonal = above;
+            left = next;
+        }
+        if let Some(cell) = row.last_mut() {
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_name_finds_its_neighbour() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "ab"), 2);
+        assert_eq!(nearest("lisen", &names_below(&["server"])), Some("listen"));
+        assert_eq!(nearest("sevrer", &names_below(&[])), Some("server"));
+        assert_eq!(nearest("zzzzzz", &names_below(&[])), None);
+    }
+
+    #[test]
+    fn names_of_the_operator_match_a_star() {
+        assert!(find(&["route", "/", "files", "root"]).is_some());
+        assert!(is_table(&["resource", "books"]));
+        assert!(find(&["resource", "books"]).is_none());
+    }
+}

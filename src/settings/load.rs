@@ -1,0 +1,195 @@
+//! Finding, reading and merging: defaults < files < environment.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use config::{Config, File, FileFormat};
+
+use super::Settings;
+use super::raw::Raw;
+use super::reference;
+use super::validate;
+use super::value::Plain;
+use super::violation::{Place, Violation};
+use super::walk::Walk;
+
+/// Where settings are looked for when nobody says where they are.
+const PLACES: [&str; 2] = ["config/perennial.toml", "/etc/perennial/perennial.toml"];
+/// How many files may include each other.
+const FILES_MAX: usize = 1_000;
+
+/// Why there are no settings.
+#[derive(Debug)]
+pub enum LoadError {
+    /// A file can't be read.
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// All that is wrong, in the order of places.
+    Invalid(Vec<Violation>),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { path, source } => {
+                write!(f, "{}: can't be read: {source}", path.display())
+            }
+            Self::Invalid(violations) => {
+                for violation in violations {
+                    writeln!(f, "{violation}")?;
+                }
+                let (count, s) = (
+                    violations.len(),
+                    if violations.len() == 1 { "" } else { "s" },
+                );
+                write!(f, "{count} fault{s} in the settings; nothing was started")
+            }
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+/// The file to read: the one that is asked for, else `$PERENNIAL_CONFIG`, else the first known place where there is one.
+pub fn find(
+    asked: Option<PathBuf>,
+    env: &BTreeMap<String, String>,
+    exists: impl Fn(&Path) -> bool,
+) -> Option<PathBuf> {
+    let known = || PLACES.iter().map(PathBuf::from).find(|path| exists(path));
+    asked
+        .or_else(|| env.get("PERENNIAL_CONFIG").map(PathBuf::from))
+        .or_else(known)
+}
+
+/// Reads the settings in `path`, or the defaults without one, and what `env` overrides.
+pub fn load(path: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Settings, LoadError> {
+    let mut walk = Walk::default();
+    let files = match path {
+        Some(path) => read_all(path, &mut walk)?,
+        None => Vec::new(),
+    };
+    walk.environment(env);
+    // A file that is no TOML can't be merged; the walk has said why.
+    let merged = merge(&files, &walk);
+    match &merged {
+        Ok(raw) => validate::across(raw, &mut walk),
+        Err(problem) if walk.violations.is_empty() => {
+            let name = path.unwrap_or(Path::new("defaults")).to_owned();
+            let place = Place::File {
+                path: name,
+                line: 1,
+                column: 1,
+            };
+            let problem = problem.clone();
+            walk.violations.push(Violation {
+                place,
+                key: String::new(),
+                problem,
+            });
+        }
+        Err(_) => {}
+    }
+    let settings = merged.and_then(Raw::settings);
+    match settings {
+        Ok(settings) if walk.violations.is_empty() => Ok(settings),
+        Ok(_) | Err(_) => {
+            walk.violations
+                .sort_by_key(|violation| match &violation.place {
+                    Place::File { path, line, column } => (path.clone(), *line, *column),
+                    Place::Variable(name) => (PathBuf::from("~").join(name), 0, 0),
+                });
+            Err(LoadError::Invalid(walk.violations))
+        }
+    }
+}
+
+/// Reads a file and what it includes, and what those include.
+fn read_all(path: &Path, walk: &mut Walk) -> Result<Vec<String>, LoadError> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| LoadError::Unreadable { path, source }
+    };
+    let mut texts = Vec::new();
+    let mut seen = HashSet::new();
+    let mut ahead = VecDeque::from([path.to_owned()]);
+    while let Some(path) = ahead.pop_front() {
+        if !seen.insert(path.clone()) || seen.len() > FILES_MAX {
+            continue;
+        }
+        let text = fs::read_to_string(&path).map_err(unreadable(&path))?;
+        for included in walk.file(&path, &text) {
+            let pattern = path.parent().unwrap_or(Path::new("")).join(included);
+            ahead.extend(expand(&pattern).map_err(unreadable(&pattern))?);
+        }
+        texts.push(text);
+    }
+    Ok(texts)
+}
+
+/// The files that a pattern means: itself, or, with one `*` in its last part, those that match, in order.
+fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
+    let name = pattern
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let Some((before, after)) = name.split_once('*') else {
+        return Ok(vec![pattern.to_owned()]);
+    };
+    let folder = pattern.parent().unwrap_or(Path::new("."));
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // A folder for later is no fault.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        let long = name.len() >= before.len() + after.len();
+        if long && name.starts_with(before) && name.ends_with(after) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn merge(files: &[String], walk: &Walk) -> Result<Raw, String> {
+    let mut merged =
+        Config::builder().add_source(File::from_str(&reference::defaults(), FileFormat::Toml));
+    for text in files {
+        merged = merged.add_source(File::from_str(text, FileFormat::Toml));
+    }
+    for (path, (value, place)) in &walk.written {
+        if let Place::Variable(_) = place {
+            let set = merged.set_override(path.join("."), plain(value));
+            merged = set.map_err(|error| error.to_string())?;
+        }
+    }
+    let raw = merged.build().and_then(Config::try_deserialize);
+    raw.map_err(|error| error.to_string())
+}
+
+fn plain(value: &Plain) -> config::Value {
+    let kind = match value {
+        Plain::Bool(yes) => (*yes).into(),
+        Plain::Integer(number) => (*number).into(),
+        Plain::Float(number) => (*number).into(),
+        Plain::Text(text) => text.clone().into(),
+        Plain::Array(items) => items.iter().map(plain).collect::<Vec<_>>().into(),
+        Plain::Table(_) | Plain::Other(_) => config::ValueKind::Nil,
+    };
+    config::Value::new(None, kind)
+}

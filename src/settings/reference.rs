@@ -1,0 +1,77 @@
+//! `config/reference.toml` and the defaults, both made from the table of keys.
+
+use std::fmt::Write as _;
+
+use super::keys::{KEYS, Key};
+
+/// What an empty file means, as TOML.
+pub(super) fn defaults() -> String {
+    let flat = KEYS
+        .iter()
+        .filter(|key| key.available() && !key.path.contains('*'));
+    let mut out = String::new();
+    for key in flat.filter(|key| !key.default.is_empty()) {
+        line(&mut out, format_args!("{} = {}", key.path, key.default));
+    }
+    // Tables whose keys have no default must still be there.
+    out
+}
+
+/// The manual of settings: every key that is available, with its meaning and default.
+pub fn reference() -> String {
+    let mut out = String::from(
+        "# Every setting there is, with its default. Durations are written \"500ms\", \"5s\", \"2m\"; sizes \"16 KiB\", \"1 MiB\".\n\
+         # Relative paths are relative to the working folder; those of include to the file that includes.\n\
+         # PERENNIAL__SERVER__ADMIN=... in the environment overrides server.admin, and so on for every key of this part.\n",
+    );
+    let mut table = "";
+    for key in KEYS
+        .iter()
+        .filter(|key| key.available() && !key.path.contains('*'))
+    {
+        let (above, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
+        if above != table {
+            line(&mut out, format_args!("\n[{above}]"));
+            table = above;
+        }
+        entry(&mut out, key, name, key.default);
+    }
+    out.push_str(
+        "\n# A static route for each path prefix; the longest prefix wins.\n[route.\"/\".files]\n",
+    );
+    named(&mut out, "route.*.files.", &[("root", "\"public\"")]);
+    out.push_str("\n# A resource: a JSON API at its path, here /books.\n[resource.books]\n");
+    named(
+        &mut out,
+        "resource.*.",
+        &[("path", "\"/books\""), ("access", "\"public\"")],
+    );
+    out
+}
+
+fn named(out: &mut String, prefix: &str, examples: &[(&str, &str)]) {
+    for key in KEYS.iter().filter(|key| key.available()) {
+        let Some(name) = key.path.strip_prefix(prefix) else {
+            continue;
+        };
+        let example = examples
+            .iter()
+            .find(|(of, _)| *of == name)
+            .map(|(_, value)| *value);
+        entry(out, key, name, example.unwrap_or(key.default));
+    }
+}
+
+fn entry(out: &mut String, key: &Key, name: &str, value: &str) {
+    line(out, format_args!("# {}", key.doc));
+    if value.is_empty() {
+        line(out, format_args!("# {name} = \"...\""));
+    } else {
+        line(out, format_args!("{name} = {value}"));
+    }
+}
+
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing into a String does not fail.
+    let _infallible = writeln!(out, "{text}");
+}

@@ -1,0 +1,150 @@
+//! Golden texts: every wrong file in `tests/golden/settings` with all its faults. `BLESS=1` writes them anew.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+/// Compares with a committed file, or writes it.
+fn golden(path: &Path, text: &str) {
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(path, text).unwrap();
+    }
+    let expected = fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(
+        text,
+        expected,
+        "{}: BLESS=1 cargo test accepts the new text",
+        path.display()
+    );
+}
+
+#[test]
+fn every_wrong_file_is_told_all_its_faults() {
+    let mut files: Vec<PathBuf> = fs::read_dir("tests/golden/settings")
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 10, "there are only {}", files.len());
+    for file in files {
+        let error = load(Some(&file), &BTreeMap::new()).expect_err(&file.display().to_string());
+        golden(&file.with_extension("txt"), &format!("{error}\n"));
+    }
+}
+
+#[test]
+fn the_reference_is_what_the_table_says_and_changes_nothing() {
+    let path = Path::new("config/reference.toml");
+    golden(path, &reference());
+    let mut settings = load(Some(path), &BTreeMap::new()).unwrap();
+    assert_eq!(settings.resources.remove("books").unwrap().path, "/books");
+    assert_eq!(settings, Settings::default());
+}
+
+#[test]
+fn the_shipped_file_serves_books_and_movies_on_this_machine_only() {
+    let settings = load(Some(Path::new("config/perennial.toml")), &BTreeMap::new()).unwrap();
+    assert_eq!(
+        settings.resources.keys().collect::<Vec<_>>(),
+        ["books", "movies"]
+    );
+    assert!(
+        settings
+            .server
+            .listen
+            .iter()
+            .all(|address| address.ip().is_loopback())
+    );
+}
+
+#[test]
+fn the_environment_overrides_what_is_written() {
+    let env = env(&[
+        ("PERENNIAL__SERVER__LISTEN", "127.0.0.1:1, 127.0.0.1:2"),
+        ("PERENNIAL__SERVER__HANDLERS", "3"),
+        (
+            "PERENNIAL__SUPERVISION__CHILDREN__FILE_CACHE__DEADLINE",
+            "9s",
+        ),
+        ("PERENNIAL__CHAOS__ENABLED", "true"),
+        ("UNRELATED", "x"),
+    ]);
+    let settings = load(Some(Path::new("config/perennial.toml")), &env).unwrap();
+    assert_eq!(settings.server.listen.len(), 2);
+    assert_eq!(
+        settings.server.handlers,
+        Handlers::Count(3.try_into().unwrap())
+    );
+    assert_eq!(
+        settings.supervision.file_cache.deadline,
+        Duration::from_secs(9)
+    );
+    assert!(settings.chaos.enabled);
+}
+
+#[test]
+fn a_wrong_variable_is_a_fault_that_names_it() {
+    let env = env(&[
+        ("PERENNIAL__SERVER__ADMIN", "nowhere"),
+        ("PERENNIAL__SERVER__PORT", "1"),
+    ]);
+    let error = load(None, &env).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "$PERENNIAL__SERVER__ADMIN: server.admin: \"nowhere\" is not an address; write IP:PORT, such as \"127.0.0.1:3001\"\n\
+         $PERENNIAL__SERVER__PORT: server.port: no setting that can be given by the environment\n\
+         2 faults in the settings; nothing was started"
+    );
+}
+
+#[test]
+fn included_files_are_read_and_the_same_key_twice_is_a_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("conf.d")).unwrap();
+    fs::write(
+        at("a.toml"),
+        "include = [\"conf.d/*.toml\", \"none.d/*.toml\"]\n[server]\ndrain = \"1s\"\n",
+    )
+    .unwrap();
+    fs::write(at("conf.d/b.toml"), "[resource.pens]\n").unwrap();
+    let settings = load(Some(&at("a.toml")), &BTreeMap::new()).unwrap();
+    assert_eq!(settings.resources["pens"].path, "/pens");
+    fs::write(at("conf.d/c.toml"), "[server]\ndrain = \"2s\"\n").unwrap();
+    let error = load(Some(&at("a.toml")), &BTreeMap::new())
+        .unwrap_err()
+        .to_string();
+    let (c, a) = (at("conf.d/c.toml"), at("a.toml"));
+    let (c, a) = (c.display(), a.display());
+    assert!(
+        error.starts_with(&format!(
+            "{c}:2:1: server.drain: written before, at {a}:3:1; keep one"
+        )),
+        "{error}"
+    );
+}
+
+#[test]
+fn settings_are_looked_for_in_order() {
+    let env = env(&[("PERENNIAL_CONFIG", "/from/env")]);
+    let none = BTreeMap::new();
+    let path = |text: &str| Some(PathBuf::from(text));
+    assert_eq!(find(path("asked"), &env, |_| true), path("asked"));
+    assert_eq!(find(None, &env, |_| true), path("/from/env"));
+    assert_eq!(find(None, &none, |_| true), path("config/perennial.toml"));
+    assert_eq!(
+        find(None, &none, |p| p.is_absolute()),
+        path("/etc/perennial/perennial.toml")
+    );
+    assert_eq!(find(None, &none, |_| false), None);
+}

@@ -1,0 +1,230 @@
+//! From what is written to what is meant, and the rules that span several keys.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::raw;
+use super::value;
+use super::violation::Place;
+use super::walk::Walk;
+use super::{
+    Backoff, Chaos, ChildLimits, FileCache, Files, Handlers, Limits, LogFile, LogFormat, Logging,
+    MaxRestarts, Resource, Rotation, Route, Server, Settings, Storage, Strategy, Supervision,
+};
+
+/// The prefix that is served when no route is written, and its folder.
+pub(super) const DEFAULT_ROUTE: (&str, &str) = ("/", "public");
+const DEFAULT_INDEX: &str = "index.html";
+
+/// What one value can't be; the walk has told before, so this is a gap between the two.
+type Unfit = String;
+
+impl raw::Raw {
+    pub(super) fn settings(self) -> Result<Settings, Unfit> {
+        Ok(Settings {
+            server: self.server.settings()?,
+            limits: self.limits.settings()?,
+            logging: self.logging.settings()?,
+            supervision: self.supervision.settings()?,
+            file_cache: FileCache {
+                budget_bytes: length(&self.file_cache.budget)?,
+                max_file_bytes: length(&self.file_cache.max_file)?,
+                revalidate: time(&self.file_cache.revalidate)?,
+            },
+            storage: Storage {
+                cache_bytes: bytes(&self.storage.cache)?,
+                flush_limit: time(&self.storage.flush_limit)?,
+                log_keep: self.storage.log_keep,
+            },
+            routes: routes(self.route),
+            resources: self
+                .resource
+                .into_iter()
+                .map(|(name, resource)| {
+                    let path = resource.path.unwrap_or_else(|| format!("/{name}"));
+                    (name, Resource { path })
+                })
+                .collect(),
+            chaos: Chaos {
+                enabled: self.chaos.enabled,
+            },
+        })
+    }
+}
+
+fn routes(written: BTreeMap<String, raw::Route>) -> BTreeMap<String, Route> {
+    let (prefix, folder) = DEFAULT_ROUTE;
+    let route = |root: std::path::PathBuf, index: Option<String>| Route {
+        files: Files {
+            root,
+            index: index.unwrap_or_else(|| DEFAULT_INDEX.to_owned()),
+        },
+    };
+    if written.is_empty() {
+        return [(prefix.to_owned(), route(folder.into(), None))].into();
+    }
+    let written = written.into_iter();
+    written
+        .filter_map(|(prefix, written)| {
+            let files = written.files?;
+            Some((prefix, route(files.root?, files.index)))
+        })
+        .collect()
+}
+
+impl raw::Server {
+    fn settings(self) -> Result<Server, Unfit> {
+        let handlers = match self.handlers {
+            raw::Handlers::Word(_) => Handlers::Auto,
+            raw::Handlers::Count(count) => Handlers::Count(some(count)?),
+        };
+        Ok(Server {
+            listen: self.listen,
+            admin: self.admin,
+            data: self.data,
+            handlers,
+            max_connections: some(self.max_connections)?,
+            drain: time(&self.drain)?,
+        })
+    }
+}
+
+impl raw::Limits {
+    fn settings(self) -> Result<Limits, Unfit> {
+        Ok(Limits {
+            body_bytes: length(&self.body)?,
+            head_bytes: length(&self.headers)?,
+            header_timeout: time(&self.header_timeout)?,
+            request_timeout: time(&self.request_timeout)?,
+            idle_timeout: time(&self.idle_timeout)?,
+            stall_timeout: time(&self.stall_timeout)?,
+        })
+    }
+}
+
+impl raw::Logging {
+    fn settings(self) -> Result<Logging, Unfit> {
+        let rotate = match self.file.rotate.as_str() {
+            "minutely" => Rotation::Minutely,
+            "hourly" => Rotation::Hourly,
+            "daily" => Rotation::Daily,
+            "never" => Rotation::Never,
+            other => return Err(format!("{other:?} is no rotation")),
+        };
+        let format = if self.format == "json" {
+            LogFormat::Json
+        } else {
+            LogFormat::Text
+        };
+        let keep = some(self.file.keep)?;
+        let file = self.file.dir.map(|dir| LogFile { dir, rotate, keep });
+        Ok(Logging {
+            level: self.level,
+            format,
+            file,
+        })
+    }
+}
+
+impl raw::Supervision {
+    fn settings(self) -> Result<Supervision, Unfit> {
+        let strategy = match self.strategy.as_str() {
+            "one_for_one" => Strategy::OneForOne,
+            "one_for_all" => Strategy::OneForAll,
+            "rest_for_one" => Strategy::RestForOne,
+            other => return Err(format!("{other:?} is no strategy")),
+        };
+        Ok(Supervision {
+            strategy,
+            max_restarts: MaxRestarts {
+                count: self.max_restarts.count,
+                within: time(&self.max_restarts.within)?,
+            },
+            backoff: Backoff {
+                first: time(&self.backoff.first)?,
+                factor: self.backoff.factor,
+                max: time(&self.backoff.max)?,
+                jitter: self.backoff.jitter,
+            },
+            start_timeout: time(&self.start_timeout)?,
+            storage: self.children.storage.settings()?,
+            file_cache: self.children.file_cache.settings()?,
+        })
+    }
+}
+
+impl raw::ChildLimits {
+    fn settings(self) -> Result<ChildLimits, Unfit> {
+        Ok(ChildLimits {
+            queue: some(self.queue)?,
+            queue_bytes: some(length(&self.queue_bytes)?)?,
+            deadline: time(&self.deadline)?,
+        })
+    }
+}
+
+fn time(text: &str) -> Result<Duration, Unfit> {
+    value::duration(text).ok_or_else(|| format!("{text:?} is no duration"))
+}
+
+fn bytes(text: &str) -> Result<u64, Unfit> {
+    value::size(text).ok_or_else(|| format!("{text:?} is no size"))
+}
+
+fn length(text: &str) -> Result<usize, Unfit> {
+    usize::try_from(bytes(text)?).map_err(|_| format!("{text:?} is too large for this machine"))
+}
+
+fn some(count: usize) -> Result<NonZeroUsize, Unfit> {
+    NonZeroUsize::new(count).ok_or_else(|| "0 is too few".to_owned())
+}
+
+/// The rules that span several keys; faults are added to the walk's.
+pub(super) fn across(raw: &raw::Raw, walk: &mut Walk) {
+    let open = raw
+        .server
+        .listen
+        .iter()
+        .find(|address| !address.ip().is_loopback());
+    let mut taken: BTreeMap<String, String> = BTreeMap::new();
+    for (prefix, route) in &raw.route {
+        let key = ["route".to_owned(), prefix.clone()];
+        if route
+            .files
+            .as_ref()
+            .is_none_or(|files| files.root.is_none())
+        {
+            let problem = "leads nowhere; write files = { root = \"FOLDER\" }";
+            fault(walk, &key, problem);
+        }
+        taken.insert(prefix.clone(), format!("route.{prefix:?}"));
+    }
+    for (name, resource) in &raw.resource {
+        let key = ["resource".to_owned(), name.clone()];
+        let path = resource.path.clone().unwrap_or_else(|| format!("/{name}"));
+        if path == "/" {
+            fault(
+                walk,
+                &key,
+                "a resource can't be served at /; write path = \"/NAME\"",
+            );
+        }
+        if let Some(other) = taken.insert(path.clone(), format!("resource.{name}")) {
+            let problem = format!("{path:?} is the path of {other} already; choose another one");
+            fault(walk, &key, &problem);
+        }
+        if let (None, Some(address)) = (&resource.access, open) {
+            let problem = format!(
+                "open to everybody who can reach {address}; if that is meant, write access = \"public\", else listen on 127.0.0.1 only"
+            );
+            fault(walk, &key, &problem);
+        }
+    }
+}
+
+fn fault(walk: &mut Walk, key: &[String], problem: &str) {
+    let place = walk.named.get(key).cloned();
+    let place = place.unwrap_or_else(|| Place::Variable("PERENNIAL_CONFIG".to_owned()));
+    walk.fault(place, key, problem);
+}

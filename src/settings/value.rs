@@ -1,0 +1,223 @@
+//! A value as written, and whether it may be what it is.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::keys::Kind;
+
+/// A value without its place.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Plain {
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    Text(String),
+    Array(Vec<Plain>),
+    Table(Vec<(String, Plain)>),
+    Other(&'static str),
+}
+
+impl Plain {
+    pub(super) fn of(value: &DeValue<'_>) -> Self {
+        match value {
+            DeValue::String(text) => Self::Text(text.to_string()),
+            DeValue::Integer(digits) => {
+                match i64::from_str_radix(digits.as_str(), digits.radix()) {
+                    Ok(number) => Self::Integer(number),
+                    Err(_) => Self::Other("an integer that is too large"),
+                }
+            }
+            DeValue::Float(digits) => match digits.as_str().parse() {
+                Ok(number) => Self::Float(number),
+                Err(_) => Self::Other("a number"),
+            },
+            DeValue::Boolean(yes) => Self::Bool(*yes),
+            DeValue::Datetime(_) => Self::Other("a date"),
+            DeValue::Array(items) => {
+                Self::Array(items.iter().map(|item| Self::of(item.get_ref())).collect())
+            }
+            DeValue::Table(members) => Self::Table(
+                members
+                    .iter()
+                    .map(|(name, value)| (name.get_ref().to_string(), Self::of(value.get_ref())))
+                    .collect(),
+            ),
+        }
+    }
+
+    /// The value of an environment variable for a key of this kind.
+    pub(super) fn of_variable(text: &str, kind: Kind) -> Self {
+        let number = |text: &str| {
+            text.parse()
+                .map_or(Self::Text(text.to_owned()), Self::Integer)
+        };
+        match kind {
+            Kind::Bool => text.parse().map_or(Self::Text(text.to_owned()), Self::Bool),
+            Kind::Integer(..) | Kind::AutoOr(..) => number(text),
+            Kind::Number(..) => text
+                .parse()
+                .map_or(Self::Text(text.to_owned()), Self::Float),
+            Kind::Addresses | Kind::Includes => Self::Array(
+                text.split(',')
+                    .map(|item| Self::Text(item.trim().to_owned()))
+                    .collect(),
+            ),
+            Kind::Text
+            | Kind::Path
+            | Kind::Duration(..)
+            | Kind::Size(..)
+            | Kind::Choice(..)
+            | Kind::Address
+            | Kind::UrlPath
+            | Kind::Access
+            | Kind::Anything => Self::Text(text.to_owned()),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Bool(yes) => yes.to_string(),
+            Self::Integer(number) => number.to_string(),
+            Self::Float(number) => number.to_string(),
+            Self::Text(text) => format!("{text:?}"),
+            Self::Array(_) => "a list".to_owned(),
+            Self::Table(_) => "a table".to_owned(),
+            Self::Other(what) => (*what).to_owned(),
+        }
+    }
+
+    /// What is wrong with it as a value of this kind, and what would be right.
+    pub(super) fn fault(&self, kind: Kind) -> Option<String> {
+        let wrong = |right: String| Some(format!("{} is not {right}", self.shown()));
+        match (kind, self) {
+            (Kind::Anything, _) | (Kind::Bool, Self::Bool(_)) => None,
+            (Kind::Text, Self::Text(text)) if !text.is_empty() => None,
+            (Kind::Path, Self::Text(text)) if !text.is_empty() && !text.contains('\0') => None,
+            (Kind::Integer(low, high), Self::Integer(n)) if (low..=high).contains(n) => None,
+            (Kind::AutoOr(low, high), Self::Integer(n)) if (low..=high).contains(n) => None,
+            (Kind::AutoOr(..), Self::Text(text)) if text == "auto" => None,
+            (Kind::Number(low, high), Self::Float(n)) if (low..=high).contains(n) => None,
+            (Kind::Duration(low, high), Self::Text(text)) => match duration(text) {
+                Some(is) if (low..=high).contains(&is.as_secs_f64()) => None,
+                Some(_) => wrong(format!("within {} and {}", seconds(low), seconds(high))),
+                None => wrong("a duration; write \"500ms\", \"5s\", \"2m\" or \"1h\"".to_owned()),
+            },
+            (Kind::Size(low, high), Self::Text(text)) => match size(text) {
+                Some(is) if (low..=high).contains(&is) => None,
+                Some(_) => wrong(format!("within {} and {}", bytes(low), bytes(high))),
+                None => wrong("a size; write \"16 KiB\", \"4 MiB\" or \"1 GiB\"".to_owned()),
+            },
+            (Kind::Choice(now, _), Self::Text(text)) if now.contains(&text.as_str()) => None,
+            (Kind::Choice(now, later), Self::Text(text)) if later.contains(&text.as_str()) => {
+                Some(format!("{text:?} is not available yet; {}", choices(now)))
+            }
+            (Kind::Address, Self::Text(text)) => address_fault(text),
+            (Kind::Addresses, Self::Array(items)) if !items.is_empty() => {
+                items.iter().find_map(|item| item.fault(Kind::Address))
+            }
+            (Kind::Includes, Self::Array(items)) => items.iter().find_map(|i| i.fault(Kind::Path)),
+            (Kind::UrlPath, Self::Text(text)) => url_path_fault(text),
+            (Kind::Access, value) => access_fault(value),
+            _ => wrong(right(kind)),
+        }
+    }
+}
+
+fn right(kind: Kind) -> String {
+    match kind {
+        Kind::Bool => "true or false".to_owned(),
+        Kind::Text => "a text".to_owned(),
+        Kind::Path => "a path; write it in quotes".to_owned(),
+        Kind::Integer(low, high) => format!("an integer from {low} to {high}"),
+        Kind::AutoOr(low, high) => format!("\"auto\" or an integer from {low} to {high}"),
+        Kind::Number(low, high) => format!("a number from {low:?} to {high:?}, written with a dot"),
+        Kind::Duration(..) => "a duration; write \"500ms\", \"5s\", \"2m\" or \"1h\"".to_owned(),
+        Kind::Size(..) => "a size; write \"16 KiB\", \"4 MiB\" or \"1 GiB\"".to_owned(),
+        Kind::Choice(now, _) => format!("allowed; {}", choices(now)),
+        Kind::Address => "an address; write IP:PORT, such as \"127.0.0.1:3001\"".to_owned(),
+        Kind::Addresses => "a list of addresses; write [\"127.0.0.1:3000\"]".to_owned(),
+        Kind::Includes => "a list of files; write [\"conf.d/*.toml\"]".to_owned(),
+        Kind::UrlPath => "a path; write one that begins with / such as \"/books\"".to_owned(),
+        Kind::Access | Kind::Anything => "allowed here".to_owned(),
+    }
+}
+
+fn choices(now: &[&str]) -> String {
+    match now {
+        [only] => format!("write \"{only}\""),
+        many => {
+            let many: Vec<_> = many.iter().map(|choice| format!("\"{choice}\"")).collect();
+            format!("write one of {}", many.join(", "))
+        }
+    }
+}
+
+fn address_fault(text: &str) -> Option<String> {
+    if text.starts_with("unix:") || text.starts_with("systemd:") {
+        return Some(format!("{text:?} is not available yet; write IP:PORT"));
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(_) => None,
+        Err(_) => Some(format!("{text:?} is not {}", right(Kind::Address))),
+    }
+}
+
+/// What is wrong with a path of a URL.
+pub(super) fn url_path_fault(text: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
+    let fault = if !text.starts_with('/') {
+        "must begin with /"
+    } else if text.len() > 1 && text.ends_with('/') {
+        "must not end with /"
+    } else if text.contains("//") {
+        "must not contain //"
+    } else if !text.chars().all(plain) {
+        "may contain letters, digits, - . _ ~ and / only"
+    } else if text
+        .split('/')
+        .any(|part| part.starts_with('_') || part.starts_with('.'))
+    {
+        "must not have a part that begins with _ or ., which is reserved"
+    } else {
+        return None;
+    };
+    Some(format!("{text:?} {fault}"))
+}
+
+fn access_fault(value: &Plain) -> Option<String> {
+    let public = |value: &Plain| matches!(value, Plain::Text(text) if text == "public");
+    let known = |name: &str| matches!(name, "read" | "write");
+    match value {
+        Plain::Table(members) if members.iter().all(|(name, v)| known(name) && public(v)) => None,
+        value if public(value) => None,
+        Plain::Text(text) => Some(format!(
+            "{text:?} is not available yet; only \"public\" is known so far"
+        )),
+        _ => Some(
+            "only \"public\" or { read = \"public\", write = \"public\" } is known so far"
+                .to_owned(),
+        ),
+    }
+}
+
+/// A duration as it is written.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok()
+}
+
+/// A size as it is written, in bytes.
+pub(super) fn size(text: &str) -> Option<u64> {
+    text.parse::<bytesize::ByteSize>()
+        .ok()
+        .map(|size| size.as_u64())
+}
+
+fn seconds(seconds: f64) -> String {
+    humantime::format_duration(Duration::from_secs_f64(seconds)).to_string()
+}
+
+fn bytes(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
+}
