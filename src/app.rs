@@ -62,7 +62,9 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     let refused = |what| move |source| RunError::System { what, source };
     let signals = Signals::catch().map_err(refused("signal handlers"))?;
     let mut system = System::build(settings)?;
-    signals.watch(system.stopper()).map_err(refused("a thread for signals"))?;
+    signals
+        .watch(system.stopper())
+        .map_err(refused("a thread for signals"))?;
     system.start()?;
     Ok(system.join()?)
 }

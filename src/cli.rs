@@ -83,7 +83,10 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: &BTreeMap<String
         Ok(settings) => settings,
         Err(error) => return refuse(&error),
     };
-    let path = path.map_or_else(|| "built-in defaults".to_owned(), |p| p.display().to_string());
+    let path = path.map_or_else(
+        || "built-in defaults".to_owned(),
+        |p| p.display().to_string(),
+    );
     match args.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(settings, &path),
         Command::Check => check::run(&settings, &path),

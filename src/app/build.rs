@@ -8,6 +8,9 @@ pub enum BuildError {
     /// An address could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A socket does not tell its address.
+    #[error("the system does not tell the address of a socket")]
+    Address(#[source] std::io::Error),
     /// The system gave no thread to run on.
     #[error("the system refused a thread")]
     Thread(#[source] std::io::Error),

@@ -25,7 +25,9 @@ pub(crate) struct Phases {
 
 impl Phases {
     pub(crate) fn new() -> Self {
-        Self { now: Arc::new((Mutex::new(Phase::Built), Condvar::new())) }
+        Self {
+            now: Arc::new((Mutex::new(Phase::Built), Condvar::new())),
+        }
     }
 
     pub(crate) fn enter(&self, phase: Phase) {
@@ -35,7 +37,11 @@ impl Phases {
     }
 
     pub(crate) fn now(&self) -> Phase {
-        self.now.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.now
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Waits until `wanted` picks something out of the phase.

@@ -19,19 +19,33 @@ pub(crate) struct Signals {
 impl Signals {
     /// Catches the signals, so that none of them kills the process while it starts.
     pub(crate) fn catch() -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?;
         let entered = runtime.enter();
         let term = signal(SignalKind::terminate())?;
         let int = signal(SignalKind::interrupt())?;
         let hup = signal(SignalKind::hangup())?;
         let usr1 = signal(SignalKind::user_defined1())?;
         drop(entered);
-        Ok(Self { runtime, term, int, hup, usr1 })
+        Ok(Self {
+            runtime,
+            term,
+            int,
+            hup,
+            usr1,
+        })
     }
 
     /// Acts on them, on a thread that ends with the process.
     pub(crate) fn watch(self, stop: Stop) -> io::Result<()> {
-        let Self { runtime, mut term, mut int, mut hup, mut usr1 } = self;
+        let Self {
+            runtime,
+            mut term,
+            mut int,
+            mut hup,
+            mut usr1,
+        } = self;
         let watch = async move {
             loop {
                 tokio::select! {

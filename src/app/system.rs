@@ -8,7 +8,9 @@ use super::assembly::Assembly;
 use super::build::BuildError;
 use super::phase::{Phase, Phases};
 use crate::settings::Settings;
+use crate::storage::Store;
 use crate::supervision::{Clock, ExitReason, Placer, Pulse, Root, Seed, Sentinel, Stopper, Tree};
+use crate::telemetry::Metrics;
 
 /// The addresses that are bound: with the ports the kernel chose where the settings say 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +66,7 @@ pub struct System {
     phases: Phases,
     refusal: Refusal,
     planted: Option<(Seed, Arc<Pulse>)>,
+    store: Store,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -72,11 +75,19 @@ impl System {
     pub fn build(settings: Settings) -> Result<Self, BuildError> {
         let clock = Clock::default();
         let pulse = Pulse::new(clock);
-        let Assembly { bound, spec, operations, refusal } =
-            Assembly::new(settings, clock, Arc::clone(&pulse))?;
+        let Assembly {
+            bound,
+            spec,
+            operations,
+            metrics: http,
+            refusal,
+            store,
+        } = Assembly::new(settings, clock, Arc::clone(&pulse))?;
         let seed = Seed::new(spec, clock);
         let tree = seed.tree();
-        operations.attach(tree.clone());
+        let metrics = Metrics::new(tree.clone());
+        metrics.add(Box::new(http));
+        operations.attach(tree.clone(), metrics);
         Ok(Self {
             bound,
             tree,
@@ -84,6 +95,7 @@ impl System {
             phases: Phases::new(),
             refusal,
             planted: Some((seed, pulse)),
+            store,
             thread: None,
         })
     }
@@ -105,8 +117,11 @@ impl System {
 
     /// Starts the children, in order, on threads of their own. A second call does nothing.
     pub fn start(&mut self) -> Result<(), BuildError> {
-        let Some((seed, pulse)) = self.planted.take() else { return Ok(()) };
+        let Some((seed, pulse)) = self.planted.take() else {
+            return Ok(());
+        };
         let (stop, phases) = (self.stop.clone(), self.phases.clone());
+        let store = self.store.clone();
         self.phases.enter(Phase::Starting);
         for address in &self.bound.public {
             tracing::info!("listening on http://{address}");
@@ -114,7 +129,7 @@ impl System {
         tracing::info!("admin on http://{}", self.bound.admin);
         let thread = std::thread::Builder::new()
             .name("perennial".to_owned())
-            .spawn(move || live(seed, pulse, &stop, &phases))
+            .spawn(move || live(seed, pulse, &store, &stop, &phases))
             .map_err(BuildError::Thread)?;
         self.thread = Some(thread);
         Ok(())
@@ -187,7 +202,7 @@ impl std::fmt::Debug for Refusal {
 }
 
 /// The life of the tree, on the thread of the actix system.
-fn live(seed: Seed, pulse: Arc<Pulse>, stop: &Stop, phases: &Phases) {
+fn live(seed: Seed, pulse: Arc<Pulse>, store: &Store, stop: &Stop, phases: &Phases) {
     let reason = actix_rt::System::new().block_on(async {
         // The supervisors have an arbiter to themselves: this thread only waits.
         let (planted, grown) = tokio::sync::oneshot::channel();
@@ -198,7 +213,9 @@ fn live(seed: Seed, pulse: Arc<Pulse>, stop: &Stop, phases: &Phases) {
             // The other end waits right below.
             drop(planted.send(root));
         });
-        let Ok(root) = grown.await else { return ExitReason::Lost };
+        let Ok(root) = grown.await else {
+            return ExitReason::Lost;
+        };
         stop.attach(root.stopper());
         let sentinel = Sentinel::start(root.stopper(), pulse);
         if let Err(error) = &sentinel {
@@ -210,6 +227,8 @@ fn live(seed: Seed, pulse: Arc<Pulse>, stop: &Stop, phases: &Phases) {
         supervisors.stop();
         reason
     });
+    // The door closed first, the disk closes last.
+    store.close();
     tracing::info!(%reason, "stopped");
     phases.enter(Phase::Stopped(reason));
 }

@@ -19,20 +19,33 @@ pub(super) enum AdminError {
         source: std::io::Error,
     },
     #[error("http://{address}{path} answered {status}")]
-    Refused { address: SocketAddr, path: &'static str, status: String },
+    Refused {
+        address: SocketAddr,
+        path: &'static str,
+        status: String,
+    },
 }
 
 /// The body of a 200.
 pub(super) fn get(address: SocketAddr, path: &'static str) -> Result<Vec<u8>, AdminError> {
     let answer =
         exchange(address, path).map_err(|source| AdminError::Unreachable { address, source })?;
-    let split = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(answer.len());
+    let split = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .unwrap_or(answer.len());
     let (head, body) = answer.split_at(split);
     let head = String::from_utf8_lossy(head);
     let status = head.lines().next().unwrap_or_default();
     match status.split_once(' ') {
-        Some((_, code)) if code.starts_with("200") => Ok(body.get(4..).unwrap_or_default().to_vec()),
-        _ => Err(AdminError::Refused { address, path, status: status.to_owned() }),
+        Some((_, code)) if code.starts_with("200") => {
+            Ok(body.get(4..).unwrap_or_default().to_vec())
+        }
+        _ => Err(AdminError::Refused {
+            address,
+            path,
+            status: status.to_owned(),
+        }),
     }
 }
 

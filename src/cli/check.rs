@@ -3,7 +3,10 @@
 use super::Exit;
 use crate::settings::Settings;
 
-#[expect(clippy::print_stdout, reason = "the answer of a command goes to stdout")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the answer of a command goes to stdout"
+)]
 pub(super) fn run(settings: &Settings, path: &str) -> Exit {
     let (routes, resources) = (settings.routes.len(), settings.resources.len());
     println!("{path}: ok, {routes} routes, {resources} resources");

@@ -7,7 +7,10 @@ use serde_json::Value;
 use super::{Exit, admin_address, admin_client, complain};
 use crate::settings::Settings;
 
-#[expect(clippy::print_stdout, reason = "the answer of a command goes to stdout")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the answer of a command goes to stdout"
+)]
 pub(super) fn run(settings: &Settings) -> Exit {
     let body = match admin_client::get(admin_address(settings), "/supervisor") {
         Ok(body) => body,
@@ -32,7 +35,11 @@ pub(super) fn run(settings: &Settings) -> Exit {
 fn text(root: &Value) -> String {
     let mut rows = Vec::new();
     collect(root, "", "", &mut rows);
-    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let width = rows
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or(0);
     let mut out = String::new();
     for (name, facts) in rows {
         // Writing into a String does not fail.
@@ -44,20 +51,39 @@ fn text(root: &Value) -> String {
 fn collect(node: &Value, before: &str, below: &str, rows: &mut Vec<(String, String)>) {
     let name = node.get("name").and_then(Value::as_str).unwrap_or("?");
     rows.push((format!("{before}{name}"), facts(node)));
-    let children = node.get("children").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let children = node
+        .get("children")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
     for (n, child) in children.iter().enumerate() {
-        let (mark, pad) = if n + 1 == children.len() { ("`-- ", "    ") } else { ("|-- ", "|   ") };
-        collect(child, &format!("{below}{mark}"), &format!("{below}{pad}"), rows);
+        let (mark, pad) = if n + 1 == children.len() {
+            ("`-- ", "    ")
+        } else {
+            ("|-- ", "|   ")
+        };
+        collect(
+            child,
+            &format!("{below}{mark}"),
+            &format!("{below}{pad}"),
+            rows,
+        );
     }
 }
 
 fn facts(node: &Value) -> String {
-    let word = |key: &str| node.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let word = |key: &str| {
+        node.get(key)
+            .and_then(Value::as_str)
+            .unwrap_or("?")
+            .to_owned()
+    };
     let number = |value: Option<&Value>| value.and_then(Value::as_u64).unwrap_or(0);
     let restarts: u64 = node
         .get("restarts")
         .and_then(Value::as_object)
-        .map_or(0, |by_cause| by_cause.values().filter_map(Value::as_u64).sum());
+        .map_or(0, |by_cause| {
+            by_cause.values().filter_map(Value::as_u64).sum()
+        });
     let mut facts = format!("{:8}", word("state"));
     if let Some(up) = node.get("up_seconds").and_then(Value::as_f64) {
         let _infallible = write!(facts, "  up {up:.1}s");
@@ -79,11 +105,14 @@ mod tests {
 
     #[test]
     fn the_tree_is_drawn_with_a_line_a_node() {
-        let leaf = |name: &str| serde_json::json!({"name": name, "state": "running", "generation": 1});
+        let leaf =
+            |name: &str| serde_json::json!({"name": name, "state": "running", "generation": 1});
         let tree = serde_json::json!({"name": "root", "state": "running", "generation": 1,
             "children": [{"name": "a", "state": "running", "generation": 1, "children": [leaf("b")]}, leaf("c")]});
-        let names: Vec<_> =
-            text(&tree).lines().map(|l| l.split("  ").next().unwrap().to_owned()).collect();
+        let names: Vec<_> = text(&tree)
+            .lines()
+            .map(|l| l.split("  ").next().unwrap().to_owned())
+            .collect();
         assert_eq!(names, ["root", "|-- a", "|   `-- b", "`-- c"]);
     }
 }

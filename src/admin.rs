@@ -1,0 +1,168 @@
+//! The admin listener's answers: health, metrics, the tree, and, where the settings allow it, chaos.
+
+mod operations;
+mod page;
+
+pub use operations::Operations;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::http::{Answer, Code, Incoming, Problem, Response, read_body};
+
+/// How long nothing may be heard of the supervisor or the sentinel before the process counts as dead.
+const PULSE_LIMIT: Duration = Duration::from_secs(1);
+/// The largest order.
+const ORDER_BYTES_MAX: usize = 4096;
+const READ: &str = "GET, HEAD, OPTIONS";
+
+/// What answers on the admin listener.
+#[derive(Debug)]
+pub struct Admin {
+    /// What it tells about.
+    pub operations: Arc<Operations>,
+}
+
+type Answered = Result<HttpResponse<BoxBody>, Problem>;
+
+impl Answer for Admin {
+    fn quick(&self, _: &Incoming, _: Instant) -> Option<Response> {
+        None
+    }
+
+    async fn slow(&self, request: &mut Incoming) -> Response {
+        let path = request.path().to_owned();
+        let answer = match path.as_str() {
+            "/chaos" if self.operations.chaos() => self.chaos(request).await,
+            _ => self.told(request.method(), &path),
+        };
+        let answer = answer.unwrap_or_else(|problem| problem.response(&path));
+        Response {
+            answer,
+            route: None,
+        }
+    }
+}
+
+impl Admin {
+    fn told(&self, method: &Method, path: &str) -> Answered {
+        let part = path.strip_prefix("/readyz/");
+        let known = matches!(
+            path,
+            "/" | "/livez" | "/readyz" | "/metrics" | "/supervisor"
+        );
+        if !known && part.is_none() {
+            return Err(Problem::new(Code::NotFound));
+        }
+        if method != Method::GET && method != Method::HEAD {
+            return Err(Problem::not_allowed(READ));
+        }
+        match (path, part) {
+            (_, Some(part)) => self.ready_part(part),
+            ("/livez", _) => self.live(),
+            ("/readyz", _) => self.ready(),
+            ("/metrics", _) => {
+                let text = self.operations.metrics();
+                Ok(answer(
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                    text,
+                ))
+            }
+            ("/supervisor", _) => Ok(json_answer(&json!(self.operations.view()))),
+            _ => Ok(answer(
+                "text/html; charset=utf-8",
+                page::html(self.operations.view().as_ref()),
+            )),
+        }
+    }
+
+    fn live(&self) -> Answered {
+        let silence = self.operations.silence();
+        if silence < PULSE_LIMIT {
+            return Ok(json_answer(&json!({ "live": true })));
+        }
+        let detail = format!("nothing was heard of the supervisor for {silence:?}");
+        Err(Problem::new(Code::NotReady).detail(detail))
+    }
+
+    fn ready(&self) -> Answered {
+        let parts = self.operations.parts();
+        let ready = !parts.is_empty() && parts.iter().all(|(_, ready)| *ready);
+        let by_name: Value = parts
+            .iter()
+            .map(|(name, ready)| (name.clone(), json!(ready)))
+            .collect();
+        if ready {
+            return Ok(json_answer(&json!({ "ready": true, "parts": by_name })));
+        }
+        let down: Vec<_> = parts
+            .iter()
+            .filter(|(_, ready)| !ready)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let detail = format!("not ready: {}", down.join(", "));
+        Err(Problem::new(Code::NotReady)
+            .detail(detail)
+            .extension("parts", by_name))
+    }
+
+    fn ready_part(&self, part: &str) -> Answered {
+        let parts = self.operations.parts();
+        let Some((name, ready)) = parts.into_iter().find(|(name, _)| name == part) else {
+            return Err(Problem::new(Code::NotFound).detail("there is no such part"));
+        };
+        if ready {
+            return Ok(json_answer(&json!({ "ready": true, "part": name })));
+        }
+        Err(Problem::new(Code::NotReady).detail(format!("not ready: {name}")))
+    }
+
+    /// `{"point": "...", "hits": n}` arms a fault point, `{"child": "..."}` makes an idle child panic.
+    async fn chaos(&self, request: &mut Incoming) -> Answered {
+        if request.method() != Method::POST {
+            return Err(Problem::not_allowed("POST"));
+        }
+        let body = read_body(request, ORDER_BYTES_MAX).await?;
+        let order: Value = serde_json::from_slice(&body)
+            .map_err(|error| Problem::new(Code::InvalidJson).detail(error.to_string()))?;
+        let word = |name: &str| order.get(name).and_then(Value::as_str);
+        let hits = order
+            .get("hits")
+            .and_then(Value::as_u64)
+            .and_then(|n| u32::try_from(n).ok());
+        let done = match (word("point"), word("child")) {
+            (Some(point), None) => self.operations.arm(point, hits.unwrap_or(1)),
+            (None, Some(child)) => self.operations.kill(child),
+            _ => {
+                let detail = "write {\"point\": \"NAME\", \"hits\": N} or {\"child\": \"NAME\"}";
+                return Err(Problem::new(Code::InvalidParameter).detail(detail));
+            }
+        };
+        if done {
+            return Ok(HttpResponse::with_body(
+                StatusCode::NO_CONTENT,
+                BoxBody::new(()),
+            ));
+        }
+        Err(Problem::new(Code::NotFound).detail("there is no such child"))
+    }
+}
+
+fn answer(content_type: &'static str, body: String) -> HttpResponse<BoxBody> {
+    let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn json_answer(value: &Value) -> HttpResponse<BoxBody> {
+    answer("application/json", value.to_string())
+}

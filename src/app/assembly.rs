@@ -1,0 +1,281 @@
+//! Everything is put together here, before anything runs.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+
+use super::build::BuildError;
+use super::system::{Bound, Refusal};
+use crate::admin::{Admin, Operations};
+use crate::file_cache::{Files, Root, RootId};
+use crate::http::{
+    Answer, Counters, Edge, HandlerMetrics, HttpMetrics, Parts, RouteTable, TimeLimits,
+};
+use crate::listener::{self, Door, Target, bind};
+use crate::request_handler::{self, DrainLimit, HandlerLoad};
+use crate::settings::{self, Handlers, Settings};
+use crate::storage;
+use crate::supervision::{
+    Backoff, ChildSpec, Clock, Faults, Flags, Intensity, Pulse, QueueLimits, Slot, Strategy,
+    SupervisorSpec,
+};
+
+/// Connections that may wait for one handler; they are few bytes each, and the listener waits when it is full.
+const HANDLER_QUEUE: QueueLimits = QueueLimits {
+    messages: 1024,
+    bytes: 1 << 20,
+};
+/// A listener takes no messages.
+const NO_QUEUE: QueueLimits = QueueLimits {
+    messages: 1,
+    bytes: 1,
+};
+/// Connections of the admin listener.
+const ADMIN_CONNECTIONS: usize = 64;
+/// How long the admin's own connections are waited for at the very end.
+const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+
+/// What a system is made of.
+pub(super) struct Assembly {
+    pub(super) bound: Bound,
+    pub(super) spec: SupervisorSpec,
+    pub(super) operations: Arc<Operations>,
+    pub(super) metrics: HttpMetrics,
+    pub(super) refusal: Refusal,
+    pub(super) store: storage::Store,
+}
+
+/// What all of the assembly needs.
+struct Bench {
+    settings: Settings,
+    clock: Clock,
+    faults: Faults,
+    flags: Flags,
+    counters: Arc<Counters>,
+}
+
+impl Assembly {
+    /// Binds every socket and prepares every child.
+    pub(super) fn new(
+        settings: Settings,
+        clock: Clock,
+        pulse: Arc<Pulse>,
+    ) -> Result<Self, BuildError> {
+        let faults = if settings.chaos.enabled {
+            Faults::armed()
+        } else {
+            Faults::none()
+        };
+        let flags = flags(&settings.supervision);
+        let counters = Arc::new(Counters::default());
+        let bench = Bench {
+            settings,
+            clock,
+            faults,
+            flags,
+            counters,
+        };
+        let (store, writer) = storage::storage(&bench.settings, clock, &bench.faults);
+        let operations = Operations::new(pulse, store.clone(), bench.faults.clone());
+        let operations = Arc::new(operations);
+        let (admin, admin_address) = bench.admin(&operations)?;
+        let (files, file_cache, routes) = bench.routes(&store);
+        let edge = Arc::new(Edge {
+            routes: ArcSwap::from_pointee(routes),
+            files,
+            store: store.clone(),
+            file_deadline: bench.settings.supervision.file_cache.deadline,
+            body_bytes: bench.settings.limits.body_bytes,
+        });
+        let (handlers, targets, metrics) = bench.handlers(&edge);
+        let (listeners, public) = bench.listeners(&targets)?;
+        let storage = SupervisorSpec::new("storage", bench.flags).child(writer);
+        let spec = SupervisorSpec::new("perennial", bench.flags)
+            .child(ChildSpec::supervisor(admin))
+            .child(ChildSpec::supervisor(storage))
+            .child(file_cache)
+            .child(ChildSpec::supervisor(handlers))
+            .child(ChildSpec::supervisor(listeners));
+        let asked = store.clone();
+        let refusal = Refusal(Box::new(move || asked.refusal()));
+        let bound = Bound {
+            public,
+            admin: admin_address,
+        };
+        Ok(Self {
+            bound,
+            spec,
+            operations,
+            metrics,
+            refusal,
+            store,
+        })
+    }
+}
+
+impl Bench {
+    fn parts<A: Answer>(
+        &self,
+        answer: &Arc<A>,
+        metrics: &Arc<HandlerMetrics>,
+        drain: &DrainLimit,
+    ) -> Parts<A> {
+        Parts {
+            answer: Arc::clone(answer),
+            metrics: Arc::clone(metrics),
+            counters: Arc::clone(&self.counters),
+            limits: TimeLimits::from(&self.settings.limits),
+            request_timeout: self.settings.limits.request_timeout,
+            drain: drain.signal(),
+        }
+    }
+
+    /// A handler and its listener for the admin's address alone: full public handlers must not fail a health check.
+    fn admin(
+        &self,
+        operations: &Arc<Operations>,
+    ) -> Result<(SupervisorSpec, std::net::SocketAddr), BuildError> {
+        let socket = bind(self.settings.server.admin)?;
+        let address = socket.local_addr().map_err(BuildError::Address)?;
+        let answer = Arc::new(Admin {
+            operations: Arc::clone(operations),
+        });
+        let load = Arc::new(HandlerLoad::default());
+        let drain = DrainLimit::new(ADMIN_DRAIN);
+        let mut parts = self.parts(&answer, &Arc::new(HandlerMetrics::new(0)), &drain);
+        // Its connections are none of the public ones.
+        parts.counters = Arc::new(Counters::default());
+        let (slot, handler) = Slot::new("admin-handler", HANDLER_QUEUE, self.clock);
+        let faults = self.faults.clone();
+        let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults);
+        let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
+        let door = Door::new(
+            socket,
+            vec![Target { handler, load }],
+            places,
+            Faults::none(),
+        );
+        let (slot, _) = Slot::new("admin-listener", NO_QUEUE, self.clock);
+        let listener = listener::child_spec(&slot, door, self.faults.clone());
+        Ok((
+            SupervisorSpec::new("admin", self.flags)
+                .child(spec)
+                .child(listener),
+            address,
+        ))
+    }
+
+    fn routes(&self, store: &storage::Store) -> (Files, ChildSpec, RouteTable) {
+        let settings = &self.settings;
+        let limits = settings.supervision.file_cache;
+        let queue = QueueLimits {
+            messages: limits.queue.get(),
+            bytes: limits.queue_bytes.get(),
+        };
+        let (slot, child) = Slot::new("file-cache", queue, self.clock);
+        let mut roots = Vec::new();
+        let mut statics = Vec::new();
+        for ((prefix, route), place) in settings.routes.iter().zip(0_u32..) {
+            roots.push(Root {
+                path: route.files.root.clone(),
+                index: route.files.index.clone(),
+                built_in: prefix == "/",
+            });
+            statics.push((prefix.clone(), RootId::new(place)));
+        }
+        let files = Files::new(roots, settings.file_cache.clone(), child, self.clock);
+        let spec = files.child_spec(&slot, self.faults.clone());
+        let resources = settings
+            .resources
+            .iter()
+            .filter_map(|(name, resource)| Some((resource.path.clone(), store.collection(name)?)));
+        let routes = RouteTable::new(statics, resources);
+        (
+            files,
+            spec.start_timeout(settings.supervision.start_timeout),
+            routes,
+        )
+    }
+
+    fn handlers(&self, edge: &Arc<Edge>) -> (SupervisorSpec, Vec<Target>, HttpMetrics) {
+        let count = match self.settings.server.handlers {
+            Handlers::Auto => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            Handlers::Count(count) => count.get(),
+        };
+        let drain = DrainLimit::new(self.settings.server.drain);
+        let labels = edge.routes.load().labels().to_vec();
+        let mut supervisor = SupervisorSpec::new("handlers", self.flags);
+        let (mut targets, mut handlers) = (Vec::new(), Vec::new());
+        for n in 0..count {
+            let (slot, handler) = Slot::new(&format!("handler-{n}"), HANDLER_QUEUE, self.clock);
+            let load = Arc::new(HandlerLoad::default());
+            let metrics = Arc::new(HandlerMetrics::new(labels.len()));
+            let parts = self.parts(edge, &metrics, &drain);
+            let (faults, drain) = (self.faults.clone(), drain.clone());
+            let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults);
+            let limit = self.settings.supervision.start_timeout;
+            supervisor = supervisor.child(spec.start_timeout(limit));
+            targets.push(Target { handler, load });
+            handlers.push(metrics);
+        }
+        let connections = Arc::clone(&self.counters);
+        (
+            supervisor,
+            targets,
+            HttpMetrics {
+                labels,
+                handlers,
+                connections,
+            },
+        )
+    }
+
+    fn listeners(
+        &self,
+        targets: &[Target],
+    ) -> Result<(SupervisorSpec, Vec<std::net::SocketAddr>), BuildError> {
+        let places = Arc::new(Semaphore::new(self.settings.server.max_connections.get()));
+        let mut supervisor = SupervisorSpec::new("listeners", self.flags);
+        let mut addresses = Vec::new();
+        for (n, address) in self.settings.server.listen.iter().enumerate() {
+            let socket = bind(*address)?;
+            addresses.push(socket.local_addr().map_err(BuildError::Address)?);
+            let (targets, places) = (targets.to_vec(), Arc::clone(&places));
+            let door = Door::new(socket, targets, places, self.faults.clone());
+            let (slot, _) = Slot::new(&format!("listener-{n}"), NO_QUEUE, self.clock);
+            let spec = listener::child_spec(&slot, door, self.faults.clone());
+            let limit = self.settings.supervision.start_timeout;
+            supervisor = supervisor.child(spec.start_timeout(limit));
+        }
+        Ok((supervisor, addresses))
+    }
+}
+
+fn flags(settings: &settings::Supervision) -> Flags {
+    let settings::Backoff {
+        first,
+        factor,
+        max,
+        jitter,
+    } = settings.backoff;
+    Flags {
+        strategy: match settings.strategy {
+            settings::Strategy::OneForOne => Strategy::OneForOne,
+            settings::Strategy::OneForAll => Strategy::OneForAll,
+            settings::Strategy::RestForOne => Strategy::RestForOne,
+        },
+        intensity: Intensity {
+            max_restarts: settings.max_restarts.count,
+            period: settings.max_restarts.within,
+        },
+        backoff: Backoff {
+            first,
+            factor,
+            max,
+            jitter,
+        },
+    }
+}

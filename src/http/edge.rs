@@ -1,0 +1,65 @@
+//! Everything a request can need, the same for all handlers.
+
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use super::list;
+use super::problem::{Code, Problem};
+use super::resource;
+use super::route_table::{Resolved, RouteTable};
+use super::service::{Answer, Incoming, Response};
+use super::static_file;
+use crate::file_cache::Files;
+use crate::storage::Store;
+
+/// The public site and API.
+#[derive(Debug)]
+pub struct Edge {
+    /// Where paths lead: a request loads it once and keeps it to its end.
+    pub routes: ArcSwap<RouteTable>,
+    /// Files.
+    pub files: Files,
+    /// Records.
+    pub store: Store,
+    /// How long a request waits for a file.
+    pub file_deadline: Duration,
+    /// The largest body.
+    pub body_bytes: usize,
+}
+
+impl Answer for Edge {
+    fn quick(&self, request: &Incoming, now: Instant) -> Option<Response> {
+        let routes = self.routes.load();
+        let Resolved::File(route, rest) = routes.resolve(request.path()) else {
+            return None;
+        };
+        let answer =
+            static_file::quick(self, request.method(), request.headers(), route, rest, now)?;
+        Some(Response {
+            answer,
+            route: Some(route.label),
+        })
+    }
+
+    async fn slow(&self, request: &mut Incoming) -> Response {
+        let routes = self.routes.load_full();
+        let path = request.path().to_owned();
+        let (answer, route) = match routes.resolve(&path) {
+            Resolved::File(route, rest) => {
+                let (method, headers) = (request.method(), request.headers());
+                let answer = static_file::slow(self, method, headers, route, rest, &path).await;
+                (Ok(answer), Some(route.label))
+            }
+            Resolved::List(route) => (list::answer(self, route, request).await, Some(route.label)),
+            Resolved::Item(route, id) => (
+                resource::answer(self, route, id, request).await,
+                Some(route.label),
+            ),
+            Resolved::Nothing => (Err(Problem::new(Code::NotFound)), None),
+        };
+        let answer = answer.unwrap_or_else(|problem| problem.response(&path));
+        Response { answer, route }
+    }
+}

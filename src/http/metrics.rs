@@ -1,0 +1,269 @@
+//! What the edge counts. Each handler has counters of its own, so that no two threads share a cache line on the way of a
+//! request; a scrape adds them up.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix_web::http::Method;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::connection::Counters;
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
+const CODES: [u16; 18] = [
+    200, 201, 204, 304, 308, 400, 404, 405, 409, 412, 413, 415, 422, 429, 500, 503, 504, 507,
+];
+/// Upper bounds in seconds.
+const BUCKETS: [f64; 12] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
+];
+/// The label of what leads nowhere.
+const OTHER: &str = "_other";
+const PER_ROUTE: usize = METHODS.len() * (CODES.len() + 1);
+
+/// The counters of one handler.
+#[derive(Debug)]
+pub struct HandlerMetrics {
+    /// For each route, the last being what leads nowhere: for each method, for each code and one for the rest.
+    requests: Vec<AtomicU64>,
+    /// For each route: the buckets and one for the rest.
+    durations: Vec<AtomicU64>,
+    /// For each route, in nanoseconds.
+    duration_sums: Vec<AtomicU64>,
+    /// For each route.
+    response_bytes: Vec<AtomicU64>,
+    in_flight: AtomicI64,
+    panics: AtomicU64,
+}
+
+fn cells(count: usize) -> Vec<AtomicU64> {
+    (0..count).map(|_| AtomicU64::new(0)).collect()
+}
+
+fn add(cells: &[AtomicU64], at: usize, more: u64) {
+    if let Some(cell) = cells.get(at) {
+        cell.fetch_add(more, Ordering::Relaxed);
+    }
+}
+
+fn read(cells: &[AtomicU64], at: usize) -> u64 {
+    cells.get(at).map_or(0, |cell| cell.load(Ordering::Relaxed))
+}
+
+impl HandlerMetrics {
+    /// Counters for this many routes.
+    pub fn new(routes: usize) -> Self {
+        let rows = routes + 1;
+        Self {
+            requests: cells(rows * PER_ROUTE),
+            durations: cells(rows * (BUCKETS.len() + 1)),
+            duration_sums: cells(rows),
+            response_bytes: cells(rows),
+            in_flight: AtomicI64::new(0),
+            panics: AtomicU64::new(0),
+        }
+    }
+
+    fn other(&self) -> usize {
+        self.duration_sums.len().saturating_sub(1)
+    }
+
+    /// A request has begun.
+    pub(crate) fn begun(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request has been answered.
+    pub(crate) fn answered(
+        &self,
+        route: Option<usize>,
+        method: &Method,
+        code: u16,
+        took: Duration,
+        bytes: u64,
+    ) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let route = route.unwrap_or_else(|| self.other());
+        let known = METHODS.iter().position(|known| *known == method.as_str());
+        let method = known.unwrap_or(METHODS.len() - 1);
+        let code = CODES
+            .iter()
+            .position(|known| *known == code)
+            .unwrap_or(CODES.len());
+        add(
+            &self.requests,
+            route * PER_ROUTE + method * (CODES.len() + 1) + code,
+            1,
+        );
+        let seconds = took.as_secs_f64();
+        let bucket = BUCKETS
+            .iter()
+            .position(|bound| seconds <= *bound)
+            .unwrap_or(BUCKETS.len());
+        add(&self.durations, route * (BUCKETS.len() + 1) + bucket, 1);
+        add(
+            &self.duration_sums,
+            route,
+            u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+        );
+        add(&self.response_bytes, route, bytes);
+    }
+
+    /// A request was dropped before it was answered: its client has gone.
+    pub(crate) fn dropped(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A request panicked.
+    pub(crate) fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The counters of all handlers, for a scrape.
+#[derive(Debug)]
+pub struct HttpMetrics {
+    /// The pattern of each route, by label.
+    pub labels: Vec<String>,
+    /// One for each handler.
+    pub handlers: Vec<Arc<HandlerMetrics>>,
+    /// Of all connections.
+    pub connections: Arc<Counters>,
+}
+
+impl HttpMetrics {
+    fn sum(&self, what: impl Fn(&HandlerMetrics) -> u64) -> u64 {
+        self.handlers.iter().map(|handler| what(handler)).sum()
+    }
+
+    fn routes(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.labels
+            .iter()
+            .map(String::as_str)
+            .chain([OTHER])
+            .enumerate()
+    }
+
+    fn encode_requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests answered, by the configured route";
+        let name = "perennial_http_requests";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (route, label) in self.routes() {
+            for (m, method) in METHODS.iter().enumerate() {
+                for c in 0..=CODES.len() {
+                    let at = route * PER_ROUTE + m * (CODES.len() + 1) + c;
+                    let count = self.sum(|handler| read(&handler.requests, at));
+                    if count > 0 {
+                        let code = CODES.get(c).map_or("other".to_owned(), u16::to_string);
+                        let labels = [("route", label), ("method", *method), ("code", &code)];
+                        ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_durations(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Time from the end of a request's head to the beginning of its answer";
+        let name = "perennial_http_request_duration_seconds";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (route, label) in self.routes() {
+            let row = |b: usize| {
+                let at = route * (BUCKETS.len() + 1) + b;
+                self.sum(|handler| read(&handler.durations, at))
+            };
+            let mut buckets: Vec<_> = BUCKETS
+                .iter()
+                .enumerate()
+                .map(|(b, bound)| (*bound, row(b)))
+                .collect();
+            buckets.push((f64::MAX, row(BUCKETS.len())));
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            if count > 0 {
+                let nanos = self.sum(|handler| read(&handler.duration_sums, route));
+                let sum = Duration::from_nanos(nanos).as_secs_f64();
+                let labels = [("route", label)];
+                let mut metric = family.encode_family(&labels)?;
+                metric.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_bytes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Bytes of bodies answered";
+        let name = "perennial_http_response_size_bytes";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (route, label) in self.routes() {
+            let bytes = self.sum(|handler| read(&handler.response_bytes, route));
+            let labels = [("route", label)];
+            ConstCounter::new(bytes).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_connections(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.connections;
+        for (name, help, value) in [
+            (
+                "perennial_http_connections",
+                "Connections served",
+                read(&counters.connections),
+            ),
+            (
+                "perennial_http_heads_too_large",
+                "Heads over limits.headers: 431",
+                read(&counters.heads_too_large),
+            ),
+            (
+                "perennial_http_heads_too_slow",
+                "Heads over limits.header_timeout: 408",
+                read(&counters.heads_too_slow),
+            ),
+            (
+                "perennial_http_connections_idle",
+                "Connections closed after limits.idle_timeout",
+                read(&counters.idle),
+            ),
+            (
+                "perennial_http_connections_stalled",
+                "Connections broken off after limits.stall_timeout",
+                read(&counters.stalled),
+            ),
+            (
+                "perennial_http_panics",
+                "Requests that panicked and were answered 500",
+                self.sum(|handler| read(&handler.panics)),
+            ),
+        ] {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(value).encode(metric)?;
+        }
+        let in_flight: i64 = self
+            .handlers
+            .iter()
+            .map(|handler| handler.in_flight.load(Ordering::Relaxed))
+            .sum();
+        let name = "perennial_http_requests_in_flight";
+        let help = "Requests that are being answered";
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(in_flight).encode(metric)
+    }
+}
+
+impl Collector for HttpMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_requests(&mut encoder)?;
+        self.encode_durations(&mut encoder)?;
+        self.encode_bytes(&mut encoder)?;
+        self.encode_connections(&mut encoder)
+    }
+}

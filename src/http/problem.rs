@@ -1,0 +1,300 @@
+//! Every error of the API, as RFC 9457 has it, made in one place.
+//!
+//! | status | code | when |
+//! | --- | --- | --- |
+//! | 400 | `invalid_json`, `not_an_object`, `invalid_id`, `invalid_parameter`, `invalid_path` | syntax |
+//! | 404 | `not_found` | nothing here |
+//! | 405 | `method_not_allowed` | with `Allow` |
+//! | 408 | `head_timeout` | the head did not come in time |
+//! | 409 | `duplicate_id` | there is a record of this id |
+//! | 413 | `body_too_large` | past `limits.body` |
+//! | 415 | `unsupported_media_type` | with `Accept-Post` |
+//! | 431 | `head_too_large` | past `limits.headers` |
+//! | 500 | `internal`, `damaged` | a bug, or damaged data; nothing internal is told |
+//! | 503 | `unavailable`, `overloaded`, `shutting_down`, `outcome_unknown`, `not_ready` | with `Retry-After`, save for the unknown outcome |
+//! | 504 | `deadline` | it took too long, and was not begun |
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use serde_json::{Value, json};
+
+use crate::file_cache::{FileError, Refusal};
+use crate::record::BodyError;
+use crate::storage::StoreError;
+use crate::supervision::AskError;
+
+/// What went wrong, as a client can tell it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table above says what each means")]
+pub enum Code {
+    InvalidJson,
+    NotAnObject,
+    InvalidId,
+    InvalidParameter,
+    InvalidPath,
+    NotFound,
+    MethodNotAllowed,
+    HeadTimeout,
+    DuplicateId,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    HeadTooLarge,
+    Internal,
+    Damaged,
+    Unavailable,
+    Overloaded,
+    ShuttingDown,
+    OutcomeUnknown,
+    NotReady,
+    Deadline,
+}
+
+impl Code {
+    /// Status, code and title.
+    fn row(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::InvalidJson => (400, "invalid_json", "The body is not valid JSON"),
+            Self::NotAnObject => (400, "not_an_object", "The body is not a JSON object"),
+            Self::InvalidId => (400, "invalid_id", "The id is not valid"),
+            Self::InvalidParameter => (400, "invalid_parameter", "A query parameter is not valid"),
+            Self::InvalidPath => (400, "invalid_path", "The path is not valid"),
+            Self::NotFound => (404, "not_found", "There is nothing here"),
+            Self::MethodNotAllowed => (405, "method_not_allowed", "The method is not allowed here"),
+            Self::HeadTimeout => (408, "head_timeout", "The request did not come in time"),
+            Self::DuplicateId => (
+                409,
+                "duplicate_id",
+                "There is a record with this id already",
+            ),
+            Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
+            Self::UnsupportedMediaType => (
+                415,
+                "unsupported_media_type",
+                "The media type is not supported",
+            ),
+            Self::HeadTooLarge => (431, "head_too_large", "The request's headers are too large"),
+            Self::Internal => (500, "internal", "Something went wrong here"),
+            Self::Damaged => (500, "damaged", "The stored record is damaged"),
+            Self::Unavailable => (503, "unavailable", "A part is being restarted"),
+            Self::Overloaded => (503, "overloaded", "Too much is waiting"),
+            Self::ShuttingDown => (503, "shutting_down", "The server is stopping"),
+            Self::OutcomeUnknown => (503, "outcome_unknown", "The outcome is not known"),
+            Self::NotReady => (503, "not_ready", "Not ready"),
+            Self::Deadline => (504, "deadline", "It took too long"),
+        }
+    }
+
+    /// The number.
+    pub fn status(self) -> u16 {
+        self.row().0
+    }
+}
+
+/// One error on its way to a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    code: Code,
+    detail: String,
+    retry_after: Option<Duration>,
+    header: Option<(HeaderName, HeaderValue)>,
+    extension: Option<(&'static str, Value)>,
+}
+
+impl Problem {
+    /// A problem that its title says all about.
+    pub fn new(code: Code) -> Self {
+        let detail = code.row().2.to_owned();
+        Self {
+            code,
+            detail,
+            retry_after: None,
+            header: None,
+            extension: None,
+        }
+    }
+
+    /// Says more, to the client: nothing internal.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// A member of its own in the body.
+    #[must_use]
+    pub fn extension(mut self, name: &'static str, value: Value) -> Self {
+        self.extension = Some((name, value));
+        self
+    }
+
+    /// A 405 with what is allowed.
+    pub fn not_allowed(allow: &'static str) -> Self {
+        let header = Some((header::ALLOW, HeaderValue::from_static(allow)));
+        let detail = format!("allowed here: {allow}");
+        Self {
+            header,
+            ..Self::new(Code::MethodNotAllowed).detail(detail)
+        }
+    }
+
+    /// A 415 with what is taken.
+    pub fn unsupported(accept: &'static str) -> Self {
+        let name = HeaderName::from_static("accept-post");
+        let header = Some((name, HeaderValue::from_static(accept)));
+        let detail = format!("send {accept}");
+        Self {
+            header,
+            ..Self::new(Code::UnsupportedMediaType).detail(detail)
+        }
+    }
+
+    fn body(&self, instance: &str, request_id: &str) -> Value {
+        let (status, code, title) = self.code.row();
+        let slug = code.replace('_', "-");
+        let mut body = json!({
+            "type": format!("/problems/{slug}"),
+            "title": title,
+            "status": status,
+            "code": code,
+            "detail": self.detail,
+            "instance": instance,
+            "request_id": request_id,
+            "message": self.detail,
+        });
+        if let (Some((name, value)), Some(body)) = (&self.extension, body.as_object_mut()) {
+            body.insert((*name).to_owned(), value.clone());
+        }
+        body
+    }
+
+    /// The answer, with an id of its own that the log has too.
+    pub fn response(&self, instance: &str) -> HttpResponse<BoxBody> {
+        let request_id = uuid::Uuid::now_v7().simple().to_string();
+        let (status, code, _) = self.code.row();
+        if status >= 500 {
+            tracing::warn!(
+                status,
+                code,
+                instance,
+                request_id,
+                detail = self.detail,
+                "answered an error"
+            );
+        }
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = self.body(instance, &request_id).to_string();
+        let mut response = HttpResponse::with_body(status, BoxBody::new(body));
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(id) = HeaderValue::from_str(&request_id) {
+            headers.insert(HeaderName::from_static("x-request-id"), id);
+        }
+        if let Some(after) = self.retry_after {
+            headers.insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(after.as_secs().max(1)),
+            );
+        }
+        if let Some((name, value)) = self.header.clone() {
+            headers.insert(name, value);
+        }
+        response
+    }
+
+    /// The whole answer as bytes, for a connection that has no request yet.
+    pub(crate) fn raw(&self) -> String {
+        let (status, _, title) = self.code.row();
+        let body = self
+            .body("", &uuid::Uuid::now_v7().simple().to_string())
+            .to_string();
+        format!(
+            "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    }
+}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        let code = match &error {
+            BodyError::Syntax { .. } => Code::InvalidJson,
+            BodyError::NotAnObject { .. } => Code::NotAnObject,
+            BodyError::Id(_) | BodyError::IdType => Code::InvalidId,
+        };
+        Self::new(code).detail(error.to_string())
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let (code, retry_after) = match &error {
+            StoreError::Unavailable { retry_after } => (Code::Unavailable, Some(*retry_after)),
+            StoreError::Overloaded { retry_after } => (Code::Overloaded, Some(*retry_after)),
+            StoreError::Expired => (Code::Deadline, None),
+            StoreError::Crashed | StoreError::Failed => (Code::Internal, None),
+            StoreError::OutcomeUnknown => (Code::OutcomeUnknown, None),
+            StoreError::ShuttingDown => (Code::ShuttingDown, Some(Duration::from_secs(1))),
+            StoreError::Damaged => (Code::Damaged, None),
+            StoreError::Duplicate { .. } => (Code::DuplicateId, None),
+        };
+        let problem = Self::new(code).detail(error.to_string());
+        Self {
+            retry_after,
+            ..problem
+        }
+    }
+}
+
+impl From<AskError<FileError>> for Problem {
+    fn from(error: AskError<FileError>) -> Self {
+        let soon = Duration::from_secs(1);
+        match error {
+            AskError::Answer(error) => error.into(),
+            AskError::Overloaded { retry_after } => {
+                Self::new(Code::Overloaded).retry_after(retry_after)
+            }
+            AskError::Expired => Self::new(Code::Deadline),
+            AskError::Crashed { .. } | AskError::Hung { .. } | AskError::Lost => {
+                Self::new(Code::Internal)
+            }
+            // A look at a file leaves nothing behind: trying again is always right.
+            AskError::OutcomeUnknown => Self::new(Code::Unavailable).retry_after(soon),
+            AskError::ShuttingDown => Self::new(Code::ShuttingDown).retry_after(soon),
+        }
+    }
+}
+
+impl From<FileError> for Problem {
+    fn from(error: FileError) -> Self {
+        match error {
+            // What is hidden is not there.
+            FileError::Refused(Refusal::Hidden) => Self::new(Code::NotFound),
+            FileError::Refused(refusal) => Self::new(Code::InvalidPath).detail(refusal.to_string()),
+            FileError::Absent | FileError::Outside | FileError::Irregular => {
+                Self::new(Code::NotFound)
+            }
+            FileError::Restless { .. } => {
+                Self::new(Code::Unavailable).retry_after(Duration::from_secs(1))
+            }
+            FileError::Denied | FileError::Root { .. } | FileError::Io { .. } => {
+                tracing::error!(%error, "a file could not be served");
+                Self::new(Code::Internal)
+            }
+        }
+    }
+}

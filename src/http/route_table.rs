@@ -1,0 +1,174 @@
+//! Where a path leads. Pure, built once for each set of settings.
+
+use std::collections::HashMap;
+
+use crate::file_cache::RootId;
+use crate::storage::CollectionId;
+
+/// A path prefix that leads to a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticRoute {
+    /// `/`, or a path without a slash at its end.
+    pub prefix: String,
+    /// The folder.
+    pub root: RootId,
+    /// Its number among the routes, for metrics.
+    pub label: usize,
+}
+
+/// A path that leads to a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceRoute {
+    /// Where it is served.
+    pub path: String,
+    /// What is served.
+    pub collection: CollectionId,
+    /// Its number among the routes, for metrics.
+    pub label: usize,
+}
+
+/// What a path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolved<'a> {
+    /// The resource as a whole.
+    List(&'a ResourceRoute),
+    /// One record, by the id as it was sent.
+    Item(&'a ResourceRoute, &'a str),
+    /// A file: the rest of the path, empty or beginning with `/`.
+    File(&'a StaticRoute, &'a str),
+    /// Nothing.
+    Nothing,
+}
+
+/// Every route.
+#[derive(Debug, Clone, Default)]
+pub struct RouteTable {
+    /// The longest prefix first.
+    statics: Vec<StaticRoute>,
+    resources: HashMap<String, ResourceRoute>,
+    labels: Vec<String>,
+}
+
+impl RouteTable {
+    /// A table of these routes. Labels are numbered in the order given, statics first.
+    pub fn new(
+        statics: impl IntoIterator<Item = (String, RootId)>,
+        resources: impl IntoIterator<Item = (String, CollectionId)>,
+    ) -> Self {
+        let mut table = Self::default();
+        for (prefix, root) in statics {
+            let label = table.label(prefix.clone());
+            table.statics.push(StaticRoute {
+                prefix,
+                root,
+                label,
+            });
+        }
+        for (path, collection) in resources {
+            let label = table.label(path.clone());
+            table.resources.insert(
+                path.clone(),
+                ResourceRoute {
+                    path,
+                    collection,
+                    label,
+                },
+            );
+        }
+        table
+            .statics
+            .sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
+        table
+    }
+
+    fn label(&mut self, pattern: String) -> usize {
+        self.labels.push(pattern);
+        self.labels.len() - 1
+    }
+
+    /// The configured pattern of each route, by label.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// Where `path` leads: a resource before a folder, and the longest prefix among folders.
+    pub fn resolve<'a>(&'a self, path: &'a str) -> Resolved<'a> {
+        if !self.resources.is_empty() {
+            if let Some(resource) = self.resources.get(path) {
+                return Resolved::List(resource);
+            }
+            if let Some((parent, last)) = path.rsplit_once('/')
+                && let Some(resource) = self.resources.get(parent)
+            {
+                // `/books/` is the list too: clients that join paths produce it.
+                return if last.is_empty() {
+                    Resolved::List(resource)
+                } else {
+                    Resolved::Item(resource, last)
+                };
+            }
+        }
+        for route in &self.statics {
+            if let Some(rest) = rest_below(&route.prefix, path) {
+                return Resolved::File(route, rest);
+            }
+        }
+        Resolved::Nothing
+    }
+}
+
+/// What of `path` comes after `prefix`, if it lies below it: by whole segments.
+fn rest_below<'a>(prefix: &str, path: &'a str) -> Option<&'a str> {
+    if prefix == "/" {
+        return path.starts_with('/').then_some(path);
+    }
+    path.strip_prefix(prefix)
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> RouteTable {
+        let root = |n| RootId::new(n);
+        RouteTable::new(
+            [
+                ("/".to_owned(), root(0)),
+                ("/slow".to_owned(), root(1)),
+                ("/slow/er".to_owned(), root(2)),
+            ],
+            [
+                ("/books".to_owned(), CollectionId(0)),
+                ("/api/v1/pens".to_owned(), CollectionId(1)),
+            ],
+        )
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_by_whole_segments() {
+        let table = table();
+        let file = |path| match table.resolve(path) {
+            Resolved::File(route, rest) => (route.prefix.as_str().to_owned(), rest.to_owned()),
+            other => panic!("{path}: {other:?}"),
+        };
+        let is = |prefix: &str, rest: &str| (prefix.to_owned(), rest.to_owned());
+        assert_eq!(file("/"), is("/", "/"));
+        assert_eq!(file("/slower"), is("/", "/slower"));
+        assert_eq!(file("/slow"), is("/slow", ""));
+        assert_eq!(file("/slow/x"), is("/slow", "/x"));
+        assert_eq!(file("/slow/er/x"), is("/slow/er", "/x"));
+        assert_eq!(file("/bookshelf"), is("/", "/bookshelf"));
+    }
+
+    #[test]
+    fn a_resource_comes_before_a_folder() {
+        let table = table();
+        let pens = |resolved| matches!(resolved, Resolved::Item(r, "7") if r.collection.0 == 1);
+        assert!(matches!(table.resolve("/books"), Resolved::List(r) if r.label == 3));
+        assert!(matches!(table.resolve("/books/"), Resolved::List(_)));
+        assert!(pens(table.resolve("/api/v1/pens/7")));
+        assert!(matches!(table.resolve("/books/1/2"), Resolved::File(..)));
+        assert_eq!(table.resolve("*"), Resolved::Nothing);
+    }
+}

@@ -1,0 +1,126 @@
+//! Files: what is in memory on the fast way, the rest by asking the file cache.
+
+use actix_web::HttpResponse;
+use actix_web::body::{BoxBody, SizedStream};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::conditional::not_modified;
+use super::edge::Edge;
+use super::problem::Problem;
+use super::route_table::StaticRoute;
+use crate::file_cache::{Entry, Large, Loaded};
+
+const ALLOW: &str = "GET, HEAD, OPTIONS";
+
+/// The answer if the file is in memory and fresh: no await, no lock, no message.
+pub(crate) fn quick(
+    edge: &Edge,
+    method: &Method,
+    headers: &HeaderMap,
+    route: &StaticRoute,
+    rest: &str,
+    now: Instant,
+) -> Option<HttpResponse<BoxBody>> {
+    if method != Method::GET && method != Method::HEAD {
+        return None;
+    }
+    let entry = edge.files.hit(route.root, rest, now)?;
+    Some(entry_response(headers, &entry))
+}
+
+/// The answer, however long it takes.
+pub(crate) async fn slow(
+    edge: &Edge,
+    method: &Method,
+    headers: &HeaderMap,
+    route: &StaticRoute,
+    rest: &str,
+    path: &str,
+) -> HttpResponse<BoxBody> {
+    if method == Method::OPTIONS {
+        return options(ALLOW);
+    }
+    if method != Method::GET && method != Method::HEAD {
+        return Problem::not_allowed(ALLOW).response(path);
+    }
+    match edge.files.load(route.root, rest, edge.file_deadline).await {
+        Ok(Loaded::Entry(entry)) => entry_response(headers, &entry),
+        Ok(Loaded::Large(large)) => large_response(headers, &large),
+        Ok(Loaded::Moved) => moved(path),
+        Err(error) => Problem::from(error).response(path),
+    }
+}
+
+fn entry_response(headers: &HeaderMap, entry: &Entry) -> HttpResponse<BoxBody> {
+    if not_modified(headers, &entry.etag, Some(entry.modified)) {
+        return unchanged(&entry.etag, &entry.last_modified);
+    }
+    let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(entry.bytes.clone()));
+    describe(
+        &mut response,
+        &entry.content_type,
+        &entry.etag,
+        &entry.last_modified,
+    );
+    response
+}
+
+fn large_response(headers: &HeaderMap, large: &Large) -> HttpResponse<BoxBody> {
+    if not_modified(headers, &large.etag, Some(large.modified)) {
+        return unchanged(&large.etag, &large.last_modified);
+    }
+    let body = SizedStream::new(large.length, Box::pin(large.chunks(0..large.length)));
+    let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(body));
+    describe(
+        &mut response,
+        &large.content_type,
+        &large.etag,
+        &large.last_modified,
+    );
+    response
+}
+
+fn unchanged(etag: &Bytes, last_modified: &Bytes) -> HttpResponse<BoxBody> {
+    let mut response = HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()));
+    set(&mut response, header::ETAG, etag);
+    set(&mut response, header::LAST_MODIFIED, last_modified);
+    response
+}
+
+fn describe(
+    response: &mut HttpResponse<BoxBody>,
+    content_type: &Bytes,
+    etag: &Bytes,
+    last_modified: &Bytes,
+) {
+    set(response, header::CONTENT_TYPE, content_type);
+    set(response, header::ETAG, etag);
+    set(response, header::LAST_MODIFIED, last_modified);
+}
+
+/// A value that was formatted when the file was read; it is shared, not copied.
+fn set(response: &mut HttpResponse<BoxBody>, name: header::HeaderName, value: &Bytes) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(value.clone()) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+fn moved(path: &str) -> HttpResponse<BoxBody> {
+    let mut response = HttpResponse::with_body(StatusCode::PERMANENT_REDIRECT, BoxBody::new(()));
+    if let Ok(place) = HeaderValue::from_str(&format!("{path}/")) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    response
+}
+
+/// What is allowed.
+pub(crate) fn options(allow: &'static str) -> HttpResponse<BoxBody> {
+    let mut response = HttpResponse::with_body(StatusCode::NO_CONTENT, BoxBody::new(()));
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}

@@ -1,0 +1,97 @@
+//! The request handler: a child that owns a thread and runs connections on it.
+//!
+//! A connection is a task of the thread's arbiter, not of the incarnation: a panic of the handler leaves its connections
+//! alone, and the next incarnation takes the next ones.
+
+mod connection;
+mod drain;
+
+pub use connection::{Connection, HandlerLoad, Socket, Ticket};
+pub use drain::DrainLimit;
+
+use std::sync::Arc;
+
+use crate::http::{Answer, Parts, Service};
+use crate::supervision::{
+    Child, ChildSpec, Cx, Delivery, Faults, LocalBoxFuture, Placement, Shutdown, Slot,
+};
+
+/// One life of a request handler.
+pub struct RequestHandler {
+    service: Service,
+    load: Arc<HandlerLoad>,
+    drain: DrainLimit,
+    faults: Faults,
+}
+
+impl std::fmt::Debug for RequestHandler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestHandler")
+            .field("load", &self.load)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The recipe of a request handler, on an arbiter of its own.
+pub fn child_spec<A: Answer>(
+    slot: &Slot<Connection>,
+    parts: Parts<A>,
+    load: Arc<HandlerLoad>,
+    drain: DrainLimit,
+    faults: Faults,
+) -> ChildSpec {
+    let shutdown = Shutdown::Timeout(drain.limit() + DrainLimit::GRACE);
+    let parts = Arc::new(parts);
+    let for_factory = faults.clone();
+    ChildSpec::actor(slot, Placement::Own, faults, move |_| {
+        let (parts, load) = (Arc::clone(&parts), Arc::clone(&load));
+        let (drain, faults) = (drain.clone(), for_factory.clone());
+        Box::pin(async move {
+            drain.renew();
+            let service = Service::build(parts).await;
+            Ok(RequestHandler {
+                service,
+                load,
+                drain,
+                faults,
+            })
+        })
+    })
+    .shutdown(shutdown)
+}
+
+impl Child for RequestHandler {
+    type Message = Connection;
+
+    fn handle(&mut self, message: Delivery<Connection>, _: &mut Cx) {
+        if message.attempt() == 1 {
+            self.faults.hit("handler.message");
+        }
+        let Some((socket, peer, ticket)) = message.take() else {
+            return;
+        };
+        match socket.into_stream() {
+            Ok(stream) => {
+                let connection = self.service.serve(stream, peer);
+                drop(actix_rt::spawn(async move {
+                    connection.await;
+                    drop(ticket);
+                }));
+            }
+            Err(error) => tracing::warn!(%error, "a socket could not be served"),
+        }
+    }
+
+    fn stop(&mut self) -> LocalBoxFuture<'static, ()> {
+        let (load, drain) = (Arc::clone(&self.load), self.drain.clone());
+        Box::pin(async move {
+            let until = drain.begin();
+            if tokio::time::timeout_at(until, load.idle()).await.is_err() {
+                tracing::warn!(
+                    connections = load.living(),
+                    "closing connections that did not finish in time"
+                );
+            }
+        })
+    }
+}
