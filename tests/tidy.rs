@@ -60,7 +60,9 @@ impl Source {
     /// Where `word` is named in code, as a word of its own.
     fn names(&self, word: &str) -> Vec<String> {
         let named = self.code().filter(|(_, line)| has_word(line, word));
-        named.map(|(at, line)| format!("{}:{at}: {}", self.path, line.trim())).collect()
+        named
+            .map(|(at, line)| format!("{}:{at}: {}", self.path, line.trim()))
+            .collect()
     }
 }
 
@@ -121,7 +123,11 @@ fn used_rooms(source: &Source) -> BTreeSet<String> {
     let code = code.join("\n");
     let mut rooms = BTreeSet::new();
     for (at, found) in code.match_indices("crate::") {
-        if code[..at].chars().next_back().is_some_and(|c| is_word(c) || c == '$') {
+        if code[..at]
+            .chars()
+            .next_back()
+            .is_some_and(|c| is_word(c) || c == '$')
+        {
             continue;
         }
         let rest = &code[at + found.len()..];
@@ -143,8 +149,13 @@ fn used_rooms(source: &Source) -> BTreeSet<String> {
             rooms.insert(rest.chars().take_while(|c| is_word(*c)).collect());
         }
     }
-    let names = rooms.iter().map(|room| room.trim().split(':').next().unwrap_or_default());
-    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    let names = rooms
+        .iter()
+        .map(|room| room.trim().split(':').next().unwrap_or_default());
+    names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -202,8 +213,10 @@ fn names_crate(line: &str, name: &str) -> bool {
     let path = format!("{name}::");
     let begins = line.match_indices(&path).any(|(at, _)| {
         let before = line[..at].chars().next_back();
-        !before.is_some_and(|c| is_word(c)) && !line[..at].ends_with("crate::")
-            && !line[..at].ends_with("self::") && !line[..at].ends_with("super::")
+        !before.is_some_and(|c| is_word(c))
+            && !line[..at].ends_with("crate::")
+            && !line[..at].ends_with("self::")
+            && !line[..at].ends_with("super::")
     });
     begins || line.contains(&format!("use {name};")) || line.contains(&format!("use {name} as"))
 }
@@ -250,9 +263,14 @@ fn the_map_names_every_room() {
         assert!(named, "src/ARCHITECTURE.md does not name `{room}`");
     }
     for (room, layer) in LAYERS {
-        let mut rows = map.lines().filter(|line| line.starts_with(&format!("| {layer} |")));
+        let mut rows = map
+            .lines()
+            .filter(|line| line.starts_with(&format!("| {layer} |")));
         let told = rows.any(|row| row.contains(&format!("`{room}`")));
-        assert!(told, "src/ARCHITECTURE.md does not put `{room}` on layer {layer}");
+        assert!(
+            told,
+            "src/ARCHITECTURE.md does not put `{room}` on layer {layer}"
+        );
     }
 }
 

@@ -46,8 +46,15 @@ fn metrics_are_an_exposition() {
         "{content_type}"
     );
     let text = answer.text();
-    assert_eq!(metric(&text, "perennial_lost_messages_total", ""), Some(0.0), "{text}");
-    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+    assert_eq!(
+        metric(&text, "perennial_lost_messages_total", ""),
+        Some(0.0),
+        "{text}"
+    );
+    for line in text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+    {
         let value = line.rsplit(' ').next().unwrap_or_default();
         assert!(value.parse::<f64>().is_ok(), "not a sample: {line}");
     }

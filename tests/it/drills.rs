@@ -17,7 +17,9 @@ use crate::load::{self, Mix, Traffic};
 
 fn count(name: &str, default: u64) -> u64 {
     match env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
         Err(_) => default,
     }
 }
@@ -62,7 +64,10 @@ fn the_shipped_limits_end_the_process_with_70() {
             if let Some(status) = daemon.exited() {
                 break status;
             }
-            assert!(since.elapsed() < Duration::from_secs(180), "it never gave up");
+            assert!(
+                since.elapsed() < Duration::from_secs(180),
+                "it never gave up"
+            );
             if chaos.ask(Some(&json!({ "child": child }))).is_some() {
                 orders += 1;
             }
@@ -130,8 +135,13 @@ fn strace_works() -> bool {
 fn the_log_is_synced_between_every_apply_and_its_answer() {
     if !strace_works() {
         let required = env::var("OPS_TESTS").is_ok_and(|value| value == "require");
-        assert!(!required, "strace is missing or may not trace, and OPS_TESTS=require");
-        println!("SKIP the_log_is_synced_between_every_apply_and_its_answer because strace is missing");
+        assert!(
+            !required,
+            "strace is missing or may not trace, and OPS_TESTS=require"
+        );
+        println!(
+            "SKIP the_log_is_synced_between_every_apply_and_its_answer because strace is missing"
+        );
         return;
     }
     let mut daemon = TestDaemon::prepare("");
@@ -178,7 +188,9 @@ struct Call {
 
 impl Call {
     fn is(&self, name: &str) -> bool {
-        self.words.strip_prefix(name).is_some_and(|rest| rest.starts_with('('))
+        self.words
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('('))
     }
 
     fn on_log(&self) -> bool {
@@ -187,7 +199,9 @@ impl Call {
     }
 
     fn answers_201(&self) -> bool {
-        let sends = ["write", "writev", "sendto"].iter().any(|name| self.is(name));
+        let sends = ["write", "writev", "sendto"]
+            .iter()
+            .any(|name| self.is(name));
         sends && self.words.contains("<TCP") && self.words.contains("HTTP/1.1 201")
     }
 }
@@ -218,7 +232,11 @@ fn calls(trace: &str) -> Vec<Call> {
             begun: number,
             ended: if unfinished { usize::MAX } else { number },
             words: rest.trim_end_matches("<unfinished ...>").to_owned(),
-            result: if unfinished { String::new() } else { result.to_owned() },
+            result: if unfinished {
+                String::new()
+            } else {
+                result.to_owned()
+            },
         });
     }
     calls

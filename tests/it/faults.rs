@@ -97,7 +97,8 @@ impl Chaos {
             None => child,
         };
         let lives = leaves(&tree).into_iter();
-        let lives = lives.filter(|leaf| leaf["name"].as_str().is_some_and(|n| n.starts_with(family)));
+        let lives =
+            lives.filter(|leaf| leaf["name"].as_str().is_some_and(|n| n.starts_with(family)));
         Some(lives.filter_map(|leaf| leaf["generation"].as_u64()).sum())
     }
 
@@ -205,7 +206,9 @@ pub(crate) fn drill(
 
 /// Restarts of the child and of those that share its points.
 fn family_restarts(tree: &Value, child: &str) -> u64 {
-    let names = leaves(tree).into_iter().filter_map(|leaf| leaf["name"].as_str());
+    let names = leaves(tree)
+        .into_iter()
+        .filter_map(|leaf| leaf["name"].as_str());
     let family = names.filter(|name| name.starts_with(family(child)));
     family.map(|name| restarts(tree, name)).sum()
 }
@@ -234,7 +237,11 @@ pub(crate) fn drill_all(mix: Mix, panics: u64) {
     load::assert_kept(&acked, &load::tokens(daemon.public()));
     assert!(!acked.is_empty(), "nothing was written");
     assert_eq!(failed, 0, "failed requests: {failures:#?}");
-    assert_eq!(chaos.failures, Vec::<String>::new(), "failed admin requests");
+    assert_eq!(
+        chaos.failures,
+        Vec::<String>::new(),
+        "failed admin requests"
+    );
     assert_counted(&daemon, &rows);
 }
 
@@ -246,8 +253,15 @@ fn assert_counted(daemon: &TestDaemon, rows: &[Row]) {
     assert_eq!(lost, Some(0.0), "lost messages");
     for row in rows {
         let child = row.child;
-        assert!(row.restarts >= row.panics, "{child}: {} restarts", row.restarts);
-        assert_eq!(node(&tree, child).map(|n| &n["state"]), Some(&json!("running")));
+        assert!(
+            row.restarts >= row.panics,
+            "{child}: {} restarts",
+            row.restarts
+        );
+        assert_eq!(
+            node(&tree, child).map(|n| &n["state"]),
+            Some(&json!("running"))
+        );
         let counted: f64 = metrics
             .lines()
             .filter(|line| !line.starts_with('#') && line.contains("restarts_total"))
@@ -281,7 +295,10 @@ fn print_table(rows: &[Row], rest: &Outcome) {
             println!("    {failure}");
         }
     }
-    println!("after the drills: {} of {} failed", rest.failed, rest.requests);
+    println!(
+        "after the drills: {} of {} failed",
+        rest.failed, rest.requests
+    );
 }
 
 #[test]
@@ -310,7 +327,11 @@ fn a_death_inside_the_commit_neither_loses_nor_repeats_a_write() {
         daemon.post("/books", &record).expect(201);
     }
     assert_eq!(restarts(&daemon.tree(), "writer"), 4);
-    let acked = CHILDREN[2].1.iter().map(|&point| point.to_owned()).collect();
+    let acked = CHILDREN[2]
+        .1
+        .iter()
+        .map(|&point| point.to_owned())
+        .collect();
     load::assert_kept(&acked, &load::tokens(daemon.public()));
 }
 

@@ -181,7 +181,11 @@ impl Traffic {
             let mut requests = requests;
             while !stop.load(Ordering::Relaxed) {
                 let fine = requests.next(&mut connection, &seen);
-                let pause = if fine { pause } else { Duration::from_millis(10) };
+                let pause = if fine {
+                    pause
+                } else {
+                    Duration::from_millis(10)
+                };
                 thread::sleep(pause);
             }
         });
@@ -283,7 +287,10 @@ fn rewrite(page: PathBuf, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         number += 1;
         let text = format!("<h1>page {number}</h1>");
-        if fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, &page)).is_err() {
+        if fs::write(&fresh, text)
+            .and_then(|()| fs::rename(&fresh, &page))
+            .is_err()
+        {
             return;
         }
         thread::sleep(Duration::from_millis(20));

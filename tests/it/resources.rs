@@ -97,7 +97,9 @@ fn a_body_beyond_the_limit_is_refused() {
     let mut client = Client::connect(daemon.public()).unwrap();
     let head = "POST /books HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
     let length = "content-length: 8000000000\r\n\r\n";
-    client.write(format!("{head}{length}{{").as_bytes()).unwrap();
+    client
+        .write(format!("{head}{length}{{").as_bytes())
+        .unwrap();
     client.read_answer(false).unwrap().expect_problem(413);
 }
 

@@ -29,7 +29,11 @@ fn a_page_answers_get_head_and_not_modified() {
     let other = [("if-none-match", "\"another\"")];
     client.send("GET", "/", &other, None).unwrap().expect(200);
     let answer = client.send("POST", "/", &[], Some(b"x")).unwrap();
-    assert!(answer.header("allow").is_some_and(|allow| allow.contains("GET")));
+    assert!(
+        answer
+            .header("allow")
+            .is_some_and(|allow| allow.contains("GET"))
+    );
     answer.expect_problem(405);
 }
 
@@ -102,7 +106,11 @@ fn hidden_files_and_links_out_of_the_folder_are_not_there() {
     ] {
         let answer = daemon.get(path);
         assert!(!answer.text().contains(SECRET), "{path} leaks");
-        assert!((400..500).contains(&answer.status), "{path}: {}", answer.status);
+        assert!(
+            (400..500).contains(&answer.status),
+            "{path}: {}",
+            answer.status
+        );
     }
 }
 
