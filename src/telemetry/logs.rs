@@ -46,10 +46,8 @@ pub struct Logs {
 impl Logs {
     /// Sets up the process's subscriber: a program's business, once, early.
     pub fn install(settings: &Logging) -> Result<Self, LogsError> {
-        let filter = EnvFilter::try_new(&settings.level).map_err(|source| LogsError::Level {
-            level: settings.level.clone(),
-            source,
-        })?;
+        let filter = EnvFilter::try_new(&settings.level)
+            .map_err(|source| LogsError::Level { level: settings.level.clone(), source })?;
         let (file, guard) = match &settings.file {
             Some(file) => {
                 let (writer, guard) = writer(file)?;
@@ -73,10 +71,9 @@ type OverFilter = tracing_subscriber::layer::Layered<EnvFilter, Registry>;
 fn stderr(format: LogFormat) -> Box<dyn Layer<OverFilter> + Send + Sync> {
     let base = fmt::layer().with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => base
-            .with_target(false)
-            .with_ansi(std::io::stderr().is_terminal())
-            .boxed(),
+        LogFormat::Text => {
+            base.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed()
+        }
         LogFormat::Json => base.json().flatten_event(true).boxed(),
     }
 }
@@ -94,9 +91,6 @@ fn writer(file: &LogFile) -> Result<(NonBlocking, WorkerGuard), LogsError> {
         .filename_suffix("json")
         .max_log_files(file.keep.get())
         .build(&file.dir)
-        .map_err(|source| LogsError::File {
-            dir: file.dir.clone(),
-            source,
-        })?;
+        .map_err(|source| LogsError::File { dir: file.dir.clone(), source })?;
     Ok(tracing_appender::non_blocking(appender))
 }

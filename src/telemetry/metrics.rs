@@ -26,9 +26,7 @@ impl Metrics {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("perennial_build", "What runs", build);
         registry.register_collector(Box::new(TreeCollector { tree }));
-        Self {
-            registry: Arc::new(Mutex::new(registry)),
-        }
+        Self { registry: Arc::new(Mutex::new(registry)) }
     }
 
     /// Adds what another part of the daemon counts.
@@ -61,9 +59,7 @@ impl Collector for TreeCollector {
         let nodes = view.walk();
         let restarts = nodes.iter().flat_map(|node| {
             let name = node.name.as_str();
-            node.restarts
-                .iter()
-                .map(move |(cause, n)| ([("child", name), ("cause", *cause)], *n))
+            node.restarts.iter().map(move |(cause, n)| ([("child", name), ("cause", *cause)], *n))
         });
         counters(
             &mut encoder,
@@ -73,12 +69,7 @@ impl Collector for TreeCollector {
         )?;
         let lost: u64 = slots(&nodes).map(|(_, slot)| slot.lost_total).sum();
         let help = "Accepted messages that were dropped without an answer; anything but 0 is a bug";
-        let metric = encoder.encode_descriptor(
-            "perennial_lost_messages",
-            help,
-            None,
-            MetricType::Counter,
-        )?;
+        let metric = encoder.encode_descriptor("perennial_lost_messages", help, None, MetricType::Counter)?;
         ConstCounter::new(lost).encode(metric)?;
         for (name, help, value) in GAUGES {
             let rows = nodes.iter().filter_map(|node| {
@@ -95,58 +86,36 @@ impl Collector for TreeCollector {
 }
 
 fn slots<'a>(nodes: &'a [&'a NodeView]) -> impl Iterator<Item = (&'a str, &'a SlotView)> {
-    nodes
-        .iter()
-        .filter_map(|node| Some((node.name.as_str(), node.slot.as_ref()?)))
+    nodes.iter().filter_map(|node| Some((node.name.as_str(), node.slot.as_ref()?)))
 }
 
 type Gauge = (&'static str, &'static str, fn(&NodeView) -> Option<f64>);
 
 /// A count as the exposition has it; exact up to 2^53.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::as_conversions,
-    reason = "a gauge is a float"
-)]
+#[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a gauge is a float")]
 fn count(n: usize) -> f64 {
     n as f64
 }
 
 const GAUGES: [Gauge; 7] = [
-    (
-        "perennial_child_up",
-        "1 while an incarnation of the child runs",
-        |node| Some(f64::from(u8::from(node.state == "running"))),
-    ),
-    (
-        "perennial_child_queue_messages",
-        "Messages that wait",
-        |node| node.slot.as_ref().map(|slot| count(slot.queue_messages)),
-    ),
-    (
-        "perennial_child_in_flight",
-        "Messages handed out and not finished",
-        |node| node.slot.as_ref().map(|slot| count(slot.in_flight)),
-    ),
-    (
-        "perennial_child_oldest_message_seconds",
-        "Age of the oldest waiting message",
-        |node| {
-            node.slot
-                .as_ref()
-                .map(|slot| slot.oldest_message.as_secs_f64())
-        },
-    ),
-    (
-        "perennial_child_backoff_seconds",
-        "How long the next start still waits",
-        |node| Some(node.backoff_seconds),
-    ),
-    (
-        "perennial_child_zombies",
-        "Lives left behind because they did not end",
-        |node| u32::try_from(node.zombies).ok().map(f64::from),
-    ),
+    ("perennial_child_up", "1 while an incarnation of the child runs", |node| {
+        Some(f64::from(u8::from(node.state == "running")))
+    }),
+    ("perennial_child_queue_messages", "Messages that wait", |node| {
+        node.slot.as_ref().map(|slot| count(slot.queue_messages))
+    }),
+    ("perennial_child_in_flight", "Messages handed out and not finished", |node| {
+        node.slot.as_ref().map(|slot| count(slot.in_flight))
+    }),
+    ("perennial_child_oldest_message_seconds", "Age of the oldest waiting message", |node| {
+        node.slot.as_ref().map(|slot| slot.oldest_message.as_secs_f64())
+    }),
+    ("perennial_child_backoff_seconds", "How long the next start still waits", |node| {
+        Some(node.backoff_seconds)
+    }),
+    ("perennial_child_zombies", "Lives left behind because they did not end", |node| {
+        u32::try_from(node.zombies).ok().map(f64::from)
+    }),
     (
         "perennial_child_restart_seconds",
         "Time from a death to the next readiness, added up over all restarts",
@@ -157,26 +126,16 @@ const GAUGES: [Gauge; 7] = [
 type SlotCounter = (&'static str, &'static str, fn(&SlotView) -> u64);
 
 const SLOT_COUNTERS: [SlotCounter; 4] = [
-    (
-        "perennial_child_messages_accepted",
-        "Messages accepted",
-        |slot| slot.accepted_total,
-    ),
-    (
-        "perennial_child_messages_refused",
-        "Messages refused: queue full or child stopped",
-        |slot| slot.refused_total,
-    ),
-    (
-        "perennial_child_messages_redelivered",
-        "Messages handed out a second time",
-        |slot| slot.redelivered_total,
-    ),
-    (
-        "perennial_child_messages_failed",
-        "Messages answered with the death of their child",
-        |slot| slot.failed_total,
-    ),
+    ("perennial_child_messages_accepted", "Messages accepted", |slot| slot.accepted_total),
+    ("perennial_child_messages_refused", "Messages refused: queue full or child stopped", |slot| {
+        slot.refused_total
+    }),
+    ("perennial_child_messages_redelivered", "Messages handed out a second time", |slot| {
+        slot.redelivered_total
+    }),
+    ("perennial_child_messages_failed", "Messages answered with the death of their child", |slot| {
+        slot.failed_total
+    }),
 ];
 
 /// Writes one family of counters.
