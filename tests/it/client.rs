@@ -66,6 +66,9 @@ impl Response {
     }
 }
 
+/// Status, version and headers.
+type Head = (u16, String, Vec<(String, String)>);
+
 /// One connection, kept alive.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -109,10 +112,11 @@ impl Client {
     ) -> io::Result<Response> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.host);
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([name, ": ", value, "\r\n"]);
         }
         if let Some(body) = body {
-            head.push_str(&format!("content-length: {}\r\n", body.len()));
+            let length = body.len().to_string();
+            head.extend(["content-length: ", length.as_str(), "\r\n"]);
         }
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
@@ -150,7 +154,7 @@ impl Client {
         }
     }
 
-    fn read_head(&mut self) -> io::Result<(u16, String, Vec<(String, String)>)> {
+    fn read_head(&mut self) -> io::Result<Head> {
         let line = self.read_line()?;
         let mut words = line.splitn(3, ' ');
         let version = words.next().unwrap_or_default().to_owned();
@@ -181,8 +185,8 @@ impl Client {
         let mut body = Vec::new();
         if let Some(length) = answer.header("content-length") {
             let length: u64 = length.parse().map_err(|_| bad("content-length".into()))?;
-            (&mut self.stream).take(length).read_to_end(&mut body)?;
-            if body.len() as u64 != length {
+            let read = (&mut self.stream).take(length).read_to_end(&mut body)?;
+            if u64::try_from(read).ok() != Some(length) {
                 return Err(closed("inside a body"));
             }
         } else {
@@ -202,9 +206,8 @@ impl Client {
                 while !self.read_line()?.is_empty() {}
                 return Ok(body);
             }
-            let before = body.len() as u64;
-            (&mut self.stream).take(size).read_to_end(&mut body)?;
-            if body.len() as u64 - before != size {
+            let read = (&mut self.stream).take(size).read_to_end(&mut body)?;
+            if u64::try_from(read).ok() != Some(size) {
                 return Err(closed("inside a chunk"));
             }
             if !self.read_line()?.is_empty() {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{self, Response};
@@ -262,12 +262,6 @@ impl TestDaemon {
     #[track_caller]
     pub(crate) fn chaos(&self, order: &Value) {
         client::post(self.admin(), "/chaos", order).expect(204);
-    }
-
-    /// The child panics now.
-    #[track_caller]
-    pub(crate) fn panic_idle(&self, child: &str) {
-        self.chaos(&json!({ "child": child }));
     }
 }
 

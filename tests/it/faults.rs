@@ -89,17 +89,23 @@ impl Chaos {
         None
     }
 
-    /// The lives of the child, or of all children that share its points.
+    /// The lives of the child, or of all children that share its points; none while one of them is not running.
     fn lives(&mut self, child: &str, point: Option<&str>) -> Option<u64> {
         let tree = self.ask(None)?.json();
-        let family = match point {
-            Some(_) => family(child),
-            None => child,
+        let wanted = |name: &str| match point {
+            Some(_) => name.starts_with(family(child)),
+            None => name == child,
         };
-        let lives = leaves(&tree).into_iter();
-        let lives =
-            lives.filter(|leaf| leaf["name"].as_str().is_some_and(|n| n.starts_with(family)));
-        Some(lives.filter_map(|leaf| leaf["generation"].as_u64()).sum())
+        let mut lives = 0;
+        for leaf in leaves(&tree) {
+            if leaf["name"].as_str().is_some_and(wanted) {
+                if leaf["state"] != "running" {
+                    return None;
+                }
+                lives += leaf["generation"].as_u64()?;
+            }
+        }
+        Some(lives)
     }
 
     #[track_caller]
@@ -159,9 +165,9 @@ fn leaves(tree: &Value) -> Vec<&Value> {
 pub(crate) struct Row {
     pub(crate) child: &'static str,
     pub(crate) panics: u64,
-    /// Deaths at a point, not idle.
-    pub(crate) at_points: u64,
-    /// Points that were not passed in time, per point.
+    /// Points of the deaths that were not idle.
+    pub(crate) at_points: Vec<&'static str>,
+    /// Points that were not passed in time: an idle panic stood in.
     pub(crate) not_passed: Vec<&'static str>,
     pub(crate) restarts: u64,
     pub(crate) seen: Outcome,
@@ -181,7 +187,7 @@ pub(crate) fn drill(
     let mut row = Row {
         child,
         panics,
-        at_points: 0,
+        at_points: Vec::new(),
         not_passed: Vec::new(),
         restarts: 0,
         seen: Outcome::default(),
@@ -190,7 +196,7 @@ pub(crate) fn drill(
         let point = if number % 2 == 1 { turn.next() } else { None };
         let passed = chaos.kill(child, point.copied());
         match point {
-            Some(_) if passed => row.at_points += 1,
+            Some(point) if passed => row.at_points.push(point),
             Some(point) => row.not_passed.push(point),
             None => {}
         }
@@ -243,6 +249,16 @@ pub(crate) fn drill_all(mix: Mix, panics: u64) {
         "failed admin requests"
     );
     assert_counted(&daemon, &rows);
+    for (row, (child, points)) in rows.iter().zip(CHILDREN) {
+        let tried = row.at_points.iter().chain(&row.not_passed);
+        let tried: BTreeSet<_> = tried.collect();
+        for point in points.iter().filter(|point| tried.contains(point)) {
+            assert!(
+                row.at_points.contains(point),
+                "{child} never died at {point}"
+            );
+        }
+    }
 }
 
 /// Restarts are visible in the tree and in the metrics, and no message was lost.
@@ -284,7 +300,7 @@ fn print_table(rows: &[Row], rest: &Outcome) {
             "{:<15} {:>7} {:>9} {:>10} {:>8} {:>7} {:>9} {:>9.1}",
             row.child,
             row.panics,
-            row.at_points,
+            row.at_points.len(),
             row.not_passed.len(),
             row.restarts,
             row.seen.failed,
