@@ -244,10 +244,10 @@ fn calls(trace: &str) -> Vec<Call> {
 
 /// How many 201s were sent; fails at the first that was sent before its log was synced.
 fn synced_answers(calls: &[Call]) -> usize {
-    let mut previous = 0;
+    let mut previous = None;
     let mut answers = 0;
     for answer in calls.iter().filter(|call| call.answers_201()) {
-        let between = |call: &&Call| call.begun > previous && call.begun < answer.begun;
+        let between = |call: &&Call| Some(call.begun) > previous && call.begun < answer.begun;
         let mut applies = calls.iter().filter(between);
         let apply = applies.rfind(|call| call.is("pwrite64") && call.on_log());
         let apply = apply.unwrap_or_else(|| panic!("no write to the log before {answer:?}"));
@@ -256,7 +256,7 @@ fn synced_answers(calls: &[Call]) -> usize {
             of_log && call.begun > apply.ended && call.ended < answer.begun
         });
         assert!(synced, "no fdatasync between {apply:?} and {answer:?}");
-        previous = answer.begun;
+        previous = Some(answer.begun);
         answers += 1;
     }
     answers
