@@ -1,0 +1,271 @@
+//! A blocking HTTP/1.1 client over one connection that hides nothing: what the server drops is an error, never retried.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An answer, whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    /// Whether the connection may carry another request.
+    pub(crate) keep_alive: bool,
+}
+
+impl Response {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in {}: {}", self.status, self.text()))
+    }
+
+    /// Fails the test unless the status is `status`.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Self {
+        assert_eq!(
+            self.status,
+            status,
+            "headers {:?}, body {}",
+            self.headers,
+            self.text()
+        );
+        self
+    }
+
+    /// Fails the test unless this is a problem with `status` and a code, which it returns.
+    #[track_caller]
+    pub(crate) fn expect_problem(self, status: u16) -> String {
+        let answer = self.expect(status);
+        let content_type = answer.header("content-type").unwrap_or_default().to_owned();
+        assert!(
+            content_type.starts_with("application/problem+json"),
+            "a {status} has content type {content_type:?}: {}",
+            answer.text()
+        );
+        let body = answer.json();
+        assert_eq!(body["status"], u64::from(status), "{body}");
+        let code = body["code"].as_str().unwrap_or_default().to_owned();
+        assert!(!code.is_empty(), "a problem without a code: {body}");
+        code
+    }
+}
+
+/// Status, version and headers.
+type Head = (u16, String, Vec<(String, String)>);
+
+/// One connection, kept alive.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: BufReader<TcpStream>,
+    host: SocketAddr,
+}
+
+impl Client {
+    pub(crate) fn connect(host: SocketAddr) -> io::Result<Self> {
+        Self::connect_with(host, PATIENCE)
+    }
+
+    /// As `connect`; every read and write gives up after `patience`.
+    pub(crate) fn connect_with(host: SocketAddr, patience: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&host, patience)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
+        Ok(Self {
+            stream: BufReader::new(stream),
+            host,
+        })
+    }
+
+    pub(crate) fn get(&mut self, path: &str) -> io::Result<Response> {
+        self.send("GET", path, &[], None)
+    }
+
+    pub(crate) fn post(&mut self, path: &str, body: &Value) -> io::Result<Response> {
+        let body = body.to_string();
+        let head = [("content-type", "application/json")];
+        self.send("POST", path, &head, Some(body.as_bytes()))
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> io::Result<Response> {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.host);
+        for (name, value) in headers {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+        if let Some(body) = body {
+            let length = body.len().to_string();
+            head.extend(["content-length: ", length.as_str(), "\r\n"]);
+        }
+        head.push_str("\r\n");
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(body.unwrap_or_default());
+        self.write(&bytes)?;
+        self.read_answer(method == "HEAD")
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Reads one answer; interim answers (1xx) are passed over.
+    pub(crate) fn read_answer(&mut self, head_only: bool) -> io::Result<Response> {
+        loop {
+            let (status, version, headers) = self.read_head()?;
+            if (100..200).contains(&status) {
+                continue;
+            }
+            let mut answer = Response {
+                status,
+                headers,
+                body: Vec::new(),
+                keep_alive: version == "HTTP/1.1",
+            };
+            if let Some(connection) = answer.header("connection") {
+                answer.keep_alive = connection.eq_ignore_ascii_case("keep-alive")
+                    || (answer.keep_alive && !connection.eq_ignore_ascii_case("close"));
+            }
+            if !head_only && status != 204 && status != 304 {
+                answer.body = self.read_body(&mut answer)?;
+            }
+            return Ok(answer);
+        }
+    }
+
+    fn read_head(&mut self) -> io::Result<Head> {
+        let line = self.read_line()?;
+        let mut words = line.splitn(3, ' ');
+        let version = words.next().unwrap_or_default().to_owned();
+        let status = words.next().and_then(|word| word.parse().ok());
+        let Some(status) = status.filter(|_| version.starts_with("HTTP/1.")) else {
+            return Err(bad(format!("not a status line: {line:?}")));
+        };
+        let mut headers = Vec::new();
+        loop {
+            let line = self.read_line()?;
+            if line.is_empty() {
+                return Ok((status, version, headers));
+            }
+            let Some((name, value)) = line.split_once(':') else {
+                return Err(bad(format!("not a header: {line:?}")));
+            };
+            headers.push((name.to_owned(), value.trim().to_owned()));
+        }
+    }
+
+    fn read_body(&mut self, answer: &mut Response) -> io::Result<Vec<u8>> {
+        let chunked = answer
+            .header("transfer-encoding")
+            .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
+        if chunked {
+            return self.read_chunks();
+        }
+        let mut body = Vec::new();
+        if let Some(length) = answer.header("content-length") {
+            let length: u64 = length.parse().map_err(|_| bad("content-length".into()))?;
+            let read = (&mut self.stream).take(length).read_to_end(&mut body)?;
+            if u64::try_from(read).ok() != Some(length) {
+                return Err(closed("inside a body"));
+            }
+        } else {
+            answer.keep_alive = false;
+            self.stream.read_to_end(&mut body)?;
+        }
+        Ok(body)
+    }
+
+    fn read_chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.read_line()?;
+            let size = line.split(';').next().unwrap_or_default().trim();
+            let size = u64::from_str_radix(size, 16).map_err(|_| bad(format!("chunk {line:?}")))?;
+            if size == 0 {
+                while !self.read_line()?.is_empty() {}
+                return Ok(body);
+            }
+            let read = (&mut self.stream).take(size).read_to_end(&mut body)?;
+            if u64::try_from(read).ok() != Some(size) {
+                return Err(closed("inside a chunk"));
+            }
+            if !self.read_line()?.is_empty() {
+                return Err(bad("a chunk without its end".into()));
+            }
+        }
+    }
+
+    fn read_line(&mut self) -> io::Result<String> {
+        let mut line = Vec::new();
+        (&mut self.stream)
+            .take(64 * 1024)
+            .read_until(b'\n', &mut line)?;
+        if line.pop() != Some(b'\n') {
+            return Err(closed("instead of a line"));
+        }
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        String::from_utf8(line).map_err(|_| bad("a head that is not UTF-8".into()))
+    }
+}
+
+fn bad(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+fn closed(place: &str) -> io::Error {
+    let what = format!("the server closed {place}");
+    io::Error::new(io::ErrorKind::UnexpectedEof, what)
+}
+
+/// One request on a connection of its own; fails the test when there is no answer.
+#[track_caller]
+pub(crate) fn get(host: SocketAddr, path: &str) -> Response {
+    Client::connect(host)
+        .and_then(|mut client| client.get(path))
+        .unwrap_or_else(|error| panic!("GET {path}: {error}"))
+}
+
+/// As [`get`], with a JSON body to POST.
+#[track_caller]
+pub(crate) fn post(host: SocketAddr, path: &str, body: &Value) -> Response {
+    Client::connect(host)
+        .and_then(|mut client| client.post(path, body))
+        .unwrap_or_else(|error| panic!("POST {path}: {error}"))
+}
+
+/// As [`get`], with everything said.
+#[track_caller]
+pub(crate) fn send(
+    host: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<&[u8]>,
+) -> Response {
+    Client::connect(host)
+        .and_then(|mut client| client.send(method, path, headers, body))
+        .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+}

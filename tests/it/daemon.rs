@@ -1,0 +1,324 @@
+//! The real binary with a folder of its own, on ports of the kernel's choice.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::{self, Response};
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_perennial");
+const START: Duration = Duration::from_secs(20);
+
+/// What the daemon said on stderr, as its reading thread saw it.
+#[derive(Debug, Default)]
+struct Said {
+    lines: Mutex<Lines>,
+    news: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    all: Vec<String>,
+    listening: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    ready: bool,
+    ended: bool,
+}
+
+impl Said {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hear(&self, line: String) {
+        let mut lines = self.lines();
+        if let Some(address) = address_after(&line, "listening on http://") {
+            lines.listening.push(address);
+        } else if let Some(address) = address_after(&line, "admin on http://") {
+            lines.admin = Some(address);
+        } else if line.split_whitespace().any(|word| word == "ready") {
+            lines.ready |= lines.admin.is_some() && !lines.listening.is_empty();
+        }
+        lines.all.push(line);
+        self.news.notify_all();
+    }
+}
+
+fn address_after(line: &str, words: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once(words)?;
+    let address: String = rest
+        .chars()
+        .take_while(|c| c.is_ascii_hexdigit() || ".:[]".contains(*c))
+        .collect();
+    address.parse().ok()
+}
+
+/// A daemon under test. Dropped, it is killed; if the test failed, what it said is shown.
+#[derive(Debug)]
+pub(crate) struct TestDaemon {
+    folder: TempDir,
+    wrapper: Vec<String>,
+    process: Option<Child>,
+    said: Arc<Said>,
+}
+
+/// A page at `/` from `site`, and the resource `books`; `more` is added to the TOML text.
+pub(crate) fn toml(folder: &Path, more: &str) -> String {
+    let data = folder.join("data");
+    let site = folder.join("site");
+    format!(
+        r#"
+[server]
+listen = ["127.0.0.1:0"]
+admin = "127.0.0.1:0"
+data = '{}'
+handlers = 2
+
+[route."/"]
+files = {{ root = '{}' }}
+
+[resource.books]
+path = "/books"
+
+{more}
+"#,
+        data.display(),
+        site.display()
+    )
+}
+
+impl TestDaemon {
+    /// A folder with a page and a configuration; nothing runs.
+    pub(crate) fn prepare(more: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        fs::create_dir(folder.path().join("site")).unwrap();
+        fs::write(folder.path().join("site/index.html"), "<h1>first</h1>").unwrap();
+        let text = toml(folder.path(), more);
+        fs::write(folder.path().join("perennial.toml"), text).unwrap();
+        Self {
+            folder,
+            wrapper: Vec::new(),
+            process: None,
+            said: Arc::default(),
+        }
+    }
+
+    /// Prepared, started and ready.
+    #[track_caller]
+    pub(crate) fn start(more: &str) -> Self {
+        let mut daemon = Self::prepare(more);
+        daemon.spawn();
+        daemon.wait_ready();
+        daemon
+    }
+
+    /// Runs the daemon by this command from the next start on, such as `strace -D`.
+    pub(crate) fn run_by(&mut self, wrapper: &[&str]) {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+    }
+
+    /// Starts it (again, on the same data) and does not wait.
+    pub(crate) fn spawn(&mut self) {
+        assert!(self.process.is_none(), "the daemon runs already");
+        let mut words = self.wrapper.clone();
+        words.push(BINARY.to_owned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        command.arg("--config").arg(self.config()).arg("serve");
+        command.env("NO_COLOR", "1").stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let stderr = process.stderr.take().unwrap();
+        let said = Arc::<Said>::default();
+        self.said = Arc::clone(&said);
+        self.process = Some(process);
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                said.hear(String::from_utf8_lossy(&line).into_owned());
+            }
+            said.lines().ended = true;
+            said.news.notify_all();
+        });
+    }
+
+    /// Starts it again on the same data and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn restart(&mut self) {
+        self.spawn();
+        self.wait_ready();
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_ready(&self) {
+        let until = Instant::now() + START;
+        let mut lines = self.said.lines();
+        while !lines.ready {
+            let left = until.saturating_duration_since(Instant::now());
+            let why = if lines.ended { "it ended" } else { "too slow" };
+            assert!(!left.is_zero() && !lines.ended, "not ready: {why}");
+            (lines, _) = self
+                .said
+                .news
+                .wait_timeout(lines, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("perennial.toml")
+    }
+
+    /// A path inside the folder that is served.
+    pub(crate) fn site(&self, name: &str) -> PathBuf {
+        self.folder.path().join("site").join(name)
+    }
+
+    #[track_caller]
+    pub(crate) fn public(&self) -> SocketAddr {
+        *self.said.lines().listening.first().unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.said.lines().admin.unwrap()
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        self.said.lines().all.join("\n")
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.process.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success(), "kill {signal} {pid}");
+    }
+
+    pub(crate) fn sigterm(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Kills it and waits for its end, so that its lock on the data is free.
+    pub(crate) fn kill9(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
+        let status = self.process.as_mut()?.try_wait().unwrap()?;
+        self.process = None;
+        Some(status)
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_exit(&mut self, patience: Duration) -> ExitStatus {
+        let until = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.exited() {
+                return status;
+            }
+            assert!(Instant::now() < until, "still running after {patience:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn get(&self, path: &str) -> Response {
+        client::get(self.public(), path)
+    }
+
+    #[track_caller]
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Response {
+        client::post(self.public(), path, body)
+    }
+
+    /// The tree, as `/supervisor` tells it.
+    #[track_caller]
+    pub(crate) fn tree(&self) -> Value {
+        client::get(self.admin(), "/supervisor").expect(200).json()
+    }
+
+    /// The text of `/metrics`.
+    #[track_caller]
+    pub(crate) fn metrics(&self) -> String {
+        client::get(self.admin(), "/metrics").expect(200).text()
+    }
+
+    /// Orders one fault from `/chaos`.
+    #[track_caller]
+    pub(crate) fn chaos(&self, order: &Value) {
+        client::post(self.admin(), "/chaos", order).expect(204);
+    }
+}
+
+impl Drop for TestDaemon {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let killed = process.kill().and_then(|()| process.wait());
+            if let Err(error) = killed {
+                eprintln!("the daemon could not be killed: {error}");
+            }
+        }
+        if thread::panicking() {
+            let said = self.stderr();
+            let lines: Vec<_> = said.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(200)..];
+            eprintln!("--- the daemon said:\n{}\n---", tail.join("\n"));
+        }
+    }
+}
+
+/// The node `name` of a tree.
+pub(crate) fn node<'a>(tree: &'a Value, name: &str) -> Option<&'a Value> {
+    if tree["name"] == name {
+        return Some(tree);
+    }
+    let children = tree["children"].as_array()?;
+    children.iter().find_map(|child| node(child, name))
+}
+
+/// Whether a node and all below it run.
+pub(crate) fn running(tree: &Value) -> bool {
+    let children = tree["children"].as_array().cloned().unwrap_or_default();
+    tree["state"] == "running" && children.iter().all(running)
+}
+
+/// The lives so far of the child `name`.
+#[track_caller]
+pub(crate) fn generation(tree: &Value, name: &str) -> u64 {
+    node(tree, name)
+        .and_then(|node| node["generation"].as_u64())
+        .unwrap_or_else(|| panic!("no generation of {name} in {tree}"))
+}
+
+/// How often `name` was restarted, whatever for.
+pub(crate) fn restarts(tree: &Value, name: &str) -> u64 {
+    let counts = node(tree, name).and_then(|node| node["restarts"].as_object());
+    counts.map_or(0, |counts| counts.values().filter_map(Value::as_u64).sum())
+}
+
+/// The sum of the samples of `metric` whose labels contain `label`.
+pub(crate) fn metric(text: &str, metric: &str, label: &str) -> Option<f64> {
+    let values: Vec<f64> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '))
+        .filter(|(series, _)| series.split('{').next() == Some(metric) && series.contains(label))
+        .filter_map(|(_, value)| value.parse().ok())
+        .collect();
+    (!values.is_empty()).then(|| values.iter().sum())
+}

@@ -1,0 +1,360 @@
+//! Children that panic on order, and the small version of the panic drill.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::client::{self, Client, Response};
+use crate::daemon::{TestDaemon, metric, node, restarts};
+use crate::load::{self, Mix, Outcome, Traffic};
+
+/// No drill ends because a supervisor gave up.
+pub(crate) const ENDLESS: &str = r#"
+[chaos]
+enabled = true
+[supervision]
+max_restarts = { count = 1000000, within = "1s" }
+backoff = { first = "1ms", factor = 1.0, max = "1ms", jitter = 0.0 }
+[file_cache]
+revalidate = "50ms"
+"#;
+
+/// Every leaf child with the points at which its death would be worst.
+pub(crate) const CHILDREN: [(&str, &[&str]); 7] = [
+    ("admin-handler", &[]),
+    ("admin-listener", &[]),
+    (
+        "writer",
+        &[
+            "writer.message",
+            "writer.in_transaction",
+            "writer.before_flush",
+            "writer.after_flush",
+        ],
+    ),
+    ("file-cache", &["file-cache.message", "file-cache.loaded"]),
+    ("handler-0", &["handler.message"]),
+    ("handler-1", &["handler.message"]),
+    ("listener-0", &["listener.accepted"]),
+];
+
+const RESTART: Duration = Duration::from_secs(10);
+/// How long a point may stay unpassed before the idle panic stands in for it.
+const PASSED: Duration = Duration::from_secs(1);
+
+/// The one who gives the orders, by a kept connection whose failures count.
+pub(crate) struct Chaos {
+    admin: SocketAddr,
+    open: Option<Client>,
+    /// Admin requests that failed.
+    pub(crate) failures: Vec<String>,
+}
+
+impl Chaos {
+    pub(crate) fn new(admin: SocketAddr) -> Self {
+        Self {
+            admin,
+            open: None,
+            failures: Vec::new(),
+        }
+    }
+
+    fn once(&mut self, order: Option<&Value>) -> io::Result<Response> {
+        let mut client = match self.open.take() {
+            Some(client) => client,
+            None => Client::connect(self.admin)?,
+        };
+        let answer = match order {
+            Some(order) => client.post("/chaos", order),
+            None => client.get("/supervisor"),
+        }?;
+        if answer.keep_alive {
+            self.open = Some(client);
+        }
+        Ok(answer)
+    }
+
+    /// An order, or with `None` a look at the tree; a failure is noted.
+    pub(crate) fn ask(&mut self, order: Option<&Value>) -> Option<Response> {
+        let failure = match self.once(order) {
+            Ok(answer) if answer.status < 300 => return Some(answer),
+            Ok(answer) => format!("{order:?}: {} {}", answer.status, answer.text()),
+            Err(error) => format!("{order:?}: {error}"),
+        };
+        self.failures.push(failure);
+        None
+    }
+
+    /// The lives of the child, or of all children that share its points; none while one of them is not running.
+    fn lives(&mut self, child: &str, point: Option<&str>) -> Option<u64> {
+        let tree = self.ask(None)?.json();
+        let wanted = |name: &str| match point {
+            Some(_) => name.starts_with(family(child)),
+            None => name == child,
+        };
+        let mut lives = 0;
+        for leaf in leaves(&tree) {
+            if leaf["name"].as_str().is_some_and(wanted) {
+                if leaf["state"] != "running" {
+                    return None;
+                }
+                lives += leaf["generation"].as_u64()?;
+            }
+        }
+        Some(lives)
+    }
+
+    #[track_caller]
+    fn lives_now(&mut self, child: &str, point: Option<&str>) -> u64 {
+        let until = Instant::now() + RESTART;
+        loop {
+            if let Some(lives) = self.lives(child, point) {
+                return lives;
+            }
+            assert!(Instant::now() < until, "no tree: {:?}", self.failures);
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn wait_for_life(&mut self, child: &str, point: Option<&str>, before: u64) -> bool {
+        let until = Instant::now() + point.map_or(RESTART, |_| PASSED);
+        while Instant::now() < until {
+            if self.lives(child, point).is_some_and(|now| now > before) {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        false
+    }
+
+    /// One death and the next life. True if the point was passed, or none was wanted.
+    #[track_caller]
+    pub(crate) fn kill(&mut self, child: &str, point: Option<&str>) -> bool {
+        let before = self.lives_now(child, point);
+        if let Some(point) = point {
+            self.ask(Some(&json!({ "point": point, "hits": 1 })));
+            if self.wait_for_life(child, Some(point), before) {
+                return true;
+            }
+        }
+        let before = self.lives_now(child, None);
+        self.ask(Some(&json!({ "child": child })));
+        let back = self.wait_for_life(child, None, before);
+        assert!(back, "{child} is not back: {:?}", self.failures);
+        point.is_none()
+    }
+}
+
+/// What stands before a child's number: the points of `handler-0` are passed by all handlers.
+fn family(child: &str) -> &str {
+    child.trim_end_matches(|c: char| c.is_ascii_digit())
+}
+
+fn leaves(tree: &Value) -> Vec<&Value> {
+    match tree["children"].as_array() {
+        Some(children) => children.iter().flat_map(leaves).collect(),
+        None => vec![tree],
+    }
+}
+
+/// A row of the drill's table.
+pub(crate) struct Row {
+    pub(crate) child: &'static str,
+    pub(crate) panics: u64,
+    /// Points of the deaths that were not idle.
+    pub(crate) at_points: Vec<&'static str>,
+    /// Points that were not passed in time: an idle panic stood in.
+    pub(crate) not_passed: Vec<&'static str>,
+    pub(crate) restarts: u64,
+    pub(crate) seen: Outcome,
+}
+
+/// Lets `child` panic `panics` times under `traffic`: idle and at each of its points in turn.
+#[track_caller]
+pub(crate) fn drill(
+    daemon: &TestDaemon,
+    chaos: &mut Chaos,
+    traffic: &Traffic,
+    (child, points): (&'static str, &'static [&'static str]),
+    panics: u64,
+) -> Row {
+    let before = family_restarts(&daemon.tree(), child);
+    let mut turn = points.iter().cycle();
+    let mut row = Row {
+        child,
+        panics,
+        at_points: Vec::new(),
+        not_passed: Vec::new(),
+        restarts: 0,
+        seen: Outcome::default(),
+    };
+    for number in 0..panics {
+        let point = if number % 2 == 1 { turn.next() } else { None };
+        let passed = chaos.kill(child, point.copied());
+        match point {
+            Some(point) if passed => row.at_points.push(point),
+            Some(point) => row.not_passed.push(point),
+            None => {}
+        }
+    }
+    let until = Instant::now() + RESTART;
+    while row.restarts < panics && Instant::now() < until {
+        row.restarts = family_restarts(&daemon.tree(), child) - before;
+        thread::sleep(Duration::from_millis(5));
+    }
+    row.seen = traffic.take();
+    row
+}
+
+/// Restarts of the child and of those that share its points.
+fn family_restarts(tree: &Value, child: &str) -> u64 {
+    let names = leaves(tree)
+        .into_iter()
+        .filter_map(|leaf| leaf["name"].as_str());
+    let family = names.filter(|name| name.starts_with(family(child)));
+    family.map(|name| restarts(tree, name)).sum()
+}
+
+/// Drills each child, ends the traffic and checks everything that must hold.
+pub(crate) fn drill_all(mix: Mix, panics: u64) {
+    let daemon = TestDaemon::start(ENDLESS);
+    let mix = mix.touching(daemon.site("index.html"));
+    let traffic = Traffic::start(daemon.public(), mix);
+    let mut chaos = Chaos::new(daemon.admin());
+    let mut rows = Vec::new();
+    for child in CHILDREN {
+        rows.push(drill(&daemon, &mut chaos, &traffic, child, panics));
+    }
+    let rest = traffic.stop();
+    print_table(&rows, &rest);
+    let (mut acked, mut failed) = (BTreeSet::new(), rest.failed);
+    let mut failures = rest.failures.clone();
+    acked.extend(rest.acked);
+    for row in &mut rows {
+        acked.append(&mut row.seen.acked);
+        failed += row.seen.failed;
+        failures.append(&mut row.seen.failures);
+    }
+    println!("acknowledged writes: {}", acked.len());
+    load::assert_kept(&acked, &load::tokens(daemon.public()));
+    assert!(!acked.is_empty(), "nothing was written");
+    assert_eq!(failed, 0, "failed requests: {failures:#?}");
+    assert_eq!(
+        chaos.failures,
+        Vec::<String>::new(),
+        "failed admin requests"
+    );
+    assert_counted(&daemon, &rows);
+    for (row, (child, points)) in rows.iter().zip(CHILDREN) {
+        let tried = row.at_points.iter().chain(&row.not_passed);
+        let tried: BTreeSet<_> = tried.collect();
+        for point in points.iter().filter(|point| tried.contains(point)) {
+            assert!(
+                row.at_points.contains(point),
+                "{child} never died at {point}"
+            );
+        }
+    }
+}
+
+/// Restarts are visible in the tree and in the metrics, and no message was lost.
+fn assert_counted(daemon: &TestDaemon, rows: &[Row]) {
+    let tree = daemon.tree();
+    let metrics = daemon.metrics();
+    let lost = metric(&metrics, "perennial_lost_messages_total", "");
+    assert_eq!(lost, Some(0.0), "lost messages");
+    for row in rows {
+        let child = row.child;
+        assert!(
+            row.restarts >= row.panics,
+            "{child}: {} restarts",
+            row.restarts
+        );
+        assert_eq!(
+            node(&tree, child).map(|n| &n["state"]),
+            Some(&json!("running"))
+        );
+        let counted: f64 = metrics
+            .lines()
+            .filter(|line| !line.starts_with('#') && line.contains("restarts_total"))
+            .filter(|line| line.contains(&format!("\"{child}\"")))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum();
+        let told = restarts(&tree, child).to_string();
+        assert_eq!(counted.to_string(), told, "{child} in /metrics");
+    }
+}
+
+fn print_table(rows: &[Row], rest: &Outcome) {
+    println!("intensity and backoff:{ENDLESS}");
+    println!(
+        "{:<15} {:>7} {:>9} {:>10} {:>8} {:>7} {:>9} {:>9}",
+        "child", "panics", "at points", "not passed", "restarts", "failed", "requests", "p99 (ms)"
+    );
+    for row in rows {
+        println!(
+            "{:<15} {:>7} {:>9} {:>10} {:>8} {:>7} {:>9} {:>9.1}",
+            row.child,
+            row.panics,
+            row.at_points.len(),
+            row.not_passed.len(),
+            row.restarts,
+            row.seen.failed,
+            row.seen.requests,
+            row.seen.p99().as_secs_f64() * 1e3
+        );
+        for failure in row.seen.failures.iter().take(3) {
+            println!("    {failure}");
+        }
+    }
+    println!(
+        "after the drills: {} of {} failed",
+        rest.failed, rest.requests
+    );
+}
+
+#[test]
+fn twenty_panics_of_each_child_fail_no_request() {
+    drill_all(Mix::small(), 20);
+}
+
+#[test]
+fn an_idle_panic_is_a_new_life_with_a_reason() {
+    let daemon = TestDaemon::start(ENDLESS);
+    let mut chaos = Chaos::new(daemon.admin());
+    assert!(chaos.kill("file-cache", None));
+    let tree = daemon.tree();
+    let child = node(&tree, "file-cache").unwrap();
+    assert_eq!(restarts(&tree, "file-cache"), 1);
+    assert!(child["last_exit"].is_string(), "{child}");
+    daemon.get("/").expect(200);
+}
+
+#[test]
+fn a_death_inside_the_commit_neither_loses_nor_repeats_a_write() {
+    let daemon = TestDaemon::start(ENDLESS);
+    for point in CHILDREN[2].1 {
+        daemon.chaos(&json!({ "point": point, "hits": 1 }));
+        let record = json!({ "token": point });
+        daemon.post("/books", &record).expect(201);
+    }
+    assert_eq!(restarts(&daemon.tree(), "writer"), 4);
+    let acked = CHILDREN[2]
+        .1
+        .iter()
+        .map(|&point| point.to_owned())
+        .collect();
+    load::assert_kept(&acked, &load::tokens(daemon.public()));
+}
+
+#[test]
+fn without_chaos_in_the_configuration_nobody_can_order_a_panic() {
+    let daemon = TestDaemon::start("");
+    let order = json!({ "child": "file-cache" });
+    client::post(daemon.admin(), "/chaos", &order).expect_problem(404);
+    assert_eq!(restarts(&daemon.tree(), "file-cache"), 0);
+}

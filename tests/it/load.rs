@@ -1,0 +1,331 @@
+//! Traffic that counts what fails and remembers what was acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::client::{Client, Response};
+
+/// Makes the tokens of all traffics of this process differ.
+static NEXT_TOKEN: AtomicU64 = AtomicU64::new(0);
+const SHOWN_FAILURES: usize = 20;
+
+/// Who is there.
+#[derive(Debug, Clone)]
+pub(crate) struct Mix {
+    /// Clients that read the page, a record and the list in turn.
+    pub(crate) readers: usize,
+    /// How many of the readers connect anew for each request.
+    pub(crate) anew: usize,
+    /// Clients that POST.
+    pub(crate) writers: usize,
+    /// Between a reader's answer and its next request.
+    pub(crate) reader_pause: Duration,
+    /// Between a writer's answer and its next request.
+    pub(crate) writer_pause: Duration,
+    /// A file that is replaced often.
+    pub(crate) page: Option<PathBuf>,
+}
+
+impl Mix {
+    /// For `cargo test`: does not use up two cores.
+    pub(crate) fn small() -> Self {
+        Self {
+            readers: 6,
+            anew: 1,
+            writers: 2,
+            reader_pause: Duration::from_millis(2),
+            writer_pause: Duration::from_millis(2),
+            page: None,
+        }
+    }
+
+    /// For drills.
+    pub(crate) fn large() -> Self {
+        Self {
+            readers: 64,
+            anew: 8,
+            writers: 8,
+            reader_pause: Duration::from_millis(10),
+            writer_pause: Duration::from_millis(20),
+            page: None,
+        }
+    }
+
+    /// Only writers, as fast as they can.
+    pub(crate) fn writers(writers: usize) -> Self {
+        Self {
+            readers: 0,
+            anew: 0,
+            writers,
+            reader_pause: Duration::ZERO,
+            writer_pause: Duration::ZERO,
+            page: None,
+        }
+    }
+
+    pub(crate) fn touching(mut self, page: PathBuf) -> Self {
+        self.page = Some(page);
+        self
+    }
+}
+
+/// What clients saw.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
+    /// The first failures, in words.
+    pub(crate) failures: Vec<String>,
+    /// Tokens of writes that were answered with 201.
+    pub(crate) acked: BTreeSet<String>,
+    micros: Vec<u32>,
+}
+
+impl Outcome {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.failed += other.failed;
+        self.failures.extend(other.failures);
+        self.failures.truncate(SHOWN_FAILURES);
+        self.acked.extend(other.acked);
+        self.micros.extend(other.micros);
+    }
+
+    /// 99 of 100 requests took no longer.
+    pub(crate) fn p99(&self) -> Duration {
+        let mut micros = self.micros.clone();
+        micros.sort_unstable();
+        let at = micros.len() * 99 / 100;
+        let micros = micros.get(at).or(micros.last()).copied();
+        Duration::from_micros(micros.unwrap_or_default().into())
+    }
+
+    fn count(&mut self, what: &str, took: Duration, answer: &io::Result<Response>) {
+        self.requests += 1;
+        self.micros
+            .push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+        let failure = match answer {
+            Ok(answer) if answer.status < 300 => return,
+            Ok(answer) => format!("{what}: {} {}", answer.status, answer.text()),
+            Err(error) => format!("{what}: {error}"),
+        };
+        self.failed += 1;
+        if self.failures.len() < SHOWN_FAILURES {
+            self.failures.push(failure);
+        }
+    }
+}
+
+type Shared = Arc<Mutex<Outcome>>;
+
+fn lock(outcome: &Shared) -> MutexGuard<'_, Outcome> {
+    outcome.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Clients at work, each on a thread.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    stop: Arc<AtomicBool>,
+    clients: Vec<(JoinHandle<()>, Shared)>,
+    others: Vec<JoinHandle<()>>,
+}
+
+impl Traffic {
+    #[track_caller]
+    pub(crate) fn start(host: SocketAddr, mix: Mix) -> Self {
+        let mut traffic = Self {
+            stop: Arc::default(),
+            clients: Vec::new(),
+            others: Vec::new(),
+        };
+        let mut first = String::new();
+        if mix.readers > 0 {
+            let made = crate::client::post(host, "/books", &json!({"title": "to be read"}));
+            let id = made.expect(201).json()["id"].clone();
+            first = format!("/books/{}", id.as_str().expect("an id"));
+        }
+        for number in 0..mix.readers {
+            let paths = ["/".into(), first.clone(), "/books?_start=0&_end=10".into()];
+            let (anew, pause) = (number < mix.anew, mix.reader_pause);
+            traffic.client(host, pause, anew, Requests::Read(number, paths));
+        }
+        for _ in 0..mix.writers {
+            traffic.client(host, mix.writer_pause, false, Requests::Write);
+        }
+        if let Some(page) = mix.page {
+            let stop = Arc::clone(&traffic.stop);
+            let rewriting = thread::spawn(move || rewrite(page, &stop));
+            traffic.others.push(rewriting);
+        }
+        traffic
+    }
+
+    fn client(&mut self, host: SocketAddr, pause: Duration, anew: bool, requests: Requests) {
+        let outcome = Shared::default();
+        let (stop, seen) = (Arc::clone(&self.stop), Arc::clone(&outcome));
+        let mut connection = Connection {
+            host,
+            anew,
+            open: None,
+        };
+        let client = thread::spawn(move || {
+            let mut requests = requests;
+            while !stop.load(Ordering::Relaxed) {
+                let fine = requests.next(&mut connection, &seen);
+                let pause = if fine {
+                    pause
+                } else {
+                    Duration::from_millis(10)
+                };
+                thread::sleep(pause);
+            }
+        });
+        self.clients.push((client, outcome));
+    }
+
+    /// What was seen since the last time.
+    pub(crate) fn take(&self) -> Outcome {
+        let mut all = Outcome::default();
+        for (_, outcome) in &self.clients {
+            let one = std::mem::take(&mut *lock(outcome));
+            all.add(one);
+        }
+        all
+    }
+
+    /// Lets each client finish its request.
+    pub(crate) fn stop(mut self) -> Outcome {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Outcome::default();
+        for (client, outcome) in self.clients.drain(..) {
+            client.join().expect("a client of the drill");
+            all.add(std::mem::take(&mut *lock(&outcome)));
+        }
+        for other in self.others.drain(..) {
+            other.join().expect("the rewriting of the page");
+        }
+        all
+    }
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+enum Requests {
+    Read(usize, [String; 3]),
+    Write,
+}
+
+impl Requests {
+    /// Makes one request and notes its outcome; false if it failed.
+    fn next(&mut self, connection: &mut Connection, seen: &Shared) -> bool {
+        let since = Instant::now();
+        match self {
+            Self::Read(number, paths) => {
+                *number += 1;
+                let path = &paths[*number % paths.len()];
+                let answer = connection.ask(|client| client.get(path));
+                lock(seen).count(path, since.elapsed(), &answer);
+                answer.is_ok_and(|answer| answer.status == 200)
+            }
+            Self::Write => {
+                let token = format!("t{}", NEXT_TOKEN.fetch_add(1, Ordering::Relaxed));
+                let body = json!({ "token": token });
+                let answer = connection.ask(|client| client.post("/books", &body));
+                let mut seen = lock(seen);
+                seen.count("POST /books", since.elapsed(), &answer);
+                let acked = answer.is_ok_and(|answer| answer.status == 201);
+                if acked {
+                    seen.acked.insert(token);
+                }
+                acked
+            }
+        }
+    }
+}
+
+struct Connection {
+    host: SocketAddr,
+    anew: bool,
+    open: Option<Client>,
+}
+
+impl Connection {
+    /// One request; the connection is kept if the server says that it may be.
+    fn ask(
+        &mut self,
+        request: impl FnOnce(&mut Client) -> io::Result<Response>,
+    ) -> io::Result<Response> {
+        let mut client = match self.open.take() {
+            Some(client) => client,
+            None => Client::connect(self.host)?,
+        };
+        let answer = request(&mut client)?;
+        if answer.keep_alive && !self.anew {
+            self.open = Some(client);
+        }
+        Ok(answer)
+    }
+}
+
+/// Replaces the page again and again, each time at once.
+fn rewrite(page: PathBuf, stop: &AtomicBool) {
+    let fresh = page.with_extension("fresh");
+    let mut number = 0_u64;
+    while !stop.load(Ordering::Relaxed) {
+        number += 1;
+        let text = format!("<h1>page {number}</h1>");
+        if fs::write(&fresh, text)
+            .and_then(|()| fs::rename(&fresh, &page))
+            .is_err()
+        {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Every token in the list of books, and how often it is there.
+#[track_caller]
+pub(crate) fn tokens(host: SocketAddr) -> BTreeMap<String, usize> {
+    let mut client = Client::connect(host).expect("a connection to list the books");
+    let mut found = BTreeMap::new();
+    let mut start = 0;
+    loop {
+        let path = format!("/books?_start={start}&_end={}", start + 1000);
+        let answer = client.get(&path).expect("a list").expect(200);
+        let total = answer.header("x-total-count").and_then(|n| n.parse().ok());
+        let total: usize = total.expect("X-Total-Count");
+        let records: Vec<Value> = serde_json::from_value(answer.json()).expect("a list");
+        start += records.len();
+        for token in records.iter().filter_map(|record| record["token"].as_str()) {
+            *found.entry(token.to_owned()).or_default() += 1;
+        }
+        if records.is_empty() || start >= total {
+            assert!(start >= total, "{start} of {total} records are listed");
+            return found;
+        }
+    }
+}
+
+/// Every acknowledged write is there, and no write is there twice.
+#[track_caller]
+pub(crate) fn assert_kept(acked: &BTreeSet<String>, kept: &BTreeMap<String, usize>) {
+    let lost: Vec<_> = acked.iter().filter(|t| !kept.contains_key(*t)).collect();
+    let twice: Vec<_> = kept.iter().filter(|(_, count)| **count > 1).collect();
+    let all = acked.len();
+    assert!(lost.is_empty(), "lost {} of {all}: {lost:?}", lost.len());
+    assert!(twice.is_empty(), "applied twice: {twice:?}");
+}

@@ -1,0 +1,113 @@
+//! Records over HTTP.
+
+use serde_json::{Value, json};
+
+use crate::client::{self, Client};
+use crate::daemon::TestDaemon;
+
+#[test]
+fn a_posted_record_can_be_read_again_and_deleted_once() {
+    let daemon = TestDaemon::start("");
+    let made = daemon.post("/books", &json!({"title": "Dune"})).expect(201);
+    let record = made.json();
+    let id = record["id"].as_str().expect("an id in the body");
+    let path = format!("/books/{id}");
+    let location = made.header("location").expect("a Location");
+    assert!(location.ends_with(&path), "{location}");
+    let etag = made.header("etag").expect("an ETag").to_owned();
+    assert_eq!(record["title"], "Dune");
+
+    let read = daemon.get(&path).expect(200);
+    assert_eq!(read.json(), record);
+    assert_eq!(read.header("etag"), Some(etag.as_str()));
+
+    let head = [("if-none-match", etag.as_str())];
+    let unchanged = client::send(daemon.public(), "GET", &path, &head, None).expect(304);
+    assert!(unchanged.body.is_empty());
+
+    let deleted = client::send(daemon.public(), "DELETE", &path, &[], None).expect(200);
+    assert_eq!(deleted.json(), record);
+    daemon.get(&path).expect_problem(404);
+    client::send(daemon.public(), "DELETE", &path, &[], None).expect_problem(404);
+}
+
+#[test]
+fn a_list_is_sliced_and_tells_its_whole_length() {
+    let daemon = TestDaemon::start("");
+    let mut client = Client::connect(daemon.public()).unwrap();
+    for number in 0..25 {
+        let record = json!({ "number": number });
+        client.post("/books", &record).unwrap().expect(201);
+    }
+    let slice = client.get("/books?_start=5&_end=12").unwrap().expect(200);
+    assert_eq!(slice.header("x-total-count"), Some("25"));
+    let numbers: Vec<_> = slice.json().as_array().unwrap().clone();
+    let numbers: Vec<_> = numbers.iter().map(|r| r["number"].as_i64()).collect();
+    assert_eq!(numbers, (5..12).map(Some).collect::<Vec<_>>());
+    let beyond = client.get("/books?_start=25&_end=30").unwrap().expect(200);
+    assert_eq!(beyond.json(), json!([]));
+    assert_eq!(beyond.header("x-total-count"), Some("25"));
+}
+
+#[test]
+fn records_are_there_after_a_restart() {
+    let mut daemon = TestDaemon::start("");
+    let made = daemon.post("/books", &json!({"title": "Solaris"}));
+    let record = made.expect(201).json();
+    daemon.sigterm();
+    assert_eq!(daemon.wait_exit(PATIENCE).code(), Some(0));
+    daemon.restart();
+    let id = record["id"].as_str().unwrap();
+    let read = daemon.get(&format!("/books/{id}")).expect(200);
+    assert_eq!(read.json(), record);
+}
+
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+#[test]
+fn a_method_that_is_not_there_is_told_what_is() {
+    let daemon = TestDaemon::start("");
+    let answer = client::send(daemon.public(), "PATCH", "/books", &[], None);
+    let allow = answer.header("allow").unwrap_or_default().to_owned();
+    answer.expect_problem(405);
+    assert!(allow.contains("GET") && allow.contains("POST"), "{allow:?}");
+}
+
+#[test]
+fn what_is_wrong_with_a_body_is_a_problem_on_a_connection_that_lives_on() {
+    let daemon = TestDaemon::start("");
+    let mut client = Client::connect(daemon.public()).unwrap();
+    let json_type = [("content-type", "application/json")];
+    let text_type = [("content-type", "text/plain")];
+    for broken in ["{\"title\":", "", "[1, 2", "{} {}", "nul"] {
+        let body = Some(broken.as_bytes());
+        let answer = client.send("POST", "/books", &json_type, body).unwrap();
+        answer.expect_problem(400);
+    }
+    let body = Some(&b"{}"[..]);
+    let answer = client.send("POST", "/books", &text_type, body).unwrap();
+    answer.expect_problem(415);
+    let record: Value = json!({"title": "after"});
+    client.post("/books", &record).unwrap().expect(201);
+}
+
+#[test]
+fn a_body_beyond_the_limit_is_refused() {
+    let daemon = TestDaemon::start("");
+    let mut client = Client::connect(daemon.public()).unwrap();
+    let head = "POST /books HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    let length = "content-length: 8000000000\r\n\r\n";
+    client
+        .write(format!("{head}{length}{{").as_bytes())
+        .unwrap();
+    client.read_answer(false).unwrap().expect_problem(413);
+}
+
+#[test]
+fn what_is_not_there_is_a_problem() {
+    let daemon = TestDaemon::start("");
+    let missing = "/books/01890000-0000-7000-8000-000000000000";
+    for path in [missing, "/books/no-such-id", "/no-such-page"] {
+        daemon.get(path).expect_problem(404);
+    }
+}

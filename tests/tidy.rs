@@ -1,0 +1,289 @@
+//! The rules of the source tree that no compiler checks.
+#![expect(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room may use only rooms with a smaller number: the table of `src/ARCHITECTURE.md`.
+const LAYERS: [(&str, u8); 13] = [
+    ("supervision", 0),
+    ("record", 0),
+    ("settings", 1),
+    ("telemetry", 2),
+    ("storage", 3),
+    ("file_cache", 3),
+    ("http", 4),
+    ("request_handler", 5),
+    ("admin", 5),
+    ("listener", 6),
+    ("app", 7),
+    ("cli", 8),
+    ("main", 8),
+];
+const LONGEST: usize = 500;
+const TOP_LEVEL: [&str; 9] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "LICENSE",
+    "README.md",
+    "Dockerfile",
+    "src",
+    "config",
+    "systemd",
+    "tests",
+];
+
+struct Source {
+    /// From the root of the repository, such as `src/storage/writer.rs`.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    fn room(&self) -> &str {
+        let inside = self.path.strip_prefix("src/").unwrap_or_default();
+        let room = inside.split('/').next().unwrap_or_default();
+        room.strip_suffix(".rs").unwrap_or(room)
+    }
+
+    /// Lines of code with their numbers, without line comments.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = self.text.lines().enumerate();
+        lines.map(|(at, line)| (at + 1, line.split("//").next().unwrap_or_default()))
+    }
+
+    /// Where `word` is named in code, as a word of its own.
+    fn names(&self, word: &str) -> Vec<String> {
+        let named = self.code().filter(|(_, line)| has_word(line, word));
+        named
+            .map(|(at, line)| format!("{}:{at}: {}", self.path, line.trim()))
+            .collect()
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        !before.is_some_and(is_word) && !after.is_some_and(is_word)
+    })
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn walk(folder: &Path, into: &mut Vec<Source>) {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            walk(&path, into);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let path = path.strip_prefix(root()).unwrap();
+            into.push(Source {
+                path: path.to_str().unwrap().to_owned(),
+                text,
+            });
+        }
+    }
+}
+
+fn sources(folder: &str) -> Vec<Source> {
+    let mut found = Vec::new();
+    walk(&root().join(folder), &mut found);
+    assert!(!found.is_empty(), "{folder} has no sources");
+    found
+}
+
+fn layer(room: &str) -> Option<u8> {
+    let known = LAYERS.iter().find(|(name, _)| *name == room);
+    known.map(|(_, layer)| *layer)
+}
+
+/// Whether a source is only compiled for tests: those may reach up to put a room into its place.
+fn only_tests(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.contains("/tests/")
+}
+
+/// The rooms a source names by `crate::`, a brace list included.
+fn used_rooms(source: &Source) -> BTreeSet<String> {
+    let code: Vec<_> = source.code().map(|(_, line)| line).collect();
+    let code = code.join("\n");
+    let mut rooms = BTreeSet::new();
+    for (at, found) in code.match_indices("crate::") {
+        if code[..at]
+            .chars()
+            .next_back()
+            .is_some_and(|c| is_word(c) || c == '$')
+        {
+            continue;
+        }
+        let rest = &code[at + found.len()..];
+        if let Some(list) = rest.strip_prefix('{') {
+            let mut depth = 0_i32;
+            let mut first = String::new();
+            for c in list.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => rooms.extend(Some(std::mem::take(&mut first))),
+                    c if depth == 0 => first.push(c),
+                    _ => {}
+                }
+            }
+            rooms.insert(first);
+        } else {
+            rooms.insert(rest.chars().take_while(|c| is_word(*c)).collect());
+        }
+    }
+    let names = rooms
+        .iter()
+        .map(|room| room.trim().split(':').next().unwrap_or_default());
+    names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn each_room_uses_only_lower_layers() {
+    let mut wrong = Vec::new();
+    for source in sources("src") {
+        let room = source.room();
+        if room == "lib" || only_tests(&source.path) {
+            continue;
+        }
+        let Some(own) = layer(room) else {
+            wrong.push(format!("{}: `{room}` has no layer", source.path));
+            continue;
+        };
+        for used in used_rooms(&source) {
+            if let Some(other) = layer(&used).filter(|_| used != room)
+                && other >= own
+            {
+                wrong.push(format!("{} ({own}) uses {used} ({other})", source.path));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// Whether the source at this path may name a crate.
+type Allowed = fn(&str) -> bool;
+
+#[test]
+fn crates_are_named_only_where_they_belong() {
+    let rules: [(&str, Allowed); 4] = [
+        ("actix_web", speaks_http),
+        ("actix_http", speaks_http),
+        ("sled", |path| path.starts_with("src/storage/sled")),
+        ("config", |path| path == "src/settings/load.rs"),
+    ];
+    let mut wrong = Vec::new();
+    for source in sources("src") {
+        for (name, allowed) in rules {
+            if !allowed(&source.path) {
+                let paths = source.names(name).into_iter();
+                wrong.extend(paths.filter(|line| names_crate(line, name)));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+fn speaks_http(path: &str) -> bool {
+    ["http", "request_handler", "admin"].iter().any(|room| {
+        let file = path == format!("src/{room}.rs");
+        file || path.starts_with(&format!("src/{room}/"))
+    })
+}
+
+/// `name::` as the beginning of a path, or `use name;`: not a module or variable of that name.
+fn names_crate(line: &str, name: &str) -> bool {
+    let path = format!("{name}::");
+    let begins = line.match_indices(&path).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(is_word)
+            && !line[..at].ends_with("crate::")
+            && !line[..at].ends_with("self::")
+            && !line[..at].ends_with("super::")
+    });
+    begins || line.contains(&format!("use {name};")) || line.contains(&format!("use {name} as"))
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    let mut wrong = Vec::new();
+    for source in sources("src") {
+        for name in ["todo!", "unimplemented!", "dbg!"] {
+            let found = source.code().filter(|(_, line)| line.contains(name));
+            wrong.extend(found.map(|(at, _)| format!("{}:{at}: {name}", source.path)));
+        }
+        wrong.extend(source.names("unsafe"));
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn sources_are_short_ascii_and_have_no_mod_rs() {
+    let mut wrong = Vec::new();
+    for source in sources("src").iter().chain(&sources("tests")) {
+        let path = &source.path;
+        let strange = source.text.lines().position(|line| !line.is_ascii());
+        if let Some(at) = strange {
+            wrong.push(format!("{path}:{}: not ASCII", at + 1));
+        }
+        if path.ends_with("/mod.rs") {
+            wrong.push(format!("{path}: name it after its folder"));
+        }
+        let lines = source.text.lines().count();
+        if lines > LONGEST && path.starts_with("src/") {
+            wrong.push(format!("{path}: {lines} lines, more than {LONGEST}"));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn the_map_names_every_room() {
+    let map = fs::read_to_string(root().join("src/ARCHITECTURE.md")).unwrap();
+    for source in sources("src") {
+        let room = source.room();
+        let named = room == "lib" || map.contains(&format!("`{room}`"));
+        assert!(named, "src/ARCHITECTURE.md does not name `{room}`");
+    }
+    for (room, layer) in LAYERS {
+        let mut rows = map
+            .lines()
+            .filter(|line| line.starts_with(&format!("| {layer} |")));
+        let told = rows.any(|row| row.contains(&format!("`{room}`")));
+        assert!(
+            told,
+            "src/ARCHITECTURE.md does not put `{room}` on layer {layer}"
+        );
+    }
+}
+
+#[test]
+fn the_top_level_is_what_a_visitor_needs() {
+    for entry in fs::read_dir(root()).unwrap() {
+        let name = entry.unwrap().file_name();
+        let name = name.to_str().unwrap();
+        // `target` and `data` are made by the two commands of the README and ignored by git.
+        let fine = name.starts_with('.') || ["target", "data"].contains(&name);
+        assert!(fine || TOP_LEVEL.contains(&name), "what is {name} for?");
+    }
+}
