@@ -49,7 +49,7 @@ impl Exit {
 #[derive(Debug, Parser)]
 #[command(name = "perennial", version, about, arg_required_else_help = false)]
 struct Args {
-    /// The settings [default: $PERENNIAL_CONFIG, config/perennial.toml or /etc/perennial/perennial.toml]
+    /// The settings [default: `$PERENNIAL_CONFIG`, config/perennial.toml, /etc/perennial/perennial.toml]
     #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
 
@@ -78,7 +78,7 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: &BTreeMap<String
             return if usage { Exit::Usage } else { Exit::Ok };
         }
     };
-    let path = settings::find(args.config, env, |path| path.is_file());
+    let path = settings::find(args.config, env, std::path::Path::is_file);
     let settings = match settings::load(path.as_deref(), env) {
         Ok(settings) => settings,
         Err(error) => return refuse(&error),
@@ -106,7 +106,8 @@ fn complain(error: &dyn std::error::Error) {
     let mut text = format!("perennial: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(&format!("\n  because {cause}"));
+        text.push_str("\n  because ");
+        text.push_str(&cause.to_string());
         source = cause.source();
     }
     eprintln!("{text}");

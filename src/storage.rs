@@ -1,7 +1,7 @@
 //! The record store: one writer that commits in groups, and readers that do not wait for it.
 //!
-//! The order of a write is fixed: evaluate - apply in one transaction (`log` first, `meta` last, the fence asked inside)
-//! - `durable_flush` - publish - answer. Whatever dies in between leaves the engine in doubt; the next life of the writer
+//! The order of a write is fixed: evaluate, apply in one transaction (`log` first, `meta` last, the fence asked inside),
+//! `durable_flush`, publish, answer. Whatever dies in between leaves the engine in doubt; the next life of the writer
 //! opens it anew, settles the tail of the log, and answers a redelivered message from the log if it was committed.
 
 mod engine;

@@ -109,10 +109,14 @@ mod tests {
             |name: &str| serde_json::json!({"name": name, "state": "running", "generation": 1});
         let tree = serde_json::json!({"name": "root", "state": "running", "generation": 1,
             "children": [{"name": "a", "state": "running", "generation": 1, "children": [leaf("b")]}, leaf("c")]});
-        let names: Vec<_> = text(&tree)
-            .lines()
-            .map(|l| l.split("  ").next().unwrap().to_owned())
-            .collect();
-        assert_eq!(names, ["root", "|-- a", "|   `-- b", "`-- c"]);
+        let text = text(&tree);
+        let starts = ["root ", "|-- a ", "|   `-- b ", "`-- c "];
+        assert!(
+            text.lines()
+                .zip(starts)
+                .all(|(line, start)| line.starts_with(start)),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), starts.len());
     }
 }

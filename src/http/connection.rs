@@ -138,8 +138,7 @@ impl Connection {
         let mut end = None;
         for (at, byte) in bytes.iter().enumerate() {
             matched = match (matched, byte) {
-                (0 | 2, b'\r') => matched + 1,
-                (1 | 3, b'\n') => matched + 1,
+                (0 | 2, b'\r') | (1 | 3, b'\n') => matched + 1,
                 (_, b'\r') => 1,
                 _ => 0,
             };

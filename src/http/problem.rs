@@ -94,14 +94,30 @@ impl Code {
     }
 }
 
+/// A header that some problems need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HeaderKind {
+    Allow,
+    AcceptPost,
+}
+
+impl HeaderKind {
+    fn name(self) -> HeaderName {
+        match self {
+            Self::Allow => header::ALLOW,
+            Self::AcceptPost => HeaderName::from_static("accept-post"),
+        }
+    }
+}
+
 /// One error on its way to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     code: Code,
     detail: String,
     retry_after: Option<Duration>,
-    header: Option<(HeaderName, HeaderValue)>,
-    extension: Option<(&'static str, Value)>,
+    header: Option<(HeaderKind, &'static str)>,
+    extension: Option<Box<(&'static str, Value)>>,
 }
 
 impl Problem {
@@ -134,13 +150,13 @@ impl Problem {
     /// A member of its own in the body.
     #[must_use]
     pub fn extension(mut self, name: &'static str, value: Value) -> Self {
-        self.extension = Some((name, value));
+        self.extension = Some(Box::new((name, value)));
         self
     }
 
     /// A 405 with what is allowed.
     pub fn not_allowed(allow: &'static str) -> Self {
-        let header = Some((header::ALLOW, HeaderValue::from_static(allow)));
+        let header = Some((HeaderKind::Allow, allow));
         let detail = format!("allowed here: {allow}");
         Self {
             header,
@@ -150,8 +166,7 @@ impl Problem {
 
     /// A 415 with what is taken.
     pub fn unsupported(accept: &'static str) -> Self {
-        let name = HeaderName::from_static("accept-post");
-        let header = Some((name, HeaderValue::from_static(accept)));
+        let header = Some((HeaderKind::AcceptPost, accept));
         let detail = format!("send {accept}");
         Self {
             header,
@@ -172,8 +187,8 @@ impl Problem {
             "request_id": request_id,
             "message": self.detail,
         });
-        if let (Some((name, value)), Some(body)) = (&self.extension, body.as_object_mut()) {
-            body.insert((*name).to_owned(), value.clone());
+        if let (Some(extension), Some(body)) = (&self.extension, body.as_object_mut()) {
+            body.insert(extension.0.to_owned(), extension.1.clone());
         }
         body
     }
@@ -210,8 +225,8 @@ impl Problem {
                 HeaderValue::from(after.as_secs().max(1)),
             );
         }
-        if let Some((name, value)) = self.header.clone() {
-            headers.insert(name, value);
+        if let Some((kind, value)) = self.header {
+            headers.insert(kind.name(), HeaderValue::from_static(value));
         }
         response
     }

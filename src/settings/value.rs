@@ -195,7 +195,12 @@ fn access_fault(value: &Plain) -> Option<String> {
         Plain::Text(text) => Some(format!(
             "{text:?} is not available yet; only \"public\" is known so far"
         )),
-        _ => Some(
+        Plain::Bool(_)
+        | Plain::Integer(_)
+        | Plain::Float(_)
+        | Plain::Array(_)
+        | Plain::Table(_)
+        | Plain::Other(_) => Some(
             "only \"public\" or { read = \"public\", write = \"public\" } is known so far"
                 .to_owned(),
         ),

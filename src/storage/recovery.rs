@@ -77,82 +77,30 @@ impl From<Damaged> for CheckError {
 /// Checks a store that was just opened, puts a torn tail right, and makes the result durable.
 pub(crate) fn check(engine: &dyn Engine, collections: &[String]) -> Result<Checked, CheckError> {
     let mut repair = Group::default();
-    match engine.get(Tree::Meta, SCHEMA_KEY)? {
-        None => repair.put(Tree::Meta, SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec()),
-        Some(bytes) => {
-            let found = bytes
-                .as_ref()
-                .try_into()
-                .map(u32::from_be_bytes)
-                .map_err(|_| Damaged)?;
-            if found > SCHEMA {
-                return Err(CheckError::Newer { found });
-            }
-        }
-    }
-    let last_seq = match engine.get(Tree::Meta, LAST_SEQ_KEY)? {
-        Some(bytes) => seq_of(&bytes)?,
-        None => 0,
-    };
-    let log_last = match engine.last(Tree::Log)? {
-        Some((key, _)) => seq_of(&key)?,
-        None => 0,
-    };
+    check_schema(engine, &mut repair)?;
+    let number = |bytes: Option<&[u8]>| bytes.map_or(Ok(0), seq_of);
+    let last_seq = number(engine.get(Tree::Meta, LAST_SEQ_KEY)?.as_deref())?;
+    let log_last = number(
+        engine
+            .last(Tree::Log)?
+            .as_ref()
+            .map(|(key, _)| key.as_slice()),
+    )?;
     if log_last < last_seq {
         return Err(CheckError::Damaged(format!(
             "the log ends at change {log_last}, but change {last_seq} was acknowledged"
         )));
     }
     let torn = log_last > last_seq;
-    let after = if torn {
-        settle_tail(engine, collections, last_seq, &mut repair)?
-    } else {
-        last_seq
-    };
     let mut checked = Checked {
-        last_seq: after,
-        log_first: after + 1,
+        last_seq,
+        log_first: last_seq + 1,
         tallies: Vec::new(),
     };
-    engine.scan(Tree::Log, &[], &mut |key, _| {
-        checked.log_first = seq_of(key).unwrap_or(checked.log_first);
-        false
-    })?;
-    for (index, name) in collections.iter().enumerate() {
-        let told = match engine.get(Tree::Meta, &tally_key(name))? {
-            Some(bytes) => Tally::decode(&bytes)?,
-            None => Tally::default(),
-        };
-        let found = count(engine, CollectionId(index))?;
-        let tally = if torn { found } else { told };
-        if told.records != found.records && !torn {
-            return Err(CheckError::Damaged(format!(
-                "resource {name} has {} records, but {} were acknowledged",
-                found.records, told.records
-            )));
-        }
-        if torn {
-            repair.put(
-                Tree::Meta,
-                tally_key(name),
-                Tally {
-                    seq: after,
-                    ..tally
-                }
-                .encode(),
-            );
-        }
-        checked.tallies.push(if torn {
-            Tally {
-                seq: after,
-                ..tally
-            }
-        } else {
-            tally
-        });
-    }
     if torn {
-        repair.put(Tree::Meta, LAST_SEQ_KEY, seq_key(after).to_vec());
+        checked.last_seq = settle_tail(engine, collections, last_seq, &mut repair)?;
+        repair.put(Tree::Meta, LAST_SEQ_KEY, seq_key(checked.last_seq).to_vec());
+        let after = checked.last_seq;
         tracing::warn!(
             last_seq,
             log_last,
@@ -160,17 +108,68 @@ pub(crate) fn check(engine: &dyn Engine, collections: &[String]) -> Result<Check
             "settled the tail of a group that was cut off"
         );
     }
+    engine.scan(Tree::Log, &[], &mut |key, _| {
+        checked.log_first = seq_of(key).unwrap_or(checked.log_first);
+        false
+    })?;
+    for (index, name) in collections.iter().enumerate() {
+        let tally = if torn {
+            let records = count(engine, CollectionId(index))?;
+            let tally = Tally {
+                records,
+                seq: checked.last_seq,
+            };
+            repair.put(Tree::Meta, tally_key(name), tally.encode());
+            tally
+        } else {
+            check_tally(engine, CollectionId(index), name)?
+        };
+        checked.tallies.push(tally);
+    }
     if !repair.is_empty() {
-        match engine.commit(&repair, &|| true) {
-            Ok(()) => {}
-            Err(CommitError::Engine(error)) => return Err(error.into()),
-            Err(CommitError::Fenced) => {
-                return Err(CheckError::Damaged("the repair was not allowed".to_owned()));
-            }
-        }
+        engine
+            .commit(&repair, &|| true)
+            .map_err(|error| match error {
+                CommitError::Engine(error) => CheckError::Engine(error),
+                CommitError::Fenced => CheckError::Damaged("the repair was not allowed".to_owned()),
+            })?;
     }
     engine.durable_flush()?;
     Ok(checked)
+}
+
+fn check_schema(engine: &dyn Engine, repair: &mut Group) -> Result<(), CheckError> {
+    let Some(bytes) = engine.get(Tree::Meta, SCHEMA_KEY)? else {
+        repair.put(Tree::Meta, SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
+        return Ok(());
+    };
+    let found = bytes
+        .as_ref()
+        .try_into()
+        .map(u32::from_be_bytes)
+        .map_err(|_| Damaged)?;
+    if found > SCHEMA {
+        Err(CheckError::Newer { found })
+    } else {
+        Ok(())
+    }
+}
+
+fn check_tally(
+    engine: &dyn Engine,
+    collection: CollectionId,
+    name: &str,
+) -> Result<Tally, CheckError> {
+    let told = engine.get(Tree::Meta, &tally_key(name))?;
+    let told = told.map_or(Ok(Tally::default()), |bytes| Tally::decode(&bytes))?;
+    let found = count(engine, collection)?;
+    if told.records == found {
+        return Ok(told);
+    }
+    Err(CheckError::Damaged(format!(
+        "resource {name} has {found} records, but {} were acknowledged",
+        told.records
+    )))
 }
 
 /// Decides entry by entry what of a torn tail happened. Returns the last sequence number in use.
@@ -237,11 +236,12 @@ fn settle_tail(
     Ok(after)
 }
 
-fn count(engine: &dyn Engine, collection: CollectionId) -> Result<Tally, EngineError> {
-    let mut tally = Tally::default();
+/// How many records a collection has.
+fn count(engine: &dyn Engine, collection: CollectionId) -> Result<u64, EngineError> {
+    let mut records = 0;
     engine.scan(Tree::Records(collection), &[], &mut |_, _| {
-        tally.records += 1;
+        records += 1;
         true
     })?;
-    Ok(tally)
+    Ok(records)
 }

@@ -110,7 +110,7 @@ impl Store {
         id: &RecordId,
     ) -> Result<Option<Record>, StoreError> {
         self.read(|reader| {
-            let found = self.record(reader, collection, id)?;
+            let found = Self::record(reader, collection, id)?;
             // A miss may be the work of a delete that is not durable yet.
             let need = match &found {
                 Some(record) => record.revision.0,
@@ -122,7 +122,6 @@ impl Store {
     }
 
     fn record(
-        &self,
         reader: &Reader,
         collection: CollectionId,
         id: &RecordId,
@@ -169,7 +168,7 @@ impl Store {
             .read(|reader| {
                 for _ in 0..LIST_TRIES {
                     let before = self.holder.epoch.load(Ordering::SeqCst);
-                    if before % 2 == 0 {
+                    if before.is_multiple_of(2) {
                         let page = page::read(&*reader.engine, &self.holder, collection, slice)
                             .map_err(failed)?;
                         if self.holder.epoch.load(Ordering::SeqCst) == before {

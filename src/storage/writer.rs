@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+
 use super::engine::{CollectionId, CommitError, EngineError, Group, Tree};
 use super::envelope::{Change, Envelope, What, seq_key};
 use super::holder::{Holder, Reader};
@@ -98,30 +100,12 @@ impl Writer {
                 if let Some(record) = self.done_before(delivery, prepared)? {
                     return Ok(Answer::Created(Ok(record)));
                 }
-                let created = self.read(staging, *collection, id)?;
-                if let Some(found) = created {
+                if let Some(found) = self.read(staging, *collection, id)? {
                     let duplicate = WriteError::Duplicate { id: id.clone() };
                     return Ok(Answer::Created(Err(found.err().unwrap_or(duplicate))));
                 }
-                if !delivery.commit_to(self.settings.flush_limit) {
+                let Some(record) = self.create(staging, delivery, *collection, id, json) else {
                     return Ok(Answer::None);
-                }
-                let now = unix_ms();
-                let seq = self.log(staging, *collection, id, What::Put, delivery.id(), now);
-                let envelope = Envelope {
-                    seq,
-                    created_ms: now,
-                    updated_ms: now,
-                    json: json.clone(),
-                };
-                staging
-                    .group
-                    .put(Tree::Records(*collection), id.as_bytes(), envelope.encode());
-                staging.tally(*collection, |records| records + 1);
-                let record = Record {
-                    id: id.clone(),
-                    revision: Revision(seq),
-                    json: json.clone(),
                 };
                 prepare(prepared, record.clone());
                 Ok(Answer::Created(Ok(record)))
@@ -162,6 +146,37 @@ impl Writer {
         }
     }
 
+    /// Stages a new record; `None` if nobody waits for it any more.
+    fn create(
+        &self,
+        staging: &mut Staging,
+        delivery: &Delivery<StoreMessage>,
+        collection: CollectionId,
+        id: &RecordId,
+        json: &Bytes,
+    ) -> Option<Record> {
+        if !delivery.commit_to(self.settings.flush_limit) {
+            return None;
+        }
+        let now = unix_ms();
+        let seq = self.log(staging, collection, id, What::Put, delivery.id(), now);
+        let envelope = Envelope {
+            seq,
+            created_ms: now,
+            updated_ms: now,
+            json: json.clone(),
+        };
+        staging
+            .group
+            .put(Tree::Records(collection), id.as_bytes(), envelope.encode());
+        staging.tally(collection, |records| records + 1);
+        Some(Record {
+            id: id.clone(),
+            revision: Revision(seq),
+            json: json.clone(),
+        })
+    }
+
     /// The answer of the first delivery, if this is the second and the first was committed.
     fn done_before(
         &self,
@@ -200,7 +215,7 @@ impl Writer {
     ) -> Result<Option<Result<Record, WriteError>>, EngineError> {
         let tree = Tree::Records(collection);
         let value = match staging.group.get(tree, id.as_bytes()) {
-            Some(staged) => staged.map(bytes::Bytes::copy_from_slice),
+            Some(staged) => staged.map(Bytes::copy_from_slice),
             None => self.reader.engine.get(tree, id.as_bytes())?,
         };
         Ok(value.map(|value| match Envelope::decode(&value) {

@@ -87,7 +87,7 @@ enum Above {
 
 struct Supervisor {
     bed: Arc<Bed>,
-    node: Option<Node>,
+    node: Node,
     machine: Machine,
     events: UnboundedSender<Event>,
     above: Above,
@@ -135,9 +135,7 @@ impl Supervisor {
                 node.set_status(status, generation, now);
             }
         }
-        if let Some(node) = &self.node {
-            node.set_window_fill(self.machine.window_fill(now));
-        }
+        self.node.set_window_fill(self.machine.window_fill(now));
     }
 
     fn carry_out_one(&mut self, effect: Effect, ctx: &mut Context<Self>) {
@@ -176,18 +174,27 @@ impl Supervisor {
             } => {
                 self.record(child, generation, &reason, verdict);
             }
-            Effect::Ready => match &mut self.above {
-                Above::Supervisor {
-                    reporter,
-                    generation,
-                } => reporter.ready(*generation),
-                Above::App { ready, .. } => {
-                    if let Some(ready) = ready.take() {
-                        let _nobody_waits = ready.send(());
-                    }
+            Effect::Ready => {
+                if let Above::App { .. } = self.above {
+                    self.node.set_status(Status::Running, 1, self.clock.now());
                 }
-            },
+                self.ready();
+            }
             Effect::Exit(reason) => self.exit(reason, ctx),
+        }
+    }
+
+    fn ready(&mut self) {
+        match &mut self.above {
+            Above::Supervisor {
+                reporter,
+                generation,
+            } => reporter.ready(*generation),
+            Above::App { ready, .. } => {
+                if let Some(ready) = ready.take() {
+                    let _nobody_waits = ready.send(());
+                }
+            }
         }
     }
 
@@ -256,6 +263,7 @@ impl Supervisor {
                 reporter.exited(*generation, reason, false);
             }
             Above::App { exit, .. } => {
+                self.node.set_status(Status::Ended, 1, self.clock.now());
                 for (node, _, runtime) in &self.bed.children {
                     node.close();
                     runtime.release();
@@ -287,7 +295,7 @@ impl Drop for Supervisor {
 
 /// Everything a life of a supervisor needs besides its bed.
 struct Surroundings {
-    node: Option<Node>,
+    node: Node,
     above: Above,
     clock: Clock,
     placer: Placer,
@@ -365,7 +373,7 @@ impl Runtime for Nested {
         let events = unbounded_channel();
         *self.life() = Some(events.0.clone());
         let around = Surroundings {
-            node: Some(self.node.clone()),
+            node: self.node.clone(),
             above: Above::Supervisor {
                 reporter,
                 generation,
@@ -467,7 +475,7 @@ impl Seed {
         let (ready_tx, ready) = oneshot::channel();
         let (exit_tx, exit) = watch::channel(None);
         let around = Surroundings {
-            node: None,
+            node: self.tree.root(),
             above: Above::App {
                 ready: Some(ready_tx),
                 exit: exit_tx,

@@ -205,6 +205,10 @@ impl Tree {
         Self { root, clock }
     }
 
+    pub(crate) fn root(&self) -> Node {
+        self.root.clone()
+    }
+
     /// A moment of the whole tree.
     pub fn view(&self) -> NodeView {
         self.root.view(self.clock.now())
