@@ -150,7 +150,9 @@ mod tests {
         let table = table();
         let file = |path| match table.resolve(path) {
             Resolved::File(route, rest) => (route.prefix.as_str().to_owned(), rest.to_owned()),
-            other => panic!("{path}: {other:?}"),
+            other @ (Resolved::List(_) | Resolved::Item(..) | Resolved::Nothing) => {
+                panic!("{path}: {other:?}")
+            }
         };
         let is = |prefix: &str, rest: &str| (prefix.to_owned(), rest.to_owned());
         assert_eq!(file("/"), is("/", "/"));

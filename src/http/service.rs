@@ -15,8 +15,9 @@ use actix_service::{Service as _, ServiceFactory as _, fn_service, map_config};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{AppConfig, Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{self, HeaderMap};
 use actix_web::{App, HttpRequest, HttpResponse};
+use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -30,6 +31,9 @@ use crate::supervision::{ExitReason, contain, contain_future};
 const WRITE_BUFFER_BYTES: usize = 128 * 1024;
 /// How long a connection that is being closed is read from, so that the last answer is not lost in a reset.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The largest body that is read only to be thrown away.
+const DISCARD_BYTES_MAX: usize = 64 * 1024;
 
 /// A request on its way to an answer.
 pub struct Incoming {
@@ -62,6 +66,16 @@ impl Incoming {
     /// The headers.
     pub fn headers(&self) -> &HeaderMap {
         self.request.headers()
+    }
+
+    /// Reads away what is left of a small body that the answer did not need, so that the connection can live on. A large
+    /// one costs the connection.
+    async fn discard(&mut self) {
+        let length = self.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if length.is_some_and(|length| length <= DISCARD_BYTES_MAX) {
+            while let Some(Ok(_)) = self.payload.next().await {}
+        }
     }
 
     pub(crate) fn connection(&self) -> Option<Rc<Connection>> {
@@ -249,7 +263,11 @@ async fn respond<A: Answer>(parts: &Parts<A>, request: ServiceRequest) -> Servic
 }
 
 async fn slow<A: Answer>(parts: &Parts<A>, incoming: &mut Incoming) -> Response {
-    let work = contain_future(parts.answer.slow(incoming));
+    let work = contain_future(async {
+        let response = parts.answer.slow(incoming).await;
+        incoming.discard().await;
+        response
+    });
     match tokio::time::timeout(parts.request_timeout, work).await {
         Ok(Ok(response)) => response,
         Ok(Err(reason)) => panicked(parts, incoming, &reason),

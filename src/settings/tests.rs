@@ -143,7 +143,7 @@ fn settings_are_looked_for_in_order() {
     assert_eq!(find(None, &env, |_| true), path("/from/env"));
     assert_eq!(find(None, &none, |_| true), path("config/perennial.toml"));
     assert_eq!(
-        find(None, &none, |p| p.is_absolute()),
+        find(None, &none, Path::is_absolute),
         path("/etc/perennial/perennial.toml")
     );
     assert_eq!(find(None, &none, |_| false), None);

@@ -126,9 +126,6 @@ impl StreamHandler<Event> for Supervisor {
 
 impl Supervisor {
     fn carry_out(&mut self, effects: Vec<Effect>, ctx: &mut Context<Self>) {
-        for effect in effects {
-            self.carry_out_one(effect, ctx);
-        }
         let now = self.clock.now();
         for (index, (node, ..)) in self.bed.children.iter().enumerate() {
             if let Some((status, generation)) = self.machine.status(index) {
@@ -136,6 +133,9 @@ impl Supervisor {
             }
         }
         self.node.set_window_fill(self.machine.window_fill(now));
+        for effect in effects {
+            self.carry_out_one(effect, ctx);
+        }
     }
 
     fn carry_out_one(&mut self, effect: Effect, ctx: &mut Context<Self>) {
