@@ -134,7 +134,10 @@ pub fn child_spec(slot: &Slot<ListenerMessage>, door: Arc<Door>, faults: Faults)
             let socket = door.socket.try_clone().map_err(StartError::failed)?;
             // A listening socket of std keeps its descriptor for life, which is what the deprecation worries about; and
             // tokio's own listener would register every accepted socket here, on the wrong thread.
-            #[expect(deprecated, reason = "its successor is unsafe, and this use is sound")]
+            #[expect(
+                deprecated,
+                reason = "its successor asks for a promise that no compiler checks"
+            )]
             let socket = AsyncFd::new(socket).map_err(StartError::failed)?;
             Ok(Listener {
                 door,

@@ -235,7 +235,7 @@ pub struct Route {
     pub files: Files,
 }
 
-/// `files = { … }`
+/// `files = { ... }`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
     /// The folder; nothing outside of it is ever served.

@@ -11,11 +11,12 @@ use super::exit_reason::ExitReason;
 use super::faults::Faults;
 use super::incarnation;
 use super::life::Life;
-use super::machine::Rules;
+use super::nested::Nested;
 use super::placement::{Place, Placement, Placer};
+use super::rules::Rules;
 use super::slot::{BatchLimits, Shared, Signal, Slot};
 use super::strategy::{Restart, Shutdown};
-use super::supervisor::{Nested, SupervisorSpec};
+use super::supervisor::SupervisorSpec;
 use super::tree::Node;
 
 /// How long a child is given to become ready, unless its spec says otherwise.

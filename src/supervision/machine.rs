@@ -9,111 +9,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::backoff::{Backoff, BackoffState};
+use super::backoff::BackoffState;
+use super::effect::{Effect, Verdict};
 use super::event::{Event, Timer, TimerKind};
 use super::exit_reason::ExitReason;
-use super::intensity::{Intensity, Window};
+use super::intensity::Window;
+use super::rules::{Flags, Rules, Status};
 use super::strategy::{Restart, Shutdown, Strategy};
-
-/// A supervisor's own flags (OTP: `sup_flags`).
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Flags {
-    /// What a death does to the siblings.
-    pub strategy: Strategy,
-    /// How many restarts before it gives up.
-    pub intensity: Intensity,
-    /// How long restarts that get nothing done wait.
-    pub backoff: Backoff,
-}
-
-/// The rules of one child.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rules {
-    pub(crate) restart: Restart,
-    pub(crate) shutdown: Shutdown,
-    pub(crate) start_timeout: Duration,
-    /// A supervisor hears a stop while it is starting; anything else is cut off.
-    pub(crate) supervisor: bool,
-}
-
-/// What one child is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Status {
-    /// Not running, and about to be started.
-    Down,
-    /// Being made.
-    Starting,
-    /// Serving.
-    Running,
-    /// Asked to stop.
-    Stopping,
-    /// Waiting for its backoff to pass.
-    Backoff,
-    /// Down, and it stays so.
-    Ended,
-}
-
-impl Status {
-    /// The word for it.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Down => "down",
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Stopping => "stopping",
-            Self::Backoff => "backoff",
-            Self::Ended => "ended",
-        }
-    }
-
-    fn alive(self) -> bool {
-        matches!(self, Self::Starting | Self::Running | Self::Stopping)
-    }
-}
-
-/// What a supervisor is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Effect {
-    Start {
-        child: usize,
-        generation: u64,
-    },
-    Stop {
-        child: usize,
-    },
-    /// Fence it and leave it behind.
-    Kill {
-        child: usize,
-        generation: u64,
-        reason: ExitReason,
-    },
-    Arm {
-        timer: Timer,
-        after: Duration,
-    },
-    /// For the record: a child has ended, and this was decided.
-    Died {
-        child: usize,
-        generation: u64,
-        reason: ExitReason,
-        verdict: Verdict,
-    },
-    /// All children are up for the first time.
-    Ready,
-    /// All children are down; so is the supervisor.
-    Exit(ExitReason),
-}
-
-/// What follows a death.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It is started again after this delay.
-    Restart(Duration),
-    /// It stays down, as it should.
-    Stay,
-    /// One death too many.
-    Escalate,
-}
 
 #[derive(Debug)]
 enum Phase {

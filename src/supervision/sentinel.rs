@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::clock::Clock;
-use super::supervisor::Stopper;
+use super::root::Stopper;
 
 /// How often the sentinel asks.
 pub const BEAT: Duration = Duration::from_millis(100);

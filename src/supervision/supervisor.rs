@@ -5,19 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::boundary::contain;
 use super::child_spec::{ChildSpec, Runtime};
 use super::clock::Clock;
+use super::dice::Dice;
+use super::effect::{Effect, Verdict};
 use super::event::{Event, Reporter, Timer};
 use super::exit_reason::ExitReason;
-use super::machine::{Effect, Flags, Machine, Rules, Status, Verdict};
+use super::machine::Machine;
 use super::placement::Placer;
+use super::rules::{Flags, Rules, Status};
 use super::sentinel::Pulse;
-use super::tree::{Node, Tree};
+use super::tree::Node;
 
 /// The recipe of a supervisor: its flags and its children, in start order.
 #[derive(Debug)]
@@ -53,14 +56,14 @@ impl SupervisorSpec {
 }
 
 /// What outlives each life of a supervisor.
-struct Bed {
-    name: Arc<str>,
+pub(crate) struct Bed {
+    pub(crate) name: Arc<str>,
     flags: Flags,
-    children: Vec<(Node, Rules, Arc<dyn Runtime>)>,
+    pub(crate) children: Vec<(Node, Rules, Arc<dyn Runtime>)>,
 }
 
 impl Bed {
-    fn new(spec: SupervisorSpec) -> Arc<Self> {
+    pub(crate) fn new(spec: SupervisorSpec) -> Arc<Self> {
         let children = spec.children.into_iter().map(|child| {
             child.node.set_restart(child.rules.restart.as_str());
             (child.node, child.rules, child.runtime)
@@ -74,7 +77,7 @@ impl Bed {
 }
 
 /// How a life of a supervisor ends and begins for the one above it.
-enum Above {
+pub(crate) enum Above {
     Supervisor {
         reporter: Reporter,
         generation: u64,
@@ -294,16 +297,16 @@ impl Drop for Supervisor {
 }
 
 /// Everything a life of a supervisor needs besides its bed.
-struct Surroundings {
-    node: Node,
-    above: Above,
-    clock: Clock,
-    placer: Placer,
-    pulse: Option<Arc<Pulse>>,
+pub(crate) struct Surroundings {
+    pub(crate) node: Node,
+    pub(crate) above: Above,
+    pub(crate) clock: Clock,
+    pub(crate) placer: Placer,
+    pub(crate) pulse: Option<Arc<Pulse>>,
 }
 
 /// Begins a life on the current arbiter.
-fn begin(
+pub(crate) fn begin(
     bed: Arc<Bed>,
     around: Surroundings,
     events: (UnboundedSender<Event>, UnboundedReceiver<Event>),
@@ -342,179 +345,4 @@ fn begin(
         ctx.add_stream(inbox);
         supervisor
     });
-}
-
-/// A supervisor as somebody's child.
-pub(crate) struct Nested {
-    bed: Arc<Bed>,
-    node: Node,
-    life: std::sync::Mutex<Option<UnboundedSender<Event>>>,
-}
-
-impl Nested {
-    pub(crate) fn new(spec: SupervisorSpec) -> Self {
-        let node = spec.node();
-        Self {
-            bed: Bed::new(spec),
-            node,
-            life: std::sync::Mutex::new(None),
-        }
-    }
-
-    fn life(&self) -> std::sync::MutexGuard<'_, Option<UnboundedSender<Event>>> {
-        self.life
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl Runtime for Nested {
-    fn start(&self, generation: u64, reporter: Reporter, placer: &Placer) {
-        let events = unbounded_channel();
-        *self.life() = Some(events.0.clone());
-        let around = Surroundings {
-            node: self.node.clone(),
-            above: Above::Supervisor {
-                reporter,
-                generation,
-            },
-            clock: Clock::default(),
-            placer: placer.clone(),
-            pulse: None,
-        };
-        begin(Arc::clone(&self.bed), around, events);
-    }
-
-    fn stop(&self) {
-        if let Some(events) = &*self.life() {
-            // A supervisor that is gone has reported itself.
-            drop(events.send(Event::Stop));
-        }
-    }
-
-    fn kill(&self, _: u64, _: &ExitReason) {
-        self.stop();
-    }
-
-    fn release(&self) {
-        for (_, _, runtime) in &self.bed.children {
-            runtime.release();
-        }
-    }
-}
-
-/// The root of a running tree.
-#[derive(Debug)]
-pub struct Root {
-    events: UnboundedSender<Event>,
-    /// Completes when all children are ready for the first time; fails if the tree ends before.
-    pub ready: oneshot::Receiver<()>,
-    /// Why the tree has ended, once it has.
-    pub exit: watch::Receiver<Option<ExitReason>>,
-}
-
-/// Asks a tree to stop.
-#[derive(Debug, Clone)]
-pub struct Stopper {
-    events: UnboundedSender<Event>,
-}
-
-impl Stopper {
-    /// Asks: children stop in reverse order, each within its deadline.
-    pub fn stop(&self) {
-        // A tree that is gone has stopped.
-        drop(self.events.send(Event::Stop));
-    }
-
-    pub(crate) fn tick(&self) -> bool {
-        self.events.send(Event::Tick).is_ok()
-    }
-}
-
-impl Root {
-    /// A handle that can stop the tree from anywhere.
-    pub fn stopper(&self) -> Stopper {
-        Stopper {
-            events: self.events.clone(),
-        }
-    }
-
-    /// Tells the supervisor that an incarnation hangs: the sentinel's verdict, for whoever plays the sentinel.
-    pub fn hung(&self, child: usize, generation: u64, age: Duration) {
-        // A tree that is gone has no hung children.
-        drop(self.events.send(Event::Hung {
-            child,
-            generation,
-            age,
-        }));
-    }
-}
-
-/// The observable tree of `spec`, whose supervisor is not started yet.
-#[derive(Debug)]
-pub struct Seed {
-    spec: SupervisorSpec,
-    tree: Tree,
-}
-
-impl Seed {
-    /// Prepares a tree: what it looks like can be asked before it grows.
-    pub fn new(spec: SupervisorSpec, clock: Clock) -> Self {
-        let tree = Tree::new(spec.node(), clock);
-        Self { spec, tree }
-    }
-
-    /// The tree, for everybody who wants to look at it.
-    pub fn tree(&self) -> Tree {
-        self.tree.clone()
-    }
-
-    /// Starts the root supervisor on the current arbiter.
-    pub fn grow(self, clock: Clock, placer: Placer, pulse: Option<Arc<Pulse>>) -> Root {
-        let (events, inbox) = unbounded_channel();
-        let (ready_tx, ready) = oneshot::channel();
-        let (exit_tx, exit) = watch::channel(None);
-        let around = Surroundings {
-            node: self.tree.root(),
-            above: Above::App {
-                ready: Some(ready_tx),
-                exit: exit_tx,
-            },
-            clock,
-            placer,
-            pulse,
-        };
-        begin(Bed::new(self.spec), around, (events.clone(), inbox));
-        Root {
-            events,
-            ready,
-            exit,
-        }
-    }
-}
-
-/// Where the jitter comes from: good enough to spread restarts, and nothing else.
-#[derive(Debug)]
-struct Dice {
-    state: u64,
-}
-
-impl Dice {
-    fn new(seed: &str) -> Self {
-        use std::hash::{BuildHasher, RandomState};
-        Self {
-            state: RandomState::new().hash_one(seed) | 1,
-        }
-    }
-
-    /// In 0.0..1.0 (xorshift64, Marsaglia 2003).
-    fn roll(&mut self) -> f64 {
-        let mut x = self.state;
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        self.state = x;
-        let high = u32::try_from(x >> 32).unwrap_or(0);
-        f64::from(high) / (f64::from(u32::MAX) + 1.0)
-    }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::clock::Clock;
 use super::control::{Control, SlotView};
 use super::exit_reason::ExitReason;
-use super::machine::Status;
+use super::rules::Status;
 use super::slot::Signal;
 
 /// A node that its supervisor writes and everybody reads.
