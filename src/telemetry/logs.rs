@@ -23,6 +23,15 @@ pub enum LogsError {
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
+    /// The folder can't be made.
+    #[error("cannot make the log folder {}; make it, and let this user write to it", dir.display())]
+    Folder {
+        /// `logging.file.dir`.
+        dir: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The folder can't be written to.
     #[error("cannot write log files into {}; make the folder and let this user write to it", dir.display())]
     File {
@@ -87,6 +96,10 @@ fn stderr(format: LogFormat) -> Box<dyn Layer<OverFilter> + Send + Sync> {
 }
 
 fn writer(file: &LogFile) -> Result<(NonBlocking, WorkerGuard), LogsError> {
+    std::fs::create_dir_all(&file.dir).map_err(|source| LogsError::Folder {
+        dir: file.dir.clone(),
+        source,
+    })?;
     let rotation = match file.rotate {
         Rotation::Minutely => rolling::Rotation::MINUTELY,
         Rotation::Hourly => rolling::Rotation::HOURLY,
