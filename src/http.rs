@@ -11,6 +11,8 @@ mod resource;
 mod route_table;
 mod service;
 mod static_file;
+#[cfg(test)]
+mod tests;
 
 pub use connection::{Counters, TimeLimits};
 pub use edge::Edge;
