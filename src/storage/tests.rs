@@ -1,23 +1,25 @@
 //! The storage room as its users see it: the real writer under a real supervisor, on sled and on engines that fail.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+mod memory;
+mod recovering;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::envelope::{Change, Envelope, What, seq_key};
-use super::recovery::{self, CheckError, LAST_SEQ_KEY, SCHEMA_KEY, Tally, tally_key};
+use super::envelope::{What, seq_key};
+use super::recovery;
 use super::sled_engine::SledEngine;
 use super::*;
 use crate::record::{JsonObject, Record, RecordId, Slice};
 use crate::settings::Resource;
 use crate::supervision::{
-    Backoff, ExitReason, Flags, Intensity, MessageId, Placer, Root, Seed, SupervisorSpec,
-    Tree as Plant,
+    Backoff, ExitReason, Flags, Intensity, Placer, Root, Seed, SupervisorSpec, Tree as Plant,
 };
+use memory::{Memory, MemoryEngine, MemoryOpener};
+use recovering::{logged, names, put};
 
 const BOOKS: CollectionId = CollectionId(0);
 
@@ -156,10 +158,10 @@ fn a_death_at_any_point_of_a_group_neither_loses_nor_repeats_a_write() {
             let store = &running.store;
             let doomed = store.create(BOOKS, book(0), None).await.unwrap();
             faults.arm(point, 1);
-            let creates = (1..=50).map(|n| store.create(BOOKS, book(n), None));
-            let creates = futures_util::future::join_all(creates);
+            let writes = (1..=50).map(|n| store.create(BOOKS, book(n), None));
+            let writes = futures_util::future::join_all(writes);
             let (created, deleted) =
-                futures_util::future::join(creates, store.delete(BOOKS, &doomed.id)).await;
+                futures_util::future::join(writes, store.delete(BOOKS, &doomed.id)).await;
             assert_eq!(deleted, Ok(Some(doomed)), "{point}");
             assert_eq!(faults.pending(point), 0, "{point} was passed");
             let created: BTreeSet<_> = created
@@ -181,92 +183,6 @@ fn a_death_at_any_point_of_a_group_neither_loses_nor_repeats_a_write() {
             );
             running.stop().await;
         });
-    }
-}
-
-/// What is shared by all lives of an engine in memory.
-#[derive(Default)]
-struct Memory {
-    trees: Mutex<BTreeMap<Tree, BTreeMap<Vec<u8>, Vec<u8>>>>,
-    calls: Mutex<Vec<&'static str>>,
-    failing_flushes: AtomicU32,
-    /// While it is locked, a flush does not return.
-    gate: Mutex<()>,
-}
-
-struct MemoryEngine(Arc<Memory>);
-
-impl Engine for MemoryEngine {
-    fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        let trees = self.0.trees.lock().unwrap();
-        Ok(trees
-            .get(&tree)
-            .and_then(|tree| tree.get(key))
-            .map(|v| Bytes::from(v.clone())))
-    }
-
-    fn scan(&self, tree: Tree, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
-        let found = self
-            .0
-            .trees
-            .lock()
-            .unwrap()
-            .get(&tree)
-            .cloned()
-            .unwrap_or_default();
-        let _stopped = found
-            .range(from.to_vec()..)
-            .all(|(key, value)| visit(key, value));
-        Ok(())
-    }
-
-    fn last(&self, tree: Tree) -> Result<Option<(Vec<u8>, Bytes)>, EngineError> {
-        let trees = self.0.trees.lock().unwrap();
-        let last = trees.get(&tree).and_then(BTreeMap::last_key_value);
-        Ok(last.map(|(key, value)| (key.clone(), Bytes::from(value.clone()))))
-    }
-
-    fn commit(&self, group: &Group, allowed: &dyn Fn() -> bool) -> Result<(), CommitError> {
-        if !allowed() {
-            return Err(CommitError::Fenced);
-        }
-        self.0.calls.lock().unwrap().push("commit");
-        let mut trees = self.0.trees.lock().unwrap();
-        for (tree, changes) in group.trees() {
-            for (key, value) in changes {
-                let tree = trees.entry(tree).or_default();
-                match value {
-                    Some(value) => drop(tree.insert(key.clone(), value.clone())),
-                    None => drop(tree.remove(key)),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn durable_flush(&self) -> Result<(), EngineError> {
-        drop(self.0.gate.lock().unwrap());
-        let failing = &self.0.failing_flushes;
-        if failing
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
-            .is_ok()
-        {
-            return Err(EngineError::Failed("no flush today".to_owned()));
-        }
-        self.0.calls.lock().unwrap().push("flush");
-        Ok(())
-    }
-}
-
-struct MemoryOpener(Arc<Memory>, PathBuf);
-
-impl Opener for MemoryOpener {
-    fn open(&self, _: &[String]) -> Result<Box<dyn Engine>, OpenError> {
-        Ok(Box::new(MemoryEngine(Arc::clone(&self.0))))
-    }
-
-    fn path(&self) -> &Path {
-        &self.1
     }
 }
 
@@ -366,121 +282,6 @@ fn nobody_sees_what_is_not_durable_yet() {
     });
 }
 
-fn names() -> Vec<String> {
-    vec!["books".to_owned()]
-}
-
-/// An engine with `acknowledged` changes, each of which made the record of its number.
-fn with_records(acknowledged: u64) -> MemoryEngine {
-    let engine = MemoryEngine(Arc::default());
-    let mut group = Group::default();
-    for seq in 1..=acknowledged {
-        put(&mut group, seq, seq, What::Put);
-    }
-    let tally = Tally {
-        records: acknowledged,
-        seq: acknowledged,
-    };
-    group.put(Tree::Meta, SCHEMA_KEY, 1_u32.to_be_bytes().to_vec());
-    group.put(Tree::Meta, LAST_SEQ_KEY, seq_key(acknowledged).to_vec());
-    group.put(Tree::Meta, tally_key("books"), tally.encode());
-    engine.commit(&group, &|| true).unwrap();
-    engine
-}
-
-fn put(group: &mut Group, seq: u64, id: u64, what: What) {
-    log(group, seq, id, what);
-    let json = Bytes::from_static(b"{}");
-    let envelope = Envelope {
-        seq,
-        created_ms: 0,
-        updated_ms: 0,
-        json,
-    };
-    group.put(Tree::Records(BOOKS), id.to_string(), envelope.encode());
-}
-
-fn log(group: &mut Group, seq: u64, id: u64, what: What) {
-    let message = MessageId(seq.into());
-    let (collection, id) = ("books".to_owned(), id.to_string().into_bytes());
-    let change = Change {
-        what,
-        message,
-        at_ms: 0,
-        collection,
-        id,
-    };
-    group.put(Tree::Log, seq_key(seq), change.encode());
-}
-
-fn logged(engine: &MemoryEngine) -> Vec<u64> {
-    let mut seqs = Vec::new();
-    engine
-        .scan(Tree::Log, &[], &mut |key, _| {
-            seqs.push(u64::from_be_bytes(key.try_into().unwrap()));
-            true
-        })
-        .unwrap();
-    seqs
-}
-
-#[test]
-fn a_torn_group_is_settled_command_by_command() {
-    let engine = with_records(3);
-    let mut torn = Group::default();
-    put(&mut torn, 4, 4, What::Put); // its effect is there
-    log(&mut torn, 5, 5, What::Put); // it is not
-    log(&mut torn, 6, 1, What::Delete); // record 1 is still there
-    log(&mut torn, 7, 2, What::Delete); // record 2 is gone
-    torn.remove(Tree::Records(BOOKS), "2");
-    log(&mut torn, 8, 9, What::Put); // overtaken by the next
-    put(&mut torn, 9, 9, What::Put);
-    engine.commit(&torn, &|| true).unwrap();
-    let checked = recovery::check(&engine, &names(), 3).unwrap();
-    assert_eq!(checked.last_seq, 9);
-    assert_eq!(
-        checked.tallies,
-        [Tally { records: 4, seq: 9 }],
-        "1, 3, 4 and 9"
-    );
-    assert_eq!(logged(&engine), [1, 2, 3, 4, 7, 8, 9]);
-    let again = recovery::check(&engine, &names(), 3).unwrap();
-    assert_eq!(again, checked, "settled once, settled for good");
-}
-
-#[test]
-fn what_does_not_fit_together_is_refused_with_figures() {
-    let refused =
-        |engine: &MemoryEngine, acknowledged| match recovery::check(engine, &names(), acknowledged)
-        {
-            Err(CheckError::Damaged(found)) => found,
-            other => panic!("{other:?}"),
-        };
-    let engine = with_records(3);
-    assert_eq!(
-        refused(&engine, 4),
-        "it ends at change 3, but change 4 was acknowledged"
-    );
-    let mut group = Group::default();
-    group.remove(Tree::Records(BOOKS), "2");
-    engine.commit(&group, &|| true).unwrap();
-    assert_eq!(
-        refused(&engine, 3),
-        "resource books has 2 records, but 3 were acknowledged"
-    );
-    group.remove(Tree::Log, seq_key(3));
-    engine.commit(&group, &|| true).unwrap();
-    assert_eq!(
-        refused(&engine, 3),
-        "the log ends at change 2, but change 3 was acknowledged"
-    );
-    let mut newer = Group::default();
-    newer.put(Tree::Meta, SCHEMA_KEY, 2_u32.to_be_bytes().to_vec());
-    engine.commit(&newer, &|| true).unwrap();
-    let error = recovery::check(&engine, &names(), 0).unwrap_err();
-    assert!(matches!(error, CheckError::Newer { found: 2 }));
-}
-
 #[test]
 fn a_damaged_value_is_an_error_and_never_an_answer() {
     run(async {
@@ -572,8 +373,8 @@ fn a_store_that_has_lost_its_end_is_refused() {
         std::fs::rename(&sled, folder.path().join("gone")).unwrap();
         let (store, spec) = storage(&settings(folder.path()), Clock::default(), &Faults::none());
         let spec = SupervisorSpec::new("root", Flags::default()).child(spec);
-        let seed = Seed::new(spec, Clock::default());
-        let mut root = seed.grow(Clock::default(), Placer::threads(), None);
+        let planted = Seed::new(spec, Clock::default());
+        let mut root = planted.grow(Clock::default(), Placer::threads(), None);
         let exit = root.exit.wait_for(Option::is_some).await.unwrap().clone();
         assert_eq!(exit.map(|reason| reason.cause()), Some("start_failed"));
         let refusal = store.refusal().unwrap();
