@@ -35,7 +35,7 @@ use writer::{GROUP, Writer, WriterSettings};
 /// The store of `settings`, with the recipe of its writer.
 pub fn storage(settings: &Settings, clock: Clock, faults: &Faults) -> (Store, ChildSpec) {
     let path = &settings.server.data;
-    let opener = SledOpener::new(path, settings.storage.cache_bytes, faults.clone());
+    let opener = SledOpener::new(path, settings.storage.cache_bytes);
     with_engine(Box::new(opener), settings, clock, faults)
 }
 

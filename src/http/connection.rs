@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -64,6 +65,8 @@ pub(crate) enum Phase {
     Head,
     /// A head has ended; the answer is not written yet.
     Request,
+    /// The answer has been given without the request's body: what still comes is no head, and the end is near.
+    Closing,
 }
 
 /// Which limit has been reached.
@@ -74,18 +77,45 @@ pub(crate) enum Expired {
     Stall,
 }
 
+/// What the end of a head's bytes looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    /// Nothing but empty lines has come.
+    Nothing,
+    /// The middle of a line.
+    Line,
+    /// LF.
+    Newline,
+    /// LF CR.
+    Return,
+}
+
+/// How much is read ahead of the request that is being answered.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+
 /// What one connection is doing.
-#[derive(Debug)]
 pub(crate) struct Connection {
     limits: TimeLimits,
     phase: Cell<Phase>,
     /// When the phase, or the last progress in it, began; `None` until somebody has to wait.
     since: Cell<Option<Instant>>,
     head_bytes: Cell<usize>,
-    /// How much of CR LF CR LF has been seen at the end of what has come.
-    matched: Cell<u8>,
+    /// What the end of a head's bytes looks like so far.
+    tail: Cell<Tail>,
+    /// Bytes that came while a request was being answered that does not read them.
+    ahead: Cell<usize>,
+    /// Whom to wake when reading goes on.
+    paused: Cell<Option<Waker>>,
     reading_body: Cell<bool>,
     answered: Cell<bool>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Connection {
@@ -95,7 +125,9 @@ impl Connection {
             phase: Cell::new(Phase::New),
             since: Cell::new(None),
             head_bytes: Cell::new(0),
-            matched: Cell::new(0),
+            tail: Cell::new(Tail::Line),
+            ahead: Cell::new(0),
+            paused: Cell::new(None),
             reading_body: Cell::new(false),
             answered: Cell::new(false),
         }
@@ -109,8 +141,14 @@ impl Connection {
     /// Bytes have come. False if they make the head too large.
     pub(crate) fn received(&self, bytes: &[u8]) -> bool {
         match self.phase.get() {
+            Phase::Closing => return true,
             Phase::Request => {
+                self.ahead.set(self.ahead.get().saturating_add(bytes.len()));
                 self.since.set(None);
+                return true;
+            }
+            // Empty lines before a request are no part of it (RFC 9112 section 2.2).
+            Phase::New | Phase::Idle if bytes.iter().all(|byte| b"\r\n".contains(byte)) => {
                 return true;
             }
             Phase::New | Phase::Idle => {
@@ -119,37 +157,56 @@ impl Connection {
                     self.since.set(None);
                 }
                 self.head_bytes.set(0);
-                self.matched.set(0);
+                self.tail.set(Tail::Nothing);
             }
             Phase::Head => {}
         }
         let end = self.end_of_head(bytes);
         let seen = self.head_bytes.get() + end.unwrap_or(bytes.len());
         self.head_bytes.set(seen);
-        if end.is_some() {
+        if let Some(end) = end {
             self.enter(Phase::Request);
+            self.ahead.set(bytes.len() - end);
         }
         seen <= self.limits.head_bytes
     }
 
-    /// Where the head ends in `bytes`, if it does.
+    /// Where the head ends in `bytes`, if it does: at an empty line, however lines end.
     fn end_of_head(&self, bytes: &[u8]) -> Option<usize> {
-        let mut matched = self.matched.get();
+        let mut tail = self.tail.get();
         let mut end = None;
         for (at, byte) in bytes.iter().enumerate() {
-            matched = match (matched, byte) {
-                (0 | 2, b'\r') | (1 | 3, b'\n') => matched + 1,
-                (_, b'\r') => 1,
-                _ => 0,
+            tail = match (tail, byte) {
+                (Tail::Nothing, b'\r' | b'\n') => Tail::Nothing,
+                (Tail::Newline | Tail::Return, b'\n') => {
+                    end = Some(at + 1);
+                    break;
+                }
+                (_, b'\n') => Tail::Newline,
+                (Tail::Newline, b'\r') => Tail::Return,
+                _ => Tail::Line,
             };
-            if matched == 4 {
-                end = Some(at + 1);
-                matched = 0;
-                break;
-            }
         }
-        self.matched.set(matched);
+        self.tail.set(tail);
         end
+    }
+
+    /// Whether reading has to wait: for the answer to a request before, or for somebody who wants the body. Otherwise a
+    /// client that sends ahead of a slow answer would fill actix-http's buffer, which then polls without a pause.
+    pub(crate) fn pauses(&self, waker: &Waker) -> bool {
+        let ahead = self.phase.get() == Phase::Request && !self.reading_body.get();
+        let pauses = ahead && self.ahead.get() >= AHEAD_BYTES_MAX;
+        if pauses {
+            self.paused.set(Some(waker.clone()));
+        }
+        pauses
+    }
+
+    fn resume(&self) {
+        self.ahead.set(0);
+        if let Some(waker) = self.paused.take() {
+            waker.wake();
+        }
     }
 
     /// The service begins with a request.
@@ -162,6 +219,9 @@ impl Connection {
     pub(crate) fn reading_body(&self, yes: bool) {
         self.reading_body.set(yes);
         self.since.set(None);
+        if yes {
+            self.resume();
+        }
     }
 
     /// The service has given its answer.
@@ -169,11 +229,18 @@ impl Connection {
         self.answered.set(true);
     }
 
+    /// The request's body will not be read: the connection ends after the answer.
+    pub(crate) fn closing(&self) {
+        self.enter(Phase::Closing);
+        self.resume();
+    }
+
     /// Everything there was to write has been written.
     pub(crate) fn flushed(&self) {
         if self.answered.get() && self.phase.get() == Phase::Request {
             self.answered.set(false);
             self.enter(Phase::Idle);
+            self.resume();
         }
     }
 
@@ -184,6 +251,7 @@ impl Connection {
             Phase::New => (self.limits.header, Expired::Idle),
             Phase::Idle => (self.limits.idle, Expired::Idle),
             Phase::Head => (self.limits.header, Expired::Head),
+            Phase::Closing => (self.limits.stall, Expired::Idle),
             Phase::Request if self.reading_body.get() => (self.limits.stall, Expired::Stall),
             Phase::Request => return None,
         };

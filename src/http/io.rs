@@ -168,6 +168,9 @@ impl AsyncRead for Io {
         if self.refused.is_some() {
             return self.poll_linger(cx);
         }
+        if self.connection.pauses(cx.waker()) {
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         match self.stream().poll_read(cx, buffer) {
             Poll::Ready(Ok(())) => {}

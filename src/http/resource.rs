@@ -5,7 +5,6 @@ use actix_web::body::BoxBody;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
 
 use super::conditional::not_modified;
 use super::edge::Edge;
@@ -108,7 +107,7 @@ pub async fn read_body(request: &mut Incoming, limit: usize) -> Result<Bytes, Pr
     let reading = Reading::new(connection.as_deref());
     let mut body = BytesMut::with_capacity(declared.unwrap_or(0));
     let late = |_| Problem::new(Code::Deadline).detail("the body did not come in time");
-    while let Some(part) = timeout_at(request.deadline, request.payload.next())
+    while let Some(part) = timeout_at(request.deadline, request.part())
         .await
         .map_err(late)?
     {

@@ -8,15 +8,18 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_http::{HttpService, KeepAlive, Protocol};
 use actix_service::{Service as _, ServiceFactory as _, fn_service, map_config};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{AppConfig, Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
+use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::{ConnectionType, Method};
 use actix_web::{App, HttpRequest, HttpResponse};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -72,15 +75,29 @@ impl Incoming {
         self.request.headers()
     }
 
-    /// Reads away what is left of a small body that the answer did not need, so that the connection can live on. A large
-    /// one costs the connection.
-    async fn discard(&mut self) {
+    /// The next part of the body; `None` at its end.
+    pub(crate) async fn part(&mut self) -> Option<Result<Bytes, PayloadError>> {
+        let part = self.payload.next().await;
+        if part.is_none() {
+            self.payload = Payload::None;
+        }
+        part
+    }
+
+    /// Reads away what is left of a small body that the answer did not need. False if there is more than that.
+    async fn discard(&mut self) -> bool {
         let length = self.headers().get(header::CONTENT_LENGTH);
         let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        if length.is_some_and(|length| length <= DISCARD_BYTES_MAX) {
-            let rest = async { while let Some(Ok(_)) = self.payload.next().await {} };
-            // What does not come in time costs the connection.
-            drop(timeout_at(self.deadline, rest).await);
+        if length.is_some_and(|length| length > DISCARD_BYTES_MAX) {
+            return false;
+        }
+        let mut left = DISCARD_BYTES_MAX;
+        loop {
+            match timeout_at(self.deadline, self.part()).await {
+                Ok(None) => return true,
+                Ok(Some(Ok(part))) if part.len() <= left => left -= part.len(),
+                Ok(Some(_)) | Err(_) => return false,
+            }
         }
     }
 
@@ -257,11 +274,19 @@ async fn respond<A: Answer>(parts: &Parts<A>, request: ServiceRequest) -> Servic
         Ok(None) => slow(parts, &mut incoming).await,
         Err(reason) => panicked(parts, &incoming, &reason),
     };
-    if let Some(connection) = &connection {
-        connection.answered();
+    let Response { mut answer, route } = response;
+    let read = matches!(incoming.payload, Payload::None) || incoming.discard().await;
+    if !read {
+        answer.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    if let Some(connection) = connection {
+        if read {
+            answer = watched(answer, connection);
+        } else {
+            connection.closing();
+        }
     }
     open.close();
-    let Response { answer, route } = response;
     let bytes = match answer.body().size() {
         BodySize::Sized(bytes) => bytes,
         BodySize::None | BodySize::Stream => 0,
@@ -273,16 +298,58 @@ async fn respond<A: Answer>(parts: &Parts<A>, request: ServiceRequest) -> Servic
     ServiceResponse::new(incoming.request, answer)
 }
 
+/// The connection is idle again when the answer has been written: at once for bytes, at its end for a stream.
+fn watched(answer: HttpResponse<BoxBody>, connection: Rc<Connection>) -> HttpResponse<BoxBody> {
+    match answer.body().size() {
+        BodySize::None | BodySize::Sized(0) => {
+            connection.answered();
+            answer
+        }
+        BodySize::Sized(_) | BodySize::Stream => {
+            answer.map_body(|_, body| match body.try_into_bytes() {
+                Ok(bytes) => {
+                    connection.answered();
+                    BoxBody::new(bytes)
+                }
+                Err(body) => BoxBody::new(Watched { body, connection }),
+            })
+        }
+    }
+}
+
+/// A body that tells its connection when it has ended.
+struct Watched {
+    body: BoxBody,
+    connection: Rc<Connection>,
+}
+
+impl MessageBody for Watched {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.connection.answered();
+    }
+}
+
 /// A request that changes nothing is cut off at its deadline. One that changes something has deadlines of its own (its
 /// body's, its message's): cutting it off here could deny what is being done.
 async fn slow<A: Answer>(parts: &Parts<A>, incoming: &mut Incoming) -> Response {
     let safe = incoming.method().is_safe();
     let deadline = incoming.deadline;
-    let work = contain_future(async {
-        let response = parts.answer.slow(incoming).await;
-        incoming.discard().await;
-        response
-    });
+    let work = contain_future(parts.answer.slow(incoming));
     let done = if safe {
         timeout_at(deadline, work).await
     } else {

@@ -1,215 +1,363 @@
-//! One thread's HTTP over real sockets, around answers that panic, dawdle and hang.
+//! The service on real sockets, around an answer that does as the path tells it.
 
-use std::net::SocketAddr;
+mod edges;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
-use actix_web::body::BoxBody;
-use actix_web::http::StatusCode;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use actix_web::body::{BoxBody, SizedStream};
+use actix_web::web::Bytes;
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{
-    Answer, Counters, Drain, HandlerMetrics, Incoming, Parts, Response, Service, Stream, TimeLimits,
+    Answer, Counters, Drain, HandlerMetrics, HttpMetrics, Incoming, Parts, Response, Service,
+    Stream, TimeLimits, read_body,
 };
 
-struct Moody;
+const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(300);
 
-fn fine(body: &'static str) -> Response {
-    let answer = HttpResponse::with_body(StatusCode::OK, BoxBody::new(body));
+/// Does as it is told.
+#[derive(Debug)]
+struct Told;
+
+fn said(text: &str) -> Response {
+    let body = BoxBody::new(text.to_owned());
     Response {
-        answer,
+        answer: HttpResponse::with_body(actix_web::http::StatusCode::OK, body),
         route: Some(0),
     }
 }
 
-impl Answer for Moody {
+/// Eight pieces, longer in coming than a connection may be idle.
+fn streamed() -> Response {
+    let pieces = futures_util::stream::unfold(0, |number| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        (number < 8).then(|| {
+            (
+                Ok::<_, Infallible>(Bytes::from_static(b"piece")),
+                number + 1,
+            )
+        })
+    });
+    let body = BoxBody::new(SizedStream::new(40, Box::pin(pieces)));
+    Response {
+        answer: HttpResponse::with_body(actix_web::http::StatusCode::OK, body),
+        route: Some(0),
+    }
+}
+
+impl Answer for Told {
     fn quick(&self, request: &Incoming, _: Instant) -> Option<Response> {
-        assert_ne!(request.path(), "/panic-quick", "as asked");
-        (request.path() == "/quick").then(|| fine("quick"))
+        assert_ne!(request.path(), "/panic-quick", "as ordered");
+        let at_once = request.path().starts_with("/quick");
+        at_once.then(|| said(request.path()))
     }
 
     async fn slow(&self, request: &mut Incoming) -> Response {
-        assert_ne!(request.path(), "/panic-slow", "as asked");
-        tokio::task::yield_now().await;
-        assert_ne!(request.path(), "/panic-after-await", "as asked");
-        if request.path() == "/sleep" {
-            std::future::pending::<()>().await;
+        assert_ne!(request.path(), "/panic-slow", "as ordered");
+        let path = request.path().to_owned();
+        if path == "/read" {
+            assert!(read_body(request, 10_000).await.is_ok(), "a body");
+            return said(&path);
         }
-        fine("slow")
+        if path == "/stream" {
+            return streamed();
+        }
+        let (_, wait) = path.rsplit_once('/').unwrap_or_default();
+        tokio::time::sleep(Duration::from_millis(wait.parse().unwrap_or(10))).await;
+        assert!(!path.starts_with("/panic-after-await"), "as ordered");
+        said(&path)
     }
 }
 
-struct Served {
-    address: SocketAddr,
-    metrics: Arc<HandlerMetrics>,
-    drain: Drain,
+/// A server on this thread.
+struct Server {
+    listener: TcpListener,
+    service: Service,
+    parts: Arc<Parts<Told>>,
 }
 
-async fn served(request_timeout: Duration) -> Served {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (metrics, drain) = (Arc::new(HandlerMetrics::new(1)), Drain::new());
-    let second = Duration::from_secs(60);
-    let limits = TimeLimits {
-        head_bytes: 1024,
-        header: second,
-        idle: second,
-        stall: second,
-    };
-    let parts = Parts {
-        answer: Arc::new(Moody),
-        metrics: Arc::clone(&metrics),
-        counters: Arc::<Counters>::default(),
-        limits,
-        request_timeout,
-        drain: drain.clone(),
-    };
-    let service = Service::build(Arc::new(parts)).await;
-    actix_rt::spawn(async move {
-        while let Ok((stream, peer)) = listener.accept().await {
-            actix_rt::spawn(service.serve(Stream::Tcp(stream), Some(peer)));
+impl Server {
+    async fn start() -> Self {
+        Self::with(TimeLimits {
+            head_bytes: 16 * 1024,
+            header: PATIENCE,
+            idle: PATIENCE,
+            stall: PATIENCE,
+        })
+        .await
+    }
+
+    async fn with(limits: TimeLimits) -> Self {
+        let parts = Arc::new(Parts {
+            answer: Arc::new(Told),
+            metrics: Arc::new(HandlerMetrics::new(1)),
+            counters: Arc::new(Counters::default()),
+            limits,
+            request_timeout: REQUEST_TIMEOUT,
+            drain: Drain::new(),
+        });
+        Self {
+            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            service: Service::build(Arc::clone(&parts)).await,
+            parts,
         }
-    });
-    Served {
-        address,
-        metrics,
-        drain,
+    }
+
+    /// A client, and its connection at this end.
+    async fn connect(&self) -> (Client, JoinHandle<()>) {
+        let address = self.listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        let (stream, peer) = self.listener.accept().await.unwrap();
+        let served = actix_rt::spawn(self.service.serve(Stream::Tcp(stream), Some(peer)));
+        (Client(BufReader::new(client)), served)
+    }
+
+    /// One figure of the metrics.
+    fn figure(&self, name: &str) -> f64 {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(HttpMetrics {
+            labels: vec!["/".to_owned()],
+            handlers: vec![Arc::clone(&self.parts.metrics)],
+            connections: Arc::clone(&self.parts.counters),
+        }));
+        let mut scrape = String::new();
+        text::encode(&mut scrape, &registry).unwrap();
+        let samples = scrape.lines().filter(|line| !line.starts_with('#'));
+        samples
+            .filter_map(|line| line.rsplit_once(' '))
+            .filter(|(series, _)| series.split('{').next() == Some(name))
+            .map(|(_, value)| value.parse::<f64>().unwrap())
+            .sum()
+    }
+
+    /// Waits until a figure is as it should be.
+    async fn until(&self, name: &str, value: f64) {
+        let begun = Instant::now();
+        while (self.figure(name) - value).abs() > 0.1 {
+            assert!(begun.elapsed() < PATIENCE, "{name}: {}", self.figure(name));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 }
 
-async fn connect(served: &Served) -> TcpStream {
-    TcpStream::connect(served.address).await.unwrap()
+const IN_FLIGHT: &str = "perennial_http_requests_in_flight";
+
+struct Client(BufReader<TcpStream>);
+
+#[derive(Debug)]
+struct Got {
+    status: u16,
+    head: String,
+    body: String,
 }
 
-/// Sends a request and reads one answer with a Content-Length.
-async fn ask(stream: &mut TcpStream, path: &str) -> String {
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    answer(stream).await
+impl Got {
+    #[track_caller]
+    fn expect(self, status: u16, body: &str) {
+        assert_eq!(
+            (self.status, self.body.as_str()),
+            (status, body),
+            "{}",
+            self.head
+        );
+    }
+
+    #[track_caller]
+    fn expect_problem(self, status: u16, code: &str) {
+        assert!(
+            self.head.contains("content-type: application/problem+json"),
+            "{}",
+            self.head
+        );
+        let body: Value = serde_json::from_str(&self.body).unwrap();
+        assert_eq!((self.status, body["code"].as_str()), (status, Some(code)));
+    }
 }
 
-async fn answer(stream: &mut TcpStream) -> String {
-    let mut text = String::new();
-    loop {
-        let byte = char::from(stream.read_u8().await.expect("an answer"));
-        text.push(byte);
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+impl Client {
+    async fn send(&mut self, method: &str, path: &str) {
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        self.0.write_all(request.as_bytes()).await.unwrap();
+    }
+
+    async fn answer(&mut self, head_only: bool) -> Got {
+        let read = async {
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                let bytes = self.0.read_line(&mut head).await.unwrap();
+                assert!(bytes > 0, "closed after {head:?}");
+            }
+            let head = head.to_ascii_lowercase();
             let length = head
                 .lines()
-                .find_map(|line| line.strip_prefix("content-length: "));
-            if body.len() == length.map_or(0, |length| length.parse().unwrap()) {
-                return text;
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .map_or(0, |length| length.parse().unwrap());
+            let mut body = vec![0; if head_only { 0 } else { length }];
+            self.0.read_exact(&mut body).await.unwrap();
+            Got {
+                status: head[9..12].parse().unwrap(),
+                head,
+                body: String::from_utf8(body).unwrap(),
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, read)
+            .await
+            .expect("an answer in time")
+    }
+
+    async fn get(&mut self, path: &str) -> Got {
+        self.send("GET", path).await;
+        self.answer(false).await
+    }
+
+    /// Fails the test unless the connection ends without another byte.
+    async fn ends(&mut self) {
+        let mut rest = Vec::new();
+        let end = tokio::time::timeout(PATIENCE, self.0.read_to_end(&mut rest)).await;
+        let end: io::Result<usize> = end.expect("an end in time");
+        assert!(end.is_ok() && rest.is_empty(), "{end:?}, {rest:?}");
     }
 }
 
-fn run<F: Future<Output = ()> + 'static>(test: F) {
-    let limit = Duration::from_secs(20);
-    actix_rt::System::new()
-        .block_on(async { tokio::time::timeout(limit, test).await })
-        .expect("the test ends");
+fn run(test: impl Future<Output = ()>) {
+    actix_rt::System::new().block_on(test);
 }
 
 #[test]
-fn a_panic_is_a_500_on_a_connection_that_lives_on() {
+fn a_panic_is_a_problem_on_a_connection_that_lives_on() {
     run(async {
-        let served = served(Duration::from_secs(60)).await;
-        let mut stream = connect(&served).await;
+        let server = Server::start().await;
+        let (mut client, _served) = server.connect().await;
         for path in ["/panic-quick", "/panic-slow", "/panic-after-await"] {
-            let told = ask(&mut stream, path).await;
-            assert!(told.starts_with("HTTP/1.1 500 "), "{told}");
-            assert!(told.contains("application/problem+json"), "{told}");
-            assert!(
-                told.contains("\"code\":\"internal\"") && !told.contains("as asked"),
-                "{told}"
-            );
-            assert!(ask(&mut stream, "/quick").await.ends_with("quick"));
-            assert!(ask(&mut stream, "/slow").await.ends_with("slow"));
+            client.get(path).await.expect_problem(500, "internal");
+            client.get("/quick").await.expect(200, "/quick");
+            client.get("/slow").await.expect(200, "/slow");
         }
-        assert_eq!(served.metrics.panics(), 3);
-        assert_eq!(served.metrics.in_flight(), 0);
+        assert_eq!(server.figure("perennial_http_panics_total"), 3.0);
+        assert_eq!(server.figure("perennial_http_requests_total"), 9.0);
+        assert_eq!(server.figure("perennial_http_connections_total"), 1.0);
+        server.until(IN_FLIGHT, 0.0).await;
     });
 }
 
 #[test]
-fn what_takes_too_long_is_a_504_on_a_connection_that_lives_on() {
+fn an_answer_that_takes_too_long_is_given_up() {
     run(async {
-        let served = served(Duration::from_millis(50)).await;
-        let mut stream = connect(&served).await;
-        assert!(
-            ask(&mut stream, "/sleep")
-                .await
-                .starts_with("HTTP/1.1 504 ")
-        );
-        assert!(ask(&mut stream, "/quick").await.ends_with("quick"));
+        let server = Server::start().await;
+        let (mut client, _served) = server.connect().await;
+        let late = client.get("/sleep/60000").await;
+        late.expect_problem(504, "deadline");
+        client.get("/quick").await.expect(200, "/quick");
+        server.until(IN_FLIGHT, 0.0).await;
+    });
+}
+
+#[test]
+fn a_connection_carries_many_requests() {
+    run(async {
+        let server = Server::start().await;
+        let (mut client, _served) = server.connect().await;
+        for number in 0..100 {
+            let path = format!("/quick/{number}");
+            client.get(&path).await.expect(200, &path);
+        }
+        assert_eq!(server.figure("perennial_http_requests_total"), 100.0);
+        assert_eq!(server.figure("perennial_http_connections_total"), 1.0);
     });
 }
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     run(async {
-        let served = served(Duration::from_secs(60)).await;
-        let mut stream = connect(&served).await;
-        let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
-        let all = [get("/slow"), get("/quick"), get("/slow")].concat();
-        stream.write_all(all.as_bytes()).await.unwrap();
-        for expected in ["slow", "quick", "slow"] {
-            assert!(answer(&mut stream).await.ends_with(expected));
+        let server = Server::start().await;
+        let (mut client, _served) = server.connect().await;
+        let path = |number: u64| match number % 3 {
+            0 => format!("/slow/{}", number % 7),
+            _ => format!("/quick/{number}"),
+        };
+        for number in 0..60 {
+            client.send("GET", &path(number)).await;
         }
+        for number in 0..60 {
+            let path = path(number);
+            client.answer(false).await.expect(200, &path);
+        }
+        client.get("/quick").await.expect(200, "/quick");
     });
 }
 
 #[test]
-fn a_drain_lets_the_request_in_flight_finish_and_closes_the_idle() {
+fn a_head_has_no_body() {
     run(async {
-        let served = served(Duration::from_millis(200)).await;
-        let (mut busy, mut idle) = (connect(&served).await, connect(&served).await);
-        assert!(ask(&mut idle, "/quick").await.ends_with("quick"));
-        busy.write_all(b"GET /sleep HTTP/1.1\r\nhost: x\r\n\r\n")
-            .await
-            .unwrap();
-        while served.metrics.in_flight() == 0 {
-            tokio::task::yield_now().await;
+        let server = Server::start().await;
+        let (mut client, _served) = server.connect().await;
+        for path in ["/quick", "/slow/5", "/panic-slow"] {
+            client.send("HEAD", path).await;
+            let answer = client.answer(true).await;
+            assert!(!answer.head.contains("content-length: 0"), "{answer:?}");
         }
-        served.drain.begin();
-        assert_eq!(
-            idle.read(&mut [0; 1]).await.unwrap(),
-            0,
-            "the idle one is closed"
-        );
-        let told = answer(&mut busy).await;
-        assert!(
-            told.starts_with("HTTP/1.1 504 ") && told.contains("connection: close"),
-            "{told}"
-        );
-        assert_eq!(
-            busy.read(&mut [0; 1]).await.unwrap(),
-            0,
-            "and then the busy one"
-        );
+        client.get("/quick").await.expect(200, "/quick");
     });
 }
 
 #[test]
-fn a_client_that_leaves_in_the_middle_is_not_in_flight_for_ever() {
+fn a_drain_finishes_what_has_begun_and_closes_what_is_idle() {
     run(async {
-        let served = served(Duration::from_secs(60)).await;
-        let mut stream = connect(&served).await;
-        stream
-            .write_all(b"GET /sleep HTTP/1.1\r\nhost: x\r\n\r\n")
-            .await
-            .unwrap();
-        while served.metrics.in_flight() == 0 {
-            tokio::task::yield_now().await;
+        let server = Server::start().await;
+        let (mut fresh, fresh_served) = server.connect().await;
+        let (mut used, used_served) = server.connect().await;
+        used.get("/quick").await.expect(200, "/quick");
+        let (mut busy, busy_served) = server.connect().await;
+        busy.send("GET", "/slow/200").await;
+        server.until(IN_FLIGHT, 1.0).await;
+        server.parts.drain.begin();
+        fresh.ends().await;
+        used.ends().await;
+        let answer = busy.answer(false).await;
+        assert!(answer.head.contains("connection: close"), "{}", answer.head);
+        answer.expect(200, "/slow/200");
+        busy.ends().await;
+        drop((fresh, used, busy));
+        for served in [fresh_served, used_served, busy_served] {
+            let ended = tokio::time::timeout(PATIENCE, served).await;
+            ended.expect("an end in time").unwrap();
         }
-        stream.set_zero_linger().unwrap();
-        drop(stream);
-        while served.metrics.in_flight() > 0 {
-            tokio::task::yield_now().await;
+        // A connection that arrives now is not left hanging either.
+        let (mut late, _served) = server.connect().await;
+        late.ends().await;
+        server.parts.drain.renew();
+        let (mut next, _served) = server.connect().await;
+        next.get("/quick").await.expect(200, "/quick");
+    });
+}
+
+#[test]
+fn a_client_that_leaves_is_no_longer_in_flight() {
+    run(async {
+        let server = Server::start().await;
+        let (mut polite, polite_served) = server.connect().await;
+        polite.send("GET", "/slow/60000").await;
+        let (mut rude, rude_served) = server.connect().await;
+        rude.send("GET", "/slow/60000").await;
+        server.until(IN_FLIGHT, 2.0).await;
+        rude.0.get_ref().set_zero_linger().unwrap();
+        drop((polite, rude));
+        for served in [polite_served, rude_served] {
+            let ended = tokio::time::timeout(PATIENCE, served).await;
+            ended.expect("an end in time").unwrap();
         }
+        server.until(IN_FLIGHT, 0.0).await;
     });
 }

@@ -15,7 +15,6 @@ use bytes::Bytes;
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
 use super::engine::{CommitError, Engine, EngineError, Group, Tree, Visit};
-use crate::supervision::Faults;
 
 /// An open sled database.
 pub(crate) struct SledEngine {
@@ -27,7 +26,6 @@ pub(crate) struct SledEngine {
     /// Our own handle of the log file: sled's is not to be had.
     file: File,
     synced_blobs: Mutex<HashSet<PathBuf>>,
-    faults: Faults,
 }
 
 impl SledEngine {
@@ -38,7 +36,6 @@ impl SledEngine {
         path: &Path,
         cache_bytes: u64,
         collections: &[String],
-        faults: Faults,
     ) -> sled::Result<Self> {
         let fresh = !path.join("db").exists();
         let db = sled::Config::new()
@@ -62,7 +59,6 @@ impl SledEngine {
             path: path.to_owned(),
             file,
             synced_blobs,
-            faults,
         };
         if fresh {
             engine.sync_creation()?;
@@ -174,7 +170,6 @@ impl Engine for SledEngine {
                     };
                 }
             }
-            self.faults.hit("writer.in_transaction");
             if allowed() {
                 Ok(())
             } else {

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::engine::{Engine, OpenError, Opener};
 use super::sled_engine::SledEngine;
-use crate::supervision::{Faults, contain};
+use crate::supervision::contain;
 
 /// How long an open may take: replaying a log of many gigabytes on a slow disk, and then some.
 pub(super) const OPEN_LIMIT: Duration = Duration::from_secs(600);
@@ -27,16 +27,14 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 pub(crate) struct SledOpener {
     path: PathBuf,
     cache_bytes: u64,
-    faults: Faults,
 }
 
 impl SledOpener {
     /// A store in `<data>/sled`.
-    pub(crate) fn new(data: &Path, cache_bytes: u64, faults: Faults) -> Self {
+    pub(crate) fn new(data: &Path, cache_bytes: u64) -> Self {
         Self {
             path: data.join("sled"),
             cache_bytes,
-            faults,
         }
     }
 
@@ -56,14 +54,13 @@ impl SledOpener {
 
     /// One try, guarded.
     fn attempt(&self, collections: &[String]) -> Result<SledEngine, Attempt> {
-        let (path, cache_bytes, faults) =
-            (self.path.clone(), self.cache_bytes, self.faults.clone());
+        let (path, cache_bytes) = (self.path.clone(), self.cache_bytes);
         let collections = collections.to_vec();
         let (tx, rx) = mpsc::channel();
         let spawned = std::thread::Builder::new()
             .name("store-open".to_owned())
             .spawn(move || {
-                let opened = contain(|| SledEngine::open(&path, cache_bytes, &collections, faults));
+                let opened = contain(|| SledEngine::open(&path, cache_bytes, &collections));
                 // Nobody waits after the limit; then the engine is dropped here.
                 drop(tx.send(opened));
             });

@@ -311,7 +311,7 @@ fn a_damaged_value_is_an_error_and_never_an_answer() {
 fn a_fenced_writer_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sled");
-    let engine = SledEngine::open(&path, 1 << 20, &names(), Faults::none()).unwrap();
+    let engine = SledEngine::open(&path, 1 << 20, &names()).unwrap();
     let mut group = Group::default();
     put(&mut group, 1, 1, What::Put);
     assert!(matches!(

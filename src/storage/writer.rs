@@ -53,6 +53,8 @@ pub(crate) struct Writer {
 struct Staging {
     group: Group,
     checked: Checked,
+    /// A message that is handed out again passes no fault point: one injected death must not become a fatal message.
+    faults: Faults,
 }
 
 /// What one delivery is answered with, after the group.
@@ -275,6 +277,7 @@ impl Writer {
         };
         let engine = &self.reader.engine;
         let allowed = || {
+            staging.faults.hit("writer.in_transaction");
             let allowed = self.fence.holds();
             if allowed {
                 self.announce(&staging.checked);
@@ -291,7 +294,7 @@ impl Writer {
             Err(error @ CommitError::Engine(_)) => return Err(error.into()),
         }
         self.applied(&staging.checked);
-        self.settings.faults.hit("writer.before_flush");
+        staging.faults.hit("writer.before_flush");
         engine.durable_flush()?;
         self.reader.mark.write(staging.checked.last_seq)?;
         doubt.none();
@@ -364,17 +367,17 @@ impl BlockingChild for Writer {
     type Message = StoreMessage;
 
     fn handle(&mut self, batch: &[Delivery<StoreMessage>]) -> Result<(), BoxError> {
-        // A message that is handed out again passes no fault point: one injected death must not become a fatal message.
         let first = batch.iter().all(|delivery| delivery.attempt() == 1);
-        let fault = |point| {
-            if first {
-                self.settings.faults.hit(point);
-            }
+        let faults = if first {
+            self.settings.faults.clone()
+        } else {
+            Faults::none()
         };
-        fault("writer.message");
+        faults.hit("writer.message");
         let mut staging = Staging {
             group: Group::default(),
             checked: self.checked.clone(),
+            faults: faults.clone(),
         };
         let mut answers = Vec::with_capacity(batch.len());
         for delivery in batch {
@@ -383,9 +386,7 @@ impl BlockingChild for Writer {
         if !staging.group.is_empty() {
             self.commit(staging)?;
         }
-        if first {
-            self.settings.faults.hit("writer.after_flush");
-        }
+        faults.hit("writer.after_flush");
         for (delivery, answer) in batch.iter().zip(answers) {
             match (&**delivery, answer) {
                 (StoreMessage::Create { reply, .. }, Answer::Created(created)) => {
