@@ -1,6 +1,5 @@
 //! The end of a daemon that is asked to end.
 
-use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use serde_json::json;
 
 use crate::client::Client;
 use crate::daemon::TestDaemon;
-use crate::load::{self, Traffic};
+use crate::load::{self, Acked, Promise, Traffic};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -24,6 +23,7 @@ fn sigterm_under_load_ends_with_zero_and_keeps_every_write() {
     daemon.restart();
     let kept = load::tokens(daemon.public());
     load::assert_kept(&outcome.acked, &kept);
+    load::assert_unchanged(daemon.public(), &outcome.acked);
 }
 
 #[test]
@@ -43,11 +43,12 @@ fn a_request_that_is_under_way_is_answered() {
     daemon.sigterm();
     thread::sleep(Duration::from_millis(300));
     client.write(second).unwrap();
-    client.read_answer(false).unwrap().expect(201);
+    let answer = client.read_answer(false).unwrap().expect(201);
+    let promise = Promise::of(&answer).expect("an id and an ETag");
     assert_eq!(daemon.wait_exit(PATIENCE).code(), Some(0));
     daemon.restart();
     let kept = load::tokens(daemon.public());
-    load::assert_kept(&BTreeSet::from(["slow".to_owned()]), &kept);
+    load::assert_kept(&Acked::from([("slow".to_owned(), promise)]), &kept);
 }
 
 #[test]
