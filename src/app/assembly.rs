@@ -207,7 +207,7 @@ impl Bench {
         };
         let drain = DrainLimit::new(self.settings.server.drain);
         let labels = edge.routes.load().labels().to_vec();
-        let mut supervisor = SupervisorSpec::new("handlers", self.flags);
+        let mut supervisor = SupervisorSpec::new("request-handlers", self.flags);
         let (mut targets, mut handlers) = (Vec::new(), Vec::new());
         for n in 0..count {
             let (slot, handler) = Slot::new(&format!("handler-{n}"), HANDLER_QUEUE, self.clock);

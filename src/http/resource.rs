@@ -13,6 +13,8 @@ use super::problem::{Code, Problem};
 use super::route_table::ResourceRoute;
 use super::service::Incoming;
 use super::static_file::options;
+use tokio::time::timeout_at;
+
 use crate::record::{Record, RecordId};
 
 const ALLOW: &str = "GET, HEAD, DELETE, OPTIONS";
@@ -105,7 +107,11 @@ pub async fn read_body(request: &mut Incoming, limit: usize) -> Result<Bytes, Pr
     let connection = request.connection();
     let reading = Reading::new(connection.as_deref());
     let mut body = BytesMut::with_capacity(declared.unwrap_or(0));
-    while let Some(part) = request.payload.next().await {
+    let late = |_| Problem::new(Code::Deadline).detail("the body did not come in time");
+    while let Some(part) = timeout_at(request.deadline, request.payload.next())
+        .await
+        .map_err(late)?
+    {
         let part =
             part.map_err(|_| Problem::new(Code::InvalidJson).detail("the body broke off"))?;
         if body.len() + part.len() > limit {

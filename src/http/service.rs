@@ -1,7 +1,7 @@
 //! One thread's HTTP: actix-http over an actix-web `App` with one catch-all service.
 //!
 //! Every request goes through [`Answer`]: `quick` first, which neither waits nor allocates a future of its own, then
-//! `slow` under `request_timeout`. Both stand behind the panic boundary: a panic is a 500 on a connection that lives on.
+//! `slow`, which `request_timeout` bounds. Both stand behind the panic boundary: a panic is a 500 on a connection that lives on.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::{App, HttpRequest, HttpResponse};
 use futures_util::StreamExt;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::connection::{Connection, Counters, TimeLimits};
 use super::io::{Io, Stream};
@@ -39,6 +39,8 @@ const DISCARD_BYTES_MAX: usize = 64 * 1024;
 pub struct Incoming {
     request: HttpRequest,
     pub(crate) payload: Payload,
+    /// When the answer, or the body that it needs, must be there.
+    pub(crate) deadline: Instant,
 }
 
 impl std::fmt::Debug for Incoming {
@@ -74,7 +76,9 @@ impl Incoming {
         let length = self.headers().get(header::CONTENT_LENGTH);
         let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if length.is_some_and(|length| length <= DISCARD_BYTES_MAX) {
-            while let Some(Ok(_)) = self.payload.next().await {}
+            let rest = async { while let Some(Ok(_)) = self.payload.next().await {} };
+            // What does not come in time costs the connection.
+            drop(timeout_at(self.deadline, rest).await);
         }
     }
 
@@ -231,8 +235,13 @@ impl Service {
 /// Answers one request, whatever happens.
 async fn respond<A: Answer>(parts: &Parts<A>, request: ServiceRequest) -> ServiceResponse {
     let (request, payload) = request.into_parts();
-    let mut incoming = Incoming { request, payload };
     let begun = Instant::now();
+    let deadline = begun + parts.request_timeout;
+    let mut incoming = Incoming {
+        request,
+        payload,
+        deadline,
+    };
     parts.metrics.begun();
     let open = Open {
         metrics: Some(&parts.metrics),
@@ -262,13 +271,22 @@ async fn respond<A: Answer>(parts: &Parts<A>, request: ServiceRequest) -> Servic
     ServiceResponse::new(incoming.request, answer)
 }
 
+/// A request that changes nothing is cut off at its deadline. One that changes something has deadlines of its own (its
+/// body's, its message's): cutting it off here could deny what is being done.
 async fn slow<A: Answer>(parts: &Parts<A>, incoming: &mut Incoming) -> Response {
+    let safe = incoming.method().is_safe();
+    let deadline = incoming.deadline;
     let work = contain_future(async {
         let response = parts.answer.slow(incoming).await;
         incoming.discard().await;
         response
     });
-    match tokio::time::timeout(parts.request_timeout, work).await {
+    let done = if safe {
+        timeout_at(deadline, work).await
+    } else {
+        Ok(work.await)
+    };
+    match done {
         Ok(Ok(response)) => response,
         Ok(Err(reason)) => panicked(parts, incoming, &reason),
         Err(_) => failed(incoming, Code::Deadline),

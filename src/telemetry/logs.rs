@@ -37,6 +37,9 @@ pub enum LogsError {
     Twice(#[source] tracing_subscriber::util::TryInitError),
 }
 
+/// It calls every head that a client gets wrong an error; what is refused is counted instead.
+const SILENCED: &str = "actix_http::h1::dispatcher=off";
+
 /// Logging that has been set up. Dropping it writes out what is buffered.
 #[derive(Debug)]
 pub struct Logs {
@@ -46,10 +49,12 @@ pub struct Logs {
 impl Logs {
     /// Sets up the process's subscriber: a program's business, once, early.
     pub fn install(settings: &Logging) -> Result<Self, LogsError> {
-        let filter = EnvFilter::try_new(&settings.level).map_err(|source| LogsError::Level {
-            level: settings.level.clone(),
+        let level = &settings.level;
+        let wrong = |source| LogsError::Level {
+            level: level.clone(),
             source,
-        })?;
+        };
+        let filter = EnvFilter::try_new(format!("{level},{SILENCED}")).map_err(wrong)?;
         let (file, guard) = match &settings.file {
             Some(file) => {
                 let (writer, guard) = writer(file)?;
