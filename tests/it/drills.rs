@@ -114,7 +114,8 @@ fn kill_9_at_any_moment_loses_no_acknowledged_write() {
     load::assert_kept(&acked, &kept);
     load::assert_unchanged(daemon.public(), &acked);
     println!(
-        "kills: {in_writes} in writes, {in_start} in starts; acknowledged {}, kept {}, lost 0, twice 0; slowest start {slowest:?}",
+        "kills: {in_writes} in writes, {in_start} in starts; acknowledged {}, kept {}, \
+         lost 0, twice 0; slowest start {slowest:?}",
         acked.len(),
         kept.len()
     );
@@ -147,7 +148,8 @@ fn the_log_is_synced_between_every_apply_and_its_answer() {
     }
     let mut daemon = TestDaemon::prepare("");
     let file = daemon.folder().join("trace");
-    // -D: the daemon is our child and the tracer its descendant, so signals and exit codes are the daemon's own.
+    // -D: the daemon is our child and the tracer its descendant, so signals and exit codes are
+    // the daemon's own.
     let name = file.to_str().unwrap();
     // -s: buffers whole, since the record is looked for in them.
     let options = ["-D", "-f", "-yy", "-s", "65536", "-e", TRACED, "-o", name];
@@ -251,10 +253,11 @@ fn calls(trace: &str) -> Vec<Call> {
     calls
 }
 
-/// Fails unless each token's own record was in the log, and all of the log on the disk, before its 201 was sent.
+/// Fails unless each token's own record was in the log, and all of the log on the disk, before its
+/// 201 was sent.
 ///
-/// A write to the log as such proves nothing: sled begins a group with a manifest of 24 bytes, which may be on the disk
-/// while the record is still in memory. So the write that counts is the one that carries the token.
+/// A write to the log as such proves nothing: sled begins a group with a manifest of 24 bytes,
+/// which may be on the disk while the record is in memory. The write that counts has the token.
 fn assert_synced(calls: &[Call], tokens: &[String]) {
     let mut previous = None;
     for token in tokens {

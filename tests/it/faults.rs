@@ -89,7 +89,8 @@ impl Chaos {
         None
     }
 
-    /// The lives of the child, or of all children that share its points; none while one of them is not running.
+    /// The lives of the child, or of all children that share its points; none while one of them
+    /// does not run.
     fn lives(&mut self, child: &str, point: Option<&str>) -> Option<u64> {
         let tree = self.ask(None)?.json();
         let wanted = |name: &str| match point {

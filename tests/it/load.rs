@@ -361,7 +361,8 @@ pub(crate) fn assert_kept(acked: &Acked, kept: &BTreeMap<String, Vec<String>>) {
     }
 }
 
-/// Every acknowledged record still has the revision of its 201: a write that was applied again to the same id would not.
+/// Every acknowledged record still has the revision of its 201: after a second application to the
+/// same id it would have another.
 #[track_caller]
 pub(crate) fn assert_unchanged(host: SocketAddr, acked: &Acked) {
     let mut client = Client::connect(host).expect("a connection to read the books");
