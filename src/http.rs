@@ -11,6 +11,8 @@ mod resource;
 mod route_table;
 mod service;
 mod static_file;
+#[cfg(test)]
+mod tests;
 
 pub use connection::{Counters, TimeLimits};
 pub use edge::Edge;
@@ -19,4 +21,4 @@ pub use metrics::{HandlerMetrics, HttpMetrics};
 pub use problem::{Code, Problem};
 pub use resource::read_body;
 pub use route_table::{Resolved, ResourceRoute, RouteTable, StaticRoute};
-pub use service::{Answer, Drain, Incoming, Parts, Response, Service};
+pub use service::{Answer, Drain, Incoming, Parts, Response, SILENCED, Service};

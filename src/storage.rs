@@ -13,6 +13,9 @@ mod recovery;
 mod sled_engine;
 mod sled_guard;
 mod store;
+#[cfg(test)]
+mod tests;
+mod watermark;
 mod writer;
 
 use std::sync::Arc;

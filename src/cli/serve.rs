@@ -2,12 +2,13 @@
 
 use super::{Exit, complain};
 use crate::app::{self, BuildError, Ended, RunError};
+use crate::http::SILENCED;
 use crate::settings::Settings;
 use crate::supervision::install_panic_hook;
 use crate::telemetry::Logs;
 
 pub(super) fn run(settings: Settings, path: &str) -> Exit {
-    let logs = match Logs::install(&settings.logging) {
+    let logs = match Logs::install(&settings.logging, SILENCED) {
         Ok(logs) => logs,
         Err(error) => {
             complain(&error);

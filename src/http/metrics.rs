@@ -120,6 +120,16 @@ impl HandlerMetrics {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Requests that are being answered.
+    pub fn in_flight(&self) -> i64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Requests that panicked.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+
     /// A request panicked.
     pub(crate) fn panicked(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
@@ -241,7 +251,7 @@ impl HttpMetrics {
             (
                 "perennial_http_panics",
                 "Requests that panicked and were answered 500",
-                self.sum(|handler| read(&handler.panics)),
+                self.sum(HandlerMetrics::panics),
             ),
         ] {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

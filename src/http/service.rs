@@ -32,6 +32,8 @@ const WRITE_BUFFER_BYTES: usize = 128 * 1024;
 /// How long a connection that is being closed is read from, so that the last answer is not lost in a reset.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A log filter: actix-http calls every head that a client gets wrong an error. What is refused is counted instead.
+pub const SILENCED: &str = "actix_http::h1::dispatcher=off";
 /// The largest body that is read only to be thrown away.
 const DISCARD_BYTES_MAX: usize = 64 * 1024;
 

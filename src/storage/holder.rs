@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::engine::{Engine, OpenError, Opener};
 use super::recovery::{self, CheckError, Checked};
+use super::watermark::Watermark;
 
 /// How long readers are given to let go of an engine that is to be closed; none of them holds it over an await.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -45,6 +46,7 @@ pub(crate) struct Figures {
 pub(crate) struct Reader {
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) era: u64,
+    pub(crate) mark: Watermark,
 }
 
 enum State {
@@ -135,8 +137,12 @@ impl Holder {
 
     fn open(&self) -> Result<(Arc<Reader>, Checked), OpenError> {
         let engine = self.opener.open(&self.collections)?;
-        let checked = recovery::check(&*engine, &self.collections);
         let path = self.opener.path().to_owned();
+        let mark = Watermark::open(&path).map_err(|source| OpenError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        let checked = recovery::check(&*engine, &self.collections, mark.read());
         let checked = checked.map_err(|error| match error {
             CheckError::Newer { found } => OpenError::Newer {
                 path,
@@ -150,7 +156,7 @@ impl Holder {
             },
         })?;
         let era = self.progress.borrow().era + 1;
-        Ok((Arc::new(Reader { engine, era }), checked))
+        Ok((Arc::new(Reader { engine, era, mark }), checked))
     }
 
     fn publish(&self, reader: &Arc<Reader>, checked: &Checked) {
@@ -196,7 +202,13 @@ impl Holder {
         self.reader.store(None);
         self.progress
             .send_modify(|progress| progress.readable = false);
-        let before = std::mem::replace(&mut *self.state(), State::Closed);
+        // An open that is under way keeps the state; it is not waited for, and has acknowledged nothing.
+        let Ok(mut state) = self.state.try_lock() else {
+            tracing::warn!("stopping while the store is being opened");
+            return;
+        };
+        let before = std::mem::replace(&mut *state, State::Closed);
+        drop(state);
         if let State::Open { reader, .. } | State::Doubtful { reader } = before
             && let Err((error, _)) = close(reader)
         {

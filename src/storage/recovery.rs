@@ -75,7 +75,11 @@ impl From<Damaged> for CheckError {
 }
 
 /// Checks a store that was just opened, puts a torn tail right, and makes the result durable.
-pub(crate) fn check(engine: &dyn Engine, collections: &[String]) -> Result<Checked, CheckError> {
+pub(crate) fn check(
+    engine: &dyn Engine,
+    collections: &[String],
+    acknowledged: u64,
+) -> Result<Checked, CheckError> {
     let mut repair = Group::default();
     check_schema(engine, &mut repair)?;
     let number = |bytes: Option<&[u8]>| bytes.map_or(Ok(0), seq_of);
@@ -89,6 +93,11 @@ pub(crate) fn check(engine: &dyn Engine, collections: &[String]) -> Result<Check
     if log_last < last_seq {
         return Err(CheckError::Damaged(format!(
             "the log ends at change {log_last}, but change {last_seq} was acknowledged"
+        )));
+    }
+    if last_seq < acknowledged {
+        return Err(CheckError::Damaged(format!(
+            "it ends at change {last_seq}, but change {acknowledged} was acknowledged"
         )));
     }
     let torn = log_last > last_seq;

@@ -16,7 +16,7 @@ use super::sled_engine::SledEngine;
 use crate::supervision::{Faults, contain};
 
 /// How long an open may take: replaying a log of many gigabytes on a slow disk, and then some.
-const OPEN_LIMIT: Duration = Duration::from_secs(600);
+pub(super) const OPEN_LIMIT: Duration = Duration::from_secs(600);
 /// How long the lock of an engine that this process has just closed is waited for: sled's threads let go of it late.
 const LOCK_LIMIT: Duration = Duration::from_secs(5);
 /// How long to wait between two tries for the lock.

@@ -293,6 +293,7 @@ impl Writer {
         self.applied(&staging.checked);
         self.settings.faults.hit("writer.before_flush");
         engine.durable_flush()?;
+        self.reader.mark.write(staging.checked.last_seq)?;
         doubt.none();
         self.checked = staging.checked;
         self.holder.committed(self.checked.clone());

@@ -23,6 +23,15 @@ pub enum LogsError {
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
+    /// The folder can't be made.
+    #[error("cannot make the log folder {}; make it, and let this user write to it", dir.display())]
+    Folder {
+        /// `logging.file.dir`.
+        dir: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The folder can't be written to.
     #[error("cannot write log files into {}; make the folder and let this user write to it", dir.display())]
     File {
@@ -37,9 +46,6 @@ pub enum LogsError {
     Twice(#[source] tracing_subscriber::util::TryInitError),
 }
 
-/// It calls every head that a client gets wrong an error; what is refused is counted instead.
-const SILENCED: &str = "actix_http::h1::dispatcher=off";
-
 /// Logging that has been set up. Dropping it writes out what is buffered.
 #[derive(Debug)]
 pub struct Logs {
@@ -47,14 +53,15 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Sets up the process's subscriber: a program's business, once, early.
-    pub fn install(settings: &Logging) -> Result<Self, LogsError> {
+    /// Sets up the process's subscriber: a program's business, once, early. `silenced` is a filter for what libraries say
+    /// too loudly.
+    pub fn install(settings: &Logging, silenced: &str) -> Result<Self, LogsError> {
         let level = &settings.level;
         let wrong = |source| LogsError::Level {
             level: level.clone(),
             source,
         };
-        let filter = EnvFilter::try_new(format!("{level},{SILENCED}")).map_err(wrong)?;
+        let filter = EnvFilter::try_new(format!("{level},{silenced}")).map_err(wrong)?;
         let (file, guard) = match &settings.file {
             Some(file) => {
                 let (writer, guard) = writer(file)?;
@@ -87,6 +94,10 @@ fn stderr(format: LogFormat) -> Box<dyn Layer<OverFilter> + Send + Sync> {
 }
 
 fn writer(file: &LogFile) -> Result<(NonBlocking, WorkerGuard), LogsError> {
+    std::fs::create_dir_all(&file.dir).map_err(|source| LogsError::Folder {
+        dir: file.dir.clone(),
+        source,
+    })?;
     let rotation = match file.rotate {
         Rotation::Minutely => rolling::Rotation::MINUTELY,
         Rotation::Hourly => rolling::Rotation::HOURLY,

@@ -22,7 +22,7 @@ fn the_tree_shows_every_child_running() {
     for (parent, children) in [
         ("admin", &["admin-handler", "admin-listener"][..]),
         ("storage", &["writer"]),
-        ("handlers", &["handler-0", "handler-1"]),
+        ("request-handlers", &["handler-0", "handler-1"]),
         ("listeners", &["listener-0"]),
     ] {
         let parent = node(&tree, parent).expect(parent);

@@ -1,0 +1,127 @@
+//! What the check at each open settles, and what it refuses.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::super::envelope::{Change, Envelope, What, seq_key};
+use super::super::recovery::{self, CheckError, LAST_SEQ_KEY, SCHEMA_KEY, Tally, tally_key};
+use super::super::{Engine, Group, Tree};
+use super::BOOKS;
+use super::memory::MemoryEngine;
+use crate::supervision::MessageId;
+
+pub(super) fn names() -> Vec<String> {
+    vec!["books".to_owned()]
+}
+
+/// An engine with `acknowledged` changes, each of which made the record of its number.
+fn with_records(acknowledged: u64) -> MemoryEngine {
+    let engine = MemoryEngine(Arc::default());
+    let mut group = Group::default();
+    for seq in 1..=acknowledged {
+        put(&mut group, seq, seq, What::Put);
+    }
+    let tally = Tally {
+        records: acknowledged,
+        seq: acknowledged,
+    };
+    group.put(Tree::Meta, SCHEMA_KEY, 1_u32.to_be_bytes().to_vec());
+    group.put(Tree::Meta, LAST_SEQ_KEY, seq_key(acknowledged).to_vec());
+    group.put(Tree::Meta, tally_key("books"), tally.encode());
+    engine.commit(&group, &|| true).unwrap();
+    engine
+}
+
+pub(super) fn put(group: &mut Group, seq: u64, id: u64, what: What) {
+    log(group, seq, id, what);
+    let json = Bytes::from_static(b"{}");
+    let envelope = Envelope {
+        seq,
+        created_ms: 0,
+        updated_ms: 0,
+        json,
+    };
+    group.put(Tree::Records(BOOKS), id.to_string(), envelope.encode());
+}
+
+fn log(group: &mut Group, seq: u64, id: u64, what: What) {
+    let message = MessageId(seq.into());
+    let (collection, id) = ("books".to_owned(), id.to_string().into_bytes());
+    let change = Change {
+        what,
+        message,
+        at_ms: 0,
+        collection,
+        id,
+    };
+    group.put(Tree::Log, seq_key(seq), change.encode());
+}
+
+pub(super) fn logged(engine: &MemoryEngine) -> Vec<u64> {
+    let mut seqs = Vec::new();
+    engine
+        .scan(Tree::Log, &[], &mut |key, _| {
+            seqs.push(u64::from_be_bytes(key.try_into().unwrap()));
+            true
+        })
+        .unwrap();
+    seqs
+}
+
+#[test]
+fn a_torn_group_is_settled_command_by_command() {
+    let engine = with_records(3);
+    let mut torn = Group::default();
+    put(&mut torn, 4, 4, What::Put); // its effect is there
+    log(&mut torn, 5, 5, What::Put); // it is not
+    log(&mut torn, 6, 1, What::Delete); // record 1 is still there
+    log(&mut torn, 7, 2, What::Delete); // record 2 is gone
+    torn.remove(Tree::Records(BOOKS), "2");
+    log(&mut torn, 8, 9, What::Put); // overtaken by the next
+    put(&mut torn, 9, 9, What::Put);
+    engine.commit(&torn, &|| true).unwrap();
+    let checked = recovery::check(&engine, &names(), 3).unwrap();
+    assert_eq!(checked.last_seq, 9);
+    assert_eq!(
+        checked.tallies,
+        [Tally { records: 4, seq: 9 }],
+        "1, 3, 4 and 9"
+    );
+    assert_eq!(logged(&engine), [1, 2, 3, 4, 7, 8, 9]);
+    let again = recovery::check(&engine, &names(), 3).unwrap();
+    assert_eq!(again, checked, "settled once, settled for good");
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused_with_figures() {
+    let refused =
+        |engine: &MemoryEngine, acknowledged| match recovery::check(engine, &names(), acknowledged)
+        {
+            Err(CheckError::Damaged(found)) => found,
+            other => panic!("{other:?}"),
+        };
+    let engine = with_records(3);
+    assert_eq!(
+        refused(&engine, 4),
+        "it ends at change 3, but change 4 was acknowledged"
+    );
+    let mut group = Group::default();
+    group.remove(Tree::Records(BOOKS), "2");
+    engine.commit(&group, &|| true).unwrap();
+    assert_eq!(
+        refused(&engine, 3),
+        "resource books has 2 records, but 3 were acknowledged"
+    );
+    group.remove(Tree::Log, seq_key(3));
+    engine.commit(&group, &|| true).unwrap();
+    assert_eq!(
+        refused(&engine, 3),
+        "the log ends at change 2, but change 3 was acknowledged"
+    );
+    let mut newer = Group::default();
+    newer.put(Tree::Meta, SCHEMA_KEY, 2_u32.to_be_bytes().to_vec());
+    engine.commit(&newer, &|| true).unwrap();
+    let error = recovery::check(&engine, &names(), 0).unwrap_err();
+    assert!(matches!(error, CheckError::Newer { found: 2 }));
+}

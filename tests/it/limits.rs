@@ -1,0 +1,186 @@
+//! What one client may use: every limit bites with its own answer, is counted, and leaves the others alone.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::client::{self, Client};
+use crate::daemon::TestDaemon;
+
+const LIMITS: &str = "
+[limits]
+headers = \"1 KiB\"
+body = \"1 KiB\"
+header_timeout = \"300ms\"
+idle_timeout = \"300ms\"
+stall_timeout = \"300ms\"
+";
+/// How long anything below may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn connect(daemon: &TestDaemon) -> TcpStream {
+    let stream = TcpStream::connect(daemon.public()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Everything until the end of the connection.
+fn rest(stream: &mut TcpStream) -> String {
+    let mut all = Vec::new();
+    // A reset after the last word is an end, too.
+    let _end = stream.read_to_end(&mut all);
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// Waits until a counter has reached a number.
+fn counted(daemon: &TestDaemon, name: &str, at_least: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let text = client::get(daemon.admin(), "/metrics").expect(200).text();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(name))
+            .expect("the metric")
+            .to_owned();
+        let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+        if value >= f64::from(u32::try_from(at_least).unwrap()) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{line}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_slow_head_is_a_408() {
+    let daemon = TestDaemon::start(LIMITS);
+    let mut stream = connect(&daemon);
+    stream.write_all(b"GET / HTTP/1.1\r\nhost").unwrap();
+    let told = rest(&mut stream);
+    assert!(
+        told.starts_with("HTTP/1.1 408 ") && told.contains("\"head_timeout\""),
+        "{told}"
+    );
+    counted(&daemon, "perennial_http_heads_too_slow_total", 1);
+}
+
+#[test]
+fn a_head_over_the_limit_is_a_431_in_one_piece_and_drop_by_drop() {
+    let daemon = TestDaemon::start(LIMITS);
+    let head = format!(
+        "GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n",
+        "y".repeat(2000)
+    );
+    for piece in [head.len(), 100] {
+        let mut stream = connect(&daemon);
+        for part in head.as_bytes().chunks(piece) {
+            // It may have been refused before it was all sent.
+            if stream.write_all(part).is_err() {
+                break;
+            }
+        }
+        let told = rest(&mut stream);
+        assert!(
+            told.starts_with("HTTP/1.1 431 ") && told.contains("\"head_too_large\""),
+            "{told}"
+        );
+    }
+    counted(&daemon, "perennial_http_heads_too_large_total", 2);
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    let daemon = TestDaemon::start(LIMITS);
+    assert_eq!(
+        rest(&mut connect(&daemon)),
+        "",
+        "one that never said anything"
+    );
+    let mut answered = connect(&daemon);
+    answered
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .unwrap();
+    assert!(
+        rest(&mut answered).ends_with("<h1>first</h1>"),
+        "one that has been answered"
+    );
+    counted(&daemon, "perennial_http_connections_idle_total", 2);
+}
+
+#[test]
+fn a_body_that_stalls_ends_its_connection_and_holds_nobody_up() {
+    let daemon = TestDaemon::start(LIMITS);
+    let mut stalled = connect(&daemon);
+    let head = "POST /books HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
+    stalled.write_all(head.as_bytes()).unwrap();
+    client::get(daemon.public(), "/").expect(200);
+    rest(&mut stalled);
+    counted(&daemon, "perennial_http_connections_stalled_total", 1);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_broken_off() {
+    let daemon = TestDaemon::start(LIMITS);
+    std::fs::write(daemon.site("large.bin"), vec![7; 8 << 20]).unwrap();
+    let mut stream = connect(&daemon);
+    stream
+        .write_all(b"GET /large.bin HTTP/1.1\r\nhost: x\r\n\r\n")
+        .unwrap();
+    counted(&daemon, "perennial_http_connections_stalled_total", 1);
+}
+
+#[test]
+fn a_large_file_is_streamed_whole() {
+    let daemon = TestDaemon::start("");
+    let bytes: Vec<u8> = (0..6_u32 << 20)
+        .map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[2])
+        .collect();
+    std::fs::write(daemon.site("large.bin"), &bytes).unwrap();
+    let mut client = Client::connect(daemon.public()).unwrap();
+    let answer = client.get("/large.bin").unwrap();
+    let etag = answer.header("etag").unwrap().to_owned();
+    assert_eq!(
+        answer.header("content-length"),
+        Some(bytes.len().to_string().as_str())
+    );
+    assert!(answer.body == bytes, "every byte");
+    let again = client
+        .send(
+            "GET",
+            "/large.bin",
+            &[("if-none-match", etag.as_str())],
+            None,
+        )
+        .unwrap();
+    again.expect(304);
+}
+
+#[test]
+fn a_body_over_the_limit_is_a_413_also_without_a_declared_length() {
+    let daemon = TestDaemon::start(LIMITS);
+    let mut stream = connect(&daemon);
+    let head = "POST /books HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+        .write_all(format!("800\r\n{}\r\n0\r\n\r\n", " ".repeat(0x800)).as_bytes())
+        .unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let told = rest(&mut stream);
+    assert!(
+        told.starts_with("HTTP/1.1 413 ") && told.contains("\"body_too_large\""),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_connection_too_many_waits_and_is_served() {
+    let mut daemon = TestDaemon::prepare(LIMITS);
+    daemon.run_by(&["env", "PERENNIAL__SERVER__MAX_CONNECTIONS=4"]);
+    daemon.spawn();
+    daemon.wait_ready();
+    // Four of them stay until their idle timeout; the fifth is served then, and nobody is refused.
+    let held: Vec<_> = (0..4).map(|_| connect(&daemon)).collect();
+    let mut client = Client::connect(daemon.public()).unwrap();
+    client.get("/").unwrap().expect(200);
+    drop(held);
+}
