@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::client::Client;
 use crate::daemon::TestDaemon;
-use crate::faults::{self, Chaos};
+use crate::faults::{self, Chaos, Pace};
 use crate::load::{self, Acked, Mix, Traffic};
 
 fn count(name: &str, default: u64) -> u64 {
@@ -47,7 +47,15 @@ impl Moments {
 #[test]
 #[ignore = "takes minutes: .ci/run runs it"]
 fn panics_of_each_child_under_load_fail_no_request() {
-    faults::drill_all(Mix::large(), count("DRILL_PANICS", 1000));
+    let panics = count("DRILL_PANICS", 1000);
+    faults::drill_all(Mix::large(), panics, Pace::EachAlone);
+}
+
+#[test]
+#[ignore = "takes minutes: .ci/run runs it"]
+fn panics_back_to_back_are_told_and_lose_nothing() {
+    let panics = count("DRILL_PANICS", 1000);
+    faults::drill_all(Mix::large(), panics, Pace::BackToBack);
 }
 
 #[test]

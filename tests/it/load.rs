@@ -107,6 +107,8 @@ pub(crate) struct Outcome {
     pub(crate) failed: u64,
     /// The first failures, in words.
     pub(crate) failures: Vec<String>,
+    /// Failures that are no problem+json: no answer at all, or an untyped one.
+    pub(crate) untyped: u64,
     /// Connections which the server wished to end after an answer, though the client did not.
     pub(crate) closed: u64,
     /// Writes that were answered with 201.
@@ -118,6 +120,7 @@ impl Outcome {
     pub(crate) fn add(&mut self, other: Self) {
         self.requests += other.requests;
         self.failed += other.failed;
+        self.untyped += other.untyped;
         self.closed += other.closed;
         self.failures.extend(other.failures);
         self.failures.truncate(SHOWN_FAILURES);
@@ -145,6 +148,9 @@ impl Outcome {
             Err(error) => format!("{what}: {error}"),
         };
         self.failed += 1;
+        let kind = answer.as_ref().ok().and_then(|a| a.header("content-type"));
+        let typed = kind.is_some_and(|kind| kind.starts_with("application/problem+json"));
+        self.untyped += u64::from(!typed);
         if self.failures.len() < SHOWN_FAILURES {
             self.failures.push(failure);
         }
