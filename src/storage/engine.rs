@@ -108,7 +108,7 @@ pub enum OpenError {
     },
     /// What is there can't be read.
     #[error(
-        "the store {} is damaged: {found}; nothing was changed or deleted: keep a copy of the folder, then restore the \
+        "the store {} is damaged: {found}; nothing was deleted: keep a copy of the folder, then restore the \
          last backup into an empty data folder",
         path.display()
     )]

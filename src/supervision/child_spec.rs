@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::blocking;
 use super::child::{BlockingChild, Child, LocalBoxFuture, StartError};
+use super::clock::Clock;
 use super::control::Control;
 use super::event::Reporter;
 use super::exit_reason::ExitReason;
@@ -27,7 +28,7 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a supervisor can do to a child, whatever it is.
 pub(crate) trait Runtime: Send + Sync {
     /// Begins a life; it reports itself.
-    fn start(&self, generation: u64, reporter: Reporter, placer: &Placer);
+    fn start(&self, generation: u64, reporter: Reporter, placer: &Placer, clock: Clock);
     /// Asks it to stop.
     fn stop(&self);
     /// Fences it and leaves it behind.
@@ -152,7 +153,7 @@ struct ActorRuntime<C: Child> {
 }
 
 impl<C: Child> Runtime for ActorRuntime<C> {
-    fn start(&self, generation: u64, reporter: Reporter, placer: &Placer) {
+    fn start(&self, generation: u64, reporter: Reporter, placer: &Placer, _: Clock) {
         let life = self.shared.begin(generation);
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         let on = place.get_or_insert_with(|| placer.place(&self.placement));
@@ -204,7 +205,7 @@ struct ThreadRuntime<C: BlockingChild> {
 }
 
 impl<C: BlockingChild> Runtime for ThreadRuntime<C> {
-    fn start(&self, generation: u64, reporter: Reporter, _: &Placer) {
+    fn start(&self, generation: u64, reporter: Reporter, _: &Placer, _: Clock) {
         let thread = blocking::Thread {
             factory: Arc::clone(&self.factory),
             shared: Arc::clone(&self.shared),

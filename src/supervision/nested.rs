@@ -35,7 +35,7 @@ impl Nested {
 }
 
 impl Runtime for Nested {
-    fn start(&self, generation: u64, reporter: Reporter, placer: &Placer) {
+    fn start(&self, generation: u64, reporter: Reporter, placer: &Placer, clock: Clock) {
         let events = unbounded_channel();
         *self.life() = Some(events.0.clone());
         let around = Surroundings {
@@ -44,7 +44,7 @@ impl Runtime for Nested {
                 reporter,
                 generation,
             },
-            clock: Clock::default(),
+            clock,
             placer: placer.clone(),
             pulse: None,
         };

@@ -151,7 +151,7 @@ impl Supervisor {
                         child,
                         events: self.events.clone(),
                     };
-                    runtime.start(generation, reporter, &self.placer);
+                    runtime.start(generation, reporter, &self.placer, self.clock);
                 }
             }
             Effect::Stop { child } => {

@@ -16,6 +16,7 @@ mod client;
 mod daemon;
 mod drills;
 mod faults;
+mod library;
 mod limits;
 mod load;
 mod resources;
