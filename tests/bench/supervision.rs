@@ -1,8 +1,8 @@
-//! What supervision costs: a supervised ask beside a raw `Addr::send` in one run, and the time from a panic to the
-//! next handled message.
+//! What supervision costs: a supervised ask beside a raw `Addr::send` in one run, and the time from
+//! a panic to the next handled message.
 //!
-//! `cargo bench --bench supervision`. Absolute times say little about another machine; the ratio and the order of
-//! magnitude are what counts.
+//! `cargo bench --bench supervision`. Absolute times say little about another machine; the ratio
+//! and the order of magnitude are what counts.
 
 #![expect(
     clippy::expect_used,

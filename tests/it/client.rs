@@ -1,4 +1,5 @@
-//! A blocking HTTP/1.1 client over one connection that hides nothing: what the server drops is an error, never retried.
+//! A blocking HTTP/1.1 client over one connection that hides nothing: what the server drops is an
+//! error, never retried.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

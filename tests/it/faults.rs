@@ -1,6 +1,6 @@
 //! Children that panic on order, and the small version of the panic drill.
 
-use std::collections::BTreeSet;
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::thread;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::client::{self, Client, Response};
 use crate::daemon::{TestDaemon, metric, node, restarts};
-use crate::load::{self, Mix, Outcome, Traffic};
+use crate::load::{self, Acked, Mix, Outcome, Promise, Traffic};
 
 /// No drill ends because a supervisor gave up.
 pub(crate) const ENDLESS: &str = r#"
@@ -45,6 +45,17 @@ pub(crate) const CHILDREN: [(&str, &[&str]); 7] = [
 const RESTART: Duration = Duration::from_secs(10);
 /// How long a point may stay unpassed before the idle panic stands in for it.
 const PASSED: Duration = Duration::from_secs(1);
+
+/// When the next death may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Once everything that the last death touched has been answered. A message is handed out again
+    /// once, so this is how often it may be struck and its caller notice nothing.
+    EachAlone,
+    /// As soon as the child runs again. A message may be struck twice, which is fatal to it: its
+    /// caller gets a typed error.
+    BackToBack,
+}
 
 /// The one who gives the orders, by a kept connection whose failures count.
 pub(crate) struct Chaos {
@@ -89,7 +100,8 @@ impl Chaos {
         None
     }
 
-    /// The lives of the child, or of all children that share its points; none while one of them is not running.
+    /// The lives of the child, or of all children that share its points; none while one of them
+    /// does not run.
     fn lives(&mut self, child: &str, point: Option<&str>) -> Option<u64> {
         let tree = self.ask(None)?.json();
         let wanted = |name: &str| match point {
@@ -129,6 +141,39 @@ impl Chaos {
             thread::sleep(Duration::from_millis(1));
         }
         false
+    }
+
+    /// Waits until the child, or those that share its points, hold nothing from before this moment.
+    #[track_caller]
+    fn wait_until_answered(&mut self, child: &str) {
+        let until = Instant::now() + RESTART;
+        // First nothing older may wait, then nothing that began before that may be in hand: what is
+        // handed out again begins anew, so its age in hand alone would tell nothing.
+        for age in ["oldest_message_seconds", "in_flight_seconds"] {
+            let since = Instant::now();
+            while !self.younger(child, age, since) {
+                assert!(Instant::now() < until, "{child} does not answer");
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// Whether the messages of all of the child's family are younger than `since`, by this figure.
+    fn younger(&mut self, child: &str, figure: &str, since: Instant) -> bool {
+        let passed = since.elapsed().as_secs_f64();
+        let Some(answer) = self.ask(None) else {
+            return false;
+        };
+        let tree = answer.json();
+        let mut family = leaves(&tree).into_iter().filter(|leaf| {
+            let name = leaf["name"].as_str().unwrap_or_default();
+            name.starts_with(family(child))
+        });
+        family.all(|leaf| {
+            let age = &leaf["slot"][figure];
+            let idle = age.as_f64() == Some(0.0);
+            idle || age.as_f64().is_some_and(|age| age < passed)
+        })
     }
 
     /// One death and the next life. True if the point was passed, or none was wanted.
@@ -181,6 +226,7 @@ pub(crate) fn drill(
     traffic: &Traffic,
     (child, points): (&'static str, &'static [&'static str]),
     panics: u64,
+    pace: Pace,
 ) -> Row {
     let before = family_restarts(&daemon.tree(), child);
     let mut turn = points.iter().cycle();
@@ -195,6 +241,9 @@ pub(crate) fn drill(
     for number in 0..panics {
         let point = if number % 2 == 1 { turn.next() } else { None };
         let passed = chaos.kill(child, point.copied());
+        if pace == Pace::EachAlone {
+            chaos.wait_until_answered(child);
+        }
         match point {
             Some(point) if passed => row.at_points.push(point),
             Some(point) => row.not_passed.push(point),
@@ -219,30 +268,31 @@ fn family_restarts(tree: &Value, child: &str) -> u64 {
     family.map(|name| restarts(tree, name)).sum()
 }
 
-/// Drills each child, ends the traffic and checks everything that must hold.
-pub(crate) fn drill_all(mix: Mix, panics: u64) {
+/// Drills each child, ends the traffic and checks everything that must hold at this pace.
+pub(crate) fn drill_all(mix: Mix, panics: u64, pace: Pace) {
     let daemon = TestDaemon::start(ENDLESS);
     let mix = mix.touching(daemon.site("index.html"));
     let traffic = Traffic::start(daemon.public(), mix);
     let mut chaos = Chaos::new(daemon.admin());
     let mut rows = Vec::new();
     for child in CHILDREN {
-        rows.push(drill(&daemon, &mut chaos, &traffic, child, panics));
+        rows.push(drill(&daemon, &mut chaos, &traffic, child, panics, pace));
     }
     let rest = traffic.stop();
-    print_table(&rows, &rest);
-    let (mut acked, mut failed) = (BTreeSet::new(), rest.failed);
-    let mut failures = rest.failures.clone();
-    acked.extend(rest.acked);
+    print_table(&rows, &rest, pace);
+    let mut all = rest;
     for row in &mut rows {
-        acked.append(&mut row.seen.acked);
-        failed += row.seen.failed;
-        failures.append(&mut row.seen.failures);
+        all.add(std::mem::take(&mut row.seen));
     }
-    println!("acknowledged writes: {}", acked.len());
-    load::assert_kept(&acked, &load::tokens(daemon.public()));
-    assert!(!acked.is_empty(), "nothing was written");
-    assert_eq!(failed, 0, "failed requests: {failures:#?}");
+    println!("acknowledged writes: {}", all.acked.len());
+    load::assert_kept(&all.acked, &load::tokens(daemon.public()));
+    load::assert_unchanged(daemon.public(), &all.acked);
+    assert!(!all.acked.is_empty(), "nothing was written");
+    if pace == Pace::EachAlone {
+        assert_eq!(all.failed, 0, "failed requests: {:#?}", all.failures);
+    }
+    assert_eq!(all.untyped, 0, "untyped failures: {:#?}", all.failures);
+    assert_eq!(all.closed, 0, "kept connections ended by the server");
     assert_eq!(
         chaos.failures,
         Vec::<String>::new(),
@@ -250,12 +300,12 @@ pub(crate) fn drill_all(mix: Mix, panics: u64) {
     );
     assert_counted(&daemon, &rows);
     for (row, (child, points)) in rows.iter().zip(CHILDREN) {
-        let tried = row.at_points.iter().chain(&row.not_passed);
-        let tried: BTreeSet<_> = tried.collect();
-        for point in points.iter().filter(|point| tried.contains(point)) {
+        for point in points {
+            let times = |seen: &[&str]| seen.iter().filter(|at| *at == point).count();
+            let (died, not_passed) = (times(&row.at_points), times(&row.not_passed));
             assert!(
-                row.at_points.contains(point),
-                "{child} never died at {point}"
+                died > 0 && died >= not_passed,
+                "{child} died at {point} {died} times, and {not_passed} times nothing came by"
             );
         }
     }
@@ -289,21 +339,31 @@ fn assert_counted(daemon: &TestDaemon, rows: &[Row]) {
     }
 }
 
-fn print_table(rows: &[Row], rest: &Outcome) {
+fn print_table(rows: &[Row], rest: &Outcome, pace: Pace) {
     println!("intensity and backoff:{ENDLESS}");
+    println!("pace of the deaths: {pace:?}");
     println!(
-        "{:<15} {:>7} {:>9} {:>10} {:>8} {:>7} {:>9} {:>9}",
-        "child", "panics", "at points", "not passed", "restarts", "failed", "requests", "p99 (ms)"
+        "{:<15} {:>7} {:>9} {:>10} {:>8} {:>7} {:>7} {:>9} {:>9}",
+        "child",
+        "panics",
+        "at points",
+        "not passed",
+        "restarts",
+        "failed",
+        "closed",
+        "requests",
+        "p99 (ms)"
     );
     for row in rows {
         println!(
-            "{:<15} {:>7} {:>9} {:>10} {:>8} {:>7} {:>9} {:>9.1}",
+            "{:<15} {:>7} {:>9} {:>10} {:>8} {:>7} {:>7} {:>9} {:>9.1}",
             row.child,
             row.panics,
             row.at_points.len(),
             row.not_passed.len(),
             row.restarts,
             row.seen.failed,
+            row.seen.closed,
             row.seen.requests,
             row.seen.p99().as_secs_f64() * 1e3
         );
@@ -319,7 +379,7 @@ fn print_table(rows: &[Row], rest: &Outcome) {
 
 #[test]
 fn twenty_panics_of_each_child_fail_no_request() {
-    drill_all(Mix::small(), 20);
+    drill_all(Mix::small(), 20, Pace::EachAlone);
 }
 
 #[test]
@@ -337,18 +397,46 @@ fn an_idle_panic_is_a_new_life_with_a_reason() {
 #[test]
 fn a_death_inside_the_commit_neither_loses_nor_repeats_a_write() {
     let daemon = TestDaemon::start(ENDLESS);
-    for point in CHILDREN[2].1 {
+    let mut acked = Acked::new();
+    for &point in CHILDREN[2].1 {
         daemon.chaos(&json!({ "point": point, "hits": 1 }));
         let record = json!({ "token": point });
-        daemon.post("/books", &record).expect(201);
+        let answer = daemon.post("/books", &record).expect(201);
+        let promise = Promise::of(&answer).expect("an id and an ETag");
+        acked.insert(point.to_owned(), promise);
     }
     assert_eq!(restarts(&daemon.tree(), "writer"), 4);
-    let acked = CHILDREN[2]
-        .1
-        .iter()
-        .map(|&point| point.to_owned())
-        .collect();
     load::assert_kept(&acked, &load::tokens(daemon.public()));
+    load::assert_unchanged(daemon.public(), &acked);
+}
+
+#[test]
+fn a_message_that_kills_twice_is_a_problem_and_harms_no_other() {
+    let daemon = TestDaemon::start(ENDLESS);
+    let mut client = Client::connect(daemon.public()).unwrap();
+    daemon.chaos(&json!({ "point": "writer.in_transaction", "hits": 2 }));
+    let poison = client
+        .post("/books", &json!({ "token": "poison" }))
+        .unwrap();
+    assert!(poison.status >= 500, "{poison:?}");
+    let status = poison.status;
+    poison.expect_problem(status);
+    let record = json!({ "token": "after" });
+    let answer = client.post("/books", &record).unwrap().expect(201);
+    let promise = Promise::of(&answer).expect("an id and an ETag");
+    fs::write(daemon.site("new.html"), "new").unwrap();
+    daemon.chaos(&json!({ "point": "file-cache.message", "hits": 2 }));
+    client.get("/new.html").unwrap().expect_problem(500);
+    assert_eq!(client.get("/new.html").unwrap().expect(200).text(), "new");
+    let kept = load::tokens(daemon.public());
+    load::assert_kept(&Acked::from([("after".to_owned(), promise)]), &kept);
+    assert_eq!(
+        kept.len(),
+        1,
+        "the poisonous write was not applied: {kept:?}"
+    );
+    let lost = metric(&daemon.metrics(), "perennial_lost_messages_total", "");
+    assert_eq!(lost, Some(0.0), "lost messages");
 }
 
 #[test]

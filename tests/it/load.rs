@@ -1,6 +1,6 @@
 //! Traffic that counts what fails and remembers what was acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -51,7 +51,7 @@ impl Mix {
     /// For drills.
     pub(crate) fn large() -> Self {
         Self {
-            readers: 64,
+            readers: 72, // 64 that keep their connection, and 8 that do not
             anew: 8,
             writers: 8,
             reader_pause: Duration::from_millis(10),
@@ -78,6 +78,28 @@ impl Mix {
     }
 }
 
+/// What a 201 promised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Promise {
+    pub(crate) id: String,
+    pub(crate) etag: String,
+}
+
+impl Promise {
+    /// `None` if the answer is no 201 with an id and an `ETag`.
+    pub(crate) fn of(answer: &Response) -> Option<Self> {
+        let body: Value = serde_json::from_slice(&answer.body).ok()?;
+        (answer.status == 201).then_some(())?;
+        Some(Self {
+            id: body["id"].as_str()?.to_owned(),
+            etag: answer.header("etag")?.to_owned(),
+        })
+    }
+}
+
+/// Acknowledged writes by their tokens.
+pub(crate) type Acked = BTreeMap<String, Promise>;
+
 /// What clients saw.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
@@ -85,8 +107,12 @@ pub(crate) struct Outcome {
     pub(crate) failed: u64,
     /// The first failures, in words.
     pub(crate) failures: Vec<String>,
-    /// Tokens of writes that were answered with 201.
-    pub(crate) acked: BTreeSet<String>,
+    /// Failures that are no problem+json: no answer at all, or an untyped one.
+    pub(crate) untyped: u64,
+    /// Connections which the server wished to end after an answer, though the client did not.
+    pub(crate) closed: u64,
+    /// Writes that were answered with 201.
+    pub(crate) acked: Acked,
     micros: Vec<u32>,
 }
 
@@ -94,6 +120,8 @@ impl Outcome {
     pub(crate) fn add(&mut self, other: Self) {
         self.requests += other.requests;
         self.failed += other.failed;
+        self.untyped += other.untyped;
+        self.closed += other.closed;
         self.failures.extend(other.failures);
         self.failures.truncate(SHOWN_FAILURES);
         self.acked.extend(other.acked);
@@ -113,12 +141,16 @@ impl Outcome {
         self.requests += 1;
         self.micros
             .push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+        self.closed += u64::from(answer.as_ref().is_ok_and(|answer| !answer.keep_alive));
         let failure = match answer {
             Ok(answer) if answer.status < 300 => return,
             Ok(answer) => format!("{what}: {} {}", answer.status, answer.text()),
             Err(error) => format!("{what}: {error}"),
         };
         self.failed += 1;
+        let kind = answer.as_ref().ok().and_then(|a| a.header("content-type"));
+        let typed = kind.is_some_and(|kind| kind.starts_with("application/problem+json"));
+        self.untyped += u64::from(!typed);
         if self.failures.len() < SHOWN_FAILURES {
             self.failures.push(failure);
         }
@@ -246,10 +278,9 @@ impl Requests {
                 let answer = connection.ask(|client| client.post("/books", &body));
                 let mut seen = lock(seen);
                 seen.count("POST /books", since.elapsed(), &answer);
-                let acked = answer.is_ok_and(|answer| answer.status == 201);
-                if acked {
-                    seen.acked.insert(token);
-                }
+                let promise = answer.ok().as_ref().and_then(Promise::of);
+                let acked = promise.is_some();
+                seen.acked.extend(promise.map(|promise| (token, promise)));
                 acked
             }
         }
@@ -297,11 +328,11 @@ fn rewrite(page: PathBuf, stop: &AtomicBool) {
     }
 }
 
-/// Every token in the list of books, and how often it is there.
+/// Every token in the list of books, with the ids of its records.
 #[track_caller]
-pub(crate) fn tokens(host: SocketAddr) -> BTreeMap<String, usize> {
+pub(crate) fn tokens(host: SocketAddr) -> BTreeMap<String, Vec<String>> {
     let mut client = Client::connect(host).expect("a connection to list the books");
-    let mut found = BTreeMap::new();
+    let mut found = BTreeMap::<_, Vec<_>>::new();
     let mut start = 0;
     loop {
         let path = format!("/books?_start={start}&_end={}", start + 1000);
@@ -310,22 +341,42 @@ pub(crate) fn tokens(host: SocketAddr) -> BTreeMap<String, usize> {
         let total: usize = total.expect("X-Total-Count");
         let records: Vec<Value> = serde_json::from_value(answer.json()).expect("a list");
         start += records.len();
-        for token in records.iter().filter_map(|record| record["token"].as_str()) {
-            *found.entry(token.to_owned()).or_default() += 1;
+        for record in &records {
+            if let Some(token) = record["token"].as_str() {
+                let id = record["id"].as_str().expect("an id").to_owned();
+                found.entry(token.to_owned()).or_default().push(id);
+            }
         }
         if records.is_empty() || start >= total {
-            assert!(start >= total, "{start} of {total} records are listed");
+            assert_eq!(start, total, "records listed, and X-Total-Count");
             return found;
         }
     }
 }
 
-/// Every acknowledged write is there, and no write is there twice.
+/// Every acknowledged write is there under the id that was promised, and no write is there twice.
 #[track_caller]
-pub(crate) fn assert_kept(acked: &BTreeSet<String>, kept: &BTreeMap<String, usize>) {
-    let lost: Vec<_> = acked.iter().filter(|t| !kept.contains_key(*t)).collect();
-    let twice: Vec<_> = kept.iter().filter(|(_, count)| **count > 1).collect();
+pub(crate) fn assert_kept(acked: &Acked, kept: &BTreeMap<String, Vec<String>>) {
+    let lost: Vec<_> = acked.keys().filter(|t| !kept.contains_key(*t)).collect();
+    let twice: Vec<_> = kept.iter().filter(|(_, ids)| ids.len() > 1).collect();
     let all = acked.len();
     assert!(lost.is_empty(), "lost {} of {all}: {lost:?}", lost.len());
     assert!(twice.is_empty(), "applied twice: {twice:?}");
+    for (token, promise) in acked {
+        assert_eq!(kept[token], [promise.id.as_str()], "the id of {token}");
+    }
+}
+
+/// Every acknowledged record still has the revision of its 201: after a second application to the
+/// same id it would have another.
+#[track_caller]
+pub(crate) fn assert_unchanged(host: SocketAddr, acked: &Acked) {
+    let mut client = Client::connect(host).expect("a connection to read the books");
+    for (token, promise) in acked {
+        let path = format!("/books/{}", promise.id);
+        let answer = client.get(&path).expect("a record").expect(200);
+        let etag = answer.header("etag");
+        assert_eq!(etag, Some(promise.etag.as_str()), "the ETag of {token}");
+        assert_eq!(answer.json()["token"], token.as_str(), "{path}");
+    }
 }

@@ -7,7 +7,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "a test fails by panicking, drills print their figures, and the time outside the daemon is the real one"
+    reason = "a test fails by panicking, drills print, and time outside the daemon is the real one"
 )]
 
 mod admin;

@@ -50,6 +50,27 @@ fn a_list_is_sliced_and_tells_its_whole_length() {
 }
 
 #[test]
+fn an_unchanged_list_is_not_sent_again_and_a_changed_one_is() {
+    let daemon = TestDaemon::start("");
+    let made = daemon.post("/books", &json!({"title": "Kallocain"}));
+    let id = made.expect(201).json()["id"].clone();
+    let mut client = Client::connect(daemon.public()).unwrap();
+    let list = client.get("/books").unwrap().expect(200);
+    let etag = list.header("etag").expect("an ETag").to_owned();
+    let known = [("if-none-match", etag.as_str())];
+    let mut ask = |method: &str, path: &str| client.send(method, path, &known, None).unwrap();
+    assert!(ask("GET", "/books").expect(304).body.is_empty());
+    let head = ask("HEAD", "/books");
+    assert!(head.status == 304 || head.header("x-total-count") == Some("1"));
+    let path = format!("/books/{}", id.as_str().unwrap());
+    client::send(daemon.public(), "DELETE", &path, &[], None).expect(200);
+    let changed = ask("GET", "/books").expect(200);
+    assert_eq!(changed.json(), json!([]));
+    assert_eq!(changed.header("x-total-count"), Some("0"));
+    assert_ne!(changed.header("etag"), Some(etag.as_str()));
+}
+
+#[test]
 fn records_are_there_after_a_restart() {
     let mut daemon = TestDaemon::start("");
     let made = daemon.post("/books", &json!({"title": "Solaris"}));

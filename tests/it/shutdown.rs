@@ -1,16 +1,22 @@
 //! The end of a daemon that is asked to end.
 
-use std::collections::BTreeSet;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::client::Client;
-use crate::daemon::TestDaemon;
-use crate::load::{self, Traffic};
+use crate::client::{self, Client};
+use crate::daemon::{TestDaemon, node};
+use crate::load::{self, Acked, Promise, Traffic};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The head of a POST whose body comes later.
+fn head_of(body: &str) -> String {
+    let length = body.len();
+    let kind = "content-type: application/json";
+    format!("POST /books HTTP/1.1\r\nhost: x\r\n{kind}\r\ncontent-length: {length}\r\n\r\n")
+}
 
 #[test]
 fn sigterm_under_load_ends_with_zero_and_keeps_every_write() {
@@ -24,6 +30,7 @@ fn sigterm_under_load_ends_with_zero_and_keeps_every_write() {
     daemon.restart();
     let kept = load::tokens(daemon.public());
     load::assert_kept(&outcome.acked, &kept);
+    load::assert_unchanged(daemon.public(), &outcome.acked);
 }
 
 #[test]
@@ -32,10 +39,7 @@ fn a_request_that_is_under_way_is_answered() {
     let mut client = Client::connect(daemon.public()).unwrap();
     client.get("/").unwrap().expect(200);
     let body = json!({"token": "slow"}).to_string();
-    let head = format!(
-        "POST /books HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
+    let head = head_of(&body);
     let (first, second) = body.as_bytes().split_at(4);
     client.write(head.as_bytes()).unwrap();
     client.write(first).unwrap();
@@ -43,11 +47,47 @@ fn a_request_that_is_under_way_is_answered() {
     daemon.sigterm();
     thread::sleep(Duration::from_millis(300));
     client.write(second).unwrap();
-    client.read_answer(false).unwrap().expect(201);
+    let answer = client.read_answer(false).unwrap().expect(201);
+    let promise = Promise::of(&answer).expect("an id and an ETag");
     assert_eq!(daemon.wait_exit(PATIENCE).code(), Some(0));
     daemon.restart();
     let kept = load::tokens(daemon.public());
-    load::assert_kept(&BTreeSet::from(["slow".to_owned()]), &kept);
+    load::assert_kept(&Acked::from([("slow".to_owned(), promise)]), &kept);
+}
+
+#[test]
+fn the_door_closes_first_and_the_disk_last() {
+    let mut daemon = TestDaemon::start("");
+    let body = json!({"token": "last"}).to_string();
+    let head = head_of(&body);
+    let mut slow = Client::connect(daemon.public()).unwrap();
+    slow.write(head.as_bytes()).unwrap();
+    thread::sleep(Duration::from_millis(200));
+    daemon.sigterm();
+    // While one request is drained nobody listens, the writer runs, and the admin side tells.
+    let until = Instant::now() + PATIENCE;
+    while state(&daemon, "listener-0") == "running" {
+        assert!(Instant::now() < until, "the door is still open");
+        thread::sleep(Duration::from_millis(5));
+    }
+    for child in ["writer", "file-cache", "admin-handler", "admin-listener"] {
+        assert_eq!(state(&daemon, child), "running", "{child} while it drains");
+    }
+    client::get(daemon.admin(), "/livez").expect(200);
+    client::get(daemon.admin(), "/readyz").expect_problem(503);
+    client::get(daemon.admin(), "/readyz/storage").expect(200);
+    let mut late = Client::connect_with(daemon.public(), Duration::from_millis(300));
+    let answer = late.as_mut().map(|late| late.get("/").is_ok());
+    assert!(!answer.is_ok_and(|answered| answered), "served when closed");
+    slow.write(body.as_bytes()).unwrap();
+    slow.read_answer(false).unwrap().expect(201);
+    assert_eq!(daemon.wait_exit(PATIENCE).code(), Some(0));
+}
+
+fn state(daemon: &TestDaemon, child: &str) -> String {
+    let tree = daemon.tree();
+    let node = node(&tree, child).unwrap_or_else(|| panic!("no {child} in {tree}"));
+    node["state"].as_str().unwrap_or_default().to_owned()
 }
 
 #[test]
