@@ -207,7 +207,7 @@ impl Client {
             let mut body = vec![0; if head_only { 0 } else { length }];
             self.0.read_exact(&mut body).await.unwrap();
             Got {
-                status: head[9..12].parse().unwrap(),
+                status: head.get(9..12).unwrap().parse().unwrap(),
                 head,
                 body: String::from_utf8(body).unwrap(),
             }

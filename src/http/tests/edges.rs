@@ -30,7 +30,7 @@ fn empty_lines_are_no_request() {
             client.0.write_all(nothing).await.unwrap();
             client.ends().await;
         }
-        assert_eq!(server.figure("perennial_http_heads_too_slow_total"), 0.0);
+        assert!(server.figure("perennial_http_heads_too_slow_total") < 1.0);
     });
 }
 
@@ -70,14 +70,14 @@ fn a_flood_of_requests_does_not_spin() {
         let address = server.listener.local_addr().unwrap();
         let mut client = TcpStream::connect(address).await.unwrap();
         let (stream, peer) = server.listener.accept().await.unwrap();
-        let served = server.service.serve(Stream::Tcp(stream), Some(peer));
+        let serving = server.service.serve(Stream::Tcp(stream), Some(peer));
         let polls = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&polls);
         let _served = actix_rt::spawn(async move {
-            let mut served = pin!(served);
+            let mut serving = pin!(serving);
             std::future::poll_fn(|cx| {
                 counted.fetch_add(1, Ordering::Relaxed);
-                served.as_mut().poll(cx)
+                serving.as_mut().poll(cx)
             })
             .await;
         });
@@ -129,7 +129,7 @@ fn a_body_that_is_not_read_is_never_taken_for_a_head() {
                 client.ends().await;
             }
         }
-        assert_eq!(server.figure("perennial_http_heads_too_large_total"), 0.0);
+        assert!(server.figure("perennial_http_heads_too_large_total") < 1.0);
         // What is small costs no connection.
         let (mut client, _served) = server.connect().await;
         for path in ["/quick", "/slow/20", "/panic-slow"] {
@@ -160,10 +160,10 @@ fn a_long_answer_is_neither_idle_nor_interrupted() {
             .await
             .unwrap();
         client.answer(false).await.expect(200, "/quick");
-        assert_eq!(server.figure("perennial_http_connections_idle_total"), 0.0);
+        assert!(server.figure("perennial_http_connections_idle_total") < 1.0);
         client.send("GET", "/stream").await;
         client.answer(false).await.expect(200, &"piece".repeat(8));
         client.get("/quick").await.expect(200, "/quick");
-        assert_eq!(server.figure("perennial_http_connections_idle_total"), 0.0);
+        assert!(server.figure("perennial_http_connections_idle_total") < 1.0);
     });
 }
