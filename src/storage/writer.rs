@@ -278,6 +278,8 @@ impl Writer {
         let engine = &self.reader.engine;
         let allowed = || {
             staging.faults.hit("writer.in_transaction");
+            // The one point that strikes a message again: for a message that is fatal.
+            self.settings.faults.hit("writer.fatal");
             let allowed = self.fence.holds();
             if allowed {
                 self.announce(&staging.checked);

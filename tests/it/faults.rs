@@ -414,7 +414,7 @@ fn a_death_inside_the_commit_neither_loses_nor_repeats_a_write() {
 fn a_message_that_kills_twice_is_a_problem_and_harms_no_other() {
     let daemon = TestDaemon::start(ENDLESS);
     let mut client = Client::connect(daemon.public()).unwrap();
-    daemon.chaos(&json!({ "point": "writer.in_transaction", "hits": 2 }));
+    daemon.chaos(&json!({ "point": "writer.fatal", "hits": 2 }));
     let poison = client
         .post("/books", &json!({ "token": "poison" }))
         .unwrap();
