@@ -5,8 +5,10 @@
 
 mod keys;
 mod load;
+mod nearest;
 mod raw;
 mod reference;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod validate;

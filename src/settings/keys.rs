@@ -7,8 +7,11 @@
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Kind {
     Bool,
-    Text,
+    /// A level, or a filter of targets and levels.
+    Filter,
     Path,
+    /// The name of a file, without its folder.
+    FileName,
     /// Within these bounds, inclusive.
     Integer(i64, i64),
     /// `"auto"` or an integer within these bounds.
@@ -24,14 +27,44 @@ pub(crate) enum Kind {
     Address,
     /// A list of `IP:PORT`, at least one.
     Addresses,
-    /// A list of file names relative to this file, `*` allowed in the last part.
+    /// A file name relative to this file, one `*` allowed in the last part.
+    Include,
+    /// A list of them.
     Includes,
     /// A URL path: begins with `/`, does not end with one.
     UrlPath,
     /// Who may: `"public"`, or `{ read = "public", write = "public" }`.
     Access,
+    /// What a record looks like: `"any"`.
+    Fields,
     /// Refused for now: what it may be need not be said yet.
     Anything,
+}
+
+impl Kind {
+    /// What each item of it may be, if it is a list.
+    pub(crate) fn items(self) -> Option<Self> {
+        match self {
+            Self::Addresses => Some(Self::Address),
+            Self::Includes => Some(Self::Include),
+            Self::Bool
+            | Self::Filter
+            | Self::Path
+            | Self::FileName
+            | Self::Integer(..)
+            | Self::AutoOr(..)
+            | Self::Number(..)
+            | Self::Duration(..)
+            | Self::Size(..)
+            | Self::Choice(..)
+            | Self::Address
+            | Self::Include
+            | Self::UrlPath
+            | Self::Access
+            | Self::Fields
+            | Self::Anything => None,
+        }
+    }
 }
 
 /// One key.
@@ -163,7 +196,7 @@ pub(crate) const KEYS: &[Key] = &[
     // --- logging
     key(
         "logging.level",
-        Kind::Text,
+        Kind::Filter,
         "\"info\"",
         "error, warn, info, debug, trace, or a filter such as \"info,perennial::storage=debug\"",
     ),
@@ -343,7 +376,7 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "route.*.files.index",
-        Kind::Text,
+        Kind::FileName,
         "\"index.html\"",
         "What a folder's path answers with",
     ),
@@ -377,7 +410,7 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "resource.*.fields",
-        Kind::Choice(&["any"], &[]),
+        Kind::Fields,
         "\"any\"",
         "Any JSON object is a record",
     ),
@@ -406,9 +439,9 @@ pub(crate) fn find(path: &[&str]) -> Option<&'static Key> {
     })
 }
 
-/// Whether there are keys below this path.
-pub(crate) fn is_table(path: &[&str]) -> bool {
-    KEYS.iter().any(|key| {
+/// The keys below this path; none if it is no table.
+pub(crate) fn below(path: &[&str]) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |key| {
         let pattern: Vec<_> = key.path.split('.').collect();
         pattern.len() > path.len() && matches_prefix(&pattern, path)
     })
@@ -423,53 +456,12 @@ fn matches_prefix(pattern: &[&str], path: &[&str]) -> bool {
 
 /// The names that may stand below this path.
 pub(crate) fn names_below(path: &[&str]) -> Vec<&'static str> {
-    let mut names: Vec<_> = KEYS
-        .iter()
-        .filter_map(|key| {
-            let pattern: Vec<_> = key.path.split('.').collect();
-            matches_prefix(&pattern, path)
-                .then(|| pattern.get(path.len()).copied())
-                .flatten()
-        })
+    let mut names: Vec<_> = below(path)
+        .filter_map(|key| key.path.split('.').nth(path.len()))
         .filter(|name| *name != "*")
         .collect();
     names.dedup();
     names
-}
-
-/// The name among `names` that is nearest to `wrong`, if one is near.
-pub(crate) fn nearest(wrong: &str, names: &[&'static str]) -> Option<&'static str> {
-    let near = |name: &&&'static str| distance(wrong, name) <= 2.max(name.len() / 3);
-    names
-        .iter()
-        .filter(near)
-        .min_by_key(|name| distance(wrong, name))
-        .copied()
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let above = row.get(j + 1).copied().unwrap_or(usize::MAX);
-            let next = (diagonal + usize::from(from != *to))
-                .min(left + 1)
-                .min(above + 1);
-            if let Some(cell) = row.get_mut(j) {
-                *cell = left;
-            }
-            diagonal = above;
-            left = next;
-        }
-        if let Some(cell) = row.last_mut() {
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -477,18 +469,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_misspelt_name_finds_its_neighbour() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "ab"), 2);
-        assert_eq!(nearest("lisen", &names_below(&["server"])), Some("listen"));
-        assert_eq!(nearest("sevrer", &names_below(&[])), Some("server"));
-        assert_eq!(nearest("zzzzzz", &names_below(&[])), None);
-    }
-
-    #[test]
     fn names_of_the_operator_match_a_star() {
         assert!(find(&["route", "/", "files", "root"]).is_some());
-        assert!(is_table(&["resource", "books"]));
+        assert!(below(&["resource", "books"]).next().is_some());
         assert!(find(&["resource", "books"]).is_none());
     }
 }

@@ -11,7 +11,7 @@ use config::{Config, File, FileFormat};
 use super::Settings;
 use super::raw::Raw;
 use super::reference;
-use super::validate;
+use super::rules;
 use super::value::Plain;
 use super::violation::{Place, Violation};
 use super::walk::Walk;
@@ -77,61 +77,71 @@ pub fn load(path: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Setti
         None => Vec::new(),
     };
     walk.environment(env);
-    // A file that is no TOML can't be merged; the walk has said why.
-    let merged = merge(&files, &walk);
-    match &merged {
-        Ok(raw) => validate::across(raw, &mut walk),
-        Err(problem) if walk.violations.is_empty() => {
-            let name = path.unwrap_or(Path::new("defaults")).to_owned();
-            let place = Place::File {
-                path: name,
-                line: 1,
-                column: 1,
-            };
-            let problem = problem.clone();
-            walk.violations.push(Violation {
-                place,
-                key: String::new(),
-                problem,
-            });
-        }
-        Err(_) => {}
+    rules::check(&mut walk);
+    if walk.violations.is_empty() {
+        let unseen = match merge(&files, &walk).and_then(Raw::settings) {
+            Ok(settings) => return Ok(settings),
+            Err(problem) => problem,
+        };
+        let place = Place::File {
+            path: path.unwrap_or(Path::new("defaults")).to_owned(),
+            line: 1,
+            column: 1,
+        };
+        walk.fault(place, &[], &unseen);
     }
-    let settings = merged.and_then(Raw::settings);
-    match settings {
-        Ok(settings) if walk.violations.is_empty() => Ok(settings),
-        Ok(_) | Err(_) => {
-            walk.violations
-                .sort_by_key(|violation| match &violation.place {
-                    Place::File { path, line, column } => (path.clone(), *line, *column),
-                    Place::Variable(name) => (PathBuf::from("~").join(name), 0, 0),
-                });
-            Err(LoadError::Invalid(walk.violations))
-        }
-    }
+    walk.violations
+        .sort_by_key(|violation| match &violation.place {
+            Place::File { path, line, column } => (path.clone(), *line, *column),
+            Place::Variable(name) => (PathBuf::from("~").join(name), 0, 0),
+        });
+    Err(LoadError::Invalid(walk.violations))
 }
 
-/// Reads a file and what it includes, and what those include.
+/// Reads a file and what it includes, and what those include; each file once, whatever it is called.
 fn read_all(path: &Path, walk: &mut Walk) -> Result<Vec<String>, LoadError> {
-    let unreadable = |path: &Path| {
-        let path = path.to_owned();
-        move |source| LoadError::Unreadable { path, source }
-    };
     let mut texts = Vec::new();
     let mut seen = HashSet::new();
-    let mut ahead = VecDeque::from([path.to_owned()]);
-    while let Some(path) = ahead.pop_front() {
-        if !seen.insert(path.clone()) || seen.len() > FILES_MAX {
+    let mut ahead = VecDeque::from([(path.to_owned(), None)]);
+    while let Some((path, included)) = ahead.pop_front() {
+        let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        if !seen.insert(real) {
             continue;
         }
-        let text = fs::read_to_string(&path).map_err(unreadable(&path))?;
-        for included in walk.file(&path, &text) {
-            let pattern = path.parent().unwrap_or(Path::new("")).join(included);
-            ahead.extend(expand(&pattern).map_err(unreadable(&pattern))?);
+        if let Some(place) = included.clone().filter(|_| seen.len() > FILES_MAX) {
+            let problem = format!("more than {FILES_MAX} files; include fewer");
+            walk.fault(place, &include_key(), &problem);
+            break;
+        }
+        let text = match (fs::read_to_string(&path), included) {
+            (Ok(text), _) => text,
+            (Err(source), None) => return Err(LoadError::Unreadable { path, source }),
+            (Err(source), Some(place)) => {
+                unreadable(walk, place, &path, &source);
+                continue;
+            }
+        };
+        for (name, place) in walk.file(&path, &text) {
+            let pattern = path.parent().unwrap_or(Path::new("")).join(name);
+            match expand(&pattern) {
+                Ok(files) => {
+                    ahead.extend(files.into_iter().map(|file| (file, Some(place.clone()))));
+                }
+                Err(source) => unreadable(walk, place, &pattern, &source),
+            }
         }
         texts.push(text);
     }
     Ok(texts)
+}
+
+fn include_key() -> [String; 1] {
+    ["include".to_owned()]
+}
+
+fn unreadable(walk: &mut Walk, place: Place, path: &Path, source: &io::Error) {
+    let problem = format!("{} can't be read: {source}", path.display());
+    walk.fault(place, &include_key(), &problem);
 }
 
 /// The files that a pattern means: itself, or, with one `*` in its last part, those that match, in order.
@@ -158,7 +168,9 @@ fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
             .and_then(|name| name.to_str())
             .unwrap_or_default();
         let long = name.len() >= before.len() + after.len();
-        if long && name.starts_with(before) && name.ends_with(after) {
+        // As a shell does it: what editors leave behind is hidden.
+        let hidden = name.starts_with('.') && !before.starts_with('.');
+        if long && !hidden && name.starts_with(before) && name.ends_with(after) {
             files.push(path);
         }
     }

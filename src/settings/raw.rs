@@ -149,7 +149,8 @@ pub(super) struct Files {
 #[serde(deny_unknown_fields)]
 pub(super) struct Resource {
     pub(super) path: Option<String>,
-    pub(super) access: Option<serde_json::Value>,
+    #[expect(dead_code, reason = "everything is public so far")]
+    access: Option<serde_json::Value>,
     #[expect(dead_code, reason = "there is one kind of id so far")]
     id: Option<String>,
     #[expect(dead_code, reason = "records are schemaless so far")]

@@ -35,7 +35,7 @@ fn every_wrong_file_is_told_all_its_faults() {
         .filter(|path| path.extension().is_some_and(|e| e == "toml"))
         .collect();
     files.sort();
-    assert!(files.len() >= 10, "there are only {}", files.len());
+    assert!(files.len() >= 17, "there are only {}", files.len());
     for file in files {
         let error = load(Some(&file), &BTreeMap::new()).expect_err(&file.display().to_string());
         golden(&file.with_extension("txt"), &format!("{error}\n"));
@@ -132,6 +132,61 @@ fn included_files_are_read_and_the_same_key_twice_is_a_fault() {
         )),
         "{error}"
     );
+}
+
+#[test]
+fn files_are_included_once_and_what_editors_leave_behind_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("conf.d")).unwrap();
+    let text = "include = [\"a.toml\", \"conf.d/../a.toml\", \"conf.d/*.toml\"]\n[server]\ndrain = \"1s\"\n";
+    fs::write(at("a.toml"), text).unwrap();
+    fs::write(at("conf.d/b.toml"), "[resource.pens]\n").unwrap();
+    fs::write(at("conf.d/.b.toml"), "no TOML").unwrap();
+    fs::write(at("conf.d/b.toml~"), "no TOML").unwrap();
+    let settings = load(Some(&at("a.toml")), &BTreeMap::new()).unwrap();
+    assert_eq!(settings.server.drain, Duration::from_secs(1));
+    assert_eq!(settings.resources["pens"].path, "/pens");
+}
+
+#[test]
+fn files_may_share_tables_and_a_list_replaces_the_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let text = "include = [\"b.toml\"]\nserver.listen = [\"127.0.0.1:1\"]\n[route.\"/v1.0\"]\nfiles = { root = \"a\" }\n";
+    fs::write(at("a.toml"), text).unwrap();
+    let text =
+        "server.drain = \"1s\"\n[route.\"/v1.1\"]\nfiles = { root = \"b\", index = \"x.html\" }\n";
+    fs::write(at("b.toml"), text).unwrap();
+    let settings = load(Some(&at("a.toml")), &BTreeMap::new()).unwrap();
+    assert_eq!(settings.server.listen, ["127.0.0.1:1".parse().unwrap()]);
+    assert_eq!(settings.server.drain, Duration::from_secs(1));
+    let roots: Vec<_> = settings
+        .routes
+        .iter()
+        .map(|(prefix, route)| (prefix.as_str(), route.files.root.to_str().unwrap()))
+        .collect();
+    assert_eq!(roots, [("/v1.0", "a"), ("/v1.1", "b")]);
+}
+
+#[test]
+fn an_address_from_the_environment_opens_nothing_by_accident() {
+    let open = env(&[("PERENNIAL__SERVER__LISTEN", "0.0.0.0:80")]);
+    let error = load(Some(Path::new("config/perennial.toml")), &open);
+    assert!(error.is_ok(), "access is spelled out there: {error:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.toml");
+    fs::write(&file, "[resource.pens]\n").unwrap();
+    assert!(load(Some(&file), &BTreeMap::new()).is_ok());
+    let error = load(Some(&file), &open).unwrap_err().to_string();
+    let told = "a.toml:1:11: resource.pens: open to everybody who can reach 0.0.0.0:80;";
+    assert!(error.contains(told), "{error}");
+}
+
+#[test]
+fn a_file_that_is_asked_for_and_not_there_is_unreadable() {
+    let error = load(Some(Path::new("gone.toml")), &BTreeMap::new()).unwrap_err();
+    assert!(matches!(error, LoadError::Unreadable { .. }), "{error}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! From what is written to what is meant, and the rules that span several keys.
+//! From what is written to what is meant.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use super::raw;
 use super::value;
-use super::violation::Place;
-use super::walk::Walk;
 use super::{
     Backoff, Chaos, ChildLimits, FileCache, Files, Handlers, Limits, LogFile, LogFormat, Logging,
     MaxRestarts, Resource, Rotation, Route, Server, Settings, Storage, Strategy, Supervision,
 };
 
 /// The prefix that is served when no route is written, and its folder.
-pub(super) const DEFAULT_ROUTE: (&str, &str) = ("/", "public");
+const DEFAULT_ROUTE: (&str, &str) = ("/", "public");
 const DEFAULT_INDEX: &str = "index.html";
 
 /// What one value can't be; the walk has told before, so this is a gap between the two.
@@ -178,53 +176,4 @@ fn length(text: &str) -> Result<usize, Unfit> {
 
 fn some(count: usize) -> Result<NonZeroUsize, Unfit> {
     NonZeroUsize::new(count).ok_or_else(|| "0 is too few".to_owned())
-}
-
-/// The rules that span several keys; faults are added to the walk's.
-pub(super) fn across(raw: &raw::Raw, walk: &mut Walk) {
-    let open = raw
-        .server
-        .listen
-        .iter()
-        .find(|address| !address.ip().is_loopback());
-    let mut taken: BTreeMap<String, String> = BTreeMap::new();
-    for (prefix, route) in &raw.route {
-        let key = ["route".to_owned(), prefix.clone()];
-        if route
-            .files
-            .as_ref()
-            .is_none_or(|files| files.root.is_none())
-        {
-            let problem = "leads nowhere; write files = { root = \"FOLDER\" }";
-            fault(walk, &key, problem);
-        }
-        taken.insert(prefix.clone(), format!("route.{prefix:?}"));
-    }
-    for (name, resource) in &raw.resource {
-        let key = ["resource".to_owned(), name.clone()];
-        let path = resource.path.clone().unwrap_or_else(|| format!("/{name}"));
-        if path == "/" {
-            fault(
-                walk,
-                &key,
-                "a resource can't be served at /; write path = \"/NAME\"",
-            );
-        }
-        if let Some(other) = taken.insert(path.clone(), format!("resource.{name}")) {
-            let problem = format!("{path:?} is the path of {other} already; choose another one");
-            fault(walk, &key, &problem);
-        }
-        if let (None, Some(address)) = (&resource.access, open) {
-            let problem = format!(
-                "open to everybody who can reach {address}; if that is meant, write access = \"public\", else listen on 127.0.0.1 only"
-            );
-            fault(walk, &key, &problem);
-        }
-    }
-}
-
-fn fault(walk: &mut Walk, key: &[String], problem: &str) {
-    let place = walk.named.get(key).cloned();
-    let place = place.unwrap_or_else(|| Place::Variable("PERENNIAL_CONFIG".to_owned()));
-    walk.fault(place, key, problem);
 }

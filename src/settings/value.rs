@@ -64,15 +64,27 @@ impl Plain {
                     .map(|item| Self::Text(item.trim().to_owned()))
                     .collect(),
             ),
-            Kind::Text
+            Kind::Filter
             | Kind::Path
+            | Kind::FileName
             | Kind::Duration(..)
             | Kind::Size(..)
             | Kind::Choice(..)
             | Kind::Address
+            | Kind::Include
             | Kind::UrlPath
             | Kind::Access
+            | Kind::Fields
             | Kind::Anything => Self::Text(text.to_owned()),
+        }
+    }
+
+    /// The text, if it is one.
+    pub(super) fn text(&self) -> Option<&str> {
+        if let Self::Text(text) = self {
+            Some(text)
+        } else {
+            None
         }
     }
 
@@ -82,6 +94,7 @@ impl Plain {
             Self::Integer(number) => number.to_string(),
             Self::Float(number) => number.to_string(),
             Self::Text(text) => format!("{text:?}"),
+            Self::Array(items) if items.is_empty() => "an empty list".to_owned(),
             Self::Array(_) => "a list".to_owned(),
             Self::Table(_) => "a table".to_owned(),
             Self::Other(what) => (*what).to_owned(),
@@ -93,8 +106,9 @@ impl Plain {
         let wrong = |right: String| Some(format!("{} is not {right}", self.shown()));
         match (kind, self) {
             (Kind::Anything, _) | (Kind::Bool, Self::Bool(_)) => None,
-            (Kind::Text, Self::Text(text)) if !text.is_empty() => None,
+            (Kind::Filter, Self::Text(text)) => filter_fault(text),
             (Kind::Path, Self::Text(text)) if !text.is_empty() && !text.contains('\0') => None,
+            (Kind::FileName, Self::Text(text)) if is_file_name(text) => None,
             (Kind::Integer(low, high), Self::Integer(n)) if (low..=high).contains(n) => None,
             (Kind::AutoOr(low, high), Self::Integer(n)) if (low..=high).contains(n) => None,
             (Kind::AutoOr(..), Self::Text(text)) if text == "auto" => None,
@@ -114,12 +128,18 @@ impl Plain {
                 Some(format!("{text:?} is not available yet; {}", choices(now)))
             }
             (Kind::Address, Self::Text(text)) => address_fault(text),
-            (Kind::Addresses, Self::Array(items)) if !items.is_empty() => {
-                items.iter().find_map(|item| item.fault(Kind::Address))
+            (Kind::Include, Self::Text(text)) if !text.is_empty() => include_fault(text),
+            (Kind::Addresses, Self::Array(items)) if items.is_empty() => wrong(right(kind)),
+            (Kind::Addresses | Kind::Includes, Self::Array(items)) => {
+                let kind = kind.items()?;
+                items.iter().find_map(|item| item.fault(kind))
             }
-            (Kind::Includes, Self::Array(items)) => items.iter().find_map(|i| i.fault(Kind::Path)),
             (Kind::UrlPath, Self::Text(text)) => url_path_fault(text),
             (Kind::Access, value) => access_fault(value),
+            (Kind::Fields, Self::Text(text)) if text == "any" => None,
+            (Kind::Fields, Self::Table(_)) => {
+                Some("a schema is not available yet; write \"any\"".to_owned())
+            }
             _ => wrong(right(kind)),
         }
     }
@@ -128,8 +148,9 @@ impl Plain {
 fn right(kind: Kind) -> String {
     match kind {
         Kind::Bool => "true or false".to_owned(),
-        Kind::Text => "a text".to_owned(),
+        Kind::Filter => format!("a level; write one of {}", LEVELS.join(", ")),
         Kind::Path => "a path; write it in quotes".to_owned(),
+        Kind::FileName => "the name of a file; write one such as \"index.html\"".to_owned(),
         Kind::Integer(low, high) => format!("an integer from {low} to {high}"),
         Kind::AutoOr(low, high) => format!("\"auto\" or an integer from {low} to {high}"),
         Kind::Number(low, high) => format!("a number from {low:?} to {high:?}, written with a dot"),
@@ -138,8 +159,10 @@ fn right(kind: Kind) -> String {
         Kind::Choice(now, _) => format!("allowed; {}", choices(now)),
         Kind::Address => "an address; write IP:PORT, such as \"127.0.0.1:3001\"".to_owned(),
         Kind::Addresses => "a list of addresses; write [\"127.0.0.1:3000\"]".to_owned(),
+        Kind::Include => "a file; write one such as \"conf.d/*.toml\"".to_owned(),
         Kind::Includes => "a list of files; write [\"conf.d/*.toml\"]".to_owned(),
         Kind::UrlPath => "a path; write one that begins with / such as \"/books\"".to_owned(),
+        Kind::Fields => "allowed; write \"any\"".to_owned(),
         Kind::Access | Kind::Anything => "allowed here".to_owned(),
     }
 }
@@ -152,6 +175,32 @@ fn choices(now: &[&str]) -> String {
             format!("write one of {}", many.join(", "))
         }
     }
+}
+
+/// What `logging.level` knows.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// What is wrong with a filter. A misspelt level would be taken for the name of a target, and hide all events.
+fn filter_fault(text: &str) -> Option<String> {
+    text.split(',').find_map(|directive| {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, l)| l);
+        let known = LEVELS.iter().any(|l| l.eq_ignore_ascii_case(level.trim()));
+        (!known).then(|| format!("{level:?} is not {}", right(Kind::Filter)))
+    })
+}
+
+fn is_file_name(text: &str) -> bool {
+    !matches!(text, "" | "." | "..") && !text.contains(['/', '\0'])
+}
+
+/// What is wrong with a file to include. A pattern that would be taken for a name would find nothing, silently.
+fn include_fault(text: &str) -> Option<String> {
+    let (folder, name) = text.rsplit_once('/').unwrap_or(("", text));
+    let strange = text.contains(['?', '[', '{', '\0']);
+    let known = !strange && !folder.contains('*') && name.matches('*').count() <= 1;
+    (!known).then(|| {
+        format!("{text:?} is no pattern that is known; write one * in the last part, such as \"conf.d/*.toml\"")
+    })
 }
 
 fn address_fault(text: &str) -> Option<String> {
@@ -186,15 +235,21 @@ pub(super) fn url_path_fault(text: &str) -> Option<String> {
     Some(format!("{text:?} {fault}"))
 }
 
+/// What is wrong with who may. Both must be said: `{ read = "public" }` looks as if nobody could write.
 fn access_fault(value: &Plain) -> Option<String> {
     let public = |value: &Plain| matches!(value, Plain::Text(text) if text == "public");
     let known = |name: &str| matches!(name, "read" | "write");
     match value {
-        Plain::Table(members) if members.iter().all(|(name, v)| known(name) && public(v)) => None,
-        value if public(value) => None,
+        Plain::Text(text) if text == "public" => None,
         Plain::Text(text) => Some(format!(
             "{text:?} is not available yet; only \"public\" is known so far"
         )),
+        Plain::Table(members) if members.iter().all(|(name, v)| known(name) && public(v)) => {
+            (members.len() < 2).then(|| {
+                "does not say who may do what is left out; write { read = \"public\", write = \"public\" }"
+                    .to_owned()
+            })
+        }
         Plain::Bool(_)
         | Plain::Integer(_)
         | Plain::Float(_)

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{self, Kind};
+use super::keys::{self, Key, Kind};
+use super::nearest::nearest;
 use super::value::{Plain, url_path_fault};
 use super::violation::{Place, Violation};
 
@@ -15,7 +16,7 @@ use super::violation::{Place, Violation};
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     pub(super) violations: Vec<Violation>,
-    /// Every key that was written, with its value and place.
+    /// Every key that was written, with its value, which may be a wrong one, and its place.
     pub(super) written: BTreeMap<Vec<String>, (Plain, Place)>,
     /// Where each name of the operator's was first written: routes and resources.
     pub(super) named: BTreeMap<Vec<String>, Place>,
@@ -47,8 +48,8 @@ impl Source<'_> {
 }
 
 impl Walk {
-    /// Walks one file. Returns the files it includes, as written.
-    pub(super) fn file(&mut self, path: &Path, text: &str) -> Vec<PathBuf> {
+    /// Walks one file. Returns the files it includes, as written, and where.
+    pub(super) fn file(&mut self, path: &Path, text: &str) -> Vec<(PathBuf, Place)> {
         let source = Source { path, text };
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
@@ -62,15 +63,10 @@ impl Walk {
         }
         self.table(&source, &mut Vec::new(), table.get_ref());
         match self.written.remove(&vec!["include".to_owned()]) {
-            Some((Plain::Array(items), _)) => items
-                .into_iter()
-                .filter_map(|item| {
-                    if let Plain::Text(file) = item {
-                        Some(file.into())
-                    } else {
-                        None
-                    }
-                })
+            Some((Plain::Array(items), place)) => items
+                .iter()
+                .filter(|item| item.fault(Kind::Include).is_none())
+                .filter_map(|item| Some((item.text()?.into(), place.clone())))
                 .collect(),
             _ => Vec::new(),
         }
@@ -97,17 +93,17 @@ impl Walk {
                 self.fault(source.place(at), path, "not available yet; take it out");
                 return;
             }
-            let plain = Plain::of(value.get_ref());
-            let place = source.place(value.span());
-            match plain.fault(key.kind) {
-                Some(problem) => self.fault(place, path, &problem),
-                None => self.write(path, plain, source.place(at)),
-            }
+            self.value_faults(source, path, key.kind, value);
+            self.write(path, Plain::of(value.get_ref()), source.place(at));
             return;
         }
-        if !keys::is_table(&parts) {
+        if keys::below(&parts).next().is_none() {
             let problem = unknown(&parts);
             self.fault(source.place(at), path, &problem);
+            return;
+        }
+        if !keys::below(&parts).any(Key::available) {
+            self.fault(source.place(at), path, "not available yet; take it out");
             return;
         }
         if let [kind @ ("route" | "resource"), name] = parts.as_slice() {
@@ -116,13 +112,12 @@ impl Walk {
             } else {
                 name_fault(name)
             };
-            match fault {
-                Some(problem) => self.fault(source.place(at), path, &problem),
-                None => {
-                    self.named
-                        .entry(path.clone())
-                        .or_insert_with(|| source.place(at));
-                }
+            if let Some(problem) = fault {
+                self.fault(source.place(at.clone()), path, &problem);
+            }
+            if value.get_ref().is_table() {
+                let named = self.named.entry(path.clone());
+                named.or_insert_with(|| source.place(at));
             }
         }
         match value.get_ref() {
@@ -138,6 +133,28 @@ impl Walk {
                     names => format!("must be a table with keys of {names}"),
                 };
                 self.fault(source.place(value.span()), path, &problem);
+            }
+        }
+    }
+
+    /// What is wrong with a value; of a list, with each of its items.
+    fn value_faults(
+        &mut self,
+        source: &Source<'_>,
+        path: &[String],
+        kind: Kind,
+        value: &Spanned<DeValue<'_>>,
+    ) {
+        match (kind.items(), value.get_ref()) {
+            (Some(kind), DeValue::Array(items)) if !items.is_empty() => {
+                for item in items {
+                    self.value_faults(source, path, kind, item);
+                }
+            }
+            (_, value_only) => {
+                if let Some(problem) = Plain::of(value_only).fault(kind) {
+                    self.fault(source.place(value.span()), path, &problem);
+                }
             }
         }
     }
@@ -160,7 +177,7 @@ impl Walk {
             };
             let place = Place::Variable(variable.clone());
             let wanted = rest.to_lowercase().replace("__", ".");
-            let flat = |key: &&keys::Key| !key.path.contains('*') && key.kind != Kind::Includes;
+            let flat = |key: &&Key| !key.path.contains('*') && key.kind != Kind::Includes;
             let found = keys::KEYS
                 .iter()
                 .filter(flat)
@@ -180,21 +197,38 @@ impl Walk {
                 continue;
             }
             let plain = Plain::of_variable(text, key.kind);
-            match plain.fault(key.kind) {
-                Some(problem) => self.fault(place, &path, &problem),
-                None => {
-                    self.written.insert(path, (plain, place));
-                }
+            if let Some(problem) = plain.fault(key.kind) {
+                self.fault(place.clone(), &path, &problem);
             }
+            self.written.insert(path, (plain, place));
         }
     }
 
+    /// Notes what is wrong, unless it only follows from what is no TOML in the same place.
     pub(super) fn fault(&mut self, place: Place, path: &[String], problem: &str) {
+        let told = |v: &Violation| v.key.is_empty() && v.place == place;
+        if self.violations.iter().any(told) {
+            return;
+        }
         self.violations.push(Violation {
             place,
             key: shown(path),
             problem: problem.to_owned(),
         });
+    }
+}
+
+impl Walk {
+    /// The value of this key, if one was written.
+    pub(super) fn value(&self, path: &[&str]) -> Option<&Plain> {
+        let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
+        self.written.get(&path).map(|(value, _)| value)
+    }
+
+    /// Whether something below this path is wrong.
+    pub(super) fn is_faulty_below(&self, path: &[String]) -> bool {
+        let above = format!("{}.", shown(path));
+        self.violations.iter().any(|v| v.key.starts_with(&above))
     }
 }
 
@@ -221,7 +255,7 @@ fn unknown(parts: &[&str]) -> String {
         .split_last()
         .map_or(("", &[][..]), |(name, above)| (*name, above));
     let names = keys::names_below(above);
-    match keys::nearest(name, &names) {
+    match nearest(name, &names) {
         Some(near) => format!("unknown; did you mean {near}?"),
         None => format!("unknown; known here are {}", names.join(", ")),
     }

@@ -1,0 +1,82 @@
+//! The rules that span several keys: no path is served twice, every route leads somewhere, and nothing is open to
+//! others by accident.
+//!
+//! They look at what was walked, not at what was merged, so that a wrong value elsewhere hides none of their faults.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::value::{Plain, url_path_fault};
+use super::violation::Place;
+use super::walk::Walk;
+
+/// Which key serves a path.
+type Taken = BTreeMap<String, String>;
+
+/// Adds what breaks the rules to the faults of the walk.
+pub(super) fn check(walk: &mut Walk) {
+    let open = open_address(walk);
+    let mut taken = Taken::new();
+    let named = walk.named.clone();
+    // Routes first: of a route and a resource with one path, the resource is told to move.
+    for (key, place) in &named {
+        if let [kind, prefix] = key.as_slice()
+            && kind == "route"
+        {
+            route(walk, key, place, prefix);
+            taken.insert(prefix.clone(), format!("route.{prefix:?}"));
+        }
+    }
+    for (key, place) in &named {
+        if let [kind, name] = key.as_slice()
+            && kind == "resource"
+        {
+            path(walk, key, place, &mut taken);
+            if let (None, Some(address)) = (walk.value(&["resource", name, "access"]), open) {
+                let problem = format!(
+                    "open to everybody who can reach {address}; if that is meant, write access = \"public\", else listen on 127.0.0.1 only"
+                );
+                walk.fault(place.clone(), key, &problem);
+            }
+        }
+    }
+}
+
+/// An address that others than this machine can reach; the default is none.
+fn open_address(walk: &Walk) -> Option<SocketAddr> {
+    let Some(Plain::Array(items)) = walk.value(&["server", "listen"]) else {
+        return None;
+    };
+    let addresses = items.iter().filter_map(Plain::text);
+    addresses
+        .filter_map(|text| text.parse::<SocketAddr>().ok())
+        .find(|address| !address.ip().is_loopback())
+}
+
+fn route(walk: &mut Walk, key: &[String], place: &Place, prefix: &str) {
+    let root = walk.value(&["route", prefix, "files", "root"]);
+    // What was meant to be its target has been told already.
+    if root.is_none() && !walk.is_faulty_below(key) {
+        let problem = "leads nowhere; write files = { root = \"FOLDER\" }";
+        walk.fault(place.clone(), key, problem);
+    }
+}
+
+fn path(walk: &mut Walk, key: &[String], place: &Place, taken: &mut Taken) {
+    let name = key.last().map_or("", String::as_str);
+    let path = match walk.value(&["resource", name, "path"]) {
+        Some(written) => written.text().unwrap_or_default().to_owned(),
+        None => format!("/{name}"),
+    };
+    if url_path_fault(&path).is_some() {
+        return;
+    }
+    if path == "/" {
+        let problem = "a resource can't be served at /; write path = \"/NAME\"";
+        walk.fault(place.clone(), key, problem);
+    }
+    if let Some(other) = taken.insert(path.clone(), format!("resource.{name}")) {
+        let problem = format!("{path:?} is the path of {other} already; choose another one");
+        walk.fault(place.clone(), key, &problem);
+    }
+}
