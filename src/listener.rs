@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::request_handler::{Connection, HandlerLoad, Socket, Ticket};
 use crate::supervision::{
@@ -22,6 +23,9 @@ use crate::supervision::{
 
 /// How long to wait after an accept failed for want of descriptors or memory, and between two looks for a handler.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often a lasting failure is logged.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
 
 /// A listener takes no messages: it works from its socket.
 #[derive(Debug)]
@@ -166,6 +170,7 @@ impl Child for Listener {
 
 async fn accept(door: Arc<Door>, socket: AsyncFd<TcpListener>, life: Life) -> Result<(), BoxError> {
     let mut rotation = 0_usize;
+    let mut complained = None;
     loop {
         // What the life before had in hand comes first.
         while door.in_hand().is_some() {
@@ -191,7 +196,10 @@ async fn accept(door: Arc<Door>, socket: AsyncFd<TcpListener>, life: Life) -> Re
             }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
-                tracing::error!(%error, "accepting failed; raise the limit of open files if that is it");
+                if complained.is_none_or(|at: Instant| at.elapsed() >= COMPLAINT_PAUSE) {
+                    complained = Some(Instant::now());
+                    tracing::error!(%error, "accepting failed; raise the limit of open files if that is it");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -200,9 +200,10 @@ fn settle_tail(
     if let Some(damaged) = damaged {
         return Err(damaged.into());
     }
-    // Later entries of the tail may have overtaken earlier ones: what counts for an id is its newest write.
-    let mut present = HashMap::new();
-    for (_, change) in &tail {
+    // A group holds one change for each key: its last. So what became of the last entry of an id became of all of them.
+    let mut happened = HashMap::new();
+    for (seq, change) in &tail {
+        // A collection that is not declared any more can't be looked into: its entries stay.
         let Some(index) = collections
             .iter()
             .position(|name| *name == change.collection)
@@ -210,24 +211,20 @@ fn settle_tail(
             continue;
         };
         let found = engine.get(Tree::Records(CollectionId(index)), &change.id)?;
-        let seq = found
+        let found = found
             .map(|value| Envelope::decode(&value))
             .transpose()?
             .map(|found| found.seq);
-        present.insert((change.collection.clone(), change.id.clone()), seq);
+        let there = match change.what {
+            What::Put => found.is_some_and(|found| found >= *seq),
+            What::Delete => found.is_none_or(|found| found > *seq),
+        };
+        happened.insert((change.collection.clone(), change.id.clone()), there);
     }
     let mut after = last_seq;
     for (seq, change) in tail {
         after = seq;
-        // A collection that is not declared any more can't be looked into: its entry stays.
-        let Some(found) = present.get(&(change.collection, change.id)).copied() else {
-            continue;
-        };
-        let happened = match change.what {
-            What::Put => found.is_some_and(|found| found >= seq),
-            What::Delete => found.is_none_or(|found| found > seq),
-        };
-        if !happened {
+        if happened.get(&(change.collection, change.id)) == Some(&false) {
             repair.remove(Tree::Log, seq_key(seq));
         }
     }
