@@ -59,14 +59,6 @@ impl Source {
         lines.map(|(at, line)| (at + 1, without_comment(line)))
     }
 
-    /// Lines that are wider than the rest of the tree.
-    fn wide(&self) -> Vec<String> {
-        let lines = self.text.lines().enumerate();
-        let wide = lines.filter(|(_, line)| line.chars().count() > WIDEST);
-        wide.map(|(at, _)| format!("{}:{}", self.path, at + 1))
-            .collect()
-    }
-
     /// Where `word` is named in code, as a word of its own.
     fn names(&self, word: &str) -> Vec<String> {
         let named = self.code().filter(|(_, line)| has_word(line, word));
@@ -279,14 +271,6 @@ fn a_comment_ends_the_code_and_an_address_does_not() {
     assert_eq!(without_comment("let a = 1; // sled::"), "let a = 1; ");
     let code = "let a = \"http://x\"; sled::open(); ";
     assert_eq!(without_comment(&format!("{code}// why")), code);
-}
-
-#[test]
-#[ignore = "wide comments are left: `cargo test --test tidy -- --ignored` lists them"]
-fn lines_are_no_wider_than_the_formatter_makes_them() {
-    let all = sources("src").into_iter().chain(sources("tests"));
-    let wide: Vec<_> = all.flat_map(|source| source.wide()).collect();
-    assert_eq!(wide, Vec::<String>::new(), "{} lines", wide.len());
 }
 
 #[test]
