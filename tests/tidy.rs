@@ -26,8 +26,6 @@ const LAYERS: [(&str, u8); 13] = [
     ("main", 8),
 ];
 const LONGEST: usize = 500;
-/// Columns of a line; rustfmt leaves comments and strings as they are.
-const WIDEST: usize = 100;
 const TOP_LEVEL: [&str; 9] = [
     "Cargo.toml",
     "Cargo.lock",
