@@ -235,13 +235,15 @@ impl Connection {
         self.resume();
     }
 
-    /// Everything there was to write has been written.
-    pub(crate) fn flushed(&self) {
-        if self.answered.get() && self.phase.get() == Phase::Request {
+    /// Everything there was to write has been written. True if that was the answer: the connection is idle now.
+    pub(crate) fn flushed(&self) -> bool {
+        let idle = self.answered.get() && self.phase.get() == Phase::Request;
+        if idle {
             self.answered.set(false);
             self.enter(Phase::Idle);
             self.resume();
         }
+        idle
     }
 
     /// Until when the other side may leave us waiting for its bytes, and what it is if it does not come. `None`: it is not
@@ -303,7 +305,7 @@ mod tests {
         assert_eq!(wait(later), Some((33, Expired::Stall)));
         connection.reading_body(false);
         connection.answered();
-        connection.flushed();
+        assert!(connection.flushed());
         assert_eq!(wait(later), Some((78, Expired::Idle)));
         assert!(connection.received(b"G"));
         assert_eq!(

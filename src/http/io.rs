@@ -203,8 +203,11 @@ impl AsyncWrite for Io {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = self.stream().poll_flush(cx);
-        if flushed.is_ready() {
-            self.connection.flushed();
+        if flushed.is_ready() && self.connection.flushed() {
+            // actix-http does not read again before something wakes it: without a timer that runs, nothing ever would.
+            if self.timer.as_ref().is_none_or(|timer| timer.is_elapsed()) {
+                drop(self.poll_patience(cx));
+            }
         }
         self.watch_write(cx, flushed)
     }
