@@ -41,7 +41,7 @@ impl Answer for Admin {
         let path = request.path().to_owned();
         let answer = match path.as_str() {
             "/chaos" if self.operations.chaos() => self.chaos(request).await,
-            _ => self.told(request.method(), &path),
+            _ => self.told(request.method(), &path, request.query()),
         };
         let answer = answer.unwrap_or_else(|problem| problem.response(&path));
         Response {
@@ -52,7 +52,7 @@ impl Answer for Admin {
 }
 
 impl Admin {
-    fn told(&self, method: &Method, path: &str) -> Answered {
+    fn told(&self, method: &Method, path: &str, query: &str) -> Answered {
         let part = path.strip_prefix("/readyz/");
         let known = matches!(
             path,
@@ -67,7 +67,7 @@ impl Admin {
         match (path, part) {
             (_, Some(part)) => self.ready_part(part),
             ("/livez", _) => self.live(),
-            ("/readyz", _) => self.ready(),
+            ("/readyz", _) => self.ready(query),
             ("/metrics", _) => {
                 let text = self.operations.metrics();
                 Ok(answer(
@@ -92,8 +92,19 @@ impl Admin {
         Err(Problem::new(Code::NotReady).detail(detail))
     }
 
-    fn ready(&self) -> Answered {
-        let parts = self.operations.parts();
+    /// All parts, less those that `?exclude=NAME` names (as often as one likes).
+    fn ready(&self, query: &str) -> Answered {
+        let mut parts = self.operations.parts();
+        for excluded in query
+            .split('&')
+            .filter_map(|pair| pair.strip_prefix("exclude="))
+        {
+            if !parts.is_empty() && !parts.iter().any(|(name, _)| name == excluded) {
+                let detail = format!("there is no part to exclude named {excluded}");
+                return Err(Problem::new(Code::InvalidParameter).detail(detail));
+            }
+            parts.retain(|(name, _)| name != excluded);
+        }
         let ready = !parts.is_empty() && parts.iter().all(|(_, ready)| *ready);
         let by_name: Value = parts
             .iter()
@@ -133,13 +144,14 @@ impl Admin {
         let order: Value = serde_json::from_slice(&body)
             .map_err(|error| Problem::new(Code::InvalidJson).detail(error.to_string()))?;
         let word = |name: &str| order.get(name).and_then(Value::as_str);
-        let hits = order
-            .get("hits")
-            .and_then(Value::as_u64)
-            .and_then(|n| u32::try_from(n).ok());
-        let done = match (word("point"), word("child")) {
-            (Some(point), None) => self.operations.arm(point, hits.unwrap_or(1)),
-            (None, Some(child)) => self.operations.kill(child),
+        let hits = match order.get("hits") {
+            None => Some(1),
+            Some(hits) => hits.as_u64().and_then(|n| u32::try_from(n).ok()),
+        };
+        let hits = hits.filter(|hits| *hits > 0);
+        let done = match (word("point"), word("child"), hits) {
+            (Some(point), None, Some(hits)) => self.operations.arm(point, hits),
+            (None, Some(child), _) => self.operations.kill(child),
             _ => {
                 let detail = "write {\"point\": \"NAME\", \"hits\": N} or {\"child\": \"NAME\"}";
                 return Err(Problem::new(Code::InvalidParameter).detail(detail));

@@ -14,7 +14,7 @@ use crate::file_cache::{Files, Root, RootId};
 use crate::http::{
     Answer, Counters, Edge, HandlerMetrics, HttpMetrics, Parts, RouteTable, TimeLimits,
 };
-use crate::listener::{self, Door, Target, bind};
+use crate::listener::{self, Door, ListenerMetrics, Target, bind};
 use crate::request_handler::{self, DrainLimit, HandlerLoad};
 use crate::settings::{self, Handlers, Settings};
 use crate::storage;
@@ -44,6 +44,7 @@ pub(super) struct Assembly {
     pub(super) spec: SupervisorSpec,
     pub(super) operations: Arc<Operations>,
     pub(super) metrics: HttpMetrics,
+    pub(super) listeners: ListenerMetrics,
     pub(super) refusal: Refusal,
     pub(super) store: storage::Store,
 }
@@ -91,7 +92,7 @@ impl Assembly {
             body_bytes: bench.settings.limits.body_bytes,
         });
         let (handlers, targets, metrics) = bench.handlers(&edge);
-        let (listeners, public) = bench.listeners(&targets)?;
+        let (listeners, doors, public) = bench.listeners(&targets)?;
         let storage = SupervisorSpec::new("storage", bench.flags).child(writer);
         let spec = SupervisorSpec::new("perennial", bench.flags)
             .child(ChildSpec::supervisor(admin))
@@ -110,6 +111,7 @@ impl Assembly {
             spec,
             operations,
             metrics,
+            listeners: doors,
             refusal,
             store,
         })
@@ -236,21 +238,22 @@ impl Bench {
     fn listeners(
         &self,
         targets: &[Target],
-    ) -> Result<(SupervisorSpec, Vec<std::net::SocketAddr>), BuildError> {
+    ) -> Result<(SupervisorSpec, ListenerMetrics, Vec<std::net::SocketAddr>), BuildError> {
         let places = Arc::new(Semaphore::new(self.settings.server.max_connections.get()));
         let mut supervisor = SupervisorSpec::new("listeners", self.flags);
-        let mut addresses = Vec::new();
+        let (mut doors, mut addresses) = (Vec::new(), Vec::new());
         for (n, address) in self.settings.server.listen.iter().enumerate() {
             let socket = bind(*address)?;
             addresses.push(socket.local_addr().map_err(BuildError::Address)?);
             let (targets, places) = (targets.to_vec(), Arc::clone(&places));
             let door = Door::new(socket, targets, places, self.faults.clone());
+            doors.push(Arc::clone(&door));
             let (slot, _) = Slot::new(&format!("listener-{n}"), NO_QUEUE, self.clock);
             let spec = listener::child_spec(&slot, door, self.faults.clone());
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
         }
-        Ok((supervisor, addresses))
+        Ok((supervisor, ListenerMetrics { doors }, addresses))
     }
 }
 

@@ -80,6 +80,7 @@ impl System {
             spec,
             operations,
             metrics: http,
+            listeners,
             refusal,
             store,
         } = Assembly::new(settings, clock, Arc::clone(&pulse))?;
@@ -87,6 +88,7 @@ impl System {
         let tree = seed.tree();
         let metrics = Metrics::new(tree.clone());
         metrics.add(Box::new(http));
+        metrics.add(Box::new(listeners));
         operations.attach(tree.clone(), metrics);
         Ok(Self {
             bound,

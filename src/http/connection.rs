@@ -3,11 +3,11 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Waker;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::head_scan::{HeadScan, Scan};
 use crate::settings::Limits;
 
 /// How long each part of a conversation may take, and how large a head may be.
@@ -34,6 +34,9 @@ impl From<&Limits> for TimeLimits {
     }
 }
 
+/// How much of later requests is read while one is being answered: less than what fills the dispatcher's buffer.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+
 /// How often a limit has bitten.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -43,6 +46,8 @@ pub struct Counters {
     pub heads_too_large: AtomicU64,
     /// Heads that took too long: 408.
     pub heads_too_slow: AtomicU64,
+    /// Heads that were no HTTP: an empty 400.
+    pub malformed: AtomicU64,
     /// Connections that were idle too long.
     pub idle: AtomicU64,
     /// Bodies and answers that made no progress.
@@ -63,9 +68,11 @@ pub(crate) enum Phase {
     Idle,
     /// A head has begun and has not ended.
     Head,
-    /// A head has ended; the answer is not written yet.
+    /// What looks like a whole head has come; no request has been made of it yet.
+    Received,
+    /// A request is being answered; the answer is not written yet.
     Request,
-    /// The answer has been given without the request's body: what still comes is no head, and the end is near.
+    /// The last answer is written; what still comes of the request's body is thrown away.
     Closing,
 }
 
@@ -77,45 +84,24 @@ pub(crate) enum Expired {
     Stall,
 }
 
-/// What the end of a head's bytes looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tail {
-    /// Nothing but empty lines has come.
-    Nothing,
-    /// The middle of a line.
-    Line,
-    /// LF.
-    Newline,
-    /// LF CR.
-    Return,
-}
-
-/// How much is read ahead of the request that is being answered.
-const AHEAD_BYTES_MAX: usize = 64 * 1024;
-
 /// What one connection is doing.
+#[derive(Debug)]
 pub(crate) struct Connection {
     limits: TimeLimits,
     phase: Cell<Phase>,
     /// When the phase, or the last progress in it, began; `None` until somebody has to wait.
     since: Cell<Option<Instant>>,
-    head_bytes: Cell<usize>,
-    /// What the end of a head's bytes looks like so far.
-    tail: Cell<Tail>,
-    /// Bytes that came while a request was being answered that does not read them.
+    head: Cell<HeadScan>,
+    /// Bytes of later requests that have come while one was being answered.
     ahead: Cell<usize>,
-    /// Whom to wake when reading goes on.
-    paused: Cell<Option<Waker>>,
+    /// The service waits for bytes of a body.
     reading_body: Cell<bool>,
-    answered: Cell<bool>,
-}
-
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection")
-            .field("phase", &self.phase)
-            .finish_non_exhaustive()
-    }
+    /// The request has a body that has not been read to its end.
+    body_left: Cell<bool>,
+    /// When the service gave its answer.
+    answered: Cell<Option<Instant>>,
+    /// The answer's body is still being made, piece by piece.
+    streaming: Cell<bool>,
 }
 
 impl Connection {
@@ -124,140 +110,142 @@ impl Connection {
             limits,
             phase: Cell::new(Phase::New),
             since: Cell::new(None),
-            head_bytes: Cell::new(0),
-            tail: Cell::new(Tail::Line),
+            head: Cell::default(),
             ahead: Cell::new(0),
-            paused: Cell::new(None),
             reading_body: Cell::new(false),
-            answered: Cell::new(false),
+            body_left: Cell::new(false),
+            answered: Cell::new(None),
+            streaming: Cell::new(false),
         }
     }
 
-    fn enter(&self, phase: Phase) {
+    fn enter(&self, phase: Phase, since: Option<Instant>) {
         self.phase.set(phase);
-        self.since.set(None);
+        self.since.set(since);
     }
 
     /// Bytes have come. False if they make the head too large.
     pub(crate) fn received(&self, bytes: &[u8]) -> bool {
         match self.phase.get() {
-            Phase::Closing => return true,
             Phase::Request => {
-                self.ahead.set(self.ahead.get().saturating_add(bytes.len()));
                 self.since.set(None);
-                return true;
-            }
-            // Empty lines before a request are no part of it (RFC 9112 section 2.2).
-            Phase::New | Phase::Idle if bytes.iter().all(|byte| b"\r\n".contains(byte)) => {
-                return true;
-            }
-            Phase::New | Phase::Idle => {
-                // The head timer runs from a connection's beginning, or from the head's first byte.
-                if self.phase.replace(Phase::Head) == Phase::Idle {
-                    self.since.set(None);
+                if !self.body_left.get() {
+                    self.ahead.set(self.ahead.get().saturating_add(bytes.len()));
                 }
-                self.head_bytes.set(0);
-                self.tail.set(Tail::Nothing);
+                return true;
             }
+            // Of a body that came with its head: bounded by the time that a head has, and by the parser's own limit.
+            Phase::Received | Phase::Closing => return true,
+            Phase::New | Phase::Idle => self.head.set(HeadScan::default()),
             Phase::Head => {}
         }
-        let end = self.end_of_head(bytes);
-        let seen = self.head_bytes.get() + end.unwrap_or(bytes.len());
-        self.head_bytes.set(seen);
-        if let Some(end) = end {
-            self.enter(Phase::Request);
-            self.ahead.set(bytes.len() - end);
+        let mut head = self.head.get();
+        let scan = head.feed(bytes, self.limits.head_bytes);
+        self.head.set(head);
+        match scan {
+            Scan::Nothing => {}
+            Scan::Partial => self.begin_head(Phase::Head),
+            // Until there is a request, its time is the head's.
+            Scan::Complete => self.begin_head(Phase::Received),
+            Scan::TooLarge => return false,
         }
-        seen <= self.limits.head_bytes
+        true
     }
 
-    /// Where the head ends in `bytes`, if it does: at an empty line, however lines end.
-    fn end_of_head(&self, bytes: &[u8]) -> Option<usize> {
-        let mut tail = self.tail.get();
-        let mut end = None;
-        for (at, byte) in bytes.iter().enumerate() {
-            tail = match (tail, byte) {
-                (Tail::Nothing, b'\r' | b'\n') => Tail::Nothing,
-                (Tail::Newline | Tail::Return, b'\n') => {
-                    end = Some(at + 1);
-                    break;
-                }
-                (_, b'\n') => Tail::Newline,
-                (Tail::Newline, b'\r') => Tail::Return,
-                _ => Tail::Line,
-            };
-        }
-        self.tail.set(tail);
-        end
-    }
-
-    /// Whether reading has to wait: for the answer to a request before, or for somebody who wants the body. Otherwise a
-    /// client that sends ahead of a slow answer would fill actix-http's buffer, which then polls without a pause.
-    pub(crate) fn pauses(&self, waker: &Waker) -> bool {
-        let ahead = self.phase.get() == Phase::Request && !self.reading_body.get();
-        let pauses = ahead && self.ahead.get() >= AHEAD_BYTES_MAX;
-        if pauses {
-            self.paused.set(Some(waker.clone()));
-        }
-        pauses
-    }
-
-    fn resume(&self) {
-        self.ahead.set(0);
-        if let Some(waker) = self.paused.take() {
-            waker.wake();
+    /// The head timer runs from a connection's beginning, or from the head's first byte.
+    fn begin_head(&self, phase: Phase) {
+        if self.phase.replace(phase) == Phase::Idle {
+            self.since.set(None);
         }
     }
 
-    /// The service begins with a request.
-    pub(crate) fn request_begins(&self) {
-        self.answered.set(false);
-        self.enter(Phase::Request);
+    /// Whether enough has come of later requests for now. (The dispatcher would go on reading until its buffer is full,
+    /// and then spin for as long as the present request takes.)
+    pub(crate) fn far_ahead(&self) -> bool {
+        self.ahead.get() >= AHEAD_BYTES_MAX
+            && self.phase.get() == Phase::Request
+            && !self.body_left.get()
+    }
+
+    /// Whether bytes have come, or may still come, of a request that nobody has seen yet.
+    pub(crate) fn fresh(&self) -> bool {
+        matches!(self.phase.get(), Phase::New | Phase::Head | Phase::Received)
+    }
+
+    /// Whether bytes have come of what is no request yet.
+    pub(crate) fn in_head(&self) -> bool {
+        matches!(self.phase.get(), Phase::Head | Phase::Received)
+    }
+
+    /// The service begins with a request, which has a body or none.
+    pub(crate) fn request_begins(&self, body: bool) {
+        self.answered.set(None);
+        self.body_left.set(body);
+        self.enter(Phase::Request, None);
     }
 
     /// The service waits for the request's body, or has stopped doing so.
     pub(crate) fn reading_body(&self, yes: bool) {
         self.reading_body.set(yes);
         self.since.set(None);
-        if yes {
-            self.resume();
-        }
+    }
+
+    /// The request's body has been read to its end.
+    pub(crate) fn body_read(&self) {
+        self.body_left.set(false);
+    }
+
+    /// Whether something of the body is still under way: then the answer has to be the connection's last.
+    pub(crate) fn body_left(&self) -> bool {
+        self.body_left.get()
+    }
+
+    /// The answer's body will come piece by piece, or has come to its end.
+    pub(crate) fn streaming(&self, yes: bool) {
+        self.streaming.set(yes);
     }
 
     /// The service has given its answer.
-    pub(crate) fn answered(&self) {
-        self.answered.set(true);
+    pub(crate) fn answered(&self, now: Instant) {
+        self.answered.set(Some(now));
     }
 
-    /// The request's body will not be read: the connection ends after the answer.
-    pub(crate) fn closing(&self) {
-        self.enter(Phase::Closing);
-        self.resume();
-    }
-
-    /// Everything there was to write has been written. True if that was the answer: the connection is idle now.
+    /// Everything there was to write has been written. True if the dispatcher has to look whether it has another request
+    /// in its buffer: it leaves them there while many wait to be answered, and forgets them.
     pub(crate) fn flushed(&self) -> bool {
-        let idle = self.answered.get() && self.phase.get() == Phase::Request;
-        if idle {
-            self.answered.set(false);
-            self.enter(Phase::Idle);
-            self.resume();
+        if self.streaming.get() || self.phase.get() != Phase::Request {
+            return false;
         }
-        idle
+        if let Some(answered) = self.answered.take() {
+            if self.body_left.get() {
+                self.enter(Phase::Closing, None);
+            } else {
+                self.enter(Phase::Idle, Some(answered));
+                return self.ahead.take() > 0;
+            }
+        }
+        false
+    }
+
+    /// The last word has been given; nothing the client sends matters any more.
+    pub(crate) fn closing(&self) {
+        self.enter(Phase::Closing, None);
     }
 
     /// Until when the other side may leave us waiting for its bytes, and what it is if it does not come. `None`: it is not
     /// the other side that is waited for.
-    pub(crate) fn read_deadline(&self, now: Instant) -> Option<(Instant, Expired)> {
+    pub(crate) fn deadline(&self) -> Option<(Instant, Expired)> {
         let (limit, expired) = match self.phase.get() {
             Phase::New => (self.limits.header, Expired::Idle),
             Phase::Idle => (self.limits.idle, Expired::Idle),
-            Phase::Head => (self.limits.header, Expired::Head),
-            Phase::Closing => (self.limits.stall, Expired::Idle),
+            Phase::Head | Phase::Received => (self.limits.header, Expired::Head),
             Phase::Request if self.reading_body.get() => (self.limits.stall, Expired::Stall),
             Phase::Request => return None,
+            // Not extended by what comes.
+            Phase::Closing => (self.limits.stall, Expired::Stall),
         };
         let since = self.since.get().unwrap_or_else(|| {
+            let now = Instant::now();
             self.since.set(Some(now));
             now
         });
@@ -283,50 +271,93 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_phase_has_its_deadline() {
-        let now = Instant::now();
+        let start = Instant::now();
         let connection = Connection::new(LIMITS);
-        let wait = |at: Instant| {
+        let wait = || {
             connection
-                .read_deadline(at)
-                .map(|(until, why)| ((until - now).as_secs(), why))
+                .deadline()
+                .map(|(until, why)| ((until - start).as_secs(), why))
         };
-        let later = now + Duration::from_secs(3);
-        assert_eq!(wait(now), Some((10, Expired::Idle)));
+        let later = || tokio::time::advance(Duration::from_secs(3));
+        assert_eq!(wait(), Some((10, Expired::Idle)));
+        later().await;
         assert!(connection.received(b"GET / HT"));
-        assert_eq!(
-            wait(later),
-            Some((10, Expired::Head)),
-            "from the connection's beginning"
-        );
+        let head = Some((10, Expired::Head));
+        assert_eq!(wait(), head, "from the connection's beginning");
         assert!(connection.received(b"TP/1.1\r\n\r"));
         assert!(connection.received(b"\n"));
-        assert_eq!(wait(now), None, "the answer is ours to give");
+        assert_eq!(wait(), head, "until a request has been made of it");
+        connection.request_begins(true);
+        assert_eq!(wait(), None, "the answer is ours to give");
         connection.reading_body(true);
-        assert_eq!(wait(later), Some((33, Expired::Stall)));
+        assert_eq!(wait(), Some((33, Expired::Stall)));
+        later().await;
+        assert!(connection.received(b"body"));
+        assert_eq!(wait(), Some((36, Expired::Stall)), "progress");
         connection.reading_body(false);
-        connection.answered();
-        assert!(connection.flushed());
-        assert_eq!(wait(later), Some((78, Expired::Idle)));
+        connection.body_read();
+        connection.answered(start + Duration::from_secs(5));
+        connection.flushed();
+        assert_eq!(wait(), Some((80, Expired::Idle)), "from the answer on");
         assert!(connection.received(b"G"));
-        assert_eq!(
-            wait(later),
-            Some((13, Expired::Head)),
-            "from the head's first byte"
-        );
+        assert_eq!(wait(), Some((16, Expired::Head)), "from its first byte");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_of_a_body_has_a_time_that_nothing_extends() {
+        let connection = Connection::new(LIMITS);
+        connection.request_begins(true);
+        connection.answered(Instant::now());
+        connection.flushed();
+        let before = connection.deadline();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(connection.received(&[b'x'; 100]), "it is no head");
+        assert_eq!(connection.deadline(), before);
+        assert!(!connection.fresh());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_streamed_answer_lasts_until_its_last_piece() {
+        let connection = Connection::new(LIMITS);
+        connection.request_begins(false);
+        connection.streaming(true);
+        connection.answered(Instant::now());
+        connection.flushed();
+        assert!(connection.received(b"GET"), "the next request, too early");
+        assert_eq!(connection.deadline(), None);
+        connection.streaming(false);
+        connection.flushed();
+        assert!(matches!(connection.deadline(), Some((_, Expired::Idle))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn empty_lines_neither_begin_a_head_nor_prolong_idleness() {
+        let connection = Connection::new(LIMITS);
+        let before = connection.deadline();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(connection.received(b"\r\n\r\n"));
+        assert_eq!(connection.deadline(), before);
+        assert!(!connection.in_head());
     }
 
     #[test]
-    fn a_head_may_be_as_large_as_the_limit_and_no_larger() {
-        let head = |bytes: usize| [vec![b'x'; bytes - 4], b"\r\n\r\n".to_vec()].concat();
-        assert!(Connection::new(LIMITS).received(&head(40)));
-        assert!(!Connection::new(LIMITS).received(&head(41)));
-        let drop_by_drop = Connection::new(LIMITS);
-        let fits = |n: &usize| drop_by_drop.received(&[b'x'; 1]) == (*n <= 40);
-        assert!((1..=45).all(|n| fits(&n)));
-        let body = Connection::new(LIMITS);
-        assert!(
-            body.received(&[head(40), vec![b'b'; 100]].concat()),
-            "a body is no head"
-        );
+    fn later_requests_are_read_to_a_certain_amount_and_asked_for_again() {
+        let connection = Connection::new(LIMITS);
+        connection.request_begins(false);
+        assert!(!connection.far_ahead());
+        connection.received(&vec![b'x'; AHEAD_BYTES_MAX]);
+        assert!(connection.far_ahead());
+        connection.answered(Instant::now());
+        assert!(connection.flushed(), "look into the buffer");
+        assert!(!connection.far_ahead());
+        connection.request_begins(true);
+        connection.received(&vec![b'x'; AHEAD_BYTES_MAX]);
+        assert!(!connection.far_ahead(), "a body is wanted");
+    }
+
+    #[test]
+    fn a_head_over_the_limit_does_not_fit() {
+        assert!(Connection::new(LIMITS).received(&[b'x'; 40]));
+        assert!(!Connection::new(LIMITS).received(&[b'x'; 41]));
     }
 }

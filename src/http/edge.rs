@@ -5,11 +5,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
+use super::incoming::{Answer, Incoming, Response};
 use super::list;
 use super::problem::{Code, Problem};
 use super::resource;
 use super::route_table::{Resolved, RouteTable};
-use super::service::{Answer, Incoming, Response};
 use super::static_file;
 use crate::file_cache::Files;
 use crate::storage::Store;
@@ -48,9 +48,8 @@ impl Answer for Edge {
         let path = request.path().to_owned();
         let (answer, route) = match routes.resolve(&path) {
             Resolved::File(route, rest) => {
-                let (method, headers) = (request.method(), request.headers());
-                let answer = static_file::slow(self, method, headers, route, rest, &path).await;
-                (Ok(answer), Some(route.label))
+                let answer = static_file::slow(self, route, rest, request).await;
+                (answer, Some(route.label))
             }
             Resolved::List(route) => (list::answer(self, route, request).await, Some(route.label)),
             Resolved::Item(route, id) => (
@@ -61,5 +60,13 @@ impl Answer for Edge {
         };
         let answer = answer.unwrap_or_else(|problem| problem.response(&path));
         Response { answer, route }
+    }
+
+    fn route(&self, path: &str) -> Option<usize> {
+        match self.routes.load().resolve(path) {
+            Resolved::File(route, _) => Some(route.label),
+            Resolved::List(route) | Resolved::Item(route, _) => Some(route.label),
+            Resolved::Nothing => None,
+        }
     }
 }

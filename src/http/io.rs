@@ -1,36 +1,28 @@
 //! The stream under every connection: it owns the timers and the limit of heads that actix-http does not have.
 //!
-//! actix-http times only the first head of a connection, and takes heads of 128 KiB. Here one lazily moved timer a
-//! connection covers every head, every pause between requests, every body and every write.
+//! actix-http times only the first head of a connection, and takes heads of 128 KiB. Here one timer a connection covers
+//! every head, every pause between requests, every body and every write. A request costs no work on it: deadlines are
+//! looked at when the dispatcher flushes, which ends each of its turns, and acted upon once the timer has fired.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::connection::{Connection, Counters, Expired, TimeLimits, count};
+use super::lazy_timer::LazyTimer;
 use super::problem::{Code, Problem};
+use super::stream::Stream;
 
 /// How long a refused client is read from after our last word, so that the word is not lost in a reset.
 const LINGER: Duration = Duration::from_secs(1);
 /// What is read of a refused client at a time, to be thrown away.
 const DISCARD_BYTES: usize = 4096;
-
-/// A socket of this thread.
-#[derive(Debug)]
-pub enum Stream {
-    /// TCP.
-    Tcp(TcpStream),
-    /// A unix socket.
-    Unix(UnixStream),
-}
 
 /// A stream with timers.
 #[derive(Debug)]
@@ -38,9 +30,22 @@ pub struct Io {
     stream: Stream,
     connection: Rc<Connection>,
     counters: Arc<Counters>,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: LazyTimer,
     blocked_since: Option<Instant>,
-    refused: Option<Instant>,
+    /// The dispatcher was told that there is nothing to read, though there may be.
+    withheld: bool,
+    end: End,
+}
+
+/// What a read finds, for reasons of our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// What the client sends.
+    Open,
+    /// The end, once the client has had until then to read our last word.
+    Refused(Instant),
+    /// The end: nothing is lost between two requests.
+    Idle,
 }
 
 impl Io {
@@ -52,9 +57,10 @@ impl Io {
             stream,
             connection,
             counters,
-            timer: None,
+            timer: LazyTimer::default(),
             blocked_since: None,
-            refused: None,
+            withheld: false,
+            end: End::Open,
         }
     }
 
@@ -62,77 +68,60 @@ impl Io {
         Rc::clone(&self.connection)
     }
 
-    fn stream(&mut self) -> Pin<&mut (dyn AsyncReadWrite + '_)> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream),
-            Stream::Unix(stream) => Pin::new(stream),
+    /// Looks whether the other side has been waited for too long, and arms the timer if not. True if a read has
+    /// something to find now; an error breaks the connection off.
+    fn tend(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.end != End::Open {
+            return Ok(false);
         }
-    }
-
-    /// Ready when `deadline` has passed. The timer is moved only when it fires too early, or would fire too late.
-    fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
-        }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if timer.deadline() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
-    }
-
-    /// The other side is waited for: for how long?
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some((deadline, expired)) = self.connection.read_deadline(Instant::now()) else {
-            return Poll::Pending;
+        let Some((deadline, expired)) = self.connection.deadline() else {
+            return Ok(false);
         };
-        ready!(self.poll_until(cx, deadline));
+        if !self.timer.passed(deadline, cx) {
+            return Ok(false);
+        }
         match expired {
             Expired::Idle => {
                 count(&self.counters.idle);
-                // Read as the end: nothing is lost between two requests.
-                Poll::Ready(Ok(()))
+                self.end = End::Idle;
             }
             Expired::Head => {
                 count(&self.counters.heads_too_slow);
                 self.refuse(cx, Code::HeadTimeout);
-                self.poll_linger(cx)
             }
             Expired::Stall => {
                 count(&self.counters.stalled);
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                return Err(io::ErrorKind::TimedOut.into());
             }
         }
+        Ok(true)
     }
 
-    /// Our last word on a connection that has no request yet.
+    /// Our last word on a connection that has no request.
     fn refuse(&mut self, cx: &mut Context<'_>, code: Code) {
         let word = Problem::new(code).raw();
         // The socket's buffer is empty; if it takes nothing all the same, the client gets a closed connection.
-        let written = self.stream().poll_write(cx, word.as_bytes());
-        let ended = self.stream().poll_shutdown(cx);
+        let written = Pin::new(&mut self.stream).poll_write(cx, word.as_bytes());
+        let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
         tracing::debug!(?code, ?written, ?ended, "refused before a request");
-        self.refused = Some(Instant::now() + LINGER);
+        self.connection.closing();
+        self.end = End::Refused(Instant::now() + LINGER);
     }
 
     /// Reads away what a refused client still sends, until it closes or the time is over; then it is the end.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_linger(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<io::Result<()>> {
+        // First of all, since a client that never pauses would else never be found late.
+        if self.timer.passed(until, cx) {
+            return Poll::Ready(Ok(()));
+        }
         let mut scratch = [0; DISCARD_BYTES];
         loop {
             let mut buffer = ReadBuf::new(&mut scratch);
-            match self.stream().poll_read(cx, &mut buffer) {
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => {
-                    let until = self.refused.unwrap_or_else(Instant::now);
-                    ready!(self.poll_until(cx, until));
-                    return Poll::Ready(Ok(()));
-                }
+                // The runtime says so, too, when this has gone on for a while.
+                Poll::Pending => return Poll::Pending,
             }
         }
     }
@@ -148,90 +137,107 @@ impl Io {
             return written;
         }
         let since = *self.blocked_since.get_or_insert_with(Instant::now);
-        let limit = self.connection.stall_limit();
-        ready!(self.poll_until(cx, since + limit));
+        if !self.timer.passed(since + self.connection.stall_limit(), cx) {
+            return Poll::Pending;
+        }
         count(&self.counters.stalled);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
+
+    /// The dispatcher answers what is no request: by decision its answer is an empty 400, and counted.
+    fn watch_malformed(&self) {
+        if self.connection.in_head() {
+            count(&self.counters.malformed);
+            self.connection.closing();
+        }
+    }
 }
-
-trait AsyncReadWrite: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncReadWrite for T {}
 
 impl AsyncRead for Io {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.refused.is_some() {
-            return self.poll_linger(cx);
+        let this = self.get_mut();
+        match this.end {
+            End::Open => {}
+            End::Refused(until) => return this.poll_linger(cx, until),
+            End::Idle => return Poll::Ready(Ok(())),
         }
-        if self.connection.pauses(cx.waker()) {
+        if this.connection.far_ahead() {
+            this.withheld = true;
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        match self.stream().poll_read(cx, buffer) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => return self.poll_patience(cx),
+        if Pin::new(&mut this.stream)
+            .poll_read(cx, buffer)?
+            .is_pending()
+        {
+            // The flush at the end of the turn arms the timer; here it matters only if it has fired.
+            if this.timer.fired() && this.tend(cx)? {
+                return Pin::new(this).poll_read(cx, buffer);
+            }
+            return Poll::Pending;
         }
         let fits = match buffer.filled().get(before..) {
-            Some(bytes) if !bytes.is_empty() => self.connection.received(bytes),
+            Some(bytes) if !bytes.is_empty() => this.connection.received(bytes),
             Some(_) | None => true,
         };
         if fits {
             return Poll::Ready(Ok(()));
         }
         buffer.set_filled(before);
-        count(&self.counters.heads_too_large);
-        self.refuse(cx, Code::HeadTooLarge);
-        self.poll_linger(cx)
+        count(&this.counters.heads_too_large);
+        this.refuse(cx, Code::HeadTooLarge);
+        Pin::new(this).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Io {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = self.stream().poll_write(cx, bytes);
-        self.watch_write(cx, written)
+        let this = self.get_mut();
+        this.watch_malformed();
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.watch_write(cx, written)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = self.stream().poll_flush(cx);
-        if flushed.is_ready() && self.connection.flushed() {
-            // actix-http does not read again before something wakes it: without a timer that runs, nothing ever would.
-            if self.timer.as_ref().is_none_or(|timer| timer.is_elapsed()) {
-                drop(self.poll_patience(cx));
-            }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx)?;
+        let more = flushed.is_ready() && this.connection.flushed();
+        let freed = this.withheld && !this.connection.far_ahead();
+        this.withheld &= !freed;
+        if this.tend(cx)? || more || freed {
+            cx.waker().wake_by_ref();
         }
-        self.watch_write(cx, flushed)
+        this.watch_write(cx, flushed.map(Ok))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.refused.is_some() {
-            return Poll::Ready(Ok(()));
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.end {
+            End::Refused(_) => Poll::Ready(Ok(())),
+            End::Open | End::Idle => Pin::new(&mut this.stream).poll_shutdown(cx),
         }
-        self.stream().poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = self.stream().poll_write_vectored(cx, parts);
-        self.watch_write(cx, written)
+        let this = self.get_mut();
+        this.watch_malformed();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, parts);
+        this.watch_write(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.is_write_vectored(),
-            Stream::Unix(stream) => stream.is_write_vectored(),
-        }
+        self.stream.is_write_vectored()
     }
 }

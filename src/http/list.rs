@@ -5,12 +5,13 @@ use actix_web::body::BoxBody;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 
+use super::body::read_body;
 use super::conditional::not_modified;
 use super::edge::Edge;
+use super::incoming::Incoming;
 use super::problem::{Code, Problem};
-use super::resource::{JSON, read_body, record_response};
+use super::resource::{JSON, record_response};
 use super::route_table::ResourceRoute;
-use super::service::Incoming;
 use super::static_file::options;
 use crate::record::{JsonObject, PAGE_RECORDS_MAX, Slice};
 

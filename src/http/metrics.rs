@@ -23,6 +23,28 @@ const CODES: [u16; 18] = [
 const BUCKETS: [f64; 12] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
 ];
+/// Upper bounds in bytes.
+const SIZES: [u64; 8] = [
+    256,
+    1 << 10,
+    4 << 10,
+    16 << 10,
+    64 << 10,
+    256 << 10,
+    1 << 20,
+    4 << 20,
+];
+/// The same as numbers of the exposition format, which knows only floating-point ones.
+const SIZE_BOUNDS: [f64; SIZES.len()] = [
+    256.0,
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+];
 /// The label of what leads nowhere.
 const OTHER: &str = "_other";
 const PER_ROUTE: usize = METHODS.len() * (CODES.len() + 1);
@@ -36,8 +58,10 @@ pub struct HandlerMetrics {
     durations: Vec<AtomicU64>,
     /// For each route, in nanoseconds.
     duration_sums: Vec<AtomicU64>,
-    /// For each route.
-    response_bytes: Vec<AtomicU64>,
+    /// For each route: the buckets and one for the rest.
+    sizes: Vec<AtomicU64>,
+    /// For each route, in bytes.
+    size_sums: Vec<AtomicU64>,
     in_flight: AtomicI64,
     panics: AtomicU64,
 }
@@ -64,7 +88,8 @@ impl HandlerMetrics {
             requests: cells(rows * PER_ROUTE),
             durations: cells(rows * (BUCKETS.len() + 1)),
             duration_sums: cells(rows),
-            response_bytes: cells(rows),
+            sizes: cells(rows * (SIZES.len() + 1)),
+            size_sums: cells(rows),
             in_flight: AtomicI64::new(0),
             panics: AtomicU64::new(0),
         }
@@ -112,7 +137,12 @@ impl HandlerMetrics {
             route,
             u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
         );
-        add(&self.response_bytes, route, bytes);
+        let bucket = SIZES
+            .iter()
+            .position(|bound| bytes <= *bound)
+            .unwrap_or(SIZES.len());
+        add(&self.sizes, route * (SIZES.len() + 1) + bucket, 1);
+        add(&self.size_sums, route, bytes);
     }
 
     /// A request was dropped before it was answered: its client has gone.
@@ -134,6 +164,13 @@ impl HandlerMetrics {
     pub(crate) fn panicked(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// A number as the exposition format has it, exact up to 2^53.
+fn approximate(number: u64) -> f64 {
+    let [high, low] = [number >> 32, number & u64::from(u32::MAX)]
+        .map(|half| f64::from(u32::try_from(half).unwrap_or(u32::MAX)));
+    high * 4_294_967_296.0 + low
 }
 
 /// The counters of all handlers, for a scrape.
@@ -180,43 +217,65 @@ impl HttpMetrics {
         Ok(())
     }
 
-    fn encode_durations(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Time from the end of a request's head to the beginning of its answer";
-        let name = "perennial_http_request_duration_seconds";
+    /// One histogram for each route that has been asked.
+    fn encode_histogram(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        (name, help): (&str, &str),
+        bounds: &[f64],
+        cells: fn(&HandlerMetrics) -> &[AtomicU64],
+        sum: impl Fn(usize) -> f64,
+    ) -> fmt::Result {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
         for (route, label) in self.routes() {
             let row = |b: usize| {
-                let at = route * (BUCKETS.len() + 1) + b;
-                self.sum(|handler| read(&handler.durations, at))
+                let at = route * (bounds.len() + 1) + b;
+                self.sum(|handler| read(cells(handler), at))
             };
-            let mut buckets: Vec<_> = BUCKETS
-                .iter()
+            let bounds = bounds.iter().copied().chain([f64::INFINITY]);
+            let buckets: Vec<_> = bounds
                 .enumerate()
-                .map(|(b, bound)| (*bound, row(b)))
+                .map(|(b, bound)| (bound, row(b)))
                 .collect();
-            buckets.push((f64::MAX, row(BUCKETS.len())));
             let count = buckets.iter().map(|(_, count)| count).sum();
             if count > 0 {
-                let nanos = self.sum(|handler| read(&handler.duration_sums, route));
-                let sum = Duration::from_nanos(nanos).as_secs_f64();
                 let labels = [("route", label)];
                 let mut metric = family.encode_family(&labels)?;
-                metric.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
+                metric.encode_histogram::<[(&str, &str); 0]>(sum(route), count, &buckets, None)?;
             }
         }
         Ok(())
     }
 
-    fn encode_bytes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Bytes of bodies answered";
-        let name = "perennial_http_response_size_bytes";
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (route, label) in self.routes() {
-            let bytes = self.sum(|handler| read(&handler.response_bytes, route));
-            let labels = [("route", label)];
-            ConstCounter::new(bytes).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
+    fn encode_durations(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let what = (
+            "perennial_http_request_duration_seconds",
+            "Time from the end of a request's head to the beginning of its answer",
+        );
+        self.encode_histogram(
+            encoder,
+            what,
+            &BUCKETS,
+            |handler| &handler.durations,
+            |route| {
+                let nanos = self.sum(|handler| read(&handler.duration_sums, route));
+                Duration::from_nanos(nanos).as_secs_f64()
+            },
+        )
+    }
+
+    fn encode_sizes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let what = (
+            "perennial_http_response_size_bytes",
+            "Bytes of answered bodies",
+        );
+        self.encode_histogram(
+            encoder,
+            what,
+            &SIZE_BOUNDS,
+            |handler| &handler.sizes,
+            |route| approximate(self.sum(|handler| read(&handler.size_sums, route))),
+        )
     }
 
     fn encode_connections(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -237,6 +296,11 @@ impl HttpMetrics {
                 "perennial_http_heads_too_slow",
                 "Heads over limits.header_timeout: 408",
                 read(&counters.heads_too_slow),
+            ),
+            (
+                "perennial_http_heads_malformed",
+                "Heads that were no HTTP: an empty 400",
+                read(&counters.malformed),
             ),
             (
                 "perennial_http_connections_idle",
@@ -273,7 +337,56 @@ impl Collector for HttpMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_requests(&mut encoder)?;
         self.encode_durations(&mut encoder)?;
-        self.encode_bytes(&mut encoder)?;
+        self.encode_sizes(&mut encoder)?;
         self.encode_connections(&mut encoder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    #[test]
+    fn what_two_handlers_counted_is_added_up_under_the_route() {
+        let handlers: Vec<_> = (0..2).map(|_| Arc::new(HandlerMetrics::new(1))).collect();
+        for handler in &handlers {
+            handler.begun();
+            let took = Duration::from_millis(2);
+            handler.answered(Some(0), &Method::GET, 200, took, 5_000_000_000);
+        }
+        handlers[0].begun();
+        handlers[0].answered(None, &Method::TRACE, 418, Duration::ZERO, 0);
+        let metrics = HttpMetrics {
+            labels: vec!["/books".to_owned()],
+            handlers,
+            connections: Arc::default(),
+        };
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(metrics));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in [
+            "perennial_http_requests_total{route=\"/books\",method=\"GET\",code=\"200\"} 2",
+            "perennial_http_requests_total{route=\"_other\",method=\"other\",code=\"other\"} 1",
+            "perennial_http_request_duration_seconds_bucket{le=\"0.0025\",route=\"/books\"} 2",
+            "perennial_http_request_duration_seconds_sum{route=\"/books\"} 0.004",
+            "perennial_http_response_size_bytes_bucket{le=\"4194304.0\",route=\"/books\"} 0",
+            "perennial_http_response_size_bytes_bucket{le=\"+Inf\",route=\"/books\"} 2",
+            "perennial_http_response_size_bytes_sum{route=\"/books\"} 10000000000.0",
+            "perennial_http_response_size_bytes_bucket{le=\"256.0\",route=\"_other\"} 1",
+            "perennial_http_requests_in_flight 0",
+            "perennial_http_heads_malformed_total 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn both_tables_of_sizes_are_the_same() {
+        for (bytes, bound) in SIZES.iter().zip(SIZE_BOUNDS) {
+            assert!((approximate(*bytes) - bound).abs() < 0.5);
+        }
     }
 }

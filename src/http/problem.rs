@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use crate::file_cache::{FileError, Refusal};
 use crate::record::BodyError;
 use crate::storage::StoreError;
-use crate::supervision::AskError;
+use crate::supervision::{AskError, RETRY_AFTER};
 
 /// What went wrong, as a client can tell it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +91,11 @@ impl Code {
     /// The number.
     pub fn status(self) -> u16 {
         self.row().0
+    }
+
+    /// When to come again if nobody knows better. Not where the first attempt may have been successful.
+    fn retry_after(self) -> Option<Duration> {
+        (self.status() == 503 && self != Self::OutcomeUnknown).then_some(RETRY_AFTER)
     }
 }
 
@@ -219,7 +224,7 @@ impl Problem {
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             headers.insert(HeaderName::from_static("x-request-id"), id);
         }
-        if let Some(after) = self.retry_after {
+        if let Some(after) = self.retry_after.or(self.code.retry_after()) {
             headers.insert(
                 header::RETRY_AFTER,
                 HeaderValue::from(after.as_secs().max(1)),
@@ -263,7 +268,7 @@ impl From<StoreError> for Problem {
             StoreError::Expired => (Code::Deadline, None),
             StoreError::Crashed | StoreError::Failed => (Code::Internal, None),
             StoreError::OutcomeUnknown => (Code::OutcomeUnknown, None),
-            StoreError::ShuttingDown => (Code::ShuttingDown, Some(Duration::from_secs(1))),
+            StoreError::ShuttingDown => (Code::ShuttingDown, None),
             StoreError::Damaged => (Code::Damaged, None),
             StoreError::Duplicate { .. } => (Code::DuplicateId, None),
         };
@@ -277,7 +282,6 @@ impl From<StoreError> for Problem {
 
 impl From<AskError<FileError>> for Problem {
     fn from(error: AskError<FileError>) -> Self {
-        let soon = Duration::from_secs(1);
         match error {
             AskError::Answer(error) => error.into(),
             AskError::Overloaded { retry_after } => {
@@ -288,8 +292,8 @@ impl From<AskError<FileError>> for Problem {
                 Self::new(Code::Internal)
             }
             // A look at a file leaves nothing behind: trying again is always right.
-            AskError::OutcomeUnknown => Self::new(Code::Unavailable).retry_after(soon),
-            AskError::ShuttingDown => Self::new(Code::ShuttingDown).retry_after(soon),
+            AskError::OutcomeUnknown => Self::new(Code::Unavailable),
+            AskError::ShuttingDown => Self::new(Code::ShuttingDown),
         }
     }
 }
@@ -303,13 +307,79 @@ impl From<FileError> for Problem {
             FileError::Absent | FileError::Outside | FileError::Irregular => {
                 Self::new(Code::NotFound)
             }
-            FileError::Restless { .. } => {
-                Self::new(Code::Unavailable).retry_after(Duration::from_secs(1))
-            }
+            FileError::Restless { .. } => Self::new(Code::Unavailable),
             FileError::Denied | FileError::Root { .. } | FileError::Io { .. } => {
                 tracing::error!(%error, "a file could not be served");
                 Self::new(Code::Internal)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(problem: &Problem, name: &str) -> Option<String> {
+        let response = problem.response("/books");
+        let value = response.headers().get(name)?;
+        Some(value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_503_says_when_to_come_again_unless_it_may_have_been_done() {
+        let after = |problem: Problem| header(&problem, "retry-after");
+        for code in [Code::Unavailable, Code::Overloaded, Code::NotReady] {
+            assert_eq!(after(Problem::new(code)).as_deref(), Some("1"), "{code:?}");
+        }
+        let patient = Problem::new(Code::Overloaded).retry_after(Duration::from_millis(7_500));
+        assert_eq!(after(patient).as_deref(), Some("7"));
+        assert_eq!(after(StoreError::OutcomeUnknown.into()), None);
+        assert_eq!(after(StoreError::ShuttingDown.into()).as_deref(), Some("1"));
+        assert_eq!(after(Problem::new(Code::NotFound)), None);
+    }
+
+    #[test]
+    fn the_body_has_every_member_of_the_dialect() {
+        let body = Problem::not_allowed("GET").body("/books", "7");
+        assert_eq!(
+            body.to_string(),
+            "{\"type\":\"/problems/method-not-allowed\",\"title\":\"The method is not allowed here\",\"status\":405,\
+             \"code\":\"method_not_allowed\",\"detail\":\"allowed here: GET\",\"instance\":\"/books\",\"request_id\":\"7\",\
+             \"message\":\"allowed here: GET\"}"
+        );
+        let unsupported = Problem::unsupported("application/json");
+        assert_eq!(
+            header(&unsupported, "accept-post").as_deref(),
+            Some("application/json")
+        );
+        assert_eq!(
+            header(&Problem::not_allowed("GET"), "allow").as_deref(),
+            Some("GET")
+        );
+    }
+
+    #[test]
+    fn what_is_hidden_or_outside_is_not_there_and_no_path_is_named() {
+        for error in [
+            FileError::Absent,
+            FileError::Outside,
+            FileError::Irregular,
+            FileError::Refused(Refusal::Hidden),
+        ] {
+            let problem = Problem::from(error);
+            assert_eq!(problem, Problem::new(Code::NotFound));
+        }
+    }
+
+    #[test]
+    fn a_word_without_a_request_is_a_whole_answer() {
+        let raw = Problem::new(Code::HeadTooLarge).raw();
+        let (head, body) = raw.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 431 "), "{head}");
+        assert!(head.contains("\r\nconnection: close"), "{head}");
+        let length = format!("content-length: {}", body.len());
+        assert!(head.contains(&length), "{head}");
+        assert!(serde_json::from_str::<Value>(body).is_ok());
     }
 }

@@ -4,16 +4,13 @@ use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
-use bytes::{Bytes, BytesMut};
 
 use super::conditional::not_modified;
 use super::edge::Edge;
+use super::incoming::Incoming;
 use super::problem::{Code, Problem};
 use super::route_table::ResourceRoute;
-use super::service::Incoming;
 use super::static_file::options;
-use tokio::time::timeout_at;
-
 use crate::record::{Record, RecordId};
 
 const ALLOW: &str = "GET, HEAD, DELETE, OPTIONS";
@@ -92,54 +89,4 @@ pub(crate) fn record_response(status: StatusCode, record: &Record) -> HttpRespon
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     set_etag(&mut response, record);
     response
-}
-
-/// The whole body, which may have `limit` bytes.
-pub async fn read_body(request: &mut Incoming, limit: usize) -> Result<Bytes, Problem> {
-    let too_large =
-        || Problem::new(Code::BodyTooLarge).detail(format!("a body may have {limit} bytes"));
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let declared = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > limit) {
-        return Err(too_large());
-    }
-    let connection = request.connection();
-    let reading = Reading::new(connection.as_deref());
-    let mut body = BytesMut::with_capacity(declared.unwrap_or(0));
-    let late = |_| Problem::new(Code::Deadline).detail("the body did not come in time");
-    while let Some(part) = timeout_at(request.deadline, request.part())
-        .await
-        .map_err(late)?
-    {
-        let part =
-            part.map_err(|_| Problem::new(Code::InvalidJson).detail("the body broke off"))?;
-        if body.len() + part.len() > limit {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&part);
-    }
-    drop(reading);
-    Ok(body.freeze())
-}
-
-/// While it lives, the client is waited for.
-struct Reading<'a> {
-    connection: Option<&'a super::connection::Connection>,
-}
-
-impl<'a> Reading<'a> {
-    fn new(connection: Option<&'a super::connection::Connection>) -> Self {
-        if let Some(connection) = connection {
-            connection.reading_body(true);
-        }
-        Self { connection }
-    }
-}
-
-impl Drop for Reading<'_> {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection {
-            connection.reading_body(false);
-        }
-    }
 }

@@ -3,31 +3,31 @@
 //! Every request goes through [`Answer`]: `quick` first, which neither waits nor allocates a future of its own, then
 //! `slow`, which `request_timeout` bounds. Both stand behind the panic boundary: a panic is a 500 on a connection that lives on.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_http::{HttpService, KeepAlive, Protocol};
+use actix_http::{ConnectionType, HttpService, KeepAlive, Protocol};
 use actix_service::{Service as _, ServiceFactory as _, fn_service, map_config};
-use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{AppConfig, Payload, ServiceRequest, ServiceResponse};
-use actix_web::error::PayloadError;
-use actix_web::http::header::{self, HeaderMap};
-use actix_web::http::{ConnectionType, Method};
-use actix_web::{App, HttpRequest, HttpResponse};
-use bytes::Bytes;
-use futures_util::StreamExt;
-use tokio::sync::watch;
+use actix_web::App;
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use tokio::time::{Instant, timeout_at};
 
+use super::body::discard;
 use super::connection::{Connection, Counters, TimeLimits};
-use super::io::{Io, Stream};
+use super::drain::{Drain, LocalDrain};
+use super::incoming::{Answer, Incoming, Response};
+use super::io::Io;
 use super::metrics::HandlerMetrics;
 use super::problem::{Code, Problem};
+use super::stream::Stream;
+use super::streamed_body;
 use crate::supervision::{ExitReason, contain, contain_future};
 
 /// Answers are gathered up to this many bytes before they are written; measured as cheapest for large bodies.
@@ -37,131 +37,6 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A log filter: actix-http calls every head that a client gets wrong an error. What is refused is counted instead.
 pub const SILENCED: &str = "actix_http::h1::dispatcher=off";
-/// The largest body that is read only to be thrown away.
-const DISCARD_BYTES_MAX: usize = 64 * 1024;
-
-/// A request on its way to an answer.
-pub struct Incoming {
-    request: HttpRequest,
-    pub(crate) payload: Payload,
-    /// When the answer, or the body that it needs, must be there.
-    pub(crate) deadline: Instant,
-}
-
-impl std::fmt::Debug for Incoming {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.method(), self.path())
-    }
-}
-
-impl Incoming {
-    /// The path as it was sent.
-    pub fn path(&self) -> &str {
-        self.request.uri().path()
-    }
-
-    /// The query as it was sent, without its `?`.
-    pub fn query(&self) -> &str {
-        self.request.query_string()
-    }
-
-    /// The method.
-    pub fn method(&self) -> &Method {
-        self.request.method()
-    }
-
-    /// The headers.
-    pub fn headers(&self) -> &HeaderMap {
-        self.request.headers()
-    }
-
-    /// The next part of the body; `None` at its end.
-    pub(crate) async fn part(&mut self) -> Option<Result<Bytes, PayloadError>> {
-        let part = self.payload.next().await;
-        if part.is_none() {
-            self.payload = Payload::None;
-        }
-        part
-    }
-
-    /// Reads away what is left of a small body that the answer did not need. False if there is more than that.
-    async fn discard(&mut self) -> bool {
-        let length = self.headers().get(header::CONTENT_LENGTH);
-        let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        if length.is_some_and(|length| length > DISCARD_BYTES_MAX) {
-            return false;
-        }
-        let mut left = DISCARD_BYTES_MAX;
-        loop {
-            match timeout_at(self.deadline, self.part()).await {
-                Ok(None) => return true,
-                Ok(Some(Ok(part))) if part.len() <= left => left -= part.len(),
-                Ok(Some(_)) | Err(_) => return false,
-            }
-        }
-    }
-
-    pub(crate) fn connection(&self) -> Option<Rc<Connection>> {
-        self.request.conn_data::<Rc<Connection>>().cloned()
-    }
-}
-
-/// An answer, and for which route it is counted.
-#[derive(Debug)]
-pub struct Response {
-    /// What the client gets.
-    pub answer: HttpResponse<BoxBody>,
-    /// The route's label; `None` for what leads nowhere.
-    pub route: Option<usize>,
-}
-
-/// What answers requests.
-pub trait Answer: Send + Sync + 'static {
-    /// The answer, if it can be given at once.
-    fn quick(&self, request: &Incoming, now: Instant) -> Option<Response>;
-
-    /// The answer.
-    fn slow(&self, request: &mut Incoming) -> impl Future<Output = Response>;
-}
-
-/// Lets every connection finish its request and close.
-#[derive(Debug, Clone)]
-pub struct Drain {
-    begun: watch::Sender<bool>,
-}
-
-impl Drain {
-    /// Not begun.
-    pub fn new() -> Self {
-        Self {
-            begun: watch::Sender::new(false),
-        }
-    }
-
-    /// Begins.
-    pub fn begin(&self) {
-        self.begun.send_replace(true);
-    }
-
-    /// Connections are served again.
-    pub fn renew(&self) {
-        self.begun.send_replace(false);
-    }
-
-    fn signal(&self) -> impl Future<Output = ()> + use<> {
-        let mut begun = self.begun.subscribe();
-        async move {
-            // The sender lives in this struct and in every clone; without one there is nothing to wait for.
-            drop(begun.wait_for(|begun| *begun).await);
-        }
-    }
-}
-
-impl Default for Drain {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 type Serve = dyn Fn(Io, Option<SocketAddr>) -> Pin<Box<dyn Future<Output = ()>>>;
 
@@ -198,37 +73,52 @@ pub struct Parts<A> {
     pub drain: Drain,
 }
 
+/// What every request of one thread sees.
+struct Thread<A> {
+    parts: Arc<Parts<A>>,
+    drain: Rc<LocalDrain>,
+}
+
 impl Service {
     /// Builds the service on the thread that will serve.
     pub async fn build<A: Answer>(parts: Arc<Parts<A>>) -> Self {
         let (limits, counters) = (parts.limits, Arc::clone(&parts.counters));
-        let drain = parts.drain.clone();
+        let drain = parts.drain.follow();
+        let thread = Rc::new(Thread {
+            parts,
+            drain: Rc::clone(&drain),
+        });
         let app = App::new().default_service(fn_service(move |request: ServiceRequest| {
-            let parts = Arc::clone(&parts);
-            async move { Ok::<_, actix_web::Error>(respond(&parts, request).await) }
+            let thread = Rc::clone(&thread);
+            async move { Ok::<_, actix_web::Error>(respond(&thread, request).await) }
         }));
         let app = map_config(actix_service::IntoServiceFactory::into_factory(app), |()| {
             AppConfig::default()
         });
+        // The dispatcher asks for its end while it is being made, and is not told for whom.
+        let begins: Rc<RefCell<Option<Rc<Connection>>>> = Rc::default();
+        let of = Rc::clone(&begins);
         let factory = HttpService::build()
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(DISCONNECT_TIMEOUT)
             .keep_alive(KeepAlive::Os)
             .h1_write_buffer_size(WRITE_BUFFER_BYTES)
-            .graceful_shutdown_signal(move || drain.signal())
+            .graceful_shutdown_signal(move || Rc::clone(&drain).end_of(of.take()))
             .on_connect_ext(|io: &Io, data| {
                 data.insert(io.connection());
             })
             .finish(app);
         // The factory has nothing that could fail: there is no data and no middleware to initialise.
         let service = Rc::new(factory.new_service(()).await.ok());
-        let serve = move |io, peer| -> Pin<Box<dyn Future<Output = ()>>> {
-            let service = Rc::clone(&service);
+        let serve = move |io: Io, peer| -> Pin<Box<dyn Future<Output = ()>>> {
+            begins.replace(Some(io.connection()));
+            let connection = service
+                .as_ref()
+                .as_ref()
+                .map(|service| service.call((io, Protocol::Http1, peer)));
             Box::pin(async move {
-                let Some(service) = service.as_ref() else {
-                    return;
-                };
-                if let Err(error) = service.call((io, Protocol::Http1, peer)).await {
+                let Some(connection) = connection else { return };
+                if let Err(error) = connection.await {
                     tracing::debug!(%error, "a connection broke off");
                 }
             })
@@ -252,7 +142,8 @@ impl Service {
 }
 
 /// Answers one request, whatever happens.
-async fn respond<A: Answer>(parts: &Parts<A>, request: ServiceRequest) -> ServiceResponse {
+async fn respond<A: Answer>(thread: &Thread<A>, request: ServiceRequest) -> ServiceResponse {
+    let parts = &*thread.parts;
     let (request, payload) = request.into_parts();
     let begun = Instant::now();
     let deadline = begun + parts.request_timeout;
@@ -266,82 +157,53 @@ async fn respond<A: Answer>(parts: &Parts<A>, request: ServiceRequest) -> Servic
         metrics: Some(&parts.metrics),
     };
     let connection = incoming.connection();
+    let has_body = incoming.has_body();
     if let Some(connection) = &connection {
-        connection.request_begins();
+        connection.request_begins(has_body);
     }
-    let response = match contain(|| parts.answer.quick(&incoming, begun)) {
+    let quick = if has_body {
+        Ok(None)
+    } else {
+        contain(|| parts.answer.quick(&incoming, begun))
+    };
+    let response = match quick {
         Ok(Some(response)) => response,
         Ok(None) => slow(parts, &mut incoming).await,
         Err(reason) => panicked(parts, &incoming, &reason),
     };
+    open.close();
+    finish(thread, incoming, connection.as_ref(), begun, response)
+}
+
+/// The last step of every answer.
+fn finish<A>(
+    thread: &Thread<A>,
+    incoming: Incoming,
+    connection: Option<&Rc<Connection>>,
+    begun: Instant,
+    response: Response,
+) -> ServiceResponse {
     let Response { mut answer, route } = response;
-    let read = matches!(incoming.payload, Payload::None) || incoming.discard().await;
-    if !read {
+    let now = Instant::now();
+    let mut last = thread.drain.begun();
+    if let Some(connection) = connection {
+        connection.answered(now);
+        last |= connection.body_left();
+    }
+    if last {
         answer.head_mut().set_connection_type(ConnectionType::Close);
     }
-    if let Some(connection) = connection {
-        if read {
-            answer = watched(answer, connection);
-        } else {
-            connection.closing();
-        }
-    }
-    open.close();
     let bytes = match answer.body().size() {
-        BodySize::Sized(bytes) => bytes,
-        BodySize::None | BodySize::Stream => 0,
+        // What a HEAD is told of is not sent.
+        BodySize::Sized(bytes) if incoming.method() != Method::HEAD => bytes,
+        BodySize::Sized(_) | BodySize::None | BodySize::Stream => 0,
     };
-    let code = answer.status().as_u16();
-    parts
-        .metrics
-        .answered(route, incoming.method(), code, begun.elapsed(), bytes);
+    let (method, code) = (incoming.method(), answer.status().as_u16());
+    let took = now.saturating_duration_since(begun);
+    let metrics = &thread.parts.metrics;
+    metrics.answered(route, method, code, took, bytes);
+    let answer = streamed_body::watch(answer, method, connection);
     ServiceResponse::new(incoming.request, answer)
-}
-
-/// The connection is idle again when the answer has been written: at once for bytes, at its end for a stream.
-fn watched(answer: HttpResponse<BoxBody>, connection: Rc<Connection>) -> HttpResponse<BoxBody> {
-    match answer.body().size() {
-        BodySize::None | BodySize::Sized(0) => {
-            connection.answered();
-            answer
-        }
-        BodySize::Sized(_) | BodySize::Stream => {
-            answer.map_body(|_, body| match body.try_into_bytes() {
-                Ok(bytes) => {
-                    connection.answered();
-                    BoxBody::new(bytes)
-                }
-                Err(body) => BoxBody::new(Watched { body, connection }),
-            })
-        }
-    }
-}
-
-/// A body that tells its connection when it has ended.
-struct Watched {
-    body: BoxBody,
-    connection: Rc<Connection>,
-}
-
-impl MessageBody for Watched {
-    type Error = Box<dyn std::error::Error>;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.body).poll_next(cx)
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.connection.answered();
-    }
 }
 
 /// A request that changes nothing is cut off at its deadline. One that changes something has deadlines of its own (its
@@ -355,23 +217,27 @@ async fn slow<A: Answer>(parts: &Parts<A>, incoming: &mut Incoming) -> Response 
     } else {
         Ok(work.await)
     };
-    match done {
+    let response = match done {
         Ok(Ok(response)) => response,
         Ok(Err(reason)) => panicked(parts, incoming, &reason),
-        Err(_) => failed(incoming, Code::Deadline),
-    }
+        Err(_) => failed(parts, incoming, Code::Deadline),
+    };
+    discard(incoming).await;
+    response
 }
 
-fn panicked<A>(parts: &Parts<A>, incoming: &Incoming, reason: &ExitReason) -> Response {
+fn panicked<A: Answer>(parts: &Parts<A>, incoming: &Incoming, reason: &ExitReason) -> Response {
     parts.metrics.panicked();
     tracing::error!(%reason, method = %incoming.method(), path = incoming.path(), "a request panicked");
-    failed(incoming, Code::Internal)
+    failed(parts, incoming, Code::Internal)
 }
 
-fn failed(incoming: &Incoming, code: Code) -> Response {
+fn failed<A: Answer>(parts: &Parts<A>, incoming: &Incoming, code: Code) -> Response {
+    let route = contain(|| parts.answer.route(incoming.path()));
     Response {
         answer: Problem::new(code).response(incoming.path()),
-        route: None,
+        // What panics here has panicked before, and has been told.
+        route: route.unwrap_or(None),
     }
 }
 

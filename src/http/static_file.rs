@@ -9,9 +9,11 @@ use tokio::time::Instant;
 
 use super::conditional::not_modified;
 use super::edge::Edge;
+use super::incoming::Incoming;
 use super::problem::Problem;
 use super::route_table::StaticRoute;
 use crate::file_cache::{Entry, Large, Loaded};
+use crate::supervision::AskError;
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
@@ -34,23 +36,35 @@ pub(crate) fn quick(
 /// The answer, however long it takes.
 pub(crate) async fn slow(
     edge: &Edge,
-    method: &Method,
-    headers: &HeaderMap,
     route: &StaticRoute,
     rest: &str,
-    path: &str,
-) -> HttpResponse<BoxBody> {
+    request: &Incoming,
+) -> Result<HttpResponse<BoxBody>, Problem> {
+    let (method, headers) = (request.method(), request.headers());
     if method == Method::OPTIONS {
-        return options(ALLOW);
+        return Ok(options(ALLOW));
     }
     if method != Method::GET && method != Method::HEAD {
-        return Problem::not_allowed(ALLOW).response(path);
+        return Err(Problem::not_allowed(ALLOW));
     }
     match edge.files.load(route.root, rest, edge.file_deadline).await {
-        Ok(Loaded::Entry(entry)) => entry_response(headers, &entry),
-        Ok(Loaded::Large(large)) => large_response(headers, &large),
-        Ok(Loaded::Moved) => moved(path),
-        Err(error) => Problem::from(error).response(path),
+        Ok(Loaded::Entry(entry)) => Ok(entry_response(headers, &entry)),
+        Ok(Loaded::Large(large)) => Ok(large_response(headers, &large)),
+        Ok(Loaded::Moved) => Ok(moved(request)),
+        Err(AskError::Answer(error)) => Err(error.into()),
+        // The cache's child is away, or has too much to do: what was true a moment ago is better than an error.
+        Err(
+            error @ (AskError::Overloaded { .. }
+            | AskError::Expired
+            | AskError::Crashed { .. }
+            | AskError::Hung { .. }
+            | AskError::OutcomeUnknown
+            | AskError::ShuttingDown
+            | AskError::Lost),
+        ) => match edge.files.kept(route.root, rest) {
+            Some(entry) => Ok(entry_response(headers, &entry)),
+            None => Err(error.into()),
+        },
     }
 }
 
@@ -108,9 +122,14 @@ fn set(response: &mut HttpResponse<BoxBody>, name: header::HeaderName, value: &B
     }
 }
 
-fn moved(path: &str) -> HttpResponse<BoxBody> {
-    let mut response = HttpResponse::with_body(StatusCode::PERMANENT_REDIRECT, BoxBody::new(()));
-    if let Ok(place) = HeaderValue::from_str(&format!("{path}/")) {
+/// A folder's page lives at the path with a slash. (A path of two slashes is no folder's: the redirect stays here.)
+fn moved(request: &Incoming) -> HttpResponse<BoxBody> {
+    let (path, query) = (request.path(), request.query());
+    let mark = if query.is_empty() { "" } else { "?" };
+    // Empty, and not without a body: only then its length is told, and the client need not wait for more.
+    let body = BoxBody::new(Bytes::new());
+    let mut response = HttpResponse::with_body(StatusCode::PERMANENT_REDIRECT, body);
+    if let Ok(place) = HeaderValue::from_str(&format!("{path}/{mark}{query}")) {
         response.headers_mut().insert(header::LOCATION, place);
     }
     response

@@ -1,0 +1,116 @@
+//! The body of a request: read within its limit and its time, or thrown away.
+
+use std::time::Duration;
+
+use actix_web::http::header;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::connection::Connection;
+use super::incoming::Incoming;
+use super::problem::{Code, Problem};
+
+/// The largest body that is read only to be thrown away.
+const DISCARD_BYTES_MAX: usize = 64 * 1024;
+/// How long such a body may keep its answer waiting.
+const DISCARD_PATIENCE: Duration = Duration::from_secs(1);
+/// What is set aside for a body before it is there: clients declare more than they send.
+const RESERVE_BYTES_MAX: usize = 64 * 1024;
+
+fn declared(request: &Incoming) -> Option<usize> {
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    length.and_then(|value| value.to_str().ok()?.parse().ok())
+}
+
+/// The whole body, which may have `limit` bytes.
+pub async fn read_body(request: &mut Incoming, limit: usize) -> Result<Bytes, Problem> {
+    let too_large =
+        || Problem::new(Code::BodyTooLarge).detail(format!("a body may have {limit} bytes"));
+    let declared = declared(request);
+    if declared.is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let connection = request.connection();
+    let _reading = Reading::new(connection.as_deref());
+    // Most bodies come in one piece, which is handed on as it is.
+    let mut first = Bytes::new();
+    let mut body = BytesMut::new();
+    let late = |_| Problem::new(Code::Deadline).detail("the body did not come in time");
+    while let Some(part) = timeout_at(request.deadline, request.payload.next())
+        .await
+        .map_err(late)?
+    {
+        let part =
+            part.map_err(|_| Problem::new(Code::InvalidJson).detail("the body broke off"))?;
+        let so_far = first.len() + body.len();
+        if so_far + part.len() > limit {
+            return Err(too_large());
+        }
+        if so_far == 0 {
+            first = part;
+            continue;
+        }
+        if body.is_empty() {
+            body.reserve(declared.unwrap_or(0).min(RESERVE_BYTES_MAX));
+            body.extend_from_slice(&std::mem::take(&mut first));
+        }
+        body.extend_from_slice(&part);
+    }
+    came_to_its_end(connection.as_deref());
+    Ok(if body.is_empty() {
+        first
+    } else {
+        body.freeze()
+    })
+}
+
+/// Reads away what is left of a small body that the answer did not need, so that the connection can live on. A large or
+/// a slow one costs the connection.
+pub(crate) async fn discard(request: &mut Incoming) {
+    let connection = request.connection();
+    let left = connection.as_ref().is_some_and(|c| c.body_left());
+    if !left || declared(request).is_some_and(|length| length > DISCARD_BYTES_MAX) {
+        return;
+    }
+    let until = Instant::now() + DISCARD_PATIENCE;
+    let mut discarded = 0;
+    while discarded <= DISCARD_BYTES_MAX {
+        match timeout_at(until, request.payload.next()).await {
+            Ok(Some(Ok(part))) => discarded += part.len(),
+            Ok(None) => {
+                came_to_its_end(connection.as_deref());
+                return;
+            }
+            Ok(Some(Err(_))) | Err(_) => return,
+        }
+    }
+}
+
+fn came_to_its_end(connection: Option<&Connection>) {
+    if let Some(connection) = connection {
+        connection.body_read();
+    }
+}
+
+/// While it lives, the client is waited for.
+struct Reading<'a> {
+    connection: Option<&'a Connection>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(connection: Option<&'a Connection>) -> Self {
+        if let Some(connection) = connection {
+            connection.reading_body(true);
+        }
+        Self { connection }
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection {
+            connection.reading_body(false);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A request on its way to an answer, and what gives it.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::Payload;
+use actix_web::http::Method;
+use actix_web::http::header::HeaderMap;
+use actix_web::{HttpRequest, HttpResponse};
+use tokio::time::Instant;
+
+use super::connection::Connection;
+
+/// A request on its way to an answer.
+pub struct Incoming {
+    pub(crate) request: HttpRequest,
+    pub(crate) payload: Payload,
+    /// When the answer, or the body that it needs, must be there.
+    pub(crate) deadline: Instant,
+}
+
+impl std::fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.method(), self.path())
+    }
+}
+
+impl Incoming {
+    /// The path as it was sent.
+    pub fn path(&self) -> &str {
+        self.request.uri().path()
+    }
+
+    /// The query as it was sent, without its `?`.
+    pub fn query(&self) -> &str {
+        self.request.query_string()
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        self.request.method()
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+
+    /// Whether a body comes with it.
+    pub(crate) fn has_body(&self) -> bool {
+        !matches!(self.payload, Payload::None)
+    }
+
+    pub(crate) fn connection(&self) -> Option<Rc<Connection>> {
+        self.request.conn_data::<Rc<Connection>>().cloned()
+    }
+}
+
+/// An answer, and for which route it is counted.
+#[derive(Debug)]
+pub struct Response {
+    /// What the client gets.
+    pub answer: HttpResponse<BoxBody>,
+    /// The route's label; `None` for what leads nowhere.
+    pub route: Option<usize>,
+}
+
+/// What answers requests.
+pub trait Answer: Send + Sync + 'static {
+    /// The answer, if it can be given at once. Not asked about requests with a body.
+    fn quick(&self, request: &Incoming, now: Instant) -> Option<Response>;
+
+    /// The answer.
+    fn slow(&self, request: &mut Incoming) -> impl Future<Output = Response>;
+
+    /// The label of the route that `path` leads to: asked only for requests whose answer was lost to a panic or to its
+    /// deadline.
+    fn route(&self, path: &str) -> Option<usize> {
+        let _: &str = path;
+        None
+    }
+}

@@ -1,0 +1,44 @@
+//! A complaint that is made again and again, and told now and then. Pure.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How far apart the same complaint is told.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// When it was last told, and how often it was not since.
+#[derive(Debug, Default)]
+pub(super) struct Complaint {
+    told: Option<Instant>,
+    kept: u64,
+}
+
+impl Complaint {
+    /// Whether to tell it at `now`; then with how many that were kept back.
+    pub(super) fn due(&mut self, now: Instant) -> Option<u64> {
+        if self.told.is_some_and(|told| now < told + EVERY) {
+            self.kept += 1;
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.kept))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_told_once_a_second_with_what_was_kept_back() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut complaint = Complaint::default();
+        let told: Vec<_> = [0, 20, 999, 1000, 1500, 2100]
+            .map(|ms| complaint.due(at(ms)))
+            .into_iter()
+            .collect();
+        assert_eq!(told, [Some(0), None, None, Some(2), None, Some(1)]);
+    }
+}

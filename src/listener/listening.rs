@@ -1,0 +1,62 @@
+//! A socket that connections are accepted from, of whatever kind.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixListener;
+
+use crate::request_handler::Socket;
+
+/// A socket that listens. It does not block.
+#[derive(Debug)]
+pub enum Listening {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A unix socket, whose file its owner removes.
+    Unix(UnixListener),
+}
+
+impl Listening {
+    /// The same socket once more, for a life of a listener.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
+            Self::Unix(socket) => socket.try_clone().map(Self::Unix),
+        }
+    }
+
+    /// The next connection, and its peer where peers have addresses.
+    pub(crate) fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, peer) = socket.accept()?;
+                Ok((Socket::Tcp(stream), Some(peer)))
+            }
+            Self::Unix(socket) => {
+                let (stream, _) = socket.accept()?;
+                Ok((Socket::Unix(stream), None))
+            }
+        }
+    }
+}
+
+impl AsRawFd for Listening {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Tcp(socket) => socket.as_raw_fd(),
+            Self::Unix(socket) => socket.as_raw_fd(),
+        }
+    }
+}
+
+impl From<TcpListener> for Listening {
+    fn from(socket: TcpListener) -> Self {
+        Self::Tcp(socket)
+    }
+}
+
+impl From<UnixListener> for Listening {
+    fn from(socket: UnixListener) -> Self {
+        Self::Unix(socket)
+    }
+}

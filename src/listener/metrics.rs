@@ -1,0 +1,58 @@
+//! What the doors count, for a scrape.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+
+use super::door::{Door, DoorCounters};
+
+/// The counters of all public doors.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    /// The doors.
+    pub doors: Vec<Arc<Door>>,
+}
+
+type Row = (&'static str, &'static str, fn(&DoorCounters) -> &AtomicU64);
+
+const ROWS: [Row; 4] = [
+    (
+        "perennial_listener_accepted",
+        "Connections accepted",
+        |counters| &counters.accepted,
+    ),
+    (
+        "perennial_listener_full",
+        "Times accepting stopped at server.max_connections",
+        |counters| &counters.full,
+    ),
+    (
+        "perennial_listener_refused",
+        "Times no handler took a connection, which then waited",
+        |counters| &counters.refused,
+    ),
+    (
+        "perennial_listener_failed",
+        "Times the system refused to accept, for want of descriptors or memory",
+        |counters| &counters.failed,
+    ),
+];
+
+impl Collector for ListenerMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, counter) in ROWS {
+            let doors = self.doors.iter();
+            let sum: u64 = doors
+                .map(|door| counter(&door.counters).load(Ordering::Relaxed))
+                .sum();
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(sum).encode(metric)?;
+        }
+        Ok(())
+    }
+}

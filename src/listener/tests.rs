@@ -1,0 +1,309 @@
+//! Listeners and handlers in one tree on one thread, with real sockets: nothing that was accepted is lost.
+
+use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Semaphore;
+
+use super::{Door, Listening, Target, bind, child_spec};
+use crate::http::{
+    Answer, Code, Counters, HandlerMetrics, Incoming, Parts, Problem, Response, TimeLimits,
+};
+use crate::request_handler::{self, DrainLimit, HandlerLoad};
+use crate::supervision::{
+    Clock, Faults, Flags, Intensity, Placer, QueueLimits, Root, Seed, Slot, SupervisorSpec, Tree,
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Says who it is.
+struct Named(&'static str);
+
+impl Answer for Named {
+    fn quick(&self, _: &Incoming, _: tokio::time::Instant) -> Option<Response> {
+        // Any answer will do, as long as it names its handler.
+        let named = Problem::new(Code::NotFound).detail(self.0);
+        Some(Response {
+            answer: named.response("/"),
+            route: None,
+        })
+    }
+
+    async fn slow(&self, _: &mut Incoming) -> Response {
+        std::future::pending().await
+    }
+}
+
+struct Grown {
+    door: Arc<Door>,
+    faults: Faults,
+    loads: Vec<Arc<HandlerLoad>>,
+    tree: Tree,
+    root: Root,
+}
+
+fn handler(
+    name: &'static str,
+    faults: &Faults,
+    queue: usize,
+) -> (crate::supervision::ChildSpec, Target) {
+    let queue = QueueLimits {
+        messages: queue,
+        bytes: 100_000,
+    };
+    let (slot, handler) = Slot::new(name, queue, Clock::default());
+    let drain = DrainLimit::new(Duration::from_secs(2));
+    let second = Duration::from_secs(30);
+    let parts = Parts {
+        answer: Arc::new(Named(name)),
+        metrics: Arc::new(HandlerMetrics::new(0)),
+        counters: Arc::<Counters>::default(),
+        limits: TimeLimits {
+            head_bytes: 4096,
+            header: second,
+            idle: second,
+            stall: second,
+        },
+        request_timeout: second,
+        drain: drain.signal(),
+    };
+    let load = Arc::new(HandlerLoad::default());
+    let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults.clone());
+    (spec, Target { handler, load })
+}
+
+async fn grow(socket: Listening, queues: &[usize], places: usize) -> Grown {
+    let faults = Faults::armed();
+    let flags = Flags {
+        intensity: Intensity {
+            max_restarts: 1000,
+            period: Duration::from_secs(1),
+        },
+        ..Flags::default()
+    };
+    let mut supervisor = SupervisorSpec::new("root", flags);
+    let mut targets = Vec::new();
+    for (name, queue) in ["handler-0", "handler-1"].into_iter().zip(queues) {
+        let (spec, target) = handler(name, &faults, *queue);
+        supervisor = supervisor.child(spec);
+        targets.push(target);
+    }
+    let loads = targets.iter().map(|t| Arc::clone(&t.load)).collect();
+    let places = Arc::new(Semaphore::new(places));
+    let door = Door::new(socket, targets, places, faults.clone());
+    let no_queue = QueueLimits {
+        messages: 1,
+        bytes: 1,
+    };
+    let (slot, _) = Slot::new("listener", no_queue, Clock::default());
+    let spec = child_spec(&slot, Arc::clone(&door), faults.clone());
+    let seed = Seed::new(supervisor.child(spec), Clock::default());
+    let tree = seed.tree();
+    let mut root = seed.grow(Clock::default(), Placer::inline(), None);
+    (&mut root.ready).await.unwrap();
+    Grown {
+        door,
+        faults,
+        loads,
+        tree,
+        root,
+    }
+}
+
+impl Grown {
+    fn restarts(&self) -> u64 {
+        self.tree
+            .view()
+            .walk()
+            .iter()
+            .map(|node| node.restarts_total())
+            .sum()
+    }
+
+    async fn stop(self) {
+        self.root.stopper().stop();
+        let mut exit = self.root.exit.clone();
+        tokio::time::timeout(PATIENCE, exit.wait_for(Option::is_some))
+            .await
+            .expect("the tree stops")
+            .unwrap();
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    actix_rt::System::new().block_on(test);
+}
+
+fn tcp() -> (Listening, SocketAddr) {
+    let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket.into(), address)
+}
+
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(client: &mut S) -> String {
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    let reading = async {
+        loop {
+            let named = answer.windows(9).find(|part| part.starts_with(b"handler-"));
+            // The whole answer, so that nothing of it is left for the next one.
+            if let (Some(named), true) = (named, answer.ends_with(b"}")) {
+                return String::from_utf8(named.to_vec()).unwrap();
+            }
+            assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0, "closed");
+        }
+    };
+    let named = tokio::time::timeout(PATIENCE, reading).await;
+    named.expect("an answer")
+}
+
+#[test]
+fn connections_go_to_the_least_loaded_handler() {
+    run(async {
+        let (socket, address) = tcp();
+        let grown = grow(socket, &[100, 100], 100).await;
+        let mut clients = Vec::new();
+        for _ in 0..6 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            ask(&mut client).await;
+            clients.push(client);
+        }
+        let living: Vec<_> = grown.loads.iter().map(|load| load.living()).collect();
+        assert_eq!(living, [3, 3]);
+        drop(clients);
+        for load in &grown.loads {
+            tokio::time::timeout(PATIENCE, load.idle()).await.unwrap();
+        }
+        grown.stop().await;
+    });
+}
+
+#[test]
+fn no_death_of_listener_or_handler_drops_a_connection() {
+    run(async {
+        let (socket, address) = tcp();
+        let grown = grow(socket, &[100, 100], 100).await;
+        let mut old = TcpStream::connect(address).await.unwrap();
+        ask(&mut old).await;
+        for point in [
+            "listener.accepted",
+            "handler.message",
+            "listener.accepted",
+            "handler.message",
+        ] {
+            let before = grown.restarts();
+            grown.faults.arm(point, 1);
+            let mut client = TcpStream::connect(address).await.unwrap();
+            ask(&mut client).await;
+            assert!(grown.restarts() > before, "{point} was passed");
+            // Those that were there before do not notice.
+            ask(&mut old).await;
+        }
+        assert_eq!(grown.door.counters.accepted.load(Ordering::Relaxed), 5);
+        grown.stop().await;
+    });
+}
+
+#[test]
+fn a_connection_goes_to_the_next_handler_if_the_best_is_full() {
+    run(async {
+        let (socket, address) = tcp();
+        // A handler without a queue takes nothing, and never has a connection: it is always the least loaded.
+        let grown = grow(socket, &[0, 100], 100).await;
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            assert_eq!(ask(&mut client).await, "handler-1");
+            clients.push(client);
+        }
+        assert_eq!(grown.loads[0].living(), 0);
+        assert_eq!(grown.door.counters.refused.load(Ordering::Relaxed), 0);
+        drop(clients);
+        grown.stop().await;
+    });
+}
+
+#[test]
+fn what_nobody_takes_is_kept_in_hand() {
+    run(async {
+        let (socket, address) = tcp();
+        let grown = grow(socket, &[0, 0], 100).await;
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        let refused = async {
+            while grown.door.counters.refused.load(Ordering::Relaxed) < 3 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, refused).await.unwrap();
+        assert!(grown.door.holds());
+        assert_eq!(grown.loads.iter().map(|l| l.living()).sum::<usize>(), 0);
+        grown.stop().await;
+    });
+}
+
+#[test]
+fn at_the_limit_accepting_stops_and_is_counted() {
+    run(async {
+        let (socket, address) = tcp();
+        let grown = grow(socket, &[100], 2).await;
+        let mut clients = Vec::new();
+        for _ in 0..2 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            ask(&mut client).await;
+            clients.push(client);
+        }
+        let mut waiting = TcpStream::connect(address).await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_millis(100), ask(&mut waiting)).await;
+        assert!(answer.is_err(), "it waits");
+        assert_eq!(grown.loads[0].living(), 2);
+        assert!(grown.door.counters.full.load(Ordering::Relaxed) >= 1);
+        clients.pop();
+        let mut byte = [0; 1];
+        let answered = tokio::time::timeout(PATIENCE, waiting.read(&mut byte)).await;
+        assert_eq!(answered.unwrap().unwrap(), 1, "and is served");
+        drop((clients, waiting));
+        grown.stop().await;
+    });
+}
+
+#[test]
+fn a_unix_socket_is_served_like_any_other() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("perennial.sock");
+        let socket = UnixListener::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let grown = grow(socket.into(), &[100], 10).await;
+        let mut client = UnixStream::connect(&path).await.unwrap();
+        assert_eq!(ask(&mut client).await, "handler-0");
+        assert_eq!(ask(&mut client).await, "handler-0");
+        drop(client);
+        grown.stop().await;
+    });
+}
+
+#[test]
+fn a_stop_answers_what_has_been_handed_over() {
+    run(async {
+        let (socket, address) = tcp();
+        let grown = grow(socket, &[100, 100], 100).await;
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        ask(&mut idle).await;
+        let mut asking = TcpStream::connect(address).await.unwrap();
+        while grown.door.counters.accepted.load(Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+        let (answer, ()) = tokio::join!(ask(&mut asking), grown.stop());
+        assert!(answer.starts_with("handler-"), "{answer}");
+        assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0);
+    });
+}
