@@ -10,11 +10,14 @@ mod holder;
 mod message;
 mod page;
 mod recovery;
+mod select;
 mod sled_engine;
 mod sled_guard;
+mod staging;
 mod store;
 #[cfg(test)]
 mod tests;
+mod value;
 mod watermark;
 mod writer;
 
@@ -23,7 +26,7 @@ use std::sync::Arc;
 pub use engine::{
     CollectionId, CommitError, Engine, EngineError, Group, OpenError, Opener, Tree, Visit,
 };
-pub use message::{StoreMessage, WriteError};
+pub use message::{StoreMessage, Write, WriteError, Written};
 pub use store::{ListPage, Store, StoreError};
 
 use crate::settings::Settings;
@@ -35,7 +38,7 @@ use writer::{GROUP, Writer, WriterSettings};
 /// The store of `settings`, with the recipe of its writer.
 pub fn storage(settings: &Settings, clock: Clock, faults: &Faults) -> (Store, ChildSpec) {
     let path = &settings.server.data;
-    let opener = SledOpener::new(path, settings.storage.cache_bytes);
+    let opener = SledOpener::new(path, settings.storage.cache_bytes).with_faults(faults.clone());
     with_engine(Box::new(opener), settings, clock, faults)
 }
 
@@ -55,10 +58,16 @@ pub fn with_engine(
     };
     let (slot, writer) = Slot::new("writer", queue, clock);
     let store = Store::new(Arc::clone(&holder), writer, limits.deadline);
+    let schemas = settings
+        .resources
+        .values()
+        .map(|resource| Arc::clone(&resource.schema))
+        .collect();
     let settings = WriterSettings {
         flush_limit: settings.storage.flush_limit,
         log_keep: u64::try_from(settings.storage.log_keep).unwrap_or(u64::MAX),
         faults: faults.clone(),
+        schemas,
     };
     let spec = ChildSpec::blocking(&slot, GROUP, faults.clone(), move |life| {
         Ok(Writer::new(

@@ -15,8 +15,12 @@ pub struct CollectionId(pub usize);
 pub enum Tree {
     /// Sequence number to change: applied first.
     Log,
+    /// Id and number to a part of a long body: the new ones, before the envelopes that need them.
+    Chunks(CollectionId),
     /// Id to envelope.
     Records(CollectionId),
+    /// The same tree as [`Chunks`](Self::Chunks), once more: what nobody needs after the envelopes.
+    OldChunks(CollectionId),
     /// Counters and the last sequence number: applied last.
     Meta,
 }
@@ -25,20 +29,37 @@ pub enum Tree {
 #[derive(Debug, Clone, Default)]
 pub struct Group {
     trees: BTreeMap<Tree, BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+    bytes: usize,
 }
 
 impl Group {
     /// Writes `value` at `key`.
     pub fn put(&mut self, tree: Tree, key: impl Into<Vec<u8>>, value: Vec<u8>) {
-        self.trees
-            .entry(tree)
-            .or_default()
-            .insert(key.into(), Some(value));
+        let key = key.into();
+        self.bytes += key.len() + value.len();
+        self.trees.entry(tree).or_default().insert(key, Some(value));
     }
 
     /// Removes `key`.
     pub fn remove(&mut self, tree: Tree, key: impl Into<Vec<u8>>) {
-        self.trees.entry(tree).or_default().insert(key.into(), None);
+        let key = key.into();
+        self.bytes += key.len();
+        self.trees.entry(tree).or_default().insert(key, None);
+    }
+
+    /// The bytes of everything it was told, chunks included.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The keys it touches in `tree`, from `from` on.
+    pub fn keys_from(&self, tree: Tree, from: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let from = from.to_vec();
+        self.trees
+            .get(&tree)
+            .into_iter()
+            .flat_map(move |changes| changes.range(from.clone()..))
+            .map(|(key, _)| key.as_slice())
     }
 
     /// What the group will have at `key`: `None` if it does not touch it.

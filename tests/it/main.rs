@@ -19,6 +19,8 @@ mod faults;
 mod library;
 mod limits;
 mod load;
+mod model;
+mod powercut;
 mod resources;
 mod shutdown;
 mod static_pages;

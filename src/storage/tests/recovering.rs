@@ -135,8 +135,9 @@ fn what_does_not_fit_together_is_refused_with_figures() {
         "the log ends at change 2, but change 3 was acknowledged"
     );
     let mut newer = Group::default();
-    newer.put(Tree::Meta, SCHEMA_KEY, 2_u32.to_be_bytes().to_vec());
+    let next = recovery::SCHEMA + 1;
+    newer.put(Tree::Meta, SCHEMA_KEY, next.to_be_bytes().to_vec());
     engine.commit(&newer, &|| true).unwrap();
     let error = recovery::check(&engine, &names(), 0).unwrap_err();
-    assert!(matches!(error, CheckError::Newer { found: 2 }));
+    assert!(matches!(error, CheckError::Newer { found } if found == next));
 }
