@@ -14,7 +14,9 @@ use super::envelope::{What, seq_key};
 use super::recovery;
 use super::sled_engine::SledEngine;
 use super::*;
-use crate::record::{Command, Conditions, JsonObject, Record, RecordId, Refusal, Slice};
+use crate::record::{
+    Command, Conditions, JsonObject, ListQuery, Record, RecordId, Refusal, Selection, Slice,
+};
 use crate::settings::Resource;
 use crate::supervision::{
     Backoff, ExitReason, Flags, Intensity, Placer, Root, Seed, SupervisorSpec, Tree as Plant,
