@@ -14,6 +14,8 @@ mod admin;
 mod check;
 mod client;
 mod daemon;
+mod disk;
+mod disk_full;
 mod drills;
 mod faults;
 mod library;
