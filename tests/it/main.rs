@@ -14,6 +14,7 @@ mod admin;
 mod check;
 mod client;
 mod daemon;
+mod damage;
 mod disk;
 mod disk_full;
 mod drills;
