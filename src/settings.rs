@@ -5,9 +5,11 @@
 
 mod keys;
 mod load;
+mod lookup;
 mod nearest;
 mod raw;
 mod reference;
+mod route_value;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use globset::Glob;
 
 /// The whole daemon.
 #[derive(Debug, Clone, PartialEq)]
@@ -235,6 +239,25 @@ pub struct Storage {
 pub struct Route {
     /// What the route leads to.
     pub files: Files,
+    /// What answers say about being kept, by the pattern of their path below the route: the first that matches counts.
+    pub cache: Vec<CacheRule>,
+    /// Pages of the folder that are shown in the place of an error, by status.
+    pub errors: BTreeMap<u16, String>,
+    /// Headers of every answer, by name.
+    pub headers: BTreeMap<String, String>,
+    /// No answer is given sooner than this.
+    pub delay: Duration,
+    /// Requests at a time, if that is limited.
+    pub max_in_flight: Option<NonZeroUsize>,
+}
+
+/// One entry of `cache = { ... }`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheRule {
+    /// The paths it is about: relative to the route, without a slash at the beginning.
+    pub pattern: Glob,
+    /// The value of `Cache-Control`.
+    pub value: String,
 }
 
 /// `files = { ... }`

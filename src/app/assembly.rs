@@ -10,9 +10,10 @@ use tokio::sync::Semaphore;
 use super::build::BuildError;
 use super::system::{Bound, Refusal};
 use crate::admin::{Admin, Operations};
-use crate::file_cache::{Files, Root, RootId};
+use crate::file_cache::{CacheRules, Files, Root, RootId};
 use crate::http::{
-    Answer, Counters, Edge, HandlerMetrics, HttpMetrics, Parts, RouteTable, TimeLimits,
+    Answer, Counters, Edge, GateMetrics, HandlerMetrics, HttpMetrics, Parts, RouteRules,
+    RouteTable, TimeLimits,
 };
 use crate::listener::{self, Door, ListenerMetrics, Target, bind};
 use crate::request_handler::{self, DrainLimit, HandlerLoad};
@@ -44,6 +45,7 @@ pub(super) struct Assembly {
     pub(super) spec: SupervisorSpec,
     pub(super) operations: Arc<Operations>,
     pub(super) metrics: HttpMetrics,
+    pub(super) gates: GateMetrics,
     pub(super) listeners: ListenerMetrics,
     pub(super) refusal: Refusal,
     pub(super) store: storage::Store,
@@ -84,6 +86,9 @@ impl Assembly {
         let operations = Arc::new(operations);
         let (admin, admin_address) = bench.admin(&operations)?;
         let (files, file_cache, routes) = bench.routes(&store);
+        let gates = GateMetrics {
+            gates: routes.gates(),
+        };
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
             files,
@@ -111,6 +116,7 @@ impl Assembly {
             spec,
             operations,
             metrics,
+            gates,
             listeners: doors,
             refusal,
             store,
@@ -185,8 +191,9 @@ impl Bench {
                 path: route.files.root.clone(),
                 index: route.files.index.clone(),
                 built_in: prefix == "/",
+                cache: CacheRules::new(&route.cache),
             });
-            statics.push((prefix.clone(), RootId::new(place)));
+            statics.push((prefix.clone(), RootId::new(place), RouteRules::new(route)));
         }
         let files = Files::new(roots, settings.file_cache.clone(), child, self.clock);
         let spec = files.child_spec(&slot, self.faults.clone());

@@ -80,6 +80,7 @@ impl System {
             spec,
             operations,
             metrics: http,
+            gates,
             listeners,
             refusal,
             store,
@@ -88,6 +89,7 @@ impl System {
         let tree = seed.tree();
         let metrics = Metrics::new(tree.clone());
         metrics.add(Box::new(http));
+        metrics.add(Box::new(gates));
         metrics.add(Box::new(listeners));
         operations.attach(tree.clone(), metrics);
         Ok(Self {

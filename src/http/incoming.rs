@@ -11,6 +11,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::problem::Problem;
+use super::route_rules::Pass;
 
 /// A request on its way to an answer.
 pub struct Incoming {
@@ -74,10 +76,20 @@ pub trait Answer: Send + Sync + 'static {
     /// The answer.
     fn slow(&self, request: &mut Incoming) -> impl Future<Output = Response>;
 
-    /// The label of the route that `path` leads to: asked only for requests whose answer was lost to a panic or to its
-    /// deadline.
-    fn route(&self, path: &str) -> Option<usize> {
-        let _: &str = path;
-        None
+    /// Waits until it is the request's turn, before `slow` is asked: what a request may take is counted from then on.
+    fn admit(&self, request: &Incoming) -> impl Future<Output = Result<Pass, Problem>> {
+        let _: &Incoming = request;
+        async { Ok(Pass::default()) }
+    }
+
+    /// How a request is told what went wrong with it outside of `slow`: it was not admitted, panicked, or took too long.
+    fn refuse(&self, request: &Incoming, problem: Problem) -> impl Future<Output = Response> {
+        let answer = problem.response(request.path());
+        async {
+            Response {
+                answer,
+                route: None,
+            }
+        }
     }
 }

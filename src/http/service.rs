@@ -169,7 +169,7 @@ async fn respond<A: Answer>(thread: &Thread<A>, request: ServiceRequest) -> Serv
     let response = match quick {
         Ok(Some(response)) => response,
         Ok(None) => slow(parts, &mut incoming).await,
-        Err(reason) => panicked(parts, &incoming, &reason),
+        Err(reason) => panicked(parts, &incoming, &reason).await,
     };
     open.close();
     finish(thread, incoming, connection.as_ref(), begun, response)
@@ -208,7 +208,21 @@ fn finish<A>(
 
 /// A request that changes nothing is cut off at its deadline. One that changes something has deadlines of its own (its
 /// body's, its message's): cutting it off here could deny what is being done.
+///
+/// Its time begins when it is let in. An answer that has to wait is not cut off by that: the wait is the operator's wish.
 async fn slow<A: Answer>(parts: &Parts<A>, incoming: &mut Incoming) -> Response {
+    let pass = match contain_future(parts.answer.admit(incoming)).await {
+        Ok(Ok(pass)) => pass,
+        Ok(Err(problem)) => return failed(parts, incoming, problem).await,
+        Err(reason) => return panicked(parts, incoming, &reason).await,
+    };
+    incoming.deadline = Instant::now() + parts.request_timeout;
+    let response = work(parts, incoming).await;
+    pass.ripen().await;
+    response
+}
+
+async fn work<A: Answer>(parts: &Parts<A>, incoming: &mut Incoming) -> Response {
     let safe = incoming.method().is_safe();
     let deadline = incoming.deadline;
     let work = contain_future(parts.answer.slow(incoming));
@@ -219,26 +233,30 @@ async fn slow<A: Answer>(parts: &Parts<A>, incoming: &mut Incoming) -> Response 
     };
     let response = match done {
         Ok(Ok(response)) => response,
-        Ok(Err(reason)) => panicked(parts, incoming, &reason),
-        Err(_) => failed(parts, incoming, Code::Deadline),
+        Ok(Err(reason)) => panicked(parts, incoming, &reason).await,
+        Err(_) => failed(parts, incoming, Problem::new(Code::Deadline)).await,
     };
     discard(incoming).await;
     response
 }
 
-fn panicked<A: Answer>(parts: &Parts<A>, incoming: &Incoming, reason: &ExitReason) -> Response {
+async fn panicked<A: Answer>(
+    parts: &Parts<A>,
+    incoming: &Incoming,
+    reason: &ExitReason,
+) -> Response {
     parts.metrics.panicked();
     tracing::error!(%reason, method = %incoming.method(), path = incoming.path(), "a request panicked");
-    failed(parts, incoming, Code::Internal)
+    failed(parts, incoming, Problem::new(Code::Internal)).await
 }
 
-fn failed<A: Answer>(parts: &Parts<A>, incoming: &Incoming, code: Code) -> Response {
-    let route = contain(|| parts.answer.route(incoming.path()));
-    Response {
-        answer: Problem::new(code).response(incoming.path()),
+async fn failed<A: Answer>(parts: &Parts<A>, incoming: &Incoming, problem: Problem) -> Response {
+    let refused = contain_future(parts.answer.refuse(incoming, problem.clone())).await;
+    refused.unwrap_or_else(|_| Response {
         // What panics here has panicked before, and has been told.
-        route: route.unwrap_or(None),
-    }
+        answer: problem.response(incoming.path()),
+        route: None,
+    })
 }
 
 /// A request that has begun: dropped with its connection, it still ends.

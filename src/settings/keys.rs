@@ -33,6 +33,12 @@ pub(crate) enum Kind {
     Includes,
     /// A URL path: begins with `/`, does not end with one.
     UrlPath,
+    /// Headers by name.
+    Headers,
+    /// Values of `Cache-Control` by pattern.
+    CacheRules,
+    /// Pages by status.
+    ErrorPages,
     /// Who may: `"public"`, or `{ read = "public", write = "public" }`.
     Access,
     /// What a record looks like: `"any"`.
@@ -60,6 +66,9 @@ impl Kind {
             | Self::Address
             | Self::Include
             | Self::UrlPath
+            | Self::Headers
+            | Self::CacheRules
+            | Self::ErrorPages
             | Self::Access
             | Self::Fields
             | Self::Anything => None,
@@ -382,11 +391,36 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     later("route.*.files.fallback"),
     later("route.*.files.precompressed"),
-    later("route.*.cache"),
-    later("route.*.errors"),
-    later("route.*.headers"),
-    later("route.*.delay"),
-    later("route.*.max_in_flight"),
+    key(
+        "route.*.cache",
+        Kind::CacheRules,
+        "",
+        "Cache-Control by pattern, below the route; * stays within a name, ** does not; the longest pattern wins",
+    ),
+    key(
+        "route.*.errors",
+        Kind::ErrorPages,
+        "",
+        "Pages of the route's folder that are shown in the place of an error, by status",
+    ),
+    key(
+        "route.*.headers",
+        Kind::Headers,
+        "",
+        "Headers of every answer of the route",
+    ),
+    key(
+        "route.*.delay",
+        Kind::Duration(0.0, HOUR),
+        "\"0s\"",
+        "Answer no sooner than this; other requests do not notice",
+    ),
+    key(
+        "route.*.max_in_flight",
+        Kind::Integer(1, 1_000_000),
+        "",
+        "Requests at a time; up to 1024 more wait for their turn, and what comes then is a 503",
+    ),
     later("route.*.redirect"),
     later("route.*.proxy"),
     // --- resources
@@ -430,48 +464,3 @@ pub(crate) const KEYS: &[Key] = &[
         "Lets the admin listener make children panic: for tests and drills only",
     ),
 ];
-
-/// The key of this path, whose `*` parts match any name.
-pub(crate) fn find(path: &[&str]) -> Option<&'static Key> {
-    KEYS.iter().find(|key| {
-        let pattern: Vec<_> = key.path.split('.').collect();
-        pattern.len() == path.len() && matches_prefix(&pattern, path)
-    })
-}
-
-/// The keys below this path; none if it is no table.
-pub(crate) fn below(path: &[&str]) -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().filter(move |key| {
-        let pattern: Vec<_> = key.path.split('.').collect();
-        pattern.len() > path.len() && matches_prefix(&pattern, path)
-    })
-}
-
-fn matches_prefix(pattern: &[&str], path: &[&str]) -> bool {
-    pattern
-        .iter()
-        .zip(path)
-        .all(|(wanted, is)| *wanted == "*" || wanted == is)
-}
-
-/// The names that may stand below this path.
-pub(crate) fn names_below(path: &[&str]) -> Vec<&'static str> {
-    let mut names: Vec<_> = below(path)
-        .filter_map(|key| key.path.split('.').nth(path.len()))
-        .filter(|name| *name != "*")
-        .collect();
-    names.dedup();
-    names
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_the_operator_match_a_star() {
-        assert!(find(&["route", "/", "files", "root"]).is_some());
-        assert!(below(&["resource", "books"]).next().is_some());
-        assert!(find(&["resource", "books"]).is_none());
-    }
-}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::keys::Kind;
+use super::route_value::{cache_fault, errors_fault, headers_fault};
 
 /// A value without its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +74,9 @@ impl Plain {
             | Kind::Address
             | Kind::Include
             | Kind::UrlPath
+            | Kind::Headers
+            | Kind::CacheRules
+            | Kind::ErrorPages
             | Kind::Access
             | Kind::Fields
             | Kind::Anything => Self::Text(text.to_owned()),
@@ -135,6 +139,9 @@ impl Plain {
                 items.iter().find_map(|item| item.fault(kind))
             }
             (Kind::UrlPath, Self::Text(text)) => url_path_fault(text),
+            (Kind::Headers, value) => headers_fault(value),
+            (Kind::CacheRules, value) => cache_fault(value),
+            (Kind::ErrorPages, value) => errors_fault(value),
             (Kind::Access, value) => access_fault(value),
             (Kind::Fields, Self::Text(text)) if text == "any" => None,
             (Kind::Fields, Self::Table(_)) => {
@@ -163,7 +170,9 @@ fn right(kind: Kind) -> String {
         Kind::Includes => "a list of files; write [\"conf.d/*.toml\"]".to_owned(),
         Kind::UrlPath => "a path; write one that begins with / such as \"/books\"".to_owned(),
         Kind::Fields => "allowed; write \"any\"".to_owned(),
-        Kind::Access | Kind::Anything => "allowed here".to_owned(),
+        Kind::Headers | Kind::CacheRules | Kind::ErrorPages | Kind::Access | Kind::Anything => {
+            "allowed here".to_owned()
+        }
     }
 }
 

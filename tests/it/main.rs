@@ -20,5 +20,6 @@ mod library;
 mod limits;
 mod load;
 mod resources;
+mod routes;
 mod shutdown;
 mod static_pages;
