@@ -1,5 +1,6 @@
 //! The edge: the only room, with `admin`, that knows status codes.
 
+mod access_log;
 mod body;
 mod conditional;
 mod connection;
@@ -13,6 +14,7 @@ mod lazy_timer;
 mod list;
 mod metrics;
 mod problem;
+mod request_id;
 mod resource;
 mod route_rules;
 mod route_table;
@@ -25,6 +27,7 @@ mod tests;
 #[cfg(test)]
 mod wire_tests;
 
+pub use access_log::Access;
 pub use body::read_body;
 pub use connection::{Counters, TimeLimits};
 pub use drain::Drain;
@@ -34,6 +37,7 @@ pub use incoming::{Answer, Incoming, Response};
 pub use io::Io;
 pub use metrics::{HandlerMetrics, HttpMetrics};
 pub use problem::{Code, Problem};
+pub use request_id::RequestId;
 pub use route_rules::{Pass, RouteRules};
 pub use route_table::{Resolved, ResourceRoute, RouteTable, StaticRoute};
 pub use service::{Parts, SILENCED, Service};

@@ -114,6 +114,8 @@ pub struct Logging {
     pub level: String,
     /// The format of stderr.
     pub format: LogFormat,
+    /// Whether each answer is a line of the access log.
+    pub access: bool,
     /// Rotating JSON files, where a folder is named.
     pub file: Option<LogFile>,
 }

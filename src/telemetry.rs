@@ -1,7 +1,10 @@
 //! What the daemon says about itself: events to stderr and files, numbers to `/metrics`.
 
+mod access_sink;
 mod logs;
 mod metrics;
+mod rotating;
 
+pub use access_sink::{AccessGuard, AccessMetrics, AccessSink};
 pub use logs::{Logs, LogsError};
 pub use metrics::Metrics;

@@ -12,7 +12,7 @@ use super::system::{Bound, Refusal};
 use crate::admin::{Admin, Operations};
 use crate::file_cache::{CacheRules, Files, Root, RootId};
 use crate::http::{
-    Answer, Counters, Edge, GateMetrics, HandlerMetrics, HttpMetrics, Parts, RouteRules,
+    Access, Answer, Counters, Edge, GateMetrics, HandlerMetrics, HttpMetrics, Parts, RouteRules,
     RouteTable, TimeLimits,
 };
 use crate::listener::{self, Door, ListenerMetrics, Target, bind};
@@ -23,6 +23,7 @@ use crate::supervision::{
     Backoff, ChildSpec, Clock, Faults, Flags, Intensity, Pulse, QueueLimits, Slot, Strategy,
     SupervisorSpec,
 };
+use crate::telemetry::{AccessGuard, AccessMetrics, AccessSink};
 
 /// Connections that may wait for one handler; they are few bytes each, and the listener waits when it is full.
 const HANDLER_QUEUE: QueueLimits = QueueLimits {
@@ -46,6 +47,8 @@ pub(super) struct Assembly {
     pub(super) operations: Arc<Operations>,
     pub(super) metrics: HttpMetrics,
     pub(super) gates: GateMetrics,
+    pub(super) access: Option<AccessMetrics>,
+    pub(super) access_guard: Option<AccessGuard>,
     pub(super) listeners: ListenerMetrics,
     pub(super) refusal: Refusal,
     pub(super) store: storage::Store,
@@ -58,6 +61,7 @@ struct Bench {
     faults: Faults,
     flags: Flags,
     counters: Arc<Counters>,
+    access: Option<Arc<AccessSink>>,
 }
 
 impl Assembly {
@@ -74,12 +78,15 @@ impl Assembly {
         };
         let flags = flags(&settings.supervision);
         let counters = Arc::new(Counters::default());
+        let opened = AccessSink::open(&settings.logging).map_err(BuildError::AccessLog)?;
+        let (access, access_guard) = opened.unzip();
         let bench = Bench {
             settings,
             clock,
             faults,
             flags,
             counters,
+            access: access.clone(),
         };
         let (store, writer) = storage::storage(&bench.settings, clock, &bench.faults);
         let operations = Operations::new(pulse, store.clone(), bench.faults.clone());
@@ -117,6 +124,8 @@ impl Assembly {
             operations,
             metrics,
             gates,
+            access: access.map(AccessMetrics),
+            access_guard,
             listeners: doors,
             refusal,
             store,
@@ -138,6 +147,7 @@ impl Bench {
             limits: TimeLimits::from(&self.settings.limits),
             request_timeout: self.settings.limits.request_timeout,
             drain: drain.signal(),
+            access: None,
         }
     }
 
@@ -222,7 +232,11 @@ impl Bench {
             let (slot, handler) = Slot::new(&format!("handler-{n}"), HANDLER_QUEUE, self.clock);
             let load = Arc::new(HandlerLoad::default());
             let metrics = Arc::new(HandlerMetrics::new(labels.len()));
-            let parts = self.parts(edge, &metrics, &drain);
+            let mut parts = self.parts(edge, &metrics, &drain);
+            parts.access = self.access.as_ref().map(|sink| Access {
+                sink: Arc::clone(sink),
+                labels: Arc::from(labels.clone()),
+            });
             let (faults, drain) = (self.faults.clone(), drain.clone());
             let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults);
             let limit = self.settings.supervision.start_timeout;

@@ -10,7 +10,7 @@ use super::phase::{Phase, Phases};
 use crate::settings::Settings;
 use crate::storage::Store;
 use crate::supervision::{Clock, ExitReason, Placer, Pulse, Root, Seed, Sentinel, Stopper, Tree};
-use crate::telemetry::Metrics;
+use crate::telemetry::{AccessGuard, Metrics};
 
 /// The addresses that are bound: with the ports the kernel chose where the settings say 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub struct System {
     planted: Option<(Seed, Arc<Pulse>)>,
     store: Store,
     thread: Option<JoinHandle<()>>,
+    /// Outlives the handlers, whose last lines it writes out.
+    _access: Option<AccessGuard>,
 }
 
 impl System {
@@ -81,6 +83,8 @@ impl System {
             operations,
             metrics: http,
             gates,
+            access,
+            access_guard,
             listeners,
             refusal,
             store,
@@ -90,6 +94,9 @@ impl System {
         let metrics = Metrics::new(tree.clone());
         metrics.add(Box::new(http));
         metrics.add(Box::new(gates));
+        if let Some(access) = access {
+            metrics.add(Box::new(access));
+        }
         metrics.add(Box::new(listeners));
         operations.attach(tree.clone(), metrics);
         Ok(Self {
@@ -101,6 +108,7 @@ impl System {
             planted: Some((seed, pulse)),
             store,
             thread: None,
+            _access: access_guard,
         })
     }
 

@@ -35,6 +35,7 @@ pub(super) fn run(settings: Settings, path: &str) -> Exit {
 fn exit_of(error: &RunError) -> Exit {
     match error {
         RunError::Build(BuildError::Bind(_)) => Exit::Unavailable,
+        RunError::Build(BuildError::AccessLog(_)) => Exit::Config,
         RunError::Ended(Ended::DataRefused(_)) => Exit::Data,
         RunError::Build(BuildError::Address(_) | BuildError::Thread(_))
         | RunError::System { .. }

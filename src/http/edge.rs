@@ -57,7 +57,7 @@ impl Answer for Edge {
                 let answer = static_file::slow(self, route, rest, request).await;
                 let mut answer = match answer {
                     Ok(answer) => answer,
-                    Err(problem) => static_file::error(self, route, &path, problem).await,
+                    Err(problem) => static_file::error(self, route, request, problem).await,
                 };
                 route.rules.dress(&mut answer);
                 (Ok(answer), Some(route.label))
@@ -69,7 +69,7 @@ impl Answer for Edge {
             ),
             Resolved::Nothing => (Err(Problem::new(Code::NotFound)), None),
         };
-        let answer = answer.unwrap_or_else(|problem| problem.response(&path));
+        let answer = answer.unwrap_or_else(|problem| problem.response(request));
         Response { answer, route }
     }
 
@@ -88,14 +88,14 @@ impl Answer for Edge {
         let path = request.path();
         let (answer, route) = match routes.resolve(path) {
             Resolved::File(route, _) => {
-                let mut answer = static_file::error(self, route, path, problem).await;
+                let mut answer = static_file::error(self, route, request, problem).await;
                 route.rules.dress(&mut answer);
                 (answer, Some(route.label))
             }
             Resolved::List(route) | Resolved::Item(route, _) => {
-                (problem.response(path), Some(route.label))
+                (problem.response(request), Some(route.label))
             }
-            Resolved::Nothing => (problem.response(path), None),
+            Resolved::Nothing => (problem.response(request), None),
         };
         Response { answer, route }
     }

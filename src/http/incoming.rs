@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::problem::Problem;
+use super::request_id::RequestId;
 use super::route_rules::Pass;
 
 /// A request on its way to an answer.
@@ -20,6 +21,7 @@ pub struct Incoming {
     pub(crate) payload: Payload,
     /// When the answer, or the body that it needs, must be there.
     pub(crate) deadline: Instant,
+    pub(crate) id: RequestId,
 }
 
 impl std::fmt::Debug for Incoming {
@@ -42,6 +44,11 @@ impl Incoming {
     /// The method.
     pub fn method(&self) -> &Method {
         self.request.method()
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &RequestId {
+        &self.id
     }
 
     /// The headers.
@@ -84,7 +91,7 @@ pub trait Answer: Send + Sync + 'static {
 
     /// How a request is told what went wrong with it outside of `slow`: it was not admitted, panicked, or took too long.
     fn refuse(&self, request: &Incoming, problem: Problem) -> impl Future<Output = Response> {
-        let answer = problem.response(request.path());
+        let answer = problem.response(request);
         async {
             Response {
                 answer,

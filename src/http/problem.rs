@@ -22,6 +22,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
+use super::incoming::Incoming;
 use crate::file_cache::{FileError, Refusal};
 use crate::record::BodyError;
 use crate::storage::StoreError;
@@ -198,9 +199,12 @@ impl Problem {
         body
     }
 
-    /// The answer, with an id of its own that the log has too.
-    pub fn response(&self, instance: &str) -> HttpResponse<BoxBody> {
-        let request_id = uuid::Uuid::now_v7().simple().to_string();
+    /// The answer to a request; the log knows it by the same id.
+    pub fn response(&self, request: &Incoming) -> HttpResponse<BoxBody> {
+        self.answer(request.path(), request.id().as_str())
+    }
+
+    fn answer(&self, instance: &str, request_id: &str) -> HttpResponse<BoxBody> {
         let (status, code, _) = self.code.row();
         if status >= 500 {
             tracing::warn!(
@@ -213,7 +217,7 @@ impl Problem {
             );
         }
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = self.body(instance, &request_id).to_string();
+        let body = self.body(instance, request_id).to_string();
         let mut response = HttpResponse::with_body(status, BoxBody::new(body));
         let headers = response.headers_mut();
         headers.insert(
@@ -221,9 +225,6 @@ impl Problem {
             HeaderValue::from_static("application/problem+json"),
         );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Ok(id) = HeaderValue::from_str(&request_id) {
-            headers.insert(HeaderName::from_static("x-request-id"), id);
-        }
         if let Some(after) = self.retry_after.or(self.code.retry_after()) {
             headers.insert(
                 header::RETRY_AFTER,
@@ -239,11 +240,11 @@ impl Problem {
     /// The whole answer as bytes, for a connection that has no request yet.
     pub(crate) fn raw(&self) -> String {
         let (status, _, title) = self.code.row();
-        let body = self
-            .body("", &uuid::Uuid::now_v7().simple().to_string())
-            .to_string();
+        let id = uuid::Uuid::now_v7().simple().to_string();
+        let body = self.body("", &id).to_string();
         format!(
-            "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{body}",
             body.len()
         )
     }
@@ -321,7 +322,7 @@ mod tests {
     use super::*;
 
     fn header(problem: &Problem, name: &str) -> Option<String> {
-        let response = problem.response("/books");
+        let response = problem.answer("/books", "7");
         let value = response.headers().get(name)?;
         Some(value.to_str().unwrap().to_owned())
     }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix_http::{ConnectionType, HttpService, KeepAlive, Protocol};
 use actix_service::{Service as _, ServiceFactory as _, fn_service, map_config};
@@ -19,6 +19,7 @@ use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use tokio::time::{Instant, timeout_at};
 
+use super::access_log::{Access, AccessLog, Line};
 use super::body::discard;
 use super::connection::{Connection, Counters, TimeLimits};
 use super::drain::{Drain, LocalDrain};
@@ -26,6 +27,7 @@ use super::incoming::{Answer, Incoming, Response};
 use super::io::Io;
 use super::metrics::HandlerMetrics;
 use super::problem::{Code, Problem};
+use super::request_id::{RequestIds, X_REQUEST_ID};
 use super::stream::Stream;
 use super::streamed_body;
 use crate::supervision::{ExitReason, contain, contain_future};
@@ -71,12 +73,16 @@ pub struct Parts<A> {
     pub request_timeout: Duration,
     /// When connections are to end.
     pub drain: Drain,
+    /// Where answers are told of, if they are.
+    pub access: Option<Access>,
 }
 
 /// What every request of one thread sees.
 struct Thread<A> {
     parts: Arc<Parts<A>>,
     drain: Rc<LocalDrain>,
+    ids: RequestIds,
+    access: Option<Rc<AccessLog>>,
 }
 
 impl Service {
@@ -84,9 +90,12 @@ impl Service {
     pub async fn build<A: Answer>(parts: Arc<Parts<A>>) -> Self {
         let (limits, counters) = (parts.limits, Arc::clone(&parts.counters));
         let drain = parts.drain.follow();
+        let access = parts.access.clone();
         let thread = Rc::new(Thread {
             parts,
             drain: Rc::clone(&drain),
+            ids: RequestIds::new(),
+            access: access.map(|access| Rc::new(AccessLog::new(access))),
         });
         let app = App::new().default_service(fn_service(move |request: ServiceRequest| {
             let thread = Rc::clone(&thread);
@@ -151,6 +160,7 @@ async fn respond<A: Answer>(thread: &Thread<A>, request: ServiceRequest) -> Serv
         request,
         payload,
         deadline,
+        id: thread.ids.next(),
     };
     parts.metrics.begun();
     let open = Open {
@@ -198,10 +208,26 @@ fn finish<A>(
         BodySize::Sized(bytes) if incoming.method() != Method::HEAD => bytes,
         BodySize::Sized(_) | BodySize::None | BodySize::Stream => 0,
     };
+    if let Some(id) = incoming.id.value() {
+        answer.headers_mut().insert(X_REQUEST_ID.clone(), id);
+    }
     let (method, code) = (incoming.method(), answer.status().as_u16());
     let took = now.saturating_duration_since(begun);
     let metrics = &thread.parts.metrics;
     metrics.answered(route, method, code, took, bytes);
+    if let Some(access) = &thread.access {
+        access.add(&Line {
+            time: SystemTime::now(),
+            method: method.as_str(),
+            path: incoming.path(),
+            route,
+            status: code,
+            bytes,
+            took,
+            peer: incoming.request.peer_addr(),
+            id: &incoming.id,
+        });
+    }
     let answer = streamed_body::watch(answer, method, connection);
     ServiceResponse::new(incoming.request, answer)
 }
@@ -254,7 +280,7 @@ async fn failed<A: Answer>(parts: &Parts<A>, incoming: &Incoming, problem: Probl
     let refused = contain_future(parts.answer.refuse(incoming, problem.clone())).await;
     refused.unwrap_or_else(|_| Response {
         // What panics here has panicked before, and has been told.
-        answer: problem.response(incoming.path()),
+        answer: problem.response(incoming),
         route: None,
     })
 }

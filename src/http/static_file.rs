@@ -75,10 +75,10 @@ pub(crate) async fn slow(
 pub(crate) async fn error(
     edge: &Edge,
     route: &StaticRoute,
-    path: &str,
+    request: &Incoming,
     problem: Problem,
 ) -> HttpResponse<BoxBody> {
-    let mut response = problem.response(path);
+    let mut response = problem.response(request);
     if let Some(page) = route.rules.page(response.status().as_u16())
         && let Some(entry) = own_page(edge, route, page).await
     {

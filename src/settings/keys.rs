@@ -215,7 +215,12 @@ pub(crate) const KEYS: &[Key] = &[
         "\"text\"",
         "The format of stderr: text for people, json for collectors",
     ),
-    later("logging.access"),
+    key(
+        "logging.access",
+        Kind::Bool,
+        "false",
+        "One JSON line for each answer: in access.*.json files beside the log's, or on stdout without logging.file",
+    ),
     key(
         "logging.file.dir",
         Kind::Path,

@@ -60,6 +60,7 @@ pub(super) struct Limits {
 pub(super) struct Logging {
     pub(super) level: String,
     pub(super) format: String,
+    pub(super) access: bool,
     pub(super) file: LogFile,
 }
 

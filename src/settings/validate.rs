@@ -156,6 +156,7 @@ impl raw::Logging {
         Ok(Logging {
             level: self.level,
             format,
+            access: self.access,
             file,
         })
     }

@@ -4,12 +4,13 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
-use tracing_appender::rolling::{self, RollingFileAppender};
+use tracing_appender::rolling;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
-use crate::settings::{LogFile, LogFormat, Logging, Rotation};
+use super::rotating::rotating;
+use crate::settings::{LogFile, LogFormat, Logging};
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -98,21 +99,9 @@ fn writer(file: &LogFile) -> Result<(NonBlocking, WorkerGuard), LogsError> {
         dir: file.dir.clone(),
         source,
     })?;
-    let rotation = match file.rotate {
-        Rotation::Minutely => rolling::Rotation::MINUTELY,
-        Rotation::Hourly => rolling::Rotation::HOURLY,
-        Rotation::Daily => rolling::Rotation::DAILY,
-        Rotation::Never => rolling::Rotation::NEVER,
-    };
-    let appender = RollingFileAppender::builder()
-        .rotation(rotation)
-        .filename_prefix("perennial")
-        .filename_suffix("json")
-        .max_log_files(file.keep.get())
-        .build(&file.dir)
-        .map_err(|source| LogsError::File {
-            dir: file.dir.clone(),
-            source,
-        })?;
+    let appender = rotating(file, "perennial").map_err(|source| LogsError::File {
+        dir: file.dir.clone(),
+        source,
+    })?;
     Ok(tracing_appender::non_blocking(appender))
 }

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, drills print, and time outside the daemon is the real one"
 )]
 
+mod access_log;
 mod admin;
 mod check;
 mod client;
