@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
-use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
+use actix_web::http::{Method, Version};
 use actix_web::{HttpRequest, HttpResponse};
 use tokio::time::Instant;
 
@@ -59,6 +59,18 @@ impl Incoming {
     /// Whether a body comes with it.
     pub(crate) fn has_body(&self) -> bool {
         !matches!(self.payload, Payload::None)
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        self.request.version() == Version::HTTP_2
+    }
+
+    /// About what the head would have in HTTP/1.
+    pub(crate) fn head_bytes(&self) -> usize {
+        let line = self.method().as_str().len() + self.path().len() + self.query().len();
+        let headers = self.headers().iter();
+        let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + 4);
+        line + headers.sum::<usize>()
     }
 
     pub(crate) fn connection(&self) -> Option<Rc<Connection>> {

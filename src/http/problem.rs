@@ -5,7 +5,7 @@
 //! | 400 | `invalid_json`, `not_an_object`, `invalid_id`, `invalid_parameter`, `invalid_path` | syntax |
 //! | 404 | `not_found` | nothing here |
 //! | 405 | `method_not_allowed` | with `Allow` |
-//! | 408 | `head_timeout` | the head did not come in time |
+//! | 408 | `head_timeout`, `body_timeout` | the head did not come in time, or the body of an HTTP/2 stream stalled |
 //! | 409 | `duplicate_id` | there is a record of this id |
 //! | 413 | `body_too_large` | past `limits.body` |
 //! | 415 | `unsupported_media_type` | with `Accept-Post` |
@@ -40,6 +40,7 @@ pub enum Code {
     NotFound,
     MethodNotAllowed,
     HeadTimeout,
+    BodyTimeout,
     DuplicateId,
     BodyTooLarge,
     UnsupportedMediaType,
@@ -66,6 +67,7 @@ impl Code {
             Self::NotFound => (404, "not_found", "There is nothing here"),
             Self::MethodNotAllowed => (405, "method_not_allowed", "The method is not allowed here"),
             Self::HeadTimeout => (408, "head_timeout", "The request did not come in time"),
+            Self::BodyTimeout => (408, "body_timeout", "The body did not come in time"),
             Self::DuplicateId => (
                 409,
                 "duplicate_id",

@@ -4,25 +4,28 @@
 //! `slow`, which `request_timeout` bounds. Both stand behind the panic boundary: a panic is a 500 on a connection that lives on.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use actix_http::{ConnectionType, HttpService, KeepAlive, Protocol};
-use actix_service::{Service as _, ServiceFactory as _, fn_service, map_config};
+use actix_http::{ConnectionType, HttpService, KeepAlive, Protocol, Request};
+use actix_service::{Service as _, ServiceFactory, fn_service, map_config};
 use actix_web::App;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
+use futures_util::future::{Either, select};
 use tokio::time::{Instant, timeout_at};
 
 use super::access_log::{Access, AccessLog, Line};
 use super::body::discard;
-use super::connection::{Connection, Counters, TimeLimits};
+use super::connection::{Connection, TimeLimits};
+use super::counters::{Counters, count};
 use super::drain::{Drain, LocalDrain};
+use super::http2::{self, Http2};
 use super::incoming::{Answer, Incoming, Response};
 use super::io::Io;
 use super::metrics::HandlerMetrics;
@@ -97,13 +100,14 @@ impl Service {
             ids: RequestIds::new(),
             access: access.map(|access| Rc::new(AccessLog::new(access))),
         });
-        let app = App::new().default_service(fn_service(move |request: ServiceRequest| {
-            let thread = Rc::clone(&thread);
-            async move { Ok::<_, actix_web::Error>(respond(&thread, request).await) }
-        }));
-        let app = map_config(actix_service::IntoServiceFactory::into_factory(app), |()| {
-            AppConfig::default()
-        });
+        let http2 = Http2 {
+            call: call(&thread).await,
+            limits,
+            counters: Arc::clone(&counters),
+            drain: Rc::clone(&drain),
+        };
+        let ends = Rc::clone(&drain);
+        let app = app(thread);
         // The dispatcher asks for its end while it is being made, and is not told for whom.
         let begins: Rc<RefCell<Option<Rc<Connection>>>> = Rc::default();
         let of = Rc::clone(&begins);
@@ -119,15 +123,25 @@ impl Service {
             .finish(app);
         // The factory has nothing that could fail: there is no data and no middleware to initialise.
         let service = Rc::new(factory.new_service(()).await.ok());
-        let serve = move |io: Io, peer| -> Pin<Box<dyn Future<Output = ()>>> {
-            begins.replace(Some(io.connection()));
-            let connection = service
-                .as_ref()
-                .as_ref()
-                .map(|service| service.call((io, Protocol::Http1, peer)));
+        let http2 = Rc::new(http2);
+        let serve = move |mut io: Io, peer| -> Pin<Box<dyn Future<Output = ()>>> {
+            let (service, begins) = (Rc::clone(&service), Rc::clone(&begins));
+            let (http2, ends) = (Rc::clone(&http2), Rc::clone(&ends));
             Box::pin(async move {
-                let Some(connection) = connection else { return };
-                if let Err(error) = connection.await {
+                let end = ends.end_of(Some(io.connection()));
+                let opening = poll_fn(|cx| io.poll_http2(cx));
+                match select(opening, end).await {
+                    Either::Left((Ok(false), _)) => {}
+                    Either::Left((Ok(true), _)) => {
+                        return Box::pin(http2::serve(http2, io, peer)).await;
+                    }
+                    Either::Left((Err(_), _)) | Either::Right(_) => return,
+                }
+                begins.replace(Some(io.connection()));
+                let Some(service) = service.as_ref() else {
+                    return;
+                };
+                if let Err(error) = service.call((io, Protocol::Http1, peer)).await {
                     tracing::debug!(%error, "a connection broke off");
                 }
             })
@@ -150,6 +164,36 @@ impl Service {
     }
 }
 
+/// actix-web around [`respond`].
+fn app<A: Answer>(
+    thread: Rc<Thread<A>>,
+) -> impl ServiceFactory<
+    Request,
+    Config = (),
+    Response = ServiceResponse,
+    Error = actix_web::Error,
+    InitError = (),
+    Service: 'static,
+    Future: 'static,
+> {
+    let app = App::new().default_service(fn_service(move |request: ServiceRequest| {
+        let thread = Rc::clone(&thread);
+        async move { Ok::<_, actix_web::Error>(respond(&thread, request).await) }
+    }));
+    map_config(actix_service::IntoServiceFactory::into_factory(app), |()| {
+        AppConfig::default()
+    })
+}
+
+/// The same for HTTP/2, which has no use for the rest of actix-http.
+async fn call<A: Answer>(thread: &Rc<Thread<A>>) -> Box<http2::Call> {
+    let service = app(Rc::clone(thread)).new_service(()).await.ok();
+    Box::new(move |request| {
+        let answer = service.as_ref().map(|service| service.call(request));
+        Box::pin(async move { answer?.await.ok() })
+    })
+}
+
 /// Answers one request, whatever happens.
 async fn respond<A: Answer>(thread: &Thread<A>, request: ServiceRequest) -> ServiceResponse {
     let parts = &*thread.parts;
@@ -167,22 +211,28 @@ async fn respond<A: Answer>(thread: &Thread<A>, request: ServiceRequest) -> Serv
         metrics: Some(&parts.metrics),
     };
     let connection = incoming.connection();
-    let has_body = incoming.has_body();
     if let Some(connection) = &connection {
-        connection.request_begins(has_body);
+        connection.request_begins(incoming.has_body());
     }
-    let quick = if has_body {
-        Ok(None)
-    } else {
-        contain(|| parts.answer.quick(&incoming, begun))
-    };
-    let response = match quick {
-        Ok(Some(response)) => response,
-        Ok(None) => slow(parts, &mut incoming).await,
-        Err(reason) => panicked(parts, &incoming, &reason).await,
-    };
+    let response = answer(parts, &mut incoming, begun).await;
     open.close();
     finish(thread, incoming, connection.as_ref(), begun, response)
+}
+
+async fn answer<A: Answer>(parts: &Parts<A>, incoming: &mut Incoming, begun: Instant) -> Response {
+    // A head of HTTP/1 has been measured while it came.
+    if incoming.is_http2() && incoming.head_bytes() > parts.limits.head_bytes {
+        count(&parts.counters.heads_too_large);
+        return failed(parts, incoming, Problem::new(Code::HeadTooLarge)).await;
+    }
+    if !incoming.has_body() {
+        match contain(|| parts.answer.quick(incoming, begun)) {
+            Ok(Some(response)) => return response,
+            Ok(None) => {}
+            Err(reason) => return panicked(parts, incoming, &reason).await,
+        }
+    }
+    slow(parts, incoming).await
 }
 
 /// The last step of every answer.

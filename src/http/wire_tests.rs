@@ -3,6 +3,7 @@
 mod bodies;
 mod client;
 mod drains;
+mod http2;
 mod limits;
 mod pages;
 mod requests;
