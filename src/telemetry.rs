@@ -2,6 +2,7 @@
 
 mod logs;
 mod metrics;
+mod reopening;
 
-pub use logs::{Logs, LogsError};
+pub use logs::{LogControl, Logs, LogsError};
 pub use metrics::Metrics;

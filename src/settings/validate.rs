@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::raw;
 use super::value;
 use super::{
-    Backoff, Chaos, ChildLimits, FileCache, Files, Handlers, Limits, LogFile, LogFormat, Logging,
-    MaxRestarts, Resource, Rotation, Route, Server, Settings, Storage, Strategy, Supervision,
+    Backoff, Chaos, ChildLimits, FileCache, Files, Handlers, Limits, Listen, LogFile, LogFormat,
+    Logging, MaxRestarts, NotListen, Resource, Rotation, Route, Server, Settings, Storage,
+    Strategy, Supervision,
 };
 
 /// The prefix that is served when no route is written, and its folder.
@@ -77,8 +78,10 @@ impl raw::Server {
             raw::Handlers::Word(_) => Handlers::Auto,
             raw::Handlers::Count(count) => Handlers::Count(some(count)?),
         };
+        let listen: Result<Vec<Listen>, NotListen> =
+            self.listen.iter().map(|text| text.parse()).collect();
         Ok(Server {
-            listen: self.listen,
+            listen: listen.map_err(|error| error.to_string())?,
             admin: self.admin,
             data: self.data,
             handlers,
