@@ -3,6 +3,7 @@
 mod bind;
 mod complaint;
 mod door;
+mod inherited;
 mod least_loaded;
 mod listening;
 mod metrics;
@@ -11,6 +12,7 @@ mod tests;
 
 pub use bind::{BindError, bind};
 pub use door::{Door, DoorCounters, Target};
+pub use inherited::{InheritError, Inherited};
 pub use least_loaded::{Candidate, least_loaded};
 pub use listening::Listening;
 pub use metrics::ListenerMetrics;

@@ -4,6 +4,7 @@
 //! [`Settings::default`] is what an empty file means.
 
 mod keys;
+mod listen;
 mod load;
 mod lookup;
 mod nearest;
@@ -18,6 +19,7 @@ mod value;
 mod violation;
 mod walk;
 
+pub use listen::{Listen, NotListen};
 pub use load::{LoadError, find, load};
 pub use reference::reference;
 pub use violation::{Place, Violation};
@@ -67,8 +69,8 @@ impl Default for Settings {
 /// `[server]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Server {
-    /// Public addresses; at least one. Port 0 asks the kernel for one.
-    pub listen: Vec<SocketAddr>,
+    /// Where clients come in; at least one place.
+    pub listen: Vec<Listen>,
     /// The admin listener: health, metrics, the tree.
     pub admin: SocketAddr,
     /// The data folder.

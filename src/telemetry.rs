@@ -3,8 +3,9 @@
 mod access_sink;
 mod logs;
 mod metrics;
+mod reopening;
 mod rotating;
 
 pub use access_sink::{AccessGuard, AccessMetrics, AccessSink};
-pub use logs::{Logs, LogsError};
+pub use logs::{LogControl, Logs, LogsError};
 pub use metrics::Metrics;

@@ -1,5 +1,6 @@
 //! Everything is put together here, before anything runs.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +16,9 @@ use crate::http::{
     Access, Answer, Counters, Edge, GateMetrics, HandlerMetrics, HttpMetrics, Parts, RouteRules,
     RouteTable, TimeLimits,
 };
-use crate::listener::{self, Door, ListenerMetrics, Target, bind};
+use crate::listener::{self, Door, Inherited, ListenerMetrics, Listening, Target, bind};
 use crate::request_handler::{self, DrainLimit, HandlerLoad};
-use crate::settings::{self, Handlers, Settings};
+use crate::settings::{self, Handlers, Listen, Settings};
 use crate::storage;
 use crate::supervision::{
     Backoff, ChildSpec, Clock, Faults, Flags, Intensity, Pulse, QueueLimits, Slot, Strategy,
@@ -68,6 +69,7 @@ impl Assembly {
     /// Binds every socket and prepares every child.
     pub(super) fn new(
         settings: Settings,
+        inherited: Inherited,
         clock: Clock,
         pulse: Arc<Pulse>,
     ) -> Result<Self, BuildError> {
@@ -104,7 +106,8 @@ impl Assembly {
             body_bytes: bench.settings.limits.body_bytes,
         });
         let (handlers, targets, metrics) = bench.handlers(&edge);
-        let (listeners, doors, public) = bench.listeners(&targets)?;
+        let (sockets, public) = bench.sockets(inherited)?;
+        let (listeners, doors) = bench.listeners(sockets, &targets);
         let storage = SupervisorSpec::new("storage", bench.flags).child(writer);
         let spec = SupervisorSpec::new("perennial", bench.flags)
             .child(ChildSpec::supervisor(admin))
@@ -155,7 +158,7 @@ impl Bench {
     fn admin(
         &self,
         operations: &Arc<Operations>,
-    ) -> Result<(SupervisorSpec, std::net::SocketAddr), BuildError> {
+    ) -> Result<(SupervisorSpec, SocketAddr), BuildError> {
         let socket = bind(self.settings.server.admin)?;
         let address = socket.local_addr().map_err(BuildError::Address)?;
         let answer = Arc::new(Admin {
@@ -256,16 +259,37 @@ impl Bench {
         )
     }
 
+    /// Binds or takes every public socket, and says which have an address.
+    fn sockets(
+        &self,
+        mut inherited: Inherited,
+    ) -> Result<(Vec<Listening>, Vec<SocketAddr>), BuildError> {
+        let mut sockets = Vec::new();
+        for listen in &self.settings.server.listen {
+            match listen {
+                Listen::Tcp(address) => sockets.push(bind(*address)?.into()),
+                Listen::Inherited(name) => sockets.extend(inherited.named(name)?),
+            }
+        }
+        if !inherited.is_empty() {
+            let names = inherited.names();
+            tracing::warn!(%names, "sockets were passed to this process that server.listen does not name: write systemd:NAME");
+        }
+        let addresses = sockets.iter().filter_map(Listening::address);
+        let addresses: Result<_, _> = addresses.collect();
+        let addresses = addresses.map_err(BuildError::Address)?;
+        Ok((sockets, addresses))
+    }
+
     fn listeners(
         &self,
+        sockets: Vec<Listening>,
         targets: &[Target],
-    ) -> Result<(SupervisorSpec, ListenerMetrics, Vec<std::net::SocketAddr>), BuildError> {
+    ) -> (SupervisorSpec, ListenerMetrics) {
         let places = Arc::new(Semaphore::new(self.settings.server.max_connections.get()));
         let mut supervisor = SupervisorSpec::new("listeners", self.flags);
-        let (mut doors, mut addresses) = (Vec::new(), Vec::new());
-        for (n, address) in self.settings.server.listen.iter().enumerate() {
-            let socket = bind(*address)?;
-            addresses.push(socket.local_addr().map_err(BuildError::Address)?);
+        let mut doors = Vec::new();
+        for (n, socket) in sockets.into_iter().enumerate() {
             let (targets, places) = (targets.to_vec(), Arc::clone(&places));
             let door = Door::new(socket, targets, places, self.faults.clone());
             doors.push(Arc::clone(&door));
@@ -274,7 +298,7 @@ impl Bench {
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
         }
-        Ok((supervisor, ListenerMetrics { doors }, addresses))
+        (supervisor, ListenerMetrics { doors })
     }
 }
 

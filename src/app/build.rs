@@ -1,6 +1,6 @@
 //! What can go wrong before anything runs.
 
-use crate::listener::BindError;
+use crate::listener::{BindError, InheritError};
 use crate::telemetry::LogsError;
 
 /// Why the daemon could not be built or started.
@@ -9,6 +9,9 @@ pub enum BuildError {
     /// An address could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A socket was not passed to this process.
+    #[error(transparent)]
+    Inherit(#[from] InheritError),
     /// A socket does not tell its address.
     #[error("the system does not tell the address of a socket")]
     Address(#[source] std::io::Error),

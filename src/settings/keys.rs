@@ -25,8 +25,10 @@ pub(crate) enum Kind {
     Choice(&'static [&'static str], &'static [&'static str]),
     /// `IP:PORT`
     Address,
-    /// A list of `IP:PORT`, at least one.
-    Addresses,
+    /// `IP:PORT`, or `systemd:NAME`.
+    Listen,
+    /// A list of them, at least one.
+    Listens,
     /// A file name relative to this file, one `*` allowed in the last part.
     Include,
     /// A list of them.
@@ -51,7 +53,7 @@ impl Kind {
     /// What each item of it may be, if it is a list.
     pub(crate) fn items(self) -> Option<Self> {
         match self {
-            Self::Addresses => Some(Self::Address),
+            Self::Listens => Some(Self::Listen),
             Self::Includes => Some(Self::Include),
             Self::Bool
             | Self::Filter
@@ -64,6 +66,7 @@ impl Kind {
             | Self::Size(..)
             | Self::Choice(..)
             | Self::Address
+            | Self::Listen
             | Self::Include
             | Self::UrlPath
             | Self::Headers
@@ -124,9 +127,9 @@ pub(crate) const KEYS: &[Key] = &[
     // --- server
     key(
         "server.listen",
-        Kind::Addresses,
+        Kind::Listens,
         "[\"127.0.0.1:3000\"]",
-        "Public addresses, IP:PORT",
+        "Public addresses, IP:PORT; or systemd:NAME for the sockets that a .socket unit gives this name",
     ),
     key(
         "server.admin",

@@ -28,7 +28,7 @@ pub(super) struct Raw {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Server {
-    pub(super) listen: Vec<SocketAddr>,
+    pub(super) listen: Vec<String>,
     pub(super) admin: SocketAddr,
     pub(super) data: PathBuf,
     pub(super) handlers: Handlers,

@@ -92,7 +92,8 @@ fn sample(kind: Kind) -> &'static str {
         | Kind::Size(..)
         | Kind::Choice(..)
         | Kind::Address
-        | Kind::Addresses
+        | Kind::Listen
+        | Kind::Listens
         | Kind::Include
         | Kind::Includes
         | Kind::UrlPath

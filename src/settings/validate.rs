@@ -8,9 +8,9 @@ use super::raw;
 use super::route_value::{error_status, glob};
 use super::value;
 use super::{
-    Backoff, CacheRule, Chaos, ChildLimits, FileCache, Files, Handlers, Limits, LogFile, LogFormat,
-    Logging, MaxRestarts, Resource, Rotation, Route, Server, Settings, Storage, Strategy,
-    Supervision,
+    Backoff, CacheRule, Chaos, ChildLimits, FileCache, Files, Handlers, Limits, Listen, LogFile,
+    LogFormat, Logging, MaxRestarts, NotListen, Resource, Rotation, Route, Server, Settings,
+    Storage, Strategy, Supervision,
 };
 
 /// The prefix that is served when no route is written, and its folder.
@@ -113,8 +113,10 @@ impl raw::Server {
             raw::Handlers::Word(_) => Handlers::Auto,
             raw::Handlers::Count(count) => Handlers::Count(some(count)?),
         };
+        let listen: Result<Vec<Listen>, NotListen> =
+            self.listen.iter().map(|text| text.parse()).collect();
         Ok(Server {
-            listen: self.listen,
+            listen: listen.map_err(|error| error.to_string())?,
             admin: self.admin,
             data: self.data,
             handlers,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::keys::Kind;
+use super::listen::Listen;
 use super::route_value::{cache_fault, errors_fault, headers_fault};
 
 /// A value without its place.
@@ -60,7 +61,7 @@ impl Plain {
             Kind::Number(..) => text
                 .parse()
                 .map_or(Self::Text(text.to_owned()), Self::Float),
-            Kind::Addresses | Kind::Includes => Self::Array(
+            Kind::Listens | Kind::Includes => Self::Array(
                 text.split(',')
                     .map(|item| Self::Text(item.trim().to_owned()))
                     .collect(),
@@ -72,6 +73,7 @@ impl Plain {
             | Kind::Size(..)
             | Kind::Choice(..)
             | Kind::Address
+            | Kind::Listen
             | Kind::Include
             | Kind::UrlPath
             | Kind::Headers
@@ -131,10 +133,11 @@ impl Plain {
             (Kind::Choice(now, later), Self::Text(text)) if later.contains(&text.as_str()) => {
                 Some(format!("{text:?} is not available yet; {}", choices(now)))
             }
-            (Kind::Address, Self::Text(text)) => address_fault(text),
+            (Kind::Address, Self::Text(text)) if text.parse::<SocketAddr>().is_ok() => None,
+            (Kind::Listen, Self::Text(text)) => listen_fault(text),
             (Kind::Include, Self::Text(text)) if !text.is_empty() => include_fault(text),
-            (Kind::Addresses, Self::Array(items)) if items.is_empty() => wrong(right(kind)),
-            (Kind::Addresses | Kind::Includes, Self::Array(items)) => {
+            (Kind::Listens, Self::Array(items)) if items.is_empty() => wrong(right(kind)),
+            (Kind::Listens | Kind::Includes, Self::Array(items)) => {
                 let kind = kind.items()?;
                 items.iter().find_map(|item| item.fault(kind))
             }
@@ -165,7 +168,8 @@ fn right(kind: Kind) -> String {
         Kind::Size(..) => "a size; write \"16 KiB\", \"4 MiB\" or \"1 GiB\"".to_owned(),
         Kind::Choice(now, _) => format!("allowed; {}", choices(now)),
         Kind::Address => "an address; write IP:PORT, such as \"127.0.0.1:3001\"".to_owned(),
-        Kind::Addresses => "a list of addresses; write [\"127.0.0.1:3000\"]".to_owned(),
+        Kind::Listen => "an address; write IP:PORT, such as \"127.0.0.1:3000\"".to_owned(),
+        Kind::Listens => "a list of addresses; write [\"127.0.0.1:3000\"]".to_owned(),
         Kind::Include => "a file; write one such as \"conf.d/*.toml\"".to_owned(),
         Kind::Includes => "a list of files; write [\"conf.d/*.toml\"]".to_owned(),
         Kind::UrlPath => "a path; write one that begins with / such as \"/books\"".to_owned(),
@@ -212,14 +216,14 @@ fn include_fault(text: &str) -> Option<String> {
     })
 }
 
-fn address_fault(text: &str) -> Option<String> {
-    if text.starts_with("unix:") || text.starts_with("systemd:") {
-        return Some(format!("{text:?} is not available yet; write IP:PORT"));
+fn listen_fault(text: &str) -> Option<String> {
+    if text.starts_with("unix:") {
+        return Some(format!(
+            "{text:?} is not available yet; write IP:PORT or systemd:NAME"
+        ));
     }
-    match text.parse::<SocketAddr>() {
-        Ok(_) => None,
-        Err(_) => Some(format!("{text:?} is not {}", right(Kind::Address))),
-    }
+    let fault = text.parse::<Listen>().err()?;
+    Some(format!("{text:?} {fault}"))
 }
 
 /// What is wrong with a path of a URL.
