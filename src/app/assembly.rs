@@ -16,7 +16,9 @@ use crate::http::{
     Access, Answer, Counters, Edge, GateMetrics, HandlerMetrics, HttpMetrics, Parts, RouteRules,
     RouteTable, TimeLimits,
 };
-use crate::listener::{self, Door, Inherited, ListenerMetrics, Listening, Target, bind};
+use crate::listener::{
+    self, Door, Inherited, ListenerMetrics, Listening, SocketFile, Target, bind, bind_unix,
+};
 use crate::request_handler::{self, DrainLimit, HandlerLoad};
 use crate::settings::{self, Handlers, Listen, Settings};
 use crate::storage;
@@ -51,6 +53,7 @@ pub(super) struct Assembly {
     pub(super) access: Option<AccessMetrics>,
     pub(super) access_guard: Option<AccessGuard>,
     pub(super) listeners: ListenerMetrics,
+    pub(super) socket_files: Vec<SocketFile>,
     pub(super) refusal: Refusal,
     pub(super) store: storage::Store,
 }
@@ -106,7 +109,9 @@ impl Assembly {
             body_bytes: bench.settings.limits.body_bytes,
         });
         let (handlers, targets, metrics) = bench.handlers(&edge);
-        let (sockets, public) = bench.sockets(inherited)?;
+        let (sockets, socket_files) = bench.sockets(inherited)?;
+        let addresses = sockets.iter().filter_map(Listening::address);
+        let addresses: Result<_, _> = addresses.collect();
         let (listeners, doors) = bench.listeners(sockets, &targets);
         let storage = SupervisorSpec::new("storage", bench.flags).child(writer);
         let spec = SupervisorSpec::new("perennial", bench.flags)
@@ -118,7 +123,11 @@ impl Assembly {
         let asked = store.clone();
         let refusal = Refusal(Box::new(move || asked.refusal()));
         let bound = Bound {
-            public,
+            public: addresses.map_err(BuildError::Address)?,
+            unix: socket_files
+                .iter()
+                .map(|file| file.path().to_owned())
+                .collect(),
             admin: admin_address,
         };
         Ok(Self {
@@ -130,6 +139,7 @@ impl Assembly {
             access: access.map(AccessMetrics),
             access_guard,
             listeners: doors,
+            socket_files,
             refusal,
             store,
         })
@@ -263,11 +273,16 @@ impl Bench {
     fn sockets(
         &self,
         mut inherited: Inherited,
-    ) -> Result<(Vec<Listening>, Vec<SocketAddr>), BuildError> {
-        let mut sockets = Vec::new();
+    ) -> Result<(Vec<Listening>, Vec<SocketFile>), BuildError> {
+        let (mut sockets, mut files) = (Vec::new(), Vec::new());
         for listen in &self.settings.server.listen {
             match listen {
                 Listen::Tcp(address) => sockets.push(bind(*address)?.into()),
+                Listen::Unix(path) => {
+                    let (socket, file) = bind_unix(path)?;
+                    sockets.push(socket.into());
+                    files.push(file);
+                }
                 Listen::Inherited(name) => sockets.extend(inherited.named(name)?),
             }
         }
@@ -275,10 +290,7 @@ impl Bench {
             let names = inherited.names();
             tracing::warn!(%names, "sockets were passed to this process that server.listen does not name: write systemd:NAME");
         }
-        let addresses = sockets.iter().filter_map(Listening::address);
-        let addresses: Result<_, _> = addresses.collect();
-        let addresses = addresses.map_err(BuildError::Address)?;
-        Ok((sockets, addresses))
+        Ok((sockets, files))
     }
 
     fn listeners(

@@ -1,6 +1,6 @@
 //! What can go wrong before anything runs.
 
-use crate::listener::{BindError, InheritError};
+use crate::listener::{BindError, InheritError, UnixBindError};
 use crate::telemetry::LogsError;
 
 /// Why the daemon could not be built or started.
@@ -12,6 +12,9 @@ pub enum BuildError {
     /// A socket was not passed to this process.
     #[error(transparent)]
     Inherit(#[from] InheritError),
+    /// A path could not be listened at.
+    #[error(transparent)]
+    BindUnix(#[from] UnixBindError),
     /// A socket does not tell its address.
     #[error("the system does not tell the address of a socket")]
     Address(#[source] std::io::Error),

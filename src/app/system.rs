@@ -1,6 +1,7 @@
 //! The daemon as a value: built, started, awaited, stopped and joined step by step.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -9,7 +10,7 @@ use super::build::BuildError;
 use super::herald::Herald;
 use super::phase::{Phase, Phases};
 use super::service_manager::ServiceManager;
-use crate::listener::Inherited;
+use crate::listener::{Inherited, SocketFile};
 use crate::settings::Settings;
 use crate::storage::Store;
 use crate::supervision::{Clock, ExitReason, Placer, Pulse, Root, Seed, Sentinel, Stopper, Tree};
@@ -20,6 +21,8 @@ use crate::telemetry::{AccessGuard, Metrics};
 pub struct Bound {
     /// Of the public listeners that have one, in the order of the settings.
     pub public: Vec<SocketAddr>,
+    /// Paths of the public unix sockets that were made, in the order of the settings.
+    pub unix: Vec<PathBuf>,
     /// Of the admin listener.
     pub admin: SocketAddr,
 }
@@ -72,6 +75,8 @@ pub struct System {
     herald: Option<Herald>,
     store: Store,
     thread: Option<JoinHandle<()>>,
+    /// Removed when the listeners are gone.
+    _socket_files: Vec<SocketFile>,
     /// Outlives the handlers, whose last lines it writes out.
     _access: Option<AccessGuard>,
 }
@@ -94,6 +99,7 @@ impl System {
             gates,
             access,
             access_guard,
+            socket_files,
             listeners,
             refusal,
             store,
@@ -119,6 +125,7 @@ impl System {
             herald: None,
             store,
             thread: None,
+            _socket_files: socket_files,
             _access: access_guard,
         })
     }
@@ -154,6 +161,9 @@ impl System {
         self.phases.enter(Phase::Starting);
         for address in &self.bound.public {
             tracing::info!("listening on http://{address}");
+        }
+        for path in &self.bound.unix {
+            tracing::info!("listening on unix:{}", path.display());
         }
         tracing::info!("admin on http://{}", self.bound.admin);
         let thread = std::thread::Builder::new()

@@ -129,7 +129,7 @@ pub(crate) const KEYS: &[Key] = &[
         "server.listen",
         Kind::Listens,
         "[\"127.0.0.1:3000\"]",
-        "Public addresses, IP:PORT; or systemd:NAME for the sockets that a .socket unit gives this name",
+        "Public addresses, IP:PORT; or unix:PATH for the user and its group; or systemd:NAME for the sockets that a .socket unit gives this name",
     ),
     key(
         "server.admin",

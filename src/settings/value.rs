@@ -217,11 +217,6 @@ fn include_fault(text: &str) -> Option<String> {
 }
 
 fn listen_fault(text: &str) -> Option<String> {
-    if text.starts_with("unix:") {
-        return Some(format!(
-            "{text:?} is not available yet; write IP:PORT or systemd:NAME"
-        ));
-    }
     let fault = text.parse::<Listen>().err()?;
     Some(format!("{text:?} {fault}"))
 }

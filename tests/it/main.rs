@@ -23,4 +23,5 @@ mod load;
 mod resources;
 mod routes;
 mod shutdown;
+mod sockets;
 mod static_pages;
