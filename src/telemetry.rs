@@ -1,7 +1,11 @@
 //! What the daemon says about itself: events to stderr and files, numbers to `/metrics`.
 
+mod access_sink;
 mod logs;
 mod metrics;
+mod reopening;
+mod rotating;
 
-pub use logs::{Logs, LogsError};
+pub use access_sink::{AccessGuard, AccessMetrics, AccessSink};
+pub use logs::{LogControl, Logs, LogsError};
 pub use metrics::Metrics;

@@ -4,8 +4,8 @@
 //! They look at what was walked, not at what was merged, so that a wrong value elsewhere hides none of their faults.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
+use super::listen::Listen;
 use super::value::{Plain, url_path_fault};
 use super::violation::Place;
 use super::walk::Walk;
@@ -32,7 +32,7 @@ pub(super) fn check(walk: &mut Walk) {
             && kind == "resource"
         {
             path(walk, key, place, &mut taken);
-            if let (None, Some(address)) = (walk.value(&["resource", name, "access"]), open) {
+            if let (None, Some(address)) = (walk.value(&["resource", name, "access"]), &open) {
                 let problem = format!(
                     "open to everybody who can reach {address}; if that is meant, write access = \"public\", else listen on 127.0.0.1 only"
                 );
@@ -42,15 +42,15 @@ pub(super) fn check(walk: &mut Walk) {
     }
 }
 
-/// An address that others than this machine can reach; the default is none.
-fn open_address(walk: &Walk) -> Option<SocketAddr> {
+/// An address that others than this machine can reach, or may; the default is none.
+fn open_address(walk: &Walk) -> Option<Listen> {
     let Some(Plain::Array(items)) = walk.value(&["server", "listen"]) else {
         return None;
     };
     let addresses = items.iter().filter_map(Plain::text);
     addresses
-        .filter_map(|text| text.parse::<SocketAddr>().ok())
-        .find(|address| !address.ip().is_loopback())
+        .filter_map(|text| text.parse::<Listen>().ok())
+        .find(|listen| !listen.is_local())
 }
 
 fn route(walk: &mut Walk, key: &[String], place: &Place, prefix: &str) {

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::fields;
 use super::keys::{self, Key, Kind};
+use super::lookup;
 use super::value::{Plain, url_path_fault};
 use super::violation::{Place, Violation};
 use crate::record::{Schema, nearest};
@@ -91,7 +92,7 @@ impl Walk {
         value: &Spanned<DeValue<'_>>,
     ) {
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-        if let Some(key) = keys::find(&parts) {
+        if let Some(key) = lookup::find(&parts) {
             if !key.available() {
                 self.fault(source.place(at), path, "not available yet; take it out");
                 return;
@@ -103,12 +104,12 @@ impl Walk {
             self.write(path, Plain::of(value.get_ref()), source.place(at));
             return;
         }
-        if keys::below(&parts).next().is_none() {
+        if lookup::below(&parts).next().is_none() {
             let problem = unknown(&parts);
             self.fault(source.place(at), path, &problem);
             return;
         }
-        if !keys::below(&parts).any(Key::available) {
+        if !lookup::below(&parts).any(Key::available) {
             self.fault(source.place(at), path, "not available yet; take it out");
             return;
         }
@@ -134,7 +135,7 @@ impl Walk {
             | DeValue::Boolean(_)
             | DeValue::Datetime(_)
             | DeValue::Array(_) => {
-                let problem = match keys::names_below(&parts).join(", ") {
+                let problem = match lookup::names_below(&parts).join(", ") {
                     names if names.is_empty() => "must be a table".to_owned(),
                     names => format!("must be a table with keys of {names}"),
                 };
@@ -268,7 +269,7 @@ fn unknown(parts: &[&str]) -> String {
     let (name, above) = parts
         .split_last()
         .map_or(("", &[][..]), |(name, above)| (*name, above));
-    let names = keys::names_below(above);
+    let names = lookup::names_below(above);
     match nearest(name, names.iter().copied()) {
         Some(near) => format!("unknown; did you mean {near}?"),
         None => format!("unknown; known here are {}", names.join(", ")),
