@@ -20,5 +20,7 @@ mod library;
 mod limits;
 mod load;
 mod resources;
+mod service;
 mod shutdown;
+mod signals;
 mod static_pages;

@@ -59,6 +59,9 @@ has() { # WANTED COMMAND...: the command says this among other things
     grep -qF -- "$wanted" <<<"$said"
 }
 
+# Only what goes wrong is worth reading.
+quiet() { "$@" >/dev/null; }
+
 result() {
     echo "$PASSED passed, $FAILED failed"
     [ "$FAILED" = 0 ]
