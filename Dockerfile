@@ -22,6 +22,6 @@ USER 65532:65532
 VOLUME /var/lib/perennial
 EXPOSE 3000
 # Ready is what /readyz says: every part of the daemon serves.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["perennial", "healthcheck"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s CMD ["perennial", "healthcheck"]
 ENTRYPOINT ["perennial"]
 CMD ["serve"]

@@ -62,6 +62,15 @@ has() { # WANTED COMMAND...: the command says this among other things
 # Only what goes wrong is worth reading.
 quiet() { "$@" >/dev/null; }
 
+# The first block of shell commands below this heading of the README.
+commands() { # HEADING
+    awk -v heading="$1" '
+        /^#/ { below = ($0 == heading) }
+        /^```sh$/ && below { inside = 1; next }
+        /^```$/ { if (inside) exit }
+        inside { print }' "$REPO/README.md"
+}
+
 result() {
     echo "$PASSED passed, $FAILED failed"
     [ "$FAILED" = 0 ]
