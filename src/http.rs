@@ -9,7 +9,6 @@ mod head_scan;
 mod incoming;
 mod io;
 mod lazy_timer;
-mod list;
 mod metrics;
 mod problem;
 mod resource;

@@ -11,7 +11,7 @@ use super::phase::{Phase, Phases};
 use super::service_manager::ServiceManager;
 use crate::listener::Inherited;
 use crate::settings::Settings;
-use crate::storage::Store;
+use crate::storage::{Store, StoreMetrics};
 use crate::supervision::{Clock, ExitReason, Placer, Pulse, Root, Seed, Sentinel, Stopper, Tree};
 use crate::telemetry::Metrics;
 
@@ -98,6 +98,7 @@ impl System {
         let metrics = Metrics::new(tree.clone());
         metrics.add(Box::new(http));
         metrics.add(Box::new(listeners));
+        metrics.add(Box::new(StoreMetrics(store.clone())));
         operations.attach(tree.clone(), metrics);
         let phases = Phases::new();
         Ok(Self {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::file_cache::RootId;
+use crate::settings::Resource;
 use crate::storage::CollectionId;
 
 /// A path prefix that leads to a folder.
@@ -17,18 +18,18 @@ pub struct StaticRoute {
 }
 
 /// A path that leads to a resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ResourceRoute {
-    /// Where it is served.
-    pub path: String,
     /// What is served.
     pub collection: CollectionId,
+    /// Where, and how.
+    pub resource: Resource,
     /// Its number among the routes, for metrics.
     pub label: usize,
 }
 
 /// What a path leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Resolved<'a> {
     /// The resource as a whole.
     List(&'a ResourceRoute),
@@ -53,7 +54,7 @@ impl RouteTable {
     /// A table of these routes. Labels are numbered in the order given, statics first.
     pub fn new(
         statics: impl IntoIterator<Item = (String, RootId)>,
-        resources: impl IntoIterator<Item = (String, CollectionId)>,
+        resources: impl IntoIterator<Item = (CollectionId, Resource)>,
     ) -> Self {
         let mut table = Self::default();
         for (prefix, root) in statics {
@@ -64,16 +65,15 @@ impl RouteTable {
                 label,
             });
         }
-        for (path, collection) in resources {
+        for (collection, resource) in resources {
+            let path = resource.path.clone();
             let label = table.label(path.clone());
-            table.resources.insert(
-                path.clone(),
-                ResourceRoute {
-                    path,
-                    collection,
-                    label,
-                },
-            );
+            let route = ResourceRoute {
+                collection,
+                resource,
+                label,
+            };
+            table.resources.insert(path, route);
         }
         table
             .statics
@@ -139,8 +139,8 @@ mod tests {
                 ("/slow/er".to_owned(), root(2)),
             ],
             [
-                ("/books".to_owned(), CollectionId(0)),
-                ("/api/v1/pens".to_owned(), CollectionId(1)),
+                (CollectionId(0), Resource::at("/books")),
+                (CollectionId(1), Resource::at("/api/v1/pens")),
             ],
         )
     }

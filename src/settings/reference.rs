@@ -4,6 +4,23 @@ use std::fmt::Write as _;
 
 use super::keys::{KEYS, Key};
 
+/// How the fields of a resource are declared, by example.
+const FIELDS: &str = r#"
+# A resource whose records have these fields and no others; every record has an id beside them. A field that is not required
+# may be absent or null. Lengths are in characters or items; patterns are regular expressions that take linear time.
+[resource.albums]
+access = "public"
+[resource.albums.fields]
+title    = { type = "string", required = true, min_length = 1, max_length = 200 }
+barcode  = { type = "string", pattern = '^[0-9]{13}$' }
+year     = { type = "integer", min = 0, max = 3000 }
+price    = { type = "number", min = 0 }
+on_sale  = { type = "boolean", default = false }
+released = { type = "datetime" }                                # RFC 3339, such as 2026-11-24T16:00:00Z
+tags     = { type = "array", items = "string", default = [], max_length = 20 }
+artist   = { type = "object", fields = { name = { type = "string", required = true }, born = { type = "integer" } } }
+"#;
+
 /// What an empty file means, as TOML.
 pub(super) fn defaults() -> String {
     let flat = KEYS
@@ -46,6 +63,7 @@ pub fn reference() -> String {
         "resource.*.",
         &[("path", "\"/books\""), ("access", "\"public\"")],
     );
+    out.push_str(FIELDS);
     out
 }
 

@@ -74,7 +74,10 @@ pub(crate) struct TestDaemon {
 
 /// A page at `/` from `site`, and the resource `books`; `more` is added to the TOML text.
 pub(crate) fn toml(folder: &Path, more: &str) -> String {
-    let data = folder.join("data");
+    toml_with(folder, &folder.join("data"), more)
+}
+
+fn toml_with(folder: &Path, data: &Path, more: &str) -> String {
     let site = folder.join("site");
     format!(
         r#"
@@ -112,6 +115,14 @@ impl TestDaemon {
             process: None,
             said: Arc::default(),
         }
+    }
+
+    /// The same, with its data elsewhere.
+    pub(crate) fn prepare_on(data: &Path, more: &str) -> Self {
+        let daemon = Self::prepare("");
+        let text = toml_with(daemon.folder.path(), data, more);
+        fs::write(daemon.config(), text).unwrap();
+        daemon
     }
 
     /// Prepared, started and ready.
@@ -195,6 +206,24 @@ impl TestDaemon {
         }
     }
 
+    /// Waits until it is ready; what it said if it ended instead.
+    pub(crate) fn ready_or_ended(&self) -> Result<(), String> {
+        let until = Instant::now() + START;
+        let mut lines = self.said.lines();
+        while !lines.ready {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || lines.ended {
+                return Err(lines.all.join("\n"));
+            }
+            (lines, _) = self
+                .said
+                .news
+                .wait_timeout(lines, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -222,7 +251,7 @@ impl TestDaemon {
         self.said.lines().all.join("\n")
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.process.as_ref().unwrap().id().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(sent.success(), "kill {signal} {pid}");
