@@ -27,6 +27,8 @@ mod model;
 mod powercut;
 mod resources;
 mod routes;
+mod service;
 mod shutdown;
+mod signals;
 mod sockets;
 mod static_pages;
