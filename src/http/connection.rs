@@ -167,9 +167,9 @@ impl Connection {
             && !self.body_left.get()
     }
 
-    /// Whether bytes have come, or may still come, of a request that nobody has seen yet.
-    pub(crate) fn fresh(&self) -> bool {
-        matches!(self.phase.get(), Phase::New | Phase::Head | Phase::Received)
+    /// Whether a request is being answered, or was the last one: else there may be one that nobody has seen yet.
+    pub(crate) fn asked(&self) -> bool {
+        matches!(self.phase.get(), Phase::Request | Phase::Closing)
     }
 
     /// Whether bytes have come of what is no request yet.
@@ -313,7 +313,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3)).await;
         assert!(connection.received(&[b'x'; 100]), "it is no head");
         assert_eq!(connection.deadline(), before);
-        assert!(!connection.fresh());
+        assert!(connection.asked());
     }
 
     #[tokio::test(start_paused = true)]
