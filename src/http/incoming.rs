@@ -52,6 +52,14 @@ impl Incoming {
         !matches!(self.payload, Payload::None)
     }
 
+    /// What its head had at least: as much as is kept of it.
+    pub(crate) fn head_bytes(&self) -> usize {
+        let line = self.method().as_str().len() + self.path().len() + self.query().len();
+        let fields = self.headers().iter();
+        let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+        line + "  HTTP/1.1\r\n\r\n".len() + fields.sum::<usize>()
+    }
+
     pub(crate) fn connection(&self) -> Option<Rc<Connection>> {
         self.request.conn_data::<Rc<Connection>>().cloned()
     }

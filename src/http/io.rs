@@ -143,14 +143,6 @@ impl Io {
         count(&self.counters.stalled);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
-
-    /// The dispatcher answers what is no request: by decision its answer is an empty 400, and counted.
-    fn watch_malformed(&self) {
-        if self.connection.in_head() {
-            count(&self.counters.malformed);
-            self.connection.closing();
-        }
-    }
 }
 
 impl AsyncRead for Io {
@@ -201,7 +193,6 @@ impl AsyncWrite for Io {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.watch_malformed();
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.watch_write(cx, written)
     }
@@ -232,7 +223,6 @@ impl AsyncWrite for Io {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.watch_malformed();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, parts);
         this.watch_write(cx, written)
     }

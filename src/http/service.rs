@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_http::error::{DispatchError, ParseError};
 use actix_http::{ConnectionType, HttpService, KeepAlive, Protocol};
 use actix_service::{Service as _, ServiceFactory as _, fn_service, map_config};
 use actix_web::App;
@@ -20,7 +21,7 @@ use actix_web::http::Method;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::discard;
-use super::connection::{Connection, Counters, TimeLimits};
+use super::connection::{Connection, Counters, TimeLimits, count};
 use super::drain::{Drain, LocalDrain};
 use super::incoming::{Answer, Incoming, Response};
 use super::io::Io;
@@ -110,15 +111,18 @@ impl Service {
             .finish(app);
         // The factory has nothing that could fail: there is no data and no middleware to initialise.
         let service = Rc::new(factory.new_service(()).await.ok());
+        let refused = Arc::clone(&counters);
         let serve = move |io: Io, peer| -> Pin<Box<dyn Future<Output = ()>>> {
             begins.replace(Some(io.connection()));
             let connection = service
                 .as_ref()
                 .as_ref()
                 .map(|service| service.call((io, Protocol::Http1, peer)));
+            let refused = Arc::clone(&refused);
             Box::pin(async move {
                 let Some(connection) = connection else { return };
                 if let Err(error) = connection.await {
+                    count_refused(&refused, &error);
                     tracing::debug!(%error, "a connection broke off");
                 }
             })
@@ -141,6 +145,15 @@ impl Service {
     }
 }
 
+/// actix-http has answered what is no request, by decision with an empty 400 or 431, wherever it stood among others.
+fn count_refused(counters: &Counters, error: &DispatchError) {
+    if matches!(error, DispatchError::Parse(ParseError::TooLarge)) {
+        count(&counters.heads_too_large);
+    } else if matches!(error, DispatchError::Parse(_)) {
+        count(&counters.malformed);
+    }
+}
+
 /// Answers one request, whatever happens.
 async fn respond<A: Answer>(thread: &Thread<A>, request: ServiceRequest) -> ServiceResponse {
     let parts = &*thread.parts;
@@ -158,10 +171,13 @@ async fn respond<A: Answer>(thread: &Thread<A>, request: ServiceRequest) -> Serv
     };
     let connection = incoming.connection();
     let has_body = incoming.has_body();
-    if let Some(connection) = &connection {
-        connection.request_begins(has_body);
-    }
-    let quick = if has_body {
+    let measure = connection
+        .as_ref()
+        .is_some_and(|c| c.request_begins(has_body));
+    let quick = if measure && incoming.head_bytes() > parts.limits.head_bytes {
+        count(&parts.counters.heads_too_large);
+        Ok(Some(failed(parts, &incoming, Code::HeadTooLarge)))
+    } else if has_body {
         Ok(None)
     } else {
         contain(|| parts.answer.quick(&incoming, begun))

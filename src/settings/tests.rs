@@ -186,7 +186,10 @@ fn an_address_that_the_kernel_would_refuse_is_a_fault_wherever_it_was_written() 
     ] {
         told(&[(listen, public), (admin, operators)]);
     }
-    let apart = [(listen, "[::1]:3001, 127.0.0.2:3001, 0.0.0.0:0"), (admin, "127.0.0.1:3001")];
+    let apart = [
+        (listen, "[::1]:3001, 127.0.0.2:3001, 0.0.0.0:0"),
+        (admin, "127.0.0.1:3001"),
+    ];
     assert!(load(None, &env(&apart)).is_ok());
 }
 
@@ -194,10 +197,18 @@ fn an_address_that_the_kernel_would_refuse_is_a_fault_wherever_it_was_written() 
 fn what_is_reserved_for_sites_can_be_a_route_and_other_hidden_paths_can_not() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.toml");
-    for (prefix, fine) in [("/.well-known", true), ("/.well-known-x", false), ("/..", false)] {
+    for (prefix, fine) in [
+        ("/.well-known", true),
+        ("/.well-known-x", false),
+        ("/..", false),
+    ] {
         let text = format!("[route.\"{prefix}\"]\nfiles = {{ root = \"a\" }}\n");
         fs::write(&file, text).unwrap();
-        assert_eq!(load(Some(&file), &BTreeMap::new()).is_ok(), fine, "{prefix}");
+        assert_eq!(
+            load(Some(&file), &BTreeMap::new()).is_ok(),
+            fine,
+            "{prefix}"
+        );
     }
 }
 
