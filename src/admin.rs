@@ -44,7 +44,7 @@ impl Answer for Admin {
             "/chaos" if self.operations.chaos() => self.chaos(request).await,
             _ => self.told(request),
         };
-        let answer = answer.unwrap_or_else(|problem| problem.response(&path));
+        let answer = answer.unwrap_or_else(|problem| problem.response(request));
         Response {
             answer,
             route: None,

@@ -1,6 +1,7 @@
 //! The daemon as a value: built, started, awaited, stopped and joined step by step.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -9,17 +10,19 @@ use super::build::BuildError;
 use super::herald::Herald;
 use super::phase::{Phase, Phases};
 use super::service_manager::ServiceManager;
-use crate::listener::Inherited;
+use crate::listener::{Inherited, SocketFile};
 use crate::settings::Settings;
 use crate::storage::{Store, StoreMetrics};
 use crate::supervision::{Clock, ExitReason, Placer, Pulse, Root, Seed, Sentinel, Stopper, Tree};
-use crate::telemetry::Metrics;
+use crate::telemetry::{AccessGuard, Metrics};
 
 /// The addresses that are bound: with the ports the kernel chose where the settings say 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
     /// Of the public listeners that have one, in the order of the settings.
     pub public: Vec<SocketAddr>,
+    /// Paths of the public unix sockets that were made, in the order of the settings.
+    pub unix: Vec<PathBuf>,
     /// Of the admin listener.
     pub admin: SocketAddr,
 }
@@ -72,6 +75,10 @@ pub struct System {
     herald: Option<Herald>,
     store: Store,
     thread: Option<JoinHandle<()>>,
+    /// Removed when the listeners are gone.
+    _socket_files: Vec<SocketFile>,
+    /// Outlives the handlers, whose last lines it writes out.
+    _access: Option<AccessGuard>,
 }
 
 impl System {
@@ -89,6 +96,10 @@ impl System {
             spec,
             operations,
             metrics: http,
+            gates,
+            access,
+            access_guard,
+            socket_files,
             listeners,
             refusal,
             store,
@@ -97,6 +108,10 @@ impl System {
         let tree = seed.tree();
         let metrics = Metrics::new(tree.clone());
         metrics.add(Box::new(http));
+        metrics.add(Box::new(gates));
+        if let Some(access) = access {
+            metrics.add(Box::new(access));
+        }
         metrics.add(Box::new(listeners));
         metrics.add(Box::new(StoreMetrics(store.clone())));
         operations.attach(tree.clone(), metrics);
@@ -111,6 +126,8 @@ impl System {
             herald: None,
             store,
             thread: None,
+            _socket_files: socket_files,
+            _access: access_guard,
         })
     }
 
@@ -145,6 +162,9 @@ impl System {
         self.phases.enter(Phase::Starting);
         for address in &self.bound.public {
             tracing::info!("listening on http://{address}");
+        }
+        for path in &self.bound.unix {
+            tracing::info!("listening on unix:{}", path.display());
         }
         tracing::info!("admin on http://{}", self.bound.admin);
         let thread = std::thread::Builder::new()

@@ -36,7 +36,10 @@ pub(super) fn run(settings: Settings, source: Source) -> Exit {
 
 fn exit_of(error: &RunError) -> Exit {
     match error {
-        RunError::Build(BuildError::Bind(_) | BuildError::Inherit(_)) => Exit::Unavailable,
+        RunError::Build(BuildError::Bind(_) | BuildError::BindUnix(_) | BuildError::Inherit(_)) => {
+            Exit::Unavailable
+        }
+        RunError::Build(BuildError::AccessLog(_)) => Exit::Config,
         RunError::Ended(Ended::DataRefused(_)) => Exit::Data,
         RunError::Build(BuildError::Address(_) | BuildError::Thread(_))
         | RunError::System { .. }

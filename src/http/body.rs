@@ -1,7 +1,9 @@
 //! The body of a request: read within its limit and its time, or thrown away.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
+use actix_web::error::PayloadError;
 use actix_web::http::header;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -41,8 +43,7 @@ pub async fn read_body(request: &mut Incoming, limit: usize) -> Result<Bytes, Pr
         .await
         .map_err(late)?
     {
-        let part =
-            part.map_err(|_| Problem::new(Code::InvalidJson).detail("the body broke off"))?;
+        let part = part.map_err(|error| broken(&error))?;
         let so_far = first.len() + body.len();
         if so_far + part.len() > limit {
             return Err(too_large());
@@ -85,6 +86,15 @@ pub(crate) async fn discard(request: &mut Incoming) {
             Ok(Some(Err(_))) | Err(_) => return,
         }
     }
+}
+
+fn broken(error: &PayloadError) -> Problem {
+    if let PayloadError::Io(error) = error
+        && error.kind() == ErrorKind::TimedOut
+    {
+        return Problem::new(Code::BodyTimeout);
+    }
+    Problem::new(Code::InvalidJson).detail("the body broke off")
 }
 
 fn came_to_its_end(connection: Option<&Connection>) {

@@ -37,6 +37,12 @@ pub(crate) enum Kind {
     Includes,
     /// A URL path: begins with `/`, does not end with one.
     UrlPath,
+    /// Headers by name.
+    Headers,
+    /// Values of `Cache-Control` by pattern.
+    CacheRules,
+    /// Pages by status.
+    ErrorPages,
     /// Who may: `"public"`, or `{ read = "public", write = "public" }`.
     Access,
     /// What a record looks like: `"any"`, or a table of fields, which [`fields`](super::fields) reads.
@@ -71,6 +77,9 @@ impl Kind {
             | Self::Listen
             | Self::Include
             | Self::UrlPath
+            | Self::Headers
+            | Self::CacheRules
+            | Self::ErrorPages
             | Self::Access
             | Self::Fields
             | Self::MediaType
@@ -129,7 +138,7 @@ pub(crate) const KEYS: &[Key] = &[
         "server.listen",
         Kind::Listens,
         "[\"127.0.0.1:3000\"]",
-        "Public addresses, IP:PORT; or systemd:NAME for the sockets that a .socket unit gives this name",
+        "Public addresses, IP:PORT; or unix:PATH for the user and its group; or systemd:NAME for the sockets that a .socket unit gives this name",
     ),
     key(
         "server.admin",
@@ -218,7 +227,12 @@ pub(crate) const KEYS: &[Key] = &[
         "\"text\"",
         "The format of stderr: text for people, json for collectors",
     ),
-    later("logging.access"),
+    key(
+        "logging.access",
+        Kind::Bool,
+        "false",
+        "One JSON line for each answer: in access.*.json files beside the log's, or on stdout without logging.file",
+    ),
     key(
         "logging.file.dir",
         Kind::Path,
@@ -399,11 +413,36 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     later("route.*.files.fallback"),
     later("route.*.files.precompressed"),
-    later("route.*.cache"),
-    later("route.*.errors"),
-    later("route.*.headers"),
-    later("route.*.delay"),
-    later("route.*.max_in_flight"),
+    key(
+        "route.*.cache",
+        Kind::CacheRules,
+        "",
+        "Cache-Control by pattern, below the route; * stays within a name, ** does not; the longest pattern wins",
+    ),
+    key(
+        "route.*.errors",
+        Kind::ErrorPages,
+        "",
+        "Pages of the route's folder that are shown in the place of an error, by status",
+    ),
+    key(
+        "route.*.headers",
+        Kind::Headers,
+        "",
+        "Headers of every answer of the route",
+    ),
+    key(
+        "route.*.delay",
+        Kind::Duration(0.0, HOUR),
+        "\"0s\"",
+        "Answer no sooner than this; other requests do not notice",
+    ),
+    key(
+        "route.*.max_in_flight",
+        Kind::Integer(1, 1_000_000),
+        "",
+        "Requests at a time; up to 1024 more wait for their turn, and what comes then is a 503",
+    ),
     later("route.*.redirect"),
     later("route.*.proxy"),
     // --- resources

@@ -7,6 +7,7 @@ use toml::de::DeValue;
 
 use super::keys::Kind;
 use super::listen::Listen;
+use super::route_value::{cache_fault, errors_fault, headers_fault};
 
 /// A value without its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,6 +77,9 @@ impl Plain {
             | Kind::Listen
             | Kind::Include
             | Kind::UrlPath
+            | Kind::Headers
+            | Kind::CacheRules
+            | Kind::ErrorPages
             | Kind::Access
             | Kind::Fields
             | Kind::MediaType
@@ -143,6 +147,9 @@ impl Plain {
                 items.iter().find_map(|item| item.fault(kind))
             }
             (Kind::UrlPath, Self::Text(text)) => url_path_fault(text),
+            (Kind::Headers, value) => headers_fault(value),
+            (Kind::CacheRules, value) => cache_fault(value),
+            (Kind::ErrorPages, value) => errors_fault(value),
             (Kind::Access, value) => access_fault(value),
             (Kind::Fields, Self::Text(text)) if text == "any" => None,
             (Kind::MediaType, Self::Text(text)) if is_media_type(text) => None,
@@ -175,7 +182,9 @@ fn right(kind: Kind) -> String {
         Kind::Fields => "allowed; write \"any\", or a table of fields".to_owned(),
         Kind::MediaType => "a media type; write one such as \"text/plain\"".to_owned(),
         Kind::MediaTypes => "a list of media types; write [\"text/plain\"]".to_owned(),
-        Kind::Access | Kind::Anything => "allowed here".to_owned(),
+        Kind::Headers | Kind::CacheRules | Kind::ErrorPages | Kind::Access | Kind::Anything => {
+            "allowed here".to_owned()
+        }
     }
 }
 
@@ -226,11 +235,6 @@ fn include_fault(text: &str) -> Option<String> {
 }
 
 fn listen_fault(text: &str) -> Option<String> {
-    if text.starts_with("unix:") {
-        return Some(format!(
-            "{text:?} is not available yet; write IP:PORT or systemd:NAME"
-        ));
-    }
     let fault = text.parse::<Listen>().err()?;
     Some(format!("{text:?} {fault}"))
 }

@@ -4,13 +4,14 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
-use tracing_appender::rolling::{self, RollingFileAppender};
+use tracing_appender::rolling;
 use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use super::reopening::{Reopen, Reopening};
-use crate::settings::{LogFile, LogFormat, Logging, Rotation};
+use super::rotating::rotating;
+use crate::settings::{LogFile, LogFormat, Logging};
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -141,26 +142,11 @@ fn writer(file: &LogFile) -> Result<(NonBlocking, WorkerGuard, Reopen), LogsErro
         source,
     })?;
     let settings = file.clone();
-    let opened = Reopening::new(move || appender(&settings));
+    let opened = Reopening::new(move || rotating(&settings, "perennial"));
     let (writer, reopen) = opened.map_err(|source| LogsError::File {
         dir: file.dir.clone(),
         source,
     })?;
     let (writer, guard) = tracing_appender::non_blocking(writer);
     Ok((writer, guard, reopen))
-}
-
-fn appender(file: &LogFile) -> Result<RollingFileAppender, rolling::InitError> {
-    let rotation = match file.rotate {
-        Rotation::Minutely => rolling::Rotation::MINUTELY,
-        Rotation::Hourly => rolling::Rotation::HOURLY,
-        Rotation::Daily => rolling::Rotation::DAILY,
-        Rotation::Never => rolling::Rotation::NEVER,
-    };
-    RollingFileAppender::builder()
-        .rotation(rotation)
-        .filename_prefix("perennial")
-        .filename_suffix("json")
-        .max_log_files(file.keep.get())
-        .build(&file.dir)
 }

@@ -242,6 +242,11 @@ impl TestDaemon {
         *self.said.lines().listening.first().unwrap()
     }
 
+    /// All public addresses.
+    pub(crate) fn listening(&self) -> Vec<SocketAddr> {
+        self.said.lines().listening.clone()
+    }
+
     #[track_caller]
     pub(crate) fn admin(&self) -> SocketAddr {
         self.said.lines().admin.unwrap()

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, drills print, and time outside the daemon is the real one"
 )]
 
+mod access_log;
 mod admin;
 mod check;
 mod client;
@@ -25,7 +26,9 @@ mod load;
 mod model;
 mod powercut;
 mod resources;
+mod routes;
 mod service;
 mod shutdown;
 mod signals;
+mod sockets;
 mod static_pages;
