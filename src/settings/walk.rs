@@ -8,7 +8,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fields;
-use super::keys::{self, Key, Kind};
+use super::keys::{self, Key};
+use super::kind::Kind;
 use super::lookup;
 use super::value::{Plain, url_path_fault};
 use super::violation::{Place, Violation};
