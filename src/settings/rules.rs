@@ -116,7 +116,8 @@ fn path(walk: &mut Walk, key: &[String], place: &Place, taken: &mut Taken) {
         Some(written) => written.text().unwrap_or_default().to_owned(),
         None => format!("/{name}"),
     };
-    if url_path_fault(&path).is_some() {
+    // A name that is none has been told, and what follows from it is none of the operator's.
+    if name.is_empty() || url_path_fault(&path).is_some() {
         return;
     }
     if path == "/" {
