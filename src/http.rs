@@ -15,6 +15,7 @@ mod io;
 mod lazy_timer;
 mod list;
 mod metrics;
+mod owed_body;
 mod preface;
 mod problem;
 mod request_id;
