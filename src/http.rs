@@ -13,7 +13,6 @@ mod http2;
 mod incoming;
 mod io;
 mod lazy_timer;
-mod list;
 mod metrics;
 mod owed_body;
 mod preface;

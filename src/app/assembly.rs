@@ -223,7 +223,7 @@ impl Bench {
         let resources = settings
             .resources
             .iter()
-            .filter_map(|(name, resource)| Some((resource.path.clone(), store.collection(name)?)));
+            .filter_map(|(name, resource)| Some((store.collection(name)?, resource.clone())));
         let routes = RouteTable::new(statics, resources);
         (
             files,

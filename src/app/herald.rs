@@ -1,6 +1,7 @@
 //! The herald tells the service manager how the daemon does, at every beat of the sentinel: what stands here is told only
 //! by a thread that has just asked the root supervisor, and WATCHDOG=1 only while that answers.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -105,11 +106,12 @@ fn status(phase: &Phase, tree: &NodeView) -> String {
         text.push_str(&first.join(", "));
     }
     if names.len() > NAMES_MAX {
-        text.push_str(&format!(" and {} more", names.len() - NAMES_MAX));
+        // Writing into a String does not fail.
+        let _infallible = write!(text, " and {} more", names.len() - NAMES_MAX);
     }
     let restarts: u64 = nodes.iter().map(|node| node.restarts_total()).sum();
     if restarts > 0 {
-        text.push_str(&format!("; {restarts} restarts so far"));
+        let _infallible = write!(text, "; {restarts} restarts so far");
     }
     text
 }

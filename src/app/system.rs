@@ -12,7 +12,7 @@ use super::phase::{Phase, Phases};
 use super::service_manager::ServiceManager;
 use crate::listener::{Inherited, SocketFile};
 use crate::settings::Settings;
-use crate::storage::Store;
+use crate::storage::{Store, StoreMetrics};
 use crate::supervision::{Clock, ExitReason, Placer, Pulse, Root, Seed, Sentinel, Stopper, Tree};
 use crate::telemetry::{AccessGuard, Metrics};
 
@@ -113,6 +113,7 @@ impl System {
             metrics.add(Box::new(access));
         }
         metrics.add(Box::new(listeners));
+        metrics.add(Box::new(StoreMetrics(store.clone())));
         operations.attach(tree.clone(), metrics);
         let phases = Phases::new();
         Ok(Self {

@@ -7,7 +7,6 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::incoming::{Answer, Incoming, Response};
-use super::list;
 use super::problem::{Code, Problem};
 use super::resource;
 use super::route_rules::Pass;
@@ -62,9 +61,12 @@ impl Answer for Edge {
                 route.rules.dress(&mut answer);
                 (Ok(answer), Some(route.label))
             }
-            Resolved::List(route) => (list::answer(self, route, request).await, Some(route.label)),
+            Resolved::List(route) => (
+                resource::answer_collection(self, route, request).await,
+                Some(route.label),
+            ),
             Resolved::Item(route, id) => (
-                resource::answer(self, route, id, request).await,
+                resource::answer_item(self, route, id, request).await,
                 Some(route.label),
             ),
             Resolved::Nothing => (Err(Problem::new(Code::NotFound)), None),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::gate::Gate;
 use super::route_rules::RouteRules;
 use crate::file_cache::RootId;
+use crate::settings::Resource;
 use crate::storage::CollectionId;
 
 /// A path prefix that leads to a folder.
@@ -22,12 +23,12 @@ pub struct StaticRoute {
 }
 
 /// A path that leads to a resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ResourceRoute {
-    /// Where it is served.
-    pub path: String,
     /// What is served.
     pub collection: CollectionId,
+    /// Where, and how.
+    pub resource: Resource,
     /// Its number among the routes, for metrics.
     pub label: usize,
 }
@@ -58,7 +59,7 @@ impl RouteTable {
     /// A table of these routes. Labels are numbered in the order given, statics first.
     pub fn new(
         statics: impl IntoIterator<Item = (String, RootId, RouteRules)>,
-        resources: impl IntoIterator<Item = (String, CollectionId)>,
+        resources: impl IntoIterator<Item = (CollectionId, Resource)>,
     ) -> Self {
         let mut table = Self::default();
         for (prefix, root, rules) in statics {
@@ -70,16 +71,15 @@ impl RouteTable {
                 rules: Arc::new(rules),
             });
         }
-        for (path, collection) in resources {
+        for (collection, resource) in resources {
+            let path = resource.path.clone();
             let label = table.label(path.clone());
-            table.resources.insert(
-                path.clone(),
-                ResourceRoute {
-                    path,
-                    collection,
-                    label,
-                },
-            );
+            let route = ResourceRoute {
+                collection,
+                resource,
+                label,
+            };
+            table.resources.insert(path, route);
         }
         table
             .statics
@@ -153,8 +153,8 @@ mod tests {
                 ("/slow/er".to_owned(), root(2), RouteRules::default()),
             ],
             [
-                ("/books".to_owned(), CollectionId(0)),
-                ("/api/v1/pens".to_owned(), CollectionId(1)),
+                (CollectionId(0), Resource::at("/books")),
+                (CollectionId(1), Resource::at("/api/v1/pens")),
             ],
         )
     }

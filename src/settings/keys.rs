@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Duration(f64, f64),
     /// Bytes, inclusive.
     Size(u64, u64),
+    /// `"auto"` or bytes, inclusive.
+    AutoOrSize(u64, u64),
     /// One of these now, and of those in a later release.
     Choice(&'static [&'static str], &'static [&'static str]),
     /// `IP:PORT`
@@ -43,8 +45,12 @@ pub(crate) enum Kind {
     ErrorPages,
     /// Who may: `"public"`, or `{ read = "public", write = "public" }`.
     Access,
-    /// What a record looks like: `"any"`.
+    /// What a record looks like: `"any"`, or a table of fields, which [`fields`](super::fields) reads.
     Fields,
+    /// `type/subtype`
+    MediaType,
+    /// A list of them.
+    MediaTypes,
     /// Refused for now: what it may be need not be said yet.
     Anything,
 }
@@ -55,6 +61,7 @@ impl Kind {
         match self {
             Self::Listens => Some(Self::Listen),
             Self::Includes => Some(Self::Include),
+            Self::MediaTypes => Some(Self::MediaType),
             Self::Bool
             | Self::Filter
             | Self::Path
@@ -64,6 +71,7 @@ impl Kind {
             | Self::Number(..)
             | Self::Duration(..)
             | Self::Size(..)
+            | Self::AutoOrSize(..)
             | Self::Choice(..)
             | Self::Address
             | Self::Listen
@@ -74,6 +82,7 @@ impl Kind {
             | Self::ErrorPages
             | Self::Access
             | Self::Fields
+            | Self::MediaType
             | Self::Anything => None,
         }
     }
@@ -368,7 +377,12 @@ pub(crate) const KEYS: &[Key] = &[
         "\"64 MiB\"",
         "The engine's page cache; it takes about twice as much memory",
     ),
-    later("storage.reserve"),
+    key(
+        "storage.reserve",
+        Kind::AutoOrSize(0, 1024 * GIB),
+        "\"auto\"",
+        "Free disk space below which writes get 507 and reads go on; auto is 5 % of the disk, at least 64 MiB and at most 1 GiB",
+    ),
     key(
         "storage.flush_limit",
         Kind::Duration(0.1, HOUR),
@@ -446,24 +460,49 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "resource.*.id",
-        Kind::Choice(&["uuidv7"], &["sequence", "client"]),
+        Kind::Choice(&["uuidv7", "sequence", "client"], &[]),
         "\"uuidv7\"",
-        "How new records are named",
+        "Who names new records: uuidv7 and sequence the server (uuidv7 unless the client does), client the client",
     ),
     key(
         "resource.*.fields",
         Kind::Fields,
         "\"any\"",
-        "Any JSON object is a record",
+        "\"any\": any JSON object is a record; else a table of fields such as title = { type = \"string\", required = true }",
     ),
-    later("resource.*.if_match"),
-    later("resource.*.put"),
+    key(
+        "resource.*.if_match",
+        Kind::Choice(&["optional", "required"], &[]),
+        "\"optional\"",
+        "required: a change that does not name the ETag it changes is a 428",
+    ),
+    key(
+        "resource.*.put",
+        Kind::Choice(&["replace", "merge"], &[]),
+        "\"replace\"",
+        "What PUT does with members it does not name: merge keeps them, for clients that put partial records",
+    ),
+    key(
+        "resource.*.accept",
+        Kind::MediaTypes,
+        "[]",
+        "Media types that are read as JSON beside application/json; a page of another site can send text/plain unasked",
+    ),
+    key(
+        "resource.*.upsert",
+        Kind::Bool,
+        "false",
+        "Whether PUT makes a record that is not there",
+    ),
+    key(
+        "resource.*.delete_matching",
+        Kind::Bool,
+        "false",
+        "Whether DELETE on the whole resource takes an example and deletes what is equal to it",
+    ),
     later("resource.*.index"),
     later("resource.*.unique"),
     later("resource.*.history"),
-    later("resource.*.accept"),
-    later("resource.*.upsert"),
-    later("resource.*.delete_matching"),
     // --- chaos
     key(
         "chaos.enabled",

@@ -129,6 +129,7 @@ pub(super) struct Storage {
     #[expect(dead_code, reason = "there is one durability so far")]
     durability: String,
     pub(super) cache: String,
+    pub(super) reserve: String,
     pub(super) flush_limit: String,
     pub(super) log_keep: usize,
 }
@@ -160,10 +161,17 @@ pub(super) struct Resource {
     pub(super) path: Option<String>,
     #[expect(dead_code, reason = "everything is public so far")]
     access: Option<serde_json::Value>,
-    #[expect(dead_code, reason = "there is one kind of id so far")]
-    id: Option<String>,
-    #[expect(dead_code, reason = "records are schemaless so far")]
-    fields: Option<String>,
+    pub(super) id: Option<String>,
+    #[expect(dead_code, reason = "was read by the walk, with its places")]
+    fields: Option<serde_json::Value>,
+    pub(super) if_match: Option<String>,
+    pub(super) put: Option<String>,
+    #[serde(default)]
+    pub(super) accept: Vec<String>,
+    #[serde(default)]
+    pub(super) upsert: bool,
+    #[serde(default)]
+    pub(super) delete_matching: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -4,6 +4,23 @@ use std::fmt::Write as _;
 
 use super::keys::{KEYS, Key, Kind};
 
+/// How the fields of a resource are declared, by example.
+const FIELDS: &str = r#"
+# A resource whose records have these fields and no others; every record has an id beside them. A field that is not required
+# may be absent or null. Lengths are in characters or items; patterns are regular expressions that take linear time.
+[resource.albums]
+access = "public"
+[resource.albums.fields]
+title    = { type = "string", required = true, min_length = 1, max_length = 200 }
+barcode  = { type = "string", pattern = '^[0-9]{13}$' }
+year     = { type = "integer", min = 0, max = 3000 }
+price    = { type = "number", min = 0 }
+on_sale  = { type = "boolean", default = false }
+released = { type = "datetime" }                                # RFC 3339, such as 2026-11-24T16:00:00Z
+tags     = { type = "array", items = "string", default = [], max_length = 20 }
+artist   = { type = "object", fields = { name = { type = "string", required = true }, born = { type = "integer" } } }
+"#;
+
 /// What an empty file means, as TOML.
 pub(super) fn defaults() -> String {
     let flat = KEYS
@@ -48,6 +65,7 @@ pub fn reference() -> String {
         "resource.*.",
         &[("path", "\"/books\""), ("access", "\"public\"")],
     );
+    out.push_str(FIELDS);
     out
 }
 
@@ -90,6 +108,7 @@ fn sample(kind: Kind) -> &'static str {
         | Kind::Number(..)
         | Kind::Duration(..)
         | Kind::Size(..)
+        | Kind::AutoOrSize(..)
         | Kind::Choice(..)
         | Kind::Address
         | Kind::Listen
@@ -99,6 +118,8 @@ fn sample(kind: Kind) -> &'static str {
         | Kind::UrlPath
         | Kind::Access
         | Kind::Fields
+        | Kind::MediaType
+        | Kind::MediaTypes
         | Kind::Anything => "\"...\"",
     }
 }

@@ -47,7 +47,10 @@ fn the_reference_is_what_the_table_says_and_changes_nothing() {
     let path = Path::new("config/reference.toml");
     golden(path, &reference());
     let mut settings = load(Some(path), &BTreeMap::new()).unwrap();
-    assert_eq!(settings.resources.remove("books").unwrap().path, "/books");
+    let books = settings.resources.remove("books").unwrap();
+    assert_eq!(books, Resource::at("/books"));
+    let albums = settings.resources.remove("albums").unwrap();
+    assert_eq!(albums.schema.names().count(), 8);
     assert_eq!(settings, Settings::default());
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::raw;
@@ -9,9 +10,10 @@ use super::route_value::{error_status, glob};
 use super::value;
 use super::{
     Backoff, CacheRule, Chaos, ChildLimits, FileCache, Files, Handlers, Limits, Listen, LogFile,
-    LogFormat, Logging, MaxRestarts, NotListen, Resource, Rotation, Route, Server, Settings,
-    Storage, Strategy, Supervision,
+    LogFormat, Logging, MaxRestarts, NotListen, Put, Reserve, Resource, Rotation, Route, Server,
+    Settings, Storage, Strategy, Supervision,
 };
+use crate::record::{IdScheme, Schema};
 
 /// The prefix that is served when no route is written, and its folder.
 const DEFAULT_ROUTE: (&str, &str) = ("/", "public");
@@ -21,7 +23,12 @@ const DEFAULT_INDEX: &str = "index.html";
 type Unfit = String;
 
 impl raw::Raw {
-    pub(super) fn settings(self) -> Result<Settings, Unfit> {
+    /// `schemas` are those of resources whose records are not just any objects, by name.
+    pub(super) fn settings(self, schemas: &BTreeMap<String, Schema>) -> Result<Settings, Unfit> {
+        let resources = self.resource.into_iter().map(|(name, written)| {
+            let schema = schemas.get(&name).cloned().unwrap_or_default();
+            (name.clone(), written.resource(&name, schema))
+        });
         Ok(Settings {
             server: self.server.settings()?,
             limits: self.limits.settings()?,
@@ -34,18 +41,15 @@ impl raw::Raw {
             },
             storage: Storage {
                 cache_bytes: bytes(&self.storage.cache)?,
+                reserve: match self.storage.reserve.as_str() {
+                    "auto" => Reserve::Auto,
+                    size => Reserve::Bytes(bytes(size)?),
+                },
                 flush_limit: time(&self.storage.flush_limit)?,
                 log_keep: self.storage.log_keep,
             },
             routes: routes(self.route)?,
-            resources: self
-                .resource
-                .into_iter()
-                .map(|(name, resource)| {
-                    let path = resource.path.unwrap_or_else(|| format!("/{name}"));
-                    (name, Resource { path })
-                })
-                .collect(),
+            resources: resources.collect(),
             chaos: Chaos {
                 enabled: self.chaos.enabled,
             },
@@ -70,6 +74,30 @@ fn routes(mut written: BTreeMap<String, raw::Route>) -> Result<BTreeMap<String, 
     written
         .map(|(prefix, route)| Ok((prefix, route.settings()?)))
         .collect()
+}
+
+impl raw::Resource {
+    fn resource(self, name: &str, schema: Schema) -> Resource {
+        let ids = match self.id.as_deref() {
+            Some("sequence") => IdScheme::Sequence,
+            Some("client") => IdScheme::Client,
+            _ => IdScheme::Uuid,
+        };
+        let put = match self.put.as_deref() {
+            Some("merge") => Put::Merge,
+            _ => Put::Replace,
+        };
+        Resource {
+            path: self.path.unwrap_or_else(|| format!("/{name}")),
+            ids,
+            schema: Arc::new(schema),
+            put,
+            upsert: self.upsert,
+            accept: self.accept,
+            delete_matching: self.delete_matching,
+            if_match_required: self.if_match.as_deref() == Some("required"),
+        }
+    }
 }
 
 impl raw::Route {

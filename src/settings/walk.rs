@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::fields;
 use super::keys::{self, Key, Kind};
 use super::lookup;
-use super::nearest::nearest;
 use super::value::{Plain, url_path_fault};
 use super::violation::{Place, Violation};
+use crate::record::{Schema, nearest};
 
 /// What the files say, and what is wrong with them.
 #[derive(Debug, Default)]
@@ -21,16 +22,18 @@ pub(super) struct Walk {
     pub(super) written: BTreeMap<Vec<String>, (Plain, Place)>,
     /// Where each name of the operator's was first written: routes and resources.
     pub(super) named: BTreeMap<Vec<String>, Place>,
+    /// What the records of a resource are, by its name.
+    pub(super) schemas: BTreeMap<String, Schema>,
 }
 
 /// One file while it is walked.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
 impl Source<'_> {
-    fn place(&self, span: Range<usize>) -> Place {
+    pub(super) fn place(&self, span: Range<usize>) -> Place {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before
@@ -94,7 +97,10 @@ impl Walk {
                 self.fault(source.place(at), path, "not available yet; take it out");
                 return;
             }
-            self.value_faults(source, path, key.kind, value);
+            match (key.kind, value.get_ref()) {
+                (Kind::Fields, DeValue::Table(table)) => self.fields(source, path, table),
+                (kind, _) => self.value_faults(source, path, kind, value),
+            }
             self.write(path, Plain::of(value.get_ref()), source.place(at));
             return;
         }
@@ -135,6 +141,14 @@ impl Walk {
                 };
                 self.fault(source.place(value.span()), path, &problem);
             }
+        }
+    }
+
+    fn fields(&mut self, source: &Source<'_>, path: &[String], table: &DeTable<'_>) {
+        let fields = fields::read(self, source, path, table);
+        if let [_, resource, _] = path {
+            let schema = Schema::Fields(fields);
+            self.schemas.entry(resource.clone()).or_insert(schema);
         }
     }
 
@@ -256,7 +270,7 @@ fn unknown(parts: &[&str]) -> String {
         .split_last()
         .map_or(("", &[][..]), |(name, above)| (*name, above));
     let names = lookup::names_below(above);
-    match nearest(name, &names) {
+    match nearest(name, names.iter().copied()) {
         Some(near) => format!("unknown; did you mean {near}?"),
         None => format!("unknown; known here are {}", names.join(", ")),
     }

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use super::super::{Edge, RouteRules, RouteTable};
 use super::{LIMITS, Served, TimeLimits};
 use crate::file_cache::{CacheRules, Files, Root, RootId};
-use crate::settings::{self, Settings};
+use crate::settings::{self, Resource, Settings};
 use crate::storage::{self, CollectionId};
 use crate::supervision::{
     Clock, Faults, Flags, Intensity, Placer, QueueLimits, Root as Tree, Seed, Slot, SupervisorSpec,
@@ -72,7 +72,7 @@ impl Site {
         let (store, _writer) = storage::storage(&settings, clock, &faults);
         let routes = RouteTable::new(
             [("/".to_owned(), RootId::new(0), RouteRules::default())],
-            [("/books".to_owned(), CollectionId(0))],
+            [(CollectionId(0), Resource::at("/books"))],
         );
         let edge = Edge {
             routes: ArcSwap::from_pointee(routes),
