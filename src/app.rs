@@ -2,6 +2,7 @@
 
 mod assembly;
 mod build;
+mod descriptors;
 mod phase;
 mod signals;
 mod system;
@@ -60,6 +61,7 @@ pub enum RunError {
 /// ```
 pub fn run(settings: Settings) -> Result<(), RunError> {
     let refused = |what| move |source| RunError::System { what, source };
+    descriptors::raise();
     let signals = Signals::catch().map_err(refused("signal handlers"))?;
     let mut system = System::build(settings)?;
     signals

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::build::BuildError;
+use super::descriptors;
 use super::system::{Bound, Refusal};
 use crate::admin::{Admin, Operations};
 use crate::file_cache::{Files, Root, RootId};
@@ -239,7 +240,8 @@ impl Bench {
         &self,
         targets: &[Target],
     ) -> Result<(SupervisorSpec, ListenerMetrics, Vec<std::net::SocketAddr>), BuildError> {
-        let places = Arc::new(Semaphore::new(self.settings.server.max_connections.get()));
+        let places = descriptors::places(self.settings.server.max_connections.get());
+        let places = Arc::new(Semaphore::new(places));
         let mut supervisor = SupervisorSpec::new("listeners", self.flags);
         let (mut doors, mut addresses) = (Vec::new(), Vec::new());
         for (n, address) in self.settings.server.listen.iter().enumerate() {
