@@ -1,11 +1,23 @@
 //! Records as values: ids, revisions, JSON objects, slices of lists. Pure; nothing here knows a store or HTTP.
 
+mod command;
 mod id;
+mod json;
+mod nearest;
 mod object;
+mod query;
+mod schema;
+mod selection;
 mod slice;
 
-pub use id::{ID_BYTES_MAX, IdError, RecordId};
+pub use command::{Absent, Command, Conditions, Effect, MATCHING_MAX, Refusal, Tags, decide};
+pub use id::{ID_BYTES_MAX, ID_NUMBER_MAX, IdError, IdScheme, RecordId};
+pub(crate) use nearest::nearest;
 pub use object::{BodyError, JsonObject};
+pub use query::{Handling, ListQuery, QueryError};
+
+pub use schema::{Field, FieldType, Pattern, PatternError, Rule, Schema, Violation};
+pub use selection::{Example, SELECTED_BYTES_MAX, Selection, TooLarge, Visitor};
 pub use slice::{PAGE_RECORDS_MAX, Slice};
 
 use bytes::Bytes;

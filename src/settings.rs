@@ -3,11 +3,14 @@
 //! Every value here is in range and consistent with the others; durations are [`Duration`], sizes are bytes.
 //! [`Settings::default`] is what an empty file means.
 
+mod fields;
 mod keys;
+mod listen;
 mod load;
-mod nearest;
+mod lookup;
 mod raw;
 mod reference;
+mod route_value;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -16,6 +19,7 @@ mod value;
 mod violation;
 mod walk;
 
+pub use listen::{Listen, NotListen};
 pub use load::{LoadError, find, load};
 pub use reference::reference;
 pub use violation::{Place, Violation};
@@ -24,7 +28,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use globset::Glob;
+
+use crate::record::{IdScheme, Schema};
 
 /// The whole daemon.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,8 +72,8 @@ impl Default for Settings {
 /// `[server]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Server {
-    /// Public addresses; at least one. Port 0 asks the kernel for one.
-    pub listen: Vec<SocketAddr>,
+    /// Where clients come in; at least one place.
+    pub listen: Vec<Listen>,
     /// The admin listener: health, metrics, the tree.
     pub admin: SocketAddr,
     /// The data folder.
@@ -110,6 +119,8 @@ pub struct Logging {
     pub level: String,
     /// The format of stderr.
     pub format: LogFormat,
+    /// Whether each answer is a line of the access log.
+    pub access: bool,
     /// Rotating JSON files, where a folder is named.
     pub file: Option<LogFile>,
 }
@@ -224,10 +235,21 @@ pub struct FileCache {
 pub struct Storage {
     /// The engine's page cache, in bytes.
     pub cache_bytes: u64,
+    /// Free disk space below which nothing is written any more.
+    pub reserve: Reserve,
     /// How long a commit may take before the process gives up.
     pub flush_limit: Duration,
     /// Changes kept in the log.
     pub log_keep: usize,
+}
+
+/// `storage.reserve`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserve {
+    /// By the size of the disk.
+    Auto,
+    /// This many bytes.
+    Bytes(u64),
 }
 
 /// `[route."/prefix"]`
@@ -235,6 +257,25 @@ pub struct Storage {
 pub struct Route {
     /// What the route leads to.
     pub files: Files,
+    /// What answers say about being kept, by the pattern of their path below the route: the first that matches counts.
+    pub cache: Vec<CacheRule>,
+    /// Pages of the folder that are shown in the place of an error, by status.
+    pub errors: BTreeMap<u16, String>,
+    /// Headers of every answer, by name.
+    pub headers: BTreeMap<String, String>,
+    /// No answer is given sooner than this.
+    pub delay: Duration,
+    /// Requests at a time, if that is limited.
+    pub max_in_flight: Option<NonZeroUsize>,
+}
+
+/// One entry of `cache = { ... }`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheRule {
+    /// The paths it is about: relative to the route, without a slash at the beginning.
+    pub pattern: Glob,
+    /// The value of `Cache-Control`.
+    pub value: String,
 }
 
 /// `files = { ... }`
@@ -247,10 +288,50 @@ pub struct Files {
 }
 
 /// `[resource.name]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Resource {
     /// Where it is served; begins and does not end with `/`.
     pub path: String,
+    /// Where ids come from.
+    pub ids: IdScheme,
+    /// What a record may be.
+    pub schema: Arc<Schema>,
+    /// What `PUT` does with the members that it does not name.
+    pub put: Put,
+    /// Whether `PUT` makes a record that is not there.
+    pub upsert: bool,
+    /// Media types that are read as JSON beside `application/json`.
+    pub accept: Vec<String>,
+    /// Whether `DELETE` on the whole resource takes an example.
+    pub delete_matching: bool,
+    /// Whether a change of a record must name the state it changes.
+    pub if_match_required: bool,
+}
+
+impl Resource {
+    /// What a table without any other key means.
+    pub fn at(path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            ids: IdScheme::default(),
+            schema: Arc::default(),
+            put: Put::default(),
+            upsert: false,
+            accept: Vec::new(),
+            delete_matching: false,
+            if_match_required: false,
+        }
+    }
+}
+
+/// `resource.*.put`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Put {
+    /// They are gone (RFC 9110 section 9.3.4).
+    #[default]
+    Replace,
+    /// They stay: for clients that put partial records.
+    Merge,
 }
 
 /// `[chaos]`

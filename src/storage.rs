@@ -8,13 +8,18 @@ mod engine;
 mod envelope;
 mod holder;
 mod message;
+mod metrics;
 mod page;
 mod recovery;
+mod select;
 mod sled_engine;
 mod sled_guard;
+mod space;
+mod staging;
 mod store;
 #[cfg(test)]
 mod tests;
+mod value;
 mod watermark;
 mod writer;
 
@@ -23,19 +28,21 @@ use std::sync::Arc;
 pub use engine::{
     CollectionId, CommitError, Engine, EngineError, Group, OpenError, Opener, Tree, Visit,
 };
-pub use message::{StoreMessage, WriteError};
-pub use store::{ListPage, Store, StoreError};
+pub use message::{StoreMessage, Write, WriteError, Written};
+pub use metrics::StoreMetrics;
+pub use store::{ListPage, Measures, Store, StoreError};
 
 use crate::settings::Settings;
 use crate::supervision::{ChildSpec, Clock, Faults, QueueLimits, Slot};
 use holder::Holder;
 use sled_guard::SledOpener;
+use space::Space;
 use writer::{GROUP, Writer, WriterSettings};
 
 /// The store of `settings`, with the recipe of its writer.
 pub fn storage(settings: &Settings, clock: Clock, faults: &Faults) -> (Store, ChildSpec) {
     let path = &settings.server.data;
-    let opener = SledOpener::new(path, settings.storage.cache_bytes);
+    let opener = SledOpener::new(path, settings.storage.cache_bytes).with_faults(faults.clone());
     with_engine(Box::new(opener), settings, clock, faults)
 }
 
@@ -47,7 +54,8 @@ pub fn with_engine(
     faults: &Faults,
 ) -> (Store, ChildSpec) {
     let collections = settings.resources.keys().cloned().collect();
-    let holder = Arc::new(Holder::new(opener, collections));
+    let space = Space::new(&settings.server.data, settings.storage.reserve);
+    let holder = Arc::new(Holder::new(opener, collections, space));
     let limits = settings.supervision.storage;
     let queue = QueueLimits {
         messages: limits.queue.get(),
@@ -55,17 +63,19 @@ pub fn with_engine(
     };
     let (slot, writer) = Slot::new("writer", queue, clock);
     let store = Store::new(Arc::clone(&holder), writer, limits.deadline);
+    let schemas = settings
+        .resources
+        .values()
+        .map(|resource| Arc::clone(&resource.schema))
+        .collect();
     let settings = WriterSettings {
         flush_limit: settings.storage.flush_limit,
         log_keep: u64::try_from(settings.storage.log_keep).unwrap_or(u64::MAX),
         faults: faults.clone(),
+        schemas,
     };
     let spec = ChildSpec::blocking(&slot, GROUP, faults.clone(), move |life| {
-        Ok(Writer::new(
-            Arc::clone(&holder),
-            life.fence(),
-            settings.clone(),
-        )?)
+        Ok(Writer::new(Arc::clone(&holder), &life, settings.clone())?)
     });
     (store, spec)
 }

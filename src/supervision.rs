@@ -52,7 +52,7 @@ pub use placement::{Placement, Placer};
 pub use reply::{AskError, ReplyTo};
 pub use root::{Root, Seed, Stopper};
 pub use rules::Flags;
-pub use sentinel::{BEAT, Pulse, Sentinel};
+pub use sentinel::{BEAT, OnBeat, Pulse, Sentinel};
 pub use slot::{BatchLimits, DELIVERIES_MAX, QueueLimits, Slot};
 pub use strategy::{Restart, Shutdown, Strategy};
 pub use supervisor::SupervisorSpec;

@@ -1,8 +1,10 @@
 //! The body of a request: read within its limit and its time, or thrown away.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
 use actix_web::http::header;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -42,10 +44,10 @@ pub async fn read_body(request: &mut Incoming, limit: usize) -> Result<Bytes, Pr
         .await
         .map_err(late)?
     {
-        let part = part.map_err(|_| {
+        let part = part.map_err(|error| {
             // Nothing more will come, not even an end.
             request.payload = Payload::None;
-            Problem::new(Code::InvalidJson).detail("the body broke off")
+            broken(&error)
         })?;
         let so_far = first.len() + body.len();
         if so_far + part.len() > limit {
@@ -96,6 +98,15 @@ pub(crate) async fn discard(request: &mut Incoming) {
             Ok(Some(Err(_))) | Err(_) => return,
         }
     }
+}
+
+fn broken(error: &PayloadError) -> Problem {
+    if let PayloadError::Io(error) = error
+        && error.kind() == ErrorKind::TimedOut
+    {
+        return Problem::new(Code::BodyTimeout);
+    }
+    Problem::new(Code::InvalidJson).detail("the body broke off")
 }
 
 fn came_to_its_end(connection: Option<&Connection>) {

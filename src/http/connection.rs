@@ -2,7 +2,6 @@
 //! service both hold it, on one thread.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -37,28 +36,6 @@ impl From<&Limits> for TimeLimits {
 /// How much of later requests is read while one is being answered: less than what fills the dispatcher's buffer.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// How often a limit has bitten.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Connections served.
-    pub connections: AtomicU64,
-    /// Heads over the limit: 431.
-    pub heads_too_large: AtomicU64,
-    /// Heads that took too long: 408.
-    pub heads_too_slow: AtomicU64,
-    /// Heads that were no HTTP: an empty 400 of actix-http.
-    pub malformed: AtomicU64,
-    /// Connections that were idle too long.
-    pub idle: AtomicU64,
-    /// Bodies and answers that made no progress.
-    pub stalled: AtomicU64,
-}
-
-/// Counts one.
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -74,6 +51,8 @@ pub(crate) enum Phase {
     Request,
     /// The last answer is written; what still comes of the request's body is thrown away.
     Closing,
+    /// It speaks HTTP/2: whoever serves that has timers and limits of its own.
+    Http2,
 }
 
 /// Which limit has been reached.
@@ -143,7 +122,7 @@ impl Connection {
                 self.unscanned.set(true);
                 return true;
             }
-            Phase::Closing => return true,
+            Phase::Closing | Phase::Http2 => return true,
             Phase::New | Phase::Idle => self.head.set(HeadScan::default()),
             Phase::Head => {}
         }
@@ -176,9 +155,11 @@ impl Connection {
             && !self.body_left.get()
     }
 
-    /// Whether a request is being answered, or was the last one: else there may be one that nobody has seen yet.
+    /// Whether a request is being answered, or was the last one, or the client will be told of the last one: else there
+    /// may be one that nobody has seen yet.
     pub(crate) fn asked(&self) -> bool {
-        matches!(self.phase.get(), Phase::Request | Phase::Closing)
+        let phase = self.phase.get();
+        matches!(phase, Phase::Request | Phase::Closing | Phase::Http2)
     }
 
     /// The service begins with a request, which has a body or none. True if its head may be larger than it may be: it was
@@ -235,6 +216,11 @@ impl Connection {
         false
     }
 
+    /// What has come is the preface of HTTP/2.
+    pub(crate) fn speaks_http2(&self) {
+        self.enter(Phase::Http2, None);
+    }
+
     /// The last word has been given; nothing the client sends matters any more.
     pub(crate) fn closing(&self) {
         self.enter(Phase::Closing, None);
@@ -248,7 +234,7 @@ impl Connection {
             Phase::Idle => (self.limits.idle, Expired::Idle),
             Phase::Head | Phase::Received => (self.limits.header, Expired::Head),
             Phase::Request if self.reading_body.get() => (self.limits.stall, Expired::Stall),
-            Phase::Request => return None,
+            Phase::Request | Phase::Http2 => return None,
             // Not extended by what comes.
             Phase::Closing => (self.limits.stall, Expired::Stall),
         };

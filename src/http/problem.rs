@@ -5,14 +5,18 @@
 //! | 400 | `invalid_json`, `not_an_object`, `invalid_id`, `invalid_parameter`, `invalid_path` | syntax |
 //! | 404 | `not_found` | nothing here |
 //! | 405 | `method_not_allowed` | with `Allow` |
-//! | 408 | `head_timeout` | the head did not come in time |
-//! | 409 | `duplicate_id` | there is a record of this id |
+//! | 408 | `head_timeout`, `body_timeout` | the head did not come in time, or the body of an HTTP/2 stream stalled |
+//! | 409 | `duplicate_id`, `id_mismatch` | there is a record of this id; path and body name different ones |
+//! | 412 | `precondition_failed` | with the current `ETag` |
 //! | 413 | `body_too_large` | past `limits.body` |
-//! | 415 | `unsupported_media_type` | with `Accept-Post` |
+//! | 415 | `unsupported_media_type` | with `Accept-Post` or `Accept-Patch` |
+//! | 422 | `validation` | with every violation |
+//! | 428 | `precondition_required` | the resource insists on `If-Match` |
 //! | 431 | `head_too_large` | past `limits.headers` |
 //! | 500 | `internal`, `damaged` | a bug, or damaged data; nothing internal is told |
 //! | 503 | `unavailable`, `overloaded`, `shutting_down`, `outcome_unknown`, `not_ready` | with `Retry-After`, save for the unknown outcome |
 //! | 504 | `deadline` | it took too long, and was not begun |
+//! | 507 | `disk_full` | less than `storage.reserve` is left; reads go on |
 
 use std::time::Duration;
 
@@ -22,8 +26,9 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
+use super::incoming::Incoming;
 use crate::file_cache::{FileError, Refusal};
-use crate::record::BodyError;
+use crate::record::{self, BodyError, IdError, QueryError, Revision, TooLarge, Violation};
 use crate::storage::StoreError;
 use crate::supervision::{AskError, RETRY_AFTER};
 
@@ -39,7 +44,12 @@ pub enum Code {
     NotFound,
     MethodNotAllowed,
     HeadTimeout,
+    BodyTimeout,
     DuplicateId,
+    IdMismatch,
+    PreconditionFailed,
+    Validation,
+    PreconditionRequired,
     BodyTooLarge,
     UnsupportedMediaType,
     HeadTooLarge,
@@ -51,6 +61,7 @@ pub enum Code {
     OutcomeUnknown,
     NotReady,
     Deadline,
+    DiskFull,
 }
 
 impl Code {
@@ -65,10 +76,23 @@ impl Code {
             Self::NotFound => (404, "not_found", "There is nothing here"),
             Self::MethodNotAllowed => (405, "method_not_allowed", "The method is not allowed here"),
             Self::HeadTimeout => (408, "head_timeout", "The request did not come in time"),
+            Self::BodyTimeout => (408, "body_timeout", "The body did not come in time"),
             Self::DuplicateId => (
                 409,
                 "duplicate_id",
                 "There is a record with this id already",
+            ),
+            Self::IdMismatch => (409, "id_mismatch", "Path and body name different records"),
+            Self::PreconditionFailed => (
+                412,
+                "precondition_failed",
+                "The record is not in the state that the request depends on",
+            ),
+            Self::Validation => (422, "validation", "The record is not valid"),
+            Self::PreconditionRequired => (
+                428,
+                "precondition_required",
+                "A change must name the state it changes",
             ),
             Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
             Self::UnsupportedMediaType => (
@@ -85,6 +109,7 @@ impl Code {
             Self::OutcomeUnknown => (503, "outcome_unknown", "The outcome is not known"),
             Self::NotReady => (503, "not_ready", "Not ready"),
             Self::Deadline => (504, "deadline", "It took too long"),
+            Self::DiskFull => (507, "disk_full", "The disk is full"),
         }
     }
 
@@ -99,30 +124,14 @@ impl Code {
     }
 }
 
-/// A header that some problems need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HeaderKind {
-    Allow,
-    AcceptPost,
-}
-
-impl HeaderKind {
-    fn name(self) -> HeaderName {
-        match self {
-            Self::Allow => header::ALLOW,
-            Self::AcceptPost => HeaderName::from_static("accept-post"),
-        }
-    }
-}
-
 /// One error on its way to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     code: Code,
     detail: String,
     retry_after: Option<Duration>,
-    header: Option<(HeaderKind, &'static str)>,
-    extension: Option<Box<(&'static str, Value)>>,
+    header: Option<Box<(HeaderName, String)>>,
+    extensions: Vec<(&'static str, Value)>,
 }
 
 impl Problem {
@@ -134,7 +143,7 @@ impl Problem {
             detail,
             retry_after: None,
             header: None,
-            extension: None,
+            extensions: Vec::new(),
         }
     }
 
@@ -155,27 +164,49 @@ impl Problem {
     /// A member of its own in the body.
     #[must_use]
     pub fn extension(mut self, name: &'static str, value: Value) -> Self {
-        self.extension = Some(Box::new((name, value)));
+        self.extensions.push((name, value));
         self
     }
 
-    /// A 405 with what is allowed.
-    pub fn not_allowed(allow: &'static str) -> Self {
-        let header = Some((HeaderKind::Allow, allow));
-        let detail = format!("allowed here: {allow}");
-        Self {
-            header,
-            ..Self::new(Code::MethodNotAllowed).detail(detail)
-        }
+    fn header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.header = Some(Box::new((name, value.into())));
+        self
     }
 
-    /// A 415 with what is taken.
-    pub fn unsupported(accept: &'static str) -> Self {
-        let header = Some((HeaderKind::AcceptPost, accept));
-        let detail = format!("send {accept}");
-        Self {
-            header,
-            ..Self::new(Code::UnsupportedMediaType).detail(detail)
+    /// A 405 with what is allowed (RFC 9110 section 10.2.1).
+    pub fn not_allowed(allow: &'static str) -> Self {
+        Self::new(Code::MethodNotAllowed)
+            .detail(format!("allowed here: {allow}"))
+            .header(header::ALLOW, allow)
+    }
+
+    /// A 415 with what is taken (RFC 9110 section 15.5.16, `Accept-Post` as in the LDP).
+    pub fn unsupported(accept: impl Into<String>) -> Self {
+        let accept = accept.into();
+        Self::new(Code::UnsupportedMediaType)
+            .detail(format!("send {accept}"))
+            .header(HeaderName::from_static("accept-post"), accept)
+    }
+
+    /// A 415 with the patches that are taken (RFC 5789 section 3.1).
+    pub fn unsupported_patch(accept: impl Into<String>) -> Self {
+        let accept = accept.into();
+        Self::new(Code::UnsupportedMediaType)
+            .detail(format!("send {accept}"))
+            .header(HeaderName::from_static("accept-patch"), accept)
+    }
+
+    /// A 412 with the tag there is now, if there is a record.
+    pub fn precondition(current: Option<Revision>) -> Self {
+        let problem = Self::new(Code::PreconditionFailed);
+        match current {
+            Some(revision) => {
+                let etag = format!("\"{}\"", revision.0);
+                problem
+                    .detail(format!("the record's ETag is {etag} now"))
+                    .header(header::ETAG, etag)
+            }
+            None => problem.detail("there is no record of this id"),
         }
     }
 
@@ -192,15 +223,20 @@ impl Problem {
             "request_id": request_id,
             "message": self.detail,
         });
-        if let (Some(extension), Some(body)) = (&self.extension, body.as_object_mut()) {
-            body.insert(extension.0.to_owned(), extension.1.clone());
+        if let Some(body) = body.as_object_mut() {
+            for (name, value) in &self.extensions {
+                body.insert((*name).to_owned(), value.clone());
+            }
         }
         body
     }
 
-    /// The answer, with an id of its own that the log has too.
-    pub fn response(&self, instance: &str) -> HttpResponse<BoxBody> {
-        let request_id = uuid::Uuid::now_v7().simple().to_string();
+    /// The answer to a request; the log knows it by the same id.
+    pub fn response(&self, request: &Incoming) -> HttpResponse<BoxBody> {
+        self.answer(request.path(), request.id().as_str())
+    }
+
+    fn answer(&self, instance: &str, request_id: &str) -> HttpResponse<BoxBody> {
         let (status, code, _) = self.code.row();
         if status >= 500 {
             tracing::warn!(
@@ -213,7 +249,7 @@ impl Problem {
             );
         }
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = self.body(instance, &request_id).to_string();
+        let body = self.body(instance, request_id).to_string();
         let mut response = HttpResponse::with_body(status, BoxBody::new(body));
         let headers = response.headers_mut();
         headers.insert(
@@ -221,17 +257,16 @@ impl Problem {
             HeaderValue::from_static("application/problem+json"),
         );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Ok(id) = HeaderValue::from_str(&request_id) {
-            headers.insert(HeaderName::from_static("x-request-id"), id);
-        }
         if let Some(after) = self.retry_after.or(self.code.retry_after()) {
             headers.insert(
                 header::RETRY_AFTER,
                 HeaderValue::from(after.as_secs().max(1)),
             );
         }
-        if let Some((kind, value)) = self.header {
-            headers.insert(kind.name(), HeaderValue::from_static(value));
+        if let Some((name, value)) = self.header.as_deref()
+            && let Ok(value) = HeaderValue::from_str(value)
+        {
+            headers.insert(name.clone(), value);
         }
         response
     }
@@ -239,11 +274,11 @@ impl Problem {
     /// The whole answer as bytes, for a connection that has no request yet.
     pub(crate) fn raw(&self) -> String {
         let (status, _, title) = self.code.row();
-        let body = self
-            .body("", &uuid::Uuid::now_v7().simple().to_string())
-            .to_string();
+        let id = uuid::Uuid::now_v7().simple().to_string();
+        let body = self.body("", &id).to_string();
         format!(
-            "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{body}",
             body.len()
         )
     }
@@ -254,23 +289,81 @@ impl From<BodyError> for Problem {
         let code = match &error {
             BodyError::Syntax { .. } => Code::InvalidJson,
             BodyError::NotAnObject { .. } => Code::NotAnObject,
-            BodyError::Id(_) | BodyError::IdType => Code::InvalidId,
         };
         Self::new(code).detail(error.to_string())
+    }
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        Self::new(Code::InvalidParameter).detail(error.to_string())
+    }
+}
+
+impl From<TooLarge> for Problem {
+    fn from(error: TooLarge) -> Self {
+        Self::new(Code::InvalidParameter).detail(error.to_string())
+    }
+}
+
+impl From<IdError> for Problem {
+    fn from(error: IdError) -> Self {
+        Self::new(Code::InvalidId).detail(error.to_string())
+    }
+}
+
+impl From<Vec<Violation>> for Problem {
+    /// All of them: `violations` for programs, `errors` for forms, the first one for people.
+    fn from(violations: Vec<Violation>) -> Self {
+        let mut errors = serde_json::Map::new();
+        let mut detail = String::new();
+        let mut list = Vec::new();
+        for violation in violations {
+            let field = violation.field();
+            if detail.is_empty() {
+                detail = format!("{field} {}", violation.detail);
+            }
+            errors
+                .entry(field)
+                .or_insert_with(|| violation.detail.clone().into());
+            list.push(json!({
+                "pointer": violation.pointer,
+                "code": violation.rule.as_str(),
+                "detail": violation.detail,
+            }));
+        }
+        Self::new(Code::Validation)
+            .detail(detail)
+            .extension("errors", Value::Object(errors))
+            .extension("violations", Value::Array(list))
+    }
+}
+
+impl From<record::Refusal> for Problem {
+    fn from(refusal: record::Refusal) -> Self {
+        let code = match refusal {
+            record::Refusal::Absent => Code::NotFound,
+            record::Refusal::Duplicate { .. } => Code::DuplicateId,
+            record::Refusal::Precondition { current } => return Self::precondition(current),
+            record::Refusal::Invalid(violations) => return violations.into(),
+            record::Refusal::Damaged => Code::Damaged,
+        };
+        Self::new(code).detail(refusal.to_string())
     }
 }
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let (code, retry_after) = match &error {
+            StoreError::Refused(refusal) => return refusal.clone().into(),
             StoreError::Unavailable { retry_after } => (Code::Unavailable, Some(*retry_after)),
             StoreError::Overloaded { retry_after } => (Code::Overloaded, Some(*retry_after)),
-            StoreError::Expired => (Code::Deadline, None),
+            StoreError::Expired | StoreError::TooSlow => (Code::Deadline, None),
             StoreError::Crashed | StoreError::Failed => (Code::Internal, None),
             StoreError::OutcomeUnknown => (Code::OutcomeUnknown, None),
             StoreError::ShuttingDown => (Code::ShuttingDown, None),
             StoreError::Damaged => (Code::Damaged, None),
-            StoreError::Duplicate { .. } => (Code::DuplicateId, None),
+            StoreError::Full => (Code::DiskFull, None),
         };
         let problem = Self::new(code).detail(error.to_string());
         Self {
@@ -321,7 +414,7 @@ mod tests {
     use super::*;
 
     fn header(problem: &Problem, name: &str) -> Option<String> {
-        let response = problem.response("/books");
+        let response = problem.answer("/books", "7");
         let value = response.headers().get(name)?;
         Some(value.to_str().unwrap().to_owned())
     }

@@ -1,92 +1,114 @@
-//! One record of a resource.
+//! Records over HTTP: what the answers to a resource and to one record have in common.
+
+mod collection;
+mod dialect;
+mod item;
+mod preconditions;
+
+pub(crate) use collection::answer as answer_collection;
+pub(crate) use item::answer as answer_item;
 
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
 
-use super::conditional::not_modified;
+use super::body::read_body;
 use super::edge::Edge;
 use super::incoming::Incoming;
-use super::problem::{Code, Problem};
-use super::route_table::ResourceRoute;
-use super::static_file::options;
-use crate::record::{Record, RecordId};
+use super::problem::Problem;
+use crate::record::{JsonObject, Record};
+use dialect::JSON;
 
-const ALLOW: &str = "GET, HEAD, DELETE, OPTIONS";
-/// The media type of every answer that is no problem.
-pub(crate) const JSON: &str = "application/json";
+type Answered = Result<HttpResponse<BoxBody>, Problem>;
 
-/// Answers a request for one record.
-pub(crate) async fn answer(
-    edge: &Edge,
-    route: &ResourceRoute,
-    id: &str,
-    request: &Incoming,
-) -> Result<HttpResponse<BoxBody>, Problem> {
-    // What can't be an id names nothing.
-    let id = || RecordId::parse(id).map_err(|_| absent(route));
-    match *request.method() {
-        Method::GET | Method::HEAD => {
-            let record = edge.store.get(route.collection, &id()?).await?;
-            let record = record.ok_or_else(|| absent(route))?;
-            if not_modified(request.headers(), etag(&record).as_bytes(), None) {
-                let mut response =
-                    HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()));
-                set_etag(&mut response, &record);
-                return Ok(response);
-            }
-            Ok(record_response(StatusCode::OK, &record))
-        }
-        Method::DELETE => {
-            let record = edge.store.delete(route.collection, &id()?).await?;
-            let record = record.ok_or_else(|| absent(route))?;
-            if wants_minimal(request) {
-                let applied = HeaderName::from_static("preference-applied");
-                let mut response =
-                    HttpResponse::with_body(StatusCode::NO_CONTENT, BoxBody::new(()));
-                response
-                    .headers_mut()
-                    .insert(applied, HeaderValue::from_static("return=minimal"));
-                return Ok(response);
-            }
-            let mut response = record_response(StatusCode::OK, &record);
-            // There is no representation left that the tag could be of.
-            response.headers_mut().remove(header::ETAG);
-            Ok(response)
-        }
-        Method::OPTIONS => Ok(options(ALLOW)),
-        _ => Err(Problem::not_allowed(ALLOW)),
-    }
+/// The request's body as an object, with how many bytes it took.
+async fn read_object(edge: &Edge, request: &mut Incoming) -> Result<(JsonObject, usize), Problem> {
+    let body = read_body(request, edge.body_bytes).await?;
+    Ok((JsonObject::parse(&body)?, body.len()))
 }
 
-fn absent(route: &ResourceRoute) -> Problem {
-    Problem::new(Code::NotFound).detail(format!("{} has no record of this id", route.path))
-}
-
-/// `Prefer: return=minimal` (RFC 7240 section 4.2).
-fn wants_minimal(request: &Incoming) -> bool {
+/// Whether the request says `Prefer: <preference>` (RFC 7240 section 2).
+fn prefers(request: &Incoming, preference: &str) -> bool {
     let prefer = request.headers().get_all(HeaderName::from_static("prefer"));
     let mut parts = prefer.flat_map(|value| value.as_bytes().split(|byte| b",;".contains(byte)));
-    parts.any(|part| part.trim_ascii().eq_ignore_ascii_case(b"return=minimal"))
+    parts.any(|part| {
+        part.trim_ascii()
+            .eq_ignore_ascii_case(preference.as_bytes())
+    })
 }
 
-fn etag(record: &Record) -> String {
-    format!("\"{}\"", record.revision.0)
+fn wants_minimal(request: &Incoming) -> bool {
+    prefers(request, "return=minimal")
+}
+
+/// The answer to a write whose client does not want to see the record.
+fn minimal(status: StatusCode) -> HttpResponse<BoxBody> {
+    let mut response = HttpResponse::with_body(status, BoxBody::new(()));
+    response.headers_mut().insert(
+        HeaderName::from_static("preference-applied"),
+        HeaderValue::from_static("return=minimal"),
+    );
+    response
 }
 
 fn set_etag(response: &mut HttpResponse<BoxBody>, record: &Record) {
-    if let Ok(etag) = HeaderValue::from_str(&etag(record)) {
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", record.revision.0)) {
         response.headers_mut().insert(header::ETAG, etag);
     }
 }
 
-/// The record as an answer.
-pub(crate) fn record_response(status: StatusCode, record: &Record) -> HttpResponse<BoxBody> {
-    let mut response = HttpResponse::with_body(status, BoxBody::new(record.json.clone()));
+/// A JSON text as an answer.
+fn json(status: StatusCode, text: impl Into<bytes::Bytes>) -> HttpResponse<BoxBody> {
+    let mut response = HttpResponse::with_body(status, BoxBody::new(text.into()));
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    response
+}
+
+/// The record as an answer.
+fn with_record(status: StatusCode, record: &Record) -> HttpResponse<BoxBody> {
+    let mut response = json(status, record.json.clone());
     set_etag(&mut response, record);
     response
+}
+
+/// A write's answer: the record as it is now, or only its tag.
+fn written(status: StatusCode, record: &Record, minimally: bool) -> HttpResponse<BoxBody> {
+    if !minimally {
+        return with_record(status, record);
+    }
+    let status = if status == StatusCode::OK {
+        StatusCode::NO_CONTENT
+    } else {
+        status
+    };
+    let mut response = minimal(status);
+    set_etag(&mut response, record);
+    response
+}
+
+/// A record that was just made: where it is.
+fn created(path: &str, record: &Record, minimally: bool) -> HttpResponse<BoxBody> {
+    let mut response = written(StatusCode::CREATED, record, minimally);
+    if let Ok(place) = HeaderValue::from_str(&format!("{path}/{}", record.id)) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    response
+}
+
+/// Records as one array.
+fn array(records: &[Record]) -> Vec<u8> {
+    let bytes: usize = records.iter().map(|record| record.json.len() + 1).sum();
+    let mut body = Vec::with_capacity(bytes + 2);
+    body.push(b'[');
+    for (n, record) in records.iter().enumerate() {
+        if n > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(&record.json);
+    }
+    body.push(b']');
+    body
 }

@@ -3,6 +3,7 @@
 mod bodies;
 mod client;
 mod drains;
+mod http2;
 mod limits;
 mod pages;
 mod requests;
@@ -88,7 +89,7 @@ impl Answer for Stage {
             _ => Err(Problem::not_allowed("GET")),
         };
         answered.unwrap_or_else(|problem| Response {
-            answer: problem.response(&path),
+            answer: problem.response(request),
             route: None,
         })
     }
@@ -118,6 +119,7 @@ impl Served {
             limits,
             request_timeout: Duration::from_secs(1),
             drain: drain.clone(),
+            access: None,
         }))
         .await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

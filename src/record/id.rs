@@ -1,17 +1,43 @@
 //! A record's name.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 /// The longest id, in bytes.
 pub const ID_BYTES_MAX: usize = 128;
+/// The largest number that is an id: every JSON reader has it exactly (RFC 8259 section 6).
+pub const ID_NUMBER_MAX: u64 = (1 << 53) - 1;
+/// What the key of a number begins with; no text id does.
+const NUMBER_MARK: u8 = 1;
 
-/// A record's name within its resource: 1 to [`ID_BYTES_MAX`] of the characters that need no escape in a URL
-/// (RFC 3986 section 2.3: letters, digits, `-`, `.`, `_`, `~`), not beginning with `_`, which is reserved, nor with `.`.
+/// A record's name within its resource.
+///
+/// The order is that of the keys in the store: numbers by value, then texts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RecordId(Arc<str>);
+pub enum RecordId {
+    /// 1 to [`ID_NUMBER_MAX`], given by the store.
+    Number(u64),
+    /// 1 to [`ID_BYTES_MAX`] of the characters that need no escape in a URL (RFC 3986 section 2.3: letters, digits, `-`, `.`,
+    /// `_`, `~`), not beginning with `_`, which is reserved, nor with `.`. Made by [`RecordId::parse`].
+    Text(Arc<str>),
+}
 
-/// Why a text is no id.
+/// Where the ids of a resource come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum IdScheme {
+    /// A UUID of version 7, or what the client says.
+    #[default]
+    Uuid,
+    /// 1, 2, 3: given by the store, without gaps by failed writes; a client can't say one.
+    Sequence,
+    /// What the client says, always.
+    Client,
+}
+
+/// Why something is no id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// Nothing.
@@ -26,6 +52,9 @@ pub enum IdError {
     /// A character that would need an escape.
     #[error("an id consists of letters, digits, - . _ and ~")]
     Character,
+    /// The `id` member is no string.
+    #[error("the id must be a string")]
+    Type,
 }
 
 impl RecordId {
@@ -37,29 +66,77 @@ impl RecordId {
             bytes if bytes.len() > ID_BYTES_MAX => Err(IdError::TooLong),
             [b'_' | b'.', ..] => Err(IdError::Reserved),
             bytes if !bytes.iter().all(|b| plain(*b)) => Err(IdError::Character),
-            _ => Ok(Self(Arc::from(text))),
+            _ => Ok(Self::Text(Arc::from(text))),
         }
     }
 
     /// An id made of a UUID; of version 7 (RFC 9562 section 5.7) it sorts by time.
     pub fn from_uuid(uuid: uuid::Uuid) -> Self {
-        Self(Arc::from(uuid.hyphenated().to_string()))
+        Self::Text(Arc::from(uuid.hyphenated().to_string()))
     }
 
-    /// As a text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// The key in the store: no two ids share one.
+    pub fn key(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Number(number) => {
+                let mut key = Vec::with_capacity(1 + size_of::<u64>());
+                key.push(NUMBER_MARK);
+                key.extend_from_slice(&number.to_be_bytes());
+                Cow::Owned(key)
+            }
+            Self::Text(text) => Cow::Borrowed(text.as_bytes()),
+        }
     }
 
-    /// As a key.
-    pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+    /// The id of a key; `None` if it is none's.
+    pub fn from_key(key: &[u8]) -> Option<Self> {
+        match key {
+            [NUMBER_MARK, number @ ..] => {
+                Some(Self::Number(u64::from_be_bytes(number.try_into().ok()?)))
+            }
+            text => Self::parse(std::str::from_utf8(text).ok()?).ok(),
+        }
+    }
+
+    /// As the `id` member of its record.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Number(number) => Value::from(*number),
+            Self::Text(text) => Value::from(&**text),
+        }
     }
 }
 
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl IdScheme {
+    /// Takes the last part of a path for an id.
+    pub fn parse(self, text: &str) -> Result<RecordId, IdError> {
+        match (self, text.parse::<u64>()) {
+            // `007` is not another way to write 7: one record, one URL.
+            (Self::Sequence, Ok(number))
+                if number.to_string() == text && number <= ID_NUMBER_MAX =>
+            {
+                Ok(RecordId::Number(number))
+            }
+            _ => RecordId::parse(text),
+        }
+    }
+
+    /// Takes an `id` member for an id.
+    pub fn of_member(self, member: &Value) -> Result<RecordId, IdError> {
+        match (self, member) {
+            (_, Value::String(text)) => self.parse(text),
+            (Self::Sequence, Value::Number(number)) => self.parse(&number.to_string()),
+            _ => Err(IdError::Type),
+        }
     }
 }
 
@@ -70,7 +147,7 @@ mod tests {
     #[test]
     fn ids_need_no_escape_in_a_url() {
         for good in ["1", "a-b_c.d~e", "0190-x"] {
-            assert_eq!(RecordId::parse(good).unwrap().as_str(), good);
+            assert_eq!(RecordId::parse(good).unwrap().to_string(), good);
         }
         for (bad, why) in [
             ("", IdError::Empty),
@@ -88,6 +165,44 @@ mod tests {
     #[test]
     fn an_id_made_of_a_uuid_is_one() {
         let id = RecordId::from_uuid(uuid::Uuid::now_v7());
-        assert_eq!(RecordId::parse(id.as_str()), Ok(id));
+        assert_eq!(RecordId::parse(&id.to_string()), Ok(id));
+    }
+
+    #[test]
+    fn keys_come_back_and_sort_as_ids_do() {
+        let text = |text| RecordId::parse(text).unwrap();
+        let ids = [
+            RecordId::Number(2),
+            RecordId::Number(10),
+            RecordId::Number(300),
+            text("1"),
+            text("a"),
+            text("ab"),
+        ];
+        assert!(ids.is_sorted());
+        assert!(ids.is_sorted_by_key(|id| id.key().into_owned()));
+        for id in ids {
+            assert_eq!(RecordId::from_key(&id.key()), Some(id));
+        }
+        for none in [&b""[..], b"\x01", b"\x01123456789", b"a/b", b"\xff"] {
+            assert_eq!(RecordId::from_key(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_an_id_where_the_store_counts() {
+        let one = RecordId::Number(1);
+        assert_eq!(IdScheme::Sequence.parse("1"), Ok(one.clone()));
+        assert_eq!(IdScheme::Sequence.of_member(&Value::from(1)), Ok(one));
+        assert_eq!(IdScheme::Sequence.parse("01"), RecordId::parse("01"));
+        assert_eq!(IdScheme::Uuid.parse("1"), RecordId::parse("1"));
+        assert_eq!(
+            IdScheme::Uuid.of_member(&Value::from(1)),
+            Err(IdError::Type)
+        );
+        assert_eq!(
+            IdScheme::Sequence.of_member(&Value::from(1.5)),
+            RecordId::parse("1.5")
+        );
     }
 }

@@ -1,18 +1,21 @@
 //! A record's body as a JSON object.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::id::{IdError, RecordId};
+use super::id::{IdError, IdScheme, RecordId};
+use super::json;
 
 /// A JSON object that is to become a record.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct JsonObject(Map<String, Value>);
 
 /// Why a body is no record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// Not JSON, or nested deeper than 128 levels.
+    /// Not JSON, nested deeper than 128 levels, or a name that is there twice.
     #[error("not valid JSON at line {line}, column {column}: {reason}")]
     Syntax {
         /// 1-based.
@@ -28,18 +31,12 @@ pub enum BodyError {
         /// What it is, with its article.
         found: &'static str,
     },
-    /// The `id` member can't be one.
-    #[error("{0}")]
-    Id(#[from] IdError),
-    /// The `id` member is no string.
-    #[error("the id must be a string")]
-    IdType,
 }
 
 impl JsonObject {
     /// Takes a body for an object.
     pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
-        match serde_json::from_slice(body) {
+        match json::parse(body) {
             Ok(Value::Object(members)) => Ok(Self(members)),
             Ok(other) => Err(BodyError::NotAnObject {
                 found: article(&other),
@@ -63,21 +60,83 @@ impl JsonObject {
     }
 
     /// The id the client chose, if it chose one.
-    pub fn id(&self) -> Result<Option<RecordId>, BodyError> {
-        match self.0.get("id") {
-            None => Ok(None),
-            Some(Value::String(id)) => Ok(Some(RecordId::parse(id)?)),
-            Some(_) => Err(BodyError::IdType),
-        }
+    pub fn id(&self, scheme: IdScheme) -> Result<Option<RecordId>, IdError> {
+        let member = self.0.get("id");
+        member.map(|id| scheme.of_member(id)).transpose()
+    }
+
+    /// Takes the `id` member away: it is no field, its place is the URL.
+    pub fn remove_id(&mut self) {
+        self.0.shift_remove("id");
+    }
+
+    /// The members.
+    pub fn members(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    pub(super) fn members_mut(&mut self) -> &mut Map<String, Value> {
+        &mut self.0
+    }
+
+    /// Applies a merge patch (RFC 7396): null removes, objects are merged, everything else replaces.
+    pub fn merge(&mut self, patch: &Self) {
+        merge(&mut self.0, &patch.0);
+    }
+
+    /// Whether it has all members of `example`, with equal values.
+    pub fn is_like(&self, example: &Self) -> bool {
+        let mut members = example.0.iter();
+        members.all(|(name, value)| self.0.get(name) == Some(value))
     }
 
     /// The text as it is stored and served: the id first, then the members in the client's order.
-    pub fn into_text(mut self, id: &RecordId) -> Bytes {
-        self.0.shift_remove("id");
-        let mut members = Map::with_capacity(self.0.len() + 1);
-        members.insert("id".to_owned(), Value::String(id.as_str().to_owned()));
-        members.append(&mut self.0);
-        Bytes::from(Value::Object(members).to_string())
+    pub fn text(&self, id: &RecordId) -> Bytes {
+        Bytes::from(
+            Text {
+                id,
+                members: &self.0,
+            }
+            .to_string(),
+        )
+    }
+}
+
+fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
+    for (name, value) in patch {
+        match value {
+            Value::Null => {
+                target.shift_remove(name);
+            }
+            Value::Object(patch) => {
+                let member = target.entry(name.as_str()).or_insert(Value::Null);
+                if !member.is_object() {
+                    *member = Value::Object(Map::new());
+                }
+                if let Value::Object(member) = member {
+                    merge(member, patch);
+                }
+            }
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                target.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// A record's text.
+struct Text<'a> {
+    id: &'a RecordId,
+    members: &'a Map<String, Value>,
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{\"id\":{}", self.id.to_json())?;
+        for (name, value) in self.members.iter().filter(|(name, _)| *name != "id") {
+            write!(f, ",{}:{value}", Value::from(name.as_str()))?;
+        }
+        f.write_str("}")
     }
 }
 
@@ -102,9 +161,35 @@ mod tests {
             JsonObject::parse(br#"{"title": "Dune", "id": "old", "author": 1.0}"#).unwrap();
         let id = RecordId::parse("new").unwrap();
         assert_eq!(
-            object.into_text(&id),
+            object.text(&id),
             r#"{"id":"new","title":"Dune","author":1.0}"#
         );
+    }
+
+    #[test]
+    fn a_patch_is_merged_as_the_rfc_has_it() {
+        // RFC 7396 appendix A, as far as both sides are objects.
+        for (target, patch, result) in [
+            (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"a":null}"#, "{}"),
+            (r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#),
+            (r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"c"}"#, r#"{"a":["b"]}"#, r#"{"a":["b"]}"#),
+            (
+                r#"{"a":{"b":"c"}}"#,
+                r#"{"a":{"b":"d","c":null}}"#,
+                r#"{"a":{"b":"d"}}"#,
+            ),
+            (r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#),
+            (r#"{"e":null}"#, r#"{"a":1}"#, r#"{"e":null,"a":1}"#),
+            ("{}", r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
+        ] {
+            let parse = |text: &str| JsonObject::parse(text.as_bytes()).unwrap();
+            let mut object = parse(target);
+            object.merge(&parse(patch));
+            assert_eq!(object, parse(result), "{target} {patch}");
+        }
     }
 
     #[test]
@@ -120,8 +205,12 @@ mod tests {
         );
         let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
         assert!(wrong(&deep).contains("recursion limit exceeded"));
-        let id = |body: &str| JsonObject::parse(body.as_bytes()).unwrap().id();
-        assert_eq!(id(r#"{"id": 5}"#), Err(BodyError::IdType));
-        assert_eq!(id(r#"{"id": "_x"}"#), Err(BodyError::Id(IdError::Reserved)));
+        let id = |body: &str| {
+            JsonObject::parse(body.as_bytes())
+                .unwrap()
+                .id(IdScheme::Uuid)
+        };
+        assert_eq!(id(r#"{"id": 5}"#), Err(IdError::Type));
+        assert_eq!(id(r#"{"id": "_x"}"#), Err(IdError::Reserved));
     }
 }

@@ -24,6 +24,11 @@ impl Slice {
         self.start
     }
 
+    /// How many records it and what comes before it have at most.
+    pub fn end(self) -> usize {
+        self.start.saturating_add(self.limit)
+    }
+
     /// How many it holds at most.
     pub fn limit(self) -> usize {
         self.limit

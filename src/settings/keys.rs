@@ -21,22 +21,36 @@ pub(crate) enum Kind {
     Duration(f64, f64),
     /// Bytes, inclusive.
     Size(u64, u64),
+    /// `"auto"` or bytes, inclusive.
+    AutoOrSize(u64, u64),
     /// One of these now, and of those in a later release.
     Choice(&'static [&'static str], &'static [&'static str]),
     /// `IP:PORT`
     Address,
-    /// A list of `IP:PORT`, at least one.
-    Addresses,
+    /// `IP:PORT`, or `systemd:NAME`.
+    Listen,
+    /// A list of them, at least one.
+    Listens,
     /// A file name relative to this file, one `*` allowed in the last part.
     Include,
     /// A list of them.
     Includes,
     /// A URL path: begins with `/`, does not end with one.
     UrlPath,
+    /// Headers by name.
+    Headers,
+    /// Values of `Cache-Control` by pattern.
+    CacheRules,
+    /// Pages by status.
+    ErrorPages,
     /// Who may: `"public"`, or `{ read = "public", write = "public" }`.
     Access,
-    /// What a record looks like: `"any"`.
+    /// What a record looks like: `"any"`, or a table of fields, which [`fields`](super::fields) reads.
     Fields,
+    /// `type/subtype`
+    MediaType,
+    /// A list of them.
+    MediaTypes,
     /// Refused for now: what it may be need not be said yet.
     Anything,
 }
@@ -45,8 +59,9 @@ impl Kind {
     /// What each item of it may be, if it is a list.
     pub(crate) fn items(self) -> Option<Self> {
         match self {
-            Self::Addresses => Some(Self::Address),
+            Self::Listens => Some(Self::Listen),
             Self::Includes => Some(Self::Include),
+            Self::MediaTypes => Some(Self::MediaType),
             Self::Bool
             | Self::Filter
             | Self::Path
@@ -56,12 +71,18 @@ impl Kind {
             | Self::Number(..)
             | Self::Duration(..)
             | Self::Size(..)
+            | Self::AutoOrSize(..)
             | Self::Choice(..)
             | Self::Address
+            | Self::Listen
             | Self::Include
             | Self::UrlPath
+            | Self::Headers
+            | Self::CacheRules
+            | Self::ErrorPages
             | Self::Access
             | Self::Fields
+            | Self::MediaType
             | Self::Anything => None,
         }
     }
@@ -115,9 +136,9 @@ pub(crate) const KEYS: &[Key] = &[
     // --- server
     key(
         "server.listen",
-        Kind::Addresses,
+        Kind::Listens,
         "[\"127.0.0.1:3000\"]",
-        "Public addresses, IP:PORT",
+        "Public addresses, IP:PORT; or unix:PATH for the user and its group; or systemd:NAME for the sockets that a .socket unit gives this name",
     ),
     key(
         "server.admin",
@@ -206,7 +227,12 @@ pub(crate) const KEYS: &[Key] = &[
         "\"text\"",
         "The format of stderr: text for people, json for collectors",
     ),
-    later("logging.access"),
+    key(
+        "logging.access",
+        Kind::Bool,
+        "false",
+        "One JSON line for each answer: in access.*.json files beside the log's, or on stdout without logging.file",
+    ),
     key(
         "logging.file.dir",
         Kind::Path,
@@ -351,7 +377,12 @@ pub(crate) const KEYS: &[Key] = &[
         "\"64 MiB\"",
         "The engine's page cache; it takes about twice as much memory",
     ),
-    later("storage.reserve"),
+    key(
+        "storage.reserve",
+        Kind::AutoOrSize(0, 1024 * GIB),
+        "\"auto\"",
+        "Free disk space below which writes get 507 and reads go on; auto is 5 % of the disk, at least 64 MiB and at most 1 GiB",
+    ),
     key(
         "storage.flush_limit",
         Kind::Duration(0.1, HOUR),
@@ -382,11 +413,36 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     later("route.*.files.fallback"),
     later("route.*.files.precompressed"),
-    later("route.*.cache"),
-    later("route.*.errors"),
-    later("route.*.headers"),
-    later("route.*.delay"),
-    later("route.*.max_in_flight"),
+    key(
+        "route.*.cache",
+        Kind::CacheRules,
+        "",
+        "Cache-Control by pattern, below the route; * stays within a name, ** does not; the longest pattern wins",
+    ),
+    key(
+        "route.*.errors",
+        Kind::ErrorPages,
+        "",
+        "Pages of the route's folder that are shown in the place of an error, by status",
+    ),
+    key(
+        "route.*.headers",
+        Kind::Headers,
+        "",
+        "Headers of every answer of the route",
+    ),
+    key(
+        "route.*.delay",
+        Kind::Duration(0.0, HOUR),
+        "\"0s\"",
+        "Answer no sooner than this; other requests do not notice",
+    ),
+    key(
+        "route.*.max_in_flight",
+        Kind::Integer(1, 1_000_000),
+        "",
+        "Requests at a time; up to 1024 more wait for their turn, and what comes then is a 503",
+    ),
     later("route.*.redirect"),
     later("route.*.proxy"),
     // --- resources
@@ -404,24 +460,49 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "resource.*.id",
-        Kind::Choice(&["uuidv7"], &["sequence", "client"]),
+        Kind::Choice(&["uuidv7", "sequence", "client"], &[]),
         "\"uuidv7\"",
-        "How new records are named",
+        "Who names new records: uuidv7 and sequence the server (uuidv7 unless the client does), client the client",
     ),
     key(
         "resource.*.fields",
         Kind::Fields,
         "\"any\"",
-        "Any JSON object is a record",
+        "\"any\": any JSON object is a record; else a table of fields such as title = { type = \"string\", required = true }",
     ),
-    later("resource.*.if_match"),
-    later("resource.*.put"),
+    key(
+        "resource.*.if_match",
+        Kind::Choice(&["optional", "required"], &[]),
+        "\"optional\"",
+        "required: a change that does not name the ETag it changes is a 428",
+    ),
+    key(
+        "resource.*.put",
+        Kind::Choice(&["replace", "merge"], &[]),
+        "\"replace\"",
+        "What PUT does with members it does not name: merge keeps them, for clients that put partial records",
+    ),
+    key(
+        "resource.*.accept",
+        Kind::MediaTypes,
+        "[]",
+        "Media types that are read as JSON beside application/json; a page of another site can send text/plain unasked",
+    ),
+    key(
+        "resource.*.upsert",
+        Kind::Bool,
+        "false",
+        "Whether PUT makes a record that is not there",
+    ),
+    key(
+        "resource.*.delete_matching",
+        Kind::Bool,
+        "false",
+        "Whether DELETE on the whole resource takes an example and deletes what is equal to it",
+    ),
     later("resource.*.index"),
     later("resource.*.unique"),
     later("resource.*.history"),
-    later("resource.*.accept"),
-    later("resource.*.upsert"),
-    later("resource.*.delete_matching"),
     // --- chaos
     key(
         "chaos.enabled",
@@ -430,48 +511,3 @@ pub(crate) const KEYS: &[Key] = &[
         "Lets the admin listener make children panic: for tests and drills only",
     ),
 ];
-
-/// The key of this path, whose `*` parts match any name.
-pub(crate) fn find(path: &[&str]) -> Option<&'static Key> {
-    KEYS.iter().find(|key| {
-        let pattern: Vec<_> = key.path.split('.').collect();
-        pattern.len() == path.len() && matches_prefix(&pattern, path)
-    })
-}
-
-/// The keys below this path; none if it is no table.
-pub(crate) fn below(path: &[&str]) -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().filter(move |key| {
-        let pattern: Vec<_> = key.path.split('.').collect();
-        pattern.len() > path.len() && matches_prefix(&pattern, path)
-    })
-}
-
-fn matches_prefix(pattern: &[&str], path: &[&str]) -> bool {
-    pattern
-        .iter()
-        .zip(path)
-        .all(|(wanted, is)| *wanted == "*" || wanted == is)
-}
-
-/// The names that may stand below this path.
-pub(crate) fn names_below(path: &[&str]) -> Vec<&'static str> {
-    let mut names: Vec<_> = below(path)
-        .filter_map(|key| key.path.split('.').nth(path.len()))
-        .filter(|name| *name != "*")
-        .collect();
-    names.dedup();
-    names
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_the_operator_match_a_star() {
-        assert!(find(&["route", "/", "files", "root"]).is_some());
-        assert!(below(&["resource", "books"]).next().is_some());
-        assert!(find(&["resource", "books"]).is_none());
-    }
-}

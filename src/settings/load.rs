@@ -79,7 +79,7 @@ pub fn load(path: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Setti
     walk.environment(env);
     rules::check(&mut walk);
     if walk.violations.is_empty() {
-        let unseen = match merge(&files, &walk).and_then(Raw::settings) {
+        let unseen = match merge(&files, &walk).and_then(|raw| raw.settings(&walk.schemas)) {
             Ok(settings) => return Ok(settings),
             Err(problem) => problem,
         };

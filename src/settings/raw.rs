@@ -28,7 +28,7 @@ pub(super) struct Raw {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Server {
-    pub(super) listen: Vec<SocketAddr>,
+    pub(super) listen: Vec<String>,
     pub(super) admin: SocketAddr,
     pub(super) data: PathBuf,
     pub(super) handlers: Handlers,
@@ -60,6 +60,7 @@ pub(super) struct Limits {
 pub(super) struct Logging {
     pub(super) level: String,
     pub(super) format: String,
+    pub(super) access: bool,
     pub(super) file: LogFile,
 }
 
@@ -128,17 +129,26 @@ pub(super) struct Storage {
     #[expect(dead_code, reason = "there is one durability so far")]
     durability: String,
     pub(super) cache: String,
+    pub(super) reserve: String,
     pub(super) flush_limit: String,
     pub(super) log_keep: usize,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Route {
     pub(super) files: Option<Files>,
+    #[serde(default)]
+    pub(super) cache: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) errors: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) delay: Option<String>,
+    pub(super) max_in_flight: Option<usize>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Files {
     pub(super) root: Option<PathBuf>,
@@ -151,10 +161,17 @@ pub(super) struct Resource {
     pub(super) path: Option<String>,
     #[expect(dead_code, reason = "everything is public so far")]
     access: Option<serde_json::Value>,
-    #[expect(dead_code, reason = "there is one kind of id so far")]
-    id: Option<String>,
-    #[expect(dead_code, reason = "records are schemaless so far")]
-    fields: Option<String>,
+    pub(super) id: Option<String>,
+    #[expect(dead_code, reason = "was read by the walk, with its places")]
+    fields: Option<serde_json::Value>,
+    pub(super) if_match: Option<String>,
+    pub(super) put: Option<String>,
+    #[serde(default)]
+    pub(super) accept: Vec<String>,
+    #[serde(default)]
+    pub(super) upsert: bool,
+    #[serde(default)]
+    pub(super) delete_matching: bool,
 }
 
 #[derive(Debug, Deserialize)]

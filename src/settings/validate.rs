@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::raw;
+use super::route_value::{error_status, glob};
 use super::value;
 use super::{
-    Backoff, Chaos, ChildLimits, FileCache, Files, Handlers, Limits, LogFile, LogFormat, Logging,
-    MaxRestarts, Resource, Rotation, Route, Server, Settings, Storage, Strategy, Supervision,
+    Backoff, CacheRule, Chaos, ChildLimits, FileCache, Files, Handlers, Limits, Listen, LogFile,
+    LogFormat, Logging, MaxRestarts, NotListen, Put, Reserve, Resource, Rotation, Route, Server,
+    Settings, Storage, Strategy, Supervision,
 };
+use crate::record::{IdScheme, Schema};
 
 /// The prefix that is served when no route is written, and its folder.
 const DEFAULT_ROUTE: (&str, &str) = ("/", "public");
@@ -19,7 +23,12 @@ const DEFAULT_INDEX: &str = "index.html";
 type Unfit = String;
 
 impl raw::Raw {
-    pub(super) fn settings(self) -> Result<Settings, Unfit> {
+    /// `schemas` are those of resources whose records are not just any objects, by name.
+    pub(super) fn settings(self, schemas: &BTreeMap<String, Schema>) -> Result<Settings, Unfit> {
+        let resources = self.resource.into_iter().map(|(name, written)| {
+            let schema = schemas.get(&name).cloned().unwrap_or_default();
+            (name.clone(), written.resource(&name, schema))
+        });
         Ok(Settings {
             server: self.server.settings()?,
             limits: self.limits.settings()?,
@@ -32,18 +41,15 @@ impl raw::Raw {
             },
             storage: Storage {
                 cache_bytes: bytes(&self.storage.cache)?,
+                reserve: match self.storage.reserve.as_str() {
+                    "auto" => Reserve::Auto,
+                    size => Reserve::Bytes(bytes(size)?),
+                },
                 flush_limit: time(&self.storage.flush_limit)?,
                 log_keep: self.storage.log_keep,
             },
-            routes: routes(self.route),
-            resources: self
-                .resource
-                .into_iter()
-                .map(|(name, resource)| {
-                    let path = resource.path.unwrap_or_else(|| format!("/{name}"));
-                    (name, Resource { path })
-                })
-                .collect(),
+            routes: routes(self.route)?,
+            resources: resources.collect(),
             chaos: Chaos {
                 enabled: self.chaos.enabled,
             },
@@ -51,24 +57,82 @@ impl raw::Raw {
     }
 }
 
-fn routes(written: BTreeMap<String, raw::Route>) -> BTreeMap<String, Route> {
+fn routes(mut written: BTreeMap<String, raw::Route>) -> Result<BTreeMap<String, Route>, Unfit> {
     let (prefix, folder) = DEFAULT_ROUTE;
-    let route = |root: std::path::PathBuf, index: Option<String>| Route {
-        files: Files {
-            root,
-            index: index.unwrap_or_else(|| DEFAULT_INDEX.to_owned()),
-        },
-    };
     if written.is_empty() {
-        return [(prefix.to_owned(), route(folder.into(), None))].into();
+        let files = Some(raw::Files {
+            root: Some(folder.into()),
+            index: None,
+        });
+        let route = raw::Route {
+            files,
+            ..raw::Route::default()
+        };
+        written.insert(prefix.to_owned(), route);
     }
     let written = written.into_iter();
     written
-        .filter_map(|(prefix, written)| {
-            let files = written.files?;
-            Some((prefix, route(files.root?, files.index)))
-        })
+        .map(|(prefix, route)| Ok((prefix, route.settings()?)))
         .collect()
+}
+
+impl raw::Resource {
+    fn resource(self, name: &str, schema: Schema) -> Resource {
+        let ids = match self.id.as_deref() {
+            Some("sequence") => IdScheme::Sequence,
+            Some("client") => IdScheme::Client,
+            _ => IdScheme::Uuid,
+        };
+        let put = match self.put.as_deref() {
+            Some("merge") => Put::Merge,
+            _ => Put::Replace,
+        };
+        Resource {
+            path: self.path.unwrap_or_else(|| format!("/{name}")),
+            ids,
+            schema: Arc::new(schema),
+            put,
+            upsert: self.upsert,
+            accept: self.accept,
+            delete_matching: self.delete_matching,
+            if_match_required: self.if_match.as_deref() == Some("required"),
+        }
+    }
+}
+
+impl raw::Route {
+    fn settings(self) -> Result<Route, Unfit> {
+        let files = self.files.unwrap_or_default();
+        let root = files.root.ok_or("a route leads nowhere")?;
+        let index = files.index.unwrap_or_else(|| DEFAULT_INDEX.to_owned());
+        let mut cache: Vec<_> = self.cache.into_iter().collect();
+        // The longest first; of two as long, the order is that of their letters, so that it is always the same.
+        cache.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
+        Ok(Route {
+            files: Files { root, index },
+            cache: cache
+                .into_iter()
+                .map(cache_rule)
+                .collect::<Result<_, _>>()?,
+            errors: self
+                .errors
+                .into_iter()
+                .map(|(status, page)| {
+                    let status =
+                        error_status(&status).ok_or_else(|| format!("{status:?} is no error"))?;
+                    Ok::<_, Unfit>((status, page))
+                })
+                .collect::<Result<_, _>>()?,
+            headers: self.headers,
+            delay: self.delay.as_deref().map_or(Ok(Duration::ZERO), time)?,
+            max_in_flight: self.max_in_flight.map(some).transpose()?,
+        })
+    }
+}
+
+fn cache_rule((pattern, value): (String, String)) -> Result<CacheRule, Unfit> {
+    let pattern = glob(&pattern).ok_or_else(|| format!("{pattern:?} is no pattern"))?;
+    Ok(CacheRule { pattern, value })
 }
 
 impl raw::Server {
@@ -77,8 +141,10 @@ impl raw::Server {
             raw::Handlers::Word(_) => Handlers::Auto,
             raw::Handlers::Count(count) => Handlers::Count(some(count)?),
         };
+        let listen: Result<Vec<Listen>, NotListen> =
+            self.listen.iter().map(|text| text.parse()).collect();
         Ok(Server {
-            listen: self.listen,
+            listen: listen.map_err(|error| error.to_string())?,
             admin: self.admin,
             data: self.data,
             handlers,
@@ -120,6 +186,7 @@ impl raw::Logging {
         Ok(Logging {
             level: self.level,
             format,
+            access: self.access,
             file,
         })
     }

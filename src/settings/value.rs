@@ -6,6 +6,8 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::keys::Kind;
+use super::listen::Listen;
+use super::route_value::{cache_fault, errors_fault, headers_fault};
 
 /// A value without its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +61,7 @@ impl Plain {
             Kind::Number(..) => text
                 .parse()
                 .map_or(Self::Text(text.to_owned()), Self::Float),
-            Kind::Addresses | Kind::Includes => Self::Array(
+            Kind::Listens | Kind::Includes | Kind::MediaTypes => Self::Array(
                 text.split(',')
                     .map(|item| Self::Text(item.trim().to_owned()))
                     .collect(),
@@ -69,12 +71,18 @@ impl Plain {
             | Kind::FileName
             | Kind::Duration(..)
             | Kind::Size(..)
+            | Kind::AutoOrSize(..)
             | Kind::Choice(..)
             | Kind::Address
+            | Kind::Listen
             | Kind::Include
             | Kind::UrlPath
+            | Kind::Headers
+            | Kind::CacheRules
+            | Kind::ErrorPages
             | Kind::Access
             | Kind::Fields
+            | Kind::MediaType
             | Kind::Anything => Self::Text(text.to_owned()),
         }
     }
@@ -118,28 +126,33 @@ impl Plain {
                 Some(_) => wrong(format!("within {} and {}", seconds(low), seconds(high))),
                 None => wrong("a duration; write \"500ms\", \"5s\", \"2m\" or \"1h\"".to_owned()),
             },
-            (Kind::Size(low, high), Self::Text(text)) => match size(text) {
-                Some(is) if (low..=high).contains(&is) => None,
-                Some(_) => wrong(format!("within {} and {}", bytes(low), bytes(high))),
-                None => wrong("a size; write \"16 KiB\", \"4 MiB\" or \"1 GiB\"".to_owned()),
-            },
+            (Kind::AutoOrSize(..), Self::Text(text)) if text == "auto" => None,
+            (Kind::Size(low, high) | Kind::AutoOrSize(low, high), Self::Text(text)) => {
+                match size(text) {
+                    Some(is) if (low..=high).contains(&is) => None,
+                    Some(_) => wrong(format!("within {} and {}", bytes(low), bytes(high))),
+                    None => wrong(right(kind)),
+                }
+            }
             (Kind::Choice(now, _), Self::Text(text)) if now.contains(&text.as_str()) => None,
             (Kind::Choice(now, later), Self::Text(text)) if later.contains(&text.as_str()) => {
                 Some(format!("{text:?} is not available yet; {}", choices(now)))
             }
-            (Kind::Address, Self::Text(text)) => address_fault(text),
+            (Kind::Address, Self::Text(text)) if text.parse::<SocketAddr>().is_ok() => None,
+            (Kind::Listen, Self::Text(text)) => listen_fault(text),
             (Kind::Include, Self::Text(text)) if !text.is_empty() => include_fault(text),
-            (Kind::Addresses, Self::Array(items)) if items.is_empty() => wrong(right(kind)),
-            (Kind::Addresses | Kind::Includes, Self::Array(items)) => {
+            (Kind::Listens, Self::Array(items)) if items.is_empty() => wrong(right(kind)),
+            (Kind::Listens | Kind::Includes | Kind::MediaTypes, Self::Array(items)) => {
                 let kind = kind.items()?;
                 items.iter().find_map(|item| item.fault(kind))
             }
             (Kind::UrlPath, Self::Text(text)) => url_path_fault(text),
+            (Kind::Headers, value) => headers_fault(value),
+            (Kind::CacheRules, value) => cache_fault(value),
+            (Kind::ErrorPages, value) => errors_fault(value),
             (Kind::Access, value) => access_fault(value),
             (Kind::Fields, Self::Text(text)) if text == "any" => None,
-            (Kind::Fields, Self::Table(_)) => {
-                Some("a schema is not available yet; write \"any\"".to_owned())
-            }
+            (Kind::MediaType, Self::Text(text)) if is_media_type(text) => None,
             _ => wrong(right(kind)),
         }
     }
@@ -156,14 +169,22 @@ fn right(kind: Kind) -> String {
         Kind::Number(low, high) => format!("a number from {low:?} to {high:?}, written with a dot"),
         Kind::Duration(..) => "a duration; write \"500ms\", \"5s\", \"2m\" or \"1h\"".to_owned(),
         Kind::Size(..) => "a size; write \"16 KiB\", \"4 MiB\" or \"1 GiB\"".to_owned(),
+        Kind::AutoOrSize(..) => {
+            "\"auto\" or a size; write \"16 KiB\", \"4 MiB\" or \"1 GiB\"".to_owned()
+        }
         Kind::Choice(now, _) => format!("allowed; {}", choices(now)),
         Kind::Address => "an address; write IP:PORT, such as \"127.0.0.1:3001\"".to_owned(),
-        Kind::Addresses => "a list of addresses; write [\"127.0.0.1:3000\"]".to_owned(),
+        Kind::Listen => "an address; write IP:PORT, such as \"127.0.0.1:3000\"".to_owned(),
+        Kind::Listens => "a list of addresses; write [\"127.0.0.1:3000\"]".to_owned(),
         Kind::Include => "a file; write one such as \"conf.d/*.toml\"".to_owned(),
         Kind::Includes => "a list of files; write [\"conf.d/*.toml\"]".to_owned(),
         Kind::UrlPath => "a path; write one that begins with / such as \"/books\"".to_owned(),
-        Kind::Fields => "allowed; write \"any\"".to_owned(),
-        Kind::Access | Kind::Anything => "allowed here".to_owned(),
+        Kind::Fields => "allowed; write \"any\", or a table of fields".to_owned(),
+        Kind::MediaType => "a media type; write one such as \"text/plain\"".to_owned(),
+        Kind::MediaTypes => "a list of media types; write [\"text/plain\"]".to_owned(),
+        Kind::Headers | Kind::CacheRules | Kind::ErrorPages | Kind::Access | Kind::Anything => {
+            "allowed here".to_owned()
+        }
     }
 }
 
@@ -189,6 +210,16 @@ fn filter_fault(text: &str) -> Option<String> {
     })
 }
 
+/// RFC 9110 section 8.3.1, without parameters.
+fn is_media_type(text: &str) -> bool {
+    let token = |part: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte);
+        !part.is_empty() && part.bytes().all(plain)
+    };
+    text.split_once('/')
+        .is_some_and(|(kind, subtype)| token(kind) && token(subtype))
+}
+
 fn is_file_name(text: &str) -> bool {
     !matches!(text, "" | "." | "..") && !text.contains(['/', '\0'])
 }
@@ -203,14 +234,9 @@ fn include_fault(text: &str) -> Option<String> {
     })
 }
 
-fn address_fault(text: &str) -> Option<String> {
-    if text.starts_with("unix:") || text.starts_with("systemd:") {
-        return Some(format!("{text:?} is not available yet; write IP:PORT"));
-    }
-    match text.parse::<SocketAddr>() {
-        Ok(_) => None,
-        Err(_) => Some(format!("{text:?} is not {}", right(Kind::Address))),
-    }
+fn listen_fault(text: &str) -> Option<String> {
+    let fault = text.parse::<Listen>().err()?;
+    Some(format!("{text:?} {fault}"))
 }
 
 /// What is wrong with a path of a URL.

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::fields;
 use super::keys::{self, Key, Kind};
-use super::nearest::nearest;
+use super::lookup;
 use super::value::{Plain, url_path_fault};
 use super::violation::{Place, Violation};
+use crate::record::{Schema, nearest};
 
 /// What the files say, and what is wrong with them.
 #[derive(Debug, Default)]
@@ -20,16 +22,18 @@ pub(super) struct Walk {
     pub(super) written: BTreeMap<Vec<String>, (Plain, Place)>,
     /// Where each name of the operator's was first written: routes and resources.
     pub(super) named: BTreeMap<Vec<String>, Place>,
+    /// What the records of a resource are, by its name.
+    pub(super) schemas: BTreeMap<String, Schema>,
 }
 
 /// One file while it is walked.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
 impl Source<'_> {
-    fn place(&self, span: Range<usize>) -> Place {
+    pub(super) fn place(&self, span: Range<usize>) -> Place {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before
@@ -88,21 +92,24 @@ impl Walk {
         value: &Spanned<DeValue<'_>>,
     ) {
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-        if let Some(key) = keys::find(&parts) {
+        if let Some(key) = lookup::find(&parts) {
             if !key.available() {
                 self.fault(source.place(at), path, "not available yet; take it out");
                 return;
             }
-            self.value_faults(source, path, key.kind, value);
+            match (key.kind, value.get_ref()) {
+                (Kind::Fields, DeValue::Table(table)) => self.fields(source, path, table),
+                (kind, _) => self.value_faults(source, path, kind, value),
+            }
             self.write(path, Plain::of(value.get_ref()), source.place(at));
             return;
         }
-        if keys::below(&parts).next().is_none() {
+        if lookup::below(&parts).next().is_none() {
             let problem = unknown(&parts);
             self.fault(source.place(at), path, &problem);
             return;
         }
-        if !keys::below(&parts).any(Key::available) {
+        if !lookup::below(&parts).any(Key::available) {
             self.fault(source.place(at), path, "not available yet; take it out");
             return;
         }
@@ -128,12 +135,20 @@ impl Walk {
             | DeValue::Boolean(_)
             | DeValue::Datetime(_)
             | DeValue::Array(_) => {
-                let problem = match keys::names_below(&parts).join(", ") {
+                let problem = match lookup::names_below(&parts).join(", ") {
                     names if names.is_empty() => "must be a table".to_owned(),
                     names => format!("must be a table with keys of {names}"),
                 };
                 self.fault(source.place(value.span()), path, &problem);
             }
+        }
+    }
+
+    fn fields(&mut self, source: &Source<'_>, path: &[String], table: &DeTable<'_>) {
+        let fields = fields::read(self, source, path, table);
+        if let [_, resource, _] = path {
+            let schema = Schema::Fields(fields);
+            self.schemas.entry(resource.clone()).or_insert(schema);
         }
     }
 
@@ -259,8 +274,8 @@ fn unknown(parts: &[&str]) -> String {
     let (name, above) = parts
         .split_last()
         .map_or(("", &[][..]), |(name, above)| (*name, above));
-    let names = keys::names_below(above);
-    match nearest(name, &names) {
+    let names = lookup::names_below(above);
+    match nearest(name, names.iter().copied()) {
         Some(near) => format!("unknown; did you mean {near}?"),
         None => format!("unknown; known here are {}", names.join(", ")),
     }

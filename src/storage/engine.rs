@@ -15,8 +15,12 @@ pub struct CollectionId(pub usize);
 pub enum Tree {
     /// Sequence number to change: applied first.
     Log,
+    /// Id and number to a part of a long body: the new ones, before the envelopes that need them.
+    Chunks(CollectionId),
     /// Id to envelope.
     Records(CollectionId),
+    /// The same tree as [`Chunks`](Self::Chunks), once more: what nobody needs after the envelopes.
+    OldChunks(CollectionId),
     /// Counters and the last sequence number: applied last.
     Meta,
 }
@@ -25,20 +29,37 @@ pub enum Tree {
 #[derive(Debug, Clone, Default)]
 pub struct Group {
     trees: BTreeMap<Tree, BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+    bytes: usize,
 }
 
 impl Group {
     /// Writes `value` at `key`.
     pub fn put(&mut self, tree: Tree, key: impl Into<Vec<u8>>, value: Vec<u8>) {
-        self.trees
-            .entry(tree)
-            .or_default()
-            .insert(key.into(), Some(value));
+        let key = key.into();
+        self.bytes += key.len() + value.len();
+        self.trees.entry(tree).or_default().insert(key, Some(value));
     }
 
     /// Removes `key`.
     pub fn remove(&mut self, tree: Tree, key: impl Into<Vec<u8>>) {
-        self.trees.entry(tree).or_default().insert(key.into(), None);
+        let key = key.into();
+        self.bytes += key.len();
+        self.trees.entry(tree).or_default().insert(key, None);
+    }
+
+    /// The bytes of everything it was told, chunks included.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The keys it touches in `tree`, from `from` on.
+    pub fn keys_from(&self, tree: Tree, from: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let from = from.to_vec();
+        self.trees
+            .get(&tree)
+            .into_iter()
+            .flat_map(move |changes| changes.range(from.clone()..))
+            .map(|(key, _)| key.as_slice())
     }
 
     /// What the group will have at `key`: `None` if it does not touch it.
@@ -74,6 +95,21 @@ pub enum EngineError {
     Failed(String),
 }
 
+impl EngineError {
+    /// Whether there was no room on the disk.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
+
 /// Why a group was not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -98,7 +134,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The file system refused.
-    #[error("the store {} can't be used; look at the folder's owner and rights and at the disk", path.display())]
+    #[error("the store {} can't be used; look at the folder's owner and rights and at the disk, then start again", path.display())]
     Io {
         /// The folder or file.
         path: PathBuf,
@@ -152,6 +188,13 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether there was no room on the disk.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
+}
+
 /// Takes one key and value of a range; false ends it.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 
@@ -173,6 +216,9 @@ pub trait Engine: Send + Sync + 'static {
 pub trait Opener: Send + Sync + 'static {
     /// Opens it, with a tree for each collection.
     fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenError>;
+    /// Makes sure that the next open reads from the disk: after a failed sync the kernel still has pages in its cache that
+    /// never got there.
+    fn distrust_cache(&self) {}
     /// The store's folder.
     fn path(&self) -> &std::path::Path;
 }

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! record:  version u8 | flags u8 | sequence u64 | created ms u64 | updated ms u64 | crc32 u32 | JSON
+//! chunked: the same with bit 0 of the flags set, and the length of the JSON as u64 in its place
 //! change:  version u8 | what u8 | message id u128 | at ms u64 | length of name u8 | collection's name | record's id
 //! ```
 //!
-//! The check sum covers everything before and after it.
+//! The check sum covers everything before and after it, and the whole JSON wherever it is.
 
 use bytes::Bytes;
 
@@ -14,8 +15,10 @@ use crate::supervision::MessageId;
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 2 + 8 + 8 + 8 + 4;
 const CRC_AT: usize = HEAD_BYTES - 4;
+/// The flag of a body that is kept in chunks.
+const CHUNKED: u8 = 1;
 
-/// A record as it is stored.
+/// A record, wherever its parts are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Envelope {
     pub(crate) seq: u64,
@@ -30,43 +33,107 @@ pub(crate) struct Envelope {
 pub(crate) struct Damaged;
 
 impl Envelope {
+    /// How long the value of a record is that is kept in one piece.
+    pub(crate) fn inline_bytes(json: &[u8]) -> usize {
+        HEAD_BYTES + json.len()
+    }
+
+    /// The value of a record that is kept in one piece.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(HEAD_BYTES + self.json.len());
-        out.extend_from_slice(&[VERSION, 0]);
+        self.value(0, &[], &self.json)
+    }
+
+    /// The value of a record whose body is kept in chunks.
+    pub(crate) fn encode_chunked(&self) -> Vec<u8> {
+        let bytes = u64::try_from(self.json.len()).unwrap_or(u64::MAX);
+        self.value(CHUNKED, &bytes.to_be_bytes(), &[])
+    }
+
+    fn value(&self, flags: u8, length: &[u8], json: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEAD_BYTES + length.len() + json.len());
+        out.extend_from_slice(&[VERSION, flags]);
         out.extend_from_slice(&self.seq.to_be_bytes());
         out.extend_from_slice(&self.created_ms.to_be_bytes());
         out.extend_from_slice(&self.updated_ms.to_be_bytes());
-        let crc = crc(&out, &self.json);
+        let crc = crc(&out, length, &self.json);
         out.extend_from_slice(&crc.to_be_bytes());
-        out.extend_from_slice(&self.json);
+        out.extend_from_slice(length);
+        out.extend_from_slice(json);
         out
     }
+}
 
+/// Where a body is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Body {
+    Inline(Bytes),
+    Chunked { bytes: u64 },
+}
+
+/// A record's value as it is read. Nothing of it is known to be true before [`with_body`](Self::with_body).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) seq: u64,
+    pub(crate) body: Body,
+    covered: Bytes,
+    expected: u32,
+    created_ms: u64,
+    updated_ms: u64,
+}
+
+impl Head {
     pub(crate) fn decode(value: &Bytes) -> Result<Self, Damaged> {
         if value.len() < HEAD_BYTES {
             return Err(Damaged);
         }
-        let (head, json) = (value.slice(..HEAD_BYTES), value.slice(HEAD_BYTES..));
+        let (head, rest) = (value.slice(..HEAD_BYTES), value.slice(HEAD_BYTES..));
         let mut fields = Fields(&head);
-        let (version, _flags) = (fields.u8()?, fields.u8()?);
+        let (version, flags) = (fields.u8()?, fields.u8()?);
         let (seq, created_ms, updated_ms) = (fields.u64()?, fields.u64()?, fields.u64()?);
         let expected = u32::from_be_bytes(fields.take()?);
-        let covered = head.get(..CRC_AT).ok_or(Damaged)?;
-        if version != VERSION || crc(covered, &json) != expected {
-            return Err(Damaged);
-        }
+        let body = match (version, flags) {
+            (VERSION, 0) => Body::Inline(rest),
+            (VERSION, CHUNKED) => Body::Chunked {
+                bytes: seq_of(&rest)?,
+            },
+            _ => return Err(Damaged),
+        };
         Ok(Self {
             seq,
+            body,
+            covered: head.slice(..CRC_AT),
+            expected,
             created_ms,
             updated_ms,
+        })
+    }
+
+    pub(crate) fn chunked(&self) -> bool {
+        matches!(self.body, Body::Chunked { .. })
+    }
+
+    /// The record, if `json` is the body it was written with.
+    pub(crate) fn with_body(&self, json: Bytes) -> Result<Envelope, Damaged> {
+        let found = match &self.body {
+            Body::Inline(_) => crc(&self.covered, &[], &json),
+            Body::Chunked { bytes } => crc(&self.covered, &bytes.to_be_bytes(), &json),
+        };
+        if found != self.expected {
+            return Err(Damaged);
+        }
+        Ok(Envelope {
+            seq: self.seq,
+            created_ms: self.created_ms,
+            updated_ms: self.updated_ms,
             json,
         })
     }
 }
 
-fn crc(head: &[u8], json: &[u8]) -> u32 {
+fn crc(head: &[u8], length: &[u8], json: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(head);
+    crc.update(length);
     crc.update(json);
     crc.finalize()
 }
@@ -171,6 +238,15 @@ impl Fields<'_> {
 mod tests {
     use super::*;
 
+    fn decode(value: Vec<u8>, chunks: &Bytes) -> Result<Envelope, Damaged> {
+        let head = Head::decode(&Bytes::from(value))?;
+        let json = match &head.body {
+            Body::Inline(json) => json.clone(),
+            Body::Chunked { .. } => chunks.clone(),
+        };
+        head.with_body(json)
+    }
+
     #[test]
     fn any_flipped_bit_of_a_record_is_noticed() {
         let json = Bytes::from_static(br#"{"id":"1","title":"Dune"}"#);
@@ -178,25 +254,21 @@ mod tests {
             seq: 7,
             created_ms: 1,
             updated_ms: 2,
-            json,
+            json: json.clone(),
         };
-        let good = envelope.encode();
-        assert_eq!(Envelope::decode(&Bytes::from(good.clone())), Ok(envelope));
-        for bit in 0..good.len() * 8 {
-            let mut bad = good.clone();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(
-                Envelope::decode(&Bytes::from(bad)),
-                Err(Damaged),
-                "bit {bit}"
-            );
+        for good in [envelope.encode(), envelope.encode_chunked()] {
+            assert_eq!(decode(good.clone(), &json), Ok(envelope.clone()));
+            for bit in 0..good.len() * 8 {
+                let mut bad = good.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(decode(bad, &json), Err(Damaged), "bit {bit}");
+            }
+            for cut in 0..good.len() {
+                assert_eq!(decode(good[..cut].to_vec(), &json), Err(Damaged));
+            }
         }
-        for cut in 0..good.len() {
-            assert_eq!(
-                Envelope::decode(&Bytes::from(good[..cut].to_vec())),
-                Err(Damaged)
-            );
-        }
+        let other = Bytes::from_static(b"{}");
+        assert_eq!(decode(envelope.encode_chunked(), &other), Err(Damaged));
     }
 
     #[test]

@@ -1,63 +1,98 @@
 //! What the writer can be told.
 
-use std::sync::Mutex;
-
-use bytes::Bytes;
+use std::ops::RangeInclusive;
+use std::sync::{Mutex, PoisonError};
 
 use super::engine::CollectionId;
 use super::store::ListPage;
-use crate::record::{Record, RecordId, Slice};
+use crate::record::{Command, Conditions, Record, Refusal, Slice};
 use crate::supervision::{Message, ReplyTo};
 
 /// Why a write was not done. Nothing was changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum WriteError {
-    /// There is a record of this id.
-    #[error("there is a record with the id {id} already")]
-    Duplicate {
-        /// The id.
-        id: RecordId,
-    },
+    /// It may not be done as things are.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// What the write depends on can't be read.
     #[error("a stored record is damaged")]
     Damaged,
+    /// There is no room on the disk.
+    #[error("the disk is full: writes are refused until there is room, reads go on")]
+    Full,
     /// The engine could not read.
     #[error("the store failed")]
     Failed,
 }
 
-/// What a write answers.
-pub(crate) type Created = Result<Record, WriteError>;
-/// The record that was deleted; `None` if there was none.
-pub(crate) type Deleted = Result<Option<Record>, WriteError>;
+/// What a write did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// There is a record more.
+    Created(Record),
+    /// There is another one in the place of one.
+    Replaced(Record),
+    /// These are gone.
+    Removed(Vec<Record>),
+}
 
-/// One message to the writer. `prepared` is the answer that was due when the write was staged: at a second delivery it
-/// is given as it is, if the log says that the write was committed.
+/// A write on its way to the writer.
+#[derive(Debug)]
+pub struct Write {
+    /// Where.
+    pub collection: CollectionId,
+    /// What.
+    pub command: Command,
+    /// On what it depends.
+    pub conditions: Conditions,
+    /// How much of the queue it takes, in bytes.
+    pub bytes: usize,
+    /// The answer that was due when the write was staged: at a second delivery it is given as it is, if the log says that the
+    /// write was committed.
+    prepared: Mutex<Option<Prepared>>,
+}
+
+/// An answer, and the numbers of the log's entries that say it was committed.
+type Prepared = (Written, RangeInclusive<u64>);
+
+impl Write {
+    /// A write that was not staged yet.
+    pub fn new(
+        collection: CollectionId,
+        command: Command,
+        conditions: Conditions,
+        bytes: usize,
+    ) -> Self {
+        Self {
+            collection,
+            command,
+            conditions,
+            bytes,
+            prepared: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn prepare(&self, written: Written, changes: RangeInclusive<u64>) {
+        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some((written, changes));
+    }
+
+    pub(super) fn prepared(&self) -> Option<Prepared> {
+        self.prepared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// One message to the writer.
 #[derive(Debug)]
 pub enum StoreMessage {
-    /// Makes a record.
-    Create {
-        /// Where.
-        collection: CollectionId,
-        /// Its id.
-        id: RecordId,
-        /// Its text, the id included.
-        json: Bytes,
-        /// The answer, once it is staged.
-        prepared: Mutex<Option<Record>>,
+    /// Changes records.
+    Write {
+        /// How.
+        write: Box<Write>,
         /// Where the answer goes.
-        reply: ReplyTo<Record, WriteError>,
-    },
-    /// Removes a record.
-    Delete {
-        /// Where.
-        collection: CollectionId,
-        /// Which.
-        id: RecordId,
-        /// The answer, once it is staged.
-        prepared: Mutex<Option<Record>>,
-        /// Where the answer goes.
-        reply: ReplyTo<Option<Record>, WriteError>,
+        reply: ReplyTo<Written, WriteError>,
     },
     /// Reads a page between two groups, for a reader that was overtaken by writes again and again.
     Page {
@@ -66,24 +101,28 @@ pub enum StoreMessage {
         /// What.
         slice: Slice,
         /// Where the answer goes.
-        reply: ReplyTo<ListPage, WriteError>,
+        reply: ReplyTo<Option<ListPage>, WriteError>,
     },
 }
 
 impl Message for StoreMessage {
     fn kind(&self) -> &'static str {
         match self {
-            Self::Create { .. } => "create",
-            Self::Delete { .. } => "delete",
+            Self::Write { write, .. } => match write.command {
+                Command::Create { .. } | Command::CreateNext { .. } => "create",
+                Command::Replace { .. } => "replace",
+                Command::Merge { .. } => "merge",
+                Command::Delete { .. } | Command::DeleteMatching { .. } => "delete",
+            },
             Self::Page { .. } => "page",
         }
     }
 
     fn size_bytes(&self) -> usize {
-        let body = match self {
-            Self::Create { json, .. } => json.len(),
-            Self::Delete { .. } | Self::Page { .. } => 0,
+        let content = match self {
+            Self::Write { write, .. } => size_of::<Write>() + write.bytes,
+            Self::Page { .. } => 0,
         };
-        size_of_val(self) + body
+        size_of_val(self) + content
     }
 }

@@ -10,10 +10,12 @@
 use std::collections::HashMap;
 
 use super::engine::{CollectionId, CommitError, Engine, EngineError, Group, Tree};
-use super::envelope::{Change, Damaged, Envelope, What, seq_key, seq_of};
+use super::envelope::{Change, Damaged, What, seq_key, seq_of};
+use super::value;
+use crate::record::RecordId;
 
-/// The version of what is in the trees.
-pub(crate) const SCHEMA: u32 = 1;
+/// The version of what is in the trees. 2: long bodies are kept in chunks; a store of version 1 has none yet.
+pub(crate) const SCHEMA: u32 = 2;
 
 pub(crate) const SCHEMA_KEY: &[u8] = b"schema";
 pub(crate) const LAST_SEQ_KEY: &[u8] = b"last_seq";
@@ -21,6 +23,11 @@ pub(crate) const LAST_SEQ_KEY: &[u8] = b"last_seq";
 /// The key of a collection's [`Tally`] in `meta`.
 pub(crate) fn tally_key(collection: &str) -> Vec<u8> {
     [b"tally/", collection.as_bytes()].concat()
+}
+
+/// The key of the next number a collection gives out as an id, in `meta`.
+pub(crate) fn next_key(collection: &str) -> Vec<u8> {
+    [b"next/", collection.as_bytes()].concat()
 }
 
 /// What `meta` says of one collection.
@@ -74,14 +81,16 @@ impl From<Damaged> for CheckError {
     }
 }
 
-/// Checks a store that was just opened, puts a torn tail right, and makes the result durable.
+/// Checks a store that was just opened, puts a torn tail right, and makes the result durable. `acknowledged` is the number
+/// of the last change that somebody was told of; `None` if nobody knows of the store yet.
 pub(crate) fn check(
     engine: &dyn Engine,
     collections: &[String],
-    acknowledged: u64,
+    acknowledged: Option<u64>,
 ) -> Result<Checked, CheckError> {
     let mut repair = Group::default();
-    check_schema(engine, &mut repair)?;
+    check_schema(engine, acknowledged, &mut repair)?;
+    let acknowledged = acknowledged.unwrap_or(0);
     let number = |bytes: Option<&[u8]>| bytes.map_or(Ok(0), seq_of);
     let last_seq = number(engine.get(Tree::Meta, LAST_SEQ_KEY)?.as_deref())?;
     let log_last = number(
@@ -147,8 +156,17 @@ pub(crate) fn check(
     Ok(checked)
 }
 
-fn check_schema(engine: &dyn Engine, repair: &mut Group) -> Result<(), CheckError> {
+fn check_schema(
+    engine: &dyn Engine,
+    acknowledged: Option<u64>,
+    repair: &mut Group,
+) -> Result<(), CheckError> {
     let Some(bytes) = engine.get(Tree::Meta, SCHEMA_KEY)? else {
+        if let Some(change) = acknowledged {
+            return Err(CheckError::Damaged(format!(
+                "it is empty, but it was made before, and change {change} was acknowledged"
+            )));
+        }
         repair.put(Tree::Meta, SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
         return Ok(());
     };
@@ -158,10 +176,12 @@ fn check_schema(engine: &dyn Engine, repair: &mut Group) -> Result<(), CheckErro
         .map(u32::from_be_bytes)
         .map_err(|_| Damaged)?;
     if found > SCHEMA {
-        Err(CheckError::Newer { found })
-    } else {
-        Ok(())
+        return Err(CheckError::Newer { found });
     }
+    if found < SCHEMA {
+        repair.put(Tree::Meta, SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
+    }
+    Ok(())
 }
 
 fn check_tally(
@@ -210,11 +230,12 @@ fn settle_tail(
         else {
             continue;
         };
-        let found = engine.get(Tree::Records(CollectionId(index)), &change.id)?;
-        let found = found
-            .map(|value| Envelope::decode(&value))
-            .transpose()?
-            .map(|found| found.seq);
+        let collection = CollectionId(index);
+        let found = value::read(engine, None, collection, &change.id)?;
+        let found = found.transpose()?.map(|found| found.seq);
+        for stray in value::strays(engine, collection, &change.id, found)? {
+            repair.remove(Tree::OldChunks(collection), stray);
+        }
         let there = match change.what {
             What::Put => found.is_some_and(|found| found >= *seq),
             What::Delete => found.is_none_or(|found| found > *seq),
@@ -224,6 +245,7 @@ fn settle_tail(
     let mut after = last_seq;
     for (seq, change) in tail {
         after = seq;
+        raise_next(engine, &change, repair)?;
         if happened.get(&(change.collection, change.id)) == Some(&false) {
             repair.remove(Tree::Log, seq_key(seq));
         }
@@ -240,6 +262,26 @@ fn settle_tail(
         repair.put(Tree::Log, seq_key(after), change.encode());
     }
     Ok(after)
+}
+
+/// A number that may have been seen as an id is not given out again, whatever became of its record.
+fn raise_next(engine: &dyn Engine, change: &Change, repair: &mut Group) -> Result<(), CheckError> {
+    let Some(RecordId::Number(number)) = RecordId::from_key(&change.id) else {
+        return Ok(());
+    };
+    let key = next_key(&change.collection);
+    let known = match repair.get(Tree::Meta, &key) {
+        Some(staged) => staged.map(seq_of).transpose()?,
+        None => engine
+            .get(Tree::Meta, &key)?
+            .as_deref()
+            .map(seq_of)
+            .transpose()?,
+    };
+    if known.unwrap_or(1) <= number {
+        repair.put(Tree::Meta, key, seq_key(number + 1).to_vec());
+    }
+    Ok(())
 }
 
 /// How many records a collection has.

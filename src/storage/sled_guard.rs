@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::engine::{Engine, OpenError, Opener};
 use super::sled_engine::SledEngine;
-use crate::supervision::contain;
+use crate::supervision::{Faults, contain};
 
 /// How long an open may take: replaying a log of many gigabytes on a slow disk, and then some.
 pub(super) const OPEN_LIMIT: Duration = Duration::from_secs(600);
@@ -27,6 +27,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 pub(crate) struct SledOpener {
     path: PathBuf,
     cache_bytes: u64,
+    faults: Faults,
 }
 
 impl SledOpener {
@@ -35,7 +36,14 @@ impl SledOpener {
         Self {
             path: data.join("sled"),
             cache_bytes,
+            faults: Faults::none(),
         }
+    }
+
+    /// Lets its engines pass these fault points.
+    pub(crate) fn with_faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
     }
 
     fn refused(&self, source: io::Error) -> OpenError {
@@ -69,7 +77,10 @@ impl SledOpener {
             error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("WouldBlock")
         };
         match rx.recv_timeout(OPEN_LIMIT) {
-            Ok(Ok(Ok(engine))) => Ok(engine),
+            Ok(Ok(Ok(mut engine))) => {
+                engine.faults = self.faults.clone();
+                Ok(engine)
+            }
             Ok(Ok(Err(sled::Error::Corruption { at, .. }))) => {
                 Err(Attempt::Corrupt(format!("sled found corruption at {at:?}")))
             }
@@ -201,6 +212,16 @@ impl Opener for SledOpener {
                     break;
                 }
             }
+        }
+    }
+
+    fn distrust_cache(&self) {
+        let forgotten = fs::File::open(self.path.join("db")).and_then(|file| {
+            let advice = rustix::fs::Advice::DontNeed;
+            Ok(rustix::fs::fadvise(&file, 0, None, advice)?)
+        });
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "what the kernel has cached of the store is not known to be on the disk");
         }
     }
 

@@ -4,18 +4,19 @@
 //! what a power cut could take back; usually it is, and nobody waits.
 
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::engine::{CollectionId, EngineError, Tree};
-use super::envelope::Envelope;
+use super::engine::{CollectionId, EngineError};
 use super::holder::{Holder, Reader};
-use super::message::{StoreMessage, WriteError};
-use super::page;
-use crate::record::{JsonObject, Record, RecordId, Revision, Slice};
+use super::message::{StoreMessage, Write, WriteError, Written};
+use super::page::{self, PageError};
+use super::select::walks;
+use super::value;
+use crate::record::{Command, Conditions, Record, RecordId, Refusal, Revision, Slice};
 use crate::supervision::{AskError, ChildRef, RETRY_AFTER};
 
 /// How often a list is tried while groups are applied, before the writer is asked to read it between two groups.
@@ -32,8 +33,21 @@ pub struct ListPage {
     pub seq: u64,
 }
 
+/// What is measured of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measures {
+    /// Room on its disk, if the file system says.
+    pub available_bytes: Option<u64>,
+    /// Below this much room writes are refused.
+    pub reserve_bytes: Option<u64>,
+    /// How many writes were refused for lack of room.
+    pub refused_total: u64,
+    /// The number of the last change that is on the disk.
+    pub durable_seq: u64,
+}
+
 /// Why the store did not do it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StoreError {
     /// The store is being opened, or its writer grows back.
     #[error("the store is not available right now")]
@@ -50,6 +64,9 @@ pub enum StoreError {
     /// The deadline passed before the write was begun: it was not done.
     #[error("the deadline passed before the write was begun; it was not done")]
     Expired,
+    /// Reading everything that had to be looked at took too long.
+    #[error("reading the whole resource took too long; ask for less of it")]
+    TooSlow,
     /// The writer died of it, twice.
     #[error("the writer failed on this write; it was not done")]
     Crashed,
@@ -62,15 +79,15 @@ pub enum StoreError {
     /// A stored record is not what was written.
     #[error("a stored record is damaged")]
     Damaged,
+    /// There is no room on the disk.
+    #[error("the disk is full: writes are refused until there is room, reads go on")]
+    Full,
     /// The engine failed.
     #[error("the store failed")]
     Failed,
-    /// There is a record of this id.
-    #[error("there is a record with the id {id} already")]
-    Duplicate {
-        /// The id.
-        id: RecordId,
-    },
+    /// The write may not be done as things are.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 /// The store, as its users hold it: cheap to clone, and the same through all lives of the writer.
@@ -79,6 +96,7 @@ pub struct Store {
     holder: Arc<Holder>,
     writer: ChildRef<StoreMessage>,
     deadline: Duration,
+    walks: Arc<Semaphore>,
 }
 
 impl Store {
@@ -91,7 +109,20 @@ impl Store {
             holder,
             writer,
             deadline,
+            walks: walks(),
         }
+    }
+
+    pub(super) fn holder(&self) -> &Arc<Holder> {
+        &self.holder
+    }
+
+    pub(super) fn walks(&self) -> &Arc<Semaphore> {
+        &self.walks
+    }
+
+    pub(super) fn deadline_from_now(&self) -> Instant {
+        Instant::now() + self.deadline
     }
 
     /// The declared collection of this name.
@@ -126,27 +157,16 @@ impl Store {
         collection: CollectionId,
         id: &RecordId,
     ) -> Result<Option<Record>, StoreError> {
-        let get = || reader.engine.get(Tree::Records(collection), id.as_bytes());
-        let Some(mut value) = get().map_err(failed)? else {
-            return Ok(None);
-        };
-        loop {
-            if let Ok(envelope) = Envelope::decode(&value) {
-                let revision = Revision(envelope.seq);
-                return Ok(Some(Record {
-                    id: id.clone(),
-                    revision,
-                    json: envelope.json,
-                }));
-            }
-            // It is damage only if it is the same a second time.
-            match get().map_err(failed)? {
-                None => return Ok(None),
-                Some(again) if again == value => {
-                    tracing::error!(%id, "a stored record is damaged");
-                    return Err(StoreError::Damaged);
-                }
-                Some(again) => value = again,
+        match value::read(&*reader.engine, None, collection, &id.key()).map_err(failed)? {
+            None => Ok(None),
+            Some(Ok(envelope)) => Ok(Some(Record {
+                id: id.clone(),
+                revision: Revision(envelope.seq),
+                json: envelope.json,
+            })),
+            Some(Err(_)) => {
+                tracing::error!(%id, "a stored record is damaged");
+                Err(StoreError::Damaged)
             }
         }
     }
@@ -158,21 +178,21 @@ impl Store {
             .map_or(0, |f| f.staged.load(Ordering::SeqCst))
     }
 
-    /// A page of a collection, of one moment.
+    /// A page of a collection, of one moment; `None` if it is so long that it must be [walked](Self::walk) to.
     pub async fn list(
         &self,
         collection: CollectionId,
         slice: Slice,
-    ) -> Result<ListPage, StoreError> {
+    ) -> Result<Option<ListPage>, StoreError> {
         let quick = self
             .read(|reader| {
                 for _ in 0..LIST_TRIES {
                     let before = self.holder.epoch.load(Ordering::SeqCst);
                     if before.is_multiple_of(2) {
-                        let page = page::read(&*reader.engine, &self.holder, collection, slice)
-                            .map_err(failed)?;
+                        let page = page::read(&*reader.engine, &self.holder, collection, slice);
                         if self.holder.epoch.load(Ordering::SeqCst) == before {
-                            let need = page.seq;
+                            let page = page.map_err(unread)?;
+                            let need = page.as_ref().map_or(0, |page| page.seq);
                             return Ok((Some(page), need));
                         }
                     }
@@ -204,7 +224,11 @@ impl Store {
             let seen = {
                 let reader = self.holder.reader();
                 match reader.as_deref() {
-                    Some(reader) => Some((look(reader)?, reader.era)),
+                    Some(reader) => match look(reader) {
+                        // Reading may need room, too.
+                        Err(StoreError::Full) if self.holder.space.release() => continue,
+                        seen => Some((seen?, reader.era)),
+                    },
                     None => None,
                 }
             };
@@ -232,7 +256,7 @@ impl Store {
         }
     }
 
-    async fn readable(&self, deadline: Instant) -> Result<(), StoreError> {
+    pub(super) async fn readable(&self, deadline: Instant) -> Result<(), StoreError> {
         let mut progress = self.holder.progress().subscribe();
         match timeout_at(deadline, progress.wait_for(|p| p.readable)).await {
             Ok(Ok(_)) => Ok(()),
@@ -243,40 +267,16 @@ impl Store {
         }
     }
 
-    /// Makes a record and returns it when it is durable.
-    pub async fn create(
+    /// Carries out a command, which takes `bytes` of the writer's queue, and returns when what it did is durable.
+    pub async fn write(
         &self,
         collection: CollectionId,
-        object: JsonObject,
-        id: Option<RecordId>,
-    ) -> Result<Record, StoreError> {
-        let id = id.unwrap_or_else(|| RecordId::from_uuid(uuid::Uuid::now_v7()));
-        let json = object.into_text(&id);
-        let prepared = Mutex::new(None);
-        self.ask(|reply| StoreMessage::Create {
-            collection,
-            id,
-            json,
-            prepared,
-            reply,
-        })
-        .await
-    }
-
-    /// Removes a record and returns it when it is durably gone.
-    pub async fn delete(
-        &self,
-        collection: CollectionId,
-        id: &RecordId,
-    ) -> Result<Option<Record>, StoreError> {
-        let (id, prepared) = (id.clone(), Mutex::new(None));
-        self.ask(|reply| StoreMessage::Delete {
-            collection,
-            id,
-            prepared,
-            reply,
-        })
-        .await
+        command: Command,
+        conditions: Conditions,
+        bytes: usize,
+    ) -> Result<Written, StoreError> {
+        let write = Box::new(Write::new(collection, command, conditions, bytes));
+        self.ask(|reply| StoreMessage::Write { write, reply }).await
     }
 
     async fn ask<T: Send + 'static>(
@@ -287,8 +287,9 @@ impl Store {
             .ask(message, self.deadline)
             .await
             .map_err(|error| match error {
-                AskError::Answer(WriteError::Duplicate { id }) => StoreError::Duplicate { id },
+                AskError::Answer(WriteError::Refused(refusal)) => StoreError::Refused(refusal),
                 AskError::Answer(WriteError::Damaged) => StoreError::Damaged,
+                AskError::Answer(WriteError::Full) => StoreError::Full,
                 AskError::Answer(WriteError::Failed) | AskError::Lost => StoreError::Failed,
                 AskError::Overloaded { retry_after } => StoreError::Overloaded { retry_after },
                 AskError::Expired if self.writer.running() => StoreError::Expired,
@@ -306,6 +307,18 @@ impl Store {
         self.holder.progress().borrow().readable && self.writer.running()
     }
 
+    /// What is measured of the store.
+    pub fn measure(&self) -> Measures {
+        let space = &self.holder.space;
+        let room = space.measure().ok();
+        Measures {
+            available_bytes: room.map(|(disk, _)| disk.available),
+            reserve_bytes: room.map(|(_, reserve)| reserve),
+            refused_total: space.refused_total(),
+            durable_seq: self.holder.progress().borrow().durable,
+        }
+    }
+
     /// Why the store was refused, if it was: the text says what to do.
     pub fn refusal(&self) -> Option<String> {
         self.holder.refusal()
@@ -317,7 +330,21 @@ impl Store {
     }
 }
 
+/// A page that could not be read, as callers hear of it.
+pub(super) fn unread(error: PageError) -> StoreError {
+    match error {
+        PageError::Engine(error) => failed(error),
+        PageError::Damaged { id } => {
+            tracing::error!(%id, "a stored record is damaged");
+            StoreError::Damaged
+        }
+    }
+}
+
 fn failed(error: EngineError) -> StoreError {
+    if error.is_full() {
+        return StoreError::Full;
+    }
     tracing::error!(%error, "the store could not be read");
     StoreError::Failed
 }

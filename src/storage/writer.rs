@@ -3,22 +3,22 @@
 //! What has arrived while the last group was being written is the next group: evaluated command by command on top of
 //! what the group already holds, applied in one transaction, made durable, and only then answered.
 
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::engine::{CollectionId, CommitError, EngineError, Group, Tree};
-use super::envelope::{Change, Envelope, What, seq_key};
+use super::engine::{CommitError, Group, Tree};
+use super::envelope::{Change, seq_key};
 use super::holder::{Holder, Reader};
-use super::message::{Created, Deleted, StoreMessage, WriteError};
-use super::page;
+use super::message::{StoreMessage, Write, WriteError, Written};
+use super::page::{self, PageError};
 use super::recovery::{Checked, LAST_SEQ_KEY, tally_key};
+use super::staging::Staging;
 use super::store::ListPage;
-use crate::record::{Record, RecordId, Revision};
+use crate::record::{Command, Effect, RecordId, Schema, decide};
 use crate::supervision::{
-    BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, MessageId,
+    BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, Life, MessageId,
 };
 
 /// The largest group: applying it keeps sled's process-wide lock, and with it every reader, waiting.
@@ -26,9 +26,9 @@ pub(crate) const GROUP: BatchLimits = BatchLimits {
     messages: 128,
     bytes: 1 << 20,
 };
-/// How far back the log is searched for a message that is handed out again: its own group, and the ones after it which
-/// came again before it.
-const REDELIVERY_REACH: u64 = 256;
+/// How many entries the log keeps at least: a message that is handed out again is looked for there, at most two groups
+/// later.
+const LOG_KEEP_MIN: u64 = 2560;
 /// How many entries of the log a group removes at most, beyond as many as it adds.
 const LOG_TRIM: u64 = 256;
 
@@ -38,6 +38,8 @@ pub(crate) struct WriterSettings {
     pub(crate) flush_limit: Duration,
     pub(crate) log_keep: u64,
     pub(crate) faults: Faults,
+    /// For each collection, in order.
+    pub(crate) schemas: Vec<Arc<Schema>>,
 }
 
 /// One life of the writer.
@@ -49,18 +51,9 @@ pub(crate) struct Writer {
     settings: WriterSettings,
 }
 
-/// A group in the making.
-struct Staging {
-    group: Group,
-    checked: Checked,
-    /// A message that is handed out again passes no fault point: one injected death must not become a fatal message.
-    faults: Faults,
-}
-
 /// What one delivery is answered with, after the group.
 enum Answer {
-    Created(Created),
-    Deleted(Deleted),
+    Write(Result<Written, WriteError>),
     /// Read between two groups.
     Page,
     /// Nobody waits for it.
@@ -70,223 +63,141 @@ enum Answer {
 impl Writer {
     pub(crate) fn new(
         holder: Arc<Holder>,
-        fence: Fence,
+        life: &Life,
         settings: WriterSettings,
     ) -> Result<Self, BoxError> {
-        let (reader, checked) = holder.ensure_open()?;
+        let (reader, checked) = holder.ensure_open(&|| life.wanted())?;
         Ok(Self {
             holder,
             reader,
             checked,
-            fence,
+            fence: life.fence(),
             settings,
         })
     }
 
-    fn evaluate(
-        &self,
-        staging: &mut Staging,
-        delivery: &Delivery<StoreMessage>,
-    ) -> Result<Answer, EngineError> {
+    /// What one delivery does to the group, and is answered with once that is durable.
+    fn evaluate(&self, staging: &mut Staging<'_>, delivery: &Delivery<StoreMessage>) -> Answer {
         if delivery.expired() {
-            return Ok(Answer::None);
+            return Answer::None;
         }
         match &**delivery {
-            StoreMessage::Create {
-                collection,
-                id,
-                json,
-                prepared,
-                ..
-            } => {
-                if let Some(record) = self.done_before(delivery, prepared)? {
-                    return Ok(Answer::Created(Ok(record)));
-                }
-                if let Some(found) = self.read(staging, *collection, id)? {
-                    let duplicate = WriteError::Duplicate { id: id.clone() };
-                    return Ok(Answer::Created(Err(found.err().unwrap_or(duplicate))));
-                }
-                let Some(record) = self.create(staging, delivery, *collection, id, json) else {
-                    return Ok(Answer::None);
-                };
-                prepare(prepared, record.clone());
-                Ok(Answer::Created(Ok(record)))
-            }
-            StoreMessage::Delete {
-                collection,
-                id,
-                prepared,
-                ..
-            } => {
-                if let Some(record) = self.done_before(delivery, prepared)? {
-                    return Ok(Answer::Deleted(Ok(Some(record))));
-                }
-                let record = match self.read(staging, *collection, id)? {
-                    None => return Ok(Answer::Deleted(Ok(None))),
-                    Some(Err(error)) => return Ok(Answer::Deleted(Err(error))),
-                    Some(Ok(record)) => record,
-                };
-                if !delivery.commit_to(self.settings.flush_limit) {
-                    return Ok(Answer::None);
-                }
-                self.log(
-                    staging,
-                    *collection,
-                    id,
-                    What::Delete,
-                    delivery.id(),
-                    unix_ms(),
-                );
-                staging
-                    .group
-                    .remove(Tree::Records(*collection), id.as_bytes());
-                staging.tally(*collection, |records| records.saturating_sub(1));
-                prepare(prepared, record.clone());
-                Ok(Answer::Deleted(Ok(Some(record))))
-            }
-            StoreMessage::Page { .. } => Ok(Answer::Page),
+            StoreMessage::Write { write, .. } => match self.write(staging, delivery, write) {
+                Ok(Some(written)) => Answer::Write(Ok(written)),
+                Ok(None) => Answer::None,
+                Err(error) => Answer::Write(Err(error)),
+            },
+            StoreMessage::Page { .. } => Answer::Page,
         }
     }
 
-    /// Stages a new record; `None` if nobody waits for it any more.
-    fn create(
+    /// Stages a write; `None` if nobody waits for it any more.
+    fn write(
         &self,
-        staging: &mut Staging,
+        staging: &mut Staging<'_>,
         delivery: &Delivery<StoreMessage>,
-        collection: CollectionId,
-        id: &RecordId,
-        json: &Bytes,
-    ) -> Option<Record> {
+        write: &Write,
+    ) -> Result<Option<Written>, WriteError> {
+        if delivery.attempt() > 1
+            && let Some((written, changes)) = write.prepared()
+            && self.log_has(delivery.id(), changes)?
+        {
+            return Ok(Some(written));
+        }
+        if staging.full {
+            self.holder.space.refused();
+            return Err(WriteError::Full);
+        }
+        let collection = write.collection;
+        let schema = self.settings.schemas.get(collection.0);
+        let schema = schema.ok_or(WriteError::Failed)?;
+        let mut effects = Vec::new();
+        for id in targets(staging, write)? {
+            let current = staging.read(collection, &id)?;
+            let record = current.as_ref().map(|current| &current.record);
+            let effect = decide(&write.command, &write.conditions, schema, &id, record)?;
+            let before = staging.look(collection, &id)?;
+            effects.push((id, current, before, effect));
+        }
         if !delivery.commit_to(self.settings.flush_limit) {
-            return None;
-        }
-        let now = unix_ms();
-        let seq = self.log(staging, collection, id, What::Put, delivery.id(), now);
-        let envelope = Envelope {
-            seq,
-            created_ms: now,
-            updated_ms: now,
-            json: json.clone(),
-        };
-        staging
-            .group
-            .put(Tree::Records(collection), id.as_bytes(), envelope.encode());
-        staging.tally(collection, |records| records + 1);
-        Some(Record {
-            id: id.clone(),
-            revision: Revision(seq),
-            json: json.clone(),
-        })
-    }
-
-    /// The answer of the first delivery, if this is the second and the first was committed.
-    fn done_before(
-        &self,
-        delivery: &Delivery<StoreMessage>,
-        prepared: &std::sync::Mutex<Option<Record>>,
-    ) -> Result<Option<Record>, EngineError> {
-        if delivery.attempt() < 2 {
             return Ok(None);
         }
-        let prepared = prepared
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        match prepared {
-            Some(record) if self.log_has(delivery.id())? => Ok(Some(record)),
-            Some(_) | None => Ok(None),
-        }
-    }
-
-    fn log_has(&self, message: MessageId) -> Result<bool, EngineError> {
-        let from = seq_key(self.checked.last_seq.saturating_sub(REDELIVERY_REACH));
-        let mut found = false;
-        self.reader.engine.scan(Tree::Log, &from, &mut |_, value| {
-            found = Change::decode(value).is_ok_and(|change| change.message == message);
-            !found
-        })?;
-        Ok(found)
-    }
-
-    /// The record as this group sees it.
-    fn read(
-        &self,
-        staging: &Staging,
-        collection: CollectionId,
-        id: &RecordId,
-    ) -> Result<Option<Result<Record, WriteError>>, EngineError> {
-        let tree = Tree::Records(collection);
-        let value = match staging.group.get(tree, id.as_bytes()) {
-            Some(staged) => staged.map(Bytes::copy_from_slice),
-            None => self.reader.engine.get(tree, id.as_bytes())?,
-        };
-        Ok(value.map(|value| match Envelope::decode(&value) {
-            Ok(envelope) => Ok(Record {
-                id: id.clone(),
-                revision: Revision(envelope.seq),
-                json: envelope.json,
-            }),
-            Err(_) => Err(WriteError::Damaged),
-        }))
-    }
-
-    /// Stages an entry of the log and returns its number.
-    fn log(
-        &self,
-        staging: &mut Staging,
-        collection: CollectionId,
-        id: &RecordId,
-        what: What,
-        message: MessageId,
-        at_ms: u64,
-    ) -> u64 {
-        staging.checked.last_seq += 1;
         let seq = staging.checked.last_seq;
-        let name = self
-            .holder
-            .collections
-            .get(collection.0)
-            .cloned()
-            .unwrap_or_default();
-        let change = Change {
-            what,
-            message,
-            at_ms,
-            collection: name,
-            id: id.as_bytes().to_vec(),
-        };
-        staging.group.put(Tree::Log, seq_key(seq), change.encode());
-        if let Some(tally) = staging.checked.tallies.get_mut(collection.0) {
-            tally.seq = seq;
+        let mut removed = Vec::new();
+        let mut written = None;
+        for (id, current, before, effect) in effects {
+            match effect {
+                Effect::Put(json) => {
+                    let found = (current.as_ref(), before);
+                    let record = staging.put(collection, &id, json, found, delivery.id());
+                    written = Some(match current {
+                        None => Written::Created(record),
+                        Some(_) => Written::Replaced(record),
+                    });
+                }
+                Effect::Remove => {
+                    staging.remove(collection, &id, before, delivery.id());
+                    removed.extend(current.map(|current| current.record));
+                }
+                Effect::None => {}
+            }
         }
-        seq
+        let written = written.unwrap_or(Written::Removed(removed));
+        write.prepare(written.clone(), seq + 1..=staging.checked.last_seq);
+        Ok(Some(written))
+    }
+
+    /// Whether the log has these entries, and they are this message's.
+    fn log_has(
+        &self,
+        message: MessageId,
+        changes: RangeInclusive<u64>,
+    ) -> Result<bool, WriteError> {
+        let mut any = false;
+        for seq in changes {
+            let entry = self.reader.engine.get(Tree::Log, &seq_key(seq));
+            let entry = entry.map_err(|error| {
+                tracing::error!(%error, "the log could not be read");
+                WriteError::Failed
+            })?;
+            let is_its = |entry: &[u8]| Change::decode(entry).is_ok_and(|c| c.message == message);
+            if !entry.is_some_and(|entry| is_its(&entry)) {
+                return Ok(false);
+            }
+            any = true;
+        }
+        Ok(any)
     }
 
     /// Applies the group, makes it durable, and lets it be seen as such.
-    fn commit(&mut self, mut staging: Staging) -> Result<(), BoxError> {
-        self.trim_log(&mut staging);
-        for (name, tally) in self.holder.collections.iter().zip(&staging.checked.tallies) {
-            staging
-                .group
-                .put(Tree::Meta, tally_key(name), tally.encode());
+    fn commit(&mut self, staging: Staging<'_>) -> Result<(), BoxError> {
+        let Staging {
+            mut group,
+            mut checked,
+            faults,
+            ..
+        } = staging;
+        self.trim_log(&mut group, &mut checked);
+        for (name, tally) in self.holder.collections.iter().zip(&checked.tallies) {
+            group.put(Tree::Meta, tally_key(name), tally.encode());
         }
-        let last_seq = seq_key(staging.checked.last_seq).to_vec();
-        staging.group.put(Tree::Meta, LAST_SEQ_KEY, last_seq);
+        let last_seq = seq_key(checked.last_seq).to_vec();
+        group.put(Tree::Meta, LAST_SEQ_KEY, last_seq);
         let doubt = Doubt {
             holder: Some(&self.holder),
         };
         let engine = &self.reader.engine;
         let allowed = || {
-            staging.faults.hit("writer.in_transaction");
+            faults.hit("writer.in_transaction");
             // The one point that strikes a message again: for a message that is fatal.
             self.settings.faults.hit("writer.fatal");
-            let allowed = self.fence.holds();
+            let allowed = self.holder.begin_commit(&|| self.fence.holds());
             if allowed {
-                self.announce(&staging.checked);
+                self.announce(&checked);
             }
             allowed
         };
-        match engine.commit(&staging.group, &allowed) {
+        match engine.commit(&group, &allowed) {
             Ok(()) => {}
             Err(CommitError::Fenced) => {
                 // Nothing was changed, and the holder is somebody else's by now.
@@ -295,12 +206,12 @@ impl Writer {
             }
             Err(error @ CommitError::Engine(_)) => return Err(error.into()),
         }
-        self.applied(&staging.checked);
-        staging.faults.hit("writer.before_flush");
+        self.applied(&checked);
+        faults.hit("writer.before_flush");
         engine.durable_flush()?;
-        self.reader.mark.write(staging.checked.last_seq)?;
+        self.reader.mark.write(checked.last_seq)?;
         doubt.none();
-        self.checked = staging.checked;
+        self.checked = checked;
         self.holder.committed(self.checked.clone());
         Ok(())
     }
@@ -324,21 +235,22 @@ impl Writer {
     }
 
     /// Keeps the log at its length, in bounded steps.
-    fn trim_log(&self, staging: &mut Staging) {
-        let added = staging.checked.last_seq - self.checked.last_seq;
+    fn trim_log(&self, group: &mut Group, checked: &mut Checked) {
+        let added = checked.last_seq - self.checked.last_seq;
         for _ in 0..added.saturating_add(LOG_TRIM) {
-            let kept = staging.checked.last_seq + 1 - staging.checked.log_first;
-            if kept <= self.settings.log_keep.max(REDELIVERY_REACH) {
+            let kept = checked.last_seq + 1 - checked.log_first;
+            if kept <= self.settings.log_keep.max(LOG_KEEP_MIN) {
                 break;
             }
-            staging
-                .group
-                .remove(Tree::Log, seq_key(staging.checked.log_first));
-            staging.checked.log_first += 1;
+            group.remove(Tree::Log, seq_key(checked.log_first));
+            checked.log_first += 1;
         }
     }
 
-    fn page(&self, delivery: &Delivery<StoreMessage>) -> Option<Result<ListPage, WriteError>> {
+    fn page(
+        &self,
+        delivery: &Delivery<StoreMessage>,
+    ) -> Option<Result<Option<ListPage>, WriteError>> {
         let StoreMessage::Page {
             collection, slice, ..
         } = &**delivery
@@ -348,21 +260,24 @@ impl Writer {
         let page = page::read(&*self.reader.engine, &self.holder, *collection, *slice);
         Some(page.map_err(|error| {
             tracing::error!(%error, "a page could not be read");
-            WriteError::Failed
+            match error {
+                PageError::Damaged { .. } => WriteError::Damaged,
+                PageError::Engine(_) => WriteError::Failed,
+            }
         }))
     }
 }
 
-impl Staging {
-    fn tally(&mut self, collection: CollectionId, change: impl Fn(u64) -> u64) {
-        if let Some(tally) = self.checked.tallies.get_mut(collection.0) {
-            tally.records = change(tally.records);
-        }
-    }
-}
-
-fn prepare(prepared: &std::sync::Mutex<Option<Record>>, record: Record) {
-    *prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
+/// The records a write is about.
+fn targets(staging: &Staging<'_>, write: &Write) -> Result<Vec<RecordId>, WriteError> {
+    Ok(match &write.command {
+        Command::CreateNext { .. } => vec![staging.next_id(write.collection)?],
+        Command::Create { id, .. }
+        | Command::Replace { id, .. }
+        | Command::Merge { id, .. }
+        | Command::Delete { id } => vec![id.clone()],
+        Command::DeleteMatching { ids, .. } => ids.clone(),
+    })
 }
 
 impl BlockingChild for Writer {
@@ -376,14 +291,27 @@ impl BlockingChild for Writer {
             Faults::none()
         };
         faults.hit("writer.message");
-        let mut staging = Staging {
+        let (holder, reader) = (Arc::clone(&self.holder), Arc::clone(&self.reader));
+        let writes =
+            |delivery: &Delivery<StoreMessage>| matches!(**delivery, StoreMessage::Write { .. });
+        let full = batch.iter().any(writes) && holder.space.refuses();
+        let stage = |writer: &Self| Staging {
             group: Group::default(),
-            checked: self.checked.clone(),
+            checked: writer.checked.clone(),
             faults: faults.clone(),
+            full,
+            engine: &*reader.engine,
+            collections: &holder.collections,
         };
+        let mut staging = stage(self);
         let mut answers = Vec::with_capacity(batch.len());
         for delivery in batch {
-            answers.push(self.evaluate(&mut staging, delivery)?);
+            answers.push(self.evaluate(&mut staging, delivery));
+            // What a command removes, chunk by chunk, was not counted when it was pulled.
+            if staging.group.bytes() >= GROUP.bytes {
+                self.commit(staging)?;
+                staging = stage(self);
+            }
         }
         if !staging.group.is_empty() {
             self.commit(staging)?;
@@ -391,11 +319,8 @@ impl BlockingChild for Writer {
         faults.hit("writer.after_flush");
         for (delivery, answer) in batch.iter().zip(answers) {
             match (&**delivery, answer) {
-                (StoreMessage::Create { reply, .. }, Answer::Created(created)) => {
-                    reply.settle(created);
-                }
-                (StoreMessage::Delete { reply, .. }, Answer::Deleted(deleted)) => {
-                    reply.settle(deleted);
+                (StoreMessage::Write { reply, .. }, Answer::Write(written)) => {
+                    reply.settle(written);
                 }
                 (StoreMessage::Page { reply, .. }, Answer::Page) => {
                     if let Some(page) = self.page(delivery) {
@@ -430,11 +355,4 @@ impl Drop for Doubt<'_> {
             holder.doubt();
         }
     }
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -99,9 +99,13 @@ impl Client {
     }
 
     pub(crate) fn post(&mut self, path: &str, body: &Value) -> io::Result<Response> {
+        self.json("POST", path, body)
+    }
+
+    pub(crate) fn json(&mut self, method: &str, path: &str, body: &Value) -> io::Result<Response> {
         let body = body.to_string();
         let head = [("content-type", "application/json")];
-        self.send("POST", path, &head, Some(body.as_bytes()))
+        self.send(method, path, &head, Some(body.as_bytes()))
     }
 
     pub(crate) fn send(

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -66,13 +67,17 @@ fn address_after(line: &str, words: &str) -> Option<SocketAddr> {
 pub(crate) struct TestDaemon {
     folder: TempDir,
     wrapper: Vec<String>,
+    stdin: Option<OwnedFd>,
     process: Option<Child>,
     said: Arc<Said>,
 }
 
 /// A page at `/` from `site`, and the resource `books`; `more` is added to the TOML text.
 pub(crate) fn toml(folder: &Path, more: &str) -> String {
-    let data = folder.join("data");
+    toml_with(folder, &folder.join("data"), more)
+}
+
+fn toml_with(folder: &Path, data: &Path, more: &str) -> String {
     let site = folder.join("site");
     format!(
         r#"
@@ -106,9 +111,18 @@ impl TestDaemon {
         Self {
             folder,
             wrapper: Vec::new(),
+            stdin: None,
             process: None,
             said: Arc::default(),
         }
+    }
+
+    /// The same, with its data elsewhere.
+    pub(crate) fn prepare_on(data: &Path, more: &str) -> Self {
+        let daemon = Self::prepare("");
+        let text = toml_with(daemon.folder.path(), data, more);
+        fs::write(daemon.config(), text).unwrap();
+        daemon
     }
 
     /// Prepared, started and ready.
@@ -125,6 +139,11 @@ impl TestDaemon {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
     }
 
+    /// Gives it this as standard input from the next start on; a wrapper can put it elsewhere.
+    pub(crate) fn give(&mut self, descriptor: OwnedFd) {
+        self.stdin = Some(descriptor);
+    }
+
     /// Starts it (again, on the same data) and does not wait.
     pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "the daemon runs already");
@@ -133,7 +152,9 @@ impl TestDaemon {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
         command.arg("--config").arg(self.config()).arg("serve");
-        command.env("NO_COLOR", "1").stdin(Stdio::null());
+        let stdin = self.stdin.as_ref().map(|given| given.try_clone().unwrap());
+        command.env("NO_COLOR", "1");
+        command.stdin(stdin.map_or_else(Stdio::null, Stdio::from));
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let stderr = process.stderr.take().unwrap();
@@ -172,6 +193,37 @@ impl TestDaemon {
         }
     }
 
+    /// Waits until a line of stderr contains this.
+    #[track_caller]
+    pub(crate) fn wait_said(&self, text: &str) {
+        let until = Instant::now() + START;
+        let mut lines = self.said.lines();
+        while !lines.all.iter().any(|line| line.contains(text)) {
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero() && !lines.ended, "never said {text:?}");
+            let news = self.said.news.wait_timeout(lines, left);
+            (lines, _) = news.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until it is ready; what it said if it ended instead.
+    pub(crate) fn ready_or_ended(&self) -> Result<(), String> {
+        let until = Instant::now() + START;
+        let mut lines = self.said.lines();
+        while !lines.ready {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || lines.ended {
+                return Err(lines.all.join("\n"));
+            }
+            (lines, _) = self
+                .said
+                .news
+                .wait_timeout(lines, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -190,6 +242,11 @@ impl TestDaemon {
         *self.said.lines().listening.first().unwrap()
     }
 
+    /// All public addresses.
+    pub(crate) fn listening(&self) -> Vec<SocketAddr> {
+        self.said.lines().listening.clone()
+    }
+
     #[track_caller]
     pub(crate) fn admin(&self) -> SocketAddr {
         self.said.lines().admin.unwrap()
@@ -199,7 +256,7 @@ impl TestDaemon {
         self.said.lines().all.join("\n")
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.process.as_ref().unwrap().id().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(sent.success(), "kill {signal} {pid}");
@@ -207,6 +264,14 @@ impl TestDaemon {
 
     pub(crate) fn sigterm(&self) {
         self.signal("-TERM");
+    }
+
+    pub(crate) fn sighup(&self) {
+        self.signal("-HUP");
+    }
+
+    pub(crate) fn sigusr1(&self) {
+        self.signal("-USR1");
     }
 
     /// Kills it and waits for its end, so that its lock on the data is free.

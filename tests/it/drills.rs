@@ -13,8 +13,9 @@ use crate::client::Client;
 use crate::daemon::TestDaemon;
 use crate::faults::{self, Chaos, Pace};
 use crate::load::{self, Acked, Mix, Traffic};
+use crate::model::{self, Model, Writers};
 
-fn count(name: &str, default: u64) -> u64 {
+pub(crate) fn count(name: &str, default: u64) -> u64 {
     match env::var(name) {
         Ok(text) => text
             .parse()
@@ -24,10 +25,10 @@ fn count(name: &str, default: u64) -> u64 {
 }
 
 /// Moments that differ from run to run; the seed is printed (`DRILL_SEED` repeats it).
-struct Moments(u64);
+pub(crate) struct Moments(u64);
 
 impl Moments {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = u64::from(now.expect("a clock after 1970").subsec_nanos());
         let seed = count("DRILL_SEED", now) | 1;
@@ -35,7 +36,7 @@ impl Moments {
         Self(seed)
     }
 
-    fn below(&mut self, limit: Duration) -> Duration {
+    pub(crate) fn below(&mut self, limit: Duration) -> Duration {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -128,6 +129,49 @@ fn kill_9_at_any_moment_loses_no_acknowledged_write() {
         kept.len()
     );
     assert!(!acked.is_empty() || kills == 0, "nothing was written");
+}
+
+#[test]
+#[ignore = "takes minutes: .ci/run runs it"]
+fn kill_9_at_any_moment_keeps_every_acknowledged_change() {
+    let kills = count("DRILL_KILLS", 500);
+    let mut moments = Moments::new();
+    let mut daemon = TestDaemon::prepare("");
+    let mut models: Vec<_> = (1..=8).map(Model::new).collect();
+    let mut in_start = 0;
+    for number in 0..kills {
+        daemon.spawn();
+        if number % 4 == 3 {
+            in_start += 1;
+            thread::sleep(moments.below(Duration::from_millis(60)));
+            daemon.kill9();
+            continue;
+        }
+        daemon.wait_ready();
+        check(&mut models, &daemon);
+        let writers = Writers::start(daemon.public(), models);
+        thread::sleep(Duration::from_millis(5) + moments.below(Duration::from_millis(250)));
+        daemon.kill9();
+        models = writers.stop();
+    }
+    daemon.restart();
+    check(&mut models, &daemon);
+    let acknowledged: u64 = models.iter().map(|model| model.acknowledged).sum();
+    println!(
+        "kills: {} in writes, {in_start} in starts; creates, replaces, patches and deletes acknowledged: {acknowledged}, \
+         all as promised",
+        kills - in_start
+    );
+    assert!(acknowledged > 0 || kills == 0, "nothing was written");
+}
+
+#[track_caller]
+fn check(models: &mut [Model], daemon: &TestDaemon) {
+    for model in &mut *models {
+        model.check(daemon.public());
+    }
+    let records: usize = models.iter().map(Model::len).sum();
+    assert_eq!(model::total(daemon.public()), records, "records in all");
 }
 
 const TRACED: &str = "trace=pwrite64,pwritev,pwritev2,write,writev,sendto,sendmsg,fdatasync";

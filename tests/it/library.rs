@@ -21,12 +21,8 @@ fn settings(folder: &TempDir) -> Settings {
     ];
     settings.server.admin = "127.0.0.1:0".parse().unwrap();
     settings.server.data = folder.path().join("data");
-    settings.resources.insert(
-        "pens".to_owned(),
-        Resource {
-            path: "/pens".to_owned(),
-        },
-    );
+    let pens = Resource::at("/pens");
+    settings.resources.insert("pens".to_owned(), pens);
     settings
 }
 

@@ -10,15 +10,25 @@
     reason = "a test fails by panicking, drills print, and time outside the daemon is the real one"
 )]
 
+mod access_log;
 mod admin;
 mod check;
 mod client;
 mod daemon;
+mod damage;
+mod disk;
+mod disk_full;
 mod drills;
 mod faults;
 mod library;
 mod limits;
 mod load;
+mod model;
+mod powercut;
 mod resources;
+mod routes;
+mod service;
 mod shutdown;
+mod signals;
+mod sockets;
 mod static_pages;

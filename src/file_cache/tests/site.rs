@@ -57,11 +57,13 @@ impl Site {
                 path: folder.path().to_owned(),
                 index: "index.html".to_owned(),
                 built_in: false,
+                cache: CacheRules::default(),
             },
             Root {
                 path: folder.path().join("nowhere"),
                 index: "index.html".to_owned(),
                 built_in: true,
+                cache: CacheRules::default(),
             },
         ];
         let limits = settings::FileCache {

@@ -24,7 +24,7 @@ impl Answer for Big {
 
     async fn slow(&self, request: &mut Incoming) -> Response {
         Response {
-            answer: Problem::new(Code::NotFound).response(request.path()),
+            answer: Problem::new(Code::NotFound).response(request),
             route: None,
         }
     }

@@ -22,13 +22,21 @@ pub(super) struct Memory {
     pub(super) gate: Mutex<()>,
 }
 
+/// What is kept under the name of `tree`: chunks are applied in two steps, to one tree.
+fn kept(tree: Tree) -> Tree {
+    match tree {
+        Tree::OldChunks(id) => Tree::Chunks(id),
+        other @ (Tree::Log | Tree::Chunks(_) | Tree::Records(_) | Tree::Meta) => other,
+    }
+}
+
 pub(super) struct MemoryEngine(pub(super) Arc<Memory>);
 
 impl Engine for MemoryEngine {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         let trees = self.0.trees.lock().unwrap();
         Ok(trees
-            .get(&tree)
+            .get(&kept(tree))
             .and_then(|tree| tree.get(key))
             .map(|v| Bytes::from(v.clone())))
     }
@@ -39,7 +47,7 @@ impl Engine for MemoryEngine {
             .trees
             .lock()
             .unwrap()
-            .get(&tree)
+            .get(&kept(tree))
             .cloned()
             .unwrap_or_default();
         let _stopped = found
@@ -50,7 +58,7 @@ impl Engine for MemoryEngine {
 
     fn last(&self, tree: Tree) -> Result<Option<(Vec<u8>, Bytes)>, EngineError> {
         let trees = self.0.trees.lock().unwrap();
-        let last = trees.get(&tree).and_then(BTreeMap::last_key_value);
+        let last = trees.get(&kept(tree)).and_then(BTreeMap::last_key_value);
         Ok(last.map(|(key, value)| (key.clone(), Bytes::from(value.clone()))))
     }
 
@@ -62,7 +70,7 @@ impl Engine for MemoryEngine {
         let mut trees = self.0.trees.lock().unwrap();
         for (tree, changes) in group.trees() {
             for (key, value) in changes {
-                let tree = trees.entry(tree).or_default();
+                let tree = trees.entry(kept(tree)).or_default();
                 match value {
                     Some(value) => drop(tree.insert(key.clone(), value.clone())),
                     None => drop(tree.remove(key)),

@@ -1,17 +1,19 @@
 //! What somebody may have meant by a name that is not known.
 
 /// The name among `names` that is nearest to `wrong`, if one is near.
-pub(super) fn nearest(wrong: &str, names: &[&'static str]) -> Option<&'static str> {
+pub(crate) fn nearest<'a>(
+    wrong: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     // Words of two letters are all near each other: something must be left of both.
-    let near = |name: &&&'static str| {
+    let near = |name: &&str| {
         let far = distance(wrong, name);
         far <= 2.max(name.len() / 3) && far < name.len().min(wrong.len())
     };
     names
-        .iter()
+        .into_iter()
         .filter(near)
         .min_by_key(|name| distance(wrong, name))
-        .copied()
 }
 
 /// Levenshtein's distance.
@@ -46,11 +48,11 @@ mod tests {
     #[test]
     fn a_misspelt_name_finds_its_neighbour() {
         let names = ["listen", "server", "id"];
-        assert_eq!(nearest("lisen", &names), Some("listen"));
-        assert_eq!(nearest("sevrer", &names), Some("server"));
-        assert_eq!(nearest("idd", &names), Some("id"));
-        assert_eq!(nearest("zzzzzz", &names), None);
-        assert_eq!(nearest("xx", &names), None);
+        assert_eq!(nearest("lisen", names), Some("listen"));
+        assert_eq!(nearest("sevrer", names), Some("server"));
+        assert_eq!(nearest("idd", names), Some("id"));
+        assert_eq!(nearest("zzzzzz", names), None);
+        assert_eq!(nearest("xx", names), None);
     }
 
     #[test]

@@ -1,0 +1,275 @@
+//! Queries as they are sent, against records as they are stored.
+
+use serde_json::json;
+
+use super::*;
+use crate::record::schema::Field;
+
+fn field(name: &str, kind: FieldType) -> Field {
+    Field {
+        name: name.to_owned(),
+        kind,
+        required: false,
+        default: None,
+    }
+}
+
+fn text() -> FieldType {
+    FieldType::String {
+        min_length: None,
+        max_length: None,
+        pattern: None,
+    }
+}
+
+fn typed() -> Schema {
+    let integer = FieldType::Integer {
+        min: None,
+        max: None,
+    };
+    let number = FieldType::Number {
+        min: None,
+        max: None,
+    };
+    let tags = FieldType::Array {
+        items: Some(Box::new(text())),
+        min_length: None,
+        max_length: None,
+    };
+    let author = FieldType::Object {
+        fields: Some(vec![field("name", text())]),
+    };
+    Schema::Fields(vec![
+        field("title", text()),
+        field("year", integer),
+        field("price", number),
+        field("lent", FieldType::Boolean),
+        field("seen", FieldType::DateTime),
+        field("tags", tags),
+        field("author", author),
+        field("sold_gt", text()),
+    ])
+}
+
+fn members(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        other => panic!("{other}"),
+    }
+}
+
+fn strict(query: &str, schema: &Schema) -> Result<ListQuery, QueryError> {
+    ListQuery::parse(query, schema, Handling::Strict)
+}
+
+#[track_caller]
+fn matches(schema: &Schema, query: &str, record: Value) -> bool {
+    strict(query, schema).unwrap().matches(&members(record))
+}
+
+#[test]
+fn the_part_is_said_by_start_and_end_or_by_limit_or_by_page() {
+    for (query, start, limit) in [
+        ("", 0, 500),
+        ("x=1&_start=20&_end=30", 20, 10),
+        ("_end=9999999", 0, 500),
+        ("_start=5&_end=5", 5, 0),
+        ("_start=20&_limit=10", 20, 10),
+        ("_limit=3", 0, 3),
+        ("_page=3&_limit=10", 20, 10),
+        ("_page=1", 0, 10),
+        ("_page=2&_per_page=7", 7, 7),
+        ("_page=2&_limit=9000", 500, 500),
+        ("_page=18446744073709551615", usize::MAX, 10),
+    ] {
+        let query = strict(query, &Schema::Any).unwrap();
+        assert_eq!(query.slice(), Slice::new(start, limit), "{query:?}");
+    }
+    for wrong in [
+        "_start=-1",
+        "_start=",
+        "_end=x",
+        "_end=%2B5",
+        "_start=2&_end=1",
+        "_start=99999999999999999999",
+        "_page=0",
+        "_page=1&_start=0",
+        "_page=1&_end=9",
+        "_end=9&_limit=9",
+        "_limit=1&_per_page=1",
+        "_limit=1&_limit=1",
+    ] {
+        assert!(strict(wrong, &Schema::Any).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_repeated_name_means_or_and_different_names_mean_and() {
+    let schema = Schema::Any;
+    let record =
+        json!({"id": "7", "author": {"name": "Le Guin"}, "year": 1974, "tags": ["a", "b"]});
+    for (query, hit) in [
+        ("author.name=Le+Guin", true),
+        ("author.name=Le%20Guin&year=1974", true),
+        ("author.name=Le%20Guin&year=1975", false),
+        ("id=6&id=7", true),
+        ("id=6", false),
+        ("year=1974.0", true),
+        ("year=x", false),
+        ("tags=b", true),
+        ("tags=c", false),
+        ("nothing=", false),
+        ("author=x", false),
+        ("_whatever=1", true),
+    ] {
+        assert_eq!(matches(&schema, query, record.clone()), hit, "{query}");
+    }
+    assert!(matches(
+        &schema,
+        "a=true&b=null&c=1",
+        json!({"a": true, "b": null, "c": "1"})
+    ));
+}
+
+#[test]
+fn values_are_compared_by_the_declared_type() {
+    let schema = typed();
+    let record = json!({"title": "1984", "year": 1949, "price": 7, "lent": false, "tags": ["x"],
+        "seen": "2026-11-24T16:00:00+01:00", "sold_gt": "y"});
+    for (query, hit) in [
+        ("title=1984", true),
+        ("title=1984.0", false),
+        ("year=1949", true),
+        ("price=7.0", true),
+        ("lent=false", true),
+        ("seen=2026-11-24T15:00:00Z", true),
+        ("tags=x", true),
+        ("sold_gt=y", true),
+        ("author.name=x", false),
+    ] {
+        assert_eq!(matches(&schema, query, record.clone()), hit, "{query}");
+    }
+}
+
+#[test]
+fn what_can_not_be_meant_is_refused_with_a_reason() {
+    let schema = typed();
+    for (query, reason) in [
+        (
+            "titel=x",
+            "titel is no field of this resource; did you mean title?",
+        ),
+        (
+            "_strat=1",
+            "_strat is no field of this resource; did you mean _start?",
+        ),
+        ("year=x", "year must be a whole number"),
+        ("price=NaN", "price must be a number"),
+        ("lent=1", "lent must be true or false"),
+        (
+            "author=x",
+            "author is an object; name one of its members, such as author.MEMBER",
+        ),
+        (
+            "_sort=title&_order=up",
+            "_order consists of asc and desc, one for each name in _sort at most",
+        ),
+        (
+            "_sort=title&_order=asc,desc",
+            "_order consists of asc and desc, one for each name in _sort at most",
+        ),
+        ("_sort=nothing", "nothing is no field of this resource"),
+        (
+            "_sort=title&_start=9999&_end=10001",
+            "a sorted page ends at record 10000 at the latest; filter, or ask without _sort",
+        ),
+        ("year_gte=1960", "year_gte is not available yet"),
+        ("year:gte=1960", "year:gte is not available yet"),
+        ("_fields=title", "_fields is not available yet"),
+        ("title=%zz", "the query is not percent-encoded UTF-8"),
+        ("title=%ff", "the query is not percent-encoded UTF-8"),
+        ("title=%4", "the query is not percent-encoded UTF-8"),
+    ] {
+        assert_eq!(
+            strict(query, &schema).unwrap_err().to_string(),
+            reason,
+            "{query}"
+        );
+    }
+    let many = "x=1&".repeat(PARAMETERS_MAX + 1);
+    assert_eq!(strict(&many, &Schema::Any), Err(QueryError::TooMany));
+    let keys = format!("_sort={}", "a,".repeat(SORT_KEYS_MAX + 1));
+    assert_eq!(strict(&keys, &Schema::Any), Err(QueryError::SortKeys));
+}
+
+#[test]
+fn a_lenient_client_has_its_unknown_names_passed_over() {
+    let query = ListQuery::parse("titel=x&_sort=nothing,title", &typed(), Handling::Lenient);
+    let query = query.unwrap();
+    assert!(query.matches(&Map::new()) && query.is_sorted());
+}
+
+#[test]
+fn records_are_sorted_by_several_keys() {
+    let sorted = |schema: &Schema, query: &str, records: &[Value]| {
+        let query = strict(query, schema).unwrap();
+        let mut keyed: Vec<_> = records
+            .iter()
+            .map(|record| {
+                (
+                    query.sort_key(&members(record.clone())),
+                    record["n"].as_u64().unwrap(),
+                )
+            })
+            .collect();
+        keyed.sort_by(|(a, _), (b, _)| query.compare(a, b));
+        keyed.into_iter().map(|(_, n)| n).collect::<Vec<_>>()
+    };
+    let records = [
+        json!({"n": 0, "a": "x", "b": 2}),
+        json!({"n": 1, "a": "x", "b": 10.5}),
+        json!({"n": 2, "a": "w", "b": 1}),
+        json!({"n": 3, "b": 10}),
+        json!({"n": 4, "a": 7}),
+    ];
+    let any = Schema::Any;
+    assert_eq!(sorted(&any, "_sort=a,b", &records), [4, 2, 0, 1, 3]);
+    assert_eq!(sorted(&any, "_sort=a,-b", &records), [4, 2, 1, 0, 3]);
+    assert_eq!(
+        sorted(&any, "_sort=a,b&_order=DESC,asc", &records),
+        [3, 0, 1, 2, 4]
+    );
+    assert_eq!(sorted(&any, "_sort=b", &records), [2, 0, 3, 1, 4]);
+    let times = [
+        json!({"n": 0, "seen": "2026-01-01T00:00:00-01:00"}),
+        json!({"n": 1, "seen": "2026-01-01T00:30:00Z"}),
+    ];
+    assert_eq!(sorted(&typed(), "_sort=seen", &times), [1, 0]);
+    assert_eq!(sorted(&any, "_sort=seen", &times), [0, 1]);
+}
+
+#[test]
+fn a_page_by_number_links_to_its_neighbours() {
+    let links = |query: &str, total| {
+        let links = strict(query, &Schema::Any).unwrap().links(total);
+        let links = links.into_iter();
+        links
+            .map(|(rel, to)| format!("{rel} {to}"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        links("x=%20&_page=2&_limit=10", 35),
+        [
+            "first x=%20&_limit=10&_page=1",
+            "prev x=%20&_limit=10&_page=1",
+            "next x=%20&_limit=10&_page=3",
+            "last x=%20&_limit=10&_page=4"
+        ]
+    );
+    assert_eq!(
+        links("_page=9", 35),
+        ["first _page=1", "prev _page=4", "last _page=4"]
+    );
+    assert_eq!(links("_page=1", 0), ["first _page=1", "last _page=1"]);
+    assert_eq!(links("_start=1", 35), [""; 0]);
+}

@@ -1,0 +1,341 @@
+//! Finds every rule that a record breaks.
+
+use serde_json::{Map, Number, Value};
+
+use super::field::{Field, FieldType};
+use super::violation::{Place, Rule, Violation};
+use crate::record::nearest;
+
+/// Fills in defaults, and finds what is wrong in an object with these fields.
+pub(super) fn object(fields: &[Field], members: &mut Map<String, Value>) -> Vec<Violation> {
+    fill(fields, members);
+    let mut found = Vec::new();
+    members_of(fields, members, Place::Root, &mut found);
+    found
+}
+
+fn fill(fields: &[Field], members: &mut Map<String, Value>) {
+    for field in fields {
+        if let (Some(default), None) = (&field.default, members.get(&field.name)) {
+            members.insert(field.name.clone(), default.clone());
+        }
+        if let FieldType::Object {
+            fields: Some(inner),
+        } = &field.kind
+            && let Some(Value::Object(members)) = members.get_mut(&field.name)
+        {
+            fill(inner, members);
+        }
+    }
+}
+
+fn members_of(
+    fields: &[Field],
+    members: &Map<String, Value>,
+    place: Place<'_>,
+    found: &mut Vec<Violation>,
+) {
+    for field in fields {
+        let here = Place::Member(&place, &field.name);
+        match members.get(&field.name) {
+            None | Some(Value::Null) if field.required => {
+                found.push(here.violates(Rule::Required, "must be there"));
+            }
+            None | Some(Value::Null) => {}
+            Some(member) => value(&field.kind, member, here, found),
+        }
+    }
+    for name in members.keys() {
+        if !fields.iter().any(|field| field.name == *name) {
+            let known = fields.iter().map(|field| field.name.as_str());
+            let detail = match nearest(name, known) {
+                Some(near) => format!("is no field of this resource; did you mean {near}?"),
+                None => "is no field of this resource".to_owned(),
+            };
+            let here = Place::Member(&place, name);
+            found.push(here.violates(Rule::Unknown, detail));
+        }
+    }
+}
+
+/// What is wrong with one value.
+pub(super) fn value(kind: &FieldType, value: &Value, here: Place<'_>, found: &mut Vec<Violation>) {
+    let mut mismatch =
+        || found.push(here.violates(Rule::Type, format!("must be {}", kind.article())));
+    match (kind, value) {
+        (
+            FieldType::String {
+                min_length,
+                max_length,
+                pattern,
+            },
+            Value::String(text),
+        ) => {
+            let length = text.chars().count();
+            lengths(
+                (*min_length, *max_length),
+                length,
+                "characters",
+                here,
+                found,
+            );
+            if let Some(pattern) = pattern
+                && !pattern.is_match(text)
+            {
+                let detail = format!("must match {}", pattern.as_str());
+                found.push(here.violates(Rule::Pattern, detail));
+            }
+        }
+        (FieldType::Integer { min, max }, Value::Number(number)) => match whole(number) {
+            Some(number) => bounds((*min, *max), &number, here, found),
+            None => mismatch(),
+        },
+        (FieldType::Number { min, max }, Value::Number(number)) => match number.as_f64() {
+            Some(number) => bounds((*min, *max), &number, here, found),
+            None => mismatch(),
+        },
+        (FieldType::Boolean, Value::Bool(_)) => {}
+        (FieldType::DateTime, Value::String(text)) if moment(text).is_some() => {}
+        (
+            FieldType::Array {
+                items,
+                min_length,
+                max_length,
+            },
+            Value::Array(values),
+        ) => {
+            lengths(
+                (*min_length, *max_length),
+                values.len(),
+                "items",
+                here,
+                found,
+            );
+            if let Some(items) = items {
+                for (index, item) in values.iter().enumerate() {
+                    self::value(items, item, Place::Item(&here, index), found);
+                }
+            }
+        }
+        (FieldType::Object { fields: None }, Value::Object(_)) => {}
+        (
+            FieldType::Object {
+                fields: Some(inner),
+            },
+            Value::Object(members),
+        ) => {
+            members_of(inner, members, here, found);
+        }
+        _ => mismatch(),
+    }
+}
+
+fn bounds<T: PartialOrd + std::fmt::Display>(
+    (min, max): (Option<T>, Option<T>),
+    number: &T,
+    here: Place<'_>,
+    found: &mut Vec<Violation>,
+) {
+    if let Some(min) = min.filter(|min| number < min) {
+        found.push(here.violates(Rule::Min, format!("must be at least {min}")));
+    }
+    if let Some(max) = max.filter(|max| number > max) {
+        found.push(here.violates(Rule::Max, format!("must be at most {max}")));
+    }
+}
+
+fn lengths(
+    (min, max): (Option<usize>, Option<usize>),
+    length: usize,
+    of: &str,
+    here: Place<'_>,
+    found: &mut Vec<Violation>,
+) {
+    if let Some(min) = min.filter(|min| length < *min) {
+        let detail = format!("must have at least {min} {of}");
+        found.push(here.violates(Rule::MinLength, detail));
+    }
+    if let Some(max) = max.filter(|max| length > *max) {
+        let detail = format!("must have at most {max} {of}");
+        found.push(here.violates(Rule::MaxLength, detail));
+    }
+}
+
+/// A number as an integer of 64 bits, if it is exactly one: `2.0` is 2.
+pub(crate) fn whole(number: &Number) -> Option<i64> {
+    number.as_i64().or_else(|| {
+        let text = number.to_string();
+        let digits = text.strip_suffix(".0")?;
+        digits.parse().ok()
+    })
+}
+
+/// The moment an RFC 3339 text names, in nanoseconds since 1970.
+pub(crate) fn moment(text: &str) -> Option<i128> {
+    use time::format_description::well_known::Rfc3339;
+    let moment = time::OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    Some(moment.unix_timestamp_nanos())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::field::Pattern;
+    use super::*;
+
+    fn field(name: &str, kind: FieldType) -> Field {
+        Field {
+            name: name.to_owned(),
+            kind,
+            required: false,
+            default: None,
+        }
+    }
+
+    fn text() -> FieldType {
+        FieldType::String {
+            min_length: None,
+            max_length: None,
+            pattern: None,
+        }
+    }
+
+    fn fields() -> Vec<Field> {
+        vec![
+            Field {
+                required: true,
+                ..field(
+                    "title",
+                    FieldType::String {
+                        min_length: Some(1),
+                        max_length: Some(5),
+                        pattern: None,
+                    },
+                )
+            },
+            field(
+                "year",
+                FieldType::Integer {
+                    min: Some(0),
+                    max: Some(3000),
+                },
+            ),
+            field(
+                "isbn",
+                FieldType::String {
+                    min_length: None,
+                    max_length: None,
+                    pattern: Some(Pattern::new("^[0-9]{3}$").unwrap()),
+                },
+            ),
+            Field {
+                default: Some(json!([])),
+                ..field(
+                    "tags",
+                    FieldType::Array {
+                        items: Some(Box::new(text())),
+                        min_length: None,
+                        max_length: Some(2),
+                    },
+                )
+            },
+            field("seen", FieldType::DateTime),
+            field("lent", FieldType::Boolean),
+            field(
+                "price",
+                FieldType::Number {
+                    min: Some(0.5),
+                    max: None,
+                },
+            ),
+            field(
+                "author",
+                FieldType::Object {
+                    fields: Some(vec![Field {
+                        required: true,
+                        ..field("na/me", text())
+                    }]),
+                },
+            ),
+        ]
+    }
+
+    fn check(value: Value) -> (Value, Vec<(String, &'static str, String)>) {
+        let Value::Object(mut members) = value else {
+            panic!()
+        };
+        let found = object(&fields(), &mut members);
+        let found = found
+            .into_iter()
+            .map(|v| (v.pointer, v.rule.as_str(), v.detail))
+            .collect();
+        (Value::Object(members), found)
+    }
+
+    #[test]
+    fn a_right_record_is_taken_with_its_defaults() {
+        let (record, found) = check(json!({
+            "title": "\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}", "year": 2000.0, "isbn": "123", "seen": "2026-11-24T16:00:00+01:00",
+            "lent": true, "price": 1, "author": {"na/me": "x"},
+        }));
+        assert_eq!(found, []);
+        assert_eq!(record["tags"], json!([]));
+        let (_, found) = check(json!({"title": "x", "year": null, "tags": null}));
+        assert_eq!(found, [], "what is optional may be null");
+    }
+
+    #[test]
+    fn every_broken_rule_is_found_at_once() {
+        let (_, found) = check(json!({
+            "titel": "x", "year": 3001, "isbn": "12", "tags": ["a", 5, "c"], "seen": "yesterday", "lent": 0, "price": 0.25,
+            "author": {"name": 1},
+        }));
+        let found: Vec<_> = found
+            .iter()
+            .map(|(p, r, d)| (p.as_str(), *r, d.as_str()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("/title", "required", "must be there"),
+                ("/year", "max", "must be at most 3000"),
+                ("/isbn", "pattern", "must match ^[0-9]{3}$"),
+                ("/tags", "max_length", "must have at most 2 items"),
+                ("/tags/1", "type", "must be a string"),
+                (
+                    "/seen",
+                    "type",
+                    "must be a date and time such as 2026-11-24T16:00:00Z"
+                ),
+                ("/lent", "type", "must be true or false"),
+                ("/price", "min", "must be at least 0.5"),
+                ("/author/na~1me", "required", "must be there"),
+                (
+                    "/author/name",
+                    "unknown",
+                    "is no field of this resource; did you mean na/me?"
+                ),
+                (
+                    "/titel",
+                    "unknown",
+                    "is no field of this resource; did you mean title?"
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn numbers_are_what_they_are() {
+        for (year, rule) in [
+            (json!(1.5), Some("type")),
+            (json!("5"), Some("type")),
+            (json!(-1), Some("min")),
+            (json!(u64::MAX), Some("type")),
+            (json!(3000), None),
+        ] {
+            let (_, found) = check(json!({"title": "x", "year": year}));
+            assert_eq!(found.first().map(|f| f.1), rule, "{year}");
+        }
+    }
+}

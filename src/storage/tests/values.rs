@@ -1,0 +1,256 @@
+//! Bodies of every length: whole when read, and nothing left behind when replaced or removed.
+
+use bytes::Bytes;
+
+use super::super::envelope::{Damaged, Envelope, Head, seq_key};
+use super::super::recovery::{self, LAST_SEQ_KEY, SCHEMA_KEY};
+use super::super::sled_engine::SledEngine;
+use super::super::value::{self, Before, CHUNK_BYTES};
+use super::super::{Engine, Group, Tree};
+use super::memory::MemoryEngine;
+use super::recovering::{names, put};
+use super::*;
+
+const MIB: usize = 1 << 20;
+
+fn envelope(seq: u64, bytes: usize) -> Envelope {
+    // No two chunks are alike.
+    let json = (0..bytes).map(|n| u8::try_from((n / 7 + n / CHUNK_BYTES) % 251).unwrap());
+    Envelope {
+        seq,
+        created_ms: 1,
+        updated_ms: seq,
+        json: json.collect(),
+    }
+}
+
+fn write(engine: &dyn Engine, id: &[u8], envelope: Option<&Envelope>) -> Group {
+    let mut group = Group::default();
+    let before = Before::look(engine, &group, BOOKS, id).unwrap();
+    match envelope {
+        Some(envelope) => before.put(&mut group, envelope),
+        None => before.remove(&mut group),
+    }
+    group
+}
+
+fn keys(engine: &dyn Engine, tree: Tree) -> usize {
+    let mut keys = 0;
+    let mut largest = 0;
+    engine
+        .scan(tree, &[], &mut |_, value| {
+            keys += 1;
+            largest = largest.max(value.len());
+            true
+        })
+        .unwrap();
+    assert!(largest <= CHUNK_BYTES, "{largest}");
+    keys
+}
+
+fn lengths_come_and_go(engine: &dyn Engine) {
+    // A neighbour whose id begins with the other's, and one whose chunks come right before.
+    let (id, neighbours) = (b"dune".as_slice(), [b"dun".as_slice(), b"dune-2"]);
+    for neighbour in neighbours {
+        let group = write(engine, neighbour, Some(&envelope(1, 10_000)));
+        engine.commit(&group, &|| true).unwrap();
+    }
+    let lengths = [
+        100, 4_065, 4_066, 4_067, 4_096, 8_192, 8_193, 60_000, 300, MIB, 5_000, MIB, 1,
+    ];
+    for (seq, bytes) in (2..).zip(lengths) {
+        let new = envelope(seq, bytes);
+        let group = write(engine, id, Some(&new));
+        assert!(group.bytes() >= bytes, "chunks count");
+        engine.commit(&group, &|| true).unwrap();
+        let read = value::read(engine, None, BOOKS, id).unwrap();
+        assert_eq!(read, Some(Ok(new)), "{bytes}");
+        let chunks = if bytes <= 4_066 {
+            0
+        } else {
+            bytes.div_ceil(CHUNK_BYTES)
+        };
+        assert_eq!(keys(engine, Tree::Chunks(BOOKS)), chunks + 6, "{bytes}");
+    }
+    let group = write(engine, id, Some(&envelope(99, MIB)));
+    engine.commit(&group, &|| true).unwrap();
+    engine.commit(&write(engine, id, None), &|| true).unwrap();
+    assert_eq!(value::read(engine, None, BOOKS, id).unwrap(), None);
+    assert_eq!(keys(engine, Tree::Chunks(BOOKS)), 6, "the neighbours'");
+    assert_eq!(keys(engine, Tree::Records(BOOKS)), 2);
+    for neighbour in neighbours {
+        let read = value::read(engine, None, BOOKS, neighbour).unwrap();
+        assert_eq!(read, Some(Ok(envelope(1, 10_000))));
+    }
+}
+
+#[test]
+fn a_body_of_any_length_is_kept_whole_and_leaves_nothing_behind() {
+    lengths_come_and_go(&MemoryEngine(Arc::default()));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sled");
+    let engine = SledEngine::open(&path, 16 << 20, &names()).unwrap();
+    lengths_come_and_go(&engine);
+    engine.durable_flush().unwrap();
+    let blobs = std::fs::read_dir(path.join("blobs")).unwrap().count();
+    assert_eq!(blobs, 0, "no page became a file of its own");
+}
+
+#[test]
+fn a_group_sees_its_own_chunks() {
+    let engine = MemoryEngine(Arc::default());
+    let mut group = write(&engine, b"x", Some(&envelope(1, 9_000)));
+    let read = |group: &Group| value::read(&engine, Some(group), BOOKS, b"x").unwrap();
+    assert_eq!(read(&group), Some(Ok(envelope(1, 9_000))));
+    let again = Before::look(&engine, &group, BOOKS, b"x").unwrap();
+    again.put(&mut group, &envelope(2, 20_000));
+    assert_eq!(read(&group), Some(Ok(envelope(2, 20_000))));
+    engine.commit(&group, &|| true).unwrap();
+    assert_eq!(keys(&engine, Tree::Chunks(BOOKS)), 5);
+    let mut group = Group::default();
+    for remove in [false, true] {
+        let before = Before::look(&engine, &group, BOOKS, b"x").unwrap();
+        if remove {
+            before.remove(&mut group);
+        } else {
+            before.put(&mut group, &envelope(3, 50_000));
+        }
+    }
+    assert_eq!(read(&group), None);
+    engine.commit(&group, &|| true).unwrap();
+    assert_eq!(keys(&engine, Tree::Chunks(BOOKS)), 0);
+}
+
+#[test]
+fn a_chunk_that_is_missing_cut_or_changed_is_damage() {
+    let good = envelope(1, 9_000);
+    for damage in [
+        |chunks: &mut Vec<u8>| chunks.clear(),
+        |chunks: &mut Vec<u8>| chunks.truncate(chunks.len() - 1),
+        |chunks: &mut Vec<u8>| chunks[7] ^= 4,
+        |chunks: &mut Vec<u8>| chunks.push(0),
+    ] {
+        for n in 0..3 {
+            let engine = MemoryEngine(Arc::default());
+            let group = write(&engine, b"x", Some(&good));
+            engine.commit(&group, &|| true).unwrap();
+            let mut trees = engine.0.trees.lock().unwrap();
+            let chunks = trees.get_mut(&Tree::Chunks(BOOKS)).unwrap();
+            damage(chunks.values_mut().nth(n).unwrap());
+            drop(trees);
+            let read = value::read(&engine, None, BOOKS, b"x").unwrap();
+            assert_eq!(read, Some(Err(Damaged)));
+            // It can be written over, and removed, and nothing stays.
+            let group = write(&engine, b"x", None);
+            engine.commit(&group, &|| true).unwrap();
+            assert_eq!(keys(&engine, Tree::Chunks(BOOKS)), 0);
+        }
+    }
+}
+
+#[test]
+fn a_store_of_the_version_before_opens_and_is_marked() {
+    let engine = MemoryEngine(Arc::default());
+    let mut old = Group::default();
+    put(&mut old, 1, 1, What::Put);
+    let tally = recovery::Tally { records: 1, seq: 1 };
+    old.put(Tree::Meta, SCHEMA_KEY, 1_u32.to_be_bytes().to_vec());
+    old.put(Tree::Meta, LAST_SEQ_KEY, seq_key(1).to_vec());
+    old.put(Tree::Meta, recovery::tally_key("books"), tally.encode());
+    engine.commit(&old, &|| true).unwrap();
+    recovery::check(&engine, &names(), Some(1)).unwrap();
+    let marked = engine.get(Tree::Meta, SCHEMA_KEY).unwrap().unwrap();
+    assert_eq!(&marked[..], recovery::SCHEMA.to_be_bytes());
+    assert!(
+        value::read(&engine, None, BOOKS, b"1")
+            .unwrap()
+            .unwrap()
+            .is_ok()
+    );
+}
+
+#[test]
+fn chunks_of_a_group_that_was_cut_off_do_not_stay() {
+    // Cut after the new chunks; cut after the envelopes.
+    for applied in [[true, false, false], [true, true, false]] {
+        let engine = MemoryEngine(Arc::default());
+        engine
+            .commit(&write(&engine, b"1", Some(&envelope(1, 9_000))), &|| true)
+            .unwrap();
+        let mut group = Group::default();
+        put(&mut group, 1, 1, What::Put);
+        let log = group.get(Tree::Log, &seq_key(1)).unwrap().unwrap().to_vec();
+        let tally = recovery::Tally { records: 1, seq: 1 };
+        let mut acknowledged = Group::default();
+        acknowledged.put(Tree::Log, seq_key(1), log.clone());
+        let schema = recovery::SCHEMA.to_be_bytes().to_vec();
+        acknowledged.put(Tree::Meta, SCHEMA_KEY, schema);
+        acknowledged.put(Tree::Meta, LAST_SEQ_KEY, seq_key(1).to_vec());
+        acknowledged.put(Tree::Meta, recovery::tally_key("books"), tally.encode());
+        engine.commit(&acknowledged, &|| true).unwrap();
+        let whole = write(&engine, b"1", Some(&envelope(2, 20_000)));
+        let mut torn = Group::default();
+        torn.put(Tree::Log, seq_key(2), log);
+        let trees = [
+            Tree::Chunks(BOOKS),
+            Tree::Records(BOOKS),
+            Tree::OldChunks(BOOKS),
+        ];
+        for (tree, _) in trees
+            .into_iter()
+            .zip(applied)
+            .filter(|(_, applied)| *applied)
+        {
+            for (_, changes) in whole.trees().filter(|(of, _)| *of == tree) {
+                for (key, value) in changes {
+                    torn.put(tree, key.as_slice(), value.clone().unwrap());
+                }
+            }
+        }
+        engine.commit(&torn, &|| true).unwrap();
+        recovery::check(&engine, &names(), Some(1)).unwrap();
+        let kept = value::read(&engine, None, BOOKS, b"1")
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        let (seq, chunks) = if applied[1] { (2, 5) } else { (1, 3) };
+        assert_eq!(kept.seq, seq);
+        assert_eq!(keys(&engine, Tree::Chunks(BOOKS)), chunks);
+    }
+}
+
+#[test]
+fn a_long_body_is_served_listed_and_deleted_like_any_other() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        let text = format!("{{\"t\":\"{}\"}}", "x".repeat(MIB - 100));
+        let long = || JsonObject::parse(text.as_bytes()).unwrap();
+        let creates = (0..4).map(|_| running.store.create(BOOKS, long(), None));
+        let mut made = Vec::new();
+        for created in futures_util::future::join_all(creates).await {
+            made.push(created.unwrap());
+        }
+        made.sort_by(|a, b| a.id.cmp(&b.id));
+        running.stop().await;
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        assert_eq!(running.all().await, made);
+        let got = running.store.get(BOOKS, &made[0].id).await;
+        assert_eq!(got, Ok(Some(made[0].clone())));
+        for record in &made {
+            let deleted = running.store.delete(BOOKS, &record.id).await;
+            assert_eq!(deleted, Ok(Some(record.clone())));
+        }
+        running.stop().await;
+        let engine = SledEngine::open(&folder.path().join("sled"), 1 << 20, &names()).unwrap();
+        assert_eq!(keys(&engine, Tree::Chunks(BOOKS)), 0);
+    });
+}
+
+#[test]
+fn the_head_of_a_value_tells_its_kind() {
+    let small = Bytes::from(envelope(1, 10).encode());
+    assert!(!Head::decode(&small).unwrap().chunked());
+    let large = Bytes::from(envelope(1, 10).encode_chunked());
+    assert!(Head::decode(&large).unwrap().chunked());
+}

@@ -1,0 +1,159 @@
+//! Power cuts: the file system's image is copied at a random moment, as the block layer has it, and the copy is mounted and
+//! served. What only the page cache had is not in it. `tests/ops/powercut.sh` runs these.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::daemon::TestDaemon;
+use crate::disk::{self, Disk};
+use crate::drills::{Moments, count};
+
+const IMAGE: &str = "2G";
+const WRITERS: usize = 4;
+/// From the smallest to the largest record, in bytes; every power of two is equally likely.
+const SMALLEST: usize = 100;
+const LARGEST: usize = 100_000;
+
+/// Acknowledged records by their paths: how long the filling is.
+type Acked = Arc<Mutex<BTreeMap<String, usize>>>;
+
+struct Writers {
+    stop: Arc<AtomicBool>,
+    acked: Acked,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Writers {
+    fn start(host: SocketAddr) -> Self {
+        static SEED: AtomicU64 = AtomicU64::new(1);
+        let (stop, acked) = (Arc::<AtomicBool>::default(), Acked::default());
+        let writer = |_| {
+            let (stop, acked) = (Arc::clone(&stop), Arc::clone(&acked));
+            let mut seed = SEED.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+            thread::spawn(move || {
+                let mut client = Client::connect(host).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let odd = usize::try_from((seed >> 50) % 100).unwrap();
+                    let bytes = (SMALLEST << ((seed >> 33) % 11)) + odd;
+                    let bytes = bytes.min(LARGEST);
+                    let record = json!({ "filling": "x".repeat(bytes) });
+                    let Ok(answer) = client.post("/books", &record) else {
+                        return;
+                    };
+                    let place = answer.expect(201).header("location").unwrap().to_owned();
+                    acked
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(place, bytes);
+                }
+            })
+        };
+        let threads = (0..WRITERS).map(writer).collect();
+        Self {
+            stop,
+            acked,
+            threads,
+        }
+    }
+
+    fn acked(&self) -> BTreeMap<String, usize> {
+        let acked = self.acked.lock().unwrap_or_else(PoisonError::into_inner);
+        acked.clone()
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// Serves what is on the disk, and looks for every record.
+fn survived(disk: &Disk, acked: &BTreeMap<String, usize>) -> Result<(), String> {
+    let mut daemon = TestDaemon::prepare_on(&disk.data(), "");
+    daemon.spawn();
+    daemon.ready_or_ended()?;
+    let mut client = Client::connect(daemon.public()).unwrap();
+    let mut lost = 0;
+    for (path, bytes) in acked {
+        let answer = client.get(path).unwrap();
+        let filling =
+            |answer: &crate::client::Response| answer.json()["filling"].as_str().map(str::len);
+        if answer.status != 200 || filling(&answer) != Some(*bytes) {
+            lost += 1;
+        }
+    }
+    if lost > 0 {
+        return Err(format!(
+            "{lost} of {} acknowledged records are lost",
+            acked.len()
+        ));
+    }
+    Ok(())
+}
+
+/// Cuts the power `images` times; what came of each.
+fn cut_the_power(images: u64, weak: bool) -> Vec<Result<(), String>> {
+    let folder = TempDir::new().unwrap();
+    let disk = Disk::make(folder.path(), IMAGE);
+    let mut daemon = TestDaemon::prepare_on(&disk.data(), "[chaos]\nenabled = true\n");
+    daemon.restart();
+    if weak {
+        daemon.chaos(&json!({ "point": "storage.weak_flush", "hits": u32::MAX }));
+    }
+    let mut moments = Moments::new();
+    let writers = Writers::start(daemon.public());
+    let mut outcomes = Vec::new();
+    for number in 1..=images {
+        thread::sleep(Duration::from_millis(200) + moments.below(Duration::from_millis(1300)));
+        daemon.signal("-STOP");
+        let acked = writers.acked();
+        let cut = disk.cut(folder.path());
+        daemon.signal("-CONT");
+        let outcome = survived(&cut, &acked);
+        println!("image {number}: {} acknowledged, {outcome:?}", acked.len());
+        let enough = weak && outcome.is_err();
+        outcomes.push(outcome);
+        if enough {
+            break;
+        }
+    }
+    writers.stop();
+    daemon.kill9();
+    outcomes
+}
+
+#[test]
+#[ignore = "needs root and a loop device: tests/ops/powercut.sh runs it"]
+fn a_power_cut_at_any_moment_loses_no_acknowledged_record() {
+    if !disk::available() {
+        return;
+    }
+    let images = count("POWERCUT_IMAGES", 30);
+    let outcomes = cut_the_power(images, false);
+    let failed: Vec<_> = outcomes
+        .iter()
+        .filter_map(|outcome| outcome.as_ref().err())
+        .collect();
+    println!("{} images, {} failed", outcomes.len(), failed.len());
+    assert!(failed.is_empty(), "{failed:?}");
+    // The same with the engine's own flush: a test that can't fail would prove nothing.
+    let outcomes = cut_the_power(images, true);
+    let first = outcomes.iter().position(Result::is_err);
+    println!("without the sync of the log the first image that fails is {first:?}");
+    assert!(
+        first.is_some(),
+        "{} images were whole without any sync",
+        outcomes.len()
+    );
+}
