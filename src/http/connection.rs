@@ -159,9 +159,11 @@ impl Connection {
             && !self.body_left.get()
     }
 
-    /// Whether a request is being answered, or was the last one: else there may be one that nobody has seen yet.
+    /// Whether a request is being answered, or was the last one, or the client will be told of the last one: else there
+    /// may be one that nobody has seen yet.
     pub(crate) fn asked(&self) -> bool {
-        matches!(self.phase.get(), Phase::Request | Phase::Closing)
+        let phase = self.phase.get();
+        matches!(phase, Phase::Request | Phase::Closing | Phase::Http2)
     }
 
     /// The service begins with a request, which has a body or none. True if its head may be larger than it may be: it was

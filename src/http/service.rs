@@ -165,6 +165,15 @@ impl Service {
     }
 }
 
+/// actix-http has answered what is no request, by decision with an empty 400 or 431, wherever it stood among others.
+fn count_refused(counters: &Counters, error: &DispatchError) {
+    if matches!(error, DispatchError::Parse(ParseError::TooLarge)) {
+        count(&counters.heads_too_large);
+    } else if matches!(error, DispatchError::Parse(_)) {
+        count(&counters.malformed);
+    }
+}
+
 /// actix-web around [`respond`].
 fn app<A: Answer>(
     thread: Rc<Thread<A>>,
@@ -195,15 +204,6 @@ async fn call<A: Answer>(thread: &Rc<Thread<A>>) -> Box<http2::Call> {
     })
 }
 
-/// actix-http has answered what is no request, by decision with an empty 400 or 431, wherever it stood among others.
-fn count_refused(counters: &Counters, error: &DispatchError) {
-    if matches!(error, DispatchError::Parse(ParseError::TooLarge)) {
-        count(&counters.heads_too_large);
-    } else if matches!(error, DispatchError::Parse(_)) {
-        count(&counters.malformed);
-    }
-}
-
 /// Answers one request, whatever happens.
 async fn respond<A: Answer>(thread: &Thread<A>, request: ServiceRequest) -> ServiceResponse {
     let parts = &*thread.parts;
@@ -221,21 +221,23 @@ async fn respond<A: Answer>(thread: &Thread<A>, request: ServiceRequest) -> Serv
         metrics: Some(&parts.metrics),
     };
     let connection = incoming.connection();
-    let measure = connection
-        .as_ref()
-        .is_some_and(|connection| connection.request_begins(incoming.has_body()));
-    let response = answer(parts, &mut incoming, (begun, measure)).await;
+    let measure = incoming.is_http2()
+        || connection
+            .as_ref()
+            .is_some_and(|connection| connection.request_begins(incoming.has_body()));
+    let response = answer(parts, &mut incoming, begun, measure).await;
     open.close();
     finish(thread, incoming, connection.as_ref(), begun, response)
 }
 
-/// `measure`: whether the head was not measured while it came, as most heads of HTTP/1 are.
+/// The answer. The head of most requests has been measured while it came.
 async fn answer<A: Answer>(
     parts: &Parts<A>,
     incoming: &mut Incoming,
-    (begun, measure): (Instant, bool),
+    begun: Instant,
+    measure: bool,
 ) -> Response {
-    if (measure || incoming.is_http2()) && incoming.head_bytes() > parts.limits.head_bytes {
+    if measure && incoming.head_bytes() > parts.limits.head_bytes {
         count(&parts.counters.heads_too_large);
         return failed(parts, incoming, Problem::new(Code::HeadTooLarge)).await;
     }

@@ -4,7 +4,7 @@
 //! They look at what was walked, not at what was merged, so that a wrong value elsewhere hides none of their faults.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::listen::Listen;
 use super::lookup;
@@ -77,12 +77,17 @@ fn addresses_of(walk: &Walk, key: [&str; 2]) -> Vec<Listen> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-/// Whether the second of these can't be bound while the first one is: it is the same, or one of them means every address
-/// of this machine. (`[::]` takes the addresses of IPv4 too.)
+/// Whether the second of these can't be bound while the first one is.
 fn collide(one: &Listen, other: &Listen) -> bool {
-    let (Listen::Tcp(one), Listen::Tcp(other)) = (one, other) else {
-        return one == other;
-    };
+    match (one, other) {
+        (Listen::Tcp(one), Listen::Tcp(other)) => share(*one, *other),
+        (Listen::Tcp(_) | Listen::Unix(_) | Listen::Inherited(_), other) => one == other,
+    }
+}
+
+/// Whether two addresses are the same, or one of them means every address of this machine. (`[::]` takes the addresses of
+/// IPv4 too.)
+fn share(one: SocketAddr, other: SocketAddr) -> bool {
     let takes = |one: IpAddr, other: IpAddr| {
         one == other || one.is_unspecified() && (one.is_ipv6() || other.is_ipv4())
     };
