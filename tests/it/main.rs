@@ -14,6 +14,7 @@ mod admin;
 mod check;
 mod client;
 mod daemon;
+mod dialect;
 mod drills;
 mod faults;
 mod library;

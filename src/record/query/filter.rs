@@ -76,6 +76,18 @@ impl Filter {
         self.any_of.push(wanted);
     }
 
+    /// What it may be equal to, as it was sent, if nothing is declared of the field.
+    pub(super) fn words(&self) -> impl Iterator<Item = &str> {
+        self.any_of.iter().filter_map(|wanted| match wanted {
+            Wanted::Word(word) => Some(word.as_str()),
+            Wanted::Text(_)
+            | Wanted::Integer(_)
+            | Wanted::Number(_)
+            | Wanted::Boolean(_)
+            | Wanted::Moment(_) => None,
+        })
+    }
+
     pub(super) fn matches(&self, members: &Map<String, Value>) -> bool {
         let equal = |value: &Value| self.any_of.iter().any(|wanted| wanted.is(value));
         match at(members, &self.path) {
