@@ -1,5 +1,7 @@
 //! Equality with one of several values.
 
+use std::cmp::Ordering;
+
 use serde_json::{Map, Value};
 
 use super::{QueryError, at};
@@ -104,12 +106,14 @@ impl Wanted {
             (Self::Text(wanted) | Self::Word(wanted), Value::String(text)) => wanted == text,
             (Self::Integer(wanted), Value::Number(number)) => whole(number) == Some(*wanted),
             (Self::Number(wanted), Value::Number(number)) => {
-                number.as_f64().is_some_and(|number| number == *wanted)
+                number.as_f64().partial_cmp(&Some(*wanted)) == Some(Ordering::Equal)
             }
             (Self::Boolean(wanted), Value::Bool(value)) => wanted == value,
             (Self::Moment(wanted), Value::String(text)) => moment(text) == Some(*wanted),
             (Self::Word(word), Value::Number(number)) => is_number(word, number),
-            (Self::Word(word), Value::Bool(_) | Value::Null) => *word == value.to_string(),
+            (Self::Word(word), Value::Bool(true)) => word == "true",
+            (Self::Word(word), Value::Bool(false)) => word == "false",
+            (Self::Word(word), Value::Null) => word == "null",
             _ => false,
         }
     }
