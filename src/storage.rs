@@ -8,11 +8,13 @@ mod engine;
 mod envelope;
 mod holder;
 mod message;
+mod metrics;
 mod page;
 mod recovery;
 mod select;
 mod sled_engine;
 mod sled_guard;
+mod space;
 mod staging;
 mod store;
 #[cfg(test)]
@@ -27,12 +29,14 @@ pub use engine::{
     CollectionId, CommitError, Engine, EngineError, Group, OpenError, Opener, Tree, Visit,
 };
 pub use message::{StoreMessage, Write, WriteError, Written};
-pub use store::{ListPage, Store, StoreError};
+pub use metrics::StoreMetrics;
+pub use store::{ListPage, Measures, Store, StoreError};
 
 use crate::settings::Settings;
 use crate::supervision::{ChildSpec, Clock, Faults, QueueLimits, Slot};
 use holder::Holder;
 use sled_guard::SledOpener;
+use space::Space;
 use writer::{GROUP, Writer, WriterSettings};
 
 /// The store of `settings`, with the recipe of its writer.
@@ -50,7 +54,8 @@ pub fn with_engine(
     faults: &Faults,
 ) -> (Store, ChildSpec) {
     let collections = settings.resources.keys().cloned().collect();
-    let holder = Arc::new(Holder::new(opener, collections));
+    let space = Space::new(&settings.server.data, settings.storage.reserve);
+    let holder = Arc::new(Holder::new(opener, collections, space));
     let limits = settings.supervision.storage;
     let queue = QueueLimits {
         messages: limits.queue.get(),
@@ -70,11 +75,7 @@ pub fn with_engine(
         schemas,
     };
     let spec = ChildSpec::blocking(&slot, GROUP, faults.clone(), move |life| {
-        Ok(Writer::new(
-            Arc::clone(&holder),
-            life.fence(),
-            settings.clone(),
-        )?)
+        Ok(Writer::new(Arc::clone(&holder), &life, settings.clone())?)
     });
     (store, spec)
 }

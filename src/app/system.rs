@@ -8,7 +8,7 @@ use super::assembly::Assembly;
 use super::build::BuildError;
 use super::phase::{Phase, Phases};
 use crate::settings::Settings;
-use crate::storage::Store;
+use crate::storage::{Store, StoreMetrics};
 use crate::supervision::{Clock, ExitReason, Placer, Pulse, Root, Seed, Sentinel, Stopper, Tree};
 use crate::telemetry::Metrics;
 
@@ -89,6 +89,7 @@ impl System {
         let metrics = Metrics::new(tree.clone());
         metrics.add(Box::new(http));
         metrics.add(Box::new(listeners));
+        metrics.add(Box::new(StoreMetrics(store.clone())));
         operations.attach(tree.clone(), metrics);
         Ok(Self {
             bound,

@@ -18,6 +18,7 @@
 //! | 500 | `internal`, `damaged` | a bug, or damaged data; nothing internal is told |
 //! | 503 | `unavailable`, `overloaded`, `shutting_down`, `outcome_unknown`, `not_ready` | with `Retry-After`, save for the unknown outcome |
 //! | 504 | `deadline` | it took too long, and was not begun |
+//! | 507 | `disk_full` | less than `storage.reserve` is left; reads go on |
 
 use std::time::Duration;
 
@@ -62,6 +63,7 @@ pub enum Code {
     OutcomeUnknown,
     NotReady,
     Deadline,
+    DiskFull,
 }
 
 impl Code {
@@ -110,6 +112,7 @@ impl Code {
             Self::OutcomeUnknown => (503, "outcome_unknown", "The outcome is not known"),
             Self::NotReady => (503, "not_ready", "Not ready"),
             Self::Deadline => (504, "deadline", "It took too long"),
+            Self::DiskFull => (507, "disk_full", "The disk is full"),
         }
     }
 
@@ -376,6 +379,7 @@ impl From<StoreError> for Problem {
             StoreError::OutcomeUnknown => (Code::OutcomeUnknown, None),
             StoreError::ShuttingDown => (Code::ShuttingDown, None),
             StoreError::Damaged => (Code::Damaged, None),
+            StoreError::Full => (Code::DiskFull, None),
         };
         let problem = Self::new(code).detail(error.to_string());
         Self {

@@ -95,6 +95,21 @@ pub enum EngineError {
     Failed(String),
 }
 
+impl EngineError {
+    /// Whether there was no room on the disk.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
+
 /// Why a group was not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -119,7 +134,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The file system refused.
-    #[error("the store {} can't be used; look at the folder's owner and rights and at the disk", path.display())]
+    #[error("the store {} can't be used; look at the folder's owner and rights and at the disk, then start again", path.display())]
     Io {
         /// The folder or file.
         path: PathBuf,
@@ -173,6 +188,13 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether there was no room on the disk.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
+}
+
 /// Takes one key and value of a range; false ends it.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 
@@ -194,6 +216,9 @@ pub trait Engine: Send + Sync + 'static {
 pub trait Opener: Send + Sync + 'static {
     /// Opens it, with a tree for each collection.
     fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenError>;
+    /// Makes sure that the next open reads from the disk: after a failed sync the kernel still has pages in its cache that
+    /// never got there.
+    fn distrust_cache(&self) {}
     /// The store's folder.
     fn path(&self) -> &std::path::Path;
 }

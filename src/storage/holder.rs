@@ -5,18 +5,21 @@
 //! engine, opens it again and has its tail checked before anybody sees it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
-use super::engine::{Engine, OpenError, Opener};
+use super::engine::{Engine, EngineError, OpenError, Opener};
 use super::recovery::{self, CheckError, Checked};
+use super::space::Space;
 use super::watermark::Watermark;
 
 /// How long readers are given to let go of an engine that is to be closed; none of them holds it over an await.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a life that was replaced within its commit is given to end it.
+const COMMIT_LIMIT: Duration = Duration::from_secs(30);
 /// How long to wait between two looks; letting go has no event.
 const CLOSE_PAUSE: Duration = Duration::from_millis(1);
 
@@ -54,6 +57,8 @@ enum State {
     Open {
         reader: Arc<Reader>,
         checked: Checked,
+        /// A group is between its first change and the end of its flush.
+        committing: bool,
     },
     /// A commit did not end well.
     Doubtful {
@@ -67,6 +72,9 @@ pub(crate) struct Holder {
     pub(crate) collections: Vec<String>,
     pub(crate) figures: Vec<Figures>,
     state: Mutex<State>,
+    /// A commit ended, one way or the other.
+    settled: Condvar,
+    pub(crate) space: Space,
     reader: ArcSwapOption<Reader>,
     progress: watch::Sender<Progress>,
     /// Even while nothing is being applied (a sequence lock).
@@ -83,13 +91,15 @@ impl std::fmt::Debug for Holder {
 }
 
 impl Holder {
-    pub(crate) fn new(opener: Box<dyn Opener>, collections: Vec<String>) -> Self {
+    pub(crate) fn new(opener: Box<dyn Opener>, collections: Vec<String>, space: Space) -> Self {
         let figures = collections.iter().map(|_| Figures::default()).collect();
         Self {
             opener,
             collections,
             figures,
             state: Mutex::new(State::Closed),
+            settled: Condvar::new(),
+            space,
             reader: ArcSwapOption::empty(),
             progress: watch::Sender::new(Progress::default()),
             epoch: AtomicU64::new(0),
@@ -101,15 +111,43 @@ impl Holder {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The engine for a new life of the writer: as it is if it is in no doubt, else opened and checked. Blocks.
-    pub(crate) fn ensure_open(&self) -> Result<(Arc<Reader>, Checked), OpenError> {
-        let mut state = self.state();
+    /// The engine for a new life of the writer: as it is if it is in no doubt, else opened and checked. Blocks; on a full
+    /// disk until there is room, as long as it is `wanted`.
+    pub(crate) fn ensure_open(
+        &self,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<(Arc<Reader>, Checked), OpenError> {
+        let state = self.state();
+        // A life that was replaced within its commit is not to be overtaken: its changes may be visible already.
+        let busy = |state: &mut State| {
+            matches!(
+                state,
+                State::Open {
+                    committing: true,
+                    ..
+                }
+            )
+        };
+        let (mut state, late) = self
+            .settled
+            .wait_timeout_while(state, COMMIT_LIMIT, busy)
+            .unwrap_or_else(PoisonError::into_inner);
+        if late.timed_out() {
+            return Err(OpenError::StillHeld {
+                limit: COMMIT_LIMIT,
+            });
+        }
         let before = std::mem::replace(&mut *state, State::Closed);
         match before {
-            State::Open { reader, checked } => {
+            State::Open {
+                reader,
+                checked,
+                committing,
+            } => {
                 *state = State::Open {
                     reader: Arc::clone(&reader),
                     checked: checked.clone(),
+                    committing,
                 };
                 return Ok((reader, checked));
             }
@@ -118,10 +156,11 @@ impl Holder {
                     *state = State::Doubtful { reader };
                     return Err(error);
                 }
+                self.opener.distrust_cache();
             }
             State::Closed => {}
         }
-        let opened = self.open();
+        let opened = self.open_with_room(wanted);
         let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         *refusal = opened.as_ref().err().map(describe);
         drop(refusal);
@@ -129,32 +168,57 @@ impl Holder {
         *state = State::Open {
             reader: Arc::clone(&reader),
             checked: checked.clone(),
+            committing: false,
         };
         drop(state);
         self.publish(&reader, &checked);
         Ok((reader, checked))
     }
 
+    fn open_with_room(
+        &self,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<(Arc<Reader>, Checked), OpenError> {
+        loop {
+            match self.open() {
+                Err(error) if error.is_full() => {
+                    if !self.space.release() && !self.space.wait(wanted) {
+                        return Err(error);
+                    }
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     fn open(&self) -> Result<(Arc<Reader>, Checked), OpenError> {
         let engine = self.opener.open(&self.collections)?;
         let path = self.opener.path().to_owned();
-        let mark = Watermark::open(&path).map_err(|source| OpenError::Io {
+        let io = |source| OpenError::Io {
             path: path.clone(),
             source,
-        })?;
-        let checked = recovery::check(&*engine, &self.collections, mark.read());
+        };
+        let mark = Watermark::open(&path).map_err(io)?;
+        let acknowledged = mark.read();
+        let checked = recovery::check(&*engine, &self.collections, acknowledged);
         let checked = checked.map_err(|error| match error {
             CheckError::Newer { found } => OpenError::Newer {
-                path,
+                path: path.clone(),
                 found,
                 known: recovery::SCHEMA,
             },
-            CheckError::Damaged(found) => OpenError::Damaged { path, found },
-            CheckError::Engine(error) => OpenError::Damaged {
-                path,
-                found: error.to_string(),
-            },
+            CheckError::Engine(EngineError::Io { source, .. }) => io(source),
+            CheckError::Damaged(found) | CheckError::Engine(EngineError::Failed(found)) => {
+                OpenError::Damaged {
+                    path: path.clone(),
+                    found,
+                }
+            }
         })?;
+        if acknowledged.is_none() {
+            // From now on an empty store is a damaged one.
+            mark.write(checked.last_seq).map_err(io)?;
+        }
         let era = self.progress.borrow().era + 1;
         Ok((Arc::new(Reader { engine, era, mark }), checked))
     }
@@ -175,12 +239,31 @@ impl Holder {
         });
     }
 
-    /// What the state is after a commit that ended well.
-    pub(crate) fn committed(&self, checked: Checked) {
-        let durable = checked.last_seq;
-        if let State::Open { checked: kept, .. } = &mut *self.state() {
-            *kept = checked;
+    /// Before the first change of a group: from here on the life that `holds` is not replaced until its commit has ended.
+    /// False if it has been already.
+    pub(crate) fn begin_commit(&self, holds: &dyn Fn() -> bool) -> bool {
+        match &mut *self.state() {
+            State::Open { committing, .. } if !*committing && holds() => {
+                *committing = true;
+                true
+            }
+            State::Open { .. } | State::Doubtful { .. } | State::Closed => false,
         }
+    }
+
+    /// What the state is after a commit that ended well.
+    pub(crate) fn committed(&self, now: Checked) {
+        let durable = now.last_seq;
+        if let State::Open {
+            checked,
+            committing,
+            ..
+        } = &mut *self.state()
+        {
+            *checked = now;
+            *committing = false;
+        }
+        self.settled.notify_all();
         self.progress
             .send_modify(|progress| progress.durable = durable);
     }
@@ -195,6 +278,8 @@ impl Holder {
             State::Open { reader, .. } | State::Doubtful { reader } => State::Doubtful { reader },
             State::Closed => State::Closed,
         };
+        drop(state);
+        self.settled.notify_all();
     }
 
     /// Closes the engine for good: everything is on the disk afterwards. Blocks.

@@ -17,6 +17,9 @@ pub enum WriteError {
     /// What the write depends on can't be read.
     #[error("a stored record is damaged")]
     Damaged,
+    /// There is no room on the disk.
+    #[error("the disk is full: writes are refused until there is room, reads go on")]
+    Full,
     /// The engine could not read.
     #[error("the store failed")]
     Failed,

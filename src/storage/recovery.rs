@@ -81,14 +81,16 @@ impl From<Damaged> for CheckError {
     }
 }
 
-/// Checks a store that was just opened, puts a torn tail right, and makes the result durable.
+/// Checks a store that was just opened, puts a torn tail right, and makes the result durable. `acknowledged` is the number
+/// of the last change that somebody was told of; `None` if nobody knows of the store yet.
 pub(crate) fn check(
     engine: &dyn Engine,
     collections: &[String],
-    acknowledged: u64,
+    acknowledged: Option<u64>,
 ) -> Result<Checked, CheckError> {
     let mut repair = Group::default();
-    check_schema(engine, &mut repair)?;
+    check_schema(engine, acknowledged, &mut repair)?;
+    let acknowledged = acknowledged.unwrap_or(0);
     let number = |bytes: Option<&[u8]>| bytes.map_or(Ok(0), seq_of);
     let last_seq = number(engine.get(Tree::Meta, LAST_SEQ_KEY)?.as_deref())?;
     let log_last = number(
@@ -154,8 +156,17 @@ pub(crate) fn check(
     Ok(checked)
 }
 
-fn check_schema(engine: &dyn Engine, repair: &mut Group) -> Result<(), CheckError> {
+fn check_schema(
+    engine: &dyn Engine,
+    acknowledged: Option<u64>,
+    repair: &mut Group,
+) -> Result<(), CheckError> {
     let Some(bytes) = engine.get(Tree::Meta, SCHEMA_KEY)? else {
+        if let Some(change) = acknowledged {
+            return Err(CheckError::Damaged(format!(
+                "it is empty, but it was made before, and change {change} was acknowledged"
+            )));
+        }
         repair.put(Tree::Meta, SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
         return Ok(());
     };

@@ -194,7 +194,14 @@ impl<'a> Walk<'a> {
         };
         let tree = Tree::Records(self.collection);
         let scanned = reader.engine.scan(tree, from, &mut visit);
-        scanned.map_err(|error| unread(error.into()))?;
+        match scanned {
+            Ok(()) => {}
+            // Reading may need room, too.
+            Err(error) if error.is_full() && self.holder.space.release() => {
+                return Ok(Chunk::Overtaken);
+            }
+            Err(error) => return Err(unread(error.into())),
+        }
         if self.holder.epoch.load(Ordering::SeqCst) != before {
             return Ok(Chunk::Overtaken);
         }

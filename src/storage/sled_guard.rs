@@ -215,6 +215,16 @@ impl Opener for SledOpener {
         }
     }
 
+    fn distrust_cache(&self) {
+        let forgotten = fs::File::open(self.path.join("db")).and_then(|file| {
+            let advice = rustix::fs::Advice::DontNeed;
+            Ok(rustix::fs::fadvise(&file, 0, None, advice)?)
+        });
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "what the kernel has cached of the store is not known to be on the disk");
+        }
+    }
+
     fn path(&self) -> &Path {
         &self.path
     }

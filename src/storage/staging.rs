@@ -18,8 +18,10 @@ pub(super) struct Staging<'a> {
     pub(super) checked: Checked,
     /// A message that is handed out again passes no fault point: one injected death must not become a fatal message.
     pub(super) faults: Faults,
-    engine: &'a dyn Engine,
-    collections: &'a [String],
+    /// Whether the disk is so full that nothing may be staged.
+    pub(super) full: bool,
+    pub(super) engine: &'a dyn Engine,
+    pub(super) collections: &'a [String],
 }
 
 /// A record as the group sees it.
@@ -30,21 +32,6 @@ pub(super) struct Current {
 }
 
 impl<'a> Staging<'a> {
-    pub(super) fn new(
-        engine: &'a dyn Engine,
-        collections: &'a [String],
-        checked: Checked,
-        faults: Faults,
-    ) -> Self {
-        Self {
-            group: Group::default(),
-            checked,
-            faults,
-            engine,
-            collections,
-        }
-    }
-
     /// The record as this group sees it.
     pub(super) fn read(
         &self,

@@ -33,6 +33,19 @@ pub struct ListPage {
     pub seq: u64,
 }
 
+/// What is measured of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measures {
+    /// Room on its disk, if the file system says.
+    pub available_bytes: Option<u64>,
+    /// Below this much room writes are refused.
+    pub reserve_bytes: Option<u64>,
+    /// How many writes were refused for lack of room.
+    pub refused_total: u64,
+    /// The number of the last change that is on the disk.
+    pub durable_seq: u64,
+}
+
 /// Why the store did not do it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StoreError {
@@ -66,6 +79,9 @@ pub enum StoreError {
     /// A stored record is not what was written.
     #[error("a stored record is damaged")]
     Damaged,
+    /// There is no room on the disk.
+    #[error("the disk is full: writes are refused until there is room, reads go on")]
+    Full,
     /// The engine failed.
     #[error("the store failed")]
     Failed,
@@ -242,7 +258,11 @@ impl Store {
             let seen = {
                 let reader = self.holder.reader();
                 match reader.as_deref() {
-                    Some(reader) => Some((look(reader)?, reader.era)),
+                    Some(reader) => match look(reader) {
+                        // Reading may need room, too.
+                        Err(StoreError::Full) if self.holder.space.release() => continue,
+                        seen => Some((seen?, reader.era)),
+                    },
                     None => None,
                 }
             };
@@ -303,6 +323,7 @@ impl Store {
             .map_err(|error| match error {
                 AskError::Answer(WriteError::Refused(refusal)) => StoreError::Refused(refusal),
                 AskError::Answer(WriteError::Damaged) => StoreError::Damaged,
+                AskError::Answer(WriteError::Full) => StoreError::Full,
                 AskError::Answer(WriteError::Failed) | AskError::Lost => StoreError::Failed,
                 AskError::Overloaded { retry_after } => StoreError::Overloaded { retry_after },
                 AskError::Expired if self.writer.running() => StoreError::Expired,
@@ -318,6 +339,18 @@ impl Store {
     /// Whether reads and writes are served now.
     pub fn ready(&self) -> bool {
         self.holder.progress().borrow().readable && self.writer.running()
+    }
+
+    /// What is measured of the store.
+    pub fn measure(&self) -> Measures {
+        let space = &self.holder.space;
+        let room = space.measure().ok();
+        Measures {
+            available_bytes: room.map(|(disk, _)| disk.available),
+            reserve_bytes: room.map(|(_, reserve)| reserve),
+            refused_total: space.refused_total(),
+            durable_seq: self.holder.progress().borrow().durable,
+        }
     }
 
     /// Why the store was refused, if it was: the text says what to do.
@@ -343,6 +376,9 @@ pub(super) fn unread(error: PageError) -> StoreError {
 }
 
 fn failed(error: EngineError) -> StoreError {
+    if error.is_full() {
+        return StoreError::Full;
+    }
     tracing::error!(%error, "the store could not be read");
     StoreError::Failed
 }

@@ -30,18 +30,14 @@ impl Watermark {
         Ok(Self { file })
     }
 
-    /// The last sequence number that was acknowledged; 0 if that is not known.
-    pub(crate) fn read(&self) -> u64 {
+    /// The last sequence number that was acknowledged, if that is known: 0 says that the store was made, and nothing more.
+    pub(crate) fn read(&self) -> Option<u64> {
         let mut bytes = [0; BYTES];
-        if self.file.read_exact_at(&mut bytes, 0).is_err() {
-            return 0;
-        }
+        self.file.read_exact_at(&mut bytes, 0).ok()?;
         let (seq, crc) = bytes.split_at(8);
-        let told = crc.try_into().map(u32::from_be_bytes);
-        match seq.try_into().map(u64::from_be_bytes) {
-            Ok(number) if told.is_ok_and(|told| told == crc32fast::hash(seq)) => number,
-            Ok(_) | Err(_) => 0,
-        }
+        let told = u32::from_be_bytes(crc.try_into().ok()?);
+        let number = u64::from_be_bytes(seq.try_into().ok()?);
+        (told == crc32fast::hash(seq)).then_some(number)
     }
 
     /// Everything up to `seq` is on the disk.
@@ -61,10 +57,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("sled");
         let mark = Watermark::open(&store).unwrap();
-        assert_eq!(mark.read(), 0);
+        assert_eq!(mark.read(), None);
         mark.write(70_000).unwrap();
-        assert_eq!(Watermark::open(&store).unwrap().read(), 70_000);
+        assert_eq!(Watermark::open(&store).unwrap().read(), Some(70_000));
         mark.file.write_all_at(&[9], 3).unwrap();
-        assert_eq!(mark.read(), 0);
+        assert_eq!(mark.read(), None);
     }
 }

@@ -18,7 +18,7 @@ use super::staging::Staging;
 use super::store::ListPage;
 use crate::record::{Command, Effect, RecordId, Schema, decide};
 use crate::supervision::{
-    BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, MessageId,
+    BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, Life, MessageId,
 };
 
 /// The largest group: applying it keeps sled's process-wide lock, and with it every reader, waiting.
@@ -63,15 +63,15 @@ enum Answer {
 impl Writer {
     pub(crate) fn new(
         holder: Arc<Holder>,
-        fence: Fence,
+        life: &Life,
         settings: WriterSettings,
     ) -> Result<Self, BoxError> {
-        let (reader, checked) = holder.ensure_open()?;
+        let (reader, checked) = holder.ensure_open(&|| life.wanted())?;
         Ok(Self {
             holder,
             reader,
             checked,
-            fence,
+            fence: life.fence(),
             settings,
         })
     }
@@ -103,6 +103,10 @@ impl Writer {
             && self.log_has(delivery.id(), changes)?
         {
             return Ok(Some(written));
+        }
+        if staging.full {
+            self.holder.space.refused();
+            return Err(WriteError::Full);
         }
         let collection = write.collection;
         let schema = self.settings.schemas.get(collection.0);
@@ -187,7 +191,7 @@ impl Writer {
             faults.hit("writer.in_transaction");
             // The one point that strikes a message again: for a message that is fatal.
             self.settings.faults.hit("writer.fatal");
-            let allowed = self.fence.holds();
+            let allowed = self.holder.begin_commit(&|| self.fence.holds());
             if allowed {
                 self.announce(&checked);
             }
@@ -288,14 +292,16 @@ impl BlockingChild for Writer {
         };
         faults.hit("writer.message");
         let (holder, reader) = (Arc::clone(&self.holder), Arc::clone(&self.reader));
-        let stage = |writer: &Self| {
-            let checked = writer.checked.clone();
-            Staging::new(
-                &*reader.engine,
-                &holder.collections,
-                checked,
-                faults.clone(),
-            )
+        let writes =
+            |delivery: &Delivery<StoreMessage>| matches!(**delivery, StoreMessage::Write { .. });
+        let full = batch.iter().any(writes) && holder.space.refuses();
+        let stage = |writer: &Self| Staging {
+            group: Group::default(),
+            checked: writer.checked.clone(),
+            faults: faults.clone(),
+            full,
+            engine: &*reader.engine,
+            collections: &holder.collections,
         };
         let mut staging = stage(self);
         let mut answers = Vec::with_capacity(batch.len());

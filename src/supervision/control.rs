@@ -67,6 +67,7 @@ impl<M: Message> Control for Shared<M> {
         state.generation = generation;
         state.stop = false;
         state.closed = false;
+        self.vitals.wanted.store(generation, Ordering::SeqCst);
         Life {
             generation,
             vitals: Arc::clone(&self.vitals),
@@ -81,6 +82,7 @@ impl<M: Message> Control for Shared<M> {
         // The next `begin` makes the number of the next life; until then none is current.
         state.ended = generation;
         self.vitals.current.store(0, Ordering::SeqCst);
+        self.vitals.wanted.store(0, Ordering::SeqCst);
         state.consumer = Consumer::None;
         let in_flight = std::mem::take(&mut state.in_flight);
         state.oldest_begun = None;
@@ -113,6 +115,9 @@ impl<M: Message> Control for Shared<M> {
 
     fn signal(&self, signal: Signal) {
         let mut state = self.lock();
+        if signal == Signal::Stop {
+            self.vitals.wanted.store(0, Ordering::SeqCst);
+        }
         match &state.consumer {
             Consumer::None => {}
             Consumer::Idle(Wake::Actor(recipient)) | Consumer::Busy(Wake::Actor(recipient)) => {

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Vitals {
     /// The generation that may act; 0 while none may.
     pub(crate) current: AtomicU64,
+    /// The generation that is to be there, ready or not; 0 once it is to end.
+    pub(crate) wanted: AtomicU64,
     /// What the running incarnation has finished since it started.
     pub(crate) handled: AtomicU64,
 }
@@ -31,6 +33,11 @@ impl Life {
             generation: self.generation,
             vitals: Arc::clone(&self.vitals),
         }
+    }
+
+    /// Whether this life is still wanted: neither replaced nor asked to stop. For a start that waits for something.
+    pub fn wanted(&self) -> bool {
+        self.vitals.wanted.load(Ordering::SeqCst) == self.generation
     }
 
     /// Says that the incarnation has done something useful.

@@ -144,6 +144,7 @@ impl<M: Message> Slot<M> {
     pub fn new(name: &str, limits: QueueLimits, clock: Clock) -> (Self, ChildRef<M>) {
         let vitals = Vitals {
             current: AtomicU64::new(0),
+            wanted: AtomicU64::new(0),
             handled: AtomicU64::new(0),
         };
         let shared = Arc::new(Shared {

@@ -2,10 +2,7 @@
 //! served. What only the page cache had is not in it. `tests/ops/powercut.sh` runs these.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -16,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::client::Client;
 use crate::daemon::TestDaemon;
+use crate::disk::{self, Disk};
 use crate::drills::{Moments, count};
 
 const IMAGE: &str = "2G";
@@ -23,59 +21,6 @@ const WRITERS: usize = 4;
 /// From the smallest to the largest record, in bytes; every power of two is equally likely.
 const SMALLEST: usize = 100;
 const LARGEST: usize = 100_000;
-
-#[track_caller]
-fn run(program: &str, args: &[&Path]) {
-    let output = Command::new(program).args(args).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{program} {args:?}: {said}");
-}
-
-/// A file system in a file, mounted.
-struct Disk {
-    image: PathBuf,
-    place: PathBuf,
-}
-
-impl Disk {
-    #[track_caller]
-    fn mount(image: PathBuf, place: PathBuf) -> Self {
-        std::fs::create_dir_all(&place).unwrap();
-        // Nothing is written back by the file system's own clock while the test runs.
-        let options = Path::new("loop,commit=300");
-        run("mount", &[Path::new("-o"), options, &image, &place]);
-        Self { image, place }
-    }
-
-    #[track_caller]
-    fn make(folder: &Path) -> Self {
-        let image = folder.join("disk.img");
-        run("truncate", &[Path::new("-s"), Path::new(IMAGE), &image]);
-        run("mkfs.ext4", &[Path::new("-q"), Path::new("-F"), &image]);
-        Self::mount(image, folder.join("disk"))
-    }
-
-    /// The disk as it would be found after a power cut now.
-    #[track_caller]
-    fn cut(&self, folder: &Path) -> Self {
-        let image = folder.join("cut.img");
-        run("cp", &[Path::new("--sparse=always"), &self.image, &image]);
-        Self::mount(image, folder.join("cut"))
-    }
-
-    fn data(&self) -> PathBuf {
-        self.place.join("data")
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let status = Command::new("umount").arg(&self.place).status();
-        if !status.is_ok_and(|status| status.success()) {
-            eprintln!("{} stays mounted", self.place.display());
-        }
-    }
-}
 
 /// Acknowledged records by their paths: how long the filling is.
 type Acked = Arc<Mutex<BTreeMap<String, usize>>>;
@@ -157,22 +102,10 @@ fn survived(disk: &Disk, acked: &BTreeMap<String, usize>) -> Result<(), String> 
     Ok(())
 }
 
-fn can_mount() -> bool {
-    let root = Command::new("id").arg("-u").output();
-    let root = root.is_ok_and(|output| output.stdout.trim_ascii() == b"0");
-    let tool = |name: &str| {
-        let found = Command::new("sh")
-            .args(["-c", &format!("command -v {name}")])
-            .output();
-        found.is_ok_and(|output| output.status.success())
-    };
-    root && Path::new("/dev/loop-control").exists() && tool("mkfs.ext4") && tool("losetup")
-}
-
 /// Cuts the power `images` times; what came of each.
 fn cut_the_power(images: u64, weak: bool) -> Vec<Result<(), String>> {
     let folder = TempDir::new().unwrap();
-    let disk = Disk::make(folder.path());
+    let disk = Disk::make(folder.path(), IMAGE);
     let mut daemon = TestDaemon::prepare_on(&disk.data(), "[chaos]\nenabled = true\n");
     daemon.restart();
     if weak {
@@ -203,13 +136,7 @@ fn cut_the_power(images: u64, weak: bool) -> Vec<Result<(), String>> {
 #[test]
 #[ignore = "needs root and a loop device: tests/ops/powercut.sh runs it"]
 fn a_power_cut_at_any_moment_loses_no_acknowledged_record() {
-    if !can_mount() {
-        let required = env::var("OPS_TESTS").is_ok_and(|value| value == "require");
-        assert!(
-            !required,
-            "no root, loop devices or mkfs.ext4, and OPS_TESTS=require"
-        );
-        println!("SKIP power cuts because they need root, /dev/loop-control and mkfs.ext4");
+    if !disk::available() {
         return;
     }
     let images = count("POWERCUT_IMAGES", 30);

@@ -81,7 +81,7 @@ fn a_torn_group_is_settled_command_by_command() {
     log(&mut torn, 8, 9, What::Put); // overtaken by the next
     put(&mut torn, 9, 9, What::Put);
     engine.commit(&torn, &|| true).unwrap();
-    let checked = recovery::check(&engine, &names(), 3).unwrap();
+    let checked = recovery::check(&engine, &names(), Some(3)).unwrap();
     assert_eq!(checked.last_seq, 9);
     assert_eq!(
         checked.tallies,
@@ -89,7 +89,7 @@ fn a_torn_group_is_settled_command_by_command() {
         "1, 3, 4 and 9"
     );
     assert_eq!(logged(&engine), [1, 2, 3, 4, 7, 8, 9]);
-    let again = recovery::check(&engine, &names(), 3).unwrap();
+    let again = recovery::check(&engine, &names(), Some(3)).unwrap();
     assert_eq!(again, checked, "settled once, settled for good");
 }
 
@@ -103,19 +103,21 @@ fn a_record_made_and_removed_by_one_torn_group_is_settled_as_one() {
     put(&mut torn, 5, 1, What::Put);
     torn.remove(Tree::Records(BOOKS), "1");
     engine.commit(&torn, &|| true).unwrap();
-    recovery::check(&engine, &names(), 1).unwrap();
+    recovery::check(&engine, &names(), Some(1)).unwrap();
     // 7: made and removed, both. 1: removed and made again, of which the last did not come to be: neither.
     assert_eq!(logged(&engine), [1, 2, 3, 5]);
 }
 
 #[test]
 fn what_does_not_fit_together_is_refused_with_figures() {
-    let refused =
-        |engine: &MemoryEngine, acknowledged| match recovery::check(engine, &names(), acknowledged)
-        {
-            Err(CheckError::Damaged(found)) => found,
-            other => panic!("{other:?}"),
-        };
+    let refused = |engine: &MemoryEngine, acknowledged| match recovery::check(
+        engine,
+        &names(),
+        Some(acknowledged),
+    ) {
+        Err(CheckError::Damaged(found)) => found,
+        other => panic!("{other:?}"),
+    };
     let engine = with_records(3);
     assert_eq!(
         refused(&engine, 4),
@@ -138,6 +140,6 @@ fn what_does_not_fit_together_is_refused_with_figures() {
     let next = recovery::SCHEMA + 1;
     newer.put(Tree::Meta, SCHEMA_KEY, next.to_be_bytes().to_vec());
     engine.commit(&newer, &|| true).unwrap();
-    let error = recovery::check(&engine, &names(), 0).unwrap_err();
+    let error = recovery::check(&engine, &names(), Some(0)).unwrap_err();
     assert!(matches!(error, CheckError::Newer { found } if found == next));
 }

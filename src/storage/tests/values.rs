@@ -158,7 +158,7 @@ fn a_store_of_the_version_before_opens_and_is_marked() {
     old.put(Tree::Meta, LAST_SEQ_KEY, seq_key(1).to_vec());
     old.put(Tree::Meta, recovery::tally_key("books"), tally.encode());
     engine.commit(&old, &|| true).unwrap();
-    recovery::check(&engine, &names(), 1).unwrap();
+    recovery::check(&engine, &names(), Some(1)).unwrap();
     let marked = engine.get(Tree::Meta, SCHEMA_KEY).unwrap().unwrap();
     assert_eq!(&marked[..], recovery::SCHEMA.to_be_bytes());
     assert!(
@@ -183,6 +183,8 @@ fn chunks_of_a_group_that_was_cut_off_do_not_stay() {
         let tally = recovery::Tally { records: 1, seq: 1 };
         let mut acknowledged = Group::default();
         acknowledged.put(Tree::Log, seq_key(1), log.clone());
+        let schema = recovery::SCHEMA.to_be_bytes().to_vec();
+        acknowledged.put(Tree::Meta, SCHEMA_KEY, schema);
         acknowledged.put(Tree::Meta, LAST_SEQ_KEY, seq_key(1).to_vec());
         acknowledged.put(Tree::Meta, recovery::tally_key("books"), tally.encode());
         engine.commit(&acknowledged, &|| true).unwrap();
@@ -206,7 +208,7 @@ fn chunks_of_a_group_that_was_cut_off_do_not_stay() {
             }
         }
         engine.commit(&torn, &|| true).unwrap();
-        recovery::check(&engine, &names(), 1).unwrap();
+        recovery::check(&engine, &names(), Some(1)).unwrap();
         let kept = value::read(&engine, None, BOOKS, b"1")
             .unwrap()
             .unwrap()

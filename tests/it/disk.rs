@@ -1,0 +1,106 @@
+//! Disks of a test's own: a file system in a file, or in memory. They need root.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[track_caller]
+fn run(program: &str, args: &[&Path]) {
+    let output = Command::new(program).args(args).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{program} {args:?}: {said}");
+}
+
+/// A mounted file system.
+pub(crate) struct Disk {
+    image: PathBuf,
+    place: PathBuf,
+}
+
+impl Disk {
+    #[track_caller]
+    fn mount(image: PathBuf, place: PathBuf) -> Self {
+        std::fs::create_dir_all(&place).unwrap();
+        // Nothing is written back by the file system's own clock while the test runs.
+        let options = Path::new("loop,commit=300");
+        run("mount", &[Path::new("-o"), options, &image, &place]);
+        Self { image, place }
+    }
+
+    /// ext4 on a loop device.
+    #[track_caller]
+    pub(crate) fn make(folder: &Path, size: &str) -> Self {
+        let image = folder.join("disk.img");
+        run("truncate", &[Path::new("-s"), Path::new(size), &image]);
+        run("mkfs.ext4", &[Path::new("-q"), Path::new("-F"), &image]);
+        Self::mount(image, folder.join("disk"))
+    }
+
+    #[track_caller]
+    pub(crate) fn tmpfs(folder: &Path, size: &str) -> Self {
+        let place = folder.join("disk");
+        std::fs::create_dir_all(&place).unwrap();
+        let size = format!("size={size}");
+        let (kind, of) = (Path::new("-ttmpfs"), Path::new("none"));
+        run(
+            "mount",
+            &[kind, Path::new("-o"), Path::new(&size), of, &place],
+        );
+        Self {
+            image: PathBuf::new(),
+            place,
+        }
+    }
+
+    /// The disk as it would be found after a power cut now.
+    #[track_caller]
+    pub(crate) fn cut(&self, folder: &Path) -> Self {
+        let image = folder.join("cut.img");
+        run("cp", &[Path::new("--sparse=always"), &self.image, &image]);
+        Self::mount(image, folder.join("cut"))
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.place.join("data")
+    }
+
+    pub(crate) fn place(&self) -> &Path {
+        &self.place
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let status = Command::new("umount").arg(&self.place).status();
+        if !status.is_ok_and(|status| status.success()) {
+            eprintln!("{} stays mounted", self.place.display());
+        }
+    }
+}
+
+fn can_mount() -> bool {
+    let root = Command::new("id").arg("-u").output();
+    let root = root.is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    let tool = |name: &str| {
+        let found = Command::new("sh")
+            .args(["-c", &format!("command -v {name}")])
+            .output();
+        found.is_ok_and(|output| output.status.success())
+    };
+    root && Path::new("/dev/loop-control").exists() && tool("mkfs.ext4") && tool("losetup")
+}
+
+/// Whether there can be disks here; says so if not.
+#[track_caller]
+pub(crate) fn available() -> bool {
+    let available = can_mount();
+    if !available {
+        let required = env::var("OPS_TESTS").is_ok_and(|value| value == "require");
+        assert!(
+            !required,
+            "no root, loop devices or mkfs.ext4, and OPS_TESTS=require"
+        );
+        println!("SKIP this because it needs root, /dev/loop-control and mkfs.ext4");
+    }
+    available
+}

@@ -1,0 +1,204 @@
+//! A full disk: writes are refused with 507, what was acknowledged is read, and writes come back by themselves, whether the
+//! daemon filled the disk or somebody else did, slowly or to the last byte at once.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::client::{self, Client};
+use crate::daemon::{TestDaemon, metric, restarts};
+use crate::disk::{self, Disk};
+
+/// How soon writes must be taken again once there is room.
+const RETURN: Duration = Duration::from_secs(5);
+/// Enough to fill any of the disks here.
+const WRITES: u64 = 100_000;
+
+/// A client that fills the disk, and remembers what it was promised.
+struct Filler {
+    client: Client,
+    acked: BTreeMap<String, Value>,
+    number: u64,
+}
+
+impl Filler {
+    fn new(daemon: &TestDaemon) -> Self {
+        Self {
+            client: Client::connect(daemon.public()).unwrap(),
+            acked: BTreeMap::new(),
+            number: 0,
+        }
+    }
+
+    /// Posts one record; the answer's status and code.
+    fn post(&mut self) -> (u16, String) {
+        self.number += 1;
+        let length = [50, 500, 3_000, 20_000][usize::try_from(self.number % 4).unwrap()];
+        let record = json!({ "number": self.number, "filling": "x".repeat(length) });
+        let answer = self.client.post("/books", &record).unwrap();
+        let body = answer.json();
+        if answer.status == 201 {
+            let place = answer.header("location").unwrap().to_owned();
+            self.acked.insert(place, body);
+            return (201, String::new());
+        }
+        (answer.status, body["code"].as_str().unwrap().to_owned())
+    }
+
+    /// Posts until something else than 201 is answered.
+    fn fill(&mut self) -> (u16, String) {
+        for _ in 0..WRITES {
+            let answer = self.post();
+            if answer.0 != 201 {
+                return answer;
+            }
+        }
+        panic!("{WRITES} writes did not fill the disk");
+    }
+
+    #[track_caller]
+    fn check(&mut self) {
+        assert!(self.acked.len() > 100, "{} records", self.acked.len());
+        for (path, promised) in &self.acked {
+            let found = self.client.get(path).unwrap().expect(200);
+            assert_eq!(found.json(), *promised, "{path}");
+        }
+        let list = self.client.get("/books?_end=5").unwrap().expect(200);
+        let total: usize = list.header("x-total-count").unwrap().parse().unwrap();
+        assert_eq!(total, self.acked.len());
+    }
+
+    #[track_caller]
+    fn writes_return(&mut self) {
+        let begun = Instant::now();
+        loop {
+            let (status, code) = self.post();
+            if status == 201 {
+                println!("writes were taken again after {:?}", begun.elapsed());
+                return;
+            }
+            assert!(begun.elapsed() < RETURN, "{status} {code}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Takes all room that is left.
+fn take_everything(path: &Path) {
+    let mut file = File::create(path).unwrap();
+    for size in [1 << 20, 4096, 1] {
+        let zeros = vec![0; size];
+        while file.write_all(&zeros).is_ok() {}
+    }
+    // What is allocated late must be taken now, not by chance when the daemon writes.
+    drop(file.sync_all());
+}
+
+fn start(disk: &Disk, reserve: &str) -> TestDaemon {
+    let more = format!(
+        "[storage]\nreserve = \"{reserve}\"\n[supervision]\nmax_restarts = {{ count = 5, within = \"30s\" }}\n"
+    );
+    let mut daemon = TestDaemon::prepare_on(&disk.data(), &more);
+    daemon.restart();
+    daemon
+}
+
+/// The daemon fills the disk itself, up to its reserve.
+fn up_to_the_reserve(disk: &Disk) {
+    let filler = disk.place().join("filler");
+    fs::write(&filler, vec![0; 16 << 20]).unwrap();
+    let daemon = start(disk, "8 MiB");
+    let mut client = Filler::new(&daemon);
+    assert_eq!(client.fill(), (507, "disk_full".to_owned()));
+    client.check();
+    let path = client.acked.keys().next().unwrap().clone();
+    let refused = client.client.send("DELETE", &path, &[], None).unwrap();
+    refused.expect_problem(507);
+    client::get(daemon.admin(), "/readyz").expect(200);
+    let refused = metric(
+        &daemon.metrics(),
+        "perennial_storage_refused_writes_total",
+        "",
+    );
+    assert_eq!(refused, Some(2.0));
+    fs::remove_file(filler).unwrap();
+    client.writes_return();
+    client.check();
+    assert_eq!(restarts(&daemon.tree(), "writer"), 0);
+}
+
+/// Somebody else takes all there is, while a client writes.
+fn to_the_last_byte(disk: &Disk) {
+    let mut daemon = start(disk, "0 B");
+    let mut client = Filler::new(&daemon);
+    for _ in 0..400 {
+        assert_eq!(client.post().0, 201);
+    }
+    let filler = disk.place().join("filler");
+    take_everything(&filler);
+    let begun = Instant::now();
+    let mut answer = client.post();
+    while answer.0 == 201 && begun.elapsed() < RETURN {
+        answer = client.post();
+    }
+    assert!([507, 503].contains(&answer.0), "{answer:?}");
+    println!("on a disk without a byte a write is answered {answer:?}");
+    fs::remove_file(&filler).unwrap();
+    client.writes_return();
+    client.check();
+    daemon.sigterm();
+    assert_eq!(daemon.wait_exit(Duration::from_secs(60)).code(), Some(0));
+}
+
+#[test]
+#[ignore = "needs root and a loop device: .ci/run runs it"]
+fn on_a_full_tmpfs_writes_are_refused_and_come_back() {
+    if disk::available() {
+        let folder = TempDir::new().unwrap();
+        up_to_the_reserve(&Disk::tmpfs(folder.path(), "48m"));
+        let folder = TempDir::new().unwrap();
+        to_the_last_byte(&Disk::tmpfs(folder.path(), "48m"));
+    }
+}
+
+#[test]
+#[ignore = "needs root and a loop device: .ci/run runs it"]
+fn on_a_full_disk_writes_are_refused_and_come_back() {
+    if disk::available() {
+        let folder = TempDir::new().unwrap();
+        up_to_the_reserve(&Disk::make(folder.path(), "64M"));
+        let folder = TempDir::new().unwrap();
+        to_the_last_byte(&Disk::make(folder.path(), "64M"));
+    }
+}
+
+/// The same where there is a ballast: reading goes on, too, once the engine was opened again.
+#[test]
+#[ignore = "needs root and a loop device: .ci/run runs it"]
+fn the_ballast_lets_a_full_disk_be_read() {
+    if !disk::available() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let disk = Disk::make(folder.path(), "700M");
+    let daemon = start(&disk, "16 MiB");
+    let mut client = Filler::new(&daemon);
+    for _ in 0..400 {
+        assert_eq!(client.post().0, 201);
+    }
+    assert!(fs::metadata(disk.data().join("ballast")).unwrap().len() > 0);
+    let filler = disk.place().join("filler");
+    take_everything(&filler);
+    let answer = client.post();
+    assert_eq!(answer, (507, "disk_full".to_owned()));
+    client.check();
+    fs::remove_file(&filler).unwrap();
+    client.writes_return();
+    client.check();
+}
