@@ -245,8 +245,8 @@ fn a_written_record_is_answered_as_it_is_or_not_at_all() {
         (put.header("etag"), put.header("location")),
         (Some("\"2\""), None)
     );
-    let patch = "{\"b\":{\"c\":null,\"e\":[1]},\"f\":{\"g\":null}}";
-    let patched = ask(&daemon, "PATCH", &path, &[MERGE], patch).expect(200);
+    let changes = "{\"b\":{\"c\":null,\"e\":[1]},\"f\":{\"g\":null}}";
+    let patched = ask(&daemon, "PATCH", &path, &[MERGE], changes).expect(200);
     let text = format!("{{\"id\":\"{id}\",\"b\":{{\"d\":2,\"e\":[1]}},\"f\":{{}}}}");
     assert_eq!(
         (patched.text(), patched.header("etag")),
