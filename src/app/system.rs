@@ -84,7 +84,7 @@ impl System {
             refusal,
             store,
         } = Assembly::new(settings, clock, Arc::clone(&pulse))?;
-        let seed = Seed::new(spec, clock);
+        let seed = Seed::new(spec, clock)?;
         let tree = seed.tree();
         let metrics = Metrics::new(tree.clone());
         metrics.add(Box::new(http));

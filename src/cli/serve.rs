@@ -36,7 +36,7 @@ fn exit_of(error: &RunError) -> Exit {
     match error {
         RunError::Build(BuildError::Bind(_)) => Exit::Unavailable,
         RunError::Ended(Ended::DataRefused(_)) => Exit::Data,
-        RunError::Build(BuildError::Address(_) | BuildError::Thread(_))
+        RunError::Build(BuildError::Address(_) | BuildError::Spec(_) | BuildError::Thread(_))
         | RunError::System { .. }
         | RunError::Ended(Ended::GaveUp(_)) => Exit::GaveUp,
     }
