@@ -104,7 +104,7 @@ impl System {
             refusal,
             store,
         } = Assembly::new(settings, inherited, clock, Arc::clone(&pulse))?;
-        let seed = Seed::new(spec, clock);
+        let seed = Seed::new(spec, clock)?;
         let tree = seed.tree();
         let metrics = Metrics::new(tree.clone());
         metrics.add(Box::new(http));

@@ -41,7 +41,7 @@ fn exit_of(error: &RunError) -> Exit {
         }
         RunError::Build(BuildError::AccessLog(_)) => Exit::Config,
         RunError::Ended(Ended::DataRefused(_)) => Exit::Data,
-        RunError::Build(BuildError::Address(_) | BuildError::Thread(_))
+        RunError::Build(BuildError::Address(_) | BuildError::Spec(_) | BuildError::Thread(_))
         | RunError::System { .. }
         | RunError::Ended(Ended::GaveUp(_)) => Exit::GaveUp,
     }
