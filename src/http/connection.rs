@@ -1,9 +1,10 @@
 //! What one connection is doing, as far as its timers and limits are concerned. Pure but for its cells: the stream and the
 //! service both hold it, on one thread.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell, RefMut};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::head_scan::{HeadScan, Scan};
@@ -83,6 +84,8 @@ pub(crate) struct Connection {
     answered: Cell<Option<Instant>>,
     /// The answer's body is still being made, piece by piece.
     streaming: Cell<bool>,
+    /// A piece of the answer's body that follows what the dispatcher has written.
+    owed: RefCell<Option<Bytes>>,
 }
 
 impl Connection {
@@ -98,6 +101,7 @@ impl Connection {
             body_left: Cell::new(false),
             answered: Cell::new(None),
             streaming: Cell::new(false),
+            owed: RefCell::new(None),
         }
     }
 
@@ -192,6 +196,21 @@ impl Connection {
     /// The answer's body will come piece by piece, or has come to its end.
     pub(crate) fn streaming(&self, yes: bool) {
         self.streaming.set(yes);
+    }
+
+    /// This follows what the dispatcher has written.
+    pub(crate) fn owe(&self, piece: Bytes) {
+        self.owed.replace(Some(piece));
+    }
+
+    /// Whether something that follows has not been written yet.
+    pub(crate) fn owes(&self) -> bool {
+        self.owed.borrow().is_some()
+    }
+
+    /// What follows, to be written from.
+    pub(crate) fn owed(&self) -> RefMut<'_, Option<Bytes>> {
+        self.owed.borrow_mut()
     }
 
     /// The service has given its answer.

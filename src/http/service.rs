@@ -36,8 +36,6 @@ use super::stream::Stream;
 use super::streamed_body;
 use crate::supervision::{ExitReason, contain, contain_future};
 
-/// Answers are gathered up to this many bytes before they are written; measured as cheapest for large bodies.
-const WRITE_BUFFER_BYTES: usize = 128 * 1024;
 /// How long a connection that is being closed is read from, so that the last answer is not lost in a reset.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -116,7 +114,6 @@ impl Service {
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(DISCONNECT_TIMEOUT)
             .keep_alive(KeepAlive::Os)
-            .h1_write_buffer_size(WRITE_BUFFER_BYTES)
             .graceful_shutdown_signal(move || Rc::clone(&drain).end_of(of.take()))
             .on_connect_ext(|io: &Io, data| {
                 data.insert(io.connection());

@@ -58,7 +58,7 @@ fn addresses(walk: &mut Walk) {
                 && let Some(place) = place.clone().or(told.clone())
             {
                 let problem = format!(
-                    "{address} can't be listened on beside {other}; choose another port, or keep one of the two"
+                    "{address} can't be listened on beside {other}; choose another one, or keep one of the two"
                 );
                 walk.fault(place, &key.map(str::to_owned), &problem);
             }
@@ -121,7 +121,8 @@ fn path(walk: &mut Walk, key: &[String], place: &Place, taken: &mut Taken) {
         Some(written) => written.text().unwrap_or_default().to_owned(),
         None => format!("/{name}"),
     };
-    if url_path_fault(&path).is_some() {
+    // A name that is none has been told, and what follows from it is none of the operator's.
+    if name.is_empty() || url_path_fault(&path).is_some() {
         return;
     }
     if path == "/" {

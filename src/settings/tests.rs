@@ -35,7 +35,7 @@ fn every_wrong_file_is_told_all_its_faults() {
         .filter(|path| path.extension().is_some_and(|e| e == "toml"))
         .collect();
     files.sort();
-    assert!(files.len() >= 18, "there are only {}", files.len());
+    assert!(files.len() >= 45, "there are only {}", files.len());
     for file in files {
         let error = load(Some(&file), &BTreeMap::new()).expect_err(&file.display().to_string());
         golden(&file.with_extension("txt"), &format!("{error}\n"));
@@ -174,7 +174,7 @@ fn an_address_that_the_kernel_would_refuse_is_a_fault_wherever_it_was_written() 
     assert_eq!(
         told(&[(admin, "127.0.0.1:3000")]),
         "$PERENNIAL__SERVER__ADMIN: server.admin: 127.0.0.1:3000 can't be listened on beside 127.0.0.1:3000; choose \
-         another port, or keep one of the two\n1 fault in the settings; nothing was started"
+         another one, or keep one of the two\n1 fault in the settings; nothing was started"
     );
     for (public, operators) in [
         ("[::]:3001", "127.0.0.1:3001"),
@@ -236,6 +236,8 @@ fn settings_are_looked_for_in_order() {
     let path = |text: &str| Some(PathBuf::from(text));
     assert_eq!(find(path("asked"), &env, |_| true), path("asked"));
     assert_eq!(find(None, &env, |_| true), path("/from/env"));
+    let empty = BTreeMap::from([("PERENNIAL_CONFIG".to_owned(), String::new())]);
+    assert_eq!(find(None, &empty, |_| true), path("config/perennial.toml"));
     assert_eq!(find(None, &none, |_| true), path("config/perennial.toml"));
     assert_eq!(
         find(None, &none, Path::is_absolute),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::keys::Kind;
+use super::kind::Kind;
 use super::listen::Listen;
 use super::route_value::{cache_fault, errors_fault, headers_fault};
 
