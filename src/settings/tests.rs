@@ -167,6 +167,49 @@ fn files_may_share_tables_and_a_list_replaces_the_default() {
 }
 
 #[test]
+fn an_address_that_the_kernel_would_refuse_is_a_fault_wherever_it_was_written() {
+    let told = |pairs: &[(&str, &str)]| load(None, &env(pairs)).unwrap_err().to_string();
+    let listen = "PERENNIAL__SERVER__LISTEN";
+    let admin = "PERENNIAL__SERVER__ADMIN";
+    assert_eq!(
+        told(&[(admin, "127.0.0.1:3000")]),
+        "$PERENNIAL__SERVER__ADMIN: server.admin: 127.0.0.1:3000 can't be listened on beside 127.0.0.1:3000; choose \
+         another one, or keep one of the two\n1 fault in the settings; nothing was started"
+    );
+    for (public, operators) in [
+        ("[::]:3001", "127.0.0.1:3001"),
+        ("[::]:81, 0.0.0.0:81", "127.0.0.1:82"),
+        ("[::1]:3001", "[::]:3001"),
+    ] {
+        told(&[(listen, public), (admin, operators)]);
+    }
+    let apart = [
+        (listen, "[::1]:3001, 127.0.0.2:3001, 0.0.0.0:0"),
+        (admin, "127.0.0.1:3001"),
+    ];
+    assert!(load(None, &env(&apart)).is_ok());
+}
+
+#[test]
+fn what_is_reserved_for_sites_can_be_a_route_and_other_hidden_paths_can_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.toml");
+    for (prefix, fine) in [
+        ("/.well-known", true),
+        ("/.well-known-x", false),
+        ("/..", false),
+    ] {
+        let text = format!("[route.\"{prefix}\"]\nfiles = {{ root = \"a\" }}\n");
+        fs::write(&file, text).unwrap();
+        assert_eq!(
+            load(Some(&file), &BTreeMap::new()).is_ok(),
+            fine,
+            "{prefix}"
+        );
+    }
+}
+
+#[test]
 fn an_address_from_the_environment_opens_nothing_by_accident() {
     let open = env(&[("PERENNIAL__SERVER__LISTEN", "0.0.0.0:80")]);
     let error = load(Some(Path::new("config/perennial.toml")), &open);

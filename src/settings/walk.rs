@@ -224,8 +224,13 @@ impl Walk {
 impl Walk {
     /// The value of this key, if one was written.
     pub(super) fn value(&self, path: &[&str]) -> Option<&Plain> {
+        self.written(path).map(|(value, _)| value)
+    }
+
+    /// The same with the place.
+    pub(super) fn written(&self, path: &[&str]) -> Option<&(Plain, Place)> {
         let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
-        self.written.get(&path).map(|(value, _)| value)
+        self.written.get(&path)
     }
 
     /// Whether something below this path is wrong.
