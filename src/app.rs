@@ -80,7 +80,7 @@ pub fn run_with(settings: Settings, on_signal: impl OnSignal) -> Result<(), RunE
         system.tell(manager);
     }
     signals
-        .watch(system.stopper(), on_signal)
+        .watch(system.stopper(), system.access_log(), on_signal)
         .map_err(refused("a thread for signals"))?;
     system.start()?;
     Ok(system.join()?)

@@ -14,7 +14,7 @@ use crate::listener::{Inherited, SocketFile};
 use crate::settings::Settings;
 use crate::storage::{Store, StoreMetrics};
 use crate::supervision::{Clock, ExitReason, Placer, Pulse, Root, Seed, Sentinel, Stopper, Tree};
-use crate::telemetry::{AccessGuard, Metrics};
+use crate::telemetry::{AccessGuard, Metrics, Reopen};
 
 /// The addresses that are bound: with the ports the kernel chose where the settings say 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub struct System {
     /// Removed when the listeners are gone.
     _socket_files: Vec<SocketFile>,
     /// Outlives the handlers, whose last lines it writes out.
-    _access: Option<AccessGuard>,
+    access: Option<AccessGuard>,
 }
 
 impl System {
@@ -127,7 +127,7 @@ impl System {
             store,
             thread: None,
             _socket_files: socket_files,
-            _access: access_guard,
+            access: access_guard,
         })
     }
 
@@ -144,6 +144,11 @@ impl System {
     /// Where it stands.
     pub fn phase(&self) -> Phase {
         self.phases.now()
+    }
+
+    /// Asks for the file of the access log to be opened anew, where there is one.
+    pub(super) fn access_log(&self) -> Option<Reopen> {
+        self.access.as_ref()?.reopen()
     }
 
     /// Lets the service manager hear how it does, from its start on.

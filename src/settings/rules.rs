@@ -4,7 +4,6 @@
 //! They look at what was walked, not at what was merged, so that a wrong value elsewhere hides none of their faults.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 
 use super::listen::Listen;
 use super::lookup;
@@ -55,7 +54,7 @@ fn addresses(walk: &mut Walk) {
     for key in [["server", "listen"], ["server", "admin"]] {
         let place = walk.written(&key).map(|(_, place)| place.clone());
         for address in addresses_of(walk, key) {
-            let other = bound.iter().find(|(other, _)| collide(other, &address));
+            let other = bound.iter().find(|(other, _)| other.collides(&address));
             // Where both are defaults there is no fault; where one is, the other one was written.
             if let Some((other, told)) = other
                 && let Some(place) = place.clone().or(told.clone())
@@ -78,24 +77,6 @@ fn addresses_of(walk: &Walk, key: [&str; 2]) -> Vec<Listen> {
         None => lookup::find(&key).map_or(Vec::new(), |key| key.default.split('"').collect()),
     };
     texts.iter().filter_map(|text| text.parse().ok()).collect()
-}
-
-/// Whether the second of these can't be bound while the first one is.
-fn collide(one: &Listen, other: &Listen) -> bool {
-    match (one, other) {
-        (Listen::Tcp(one), Listen::Tcp(other)) => share(*one, *other),
-        (Listen::Tcp(_) | Listen::Unix(_) | Listen::Inherited(_), other) => one == other,
-    }
-}
-
-/// Whether two addresses are the same, or one of them means every address of this machine. (`[::]` takes the addresses of
-/// IPv4 too.)
-fn share(one: SocketAddr, other: SocketAddr) -> bool {
-    let takes = |one: IpAddr, other: IpAddr| {
-        one == other || one.is_unspecified() && (one.is_ipv6() || other.is_ipv4())
-    };
-    let (a, b) = (one.ip(), other.ip());
-    one.port() != 0 && one.port() == other.port() && (takes(a, b) || takes(b, a))
 }
 
 /// An address that others than this machine can reach, or may; the default is none.
