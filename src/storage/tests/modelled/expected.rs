@@ -9,7 +9,7 @@ use crate::record::{Absent, Conditions, Record, RecordId, Refusal, Revision, Tag
 use crate::storage::{StoreError, Written};
 
 /// What the store should be.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Expected {
     pub(super) records: BTreeMap<RecordId, (u64, Value)>,
     seq: u64,
@@ -142,7 +142,7 @@ impl Expected {
     fn remove_matching(&mut self, example: &Value, listed: &[RecordId]) -> Vec<Shown> {
         let like = |id: &RecordId, members: &Value| {
             let mut wanted = example.as_object().unwrap().iter();
-            wanted.all(|(name, value)| members.get(name) == Some(value))
+            listed.contains(id) && wanted.all(|(name, value)| members.get(name) == Some(value))
         };
         let alike = self
             .records
