@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::http::{Answer, Code, Incoming, Problem, Response, read_body};
+use crate::telemetry::Exposition;
 
 /// How long nothing may be heard of the supervisor or the sentinel before the process counts as dead.
 const PULSE_LIMIT: Duration = Duration::from_secs(1);
@@ -41,9 +42,9 @@ impl Answer for Admin {
         let path = request.path().to_owned();
         let answer = match path.as_str() {
             "/chaos" if self.operations.chaos() => self.chaos(request).await,
-            _ => self.told(request.method(), &path, request.query()),
+            _ => self.told(request),
         };
-        let answer = answer.unwrap_or_else(|problem| problem.response(&path));
+        let answer = answer.unwrap_or_else(|problem| problem.response(request));
         Response {
             answer,
             route: None,
@@ -52,7 +53,8 @@ impl Answer for Admin {
 }
 
 impl Admin {
-    fn told(&self, method: &Method, path: &str, query: &str) -> Answered {
+    fn told(&self, request: &Incoming) -> Answered {
+        let (method, path) = (request.method(), request.path());
         let part = path.strip_prefix("/readyz/");
         let known = matches!(
             path,
@@ -67,13 +69,12 @@ impl Admin {
         match (path, part) {
             (_, Some(part)) => self.ready_part(part),
             ("/livez", _) => self.live(),
-            ("/readyz", _) => self.ready(query),
+            ("/readyz", _) => self.ready(request.query()),
             ("/metrics", _) => {
-                let text = self.operations.metrics();
-                Ok(answer(
-                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                    text,
-                ))
+                let accept = request.headers().get(header::ACCEPT);
+                let exposition = Exposition::accepted(accept.and_then(|a| a.to_str().ok()));
+                let text = self.operations.metrics(exposition);
+                Ok(answer(exposition.content_type(), text))
             }
             ("/supervisor", _) => Ok(json_answer(&json!(self.operations.view()))),
             _ => Ok(answer(

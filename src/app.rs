@@ -2,15 +2,21 @@
 
 mod assembly;
 mod build;
+mod descriptors;
+mod herald;
 mod phase;
+mod service_manager;
 mod signals;
 mod system;
 
 pub use build::BuildError;
 pub use phase::Phase;
+pub use signals::{OnSignal, Unattended};
 pub use system::{Bound, Ended, Stop, System};
 
+use crate::listener::Inherited;
 use crate::settings::Settings;
+use service_manager::ServiceManager;
 use signals::Signals;
 
 /// Why [`run`] did not end by being asked to.
@@ -35,7 +41,8 @@ pub enum RunError {
 
 /// Serves until SIGTERM or SIGINT, and stops in order: the whole daemon in one call.
 ///
-/// Blocks the calling thread; everything runs on threads of its own. For a daemon inside another program, driven step
+/// Blocks the calling thread; everything runs on threads of its own. Where systemd started the process, it is told how the
+/// daemon does, and its sockets are taken. For a daemon inside another program, driven step
 /// by step, there is [`System`].
 ///
 /// ```
@@ -59,11 +66,21 @@ pub enum RunError {
 /// # }
 /// ```
 pub fn run(settings: Settings) -> Result<(), RunError> {
+    run_with(settings, Unattended)
+}
+
+/// The same, with something to do at the signals that do not stop the daemon.
+pub fn run_with(settings: Settings, on_signal: impl OnSignal) -> Result<(), RunError> {
     let refused = |what| move |source| RunError::System { what, source };
+    descriptors::raise();
     let signals = Signals::catch().map_err(refused("signal handlers"))?;
-    let mut system = System::build(settings)?;
+    let inherited = Inherited::take().map_err(BuildError::Inherit)?;
+    let mut system = System::build_with(settings, inherited)?;
+    if let Some(manager) = ServiceManager::of(|name| std::env::var_os(name)) {
+        system.tell(manager);
+    }
     signals
-        .watch(system.stopper())
+        .watch(system.stopper(), on_signal)
         .map_err(refused("a thread for signals"))?;
     system.start()?;
     Ok(system.join()?)

@@ -2,10 +2,13 @@
 
 mod admin_client;
 mod check;
+mod healthcheck;
+mod on_signal;
 mod serve;
 mod status;
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -65,10 +68,12 @@ enum Command {
     Check,
     /// Show what runs, as a tree
     Status,
+    /// Ask the running daemon whether it is ready: exit code 0 if so, else 1
+    Healthcheck,
 }
 
 /// Runs the command line `args` in the environment `env`.
-pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: &BTreeMap<String, String>) -> Exit {
+pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: BTreeMap<String, String>) -> Exit {
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
         Err(text) => {
@@ -78,19 +83,55 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: &BTreeMap<String
             return if usage { Exit::Usage } else { Exit::Ok };
         }
     };
-    let path = settings::find(args.config, env, std::path::Path::is_file);
-    let settings = match settings::load(path.as_deref(), env) {
+    let command = args.command.unwrap_or(Command::Serve);
+    let path = settings::find(args.config, &env, std::path::Path::is_file);
+    let settings = match settings::load(path.as_deref(), &env) {
         Ok(settings) => settings,
-        Err(error) => return refuse(&error),
+        Err(error) => {
+            let exit = refuse(&error);
+            return command.exit(exit);
+        }
     };
-    let path = path.map_or_else(
-        || "built-in defaults".to_owned(),
-        |p| p.display().to_string(),
-    );
-    match args.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(settings, &path),
-        Command::Check => check::run(&settings, &path),
+    let source = Source { path, env };
+    let exit = match command {
+        Command::Serve => serve::run(settings, source),
+        Command::Check => check::run(&settings, &source),
         Command::Status => status::run(&settings),
+        Command::Healthcheck => healthcheck::run(&settings),
+    };
+    command.exit(exit)
+}
+
+impl Command {
+    /// Who asks for health wants to hear 0 or 1, whatever it is that is wrong.
+    fn exit(&self, exit: Exit) -> Exit {
+        match (self, exit) {
+            (_, Exit::Ok) => Exit::Ok,
+            (Self::Healthcheck, _) => Exit::Failed,
+            (Self::Serve | Self::Check | Self::Status, exit) => exit,
+        }
+    }
+}
+
+/// Where the settings came from, to read them again.
+#[derive(Debug)]
+struct Source {
+    path: Option<PathBuf>,
+    env: BTreeMap<String, String>,
+}
+
+impl Source {
+    fn load(&self) -> Result<Settings, LoadError> {
+        settings::load(self.path.as_deref(), &self.env)
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.path {
+            Some(path) => write!(f, "{}", path.display()),
+            None => f.write_str("built-in defaults"),
+        }
     }
 }
 
@@ -113,7 +154,31 @@ fn complain(error: &dyn std::error::Error) {
     eprintln!("{text}");
 }
 
-/// Where the admin listener of a running daemon with these settings is.
-fn admin_address(settings: &Settings) -> std::net::SocketAddr {
-    settings.server.admin
+/// Where the admin listener of a running daemon with these settings is, as seen from this machine.
+fn admin_address(settings: &Settings) -> SocketAddr {
+    let mut address = settings.server.admin;
+    match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_every_address_is_asked_on_this_machine() {
+        let mut settings = Settings::default();
+        for (written, asked) in [
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:2", "[::1]:2"),
+            ("127.0.0.2:3", "127.0.0.2:3"),
+        ] {
+            settings.server.admin = written.parse().unwrap();
+            assert_eq!(admin_address(&settings).to_string(), asked);
+        }
+    }
 }

@@ -11,6 +11,7 @@
 
 mod budget;
 mod cache;
+mod cache_rules;
 pub mod containment;
 mod content_type;
 mod entry;
@@ -34,6 +35,7 @@ mod tests;
 mod traversal;
 
 pub use cache::FileCache;
+pub use cache_rules::CacheRules;
 pub use containment::{Refusal, SafePath};
 pub use entry::Entry;
 pub use figures::Figures;

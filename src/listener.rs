@@ -3,17 +3,21 @@
 mod bind;
 mod complaint;
 mod door;
+mod inherited;
 mod least_loaded;
 mod listening;
 mod metrics;
 #[cfg(test)]
 mod tests;
+mod unix_path;
 
 pub use bind::{BindError, bind};
 pub use door::{Door, DoorCounters, Target};
+pub use inherited::{InheritError, Inherited};
 pub use least_loaded::{Candidate, least_loaded};
 pub use listening::Listening;
 pub use metrics::ListenerMetrics;
+pub use unix_path::{SocketFile, UnixBindError, bind_unix};
 
 use std::io;
 use std::sync::Arc;

@@ -7,5 +7,5 @@ fn main() -> ExitCode {
         // What is not UTF-8 is none of ours.
         Some((name.into_string().ok()?, value.into_string().ok()?))
     });
-    ExitCode::from(perennial::cli::run(std::env::args_os(), &env.collect()).code())
+    ExitCode::from(perennial::cli::run(std::env::args_os(), env.collect()).code())
 }

@@ -5,9 +5,13 @@
 
 mod fields;
 mod keys;
+mod kind;
+mod listen;
 mod load;
+mod lookup;
 mod raw;
 mod reference;
+mod route_value;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -16,6 +20,7 @@ mod value;
 mod violation;
 mod walk;
 
+pub use listen::{Listen, NotListen};
 pub use load::{LoadError, find, load};
 pub use reference::reference;
 pub use violation::{Place, Violation};
@@ -26,6 +31,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use globset::Glob;
 
 use crate::record::{IdScheme, Schema};
 
@@ -66,8 +73,8 @@ impl Default for Settings {
 /// `[server]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Server {
-    /// Public addresses; at least one. Port 0 asks the kernel for one.
-    pub listen: Vec<SocketAddr>,
+    /// Where clients come in; at least one place.
+    pub listen: Vec<Listen>,
     /// The admin listener: health, metrics, the tree.
     pub admin: SocketAddr,
     /// The data folder.
@@ -113,6 +120,8 @@ pub struct Logging {
     pub level: String,
     /// The format of stderr.
     pub format: LogFormat,
+    /// Whether each answer is a line of the access log.
+    pub access: bool,
     /// Rotating JSON files, where a folder is named.
     pub file: Option<LogFile>,
 }
@@ -249,6 +258,25 @@ pub enum Reserve {
 pub struct Route {
     /// What the route leads to.
     pub files: Files,
+    /// What answers say about being kept, by the pattern of their path below the route: the first that matches counts.
+    pub cache: Vec<CacheRule>,
+    /// Pages of the folder that are shown in the place of an error, by status.
+    pub errors: BTreeMap<u16, String>,
+    /// Headers of every answer, by name.
+    pub headers: BTreeMap<String, String>,
+    /// No answer is given sooner than this.
+    pub delay: Duration,
+    /// Requests at a time, if that is limited.
+    pub max_in_flight: Option<NonZeroUsize>,
+}
+
+/// One entry of `cache = { ... }`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheRule {
+    /// The paths it is about: relative to the route, without a slash at the beginning.
+    pub pattern: Glob,
+    /// The value of `Cache-Control`.
+    pub value: String,
 }
 
 /// `files = { ... }`

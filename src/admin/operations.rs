@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::storage::Store;
 use crate::supervision::{Faults, NodeView, Pulse, Tree};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Exposition, Metrics};
 
 /// The part of the tree that is the admin listener itself: whoever asks is being answered.
 const SELF: &str = "admin";
@@ -40,10 +40,10 @@ impl Operations {
         self.tree.get().map(|(tree, _)| tree.view())
     }
 
-    pub(super) fn metrics(&self) -> String {
+    pub(super) fn metrics(&self, exposition: Exposition) -> String {
         self.tree
             .get()
-            .map_or_else(String::new, |(_, metrics)| metrics.encode())
+            .map_or_else(String::new, |(_, metrics)| metrics.encode(exposition))
     }
 
     pub(super) fn silence(&self) -> Duration {

@@ -1,5 +1,6 @@
 //! Everything is put together here, before anything runs.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,20 +9,25 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::build::BuildError;
+use super::descriptors;
 use super::system::{Bound, Refusal};
 use crate::admin::{Admin, Operations};
-use crate::file_cache::{Files, Root, RootId};
+use crate::file_cache::{CacheRules, Files, Root, RootId};
 use crate::http::{
-    Answer, Counters, Edge, HandlerMetrics, HttpMetrics, Parts, RouteTable, TimeLimits,
+    Access, Answer, Counters, Edge, GateMetrics, HandlerMetrics, HttpMetrics, Parts, RouteRules,
+    RouteTable, TimeLimits,
 };
-use crate::listener::{self, Door, ListenerMetrics, Target, bind};
+use crate::listener::{
+    self, Door, Inherited, ListenerMetrics, Listening, SocketFile, Target, bind, bind_unix,
+};
 use crate::request_handler::{self, DrainLimit, HandlerLoad};
-use crate::settings::{self, Handlers, Settings};
+use crate::settings::{self, Handlers, Listen, Settings};
 use crate::storage;
 use crate::supervision::{
     Backoff, ChildSpec, Clock, Faults, Flags, Intensity, Pulse, QueueLimits, Slot, Strategy,
     SupervisorSpec,
 };
+use crate::telemetry::{AccessGuard, AccessMetrics, AccessSink};
 
 /// Connections that may wait for one handler; they are few bytes each, and the listener waits when it is full.
 const HANDLER_QUEUE: QueueLimits = QueueLimits {
@@ -44,7 +50,11 @@ pub(super) struct Assembly {
     pub(super) spec: SupervisorSpec,
     pub(super) operations: Arc<Operations>,
     pub(super) metrics: HttpMetrics,
+    pub(super) gates: GateMetrics,
+    pub(super) access: Option<AccessMetrics>,
+    pub(super) access_guard: Option<AccessGuard>,
     pub(super) listeners: ListenerMetrics,
+    pub(super) socket_files: Vec<SocketFile>,
     pub(super) refusal: Refusal,
     pub(super) store: storage::Store,
 }
@@ -56,12 +66,14 @@ struct Bench {
     faults: Faults,
     flags: Flags,
     counters: Arc<Counters>,
+    access: Option<Arc<AccessSink>>,
 }
 
 impl Assembly {
     /// Binds every socket and prepares every child.
     pub(super) fn new(
         settings: Settings,
+        inherited: Inherited,
         clock: Clock,
         pulse: Arc<Pulse>,
     ) -> Result<Self, BuildError> {
@@ -72,18 +84,24 @@ impl Assembly {
         };
         let flags = flags(&settings.supervision);
         let counters = Arc::new(Counters::default());
+        let opened = AccessSink::open(&settings.logging).map_err(BuildError::AccessLog)?;
+        let (access, access_guard) = opened.unzip();
         let bench = Bench {
             settings,
             clock,
             faults,
             flags,
             counters,
+            access: access.clone(),
         };
         let (store, writer) = storage::storage(&bench.settings, clock, &bench.faults);
         let operations = Operations::new(pulse, store.clone(), bench.faults.clone());
         let operations = Arc::new(operations);
         let (admin, admin_address) = bench.admin(&operations)?;
         let (files, file_cache, routes) = bench.routes(&store);
+        let gates = GateMetrics {
+            gates: routes.gates(),
+        };
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
             files,
@@ -92,7 +110,10 @@ impl Assembly {
             body_bytes: bench.settings.limits.body_bytes,
         });
         let (handlers, targets, metrics) = bench.handlers(&edge);
-        let (listeners, doors, public) = bench.listeners(&targets)?;
+        let (sockets, socket_files) = bench.sockets(inherited)?;
+        let addresses = sockets.iter().filter_map(Listening::address);
+        let addresses: Result<_, _> = addresses.collect();
+        let (listeners, doors) = bench.listeners(sockets, &targets);
         let storage = SupervisorSpec::new("storage", bench.flags).child(writer);
         let spec = SupervisorSpec::new("perennial", bench.flags)
             .child(ChildSpec::supervisor(admin))
@@ -103,7 +124,11 @@ impl Assembly {
         let asked = store.clone();
         let refusal = Refusal(Box::new(move || asked.refusal()));
         let bound = Bound {
-            public,
+            public: addresses.map_err(BuildError::Address)?,
+            unix: socket_files
+                .iter()
+                .map(|file| file.path().to_owned())
+                .collect(),
             admin: admin_address,
         };
         Ok(Self {
@@ -111,7 +136,11 @@ impl Assembly {
             spec,
             operations,
             metrics,
+            gates,
+            access: access.map(AccessMetrics),
+            access_guard,
             listeners: doors,
+            socket_files,
             refusal,
             store,
         })
@@ -132,6 +161,7 @@ impl Bench {
             limits: TimeLimits::from(&self.settings.limits),
             request_timeout: self.settings.limits.request_timeout,
             drain: drain.signal(),
+            access: None,
         }
     }
 
@@ -139,7 +169,7 @@ impl Bench {
     fn admin(
         &self,
         operations: &Arc<Operations>,
-    ) -> Result<(SupervisorSpec, std::net::SocketAddr), BuildError> {
+    ) -> Result<(SupervisorSpec, SocketAddr), BuildError> {
         let socket = bind(self.settings.server.admin)?;
         let address = socket.local_addr().map_err(BuildError::Address)?;
         let answer = Arc::new(Admin {
@@ -185,8 +215,9 @@ impl Bench {
                 path: route.files.root.clone(),
                 index: route.files.index.clone(),
                 built_in: prefix == "/",
+                cache: CacheRules::new(&route.cache),
             });
-            statics.push((prefix.clone(), RootId::new(place)));
+            statics.push((prefix.clone(), RootId::new(place), RouteRules::new(route)));
         }
         let files = Files::new(roots, settings.file_cache.clone(), child, self.clock);
         let spec = files.child_spec(&slot, self.faults.clone());
@@ -215,7 +246,11 @@ impl Bench {
             let (slot, handler) = Slot::new(&format!("handler-{n}"), HANDLER_QUEUE, self.clock);
             let load = Arc::new(HandlerLoad::default());
             let metrics = Arc::new(HandlerMetrics::new(labels.len()));
-            let parts = self.parts(edge, &metrics, &drain);
+            let mut parts = self.parts(edge, &metrics, &drain);
+            parts.access = self.access.as_ref().map(|sink| Access {
+                sink: Arc::clone(sink),
+                labels: Arc::from(labels.clone()),
+            });
             let (faults, drain) = (self.faults.clone(), drain.clone());
             let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults);
             let limit = self.settings.supervision.start_timeout;
@@ -235,16 +270,40 @@ impl Bench {
         )
     }
 
+    /// Binds or takes every public socket, and says which have an address.
+    fn sockets(
+        &self,
+        mut inherited: Inherited,
+    ) -> Result<(Vec<Listening>, Vec<SocketFile>), BuildError> {
+        let (mut sockets, mut files) = (Vec::new(), Vec::new());
+        for listen in &self.settings.server.listen {
+            match listen {
+                Listen::Tcp(address) => sockets.push(bind(*address)?.into()),
+                Listen::Unix(path) => {
+                    let (socket, file) = bind_unix(path)?;
+                    sockets.push(socket.into());
+                    files.push(file);
+                }
+                Listen::Inherited(name) => sockets.extend(inherited.named(name)?),
+            }
+        }
+        if !inherited.is_empty() {
+            let names = inherited.names();
+            tracing::warn!(%names, "sockets were passed to this process that server.listen does not name: write systemd:NAME");
+        }
+        Ok((sockets, files))
+    }
+
     fn listeners(
         &self,
+        sockets: Vec<Listening>,
         targets: &[Target],
-    ) -> Result<(SupervisorSpec, ListenerMetrics, Vec<std::net::SocketAddr>), BuildError> {
-        let places = Arc::new(Semaphore::new(self.settings.server.max_connections.get()));
+    ) -> (SupervisorSpec, ListenerMetrics) {
+        let places = descriptors::places(self.settings.server.max_connections.get());
+        let places = Arc::new(Semaphore::new(places));
         let mut supervisor = SupervisorSpec::new("listeners", self.flags);
-        let (mut doors, mut addresses) = (Vec::new(), Vec::new());
-        for (n, address) in self.settings.server.listen.iter().enumerate() {
-            let socket = bind(*address)?;
-            addresses.push(socket.local_addr().map_err(BuildError::Address)?);
+        let mut doors = Vec::new();
+        for (n, socket) in sockets.into_iter().enumerate() {
             let (targets, places) = (targets.to_vec(), Arc::clone(&places));
             let door = Door::new(socket, targets, places, self.faults.clone());
             doors.push(Arc::clone(&door));
@@ -253,7 +312,7 @@ impl Bench {
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
         }
-        Ok((supervisor, ListenerMetrics { doors }, addresses))
+        (supervisor, ListenerMetrics { doors })
     }
 }
 

@@ -13,8 +13,27 @@ pub enum Phase {
     Starting,
     /// All children serve.
     Ready,
+    /// Children are stopping, in reverse order.
+    Stopping,
     /// All children are down, for this reason.
     Stopped(ExitReason),
+}
+
+impl Phase {
+    /// Whether it is on its way down, or there.
+    pub fn ending(&self) -> bool {
+        matches!(self, Self::Stopping | Self::Stopped(_))
+    }
+
+    fn place(&self) -> u8 {
+        match self {
+            Self::Built => 0,
+            Self::Starting => 1,
+            Self::Ready => 2,
+            Self::Stopping => 3,
+            Self::Stopped(_) => 4,
+        }
+    }
 }
 
 /// A phase that can be waited for from any thread.
@@ -30,10 +49,14 @@ impl Phases {
         }
     }
 
+    /// Moves forward to `phase`; what would be a step back comes too late and is none.
     pub(crate) fn enter(&self, phase: Phase) {
         let (now, changed) = &*self.now;
-        *now.lock().unwrap_or_else(PoisonError::into_inner) = phase;
-        changed.notify_all();
+        let mut now = now.lock().unwrap_or_else(PoisonError::into_inner);
+        if phase.place() > now.place() {
+            *now = phase;
+            changed.notify_all();
+        }
     }
 
     pub(crate) fn now(&self) -> Phase {
@@ -54,5 +77,21 @@ impl Phases {
             }
             phase = changed.wait(phase).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_during_the_start_is_not_undone_by_readiness() {
+        let phases = Phases::new();
+        for phase in [Phase::Starting, Phase::Stopping, Phase::Ready] {
+            phases.enter(phase);
+        }
+        assert_eq!(phases.now(), Phase::Stopping);
+        phases.enter(Phase::Stopped(ExitReason::Normal));
+        assert!(phases.now().ending());
     }
 }

@@ -1,10 +1,32 @@
-//! Signals, for a program that is the daemon: TERM and INT stop it, HUP and USR1 are taken note of.
+//! Signals, for a program that is the daemon: TERM and INT stop it, what HUP and USR1 ask for is the program's to do.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Stop;
+
+/// What the program around the daemon does at the signals that do not stop it.
+pub trait OnSignal: Send + 'static {
+    /// SIGHUP: the settings may have changed.
+    fn hangup(&mut self);
+    /// SIGUSR1: the log files may have been moved away.
+    fn user1(&mut self);
+}
+
+/// A program that has neither a settings file nor log files to look after.
+#[derive(Debug, Clone, Copy)]
+pub struct Unattended;
+
+impl OnSignal for Unattended {
+    fn hangup(&mut self) {
+        tracing::info!("SIGHUP: there is no file to read again");
+    }
+
+    fn user1(&mut self) {
+        tracing::info!("SIGUSR1: there are no files to open again");
+    }
+}
 
 /// Signals that are caught from now on, and acted on once [`Signals::watch`] runs.
 #[derive(Debug)]
@@ -38,7 +60,7 @@ impl Signals {
     }
 
     /// Acts on them, on a thread that ends with the process.
-    pub(crate) fn watch(self, stop: Stop) -> io::Result<()> {
+    pub(crate) fn watch(self, stop: Stop, mut on_signal: impl OnSignal) -> io::Result<()> {
         let Self {
             runtime,
             mut term,
@@ -57,12 +79,8 @@ impl Signals {
                         tracing::info!("SIGINT: stopping");
                         stop.stop();
                     }
-                    _ = hup.recv() => {
-                        tracing::warn!("SIGHUP: reloading is not available yet, restart to apply new settings");
-                    }
-                    _ = usr1.recv() => {
-                        tracing::info!("SIGUSR1: log files rotate by themselves, nothing to reopen");
-                    }
+                    _ = hup.recv() => on_signal.hangup(),
+                    _ = usr1.recv() => on_signal.user1(),
                 }
             }
         };

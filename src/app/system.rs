@@ -1,22 +1,28 @@
 //! The daemon as a value: built, started, awaited, stopped and joined step by step.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::assembly::Assembly;
 use super::build::BuildError;
+use super::herald::Herald;
 use super::phase::{Phase, Phases};
+use super::service_manager::ServiceManager;
+use crate::listener::{Inherited, SocketFile};
 use crate::settings::Settings;
 use crate::storage::{Store, StoreMetrics};
 use crate::supervision::{Clock, ExitReason, Placer, Pulse, Root, Seed, Sentinel, Stopper, Tree};
-use crate::telemetry::Metrics;
+use crate::telemetry::{AccessGuard, Metrics};
 
 /// The addresses that are bound: with the ports the kernel chose where the settings say 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
-    /// Of the public listeners, in the order of the settings.
+    /// Of the public listeners that have one, in the order of the settings.
     pub public: Vec<SocketAddr>,
+    /// Paths of the public unix sockets that were made, in the order of the settings.
+    pub unix: Vec<PathBuf>,
     /// Of the admin listener.
     pub admin: SocketAddr,
 }
@@ -66,13 +72,23 @@ pub struct System {
     phases: Phases,
     refusal: Refusal,
     planted: Option<(Seed, Arc<Pulse>)>,
+    herald: Option<Herald>,
     store: Store,
     thread: Option<JoinHandle<()>>,
+    /// Removed when the listeners are gone.
+    _socket_files: Vec<SocketFile>,
+    /// Outlives the handlers, whose last lines it writes out.
+    _access: Option<AccessGuard>,
 }
 
 impl System {
     /// Binds every socket and prepares every child; nothing runs yet.
     pub fn build(settings: Settings) -> Result<Self, BuildError> {
+        Self::build_with(settings, Inherited::default())
+    }
+
+    /// The same for a process that was started with sockets, for `server.listen = ["systemd:NAME"]`.
+    pub fn build_with(settings: Settings, inherited: Inherited) -> Result<Self, BuildError> {
         let clock = Clock::default();
         let pulse = Pulse::new(clock);
         let Assembly {
@@ -80,26 +96,38 @@ impl System {
             spec,
             operations,
             metrics: http,
+            gates,
+            access,
+            access_guard,
+            socket_files,
             listeners,
             refusal,
             store,
-        } = Assembly::new(settings, clock, Arc::clone(&pulse))?;
-        let seed = Seed::new(spec, clock);
+        } = Assembly::new(settings, inherited, clock, Arc::clone(&pulse))?;
+        let seed = Seed::new(spec, clock)?;
         let tree = seed.tree();
         let metrics = Metrics::new(tree.clone());
         metrics.add(Box::new(http));
+        metrics.add(Box::new(gates));
+        if let Some(access) = access {
+            metrics.add(Box::new(access));
+        }
         metrics.add(Box::new(listeners));
         metrics.add(Box::new(StoreMetrics(store.clone())));
         operations.attach(tree.clone(), metrics);
+        let phases = Phases::new();
         Ok(Self {
             bound,
             tree,
-            stop: Stop::default(),
-            phases: Phases::new(),
+            stop: Stop::new(phases.clone()),
+            phases,
             refusal,
             planted: Some((seed, pulse)),
+            herald: None,
             store,
             thread: None,
+            _socket_files: socket_files,
+            _access: access_guard,
         })
     }
 
@@ -118,21 +146,30 @@ impl System {
         self.phases.now()
     }
 
+    /// Lets the service manager hear how it does, from its start on.
+    pub(super) fn tell(&mut self, manager: ServiceManager) {
+        let (tree, phases) = (self.tree.clone(), self.phases.clone());
+        self.herald = Some(Herald::new(manager, tree, phases, Clock::default()));
+    }
+
     /// Starts the children, in order, on threads of their own. A second call does nothing.
     pub fn start(&mut self) -> Result<(), BuildError> {
         let Some((seed, pulse)) = self.planted.take() else {
             return Ok(());
         };
         let (stop, phases) = (self.stop.clone(), self.phases.clone());
-        let store = self.store.clone();
+        let (store, herald) = (self.store.clone(), self.herald.take());
         self.phases.enter(Phase::Starting);
         for address in &self.bound.public {
             tracing::info!("listening on http://{address}");
         }
+        for path in &self.bound.unix {
+            tracing::info!("listening on unix:{}", path.display());
+        }
         tracing::info!("admin on http://{}", self.bound.admin);
         let thread = std::thread::Builder::new()
             .name("perennial".to_owned())
-            .spawn(move || live(seed, pulse, &store, &stop, &phases))
+            .spawn(move || live(seed, pulse, herald, &store, &stop, &phases))
             .map_err(BuildError::Thread)?;
         self.thread = Some(thread);
         Ok(())
@@ -141,7 +178,7 @@ impl System {
     /// Waits until all children serve; the error is why they never will.
     pub fn ready(&self) -> Result<(), Ended> {
         let stopped = self.phases.wait(|phase| match phase {
-            Phase::Built | Phase::Starting => None,
+            Phase::Built | Phase::Starting | Phase::Stopping => None,
             Phase::Ready => Some(None),
             Phase::Stopped(reason) => Some(Some(reason.clone())),
         });
@@ -166,7 +203,9 @@ impl System {
         self.settle();
         match self.phases.now() {
             Phase::Stopped(reason) if !reason.is_normal() => Err(self.ended(reason)),
-            Phase::Built | Phase::Starting | Phase::Ready | Phase::Stopped(_) => Ok(()),
+            Phase::Built | Phase::Starting | Phase::Ready | Phase::Stopping | Phase::Stopped(_) => {
+                Ok(())
+            }
         }
     }
 
@@ -205,7 +244,19 @@ impl std::fmt::Debug for Refusal {
 }
 
 /// The life of the tree, on the thread of the actix system.
-fn live(seed: Seed, pulse: Arc<Pulse>, store: &Store, stop: &Stop, phases: &Phases) {
+fn live(
+    seed: Seed,
+    pulse: Arc<Pulse>,
+    mut herald: Option<Herald>,
+    store: &Store,
+    stop: &Stop,
+    phases: &Phases,
+) {
+    let on_beat = Box::new(move |silence| {
+        if let Some(herald) = &mut herald {
+            herald.beat(silence);
+        }
+    });
     let reason = actix_rt::System::new().block_on(async {
         // The supervisors have an arbiter to themselves: this thread only waits.
         let (planted, grown) = tokio::sync::oneshot::channel();
@@ -220,12 +271,13 @@ fn live(seed: Seed, pulse: Arc<Pulse>, store: &Store, stop: &Stop, phases: &Phas
             return ExitReason::Lost;
         };
         stop.attach(root.stopper());
-        let sentinel = Sentinel::start(root.stopper(), pulse);
+        let sentinel = Sentinel::start(root.stopper(), pulse, on_beat);
         if let Err(error) = &sentinel {
             tracing::error!(%error, "no thread for the sentinel");
             root.stopper().stop();
         }
         let reason = watch(root, phases).await;
+        phases.enter(Phase::Stopping);
         drop(sentinel);
         supervisors.stop();
         reason
@@ -248,9 +300,10 @@ async fn watch(mut root: Root, phases: &Phases) -> ExitReason {
 }
 
 /// Asks a [`System`] to stop, from anywhere, at any time.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Stop {
     state: Arc<Mutex<StopState>>,
+    phases: Phases,
 }
 
 #[derive(Debug, Default)]
@@ -260,8 +313,14 @@ struct StopState {
 }
 
 impl Stop {
+    fn new(phases: Phases) -> Self {
+        let state = Arc::default();
+        Self { state, phases }
+    }
+
     /// Asks.
     pub fn stop(&self) {
+        self.phases.enter(Phase::Stopping);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.asked = true;
         if let Some(root) = &state.root {

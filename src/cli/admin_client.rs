@@ -18,11 +18,13 @@ pub(super) enum AdminError {
         #[source]
         source: std::io::Error,
     },
-    #[error("http://{address}{path} answered {status}")]
+    #[error("http://{address}{path} answered {status}{detail}")]
     Refused {
         address: SocketAddr,
         path: &'static str,
         status: String,
+        /// What the problem says, if it is one.
+        detail: String,
     },
 }
 
@@ -37,16 +39,22 @@ pub(super) fn get(address: SocketAddr, path: &'static str) -> Result<Vec<u8>, Ad
     let (head, body) = answer.split_at(split);
     let head = String::from_utf8_lossy(head);
     let status = head.lines().next().unwrap_or_default();
+    let body = body.get(4..).unwrap_or_default();
     match status.split_once(' ') {
-        Some((_, code)) if code.starts_with("200") => {
-            Ok(body.get(4..).unwrap_or_default().to_vec())
-        }
+        Some((_, code)) if code.starts_with("200") => Ok(body.to_vec()),
         _ => Err(AdminError::Refused {
             address,
             path,
             status: status.to_owned(),
+            detail: detail(body).map_or_else(String::new, |detail| format!(": {detail}")),
         }),
     }
+}
+
+/// The detail of a problem.
+fn detail(body: &[u8]) -> Option<String> {
+    let problem: serde_json::Value = serde_json::from_slice(body).ok()?;
+    Some(problem.get("detail")?.as_str()?.to_owned())
 }
 
 fn exchange(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {

@@ -1,13 +1,14 @@
 //! `perennial serve`: the daemon.
 
-use super::{Exit, complain};
+use super::on_signal::OperatorsSignals;
+use super::{Exit, Source, complain};
 use crate::app::{self, BuildError, Ended, RunError};
 use crate::http::SILENCED;
 use crate::settings::Settings;
 use crate::supervision::install_panic_hook;
 use crate::telemetry::Logs;
 
-pub(super) fn run(settings: Settings, path: &str) -> Exit {
+pub(super) fn run(settings: Settings, source: Source) -> Exit {
     let logs = match Logs::install(&settings.logging, SILENCED) {
         Ok(logs) => logs,
         Err(error) => {
@@ -18,10 +19,11 @@ pub(super) fn run(settings: Settings, path: &str) -> Exit {
     install_panic_hook();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        settings = path,
+        settings = %source,
         "starting"
     );
-    let outcome = app::run(settings);
+    let on_signal = OperatorsSignals::new(source, &settings, logs.control());
+    let outcome = app::run_with(settings, on_signal);
     drop(logs);
     match outcome {
         Ok(()) => Exit::Ok,
@@ -34,9 +36,12 @@ pub(super) fn run(settings: Settings, path: &str) -> Exit {
 
 fn exit_of(error: &RunError) -> Exit {
     match error {
-        RunError::Build(BuildError::Bind(_)) => Exit::Unavailable,
+        RunError::Build(BuildError::Bind(_) | BuildError::BindUnix(_) | BuildError::Inherit(_)) => {
+            Exit::Unavailable
+        }
+        RunError::Build(BuildError::AccessLog(_)) => Exit::Config,
         RunError::Ended(Ended::DataRefused(_)) => Exit::Data,
-        RunError::Build(BuildError::Address(_) | BuildError::Thread(_))
+        RunError::Build(BuildError::Address(_) | BuildError::Spec(_) | BuildError::Thread(_))
         | RunError::System { .. }
         | RunError::Ended(Ended::GaveUp(_)) => Exit::GaveUp,
     }

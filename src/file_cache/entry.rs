@@ -27,8 +27,8 @@ pub struct Entry {
     pub etag: Bytes,
     /// [`modified`](Self::modified) as a date of HTTP.
     pub last_modified: Bytes,
-    /// The content's length in decimal.
-    pub content_length: Bytes,
+    /// What `Cache-Control` says, if anything.
+    pub cache_control: Option<Bytes>,
     /// When the file was modified, in whole seconds, never in the future of the moment it was read.
     pub modified: SystemTime,
     /// The state of the file that was read; `None` for what is compiled in.
@@ -58,7 +58,7 @@ impl Entry {
             content_type: content_type(path),
             etag: Bytes::from(fingerprint::etag(&bytes)),
             last_modified: Bytes::from(httpdate::fmt_http_date(modified)),
-            content_length: Bytes::from(bytes.len().to_string()),
+            cache_control: None,
             modified,
             settled: stamp.is_none_or(|stamp| stamp.settled(now)),
             stamp,
@@ -67,6 +67,12 @@ impl Entry {
             asked: AtomicBool::new(false),
             used: AtomicBool::new(false),
         }
+    }
+
+    /// With this `Cache-Control`.
+    pub(crate) fn kept_as(mut self, cache_control: Option<Bytes>) -> Self {
+        self.cache_control = cache_control;
+        self
     }
 
     /// How long ago it was compared with its file.
@@ -139,7 +145,6 @@ mod tests {
     fn what_goes_into_a_head_is_formatted_once() {
         let entry = entry();
         assert_eq!(entry.content_type, "text/html; charset=utf-8");
-        assert_eq!(entry.content_length, "3");
         assert_eq!(entry.last_modified, "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(entry.modified, at(784_111_777));
         assert_eq!(

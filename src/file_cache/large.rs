@@ -32,6 +32,8 @@ pub struct Large {
     pub etag: Bytes,
     /// [`modified`](Self::modified) as a date of HTTP.
     pub last_modified: Bytes,
+    /// What `Cache-Control` says, if anything.
+    pub cache_control: Option<Bytes>,
     /// When the file was modified, in whole seconds, never in the future.
     pub modified: SystemTime,
 }
@@ -48,8 +50,15 @@ impl Large {
             content_type: content_type(path),
             etag: Bytes::from(format!("{weak}\"{length:x}-{modified_ns:x}\"")),
             last_modified: Bytes::from(httpdate::fmt_http_date(modified)),
+            cache_control: None,
             modified,
         }
+    }
+
+    /// With this `Cache-Control`.
+    pub(crate) fn kept_as(mut self, cache_control: Option<Bytes>) -> Self {
+        self.cache_control = cache_control;
+        self
     }
 
     /// The bytes of `range`, in pieces of at most [`CHUNK_BYTES`], read on the runtime's blocking threads.

@@ -27,7 +27,7 @@ pub(crate) enum Look {
     /// It was read.
     Read(Arc<Entry>),
     /// It is too large to be read.
-    Large(Large),
+    Large(Box<Large>),
     /// It is a folder, asked for without its slash.
     Moved,
 }
@@ -68,7 +68,8 @@ impl Loader<'_> {
             }) {
                 return Ok(Look::Unchanged);
             }
-            if let Some(look) = self.take(&located, &mut pause)? {
+            let cache_control = self.root.cache.of(path, &self.root.index);
+            if let Some(look) = self.take(&located, cache_control, &mut pause)? {
                 return Ok(look);
             }
             count(&self.counters.rereads);
@@ -77,24 +78,25 @@ impl Loader<'_> {
     }
 
     /// Opens and reads; `None` if the file changed meanwhile.
-    fn take(&self, located: &Located, pause: impl FnOnce()) -> Result<Option<Look>, FileError> {
+    fn take(
+        &self,
+        located: &Located,
+        cache_control: Option<Bytes>,
+        pause: impl FnOnce(),
+    ) -> Result<Option<Look>, FileError> {
         let Some((file, stamp)) = open(located)? else {
             return Ok(None);
         };
         if usize::try_from(stamp.length()).map_or(true, |length| length > self.max_file_bytes) {
             let large = Large::new(&located.path, file, stamp, self.now);
-            return Ok(Some(Look::Large(large)));
+            return Ok(Some(Look::Large(Box::new(large.kept_as(cache_control)))));
         }
         match read(&file, &stamp, pause).map_err(|error| FileError::of(&error))? {
             Reading::Torn => Ok(None),
             Reading::Whole(bytes) => {
                 count(&self.counters.reads);
-                Ok(Some(self.entry(
-                    &located.path,
-                    Bytes::from(bytes),
-                    Some(stamp),
-                    stamp.modified(),
-                )))
+                let (bytes, stamp) = (Bytes::from(bytes), (Some(stamp), stamp.modified()));
+                Ok(Some(self.entry(&located.path, bytes, stamp, cache_control)))
             }
         }
     }
@@ -104,18 +106,20 @@ impl Loader<'_> {
         if known.is_some_and(|known| known.stamp.is_none()) {
             return Ok(Look::Unchanged);
         }
-        Ok(self.entry(Path::new(BUILT_IN_INDEX), bytes, None, self.now))
+        let cache_control = self.root.cache.of(path, &self.root.index);
+        let stamp = (None, self.now);
+        Ok(self.entry(Path::new(BUILT_IN_INDEX), bytes, stamp, cache_control))
     }
 
-    fn entry(&self, path: &Path, bytes: Bytes, stamp: Option<Stamp>, modified: SystemTime) -> Look {
-        Look::Read(Arc::new(Entry::new(
-            path,
-            bytes,
-            stamp,
-            modified,
-            self.now,
-            self.now_ms,
-        )))
+    fn entry(
+        &self,
+        path: &Path,
+        bytes: Bytes,
+        (stamp, modified): (Option<Stamp>, SystemTime),
+        cache_control: Option<Bytes>,
+    ) -> Look {
+        let entry = Entry::new(path, bytes, stamp, modified, self.now, self.now_ms);
+        Look::Read(Arc::new(entry.kept_as(cache_control)))
     }
 }
 
@@ -124,6 +128,7 @@ mod tests {
     use std::fs;
     use std::time::Duration;
 
+    use super::super::cache_rules::CacheRules;
     use super::*;
 
     /// A site of one page of six bytes, looked at some time after it was written.
@@ -142,6 +147,7 @@ mod tests {
                 path: folder.path().to_owned(),
                 index: "index.html".to_owned(),
                 built_in: false,
+                cache: CacheRules::default(),
             };
             let (counters, path) = (Counters::default(), SafePath::new("/").unwrap());
             Self {

@@ -16,7 +16,7 @@ pub enum Loaded {
     /// A file in memory.
     Entry(Arc<Entry>),
     /// A file that is too large to be kept, opened.
-    Large(Large),
+    Large(Box<Large>),
     /// A folder, asked for without its slash: ask again for the path with `/` at its end. Relative links in the folder's
     /// page would lead astray otherwise. (Paths with empty segments never come this far, so the new place is always on
     /// this site.)

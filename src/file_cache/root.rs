@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
+use super::cache_rules::CacheRules;
+
 /// The page that is served where there is no folder: the one that is shipped as `config/public/index.html`.
 pub static BUILT_IN_PAGE: &[u8] = include_bytes!("../../config/public/index.html");
 /// The built-in page's file name.
@@ -25,7 +27,7 @@ impl RootId {
 }
 
 /// A folder that is served; nothing outside of it ever is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Root {
     /// The folder. It may be a link; it is resolved at each look, so that switching the link switches the site.
     pub path: PathBuf,
@@ -33,6 +35,8 @@ pub struct Root {
     pub index: String,
     /// Whether [`BUILT_IN_PAGE`] stands in while the folder does not exist.
     pub built_in: bool,
+    /// What its files say about being kept.
+    pub cache: CacheRules,
 }
 
 impl Root {

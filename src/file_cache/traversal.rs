@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::SystemTime;
 
+use super::cache_rules::CacheRules;
 use super::containment::SafePath;
 use super::figures::Counters;
 use super::file_error::FileError;
@@ -106,6 +107,7 @@ fn served(root: &Path, raw: &str) -> Result<String, FileError> {
         path: root.to_owned(),
         index: "index.html".to_owned(),
         built_in: false,
+        cache: CacheRules::default(),
     };
     let counters = Counters::default();
     let loader = Loader {

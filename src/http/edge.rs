@@ -1,5 +1,6 @@
 //! Everything a request can need, the same for all handlers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 use super::incoming::{Answer, Incoming, Response};
 use super::problem::{Code, Problem};
 use super::resource;
+use super::route_rules::Pass;
 use super::route_table::{Resolved, RouteTable};
 use super::static_file;
 use crate::file_cache::Files;
@@ -34,8 +36,12 @@ impl Answer for Edge {
         let Resolved::File(route, rest) = routes.resolve(request.path()) else {
             return None;
         };
-        let answer =
+        if route.rules.waits() {
+            return None;
+        }
+        let mut answer =
             static_file::quick(self, request.method(), request.headers(), route, rest, now)?;
+        route.rules.dress(&mut answer);
         Some(Response {
             answer,
             route: Some(route.label),
@@ -49,7 +55,12 @@ impl Answer for Edge {
             (Some(later), _) => (Err(later), None),
             (None, Resolved::File(route, rest)) => {
                 let answer = static_file::slow(self, route, rest, request).await;
-                (answer, Some(route.label))
+                let mut answer = match answer {
+                    Ok(answer) => answer,
+                    Err(problem) => static_file::error(self, route, request, problem).await,
+                };
+                route.rules.dress(&mut answer);
+                (Ok(answer), Some(route.label))
             }
             (None, Resolved::List(route)) => (
                 resource::answer_collection(self, route, request).await,
@@ -61,15 +72,34 @@ impl Answer for Edge {
             ),
             (None, Resolved::Nothing) => (Err(Problem::new(Code::NotFound)), None),
         };
-        let answer = answer.unwrap_or_else(|problem| problem.response(&path));
+        let answer = answer.unwrap_or_else(|problem| problem.response(request));
         Response { answer, route }
     }
 
-    fn route(&self, path: &str) -> Option<usize> {
-        match self.routes.load().resolve(path) {
-            Resolved::File(route, _) => Some(route.label),
-            Resolved::List(route) | Resolved::Item(route, _) => Some(route.label),
-            Resolved::Nothing => None,
-        }
+    async fn admit(&self, request: &Incoming) -> Result<Pass, Problem> {
+        let rules = match self.routes.load().resolve(request.path()) {
+            Resolved::File(route, _) if route.rules.waits() => Arc::clone(&route.rules),
+            Resolved::File(..) | Resolved::List(_) | Resolved::Item(..) | Resolved::Nothing => {
+                return Ok(Pass::default());
+            }
+        };
+        rules.admit().await
+    }
+
+    async fn refuse(&self, request: &Incoming, problem: Problem) -> Response {
+        let routes = self.routes.load_full();
+        let path = request.path();
+        let (answer, route) = match routes.resolve(path) {
+            Resolved::File(route, _) => {
+                let mut answer = static_file::error(self, route, request, problem).await;
+                route.rules.dress(&mut answer);
+                (answer, Some(route.label))
+            }
+            Resolved::List(route) | Resolved::Item(route, _) => {
+                (problem.response(request), Some(route.label))
+            }
+            Resolved::Nothing => (problem.response(request), None),
+        };
+        Response { answer, route }
     }
 }

@@ -5,12 +5,15 @@ use std::rc::Rc;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
-use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
+use actix_web::http::{Method, Version};
 use actix_web::{HttpRequest, HttpResponse};
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::problem::Problem;
+use super::request_id::RequestId;
+use super::route_rules::Pass;
 
 /// A request on its way to an answer.
 pub struct Incoming {
@@ -18,6 +21,7 @@ pub struct Incoming {
     pub(crate) payload: Payload,
     /// When the answer, or the body that it needs, must be there.
     pub(crate) deadline: Instant,
+    pub(crate) id: RequestId,
 }
 
 impl std::fmt::Debug for Incoming {
@@ -42,6 +46,11 @@ impl Incoming {
         self.request.method()
     }
 
+    /// Its name.
+    pub fn id(&self) -> &RequestId {
+        &self.id
+    }
+
     /// The headers.
     pub fn headers(&self) -> &HeaderMap {
         self.request.headers()
@@ -50,6 +59,18 @@ impl Incoming {
     /// Whether a body comes with it.
     pub(crate) fn has_body(&self) -> bool {
         !matches!(self.payload, Payload::None)
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        self.request.version() == Version::HTTP_2
+    }
+
+    /// What its head had at least: as much as is kept of it.
+    pub(crate) fn head_bytes(&self) -> usize {
+        let line = self.method().as_str().len() + self.path().len() + self.query().len();
+        let fields = self.headers().iter();
+        let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+        line + "  HTTP/1.1\r\n\r\n".len() + fields.sum::<usize>()
     }
 
     pub(crate) fn connection(&self) -> Option<Rc<Connection>> {
@@ -74,10 +95,20 @@ pub trait Answer: Send + Sync + 'static {
     /// The answer.
     fn slow(&self, request: &mut Incoming) -> impl Future<Output = Response>;
 
-    /// The label of the route that `path` leads to: asked only for requests whose answer was lost to a panic or to its
-    /// deadline.
-    fn route(&self, path: &str) -> Option<usize> {
-        let _: &str = path;
-        None
+    /// Waits until it is the request's turn, before `slow` is asked: what a request may take is counted from then on.
+    fn admit(&self, request: &Incoming) -> impl Future<Output = Result<Pass, Problem>> {
+        let _: &Incoming = request;
+        async { Ok(Pass::default()) }
+    }
+
+    /// How a request is told what went wrong with it outside of `slow`: it was not admitted, panicked, or took too long.
+    fn refuse(&self, request: &Incoming, problem: Problem) -> impl Future<Output = Response> {
+        let answer = problem.response(request);
+        async {
+            Response {
+                answer,
+                route: None,
+            }
+        }
     }
 }

@@ -11,16 +11,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::connection::{Connection, Counters, Expired, TimeLimits, count};
+use super::connection::{Connection, Expired, TimeLimits};
+use super::counters::{Counters, count};
 use super::lazy_timer::LazyTimer;
+use super::preface::{Opening, opening};
 use super::problem::{Code, Problem};
 use super::stream::Stream;
 
 /// How long a refused client is read from after our last word, so that the word is not lost in a reset.
 const LINGER: Duration = Duration::from_secs(1);
+/// What is read at a time to see which protocol a client speaks; most first heads come whole.
+const OPENING_BYTES: usize = 1024;
 /// What is read of a refused client at a time, to be thrown away.
 const DISCARD_BYTES: usize = 4096;
 
@@ -35,6 +40,8 @@ pub struct Io {
     /// The dispatcher was told that there is nothing to read, though there may be.
     withheld: bool,
     end: End,
+    /// What was read to see which protocol the client speaks, and has to be read again.
+    early: Bytes,
 }
 
 /// What a read finds, for reasons of our own.
@@ -61,6 +68,32 @@ impl Io {
             blocked_since: None,
             withheld: false,
             end: End::Open,
+            early: Bytes::new(),
+        }
+    }
+
+    /// Waits until the client's first bytes tell which protocol it speaks; true if it is HTTP/2. They will be read again.
+    pub(crate) fn poll_http2(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut scratch = [0; OPENING_BYTES];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            if self.poll_receive(cx, &mut buffer)?.is_pending() {
+                if self.tend(cx)? {
+                    continue;
+                }
+                return Poll::Pending;
+            }
+            let more = buffer.filled();
+            self.early = [self.early.as_ref(), more].concat().into();
+            match opening(&self.early) {
+                Opening::Http2 => {
+                    self.connection.speaks_http2();
+                    return Poll::Ready(Ok(true));
+                }
+                Opening::Unclear if !more.is_empty() => {}
+                // The end is HTTP/1's to find.
+                Opening::Unclear | Opening::Http1 => return Poll::Ready(Ok(false)),
+            }
         }
     }
 
@@ -126,6 +159,38 @@ impl Io {
         }
     }
 
+    /// Writes, and as much of what is owed as goes with it: a head goes out with the beginning of its body.
+    fn write_and_pay(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut owed = self.connection.owed();
+        let Some(piece) = owed.as_mut() else {
+            return Poll::Ready(Ok(0));
+        };
+        let parts = [io::IoSlice::new(bytes), io::IoSlice::new(piece)];
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, &parts);
+        written.map_ok(|written| {
+            piece.advance(written.saturating_sub(bytes.len()));
+            written.min(bytes.len())
+        })
+    }
+
+    /// Writes what is owed. The dispatcher is woken in the end, to ask for the next piece.
+    fn pay(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut owed = self.connection.owed();
+        while let Some(piece) = owed.as_mut() {
+            if piece.is_empty() {
+                *owed = None;
+                cx.waker().wake_by_ref();
+                break;
+            }
+            match Pin::new(&mut self.stream).poll_write(cx, piece)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(written) => piece.advance(written),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Counts the time a write is blocked.
     fn watch_write<T>(
         &mut self,
@@ -144,12 +209,43 @@ impl Io {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// The dispatcher answers what is no request: by decision its answer is an empty 400, and counted.
-    fn watch_malformed(&self) {
-        if self.connection.in_head() {
-            count(&self.counters.malformed);
-            self.connection.closing();
+    /// Reads what the client sends, within its limits.
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.end {
+            End::Open => {}
+            End::Refused(until) => return self.poll_linger(cx, until),
+            End::Idle => return Poll::Ready(Ok(())),
         }
+        if self.connection.far_ahead() {
+            self.withheld = true;
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        if Pin::new(&mut self.stream)
+            .poll_read(cx, buffer)?
+            .is_pending()
+        {
+            // The flush at the end of the turn arms the timer; here it matters only if it has fired.
+            if self.timer.fired() && self.tend(cx)? {
+                return self.poll_receive(cx, buffer);
+            }
+            return Poll::Pending;
+        }
+        let fits = match buffer.filled().get(before..) {
+            Some(bytes) if !bytes.is_empty() => self.connection.received(bytes),
+            Some(_) | None => true,
+        };
+        if fits {
+            return Poll::Ready(Ok(()));
+        }
+        buffer.set_filled(before);
+        count(&self.counters.heads_too_large);
+        self.refuse(cx, Code::HeadTooLarge);
+        self.poll_receive(cx, buffer)
     }
 }
 
@@ -160,37 +256,14 @@ impl AsyncRead for Io {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match this.end {
-            End::Open => {}
-            End::Refused(until) => return this.poll_linger(cx, until),
-            End::Idle => return Poll::Ready(Ok(())),
+        if this.early.is_empty() {
+            return this.poll_receive(cx, buffer);
         }
-        if this.connection.far_ahead() {
-            this.withheld = true;
-            return Poll::Pending;
-        }
-        let before = buffer.filled().len();
-        if Pin::new(&mut this.stream)
-            .poll_read(cx, buffer)?
-            .is_pending()
-        {
-            // The flush at the end of the turn arms the timer; here it matters only if it has fired.
-            if this.timer.fired() && this.tend(cx)? {
-                return Pin::new(this).poll_read(cx, buffer);
-            }
-            return Poll::Pending;
-        }
-        let fits = match buffer.filled().get(before..) {
-            Some(bytes) if !bytes.is_empty() => this.connection.received(bytes),
-            Some(_) | None => true,
-        };
-        if fits {
-            return Poll::Ready(Ok(()));
-        }
-        buffer.set_filled(before);
-        count(&this.counters.heads_too_large);
-        this.refuse(cx, Code::HeadTooLarge);
-        Pin::new(this).poll_read(cx, buffer)
+        let early = this
+            .early
+            .split_to(this.early.len().min(buffer.remaining()));
+        buffer.put_slice(&early);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -201,13 +274,20 @@ impl AsyncWrite for Io {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.watch_malformed();
-        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        let written = if this.connection.owes() {
+            this.write_and_pay(cx, bytes)
+        } else {
+            Pin::new(&mut this.stream).poll_write(cx, bytes)
+        };
         this.watch_write(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.connection.owes() {
+            let paid = this.pay(cx);
+            return this.watch_write(cx, paid);
+        }
         let flushed = Pin::new(&mut this.stream).poll_flush(cx)?;
         let more = flushed.is_ready() && this.connection.flushed();
         let freed = this.withheld && !this.connection.far_ahead();
@@ -232,7 +312,6 @@ impl AsyncWrite for Io {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.watch_malformed();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, parts);
         this.watch_write(cx, written)
     }

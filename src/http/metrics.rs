@@ -13,11 +13,12 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::connection::Counters;
+use super::counters::Counters;
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
-const CODES: [u16; 18] = [
-    200, 201, 204, 304, 308, 400, 404, 405, 409, 412, 413, 415, 422, 429, 500, 503, 504, 507,
+const CODES: [u16; 20] = [
+    200, 201, 204, 304, 308, 400, 404, 405, 408, 409, 412, 413, 415, 422, 429, 431, 500, 503, 504,
+    507,
 ];
 /// Upper bounds in seconds.
 const BUCKETS: [f64; 12] = [
@@ -279,48 +280,11 @@ impl HttpMetrics {
     }
 
     fn encode_connections(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = &self.connections;
-        for (name, help, value) in [
-            (
-                "perennial_http_connections",
-                "Connections served",
-                read(&counters.connections),
-            ),
-            (
-                "perennial_http_heads_too_large",
-                "Heads over limits.headers: 431",
-                read(&counters.heads_too_large),
-            ),
-            (
-                "perennial_http_heads_too_slow",
-                "Heads over limits.header_timeout: 408",
-                read(&counters.heads_too_slow),
-            ),
-            (
-                "perennial_http_heads_malformed",
-                "Heads that were no HTTP: an empty 400",
-                read(&counters.malformed),
-            ),
-            (
-                "perennial_http_connections_idle",
-                "Connections closed after limits.idle_timeout",
-                read(&counters.idle),
-            ),
-            (
-                "perennial_http_connections_stalled",
-                "Connections broken off after limits.stall_timeout",
-                read(&counters.stalled),
-            ),
-            (
-                "perennial_http_panics",
-                "Requests that panicked and were answered 500",
-                self.sum(HandlerMetrics::panics),
-            ),
-        ] {
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            ConstCounter::new(value).encode(metric)?;
-        }
+        self.connections.encode(encoder)?;
+        let name = "perennial_http_panics";
+        let help = "Requests that panicked and were answered 500";
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(self.sum(HandlerMetrics::panics)).encode(metric)?;
         let in_flight: i64 = self
             .handlers
             .iter()

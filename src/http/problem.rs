@@ -7,7 +7,7 @@
 //! | 404 | `not_found` | nothing here |
 //! | 405 | `method_not_allowed` | with `Allow` |
 //! | 406 | `not_acceptable` | the client takes no JSON |
-//! | 408 | `head_timeout` | the head did not come in time |
+//! | 408 | `head_timeout`, `body_timeout` | the head did not come in time, or the body of an HTTP/2 stream stalled |
 //! | 409 | `duplicate_id`, `id_mismatch` | there is a record of this id; path and body name different ones |
 //! | 412 | `precondition_failed` | with the current `ETag` |
 //! | 413 | `body_too_large` | past `limits.body`, or a patch that would make a record so long |
@@ -28,6 +28,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
+use super::incoming::Incoming;
 use crate::file_cache::{FileError, Refusal};
 use crate::record::{self, BodyError, IdError, QueryError, Revision, TooLarge, Violation};
 use crate::storage::StoreError;
@@ -47,6 +48,7 @@ pub enum Code {
     MethodNotAllowed,
     NotAcceptable,
     HeadTimeout,
+    BodyTimeout,
     DuplicateId,
     IdMismatch,
     PreconditionFailed,
@@ -80,6 +82,7 @@ impl Code {
             Self::MethodNotAllowed => (405, "method_not_allowed", "The method is not allowed here"),
             Self::NotAcceptable => (406, "not_acceptable", "Nothing here is of a type you take"),
             Self::HeadTimeout => (408, "head_timeout", "The request did not come in time"),
+            Self::BodyTimeout => (408, "body_timeout", "The body did not come in time"),
             Self::DuplicateId => (
                 409,
                 "duplicate_id",
@@ -231,9 +234,12 @@ impl Problem {
         body
     }
 
-    /// The answer, with an id of its own that the log has too.
-    pub fn response(&self, instance: &str) -> HttpResponse<BoxBody> {
-        let request_id = uuid::Uuid::now_v7().simple().to_string();
+    /// The answer to a request; the log knows it by the same id.
+    pub fn response(&self, request: &Incoming) -> HttpResponse<BoxBody> {
+        self.answer(request.path(), request.id().as_str())
+    }
+
+    fn answer(&self, instance: &str, request_id: &str) -> HttpResponse<BoxBody> {
         let (status, code, _) = self.code.row();
         if status >= 500 {
             tracing::warn!(
@@ -246,7 +252,7 @@ impl Problem {
             );
         }
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = self.body(instance, &request_id).to_string();
+        let body = self.body(instance, request_id).to_string();
         let mut response = HttpResponse::with_body(status, BoxBody::new(body));
         let headers = response.headers_mut();
         headers.insert(
@@ -254,9 +260,6 @@ impl Problem {
             HeaderValue::from_static("application/problem+json"),
         );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Ok(id) = HeaderValue::from_str(&request_id) {
-            headers.insert(HeaderName::from_static("x-request-id"), id);
-        }
         if let Some(after) = self.retry_after.or(self.code.retry_after()) {
             headers.insert(
                 header::RETRY_AFTER,
@@ -274,11 +277,11 @@ impl Problem {
     /// The whole answer as bytes, for a connection that has no request yet.
     pub(crate) fn raw(&self) -> String {
         let (status, _, title) = self.code.row();
-        let body = self
-            .body("", &uuid::Uuid::now_v7().simple().to_string())
-            .to_string();
+        let id = uuid::Uuid::now_v7().simple().to_string();
+        let body = self.body("", &id).to_string();
         format!(
-            "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{body}",
             body.len()
         )
     }

@@ -1,13 +1,16 @@
 //! Where a path leads. Pure, built once for each set of settings.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use super::gate::Gate;
+use super::route_rules::RouteRules;
 use crate::file_cache::RootId;
 use crate::settings::Resource;
 use crate::storage::CollectionId;
 
 /// A path prefix that leads to a folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct StaticRoute {
     /// `/`, or a path without a slash at its end.
     pub prefix: String,
@@ -15,6 +18,8 @@ pub struct StaticRoute {
     pub root: RootId,
     /// Its number among the routes, for metrics.
     pub label: usize,
+    /// What it says about its answers.
+    pub rules: Arc<RouteRules>,
 }
 
 /// A path that leads to a resource.
@@ -29,7 +34,7 @@ pub struct ResourceRoute {
 }
 
 /// What a path leads to.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Resolved<'a> {
     /// The resource as a whole.
     List(&'a ResourceRoute),
@@ -53,16 +58,17 @@ pub struct RouteTable {
 impl RouteTable {
     /// A table of these routes. Labels are numbered in the order given, statics first.
     pub fn new(
-        statics: impl IntoIterator<Item = (String, RootId)>,
+        statics: impl IntoIterator<Item = (String, RootId, RouteRules)>,
         resources: impl IntoIterator<Item = (CollectionId, Resource)>,
     ) -> Self {
         let mut table = Self::default();
-        for (prefix, root) in statics {
+        for (prefix, root, rules) in statics {
             let label = table.label(prefix.clone());
             table.statics.push(StaticRoute {
                 prefix,
                 root,
                 label,
+                rules: Arc::new(rules),
             });
         }
         for (collection, resource) in resources {
@@ -84,6 +90,14 @@ impl RouteTable {
     fn label(&mut self, pattern: String) -> usize {
         self.labels.push(pattern);
         self.labels.len() - 1
+    }
+
+    /// Where requests wait for their turn, with the pattern of their route.
+    pub fn gates(&self) -> Vec<(String, Arc<Gate>)> {
+        let statics = self.statics.iter();
+        statics
+            .filter_map(|route| Some((route.prefix.clone(), Arc::clone(route.rules.gate()?))))
+            .collect()
     }
 
     /// The configured pattern of each route, by label.
@@ -134,9 +148,9 @@ mod tests {
         let root = |n| RootId::new(n);
         RouteTable::new(
             [
-                ("/".to_owned(), root(0)),
-                ("/slow".to_owned(), root(1)),
-                ("/slow/er".to_owned(), root(2)),
+                ("/".to_owned(), root(0), RouteRules::default()),
+                ("/slow".to_owned(), root(1), RouteRules::default()),
+                ("/slow/er".to_owned(), root(2), RouteRules::default()),
             ],
             [
                 (CollectionId(0), Resource::at("/books")),
@@ -171,6 +185,6 @@ mod tests {
         assert!(matches!(table.resolve("/books/"), Resolved::List(_)));
         assert!(pens(table.resolve("/api/v1/pens/7")));
         assert!(matches!(table.resolve("/books/1/2"), Resolved::File(..)));
-        assert_eq!(table.resolve("*"), Resolved::Nothing);
+        assert!(matches!(table.resolve("*"), Resolved::Nothing));
     }
 }

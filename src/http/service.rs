@@ -4,34 +4,38 @@
 //! `slow`, which `request_timeout` bounds. Both stand behind the panic boundary: a panic is a 500 on a connection that lives on.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use actix_http::{ConnectionType, HttpService, KeepAlive, Protocol};
-use actix_service::{Service as _, ServiceFactory as _, fn_service, map_config};
+use actix_http::error::{DispatchError, ParseError};
+use actix_http::{ConnectionType, HttpService, KeepAlive, Protocol, Request};
+use actix_service::{Service as _, ServiceFactory, fn_service, map_config};
 use actix_web::App;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
+use futures_util::future::{Either, select};
 use tokio::time::{Instant, timeout_at};
 
+use super::access_log::{Access, AccessLog, Line};
 use super::body::discard;
-use super::connection::{Connection, Counters, TimeLimits};
+use super::connection::{Connection, TimeLimits};
+use super::counters::{Counters, count};
 use super::drain::{Drain, LocalDrain};
+use super::http2::{self, Http2};
 use super::incoming::{Answer, Incoming, Response};
 use super::io::Io;
 use super::metrics::HandlerMetrics;
 use super::problem::{Code, Problem};
+use super::request_id::{RequestIds, X_REQUEST_ID};
 use super::stream::Stream;
 use super::streamed_body;
 use crate::supervision::{ExitReason, contain, contain_future};
 
-/// Answers are gathered up to this many bytes before they are written; measured as cheapest for large bodies.
-const WRITE_BUFFER_BYTES: usize = 128 * 1024;
 /// How long a connection that is being closed is read from, so that the last answer is not lost in a reset.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -71,12 +75,16 @@ pub struct Parts<A> {
     pub request_timeout: Duration,
     /// When connections are to end.
     pub drain: Drain,
+    /// Where answers are told of, if they are.
+    pub access: Option<Access>,
 }
 
 /// What every request of one thread sees.
 struct Thread<A> {
     parts: Arc<Parts<A>>,
     drain: Rc<LocalDrain>,
+    ids: RequestIds,
+    access: Option<Rc<AccessLog>>,
 }
 
 impl Service {
@@ -84,17 +92,21 @@ impl Service {
     pub async fn build<A: Answer>(parts: Arc<Parts<A>>) -> Self {
         let (limits, counters) = (parts.limits, Arc::clone(&parts.counters));
         let drain = parts.drain.follow();
+        let access = parts.access.clone();
         let thread = Rc::new(Thread {
             parts,
             drain: Rc::clone(&drain),
+            ids: RequestIds::new(),
+            access: access.map(|access| Rc::new(AccessLog::new(access))),
         });
-        let app = App::new().default_service(fn_service(move |request: ServiceRequest| {
-            let thread = Rc::clone(&thread);
-            async move { Ok::<_, actix_web::Error>(respond(&thread, request).await) }
-        }));
-        let app = map_config(actix_service::IntoServiceFactory::into_factory(app), |()| {
-            AppConfig::default()
-        });
+        let http2 = Http2 {
+            call: call(&thread).await,
+            limits,
+            counters: Arc::clone(&counters),
+            drain: Rc::clone(&drain),
+        };
+        let ends = Rc::clone(&drain);
+        let app = app(thread);
         // The dispatcher asks for its end while it is being made, and is not told for whom.
         let begins: Rc<RefCell<Option<Rc<Connection>>>> = Rc::default();
         let of = Rc::clone(&begins);
@@ -102,7 +114,6 @@ impl Service {
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(DISCONNECT_TIMEOUT)
             .keep_alive(KeepAlive::Os)
-            .h1_write_buffer_size(WRITE_BUFFER_BYTES)
             .graceful_shutdown_signal(move || Rc::clone(&drain).end_of(of.take()))
             .on_connect_ext(|io: &Io, data| {
                 data.insert(io.connection());
@@ -110,15 +121,28 @@ impl Service {
             .finish(app);
         // The factory has nothing that could fail: there is no data and no middleware to initialise.
         let service = Rc::new(factory.new_service(()).await.ok());
-        let serve = move |io: Io, peer| -> Pin<Box<dyn Future<Output = ()>>> {
-            begins.replace(Some(io.connection()));
-            let connection = service
-                .as_ref()
-                .as_ref()
-                .map(|service| service.call((io, Protocol::Http1, peer)));
+        let http2 = Rc::new(http2);
+        let refused = Arc::clone(&counters);
+        let serve = move |mut io: Io, peer| -> Pin<Box<dyn Future<Output = ()>>> {
+            let (service, begins) = (Rc::clone(&service), Rc::clone(&begins));
+            let (http2, ends) = (Rc::clone(&http2), Rc::clone(&ends));
+            let refused = Arc::clone(&refused);
             Box::pin(async move {
-                let Some(connection) = connection else { return };
-                if let Err(error) = connection.await {
+                let end = ends.end_of(Some(io.connection()));
+                let opening = poll_fn(|cx| io.poll_http2(cx));
+                match select(opening, end).await {
+                    Either::Left((Ok(false), _)) => {}
+                    Either::Left((Ok(true), _)) => {
+                        return Box::pin(http2::serve(http2, io, peer)).await;
+                    }
+                    Either::Left((Err(_), _)) | Either::Right(_) => return,
+                }
+                begins.replace(Some(io.connection()));
+                let Some(service) = service.as_ref() else {
+                    return;
+                };
+                if let Err(error) = service.call((io, Protocol::Http1, peer)).await {
+                    count_refused(&refused, &error);
                     tracing::debug!(%error, "a connection broke off");
                 }
             })
@@ -141,6 +165,45 @@ impl Service {
     }
 }
 
+/// actix-http has answered what is no request, by decision with an empty 400 or 431, wherever it stood among others.
+fn count_refused(counters: &Counters, error: &DispatchError) {
+    if matches!(error, DispatchError::Parse(ParseError::TooLarge)) {
+        count(&counters.heads_too_large);
+    } else if matches!(error, DispatchError::Parse(_)) {
+        count(&counters.malformed);
+    }
+}
+
+/// actix-web around [`respond`].
+fn app<A: Answer>(
+    thread: Rc<Thread<A>>,
+) -> impl ServiceFactory<
+    Request,
+    Config = (),
+    Response = ServiceResponse,
+    Error = actix_web::Error,
+    InitError = (),
+    Service: 'static,
+    Future: 'static,
+> {
+    let app = App::new().default_service(fn_service(move |request: ServiceRequest| {
+        let thread = Rc::clone(&thread);
+        async move { Ok::<_, actix_web::Error>(respond(&thread, request).await) }
+    }));
+    map_config(actix_service::IntoServiceFactory::into_factory(app), |()| {
+        AppConfig::default()
+    })
+}
+
+/// The same for HTTP/2, which has no use for the rest of actix-http.
+async fn call<A: Answer>(thread: &Rc<Thread<A>>) -> Box<http2::Call> {
+    let service = app(Rc::clone(thread)).new_service(()).await.ok();
+    Box::new(move |request| {
+        let answer = service.as_ref().map(|service| service.call(request));
+        Box::pin(async move { answer?.await.ok() })
+    })
+}
+
 /// Answers one request, whatever happens.
 async fn respond<A: Answer>(thread: &Thread<A>, request: ServiceRequest) -> ServiceResponse {
     let parts = &*thread.parts;
@@ -151,28 +214,41 @@ async fn respond<A: Answer>(thread: &Thread<A>, request: ServiceRequest) -> Serv
         request,
         payload,
         deadline,
+        id: thread.ids.next(),
     };
     parts.metrics.begun();
     let open = Open {
         metrics: Some(&parts.metrics),
     };
     let connection = incoming.connection();
-    let has_body = incoming.has_body();
-    if let Some(connection) = &connection {
-        connection.request_begins(has_body);
-    }
-    let quick = if has_body {
-        Ok(None)
-    } else {
-        contain(|| parts.answer.quick(&incoming, begun))
-    };
-    let response = match quick {
-        Ok(Some(response)) => response,
-        Ok(None) => slow(parts, &mut incoming).await,
-        Err(reason) => panicked(parts, &incoming, &reason),
-    };
+    let measure = incoming.is_http2()
+        || connection
+            .as_ref()
+            .is_some_and(|connection| connection.request_begins(incoming.has_body()));
+    let response = answer(parts, &mut incoming, begun, measure).await;
     open.close();
     finish(thread, incoming, connection.as_ref(), begun, response)
+}
+
+/// The answer. The head of most requests has been measured while it came.
+async fn answer<A: Answer>(
+    parts: &Parts<A>,
+    incoming: &mut Incoming,
+    begun: Instant,
+    measure: bool,
+) -> Response {
+    if measure && incoming.head_bytes() > parts.limits.head_bytes {
+        count(&parts.counters.heads_too_large);
+        return failed(parts, incoming, Problem::new(Code::HeadTooLarge)).await;
+    }
+    if !incoming.has_body() {
+        match contain(|| parts.answer.quick(incoming, begun)) {
+            Ok(Some(response)) => return response,
+            Ok(None) => {}
+            Err(reason) => return panicked(parts, incoming, &reason).await,
+        }
+    }
+    slow(parts, incoming).await
 }
 
 /// The last step of every answer.
@@ -198,17 +274,47 @@ fn finish<A>(
         BodySize::Sized(bytes) if incoming.method() != Method::HEAD => bytes,
         BodySize::Sized(_) | BodySize::None | BodySize::Stream => 0,
     };
+    if let Some(id) = incoming.id.value() {
+        answer.headers_mut().insert(X_REQUEST_ID.clone(), id);
+    }
     let (method, code) = (incoming.method(), answer.status().as_u16());
     let took = now.saturating_duration_since(begun);
     let metrics = &thread.parts.metrics;
     metrics.answered(route, method, code, took, bytes);
+    if let Some(access) = &thread.access {
+        access.add(&Line {
+            time: SystemTime::now(),
+            method: method.as_str(),
+            path: incoming.path(),
+            route,
+            status: code,
+            bytes,
+            took,
+            peer: incoming.request.peer_addr(),
+            id: &incoming.id,
+        });
+    }
     let answer = streamed_body::watch(answer, method, connection);
     ServiceResponse::new(incoming.request, answer)
 }
 
 /// A request that changes nothing is cut off at its deadline. One that changes something has deadlines of its own (its
 /// body's, its message's): cutting it off here could deny what is being done.
+///
+/// Its time begins when it is let in. An answer that has to wait is not cut off by that: the wait is the operator's wish.
 async fn slow<A: Answer>(parts: &Parts<A>, incoming: &mut Incoming) -> Response {
+    let pass = match contain_future(parts.answer.admit(incoming)).await {
+        Ok(Ok(pass)) => pass,
+        Ok(Err(problem)) => return failed(parts, incoming, problem).await,
+        Err(reason) => return panicked(parts, incoming, &reason).await,
+    };
+    incoming.deadline = Instant::now() + parts.request_timeout;
+    let response = work(parts, incoming).await;
+    pass.ripen().await;
+    response
+}
+
+async fn work<A: Answer>(parts: &Parts<A>, incoming: &mut Incoming) -> Response {
     let safe = incoming.method().is_safe();
     let deadline = incoming.deadline;
     let work = contain_future(parts.answer.slow(incoming));
@@ -219,26 +325,30 @@ async fn slow<A: Answer>(parts: &Parts<A>, incoming: &mut Incoming) -> Response 
     };
     let response = match done {
         Ok(Ok(response)) => response,
-        Ok(Err(reason)) => panicked(parts, incoming, &reason),
-        Err(_) => failed(parts, incoming, Code::Deadline),
+        Ok(Err(reason)) => panicked(parts, incoming, &reason).await,
+        Err(_) => failed(parts, incoming, Problem::new(Code::Deadline)).await,
     };
     discard(incoming).await;
     response
 }
 
-fn panicked<A: Answer>(parts: &Parts<A>, incoming: &Incoming, reason: &ExitReason) -> Response {
+async fn panicked<A: Answer>(
+    parts: &Parts<A>,
+    incoming: &Incoming,
+    reason: &ExitReason,
+) -> Response {
     parts.metrics.panicked();
     tracing::error!(%reason, method = %incoming.method(), path = incoming.path(), "a request panicked");
-    failed(parts, incoming, Code::Internal)
+    failed(parts, incoming, Problem::new(Code::Internal)).await
 }
 
-fn failed<A: Answer>(parts: &Parts<A>, incoming: &Incoming, code: Code) -> Response {
-    let route = contain(|| parts.answer.route(incoming.path()));
-    Response {
-        answer: Problem::new(code).response(incoming.path()),
+async fn failed<A: Answer>(parts: &Parts<A>, incoming: &Incoming, problem: Problem) -> Response {
+    let refused = contain_future(parts.answer.refuse(incoming, problem.clone())).await;
+    refused.unwrap_or_else(|_| Response {
         // What panics here has panicked before, and has been told.
-        route: route.unwrap_or(None),
-    }
+        answer: problem.response(incoming),
+        route: None,
+    })
 }
 
 /// A request that has begun: dropped with its connection, it still ends.

@@ -1,5 +1,7 @@
 //! Files: what is in memory on the fast way, the rest by asking the file cache.
 
+use std::sync::Arc;
+
 use actix_web::HttpResponse;
 use actix_web::body::{BoxBody, SizedStream};
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
@@ -68,51 +70,73 @@ pub(crate) async fn slow(
     }
 }
 
-fn entry_response(headers: &HeaderMap, entry: &Entry) -> HttpResponse<BoxBody> {
-    if not_modified(headers, &entry.etag, Some(entry.modified)) {
-        return unchanged(&entry.etag, &entry.last_modified);
+/// The answer to a request that something is wrong with: the route's own page for that, if it has one and it can be had,
+/// else the problem. No page makes an error anything else than an error: status and headers stay.
+pub(crate) async fn error(
+    edge: &Edge,
+    route: &StaticRoute,
+    request: &Incoming,
+    problem: Problem,
+) -> HttpResponse<BoxBody> {
+    let mut response = problem.response(request);
+    if let Some(page) = route.rules.page(response.status().as_u16())
+        && let Some(entry) = own_page(edge, route, page).await
+    {
+        set(&mut response, header::CONTENT_TYPE, &entry.content_type);
+        response = response.set_body(BoxBody::new(entry.bytes.clone()));
     }
-    let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(entry.bytes.clone()));
-    describe(
-        &mut response,
-        &entry.content_type,
-        &entry.etag,
-        &entry.last_modified,
-    );
+    response
+}
+
+async fn own_page(edge: &Edge, route: &StaticRoute, page: &str) -> Option<Arc<Entry>> {
+    if let Some(entry) = edge.files.hit(route.root, page, Instant::now()) {
+        return Some(entry);
+    }
+    match edge.files.load(route.root, page, edge.file_deadline).await {
+        Ok(Loaded::Entry(entry)) => Some(entry),
+        // A page of that size is none to be shown for an error.
+        Ok(Loaded::Large(_) | Loaded::Moved) => None,
+        Err(error) => {
+            tracing::debug!(page, ?error, "an error page can't be had");
+            edge.files.kept(route.root, page)
+        }
+    }
+}
+
+fn entry_response(headers: &HeaderMap, entry: &Entry) -> HttpResponse<BoxBody> {
+    let known = not_modified(headers, &entry.etag, Some(entry.modified));
+    let mut response = if known {
+        HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
+    } else {
+        let body = BoxBody::new(entry.bytes.clone());
+        let mut response = HttpResponse::with_body(StatusCode::OK, body);
+        set(&mut response, header::CONTENT_TYPE, &entry.content_type);
+        response
+    };
+    set(&mut response, header::ETAG, &entry.etag);
+    set(&mut response, header::LAST_MODIFIED, &entry.last_modified);
+    if let Some(cache_control) = &entry.cache_control {
+        set(&mut response, header::CACHE_CONTROL, cache_control);
+    }
     response
 }
 
 fn large_response(headers: &HeaderMap, large: &Large) -> HttpResponse<BoxBody> {
-    if not_modified(headers, &large.etag, Some(large.modified)) {
-        return unchanged(&large.etag, &large.last_modified);
+    let known = not_modified(headers, &large.etag, Some(large.modified));
+    let mut response = if known {
+        HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
+    } else {
+        let body = SizedStream::new(large.length, Box::pin(large.chunks(0..large.length)));
+        let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(body));
+        set(&mut response, header::CONTENT_TYPE, &large.content_type);
+        response
+    };
+    set(&mut response, header::ETAG, &large.etag);
+    set(&mut response, header::LAST_MODIFIED, &large.last_modified);
+    if let Some(cache_control) = &large.cache_control {
+        set(&mut response, header::CACHE_CONTROL, cache_control);
     }
-    let body = SizedStream::new(large.length, Box::pin(large.chunks(0..large.length)));
-    let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(body));
-    describe(
-        &mut response,
-        &large.content_type,
-        &large.etag,
-        &large.last_modified,
-    );
     response
-}
-
-fn unchanged(etag: &Bytes, last_modified: &Bytes) -> HttpResponse<BoxBody> {
-    let mut response = HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()));
-    set(&mut response, header::ETAG, etag);
-    set(&mut response, header::LAST_MODIFIED, last_modified);
-    response
-}
-
-fn describe(
-    response: &mut HttpResponse<BoxBody>,
-    content_type: &Bytes,
-    etag: &Bytes,
-    last_modified: &Bytes,
-) {
-    set(response, header::CONTENT_TYPE, content_type);
-    set(response, header::ETAG, etag);
-    set(response, header::LAST_MODIFIED, last_modified);
 }
 
 /// A value that was formatted when the file was read; it is shared, not copied.

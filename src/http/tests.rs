@@ -109,6 +109,7 @@ impl Server {
             limits,
             request_timeout: REQUEST_TIMEOUT,
             drain: Drain::new(),
+            access: None,
         });
         Self {
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),

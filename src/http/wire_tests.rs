@@ -3,6 +3,7 @@
 mod bodies;
 mod client;
 mod drains;
+mod http2;
 mod limits;
 mod pages;
 mod requests;
@@ -24,6 +25,7 @@ use super::{
 };
 use client::Client;
 
+const NAP: Duration = Duration::from_millis(200);
 const BODY_BYTES: usize = 1000;
 const LIMITS: TimeLimits = TimeLimits {
     head_bytes: 4096,
@@ -80,7 +82,7 @@ impl Answer for Stage {
                 panic!("later")
             }
             "/nap" => {
-                actix_rt::time::sleep(Duration::from_millis(200)).await;
+                actix_rt::time::sleep(NAP).await;
                 Ok(text("nap"))
             }
             "/hang" => std::future::pending().await,
@@ -88,7 +90,7 @@ impl Answer for Stage {
             _ => Err(Problem::not_allowed("GET")),
         };
         answered.unwrap_or_else(|problem| Response {
-            answer: problem.response(&path),
+            answer: problem.response(request),
             route: None,
         })
     }
@@ -118,6 +120,7 @@ impl Served {
             limits,
             request_timeout: Duration::from_secs(1),
             drain: drain.clone(),
+            access: None,
         }))
         .await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

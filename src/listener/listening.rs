@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixListener;
 
 use crate::request_handler::Socket;
@@ -25,6 +25,14 @@ impl Listening {
         }
     }
 
+    /// Its address, if it is one of TCP.
+    pub(crate) fn address(&self) -> Option<io::Result<SocketAddr>> {
+        match self {
+            Self::Tcp(socket) => Some(socket.local_addr()),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// The next connection, and its peer where peers have addresses.
     pub(crate) fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         match self {
@@ -36,6 +44,15 @@ impl Listening {
                 let (stream, _) = socket.accept()?;
                 Ok((Socket::Unix(stream), None))
             }
+        }
+    }
+}
+
+impl AsFd for Listening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
         }
     }
 }

@@ -25,11 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Named(&'static str);
 
 impl Answer for Named {
-    fn quick(&self, _: &Incoming, _: tokio::time::Instant) -> Option<Response> {
+    fn quick(&self, request: &Incoming, _: tokio::time::Instant) -> Option<Response> {
         // Any answer will do, as long as it names its handler.
         let named = Problem::new(Code::NotFound).detail(self.0);
         Some(Response {
-            answer: named.response("/"),
+            answer: named.response(request),
             route: None,
         })
     }
@@ -71,6 +71,7 @@ fn handler(
         },
         request_timeout: second,
         drain: drain.signal(),
+        access: None,
     };
     let load = Arc::new(HandlerLoad::default());
     let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults.clone());
@@ -102,7 +103,7 @@ async fn grow(socket: Listening, queues: &[usize], places: usize) -> Grown {
     };
     let (slot, _) = Slot::new("listener", no_queue, Clock::default());
     let spec = child_spec(&slot, Arc::clone(&door), faults.clone());
-    let seed = Seed::new(supervisor.child(spec), Clock::default());
+    let seed = Seed::new(supervisor.child(spec), Clock::default()).unwrap();
     let tree = seed.tree();
     let mut root = seed.grow(Clock::default(), Placer::inline(), None);
     (&mut root.ready).await.unwrap();

@@ -3,78 +3,7 @@
 //! Everything that knows the keys is made from it: the walk that finds faults, the nearest name for a misspelt one,
 //! and `config/reference.toml`.
 
-/// What a value may be.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Kind {
-    Bool,
-    /// A level, or a filter of targets and levels.
-    Filter,
-    Path,
-    /// The name of a file, without its folder.
-    FileName,
-    /// Within these bounds, inclusive.
-    Integer(i64, i64),
-    /// `"auto"` or an integer within these bounds.
-    AutoOr(i64, i64),
-    Number(f64, f64),
-    /// Seconds, inclusive.
-    Duration(f64, f64),
-    /// Bytes, inclusive.
-    Size(u64, u64),
-    /// `"auto"` or bytes, inclusive.
-    AutoOrSize(u64, u64),
-    /// One of these now, and of those in a later release.
-    Choice(&'static [&'static str], &'static [&'static str]),
-    /// `IP:PORT`
-    Address,
-    /// A list of `IP:PORT`, at least one.
-    Addresses,
-    /// A file name relative to this file, one `*` allowed in the last part.
-    Include,
-    /// A list of them.
-    Includes,
-    /// A URL path: begins with `/`, does not end with one.
-    UrlPath,
-    /// Who may: `"public"`, or `{ read = "public", write = "public" }`.
-    Access,
-    /// What a record looks like: `"any"`, or a table of fields, which [`fields`](super::fields) reads.
-    Fields,
-    /// `type/subtype`
-    MediaType,
-    /// A list of them.
-    MediaTypes,
-    /// Refused for now: what it may be need not be said yet.
-    Anything,
-}
-
-impl Kind {
-    /// What each item of it may be, if it is a list.
-    pub(crate) fn items(self) -> Option<Self> {
-        match self {
-            Self::Addresses => Some(Self::Address),
-            Self::Includes => Some(Self::Include),
-            Self::MediaTypes => Some(Self::MediaType),
-            Self::Bool
-            | Self::Filter
-            | Self::Path
-            | Self::FileName
-            | Self::Integer(..)
-            | Self::AutoOr(..)
-            | Self::Number(..)
-            | Self::Duration(..)
-            | Self::Size(..)
-            | Self::AutoOrSize(..)
-            | Self::Choice(..)
-            | Self::Address
-            | Self::Include
-            | Self::UrlPath
-            | Self::Access
-            | Self::Fields
-            | Self::MediaType
-            | Self::Anything => None,
-        }
-    }
-}
+use super::kind::Kind;
 
 /// One key.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -124,9 +53,9 @@ pub(crate) const KEYS: &[Key] = &[
     // --- server
     key(
         "server.listen",
-        Kind::Addresses,
+        Kind::Listens,
         "[\"127.0.0.1:3000\"]",
-        "Public addresses, IP:PORT",
+        "Public addresses, IP:PORT; or unix:PATH for the user and its group; or systemd:NAME for the sockets that a .socket unit gives this name",
     ),
     key(
         "server.admin",
@@ -215,7 +144,12 @@ pub(crate) const KEYS: &[Key] = &[
         "\"text\"",
         "The format of stderr: text for people, json for collectors",
     ),
-    later("logging.access"),
+    key(
+        "logging.access",
+        Kind::Bool,
+        "false",
+        "One JSON line for each answer: in access.*.json files beside the log's, or on stdout without logging.file",
+    ),
     key(
         "logging.file.dir",
         Kind::Path,
@@ -396,11 +330,36 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     later("route.*.files.fallback"),
     later("route.*.files.precompressed"),
-    later("route.*.cache"),
-    later("route.*.errors"),
-    later("route.*.headers"),
-    later("route.*.delay"),
-    later("route.*.max_in_flight"),
+    key(
+        "route.*.cache",
+        Kind::CacheRules,
+        "",
+        "Cache-Control by pattern, below the route; * stays within a name, ** does not; the longest pattern wins",
+    ),
+    key(
+        "route.*.errors",
+        Kind::ErrorPages,
+        "",
+        "Pages of the route's folder that are shown in the place of an error, by status",
+    ),
+    key(
+        "route.*.headers",
+        Kind::Headers,
+        "",
+        "Headers of every answer of the route",
+    ),
+    key(
+        "route.*.delay",
+        Kind::Duration(0.0, HOUR),
+        "\"0s\"",
+        "Answer no sooner than this; other requests do not notice",
+    ),
+    key(
+        "route.*.max_in_flight",
+        Kind::Integer(1, 1_000_000),
+        "",
+        "Requests at a time; up to 1024 more wait for their turn, and what comes then is a 503",
+    ),
     later("route.*.redirect"),
     later("route.*.proxy"),
     // --- resources
@@ -469,48 +428,3 @@ pub(crate) const KEYS: &[Key] = &[
         "Lets the admin listener make children panic: for tests and drills only",
     ),
 ];
-
-/// The key of this path, whose `*` parts match any name.
-pub(crate) fn find(path: &[&str]) -> Option<&'static Key> {
-    KEYS.iter().find(|key| {
-        let pattern: Vec<_> = key.path.split('.').collect();
-        pattern.len() == path.len() && matches_prefix(&pattern, path)
-    })
-}
-
-/// The keys below this path; none if it is no table.
-pub(crate) fn below(path: &[&str]) -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().filter(move |key| {
-        let pattern: Vec<_> = key.path.split('.').collect();
-        pattern.len() > path.len() && matches_prefix(&pattern, path)
-    })
-}
-
-fn matches_prefix(pattern: &[&str], path: &[&str]) -> bool {
-    pattern
-        .iter()
-        .zip(path)
-        .all(|(wanted, is)| *wanted == "*" || wanted == is)
-}
-
-/// The names that may stand below this path.
-pub(crate) fn names_below(path: &[&str]) -> Vec<&'static str> {
-    let mut names: Vec<_> = below(path)
-        .filter_map(|key| key.path.split('.').nth(path.len()))
-        .filter(|name| *name != "*")
-        .collect();
-    names.dedup();
-    names
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_the_operator_match_a_star() {
-        assert!(find(&["route", "/", "files", "root"]).is_some());
-        assert!(below(&["resource", "books"]).next().is_some());
-        assert!(find(&["resource", "books"]).is_none());
-    }
-}

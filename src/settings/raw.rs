@@ -28,7 +28,7 @@ pub(super) struct Raw {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Server {
-    pub(super) listen: Vec<SocketAddr>,
+    pub(super) listen: Vec<String>,
     pub(super) admin: SocketAddr,
     pub(super) data: PathBuf,
     pub(super) handlers: Handlers,
@@ -60,6 +60,7 @@ pub(super) struct Limits {
 pub(super) struct Logging {
     pub(super) level: String,
     pub(super) format: String,
+    pub(super) access: bool,
     pub(super) file: LogFile,
 }
 
@@ -133,13 +134,21 @@ pub(super) struct Storage {
     pub(super) log_keep: usize,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Route {
     pub(super) files: Option<Files>,
+    #[serde(default)]
+    pub(super) cache: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) errors: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) delay: Option<String>,
+    pub(super) max_in_flight: Option<usize>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Files {
     pub(super) root: Option<PathBuf>,

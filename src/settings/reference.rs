@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::keys::{KEYS, Key};
+use super::kind::Kind;
 
 /// How the fields of a resource are declared, by example.
 const FIELDS: &str = r#"
@@ -54,8 +55,10 @@ pub fn reference() -> String {
         entry(&mut out, key, name, key.default);
     }
     out.push_str(
-        "\n# A static route for each path prefix; the longest prefix wins.\n[route.\"/\".files]\n",
+        "\n# A static route for each path prefix; the longest prefix wins.\n[route.\"/\"]\n",
     );
+    named(&mut out, "route.*.", &[]);
+    out.push_str("\n[route.\"/\".files]\n");
     named(&mut out, "route.*.files.", &[("root", "\"public\"")]);
     out.push_str("\n# A resource: a JSON API at its path, here /books.\n[resource.books]\n");
     named(
@@ -69,7 +72,8 @@ pub fn reference() -> String {
 
 fn named(out: &mut String, prefix: &str, examples: &[(&str, &str)]) {
     for key in KEYS.iter().filter(|key| key.available()) {
-        let Some(name) = key.path.strip_prefix(prefix) else {
+        let name = key.path.strip_prefix(prefix);
+        let Some(name) = name.filter(|name| !name.contains('.')) else {
             continue;
         };
         let example = examples
@@ -83,9 +87,41 @@ fn named(out: &mut String, prefix: &str, examples: &[(&str, &str)]) {
 fn entry(out: &mut String, key: &Key, name: &str, value: &str) {
     line(out, format_args!("# {}", key.doc));
     if value.is_empty() {
-        line(out, format_args!("# {name} = \"...\""));
+        line(out, format_args!("# {name} = {}", sample(key.kind)));
     } else {
         line(out, format_args!("{name} = {value}"));
+    }
+}
+
+/// What the value of a key without a default looks like.
+fn sample(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Headers => "{ X-Frame-Options = \"DENY\" }",
+        Kind::CacheRules => {
+            "{ \"/assets/**\" = \"public, max-age=31536000, immutable\", \"**\" = \"no-cache\" }"
+        }
+        Kind::ErrorPages => "{ 404 = \"/404.html\" }",
+        Kind::Integer(..) | Kind::AutoOr(..) => "1",
+        Kind::Bool
+        | Kind::Filter
+        | Kind::Path
+        | Kind::FileName
+        | Kind::Number(..)
+        | Kind::Duration(..)
+        | Kind::Size(..)
+        | Kind::AutoOrSize(..)
+        | Kind::Choice(..)
+        | Kind::Address
+        | Kind::Listen
+        | Kind::Listens
+        | Kind::Include
+        | Kind::Includes
+        | Kind::UrlPath
+        | Kind::Access
+        | Kind::Fields
+        | Kind::MediaType
+        | Kind::MediaTypes
+        | Kind::Anything => "\"...\"",
     }
 }
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::raw;
+use super::route_value::{error_status, glob};
 use super::value;
 use super::{
-    Backoff, Chaos, ChildLimits, FileCache, Files, Handlers, Limits, LogFile, LogFormat, Logging,
-    MaxRestarts, Put, Reserve, Resource, Rotation, Route, Server, Settings, Storage, Strategy,
-    Supervision,
+    Backoff, CacheRule, Chaos, ChildLimits, FileCache, Files, Handlers, Limits, Listen, LogFile,
+    LogFormat, Logging, MaxRestarts, NotListen, Put, Reserve, Resource, Rotation, Route, Server,
+    Settings, Storage, Strategy, Supervision,
 };
 use crate::record::{IdScheme, Schema};
 
@@ -47,7 +48,7 @@ impl raw::Raw {
                 flush_limit: time(&self.storage.flush_limit)?,
                 log_keep: self.storage.log_keep,
             },
-            routes: routes(self.route),
+            routes: routes(self.route)?,
             resources: resources.collect(),
             chaos: Chaos {
                 enabled: self.chaos.enabled,
@@ -56,23 +57,22 @@ impl raw::Raw {
     }
 }
 
-fn routes(written: BTreeMap<String, raw::Route>) -> BTreeMap<String, Route> {
+fn routes(mut written: BTreeMap<String, raw::Route>) -> Result<BTreeMap<String, Route>, Unfit> {
     let (prefix, folder) = DEFAULT_ROUTE;
-    let route = |root: std::path::PathBuf, index: Option<String>| Route {
-        files: Files {
-            root,
-            index: index.unwrap_or_else(|| DEFAULT_INDEX.to_owned()),
-        },
-    };
     if written.is_empty() {
-        return [(prefix.to_owned(), route(folder.into(), None))].into();
+        let files = Some(raw::Files {
+            root: Some(folder.into()),
+            index: None,
+        });
+        let route = raw::Route {
+            files,
+            ..raw::Route::default()
+        };
+        written.insert(prefix.to_owned(), route);
     }
     let written = written.into_iter();
     written
-        .filter_map(|(prefix, written)| {
-            let files = written.files?;
-            Some((prefix, route(files.root?, files.index)))
-        })
+        .map(|(prefix, route)| Ok((prefix, route.settings()?)))
         .collect()
 }
 
@@ -100,14 +100,51 @@ impl raw::Resource {
     }
 }
 
+impl raw::Route {
+    fn settings(self) -> Result<Route, Unfit> {
+        let files = self.files.unwrap_or_default();
+        let root = files.root.ok_or("a route leads nowhere")?;
+        let index = files.index.unwrap_or_else(|| DEFAULT_INDEX.to_owned());
+        let mut cache: Vec<_> = self.cache.into_iter().collect();
+        // The longest first; of two as long, the order is that of their letters, so that it is always the same.
+        cache.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
+        Ok(Route {
+            files: Files { root, index },
+            cache: cache
+                .into_iter()
+                .map(cache_rule)
+                .collect::<Result<_, _>>()?,
+            errors: self
+                .errors
+                .into_iter()
+                .map(|(status, page)| {
+                    let status =
+                        error_status(&status).ok_or_else(|| format!("{status:?} is no error"))?;
+                    Ok::<_, Unfit>((status, page))
+                })
+                .collect::<Result<_, _>>()?,
+            headers: self.headers,
+            delay: self.delay.as_deref().map_or(Ok(Duration::ZERO), time)?,
+            max_in_flight: self.max_in_flight.map(some).transpose()?,
+        })
+    }
+}
+
+fn cache_rule((pattern, value): (String, String)) -> Result<CacheRule, Unfit> {
+    let pattern = glob(&pattern).ok_or_else(|| format!("{pattern:?} is no pattern"))?;
+    Ok(CacheRule { pattern, value })
+}
+
 impl raw::Server {
     fn settings(self) -> Result<Server, Unfit> {
         let handlers = match self.handlers {
             raw::Handlers::Word(_) => Handlers::Auto,
             raw::Handlers::Count(count) => Handlers::Count(some(count)?),
         };
+        let listen: Result<Vec<Listen>, NotListen> =
+            self.listen.iter().map(|text| text.parse()).collect();
         Ok(Server {
-            listen: self.listen,
+            listen: listen.map_err(|error| error.to_string())?,
             admin: self.admin,
             data: self.data,
             handlers,
@@ -149,6 +186,7 @@ impl raw::Logging {
         Ok(Logging {
             level: self.level,
             format,
+            access: self.access,
             file,
         })
     }

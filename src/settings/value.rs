@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::keys::Kind;
+use super::kind::Kind;
+use super::listen::Listen;
+use super::route_value::{cache_fault, errors_fault, headers_fault};
 
 /// A value without its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +61,7 @@ impl Plain {
             Kind::Number(..) => text
                 .parse()
                 .map_or(Self::Text(text.to_owned()), Self::Float),
-            Kind::Addresses | Kind::Includes | Kind::MediaTypes => Self::Array(
+            Kind::Listens | Kind::Includes | Kind::MediaTypes => Self::Array(
                 text.split(',')
                     .map(|item| Self::Text(item.trim().to_owned()))
                     .collect(),
@@ -72,8 +74,12 @@ impl Plain {
             | Kind::AutoOrSize(..)
             | Kind::Choice(..)
             | Kind::Address
+            | Kind::Listen
             | Kind::Include
             | Kind::UrlPath
+            | Kind::Headers
+            | Kind::CacheRules
+            | Kind::ErrorPages
             | Kind::Access
             | Kind::Fields
             | Kind::MediaType
@@ -132,14 +138,18 @@ impl Plain {
             (Kind::Choice(now, later), Self::Text(text)) if later.contains(&text.as_str()) => {
                 Some(format!("{text:?} is not available yet; {}", choices(now)))
             }
-            (Kind::Address, Self::Text(text)) => address_fault(text),
+            (Kind::Address, Self::Text(text)) if text.parse::<SocketAddr>().is_ok() => None,
+            (Kind::Listen, Self::Text(text)) => listen_fault(text),
             (Kind::Include, Self::Text(text)) if !text.is_empty() => include_fault(text),
-            (Kind::Addresses, Self::Array(items)) if items.is_empty() => wrong(right(kind)),
-            (Kind::Addresses | Kind::Includes | Kind::MediaTypes, Self::Array(items)) => {
+            (Kind::Listens, Self::Array(items)) if items.is_empty() => wrong(right(kind)),
+            (Kind::Listens | Kind::Includes | Kind::MediaTypes, Self::Array(items)) => {
                 let kind = kind.items()?;
                 items.iter().find_map(|item| item.fault(kind))
             }
             (Kind::UrlPath, Self::Text(text)) => url_path_fault(text),
+            (Kind::Headers, value) => headers_fault(value),
+            (Kind::CacheRules, value) => cache_fault(value),
+            (Kind::ErrorPages, value) => errors_fault(value),
             (Kind::Access, value) => access_fault(value),
             (Kind::Fields, Self::Text(text)) if text == "any" => None,
             (Kind::MediaType, Self::Text(text)) if is_media_type(text) => None,
@@ -164,14 +174,17 @@ fn right(kind: Kind) -> String {
         }
         Kind::Choice(now, _) => format!("allowed; {}", choices(now)),
         Kind::Address => "an address; write IP:PORT, such as \"127.0.0.1:3001\"".to_owned(),
-        Kind::Addresses => "a list of addresses; write [\"127.0.0.1:3000\"]".to_owned(),
+        Kind::Listen => "an address; write IP:PORT, such as \"127.0.0.1:3000\"".to_owned(),
+        Kind::Listens => "a list of addresses; write [\"127.0.0.1:3000\"]".to_owned(),
         Kind::Include => "a file; write one such as \"conf.d/*.toml\"".to_owned(),
         Kind::Includes => "a list of files; write [\"conf.d/*.toml\"]".to_owned(),
         Kind::UrlPath => "a path; write one that begins with / such as \"/books\"".to_owned(),
         Kind::Fields => "allowed; write \"any\", or a table of fields".to_owned(),
         Kind::MediaType => "a media type; write one such as \"text/plain\"".to_owned(),
         Kind::MediaTypes => "a list of media types; write [\"text/plain\"]".to_owned(),
-        Kind::Access | Kind::Anything => "allowed here".to_owned(),
+        Kind::Headers | Kind::CacheRules | Kind::ErrorPages | Kind::Access | Kind::Anything => {
+            "allowed here".to_owned()
+        }
     }
 }
 
@@ -221,14 +234,9 @@ fn include_fault(text: &str) -> Option<String> {
     })
 }
 
-fn address_fault(text: &str) -> Option<String> {
-    if text.starts_with("unix:") || text.starts_with("systemd:") {
-        return Some(format!("{text:?} is not available yet; write IP:PORT"));
-    }
-    match text.parse::<SocketAddr>() {
-        Ok(_) => None,
-        Err(_) => Some(format!("{text:?} is not {}", right(Kind::Address))),
-    }
+fn listen_fault(text: &str) -> Option<String> {
+    let fault = text.parse::<Listen>().err()?;
+    Some(format!("{text:?} {fault}"))
 }
 
 /// What is wrong with a path of a URL.
@@ -242,15 +250,17 @@ pub(super) fn url_path_fault(text: &str) -> Option<String> {
         "must not contain //"
     } else if !text.chars().all(plain) {
         "may contain letters, digits, - . _ ~ and / only"
-    } else if text
-        .split('/')
-        .any(|part| part.starts_with('_') || part.starts_with('.'))
-    {
+    } else if text.split('/').any(reserved) {
         "must not have a part that begins with _ or ., which is reserved"
     } else {
         return None;
     };
     Some(format!("{text:?} {fault}"))
+}
+
+/// What a URL path must not have among its parts. (RFC 8615 gives `.well-known` to the site.)
+fn reserved(part: &str) -> bool {
+    part.starts_with('_') || part.starts_with('.') && part != ".well-known"
 }
 
 /// What is wrong with who may. Both must be said: `{ read = "public" }` looks as if nobody could write.

@@ -8,7 +8,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fields;
-use super::keys::{self, Key, Kind};
+use super::keys::{self, Key};
+use super::kind::Kind;
+use super::lookup;
 use super::value::{Plain, url_path_fault};
 use super::violation::{Place, Violation};
 use crate::record::{Schema, nearest};
@@ -33,20 +35,7 @@ pub(super) struct Source<'a> {
 
 impl Source<'_> {
     pub(super) fn place(&self, span: Range<usize>) -> Place {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before
-            .rsplit('\n')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .count()
-            + 1;
-        Place::File {
-            path: self.path.to_owned(),
-            line,
-            column,
-        }
+        Place::at(self.path, self.text, span.start)
     }
 }
 
@@ -91,7 +80,7 @@ impl Walk {
         value: &Spanned<DeValue<'_>>,
     ) {
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-        if let Some(key) = keys::find(&parts) {
+        if let Some(key) = lookup::find(&parts) {
             if !key.available() {
                 self.fault(source.place(at), path, "not available yet; take it out");
                 return;
@@ -103,12 +92,12 @@ impl Walk {
             self.write(path, Plain::of(value.get_ref()), source.place(at));
             return;
         }
-        if keys::below(&parts).next().is_none() {
+        if lookup::below(&parts).next().is_none() {
             let problem = unknown(&parts);
             self.fault(source.place(at), path, &problem);
             return;
         }
-        if !keys::below(&parts).any(Key::available) {
+        if !lookup::below(&parts).any(Key::available) {
             self.fault(source.place(at), path, "not available yet; take it out");
             return;
         }
@@ -134,7 +123,7 @@ impl Walk {
             | DeValue::Boolean(_)
             | DeValue::Datetime(_)
             | DeValue::Array(_) => {
-                let problem = match keys::names_below(&parts).join(", ") {
+                let problem = match lookup::names_below(&parts).join(", ") {
                     names if names.is_empty() => "must be a table".to_owned(),
                     names => format!("must be a table with keys of {names}"),
                 };
@@ -235,8 +224,13 @@ impl Walk {
 impl Walk {
     /// The value of this key, if one was written.
     pub(super) fn value(&self, path: &[&str]) -> Option<&Plain> {
+        self.written(path).map(|(value, _)| value)
+    }
+
+    /// The same with the place.
+    pub(super) fn written(&self, path: &[&str]) -> Option<&(Plain, Place)> {
         let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
-        self.written.get(&path).map(|(value, _)| value)
+        self.written.get(&path)
     }
 
     /// Whether something below this path is wrong.
@@ -268,7 +262,7 @@ fn unknown(parts: &[&str]) -> String {
     let (name, above) = parts
         .split_last()
         .map_or(("", &[][..]), |(name, above)| (*name, above));
-    let names = keys::names_below(above);
+    let names = lookup::names_below(above);
     match nearest(name, names.iter().copied()) {
         Some(near) => format!("unknown; did you mean {near}?"),
         None => format!("unknown; known here are {}", names.join(", ")),

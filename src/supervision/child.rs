@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::delivery::Delivery;
+use super::exit_reason::ExitReason;
 use super::life::Life;
 use super::message::Message;
 
@@ -71,6 +72,7 @@ pub trait BlockingChild: Sized + 'static {
 pub struct Cx {
     pub(crate) life: Life,
     pub(crate) spawned: Vec<LocalBoxFuture<'static, ()>>,
+    pub(crate) exit: Option<ExitReason>,
 }
 
 impl std::fmt::Debug for Cx {
@@ -86,12 +88,19 @@ impl Cx {
         Self {
             life,
             spawned: Vec::new(),
+            exit: None,
         }
     }
 
     /// Runs `task` as a part of this incarnation: its panic is the incarnation's death, and it ends with it.
     pub fn spawn(&mut self, task: impl Future<Output = ()> + 'static) {
         self.spawned.push(Box::pin(task));
+    }
+
+    /// Ends this incarnation when the handler returns (OTP: `{stop, Reason, State}`). What it has in hand and did not
+    /// answer is settled as after any death; whether it is started again is its supervisor's business.
+    pub fn exit(&mut self, reason: ExitReason) {
+        self.exit = Some(reason);
     }
 
     /// The incarnation's facts.

@@ -50,7 +50,7 @@ pub(crate) trait Control: Send + Sync {
     /// Ends a generation: nothing of it has an effect any more, and what it had in flight is settled. False if it had
     /// been ended before.
     fn fence(&self, generation: u64, reason: &ExitReason) -> bool;
-    /// Signals the running incarnation.
+    /// Signals the incarnation. One that is starting hears only a stop.
     fn signal(&self, signal: Signal);
     /// Stops for good: what waits is answered.
     fn close(&self);
@@ -92,7 +92,11 @@ impl<M: Message> Control for Shared<M> {
             if envelope.closed() {
                 continue;
             }
-            if attempts < DELIVERIES_MAX && envelope.message.redeliverable() {
+            if attempts > 0 && !reason.is_normal() {
+                envelope.deaths.fetch_add(1, Ordering::Relaxed);
+            }
+            let deaths = envelope.deaths.load(Ordering::Relaxed);
+            if deaths < DELIVERIES_MAX && envelope.message.redeliverable() {
                 if attempts > 0 {
                     self.counters.redelivered.fetch_add(1, Ordering::Relaxed);
                 }
@@ -103,6 +107,7 @@ impl<M: Message> Control for Shared<M> {
             }
         }
         self.woken.notify_all();
+        self.asked.notify_waiters();
         drop(state);
         for (envelope, attempts) in failed {
             self.counters.failed.fetch_add(1, Ordering::Relaxed);
@@ -119,7 +124,12 @@ impl<M: Message> Control for Shared<M> {
             self.vitals.wanted.store(0, Ordering::SeqCst);
         }
         match &state.consumer {
-            Consumer::None => {}
+            Consumer::None => {
+                if signal == Signal::Stop {
+                    state.stop = true;
+                    self.asked.notify_waiters();
+                }
+            }
             Consumer::Idle(Wake::Actor(recipient)) | Consumer::Busy(Wake::Actor(recipient)) => {
                 // A refusal means it is dying already, which is what a signal is for.
                 drop(recipient.try_send(signal));

@@ -1,7 +1,8 @@
 //! The sentinel: a plain OS thread that looks whether the root supervisor still answers.
 //!
 //! It is no actor, so nothing that blocks an actor blocks it. It asks every [`BEAT`]; whoever wants to know whether the
-//! process is alive compares the two stamps of the [`Pulse`] with the time.
+//! process is alive compares the two stamps of the [`Pulse`] with the time. At each beat, and once at the end, it also calls
+//! whoever has something to say from outside the tree, such as a watchdog.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -57,6 +58,9 @@ impl Pulse {
     }
 }
 
+/// Is called at each beat, and once at the end, with the time nothing has been heard of the supervisor.
+pub type OnBeat = Box<dyn FnMut(Duration) + Send>;
+
 /// The running sentinel; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Sentinel {
@@ -66,7 +70,7 @@ pub struct Sentinel {
 
 impl Sentinel {
     /// Starts the thread.
-    pub fn start(root: Stopper, pulse: Arc<Pulse>) -> std::io::Result<Self> {
+    pub fn start(root: Stopper, pulse: Arc<Pulse>, mut on_beat: OnBeat) -> std::io::Result<Self> {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let watch = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
@@ -76,9 +80,12 @@ impl Sentinel {
                 let mut stopped = stop.lock().unwrap_or_else(PoisonError::into_inner);
                 while !*stopped && root.tick() {
                     pulse.sentinel_ticked();
+                    on_beat(pulse.silence());
                     let waited = woken.wait_timeout(stopped, BEAT);
                     stopped = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
+                drop(stopped);
+                on_beat(pulse.silence());
             })?;
         Ok(Self {
             stop,

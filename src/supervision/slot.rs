@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use actix::prelude::Recipient;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::child_ref::{ChildRef, Refusal, TellError};
@@ -21,7 +22,7 @@ use super::life::Vitals;
 use super::message::{Message, MessageId};
 use super::reply::Settle;
 
-/// How often one message is handed out at most.
+/// With how many deaths of its child one message is involved at most: the last one it is answered with.
 pub const DELIVERIES_MAX: u32 = 2;
 
 /// The bounds of a slot's queue.
@@ -59,7 +60,10 @@ pub(crate) enum Wake {
 pub(crate) struct Envelope<M> {
     pub(crate) id: MessageId,
     pub(crate) enqueued: Instant,
+    /// How often it was handed out.
     pub(crate) attempts: AtomicU32,
+    /// How often its child died with it in hand. An orderly stop is no death: it speaks against nobody.
+    pub(crate) deaths: AtomicU32,
     pub(crate) reply: Option<Arc<dyn Settle>>,
     pub(crate) size_bytes: usize,
     pub(crate) message: M,
@@ -90,8 +94,9 @@ pub(crate) struct State<M> {
     /// The last generation that has been fenced.
     pub(crate) ended: u64,
     pub(crate) consumer: Consumer,
-    /// Signals for an incarnation that is a thread.
+    /// The incarnation is asked to stop, if it is a thread or still starting.
     pub(crate) stop: bool,
+    /// A thread is to pass its idle fault point.
     pub(crate) probe: bool,
     /// Stopped for good: nothing is accepted.
     pub(crate) closed: bool,
@@ -118,6 +123,8 @@ pub(crate) struct Shared<M> {
     id_next: AtomicU64,
     state: Mutex<State<M>>,
     pub(crate) woken: Condvar,
+    /// Tells an incarnation that is starting that it should not.
+    pub(crate) asked: Notify,
 }
 
 /// A child's durable identity: what its incarnations pull from.
@@ -168,6 +175,7 @@ impl<M: Message> Slot<M> {
                 closed: false,
             }),
             woken: Condvar::new(),
+            asked: Notify::new(),
         });
         let child_ref = ChildRef::new(Arc::clone(&shared));
         (Self { shared }, child_ref)
@@ -205,6 +213,7 @@ impl<M: Message> Shared<M> {
             id: MessageId(u128::from(self.id_base) << 64 | u128::from(low)),
             enqueued: self.clock.now(),
             attempts: AtomicU32::new(0),
+            deaths: AtomicU32::new(0),
             reply,
             size_bytes,
             message,
@@ -259,11 +268,31 @@ impl<M: Message> Shared<M> {
         }
         self.vitals.handled.store(0, Ordering::Relaxed);
         self.vitals.current.store(generation, Ordering::SeqCst);
+        if state.stop
+            && let Wake::Actor(recipient) = &wake
+        {
+            // Asked while it was starting. A refusal means that it is going already.
+            drop(recipient.try_send(Signal::Stop));
+        }
         state.consumer = Consumer::Idle(wake);
         if !state.queue.is_empty() {
             self.wake(&mut state);
         }
         true
+    }
+
+    /// Completes when the start of this incarnation is not wanted any more.
+    pub(crate) async fn start_cancelled(&self, generation: u64) {
+        loop {
+            let asked = self.asked.notified();
+            {
+                let state = self.lock();
+                if state.stop || state.generation != generation || state.ended == generation {
+                    return;
+                }
+            }
+            asked.await;
+        }
     }
 
     /// Takes the next message nobody has given up on. `None`: nothing waits (the consumer is idle from now on), or the

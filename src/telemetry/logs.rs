@@ -4,12 +4,14 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
-use tracing_appender::rolling::{self, RollingFileAppender};
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_appender::rolling;
+use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
-use crate::settings::{LogFile, LogFormat, Logging, Rotation};
+use super::reopening::{Reopen, Reopening};
+use super::rotating::rotating;
+use crate::settings::{LogFile, LogFormat, Logging};
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,9 @@ pub enum LogsError {
         #[source]
         source: rolling::InitError,
     },
+    /// The subscriber of this process is gone.
+    #[error("there is no log any more")]
+    Gone(#[source] reload::Error),
     /// The process has a subscriber already.
     #[error("logging has been set up before in this process")]
     Twice(#[source] tracing_subscriber::util::TryInitError),
@@ -50,25 +55,43 @@ pub enum LogsError {
 #[derive(Debug)]
 pub struct Logs {
     _file: Option<WorkerGuard>,
+    control: LogControl,
+}
+
+/// What can be done to the log while it runs.
+#[derive(Debug, Clone)]
+pub struct LogControl {
+    filter: reload::Handle<EnvFilter, Registry>,
+    silenced: String,
+    file: Option<Reopen>,
+}
+
+impl LogControl {
+    /// From now on, what `level` lets through; a filter is as good as a level.
+    pub fn set_level(&self, level: &str) -> Result<(), LogsError> {
+        let filter = filter(level, &self.silenced)?;
+        self.filter.reload(filter).map_err(LogsError::Gone)
+    }
+
+    /// The next event goes to a file that is opened anew by its name, for whoever has moved the old one away. False if
+    /// events go to no file.
+    pub fn reopen(&self) -> bool {
+        self.file.as_ref().map(Reopen::ask).is_some()
+    }
 }
 
 impl Logs {
     /// Sets up the process's subscriber: a program's business, once, early. `silenced` is a filter for what libraries say
     /// too loudly.
     pub fn install(settings: &Logging, silenced: &str) -> Result<Self, LogsError> {
-        let level = &settings.level;
-        let wrong = |source| LogsError::Level {
-            level: level.clone(),
-            source,
-        };
-        let filter = EnvFilter::try_new(format!("{level},{silenced}")).map_err(wrong)?;
-        let (file, guard) = match &settings.file {
+        let (filter, handle) = reload::Layer::new(filter(&settings.level, silenced)?);
+        let (file, guard, reopen) = match &settings.file {
             Some(file) => {
-                let (writer, guard) = writer(file)?;
+                let (writer, guard, reopen) = writer(file)?;
                 let layer = fmt::layer().json().flatten_event(true).with_writer(writer);
-                (Some(layer), Some(guard))
+                (Some(layer), Some(guard), Some(reopen))
             }
-            None => (None, None),
+            None => (None, None, None),
         };
         let installed = tracing_subscriber::registry()
             .with(filter)
@@ -76,11 +99,31 @@ impl Logs {
             .with(file)
             .try_init();
         installed.map_err(LogsError::Twice)?;
-        Ok(Self { _file: guard })
+        let control = LogControl {
+            filter: handle,
+            silenced: silenced.to_owned(),
+            file: reopen,
+        };
+        Ok(Self {
+            _file: guard,
+            control,
+        })
+    }
+
+    /// What can be done to it from now on.
+    pub fn control(&self) -> LogControl {
+        self.control.clone()
     }
 }
 
-type OverFilter = tracing_subscriber::layer::Layered<EnvFilter, Registry>;
+fn filter(level: &str, silenced: &str) -> Result<EnvFilter, LogsError> {
+    EnvFilter::try_new(format!("{level},{silenced}")).map_err(|source| LogsError::Level {
+        level: level.to_owned(),
+        source,
+    })
+}
+
+type OverFilter = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
 
 fn stderr(format: LogFormat) -> Box<dyn Layer<OverFilter> + Send + Sync> {
     let base = fmt::layer().with_writer(std::io::stderr);
@@ -93,26 +136,17 @@ fn stderr(format: LogFormat) -> Box<dyn Layer<OverFilter> + Send + Sync> {
     }
 }
 
-fn writer(file: &LogFile) -> Result<(NonBlocking, WorkerGuard), LogsError> {
+fn writer(file: &LogFile) -> Result<(NonBlocking, WorkerGuard, Reopen), LogsError> {
     std::fs::create_dir_all(&file.dir).map_err(|source| LogsError::Folder {
         dir: file.dir.clone(),
         source,
     })?;
-    let rotation = match file.rotate {
-        Rotation::Minutely => rolling::Rotation::MINUTELY,
-        Rotation::Hourly => rolling::Rotation::HOURLY,
-        Rotation::Daily => rolling::Rotation::DAILY,
-        Rotation::Never => rolling::Rotation::NEVER,
-    };
-    let appender = RollingFileAppender::builder()
-        .rotation(rotation)
-        .filename_prefix("perennial")
-        .filename_suffix("json")
-        .max_log_files(file.keep.get())
-        .build(&file.dir)
-        .map_err(|source| LogsError::File {
-            dir: file.dir.clone(),
-            source,
-        })?;
-    Ok(tracing_appender::non_blocking(appender))
+    let settings = file.clone();
+    let opened = Reopening::new(move || rotating(&settings, "perennial"));
+    let (writer, reopen) = opened.map_err(|source| LogsError::File {
+        dir: file.dir.clone(),
+        source,
+    })?;
+    let (writer, guard) = tracing_appender::non_blocking(writer);
+    Ok((writer, guard, reopen))
 }

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::exposition::Exposition;
 use crate::supervision::{NodeView, SlotView, Tree};
 
 /// All metrics of the process.
@@ -37,15 +38,15 @@ impl Metrics {
         registry.register_collector(collector);
     }
 
-    /// The exposition, in the text format.
-    pub fn encode(&self) -> String {
+    /// All numbers, in this format.
+    pub fn encode(&self, exposition: Exposition) -> String {
         let mut out = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         // Writing into a String does not fail, and what a collector could not write is missing and nothing else.
         if let Err(error) = text::encode(&mut out, &registry) {
             tracing::error!(%error, "a metric could not be written");
         }
-        out
+        exposition.of(out)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -66,6 +67,7 @@ fn address_after(line: &str, words: &str) -> Option<SocketAddr> {
 pub(crate) struct TestDaemon {
     folder: TempDir,
     wrapper: Vec<String>,
+    stdin: Option<OwnedFd>,
     process: Option<Child>,
     said: Arc<Said>,
 }
@@ -109,6 +111,7 @@ impl TestDaemon {
         Self {
             folder,
             wrapper: Vec::new(),
+            stdin: None,
             process: None,
             said: Arc::default(),
         }
@@ -152,6 +155,11 @@ impl TestDaemon {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
     }
 
+    /// Gives it this as standard input from the next start on; a wrapper can put it elsewhere.
+    pub(crate) fn give(&mut self, descriptor: OwnedFd) {
+        self.stdin = Some(descriptor);
+    }
+
     /// Starts it (again, on the same data) and does not wait.
     pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "the daemon runs already");
@@ -160,7 +168,9 @@ impl TestDaemon {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
         command.arg("--config").arg(self.config()).arg("serve");
-        command.env("NO_COLOR", "1").stdin(Stdio::null());
+        let stdin = self.stdin.as_ref().map(|given| given.try_clone().unwrap());
+        command.env("NO_COLOR", "1");
+        command.stdin(stdin.map_or_else(Stdio::null, Stdio::from));
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let stderr = process.stderr.take().unwrap();
@@ -196,6 +206,19 @@ impl TestDaemon {
                 .news
                 .wait_timeout(lines, left)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until a line of stderr contains this.
+    #[track_caller]
+    pub(crate) fn wait_said(&self, text: &str) {
+        let until = Instant::now() + START;
+        let mut lines = self.said.lines();
+        while !lines.all.iter().any(|line| line.contains(text)) {
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero() && !lines.ended, "never said {text:?}");
+            let news = self.said.news.wait_timeout(lines, left);
+            (lines, _) = news.unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -235,6 +258,11 @@ impl TestDaemon {
         *self.said.lines().listening.first().unwrap()
     }
 
+    /// All public addresses.
+    pub(crate) fn listening(&self) -> Vec<SocketAddr> {
+        self.said.lines().listening.clone()
+    }
+
     #[track_caller]
     pub(crate) fn admin(&self) -> SocketAddr {
         self.said.lines().admin.unwrap()
@@ -252,6 +280,14 @@ impl TestDaemon {
 
     pub(crate) fn sigterm(&self) {
         self.signal("-TERM");
+    }
+
+    pub(crate) fn sighup(&self) {
+        self.signal("-HUP");
+    }
+
+    pub(crate) fn sigusr1(&self) {
+        self.signal("-USR1");
     }
 
     /// Kills it and waits for its end, so that its lock on the data is free.

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, drills print, and time outside the daemon is the real one"
 )]
 
+mod access_log;
 mod admin;
 mod check;
 mod client;
@@ -29,5 +30,9 @@ mod model;
 mod noise;
 mod powercut;
 mod resources;
+mod routes;
+mod service;
 mod shutdown;
+mod signals;
+mod sockets;
 mod static_pages;

@@ -57,11 +57,13 @@ impl Site {
                 path: folder.path().to_owned(),
                 index: "index.html".to_owned(),
                 built_in: false,
+                cache: CacheRules::default(),
             },
             Root {
                 path: folder.path().join("nowhere"),
                 index: "index.html".to_owned(),
                 built_in: true,
+                cache: CacheRules::default(),
             },
         ];
         let limits = settings::FileCache {
@@ -80,7 +82,9 @@ impl Site {
         };
         let spec =
             SupervisorSpec::new("root", flags).child(files.child_spec(&slot, faults.clone()));
-        let mut tree = Seed::new(spec, clock).grow(clock, Placer::inline(), None);
+        let mut tree = Seed::new(spec, clock)
+            .unwrap()
+            .grow(clock, Placer::inline(), None);
         (&mut tree.ready).await.unwrap();
         Self {
             folder,

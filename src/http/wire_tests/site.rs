@@ -1,13 +1,12 @@
 //! A folder that is served by the real edge and file cache, with a store that is not open.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::super::{Edge, RouteTable};
+use super::super::{Edge, RouteRules, RouteTable};
 use super::{LIMITS, Served, TimeLimits};
-use crate::file_cache::{Files, Root, RootId};
+use crate::file_cache::{CacheRules, Files, Root, RootId};
 use crate::settings::{self, Resource, Settings};
 use crate::storage::{self, CollectionId};
 use crate::supervision::{
@@ -28,6 +27,7 @@ fn files(folder: &std::path::Path, faults: &Faults, clock: Clock) -> (Files, Sup
         path: folder.to_owned(),
         index: "index.html".to_owned(),
         built_in: false,
+        cache: CacheRules::default(),
     };
     let queue = QueueLimits {
         messages: 100,
@@ -64,14 +64,16 @@ impl Site {
         std::fs::write(folder.path().join("large.bin"), vec![7; LARGE]).unwrap();
         let (clock, faults) = (Clock::default(), Faults::armed());
         let (files, spec) = files(folder.path(), &faults, clock);
-        let mut tree = Seed::new(spec, clock).grow(clock, Placer::inline(), None);
+        let mut tree = Seed::new(spec, clock)
+            .unwrap()
+            .grow(clock, Placer::inline(), None);
         (&mut tree.ready).await.unwrap();
         let mut settings = Settings::default();
         settings.server.data = folder.path().join("data");
         // Its writer is never started.
         let (store, _writer) = storage::storage(&settings, clock, &faults);
         let routes = RouteTable::new(
-            [("/".to_owned(), RootId::new(0))],
+            [("/".to_owned(), RootId::new(0), RouteRules::default())],
             [(CollectionId(0), Resource::at("/books"))],
         );
         let edge = Edge {
@@ -82,27 +84,10 @@ impl Site {
             body_bytes: 1000,
         };
         Self {
-            served: Served::with(SharedEdge(Arc::new(edge)), limits).await,
+            served: Served::with(edge, limits).await,
             folder,
             faults,
             _tree: tree,
         }
-    }
-}
-
-/// The edge as an answerer that tests can keep a handle of.
-struct SharedEdge(Arc<Edge>);
-
-impl super::Answer for SharedEdge {
-    fn quick(
-        &self,
-        request: &super::Incoming,
-        now: tokio::time::Instant,
-    ) -> Option<super::Response> {
-        self.0.quick(request, now)
-    }
-
-    async fn slow(&self, request: &mut super::Incoming) -> super::Response {
-        self.0.slow(request).await
     }
 }

@@ -1,0 +1,212 @@
+//! The herald tells the service manager how the daemon does, at every beat of the sentinel: what stands here is told only
+//! by a thread that has just asked the root supervisor, and WATCHDOG=1 only while that answers.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::phase::{Phase, Phases};
+use super::service_manager::ServiceManager;
+use crate::supervision::{Clock, NodeView, Tree};
+
+/// How long nothing may be heard of the supervisor before the herald stops saying that the daemon lives. The service
+/// manager's own patience begins after that.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// How many times the daemon says that it lives while the service manager waits for one.
+const TIMES: u32 = 4;
+/// How many children a status names.
+const NAMES_MAX: usize = 4;
+
+/// What is told, and what has been.
+#[derive(Debug)]
+pub(super) struct Herald {
+    manager: ServiceManager,
+    tree: Tree,
+    phases: Phases,
+    clock: Clock,
+    ready: bool,
+    stopping: bool,
+    status: String,
+    alive: Option<Instant>,
+}
+
+impl Herald {
+    pub(super) fn new(manager: ServiceManager, tree: Tree, phases: Phases, clock: Clock) -> Self {
+        Self {
+            manager,
+            tree,
+            phases,
+            clock,
+            ready: false,
+            stopping: false,
+            status: String::new(),
+            alive: None,
+        }
+    }
+
+    /// Tells what is new; `silence` is for how long nothing has been heard of the supervisor.
+    pub(super) fn beat(&mut self, silence: Duration) {
+        let phase = self.phases.now();
+        let status = status(&phase, &self.tree.view());
+        if status != self.status {
+            self.manager.status(&status);
+            self.status = status;
+        }
+        if phase == Phase::Ready && !std::mem::replace(&mut self.ready, true) {
+            self.manager.ready();
+        }
+        if phase.ending() && !std::mem::replace(&mut self.stopping, true) {
+            self.manager.stopping();
+        }
+        if let Some(patience) = self.manager.watchdog() {
+            let now = self.clock.now();
+            if due(self.alive, now, patience, silence) {
+                self.manager.alive();
+                self.alive = Some(now);
+            }
+        }
+    }
+}
+
+/// Whether it is time to say that the daemon lives, and true.
+fn due(last: Option<Instant>, now: Instant, patience: Duration, silence: Duration) -> bool {
+    let time = last.is_none_or(|last| now.saturating_duration_since(last) >= patience / TIMES);
+    time && silence < SILENCE_MAX
+}
+
+/// The daemon in one line: what it does, which of its children are not as they should be, how many have died.
+fn status(phase: &Phase, tree: &NodeView) -> String {
+    let word = match phase {
+        Phase::Built | Phase::Starting => "starting",
+        Phase::Ready => "serving",
+        Phase::Stopping | Phase::Stopped(_) => "stopping",
+    };
+    let nodes = tree.walk();
+    let odd = |node: &&&NodeView| {
+        let over = matches!(node.state, "down" | "ended");
+        let fine = if phase.ending() {
+            over
+        } else {
+            node.state == "running"
+        };
+        node.children.is_empty() && !fine
+    };
+    let names: Vec<_> = nodes
+        .iter()
+        .filter(odd)
+        .map(|node| format!("{} {}", node.name, node.state))
+        .collect();
+    let mut text = word.to_owned();
+    if let Some(first) = names
+        .get(..names.len().min(NAMES_MAX))
+        .filter(|n| !n.is_empty())
+    {
+        text.push_str("; ");
+        text.push_str(&first.join(", "));
+    }
+    if names.len() > NAMES_MAX {
+        // Writing into a String does not fail.
+        let _infallible = write!(text, " and {} more", names.len() - NAMES_MAX);
+    }
+    let restarts: u64 = nodes.iter().map(|node| node.restarts_total()).sum();
+    if restarts > 0 {
+        let _infallible = write!(text, "; {restarts} restarts so far");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+    use crate::supervision::{ExitReason, Flags, Pulse, Seed, SupervisorSpec};
+
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    fn node(name: &str, state: &'static str, children: Vec<NodeView>) -> NodeView {
+        let spec = SupervisorSpec::new(name, Flags::default());
+        let view = Seed::new(spec, Clock::default()).unwrap().tree().view();
+        NodeView {
+            state,
+            children,
+            ..view
+        }
+    }
+
+    #[test]
+    fn a_status_names_what_is_not_as_it_should_be() {
+        let leaf = |name, state| node(name, state, Vec::new());
+        let mut tree = node("root", "running", vec![leaf("a", "running")]);
+        assert_eq!(status(&Phase::Ready, &tree), "serving");
+        assert_eq!(status(&Phase::Stopping, &tree), "stopping; a running");
+        tree.children = vec![leaf("a", "backoff"), leaf("b", "down")];
+        tree.restarts.insert("panic", 2);
+        let text = status(&Phase::Starting, &tree);
+        assert_eq!(text, "starting; a backoff, b down; 2 restarts so far");
+        let stopped = Phase::Stopped(ExitReason::Normal);
+        assert_eq!(
+            status(&stopped, &tree),
+            "stopping; a backoff; 2 restarts so far"
+        );
+        tree.restarts.clear();
+        tree.children = ["a", "b", "c", "d", "e", "f"]
+            .map(|n| leaf(n, "down"))
+            .into();
+        let text = status(&Phase::Starting, &tree);
+        assert_eq!(text, "starting; a down, b down, c down, d down and 2 more");
+    }
+
+    #[test]
+    fn life_is_told_in_time_and_only_while_the_supervisor_is_heard_of() {
+        let now = Instant::now();
+        let quick = Duration::from_millis(100);
+        assert!(due(None, now, PATIENCE, quick));
+        assert!(!due(Some(now), now + PATIENCE / 5, PATIENCE, quick));
+        assert!(due(Some(now), now + PATIENCE / 4, PATIENCE, quick));
+        assert!(!due(Some(now), now + PATIENCE * 10, PATIENCE, SILENCE_MAX));
+        assert!(!due(None, now, PATIENCE, SILENCE_MAX));
+    }
+
+    #[test]
+    fn each_thing_is_told_once_and_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let heard = UnixDatagram::bind(&path).unwrap();
+        heard.set_nonblocking(true).unwrap();
+        let manager = ServiceManager::of(|name| match name {
+            "NOTIFY_SOCKET" => Some(path.clone().into_os_string()),
+            "WATCHDOG_USEC" => Some("4000000".into()),
+            _ => None,
+        });
+        let seed = Seed::new(
+            SupervisorSpec::new("root", Flags::default()),
+            Clock::default(),
+        )
+        .unwrap();
+        let phases = Phases::new();
+        let (tree, clock) = (seed.tree(), Clock::default());
+        let mut herald = Herald::new(manager.unwrap(), tree, phases.clone(), clock);
+        let mut beat = |silence| {
+            herald.beat(silence);
+            let mut told = Vec::new();
+            let mut buffer = [0; 64];
+            while let Ok(length) = heard.recv(&mut buffer) {
+                told.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            }
+            told
+        };
+        let pulse = Pulse::new(clock);
+        phases.enter(Phase::Starting);
+        assert_eq!(beat(Duration::MAX), ["STATUS=starting; root down"]);
+        phases.enter(Phase::Ready);
+        let told = beat(pulse.silence());
+        assert_eq!(told, ["STATUS=serving; root down", "READY=1", "WATCHDOG=1"]);
+        assert_eq!(beat(pulse.silence()), Vec::<String>::new());
+        phases.enter(Phase::Stopping);
+        assert_eq!(beat(pulse.silence()), ["STATUS=stopping", "STOPPING=1"]);
+        phases.enter(Phase::Stopped(ExitReason::Normal));
+        assert_eq!(beat(pulse.silence()), Vec::<String>::new());
+    }
+}

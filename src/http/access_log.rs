@@ -1,0 +1,321 @@
+//! The access log as one handler writes it: lines are encoded here, on its own thread, into a block that is handed over
+//! when it is full or has waited long enough.
+//!
+//! A line is a JSON object: time, method, path (without the query, which may hold what is nobody's business), route,
+//! status, bytes of the body, microseconds until the answer began, peer, request id.
+
+use std::cell::{Cell, RefCell};
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::request_id::RequestId;
+use crate::telemetry::AccessSink;
+
+/// What is handed over at a time.
+const BLOCK_BYTES: usize = 16 * 1024;
+/// What the longest line adds to a block; most have a quarter of a kibibyte.
+const LINE_BYTES: usize = 1024;
+/// How long a line waits for others.
+const FLUSH_AFTER: Duration = Duration::from_millis(200);
+/// The route of what leads nowhere.
+const OTHER: &str = "_other";
+
+/// What handlers need for their access logs.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Where lines go.
+    pub sink: Arc<AccessSink>,
+    /// The pattern of each route, by label.
+    pub labels: Arc<[String]>,
+}
+
+/// What is told about one request.
+#[derive(Debug)]
+pub(crate) struct Line<'a> {
+    pub(crate) time: SystemTime,
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) route: Option<usize>,
+    pub(crate) status: u16,
+    pub(crate) bytes: u64,
+    pub(crate) took: Duration,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) id: &'a RequestId,
+}
+
+/// The access log of one handler.
+#[derive(Debug)]
+pub(crate) struct AccessLog {
+    access: Access,
+    block: RefCell<Vec<u8>>,
+    lines: Cell<u64>,
+    /// Somebody will hand over the block before long.
+    flushing: Cell<bool>,
+    second: Cell<Second>,
+}
+
+impl AccessLog {
+    pub(crate) fn new(access: Access) -> Self {
+        Self {
+            access,
+            block: RefCell::new(Vec::with_capacity(BLOCK_BYTES + LINE_BYTES)),
+            lines: Cell::new(0),
+            flushing: Cell::new(false),
+            second: Cell::new(Second::of(0)),
+        }
+    }
+
+    /// Adds a line.
+    pub(crate) fn add(self: &Rc<Self>, line: &Line<'_>) {
+        let full = {
+            let mut block = self.block.borrow_mut();
+            self.encode(&mut block, line);
+            block.len() >= BLOCK_BYTES
+        };
+        self.lines.set(self.lines.get() + 1);
+        if full {
+            self.flush();
+        } else if !self.flushing.replace(true) {
+            let log = Rc::downgrade(self);
+            drop(actix_rt::spawn(async move {
+                tokio::time::sleep(FLUSH_AFTER).await;
+                if let Some(log) = log.upgrade() {
+                    log.flushing.set(false);
+                    log.flush();
+                }
+            }));
+        }
+    }
+
+    fn flush(&self) {
+        let mut block = self.block.borrow_mut();
+        let lines = self.lines.take();
+        if lines > 0 {
+            self.access.sink.write(&block, lines);
+            block.clear();
+        }
+    }
+
+    fn encode(&self, block: &mut Vec<u8>, line: &Line<'_>) {
+        let since = line.time.duration_since(SystemTime::UNIX_EPOCH);
+        let since = since.unwrap_or_default();
+        let mut second = self.second.get();
+        if second.since_epoch != since.as_secs() {
+            second = Second::of(since.as_secs());
+            self.second.set(second);
+        }
+        block.extend_from_slice(b"{\"time\":\"");
+        block.extend_from_slice(&second.text);
+        block.push(b'.');
+        let millis = since.subsec_millis();
+        for place in [100, 10, 1] {
+            block.push(digit(u64::from(millis / place % 10)));
+        }
+        block.extend_from_slice(b"Z\",\"method\":\"");
+        text(block, line.method);
+        block.extend_from_slice(b"\",\"path\":\"");
+        text(block, line.path);
+        block.extend_from_slice(b"\",\"route\":\"");
+        let route = line.route.and_then(|label| self.access.labels.get(label));
+        text(block, route.map_or(OTHER, String::as_str));
+        block.extend_from_slice(b"\",\"status\":");
+        number(block, u64::from(line.status));
+        block.extend_from_slice(b",\"bytes\":");
+        number(block, line.bytes);
+        block.extend_from_slice(b",\"duration_us\":");
+        let micros = u64::try_from(line.took.as_micros()).unwrap_or(u64::MAX);
+        number(block, micros);
+        block.extend_from_slice(b",\"peer\":\"");
+        peer(block, line.peer);
+        block.extend_from_slice(b"\",\"request_id\":\"");
+        block.extend_from_slice(line.id.as_str().as_bytes());
+        block.extend_from_slice(b"\"}\n");
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// A second as it is written, which many lines share.
+#[derive(Debug, Clone, Copy)]
+struct Second {
+    since_epoch: u64,
+    /// Such as `2026-11-25T03:40:01`.
+    text: [u8; 19],
+}
+
+impl Second {
+    fn of(since_epoch: u64) -> Self {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(since_epoch);
+        let mut text = [b'0'; 19];
+        let written = humantime::format_rfc3339_seconds(time).to_string();
+        for (to, from) in text.iter_mut().zip(written.bytes()) {
+            *to = from;
+        }
+        Self { since_epoch, text }
+    }
+}
+
+/// The inside of a JSON string.
+fn text(block: &mut Vec<u8>, text: &str) {
+    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    if !text.bytes().any(special) {
+        block.extend_from_slice(text.as_bytes());
+        return;
+    }
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => block.extend_from_slice(&[b'\\', byte]),
+            0..0x20 => {
+                block.extend_from_slice(b"\\u00");
+                block.push(b'0' + (byte >> 4));
+                block.push(
+                    b"0123456789abcdef"
+                        .get(usize::from(byte & 0xf))
+                        .copied()
+                        .unwrap_or(b'0'),
+                );
+            }
+            _ => block.push(byte),
+        }
+    }
+}
+
+fn digit(number: u64) -> u8 {
+    b'0' + u8::try_from(number % 10).unwrap_or(0)
+}
+
+/// A number, without the machinery of formats: it is written several times a line.
+fn number(block: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    for (at, place) in digits.iter_mut().enumerate().rev() {
+        *place = digit(number);
+        first = at;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    block.extend_from_slice(digits.get(first..).unwrap_or_default());
+}
+
+fn peer(block: &mut Vec<u8>, peer: Option<SocketAddr>) {
+    let Some(peer) = peer else {
+        return block.extend_from_slice(b"unix");
+    };
+    if let IpAddr::V4(address) = peer.ip() {
+        for (place, octet) in address.octets().into_iter().enumerate() {
+            if place > 0 {
+                block.push(b'.');
+            }
+            number(block, u64::from(octet));
+        }
+        block.push(b':');
+        return number(block, u64::from(peer.port()));
+    }
+    // Writing into memory does not fail.
+    let _infallible = write!(block, "{peer}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request_id::RequestIds;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn log() -> (
+        Rc<AccessLog>,
+        tempfile::TempDir,
+        crate::telemetry::AccessGuard,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = crate::settings::Settings::default().logging;
+        settings.access = true;
+        settings.file = Some(crate::settings::LogFile {
+            dir: folder.path().to_owned(),
+            rotate: crate::settings::Rotation::Never,
+            keep: std::num::NonZeroUsize::MIN,
+        });
+        let (sink, guard) = AccessSink::open(&settings).unwrap().unwrap();
+        let labels = Arc::from(["/".to_owned()]);
+        (
+            Rc::new(AccessLog::new(Access { sink, labels })),
+            folder,
+            guard,
+        )
+    }
+
+    fn line<'a>(path: &'a str, id: &'a RequestId) -> Line<'a> {
+        Line {
+            time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_764_042_001_007),
+            method: "GET",
+            path,
+            route: Some(0),
+            status: 200,
+            bytes: 1024,
+            took: Duration::from_micros(85),
+            peer: Some(([127, 0, 0, 1], 50_123).into()),
+            id,
+        }
+    }
+
+    #[test]
+    fn a_line_is_an_object_with_all_there_is_to_say() {
+        let (log, _folder, _guard) = log();
+        let id = RequestIds::new().next();
+        let mut block = Vec::new();
+        log.encode(&mut block, &line("/a", &id));
+        let expected = format!(
+            "{{\"time\":\"2025-11-25T03:40:01.007Z\",\"method\":\"GET\",\"path\":\"/a\",\"route\":\"/\",\"status\":200,\
+             \"bytes\":1024,\"duration_us\":85,\"peer\":\"127.0.0.1:50123\",\"request_id\":\"{id}\"}}\n"
+        );
+        assert_eq!(String::from_utf8(block).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_line_that_waits_is_written_before_long_and_the_rest_at_the_end() {
+        let (log, folder, guard) = log();
+        let read = || {
+            let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap();
+            std::fs::read_to_string(file.unwrap().path()).unwrap()
+        };
+        let id = RequestIds::new().next();
+        actix_rt::System::new().block_on(async {
+            log.add(&line("/first", &id));
+            while !read().contains("/first") {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            for _ in 0..200 {
+                log.add(&line("/more", &id));
+            }
+            drop(log);
+        });
+        drop(guard);
+        assert_eq!(read().lines().count(), 201);
+    }
+
+    proptest! {
+        #[test]
+        fn every_path_and_number_makes_a_line_of_json(path in "\\PC*|[\\x00-\\x7f]{0,20}", bytes: u64, v6: bool) {
+            let (log, _folder, _guard) = log();
+            let id = RequestIds::new().next();
+            let peer = v6.then(|| "[2001:db8::1]:80".parse().unwrap());
+            let line = Line { bytes, peer, route: None, ..line(&path, &id) };
+            let mut block = Vec::new();
+            log.encode(&mut block, &line);
+            let read: serde_json::Value = serde_json::from_slice(&block).unwrap();
+            prop_assert_eq!(&read["path"], &path);
+            prop_assert_eq!(&read["bytes"], bytes);
+            prop_assert_eq!(&read["route"], "_other");
+            prop_assert_eq!(&read["peer"], if v6 { "[2001:db8::1]:80" } else { "unix" });
+            prop_assert_eq!(block.split_inclusive(|byte| *byte == b'\n').count(), 1);
+        }
+    }
+}

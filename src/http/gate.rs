@@ -1,0 +1,195 @@
+//! A route that answers only so many requests at a time: the others wait for their turn, in the order they came.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Requests that may wait for their turn at one route; what comes then is refused.
+pub const WAITING_MAX: usize = 1024;
+
+/// The places of one route, the same for all handlers.
+#[derive(Debug)]
+pub struct Gate {
+    places: Arc<Semaphore>,
+    waiting_max: usize,
+    waiting: AtomicUsize,
+    waited: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// As many wait as may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Gate {
+    /// A gate that lets `places` requests in at a time, while `waiting_max` more may wait.
+    pub fn new(places: usize, waiting_max: usize) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            waiting_max,
+            waiting: AtomicUsize::new(0),
+            waited: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits for a place, in the order of coming. It is given back when what is returned is dropped; whoever stops
+    /// waiting leaves the queue.
+    pub(crate) async fn enter(&self) -> Result<OwnedSemaphorePermit, Full> {
+        // A place that is given back goes to who waits, so this overtakes nobody.
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        let _waiting = self.queue_up()?;
+        Arc::clone(&self.places)
+            .acquire_owned()
+            .await
+            .map_err(|_| Full)
+    }
+
+    fn queue_up(&self) -> Result<Waiting<'_>, Full> {
+        let more = |waiting| (waiting < self.waiting_max).then_some(waiting + 1);
+        let queued = self
+            .waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        if queued.is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Full);
+        }
+        self.waited.fetch_add(1, Ordering::Relaxed);
+        Ok(Waiting { gate: self })
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many were refused.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts one that waits for as long as it does.
+struct Waiting<'a> {
+    gate: &'a Gate,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.gate.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+type Row = (&'static str, &'static str, fn(&Gate) -> &AtomicU64);
+
+const COUNTERS: [Row; 2] = [
+    (
+        "perennial_http_queue_waited",
+        "Requests that had to wait for their turn at a route with max_in_flight",
+        |gate| &gate.waited,
+    ),
+    (
+        "perennial_http_queue_refused",
+        "Requests refused with 503 because the queue of their route was full",
+        |gate| &gate.refused,
+    ),
+];
+
+/// The gates of all routes, for a scrape.
+#[derive(Debug, Default)]
+pub struct GateMetrics {
+    /// With the pattern of the route.
+    pub gates: Vec<(String, Arc<Gate>)>,
+}
+
+impl Collector for GateMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let name = "perennial_http_queue_requests";
+        let help = "Requests that wait for their turn at a route with max_in_flight";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (route, gate) in &self.gates {
+            let labels = [("route", route.as_str())];
+            let waiting = i64::try_from(gate.waiting()).unwrap_or(i64::MAX);
+            ConstGauge::new(waiting).encode(family.encode_family(&labels)?)?;
+        }
+        for (name, help, counter) in COUNTERS {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (route, gate) in &self.gates {
+                let labels = [("route", route.as_str())];
+                let count = counter(gate).load(Ordering::Relaxed);
+                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use prometheus_client::encoding::text;
+    use prometheus_client::registry::Registry;
+
+    #[tokio::test]
+    async fn one_is_let_in_and_the_next_ones_wait_in_order_until_the_queue_is_full() {
+        let gate = Gate::new(1, 2);
+        let inside = gate.enter().await.unwrap();
+        let mut first = Box::pin(gate.enter());
+        let mut second = Box::pin(gate.enter());
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        assert_eq!(gate.waiting(), 2);
+        assert_eq!(gate.enter().await.err(), Some(Full));
+        assert_eq!(gate.refused(), 1);
+        drop(inside);
+        assert!(second.as_mut().now_or_never().is_none(), "not its turn");
+        let inside = first.await.unwrap();
+        assert_eq!(gate.waiting(), 1);
+        drop(inside);
+        drop(second.await.unwrap());
+        assert_eq!(gate.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_leaves_the_queue() {
+        let gate = Gate::new(1, 1);
+        let inside = gate.enter().await.unwrap();
+        let mut gone = Box::pin(gate.enter());
+        assert!(gone.as_mut().now_or_never().is_none());
+        drop(gone);
+        assert_eq!(gate.waiting(), 0);
+        let mut next = Box::pin(gate.enter());
+        assert!(next.as_mut().now_or_never().is_none(), "there is room");
+        drop(inside);
+        assert!(next.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_scrape_tells_who_waits_and_who_was_refused() {
+        let gate = Arc::new(Gate::new(1, 0));
+        let _inside = gate.enter().await.unwrap();
+        assert!(gate.enter().await.is_err());
+        let mut registry = Registry::default();
+        let gates = vec![("/slow".to_owned(), Arc::clone(&gate))];
+        registry.register_collector(Box::new(GateMetrics { gates }));
+        let mut scrape = String::new();
+        text::encode(&mut scrape, &registry).unwrap();
+        for line in [
+            "perennial_http_queue_requests{route=\"/slow\"} 0",
+            "perennial_http_queue_waited_total{route=\"/slow\"} 0",
+            "perennial_http_queue_refused_total{route=\"/slow\"} 1",
+        ] {
+            assert!(scrape.contains(line), "{line} is not in\n{scrape}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Sockets that whoever started the process had opened before: systemd for a `.socket` unit, so that clients wait in its
+//! backlog while the daemon is not there.
+
+use std::io;
+
+use listenfd::ListenFd;
+use socket2::SockRef;
+
+use super::listening::Listening;
+
+/// What a socket without a name is called, as systemd does.
+const NAMELESS: &str = "unknown";
+
+/// The sockets this process was started with, by name.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    sockets: Vec<(String, Listening)>,
+}
+
+/// A socket that was to be inherited and can't be.
+#[derive(Debug, thiserror::Error)]
+pub enum InheritError {
+    /// There is none of this name.
+    #[error(
+        "no socket named {name} was passed to this process ({given}); start it by a .socket unit with FileDescriptorName={name}"
+    )]
+    Absent {
+        /// The name in the settings.
+        name: String,
+        /// What was passed.
+        given: String,
+    },
+    /// It is not one that clients can connect to.
+    #[error(
+        "the socket named {name} that was passed to this process is none to accept from; write ListenStream= and Accept=no"
+    )]
+    Unfit {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Inherited {
+    /// Takes the sockets of the process. It has them once: a second call finds none. To be called before there are other
+    /// threads, since it takes the variables that tell of them out of the environment.
+    pub fn take() -> Result<Self, InheritError> {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        Self::of(ListenFd::from_env(), &names)
+    }
+
+    fn of(mut passed: ListenFd, names: &str) -> Result<Self, InheritError> {
+        let mut names = names.split(':').filter(|name| !name.is_empty());
+        let mut sockets = Vec::with_capacity(passed.len());
+        for at in 0..passed.len() {
+            let name = names.next().unwrap_or(NAMELESS).to_owned();
+            match listening(&mut passed, at) {
+                Ok(socket) => sockets.push((name, socket)),
+                Err(source) => return Err(InheritError::Unfit { name, source }),
+            }
+        }
+        Ok(Self { sockets })
+    }
+
+    /// Takes the sockets of this name: a `.socket` unit may have several.
+    pub(crate) fn named(&mut self, name: &str) -> Result<Vec<Listening>, InheritError> {
+        let given = self.names();
+        let (found, left) = std::mem::take(&mut self.sockets)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(of, _)| of == name);
+        self.sockets = left;
+        if found.is_empty() {
+            let name = name.to_owned();
+            return Err(InheritError::Absent { name, given });
+        }
+        Ok(found.into_iter().map(|(_, socket)| socket).collect())
+    }
+
+    /// The names of those that nobody has taken, for people.
+    pub(crate) fn names(&self) -> String {
+        if self.sockets.is_empty() {
+            return "none".to_owned();
+        }
+        let names: Vec<_> = self.sockets.iter().map(|(name, _)| name.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// Whether nothing is left to take.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sockets.is_empty()
+    }
+}
+
+fn listening(passed: &mut ListenFd, at: usize) -> io::Result<Listening> {
+    let gone = || io::Error::from(io::ErrorKind::NotFound);
+    let socket = match passed.take_tcp_listener(at) {
+        Ok(socket) => {
+            let socket = socket.ok_or_else(gone)?;
+            socket.set_nonblocking(true)?;
+            Listening::Tcp(socket)
+        }
+        Err(_no_tcp) => {
+            let socket = passed.take_unix_listener(at)?.ok_or_else(gone)?;
+            socket.set_nonblocking(true)?;
+            Listening::Unix(socket)
+        }
+    };
+    // Accept=yes passes a connection, from which nobody could ever be accepted.
+    if SockRef::from(&socket).peer_addr().is_ok() {
+        return Err(io::Error::other("it is a connection"));
+    }
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn inherited(names: &[&str]) -> Inherited {
+        let socket = |name: &&str| {
+            let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+            ((*name).to_owned(), socket.into())
+        };
+        Inherited {
+            sockets: names.iter().map(socket).collect(),
+        }
+    }
+
+    #[test]
+    fn all_sockets_of_a_name_are_taken_once() {
+        let mut passed = inherited(&["http", "other", "http"]);
+        assert_eq!(passed.named("http").unwrap().len(), 2);
+        assert_eq!(passed.names(), "other");
+        assert!(!passed.is_empty());
+        let error = passed.named("http").unwrap_err().to_string();
+        assert!(
+            error.contains("no socket named http was passed to this process (other)"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_process_without_any_says_none() {
+        let error = Inherited::default().named("http").unwrap_err().to_string();
+        assert!(error.contains("(none)"), "{error}");
+        assert!(Inherited::of(ListenFd::empty(), "http").unwrap().is_empty());
+    }
+}

@@ -1,0 +1,163 @@
+//! Listening at a path: a unix socket, for who is on this machine and may open its file.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::bind::BACKLOG;
+
+/// Who may connect: the user of the daemon and its group, such as a proxy's.
+const MODE: u32 = 0o660;
+
+/// A path that can't be listened at.
+#[derive(Debug, thiserror::Error)]
+pub enum UnixBindError {
+    /// Somebody answers there.
+    #[error("cannot listen on unix:{}; another program does", path.display())]
+    InUse {
+        /// Where.
+        path: PathBuf,
+    },
+    /// There is something else, which is not ours to remove.
+    #[error("cannot listen on unix:{}; there is a file that is no socket: move it away", path.display())]
+    NoSocket {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The system said no.
+    #[error("cannot listen on unix:{}; is there the folder, and may this user write to it?", path.display())]
+    Refused {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The file of a socket that listens. Dropping it removes the file, unless another one has taken its place.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    is: (u64, u64),
+}
+
+impl SocketFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).ok() == Some(self.is)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "the file of a socket stays behind");
+        }
+    }
+}
+
+/// Listens at `path`. What a killed process has left there is taken away.
+pub fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), UnixBindError> {
+    clear(path)?;
+    let refused = |source| UnixBindError::Refused {
+        path: path.to_owned(),
+        source,
+    };
+    listen(path).map_err(refused)
+}
+
+fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    // From here on the file is removed, whatever happens.
+    let file = SocketFile {
+        path: path.to_owned(),
+        is: identity(path)?,
+    };
+    // Before it listens, so that nobody comes in who may not.
+    fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    socket.listen(BACKLOG)?;
+    Ok((socket.into(), file))
+}
+
+/// Takes away a socket that nobody listens at any more.
+fn clear(path: &Path) -> Result<(), UnixBindError> {
+    let refused = |source| UnixBindError::Refused {
+        path: path.to_owned(),
+        source,
+    };
+    let kind = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(refused(error)),
+    };
+    let path = path.to_owned();
+    if !kind.is_socket() {
+        return Err(UnixBindError::NoSocket { path });
+    }
+    match UnixStream::connect(&path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            tracing::info!(path = %path.display(), "removed a socket that nobody listens at");
+            fs::remove_file(&path).map_err(|source| UnixBindError::Refused { path, source })
+        }
+        Ok(_) => Err(UnixBindError::InUse { path }),
+        Err(source) => Err(UnixBindError::Refused { path, source }),
+    }
+}
+
+/// Which file it is: device and number.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_there_for_its_group_and_gone_with_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("http.sock");
+        let (socket, file) = bind_unix(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        assert!(UnixStream::connect(&path).is_ok());
+        assert!(matches!(bind_unix(&path), Err(UnixBindError::InUse { .. })));
+        drop((socket, file));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_taken_away_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("http.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "as after kill -9");
+        let (_socket, file) = bind_unix(&path).unwrap();
+        assert!(UnixStream::connect(&path).is_ok());
+        // Somebody else's file in its place is left alone.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "mine").unwrap();
+        drop(file);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+        let error = bind_unix(&path).unwrap_err();
+        assert!(matches!(error, UnixBindError::NoSocket { .. }), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told() {
+        let error = bind_unix(Path::new("/nowhere/http.sock")).unwrap_err();
+        let told = "cannot listen on unix:/nowhere/http.sock; is there the folder,";
+        assert!(error.to_string().starts_with(told), "{error}");
+    }
+}

@@ -1,0 +1,128 @@
+//! Where clients come in, as it is written in `server.listen`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// How the path of a unix socket begins.
+const UNIX: &str = "unix:";
+/// The longest path of a unix socket: what `sun_path` of `unix(7)` takes, less the NUL at its end.
+const UNIX_PATH_BYTES_MAX: usize = 107;
+/// How the name of an inherited socket begins.
+const INHERITED: &str = "systemd:";
+
+/// Where clients come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// An address of this machine. Port 0 asks the kernel for one.
+    Tcp(SocketAddr),
+    /// A unix socket at this path.
+    Unix(PathBuf),
+    /// The sockets of this name that whoever started the process has passed to it.
+    Inherited(String),
+}
+
+/// A text that says nothing about where clients come in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotListen {
+    /// It is no address.
+    #[error(
+        "is not an address; write IP:PORT, such as \"127.0.0.1:3000\", or unix:PATH, or systemd:NAME"
+    )]
+    Address,
+    /// It is no path that a socket can have.
+    #[error(
+        "is no place for a socket; write unix: and a path of up to {UNIX_PATH_BYTES_MAX} bytes"
+    )]
+    Path,
+    /// It is no name that systemd could give a socket.
+    #[error("names no socket; write systemd: and the FileDescriptorName of a .socket unit")]
+    Name,
+}
+
+impl FromStr for Listen {
+    type Err = NotListen;
+
+    fn from_str(text: &str) -> Result<Self, NotListen> {
+        if let Some(name) = text.strip_prefix(INHERITED) {
+            return if is_name(name) {
+                Ok(Self::Inherited(name.to_owned()))
+            } else {
+                Err(NotListen::Name)
+            };
+        }
+        if let Some(path) = text.strip_prefix(UNIX) {
+            let fits = (1..=UNIX_PATH_BYTES_MAX).contains(&path.len());
+            return if fits && !path.contains('\0') {
+                Ok(Self::Unix(path.into()))
+            } else {
+                Err(NotListen::Path)
+            };
+        }
+        text.parse().map(Self::Tcp).map_err(|_| NotListen::Address)
+    }
+}
+
+/// What systemd takes for the name of a descriptor (`FileDescriptorName=` in `systemd.socket(5)`).
+fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_graphic() && c != ':';
+    (1..=255).contains(&name.len()) && name.chars().all(plain)
+}
+
+impl Listen {
+    /// Whether only this machine can connect, as far as that can be known: what an inherited socket is bound to is not
+    /// known before the process has it.
+    pub(super) fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Unix(_) => true,
+            Self::Inherited(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+            Self::Inherited(name) => write!(f, "{INHERITED}{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(text: &str) -> Listen {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_shown_again() {
+        for text in [
+            "127.0.0.1:3000",
+            "[::1]:0",
+            "unix:/run/a.sock",
+            "systemd:http",
+        ] {
+            assert_eq!(listen(text).to_string(), text);
+        }
+        assert_eq!("systemd:".parse::<Listen>(), Err(NotListen::Name));
+        assert_eq!("unix:".parse::<Listen>(), Err(NotListen::Path));
+        let long = format!("unix:/{}", "a".repeat(107));
+        assert_eq!(long.parse::<Listen>(), Err(NotListen::Path));
+        assert_eq!("systemd:a:b".parse::<Listen>(), Err(NotListen::Name));
+        assert_eq!("localhost:80".parse::<Listen>(), Err(NotListen::Address));
+    }
+
+    #[test]
+    fn nobody_knows_who_can_reach_an_inherited_socket() {
+        assert!(listen("127.0.0.1:80").is_local());
+        assert!(!listen("0.0.0.0:80").is_local());
+        assert!(!listen("systemd:http").is_local());
+        assert!(listen("unix:/run/a.sock").is_local());
+    }
+}

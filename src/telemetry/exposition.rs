@@ -1,0 +1,105 @@
+//! The two formats numbers are exposed in. The library writes `OpenMetrics`; the older text format, which `promtool` and
+//! people with `curl` read, differs in how it names the families.
+
+/// A format of `/metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exposition {
+    /// `OpenMetrics` 1.0, for those who ask for it: Prometheus does.
+    OpenMetrics,
+    /// The text format 0.0.4.
+    Text,
+}
+
+impl Exposition {
+    /// The format for whoever sent this `Accept`.
+    pub fn accepted(accept: Option<&str>) -> Self {
+        let named = |accept: &str| accept.contains("application/openmetrics-text");
+        if accept.is_some_and(named) {
+            Self::OpenMetrics
+        } else {
+            Self::Text
+        }
+    }
+
+    /// What it is called in `Content-Type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+
+    /// The same numbers in this format.
+    pub(super) fn of(self, open_metrics: String) -> String {
+        match self {
+            Self::OpenMetrics => open_metrics,
+            Self::Text => text(&open_metrics),
+        }
+    }
+}
+
+/// Families of counters are called as their samples are, what is information is a gauge, and nothing marks the end.
+fn text(open_metrics: &str) -> String {
+    let mut out = String::with_capacity(open_metrics.len());
+    let mut help = None;
+    for line in open_metrics.lines() {
+        if let Some(told) = line.strip_prefix("# HELP ") {
+            help = told.split_once(' ');
+        } else if let Some((name, kind)) = family(line) {
+            let (suffix, kind) = match kind {
+                "counter" => ("_total", "counter"),
+                "info" => ("_info", "gauge"),
+                "unknown" => ("", "untyped"),
+                kind => ("", kind),
+            };
+            if let Some((_, help)) = help.take().filter(|(of, _)| *of == name) {
+                push(&mut out, &["# HELP ", name, suffix, " ", help]);
+            }
+            push(&mut out, &["# TYPE ", name, suffix, " ", kind]);
+        } else if !line.starts_with('#') {
+            push(&mut out, &[line]);
+        }
+    }
+    out
+}
+
+/// The name and the type of a family.
+fn family(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("# TYPE ")?.split_once(' ')
+}
+
+fn push(out: &mut String, parts: &[&str]) {
+    out.extend(parts.iter().copied());
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_for_open_metrics_gets_it() {
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3";
+        assert_eq!(
+            Exposition::accepted(Some(prometheus)),
+            Exposition::OpenMetrics
+        );
+        for other in [None, Some("*/*"), Some("text/plain")] {
+            assert_eq!(Exposition::accepted(other), Exposition::Text);
+        }
+    }
+
+    #[test]
+    fn families_of_the_text_format_are_called_as_their_samples() {
+        let open = "# HELP a_b What runs.\n# TYPE a_b info\na_b_info{version=\"1\"} 1\n\
+                    # HELP c Some.\n# TYPE c counter\nc_total 3\n\
+                    # HELP d_seconds How long.\n# TYPE d_seconds gauge\n# UNIT d_seconds seconds\nd_seconds 0.5\n\
+                    # TYPE e unknown\ne 1\n# EOF\n";
+        let text = "# HELP a_b_info What runs.\n# TYPE a_b_info gauge\na_b_info{version=\"1\"} 1\n\
+                    # HELP c_total Some.\n# TYPE c_total counter\nc_total 3\n\
+                    # HELP d_seconds How long.\n# TYPE d_seconds gauge\nd_seconds 0.5\n\
+                    # TYPE e untyped\ne 1\n";
+        assert_eq!(Exposition::Text.of(open.to_owned()), text);
+        assert_eq!(Exposition::OpenMetrics.of(open.to_owned()), open);
+    }
+}

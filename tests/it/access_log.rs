@@ -1,0 +1,97 @@
+//! One line for each answer, under the name that the answer has.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::daemon::{TestDaemon, metric};
+
+/// All lines of the access log in a folder.
+fn lines(dir: &Path) -> Vec<Value> {
+    let files = fs::read_dir(dir).unwrap();
+    let files = files.map(|file| file.unwrap().path()).filter(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with("access.")
+    });
+    let texts = files.map(|path| fs::read_to_string(path).unwrap());
+    let parse = |line: &str| serde_json::from_str(line).unwrap();
+    texts
+        .flat_map(|text| text.lines().map(parse).collect::<Vec<_>>())
+        .collect()
+}
+
+/// A daemon with a folder for its logs.
+fn start(more: &str) -> (TestDaemon, PathBuf) {
+    let mut daemon = TestDaemon::prepare(more);
+    let logs = daemon.folder().join("logs");
+    let folder = format!("PERENNIAL__LOGGING__FILE__DIR={}", logs.display());
+    daemon.run_by(&["env", &folder]);
+    daemon.spawn();
+    daemon.wait_ready();
+    (daemon, logs)
+}
+
+fn stop(daemon: &mut TestDaemon) {
+    daemon.sigterm();
+    assert!(daemon.wait_exit(Duration::from_secs(20)).success());
+}
+
+#[test]
+fn every_answer_is_a_line_with_the_name_of_its_request() {
+    let (mut daemon, logs) = start("[logging]\naccess = true\n");
+    let mut client = Client::connect(daemon.public()).unwrap();
+    let foreign = [("x-request-id", "mine")];
+    let answers = [
+        client.get("/").unwrap().expect(200),
+        client.get("/?secret=1").unwrap().expect(200),
+        client
+            .send("HEAD", "/", &foreign, None)
+            .unwrap()
+            .expect(200),
+        client.get("/lost").unwrap().expect(404),
+        client.post("/books", &json!({})).unwrap().expect(201),
+    ];
+    let names: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.header("x-request-id").expect("a name"))
+        .collect();
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 5, "{names:?}");
+    let lost = &answers[3];
+    assert_eq!(lost.json()["request_id"], names[3]);
+    let text = daemon.metrics();
+    let dropped = metric(&text, "perennial_access_log_lines_dropped_total", "");
+    assert_eq!(dropped, Some(0.0));
+    stop(&mut daemon);
+    let lines = lines(&logs);
+    let told = |key: &str| {
+        lines
+            .iter()
+            .map(|line| line[key].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(json!(told("request_id")), json!(names));
+    assert_eq!(told("method"), ["GET", "GET", "HEAD", "GET", "POST"]);
+    assert_eq!(told("path"), ["/", "/", "/", "/lost", "/books"]);
+    assert_eq!(told("route"), ["/", "/", "/", "/", "/books"]);
+    assert_eq!(told("status"), [200, 200, 200, 404, 201]);
+    let bytes = [14, 14, 0, lost.body.len(), answers[4].body.len()];
+    assert_eq!(told("bytes"), bytes);
+    for line in &lines {
+        let peer = line["peer"].as_str().unwrap();
+        assert!(peer.starts_with("127.0.0.1:"), "{line}");
+        assert!(line["time"].as_str().unwrap().ends_with('Z'), "{line}");
+        assert!(line["duration_us"].is_u64(), "{line}");
+    }
+}
+
+#[test]
+fn without_a_wish_there_is_no_access_log() {
+    let (mut daemon, logs) = start("");
+    daemon.get("/").expect(200);
+    stop(&mut daemon);
+    assert_eq!(lines(&logs), Vec::<Value>::new());
+}

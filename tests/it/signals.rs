@@ -1,0 +1,90 @@
+//! What an operator changes in a running daemon by signals.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::daemon::{TestDaemon, toml};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn rewrite(daemon: &TestDaemon, more: &str) {
+    fs::write(daemon.config(), toml(daemon.folder(), more)).unwrap();
+}
+
+#[test]
+fn sighup_takes_over_the_log_level_in_both_directions() {
+    let mut daemon = TestDaemon::start("[logging]\nlevel = \"info\"");
+    rewrite(&daemon, "[logging]\nlevel = \"error\"");
+    daemon.sighup();
+    daemon.wait_said("taken over level=\"error\"");
+    rewrite(&daemon, "[logging]\nlevel = \"debug\"");
+    daemon.sighup();
+    daemon.wait_said("taken over level=\"debug\"");
+    daemon.sigterm();
+    assert_eq!(daemon.wait_exit(PATIENCE).code(), Some(0));
+    daemon.wait_said("DEBUG child stopped");
+
+    let mut quiet = TestDaemon::start("");
+    rewrite(&quiet, "[logging]\nlevel = \"error\"");
+    quiet.sighup();
+    quiet.wait_said("taken over level=\"error\"");
+    quiet.sigterm();
+    assert_eq!(quiet.wait_exit(PATIENCE).code(), Some(0));
+    let said = quiet.stderr();
+    assert!(
+        !said.contains("SIGTERM") && !said.contains("DEBUG"),
+        "{said}"
+    );
+}
+
+#[test]
+fn sighup_tells_what_is_wrong_or_applies_later_and_the_daemon_goes_on() {
+    let daemon = TestDaemon::start("");
+    rewrite(&daemon, "[logging]\nlevel = \"loud\"");
+    daemon.sighup();
+    daemon.wait_said(": logging.level: \"loud\" is not a level");
+    daemon.wait_said("the settings are wrong, nothing has changed");
+    rewrite(&daemon, "[limits]\nbody = \"2 MiB\"");
+    daemon.sighup();
+    daemon.wait_said("other settings have changed too; they apply from the next start on");
+    fs::remove_file(daemon.config()).unwrap();
+    daemon.sighup();
+    daemon.wait_said("can't be read: No such file or directory");
+    daemon.get("/").expect(200);
+}
+
+#[track_caller]
+fn wait_written(file: &Path, text: &str) {
+    let until = Instant::now() + PATIENCE;
+    while !fs::read_to_string(file).is_ok_and(|written| written.contains(text)) {
+        assert!(Instant::now() < until, "no {text} in {}", file.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn sigusr1_opens_the_log_file_again_after_it_was_moved_away() {
+    let logs = tempfile::tempdir().unwrap();
+    let path = logs.path().display();
+    let more = format!("[logging]\nfile = {{ dir = '{path}', rotate = \"never\" }}");
+    let daemon = TestDaemon::start(&more);
+    let (file, moved) = (logs.path().join("perennial.json"), logs.path().join("old"));
+    // Files are written by a thread of their own, a little later.
+    wait_written(&file, "\"ready\"");
+    fs::rename(&file, &moved).unwrap();
+    daemon.sigusr1();
+    daemon.wait_said("SIGUSR1: the log file was opened again");
+    daemon.sighup();
+    daemon.wait_said("SIGHUP");
+    wait_written(&file, "SIGHUP");
+    let before = fs::read_to_string(&moved).unwrap();
+    assert!(!before.contains("SIGHUP"), "{before}");
+}
+
+#[test]
+fn without_a_log_file_sigusr1_says_so() {
+    let daemon = TestDaemon::start("");
+    daemon.sigusr1();
+    daemon.wait_said("SIGUSR1: there is no log file to open again");
+}

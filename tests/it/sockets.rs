@@ -1,0 +1,74 @@
+//! Several doors to one daemon: addresses and paths.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::client;
+use crate::daemon::{self, TestDaemon};
+
+/// A daemon that listens at two addresses and at a path.
+fn prepare() -> (TestDaemon, PathBuf) {
+    let daemon = TestDaemon::prepare("");
+    let path = daemon.folder().join("http.sock");
+    let text = daemon::toml(daemon.folder(), "").replace(
+        "listen = [\"127.0.0.1:0\"]",
+        &format!(
+            "listen = ['127.0.0.1:0', 'unix:{}', '127.0.0.1:0']",
+            path.display()
+        ),
+    );
+    fs::write(daemon.config(), text).unwrap();
+    (daemon, path)
+}
+
+fn get(path: &Path) -> String {
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn every_address_and_path_is_served_and_the_path_is_gone_in_the_end() {
+    let (mut daemon, path) = prepare();
+    daemon.spawn();
+    daemon.wait_ready();
+    for address in daemon.listening() {
+        client::get(address, "/").expect(200);
+    }
+    assert_eq!(daemon.listening().len(), 2);
+    let answer = get(&path);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.ends_with("<h1>first</h1>"), "{answer}");
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660, "for the user and the group");
+    daemon.sigterm();
+    assert!(daemon.wait_exit(Duration::from_secs(20)).success());
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_path_is_served_again_after_a_kill_and_not_taken_from_anybody() {
+    let (mut daemon, path) = prepare();
+    daemon.spawn();
+    daemon.wait_ready();
+    daemon.kill9();
+    assert!(path.exists());
+    daemon.restart();
+    assert!(get(&path).starts_with("HTTP/1.1 200 "));
+    let (mut second, own) = prepare();
+    let text = fs::read_to_string(second.config()).unwrap();
+    let (own, taken) = (own.display().to_string(), path.display().to_string());
+    fs::write(second.config(), text.replace(&own, &taken)).unwrap();
+    second.spawn();
+    let status = second.wait_exit(Duration::from_secs(20));
+    assert_eq!(status.code(), Some(69), "cannot bind");
+    assert!(get(&path).starts_with("HTTP/1.1 200 "), "still the first");
+}

@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# The shipped Dockerfile, built and run by a Docker engine of its own. No image is pulled: the base images the Dockerfile
+# names are made here, from Debian's packages and this machine's Rust toolchain. Crates come from the registry.
+set -euo pipefail
+. "$(dirname "$0")/harness.sh"
+
+[ "$(id -u)" = 0 ] || skip docker "it needs root"
+need docker "docker.io mmdebstrap iptables iproute2 curl util-linux" \
+    dockerd mmdebstrap iptables ip nsenter curl rustc
+# Debian's client; a newer one elsewhere in the PATH may lack the builder.
+DOCKER=/usr/bin/docker
+[ -x "$DOCKER" ] || skip docker "there is no $DOCKER (apt-get install docker.io)"
+
+WORK=$(mktemp -d)
+BASE=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d)
+NETWORK=perennial-$$
+ENGINE=''
+export DOCKER_HOST=unix://$WORK/socket DOCKER_BUILDKIT=1
+
+# --- the engine
+engine_up() { # DOCKERD AND OPTIONS...
+    "$@" --host "$DOCKER_HOST" --data-root "$WORK/data" --exec-root "$WORK/exec" --pidfile "$WORK/pid" \
+        </dev/null >>"$WORK/log" 2>&1 &
+    ENGINE=$!
+    until_true answers || { tail -20 "$WORK/log"; return 1; }
+}
+answers() {
+    kill -0 "$ENGINE" || exit 1
+    "$DOCKER" version >/dev/null 2>&1
+}
+engine_down() {
+    [ -n "$ENGINE" ] || return 0
+    kill "$ENGINE" 2>/dev/null || true
+    wait "$ENGINE" || true
+    ENGINE=''
+    umount "$WORK/exec/netns/default" 2>/dev/null || true
+}
+clean() {
+    local code=$? group
+    trap - EXIT
+    if [ "$code" != 0 ] || [ "$FAILED" != 0 ]; then
+        "$DOCKER" logs perennial 2>&1 | tail -50 || true
+        "$DOCKER" inspect perennial || true
+    fi
+    "$DOCKER" ps -aq 2>/dev/null | xargs -r "$DOCKER" rm --force --volumes >/dev/null || true
+    engine_down
+    ip netns del "$NETWORK" 2>/dev/null || true
+    rm -rf "$WORK" "$BASE"
+    for group in /sys/fs/cgroup/*/docker; do
+        [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} \; || true
+    done
+    exit "$code"
+}
+trap clean EXIT
+
+# --- built, in this machine's network and without one of Docker's own
+engine_up dockerd --bridge=none --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false
+
+# What a FROM line of the Dockerfile names.
+image() { sed -n "s/^FROM \($1:[^ ]*\).*/\1/p" "$REPO/Dockerfile"; }
+debian() {
+    mmdebstrap --quiet --variant=apt bookworm - 2>/dev/null | "$DOCKER" import --change 'CMD ["bash"]' - "$(image debian)"
+}
+rust() {
+    local root="$BASE/rust" toolchain
+    toolchain=$(rustc --print sysroot)
+    mmdebstrap --quiet --variant=apt --include=gcc,libc6-dev,ca-certificates bookworm "$root" 2>/dev/null
+    # This machine's authorities: whatever stands between it and the registry is trusted here too.
+    cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+    mkdir -p "$root/usr/local/rust"
+    cp -a "$toolchain/bin" "$toolchain/lib" "$root/usr/local/rust/"
+    tar -C "$root" -c . | "$DOCKER" import \
+        --change 'ENV PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin CARGO_HOME=/usr/local/cargo' \
+        - "$(image rust)"
+    rm -rf "$root"
+}
+# The README's two commands; in this network `docker build` needs to be told which one it may use.
+docker() {
+    local command="$1"
+    shift
+    case "$command" in
+        build) "$DOCKER" build --quiet --network=host "$@" ;;
+        *) "$DOCKER" "$command" "$@" ;;
+    esac
+}
+by_readme() { # COMMAND
+    local line
+    line=$(commands "### Docker" | sed -e ':more' -e '/\\$/{N;s/\\\n *//;b more' -e '}' | grep "^docker $1 ")
+    (cd "$REPO" && eval "$line")
+}
+check "stand-in for $(image debian)" quiet debian
+check "stand-in for $(image rust)" quiet rust
+check "the image is built from the Dockerfile as it is" by_readme build
+[ "$FAILED" = 0 ] || { result; exit 1; }
+engine_down
+
+# --- run, in a network of its own that leads nowhere
+ip netns add "$NETWORK"
+network() { nsenter --net="/run/netns/$NETWORK" "$@"; }
+network ip link set lo up
+engine_up nsenter --net="/run/netns/$NETWORK" dockerd
+
+SITE=http://127.0.0.1:3000
+inspect() { "$DOCKER" inspect --format "{{$1}}" perennial; }
+code() { network curl --silent --output /dev/null --write-out '%{http_code}' --max-time 10 "$@"; }
+restarted() { [ "$(inspect .RestartCount)" = "$1" ] && [ "$(inspect .State.Running)" = true ]; }
+check "the README's command starts it" quiet by_readme run
+check "the page of the site, through the published port" until_true is 200 code "$SITE/"
+check "a record is taken" is 201 code "$SITE/books" -H 'Content-Type: application/json' -d '{"title":"Dune"}'
+check "healthy" until_true is healthy inspect .State.Health.Status
+check "not root" is 65532:65532 inspect .Config.User
+check "with a read-only root" is true inspect .HostConfig.ReadonlyRootfs
+check "healthcheck by hand" "$DOCKER" exec perennial perennial healthcheck
+check "the shipped settings are fine" quiet "$DOCKER" exec perennial perennial check
+check "nothing but the volume can be written" has "Read-only file system" \
+    sh -c "$DOCKER exec --user 0 perennial touch /etc/x 2>&1"
+kill -9 "$(inspect .State.Pid)"
+check "after kill -9 it is back" until_true restarted 1
+check "and the record is there" until_true has Dune network curl --silent "$SITE/books"
+check "healthy again" until_true is healthy inspect .State.Health.Status
+# What goes wrong has the code that Docker, or whoever reads it, acts on.
+check "without the daemon healthcheck fails" is 1 sh -c \
+    "$DOCKER run --rm --entrypoint perennial perennial healthcheck >/dev/null 2>&1; echo \$?"
+check "wrong settings are code 78" is 78 sh -c \
+    "$DOCKER run --rm --env PERENNIAL__SERVER__ADMIN=nowhere perennial >/dev/null 2>&1; echo \$?"
+check "it stops" quiet "$DOCKER" stop perennial
+check "with code 0" is 0 inspect .State.ExitCode
+check "in good order" has "stopped reason=shutdown" sh -c "$DOCKER logs perennial 2>&1"
+
+result

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# What the daemon says in numbers, after some traffic and a death, as promtool reads it.
+set -euo pipefail
+. "$(dirname "$0")/harness.sh"
+
+need metrics "prometheus curl" promtool curl
+[ -x "$PERENNIAL" ] || skip metrics "there is no $PERENNIAL (cargo build --release)"
+
+WORK=$(mktemp -d)
+DAEMON=''
+clean() {
+    local code=$?
+    trap - EXIT
+    [ "$code" = 0 ] || tail -50 "$WORK/log"
+    [ -z "$DAEMON" ] || kill "$DAEMON" 2>/dev/null || true
+    rm -rf "$WORK"
+    exit "$code"
+}
+trap clean EXIT
+
+export PERENNIAL__SERVER__LISTEN=127.0.0.1:0 PERENNIAL__SERVER__ADMIN=127.0.0.1:0
+export PERENNIAL__SERVER__DATA=$WORK/data PERENNIAL__CHAOS__ENABLED=true
+cd "$REPO"
+NO_COLOR=1 "$PERENNIAL" --config config/perennial.toml serve 2>"$WORK/log" &
+DAEMON=$!
+until_true has " ready" cat "$WORK/log"
+SITE=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$WORK/log")
+ADMIN=$(sed -n 's/.*admin on \(http:[^ ]*\).*/\1/p' "$WORK/log")
+
+code() { curl --silent --output /dev/null --write-out '%{http_code}' --max-time 10 "$@"; }
+JSON='Content-Type: application/json'
+lint() { curl --silent --max-time 10 "$@" "$ADMIN/metrics" | promtool check metrics; }
+counted() { curl --silent --max-time 10 "$ADMIN/metrics" | grep -q "$1"; }
+
+check "before any traffic" lint
+check "a page" is 200 code "$SITE/"
+check "a page that is not there" is 404 code "$SITE/gone"
+check "a record" is 201 code -H "$JSON" -d '{"title":"Dune"}' "$SITE/books"
+check "a method that is not allowed" is 405 code -X PUT "$SITE/books"
+check "a death" is 204 code -H "$JSON" -d '{"child":"file-cache"}' "$ADMIN/chaos"
+check "the death is counted" until_true counted '^perennial_child_restarts_total{child="file-cache",cause="panic"} 1$'
+check "after all that" lint
+check "as OpenMetrics where it is asked for" has "# EOF" \
+    curl --silent --header 'Accept: application/openmetrics-text' "$ADMIN/metrics"
+
+result

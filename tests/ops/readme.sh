@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# A newcomer's walk: a fresh clone, `cargo run --release`, and every command of the README's `console` blocks, whose output
+# must be what stands there. Ids and times differ, and of heads (curl -i) only the lines that stand there are compared.
+set -euo pipefail
+. "$(dirname "$0")/harness.sh"
+
+need readme "git curl iproute2 util-linux" git curl cargo
+# In a network of its own ports 3000 and 3001 are free, whatever runs here.
+if [ "$(id -u)" = 0 ] && [ -z "${ISOLATED:-}" ] && command -v unshare >/dev/null && command -v ip >/dev/null; then
+    ISOLATED=1 exec unshare --net "$0"
+fi
+[ -z "${ISOLATED:-}" ] || ip link set lo up
+
+WORK=$(mktemp -d)
+DAEMON=''
+clean() {
+    local code=$?
+    trap - EXIT
+    [ "$code" = 0 ] || tail -20 "$WORK/log" || true
+    [ -z "$DAEMON" ] || kill "$DAEMON" 2>/dev/null || true
+    rm -rf "$WORK"
+    exit "$code"
+}
+trap clean EXIT
+
+git clone --quiet "$REPO" "$WORK/perennial"
+cd "$WORK/perennial"
+# What cargo has compiled of other people's crates need not be compiled again.
+BUILT=$(dirname "$PERENNIAL")
+unset CARGO_TARGET_DIR
+if [ -d "$BUILT/deps" ]; then
+    mkdir -p target/release
+    cp -a "$BUILT/.fingerprint" "$BUILT/build" "$BUILT/deps" target/release/
+fi
+
+served() {
+    kill -0 "$DAEMON" || exit 1
+    has " ready" cat "$WORK/log"
+}
+RUN=$(commands "## Two commands" | sed -n 's/ *#.*//; /^cargo run/p')
+NO_COLOR=1 $RUN >"$WORK/log" 2>&1 </dev/null &
+DAEMON=$!
+PATIENCE=900 check "$RUN" until_true served
+
+# One file for each command, and one for what it is to say.
+awk -v into="$WORK/step" '
+    /^```console$/ { inside = 1; next }
+    /^```$/ { inside = 0 }
+    inside && /^\$ / { n = sprintf("%s.%02d", into, ++count); print substr($0, 3) > (n ".command"); printf "" > (n ".says"); next }
+    inside { print > (n ".says") }' README.md
+
+ID='[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
+# The README's id, and the one that stands for it here.
+WRITTEN=$(grep -oE "$ID" README.md | head -n 1)
+HERE=''
+plain() { # FILE
+    tr -d '\r' <"$1" | sed -E -e "s/$ID/ID/g" -e 's/up +[0-9.]+s/up TIME/' -e "$HANDLERS"
+}
+# The README shows the tree of two cores.
+HANDLERS=''
+[ "$(nproc)" = 2 ] || HANDLERS='/ handler-[0-9]/d'
+
+step() { # FILE WITHOUT ENDING
+    local command
+    command=$(sed "s/$WRITTEN/${HERE:-$WRITTEN}/g" "$1.command")
+    timeout 60 bash -c "$command" >"$1.said" 2>&1 || true
+    [ -n "$HERE" ] || HERE=$(grep -oE "$ID" "$1.said" | head -n 1) || true
+    plain "$1.says" >"$1.wanted"
+    plain "$1.said" >"$1.got"
+    # A file that ends without a newline says the same.
+    [ -z "$(tail -c 1 "$1.got")" ] || echo >>"$1.got"
+    case "$command" in
+        *"curl -si"*) ! grep -vxFf "$1.got" "$1.wanted" ;;
+        *) diff "$1.wanted" "$1.got" ;;
+    esac
+}
+
+for file in "$WORK"/step.*.command; do
+    check "$(cat "$file")" step "${file%.command}"
+done
+kill "$DAEMON"
+stopped() {
+    local code=0
+    wait "$DAEMON" || code=$?
+    DAEMON=''
+    [ "$code" = 0 ]
+}
+check "it stops in good order" stopped
+
+result

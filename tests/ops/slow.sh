@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Five hundred slow clients at once, of three kinds: heads that never end, bodies that drip, answers that nobody reads.
+# slowhttptest asks every five seconds whether the service is available; beside it an ordinary client asks all the time,
+# and waits five seconds at most. SECONDS_EACH=20 is how long each kind goes on.
+set -euo pipefail
+. "$(dirname "$0")/harness.sh"
+
+need slow "slowhttptest curl" slowhttptest curl
+[ -x "$PERENNIAL" ] || skip slow "there is no $PERENNIAL (cargo build --release)"
+# Five hundred clients, the same again in the daemon, and some.
+ulimit -n 4096 2>/dev/null || skip slow "there are fewer than 4096 open files allowed (ulimit -n)"
+
+SECONDS_EACH=${SECONDS_EACH:-20}
+WORK=$(mktemp -d)
+DAEMON=''
+clean() {
+    local code=$?
+    trap - EXIT
+    [ "$code" = 0 ] && [ "$FAILED" = 0 ] || tail -50 "$WORK/log"
+    [ -z "$DAEMON" ] || kill "$DAEMON" 2>/dev/null || true
+    rm -rf "$WORK"
+    exit "$code"
+}
+trap clean EXIT
+
+mkdir "$WORK/site"
+# Larger than what the kernel takes off the daemon's hands: a client that does not read is felt.
+head -c 3600000 /dev/zero | tr '\0' x >"$WORK/site/index.html"
+cat >"$WORK/perennial.toml" <<TOML
+[server]
+listen = ["127.0.0.1:0"]
+admin = "127.0.0.1:0"
+data = "$WORK/data"
+[route."/"]
+files = { root = "$WORK/site" }
+[resource.books]
+TOML
+NO_COLOR=1 "$PERENNIAL" --config "$WORK/perennial.toml" serve 2>"$WORK/log" &
+DAEMON=$!
+until_true has " ready" cat "$WORK/log"
+SITE=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$WORK/log")
+ADMIN=$(sed -n 's/.*admin on \(http:[^ ]*\).*/\1/p' "$WORK/log")
+
+# An ordinary client: one line an answer; 000 is none within five seconds.
+ordinary() {
+    while [ ! -e "$WORK/enough" ]; do
+        curl --silent --output /dev/null --write-out '%{http_code}\n' --max-time 5 "$SITE/books" || true
+        sleep 0.05
+    done >"$WORK/codes"
+}
+
+slow() { # NAME OPTIONS...
+    local name="$1" client
+    shift
+    rm -f "$WORK/enough"
+    ordinary &
+    client=$!
+    slowhttptest -c 500 -r 250 -p 5 -l "$SECONDS_EACH" "$@" >"$WORK/slow" 2>&1 </dev/null || true
+    touch "$WORK/enough"
+    wait "$client"
+    # The terminal's colours are none of ours.
+    sed -i 's/\x1b\[[0-9;]*[A-Za-z]//g' "$WORK/slow"
+    local yes no most
+    yes=$(grep -c 'service available: *YES' "$WORK/slow" || true)
+    no=$(grep -c 'service available: *NO' "$WORK/slow" || true)
+    most=$(sed -n 's/^connected: *\([0-9]*\).*/\1/p' "$WORK/slow" | sort -n | tail -n 1)
+    echo "     $name: available $yes times of $((yes + no)), ${most:-0} slow connections at once," \
+        "an ordinary client got $(sort "$WORK/codes" | uniq -c | xargs)"
+    [ "$yes" -gt 0 ] && [ "$no" = 0 ] && [ "${most:-0}" -ge 400 ] && [ -s "$WORK/codes" ] &&
+        ! grep -qv '^200$' "$WORK/codes"
+}
+
+check "slow heads" slow "slow heads" -H -i 3 -x 24 -t GET -u "$SITE/"
+check "slow bodies" slow "slow bodies" -B -i 3 -x 10 -s 8192 -t POST -f application/json -u "$SITE/books"
+check "slow reads" slow "slow reads" -X -w 512 -y 1024 -n 3 -z 32 -k 1 -u "$SITE/"
+check "everything is up" is 200 curl --silent --output /dev/null --write-out '%{http_code}' "$ADMIN/readyz"
+check "and nothing was restarted" is 0 sh -c \
+    "'$PERENNIAL' --config '$WORK/perennial.toml' status >/dev/null 2>&1; curl --silent $ADMIN/metrics |
+        sed -n 's/^perennial_child_restarts_total{.*} //p' | grep -c . || true"
+kill "$DAEMON"
+stopped() {
+    local code=0
+    wait "$DAEMON" || code=$?
+    DAEMON=''
+    [ "$code" = 0 ]
+}
+check "it stops in good order" stopped
+
+result

@@ -1,0 +1,178 @@
+#!/usr/bin/env bash
+# The shipped unit files under a real systemd: PID 1 of a container over an overlay of this machine's disk, which is gone
+# afterwards. Needs root and systemd-nspawn; neither a running systemd nor a network.
+set -euo pipefail
+. "$(dirname "$0")/harness.sh"
+
+[ "$(id -u)" = 0 ] || skip systemd "it needs root"
+need systemd "systemd systemd-sysv dbus systemd-container procps curl strace util-linux" \
+    systemd-nspawn nsenter dbus-daemon pgrep curl strace mount
+[ -x "$PERENNIAL" ] || skip systemd "there is no $PERENNIAL (cargo build --release)"
+for CGROUPS in /sys/fs/cgroup/unified /sys/fs/cgroup none; do
+    [ ! -e "$CGROUPS/cgroup.procs" ] || break
+done
+[ "$CGROUPS" != none ] || skip systemd "there is no version 2 of control groups"
+
+NAME=perennial-$$
+CGROUP=$CGROUPS/$NAME
+DISK=$(mktemp -d)
+NSPAWN='' LEADER=''
+
+# --- the machine
+down() {
+    local code=$?
+    trap - EXIT
+    if [ "$code" != 0 ] || [ "$FAILED" != 0 ]; then
+        [ -z "$LEADER" ] || inside systemctl status --no-pager --full perennial.service || true
+        [ -z "$LEADER" ] || inside journalctl --no-pager --boot --output short-precise | tail -40 || true
+    fi
+    [ -z "$LEADER" ] || kill -s RTMIN+4 "$LEADER" 2>/dev/null || true # power off
+    if [ -n "$NSPAWN" ]; then
+        PATIENCE=10 until_true gone "$NSPAWN" || echo 1 >"$CGROUP/cgroup.kill"
+        wait "$NSPAWN" 2>/dev/null || true
+    fi
+    umount "$DISK/merged" 2>/dev/null || true
+    umount "$DISK" 2>/dev/null || true
+    rmdir "$DISK"
+    # nspawn leaves its groups behind, in both hierarchies where there are two.
+    local group
+    for group in "$CGROUP" "/sys/fs/cgroup/systemd/$NAME"; do
+        [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} \; || true
+    done
+    exit "$code"
+}
+gone() { ! kill -0 "$1" 2>/dev/null; }
+inside() { nsenter --target "$LEADER" --mount --uts --ipc --pid --net --cgroup -- "$@"; }
+booted() {
+    local state
+    kill -0 "$NSPAWN" 2>/dev/null || { cat "$DISK/log"; exit 1; }
+    LEADER=$(pgrep -P "$NSPAWN" | head -n 1) || return 1
+    state=$(inside systemctl is-system-running 2>/dev/null) || true
+    [ "$state" = running ] || [ "$state" = degraded ]
+}
+
+trap down EXIT
+mount -t tmpfs -o size=1G tmpfs "$DISK"
+mkdir "$DISK"/{upper,work,merged}
+mount -t overlay overlay -o "lowerdir=/,upperdir=$DISK/upper,workdir=$DISK/work" "$DISK/merged" 2>/dev/null ||
+    skip systemd "there is no overlay file system"
+mkdir "$CGROUP"
+(
+    echo "$BASHPID" >"$CGROUP/cgroup.procs"
+    export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+    # basic.target: none of this machine's own services starts.
+    exec systemd-nspawn --quiet --boot --directory="$DISK/merged" --machine="$NAME" --register=no --keep-unit \
+        --console=pipe --link-journal=no --private-network --capability=CAP_BPF,CAP_NET_ADMIN \
+        --system-call-filter=bpf -- --unit=basic.target
+) </dev/null >"$DISK/log" 2>&1 &
+NSPAWN=$!
+check "systemd boots" until_true booted
+
+# --- what is asked about the service
+SITE=http://127.0.0.1:3000
+ADMIN=http://127.0.0.1:3001
+show() { inside systemctl show --value -p "$1" perennial.service; }
+code() { inside curl --silent --output /dev/null --write-out '%{http_code}' --max-time 10 "$@"; }
+journal() { inside journalctl --no-pager --boot --output cat --unit perennial.service; }
+process() { inside cat "/proc/$(show MainPID)/status"; }
+sees() { process | tr '\t' ' ' | grep -q -- "$1"; }
+changed() { [ "$(show MainPID)" != "$1" ] && [ "$(show ActiveState)" = active ]; }
+
+# --- installed as the README says, but for two things: where cargo has put the binary, and a watchdog that bites soon
+inside sh -c 'mkdir -p /run/systemd/system/perennial.service.d &&
+    printf "[Service]\nWatchdogSec=2s\n" > /run/systemd/system/perennial.service.d/soon.conf'
+install_by_readme() {
+    local lines
+    lines=$(commands "### systemd")
+    [ -n "$lines" ] && inside sh -euc "cd '$REPO'; ${lines//target\/release\/perennial/$PERENNIAL}"
+}
+check "the README's commands install and start it" install_by_readme
+
+# --- start and status
+check "it is active" is active show ActiveState
+check "ready" is 200 code "$ADMIN/readyz"
+check "the page of the site" is 200 code "$SITE/"
+check "a record is taken" is 201 code "$SITE/books" -H 'Content-Type: application/json' -d '{"title":"Dune"}'
+check "systemctl status tells what it does" until_true is serving show StatusText
+check "healthcheck inside the machine" inside perennial healthcheck --config /etc/perennial/perennial.toml
+
+# --- hardened
+check "a user of its own" sees "Uid: 6[0-9][0-9][0-9][0-9] "
+check "no capabilities" sees "CapEff: 0000000000000000"
+check "system calls are filtered" sees "Seccomp: 2"
+check "no new privileges" sees "NoNewPrivs: 1"
+check "nobody else reads the records" is "700" inside stat -c %a /var/lib/private/perennial
+
+# --- the log level
+inside sed -i '$a [logging]\nlevel = "perennial=debug"' /etc/perennial/perennial.toml
+inside systemctl kill --signal=HUP --kill-who=main perennial.service
+check "SIGHUP takes over the log level" until_true has "the log level of the settings is taken over level=\"perennial=debug\"" journal
+
+# --- death
+PID=$(show MainPID)
+inside systemctl kill --signal=KILL --kill-who=main perennial.service
+check "after kill -9 it is back" until_true changed "$PID"
+check "systemd counted it" is 1 show NRestarts
+check "and the record is there" has Dune inside curl --silent "$SITE/books"
+
+# --- a supervisor that hangs while everything else works: the thread of the supervisors is held, by ptrace
+PID=$(show MainPID)
+THREAD=$(inside sh -c "grep -l '^actix-rt' /proc/$PID/task/*/comm" | sort -t / -k 5 -n | head -n 1 | cut -d / -f 5)
+inside sh -c 'echo $$ > /run/holder
+    exec strace -qq -p "$0" -e trace=epoll_wait -e inject=epoll_wait:delay_exit=60s' "$THREAD" >/dev/null 2>&1 &
+check "a supervisor that hangs is not alive to the watchdog" until_true has "Watchdog timeout (limit 2s)" journal
+# Whoever holds a thread holds its end too.
+inside sh -c 'kill -9 "$(cat /run/holder)"'
+check "and systemd starts it again" until_true changed "$PID"
+check "the page of the site again" is 200 code "$SITE/"
+
+# --- the whole process stopped
+PID=$(show MainPID)
+inside systemctl kill --signal=STOP --kill-who=main perennial.service
+check "a frozen process is replaced" until_true changed "$PID"
+
+# --- wrong settings
+inside systemctl stop perennial.service
+check "stopped" is inactive show ActiveState
+check "as asked" is success show Result
+check "with code 0" is 0 show ExecMainStatus
+inside cp /etc/perennial/perennial.toml /etc/perennial/good
+inside sed -i 's/^listen/lisen/' /etc/perennial/perennial.toml
+refused() { ! inside systemctl start perennial.service 2>/dev/null; }
+LINE=$(inside sed -n '/^lisen/=' /etc/perennial/perennial.toml)
+check "wrong settings do not start" refused
+check "with code 78" is 78 show ExecMainStatus
+check "which is not tried again" is failed show ActiveState
+check "and the journal has the line" has "/etc/perennial/perennial.toml:$LINE:1: server.lisen: unknown; did you mean listen?" journal
+inside mv /etc/perennial/good /etc/perennial/perennial.toml
+
+# --- the socket is systemd's
+inside sed -i 's/^listen = .*/listen = ["systemd:http"]/' /etc/perennial/perennial.toml
+inside systemctl start perennial.socket
+check "nothing runs before the first request" is failed show ActiveState
+check "the first request starts it" is 200 code "$SITE/"
+check "it runs" until_true is active show ActiveState
+# Requests one after the other, each on a connection of its own, by four clients, over three restarts.
+clients() {
+    inside sh -c 'for client in 1 2 3 4; do
+        (while [ ! -e /run/enough ]; do
+            curl --silent --output /dev/null --write-out "%{http_code}\n" --max-time 20 http://127.0.0.1:3000/books
+        done) > /run/codes.$client &
+    done; wait'
+}
+clients &
+CLIENTS=$!
+for _ in 1 2 3; do
+    PID=$(show MainPID)
+    inside systemctl restart perennial.service
+    until_true changed "$PID"
+done
+inside touch /run/enough
+wait "$CLIENTS"
+CODES=$(inside sh -c 'cat /run/codes.*' | sort | uniq -c | xargs)
+echo "     answers over three restarts: $CODES"
+check "nobody was refused over three restarts" test "${CODES#* }" = 200
+inside systemctl stop perennial.socket perennial.service
+check "stopped at the end" is success show Result
+
+result
