@@ -1,6 +1,7 @@
 //! The storage room as its users see it: the real writer under a real supervisor, on sled and on engines that fail.
 
 mod memory;
+mod modelled;
 mod recovering;
 mod values;
 

@@ -24,6 +24,7 @@ mod faults;
 mod fuzz;
 mod library;
 mod limits;
+mod linear;
 mod load;
 mod model;
 mod noise;
