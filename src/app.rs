@@ -2,13 +2,15 @@
 
 mod assembly;
 mod build;
+mod ended;
 mod phase;
 mod signals;
 mod system;
 
 pub use build::BuildError;
+pub use ended::Ended;
 pub use phase::Phase;
-pub use system::{Bound, Ended, Stop, System};
+pub use system::{Bound, Stop, System};
 
 use crate::settings::Settings;
 use signals::Signals;

@@ -209,7 +209,7 @@ impl Bench {
         };
         let drain = DrainLimit::new(self.settings.server.drain);
         let labels = edge.routes.load().labels().to_vec();
-        let mut supervisor = SupervisorSpec::new("request-handlers", self.flags);
+        let mut supervisor = SupervisorSpec::new("request-handlers", self.flags).start_together();
         let (mut targets, mut handlers) = (Vec::new(), Vec::new());
         for n in 0..count {
             let (slot, handler) = Slot::new(&format!("handler-{n}"), HANDLER_QUEUE, self.clock);
@@ -240,7 +240,7 @@ impl Bench {
         targets: &[Target],
     ) -> Result<(SupervisorSpec, ListenerMetrics, Vec<std::net::SocketAddr>), BuildError> {
         let places = Arc::new(Semaphore::new(self.settings.server.max_connections.get()));
-        let mut supervisor = SupervisorSpec::new("listeners", self.flags);
+        let mut supervisor = SupervisorSpec::new("listeners", self.flags).start_together();
         let (mut doors, mut addresses) = (Vec::new(), Vec::new());
         for (n, address) in self.settings.server.listen.iter().enumerate() {
             let socket = bind(*address)?;

@@ -35,9 +35,9 @@ pub(super) fn run(settings: Settings, path: &str) -> Exit {
 fn exit_of(error: &RunError) -> Exit {
     match error {
         RunError::Build(BuildError::Bind(_)) => Exit::Unavailable,
-        RunError::Ended(Ended::DataRefused(_)) => Exit::Data,
+        RunError::Ended(Ended::DataRefused { .. }) => Exit::Data,
         RunError::Build(BuildError::Address(_) | BuildError::Spec(_) | BuildError::Thread(_))
         | RunError::System { .. }
-        | RunError::Ended(Ended::GaveUp(_)) => Exit::GaveUp,
+        | RunError::Ended(Ended::GaveUp(_) | Ended::NotStarted { .. }) => Exit::GaveUp,
     }
 }

@@ -65,7 +65,7 @@ impl<M: Message> Control for Shared<M> {
         self.fence(before, &ExitReason::Lost);
         let mut state = self.lock();
         state.generation = generation;
-        state.stop = false;
+        state.stop = None;
         state.closed = false;
         Life {
             generation,
@@ -120,8 +120,8 @@ impl<M: Message> Control for Shared<M> {
         let mut state = self.lock();
         match &state.consumer {
             Consumer::None => {
-                if signal == Signal::Stop {
-                    state.stop = true;
+                if let Signal::Stop(sequel) = signal {
+                    state.stop = Some(sequel);
                     self.asked.notify_waiters();
                 }
             }
@@ -131,7 +131,7 @@ impl<M: Message> Control for Shared<M> {
             }
             Consumer::Idle(Wake::Thread) | Consumer::Busy(Wake::Thread) => {
                 match signal {
-                    Signal::Stop => state.stop = true,
+                    Signal::Stop(sequel) => state.stop = Some(sequel),
                     Signal::Probe => state.probe = true,
                     Signal::Pull => {}
                 }

@@ -21,4 +21,6 @@ mod limits;
 mod load;
 mod resources;
 mod shutdown;
+mod start_failures;
 mod static_pages;
+mod strategies;
