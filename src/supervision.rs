@@ -5,6 +5,7 @@ compile_error!("supervision needs unwinding: remove `panic = \"abort\"` from the
 
 mod administration;
 mod backoff;
+mod batch;
 mod bed;
 mod blocking;
 mod boundary;
@@ -42,6 +43,7 @@ mod tree;
 
 pub use administration::{AdminError, Counts, Standing, SupervisorRef};
 pub use backoff::Backoff;
+pub use batch::BatchLimits;
 pub use boundary::{contain, contain_future, install_panic_hook};
 pub use causes::{Cause, Causes};
 pub use child::{BlockingChild, BoxError, Child, Cx, LocalBoxFuture, StartError};
@@ -60,7 +62,7 @@ pub use reply::{AskError, ReplyTo};
 pub use root::{Root, Seed, Stopper};
 pub use rules::{Flags, Rules};
 pub use sentinel::{BEAT, OnBeat, Pulse, Sentinel};
-pub use slot::{BatchLimits, DELIVERIES_MAX, QueueLimits, Slot};
+pub use slot::{DELIVERIES_MAX, QueueLimits, Slot};
 pub use spec_fault::{SpecFault, SpecFaults};
 pub use strategy::{Restart, Shutdown, Strategy};
 pub use supervisor_spec::SupervisorSpec;

@@ -53,6 +53,12 @@ pub trait Child: Sized + Unpin + 'static {
     fn stop(&mut self) -> LocalBoxFuture<'static, ()> {
         Box::pin(async {})
     }
+
+    /// The same when it goes down with its siblings, and its next life follows on the same thread: what runs beside the
+    /// incarnation may be left to that.
+    fn step_aside(&mut self) -> LocalBoxFuture<'static, ()> {
+        self.stop()
+    }
 }
 
 /// A child on an OS thread of its own which takes its messages in batches.

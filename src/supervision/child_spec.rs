@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::batch::BatchLimits;
 use super::bed::Bed;
 use super::blocking;
 use super::child::{BlockingChild, Child, LocalBoxFuture, StartError};
@@ -15,8 +16,8 @@ use super::incarnation;
 use super::life::Life;
 use super::nested::Nested;
 use super::placement::{Place, Placement, Placer};
-use super::rules::Rules;
-use super::slot::{BatchLimits, Shared, Signal, Slot};
+use super::rules::{Rules, Sequel};
+use super::slot::{Shared, Signal, Slot};
 use super::spec_fault::{self, SpecFault};
 use super::strategy::{Restart, Shutdown};
 use super::supervisor_spec::SupervisorSpec;
@@ -32,7 +33,7 @@ pub(crate) trait Runtime: Send + Sync {
     /// Begins a life; it reports itself.
     fn start(&self, generation: u64, reporter: Reporter, placer: &Placer, clock: Clock);
     /// Asks it to stop.
-    fn stop(&self);
+    fn stop(&self, sequel: Sequel);
     /// Fences it and leaves it behind.
     fn kill(&self, generation: u64, reason: &ExitReason);
     /// Gives back its threads; it will not be started again.
@@ -187,8 +188,8 @@ impl<C: Child> Runtime for ActorRuntime<C> {
         }
     }
 
-    fn stop(&self) {
-        self.shared.signal(Signal::Stop);
+    fn stop(&self, sequel: Sequel) {
+        self.shared.signal(Signal::Stop(sequel));
     }
 
     fn kill(&self, generation: u64, reason: &ExitReason) {
@@ -238,8 +239,8 @@ impl<C: BlockingChild> Runtime for ThreadRuntime<C> {
         }
     }
 
-    fn stop(&self) {
-        self.shared.signal(Signal::Stop);
+    fn stop(&self, sequel: Sequel) {
+        self.shared.signal(Signal::Stop(sequel));
     }
 
     fn kill(&self, generation: u64, reason: &ExitReason) {

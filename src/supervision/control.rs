@@ -65,7 +65,7 @@ impl<M: Message> Control for Shared<M> {
         self.fence(before, &ExitReason::Lost);
         let mut state = self.lock();
         state.generation = generation;
-        state.stop = false;
+        state.stop = None;
         state.closed = false;
         self.vitals.wanted.store(generation, Ordering::SeqCst);
         Life {
@@ -120,13 +120,13 @@ impl<M: Message> Control for Shared<M> {
 
     fn signal(&self, signal: Signal) {
         let mut state = self.lock();
-        if signal == Signal::Stop {
+        if matches!(signal, Signal::Stop(_)) {
             self.vitals.wanted.store(0, Ordering::SeqCst);
         }
         match &state.consumer {
             Consumer::None => {
-                if signal == Signal::Stop {
-                    state.stop = true;
+                if let Signal::Stop(sequel) = signal {
+                    state.stop = Some(sequel);
                     self.asked.notify_waiters();
                 }
             }
@@ -136,7 +136,7 @@ impl<M: Message> Control for Shared<M> {
             }
             Consumer::Idle(Wake::Thread) | Consumer::Busy(Wake::Thread) => {
                 match signal {
-                    Signal::Stop => state.stop = true,
+                    Signal::Stop(sequel) => state.stop = Some(sequel),
                     Signal::Probe => state.probe = true,
                     Signal::Pull => {}
                 }

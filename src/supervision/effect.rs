@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::administration::Answer;
 use super::event::Timer;
 use super::exit_reason::ExitReason;
+use super::rules::Sequel;
 
 /// An order that waits for its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +20,7 @@ pub(crate) enum Effect {
     },
     Stop {
         child: usize,
+        sequel: Sequel,
     },
     /// Fence it and leave it behind.
     Kill {

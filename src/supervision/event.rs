@@ -6,6 +6,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::administration::Order;
 use super::exit_reason::ExitReason;
+use super::rules::Sequel;
 
 /// Something a supervisor has to decide about. The channel is unbounded, but what is in it is not: an incarnation
 /// reports itself twice at most, and a timer fires once.
@@ -31,7 +32,7 @@ pub(crate) enum Event {
         age: Duration,
     },
     /// The supervisor is asked to stop.
-    Stop,
+    Stop(Sequel),
 }
 
 /// What comes in at a supervisor.

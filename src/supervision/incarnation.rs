@@ -14,6 +14,7 @@ use super::exit_reason::ExitReason;
 use super::faults::Faults;
 use super::life::Life;
 use super::message::Message as _;
+use super::rules::Sequel;
 use super::slot::{Shared, Signal, Wake};
 
 /// Messages handled before the arbiter's other tasks get their turn; a mailbox poll has no budget of its own.
@@ -194,11 +195,15 @@ impl<C: Child> Handler<Signal> for Incarnation<C> {
                 self.run_part(ctx, None, |_, _| faults.hit(&point));
                 self.idle_point = point;
             }
-            Signal::Stop => {
+            Signal::Stop(sequel) => {
                 let Some(child) = self.child.as_mut() else {
                     return;
                 };
-                match contain(|| child.stop()) {
+                let stop = contain(|| match sequel {
+                    Sequel::NextLife => child.step_aside(),
+                    Sequel::End => child.stop(),
+                });
+                match stop {
                     Ok(stop) => self.supervise(ctx, async move {
                         stop.await;
                         Some(ExitReason::Shutdown)

@@ -21,13 +21,13 @@ use super::effect::{Effect, Ticket};
 use super::event::{Event, Timer, TimerKind};
 use super::exit_reason::ExitReason;
 use super::intensity::Window;
-use super::rules::{Flags, Rules, Startup, Status};
+use super::rules::{Flags, Rules, Sequel, Startup, Status};
 
 #[derive(Debug)]
 enum Phase {
     Booting,
     Serving,
-    Stopping(Ending),
+    Stopping(Ending, Sequel),
     Done,
 }
 
@@ -76,6 +76,8 @@ pub(crate) struct Newcomer {
 pub(crate) struct Machine {
     flags: Flags,
     startup: Startup,
+    /// What follows when it gives up: there is somebody above who starts it again, or there is not.
+    given_up: Sequel,
     /// By place: the start order.
     rows: BTreeMap<usize, Row>,
     places: HashMap<Arc<str>, usize>,
@@ -102,12 +104,14 @@ impl Machine {
     pub(crate) fn new(
         flags: Flags,
         startup: Startup,
+        given_up: Sequel,
         children: impl IntoIterator<Item = Newcomer>,
         now: Instant,
     ) -> Self {
         let mut machine = Self {
             flags,
             startup,
+            given_up,
             rows: BTreeMap::new(),
             places: HashMap::new(),
             next_place: 0,
@@ -202,7 +206,7 @@ impl Machine {
                     self.kill(child, &ExitReason::Hung { age }, moment, &mut out);
                 }
             }
-            Event::Stop => self.stop(Ending::Because(ExitReason::Shutdown)),
+            Event::Stop(sequel) => self.stop(Ending::Because(ExitReason::Shutdown), sequel),
         }
         self.advance(moment.now, &mut out);
         out

@@ -10,6 +10,7 @@ use super::clock::Clock;
 use super::event::{Event, Input, Reporter};
 use super::exit_reason::ExitReason;
 use super::placement::Placer;
+use super::rules::Sequel;
 use super::supervisor::{Above, Surroundings, begin};
 
 /// A supervisor as somebody's child: its bed outlives its lives.
@@ -54,8 +55,8 @@ impl Runtime for Nested {
         begin(Arc::clone(&self.bed), around, input);
     }
 
-    fn stop(&self) {
-        self.tell(Input::Event(Event::Stop));
+    fn stop(&self, sequel: Sequel) {
+        self.tell(Input::Event(Event::Stop(sequel)));
     }
 
     fn kill(&self, _: u64, reason: &ExitReason) {

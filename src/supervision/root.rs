@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::event::{Event, Input};
 use super::exit_reason::ExitReason;
 use super::placement::Placer;
+use super::rules::Sequel;
 use super::sentinel::Pulse;
 use super::spec_fault::{self, SpecFaults};
 use super::supervisor::{Above, Surroundings, begin};
@@ -39,7 +40,7 @@ impl Stopper {
     /// Asks: children stop in reverse order, each within its deadline.
     pub fn stop(&self) {
         // A tree that is gone has stopped.
-        drop(self.input.send(Input::Event(Event::Stop)));
+        drop(self.input.send(Input::Event(Event::Stop(Sequel::End))));
     }
 
     pub(crate) fn tick(&self) -> bool {

@@ -40,6 +40,15 @@ pub(crate) enum Startup {
     Together,
 }
 
+/// What follows the stop of a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sequel {
+    /// Its next life, as soon as the others that go down with it are down.
+    NextLife,
+    /// Nothing, as far as its supervisor knows.
+    End,
+}
+
 /// What one child is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {

@@ -21,6 +21,7 @@ use super::delivery::Delivery;
 use super::life::Vitals;
 use super::message::{Message, MessageId};
 use super::reply::Settle;
+use super::rules::Sequel;
 
 /// With how many deaths of its child one message is involved at most: the last one it is answered with.
 pub const DELIVERIES_MAX: u32 = 2;
@@ -40,7 +41,7 @@ pub(crate) enum Signal {
     /// There is something in the slot.
     Pull,
     /// Stop in order.
-    Stop,
+    Stop(Sequel),
     /// Pass the idle fault point.
     Probe,
 }
@@ -74,7 +75,7 @@ impl<M> Envelope<M> {
         self.reply.as_ref().is_some_and(|reply| reply.closed())
     }
 
-    fn attempted(&self) -> bool {
+    pub(crate) fn attempted(&self) -> bool {
         self.attempts.load(Ordering::Relaxed) > 0
     }
 }
@@ -95,7 +96,7 @@ pub(crate) struct State<M> {
     pub(crate) ended: u64,
     pub(crate) consumer: Consumer,
     /// The incarnation is asked to stop, if it is a thread or still starting.
-    pub(crate) stop: bool,
+    pub(crate) stop: Option<Sequel>,
     /// A thread is to pass its idle fault point.
     pub(crate) probe: bool,
     /// Stopped for good: nothing is accepted.
@@ -170,7 +171,7 @@ impl<M: Message> Slot<M> {
                 generation: 0,
                 ended: 0,
                 consumer: Consumer::None,
-                stop: false,
+                stop: None,
                 probe: false,
                 closed: false,
             }),
@@ -268,11 +269,9 @@ impl<M: Message> Shared<M> {
         }
         self.vitals.handled.store(0, Ordering::Relaxed);
         self.vitals.current.store(generation, Ordering::SeqCst);
-        if state.stop
-            && let Wake::Actor(recipient) = &wake
-        {
+        if let (Some(sequel), Wake::Actor(recipient)) = (state.stop, &wake) {
             // Asked while it was starting. A refusal means that it is going already.
-            drop(recipient.try_send(Signal::Stop));
+            drop(recipient.try_send(Signal::Stop(sequel)));
         }
         state.consumer = Consumer::Idle(wake);
         if !state.queue.is_empty() {
@@ -287,7 +286,10 @@ impl<M: Message> Shared<M> {
             let asked = self.asked.notified();
             {
                 let state = self.lock();
-                if state.stop || state.generation != generation || state.ended == generation {
+                if state.stop.is_some()
+                    || state.generation != generation
+                    || state.ended == generation
+                {
                     return;
                 }
             }
@@ -312,7 +314,7 @@ impl<M: Message> Shared<M> {
         next.map(|envelope| Delivery::new(Arc::clone(self), envelope, generation))
     }
 
-    fn next(&self, state: &mut State<M>) -> Option<Arc<Envelope<M>>> {
+    pub(crate) fn next(&self, state: &mut State<M>) -> Option<Arc<Envelope<M>>> {
         while let Some(envelope) = state.queue.pop_front() {
             state.queued_bytes = state.queued_bytes.saturating_sub(envelope.size_bytes);
             if envelope.closed() {
@@ -325,47 +327,6 @@ impl<M: Message> Shared<M> {
             return Some(envelope);
         }
         None
-    }
-
-    /// Waits, on a thread of its own, for a batch or a signal.
-    pub(crate) fn pull_batch(self: &Arc<Self>, generation: u64, limits: BatchLimits) -> Pulled<M> {
-        let mut state = self.lock();
-        loop {
-            if self.vitals.current.load(Ordering::SeqCst) != generation {
-                return Pulled::Fenced;
-            }
-            if state.stop {
-                return Pulled::Stop;
-            }
-            if std::mem::take(&mut state.probe) {
-                return Pulled::Probe;
-            }
-            let mut batch = Vec::new();
-            let mut bytes = 0_usize;
-            while batch.len() < limits.messages && bytes < limits.bytes {
-                // What was in hand at a death comes again alone, so that a fatal message takes no other with it.
-                let again = state.queue.front().is_some_and(|front| front.attempted());
-                if again && !batch.is_empty() {
-                    break;
-                }
-                let Some(envelope) = self.next(&mut state) else {
-                    break;
-                };
-                bytes = bytes.saturating_add(envelope.size_bytes);
-                batch.push(Delivery::new(Arc::clone(self), envelope, generation));
-                if again {
-                    break;
-                }
-            }
-            if !batch.is_empty() {
-                return Pulled::Batch(batch);
-            }
-            state.consumer = Consumer::Idle(Wake::Thread);
-            state = self
-                .woken
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
     }
 
     /// A lease is over. Does nothing for an incarnation that has been fenced: the fence has settled its leases.
@@ -384,21 +345,4 @@ impl<M: Message> Shared<M> {
             state.oldest_begun = (!state.in_flight.is_empty()).then(|| self.clock.now());
         }
     }
-}
-
-/// How much one pull of a [`BlockingChild`](super::BlockingChild) takes at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchLimits {
-    /// Messages.
-    pub messages: usize,
-    /// Bytes; the message that crosses the bound is still taken.
-    pub bytes: usize,
-}
-
-pub(crate) enum Pulled<M: Message> {
-    Batch(Vec<Delivery<M>>),
-    Stop,
-    Probe,
-    /// Somebody else has taken its place.
-    Fenced,
 }

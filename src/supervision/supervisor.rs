@@ -21,7 +21,7 @@ use super::event::{Event, Input, Reporter, Timer};
 use super::exit_reason::ExitReason;
 use super::machine::{Machine, Moment};
 use super::placement::Placer;
-use super::rules::Status;
+use super::rules::{Sequel, Status};
 use super::sentinel::Pulse;
 use clerk::Clerk;
 
@@ -120,7 +120,9 @@ impl Supervisor {
     fn carry_out_one(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
             Effect::Start { child, generation } => self.begin_life(child, generation),
-            Effect::Stop { child } => self.with(child, |member| member.runtime.stop()),
+            Effect::Stop { child, sequel } => {
+                self.with(child, |member| member.runtime.stop(sequel));
+            }
             Effect::Kill {
                 child,
                 generation,
@@ -312,7 +314,11 @@ pub(crate) fn begin(
     bed.desk.serve(Some(input.clone()));
     let children = bed.all();
     let newcomers = children.iter().map(Member::newcomer);
-    let machine = Machine::new(bed.flags, bed.startup, newcomers, clock.now());
+    let given_up = match above {
+        Above::Supervisor { .. } => Sequel::NextLife,
+        Above::App { .. } => Sequel::End,
+    };
+    let machine = Machine::new(bed.flags, bed.startup, given_up, newcomers, clock.now());
     let dice = Dice::new(&bed.name);
     let supervisor = Supervisor {
         bed,

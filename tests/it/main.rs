@@ -35,4 +35,6 @@ mod service;
 mod shutdown;
 mod signals;
 mod sockets;
+mod start_failures;
 mod static_pages;
+mod strategies;

@@ -11,7 +11,7 @@ use crate::supervision::causes::Cause;
 use crate::supervision::effect::{Effect, Verdict};
 use crate::supervision::event::{Timer, TimerKind};
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::rules::Status;
+use crate::supervision::rules::{Sequel, Status};
 use crate::supervision::strategy::{Restart, Shutdown};
 
 /// How a life ended.
@@ -114,10 +114,10 @@ impl Machine {
             (Phase::Booting, Status::Starting) if !end.proven => {
                 self.set(child, Status::Ended, moment.now);
                 self.note_cause(child, end.reason);
-                self.stop(Ending::NotStarted);
+                self.stop(Ending::NotStarted, Sequel::End);
                 Verdict::Stay
             }
-            (Phase::Stopping(ending), _) => {
+            (Phase::Stopping(ending, _), _) => {
                 if matches!(ending, Ending::NotStarted) {
                     self.note_cause(child, end.reason);
                 }
@@ -210,7 +210,7 @@ impl Machine {
                 child: Arc::clone(&row.name),
                 cause: end.reason.to_string().into(),
             };
-            self.stop(Ending::Because(reason));
+            self.stop(Ending::Because(reason), self.given_up);
             return Verdict::Escalate;
         }
         let shape = self.flags.backoff;

@@ -13,7 +13,7 @@ impl Machine {
             Phase::Booting | Phase::Serving => {
                 self.places.get(name).copied().ok_or(AdminError::NotFound)
             }
-            Phase::Stopping(_) | Phase::Done => Err(AdminError::NotRunning),
+            Phase::Stopping(..) | Phase::Done => Err(AdminError::NotRunning),
         }
     }
 

@@ -7,16 +7,16 @@ use crate::supervision::causes::Causes;
 use crate::supervision::effect::Effect;
 use crate::supervision::event::{Timer, TimerKind};
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::rules::{Startup, Status};
+use crate::supervision::rules::{Sequel, Startup, Status};
 use crate::supervision::strategy::{Shutdown, Strategy};
 
 impl Machine {
     /// Everything goes down, in reverse order; nothing rises any more.
-    pub(super) fn stop(&mut self, ending: Ending) {
-        if matches!(self.phase, Phase::Stopping(_) | Phase::Done) {
+    pub(super) fn stop(&mut self, ending: Ending, sequel: Sequel) {
+        if matches!(self.phase, Phase::Stopping(..) | Phase::Done) {
             return;
         }
-        self.phase = Phase::Stopping(ending);
+        self.phase = Phase::Stopping(ending, sequel);
         self.rising.clear();
         for (&child, row) in &mut self.rows {
             if row.status.alive() {
@@ -36,8 +36,8 @@ impl Machine {
             }
         }
         match std::mem::replace(&mut self.phase, Phase::Done) {
-            Phase::Stopping(Ending::Because(reason)) => out.push(Effect::Exit(reason)),
-            Phase::Stopping(Ending::NotStarted) => {
+            Phase::Stopping(Ending::Because(reason), _) => out.push(Effect::Exit(reason)),
+            Phase::Stopping(Ending::NotStarted, _) => {
                 let causes = Causes::new(std::mem::take(&mut self.causes));
                 out.push(Effect::Exit(ExitReason::ChildrenFailed(causes)));
             }
@@ -68,6 +68,7 @@ impl Machine {
             Status::Down | Status::Backoff | Status::Ended => return self.falling.remove(&child),
             Status::Starting | Status::Running => {}
         }
+        let sequel = self.sequel(child);
         self.set(child, Status::Stopping, now);
         match shutdown {
             Shutdown::Brutal => {
@@ -76,7 +77,7 @@ impl Machine {
                 return true;
             }
             Shutdown::Timeout(after) => {
-                out.push(Effect::Stop { child });
+                out.push(Effect::Stop { child, sequel });
                 let kind = TimerKind::Shutdown;
                 let timer = Timer {
                     kind,
@@ -85,9 +86,18 @@ impl Machine {
                 };
                 out.push(Effect::Arm { timer, after });
             }
-            Shutdown::Infinity => out.push(Effect::Stop { child }),
+            Shutdown::Infinity => out.push(Effect::Stop { child, sequel }),
         }
         false
+    }
+
+    /// What follows the stop of a child.
+    fn sequel(&self, child: usize) -> Sequel {
+        match self.phase {
+            Phase::Stopping(_, sequel) => sequel,
+            Phase::Booting | Phase::Serving if self.rising.contains(&child) => Sequel::NextLife,
+            Phase::Booting | Phase::Serving | Phase::Done => Sequel::End,
+        }
     }
 
     /// Starts what may start: the first of `rising`, or all of it.
