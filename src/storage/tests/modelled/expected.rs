@@ -99,8 +99,12 @@ impl Expected {
             (Change::Create(..) | Change::CreateNext(_), Some(_)) => {
                 return Err(Refusal::Duplicate { id });
             }
-            (Change::Replace(_, _, Absent::Refuse) | Change::Merge(_, _, Absent::Refuse), None)
-            | (Change::Delete(_), None) => return Err(Refusal::Absent),
+            (
+                Change::Replace(_, _, Absent::Refuse)
+                | Change::Merge(_, _, Absent::Refuse)
+                | Change::Delete(_),
+                None,
+            ) => return Err(Refusal::Absent),
             (
                 Change::Create(_, object)
                 | Change::CreateNext(object)
