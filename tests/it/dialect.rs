@@ -93,7 +93,7 @@ fn ask(daemon: &TestDaemon, method: &str, path: &str, head: Head<'_>, body: &str
     client::send(daemon.public(), method, path, head, body)
 }
 
-/// Makes a record and returns its path and its ETag.
+/// Makes a record and returns its path and its tag.
 #[track_caller]
 fn make(daemon: &TestDaemon, path: &str, body: &Value) -> (String, String) {
     let made = daemon.post(path, body).expect(201);

@@ -1,7 +1,7 @@
 //! Conditional writers on the same few records: what they see is what one register with compare-and-set would show each of
 //! them at some moment between its call and its answer.
 //!
-//! ETags give the order of a record's versions, so no search is needed: a history is linearizable if the successful writes
+//! Tags give the order of a record's versions, so no search is needed: a history is linearizable if the successful writes
 //! form one chain, and nobody who calls after another's answer sees an older version than that other did.
 
 use std::collections::BTreeMap;

@@ -113,7 +113,7 @@ impl Expected {
             ) => object.clone(),
             (Change::Merge(_, patch, _), before) => merged(before.unwrap_or(Value::Null), patch),
             (Change::Delete(_), Some(_)) => return Ok(("removed", vec![self.remove(&id)])),
-            (Change::DeleteMatching(_), _) => unreachable!(),
+            (Change::DeleteMatching(_), _) => panic!("is not about one record"),
         };
         if let (RecordId::Number(number), None) = (&id, current) {
             self.given = *number;
