@@ -99,6 +99,7 @@ fn listening(passed: &mut ListenFd, at: usize) -> io::Result<Listening> {
         Ok(socket) => {
             let socket = socket.ok_or_else(gone)?;
             socket.set_nonblocking(true)?;
+            SockRef::from(&socket).set_tcp_nodelay(true)?;
             Listening::Tcp(socket)
         }
         Err(_no_tcp) => {

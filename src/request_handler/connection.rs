@@ -26,7 +26,6 @@ impl Socket {
         match self {
             Self::Tcp(socket) => {
                 socket.set_nonblocking(true)?;
-                socket.set_nodelay(true)?;
                 tokio::net::TcpStream::from_std(socket).map(Stream::Tcp)
             }
             Self::Unix(socket) => {

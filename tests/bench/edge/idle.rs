@@ -1,0 +1,82 @@
+//! What a connection costs that asks nothing, after it has been answered once.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use super::servers::{Server, free_port, settings_of};
+use super::{number, said};
+
+/// Raises the limit of open files as far as it goes, and becomes what follows.
+const WITH_MANY_FILES: [&str; 3] = ["-c", "ulimit -n \"$(ulimit -Hn)\"; exec \"$@\"", "sh"];
+/// Files that a process needs beside its connections.
+const OTHER_FILES: u32 = 200;
+
+pub(crate) fn measure(folder: &Path) {
+    let hard = said(Command::new("sh").args(["-c", "ulimit -Hn"]));
+    let hard = hard.parse().unwrap_or(u32::MAX);
+    let count = number("BENCH_IDLE", 10_000).min(hard.saturating_sub(OTHER_FILES));
+    let port = free_port();
+    let settings = folder.join("idle.toml");
+    fs::write(&settings, settings_of(folder, port, "")).unwrap();
+    let mut command = many_files(env!("CARGO_BIN_EXE_perennial"));
+    command.arg("--config").arg(&settings);
+    let server = Server::start("perennial", port, command);
+    let this = std::env::current_exe().unwrap();
+    let mut holder = many_files(&this.display().to_string());
+    let words = [
+        server.pid().to_string(),
+        port.to_string(),
+        count.to_string(),
+    ];
+    println!("{}", said(holder.arg("--idle").args(words)));
+}
+
+fn many_files(program: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(WITH_MANY_FILES).arg(program);
+    command
+}
+
+/// The other side, in a process of its own, since each has a limit of open files.
+pub(crate) fn hold(pid: &str, port: &str, count: &str) {
+    let (port, count): (u16, u32) = (port.parse().unwrap(), count.parse().unwrap());
+    let before = resident_kib(pid);
+    let held: Vec<_> = (0..count).map(|_| asked(port)).collect();
+    // What the last answers left behind is given back.
+    thread::sleep(Duration::from_millis(500));
+    let after = resident_kib(pid);
+    let each = (after - before) / f64::from(count);
+    println!(
+        "memory at rest {:.1} MiB (aim 30), {count} idle connections {each:.1} KiB each (aim 15)",
+        before / 1024.0
+    );
+    drop(held);
+}
+
+fn asked(port: u16) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream
+        .write_all(b"GET /1k.html HTTP/1.1\r\nhost: x\r\n\r\n")
+        .unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"xxxxxxxx") {
+        let mut bytes = [0; 4096];
+        let length = stream.read(&mut bytes).unwrap();
+        assert!(length > 0, "an answer");
+        answer.extend_from_slice(bytes.get(..length).unwrap_or_default());
+    }
+    stream
+}
+
+/// Memory of a process that is in RAM.
+fn resident_kib(pid: &str) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let words = line.unwrap_or_default().split_whitespace();
+    words.skip(1).find_map(|word| word.parse().ok()).unwrap()
+}

@@ -1,0 +1,170 @@
+//! What a request costs: perennial beside nginx and a bare actix-web, in one run on this machine.
+//!
+//! `cargo bench --bench edge`. Needs wrk and nginx (Debian's packages). Every server has one thread for requests. The
+//! figures are microseconds of CPU time of the server's processes for each request, from /proc, so that a machine that is
+//! shared does not matter much; medians of `BENCH_ROUNDS` (3) rounds of `BENCH_SECONDS` (1) each, servers by turns.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints, and ends when it can't run"
+)]
+
+mod idle;
+mod servers;
+
+use std::process::Command;
+
+use servers::Server;
+
+/// Connections at a time.
+const CONNECTIONS: u32 = 32;
+
+/// A path, and what is aimed at: times nginx on connections that stay without logs and with them, and on new ones.
+struct Page {
+    name: &'static str,
+    path: String,
+    aim: Option<f64>,
+    aim_logged: Option<f64>,
+    aim_new: Option<f64>,
+}
+
+/// One server in one round.
+#[derive(Debug, Clone, Copy)]
+struct Figures {
+    cpu_us: f64,
+    per_second: f64,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [_, "--hello", port, site] => return servers::hello(port, site),
+        [_, "--idle", pid, port, count] => return idle::hold(pid, port, count),
+        _ => {}
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (servers, record) = servers::start(folder.path());
+    println!(
+        "CPU time of the server for each request in us (and requests/s), {CONNECTIONS} connections, one thread each"
+    );
+    print!("{:22}", "");
+    for server in &servers {
+        print!("{:>18}", server.name);
+    }
+    println!("{:>9}{:>9}", "x nginx", "logged");
+    let page = |name, path: &str, aim| Page {
+        name,
+        path: path.to_owned(),
+        aim,
+        aim_logged: None,
+        aim_new: None,
+    };
+    for page in [
+        Page {
+            aim_logged: Some(0.85),
+            aim_new: Some(1.5),
+            ..page("1 KB", "/1k.html", Some(0.75))
+        },
+        page("100 KB", "/100k.html", Some(1.05)),
+        page("3.6 MB", "/3m.html", Some(1.6)),
+        page("a record", &record, None),
+    ] {
+        row(&servers, &page, false);
+        row(&servers, &page, true);
+    }
+    drop(servers);
+    idle::measure(folder.path());
+}
+
+/// One line: a page for each server, and how perennial compares.
+fn row(servers: &[Server], page: &Page, new: bool) {
+    let rounds = number("BENCH_ROUNDS", 3);
+    let mut all: Vec<Vec<Figures>> = vec![Vec::new(); servers.len()];
+    for _ in 0..rounds {
+        for (server, figures) in servers.iter().zip(&mut all) {
+            figures.push(measure(server, &page.path, new));
+        }
+    }
+    let medians: Vec<Figures> = all.iter().map(|figures| median(figures)).collect();
+    let connection = if new { "new" } else { "kept" };
+    print!("{:12}{connection:10}", page.name);
+    for figures in &medians {
+        let text = format!("{:.1} ({:.0})", figures.cpu_us, figures.per_second);
+        print!("{text:>18}");
+    }
+    let times =
+        |ours: usize, theirs: usize| Some(medians.get(ours)?.cpu_us / medians.get(theirs)?.cpu_us);
+    let (aim, aim_logged) = if new {
+        (page.aim_new, None)
+    } else {
+        (page.aim, page.aim_logged)
+    };
+    print!("{}{}", ratio(times(0, 2)), ratio(times(1, 3)));
+    for (what, times, aim) in [("", times(0, 2), aim), (" logged", times(1, 3), aim_logged)] {
+        if let (Some(times), Some(aim)) = (times, aim) {
+            let verdict = if times <= aim { "met" } else { "MISSED" };
+            print!("  aim{what} {aim:.2}: {verdict}");
+        }
+    }
+    println!();
+}
+
+fn ratio(times: Option<f64>) -> String {
+    times.map_or_else(|| format!("{:>9}", "-"), |times| format!("{times:9.2}"))
+}
+
+fn median(figures: &[Figures]) -> Figures {
+    let middle = |of: fn(&Figures) -> f64| {
+        let mut all: Vec<f64> = figures.iter().map(of).collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    Figures {
+        cpu_us: middle(|figures| figures.cpu_us),
+        per_second: middle(|figures| figures.per_second),
+    }
+}
+
+/// Drives one server, and reads what it used meanwhile.
+fn measure(server: &Server, path: &str, new: bool) -> Figures {
+    let url = format!("http://127.0.0.1:{}{path}", server.port);
+    let seconds = format!("-d{}s", number("BENCH_SECONDS", 1));
+    let connections = format!("-c{CONNECTIONS}");
+    let mut wrk = servers::pinned(1, "wrk");
+    wrk.args(["-t1", &connections, &seconds]);
+    if new {
+        wrk.args(["-H", "Connection: close"]);
+    }
+    let before = server.cpu_seconds();
+    let output = wrk.arg(&url).output().expect("wrk runs");
+    let used = server.cpu_seconds() - before;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!text.contains("Non-2xx"), "{}: {text}", server.name);
+    let value = |after: &str, text: &str| -> f64 {
+        let (_, rest) = text.split_once(after).unwrap_or(("", text));
+        let number = rest.split_whitespace().next().and_then(|n| n.parse().ok());
+        number.unwrap_or_else(|| panic!("{}: {text}", server.name))
+    };
+    let counted = text.lines().find(|line| line.contains(" requests in "));
+    Figures {
+        cpu_us: used * 1e6 / value("", counted.unwrap_or_default()),
+        per_second: value("Requests/sec:", &text),
+    }
+}
+
+/// A number from the environment.
+fn number(variable: &str, default: u32) -> u32 {
+    let given = std::env::var(variable).ok();
+    given.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// What a command says on stdout.
+fn said(command: &mut Command) -> String {
+    let output = command.output().expect("a command runs");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}

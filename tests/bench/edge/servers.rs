@@ -1,0 +1,215 @@
+//! The servers that are compared.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use actix_web::web::{self, Bytes};
+use actix_web::{App, HttpResponse, HttpServer};
+
+const PERENNIAL: &str = env!("CARGO_BIN_EXE_perennial");
+const RECORD: &str =
+    r#"{"title":"The Left Hand of Darkness","author":"Ursula K. Le Guin","year":1969}"#;
+/// The pages, with their sizes.
+const PAGES: [(&str, usize); 3] = [("1k", 1024), ("100k", 100 * 1024), ("3m", 3_600_000)];
+
+/// A server that runs. Dropped, it is ended.
+pub(crate) struct Server {
+    pub(crate) name: &'static str,
+    pub(crate) port: u16,
+    process: Child,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // So that nginx takes its worker along.
+        let pid = self.process.id().to_string();
+        let told = Command::new("kill").arg(&pid).status();
+        assert!(told.and_then(|_| self.process.wait()).is_ok(), "{pid} ends");
+    }
+}
+
+impl Server {
+    /// Starts it, and waits until it answers.
+    pub(crate) fn start(name: &'static str, port: u16, mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let process = command.stderr(Stdio::null()).spawn();
+        let process = process.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let server = Self {
+            name,
+            port,
+            process,
+        };
+        let until = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < until, "{name} does not answer");
+            thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// CPU time of it and its children so far.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        let all = children.split_whitespace().map(str::to_owned);
+        let ticks: u32 = all.chain([pid.to_string()]).map(|pid| ticks(&pid)).sum();
+        // sysconf(_SC_CLK_TCK) is 100 on every Linux.
+        f64::from(ticks) / 100.0
+    }
+}
+
+/// User and system time of one process.
+fn ticks(pid: &str) -> u32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let fields = fields.split_whitespace().skip(11).take(2);
+    fields.filter_map(|ticks| ticks.parse::<u32>().ok()).sum()
+}
+
+/// A command on one core, where there are two.
+pub(crate) fn pinned(core: usize, program: &str) -> Command {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    if cores < 2 {
+        return Command::new(program);
+    }
+    let mut command = Command::new("taskset");
+    command.args(["-c", &core.to_string(), program]);
+    command
+}
+
+/// A port that is free now.
+pub(crate) fn free_port() -> u16 {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().port()
+}
+
+/// All of them, and the path of a record that all have: perennial without and with its access log, nginx without and with
+/// its own, actix-web.
+pub(crate) fn start(folder: &Path) -> (Vec<Server>, String) {
+    let site = folder.join("site");
+    fs::create_dir_all(site.join("books")).unwrap();
+    for (name, bytes) in PAGES {
+        fs::write(site.join(format!("{name}.html")), vec![b'x'; bytes]).unwrap();
+    }
+    let plain = perennial("perennial", folder, "");
+    let logs = folder.join("logs").display().to_string();
+    let logged = format!("[logging]\naccess = true\nfile = {{ dir = '{logs}' }}\n");
+    let logged = perennial("with access log", folder, &logged);
+    // Each has its own store; the first one's id serves for both, since the path is the same for all servers.
+    let location = post(plain.port, "/books", RECORD);
+    let id = location.trim_start_matches("/books/");
+    let with_id = format!(r#"{{"id":"{id}",{}"#, RECORD.trim_start_matches('{'));
+    post(logged.port, "/books", &with_id);
+    fs::write(site.join(location.trim_start_matches('/')), &with_id).unwrap();
+    let mut servers = vec![plain, logged];
+    servers.extend(nginx(folder));
+    let port = free_port();
+    let mut hello = pinned(0, &std::env::current_exe().unwrap().display().to_string());
+    hello.args(["--hello", &port.to_string(), &site.display().to_string()]);
+    servers.push(Server::start("bare actix-web", port, hello));
+    (servers, location)
+}
+
+/// perennial with one handler.
+pub(crate) fn perennial(name: &'static str, folder: &Path, more: &str) -> Server {
+    let port = free_port();
+    let settings = folder.join(format!("perennial-{port}.toml"));
+    fs::write(&settings, settings_of(folder, port, more)).unwrap();
+    let mut command = pinned(0, PERENNIAL);
+    command.arg("--config").arg(&settings);
+    Server::start(name, port, command)
+}
+
+pub(crate) fn settings_of(folder: &Path, port: u16, more: &str) -> String {
+    let folder = folder.display();
+    format!(
+        "[server]\nlisten = ['127.0.0.1:{port}']\nadmin = '127.0.0.1:0'\nhandlers = 1\ndata = '{folder}/data-{port}'\n\
+         [route.'/']\nfiles = {{ root = '{folder}/site' }}\n[resource.books]\n{more}"
+    )
+}
+
+/// nginx twice: without and with an access log.
+fn nginx(folder: &Path) -> [Server; 2] {
+    let at = folder.display();
+    let logs = [
+        "off".to_owned(),
+        format!("{at}/access.log combined buffer=16k flush=1s"),
+    ];
+    let mut names = ["nginx", "nginx, its log"].into_iter();
+    logs.map(|log| {
+        let port = free_port();
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
+            .concat();
+        let text = format!(
+            "daemon off; worker_processes 1; pid {at}/nginx-{port}.pid; error_log {at}/nginx.err;\n\
+             events {{ worker_connections 16384; }}\n\
+             http {{ include /etc/nginx/mime.types; sendfile on; tcp_nopush on; keepalive_requests 1000000000;\n\
+             open_file_cache max=1000 inactive=60s; open_file_cache_valid 60s; {temporary}\n\
+             server {{ listen 127.0.0.1:{port} backlog=4096; root {at}/site; access_log {log}; }} }}"
+        );
+        let settings = folder.join(format!("nginx-{port}.conf"));
+        fs::write(&settings, text).unwrap();
+        let mut command = pinned(0, "nginx");
+        command.arg("-c").arg(&settings);
+        Server::start(names.next().unwrap_or("nginx"), port, command)
+    })
+}
+
+/// Makes a record; where it is.
+fn post(port: u16, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let place = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("location: "));
+    place.unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+/// The least that actix-web can do: bytes in memory by their paths.
+pub(crate) fn hello(port: &str, site: &str) {
+    let mut pages = Vec::new();
+    for (name, _) in PAGES {
+        let path = format!("/{name}.html");
+        pages.push((
+            path.clone(),
+            Bytes::from(fs::read(format!("{site}{path}")).unwrap()),
+        ));
+    }
+    for record in fs::read_dir(format!("{site}/books")).unwrap() {
+        let record = record.unwrap();
+        let path = format!("/books/{}", record.file_name().to_string_lossy());
+        pages.push((path, Bytes::from(fs::read(record.path()).unwrap())));
+    }
+    let port: u16 = port.parse().unwrap();
+    let app = move || {
+        pages.iter().fold(App::new(), |app, (path, bytes)| {
+            let bytes = bytes.clone();
+            let answer = move || {
+                let bytes = bytes.clone();
+                async { HttpResponse::Ok().body(bytes) }
+            };
+            app.route(path, web::get().to(answer))
+        })
+    };
+    let server = HttpServer::new(app).workers(1).bind(("127.0.0.1", port));
+    actix_rt::System::new()
+        .block_on(server.unwrap().run())
+        .unwrap();
+}
