@@ -14,6 +14,7 @@ mod incoming;
 mod io;
 mod lazy_timer;
 mod metrics;
+mod owed_body;
 mod preface;
 mod problem;
 mod request_id;

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::build::BuildError;
+use super::descriptors;
 use super::system::{Bound, Refusal};
 use crate::admin::{Admin, Operations};
 use crate::file_cache::{CacheRules, Files, Root, RootId};
@@ -298,7 +299,8 @@ impl Bench {
         sockets: Vec<Listening>,
         targets: &[Target],
     ) -> (SupervisorSpec, ListenerMetrics) {
-        let places = Arc::new(Semaphore::new(self.settings.server.max_connections.get()));
+        let places = descriptors::places(self.settings.server.max_connections.get());
+        let places = Arc::new(Semaphore::new(places));
         let mut supervisor = SupervisorSpec::new("listeners", self.flags);
         let mut doors = Vec::new();
         for (n, socket) in sockets.into_iter().enumerate() {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -159,6 +159,38 @@ impl Io {
         }
     }
 
+    /// Writes, and as much of what is owed as goes with it: a head goes out with the beginning of its body.
+    fn write_and_pay(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut owed = self.connection.owed();
+        let Some(piece) = owed.as_mut() else {
+            return Poll::Ready(Ok(0));
+        };
+        let parts = [io::IoSlice::new(bytes), io::IoSlice::new(piece)];
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, &parts);
+        written.map_ok(|written| {
+            piece.advance(written.saturating_sub(bytes.len()));
+            written.min(bytes.len())
+        })
+    }
+
+    /// Writes what is owed. The dispatcher is woken in the end, to ask for the next piece.
+    fn pay(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut owed = self.connection.owed();
+        while let Some(piece) = owed.as_mut() {
+            if piece.is_empty() {
+                *owed = None;
+                cx.waker().wake_by_ref();
+                break;
+            }
+            match Pin::new(&mut self.stream).poll_write(cx, piece)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(written) => piece.advance(written),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Counts the time a write is blocked.
     fn watch_write<T>(
         &mut self,
@@ -215,14 +247,6 @@ impl Io {
         self.refuse(cx, Code::HeadTooLarge);
         self.poll_receive(cx, buffer)
     }
-
-    /// The dispatcher answers what is no request: by decision its answer is an empty 400, and counted.
-    fn watch_malformed(&self) {
-        if self.connection.in_head() {
-            count(&self.counters.malformed);
-            self.connection.closing();
-        }
-    }
 }
 
 impl AsyncRead for Io {
@@ -250,13 +274,20 @@ impl AsyncWrite for Io {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.watch_malformed();
-        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        let written = if this.connection.owes() {
+            this.write_and_pay(cx, bytes)
+        } else {
+            Pin::new(&mut this.stream).poll_write(cx, bytes)
+        };
         this.watch_write(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.connection.owes() {
+            let paid = this.pay(cx);
+            return this.watch_write(cx, paid);
+        }
         let flushed = Pin::new(&mut this.stream).poll_flush(cx)?;
         let more = flushed.is_ready() && this.connection.flushed();
         let freed = this.withheld && !this.connection.far_ahead();
@@ -281,7 +312,6 @@ impl AsyncWrite for Io {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.watch_malformed();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, parts);
         this.watch_write(cx, written)
     }

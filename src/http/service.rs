@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use actix_http::error::{DispatchError, ParseError};
 use actix_http::{ConnectionType, HttpService, KeepAlive, Protocol, Request};
 use actix_service::{Service as _, ServiceFactory, fn_service, map_config};
 use actix_web::App;
@@ -35,8 +36,6 @@ use super::stream::Stream;
 use super::streamed_body;
 use crate::supervision::{ExitReason, contain, contain_future};
 
-/// Answers are gathered up to this many bytes before they are written; measured as cheapest for large bodies.
-const WRITE_BUFFER_BYTES: usize = 128 * 1024;
 /// How long a connection that is being closed is read from, so that the last answer is not lost in a reset.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -115,7 +114,6 @@ impl Service {
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(DISCONNECT_TIMEOUT)
             .keep_alive(KeepAlive::Os)
-            .h1_write_buffer_size(WRITE_BUFFER_BYTES)
             .graceful_shutdown_signal(move || Rc::clone(&drain).end_of(of.take()))
             .on_connect_ext(|io: &Io, data| {
                 data.insert(io.connection());
@@ -124,9 +122,11 @@ impl Service {
         // The factory has nothing that could fail: there is no data and no middleware to initialise.
         let service = Rc::new(factory.new_service(()).await.ok());
         let http2 = Rc::new(http2);
+        let refused = Arc::clone(&counters);
         let serve = move |mut io: Io, peer| -> Pin<Box<dyn Future<Output = ()>>> {
             let (service, begins) = (Rc::clone(&service), Rc::clone(&begins));
             let (http2, ends) = (Rc::clone(&http2), Rc::clone(&ends));
+            let refused = Arc::clone(&refused);
             Box::pin(async move {
                 let end = ends.end_of(Some(io.connection()));
                 let opening = poll_fn(|cx| io.poll_http2(cx));
@@ -142,6 +142,7 @@ impl Service {
                     return;
                 };
                 if let Err(error) = service.call((io, Protocol::Http1, peer)).await {
+                    count_refused(&refused, &error);
                     tracing::debug!(%error, "a connection broke off");
                 }
             })
@@ -161,6 +162,15 @@ impl Service {
     ) -> impl Future<Output = ()> + use<> {
         let io = Io::new(stream, self.limits, Arc::clone(&self.counters));
         (self.serve)(io, peer)
+    }
+}
+
+/// actix-http has answered what is no request, by decision with an empty 400 or 431, wherever it stood among others.
+fn count_refused(counters: &Counters, error: &DispatchError) {
+    if matches!(error, DispatchError::Parse(ParseError::TooLarge)) {
+        count(&counters.heads_too_large);
+    } else if matches!(error, DispatchError::Parse(_)) {
+        count(&counters.malformed);
     }
 }
 
@@ -211,17 +221,23 @@ async fn respond<A: Answer>(thread: &Thread<A>, request: ServiceRequest) -> Serv
         metrics: Some(&parts.metrics),
     };
     let connection = incoming.connection();
-    if let Some(connection) = &connection {
-        connection.request_begins(incoming.has_body());
-    }
-    let response = answer(parts, &mut incoming, begun).await;
+    let measure = incoming.is_http2()
+        || connection
+            .as_ref()
+            .is_some_and(|connection| connection.request_begins(incoming.has_body()));
+    let response = answer(parts, &mut incoming, begun, measure).await;
     open.close();
     finish(thread, incoming, connection.as_ref(), begun, response)
 }
 
-async fn answer<A: Answer>(parts: &Parts<A>, incoming: &mut Incoming, begun: Instant) -> Response {
-    // A head of HTTP/1 has been measured while it came.
-    if incoming.is_http2() && incoming.head_bytes() > parts.limits.head_bytes {
+/// The answer. The head of most requests has been measured while it came.
+async fn answer<A: Answer>(
+    parts: &Parts<A>,
+    incoming: &mut Incoming,
+    begun: Instant,
+    measure: bool,
+) -> Response {
+    if measure && incoming.head_bytes() > parts.limits.head_bytes {
         count(&parts.counters.heads_too_large);
         return failed(parts, incoming, Problem::new(Code::HeadTooLarge)).await;
     }

@@ -11,6 +11,7 @@ use actix_web::http::Method;
 use bytes::Bytes;
 
 use super::connection::Connection;
+use super::owed_body::{OWED_BYTES_MIN, owed};
 
 /// Leaves an answer that is in memory as it is, and has the connection know about one that is not.
 pub(crate) fn watch(
@@ -18,13 +19,25 @@ pub(crate) fn watch(
     method: &Method,
     connection: Option<&Rc<Connection>>,
 ) -> HttpResponse<BoxBody> {
-    if answer.body().size() == BodySize::None {
+    let size = answer.body().size();
+    if size == BodySize::None {
         return answer;
     }
-    answer.map_body(|_, body| match body.try_into_bytes() {
-        Ok(bytes) => BoxBody::new(bytes),
-        Err(body) => BoxBody::new(StreamedBody::new(body, method, connection)),
-    })
+    let connection = connection.filter(|_| method != Method::HEAD);
+    let owed_to = connection.and_then(|connection| match size {
+        BodySize::Sized(length) if length >= OWED_BYTES_MIN => Some((connection, length)),
+        BodySize::Sized(_) | BodySize::Stream | BodySize::None => None,
+    });
+    let (answer, body) = answer.into_parts();
+    match (body.try_into_bytes(), owed_to) {
+        (Ok(bytes), Some((connection, length))) => owed(answer, bytes, length, connection),
+        (Err(body), Some((connection, length))) => owed(answer, body, length, connection),
+        (Ok(bytes), None) => answer.set_body(BoxBody::new(bytes)),
+        (Err(body), None) => {
+            let body = StreamedBody::new(body, method, connection);
+            answer.set_body(BoxBody::new(body))
+        }
+    }
 }
 
 struct StreamedBody {
@@ -41,7 +54,7 @@ impl StreamedBody {
         Self {
             size,
             body: sent.then_some(body),
-            _streaming: connection.filter(|_| sent).map(Streaming::new),
+            _streaming: connection.map(Streaming::new),
         }
     }
 }
@@ -65,12 +78,12 @@ impl MessageBody for StreamedBody {
 }
 
 /// While it lives, an answer is being streamed.
-struct Streaming {
+pub(crate) struct Streaming {
     connection: Rc<Connection>,
 }
 
 impl Streaming {
-    fn new(connection: &Rc<Connection>) -> Self {
+    pub(crate) fn new(connection: &Rc<Connection>) -> Self {
         connection.streaming(true);
         Self {
             connection: Rc::clone(connection),

@@ -125,6 +125,22 @@ impl TestDaemon {
         daemon
     }
 
+    /// The shipped configuration as it is, but for ports and folders of its own.
+    pub(crate) fn prepare_shipped() -> Self {
+        let mut daemon = Self::prepare("");
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/perennial.toml");
+        fs::copy(shipped, daemon.config()).unwrap();
+        let data = daemon.folder.path().join("data");
+        let data = format!("PERENNIAL__SERVER__DATA={}", data.display());
+        daemon.run_by(&[
+            "env",
+            "PERENNIAL__SERVER__LISTEN=127.0.0.1:0",
+            "PERENNIAL__SERVER__ADMIN=127.0.0.1:0",
+            &data,
+        ]);
+        daemon
+    }
+
     /// Prepared, started and ready.
     #[track_caller]
     pub(crate) fn start(more: &str) -> Self {

@@ -156,3 +156,47 @@ fn a_page_in_memory_is_served_while_the_cache_is_dead() {
         assert_eq!((reply.status, reply.text()), (200, "<p>home"));
     });
 }
+
+#[test]
+fn a_page_in_memory_that_is_not_copied_is_whole_and_in_its_place() {
+    run(async {
+        let site = Site::serve().await;
+        let page: Vec<u8> = (0..90_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+        std::fs::write(site.folder.path().join("page.bin"), &page).unwrap();
+        let mut client = site.served.client().await;
+        let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+        // All at once: no answer overtakes what another one still owes.
+        let all = ["/page.bin", "/", "/large.bin", "/page.bin", "/"].map(get);
+        client.send(all.concat().as_bytes()).await;
+        let mut lengths = Vec::new();
+        for _ in &all {
+            let reply = client.reply(false).await;
+            assert_eq!(reply.status, 200);
+            assert!(reply.body.len() != page.len() || reply.body == page);
+            lengths.push(reply.body.len());
+        }
+        assert_eq!(lengths, [page.len(), 7, LARGE, page.len(), 7]);
+        let head = client.ask("HEAD", "/page.bin", "", "").await;
+        assert_eq!(head.header("content-length"), Some("90000"));
+        let last = client
+            .ask("GET", "/page.bin", "connection: close\r\n", "")
+            .await;
+        assert!(last.body == page, "the last one, too");
+        client.closed().await;
+    });
+}
+
+#[test]
+fn a_page_in_memory_that_nobody_reads_is_broken_off() {
+    run(async {
+        let site = Site::serve().await;
+        let page = vec![b'x'; 90_000];
+        std::fs::write(site.folder.path().join("page.bin"), &page).unwrap();
+        let mut client = site.served.client().await;
+        // More than the sockets between us hold.
+        let request = b"GET /page.bin HTTP/1.1\r\nhost: a\r\n\r\n";
+        client.send(&request.repeat(500)).await;
+        let stalled = || read(&site.served.counters.stalled) == 1;
+        super::until("it is broken off", stalled).await;
+    });
+}
