@@ -3,6 +3,7 @@
 mod assembly;
 mod build;
 mod descriptors;
+mod ended;
 mod herald;
 mod phase;
 mod service_manager;
@@ -10,9 +11,10 @@ mod signals;
 mod system;
 
 pub use build::BuildError;
+pub use ended::Ended;
 pub use phase::Phase;
 pub use signals::{OnSignal, Unattended};
-pub use system::{Bound, Ended, Stop, System};
+pub use system::{Bound, Stop, System};
 
 use crate::listener::Inherited;
 use crate::settings::Settings;

@@ -240,7 +240,7 @@ impl Bench {
         };
         let drain = DrainLimit::new(self.settings.server.drain);
         let labels = edge.routes.load().labels().to_vec();
-        let mut supervisor = SupervisorSpec::new("request-handlers", self.flags);
+        let mut supervisor = SupervisorSpec::new("request-handlers", self.flags).start_together();
         let (mut targets, mut handlers) = (Vec::new(), Vec::new());
         for n in 0..count {
             let (slot, handler) = Slot::new(&format!("handler-{n}"), HANDLER_QUEUE, self.clock);
@@ -301,7 +301,7 @@ impl Bench {
     ) -> (SupervisorSpec, ListenerMetrics) {
         let places = descriptors::places(self.settings.server.max_connections.get());
         let places = Arc::new(Semaphore::new(places));
-        let mut supervisor = SupervisorSpec::new("listeners", self.flags);
+        let mut supervisor = SupervisorSpec::new("listeners", self.flags).start_together();
         let mut doors = Vec::new();
         for (n, socket) in sockets.into_iter().enumerate() {
             let (targets, places) = (targets.to_vec(), Arc::clone(&places));

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use super::assembly::Assembly;
 use super::build::BuildError;
+use super::ended::Ended;
 use super::herald::Herald;
 use super::phase::{Phase, Phases};
 use super::service_manager::ServiceManager;
@@ -25,17 +26,6 @@ pub struct Bound {
     pub unix: Vec<PathBuf>,
     /// Of the admin listener.
     pub admin: SocketAddr,
-}
-
-/// A daemon that ended by itself.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Ended {
-    /// Too much died.
-    #[error("gave up: {0}")]
-    GaveUp(ExitReason),
-    /// The store can't be used as it is; the text says what was found and what to do.
-    #[error("{0}")]
-    DataRefused(String),
 }
 
 /// A daemon inside this process: the explicit way, step by step.
@@ -104,7 +94,7 @@ impl System {
             refusal,
             store,
         } = Assembly::new(settings, inherited, clock, Arc::clone(&pulse))?;
-        let seed = Seed::new(spec, clock);
+        let seed = Seed::new(spec, clock)?;
         let tree = seed.tree();
         let metrics = Metrics::new(tree.clone());
         metrics.add(Box::new(http));
@@ -223,9 +213,14 @@ impl System {
     }
 
     fn ended(&self, reason: ExitReason) -> Ended {
-        match (self.refusal.0)() {
-            Some(text) => Ended::DataRefused(text),
-            None => Ended::GaveUp(reason),
+        match ((self.refusal.0)(), reason) {
+            (Some(text), ExitReason::ChildrenFailed(causes)) => Ended::DataRefused {
+                text,
+                causes: Some(causes),
+            },
+            (Some(text), _) => Ended::DataRefused { text, causes: None },
+            (None, ExitReason::ChildrenFailed(causes)) => Ended::NotStarted { causes },
+            (None, reason) => Ended::GaveUp(reason),
         }
     }
 }

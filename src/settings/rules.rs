@@ -16,7 +16,10 @@ type Taken = BTreeMap<String, String>;
 
 /// Adds what breaks the rules to the faults of the walk.
 pub(super) fn check(walk: &mut Walk) {
-    addresses(walk);
+    // What stands behind a fault of the syntax may belong to another key than it seems.
+    if walk.violations.iter().all(|fault| !fault.key.is_empty()) {
+        addresses(walk);
+    }
     let open = open_address(walk);
     let mut taken = Taken::new();
     let named = walk.named.clone();

@@ -272,6 +272,25 @@ impl TestDaemon {
         self.said.lines().all.join("\n")
     }
 
+    /// Waits until the process has said all it had to say, and returns it from the line with these words on.
+    #[track_caller]
+    pub(crate) fn last_words(&self, words: &str) -> String {
+        let until = Instant::now() + START;
+        let mut lines = self.said.lines();
+        while !lines.ended {
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "it goes on talking");
+            (lines, _) = self
+                .said
+                .news
+                .wait_timeout(lines, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let from = lines.all.iter().position(|line| line.contains(words));
+        let from = from.unwrap_or_else(|| panic!("it never said {words:?}"));
+        lines.all[from..].join("\n")
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.process.as_ref().unwrap().id().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status().unwrap();

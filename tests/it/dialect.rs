@@ -114,7 +114,7 @@ fn assert_problem(answer: &Response, kind: Kind, instance: &str, detail: &str, m
     let request_id = members.remove("request_id").unwrap();
     let request_id = request_id.as_str().unwrap();
     assert!(
-        request_id.len() == 32 && request_id.bytes().all(|b| b.is_ascii_hexdigit()),
+        request_id.len() == 28 && request_id.bytes().all(|b| b.is_ascii_hexdigit()),
         "{request_id}"
     );
     assert_eq!(header("x-request-id"), request_id);

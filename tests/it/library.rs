@@ -90,7 +90,7 @@ fn what_cannot_be_is_a_typed_error() {
     system.start().unwrap();
     let error = system.ready().unwrap_err();
     assert!(
-        matches!(&error, Ended::DataRefused(text) if text.contains("a file")),
+        matches!(&error, Ended::DataRefused { text, .. } if text.contains("a file")),
         "{error:?}"
     );
     assert_eq!(system.join(), Err(error));

@@ -7,7 +7,9 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "a test fails by panicking, drills print, and time outside the daemon is the real one"
+    clippy::string_slice,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking, drills print, time outside the daemon is the real one, and tables are long"
 )]
 
 mod access_log;
@@ -24,6 +26,7 @@ mod faults;
 mod fuzz;
 mod library;
 mod limits;
+mod linear;
 mod load;
 mod model;
 mod noise;
@@ -34,4 +37,6 @@ mod service;
 mod shutdown;
 mod signals;
 mod sockets;
+mod start_failures;
 mod static_pages;
+mod strategies;
