@@ -2,6 +2,8 @@
 
 mod assembly;
 mod build;
+mod descriptors;
+mod ended;
 mod herald;
 mod phase;
 mod service_manager;
@@ -9,9 +11,10 @@ mod signals;
 mod system;
 
 pub use build::BuildError;
+pub use ended::Ended;
 pub use phase::Phase;
 pub use signals::{OnSignal, Unattended};
-pub use system::{Bound, Ended, Stop, System};
+pub use system::{Bound, Stop, System};
 
 use crate::listener::Inherited;
 use crate::settings::Settings;
@@ -71,6 +74,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
 /// The same, with something to do at the signals that do not stop the daemon.
 pub fn run_with(settings: Settings, on_signal: impl OnSignal) -> Result<(), RunError> {
     let refused = |what| move |source| RunError::System { what, source };
+    descriptors::raise();
     let signals = Signals::catch().map_err(refused("signal handlers"))?;
     let inherited = Inherited::take().map_err(BuildError::Inherit)?;
     let mut system = System::build_with(settings, inherited)?;
@@ -78,7 +82,7 @@ pub fn run_with(settings: Settings, on_signal: impl OnSignal) -> Result<(), RunE
         system.tell(manager);
     }
     signals
-        .watch(system.stopper(), on_signal)
+        .watch(system.stopper(), system.access_log(), on_signal)
         .map_err(refused("a thread for signals"))?;
     system.start()?;
     Ok(system.join()?)

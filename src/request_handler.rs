@@ -82,6 +82,11 @@ impl Child for RequestHandler {
         }
     }
 
+    /// Its connections are none of its own: the next life takes the next ones, and nobody has to be sent away.
+    fn step_aside(&mut self) -> LocalBoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
     fn stop(&mut self) -> LocalBoxFuture<'static, ()> {
         let (load, drain) = (Arc::clone(&self.load), self.drain.clone());
         Box::pin(async move {

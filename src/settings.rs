@@ -5,6 +5,7 @@
 
 mod fields;
 mod keys;
+mod kind;
 mod listen;
 mod load;
 mod lookup;

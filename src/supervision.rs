@@ -3,9 +3,13 @@
 #[cfg(not(panic = "unwind"))]
 compile_error!("supervision needs unwinding: remove `panic = \"abort\"` from the profile");
 
+mod administration;
 mod backoff;
+mod batch;
+mod bed;
 mod blocking;
 mod boundary;
+mod causes;
 mod child;
 mod child_ref;
 mod child_spec;
@@ -29,14 +33,19 @@ mod root;
 mod rules;
 mod sentinel;
 mod slot;
+mod spec_fault;
 mod strategy;
 mod supervisor;
+mod supervisor_spec;
 #[cfg(test)]
 mod tests;
 mod tree;
 
+pub use administration::{AdminError, Counts, Standing, SupervisorRef};
 pub use backoff::Backoff;
+pub use batch::BatchLimits;
 pub use boundary::{contain, contain_future, install_panic_hook};
+pub use causes::{Cause, Causes};
 pub use child::{BlockingChild, BoxError, Child, Cx, LocalBoxFuture, StartError};
 pub use child_ref::{ChildRef, RETRY_AFTER, Refusal, TellError};
 pub use child_spec::{ChildSpec, SHUTDOWN_TIMEOUT, START_TIMEOUT};
@@ -51,9 +60,10 @@ pub use message::{Message, MessageId};
 pub use placement::{Placement, Placer};
 pub use reply::{AskError, ReplyTo};
 pub use root::{Root, Seed, Stopper};
-pub use rules::Flags;
+pub use rules::{Flags, Rules};
 pub use sentinel::{BEAT, OnBeat, Pulse, Sentinel};
-pub use slot::{BatchLimits, DELIVERIES_MAX, QueueLimits, Slot};
+pub use slot::{DELIVERIES_MAX, QueueLimits, Slot};
+pub use spec_fault::{SpecFault, SpecFaults};
 pub use strategy::{Restart, Shutdown, Strategy};
-pub use supervisor::SupervisorSpec;
+pub use supervisor_spec::SupervisorSpec;
 pub use tree::{NodeView, Tree};

@@ -11,3 +11,4 @@ pub use access_sink::{AccessGuard, AccessMetrics, AccessSink};
 pub use exposition::Exposition;
 pub use logs::{LogControl, Logs, LogsError};
 pub use metrics::Metrics;
+pub use reopening::Reopen;

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::build::BuildError;
+use super::descriptors;
 use super::system::{Bound, Refusal};
 use crate::admin::{Admin, Operations};
 use crate::file_cache::{CacheRules, Files, Root, RootId};
@@ -239,7 +240,7 @@ impl Bench {
         };
         let drain = DrainLimit::new(self.settings.server.drain);
         let labels = edge.routes.load().labels().to_vec();
-        let mut supervisor = SupervisorSpec::new("request-handlers", self.flags);
+        let mut supervisor = SupervisorSpec::new("request-handlers", self.flags).start_together();
         let (mut targets, mut handlers) = (Vec::new(), Vec::new());
         for n in 0..count {
             let (slot, handler) = Slot::new(&format!("handler-{n}"), HANDLER_QUEUE, self.clock);
@@ -298,8 +299,9 @@ impl Bench {
         sockets: Vec<Listening>,
         targets: &[Target],
     ) -> (SupervisorSpec, ListenerMetrics) {
-        let places = Arc::new(Semaphore::new(self.settings.server.max_connections.get()));
-        let mut supervisor = SupervisorSpec::new("listeners", self.flags);
+        let places = descriptors::places(self.settings.server.max_connections.get());
+        let places = Arc::new(Semaphore::new(places));
+        let mut supervisor = SupervisorSpec::new("listeners", self.flags).start_together();
         let mut doors = Vec::new();
         for (n, socket) in sockets.into_iter().enumerate() {
             let (targets, places) = (targets.to_vec(), Arc::clone(&places));

@@ -1,6 +1,7 @@
 //! What can go wrong before anything runs.
 
 use crate::listener::{BindError, InheritError, UnixBindError};
+use crate::supervision::SpecFaults;
 use crate::telemetry::LogsError;
 
 /// Why the daemon could not be built or started.
@@ -21,6 +22,9 @@ pub enum BuildError {
     /// The access log can't be written.
     #[error("the access log can't be opened")]
     AccessLog(#[source] LogsError),
+    /// The tree can't be grown as the settings want it.
+    #[error(transparent)]
+    Spec(#[from] SpecFaults),
     /// The system gave no thread to run on.
     #[error("the system refused a thread")]
     Thread(#[source] std::io::Error),

@@ -127,7 +127,7 @@ mod tests {
 
     fn node(name: &str, state: &'static str, children: Vec<NodeView>) -> NodeView {
         let spec = SupervisorSpec::new(name, Flags::default());
-        let view = Seed::new(spec, Clock::default()).tree().view();
+        let view = Seed::new(spec, Clock::default()).unwrap().tree().view();
         NodeView {
             state,
             children,
@@ -183,7 +183,8 @@ mod tests {
         let seed = Seed::new(
             SupervisorSpec::new("root", Flags::default()),
             Clock::default(),
-        );
+        )
+        .unwrap();
         let phases = Phases::new();
         let (tree, clock) = (seed.tree(), Clock::default());
         let mut herald = Herald::new(manager.unwrap(), tree, phases.clone(), clock);

@@ -5,12 +5,13 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Stop;
+use crate::telemetry::Reopen;
 
 /// What the program around the daemon does at the signals that do not stop it.
 pub trait OnSignal: Send + 'static {
     /// SIGHUP: the settings may have changed.
     fn hangup(&mut self);
-    /// SIGUSR1: the log files may have been moved away.
+    /// SIGUSR1: the log files may have been moved away. (The access log is the daemon's own affair.)
     fn user1(&mut self);
 }
 
@@ -24,7 +25,7 @@ impl OnSignal for Unattended {
     }
 
     fn user1(&mut self) {
-        tracing::info!("SIGUSR1: there are no files to open again");
+        tracing::info!("SIGUSR1: the program has no files to open again");
     }
 }
 
@@ -60,7 +61,12 @@ impl Signals {
     }
 
     /// Acts on them, on a thread that ends with the process.
-    pub(crate) fn watch(self, stop: Stop, mut on_signal: impl OnSignal) -> io::Result<()> {
+    pub(crate) fn watch(
+        self,
+        stop: Stop,
+        access_log: Option<Reopen>,
+        mut on_signal: impl OnSignal,
+    ) -> io::Result<()> {
         let Self {
             runtime,
             mut term,
@@ -80,7 +86,10 @@ impl Signals {
                         stop.stop();
                     }
                     _ = hup.recv() => on_signal.hangup(),
-                    _ = usr1.recv() => on_signal.user1(),
+                    _ = usr1.recv() => {
+                        access_log.iter().for_each(Reopen::ask);
+                        on_signal.user1();
+                    }
                 }
             }
         };

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use super::assembly::Assembly;
 use super::build::BuildError;
+use super::ended::Ended;
 use super::herald::Herald;
 use super::phase::{Phase, Phases};
 use super::service_manager::ServiceManager;
@@ -14,7 +15,7 @@ use crate::listener::{Inherited, SocketFile};
 use crate::settings::Settings;
 use crate::storage::{Store, StoreMetrics};
 use crate::supervision::{Clock, ExitReason, Placer, Pulse, Root, Seed, Sentinel, Stopper, Tree};
-use crate::telemetry::{AccessGuard, Metrics};
+use crate::telemetry::{AccessGuard, Metrics, Reopen};
 
 /// The addresses that are bound: with the ports the kernel chose where the settings say 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,17 +26,6 @@ pub struct Bound {
     pub unix: Vec<PathBuf>,
     /// Of the admin listener.
     pub admin: SocketAddr,
-}
-
-/// A daemon that ended by itself.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Ended {
-    /// Too much died.
-    #[error("gave up: {0}")]
-    GaveUp(ExitReason),
-    /// The store can't be used as it is; the text says what was found and what to do.
-    #[error("{0}")]
-    DataRefused(String),
 }
 
 /// A daemon inside this process: the explicit way, step by step.
@@ -78,7 +68,7 @@ pub struct System {
     /// Removed when the listeners are gone.
     _socket_files: Vec<SocketFile>,
     /// Outlives the handlers, whose last lines it writes out.
-    _access: Option<AccessGuard>,
+    access: Option<AccessGuard>,
 }
 
 impl System {
@@ -104,7 +94,7 @@ impl System {
             refusal,
             store,
         } = Assembly::new(settings, inherited, clock, Arc::clone(&pulse))?;
-        let seed = Seed::new(spec, clock);
+        let seed = Seed::new(spec, clock)?;
         let tree = seed.tree();
         let metrics = Metrics::new(tree.clone());
         metrics.add(Box::new(http));
@@ -127,7 +117,7 @@ impl System {
             store,
             thread: None,
             _socket_files: socket_files,
-            _access: access_guard,
+            access: access_guard,
         })
     }
 
@@ -144,6 +134,11 @@ impl System {
     /// Where it stands.
     pub fn phase(&self) -> Phase {
         self.phases.now()
+    }
+
+    /// Asks for the file of the access log to be opened anew, where there is one.
+    pub(super) fn access_log(&self) -> Option<Reopen> {
+        self.access.as_ref()?.reopen()
     }
 
     /// Lets the service manager hear how it does, from its start on.
@@ -218,9 +213,14 @@ impl System {
     }
 
     fn ended(&self, reason: ExitReason) -> Ended {
-        match (self.refusal.0)() {
-            Some(text) => Ended::DataRefused(text),
-            None => Ended::GaveUp(reason),
+        match ((self.refusal.0)(), reason) {
+            (Some(text), ExitReason::ChildrenFailed(causes)) => Ended::DataRefused {
+                text,
+                causes: Some(causes),
+            },
+            (Some(text), _) => Ended::DataRefused { text, causes: None },
+            (None, ExitReason::ChildrenFailed(causes)) => Ended::NotStarted { causes },
+            (None, reason) => Ended::GaveUp(reason),
         }
     }
 }

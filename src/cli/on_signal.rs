@@ -5,7 +5,7 @@ use crate::app::OnSignal;
 use crate::settings::{LoadError, Settings};
 use crate::telemetry::LogControl;
 
-/// SIGHUP reads the settings again and takes over the log level; SIGUSR1 opens the log file again.
+/// SIGHUP reads the settings again and takes over the log level; SIGUSR1 opens the log files again.
 #[derive(Debug)]
 pub(super) struct OperatorsSignals {
     source: Source,
@@ -65,7 +65,7 @@ impl OnSignal for OperatorsSignals {
 
     fn user1(&mut self) {
         if self.log.reopen() {
-            tracing::info!("SIGUSR1: the log file was opened again");
+            tracing::info!("SIGUSR1: log files are opened again");
         } else {
             tracing::info!("SIGUSR1: there is no log file to open again");
         }

@@ -40,9 +40,9 @@ fn exit_of(error: &RunError) -> Exit {
             Exit::Unavailable
         }
         RunError::Build(BuildError::AccessLog(_)) => Exit::Config,
-        RunError::Ended(Ended::DataRefused(_)) => Exit::Data,
-        RunError::Build(BuildError::Address(_) | BuildError::Thread(_))
+        RunError::Ended(Ended::DataRefused { .. }) => Exit::Data,
+        RunError::Build(BuildError::Address(_) | BuildError::Spec(_) | BuildError::Thread(_))
         | RunError::System { .. }
-        | RunError::Ended(Ended::GaveUp(_)) => Exit::GaveUp,
+        | RunError::Ended(Ended::GaveUp(_) | Ended::NotStarted { .. }) => Exit::GaveUp,
     }
 }

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::header;
 use bytes::{Bytes, BytesMut};
@@ -16,7 +17,7 @@ use super::problem::{Code, Problem};
 /// The largest body that is read only to be thrown away.
 const DISCARD_BYTES_MAX: usize = 64 * 1024;
 /// How long such a body may keep its answer waiting.
-const DISCARD_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const DISCARD_PATIENCE: Duration = Duration::from_secs(1);
 /// What is set aside for a body before it is there: clients declare more than they send.
 const RESERVE_BYTES_MAX: usize = 64 * 1024;
 
@@ -43,7 +44,11 @@ pub async fn read_body(request: &mut Incoming, limit: usize) -> Result<Bytes, Pr
         .await
         .map_err(late)?
     {
-        let part = part.map_err(|error| broken(&error))?;
+        let part = part.map_err(|error| {
+            // Nothing more will come, not even an end.
+            request.payload = Payload::None;
+            broken(&error)
+        })?;
         let so_far = first.len() + body.len();
         if so_far + part.len() > limit {
             return Err(too_large());
@@ -66,12 +71,19 @@ pub async fn read_body(request: &mut Incoming, limit: usize) -> Result<Bytes, Pr
     })
 }
 
+/// Whether a body's end can be told from what comes. (What follows a CONNECT, or a wish to speak another protocol, has
+/// none.)
+fn has_end(request: &Incoming) -> bool {
+    declared(request).is_some() || request.headers().contains_key(header::TRANSFER_ENCODING)
+}
+
 /// Reads away what is left of a small body that the answer did not need, so that the connection can live on. A large or
-/// a slow one costs the connection.
+/// a slow one costs the connection, and so does one that broke off or has no end.
 pub(crate) async fn discard(request: &mut Incoming) {
     let connection = request.connection();
     let left = connection.as_ref().is_some_and(|c| c.body_left());
-    if !left || declared(request).is_some_and(|length| length > DISCARD_BYTES_MAX) {
+    let large = declared(request).is_some_and(|length| length > DISCARD_BYTES_MAX);
+    if !left || large || !request.has_body() || !has_end(request) {
         return;
     }
     let until = Instant::now() + DISCARD_PATIENCE;

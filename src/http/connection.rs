@@ -72,6 +72,8 @@ pub(crate) struct Connection {
     /// When the phase, or the last progress in it, began; `None` until somebody has to wait.
     since: Cell<Option<Instant>>,
     head: Cell<HeadScan>,
+    /// Bytes of heads have come that were not scanned: its client does not wait for answers.
+    unscanned: Cell<bool>,
     /// Bytes of later requests that have come while one was being answered.
     ahead: Cell<usize>,
     /// The service waits for bytes of a body.
@@ -93,6 +95,7 @@ impl Connection {
             phase: Cell::new(Phase::New),
             since: Cell::new(None),
             head: Cell::default(),
+            unscanned: Cell::new(false),
             ahead: Cell::new(0),
             reading_body: Cell::new(false),
             body_left: Cell::new(false),
@@ -112,19 +115,25 @@ impl Connection {
         match self.phase.get() {
             Phase::Request => {
                 self.since.set(None);
+                self.unscanned.set(true);
                 if !self.body_left.get() {
                     self.ahead.set(self.ahead.get().saturating_add(bytes.len()));
                 }
                 return true;
             }
             // Of a body that came with its head: bounded by the time that a head has, and by the parser's own limit.
-            Phase::Received | Phase::Closing | Phase::Http2 => return true,
+            Phase::Received => {
+                self.unscanned.set(true);
+                return true;
+            }
+            Phase::Closing | Phase::Http2 => return true,
             Phase::New | Phase::Idle => self.head.set(HeadScan::default()),
             Phase::Head => {}
         }
         let mut head = self.head.get();
         let scan = head.feed(bytes, self.limits.head_bytes);
         self.head.set(head);
+        self.unscanned.set(self.unscanned.get() || head.followed());
         match scan {
             Scan::Nothing => {}
             Scan::Partial => self.begin_head(Phase::Head),
@@ -150,21 +159,22 @@ impl Connection {
             && !self.body_left.get()
     }
 
-    /// Whether bytes have come, or may still come, of a request that nobody has seen yet.
-    pub(crate) fn fresh(&self) -> bool {
-        matches!(self.phase.get(), Phase::New | Phase::Head | Phase::Received)
+    /// Whether a request is being answered, or was the last one, or the client will be told of the last one: else there
+    /// may be one that nobody has seen yet.
+    pub(crate) fn asked(&self) -> bool {
+        let phase = self.phase.get();
+        matches!(phase, Phase::Request | Phase::Closing | Phase::Http2)
     }
 
-    /// Whether bytes have come of what is no request yet.
-    pub(crate) fn in_head(&self) -> bool {
-        matches!(self.phase.get(), Phase::Head | Phase::Received)
-    }
-
-    /// The service begins with a request, which has a body or none.
-    pub(crate) fn request_begins(&self, body: bool) {
+    /// The service begins with a request, which has a body or none. True if its head may be larger than it may be: it was
+    /// not scanned, or not all of it.
+    pub(crate) fn request_begins(&self, body: bool) -> bool {
         self.answered.set(None);
         self.body_left.set(body);
+        let scanned = self.phase.get() == Phase::Received;
+        self.unscanned.set(self.unscanned.get() || !scanned);
         self.enter(Phase::Request, None);
+        self.unscanned.get()
     }
 
     /// The service waits for the request's body, or has stopped doing so.
@@ -316,7 +326,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3)).await;
         assert!(connection.received(&[b'x'; 100]), "it is no head");
         assert_eq!(connection.deadline(), before);
-        assert!(!connection.fresh());
+        assert!(connection.asked());
     }
 
     #[tokio::test(start_paused = true)]
@@ -340,7 +350,6 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3)).await;
         assert!(connection.received(b"\r\n\r\n"));
         assert_eq!(connection.deadline(), before);
-        assert!(!connection.in_head());
     }
 
     #[test]
@@ -356,6 +365,24 @@ mod tests {
         connection.request_begins(true);
         connection.received(&vec![b'x'; AHEAD_BYTES_MAX]);
         assert!(!connection.far_ahead(), "a body is wanted");
+    }
+
+    #[test]
+    fn a_head_is_measured_once_more_if_it_may_have_come_behind_another_one() {
+        let begin = |reads: &[&[u8]]| {
+            let connection = Connection::new(LIMITS);
+            assert!(reads.iter().all(|bytes| connection.received(bytes)));
+            connection.request_begins(false)
+        };
+        let get = b"GET / HTTP/1.1\r\n\r\n";
+        assert!(!begin(&[get]), "the usual");
+        assert!(!begin(&[&get[..5], &get[5..]]));
+        assert!(begin(&[&[get.as_slice(), b"GET"].concat()]));
+        let connection = Connection::new(LIMITS);
+        connection.received(&get.repeat(2));
+        assert!(!connection.request_begins(false), "the first of two");
+        assert!(connection.request_begins(false), "the second");
+        assert!(begin(&[get, b"GET"]), "while it is received");
     }
 
     #[test]

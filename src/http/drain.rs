@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 
 use super::connection::Connection;
 
-/// How long a connection that has not been asked anything yet may still be asked: it was accepted, and its client may
-/// have sent a request that nobody has read.
-const FIRST_REQUEST: Duration = Duration::from_millis(500);
+/// How long a connection may still be asked something. Its client may have sent a request that nobody has read yet, or
+/// be about to: one that asks again and again learns of the end from an answer, and not from a closed connection.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// Lets every connection finish its request and close.
 #[derive(Debug, Clone)]
@@ -57,9 +57,9 @@ impl Default for Drain {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Serving,
-    /// Connections end with what they have been asked, or are being asked.
+    /// Connections end with the next answer.
     Begun,
-    /// Connections that have not been asked anything end, too.
+    /// Connections that are not being asked anything end, too.
     Late,
 }
 
@@ -95,7 +95,7 @@ impl LocalDrain {
             while begun.wait_for(|begun| *begun).await.is_ok() {
                 Self::reach(&weak, Stage::Begun);
                 let renewed = begun.wait_for(|begun| !*begun);
-                if tokio::time::timeout(FIRST_REQUEST, renewed).await.is_err() {
+                if tokio::time::timeout(LAST_REQUEST, renewed).await.is_err() {
                     Self::reach(&weak, Stage::Late);
                     if begun.wait_for(|begun| !*begun).await.is_err() {
                         return;
@@ -126,6 +126,7 @@ impl LocalDrain {
             drain: self,
             connection,
             place: None,
+            looked: false,
         }
     }
 }
@@ -135,13 +136,14 @@ pub(crate) struct EndOf {
     drain: Rc<LocalDrain>,
     connection: Option<Rc<Connection>>,
     place: Option<u64>,
+    /// The connection has had a turn since it was too late to ask.
+    looked: bool,
 }
 
 impl Future for EndOf {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let fresh = self.connection.as_ref().is_some_and(|c| c.fresh());
         // A connection is one task all its life, so its waker stays.
         if self.place.is_none() {
             let place = self.drain.next.get();
@@ -149,17 +151,20 @@ impl Future for EndOf {
             let waker = cx.waker().clone();
             self.drain.waiting.borrow_mut().insert(place, waker);
             self.place = Some(place);
-            if fresh && self.drain.begun() {
-                // However late it is: a request that is there already is read in this turn.
+        }
+        let asked = self.connection.as_ref().is_none_or(|c| c.asked());
+        match self.drain.stage.get() {
+            Stage::Serving => self.looked = false,
+            Stage::Begun | Stage::Late if asked => return Poll::Ready(()),
+            Stage::Begun => {}
+            Stage::Late if self.looked => return Poll::Ready(()),
+            // However late it is: a request that is there already is read in this turn.
+            Stage::Late => {
+                self.looked = true;
                 cx.waker().wake_by_ref();
-                return Poll::Pending;
             }
         }
-        match self.drain.stage.get() {
-            Stage::Serving => Poll::Pending,
-            Stage::Begun if fresh => Poll::Pending,
-            Stage::Begun | Stage::Late => Poll::Ready(()),
-        }
+        Poll::Pending
     }
 }
 

@@ -51,8 +51,9 @@ impl Answer for Edge {
     async fn slow(&self, request: &mut Incoming) -> Response {
         let routes = self.routes.load_full();
         let path = request.path().to_owned();
-        let (answer, route) = match routes.resolve(&path) {
-            Resolved::File(route, rest) => {
+        let (answer, route) = match (resource::reserved(&path), routes.resolve(&path)) {
+            (Some(later), _) => (Err(later), None),
+            (None, Resolved::File(route, rest)) => {
                 let answer = static_file::slow(self, route, rest, request).await;
                 let mut answer = match answer {
                     Ok(answer) => answer,
@@ -61,15 +62,15 @@ impl Answer for Edge {
                 route.rules.dress(&mut answer);
                 (Ok(answer), Some(route.label))
             }
-            Resolved::List(route) => (
+            (None, Resolved::List(route)) => (
                 resource::answer_collection(self, route, request).await,
                 Some(route.label),
             ),
-            Resolved::Item(route, id) => (
+            (None, Resolved::Item(route, id)) => (
                 resource::answer_item(self, route, id, request).await,
                 Some(route.label),
             ),
-            Resolved::Nothing => (Err(Problem::new(Code::NotFound)), None),
+            (None, Resolved::Nothing) => (Err(Problem::new(Code::NotFound)), None),
         };
         let answer = answer.unwrap_or_else(|problem| problem.response(request));
         Response { answer, route }

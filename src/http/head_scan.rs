@@ -9,6 +9,8 @@ pub(crate) struct HeadScan {
     bytes: usize,
     /// Something of the present line has been seen, other than CR.
     in_line: bool,
+    /// Something came after its end.
+    followed: bool,
 }
 
 /// How far the head is.
@@ -25,6 +27,12 @@ pub(crate) enum Scan {
 }
 
 impl HeadScan {
+    /// Whether something came after the head's end that may be the beginning of another one. (What ends with an empty
+    /// line itself may be several heads, but no beginning.)
+    pub(crate) fn followed(&self) -> bool {
+        self.followed
+    }
+
     /// Goes on with `bytes` of a head that may have `limit` bytes in all.
     pub(crate) fn feed(&mut self, bytes: &[u8], limit: usize) -> Scan {
         let mut rest = bytes;
@@ -46,6 +54,7 @@ impl HeadScan {
                 return Scan::TooLarge;
             }
             if empty {
+                self.followed = more.len() > 1;
                 return Scan::Complete;
             }
             self.in_line = false;
@@ -114,6 +123,20 @@ mod tests {
         assert_eq!(whole(&with_body, 40), Scan::Complete, "a body is no head");
         let lines_before = [b"\r\n".repeat(50), head(40)].concat();
         assert_eq!(whole(&lines_before, 40), Scan::Complete, "none of it");
+    }
+
+    #[test]
+    fn what_comes_after_a_head_is_noticed() {
+        for (bytes, followed) in [
+            ("GET / HTTP/1.1\n\n", false),
+            ("GET / HTTP/1.1\n\nG", true),
+            ("GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n", true),
+            ("GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n", false),
+        ] {
+            let mut scan = HeadScan::default();
+            assert_eq!(scan.feed(bytes.as_bytes(), 100), Scan::Complete);
+            assert_eq!(scan.followed(), followed, "{bytes:?}");
+        }
     }
 
     proptest! {

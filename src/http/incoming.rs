@@ -65,12 +65,12 @@ impl Incoming {
         self.request.version() == Version::HTTP_2
     }
 
-    /// About what the head would have in HTTP/1.
+    /// What its head had at least: as much as is kept of it.
     pub(crate) fn head_bytes(&self) -> usize {
         let line = self.method().as_str().len() + self.path().len() + self.query().len();
-        let headers = self.headers().iter();
-        let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + 4);
-        line + headers.sum::<usize>()
+        let fields = self.headers().iter();
+        let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+        line + "  HTTP/1.1\r\n\r\n".len() + fields.sum::<usize>()
     }
 
     pub(crate) fn connection(&self) -> Option<Rc<Connection>> {

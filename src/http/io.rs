@@ -247,14 +247,6 @@ impl Io {
         self.refuse(cx, Code::HeadTooLarge);
         self.poll_receive(cx, buffer)
     }
-
-    /// The dispatcher answers what is no request: by decision its answer is an empty 400, and counted.
-    fn watch_malformed(&self) {
-        if self.connection.in_head() {
-            count(&self.counters.malformed);
-            self.connection.closing();
-        }
-    }
 }
 
 impl AsyncRead for Io {
@@ -282,7 +274,6 @@ impl AsyncWrite for Io {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.watch_malformed();
         let written = if this.connection.owes() {
             this.write_and_pay(cx, bytes)
         } else {
@@ -321,7 +312,6 @@ impl AsyncWrite for Io {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.watch_malformed();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, parts);
         this.watch_write(cx, written)
     }

@@ -3,12 +3,14 @@
 //! | status | code | when |
 //! | --- | --- | --- |
 //! | 400 | `invalid_json`, `not_an_object`, `invalid_id`, `invalid_parameter`, `invalid_path` | syntax |
+//! | 400 | `not_available` | a later release will understand it |
 //! | 404 | `not_found` | nothing here |
 //! | 405 | `method_not_allowed` | with `Allow` |
+//! | 406 | `not_acceptable` | the client takes no JSON |
 //! | 408 | `head_timeout`, `body_timeout` | the head did not come in time, or the body of an HTTP/2 stream stalled |
 //! | 409 | `duplicate_id`, `id_mismatch` | there is a record of this id; path and body name different ones |
 //! | 412 | `precondition_failed` | with the current `ETag` |
-//! | 413 | `body_too_large` | past `limits.body` |
+//! | 413 | `body_too_large` | past `limits.body`, or a patch that would make a record so long |
 //! | 415 | `unsupported_media_type` | with `Accept-Post` or `Accept-Patch` |
 //! | 422 | `validation` | with every violation |
 //! | 428 | `precondition_required` | the resource insists on `If-Match` |
@@ -41,8 +43,10 @@ pub enum Code {
     InvalidId,
     InvalidParameter,
     InvalidPath,
+    NotAvailable,
     NotFound,
     MethodNotAllowed,
+    NotAcceptable,
     HeadTimeout,
     BodyTimeout,
     DuplicateId,
@@ -73,8 +77,10 @@ impl Code {
             Self::InvalidId => (400, "invalid_id", "The id is not valid"),
             Self::InvalidParameter => (400, "invalid_parameter", "A query parameter is not valid"),
             Self::InvalidPath => (400, "invalid_path", "The path is not valid"),
+            Self::NotAvailable => (400, "not_available", "This is not available yet"),
             Self::NotFound => (404, "not_found", "There is nothing here"),
             Self::MethodNotAllowed => (405, "method_not_allowed", "The method is not allowed here"),
+            Self::NotAcceptable => (406, "not_acceptable", "Nothing here is of a type you take"),
             Self::HeadTimeout => (408, "head_timeout", "The request did not come in time"),
             Self::BodyTimeout => (408, "body_timeout", "The body did not come in time"),
             Self::DuplicateId => (
@@ -180,20 +186,17 @@ impl Problem {
             .header(header::ALLOW, allow)
     }
 
-    /// A 415 with what is taken (RFC 9110 section 15.5.16, `Accept-Post` as in the LDP).
-    pub fn unsupported(accept: impl Into<String>) -> Self {
+    /// A 415 with what is taken, in the header that says so for the request's method.
+    pub fn unsupported(name: HeaderName, accept: impl Into<String>) -> Self {
         let accept = accept.into();
         Self::new(Code::UnsupportedMediaType)
             .detail(format!("send {accept}"))
-            .header(HeaderName::from_static("accept-post"), accept)
+            .header(name, accept)
     }
 
-    /// A 415 with the patches that are taken (RFC 5789 section 3.1).
-    pub fn unsupported_patch(accept: impl Into<String>) -> Self {
-        let accept = accept.into();
-        Self::new(Code::UnsupportedMediaType)
-            .detail(format!("send {accept}"))
-            .header(HeaderName::from_static("accept-patch"), accept)
+    /// What a later release will understand: nobody is to rely on it until then.
+    pub fn not_available(what: &str) -> Self {
+        Self::new(Code::NotAvailable).detail(format!("{what} is not available yet"))
     }
 
     /// A 412 with the tag there is now, if there is a record.
@@ -296,7 +299,22 @@ impl From<BodyError> for Problem {
 
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
-        Self::new(Code::InvalidParameter).detail(error.to_string())
+        let code = match error {
+            QueryError::Later { .. } => Code::NotAvailable,
+            QueryError::Encoding
+            | QueryError::TooMany
+            | QueryError::Unknown { .. }
+            | QueryError::Repeated { .. }
+            | QueryError::Number { .. }
+            | QueryError::Backwards
+            | QueryError::Conflict { .. }
+            | QueryError::Order
+            | QueryError::SortKeys
+            | QueryError::SortedTooFar
+            | QueryError::Value { .. }
+            | QueryError::Object { .. } => Code::InvalidParameter,
+        };
+        Self::new(code).detail(error.to_string())
     }
 }
 
@@ -346,6 +364,7 @@ impl From<record::Refusal> for Problem {
             record::Refusal::Duplicate { .. } => Code::DuplicateId,
             record::Refusal::Precondition { current } => return Self::precondition(current),
             record::Refusal::Invalid(violations) => return violations.into(),
+            record::Refusal::TooLong { .. } => Code::BodyTooLarge,
             record::Refusal::Damaged => Code::Damaged,
         };
         Self::new(code).detail(refusal.to_string())
@@ -410,69 +429,4 @@ impl From<FileError> for Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn header(problem: &Problem, name: &str) -> Option<String> {
-        let response = problem.answer("/books", "7");
-        let value = response.headers().get(name)?;
-        Some(value.to_str().unwrap().to_owned())
-    }
-
-    #[test]
-    fn a_503_says_when_to_come_again_unless_it_may_have_been_done() {
-        let after = |problem: Problem| header(&problem, "retry-after");
-        for code in [Code::Unavailable, Code::Overloaded, Code::NotReady] {
-            assert_eq!(after(Problem::new(code)).as_deref(), Some("1"), "{code:?}");
-        }
-        let patient = Problem::new(Code::Overloaded).retry_after(Duration::from_millis(7_500));
-        assert_eq!(after(patient).as_deref(), Some("7"));
-        assert_eq!(after(StoreError::OutcomeUnknown.into()), None);
-        assert_eq!(after(StoreError::ShuttingDown.into()).as_deref(), Some("1"));
-        assert_eq!(after(Problem::new(Code::NotFound)), None);
-    }
-
-    #[test]
-    fn the_body_has_every_member_of_the_dialect() {
-        let body = Problem::not_allowed("GET").body("/books", "7");
-        assert_eq!(
-            body.to_string(),
-            "{\"type\":\"/problems/method-not-allowed\",\"title\":\"The method is not allowed here\",\"status\":405,\
-             \"code\":\"method_not_allowed\",\"detail\":\"allowed here: GET\",\"instance\":\"/books\",\"request_id\":\"7\",\
-             \"message\":\"allowed here: GET\"}"
-        );
-        let unsupported = Problem::unsupported("application/json");
-        assert_eq!(
-            header(&unsupported, "accept-post").as_deref(),
-            Some("application/json")
-        );
-        assert_eq!(
-            header(&Problem::not_allowed("GET"), "allow").as_deref(),
-            Some("GET")
-        );
-    }
-
-    #[test]
-    fn what_is_hidden_or_outside_is_not_there_and_no_path_is_named() {
-        for error in [
-            FileError::Absent,
-            FileError::Outside,
-            FileError::Irregular,
-            FileError::Refused(Refusal::Hidden),
-        ] {
-            let problem = Problem::from(error);
-            assert_eq!(problem, Problem::new(Code::NotFound));
-        }
-    }
-
-    #[test]
-    fn a_word_without_a_request_is_a_whole_answer() {
-        let raw = Problem::new(Code::HeadTooLarge).raw();
-        let (head, body) = raw.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 431 "), "{head}");
-        assert!(head.contains("\r\nconnection: close"), "{head}");
-        let length = format!("content-length: {}", body.len());
-        assert!(head.contains(&length), "{head}");
-        assert!(serde_json::from_str::<Value>(body).is_ok());
-    }
-}
+mod tests;

@@ -3,10 +3,13 @@
 mod collection;
 mod dialect;
 mod item;
+mod later;
+mod negotiation;
 mod preconditions;
 
 pub(crate) use collection::answer as answer_collection;
 pub(crate) use item::answer as answer_item;
+pub(crate) use later::reserved;
 
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
@@ -19,6 +22,7 @@ use super::incoming::Incoming;
 use super::problem::Problem;
 use crate::record::{JsonObject, Record};
 use dialect::JSON;
+use negotiation::prefers;
 
 type Answered = Result<HttpResponse<BoxBody>, Problem>;
 
@@ -28,18 +32,20 @@ async fn read_object(edge: &Edge, request: &mut Incoming) -> Result<(JsonObject,
     Ok((JsonObject::parse(&body)?, body.len()))
 }
 
-/// Whether the request says `Prefer: <preference>` (RFC 7240 section 2).
-fn prefers(request: &Incoming, preference: &str) -> bool {
-    let prefer = request.headers().get_all(HeaderName::from_static("prefer"));
-    let mut parts = prefer.flat_map(|value| value.as_bytes().split(|byte| b",;".contains(byte)));
-    parts.any(|part| {
-        part.trim_ascii()
-            .eq_ignore_ascii_case(preference.as_bytes())
-    })
+fn wants_minimal(request: &Incoming) -> bool {
+    prefers(request.headers(), "return", "minimal")
 }
 
-fn wants_minimal(request: &Incoming) -> bool {
-    prefers(request, "return=minimal")
+/// What may be done here, and what kind of body it takes (RFC 5789 section 3.1, the LDP's section 7.1).
+fn options(allow: &'static str, accept: (&'static str, String)) -> HttpResponse<BoxBody> {
+    let mut response = super::static_file::options(allow);
+    let (name, accepted) = accept;
+    if let Ok(accepted) = HeaderValue::from_str(&accepted) {
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static(name), accepted);
+    }
+    response
 }
 
 /// The answer to a write whose client does not want to see the record.
@@ -65,6 +71,13 @@ fn json(status: StatusCode, text: impl Into<bytes::Bytes>) -> HttpResponse<BoxBo
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     response
+}
+
+/// What may change at any time is asked for again before it is used again (RFC 9111 section 5.2.2.4).
+fn set_no_cache(response: &mut HttpResponse<BoxBody>) {
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
 }
 
 /// The record as an answer.

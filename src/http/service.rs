@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use actix_http::error::{DispatchError, ParseError};
 use actix_http::{ConnectionType, HttpService, KeepAlive, Protocol, Request};
 use actix_service::{Service as _, ServiceFactory, fn_service, map_config};
 use actix_web::App;
@@ -121,9 +122,11 @@ impl Service {
         // The factory has nothing that could fail: there is no data and no middleware to initialise.
         let service = Rc::new(factory.new_service(()).await.ok());
         let http2 = Rc::new(http2);
+        let refused = Arc::clone(&counters);
         let serve = move |mut io: Io, peer| -> Pin<Box<dyn Future<Output = ()>>> {
             let (service, begins) = (Rc::clone(&service), Rc::clone(&begins));
             let (http2, ends) = (Rc::clone(&http2), Rc::clone(&ends));
+            let refused = Arc::clone(&refused);
             Box::pin(async move {
                 let end = ends.end_of(Some(io.connection()));
                 let opening = poll_fn(|cx| io.poll_http2(cx));
@@ -139,6 +142,7 @@ impl Service {
                     return;
                 };
                 if let Err(error) = service.call((io, Protocol::Http1, peer)).await {
+                    count_refused(&refused, &error);
                     tracing::debug!(%error, "a connection broke off");
                 }
             })
@@ -158,6 +162,15 @@ impl Service {
     ) -> impl Future<Output = ()> + use<> {
         let io = Io::new(stream, self.limits, Arc::clone(&self.counters));
         (self.serve)(io, peer)
+    }
+}
+
+/// actix-http has answered what is no request, by decision with an empty 400 or 431, wherever it stood among others.
+fn count_refused(counters: &Counters, error: &DispatchError) {
+    if matches!(error, DispatchError::Parse(ParseError::TooLarge)) {
+        count(&counters.heads_too_large);
+    } else if matches!(error, DispatchError::Parse(_)) {
+        count(&counters.malformed);
     }
 }
 
@@ -208,17 +221,23 @@ async fn respond<A: Answer>(thread: &Thread<A>, request: ServiceRequest) -> Serv
         metrics: Some(&parts.metrics),
     };
     let connection = incoming.connection();
-    if let Some(connection) = &connection {
-        connection.request_begins(incoming.has_body());
-    }
-    let response = answer(parts, &mut incoming, begun).await;
+    let measure = incoming.is_http2()
+        || connection
+            .as_ref()
+            .is_some_and(|connection| connection.request_begins(incoming.has_body()));
+    let response = answer(parts, &mut incoming, begun, measure).await;
     open.close();
     finish(thread, incoming, connection.as_ref(), begun, response)
 }
 
-async fn answer<A: Answer>(parts: &Parts<A>, incoming: &mut Incoming, begun: Instant) -> Response {
-    // A head of HTTP/1 has been measured while it came.
-    if incoming.is_http2() && incoming.head_bytes() > parts.limits.head_bytes {
+/// The answer. The head of most requests has been measured while it came.
+async fn answer<A: Answer>(
+    parts: &Parts<A>,
+    incoming: &mut Incoming,
+    begun: Instant,
+    measure: bool,
+) -> Response {
+    if measure && incoming.head_bytes() > parts.limits.head_bytes {
         count(&parts.counters.heads_too_large);
         return failed(parts, incoming, Problem::new(Code::HeadTooLarge)).await;
     }

@@ -25,6 +25,7 @@ use super::{
 };
 use client::Client;
 
+const NAP: Duration = Duration::from_millis(200);
 const BODY_BYTES: usize = 1000;
 const LIMITS: TimeLimits = TimeLimits {
     head_bytes: 4096,
@@ -81,7 +82,7 @@ impl Answer for Stage {
                 panic!("later")
             }
             "/nap" => {
-                actix_rt::time::sleep(Duration::from_millis(200)).await;
+                actix_rt::time::sleep(NAP).await;
                 Ok(text("nap"))
             }
             "/hang" => std::future::pending().await,

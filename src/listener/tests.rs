@@ -103,7 +103,7 @@ async fn grow(socket: Listening, queues: &[usize], places: usize) -> Grown {
     };
     let (slot, _) = Slot::new("listener", no_queue, Clock::default());
     let spec = child_spec(&slot, Arc::clone(&door), faults.clone());
-    let seed = Seed::new(supervisor.child(spec), Clock::default());
+    let seed = Seed::new(supervisor.child(spec), Clock::default()).unwrap();
     let tree = seed.tree();
     let mut root = seed.grow(Clock::default(), Placer::inline(), None);
     (&mut root.ready).await.unwrap();

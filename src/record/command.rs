@@ -42,6 +42,8 @@ pub enum Command {
         patch: JsonObject,
         /// If there is none.
         absent: Absent,
+        /// How long the text may become, unless it is that long already: patches that add up have no other bound.
+        bytes_max: usize,
     },
     /// Removes a record.
     Delete {
@@ -128,6 +130,12 @@ pub enum Refusal {
     /// The record would break its rules.
     #[error("the record is not valid")]
     Invalid(Vec<Violation>),
+    /// The patched record would be too long.
+    #[error("the record would have more than {bytes_max} bytes")]
+    TooLong {
+        /// How many it may have.
+        bytes_max: usize,
+    },
     /// What is stored is no JSON object.
     #[error("the stored record is damaged")]
     Damaged,
@@ -169,7 +177,12 @@ pub fn decide(
             Ok(Effect::Put(json.clone()))
         }
         (Command::CreateNext { object }, None) => Ok(Effect::Put(object.text(id))),
-        (Command::Merge { patch, .. }, _) => {
+        (
+            Command::Merge {
+                patch, bytes_max, ..
+            },
+            _,
+        ) => {
             let mut object = match current {
                 Some(record) => JsonObject::parse(&record.json).map_err(|_| Refusal::Damaged)?,
                 None => JsonObject::default(),
@@ -178,7 +191,12 @@ pub fn decide(
             object.merge(patch);
             object.remove_id();
             schema.check(&mut object).map_err(Refusal::Invalid)?;
-            Ok(Effect::Put(object.text(id)))
+            let text = object.text(id);
+            let bytes_max = current.map_or(*bytes_max, |record| record.json.len().max(*bytes_max));
+            if text.len() > bytes_max {
+                return Err(Refusal::TooLong { bytes_max });
+            }
+            Ok(Effect::Put(text))
         }
         (Command::Delete { .. }, None) => Err(Refusal::Absent),
         (Command::Delete { .. }, Some(_)) => Ok(Effect::Remove),

@@ -11,9 +11,11 @@ mod parameters;
 mod sort;
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::id::{IdScheme, RecordId};
 use super::nearest;
 use super::schema::{FieldType, Schema};
 use super::slice::{PAGE_RECORDS_MAX, Slice};
@@ -34,6 +36,8 @@ const PAGE_RECORDS: usize = 10;
 const LATER: [&str; 10] = [
     "_after", "_count", "_embed", "_expand", "_fields", "_q", "q", "range", "sort", "filter",
 ];
+/// Of these, what will change the form of a record.
+const SHAPES: [&str; 3] = ["_embed", "_expand", "_fields"];
 /// The end of a name that will ask for something else than equality.
 const OPERATORS: [&str; 6] = ["_gte", "_lte", "_gt", "_lt", "_ne", "_like"];
 /// What is known beside the fields.
@@ -172,6 +176,31 @@ impl ListQuery {
             slice,
             page,
         })
+    }
+
+    /// Refuses what will ask for a part of a record or for more than it, where one record is asked for or written. All else
+    /// means nothing there.
+    pub fn refuse_shape(query: &str) -> Result<(), QueryError> {
+        if query.is_empty() {
+            return Ok(());
+        }
+        let parameters = Parameters::parse(query)?;
+        let mut names = parameters.iter().map(|(name, _)| name);
+        match names.find(|name| SHAPES.contains(name)) {
+            Some(name) => Err(QueryError::Later {
+                name: name.to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The ids that are asked for, in their order, if they are: nothing else needs to be looked at then.
+    pub fn ids(&self, scheme: IdScheme) -> Option<Vec<RecordId>> {
+        let id = |filter: &&Filter| filter.is_of(&["id".to_owned()]);
+        let words = self.filters.iter().find(id)?.words();
+        // What can't be an id is nobody's.
+        let ids: BTreeSet<_> = words.filter_map(|word| scheme.parse(word).ok()).collect();
+        Some(ids.into_iter().collect())
     }
 
     /// Which part of what matches is asked for.

@@ -288,7 +288,14 @@ impl Reader<'_> {
                 Ok(pattern) => return Some(pattern),
                 Err(error) => format!("is no pattern: {}", error.to_string().replace('\n', "; ")),
             },
-            _ => "must be a regular expression in quotes, such as '^[0-9]{13}$'".to_owned(),
+            DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => {
+                "must be a regular expression in quotes, such as '^[0-9]{13}$'".to_owned()
+            }
         };
         self.below("pattern", |reader| reader.fault(value.span(), problem));
         None

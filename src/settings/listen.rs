@@ -1,7 +1,7 @@
 //! Where clients come in, as it is written in `server.listen`.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -80,6 +80,20 @@ impl Listen {
             Self::Inherited(_) => false,
         }
     }
+
+    /// Whether the second of two can't be had while the first one is: it is the same, or one of them means every address
+    /// of this machine. (`[::]` takes the addresses of IPv4 too.)
+    pub(super) fn collides(&self, other: &Self) -> bool {
+        let (Self::Tcp(one), Self::Tcp(two)) = (self, other) else {
+            return self == other;
+        };
+        let takes = |one: IpAddr, two: IpAddr| {
+            one == two || one.is_unspecified() && (one.is_ipv6() || two.is_ipv4())
+        };
+        let (a, b) = (one.ip(), two.ip());
+        // The kernel gives each port 0 a port of its own.
+        one.port() != 0 && one.port() == two.port() && (takes(a, b) || takes(b, a))
+    }
 }
 
 impl fmt::Display for Listen {
@@ -116,6 +130,27 @@ mod tests {
         assert_eq!(long.parse::<Listen>(), Err(NotListen::Path));
         assert_eq!("systemd:a:b".parse::<Listen>(), Err(NotListen::Name));
         assert_eq!("localhost:80".parse::<Listen>(), Err(NotListen::Address));
+    }
+
+    #[test]
+    fn places_collide_if_the_second_could_not_be_had() {
+        for (a, b, collide) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("127.0.0.1:80", "[::]:80", true),
+            ("[::1]:80", "[::]:80", true),
+            ("[::1]:80", "0.0.0.0:80", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("unix:/a", "unix:/a", true),
+            ("unix:/a", "unix:/b", false),
+            ("systemd:a", "systemd:a", true),
+            ("systemd:a", "127.0.0.1:80", false),
+        ] {
+            assert_eq!(listen(a).collides(&listen(b)), collide, "{a} and {b}");
+            assert_eq!(listen(b).collides(&listen(a)), collide, "{b} and {a}");
+        }
     }
 
     #[test]

@@ -63,9 +63,14 @@ pub fn find(
     env: &BTreeMap<String, String>,
     exists: impl Fn(&Path) -> bool,
 ) -> Option<PathBuf> {
+    // An empty variable is how some shells and units take one back.
+    let named = |env: &BTreeMap<String, String>| {
+        let named = env.get("PERENNIAL_CONFIG").cloned();
+        named.filter(|path| !path.is_empty())
+    };
     let known = || PLACES.iter().map(PathBuf::from).find(|path| exists(path));
     asked
-        .or_else(|| env.get("PERENNIAL_CONFIG").map(PathBuf::from))
+        .or_else(|| named(env).map(PathBuf::from))
         .or_else(known)
 }
 
@@ -113,8 +118,8 @@ fn read_all(path: &Path, walk: &mut Walk) -> Result<Vec<String>, LoadError> {
             walk.fault(place, &include_key(), &problem);
             break;
         }
-        let text = match (fs::read_to_string(&path), included) {
-            (Ok(text), _) => text,
+        let text = match (fs::read(&path), included) {
+            (Ok(bytes), _) => decode(walk, &path, bytes),
             (Err(source), None) => return Err(LoadError::Unreadable { path, source }),
             (Err(source), Some(place)) => {
                 unreadable(walk, place, &path, &source);
@@ -133,6 +138,17 @@ fn read_all(path: &Path, walk: &mut Walk) -> Result<Vec<String>, LoadError> {
         texts.push(text);
     }
     Ok(texts)
+}
+
+/// The text of a file. Where it is none that is a fault, and the rest is read all the same.
+fn decode(walk: &mut Walk, path: &Path, bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        let place = Place::at(path, &text, at);
+        walk.fault(place, &[], "is not UTF-8; save the file in that encoding");
+        text
+    })
 }
 
 fn include_key() -> [String; 1] {

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{KEYS, Key, Kind};
+use super::keys::{KEYS, Key};
+use super::kind::Kind;
 
 /// How the fields of a resource are declared, by example.
 const FIELDS: &str = r#"

@@ -1,11 +1,12 @@
-//! The rules that span several keys: no path is served twice, every route leads somewhere, and nothing is open to
-//! others by accident.
+//! The rules that span several keys: no address is bound and no path is served twice, every route leads somewhere, and
+//! nothing is open to others by accident.
 //!
 //! They look at what was walked, not at what was merged, so that a wrong value elsewhere hides none of their faults.
 
 use std::collections::BTreeMap;
 
 use super::listen::Listen;
+use super::lookup;
 use super::value::{Plain, url_path_fault};
 use super::violation::Place;
 use super::walk::Walk;
@@ -15,6 +16,10 @@ type Taken = BTreeMap<String, String>;
 
 /// Adds what breaks the rules to the faults of the walk.
 pub(super) fn check(walk: &mut Walk) {
+    // What stands behind a fault of the syntax may belong to another key than it seems.
+    if walk.violations.iter().all(|fault| !fault.key.is_empty()) {
+        addresses(walk);
+    }
     let open = open_address(walk);
     let mut taken = Taken::new();
     let named = walk.named.clone();
@@ -40,6 +45,38 @@ pub(super) fn check(walk: &mut Walk) {
             }
         }
     }
+}
+
+/// No two sockets can have one address. Found here it is a fault with a line; found by the system it would look as if
+/// another program were there.
+fn addresses(walk: &mut Walk) {
+    let mut bound: Vec<(Listen, Option<Place>)> = Vec::new();
+    for key in [["server", "listen"], ["server", "admin"]] {
+        let place = walk.written(&key).map(|(_, place)| place.clone());
+        for address in addresses_of(walk, key) {
+            let other = bound.iter().find(|(other, _)| other.collides(&address));
+            // Where both are defaults there is no fault; where one is, the other one was written.
+            if let Some((other, told)) = other
+                && let Some(place) = place.clone().or(told.clone())
+            {
+                let problem = format!(
+                    "{address} can't be listened on beside {other}; choose another one, or keep one of the two"
+                );
+                walk.fault(place, &key.map(str::to_owned), &problem);
+            }
+            bound.push((address, place.clone()));
+        }
+    }
+}
+
+/// What is written for this key, else its default. What is no address has been told already.
+fn addresses_of(walk: &Walk, key: [&str; 2]) -> Vec<Listen> {
+    let texts: Vec<&str> = match walk.value(&key) {
+        Some(Plain::Array(items)) => items.iter().filter_map(Plain::text).collect(),
+        Some(one) => one.text().into_iter().collect(),
+        None => lookup::find(&key).map_or(Vec::new(), |key| key.default.split('"').collect()),
+    };
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
 /// An address that others than this machine can reach, or may; the default is none.
@@ -68,7 +105,8 @@ fn path(walk: &mut Walk, key: &[String], place: &Place, taken: &mut Taken) {
         Some(written) => written.text().unwrap_or_default().to_owned(),
         None => format!("/{name}"),
     };
-    if url_path_fault(&path).is_some() {
+    // A name that is none has been told, and what follows from it is none of the operator's.
+    if name.is_empty() || url_path_fault(&path).is_some() {
         return;
     }
     if path == "/" {

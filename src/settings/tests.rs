@@ -35,7 +35,7 @@ fn every_wrong_file_is_told_all_its_faults() {
         .filter(|path| path.extension().is_some_and(|e| e == "toml"))
         .collect();
     files.sort();
-    assert!(files.len() >= 17, "there are only {}", files.len());
+    assert!(files.len() >= 45, "there are only {}", files.len());
     for file in files {
         let error = load(Some(&file), &BTreeMap::new()).expect_err(&file.display().to_string());
         golden(&file.with_extension("txt"), &format!("{error}\n"));
@@ -167,6 +167,49 @@ fn files_may_share_tables_and_a_list_replaces_the_default() {
 }
 
 #[test]
+fn an_address_that_the_kernel_would_refuse_is_a_fault_wherever_it_was_written() {
+    let told = |pairs: &[(&str, &str)]| load(None, &env(pairs)).unwrap_err().to_string();
+    let listen = "PERENNIAL__SERVER__LISTEN";
+    let admin = "PERENNIAL__SERVER__ADMIN";
+    assert_eq!(
+        told(&[(admin, "127.0.0.1:3000")]),
+        "$PERENNIAL__SERVER__ADMIN: server.admin: 127.0.0.1:3000 can't be listened on beside 127.0.0.1:3000; choose \
+         another one, or keep one of the two\n1 fault in the settings; nothing was started"
+    );
+    for (public, operators) in [
+        ("[::]:3001", "127.0.0.1:3001"),
+        ("[::]:81, 0.0.0.0:81", "127.0.0.1:82"),
+        ("[::1]:3001", "[::]:3001"),
+    ] {
+        told(&[(listen, public), (admin, operators)]);
+    }
+    let apart = [
+        (listen, "[::1]:3001, 127.0.0.2:3001, 0.0.0.0:0"),
+        (admin, "127.0.0.1:3001"),
+    ];
+    assert!(load(None, &env(&apart)).is_ok());
+}
+
+#[test]
+fn what_is_reserved_for_sites_can_be_a_route_and_other_hidden_paths_can_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.toml");
+    for (prefix, fine) in [
+        ("/.well-known", true),
+        ("/.well-known-x", false),
+        ("/..", false),
+    ] {
+        let text = format!("[route.\"{prefix}\"]\nfiles = {{ root = \"a\" }}\n");
+        fs::write(&file, text).unwrap();
+        assert_eq!(
+            load(Some(&file), &BTreeMap::new()).is_ok(),
+            fine,
+            "{prefix}"
+        );
+    }
+}
+
+#[test]
 fn an_address_from_the_environment_opens_nothing_by_accident() {
     let open = env(&[("PERENNIAL__SERVER__LISTEN", "0.0.0.0:80")]);
     let error = load(Some(Path::new("config/perennial.toml")), &open);
@@ -193,6 +236,8 @@ fn settings_are_looked_for_in_order() {
     let path = |text: &str| Some(PathBuf::from(text));
     assert_eq!(find(path("asked"), &env, |_| true), path("asked"));
     assert_eq!(find(None, &env, |_| true), path("/from/env"));
+    let empty = BTreeMap::from([("PERENNIAL_CONFIG".to_owned(), String::new())]);
+    assert_eq!(find(None, &empty, |_| true), path("config/perennial.toml"));
     assert_eq!(find(None, &none, |_| true), path("config/perennial.toml"));
     assert_eq!(
         find(None, &none, Path::is_absolute),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::keys::Kind;
+use super::kind::Kind;
 use super::listen::Listen;
 use super::route_value::{cache_fault, errors_fault, headers_fault};
 
@@ -250,15 +250,17 @@ pub(super) fn url_path_fault(text: &str) -> Option<String> {
         "must not contain //"
     } else if !text.chars().all(plain) {
         "may contain letters, digits, - . _ ~ and / only"
-    } else if text
-        .split('/')
-        .any(|part| part.starts_with('_') || part.starts_with('.'))
-    {
+    } else if text.split('/').any(reserved) {
         "must not have a part that begins with _ or ., which is reserved"
     } else {
         return None;
     };
     Some(format!("{text:?} {fault}"))
+}
+
+/// What a URL path must not have among its parts. (RFC 8615 gives `.well-known` to the site.)
+fn reserved(part: &str) -> bool {
+    part.starts_with('_') || part.starts_with('.') && part != ".well-known"
 }
 
 /// What is wrong with who may. Both must be said: `{ read = "public" }` looks as if nobody could write.

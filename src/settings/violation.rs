@@ -1,7 +1,7 @@
 //! One thing that is wrong with the settings.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where something was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,19 @@ pub enum Place {
     },
     /// An environment variable.
     Variable(String),
+}
+
+impl Place {
+    /// The place of the byte `at` in the text of a file.
+    pub(super) fn at(path: &Path, text: &str, at: usize) -> Self {
+        let before = text.get(..at).unwrap_or(text);
+        let column = before.rsplit('\n').next().unwrap_or_default();
+        Self::File {
+            path: path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: column.chars().count() + 1,
+        }
+    }
 }
 
 /// One thing that is wrong.

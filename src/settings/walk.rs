@@ -8,7 +8,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fields;
-use super::keys::{self, Key, Kind};
+use super::keys::{self, Key};
+use super::kind::Kind;
 use super::lookup;
 use super::value::{Plain, url_path_fault};
 use super::violation::{Place, Violation};
@@ -34,20 +35,7 @@ pub(super) struct Source<'a> {
 
 impl Source<'_> {
     pub(super) fn place(&self, span: Range<usize>) -> Place {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before
-            .rsplit('\n')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .count()
-            + 1;
-        Place::File {
-            path: self.path.to_owned(),
-            line,
-            column,
-        }
+        Place::at(self.path, self.text, span.start)
     }
 }
 
@@ -236,8 +224,13 @@ impl Walk {
 impl Walk {
     /// The value of this key, if one was written.
     pub(super) fn value(&self, path: &[&str]) -> Option<&Plain> {
+        self.written(path).map(|(value, _)| value)
+    }
+
+    /// The same with the place.
+    pub(super) fn written(&self, path: &[&str]) -> Option<&(Plain, Place)> {
         let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
-        self.written.get(&path).map(|(value, _)| value)
+        self.written.get(&path)
     }
 
     /// Whether something below this path is wrong.

@@ -323,7 +323,7 @@ impl Holder {
 fn describe(error: &OpenError) -> String {
     let mut text = error.to_string();
     if let Some(cause) = std::error::Error::source(error) {
-        text = format!("{text} ({cause})");
+        text = format!("{text}: {cause}");
     }
     text
 }

@@ -13,7 +13,7 @@ use super::engine::{CollectionId, Tree};
 use super::holder::Holder;
 use super::page;
 use super::store::{Store, StoreError, unread};
-use crate::record::{Record, Visitor};
+use crate::record::{Record, RecordId, Visitor};
 use crate::supervision::RETRY_AFTER;
 
 /// How many walks go on at once; more wait in line, up to their deadline.
@@ -22,6 +22,8 @@ const WALKS_MAX: usize = 4;
 const CHUNK_RECORDS_MAX: usize = 500;
 /// How many it has at least: small enough to fit between two groups.
 const CHUNK_RECORDS_MIN: usize = 8;
+/// How many records are read by id between two looks at other requests.
+const PICK_RECORDS_MAX: usize = 32;
 
 /// A place for a walk.
 pub(super) fn walks() -> Arc<Semaphore> {
@@ -59,6 +61,33 @@ impl Store {
             Ok(Err(_)) => Err(StoreError::ShuttingDown),
             Ok(Ok(_)) | Err(_) => Err(unavailable()),
         }
+    }
+}
+
+impl Store {
+    /// Shows the records of these ids, in their order, to `visitor`; the rest is as with [`walk`](Self::walk). What is read
+    /// between two looks at other requests is of one moment.
+    pub async fn pick<V: Visitor>(
+        &self,
+        collection: CollectionId,
+        ids: Vec<RecordId>,
+        mut visitor: V,
+    ) -> Result<(V, u64), StoreError> {
+        let deadline = self.deadline_from_now();
+        let mut first = None;
+        for ids in ids.chunks(PICK_RECORDS_MAX) {
+            let (records, seq) = self.several(collection, ids, deadline).await?;
+            first.get_or_insert(seq);
+            if !records.into_iter().all(|record| visitor.visit(record)) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let seq = match first {
+            Some(seq) => seq,
+            None => self.several(collection, &[], deadline).await?.1,
+        };
+        Ok((visitor, seq))
     }
 }
 

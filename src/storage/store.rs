@@ -152,6 +152,37 @@ impl Store {
         .await
     }
 
+    /// The records of these ids, as they were at one moment, and the sequence number of that moment.
+    pub(super) async fn several(
+        &self,
+        collection: CollectionId,
+        ids: &[RecordId],
+        deadline: Instant,
+    ) -> Result<(Vec<Record>, u64), StoreError> {
+        loop {
+            let quick = self
+                .read(|reader| {
+                    let before = self.holder.epoch.load(Ordering::SeqCst);
+                    let seq = self.applied(collection);
+                    let mut records = Vec::with_capacity(ids.len());
+                    for id in ids {
+                        records.extend(Self::record(reader, collection, id)?);
+                    }
+                    let after = self.holder.epoch.load(Ordering::SeqCst);
+                    let whole = before == after && before.is_multiple_of(2);
+                    Ok((whole.then_some((records, seq)), if whole { seq } else { 0 }))
+                })
+                .await?;
+            if let Some(found) = quick {
+                return Ok(found);
+            }
+            if Instant::now() >= deadline {
+                return Err(StoreError::TooSlow);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn record(
         reader: &Reader,
         collection: CollectionId,
@@ -172,10 +203,13 @@ impl Store {
     }
 
     fn staged(&self, collection: CollectionId) -> u64 {
-        self.holder
-            .figures
-            .get(collection.0)
-            .map_or(0, |f| f.staged.load(Ordering::SeqCst))
+        let figures = self.holder.figures.get(collection.0);
+        figures.map_or(0, |f| f.staged.load(Ordering::SeqCst))
+    }
+
+    fn applied(&self, collection: CollectionId) -> u64 {
+        let figures = self.holder.figures.get(collection.0);
+        figures.map_or(0, |f| f.applied.load(Ordering::SeqCst))
     }
 
     /// A page of a collection, of one moment; `None` if it is so long that it must be [walked](Self::walk) to.

@@ -1,6 +1,7 @@
 //! The storage room as its users see it: the real writer under a real supervisor, on sled and on engines that fail.
 
 mod memory;
+mod modelled;
 mod recovering;
 mod values;
 
@@ -104,7 +105,8 @@ impl Running {
         let seed = Seed::new(
             SupervisorSpec::new("root", flags).child(spec),
             Clock::default(),
-        );
+        )
+        .unwrap();
         let plant = seed.tree();
         let mut root = seed.grow(Clock::default(), Placer::threads(), None);
         (&mut root.ready).await.expect("the store opens");
@@ -420,7 +422,7 @@ fn a_store_that_has_lost_its_end_is_refused() {
         std::fs::rename(&sled, folder.path().join("gone")).unwrap();
         let (store, spec) = storage(&settings(folder.path()), Clock::default(), &Faults::none());
         let spec = SupervisorSpec::new("root", Flags::default()).child(spec);
-        let planted = Seed::new(spec, Clock::default());
+        let planted = Seed::new(spec, Clock::default()).unwrap();
         let mut root = planted.grow(Clock::default(), Placer::threads(), None);
         let exit = root.exit.wait_for(Option::is_some).await.unwrap().clone();
         assert_eq!(exit.map(|reason| reason.cause()), Some("start_failed"));

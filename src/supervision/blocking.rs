@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::batch::{BatchLimits, Pulled};
 use super::boundary::contain;
 use super::child::{BlockingChild, StartError, chain};
 use super::control::Control;
@@ -11,7 +12,7 @@ use super::exit_reason::ExitReason;
 use super::faults::Faults;
 use super::life::Life;
 use super::message::Message as _;
-use super::slot::{BatchLimits, Pulled, Shared, Wake};
+use super::slot::{Shared, Wake};
 
 /// Makes one incarnation, given its facts.
 pub(crate) type Factory<C> = dyn Fn(Life) -> Result<C, StartError> + Send + Sync;

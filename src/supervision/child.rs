@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::delivery::Delivery;
+use super::exit_reason::ExitReason;
 use super::life::Life;
 use super::message::Message;
 
@@ -52,6 +53,12 @@ pub trait Child: Sized + Unpin + 'static {
     fn stop(&mut self) -> LocalBoxFuture<'static, ()> {
         Box::pin(async {})
     }
+
+    /// The same when it goes down with its siblings, and its next life follows on the same thread: what runs beside the
+    /// incarnation may be left to that.
+    fn step_aside(&mut self) -> LocalBoxFuture<'static, ()> {
+        self.stop()
+    }
 }
 
 /// A child on an OS thread of its own which takes its messages in batches.
@@ -71,6 +78,7 @@ pub trait BlockingChild: Sized + 'static {
 pub struct Cx {
     pub(crate) life: Life,
     pub(crate) spawned: Vec<LocalBoxFuture<'static, ()>>,
+    pub(crate) exit: Option<ExitReason>,
 }
 
 impl std::fmt::Debug for Cx {
@@ -86,12 +94,19 @@ impl Cx {
         Self {
             life,
             spawned: Vec::new(),
+            exit: None,
         }
     }
 
     /// Runs `task` as a part of this incarnation: its panic is the incarnation's death, and it ends with it.
     pub fn spawn(&mut self, task: impl Future<Output = ()> + 'static) {
         self.spawned.push(Box::pin(task));
+    }
+
+    /// Ends this incarnation when the handler returns (OTP: `{stop, Reason, State}`). What it has in hand and did not
+    /// answer is settled as after any death; whether it is started again is its supervisor's business.
+    pub fn exit(&mut self, reason: ExitReason) {
+        self.exit = Some(reason);
     }
 
     /// The incarnation's facts.

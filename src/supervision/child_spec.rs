@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::batch::BatchLimits;
+use super::bed::Bed;
 use super::blocking;
 use super::child::{BlockingChild, Child, LocalBoxFuture, StartError};
 use super::clock::Clock;
@@ -14,10 +16,11 @@ use super::incarnation;
 use super::life::Life;
 use super::nested::Nested;
 use super::placement::{Place, Placement, Placer};
-use super::rules::Rules;
-use super::slot::{BatchLimits, Shared, Signal, Slot};
+use super::rules::{Rules, Sequel};
+use super::slot::{Shared, Signal, Slot};
+use super::spec_fault::{self, SpecFault};
 use super::strategy::{Restart, Shutdown};
-use super::supervisor::SupervisorSpec;
+use super::supervisor_spec::SupervisorSpec;
 use super::tree::Node;
 
 /// How long a child is given to become ready, unless its spec says otherwise.
@@ -30,7 +33,7 @@ pub(crate) trait Runtime: Send + Sync {
     /// Begins a life; it reports itself.
     fn start(&self, generation: u64, reporter: Reporter, placer: &Placer, clock: Clock);
     /// Asks it to stop.
-    fn stop(&self);
+    fn stop(&self, sequel: Sequel);
     /// Fences it and leaves it behind.
     fn kill(&self, generation: u64, reason: &ExitReason);
     /// Gives back its threads; it will not be started again.
@@ -42,6 +45,8 @@ pub struct ChildSpec {
     pub(crate) rules: Rules,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) node: Node,
+    /// What is wrong below it.
+    faults: Vec<SpecFault>,
 }
 
 impl std::fmt::Debug for ChildSpec {
@@ -70,7 +75,15 @@ impl ChildSpec {
             rules,
             runtime,
             node,
+            faults: Vec::new(),
         }
+    }
+
+    /// What is wrong with it as a child of `supervisor`, and with everything below.
+    pub(crate) fn faults(&self, supervisor: &Arc<str>) -> Vec<SpecFault> {
+        let mut faults = spec_fault::of_rules(supervisor, self.node.name(), &self.rules);
+        faults.extend(self.faults.iter().cloned());
+        faults
     }
 
     /// A child that is an actor. `factory` is called for every incarnation, on the child's own thread.
@@ -114,8 +127,10 @@ impl ChildSpec {
 
     /// A child that is a supervisor.
     pub fn supervisor(spec: SupervisorSpec) -> Self {
-        let node = spec.node();
-        Self::new(node, Arc::new(Nested::new(spec)), true)
+        let faults = spec.faults();
+        let bed = Bed::new(spec);
+        let spec = Self::new(bed.node.clone(), Arc::new(Nested::new(bed)), true);
+        Self { faults, ..spec }
     }
 
     /// When it is started again.
@@ -173,8 +188,8 @@ impl<C: Child> Runtime for ActorRuntime<C> {
         }
     }
 
-    fn stop(&self) {
-        self.shared.signal(Signal::Stop);
+    fn stop(&self, sequel: Sequel) {
+        self.shared.signal(Signal::Stop(sequel));
     }
 
     fn kill(&self, generation: u64, reason: &ExitReason) {
@@ -224,8 +239,8 @@ impl<C: BlockingChild> Runtime for ThreadRuntime<C> {
         }
     }
 
-    fn stop(&self) {
-        self.shared.signal(Signal::Stop);
+    fn stop(&self, sequel: Sequel) {
+        self.shared.signal(Signal::Stop(sequel));
     }
 
     fn kill(&self, generation: u64, reason: &ExitReason) {

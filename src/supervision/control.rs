@@ -50,7 +50,7 @@ pub(crate) trait Control: Send + Sync {
     /// Ends a generation: nothing of it has an effect any more, and what it had in flight is settled. False if it had
     /// been ended before.
     fn fence(&self, generation: u64, reason: &ExitReason) -> bool;
-    /// Signals the running incarnation.
+    /// Signals the incarnation. One that is starting hears only a stop.
     fn signal(&self, signal: Signal);
     /// Stops for good: what waits is answered.
     fn close(&self);
@@ -65,7 +65,7 @@ impl<M: Message> Control for Shared<M> {
         self.fence(before, &ExitReason::Lost);
         let mut state = self.lock();
         state.generation = generation;
-        state.stop = false;
+        state.stop = None;
         state.closed = false;
         self.vitals.wanted.store(generation, Ordering::SeqCst);
         Life {
@@ -92,7 +92,11 @@ impl<M: Message> Control for Shared<M> {
             if envelope.closed() {
                 continue;
             }
-            if attempts < DELIVERIES_MAX && envelope.message.redeliverable() {
+            if attempts > 0 && !reason.is_normal() {
+                envelope.deaths.fetch_add(1, Ordering::Relaxed);
+            }
+            let deaths = envelope.deaths.load(Ordering::Relaxed);
+            if deaths < DELIVERIES_MAX && envelope.message.redeliverable() {
                 if attempts > 0 {
                     self.counters.redelivered.fetch_add(1, Ordering::Relaxed);
                 }
@@ -103,6 +107,7 @@ impl<M: Message> Control for Shared<M> {
             }
         }
         self.woken.notify_all();
+        self.asked.notify_waiters();
         drop(state);
         for (envelope, attempts) in failed {
             self.counters.failed.fetch_add(1, Ordering::Relaxed);
@@ -115,18 +120,23 @@ impl<M: Message> Control for Shared<M> {
 
     fn signal(&self, signal: Signal) {
         let mut state = self.lock();
-        if signal == Signal::Stop {
+        if matches!(signal, Signal::Stop(_)) {
             self.vitals.wanted.store(0, Ordering::SeqCst);
         }
         match &state.consumer {
-            Consumer::None => {}
+            Consumer::None => {
+                if let Signal::Stop(sequel) = signal {
+                    state.stop = Some(sequel);
+                    self.asked.notify_waiters();
+                }
+            }
             Consumer::Idle(Wake::Actor(recipient)) | Consumer::Busy(Wake::Actor(recipient)) => {
                 // A refusal means it is dying already, which is what a signal is for.
                 drop(recipient.try_send(signal));
             }
             Consumer::Idle(Wake::Thread) | Consumer::Busy(Wake::Thread) => {
                 match signal {
-                    Signal::Stop => state.stop = true,
+                    Signal::Stop(sequel) => state.stop = Some(sequel),
                     Signal::Probe => state.probe = true,
                     Signal::Pull => {}
                 }

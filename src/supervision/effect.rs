@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
+use super::administration::Answer;
 use super::event::Timer;
 use super::exit_reason::ExitReason;
+use super::rules::Sequel;
+
+/// An order that waits for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Ticket(pub(crate) u64);
 
 /// What a supervisor is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +20,7 @@ pub(crate) enum Effect {
     },
     Stop {
         child: usize,
+        sequel: Sequel,
     },
     /// Fence it and leave it behind.
     Kill {
@@ -32,10 +39,29 @@ pub(crate) enum Effect {
         reason: ExitReason,
         verdict: Verdict,
     },
+    /// It stays down: what waits for it is answered.
+    Close {
+        child: usize,
+    },
+    /// It is not a child any more.
+    Forget {
+        child: usize,
+    },
+    /// An order has been carried out, or can't be.
+    Answer {
+        ticket: Ticket,
+        answer: Answer,
+    },
     /// All children are up for the first time.
     Ready,
     /// All children are down; so is the supervisor.
     Exit(ExitReason),
+}
+
+impl Effect {
+    pub(crate) fn answer(ticket: Ticket, answer: Answer) -> Self {
+        Self::Answer { ticket, answer }
+    }
 }
 
 /// What follows a death.

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::administration::Order;
 use super::exit_reason::ExitReason;
+use super::rules::Sequel;
 
 /// Something a supervisor has to decide about. The channel is unbounded, but what is in it is not: an incarnation
 /// reports itself twice at most, and a timer fires once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Event {
     /// An incarnation can serve.
     Ready { child: usize, generation: u64 },
@@ -30,8 +32,15 @@ pub(crate) enum Event {
         age: Duration,
     },
     /// The supervisor is asked to stop.
-    Stop,
-    /// The sentinel asks whether the supervisor is alive.
+    Stop(Sequel),
+}
+
+/// What comes in at a supervisor.
+pub(crate) enum Input {
+    Event(Event),
+    /// Somebody administers it.
+    Order(Order),
+    /// The sentinel asks whether it is alive.
     Tick,
 }
 
@@ -58,7 +67,7 @@ pub(crate) enum TimerKind {
 #[derive(Debug, Clone)]
 pub(crate) struct Reporter {
     pub(crate) child: usize,
-    pub(crate) events: UnboundedSender<Event>,
+    pub(crate) input: UnboundedSender<Input>,
 }
 
 impl Reporter {
@@ -87,6 +96,6 @@ impl Reporter {
 
     fn send(&self, event: Event) {
         // Without a supervisor there is nobody left to decide anything: the process is on its way out.
-        drop(self.events.send(event));
+        drop(self.input.send(Input::Event(event)));
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::causes::Causes;
+
 /// Why an incarnation ended.
 ///
 /// `Normal` and `Shutdown` are what OTP calls a normal termination; everything else is abnormal, which is what
@@ -25,6 +27,8 @@ pub enum ExitReason {
     },
     /// It could not start.
     StartFailed(Arc<str>),
+    /// A supervisor whose children could not all be started; those that had been were stopped again.
+    ChildrenFailed(Causes),
     /// It did not become ready in time.
     StartTimeout {
         /// How long it was given.
@@ -64,6 +68,7 @@ impl ExitReason {
             | Self::Error(_)
             | Self::Hung { .. }
             | Self::StartFailed(_)
+            | Self::ChildrenFailed(_)
             | Self::StartTimeout { .. }
             | Self::Killed
             | Self::Lost
@@ -84,7 +89,7 @@ impl ExitReason {
             Self::Error(_) => "error",
             Self::Panic(_) => "panic",
             Self::Hung { .. } => "hung",
-            Self::StartFailed(_) => "start_failed",
+            Self::StartFailed(_) | Self::ChildrenFailed(_) => "start_failed",
             Self::StartTimeout { .. } => "start_timeout",
             Self::Killed => "killed",
             Self::Lost => "lost",
@@ -102,6 +107,7 @@ impl fmt::Display for ExitReason {
             Self::Panic(panic) => panic.fmt(f),
             Self::Hung { age } => write!(f, "hung for {age:?}"),
             Self::StartFailed(cause) => write!(f, "could not start: {cause}"),
+            Self::ChildrenFailed(causes) => write!(f, "could not start: {causes}"),
             Self::StartTimeout { limit } => write!(f, "not ready within {limit:?}"),
             Self::Killed => f.write_str("killed"),
             Self::Lost => f.write_str("gone without a report"),

@@ -1,8 +1,10 @@
 //! One life of a [`Child`]: an actix actor that pulls from the slot, behind the panic boundary.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use actix::prelude::*;
+use futures_util::future::{Either, select};
 
 use super::boundary::{contain, contain_future};
 use super::child::{Child, Cx, LocalBoxFuture, StartError, chain};
@@ -12,6 +14,7 @@ use super::exit_reason::ExitReason;
 use super::faults::Faults;
 use super::life::Life;
 use super::message::Message as _;
+use super::rules::Sequel;
 use super::slot::{Shared, Signal, Wake};
 
 /// Messages handled before the arbiter's other tasks get their turn; a mailbox poll has no budget of its own.
@@ -41,12 +44,7 @@ pub(crate) async fn begin<C: Child>(
     faults: Faults,
 ) {
     let generation = life.generation;
-    let made = contain(|| factory(life.clone()));
-    let made = match made {
-        Ok(future) => contain_future(future).await,
-        Err(reason) => Err(reason),
-    };
-    let reason = match made {
+    let reason = match make(&*factory, &shared, &life).await {
         Ok(Ok(child)) => {
             let idle_point = format!("{}.idle", shared.name);
             let incarnation = Incarnation {
@@ -67,10 +65,27 @@ pub(crate) async fn begin<C: Child>(
             return;
         }
         Ok(Err(StartError::Failed(error))) => ExitReason::StartFailed(chain(&*error)),
-        Err(panic) => panic,
+        Err(reason) => reason,
     };
     shared.fence(generation, &reason);
     reporter.exited(generation, reason, false);
+}
+
+/// Runs the factory, until it is done or its supervisor wants the child no more: then it is dropped where it stands.
+async fn make<C: Child>(
+    factory: &Factory<C>,
+    shared: &Shared<C::Message>,
+    life: &Life,
+) -> Result<Result<C, StartError>, ExitReason> {
+    let mut made = Box::pin(contain_future(contain(|| factory(life.clone()))?));
+    let cancelled = pin!(shared.start_cancelled(life.generation));
+    match select(&mut made, cancelled).await {
+        Either::Left((made, _)) => made,
+        Either::Right(_) => {
+            contain(|| drop(made)).map_err(|panic| panic.during(Some("start")))?;
+            Err(ExitReason::Shutdown)
+        }
+    }
 }
 
 impl<C: Child> Incarnation<C> {
@@ -87,6 +102,10 @@ impl<C: Child> Incarnation<C> {
         let mut cx = Cx::new(self.life.clone());
         match contain(|| part(child, &mut cx)) {
             Ok(()) => {
+                if let Some(reason) = cx.exit {
+                    self.die(ctx, reason);
+                    return false;
+                }
                 for task in cx.spawned {
                     self.supervise(ctx, async move {
                         task.await;
@@ -176,11 +195,15 @@ impl<C: Child> Handler<Signal> for Incarnation<C> {
                 self.run_part(ctx, None, |_, _| faults.hit(&point));
                 self.idle_point = point;
             }
-            Signal::Stop => {
+            Signal::Stop(sequel) => {
                 let Some(child) = self.child.as_mut() else {
                     return;
                 };
-                match contain(|| child.stop()) {
+                let stop = contain(|| match sequel {
+                    Sequel::NextLife => child.step_aside(),
+                    Sequel::End => child.stop(),
+                });
+                match stop {
                     Ok(stop) => self.supervise(ctx, async move {
                         stop.await;
                         Some(ExitReason::Shutdown)

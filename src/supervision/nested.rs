@@ -4,42 +4,46 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use super::bed::Bed;
 use super::child_spec::Runtime;
 use super::clock::Clock;
-use super::event::{Event, Reporter};
+use super::event::{Event, Input, Reporter};
 use super::exit_reason::ExitReason;
 use super::placement::Placer;
-use super::supervisor::{Above, Bed, SupervisorSpec, Surroundings, begin};
-use super::tree::Node;
+use super::rules::Sequel;
+use super::supervisor::{Above, Surroundings, begin};
 
 /// A supervisor as somebody's child: its bed outlives its lives.
 pub(crate) struct Nested {
     bed: Arc<Bed>,
-    node: Node,
-    life: Mutex<Option<UnboundedSender<Event>>>,
+    life: Mutex<Option<UnboundedSender<Input>>>,
 }
 
 impl Nested {
-    pub(crate) fn new(spec: SupervisorSpec) -> Self {
-        let node = spec.node();
+    pub(crate) fn new(bed: Arc<Bed>) -> Self {
         Self {
-            bed: Bed::new(spec),
-            node,
+            bed,
             life: Mutex::new(None),
         }
     }
 
-    fn life(&self) -> MutexGuard<'_, Option<UnboundedSender<Event>>> {
+    fn life(&self) -> MutexGuard<'_, Option<UnboundedSender<Input>>> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, input: Input) {
+        if let Some(life) = &*self.life() {
+            // A supervisor that is gone has reported itself.
+            drop(life.send(input));
+        }
     }
 }
 
 impl Runtime for Nested {
     fn start(&self, generation: u64, reporter: Reporter, placer: &Placer, clock: Clock) {
-        let events = unbounded_channel();
-        *self.life() = Some(events.0.clone());
+        let input = unbounded_channel();
+        *self.life() = Some(input.0.clone());
         let around = Surroundings {
-            node: self.node.clone(),
             above: Above::Supervisor {
                 reporter,
                 generation,
@@ -48,23 +52,20 @@ impl Runtime for Nested {
             placer: placer.clone(),
             pulse: None,
         };
-        begin(Arc::clone(&self.bed), around, events);
+        begin(Arc::clone(&self.bed), around, input);
     }
 
-    fn stop(&self) {
-        if let Some(events) = &*self.life() {
-            // A supervisor that is gone has reported itself.
-            drop(events.send(Event::Stop));
-        }
+    fn stop(&self, sequel: Sequel) {
+        self.tell(Input::Event(Event::Stop(sequel)));
     }
 
-    fn kill(&self, _: u64, _: &ExitReason) {
-        self.stop();
+    fn kill(&self, _: u64, reason: &ExitReason) {
+        self.bed.kill(reason);
+        // Its term is over; anything wakes it up to see that.
+        self.tell(Input::Tick);
     }
 
     fn release(&self) {
-        for (_, _, runtime) in &self.bed.children {
-            runtime.release();
-        }
+        self.bed.give_up();
     }
 }

@@ -6,18 +6,24 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
+use super::administration::SupervisorRef;
+use super::bed::Bed;
 use super::clock::Clock;
-use super::event::Event;
+use super::event::{Event, Input};
 use super::exit_reason::ExitReason;
 use super::placement::Placer;
+use super::rules::Sequel;
 use super::sentinel::Pulse;
-use super::supervisor::{Above, Bed, SupervisorSpec, Surroundings, begin};
+use super::spec_fault::{self, SpecFaults};
+use super::supervisor::{Above, Surroundings, begin};
+use super::supervisor_spec::SupervisorSpec;
 use super::tree::Tree;
 
 /// The root of a running tree.
 #[derive(Debug)]
 pub struct Root {
-    events: UnboundedSender<Event>,
+    input: UnboundedSender<Input>,
+    supervisor: SupervisorRef,
     /// Completes when all children are ready for the first time; fails if the tree ends before.
     pub ready: oneshot::Receiver<()>,
     /// Why the tree has ended, once it has.
@@ -27,18 +33,18 @@ pub struct Root {
 /// Asks a tree to stop.
 #[derive(Debug, Clone)]
 pub struct Stopper {
-    events: UnboundedSender<Event>,
+    input: UnboundedSender<Input>,
 }
 
 impl Stopper {
     /// Asks: children stop in reverse order, each within its deadline.
     pub fn stop(&self) {
         // A tree that is gone has stopped.
-        drop(self.events.send(Event::Stop));
+        drop(self.input.send(Input::Event(Event::Stop(Sequel::End))));
     }
 
     pub(crate) fn tick(&self) -> bool {
-        self.events.send(Event::Tick).is_ok()
+        self.input.send(Input::Tick).is_ok()
     }
 }
 
@@ -46,33 +52,48 @@ impl Root {
     /// A handle that can stop the tree from anywhere.
     pub fn stopper(&self) -> Stopper {
         Stopper {
-            events: self.events.clone(),
+            input: self.input.clone(),
         }
+    }
+
+    /// What administers the root's children.
+    pub fn supervisor_ref(&self) -> SupervisorRef {
+        self.supervisor.clone()
     }
 
     /// Tells the supervisor that an incarnation hangs: the sentinel's verdict, for whoever plays the sentinel.
     pub fn hung(&self, child: usize, generation: u64, age: Duration) {
         // A tree that is gone has no hung children.
-        drop(self.events.send(Event::Hung {
+        drop(self.input.send(Input::Event(Event::Hung {
             child,
             generation,
             age,
-        }));
+        })));
     }
 }
 
-/// The observable tree of `spec`, whose supervisor is not started yet.
-#[derive(Debug)]
+/// A tree that is not grown yet.
 pub struct Seed {
-    spec: SupervisorSpec,
+    bed: Arc<Bed>,
     tree: Tree,
 }
 
+impl std::fmt::Debug for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Seed({:?})", self.tree)
+    }
+}
+
 impl Seed {
-    /// Prepares a tree: what it looks like can be asked before it grows.
-    pub fn new(spec: SupervisorSpec, clock: Clock) -> Self {
-        let tree = Tree::new(spec.node(), clock);
-        Self { spec, tree }
+    /// Prepares a tree: what it looks like can be asked before it grows. The error is everything that is wrong with
+    /// the spec.
+    pub fn new(spec: SupervisorSpec, clock: Clock) -> Result<Self, SpecFaults> {
+        let mut faults = spec.faults();
+        let bed = Bed::new(spec);
+        faults.extend(spec_fault::of_names(bed.node.names()));
+        SpecFaults::none_of(faults)?;
+        let tree = Tree::new(bed.node.clone(), clock);
+        Ok(Self { bed, tree })
     }
 
     /// The tree, for everybody who wants to look at it.
@@ -82,11 +103,11 @@ impl Seed {
 
     /// Starts the root supervisor on the current arbiter.
     pub fn grow(self, clock: Clock, placer: Placer, pulse: Option<Arc<Pulse>>) -> Root {
-        let (events, inbox) = unbounded_channel();
+        let (input, inbox) = unbounded_channel();
         let (ready_tx, ready) = oneshot::channel();
         let (exit_tx, exit) = watch::channel(None);
+        let supervisor = self.bed.supervisor_ref();
         let around = Surroundings {
-            node: self.tree.root(),
             above: Above::App {
                 ready: Some(ready_tx),
                 exit: exit_tx,
@@ -95,9 +116,10 @@ impl Seed {
             placer,
             pulse,
         };
-        begin(Bed::new(self.spec), around, (events.clone(), inbox));
+        begin(self.bed, around, (input.clone(), inbox));
         Root {
-            events,
+            input,
+            supervisor,
             ready,
             exit,
         }

@@ -17,14 +17,36 @@ pub struct Flags {
     pub backoff: Backoff,
 }
 
-/// The rules of one child.
+/// The rules of one child (OTP: the child spec, as it can be read back).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rules {
-    pub(crate) restart: Restart,
-    pub(crate) shutdown: Shutdown,
-    pub(crate) start_timeout: Duration,
-    /// A supervisor hears a stop while it is starting; anything else is cut off.
-    pub(crate) supervisor: bool,
+pub struct Rules {
+    /// When it is started again.
+    pub restart: Restart,
+    /// How it is stopped.
+    pub shutdown: Shutdown,
+    /// How long it is given to become ready; a supervisor takes the time its children take, and their starts are timed.
+    pub start_timeout: Duration,
+    /// Whether it is a supervisor.
+    pub supervisor: bool,
+}
+
+/// How a supervisor brings its children up for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Startup {
+    /// Each after the one before it is ready.
+    #[default]
+    InOrder,
+    /// All at once: they do not need each other.
+    Together,
+}
+
+/// What follows the stop of a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sequel {
+    /// Its next life, as soon as the others that go down with it are down.
+    NextLife,
+    /// Nothing, as far as its supervisor knows.
+    End,
 }
 
 /// What one child is doing.

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use actix::prelude::Recipient;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::child_ref::{ChildRef, Refusal, TellError};
@@ -20,8 +21,9 @@ use super::delivery::Delivery;
 use super::life::Vitals;
 use super::message::{Message, MessageId};
 use super::reply::Settle;
+use super::rules::Sequel;
 
-/// How often one message is handed out at most.
+/// With how many deaths of its child one message is involved at most: the last one it is answered with.
 pub const DELIVERIES_MAX: u32 = 2;
 
 /// The bounds of a slot's queue.
@@ -39,7 +41,7 @@ pub(crate) enum Signal {
     /// There is something in the slot.
     Pull,
     /// Stop in order.
-    Stop,
+    Stop(Sequel),
     /// Pass the idle fault point.
     Probe,
 }
@@ -59,7 +61,10 @@ pub(crate) enum Wake {
 pub(crate) struct Envelope<M> {
     pub(crate) id: MessageId,
     pub(crate) enqueued: Instant,
+    /// How often it was handed out.
     pub(crate) attempts: AtomicU32,
+    /// How often its child died with it in hand. An orderly stop is no death: it speaks against nobody.
+    pub(crate) deaths: AtomicU32,
     pub(crate) reply: Option<Arc<dyn Settle>>,
     pub(crate) size_bytes: usize,
     pub(crate) message: M,
@@ -70,7 +75,7 @@ impl<M> Envelope<M> {
         self.reply.as_ref().is_some_and(|reply| reply.closed())
     }
 
-    fn attempted(&self) -> bool {
+    pub(crate) fn attempted(&self) -> bool {
         self.attempts.load(Ordering::Relaxed) > 0
     }
 }
@@ -90,8 +95,9 @@ pub(crate) struct State<M> {
     /// The last generation that has been fenced.
     pub(crate) ended: u64,
     pub(crate) consumer: Consumer,
-    /// Signals for an incarnation that is a thread.
-    pub(crate) stop: bool,
+    /// The incarnation is asked to stop, if it is a thread or still starting.
+    pub(crate) stop: Option<Sequel>,
+    /// A thread is to pass its idle fault point.
     pub(crate) probe: bool,
     /// Stopped for good: nothing is accepted.
     pub(crate) closed: bool,
@@ -118,6 +124,8 @@ pub(crate) struct Shared<M> {
     id_next: AtomicU64,
     state: Mutex<State<M>>,
     pub(crate) woken: Condvar,
+    /// Tells an incarnation that is starting that it should not.
+    pub(crate) asked: Notify,
 }
 
 /// A child's durable identity: what its incarnations pull from.
@@ -163,11 +171,12 @@ impl<M: Message> Slot<M> {
                 generation: 0,
                 ended: 0,
                 consumer: Consumer::None,
-                stop: false,
+                stop: None,
                 probe: false,
                 closed: false,
             }),
             woken: Condvar::new(),
+            asked: Notify::new(),
         });
         let child_ref = ChildRef::new(Arc::clone(&shared));
         (Self { shared }, child_ref)
@@ -205,6 +214,7 @@ impl<M: Message> Shared<M> {
             id: MessageId(u128::from(self.id_base) << 64 | u128::from(low)),
             enqueued: self.clock.now(),
             attempts: AtomicU32::new(0),
+            deaths: AtomicU32::new(0),
             reply,
             size_bytes,
             message,
@@ -259,11 +269,32 @@ impl<M: Message> Shared<M> {
         }
         self.vitals.handled.store(0, Ordering::Relaxed);
         self.vitals.current.store(generation, Ordering::SeqCst);
+        if let (Some(sequel), Wake::Actor(recipient)) = (state.stop, &wake) {
+            // Asked while it was starting. A refusal means that it is going already.
+            drop(recipient.try_send(Signal::Stop(sequel)));
+        }
         state.consumer = Consumer::Idle(wake);
         if !state.queue.is_empty() {
             self.wake(&mut state);
         }
         true
+    }
+
+    /// Completes when the start of this incarnation is not wanted any more.
+    pub(crate) async fn start_cancelled(&self, generation: u64) {
+        loop {
+            let asked = self.asked.notified();
+            {
+                let state = self.lock();
+                if state.stop.is_some()
+                    || state.generation != generation
+                    || state.ended == generation
+                {
+                    return;
+                }
+            }
+            asked.await;
+        }
     }
 
     /// Takes the next message nobody has given up on. `None`: nothing waits (the consumer is idle from now on), or the
@@ -283,7 +314,7 @@ impl<M: Message> Shared<M> {
         next.map(|envelope| Delivery::new(Arc::clone(self), envelope, generation))
     }
 
-    fn next(&self, state: &mut State<M>) -> Option<Arc<Envelope<M>>> {
+    pub(crate) fn next(&self, state: &mut State<M>) -> Option<Arc<Envelope<M>>> {
         while let Some(envelope) = state.queue.pop_front() {
             state.queued_bytes = state.queued_bytes.saturating_sub(envelope.size_bytes);
             if envelope.closed() {
@@ -296,47 +327,6 @@ impl<M: Message> Shared<M> {
             return Some(envelope);
         }
         None
-    }
-
-    /// Waits, on a thread of its own, for a batch or a signal.
-    pub(crate) fn pull_batch(self: &Arc<Self>, generation: u64, limits: BatchLimits) -> Pulled<M> {
-        let mut state = self.lock();
-        loop {
-            if self.vitals.current.load(Ordering::SeqCst) != generation {
-                return Pulled::Fenced;
-            }
-            if state.stop {
-                return Pulled::Stop;
-            }
-            if std::mem::take(&mut state.probe) {
-                return Pulled::Probe;
-            }
-            let mut batch = Vec::new();
-            let mut bytes = 0_usize;
-            while batch.len() < limits.messages && bytes < limits.bytes {
-                // What was in hand at a death comes again alone, so that a fatal message takes no other with it.
-                let again = state.queue.front().is_some_and(|front| front.attempted());
-                if again && !batch.is_empty() {
-                    break;
-                }
-                let Some(envelope) = self.next(&mut state) else {
-                    break;
-                };
-                bytes = bytes.saturating_add(envelope.size_bytes);
-                batch.push(Delivery::new(Arc::clone(self), envelope, generation));
-                if again {
-                    break;
-                }
-            }
-            if !batch.is_empty() {
-                return Pulled::Batch(batch);
-            }
-            state.consumer = Consumer::Idle(Wake::Thread);
-            state = self
-                .woken
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
     }
 
     /// A lease is over. Does nothing for an incarnation that has been fenced: the fence has settled its leases.
@@ -355,21 +345,4 @@ impl<M: Message> Shared<M> {
             state.oldest_begun = (!state.in_flight.is_empty()).then(|| self.clock.now());
         }
     }
-}
-
-/// How much one pull of a [`BlockingChild`](super::BlockingChild) takes at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchLimits {
-    /// Messages.
-    pub messages: usize,
-    /// Bytes; the message that crosses the bound is still taken.
-    pub bytes: usize,
-}
-
-pub(crate) enum Pulled<M: Message> {
-    Batch(Vec<Delivery<M>>),
-    Stop,
-    Probe,
-    /// Somebody else has taken its place.
-    Fenced,
 }

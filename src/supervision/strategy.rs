@@ -1,6 +1,6 @@
 //! What a death does to the siblings, with OTP's meanings.
 
-use std::ops::Range;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::exit_reason::ExitReason;
@@ -18,12 +18,12 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    /// The children that share the fate of `dead`, itself included.
-    pub(crate) fn group(self, dead: usize, children: usize) -> Range<usize> {
+    /// The places, in start order, of the children that share the fate of `dead`, itself included.
+    pub(crate) fn group(self, dead: usize) -> RangeInclusive<usize> {
         match self {
-            Self::OneForOne => dead..dead.saturating_add(1),
-            Self::OneForAll => 0..children,
-            Self::RestForOne => dead..children,
+            Self::OneForOne => dead..=dead,
+            Self::OneForAll => 0..=usize::MAX,
+            Self::RestForOne => dead..=usize::MAX,
         }
     }
 }
@@ -77,9 +77,10 @@ mod tests {
 
     #[test]
     fn each_strategy_takes_its_group() {
-        assert_eq!(Strategy::OneForOne.group(1, 4), 1..2);
-        assert_eq!(Strategy::OneForAll.group(1, 4), 0..4);
-        assert_eq!(Strategy::RestForOne.group(1, 4), 1..4);
+        let shares = |strategy: Strategy| [0, 1, 2].map(|place| strategy.group(1).contains(&place));
+        assert_eq!(shares(Strategy::OneForOne), [false, true, false]);
+        assert_eq!(shares(Strategy::OneForAll), [true, true, true]);
+        assert_eq!(shares(Strategy::RestForOne), [false, true, true]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The supervisor: an actor that carries out what the [machine](super::machine) decides, and never waits.
 
+mod clerk;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,72 +11,19 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::bed::{Bed, Member};
 use super::boundary::contain;
-use super::child_spec::{ChildSpec, Runtime};
+use super::child::{StartError, chain};
 use super::clock::Clock;
 use super::dice::Dice;
 use super::effect::{Effect, Verdict};
-use super::event::{Event, Reporter, Timer};
+use super::event::{Event, Input, Reporter, Timer};
 use super::exit_reason::ExitReason;
-use super::machine::Machine;
+use super::machine::{Machine, Moment};
 use super::placement::Placer;
-use super::rules::{Flags, Rules, Status};
+use super::rules::{Sequel, Status};
 use super::sentinel::Pulse;
-use super::tree::Node;
-
-/// The recipe of a supervisor: its flags and its children, in start order.
-#[derive(Debug)]
-pub struct SupervisorSpec {
-    name: Arc<str>,
-    flags: Flags,
-    children: Vec<ChildSpec>,
-}
-
-impl SupervisorSpec {
-    /// A supervisor without children.
-    pub fn new(name: &str, flags: Flags) -> Self {
-        Self {
-            name: Arc::from(name),
-            flags,
-            children: Vec::new(),
-        }
-    }
-
-    /// Adds a child, to be started after those before it and stopped before them.
-    #[must_use]
-    pub fn child(mut self, spec: ChildSpec) -> Self {
-        self.children.push(spec);
-        self
-    }
-
-    pub(crate) fn node(&self) -> Node {
-        Node::supervisor(
-            &self.name,
-            self.children.iter().map(|c| c.node.clone()).collect(),
-        )
-    }
-}
-
-/// What outlives each life of a supervisor.
-pub(crate) struct Bed {
-    pub(crate) name: Arc<str>,
-    flags: Flags,
-    pub(crate) children: Vec<(Node, Rules, Arc<dyn Runtime>)>,
-}
-
-impl Bed {
-    pub(crate) fn new(spec: SupervisorSpec) -> Arc<Self> {
-        let children = spec.children.into_iter().map(|child| {
-            child.node.set_restart(child.rules.restart.as_str());
-            (child.node, child.rules, child.runtime)
-        });
-        Arc::new(Self {
-            name: spec.name,
-            flags: spec.flags,
-            children: children.collect(),
-        })
-    }
-}
+use clerk::Clerk;
 
 /// How a life of a supervisor ends and begins for the one above it.
 pub(crate) enum Above {
@@ -90,15 +39,16 @@ pub(crate) enum Above {
 
 struct Supervisor {
     bed: Arc<Bed>,
-    node: Node,
+    term: u64,
     machine: Machine,
-    events: UnboundedSender<Event>,
+    input: UnboundedSender<Input>,
     above: Above,
     clock: Clock,
     placer: Placer,
     dice: Dice,
     pulse: Option<Arc<Pulse>>,
     timers: HashMap<usize, JoinHandle<()>>,
+    clerk: Clerk,
     done: bool,
 }
 
@@ -106,23 +56,46 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let effects = self.machine.boot(self.clock.now());
-        self.carry_out(effects, ctx);
+        let first = contain(|| self.bed.init.as_ref().map_or(Ok(()), |init| init()));
+        let reason = match first {
+            Ok(Ok(())) => {
+                let effects = self.machine.boot(self.clock.now());
+                self.carry_out(effects, ctx);
+                return;
+            }
+            Ok(Err(StartError::Ignore)) => return self.ignored(ctx),
+            Ok(Err(StartError::Failed(error))) => ExitReason::StartFailed(chain(&*error)),
+            Err(panic) => panic.during(Some("init")),
+        };
+        self.exit(reason, ctx);
     }
 }
 
-impl StreamHandler<Event> for Supervisor {
-    fn handle(&mut self, event: Event, ctx: &mut Self::Context) {
-        if matches!(event, Event::Tick) {
-            if let Some(pulse) = &self.pulse {
-                pulse.supervisor_ticked();
-            }
+impl StreamHandler<Input> for Supervisor {
+    fn handle(&mut self, input: Input, ctx: &mut Self::Context) {
+        if !self.bed.holds(self.term) {
+            // It was killed: what it had is in other hands.
+            self.done = true;
+            ctx.stop();
             return;
         }
-        let (now, random) = (self.clock.now(), self.dice.roll());
-        match contain(|| self.machine.take(event, now, random)) {
-            Ok(effects) => self.carry_out(effects, ctx),
-            Err(reason) => self.exit(reason, ctx),
+        match input {
+            Input::Tick => {
+                if let Some(pulse) = &self.pulse {
+                    pulse.supervisor_ticked();
+                }
+            }
+            Input::Order(order) => self.take_order(order, ctx),
+            Input::Event(event) => {
+                let moment = Moment {
+                    now: self.clock.now(),
+                    random: self.dice.roll(),
+                };
+                match contain(|| self.machine.take(event, moment)) {
+                    Ok(effects) => self.carry_out(effects, ctx),
+                    Err(reason) => self.exit(reason, ctx),
+                }
+            }
         }
     }
 }
@@ -130,84 +103,103 @@ impl StreamHandler<Event> for Supervisor {
 impl Supervisor {
     fn carry_out(&mut self, effects: Vec<Effect>, ctx: &mut Context<Self>) {
         let now = self.clock.now();
-        for (index, (node, ..)) in self.bed.children.iter().enumerate() {
-            if let Some((status, generation)) = self.machine.status(index) {
-                node.set_status(status, generation, now);
+        for child in self.machine.touched() {
+            if let Some((status, generation)) = self.machine.status(child)
+                && let Some(member) = self.bed.member(child)
+            {
+                member.node.set_status(status, generation, now);
             }
         }
-        self.node.set_window_fill(self.machine.window_fill(now));
+        let fill = self.machine.window_fill(now);
+        self.bed.node.set_window_fill(fill);
         for effect in effects {
             self.carry_out_one(effect, ctx);
         }
     }
 
     fn carry_out_one(&mut self, effect: Effect, ctx: &mut Context<Self>) {
-        let bed = Arc::clone(&self.bed);
         match effect {
-            Effect::Start { child, generation } => {
-                if let Some((node, _, runtime)) = bed.children.get(child) {
-                    node.set_status(Status::Starting, generation, self.clock.now());
-                    let reporter = Reporter {
-                        child,
-                        events: self.events.clone(),
-                    };
-                    runtime.start(generation, reporter, &self.placer, self.clock);
-                }
-            }
-            Effect::Stop { child } => {
-                if let Some((_, _, runtime)) = bed.children.get(child) {
-                    runtime.stop();
-                }
+            Effect::Start { child, generation } => self.begin_life(child, generation),
+            Effect::Stop { child, sequel } => {
+                self.with(child, |member| member.runtime.stop(sequel));
             }
             Effect::Kill {
                 child,
                 generation,
                 reason,
-            } => {
-                if let Some((_, _, runtime)) = bed.children.get(child) {
-                    runtime.kill(generation, &reason);
-                }
-            }
+            } => self.with(child, |member| member.runtime.kill(generation, &reason)),
             Effect::Arm { timer, after } => self.arm(timer, after),
             Effect::Died {
                 child,
                 generation,
                 reason,
                 verdict,
-            } => {
-                self.record(child, generation, &reason, verdict);
-            }
-            Effect::Ready => {
-                if let Above::App { .. } = self.above {
-                    self.node.set_status(Status::Running, 1, self.clock.now());
+            } => self.with(child, |member| {
+                self.record(member, generation, &reason, verdict);
+            }),
+            Effect::Close { child } => self.with(child, |member| member.node.close()),
+            Effect::Forget { child } => {
+                self.bed.forget(child);
+                if let Some(armed) = self.timers.remove(&child) {
+                    armed.abort();
                 }
-                self.ready();
             }
+            Effect::Answer { ticket, answer } => self.clerk.answer(ticket, answer),
+            Effect::Ready => self.ready(ctx),
             Effect::Exit(reason) => self.exit(reason, ctx),
         }
     }
 
-    fn ready(&mut self) {
+    fn with(&self, child: usize, act: impl FnOnce(&Member)) {
+        if let Some(member) = self.bed.member(child) {
+            act(&member);
+        }
+    }
+
+    fn begin_life(&self, child: usize, generation: u64) {
+        self.with(child, |member| {
+            let now = self.clock.now();
+            member.node.set_status(Status::Starting, generation, now);
+            let reporter = Reporter {
+                child,
+                input: self.input.clone(),
+            };
+            let (runtime, report) = (&member.runtime, reporter.clone());
+            // The system may have no thread left, which actix answers with a panic.
+            let begun = contain(|| runtime.start(generation, report, &self.placer, self.clock));
+            if let Err(reason) = begun {
+                runtime.kill(generation, &reason);
+                reporter.exited(generation, reason, false);
+            }
+        });
+    }
+
+    fn ready(&mut self, ctx: &mut Context<Self>) {
         match &mut self.above {
             Above::Supervisor {
                 reporter,
                 generation,
             } => reporter.ready(*generation),
             Above::App { ready, .. } => {
+                let now = self.clock.now();
+                self.bed.node.set_status(Status::Running, 1, now);
                 if let Some(ready) = ready.take() {
                     let _nobody_waits = ready.send(());
                 }
             }
         }
+        for order in self.clerk.deferred() {
+            self.take_order(order, ctx);
+        }
     }
 
     /// Sets a child's timer. A child waits for one thing at a time, so the timer before is void.
     fn arm(&mut self, timer: Timer, after: Duration) {
-        let events = self.events.clone();
+        let input = self.input.clone();
         let armed = actix_rt::spawn(async move {
             tokio::time::sleep(after).await;
             // Without a supervisor there is nothing to wake.
-            drop(events.send(Event::Fired(timer)));
+            drop(input.send(Input::Event(Event::Fired(timer))));
         });
         if let Some(before) = self.timers.insert(timer.child, armed) {
             before.abort();
@@ -215,16 +207,13 @@ impl Supervisor {
     }
 
     /// One line that explains what happened and what was decided.
-    fn record(&self, child: usize, generation: u64, reason: &ExitReason, verdict: Verdict) {
-        let Some((node, rules, _)) = self.bed.children.get(child) else {
-            return;
-        };
-        let (supervisor, name) = (&*self.bed.name, &**node.name());
+    fn record(&self, member: &Member, generation: u64, reason: &ExitReason, verdict: Verdict) {
+        let (supervisor, name) = (&*self.bed.name, &**member.node.name());
         let restart_in = match verdict {
             Verdict::Restart(delay) => Some(delay),
             Verdict::Stay | Verdict::Escalate => None,
         };
-        node.died(reason, restart_in, self.clock.now());
+        member.node.died(reason, restart_in, self.clock.now());
         match verdict {
             Verdict::Restart(delay) => {
                 tracing::warn!(supervisor, child = name, generation, %reason, ?delay, "child died, restarting");
@@ -237,20 +226,25 @@ impl Supervisor {
                 tracing::debug!(supervisor, child = name, generation, %reason, "child stopped");
             }
             Verdict::Stay => {
-                tracing::warn!(supervisor, child = name, generation, %reason, restart = rules.restart.as_str(),
-                    "child ended");
+                let restart = member.rules.restart.as_str();
+                tracing::warn!(supervisor, child = name, generation, %reason, restart, "child ended");
             }
         }
-        if restart_in.is_none()
-            && self
-                .machine
-                .status(child)
-                .is_some_and(|(s, _)| s == Status::Ended)
+    }
+
+    /// It is not wanted now: no supervisor, and no error.
+    fn ignored(&mut self, ctx: &mut Context<Self>) {
+        if let Above::Supervisor {
+            reporter,
+            generation,
+        } = &self.above
         {
-            // Closed only if nobody above may start it again: a nested supervisor's end is not its slots' end.
-            if rules.restart != super::Restart::Permanent {
-                node.close();
-            }
+            reporter.ignored(*generation);
+            self.done = true;
+            self.bed.end_term();
+            ctx.stop();
+        } else {
+            self.exit(ExitReason::Normal, ctx);
         }
     }
 
@@ -263,14 +257,13 @@ impl Supervisor {
                 reporter,
                 generation,
             } => {
+                self.bed.end_term();
                 reporter.exited(*generation, reason, false);
             }
             Above::App { exit, .. } => {
-                self.node.set_status(Status::Ended, 1, self.clock.now());
-                for (node, _, runtime) in &self.bed.children {
-                    node.close();
-                    runtime.release();
-                }
+                let now = self.clock.now();
+                self.bed.node.set_status(Status::Ended, 1, now);
+                self.bed.give_up();
                 exit.send_replace(Some(reason));
             }
         }
@@ -298,7 +291,6 @@ impl Drop for Supervisor {
 
 /// Everything a life of a supervisor needs besides its bed.
 pub(crate) struct Surroundings {
-    pub(crate) node: Node,
     pub(crate) above: Above,
     pub(crate) clock: Clock,
     pub(crate) placer: Placer,
@@ -309,38 +301,43 @@ pub(crate) struct Surroundings {
 pub(crate) fn begin(
     bed: Arc<Bed>,
     around: Surroundings,
-    events: (UnboundedSender<Event>, UnboundedReceiver<Event>),
+    input: (UnboundedSender<Input>, UnboundedReceiver<Input>),
 ) {
     let Surroundings {
-        node,
         above,
         clock,
         placer,
         pulse,
     } = around;
-    let (events, inbox) = events;
-    let children = bed.children.iter();
-    let children =
-        children.map(|(node, rules, _)| (Arc::clone(node.name()), *rules, node.generation()));
-    let machine = Machine::new(bed.flags, children, clock.now());
+    let (input, inbox) = input;
+    let term = bed.renew();
+    bed.desk.serve(Some(input.clone()));
+    let children = bed.all();
+    let newcomers = children.iter().map(Member::newcomer);
+    let given_up = match above {
+        Above::Supervisor { .. } => Sequel::NextLife,
+        Above::App { .. } => Sequel::End,
+    };
+    let machine = Machine::new(bed.flags, bed.startup, given_up, newcomers, clock.now());
     let dice = Dice::new(&bed.name);
     let supervisor = Supervisor {
         bed,
-        node,
+        term,
         machine,
-        events,
+        input,
         above,
         clock,
         placer,
         dice,
         pulse,
         timers: HashMap::new(),
+        clerk: Clerk::default(),
         done: false,
     };
     Supervisor::create(|ctx| {
         // The supervisor holds a sender itself, so the stream ends with it and not before.
         let inbox = futures_util::stream::unfold(inbox, |mut inbox| async {
-            inbox.recv().await.map(|event| (event, inbox))
+            inbox.recv().await.map(|input| (input, inbox))
         });
         ctx.add_stream(inbox);
         supervisor

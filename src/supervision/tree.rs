@@ -22,7 +22,8 @@ pub(crate) struct Node {
 struct Inner {
     name: Arc<str>,
     control: Option<Arc<dyn Control>>,
-    children: Vec<Node>,
+    /// By place: the start order.
+    children: Mutex<BTreeMap<usize, Node>>,
     supervisor: bool,
     state: Mutex<NodeState>,
 }
@@ -44,19 +45,14 @@ struct NodeState {
 
 impl Node {
     pub(crate) fn child(name: &Arc<str>, control: Option<Arc<dyn Control>>) -> Self {
-        Self::new(name, control, Vec::new(), false)
+        Self::new(name, control, false)
     }
 
-    pub(crate) fn supervisor(name: &Arc<str>, children: Vec<Node>) -> Self {
-        Self::new(name, None, children, true)
+    pub(crate) fn supervisor(name: &Arc<str>) -> Self {
+        Self::new(name, None, true)
     }
 
-    fn new(
-        name: &Arc<str>,
-        control: Option<Arc<dyn Control>>,
-        children: Vec<Node>,
-        supervisor: bool,
-    ) -> Self {
+    fn new(name: &Arc<str>, control: Option<Arc<dyn Control>>, supervisor: bool) -> Self {
         let state = NodeState {
             status: Status::Down,
             restart: "permanent",
@@ -75,7 +71,7 @@ impl Node {
             inner: Arc::new(Inner {
                 name,
                 control,
-                children,
+                children: Mutex::default(),
                 supervisor,
                 state: Mutex::new(state),
             }),
@@ -87,6 +83,31 @@ impl Node {
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn children(&self) -> MutexGuard<'_, BTreeMap<usize, Self>> {
+        let children = &self.inner.children;
+        children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_children(&self, children: BTreeMap<usize, Self>) {
+        *self.children() = children;
+    }
+
+    pub(crate) fn add_child(&self, place: usize, child: Self) {
+        self.children().insert(place, child);
+    }
+
+    pub(crate) fn remove_child(&self, place: usize) {
+        self.children().remove(&place);
+    }
+
+    /// The names of this node and of all below it.
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
+        let mut names = vec![Arc::clone(self.name())];
+        let children = self.children();
+        names.extend(children.values().flat_map(Self::names));
+        names
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -140,20 +161,18 @@ impl Node {
         if let Some(control) = &self.inner.control {
             control.close();
         }
-        self.inner.children.iter().for_each(Self::close);
+        self.children().values().for_each(Self::close);
     }
 
-    fn find(&self, name: &str) -> Option<&Self> {
+    fn find(&self, name: &str) -> Option<Self> {
         if &*self.inner.name == name {
-            return Some(self);
+            return Some(self.clone());
         }
-        self.inner
-            .children
-            .iter()
-            .find_map(|child| child.find(name))
+        let children = self.children();
+        children.values().find_map(|child| child.find(name))
     }
 
-    fn view(&self, now: Instant) -> NodeView {
+    pub(crate) fn view(&self, now: Instant) -> NodeView {
         let state = self.state();
         NodeView {
             name: self.inner.name.to_string(),
@@ -177,12 +196,7 @@ impl Node {
             zombies: state.zombies,
             restarts_in_window: self.inner.supervisor.then_some(state.window_fill),
             slot: self.inner.control.as_ref().map(|control| control.view()),
-            children: self
-                .inner
-                .children
-                .iter()
-                .map(|child| child.view(now))
-                .collect(),
+            children: self.children().values().map(|c| c.view(now)).collect(),
         }
     }
 }
@@ -205,10 +219,6 @@ impl Tree {
         Self { root, clock }
     }
 
-    pub(crate) fn root(&self) -> Node {
-        self.root.clone()
-    }
-
     /// A moment of the whole tree.
     pub fn view(&self) -> NodeView {
         self.root.view(self.clock.now())
@@ -217,10 +227,8 @@ impl Tree {
     /// Lets the incarnation of the child `name` pass its idle [fault point](super::Faults), `"<name>.idle"`, from its own
     /// thread. False if there is no such child.
     pub fn probe(&self, name: &str) -> bool {
-        let control = self
-            .root
-            .find(name)
-            .and_then(|node| node.inner.control.as_ref());
+        let node = self.root.find(name);
+        let control = node.as_ref().and_then(|node| node.inner.control.as_ref());
         if let Some(control) = control {
             control.signal(Signal::Probe);
         }

@@ -14,6 +14,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use super::logs::LogsError;
+use super::reopening::{Reopen, Reopening};
 use super::rotating::rotating;
 use crate::settings::Logging;
 
@@ -33,6 +34,14 @@ pub struct AccessSink {
 #[derive(Debug)]
 pub struct AccessGuard {
     _worker: WorkerGuard,
+    reopen: Option<Reopen>,
+}
+
+impl AccessGuard {
+    /// Asks for its file to be opened anew, where it goes to one.
+    pub fn reopen(&self) -> Option<Reopen> {
+        self.reopen.clone()
+    }
 }
 
 impl AccessSink {
@@ -43,20 +52,25 @@ impl AccessSink {
             return Ok(None);
         }
         let Some(file) = &settings.file else {
-            return Ok(Some(Self::into(io::stdout())));
+            return Ok(Some(Self::into(io::stdout(), None)));
         };
         std::fs::create_dir_all(&file.dir).map_err(|source| LogsError::Folder {
             dir: file.dir.clone(),
             source,
         })?;
-        let appender = rotating(file, "access").map_err(|source| LogsError::File {
+        let settings = file.clone();
+        let opened = Reopening::new(move || rotating(&settings, "access"));
+        let (appender, reopen) = opened.map_err(|source| LogsError::File {
             dir: file.dir.clone(),
             source,
         })?;
-        Ok(Some(Self::into(appender)))
+        Ok(Some(Self::into(appender, Some(reopen))))
     }
 
-    fn into(writer: impl Write + Send + 'static) -> (Arc<Self>, AccessGuard) {
+    fn into(
+        writer: impl Write + Send + 'static,
+        reopen: Option<Reopen>,
+    ) -> (Arc<Self>, AccessGuard) {
         let dropped = Arc::<AtomicU64>::default();
         let writer = CountedWriter {
             writer,
@@ -73,7 +87,11 @@ impl AccessSink {
             lines: AtomicU64::new(0),
             dropped,
         };
-        (Arc::new(sink), AccessGuard { _worker: worker })
+        let guard = AccessGuard {
+            _worker: worker,
+            reopen,
+        };
+        (Arc::new(sink), guard)
     }
 
     /// Hands over a block of so many whole lines. Never waits for the disk; the lock is there to know whose block found
@@ -175,7 +193,7 @@ mod tests {
     fn what_finds_no_room_is_dropped_and_counted_by_lines() {
         let ((go, going), (written, blocks)) = (mpsc::channel(), mpsc::channel());
         let disk = SlowDisk { go: going, written };
-        let (sink, guard) = AccessSink::into(disk);
+        let (sink, guard) = AccessSink::into(disk, None);
         let most = u64::try_from(BLOCKS_MAX).unwrap();
         // One is in the disk's hand at most, and the rest fills the queue.
         for _ in 0..most + 10 {
@@ -197,7 +215,7 @@ mod tests {
     #[test]
     fn what_the_disk_refuses_is_counted_by_lines() {
         let ((go, going), (written, _)) = (mpsc::channel(), mpsc::channel());
-        let (sink, guard) = AccessSink::into(SlowDisk { go: going, written });
+        let (sink, guard) = AccessSink::into(SlowDisk { go: going, written }, None);
         drop(go);
         sink.write(b"a\nb\nc\n", 3);
         drop(guard);

@@ -5,15 +5,15 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Asks a [`Reopening`].
+/// Asks a file that is written by another thread to be opened anew.
 #[derive(Debug, Clone)]
-pub(super) struct Reopen {
+pub struct Reopen {
     asked: Arc<AtomicBool>,
 }
 
 impl Reopen {
     /// The next write goes to a file that is opened anew.
-    pub(super) fn ask(&self) {
+    pub fn ask(&self) {
         self.asked.store(true, Ordering::Release);
     }
 }

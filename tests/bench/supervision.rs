@@ -124,7 +124,8 @@ fn supervised(deaths: &Arc<Mutex<Deaths>>) -> (Root, ChildRef<Order>) {
     let seed = Seed::new(
         SupervisorSpec::new("root", flags).child(spec),
         Clock::default(),
-    );
+    )
+    .expect("a valid spec");
     (seed.grow(Clock::default(), Placer::threads(), None), child)
 }
 

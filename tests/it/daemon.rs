@@ -125,6 +125,22 @@ impl TestDaemon {
         daemon
     }
 
+    /// The shipped configuration as it is, but for ports and folders of its own.
+    pub(crate) fn prepare_shipped() -> Self {
+        let mut daemon = Self::prepare("");
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/perennial.toml");
+        fs::copy(shipped, daemon.config()).unwrap();
+        let data = daemon.folder.path().join("data");
+        let data = format!("PERENNIAL__SERVER__DATA={}", data.display());
+        daemon.run_by(&[
+            "env",
+            "PERENNIAL__SERVER__LISTEN=127.0.0.1:0",
+            "PERENNIAL__SERVER__ADMIN=127.0.0.1:0",
+            &data,
+        ]);
+        daemon
+    }
+
     /// Prepared, started and ready.
     #[track_caller]
     pub(crate) fn start(more: &str) -> Self {
@@ -254,6 +270,25 @@ impl TestDaemon {
 
     pub(crate) fn stderr(&self) -> String {
         self.said.lines().all.join("\n")
+    }
+
+    /// Waits until the process has said all it had to say, and returns it from the line with these words on.
+    #[track_caller]
+    pub(crate) fn last_words(&self, words: &str) -> String {
+        let until = Instant::now() + START;
+        let mut lines = self.said.lines();
+        while !lines.ended {
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "it goes on talking");
+            (lines, _) = self
+                .said
+                .news
+                .wait_timeout(lines, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let from = lines.all.iter().position(|line| line.contains(words));
+        let from = from.unwrap_or_else(|| panic!("it never said {words:?}"));
+        lines.all[from..].join("\n")
     }
 
     pub(crate) fn signal(&self, signal: &str) {

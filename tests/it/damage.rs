@@ -100,6 +100,9 @@ impl Store {
     }
 }
 
+/// A case: its name, and what is done to the data folder.
+type Damage = (&'static str, fn(&Path));
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Whole,
@@ -183,14 +186,13 @@ fn written(path: &Path) -> u64 {
 fn what_is_around_the_log_can_be_lost() {
     let store = Store::make(true);
     let marked = |data: &Path| data.join("sled.acknowledged");
-    type Damage = (&'static str, fn(&Path));
     let cases: [Damage; 9] = [
         ("a cut snapshot", |data| cut(&file(data, "snap."), 7)),
         ("an empty snapshot", |data| {
-            cut(&file(data, "snap."), u64::MAX)
+            cut(&file(data, "snap."), u64::MAX);
         }),
         ("a flipped snapshot", |data| {
-            flip(&file(data, "snap."), 40, 3)
+            flip(&file(data, "snap."), 40, 3);
         }),
         ("an unfinished snapshot", |data| {
             fs::write(data.join("sled/snap.00000000000F0000.generating"), "half").unwrap();
@@ -247,11 +249,11 @@ fn a_damaged_log_is_served_whole_or_refused() {
         serve("tail cut", what, &|path| cut(path, bytes));
         let what = format!("{bytes} bytes cut off what was written");
         serve("tail cut", what, &|path| {
-            cut(path, length(path) - end + bytes)
+            cut(path, length(path) - end + bytes);
         });
         let what = format!("{bytes} bytes zeroed at the end");
         serve("tail zeroed", what, &|path| {
-            zero(path, length(path) - end + bytes)
+            zero(path, length(path) - end + bytes);
         });
     }
     let flips = count("DAMAGE_FLIPS", 40);

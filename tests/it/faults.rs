@@ -145,7 +145,7 @@ impl Chaos {
 
     /// Waits until the child, or those that share its points, hold nothing from before this moment.
     #[track_caller]
-    fn wait_until_answered(&mut self, child: &str) {
+    pub(crate) fn wait_until_answered(&mut self, child: &str) {
         let until = Instant::now() + RESTART;
         // First nothing older may wait, then nothing that began before that may be in hand: what is
         // handed out again begins anew, so its age in hand alone would tell nothing.

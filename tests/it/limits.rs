@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::client::{self, Client};
-use crate::daemon::TestDaemon;
+use crate::daemon::{TestDaemon, metric};
 
 const LIMITS: &str = "
 [limits]
@@ -183,4 +183,22 @@ fn a_connection_too_many_waits_and_is_served() {
     let mut client = Client::connect(daemon.public()).unwrap();
     client.get("/").unwrap().expect(200);
     drop(held);
+}
+
+#[test]
+fn without_descriptors_clients_wait_and_the_admin_side_is_served() {
+    let mut daemon = TestDaemon::prepare("");
+    daemon.run_by(&["sh", "-c", "ulimit -n 80 && exec \"$@\"", "sh"]);
+    daemon.spawn();
+    daemon.wait_ready();
+    let mut held: Vec<_> = (0..100)
+        .map(|_| Client::connect(daemon.public()).unwrap())
+        .collect();
+    held[0].get("/").unwrap().expect(200);
+    client::get(daemon.admin(), "/livez").expect(200);
+    let counted = |name: &str| metric(&daemon.metrics(), name, "");
+    assert!(counted("perennial_listener_full_total") >= Some(1.0));
+    assert_eq!(counted("perennial_listener_failed_total"), Some(0.0));
+    drop(held);
+    client::get(daemon.public(), "/").expect(200);
 }

@@ -7,7 +7,9 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "a test fails by panicking, drills print, and time outside the daemon is the real one"
+    clippy::string_slice,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking, drills print, time outside the daemon is the real one, and tables are long"
 )]
 
 mod access_log;
@@ -16,14 +18,18 @@ mod check;
 mod client;
 mod daemon;
 mod damage;
+mod dialect;
 mod disk;
 mod disk_full;
 mod drills;
 mod faults;
+mod fuzz;
 mod library;
 mod limits;
+mod linear;
 mod load;
 mod model;
+mod noise;
 mod powercut;
 mod resources;
 mod routes;
@@ -31,4 +37,6 @@ mod service;
 mod shutdown;
 mod signals;
 mod sockets;
+mod start_failures;
 mod static_pages;
+mod strategies;

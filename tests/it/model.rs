@@ -67,16 +67,16 @@ impl Model {
         };
         let filling = "x".repeat(usize::try_from(self.below(3)).unwrap() * 3_000);
         let whole = json!({ "id": id, "step": self.step, "filling": filling });
-        let patch = json!({ "step": self.step, "patched": { "at": self.step }, "filling": null });
+        let changes = json!({ "step": self.step, "patched": { "at": self.step }, "filling": null });
         let (after, answer) = match step {
             Step::Create => (Some(whole.clone()), client.post("/books", &whole)),
             Step::Replace => (Some(whole.clone()), client.json("PUT", &path, &whole)),
             Step::Patch => {
                 let mut after = before.unwrap();
                 after.as_object_mut().unwrap().remove("filling");
-                after["step"] = patch["step"].clone();
-                after["patched"] = patch["patched"].clone();
-                (Some(after), client.json("PATCH", &path, &patch))
+                after["step"] = changes["step"].clone();
+                after["patched"] = changes["patched"].clone();
+                (Some(after), client.json("PATCH", &path, &changes))
             }
             Step::Delete => (None, client.send("DELETE", &path, &[], None)),
         };

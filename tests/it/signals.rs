@@ -64,22 +64,33 @@ fn wait_written(file: &Path, text: &str) {
 }
 
 #[test]
-fn sigusr1_opens_the_log_file_again_after_it_was_moved_away() {
+fn sigusr1_opens_the_log_files_again_after_they_were_moved_away() {
     let logs = tempfile::tempdir().unwrap();
     let path = logs.path().display();
-    let more = format!("[logging]\nfile = {{ dir = '{path}', rotate = \"never\" }}");
+    let more = format!("[logging]\naccess = true\nfile = {{ dir = '{path}', rotate = \"never\" }}");
     let daemon = TestDaemon::start(&more);
     let (file, moved) = (logs.path().join("perennial.json"), logs.path().join("old"));
     // Files are written by a thread of their own, a little later.
     wait_written(&file, "\"ready\"");
     fs::rename(&file, &moved).unwrap();
+    daemon.get("/first").expect_problem(404);
+    let (access, old) = (
+        logs.path().join("access.json"),
+        logs.path().join("access.old"),
+    );
+    wait_written(&access, "/first");
+    fs::rename(&access, &old).unwrap();
     daemon.sigusr1();
-    daemon.wait_said("SIGUSR1: the log file was opened again");
+    daemon.wait_said("SIGUSR1: log files are opened again");
     daemon.sighup();
     daemon.wait_said("SIGHUP");
     wait_written(&file, "SIGHUP");
     let before = fs::read_to_string(&moved).unwrap();
     assert!(!before.contains("SIGHUP"), "{before}");
+    daemon.get("/second").expect_problem(404);
+    wait_written(&access, "/second");
+    let before = fs::read_to_string(&old).unwrap();
+    assert!(!before.contains("/second"), "{before}");
 }
 
 #[test]

@@ -99,7 +99,9 @@ fn an_incarnation_that_was_replaced_publishes_nothing() {
             })
         });
         let spec = SupervisorSpec::new("root", Flags::default()).child(spec);
-        let mut tree = Seed::new(spec, clock).grow(clock, Placer::inline(), None);
+        let mut tree = Seed::new(spec, clock)
+            .unwrap()
+            .grow(clock, Placer::inline(), None);
         (&mut tree.ready).await.unwrap();
         let life = lives.lock().unwrap()[0].clone();
         tree.hung(0, life.generation(), Duration::from_secs(9));

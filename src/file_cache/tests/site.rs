@@ -82,7 +82,9 @@ impl Site {
         };
         let spec =
             SupervisorSpec::new("root", flags).child(files.child_spec(&slot, faults.clone()));
-        let mut tree = Seed::new(spec, clock).grow(clock, Placer::inline(), None);
+        let mut tree = Seed::new(spec, clock)
+            .unwrap()
+            .grow(clock, Placer::inline(), None);
         (&mut tree.ready).await.unwrap();
         Self {
             folder,

@@ -10,8 +10,11 @@ use super::super::edge::Edge;
 use super::super::incoming::Incoming;
 use super::super::problem::{Code, Problem};
 use super::super::route_table::ResourceRoute;
-use super::super::static_file::options;
-use super::{Answered, array, created, json, minimal, prefers, read_object, wants_minimal};
+use super::dialect::ACCEPT_POST;
+use super::{
+    Answered, array, created, json, later, minimal, negotiation, options, prefers, read_object,
+    set_no_cache, wants_minimal,
+};
 use crate::record::{
     Command, Conditions, Example, Handling, IdScheme, JsonObject, ListQuery, RecordId, Selection,
     Violation,
@@ -24,19 +27,24 @@ const SKIP_RECORDS_MAX: usize = 2_000;
 /// Answers a request for the resource as a whole.
 pub(crate) async fn answer(edge: &Edge, route: &ResourceRoute, request: &mut Incoming) -> Answered {
     let allowed = route.resource.collection_methods();
+    if *request.method() == Method::OPTIONS {
+        return Ok(options(allowed, (ACCEPT_POST, route.resource.accepted())));
+    }
+    negotiation::must_take_json(request.headers())?;
+    later::refuse(request)?;
     match *request.method() {
         Method::GET | Method::HEAD => list(edge, route, request).await,
         Method::POST => create(edge, route, request).await,
         Method::DELETE if route.resource.delete_matching => {
             delete_matching(edge, route, request).await
         }
-        Method::OPTIONS => Ok(options(allowed)),
         _ => Err(Problem::not_allowed(allowed)),
     }
 }
 
 async fn list(edge: &Edge, route: &ResourceRoute, request: &Incoming) -> Answered {
-    let handling = if prefers(request, "handling=lenient") {
+    let lenient = prefers(request.headers(), "handling", "lenient");
+    let handling = if lenient {
         Handling::Lenient
     } else {
         Handling::Strict
@@ -59,10 +67,15 @@ async fn list(edge: &Edge, route: &ResourceRoute, request: &Incoming) -> Answere
     }
     let total = HeaderName::from_static("x-total-count");
     headers.insert(total, HeaderValue::from(page.total));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::VARY, HeaderValue::from_static("Prefer"));
     if let Some(links) = links(page.total) {
         headers.insert(header::LINK, links);
     }
+    if lenient {
+        let applied = HeaderName::from_static("preference-applied");
+        headers.insert(applied, HeaderValue::from_static("handling=lenient"));
+    }
+    set_no_cache(&mut response);
     Ok(response)
 }
 
@@ -74,8 +87,12 @@ async fn page(edge: &Edge, route: &ResourceRoute, query: ListQuery) -> Result<Li
     {
         return Ok(page);
     }
+    let ids = query.ids(route.resource.ids);
     let selection = Selection::new(query);
-    let (selection, seq) = edge.store.walk(route.collection, selection).await?;
+    let (selection, seq) = match ids {
+        Some(ids) => edge.store.pick(route.collection, ids, selection).await?,
+        None => edge.store.walk(route.collection, selection).await?,
+    };
     let (records, total) = selection.finish()?;
     Ok(ListPage {
         records,
@@ -99,9 +116,7 @@ fn links(path: &str, query: &ListQuery, total: u64) -> Option<HeaderValue> {
 
 async fn create(edge: &Edge, route: &ResourceRoute, request: &mut Incoming) -> Answered {
     let resource = &route.resource;
-    if !resource.reads(request.headers()) {
-        return Err(Problem::unsupported(resource.accepted()));
-    }
+    resource.must_read_post(request.headers())?;
     let (mut object, bytes) = read_object(edge, request).await?;
     let id = object.id(resource.ids)?;
     let mut violations: Vec<_> = id_violation(resource.ids, id.as_ref())
@@ -146,9 +161,14 @@ fn id_violation(scheme: IdScheme, id: Option<&RecordId>) -> Option<Violation> {
 
 /// Deletes the records that are equal to the body in all its members, and answers with them.
 async fn delete_matching(edge: &Edge, route: &ResourceRoute, request: &mut Incoming) -> Answered {
-    if !route.resource.reads(request.headers()) {
-        return Err(Problem::unsupported(route.resource.accepted()));
+    if !request.query().is_empty() {
+        return Err(Problem::not_available("DELETE with a query"));
     }
+    if !request.has_body() {
+        let detail = "send an example: what is equal to it in all its members is deleted";
+        return Err(Problem::new(Code::InvalidParameter).detail(detail));
+    }
+    route.resource.must_read(request.headers())?;
     let (example, bytes) = read_object(edge, request).await?;
     if example.members().is_empty() {
         let detail =

@@ -1,7 +1,8 @@
 //! What a resource accepts: its settings, as requests are judged by them.
 
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, HeaderMap, HeaderName};
 
+use super::super::problem::Problem;
 use crate::record::{JsonObject, Violation};
 use crate::settings::Resource;
 
@@ -9,6 +10,10 @@ use crate::settings::Resource;
 pub(crate) const JSON: &str = "application/json";
 /// The media type of a patch (RFC 7396 section 4).
 const MERGE_PATCH: &str = "application/merge-patch+json";
+/// Where it says which bodies POST takes (the LDP's section 7.1), and which PATCH takes (RFC 5789 section 3.1). For other
+/// methods there is `Accept` (RFC 9110 section 15.5.16).
+pub(super) const ACCEPT_POST: &str = "accept-post";
+pub(super) const ACCEPT_PATCH: &str = "accept-patch";
 
 impl Resource {
     /// What may be done to the resource as a whole.
@@ -36,7 +41,7 @@ impl Resource {
     }
 
     /// Whether a body of this kind is read.
-    pub(super) fn reads(&self, headers: &HeaderMap) -> bool {
+    fn reads(&self, headers: &HeaderMap) -> bool {
         media_type(headers).is_some_and(|sent| {
             let mut accepted = self.accept.iter().map(String::as_str);
             sent.eq_ignore_ascii_case(JSON)
@@ -45,15 +50,46 @@ impl Resource {
     }
 
     /// Whether a patch of this kind is read.
-    pub(super) fn reads_patch(&self, headers: &HeaderMap) -> bool {
+    fn reads_patch(&self, headers: &HeaderMap) -> bool {
         let merge = |sent: &str| sent.eq_ignore_ascii_case(MERGE_PATCH);
         media_type(headers).is_some_and(merge) || self.reads(headers)
+    }
+
+    /// Refuses a POST of another kind.
+    pub(super) fn must_read_post(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let accept_post = HeaderName::from_static(ACCEPT_POST);
+        refuse_unless(self.reads(headers), accept_post, || self.accepted())
+    }
+
+    /// Refuses another body of another kind.
+    pub(super) fn must_read(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        refuse_unless(self.reads(headers), header::ACCEPT, || self.accepted())
+    }
+
+    /// Refuses a patch of another kind.
+    pub(super) fn must_read_patch(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let accept_patch = HeaderName::from_static(ACCEPT_PATCH);
+        refuse_unless(self.reads_patch(headers), accept_patch, || {
+            self.accepted_patch()
+        })
     }
 
     /// Fills in what has a default, and finds every rule that is broken.
     pub(super) fn check(&self, object: &mut JsonObject) -> Result<(), Vec<Violation>> {
         object.remove_id();
         self.schema.check(object)
+    }
+}
+
+fn refuse_unless(
+    read: bool,
+    name: HeaderName,
+    accepted: impl Fn() -> String,
+) -> Result<(), Problem> {
+    if read {
+        Ok(())
+    } else {
+        Err(Problem::unsupported(name, accepted()))
     }
 }
 

@@ -8,12 +8,14 @@ use super::super::edge::Edge;
 use super::super::incoming::Incoming;
 use super::super::problem::{Code, Problem};
 use super::super::route_table::ResourceRoute;
-use super::super::static_file::options;
+use super::dialect::ACCEPT_PATCH;
 use super::preconditions::conditions;
 use super::{
-    Answered, created, minimal, read_object, set_etag, wants_minimal, with_record, written,
+    Answered, created, minimal, options, read_object, set_etag, set_no_cache, wants_minimal,
+    with_record, written,
 };
-use crate::record::{Absent, Command, Conditions, JsonObject, RecordId, Tags};
+use super::{later, negotiation};
+use crate::record::{Absent, Command, Conditions, IdScheme, JsonObject, RecordId, Tags};
 use crate::settings::Put;
 use crate::storage::Written;
 
@@ -26,6 +28,17 @@ pub(crate) async fn answer(
     id: &str,
     request: &mut Incoming,
 ) -> Answered {
+    if *request.method() == Method::OPTIONS {
+        return Ok(options(
+            ALLOW,
+            (ACCEPT_PATCH, route.resource.accepted_patch()),
+        ));
+    }
+    if let Some(later) = later::reserved_id(id, request) {
+        return Err(later);
+    }
+    negotiation::must_take_json(request.headers())?;
+    later::refuse(request)?;
     // What can't be an id names nothing.
     let id = || route.resource.ids.parse(id).map_err(|_| absent(route));
     match *request.method() {
@@ -33,7 +46,6 @@ pub(crate) async fn answer(
         Method::PUT => put(edge, route, id()?, request).await,
         Method::PATCH => patch(edge, route, id()?, request).await,
         Method::DELETE => delete(edge, route, id()?, request).await,
-        Method::OPTIONS => Ok(options(ALLOW)),
         _ => Err(Problem::not_allowed(ALLOW)),
     }
 }
@@ -57,18 +69,23 @@ async fn read(edge: &Edge, route: &ResourceRoute, id: &RecordId, request: &Incom
     if !asked.hold(Some(record.revision)) {
         return Err(Problem::precondition(Some(record.revision)));
     }
-    if known.hold(Some(record.revision)) {
-        return Ok(with_record(StatusCode::OK, &record));
-    }
-    let mut response = HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()));
-    set_etag(&mut response, &record);
+    let mut response = if known.hold(Some(record.revision)) {
+        with_record(StatusCode::OK, &record)
+    } else {
+        let mut response = HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()));
+        set_etag(&mut response, &record);
+        response
+    };
+    set_no_cache(&mut response);
     Ok(response)
 }
 
 /// The conditions of a change, which some resources insist on (RFC 6585 section 3).
 fn required(route: &ResourceRoute, request: &Incoming) -> Result<Conditions, Problem> {
     let conditions = conditions(request.headers());
-    if route.resource.if_match_required && conditions == Conditions::default() {
+    // "There is none" names a state, too; "it is not that one" does not.
+    let named = conditions.if_match.is_some() || conditions.if_none_match == Some(Tags::Any);
+    if route.resource.if_match_required && !named {
         let detail = "send If-Match with the ETag of the record that is to be changed";
         return Err(Problem::new(Code::PreconditionRequired).detail(detail));
     }
@@ -89,13 +106,13 @@ fn same_id(route: &ResourceRoute, object: &JsonObject, id: &RecordId) -> Result<
 async fn put(edge: &Edge, route: &ResourceRoute, id: RecordId, request: &mut Incoming) -> Answered {
     let resource = &route.resource;
     let conditions = required(route, request)?;
-    if !resource.reads(request.headers()) {
-        return Err(Problem::unsupported(resource.accepted()));
-    }
+    resource.must_read(request.headers())?;
     let (mut object, bytes) = read_object(edge, request).await?;
     same_id(route, &object, &id)?;
     let create_only = conditions.if_none_match == Some(Tags::Any);
-    let absent = if resource.upsert || create_only {
+    // Where the store counts, no client names a new record.
+    let named = resource.ids != IdScheme::Sequence;
+    let absent = if named && (resource.upsert || create_only) {
         Absent::Create
     } else {
         Absent::Refuse
@@ -110,6 +127,7 @@ async fn put(edge: &Edge, route: &ResourceRoute, id: RecordId, request: &mut Inc
             id,
             patch: object,
             absent,
+            bytes_max: edge.body_bytes,
         },
     };
     change(edge, route, request, (command, conditions, bytes)).await
@@ -122,15 +140,14 @@ async fn patch(
     request: &mut Incoming,
 ) -> Answered {
     let conditions = required(route, request)?;
-    if !route.resource.reads_patch(request.headers()) {
-        return Err(Problem::unsupported_patch(route.resource.accepted_patch()));
-    }
+    route.resource.must_read_patch(request.headers())?;
     let (patch, bytes) = read_object(edge, request).await?;
     same_id(route, &patch, &id)?;
     let command = Command::Merge {
         id,
         patch,
         absent: Absent::Refuse,
+        bytes_max: edge.body_bytes,
     };
     change(edge, route, request, (command, conditions, bytes)).await
 }

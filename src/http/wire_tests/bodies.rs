@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
+use super::super::body::DISCARD_PATIENCE;
 use super::{Served, read, run};
 
 fn head(method: &str, path: &str, more: &str) -> String {
@@ -119,6 +120,43 @@ fn a_refused_body_that_goes_on_for_ever_is_cut_off() {
             actix_rt::time::sleep(Duration::from_millis(20)).await;
         }
         panic!("still open");
+    });
+}
+
+#[test]
+fn a_body_that_is_no_http_is_a_problem() {
+    run(async {
+        let served = Served::stage().await;
+        let chunked = head("POST", "/read", "transfer-encoding: chunked\r\n");
+        for body in ["ZZ\r\n", "5\r\nabcdeXX"] {
+            let mut client = served.client().await;
+            client.send(format!("{chunked}{body}").as_bytes()).await;
+            let reply = client.reply(false).await;
+            assert_eq!(
+                (reply.status, reply.code().as_str()),
+                (400, "invalid_json"),
+                "{body:?}"
+            );
+            assert_eq!(reply.header("connection"), Some("close"));
+            client.closed().await;
+        }
+    });
+}
+
+#[test]
+fn a_wish_for_another_protocol_does_not_delay_the_answer() {
+    run(async {
+        let served = Served::stage().await;
+        let upgrade = "connection: upgrade\r\nupgrade: websocket\r\n";
+        for (method, more, status) in [("GET", upgrade, 200), ("CONNECT", "", 405)] {
+            let mut client = served.client().await;
+            let start = Instant::now();
+            let path = if status == 200 { "/now" } else { "a:1" };
+            client.send(head(method, path, more).as_bytes()).await;
+            assert_eq!(client.reply(false).await.status, status, "{method}");
+            let took = start.elapsed();
+            assert!(took < DISCARD_PATIENCE / 2, "{method}: {took:?}");
+        }
     });
 }
 

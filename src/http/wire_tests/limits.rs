@@ -82,6 +82,28 @@ fn a_large_head_is_431_be_it_the_first_or_not() {
 }
 
 #[test]
+fn a_large_head_behind_another_request_is_431_too() {
+    run(async {
+        let served = Served::stage().await;
+        let large = format!(
+            "GET /now HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n",
+            "a".repeat(4200)
+        );
+        let whole = [GET, large.as_bytes(), GET].concat();
+        // At once, and with the large one cut where the first read may end.
+        for cut in [whole.len(), GET.len() + 9, GET.len() + 4100] {
+            let mut client = served.client().await;
+            client.send(&whole[..cut]).await;
+            actix_rt::time::sleep(Duration::from_millis(30)).await;
+            client.send(&whole[cut..]).await;
+            assert_eq!(client.reply(false).await.status, 200, "{cut}");
+            assert_eq!(client.reply(false).await.code(), "head_too_large", "{cut}");
+        }
+        assert_eq!(read(&served.counters.heads_too_large), 3);
+    });
+}
+
+#[test]
 fn a_refused_client_that_goes_on_sending_is_cut_off() {
     run(async {
         let served = Served::stage().await;
@@ -111,6 +133,29 @@ fn what_is_no_http_is_400_and_counted() {
             let counted = u64::try_from(n).unwrap() + 1;
             assert_eq!(read(&served.counters.malformed), counted, "{junk:?}");
         }
+    });
+}
+
+#[test]
+fn what_is_no_http_is_counted_behind_a_request_as_well() {
+    run(async {
+        let served = Served::stage().await;
+        let mut client = served.client().await;
+        client.send(&[GET, b"GET\r\n\r\n"].concat()).await;
+        assert_eq!(client.reply(false).await.status, 200);
+        assert_eq!(client.reply(false).await.status, 400);
+        client.closed().await;
+        assert_eq!(read(&served.counters.malformed), 1);
+        let mut many = served.client().await;
+        let head = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200));
+        many.send(head.as_bytes()).await;
+        assert_eq!(
+            many.reply(false).await.status,
+            431,
+            "more fields than are looked at"
+        );
+        many.closed().await;
+        assert_eq!(read(&served.counters.heads_too_large), 1);
     });
 }
 

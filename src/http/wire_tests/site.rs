@@ -64,7 +64,9 @@ impl Site {
         std::fs::write(folder.path().join("large.bin"), vec![7; LARGE]).unwrap();
         let (clock, faults) = (Clock::default(), Faults::armed());
         let (files, spec) = files(folder.path(), &faults, clock);
-        let mut tree = Seed::new(spec, clock).grow(clock, Placer::inline(), None);
+        let mut tree = Seed::new(spec, clock)
+            .unwrap()
+            .grow(clock, Placer::inline(), None);
         (&mut tree.ready).await.unwrap();
         let mut settings = Settings::default();
         settings.server.data = folder.path().join("data");

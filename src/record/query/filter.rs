@@ -1,5 +1,7 @@
 //! Equality with one of several values.
 
+use std::cmp::Ordering;
+
 use serde_json::{Map, Value};
 
 use super::{QueryError, at};
@@ -76,6 +78,18 @@ impl Filter {
         self.any_of.push(wanted);
     }
 
+    /// What it may be equal to, as it was sent, if nothing is declared of the field.
+    pub(super) fn words(&self) -> impl Iterator<Item = &str> {
+        self.any_of.iter().filter_map(|wanted| match wanted {
+            Wanted::Word(word) => Some(word.as_str()),
+            Wanted::Text(_)
+            | Wanted::Integer(_)
+            | Wanted::Number(_)
+            | Wanted::Boolean(_)
+            | Wanted::Moment(_) => None,
+        })
+    }
+
     pub(super) fn matches(&self, members: &Map<String, Value>) -> bool {
         let equal = |value: &Value| self.any_of.iter().any(|wanted| wanted.is(value));
         match at(members, &self.path) {
@@ -92,12 +106,14 @@ impl Wanted {
             (Self::Text(wanted) | Self::Word(wanted), Value::String(text)) => wanted == text,
             (Self::Integer(wanted), Value::Number(number)) => whole(number) == Some(*wanted),
             (Self::Number(wanted), Value::Number(number)) => {
-                number.as_f64().is_some_and(|number| number == *wanted)
+                number.as_f64().partial_cmp(&Some(*wanted)) == Some(Ordering::Equal)
             }
             (Self::Boolean(wanted), Value::Bool(value)) => wanted == value,
             (Self::Moment(wanted), Value::String(text)) => moment(text) == Some(*wanted),
             (Self::Word(word), Value::Number(number)) => is_number(word, number),
-            (Self::Word(word), Value::Bool(_) | Value::Null) => *word == value.to_string(),
+            (Self::Word(word), Value::Bool(true)) => word == "true",
+            (Self::Word(word), Value::Bool(false)) => word == "false",
+            (Self::Word(word), Value::Null) => word == "null",
             _ => false,
         }
     }

@@ -70,7 +70,7 @@ impl SortKey {
     pub(crate) fn bytes(&self) -> usize {
         let text = |place: &Place| match place {
             Place::Text(text) => text.len(),
-            _ => 0,
+            Place::Boolean(_) | Place::Number(..) | Place::Moment(_) | Place::Last => 0,
         };
         self.0.iter().map(|p| size_of::<Place>() + text(p)).sum()
     }

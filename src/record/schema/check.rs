@@ -94,7 +94,8 @@ pub(super) fn value(kind: &FieldType, value: &Value, here: Place<'_>, found: &mu
             Some(number) => bounds((*min, *max), &number, here, found),
             None => mismatch(),
         },
-        (FieldType::Boolean, Value::Bool(_)) => {}
+        (FieldType::Boolean, Value::Bool(_))
+        | (FieldType::Object { fields: None }, Value::Object(_)) => {}
         (FieldType::DateTime, Value::String(text)) if moment(text).is_some() => {}
         (
             FieldType::Array {
@@ -117,7 +118,6 @@ pub(super) fn value(kind: &FieldType, value: &Value, here: Place<'_>, found: &mu
                 }
             }
         }
-        (FieldType::Object { fields: None }, Value::Object(_)) => {}
         (
             FieldType::Object {
                 fields: Some(inner),

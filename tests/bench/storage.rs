@@ -1,0 +1,356 @@
+//! What a durable write and a read cost over HTTP, beside what the machine and the framework cost in the same run: a loop that
+//! appends 4 KiB and syncs, and a bare actix-web that says hello.
+//!
+//! `cargo bench --bench storage`. The real binary serves, from a folder on the disk of `target/`. Absolute figures say little
+//! about another machine or another hour; the ratios count. Rounds alternate, and the median of the rounds is told.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a benchmark that can't run says so and ends, and it measures real time"
+)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use actix_web::{App, HttpResponse, HttpServer, web};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::{JoinSet, LocalSet};
+
+const ROUNDS: usize = 7;
+const SLICE: Duration = Duration::from_millis(700);
+const WRITERS: usize = 64;
+const READERS: usize = 16;
+const READS: usize = 60_000;
+/// A record as it is sent: 1 KiB.
+const FILLING_BYTES: usize = 1000;
+/// Linux counts a process's time in hundredths of a second (proc(5), `USER_HZ`).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+fn main() {
+    if let Some(length) = std::env::args().skip_while(|arg| arg != "hello").nth(1) {
+        hello(length.parse().expect("a length"));
+        return;
+    }
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let server = Server::perennial(folder.path());
+    writes(folder.path(), &server);
+    reads(&server);
+}
+
+/// Durable writes beside the raw loop.
+fn writes(folder: &Path, server: &Server) {
+    let record = format!(
+        "{{\"title\":\"Dune\",\"filling\":\"{}\"}}",
+        "x".repeat(FILLING_BYTES)
+    );
+    let post = request("POST /books", &record);
+    let mut rows = Vec::new();
+    for round in 0..=ROUNDS {
+        let raw = append_and_sync(folder);
+        let one = server.load(&post, 1, &Until::Passed(SLICE));
+        let many = server.load(&post, WRITERS, &Until::Passed(SLICE));
+        let again = append_and_sync(folder);
+        // The first one warms up.
+        if round > 0 {
+            rows.push((raw.and(again), one, many));
+        }
+    }
+    let median = |of: &dyn Fn(&(Took, Took, Took)) -> f64| median(rows.iter().map(of).collect());
+    println!("durable writes of 1 KiB over HTTP, {ROUNDS} rounds, medians:");
+    println!(
+        "  append 4 KiB + fdatasync: {:.0}/s, p50 {:.0} us",
+        median(&|r| r.0.rate()),
+        median(&|r| r.0.p50())
+    );
+    println!(
+        "  POST, 1 connection: {:.0}/s = {:.2} x the loop; p50 {:.0} us = {:.2} x the loop's (aim: 1.5 at most)",
+        median(&|r| r.1.rate()),
+        median(&|r| r.1.rate() / r.0.rate()),
+        median(&|r| r.1.p50()),
+        median(&|r| r.1.p50() / r.0.p50()),
+    );
+    println!(
+        "  POST, {WRITERS} connections: {:.0}/s = {:.2} x the loop (aim: 6 at least); p50 {:.0} us",
+        median(&|r| r.2.rate()),
+        median(&|r| r.2.rate() / r.0.rate()),
+        median(&|r| r.2.p50()),
+    );
+}
+
+/// What a read takes of the processor, beside a bare hello of the same length.
+fn reads(server: &Server) {
+    let record = "{\"id\":\"dune\",\"title\":\"Dune\",\"author\":\"Frank Herbert\",\"year\":1965}";
+    server.load(&request("POST /books", record), 1, &Until::Counted(1));
+    let hello = Server::hello(record.len());
+    let get = request("GET /books/dune", "");
+    let mut rows = Vec::new();
+    for round in 0..=ROUNDS {
+        let costs = [&hello, server].map(|server| {
+            let before = server.cpu();
+            let took = server.load(&get, READERS, &Until::Counted(READS));
+            (server.cpu() - before) * 1e6 / count(took.micros.len())
+        });
+        if round > 0 {
+            rows.push(costs);
+        }
+    }
+    let median = |of: &dyn Fn(&[f64; 2]) -> f64| median(rows.iter().map(of).collect());
+    println!(
+        "processor time a request, {READERS} connections, {ROUNDS} rounds of {READS}, medians:"
+    );
+    println!(
+        "  bare actix-web, {} bytes: {:.2} us",
+        record.len(),
+        median(&|r| r[0])
+    );
+    println!(
+        "  GET of a record: {:.2} us = {:.2} x the bare one (aim: 1.3 at most)",
+        median(&|r| r[1]),
+        median(&|r| r[1] / r[0])
+    );
+}
+
+/// How long each of some calls took, and all together.
+struct Took {
+    micros: Vec<f64>,
+    all: Duration,
+}
+
+impl Took {
+    fn and(mut self, other: Self) -> Self {
+        self.micros.extend(other.micros);
+        self.all += other.all;
+        self
+    }
+
+    fn rate(&self) -> f64 {
+        count(self.micros.len()) / self.all.as_secs_f64()
+    }
+
+    fn p50(&self) -> f64 {
+        median(self.micros.clone())
+    }
+}
+
+fn count(of: usize) -> f64 {
+    u32::try_from(of).map_or(f64::INFINITY, f64::from)
+}
+
+fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of.get(of.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn append_and_sync(folder: &Path) -> Took {
+    let path = folder.join("raw");
+    let mut file: File = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .expect("a file");
+    let (begun, mut micros) = (Instant::now(), Vec::new());
+    while begun.elapsed() < SLICE / 2 {
+        let since = Instant::now();
+        file.write_all(&[7; 4096]).expect("an append");
+        file.sync_data().expect("a sync");
+        micros.push(since.elapsed().as_secs_f64() * 1e6);
+    }
+    Took {
+        micros,
+        all: begun.elapsed(),
+    }
+}
+
+/// When a load ends.
+enum Until {
+    Passed(Duration),
+    Counted(usize),
+}
+
+/// A server in a process of its own.
+struct Server {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn perennial(folder: &Path) -> Self {
+        let config = folder.join("perennial.toml");
+        let data = folder.join("data");
+        let text = format!(
+            "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\ndata = '{}'\nhandlers = 1\n[resource.books]\n",
+            data.display()
+        );
+        fs::write(&config, text).expect("a configuration");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_perennial"));
+        command
+            .arg("--config")
+            .arg(config)
+            .arg("serve")
+            .env("NO_COLOR", "1");
+        Self::start(
+            command.stderr(Stdio::piped()),
+            "listening on http://",
+            " ready",
+        )
+    }
+
+    fn hello(length: usize) -> Self {
+        let own = std::env::current_exe().expect("the path of this benchmark");
+        let mut command = Command::new(own);
+        command.arg("hello").arg(length.to_string());
+        Self::start(command.stderr(Stdio::piped()), "hello on ", "hello")
+    }
+
+    /// Reads what it says until it is ready.
+    fn start(command: &mut Command, before: &str, ready: &str) -> Self {
+        let mut process = command.spawn().expect("a server");
+        let said = BufReader::new(process.stderr.take().expect("its words"));
+        let (mut address, mut lines) = (None, said.lines());
+        for line in lines.by_ref().map_while(Result::ok) {
+            if let Some((_, rest)) = line.split_once(before) {
+                let word = rest
+                    .split(|c: char| c != '.' && c != ':' && !c.is_ascii_digit())
+                    .next();
+                address = address.or(word.and_then(|word| word.parse().ok()));
+            }
+            if line.contains(ready) {
+                break;
+            }
+        }
+        // It must not find its words unread.
+        std::thread::spawn(move || lines.for_each(drop));
+        let address = address.expect("the address of the server");
+        Self { process, address }
+    }
+
+    /// The processor time it has taken so far, in seconds.
+    fn cpu(&self) -> f64 {
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("its times");
+        // The name in the second field may have spaces; the third is the first after it.
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let times = fields.split_whitespace().skip(11).take(2);
+        times
+            .map(|ticks| ticks.parse::<f64>().expect("ticks"))
+            .sum::<f64>()
+            / TICKS_PER_SECOND
+    }
+
+    /// `clients` connections that each send `request` again as soon as it is answered.
+    fn load(&self, request: &str, clients: usize, until: &Until) -> Took {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.expect("a runtime");
+        let begun = Instant::now();
+        let mut tasks = JoinSet::new();
+        let local = LocalSet::new();
+        for _ in 0..clients {
+            let (request, address) = (request.to_owned(), self.address);
+            let (end, most) = match until {
+                Until::Passed(time) => (Some(begun + *time), usize::MAX),
+                Until::Counted(calls) => (None, calls.div_ceil(clients)),
+            };
+            tasks.spawn_local_on(client(address, request, end, most), &local);
+        }
+        let micros = runtime.block_on(local.run_until(tasks.join_all()));
+        Took {
+            micros: micros.concat(),
+            all: begun.elapsed(),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("its end");
+    }
+}
+
+fn request(line: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "{line} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+async fn client(
+    address: SocketAddr,
+    request: String,
+    end: Option<Instant>,
+    most: usize,
+) -> Vec<f64> {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    stream.set_nodelay(true).expect("no delay");
+    let mut micros = Vec::new();
+    let mut answer = vec![0; 16 * 1024];
+    while micros.len() < most && end.is_none_or(|end| Instant::now() < end) {
+        let since = Instant::now();
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("a request");
+        let mut read = 0;
+        while !whole(&answer[..read]) {
+            let more = stream.read(&mut answer[read..]).await.expect("an answer");
+            assert_ne!(more, 0, "{}", String::from_utf8_lossy(&answer[..read]));
+            read += more;
+        }
+        assert!(
+            answer.starts_with(b"HTTP/1.1 20"),
+            "{}",
+            String::from_utf8_lossy(&answer[..read])
+        );
+        micros.push(since.elapsed().as_secs_f64() * 1e6);
+    }
+    micros
+}
+
+/// Whether an answer is there to its end.
+fn whole(answer: &[u8]) -> bool {
+    let Some(head) = answer.windows(4).position(|end| end == b"\r\n\r\n") else {
+        return false;
+    };
+    let head_text = std::str::from_utf8(&answer[..head]).expect("a head");
+    let length = head_text
+        .split("content-length: ")
+        .nth(1)
+        .expect("a length");
+    let digits = length.split("\r\n").next().expect("a number");
+    answer.len() == head + 4 + digits.parse::<usize>().expect("a number")
+}
+
+/// A bare actix-web on one thread, whose answer has this length.
+fn hello(length: usize) {
+    let body = web::Bytes::from("x".repeat(length));
+    let system = actix_web::rt::System::new();
+    let served = system.block_on(async move {
+        let hello = move || {
+            let body = body.clone();
+            App::new().default_service(web::to(move || {
+                let body = body.clone();
+                async move {
+                    HttpResponse::Ok()
+                        .content_type("application/json")
+                        .body(body)
+                }
+            }))
+        };
+        let server = HttpServer::new(hello).workers(1).bind("127.0.0.1:0")?;
+        for address in server.addrs() {
+            std::io::stderr().write_all(format!("hello on {address}\n").as_bytes())?;
+        }
+        server.run().await
+    });
+    served.expect("a server");
+}

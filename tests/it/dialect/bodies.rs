@@ -1,0 +1,276 @@
+//! Bodies that are no records, and what becomes of those that are.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+#[test]
+fn a_body_that_is_no_json_object_is_refused_with_the_place_of_its_fault() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let (path, _) = make(&daemon, "/books", &json!({"title": "Dune"}));
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
+    let cases = [
+        (
+            "{",
+            INVALID_JSON,
+            "not valid JSON at line 1, column 1: EOF while parsing an object",
+        ),
+        (
+            "nul",
+            INVALID_JSON,
+            "not valid JSON at line 1, column 3: EOF while parsing a value",
+        ),
+        (
+            "{\"a\":\n1,}",
+            INVALID_JSON,
+            "not valid JSON at line 2, column 3: trailing comma",
+        ),
+        (
+            "{\"a\":1} x",
+            INVALID_JSON,
+            "not valid JSON at line 1, column 9: trailing characters",
+        ),
+        (
+            "{a:1}",
+            INVALID_JSON,
+            "not valid JSON at line 1, column 2: key must be a string",
+        ),
+        (
+            "{\"a\":01}",
+            INVALID_JSON,
+            "not valid JSON at line 1, column 7: invalid number",
+        ),
+        (
+            "{\"a\":1e999}",
+            INVALID_JSON,
+            "not valid JSON at line 1, column 10: number out of range",
+        ),
+        (
+            "{\"a\":NaN}",
+            INVALID_JSON,
+            "not valid JSON at line 1, column 6: expected value",
+        ),
+        (
+            "{\"a\":\"\\ud800\"}",
+            INVALID_JSON,
+            "not valid JSON at line 1, column 13: unexpected end of hex escape",
+        ),
+        (
+            "{\"a\":1,\"a\":1}",
+            INVALID_JSON,
+            "not valid JSON at line 1, column 10: \"a\" is there twice",
+        ),
+        (
+            "{\"a\":[{\"b\":1,\"\\u0062\":2}]}",
+            INVALID_JSON,
+            "not valid JSON at line 1, column 21: \"b\" is there twice",
+        ),
+        (
+            &deep,
+            INVALID_JSON,
+            "not valid JSON at line 1, column 132: recursion limit exceeded",
+        ),
+        (
+            "[]",
+            NOT_AN_OBJECT,
+            "a record must be a JSON object, this is an array",
+        ),
+        (
+            "[{\"title\":\"Dune\"}]",
+            NOT_AN_OBJECT,
+            "a record must be a JSON object, this is an array",
+        ),
+        (
+            "null",
+            NOT_AN_OBJECT,
+            "a record must be a JSON object, this is null",
+        ),
+        (
+            "true",
+            NOT_AN_OBJECT,
+            "a record must be a JSON object, this is a boolean",
+        ),
+        (
+            "5",
+            NOT_AN_OBJECT,
+            "a record must be a JSON object, this is a number",
+        ),
+        (
+            "\"x\"",
+            NOT_AN_OBJECT,
+            "a record must be a JSON object, this is a string",
+        ),
+    ];
+    let places: [(&str, &str, Head<'_>); 5] = [
+        ("POST", "/books", &[JSON]),
+        ("POST", "/pens", &[TEXT]),
+        ("PUT", &path, &[JSON]),
+        ("PATCH", &path, &[MERGE]),
+        ("DELETE", "/pens", &[JSON]),
+    ];
+    for (method, path, head) in places {
+        for (body, kind, detail) in &cases {
+            assert_refused(&daemon, &[(method, path, head, body, *kind, detail)]);
+        }
+    }
+    let empty = client::send(daemon.public(), "POST", "/books", &[JSON], Some(b""));
+    let detail = "not valid JSON at line 1, column 0: EOF while parsing a value";
+    assert_problem(&empty, INVALID_JSON, "/books", detail, &Value::Null);
+    let latin: &[u8] = b"{\"a\":\"\xe4\"}";
+    let latin = client::send(daemon.public(), "POST", "/books", &[JSON], Some(latin));
+    let detail = "not valid JSON at line 1, column 7: invalid unicode code point";
+    assert_problem(&latin, INVALID_JSON, "/books", detail, &Value::Null);
+    assert_eq!(listed(&daemon, "/books", "title"), ["Dune"]);
+}
+
+#[test]
+fn a_body_of_another_kind_is_refused_with_the_kinds_that_are_read() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let (book, _) = make(&daemon, "/books", &json!({"title": "Dune"}));
+    let json = "application/json";
+    let both = "application/json, text/plain";
+    let patches = "application/merge-patch+json, application/json";
+    for (method, path, kind, header, accepted) in [
+        ("POST", "/books", "text/plain", "accept-post", json),
+        ("POST", "/books", "", "accept-post", json),
+        (
+            "POST",
+            "/books",
+            "application/x-ndjson",
+            "accept-post",
+            json,
+        ),
+        (
+            "POST",
+            "/books",
+            "application/merge-patch+json",
+            "accept-post",
+            json,
+        ),
+        (
+            "POST",
+            "/books",
+            "application/x-www-form-urlencoded",
+            "accept-post",
+            json,
+        ),
+        ("POST", "/pens", "text/html", "accept-post", both),
+        ("PUT", &book, "text/plain", "accept", json),
+        ("PUT", &book, "application/merge-patch+json", "accept", json),
+        ("PATCH", &book, "text/plain", "accept-patch", patches),
+        (
+            "PATCH",
+            &book,
+            "application/json-patch+json",
+            "accept-patch",
+            patches,
+        ),
+        ("DELETE", "/pens", "text/html", "accept", both),
+    ] {
+        let head = [("content-type", kind)];
+        let head = if kind.is_empty() { &head[..0] } else { &head };
+        let answer = ask(&daemon, method, path, head, "{\"a\":1}");
+        let detail = format!("send {accepted}");
+        assert_problem(&answer, UNSUPPORTED, path, &detail, &Value::Null);
+        assert_eq!(answer.header(header), Some(accepted), "{method} {path}");
+        assert!(answer.keep_alive);
+    }
+}
+
+#[test]
+fn a_body_of_two_mebibytes_is_a_413_whichever_way_it_comes() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let (book, _) = make(&daemon, "/books", &json!({"title": "Dune"}));
+    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(2 << 20));
+    for (method, path, kind) in [
+        ("POST", "/books", JSON),
+        ("PUT", book.as_str(), JSON),
+        ("PATCH", &book, MERGE),
+        ("DELETE", "/pens", JSON),
+    ] {
+        let answer = ask(&daemon, method, path, &[kind], &large);
+        let detail = "a body may have 1048576 bytes";
+        assert_problem(&answer, TOO_LARGE, path, detail, &Value::Null);
+    }
+    let fits = format!("{{\"a\":\"{}\"}}", "x".repeat((1 << 20) - 8));
+    assert_eq!(fits.len(), 1 << 20);
+    ask(&daemon, "POST", "/books", &[JSON], &fits).expect(201);
+}
+
+#[test]
+fn patches_that_add_up_are_bounded_and_one_that_makes_a_long_record_shorter_is_taken() {
+    let daemon = TestDaemon::start("[limits]\nbody = \"4 KiB\"\n");
+    let filling = |member: &str, length: usize| json!({ member: "x".repeat(length) }).to_string();
+    let (book, _) = make(&daemon, "/books", &json!({"a": "x".repeat(3000)}));
+    let answer = ask(&daemon, "PATCH", &book, &[MERGE], &filling("b", 3000));
+    let detail = "the record would have more than 4096 bytes";
+    assert_problem(&answer, TOO_LARGE, &book, detail, &Value::Null);
+    assert_eq!(daemon.get(&book).json().as_object().unwrap().len(), 2);
+    ask(&daemon, "PATCH", &book, &[MERGE], &filling("b", 900)).expect(200);
+    ask(&daemon, "PATCH", &book, &[MERGE], "{\"a\":null}").expect(200);
+}
+
+#[test]
+fn a_written_record_is_answered_as_it_is_or_not_at_all() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let made = ask(
+        &daemon,
+        "POST",
+        "/books",
+        &[JSON],
+        "{\"title\": \"Dune\", \"n\": 1.0}",
+    );
+    let made = made.expect(201);
+    let path = made.header("location").unwrap().to_owned();
+    let id = path.strip_prefix("/books/").unwrap();
+    assert_eq!(
+        made.text(),
+        format!("{{\"id\":\"{id}\",\"title\":\"Dune\",\"n\":1.0}}")
+    );
+    assert_eq!(made.header("content-type"), Some("application/json"));
+    assert_eq!(made.header("etag"), Some("\"1\""));
+    let read = daemon.get(&path).expect(200);
+    assert_eq!(
+        (read.text(), read.header("etag")),
+        (made.text(), Some("\"1\""))
+    );
+    assert_eq!(read.header("cache-control"), Some("no-cache"));
+
+    let put = ask(&daemon, "PUT", &path, &[JSON], "{\"b\":{\"c\":1,\"d\":2}}").expect(200);
+    assert_eq!(
+        put.text(),
+        format!("{{\"id\":\"{id}\",\"b\":{{\"c\":1,\"d\":2}}}}")
+    );
+    assert_eq!(
+        (put.header("etag"), put.header("location")),
+        (Some("\"2\""), None)
+    );
+    let changes = "{\"b\":{\"c\":null,\"e\":[1]},\"f\":{\"g\":null}}";
+    let patched = ask(&daemon, "PATCH", &path, &[MERGE], changes).expect(200);
+    let text = format!("{{\"id\":\"{id}\",\"b\":{{\"d\":2,\"e\":[1]}},\"f\":{{}}}}");
+    assert_eq!(
+        (patched.text(), patched.header("etag")),
+        (text.clone(), Some("\"3\""))
+    );
+    let deleted = ask(&daemon, "DELETE", &path, &[TEXT], "").expect(200);
+    assert_eq!((deleted.text(), deleted.header("etag")), (text, None));
+
+    let made = ask(&daemon, "POST", "/books", &[JSON, MINIMAL], "{}").expect(201);
+    let path = made.header("location").unwrap().to_owned();
+    let minimal = |answer: &Response| {
+        let applied = answer.header("preference-applied") == Some("return=minimal");
+        applied && answer.body.is_empty() && answer.header("content-type").is_none()
+    };
+    assert!(minimal(&made) && made.header("etag") == Some("\"5\""));
+    for (method, kind, etag) in [
+        ("PUT", JSON, Some("\"6\"")),
+        ("PATCH", MERGE, Some("\"7\"")),
+        ("DELETE", JSON, None),
+    ] {
+        let body = if method == "DELETE" { "" } else { "{\"a\":1}" };
+        let answer = ask(&daemon, method, &path, &[kind, MINIMAL], body).expect(204);
+        assert!(minimal(&answer), "{method} {answer:?}");
+        assert_eq!(answer.header("etag"), etag, "{method}");
+        assert_eq!(answer.header("content-length"), None, "{method}");
+    }
+}

@@ -1,0 +1,205 @@
+//! If-Match, If-None-Match, 304, 412 and 428.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+#[test]
+fn a_change_depends_on_the_tag_it_names() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let (book, first) = make(&daemon, "/books", &json!({"n": 0}));
+    let put = ask(
+        &daemon,
+        "PUT",
+        &book,
+        &[JSON, ("if-match", &first)],
+        "{\"n\":1}",
+    )
+    .expect(200);
+    let now = put.header("etag").unwrap().to_owned();
+    let weak = format!("W/{now}");
+    let stale: [Head<'_>; 5] = [
+        &[JSON, ("if-match", &first)],
+        &[JSON, ("if-match", &weak)],
+        &[JSON, ("if-match", "2")],
+        &[JSON, ("if-none-match", "*")],
+        &[JSON, ("if-none-match", &weak)],
+    ];
+    let detail = format!("the record's ETag is {now} now");
+    for head in stale {
+        for (method, body) in [("PUT", "{}"), ("PATCH", "{\"m\":1}"), ("DELETE", "")] {
+            let answer = ask(&daemon, method, &book, head, body);
+            assert_problem(&answer, PRECONDITION_FAILED, &book, &detail, &Value::Null);
+            assert_eq!(
+                answer.header("etag"),
+                Some(now.as_str()),
+                "{method} {head:?}"
+            );
+        }
+    }
+    let both = format!("{first}, {now}");
+    let patched = ask(
+        &daemon,
+        "PATCH",
+        &book,
+        &[JSON, ("if-match", &both)],
+        "{\"n\":2}",
+    );
+    let now = patched.expect(200).header("etag").unwrap().to_owned();
+    ask(
+        &daemon,
+        "PATCH",
+        &book,
+        &[JSON, ("if-none-match", &first)],
+        "{\"n\":3}",
+    )
+    .expect(200);
+    let answer = ask(&daemon, "DELETE", &book, &[("if-match", &now)], "");
+    assert_eq!(answer.status, 412);
+    ask(&daemon, "DELETE", &book, &[("if-match", "*")], "").expect(200);
+    let detail = "there is no record of this id";
+    for (method, body) in [("PUT", "{}"), ("PATCH", "{}"), ("DELETE", "")] {
+        let answer = ask(&daemon, method, &book, &[JSON, ("if-match", "*")], body);
+        assert_problem(&answer, PRECONDITION_FAILED, &book, detail, &Value::Null);
+        assert_eq!(answer.header("etag"), None, "there is none");
+        assert_refused(
+            &daemon,
+            &[(method, &book, &[JSON], body, NOT_FOUND, detail)],
+        );
+    }
+}
+
+#[test]
+fn a_reader_who_has_it_is_told_so() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let (book, etag) = make(&daemon, "/books", &json!({"n": 0}));
+    let weak = format!("\"9\", W/{etag}");
+    for known in [etag.as_str(), &weak, "*"] {
+        let answer = ask(&daemon, "GET", &book, &[("if-none-match", known)], "").expect(304);
+        assert!(answer.body.is_empty());
+        assert_eq!(answer.header("etag"), Some(etag.as_str()));
+        assert_eq!(answer.header("cache-control"), Some("no-cache"));
+        assert_eq!(answer.header("content-type"), None);
+    }
+    for other in ["\"9\"", "x", ""] {
+        ask(&daemon, "GET", &book, &[("if-none-match", other)], "").expect(200);
+    }
+    ask(&daemon, "GET", &book, &[("if-match", &etag)], "").expect(200);
+    let answer = ask(&daemon, "GET", &book, &[("if-match", "\"9\"")], "");
+    let detail = format!("the record's ETag is {etag} now");
+    assert_problem(&answer, PRECONDITION_FAILED, &book, &detail, &Value::Null);
+
+    let list = daemon.get("/books").expect(200);
+    let tag = list.header("etag").unwrap();
+    assert_eq!((tag, etag.as_str()), ("W/\"1\"", "\"1\""));
+    for path in [
+        "/books",
+        "/books?n=0",
+        "/books?_sort=-n",
+        "/books?id=x&id=y",
+        "/books?_end=0",
+    ] {
+        for known in [tag, "\"1\"", "*", "\"0\", W/\"1\""] {
+            let answer = ask(&daemon, "GET", path, &[("if-none-match", known)], "").expect(304);
+            let header = |name| answer.header(name);
+            assert_eq!(header("etag"), Some(tag), "{path}");
+            assert_eq!(header("cache-control"), Some("no-cache"));
+            assert_eq!(header("vary"), Some("Prefer"));
+        }
+        ask(&daemon, "GET", path, &[("if-none-match", "W/\"2\"")], "").expect(200);
+    }
+    ask(&daemon, "PATCH", &book, &[JSON], "{\"n\":1}").expect(200);
+    let changed = ask(&daemon, "GET", "/books", &[("if-none-match", tag)], "").expect(200);
+    assert_eq!(changed.header("etag"), Some("W/\"2\""));
+    // Another resource's writes do not change this one's list.
+    make(&daemon, "/pens", &json!({}));
+    ask(
+        &daemon,
+        "GET",
+        "/books",
+        &[("if-none-match", "W/\"2\"")],
+        "",
+    )
+    .expect(304);
+}
+
+#[test]
+fn a_put_makes_a_record_only_where_it_is_told_to() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let detail = "there is no record of this id";
+    assert_refused(
+        &daemon,
+        &[("PUT", "/books/a", &[JSON], "{}", NOT_FOUND, detail)],
+    );
+    let once = [JSON, ("if-none-match", "*")];
+    let made = ask(&daemon, "PUT", "/books/a", &once, "{\"n\":1}").expect(201);
+    assert_eq!(made.header("location"), Some("/books/a"));
+    assert_eq!(made.json(), json!({"id": "a", "n": 1}));
+    let again = ask(&daemon, "PUT", "/books/a", &once, "{\"n\":2}");
+    let detail = "the record's ETag is \"1\" now";
+    assert_problem(
+        &again,
+        PRECONDITION_FAILED,
+        "/books/a",
+        detail,
+        &Value::Null,
+    );
+    assert_eq!(again.header("etag"), Some("\"1\""));
+    ask(&daemon, "PUT", "/pens/b", &[JSON], "{\"n\":1}").expect(201);
+    ask(&daemon, "PUT", "/pens/b", &[JSON], "{\"n\":2}").expect(200);
+    ask(&daemon, "PUT", "/pens/c", &[JSON, MINIMAL], "{}").expect(201);
+    let detail = "there is no record of this id";
+    assert_refused(
+        &daemon,
+        &[("PATCH", "/pens/d", &[JSON], "{}", NOT_FOUND, detail)],
+    );
+}
+
+#[test]
+fn where_changes_must_name_their_state_those_that_do_not_are_refused() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let (path, etag) = make(&daemon, "/strict", &json!({"n": 1}));
+    let detail = "send If-Match with the ETag of the record that is to be changed";
+    let other = ("if-none-match", "\"9\"");
+    for (method, body) in [("PUT", "{}"), ("PATCH", "{}"), ("DELETE", "")] {
+        assert_refused(
+            &daemon,
+            &[
+                (method, &path, &[JSON], body, PRECONDITION_REQUIRED, detail),
+                (
+                    method,
+                    &path,
+                    &[JSON, other],
+                    body,
+                    PRECONDITION_REQUIRED,
+                    detail,
+                ),
+                (
+                    method,
+                    "/strict/none",
+                    &[JSON],
+                    body,
+                    PRECONDITION_REQUIRED,
+                    detail,
+                ),
+            ],
+        );
+    }
+    ask(
+        &daemon,
+        "PUT",
+        &path,
+        &[JSON, ("if-match", &etag)],
+        "{\"n\":2}",
+    )
+    .expect(200);
+    ask(
+        &daemon,
+        "PUT",
+        "/strict/new",
+        &[JSON, ("if-none-match", "*")],
+        "{}",
+    )
+    .expect(201);
+    ask(&daemon, "DELETE", &path, &[("if-match", "*")], "").expect(200);
+}

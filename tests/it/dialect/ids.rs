@@ -1,0 +1,214 @@
+//! Ids: by the server, by its counter, by the client; in paths and in bodies.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+#[test]
+fn the_server_names_a_record_unless_its_client_does() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let (path, _) = make(&daemon, "/books", &json!({}));
+    let id = path.strip_prefix("/books/").unwrap();
+    assert!(
+        id.len() == 36 && id.as_bytes()[14] == b'7',
+        "a UUID of version 7: {id}"
+    );
+    let (path, _) = make(&daemon, "/books", &json!({"id": "dune-1.5_~X"}));
+    assert_eq!(path, "/books/dune-1.5_~X");
+    let long = "x".repeat(129);
+    let long = format!("{{\"id\":\"{long}\"}}");
+    let type_ = "the id must be a string";
+    let reserved = "an id must not begin with _ or .";
+    let character = "an id consists of letters, digits, - . _ and ~";
+    let duplicate = "there is a record with the id dune-1.5_~X already";
+    assert_refused(
+        &daemon,
+        &[
+            ("POST", "/books", &[JSON], "{\"id\":5}", INVALID_ID, type_),
+            (
+                "POST",
+                "/books",
+                &[JSON],
+                "{\"id\":null}",
+                INVALID_ID,
+                type_,
+            ),
+            (
+                "POST",
+                "/books",
+                &[JSON],
+                "{\"id\":\"\"}",
+                INVALID_ID,
+                "an id must not be empty",
+            ),
+            (
+                "POST",
+                "/books",
+                &[JSON],
+                "{\"id\":\"_x\"}",
+                INVALID_ID,
+                reserved,
+            ),
+            (
+                "POST",
+                "/books",
+                &[JSON],
+                "{\"id\":\"..\"}",
+                INVALID_ID,
+                reserved,
+            ),
+            (
+                "POST",
+                "/books",
+                &[JSON],
+                "{\"id\":\"a/b\"}",
+                INVALID_ID,
+                character,
+            ),
+            (
+                "POST",
+                "/books",
+                &[JSON],
+                "{\"id\":\"\u{e4}\"}",
+                INVALID_ID,
+                character,
+            ),
+            (
+                "POST",
+                "/books",
+                &[JSON],
+                &long,
+                INVALID_ID,
+                "an id has at most 128 bytes",
+            ),
+            (
+                "POST",
+                "/books",
+                &[JSON],
+                "{\"id\":\"dune-1.5_~X\"}",
+                DUPLICATE_ID,
+                duplicate,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn the_id_of_the_path_wins_and_another_in_the_body_is_a_conflict() {
+    let daemon = TestDaemon::start(RESOURCES);
+    make(&daemon, "/books", &json!({"id": "a", "n": 1}));
+    let detail = "the path names a, the body b";
+    let type_ = "the id must be a string";
+    for (method, kind) in [("PUT", JSON), ("PATCH", MERGE)] {
+        assert_refused(
+            &daemon,
+            &[
+                (
+                    method,
+                    "/books/a",
+                    &[kind],
+                    "{\"id\":\"b\"}",
+                    ID_MISMATCH,
+                    detail,
+                ),
+                (method, "/books/a", &[kind], "{\"id\":7}", INVALID_ID, type_),
+            ],
+        );
+        let answer = ask(
+            &daemon,
+            method,
+            "/books/a",
+            &[kind],
+            "{\"n\":2,\"id\":\"a\"}",
+        );
+        assert_eq!(answer.expect(200).text(), "{\"id\":\"a\",\"n\":2}");
+    }
+}
+
+#[test]
+fn what_can_not_be_an_id_names_nothing() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let detail = "/books has no record of this id";
+    let long = format!("/books/{}", "x".repeat(129));
+    for path in [
+        "/books/none",
+        "/books/_x",
+        "/books/a%20b",
+        "/books/..%2f",
+        &long,
+    ] {
+        for (method, body) in [("GET", ""), ("PUT", "{}"), ("PATCH", "{}"), ("DELETE", "")] {
+            let found = if path == "/books/none" && method != "GET" {
+                "there is no record of this id"
+            } else {
+                detail
+            };
+            assert_refused(&daemon, &[(method, path, &[JSON], body, NOT_FOUND, found)]);
+        }
+    }
+}
+
+#[test]
+fn a_counter_gives_numbers_without_gaps_and_takes_none() {
+    let daemon = TestDaemon::start(RESOURCES);
+    for number in 1..=3 {
+        let made = ask(&daemon, "POST", "/counted", &[JSON], "{\"a\":1}").expect(201);
+        assert_eq!(made.json(), json!({"id": number, "a": 1}));
+        assert_eq!(
+            made.header("location").unwrap(),
+            format!("/counted/{number}")
+        );
+        let given = json!({
+            "errors": {"id": "is given by the server; leave it out"},
+            "violations": [{"pointer": "/id", "code": "id", "detail": "is given by the server; leave it out"}],
+        });
+        for body in ["{\"id\":9}", "{\"id\":\"9\"}"] {
+            let answer = ask(&daemon, "POST", "/counted", &[JSON], body);
+            let detail = "id is given by the server; leave it out";
+            assert_problem(&answer, VALIDATION, "/counted", detail, &given);
+        }
+        ask(&daemon, "POST", "/counted", &[JSON], "{").expect(400);
+    }
+    let detail = "there is no record of this id";
+    let once = ("if-none-match", "*");
+    for path in [
+        "/counted/9007199254740991",
+        "/counted/9",
+        "/counted/x",
+        "/counted/02",
+    ] {
+        assert_refused(
+            &daemon,
+            &[
+                ("PUT", path, &[JSON], "{}", NOT_FOUND, detail),
+                ("PUT", path, &[JSON, once], "{}", NOT_FOUND, detail),
+            ],
+        );
+    }
+    ask(&daemon, "DELETE", "/counted/3", &[], "").expect(200);
+    let put = ask(&daemon, "PUT", "/counted/2", &[JSON], "{\"id\":2,\"b\":1}").expect(200);
+    assert_eq!(put.json(), json!({"id": 2, "b": 1}));
+    let made = daemon.post("/counted", &json!({})).expect(201);
+    assert_eq!(made.json()["id"], 4, "a number is given once");
+    assert_eq!(
+        listed(&daemon, "/counted?id=4&id=2&id=02&id=x", "id"),
+        [2, 4]
+    );
+}
+
+#[test]
+fn where_clients_name_records_one_without_a_name_is_not_valid() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let must = "must be there: the client gives the ids of this resource";
+    let more = json!({
+        "errors": {"id": must},
+        "violations": [{"pointer": "/id", "code": "required", "detail": must}],
+    });
+    let answer = ask(&daemon, "POST", "/named", &[JSON], "{\"a\":1}");
+    assert_problem(&answer, VALIDATION, "/named", &format!("id {must}"), &more);
+    let (path, _) = make(&daemon, "/named", &json!({"id": "a"}));
+    assert_eq!(path, "/named/a");
+    let detail = "there is a record with the id a already";
+    let again = ask(&daemon, "POST", "/named", &[JSON], "{\"id\":\"a\"}");
+    assert_problem(&again, DUPLICATE_ID, "/named", detail, &Value::Null);
+}

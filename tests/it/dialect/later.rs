@@ -1,0 +1,111 @@
+//! What a later release will understand is refused, not passed over.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn what_is_not_available_yet_is_refused_as_such() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let (book, etag) = make(&daemon, "/books", &json!({"title": "Dune"}));
+    let later = |what: &str| format!("{what} is not available yet");
+    for query in [
+        "year_gte=1960",
+        "year_lte=1",
+        "year_gt=1",
+        "year_lt=1",
+        "title_ne=x",
+        "title_like=x",
+        "year:gte=1960",
+        "id:in=1,2",
+        "title:contains=x",
+        "isbn:isnull=true",
+        "q=sand",
+        "_after=x",
+        "_count=exact",
+        "_fields=id",
+        "_embed=reviews",
+        "_expand=book",
+        "sort=%5B%22year%22%2C%22DESC%22%5D",
+        "range=%5B0%2C24%5D",
+        "filter=%7B%7D",
+    ] {
+        let name = query.split('=').next().unwrap();
+        for path in ["/books", "/albums"] {
+            let path = format!("{path}?{query}");
+            assert_refused(
+                &daemon,
+                &[("GET", &path, &[], "", NOT_AVAILABLE, &later(name))],
+            );
+        }
+    }
+    let (key, dry) = (("idempotency-key", "\"1\""), ("prefer", "tx=rollback"));
+    let (once, not_done) = (later("Idempotency-Key"), later("Prefer: tx=rollback"));
+    let shape = |query| format!("{book}?{query}=x");
+    let (embed, fields) = (shape("_embed"), shape("_fields"));
+    assert_refused(
+        &daemon,
+        &[
+            ("POST", "/books", &[JSON, key], "{}", NOT_AVAILABLE, &once),
+            ("PATCH", &book, &[JSON, key], "{}", NOT_AVAILABLE, &once),
+            (
+                "POST",
+                "/books",
+                &[JSON, dry],
+                "{}",
+                NOT_AVAILABLE,
+                &not_done,
+            ),
+            ("PUT", &book, &[JSON, dry], "{}", NOT_AVAILABLE, &not_done),
+            ("PATCH", &book, &[JSON, dry], "{}", NOT_AVAILABLE, &not_done),
+            ("DELETE", &book, &[dry], "", NOT_AVAILABLE, &not_done),
+            ("GET", &embed, &[], "", NOT_AVAILABLE, &later("_embed")),
+            (
+                "PATCH",
+                &fields,
+                &[JSON],
+                "{}",
+                NOT_AVAILABLE,
+                &later("_fields"),
+            ),
+            (
+                "DELETE",
+                "/pens?a=1",
+                &[JSON],
+                "{\"a\":1}",
+                NOT_AVAILABLE,
+                &later("DELETE with a query"),
+            ),
+            (
+                "POST",
+                "/_batch",
+                &[JSON],
+                "{}",
+                NOT_FOUND,
+                &later("/_batch"),
+            ),
+            (
+                "GET",
+                "/_openapi.json",
+                &[],
+                "",
+                NOT_FOUND,
+                &later("/_openapi.json"),
+            ),
+            ("GET", "/_docs", &[], "", NOT_FOUND, &later("/_docs")),
+            (
+                "GET",
+                "/books/_changes",
+                &[],
+                "",
+                NOT_FOUND,
+                &later("/books/_changes"),
+            ),
+        ],
+    );
+    let read = daemon.get(&book).expect(200);
+    assert_eq!(read.header("etag"), Some(etag.as_str()), "nothing was done");
+    // A second key does not make a PUT or a DELETE any safer.
+    ask(&daemon, "PUT", &book, &[JSON, key], "{}").expect(200);
+    daemon.get(&format!("{book}?t=1")).expect(200);
+}

@@ -1,0 +1,114 @@
+//! Methods: which are there, HEAD as a GET without its body, and what a client takes.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const ITEM: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
+const LIST: &str = "GET, HEAD, POST, OPTIONS";
+const LIST_DELETE: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+
+#[test]
+fn a_method_that_is_not_there_is_a_405_with_those_that_are() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let (book, _) = make(&daemon, "/books", &json!({}));
+    for (path, allow, not) in [
+        (
+            "/books",
+            LIST,
+            &["PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"][..],
+        ),
+        ("/books/", LIST, &["PUT"]),
+        ("/pens", LIST_DELETE, &["PUT", "PATCH"]),
+        (&book, ITEM, &["POST", "TRACE", "LINK"]),
+        ("/books/not-there", ITEM, &["POST"]),
+        ("/books/not,an,id", ITEM, &["POST"]),
+    ] {
+        for method in not {
+            let answer = ask(&daemon, method, path, &[JSON], "{\"a\":1}");
+            let detail = format!("allowed here: {allow}");
+            assert_problem(&answer, NOT_ALLOWED, path, &detail, &Value::Null);
+            assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn options_tell_methods_and_kinds_of_bodies() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let json = Some("application/json");
+    let plain = Some("application/json, text/plain");
+    let patch = Some("application/merge-patch+json, application/json");
+    let plain_patch = Some("application/merge-patch+json, application/json, text/plain");
+    for (path, allow, accept_post, accept_patch) in [
+        ("/books", LIST, json, None),
+        ("/pens", LIST_DELETE, plain, None),
+        ("/books/x", ITEM, None, patch),
+        ("/pens/x", ITEM, None, plain_patch),
+    ] {
+        let answer = ask(&daemon, "OPTIONS", path, &[], "").expect(204);
+        assert_eq!(answer.header("allow"), Some(allow), "{path}");
+        assert_eq!(answer.header("accept-post"), accept_post, "{path}");
+        assert_eq!(answer.header("accept-patch"), accept_patch, "{path}");
+    }
+}
+
+#[test]
+fn head_is_get_without_its_body() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let (book, etag) = make(&daemon, "/books", &json!({"title": "Dune"}));
+    let known = [("if-none-match", etag.as_str())];
+    let listed = [("if-none-match", "W/\"1\"")];
+    let cases: [(&str, Head<'_>, u16); 9] = [
+        ("/books", &[], 200),
+        ("/books?_page=1", &[], 200),
+        ("/books?title=Dune&_sort=title", &[], 200),
+        ("/books?_limit=x", &[], 400),
+        ("/books", &listed, 304),
+        (&book, &[], 200),
+        (&book, &known, 304),
+        (&book, &[("if-match", "\"9\"")], 412),
+        ("/books/none", &[], 404),
+    ];
+    for (path, head, status) in cases {
+        let get = ask(&daemon, "GET", path, head, "").expect(status);
+        let answer = ask(&daemon, "HEAD", path, head, "").expect(status);
+        assert!(answer.body.is_empty(), "{path}");
+        let same = |answer: &Response| {
+            let mut headers = answer.headers.clone();
+            headers.retain(|(name, _)| !["date", "x-request-id"].contains(&name.as_str()));
+            headers.sort();
+            headers
+        };
+        assert_eq!(same(&answer), same(&get), "{path}");
+    }
+}
+
+#[test]
+fn a_client_that_takes_no_json_is_told_before_anything_is_done() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let (book, etag) = make(&daemon, "/books", &json!({"title": "Dune"}));
+    let detail = "what is here is application/json, which the request's Accept leaves out";
+    let html: (&str, &str) = ("accept", "text/html");
+    assert_refused(
+        &daemon,
+        &[
+            ("GET", "/books", &[html], "", NOT_ACCEPTABLE, detail),
+            ("GET", &book, &[html], "", NOT_ACCEPTABLE, detail),
+            (
+                "POST",
+                "/books",
+                &[html, JSON],
+                "{}",
+                NOT_ACCEPTABLE,
+                detail,
+            ),
+            ("PUT", &book, &[html, JSON], "{}", NOT_ACCEPTABLE, detail),
+            ("PATCH", &book, &[html, JSON], "{}", NOT_ACCEPTABLE, detail),
+            ("DELETE", &book, &[html], "", NOT_ACCEPTABLE, detail),
+        ],
+    );
+    let browser = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
+    let read = ask(&daemon, "GET", &book, &browser, "").expect(200);
+    assert_eq!(read.header("etag"), Some(etag.as_str()));
+}

@@ -1,0 +1,184 @@
+//! Typed resources: every violation at once, with its place.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+/// Pointer, code, detail.
+type Violation<'a> = (&'a str, &'a str, &'a str);
+
+#[track_caller]
+fn assert_invalid(answer: &Response, instance: &str, violations: &[Violation<'_>]) {
+    let mut errors = serde_json::Map::new();
+    let mut list = Vec::new();
+    for (pointer, code, detail) in violations {
+        let field = pointer[1..].replace('/', ".").replace("~1", "/");
+        errors.entry(field).or_insert_with(|| json!(detail));
+        list.push(json!({"pointer": pointer, "code": code, "detail": detail}));
+    }
+    let (pointer, _, first) = violations[0];
+    let detail = format!("{} {first}", pointer[1..].replace('/', "."));
+    let more = json!({"errors": errors, "violations": list});
+    assert_problem(answer, VALIDATION, instance, &detail, &more);
+}
+
+#[test]
+fn every_violation_is_told_at_once() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let wrong = r#"{"titel": "x", "barcode": "12", "year": 3001, "price": 0.25, "on_sale": "no", "released": "today",
+        "tags": ["a", 5, "c"], "artist": {"born": 1.5, "na/me": 1}}"#;
+    // Fields are in the order of their names; what is no field comes last.
+    let violations = [
+        ("/artist/born", "type", "must be a whole number"),
+        ("/artist/name", "required", "must be there"),
+        (
+            "/artist/na~1me",
+            "unknown",
+            "is no field of this resource; did you mean name?",
+        ),
+        ("/barcode", "pattern", "must match ^[0-9]{3}$"),
+        ("/on_sale", "type", "must be true or false"),
+        ("/price", "min", "must be at least 0.5"),
+        (
+            "/released",
+            "type",
+            "must be a date and time such as 2026-11-24T16:00:00Z",
+        ),
+        ("/tags", "max_length", "must have at most 2 items"),
+        ("/tags/1", "type", "must be a string"),
+        ("/title", "required", "must be there"),
+        ("/year", "max", "must be at most 3000"),
+        (
+            "/titel",
+            "unknown",
+            "is no field of this resource; did you mean title?",
+        ),
+    ];
+    let answer = ask(&daemon, "POST", "/albums", &[JSON], wrong);
+    assert_invalid(&answer, "/albums", &violations);
+    let right = json!({"title": "A", "barcode": "123", "year": 1.0, "price": 1, "released": "2026-11-24T16:00:00+01:00",
+        "artist": {"name": "B"}});
+    let (path, _) = make(&daemon, "/albums", &right);
+    let answer = ask(&daemon, "PUT", &path, &[JSON], wrong);
+    assert_invalid(&answer, &path, &violations);
+    let mut expected = right.clone();
+    expected["id"] = json!(path.strip_prefix("/albums/").unwrap());
+    expected["on_sale"] = json!(false);
+    expected["tags"] = json!([]);
+    assert_eq!(
+        daemon.get(&path).json(),
+        expected,
+        "the defaults are filled in, nothing was put"
+    );
+}
+
+#[test]
+fn each_rule_is_kept_at_its_bounds() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let long = format!("{{\"title\":\"{}\"}}", "\u{e4}".repeat(20));
+    for right in [
+        "{\"title\":\"x\",\"year\":0}",
+        "{\"title\":\"x\",\"year\":3000,\"price\":0.5,\"tags\":[\"a\",\"b\"]}",
+        "{\"title\":\"x\",\"year\":null,\"artist\":null,\"tags\":null}",
+        &long,
+    ] {
+        ask(&daemon, "POST", "/albums", &[JSON], right).expect(201);
+    }
+    let too_long = format!("{{\"title\":\"{}\"}}", "\u{e4}".repeat(21));
+    let cases: [(&str, Violation<'_>); 9] = [
+        (
+            "{\"title\":\"\"}",
+            ("/title", "min_length", "must have at least 1 characters"),
+        ),
+        (
+            &too_long,
+            ("/title", "max_length", "must have at most 20 characters"),
+        ),
+        ("{\"title\":null}", ("/title", "required", "must be there")),
+        ("{\"title\":5}", ("/title", "type", "must be a string")),
+        (
+            "{\"title\":\"x\",\"year\":-1}",
+            ("/year", "min", "must be at least 0"),
+        ),
+        (
+            "{\"title\":\"x\",\"year\":\"1\"}",
+            ("/year", "type", "must be a whole number"),
+        ),
+        (
+            "{\"title\":\"x\",\"year\":99999999999999999999}",
+            ("/year", "type", "must be a whole number"),
+        ),
+        (
+            "{\"title\":\"x\",\"tags\":{}}",
+            ("/tags", "type", "must be an array"),
+        ),
+        (
+            "{\"title\":\"x\",\"artist\":[]}",
+            ("/artist", "type", "must be an object"),
+        ),
+    ];
+    for (body, violation) in cases {
+        let answer = ask(&daemon, "POST", "/albums", &[JSON], body);
+        assert_invalid(&answer, "/albums", &[violation]);
+    }
+}
+
+#[test]
+fn a_patched_record_keeps_the_rules_as_a_whole() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let (path, etag) = make(&daemon, "/albums", &json!({"title": "A", "year": 1999}));
+    let answer = ask(
+        &daemon,
+        "PATCH",
+        &path,
+        &[MERGE],
+        "{\"title\":null,\"year\":-1}",
+    );
+    let violations = [
+        ("/title", "required", "must be there"),
+        ("/year", "min", "must be at least 0"),
+    ];
+    assert_invalid(&answer, &path, &violations);
+    assert_eq!(daemon.get(&path).header("etag"), Some(etag.as_str()));
+    let patched = ask(
+        &daemon,
+        "PATCH",
+        &path,
+        &[MERGE],
+        "{\"year\":null,\"tags\":[\"x\"]}",
+    );
+    let patched = patched.expect(200).json();
+    assert_eq!(
+        (&patched["year"], &patched["tags"]),
+        (&Value::Null, &json!(["x"]))
+    );
+}
+
+#[test]
+fn where_a_put_merges_a_partial_record_is_enough() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let (path, _) = make(&daemon, "/merged", &json!({"title": "A", "year": 1}));
+    let id = path.strip_prefix("/merged/").unwrap();
+    let put = ask(&daemon, "PUT", &path, &[JSON], "{\"year\":2}").expect(200);
+    assert_eq!(put.json(), json!({"id": id, "title": "A", "year": 2}));
+    let answer = ask(&daemon, "PUT", &path, &[JSON], "{\"title\":null}");
+    assert_invalid(&answer, &path, &[("/title", "required", "must be there")]);
+    let once = [JSON, ("if-none-match", "*")];
+    let answer = ask(&daemon, "PUT", "/merged/new", &once, "{\"year\":2}");
+    assert_invalid(
+        &answer,
+        "/merged/new",
+        &[("/title", "required", "must be there")],
+    );
+    let made = ask(
+        &daemon,
+        "PUT",
+        "/merged/new",
+        &once,
+        "{\"title\":\"B\",\"year\":null}",
+    );
+    assert_eq!(made.expect(201).json(), json!({"id": "new", "title": "B"}));
+    let (album, _) = make(&daemon, "/albums", &json!({"title": "A", "year": 1}));
+    let answer = ask(&daemon, "PUT", &album, &[JSON], "{\"year\":2}");
+    assert_invalid(&answer, &album, &[("/title", "required", "must be there")]);
+}
