@@ -140,7 +140,7 @@ pub(crate) fn check(
             repair.put(Tree::Meta, tally_key(name), tally.encode());
             tally
         } else {
-            check_tally(engine, CollectionId(index), name)?
+            check_tally(engine, CollectionId(index), name, last_seq)?
         };
         checked.tallies.push(tally);
     }
@@ -184,14 +184,22 @@ fn check_schema(
     Ok(())
 }
 
+/// What `meta` says must be true; a collection of which it says nothing is new, or was not declared when a tail was settled.
 fn check_tally(
     engine: &dyn Engine,
     collection: CollectionId,
     name: &str,
+    last_seq: u64,
 ) -> Result<Tally, CheckError> {
     let told = engine.get(Tree::Meta, &tally_key(name))?;
-    let told = told.map_or(Ok(Tally::default()), |bytes| Tally::decode(&bytes))?;
     let found = count(engine, collection)?;
+    let Some(told) = told else {
+        return Ok(Tally {
+            records: found,
+            seq: last_seq,
+        });
+    };
+    let told = Tally::decode(&told)?;
     if told.records == found {
         return Ok(told);
     }
@@ -223,11 +231,13 @@ fn settle_tail(
     // A group holds one change for each key: its last. So what became of the last entry of an id became of all of them.
     let mut happened = HashMap::new();
     for (seq, change) in &tail {
-        // A collection that is not declared any more can't be looked into: its entries stay.
-        let Some(index) = collections
+        let declared = collections
             .iter()
-            .position(|name| *name == change.collection)
-        else {
+            .position(|name| *name == change.collection);
+        let Some(index) = declared else {
+            // A collection that is not declared any more can't be looked into: its entries stay, and it is counted when it
+            // is declared again.
+            repair.remove(Tree::Meta, tally_key(&change.collection));
             continue;
         };
         let collection = CollectionId(index);

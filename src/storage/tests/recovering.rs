@@ -109,6 +109,17 @@ fn a_record_made_and_removed_by_one_torn_group_is_settled_as_one() {
 }
 
 #[test]
+fn a_collection_that_was_not_declared_while_its_tail_was_settled_is_counted_anew() {
+    let engine = with_records(2);
+    let mut torn = Group::default();
+    put(&mut torn, 3, 3, What::Put);
+    engine.commit(&torn, &|| true).unwrap();
+    assert_eq!(recovery::check(&engine, &[], Some(2)).unwrap().last_seq, 3);
+    let checked = recovery::check(&engine, &names(), Some(3)).unwrap();
+    assert_eq!(checked.tallies, [Tally { records: 3, seq: 3 }]);
+}
+
+#[test]
 fn what_does_not_fit_together_is_refused_with_figures() {
     let refused = |engine: &MemoryEngine, acknowledged| match recovery::check(
         engine,
