@@ -60,10 +60,12 @@ mkdir "$CGROUP"
 (
     echo "$BASHPID" >"$CGROUP/cgroup.procs"
     export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
-    # basic.target: none of this machine's own services starts.
+    # basic.target: none of this machine's own services starts. The clone and the binary are bound because a /tmp is not
+    # seen through.
     exec systemd-nspawn --quiet --boot --directory="$DISK/merged" --machine="$NAME" --register=no --keep-unit \
         --console=pipe --link-journal=no --private-network --capability=CAP_BPF,CAP_NET_ADMIN \
-        --system-call-filter=bpf -- --unit=basic.target
+        --system-call-filter=bpf --bind-ro="$REPO" --bind-ro="$(dirname "$(realpath "$PERENNIAL")")" \
+        -- --unit=basic.target
 ) </dev/null >"$DISK/log" 2>&1 &
 NSPAWN=$!
 check "systemd boots" until_true booted
