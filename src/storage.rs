@@ -62,7 +62,11 @@ pub fn with_engine(
         bytes: limits.queue_bytes.get(),
     };
     let (slot, writer) = Slot::new("writer", queue, clock);
-    let store = Store::new(Arc::clone(&holder), writer, limits.deadline);
+    let store = Store::new(
+        Arc::clone(&holder),
+        writer,
+        (limits.deadline, settings.storage.flush_limit),
+    );
     let schemas = settings
         .resources
         .values()

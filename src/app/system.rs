@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use super::assembly::Assembly;
@@ -252,9 +252,20 @@ fn live(
     stop: &Stop,
     phases: &Phases,
 ) {
+    let overdue = Arc::new(OnceLock::new());
+    let (verdict, watched, stopper) = (Arc::clone(&overdue), store.clone(), stop.clone());
     let on_beat = Box::new(move |silence| {
         if let Some(herald) = &mut herald {
             herald.beat(silence);
+        }
+        if let Some(age) = watched.overdue()
+            && verdict.set(ExitReason::Hung { age }).is_ok()
+        {
+            tracing::error!(
+                ?age,
+                "a commit takes longer than storage.flush_limit: look at the disk"
+            );
+            stopper.stop();
         }
     });
     let reason = actix_rt::System::new().block_on(async {
@@ -284,6 +295,8 @@ fn live(
     });
     // The door closed first, the disk closes last.
     store.close();
+    // A commit that hangs is why it stopped, whatever else was in order.
+    let reason = overdue.get().cloned().unwrap_or(reason);
     tracing::info!(%reason, "stopped");
     phases.enter(Phase::Stopped(reason));
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::engine::{Engine, EngineError, OpenError, Opener};
 use super::recovery::{self, CheckError, Checked};
@@ -74,6 +75,8 @@ pub(crate) struct Holder {
     state: Mutex<State>,
     /// A commit ended, one way or the other.
     settled: Condvar,
+    /// When the commit that is under way began.
+    begun: Mutex<Option<Instant>>,
     pub(crate) space: Space,
     reader: ArcSwapOption<Reader>,
     progress: watch::Sender<Progress>,
@@ -99,6 +102,7 @@ impl Holder {
             figures,
             state: Mutex::new(State::Closed),
             settled: Condvar::new(),
+            begun: Mutex::new(None),
             space,
             reader: ArcSwapOption::empty(),
             progress: watch::Sender::new(Progress::default()),
@@ -249,6 +253,17 @@ impl Holder {
             }
             State::Open { .. } | State::Doubtful { .. } | State::Closed => false,
         }
+    }
+
+    /// A commit begins, or has ended: for whoever looks whether one takes too long.
+    pub(crate) fn clock_commit(&self, begun: Option<Instant>) {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+    }
+
+    /// For how long a commit has been under way, if one is.
+    pub(crate) fn commit_age(&self) -> Option<Duration> {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.map(|begun| begun.elapsed())
     }
 
     /// What the state is after a commit that ended well.

@@ -96,6 +96,7 @@ pub struct Store {
     holder: Arc<Holder>,
     writer: ChildRef<StoreMessage>,
     deadline: Duration,
+    flush_limit: Duration,
     walks: Arc<Semaphore>,
 }
 
@@ -103,12 +104,13 @@ impl Store {
     pub(crate) fn new(
         holder: Arc<Holder>,
         writer: ChildRef<StoreMessage>,
-        deadline: Duration,
+        (deadline, flush_limit): (Duration, Duration),
     ) -> Self {
         Self {
             holder,
             writer,
             deadline,
+            flush_limit,
             walks: walks(),
         }
     }
@@ -339,6 +341,13 @@ impl Store {
     /// Whether reads and writes are served now.
     pub fn ready(&self) -> bool {
         self.holder.progress().borrow().readable && self.writer.running()
+    }
+
+    /// For how long a commit has been under way, if it is longer than `storage.flush_limit`: no other life of the writer
+    /// could do better, since the engine's lock is held.
+    pub fn overdue(&self) -> Option<Duration> {
+        let age = self.holder.commit_age();
+        age.filter(|age| *age > self.flush_limit)
     }
 
     /// What is measured of the store.

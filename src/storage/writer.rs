@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::engine::{CommitError, Group, Tree};
 use super::envelope::{Change, seq_key};
 use super::holder::{Holder, Reader};
@@ -183,9 +185,7 @@ impl Writer {
         }
         let last_seq = seq_key(checked.last_seq).to_vec();
         group.put(Tree::Meta, LAST_SEQ_KEY, last_seq);
-        let doubt = Doubt {
-            holder: Some(&self.holder),
-        };
+        let doubt = Doubt::begin(&self.holder);
         let engine = &self.reader.engine;
         let allowed = || {
             faults.hit("writer.in_transaction");
@@ -340,19 +340,29 @@ impl BlockingChild for Writer {
 
 /// Between the first change and the flush the engine is in doubt, however this ends.
 struct Doubt<'a> {
-    holder: Option<&'a Holder>,
+    holder: &'a Holder,
+    doubtful: bool,
 }
 
-impl Doubt<'_> {
+impl<'a> Doubt<'a> {
+    fn begin(holder: &'a Holder) -> Self {
+        holder.clock_commit(Some(Instant::now()));
+        Self {
+            holder,
+            doubtful: true,
+        }
+    }
+
     fn none(mut self) {
-        self.holder = None;
+        self.doubtful = false;
     }
 }
 
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
-        if let Some(holder) = self.holder {
-            holder.doubt();
+        self.holder.clock_commit(None);
+        if self.doubtful {
+            self.holder.doubt();
         }
     }
 }
