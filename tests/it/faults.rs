@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::client::{self, Client, Response};
 use crate::daemon::{TestDaemon, metric, node, restarts};
 use crate::load::{self, Acked, Mix, Outcome, Promise, Traffic};
+use crate::wide::{self, Wide};
 
 /// No drill ends because a supervisor gave up.
 pub(crate) const ENDLESS: &str = r#"
@@ -24,7 +25,7 @@ revalidate = "50ms"
 "#;
 
 /// Every leaf child with the points at which its death would be worst.
-pub(crate) const CHILDREN: [(&str, &[&str]); 7] = [
+pub(crate) const CHILDREN: [(&str, &[&str]); 8] = [
     ("admin-handler", &[]),
     ("admin-listener", &[]),
     (
@@ -40,6 +41,7 @@ pub(crate) const CHILDREN: [(&str, &[&str]); 7] = [
     ("handler-0", &["handler.message"]),
     ("handler-1", &["handler.message"]),
     ("listener-0", &["listener.accepted"]),
+    ("listener-1", &[]),
 ];
 
 const RESTART: Duration = Duration::from_secs(10);
@@ -270,9 +272,12 @@ fn family_restarts(tree: &Value, child: &str) -> u64 {
 
 /// Drills each child, ends the traffic and checks everything that must hold at this pace.
 pub(crate) fn drill_all(mix: Mix, panics: u64, pace: Pace) {
-    let daemon = TestDaemon::start(ENDLESS);
+    let mut daemon = TestDaemon::prepare(ENDLESS);
+    let socket = wide::prepare(&daemon);
+    daemon.restart();
     let mix = mix.touching(daemon.site("index.html"));
     let traffic = Traffic::start(daemon.public(), mix);
+    let wide = Wide::start(daemon.public(), &socket);
     let mut chaos = Chaos::new(daemon.admin());
     let mut rows = Vec::new();
     for child in CHILDREN {
@@ -280,7 +285,12 @@ pub(crate) fn drill_all(mix: Mix, panics: u64, pace: Pace) {
     }
     let rest = traffic.stop();
     print_table(&rows, &rest, pace);
-    let mut all = rest;
+    let mut all = wide.stop();
+    println!(
+        "over a unix socket, HTTP/2 and with large pages: {} of {} failed",
+        all.failed, all.requests
+    );
+    all.add(rest);
     for row in &mut rows {
         all.add(std::mem::take(&mut row.seen));
     }

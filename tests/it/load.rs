@@ -137,7 +137,7 @@ impl Outcome {
         Duration::from_micros(micros.unwrap_or_default().into())
     }
 
-    fn count(&mut self, what: &str, took: Duration, answer: &io::Result<Response>) {
+    pub(crate) fn count(&mut self, what: &str, took: Duration, answer: &io::Result<Response>) {
         self.requests += 1;
         self.micros
             .push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));

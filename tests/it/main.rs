@@ -40,3 +40,4 @@ mod sockets;
 mod start_failures;
 mod static_pages;
 mod strategies;
+mod wide;
