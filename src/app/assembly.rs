@@ -114,8 +114,9 @@ impl Assembly {
         let addresses = sockets.iter().filter_map(Listening::address);
         let addresses: Result<_, _> = addresses.collect();
         let (listeners, doors) = bench.listeners(sockets, &targets);
-        let storage = SupervisorSpec::new("storage", bench.flags).child(writer);
-        let spec = SupervisorSpec::new("perennial", bench.flags)
+        let storage = bench.supervisor("storage").child(writer);
+        let spec = bench
+            .supervisor("perennial")
             .child(ChildSpec::supervisor(admin))
             .child(ChildSpec::supervisor(storage))
             .child(file_cache)
@@ -148,6 +149,11 @@ impl Assembly {
 }
 
 impl Bench {
+    /// A supervisor as the settings want all of them.
+    fn supervisor(&self, name: &str) -> SupervisorSpec {
+        SupervisorSpec::new(name, self.flags).with_faults(self.faults.clone())
+    }
+
     fn parts<A: Answer>(
         &self,
         answer: &Arc<A>,
@@ -193,9 +199,7 @@ impl Bench {
         let (slot, _) = Slot::new("admin-listener", NO_QUEUE, self.clock);
         let listener = listener::child_spec(&slot, door, self.faults.clone());
         Ok((
-            SupervisorSpec::new("admin", self.flags)
-                .child(spec)
-                .child(listener),
+            self.supervisor("admin").child(spec).child(listener),
             address,
         ))
     }
@@ -240,7 +244,7 @@ impl Bench {
         };
         let drain = DrainLimit::new(self.settings.server.drain);
         let labels = edge.routes.load().labels().to_vec();
-        let mut supervisor = SupervisorSpec::new("request-handlers", self.flags).start_together();
+        let mut supervisor = self.supervisor("request-handlers").start_together();
         let (mut targets, mut handlers) = (Vec::new(), Vec::new());
         for n in 0..count {
             let (slot, handler) = Slot::new(&format!("handler-{n}"), HANDLER_QUEUE, self.clock);
@@ -301,7 +305,7 @@ impl Bench {
     ) -> (SupervisorSpec, ListenerMetrics) {
         let places = descriptors::places(self.settings.server.max_connections.get());
         let places = Arc::new(Semaphore::new(places));
-        let mut supervisor = SupervisorSpec::new("listeners", self.flags).start_together();
+        let mut supervisor = self.supervisor("listeners").start_together();
         let mut doors = Vec::new();
         for (n, socket) in sockets.into_iter().enumerate() {
             let (targets, places) = (targets.to_vec(), Arc::clone(&places));

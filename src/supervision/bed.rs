@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::administration::{Desk, SupervisorRef};
 use super::child_spec::{ChildSpec, Runtime};
 use super::exit_reason::ExitReason;
-use super::machine::Newcomer;
+use super::faults::Faults;
+use super::machine::{Found, Newcomer};
 use super::rules::{Flags, Rules, Startup};
 use super::supervisor_spec::{Init, SupervisorSpec};
 use super::tree::Node;
@@ -38,6 +39,15 @@ impl Member {
         }
     }
 
+    /// As a machine that is made anew finds it.
+    fn found(&self, place: usize) -> Found {
+        Found {
+            place,
+            child: self.newcomer(),
+            status: self.node.status(),
+        }
+    }
+
     /// Nothing will start it again.
     fn give_up(&self) {
         self.node.close();
@@ -53,6 +63,7 @@ pub(crate) struct Bed {
     pub(crate) init: Option<Box<Init>>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) node: Node,
+    pub(crate) faults: Faults,
     /// The children of the recipe.
     fixed: Vec<Member>,
     /// The children of the present term, by place.
@@ -72,6 +83,7 @@ impl Bed {
             init: spec.init,
             desk: spec.desk,
             node,
+            faults: spec.faults,
             fixed,
             members: Mutex::default(),
             term: AtomicU64::new(0),
@@ -132,6 +144,13 @@ impl Bed {
     /// The children of the present term, in start order.
     pub(crate) fn all(&self) -> Vec<Member> {
         self.members().values().cloned().collect()
+    }
+
+    /// The same, and what each of them is doing.
+    pub(crate) fn found(&self) -> Vec<Found> {
+        let members = self.members();
+        let found = members.iter().map(|(place, member)| member.found(*place));
+        found.collect()
     }
 
     pub(crate) fn member(&self, place: usize) -> Option<Member> {

@@ -5,6 +5,7 @@
 //! and a first start together, rise side by side; everything else rises one by one. What is ordered of a single child is
 //! done at once, beside both sets.
 
+mod adopt;
 mod death;
 mod orders;
 mod walk;
@@ -13,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::time::Instant;
+
+pub(crate) use adopt::Found;
 
 use super::administration::Standing;
 use super::backoff::BackoffState;

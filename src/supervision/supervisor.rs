@@ -91,7 +91,7 @@ impl StreamHandler<Input> for Supervisor {
                     now: self.clock.now(),
                     random: self.dice.roll(),
                 };
-                match contain(|| self.machine.take(event, moment)) {
+                match self.decide(event, moment) {
                     Ok(effects) => self.carry_out(effects, ctx),
                     Err(reason) => self.exit(reason, ctx),
                 }
@@ -101,6 +101,29 @@ impl StreamHandler<Input> for Supervisor {
 }
 
 impl Supervisor {
+    /// What the machine says. One that panics while its children serve is made anew from what they are doing, and asked
+    /// once more: a fault of the supervisor's own restarts no child.
+    fn decide(&mut self, event: Event, moment: Moment) -> Result<Vec<Effect>, ExitReason> {
+        let serving = self.machine.serving();
+        let again = event.clone();
+        let taken = contain(|| {
+            if self.bed.faults.enabled() {
+                self.bed.faults.hit(&format!("{}.event", self.bed.name));
+            }
+            self.machine.take(event, moment)
+        });
+        match taken {
+            Err(reason) if serving => {
+                let supervisor = &*self.bed.name;
+                tracing::error!(supervisor, %reason, "supervisor panicked, adopting its children");
+                self.machine = self.machine.adopt(self.bed.found(), moment.now);
+                self.clerk.abandon();
+                contain(|| self.machine.take(again, moment))
+            }
+            taken => taken,
+        }
+    }
+
     fn carry_out(&mut self, effects: Vec<Effect>, ctx: &mut Context<Self>) {
         let now = self.clock.now();
         for child in self.machine.touched() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::administration::{Desk, SupervisorRef};
 use super::child::StartError;
 use super::child_spec::ChildSpec;
+use super::faults::Faults;
 use super::rules::{Flags, Startup};
 use super::spec_fault::{self, SpecFault};
 
@@ -17,6 +18,7 @@ pub struct SupervisorSpec {
     pub(crate) flags: Flags,
     pub(crate) startup: Startup,
     pub(crate) init: Option<Box<Init>>,
+    pub(crate) faults: Faults,
     pub(crate) children: Vec<ChildSpec>,
     pub(crate) desk: Arc<Desk>,
 }
@@ -41,6 +43,7 @@ impl SupervisorSpec {
             flags,
             startup: Startup::InOrder,
             init: None,
+            faults: Faults::none(),
             children: Vec::new(),
         }
     }
@@ -68,6 +71,13 @@ impl SupervisorSpec {
         first: impl Fn() -> Result<(), StartError> + Send + Sync + 'static,
     ) -> Self {
         self.init = Some(Box::new(first));
+        self
+    }
+
+    /// Lets it pass the fault point `<name>.event` at each event.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
         self
     }
 

@@ -3,6 +3,7 @@
 //! What is named `otp_` is a case of OTP's own test suite (`supervisor_SUITE.erl`), ported.
 
 mod administration;
+mod adoption;
 mod escalation;
 mod group_start;
 mod messages;

@@ -135,6 +135,10 @@ impl Node {
         state.generation = generation;
     }
 
+    pub(crate) fn status(&self) -> Status {
+        self.state().status
+    }
+
     pub(crate) fn set_window_fill(&self, fill: usize) {
         self.state().window_fill = fill;
     }

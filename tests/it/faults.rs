@@ -392,6 +392,46 @@ fn twenty_panics_of_each_child_fail_no_request() {
     drill_all(Mix::small(), 20, Pace::EachAlone);
 }
 
+/// A supervisor panics each time it hears of a death; its other children run on, and no client notices.
+#[test]
+fn a_supervisor_that_panics_restarts_no_child_and_fails_no_request() {
+    let daemon = TestDaemon::start(ENDLESS);
+    let traffic = Traffic::start(daemon.public(), Mix::small());
+    let mut chaos = Chaos::new(daemon.admin());
+    let points = [
+        ("perennial.event", "file-cache"),
+        ("storage.event", "writer"),
+        ("request-handlers.event", "handler-0"),
+        ("listeners.event", "listener-0"),
+        ("admin.event", "admin-handler"),
+    ];
+    for (point, child) in points.iter().cycle().take(50) {
+        daemon.chaos(&json!({ "point": point, "hits": 1 }));
+        assert!(chaos.kill(child, None));
+        chaos.wait_until_answered(child);
+    }
+    let seen = traffic.stop();
+    assert_eq!(seen.failed, 0, "{:#?}", seen.failures);
+    let tree = daemon.tree();
+    for (_, child) in points {
+        assert_eq!(restarts(&tree, child), 10, "{child}");
+    }
+    for spared in [
+        "handler-1",
+        "admin-listener",
+        "storage",
+        "listeners",
+        "request-handlers",
+    ] {
+        assert_eq!(restarts(&tree, spared), 0, "{spared}");
+    }
+    let said = daemon.stderr();
+    let adoptions = said
+        .matches("supervisor panicked, adopting its children")
+        .count();
+    assert_eq!(adoptions, 50, "each time");
+}
+
 #[test]
 fn an_idle_panic_is_a_new_life_with_a_reason() {
     let daemon = TestDaemon::start(ENDLESS);

@@ -33,6 +33,11 @@ impl Clerk {
         }
     }
 
+    /// Nobody knows any more what became of the open orders: whoever waits is told that the supervisor is gone.
+    pub(super) fn abandon(&mut self) {
+        self.open.clear();
+    }
+
     /// What was ordered while the supervisor was starting.
     pub(super) fn deferred(&mut self) -> Vec<Order> {
         std::mem::take(&mut self.deferred)
