@@ -16,7 +16,9 @@ use crate::daemon::TestDaemon;
 use crate::disk::{self, Disk};
 use crate::drills::{Moments, count};
 
-const IMAGE: &str = "2G";
+const IMAGE: &str = "4G";
+/// Between two writes of one writer: the disk is to last for all images.
+const PAUSE: Duration = Duration::from_millis(10);
 const WRITERS: usize = 4;
 /// From the smallest to the largest record, in bytes; every power of two is equally likely.
 const SMALLEST: usize = 100;
@@ -54,6 +56,7 @@ impl Writers {
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)
                         .insert(place, bytes);
+                    thread::sleep(PAUSE);
                 }
             })
         };
