@@ -37,6 +37,7 @@ pub(super) fn check(walk: &mut Walk) {
             && kind == "resource"
         {
             path(walk, key, place, &mut taken);
+            upsert(walk, name);
             if let (None, Some(address)) = (walk.value(&["resource", name, "access"]), &open) {
                 let problem = format!(
                     "open to everybody who can reach {address}; if that is meant, write access = \"public\", else listen on 127.0.0.1 only"
@@ -96,6 +97,23 @@ fn route(walk: &mut Walk, key: &[String], place: &Place, prefix: &str) {
     if root.is_none() && !walk.is_faulty_below(key) {
         let problem = "leads nowhere; write files = { root = \"FOLDER\" }";
         walk.fault(place.clone(), key, problem);
+    }
+}
+
+/// Where the store counts, a client can't name the record that is to be made.
+fn upsert(walk: &mut Walk, name: &str) {
+    let value = |key| walk.value(&["resource", name, key]);
+    let counted = value("id").and_then(Plain::text) == Some("sequence");
+    let Some((Plain::Bool(true), place)) = walk.written(&["resource", name, "upsert"]) else {
+        return;
+    };
+    if counted {
+        let (place, key) = (
+            place.clone(),
+            ["resource", name, "upsert"].map(str::to_owned),
+        );
+        let problem = "can't be with id = \"sequence\", where the server names records; take one of the two out";
+        walk.fault(place, &key, problem);
     }
 }
 

@@ -1,21 +1,31 @@
 //! A supervisor that panics: its children run on, and what it was told is not forgotten.
 
+use std::sync::Arc;
+
 use super::play::{Ask, PATIENCE, Play, flags, grown, paused, settled};
 use crate::supervision::*;
+
+/// A root with three children that passes its fault point.
+fn family(
+    play: &Arc<Play>,
+    faults: &Faults,
+    strategy: Strategy,
+) -> (SupervisorSpec, Vec<ChildRef<Ask>>) {
+    let mut spec = SupervisorSpec::new("root", flags(strategy, 9, 60)).with_faults(faults.clone());
+    let mut children = Vec::new();
+    for name in ["a", "b", "c"] {
+        let (child, child_ref) = play.child(name);
+        spec = spec.child(child);
+        children.push(child_ref);
+    }
+    (spec, children)
+}
 
 #[test]
 fn a_supervisor_that_panics_adopts_its_children_and_carries_on() {
     paused(async {
-        let play = Play::new();
-        let faults = Faults::armed();
-        let mut spec = SupervisorSpec::new("root", flags(Strategy::OneForOne, 9, 60));
-        spec = spec.with_faults(faults.clone());
-        let mut children = Vec::new();
-        for name in ["a", "b", "c"] {
-            let (child, child_ref) = play.child(name);
-            spec = spec.child(child);
-            children.push(child_ref);
-        }
+        let (play, faults) = (Play::new(), Faults::armed());
+        let (spec, children) = family(&play, &faults, Strategy::OneForOne);
         let tree = grown(spec).await;
         for until in 1..=3 {
             faults.arm("root.event", 1);
@@ -35,16 +45,8 @@ fn a_supervisor_that_panics_adopts_its_children_and_carries_on() {
 #[test]
 fn a_group_that_was_going_down_comes_up_again_under_its_adoptive_supervisor() {
     paused(async {
-        let play = Play::new();
-        let faults = Faults::armed();
-        let mut spec = SupervisorSpec::new("root", flags(Strategy::OneForAll, 9, 60));
-        spec = spec.with_faults(faults.clone());
-        let mut children = Vec::new();
-        for name in ["a", "b", "c"] {
-            let (child, child_ref) = play.child(name);
-            spec = spec.child(child);
-            children.push(child_ref);
-        }
+        let (play, faults) = (Play::new(), Faults::armed());
+        let (spec, children) = family(&play, &faults, Strategy::OneForAll);
         let _tree = grown(spec).await;
         // One panic for each event of the round: the death, each stop and each readiness.
         faults.arm("root.event", 6);
