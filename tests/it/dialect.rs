@@ -64,7 +64,6 @@ upsert = true
 delete_matching = true
 [resource.counted]
 id = "sequence"
-upsert = true
 [resource.named]
 id = "client"
 [resource.strict]
