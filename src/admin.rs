@@ -3,7 +3,7 @@
 mod operations;
 mod page;
 
-pub use operations::Operations;
+pub(crate) use operations::Operations;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ const READ: &str = "GET, HEAD, OPTIONS";
 
 /// What answers on the admin listener.
 #[derive(Debug)]
-pub struct Admin {
+pub(crate) struct Admin {
     /// What it tells about.
     pub operations: Arc<Operations>,
 }

@@ -13,7 +13,7 @@ mod system;
 pub use build::BuildError;
 pub use ended::Ended;
 pub use phase::Phase;
-pub use signals::{OnSignal, Unattended};
+pub(crate) use signals::{OnSignal, Unattended};
 pub use system::{Bound, Stop, System};
 
 use crate::listener::Inherited;
@@ -72,7 +72,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
 }
 
 /// The same, with something to do at the signals that do not stop the daemon.
-pub fn run_with(settings: Settings, on_signal: impl OnSignal) -> Result<(), RunError> {
+pub(crate) fn run_with(settings: Settings, on_signal: impl OnSignal) -> Result<(), RunError> {
     let refused = |what| move |source| RunError::System { what, source };
     descriptors::raise();
     let signals = Signals::catch().map_err(refused("signal handlers"))?;

@@ -12,7 +12,7 @@
 mod budget;
 mod cache;
 mod cache_rules;
-pub mod containment;
+pub(crate) mod containment;
 mod content_type;
 mod entry;
 mod figures;
@@ -34,14 +34,11 @@ mod tests;
 #[cfg(test)]
 mod traversal;
 
-pub use cache::FileCache;
-pub use cache_rules::CacheRules;
-pub use containment::{Refusal, SafePath};
-pub use entry::Entry;
-pub use figures::Figures;
-pub use file_error::FileError;
-pub use freshness::{Freshness, freshness};
-pub use handle::Files;
-pub use large::{CHUNK_BYTES, Large};
-pub use message::{FileMessage, Loaded};
-pub use root::{BUILT_IN_PAGE, Root, RootId};
+pub(crate) use cache_rules::CacheRules;
+pub(crate) use containment::Refusal;
+pub(crate) use entry::Entry;
+pub(crate) use file_error::FileError;
+pub(crate) use handle::Files;
+pub(crate) use large::Large;
+pub(crate) use message::Loaded;
+pub(crate) use root::{Root, RootId};

@@ -1,16 +1,18 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
-pub mod admin;
-pub mod app;
+mod admin;
+mod app;
+#[doc(hidden)]
 pub mod cli;
-pub mod file_cache;
-pub mod http;
-pub mod listener;
+mod file_cache;
+mod http;
+mod listener;
+mod num;
 pub mod record;
-pub mod request_handler;
+mod request_handler;
 pub mod settings;
-pub mod storage;
+mod storage;
 pub mod supervision;
-pub mod telemetry;
+mod telemetry;
 
-pub use app::{System, run};
+pub use app::{Bound, BuildError, Ended, Phase, Stop, System, run};

@@ -11,13 +11,12 @@ mod metrics;
 mod tests;
 mod unix_path;
 
-pub use bind::{BindError, bind};
-pub use door::{Door, DoorCounters, Target};
-pub use inherited::{InheritError, Inherited};
-pub use least_loaded::{Candidate, least_loaded};
-pub use listening::Listening;
-pub use metrics::ListenerMetrics;
-pub use unix_path::{SocketFile, UnixBindError, bind_unix};
+pub(crate) use bind::{BindError, bind};
+pub(crate) use door::{Door, Target};
+pub(crate) use inherited::{InheritError, Inherited};
+pub(crate) use listening::Listening;
+pub(crate) use metrics::ListenerMetrics;
+pub(crate) use unix_path::{SocketFile, UnixBindError, bind_unix};
 
 use std::io;
 use std::sync::Arc;
@@ -39,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// A listener takes no messages: it works from its socket.
 #[derive(Debug)]
-pub enum ListenerMessage {}
+pub(crate) enum ListenerMessage {}
 
 impl Message for ListenerMessage {
     fn kind(&self) -> &'static str {
@@ -48,7 +47,7 @@ impl Message for ListenerMessage {
 }
 
 /// One life of a listener.
-pub struct Listener {
+pub(crate) struct Listener {
     door: Arc<Door>,
     socket: Option<AsyncFd<Listening>>,
 }
@@ -60,7 +59,11 @@ impl std::fmt::Debug for Listener {
 }
 
 /// The recipe of a listener.
-pub fn child_spec(slot: &Slot<ListenerMessage>, door: Arc<Door>, faults: Faults) -> ChildSpec {
+pub(crate) fn child_spec(
+    slot: &Slot<ListenerMessage>,
+    door: Arc<Door>,
+    faults: Faults,
+) -> ChildSpec {
     ChildSpec::actor(slot, Placement::Own, faults, move |_| {
         let door = Arc::clone(&door);
         Box::pin(async move {

@@ -6,8 +6,8 @@
 mod connection;
 mod drain;
 
-pub use connection::{Connection, HandlerLoad, Socket, Ticket};
-pub use drain::DrainLimit;
+pub(crate) use connection::{Connection, HandlerLoad, Socket, Ticket};
+pub(crate) use drain::DrainLimit;
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::supervision::{
 };
 
 /// One life of a request handler.
-pub struct RequestHandler {
+pub(crate) struct RequestHandler {
     service: Service,
     load: Arc<HandlerLoad>,
     drain: DrainLimit,
@@ -33,7 +33,7 @@ impl std::fmt::Debug for RequestHandler {
 }
 
 /// The recipe of a request handler, on an arbiter of its own.
-pub fn child_spec<A: Answer>(
+pub(crate) fn child_spec<A: Answer>(
     slot: &Slot<Connection>,
     parts: Parts<A>,
     load: Arc<HandlerLoad>,

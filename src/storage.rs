@@ -25,12 +25,10 @@ mod writer;
 
 use std::sync::Arc;
 
-pub use engine::{
-    CollectionId, CommitError, Engine, EngineError, Group, OpenError, Opener, Tree, Visit,
-};
-pub use message::{StoreMessage, Write, WriteError, Written};
-pub use metrics::StoreMetrics;
-pub use store::{ListPage, Measures, Store, StoreError};
+pub(crate) use engine::{CollectionId, Opener};
+pub(crate) use message::Written;
+pub(crate) use metrics::StoreMetrics;
+pub(crate) use store::{ListPage, Store, StoreError};
 
 use crate::settings::Settings;
 use crate::supervision::{ChildSpec, Clock, Faults, QueueLimits, Slot};
@@ -40,14 +38,14 @@ use space::Space;
 use writer::{GROUP, Writer, WriterSettings};
 
 /// The store of `settings`, with the recipe of its writer.
-pub fn storage(settings: &Settings, clock: Clock, faults: &Faults) -> (Store, ChildSpec) {
+pub(crate) fn storage(settings: &Settings, clock: Clock, faults: &Faults) -> (Store, ChildSpec) {
     let path = &settings.server.data;
     let opener = SledOpener::new(path, settings.storage.cache_bytes).with_faults(faults.clone());
     with_engine(Box::new(opener), settings, clock, faults)
 }
 
 /// [`storage`] on another engine: for tests, whose engines fail.
-pub fn with_engine(
+pub(crate) fn with_engine(
     opener: Box<dyn Opener>,
     settings: &Settings,
     clock: Clock,
@@ -74,7 +72,7 @@ pub fn with_engine(
         .collect();
     let settings = WriterSettings {
         flush_limit: settings.storage.flush_limit,
-        log_keep: u64::try_from(settings.storage.log_keep).unwrap_or(u64::MAX),
+        log_keep: crate::num::as_u64(settings.storage.log_keep),
         faults: faults.clone(),
         schemas,
     };

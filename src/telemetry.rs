@@ -7,8 +7,8 @@ mod metrics;
 mod reopening;
 mod rotating;
 
-pub use access_sink::{AccessGuard, AccessMetrics, AccessSink};
-pub use exposition::Exposition;
-pub use logs::{LogControl, Logs, LogsError};
-pub use metrics::Metrics;
-pub use reopening::Reopen;
+pub(crate) use access_sink::{AccessGuard, AccessMetrics, AccessSink};
+pub(crate) use exposition::Exposition;
+pub(crate) use logs::{LogControl, Logs, LogsError};
+pub(crate) use metrics::Metrics;
+pub(crate) use reopening::Reopen;

@@ -10,7 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room may use only rooms with a smaller number: the table of `src/ARCHITECTURE.md`.
-const LAYERS: [(&str, u8); 13] = [
+const LAYERS: [(&str, u8); 14] = [
+    ("num", 0),
     ("supervision", 0),
     ("record", 0),
     ("settings", 1),

@@ -13,7 +13,7 @@ const SELF: &str = "admin";
 
 /// What the admin listener knows.
 #[derive(Debug)]
-pub struct Operations {
+pub(crate) struct Operations {
     pulse: Arc<Pulse>,
     store: Store,
     faults: Faults,
@@ -22,7 +22,7 @@ pub struct Operations {
 
 impl Operations {
     /// Knows nothing of the tree yet.
-    pub fn new(pulse: Arc<Pulse>, store: Store, faults: Faults) -> Self {
+    pub(crate) fn new(pulse: Arc<Pulse>, store: Store, faults: Faults) -> Self {
         Self {
             pulse,
             store,
@@ -32,7 +32,7 @@ impl Operations {
     }
 
     /// Attaches the tree; a second call does nothing.
-    pub fn attach(&self, tree: Tree, metrics: Metrics) {
+    pub(crate) fn attach(&self, tree: Tree, metrics: Metrics) {
         self.tree.get_or_init(|| (tree, metrics));
     }
 

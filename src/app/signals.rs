@@ -8,7 +8,7 @@ use super::Stop;
 use crate::telemetry::Reopen;
 
 /// What the program around the daemon does at the signals that do not stop it.
-pub trait OnSignal: Send + 'static {
+pub(crate) trait OnSignal: Send + 'static {
     /// SIGHUP: the settings may have changed.
     fn hangup(&mut self);
     /// SIGUSR1: the log files may have been moved away. (The access log is the daemon's own affair.)
@@ -17,7 +17,7 @@ pub trait OnSignal: Send + 'static {
 
 /// A program that has neither a settings file nor log files to look after.
 #[derive(Debug, Clone, Copy)]
-pub struct Unattended;
+pub(crate) struct Unattended;
 
 impl OnSignal for Unattended {
     fn hangup(&mut self) {

@@ -24,7 +24,7 @@ use super::table::{Key, Table};
 /// One incarnation of the file cache. What has to outlive it is published; the ring of the budget is made again from
 /// that.
 #[derive(Debug)]
-pub struct FileCache {
+pub(crate) struct FileCache {
     published: Arc<Published>,
     budget: Budget<Key>,
     fence: Fence,

@@ -8,13 +8,13 @@ use crate::settings::CacheRule;
 
 /// The rules of one root, in their order: the first that matches counts.
 #[derive(Debug, Clone, Default)]
-pub struct CacheRules {
+pub(crate) struct CacheRules {
     rules: Vec<(GlobMatcher, Bytes)>,
 }
 
 impl CacheRules {
     /// The rules as they were written.
-    pub fn new(rules: &[CacheRule]) -> Self {
+    pub(crate) fn new(rules: &[CacheRule]) -> Self {
         let rules = rules.iter().map(|rule| {
             let value = Bytes::copy_from_slice(rule.value.as_bytes());
             (rule.pattern.compile_matcher(), value)

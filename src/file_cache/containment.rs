@@ -27,17 +27,17 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 /// Bytes of a path as sent; Linux's own limit for a path.
-pub const PATH_BYTES_MAX: usize = 4096;
+pub(crate) const PATH_BYTES_MAX: usize = 4096;
 /// Bytes of one decoded name; the limit of all common file systems.
-pub const NAME_BYTES_MAX: usize = 255;
+pub(crate) const NAME_BYTES_MAX: usize = 255;
 /// Segments of a path: deeper than any site, shallow enough that nothing recurses far.
-pub const SEGMENTS_MAX: usize = 64;
+pub(crate) const SEGMENTS_MAX: usize = 64;
 /// The one hidden name that is meant for the world (RFC 8615).
 const WELL_KNOWN: &str = ".well-known";
 
 /// Why a path was not let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Longer than [`PATH_BYTES_MAX`], or a name longer than [`NAME_BYTES_MAX`].
     #[error(
         "the path is too long: keep it below {PATH_BYTES_MAX} bytes and each name below {NAME_BYTES_MAX}"
@@ -74,11 +74,11 @@ pub enum Refusal {
 /// It is the key of the cache. A path as sent that has no `%` *is* its own safe form, if it has one at all; so the hot
 /// way looks it up as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SafePath(Arc<str>);
+pub(crate) struct SafePath(Arc<str>);
 
 impl SafePath {
     /// Lets `raw` through, or says why not.
-    pub fn new(raw: &str) -> Result<Self, Refusal> {
+    pub(crate) fn new(raw: &str) -> Result<Self, Refusal> {
         if raw.len() > PATH_BYTES_MAX {
             return Err(Refusal::TooLong);
         }
@@ -111,7 +111,7 @@ impl SafePath {
     }
 
     /// The text: the cache's key.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
@@ -121,12 +121,12 @@ impl SafePath {
     }
 
     /// Whether it asks for a folder, and so for the folder's index file.
-    pub fn is_folder(&self) -> bool {
+    pub(crate) fn is_folder(&self) -> bool {
         self.0.ends_with('/')
     }
 
     /// Where it leads below `root`; a folder's path leads to its `index`.
-    pub fn under(&self, root: &Path, index: &str) -> PathBuf {
+    pub(crate) fn under(&self, root: &Path, index: &str) -> PathBuf {
         let mut path = root.to_owned();
         path.extend(self.0.split('/').filter(|name| !name.is_empty()));
         if self.is_folder() {

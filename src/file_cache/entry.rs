@@ -18,7 +18,7 @@ const LAST_DATE: Duration = Duration::from_secs(253_402_300_799);
 /// The values that go into a head are formatted once and kept as [`Bytes`], so that the edge makes header values of them
 /// without a copy. All of them are visible ASCII.
 #[derive(Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The content.
     pub bytes: Bytes,
     /// Such as `text/html; charset=utf-8`.

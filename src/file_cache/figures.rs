@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A moment of the cache. Hits are not here: counting them would make the handlers' threads share a cache line; each
 /// handler counts its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Figures {
+#[cfg(test)]
+pub(crate) struct Figures {
     /// Entries in memory.
     pub entries: u64,
     /// Bytes they count for, the overhead of each included.
@@ -38,6 +39,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    #[cfg(test)]
     pub(crate) fn read(&self) -> Figures {
         Figures {
             entries: self.entries.load(Ordering::Relaxed),

@@ -6,7 +6,7 @@ use super::containment::Refusal;
 
 /// Why a file can't be had. Texts name no path: they may reach a client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FileError {
+pub(crate) enum FileError {
     /// The path breaks a rule.
     #[error(transparent)]
     Refused(#[from] Refusal),

@@ -2,7 +2,7 @@
 
 /// How far an entry can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Freshness {
+pub(crate) enum Freshness {
     /// Serve it.
     Fresh,
     /// Serve it, and have the file looked at meanwhile: so a page that is asked for often never waits.
@@ -14,7 +14,7 @@ pub enum Freshness {
 /// The freshness of what was compared with its file `age_ms` ago, where a change has to be seen within `revalidate_ms`.
 ///
 /// Younger than half of it: fresh. Younger than it: ageing. Else stale; with 0, everything is stale at once.
-pub fn freshness(age_ms: u64, revalidate_ms: u64) -> Freshness {
+pub(crate) fn freshness(age_ms: u64, revalidate_ms: u64) -> Freshness {
     if age_ms >= revalidate_ms {
         Freshness::Stale
     } else if age_ms >= revalidate_ms / 2 {

@@ -11,6 +11,7 @@ use crate::supervision::{AskError, ChildRef, ChildSpec, Clock, Faults, Placement
 use super::cache::FileCache;
 use super::containment::SafePath;
 use super::entry::Entry;
+#[cfg(test)]
 use super::figures::Figures;
 use super::file_error::FileError;
 use super::freshness::{Freshness, freshness};
@@ -23,7 +24,7 @@ use super::root::{Root, RootId};
 /// Paths are as the client sent them, percent-encoded, without the query and without the route's prefix: empty or
 /// beginning with `/`.
 #[derive(Debug, Clone)]
-pub struct Files {
+pub(crate) struct Files {
     pub(super) published: Arc<Published>,
     child: ChildRef<FileMessage>,
     clock: Clock,
@@ -33,7 +34,7 @@ pub struct Files {
 
 impl Files {
     /// A cache of `roots`, whose places in the list are their [`RootId`]s, served by `child`.
-    pub fn new(
+    pub(crate) fn new(
         roots: Vec<Root>,
         limits: settings::FileCache,
         child: ChildRef<FileMessage>,
@@ -56,7 +57,7 @@ impl Files {
     }
 
     /// The recipe of the child: on an arbiter of its own, since it waits for disks.
-    pub fn child_spec(&self, slot: &Slot<FileMessage>, faults: Faults) -> ChildSpec {
+    pub(crate) fn child_spec(&self, slot: &Slot<FileMessage>, faults: Faults) -> ChildSpec {
         let (published, clock, wall) = (Arc::clone(&self.published), self.clock, self.wall);
         ChildSpec::actor(slot, Placement::Own, faults.clone(), move |life| {
             let (published, faults) = (Arc::clone(&published), faults.clone());
@@ -68,7 +69,7 @@ impl Files {
     ///
     /// Takes no lock, sends no message (but one for each half of `revalidate` at most, to have an ageing entry looked at),
     /// and allocates only for a path with a `%`.
-    pub fn hit(&self, root: RootId, path: &str, now: Instant) -> Option<Arc<Entry>> {
+    pub(crate) fn hit(&self, root: RootId, path: &str, now: Instant) -> Option<Arc<Entry>> {
         let entry = self.kept(root, path)?;
         let age_ms = entry.age_ms(self.published.millis_at(now));
         match freshness(age_ms, self.published.revalidate_ms) {
@@ -81,7 +82,7 @@ impl Files {
     }
 
     /// The slow way: has the child look at the file, and waits for it up to `deadline`.
-    pub async fn load(
+    pub(crate) async fn load(
         &self,
         root: RootId,
         path: &str,
@@ -96,7 +97,7 @@ impl Files {
 
     /// What is in memory at `path`, however old: for an edge that would rather serve what was true a moment ago than an
     /// error, while the child is overloaded or grows back.
-    pub fn kept(&self, root: RootId, path: &str) -> Option<Arc<Entry>> {
+    pub(crate) fn kept(&self, root: RootId, path: &str) -> Option<Arc<Entry>> {
         // Without a `%` a path is its own safe form, or has none and is no key.
         let table = self.published.table.load();
         let entry = if path.contains('%') {
@@ -108,7 +109,8 @@ impl Files {
     }
 
     /// What the cache counts.
-    pub fn figures(&self) -> Figures {
+    #[cfg(test)]
+    pub(crate) fn figures(&self) -> Figures {
         self.published.counters.read()
     }
 

@@ -16,11 +16,11 @@ use super::entry::whole_seconds;
 use super::stamp::Stamp;
 
 /// Bytes of one piece of a stream, which is what a large file costs in memory for each client.
-pub const CHUNK_BYTES: usize = 128 * 1024;
+pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
 
 /// An opened file which is larger than what is cached. The path was judged before; nothing has to be opened again.
 #[derive(Debug, Clone)]
-pub struct Large {
+pub(crate) struct Large {
     file: Arc<File>,
     stamp: Stamp,
     /// Bytes of the file.
@@ -65,7 +65,7 @@ impl Large {
     ///
     /// Ends with an error if the disk fails or the file changes meanwhile (a head has promised one state of it); the
     /// connection has to be broken off then.
-    pub fn chunks(
+    pub(crate) fn chunks(
         &self,
         range: Range<u64>,
     ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {

@@ -12,7 +12,7 @@ use super::root::RootId;
 
 /// What a path leads to.
 #[derive(Debug, Clone)]
-pub enum Loaded {
+pub(crate) enum Loaded {
     /// A file in memory.
     Entry(Arc<Entry>),
     /// A file that is too large to be kept, opened.
@@ -25,7 +25,7 @@ pub enum Loaded {
 
 /// A message to the file cache.
 #[derive(Debug)]
-pub enum FileMessage {
+pub(crate) enum FileMessage {
     /// Look at the file, read it if needed, and answer it.
     Load {
         /// Below which root.

@@ -47,5 +47,5 @@ impl Published {
 }
 
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    crate::num::as_millis(duration)
 }

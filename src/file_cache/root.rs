@@ -7,28 +7,28 @@ use bytes::Bytes;
 use super::cache_rules::CacheRules;
 
 /// The page that is served where there is no folder: the one that is shipped as `config/public/index.html`.
-pub static BUILT_IN_PAGE: &[u8] = include_bytes!("../../config/public/index.html");
+pub(crate) static BUILT_IN_PAGE: &[u8] = include_bytes!("../../config/public/index.html");
 /// The built-in page's file name.
 pub(crate) const BUILT_IN_INDEX: &str = "index.html";
 
 /// A root's number: its place in the list given to [`Files::new`](super::Files::new).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RootId(u32);
+pub(crate) struct RootId(u32);
 
 impl RootId {
     /// The root at `place` of the list, the first being 0.
-    pub const fn new(place: u32) -> Self {
+    pub(crate) const fn new(place: u32) -> Self {
         Self(place)
     }
 
     pub(crate) fn place(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
+        crate::num::as_usize(u64::from(self.0))
     }
 }
 
 /// A folder that is served; nothing outside of it ever is.
 #[derive(Debug, Clone)]
-pub struct Root {
+pub(crate) struct Root {
     /// The folder. It may be a link; it is resolved at each look, so that switching the link switches the site.
     pub path: PathBuf,
     /// The file a folder's path answers with, such as `index.html`.

@@ -11,6 +11,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::{Duration, Instant};
 
 use super::budget::cost;
+use super::root::BUILT_IN_PAGE;
 use super::*;
 use crate::supervision::AskError;
 use site::{DEADLINE, MAX_FILE, NOWHERE, SITE, Site, pass, paused, text};

@@ -25,7 +25,7 @@ const OTHER: &str = "_other";
 
 /// What handlers need for their access logs.
 #[derive(Debug, Clone)]
-pub struct Access {
+pub(crate) struct Access {
     /// Where lines go.
     pub sink: Arc<AccessSink>,
     /// The pattern of each route, by label.

@@ -27,7 +27,7 @@ fn declared(request: &Incoming) -> Option<usize> {
 }
 
 /// The whole body, which may have `limit` bytes.
-pub async fn read_body(request: &mut Incoming, limit: usize) -> Result<Bytes, Problem> {
+pub(crate) async fn read_body(request: &mut Incoming, limit: usize) -> Result<Bytes, Problem> {
     let too_large =
         || Problem::new(Code::BodyTooLarge).detail(format!("a body may have {limit} bytes"));
     let declared = declared(request);

@@ -12,7 +12,7 @@ use crate::settings::Limits;
 
 /// How long each part of a conversation may take, and how large a head may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TimeLimits {
+pub(crate) struct TimeLimits {
     /// A request's head, in bytes.
     pub head_bytes: usize,
     /// From a connection's beginning, or a head's first byte, to the head's end.

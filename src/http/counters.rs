@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 
 /// How often a limit has bitten.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Connections served.
     pub connections: AtomicU64,
     /// Those of them that speak HTTP/2.

@@ -19,25 +19,25 @@ const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// Lets every connection finish its request and close.
 #[derive(Debug, Clone)]
-pub struct Drain {
+pub(crate) struct Drain {
     begun: watch::Sender<bool>,
 }
 
 impl Drain {
     /// Not begun.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             begun: watch::Sender::new(false),
         }
     }
 
     /// Begins.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.begun.send_replace(true);
     }
 
     /// Connections are served again.
-    pub fn renew(&self) {
+    pub(crate) fn renew(&self) {
         self.begun.send_replace(false);
     }
 

@@ -17,7 +17,7 @@ use crate::storage::Store;
 
 /// The public site and API.
 #[derive(Debug)]
-pub struct Edge {
+pub(crate) struct Edge {
     /// Where paths lead: a request loads it once and keeps it to its end.
     pub routes: ArcSwap<RouteTable>,
     /// Files.

@@ -12,11 +12,11 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Requests that may wait for their turn at one route; what comes then is refused.
-pub const WAITING_MAX: usize = 1024;
+pub(crate) const WAITING_MAX: usize = 1024;
 
 /// The places of one route, the same for all handlers.
 #[derive(Debug)]
-pub struct Gate {
+pub(crate) struct Gate {
     places: Arc<Semaphore>,
     waiting_max: usize,
     waiting: AtomicUsize,
@@ -30,7 +30,7 @@ pub(crate) struct Full;
 
 impl Gate {
     /// A gate that lets `places` requests in at a time, while `waiting_max` more may wait.
-    pub fn new(places: usize, waiting_max: usize) -> Self {
+    pub(crate) fn new(places: usize, waiting_max: usize) -> Self {
         Self {
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             waiting_max,
@@ -68,12 +68,13 @@ impl Gate {
     }
 
     /// How many wait.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
     /// How many were refused.
-    pub fn refused(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 }
@@ -106,7 +107,7 @@ const COUNTERS: [Row; 2] = [
 
 /// The gates of all routes, for a scrape.
 #[derive(Debug, Default)]
-pub struct GateMetrics {
+pub(crate) struct GateMetrics {
     /// With the pattern of the route.
     pub gates: Vec<(String, Arc<Gate>)>,
 }

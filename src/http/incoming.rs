@@ -16,7 +16,7 @@ use super::request_id::RequestId;
 use super::route_rules::Pass;
 
 /// A request on its way to an answer.
-pub struct Incoming {
+pub(crate) struct Incoming {
     pub(crate) request: HttpRequest,
     pub(crate) payload: Payload,
     /// When the answer, or the body that it needs, must be there.
@@ -32,27 +32,27 @@ impl std::fmt::Debug for Incoming {
 
 impl Incoming {
     /// The path as it was sent.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.request.uri().path()
     }
 
     /// The query as it was sent, without its `?`.
-    pub fn query(&self) -> &str {
+    pub(crate) fn query(&self) -> &str {
         self.request.query_string()
     }
 
     /// The method.
-    pub fn method(&self) -> &Method {
+    pub(crate) fn method(&self) -> &Method {
         self.request.method()
     }
 
     /// Its name.
-    pub fn id(&self) -> &RequestId {
+    pub(crate) fn id(&self) -> &RequestId {
         &self.id
     }
 
     /// The headers.
-    pub fn headers(&self) -> &HeaderMap {
+    pub(crate) fn headers(&self) -> &HeaderMap {
         self.request.headers()
     }
 
@@ -80,7 +80,7 @@ impl Incoming {
 
 /// An answer, and for which route it is counted.
 #[derive(Debug)]
-pub struct Response {
+pub(crate) struct Response {
     /// What the client gets.
     pub answer: HttpResponse<BoxBody>,
     /// The route's label; `None` for what leads nowhere.
@@ -88,7 +88,7 @@ pub struct Response {
 }
 
 /// What answers requests.
-pub trait Answer: Send + Sync + 'static {
+pub(crate) trait Answer: Send + Sync + 'static {
     /// The answer, if it can be given at once. Not asked about requests with a body.
     fn quick(&self, request: &Incoming, now: Instant) -> Option<Response>;
 

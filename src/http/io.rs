@@ -31,7 +31,7 @@ const DISCARD_BYTES: usize = 4096;
 
 /// A stream with timers.
 #[derive(Debug)]
-pub struct Io {
+pub(crate) struct Io {
     stream: Stream,
     connection: Rc<Connection>,
     counters: Arc<Counters>,
@@ -57,7 +57,7 @@ enum End {
 
 impl Io {
     /// Wraps a stream.
-    pub fn new(stream: Stream, limits: TimeLimits, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(stream: Stream, limits: TimeLimits, counters: Arc<Counters>) -> Self {
         count(&counters.connections);
         let connection = Rc::new(Connection::new(limits));
         Self {

@@ -52,7 +52,7 @@ const PER_ROUTE: usize = METHODS.len() * (CODES.len() + 1);
 
 /// The counters of one handler.
 #[derive(Debug)]
-pub struct HandlerMetrics {
+pub(crate) struct HandlerMetrics {
     /// For each route, the last being what leads nowhere: for each method, for each code and one for the rest.
     requests: Vec<AtomicU64>,
     /// For each route: the buckets and one for the rest.
@@ -83,7 +83,7 @@ fn read(cells: &[AtomicU64], at: usize) -> u64 {
 
 impl HandlerMetrics {
     /// Counters for this many routes.
-    pub fn new(routes: usize) -> Self {
+    pub(crate) fn new(routes: usize) -> Self {
         let rows = routes + 1;
         Self {
             requests: cells(rows * PER_ROUTE),
@@ -152,12 +152,13 @@ impl HandlerMetrics {
     }
 
     /// Requests that are being answered.
-    pub fn in_flight(&self) -> i64 {
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self) -> i64 {
         self.in_flight.load(Ordering::Relaxed)
     }
 
     /// Requests that panicked.
-    pub fn panics(&self) -> u64 {
+    pub(crate) fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
     }
 
@@ -176,7 +177,7 @@ fn approximate(number: u64) -> f64 {
 
 /// The counters of all handlers, for a scrape.
 #[derive(Debug)]
-pub struct HttpMetrics {
+pub(crate) struct HttpMetrics {
     /// The pattern of each route, by label.
     pub labels: Vec<String>,
     /// One for each handler.

@@ -36,8 +36,7 @@ use crate::supervision::{AskError, RETRY_AFTER};
 
 /// What went wrong, as a client can tell it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the table above says what each means")]
-pub enum Code {
+pub(crate) enum Code {
     InvalidJson,
     NotAnObject,
     InvalidId,
@@ -120,7 +119,7 @@ impl Code {
     }
 
     /// The number.
-    pub fn status(self) -> u16 {
+    pub(crate) fn status(self) -> u16 {
         self.row().0
     }
 
@@ -132,7 +131,7 @@ impl Code {
 
 /// One error on its way to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub(crate) struct Problem {
     code: Code,
     detail: String,
     retry_after: Option<Duration>,
@@ -142,7 +141,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem that its title says all about.
-    pub fn new(code: Code) -> Self {
+    pub(crate) fn new(code: Code) -> Self {
         let detail = code.row().2.to_owned();
         Self {
             code,
@@ -155,21 +154,21 @@ impl Problem {
 
     /// Says more, to the client: nothing internal.
     #[must_use]
-    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self
     }
 
     /// Says when to try again.
     #[must_use]
-    pub fn retry_after(mut self, after: Duration) -> Self {
+    pub(crate) fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }
 
     /// A member of its own in the body.
     #[must_use]
-    pub fn extension(mut self, name: &'static str, value: Value) -> Self {
+    pub(crate) fn extension(mut self, name: &'static str, value: Value) -> Self {
         self.extensions.push((name, value));
         self
     }
@@ -180,14 +179,14 @@ impl Problem {
     }
 
     /// A 405 with what is allowed (RFC 9110 section 10.2.1).
-    pub fn not_allowed(allow: &'static str) -> Self {
+    pub(crate) fn not_allowed(allow: &'static str) -> Self {
         Self::new(Code::MethodNotAllowed)
             .detail(format!("allowed here: {allow}"))
             .header(header::ALLOW, allow)
     }
 
     /// A 415 with what is taken, in the header that says so for the request's method.
-    pub fn unsupported(name: HeaderName, accept: impl Into<String>) -> Self {
+    pub(crate) fn unsupported(name: HeaderName, accept: impl Into<String>) -> Self {
         let accept = accept.into();
         Self::new(Code::UnsupportedMediaType)
             .detail(format!("send {accept}"))
@@ -195,12 +194,12 @@ impl Problem {
     }
 
     /// What a later release will understand: nobody is to rely on it until then.
-    pub fn not_available(what: &str) -> Self {
+    pub(crate) fn not_available(what: &str) -> Self {
         Self::new(Code::NotAvailable).detail(format!("{what} is not available yet"))
     }
 
     /// A 412 with the tag there is now, if there is a record.
-    pub fn precondition(current: Option<Revision>) -> Self {
+    pub(crate) fn precondition(current: Option<Revision>) -> Self {
         let problem = Self::new(Code::PreconditionFailed);
         match current {
             Some(revision) => {
@@ -235,7 +234,7 @@ impl Problem {
     }
 
     /// The answer to a request; the log knows it by the same id.
-    pub fn response(&self, request: &Incoming) -> HttpResponse<BoxBody> {
+    pub(crate) fn response(&self, request: &Incoming) -> HttpResponse<BoxBody> {
         self.answer(request.path(), request.id().as_str())
     }
 

@@ -22,7 +22,7 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// The name of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestId(Bytes);
+pub(crate) struct RequestId(Bytes);
 
 impl RequestId {
     /// The name as a header's value, shared.
@@ -31,7 +31,7 @@ impl RequestId {
     }
 
     /// The name: hexadecimal digits.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }

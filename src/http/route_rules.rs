@@ -16,7 +16,7 @@ use crate::settings::Route;
 
 /// The rules of one route.
 #[derive(Debug, Clone, Default)]
-pub struct RouteRules {
+pub(crate) struct RouteRules {
     headers: Vec<(HeaderName, HeaderValue)>,
     errors: BTreeMap<u16, String>,
     delay: Duration,
@@ -26,7 +26,7 @@ pub struct RouteRules {
 
 /// Lets one request be worked on; to be kept until its answer is given.
 #[derive(Debug, Default)]
-pub struct Pass {
+pub(crate) struct Pass {
     not_before: Option<Instant>,
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -42,7 +42,7 @@ impl Pass {
 
 impl RouteRules {
     /// The rules as they were written.
-    pub fn new(route: &Route) -> Self {
+    pub(crate) fn new(route: &Route) -> Self {
         // The settings hold names and values that are none to their faults.
         let headers = route.headers.iter().filter_map(|(name, value)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
@@ -58,7 +58,7 @@ impl RouteRules {
     }
 
     /// Where requests wait for their turn, if they do.
-    pub fn gate(&self) -> Option<&Arc<Gate>> {
+    pub(crate) fn gate(&self) -> Option<&Arc<Gate>> {
         self.gate.as_ref()
     }
 

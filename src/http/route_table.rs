@@ -11,7 +11,7 @@ use crate::storage::CollectionId;
 
 /// A path prefix that leads to a folder.
 #[derive(Debug, Clone)]
-pub struct StaticRoute {
+pub(crate) struct StaticRoute {
     /// `/`, or a path without a slash at its end.
     pub prefix: String,
     /// The folder.
@@ -24,7 +24,7 @@ pub struct StaticRoute {
 
 /// A path that leads to a resource.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ResourceRoute {
+pub(crate) struct ResourceRoute {
     /// What is served.
     pub collection: CollectionId,
     /// Where, and how.
@@ -35,7 +35,7 @@ pub struct ResourceRoute {
 
 /// What a path leads to.
 #[derive(Debug, Clone, Copy)]
-pub enum Resolved<'a> {
+pub(crate) enum Resolved<'a> {
     /// The resource as a whole.
     List(&'a ResourceRoute),
     /// One record, by the id as it was sent.
@@ -48,7 +48,7 @@ pub enum Resolved<'a> {
 
 /// Every route.
 #[derive(Debug, Clone, Default)]
-pub struct RouteTable {
+pub(crate) struct RouteTable {
     /// The longest prefix first.
     statics: Vec<StaticRoute>,
     resources: HashMap<String, ResourceRoute>,
@@ -57,7 +57,7 @@ pub struct RouteTable {
 
 impl RouteTable {
     /// A table of these routes. Labels are numbered in the order given, statics first.
-    pub fn new(
+    pub(crate) fn new(
         statics: impl IntoIterator<Item = (String, RootId, RouteRules)>,
         resources: impl IntoIterator<Item = (CollectionId, Resource)>,
     ) -> Self {
@@ -93,7 +93,7 @@ impl RouteTable {
     }
 
     /// Where requests wait for their turn, with the pattern of their route.
-    pub fn gates(&self) -> Vec<(String, Arc<Gate>)> {
+    pub(crate) fn gates(&self) -> Vec<(String, Arc<Gate>)> {
         let statics = self.statics.iter();
         statics
             .filter_map(|route| Some((route.prefix.clone(), Arc::clone(route.rules.gate()?))))
@@ -101,12 +101,12 @@ impl RouteTable {
     }
 
     /// The configured pattern of each route, by label.
-    pub fn labels(&self) -> &[String] {
+    pub(crate) fn labels(&self) -> &[String] {
         &self.labels
     }
 
     /// Where `path` leads: a resource before a folder, and the longest prefix among folders.
-    pub fn resolve<'a>(&'a self, path: &'a str) -> Resolved<'a> {
+    pub(crate) fn resolve<'a>(&'a self, path: &'a str) -> Resolved<'a> {
         if !self.resources.is_empty() {
             if let Some(resource) = self.resources.get(path) {
                 return Resolved::List(resource);

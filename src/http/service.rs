@@ -40,13 +40,13 @@ use crate::supervision::{ExitReason, contain, contain_future};
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A log filter: actix-http calls every head that a client gets wrong an error. What is refused is counted instead.
-pub const SILENCED: &str = "actix_http::h1::dispatcher=off";
+pub(crate) const SILENCED: &str = "actix_http::h1::dispatcher=off";
 
 type Serve = dyn Fn(Io, Option<SocketAddr>) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// One thread's HTTP service.
 #[derive(Clone)]
-pub struct Service {
+pub(crate) struct Service {
     serve: Rc<Serve>,
     limits: TimeLimits,
     counters: Arc<Counters>,
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Service {
 
 /// What a service is made of.
 #[derive(Debug)]
-pub struct Parts<A> {
+pub(crate) struct Parts<A> {
     /// What answers.
     pub answer: Arc<A>,
     /// Where it is counted.
@@ -89,7 +89,7 @@ struct Thread<A> {
 
 impl Service {
     /// Builds the service on the thread that will serve.
-    pub async fn build<A: Answer>(parts: Arc<Parts<A>>) -> Self {
+    pub(crate) async fn build<A: Answer>(parts: Arc<Parts<A>>) -> Self {
         let (limits, counters) = (parts.limits, Arc::clone(&parts.counters));
         let drain = parts.drain.follow();
         let access = parts.access.clone();
@@ -155,7 +155,7 @@ impl Service {
     }
 
     /// Serves one connection to its end.
-    pub fn serve(
+    pub(crate) fn serve(
         &self,
         stream: Stream,
         peer: Option<SocketAddr>,

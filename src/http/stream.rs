@@ -9,7 +9,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// A socket of this thread.
 #[derive(Debug)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// TCP.
     Tcp(TcpStream),
     /// A unix socket.

@@ -22,7 +22,7 @@ pub struct BindError {
 }
 
 /// Binds `address`; port 0 asks the kernel for one.
-pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     listen(address).map_err(|source| BindError { address, source })
 }
 

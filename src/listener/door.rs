@@ -13,7 +13,7 @@ use crate::supervision::{ChildRef, Faults};
 
 /// A request handler, as a listener knows it.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub(crate) struct Target {
     /// Where connections go.
     pub handler: ChildRef<Connection>,
     /// How many it has.
@@ -25,7 +25,7 @@ pub(super) type Arrival = (Socket, Option<SocketAddr>, OwnedSemaphorePermit);
 
 /// How often a listener could not do as its clients wished.
 #[derive(Debug, Default)]
-pub struct DoorCounters {
+pub(crate) struct DoorCounters {
     /// Connections that were accepted.
     pub accepted: AtomicU64,
     /// Times accepting stopped because every place was taken (`server.max_connections`).
@@ -42,7 +42,7 @@ pub(super) fn count(counter: &AtomicU64) {
 
 /// What outlives every incarnation of one listener.
 #[derive(Debug)]
-pub struct Door {
+pub(crate) struct Door {
     /// Bound by the app, once.
     pub socket: Listening,
     /// Who serves.
@@ -59,7 +59,7 @@ pub struct Door {
 
 impl Door {
     /// A door that nobody stands at yet.
-    pub fn new(
+    pub(crate) fn new(
         socket: impl Into<Listening>,
         targets: Vec<Target>,
         places: Arc<Semaphore>,

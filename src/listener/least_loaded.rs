@@ -2,7 +2,7 @@
 
 /// One handler as it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// Whether an unfenced incarnation runs.
     pub running: bool,
     /// Connections it has.
@@ -13,7 +13,7 @@ pub struct Candidate {
 
 /// The running handler with the fewest connections; if none runs, the one with the shortest queue, which will grow back.
 /// Ties rotate. `None` only without candidates.
-pub fn least_loaded(candidates: &[Candidate], rotation: usize) -> Option<usize> {
+pub(crate) fn least_loaded(candidates: &[Candidate], rotation: usize) -> Option<usize> {
     let count = candidates.len();
     let turn = |index: usize| (index + count - rotation % count.max(1)) % count.max(1);
     let all = || candidates.iter().enumerate();

@@ -9,7 +9,7 @@ use crate::request_handler::Socket;
 
 /// A socket that listens. It does not block.
 #[derive(Debug)]
-pub enum Listening {
+pub(crate) enum Listening {
     /// TCP.
     Tcp(TcpListener),
     /// A unix socket, whose file its owner removes.

@@ -13,7 +13,7 @@ use super::door::{Door, DoorCounters};
 
 /// The counters of all public doors.
 #[derive(Debug)]
-pub struct ListenerMetrics {
+pub(crate) struct ListenerMetrics {
     /// The doors.
     pub doors: Vec<Arc<Door>>,
 }

@@ -41,14 +41,14 @@ pub enum UnixBindError {
 
 /// The file of a socket that listens. Dropping it removes the file, unless another one has taken its place.
 #[derive(Debug)]
-pub struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     is: (u64, u64),
 }
 
 impl SocketFile {
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -64,7 +64,7 @@ impl Drop for SocketFile {
 }
 
 /// Listens at `path`. What a killed process has left there is taken away.
-pub fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), UnixBindError> {
+pub(crate) fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), UnixBindError> {
     clear(path)?;
     let refused = |source| UnixBindError::Refused {
         path: path.to_owned(),

@@ -13,7 +13,7 @@ use crate::supervision::Message;
 
 /// A socket that belongs to no thread yet. (A tokio stream belongs to the thread that made it.)
 #[derive(Debug)]
-pub enum Socket {
+pub(crate) enum Socket {
     /// TCP.
     Tcp(std::net::TcpStream),
     /// A unix socket.
@@ -38,14 +38,14 @@ impl Socket {
 
 /// How many connections one handler has.
 #[derive(Debug, Default)]
-pub struct HandlerLoad {
+pub(crate) struct HandlerLoad {
     living: AtomicUsize,
     changed: Notify,
 }
 
 impl HandlerLoad {
     /// Connections that are handed over or being served.
-    pub fn living(&self) -> usize {
+    pub(crate) fn living(&self) -> usize {
         self.living.load(Ordering::Relaxed)
     }
 
@@ -63,7 +63,7 @@ impl HandlerLoad {
 
 /// Counts one connection of one handler for as long as it lives.
 #[derive(Debug)]
-pub struct Ticket {
+pub(crate) struct Ticket {
     load: Arc<HandlerLoad>,
     /// The place among all connections, given back with the ticket.
     place: Option<OwnedSemaphorePermit>,
@@ -71,7 +71,7 @@ pub struct Ticket {
 
 impl Ticket {
     /// A ticket for this handler.
-    pub fn new(load: &Arc<HandlerLoad>, place: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(load: &Arc<HandlerLoad>, place: OwnedSemaphorePermit) -> Self {
         load.living.fetch_add(1, Ordering::SeqCst);
         Self {
             load: Arc::clone(load),
@@ -97,20 +97,20 @@ type Parcel = (Socket, Option<SocketAddr>, Ticket);
 
 /// A connection as a message: taken out once, by the handler that serves it.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     parcel: Mutex<Option<Parcel>>,
 }
 
 impl Connection {
     /// A connection from `peer`.
-    pub fn new(socket: Socket, peer: Option<SocketAddr>, ticket: Ticket) -> Self {
+    pub(crate) fn new(socket: Socket, peer: Option<SocketAddr>, ticket: Ticket) -> Self {
         Self {
             parcel: Mutex::new(Some((socket, peer, ticket))),
         }
     }
 
     /// Takes it out; `None` the second time.
-    pub fn take(&self) -> Option<Parcel> {
+    pub(crate) fn take(&self) -> Option<Parcel> {
         self.parcel
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

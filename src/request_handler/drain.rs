@@ -9,7 +9,7 @@ use crate::http::Drain;
 
 /// A drain with its limit.
 #[derive(Debug, Clone)]
-pub struct DrainLimit {
+pub(crate) struct DrainLimit {
     drain: Drain,
     limit: Duration,
     until: Arc<Mutex<Option<Instant>>>,
@@ -17,10 +17,10 @@ pub struct DrainLimit {
 
 impl DrainLimit {
     /// What a handler is given on top of the limit to end by itself.
-    pub const GRACE: Duration = Duration::from_secs(1);
+    pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
     /// A drain that may take `limit`.
-    pub fn new(limit: Duration) -> Self {
+    pub(crate) fn new(limit: Duration) -> Self {
         Self {
             drain: Drain::new(),
             limit,
@@ -29,24 +29,24 @@ impl DrainLimit {
     }
 
     /// How long it may take.
-    pub fn limit(&self) -> Duration {
+    pub(crate) fn limit(&self) -> Duration {
         self.limit
     }
 
     /// The signal for connections.
-    pub fn signal(&self) -> Drain {
+    pub(crate) fn signal(&self) -> Drain {
         self.drain.clone()
     }
 
     /// Begins, for all handlers; the limit runs from the first call.
-    pub fn begin(&self) -> Instant {
+    pub(crate) fn begin(&self) -> Instant {
         self.drain.begin();
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         *until.get_or_insert_with(|| Instant::now() + self.limit)
     }
 
     /// A handler starts, so nothing is being drained (any more).
-    pub fn renew(&self) {
+    pub(crate) fn renew(&self) {
         self.drain.renew();
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

@@ -8,11 +8,11 @@ use bytes::Bytes;
 
 /// A declared collection, by its place in the list of the collections that were opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CollectionId(pub usize);
+pub(crate) struct CollectionId(pub usize);
 
 /// A tree of the store. The order of the variants is the order in which a group is applied; recovery depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Tree {
+pub(crate) enum Tree {
     /// Sequence number to change: applied first.
     Log,
     /// Id and number to a part of a long body: the new ones, before the envelopes that need them.
@@ -27,33 +27,33 @@ pub enum Tree {
 
 /// Changes that are applied together.
 #[derive(Debug, Clone, Default)]
-pub struct Group {
+pub(crate) struct Group {
     trees: BTreeMap<Tree, BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
     bytes: usize,
 }
 
 impl Group {
     /// Writes `value` at `key`.
-    pub fn put(&mut self, tree: Tree, key: impl Into<Vec<u8>>, value: Vec<u8>) {
+    pub(crate) fn put(&mut self, tree: Tree, key: impl Into<Vec<u8>>, value: Vec<u8>) {
         let key = key.into();
         self.bytes += key.len() + value.len();
         self.trees.entry(tree).or_default().insert(key, Some(value));
     }
 
     /// Removes `key`.
-    pub fn remove(&mut self, tree: Tree, key: impl Into<Vec<u8>>) {
+    pub(crate) fn remove(&mut self, tree: Tree, key: impl Into<Vec<u8>>) {
         let key = key.into();
         self.bytes += key.len();
         self.trees.entry(tree).or_default().insert(key, None);
     }
 
     /// The bytes of everything it was told, chunks included.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The keys it touches in `tree`, from `from` on.
-    pub fn keys_from(&self, tree: Tree, from: &[u8]) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn keys_from(&self, tree: Tree, from: &[u8]) -> impl Iterator<Item = &[u8]> {
         let from = from.to_vec();
         self.trees
             .get(&tree)
@@ -63,24 +63,30 @@ impl Group {
     }
 
     /// What the group will have at `key`: `None` if it does not touch it.
-    pub fn get(&self, tree: Tree, key: &[u8]) -> Option<Option<&[u8]>> {
+    #[expect(
+        clippy::option_option,
+        reason = "the outer one is whether the group changes the key, the inner one whether a value is left"
+    )]
+    pub(crate) fn get(&self, tree: Tree, key: &[u8]) -> Option<Option<&[u8]>> {
         self.trees.get(&tree)?.get(key).map(Option::as_deref)
     }
 
     /// Whether it changes nothing.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.trees.is_empty()
     }
 
     /// The changes, in the order of application.
-    pub fn trees(&self) -> impl Iterator<Item = (Tree, &BTreeMap<Vec<u8>, Option<Vec<u8>>>)> {
+    pub(crate) fn trees(
+        &self,
+    ) -> impl Iterator<Item = (Tree, &BTreeMap<Vec<u8>, Option<Vec<u8>>>)> {
         self.trees.iter().map(|(tree, changes)| (*tree, changes))
     }
 }
 
 /// What an engine could not do.
 #[derive(Debug, thiserror::Error)]
-pub enum EngineError {
+pub(crate) enum EngineError {
     /// The disk, or the file system, refused.
     #[error("the disk refused {what}")]
     Io {
@@ -97,7 +103,7 @@ pub enum EngineError {
 
 impl EngineError {
     /// Whether there was no room on the disk.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         matches!(self, Self::Io { source, .. } if is_full(source))
     }
 }
@@ -112,7 +118,7 @@ fn is_full(error: &std::io::Error) -> bool {
 
 /// Why a group was not applied.
 #[derive(Debug, thiserror::Error)]
-pub enum CommitError {
+pub(crate) enum CommitError {
     /// The incarnation has been replaced; nothing was changed.
     #[error("the writer has been replaced")]
     Fenced,
@@ -123,7 +129,7 @@ pub enum CommitError {
 
 /// Why a store can't be opened. The texts end with what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     /// Another process has it.
     #[error(
         "the store {} is in use by another process; stop that one, or give this one a data folder of its own (server.data)",
@@ -190,16 +196,16 @@ pub enum OpenError {
 
 impl OpenError {
     /// Whether there was no room on the disk.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         matches!(self, Self::Io { source, .. } if is_full(source))
     }
 }
 
 /// Takes one key and value of a range; false ends it.
-pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 
 /// A store of trees of bytes. Reads may run beside the one writer.
-pub trait Engine: Send + Sync + 'static {
+pub(crate) trait Engine: Send + Sync + 'static {
     /// The value at `key`.
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
     /// Visits keys in ascending order from `from` on (inclusive).
@@ -213,7 +219,7 @@ pub trait Engine: Send + Sync + 'static {
 }
 
 /// Opens an engine, as often as it takes.
-pub trait Opener: Send + Sync + 'static {
+pub(crate) trait Opener: Send + Sync + 'static {
     /// Opens it, with a tree for each collection.
     fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenError>;
     /// Makes sure that the next open reads from the disk: after a failed sync the kernel still has pages in its cache that

@@ -10,7 +10,7 @@ use crate::supervision::{Message, ReplyTo};
 
 /// Why a write was not done. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum WriteError {
+pub(crate) enum WriteError {
     /// It may not be done as things are.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -27,7 +27,7 @@ pub enum WriteError {
 
 /// What a write did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Written {
+pub(crate) enum Written {
     /// There is a record more.
     Created(Record),
     /// There is another one in the place of one.
@@ -38,7 +38,7 @@ pub enum Written {
 
 /// A write on its way to the writer.
 #[derive(Debug)]
-pub struct Write {
+pub(crate) struct Write {
     /// Where.
     pub collection: CollectionId,
     /// What.
@@ -57,7 +57,7 @@ type Prepared = (Written, RangeInclusive<u64>);
 
 impl Write {
     /// A write that was not staged yet.
-    pub fn new(
+    pub(crate) fn new(
         collection: CollectionId,
         command: Command,
         conditions: Conditions,
@@ -86,7 +86,7 @@ impl Write {
 
 /// One message to the writer.
 #[derive(Debug)]
-pub enum StoreMessage {
+pub(crate) enum StoreMessage {
     /// Changes records.
     Write {
         /// How.

@@ -12,7 +12,7 @@ use super::Store;
 
 /// The numbers of a store.
 #[derive(Debug)]
-pub struct StoreMetrics(pub Store);
+pub(crate) struct StoreMetrics(pub Store);
 
 impl Collector for StoreMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {

@@ -33,7 +33,7 @@ pub(super) fn walks() -> Arc<Semaphore> {
 impl Store {
     /// Shows every record of a collection to `visitor`, and returns it with the sequence number from which the walk began.
     /// What was shown is durable when this returns.
-    pub async fn walk<V: Visitor>(
+    pub(crate) async fn walk<V: Visitor>(
         &self,
         collection: CollectionId,
         visitor: V,
@@ -67,7 +67,7 @@ impl Store {
 impl Store {
     /// Shows the records of these ids, in their order, to `visitor`; the rest is as with [`walk`](Self::walk). What is read
     /// between two looks at other requests is of one moment.
-    pub async fn pick<V: Visitor>(
+    pub(crate) async fn pick<V: Visitor>(
         &self,
         collection: CollectionId,
         ids: Vec<RecordId>,

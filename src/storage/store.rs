@@ -24,7 +24,7 @@ const LIST_TRIES: u32 = 3;
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListPage {
+pub(crate) struct ListPage {
     /// The records, by id.
     pub records: Vec<Record>,
     /// How many there are in all.
@@ -35,7 +35,7 @@ pub struct ListPage {
 
 /// What is measured of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Measures {
+pub(crate) struct Measures {
     /// Room on its disk, if the file system says.
     pub available_bytes: Option<u64>,
     /// Below this much room writes are refused.
@@ -48,7 +48,7 @@ pub struct Measures {
 
 /// Why the store did not do it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// The store is being opened, or its writer grows back.
     #[error("the store is not available right now")]
     Unavailable {
@@ -92,7 +92,7 @@ pub enum StoreError {
 
 /// The store, as its users hold it: cheap to clone, and the same through all lives of the writer.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub(crate) struct Store {
     holder: Arc<Holder>,
     writer: ChildRef<StoreMessage>,
     deadline: Duration,
@@ -128,7 +128,7 @@ impl Store {
     }
 
     /// The declared collection of this name.
-    pub fn collection(&self, name: &str) -> Option<CollectionId> {
+    pub(crate) fn collection(&self, name: &str) -> Option<CollectionId> {
         self.holder
             .collections
             .iter()
@@ -137,7 +137,7 @@ impl Store {
     }
 
     /// One record.
-    pub async fn get(
+    pub(crate) async fn get(
         &self,
         collection: CollectionId,
         id: &RecordId,
@@ -215,7 +215,7 @@ impl Store {
     }
 
     /// A page of a collection, of one moment; `None` if it is so long that it must be [walked](Self::walk) to.
-    pub async fn list(
+    pub(crate) async fn list(
         &self,
         collection: CollectionId,
         slice: Slice,
@@ -304,7 +304,7 @@ impl Store {
     }
 
     /// Carries out a command, which takes `bytes` of the writer's queue, and returns when what it did is durable.
-    pub async fn write(
+    pub(crate) async fn write(
         &self,
         collection: CollectionId,
         command: Command,
@@ -339,19 +339,19 @@ impl Store {
     }
 
     /// Whether reads and writes are served now.
-    pub fn ready(&self) -> bool {
+    pub(crate) fn ready(&self) -> bool {
         self.holder.progress().borrow().readable && self.writer.running()
     }
 
     /// For how long a commit has been under way, if it is longer than `storage.flush_limit`: no other life of the writer
     /// could do better, since the engine's lock is held.
-    pub fn overdue(&self) -> Option<Duration> {
+    pub(crate) fn overdue(&self) -> Option<Duration> {
         let age = self.holder.commit_age();
         age.filter(|age| *age > self.flush_limit)
     }
 
     /// What is measured of the store.
-    pub fn measure(&self) -> Measures {
+    pub(crate) fn measure(&self) -> Measures {
         let space = &self.holder.space;
         let room = space.measure().ok();
         Measures {
@@ -363,12 +363,12 @@ impl Store {
     }
 
     /// Why the store was refused, if it was: the text says what to do.
-    pub fn refusal(&self) -> Option<String> {
+    pub(crate) fn refusal(&self) -> Option<String> {
         self.holder.refusal()
     }
 
     /// Closes the engine: for whoever stops the daemon, after the writer has stopped. Blocks.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.holder.close();
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::engine::{CommitError, Engine, Group, Tree};
 use super::envelope::{What, seq_key};
 use super::recovery;
 use super::sled_engine::SledEngine;

@@ -39,7 +39,7 @@ impl Pulse {
 
     fn now_ms(&self) -> u64 {
         let since = self.clock.now().saturating_duration_since(self.base);
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        crate::num::as_millis(since)
     }
 
     pub(crate) fn supervisor_ticked(&self) {

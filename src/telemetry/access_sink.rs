@@ -23,7 +23,7 @@ const BLOCKS_MAX: usize = 256;
 
 /// Takes lines of the access log. Dropping the last one of its [`AccessGuard`] writes out what is left.
 #[derive(Debug)]
-pub struct AccessSink {
+pub(crate) struct AccessSink {
     queue: Mutex<NonBlocking>,
     refused: ErrorCounter,
     lines: AtomicU64,
@@ -32,14 +32,14 @@ pub struct AccessSink {
 
 /// Keeps the access log open.
 #[derive(Debug)]
-pub struct AccessGuard {
+pub(crate) struct AccessGuard {
     _worker: WorkerGuard,
     reopen: Option<Reopen>,
 }
 
 impl AccessGuard {
     /// Asks for its file to be opened anew, where it goes to one.
-    pub fn reopen(&self) -> Option<Reopen> {
+    pub(crate) fn reopen(&self) -> Option<Reopen> {
         self.reopen.clone()
     }
 }
@@ -47,7 +47,7 @@ impl AccessGuard {
 impl AccessSink {
     /// The access log as the settings wish it: in files beside the log's, or on stdout where there are none. `None` if
     /// it is not wished for.
-    pub fn open(settings: &Logging) -> Result<Option<(Arc<Self>, AccessGuard)>, LogsError> {
+    pub(crate) fn open(settings: &Logging) -> Result<Option<(Arc<Self>, AccessGuard)>, LogsError> {
         if !settings.access {
             return Ok(None);
         }
@@ -96,7 +96,7 @@ impl AccessSink {
 
     /// Hands over a block of so many whole lines. Never waits for the disk; the lock is there to know whose block found
     /// no room, and is taken once for many requests.
-    pub fn write(&self, block: &[u8], lines: u64) {
+    pub(crate) fn write(&self, block: &[u8], lines: u64) {
         self.lines.fetch_add(lines, Ordering::Relaxed);
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.refused.dropped_lines();
@@ -107,7 +107,7 @@ impl AccessSink {
     }
 
     /// Lines that were lost: there was no room, or the disk refused them.
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 }
@@ -140,7 +140,7 @@ impl<W: Write> Write for CountedWriter<W> {
 
 /// What the access log counts, for a scrape.
 #[derive(Debug)]
-pub struct AccessMetrics(pub Arc<AccessSink>);
+pub(crate) struct AccessMetrics(pub Arc<AccessSink>);
 
 impl Collector for AccessMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 
 /// A format of `/metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exposition {
+pub(crate) enum Exposition {
     /// `OpenMetrics` 1.0, for those who ask for it: Prometheus does.
     OpenMetrics,
     /// The text format 0.0.4.
@@ -12,7 +12,7 @@ pub enum Exposition {
 
 impl Exposition {
     /// The format for whoever sent this `Accept`.
-    pub fn accepted(accept: Option<&str>) -> Self {
+    pub(crate) fn accepted(accept: Option<&str>) -> Self {
         let named = |accept: &str| accept.contains("application/openmetrics-text");
         if accept.is_some_and(named) {
             Self::OpenMetrics
@@ -22,7 +22,7 @@ impl Exposition {
     }
 
     /// What it is called in `Content-Type`.
-    pub fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",

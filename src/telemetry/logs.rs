@@ -53,14 +53,14 @@ pub enum LogsError {
 
 /// Logging that has been set up. Dropping it writes out what is buffered.
 #[derive(Debug)]
-pub struct Logs {
+pub(crate) struct Logs {
     _file: Option<WorkerGuard>,
     control: LogControl,
 }
 
 /// What can be done to the log while it runs.
 #[derive(Debug, Clone)]
-pub struct LogControl {
+pub(crate) struct LogControl {
     filter: reload::Handle<EnvFilter, Registry>,
     silenced: String,
     file: Option<Reopen>,
@@ -68,14 +68,14 @@ pub struct LogControl {
 
 impl LogControl {
     /// From now on, what `level` lets through; a filter is as good as a level.
-    pub fn set_level(&self, level: &str) -> Result<(), LogsError> {
+    pub(crate) fn set_level(&self, level: &str) -> Result<(), LogsError> {
         let filter = filter(level, &self.silenced)?;
         self.filter.reload(filter).map_err(LogsError::Gone)
     }
 
     /// The next event goes to a file that is opened anew by its name, for whoever has moved the old one away. False if
     /// events go to no file.
-    pub fn reopen(&self) -> bool {
+    pub(crate) fn reopen(&self) -> bool {
         self.file.as_ref().map(Reopen::ask).is_some()
     }
 }
@@ -83,7 +83,7 @@ impl LogControl {
 impl Logs {
     /// Sets up the process's subscriber: a program's business, once, early. `silenced` is a filter for what libraries say
     /// too loudly.
-    pub fn install(settings: &Logging, silenced: &str) -> Result<Self, LogsError> {
+    pub(crate) fn install(settings: &Logging, silenced: &str) -> Result<Self, LogsError> {
         let (filter, handle) = reload::Layer::new(filter(&settings.level, silenced)?);
         let (file, guard, reopen) = match &settings.file {
             Some(file) => {
@@ -111,7 +111,7 @@ impl Logs {
     }
 
     /// What can be done to it from now on.
-    pub fn control(&self) -> LogControl {
+    pub(crate) fn control(&self) -> LogControl {
         self.control.clone()
     }
 }

@@ -16,13 +16,13 @@ use crate::supervision::{NodeView, SlotView, Tree};
 
 /// All metrics of the process.
 #[derive(Debug, Clone)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Arc<Mutex<Registry>>,
 }
 
 impl Metrics {
     /// Build information and the tree; others are [added](Self::add).
-    pub fn new(tree: Tree) -> Self {
+    pub(crate) fn new(tree: Tree) -> Self {
         let mut registry = Registry::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("perennial_build", "What runs", build);
@@ -33,13 +33,13 @@ impl Metrics {
     }
 
     /// Adds what another part of the daemon counts.
-    pub fn add(&self, collector: Box<dyn Collector>) {
+    pub(crate) fn add(&self, collector: Box<dyn Collector>) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         registry.register_collector(collector);
     }
 
     /// All numbers, in this format.
-    pub fn encode(&self, exposition: Exposition) -> String {
+    pub(crate) fn encode(&self, exposition: Exposition) -> String {
         let mut out = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         // Writing into a String does not fail, and what a collector could not write is missing and nothing else.

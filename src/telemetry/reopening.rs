@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Asks a file that is written by another thread to be opened anew.
 #[derive(Debug, Clone)]
-pub struct Reopen {
+pub(crate) struct Reopen {
     asked: Arc<AtomicBool>,
 }
 
 impl Reopen {
     /// The next write goes to a file that is opened anew.
-    pub fn ask(&self) {
+    pub(crate) fn ask(&self) {
         self.asked.store(true, Ordering::Release);
     }
 }

@@ -3,9 +3,8 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use perennial::System;
-use perennial::app::{BuildError, Ended, Phase};
 use perennial::settings::{Resource, Settings};
+use perennial::{BuildError, Ended, Phase, System};
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -4,6 +4,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use super::super::cache::FileCache;
+use super::super::containment::SafePath;
+use super::super::message::FileMessage;
 use super::super::*;
 use super::site::{SITE, Site, pass, paused, text};
 use crate::file_cache::budget::cost;

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::super::{CommitError, Engine, EngineError, Group, OpenError, Opener, Tree, Visit};
+use super::super::engine::{
+    CommitError, Engine, EngineError, Group, OpenError, Opener, Tree, Visit,
+};
 
 /// Every tree with its keys and values.
 pub(super) type Trees = BTreeMap<Tree, BTreeMap<Vec<u8>, Vec<u8>>>;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::super::engine::{Engine, Group, Tree};
 use super::super::envelope::{Change, Envelope, What, seq_key};
 use super::super::recovery::{self, CheckError, LAST_SEQ_KEY, SCHEMA_KEY, Tally, tally_key};
-use super::super::{Engine, Group, Tree};
 use super::BOOKS;
 use super::memory::MemoryEngine;
 use crate::supervision::MessageId;

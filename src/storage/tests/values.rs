@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
+use super::super::engine::{Engine, Group, Tree};
 use super::super::envelope::{Damaged, Envelope, Head, seq_key};
 use super::super::recovery::{self, LAST_SEQ_KEY, SCHEMA_KEY};
 use super::super::sled_engine::SledEngine;
 use super::super::value::{self, Before, CHUNK_BYTES};
-use super::super::{Engine, Group, Tree};
 use super::memory::MemoryEngine;
 use super::recovering::{names, put};
 use super::*;

@@ -1,0 +1,33 @@
+//! Conversions between integers that saturate instead of failing.
+//!
+//! On the 64-bit machines that the daemon runs on, the first two never change a value.
+
+use std::time::Duration;
+
+/// A length as a `u64`.
+pub(crate) fn as_u64(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// A number of bytes or records as a `usize`.
+pub(crate) fn as_usize(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+/// A duration in whole milliseconds.
+pub(crate) fn as_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_saturates() {
+        assert_eq!(as_u64(7), 7);
+        assert_eq!(as_usize(7), 7);
+        assert_eq!(as_millis(Duration::from_micros(1999)), 1);
+        assert_eq!(as_millis(Duration::MAX), u64::MAX);
+    }
+}
