@@ -12,19 +12,19 @@ use std::path::{Path, PathBuf};
 /// Each room may use only rooms with a smaller number: the table of `src/ARCHITECTURE.md`.
 const LAYERS: [(&str, u8); 14] = [
     ("num", 0),
-    ("supervision", 0),
-    ("record", 0),
-    ("settings", 1),
-    ("telemetry", 2),
-    ("storage", 3),
-    ("file_cache", 3),
-    ("http", 4),
-    ("request_handler", 5),
-    ("admin", 5),
-    ("listener", 6),
-    ("app", 7),
-    ("cli", 8),
-    ("main", 8),
+    ("supervision", 1),
+    ("record", 1),
+    ("settings", 2),
+    ("telemetry", 3),
+    ("storage", 4),
+    ("file_cache", 4),
+    ("http", 5),
+    ("request_handler", 6),
+    ("admin", 6),
+    ("listener", 7),
+    ("app", 8),
+    ("cli", 9),
+    ("main", 9),
 ];
 const LONGEST: usize = 500;
 const TOP_LEVEL: [&str; 9] = [
