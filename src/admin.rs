@@ -15,8 +15,8 @@ use actix_web::http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::http::{Answer, Code, Incoming, Problem, Response, read_body};
 use crate::telemetry::Exposition;
+use crate::wire::{Code, Handler, Incoming, Problem, Response, read_body};
 
 /// How long nothing may be heard of the supervisor or the sentinel before the process counts as dead.
 const PULSE_LIMIT: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ pub(crate) struct Admin {
 
 type Answered = Result<HttpResponse<BoxBody>, Problem>;
 
-impl Answer for Admin {
+impl Handler for Admin {
     fn quick(&self, _: &Incoming, _: Instant) -> Option<Response> {
         None
     }

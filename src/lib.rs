@@ -1,11 +1,11 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 mod admin;
+mod api;
 mod app;
 #[doc(hidden)]
 pub mod cli;
 mod file_cache;
-mod http;
 mod listener;
 mod num;
 pub mod record;
@@ -14,5 +14,6 @@ pub mod settings;
 mod storage;
 pub mod supervision;
 mod telemetry;
+mod wire;
 
 pub use app::{Bound, BuildError, Ended, Phase, Stop, System, run};

@@ -11,10 +11,10 @@ pub(crate) use drain::DrainLimit;
 
 use std::sync::Arc;
 
-use crate::http::{Answer, Parts, Service};
 use crate::supervision::{
     Child, ChildSpec, Cx, Delivery, Faults, LocalBoxFuture, Placement, Shutdown, Slot,
 };
+use crate::wire::{Handler, Parts, Service};
 
 /// One life of a request handler.
 pub(crate) struct RequestHandler {
@@ -33,7 +33,7 @@ impl std::fmt::Debug for RequestHandler {
 }
 
 /// The recipe of a request handler, on an arbiter of its own.
-pub(crate) fn child_spec<A: Answer>(
+pub(crate) fn child_spec<A: Handler>(
     slot: &Slot<Connection>,
     parts: Parts<A>,
     load: Arc<HandlerLoad>,

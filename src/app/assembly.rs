@@ -12,11 +12,8 @@ use super::build::BuildError;
 use super::descriptors;
 use super::system::{Bound, Refusal};
 use crate::admin::{Admin, Operations};
+use crate::api::{Edge, GateMetrics, RouteRules, RouteTable};
 use crate::file_cache::{CacheRules, Files, Root, RootId};
-use crate::http::{
-    Access, Answer, Counters, Edge, GateMetrics, HandlerMetrics, HttpMetrics, Parts, RouteRules,
-    RouteTable, TimeLimits,
-};
 use crate::listener::{
     self, Door, Inherited, ListenerMetrics, Listening, SocketFile, Target, bind, bind_unix,
 };
@@ -28,6 +25,7 @@ use crate::supervision::{
     SupervisorSpec,
 };
 use crate::telemetry::{AccessGuard, AccessMetrics, AccessSink};
+use crate::wire::{Access, Counters, Handler, HandlerMetrics, HttpMetrics, Parts, TimeLimits};
 
 /// Connections that may wait for one handler; they are few bytes each, and the listener waits when it is full.
 const HANDLER_QUEUE: QueueLimits = QueueLimits {
@@ -154,7 +152,7 @@ impl Bench {
         SupervisorSpec::new(name, self.flags).with_faults(self.faults.clone())
     }
 
-    fn parts<A: Answer>(
+    fn parts<A: Handler>(
         &self,
         answer: &Arc<A>,
         metrics: &Arc<HandlerMetrics>,

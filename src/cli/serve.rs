@@ -3,10 +3,10 @@
 use super::on_signal::OperatorsSignals;
 use super::{Exit, Source, complain};
 use crate::app::{self, BuildError, Ended, RunError};
-use crate::http::SILENCED;
 use crate::settings::Settings;
 use crate::supervision::install_panic_hook;
 use crate::telemetry::Logs;
+use crate::wire::SILENCED;
 
 pub(super) fn run(settings: Settings, source: Source) -> Exit {
     let logs = match Logs::install(&settings.logging, SILENCED) {

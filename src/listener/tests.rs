@@ -11,12 +11,12 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::{Door, Listening, Target, bind, child_spec};
-use crate::http::{
-    Answer, Code, Counters, HandlerMetrics, Incoming, Parts, Problem, Response, TimeLimits,
-};
 use crate::request_handler::{self, DrainLimit, HandlerLoad};
 use crate::supervision::{
     Clock, Faults, Flags, Intensity, Placer, QueueLimits, Root, Seed, Slot, SupervisorSpec, Tree,
+};
+use crate::wire::{
+    Code, Counters, Handler, HandlerMetrics, Incoming, Parts, Problem, Response, TimeLimits,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Says who it is.
 struct Named(&'static str);
 
-impl Answer for Named {
+impl Handler for Named {
     fn quick(&self, request: &Incoming, _: tokio::time::Instant) -> Option<Response> {
         // Any answer will do, as long as it names its handler.
         let named = Problem::new(Code::NotFound).detail(self.0);

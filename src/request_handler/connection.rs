@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
-use crate::http::Stream;
 use crate::supervision::Message;
+use crate::wire::Stream;
 
 /// A socket that belongs to no thread yet. (A tokio stream belongs to the thread that made it.)
 #[derive(Debug)]

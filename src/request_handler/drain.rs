@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::http::Drain;
+use crate::wire::Drain;
 
 /// A drain with its limit.
 #[derive(Debug, Clone)]

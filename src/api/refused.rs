@@ -1,0 +1,183 @@
+//! The errors of files, records and the store as the problems that clients are told.
+
+use actix_web::http::header;
+use serde_json::{Value, json};
+
+use crate::file_cache::{FileError, Refusal};
+use crate::record::{self, BodyError, IdError, QueryError, Revision, TooLarge, Violation};
+use crate::storage::StoreError;
+use crate::supervision::AskError;
+use crate::wire::{Code, Problem};
+
+/// A 412 with the tag there is now, if there is a record.
+pub(super) fn precondition(current: Option<Revision>) -> Problem {
+    let problem = Problem::new(Code::PreconditionFailed);
+    match current {
+        Some(revision) => {
+            let etag = format!("\"{}\"", revision.0);
+            problem
+                .detail(format!("the record's ETag is {etag} now"))
+                .header(header::ETAG, etag)
+        }
+        None => problem.detail("there is no record of this id"),
+    }
+}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        let code = match &error {
+            BodyError::Syntax { .. } => Code::InvalidJson,
+            BodyError::NotAnObject { .. } => Code::NotAnObject,
+        };
+        Self::new(code).detail(error.to_string())
+    }
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        let code = match error {
+            QueryError::Later { .. } => Code::NotAvailable,
+            QueryError::Encoding
+            | QueryError::TooMany
+            | QueryError::Unknown { .. }
+            | QueryError::Repeated { .. }
+            | QueryError::Number { .. }
+            | QueryError::Backwards
+            | QueryError::Conflict { .. }
+            | QueryError::Order
+            | QueryError::SortKeys
+            | QueryError::SortedTooFar
+            | QueryError::Value { .. }
+            | QueryError::Object { .. } => Code::InvalidParameter,
+        };
+        Self::new(code).detail(error.to_string())
+    }
+}
+
+impl From<TooLarge> for Problem {
+    fn from(error: TooLarge) -> Self {
+        Self::new(Code::InvalidParameter).detail(error.to_string())
+    }
+}
+
+impl From<IdError> for Problem {
+    fn from(error: IdError) -> Self {
+        Self::new(Code::InvalidId).detail(error.to_string())
+    }
+}
+
+impl From<Vec<Violation>> for Problem {
+    /// All of them: `violations` for programs, `errors` for forms, the first one for people.
+    fn from(violations: Vec<Violation>) -> Self {
+        let mut errors = serde_json::Map::new();
+        let mut detail = String::new();
+        let mut list = Vec::new();
+        for violation in violations {
+            let field = violation.field();
+            if detail.is_empty() {
+                detail = format!("{field} {}", violation.detail);
+            }
+            errors
+                .entry(field)
+                .or_insert_with(|| violation.detail.clone().into());
+            list.push(json!({
+                "pointer": violation.pointer,
+                "code": violation.rule.as_str(),
+                "detail": violation.detail,
+            }));
+        }
+        Self::new(Code::Validation)
+            .detail(detail)
+            .extension("errors", Value::Object(errors))
+            .extension("violations", Value::Array(list))
+    }
+}
+
+impl From<record::Refusal> for Problem {
+    fn from(refusal: record::Refusal) -> Self {
+        let code = match refusal {
+            record::Refusal::Absent => Code::NotFound,
+            record::Refusal::Duplicate { .. } => Code::DuplicateId,
+            record::Refusal::Precondition { current } => return precondition(current),
+            record::Refusal::Invalid(violations) => return violations.into(),
+            record::Refusal::TooLong { .. } => Code::BodyTooLarge,
+            record::Refusal::Damaged => Code::Damaged,
+        };
+        Self::new(code).detail(refusal.to_string())
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let (code, retry_after) = match &error {
+            StoreError::Refused(refusal) => return refusal.clone().into(),
+            StoreError::Unavailable { retry_after } => (Code::Unavailable, Some(*retry_after)),
+            StoreError::Overloaded { retry_after } => (Code::Overloaded, Some(*retry_after)),
+            StoreError::Expired | StoreError::TooSlow => (Code::Deadline, None),
+            StoreError::Crashed | StoreError::Failed => (Code::Internal, None),
+            StoreError::OutcomeUnknown => (Code::OutcomeUnknown, None),
+            StoreError::ShuttingDown => (Code::ShuttingDown, None),
+            StoreError::Damaged => (Code::Damaged, None),
+            StoreError::Full => (Code::DiskFull, None),
+        };
+        let problem = Self::new(code).detail(error.to_string());
+        match retry_after {
+            Some(after) => problem.retry_after(after),
+            None => problem,
+        }
+    }
+}
+
+impl From<AskError<FileError>> for Problem {
+    fn from(error: AskError<FileError>) -> Self {
+        match error {
+            AskError::Answer(error) => error.into(),
+            AskError::Overloaded { retry_after } => {
+                Self::new(Code::Overloaded).retry_after(retry_after)
+            }
+            AskError::Expired => Self::new(Code::Deadline),
+            AskError::Crashed { .. } | AskError::Hung { .. } | AskError::Lost => {
+                Self::new(Code::Internal)
+            }
+            // A look at a file leaves nothing behind: trying again is always right.
+            AskError::OutcomeUnknown => Self::new(Code::Unavailable),
+            AskError::ShuttingDown => Self::new(Code::ShuttingDown),
+        }
+    }
+}
+
+impl From<FileError> for Problem {
+    fn from(error: FileError) -> Self {
+        match error {
+            // What is hidden is not there.
+            FileError::Refused(Refusal::Hidden) => Self::new(Code::NotFound),
+            FileError::Refused(refusal) => Self::new(Code::InvalidPath).detail(refusal.to_string()),
+            FileError::Absent | FileError::Outside | FileError::Irregular => {
+                Self::new(Code::NotFound)
+            }
+            FileError::Restless { .. } => Self::new(Code::Unavailable),
+            FileError::Denied | FileError::Root { .. } | FileError::Io { .. } => {
+                tracing::error!(%error, "a file could not be served");
+                Self::new(Code::Internal)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_or_outside_is_not_there_and_no_path_is_named() {
+        for error in [
+            FileError::Absent,
+            FileError::Outside,
+            FileError::Irregular,
+            FileError::Refused(Refusal::Hidden),
+        ] {
+            let problem = Problem::from(error);
+            assert_eq!(problem, Problem::new(Code::NotFound));
+        }
+    }
+}

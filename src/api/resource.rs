@@ -1,0 +1,127 @@
+//! Records over HTTP: what the answers to a resource and to one record have in common.
+
+mod collection;
+mod dialect;
+mod item;
+mod later;
+mod negotiation;
+mod preconditions;
+
+pub(crate) use collection::answer as answer_collection;
+pub(crate) use item::answer as answer_item;
+pub(crate) use later::reserved;
+
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+
+use super::edge::Edge;
+use crate::record::{JsonObject, Record};
+use crate::wire::Incoming;
+use crate::wire::Problem;
+use crate::wire::read_body;
+use dialect::JSON;
+use negotiation::prefers;
+
+type Answered = Result<HttpResponse<BoxBody>, Problem>;
+
+/// The request's body as an object, with how many bytes it took.
+async fn read_object(edge: &Edge, request: &mut Incoming) -> Result<(JsonObject, usize), Problem> {
+    let body = read_body(request, edge.body_bytes).await?;
+    Ok((JsonObject::parse(&body)?, body.len()))
+}
+
+fn wants_minimal(request: &Incoming) -> bool {
+    prefers(request.headers(), "return", "minimal")
+}
+
+/// What may be done here, and what kind of body it takes (RFC 5789 section 3.1, the LDP's section 7.1).
+fn options(allow: &'static str, accept: (&'static str, String)) -> HttpResponse<BoxBody> {
+    let mut response = super::files::options(allow);
+    let (name, accepted) = accept;
+    if let Ok(accepted) = HeaderValue::from_str(&accepted) {
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static(name), accepted);
+    }
+    response
+}
+
+/// The answer to a write whose client does not want to see the record.
+fn minimal(status: StatusCode) -> HttpResponse<BoxBody> {
+    let mut response = HttpResponse::with_body(status, BoxBody::new(()));
+    response.headers_mut().insert(
+        HeaderName::from_static("preference-applied"),
+        HeaderValue::from_static("return=minimal"),
+    );
+    response
+}
+
+fn set_etag(response: &mut HttpResponse<BoxBody>, record: &Record) {
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", record.revision.0)) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+}
+
+/// A JSON text as an answer.
+fn json(status: StatusCode, text: impl Into<bytes::Bytes>) -> HttpResponse<BoxBody> {
+    let mut response = HttpResponse::with_body(status, BoxBody::new(text.into()));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    response
+}
+
+/// What may change at any time is asked for again before it is used again (RFC 9111 section 5.2.2.4).
+fn set_no_cache(response: &mut HttpResponse<BoxBody>) {
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+}
+
+/// The record as an answer.
+fn with_record(status: StatusCode, record: &Record) -> HttpResponse<BoxBody> {
+    let mut response = json(status, record.json.clone());
+    set_etag(&mut response, record);
+    response
+}
+
+/// A write's answer: the record as it is now, or only its tag.
+fn written(status: StatusCode, record: &Record, minimally: bool) -> HttpResponse<BoxBody> {
+    if !minimally {
+        return with_record(status, record);
+    }
+    let status = if status == StatusCode::OK {
+        StatusCode::NO_CONTENT
+    } else {
+        status
+    };
+    let mut response = minimal(status);
+    set_etag(&mut response, record);
+    response
+}
+
+/// A record that was just made: where it is.
+fn created(path: &str, record: &Record, minimally: bool) -> HttpResponse<BoxBody> {
+    let mut response = written(StatusCode::CREATED, record, minimally);
+    if let Ok(place) = HeaderValue::from_str(&format!("{path}/{}", record.id)) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    response
+}
+
+/// Records as one array.
+fn array(records: &[Record]) -> Vec<u8> {
+    let bytes: usize = records.iter().map(|record| record.json.len() + 1).sum();
+    let mut body = Vec::with_capacity(bytes + 2);
+    body.push(b'[');
+    for (n, record) in records.iter().enumerate() {
+        if n > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(&record.json);
+    }
+    body.push(b']');
+    body
+}

@@ -1,0 +1,210 @@
+//! A resource as a whole: the list, making records, and deleting by example.
+
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+
+use super::super::conditional::not_modified;
+use super::super::edge::Edge;
+use super::super::routes::ResourceRoute;
+use super::dialect::ACCEPT_POST;
+use super::{
+    Answered, array, created, json, later, minimal, negotiation, options, prefers, read_object,
+    set_no_cache, wants_minimal,
+};
+use crate::record::{
+    Command, Conditions, Example, Handling, IdScheme, JsonObject, ListQuery, RecordId, Selection,
+    Violation,
+};
+use crate::storage::{ListPage, Written};
+use crate::wire::Incoming;
+use crate::wire::{Code, Problem};
+
+/// A page that begins further in than this is looked for off the event loop.
+const SKIP_RECORDS_MAX: usize = 2_000;
+
+/// Answers a request for the resource as a whole.
+pub(crate) async fn answer(edge: &Edge, route: &ResourceRoute, request: &mut Incoming) -> Answered {
+    let allowed = route.resource.collection_methods();
+    if *request.method() == Method::OPTIONS {
+        return Ok(options(allowed, (ACCEPT_POST, route.resource.accepted())));
+    }
+    negotiation::must_take_json(request.headers())?;
+    later::refuse(request)?;
+    match *request.method() {
+        Method::GET | Method::HEAD => list(edge, route, request).await,
+        Method::POST => create(edge, route, request).await,
+        Method::DELETE if route.resource.delete_matching => {
+            delete_matching(edge, route, request).await
+        }
+        _ => Err(Problem::not_allowed(allowed)),
+    }
+}
+
+async fn list(edge: &Edge, route: &ResourceRoute, request: &Incoming) -> Answered {
+    let lenient = prefers(request.headers(), "handling", "lenient");
+    let handling = if lenient {
+        Handling::Lenient
+    } else {
+        Handling::Strict
+    };
+    let query = ListQuery::parse(request.query(), &route.resource.schema, handling)?;
+    let links = {
+        let query = query.clone();
+        move |total| links(&route.resource.path, &query, total)
+    };
+    let page = page(edge, route, query).await?;
+    let etag = format!("W/\"{}\"", page.seq);
+    let mut response = if not_modified(request.headers(), etag.as_bytes(), None) {
+        HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
+    } else {
+        json(StatusCode::OK, array(&page.records))
+    };
+    let headers = response.headers_mut();
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        headers.insert(header::ETAG, etag);
+    }
+    let total = HeaderName::from_static("x-total-count");
+    headers.insert(total, HeaderValue::from(page.total));
+    headers.insert(header::VARY, HeaderValue::from_static("Prefer"));
+    if let Some(links) = links(page.total) {
+        headers.insert(header::LINK, links);
+    }
+    if lenient {
+        let applied = HeaderName::from_static("preference-applied");
+        headers.insert(applied, HeaderValue::from_static("handling=lenient"));
+    }
+    set_no_cache(&mut response);
+    Ok(response)
+}
+
+async fn page(edge: &Edge, route: &ResourceRoute, query: ListQuery) -> Result<ListPage, Problem> {
+    let slice = query.slice();
+    if query.is_plain()
+        && slice.start() <= SKIP_RECORDS_MAX
+        && let Some(page) = edge.store.list(route.collection, slice).await?
+    {
+        return Ok(page);
+    }
+    let ids = query.ids(route.resource.ids);
+    let selection = Selection::new(query);
+    let (selection, seq) = match ids {
+        Some(ids) => edge.store.pick(route.collection, ids, selection).await?,
+        None => edge.store.walk(route.collection, selection).await?,
+    };
+    let (records, total) = selection.finish()?;
+    Ok(ListPage {
+        records,
+        total,
+        seq,
+    })
+}
+
+/// RFC 8288 section 3; relative, since nobody here knows under which name clients reach us.
+fn links(path: &str, query: &ListQuery, total: u64) -> Option<HeaderValue> {
+    let links: Vec<_> = query
+        .links(total)
+        .into_iter()
+        .map(|(rel, query)| format!("<{path}?{query}>; rel=\"{rel}\""))
+        .collect();
+    if links.is_empty() {
+        return None;
+    }
+    HeaderValue::from_str(&links.join(", ")).ok()
+}
+
+async fn create(edge: &Edge, route: &ResourceRoute, request: &mut Incoming) -> Answered {
+    let resource = &route.resource;
+    resource.must_read_post(request.headers())?;
+    let (mut object, bytes) = read_object(edge, request).await?;
+    let id = object.id(resource.ids)?;
+    let mut violations: Vec<_> = id_violation(resource.ids, id.as_ref())
+        .into_iter()
+        .collect();
+    if let Err(more) = resource.check(&mut object) {
+        violations.extend(more);
+    }
+    if !violations.is_empty() {
+        return Err(violations.into());
+    }
+    let command = match resource.ids {
+        IdScheme::Sequence => Command::CreateNext { object },
+        IdScheme::Uuid | IdScheme::Client => {
+            let id = id.unwrap_or_else(|| RecordId::from_uuid(uuid::Uuid::now_v7()));
+            let json = object.text(&id);
+            Command::Create { id, json }
+        }
+    };
+    let done = edge
+        .store
+        .write(route.collection, command, Conditions::default(), bytes)
+        .await?;
+    match done {
+        Written::Created(record) | Written::Replaced(record) => Ok(created(
+            &route.resource.path,
+            &record,
+            wants_minimal(request),
+        )),
+        Written::Removed(_) => Err(Problem::new(Code::Internal)),
+    }
+}
+
+/// Who gives the id is a rule of the resource.
+fn id_violation(scheme: IdScheme, id: Option<&RecordId>) -> Option<Violation> {
+    match (scheme, id) {
+        (IdScheme::Sequence, Some(_)) => Some(Violation::id_given()),
+        (IdScheme::Client, None) => Some(Violation::id_required()),
+        (IdScheme::Uuid, _) | (IdScheme::Sequence, None) | (IdScheme::Client, Some(_)) => None,
+    }
+}
+
+/// Deletes the records that are equal to the body in all its members, and answers with them.
+async fn delete_matching(edge: &Edge, route: &ResourceRoute, request: &mut Incoming) -> Answered {
+    if !request.query().is_empty() {
+        return Err(Problem::not_available("DELETE with a query"));
+    }
+    if !request.has_body() {
+        let detail = "send an example: what is equal to it in all its members is deleted";
+        return Err(Problem::new(Code::InvalidParameter).detail(detail));
+    }
+    route.resource.must_read(request.headers())?;
+    let (example, bytes) = read_object(edge, request).await?;
+    if example.members().is_empty() {
+        let detail =
+            "the example must have at least one member: an empty one would delete everything";
+        return Err(Problem::new(Code::InvalidParameter).detail(detail));
+    }
+    let removed = remove_matching(edge, route, example, bytes).await?;
+    if wants_minimal(request) {
+        return Ok(minimal(StatusCode::NO_CONTENT));
+    }
+    Ok(json(StatusCode::OK, removed))
+}
+
+async fn remove_matching(
+    edge: &Edge,
+    route: &ResourceRoute,
+    example: JsonObject,
+    bytes: usize,
+) -> Result<Vec<u8>, Problem> {
+    let matching = Example::new(example);
+    let (matching, _) = edge.store.walk(route.collection, matching).await?;
+    let (example, ids) = matching.finish().map_err(|most| {
+        let detail = format!("the example matches more than {most} records; say more in it");
+        Problem::new(Code::InvalidParameter).detail(detail)
+    })?;
+    if ids.is_empty() {
+        return Ok(array(&[]));
+    }
+    let bytes = bytes + ids.len() * Example::WEIGHT_BYTES;
+    let command = Command::DeleteMatching { ids, example };
+    let done = edge
+        .store
+        .write(route.collection, command, Conditions::default(), bytes)
+        .await?;
+    match done {
+        Written::Removed(records) => Ok(array(&records)),
+        Written::Created(_) | Written::Replaced(_) => Err(Problem::new(Code::Internal)),
+    }
+}

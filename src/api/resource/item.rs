@@ -1,0 +1,188 @@
+//! One record: read, put, patch, delete.
+
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::http::{Method, StatusCode};
+
+use super::super::edge::Edge;
+use super::super::refused::precondition;
+use super::super::routes::ResourceRoute;
+use super::dialect::ACCEPT_PATCH;
+use super::preconditions::conditions;
+use super::{
+    Answered, created, minimal, options, read_object, set_etag, set_no_cache, wants_minimal,
+    with_record, written,
+};
+use super::{later, negotiation};
+use crate::record::{Absent, Command, Conditions, IdScheme, JsonObject, RecordId, Tags};
+use crate::settings::Put;
+use crate::storage::Written;
+use crate::wire::Incoming;
+use crate::wire::{Code, Problem};
+
+const ALLOW: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
+
+/// Answers a request for one record.
+pub(crate) async fn answer(
+    edge: &Edge,
+    route: &ResourceRoute,
+    id: &str,
+    request: &mut Incoming,
+) -> Answered {
+    if *request.method() == Method::OPTIONS {
+        return Ok(options(
+            ALLOW,
+            (ACCEPT_PATCH, route.resource.accepted_patch()),
+        ));
+    }
+    if let Some(later) = later::reserved_id(id, request) {
+        return Err(later);
+    }
+    negotiation::must_take_json(request.headers())?;
+    later::refuse(request)?;
+    // What can't be an id names nothing.
+    let id = || route.resource.ids.parse(id).map_err(|_| absent(route));
+    match *request.method() {
+        Method::GET | Method::HEAD => read(edge, route, &id()?, request).await,
+        Method::PUT => put(edge, route, id()?, request).await,
+        Method::PATCH => patch(edge, route, id()?, request).await,
+        Method::DELETE => delete(edge, route, id()?, request).await,
+        _ => Err(Problem::not_allowed(ALLOW)),
+    }
+}
+
+fn absent(route: &ResourceRoute) -> Problem {
+    Problem::new(Code::NotFound).detail(format!("{} has no record of this id", route.resource.path))
+}
+
+async fn read(edge: &Edge, route: &ResourceRoute, id: &RecordId, request: &Incoming) -> Answered {
+    let record = edge.store.get(route.collection, id).await?;
+    let record = record.ok_or_else(|| absent(route))?;
+    let conditions = conditions(request.headers());
+    let known = Conditions {
+        if_match: None,
+        if_none_match: conditions.if_none_match,
+    };
+    let asked = Conditions {
+        if_match: conditions.if_match,
+        if_none_match: None,
+    };
+    if !asked.hold(Some(record.revision)) {
+        return Err(precondition(Some(record.revision)));
+    }
+    let mut response = if known.hold(Some(record.revision)) {
+        with_record(StatusCode::OK, &record)
+    } else {
+        let mut response = HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()));
+        set_etag(&mut response, &record);
+        response
+    };
+    set_no_cache(&mut response);
+    Ok(response)
+}
+
+/// The conditions of a change, which some resources insist on (RFC 6585 section 3).
+fn required(route: &ResourceRoute, request: &Incoming) -> Result<Conditions, Problem> {
+    let conditions = conditions(request.headers());
+    // "There is none" names a state, too; "it is not that one" does not.
+    let named = conditions.if_match.is_some() || conditions.if_none_match == Some(Tags::Any);
+    if route.resource.if_match_required && !named {
+        let detail = "send If-Match with the ETag of the record that is to be changed";
+        return Err(Problem::new(Code::PreconditionRequired).detail(detail));
+    }
+    Ok(conditions)
+}
+
+/// A body may name its record; then it must be the path's.
+fn same_id(route: &ResourceRoute, object: &JsonObject, id: &RecordId) -> Result<(), Problem> {
+    match object.id(route.resource.ids)? {
+        Some(named) if named != *id => {
+            let detail = format!("the path names {id}, the body {named}");
+            Err(Problem::new(Code::IdMismatch).detail(detail))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn put(edge: &Edge, route: &ResourceRoute, id: RecordId, request: &mut Incoming) -> Answered {
+    let resource = &route.resource;
+    let conditions = required(route, request)?;
+    resource.must_read(request.headers())?;
+    let (mut object, bytes) = read_object(edge, request).await?;
+    same_id(route, &object, &id)?;
+    let create_only = conditions.if_none_match == Some(Tags::Any);
+    // Where the store counts, no client names a new record.
+    let named = resource.ids != IdScheme::Sequence;
+    let absent = if named && (resource.upsert || create_only) {
+        Absent::Create
+    } else {
+        Absent::Refuse
+    };
+    let command = match resource.put {
+        Put::Replace => {
+            resource.check(&mut object)?;
+            let json = object.text(&id);
+            Command::Replace { id, json, absent }
+        }
+        Put::Merge => Command::Merge {
+            id,
+            patch: object,
+            absent,
+            bytes_max: edge.body_bytes,
+        },
+    };
+    change(edge, route, request, (command, conditions, bytes)).await
+}
+
+async fn patch(
+    edge: &Edge,
+    route: &ResourceRoute,
+    id: RecordId,
+    request: &mut Incoming,
+) -> Answered {
+    let conditions = required(route, request)?;
+    route.resource.must_read_patch(request.headers())?;
+    let (patch, bytes) = read_object(edge, request).await?;
+    same_id(route, &patch, &id)?;
+    let command = Command::Merge {
+        id,
+        patch,
+        absent: Absent::Refuse,
+        bytes_max: edge.body_bytes,
+    };
+    change(edge, route, request, (command, conditions, bytes)).await
+}
+
+async fn delete(edge: &Edge, route: &ResourceRoute, id: RecordId, request: &Incoming) -> Answered {
+    let conditions = required(route, request)?;
+    change(
+        edge,
+        route,
+        request,
+        (Command::Delete { id }, conditions, 0),
+    )
+    .await
+}
+
+async fn change(
+    edge: &Edge,
+    route: &ResourceRoute,
+    request: &Incoming,
+    (command, conditions, bytes): (Command, Conditions, usize),
+) -> Answered {
+    let done = edge
+        .store
+        .write(route.collection, command, conditions, bytes)
+        .await?;
+    let minimally = wants_minimal(request);
+    Ok(match done {
+        Written::Created(record) => created(&route.resource.path, &record, minimally),
+        Written::Replaced(record) => written(StatusCode::OK, &record, minimally),
+        Written::Removed(_) if minimally => minimal(StatusCode::NO_CONTENT),
+        Written::Removed(records) => {
+            let record = records.first().ok_or_else(|| absent(route))?;
+            // There is no representation left that a tag could be of.
+            super::json(StatusCode::OK, record.json.clone())
+        }
+    })
+}

@@ -1,0 +1,140 @@
+//! What a route says about its answers beside what they are: headers, error pages, when and how many at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use tokio::time::Instant;
+
+use super::gate::{Gate, WAITING_MAX};
+use crate::settings::Route;
+use crate::wire::{Code, Pass, Problem};
+
+/// The rules of one route.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RouteRules {
+    headers: Vec<(HeaderName, HeaderValue)>,
+    errors: BTreeMap<u16, String>,
+    delay: Duration,
+    /// Shared by all handlers, and by the route tables to come.
+    gate: Option<Arc<Gate>>,
+}
+
+impl RouteRules {
+    /// The rules as they were written.
+    pub(crate) fn new(route: &Route) -> Self {
+        // The settings hold names and values that are none to their faults.
+        let headers = route.headers.iter().filter_map(|(name, value)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+            Some((name, HeaderValue::from_str(value).ok()?))
+        });
+        let gate = |places: std::num::NonZeroUsize| Arc::new(Gate::new(places.get(), WAITING_MAX));
+        Self {
+            headers: headers.collect(),
+            errors: route.errors.clone(),
+            delay: route.delay,
+            gate: route.max_in_flight.map(gate),
+        }
+    }
+
+    /// Where requests wait for their turn, if they do.
+    pub(crate) fn gate(&self) -> Option<&Arc<Gate>> {
+        self.gate.as_ref()
+    }
+
+    /// Whether a request may have to wait before it is answered.
+    pub(crate) fn waits(&self) -> bool {
+        self.gate.is_some() || !self.delay.is_zero()
+    }
+
+    /// Waits for the request's turn. The delay is counted from then on: of two requests of which one is let in at a time,
+    /// the second is answered after two delays.
+    pub(crate) async fn admit(&self) -> Result<Pass, Problem> {
+        let place = match &self.gate {
+            Some(gate) => Some(gate.enter().await.map_err(|_| self.full())?),
+            None => None,
+        };
+        let not_before = (!self.delay.is_zero()).then(|| Instant::now() + self.delay);
+        Ok(Pass::new(not_before, place))
+    }
+
+    fn full(&self) -> Problem {
+        let detail = "as many requests wait for this as may";
+        let problem = Problem::new(Code::Overloaded).detail(detail);
+        if self.delay.is_zero() {
+            problem
+        } else {
+            problem.retry_after(self.delay)
+        }
+    }
+
+    /// The page that is shown in the place of an error of this status, below the route's folder.
+    pub(crate) fn page(&self, status: u16) -> Option<&str> {
+        self.errors.get(&status).map(String::as_str)
+    }
+
+    /// Adds the route's headers to an answer.
+    pub(crate) fn dress(&self, response: &mut HttpResponse<BoxBody>) {
+        for (name, value) in &self.headers {
+            response.headers_mut().insert(name.clone(), value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+    use std::num::NonZeroUsize;
+
+    fn rules(delay: Duration, max_in_flight: Option<usize>) -> Arc<RouteRules> {
+        let mut route = Settings::default().routes["/"].clone();
+        route.delay = delay;
+        route.max_in_flight = max_in_flight.and_then(NonZeroUsize::new);
+        Arc::new(RouteRules::new(&route))
+    }
+
+    /// How long so many requests at once take, of which each is admitted and ripens.
+    async fn together(rules: &Arc<RouteRules>, requests: usize) -> Duration {
+        let begun = Instant::now();
+        let all: Vec<_> = (0..requests)
+            .map(|_| {
+                let rules = Arc::clone(rules);
+                tokio::spawn(async move { rules.admit().await.unwrap().wait_delay().await })
+            })
+            .collect();
+        for one in all {
+            one.await.unwrap();
+        }
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delay_is_waited_for_together_unless_it_is_one_at_a_time() {
+        let two = Duration::from_secs(2);
+        let near = |took: Duration, seconds: u64| {
+            let over = took.saturating_sub(Duration::from_secs(seconds));
+            took >= Duration::from_secs(seconds) && over < Duration::from_millis(50)
+        };
+        for requests in [1, 2, 1000] {
+            let took = together(&rules(two, None), requests).await;
+            assert!(near(took, 2), "{requests}: {took:?}");
+        }
+        let took = together(&rules(two, Some(1)), 5).await;
+        assert!(near(took, 10), "one after the other: {took:?}");
+        let took = together(&rules(two, Some(2)), 5).await;
+        assert!(near(took, 6), "two by two: {took:?}");
+    }
+
+    #[test]
+    fn a_full_queue_says_when_to_come_again() {
+        let rules = rules(Duration::from_secs(7), Some(1));
+        let problem = Problem::new(Code::Overloaded)
+            .detail("as many requests wait for this as may")
+            .retry_after(Duration::from_secs(7));
+        assert_eq!(rules.full(), problem);
+    }
+}

@@ -1,0 +1,401 @@
+//! What one connection is doing, as far as its timers and limits are concerned. Pure but for its cells: the stream and the
+//! service both hold it, on one thread.
+
+pub(super) mod drain;
+mod head_scan;
+pub(super) mod io;
+pub(super) mod lazy_timer;
+mod owed_body;
+mod preface;
+pub(super) mod streamed_body;
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::settings::Limits;
+use head_scan::{HeadScan, Scan};
+
+/// How long each part of a conversation may take, and how large a head may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimeLimits {
+    /// A request's head, in bytes.
+    pub head_bytes: usize,
+    /// From a connection's beginning, or a head's first byte, to the head's end.
+    pub header: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+    /// Without a byte of progress.
+    pub stall: Duration,
+}
+
+impl From<&Limits> for TimeLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            head_bytes: limits.head_bytes,
+            header: limits.header_timeout,
+            idle: limits.idle_timeout,
+            stall: limits.stall_timeout,
+        }
+    }
+}
+
+/// How much of later requests is read while one is being answered: less than what fills the dispatcher's buffer.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing has come yet.
+    New,
+    /// Between two requests.
+    Idle,
+    /// A head has begun and has not ended.
+    Head,
+    /// What looks like a whole head has come; no request has been made of it yet.
+    Received,
+    /// A request is being answered; the answer is not written yet.
+    Request,
+    /// The last answer is written; what still comes of the request's body is thrown away.
+    Closing,
+    /// It speaks HTTP/2: whoever serves that has timers and limits of its own.
+    Http2,
+}
+
+/// Which limit has been reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expired {
+    Idle,
+    Head,
+    Stall,
+}
+
+/// What one connection is doing.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    limits: TimeLimits,
+    phase: Cell<Phase>,
+    /// When the phase, or the last progress in it, began; `None` until somebody has to wait.
+    since: Cell<Option<Instant>>,
+    head: Cell<HeadScan>,
+    /// Bytes of heads have come that were not scanned: its client does not wait for answers.
+    unscanned: Cell<bool>,
+    /// Bytes of later requests that have come while one was being answered.
+    ahead: Cell<usize>,
+    /// The service waits for bytes of a body.
+    reading_body: Cell<bool>,
+    /// The request has a body that has not been read to its end.
+    body_left: Cell<bool>,
+    /// When the service gave its answer.
+    answered: Cell<Option<Instant>>,
+    /// The answer's body is still being made, piece by piece.
+    streaming: Cell<bool>,
+    /// A piece of the answer's body that follows what the dispatcher has written.
+    owed: RefCell<Option<Bytes>>,
+}
+
+impl Connection {
+    pub(crate) fn new(limits: TimeLimits) -> Self {
+        Self {
+            limits,
+            phase: Cell::new(Phase::New),
+            since: Cell::new(None),
+            head: Cell::default(),
+            unscanned: Cell::new(false),
+            ahead: Cell::new(0),
+            reading_body: Cell::new(false),
+            body_left: Cell::new(false),
+            answered: Cell::new(None),
+            streaming: Cell::new(false),
+            owed: RefCell::new(None),
+        }
+    }
+
+    fn enter(&self, phase: Phase, since: Option<Instant>) {
+        self.phase.set(phase);
+        self.since.set(since);
+    }
+
+    /// Bytes have come. False if they make the head too large.
+    pub(crate) fn received(&self, bytes: &[u8]) -> bool {
+        match self.phase.get() {
+            Phase::Request => {
+                self.since.set(None);
+                self.unscanned.set(true);
+                if !self.body_left.get() {
+                    self.ahead.set(self.ahead.get().saturating_add(bytes.len()));
+                }
+                return true;
+            }
+            // Of a body that came with its head: bounded by the time that a head has, and by the parser's own limit.
+            Phase::Received => {
+                self.unscanned.set(true);
+                return true;
+            }
+            Phase::Closing | Phase::Http2 => return true,
+            Phase::New | Phase::Idle => self.head.set(HeadScan::default()),
+            Phase::Head => {}
+        }
+        let mut head = self.head.get();
+        let scan = head.feed(bytes, self.limits.head_bytes);
+        self.head.set(head);
+        self.unscanned.set(self.unscanned.get() || head.followed());
+        match scan {
+            Scan::Nothing => {}
+            Scan::Partial => self.begin_head(Phase::Head),
+            // Until there is a request, its time is the head's.
+            Scan::Complete => self.begin_head(Phase::Received),
+            Scan::TooLarge => return false,
+        }
+        true
+    }
+
+    /// The head timer runs from a connection's beginning, or from the head's first byte.
+    fn begin_head(&self, phase: Phase) {
+        if self.phase.replace(phase) == Phase::Idle {
+            self.since.set(None);
+        }
+    }
+
+    /// Whether enough has come of later requests for now. (The dispatcher would go on reading until its buffer is full,
+    /// and then spin for as long as the present request takes.)
+    pub(crate) fn far_ahead(&self) -> bool {
+        self.ahead.get() >= AHEAD_BYTES_MAX
+            && self.phase.get() == Phase::Request
+            && !self.body_left.get()
+    }
+
+    /// Whether a request is being answered, or was the last one, or the client will be told of the last one: else there
+    /// may be one that nobody has seen yet.
+    pub(crate) fn asked(&self) -> bool {
+        let phase = self.phase.get();
+        matches!(phase, Phase::Request | Phase::Closing | Phase::Http2)
+    }
+
+    /// The service begins with a request, which has a body or none. True if its head may be larger than it may be: it was
+    /// not scanned, or not all of it.
+    pub(crate) fn request_begins(&self, body: bool) -> bool {
+        self.answered.set(None);
+        self.body_left.set(body);
+        let scanned = self.phase.get() == Phase::Received;
+        self.unscanned.set(self.unscanned.get() || !scanned);
+        self.enter(Phase::Request, None);
+        self.unscanned.get()
+    }
+
+    /// The service waits for the request's body, or has stopped doing so.
+    pub(crate) fn reading_body(&self, yes: bool) {
+        self.reading_body.set(yes);
+        self.since.set(None);
+    }
+
+    /// The request's body has been read to its end.
+    pub(crate) fn body_read(&self) {
+        self.body_left.set(false);
+    }
+
+    /// Whether something of the body is still under way: then the answer has to be the connection's last.
+    pub(crate) fn body_left(&self) -> bool {
+        self.body_left.get()
+    }
+
+    /// The answer's body will come piece by piece, or has come to its end.
+    pub(crate) fn streaming(&self, yes: bool) {
+        self.streaming.set(yes);
+    }
+
+    /// This follows what the dispatcher has written.
+    pub(crate) fn owe(&self, piece: Bytes) {
+        self.owed.replace(Some(piece));
+    }
+
+    /// Whether something that follows has not been written yet.
+    pub(crate) fn owes(&self) -> bool {
+        self.owed.borrow().is_some()
+    }
+
+    /// What follows, to be written from.
+    pub(crate) fn owed(&self) -> RefMut<'_, Option<Bytes>> {
+        self.owed.borrow_mut()
+    }
+
+    /// The service has given its answer.
+    pub(crate) fn answered(&self, now: Instant) {
+        self.answered.set(Some(now));
+    }
+
+    /// Everything there was to write has been written. True if the dispatcher has to look whether it has another request
+    /// in its buffer: it leaves them there while many wait to be answered, and forgets them.
+    pub(crate) fn flushed(&self) -> bool {
+        if self.streaming.get() || self.phase.get() != Phase::Request {
+            return false;
+        }
+        if let Some(answered) = self.answered.take() {
+            if self.body_left.get() {
+                self.enter(Phase::Closing, None);
+            } else {
+                self.enter(Phase::Idle, Some(answered));
+                return self.ahead.take() > 0;
+            }
+        }
+        false
+    }
+
+    /// What has come is the preface of HTTP/2.
+    pub(crate) fn speaks_http2(&self) {
+        self.enter(Phase::Http2, None);
+    }
+
+    /// The last word has been given; nothing the client sends matters any more.
+    pub(crate) fn closing(&self) {
+        self.enter(Phase::Closing, None);
+    }
+
+    /// Until when the other side may leave us waiting for its bytes, and what it is if it does not come. `None`: it is not
+    /// the other side that is waited for.
+    pub(crate) fn deadline(&self) -> Option<(Instant, Expired)> {
+        let (limit, expired) = match self.phase.get() {
+            Phase::New => (self.limits.header, Expired::Idle),
+            Phase::Idle => (self.limits.idle, Expired::Idle),
+            Phase::Head | Phase::Received => (self.limits.header, Expired::Head),
+            Phase::Request if self.reading_body.get() => (self.limits.stall, Expired::Stall),
+            Phase::Request | Phase::Http2 => return None,
+            // Not extended by what comes.
+            Phase::Closing => (self.limits.stall, Expired::Stall),
+        };
+        let since = self.since.get().unwrap_or_else(|| {
+            let now = Instant::now();
+            self.since.set(Some(now));
+            now
+        });
+        Some((since + limit, expired))
+    }
+
+    /// How long a write may make no progress.
+    pub(crate) fn stall_limit(&self) -> Duration {
+        self.limits.stall
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: TimeLimits = TimeLimits {
+        head_bytes: 40,
+        header: Duration::from_secs(10),
+        idle: Duration::from_secs(75),
+        stall: Duration::from_secs(30),
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn each_phase_has_its_deadline() {
+        let start = Instant::now();
+        let connection = Connection::new(LIMITS);
+        let wait = || {
+            connection
+                .deadline()
+                .map(|(until, why)| ((until - start).as_secs(), why))
+        };
+        let later = || tokio::time::advance(Duration::from_secs(3));
+        assert_eq!(wait(), Some((10, Expired::Idle)));
+        later().await;
+        assert!(connection.received(b"GET / HT"));
+        let head = Some((10, Expired::Head));
+        assert_eq!(wait(), head, "from the connection's beginning");
+        assert!(connection.received(b"TP/1.1\r\n\r"));
+        assert!(connection.received(b"\n"));
+        assert_eq!(wait(), head, "until a request has been made of it");
+        connection.request_begins(true);
+        assert_eq!(wait(), None, "the answer is ours to give");
+        connection.reading_body(true);
+        assert_eq!(wait(), Some((33, Expired::Stall)));
+        later().await;
+        assert!(connection.received(b"body"));
+        assert_eq!(wait(), Some((36, Expired::Stall)), "progress");
+        connection.reading_body(false);
+        connection.body_read();
+        connection.answered(start + Duration::from_secs(5));
+        connection.flushed();
+        assert_eq!(wait(), Some((80, Expired::Idle)), "from the answer on");
+        assert!(connection.received(b"G"));
+        assert_eq!(wait(), Some((16, Expired::Head)), "from its first byte");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_of_a_body_has_a_time_that_nothing_extends() {
+        let connection = Connection::new(LIMITS);
+        connection.request_begins(true);
+        connection.answered(Instant::now());
+        connection.flushed();
+        let before = connection.deadline();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(connection.received(&[b'x'; 100]), "it is no head");
+        assert_eq!(connection.deadline(), before);
+        assert!(connection.asked());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_streamed_answer_lasts_until_its_last_piece() {
+        let connection = Connection::new(LIMITS);
+        connection.request_begins(false);
+        connection.streaming(true);
+        connection.answered(Instant::now());
+        connection.flushed();
+        assert!(connection.received(b"GET"), "the next request, too early");
+        assert_eq!(connection.deadline(), None);
+        connection.streaming(false);
+        connection.flushed();
+        assert!(matches!(connection.deadline(), Some((_, Expired::Idle))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn empty_lines_neither_begin_a_head_nor_prolong_idleness() {
+        let connection = Connection::new(LIMITS);
+        let before = connection.deadline();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(connection.received(b"\r\n\r\n"));
+        assert_eq!(connection.deadline(), before);
+    }
+
+    #[test]
+    fn later_requests_are_read_to_a_certain_amount_and_asked_for_again() {
+        let connection = Connection::new(LIMITS);
+        connection.request_begins(false);
+        assert!(!connection.far_ahead());
+        connection.received(&vec![b'x'; AHEAD_BYTES_MAX]);
+        assert!(connection.far_ahead());
+        connection.answered(Instant::now());
+        assert!(connection.flushed(), "look into the buffer");
+        assert!(!connection.far_ahead());
+        connection.request_begins(true);
+        connection.received(&vec![b'x'; AHEAD_BYTES_MAX]);
+        assert!(!connection.far_ahead(), "a body is wanted");
+    }
+
+    #[test]
+    fn a_head_is_measured_once_more_if_it_may_have_come_behind_another_one() {
+        let begin = |reads: &[&[u8]]| {
+            let connection = Connection::new(LIMITS);
+            assert!(reads.iter().all(|bytes| connection.received(bytes)));
+            connection.request_begins(false)
+        };
+        let get = b"GET / HTTP/1.1\r\n\r\n";
+        assert!(!begin(&[get]), "the usual");
+        assert!(!begin(&[&get[..5], &get[5..]]));
+        assert!(begin(&[&[get.as_slice(), b"GET"].concat()]));
+        let connection = Connection::new(LIMITS);
+        connection.received(&get.repeat(2));
+        assert!(!connection.request_begins(false), "the first of two");
+        assert!(connection.request_begins(false), "the second");
+        assert!(begin(&[get, b"GET"]), "while it is received");
+    }
+
+    #[test]
+    fn a_head_over_the_limit_does_not_fit() {
+        assert!(Connection::new(LIMITS).received(&[b'x'; 40]));
+        assert!(!Connection::new(LIMITS).received(&[b'x'; 41]));
+    }
+}

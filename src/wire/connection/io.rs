@@ -1,0 +1,322 @@
+//! The stream under every connection: it owns the timers and the limit of heads that actix-http does not have.
+//!
+//! actix-http times only the first head of a connection, and takes heads of 128 KiB. Here one timer a connection covers
+//! every head, every pause between requests, every body and every write. A request costs no work on it: deadlines are
+//! looked at when the dispatcher flushes, which ends each of its turns, and acted upon once the timer has fired.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::super::counters::{Counters, count};
+use super::super::problem::{Code, Problem};
+use super::super::stream::Stream;
+use super::lazy_timer::LazyTimer;
+use super::preface::{Opening, opening};
+use super::{Connection, Expired, TimeLimits};
+
+/// How long a refused client is read from after our last word, so that the word is not lost in a reset.
+const LINGER: Duration = Duration::from_secs(1);
+/// What is read at a time to see which protocol a client speaks; most first heads come whole.
+const OPENING_BYTES: usize = 1024;
+/// What is read of a refused client at a time, to be thrown away.
+const DISCARD_BYTES: usize = 4096;
+
+/// A stream with timers.
+#[derive(Debug)]
+pub(crate) struct Io {
+    stream: Stream,
+    connection: Rc<Connection>,
+    counters: Arc<Counters>,
+    timer: LazyTimer,
+    blocked_since: Option<Instant>,
+    /// The dispatcher was told that there is nothing to read, though there may be.
+    withheld: bool,
+    end: End,
+    /// What was read to see which protocol the client speaks, and has to be read again.
+    early: Bytes,
+}
+
+/// What a read finds, for reasons of our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// What the client sends.
+    Open,
+    /// The end, once the client has had until then to read our last word.
+    Refused(Instant),
+    /// The end: nothing is lost between two requests.
+    Idle,
+}
+
+impl Io {
+    /// Wraps a stream.
+    pub(crate) fn new(stream: Stream, limits: TimeLimits, counters: Arc<Counters>) -> Self {
+        count(&counters.connections);
+        let connection = Rc::new(Connection::new(limits));
+        Self {
+            stream,
+            connection,
+            counters,
+            timer: LazyTimer::default(),
+            blocked_since: None,
+            withheld: false,
+            end: End::Open,
+            early: Bytes::new(),
+        }
+    }
+
+    /// Waits until the client's first bytes tell which protocol it speaks; true if it is HTTP/2. They will be read again.
+    pub(crate) fn poll_http2(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut scratch = [0; OPENING_BYTES];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            if self.poll_receive(cx, &mut buffer)?.is_pending() {
+                if self.tend(cx)? {
+                    continue;
+                }
+                return Poll::Pending;
+            }
+            let more = buffer.filled();
+            self.early = [self.early.as_ref(), more].concat().into();
+            match opening(&self.early) {
+                Opening::Http2 => {
+                    self.connection.speaks_http2();
+                    return Poll::Ready(Ok(true));
+                }
+                Opening::Unclear if !more.is_empty() => {}
+                // The end is HTTP/1's to find.
+                Opening::Unclear | Opening::Http1 => return Poll::Ready(Ok(false)),
+            }
+        }
+    }
+
+    pub(crate) fn connection(&self) -> Rc<Connection> {
+        Rc::clone(&self.connection)
+    }
+
+    /// Looks whether the other side has been waited for too long, and arms the timer if not. True if a read has
+    /// something to find now; an error breaks the connection off.
+    fn tend(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.end != End::Open {
+            return Ok(false);
+        }
+        let Some((deadline, expired)) = self.connection.deadline() else {
+            return Ok(false);
+        };
+        if !self.timer.passed(deadline, cx) {
+            return Ok(false);
+        }
+        match expired {
+            Expired::Idle => {
+                count(&self.counters.idle);
+                self.end = End::Idle;
+            }
+            Expired::Head => {
+                count(&self.counters.heads_too_slow);
+                self.refuse(cx, Code::HeadTimeout);
+            }
+            Expired::Stall => {
+                count(&self.counters.stalled);
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        Ok(true)
+    }
+
+    /// Our last word on a connection that has no request.
+    fn refuse(&mut self, cx: &mut Context<'_>, code: Code) {
+        let word = Problem::new(code).raw();
+        // The socket's buffer is empty; if it takes nothing all the same, the client gets a closed connection.
+        let written = Pin::new(&mut self.stream).poll_write(cx, word.as_bytes());
+        let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
+        tracing::debug!(?code, ?written, ?ended, "refused before a request");
+        self.connection.closing();
+        self.end = End::Refused(Instant::now() + LINGER);
+    }
+
+    /// Reads away what a refused client still sends, until it closes or the time is over; then it is the end.
+    fn poll_linger(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<io::Result<()>> {
+        // First of all, since a client that never pauses would else never be found late.
+        if self.timer.passed(until, cx) {
+            return Poll::Ready(Ok(()));
+        }
+        let mut scratch = [0; DISCARD_BYTES];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                // The runtime says so, too, when this has gone on for a while.
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Writes, and as much of what is owed as goes with it: a head goes out with the beginning of its body.
+    fn write_and_pay(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut owed = self.connection.owed();
+        let Some(piece) = owed.as_mut() else {
+            return Poll::Ready(Ok(0));
+        };
+        let parts = [io::IoSlice::new(bytes), io::IoSlice::new(piece)];
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, &parts);
+        written.map_ok(|written| {
+            piece.advance(written.saturating_sub(bytes.len()));
+            written.min(bytes.len())
+        })
+    }
+
+    /// Writes what is owed. The dispatcher is woken in the end, to ask for the next piece.
+    fn pay(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut owed = self.connection.owed();
+        while let Some(piece) = owed.as_mut() {
+            if piece.is_empty() {
+                *owed = None;
+                cx.waker().wake_by_ref();
+                break;
+            }
+            match Pin::new(&mut self.stream).poll_write(cx, piece)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(written) => piece.advance(written),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Counts the time a write is blocked.
+    fn watch_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.blocked_since = None;
+            return written;
+        }
+        let since = *self.blocked_since.get_or_insert_with(Instant::now);
+        if !self.timer.passed(since + self.connection.stall_limit(), cx) {
+            return Poll::Pending;
+        }
+        count(&self.counters.stalled);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Reads what the client sends, within its limits.
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.end {
+            End::Open => {}
+            End::Refused(until) => return self.poll_linger(cx, until),
+            End::Idle => return Poll::Ready(Ok(())),
+        }
+        if self.connection.far_ahead() {
+            self.withheld = true;
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        if Pin::new(&mut self.stream)
+            .poll_read(cx, buffer)?
+            .is_pending()
+        {
+            // The flush at the end of the turn arms the timer; here it matters only if it has fired.
+            if self.timer.fired() && self.tend(cx)? {
+                return self.poll_receive(cx, buffer);
+            }
+            return Poll::Pending;
+        }
+        let fits = match buffer.filled().get(before..) {
+            Some(bytes) if !bytes.is_empty() => self.connection.received(bytes),
+            Some(_) | None => true,
+        };
+        if fits {
+            return Poll::Ready(Ok(()));
+        }
+        buffer.set_filled(before);
+        count(&self.counters.heads_too_large);
+        self.refuse(cx, Code::HeadTooLarge);
+        self.poll_receive(cx, buffer)
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.early.is_empty() {
+            return this.poll_receive(cx, buffer);
+        }
+        let early = this
+            .early
+            .split_to(this.early.len().min(buffer.remaining()));
+        buffer.put_slice(&early);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = if this.connection.owes() {
+            this.write_and_pay(cx, bytes)
+        } else {
+            Pin::new(&mut this.stream).poll_write(cx, bytes)
+        };
+        this.watch_write(cx, written)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.connection.owes() {
+            let paid = this.pay(cx);
+            return this.watch_write(cx, paid);
+        }
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx)?;
+        let more = flushed.is_ready() && this.connection.flushed();
+        let freed = this.withheld && !this.connection.far_ahead();
+        this.withheld &= !freed;
+        if this.tend(cx)? || more || freed {
+            cx.waker().wake_by_ref();
+        }
+        this.watch_write(cx, flushed.map(Ok))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.end {
+            End::Refused(_) => Poll::Ready(Ok(())),
+            End::Open | End::Idle => Pin::new(&mut this.stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, parts);
+        this.watch_write(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,178 @@
+//! HTTP/2, cleartext, with prior knowledge: one connection with a bounded number of streams, each a task of its own.
+//!
+//! actix-http's own dispatcher bounds neither the streams of a connection nor the time that one of them may make no
+//! progress, and can't be asked to end. So this is one of ours, in front of the same service.
+
+mod answer;
+mod request;
+mod streams;
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use actix_http::Request;
+use actix_web::dev::ServiceResponse;
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::{Builder, Connection, SendResponse};
+use tokio::time::{Instant, timeout};
+
+use super::connection::TimeLimits;
+use super::connection::drain::LocalDrain;
+use super::connection::io::Io;
+use super::connection::lazy_timer::LazyTimer;
+use super::counters::{Counters, count};
+use streams::Streams;
+
+/// Streams of one connection; its client is told, and waits.
+pub(crate) const STREAMS_MAX: usize = 100;
+/// Bytes of a body that may be under way before we have read them, for each stream and for a connection: so much that
+/// one stream that is not read does not stop the others.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Heads over this are refused by the library; ours is the limit of the settings, which has an answer of its own.
+const HEAD_BYTES_MAX: u32 = 128 * 1024;
+/// How long a client may take to close what has come to its end.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Answers a request.
+pub(crate) type Call = dyn Fn(Request) -> Pin<Box<dyn Future<Output = Option<ServiceResponse>>>>;
+
+/// One thread's HTTP/2.
+pub(crate) struct Http2 {
+    pub(crate) call: Box<Call>,
+    pub(crate) limits: TimeLimits,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) drain: Rc<LocalDrain>,
+}
+
+type Accepted = (http::Request<RecvStream>, SendResponse<Bytes>);
+
+/// What happens next on a connection.
+enum Event {
+    Stream(Box<Accepted>),
+    /// The client has closed, or speaks no HTTP/2.
+    Gone(Option<h2::Error>),
+    Drain,
+    /// Nothing is being asked, for too long.
+    Idle,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(http2: Rc<Http2>, io: Io, peer: Option<SocketAddr>) {
+    count(&http2.counters.http2);
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(u32::try_from(STREAMS_MAX).unwrap_or(u32::MAX))
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(HEAD_BYTES_MAX);
+    // The preface is there, so this waits for its own first frame to be written, and for nothing that a client sends.
+    let handshake = timeout(http2.limits.header, builder.handshake::<_, Bytes>(io));
+    let connection = match handshake.await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return tracing::debug!(%error, "no HTTP/2 connection"),
+        Err(_) => return count(&http2.counters.stalled),
+    };
+    Life {
+        streams: Streams::new(),
+        timer: LazyTimer::default(),
+        asked: false,
+        closing: None,
+        connection,
+        peer,
+        http2,
+    }
+    .run()
+    .await;
+}
+
+/// One connection.
+struct Life {
+    http2: Rc<Http2>,
+    connection: Connection<Io, Bytes>,
+    peer: Option<SocketAddr>,
+    streams: Rc<Streams>,
+    timer: LazyTimer,
+    /// Something has been asked.
+    asked: bool,
+    /// Since when the client has been told that this is the end.
+    closing: Option<Instant>,
+}
+
+impl Life {
+    async fn run(mut self) {
+        let mut end = Rc::clone(&self.http2.drain).end_of(None);
+        loop {
+            let event = poll_fn(|cx| {
+                match self.connection.poll_accept(cx) {
+                    Poll::Ready(Some(Ok(accepted))) => {
+                        return Poll::Ready(Event::Stream(Box::new(accepted)));
+                    }
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Event::Gone(Some(error))),
+                    Poll::Ready(None) => return Poll::Ready(Event::Gone(None)),
+                    Poll::Pending => {}
+                }
+                if self.closing.is_none() && Pin::new(&mut end).poll(cx).is_ready() {
+                    return Poll::Ready(Event::Drain);
+                }
+                match self.deadline() {
+                    Some(deadline) if self.timer.passed(deadline, cx) => Poll::Ready(Event::Idle),
+                    Some(_) | None => {
+                        self.streams.on_idle(cx.waker());
+                        Poll::Pending
+                    }
+                }
+            });
+            match event.await {
+                Event::Stream(accepted) => self.begin(*accepted),
+                Event::Drain => self.close(),
+                Event::Idle if self.closing.is_some() => return,
+                Event::Idle => {
+                    count(&self.http2.counters.idle);
+                    self.close();
+                }
+                Event::Gone(error) => {
+                    if let Some(error) = error {
+                        tracing::debug!(%error, "an HTTP/2 connection broke off");
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Until when the client may go on asking nothing; `None` while something is being answered.
+    fn deadline(&self) -> Option<Instant> {
+        let idle_since = self.streams.idle_since()?;
+        Some(match self.closing {
+            Some(closing) => closing.max(idle_since) + LINGER,
+            None if self.asked => idle_since + self.http2.limits.idle,
+            None => idle_since + self.http2.limits.header,
+        })
+    }
+
+    /// The streams that are open come to their end, and there are no more.
+    fn close(&mut self) {
+        self.closing = Some(Instant::now());
+        self.connection.graceful_shutdown();
+    }
+
+    fn begin(&mut self, (request, respond): Accepted) {
+        self.asked = true;
+        let open = self.streams.open();
+        if self.streams.count() == STREAMS_MAX {
+            count(&self.http2.counters.streams_full);
+        }
+        let (http2, peer) = (Rc::clone(&self.http2), self.peer);
+        drop(actix_rt::spawn(async move {
+            answer::answer(&http2, request, respond, peer).await;
+            drop(open);
+        }));
+    }
+}

@@ -1,0 +1,84 @@
+//! A request of HTTP/2 as actix-web wants it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_http::error::PayloadError;
+use actix_http::{Payload, Request};
+use bytes::Bytes;
+use futures_util::Stream;
+use h2::RecvStream;
+use tokio::time::Instant;
+
+use super::super::connection::lazy_timer::LazyTimer;
+use super::super::counters::{Counters, count};
+use super::Http2;
+
+pub(super) fn request(
+    http2: &Http2,
+    request: http::Request<RecvStream>,
+    peer: Option<SocketAddr>,
+) -> Request {
+    let (parts, body) = request.into_parts();
+    let payload: Payload = if body.is_end_stream() {
+        Payload::None
+    } else {
+        Payload::Stream {
+            payload: Box::pin(Body {
+                stream: body,
+                stall: http2.limits.stall,
+                waiting: None,
+                timer: LazyTimer::default(),
+                counters: Arc::clone(&http2.counters),
+            }),
+        }
+    };
+    let mut request: Request = Request::with_payload(payload);
+    let head = request.head_mut();
+    head.uri = parts.uri;
+    head.method = parts.method;
+    head.version = parts.version;
+    head.headers = parts.headers.into();
+    head.peer_addr = peer;
+    request
+}
+
+/// A body that may not make its reader wait for ever.
+struct Body {
+    stream: RecvStream,
+    stall: Duration,
+    waiting: Option<Instant>,
+    timer: LazyTimer,
+    counters: Arc<Counters>,
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        let data = match this.stream.poll_data(cx) {
+            Poll::Ready(data) => data,
+            Poll::Pending => {
+                let since = *this.waiting.get_or_insert_with(Instant::now);
+                if !this.timer.passed(since + this.stall, cx) {
+                    return Poll::Pending;
+                }
+                count(&this.counters.stalled);
+                let late = io::Error::from(io::ErrorKind::TimedOut);
+                return Poll::Ready(Some(Err(PayloadError::Io(late))));
+            }
+        };
+        this.waiting = None;
+        Poll::Ready(data.map(|bytes| {
+            let bytes = bytes.map_err(PayloadError::Http2Payload)?;
+            let read = this.stream.flow_control().release_capacity(bytes.len());
+            read.map_err(PayloadError::Http2Payload)?;
+            Ok(bytes)
+        }))
+    }
+}

@@ -1,0 +1,114 @@
+//! A request on its way to an answer, and what gives it.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::Payload;
+use actix_web::http::header::HeaderMap;
+use actix_web::http::{Method, Version};
+use actix_web::{HttpRequest, HttpResponse};
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use super::pass::Pass;
+use super::problem::Problem;
+use super::request_id::RequestId;
+
+/// A request on its way to an answer.
+pub(crate) struct Incoming {
+    pub(crate) request: HttpRequest,
+    pub(crate) payload: Payload,
+    /// When the answer, or the body that it needs, must be there.
+    pub(crate) deadline: Instant,
+    pub(crate) id: RequestId,
+}
+
+impl std::fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.method(), self.path())
+    }
+}
+
+impl Incoming {
+    /// The path as it was sent.
+    pub(crate) fn path(&self) -> &str {
+        self.request.uri().path()
+    }
+
+    /// The query as it was sent, without its `?`.
+    pub(crate) fn query(&self) -> &str {
+        self.request.query_string()
+    }
+
+    /// The method.
+    pub(crate) fn method(&self) -> &Method {
+        self.request.method()
+    }
+
+    /// Its name.
+    pub(crate) fn id(&self) -> &RequestId {
+        &self.id
+    }
+
+    /// The headers.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+
+    /// Whether a body comes with it.
+    pub(crate) fn has_body(&self) -> bool {
+        !matches!(self.payload, Payload::None)
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        self.request.version() == Version::HTTP_2
+    }
+
+    /// What its head had at least: as much as is kept of it.
+    pub(crate) fn head_bytes(&self) -> usize {
+        let line = self.method().as_str().len() + self.path().len() + self.query().len();
+        let fields = self.headers().iter();
+        let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+        line + "  HTTP/1.1\r\n\r\n".len() + fields.sum::<usize>()
+    }
+
+    pub(crate) fn connection(&self) -> Option<Rc<Connection>> {
+        self.request.conn_data::<Rc<Connection>>().cloned()
+    }
+}
+
+/// An answer, and for which route it is counted.
+#[derive(Debug)]
+pub(crate) struct Response {
+    /// What the client gets.
+    pub answer: HttpResponse<BoxBody>,
+    /// The route's label; `None` for what leads nowhere.
+    pub route: Option<usize>,
+}
+
+/// What answers requests.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// The answer, if it can be given at once. Not asked about requests with a body.
+    fn quick(&self, request: &Incoming, now: Instant) -> Option<Response>;
+
+    /// The answer.
+    fn slow(&self, request: &mut Incoming) -> impl Future<Output = Response>;
+
+    /// Waits until it is the request's turn, before `slow` is asked: what a request may take is counted from then on.
+    fn admit(&self, request: &Incoming) -> impl Future<Output = Result<Pass, Problem>> {
+        let _: &Incoming = request;
+        async { Ok(Pass::default()) }
+    }
+
+    /// How a request is told what went wrong with it outside of `slow`: it was not admitted, panicked, or took too long.
+    fn refuse(&self, request: &Incoming, problem: Problem) -> impl Future<Output = Response> {
+        let answer = problem.response(request);
+        async {
+            Response {
+                answer,
+                route: None,
+            }
+        }
+    }
+}

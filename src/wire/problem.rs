@@ -1,0 +1,275 @@
+//! Every error of the API, as RFC 9457 has it, made in one place.
+//!
+//! | status | code | when |
+//! | --- | --- | --- |
+//! | 400 | `invalid_json`, `not_an_object`, `invalid_id`, `invalid_parameter`, `invalid_path` | syntax |
+//! | 400 | `not_available` | a later release will understand it |
+//! | 404 | `not_found` | nothing here |
+//! | 405 | `method_not_allowed` | with `Allow` |
+//! | 406 | `not_acceptable` | the client takes no JSON |
+//! | 408 | `head_timeout`, `body_timeout` | the head did not come in time, or the body of an HTTP/2 stream stalled |
+//! | 409 | `duplicate_id`, `id_mismatch` | there is a record of this id; path and body name different ones |
+//! | 412 | `precondition_failed` | with the current `ETag` |
+//! | 413 | `body_too_large` | past `limits.body`, or a patch that would make a record so long |
+//! | 415 | `unsupported_media_type` | with `Accept-Post` or `Accept-Patch` |
+//! | 422 | `validation` | with every violation |
+//! | 428 | `precondition_required` | the resource insists on `If-Match` |
+//! | 431 | `head_too_large` | past `limits.headers` |
+//! | 500 | `internal`, `damaged` | a bug, or damaged data; nothing internal is told |
+//! | 503 | `unavailable`, `overloaded`, `shutting_down`, `outcome_unknown`, `not_ready` | with `Retry-After`, save for the unknown outcome |
+//! | 504 | `deadline` | it took too long, and was not begun |
+//! | 507 | `disk_full` | less than `storage.reserve` is left; reads go on |
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use serde_json::{Value, json};
+
+use super::incoming::Incoming;
+use crate::supervision::RETRY_AFTER;
+
+/// What went wrong, as a client can tell it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    InvalidJson,
+    NotAnObject,
+    InvalidId,
+    InvalidParameter,
+    InvalidPath,
+    NotAvailable,
+    NotFound,
+    MethodNotAllowed,
+    NotAcceptable,
+    HeadTimeout,
+    BodyTimeout,
+    DuplicateId,
+    IdMismatch,
+    PreconditionFailed,
+    Validation,
+    PreconditionRequired,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    HeadTooLarge,
+    Internal,
+    Damaged,
+    Unavailable,
+    Overloaded,
+    ShuttingDown,
+    OutcomeUnknown,
+    NotReady,
+    Deadline,
+    DiskFull,
+}
+
+impl Code {
+    /// Status, code and title.
+    fn row(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::InvalidJson => (400, "invalid_json", "The body is not valid JSON"),
+            Self::NotAnObject => (400, "not_an_object", "The body is not a JSON object"),
+            Self::InvalidId => (400, "invalid_id", "The id is not valid"),
+            Self::InvalidParameter => (400, "invalid_parameter", "A query parameter is not valid"),
+            Self::InvalidPath => (400, "invalid_path", "The path is not valid"),
+            Self::NotAvailable => (400, "not_available", "This is not available yet"),
+            Self::NotFound => (404, "not_found", "There is nothing here"),
+            Self::MethodNotAllowed => (405, "method_not_allowed", "The method is not allowed here"),
+            Self::NotAcceptable => (406, "not_acceptable", "Nothing here is of a type you take"),
+            Self::HeadTimeout => (408, "head_timeout", "The request did not come in time"),
+            Self::BodyTimeout => (408, "body_timeout", "The body did not come in time"),
+            Self::DuplicateId => (
+                409,
+                "duplicate_id",
+                "There is a record with this id already",
+            ),
+            Self::IdMismatch => (409, "id_mismatch", "Path and body name different records"),
+            Self::PreconditionFailed => (
+                412,
+                "precondition_failed",
+                "The record is not in the state that the request depends on",
+            ),
+            Self::Validation => (422, "validation", "The record is not valid"),
+            Self::PreconditionRequired => (
+                428,
+                "precondition_required",
+                "A change must name the state it changes",
+            ),
+            Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
+            Self::UnsupportedMediaType => (
+                415,
+                "unsupported_media_type",
+                "The media type is not supported",
+            ),
+            Self::HeadTooLarge => (431, "head_too_large", "The request's headers are too large"),
+            Self::Internal => (500, "internal", "Something went wrong here"),
+            Self::Damaged => (500, "damaged", "The stored record is damaged"),
+            Self::Unavailable => (503, "unavailable", "A part is being restarted"),
+            Self::Overloaded => (503, "overloaded", "Too much is waiting"),
+            Self::ShuttingDown => (503, "shutting_down", "The server is stopping"),
+            Self::OutcomeUnknown => (503, "outcome_unknown", "The outcome is not known"),
+            Self::NotReady => (503, "not_ready", "Not ready"),
+            Self::Deadline => (504, "deadline", "It took too long"),
+            Self::DiskFull => (507, "disk_full", "The disk is full"),
+        }
+    }
+
+    /// The number.
+    pub(crate) fn status(self) -> u16 {
+        self.row().0
+    }
+
+    /// When to come again if nobody knows better. Not where the first attempt may have been successful.
+    fn retry_after(self) -> Option<Duration> {
+        (self.status() == 503 && self != Self::OutcomeUnknown).then_some(RETRY_AFTER)
+    }
+}
+
+/// One error on its way to a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    code: Code,
+    detail: String,
+    retry_after: Option<Duration>,
+    header: Option<Box<(HeaderName, String)>>,
+    extensions: Vec<(&'static str, Value)>,
+}
+
+impl Problem {
+    /// A problem that its title says all about.
+    pub(crate) fn new(code: Code) -> Self {
+        let detail = code.row().2.to_owned();
+        Self {
+            code,
+            detail,
+            retry_after: None,
+            header: None,
+            extensions: Vec::new(),
+        }
+    }
+
+    /// Says more, to the client: nothing internal.
+    #[must_use]
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub(crate) fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// A member of its own in the body.
+    #[must_use]
+    pub(crate) fn extension(mut self, name: &'static str, value: Value) -> Self {
+        self.extensions.push((name, value));
+        self
+    }
+
+    /// A header of its own; the last one counts.
+    #[must_use]
+    pub(crate) fn header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.header = Some(Box::new((name, value.into())));
+        self
+    }
+
+    /// A 405 with what is allowed (RFC 9110 section 10.2.1).
+    pub(crate) fn not_allowed(allow: &'static str) -> Self {
+        Self::new(Code::MethodNotAllowed)
+            .detail(format!("allowed here: {allow}"))
+            .header(header::ALLOW, allow)
+    }
+
+    /// A 415 with what is taken, in the header that says so for the request's method.
+    pub(crate) fn unsupported(name: HeaderName, accept: impl Into<String>) -> Self {
+        let accept = accept.into();
+        Self::new(Code::UnsupportedMediaType)
+            .detail(format!("send {accept}"))
+            .header(name, accept)
+    }
+
+    /// What a later release will understand: nobody is to rely on it until then.
+    pub(crate) fn not_available(what: &str) -> Self {
+        Self::new(Code::NotAvailable).detail(format!("{what} is not available yet"))
+    }
+
+    fn body(&self, instance: &str, request_id: &str) -> Value {
+        let (status, code, title) = self.code.row();
+        let slug = code.replace('_', "-");
+        let mut body = json!({
+            "type": format!("/problems/{slug}"),
+            "title": title,
+            "status": status,
+            "code": code,
+            "detail": self.detail,
+            "instance": instance,
+            "request_id": request_id,
+            "message": self.detail,
+        });
+        if let Some(body) = body.as_object_mut() {
+            for (name, value) in &self.extensions {
+                body.insert((*name).to_owned(), value.clone());
+            }
+        }
+        body
+    }
+
+    /// The answer to a request; the log knows it by the same id.
+    pub(crate) fn response(&self, request: &Incoming) -> HttpResponse<BoxBody> {
+        self.answer(request.path(), request.id().as_str())
+    }
+
+    fn answer(&self, instance: &str, request_id: &str) -> HttpResponse<BoxBody> {
+        let (status, code, _) = self.code.row();
+        if status >= 500 {
+            tracing::warn!(
+                status,
+                code,
+                instance,
+                request_id,
+                detail = self.detail,
+                "answered an error"
+            );
+        }
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = self.body(instance, request_id).to_string();
+        let mut response = HttpResponse::with_body(status, BoxBody::new(body));
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(after) = self.retry_after.or(self.code.retry_after()) {
+            headers.insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(after.as_secs().max(1)),
+            );
+        }
+        if let Some((name, value)) = self.header.as_deref()
+            && let Ok(value) = HeaderValue::from_str(value)
+        {
+            headers.insert(name.clone(), value);
+        }
+        response
+    }
+
+    /// The whole answer as bytes, for a connection that has no request yet.
+    pub(crate) fn raw(&self) -> String {
+        let (status, _, title) = self.code.row();
+        let id = uuid::Uuid::now_v7().simple().to_string();
+        let body = self.body("", &id).to_string();
+        format!(
+            "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

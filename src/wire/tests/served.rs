@@ -1,0 +1,145 @@
+//! A service on real sockets, held to limits that are short enough for a test.
+
+mod bodies;
+mod client;
+mod drains;
+mod http2;
+mod limits;
+mod pages;
+mod requests;
+mod site;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use super::super::{
+    Code, Counters, Drain, Handler, HandlerMetrics, Incoming, Parts, Problem, Response, Service,
+    Stream, TimeLimits, read_body,
+};
+use client::Client;
+
+const NAP: Duration = Duration::from_millis(200);
+const BODY_BYTES: usize = 1000;
+const LIMITS: TimeLimits = TimeLimits {
+    head_bytes: 4096,
+    header: Duration::from_millis(300),
+    idle: Duration::from_millis(600),
+    stall: Duration::from_millis(400),
+};
+
+/// Runs a test inside an actix system.
+fn run(test: impl Future<Output = ()>) {
+    actix_rt::System::new().block_on(test);
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// Waits for something that has no event of its own.
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let wait = async {
+        while !done() {
+            actix_rt::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(10), wait).await;
+    assert!(waited.is_ok(), "{what}");
+}
+
+/// Answers by the path.
+struct Stage;
+
+fn text(text: &'static str) -> Response {
+    Response {
+        answer: HttpResponse::with_body(StatusCode::OK, BoxBody::new(text)),
+        route: None,
+    }
+}
+
+impl Handler for Stage {
+    fn quick(&self, request: &Incoming, _: Instant) -> Option<Response> {
+        match request.path() {
+            "/now" => Some(text("now")),
+            "/panic-now" => panic!("now"),
+            _ => None,
+        }
+    }
+
+    async fn slow(&self, request: &mut Incoming) -> Response {
+        let path = request.path().to_owned();
+        let answered = match path.as_str() {
+            "/now" | "/later" => Ok(text("later")),
+            "/panic-later" => {
+                tokio::task::yield_now().await;
+                panic!("later")
+            }
+            "/nap" => {
+                actix_rt::time::sleep(NAP).await;
+                Ok(text("nap"))
+            }
+            "/hang" => std::future::pending().await,
+            "/read" => read_body(request, BODY_BYTES).await.map(|_| text("read")),
+            _ => Err(Problem::not_allowed("GET")),
+        };
+        answered.unwrap_or_else(|problem| Response {
+            answer: problem.response(request),
+            route: None,
+        })
+    }
+}
+
+/// A served answerer.
+struct Served {
+    address: std::net::SocketAddr,
+    counters: Arc<Counters>,
+    metrics: Arc<HandlerMetrics>,
+    drain: Drain,
+}
+
+impl Served {
+    async fn stage() -> Self {
+        Self::with(Stage, LIMITS).await
+    }
+
+    async fn with<A: Handler>(answer: A, limits: TimeLimits) -> Self {
+        let counters = Arc::new(Counters::default());
+        let metrics = Arc::new(HandlerMetrics::new(8));
+        let drain = Drain::new();
+        let service = Service::build(Arc::new(Parts {
+            answer: Arc::new(answer),
+            metrics: Arc::clone(&metrics),
+            counters: Arc::clone(&counters),
+            limits,
+            request_timeout: Duration::from_secs(1),
+            drain: drain.clone(),
+            access: None,
+        }))
+        .await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        actix_rt::spawn(async move {
+            loop {
+                let (socket, peer) = listener.accept().await.unwrap();
+                actix_rt::spawn(service.serve(Stream::Tcp(socket), Some(peer)));
+            }
+        });
+        Self {
+            address,
+            counters,
+            metrics,
+            drain,
+        }
+    }
+
+    async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+}

@@ -1,0 +1,93 @@
+//! A folder that is served by the real edge and file cache, with a store that is not open.
+
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::{LIMITS, Served, TimeLimits};
+use crate::api::{Edge, RouteRules, RouteTable};
+use crate::file_cache::{CacheRules, Files, Root, RootId};
+use crate::settings::{self, Resource, Settings};
+use crate::storage::{self, CollectionId};
+use crate::supervision::{
+    Clock, Faults, Flags, Intensity, Placer, QueueLimits, Root as Tree, Seed, Slot, SupervisorSpec,
+};
+
+pub(super) const LARGE: usize = 600_000;
+
+pub(super) struct Site {
+    pub(super) served: Served,
+    pub(super) folder: tempfile::TempDir,
+    pub(super) faults: Faults,
+    _tree: Tree,
+}
+
+fn files(folder: &std::path::Path, faults: &Faults, clock: Clock) -> (Files, SupervisorSpec) {
+    let root = Root {
+        path: folder.to_owned(),
+        index: "index.html".to_owned(),
+        built_in: false,
+        cache: CacheRules::default(),
+    };
+    let queue = QueueLimits {
+        messages: 100,
+        bytes: 100_000,
+    };
+    let (slot, child) = Slot::new("file-cache", queue, clock);
+    let cache = settings::FileCache {
+        budget_bytes: 1_000_000,
+        max_file_bytes: 100_000,
+        revalidate: Duration::from_millis(50),
+    };
+    let files = Files::new(vec![root], cache, child, clock);
+    let spec = files.child_spec(&slot, faults.clone());
+    let flags = Flags {
+        intensity: Intensity {
+            max_restarts: 100,
+            period: Duration::from_secs(1),
+        },
+        ..Flags::default()
+    };
+    (files, SupervisorSpec::new("root", flags).child(spec))
+}
+
+impl Site {
+    pub(super) async fn serve() -> Self {
+        Self::with(LIMITS).await
+    }
+
+    pub(super) async fn with(limits: TimeLimits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("docs")).unwrap();
+        std::fs::write(folder.path().join("docs/index.html"), "docs").unwrap();
+        std::fs::write(folder.path().join("index.html"), "<p>home").unwrap();
+        std::fs::write(folder.path().join("large.bin"), vec![7; LARGE]).unwrap();
+        let (clock, faults) = (Clock::default(), Faults::armed());
+        let (files, spec) = files(folder.path(), &faults, clock);
+        let mut tree = Seed::new(spec, clock)
+            .unwrap()
+            .grow(clock, Placer::inline(), None);
+        (&mut tree.ready).await.unwrap();
+        let mut settings = Settings::default();
+        settings.server.data = folder.path().join("data");
+        // Its writer is never started.
+        let (store, _writer) = storage::storage(&settings, clock, &faults);
+        let routes = RouteTable::new(
+            [("/".to_owned(), RootId::new(0), RouteRules::default())],
+            [(CollectionId(0), Resource::at("/books"))],
+        );
+        let edge = Edge {
+            routes: ArcSwap::from_pointee(routes),
+            files,
+            store,
+            file_deadline: Duration::from_secs(1),
+            body_bytes: 1000,
+        };
+        Self {
+            served: Served::with(edge, limits).await,
+            folder,
+            faults,
+            _tree: tree,
+        }
+    }
+}
