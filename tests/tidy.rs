@@ -203,7 +203,7 @@ fn crates_are_named_only_where_they_belong() {
     let rules: [(&str, Allowed); 4] = [
         ("actix_web", speaks_http),
         ("actix_http", speaks_http),
-        ("sled", |path| path.starts_with("src/storage/sled")),
+        ("sled", |path| path.starts_with("src/storage/sled/")),
         ("config", |path| path == "src/settings/load.rs"),
     ];
     let mut wrong = Vec::new();

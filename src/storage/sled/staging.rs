@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use super::engine::{CollectionId, Engine, EngineError, Group, Tree};
+use super::engine::{CollectionId, Engine, EngineError, Group, Keyspace};
 use super::envelope::{Change, Envelope, What, seq_key};
 use super::message::WriteError;
 use super::recovery::{Checked, next_key};
@@ -81,10 +81,10 @@ impl<'a> Staging<'a> {
 
     fn next(&self, collection: CollectionId) -> Result<u64, WriteError> {
         let key = next_key(self.name(collection));
-        let value = if let Some(staged) = self.group.get(Tree::Meta, &key) {
+        let value = if let Some(staged) = self.group.get(Keyspace::Meta, &key) {
             staged.map(Bytes::copy_from_slice)
         } else {
-            let stored = self.engine.get(Tree::Meta, &key);
+            let stored = self.engine.get(Keyspace::Meta, &key);
             stored.map_err(|error| failed(&error))?
         };
         let Some(value) = value else { return Ok(1) };
@@ -120,7 +120,7 @@ impl<'a> Staging<'a> {
             if let RecordId::Number(number) = id {
                 let next = seq_key(number + 1).to_vec();
                 self.group
-                    .put(Tree::Meta, next_key(self.name(collection)), next);
+                    .put(Keyspace::Meta, next_key(self.name(collection)), next);
             }
         }
         Record {
@@ -161,7 +161,7 @@ impl<'a> Staging<'a> {
             collection: self.name(collection).to_owned(),
             id: id.key().into_owned(),
         };
-        self.group.put(Tree::Log, seq_key(seq), change.encode());
+        self.group.put(Keyspace::Log, seq_key(seq), change.encode());
         if let Some(tally) = self.checked.tallies.get_mut(collection.0) {
             tally.seq = seq;
         }

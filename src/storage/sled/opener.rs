@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::database::SledEngine;
 use super::engine::{Engine, OpenError, Opener};
-use super::sled_engine::SledEngine;
 use crate::supervision::{Faults, contain};
 
 /// How long an open may take: replaying a log of many gigabytes on a slow disk, and then some.

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::engine::{CommitError, Engine, Group, Tree};
+use super::database::SledEngine;
+use super::engine::{CommitError, Engine, Group, Keyspace};
 use super::envelope::{What, seq_key};
 use super::recovery;
-use super::sled_engine::SledEngine;
 use super::*;
 use crate::record::{
     Command, Conditions, JsonObject, ListQuery, Record, RecordId, Refusal, Selection, Slice,
@@ -343,7 +343,7 @@ fn a_damaged_value_is_an_error_and_never_an_answer() {
             .trees
             .lock()
             .unwrap()
-            .get_mut(&Tree::Records(BOOKS))
+            .get_mut(&Keyspace::Records(BOOKS))
             .and_then(|tree| tree.values_mut().next())
         {
             *value.last_mut().unwrap() ^= 1;
@@ -368,11 +368,11 @@ fn a_fenced_writer_changes_nothing() {
         engine.commit(&group, &|| false),
         Err(CommitError::Fenced)
     ));
-    assert!(engine.last(Tree::Log).unwrap().is_none());
+    assert!(engine.last(Keyspace::Log).unwrap().is_none());
     engine.commit(&group, &|| true).unwrap();
     assert_eq!(
         engine
-            .get(Tree::Log, &seq_key(1))
+            .get(Keyspace::Log, &seq_key(1))
             .unwrap()
             .map(|v| v.len() > 20),
         Some(true)

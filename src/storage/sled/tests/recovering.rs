@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::engine::{Engine, Group, Tree};
+use super::super::engine::{Engine, Group, Keyspace};
 use super::super::envelope::{Change, Envelope, What, seq_key};
 use super::super::recovery::{self, CheckError, LAST_SEQ_KEY, SCHEMA_KEY, Tally, tally_key};
 use super::BOOKS;
@@ -26,9 +26,9 @@ fn with_records(acknowledged: u64) -> MemoryEngine {
         records: acknowledged,
         seq: acknowledged,
     };
-    group.put(Tree::Meta, SCHEMA_KEY, 1_u32.to_be_bytes().to_vec());
-    group.put(Tree::Meta, LAST_SEQ_KEY, seq_key(acknowledged).to_vec());
-    group.put(Tree::Meta, tally_key("books"), tally.encode());
+    group.put(Keyspace::Meta, SCHEMA_KEY, 1_u32.to_be_bytes().to_vec());
+    group.put(Keyspace::Meta, LAST_SEQ_KEY, seq_key(acknowledged).to_vec());
+    group.put(Keyspace::Meta, tally_key("books"), tally.encode());
     engine.commit(&group, &|| true).unwrap();
     engine
 }
@@ -42,7 +42,7 @@ pub(super) fn put(group: &mut Group, seq: u64, id: u64, what: What) {
         updated_ms: 0,
         json,
     };
-    group.put(Tree::Records(BOOKS), id.to_string(), envelope.encode());
+    group.put(Keyspace::Records(BOOKS), id.to_string(), envelope.encode());
 }
 
 fn log(group: &mut Group, seq: u64, id: u64, what: What) {
@@ -55,13 +55,13 @@ fn log(group: &mut Group, seq: u64, id: u64, what: What) {
         collection,
         id,
     };
-    group.put(Tree::Log, seq_key(seq), change.encode());
+    group.put(Keyspace::Log, seq_key(seq), change.encode());
 }
 
 pub(super) fn logged(engine: &MemoryEngine) -> Vec<u64> {
     let mut seqs = Vec::new();
     engine
-        .scan(Tree::Log, &[], &mut |key, _| {
+        .scan(Keyspace::Log, &[], &mut |key, _| {
             seqs.push(u64::from_be_bytes(key.try_into().unwrap()));
             true
         })
@@ -77,7 +77,7 @@ fn a_torn_group_is_settled_command_by_command() {
     log(&mut torn, 5, 5, What::Put); // it is not
     log(&mut torn, 6, 1, What::Delete); // record 1 is still there
     log(&mut torn, 7, 2, What::Delete); // record 2 is gone
-    torn.remove(Tree::Records(BOOKS), "2");
+    torn.remove(Keyspace::Records(BOOKS), "2");
     log(&mut torn, 8, 9, What::Put); // overtaken by the next
     put(&mut torn, 9, 9, What::Put);
     engine.commit(&torn, &|| true).unwrap();
@@ -101,7 +101,7 @@ fn a_record_made_and_removed_by_one_torn_group_is_settled_as_one() {
     log(&mut torn, 3, 7, What::Delete);
     log(&mut torn, 4, 1, What::Delete);
     put(&mut torn, 5, 1, What::Put);
-    torn.remove(Tree::Records(BOOKS), "1");
+    torn.remove(Keyspace::Records(BOOKS), "1");
     engine.commit(&torn, &|| true).unwrap();
     recovery::check(&engine, &names(), Some(1)).unwrap();
     // 7: made and removed, both. 1: removed and made again, of which the last did not come to be: neither.
@@ -135,13 +135,13 @@ fn what_does_not_fit_together_is_refused_with_figures() {
         "it ends at change 3, but change 4 was acknowledged"
     );
     let mut group = Group::default();
-    group.remove(Tree::Records(BOOKS), "2");
+    group.remove(Keyspace::Records(BOOKS), "2");
     engine.commit(&group, &|| true).unwrap();
     assert_eq!(
         refused(&engine, 3),
         "resource books has 2 records, but 3 were acknowledged"
     );
-    group.remove(Tree::Log, seq_key(3));
+    group.remove(Keyspace::Log, seq_key(3));
     engine.commit(&group, &|| true).unwrap();
     assert_eq!(
         refused(&engine, 3),
@@ -149,7 +149,7 @@ fn what_does_not_fit_together_is_refused_with_figures() {
     );
     let mut newer = Group::default();
     let next = recovery::SCHEMA + 1;
-    newer.put(Tree::Meta, SCHEMA_KEY, next.to_be_bytes().to_vec());
+    newer.put(Keyspace::Meta, SCHEMA_KEY, next.to_be_bytes().to_vec());
     engine.commit(&newer, &|| true).unwrap();
     let error = recovery::check(&engine, &names(), Some(0)).unwrap_err();
     assert!(matches!(error, CheckError::Newer { found } if found == next));

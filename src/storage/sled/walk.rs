@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::engine::{CollectionId, Tree};
+use super::engine::{CollectionId, Keyspace};
 use super::holder::Holder;
 use super::page;
 use super::store::{Store, StoreError, unread};
@@ -192,7 +192,7 @@ impl<'a> Walk<'a> {
             }
             wrong.is_none()
         };
-        let tree = Tree::Records(self.collection);
+        let tree = Keyspace::Records(self.collection);
         let scanned = reader.engine.scan(tree, from, &mut visit);
         match scanned {
             Ok(()) => {}

@@ -15,7 +15,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::engine::{CollectionId, Engine, EngineError, Group, Tree};
+use super::engine::{CollectionId, Engine, EngineError, Group, Keyspace};
 use super::envelope::{Body, Damaged, Envelope, Head};
 
 /// The longest value that is kept in one piece, envelope and body together.
@@ -40,22 +40,22 @@ impl Before {
         collection: CollectionId,
         id: &[u8],
     ) -> Result<Self, EngineError> {
-        let value = get(engine, Some(group), Tree::Records(collection), id)?;
+        let value = get(engine, Some(group), Keyspace::Records(collection), id)?;
         // A damaged envelope does not tell whether it has chunks: then they are looked for.
         let inline =
             value.is_none_or(|value| Head::decode(&value).is_ok_and(|head| !head.chunked()));
         let mut chunks = Vec::new();
         if !inline {
             let prefix = prefix(id);
-            let staged = group.keys_from(Tree::Chunks(collection), &prefix);
+            let staged = group.keys_from(Keyspace::Chunks(collection), &prefix);
             chunks.extend(
                 staged
                     .take_while(|key| key.starts_with(&prefix))
                     .map(<[u8]>::to_vec),
             );
-            engine.scan(Tree::Chunks(collection), &prefix, &mut |key, _| {
+            engine.scan(Keyspace::Chunks(collection), &prefix, &mut |key, _| {
                 let same = key.starts_with(&prefix);
-                if same && group.get(Tree::OldChunks(collection), key).is_none() {
+                if same && group.get(Keyspace::OldChunks(collection), key).is_none() {
                     chunks.push(key.to_vec());
                 }
                 same
@@ -73,27 +73,27 @@ impl Before {
         let (collection, seq) = (self.collection, envelope.seq);
         if Envelope::inline_bytes(&envelope.json) <= INLINE_BYTES {
             let value = envelope.encode();
-            group.put(Tree::Records(collection), self.id.as_slice(), value);
+            group.put(Keyspace::Records(collection), self.id.as_slice(), value);
         } else {
             for (n, chunk) in (0_u32..).zip(envelope.json.chunks(CHUNK_BYTES)) {
                 let key = chunk_key(&self.id, seq, n);
-                group.put(Tree::Chunks(collection), key, chunk.to_vec());
+                group.put(Keyspace::Chunks(collection), key, chunk.to_vec());
             }
             let value = envelope.encode_chunked();
-            group.put(Tree::Records(collection), self.id.as_slice(), value);
+            group.put(Keyspace::Records(collection), self.id.as_slice(), value);
         }
         self.sweep(group);
     }
 
     /// Stages its removal.
     pub(crate) fn remove(self, group: &mut Group) {
-        group.remove(Tree::Records(self.collection), self.id.as_slice());
+        group.remove(Keyspace::Records(self.collection), self.id.as_slice());
         self.sweep(group);
     }
 
     fn sweep(self, group: &mut Group) {
         for key in self.chunks {
-            group.remove(Tree::OldChunks(self.collection), key);
+            group.remove(Keyspace::OldChunks(self.collection), key);
         }
     }
 }
@@ -108,7 +108,7 @@ pub(crate) fn read(
     collection: CollectionId,
     id: &[u8],
 ) -> Result<Option<Result<Envelope, Damaged>>, EngineError> {
-    let look = || get(engine, group, Tree::Records(collection), id);
+    let look = || get(engine, group, Keyspace::Records(collection), id);
     let mut value = look()?;
     while let Some(found) = value {
         if let Ok(envelope) = whole(engine, group, collection, id, &found)? {
@@ -146,7 +146,7 @@ pub(crate) fn whole(
                     break;
                 }
                 let key = chunk_key(id, head.seq, n);
-                match get(engine, group, Tree::Chunks(collection), &key)? {
+                match get(engine, group, Keyspace::Chunks(collection), &key)? {
                     // An empty chunk is none, and would never end.
                     Some(chunk) if !chunk.is_empty() => json.extend_from_slice(&chunk),
                     Some(_) | None => return Ok(Err(Damaged)),
@@ -171,7 +171,7 @@ pub(crate) fn strays(
     let prefix = prefix(id);
     let kept = seq.map(|seq| [prefix.as_slice(), &seq.to_be_bytes()].concat());
     let mut strays = Vec::new();
-    engine.scan(Tree::Chunks(collection), &prefix, &mut |key, _| {
+    engine.scan(Keyspace::Chunks(collection), &prefix, &mut |key, _| {
         let same = key.starts_with(&prefix);
         if same && !kept.as_ref().is_some_and(|kept| key.starts_with(kept)) {
             strays.push(key.to_vec());
@@ -184,7 +184,7 @@ pub(crate) fn strays(
 fn get(
     engine: &dyn Engine,
     group: Option<&Group>,
-    tree: Tree,
+    tree: Keyspace,
     key: &[u8],
 ) -> Result<Option<Bytes>, EngineError> {
     match group.and_then(|group| group.get(tree, key)) {

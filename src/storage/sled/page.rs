@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::engine::{CollectionId, Engine, EngineError, Tree};
+use super::engine::{CollectionId, Engine, EngineError, Keyspace};
 use super::holder::Holder;
 use super::store::ListPage;
 use super::value;
@@ -45,7 +45,7 @@ pub(super) fn read(
     }
     let mut skip = slice.start();
     let (mut wrong, mut bytes) = (None, 0);
-    engine.scan(Tree::Records(collection), &[], &mut |key, value| {
+    engine.scan(Keyspace::Records(collection), &[], &mut |key, value| {
         if skip > 0 {
             skip -= 1;
             return true;

@@ -14,8 +14,8 @@ use super::engine::{CollectionId, EngineError};
 use super::holder::{Holder, Reader};
 use super::message::{StoreMessage, Write, WriteError, Written};
 use super::page::{self, PageError};
-use super::select::walks;
 use super::value;
+use super::walk::walks;
 use crate::record::{Command, Conditions, Record, RecordId, Refusal, Revision, Slice};
 use crate::supervision::{AskError, ChildRef, RETRY_AFTER};
 

@@ -12,7 +12,7 @@ pub(crate) struct CollectionId(pub usize);
 
 /// A tree of the store. The order of the variants is the order in which a group is applied; recovery depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Tree {
+pub(crate) enum Keyspace {
     /// Sequence number to change: applied first.
     Log,
     /// Id and number to a part of a long body: the new ones, before the envelopes that need them.
@@ -28,20 +28,20 @@ pub(crate) enum Tree {
 /// Changes that are applied together.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Group {
-    trees: BTreeMap<Tree, BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+    trees: BTreeMap<Keyspace, BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
     bytes: usize,
 }
 
 impl Group {
     /// Writes `value` at `key`.
-    pub(crate) fn put(&mut self, tree: Tree, key: impl Into<Vec<u8>>, value: Vec<u8>) {
+    pub(crate) fn put(&mut self, tree: Keyspace, key: impl Into<Vec<u8>>, value: Vec<u8>) {
         let key = key.into();
         self.bytes += key.len() + value.len();
         self.trees.entry(tree).or_default().insert(key, Some(value));
     }
 
     /// Removes `key`.
-    pub(crate) fn remove(&mut self, tree: Tree, key: impl Into<Vec<u8>>) {
+    pub(crate) fn remove(&mut self, tree: Keyspace, key: impl Into<Vec<u8>>) {
         let key = key.into();
         self.bytes += key.len();
         self.trees.entry(tree).or_default().insert(key, None);
@@ -53,7 +53,7 @@ impl Group {
     }
 
     /// The keys it touches in `tree`, from `from` on.
-    pub(crate) fn keys_from(&self, tree: Tree, from: &[u8]) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn keys_from(&self, tree: Keyspace, from: &[u8]) -> impl Iterator<Item = &[u8]> {
         let from = from.to_vec();
         self.trees
             .get(&tree)
@@ -67,7 +67,7 @@ impl Group {
         clippy::option_option,
         reason = "the outer one is whether the group changes the key, the inner one whether a value is left"
     )]
-    pub(crate) fn get(&self, tree: Tree, key: &[u8]) -> Option<Option<&[u8]>> {
+    pub(crate) fn get(&self, tree: Keyspace, key: &[u8]) -> Option<Option<&[u8]>> {
         self.trees.get(&tree)?.get(key).map(Option::as_deref)
     }
 
@@ -79,7 +79,7 @@ impl Group {
     /// The changes, in the order of application.
     pub(crate) fn trees(
         &self,
-    ) -> impl Iterator<Item = (Tree, &BTreeMap<Vec<u8>, Option<Vec<u8>>>)> {
+    ) -> impl Iterator<Item = (Keyspace, &BTreeMap<Vec<u8>, Option<Vec<u8>>>)> {
         self.trees.iter().map(|(tree, changes)| (*tree, changes))
     }
 }
@@ -207,11 +207,11 @@ pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 /// A store of trees of bytes. Reads may run beside the one writer.
 pub(crate) trait Engine: Send + Sync + 'static {
     /// The value at `key`.
-    fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
+    fn get(&self, tree: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
     /// Visits keys in ascending order from `from` on (inclusive).
-    fn scan(&self, tree: Tree, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError>;
+    fn scan(&self, tree: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError>;
     /// The last key and its value.
-    fn last(&self, tree: Tree) -> Result<Option<(Vec<u8>, Bytes)>, EngineError>;
+    fn last(&self, tree: Keyspace) -> Result<Option<(Vec<u8>, Bytes)>, EngineError>;
     /// Applies `group` tree by tree, in its order, or not at all; asks `allowed` last thing before.
     fn commit(&self, group: &Group, allowed: &dyn Fn() -> bool) -> Result<(), CommitError>;
     /// Returns when everything applied before is on the disk and will be there after a power cut.

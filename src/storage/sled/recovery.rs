@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use super::engine::{CollectionId, CommitError, Engine, EngineError, Group, Tree};
+use super::engine::{CollectionId, CommitError, Engine, EngineError, Group, Keyspace};
 use super::envelope::{Change, Damaged, What, seq_key, seq_of};
 use super::value;
 use crate::record::RecordId;
@@ -92,10 +92,10 @@ pub(crate) fn check(
     check_schema(engine, acknowledged, &mut repair)?;
     let acknowledged = acknowledged.unwrap_or(0);
     let number = |bytes: Option<&[u8]>| bytes.map_or(Ok(0), seq_of);
-    let last_seq = number(engine.get(Tree::Meta, LAST_SEQ_KEY)?.as_deref())?;
+    let last_seq = number(engine.get(Keyspace::Meta, LAST_SEQ_KEY)?.as_deref())?;
     let log_last = number(
         engine
-            .last(Tree::Log)?
+            .last(Keyspace::Log)?
             .as_ref()
             .map(|(key, _)| key.as_slice()),
     )?;
@@ -117,7 +117,11 @@ pub(crate) fn check(
     };
     if torn {
         checked.last_seq = settle_tail(engine, collections, last_seq, &mut repair)?;
-        repair.put(Tree::Meta, LAST_SEQ_KEY, seq_key(checked.last_seq).to_vec());
+        repair.put(
+            Keyspace::Meta,
+            LAST_SEQ_KEY,
+            seq_key(checked.last_seq).to_vec(),
+        );
         let after = checked.last_seq;
         tracing::warn!(
             last_seq,
@@ -126,7 +130,7 @@ pub(crate) fn check(
             "settled the tail of a group that was cut off"
         );
     }
-    engine.scan(Tree::Log, &[], &mut |key, _| {
+    engine.scan(Keyspace::Log, &[], &mut |key, _| {
         checked.log_first = seq_of(key).unwrap_or(checked.log_first);
         false
     })?;
@@ -137,7 +141,7 @@ pub(crate) fn check(
                 records,
                 seq: checked.last_seq,
             };
-            repair.put(Tree::Meta, tally_key(name), tally.encode());
+            repair.put(Keyspace::Meta, tally_key(name), tally.encode());
             tally
         } else {
             check_tally(engine, CollectionId(index), name, last_seq)?
@@ -161,13 +165,13 @@ fn check_schema(
     acknowledged: Option<u64>,
     repair: &mut Group,
 ) -> Result<(), CheckError> {
-    let Some(bytes) = engine.get(Tree::Meta, SCHEMA_KEY)? else {
+    let Some(bytes) = engine.get(Keyspace::Meta, SCHEMA_KEY)? else {
         if let Some(change) = acknowledged {
             return Err(CheckError::Damaged(format!(
                 "it is empty, but it was made before, and change {change} was acknowledged"
             )));
         }
-        repair.put(Tree::Meta, SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
+        repair.put(Keyspace::Meta, SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
         return Ok(());
     };
     let found = bytes
@@ -179,7 +183,7 @@ fn check_schema(
         return Err(CheckError::Newer { found });
     }
     if found < SCHEMA {
-        repair.put(Tree::Meta, SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
+        repair.put(Keyspace::Meta, SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
     }
     Ok(())
 }
@@ -191,7 +195,7 @@ fn check_tally(
     name: &str,
     last_seq: u64,
 ) -> Result<Tally, CheckError> {
-    let told = engine.get(Tree::Meta, &tally_key(name))?;
+    let told = engine.get(Keyspace::Meta, &tally_key(name))?;
     let found = count(engine, collection)?;
     let Some(told) = told else {
         return Ok(Tally {
@@ -218,7 +222,7 @@ fn settle_tail(
 ) -> Result<u64, CheckError> {
     let mut tail = Vec::new();
     let mut damaged = None;
-    engine.scan(Tree::Log, &seq_key(last_seq + 1), &mut |key, value| {
+    engine.scan(Keyspace::Log, &seq_key(last_seq + 1), &mut |key, value| {
         match seq_of(key).and_then(|seq| Ok((seq, Change::decode(value)?))) {
             Ok(entry) => tail.push(entry),
             Err(error) => damaged = Some(error),
@@ -237,14 +241,14 @@ fn settle_tail(
         let Some(index) = declared else {
             // A collection that is not declared any more can't be looked into: its entries stay, and it is counted when it
             // is declared again.
-            repair.remove(Tree::Meta, tally_key(&change.collection));
+            repair.remove(Keyspace::Meta, tally_key(&change.collection));
             continue;
         };
         let collection = CollectionId(index);
         let found = value::read(engine, None, collection, &change.id)?;
         let found = found.transpose()?.map(|found| found.seq);
         for stray in value::strays(engine, collection, &change.id, found)? {
-            repair.remove(Tree::OldChunks(collection), stray);
+            repair.remove(Keyspace::OldChunks(collection), stray);
         }
         let there = match change.what {
             What::Put => found.is_some_and(|found| found >= *seq),
@@ -257,11 +261,11 @@ fn settle_tail(
         after = seq;
         raise_next(engine, &change, repair)?;
         if happened.get(&(change.collection, change.id)) == Some(&false) {
-            repair.remove(Tree::Log, seq_key(seq));
+            repair.remove(Keyspace::Log, seq_key(seq));
         }
     }
     // The numbers of removed entries are not given out again: `last_seq` itself must stay in the log.
-    if let Some(None) = repair.get(Tree::Log, &seq_key(after)) {
+    if let Some(None) = repair.get(Keyspace::Log, &seq_key(after)) {
         let change = Change {
             what: What::Delete,
             message: crate::supervision::MessageId(0),
@@ -269,7 +273,7 @@ fn settle_tail(
             collection: String::new(),
             id: Vec::new(),
         };
-        repair.put(Tree::Log, seq_key(after), change.encode());
+        repair.put(Keyspace::Log, seq_key(after), change.encode());
     }
     Ok(after)
 }
@@ -280,16 +284,16 @@ fn raise_next(engine: &dyn Engine, change: &Change, repair: &mut Group) -> Resul
         return Ok(());
     };
     let key = next_key(&change.collection);
-    let known = match repair.get(Tree::Meta, &key) {
+    let known = match repair.get(Keyspace::Meta, &key) {
         Some(staged) => staged.map(seq_of).transpose()?,
         None => engine
-            .get(Tree::Meta, &key)?
+            .get(Keyspace::Meta, &key)?
             .as_deref()
             .map(seq_of)
             .transpose()?,
     };
     if known.unwrap_or(1) <= number {
-        repair.put(Tree::Meta, key, seq_key(number + 1).to_vec());
+        repair.put(Keyspace::Meta, key, seq_key(number + 1).to_vec());
     }
     Ok(())
 }
@@ -297,7 +301,7 @@ fn raise_next(engine: &dyn Engine, change: &Change, repair: &mut Group) -> Resul
 /// How many records a collection has.
 fn count(engine: &dyn Engine, collection: CollectionId) -> Result<u64, EngineError> {
     let mut records = 0;
-    engine.scan(Tree::Records(collection), &[], &mut |_, _| {
+    engine.scan(Keyspace::Records(collection), &[], &mut |_, _| {
         records += 1;
         true
     })?;

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use super::super::engine::{
-    CommitError, Engine, EngineError, Group, OpenError, Opener, Tree, Visit,
+    CommitError, Engine, EngineError, Group, Keyspace, OpenError, Opener, Visit,
 };
 
 /// Every tree with its keys and values.
-pub(super) type Trees = BTreeMap<Tree, BTreeMap<Vec<u8>, Vec<u8>>>;
+pub(super) type Trees = BTreeMap<Keyspace, BTreeMap<Vec<u8>, Vec<u8>>>;
 
 /// What is shared by all lives of an engine in memory.
 #[derive(Default)]
@@ -25,17 +25,19 @@ pub(super) struct Memory {
 }
 
 /// What is kept under the name of `tree`: chunks are applied in two steps, to one tree.
-fn kept(tree: Tree) -> Tree {
+fn kept(tree: Keyspace) -> Keyspace {
     match tree {
-        Tree::OldChunks(id) => Tree::Chunks(id),
-        other @ (Tree::Log | Tree::Chunks(_) | Tree::Records(_) | Tree::Meta) => other,
+        Keyspace::OldChunks(id) => Keyspace::Chunks(id),
+        other @ (Keyspace::Log | Keyspace::Chunks(_) | Keyspace::Records(_) | Keyspace::Meta) => {
+            other
+        }
     }
 }
 
 pub(super) struct MemoryEngine(pub(super) Arc<Memory>);
 
 impl Engine for MemoryEngine {
-    fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+    fn get(&self, tree: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         let trees = self.0.trees.lock().unwrap();
         Ok(trees
             .get(&kept(tree))
@@ -43,7 +45,7 @@ impl Engine for MemoryEngine {
             .map(|v| Bytes::from(v.clone())))
     }
 
-    fn scan(&self, tree: Tree, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
+    fn scan(&self, tree: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
         let found = self
             .0
             .trees
@@ -58,7 +60,7 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
-    fn last(&self, tree: Tree) -> Result<Option<(Vec<u8>, Bytes)>, EngineError> {
+    fn last(&self, tree: Keyspace) -> Result<Option<(Vec<u8>, Bytes)>, EngineError> {
         let trees = self.0.trees.lock().unwrap();
         let last = trees.get(&kept(tree)).and_then(BTreeMap::last_key_value);
         Ok(last.map(|(key, value)| (key.clone(), Bytes::from(value.clone()))))

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::super::engine::{Engine, Group, Tree};
+use super::super::database::SledEngine;
+use super::super::engine::{Engine, Group, Keyspace};
 use super::super::envelope::{Damaged, Envelope, Head, seq_key};
 use super::super::recovery::{self, LAST_SEQ_KEY, SCHEMA_KEY};
-use super::super::sled_engine::SledEngine;
 use super::super::value::{self, Before, CHUNK_BYTES};
 use super::memory::MemoryEngine;
 use super::recovering::{names, put};
@@ -34,7 +34,7 @@ fn write(engine: &dyn Engine, id: &[u8], envelope: Option<&Envelope>) -> Group {
     group
 }
 
-fn keys(engine: &dyn Engine, tree: Tree) -> usize {
+fn keys(engine: &dyn Engine, tree: Keyspace) -> usize {
     let mut keys = 0;
     let mut largest = 0;
     engine
@@ -70,14 +70,14 @@ fn lengths_come_and_go(engine: &dyn Engine) {
         } else {
             bytes.div_ceil(CHUNK_BYTES)
         };
-        assert_eq!(keys(engine, Tree::Chunks(BOOKS)), chunks + 6, "{bytes}");
+        assert_eq!(keys(engine, Keyspace::Chunks(BOOKS)), chunks + 6, "{bytes}");
     }
     let group = write(engine, id, Some(&envelope(99, MIB)));
     engine.commit(&group, &|| true).unwrap();
     engine.commit(&write(engine, id, None), &|| true).unwrap();
     assert_eq!(value::read(engine, None, BOOKS, id).unwrap(), None);
-    assert_eq!(keys(engine, Tree::Chunks(BOOKS)), 6, "the neighbours'");
-    assert_eq!(keys(engine, Tree::Records(BOOKS)), 2);
+    assert_eq!(keys(engine, Keyspace::Chunks(BOOKS)), 6, "the neighbours'");
+    assert_eq!(keys(engine, Keyspace::Records(BOOKS)), 2);
     for neighbour in neighbours {
         let read = value::read(engine, None, BOOKS, neighbour).unwrap();
         assert_eq!(read, Some(Ok(envelope(1, 10_000))));
@@ -106,7 +106,7 @@ fn a_group_sees_its_own_chunks() {
     again.put(&mut group, &envelope(2, 20_000));
     assert_eq!(read(&group), Some(Ok(envelope(2, 20_000))));
     engine.commit(&group, &|| true).unwrap();
-    assert_eq!(keys(&engine, Tree::Chunks(BOOKS)), 5);
+    assert_eq!(keys(&engine, Keyspace::Chunks(BOOKS)), 5);
     let mut group = Group::default();
     for remove in [false, true] {
         let before = Before::look(&engine, &group, BOOKS, b"x").unwrap();
@@ -118,7 +118,7 @@ fn a_group_sees_its_own_chunks() {
     }
     assert_eq!(read(&group), None);
     engine.commit(&group, &|| true).unwrap();
-    assert_eq!(keys(&engine, Tree::Chunks(BOOKS)), 0);
+    assert_eq!(keys(&engine, Keyspace::Chunks(BOOKS)), 0);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_chunk_that_is_missing_cut_or_changed_is_damage() {
             let group = write(&engine, b"x", Some(&good));
             engine.commit(&group, &|| true).unwrap();
             let mut trees = engine.0.trees.lock().unwrap();
-            let chunks = trees.get_mut(&Tree::Chunks(BOOKS)).unwrap();
+            let chunks = trees.get_mut(&Keyspace::Chunks(BOOKS)).unwrap();
             damage(chunks.values_mut().nth(n).unwrap());
             drop(trees);
             let read = value::read(&engine, None, BOOKS, b"x").unwrap();
@@ -143,7 +143,7 @@ fn a_chunk_that_is_missing_cut_or_changed_is_damage() {
             // It can be written over, and removed, and nothing stays.
             let group = write(&engine, b"x", None);
             engine.commit(&group, &|| true).unwrap();
-            assert_eq!(keys(&engine, Tree::Chunks(BOOKS)), 0);
+            assert_eq!(keys(&engine, Keyspace::Chunks(BOOKS)), 0);
         }
     }
 }
@@ -154,12 +154,12 @@ fn a_store_of_the_version_before_opens_and_is_marked() {
     let mut old = Group::default();
     put(&mut old, 1, 1, What::Put);
     let tally = recovery::Tally { records: 1, seq: 1 };
-    old.put(Tree::Meta, SCHEMA_KEY, 1_u32.to_be_bytes().to_vec());
-    old.put(Tree::Meta, LAST_SEQ_KEY, seq_key(1).to_vec());
-    old.put(Tree::Meta, recovery::tally_key("books"), tally.encode());
+    old.put(Keyspace::Meta, SCHEMA_KEY, 1_u32.to_be_bytes().to_vec());
+    old.put(Keyspace::Meta, LAST_SEQ_KEY, seq_key(1).to_vec());
+    old.put(Keyspace::Meta, recovery::tally_key("books"), tally.encode());
     engine.commit(&old, &|| true).unwrap();
     recovery::check(&engine, &names(), Some(1)).unwrap();
-    let marked = engine.get(Tree::Meta, SCHEMA_KEY).unwrap().unwrap();
+    let marked = engine.get(Keyspace::Meta, SCHEMA_KEY).unwrap().unwrap();
     assert_eq!(&marked[..], recovery::SCHEMA.to_be_bytes());
     assert!(
         value::read(&engine, None, BOOKS, b"1")
@@ -179,22 +179,26 @@ fn chunks_of_a_group_that_was_cut_off_do_not_stay() {
             .unwrap();
         let mut group = Group::default();
         put(&mut group, 1, 1, What::Put);
-        let log = group.get(Tree::Log, &seq_key(1)).unwrap().unwrap().to_vec();
+        let log = group
+            .get(Keyspace::Log, &seq_key(1))
+            .unwrap()
+            .unwrap()
+            .to_vec();
         let tally = recovery::Tally { records: 1, seq: 1 };
         let mut acknowledged = Group::default();
-        acknowledged.put(Tree::Log, seq_key(1), log.clone());
+        acknowledged.put(Keyspace::Log, seq_key(1), log.clone());
         let schema = recovery::SCHEMA.to_be_bytes().to_vec();
-        acknowledged.put(Tree::Meta, SCHEMA_KEY, schema);
-        acknowledged.put(Tree::Meta, LAST_SEQ_KEY, seq_key(1).to_vec());
-        acknowledged.put(Tree::Meta, recovery::tally_key("books"), tally.encode());
+        acknowledged.put(Keyspace::Meta, SCHEMA_KEY, schema);
+        acknowledged.put(Keyspace::Meta, LAST_SEQ_KEY, seq_key(1).to_vec());
+        acknowledged.put(Keyspace::Meta, recovery::tally_key("books"), tally.encode());
         engine.commit(&acknowledged, &|| true).unwrap();
         let whole = write(&engine, b"1", Some(&envelope(2, 20_000)));
         let mut torn = Group::default();
-        torn.put(Tree::Log, seq_key(2), log);
+        torn.put(Keyspace::Log, seq_key(2), log);
         let trees = [
-            Tree::Chunks(BOOKS),
-            Tree::Records(BOOKS),
-            Tree::OldChunks(BOOKS),
+            Keyspace::Chunks(BOOKS),
+            Keyspace::Records(BOOKS),
+            Keyspace::OldChunks(BOOKS),
         ];
         for (tree, _) in trees
             .into_iter()
@@ -215,7 +219,7 @@ fn chunks_of_a_group_that_was_cut_off_do_not_stay() {
             .unwrap();
         let (seq, chunks) = if applied[1] { (2, 5) } else { (1, 3) };
         assert_eq!(kept.seq, seq);
-        assert_eq!(keys(&engine, Tree::Chunks(BOOKS)), chunks);
+        assert_eq!(keys(&engine, Keyspace::Chunks(BOOKS)), chunks);
     }
 }
 
@@ -243,7 +247,7 @@ fn a_long_body_is_served_listed_and_deleted_like_any_other() {
         }
         running.stop().await;
         let engine = SledEngine::open(&folder.path().join("sled"), 1 << 20, &names()).unwrap();
-        assert_eq!(keys(&engine, Tree::Chunks(BOOKS)), 0);
+        assert_eq!(keys(&engine, Keyspace::Chunks(BOOKS)), 0);
     });
 }
 

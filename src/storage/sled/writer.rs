@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::engine::{CommitError, Group, Tree};
+use super::engine::{CommitError, Group, Keyspace};
 use super::envelope::{Change, seq_key};
 use super::holder::{Holder, Reader};
 use super::message::{StoreMessage, Write, WriteError, Written};
@@ -157,7 +157,7 @@ impl Writer {
     ) -> Result<bool, WriteError> {
         let mut any = false;
         for seq in changes {
-            let entry = self.reader.engine.get(Tree::Log, &seq_key(seq));
+            let entry = self.reader.engine.get(Keyspace::Log, &seq_key(seq));
             let entry = entry.map_err(|error| {
                 tracing::error!(%error, "the log could not be read");
                 WriteError::Failed
@@ -181,10 +181,10 @@ impl Writer {
         } = staging;
         self.trim_log(&mut group, &mut checked);
         for (name, tally) in self.holder.collections.iter().zip(&checked.tallies) {
-            group.put(Tree::Meta, tally_key(name), tally.encode());
+            group.put(Keyspace::Meta, tally_key(name), tally.encode());
         }
         let last_seq = seq_key(checked.last_seq).to_vec();
-        group.put(Tree::Meta, LAST_SEQ_KEY, last_seq);
+        group.put(Keyspace::Meta, LAST_SEQ_KEY, last_seq);
         let doubt = Doubt::begin(&self.holder);
         let engine = &self.reader.engine;
         let allowed = || {
@@ -242,7 +242,7 @@ impl Writer {
             if kept <= self.settings.log_keep.max(LOG_KEEP_MIN) {
                 break;
             }
-            group.remove(Tree::Log, seq_key(checked.log_first));
+            group.remove(Keyspace::Log, seq_key(checked.log_first));
             checked.log_first += 1;
         }
     }

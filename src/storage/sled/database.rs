@@ -1,4 +1,4 @@
-//! sled 0.34.7 behind the engine seam: the only file that names it, with [`sled_guard`](super::sled_guard).
+//! sled 0.34.7 behind the engine seam: the only file that names it, with [`opener`](super::opener).
 //!
 //! Two things of sled shape this file. Its `flush()` writes and starts write-back, but does not wait for the disk, nor
 //! does it sync the files in `blobs/`: [`SledEngine::durable_flush`] does. And a transaction is applied tree by tree in
@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
-use super::engine::{CommitError, Engine, EngineError, Group, Tree, Visit};
+use super::engine::{CommitError, Engine, EngineError, Group, Keyspace, Visit};
 use crate::supervision::Faults;
 
 /// The fault point that leaves the syncs out of [`SledEngine::durable_flush`].
@@ -93,12 +93,12 @@ impl SledEngine {
         Ok(())
     }
 
-    fn tree(&self, tree: Tree) -> Result<&sled::Tree, EngineError> {
+    fn tree(&self, tree: Keyspace) -> Result<&sled::Tree, EngineError> {
         let (trees, id) = match tree {
-            Tree::Log => return Ok(&self.log),
-            Tree::Meta => return Ok(&self.meta),
-            Tree::Records(id) => (&self.records, id),
-            Tree::Chunks(id) | Tree::OldChunks(id) => (&self.chunks, id),
+            Keyspace::Log => return Ok(&self.log),
+            Keyspace::Meta => return Ok(&self.meta),
+            Keyspace::Records(id) => (&self.records, id),
+            Keyspace::Chunks(id) | Keyspace::OldChunks(id) => (&self.chunks, id),
         };
         trees
             .get(id.0)
@@ -149,12 +149,12 @@ fn failed(error: sled::Error) -> EngineError {
 }
 
 impl Engine for SledEngine {
-    fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+    fn get(&self, tree: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         let value = self.tree(tree)?.get(key).map_err(failed)?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
-    fn scan(&self, tree: Tree, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
+    fn scan(&self, tree: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
         for item in self.tree(tree)?.range(from..) {
             let (key, value) = item.map_err(failed)?;
             if !visit(&key, &value) {
@@ -164,7 +164,7 @@ impl Engine for SledEngine {
         Ok(())
     }
 
-    fn last(&self, tree: Tree) -> Result<Option<(Vec<u8>, Bytes)>, EngineError> {
+    fn last(&self, tree: Keyspace) -> Result<Option<(Vec<u8>, Bytes)>, EngineError> {
         let last = self.tree(tree)?.last().map_err(failed)?;
         Ok(last.map(|(key, value)| (key.to_vec(), Bytes::copy_from_slice(&value))))
     }
