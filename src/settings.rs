@@ -40,23 +40,23 @@ use crate::record::{IdScheme, Schema};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Sockets, folders, the number of request handlers.
-    pub server: Server,
+    pub server: ServerSettings,
     /// Bounds on what one client may use.
-    pub limits: Limits,
+    pub limits: LimitSettings,
     /// Where events go.
-    pub logging: Logging,
+    pub logging: LogSettings,
     /// How failed children grow back.
-    pub supervision: Supervision,
+    pub supervision: SupervisionSettings,
     /// The cache of static files.
-    pub file_cache: FileCache,
+    pub file_cache: FileCacheSettings,
     /// The record store.
-    pub storage: Storage,
+    pub storage: StorageSettings,
     /// Static routes by path prefix; a prefix begins and does not end with `/` (save for `/` itself).
-    pub routes: BTreeMap<String, Route>,
+    pub routes: BTreeMap<String, RouteSettings>,
     /// Resources by name.
-    pub resources: BTreeMap<String, Resource>,
+    pub resources: BTreeMap<String, ResourceSettings>,
     /// Fault injection, for tests and drills.
-    pub chaos: Chaos,
+    pub chaos: ChaosSettings,
 }
 
 impl Default for Settings {
@@ -72,7 +72,7 @@ impl Default for Settings {
 
 /// `[server]`
 #[derive(Debug, Clone, PartialEq)]
-pub struct Server {
+pub struct ServerSettings {
     /// Where clients come in; at least one place.
     pub listen: Vec<Listen>,
     /// The admin listener: health, metrics, the tree.
@@ -80,16 +80,18 @@ pub struct Server {
     /// The data folder.
     pub data: PathBuf,
     /// Request-handler actors, one thread each.
-    pub handlers: Handlers,
+    pub handlers: HandlerCount,
     /// Open connections of the public listeners together.
     pub max_connections: NonZeroUsize,
     /// How long a stop waits for requests to finish.
     pub drain: Duration,
+    /// Host names that the daemon answers to beside this machine's own, in lower case.
+    pub hosts: Vec<String>,
 }
 
 /// How many request handlers run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Handlers {
+pub enum HandlerCount {
     /// One for each core.
     Auto,
     /// This many.
@@ -98,7 +100,7 @@ pub enum Handlers {
 
 /// `[limits]`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub struct LimitSettings {
     /// A request's body, in bytes.
     pub body_bytes: usize,
     /// A request's head (request line and headers), in bytes; at most 128 KiB.
@@ -115,7 +117,7 @@ pub struct Limits {
 
 /// `[logging]`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Logging {
+pub struct LogSettings {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,perennial::storage=debug`.
     pub level: String,
     /// The format of stderr.
@@ -123,7 +125,7 @@ pub struct Logging {
     /// Whether each answer is a line of the access log.
     pub access: bool,
     /// Rotating JSON files, where a folder is named.
-    pub file: Option<LogFile>,
+    pub file: Option<LogFileSettings>,
 }
 
 /// The format of stderr.
@@ -137,7 +139,7 @@ pub enum LogFormat {
 
 /// `logging.file`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogFile {
+pub struct LogFileSettings {
     /// The folder.
     pub dir: PathBuf,
     /// When a new file begins.
@@ -161,7 +163,7 @@ pub enum Rotation {
 
 /// `[supervision]`
 #[derive(Debug, Clone, PartialEq)]
-pub struct Supervision {
+pub struct SupervisionSettings {
     /// What a death does to the siblings.
     pub strategy: Strategy,
     /// Restarts within `within` before a supervisor gives up.
@@ -171,9 +173,9 @@ pub struct Supervision {
     /// How long a child may take to become ready.
     pub start_timeout: Duration,
     /// The storage writer's slot.
-    pub storage: ChildLimits,
+    pub storage: QueueSettings,
     /// The file cache's slot.
-    pub file_cache: ChildLimits,
+    pub file_cache: QueueSettings,
 }
 
 /// `supervision.strategy`, with OTP's meanings.
@@ -211,7 +213,7 @@ pub struct Backoff {
 
 /// `supervision.children.<name>`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChildLimits {
+pub struct QueueSettings {
     /// Messages that may wait.
     pub queue: NonZeroUsize,
     /// Bytes that may wait.
@@ -222,7 +224,7 @@ pub struct ChildLimits {
 
 /// `[file_cache]`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileCache {
+pub struct FileCacheSettings {
     /// Bytes of content that are kept in memory.
     pub budget_bytes: usize,
     /// A larger file is not cached.
@@ -233,7 +235,7 @@ pub struct FileCache {
 
 /// `[storage]`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Storage {
+pub struct StorageSettings {
     /// The engine's page cache, in bytes.
     pub cache_bytes: u64,
     /// Free disk space below which nothing is written any more.
@@ -255,19 +257,31 @@ pub enum Reserve {
 
 /// `[route."/prefix"]`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
+pub struct RouteSettings {
+    /// The rules that every answer of the route keeps.
+    pub rules: RuleSettings,
     /// What the route leads to.
-    pub files: Files,
-    /// What answers say about being kept, by the pattern of their path below the route: the first that matches counts.
-    pub cache: Vec<CacheRule>,
-    /// Pages of the folder that are shown in the place of an error, by status.
-    pub errors: BTreeMap<u16, String>,
+    pub target: TargetSettings,
+}
+
+/// The rules of a route or a resource: when it answers, and what its answers carry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleSettings {
     /// Headers of every answer, by name.
     pub headers: BTreeMap<String, String>,
-    /// No answer is given sooner than this.
+    /// The shortest time between a request and its answer.
     pub delay: Duration,
-    /// Requests at a time, if that is limited.
+    /// How many requests are worked on at a time; `None` is no limit.
     pub max_in_flight: Option<NonZeroUsize>,
+    /// Pages of the route's folder that are shown in the place of an error, by status; a resource has none.
+    pub errors: BTreeMap<u16, String>,
+}
+
+/// What a route leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetSettings {
+    /// The files of a folder.
+    Files(FolderSettings),
 }
 
 /// One entry of `cache = { ... }`
@@ -279,18 +293,22 @@ pub struct CacheRule {
     pub value: String,
 }
 
-/// `files = { ... }`
+/// `files = { ... }`, with the keys of the route that are about files only.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Files {
-    /// The folder; nothing outside of it is ever served.
+pub struct FolderSettings {
+    /// The folder; nothing outside it is ever served.
     pub root: PathBuf,
-    /// The file a folder's path answers with.
+    /// The file that answers for a folder's path.
     pub index: String,
+    /// Values of `Cache-Control` by the pattern of a file's path below the route: the first that matches counts.
+    pub cache: Vec<CacheRule>,
+    /// Content types by the ending of a file's name, in lower case, such as `.geojson`.
+    pub types: BTreeMap<String, String>,
 }
 
 /// `[resource.name]`
 #[derive(Debug, Clone, PartialEq)]
-pub struct Resource {
+pub struct ResourceSettings {
     /// Where it is served; begins and does not end with `/`.
     pub path: String,
     /// Where ids come from.
@@ -307,9 +325,11 @@ pub struct Resource {
     pub delete_matching: bool,
     /// Whether a change of a record must name the state it changes.
     pub if_match_required: bool,
+    /// The rules that every answer of the resource keeps.
+    pub rules: RuleSettings,
 }
 
-impl Resource {
+impl ResourceSettings {
     /// What a table without any other key means.
     pub fn at(path: &str) -> Self {
         Self {
@@ -321,6 +341,7 @@ impl Resource {
             accept: Vec::new(),
             delete_matching: false,
             if_match_required: false,
+            rules: RuleSettings::default(),
         }
     }
 }
@@ -337,7 +358,7 @@ pub enum Put {
 
 /// `[chaos]`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chaos {
+pub struct ChaosSettings {
     /// Whether the admin listener takes orders to make children panic.
     pub enabled: bool,
 }

@@ -18,7 +18,7 @@ use crate::listener::{
     self, Door, Inherited, ListenerMetrics, Listening, SocketFile, Target, bind, bind_unix,
 };
 use crate::request_handler::{self, DrainLimit, HandlerLoad};
-use crate::settings::{self, Handlers, Listen, Settings};
+use crate::settings::{self, HandlerCount, Listen, Settings, TargetSettings};
 use crate::storage;
 use crate::supervision::{
     Backoff, ChildSpec, Clock, Faults, Flags, Intensity, Pulse, QueueLimits, Slot, Strategy,
@@ -213,13 +213,15 @@ impl Bench {
         let mut roots = Vec::new();
         let mut statics = Vec::new();
         for ((prefix, route), place) in settings.routes.iter().zip(0_u32..) {
+            let TargetSettings::Files(folder) = &route.target;
             roots.push(Root {
-                path: route.files.root.clone(),
-                index: route.files.index.clone(),
+                path: folder.root.clone(),
+                index: folder.index.clone(),
                 built_in: prefix == "/",
-                cache: CacheRules::new(&route.cache),
+                cache: CacheRules::new(&folder.cache),
             });
-            statics.push((prefix.clone(), RootId::new(place), RouteRules::new(route)));
+            let rules = RouteRules::new(&route.rules);
+            statics.push((prefix.clone(), RootId::new(place), rules));
         }
         let files = Files::new(roots, settings.file_cache.clone(), child, self.clock);
         let spec = files.child_spec(&slot, self.faults.clone());
@@ -237,8 +239,8 @@ impl Bench {
 
     fn handlers(&self, edge: &Arc<Edge>) -> (SupervisorSpec, Vec<Target>, HttpMetrics) {
         let count = match self.settings.server.handlers {
-            Handlers::Auto => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            Handlers::Count(count) => count.get(),
+            HandlerCount::Auto => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            HandlerCount::Count(count) => count.get(),
         };
         let drain = DrainLimit::new(self.settings.server.drain);
         let labels = edge.routes.load().labels().to_vec();
@@ -318,7 +320,7 @@ impl Bench {
     }
 }
 
-fn flags(settings: &settings::Supervision) -> Flags {
+fn flags(settings: &settings::SupervisionSettings) -> Flags {
     let settings::Backoff {
         first,
         factor,

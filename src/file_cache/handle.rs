@@ -36,7 +36,7 @@ impl Files {
     /// A cache of `roots`, whose places in the list are their [`RootId`]s, served by `child`.
     pub(crate) fn new(
         roots: Vec<Root>,
-        limits: settings::FileCache,
+        limits: settings::FileCacheSettings,
         child: ChildRef<FileMessage>,
         clock: Clock,
     ) -> Self {

@@ -15,9 +15,9 @@ use super::table::Table;
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) table: ArcSwap<Table>,
-    pub(crate) limits: settings::FileCache,
+    pub(crate) limits: settings::FileCacheSettings,
     pub(crate) counters: Counters,
-    /// [`limits.revalidate`](settings::FileCache::revalidate) in milliseconds.
+    /// [`limits.revalidate`](settings::FileCacheSettings::revalidate) in milliseconds.
     pub(crate) revalidate_ms: u64,
     roots: Vec<Root>,
     /// Where the cache's own clock begins.
@@ -25,7 +25,11 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    pub(crate) fn new(roots: Vec<Root>, limits: settings::FileCache, base: Instant) -> Self {
+    pub(crate) fn new(
+        roots: Vec<Root>,
+        limits: settings::FileCacheSettings,
+        base: Instant,
+    ) -> Self {
         Self {
             table: ArcSwap::from_pointee(Table::empty(roots.len())),
             counters: Counters::default(),

@@ -87,6 +87,12 @@ pub(crate) const KEYS: &[Key] = &[
         "\"20s\"",
         "How long a stop waits for requests in flight",
     ),
+    key(
+        "server.hosts",
+        Kind::Hosts,
+        "[]",
+        "Host names that this daemon answers to beside the machine's own, such as \"example.org\"",
+    ),
     later("server.trusted_proxies"),
     // --- later
     later("tls.listen"),
@@ -337,6 +343,12 @@ pub(crate) const KEYS: &[Key] = &[
         "Cache-Control by pattern, below the route; * stays within a name, ** does not; the longest pattern wins",
     ),
     key(
+        "route.*.types",
+        Kind::ContentTypes,
+        "",
+        "Content types by the ending of a file's name, in the place of the built-in ones",
+    ),
+    key(
         "route.*.errors",
         Kind::ErrorPages,
         "",
@@ -416,6 +428,24 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Bool,
         "false",
         "Whether DELETE on the whole resource takes an example and deletes what is equal to it",
+    ),
+    key(
+        "resource.*.headers",
+        Kind::Headers,
+        "",
+        "Headers of every answer of the resource",
+    ),
+    key(
+        "resource.*.delay",
+        Kind::Duration(0.0, HOUR),
+        "\"0s\"",
+        "Answer no sooner than this; other requests do not notice",
+    ),
+    key(
+        "resource.*.max_in_flight",
+        Kind::Integer(1, 1_000_000),
+        "",
+        "Requests at a time; up to 1024 more wait for their turn, and what comes then is a 503",
     ),
     later("resource.*.index"),
     later("resource.*.unique"),

@@ -44,6 +44,12 @@ pub(crate) enum Kind {
     Access,
     /// What a record looks like: `"any"`, or a table of fields, which [`fields`](super::fields) reads.
     Fields,
+    /// Content types by the ending of a file's name.
+    ContentTypes,
+    /// A host name, or an address, without a port.
+    Host,
+    /// A list of them.
+    Hosts,
     /// `type/subtype`
     MediaType,
     /// A list of them.
@@ -59,6 +65,7 @@ impl Kind {
             Self::Listens => Some(Self::Listen),
             Self::Includes => Some(Self::Include),
             Self::MediaTypes => Some(Self::MediaType),
+            Self::Hosts => Some(Self::Host),
             Self::Bool
             | Self::Filter
             | Self::Path
@@ -80,6 +87,8 @@ impl Kind {
             | Self::Access
             | Self::Fields
             | Self::MediaType
+            | Self::ContentTypes
+            | Self::Host
             | Self::Anything => None,
         }
     }

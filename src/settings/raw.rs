@@ -34,6 +34,7 @@ pub(super) struct Server {
     pub(super) handlers: Handlers,
     pub(super) max_connections: usize,
     pub(super) drain: String,
+    pub(super) hosts: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -141,6 +142,8 @@ pub(super) struct Route {
     #[serde(default)]
     pub(super) cache: BTreeMap<String, String>,
     #[serde(default)]
+    pub(super) types: BTreeMap<String, String>,
+    #[serde(default)]
     pub(super) errors: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,
@@ -172,6 +175,10 @@ pub(super) struct Resource {
     pub(super) upsert: bool,
     #[serde(default)]
     pub(super) delete_matching: bool,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) delay: Option<String>,
+    pub(super) max_in_flight: Option<usize>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -101,6 +101,7 @@ fn sample(kind: Kind) -> &'static str {
             "{ \"/assets/**\" = \"public, max-age=31536000, immutable\", \"**\" = \"no-cache\" }"
         }
         Kind::ErrorPages => "{ 404 = \"/404.html\" }",
+        Kind::ContentTypes => "{ \".geojson\" = \"application/geo+json\" }",
         Kind::Integer(..) | Kind::AutoOr(..) => "1",
         Kind::Bool
         | Kind::Filter
@@ -121,6 +122,8 @@ fn sample(kind: Kind) -> &'static str {
         | Kind::Fields
         | Kind::MediaType
         | Kind::MediaTypes
+        | Kind::Host
+        | Kind::Hosts
         | Kind::Anything => "\"...\"",
     }
 }

@@ -2,7 +2,7 @@
 
 use globset::{Glob, GlobBuilder};
 
-use super::value::Plain;
+use super::value::{Plain, is_media_type};
 
 /// Headers that are the daemon's to say.
 const OWN_HEADERS: [&str; 13] = [
@@ -63,6 +63,26 @@ pub(super) fn errors_fault(value: &Plain) -> Option<String> {
                 "{page:?} is no page; write a path below the route's folder such as \"/404.html\""
             )
         })
+    })
+}
+
+/// What is wrong with `types`.
+pub(super) fn types_fault(value: &Plain) -> Option<String> {
+    let right = "a table of content types; write { \".geojson\" = \"application/geo+json\" }";
+    each(value, right, |ending, content_type| {
+        let plain = |c: char| c.is_ascii_graphic() && c != '/' && !c.is_ascii_uppercase();
+        if ending.len() < 2 || !ending.starts_with('.') || !ending.chars().all(plain) {
+            return Some(format!(
+                "{ending:?} is no ending of a file name; write one in lower case that begins with a dot, such as \".geojson\""
+            ));
+        }
+        let essence = content_type.split(';').next().unwrap_or_default();
+        if is_media_type(essence.trim_end()) {
+            return header_value_fault(content_type);
+        }
+        Some(format!(
+            "{content_type:?} is no content type; write one such as \"application/geo+json\""
+        ))
     })
 }
 

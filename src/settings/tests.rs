@@ -48,7 +48,7 @@ fn the_reference_is_what_the_table_says_and_changes_nothing() {
     golden(path, &reference());
     let mut settings = load(Some(path), &BTreeMap::new()).unwrap();
     let books = settings.resources.remove("books").unwrap();
-    assert_eq!(books, Resource::at("/books"));
+    assert_eq!(books, ResourceSettings::at("/books"));
     let albums = settings.resources.remove("albums").unwrap();
     assert_eq!(albums.schema.names().count(), 8);
     assert_eq!(settings, Settings::default());
@@ -80,13 +80,38 @@ fn the_environment_overrides_what_is_written() {
     assert_eq!(settings.server.listen.len(), 2);
     assert_eq!(
         settings.server.handlers,
-        Handlers::Count(3.try_into().unwrap())
+        HandlerCount::Count(3.try_into().unwrap())
     );
     assert_eq!(
         settings.supervision.file_cache.deadline,
         Duration::from_secs(9)
     );
     assert!(settings.chaos.enabled);
+}
+
+#[test]
+fn hosts_content_types_and_the_rules_of_resources_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.toml");
+    let text = r#"
+        server.hosts = ["Example.ORG", "[::1]", "10.0.0.1"]
+        [route."/"]
+        files = { root = "a" }
+        types = { ".foo" = "text/x-foo; charset=utf-8", ".tar.gz" = "application/gzip" }
+        [resource.pens]
+        headers = { X-A = "b" }
+        delay = "1s"
+        max_in_flight = 2
+    "#;
+    fs::write(&file, text).unwrap();
+    let settings = load(Some(&file), &BTreeMap::new()).unwrap();
+    assert_eq!(settings.server.hosts, ["example.org", "[::1]", "10.0.0.1"]);
+    let TargetSettings::Files(folder) = &settings.routes["/"].target;
+    assert_eq!(folder.types[".foo"], "text/x-foo; charset=utf-8");
+    let rules = &settings.resources["pens"].rules;
+    assert_eq!(rules.headers["X-A"], "b");
+    assert_eq!(rules.delay, Duration::from_secs(1));
+    assert_eq!(rules.max_in_flight.map(NonZeroUsize::get), Some(2));
 }
 
 #[test]
@@ -161,7 +186,10 @@ fn files_may_share_tables_and_a_list_replaces_the_default() {
     let roots: Vec<_> = settings
         .routes
         .iter()
-        .map(|(prefix, route)| (prefix.as_str(), route.files.root.to_str().unwrap()))
+        .map(|(prefix, route)| {
+            let TargetSettings::Files(folder) = &route.target;
+            (prefix.as_str(), folder.root.to_str().unwrap())
+        })
         .collect();
     assert_eq!(roots, [("/v1.0", "a"), ("/v1.1", "b")]);
 }

@@ -9,9 +9,10 @@ use super::raw;
 use super::route_value::{error_status, glob};
 use super::value;
 use super::{
-    Backoff, CacheRule, Chaos, ChildLimits, FileCache, Files, Handlers, Limits, Listen, LogFile,
-    LogFormat, Logging, MaxRestarts, NotListen, Put, Reserve, Resource, Rotation, Route, Server,
-    Settings, Storage, Strategy, Supervision,
+    Backoff, CacheRule, ChaosSettings, FileCacheSettings, FolderSettings, HandlerCount,
+    LimitSettings, Listen, LogFileSettings, LogFormat, LogSettings, MaxRestarts, NotListen, Put,
+    QueueSettings, Reserve, ResourceSettings, Rotation, RouteSettings, RuleSettings,
+    ServerSettings, Settings, StorageSettings, Strategy, SupervisionSettings, TargetSettings,
 };
 use crate::record::{IdScheme, Schema};
 
@@ -27,19 +28,19 @@ impl raw::Raw {
     pub(super) fn settings(self, schemas: &BTreeMap<String, Schema>) -> Result<Settings, Unfit> {
         let resources = self.resource.into_iter().map(|(name, written)| {
             let schema = schemas.get(&name).cloned().unwrap_or_default();
-            (name.clone(), written.resource(&name, schema))
+            Ok::<_, Unfit>((name.clone(), written.resource(&name, schema)?))
         });
         Ok(Settings {
             server: self.server.settings()?,
             limits: self.limits.settings()?,
             logging: self.logging.settings()?,
             supervision: self.supervision.settings()?,
-            file_cache: FileCache {
+            file_cache: FileCacheSettings {
                 budget_bytes: length(&self.file_cache.budget)?,
                 max_file_bytes: length(&self.file_cache.max_file)?,
                 revalidate: time(&self.file_cache.revalidate)?,
             },
-            storage: Storage {
+            storage: StorageSettings {
                 cache_bytes: bytes(&self.storage.cache)?,
                 reserve: match self.storage.reserve.as_str() {
                     "auto" => Reserve::Auto,
@@ -49,15 +50,17 @@ impl raw::Raw {
                 log_keep: self.storage.log_keep,
             },
             routes: routes(self.route)?,
-            resources: resources.collect(),
-            chaos: Chaos {
+            resources: resources.collect::<Result<_, _>>()?,
+            chaos: ChaosSettings {
                 enabled: self.chaos.enabled,
             },
         })
     }
 }
 
-fn routes(mut written: BTreeMap<String, raw::Route>) -> Result<BTreeMap<String, Route>, Unfit> {
+fn routes(
+    mut written: BTreeMap<String, raw::Route>,
+) -> Result<BTreeMap<String, RouteSettings>, Unfit> {
     let (prefix, folder) = DEFAULT_ROUTE;
     if written.is_empty() {
         let files = Some(raw::Files {
@@ -77,7 +80,7 @@ fn routes(mut written: BTreeMap<String, raw::Route>) -> Result<BTreeMap<String, 
 }
 
 impl raw::Resource {
-    fn resource(self, name: &str, schema: Schema) -> Resource {
+    fn resource(self, name: &str, schema: Schema) -> Result<ResourceSettings, Unfit> {
         let ids = match self.id.as_deref() {
             Some("sequence") => IdScheme::Sequence,
             Some("client") => IdScheme::Client,
@@ -87,7 +90,7 @@ impl raw::Resource {
             Some("merge") => Put::Merge,
             _ => Put::Replace,
         };
-        Resource {
+        Ok(ResourceSettings {
             path: self.path.unwrap_or_else(|| format!("/{name}")),
             ids,
             schema: Arc::new(schema),
@@ -96,38 +99,51 @@ impl raw::Resource {
             accept: self.accept,
             delete_matching: self.delete_matching,
             if_match_required: self.if_match.as_deref() == Some("required"),
-        }
+            rules: rules(self.headers, self.delay, self.max_in_flight)?,
+        })
     }
 }
 
 impl raw::Route {
-    fn settings(self) -> Result<Route, Unfit> {
+    fn settings(self) -> Result<RouteSettings, Unfit> {
         let files = self.files.unwrap_or_default();
         let root = files.root.ok_or("a route leads nowhere")?;
         let index = files.index.unwrap_or_else(|| DEFAULT_INDEX.to_owned());
         let mut cache: Vec<_> = self.cache.into_iter().collect();
         // The longest first; of two as long, the order is that of their letters, so that it is always the same.
         cache.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
-        Ok(Route {
-            files: Files { root, index },
+        let folder = FolderSettings {
+            root,
+            index,
             cache: cache
                 .into_iter()
                 .map(cache_rule)
                 .collect::<Result<_, _>>()?,
-            errors: self
-                .errors
-                .into_iter()
-                .map(|(status, page)| {
-                    let status =
-                        error_status(&status).ok_or_else(|| format!("{status:?} is no error"))?;
-                    Ok::<_, Unfit>((status, page))
-                })
-                .collect::<Result<_, _>>()?,
-            headers: self.headers,
-            delay: self.delay.as_deref().map_or(Ok(Duration::ZERO), time)?,
-            max_in_flight: self.max_in_flight.map(some).transpose()?,
+            types: self.types,
+        };
+        let mut rules = rules(self.headers, self.delay, self.max_in_flight)?;
+        for (status, page) in self.errors {
+            let status = error_status(&status).ok_or_else(|| format!("{status:?} is no error"))?;
+            rules.errors.insert(status, page);
+        }
+        Ok(RouteSettings {
+            rules,
+            target: TargetSettings::Files(folder),
         })
     }
+}
+
+fn rules(
+    headers: BTreeMap<String, String>,
+    delay: Option<String>,
+    max_in_flight: Option<usize>,
+) -> Result<RuleSettings, Unfit> {
+    Ok(RuleSettings {
+        headers,
+        delay: delay.as_deref().map_or(Ok(Duration::ZERO), time)?,
+        max_in_flight: max_in_flight.map(some).transpose()?,
+        errors: BTreeMap::new(),
+    })
 }
 
 fn cache_rule((pattern, value): (String, String)) -> Result<CacheRule, Unfit> {
@@ -136,27 +152,32 @@ fn cache_rule((pattern, value): (String, String)) -> Result<CacheRule, Unfit> {
 }
 
 impl raw::Server {
-    fn settings(self) -> Result<Server, Unfit> {
+    fn settings(self) -> Result<ServerSettings, Unfit> {
         let handlers = match self.handlers {
-            raw::Handlers::Word(_) => Handlers::Auto,
-            raw::Handlers::Count(count) => Handlers::Count(some(count)?),
+            raw::Handlers::Word(_) => HandlerCount::Auto,
+            raw::Handlers::Count(count) => HandlerCount::Count(some(count)?),
         };
         let listen: Result<Vec<Listen>, NotListen> =
             self.listen.iter().map(|text| text.parse()).collect();
-        Ok(Server {
+        Ok(ServerSettings {
             listen: listen.map_err(|error| error.to_string())?,
             admin: self.admin,
             data: self.data,
             handlers,
             max_connections: some(self.max_connections)?,
             drain: time(&self.drain)?,
+            hosts: self
+                .hosts
+                .iter()
+                .map(|host| host.to_ascii_lowercase())
+                .collect(),
         })
     }
 }
 
 impl raw::Limits {
-    fn settings(self) -> Result<Limits, Unfit> {
-        Ok(Limits {
+    fn settings(self) -> Result<LimitSettings, Unfit> {
+        Ok(LimitSettings {
             body_bytes: length(&self.body)?,
             head_bytes: length(&self.headers)?,
             header_timeout: time(&self.header_timeout)?,
@@ -168,7 +189,7 @@ impl raw::Limits {
 }
 
 impl raw::Logging {
-    fn settings(self) -> Result<Logging, Unfit> {
+    fn settings(self) -> Result<LogSettings, Unfit> {
         let rotate = match self.file.rotate.as_str() {
             "minutely" => Rotation::Minutely,
             "hourly" => Rotation::Hourly,
@@ -182,8 +203,11 @@ impl raw::Logging {
             LogFormat::Text
         };
         let keep = some(self.file.keep)?;
-        let file = self.file.dir.map(|dir| LogFile { dir, rotate, keep });
-        Ok(Logging {
+        let file = self
+            .file
+            .dir
+            .map(|dir| LogFileSettings { dir, rotate, keep });
+        Ok(LogSettings {
             level: self.level,
             format,
             access: self.access,
@@ -193,14 +217,14 @@ impl raw::Logging {
 }
 
 impl raw::Supervision {
-    fn settings(self) -> Result<Supervision, Unfit> {
+    fn settings(self) -> Result<SupervisionSettings, Unfit> {
         let strategy = match self.strategy.as_str() {
             "one_for_one" => Strategy::OneForOne,
             "one_for_all" => Strategy::OneForAll,
             "rest_for_one" => Strategy::RestForOne,
             other => return Err(format!("{other:?} is no strategy")),
         };
-        Ok(Supervision {
+        Ok(SupervisionSettings {
             strategy,
             max_restarts: MaxRestarts {
                 count: self.max_restarts.count,
@@ -220,8 +244,8 @@ impl raw::Supervision {
 }
 
 impl raw::ChildLimits {
-    fn settings(self) -> Result<ChildLimits, Unfit> {
-        Ok(ChildLimits {
+    fn settings(self) -> Result<QueueSettings, Unfit> {
+        Ok(QueueSettings {
             queue: some(self.queue)?,
             queue_bytes: some(length(&self.queue_bytes)?)?,
             deadline: time(&self.deadline)?,

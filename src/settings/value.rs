@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use super::kind::Kind;
 use super::listen::Listen;
-use super::route_value::{cache_fault, errors_fault, headers_fault};
+use super::route_value::{cache_fault, errors_fault, headers_fault, types_fault};
 
 /// A value without its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,7 +61,7 @@ impl Plain {
             Kind::Number(..) => text
                 .parse()
                 .map_or(Self::Text(text.to_owned()), Self::Float),
-            Kind::Listens | Kind::Includes | Kind::MediaTypes => Self::Array(
+            Kind::Listens | Kind::Includes | Kind::MediaTypes | Kind::Hosts => Self::Array(
                 text.split(',')
                     .map(|item| Self::Text(item.trim().to_owned()))
                     .collect(),
@@ -83,6 +83,8 @@ impl Plain {
             | Kind::Access
             | Kind::Fields
             | Kind::MediaType
+            | Kind::ContentTypes
+            | Kind::Host
             | Kind::Anything => Self::Text(text.to_owned()),
         }
     }
@@ -142,7 +144,10 @@ impl Plain {
             (Kind::Listen, Self::Text(text)) => listen_fault(text),
             (Kind::Include, Self::Text(text)) if !text.is_empty() => include_fault(text),
             (Kind::Listens, Self::Array(items)) if items.is_empty() => wrong(right(kind)),
-            (Kind::Listens | Kind::Includes | Kind::MediaTypes, Self::Array(items)) => {
+            (
+                Kind::Listens | Kind::Includes | Kind::MediaTypes | Kind::Hosts,
+                Self::Array(items),
+            ) => {
                 let kind = kind.items()?;
                 items.iter().find_map(|item| item.fault(kind))
             }
@@ -150,6 +155,8 @@ impl Plain {
             (Kind::Headers, value) => headers_fault(value),
             (Kind::CacheRules, value) => cache_fault(value),
             (Kind::ErrorPages, value) => errors_fault(value),
+            (Kind::ContentTypes, value) => types_fault(value),
+            (Kind::Host, Self::Text(text)) if is_host(text) => None,
             (Kind::Access, value) => access_fault(value),
             (Kind::Fields, Self::Text(text)) if text == "any" => None,
             (Kind::MediaType, Self::Text(text)) if is_media_type(text) => None,
@@ -182,9 +189,14 @@ fn right(kind: Kind) -> String {
         Kind::Fields => "allowed; write \"any\", or a table of fields".to_owned(),
         Kind::MediaType => "a media type; write one such as \"text/plain\"".to_owned(),
         Kind::MediaTypes => "a list of media types; write [\"text/plain\"]".to_owned(),
-        Kind::Headers | Kind::CacheRules | Kind::ErrorPages | Kind::Access | Kind::Anything => {
-            "allowed here".to_owned()
-        }
+        Kind::Host => "a host name; write one such as \"example.org\", without a port".to_owned(),
+        Kind::Hosts => "a list of host names; write [\"example.org\"]".to_owned(),
+        Kind::Headers
+        | Kind::CacheRules
+        | Kind::ErrorPages
+        | Kind::ContentTypes
+        | Kind::Access
+        | Kind::Anything => "allowed here".to_owned(),
     }
 }
 
@@ -210,8 +222,22 @@ fn filter_fault(text: &str) -> Option<String> {
     })
 }
 
+/// A name of RFC 1123, an IPv4 address, or an IPv6 address in brackets: what a Host field can name.
+fn is_host(text: &str) -> bool {
+    if let Some(address) = text.strip_prefix('[') {
+        let address = address.strip_suffix(']').unwrap_or_default();
+        return address.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    let label = |label: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let hyphens = label.starts_with('-') || label.ends_with('-');
+        (1..=63).contains(&label.len()) && label.bytes().all(plain) && !hyphens
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
 /// RFC 9110 section 8.3.1, without parameters.
-fn is_media_type(text: &str) -> bool {
+pub(super) fn is_media_type(text: &str) -> bool {
     let token = |part: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte);
         !part.is_empty() && part.bytes().all(plain)

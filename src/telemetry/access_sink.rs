@@ -16,7 +16,7 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 use super::logs::LogsError;
 use super::reopening::{Reopen, Reopening};
 use super::rotating::rotating;
-use crate::settings::Logging;
+use crate::settings::LogSettings;
 
 /// Blocks that may wait for the disk; with the blocks of the edge, four mebibytes.
 const BLOCKS_MAX: usize = 256;
@@ -47,7 +47,9 @@ impl AccessGuard {
 impl AccessSink {
     /// The access log as the settings wish it: in files beside the log's, or on stdout where there are none. `None` if
     /// it is not wished for.
-    pub(crate) fn open(settings: &Logging) -> Result<Option<(Arc<Self>, AccessGuard)>, LogsError> {
+    pub(crate) fn open(
+        settings: &LogSettings,
+    ) -> Result<Option<(Arc<Self>, AccessGuard)>, LogsError> {
         if !settings.access {
             return Ok(None);
         }

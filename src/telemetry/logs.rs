@@ -11,7 +11,7 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use super::reopening::{Reopen, Reopening};
 use super::rotating::rotating;
-use crate::settings::{LogFile, LogFormat, Logging};
+use crate::settings::{LogFileSettings, LogFormat, LogSettings};
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ impl LogControl {
 impl Logs {
     /// Sets up the process's subscriber: a program's business, once, early. `silenced` is a filter for what libraries say
     /// too loudly.
-    pub(crate) fn install(settings: &Logging, silenced: &str) -> Result<Self, LogsError> {
+    pub(crate) fn install(settings: &LogSettings, silenced: &str) -> Result<Self, LogsError> {
         let (filter, handle) = reload::Layer::new(filter(&settings.level, silenced)?);
         let (file, guard, reopen) = match &settings.file {
             Some(file) => {
@@ -136,7 +136,7 @@ fn stderr(format: LogFormat) -> Box<dyn Layer<OverFilter> + Send + Sync> {
     }
 }
 
-fn writer(file: &LogFile) -> Result<(NonBlocking, WorkerGuard, Reopen), LogsError> {
+fn writer(file: &LogFileSettings) -> Result<(NonBlocking, WorkerGuard, Reopen), LogsError> {
     std::fs::create_dir_all(&file.dir).map_err(|source| LogsError::Folder {
         dir: file.dir.clone(),
         source,

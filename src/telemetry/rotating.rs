@@ -2,10 +2,13 @@
 
 use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation as Rolled};
 
-use crate::settings::{LogFile, Rotation};
+use crate::settings::{LogFileSettings, Rotation};
 
 /// Files in the folder of the log, whose names begin with `prefix`.
-pub(super) fn rotating(file: &LogFile, prefix: &str) -> Result<RollingFileAppender, InitError> {
+pub(super) fn rotating(
+    file: &LogFileSettings,
+    prefix: &str,
+) -> Result<RollingFileAppender, InitError> {
     let rotation = match file.rotate {
         Rotation::Minutely => Rolled::MINUTELY,
         Rotation::Hourly => Rolled::HOURLY,

@@ -238,7 +238,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = crate::settings::Settings::default().logging;
         settings.access = true;
-        settings.file = Some(crate::settings::LogFile {
+        settings.file = Some(crate::settings::LogFileSettings {
             dir: folder.path().to_owned(),
             rotate: crate::settings::Rotation::Never,
             keep: std::num::NonZeroUsize::MIN,

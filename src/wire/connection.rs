@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::settings::Limits;
+use crate::settings::LimitSettings;
 use head_scan::{HeadScan, Scan};
 
 /// How long each part of a conversation may take, and how large a head may be.
@@ -31,8 +31,8 @@ pub(crate) struct TimeLimits {
     pub stall: Duration,
 }
 
-impl From<&Limits> for TimeLimits {
-    fn from(limits: &Limits) -> Self {
+impl From<&LimitSettings> for TimeLimits {
+    fn from(limits: &LimitSettings) -> Self {
         Self {
             head_bytes: limits.head_bytes,
             header: limits.header_timeout,

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use perennial::settings::{Resource, Settings};
+use perennial::settings::{ResourceSettings, Settings};
 use perennial::{BuildError, Ended, Phase, System};
 use serde_json::json;
 use tempfile::TempDir;
@@ -20,7 +20,7 @@ fn settings(folder: &TempDir) -> Settings {
     ];
     settings.server.admin = "127.0.0.1:0".parse().unwrap();
     settings.server.data = folder.path().join("data");
-    let pens = Resource::at("/pens");
+    let pens = ResourceSettings::at("/pens");
     settings.resources.insert("pens".to_owned(), pens);
     settings
 }

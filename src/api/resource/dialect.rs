@@ -3,7 +3,7 @@
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use crate::record::{JsonObject, Violation};
-use crate::settings::Resource;
+use crate::settings::ResourceSettings;
 use crate::wire::Problem;
 
 /// The media type of every answer that is no problem, and of every body that may be sent.
@@ -15,7 +15,7 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 pub(super) const ACCEPT_POST: &str = "accept-post";
 pub(super) const ACCEPT_PATCH: &str = "accept-patch";
 
-impl Resource {
+impl ResourceSettings {
     /// What may be done to the resource as a whole.
     pub(super) fn collection_methods(&self) -> &'static str {
         if self.delete_matching {
@@ -105,8 +105,8 @@ mod tests {
 
     #[test]
     fn a_body_is_read_by_its_media_type_whatever_its_parameters() {
-        let plain = Resource::at("/books");
-        let dialect = Resource {
+        let plain = ResourceSettings::at("/books");
+        let dialect = ResourceSettings {
             accept: vec!["text/plain".to_owned()],
             ..plain.clone()
         };

@@ -10,7 +10,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::gate::{Gate, WAITING_MAX};
-use crate::settings::Route;
+use crate::settings::RuleSettings;
 use crate::wire::{Code, Pass, Problem};
 
 /// The rules of one route.
@@ -25,18 +25,18 @@ pub(crate) struct RouteRules {
 
 impl RouteRules {
     /// The rules as they were written.
-    pub(crate) fn new(route: &Route) -> Self {
+    pub(crate) fn new(written: &RuleSettings) -> Self {
         // The settings hold names and values that are none to their faults.
-        let headers = route.headers.iter().filter_map(|(name, value)| {
+        let headers = written.headers.iter().filter_map(|(name, value)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             Some((name, HeaderValue::from_str(value).ok()?))
         });
         let gate = |places: std::num::NonZeroUsize| Arc::new(Gate::new(places.get(), WAITING_MAX));
         Self {
             headers: headers.collect(),
-            errors: route.errors.clone(),
-            delay: route.delay,
-            gate: route.max_in_flight.map(gate),
+            errors: written.errors.clone(),
+            delay: written.delay,
+            gate: written.max_in_flight.map(gate),
         }
     }
 
@@ -87,14 +87,15 @@ impl RouteRules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Settings;
     use std::num::NonZeroUsize;
 
     fn rules(delay: Duration, max_in_flight: Option<usize>) -> Arc<RouteRules> {
-        let mut route = Settings::default().routes["/"].clone();
-        route.delay = delay;
-        route.max_in_flight = max_in_flight.and_then(NonZeroUsize::new);
-        Arc::new(RouteRules::new(&route))
+        let written = RuleSettings {
+            delay,
+            max_in_flight: max_in_flight.and_then(NonZeroUsize::new),
+            ..RuleSettings::default()
+        };
+        Arc::new(RouteRules::new(&written))
     }
 
     /// How long so many requests at once take, of which each is admitted and ripens.

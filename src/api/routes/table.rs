@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::gate::Gate;
 use super::rules::RouteRules;
 use crate::file_cache::RootId;
-use crate::settings::Resource;
+use crate::settings::ResourceSettings;
 use crate::storage::CollectionId;
 
 /// A path prefix that leads to a folder.
@@ -28,7 +28,7 @@ pub(crate) struct ResourceRoute {
     /// What is served.
     pub collection: CollectionId,
     /// Where, and how.
-    pub resource: Resource,
+    pub resource: ResourceSettings,
     /// Its number among the routes, for metrics.
     pub label: usize,
 }
@@ -59,7 +59,7 @@ impl RouteTable {
     /// A table of these routes. Labels are numbered in the order given, statics first.
     pub(crate) fn new(
         statics: impl IntoIterator<Item = (String, RootId, RouteRules)>,
-        resources: impl IntoIterator<Item = (CollectionId, Resource)>,
+        resources: impl IntoIterator<Item = (CollectionId, ResourceSettings)>,
     ) -> Self {
         let mut table = Self::default();
         for (prefix, root, rules) in statics {
@@ -153,8 +153,8 @@ mod tests {
                 ("/slow/er".to_owned(), root(2), RouteRules::default()),
             ],
             [
-                (CollectionId(0), Resource::at("/books")),
-                (CollectionId(1), Resource::at("/api/v1/pens")),
+                (CollectionId(0), ResourceSettings::at("/books")),
+                (CollectionId(1), ResourceSettings::at("/api/v1/pens")),
             ],
         )
     }

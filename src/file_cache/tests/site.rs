@@ -66,7 +66,7 @@ impl Site {
                 cache: CacheRules::default(),
             },
         ];
-        let limits = settings::FileCache {
+        let limits = settings::FileCacheSettings {
             budget_bytes,
             max_file_bytes: MAX_FILE,
             revalidate: Duration::from_secs(1),

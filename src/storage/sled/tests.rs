@@ -19,7 +19,7 @@ use super::*;
 use crate::record::{
     Command, Conditions, JsonObject, ListQuery, Record, RecordId, Refusal, Selection, Slice,
 };
-use crate::settings::Resource;
+use crate::settings::ResourceSettings;
 use crate::supervision::{
     Backoff, ExitReason, Flags, Intensity, Placer, Root, Seed, SupervisorSpec, Tree as Plant,
 };
@@ -31,7 +31,7 @@ const BOOKS: CollectionId = CollectionId(0);
 fn settings(data: &Path) -> Settings {
     let mut settings = Settings::default();
     settings.server.data = data.to_owned();
-    let books = Resource::at("/books");
+    let books = ResourceSettings::at("/books");
     settings.resources.insert("books".to_owned(), books);
     settings
 }

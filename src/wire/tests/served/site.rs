@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use super::{LIMITS, Served, TimeLimits};
 use crate::api::{Edge, RouteRules, RouteTable};
 use crate::file_cache::{CacheRules, Files, Root, RootId};
-use crate::settings::{self, Resource, Settings};
+use crate::settings::{self, ResourceSettings, Settings};
 use crate::storage::{self, CollectionId};
 use crate::supervision::{
     Clock, Faults, Flags, Intensity, Placer, QueueLimits, Root as Tree, Seed, Slot, SupervisorSpec,
@@ -34,7 +34,7 @@ fn files(folder: &std::path::Path, faults: &Faults, clock: Clock) -> (Files, Sup
         bytes: 100_000,
     };
     let (slot, child) = Slot::new("file-cache", queue, clock);
-    let cache = settings::FileCache {
+    let cache = settings::FileCacheSettings {
         budget_bytes: 1_000_000,
         max_file_bytes: 100_000,
         revalidate: Duration::from_millis(50),
@@ -74,7 +74,7 @@ impl Site {
         let (store, _writer) = storage::storage(&settings, clock, &faults);
         let routes = RouteTable::new(
             [("/".to_owned(), RootId::new(0), RouteRules::default())],
-            [(CollectionId(0), Resource::at("/books"))],
+            [(CollectionId(0), ResourceSettings::at("/books"))],
         );
         let edge = Edge {
             routes: ArcSwap::from_pointee(routes),
