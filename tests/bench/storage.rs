@@ -1,15 +1,15 @@
-//! What a durable write and a read cost over HTTP, beside what the machine and the framework cost in the same run: a loop that
-//! appends 4 KiB and syncs, and a bare actix-web that says hello.
+//! The cost of a durable write and of a read over HTTP, compared in the same run with a loop that appends 4 KiB and syncs, and
+//! with a plain actix-web server that answers a constant body.
 //!
-//! `cargo bench --bench storage`. The real binary serves, from a folder on the disk of `target/`. Absolute figures say little
-//! about another machine or another hour; the ratios count. Rounds alternate, and the median of the rounds is told.
+//! Run it with `cargo bench --bench storage`. It runs the real binary, with its data below `target/`. Absolute figures depend
+//! on the machine and on its load; compare the ratios. Rounds alternate, and the medians are printed.
 
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "a benchmark that can't run says so and ends, and it measures real time"
+    reason = "a benchmark that can't run ends with a message, and it measures real time"
 )]
 
 use std::fs::{self, File, OpenOptions};
@@ -29,7 +29,7 @@ const SLICE: Duration = Duration::from_millis(700);
 const WRITERS: usize = 64;
 const READERS: usize = 16;
 const READS: usize = 60_000;
-/// A record as it is sent: 1 KiB.
+/// Makes the body of a record about 1 KiB.
 const FILLING_BYTES: usize = 1000;
 /// Linux counts a process's time in hundredths of a second (proc(5), `USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -45,7 +45,7 @@ fn main() {
     reads(&server);
 }
 
-/// Durable writes beside the raw loop.
+/// Measures durable writes and the raw loop.
 fn writes(folder: &Path, server: &Server) {
     let record = format!(
         "{{\"title\":\"Dune\",\"filling\":\"{}\"}}",
@@ -58,7 +58,7 @@ fn writes(folder: &Path, server: &Server) {
         let one = server.load(&post, 1, &Until::Passed(SLICE));
         let many = server.load(&post, WRITERS, &Until::Passed(SLICE));
         let again = append_and_sync(folder);
-        // The first one warms up.
+        // The first round is a warm-up.
         if round > 0 {
             rows.push((raw.and(again), one, many));
         }
@@ -85,7 +85,7 @@ fn writes(folder: &Path, server: &Server) {
     );
 }
 
-/// What a read takes of the processor, beside a bare hello of the same length.
+/// Measures the CPU time of a read and of a constant answer of the same length.
 fn reads(server: &Server) {
     let record = "{\"id\":\"dune\",\"title\":\"Dune\",\"author\":\"Frank Herbert\",\"year\":1965}";
     server.load(&request("POST /books", record), 1, &Until::Counted(1));
@@ -103,9 +103,7 @@ fn reads(server: &Server) {
         }
     }
     let median = |of: &dyn Fn(&[f64; 2]) -> f64| median(rows.iter().map(of).collect());
-    println!(
-        "processor time a request, {READERS} connections, {ROUNDS} rounds of {READS}, medians:"
-    );
+    println!("CPU time of a request, {READERS} connections, {ROUNDS} rounds of {READS}, medians:");
     println!(
         "  bare actix-web, {} bytes: {:.2} us",
         record.len(),
@@ -118,7 +116,7 @@ fn reads(server: &Server) {
     );
 }
 
-/// How long each of some calls took, and all together.
+/// The time of each call, and of all calls together.
 struct Took {
     micros: Vec<f64>,
     all: Duration,
@@ -169,13 +167,13 @@ fn append_and_sync(folder: &Path) -> Took {
     }
 }
 
-/// When a load ends.
+/// When the load ends.
 enum Until {
     Passed(Duration),
     Counted(usize),
 }
 
-/// A server in a process of its own.
+/// A server in its own process.
 struct Server {
     process: Child,
     address: SocketAddr,
@@ -210,11 +208,11 @@ impl Server {
         Self::start(command.stderr(Stdio::piped()), "hello on ", "hello")
     }
 
-    /// Reads what it says until it is ready.
+    /// Starts the process, and reads its stderr until it is ready.
     fn start(command: &mut Command, before: &str, ready: &str) -> Self {
         let mut process = command.spawn().expect("a server");
-        let said = BufReader::new(process.stderr.take().expect("its words"));
-        let (mut address, mut lines) = (None, said.lines());
+        let stderr = BufReader::new(process.stderr.take().expect("a pipe"));
+        let (mut address, mut lines) = (None, stderr.lines());
         for line in lines.by_ref().map_while(Result::ok) {
             if let Some((_, rest)) = line.split_once(before) {
                 let word = rest
@@ -226,17 +224,17 @@ impl Server {
                 break;
             }
         }
-        // It must not find its words unread.
+        // Keeps the pipe empty, so that the server never blocks on it.
         std::thread::spawn(move || lines.for_each(drop));
         let address = address.expect("the address of the server");
         Self { process, address }
     }
 
-    /// The processor time it has taken so far, in seconds.
+    /// The CPU time it has used so far, in seconds.
     fn cpu(&self) -> f64 {
         let stat =
-            fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("its times");
-        // The name in the second field may have spaces; the third is the first after it.
+            fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("its CPU times");
+        // The second field, the name, may contain spaces, so the fields are counted from the parenthesis after it.
         let (_, fields) = stat.rsplit_once(')').expect("a name");
         let times = fields.split_whitespace().skip(11).take(2);
         times
@@ -245,7 +243,7 @@ impl Server {
             / TICKS_PER_SECOND
     }
 
-    /// `clients` connections that each send `request` again as soon as it is answered.
+    /// Opens `clients` connections, each of which sends `request` again as soon as it is answered.
     fn load(&self, request: &str, clients: usize, until: &Until) -> Took {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -272,8 +270,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.process.kill().expect("it runs");
-        self.process.wait().expect("its end");
+        self.process.kill().expect("the server can be killed");
+        self.process.wait().expect("the server ends");
     }
 }
 
@@ -316,7 +314,7 @@ async fn client(
     micros
 }
 
-/// Whether an answer is there to its end.
+/// Whether the buffer holds a complete answer.
 fn whole(answer: &[u8]) -> bool {
     let Some(head) = answer.windows(4).position(|end| end == b"\r\n\r\n") else {
         return false;
@@ -330,7 +328,7 @@ fn whole(answer: &[u8]) -> bool {
     answer.len() == head + 4 + digits.parse::<usize>().expect("a number")
 }
 
-/// A bare actix-web on one thread, whose answer has this length.
+/// Serves a constant body of this length with plain actix-web on one thread.
 fn hello(length: usize) {
     let body = web::Bytes::from("x".repeat(length));
     let system = actix_web::rt::System::new();

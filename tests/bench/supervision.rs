@@ -1,14 +1,13 @@
-//! What supervision costs: a supervised ask beside a raw `Addr::send` in one run, and the time from
-//! a panic to the next handled message.
+//! The cost of supervision: an ask of a supervised child compared with a plain `Addr::send`, and the time from a panic to the
+//! next handled message.
 //!
-//! `cargo bench --bench supervision`. Absolute times say little about another machine; the ratio
-//! and the order of magnitude are what counts.
+//! Run it with `cargo bench --bench supervision`. Absolute times depend on the machine; compare the ratios.
 
 #![expect(
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a benchmark that can't run says so and ends"
+    reason = "a benchmark that can't run ends with a message"
 )]
 
 use std::future::Future;
@@ -23,7 +22,7 @@ use perennial::supervision::{
 };
 use tokio::time::Instant;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 enum Order {
@@ -31,7 +30,7 @@ enum Order {
         n: u64,
         reply: ReplyTo<u64, ()>,
     },
-    /// Notes the time, and panics.
+    /// Stores the time, then panics.
     Die,
 }
 
@@ -48,7 +47,7 @@ impl Message for Order {
     }
 }
 
-/// When the last panic was raised, and how long each took to the next handled message.
+/// The time of the last panic, and the time from each panic to the next handled message.
 #[derive(Debug, Default)]
 struct Deaths {
     since: Option<Instant>,
@@ -75,7 +74,7 @@ impl Child for Echo {
             }
             Order::Die => {
                 self.deaths.lock().expect("not poisoned").since = Some(Instant::now());
-                panic!("as ordered");
+                panic!("ordered by the benchmark");
             }
         }
     }
@@ -129,7 +128,7 @@ fn supervised(deaths: &Arc<Mutex<Deaths>>) -> (Root, ChildRef<Order>) {
     (seed.grow(Clock::default(), Placer::threads(), None), child)
 }
 
-/// Times `rounds` of `one`, one after the other.
+/// Runs `one` `rounds` times in sequence and returns the time.
 async fn time<F: Future<Output = ()>>(rounds: u64, mut one: impl FnMut(u64) -> F) -> Duration {
     let begun = Instant::now();
     for n in 0..rounds {
@@ -161,7 +160,7 @@ fn asks(c: &mut Criterion) {
     group.bench_function("ChildRef::ask", |b| {
         b.iter_custom(|rounds| {
             system.block_on(time(rounds, |n| {
-                let answer = child.ask(move |reply| Order::Echo { n, reply }, PATIENCE);
+                let answer = child.ask(move |reply| Order::Echo { n, reply }, TIMEOUT);
                 async move { assert_eq!(answer.await, Ok(n)) }
             }))
         });
@@ -184,7 +183,7 @@ fn restarts(c: &mut Criterion) {
             system.block_on(async {
                 for n in 0..rounds {
                     child.tell(Order::Die).expect("the queue has room");
-                    let answer = child.ask(move |reply| Order::Echo { n, reply }, PATIENCE);
+                    let answer = child.ask(move |reply| Order::Echo { n, reply }, TIMEOUT);
                     assert_eq!(answer.await, Ok(n));
                 }
             });
@@ -200,7 +199,7 @@ fn restarts(c: &mut Criterion) {
             .unwrap_or_default()
     };
     println!(
-        "panic to next message handled, {} deaths: p50 {:?}, p99 {:?}, p99.9 {:?}",
+        "panic to next message handled, {} panics: p50 {:?}, p99 {:?}, p99.9 {:?}",
         all.len(),
         at(500),
         at(990),

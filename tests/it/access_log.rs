@@ -1,4 +1,4 @@
-//! One line for each answer, under the name that the answer has.
+//! The access log has one line for each answer, with the request id of that answer.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::daemon::{TestDaemon, metric};
 
-/// All lines of the access log in a folder.
+/// All lines of the access log files in `dir`.
 fn lines(dir: &Path) -> Vec<Value> {
     let files = fs::read_dir(dir).unwrap();
     let files = files.map(|file| file.unwrap().path()).filter(|path| {
@@ -24,12 +24,12 @@ fn lines(dir: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// A daemon with a folder for its logs.
+/// Starts a daemon whose log files are in the returned folder.
 fn start(more: &str) -> (TestDaemon, PathBuf) {
     let mut daemon = TestDaemon::prepare(more);
     let logs = daemon.folder().join("logs");
     let folder = format!("PERENNIAL__LOGGING__FILE__DIR={}", logs.display());
-    daemon.run_by(&["env", &folder]);
+    daemon.run_under(&["env", &folder]);
     daemon.spawn();
     daemon.wait_ready();
     (daemon, logs)
@@ -41,45 +41,45 @@ fn stop(daemon: &mut TestDaemon) {
 }
 
 #[test]
-fn every_answer_is_a_line_with_the_name_of_its_request() {
+fn every_answer_has_a_log_line_with_its_request_id() {
     let (mut daemon, logs) = start("[logging]\naccess = true\n");
     let mut client = Client::connect(daemon.public()).unwrap();
-    let foreign = [("x-request-id", "mine")];
+    let client_id = [("x-request-id", "mine")];
     let answers = [
         client.get("/").unwrap().expect(200),
         client.get("/?secret=1").unwrap().expect(200),
         client
-            .send("HEAD", "/", &foreign, None)
+            .send("HEAD", "/", &client_id, None)
             .unwrap()
             .expect(200),
         client.get("/lost").unwrap().expect(404),
         client.post("/books", &json!({})).unwrap().expect(201),
     ];
-    let names: Vec<_> = answers
+    let ids: Vec<_> = answers
         .iter()
-        .map(|answer| answer.header("x-request-id").expect("a name"))
+        .map(|answer| answer.header("x-request-id").expect("a request id"))
         .collect();
-    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 5, "{names:?}");
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 5, "{ids:?}");
     let lost = &answers[3];
-    assert_eq!(lost.json()["request_id"], names[3]);
+    assert_eq!(lost.json()["request_id"], ids[3]);
     let text = daemon.metrics();
     let dropped = metric(&text, "perennial_access_log_lines_dropped_total", "");
     assert_eq!(dropped, Some(0.0));
     stop(&mut daemon);
     let lines = lines(&logs);
-    let told = |key: &str| {
+    let values = |key: &str| {
         lines
             .iter()
             .map(|line| line[key].clone())
             .collect::<Vec<_>>()
     };
-    assert_eq!(json!(told("request_id")), json!(names));
-    assert_eq!(told("method"), ["GET", "GET", "HEAD", "GET", "POST"]);
-    assert_eq!(told("path"), ["/", "/", "/", "/lost", "/books"]);
-    assert_eq!(told("route"), ["/", "/", "/", "/", "/books"]);
-    assert_eq!(told("status"), [200, 200, 200, 404, 201]);
+    assert_eq!(json!(values("request_id")), json!(ids));
+    assert_eq!(values("method"), ["GET", "GET", "HEAD", "GET", "POST"]);
+    assert_eq!(values("path"), ["/", "/", "/", "/lost", "/books"]);
+    assert_eq!(values("route"), ["/", "/", "/", "/", "/books"]);
+    assert_eq!(values("status"), [200, 200, 200, 404, 201]);
     let bytes = [14, 14, 0, lost.body.len(), answers[4].body.len()];
-    assert_eq!(told("bytes"), bytes);
+    assert_eq!(values("bytes"), bytes);
     for line in &lines {
         let peer = line["peer"].as_str().unwrap();
         assert!(peer.starts_with("127.0.0.1:"), "{line}");
@@ -89,7 +89,7 @@ fn every_answer_is_a_line_with_the_name_of_its_request() {
 }
 
 #[test]
-fn without_a_wish_there_is_no_access_log() {
+fn the_access_log_is_off_by_default() {
     let (mut daemon, logs) = start("");
     daemon.get("/").expect(200);
     stop(&mut daemon);

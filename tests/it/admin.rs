@@ -1,10 +1,10 @@
-//! What an operator asks the admin listener.
+//! The pages of the admin listener: health, the tree and metrics.
 
 use crate::client;
 use crate::daemon::{TestDaemon, generation, metric, node, running};
 
 #[test]
-fn health_is_told_for_the_whole_and_for_each_part() {
+fn health_is_reported_for_the_daemon_and_for_each_part() {
     let daemon = TestDaemon::start("");
     for path in ["/livez", "/readyz", "/readyz/storage", "/readyz/file-cache"] {
         client::get(daemon.admin(), path).expect(200);
@@ -36,7 +36,7 @@ fn the_tree_shows_every_child_running() {
 }
 
 #[test]
-fn metrics_are_an_exposition() {
+fn metrics_are_in_the_prometheus_text_format() {
     let daemon = TestDaemon::start("");
     daemon.get("/").expect(200);
     let answer = client::get(daemon.admin(), "/metrics").expect(200);
@@ -58,7 +58,7 @@ fn metrics_are_an_exposition() {
 }
 
 #[test]
-fn the_public_side_has_no_admin_pages() {
+fn public_addresses_serve_no_admin_pages() {
     let daemon = TestDaemon::start("");
     for path in ["/metrics", "/supervisor", "/livez", "/chaos"] {
         daemon.get(path).expect_problem(404);

@@ -1,4 +1,4 @@
-//! The command line's exit codes.
+//! Exit codes of the command line.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,7 +11,7 @@ fn run<I: AsRef<OsStr>>(words: &[I]) -> Output {
 }
 
 #[test]
-fn a_good_file_checks_whether_the_option_is_before_or_after_the_command() {
+fn check_accepts_the_config_option_before_and_after_the_command() {
     let daemon = TestDaemon::prepare("");
     let file = daemon.config();
     let file = file.to_str().unwrap();
@@ -22,7 +22,7 @@ fn a_good_file_checks_whether_the_option_is_before_or_after_the_command() {
 }
 
 #[test]
-fn a_wrong_file_is_a_configuration_error() {
+fn wrong_settings_exit_with_78() {
     let daemon = TestDaemon::prepare("");
     let file = daemon.folder().join("wrong.toml");
     let name = file.to_str().unwrap();
@@ -36,7 +36,7 @@ fn a_wrong_file_is_a_configuration_error() {
         for words in [["--config", name, "check"], ["--config", name, "serve"]] {
             let output = run(&words);
             assert_eq!(output.status.code(), Some(78), "{text:?}: {output:?}");
-            assert!(!output.stderr.is_empty(), "{text:?} without a word");
+            assert!(!output.stderr.is_empty(), "{text:?}: nothing on stderr");
         }
     }
     let missing = ["check", "--config", "/no/such/file.toml"];
@@ -44,7 +44,7 @@ fn a_wrong_file_is_a_configuration_error() {
 }
 
 #[test]
-fn a_wrong_command_line_is_a_usage_error() {
+fn a_wrong_command_line_exits_with_64() {
     for words in [&["no-such-command"][..], &["check", "--no-such-option"]] {
         let output = run(words);
         assert_eq!(output.status.code(), Some(64), "{words:?}: {output:?}");

@@ -1,5 +1,4 @@
-//! A blocking HTTP/1.1 client over one connection that hides nothing: what the server drops is an
-//! error, never retried.
+//! A blocking HTTP/1.1 client over one connection. It never retries: a connection that the server drops is an error.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -9,9 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An answer, whole.
+/// A complete answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -51,14 +50,14 @@ impl Response {
         self
     }
 
-    /// Fails the test unless this is a problem with `status` and a code, which it returns.
+    /// Fails the test unless this is a problem with `status` and a code; returns the code.
     #[track_caller]
     pub(crate) fn expect_problem(self, status: u16) -> String {
         let answer = self.expect(status);
         let content_type = answer.header("content-type").unwrap_or_default().to_owned();
         assert!(
             content_type.starts_with("application/problem+json"),
-            "a {status} has content type {content_type:?}: {}",
+            "the {status} has content type {content_type:?}: {}",
             answer.text()
         );
         let body = answer.json();
@@ -69,10 +68,10 @@ impl Response {
     }
 }
 
-/// Status, version and headers.
+/// The status, the HTTP version and the headers.
 type Head = (u16, String, Vec<(String, String)>);
 
-/// Either kind of connection.
+/// A TCP or a unix socket connection.
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpStream),
@@ -101,7 +100,7 @@ impl io::Write for Socket {
     }
 }
 
-/// One connection, kept alive.
+/// One connection, kept open between requests.
 #[derive(Debug)]
 pub(crate) struct Client {
     stream: BufReader<Socket>,
@@ -110,15 +109,15 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(host: SocketAddr) -> io::Result<Self> {
-        Self::connect_with(host, PATIENCE)
+        Self::connect_with(host, TIMEOUT)
     }
 
-    /// As `connect`; every read and write gives up after `patience`.
-    pub(crate) fn connect_with(host: SocketAddr, patience: Duration) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&host, patience)?;
+    /// As `connect`; every read and write gives up after `timeout`.
+    pub(crate) fn connect_with(host: SocketAddr, timeout: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&host, timeout)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(patience))?;
-        stream.set_write_timeout(Some(patience))?;
+        stream.set_read_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
         Ok(Self {
             stream: BufReader::new(Socket::Tcp(stream)),
             host: host.to_string(),
@@ -127,8 +126,8 @@ impl Client {
 
     pub(crate) fn connect_unix(path: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         Ok(Self {
             stream: BufReader::new(Socket::Unix(stream)),
             host: "localhost".to_owned(),
@@ -176,7 +175,7 @@ impl Client {
         self.stream.get_mut().write_all(bytes)
     }
 
-    /// Reads one answer; interim answers (1xx) are passed over.
+    /// Reads one answer and skips interim ones (1xx).
     pub(crate) fn read_answer(&mut self, head_only: bool) -> io::Result<Response> {
         loop {
             let (status, version, headers) = self.read_head()?;
@@ -233,7 +232,7 @@ impl Client {
             let length: u64 = length.parse().map_err(|_| bad("content-length".into()))?;
             let read = (&mut self.stream).take(length).read_to_end(&mut body)?;
             if u64::try_from(read).ok() != Some(length) {
-                return Err(closed("inside a body"));
+                return Err(closed("within a body"));
             }
         } else {
             answer.keep_alive = false;
@@ -254,10 +253,10 @@ impl Client {
             }
             let read = (&mut self.stream).take(size).read_to_end(&mut body)?;
             if u64::try_from(read).ok() != Some(size) {
-                return Err(closed("inside a chunk"));
+                return Err(closed("within a chunk"));
             }
             if !self.read_line()?.is_empty() {
-                return Err(bad("a chunk without its end".into()));
+                return Err(bad("a chunk without a line end".into()));
             }
         }
     }
@@ -268,7 +267,7 @@ impl Client {
             .take(64 * 1024)
             .read_until(b'\n', &mut line)?;
         if line.pop() != Some(b'\n') {
-            return Err(closed("instead of a line"));
+            return Err(closed("before the end of a line"));
         }
         if line.last() == Some(&b'\r') {
             line.pop();
@@ -281,12 +280,12 @@ fn bad(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-fn closed(place: &str) -> io::Error {
-    let what = format!("the server closed {place}");
+fn closed(when: &str) -> io::Error {
+    let what = format!("the server closed the connection {when}");
     io::Error::new(io::ErrorKind::UnexpectedEof, what)
 }
 
-/// One request on a connection of its own; fails the test when there is no answer.
+/// Sends one GET on a new connection; fails the test if there is no answer.
 #[track_caller]
 pub(crate) fn get(host: SocketAddr, path: &str) -> Response {
     Client::connect(host)
@@ -294,7 +293,7 @@ pub(crate) fn get(host: SocketAddr, path: &str) -> Response {
         .unwrap_or_else(|error| panic!("GET {path}: {error}"))
 }
 
-/// As [`get`], with a JSON body to POST.
+/// As [`get`], for a POST with a JSON body.
 #[track_caller]
 pub(crate) fn post(host: SocketAddr, path: &str, body: &Value) -> Response {
     Client::connect(host)
@@ -302,7 +301,7 @@ pub(crate) fn post(host: SocketAddr, path: &str, body: &Value) -> Response {
         .unwrap_or_else(|error| panic!("POST {path}: {error}"))
 }
 
-/// As [`get`], with everything said.
+/// As [`get`], for any method, headers and body.
 #[track_caller]
 pub(crate) fn send(
     host: SocketAddr,

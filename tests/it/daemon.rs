@@ -1,4 +1,4 @@
-//! The real binary with a folder of its own, on ports of the kernel's choice.
+//! Starts the real binary in a temporary folder, on ports that the kernel chooses, and reads its log.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -18,11 +18,11 @@ use crate::client::{self, Response};
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_perennial");
 const START: Duration = Duration::from_secs(20);
 
-/// What the daemon said on stderr, as its reading thread saw it.
+/// The daemon's stderr; a thread reads it and wakes whoever waits for a line.
 #[derive(Debug, Default)]
-struct Said {
+struct Stderr {
     lines: Mutex<Lines>,
-    news: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -34,12 +34,12 @@ struct Lines {
     ended: bool,
 }
 
-impl Said {
+impl Stderr {
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hear(&self, line: String) {
+    fn add(&self, line: String) {
         let mut lines = self.lines();
         if let Some(address) = address_after(&line, "listening on http://") {
             lines.listening.push(address);
@@ -49,7 +49,7 @@ impl Said {
             lines.ready |= lines.admin.is_some() && !lines.listening.is_empty();
         }
         lines.all.push(line);
-        self.news.notify_all();
+        self.changed.notify_all();
     }
 }
 
@@ -62,17 +62,17 @@ fn address_after(line: &str, words: &str) -> Option<SocketAddr> {
     address.parse().ok()
 }
 
-/// A daemon under test. Dropped, it is killed; if the test failed, what it said is shown.
+/// A daemon under test. Dropping it kills the process, and prints its stderr if the test failed.
 #[derive(Debug)]
 pub(crate) struct TestDaemon {
     folder: TempDir,
     wrapper: Vec<String>,
     stdin: Option<OwnedFd>,
     process: Option<Child>,
-    said: Arc<Said>,
+    stderr: Arc<Stderr>,
 }
 
-/// A page at `/` from `site`, and the resource `books`; `more` is added to the TOML text.
+/// Settings that serve the folder `site` at `/` and the resource `books`; `more` is appended to the TOML.
 pub(crate) fn toml(folder: &Path, more: &str) -> String {
     toml_with(folder, &folder.join("data"), more)
 }
@@ -101,7 +101,7 @@ path = "/books"
 }
 
 impl TestDaemon {
-    /// A folder with a page and a configuration; nothing runs.
+    /// Writes a page and the settings into a temporary folder; does not start the daemon.
     pub(crate) fn prepare(more: &str) -> Self {
         let folder = TempDir::new().unwrap();
         fs::create_dir(folder.path().join("site")).unwrap();
@@ -113,11 +113,11 @@ impl TestDaemon {
             wrapper: Vec::new(),
             stdin: None,
             process: None,
-            said: Arc::default(),
+            stderr: Arc::default(),
         }
     }
 
-    /// The same, with its data elsewhere.
+    /// As `prepare`, with the data folder at `data`.
     pub(crate) fn prepare_on(data: &Path, more: &str) -> Self {
         let daemon = Self::prepare("");
         let text = toml_with(daemon.folder.path(), data, more);
@@ -125,14 +125,14 @@ impl TestDaemon {
         daemon
     }
 
-    /// The shipped configuration as it is, but for ports and folders of its own.
+    /// As `prepare`, with the shipped `config/perennial.toml`; only its ports and its data folder are replaced.
     pub(crate) fn prepare_shipped() -> Self {
         let mut daemon = Self::prepare("");
         let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/perennial.toml");
         fs::copy(shipped, daemon.config()).unwrap();
         let data = daemon.folder.path().join("data");
         let data = format!("PERENNIAL__SERVER__DATA={}", data.display());
-        daemon.run_by(&[
+        daemon.run_under(&[
             "env",
             "PERENNIAL__SERVER__LISTEN=127.0.0.1:0",
             "PERENNIAL__SERVER__ADMIN=127.0.0.1:0",
@@ -141,7 +141,7 @@ impl TestDaemon {
         daemon
     }
 
-    /// Prepared, started and ready.
+    /// Prepares and starts a daemon, and waits until it is ready.
     #[track_caller]
     pub(crate) fn start(more: &str) -> Self {
         let mut daemon = Self::prepare(more);
@@ -150,39 +150,39 @@ impl TestDaemon {
         daemon
     }
 
-    /// Runs the daemon by this command from the next start on, such as `strace -D`.
-    pub(crate) fn run_by(&mut self, wrapper: &[&str]) {
+    /// From the next start on, runs the daemon under this command, such as `strace -D`.
+    pub(crate) fn run_under(&mut self, wrapper: &[&str]) {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
     }
 
-    /// Gives it this as standard input from the next start on; a wrapper can put it elsewhere.
-    pub(crate) fn give(&mut self, descriptor: OwnedFd) {
+    /// From the next start on, passes this descriptor as standard input; a wrapper can move it to another number.
+    pub(crate) fn set_stdin(&mut self, descriptor: OwnedFd) {
         self.stdin = Some(descriptor);
     }
 
-    /// Starts it (again, on the same data) and does not wait.
+    /// Starts the process, on the same data if it ran before, and does not wait until it is ready.
     pub(crate) fn spawn(&mut self) {
-        assert!(self.process.is_none(), "the daemon runs already");
+        assert!(self.process.is_none(), "the daemon is already running");
         let mut words = self.wrapper.clone();
         words.push(BINARY.to_owned());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
         command.arg("--config").arg(self.config()).arg("serve");
-        let stdin = self.stdin.as_ref().map(|given| given.try_clone().unwrap());
+        let stdin = self.stdin.as_ref().map(|stdin| stdin.try_clone().unwrap());
         command.env("NO_COLOR", "1");
         command.stdin(stdin.map_or_else(Stdio::null, Stdio::from));
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
-        let stderr = process.stderr.take().unwrap();
-        let said = Arc::<Said>::default();
-        self.said = Arc::clone(&said);
+        let pipe = process.stderr.take().unwrap();
+        let stderr = Arc::<Stderr>::default();
+        self.stderr = Arc::clone(&stderr);
         self.process = Some(process);
         thread::spawn(move || {
-            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-                said.hear(String::from_utf8_lossy(&line).into_owned());
+            for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+                stderr.add(String::from_utf8_lossy(&line).into_owned());
             }
-            said.lines().ended = true;
-            said.news.notify_all();
+            stderr.lines().ended = true;
+            stderr.changed.notify_all();
         });
     }
 
@@ -196,14 +196,21 @@ impl TestDaemon {
     #[track_caller]
     pub(crate) fn wait_ready(&self) {
         let until = Instant::now() + START;
-        let mut lines = self.said.lines();
+        let mut lines = self.stderr.lines();
         while !lines.ready {
             let left = until.saturating_duration_since(Instant::now());
-            let why = if lines.ended { "it ended" } else { "too slow" };
-            assert!(!left.is_zero() && !lines.ended, "not ready: {why}");
+            let why = if lines.ended {
+                "the process ended"
+            } else {
+                "timed out"
+            };
+            assert!(
+                !left.is_zero() && !lines.ended,
+                "the daemon is not ready: {why}"
+            );
             (lines, _) = self
-                .said
-                .news
+                .stderr
+                .changed
                 .wait_timeout(lines, left)
                 .unwrap_or_else(PoisonError::into_inner);
         }
@@ -211,29 +218,32 @@ impl TestDaemon {
 
     /// Waits until a line of stderr contains this.
     #[track_caller]
-    pub(crate) fn wait_said(&self, text: &str) {
+    pub(crate) fn wait_for_log(&self, text: &str) {
         let until = Instant::now() + START;
-        let mut lines = self.said.lines();
+        let mut lines = self.stderr.lines();
         while !lines.all.iter().any(|line| line.contains(text)) {
             let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero() && !lines.ended, "never said {text:?}");
-            let news = self.said.news.wait_timeout(lines, left);
-            (lines, _) = news.unwrap_or_else(PoisonError::into_inner);
+            assert!(
+                !left.is_zero() && !lines.ended,
+                "stderr never contained {text:?}"
+            );
+            let waited = self.stderr.changed.wait_timeout(lines, left);
+            (lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Waits until it is ready; what it said if it ended instead.
+    /// Waits until the daemon is ready; returns its stderr if it ended instead.
     pub(crate) fn ready_or_ended(&self) -> Result<(), String> {
         let until = Instant::now() + START;
-        let mut lines = self.said.lines();
+        let mut lines = self.stderr.lines();
         while !lines.ready {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || lines.ended {
                 return Err(lines.all.join("\n"));
             }
             (lines, _) = self
-                .said
-                .news
+                .stderr
+                .changed
                 .wait_timeout(lines, left)
                 .unwrap_or_else(PoisonError::into_inner);
         }
@@ -248,46 +258,46 @@ impl TestDaemon {
         self.folder.path().join("perennial.toml")
     }
 
-    /// A path inside the folder that is served.
+    /// The path of a file in the served folder.
     pub(crate) fn site(&self, name: &str) -> PathBuf {
         self.folder.path().join("site").join(name)
     }
 
     #[track_caller]
     pub(crate) fn public(&self) -> SocketAddr {
-        *self.said.lines().listening.first().unwrap()
+        *self.stderr.lines().listening.first().unwrap()
     }
 
-    /// All public addresses.
+    /// All public TCP addresses.
     pub(crate) fn listening(&self) -> Vec<SocketAddr> {
-        self.said.lines().listening.clone()
+        self.stderr.lines().listening.clone()
     }
 
     #[track_caller]
     pub(crate) fn admin(&self) -> SocketAddr {
-        self.said.lines().admin.unwrap()
+        self.stderr.lines().admin.unwrap()
     }
 
     pub(crate) fn stderr(&self) -> String {
-        self.said.lines().all.join("\n")
+        self.stderr.lines().all.join("\n")
     }
 
-    /// Waits until the process has said all it had to say, and returns it from the line with these words on.
+    /// Waits until the process has ended, and returns its stderr from the first line that contains this text.
     #[track_caller]
-    pub(crate) fn last_words(&self, words: &str) -> String {
+    pub(crate) fn stderr_from(&self, text: &str) -> String {
         let until = Instant::now() + START;
-        let mut lines = self.said.lines();
+        let mut lines = self.stderr.lines();
         while !lines.ended {
             let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "it goes on talking");
+            assert!(!left.is_zero(), "the process has not ended");
             (lines, _) = self
-                .said
-                .news
+                .stderr
+                .changed
                 .wait_timeout(lines, left)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        let from = lines.all.iter().position(|line| line.contains(words));
-        let from = from.unwrap_or_else(|| panic!("it never said {words:?}"));
+        let from = lines.all.iter().position(|line| line.contains(text));
+        let from = from.unwrap_or_else(|| panic!("stderr does not contain {text:?}"));
         lines.all[from..].join("\n")
     }
 
@@ -309,7 +319,7 @@ impl TestDaemon {
         self.signal("-USR1");
     }
 
-    /// Kills it and waits for its end, so that its lock on the data is free.
+    /// Kills the process and waits for its end, so that its lock on the data folder is released.
     pub(crate) fn kill9(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
@@ -317,7 +327,7 @@ impl TestDaemon {
         }
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the process has ended.
     pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
         let status = self.process.as_mut()?.try_wait().unwrap()?;
         self.process = None;
@@ -325,13 +335,13 @@ impl TestDaemon {
     }
 
     #[track_caller]
-    pub(crate) fn wait_exit(&mut self, patience: Duration) -> ExitStatus {
-        let until = Instant::now() + patience;
+    pub(crate) fn wait_exit(&mut self, timeout: Duration) -> ExitStatus {
+        let until = Instant::now() + timeout;
         loop {
             if let Some(status) = self.exited() {
                 return status;
             }
-            assert!(Instant::now() < until, "still running after {patience:?}");
+            assert!(Instant::now() < until, "still running after {timeout:?}");
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -346,7 +356,7 @@ impl TestDaemon {
         client::post(self.public(), path, body)
     }
 
-    /// The tree, as `/supervisor` tells it.
+    /// The tree of children, from `/supervisor`.
     #[track_caller]
     pub(crate) fn tree(&self) -> Value {
         client::get(self.admin(), "/supervisor").expect(200).json()
@@ -358,7 +368,7 @@ impl TestDaemon {
         client::get(self.admin(), "/metrics").expect(200).text()
     }
 
-    /// Orders one fault from `/chaos`.
+    /// Orders one fault by `POST /chaos`.
     #[track_caller]
     pub(crate) fn chaos(&self, order: &Value) {
         client::post(self.admin(), "/chaos", order).expect(204);
@@ -374,15 +384,15 @@ impl Drop for TestDaemon {
             }
         }
         if thread::panicking() {
-            let said = self.stderr();
-            let lines: Vec<_> = said.lines().collect();
+            let stderr = self.stderr();
+            let lines: Vec<_> = stderr.lines().collect();
             let tail = &lines[lines.len().saturating_sub(200)..];
-            eprintln!("--- the daemon said:\n{}\n---", tail.join("\n"));
+            eprintln!("--- stderr of the daemon:\n{}\n---", tail.join("\n"));
         }
     }
 }
 
-/// The node `name` of a tree.
+/// Finds the node `name` in a tree.
 pub(crate) fn node<'a>(tree: &'a Value, name: &str) -> Option<&'a Value> {
     if tree["name"] == name {
         return Some(tree);
@@ -391,13 +401,13 @@ pub(crate) fn node<'a>(tree: &'a Value, name: &str) -> Option<&'a Value> {
     children.iter().find_map(|child| node(child, name))
 }
 
-/// Whether a node and all below it run.
+/// Whether this node and all nodes below it are running.
 pub(crate) fn running(tree: &Value) -> bool {
     let children = tree["children"].as_array().cloned().unwrap_or_default();
     tree["state"] == "running" && children.iter().all(running)
 }
 
-/// The lives so far of the child `name`.
+/// The generation of the child `name`: 1 until its first restart.
 #[track_caller]
 pub(crate) fn generation(tree: &Value, name: &str) -> u64 {
     node(tree, name)
@@ -405,13 +415,13 @@ pub(crate) fn generation(tree: &Value, name: &str) -> u64 {
         .unwrap_or_else(|| panic!("no generation of {name} in {tree}"))
 }
 
-/// How often `name` was restarted, whatever for.
+/// How often `name` was restarted, for any cause.
 pub(crate) fn restarts(tree: &Value, name: &str) -> u64 {
     let counts = node(tree, name).and_then(|node| node["restarts"].as_object());
     counts.map_or(0, |counts| counts.values().filter_map(Value::as_u64).sum())
 }
 
-/// The sum of the samples of `metric` whose labels contain `label`.
+/// The sum of the samples of `metric` whose labels contain `label`; `None` if there is no such sample.
 pub(crate) fn metric(text: &str, metric: &str, label: &str) -> Option<f64> {
     let values: Vec<f64> = text
         .lines()

@@ -1,5 +1,5 @@
-//! Damaged stores: whatever is wrong with the files, either every acknowledged record is served, or the daemon ends with 65
-//! and says what it found and what to do. Never a wrong answer, never a hang, and no file disappears.
+//! Damaged stores: whatever is wrong with the files, the daemon either serves every acknowledged record, or exits with 65 and
+//! says what it found and what to do. It never serves a wrong record, never hangs, and never deletes a file.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -13,21 +13,21 @@ use tempfile::TempDir;
 
 use crate::client::Client;
 use crate::daemon::TestDaemon;
-use crate::drills::{Moments, count};
+use crate::drills::{RandomDurations, count};
 
 const RECORDS: u64 = 4_000;
 const WRITERS: u64 = 8;
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const SEGMENT: u64 = 512 << 10;
 
-/// Files of a store, and what was promised of them.
+/// The files of a store, and the records that were acknowledged.
 struct Store {
     folder: TempDir,
     acked: BTreeMap<String, Value>,
 }
 
 impl Store {
-    /// Written, and left behind by a kill; `with_snapshot`: opened once more, which makes one.
+    /// Writes records and kills the daemon. `with_snapshot` opens the store once more, which makes sled write a snapshot.
     fn make(with_snapshot: bool) -> Self {
         let folder = TempDir::new().unwrap();
         let mut daemon = TestDaemon::prepare_on(&folder.path().join("data"), "");
@@ -55,12 +55,12 @@ impl Store {
         if with_snapshot {
             daemon.restart();
             daemon.sigterm();
-            daemon.wait_exit(PATIENCE);
+            daemon.wait_exit(TIMEOUT);
         }
         Self { folder, acked }
     }
 
-    /// A copy, with something done to it.
+    /// A copy of the store with `damage` applied to it.
     fn damaged(&self, damage: impl FnOnce(&Path)) -> TempDir {
         let copy = TempDir::new().unwrap();
         copy_all(&self.folder.path().join("data"), &copy.path().join("data"));
@@ -68,17 +68,18 @@ impl Store {
         copy
     }
 
-    /// Serves a damaged copy; what came of it.
+    /// Starts a daemon on a damaged copy, and checks what it serves or why it refuses.
     fn serve(&self, what: &str, copy: &TempDir) -> Outcome {
         let data = copy.path().join("data");
         let before = names(&data);
         let mut daemon = TestDaemon::prepare_on(&data, "");
         daemon.spawn();
-        let outcome = if let Err(said) = daemon.ready_or_ended() {
-            let code = daemon.wait_exit(PATIENCE).code();
-            assert_eq!(code, Some(65), "{what}: {said}");
-            let told = said.contains("nothing was deleted") || said.contains("then start again");
-            assert!(told, "{what}: {said}");
+        let outcome = if let Err(stderr) = daemon.ready_or_ended() {
+            let code = daemon.wait_exit(TIMEOUT).code();
+            assert_eq!(code, Some(65), "{what}: {stderr}");
+            let advice =
+                stderr.contains("nothing was deleted") || stderr.contains("then start again");
+            assert!(advice, "{what}: {stderr}");
             Outcome::Refused
         } else {
             let mut client = Client::connect(daemon.public()).unwrap();
@@ -92,7 +93,7 @@ impl Store {
         daemon.kill9();
         let after = names(&data);
         for name in before {
-            // sled itself keeps only its newest snapshot, and writes unfinished ones anew.
+            // sled keeps only its newest snapshot, and rewrites unfinished ones.
             let kept = after.contains(&name) || name.starts_with("snap.");
             assert!(kept, "{what}: {name} is gone");
         }
@@ -100,7 +101,7 @@ impl Store {
     }
 }
 
-/// A case: its name, and what is done to the data folder.
+/// A case: its name, and the damage to the data folder.
 type Damage = (&'static str, fn(&Path));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +123,7 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-/// The names of all files, wherever they lie.
+/// The names of all files below a folder.
 fn names(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -174,7 +175,7 @@ fn flip(path: &Path, at: u64, bit: u32) {
     file.write_all_at(&byte, at).unwrap();
 }
 
-/// Where the log's last written byte is: sled allocates ahead.
+/// The length of the log without the zeros that sled has allocated ahead.
 fn written(path: &Path) -> u64 {
     let bytes = fs::read(path).unwrap();
     let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
@@ -183,7 +184,7 @@ fn written(path: &Path) -> u64 {
 
 #[test]
 #[ignore = "takes minutes: .ci/run runs it"]
-fn what_is_around_the_log_can_be_lost() {
+fn damage_to_any_file_but_the_log_loses_no_record() {
     let store = Store::make(true);
     let marked = |data: &Path| data.join("sled.acknowledged");
     let cases: [Damage; 9] = [
@@ -215,7 +216,7 @@ fn what_is_around_the_log_can_be_lost() {
         assert_eq!(outcome, Outcome::Whole, "{what}");
     }
     let copy = store.damaged(|data| fs::remove_file(marked(data)).unwrap());
-    assert_eq!(store.serve("no watermark", &copy), Outcome::Whole);
+    assert_eq!(store.serve("a missing watermark", &copy), Outcome::Whole);
     let copy = store.damaged(|data| flip(&marked(data), 3, 3));
     assert_eq!(store.serve("a flipped watermark", &copy), Outcome::Whole);
     let copy = store.damaged(|data| fs::write(data.join("sled/db"), [7; 9_000]).unwrap());
@@ -227,9 +228,9 @@ fn what_is_around_the_log_can_be_lost() {
 #[test]
 #[ignore = "takes minutes: .ci/run runs it"]
 fn a_damaged_log_is_served_whole_or_refused() {
-    let mut moments = Moments::new();
+    let mut durations = RandomDurations::new();
     let mut random = |limit: u64| {
-        let nanos = moments.below(Duration::from_nanos(limit)).as_nanos();
+        let nanos = durations.below(Duration::from_nanos(limit)).as_nanos();
         u64::try_from(nanos).unwrap()
     };
     let store = Store::make(false);

@@ -1,13 +1,13 @@
-//! The HTTP dialect of a resource, by tables of requests with their exact answers: status, headers, and every member of every
+//! The HTTP API of a resource, as tables of requests with their exact answers: status, headers, and every member of every
 //! problem.
 
 mod bodies;
 mod conditions;
 mod ids;
-mod later;
 mod lecture;
 mod lists;
 mod methods;
+mod not_available;
 mod typed;
 
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::client::{self, Response};
 use crate::daemon::TestDaemon;
 
-/// Status, code and title: the table of codes, once more.
+/// Status, code and title of a problem, as clients know them.
 type Kind = (u16, &'static str, &'static str);
 
 const INVALID_JSON: Kind = (400, "invalid_json", "The body is not valid JSON");
@@ -50,13 +50,13 @@ const PRECONDITION_REQUIRED: Kind = (
     "A change must name the state it changes",
 );
 
-/// What a body is sent as.
+/// Headers of requests.
 const JSON: (&str, &str) = ("content-type", "application/json");
 const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
 const TEXT: (&str, &str) = ("content-type", "text/plain; charset=utf-8");
 const MINIMAL: (&str, &str) = ("prefer", "return=minimal");
 
-/// Each rule of a resource that changes an answer, beside the plain `/books`.
+/// One resource for each setting that changes an answer, beside the plain `/books`.
 const RESOURCES: &str = r#"
 [resource.pens]
 accept = ["text/plain"]
@@ -92,7 +92,7 @@ fn ask(daemon: &TestDaemon, method: &str, path: &str, head: Head<'_>, body: &str
     client::send(daemon.public(), method, path, head, body)
 }
 
-/// Makes a record and returns its path and its tag.
+/// Creates a record; returns its path and its `ETag`.
 #[track_caller]
 fn make(daemon: &TestDaemon, path: &str, body: &Value) -> (String, String) {
     let made = daemon.post(path, body).expect(201);
@@ -100,7 +100,7 @@ fn make(daemon: &TestDaemon, path: &str, body: &Value) -> (String, String) {
     (header("location"), header("etag"))
 }
 
-/// Fails unless the answer is exactly this problem; `more` are its members beside those that every problem has.
+/// Fails unless the answer is exactly this problem; `more` are the members that not every problem has.
 #[track_caller]
 fn assert_problem(answer: &Response, kind: Kind, instance: &str, detail: &str, more: &Value) {
     let (status, code, title) = kind;
@@ -135,7 +135,7 @@ fn assert_problem(answer: &Response, kind: Kind, instance: &str, detail: &str, m
 /// A request that is refused: method, path, head, body, and the problem with its detail.
 type Refused<'a> = (&'a str, &'a str, Head<'a>, &'a str, Kind, &'a str);
 
-/// Fails unless each is refused exactly so, on a connection that lives on.
+/// Fails unless each request is refused with exactly this problem, and its connection stays open.
 #[track_caller]
 fn assert_refused(daemon: &TestDaemon, table: &[Refused<'_>]) {
     for (method, path, head, body, kind, detail) in table {
@@ -147,7 +147,7 @@ fn assert_refused(daemon: &TestDaemon, table: &[Refused<'_>]) {
     }
 }
 
-/// Which records are there, by a member.
+/// The value of one member in each record of a list.
 #[track_caller]
 fn listed(daemon: &TestDaemon, path: &str, member: &str) -> Vec<Value> {
     let list = daemon.get(path).expect(200).json();

@@ -1,4 +1,4 @@
-//! Disks of a test's own: a file system in a file, or in memory. They need root.
+//! File systems for one test, in an image file or in memory. They need root.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,23 @@ fn run(program: &str, args: &[&Path]) {
     assert!(output.status.success(), "{program} {args:?}: {said}");
 }
 
-/// A mounted file system.
+/// A mounted file system; dropping it unmounts it.
 pub(crate) struct Disk {
     image: PathBuf,
-    place: PathBuf,
+    mount_point: PathBuf,
 }
 
 impl Disk {
     #[track_caller]
-    fn mount(image: PathBuf, place: PathBuf) -> Self {
-        std::fs::create_dir_all(&place).unwrap();
-        // Nothing is written back by the file system's own clock while the test runs.
+    fn mount(image: PathBuf, mount_point: PathBuf) -> Self {
+        std::fs::create_dir_all(&mount_point).unwrap();
+        // The file system itself writes nothing back within 300 seconds, so that only the daemon's syncs count.
         let options = Path::new("loop,commit=300");
-        run("mount", &[Path::new("-o"), options, &image, &place]);
-        Self { image, place }
+        run("mount", &[Path::new("-o"), options, &image, &mount_point]);
+        Self { image, mount_point }
     }
 
-    /// ext4 on a loop device.
+    /// Makes an ext4 file system in an image file and mounts it.
     #[track_caller]
     pub(crate) fn make(folder: &Path, size: &str) -> Self {
         let image = folder.join("disk.img");
@@ -38,21 +38,21 @@ impl Disk {
 
     #[track_caller]
     pub(crate) fn tmpfs(folder: &Path, size: &str) -> Self {
-        let place = folder.join("disk");
-        std::fs::create_dir_all(&place).unwrap();
+        let mount_point = folder.join("disk");
+        std::fs::create_dir_all(&mount_point).unwrap();
         let size = format!("size={size}");
         let (kind, of) = (Path::new("-ttmpfs"), Path::new("none"));
         run(
             "mount",
-            &[kind, Path::new("-o"), Path::new(&size), of, &place],
+            &[kind, Path::new("-o"), Path::new(&size), of, &mount_point],
         );
         Self {
             image: PathBuf::new(),
-            place,
+            mount_point,
         }
     }
 
-    /// The disk as it would be found after a power cut now.
+    /// Copies the image as a power cut would leave it now, and mounts the copy.
     #[track_caller]
     pub(crate) fn cut(&self, folder: &Path) -> Self {
         let image = folder.join("cut.img");
@@ -61,19 +61,19 @@ impl Disk {
     }
 
     pub(crate) fn data(&self) -> PathBuf {
-        self.place.join("data")
+        self.mount_point.join("data")
     }
 
-    pub(crate) fn place(&self) -> &Path {
-        &self.place
+    pub(crate) fn mount_point(&self) -> &Path {
+        &self.mount_point
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let status = Command::new("umount").arg(&self.place).status();
+        let status = Command::new("umount").arg(&self.mount_point).status();
         if !status.is_ok_and(|status| status.success()) {
-            eprintln!("{} stays mounted", self.place.display());
+            eprintln!("{} could not be unmounted", self.mount_point.display());
         }
     }
 }
@@ -90,7 +90,7 @@ fn can_mount() -> bool {
     root && Path::new("/dev/loop-control").exists() && tool("mkfs.ext4") && tool("losetup")
 }
 
-/// Whether there can be disks here; says so if not.
+/// Whether this machine can mount such file systems; prints why the test is skipped if not.
 #[track_caller]
 pub(crate) fn available() -> bool {
     let available = can_mount();

@@ -1,5 +1,5 @@
-//! A full disk: writes are refused with 507, what was acknowledged is read, and writes come back by themselves, whether the
-//! daemon filled the disk or somebody else did, slowly or to the last byte at once.
+//! A full disk: writes are answered 507, acknowledged records can still be read, and writes work again once there is room,
+//! whether the daemon filled the disk or another program did, slowly or to the last byte at once.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,19 +15,19 @@ use crate::client::{self, Client};
 use crate::daemon::{TestDaemon, metric, restarts};
 use crate::disk::{self, Disk};
 
-/// How soon writes must be taken again once there is room.
+/// How soon writes must work again once there is room.
 const RETURN: Duration = Duration::from_secs(5);
-/// Enough to fill any of the disks here.
+/// More writes than any of these disks has room for.
 const WRITES: u64 = 100_000;
 
-/// A client that fills the disk, and remembers what it was promised.
-struct Filler {
+/// A client that posts records until the disk is full, and keeps those that were acknowledged.
+struct FillingClient {
     client: Client,
     acked: BTreeMap<String, Value>,
     number: u64,
 }
 
-impl Filler {
+impl FillingClient {
     fn new(daemon: &TestDaemon) -> Self {
         Self {
             client: Client::connect(daemon.public()).unwrap(),
@@ -36,7 +36,7 @@ impl Filler {
         }
     }
 
-    /// Posts one record; the answer's status and code.
+    /// Posts one record; returns the status and, if it was refused, the problem's code.
     fn post(&mut self) -> (u16, String) {
         self.number += 1;
         let length = [50, 500, 3_000, 20_000][usize::try_from(self.number % 4).unwrap()];
@@ -44,14 +44,14 @@ impl Filler {
         let answer = self.client.post("/books", &record).unwrap();
         let body = answer.json();
         if answer.status == 201 {
-            let place = answer.header("location").unwrap().to_owned();
-            self.acked.insert(place, body);
+            let location = answer.header("location").unwrap().to_owned();
+            self.acked.insert(location, body);
             return (201, String::new());
         }
         (answer.status, body["code"].as_str().unwrap().to_owned())
     }
 
-    /// Posts until something else than 201 is answered.
+    /// Posts records until the answer is not 201.
     fn fill(&mut self) -> (u16, String) {
         for _ in 0..WRITES {
             let answer = self.post();
@@ -75,12 +75,12 @@ impl Filler {
     }
 
     #[track_caller]
-    fn writes_return(&mut self) {
+    fn wait_until_writes_work(&mut self) {
         let begun = Instant::now();
         loop {
             let (status, code) = self.post();
             if status == 201 {
-                println!("writes were taken again after {:?}", begun.elapsed());
+                println!("writes work again after {:?}", begun.elapsed());
                 return;
             }
             assert!(begun.elapsed() < RETURN, "{status} {code}");
@@ -89,14 +89,14 @@ impl Filler {
     }
 }
 
-/// Takes all room that is left.
-fn take_everything(path: &Path) {
+/// Fills the rest of the disk with zeros.
+fn fill_to_the_last_byte(path: &Path) {
     let mut file = File::create(path).unwrap();
     for size in [1 << 20, 4096, 1] {
         let zeros = vec![0; size];
         while file.write_all(&zeros).is_ok() {}
     }
-    // What is allocated late must be taken now, not by chance when the daemon writes.
+    // Blocks that the file system allocates late must be allocated before the daemon writes.
     drop(file.sync_all());
 }
 
@@ -109,12 +109,12 @@ fn start(disk: &Disk, reserve: &str) -> TestDaemon {
     daemon
 }
 
-/// The daemon fills the disk itself, up to its reserve.
-fn up_to_the_reserve(disk: &Disk) {
-    let filler = disk.place().join("filler");
+/// The daemon itself fills the disk up to `storage.reserve`.
+fn test_fill_up_to_the_reserve(disk: &Disk) {
+    let filler = disk.mount_point().join("filler");
     fs::write(&filler, vec![0; 16 << 20]).unwrap();
     let daemon = start(disk, "8 MiB");
-    let mut client = Filler::new(&daemon);
+    let mut client = FillingClient::new(&daemon);
     assert_eq!(client.fill(), (507, "disk_full".to_owned()));
     client.check();
     let path = client.acked.keys().next().unwrap().clone();
@@ -128,29 +128,29 @@ fn up_to_the_reserve(disk: &Disk) {
     );
     assert_eq!(refused, Some(2.0));
     fs::remove_file(filler).unwrap();
-    client.writes_return();
+    client.wait_until_writes_work();
     client.check();
     assert_eq!(restarts(&daemon.tree(), "writer"), 0);
 }
 
-/// Somebody else takes all there is, while a client writes.
-fn to_the_last_byte(disk: &Disk) {
+/// Another program fills the disk to the last byte while a client writes.
+fn test_fill_to_the_last_byte(disk: &Disk) {
     let mut daemon = start(disk, "0 B");
-    let mut client = Filler::new(&daemon);
+    let mut client = FillingClient::new(&daemon);
     for _ in 0..400 {
         assert_eq!(client.post().0, 201);
     }
-    let filler = disk.place().join("filler");
-    take_everything(&filler);
+    let filler = disk.mount_point().join("filler");
+    fill_to_the_last_byte(&filler);
     let begun = Instant::now();
     let mut answer = client.post();
     while answer.0 == 201 && begun.elapsed() < RETURN {
         answer = client.post();
     }
     assert!([507, 503].contains(&answer.0), "{answer:?}");
-    println!("on a disk without a byte a write is answered {answer:?}");
+    println!("a write on a disk without a free byte is answered {answer:?}");
     fs::remove_file(&filler).unwrap();
-    client.writes_return();
+    client.wait_until_writes_work();
     client.check();
     daemon.sigterm();
     assert_eq!(daemon.wait_exit(Duration::from_secs(60)).code(), Some(0));
@@ -158,47 +158,47 @@ fn to_the_last_byte(disk: &Disk) {
 
 #[test]
 #[ignore = "needs root and a loop device: .ci/run runs it"]
-fn on_a_full_tmpfs_writes_are_refused_and_come_back() {
+fn on_a_full_tmpfs_writes_are_refused_until_there_is_room() {
     if disk::available() {
         let folder = TempDir::new().unwrap();
-        up_to_the_reserve(&Disk::tmpfs(folder.path(), "48m"));
+        test_fill_up_to_the_reserve(&Disk::tmpfs(folder.path(), "48m"));
         let folder = TempDir::new().unwrap();
-        to_the_last_byte(&Disk::tmpfs(folder.path(), "48m"));
+        test_fill_to_the_last_byte(&Disk::tmpfs(folder.path(), "48m"));
     }
 }
 
 #[test]
 #[ignore = "needs root and a loop device: .ci/run runs it"]
-fn on_a_full_disk_writes_are_refused_and_come_back() {
+fn on_a_full_disk_writes_are_refused_until_there_is_room() {
     if disk::available() {
         let folder = TempDir::new().unwrap();
-        up_to_the_reserve(&Disk::make(folder.path(), "64M"));
+        test_fill_up_to_the_reserve(&Disk::make(folder.path(), "64M"));
         let folder = TempDir::new().unwrap();
-        to_the_last_byte(&Disk::make(folder.path(), "64M"));
+        test_fill_to_the_last_byte(&Disk::make(folder.path(), "64M"));
     }
 }
 
-/// The same where there is a ballast: reading goes on, too, once the engine was opened again.
+/// With a ballast file, records can be read on a full disk even after the engine was reopened.
 #[test]
 #[ignore = "needs root and a loop device: .ci/run runs it"]
-fn the_ballast_lets_a_full_disk_be_read() {
+fn with_a_ballast_records_can_be_read_on_a_full_disk() {
     if !disk::available() {
         return;
     }
     let folder = TempDir::new().unwrap();
     let disk = Disk::make(folder.path(), "700M");
     let daemon = start(&disk, "16 MiB");
-    let mut client = Filler::new(&daemon);
+    let mut client = FillingClient::new(&daemon);
     for _ in 0..400 {
         assert_eq!(client.post().0, 201);
     }
     assert!(fs::metadata(disk.data().join("ballast")).unwrap().len() > 0);
-    let filler = disk.place().join("filler");
-    take_everything(&filler);
+    let filler = disk.mount_point().join("filler");
+    fill_to_the_last_byte(&filler);
     let answer = client.post();
     assert_eq!(answer, (507, "disk_full".to_owned()));
     client.check();
     fs::remove_file(&filler).unwrap();
-    client.writes_return();
+    client.wait_until_writes_work();
     client.check();
 }

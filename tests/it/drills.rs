@@ -1,4 +1,4 @@
-//! Drills that take minutes. `.ci/run` runs them; their counts come from the environment.
+//! Drills: tests that take minutes. `.ci/run` runs them; environment variables set how often they repeat.
 
 use std::env;
 use std::fs;
@@ -24,13 +24,13 @@ pub(crate) fn count(name: &str, default: u64) -> u64 {
     }
 }
 
-/// Moments that differ from run to run; the seed is printed (`DRILL_SEED` repeats it).
-pub(crate) struct Moments(u64);
+/// Random durations. The seed is printed; `DRILL_SEED` repeats a run.
+pub(crate) struct RandomDurations(u64);
 
-impl Moments {
+impl RandomDurations {
     pub(crate) fn new() -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = u64::from(now.expect("a clock after 1970").subsec_nanos());
+        let now = u64::from(now.expect("the clock is past 1970").subsec_nanos());
         let seed = count("DRILL_SEED", now) | 1;
         println!("DRILL_SEED={seed}");
         Self(seed)
@@ -49,19 +49,19 @@ impl Moments {
 #[ignore = "takes minutes: .ci/run runs it"]
 fn panics_of_each_child_under_load_fail_no_request() {
     let panics = count("DRILL_PANICS", 1000);
-    faults::drill_all(Mix::large(), panics, Pace::EachAlone);
+    faults::drill_all(Mix::large(), panics, Pace::AfterAnswers);
 }
 
 #[test]
 #[ignore = "takes minutes: .ci/run runs it"]
-fn panics_back_to_back_are_told_and_lose_nothing() {
+fn panics_back_to_back_are_answered_with_problems_and_lose_no_write() {
     let panics = count("DRILL_PANICS", 1000);
     faults::drill_all(Mix::large(), panics, Pace::BackToBack);
 }
 
 #[test]
 #[ignore = "takes minutes: .ci/run runs it"]
-fn the_shipped_limits_end_the_process_with_70() {
+fn the_default_restart_limits_end_the_process_with_70() {
     for child in ["file-cache", "writer"] {
         let mut daemon = TestDaemon::start("[chaos]\nenabled = true\n");
         let traffic = Traffic::start(daemon.public(), Mix::writers(4));
@@ -74,7 +74,7 @@ fn the_shipped_limits_end_the_process_with_70() {
             }
             assert!(
                 since.elapsed() < Duration::from_secs(180),
-                "it never gave up"
+                "the daemon never gave up"
             );
             if chaos.ask(Some(&json!({ "child": child }))).is_some() {
                 orders += 1;
@@ -83,9 +83,9 @@ fn the_shipped_limits_end_the_process_with_70() {
         };
         let took = since.elapsed();
         let outcome = traffic.stop();
-        println!("{child}: exit {status} after {orders} orders in {took:?}");
+        println!("{child}: {status} after {orders} ordered panics in {took:?}");
         assert_eq!(status.code(), Some(70), "{child}");
-        assert!(!outcome.acked.is_empty(), "nothing was written");
+        assert!(!outcome.acked.is_empty(), "no write was acknowledged");
         daemon.restart();
         load::assert_kept(&outcome.acked, &load::tokens(daemon.public()));
         load::assert_unchanged(daemon.public(), &outcome.acked);
@@ -96,7 +96,7 @@ fn the_shipped_limits_end_the_process_with_70() {
 #[ignore = "takes minutes: .ci/run runs it"]
 fn kill_9_at_any_moment_loses_no_acknowledged_write() {
     let kills = count("DRILL_KILLS", 100);
-    let mut moments = Moments::new();
+    let mut durations = RandomDurations::new();
     let mut daemon = TestDaemon::prepare("");
     let mut acked = Acked::new();
     let (mut in_start, mut in_writes, mut slowest) = (0, 0, Duration::ZERO);
@@ -104,7 +104,7 @@ fn kill_9_at_any_moment_loses_no_acknowledged_write() {
         daemon.spawn();
         if number % 4 == 3 {
             in_start += 1;
-            thread::sleep(moments.below(Duration::from_millis(60)));
+            thread::sleep(durations.below(Duration::from_millis(60)));
             daemon.kill9();
             continue;
         }
@@ -113,7 +113,7 @@ fn kill_9_at_any_moment_loses_no_acknowledged_write() {
         slowest = slowest.max(since.elapsed());
         load::assert_kept(&acked, &load::tokens(daemon.public()));
         let traffic = Traffic::start(daemon.public(), Mix::writers(8));
-        thread::sleep(Duration::from_millis(5) + moments.below(Duration::from_millis(250)));
+        thread::sleep(Duration::from_millis(5) + durations.below(Duration::from_millis(250)));
         daemon.kill9();
         in_writes += 1;
         acked.extend(traffic.stop().acked);
@@ -123,19 +123,19 @@ fn kill_9_at_any_moment_loses_no_acknowledged_write() {
     load::assert_kept(&acked, &kept);
     load::assert_unchanged(daemon.public(), &acked);
     println!(
-        "kills: {in_writes} in writes, {in_start} in starts; acknowledged {}, kept {}, \
-         lost 0, twice 0; slowest start {slowest:?}",
+        "kills: {in_writes} during writes, {in_start} during starts; {} writes acknowledged, {} records found, \
+         0 lost, 0 applied twice; slowest start {slowest:?}",
         acked.len(),
         kept.len()
     );
-    assert!(!acked.is_empty() || kills == 0, "nothing was written");
+    assert!(!acked.is_empty() || kills == 0, "no write was acknowledged");
 }
 
 #[test]
 #[ignore = "takes minutes: .ci/run runs it"]
 fn kill_9_at_any_moment_keeps_every_acknowledged_change() {
     let kills = count("DRILL_KILLS", 500);
-    let mut moments = Moments::new();
+    let mut durations = RandomDurations::new();
     let mut daemon = TestDaemon::prepare("");
     let mut models: Vec<_> = (1..=8).map(Model::new).collect();
     let mut in_start = 0;
@@ -143,14 +143,14 @@ fn kill_9_at_any_moment_keeps_every_acknowledged_change() {
         daemon.spawn();
         if number % 4 == 3 {
             in_start += 1;
-            thread::sleep(moments.below(Duration::from_millis(60)));
+            thread::sleep(durations.below(Duration::from_millis(60)));
             daemon.kill9();
             continue;
         }
         daemon.wait_ready();
         check(&mut models, &daemon);
         let writers = Writers::start(daemon.public(), models);
-        thread::sleep(Duration::from_millis(5) + moments.below(Duration::from_millis(250)));
+        thread::sleep(Duration::from_millis(5) + durations.below(Duration::from_millis(250)));
         daemon.kill9();
         models = writers.stop();
     }
@@ -158,11 +158,11 @@ fn kill_9_at_any_moment_keeps_every_acknowledged_change() {
     check(&mut models, &daemon);
     let acknowledged: u64 = models.iter().map(|model| model.acknowledged).sum();
     println!(
-        "kills: {} in writes, {in_start} in starts; creates, replaces, patches and deletes acknowledged: {acknowledged}, \
-         all as promised",
+        "kills: {} during writes, {in_start} during starts; {acknowledged} creates, replaces, patches and deletes \
+         acknowledged, all found",
         kills - in_start
     );
-    assert!(acknowledged > 0 || kills == 0, "nothing was written");
+    assert!(acknowledged > 0 || kills == 0, "no write was acknowledged");
 }
 
 #[track_caller]
@@ -171,15 +171,19 @@ fn check(models: &mut [Model], daemon: &TestDaemon) {
         model.check(daemon.public());
     }
     let records: usize = models.iter().map(Model::len).sum();
-    assert_eq!(model::total(daemon.public()), records, "records in all");
+    assert_eq!(
+        model::total(daemon.public()),
+        records,
+        "the number of records"
+    );
 }
 
 const TRACED: &str = "trace=pwrite64,pwritev,pwritev2,write,writev,sendto,sendmsg,fdatasync";
 const RECORDS: usize = 20;
 
-/// Whether calls can be traced here; says so if not.
+/// Whether strace works on this machine; prints why the test is skipped if not.
 #[track_caller]
-fn strace_works() -> bool {
+fn strace_available() -> bool {
     let mut command = Command::new("strace");
     command.args(["-f", "-o", "/dev/null", "true"]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -188,9 +192,9 @@ fn strace_works() -> bool {
         let required = env::var("OPS_TESTS").is_ok_and(|value| value == "require");
         assert!(
             !required,
-            "strace is missing or may not trace, and OPS_TESTS=require"
+            "strace is missing or not permitted, and OPS_TESTS=require"
         );
-        println!("SKIP this because strace is missing or may not trace");
+        println!("SKIP because strace is missing or not permitted");
     }
     works
 }
@@ -198,14 +202,14 @@ fn strace_works() -> bool {
 #[test]
 #[ignore = "needs strace: .ci/run runs it"]
 fn a_disk_that_does_not_answer_ends_the_process_with_70() {
-    if !strace_works() {
+    if !strace_available() {
         return;
     }
     let mut daemon = TestDaemon::prepare("[storage]\nflush_limit = \"1s\"\n");
-    // The first syncs are those of the start; one of the later ones does not return for long.
+    // The first five syncs belong to the start; the sixth is delayed by 20 seconds.
     let hang = "inject=fdatasync:delay_enter=20000000:when=6";
     let options = ["-D", "-f", "-e", "trace=fdatasync", "-e", hang];
-    daemon.run_by(&[&["strace", "-o", "/dev/null"][..], &options].concat());
+    daemon.run_under(&[&["strace", "-o", "/dev/null"][..], &options].concat());
     daemon.restart();
     let mut client = Client::connect(daemon.public()).unwrap();
     let begun = Instant::now();
@@ -213,7 +217,7 @@ fn a_disk_that_does_not_answer_ends_the_process_with_70() {
     let unknown = answers
         .map(|answer| (answer.status, answer.text()))
         .find(|(status, _)| *status != 201);
-    let (status, text) = unknown.expect("one of the writes waits for the disk");
+    let (status, text) = unknown.expect("one write waits for the disk");
     assert!(
         status == 503 && text.contains("outcome_unknown"),
         "{status} {text}"
@@ -226,17 +230,16 @@ fn a_disk_that_does_not_answer_ends_the_process_with_70() {
 #[test]
 #[ignore = "needs strace: .ci/run runs it"]
 fn the_log_is_synced_between_every_apply_and_its_answer() {
-    if !strace_works() {
+    if !strace_available() {
         return;
     }
     let mut daemon = TestDaemon::prepare("");
     let file = daemon.folder().join("trace");
-    // -D: the daemon is our child and the tracer its descendant, so signals and exit codes are
-    // the daemon's own.
+    // -D: strace runs as a grandchild, so that signals and exit codes are those of the daemon.
     let name = file.to_str().unwrap();
-    // -s: buffers whole, since the record is looked for in them.
+    // -s: print whole buffers, because the test searches them for the record.
     let options = ["-D", "-f", "-yy", "-s", "65536", "-e", TRACED, "-o", name];
-    daemon.run_by(&[&["strace"][..], &options].concat());
+    daemon.run_under(&[&["strace"][..], &options].concat());
     daemon.restart();
     let mut client = Client::connect(daemon.public()).unwrap();
     let tokens: Vec<_> = (0..RECORDS).map(|n| format!("traced-{n}-end")).collect();
@@ -248,11 +251,11 @@ fn the_log_is_synced_between_every_apply_and_its_answer() {
     assert_eq!(daemon.wait_exit(Duration::from_secs(60)).code(), Some(0));
     assert_synced(&calls(&whole_trace(&file)), &tokens);
     println!(
-        "{RECORDS} answers, each after an fdatasync of the log with its record that returned 0"
+        "{RECORDS} answers, each sent after a successful fdatasync of the log with its record"
     );
 }
 
-/// The tracer's file, once the tracer has ended.
+/// Waits until strace has ended, and returns its output.
 fn whole_trace(file: &Path) -> String {
     let until = Instant::now() + Duration::from_secs(20);
     loop {
@@ -261,29 +264,29 @@ fn whole_trace(file: &Path) -> String {
         if ended.is_some_and(|line| line.contains("+++ exited with")) {
             return text;
         }
-        assert!(Instant::now() < until, "the trace has no end");
+        assert!(Instant::now() < until, "strace has not ended");
         thread::sleep(Duration::from_millis(50));
     }
 }
 
-/// A system call: where in the trace it began and ended, its words up to its end, its result.
+/// A system call: the lines of the trace where it began and ended, its text, and its result.
 #[derive(Debug)]
 struct Call {
     begun: usize,
     ended: usize,
-    words: String,
+    text: String,
     result: String,
 }
 
 impl Call {
     fn is(&self, name: &str) -> bool {
-        self.words
+        self.text
             .strip_prefix(name)
             .is_some_and(|rest| rest.starts_with('('))
     }
 
     fn on_log(&self) -> bool {
-        let target = self.words.split([',', ')']).next().unwrap_or_default();
+        let target = self.text.split([',', ')']).next().unwrap_or_default();
         target.trim_end().ends_with("/db>")
     }
 
@@ -296,11 +299,11 @@ impl Call {
         let sends = ["write", "writev", "sendto", "sendmsg"]
             .iter()
             .any(|name| self.is(name));
-        sends && self.words.contains("<TCP") && self.words.contains("HTTP/1.1 201")
+        sends && self.text.contains("<TCP") && self.text.contains("HTTP/1.1 201")
     }
 }
 
-/// Puts together what strace split into "unfinished" and "resumed".
+/// Parses a trace, and joins the calls that strace splits into "unfinished" and "resumed".
 fn calls(trace: &str) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     let mut open: Vec<(&str, usize)> = Vec::new();
@@ -325,7 +328,7 @@ fn calls(trace: &str) -> Vec<Call> {
         calls.push(Call {
             begun: number,
             ended: if unfinished { usize::MAX } else { number },
-            words: rest.trim_end_matches("<unfinished ...>").to_owned(),
+            text: rest.trim_end_matches("<unfinished ...>").to_owned(),
             result: if unfinished {
                 String::new()
             } else {
@@ -336,19 +339,18 @@ fn calls(trace: &str) -> Vec<Call> {
     calls
 }
 
-/// Fails unless each token's own record was in the log, and all of the log on the disk, before its
-/// 201 was sent.
+/// Fails unless each record was written to the log, and the log was synced, before the record's 201 was sent.
 ///
-/// A write to the log as such proves nothing: sled begins a group with a manifest of 24 bytes,
-/// which may be on the disk while the record is in memory. The write that counts has the token.
+/// Not every write to the log counts: sled begins a group with a manifest of 24 bytes, which may be on the disk while the
+/// record is still in memory. Only the write that contains the record's token counts.
 fn assert_synced(calls: &[Call], tokens: &[String]) {
     let mut previous = None;
     for token in tokens {
         let mut answers = calls.iter().filter(|call| call.answers_201());
-        let answer = answers.find(|call| call.words.contains(token.as_str()));
+        let answer = answers.find(|call| call.text.contains(token.as_str()));
         let answer = answer.unwrap_or_else(|| panic!("no 201 with {token} in the trace"));
         let mut writes = calls.iter().filter(|call| call.writes_log());
-        let record = writes.find(|call| call.words.contains(token.as_str()));
+        let record = writes.find(|call| call.text.contains(token.as_str()));
         let record = record.unwrap_or_else(|| panic!("{token} was never written to the log"));
         let between = |call: &&Call| Some(call.begun) > previous && call.begun < answer.begun;
         let mut writes = calls.iter().filter(|call| call.writes_log());
@@ -365,7 +367,7 @@ fn assert_synced(calls: &[Call], tokens: &[String]) {
 }
 
 #[test]
-fn a_split_trace_is_put_together_and_an_early_answer_is_found() {
+fn the_trace_check_joins_split_calls_and_finds_early_answers() {
     let token = ["traced-1-end".to_owned()];
     let fails = |trace: &str| {
         let (calls, token) = (calls(trace), token.clone());
@@ -380,11 +382,17 @@ fn a_split_trace_is_put_together_and_an_early_answer_is_found() {
     assert!(!fails(good));
     let lines: Vec<_> = good.lines().collect();
     let early = [0, 1, 2, 5, 4].map(|at| lines[at]).join("\n");
-    assert!(fails(&early), "the answer overtakes the end of the sync");
+    assert!(
+        fails(&early),
+        "the answer is sent before the sync has ended"
+    );
     let failed = good.replace("resumed>) = 0", "resumed>) = -1 EIO");
     assert!(fails(&failed), "the sync failed");
     let manifest_only = [0, 2, 4, 5, 1].map(|at| lines[at]).join("\n");
-    assert!(fails(&manifest_only), "the record follows its answer");
+    assert!(
+        fails(&manifest_only),
+        "the record is written after its answer"
+    );
     let other_file = good.replace("7 fdatasync(3</d/db>", "7 fdatasync(3</d/conf>");
     assert!(fails(&other_file), "another file was synced");
 }

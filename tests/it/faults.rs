@@ -1,4 +1,4 @@
-//! Children that panic on order, and the small version of the panic drill.
+//! Children that panic when the test orders it, and the small version of the panic drill.
 
 use std::fs;
 use std::io;
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use crate::client::{self, Client, Response};
 use crate::daemon::{TestDaemon, metric, node, restarts};
 use crate::load::{self, Acked, Mix, Outcome, Promise, Traffic};
-use crate::wide::{self, Wide};
+use crate::varied_traffic::{self, VariedTraffic};
 
-/// No drill ends because a supervisor gave up.
-pub(crate) const ENDLESS: &str = r#"
+/// Settings with `[chaos]` enabled and so many restarts allowed that no supervisor gives up.
+pub(crate) const UNLIMITED_RESTARTS: &str = r#"
 [chaos]
 enabled = true
 [supervision]
@@ -24,7 +24,7 @@ backoff = { first = "1ms", factor = 1.0, max = "1ms", jitter = 0.0 }
 revalidate = "50ms"
 "#;
 
-/// Every leaf child with the points at which its death would be worst.
+/// Every worker with the fault points at which its panic is hardest to recover from.
 pub(crate) const CHILDREN: [(&str, &[&str]); 8] = [
     ("admin-handler", &[]),
     ("admin-listener", &[]),
@@ -45,21 +45,20 @@ pub(crate) const CHILDREN: [(&str, &[&str]); 8] = [
 ];
 
 const RESTART: Duration = Duration::from_secs(10);
-/// How long a point may stay unpassed before the idle panic stands in for it.
-const PASSED: Duration = Duration::from_secs(1);
+/// How long to wait until a fault point is reached, before an idle child is made to panic instead.
+const POINT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// When the next death may come.
+/// When the next panic is ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// Once everything that the last death touched has been answered. A message is handed out again
-    /// once, so this is how often it may be struck and its caller notice nothing.
-    EachAlone,
-    /// As soon as the child runs again. A message may be struck twice, which is fatal to it: its
-    /// caller gets a typed error.
+    /// Once every message that the last panic affected has been answered. A message is redelivered once, so no caller may
+    /// notice these panics.
+    AfterAnswers,
+    /// As soon as the child runs again. A message may be interrupted twice, and its caller then gets a typed error.
     BackToBack,
 }
 
-/// The one who gives the orders, by a kept connection whose failures count.
+/// Orders faults through the admin listener, on one kept connection. Failed admin requests are recorded.
 pub(crate) struct Chaos {
     admin: SocketAddr,
     open: Option<Client>,
@@ -91,7 +90,7 @@ impl Chaos {
         Ok(answer)
     }
 
-    /// An order, or with `None` a look at the tree; a failure is noted.
+    /// Sends an order, or with `None` asks for the tree. Records a failure and returns `None`.
     pub(crate) fn ask(&mut self, order: Option<&Value>) -> Option<Response> {
         let failure = match self.once(order) {
             Ok(answer) if answer.status < 300 => return Some(answer),
@@ -102,42 +101,49 @@ impl Chaos {
         None
     }
 
-    /// The lives of the child, or of all children that share its points; none while one of them
-    /// does not run.
-    fn lives(&mut self, child: &str, point: Option<&str>) -> Option<u64> {
+    /// The generation of the child, or the sum over all children that share its fault points; `None` while one of them is
+    /// not running.
+    fn generation_sum(&mut self, child: &str, point: Option<&str>) -> Option<u64> {
         let tree = self.ask(None)?.json();
         let wanted = |name: &str| match point {
             Some(_) => name.starts_with(family(child)),
             None => name == child,
         };
-        let mut lives = 0;
+        let mut sum = 0;
         for leaf in leaves(&tree) {
             if leaf["name"].as_str().is_some_and(wanted) {
                 if leaf["state"] != "running" {
                     return None;
                 }
-                lives += leaf["generation"].as_u64()?;
+                sum += leaf["generation"].as_u64()?;
             }
         }
-        Some(lives)
+        Some(sum)
     }
 
     #[track_caller]
-    fn lives_now(&mut self, child: &str, point: Option<&str>) -> u64 {
+    fn wait_for_generation(&mut self, child: &str, point: Option<&str>) -> u64 {
         let until = Instant::now() + RESTART;
         loop {
-            if let Some(lives) = self.lives(child, point) {
-                return lives;
+            if let Some(sum) = self.generation_sum(child, point) {
+                return sum;
             }
-            assert!(Instant::now() < until, "no tree: {:?}", self.failures);
+            assert!(
+                Instant::now() < until,
+                "{child} is not running: {:?}",
+                self.failures
+            );
             thread::sleep(Duration::from_millis(10));
         }
     }
 
-    fn wait_for_life(&mut self, child: &str, point: Option<&str>, before: u64) -> bool {
-        let until = Instant::now() + point.map_or(RESTART, |_| PASSED);
+    fn wait_for_restart(&mut self, child: &str, point: Option<&str>, before: u64) -> bool {
+        let until = Instant::now() + point.map_or(RESTART, |_| POINT_TIMEOUT);
         while Instant::now() < until {
-            if self.lives(child, point).is_some_and(|now| now > before) {
+            if self
+                .generation_sum(child, point)
+                .is_some_and(|now| now > before)
+            {
                 return true;
             }
             thread::sleep(Duration::from_millis(1));
@@ -145,23 +151,26 @@ impl Chaos {
         false
     }
 
-    /// Waits until the child, or those that share its points, hold nothing from before this moment.
+    /// Waits until the child, and those that share its fault points, have answered every message that they hold now.
     #[track_caller]
     pub(crate) fn wait_until_answered(&mut self, child: &str) {
         let until = Instant::now() + RESTART;
-        // First nothing older may wait, then nothing that began before that may be in hand: what is
-        // handed out again begins anew, so its age in hand alone would tell nothing.
+        // First the queue must hold no older message, then no older message may be in flight. The age in flight alone is not
+        // enough: it starts again when a message is redelivered.
         for age in ["oldest_message_seconds", "in_flight_seconds"] {
             let since = Instant::now();
-            while !self.younger(child, age, since) {
-                assert!(Instant::now() < until, "{child} does not answer");
+            while !self.none_older(child, age, since) {
+                assert!(
+                    Instant::now() < until,
+                    "{child} has not answered its messages"
+                );
                 thread::sleep(Duration::from_millis(1));
             }
         }
     }
 
-    /// Whether the messages of all of the child's family are younger than `since`, by this figure.
-    fn younger(&mut self, child: &str, figure: &str, since: Instant) -> bool {
+    /// Whether, by this figure, no message of the child and those that share its fault points is older than `since`.
+    fn none_older(&mut self, child: &str, figure: &str, since: Instant) -> bool {
         let passed = since.elapsed().as_secs_f64();
         let Some(answer) = self.ask(None) else {
             return false;
@@ -178,25 +187,25 @@ impl Chaos {
         })
     }
 
-    /// One death and the next life. True if the point was passed, or none was wanted.
+    /// Makes the child panic once and waits for its restart. False if it panicked idle because the point was not reached.
     #[track_caller]
     pub(crate) fn kill(&mut self, child: &str, point: Option<&str>) -> bool {
-        let before = self.lives_now(child, point);
+        let before = self.wait_for_generation(child, point);
         if let Some(point) = point {
             self.ask(Some(&json!({ "point": point, "hits": 1 })));
-            if self.wait_for_life(child, Some(point), before) {
+            if self.wait_for_restart(child, Some(point), before) {
                 return true;
             }
         }
-        let before = self.lives_now(child, None);
+        let before = self.wait_for_generation(child, None);
         self.ask(Some(&json!({ "child": child })));
-        let back = self.wait_for_life(child, None, before);
-        assert!(back, "{child} is not back: {:?}", self.failures);
+        let back = self.wait_for_restart(child, None, before);
+        assert!(back, "{child} was not restarted: {:?}", self.failures);
         point.is_none()
     }
 }
 
-/// What stands before a child's number: the points of `handler-0` are passed by all handlers.
+/// A child's name without its number: all handlers share the fault points of `handler-0`.
 fn family(child: &str) -> &str {
     child.trim_end_matches(|c: char| c.is_ascii_digit())
 }
@@ -208,19 +217,19 @@ fn leaves(tree: &Value) -> Vec<&Value> {
     }
 }
 
-/// A row of the drill's table.
+/// The result for one child: a row of the printed table.
 pub(crate) struct Row {
     pub(crate) child: &'static str,
     pub(crate) panics: u64,
-    /// Points of the deaths that were not idle.
-    pub(crate) at_points: Vec<&'static str>,
-    /// Points that were not passed in time: an idle panic stood in.
-    pub(crate) not_passed: Vec<&'static str>,
+    /// The fault points at which it panicked.
+    pub(crate) panicked_at: Vec<&'static str>,
+    /// Fault points that were not reached in time; it panicked idle instead.
+    pub(crate) not_reached: Vec<&'static str>,
     pub(crate) restarts: u64,
     pub(crate) seen: Outcome,
 }
 
-/// Lets `child` panic `panics` times under `traffic`: idle and at each of its points in turn.
+/// Makes `child` panic `panics` times under `traffic`: by turns idle and at one of its fault points.
 #[track_caller]
 pub(crate) fn drill(
     daemon: &TestDaemon,
@@ -235,20 +244,20 @@ pub(crate) fn drill(
     let mut row = Row {
         child,
         panics,
-        at_points: Vec::new(),
-        not_passed: Vec::new(),
+        panicked_at: Vec::new(),
+        not_reached: Vec::new(),
         restarts: 0,
         seen: Outcome::default(),
     };
     for number in 0..panics {
         let point = if number % 2 == 1 { turn.next() } else { None };
-        let passed = chaos.kill(child, point.copied());
-        if pace == Pace::EachAlone {
+        let reached = chaos.kill(child, point.copied());
+        if pace == Pace::AfterAnswers {
             chaos.wait_until_answered(child);
         }
         match point {
-            Some(point) if passed => row.at_points.push(point),
-            Some(point) => row.not_passed.push(point),
+            Some(point) if reached => row.panicked_at.push(point),
+            Some(point) => row.not_reached.push(point),
             None => {}
         }
     }
@@ -261,7 +270,7 @@ pub(crate) fn drill(
     row
 }
 
-/// Restarts of the child and of those that share its points.
+/// Restarts of the child and of those that share its fault points.
 fn family_restarts(tree: &Value, child: &str) -> u64 {
     let names = leaves(tree)
         .into_iter()
@@ -270,14 +279,14 @@ fn family_restarts(tree: &Value, child: &str) -> u64 {
     family.map(|name| restarts(tree, name)).sum()
 }
 
-/// Drills each child, ends the traffic and checks everything that must hold at this pace.
+/// Drills each child under load, stops the load, and checks everything that must hold at this pace.
 pub(crate) fn drill_all(mix: Mix, panics: u64, pace: Pace) {
-    let mut daemon = TestDaemon::prepare(ENDLESS);
-    let socket = wide::prepare(&daemon);
+    let mut daemon = TestDaemon::prepare(UNLIMITED_RESTARTS);
+    let socket = varied_traffic::prepare(&daemon);
     daemon.restart();
-    let mix = mix.touching(daemon.site("index.html"));
+    let mix = mix.replacing(daemon.site("index.html"));
     let traffic = Traffic::start(daemon.public(), mix);
-    let wide = Wide::start(daemon.public(), &socket);
+    let varied = VariedTraffic::start(daemon.public(), &socket);
     let mut chaos = Chaos::new(daemon.admin());
     let mut rows = Vec::new();
     for child in CHILDREN {
@@ -285,7 +294,7 @@ pub(crate) fn drill_all(mix: Mix, panics: u64, pace: Pace) {
     }
     let rest = traffic.stop();
     print_table(&rows, &rest, pace);
-    let mut all = wide.stop();
+    let mut all = varied.stop();
     println!(
         "over a unix socket, HTTP/2 and with large pages: {} of {} failed",
         all.failed, all.requests
@@ -298,11 +307,15 @@ pub(crate) fn drill_all(mix: Mix, panics: u64, pace: Pace) {
     load::assert_kept(&all.acked, &load::tokens(daemon.public()));
     load::assert_unchanged(daemon.public(), &all.acked);
     assert!(!all.acked.is_empty(), "nothing was written");
-    if pace == Pace::EachAlone {
+    if pace == Pace::AfterAnswers {
         assert_eq!(all.failed, 0, "failed requests: {:#?}", all.failures);
     }
-    assert_eq!(all.untyped, 0, "untyped failures: {:#?}", all.failures);
-    assert_eq!(all.closed, 0, "kept connections ended by the server");
+    assert_eq!(
+        all.untyped, 0,
+        "failures that are no problem+json: {:#?}",
+        all.failures
+    );
+    assert_eq!(all.closed, 0, "connections that the server closed");
     assert_eq!(
         chaos.failures,
         Vec::<String>::new(),
@@ -312,16 +325,16 @@ pub(crate) fn drill_all(mix: Mix, panics: u64, pace: Pace) {
     for (row, (child, points)) in rows.iter().zip(CHILDREN) {
         for point in points {
             let times = |seen: &[&str]| seen.iter().filter(|at| *at == point).count();
-            let (died, not_passed) = (times(&row.at_points), times(&row.not_passed));
+            let (panicked, not_reached) = (times(&row.panicked_at), times(&row.not_reached));
             assert!(
-                died > 0 && died >= not_passed,
-                "{child} died at {point} {died} times, and {not_passed} times nothing came by"
+                panicked > 0 && panicked >= not_reached,
+                "{child} panicked at {point} {panicked} times, and did not reach it {not_reached} times"
             );
         }
     }
 }
 
-/// Restarts are visible in the tree and in the metrics, and no message was lost.
+/// Checks that the tree and the metrics count the same restarts, and that no message was lost.
 fn assert_counted(daemon: &TestDaemon, rows: &[Row]) {
     let tree = daemon.tree();
     let metrics = daemon.metrics();
@@ -344,20 +357,20 @@ fn assert_counted(daemon: &TestDaemon, rows: &[Row]) {
             .filter(|line| line.contains(&format!("\"{child}\"")))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum();
-        let told = restarts(&tree, child).to_string();
-        assert_eq!(counted.to_string(), told, "{child} in /metrics");
+        let in_tree = restarts(&tree, child).to_string();
+        assert_eq!(counted.to_string(), in_tree, "{child} in /metrics");
     }
 }
 
 fn print_table(rows: &[Row], rest: &Outcome, pace: Pace) {
-    println!("intensity and backoff:{ENDLESS}");
-    println!("pace of the deaths: {pace:?}");
+    println!("settings:{UNLIMITED_RESTARTS}");
+    println!("pace: {pace:?}");
     println!(
         "{:<15} {:>7} {:>9} {:>10} {:>8} {:>7} {:>7} {:>9} {:>9}",
         "child",
         "panics",
         "at points",
-        "not passed",
+        "not reached",
         "restarts",
         "failed",
         "closed",
@@ -369,8 +382,8 @@ fn print_table(rows: &[Row], rest: &Outcome, pace: Pace) {
             "{:<15} {:>7} {:>9} {:>10} {:>8} {:>7} {:>7} {:>9} {:>9.1}",
             row.child,
             row.panics,
-            row.at_points.len(),
-            row.not_passed.len(),
+            row.panicked_at.len(),
+            row.not_reached.len(),
             row.restarts,
             row.seen.failed,
             row.seen.closed,
@@ -389,13 +402,13 @@ fn print_table(rows: &[Row], rest: &Outcome, pace: Pace) {
 
 #[test]
 fn twenty_panics_of_each_child_fail_no_request() {
-    drill_all(Mix::small(), 20, Pace::EachAlone);
+    drill_all(Mix::small(), 20, Pace::AfterAnswers);
 }
 
-/// A supervisor panics each time it hears of a death; its other children run on, and no client notices.
+/// A supervisor panics each time it is told that a child died. Its other children run on, and no request fails.
 #[test]
 fn a_supervisor_that_panics_restarts_no_child_and_fails_no_request() {
-    let daemon = TestDaemon::start(ENDLESS);
+    let daemon = TestDaemon::start(UNLIMITED_RESTARTS);
     let traffic = Traffic::start(daemon.public(), Mix::small());
     let mut chaos = Chaos::new(daemon.admin());
     let points = [
@@ -416,25 +429,25 @@ fn a_supervisor_that_panics_restarts_no_child_and_fails_no_request() {
     for (_, child) in points {
         assert_eq!(restarts(&tree, child), 10, "{child}");
     }
-    for spared in [
+    for untouched in [
         "handler-1",
         "admin-listener",
         "storage",
         "listeners",
         "request-handlers",
     ] {
-        assert_eq!(restarts(&tree, spared), 0, "{spared}");
+        assert_eq!(restarts(&tree, untouched), 0, "{untouched}");
     }
-    let said = daemon.stderr();
-    let adoptions = said
+    let stderr = daemon.stderr();
+    let adoptions = stderr
         .matches("supervisor panicked, adopting its children")
         .count();
-    assert_eq!(adoptions, 50, "each time");
+    assert_eq!(adoptions, 50);
 }
 
 #[test]
-fn an_idle_panic_is_a_new_life_with_a_reason() {
-    let daemon = TestDaemon::start(ENDLESS);
+fn the_tree_shows_the_restart_and_its_cause_after_an_idle_panic() {
+    let daemon = TestDaemon::start(UNLIMITED_RESTARTS);
     let mut chaos = Chaos::new(daemon.admin());
     assert!(chaos.kill("file-cache", None));
     let tree = daemon.tree();
@@ -445,8 +458,8 @@ fn an_idle_panic_is_a_new_life_with_a_reason() {
 }
 
 #[test]
-fn a_death_inside_the_commit_neither_loses_nor_repeats_a_write() {
-    let daemon = TestDaemon::start(ENDLESS);
+fn a_panic_during_the_commit_neither_loses_nor_repeats_a_write() {
+    let daemon = TestDaemon::start(UNLIMITED_RESTARTS);
     let mut acked = Acked::new();
     for &point in CHILDREN[2].1 {
         daemon.chaos(&json!({ "point": point, "hits": 1 }));
@@ -461,16 +474,14 @@ fn a_death_inside_the_commit_neither_loses_nor_repeats_a_write() {
 }
 
 #[test]
-fn a_message_that_kills_twice_is_a_problem_and_harms_no_other() {
-    let daemon = TestDaemon::start(ENDLESS);
+fn a_message_that_makes_its_child_panic_twice_is_answered_with_a_problem_and_affects_no_other() {
+    let daemon = TestDaemon::start(UNLIMITED_RESTARTS);
     let mut client = Client::connect(daemon.public()).unwrap();
     daemon.chaos(&json!({ "point": "writer.fatal", "hits": 2 }));
-    let poison = client
-        .post("/books", &json!({ "token": "poison" }))
-        .unwrap();
-    assert!(poison.status >= 500, "{poison:?}");
-    let status = poison.status;
-    poison.expect_problem(status);
+    let fatal = client.post("/books", &json!({ "token": "fatal" })).unwrap();
+    assert!(fatal.status >= 500, "{fatal:?}");
+    let status = fatal.status;
+    fatal.expect_problem(status);
     let record = json!({ "token": "after" });
     let answer = client.post("/books", &record).unwrap().expect(201);
     let promise = Promise::of(&answer).expect("an id and an ETag");
@@ -480,17 +491,13 @@ fn a_message_that_kills_twice_is_a_problem_and_harms_no_other() {
     assert_eq!(client.get("/new.html").unwrap().expect(200).text(), "new");
     let kept = load::tokens(daemon.public());
     load::assert_kept(&Acked::from([("after".to_owned(), promise)]), &kept);
-    assert_eq!(
-        kept.len(),
-        1,
-        "the poisonous write was not applied: {kept:?}"
-    );
+    assert_eq!(kept.len(), 1, "the fatal write was not applied: {kept:?}");
     let lost = metric(&daemon.metrics(), "perennial_lost_messages_total", "");
     assert_eq!(lost, Some(0.0), "lost messages");
 }
 
 #[test]
-fn without_chaos_in_the_configuration_nobody_can_order_a_panic() {
+fn without_chaos_in_the_settings_no_panic_can_be_ordered() {
     let daemon = TestDaemon::start("");
     let order = json!({ "child": "file-cache" });
     client::post(daemon.admin(), "/chaos", &order).expect_problem(404);

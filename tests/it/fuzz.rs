@@ -1,4 +1,4 @@
-//! Random queries and bodies: nothing panics, nothing is a 500, and what is taken means the same the second time.
+//! Random queries and bodies: none panics or is answered with a 500, and parsing an accepted one again gives the same result.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::daemon::TestDaemon;
 use crate::drills::count;
 use crate::noise::Noise;
 
-/// The typed resource of the requests over HTTP; [`schema`] is the same for what is tried without.
+/// The resources for requests over HTTP; [`schema`] is the schema of `albums` for the tests without HTTP.
 const ALBUMS: &str = r#"
 [resource.pens]
 accept = ["text/plain"]
@@ -76,7 +76,7 @@ fn schema() -> Schema {
     ])
 }
 
-/// A few records to ask for.
+/// A few records to select from.
 fn records() -> Vec<Record> {
     let mut noise = Noise::new(7);
     let ids = ["0", "1", "10", "2", "99999999999999999999", "Dune", "true"];
@@ -99,8 +99,8 @@ fn select(query: &ListQuery, records: &[Record]) -> (Vec<Record>, u64) {
     selection.finish().unwrap()
 }
 
-/// What a query that is taken promises.
-fn try_query(text: &str, schema: &Schema, handling: Handling, records: &[Record]) {
+/// Checks what must hold for every query that is accepted.
+fn check_query(text: &str, schema: &Schema, handling: Handling, records: &[Record]) {
     let Ok(query) = ListQuery::parse(text, schema, handling) else {
         return;
     };
@@ -117,8 +117,8 @@ fn try_query(text: &str, schema: &Schema, handling: Handling, records: &[Record]
     }
 }
 
-/// What a body that is taken promises.
-fn try_body(body: &[u8], schema: &Schema, other: &mut JsonObject) {
+/// Checks what must hold for every body that is accepted.
+fn check_body(body: &[u8], schema: &Schema, other: &mut JsonObject) {
     let parsed = JsonObject::parse(body);
     let reference = serde_json::from_slice::<Value>(body);
     let Ok(mut object) = parsed else { return };
@@ -145,7 +145,7 @@ fn try_body(body: &[u8], schema: &Schema, other: &mut JsonObject) {
     *other = object;
 }
 
-fn try_many(cases: u64, seed: u64) {
+fn check_many(cases: u64, seed: u64) {
     println!("{cases} cases, FUZZ_SEED={seed}");
     let (begun, mut noise) = (Instant::now(), Noise::new(seed));
     let (any, typed, records) = (Schema::Any, schema(), records());
@@ -158,18 +158,18 @@ fn try_many(cases: u64, seed: u64) {
             } else {
                 Handling::Strict
             };
-            try_query(&noise.query(), schema, handling, &records);
+            check_query(&noise.query(), schema, handling, &records);
         } else {
-            try_body(&noise.body(), schema, &mut other);
+            check_body(&noise.body(), schema, &mut other);
         }
     }
     println!(
-        "no panic, nothing that reads otherwise the second time, in {:?}",
+        "no panic, and no input that was parsed differently the second time, in {:?}",
         begun.elapsed()
     );
 }
 
-/// A request that may be anything.
+/// Sends a random request; returns its text and the answer.
 fn request(
     noise: &mut Noise,
     client: &mut Client,
@@ -216,7 +216,7 @@ fn request(
         "",
     ];
     let method = noise.pick(&METHODS);
-    // What is no URL never becomes a request.
+    // Characters that no URL may contain are replaced, so that the request is parsed.
     let query = noise.query().replace(
         |c: char| !c.is_ascii_graphic() || "<>\"#`^|\\{}".contains(c),
         "%41",
@@ -265,23 +265,23 @@ fn ask_many(requests: u64, seed: u64) {
 }
 
 #[test]
-fn whatever_is_sent_is_taken_or_refused_the_same_way_twice() {
-    try_many(20_000, 1);
+fn random_queries_and_bodies_give_the_same_result_twice() {
+    check_many(20_000, 1);
 }
 
 #[test]
-fn whatever_is_sent_is_answered_and_never_by_a_500() {
+fn random_requests_are_never_answered_with_a_500() {
     ask_many(3_000, 1);
 }
 
 #[test]
 #[ignore = "takes a minute: .ci/run runs it"]
-fn a_million_queries_and_bodies_are_taken_or_refused_the_same_way_twice() {
-    try_many(count("FUZZ_CASES", 1_000_000), count("FUZZ_SEED", 2));
+fn a_million_random_queries_and_bodies_give_the_same_result_twice() {
+    check_many(count("FUZZ_CASES", 1_000_000), count("FUZZ_SEED", 2));
 }
 
 #[test]
 #[ignore = "takes a minute: .ci/run runs it"]
-fn tens_of_thousands_of_requests_are_answered_and_never_by_a_500() {
+fn tens_of_thousands_of_random_requests_are_never_answered_with_a_500() {
     ask_many(count("FUZZ_REQUESTS", 50_000), count("FUZZ_SEED", 2));
 }

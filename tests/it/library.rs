@@ -1,4 +1,4 @@
-//! The daemon inside another program: built, started, awaited, stopped and joined step by step.
+//! The daemon as a library: build, start, wait until ready, stop and join.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::client;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn settings(folder: &TempDir) -> Settings {
     let mut settings = Settings::default();
@@ -26,7 +26,7 @@ fn settings(folder: &TempDir) -> Settings {
 }
 
 #[test]
-fn a_system_is_driven_step_by_step_and_its_records_outlive_it() {
+fn a_system_runs_step_by_step_and_its_records_survive_it() {
     let folder = TempDir::new().unwrap();
     let mut system = System::build(settings(&folder)).unwrap();
     assert_eq!(system.phase(), Phase::Built);
@@ -38,16 +38,19 @@ fn a_system_is_driven_step_by_step_and_its_records_outlive_it() {
     client::post(addresses[0], "/pens", &json!({"colour": "green"})).expect(201);
     let built_in = client::get(addresses[1], "/").expect(200);
     assert!(
-        built_in.text().contains("It grows back"),
-        "where no root exists"
+        built_in.text().contains("Failed parts restart"),
+        "the built-in page, because ./public does not exist"
     );
     let stopper = system.stopper();
     std::thread::spawn(move || stopper.stop()).join().unwrap();
     system.join().unwrap();
-    // A process that another test starts at this moment has copies of our sockets until it runs its own program.
-    let until = Instant::now() + PATIENCE;
+    // A process that another test is just starting holds copies of our sockets until its exec.
+    let until = Instant::now() + TIMEOUT;
     while TcpStream::connect(addresses[0]).is_ok() {
-        assert!(Instant::now() < until, "the door is open");
+        assert!(
+            Instant::now() < until,
+            "the socket still accepts connections"
+        );
     }
 
     let mut again = System::build(settings(&folder)).unwrap();
@@ -61,7 +64,7 @@ fn a_system_is_driven_step_by_step_and_its_records_outlive_it() {
 }
 
 #[test]
-fn a_client_may_connect_before_anything_runs_and_is_served_later() {
+fn a_client_that_connects_before_the_start_is_served_after_it() {
     let folder = TempDir::new().unwrap();
     let mut system = System::build(settings(&folder)).unwrap();
     let mut early = client::Client::connect(system.bound().public[0]).unwrap();
@@ -72,7 +75,7 @@ fn a_client_may_connect_before_anything_runs_and_is_served_later() {
 }
 
 #[test]
-fn what_cannot_be_is_a_typed_error() {
+fn a_taken_address_and_an_unusable_data_folder_are_typed_errors() {
     let folder = TempDir::new().unwrap();
     let first = System::build(settings(&folder)).unwrap();
     let mut taken = settings(&folder);
@@ -96,7 +99,7 @@ fn what_cannot_be_is_a_typed_error() {
 }
 
 #[test]
-fn a_stop_before_the_start_is_a_stop() {
+fn a_system_stopped_before_its_start_ends_at_once() {
     let folder = TempDir::new().unwrap();
     let mut system = System::build(settings(&folder)).unwrap();
     system.stop();

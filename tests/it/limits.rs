@@ -1,4 +1,4 @@
-//! What one client may use: every limit bites with its own answer, is counted, and leaves the others alone.
+//! Limits on one client: each has its own answer and its own counter, and other clients are still served.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -15,32 +15,32 @@ header_timeout = \"300ms\"
 idle_timeout = \"300ms\"
 stall_timeout = \"300ms\"
 ";
-/// How long anything below may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A limit for every wait, long enough for a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn connect(daemon: &TestDaemon) -> TcpStream {
     let stream = TcpStream::connect(daemon.public()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 
-/// Everything until the end of the connection.
+/// Reads until the connection ends.
 fn rest(stream: &mut TcpStream) -> String {
     let mut all = Vec::new();
-    // A reset after the last word is an end, too.
+    // A reset after the last byte also ends the connection.
     let _end = stream.read_to_end(&mut all);
     String::from_utf8_lossy(&all).into_owned()
 }
 
-/// Waits until a counter has reached a number.
-fn counted(daemon: &TestDaemon, name: &str, at_least: u64) {
-    let deadline = Instant::now() + PATIENCE;
+/// Waits until a counter has reached `at_least`.
+fn wait_for_counter(daemon: &TestDaemon, name: &str, at_least: u64) {
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let text = client::get(daemon.admin(), "/metrics").expect(200).text();
         let line = text
             .lines()
             .find(|line| line.starts_with(name))
-            .expect("the metric")
+            .expect("the metric exists")
             .to_owned();
         let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
         if value >= f64::from(u32::try_from(at_least).unwrap()) {
@@ -52,20 +52,20 @@ fn counted(daemon: &TestDaemon, name: &str, at_least: u64) {
 }
 
 #[test]
-fn a_slow_head_is_a_408() {
+fn a_head_that_takes_too_long_is_answered_408() {
     let daemon = TestDaemon::start(LIMITS);
     let mut stream = connect(&daemon);
     stream.write_all(b"GET / HTTP/1.1\r\nhost").unwrap();
-    let told = rest(&mut stream);
+    let answer = rest(&mut stream);
     assert!(
-        told.starts_with("HTTP/1.1 408 ") && told.contains("\"head_timeout\""),
-        "{told}"
+        answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"head_timeout\""),
+        "{answer}"
     );
-    counted(&daemon, "perennial_http_heads_too_slow_total", 1);
+    wait_for_counter(&daemon, "perennial_http_heads_too_slow_total", 1);
 }
 
 #[test]
-fn a_head_over_the_limit_is_a_431_in_one_piece_and_drop_by_drop() {
+fn a_head_over_the_limit_is_answered_431_in_one_piece_and_in_many() {
     let daemon = TestDaemon::start(LIMITS);
     let head = format!(
         "GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n",
@@ -74,27 +74,27 @@ fn a_head_over_the_limit_is_a_431_in_one_piece_and_drop_by_drop() {
     for piece in [head.len(), 100] {
         let mut stream = connect(&daemon);
         for part in head.as_bytes().chunks(piece) {
-            // It may have been refused before it was all sent.
+            // The server may refuse the head before all of it is sent.
             if stream.write_all(part).is_err() {
                 break;
             }
         }
-        let told = rest(&mut stream);
+        let answer = rest(&mut stream);
         assert!(
-            told.starts_with("HTTP/1.1 431 ") && told.contains("\"head_too_large\""),
-            "{told}"
+            answer.starts_with("HTTP/1.1 431 ") && answer.contains("\"head_too_large\""),
+            "{answer}"
         );
     }
-    counted(&daemon, "perennial_http_heads_too_large_total", 2);
+    wait_for_counter(&daemon, "perennial_http_heads_too_large_total", 2);
 }
 
 #[test]
-fn an_idle_connection_is_closed_without_a_word() {
+fn an_idle_connection_is_closed_without_an_answer() {
     let daemon = TestDaemon::start(LIMITS);
     assert_eq!(
         rest(&mut connect(&daemon)),
         "",
-        "one that never said anything"
+        "a connection without any request"
     );
     let mut answered = connect(&daemon);
     answered
@@ -102,35 +102,35 @@ fn an_idle_connection_is_closed_without_a_word() {
         .unwrap();
     assert!(
         rest(&mut answered).ends_with("<h1>first</h1>"),
-        "one that has been answered"
+        "a connection after one answer"
     );
-    counted(&daemon, "perennial_http_connections_idle_total", 2);
+    wait_for_counter(&daemon, "perennial_http_connections_idle_total", 2);
 }
 
 #[test]
-fn a_body_that_stalls_ends_its_connection_and_holds_nobody_up() {
+fn a_stalled_body_ends_its_connection_and_delays_no_other_client() {
     let daemon = TestDaemon::start(LIMITS);
     let mut stalled = connect(&daemon);
     let head = "POST /books HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
     stalled.write_all(head.as_bytes()).unwrap();
     client::get(daemon.public(), "/").expect(200);
     rest(&mut stalled);
-    counted(&daemon, "perennial_http_connections_stalled_total", 1);
+    wait_for_counter(&daemon, "perennial_http_connections_stalled_total", 1);
 }
 
 #[test]
-fn a_client_that_does_not_read_is_broken_off() {
+fn a_client_that_does_not_read_is_disconnected() {
     let daemon = TestDaemon::start(LIMITS);
     std::fs::write(daemon.site("large.bin"), vec![7; 8 << 20]).unwrap();
     let mut stream = connect(&daemon);
     stream
         .write_all(b"GET /large.bin HTTP/1.1\r\nhost: x\r\n\r\n")
         .unwrap();
-    counted(&daemon, "perennial_http_connections_stalled_total", 1);
+    wait_for_counter(&daemon, "perennial_http_connections_stalled_total", 1);
 }
 
 #[test]
-fn a_large_file_is_streamed_whole() {
+fn a_large_file_is_streamed_completely() {
     let daemon = TestDaemon::start("");
     let bytes: Vec<u8> = (0..6_u32 << 20)
         .map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[2])
@@ -156,7 +156,7 @@ fn a_large_file_is_streamed_whole() {
 }
 
 #[test]
-fn a_body_over_the_limit_is_a_413_also_without_a_declared_length() {
+fn a_chunked_body_over_the_limit_is_answered_413() {
     let daemon = TestDaemon::start(LIMITS);
     let mut stream = connect(&daemon);
     let head = "POST /books HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -165,20 +165,20 @@ fn a_body_over_the_limit_is_a_413_also_without_a_declared_length() {
         .write_all(format!("800\r\n{}\r\n0\r\n\r\n", " ".repeat(0x800)).as_bytes())
         .unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
-    let told = rest(&mut stream);
+    let answer = rest(&mut stream);
     assert!(
-        told.starts_with("HTTP/1.1 413 ") && told.contains("\"body_too_large\""),
-        "{told}"
+        answer.starts_with("HTTP/1.1 413 ") && answer.contains("\"body_too_large\""),
+        "{answer}"
     );
 }
 
 #[test]
-fn a_connection_too_many_waits_and_is_served() {
+fn a_connection_over_max_connections_waits_and_is_then_served() {
     let mut daemon = TestDaemon::prepare(LIMITS);
-    daemon.run_by(&["env", "PERENNIAL__SERVER__MAX_CONNECTIONS=4"]);
+    daemon.run_under(&["env", "PERENNIAL__SERVER__MAX_CONNECTIONS=4"]);
     daemon.spawn();
     daemon.wait_ready();
-    // Four of them stay until their idle timeout; the fifth is served then, and nobody is refused.
+    // Four connections stay open until their idle timeout; then the fifth is served, and none is refused.
     let held: Vec<_> = (0..4).map(|_| connect(&daemon)).collect();
     let mut client = Client::connect(daemon.public()).unwrap();
     client.get("/").unwrap().expect(200);
@@ -186,9 +186,9 @@ fn a_connection_too_many_waits_and_is_served() {
 }
 
 #[test]
-fn without_descriptors_clients_wait_and_the_admin_side_is_served() {
+fn without_free_descriptors_clients_wait_and_the_admin_listener_still_answers() {
     let mut daemon = TestDaemon::prepare("");
-    daemon.run_by(&["sh", "-c", "ulimit -n 80 && exec \"$@\"", "sh"]);
+    daemon.run_under(&["sh", "-c", "ulimit -n 80 && exec \"$@\"", "sh"]);
     daemon.spawn();
     daemon.wait_ready();
     let mut held: Vec<_> = (0..100)
@@ -196,9 +196,9 @@ fn without_descriptors_clients_wait_and_the_admin_side_is_served() {
         .collect();
     held[0].get("/").unwrap().expect(200);
     client::get(daemon.admin(), "/livez").expect(200);
-    let counted = |name: &str| metric(&daemon.metrics(), name, "");
-    assert!(counted("perennial_listener_full_total") >= Some(1.0));
-    assert_eq!(counted("perennial_listener_failed_total"), Some(0.0));
+    let counter = |name: &str| metric(&daemon.metrics(), name, "");
+    assert!(counter("perennial_listener_full_total") >= Some(1.0));
+    assert_eq!(counter("perennial_listener_failed_total"), Some(0.0));
     drop(held);
     client::get(daemon.public(), "/").expect(200);
 }

@@ -1,8 +1,8 @@
-//! Conditional writers on the same few records: what they see is what one register with compare-and-set would show each of
-//! them at some moment between its call and its answer.
+//! Linearizability: several clients write the same few records conditionally (`If-Match`), and what they see must be what a
+//! single register with compare-and-set would show each of them at some moment between its call and its answer.
 //!
-//! Tags give the order of a record's versions, so no search is needed: a history is linearizable if the successful writes
-//! form one chain, and nobody who calls after another's answer sees an older version than that other did.
+//! Entity tags give the order of a record's versions, so no search is needed: a history is linearizable if the successful writes
+//! form one chain, and no call that begins after another was answered sees an older version than that one.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,23 +15,23 @@ use serde_json::json;
 use crate::client::{self, Client};
 use crate::daemon::{TestDaemon, restarts};
 use crate::drills::count;
-use crate::faults::{CHILDREN, Chaos, ENDLESS};
+use crate::faults::{CHILDREN, Chaos, UNLIMITED_RESTARTS};
 
 const WRITERS: u64 = 8;
 const RECORDS: usize = 3;
 
-/// What one call came to.
+/// The result of one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Outcome {
-    /// This version was read, with this token.
+    /// A read saw this version with this token.
     Read { version: String, token: String },
-    /// This version was replaced by a new one with this token.
+    /// A write replaced a version by a new one with this token.
     Won {
         replaced: String,
         version: String,
         token: String,
     },
-    /// The version named was not there, but this one.
+    /// A write failed: it named one version in `If-Match`, but the current one was another.
     Lost { named: String, version: String },
 }
 
@@ -57,7 +57,7 @@ impl Call {
     }
 }
 
-/// Why the calls on one record, which began with version `first`, are none of one register.
+/// Why the calls on a record whose first version is `first` are not linearizable; `None` if they are.
 fn fault(calls: &[&Call], first: &str) -> Option<String> {
     let mut next = BTreeMap::new();
     for call in calls {
@@ -73,58 +73,60 @@ fn fault(calls: &[&Call], first: &str) -> Option<String> {
             ));
         }
     }
-    // The chain of versions, with what was written in each.
-    let mut places = BTreeMap::from([(first, (0, None))]);
+    // The position of each version in the chain, with the token that was written.
+    let mut positions = BTreeMap::from([(first, (0, None))]);
     let mut last = first.to_owned();
     while let Some((version, token)) = next.get(&last) {
-        let place = places.len();
-        places.insert(version.as_str(), (place, Some(token.as_str())));
+        let position = positions.len();
+        positions.insert(version.as_str(), (position, Some(token.as_str())));
         last.clone_from(version);
     }
-    if places.len() != next.len() + 1 {
-        return Some("a version came from nowhere".to_owned());
+    if positions.len() != next.len() + 1 {
+        return Some("a version does not follow from the first one".to_owned());
     }
     for call in calls {
-        match (&call.outcome, places.get(call.version())) {
-            (_, None) => return Some(format!("{call:?} saw a version that was not written")),
+        match (&call.outcome, positions.get(call.version())) {
+            (_, None) => return Some(format!("{call:?} saw a version that nobody wrote")),
             (Outcome::Read { token, .. }, Some((_, Some(written)))) if token != written => {
                 return Some(format!(
-                    "{call:?} read what was not written in that version"
+                    "{call:?} read a token that was not written in that version"
                 ));
             }
             (Outcome::Lost { named, version }, _) if named == version => {
-                return Some(format!("{call:?} lost although it named what was there"));
+                return Some(format!(
+                    "{call:?} failed although it named the current version"
+                ));
             }
             _ => {}
         }
     }
-    overtaken(calls, |call| places[call.version()].0)
+    overtaken(calls, |call| positions[call.version()].0)
 }
 
-/// Who called after another's answer and yet saw an older version.
-fn overtaken(calls: &[&Call], place: impl Fn(&Call) -> usize) -> Option<String> {
+/// Finds a call that began after another was answered and yet saw an older version.
+fn overtaken(calls: &[&Call], position: impl Fn(&Call) -> usize) -> Option<String> {
     let (mut by_call, mut by_answer) = (calls.to_vec(), calls.to_vec());
     by_call.sort_by_key(|call| call.called);
     by_answer.sort_by_key(|call| call.answered);
     let (mut answered, mut newest) = (by_answer.into_iter().peekable(), None::<&Call>);
     for call in by_call {
         while let Some(before) = answered.next_if(|before| before.answered < call.called) {
-            if newest.is_none_or(|newest| place(before) > place(newest)) {
+            if newest.is_none_or(|newest| position(before) > position(newest)) {
                 newest = Some(before);
             }
         }
         let late = |newest: &&Call| {
-            let (seen, own) = (place(newest), place(call));
+            let (seen, own) = (position(newest), position(call));
             seen > own || (seen == own && call.won())
         };
         if let Some(newest) = newest.filter(late) {
-            return Some(format!("{call:?} came after {newest:?}"));
+            return Some(format!("{call:?} was called after {newest:?} was answered"));
         }
     }
     None
 }
 
-/// A record's path and first version.
+/// The path and the first version of a record.
 struct Register {
     path: String,
     first: String,
@@ -143,7 +145,7 @@ fn registers(host: SocketAddr) -> Vec<Register> {
     (0..RECORDS).map(register).collect()
 }
 
-/// One writer: reads a record, then tries to replace or patch what it has read, until it is told to stop.
+/// One client: until `stop` is set, reads a record and then tries to replace or patch the version that it read.
 fn writer(
     host: SocketAddr,
     number: u64,
@@ -209,9 +211,9 @@ fn writer(
     calls
 }
 
-/// Lets all of them write `rounds` times, while the writer of the store dies `panics` times.
+/// Runs all clients until they have written `rounds` times, while the `writer` child panics `panics` times.
 fn compete(rounds: u64, panics: u64) {
-    let daemon = TestDaemon::start(ENDLESS);
+    let daemon = TestDaemon::start(UNLIMITED_RESTARTS);
     let host = daemon.public();
     let registers = registers(host);
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -248,10 +250,10 @@ fn compete(rounds: u64, panics: u64) {
             .count(),
     );
     println!(
-        "{} calls: {won} writes won, {lost} lost; the writer died {panics} times",
+        "{} calls: {won} writes won, {lost} lost; the writer panicked {panics} times",
         calls.len()
     );
-    assert!(won > 0 && lost > 0, "there was no competition");
+    assert!(won > 0 && lost > 0, "no write ever lost, or none ever won");
     assert!(restarts(&daemon.tree(), "writer") >= panics);
     for (number, register) in registers.iter().enumerate() {
         let own: Vec<_> = calls.iter().filter(|call| call.record == number).collect();
@@ -265,18 +267,18 @@ fn eight_conditional_writers_see_one_register() {
 }
 
 #[test]
-fn eight_conditional_writers_see_one_register_through_deaths_of_the_writer() {
+fn eight_conditional_writers_see_one_register_while_the_writer_child_panics() {
     compete(500, 8);
 }
 
 #[test]
 #[ignore = "takes minutes: .ci/run runs it"]
-fn competing_writers_see_one_register_through_many_deaths() {
+fn conditional_writers_see_one_register_through_many_panics() {
     compete(20_000, count("DRILL_PANICS", 100));
 }
 
 #[test]
-fn a_history_that_no_register_could_have_is_told_apart() {
+fn the_check_rejects_histories_that_are_not_linearizable() {
     let begun = Instant::now();
     let at = |from: u64, to: u64, outcome: Outcome| Call {
         record: 0,
@@ -297,14 +299,14 @@ fn a_history_that_no_register_could_have_is_told_apart() {
         named: named.into(),
         version: version.into(),
     };
-    let judge = |calls: &[Call]| fault(&calls.iter().collect::<Vec<_>>(), "1").is_none();
+    let linearizable = |calls: &[Call]| fault(&calls.iter().collect::<Vec<_>>(), "1").is_none();
     let first = at(0, 2, won("1", "2"));
-    assert!(judge(&[
+    assert!(linearizable(&[
         first.clone(),
         at(1, 3, read("1", "first")),
         at(1, 3, read("2", "t2"))
     ]));
-    assert!(judge(&[
+    assert!(linearizable(&[
         first.clone(),
         at(1, 4, won("2", "9")),
         at(3, 5, lost("1", "2")),
@@ -317,7 +319,7 @@ fn a_history_that_no_register_could_have_is_told_apart() {
             vec![first.clone(), at(3, 4, read("1", "first"))],
         ),
         (
-            "another's token",
+            "a token of another version",
             vec![first.clone(), at(3, 4, read("2", "t3"))],
         ),
         (
@@ -329,18 +331,18 @@ fn a_history_that_no_register_could_have_is_told_apart() {
             vec![first.clone(), at(1, 3, won("8", "9"))],
         ),
         (
-            "lost against itself",
+            "a failure although the version was current",
             vec![first.clone(), at(3, 4, lost("2", "2"))],
         ),
         (
-            "a stale refusal",
+            "a failure that saw an old version",
             vec![first.clone(), at(3, 4, lost("3", "1"))],
         ),
         (
-            "back in time",
+            "a write answered before the one it builds on was called",
             vec![at(5, 6, won("1", "2")), at(0, 1, won("2", "3"))],
         ),
     ] {
-        assert!(!judge(&wrong), "{why}");
+        assert!(!linearizable(&wrong), "{why}");
     }
 }

@@ -1,4 +1,4 @@
-//! Traffic that counts what fails and remembers what was acknowledged.
+//! Load for drills: clients that count failed requests and keep every acknowledged write.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,33 +14,33 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, Response};
 
-/// Makes the tokens of all traffics of this process differ.
+/// The number of the next token, unique within this process.
 static NEXT_TOKEN: AtomicU64 = AtomicU64::new(0);
 const SHOWN_FAILURES: usize = 20;
 
-/// Who is there.
+/// How many clients of each kind there are, and how fast they send.
 #[derive(Debug, Clone)]
 pub(crate) struct Mix {
-    /// Clients that read the page, a record and the list in turn.
+    /// Clients that read the page, a record and the list by turns.
     pub(crate) readers: usize,
-    /// How many of the readers connect anew for each request.
-    pub(crate) anew: usize,
+    /// How many of the readers open a new connection for each request.
+    pub(crate) reconnecting: usize,
     /// Clients that POST.
     pub(crate) writers: usize,
-    /// Between a reader's answer and its next request.
+    /// A reader's pause after each answer.
     pub(crate) reader_pause: Duration,
-    /// Between a writer's answer and its next request.
+    /// A writer's pause after each answer.
     pub(crate) writer_pause: Duration,
-    /// A file that is replaced often.
+    /// A file that is replaced every 20 ms.
     pub(crate) page: Option<PathBuf>,
 }
 
 impl Mix {
-    /// For `cargo test`: does not use up two cores.
+    /// For `cargo test`: leaves CPU time on two cores.
     pub(crate) fn small() -> Self {
         Self {
             readers: 6,
-            anew: 1,
+            reconnecting: 1,
             writers: 2,
             reader_pause: Duration::from_millis(2),
             writer_pause: Duration::from_millis(2),
@@ -51,8 +51,8 @@ impl Mix {
     /// For drills.
     pub(crate) fn large() -> Self {
         Self {
-            readers: 72, // 64 that keep their connection, and 8 that do not
-            anew: 8,
+            readers: 72, // 64 keep their connection, 8 reconnect
+            reconnecting: 8,
             writers: 8,
             reader_pause: Duration::from_millis(10),
             writer_pause: Duration::from_millis(20),
@@ -60,11 +60,11 @@ impl Mix {
         }
     }
 
-    /// Only writers, as fast as they can.
+    /// Only writers, without pauses.
     pub(crate) fn writers(writers: usize) -> Self {
         Self {
             readers: 0,
-            anew: 0,
+            reconnecting: 0,
             writers,
             reader_pause: Duration::ZERO,
             writer_pause: Duration::ZERO,
@@ -72,13 +72,13 @@ impl Mix {
         }
     }
 
-    pub(crate) fn touching(mut self, page: PathBuf) -> Self {
+    pub(crate) fn replacing(mut self, page: PathBuf) -> Self {
         self.page = Some(page);
         self
     }
 }
 
-/// What a 201 promised.
+/// The id and the `ETag` of a 201, which must not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Promise {
     pub(crate) id: String,
@@ -86,7 +86,7 @@ pub(crate) struct Promise {
 }
 
 impl Promise {
-    /// `None` if the answer is no 201 with an id and an `ETag`.
+    /// `None` unless the answer is a 201 with an id and an `ETag`.
     pub(crate) fn of(answer: &Response) -> Option<Self> {
         let body: Value = serde_json::from_slice(&answer.body).ok()?;
         (answer.status == 201).then_some(())?;
@@ -97,19 +97,19 @@ impl Promise {
     }
 }
 
-/// Acknowledged writes by their tokens.
+/// Acknowledged writes, by their tokens.
 pub(crate) type Acked = BTreeMap<String, Promise>;
 
-/// What clients saw.
+/// The answers and failures that clients saw.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) requests: u64,
     pub(crate) failed: u64,
-    /// The first failures, in words.
+    /// The texts of the first failures.
     pub(crate) failures: Vec<String>,
-    /// Failures that are no problem+json: no answer at all, or an untyped one.
+    /// Failures without a problem+json: no answer at all, or one of another type.
     pub(crate) untyped: u64,
-    /// Connections which the server wished to end after an answer, though the client did not.
+    /// Answers after which the server closed the connection although the client did not ask for it.
     pub(crate) closed: u64,
     /// Writes that were answered with 201.
     pub(crate) acked: Acked,
@@ -128,7 +128,7 @@ impl Outcome {
         self.micros.extend(other.micros);
     }
 
-    /// 99 of 100 requests took no longer.
+    /// The 99th percentile of the response times.
     pub(crate) fn p99(&self) -> Duration {
         let mut micros = self.micros.clone();
         micros.sort_unstable();
@@ -163,7 +163,7 @@ fn lock(outcome: &Shared) -> MutexGuard<'_, Outcome> {
     outcome.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Clients at work, each on a thread.
+/// Running clients, one thread each.
 #[derive(Debug)]
 pub(crate) struct Traffic {
     stop: Arc<AtomicBool>,
@@ -187,8 +187,8 @@ impl Traffic {
         }
         for number in 0..mix.readers {
             let paths = ["/".into(), first.clone(), "/books?_start=0&_end=10".into()];
-            let (anew, pause) = (number < mix.anew, mix.reader_pause);
-            traffic.client(host, pause, anew, Requests::Read(number, paths));
+            let (reconnecting, pause) = (number < mix.reconnecting, mix.reader_pause);
+            traffic.client(host, pause, reconnecting, Requests::Read(number, paths));
         }
         for _ in 0..mix.writers {
             traffic.client(host, mix.writer_pause, false, Requests::Write);
@@ -201,12 +201,18 @@ impl Traffic {
         traffic
     }
 
-    fn client(&mut self, host: SocketAddr, pause: Duration, anew: bool, requests: Requests) {
+    fn client(
+        &mut self,
+        host: SocketAddr,
+        pause: Duration,
+        reconnecting: bool,
+        requests: Requests,
+    ) {
         let outcome = Shared::default();
         let (stop, seen) = (Arc::clone(&self.stop), Arc::clone(&outcome));
         let mut connection = Connection {
             host,
-            anew,
+            reconnecting,
             open: None,
         };
         let client = thread::spawn(move || {
@@ -224,7 +230,7 @@ impl Traffic {
         self.clients.push((client, outcome));
     }
 
-    /// What was seen since the last time.
+    /// Takes what the clients have seen since the last call.
     pub(crate) fn take(&self) -> Outcome {
         let mut all = Outcome::default();
         for (_, outcome) in &self.clients {
@@ -234,16 +240,18 @@ impl Traffic {
         all
     }
 
-    /// Lets each client finish its request.
+    /// Waits until each client has finished its request, and returns what they saw since the last `take`.
     pub(crate) fn stop(mut self) -> Outcome {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Outcome::default();
         for (client, outcome) in self.clients.drain(..) {
-            client.join().expect("a client of the drill");
+            client.join().expect("no client panics");
             all.add(std::mem::take(&mut *lock(&outcome)));
         }
         for other in self.others.drain(..) {
-            other.join().expect("the rewriting of the page");
+            other
+                .join()
+                .expect("the thread that replaces the page does not panic");
         }
         all
     }
@@ -261,7 +269,7 @@ enum Requests {
 }
 
 impl Requests {
-    /// Makes one request and notes its outcome; false if it failed.
+    /// Sends one request and records its outcome; false if it failed.
     fn next(&mut self, connection: &mut Connection, seen: &Shared) -> bool {
         let since = Instant::now();
         match self {
@@ -289,12 +297,12 @@ impl Requests {
 
 struct Connection {
     host: SocketAddr,
-    anew: bool,
+    reconnecting: bool,
     open: Option<Client>,
 }
 
 impl Connection {
-    /// One request; the connection is kept if the server says that it may be.
+    /// Sends one request, and keeps the connection if the server does.
     fn ask(
         &mut self,
         request: impl FnOnce(&mut Client) -> io::Result<Response>,
@@ -304,14 +312,14 @@ impl Connection {
             None => Client::connect(self.host)?,
         };
         let answer = request(&mut client)?;
-        if answer.keep_alive && !self.anew {
+        if answer.keep_alive && !self.reconnecting {
             self.open = Some(client);
         }
         Ok(answer)
     }
 }
 
-/// Replaces the page again and again, each time at once.
+/// Replaces the page again and again by an atomic rename.
 fn rewrite(page: PathBuf, stop: &AtomicBool) {
     let fresh = page.with_extension("fresh");
     let mut number = 0_u64;
@@ -328,10 +336,10 @@ fn rewrite(page: PathBuf, stop: &AtomicBool) {
     }
 }
 
-/// Every token in the list of books, with the ids of its records.
+/// Lists all books: the ids of the records with each token.
 #[track_caller]
 pub(crate) fn tokens(host: SocketAddr) -> BTreeMap<String, Vec<String>> {
-    let mut client = Client::connect(host).expect("a connection to list the books");
+    let mut client = Client::connect(host).expect("connect to list the books");
     let mut found = BTreeMap::<_, Vec<_>>::new();
     let mut start = 0;
     loop {
@@ -348,13 +356,16 @@ pub(crate) fn tokens(host: SocketAddr) -> BTreeMap<String, Vec<String>> {
             }
         }
         if records.is_empty() || start >= total {
-            assert_eq!(start, total, "records listed, and X-Total-Count");
+            assert_eq!(
+                start, total,
+                "the number of listed records and X-Total-Count"
+            );
             return found;
         }
     }
 }
 
-/// Every acknowledged write is there under the id that was promised, and no write is there twice.
+/// Fails unless every acknowledged write is stored under its id, and no write is stored twice.
 #[track_caller]
 pub(crate) fn assert_kept(acked: &Acked, kept: &BTreeMap<String, Vec<String>>) {
     let lost: Vec<_> = acked.keys().filter(|t| !kept.contains_key(*t)).collect();
@@ -367,11 +378,11 @@ pub(crate) fn assert_kept(acked: &Acked, kept: &BTreeMap<String, Vec<String>>) {
     }
 }
 
-/// Every acknowledged record still has the revision of its 201: after a second application to the
-/// same id it would have another.
+/// Fails unless every acknowledged record still has the `ETag` of its 201: applying the write a second time would have
+/// changed it.
 #[track_caller]
 pub(crate) fn assert_unchanged(host: SocketAddr, acked: &Acked) {
-    let mut client = Client::connect(host).expect("a connection to read the books");
+    let mut client = Client::connect(host).expect("connect to read the books");
     for (token, promise) in acked {
         let path = format!("/books/{}", promise.id);
         let answer = client.get(&path).expect("a record").expect(200);

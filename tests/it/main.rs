@@ -1,4 +1,4 @@
-//! The daemon from outside: the real binary, real sockets, a folder of its own for each test.
+//! Integration tests: each test starts the real binary in a temporary folder and talks to it over real sockets.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,7 +9,7 @@
     clippy::disallowed_methods,
     clippy::string_slice,
     clippy::too_many_lines,
-    reason = "a test fails by panicking, drills print, time outside the daemon is the real one, and tables are long"
+    reason = "a test fails by panicking, drills print results, tests measure real time, and tables of cases are long"
 )]
 
 mod access_log;
@@ -40,4 +40,4 @@ mod sockets;
 mod start_failures;
 mod static_pages;
 mod strategies;
-mod wide;
+mod varied_traffic;

@@ -1,7 +1,7 @@
-//! What acknowledged writes promise, kept beside the daemon through its deaths.
+//! Writers that keep a model of the records they wrote, and compare it with the daemon after each kill.
 //!
-//! Each writer has ids of its own, so that the state of a record is known but for the one write that was under way when the
-//! daemon died: that one may have been done or not.
+//! Each writer uses its own ids, so it knows the state of every record, except for the one write that was not answered when
+//! the daemon was killed: that write may have been applied or not.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,18 +13,18 @@ use serde_json::{Value, json};
 
 use crate::client::{self, Client, Response};
 
-/// Ids of one writer.
+/// How many ids one writer uses.
 const IDS: u64 = 12;
 
-/// What a record may be; `None`: it is not there.
+/// The content of a record; `None` if it does not exist.
 type State = Option<Value>;
 
-/// One writer's records by their paths.
+/// The records of one writer, by path.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     records: BTreeMap<String, State>,
-    /// The write that was not answered: the record may be in this state too.
-    doubt: Option<(String, State)>,
+    /// The write that was not answered: the record may also be in this state.
+    unanswered: Option<(String, State)>,
     pub(crate) acknowledged: u64,
     step: u64,
     seed: u64,
@@ -53,7 +53,7 @@ impl Model {
         (self.seed >> 11) % limit
     }
 
-    /// Makes one write; false if it was not answered.
+    /// Sends one write; false if it was not answered.
     fn write(&mut self, writer: u64, client: &mut Client) -> bool {
         self.step += 1;
         let id = format!("w{writer}-{}", self.below(IDS));
@@ -81,7 +81,7 @@ impl Model {
             Step::Delete => (None, client.send("DELETE", &path, &[], None)),
         };
         let Ok(answer) = answer else {
-            self.doubt = Some((path, after));
+            self.unanswered = Some((path, after));
             return false;
         };
         assert!(
@@ -95,11 +95,11 @@ impl Model {
         true
     }
 
-    /// Compares every record with what was promised, and settles the doubt.
+    /// Compares every record with the model, and finds out whether the unanswered write was applied.
     #[track_caller]
     pub(crate) fn check(&mut self, host: SocketAddr) {
         let mut client = Client::connect(host).unwrap();
-        if let Some((path, after)) = self.doubt.take() {
+        if let Some((path, after)) = self.unanswered.take() {
             let found = state(&client.get(&path).unwrap());
             let before = self.records.get(&path).cloned().flatten();
             assert!(
@@ -113,7 +113,7 @@ impl Model {
         }
     }
 
-    /// How many records there are.
+    /// The number of records that exist.
     pub(crate) fn len(&self) -> usize {
         self.records.values().flatten().count()
     }
@@ -128,7 +128,7 @@ fn state(answer: &Response) -> State {
     }
 }
 
-/// Writers at work until the daemon is gone or they are told to stop.
+/// Running writers; each ends when the daemon is gone or `stop` is called.
 pub(crate) struct Writers {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Model>>,
@@ -157,7 +157,7 @@ impl Writers {
     }
 }
 
-/// How many records the list counts.
+/// The number of records according to `X-Total-Count`.
 #[track_caller]
 pub(crate) fn total(host: SocketAddr) -> usize {
     let answer = client::get(host, "/books?_end=0").expect(200);

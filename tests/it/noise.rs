@@ -1,4 +1,4 @@
-//! Random queries and bodies: made as valid ones are, then spoilt a little.
+//! Random queries and bodies: valid ones, half of them with a few bytes changed.
 
 use serde_json::{Map, Number, Value};
 
@@ -83,7 +83,7 @@ const NUMBERS: [f64; 8] = [
     9_007_199_254_740_993.0,
 ];
 
-/// A repeatable source of them.
+/// A random generator; the same seed gives the same inputs.
 #[derive(Debug)]
 pub(crate) struct Noise(u64);
 
@@ -92,7 +92,7 @@ impl Noise {
         Self(seed)
     }
 
-    /// Splitmix64.
+    /// The next number of `SplitMix64`.
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -114,7 +114,7 @@ impl Noise {
         of[self.below(of.len())]
     }
 
-    /// A query.
+    /// A random query.
     pub(crate) fn query(&mut self) -> String {
         let mut query = String::new();
         for _ in 0..self.below(6) {
@@ -125,11 +125,11 @@ impl Noise {
         if self.one_in(2) {
             return query;
         }
-        let spoilt = self.spoil(query.into_bytes());
-        String::from_utf8_lossy(&spoilt).into_owned()
+        let changed = self.corrupt(query.into_bytes());
+        String::from_utf8_lossy(&changed).into_owned()
     }
 
-    /// A JSON object.
+    /// A random JSON object.
     pub(crate) fn object(&mut self) -> Map<String, Value> {
         (0..self.below(7)).map(|_| self.member(0)).collect()
     }
@@ -160,18 +160,18 @@ impl Noise {
         Number::from_f64(number).map_or(Value::Null, Value::Number)
     }
 
-    /// A body: as it should be, or not quite.
+    /// A JSON object as bytes, half of the time with a few bytes changed.
     pub(crate) fn body(&mut self) -> Vec<u8> {
         let body = Value::Object(self.object()).to_string().into_bytes();
         if self.one_in(2) {
             body
         } else {
-            self.spoil(body)
+            self.corrupt(body)
         }
     }
 
     /// Changes, adds, drops and repeats a few bytes.
-    fn spoil(&mut self, mut text: Vec<u8>) -> Vec<u8> {
+    fn corrupt(&mut self, mut text: Vec<u8>) -> Vec<u8> {
         for _ in 0..=self.below(4) {
             let at = self.below(text.len() + 1);
             let byte = u8::try_from(self.below(256)).unwrap();

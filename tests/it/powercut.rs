@@ -1,5 +1,5 @@
-//! Power cuts: the file system's image is copied at a random moment, as the block layer has it, and the copy is mounted and
-//! served. What only the page cache had is not in it. `tests/ops/powercut.sh` runs these.
+//! Power cuts: the image of the file system is copied at a random moment, and a daemon is started on the copy. The copy lacks
+//! what was only in the page cache. `tests/ops/powercut.sh` runs this test.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,17 +14,17 @@ use tempfile::TempDir;
 use crate::client::Client;
 use crate::daemon::TestDaemon;
 use crate::disk::{self, Disk};
-use crate::drills::{Moments, count};
+use crate::drills::{RandomDurations, count};
 
 const IMAGE: &str = "4G";
-/// Between two writes of one writer: the disk is to last for all images.
+/// The pause after each write: the disk must have room for the writes of all images.
 const PAUSE: Duration = Duration::from_millis(10);
 const WRITERS: usize = 4;
-/// From the smallest to the largest record, in bytes; every power of two is equally likely.
+/// The sizes of the records in bytes; every power of two between them is equally likely.
 const SMALLEST: usize = 100;
 const LARGEST: usize = 100_000;
 
-/// Acknowledged records by their paths: how long the filling is.
+/// The length of `filling` in each acknowledged record, by path.
 type Acked = Arc<Mutex<BTreeMap<String, usize>>>;
 
 struct Writers {
@@ -51,11 +51,11 @@ impl Writers {
                     let Ok(answer) = client.post("/books", &record) else {
                         return;
                     };
-                    let place = answer.expect(201).header("location").unwrap().to_owned();
+                    let location = answer.expect(201).header("location").unwrap().to_owned();
                     acked
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)
-                        .insert(place, bytes);
+                        .insert(location, bytes);
                     thread::sleep(PAUSE);
                 }
             })
@@ -81,8 +81,8 @@ impl Writers {
     }
 }
 
-/// Serves what is on the disk, and looks for every record.
-fn survived(disk: &Disk, acked: &BTreeMap<String, usize>) -> Result<(), String> {
+/// Starts a daemon on the disk and looks for every acknowledged record.
+fn check_records(disk: &Disk, acked: &BTreeMap<String, usize>) -> Result<(), String> {
     let mut daemon = TestDaemon::prepare_on(&disk.data(), "");
     daemon.spawn();
     daemon.ready_or_ended()?;
@@ -105,7 +105,7 @@ fn survived(disk: &Disk, acked: &BTreeMap<String, usize>) -> Result<(), String> 
     Ok(())
 }
 
-/// Cuts the power `images` times; what came of each.
+/// Cuts the power `images` times and checks the records of each image. `weak` turns off the sync of the log.
 fn cut_the_power(images: u64, weak: bool) -> Vec<Result<(), String>> {
     let folder = TempDir::new().unwrap();
     let disk = Disk::make(folder.path(), IMAGE);
@@ -114,16 +114,16 @@ fn cut_the_power(images: u64, weak: bool) -> Vec<Result<(), String>> {
     if weak {
         daemon.chaos(&json!({ "point": "storage.weak_flush", "hits": u32::MAX }));
     }
-    let mut moments = Moments::new();
+    let mut durations = RandomDurations::new();
     let writers = Writers::start(daemon.public());
     let mut outcomes = Vec::new();
     for number in 1..=images {
-        thread::sleep(Duration::from_millis(200) + moments.below(Duration::from_millis(1300)));
+        thread::sleep(Duration::from_millis(200) + durations.below(Duration::from_millis(1300)));
         daemon.signal("-STOP");
         let acked = writers.acked();
         let cut = disk.cut(folder.path());
         daemon.signal("-CONT");
-        let outcome = survived(&cut, &acked);
+        let outcome = check_records(&cut, &acked);
         println!("image {number}: {} acknowledged, {outcome:?}", acked.len());
         let enough = weak && outcome.is_err();
         outcomes.push(outcome);
@@ -150,13 +150,13 @@ fn a_power_cut_at_any_moment_loses_no_acknowledged_record() {
         .collect();
     println!("{} images, {} failed", outcomes.len(), failed.len());
     assert!(failed.is_empty(), "{failed:?}");
-    // The same with the engine's own flush: a test that can't fail would prove nothing.
+    // Without the sync of the log the test must fail: otherwise it proves nothing.
     let outcomes = cut_the_power(images, true);
     let first = outcomes.iter().position(Result::is_err);
-    println!("without the sync of the log the first image that fails is {first:?}");
+    println!("without the sync of the log, the first image with a lost record is {first:?}");
     assert!(
         first.is_some(),
-        "{} images were whole without any sync",
+        "{} images lost no record without the sync of the log",
         outcomes.len()
     );
 }

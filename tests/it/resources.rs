@@ -1,4 +1,4 @@
-//! Records over HTTP.
+//! Resources over HTTP: create, read, list, delete, and the problems for wrong requests.
 
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ fn a_posted_record_can_be_read_again_and_deleted_once() {
 }
 
 #[test]
-fn a_list_is_sliced_and_tells_its_whole_length() {
+fn a_list_is_sliced_and_has_the_total_count() {
     let daemon = TestDaemon::start("");
     let mut client = Client::connect(daemon.public()).unwrap();
     for number in 0..25 {
@@ -71,22 +71,22 @@ fn an_unchanged_list_is_not_sent_again_and_a_changed_one_is() {
 }
 
 #[test]
-fn records_are_there_after_a_restart() {
+fn records_survive_a_restart() {
     let mut daemon = TestDaemon::start("");
     let made = daemon.post("/books", &json!({"title": "Solaris"}));
     let record = made.expect(201).json();
     daemon.sigterm();
-    assert_eq!(daemon.wait_exit(PATIENCE).code(), Some(0));
+    assert_eq!(daemon.wait_exit(TIMEOUT).code(), Some(0));
     daemon.restart();
     let id = record["id"].as_str().unwrap();
     let read = daemon.get(&format!("/books/{id}")).expect(200);
     assert_eq!(read.json(), record);
 }
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
 
 #[test]
-fn a_method_that_is_not_there_is_told_what_is() {
+fn a_method_that_is_not_allowed_is_answered_with_those_that_are() {
     let daemon = TestDaemon::start("");
     let answer = client::send(daemon.public(), "PATCH", "/books", &[], None);
     let allow = answer.header("allow").unwrap_or_default().to_owned();
@@ -95,7 +95,7 @@ fn a_method_that_is_not_there_is_told_what_is() {
 }
 
 #[test]
-fn what_is_wrong_with_a_body_is_a_problem_on_a_connection_that_lives_on() {
+fn a_wrong_body_is_answered_with_a_problem_and_the_connection_stays_open() {
     let daemon = TestDaemon::start("");
     let mut client = Client::connect(daemon.public()).unwrap();
     let json_type = [("content-type", "application/json")];
@@ -113,7 +113,7 @@ fn what_is_wrong_with_a_body_is_a_problem_on_a_connection_that_lives_on() {
 }
 
 #[test]
-fn a_body_beyond_the_limit_is_refused() {
+fn a_body_over_the_limit_is_refused() {
     let daemon = TestDaemon::start("");
     let mut client = Client::connect(daemon.public()).unwrap();
     let head = "POST /books HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
@@ -125,7 +125,7 @@ fn a_body_beyond_the_limit_is_refused() {
 }
 
 #[test]
-fn what_is_not_there_is_a_problem() {
+fn a_missing_record_or_page_is_a_problem() {
     let daemon = TestDaemon::start("");
     let missing = "/books/01890000-0000-7000-8000-000000000000";
     for path in [missing, "/books/no-such-id", "/no-such-page"] {

@@ -1,4 +1,4 @@
-//! What a route says about its answers: headers, how long they are kept, error pages, when and how many at a time.
+//! Settings of routes: headers, cache rules, error pages, delays and limits on concurrent requests.
 
 use std::fs;
 use std::sync::mpsc;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::client::Client;
 use crate::daemon::{self, TestDaemon, metric};
 
-/// A daemon with these routes beside `/`; `SITE` stands for the folder that is served.
+/// Starts a daemon with these routes beside `/`; `SITE` stands for the served folder.
 fn start(routes: &str) -> TestDaemon {
     let mut daemon = TestDaemon::prepare("");
     let site = daemon.site("").display().to_string();
@@ -20,7 +20,7 @@ fn start(routes: &str) -> TestDaemon {
 }
 
 #[test]
-fn the_longest_prefix_wins_and_says_its_own_headers() {
+fn the_route_with_the_longest_prefix_wins_and_adds_its_headers() {
     let daemon = start(
         "[route.\"/docs\"]\nfiles = { root = 'SITE/manual', index = 'first.txt' }\nheaders = { X-Frame-Options = 'DENY', X-Kind = 'manual' }\n\
          [route.\"/docs/old\"]\nfiles = { root = 'SITE/old' }\n",
@@ -37,7 +37,11 @@ fn the_longest_prefix_wins_and_says_its_own_headers() {
     assert_eq!(daemon.get("/docs/old/a.txt").expect(200).text(), "old");
     assert_eq!(daemon.get("/docs/old/a.txt").header("x-kind"), None);
     let absent = daemon.get("/docs/a.txt");
-    assert_eq!(absent.header("x-kind"), Some("manual"), "errors have them");
+    assert_eq!(
+        absent.header("x-kind"),
+        Some("manual"),
+        "an error has the headers"
+    );
     absent.expect_problem(404);
     let etag = manual.header("etag").unwrap();
     let mut client = Client::connect(daemon.public()).unwrap();
@@ -45,11 +49,15 @@ fn the_longest_prefix_wins_and_says_its_own_headers() {
         .send("GET", "/docs/", &[("if-none-match", etag)], None)
         .unwrap()
         .expect(304);
-    assert_eq!(unchanged.header("x-kind"), Some("manual"), "so has a 304");
+    assert_eq!(
+        unchanged.header("x-kind"),
+        Some("manual"),
+        "a 304 has the headers"
+    );
 }
 
 #[test]
-fn a_file_says_how_long_it_may_be_kept() {
+fn cache_rules_set_cache_control() {
     let daemon = start(
         "[route.\"/app\"]\nfiles = { root = 'SITE' }\n\
          cache = { \"/assets/**\" = 'public, max-age=60, immutable', \"*.html\" = 'no-cache', \"**\" = 'max-age=5' }\n\
@@ -72,11 +80,11 @@ fn a_file_says_how_long_it_may_be_kept() {
         assert_eq!(unchanged.header("cache-control"), Some(expected), "{path}");
     }
     let bare = daemon.get("/").expect(200);
-    assert_eq!(bare.header("cache-control"), None, "no rule, no word");
+    assert_eq!(bare.header("cache-control"), None, "no rule matches");
 }
 
 #[test]
-fn an_error_has_the_page_of_its_route() {
+fn an_error_is_answered_with_the_error_page_of_its_route() {
     let daemon = start(
         "[route.\"/shop\"]\nfiles = { root = 'SITE' }\n\
          errors = { 404 = '/lost.html', 405 = '/gone.html' }\n",
@@ -91,7 +99,11 @@ fn an_error_has_the_page_of_its_route() {
             Some("text/html; charset=utf-8")
         );
         assert_eq!(lost.header("cache-control"), Some("no-store"));
-        assert_eq!(lost.header("etag"), None, "an error is no page to be kept");
+        assert_eq!(
+            lost.header("etag"),
+            None,
+            "an error page must not be cached"
+        );
     }
     let known = [("if-none-match", "*")];
     let lost = client.send("GET", "/shop/nothing", &known, None).unwrap();
@@ -99,13 +111,16 @@ fn an_error_has_the_page_of_its_route() {
     let head = client.send("HEAD", "/shop/nothing", &[], None).unwrap();
     assert_eq!(head.expect(404).header("content-length"), Some("13"));
     let refused = client.send("POST", "/shop/", &[], Some(b"x")).unwrap();
-    assert!(refused.header("allow").is_some(), "its page is not there");
+    assert!(
+        refused.header("allow").is_some(),
+        "the error page does not exist, so the answer is the problem"
+    );
     refused.expect_problem(405);
     client.get("/nothing").unwrap().expect_problem(404);
 }
 
 #[test]
-fn a_page_with_an_inlined_picture_of_megabytes_comes_whole() {
+fn a_page_of_3_6_mb_is_sent_completely() {
     let daemon = start("");
     let picture = "iVBORw0KGgo".repeat(3_600_000 / 11);
     let page = format!("<!doctype html><img src=\"data:image/png;base64,{picture}\">");
@@ -117,22 +132,22 @@ fn a_page_with_an_inlined_picture_of_megabytes_comes_whole() {
     }
 }
 
-/// So many clients at once; how long until the last one has its answer, and how many got which status.
-fn together(daemon: &TestDaemon, path: &'static str, clients: usize) -> (Duration, Vec<u16>) {
+/// Sends one request from each of so many clients at once; returns the time until the last answer, and all statuses.
+fn all_at_once(daemon: &TestDaemon, path: &'static str, clients: usize) -> (Duration, Vec<u16>) {
     let begun = Instant::now();
-    let (told, statuses) = mpsc::channel();
+    let (sender, statuses) = mpsc::channel();
     for _ in 0..clients {
-        let (told, public) = (told.clone(), daemon.public());
+        let (sender, public) = (sender.clone(), daemon.public());
         thread::Builder::new()
             .stack_size(128 * 1024)
             .spawn(move || {
-                let patience = Duration::from_secs(60);
-                let mut client = Client::connect_with(public, patience).unwrap();
-                told.send(client.get(path).unwrap().status).unwrap();
+                let timeout = Duration::from_secs(60);
+                let mut client = Client::connect_with(public, timeout).unwrap();
+                sender.send(client.get(path).unwrap().status).unwrap();
             })
             .unwrap();
     }
-    drop(told);
+    drop(sender);
     let statuses = statuses.iter().collect();
     (begun.elapsed(), statuses)
 }
@@ -142,11 +157,11 @@ const SLOW: &str = "[route.\"/slow\"]\nfiles = { root = 'SITE' }\ndelay = '1s'\n
     [route.\"/shut\"]\nfiles = { root = 'SITE' }\ndelay = '1h'\nmax_in_flight = 1\n";
 
 #[test]
-fn a_delay_costs_a_thousand_clients_no_more_than_one_and_others_nothing() {
+fn a_delay_delays_a_thousand_clients_as_long_as_one_and_no_other_route() {
     let daemon = start(SLOW);
     daemon.get("/slow/").expect(200);
     for clients in [2, 1000] {
-        let (took, statuses) = together(&daemon, "/slow/", clients);
+        let (took, statuses) = all_at_once(&daemon, "/slow/", clients);
         assert_eq!(statuses, vec![200; clients]);
         assert!(took >= Duration::from_secs(1), "{clients}: {took:?}");
         assert!(took < Duration::from_secs(3), "{clients}: {took:?}");
@@ -160,13 +175,16 @@ fn a_delay_costs_a_thousand_clients_no_more_than_one_and_others_nothing() {
     slow.join().unwrap().expect(200);
     let missing = Instant::now();
     daemon.get("/slow/nothing").expect_problem(404);
-    assert!(missing.elapsed() >= Duration::from_secs(1), "errors wait");
+    assert!(
+        missing.elapsed() >= Duration::from_secs(1),
+        "an error is delayed, too"
+    );
 }
 
 #[test]
-fn one_at_a_time_is_one_after_the_other_and_nobody_is_refused() {
+fn with_max_in_flight_1_twenty_requests_are_served_one_after_the_other() {
     let daemon = start(SLOW);
-    let (took, statuses) = together(&daemon, "/narrow/", 20);
+    let (took, statuses) = all_at_once(&daemon, "/narrow/", 20);
     assert_eq!(statuses, vec![200; 20]);
     assert!(took >= Duration::from_secs(1), "{took:?}");
     let text = daemon.metrics();
@@ -178,10 +196,10 @@ fn one_at_a_time_is_one_after_the_other_and_nobody_is_refused() {
 }
 
 #[test]
-fn a_full_queue_is_told_to_the_next_one_at_once() {
+fn a_request_to_a_full_queue_is_answered_503_at_once() {
     let daemon = start(SLOW);
     let waiting = || metric(&daemon.metrics(), "perennial_http_queue_requests", "/shut");
-    // One is let in, 1024 wait.
+    // One request is being served, 1024 wait.
     let held: Vec<_> = (0..1025)
         .map(|_| {
             let mut client = Client::connect(daemon.public()).unwrap();
@@ -191,9 +209,9 @@ fn a_full_queue_is_told_to_the_next_one_at_once() {
             client
         })
         .collect();
-    let patience = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(30);
     while waiting() != Some(1024.0) {
-        assert!(Instant::now() < patience, "{:?} wait", waiting());
+        assert!(Instant::now() < until, "{:?} requests wait", waiting());
         thread::sleep(Duration::from_millis(20));
     }
     let refused = daemon.get("/shut/").expect(503);

@@ -1,4 +1,4 @@
-//! The end of a daemon that is asked to end.
+//! Orderly stops: SIGTERM drains requests and loses no write.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,9 +9,9 @@ use crate::client::{self, Client};
 use crate::daemon::{TestDaemon, node};
 use crate::load::{self, Acked, Promise, Traffic};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The head of a POST whose body comes later.
+/// The head of a POST whose body is sent later.
 fn head_of(body: &str) -> String {
     let length = body.len();
     let kind = "content-type: application/json";
@@ -19,14 +19,14 @@ fn head_of(body: &str) -> String {
 }
 
 #[test]
-fn sigterm_under_load_ends_with_zero_and_keeps_every_write() {
+fn sigterm_under_load_exits_with_0_and_loses_no_write() {
     let mut daemon = TestDaemon::start("");
     let traffic = Traffic::start(daemon.public(), load::Mix::small());
     thread::sleep(Duration::from_millis(500));
     daemon.sigterm();
-    assert_eq!(daemon.wait_exit(PATIENCE).code(), Some(0));
+    assert_eq!(daemon.wait_exit(TIMEOUT).code(), Some(0));
     let outcome = traffic.stop();
-    assert!(!outcome.acked.is_empty(), "nothing was written");
+    assert!(!outcome.acked.is_empty(), "no write was acknowledged");
     daemon.restart();
     let kept = load::tokens(daemon.public());
     load::assert_kept(&outcome.acked, &kept);
@@ -34,7 +34,7 @@ fn sigterm_under_load_ends_with_zero_and_keeps_every_write() {
 }
 
 #[test]
-fn a_request_that_is_under_way_is_answered() {
+fn a_request_in_flight_at_sigterm_is_answered() {
     let mut daemon = TestDaemon::start("");
     let mut client = Client::connect(daemon.public()).unwrap();
     client.get("/").unwrap().expect(200);
@@ -49,14 +49,14 @@ fn a_request_that_is_under_way_is_answered() {
     client.write(second).unwrap();
     let answer = client.read_answer(false).unwrap().expect(201);
     let promise = Promise::of(&answer).expect("an id and an ETag");
-    assert_eq!(daemon.wait_exit(PATIENCE).code(), Some(0));
+    assert_eq!(daemon.wait_exit(TIMEOUT).code(), Some(0));
     daemon.restart();
     let kept = load::tokens(daemon.public());
     load::assert_kept(&Acked::from([("slow".to_owned(), promise)]), &kept);
 }
 
 #[test]
-fn the_door_closes_first_and_the_disk_last() {
+fn listeners_stop_first_and_the_writer_last() {
     let mut daemon = TestDaemon::start("");
     let body = json!({"token": "last"}).to_string();
     let head = head_of(&body);
@@ -64,10 +64,10 @@ fn the_door_closes_first_and_the_disk_last() {
     slow.write(head.as_bytes()).unwrap();
     thread::sleep(Duration::from_millis(200));
     daemon.sigterm();
-    // While one request is drained nobody listens, the writer runs, and the admin side tells.
-    let until = Instant::now() + PATIENCE;
+    // While one request is drained the listeners are stopped, the writer runs, and the admin listener answers.
+    let until = Instant::now() + TIMEOUT;
     while state(&daemon, "listener-0") == "running" {
-        assert!(Instant::now() < until, "the door is still open");
+        assert!(Instant::now() < until, "the listener is still running");
         thread::sleep(Duration::from_millis(5));
     }
     for child in ["writer", "file-cache", "admin-handler", "admin-listener"] {
@@ -78,10 +78,13 @@ fn the_door_closes_first_and_the_disk_last() {
     client::get(daemon.admin(), "/readyz/storage").expect(200);
     let mut late = Client::connect_with(daemon.public(), Duration::from_millis(300));
     let answer = late.as_mut().map(|late| late.get("/").is_ok());
-    assert!(!answer.is_ok_and(|answered| answered), "served when closed");
+    assert!(
+        !answer.is_ok_and(|answered| answered),
+        "a new connection was served during the drain"
+    );
     slow.write(body.as_bytes()).unwrap();
     slow.read_answer(false).unwrap().expect(201);
-    assert_eq!(daemon.wait_exit(PATIENCE).code(), Some(0));
+    assert_eq!(daemon.wait_exit(TIMEOUT).code(), Some(0));
 }
 
 fn state(daemon: &TestDaemon, child: &str) -> String {
@@ -91,7 +94,7 @@ fn state(daemon: &TestDaemon, child: &str) -> String {
 }
 
 #[test]
-fn an_idle_connection_does_not_hold_the_stop() {
+fn an_idle_connection_does_not_delay_the_stop() {
     let mut daemon = TestDaemon::start("");
     let mut client = Client::connect(daemon.public()).unwrap();
     client.get("/").unwrap().expect(200);

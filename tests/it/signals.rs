@@ -1,4 +1,4 @@
-//! What an operator changes in a running daemon by signals.
+//! SIGHUP and SIGUSR1: a new log level, and log files that are opened again.
 
 use std::fs;
 use std::path::Path;
@@ -6,57 +6,57 @@ use std::time::{Duration, Instant};
 
 use crate::daemon::{TestDaemon, toml};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn rewrite(daemon: &TestDaemon, more: &str) {
     fs::write(daemon.config(), toml(daemon.folder(), more)).unwrap();
 }
 
 #[test]
-fn sighup_takes_over_the_log_level_in_both_directions() {
+fn sighup_applies_a_lower_and_a_higher_log_level() {
     let mut daemon = TestDaemon::start("[logging]\nlevel = \"info\"");
     rewrite(&daemon, "[logging]\nlevel = \"error\"");
     daemon.sighup();
-    daemon.wait_said("taken over level=\"error\"");
+    daemon.wait_for_log("taken over level=\"error\"");
     rewrite(&daemon, "[logging]\nlevel = \"debug\"");
     daemon.sighup();
-    daemon.wait_said("taken over level=\"debug\"");
+    daemon.wait_for_log("taken over level=\"debug\"");
     daemon.sigterm();
-    assert_eq!(daemon.wait_exit(PATIENCE).code(), Some(0));
-    daemon.wait_said("DEBUG child stopped");
+    assert_eq!(daemon.wait_exit(TIMEOUT).code(), Some(0));
+    daemon.wait_for_log("DEBUG child stopped");
 
     let mut quiet = TestDaemon::start("");
     rewrite(&quiet, "[logging]\nlevel = \"error\"");
     quiet.sighup();
-    quiet.wait_said("taken over level=\"error\"");
+    quiet.wait_for_log("taken over level=\"error\"");
     quiet.sigterm();
-    assert_eq!(quiet.wait_exit(PATIENCE).code(), Some(0));
-    let said = quiet.stderr();
+    assert_eq!(quiet.wait_exit(TIMEOUT).code(), Some(0));
+    let stderr = quiet.stderr();
     assert!(
-        !said.contains("SIGTERM") && !said.contains("DEBUG"),
-        "{said}"
+        !stderr.contains("SIGTERM") && !stderr.contains("DEBUG"),
+        "{stderr}"
     );
 }
 
 #[test]
-fn sighup_tells_what_is_wrong_or_applies_later_and_the_daemon_goes_on() {
+fn sighup_logs_wrong_settings_and_those_that_need_a_restart() {
     let daemon = TestDaemon::start("");
     rewrite(&daemon, "[logging]\nlevel = \"loud\"");
     daemon.sighup();
-    daemon.wait_said(": logging.level: \"loud\" is not a level");
-    daemon.wait_said("the settings are wrong, nothing has changed");
+    daemon.wait_for_log(": logging.level: \"loud\" is not a level");
+    daemon.wait_for_log("the settings are wrong, nothing has changed");
     rewrite(&daemon, "[limits]\nbody = \"2 MiB\"");
     daemon.sighup();
-    daemon.wait_said("other settings have changed too; they apply from the next start on");
+    daemon.wait_for_log("other settings have changed too; they apply from the next start on");
     fs::remove_file(daemon.config()).unwrap();
     daemon.sighup();
-    daemon.wait_said("can't be read: No such file or directory");
+    daemon.wait_for_log("can't be read: No such file or directory");
     daemon.get("/").expect(200);
 }
 
 #[track_caller]
 fn wait_written(file: &Path, text: &str) {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     while !fs::read_to_string(file).is_ok_and(|written| written.contains(text)) {
         assert!(Instant::now() < until, "no {text} in {}", file.display());
         std::thread::sleep(Duration::from_millis(5));
@@ -70,7 +70,7 @@ fn sigusr1_opens_the_log_files_again_after_they_were_moved_away() {
     let more = format!("[logging]\naccess = true\nfile = {{ dir = '{path}', rotate = \"never\" }}");
     let daemon = TestDaemon::start(&more);
     let (file, moved) = (logs.path().join("perennial.json"), logs.path().join("old"));
-    // Files are written by a thread of their own, a little later.
+    // Another thread writes the log files, a little later.
     wait_written(&file, "\"ready\"");
     fs::rename(&file, &moved).unwrap();
     daemon.get("/first").expect_problem(404);
@@ -81,9 +81,9 @@ fn sigusr1_opens_the_log_files_again_after_they_were_moved_away() {
     wait_written(&access, "/first");
     fs::rename(&access, &old).unwrap();
     daemon.sigusr1();
-    daemon.wait_said("SIGUSR1: log files are opened again");
+    daemon.wait_for_log("SIGUSR1: log files are opened again");
     daemon.sighup();
-    daemon.wait_said("SIGHUP");
+    daemon.wait_for_log("SIGHUP");
     wait_written(&file, "SIGHUP");
     let before = fs::read_to_string(&moved).unwrap();
     assert!(!before.contains("SIGHUP"), "{before}");
@@ -94,8 +94,8 @@ fn sigusr1_opens_the_log_files_again_after_they_were_moved_away() {
 }
 
 #[test]
-fn without_a_log_file_sigusr1_says_so() {
+fn sigusr1_without_log_files_is_logged() {
     let daemon = TestDaemon::start("");
     daemon.sigusr1();
-    daemon.wait_said("SIGUSR1: there is no log file to open again");
+    daemon.wait_for_log("SIGUSR1: there is no log file to open again");
 }

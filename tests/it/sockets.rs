@@ -1,4 +1,4 @@
-//! Several doors to one daemon: addresses and paths.
+//! Several public addresses and a unix socket.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::client;
 use crate::daemon::{self, TestDaemon};
 
-/// A daemon that listens at two addresses and at a path.
+/// Prepares a daemon that listens on two TCP addresses and a unix socket; returns the socket's path.
 fn prepare() -> (TestDaemon, PathBuf) {
     let daemon = TestDaemon::prepare("");
     let path = daemon.folder().join("http.sock");
@@ -36,7 +36,7 @@ fn get(path: &Path) -> String {
 }
 
 #[test]
-fn every_address_and_path_is_served_and_the_path_is_gone_in_the_end() {
+fn every_address_is_served_and_the_unix_socket_is_removed_at_the_stop() {
     let (mut daemon, path) = prepare();
     daemon.spawn();
     daemon.wait_ready();
@@ -48,14 +48,18 @@ fn every_address_and_path_is_served_and_the_path_is_gone_in_the_end() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(answer.ends_with("<h1>first</h1>"), "{answer}");
     let mode = fs::metadata(&path).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o660, "for the user and the group");
+    assert_eq!(
+        mode & 0o777,
+        0o660,
+        "readable and writable for the user and the group"
+    );
     daemon.sigterm();
     assert!(daemon.wait_exit(Duration::from_secs(20)).success());
     assert!(!path.exists());
 }
 
 #[test]
-fn a_path_is_served_again_after_a_kill_and_not_taken_from_anybody() {
+fn a_unix_socket_is_reused_after_a_kill_but_not_taken_from_a_running_daemon() {
     let (mut daemon, path) = prepare();
     daemon.spawn();
     daemon.wait_ready();
@@ -69,6 +73,9 @@ fn a_path_is_served_again_after_a_kill_and_not_taken_from_anybody() {
     fs::write(second.config(), text.replace(&own, &taken)).unwrap();
     second.spawn();
     let status = second.wait_exit(Duration::from_secs(20));
-    assert_eq!(status.code(), Some(69), "cannot bind");
-    assert!(get(&path).starts_with("HTTP/1.1 200 "), "still the first");
+    assert_eq!(status.code(), Some(69), "the second daemon cannot bind");
+    assert!(
+        get(&path).starts_with("HTTP/1.1 200 "),
+        "the first daemon still serves"
+    );
 }

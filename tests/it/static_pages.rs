@@ -1,4 +1,4 @@
-//! Files over HTTP: what is served, and what never is.
+//! Static files over HTTP: what is served, and what never leaves the folder.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use crate::daemon::TestDaemon;
 const SECRET: &str = "the-planted-secret-5f1c";
 
 #[test]
-fn a_page_answers_get_head_and_not_modified() {
+fn a_page_is_answered_to_get_head_and_conditional_requests() {
     let daemon = TestDaemon::start("");
     let page = daemon.get("/").expect(200);
     assert_eq!(page.text(), "<h1>first</h1>");
@@ -45,7 +45,7 @@ fn a_page_answers_get_head_and_not_modified() {
 }
 
 #[test]
-fn files_have_the_content_type_of_their_names() {
+fn the_content_type_follows_the_file_name() {
     let daemon = TestDaemon::start("");
     let types = [
         ("a.html", "text/html"),
@@ -77,20 +77,26 @@ fn a_changed_file_is_seen_within_a_second() {
         fs::write(daemon.site("index.html"), &text).unwrap();
         let since = Instant::now();
         while client.get("/").unwrap().expect(200).text() != text {
-            assert!(since.elapsed() < Duration::from_secs(1), "still old");
+            assert!(
+                since.elapsed() < Duration::from_secs(1),
+                "the old page is still served"
+            );
             thread::sleep(Duration::from_millis(20));
         }
     }
     fs::remove_file(daemon.site("index.html")).unwrap();
     let since = Instant::now();
     while client.get("/").unwrap().status != 404 {
-        assert!(since.elapsed() < Duration::from_secs(1), "still there");
+        assert!(
+            since.elapsed() < Duration::from_secs(1),
+            "the deleted page is still served"
+        );
         thread::sleep(Duration::from_millis(20));
     }
 }
 
 #[test]
-fn hidden_files_and_links_out_of_the_folder_are_not_there() {
+fn hidden_files_and_links_out_of_the_folder_are_not_served() {
     let daemon = TestDaemon::start("");
     let outside = daemon.folder().join("outside");
     fs::create_dir(&outside).unwrap();
@@ -121,8 +127,8 @@ fn hidden_files_and_links_out_of_the_folder_are_not_there() {
     }
 }
 
-/// Ways out of a folder, in all the encodings that servers were fooled by.
-fn ways_out() -> Vec<Vec<u8>> {
+/// Paths that lead out of a folder, in the encodings that other servers were vulnerable to.
+fn traversal_paths() -> Vec<Vec<u8>> {
     let dots: &[&[u8]] = &[
         b"..",
         b"%2e%2e",
@@ -184,20 +190,20 @@ fn ways_out() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn no_way_out_of_the_folder_leads_to_the_secret() {
+fn no_traversal_path_leads_out_of_the_folder() {
     let daemon = TestDaemon::start("");
     fs::write(daemon.folder().join("secret.txt"), SECRET).unwrap();
     fs::create_dir(daemon.site("deep")).unwrap();
     fs::write(daemon.site("deep/page.txt"), "fine").unwrap();
     let absolute = format!("/{}/secret.txt", daemon.folder().display());
-    let mut paths = ways_out();
+    let mut paths = traversal_paths();
     paths.push(absolute.clone().into_bytes());
     paths.push(absolute.replace('/', "%2f").into_bytes());
     assert!(paths.len() >= 200);
-    let patience = Duration::from_secs(10);
+    let timeout = Duration::from_secs(10);
     for path in paths {
         let shown = String::from_utf8_lossy(&path).into_owned();
-        let mut client = Client::connect_with(daemon.public(), patience).unwrap();
+        let mut client = Client::connect_with(daemon.public(), timeout).unwrap();
         let mut request = b"GET ".to_vec();
         request.extend_from_slice(&path);
         request.extend_from_slice(b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");

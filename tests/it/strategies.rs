@@ -1,5 +1,5 @@
-//! The table `[supervision]` acts: a death takes its siblings down with it by the strategy, in order and under load, and
-//! no client notices; the limits end the daemon, and the backoff holds a child back.
+//! The settings in `[supervision]`: the strategy decides which siblings restart with a child, under load and without failed
+//! requests; `max_restarts` ends the daemon; the backoff delays a restart.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,46 +7,46 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::daemon::{TestDaemon, generation, metric, node, running};
-use crate::faults::{Chaos, ENDLESS};
+use crate::faults::{Chaos, UNLIMITED_RESTARTS};
 use crate::load::{self, Mix, Traffic};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Waits until all of the tree runs, and returns it.
+/// Waits until every child is running, and returns the tree.
 #[track_caller]
-fn settled(daemon: &TestDaemon) -> Value {
-    let until = Instant::now() + PATIENCE;
+fn wait_until_all_run(daemon: &TestDaemon) -> Value {
+    let until = Instant::now() + TIMEOUT;
     loop {
         let tree = daemon.tree();
         if running(&tree) {
             return tree;
         }
-        assert!(Instant::now() < until, "not all of it runs: {tree}");
+        assert!(Instant::now() < until, "not every child is running: {tree}");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Kills each child under traffic; `shares` tells whose lives go with it.
-fn drill(strategy: &str, deaths: usize, shares: &[(&str, &[&str])]) {
+/// Makes each child panic under load; `restarted_with` lists the siblings that must restart with it.
+fn drill(strategy: &str, panics: usize, restarted_with: &[(&str, &[&str])]) {
     let table = format!("[supervision]\nstrategy = \"{strategy}\"\n");
-    let daemon = TestDaemon::start(&ENDLESS.replace("[supervision]\n", &table));
+    let daemon = TestDaemon::start(&UNLIMITED_RESTARTS.replace("[supervision]\n", &table));
     let traffic = Traffic::start(daemon.public(), Mix::small());
-    for (child, with_it) in shares {
-        for _ in 0..deaths {
-            let before = settled(&daemon);
+    for (child, with_it) in restarted_with {
+        for _ in 0..panics {
+            let before = wait_until_all_run(&daemon);
             let mut chaos = Chaos::new(daemon.admin());
             assert!(chaos.kill(child, None));
-            let after = settled(&daemon);
+            let after = wait_until_all_run(&daemon);
             for name in with_it.iter().chain([child]) {
-                let lives = generation(&after, name) - generation(&before, name);
-                assert_eq!(lives, 1, "{name} after the death of {child}");
+                let restarts = generation(&after, name) - generation(&before, name);
+                assert_eq!(restarts, 1, "{name} after the panic of {child}");
             }
         }
     }
     let outcome = traffic.stop();
     println!(
-        "{strategy}: {} deaths, {} of {} failed, p99 {:?}",
-        deaths * shares.len(),
+        "{strategy}: {} panics, {} of {} failed, p99 {:?}",
+        panics * restarted_with.len(),
         outcome.failed,
         outcome.requests,
         outcome.p99()
@@ -56,7 +56,7 @@ fn drill(strategy: &str, deaths: usize, shares: &[(&str, &[&str])]) {
         "failed requests: {:#?}",
         outcome.failures
     );
-    assert_eq!(outcome.closed, 0, "kept connections ended by the server");
+    assert_eq!(outcome.closed, 0, "connections that the server closed");
     let lost = metric(&daemon.metrics(), "perennial_lost_messages_total", "");
     assert_eq!(lost, Some(0.0), "lost messages");
     load::assert_kept(&outcome.acked, &load::tokens(daemon.public()));
@@ -98,23 +98,26 @@ fn one_for_all_under_load_fails_no_request() {
 }
 
 #[test]
-fn one_death_more_than_max_restarts_within_the_period_ends_the_daemon_with_70() {
+fn one_restart_more_than_max_restarts_ends_the_daemon_with_70() {
     let limits =
         "[chaos]\nenabled = true\n[supervision]\nmax_restarts = { count = 2, within = \"1h\" }\n";
     let mut daemon = TestDaemon::start(limits);
     let mut chaos = Chaos::new(daemon.admin());
     assert!(chaos.kill("file-cache", None));
     assert!(chaos.kill("file-cache", None));
-    let tree = settled(&daemon);
+    let tree = wait_until_all_run(&daemon);
     assert_eq!(tree["restarts_in_window"], 2);
     daemon.chaos(&json!({ "child": "file-cache" }));
-    assert_eq!(daemon.wait_exit(PATIENCE).code(), Some(70));
-    let said = daemon.last_words("perennial: gave up");
-    assert!(said.contains("child file-cache died too often"), "{said}");
+    assert_eq!(daemon.wait_exit(TIMEOUT).code(), Some(70));
+    let stderr = daemon.stderr_from("perennial: gave up");
+    assert!(
+        stderr.contains("child file-cache died too often"),
+        "{stderr}"
+    );
 }
 
 #[test]
-fn a_child_that_dies_and_gets_nothing_done_is_held_back_by_the_backoff() {
+fn the_backoff_delays_the_restart_of_a_child_that_handled_no_message() {
     let table = r#"
 [chaos]
 enabled = true
@@ -128,7 +131,7 @@ backoff = { first = "400ms", factor = 1.0, max = "400ms", jitter = 0.0 }
         assert!(chaos.kill("file-cache", None));
     }
     daemon.chaos(&json!({ "child": "file-cache" }));
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     loop {
         let tree = daemon.tree();
         let child = node(&tree, "file-cache").unwrap();
@@ -139,9 +142,9 @@ backoff = { first = "400ms", factor = 1.0, max = "400ms", jitter = 0.0 }
         }
         assert!(Instant::now() < until, "never in backoff: {child}");
     }
-    // Whoever needs the child waits for it, and is served.
+    // A request that needs the child waits for it, and is answered.
     daemon.get("/").expect(200);
-    let tree = settled(&daemon);
+    let tree = wait_until_all_run(&daemon);
     let waited = node(&tree, "file-cache").unwrap()["restart_seconds_total"].as_f64();
     assert!(waited.unwrap() >= 0.4, "{waited:?}");
 }

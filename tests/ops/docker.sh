@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The shipped Dockerfile, built and run by a Docker engine of its own. No image is pulled: the base images the Dockerfile
-# names are made here, from Debian's packages and this machine's Rust toolchain. Crates come from the registry.
+# Builds and runs the shipped Dockerfile with a separate Docker engine. No image is pulled: the base images of the Dockerfile
+# are made here from Debian packages and this machine's Rust toolchain. Crates come from the registry.
 set -euo pipefail
 . "$(dirname "$0")/harness.sh"
 
 [ "$(id -u)" = 0 ] || skip docker "it needs root"
 need docker "docker.io mmdebstrap iptables iproute2 curl util-linux" \
     dockerd mmdebstrap iptables ip nsenter curl rustc
-# Debian's client; a newer one elsewhere in the PATH may lack the builder.
+# Debian's client: a newer one elsewhere in the PATH may lack the builder.
 DOCKER=/usr/bin/docker
 [ -x "$DOCKER" ] || skip docker "there is no $DOCKER (apt-get install docker.io)"
 
@@ -53,10 +53,10 @@ clean() {
 }
 trap clean EXIT
 
-# --- built, in this machine's network and without one of Docker's own
+# --- build, in the network of this machine, without a Docker network
 engine_up dockerd --bridge=none --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false
 
-# What a FROM line of the Dockerfile names.
+# The image that a FROM line of the Dockerfile names.
 image() { sed -n "s/^FROM \($1:[^ ]*\).*/\1/p" "$REPO/Dockerfile"; }
 debian() {
     mmdebstrap --quiet --variant=apt bookworm - 2>/dev/null | "$DOCKER" import --change 'CMD ["bash"]' - "$(image debian)"
@@ -65,7 +65,7 @@ rust() {
     local root="$BASE/rust" toolchain
     toolchain=$(rustc --print sysroot)
     mmdebstrap --quiet --variant=apt --include=gcc,libc6-dev,ca-certificates bookworm "$root" 2>/dev/null
-    # This machine's authorities: whatever stands between it and the registry is trusted here too.
+    # This machine's certificate authorities, so that a proxy in front of the registry is trusted.
     cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
     mkdir -p "$root/usr/local/rust"
     cp -a "$toolchain/bin" "$toolchain/lib" "$root/usr/local/rust/"
@@ -74,7 +74,7 @@ rust() {
         - "$(image rust)"
     rm -rf "$root"
 }
-# The README's two commands; in this network `docker build` needs to be told which one it may use.
+# The README's commands; `docker build` also needs --network=host here.
 docker() {
     local command="$1"
     shift
@@ -88,13 +88,13 @@ by_readme() { # COMMAND
     line=$(commands "### Docker" | sed -e ':more' -e '/\\$/{N;s/\\\n *//;b more' -e '}' | grep "^docker $1 ")
     (cd "$REPO" && eval "$line")
 }
-check "stand-in for $(image debian)" quiet debian
-check "stand-in for $(image rust)" quiet rust
-check "the image is built from the Dockerfile as it is" by_readme build
+check "$(image debian) is made" quiet debian
+check "$(image rust) is made" quiet rust
+check "the image is built from the shipped Dockerfile" by_readme build
 [ "$FAILED" = 0 ] || { result; exit 1; }
 engine_down
 
-# --- run, in a network of its own that leads nowhere
+# --- run, in a network namespace without a route
 ip netns add "$NETWORK"
 network() { nsenter --net="/run/netns/$NETWORK" "$@"; }
 network ip link set lo up
@@ -106,25 +106,25 @@ code() { network curl --silent --output /dev/null --write-out '%{http_code}' --m
 restarted() { [ "$(inspect .RestartCount)" = "$1" ] && [ "$(inspect .State.Running)" = true ]; }
 check "the README's command starts it" quiet by_readme run
 check "the page of the site, through the published port" until_true is 200 code "$SITE/"
-check "a record is taken" is 201 code "$SITE/books" -H 'Content-Type: application/json' -d '{"title":"Dune"}'
-check "healthy" until_true is healthy inspect .State.Health.Status
-check "not root" is 65532:65532 inspect .Config.User
-check "with a read-only root" is true inspect .HostConfig.ReadonlyRootfs
-check "healthcheck by hand" "$DOCKER" exec perennial perennial healthcheck
-check "the shipped settings are fine" quiet "$DOCKER" exec perennial perennial check
-check "nothing but the volume can be written" has "Read-only file system" \
+check "a record is created" is 201 code "$SITE/books" -H 'Content-Type: application/json' -d '{"title":"Dune"}'
+check "the container is healthy" until_true is healthy inspect .State.Health.Status
+check "it does not run as root" is 65532:65532 inspect .Config.User
+check "the root file system is read-only" is true inspect .HostConfig.ReadonlyRootfs
+check "healthcheck succeeds" "$DOCKER" exec perennial perennial healthcheck
+check "the shipped settings are valid" quiet "$DOCKER" exec perennial perennial check
+check "only the volume is writable" has "Read-only file system" \
     sh -c "$DOCKER exec --user 0 perennial touch /etc/x 2>&1"
 kill -9 "$(inspect .State.Pid)"
-check "after kill -9 it is back" until_true restarted 1
-check "and the record is there" until_true has Dune network curl --silent "$SITE/books"
-check "healthy again" until_true is healthy inspect .State.Health.Status
-# What goes wrong has the code that Docker, or whoever reads it, acts on.
-check "without the daemon healthcheck fails" is 1 sh -c \
+check "it restarts after kill -9" until_true restarted 1
+check "the record is still there" until_true has Dune network curl --silent "$SITE/books"
+check "the container is healthy again" until_true is healthy inspect .State.Health.Status
+# Failures have the documented exit codes.
+check "healthcheck fails without a daemon" is 1 sh -c \
     "$DOCKER run --rm --entrypoint perennial perennial healthcheck >/dev/null 2>&1; echo \$?"
-check "wrong settings are code 78" is 78 sh -c \
+check "wrong settings exit with 78" is 78 sh -c \
     "$DOCKER run --rm --env PERENNIAL__SERVER__ADMIN=nowhere perennial >/dev/null 2>&1; echo \$?"
 check "it stops" quiet "$DOCKER" stop perennial
-check "with code 0" is 0 inspect .State.ExitCode
-check "in good order" has "stopped reason=shutdown" sh -c "$DOCKER logs perennial 2>&1"
+check "the exit code is 0" is 0 inspect .State.ExitCode
+check "the log reports an orderly stop" has "stopped reason=shutdown" sh -c "$DOCKER logs perennial 2>&1"
 
 result

@@ -1,6 +1,6 @@
-# What the scripts in this folder share; they source it. Each prints a line a step and "N passed, N failed" at the end.
-# Where one can't run it says `SKIP ... because ...` and exits with 77, or with 1 if OPS_TESTS=require: a gate must not
-# be green because nothing was tried.
+# Functions that the scripts in this folder source. Each script prints one line for each step, and "N passed, N failed" at
+# the end. A script that can't run prints `SKIP ... because ...` and exits with 77, or with 1 if OPS_TESTS=require, so that
+# the gate does not pass when nothing was tested.
 # shellcheck shell=bash
 
 PASSED=0 FAILED=0
@@ -36,33 +36,33 @@ check() { # NAME COMMAND...
     fi
 }
 
-# Asks until the answer is yes, for 30 seconds or $PATIENCE.
+# Repeats a command until it succeeds, for at most $TIMEOUT seconds (30).
 until_true() { # COMMAND...
-    local ends=$((SECONDS + ${PATIENCE:-30}))
+    local ends=$((SECONDS + ${TIMEOUT:-30}))
     until "$@"; do
-        [ "$SECONDS" -lt "$ends" ] || { echo "never: $*" >&2; return 1; }
+        [ "$SECONDS" -lt "$ends" ] || { echo "timed out: $*" >&2; return 1; }
         sleep 0.05
     done
 }
 
-is() { # WANTED COMMAND...: the command says exactly this
-    local wanted="$1" said
+is() { # WANTED COMMAND...: the output is exactly WANTED
+    local wanted="$1" output
     shift
-    said=$("$@" 2>/dev/null) || true
-    [ "$said" = "$wanted" ]
+    output=$("$@" 2>/dev/null) || true
+    [ "$output" = "$wanted" ]
 }
 
-has() { # WANTED COMMAND...: the command says this among other things
-    local wanted="$1" said
+has() { # WANTED COMMAND...: the output contains WANTED
+    local wanted="$1" output
     shift
-    said=$("$@" 2>/dev/null) || true
-    grep -qF -- "$wanted" <<<"$said"
+    output=$("$@" 2>/dev/null) || true
+    grep -qF -- "$wanted" <<<"$output"
 }
 
-# Only what goes wrong is worth reading.
+# Hides the standard output of a command.
 quiet() { "$@" >/dev/null; }
 
-# The first block of shell commands below this heading of the README.
+# Prints the first block of shell commands below this heading of the README.
 commands() { # HEADING
     awk -v heading="$1" '
         /^#/ { below = ($0 == heading) }

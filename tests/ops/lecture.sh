@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The lecture's client against the shipped configuration: six calls at once through one session of aiohttp, which is fetched
-# from PyPI into a folder of its own. BINARY is the daemon, target/release/perennial if it is not said.
+# The lecture's client against the shipped settings: six calls at once through one aiohttp session. aiohttp is installed from
+# PyPI into a temporary folder. BINARY is the daemon (target/release/perennial).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 binary="${BINARY:-${CARGO_TARGET_DIR:-target}/release/perennial}"
@@ -22,8 +22,8 @@ skip() {
     exit 77
 }
 [ -x "$binary" ] || skip "$binary is missing" "cargo build --release"
-python3 -m venv "$work/venv" >"$work/venv.log" 2>&1 || skip "python3 makes no venv" "apt-get install python3-venv"
-"$work/venv/bin/pip" install --quiet aiohttp >"$work/pip.log" 2>&1 || skip "aiohttp can't be had" "tail of pip: $(tail -1 "$work/pip.log")"
+python3 -m venv "$work/venv" >"$work/venv.log" 2>&1 || skip "python3 can not create a venv" "apt-get install python3-venv"
+"$work/venv/bin/pip" install --quiet aiohttp >"$work/pip.log" 2>&1 || skip "aiohttp can not be installed" "tail of pip: $(tail -1 "$work/pip.log")"
 
 PERENNIAL__SERVER__LISTEN=127.0.0.1:0 PERENNIAL__SERVER__ADMIN=127.0.0.1:0 PERENNIAL__SERVER__DATA="$work/data" NO_COLOR=1 \
     "$binary" --config config/perennial.toml serve 2>"$work/log" &
@@ -52,7 +52,7 @@ async def fetch(session, path):
 
 
 async def add(session, path, record):
-    # A text, not json=: it goes out as text/plain.
+    # data=, not json=, so the body is sent as text/plain.
     async with session.post(BASE + path, data=json.dumps(record)) as response:
         assert response.request_info.headers["Content-Type"] == "text/plain; charset=utf-8"
         return response.status, await response.json()

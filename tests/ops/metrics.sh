@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the daemon says in numbers, after some traffic and a death, as promtool reads it.
+# Checks /metrics with promtool, before and after some requests and a panic.
 set -euo pipefail
 . "$(dirname "$0")/harness.sh"
 
@@ -32,15 +32,15 @@ JSON='Content-Type: application/json'
 lint() { curl --silent --max-time 10 "$@" "$ADMIN/metrics" | promtool check metrics; }
 counted() { curl --silent --max-time 10 "$ADMIN/metrics" | grep -q "$1"; }
 
-check "before any traffic" lint
-check "a page" is 200 code "$SITE/"
-check "a page that is not there" is 404 code "$SITE/gone"
-check "a record" is 201 code -H "$JSON" -d '{"title":"Dune"}' "$SITE/books"
+check "promtool accepts the metrics before any request" lint
+check "GET of a page" is 200 code "$SITE/"
+check "GET of a missing page" is 404 code "$SITE/gone"
+check "POST of a record" is 201 code -H "$JSON" -d '{"title":"Dune"}' "$SITE/books"
 check "a method that is not allowed" is 405 code -X PUT "$SITE/books"
-check "a death" is 204 code -H "$JSON" -d '{"child":"file-cache"}' "$ADMIN/chaos"
-check "the death is counted" until_true counted '^perennial_child_restarts_total{child="file-cache",cause="panic"} 1$'
-check "after all that" lint
-check "as OpenMetrics where it is asked for" has "# EOF" \
+check "a panic is ordered" is 204 code -H "$JSON" -d '{"child":"file-cache"}' "$ADMIN/chaos"
+check "the restart is counted" until_true counted '^perennial_child_restarts_total{child="file-cache",cause="panic"} 1$'
+check "promtool accepts the metrics afterwards" lint
+check "OpenMetrics if requested" has "# EOF" \
     curl --silent --header 'Accept: application/openmetrics-text' "$ADMIN/metrics"
 
 result

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Cuts the power while records of 100 B to 100 KB are written, POWERCUT_IMAGES times (30), and looks for every record that was
-# acknowledged; then shows that the same test fails without the sync of the store's log. Needs root and loop devices.
+# Cuts the power while records of 100 B to 100 KB are written, POWERCUT_IMAGES times (30), and looks for every acknowledged
+# record. Then shows that the same test fails without the sync of the store's log. Needs root and loop devices.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A newcomer's walk: a fresh clone, `cargo run --release`, and every command of the README's `console` blocks, whose output
-# must be what stands there. Ids and times differ, and of heads (curl -i) only the lines that stand there are compared.
+# Runs the README: a fresh clone, `cargo run --release`, then every command of its `console` blocks, whose output must be as
+# printed there. Ids and times are ignored, and of response heads (curl -i) only the printed lines are compared.
 set -euo pipefail
 . "$(dirname "$0")/harness.sh"
 
 need readme "git curl iproute2 util-linux" git curl cargo
-# In a network of its own ports 3000 and 3001 are free, whatever runs here.
+# In a network namespace of its own, ports 3000 and 3001 are free.
 if [ "$(id -u)" = 0 ] && [ -z "${ISOLATED:-}" ] && command -v unshare >/dev/null && command -v ip >/dev/null; then
     ISOLATED=1 exec unshare --net "$0"
 fi
@@ -25,7 +25,7 @@ trap clean EXIT
 
 git clone --quiet "$REPO" "$WORK/perennial"
 cd "$WORK/perennial"
-# What cargo has compiled of other people's crates need not be compiled again.
+# Reuses the compiled dependencies.
 BUILT=$(dirname "$PERENNIAL")
 unset CARGO_TARGET_DIR
 if [ -d "$BUILT/deps" ]; then
@@ -40,34 +40,34 @@ served() {
 RUN=$(commands "## Two commands" | sed -n 's/ *#.*//; /^cargo run/p')
 NO_COLOR=1 $RUN >"$WORK/log" 2>&1 </dev/null &
 DAEMON=$!
-PATIENCE=900 check "$RUN" until_true served
+TIMEOUT=900 check "$RUN" until_true served
 
-# One file for each command, and one for what it is to say.
+# Writes each command to a file, and its expected output to another.
 awk -v into="$WORK/step" '
     /^```console$/ { inside = 1; next }
     /^```$/ { inside = 0 }
-    inside && /^\$ / { n = sprintf("%s.%02d", into, ++count); print substr($0, 3) > (n ".command"); printf "" > (n ".says"); next }
-    inside { print > (n ".says") }' README.md
+    inside && /^\$ / { n = sprintf("%s.%02d", into, ++count); print substr($0, 3) > (n ".command"); printf "" > (n ".expected"); next }
+    inside { print > (n ".expected") }' README.md
 
 ID='[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
-# The README's id, and the one that stands for it here.
+# The id in the README, and the id of the record created here.
 WRITTEN=$(grep -oE "$ID" README.md | head -n 1)
 HERE=''
 plain() { # FILE
     tr -d '\r' <"$1" | sed -E -e "s/$ID/ID/g" -e 's/up +[0-9.]+s/up TIME/' -e "$HANDLERS"
 }
-# The README shows the tree of two cores.
+# The README shows the tree of a machine with two cores.
 HANDLERS=''
 [ "$(nproc)" = 2 ] || HANDLERS='/ handler-[0-9]/d'
 
 step() { # FILE WITHOUT ENDING
     local command
     command=$(sed "s/$WRITTEN/${HERE:-$WRITTEN}/g" "$1.command")
-    timeout 60 bash -c "$command" >"$1.said" 2>&1 || true
-    [ -n "$HERE" ] || HERE=$(grep -oE "$ID" "$1.said" | head -n 1) || true
-    plain "$1.says" >"$1.wanted"
-    plain "$1.said" >"$1.got"
-    # A file that ends without a newline says the same.
+    timeout 60 bash -c "$command" >"$1.output" 2>&1 || true
+    [ -n "$HERE" ] || HERE=$(grep -oE "$ID" "$1.output" | head -n 1) || true
+    plain "$1.expected" >"$1.wanted"
+    plain "$1.output" >"$1.got"
+    # A missing newline at the end does not count.
     [ -z "$(tail -c 1 "$1.got")" ] || echo >>"$1.got"
     case "$command" in
         *"curl -si"*) ! grep -vxFf "$1.got" "$1.wanted" ;;
@@ -85,6 +85,6 @@ stopped() {
     DAEMON=''
     [ "$code" = 0 ]
 }
-check "it stops in good order" stopped
+check "it stops with exit code 0" stopped
 
 result

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Five hundred slow clients at once, of three kinds: heads that never end, bodies that drip, answers that nobody reads.
-# slowhttptest asks every five seconds whether the service is available; beside it an ordinary client asks all the time,
-# and waits five seconds at most. SECONDS_EACH=20 is how long each kind goes on.
+# Five hundred slow clients at once, of three kinds: heads that never end, bodies that arrive slowly, answers that are read
+# slowly. slowhttptest checks every five seconds whether the service is available; an ordinary client sends requests all
+# the time, with a timeout of five seconds. Each kind runs for SECONDS_EACH (20) seconds.
 set -euo pipefail
 . "$(dirname "$0")/harness.sh"
 
 need slow "slowhttptest curl" slowhttptest curl
 [ -x "$PERENNIAL" ] || skip slow "there is no $PERENNIAL (cargo build --release)"
-# Five hundred clients, the same again in the daemon, and some.
+# 500 descriptors in the client, 500 in the daemon, and some more.
 ulimit -n 4096 2>/dev/null || skip slow "there are fewer than 4096 open files allowed (ulimit -n)"
 
 SECONDS_EACH=${SECONDS_EACH:-20}
@@ -24,7 +24,7 @@ clean() {
 trap clean EXIT
 
 mkdir "$WORK/site"
-# Larger than what the kernel takes off the daemon's hands: a client that does not read is felt.
+# Larger than the kernel's socket buffers, so that a client that does not read blocks the daemon's writes.
 head -c 3600000 /dev/zero | tr '\0' x >"$WORK/site/index.html"
 cat >"$WORK/perennial.toml" <<TOML
 [server]
@@ -41,7 +41,7 @@ until_true has " ready" cat "$WORK/log"
 SITE=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$WORK/log")
 ADMIN=$(sed -n 's/.*admin on \(http:[^ ]*\).*/\1/p' "$WORK/log")
 
-# An ordinary client: one line an answer; 000 is none within five seconds.
+# An ordinary client: prints one status for each request, or 000 if there was no answer within five seconds.
 ordinary() {
     while [ ! -e "$WORK/enough" ]; do
         curl --silent --output /dev/null --write-out '%{http_code}\n' --max-time 5 "$SITE/books" || true
@@ -58,7 +58,7 @@ slow() { # NAME OPTIONS...
     slowhttptest -c 500 -r 250 -p 5 -l "$SECONDS_EACH" "$@" >"$WORK/slow" 2>&1 </dev/null || true
     touch "$WORK/enough"
     wait "$client"
-    # The terminal's colours are none of ours.
+    # Removes terminal colours.
     sed -i 's/\x1b\[[0-9;]*[A-Za-z]//g' "$WORK/slow"
     local yes no most
     yes=$(grep -c 'service available: *YES' "$WORK/slow" || true)
@@ -73,8 +73,8 @@ slow() { # NAME OPTIONS...
 check "slow heads" slow "slow heads" -H -i 3 -x 24 -t GET -u "$SITE/"
 check "slow bodies" slow "slow bodies" -B -i 3 -x 10 -s 8192 -t POST -f application/json -u "$SITE/books"
 check "slow reads" slow "slow reads" -X -w 512 -y 1024 -n 3 -z 32 -k 1 -u "$SITE/"
-check "everything is up" is 200 curl --silent --output /dev/null --write-out '%{http_code}' "$ADMIN/readyz"
-check "and nothing was restarted" is 0 sh -c \
+check "the daemon is ready afterwards" is 200 curl --silent --output /dev/null --write-out '%{http_code}' "$ADMIN/readyz"
+check "no child was restarted" is 0 sh -c \
     "'$PERENNIAL' --config '$WORK/perennial.toml' status >/dev/null 2>&1; curl --silent $ADMIN/metrics |
         sed -n 's/^perennial_child_restarts_total{.*} //p' | grep -c . || true"
 kill "$DAEMON"
@@ -84,6 +84,6 @@ stopped() {
     DAEMON=''
     [ "$code" = 0 ]
 }
-check "it stops in good order" stopped
+check "it stops with exit code 0" stopped
 
 result

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The shipped unit files under a real systemd: PID 1 of a container over an overlay of this machine's disk, which is gone
-# afterwards. Needs root and systemd-nspawn; neither a running systemd nor a network.
+# The shipped unit files under a real systemd, as PID 1 of a container on a temporary overlay of this machine's disk. Needs
+# root and systemd-nspawn, but neither a running systemd nor a network.
 set -euo pipefail
 . "$(dirname "$0")/harness.sh"
 
@@ -28,13 +28,13 @@ down() {
     fi
     [ -z "$LEADER" ] || kill -s RTMIN+4 "$LEADER" 2>/dev/null || true # power off
     if [ -n "$NSPAWN" ]; then
-        PATIENCE=10 until_true gone "$NSPAWN" || echo 1 >"$CGROUP/cgroup.kill"
+        TIMEOUT=10 until_true gone "$NSPAWN" || echo 1 >"$CGROUP/cgroup.kill"
         wait "$NSPAWN" 2>/dev/null || true
     fi
     umount "$DISK/merged" 2>/dev/null || true
     umount "$DISK" 2>/dev/null || true
     rmdir "$DISK"
-    # nspawn leaves its groups behind, in both hierarchies where there are two.
+    # nspawn does not remove its control groups, in either hierarchy.
     local group
     for group in "$CGROUP" "/sys/fs/cgroup/systemd/$NAME"; do
         [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} \; || true
@@ -60,8 +60,8 @@ mkdir "$CGROUP"
 (
     echo "$BASHPID" >"$CGROUP/cgroup.procs"
     export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
-    # basic.target: none of this machine's own services starts. The clone and the binary are bound because a /tmp is not
-    # seen through.
+    # basic.target: no service of this machine starts. The clone and the binary are bound because the container has its own
+    # /tmp.
     exec systemd-nspawn --quiet --boot --directory="$DISK/merged" --machine="$NAME" --register=no --keep-unit \
         --console=pipe --link-journal=no --private-network --capability=CAP_BPF,CAP_NET_ADMIN \
         --system-call-filter=bpf --bind-ro="$REPO" --bind-ro="$(dirname "$(realpath "$PERENNIAL")")" \
@@ -70,7 +70,7 @@ mkdir "$CGROUP"
 NSPAWN=$!
 check "systemd boots" until_true booted
 
-# --- what is asked about the service
+# --- queries about the service
 SITE=http://127.0.0.1:3000
 ADMIN=http://127.0.0.1:3001
 show() { inside systemctl show --value -p "$1" perennial.service; }
@@ -80,7 +80,7 @@ process() { inside cat "/proc/$(show MainPID)/status"; }
 sees() { process | tr '\t' ' ' | grep -q -- "$1"; }
 changed() { [ "$(show MainPID)" != "$1" ] && [ "$(show ActiveState)" = active ]; }
 
-# --- installed as the README says, but for two things: where cargo has put the binary, and a watchdog that bites soon
+# --- installed by the README's commands, except for the path of the binary and a watchdog of two seconds
 inside sh -c 'mkdir -p /run/systemd/system/perennial.service.d &&
     printf "[Service]\nWatchdogSec=2s\n" > /run/systemd/system/perennial.service.d/soon.conf'
 install_by_readme() {
@@ -91,42 +91,42 @@ install_by_readme() {
 check "the README's commands install and start it" install_by_readme
 
 # --- start and status
-check "it is active" is active show ActiveState
-check "ready" is 200 code "$ADMIN/readyz"
+check "the service is active" is active show ActiveState
+check "it is ready" is 200 code "$ADMIN/readyz"
 check "the page of the site" is 200 code "$SITE/"
-check "a record is taken" is 201 code "$SITE/books" -H 'Content-Type: application/json' -d '{"title":"Dune"}'
-check "systemctl status tells what it does" until_true is serving show StatusText
-check "healthcheck inside the machine" inside perennial healthcheck --config /etc/perennial/perennial.toml
+check "a record is created" is 201 code "$SITE/books" -H 'Content-Type: application/json' -d '{"title":"Dune"}'
+check "systemctl status shows that it is serving" until_true is serving show StatusText
+check "healthcheck succeeds in the container" inside perennial healthcheck --config /etc/perennial/perennial.toml
 
 # --- hardened
-check "a user of its own" sees "Uid: 6[0-9][0-9][0-9][0-9] "
-check "no capabilities" sees "CapEff: 0000000000000000"
+check "it runs as its own user" sees "Uid: 6[0-9][0-9][0-9][0-9] "
+check "it has no capabilities" sees "CapEff: 0000000000000000"
 check "system calls are filtered" sees "Seccomp: 2"
-check "no new privileges" sees "NoNewPrivs: 1"
-check "nobody else reads the records" is "700" inside stat -c %a /var/lib/private/perennial
+check "it can gain no privileges" sees "NoNewPrivs: 1"
+check "other users can not read the records" is "700" inside stat -c %a /var/lib/private/perennial
 
 # --- the log level
 inside sed -i '$a [logging]\nlevel = "perennial=debug"' /etc/perennial/perennial.toml
 inside systemctl kill --signal=HUP --kill-who=main perennial.service
 check "SIGHUP takes over the log level" until_true has "the log level of the settings is taken over level=\"perennial=debug\"" journal
 
-# --- death
+# --- kill
 PID=$(show MainPID)
 inside systemctl kill --signal=KILL --kill-who=main perennial.service
-check "after kill -9 it is back" until_true changed "$PID"
-check "systemd counted it" is 1 show NRestarts
-check "and the record is there" has Dune inside curl --silent "$SITE/books"
+check "it restarts after kill -9" until_true changed "$PID"
+check "systemd counts the restart" is 1 show NRestarts
+check "the record is still there" has Dune inside curl --silent "$SITE/books"
 
-# --- a supervisor that hangs while everything else works: the thread of the supervisors is held, by ptrace
+# --- a supervisor that hangs while everything else works: strace stops the thread of the supervisors
 PID=$(show MainPID)
 THREAD=$(inside sh -c "grep -l '^actix-rt' /proc/$PID/task/*/comm" | sort -t / -k 5 -n | head -n 1 | cut -d / -f 5)
 inside sh -c 'echo $$ > /run/holder
     exec strace -qq -p "$0" -e trace=epoll_wait -e inject=epoll_wait:delay_exit=60s' "$THREAD" >/dev/null 2>&1 &
-check "a supervisor that hangs is not alive to the watchdog" until_true has "Watchdog timeout (limit 2s)" journal
-# Whoever holds a thread holds its end too.
+check "the watchdog notices a supervisor that hangs" until_true has "Watchdog timeout (limit 2s)" journal
+# strace must end first: the process can not exit while it is traced.
 inside sh -c 'kill -9 "$(cat /run/holder)"'
-check "and systemd starts it again" until_true changed "$PID"
-check "the page of the site again" is 200 code "$SITE/"
+check "systemd starts it again" until_true changed "$PID"
+check "the page of the site is served again" is 200 code "$SITE/"
 
 # --- the whole process stopped
 PID=$(show MainPID)
@@ -135,26 +135,26 @@ check "a frozen process is replaced" until_true changed "$PID"
 
 # --- wrong settings
 inside systemctl stop perennial.service
-check "stopped" is inactive show ActiveState
-check "as asked" is success show Result
-check "with code 0" is 0 show ExecMainStatus
+check "it stops" is inactive show ActiveState
+check "the stop is a success" is success show Result
+check "the exit code is 0" is 0 show ExecMainStatus
 inside cp /etc/perennial/perennial.toml /etc/perennial/good
 inside sed -i 's/^listen/lisen/' /etc/perennial/perennial.toml
 refused() { ! inside systemctl start perennial.service 2>/dev/null; }
 LINE=$(inside sed -n '/^lisen/=' /etc/perennial/perennial.toml)
-check "wrong settings do not start" refused
-check "with code 78" is 78 show ExecMainStatus
-check "which is not tried again" is failed show ActiveState
-check "and the journal has the line" has "/etc/perennial/perennial.toml:$LINE:1: server.lisen: unknown; did you mean listen?" journal
+check "it does not start with wrong settings" refused
+check "the exit code is 78" is 78 show ExecMainStatus
+check "systemd does not try again" is failed show ActiveState
+check "the journal names the line" has "/etc/perennial/perennial.toml:$LINE:1: server.lisen: unknown; did you mean listen?" journal
 inside mv /etc/perennial/good /etc/perennial/perennial.toml
 
-# --- the socket is systemd's
+# --- socket activation
 inside sed -i 's/^listen = .*/listen = ["systemd:http"]/' /etc/perennial/perennial.toml
 inside systemctl start perennial.socket
 check "nothing runs before the first request" is failed show ActiveState
 check "the first request starts it" is 200 code "$SITE/"
-check "it runs" until_true is active show ActiveState
-# Requests one after the other, each on a connection of its own, by four clients, over three restarts.
+check "it is active" until_true is active show ActiveState
+# Four clients send requests in sequence, each on a new connection, during three restarts.
 clients() {
     inside sh -c 'for client in 1 2 3 4; do
         (while [ ! -e /run/enough ]; do
@@ -172,9 +172,9 @@ done
 inside touch /run/enough
 wait "$CLIENTS"
 CODES=$(inside sh -c 'cat /run/codes.*' | sort | uniq -c | xargs)
-echo "     answers over three restarts: $CODES"
-check "nobody was refused over three restarts" test "${CODES#* }" = 200
+echo "     answers during three restarts: $CODES"
+check "no request was refused during three restarts" test "${CODES#* }" = 200
 inside systemctl stop perennial.socket perennial.service
-check "stopped at the end" is success show Result
+check "it stops at the end" is success show Result
 
 result

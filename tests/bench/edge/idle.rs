@@ -1,4 +1,4 @@
-//! What a connection costs that asks nothing, after it has been answered once.
+//! The memory of an idle connection, after it has been answered once.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,15 +9,15 @@ use std::thread;
 use std::time::Duration;
 
 use super::servers::{Server, free_port, settings_of};
-use super::{number, said};
+use super::{number, stdout_of};
 
-/// Raises the limit of open files as far as it goes, and becomes what follows.
+/// Arguments for `sh`: raises the limit of open files to the maximum, then runs the command that follows.
 const WITH_MANY_FILES: [&str; 3] = ["-c", "ulimit -n \"$(ulimit -Hn)\"; exec \"$@\"", "sh"];
-/// Files that a process needs beside its connections.
+/// Open files that a process needs besides its connections.
 const OTHER_FILES: u32 = 200;
 
 pub(crate) fn measure(folder: &Path) {
-    let hard = said(Command::new("sh").args(["-c", "ulimit -Hn"]));
+    let hard = stdout_of(Command::new("sh").args(["-c", "ulimit -Hn"]));
     let hard = hard.parse().unwrap_or(u32::MAX);
     let count = number("BENCH_IDLE", 10_000).min(hard.saturating_sub(OTHER_FILES));
     let port = free_port();
@@ -27,13 +27,13 @@ pub(crate) fn measure(folder: &Path) {
     command.arg("--config").arg(&settings);
     let server = Server::start("perennial", port, command);
     let this = std::env::current_exe().unwrap();
-    let mut holder = many_files(&this.display().to_string());
+    let mut clients = many_files(&this.display().to_string());
     let words = [
         server.pid().to_string(),
         port.to_string(),
         count.to_string(),
     ];
-    println!("{}", said(holder.arg("--idle").args(words)));
+    println!("{}", stdout_of(clients.arg("--idle").args(words)));
 }
 
 fn many_files(program: &str) -> Command {
@@ -42,12 +42,12 @@ fn many_files(program: &str) -> Command {
     command
 }
 
-/// The other side, in a process of its own, since each has a limit of open files.
+/// Holds the connections, in a second process, because the limit of open files counts per process.
 pub(crate) fn hold(pid: &str, port: &str, count: &str) {
     let (port, count): (u16, u32) = (port.parse().unwrap(), count.parse().unwrap());
     let before = resident_kib(pid);
-    let held: Vec<_> = (0..count).map(|_| asked(port)).collect();
-    // What the last answers left behind is given back.
+    let held: Vec<_> = (0..count).map(|_| connect_and_get(port)).collect();
+    // Time to free the memory of the last answers.
     thread::sleep(Duration::from_millis(500));
     let after = resident_kib(pid);
     let each = (after - before) / f64::from(count);
@@ -58,7 +58,7 @@ pub(crate) fn hold(pid: &str, port: &str, count: &str) {
     drop(held);
 }
 
-fn asked(port: u16) -> TcpStream {
+fn connect_and_get(port: u16) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream
         .write_all(b"GET /1k.html HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -73,7 +73,7 @@ fn asked(port: u16) -> TcpStream {
     stream
 }
 
-/// Memory of a process that is in RAM.
+/// The resident memory of a process.
 fn resident_kib(pid: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));

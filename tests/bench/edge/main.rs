@@ -1,8 +1,8 @@
-//! What a request costs: perennial beside nginx and a bare actix-web, in one run on this machine.
+//! The CPU time of a request: perennial compared with nginx and a plain actix-web server, in one run.
 //!
-//! `cargo bench --bench edge`. Needs wrk and nginx (Debian's packages). Every server has one thread for requests. The
-//! figures are microseconds of CPU time of the server's processes for each request, from /proc, so that a machine that is
-//! shared does not matter much; medians of `BENCH_ROUNDS` (3) rounds of `BENCH_SECONDS` (1) each, servers by turns.
+//! Run it with `cargo bench --bench edge`; it needs wrk and nginx (Debian packages). Every server has one thread for requests.
+//! The figures are microseconds of CPU time of the server's processes for each request, from /proc, so that other load on the
+//! machine matters little. They are medians of `BENCH_ROUNDS` (3) rounds of `BENCH_SECONDS` (1) each, servers by turns.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "a benchmark prints, and ends when it can't run"
+    reason = "a benchmark prints its results, and ends with a message when it can't run"
 )]
 
 mod idle;
@@ -20,10 +20,10 @@ use std::process::Command;
 
 use servers::Server;
 
-/// Connections at a time.
+/// Open connections at a time.
 const CONNECTIONS: u32 = 32;
 
-/// A path, and what is aimed at: times nginx on connections that stay without logs and with them, and on new ones.
+/// A path, and the highest allowed ratio to nginx: on kept connections without and with access logs, and on new connections.
 struct Page {
     name: &'static str,
     path: String,
@@ -32,7 +32,7 @@ struct Page {
     aim_new: Option<f64>,
 }
 
-/// One server in one round.
+/// The figures of one server in one round.
 #[derive(Debug, Clone, Copy)]
 struct Figures {
     cpu_us: f64,
@@ -81,7 +81,7 @@ fn main() {
     idle::measure(folder.path());
 }
 
-/// One line: a page for each server, and how perennial compares.
+/// Measures one page on every server, and prints one line with the ratios.
 fn row(servers: &[Server], page: &Page, new: bool) {
     let rounds = number("BENCH_ROUNDS", 3);
     let mut all: Vec<Vec<Figures>> = vec![Vec::new(); servers.len()];
@@ -130,7 +130,7 @@ fn median(figures: &[Figures]) -> Figures {
     }
 }
 
-/// Drives one server, and reads what it used meanwhile.
+/// Runs wrk against one server, and reads the CPU time that the server used.
 fn measure(server: &Server, path: &str, new: bool) -> Figures {
     let url = format!("http://127.0.0.1:{}{path}", server.port);
     let seconds = format!("-d{}s", number("BENCH_SECONDS", 1));
@@ -157,14 +157,14 @@ fn measure(server: &Server, path: &str, new: bool) -> Figures {
     }
 }
 
-/// A number from the environment.
+/// A number from an environment variable.
 fn number(variable: &str, default: u32) -> u32 {
     let given = std::env::var(variable).ok();
     given.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// What a command says on stdout.
-fn said(command: &mut Command) -> String {
+/// Runs a command and returns its stdout.
+fn stdout_of(command: &mut Command) -> String {
     let output = command.output().expect("a command runs");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

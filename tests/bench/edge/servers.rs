@@ -1,4 +1,4 @@
-//! The servers that are compared.
+//! Starts the servers that are compared.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,10 +14,10 @@ use actix_web::{App, HttpResponse, HttpServer};
 const PERENNIAL: &str = env!("CARGO_BIN_EXE_perennial");
 const RECORD: &str =
     r#"{"title":"The Left Hand of Darkness","author":"Ursula K. Le Guin","year":1969}"#;
-/// The pages, with their sizes.
+/// The names and sizes of the pages.
 const PAGES: [(&str, usize); 3] = [("1k", 1024), ("100k", 100 * 1024), ("3m", 3_600_000)];
 
-/// A server that runs. Dropped, it is ended.
+/// A running server; dropping it stops the process.
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) port: u16,
@@ -26,15 +26,15 @@ pub(crate) struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // So that nginx takes its worker along.
+        // SIGTERM, so that nginx also stops its worker.
         let pid = self.process.id().to_string();
-        let told = Command::new("kill").arg(&pid).status();
-        assert!(told.and_then(|_| self.process.wait()).is_ok(), "{pid} ends");
+        let sent = Command::new("kill").arg(&pid).status();
+        assert!(sent.and_then(|_| self.process.wait()).is_ok(), "{pid} ends");
     }
 }
 
 impl Server {
-    /// Starts it, and waits until it answers.
+    /// Starts a server, and waits until it accepts connections.
     pub(crate) fn start(name: &'static str, port: u16, mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let process = command.stderr(Stdio::null()).spawn();
@@ -56,7 +56,7 @@ impl Server {
         self.process.id()
     }
 
-    /// CPU time of it and its children so far.
+    /// The CPU time that the process and its children have used so far.
     pub(crate) fn cpu_seconds(&self) -> f64 {
         let pid = self.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
@@ -68,7 +68,7 @@ impl Server {
     }
 }
 
-/// User and system time of one process.
+/// User and system time of one process, in clock ticks.
 fn ticks(pid: &str) -> u32 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default();
@@ -76,7 +76,7 @@ fn ticks(pid: &str) -> u32 {
     fields.filter_map(|ticks| ticks.parse::<u32>().ok()).sum()
 }
 
-/// A command on one core, where there are two.
+/// A command pinned to one core, if the machine has two or more.
 pub(crate) fn pinned(core: usize, program: &str) -> Command {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     if cores < 2 {
@@ -93,8 +93,8 @@ pub(crate) fn free_port() -> u16 {
     socket.local_addr().unwrap().port()
 }
 
-/// All of them, and the path of a record that all have: perennial without and with its access log, nginx without and with
-/// its own, actix-web.
+/// Starts perennial and nginx, each without and with an access log, and actix-web. Also returns the path of a record that
+/// all of them serve.
 pub(crate) fn start(folder: &Path) -> (Vec<Server>, String) {
     let site = folder.join("site");
     fs::create_dir_all(site.join("books")).unwrap();
@@ -105,7 +105,7 @@ pub(crate) fn start(folder: &Path) -> (Vec<Server>, String) {
     let logs = folder.join("logs").display().to_string();
     let logged = format!("[logging]\naccess = true\nfile = {{ dir = '{logs}' }}\n");
     let logged = perennial("with access log", folder, &logged);
-    // Each has its own store; the first one's id serves for both, since the path is the same for all servers.
+    // Each daemon has its own store. Both use the first one's id, because the path must be the same on all servers.
     let location = post(plain.port, "/books", RECORD);
     let id = location.trim_start_matches("/books/");
     let with_id = format!(r#"{{"id":"{id}",{}"#, RECORD.trim_start_matches('{'));
@@ -120,7 +120,7 @@ pub(crate) fn start(folder: &Path) -> (Vec<Server>, String) {
     (servers, location)
 }
 
-/// perennial with one handler.
+/// Starts perennial with one handler.
 pub(crate) fn perennial(name: &'static str, folder: &Path, more: &str) -> Server {
     let port = free_port();
     let settings = folder.join(format!("perennial-{port}.toml"));
@@ -138,14 +138,14 @@ pub(crate) fn settings_of(folder: &Path, port: u16, more: &str) -> String {
     )
 }
 
-/// nginx twice: without and with an access log.
+/// Starts nginx twice: without and with an access log.
 fn nginx(folder: &Path) -> [Server; 2] {
     let at = folder.display();
     let logs = [
         "off".to_owned(),
         format!("{at}/access.log combined buffer=16k flush=1s"),
     ];
-    let mut names = ["nginx", "nginx, its log"].into_iter();
+    let mut names = ["nginx", "nginx with log"].into_iter();
     logs.map(|log| {
         let port = free_port();
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -166,7 +166,7 @@ fn nginx(folder: &Path) -> [Server; 2] {
     })
 }
 
-/// Makes a record; where it is.
+/// Creates a record; returns its path.
 fn post(port: u16, path: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let length = body.len();
@@ -182,7 +182,7 @@ fn post(port: u16, path: &str, body: &str) -> String {
     place.unwrap_or_else(|| panic!("{answer}")).to_owned()
 }
 
-/// The least that actix-web can do: bytes in memory by their paths.
+/// Serves constant bytes by path with plain actix-web, as the lowest cost to compare with.
 pub(crate) fn hello(port: &str, site: &str) {
     let mut pages = Vec::new();
     for (name, _) in PAGES {

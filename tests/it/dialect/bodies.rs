@@ -1,11 +1,11 @@
-//! Bodies that are no records, and what becomes of those that are.
+//! Request bodies: which are refused and how, and what is answered to those that are accepted.
 
 use serde_json::{Value, json};
 
 use super::*;
 
 #[test]
-fn a_body_that_is_no_json_object_is_refused_with_the_place_of_its_fault() {
+fn a_body_that_is_not_a_json_object_is_refused_with_the_position_of_the_error() {
     let daemon = TestDaemon::start(RESOURCES);
     let (path, _) = make(&daemon, "/books", &json!({"title": "Dune"}));
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
@@ -124,7 +124,7 @@ fn a_body_that_is_no_json_object_is_refused_with_the_place_of_its_fault() {
 }
 
 #[test]
-fn a_body_of_another_kind_is_refused_with_the_kinds_that_are_read() {
+fn a_body_of_an_unsupported_media_type_is_refused_with_the_supported_ones() {
     let daemon = TestDaemon::start(RESOURCES);
     let (book, _) = make(&daemon, "/books", &json!({"title": "Dune"}));
     let json = "application/json";
@@ -178,7 +178,7 @@ fn a_body_of_another_kind_is_refused_with_the_kinds_that_are_read() {
 }
 
 #[test]
-fn a_body_of_two_mebibytes_is_a_413_whichever_way_it_comes() {
+fn a_body_of_two_mebibytes_is_answered_413_for_every_method() {
     let daemon = TestDaemon::start(RESOURCES);
     let (book, _) = make(&daemon, "/books", &json!({"title": "Dune"}));
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(2 << 20));
@@ -198,7 +198,7 @@ fn a_body_of_two_mebibytes_is_a_413_whichever_way_it_comes() {
 }
 
 #[test]
-fn patches_that_add_up_are_bounded_and_one_that_makes_a_long_record_shorter_is_taken() {
+fn a_patch_may_not_make_a_record_longer_than_the_limit() {
     let daemon = TestDaemon::start("[limits]\nbody = \"4 KiB\"\n");
     let filling = |member: &str, length: usize| json!({ member: "x".repeat(length) }).to_string();
     let (book, _) = make(&daemon, "/books", &json!({"a": "x".repeat(3000)}));
@@ -211,7 +211,7 @@ fn patches_that_add_up_are_bounded_and_one_that_makes_a_long_record_shorter_is_t
 }
 
 #[test]
-fn a_written_record_is_answered_as_it_is_or_not_at_all() {
+fn a_write_is_answered_with_the_record_or_with_prefer_minimal_without() {
     let daemon = TestDaemon::start(RESOURCES);
     let made = ask(
         &daemon,

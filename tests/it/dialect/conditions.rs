@@ -1,11 +1,11 @@
-//! If-Match, If-None-Match, 304, 412 and 428.
+//! Conditional requests: If-Match and If-None-Match, answered 304, 412 or 428.
 
 use serde_json::{Value, json};
 
 use super::*;
 
 #[test]
-fn a_change_depends_on_the_tag_it_names() {
+fn a_change_is_made_only_to_the_etag_it_names() {
     let daemon = TestDaemon::start(RESOURCES);
     let (book, first) = make(&daemon, "/books", &json!({"n": 0}));
     let put = ask(
@@ -61,7 +61,7 @@ fn a_change_depends_on_the_tag_it_names() {
     for (method, body) in [("PUT", "{}"), ("PATCH", "{}"), ("DELETE", "")] {
         let answer = ask(&daemon, method, &book, &[JSON, ("if-match", "*")], body);
         assert_problem(&answer, PRECONDITION_FAILED, &book, detail, &Value::Null);
-        assert_eq!(answer.header("etag"), None, "there is none");
+        assert_eq!(answer.header("etag"), None, "a missing record has no ETag");
         assert_refused(
             &daemon,
             &[(method, &book, &[JSON], body, NOT_FOUND, detail)],
@@ -70,7 +70,7 @@ fn a_change_depends_on_the_tag_it_names() {
 }
 
 #[test]
-fn a_reader_who_has_it_is_told_so() {
+fn a_reader_that_knows_the_etag_is_answered_304() {
     let daemon = TestDaemon::start(RESOURCES);
     let (book, etag) = make(&daemon, "/books", &json!({"n": 0}));
     let weak = format!("\"9\", W/{etag}");
@@ -124,7 +124,7 @@ fn a_reader_who_has_it_is_told_so() {
 }
 
 #[test]
-fn a_put_makes_a_record_only_where_it_is_told_to() {
+fn a_put_creates_a_record_only_with_if_none_match_or_upsert() {
     let daemon = TestDaemon::start(RESOURCES);
     let detail = "there is no record of this id";
     assert_refused(
@@ -156,7 +156,7 @@ fn a_put_makes_a_record_only_where_it_is_told_to() {
 }
 
 #[test]
-fn where_changes_must_name_their_state_those_that_do_not_are_refused() {
+fn with_if_match_required_a_change_without_it_is_answered_428() {
     let daemon = TestDaemon::start(RESOURCES);
     let (path, etag) = make(&daemon, "/strict", &json!({"n": 1}));
     let detail = "send If-Match with the ETag of the record that is to be changed";

@@ -1,11 +1,11 @@
-//! Ids: by the server, by its counter, by the client; in paths and in bodies.
+//! Ids: UUIDs, counted ids and ids from clients, in paths and in bodies.
 
 use serde_json::{Value, json};
 
 use super::*;
 
 #[test]
-fn the_server_names_a_record_unless_its_client_does() {
+fn the_server_gives_an_id_unless_the_client_does() {
     let daemon = TestDaemon::start(RESOURCES);
     let (path, _) = make(&daemon, "/books", &json!({}));
     let id = path.strip_prefix("/books/").unwrap();
@@ -94,7 +94,7 @@ fn the_server_names_a_record_unless_its_client_does() {
 }
 
 #[test]
-fn the_id_of_the_path_wins_and_another_in_the_body_is_a_conflict() {
+fn an_id_in_the_body_that_differs_from_the_path_is_a_conflict() {
     let daemon = TestDaemon::start(RESOURCES);
     make(&daemon, "/books", &json!({"id": "a", "n": 1}));
     let detail = "the path names a, the body b";
@@ -126,7 +126,7 @@ fn the_id_of_the_path_wins_and_another_in_the_body_is_a_conflict() {
 }
 
 #[test]
-fn what_can_not_be_an_id_names_nothing() {
+fn an_invalid_id_in_a_path_is_a_404() {
     let daemon = TestDaemon::start(RESOURCES);
     let detail = "/books has no record of this id";
     let long = format!("/books/{}", "x".repeat(129));
@@ -149,7 +149,7 @@ fn what_can_not_be_an_id_names_nothing() {
 }
 
 #[test]
-fn a_counter_gives_numbers_without_gaps_and_takes_none() {
+fn counted_ids_have_no_gaps_and_cannot_be_chosen() {
     let daemon = TestDaemon::start(RESOURCES);
     for number in 1..=3 {
         let made = ask(&daemon, "POST", "/counted", &[JSON], "{\"a\":1}").expect(201);
@@ -189,7 +189,11 @@ fn a_counter_gives_numbers_without_gaps_and_takes_none() {
     let put = ask(&daemon, "PUT", "/counted/2", &[JSON], "{\"id\":2,\"b\":1}").expect(200);
     assert_eq!(put.json(), json!({"id": 2, "b": 1}));
     let made = daemon.post("/counted", &json!({})).expect(201);
-    assert_eq!(made.json()["id"], 4, "a number is given once");
+    assert_eq!(
+        made.json()["id"],
+        4,
+        "the number of a deleted record is not given again"
+    );
     assert_eq!(
         listed(&daemon, "/counted?id=4&id=2&id=02&id=x", "id"),
         [2, 4]
@@ -197,7 +201,7 @@ fn a_counter_gives_numbers_without_gaps_and_takes_none() {
 }
 
 #[test]
-fn where_clients_name_records_one_without_a_name_is_not_valid() {
+fn with_client_ids_a_record_without_an_id_is_invalid() {
     let daemon = TestDaemon::start(RESOURCES);
     let must = "must be there: the client gives the ids of this resource";
     let more = json!({

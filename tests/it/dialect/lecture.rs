@@ -1,5 +1,5 @@
-//! The lecture's client, call by call, against the configuration as it is shipped: `tests/ops/lecture.sh` runs it as it was
-//! written. A kept connection each, all at once.
+//! The six calls of the lecture's client, all at once, against the shipped settings. `tests/ops/lecture.sh` runs the client
+//! itself.
 
 use std::sync::Barrier;
 use std::thread;
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::client::{Client, Response};
 use crate::daemon::TestDaemon;
 
-/// What `aiohttp` sends a text as.
+/// The headers that `aiohttp` sends with a string body.
 const TEXT: [(&str, &str); 2] = [
     ("accept", "*/*"),
     ("content-type", "text/plain; charset=utf-8"),

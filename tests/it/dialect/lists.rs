@@ -1,10 +1,10 @@
-//! Lists: filters, order, parts, and the headers that tell of the whole; and deleting by example.
+//! Lists: filters, sorting, pages and their headers; and deleting by example.
 
 use serde_json::{Value, json};
 
 use super::*;
 
-/// Their names are their ids.
+/// Creates these records.
 #[track_caller]
 fn make_all(daemon: &TestDaemon, path: &str, records: &[Value]) {
     for record in records {
@@ -21,7 +21,7 @@ fn assert_ids(daemon: &TestDaemon, path: &str, cases: &[(&str, &[&str])]) {
 }
 
 #[test]
-fn a_schemaless_list_is_filtered_by_what_its_records_say() {
+fn a_list_without_fields_is_filtered_by_the_values_of_its_records() {
     let daemon = TestDaemon::start(RESOURCES);
     make_all(
         &daemon,
@@ -108,7 +108,7 @@ fn a_typed_list_is_filtered_by_declared_types() {
 }
 
 #[test]
-fn a_wrong_query_is_refused_with_what_is_wrong() {
+fn a_wrong_query_is_refused_with_the_reason() {
     let daemon = TestDaemon::start(RESOURCES);
     let cases = [
         (
@@ -186,7 +186,7 @@ fn a_wrong_query_is_refused_with_what_is_wrong() {
 }
 
 #[test]
-fn a_list_is_sorted_by_several_keys_and_ends_with_the_id() {
+fn a_list_is_sorted_by_several_members_and_then_by_id() {
     let daemon = TestDaemon::start(RESOURCES);
     make_all(
         &daemon,
@@ -221,7 +221,7 @@ fn a_list_is_sorted_by_several_keys_and_ends_with_the_id() {
 }
 
 #[test]
-fn a_list_is_cut_into_parts_and_tells_of_the_whole() {
+fn a_page_of_a_list_has_the_total_count_and_links() {
     let daemon = TestDaemon::start(RESOURCES);
     for n in 0..25 {
         make(
@@ -291,7 +291,7 @@ fn a_list_is_cut_into_parts_and_tells_of_the_whole() {
 }
 
 #[test]
-fn many_records_are_got_by_their_ids_at_once() {
+fn a_hundred_records_are_listed_by_their_ids() {
     let daemon = TestDaemon::start(RESOURCES);
     for n in 0..100 {
         make(
@@ -306,7 +306,7 @@ fn many_records_are_got_by_their_ids_at_once() {
 }
 
 #[test]
-fn what_is_equal_to_an_example_is_deleted_and_answered() {
+fn delete_by_example_deletes_and_returns_the_matching_records() {
     let daemon = TestDaemon::start(RESOURCES);
     make_all(
         &daemon,

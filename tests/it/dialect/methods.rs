@@ -1,4 +1,4 @@
-//! Methods: which are there, HEAD as a GET without its body, and what a client takes.
+//! Methods: which are allowed, HEAD as a GET without its body, and the Accept header.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ const LIST: &str = "GET, HEAD, POST, OPTIONS";
 const LIST_DELETE: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
 #[test]
-fn a_method_that_is_not_there_is_a_405_with_those_that_are() {
+fn a_method_that_is_not_allowed_is_a_405_with_those_that_are() {
     let daemon = TestDaemon::start(RESOURCES);
     let (book, _) = make(&daemon, "/books", &json!({}));
     for (path, allow, not) in [
@@ -34,7 +34,7 @@ fn a_method_that_is_not_there_is_a_405_with_those_that_are() {
 }
 
 #[test]
-fn options_tell_methods_and_kinds_of_bodies() {
+fn options_lists_methods_and_media_types() {
     let daemon = TestDaemon::start(RESOURCES);
     let json = Some("application/json");
     let plain = Some("application/json, text/plain");
@@ -85,7 +85,7 @@ fn head_is_get_without_its_body() {
 }
 
 #[test]
-fn a_client_that_takes_no_json_is_told_before_anything_is_done() {
+fn a_client_that_does_not_accept_json_is_answered_406_before_any_change() {
     let daemon = TestDaemon::start(RESOURCES);
     let (book, etag) = make(&daemon, "/books", &json!({"title": "Dune"}));
     let detail = "what is here is application/json, which the request's Accept leaves out";

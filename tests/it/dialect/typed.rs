@@ -1,4 +1,4 @@
-//! Typed resources: every violation at once, with its place.
+//! Resources with fields: all violations of a record are reported at once, each with its position.
 
 use serde_json::{Value, json};
 
@@ -23,11 +23,11 @@ fn assert_invalid(answer: &Response, instance: &str, violations: &[Violation<'_>
 }
 
 #[test]
-fn every_violation_is_told_at_once() {
+fn all_violations_are_reported_at_once() {
     let daemon = TestDaemon::start(RESOURCES);
     let wrong = r#"{"titel": "x", "barcode": "12", "year": 3001, "price": 0.25, "on_sale": "no", "released": "today",
         "tags": ["a", 5, "c"], "artist": {"born": 1.5, "na/me": 1}}"#;
-    // Fields are in the order of their names; what is no field comes last.
+    // Violations are sorted by field name; unknown members come last.
     let violations = [
         ("/artist/born", "type", "must be a whole number"),
         ("/artist/name", "required", "must be there"),
@@ -68,12 +68,12 @@ fn every_violation_is_told_at_once() {
     assert_eq!(
         daemon.get(&path).json(),
         expected,
-        "the defaults are filled in, nothing was put"
+        "the POST filled in the defaults, and the refused PUT changed nothing"
     );
 }
 
 #[test]
-fn each_rule_is_kept_at_its_bounds() {
+fn each_rule_is_checked_at_its_bounds() {
     let daemon = TestDaemon::start(RESOURCES);
     let long = format!("{{\"title\":\"{}\"}}", "\u{e4}".repeat(20));
     for right in [
@@ -124,7 +124,7 @@ fn each_rule_is_kept_at_its_bounds() {
 }
 
 #[test]
-fn a_patched_record_keeps_the_rules_as_a_whole() {
+fn a_patched_record_is_checked_as_a_whole() {
     let daemon = TestDaemon::start(RESOURCES);
     let (path, etag) = make(&daemon, "/albums", &json!({"title": "A", "year": 1999}));
     let answer = ask(
@@ -155,7 +155,7 @@ fn a_patched_record_keeps_the_rules_as_a_whole() {
 }
 
 #[test]
-fn where_a_put_merges_a_partial_record_is_enough() {
+fn with_put_merge_a_partial_record_is_accepted() {
     let daemon = TestDaemon::start(RESOURCES);
     let (path, _) = make(&daemon, "/merged", &json!({"title": "A", "year": 1}));
     let id = path.strip_prefix("/merged/").unwrap();

@@ -1,11 +1,11 @@
-//! What a later release will understand is refused, not passed over.
+//! Query parameters, headers and paths reserved for a later release are refused, not ignored.
 
 use serde_json::json;
 
 use super::*;
 
 #[test]
-fn what_is_not_available_yet_is_refused_as_such() {
+fn reserved_features_are_refused_as_not_available() {
     let daemon = TestDaemon::start(RESOURCES);
     let (book, etag) = make(&daemon, "/books", &json!({"title": "Dune"}));
     let later = |what: &str| format!("{what} is not available yet");
@@ -105,7 +105,7 @@ fn what_is_not_available_yet_is_refused_as_such() {
     );
     let read = daemon.get(&book).expect(200);
     assert_eq!(read.header("etag"), Some(etag.as_str()), "nothing was done");
-    // A second key does not make a PUT or a DELETE any safer.
+    // A PUT is idempotent anyway, so its Idempotency-Key is ignored.
     ask(&daemon, "PUT", &book, &[JSON, key], "{}").expect(200);
     daemon.get(&format!("{book}?t=1")).expect(200);
 }

@@ -1,5 +1,5 @@
-//! The part of a drill's load that is no small request over TCP: a unix socket, HTTP/2 with several streams a connection,
-//! a page of 3.6 MB from memory and a file that is streamed from the disk.
+//! The part of a drill's load that is not small requests over TCP: a unix socket, HTTP/2 with several streams on a
+//! connection, a page of 3.6 MB from memory, and a file that is streamed from the disk.
 
 use std::fs;
 use std::io;
@@ -26,18 +26,18 @@ const UNIX_CLIENTS: usize = 4;
 const HTTP2_CONNECTIONS: usize = 2;
 const STREAMS: u64 = 6;
 const PAUSE: Duration = Duration::from_millis(10);
-/// Between two large answers: they are to be under way most of the time, not to use up the machine.
+/// The pause between two large answers: short enough that one is usually in flight, long enough to leave CPU time.
 const LARGE_PAUSE: Duration = Duration::from_millis(150);
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Clients at work, each on a thread.
-pub(crate) struct Wide {
+/// Running clients, one thread each.
+pub(crate) struct VariedTraffic {
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Outcome>>,
 }
 
-/// Gives a daemon that does not run yet a unix socket and large files. Returns the socket's path.
+/// Adds a unix socket and large files to a prepared daemon; returns the socket's path.
 pub(crate) fn prepare(daemon: &TestDaemon) -> PathBuf {
     let socket = daemon.folder().join("socket");
     let text = fs::read_to_string(daemon.config()).unwrap();
@@ -50,30 +50,30 @@ pub(crate) fn prepare(daemon: &TestDaemon) -> PathBuf {
     socket
 }
 
-impl Wide {
+impl VariedTraffic {
     pub(crate) fn start(host: SocketAddr, socket: &Path) -> Self {
-        let mut wide = Self {
+        let mut varied = Self {
             stop: Arc::default(),
             clients: Vec::new(),
         };
         for _ in 0..UNIX_CLIENTS {
             let socket = socket.to_owned();
             let paths = ["/", "/books?_end=5"].map(|path| (path, None));
-            wide.client(move |stop| read(&|| Client::connect_unix(&socket), &paths, PAUSE, stop));
+            varied.client(move |stop| read(&|| Client::connect_unix(&socket), &paths, PAUSE, stop));
         }
         for (path, bytes) in [PAGE, STREAMED] {
             let paths = [(path, Some(bytes))];
             let connect = move || Client::connect(host);
-            wide.client(move |stop| read(&connect, &paths, LARGE_PAUSE, stop));
+            varied.client(move |stop| read(&connect, &paths, LARGE_PAUSE, stop));
         }
         for _ in 0..HTTP2_CONNECTIONS {
-            wide.client(move |stop| {
+            varied.client(move |stop| {
                 let runtime = tokio::runtime::Builder::new_current_thread();
                 let runtime = { runtime }.enable_all().build().unwrap();
                 runtime.block_on(streams(host, stop))
             });
         }
-        wide
+        varied
     }
 
     fn client(&mut self, work: impl FnOnce(&AtomicBool) -> Outcome + Send + 'static) {
@@ -81,7 +81,7 @@ impl Wide {
         self.clients.push(thread::spawn(move || work(&stop)));
     }
 
-    /// Lets each client finish its requests.
+    /// Waits until each client has finished its request, and returns what all of them saw.
     pub(crate) fn stop(self) -> Outcome {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Outcome::default();
@@ -92,7 +92,7 @@ impl Wide {
     }
 }
 
-/// An answer that is as long as it should be.
+/// An error unless a 200 has the expected number of bytes.
 fn whole(answer: io::Result<Response>, bytes: Option<usize>) -> io::Result<Response> {
     let answer = answer?;
     match bytes {
@@ -104,7 +104,7 @@ fn whole(answer: io::Result<Response>, bytes: Option<usize>) -> io::Result<Respo
     }
 }
 
-/// Asks for paths in turn over one connection that is kept as long as the server keeps it.
+/// Requests the paths in turn over one connection, and reconnects only when the server closes it.
 fn read(
     connect: &dyn Fn() -> io::Result<Client>,
     paths: &[(&str, Option<usize>)],
@@ -132,7 +132,7 @@ fn read(
     outcome
 }
 
-/// Several streams at a time over one connection of HTTP/2.
+/// Sends several requests at a time over one HTTP/2 connection.
 async fn streams(host: SocketAddr, stop: &AtomicBool) -> Outcome {
     let mut outcome = Outcome::default();
     let mut open: Option<SendRequest<Bytes>> = None;
@@ -175,7 +175,7 @@ fn broken(error: h2::Error) -> io::Error {
     io::Error::other(error)
 }
 
-/// One request: most are small, one in [`STREAMS`] writes, and now and then one is large.
+/// Sends one request: one in [`STREAMS`] is a write, a few are large, the others are small reads.
 async fn stream(
     client: SendRequest<Bytes>,
     host: SocketAddr,
