@@ -2,8 +2,10 @@
 
 mod operations;
 mod page;
+mod readiness;
 
-pub(crate) use operations::Operations;
+pub(crate) use operations::{Operations, Running};
+pub(crate) use readiness::Check;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::telemetry::Exposition;
 use crate::wire::{Code, Handler, Incoming, Problem, Response, read_body};
+use readiness::Part;
 
 /// How long nothing may be heard of the supervisor or the sentinel before the process counts as dead.
 const PULSE_LIMIT: Duration = Duration::from_secs(1);
@@ -93,47 +96,44 @@ impl Admin {
         Err(Problem::new(Code::NotReady).detail(detail))
     }
 
-    /// All parts, less those that `?exclude=NAME` names (as often as one likes).
+    /// All parts, without those that `?exclude=NAME` names; it may be given several times.
     fn ready(&self, query: &str) -> Answered {
         let mut parts = self.operations.parts();
         for excluded in query
             .split('&')
             .filter_map(|pair| pair.strip_prefix("exclude="))
         {
-            if !parts.is_empty() && !parts.iter().any(|(name, _)| name == excluded) {
-                let detail = format!("there is no part to exclude named {excluded}");
+            if !parts.is_empty() && !parts.iter().any(|part| part.name == excluded) {
+                let names: Vec<_> = parts.iter().map(|part| part.name.as_str()).collect();
+                let detail = format!(
+                    "there is no part to exclude named {excluded}; the parts are {}",
+                    names.join(", ")
+                );
                 return Err(Problem::new(Code::InvalidParameter).detail(detail));
             }
-            parts.retain(|(name, _)| name != excluded);
+            parts.retain(|part| part.name != excluded);
         }
-        let ready = !parts.is_empty() && parts.iter().all(|(_, ready)| *ready);
         let by_name: Value = parts
             .iter()
-            .map(|(name, ready)| (name.clone(), json!(ready)))
+            .map(|part| (part.name.clone(), json!(part.fault.is_none())))
             .collect();
-        if ready {
+        let faults: Vec<_> = parts.iter().filter_map(fault).collect();
+        if faults.is_empty() && !parts.is_empty() {
             return Ok(json_answer(&json!({ "ready": true, "parts": by_name })));
         }
-        let down: Vec<_> = parts
-            .iter()
-            .filter(|(_, ready)| !ready)
-            .map(|(name, _)| name.as_str())
-            .collect();
-        let detail = format!("not ready: {}", down.join(", "));
-        Err(Problem::new(Code::NotReady)
-            .detail(detail)
-            .extension("parts", by_name))
+        Err(not_ready(&faults).extension("parts", by_name))
     }
 
-    fn ready_part(&self, part: &str) -> Answered {
+    fn ready_part(&self, name: &str) -> Answered {
         let parts = self.operations.parts();
-        let Some((name, ready)) = parts.into_iter().find(|(name, _)| name == part) else {
-            return Err(Problem::new(Code::NotFound).detail("there is no such part"));
+        let Some(part) = parts.iter().find(|part| part.name == name) else {
+            let detail = "there is no such part; /readyz lists them";
+            return Err(Problem::new(Code::NotFound).detail(detail));
         };
-        if ready {
-            return Ok(json_answer(&json!({ "ready": true, "part": name })));
+        match fault(part) {
+            None => Ok(json_answer(&json!({ "ready": true, "part": name }))),
+            Some(fault) => Err(not_ready(&[fault])),
         }
-        Err(Problem::new(Code::NotReady).detail(format!("not ready: {name}")))
     }
 
     /// `{"point": "...", "hits": n}` arms a fault point, `{"child": "..."}` makes an idle child panic.
@@ -166,6 +166,21 @@ impl Admin {
         }
         Err(Problem::new(Code::NotFound).detail("there is no such child"))
     }
+}
+
+/// A part that can't serve, and why.
+fn fault(part: &Part) -> Option<String> {
+    let fault = part.fault.as_ref()?;
+    Some(format!("{} ({fault})", part.name))
+}
+
+fn not_ready(faults: &[String]) -> Problem {
+    let detail = if faults.is_empty() {
+        "not ready: the daemon is starting".to_owned()
+    } else {
+        format!("not ready: {}", faults.join(", "))
+    };
+    Problem::new(Code::NotReady).detail(detail)
 }
 
 fn answer(content_type: &'static str, body: String) -> HttpResponse<BoxBody> {

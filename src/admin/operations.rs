@@ -4,46 +4,51 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::storage::Store;
+use super::readiness::{self, Check, Part};
 use crate::supervision::{Faults, NodeView, Pulse, Tree};
 use crate::telemetry::{Exposition, Metrics};
-
-/// The part of the tree that is the admin listener itself: whoever asks is being answered.
-const SELF: &str = "admin";
 
 /// What the admin listener knows.
 #[derive(Debug)]
 pub(crate) struct Operations {
     pulse: Arc<Pulse>,
-    store: Store,
     faults: Faults,
-    tree: OnceLock<(Tree, Metrics)>,
+    running: OnceLock<Running>,
+}
+
+/// What there is to tell about once every child is prepared.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// Every child.
+    pub tree: Tree,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// What `/readyz` asks beside the tree.
+    pub checks: Vec<Check>,
 }
 
 impl Operations {
     /// Knows nothing of the tree yet.
-    pub(crate) fn new(pulse: Arc<Pulse>, store: Store, faults: Faults) -> Self {
+    pub(crate) fn new(pulse: Arc<Pulse>, faults: Faults) -> Self {
         Self {
             pulse,
-            store,
             faults,
-            tree: OnceLock::new(),
+            running: OnceLock::new(),
         }
     }
 
-    /// Attaches the tree; a second call does nothing.
-    pub(crate) fn attach(&self, tree: Tree, metrics: Metrics) {
-        self.tree.get_or_init(|| (tree, metrics));
+    /// Attaches the tree and what belongs to it; a second call does nothing.
+    pub(crate) fn attach(&self, running: Running) {
+        self.running.get_or_init(|| running);
     }
 
     pub(super) fn view(&self) -> Option<NodeView> {
-        self.tree.get().map(|(tree, _)| tree.view())
+        self.running.get().map(|running| running.tree.view())
     }
 
     pub(super) fn metrics(&self, exposition: Exposition) -> String {
-        self.tree
-            .get()
-            .map_or_else(String::new, |(_, metrics)| metrics.encode(exposition))
+        let running = self.running.get();
+        running.map_or_else(String::new, |running| running.metrics.encode(exposition))
     }
 
     pub(super) fn silence(&self) -> Duration {
@@ -51,16 +56,12 @@ impl Operations {
     }
 
     /// Each part of the daemon, and whether it can serve.
-    pub(super) fn parts(&self) -> Vec<(String, bool)> {
-        let parts = self.view().map(|root| root.children).unwrap_or_default();
-        parts
-            .into_iter()
-            .filter(|part| part.name != SELF)
-            .map(|part| {
-                let ready = part.running() && (part.name != "storage" || self.store.ready());
-                (part.name, ready)
-            })
-            .collect()
+    pub(super) fn parts(&self) -> Vec<Part> {
+        let checks = self
+            .running
+            .get()
+            .map_or(&[][..], |running| &running.checks);
+        readiness::parts(self.view().as_ref(), checks)
     }
 
     pub(super) fn chaos(&self) -> bool {
@@ -73,7 +74,7 @@ impl Operations {
 
     /// Makes the child panic on its own thread, between two messages.
     pub(super) fn kill(&self, child: &str) -> bool {
-        let Some((tree, _)) = self.tree.get() else {
+        let Some(Running { tree, .. }) = self.running.get() else {
             return false;
         };
         let leaf = tree

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use super::build::BuildError;
 use super::descriptors;
 use super::system::{Bound, Refusal};
-use crate::admin::{Admin, Operations};
+use crate::admin::{Admin, Check, Operations};
 use crate::api::{Edge, GateMetrics, RouteRules, RouteTable};
 use crate::file_cache::{CacheRules, Files, Root, RootId};
 use crate::listener::{
@@ -47,6 +47,8 @@ pub(super) struct Assembly {
     pub(super) bound: Bound,
     pub(super) spec: SupervisorSpec,
     pub(super) operations: Arc<Operations>,
+    /// What `/readyz` asks beside the tree.
+    pub(super) checks: Vec<Check>,
     pub(super) metrics: HttpMetrics,
     pub(super) gates: GateMetrics,
     pub(super) access: Option<AccessMetrics>,
@@ -93,7 +95,7 @@ impl Assembly {
             access: access.clone(),
         };
         let (store, writer) = storage::storage(&bench.settings, clock, &bench.faults);
-        let operations = Operations::new(pulse, store.clone(), bench.faults.clone());
+        let operations = Operations::new(pulse, bench.faults.clone());
         let operations = Arc::new(operations);
         let (admin, admin_address) = bench.admin(&operations)?;
         let (files, file_cache, routes) = bench.routes(&store);
@@ -134,6 +136,7 @@ impl Assembly {
             bound,
             spec,
             operations,
+            checks: checks(&store),
             metrics,
             gates,
             access: access.map(AccessMetrics),
@@ -318,6 +321,15 @@ impl Bench {
         }
         (supervisor, ListenerMetrics { doors })
     }
+}
+
+/// What `/readyz` asks beside whether each part runs.
+fn checks(store: &storage::Store) -> Vec<Check> {
+    let store = store.clone();
+    vec![Check::new("storage", move || {
+        let fault = || "the store is not open; the log says why".to_owned();
+        store.ready().then_some(()).ok_or_else(fault)
+    })]
 }
 
 fn flags(settings: &settings::SupervisionSettings) -> Flags {

@@ -11,6 +11,7 @@ use super::ended::Ended;
 use super::herald::Herald;
 use super::phase::{Phase, Phases};
 use super::service_manager::ServiceManager;
+use crate::admin::Running;
 use crate::listener::{Inherited, SocketFile};
 use crate::settings::Settings;
 use crate::storage::{Store, StoreMetrics};
@@ -85,6 +86,7 @@ impl System {
             bound,
             spec,
             operations,
+            checks,
             metrics: http,
             gates,
             access,
@@ -104,7 +106,11 @@ impl System {
         }
         metrics.add(Box::new(listeners));
         metrics.add(Box::new(StoreMetrics(store.clone())));
-        operations.attach(tree.clone(), metrics);
+        operations.attach(Running {
+            tree: tree.clone(),
+            metrics,
+            checks,
+        });
         let phases = Phases::new();
         Ok(Self {
             bound,
