@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::exit_reason::{ExitReason, Panic};
+use crate::supervision::exit_reason::{ExitReason, Panic};
 
 thread_local! {
     /// Where this thread's last panic was raised: written by the hook, taken by the boundary.

@@ -83,8 +83,8 @@ mod tests {
     fn an_armed_point_panics_as_often_as_it_was_told() {
         let faults = Faults::armed();
         faults.arm("here", 2);
-        assert!(super::super::boundary::contain(|| faults.hit("here")).is_err());
-        assert!(super::super::boundary::contain(|| faults.hit("here")).is_err());
+        assert!(crate::supervision::boundary::contain(|| faults.hit("here")).is_err());
+        assert!(crate::supervision::boundary::contain(|| faults.hit("here")).is_err());
         faults.hit("here");
         assert!(!Faults::none().arm("here", 1));
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::backoff::Backoff;
-use super::intensity::Intensity;
-use super::strategy::{Restart, Shutdown, Strategy};
+use crate::supervision::backoff::Backoff;
+use crate::supervision::intensity::Intensity;
+use crate::supervision::strategy::{Restart, Shutdown, Strategy};
 
 /// A supervisor's own flags (OTP: `sup_flags`).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::rules::{Flags, Rules};
-use super::strategy::Shutdown;
+use crate::supervision::rules::{Flags, Rules};
+use crate::supervision::strategy::Shutdown;
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

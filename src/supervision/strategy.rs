@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::exit_reason::ExitReason;
+use crate::supervision::exit_reason::ExitReason;
 
 /// Which children are restarted when one dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -7,11 +7,10 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::clock::Clock;
-use super::control::{Control, SlotView};
-use super::exit_reason::ExitReason;
-use super::rules::Status;
-use super::slot::Signal;
+use crate::supervision::clock::Clock;
+use crate::supervision::exit_reason::ExitReason;
+use crate::supervision::rules::Status;
+use crate::supervision::slot::{Control, Signal, SlotView};
 
 /// A node that its supervisor writes and everybody reads.
 #[derive(Clone)]

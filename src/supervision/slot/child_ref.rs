@@ -6,8 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::message::Message;
+use super::queue::{Refusal, Shared, TellError};
 use super::reply::{AskError, ReplyCell, ReplyTo, Settle};
-use super::slot::Shared;
 
 /// When a caller whose message was refused should try again.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -29,24 +29,6 @@ impl<M> std::fmt::Debug for ChildRef<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ChildRef({})", self.shared.name)
     }
-}
-
-/// Why a message was not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The queue is full.
-    Full,
-    /// The child has stopped for good.
-    Closed,
-}
-
-/// A message that was not accepted, given back.
-#[derive(Debug)]
-pub struct TellError<M> {
-    /// The message.
-    pub message: M,
-    /// Why.
-    pub reason: Refusal,
 }
 
 impl<M: Message> ChildRef<M> {

@@ -6,18 +6,17 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
-use super::administration::SupervisorRef;
-use super::bed::Bed;
-use super::clock::Clock;
-use super::event::{Event, Input};
-use super::exit_reason::ExitReason;
-use super::placement::Placer;
-use super::rules::Sequel;
-use super::sentinel::Pulse;
-use super::spec_fault::{self, SpecFaults};
-use super::supervisor::{Above, Surroundings, begin};
-use super::supervisor_spec::SupervisorSpec;
-use super::tree::Tree;
+use super::actor::{Above, Surroundings, begin};
+use super::order::SupervisorRef;
+use super::pulse::Pulse;
+use super::spec::SupervisorSpec;
+use super::state::Bed;
+use crate::supervision::clock::Clock;
+use crate::supervision::exit_reason::ExitReason;
+use crate::supervision::life::{Event, Input, Placer};
+use crate::supervision::rules::Sequel;
+use crate::supervision::spec_fault::{self, SpecFaults};
+use crate::supervision::tree::Tree;
 
 /// The root of a running tree.
 #[derive(Debug)]

@@ -3,77 +3,16 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc::UnboundedSender;
+use actix::prelude::Recipient;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::child_spec::ChildSpec;
-use super::event::Input;
-use super::exit_reason::ExitReason;
-use super::rules::Rules;
-use super::spec_fault::SpecFaults;
-use super::tree::NodeView;
+use super::order_error::{AdminError, Answer, Counts, Standing};
+use crate::supervision::life::ChildSpec;
+use crate::supervision::rules::Rules;
+use crate::supervision::tree::NodeView;
 
 /// Orders to one supervisor that may be on their way; whoever has one more waits.
 const ORDERS_MAX: usize = 64;
-
-/// Why a supervisor did not do as ordered.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AdminError {
-    /// A child of that name is there, and alive.
-    #[error("a child of this name runs already")]
-    AlreadyStarted,
-    /// A child of that name is there, and down.
-    #[error("a child of this name is there already, and down")]
-    AlreadyPresent,
-    /// It is alive: it has to be terminated first.
-    #[error("the child runs")]
-    Running,
-    /// It has died, and its restart is under way.
-    #[error("the child is being restarted")]
-    Restarting,
-    /// There is no child of that name.
-    #[error("no child of this name")]
-    NotFound,
-    /// The spec is wrong; nothing was added.
-    #[error(transparent)]
-    Faulty(#[from] SpecFaults),
-    /// The child could not be started. A new one was not added; an old one stays, and is down.
-    #[error("the child could not be started: {0}")]
-    StartFailed(ExitReason),
-    /// It was terminated before it was ready.
-    #[error("terminated before it was ready")]
-    Terminated,
-    /// The supervisor does not run, or ended before it was done.
-    #[error("the supervisor does not run")]
-    NotRunning,
-}
-
-/// Where a child stands after a start that was ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// This life of it serves.
-    Running {
-        /// Which life it is.
-        generation: u64,
-    },
-    /// It is not wanted now (OTP: `{ok, undefined}`).
-    Down,
-}
-
-/// How many children a supervisor has (OTP: `count_children`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Specs, running or not.
-    pub specs: usize,
-    /// Children that are alive.
-    pub active: usize,
-    /// Specs of supervisors.
-    pub supervisors: usize,
-    /// Specs of anything else.
-    pub workers: usize,
-}
-
-pub(crate) type Answer = Result<Standing, AdminError>;
 
 /// Where the answer to an order goes. The order counts as one until then.
 pub(crate) struct Reply<T> {
@@ -99,10 +38,14 @@ pub(crate) enum Order {
     Spec(Arc<str>, Reply<Option<Rules>>),
 }
 
+impl actix::Message for Order {
+    type Result = ();
+}
+
 /// Where orders to a supervisor are left, whichever life of it takes them.
 pub(crate) struct Desk {
     name: Arc<str>,
-    life: Mutex<Option<UnboundedSender<Input>>>,
+    life: Mutex<Option<Recipient<Order>>>,
     places: Arc<Semaphore>,
 }
 
@@ -115,19 +58,20 @@ impl Desk {
         })
     }
 
-    fn life(&self) -> MutexGuard<'_, Option<UnboundedSender<Input>>> {
+    fn life(&self) -> MutexGuard<'_, Option<Recipient<Order>>> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A life takes orders from now on, or none does.
-    pub(crate) fn serve(&self, life: Option<UnboundedSender<Input>>) {
+    pub(crate) fn serve(&self, life: Option<Recipient<Order>>) {
         *self.life() = life;
     }
 
-    fn leave(&self, order: Order) -> bool {
-        let life = self.life();
-        life.as_ref()
-            .is_some_and(|life| life.send(Input::Order(order)).is_ok())
+    fn leave(&self, order: Order) {
+        if let Some(life) = &*self.life() {
+            // The queue is bounded by its places; a life that has ended drops the order, and its reply with it.
+            life.do_send(order);
+        }
     }
 }
 
@@ -202,9 +146,7 @@ impl SupervisorRef {
             // Nobody closes the semaphore.
             _place: places.acquire_owned().await.ok(),
         };
-        if !self.desk.leave(order(reply)) {
-            return Err(AdminError::NotRunning);
-        }
+        self.desk.leave(order(reply));
         answer.await.map_err(|_| AdminError::NotRunning)
     }
 }

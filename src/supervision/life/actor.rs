@@ -1,21 +1,23 @@
 //! One life of a [`Child`]: an actix actor that pulls from the slot, behind the panic boundary.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::prelude::*;
 use futures_util::future::{Either, select};
 
-use super::boundary::{contain, contain_future};
 use super::child::{Child, Cx, LocalBoxFuture, StartError, chain};
-use super::control::Control;
+use super::child_spec::ChildSpec;
 use super::event::Reporter;
-use super::exit_reason::ExitReason;
-use super::faults::Faults;
-use super::life::Life;
-use super::message::Message as _;
-use super::rules::Sequel;
-use super::slot::{Shared, Signal, Wake};
+use super::placement::{Place, Placement, Placer};
+use super::runtime::Runtime;
+use crate::supervision::boundary::{contain, contain_future};
+use crate::supervision::clock::Clock;
+use crate::supervision::exit_reason::ExitReason;
+use crate::supervision::faults::Faults;
+use crate::supervision::rules::Sequel;
+use crate::supervision::slot::{Control, Delivery, Life, Message as _, Shared, Signal, Slot, Wake};
+use crate::supervision::tree::Node;
 
 /// Messages handled before the arbiter's other tasks get their turn; a mailbox poll has no budget of its own.
 const MESSAGES_PER_TURN: usize = 64;
@@ -218,7 +220,7 @@ impl<C: Child> Handler<Signal> for Incarnation<C> {
 impl<C: Child> Incarnation<C> {
     fn pull(&mut self, ctx: &mut Context<Self>) {
         for _ in 0..MESSAGES_PER_TURN {
-            let Some(delivery) = self.shared.pull(self.life.generation) else {
+            let Some(delivery) = Delivery::pull(&self.shared, self.life.generation) else {
                 return;
             };
             delivery.begin();
@@ -235,5 +237,80 @@ impl<C: Child> Drop for Incarnation<C> {
     /// The backstop: whatever ends the actor without a word is still a death.
     fn drop(&mut self) {
         self.report(ExitReason::Lost);
+    }
+}
+
+impl ChildSpec {
+    /// A child that is an actor. `factory` is called for every incarnation, on the child's own thread.
+    pub fn actor<C: Child>(
+        slot: &Slot<C::Message>,
+        placement: Placement,
+        faults: Faults,
+        factory: impl Fn(Life) -> LocalBoxFuture<'static, Result<C, StartError>> + Send + Sync + 'static,
+    ) -> Self {
+        let shared = Arc::clone(&slot.shared);
+        let node = Node::child(&shared.name, Some(shared.control()));
+        let factory: Arc<Factory<C>> = Arc::new(factory);
+        let runtime = ActorRuntime {
+            shared,
+            placement,
+            faults,
+            factory,
+            place: Mutex::new(None),
+        };
+        Self::new(node, Arc::new(runtime), false)
+    }
+}
+
+struct ActorRuntime<C: Child> {
+    shared: Arc<Shared<C::Message>>,
+    placement: Placement,
+    faults: Faults,
+    factory: Arc<Factory<C>>,
+    place: Mutex<Option<Place>>,
+}
+
+impl<C: Child> Runtime for ActorRuntime<C> {
+    fn start(&self, generation: u64, reporter: Reporter, placer: &Placer, _: Clock) {
+        let life = self.shared.begin(generation);
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let on = place.get_or_insert_with(|| placer.place(&self.placement));
+        let (factory, shared, faults) = (
+            Arc::clone(&self.factory),
+            Arc::clone(&self.shared),
+            self.faults.clone(),
+        );
+        let report = reporter.clone();
+        let spawned = on.spawn(move || begin(factory, shared, life, report, faults));
+        if !spawned {
+            // The arbiter is gone; the next try makes a new one.
+            *place = None;
+            let reason = ExitReason::StartFailed(Arc::from("its arbiter has stopped"));
+            self.shared.fence(generation, &reason);
+            reporter.exited(generation, reason, false);
+        }
+    }
+
+    fn stop(&self, sequel: Sequel) {
+        self.shared.signal(Signal::Stop(sequel));
+    }
+
+    fn kill(&self, generation: u64, reason: &ExitReason) {
+        self.shared.fence(generation, reason);
+        // Its thread may never come back: what it runs on is left behind with it.
+        if self.placement == Placement::Own {
+            self.release();
+        }
+    }
+
+    fn release(&self) {
+        if let Some(place) = self
+            .place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
+            place.stop();
+        }
     }
 }

@@ -4,10 +4,8 @@ use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::delivery::Delivery;
-use super::exit_reason::ExitReason;
-use super::life::Life;
-use super::message::Message;
+use crate::supervision::exit_reason::ExitReason;
+use crate::supervision::slot::{Delivery, Life, Message};
 
 /// Any error, as a child gives it to its supervisor.
 pub type BoxError = Box<dyn Error + Send + Sync>;

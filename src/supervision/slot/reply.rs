@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::exit_reason::ExitReason;
+use crate::supervision::exit_reason::ExitReason;
 
 /// Why an ask has no answer of the child's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::exit_reason::ExitReason;
-use super::life::Life;
+use super::fence::Life;
 use super::message::Message;
+use super::queue::{Consumer, DELIVERIES_MAX, Shared, Signal, Wake};
 use super::reply::Failure;
-use super::slot::{Consumer, DELIVERIES_MAX, Shared, Signal, Wake};
+use crate::supervision::exit_reason::ExitReason;
 
 /// A moment of a slot, as the tree shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -56,6 +56,13 @@ pub(crate) trait Control: Send + Sync {
     fn close(&self);
     fn handled(&self) -> u64;
     fn view(&self) -> SlotView;
+}
+
+impl<M: Message> Shared<M> {
+    /// The same slot without the type of its messages.
+    pub(crate) fn control(self: &Arc<Self>) -> Arc<dyn Control> {
+        Arc::<Self>::clone(self)
+    }
 }
 
 impl<M: Message> Control for Shared<M> {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::administration::Answer;
-use super::event::Timer;
-use super::exit_reason::ExitReason;
-use super::rules::Sequel;
+use super::order_error::Answer;
+use crate::supervision::exit_reason::ExitReason;
+use crate::supervision::life::Timer;
+use crate::supervision::rules::Sequel;
 
 /// An order that waits for its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

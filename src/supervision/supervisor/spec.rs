@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use super::administration::{Desk, SupervisorRef};
-use super::child::StartError;
-use super::child_spec::ChildSpec;
-use super::faults::Faults;
-use super::rules::{Flags, Startup};
-use super::spec_fault::{self, SpecFault};
+use super::order::{Desk, SupervisorRef};
+use crate::supervision::faults::Faults;
+use crate::supervision::life::{ChildSpec, StartError};
+use crate::supervision::rules::{Flags, Startup};
+use crate::supervision::spec_fault::{self, SpecFault};
 
 /// What is done before the first child of a supervisor starts.
 pub(crate) type Init = dyn Fn() -> Result<(), StartError> + Send + Sync;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::message::{Message, MessageId};
-use super::slot::{Envelope, Shared};
+use super::queue::{Envelope, Shared};
 
 /// A message in the hands of an incarnation, read by reference.
 ///
@@ -36,6 +36,12 @@ impl<M: Message> Delivery<M> {
             envelope,
             generation,
         }
+    }
+
+    /// Takes the next message that its caller still waits for. `None`: nothing waits, or the incarnation has been fenced.
+    pub(crate) fn pull(shared: &Arc<Shared<M>>, generation: u64) -> Option<Self> {
+        let envelope = shared.pull(generation)?;
+        Some(Self::new(Arc::clone(shared), envelope, generation))
     }
 
     /// The incarnation begins with it: from now on a death counts against it.

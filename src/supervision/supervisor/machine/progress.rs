@@ -3,12 +3,11 @@
 use tokio::time::Instant;
 
 use super::{Ending, Machine, Moment, Phase};
-use crate::supervision::causes::Causes;
-use crate::supervision::effect::Effect;
-use crate::supervision::event::{Timer, TimerKind};
-use crate::supervision::exit_reason::ExitReason;
+use crate::supervision::exit_reason::{Causes, ExitReason};
+use crate::supervision::life::{Timer, TimerKind};
 use crate::supervision::rules::{Sequel, Startup, Status};
 use crate::supervision::strategy::{Shutdown, Strategy};
+use crate::supervision::supervisor::effect::Effect;
 
 impl Machine {
     /// Everything goes down, in reverse order; nothing rises any more.

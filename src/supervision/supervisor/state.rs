@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::administration::{Desk, SupervisorRef};
-use super::child_spec::{ChildSpec, Runtime};
-use super::exit_reason::ExitReason;
-use super::faults::Faults;
 use super::machine::{Found, Newcomer};
-use super::rules::{Flags, Rules, Startup};
-use super::supervisor_spec::{Init, SupervisorSpec};
-use super::tree::Node;
+use super::order::{Desk, SupervisorRef};
+use super::spec::{Init, SupervisorSpec};
+use crate::supervision::exit_reason::ExitReason;
+use crate::supervision::faults::Faults;
+use crate::supervision::life::{ChildSpec, Runtime};
+use crate::supervision::rules::{Flags, Rules, Startup};
+use crate::supervision::tree::Node;
 
 /// One child, as its supervisor holds it.
 #[derive(Clone)]

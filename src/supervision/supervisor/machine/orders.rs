@@ -3,9 +3,9 @@
 use tokio::time::Instant;
 
 use super::{Machine, Newcomer, Phase, StartOrder};
-use crate::supervision::administration::{AdminError, Counts, Standing};
-use crate::supervision::effect::{Effect, Ticket};
 use crate::supervision::rules::{Rules, Status};
+use crate::supervision::supervisor::effect::{Effect, Ticket};
+use crate::supervision::supervisor::order_error::{AdminError, Counts, Standing};
 
 impl Machine {
     fn find(&self, name: &str) -> Result<usize, AdminError> {

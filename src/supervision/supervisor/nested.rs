@@ -4,14 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::bed::Bed;
-use super::child_spec::Runtime;
-use super::clock::Clock;
-use super::event::{Event, Input, Reporter};
-use super::exit_reason::ExitReason;
-use super::placement::Placer;
-use super::rules::Sequel;
-use super::supervisor::{Above, Surroundings, begin};
+use super::actor::{Above, Surroundings, begin};
+use super::spec::SupervisorSpec;
+use super::state::Bed;
+use crate::supervision::clock::Clock;
+use crate::supervision::exit_reason::ExitReason;
+use crate::supervision::life::{ChildSpec, Event, Input, Placer, Reporter, Runtime};
+use crate::supervision::rules::Sequel;
 
 /// A supervisor as somebody's child: its bed outlives its lives.
 pub(crate) struct Nested {
@@ -67,5 +66,15 @@ impl Runtime for Nested {
 
     fn release(&self) {
         self.bed.give_up();
+    }
+}
+
+impl ChildSpec {
+    /// A child that is a supervisor.
+    pub fn supervisor(spec: SupervisorSpec) -> Self {
+        let faults = spec.faults();
+        let bed = Bed::new(spec);
+        let spec = Self::new(bed.node.clone(), Arc::new(Nested::new(bed)), true);
+        Self { faults, ..spec }
     }
 }

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use super::batch::{BatchLimits, Pulled};
-use super::boundary::contain;
 use super::child::{BlockingChild, StartError, chain};
-use super::control::Control;
-use super::delivery::Delivery;
+use super::child_spec::ChildSpec;
 use super::event::Reporter;
-use super::exit_reason::ExitReason;
-use super::faults::Faults;
-use super::life::Life;
-use super::message::Message as _;
-use super::slot::{Shared, Wake};
+use super::placement::Placer;
+use super::runtime::Runtime;
+use crate::supervision::boundary::contain;
+use crate::supervision::clock::Clock;
+use crate::supervision::exit_reason::ExitReason;
+use crate::supervision::faults::Faults;
+use crate::supervision::rules::Sequel;
+use crate::supervision::slot::{
+    BatchLimits, Control, Delivery, Life, Message as _, Pulled, Shared, Signal, Slot, Wake,
+};
+use crate::supervision::tree::Node;
 
 /// Makes one incarnation, given its facts.
 pub(crate) type Factory<C> = dyn Fn(Life) -> Result<C, StartError> + Send + Sync;
@@ -102,4 +105,63 @@ impl<C: BlockingChild> Thread<C> {
             };
         }
     }
+}
+
+impl ChildSpec {
+    /// A child that is an OS thread and takes batches. `factory` is called for every incarnation, on that thread.
+    pub fn blocking<C: BlockingChild>(
+        slot: &Slot<C::Message>,
+        limits: BatchLimits,
+        faults: Faults,
+        factory: impl Fn(Life) -> Result<C, StartError> + Send + Sync + 'static,
+    ) -> Self {
+        let shared = Arc::clone(&slot.shared);
+        let node = Node::child(&shared.name, Some(shared.control()));
+        let factory: Arc<Factory<C>> = Arc::new(factory);
+        let runtime = ThreadRuntime {
+            shared,
+            limits,
+            faults,
+            factory,
+        };
+        Self::new(node, Arc::new(runtime), false)
+    }
+}
+
+struct ThreadRuntime<C: BlockingChild> {
+    shared: Arc<Shared<C::Message>>,
+    limits: BatchLimits,
+    faults: Faults,
+    factory: Arc<Factory<C>>,
+}
+
+impl<C: BlockingChild> Runtime for ThreadRuntime<C> {
+    fn start(&self, generation: u64, reporter: Reporter, _: &Placer, _: Clock) {
+        let thread = Thread {
+            factory: Arc::clone(&self.factory),
+            shared: Arc::clone(&self.shared),
+            limits: self.limits,
+            life: self.shared.begin(generation),
+            reporter: reporter.clone(),
+            faults: self.faults.clone(),
+        };
+        let spawned = std::thread::Builder::new()
+            .name(self.shared.name.to_string())
+            .spawn(move || thread.live());
+        if let Err(error) = spawned {
+            let reason = ExitReason::StartFailed(format!("no thread: {error}").into());
+            self.shared.fence(generation, &reason);
+            reporter.exited(generation, reason, false);
+        }
+    }
+
+    fn stop(&self, sequel: Sequel) {
+        self.shared.signal(Signal::Stop(sequel));
+    }
+
+    fn kill(&self, generation: u64, reason: &ExitReason) {
+        self.shared.fence(generation, reason);
+    }
+
+    fn release(&self) {}
 }

@@ -6,13 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Ending, Machine, Moment, Phase};
-use crate::supervision::administration::{AdminError, Standing};
-use crate::supervision::causes::Cause;
-use crate::supervision::effect::{Effect, Verdict};
-use crate::supervision::event::{Timer, TimerKind};
-use crate::supervision::exit_reason::ExitReason;
+use crate::supervision::exit_reason::{Cause, ExitReason};
+use crate::supervision::life::{Timer, TimerKind};
 use crate::supervision::rules::{Sequel, Status};
 use crate::supervision::strategy::{Restart, Shutdown};
+use crate::supervision::supervisor::effect::{Effect, Verdict};
+use crate::supervision::supervisor::order_error::{AdminError, Standing};
 
 /// How a life ended.
 #[derive(Clone, Copy)]

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::delivery::Delivery;
 use super::message::Message;
-use super::slot::{Consumer, Shared, Wake};
+use super::queue::{Consumer, Shared, Wake};
 
 /// How much one pull of a [`BlockingChild`](super::BlockingChild) takes at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::administration::Order;
-use super::exit_reason::ExitReason;
-use super::rules::Sequel;
+use crate::supervision::exit_reason::ExitReason;
+use crate::supervision::rules::Sequel;
 
 /// Something a supervisor has to decide about. The channel is unbounded, but what is in it is not: an incarnation
 /// reports itself twice at most, and a timer fires once.
@@ -38,8 +37,6 @@ pub(crate) enum Event {
 /// What comes in at a supervisor.
 pub(crate) enum Input {
     Event(Event),
-    /// Somebody administers it.
-    Order(Order),
     /// The sentinel asks whether it is alive.
     Tick,
 }

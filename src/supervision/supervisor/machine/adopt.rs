@@ -2,16 +2,8 @@
 
 use tokio::time::Instant;
 
-use super::{Machine, Newcomer, Phase};
+use super::{Found, Machine, Phase};
 use crate::supervision::rules::Status;
-
-/// A child as it was found.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) place: usize,
-    pub(crate) child: Newcomer,
-    pub(crate) status: Status,
-}
 
 impl Machine {
     /// Whether all children have been up, and none of them is to go down for good.

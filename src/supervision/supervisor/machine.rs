@@ -8,23 +8,20 @@
 mod adopt;
 mod death;
 mod orders;
-mod walk;
+mod progress;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-pub(crate) use adopt::Found;
-
-use super::administration::Standing;
-use super::backoff::BackoffState;
-use super::causes::Cause;
 use super::effect::{Effect, Ticket};
-use super::event::{Event, Timer, TimerKind};
-use super::exit_reason::ExitReason;
-use super::intensity::Window;
-use super::rules::{Flags, Rules, Sequel, Startup, Status};
+use super::order_error::Standing;
+use crate::supervision::backoff::BackoffState;
+use crate::supervision::exit_reason::{Cause, ExitReason};
+use crate::supervision::intensity::Window;
+use crate::supervision::life::{Event, Timer, TimerKind};
+use crate::supervision::rules::{Flags, Rules, Sequel, Startup, Status};
 
 #[derive(Debug)]
 enum Phase {
@@ -72,6 +69,14 @@ pub(crate) struct Newcomer {
     pub(crate) rules: Rules,
     /// What its lives are counted from.
     pub(crate) generation: u64,
+}
+
+/// A child as it was found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) place: usize,
+    pub(crate) child: Newcomer,
+    pub(crate) status: Status,
 }
 
 /// The state of one supervisor.
