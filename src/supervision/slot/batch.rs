@@ -7,7 +7,7 @@ use super::delivery::Delivery;
 use super::message::Message;
 use super::queue::{Consumer, Shared, Wake};
 
-/// How much one pull of a [`BlockingChild`](super::BlockingChild) takes at most.
+/// How much one pull of a [`BlockingChild`](crate::supervision::BlockingChild) takes at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
     /// Messages.

@@ -42,7 +42,7 @@ impl<M: Message> ChildRef<M> {
     }
 
     /// Sends a message at once and waits for its answer, through deaths of the child, for `deadline` at most (and
-    /// longer only for what has been [staged](super::Delivery::commit_to)).
+    /// longer only for what has been [staged](crate::supervision::Delivery::commit_to)).
     ///
     /// The future must be awaited inside a tokio runtime. Dropping it before the child has begun cancels the message.
     pub fn ask<T, E, F>(

@@ -43,7 +43,7 @@ impl Life {
     /// Says that the incarnation has done something useful.
     ///
     /// A death without any progress makes the next start wait longer. Handled messages count by themselves; a child
-    /// that works from [`run`](super::Child::run) says it here.
+    /// that works from [`run`](crate::supervision::Child::run) says it here.
     pub fn progress(&self) {
         self.vitals.handled.fetch_add(1, Ordering::Relaxed);
     }

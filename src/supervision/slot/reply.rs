@@ -1,6 +1,6 @@
 //! The answer to one message: settled once, whoever comes first.
 //!
-//! A cell is `Waiting` until the child stages it ([`Delivery::commit_to`](super::Delivery::commit_to)), answers it, or
+//! A cell is `Waiting` until the child stages it ([`Delivery::commit_to`](crate::supervision::Delivery::commit_to)), answers it, or
 //! the caller gives up. What is staged is past recall: its caller waits for the outcome.
 
 use std::sync::atomic::{AtomicU64, Ordering};
