@@ -1,11 +1,11 @@
-//! The rules of the source tree that no compiler checks.
+//! Rules of the source tree that the compiler does not check: layers, names, length of files.
 #![expect(
     clippy::unwrap_used,
     clippy::string_slice,
     reason = "a test fails by panicking"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,40 @@ const LAYERS: [(&str, u8); 15] = [
 ];
 /// Rooms that may not use each other although their layers would allow it.
 const STRANGERS: [(&str, &str); 1] = [("listener", "api")];
+/// Type names that may be defined more than once, each with the reason. To be emptied: each other name is defined once.
+const DEFINED_TWICE: [&str; 30] = [
+    "AdminError",
+    "Backoff",
+    "Body",
+    "Command",
+    "Connection",
+    "Counters",
+    "Effect",
+    "End",
+    "Envelope",
+    "Event",
+    "Figures",
+    "FileCache",
+    "Files",
+    "Found",
+    "Life",
+    "MaxRestarts",
+    "Open",
+    "Phase",
+    "Place",
+    "Reader",
+    "Reading",
+    "Refusal",
+    "Root",
+    "Source",
+    "State",
+    "Strategy",
+    "Thread",
+    "Ticket",
+    "Violation",
+    "Walk",
+];
+/// The most lines that a source may have.
 const LONGEST: usize = 500;
 const TOP_LEVEL: [&str; 9] = [
     "Cargo.toml",
@@ -43,7 +77,7 @@ const TOP_LEVEL: [&str; 9] = [
 ];
 
 struct Source {
-    /// From the root of the repository, such as `src/storage/writer.rs`.
+    /// The path from the root of the repository, such as `src/storage/writer.rs`.
     path: String,
     text: String,
 }
@@ -55,13 +89,19 @@ impl Source {
         room.strip_suffix(".rs").unwrap_or(room)
     }
 
-    /// Lines of code with their numbers, without line comments.
+    /// The lines without their comments, with their numbers.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let lines = self.text.lines().enumerate();
         lines.map(|(at, line)| (at + 1, without_comment(line)))
     }
 
-    /// Where `word` is named in code, as a word of its own.
+    /// The names of the types that this source defines, but for those of its inline tests.
+    fn types(&self) -> impl Iterator<Item = &str> {
+        let product = self.text.split("\nmod tests {").next().unwrap_or_default();
+        product.lines().filter_map(defined_type)
+    }
+
+    /// The lines whose code contains `word` as a whole word.
     fn names(&self, word: &str) -> Vec<String> {
         let named = self.code().filter(|(_, line)| has_word(line, word));
         named
@@ -70,7 +110,20 @@ impl Source {
     }
 }
 
-/// The line up to its `//`, unless that belongs to an address such as `http://` in a string.
+/// The name of the struct, enum or trait whose definition begins on this line.
+fn defined_type(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace();
+    let mut word = words.next()?;
+    if word.starts_with("pub") {
+        word = words.find(|word| !word.ends_with(')'))?;
+    }
+    let kind = ["struct", "enum", "trait"].contains(&word);
+    let name = words.next().filter(|_| kind)?;
+    let end = name.find(|c| !is_word(c)).unwrap_or(name.len());
+    Some(&name[..end])
+}
+
+/// The line up to its `//`, unless that is part of an address such as `http://` in a string.
 fn without_comment(line: &str) -> &str {
     let mut slashes = line.match_indices("//").map(|(at, _)| at);
     let comment = slashes.find(|at| !line[..*at].ends_with(':'));
@@ -123,12 +176,12 @@ fn layer(room: &str) -> Option<u8> {
     known.map(|(_, layer)| *layer)
 }
 
-/// Whether a source is only compiled for tests: those may reach up to put a room into its place.
+/// Whether a source is compiled only for tests. These may use rooms above their own.
 fn only_tests(path: &str) -> bool {
-    path.ends_with("/tests.rs") || path.contains("/tests/")
+    path.ends_with("tests.rs") || path.contains("tests/")
 }
 
-/// The rooms a source names by `crate::`, a brace list included.
+/// The rooms that a source names after `crate::`, also within braces.
 fn used_rooms(source: &Source) -> BTreeSet<String> {
     let code: Vec<_> = source.code().map(|(_, line)| line).collect();
     let code = code.join("\n");
@@ -225,7 +278,7 @@ fn speaks_http(path: &str) -> bool {
     })
 }
 
-/// `name::` as the beginning of a path, or `use name;`: not a module or variable of that name.
+/// Whether the line names the crate: `name::` at the beginning of a path, or `use name;`.
 fn names_crate(line: &str, name: &str) -> bool {
     let path = format!("{name}::");
     let begins = line.match_indices(&path).any(|(at, _)| {
@@ -239,7 +292,43 @@ fn names_crate(line: &str, name: &str) -> bool {
 }
 
 #[test]
-fn nothing_is_left_to_do() {
+fn each_type_name_is_defined_once() {
+    let mut paths = BTreeMap::<String, Vec<String>>::new();
+    for source in sources("src") {
+        if !only_tests(&source.path) {
+            for name in source.types() {
+                let defining = paths.entry(name.to_owned()).or_default();
+                defining.push(source.path.clone());
+            }
+        }
+    }
+    paths.retain(|name, paths| paths.len() > 1 && !DEFINED_TWICE.contains(&name.as_str()));
+    assert_eq!(paths, BTreeMap::new(), "give each type a name of its own");
+}
+
+#[test]
+fn a_type_is_found_by_its_definition() {
+    for line in [
+        "struct Tree;",
+        "    pub enum Tree<T> {",
+        "pub(in crate::wire) trait Tree: Sized {",
+        "pub(crate) struct Tree(u8);",
+    ] {
+        assert_eq!(defined_type(line), Some("Tree"), "{line}");
+    }
+    for line in [
+        "/// struct Tree",
+        "fn tree() {",
+        "pub(crate) use Tree;",
+        "",
+        "pub fn tree() {}",
+    ] {
+        assert_eq!(defined_type(line), None, "{line}");
+    }
+}
+
+#[test]
+fn no_todo_and_no_unsafe_is_left() {
     let mut wrong = Vec::new();
     for source in sources("src") {
         for name in ["todo!", "unimplemented!", "dbg!"] {
@@ -272,7 +361,7 @@ fn sources_are_short_ascii_and_have_no_mod_rs() {
 }
 
 #[test]
-fn a_comment_ends_the_code_and_an_address_does_not() {
+fn a_comment_is_removed_and_an_address_is_not() {
     assert_eq!(without_comment("let a = 1; // sled::"), "let a = 1; ");
     let code = "let a = \"http://x\"; sled::open(); ";
     assert_eq!(without_comment(&format!("{code}// why")), code);
@@ -299,11 +388,11 @@ fn the_map_names_every_room() {
 }
 
 #[test]
-fn the_top_level_is_what_a_visitor_needs() {
+fn the_top_level_has_only_known_entries() {
     for entry in fs::read_dir(root()).unwrap() {
         let name = entry.unwrap().file_name();
         let name = name.to_str().unwrap();
-        // What the two commands of the README make, and git ignores.
+        // Folders that the README's commands create and git ignores.
         let fine = name.starts_with('.') || ["target", "data", "logs"].contains(&name);
         assert!(fine || TOP_LEVEL.contains(&name), "what is {name} for?");
     }
