@@ -9,6 +9,8 @@ mod query;
 mod schema;
 mod selection;
 mod slice;
+#[cfg(test)]
+mod tests;
 
 pub use command::{Absent, Command, Conditions, Effect, MATCHING_MAX, Refusal, Tags, decide};
 pub use id::{ID_BYTES_MAX, ID_NUMBER_MAX, IdError, IdScheme, RecordId};

@@ -29,8 +29,9 @@ mod limits;
 mod linear;
 mod load;
 mod model;
-mod noise;
 mod powercut;
+#[path = "../../src/record/tests/random_input.rs"]
+mod random_input;
 mod resources;
 mod routes;
 mod service;

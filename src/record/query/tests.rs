@@ -3,24 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::record::schema::Field;
-
-fn field(name: &str, kind: FieldType) -> Field {
-    Field {
-        name: name.to_owned(),
-        kind,
-        required: false,
-        default: None,
-    }
-}
-
-fn text() -> FieldType {
-    FieldType::String {
-        min_length: None,
-        max_length: None,
-        pattern: None,
-    }
-}
+use crate::record::tests::fields::{field, text};
 
 fn typed() -> Schema {
     let integer = FieldType::Integer {

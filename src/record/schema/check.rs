@@ -183,23 +183,7 @@ mod tests {
 
     use super::super::field::Pattern;
     use super::*;
-
-    fn field(name: &str, kind: FieldType) -> Field {
-        Field {
-            name: name.to_owned(),
-            kind,
-            required: false,
-            default: None,
-        }
-    }
-
-    fn text() -> FieldType {
-        FieldType::String {
-            min_length: None,
-            max_length: None,
-            pattern: None,
-        }
-    }
+    use crate::record::tests::fields::{field, text};
 
     fn fields() -> Vec<Field> {
         vec![

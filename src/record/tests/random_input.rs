@@ -85,9 +85,9 @@ const NUMBERS: [f64; 8] = [
 
 /// A random generator; the same seed gives the same inputs.
 #[derive(Debug)]
-pub(crate) struct Noise(u64);
+pub(crate) struct RandomInput(u64);
 
-impl Noise {
+impl RandomInput {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }

@@ -1,0 +1,145 @@
+//! Random queries and bodies: none panics, and parsing an accepted one again gives the same result. `FUZZ_CASES` and
+//! `FUZZ_SEED` set how many there are and which.
+
+use serde_json::{Value, json};
+
+use super::fields::field;
+use super::random_input::RandomInput;
+use crate::record::{
+    Field, FieldType, Handling, IdScheme, JsonObject, ListQuery, Record, RecordId, Revision,
+    Schema, Selection, Visitor,
+};
+
+fn schema() -> Schema {
+    let text = || FieldType::String {
+        min_length: Some(1),
+        max_length: Some(20),
+        pattern: None,
+    };
+    let integer = || FieldType::Integer {
+        min: Some(0),
+        max: Some(3000),
+    };
+    let price = FieldType::Number {
+        min: Some(0.5),
+        max: None,
+    };
+    let tags = FieldType::Array {
+        items: Some(Box::new(text())),
+        min_length: None,
+        max_length: Some(2),
+    };
+    let artist = FieldType::Object {
+        fields: Some(vec![field("name", text()), field("born", integer())]),
+    };
+    Schema::Fields(vec![
+        Field {
+            required: true,
+            ..field("title", text())
+        },
+        field("year", integer()),
+        field("price", price),
+        field("on_sale", FieldType::Boolean),
+        field("released", FieldType::DateTime),
+        Field {
+            default: Some(json!([])),
+            ..field("tags", tags)
+        },
+        field("artist", artist),
+    ])
+}
+
+/// A few records to select from.
+fn records() -> Vec<Record> {
+    let mut random = RandomInput::new(7);
+    let ids = ["0", "1", "10", "2", "99999999999999999999", "Dune", "true"];
+    let record = |id: &str| {
+        let id = RecordId::parse(id).unwrap();
+        let object = Value::Object(random.object()).to_string();
+        let json = JsonObject::parse(object.as_bytes());
+        Record {
+            json: json.unwrap_or_default().text(&id),
+            id,
+            revision: Revision(1),
+        }
+    };
+    ids.map(record).to_vec()
+}
+
+fn select(query: &ListQuery, records: &[Record]) -> (Vec<Record>, u64) {
+    let mut selection = Selection::new(query.clone());
+    assert!(records.iter().all(|record| selection.visit(record.clone())));
+    selection.finish().unwrap()
+}
+
+/// Checks what must hold for every query that is accepted.
+fn check_query(text: &str, schema: &Schema, handling: Handling, records: &[Record]) {
+    let Ok(query) = ListQuery::parse(text, schema, handling) else {
+        return;
+    };
+    let (page, total) = select(&query, records);
+    assert!(page.len() <= query.slice().limit() && total <= 7, "{text}");
+    for (rel, link) in query.links(total) {
+        let linked = ListQuery::parse(&link, schema, handling);
+        assert!(linked.is_ok(), "{text}: {rel} is {link}");
+    }
+    if let Some(ids) = query.ids(IdScheme::Uuid) {
+        let mut named = records.to_vec();
+        named.retain(|record| ids.contains(&record.id));
+        assert_eq!(select(&query, &named), (page, total), "{text}");
+    }
+}
+
+/// Checks what must hold for every body that is accepted.
+fn check_body(body: &[u8], schema: &Schema, other: &mut JsonObject) {
+    let parsed = JsonObject::parse(body);
+    let reference = serde_json::from_slice::<Value>(body);
+    let Ok(mut object) = parsed else { return };
+    let shown = String::from_utf8_lossy(body).into_owned();
+    let members = Value::Object(object.members().clone());
+    assert_eq!(reference.ok(), Some(members), "{shown}");
+    let id = RecordId::parse("x").unwrap();
+    let again = |object: &JsonObject| JsonObject::parse(&object.text(&id)).unwrap();
+    object.remove_id();
+    let mut back = again(&object);
+    back.remove_id();
+    assert_eq!(back, object, "{shown}");
+    assert!(object.is_like(&back));
+    if schema.check(&mut object).is_ok() {
+        let filled = object.clone();
+        assert_eq!(schema.check(&mut object), Ok(()), "{shown}");
+        assert_eq!(object, filled, "{shown}");
+    }
+    let mut merged = other.clone();
+    merged.merge(&object);
+    let once = merged.clone();
+    merged.merge(&object);
+    assert_eq!(merged, once, "{shown}");
+    *other = object;
+}
+
+/// A number from an environment variable.
+fn number(variable: &str, default: u64) -> u64 {
+    let given = std::env::var(variable).ok();
+    given.map_or(default, |text| text.parse().unwrap())
+}
+
+#[test]
+fn random_queries_and_bodies_give_the_same_result_twice() {
+    let mut random = RandomInput::new(number("FUZZ_SEED", 1));
+    let (any, typed, records) = (Schema::Any, schema(), records());
+    let mut other = JsonObject::default();
+    for case in 0..number("FUZZ_CASES", 20_000) {
+        let schema = if case % 4 < 2 { &any } else { &typed };
+        if case % 2 == 0 {
+            let handling = if random.one_in(4) {
+                Handling::Lenient
+            } else {
+                Handling::Strict
+            };
+            check_query(&random.query(), schema, handling, &records);
+        } else {
+            check_body(&random.body(), schema, &mut other);
+        }
+    }
+}
