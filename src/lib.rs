@@ -8,7 +8,7 @@ pub mod cli;
 mod file_cache;
 mod listener;
 mod num;
-pub mod record;
+mod record;
 mod request_handler;
 pub mod settings;
 mod storage;

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use globset::Glob;
 
-use crate::record::{IdScheme, Schema};
+pub use crate::record::{Field, FieldType, IdScheme, Pattern, PatternError, Schema};
 
 /// The whole daemon.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,11 +8,11 @@ use super::schema::{Schema, Violation};
 use super::{Record, Revision};
 
 /// The most records one example may delete.
-pub const MATCHING_MAX: usize = 1000;
+pub(crate) const MATCHING_MAX: usize = 1000;
 
 /// A write.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Command {
+pub(crate) enum Command {
     /// Makes a record of this id, which must be free.
     Create {
         /// Its id.
@@ -61,7 +61,7 @@ pub enum Command {
 
 /// What a write to a record does if there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Absent {
+pub(crate) enum Absent {
     /// Nothing.
     Refuse,
     /// Makes it.
@@ -70,7 +70,7 @@ pub enum Absent {
 
 /// Entity tags a client has named.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tags {
+pub(crate) enum Tags {
     /// `*`: any there is.
     Any,
     /// One of these. Tags that can't be of a revision are left out: they match nothing.
@@ -89,7 +89,7 @@ impl Tags {
 
 /// What a write depends on (RFC 9110 section 13.1). The check and the write are one step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Conditions {
+pub(crate) struct Conditions {
     /// `If-Match`
     pub if_match: Option<Tags>,
     /// `If-None-Match`
@@ -98,7 +98,7 @@ pub struct Conditions {
 
 impl Conditions {
     /// Whether a record of this revision (`None`: no record) meets them.
-    pub fn hold(&self, current: Option<Revision>) -> bool {
+    pub(crate) fn hold(&self, current: Option<Revision>) -> bool {
         self.if_match
             .as_ref()
             .is_none_or(|tags| tags.matches(current))
@@ -111,7 +111,7 @@ impl Conditions {
 
 /// Why a write is not done.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// There is no such record.
     #[error("there is no record of this id")]
     Absent,
@@ -143,7 +143,7 @@ pub enum Refusal {
 
 /// What is to be done to one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// It has this text now.
     Put(Bytes),
     /// It is gone.
@@ -153,7 +153,7 @@ pub enum Effect {
 }
 
 /// What a command does to the record of `id`, which is `current` now.
-pub fn decide(
+pub(crate) fn decide(
     command: &Command,
     conditions: &Conditions,
     schema: &Schema,

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 /// The longest id, in bytes.
-pub const ID_BYTES_MAX: usize = 128;
+pub(crate) const ID_BYTES_MAX: usize = 128;
 /// The largest number that is an id: every JSON reader has it exactly (RFC 8259 section 6).
-pub const ID_NUMBER_MAX: u64 = (1 << 53) - 1;
+pub(crate) const ID_NUMBER_MAX: u64 = (1 << 53) - 1;
 /// What the key of a number begins with; no text id does.
 const NUMBER_MARK: u8 = 1;
 

@@ -53,7 +53,7 @@ const KNOWN: [&str; 7] = [
 
 /// What is wrong with a query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum QueryError {
+pub(crate) enum QueryError {
     /// `%` without two digits, or not UTF-8.
     #[error("the query is not percent-encoded UTF-8")]
     Encoding,
@@ -132,7 +132,7 @@ fn hint(near: Option<&str>) -> String {
 
 /// What is done about a name that is no field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Handling {
+pub(crate) enum Handling {
     /// It is a fault.
     Strict,
     /// It is passed over (RFC 7240 section 4.4).
@@ -141,7 +141,7 @@ pub enum Handling {
 
 /// What a client asks of a list.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct ListQuery {
+pub(crate) struct ListQuery {
     filters: Vec<Filter>,
     sort: SortKeys,
     slice: Slice,
@@ -159,7 +159,11 @@ struct Page {
 impl ListQuery {
     /// Reads the part of a URL after the `?`. In a schemaless resource every name is a field's, but for those that begin
     /// with `_`, which are passed over if they mean nothing.
-    pub fn parse(query: &str, schema: &Schema, handling: Handling) -> Result<Self, QueryError> {
+    pub(crate) fn parse(
+        query: &str,
+        schema: &Schema,
+        handling: Handling,
+    ) -> Result<Self, QueryError> {
         let parameters = Parameters::parse(query)?;
         let (slice, page) = slice(&parameters)?;
         let sort = sort_keys(&parameters, schema, handling)?;
@@ -180,7 +184,7 @@ impl ListQuery {
 
     /// Refuses what will ask for a part of a record or for more than it, where one record is asked for or written. All else
     /// means nothing there.
-    pub fn refuse_shape(query: &str) -> Result<(), QueryError> {
+    pub(crate) fn refuse_shape(query: &str) -> Result<(), QueryError> {
         if query.is_empty() {
             return Ok(());
         }
@@ -195,7 +199,7 @@ impl ListQuery {
     }
 
     /// The ids that are asked for, in their order, if they are: nothing else needs to be looked at then.
-    pub fn ids(&self, scheme: IdScheme) -> Option<Vec<RecordId>> {
+    pub(crate) fn ids(&self, scheme: IdScheme) -> Option<Vec<RecordId>> {
         let id = |filter: &&Filter| filter.is_of(&["id".to_owned()]);
         let words = self.filters.iter().find(id)?.words();
         // What can't be an id is nobody's.
@@ -204,22 +208,22 @@ impl ListQuery {
     }
 
     /// Which part of what matches is asked for.
-    pub fn slice(&self) -> Slice {
+    pub(crate) fn slice(&self) -> Slice {
         self.slice
     }
 
     /// Whether everything matches and the order is that of the ids.
-    pub fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         self.filters.is_empty() && self.sort.is_empty()
     }
 
     /// Whether another order than that of the ids is asked for.
-    pub fn is_sorted(&self) -> bool {
+    pub(crate) fn is_sorted(&self) -> bool {
         !self.sort.is_empty()
     }
 
     /// Whether a record with these members is asked for.
-    pub fn matches(&self, members: &Map<String, Value>) -> bool {
+    pub(crate) fn matches(&self, members: &Map<String, Value>) -> bool {
         self.filters.iter().all(|filter| filter.matches(members))
     }
 
@@ -234,7 +238,7 @@ impl ListQuery {
     }
 
     /// The pages around this one, as relation and query (RFC 8288): none unless a page was asked for by its number.
-    pub fn links(&self, total: u64) -> Vec<(&'static str, String)> {
+    pub(crate) fn links(&self, total: u64) -> Vec<(&'static str, String)> {
         let Some(page) = &self.page else {
             return Vec::new();
         };

@@ -6,7 +6,7 @@ mod violation;
 
 pub(crate) use check::{moment, whole};
 pub use field::{Field, FieldType, Pattern, PatternError};
-pub use violation::{Rule, Violation};
+pub(crate) use violation::Violation;
 
 use super::object::JsonObject;
 

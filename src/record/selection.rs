@@ -6,24 +6,24 @@ use super::query::{ListQuery, SortKey};
 use super::{Record, RecordId};
 
 /// What is shown records one after the other, in the order of their ids.
-pub trait Visitor: Send + 'static {
+pub(crate) trait Visitor: Send + 'static {
     /// One more record. False ends the walk.
     fn visit(&mut self, record: Record) -> bool;
 }
 
 /// How many bytes of records one selection keeps at most.
-pub const SELECTED_BYTES_MAX: usize = 64 << 20;
+pub(crate) const SELECTED_BYTES_MAX: usize = 64 << 20;
 /// Sorting fewer than these in between saves no memory that counts.
 const SORT_RECORDS_MIN: usize = 1024;
 
 /// More than [`SELECTED_BYTES_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the records asked for are more than {} MiB; ask for fewer of them at once", SELECTED_BYTES_MAX >> 20)]
-pub struct TooLarge;
+pub(crate) struct TooLarge;
 
 /// The page that a query asks for.
 #[derive(Debug)]
-pub struct Selection {
+pub(crate) struct Selection {
     query: ListQuery,
     kept: Vec<(SortKey, Record)>,
     kept_bytes: usize,
@@ -32,7 +32,7 @@ pub struct Selection {
 
 impl Selection {
     /// Nothing seen yet.
-    pub fn new(query: ListQuery) -> Self {
+    pub(crate) fn new(query: ListQuery) -> Self {
         Self {
             query,
             kept: Vec::new(),
@@ -42,7 +42,7 @@ impl Selection {
     }
 
     /// The page, and how many records match.
-    pub fn finish(mut self) -> Result<(Vec<Record>, u64), TooLarge> {
+    pub(crate) fn finish(mut self) -> Result<(Vec<Record>, u64), TooLarge> {
         let slice = self.query.slice();
         let skip = if self.query.is_sorted() {
             self.sort();
@@ -117,17 +117,17 @@ impl Visitor for Selection {
 
 /// The records that are equal to an example in all its members.
 #[derive(Debug)]
-pub struct Example {
+pub(crate) struct Example {
     example: JsonObject,
     ids: Vec<RecordId>,
 }
 
 impl Example {
     /// What one match weighs in the writer's queue, in bytes: as many as may match weigh as much as a whole group.
-    pub const WEIGHT_BYTES: usize = 1024;
+    pub(crate) const WEIGHT_BYTES: usize = 1024;
 
     /// Nothing seen yet.
-    pub fn new(example: JsonObject) -> Self {
+    pub(crate) fn new(example: JsonObject) -> Self {
         Self {
             example,
             ids: Vec::new(),
@@ -135,7 +135,7 @@ impl Example {
     }
 
     /// The example and the ids of what is like it; the bound, [`MATCHING_MAX`], if there are more.
-    pub fn finish(self) -> Result<(JsonObject, Vec<RecordId>), usize> {
+    pub(crate) fn finish(self) -> Result<(JsonObject, Vec<RecordId>), usize> {
         if self.ids.len() > MATCHING_MAX {
             return Err(MATCHING_MAX);
         }

@@ -1,18 +1,18 @@
 //! A part of a list.
 
 /// How many records one answer holds at most.
-pub const PAGE_RECORDS_MAX: usize = 500;
+pub(crate) const PAGE_RECORDS_MAX: usize = 500;
 
 /// The records from `start` on, `limit` at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slice {
+pub(crate) struct Slice {
     start: usize,
     limit: usize,
 }
 
 impl Slice {
     /// `limit` is cut to [`PAGE_RECORDS_MAX`].
-    pub fn new(start: usize, limit: usize) -> Self {
+    pub(crate) fn new(start: usize, limit: usize) -> Self {
         Self {
             start,
             limit: limit.min(PAGE_RECORDS_MAX),
@@ -20,17 +20,17 @@ impl Slice {
     }
 
     /// How many records come before it.
-    pub fn start(self) -> usize {
+    pub(crate) fn start(self) -> usize {
         self.start
     }
 
     /// How many records it and what comes before it have at most.
-    pub fn end(self) -> usize {
+    pub(crate) fn end(self) -> usize {
         self.start.saturating_add(self.limit)
     }
 
     /// How many it holds at most.
-    pub fn limit(self) -> usize {
+    pub(crate) fn limit(self) -> usize {
         self.limit
     }
 }

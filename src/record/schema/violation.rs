@@ -13,7 +13,6 @@ pub struct Violation {
 
 /// What can be broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "they are the keys of the settings")]
 pub enum Rule {
     Type,
     Required,
