@@ -25,25 +25,23 @@ trap clean EXIT
 
 git clone --quiet "$REPO" "$WORK/perennial"
 cd "$WORK/perennial"
-# With BUILD=no the clone is not built: $PERENNIAL runs instead, which may be a debug binary.
-if [ "${BUILD:-yes}" = no ]; then
-    mkdir -p target/release
-    cp "$PERENNIAL" target/release/perennial
-fi
-# Reuses the compiled dependencies.
+RUN=$(commands "## Two commands" | sed -n 's/ *#.*//; /^cargo run/p')
 BUILT=$(dirname "$PERENNIAL")
-unset CARGO_TARGET_DIR
-if [ "${BUILD:-yes}" != no ] && [ -d "$BUILT/deps" ]; then
-    mkdir -p target/release
+mkdir -p target/release
+if [ "${BUILD:-yes}" = no ]; then
+    # The clone is not built: $PERENNIAL runs instead, which may be a debug binary.
+    cp "$PERENNIAL" target/release/perennial
+    RUN=target/release/perennial
+elif [ -d "$BUILT/deps" ]; then
+    # Reuses the compiled dependencies.
     cp -a "$BUILT/.fingerprint" "$BUILT/build" "$BUILT/deps" target/release/
 fi
+unset CARGO_TARGET_DIR
 
 served() {
     kill -0 "$DAEMON" || exit 1
     has " ready" cat "$WORK/log"
 }
-RUN=$(commands "## Two commands" | sed -n 's/ *#.*//; /^cargo run/p')
-[ "${BUILD:-yes}" != no ] || RUN=target/release/perennial
 NO_COLOR=1 $RUN >"$WORK/log" 2>&1 </dev/null &
 DAEMON=$!
 TIMEOUT=900 check "$RUN" until_true served

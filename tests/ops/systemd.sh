@@ -117,6 +117,14 @@ check "it restarts after kill -9" until_true changed "$PID"
 check "systemd counts the restart" is 1 show NRestarts
 check "the record is still there" has Dune inside curl --silent "$SITE/books"
 
+# --- backup and restore
+check "the README's commands make a backup" inside sh -euc "$(commands "### Backup")"
+inside systemctl stop perennial.service
+inside sh -euc 'mkdir /var/lib/private/old && mv /var/lib/perennial/* /var/lib/private/old
+    cp -a /var/backups/perennial/. /var/lib/perennial'
+inside systemctl start perennial.service
+check "the backup has the record" has Dune inside curl --silent "$SITE/books"
+
 # --- a supervisor that hangs while everything else works: strace stops the thread of the supervisors
 PID=$(show MainPID)
 THREAD=$(inside sh -c "grep -l '^actix-rt' /proc/$PID/task/*/comm" | sort -t / -k 5 -n | head -n 1 | cut -d / -f 5)
