@@ -15,7 +15,6 @@ use actix_web::body::BoxBody;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use crate::telemetry::Exposition;
 use crate::wire::{Code, Handler, Incoming, Problem, Response, read_body};
@@ -37,21 +36,17 @@ pub(crate) struct Admin {
 type Answered = Result<HttpResponse<BoxBody>, Problem>;
 
 impl Handler for Admin {
-    fn quick(&self, _: &Incoming, _: Instant) -> Option<Response> {
-        None
-    }
+    type Matched = ();
 
-    async fn slow(&self, request: &mut Incoming) -> Response {
+    fn resolve(&self, _: &Incoming) {}
+
+    async fn slow(&self, request: &mut Incoming, (): &()) -> Response {
         let path = request.path().to_owned();
         let answer = match path.as_str() {
             "/chaos" if self.operations.chaos() => self.chaos(request).await,
             _ => self.told(request),
         };
-        let answer = answer.unwrap_or_else(|problem| problem.response(request));
-        Response {
-            answer,
-            route: None,
-        }
+        answer.unwrap_or_else(|problem| problem.response(request))
     }
 }
 

@@ -8,4 +8,4 @@ mod resource;
 mod routes;
 
 pub(crate) use edge::Edge;
-pub(crate) use routes::{GateMetrics, RouteRules, RouteTable};
+pub(crate) use routes::{GateMetrics, ResourceTarget, RouteRules, RouteTable, Target};

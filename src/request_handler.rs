@@ -33,9 +33,9 @@ impl std::fmt::Debug for RequestHandler {
 }
 
 /// The recipe of a request handler, on an arbiter of its own.
-pub(crate) fn child_spec<A: Handler>(
+pub(crate) fn child_spec<H: Handler>(
     slot: &Slot<Connection>,
-    parts: Parts<A>,
+    parts: Parts<H>,
     load: Arc<HandlerLoad>,
     drain: DrainLimit,
     faults: Faults,
@@ -48,7 +48,7 @@ pub(crate) fn child_spec<A: Handler>(
         let (drain, faults) = (drain.clone(), for_factory.clone());
         Box::pin(async move {
             drain.renew();
-            let service = Service::build(parts).await;
+            let service = Service::build(parts).await?;
             Ok(RequestHandler {
                 service,
                 load,

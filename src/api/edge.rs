@@ -1,23 +1,20 @@
-//! Everything a request can need, the same for all handlers.
+//! Answers the requests of the public site and API: to a route's files or records, with the rules of the route.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::files;
-use super::resource;
-use super::routes::{Resolved, RouteTable};
+use super::routes::{Destination, RouteTable, Target, segment};
+use super::{files, resource};
 use crate::file_cache::Files;
 use crate::storage::Store;
-use crate::wire::{Code, Pass, Problem};
-use crate::wire::{Handler, Incoming, Response};
+use crate::wire::{Code, Handler, Incoming, Pass, Problem, Response};
 
-/// The public site and API.
+/// The public site and API; all request handlers share it.
 #[derive(Debug)]
 pub(crate) struct Edge {
-    /// Where paths lead: a request loads it once and keeps it to its end.
+    /// Where paths lead. Each request looks once and keeps what it found.
     pub routes: ArcSwap<RouteTable>,
     /// Files.
     pub files: Files,
@@ -30,74 +27,98 @@ pub(crate) struct Edge {
 }
 
 impl Handler for Edge {
-    fn quick(&self, request: &Incoming, now: Instant) -> Option<Response> {
-        let routes = self.routes.load();
-        let Resolved::File(route, rest) = routes.resolve(request.path()) else {
+    type Matched = Destination;
+
+    fn resolve(&self, request: &Incoming) -> Destination {
+        self.routes.load().resolve(request.path())
+    }
+
+    fn label(&self, destination: &Destination) -> Option<usize> {
+        match destination {
+            Destination::Route(matched) => Some(matched.route.label),
+            Destination::Elsewhere(_) | Destination::Nothing => None,
+        }
+    }
+
+    fn quick(
+        &self,
+        request: &Incoming,
+        destination: &Destination,
+        now: Instant,
+    ) -> Option<Response> {
+        let Destination::Route(matched) = destination else {
             return None;
         };
-        if route.rules.waits() {
+        let rules = &matched.route.rules;
+        let Target::Files(root) = matched.route.target else {
+            return None;
+        };
+        if rules.waits() {
             return None;
         }
-        let mut answer = files::quick(self, request.method(), request.headers(), route, rest, now)?;
-        route.rules.dress(&mut answer);
-        Some(Response {
-            answer,
-            route: Some(route.label),
-        })
+        let mut response = files::quick(self, request, root, matched, now)?;
+        rules.add_headers(&mut response);
+        Some(response)
     }
 
-    async fn slow(&self, request: &mut Incoming) -> Response {
-        let routes = self.routes.load_full();
-        let path = request.path().to_owned();
-        let (answer, route) = match (resource::reserved(&path), routes.resolve(&path)) {
-            (Some(later), _) => (Err(later), None),
-            (None, Resolved::File(route, rest)) => {
-                let answer = files::slow(self, route, rest, request).await;
-                let mut answer = match answer {
-                    Ok(answer) => answer,
-                    Err(problem) => files::error(self, route, request, problem).await,
-                };
-                route.rules.dress(&mut answer);
-                (Ok(answer), Some(route.label))
-            }
-            (None, Resolved::List(route)) => (
-                resource::answer_collection(self, route, request).await,
-                Some(route.label),
-            ),
-            (None, Resolved::Item(route, id)) => (
-                resource::answer_item(self, route, id, request).await,
-                Some(route.label),
-            ),
-            (None, Resolved::Nothing) => (Err(Problem::new(Code::NotFound)), None),
-        };
-        let answer = answer.unwrap_or_else(|problem| problem.response(request));
-        Response { answer, route }
+    async fn admit(&self, _: &Incoming, destination: &Destination) -> Result<Pass, Problem> {
+        match destination {
+            Destination::Route(matched) => matched.route.rules.admit().await,
+            Destination::Elsewhere(_) | Destination::Nothing => Ok(Pass::default()),
+        }
     }
 
-    async fn admit(&self, request: &Incoming) -> Result<Pass, Problem> {
-        let rules = match self.routes.load().resolve(request.path()) {
-            Resolved::File(route, _) if route.rules.waits() => Arc::clone(&route.rules),
-            Resolved::File(..) | Resolved::List(_) | Resolved::Item(..) | Resolved::Nothing => {
-                return Ok(Pass::default());
+    async fn slow(&self, request: &mut Incoming, destination: &Destination) -> Response {
+        let answered = match destination {
+            _ if resource::is_reserved(request.path()) => Err(resource::not_there(request.path())),
+            Destination::Route(matched) => {
+                let path = request.path().to_owned();
+                let rest = matched.rest(&path);
+                let id = rest.strip_prefix('/').filter(|id| !id.is_empty());
+                match (&matched.route.target, id) {
+                    (Target::Files(root), _) => files::slow(self, *root, rest, request).await,
+                    // `/books/` is the list too: clients that join paths produce it.
+                    (Target::Resource(resource), None) => {
+                        resource::answer_collection(self, resource, request).await
+                    }
+                    (Target::Resource(resource), Some(id)) => {
+                        let id = segment(id).unwrap_or_default();
+                        resource::answer_item(self, resource, &id, request).await
+                    }
+                }
             }
+            Destination::Elsewhere(reference) => files::redirect(reference, request.query()),
+            Destination::Nothing => Err(Problem::new(Code::NotFound)),
         };
-        rules.admit().await
+        match answered {
+            Ok(mut response) => {
+                if let Destination::Route(matched) = destination {
+                    matched.route.rules.add_headers(&mut response);
+                }
+                response
+            }
+            Err(problem) => self.refuse(request, destination, problem).await,
+        }
     }
 
-    async fn refuse(&self, request: &Incoming, problem: Problem) -> Response {
-        let routes = self.routes.load_full();
-        let path = request.path();
-        let (answer, route) = match routes.resolve(path) {
-            Resolved::File(route, _) => {
-                let mut answer = files::error(self, route, request, problem).await;
-                route.rules.dress(&mut answer);
-                (answer, Some(route.label))
-            }
-            Resolved::List(route) | Resolved::Item(route, _) => {
-                (problem.response(request), Some(route.label))
-            }
-            Resolved::Nothing => (problem.response(request), None),
+    /// The error, as the route shows it. No page makes an error anything else: status and headers stay.
+    async fn refuse(
+        &self,
+        request: &Incoming,
+        destination: &Destination,
+        problem: Problem,
+    ) -> Response {
+        let mut response = problem.response(request);
+        let Destination::Route(matched) = destination else {
+            return response;
         };
-        Response { answer, route }
+        let rules = &matched.route.rules;
+        if let Target::Files(root) = matched.route.target
+            && let Some(page) = rules.page(response.status().as_u16())
+        {
+            response = files::with_page(self, root, page, response).await;
+        }
+        rules.add_headers(&mut response);
+        response
     }
 }

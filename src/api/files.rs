@@ -11,37 +11,35 @@ use tokio::time::Instant;
 
 use super::conditional::not_modified;
 use super::edge::Edge;
-use super::routes::StaticRoute;
-use crate::file_cache::{Entry, Large, Loaded};
+use super::routes::Matched;
+use crate::file_cache::{Entry, Large, Loaded, RootId};
 use crate::supervision::AskError;
-use crate::wire::Incoming;
-use crate::wire::Problem;
+use crate::wire::{Code, Incoming, Problem, Response};
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 /// The answer if the file is in memory and fresh: no await, no lock, no message.
-pub(crate) fn quick(
+pub(super) fn quick(
     edge: &Edge,
-    method: &Method,
-    headers: &HeaderMap,
-    route: &StaticRoute,
-    rest: &str,
+    request: &Incoming,
+    root: RootId,
+    matched: &Matched,
     now: Instant,
-) -> Option<HttpResponse<BoxBody>> {
-    if method != Method::GET && method != Method::HEAD {
+) -> Option<Response> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return None;
     }
-    let entry = edge.files.hit(route.root, rest, now)?;
-    Some(entry_response(headers, &entry))
+    let entry = edge.files.hit(root, matched.rest(request.path()), now)?;
+    Some(entry_response(request.headers(), &entry))
 }
 
 /// The answer, however long it takes.
-pub(crate) async fn slow(
+pub(super) async fn slow(
     edge: &Edge,
-    route: &StaticRoute,
+    root: RootId,
     rest: &str,
     request: &Incoming,
-) -> Result<HttpResponse<BoxBody>, Problem> {
+) -> Result<Response, Problem> {
     let (method, headers) = (request.method(), request.headers());
     if method == Method::OPTIONS {
         return Ok(options(ALLOW));
@@ -49,12 +47,12 @@ pub(crate) async fn slow(
     if method != Method::GET && method != Method::HEAD {
         return Err(Problem::not_allowed(ALLOW));
     }
-    match edge.files.load(route.root, rest, edge.file_deadline).await {
+    match edge.files.load(root, rest, edge.file_deadline).await {
         Ok(Loaded::Entry(entry)) => Ok(entry_response(headers, &entry)),
         Ok(Loaded::Large(large)) => Ok(large_response(headers, &large)),
-        Ok(Loaded::Moved) => Ok(moved(request)),
+        Ok(Loaded::Moved) => to_folder(request),
         Err(AskError::Answer(error)) => Err(error.into()),
-        // The cache's child is away, or has too much to do: what was true a moment ago is better than an error.
+        // The cache's child restarts, or has too much to do: what was true a moment ago is better than an error.
         Err(
             error @ (AskError::Overloaded { .. }
             | AskError::Expired
@@ -63,47 +61,43 @@ pub(crate) async fn slow(
             | AskError::OutcomeUnknown
             | AskError::ShuttingDown
             | AskError::Lost),
-        ) => match edge.files.kept(route.root, rest) {
+        ) => match edge.files.kept(root, rest) {
             Some(entry) => Ok(entry_response(headers, &entry)),
             None => Err(error.into()),
         },
     }
 }
 
-/// The answer to a request that something is wrong with: the route's own page for that, if it has one and it can be had,
-/// else the problem. No page makes an error anything else than an error: status and headers stay.
-pub(crate) async fn error(
+/// An error with the route's own page for it, if that can be had.
+pub(super) async fn with_page(
     edge: &Edge,
-    route: &StaticRoute,
-    request: &Incoming,
-    problem: Problem,
-) -> HttpResponse<BoxBody> {
-    let mut response = problem.response(request);
-    if let Some(page) = route.rules.page(response.status().as_u16())
-        && let Some(entry) = own_page(edge, route, page).await
-    {
-        set(&mut response, header::CONTENT_TYPE, &entry.content_type);
-        response = response.set_body(BoxBody::new(entry.bytes.clone()));
-    }
-    response
+    root: RootId,
+    page: &str,
+    mut response: Response,
+) -> Response {
+    let Some(entry) = error_page(edge, root, page).await else {
+        return response;
+    };
+    set(&mut response, header::CONTENT_TYPE, &entry.content_type);
+    response.set_body(BoxBody::new(entry.bytes.clone()))
 }
 
-async fn own_page(edge: &Edge, route: &StaticRoute, page: &str) -> Option<Arc<Entry>> {
-    if let Some(entry) = edge.files.hit(route.root, page, Instant::now()) {
+async fn error_page(edge: &Edge, root: RootId, page: &str) -> Option<Arc<Entry>> {
+    if let Some(entry) = edge.files.hit(root, page, Instant::now()) {
         return Some(entry);
     }
-    match edge.files.load(route.root, page, edge.file_deadline).await {
+    match edge.files.load(root, page, edge.file_deadline).await {
         Ok(Loaded::Entry(entry)) => Some(entry),
         // A page of that size is none to be shown for an error.
         Ok(Loaded::Large(_) | Loaded::Moved) => None,
         Err(error) => {
             tracing::debug!(page, ?error, "an error page can't be had");
-            edge.files.kept(route.root, page)
+            edge.files.kept(root, page)
         }
     }
 }
 
-fn entry_response(headers: &HeaderMap, entry: &Entry) -> HttpResponse<BoxBody> {
+fn entry_response(headers: &HeaderMap, entry: &Entry) -> Response {
     let known = not_modified(headers, &entry.etag, Some(entry.modified));
     let mut response = if known {
         HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
@@ -121,7 +115,7 @@ fn entry_response(headers: &HeaderMap, entry: &Entry) -> HttpResponse<BoxBody> {
     response
 }
 
-fn large_response(headers: &HeaderMap, large: &Large) -> HttpResponse<BoxBody> {
+fn large_response(headers: &HeaderMap, large: &Large) -> Response {
     let known = not_modified(headers, &large.etag, Some(large.modified));
     let mut response = if known {
         HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
@@ -140,27 +134,35 @@ fn large_response(headers: &HeaderMap, large: &Large) -> HttpResponse<BoxBody> {
 }
 
 /// A value that was formatted when the file was read; it is shared, not copied.
-fn set(response: &mut HttpResponse<BoxBody>, name: header::HeaderName, value: &Bytes) {
+fn set(response: &mut Response, name: header::HeaderName, value: &Bytes) {
     if let Ok(value) = HeaderValue::from_maybe_shared(value.clone()) {
         response.headers_mut().insert(name, value);
     }
 }
 
-/// A folder's page lives at the path with a slash. (A path of two slashes is no folder's: the redirect stays here.)
-fn moved(request: &Incoming) -> HttpResponse<BoxBody> {
-    let (path, query) = (request.path(), request.query());
+/// A folder has its page at the path with a slash.
+fn to_folder(request: &Incoming) -> Result<Response, Problem> {
+    let path = request.path();
+    let name = path.rsplit('/').next().unwrap_or_default();
+    // `a:b/` would be an address with the scheme `a`.
+    let here = if name.contains(':') { "./" } else { "" };
+    redirect(&format!("{here}{name}/"), request.query())
+}
+
+/// A redirect for now, to a reference without a query.
+pub(super) fn redirect(reference: &str, query: &str) -> Result<Response, Problem> {
     let mark = if query.is_empty() { "" } else { "?" };
+    let location = HeaderValue::from_str(&format!("{reference}{mark}{query}"))
+        .map_err(|_| Problem::new(Code::NotFound))?;
     // Empty, and not without a body: only then its length is told, and the client need not wait for more.
     let body = BoxBody::new(Bytes::new());
-    let mut response = HttpResponse::with_body(StatusCode::PERMANENT_REDIRECT, body);
-    if let Ok(place) = HeaderValue::from_str(&format!("{path}/{mark}{query}")) {
-        response.headers_mut().insert(header::LOCATION, place);
-    }
-    response
+    let mut response = HttpResponse::with_body(StatusCode::TEMPORARY_REDIRECT, body);
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
 }
 
 /// What is allowed.
-pub(crate) fn options(allow: &'static str) -> HttpResponse<BoxBody> {
+pub(crate) fn options(allow: &'static str) -> Response {
     let mut response = HttpResponse::with_body(StatusCode::NO_CONTENT, BoxBody::new(()));
     response
         .headers_mut()

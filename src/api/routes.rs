@@ -1,9 +1,11 @@
 //! Where a path leads, and the rules that hold there.
 
 mod gate;
+mod path;
 mod rules;
 mod table;
 
 pub(crate) use gate::GateMetrics;
+pub(crate) use path::segment;
 pub(crate) use rules::RouteRules;
-pub(crate) use table::{Resolved, ResourceRoute, RouteTable, StaticRoute};
+pub(crate) use table::{Destination, Matched, ResourceTarget, RouteTable, Target};

@@ -12,7 +12,9 @@ use super::build::BuildError;
 use super::descriptors;
 use super::system::{Bound, Refusal};
 use crate::admin::{Admin, Check, Operations};
-use crate::api::{Edge, GateMetrics, RouteRules, RouteTable};
+use crate::api::{
+    Edge, GateMetrics, ResourceTarget, RouteRules, RouteTable, Target as RouteTarget,
+};
 use crate::file_cache::{CacheRules, Files, Root, RootId};
 use crate::listener::{
     self, Door, Inherited, ListenerMetrics, Listening, SocketFile, Target, bind, bind_unix,
@@ -155,14 +157,14 @@ impl Bench {
         SupervisorSpec::new(name, self.flags).with_faults(self.faults.clone())
     }
 
-    fn parts<A: Handler>(
+    fn parts<H: Handler>(
         &self,
-        answer: &Arc<A>,
+        handler: &Arc<H>,
         metrics: &Arc<HandlerMetrics>,
         drain: &DrainLimit,
-    ) -> Parts<A> {
+    ) -> Parts<H> {
         Parts {
-            answer: Arc::clone(answer),
+            handler: Arc::clone(handler),
             metrics: Arc::clone(metrics),
             counters: Arc::clone(&self.counters),
             limits: TimeLimits::from(&self.settings.limits),
@@ -214,7 +216,7 @@ impl Bench {
         };
         let (slot, child) = Slot::new("file-cache", queue, self.clock);
         let mut roots = Vec::new();
-        let mut statics = Vec::new();
+        let mut table = Vec::new();
         for ((prefix, route), place) in settings.routes.iter().zip(0_u32..) {
             let TargetSettings::Files(folder) = &route.target;
             roots.push(Root {
@@ -224,15 +226,20 @@ impl Bench {
                 cache: CacheRules::new(&folder.cache),
             });
             let rules = RouteRules::new(&route.rules);
-            statics.push((prefix.clone(), RootId::new(place), rules));
+            let target = RouteTarget::Files(RootId::new(place));
+            table.push((prefix.clone(), rules, target));
         }
         let files = Files::new(roots, settings.file_cache.clone(), child, self.clock);
         let spec = files.child_spec(&slot, self.faults.clone());
-        let resources = settings
-            .resources
-            .iter()
-            .filter_map(|(name, resource)| Some((store.collection(name)?, resource.clone())));
-        let routes = RouteTable::new(statics, resources);
+        for (name, resource) in &settings.resources {
+            if let Some(collection) = store.collection(name) {
+                let target = ResourceTarget::new(collection, resource.clone());
+                let target = RouteTarget::Resource(target);
+                let rules = RouteRules::new(&resource.rules);
+                table.push((resource.path.clone(), rules, target));
+            }
+        }
+        let routes = RouteTable::new(table);
         (
             files,
             spec.start_timeout(settings.supervision.start_timeout),
@@ -246,7 +253,7 @@ impl Bench {
             HandlerCount::Count(count) => count.get(),
         };
         let drain = DrainLimit::new(self.settings.server.drain);
-        let labels = edge.routes.load().labels().to_vec();
+        let labels = edge.routes.load().labels();
         let mut supervisor = self.supervisor("request-handlers").start_together();
         let (mut targets, mut handlers) = (Vec::new(), Vec::new());
         for n in 0..count {

@@ -25,17 +25,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Named(&'static str);
 
 impl Handler for Named {
-    fn quick(&self, request: &Incoming, _: tokio::time::Instant) -> Option<Response> {
-        // Any answer will do, as long as it names its handler.
-        let named = Problem::new(Code::NotFound).detail(self.0);
-        Some(Response {
-            answer: named.response(request),
-            route: None,
-        })
-    }
+    type Matched = ();
 
-    async fn slow(&self, _: &mut Incoming) -> Response {
-        std::future::pending().await
+    fn resolve(&self, _: &Incoming) {}
+
+    async fn slow(&self, request: &mut Incoming, (): &()) -> Response {
+        // Any answer will do, as long as it names its handler.
+        Problem::new(Code::NotFound)
+            .detail(self.0)
+            .response(request)
     }
 }
 
@@ -60,7 +58,7 @@ fn handler(
     let drain = DrainLimit::new(Duration::from_secs(2));
     let second = Duration::from_secs(30);
     let parts = Parts {
-        answer: Arc::new(Named(name)),
+        handler: Arc::new(Named(name)),
         metrics: Arc::new(HandlerMetrics::new(0)),
         counters: Arc::<Counters>::default(),
         limits: TimeLimits {

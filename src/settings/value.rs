@@ -267,7 +267,7 @@ fn listen_fault(text: &str) -> Option<String> {
 
 /// What is wrong with a path of a URL.
 pub(super) fn url_path_fault(text: &str) -> Option<String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
+    let plain = |c: char| !c.is_control() && !"%?#\\".contains(c);
     let fault = if !text.starts_with('/') {
         "must begin with /"
     } else if text.len() > 1 && text.ends_with('/') {
@@ -275,7 +275,7 @@ pub(super) fn url_path_fault(text: &str) -> Option<String> {
     } else if text.contains("//") {
         "must not contain //"
     } else if !text.chars().all(plain) {
-        "may contain letters, digits, - . _ ~ and / only"
+        "must not contain %, ?, #, \\ or control characters; write each part as it reads, not percent-encoded"
     } else if text.split('/').any(reserved) {
         "must not have a part that begins with _ or ., which is reserved"
     } else {

@@ -167,11 +167,9 @@ impl Connection {
             && !self.body_left.get()
     }
 
-    /// Whether a request is being answered, or was the last one, or the client will be told of the last one: else there
-    /// may be one that nobody has seen yet.
-    pub(crate) fn asked(&self) -> bool {
-        let phase = self.phase.get();
-        matches!(phase, Phase::Request | Phase::Closing | Phase::Http2)
+    /// Whether no whole request has come that has not been answered: then the connection may end at any time.
+    pub(crate) fn asks_nothing(&self) -> bool {
+        matches!(self.phase.get(), Phase::New | Phase::Idle | Phase::Head)
     }
 
     /// The service begins with a request, which has a body or none. True if its head may be larger than it may be: it was
@@ -334,7 +332,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3)).await;
         assert!(connection.received(&[b'x'; 100]), "it is no head");
         assert_eq!(connection.deadline(), before);
-        assert!(connection.asked());
+        assert!(!connection.asks_nothing());
     }
 
     #[tokio::test(start_paused = true)]

@@ -79,7 +79,7 @@ pub(crate) async fn serve(http2: Rc<Http2>, io: Io, peer: Option<SocketAddr>) {
         Ok(Err(error)) => return tracing::debug!(%error, "no HTTP/2 connection"),
         Err(_) => return count(&http2.counters.stalled),
     };
-    Life {
+    Session {
         streams: Streams::new(),
         timer: LazyTimer::default(),
         asked: false,
@@ -93,7 +93,7 @@ pub(crate) async fn serve(http2: Rc<Http2>, io: Io, peer: Option<SocketAddr>) {
 }
 
 /// One connection.
-struct Life {
+struct Session {
     http2: Rc<Http2>,
     connection: Connection<Io, Bytes>,
     peer: Option<SocketAddr>,
@@ -105,9 +105,9 @@ struct Life {
     closing: Option<Instant>,
 }
 
-impl Life {
+impl Session {
     async fn run(mut self) {
-        let mut end = Rc::clone(&self.http2.drain).end_of(None);
+        let mut end = Rc::clone(&self.http2.drain).watch();
         loop {
             let event = poll_fn(|cx| {
                 match self.connection.poll_accept(cx) {
@@ -118,7 +118,7 @@ impl Life {
                     Poll::Ready(None) => return Poll::Ready(Event::Gone(None)),
                     Poll::Pending => {}
                 }
-                if self.closing.is_none() && Pin::new(&mut end).poll(cx).is_ready() {
+                if self.closing.is_none() && end.begun(cx) {
                     return Poll::Ready(Event::Drain);
                 }
                 match self.deadline() {

@@ -78,37 +78,55 @@ impl Incoming {
     }
 }
 
-/// An answer, and for which route it is counted.
-#[derive(Debug)]
-pub(crate) struct Response {
-    /// What the client gets.
-    pub answer: HttpResponse<BoxBody>,
-    /// The route's label; `None` for what leads nowhere.
-    pub route: Option<usize>,
-}
+/// An answer to a request.
+pub(crate) type Response = HttpResponse<BoxBody>;
 
-/// What answers requests.
+/// Serves requests: the public site and API, or the pages of the admin.
 pub(crate) trait Handler: Send + Sync + 'static {
-    /// The answer, if it can be given at once. Not asked about requests with a body.
-    fn quick(&self, request: &Incoming, now: Instant) -> Option<Response>;
+    /// Where a request leads. It is found once and kept to the request's end.
+    type Matched;
 
-    /// The answer.
-    fn slow(&self, request: &mut Incoming) -> impl Future<Output = Response>;
+    /// Finds where a request leads.
+    fn resolve(&self, request: &Incoming) -> Self::Matched;
 
-    /// Waits until it is the request's turn, before `slow` is asked: what a request may take is counted from then on.
-    fn admit(&self, request: &Incoming) -> impl Future<Output = Result<Pass, Problem>> {
-        let _: &Incoming = request;
+    /// The number of the route under which a request is counted and logged; `None` if it has none.
+    fn label(&self, matched: &Self::Matched) -> Option<usize> {
+        let _: &Self::Matched = matched;
+        None
+    }
+
+    /// The answer, if it can be given without waiting. Not called for requests with a body.
+    fn quick(&self, request: &Incoming, matched: &Self::Matched, now: Instant) -> Option<Response> {
+        let _: (&Incoming, &Self::Matched, Instant) = (request, matched, now);
+        None
+    }
+
+    /// Waits for the request's turn, before `slow` is called; `request_timeout` is counted from then on.
+    fn admit(
+        &self,
+        request: &Incoming,
+        matched: &Self::Matched,
+    ) -> impl Future<Output = Result<Pass, Problem>> {
+        let _: (&Incoming, &Self::Matched) = (request, matched);
         async { Ok(Pass::default()) }
     }
 
-    /// How a request is told what went wrong with it outside of `slow`: it was not admitted, panicked, or took too long.
-    fn refuse(&self, request: &Incoming, problem: Problem) -> impl Future<Output = Response> {
-        let answer = problem.response(request);
-        async {
-            Response {
-                answer,
-                route: None,
-            }
-        }
+    /// The answer.
+    fn slow(
+        &self,
+        request: &mut Incoming,
+        matched: &Self::Matched,
+    ) -> impl Future<Output = Response>;
+
+    /// The answer to a request that failed outside of `slow`: it was not admitted, panicked, or took too long.
+    fn refuse(
+        &self,
+        request: &Incoming,
+        matched: &Self::Matched,
+        problem: Problem,
+    ) -> impl Future<Output = Response> {
+        let _: &Self::Matched = matched;
+        let response = problem.response(request);
+        async { response }
     }
 }

@@ -36,10 +36,7 @@ struct Told;
 
 fn said(text: &str) -> Response {
     let body = BoxBody::new(text.to_owned());
-    Response {
-        answer: HttpResponse::with_body(actix_web::http::StatusCode::OK, body),
-        route: Some(0),
-    }
+    HttpResponse::with_body(actix_web::http::StatusCode::OK, body)
 }
 
 /// Eight pieces, longer in coming than a connection may be idle.
@@ -54,20 +51,27 @@ fn streamed() -> Response {
         })
     });
     let body = BoxBody::new(SizedStream::new(40, Box::pin(pieces)));
-    Response {
-        answer: HttpResponse::with_body(actix_web::http::StatusCode::OK, body),
-        route: Some(0),
-    }
+    HttpResponse::with_body(actix_web::http::StatusCode::OK, body)
 }
 
 impl Handler for Told {
-    fn quick(&self, request: &Incoming, _: Instant) -> Option<Response> {
+    type Matched = ();
+
+    fn resolve(&self, request: &Incoming) {
+        assert_ne!(request.path(), "/panic-resolve", "as ordered");
+    }
+
+    fn label(&self, (): &()) -> Option<usize> {
+        Some(0)
+    }
+
+    fn quick(&self, request: &Incoming, (): &(), _: Instant) -> Option<Response> {
         assert_ne!(request.path(), "/panic-quick", "as ordered");
         let at_once = request.path().starts_with("/quick");
         at_once.then(|| said(request.path()))
     }
 
-    async fn slow(&self, request: &mut Incoming) -> Response {
+    async fn slow(&self, request: &mut Incoming, (): &()) -> Response {
         assert_ne!(request.path(), "/panic-slow", "as ordered");
         let path = request.path().to_owned();
         if path == "/read" {
@@ -104,7 +108,7 @@ impl Server {
 
     async fn with(limits: TimeLimits) -> Self {
         let parts = Arc::new(Parts {
-            answer: Arc::new(Told),
+            handler: Arc::new(Told),
             metrics: Arc::new(HandlerMetrics::new(1)),
             counters: Arc::new(Counters::default()),
             limits,
@@ -114,7 +118,7 @@ impl Server {
         });
         Self {
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
-            service: Service::build(Arc::clone(&parts)).await,
+            service: Service::build(Arc::clone(&parts)).await.unwrap(),
             parts,
         }
     }
@@ -244,13 +248,18 @@ fn a_panic_is_a_problem_on_a_connection_that_lives_on() {
     run(async {
         let server = Server::start().await;
         let (mut client, _served) = server.connect().await;
-        for path in ["/panic-quick", "/panic-slow", "/panic-after-await"] {
+        for path in [
+            "/panic-resolve",
+            "/panic-quick",
+            "/panic-slow",
+            "/panic-after-await",
+        ] {
             client.get(path).await.expect_problem(500, "internal");
             client.get("/quick").await.expect(200, "/quick");
             client.get("/slow").await.expect(200, "/slow");
         }
-        assert_eq!(server.figure("perennial_http_panics_total"), 3.0);
-        assert_eq!(server.figure("perennial_http_requests_total"), 9.0);
+        assert_eq!(server.figure("perennial_http_panics_total"), 4.0);
+        assert_eq!(server.figure("perennial_http_requests_total"), 12.0);
         assert_eq!(server.figure("perennial_http_connections_total"), 1.0);
         server.until(IN_FLIGHT, 0.0).await;
     });

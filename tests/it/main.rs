@@ -38,6 +38,7 @@ mod service;
 mod shutdown;
 mod signals;
 mod sockets;
+mod spellings;
 mod start_failures;
 mod static_pages;
 mod strategies;

@@ -7,7 +7,7 @@ use actix_web::http::{Method, StatusCode};
 
 use super::super::conditional::not_modified;
 use super::super::edge::Edge;
-use super::super::routes::ResourceRoute;
+use super::super::routes::ResourceTarget;
 use super::dialect::ACCEPT_POST;
 use super::{
     Answered, array, created, json, later, minimal, negotiation, options, prefers, read_object,
@@ -25,36 +25,40 @@ use crate::wire::{Code, Problem};
 const SKIP_RECORDS_MAX: usize = 2_000;
 
 /// Answers a request for the resource as a whole.
-pub(crate) async fn answer(edge: &Edge, route: &ResourceRoute, request: &mut Incoming) -> Answered {
-    let allowed = route.resource.collection_methods();
+pub(crate) async fn answer(
+    edge: &Edge,
+    target: &ResourceTarget,
+    request: &mut Incoming,
+) -> Answered {
+    let allowed = target.settings.collection_methods();
     if *request.method() == Method::OPTIONS {
-        return Ok(options(allowed, (ACCEPT_POST, route.resource.accepted())));
+        return Ok(options(allowed, (ACCEPT_POST, target.settings.accepted())));
     }
     negotiation::must_take_json(request.headers())?;
     later::refuse(request)?;
     match *request.method() {
-        Method::GET | Method::HEAD => list(edge, route, request).await,
-        Method::POST => create(edge, route, request).await,
-        Method::DELETE if route.resource.delete_matching => {
-            delete_matching(edge, route, request).await
+        Method::GET | Method::HEAD => list(edge, target, request).await,
+        Method::POST => create(edge, target, request).await,
+        Method::DELETE if target.settings.delete_matching => {
+            delete_matching(edge, target, request).await
         }
         _ => Err(Problem::not_allowed(allowed)),
     }
 }
 
-async fn list(edge: &Edge, route: &ResourceRoute, request: &Incoming) -> Answered {
+async fn list(edge: &Edge, target: &ResourceTarget, request: &Incoming) -> Answered {
     let lenient = prefers(request.headers(), "handling", "lenient");
     let handling = if lenient {
         Handling::Lenient
     } else {
         Handling::Strict
     };
-    let query = ListQuery::parse(request.query(), &route.resource.schema, handling)?;
+    let query = ListQuery::parse(request.query(), &target.settings.schema, handling)?;
     let links = {
         let query = query.clone();
-        move |total| links(&route.resource.path, &query, total)
+        move |total| links(&target.url, &query, total)
     };
-    let page = page(edge, route, query).await?;
+    let page = page(edge, target, query).await?;
     let etag = format!("W/\"{}\"", page.seq);
     let mut response = if not_modified(request.headers(), etag.as_bytes(), None) {
         HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
@@ -79,19 +83,19 @@ async fn list(edge: &Edge, route: &ResourceRoute, request: &Incoming) -> Answere
     Ok(response)
 }
 
-async fn page(edge: &Edge, route: &ResourceRoute, query: ListQuery) -> Result<ListPage, Problem> {
+async fn page(edge: &Edge, target: &ResourceTarget, query: ListQuery) -> Result<ListPage, Problem> {
     let slice = query.slice();
     if query.is_plain()
         && slice.start() <= SKIP_RECORDS_MAX
-        && let Some(page) = edge.store.list(route.collection, slice).await?
+        && let Some(page) = edge.store.list(target.collection, slice).await?
     {
         return Ok(page);
     }
-    let ids = query.ids(route.resource.ids);
+    let ids = query.ids(target.settings.ids);
     let selection = Selection::new(query);
     let (selection, seq) = match ids {
-        Some(ids) => edge.store.pick(route.collection, ids, selection).await?,
-        None => edge.store.walk(route.collection, selection).await?,
+        Some(ids) => edge.store.pick(target.collection, ids, selection).await?,
+        None => edge.store.walk(target.collection, selection).await?,
     };
     let (records, total) = selection.finish()?;
     Ok(ListPage {
@@ -114,8 +118,8 @@ fn links(path: &str, query: &ListQuery, total: u64) -> Option<HeaderValue> {
     HeaderValue::from_str(&links.join(", ")).ok()
 }
 
-async fn create(edge: &Edge, route: &ResourceRoute, request: &mut Incoming) -> Answered {
-    let resource = &route.resource;
+async fn create(edge: &Edge, target: &ResourceTarget, request: &mut Incoming) -> Answered {
+    let resource = &target.settings;
     resource.must_read_post(request.headers())?;
     let (mut object, bytes) = read_object(edge, request).await?;
     let id = object.id(resource.ids)?;
@@ -138,14 +142,12 @@ async fn create(edge: &Edge, route: &ResourceRoute, request: &mut Incoming) -> A
     };
     let done = edge
         .store
-        .write(route.collection, command, Conditions::default(), bytes)
+        .write(target.collection, command, Conditions::default(), bytes)
         .await?;
     match done {
-        Written::Created(record) | Written::Replaced(record) => Ok(created(
-            &route.resource.path,
-            &record,
-            wants_minimal(request),
-        )),
+        Written::Created(record) | Written::Replaced(record) => {
+            Ok(created(&target.url, &record, wants_minimal(request)))
+        }
         Written::Removed(_) => Err(Problem::new(Code::Internal)),
     }
 }
@@ -160,7 +162,7 @@ fn id_violation(scheme: IdScheme, id: Option<&RecordId>) -> Option<Violation> {
 }
 
 /// Deletes the records that are equal to the body in all its members, and answers with them.
-async fn delete_matching(edge: &Edge, route: &ResourceRoute, request: &mut Incoming) -> Answered {
+async fn delete_matching(edge: &Edge, target: &ResourceTarget, request: &mut Incoming) -> Answered {
     if !request.query().is_empty() {
         return Err(Problem::not_available("DELETE with a query"));
     }
@@ -168,14 +170,14 @@ async fn delete_matching(edge: &Edge, route: &ResourceRoute, request: &mut Incom
         let detail = "send an example: what is equal to it in all its members is deleted";
         return Err(Problem::new(Code::InvalidParameter).detail(detail));
     }
-    route.resource.must_read(request.headers())?;
+    target.settings.must_read(request.headers())?;
     let (example, bytes) = read_object(edge, request).await?;
     if example.members().is_empty() {
         let detail =
             "the example must have at least one member: an empty one would delete everything";
         return Err(Problem::new(Code::InvalidParameter).detail(detail));
     }
-    let removed = remove_matching(edge, route, example, bytes).await?;
+    let removed = remove_matching(edge, target, example, bytes).await?;
     if wants_minimal(request) {
         return Ok(minimal(StatusCode::NO_CONTENT));
     }
@@ -184,12 +186,12 @@ async fn delete_matching(edge: &Edge, route: &ResourceRoute, request: &mut Incom
 
 async fn remove_matching(
     edge: &Edge,
-    route: &ResourceRoute,
+    target: &ResourceTarget,
     example: JsonObject,
     bytes: usize,
 ) -> Result<Vec<u8>, Problem> {
     let matching = Example::new(example);
-    let (matching, _) = edge.store.walk(route.collection, matching).await?;
+    let (matching, _) = edge.store.walk(target.collection, matching).await?;
     let (example, ids) = matching.finish().map_err(|most| {
         let detail = format!("the example matches more than {most} records; say more in it");
         Problem::new(Code::InvalidParameter).detail(detail)
@@ -201,7 +203,7 @@ async fn remove_matching(
     let command = Command::DeleteMatching { ids, example };
     let done = edge
         .store
-        .write(route.collection, command, Conditions::default(), bytes)
+        .write(target.collection, command, Conditions::default(), bytes)
         .await?;
     match done {
         Written::Removed(records) => Ok(array(&records)),

@@ -6,7 +6,7 @@ use actix_web::http::{Method, StatusCode};
 
 use super::super::edge::Edge;
 use super::super::refused::precondition;
-use super::super::routes::ResourceRoute;
+use super::super::routes::ResourceTarget;
 use super::dialect::ACCEPT_PATCH;
 use super::preconditions::conditions;
 use super::{
@@ -25,14 +25,14 @@ const ALLOW: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
 /// Answers a request for one record.
 pub(crate) async fn answer(
     edge: &Edge,
-    route: &ResourceRoute,
+    target: &ResourceTarget,
     id: &str,
     request: &mut Incoming,
 ) -> Answered {
     if *request.method() == Method::OPTIONS {
         return Ok(options(
             ALLOW,
-            (ACCEPT_PATCH, route.resource.accepted_patch()),
+            (ACCEPT_PATCH, target.settings.accepted_patch()),
         ));
     }
     if let Some(later) = later::reserved_id(id, request) {
@@ -41,23 +41,24 @@ pub(crate) async fn answer(
     negotiation::must_take_json(request.headers())?;
     later::refuse(request)?;
     // What can't be an id names nothing.
-    let id = || route.resource.ids.parse(id).map_err(|_| absent(route));
+    let id = || target.settings.ids.parse(id).map_err(|_| absent(target));
     match *request.method() {
-        Method::GET | Method::HEAD => read(edge, route, &id()?, request).await,
-        Method::PUT => put(edge, route, id()?, request).await,
-        Method::PATCH => patch(edge, route, id()?, request).await,
-        Method::DELETE => delete(edge, route, id()?, request).await,
+        Method::GET | Method::HEAD => read(edge, target, &id()?, request).await,
+        Method::PUT => put(edge, target, id()?, request).await,
+        Method::PATCH => patch(edge, target, id()?, request).await,
+        Method::DELETE => delete(edge, target, id()?, request).await,
         _ => Err(Problem::not_allowed(ALLOW)),
     }
 }
 
-fn absent(route: &ResourceRoute) -> Problem {
-    Problem::new(Code::NotFound).detail(format!("{} has no record of this id", route.resource.path))
+fn absent(target: &ResourceTarget) -> Problem {
+    Problem::new(Code::NotFound)
+        .detail(format!("{} has no record of this id", target.settings.path))
 }
 
-async fn read(edge: &Edge, route: &ResourceRoute, id: &RecordId, request: &Incoming) -> Answered {
-    let record = edge.store.get(route.collection, id).await?;
-    let record = record.ok_or_else(|| absent(route))?;
+async fn read(edge: &Edge, target: &ResourceTarget, id: &RecordId, request: &Incoming) -> Answered {
+    let record = edge.store.get(target.collection, id).await?;
+    let record = record.ok_or_else(|| absent(target))?;
     let conditions = conditions(request.headers());
     let known = Conditions {
         if_match: None,
@@ -82,11 +83,11 @@ async fn read(edge: &Edge, route: &ResourceRoute, id: &RecordId, request: &Incom
 }
 
 /// The conditions of a change, which some resources insist on (RFC 6585 section 3).
-fn required(route: &ResourceRoute, request: &Incoming) -> Result<Conditions, Problem> {
+fn required(target: &ResourceTarget, request: &Incoming) -> Result<Conditions, Problem> {
     let conditions = conditions(request.headers());
     // "There is none" names a state, too; "it is not that one" does not.
     let named = conditions.if_match.is_some() || conditions.if_none_match == Some(Tags::Any);
-    if route.resource.if_match_required && !named {
+    if target.settings.if_match_required && !named {
         let detail = "send If-Match with the ETag of the record that is to be changed";
         return Err(Problem::new(Code::PreconditionRequired).detail(detail));
     }
@@ -94,8 +95,8 @@ fn required(route: &ResourceRoute, request: &Incoming) -> Result<Conditions, Pro
 }
 
 /// A body may name its record; then it must be the path's.
-fn same_id(route: &ResourceRoute, object: &JsonObject, id: &RecordId) -> Result<(), Problem> {
-    match object.id(route.resource.ids)? {
+fn same_id(target: &ResourceTarget, object: &JsonObject, id: &RecordId) -> Result<(), Problem> {
+    match object.id(target.settings.ids)? {
         Some(named) if named != *id => {
             let detail = format!("the path names {id}, the body {named}");
             Err(Problem::new(Code::IdMismatch).detail(detail))
@@ -104,12 +105,17 @@ fn same_id(route: &ResourceRoute, object: &JsonObject, id: &RecordId) -> Result<
     }
 }
 
-async fn put(edge: &Edge, route: &ResourceRoute, id: RecordId, request: &mut Incoming) -> Answered {
-    let resource = &route.resource;
-    let conditions = required(route, request)?;
+async fn put(
+    edge: &Edge,
+    target: &ResourceTarget,
+    id: RecordId,
+    request: &mut Incoming,
+) -> Answered {
+    let resource = &target.settings;
+    let conditions = required(target, request)?;
     resource.must_read(request.headers())?;
     let (mut object, bytes) = read_object(edge, request).await?;
-    same_id(route, &object, &id)?;
+    same_id(target, &object, &id)?;
     let create_only = conditions.if_none_match == Some(Tags::Any);
     // Where the store counts, no client names a new record.
     let named = resource.ids != IdScheme::Sequence;
@@ -131,33 +137,38 @@ async fn put(edge: &Edge, route: &ResourceRoute, id: RecordId, request: &mut Inc
             bytes_max: edge.body_bytes,
         },
     };
-    change(edge, route, request, (command, conditions, bytes)).await
+    change(edge, target, request, (command, conditions, bytes)).await
 }
 
 async fn patch(
     edge: &Edge,
-    route: &ResourceRoute,
+    target: &ResourceTarget,
     id: RecordId,
     request: &mut Incoming,
 ) -> Answered {
-    let conditions = required(route, request)?;
-    route.resource.must_read_patch(request.headers())?;
+    let conditions = required(target, request)?;
+    target.settings.must_read_patch(request.headers())?;
     let (patch, bytes) = read_object(edge, request).await?;
-    same_id(route, &patch, &id)?;
+    same_id(target, &patch, &id)?;
     let command = Command::Merge {
         id,
         patch,
         absent: Absent::Refuse,
         bytes_max: edge.body_bytes,
     };
-    change(edge, route, request, (command, conditions, bytes)).await
+    change(edge, target, request, (command, conditions, bytes)).await
 }
 
-async fn delete(edge: &Edge, route: &ResourceRoute, id: RecordId, request: &Incoming) -> Answered {
-    let conditions = required(route, request)?;
+async fn delete(
+    edge: &Edge,
+    target: &ResourceTarget,
+    id: RecordId,
+    request: &Incoming,
+) -> Answered {
+    let conditions = required(target, request)?;
     change(
         edge,
-        route,
+        target,
         request,
         (Command::Delete { id }, conditions, 0),
     )
@@ -166,21 +177,21 @@ async fn delete(edge: &Edge, route: &ResourceRoute, id: RecordId, request: &Inco
 
 async fn change(
     edge: &Edge,
-    route: &ResourceRoute,
+    target: &ResourceTarget,
     request: &Incoming,
     (command, conditions, bytes): (Command, Conditions, usize),
 ) -> Answered {
     let done = edge
         .store
-        .write(route.collection, command, conditions, bytes)
+        .write(target.collection, command, conditions, bytes)
         .await?;
     let minimally = wants_minimal(request);
     Ok(match done {
-        Written::Created(record) => created(&route.resource.path, &record, minimally),
+        Written::Created(record) => created(&target.url, &record, minimally),
         Written::Replaced(record) => written(StatusCode::OK, &record, minimally),
         Written::Removed(_) if minimally => minimal(StatusCode::NO_CONTENT),
         Written::Removed(records) => {
-            let record = records.first().ok_or_else(|| absent(route))?;
+            let record = records.first().ok_or_else(|| absent(target))?;
             // There is no representation left that a tag could be of.
             super::json(StatusCode::OK, record.json.clone())
         }

@@ -13,9 +13,9 @@ const RESERVED: [&str; 3] = ["/_batch", "/_docs", "/_openapi.json"];
 /// The change feed of a resource, where a record's id would be.
 const FEED: &str = "_changes";
 
-/// A problem for a path that will lead somewhere.
-pub(crate) fn reserved(path: &str) -> Option<Problem> {
-    RESERVED.contains(&path).then(|| not_there(path))
+/// Whether a path will lead somewhere in a later release.
+pub(crate) fn is_reserved(path: &str) -> bool {
+    RESERVED.contains(&path)
 }
 
 /// The same for what is below a resource.
@@ -23,7 +23,8 @@ pub(super) fn reserved_id(id: &str, request: &Incoming) -> Option<Problem> {
     (id == FEED).then(|| not_there(request.path()))
 }
 
-fn not_there(path: &str) -> Problem {
+/// The problem for such a path.
+pub(crate) fn not_there(path: &str) -> Problem {
     Problem::new(Code::NotFound).detail(format!("{path} is not available yet"))
 }
 

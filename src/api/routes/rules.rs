@@ -77,7 +77,7 @@ impl RouteRules {
     }
 
     /// Adds the route's headers to an answer.
-    pub(crate) fn dress(&self, response: &mut HttpResponse<BoxBody>) {
+    pub(crate) fn add_headers(&self, response: &mut HttpResponse<BoxBody>) {
         for (name, value) in &self.headers {
             response.headers_mut().insert(name.clone(), value.clone());
         }

@@ -1,143 +1,180 @@
-//! Where a path leads. Pure, built once for each set of settings.
+//! Which route a path belongs to. Pure, built once for each set of settings.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::gate::Gate;
+use super::path::{Spelling, after_segments, encoded, spelling};
 use super::rules::RouteRules;
 use crate::file_cache::RootId;
 use crate::settings::ResourceSettings;
 use crate::storage::CollectionId;
 
-/// A path prefix that leads to a folder.
-#[derive(Debug, Clone)]
-pub(crate) struct StaticRoute {
-    /// `/`, or a path without a slash at its end.
-    pub prefix: String,
-    /// The folder.
-    pub root: RootId,
-    /// Its number among the routes, for metrics.
+/// One route: where it leads, and the rules for every answer.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// `/`, or a decoded path without a slash at its end.
+    pub pattern: String,
+    /// Its number among the routes, for metrics and the access log.
     pub label: usize,
-    /// What it says about its answers.
-    pub rules: Arc<RouteRules>,
+    /// Headers, error pages, delay, requests at a time.
+    pub rules: RouteRules,
+    /// Where it leads.
+    pub target: Target,
 }
 
-/// A path that leads to a resource.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ResourceRoute {
-    /// What is served.
+/// Where a route leads.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// A folder.
+    Files(RootId),
+    /// A resource.
+    Resource(ResourceTarget),
+}
+
+/// A resource and where its records are.
+#[derive(Debug)]
+pub(crate) struct ResourceTarget {
+    /// The records.
     pub collection: CollectionId,
-    /// Where, and how.
-    pub resource: ResourceSettings,
-    /// Its number among the routes, for metrics.
-    pub label: usize,
+    /// Its path as a URL has it, for links.
+    pub url: String,
+    /// What the settings say about them.
+    pub settings: ResourceSettings,
 }
 
-/// What a path leads to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Resolved<'a> {
-    /// The resource as a whole.
-    List(&'a ResourceRoute),
-    /// One record, by the id as it was sent.
-    Item(&'a ResourceRoute, &'a str),
-    /// A file: the rest of the path, empty or beginning with `/`.
-    File(&'a StaticRoute, &'a str),
-    /// Nothing.
+impl ResourceTarget {
+    /// A resource at the path of its settings.
+    pub(crate) fn new(collection: CollectionId, settings: ResourceSettings) -> Self {
+        Self {
+            collection,
+            url: encoded(&settings.path),
+            settings,
+        }
+    }
+}
+
+/// A request that knows its route.
+#[derive(Debug, Clone)]
+pub(crate) struct Matched {
+    /// Its route.
+    pub route: Arc<Route>,
+    /// How many bytes of the path, as it was sent, belong to the route.
+    pub prefix_bytes: usize,
+}
+
+impl Matched {
+    /// The rest of the path that the request was sent with: empty, or beginning with `/`.
+    pub(crate) fn rest<'a>(&self, path: &'a str) -> &'a str {
+        path.get(self.prefix_bytes..).unwrap_or_default()
+    }
+}
+
+/// Where a path leads.
+#[derive(Debug)]
+pub(crate) enum Destination {
+    /// To a route.
+    Route(Matched),
+    /// To another path: a relative reference, for a redirect.
+    Elsewhere(String),
+    /// Nowhere.
     Nothing,
 }
 
 /// Every route.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct RouteTable {
-    /// The longest prefix first.
-    statics: Vec<StaticRoute>,
-    resources: HashMap<String, ResourceRoute>,
-    labels: Vec<String>,
+    /// Those that have all paths below theirs, the longest first.
+    prefixes: Vec<Arc<Route>>,
+    /// Those that have their path and the one segment below it.
+    resources: HashMap<String, Arc<Route>>,
+    /// All of them, by label.
+    all: Vec<Arc<Route>>,
 }
 
 impl RouteTable {
-    /// A table of these routes. Labels are numbered in the order given, statics first.
-    pub(crate) fn new(
-        statics: impl IntoIterator<Item = (String, RootId, RouteRules)>,
-        resources: impl IntoIterator<Item = (CollectionId, ResourceSettings)>,
-    ) -> Self {
+    /// A table of these routes. Labels are numbered in the order given.
+    pub(crate) fn new(routes: impl IntoIterator<Item = (String, RouteRules, Target)>) -> Self {
         let mut table = Self::default();
-        for (prefix, root, rules) in statics {
-            let label = table.label(prefix.clone());
-            table.statics.push(StaticRoute {
-                prefix,
-                root,
+        for (label, (pattern, rules, target)) in routes.into_iter().enumerate() {
+            let route = Arc::new(Route {
+                pattern: pattern.clone(),
                 label,
-                rules: Arc::new(rules),
+                rules,
+                target,
             });
-        }
-        for (collection, resource) in resources {
-            let path = resource.path.clone();
-            let label = table.label(path.clone());
-            let route = ResourceRoute {
-                collection,
-                resource,
-                label,
-            };
-            table.resources.insert(path, route);
+            table.all.push(Arc::clone(&route));
+            match route.target {
+                Target::Files(_) => table.prefixes.push(route),
+                Target::Resource(_) => drop(table.resources.insert(pattern, route)),
+            }
         }
         table
-            .statics
-            .sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
+            .prefixes
+            .sort_by_key(|route| Reverse(route.pattern.len()));
         table
     }
 
-    fn label(&mut self, pattern: String) -> usize {
-        self.labels.push(pattern);
-        self.labels.len() - 1
-    }
-
-    /// Where requests wait for their turn, with the pattern of their route.
+    /// The queues of the routes that have one, with the pattern of their route.
     pub(crate) fn gates(&self) -> Vec<(String, Arc<Gate>)> {
-        let statics = self.statics.iter();
-        statics
-            .filter_map(|route| Some((route.prefix.clone(), Arc::clone(route.rules.gate()?))))
-            .collect()
+        let gate = |route: &Arc<Route>| {
+            let gate = route.rules.gate()?;
+            Some((route.pattern.clone(), Arc::clone(gate)))
+        };
+        self.all.iter().filter_map(gate).collect()
     }
 
-    /// The configured pattern of each route, by label.
-    pub(crate) fn labels(&self) -> &[String] {
-        &self.labels
+    /// The pattern of each route, by label.
+    pub(crate) fn labels(&self) -> Vec<String> {
+        let patterns = self.all.iter().map(|route| route.pattern.clone());
+        patterns.collect()
     }
 
-    /// Where `path` leads: a resource before a folder, and the longest prefix among folders.
-    pub(crate) fn resolve<'a>(&'a self, path: &'a str) -> Resolved<'a> {
+    /// Where a path leads, however it is spelt: a resource comes before a folder, and the longest prefix before others.
+    pub(crate) fn resolve(&self, path: &str) -> Destination {
+        let decoded = match spelling(path) {
+            Spelling::Direct(decoded) => decoded,
+            Spelling::Detour(reference) => return Destination::Elsewhere(reference),
+        };
+        let Some(route) = self.find(&decoded) else {
+            return Destination::Nothing;
+        };
+        let pattern = route.pattern.as_str();
+        let prefix_bytes = if pattern == "/" {
+            0
+        } else if path.starts_with(pattern) {
+            pattern.len()
+        } else {
+            after_segments(path, pattern.matches('/').count())
+        };
+        Destination::Route(Matched {
+            route: Arc::clone(route),
+            prefix_bytes,
+        })
+    }
+
+    fn find(&self, decoded: &str) -> Option<&Arc<Route>> {
         if !self.resources.is_empty() {
-            if let Some(resource) = self.resources.get(path) {
-                return Resolved::List(resource);
-            }
-            if let Some((parent, last)) = path.rsplit_once('/')
-                && let Some(resource) = self.resources.get(parent)
-            {
-                // `/books/` is the list too: clients that join paths produce it.
-                return if last.is_empty() {
-                    Resolved::List(resource)
-                } else {
-                    Resolved::Item(resource, last)
-                };
+            let parent = || decoded.rsplit_once('/').map(|(parent, _)| parent);
+            let resource = self.resources.get(decoded);
+            let resource = resource.or_else(|| self.resources.get(parent()?));
+            if resource.is_some() {
+                return resource;
             }
         }
-        for route in &self.statics {
-            if let Some(rest) = rest_below(&route.prefix, path) {
-                return Resolved::File(route, rest);
-            }
-        }
-        Resolved::Nothing
+        let mut prefixes = self.prefixes.iter();
+        prefixes.find(|route| is_below(&route.pattern, decoded))
     }
 }
 
-/// What of `path` comes after `prefix`, if it lies below it: by whole segments.
-fn rest_below<'a>(prefix: &str, path: &'a str) -> Option<&'a str> {
+/// Whether a path is this one or lies below it, by whole segments.
+fn is_below(prefix: &str, path: &str) -> bool {
     if prefix == "/" {
-        return path.starts_with('/').then_some(path);
+        return path.starts_with('/');
     }
-    path.strip_prefix(prefix)
-        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    let rest = path.strip_prefix(prefix);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -145,46 +182,77 @@ mod tests {
     use super::*;
 
     fn table() -> RouteTable {
-        let root = |n| RootId::new(n);
-        RouteTable::new(
-            [
-                ("/".to_owned(), root(0), RouteRules::default()),
-                ("/slow".to_owned(), root(1), RouteRules::default()),
-                ("/slow/er".to_owned(), root(2), RouteRules::default()),
-            ],
-            [
-                (CollectionId(0), ResourceSettings::at("/books")),
-                (CollectionId(1), ResourceSettings::at("/api/v1/pens")),
-            ],
-        )
+        let folders = ["/", "/slow", "/slow/er", "/caf\u{e9}", "/a b"];
+        let folders = folders.iter().zip(0..).map(|(prefix, n)| {
+            let target = Target::Files(RootId::new(n));
+            ((*prefix).to_owned(), RouteRules::default(), target)
+        });
+        let resources = ["/books", "/api/v1/pens"];
+        let resources = resources.iter().zip(0..).map(|(path, n)| {
+            let resource = ResourceTarget::new(CollectionId(n), ResourceSettings::at(path));
+            let target = Target::Resource(resource);
+            ((*path).to_owned(), RouteRules::default(), target)
+        });
+        RouteTable::new(folders.chain(resources))
+    }
+
+    /// The pattern of a path's route, and the rest of the path.
+    fn resolved(path: &str) -> (String, String) {
+        match table().resolve(path) {
+            Destination::Route(matched) => {
+                let rest = matched.rest(path).to_owned();
+                (matched.route.pattern.clone(), rest)
+            }
+            other @ (Destination::Elsewhere(_) | Destination::Nothing) => {
+                panic!("{path}: {other:?}")
+            }
+        }
     }
 
     #[test]
-    fn the_longest_prefix_wins_by_whole_segments() {
-        let table = table();
-        let file = |path| match table.resolve(path) {
-            Resolved::File(route, rest) => (route.prefix.as_str().to_owned(), rest.to_owned()),
-            other @ (Resolved::List(_) | Resolved::Item(..) | Resolved::Nothing) => {
-                panic!("{path}: {other:?}")
-            }
-        };
-        let is = |prefix: &str, rest: &str| (prefix.to_owned(), rest.to_owned());
-        assert_eq!(file("/"), is("/", "/"));
-        assert_eq!(file("/slower"), is("/", "/slower"));
-        assert_eq!(file("/slow"), is("/slow", ""));
-        assert_eq!(file("/slow/x"), is("/slow", "/x"));
-        assert_eq!(file("/slow/er/x"), is("/slow/er", "/x"));
-        assert_eq!(file("/bookshelf"), is("/", "/bookshelf"));
+    fn the_longest_prefix_wins_by_whole_segments_however_it_is_spelt() {
+        for (path, pattern, rest) in [
+            ("/", "/", "/"),
+            ("/slower", "/", "/slower"),
+            ("/slow", "/slow", ""),
+            ("/slow/x", "/slow", "/x"),
+            ("/slow/er/x", "/slow/er", "/x"),
+            ("/bookshelf", "/", "/bookshelf"),
+            ("/%73low/%78", "/slow", "/%78"),
+            ("/sl%6Fw/e%72/", "/slow/er", "/"),
+            ("/slow/er%2Fx", "/slow", "/er%2Fx"),
+            ("/slow%2Fer/x", "/", "/slow%2Fer/x"),
+            ("/caf%C3%A9/x", "/caf\u{e9}", "/x"),
+            ("/a%20b", "/a b", ""),
+        ] {
+            let expected = (pattern.to_owned(), rest.to_owned());
+            assert_eq!(resolved(path), expected, "{path}");
+        }
     }
 
     #[test]
     fn a_resource_comes_before_a_folder() {
-        let table = table();
-        let pens = |resolved| matches!(resolved, Resolved::Item(r, "7") if r.collection.0 == 1);
-        assert!(matches!(table.resolve("/books"), Resolved::List(r) if r.label == 3));
-        assert!(matches!(table.resolve("/books/"), Resolved::List(_)));
-        assert!(pens(table.resolve("/api/v1/pens/7")));
-        assert!(matches!(table.resolve("/books/1/2"), Resolved::File(..)));
-        assert!(matches!(table.resolve("*"), Resolved::Nothing));
+        for (path, pattern, rest) in [
+            ("/books", "/books", ""),
+            ("/books/", "/books", "/"),
+            ("/books/1", "/books", "/1"),
+            ("/%62ooks/%31", "/books", "/%31"),
+            ("/api/v1/pens/7", "/api/v1/pens", "/7"),
+            ("/books/1/2", "/", "/books/1/2"),
+        ] {
+            let expected = (pattern.to_owned(), rest.to_owned());
+            assert_eq!(resolved(path), expected, "{path}");
+        }
+        assert!(matches!(table().resolve("*"), Destination::Nothing));
+        let labels = table().labels();
+        assert_eq!(labels.get(5).map(String::as_str), Some("/books"));
+    }
+
+    #[test]
+    fn a_detour_leads_elsewhere_and_never_to_a_route() {
+        for path in ["//slow", "/x/../slow", "/slow/%2e%2e/books", "/books//1"] {
+            let resolved = table().resolve(path);
+            assert!(matches!(resolved, Destination::Elsewhere(_)), "{path}");
+        }
     }
 }

@@ -2,16 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-
-use super::Connection;
 
 /// How long a connection may still be asked something. Its client may have sent a request that nobody has read yet, or
 /// be about to: one that asks again and again learns of the end from an answer, and not from a closed connection.
@@ -44,12 +40,6 @@ impl Drain {
     /// The drain as the connections of this thread see it.
     pub(crate) fn follow(&self) -> Rc<LocalDrain> {
         LocalDrain::follow(self.begun.subscribe())
-    }
-}
-
-impl Default for Drain {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -120,58 +110,59 @@ impl LocalDrain {
         self.stage.get() > Stage::Serving
     }
 
-    /// Completes when `connection` has to end.
-    pub(crate) fn end_of(self: Rc<Self>, connection: Option<Rc<Connection>>) -> EndOf {
-        EndOf {
+    /// Lets one connection, which is one task, wait for the drain.
+    pub(crate) fn watch(self: Rc<Self>) -> DrainWatch {
+        DrainWatch {
             drain: self,
-            connection,
-            place: None,
+            key: None,
             looked: false,
         }
     }
 }
 
 /// One connection's wait for the drain.
-pub(crate) struct EndOf {
+pub(crate) struct DrainWatch {
     drain: Rc<LocalDrain>,
-    connection: Option<Rc<Connection>>,
-    place: Option<u64>,
+    key: Option<u64>,
     /// The connection has had a turn since it was too late to ask.
     looked: bool,
 }
 
-impl Future for EndOf {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+impl DrainWatch {
+    /// The stage; the task is woken when it changes.
+    fn stage(&mut self, cx: &Context<'_>) -> Stage {
         // A connection is one task all its life, so its waker stays.
-        if self.place.is_none() {
-            let place = self.drain.next.get();
-            self.drain.next.set(place.wrapping_add(1));
+        if self.key.is_none() {
+            let key = self.drain.next.get();
+            self.drain.next.set(key.wrapping_add(1));
             let waker = cx.waker().clone();
-            self.drain.waiting.borrow_mut().insert(place, waker);
-            self.place = Some(place);
+            self.drain.waiting.borrow_mut().insert(key, waker);
+            self.key = Some(key);
         }
-        let asked = self.connection.as_ref().is_none_or(|c| c.asked());
-        match self.drain.stage.get() {
-            Stage::Serving => self.looked = false,
-            Stage::Begun | Stage::Late if asked => return Poll::Ready(()),
-            Stage::Begun => {}
-            Stage::Late if self.looked => return Poll::Ready(()),
-            // However late it is: a request that is there already is read in this turn.
-            Stage::Late => {
-                self.looked = true;
-                cx.waker().wake_by_ref();
-            }
+        self.drain.stage.get()
+    }
+
+    /// Whether the drain has begun.
+    pub(crate) fn begun(&mut self, cx: &Context<'_>) -> bool {
+        self.stage(cx) > Stage::Serving
+    }
+
+    /// Whether a connection that asks nothing has to end. However late it is, a request that is there already is read
+    /// first, in one more turn.
+    pub(crate) fn late(&mut self, cx: &Context<'_>) -> bool {
+        let late = self.stage(cx) == Stage::Late;
+        let looked = std::mem::replace(&mut self.looked, late);
+        if late && !looked {
+            cx.waker().wake_by_ref();
         }
-        Poll::Pending
+        late && looked
     }
 }
 
-impl Drop for EndOf {
+impl Drop for DrainWatch {
     fn drop(&mut self) {
-        if let Some(place) = self.place {
-            self.drain.waiting.borrow_mut().remove(&place);
+        if let Some(key) = self.key {
+            self.drain.waiting.borrow_mut().remove(&key);
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::super::counters::{Counters, count};
 use super::super::problem::{Code, Problem};
 use super::super::stream::Stream;
+use super::drain::{DrainWatch, LocalDrain};
 use super::lazy_timer::LazyTimer;
 use super::preface::{Opening, opening};
 use super::{Connection, Expired, TimeLimits};
@@ -30,12 +31,12 @@ const OPENING_BYTES: usize = 1024;
 const DISCARD_BYTES: usize = 4096;
 
 /// A stream with timers.
-#[derive(Debug)]
 pub(crate) struct Io {
     stream: Stream,
     connection: Rc<Connection>,
     counters: Arc<Counters>,
     timer: LazyTimer,
+    drain: DrainWatch,
     blocked_since: Option<Instant>,
     /// The dispatcher was told that there is nothing to read, though there may be.
     withheld: bool,
@@ -57,7 +58,12 @@ enum End {
 
 impl Io {
     /// Wraps a stream.
-    pub(crate) fn new(stream: Stream, limits: TimeLimits, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        stream: Stream,
+        limits: TimeLimits,
+        counters: Arc<Counters>,
+        drain: Rc<LocalDrain>,
+    ) -> Self {
         count(&counters.connections);
         let connection = Rc::new(Connection::new(limits));
         Self {
@@ -65,6 +71,7 @@ impl Io {
             connection,
             counters,
             timer: LazyTimer::default(),
+            drain: drain.watch(),
             blocked_since: None,
             withheld: false,
             end: End::Open,
@@ -106,6 +113,10 @@ impl Io {
     fn tend(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         if self.end != End::Open {
             return Ok(false);
+        }
+        if self.connection.asks_nothing() && self.drain.late(cx) {
+            self.end = End::Idle;
+            return Ok(true);
         }
         let Some((deadline, expired)) = self.connection.deadline() else {
             return Ok(false);

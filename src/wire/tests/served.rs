@@ -58,14 +58,15 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
 struct Stage;
 
 fn text(text: &'static str) -> Response {
-    Response {
-        answer: HttpResponse::with_body(StatusCode::OK, BoxBody::new(text)),
-        route: None,
-    }
+    HttpResponse::with_body(StatusCode::OK, BoxBody::new(text))
 }
 
 impl Handler for Stage {
-    fn quick(&self, request: &Incoming, _: Instant) -> Option<Response> {
+    type Matched = ();
+
+    fn resolve(&self, _: &Incoming) {}
+
+    fn quick(&self, request: &Incoming, (): &(), _: Instant) -> Option<Response> {
         match request.path() {
             "/now" => Some(text("now")),
             "/panic-now" => panic!("now"),
@@ -73,7 +74,7 @@ impl Handler for Stage {
         }
     }
 
-    async fn slow(&self, request: &mut Incoming) -> Response {
+    async fn slow(&self, request: &mut Incoming, (): &()) -> Response {
         let path = request.path().to_owned();
         let answered = match path.as_str() {
             "/now" | "/later" => Ok(text("later")),
@@ -89,10 +90,7 @@ impl Handler for Stage {
             "/read" => read_body(request, BODY_BYTES).await.map(|_| text("read")),
             _ => Err(Problem::not_allowed("GET")),
         };
-        answered.unwrap_or_else(|problem| Response {
-            answer: problem.response(request),
-            route: None,
-        })
+        answered.unwrap_or_else(|problem| problem.response(request))
     }
 }
 
@@ -109,12 +107,12 @@ impl Served {
         Self::with(Stage, LIMITS).await
     }
 
-    async fn with<A: Handler>(answer: A, limits: TimeLimits) -> Self {
+    async fn with<H: Handler>(handler: H, limits: TimeLimits) -> Self {
         let counters = Arc::new(Counters::default());
         let metrics = Arc::new(HandlerMetrics::new(8));
         let drain = Drain::new();
         let service = Service::build(Arc::new(Parts {
-            answer: Arc::new(answer),
+            handler: Arc::new(handler),
             metrics: Arc::clone(&metrics),
             counters: Arc::clone(&counters),
             limits,
@@ -122,7 +120,8 @@ impl Served {
             drain: drain.clone(),
             access: None,
         }))
-        .await;
+        .await
+        .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         actix_rt::spawn(async move {

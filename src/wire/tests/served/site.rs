@@ -5,7 +5,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::{LIMITS, Served, TimeLimits};
-use crate::api::{Edge, RouteRules, RouteTable};
+use crate::api::{Edge, ResourceTarget, RouteRules, RouteTable, Target};
 use crate::file_cache::{CacheRules, Files, Root, RootId};
 use crate::settings::{self, ResourceSettings, Settings};
 use crate::storage::{self, CollectionId};
@@ -73,8 +73,17 @@ impl Site {
         // Its writer is never started.
         let (store, _writer) = storage::storage(&settings, clock, &faults);
         let routes = RouteTable::new(
-            [("/".to_owned(), RootId::new(0), RouteRules::default())],
-            [(CollectionId(0), ResourceSettings::at("/books"))],
+            [
+                ("/", Target::Files(RootId::new(0))),
+                (
+                    "/books",
+                    Target::Resource(ResourceTarget::new(
+                        CollectionId(0),
+                        ResourceSettings::at("/books"),
+                    )),
+                ),
+            ]
+            .map(|(path, target)| (path.to_owned(), RouteRules::default(), target)),
         );
         let edge = Edge {
             routes: ArcSwap::from_pointee(routes),

@@ -1,0 +1,254 @@
+//! One exchange: a request, from its head to the beginning of its answer.
+//!
+//! A request is resolved once. Then the [`Handler`] is asked for an answer that needs no waiting (`quick`), and if there is
+//! none, for one that may wait (`slow`), which `request_timeout` bounds. All of it stands behind the panic boundary: a
+//! panic is answered with a 500, and the connection lives on.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use actix_http::ConnectionType;
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use tokio::time::{Instant, timeout_at};
+
+use super::access_log::{Access, AccessLog, Line};
+use super::body::discard;
+use super::connection::drain::{Drain, LocalDrain};
+use super::connection::{TimeLimits, streamed_body};
+use super::counters::{Counters, count};
+use super::incoming::{Handler, Incoming, Response};
+use super::metrics::HandlerMetrics;
+use super::problem::{Code, Problem};
+use super::request_id::{RequestIds, X_REQUEST_ID};
+use crate::supervision::{ExitReason, contain, contain_future};
+
+/// What a service is made of.
+pub(crate) struct Parts<H> {
+    /// What answers.
+    pub handler: Arc<H>,
+    /// Where requests are counted.
+    pub metrics: Arc<HandlerMetrics>,
+    /// Where connections are counted.
+    pub counters: Arc<Counters>,
+    /// The limits of connections.
+    pub limits: TimeLimits,
+    /// How long an answer may take to begin.
+    pub request_timeout: Duration,
+    /// Tells when connections have to end.
+    pub drain: Drain,
+    /// Where requests are logged, if they are.
+    pub access: Option<Access>,
+}
+
+/// What all requests of one thread share.
+pub(super) struct Worker<H> {
+    parts: Arc<Parts<H>>,
+    drain: Rc<LocalDrain>,
+    ids: RequestIds,
+    access: Option<Rc<AccessLog>>,
+}
+
+impl<H: Handler> Worker<H> {
+    pub(super) fn new(parts: Arc<Parts<H>>, drain: Rc<LocalDrain>) -> Self {
+        let access = parts.access.clone();
+        Self {
+            parts,
+            drain,
+            ids: RequestIds::new(),
+            access: access.map(|access| Rc::new(AccessLog::new(access))),
+        }
+    }
+
+    /// Answers one request, whatever happens.
+    pub(super) async fn answer(&self, request: ServiceRequest) -> ServiceResponse {
+        let parts = &*self.parts;
+        let (request, payload) = request.into_parts();
+        let begun = Instant::now();
+        let mut incoming = Incoming {
+            request,
+            payload,
+            deadline: begun + parts.request_timeout,
+            id: self.ids.next(),
+        };
+        parts.metrics.begun();
+        let open = Open {
+            metrics: Some(&parts.metrics),
+        };
+        let connection = incoming.connection();
+        let measure = incoming.is_http2()
+            || connection
+                .as_ref()
+                .is_some_and(|connection| connection.request_begins(incoming.has_body()));
+        let (response, label) = match contain(|| parts.handler.resolve(&incoming)) {
+            Ok(matched) => {
+                let exchange = Exchange {
+                    parts,
+                    matched: &matched,
+                };
+                let response = exchange.run(&mut incoming, begun, measure).await;
+                (response, parts.handler.label(&matched))
+            }
+            Err(reason) => (
+                panicked(parts, &incoming, &reason).response(&incoming),
+                None,
+            ),
+        };
+        open.close();
+        self.finish(incoming, begun, response, label)
+    }
+
+    /// The last step of every answer: what connection, metrics and access log have to know.
+    fn finish(
+        &self,
+        incoming: Incoming,
+        begun: Instant,
+        mut response: Response,
+        label: Option<usize>,
+    ) -> ServiceResponse {
+        let now = Instant::now();
+        let connection = incoming.connection();
+        let mut last = self.drain.begun();
+        if let Some(connection) = &connection {
+            connection.answered(now);
+            last |= connection.body_left();
+        }
+        if last {
+            response
+                .head_mut()
+                .set_connection_type(ConnectionType::Close);
+        }
+        let bytes = match response.body().size() {
+            // A HEAD is told the length, and sent nothing.
+            BodySize::Sized(bytes) if incoming.method() != Method::HEAD => bytes,
+            BodySize::Sized(_) | BodySize::None | BodySize::Stream => 0,
+        };
+        if let Some(id) = incoming.id.value() {
+            response.headers_mut().insert(X_REQUEST_ID.clone(), id);
+        }
+        let (method, code) = (incoming.method(), response.status().as_u16());
+        let took = now.saturating_duration_since(begun);
+        let metrics = &self.parts.metrics;
+        metrics.answered(label, method, code, took, bytes);
+        if let Some(access) = &self.access {
+            access.add(&Line {
+                time: SystemTime::now(),
+                method: method.as_str(),
+                path: incoming.path(),
+                route: label,
+                status: code,
+                bytes,
+                took,
+                peer: incoming.request.peer_addr(),
+                id: &incoming.id,
+            });
+        }
+        let response = streamed_body::watch(response, method, connection.as_ref());
+        ServiceResponse::new(incoming.request, response)
+    }
+}
+
+/// One request that knows where it leads.
+struct Exchange<'a, H: Handler> {
+    parts: &'a Parts<H>,
+    matched: &'a H::Matched,
+}
+
+impl<H: Handler> Exchange<'_, H> {
+    /// The answer. `measure`: the head was not measured while it came.
+    async fn run(&self, incoming: &mut Incoming, begun: Instant, measure: bool) -> Response {
+        let handler = &self.parts.handler;
+        if measure && incoming.head_bytes() > self.parts.limits.head_bytes {
+            count(&self.parts.counters.heads_too_large);
+            return self
+                .refuse(incoming, Problem::new(Code::HeadTooLarge))
+                .await;
+        }
+        if !incoming.has_body() {
+            match contain(|| handler.quick(incoming, self.matched, begun)) {
+                Ok(Some(response)) => return response,
+                Ok(None) => {}
+                Err(reason) => return self.panicked(incoming, &reason).await,
+            }
+        }
+        self.wait(incoming).await
+    }
+
+    /// Waits for the request's turn, which is when its time begins, and for its answer. A delay is not cut off: it is
+    /// what the settings ask for.
+    async fn wait(&self, incoming: &mut Incoming) -> Response {
+        let admitted = contain_future(self.parts.handler.admit(incoming, self.matched)).await;
+        let pass = match admitted {
+            Ok(Ok(pass)) => pass,
+            Ok(Err(problem)) => {
+                let response = self.refuse(incoming, problem).await;
+                discard(incoming).await;
+                return response;
+            }
+            Err(reason) => return self.panicked(incoming, &reason).await,
+        };
+        incoming.deadline = Instant::now() + self.parts.request_timeout;
+        let response = self.work(incoming).await;
+        pass.wait_delay().await;
+        response
+    }
+
+    /// A request that changes nothing is cut off at its deadline. One that changes something has deadlines of its own (of
+    /// its body, of its message): cutting it off here could deny what is being done.
+    async fn work(&self, incoming: &mut Incoming) -> Response {
+        let safe = incoming.method().is_safe();
+        let deadline = incoming.deadline;
+        let work = contain_future(self.parts.handler.slow(incoming, self.matched));
+        let done = if safe {
+            timeout_at(deadline, work).await
+        } else {
+            Ok(work.await)
+        };
+        let response = match done {
+            Ok(Ok(response)) => response,
+            Ok(Err(reason)) => self.panicked(incoming, &reason).await,
+            Err(_) => self.refuse(incoming, Problem::new(Code::Deadline)).await,
+        };
+        discard(incoming).await;
+        response
+    }
+
+    async fn panicked(&self, incoming: &Incoming, reason: &ExitReason) -> Response {
+        let problem = panicked(self.parts, incoming, reason);
+        self.refuse(incoming, problem).await
+    }
+
+    async fn refuse(&self, incoming: &Incoming, problem: Problem) -> Response {
+        let handler = &self.parts.handler;
+        let refused = contain_future(handler.refuse(incoming, self.matched, problem.clone())).await;
+        // A second panic is the same fault once more, which has been counted and logged.
+        refused.unwrap_or_else(|_| problem.response(incoming))
+    }
+}
+
+fn panicked<H>(parts: &Parts<H>, incoming: &Incoming, reason: &ExitReason) -> Problem {
+    parts.metrics.panicked();
+    tracing::error!(%reason, method = %incoming.method(), path = incoming.path(), "a request panicked");
+    Problem::new(Code::Internal)
+}
+
+/// A request that has begun: if it is dropped with its connection, it is still counted as ended.
+struct Open<'a> {
+    metrics: Option<&'a HandlerMetrics>,
+}
+
+impl Open<'_> {
+    fn close(mut self) {
+        self.metrics = None;
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if let Some(metrics) = self.metrics {
+            metrics.dropped();
+        }
+    }
+}
