@@ -12,7 +12,7 @@ mod tests;
 mod unix_path;
 
 pub(crate) use bind::{BindError, bind};
-pub(crate) use door::{Door, Target};
+pub(crate) use door::{Door, HandlerRef};
 pub(crate) use inherited::{InheritError, Inherited};
 pub(crate) use listening::Listening;
 pub(crate) use metrics::ListenerMetrics;

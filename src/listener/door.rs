@@ -13,7 +13,7 @@ use crate::supervision::{ChildRef, Faults};
 
 /// A request handler, as a listener knows it.
 #[derive(Debug, Clone)]
-pub(crate) struct Target {
+pub(crate) struct HandlerRef {
     /// Where connections go.
     pub handler: ChildRef<Connection>,
     /// How many it has.
@@ -46,7 +46,7 @@ pub(crate) struct Door {
     /// Bound by the app, once.
     pub socket: Listening,
     /// Who serves.
-    pub targets: Vec<Target>,
+    pub targets: Vec<HandlerRef>,
     /// Places for connections, shared by all public listeners.
     pub places: Arc<Semaphore>,
     /// Faults to pass.
@@ -61,7 +61,7 @@ impl Door {
     /// A door that nobody stands at yet.
     pub(crate) fn new(
         socket: impl Into<Listening>,
-        targets: Vec<Target>,
+        targets: Vec<HandlerRef>,
         places: Arc<Semaphore>,
         faults: Faults,
     ) -> Arc<Self> {
@@ -114,7 +114,7 @@ impl Door {
     }
 }
 
-fn candidate(target: &Target) -> Candidate {
+fn candidate(target: &HandlerRef) -> Candidate {
     Candidate {
         running: target.handler.running(),
         connections: target.load.living(),

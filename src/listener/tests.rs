@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::{Door, Listening, Target, bind, child_spec};
+use super::{Door, HandlerRef, Listening, bind, child_spec};
 use crate::request_handler::{self, DrainLimit, HandlerLoad};
 use crate::supervision::{
     Clock, Faults, Flags, Intensity, Placer, QueueLimits, Root, Seed, Slot, SupervisorSpec, Tree,
@@ -49,7 +49,7 @@ fn handler(
     name: &'static str,
     faults: &Faults,
     queue: usize,
-) -> (crate::supervision::ChildSpec, Target) {
+) -> (crate::supervision::ChildSpec, HandlerRef) {
     let queue = QueueLimits {
         messages: queue,
         bytes: 100_000,
@@ -73,7 +73,7 @@ fn handler(
     };
     let load = Arc::new(HandlerLoad::default());
     let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults.clone());
-    (spec, Target { handler, load })
+    (spec, HandlerRef { handler, load })
 }
 
 async fn grow(socket: Listening, queues: &[usize], places: usize) -> Grown {
