@@ -1,12 +1,13 @@
 //! Starts the real binary in a temporary folder, on ports that the kernel chooses, and reads its log.
 
+mod stderr;
+
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,53 +15,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{self, Response};
+use stderr::{Lines, Stderr};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_perennial");
 const START: Duration = Duration::from_secs(20);
-
-/// The daemon's stderr; a thread reads it and wakes whoever waits for a line.
-#[derive(Debug, Default)]
-struct Stderr {
-    lines: Mutex<Lines>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Lines {
-    all: Vec<String>,
-    listening: Vec<SocketAddr>,
-    admin: Option<SocketAddr>,
-    ready: bool,
-    ended: bool,
-}
-
-impl Stderr {
-    fn lines(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, line: String) {
-        let mut lines = self.lines();
-        if let Some(address) = address_after(&line, "listening on http://") {
-            lines.listening.push(address);
-        } else if let Some(address) = address_after(&line, "admin on http://") {
-            lines.admin = Some(address);
-        } else if line.split_whitespace().any(|word| word == "ready") {
-            lines.ready |= lines.admin.is_some() && !lines.listening.is_empty();
-        }
-        lines.all.push(line);
-        self.changed.notify_all();
-    }
-}
-
-fn address_after(line: &str, words: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once(words)?;
-    let address: String = rest
-        .chars()
-        .take_while(|c| c.is_ascii_hexdigit() || ".:[]".contains(*c))
-        .collect();
-    address.parse().ok()
-}
 
 /// A daemon under test. Dropping it kills the process, and prints its stderr if the test failed.
 #[derive(Debug)]
@@ -173,17 +131,8 @@ impl TestDaemon {
         command.stdin(stdin.map_or_else(Stdio::null, Stdio::from));
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
-        let pipe = process.stderr.take().unwrap();
-        let stderr = Arc::<Stderr>::default();
-        self.stderr = Arc::clone(&stderr);
+        self.stderr = Stderr::read(process.stderr.take().unwrap());
         self.process = Some(process);
-        thread::spawn(move || {
-            for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
-                stderr.add(String::from_utf8_lossy(&line).into_owned());
-            }
-            stderr.lines().ended = true;
-            stderr.changed.notify_all();
-        });
     }
 
     /// Starts it again on the same data and waits until it is ready.
@@ -195,59 +144,32 @@ impl TestDaemon {
 
     #[track_caller]
     pub(crate) fn wait_ready(&self) {
-        let until = Instant::now() + START;
-        let mut lines = self.stderr.lines();
-        while !lines.ready {
-            let left = until.saturating_duration_since(Instant::now());
-            let why = if lines.ended {
-                "the process ended"
-            } else {
-                "timed out"
-            };
-            assert!(
-                !left.is_zero() && !lines.ended,
-                "the daemon is not ready: {why}"
-            );
-            (lines, _) = self
-                .stderr
-                .changed
-                .wait_timeout(lines, left)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        let (lines, ready) = self.stderr.wait(START, |lines| lines.ready);
+        let why = if lines.ended {
+            "the process ended"
+        } else {
+            "timed out"
+        };
+        // Unlocked first: a failing test prints the lines.
+        drop(lines);
+        assert!(ready, "the daemon is not ready: {why}");
     }
 
     /// Waits until a line of stderr contains this.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, text: &str) {
-        let until = Instant::now() + START;
-        let mut lines = self.stderr.lines();
-        while !lines.all.iter().any(|line| line.contains(text)) {
-            let left = until.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero() && !lines.ended,
-                "stderr never contained {text:?}"
-            );
-            let waited = self.stderr.changed.wait_timeout(lines, left);
-            (lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        }
+        let contains = |line: &String| line.contains(text);
+        let found = |lines: &Lines| lines.all.iter().any(contains);
+        let (_, found) = self.stderr.wait(START, found);
+        assert!(found, "stderr never contained {text:?}");
     }
 
     /// Waits until the daemon is ready; returns its stderr if it ended instead.
     pub(crate) fn ready_or_ended(&self) -> Result<(), String> {
-        let until = Instant::now() + START;
-        let mut lines = self.stderr.lines();
-        while !lines.ready {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || lines.ended {
-                return Err(lines.all.join("\n"));
-            }
-            (lines, _) = self
-                .stderr
-                .changed
-                .wait_timeout(lines, left)
-                .unwrap_or_else(PoisonError::into_inner);
+        match self.stderr.wait(START, |lines| lines.ready) {
+            (_, true) => Ok(()),
+            (lines, false) => Err(lines.text()),
         }
-        Ok(())
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -279,26 +201,18 @@ impl TestDaemon {
     }
 
     pub(crate) fn stderr(&self) -> String {
-        self.stderr.lines().all.join("\n")
+        self.stderr.lines().text()
     }
 
     /// Waits until the process has ended, and returns its stderr from the first line that contains this text.
     #[track_caller]
     pub(crate) fn stderr_from(&self, text: &str) -> String {
-        let until = Instant::now() + START;
-        let mut lines = self.stderr.lines();
-        while !lines.ended {
-            let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "the process has not ended");
-            (lines, _) = self
-                .stderr
-                .changed
-                .wait_timeout(lines, left)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        let (lines, ended) = self.stderr.wait(START, |lines| lines.ended);
         let from = lines.all.iter().position(|line| line.contains(text));
-        let from = from.unwrap_or_else(|| panic!("stderr does not contain {text:?}"));
-        lines.all[from..].join("\n")
+        let found = from.map(|from| lines.all[from..].join("\n"));
+        drop(lines);
+        assert!(ended, "the process has not ended");
+        found.unwrap_or_else(|| panic!("stderr does not contain {text:?}"))
     }
 
     pub(crate) fn signal(&self, signal: &str) {

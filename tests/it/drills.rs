@@ -9,9 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
+use crate::chaos::Chaos;
 use crate::client::Client;
 use crate::daemon::TestDaemon;
-use crate::faults::{self, Chaos, Pace};
+use crate::faults::{self, Pace};
 use crate::load::{self, Acked, Mix, Traffic};
 use crate::model::{self, Model, Writers};
 

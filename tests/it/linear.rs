@@ -12,10 +12,10 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use crate::chaos::{CHILDREN, Chaos, UNLIMITED_RESTARTS};
 use crate::client::{self, Client};
 use crate::daemon::{TestDaemon, restarts};
 use crate::drills::count;
-use crate::faults::{CHILDREN, Chaos, UNLIMITED_RESTARTS};
 
 const WRITERS: u64 = 8;
 const RECORDS: usize = 3;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::chaos::{Chaos, UNLIMITED_RESTARTS};
 use crate::daemon::{TestDaemon, generation, metric, node, running};
-use crate::faults::{Chaos, UNLIMITED_RESTARTS};
 use crate::load::{self, Mix, Traffic};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
