@@ -4,7 +4,7 @@ use actix_web::http::header;
 use serde_json::{Value, json};
 
 use crate::file_cache::{FileError, Refusal};
-use crate::record::{self, BodyError, IdError, QueryError, Revision, TooLarge, Violation};
+use crate::record::{BodyError, CommandError, IdError, QueryError, Revision, RuleViolation};
 use crate::storage::StoreError;
 use crate::supervision::AskError;
 use crate::wire::{Code, Problem};
@@ -54,21 +54,15 @@ impl From<QueryError> for Problem {
     }
 }
 
-impl From<TooLarge> for Problem {
-    fn from(error: TooLarge) -> Self {
-        Self::new(Code::InvalidParameter).detail(error.to_string())
-    }
-}
-
 impl From<IdError> for Problem {
     fn from(error: IdError) -> Self {
         Self::new(Code::InvalidId).detail(error.to_string())
     }
 }
 
-impl From<Vec<Violation>> for Problem {
+impl From<Vec<RuleViolation>> for Problem {
     /// All of them: `violations` for programs, `errors` for forms, the first one for people.
-    fn from(violations: Vec<Violation>) -> Self {
+    fn from(violations: Vec<RuleViolation>) -> Self {
         let mut errors = serde_json::Map::new();
         let mut detail = String::new();
         let mut list = Vec::new();
@@ -93,38 +87,35 @@ impl From<Vec<Violation>> for Problem {
     }
 }
 
-impl From<record::Refusal> for Problem {
-    fn from(refusal: record::Refusal) -> Self {
-        let code = match refusal {
-            record::Refusal::Absent => Code::NotFound,
-            record::Refusal::Duplicate { .. } => Code::DuplicateId,
-            record::Refusal::Precondition { current } => return precondition(current),
-            record::Refusal::Invalid(violations) => return violations.into(),
-            record::Refusal::TooLong { .. } => Code::BodyTooLarge,
-            record::Refusal::Damaged => Code::Damaged,
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        let code = match error {
+            CommandError::Absent => Code::NotFound,
+            CommandError::Duplicate { .. } => Code::DuplicateId,
+            CommandError::Precondition { current } => return precondition(current),
+            CommandError::Invalid(violations) => return violations.into(),
+            CommandError::TooLong { .. } => Code::BodyTooLarge,
+            CommandError::Damaged => Code::Damaged,
         };
-        Self::new(code).detail(refusal.to_string())
+        Self::new(code).detail(error.to_string())
     }
 }
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        let (code, retry_after) = match &error {
-            StoreError::Refused(refusal) => return refusal.clone().into(),
-            StoreError::Unavailable { retry_after } => (Code::Unavailable, Some(*retry_after)),
-            StoreError::Overloaded { retry_after } => (Code::Overloaded, Some(*retry_after)),
-            StoreError::Expired | StoreError::TooSlow => (Code::Deadline, None),
-            StoreError::Crashed | StoreError::Failed => (Code::Internal, None),
-            StoreError::OutcomeUnknown => (Code::OutcomeUnknown, None),
-            StoreError::ShuttingDown => (Code::ShuttingDown, None),
-            StoreError::Damaged => (Code::Damaged, None),
-            StoreError::Full => (Code::DiskFull, None),
+        let code = match error {
+            StoreError::Refused(error) => return error.into(),
+            StoreError::Unavailable => Code::Unavailable,
+            StoreError::Overloaded => Code::Overloaded,
+            StoreError::Expired | StoreError::TooSlow => Code::Deadline,
+            StoreError::TooLarge | StoreError::TooManyMatches => Code::InvalidParameter,
+            StoreError::Crashed | StoreError::Failed => Code::Internal,
+            StoreError::OutcomeUnknown => Code::OutcomeUnknown,
+            StoreError::ShuttingDown => Code::ShuttingDown,
+            StoreError::Damaged => Code::Damaged,
+            StoreError::Full => Code::DiskFull,
         };
-        let problem = Self::new(code).detail(error.to_string());
-        match retry_after {
-            Some(after) => problem.retry_after(after),
-            None => problem,
-        }
+        Self::new(code).detail(error.to_string())
     }
 }
 

@@ -17,7 +17,9 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 
 use super::edge::Edge;
+use super::routes::ResourceTarget;
 use crate::record::{JsonObject, Record};
+use crate::storage::{Write, Written};
 use crate::wire::Incoming;
 use crate::wire::Problem;
 use crate::wire::read_body;
@@ -87,8 +89,28 @@ fn with_record(status: StatusCode, record: &Record) -> HttpResponse<BoxBody> {
     response
 }
 
-/// A write's answer: the record as it is now, or only its tag.
-fn written(status: StatusCode, record: &Record, minimally: bool) -> HttpResponse<BoxBody> {
+/// Has the store carry out a write, and answers with what it did.
+async fn write(edge: &Edge, target: &ResourceTarget, request: &Incoming, write: Write) -> Answered {
+    let written = edge.store.write(write).await?;
+    let minimally = wants_minimal(request);
+    Ok(match written {
+        Written::Created(record) => created(&target.url, &record, minimally),
+        Written::Replaced(record) => with_record_or_tag(StatusCode::OK, &record, minimally),
+        Written::Deleted(_) | Written::DeletedMatching(_) if minimally => {
+            minimal(StatusCode::NO_CONTENT)
+        }
+        // Without an entity tag: there is no representation left that it could be of.
+        Written::Deleted(record) => json(StatusCode::OK, record.json),
+        Written::DeletedMatching(records) => json(StatusCode::OK, array(&records)),
+    })
+}
+
+/// The answer to a write: the record as it is now, or only its entity tag.
+fn with_record_or_tag(
+    status: StatusCode,
+    record: &Record,
+    minimally: bool,
+) -> HttpResponse<BoxBody> {
     if !minimally {
         return with_record(status, record);
     }
@@ -102,9 +124,9 @@ fn written(status: StatusCode, record: &Record, minimally: bool) -> HttpResponse
     response
 }
 
-/// A record that was just made: where it is.
+/// The answer to a write that created a record: it says where the record is.
 fn created(path: &str, record: &Record, minimally: bool) -> HttpResponse<BoxBody> {
-    let mut response = written(StatusCode::CREATED, record, minimally);
+    let mut response = with_record_or_tag(StatusCode::CREATED, record, minimally);
     if let Ok(place) = HeaderValue::from_str(&format!("{path}/{}", record.id)) {
         response.headers_mut().insert(header::LOCATION, place);
     }

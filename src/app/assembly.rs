@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::build::BuildError;
 use super::descriptors;
-use super::system::{Bound, Refusal};
+use super::system::Bound;
 use crate::admin::{Admin, Check, Operations};
 use crate::api::{Edge, GateMetrics, ResourceTarget, RouteRules, RouteTable, Target};
 use crate::file_cache::{CacheRules, Files, Root, RootId};
@@ -55,8 +55,7 @@ pub(super) struct Assembly {
     pub(super) access_guard: Option<AccessGuard>,
     pub(super) listeners: ListenerMetrics,
     pub(super) socket_files: Vec<SocketFile>,
-    pub(super) refusal: Refusal,
-    pub(super) store: storage::Store,
+    pub(super) store: Arc<dyn storage::Store>,
 }
 
 /// What all of the assembly needs.
@@ -98,14 +97,14 @@ impl Assembly {
         let operations = Operations::new(pulse, bench.faults.clone());
         let operations = Arc::new(operations);
         let (admin, admin_address) = bench.admin(&operations)?;
-        let (files, file_cache, routes) = bench.routes(&store);
+        let (files, file_cache, routes) = bench.routes(&*store);
         let gates = GateMetrics {
             gates: routes.gates(),
         };
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
             files,
-            store: store.clone(),
+            store: Arc::clone(&store),
             file_deadline: bench.settings.supervision.file_cache.deadline,
             body_bytes: bench.settings.limits.body_bytes,
         });
@@ -122,8 +121,6 @@ impl Assembly {
             .child(file_cache)
             .child(ChildSpec::supervisor(handlers))
             .child(ChildSpec::supervisor(listeners));
-        let asked = store.clone();
-        let refusal = Refusal(Box::new(move || asked.refusal()));
         let bound = Bound {
             public: addresses.map_err(BuildError::Address)?,
             unix: socket_files
@@ -143,7 +140,6 @@ impl Assembly {
             access_guard,
             listeners: doors,
             socket_files,
-            refusal,
             store,
         })
     }
@@ -205,7 +201,7 @@ impl Bench {
         ))
     }
 
-    fn routes(&self, store: &storage::Store) -> (Files, ChildSpec, RouteTable) {
+    fn routes(&self, store: &dyn storage::Store) -> (Files, ChildSpec, RouteTable) {
         let settings = &self.settings;
         let limits = settings.supervision.file_cache;
         let queue = QueueLimits {
@@ -329,8 +325,8 @@ impl Bench {
 }
 
 /// What `/readyz` asks beside whether each part runs.
-fn checks(store: &storage::Store) -> Vec<Check> {
-    let store = store.clone();
+fn checks(store: &Arc<dyn storage::Store>) -> Vec<Check> {
+    let store = Arc::clone(store);
     vec![Check::new("storage", move || {
         let fault = || "the store is not open; the log says why".to_owned();
         store.ready().then_some(()).ok_or_else(fault)

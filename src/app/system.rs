@@ -61,10 +61,9 @@ pub struct System {
     tree: Tree,
     stop: Stop,
     phases: Phases,
-    refusal: Refusal,
     planted: Option<(Seed, Arc<Pulse>)>,
     herald: Option<Herald>,
-    store: Store,
+    store: Arc<dyn Store>,
     thread: Option<JoinHandle<()>>,
     /// Removed when the listeners are gone.
     _socket_files: Vec<SocketFile>,
@@ -93,7 +92,6 @@ impl System {
             access_guard,
             socket_files,
             listeners,
-            refusal,
             store,
         } = Assembly::new(settings, inherited, clock, Arc::clone(&pulse))?;
         let seed = Seed::new(spec, clock)?;
@@ -105,7 +103,7 @@ impl System {
             metrics.add(Box::new(access));
         }
         metrics.add(Box::new(listeners));
-        metrics.add(Box::new(StoreMetrics(store.clone())));
+        metrics.add(Box::new(StoreMetrics(Arc::clone(&store))));
         operations.attach(Running {
             tree: tree.clone(),
             metrics,
@@ -117,7 +115,6 @@ impl System {
             tree,
             stop: Stop::new(phases.clone()),
             phases,
-            refusal,
             planted: Some((seed, pulse)),
             herald: None,
             store,
@@ -159,7 +156,7 @@ impl System {
             return Ok(());
         };
         let (stop, phases) = (self.stop.clone(), self.phases.clone());
-        let (store, herald) = (self.store.clone(), self.herald.take());
+        let (store, herald) = (Arc::clone(&self.store), self.herald.take());
         self.phases.enter(Phase::Starting);
         for address in &self.bound.public {
             tracing::info!("listening on http://{address}");
@@ -219,7 +216,7 @@ impl System {
     }
 
     fn ended(&self, reason: ExitReason) -> Ended {
-        match ((self.refusal.0)(), reason) {
+        match (self.store.refusal(), reason) {
             (Some(text), ExitReason::ChildrenFailed(causes)) => Ended::DataRefused {
                 text,
                 causes: Some(causes),
@@ -240,26 +237,17 @@ impl Drop for System {
     }
 }
 
-/// Tells whether the store refused its data, and why.
-pub(super) struct Refusal(pub(super) Box<dyn Fn() -> Option<String> + Send + Sync>);
-
-impl std::fmt::Debug for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Refusal")
-    }
-}
-
 /// The life of the tree, on the thread of the actix system.
 fn live(
     seed: Seed,
     pulse: Arc<Pulse>,
     mut herald: Option<Herald>,
-    store: &Store,
+    store: &Arc<dyn Store>,
     stop: &Stop,
     phases: &Phases,
 ) {
     let overdue = Arc::new(OnceLock::new());
-    let (verdict, watched, stopper) = (Arc::clone(&overdue), store.clone(), stop.clone());
+    let (verdict, watched, stopper) = (Arc::clone(&overdue), Arc::clone(store), stop.clone());
     let on_beat = Box::new(move |silence| {
         if let Some(herald) = &mut herald {
             herald.beat(silence);

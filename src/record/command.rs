@@ -1,79 +1,60 @@
-//! What a client wants done to a resource, and what becomes of it. Pure: whoever holds the store carries it out.
+//! What a client wants to change in a resource, and what that does to a record. Pure: the store carries it out.
 
 use bytes::Bytes;
 
 use super::id::RecordId;
-use super::object::JsonObject;
-use super::schema::{Schema, Violation};
+use super::object::{JsonObject, Members};
+use super::schema::{RuleViolation, Schema};
 use super::{Record, Revision};
 
-/// The most records one example may delete.
+/// The most records that one example may delete.
 pub(crate) const MATCHING_MAX: usize = 1000;
 
-/// A write.
+/// A change that a client asks for.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Command {
-    /// Makes a record of this id, which must be free.
+pub(crate) enum WriteCommand {
+    /// Creates a record.
     Create {
-        /// Its id.
-        id: RecordId,
-        /// Its text, the id included.
-        json: Bytes,
+        /// No other record may have it. `None`: the next number.
+        id: Option<RecordId>,
+        members: Members,
     },
-    /// Makes a record with the next number for its id.
-    CreateNext {
-        /// Its members.
-        object: JsonObject,
-    },
-    /// Puts a text in the place of a record.
+    /// Replaces the text of a record.
     Replace {
-        /// Which.
         id: RecordId,
         /// The new text, the id included.
         json: Bytes,
-        /// If there is none.
         absent: Absent,
     },
     /// Merges a patch into a record (RFC 7396).
     Merge {
-        /// Which.
         id: RecordId,
-        /// The patch.
         patch: JsonObject,
-        /// If there is none.
         absent: Absent,
-        /// How long the text may become, unless it is that long already: patches that add up have no other bound.
+        /// How long the text may become, unless it is longer already: otherwise patches could make it grow without end.
         bytes_max: usize,
     },
-    /// Removes a record.
-    Delete {
-        /// Which.
-        id: RecordId,
-    },
-    /// Removes those of these records that are still equal to the example in all its members.
-    DeleteMatching {
-        /// Which: [`MATCHING_MAX`] at most.
-        ids: Vec<RecordId>,
-        /// What they are compared with.
-        example: JsonObject,
-    },
+    /// Deletes a record.
+    Delete { id: RecordId },
+    /// Deletes all records that have the members of the example: [`MATCHING_MAX`] at most.
+    DeleteMatching { example: JsonObject },
 }
 
-/// What a write to a record does if there is none.
+/// What a write does if there is no such record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Absent {
-    /// Nothing.
+    /// It is refused.
     Refuse,
-    /// Makes it.
+    /// It creates the record.
     Create,
 }
 
-/// Entity tags a client has named.
+/// The entity tags in a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Tags {
-    /// `*`: any there is.
+    /// `*`: any record.
     Any,
-    /// One of these. Tags that can't be of a revision are left out: they match nothing.
+    /// A record of one of these revisions. Tags that are no revision's are left out, since they match nothing.
     OneOf(Vec<Revision>),
 }
 
@@ -87,13 +68,13 @@ impl Tags {
     }
 }
 
-/// What a write depends on (RFC 9110 section 13.1). The check and the write are one step.
+/// What a write depends on (RFC 9110 section 13.1). The store checks it and writes in one step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Conditions {
     /// `If-Match`
-    pub if_match: Option<Tags>,
+    pub(crate) if_match: Option<Tags>,
     /// `If-None-Match`
-    pub if_none_match: Option<Tags>,
+    pub(crate) if_none_match: Option<Tags>,
 }
 
 impl Conditions {
@@ -109,105 +90,99 @@ impl Conditions {
     }
 }
 
-/// Why a write is not done.
+/// Why a command is not carried out.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub(crate) enum Refusal {
-    /// There is no such record.
+pub(crate) enum CommandError {
     #[error("there is no record of this id")]
     Absent,
-    /// There is one.
     #[error("there is a record with the id {id} already")]
-    Duplicate {
-        /// Its id.
-        id: RecordId,
-    },
-    /// A condition does not hold.
+    Duplicate { id: RecordId },
+    /// A condition does not hold; the record has this revision, or there is none.
     #[error("the record is not in the state that the request depends on")]
-    Precondition {
-        /// The record's revision; `None` if there is no record.
-        current: Option<Revision>,
-    },
-    /// The record would break its rules.
+    Precondition { current: Option<Revision> },
     #[error("the record is not valid")]
-    Invalid(Vec<Violation>),
+    Invalid(Vec<RuleViolation>),
     /// The patched record would be too long.
     #[error("the record would have more than {bytes_max} bytes")]
-    TooLong {
-        /// How many it may have.
-        bytes_max: usize,
-    },
-    /// What is stored is no JSON object.
+    TooLong { bytes_max: usize },
+    /// The stored text is not a JSON object.
     #[error("the stored record is damaged")]
     Damaged,
 }
 
-/// What is to be done to one record.
+/// What a command does to one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// It has this text now.
+pub(crate) enum Decision {
+    /// The record gets this text.
     Put(Bytes),
-    /// It is gone.
+    /// The record is removed.
     Remove,
-    /// Nothing.
-    None,
+    /// The record stays as it is.
+    Keep,
 }
 
-/// What a command does to the record of `id`, which is `current` now.
+/// Decides what a command does to the record of `id`, which is `current` now.
 pub(crate) fn decide(
-    command: &Command,
+    command: &WriteCommand,
     conditions: &Conditions,
     schema: &Schema,
     id: &RecordId,
     current: Option<&Record>,
-) -> Result<Effect, Refusal> {
+) -> Result<Decision, CommandError> {
     let revision = current.map(|record| record.revision);
     if !conditions.hold(revision) {
-        return Err(Refusal::Precondition { current: revision });
+        return Err(CommandError::Precondition { current: revision });
     }
     match (command, current) {
-        (Command::Create { .. } | Command::CreateNext { .. }, Some(_)) => {
-            Err(Refusal::Duplicate { id: id.clone() })
-        }
-        (Command::Replace { absent, .. } | Command::Merge { absent, .. }, None)
+        (WriteCommand::Create { .. }, Some(_)) => Err(CommandError::Duplicate { id: id.clone() }),
+        (WriteCommand::Create { members, .. }, None) => Ok(Decision::Put(members.with_id(id))),
+        (WriteCommand::Replace { absent, .. } | WriteCommand::Merge { absent, .. }, None)
             if *absent == Absent::Refuse =>
         {
-            Err(Refusal::Absent)
+            Err(CommandError::Absent)
         }
-        (Command::Create { json, .. } | Command::Replace { json, .. }, _) => {
-            Ok(Effect::Put(json.clone()))
-        }
-        (Command::CreateNext { object }, None) => Ok(Effect::Put(object.text(id))),
+        (WriteCommand::Replace { json, .. }, _) => Ok(Decision::Put(json.clone())),
         (
-            Command::Merge {
+            WriteCommand::Merge {
                 patch, bytes_max, ..
             },
             _,
         ) => {
-            let mut object = match current {
-                Some(record) => JsonObject::parse(&record.json).map_err(|_| Refusal::Damaged)?,
-                None => JsonObject::default(),
-            };
-            object.remove_id();
-            object.merge(patch);
-            object.remove_id();
-            schema.check(&mut object).map_err(Refusal::Invalid)?;
-            let text = object.text(id);
+            let text = merged(patch, schema, id, current)?;
             let bytes_max = current.map_or(*bytes_max, |record| record.json.len().max(*bytes_max));
             if text.len() > bytes_max {
-                return Err(Refusal::TooLong { bytes_max });
+                return Err(CommandError::TooLong { bytes_max });
             }
-            Ok(Effect::Put(text))
+            Ok(Decision::Put(text))
         }
-        (Command::Delete { .. }, None) => Err(Refusal::Absent),
-        (Command::Delete { .. }, Some(_)) => Ok(Effect::Remove),
-        (Command::DeleteMatching { .. }, None) => Ok(Effect::None),
-        (Command::DeleteMatching { example, .. }, Some(record)) => {
-            let object = JsonObject::parse(&record.json).map_err(|_| Refusal::Damaged)?;
+        (WriteCommand::Delete { .. }, None) => Err(CommandError::Absent),
+        (WriteCommand::Delete { .. }, Some(_)) => Ok(Decision::Remove),
+        (WriteCommand::DeleteMatching { .. }, None) => Ok(Decision::Keep),
+        (WriteCommand::DeleteMatching { example }, Some(record)) => {
+            let object = JsonObject::parse(&record.json).map_err(|_| CommandError::Damaged)?;
             Ok(if object.is_like(example) {
-                Effect::Remove
+                Decision::Remove
             } else {
-                Effect::None
+                Decision::Keep
             })
         }
     }
+}
+
+/// The text of a record after a patch.
+fn merged(
+    patch: &JsonObject,
+    schema: &Schema,
+    id: &RecordId,
+    current: Option<&Record>,
+) -> Result<Bytes, CommandError> {
+    let mut object = match current {
+        Some(record) => JsonObject::parse(&record.json).map_err(|_| CommandError::Damaged)?,
+        None => JsonObject::default(),
+    };
+    object.remove_id();
+    object.merge(patch);
+    object.remove_id();
+    schema.check(&mut object).map_err(CommandError::Invalid)?;
+    Ok(object.text(id))
 }

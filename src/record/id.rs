@@ -1,4 +1,4 @@
-//! A record's name.
+//! Record ids: their form, their keys in the store, and where they come from.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,60 +6,55 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-/// The longest id, in bytes.
+/// The length of the longest id, in bytes.
 pub(crate) const ID_BYTES_MAX: usize = 128;
-/// The largest number that is an id: every JSON reader has it exactly (RFC 8259 section 6).
+/// The largest number that is an id. Every JSON reader can represent it exactly (RFC 8259 section 6).
 pub(crate) const ID_NUMBER_MAX: u64 = (1 << 53) - 1;
-/// What the key of a number begins with; no text id does.
+/// The first byte of a number's key. No text id begins with it.
 const NUMBER_MARK: u8 = 1;
 
 /// A record's name within its resource.
 ///
-/// The order is that of the keys in the store: numbers by value, then texts.
+/// Ids are ordered as the keys in the store are: numbers by value, then texts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RecordId {
-    /// 1 to [`ID_NUMBER_MAX`], given by the store.
+pub(crate) enum RecordId {
+    /// From 1 to [`ID_NUMBER_MAX`], given by the store.
     Number(u64),
     /// 1 to [`ID_BYTES_MAX`] of the characters that need no escape in a URL (RFC 3986 section 2.3: letters, digits, `-`, `.`,
-    /// `_`, `~`), not beginning with `_`, which is reserved, nor with `.`. Made by [`RecordId::parse`].
+    /// `_`, `~`). It does not begin with `_`, which is reserved, or with `.`. Made by [`RecordId::parse`].
     Text(Arc<str>),
 }
 
 /// Where the ids of a resource come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum IdScheme {
-    /// A UUID of version 7, or what the client says.
+    /// The client's, or else a UUID of version 7.
     #[default]
     Uuid,
-    /// 1, 2, 3: given by the store, without gaps by failed writes; a client can't say one.
+    /// 1, 2, 3: given by the store, without gaps for failed writes. A client can't choose one.
     Sequence,
-    /// What the client says, always.
+    /// Always the client's.
     Client,
 }
 
-/// Why something is no id.
+/// Why a value is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum IdError {
-    /// Nothing.
+pub(crate) enum IdError {
     #[error("an id must not be empty")]
     Empty,
-    /// Too long.
     #[error("an id has at most {ID_BYTES_MAX} bytes")]
     TooLong,
-    /// A leading `_` or `.`.
     #[error("an id must not begin with _ or .")]
     Reserved,
-    /// A character that would need an escape.
     #[error("an id consists of letters, digits, - . _ and ~")]
     Character,
-    /// The `id` member is no string.
     #[error("the id must be a string")]
     Type,
 }
 
 impl RecordId {
-    /// Takes a text for an id.
-    pub fn parse(text: &str) -> Result<Self, IdError> {
+    /// Reads a text id.
+    pub(crate) fn parse(text: &str) -> Result<Self, IdError> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
         match text.as_bytes() {
             [] => Err(IdError::Empty),
@@ -70,13 +65,13 @@ impl RecordId {
         }
     }
 
-    /// An id made of a UUID; of version 7 (RFC 9562 section 5.7) it sorts by time.
-    pub fn from_uuid(uuid: uuid::Uuid) -> Self {
+    /// The id that is a UUID. Those of version 7 (RFC 9562 section 5.7) sort by time.
+    pub(crate) fn from_uuid(uuid: uuid::Uuid) -> Self {
         Self::Text(Arc::from(uuid.hyphenated().to_string()))
     }
 
-    /// The key in the store: no two ids share one.
-    pub fn key(&self) -> Cow<'_, [u8]> {
+    /// The key in the store. No two ids have the same one.
+    pub(crate) fn key(&self) -> Cow<'_, [u8]> {
         match self {
             Self::Number(number) => {
                 let mut key = Vec::with_capacity(1 + size_of::<u64>());
@@ -88,8 +83,8 @@ impl RecordId {
         }
     }
 
-    /// The id of a key; `None` if it is none's.
-    pub fn from_key(key: &[u8]) -> Option<Self> {
+    /// The id of a key; `None` if no id has this key.
+    pub(crate) fn from_key(key: &[u8]) -> Option<Self> {
         match key {
             [NUMBER_MARK, number @ ..] => {
                 Some(Self::Number(u64::from_be_bytes(number.try_into().ok()?)))
@@ -98,8 +93,8 @@ impl RecordId {
         }
     }
 
-    /// As the `id` member of its record.
-    pub fn to_json(&self) -> Value {
+    /// The `id` member of its record.
+    pub(crate) fn to_json(&self) -> Value {
         match self {
             Self::Number(number) => Value::from(*number),
             Self::Text(text) => Value::from(&**text),
@@ -117,8 +112,8 @@ impl fmt::Display for RecordId {
 }
 
 impl IdScheme {
-    /// Takes the last part of a path for an id.
-    pub fn parse(self, text: &str) -> Result<RecordId, IdError> {
+    /// Reads the id in a path.
+    pub(crate) fn parse(self, text: &str) -> Result<RecordId, IdError> {
         match (self, text.parse::<u64>()) {
             // `007` is not another way to write 7: one record, one URL.
             (Self::Sequence, Ok(number))
@@ -130,8 +125,8 @@ impl IdScheme {
         }
     }
 
-    /// Takes an `id` member for an id.
-    pub fn of_member(self, member: &Value) -> Result<RecordId, IdError> {
+    /// Reads an `id` member.
+    pub(crate) fn of_member(self, member: &Value) -> Result<RecordId, IdError> {
         match (self, member) {
             (_, Value::String(text)) => self.parse(text),
             (Self::Sequence, Value::Number(number)) => self.parse(&number.to_string()),

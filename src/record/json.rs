@@ -1,29 +1,29 @@
-//! Reads JSON that says everything once.
+//! Reads JSON whose objects have each name only once.
 //!
-//! RFC 8259 section 4 leaves open what a repeated name means, and readers differ. What a client meant by it can't be known,
-//! so it is refused rather than half of it dropped.
+//! RFC 8259 section 4 leaves open what a repeated name means, and readers differ. What the client meant can't be known, so
+//! the whole text is refused: otherwise one of the two values would be dropped.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A value none of whose objects has a name twice; nested 128 levels at most.
+/// Reads a value. Refuses one that has an object with the same name twice, or that is nested deeper than 128 levels.
 pub(super) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
-    serde_json::from_slice(text).map(|Once(value)| value)
+    serde_json::from_slice(text).map(|UniqueNames(value)| value)
 }
 
-struct Once(Value);
+struct UniqueNames(Value);
 
-impl<'de> Deserialize<'de> for Once {
+impl<'de> Deserialize<'de> for UniqueNames {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader).map(Self)
+        deserializer.deserialize_any(ValueReader).map(Self)
     }
 }
 
-struct Reader;
+struct ValueReader;
 
-impl<'de> Visitor<'de> for Reader {
+impl<'de> Visitor<'de> for ValueReader {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,7 +61,7 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut array = Vec::new();
-        while let Some(Once(item)) = items.next_element()? {
+        while let Some(UniqueNames(item)) = items.next_element()? {
             array.push(item);
         }
         Ok(Value::Array(array))
@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for Reader {
             if object.contains_key(&name) {
                 return Err(A::Error::custom(format_args!("{name:?} is there twice")));
             }
-            let Once(value) = members.next_value()?;
+            let UniqueNames(value) = members.next_value()?;
             object.insert(name, value);
         }
         Ok(Value::Object(object))
@@ -85,14 +85,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_once_reads_as_anywhere_else() {
+    fn a_text_without_repeated_names_is_read_as_serde_json_reads_it() {
         let text = r#"{"a": [1, -2, 1.5, true, null, "x", {}], "b": {"a": 18446744073709551615}, "\u00e4": "\n"}"#;
         let expected: Value = serde_json::from_str(text).unwrap();
         assert_eq!(parse(text.as_bytes()).unwrap(), expected);
     }
 
     #[test]
-    fn what_is_said_twice_is_refused_however_deep() {
+    fn a_repeated_name_is_refused_however_deep() {
         for text in [r#"{"a": 1, "a": 1}"#, r#"[{"b": {"a": 1, "\u0061": 2}}]"#] {
             let error = parse(text.as_bytes()).unwrap_err().to_string();
             assert!(

@@ -1,4 +1,4 @@
-//! A record's body as a JSON object.
+//! JSON objects, as clients send them and as records hold them.
 
 use std::fmt;
 
@@ -8,34 +8,31 @@ use serde_json::{Map, Value};
 use super::id::{IdError, IdScheme, RecordId};
 use super::json;
 
-/// A JSON object that is to become a record.
+/// The members of a record, of a patch or of an example, in the client's order.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct JsonObject(Map<String, Value>);
+pub(crate) struct JsonObject(Map<String, Value>);
 
-/// Why a body is no record.
+/// Why a body can't be read as a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
-    /// Not JSON, nested deeper than 128 levels, or a name that is there twice.
+pub(crate) enum BodyError {
+    /// It is not JSON, is nested deeper than 128 levels, or has an object with the same name twice.
     #[error("not valid JSON at line {line}, column {column}: {reason}")]
     Syntax {
-        /// 1-based.
         line: usize,
-        /// 1-based.
         column: usize,
-        /// What is wrong there.
         reason: String,
     },
-    /// JSON, but something else.
+    /// It is JSON, but no object.
     #[error("a record must be a JSON object, this is {found}")]
     NotAnObject {
-        /// What it is, with its article.
+        /// The kind of the value, with its article.
         found: &'static str,
     },
 }
 
 impl JsonObject {
-    /// Takes a body for an object.
-    pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
+    /// Reads a body.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, BodyError> {
         match json::parse(body) {
             Ok(Value::Object(members)) => Ok(Self(members)),
             Ok(other) => Err(BodyError::NotAnObject {
@@ -43,7 +40,7 @@ impl JsonObject {
             }),
             Err(error) => {
                 let text = error.to_string();
-                // serde_json ends its text with the place, which has a field of its own here.
+                // serde_json ends its text with the position, which has fields of its own here.
                 let reason = text
                     .split(" at line ")
                     .next()
@@ -59,19 +56,18 @@ impl JsonObject {
         }
     }
 
-    /// The id the client chose, if it chose one.
-    pub fn id(&self, scheme: IdScheme) -> Result<Option<RecordId>, IdError> {
+    /// The id that the client chose, if it chose one.
+    pub(crate) fn id(&self, scheme: IdScheme) -> Result<Option<RecordId>, IdError> {
         let member = self.0.get("id");
         member.map(|id| scheme.of_member(id)).transpose()
     }
 
-    /// Takes the `id` member away: it is no field, its place is the URL.
-    pub fn remove_id(&mut self) {
+    /// Removes the `id` member: it is no field, the URL names the record.
+    pub(crate) fn remove_id(&mut self) {
         self.0.shift_remove("id");
     }
 
-    /// The members.
-    pub fn members(&self) -> &Map<String, Value> {
+    pub(crate) fn members(&self) -> &Map<String, Value> {
         &self.0
     }
 
@@ -79,26 +75,25 @@ impl JsonObject {
         &mut self.0
     }
 
-    /// Applies a merge patch (RFC 7396): null removes, objects are merged, everything else replaces.
-    pub fn merge(&mut self, patch: &Self) {
+    /// Applies a merge patch (RFC 7396): null removes a member, objects are merged, all other values replace the old ones.
+    pub(crate) fn merge(&mut self, patch: &Self) {
         merge(&mut self.0, &patch.0);
     }
 
     /// Whether it has all members of `example`, with equal values.
-    pub fn is_like(&self, example: &Self) -> bool {
+    pub(crate) fn is_like(&self, example: &Self) -> bool {
         let mut members = example.0.iter();
         members.all(|(name, value)| self.0.get(name) == Some(value))
     }
 
     /// The text as it is stored and served: the id first, then the members in the client's order.
-    pub fn text(&self, id: &RecordId) -> Bytes {
-        Bytes::from(
-            Text {
-                id,
-                members: &self.0,
-            }
-            .to_string(),
-        )
+    pub(crate) fn text(&self, id: &RecordId) -> Bytes {
+        Bytes::from(format!("{{\"id\":{}{}", id.to_json(), Tail(&self.0)))
+    }
+
+    /// The text of a record whose id is not known yet.
+    pub(crate) fn without_id(&self) -> Members {
+        Members(Tail(&self.0).to_string())
     }
 }
 
@@ -124,22 +119,30 @@ fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
     }
 }
 
-/// A record's text.
-struct Text<'a> {
-    id: &'a RecordId,
-    members: &'a Map<String, Value>,
+/// The text of a record but for its id: so that it is put together on the thread of the request, and not on the writer's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Members(String);
+
+impl Members {
+    /// The text of the record as it is stored and served.
+    pub(crate) fn with_id(&self, id: &RecordId) -> Bytes {
+        Bytes::from(format!("{{\"id\":{}{}", id.to_json(), self.0))
+    }
 }
 
-impl fmt::Display for Text<'_> {
+/// The text of a record after its id.
+struct Tail<'a>(&'a Map<String, Value>);
+
+impl fmt::Display for Tail<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{\"id\":{}", self.id.to_json())?;
-        for (name, value) in self.members.iter().filter(|(name, _)| *name != "id") {
+        for (name, value) in self.0.iter().filter(|(name, _)| *name != "id") {
             write!(f, ",{}:{value}", Value::from(name.as_str()))?;
         }
         f.write_str("}")
     }
 }
 
+/// The kind of a value with its article, for people.
 fn article(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -167,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_is_merged_as_the_rfc_has_it() {
+    fn a_patch_is_merged_as_the_rfc_says() {
         // RFC 7396 appendix A, as far as both sides are objects.
         for (target, patch, result) in [
             (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_place() {
+    fn the_error_says_what_is_wrong_and_where() {
         let wrong = |body: &str| JsonObject::parse(body.as_bytes()).unwrap_err().to_string();
         assert_eq!(
             wrong("{\"a\":\n1,}"),

@@ -1,11 +1,13 @@
-//! Which records of a resource a client asks for, in which order, and which part of them.
+//! The query of a list: which records of a resource a client asks for, in which order, and which part of them.
 //!
 //! ```text
-//! author=Le Guin            equal; a repeated name means or; author.name=Joyce looks into an object
-//! _sort=author,-year        or _sort=author,year&_order=asc,desc; always ends with the id
+//! author=Le Guin            the field equals the value; with a repeated name, one of the values; author.name=Joyce looks
+//!                           into an object
+//! _sort=author,-year        or _sort=author,year&_order=asc,desc; records that are equal are sorted by id
 //! _start=20&_end=30         or _start=20&_limit=10, or _page=3&_limit=10
 //! ```
 
+mod error;
 mod filter;
 mod parameters;
 mod sort;
@@ -19,28 +21,30 @@ use super::id::{IdScheme, RecordId};
 use super::nearest;
 use super::schema::{FieldType, Schema};
 use super::slice::{PAGE_RECORDS_MAX, Slice};
+use crate::num::as_u64;
+pub(crate) use error::QueryError;
 use filter::Filter;
 use parameters::Parameters;
 pub(crate) use sort::SortKey;
 use sort::SortKeys;
 
-/// How many names and values a query may have.
+/// The most parameters in a query.
 const PARAMETERS_MAX: usize = 1000;
-/// How many keys a list is sorted by at most.
+/// The most names in `_sort`.
 const SORT_KEYS_MAX: usize = 8;
-/// How far into a sorted list a page may end: so many records are kept while the rest is looked at.
+/// The last record of a sorted list that can be asked for: this many records are kept in memory while the others are read.
 const SORT_RECORDS_MAX: usize = 10_000;
-/// How many records a page has if only its number is said.
+/// The size of a page of which only the number was given.
 const PAGE_RECORDS: usize = 10;
-/// What a later release will understand: nobody is to take it for a field until then.
+/// Names that a later release will understand. Until then they are refused, so that no client uses them as fields.
 const LATER: [&str; 10] = [
     "_after", "_count", "_embed", "_expand", "_fields", "_q", "q", "range", "sort", "filter",
 ];
-/// Of these, what will change the form of a record.
+/// Those of them that will change the form of a record.
 const SHAPES: [&str; 3] = ["_embed", "_expand", "_fields"];
-/// The end of a name that will ask for something else than equality.
+/// Ends of names that will ask for other comparisons than equality.
 const OPERATORS: [&str; 6] = ["_gte", "_lte", "_gt", "_lt", "_ne", "_like"];
-/// What is known beside the fields.
+/// The names that are known besides the fields.
 const KNOWN: [&str; 7] = [
     "_start",
     "_end",
@@ -51,95 +55,16 @@ const KNOWN: [&str; 7] = [
     "_order",
 ];
 
-/// What is wrong with a query.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum QueryError {
-    /// `%` without two digits, or not UTF-8.
-    #[error("the query is not percent-encoded UTF-8")]
-    Encoding,
-    /// More than anybody needs.
-    #[error("the query has more than {PARAMETERS_MAX} parameters")]
-    TooMany,
-    /// There is no such field.
-    #[error("{name} is no field of this resource{}", hint(near.as_deref()))]
-    Unknown {
-        /// What was asked for.
-        name: String,
-        /// What may have been meant.
-        near: Option<String>,
-    },
-    /// It will be understood one day.
-    #[error("{name} is not available yet")]
-    Later {
-        /// What was asked for.
-        name: String,
-    },
-    /// It may be said once.
-    #[error("{name} must be given once")]
-    Repeated {
-        /// What was said again.
-        name: &'static str,
-    },
-    /// It must be a number.
-    #[error("{name} must be a whole number, {least} or more")]
-    Number {
-        /// Whose value it is.
-        name: &'static str,
-        /// What it must be at least.
-        least: usize,
-    },
-    /// A slice that ends before it begins.
-    #[error("_end must not be less than _start")]
-    Backwards,
-    /// Two ways to say which part.
-    #[error("{one} and {other} exclude each other")]
-    Conflict {
-        /// One way.
-        one: &'static str,
-        /// The other.
-        other: &'static str,
-    },
-    /// No direction.
-    #[error("_order consists of asc and desc, one for each name in _sort at most")]
-    Order,
-    /// Too many sort keys.
-    #[error("_sort has {SORT_KEYS_MAX} names at most")]
-    SortKeys,
-    /// Too far into a sorted list.
-    #[error(
-        "a sorted page ends at record {SORT_RECORDS_MAX} at the latest; filter, or ask without _sort"
-    )]
-    SortedTooFar,
-    /// A value that no field of this type can have.
-    #[error("{name} must be {article}")]
-    Value {
-        /// The field.
-        name: String,
-        /// Its type, with its article.
-        article: &'static str,
-    },
-    /// A field that nothing is equal to.
-    #[error("{name} is an object; name one of its members, such as {name}.MEMBER")]
-    Object {
-        /// The field.
-        name: String,
-    },
-}
-
-fn hint(near: Option<&str>) -> String {
-    near.map_or_else(String::new, |near| format!("; did you mean {near}?"))
-}
-
-/// What is done about a name that is no field.
+/// What is done with a name that is no field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Handling {
-    /// It is a fault.
+    /// It is refused.
     Strict,
-    /// It is passed over (RFC 7240 section 4.4).
+    /// It is ignored (RFC 7240 section 4.4).
     Lenient,
 }
 
-/// What a client asks of a list.
+/// The records of a list that a client asks for.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct ListQuery {
     filters: Vec<Filter>,
@@ -148,17 +73,17 @@ pub(crate) struct ListQuery {
     page: Option<Page>,
 }
 
-/// A page by its number, and what else the query says.
+/// A page that was asked for by its number.
 #[derive(Debug, Clone, PartialEq)]
 struct Page {
     number: usize,
-    /// As it was sent, without the page.
+    /// The rest of the query, as it was sent.
     rest: String,
 }
 
 impl ListQuery {
-    /// Reads the part of a URL after the `?`. In a schemaless resource every name is a field's, but for those that begin
-    /// with `_`, which are passed over if they mean nothing.
+    /// Reads the part of a URL after the `?`. In a resource without a schema every name is a field, except for names that
+    /// begin with `_`: unknown ones are ignored.
     pub(crate) fn parse(
         query: &str,
         schema: &Schema,
@@ -182,8 +107,8 @@ impl ListQuery {
         })
     }
 
-    /// Refuses what will ask for a part of a record or for more than it, where one record is asked for or written. All else
-    /// means nothing there.
+    /// Refuses the names that will ask for a part of a record or for more than a record, where a single record is read or
+    /// written. All other names are ignored there.
     pub(crate) fn refuse_shape(query: &str) -> Result<(), QueryError> {
         if query.is_empty() {
             return Ok(());
@@ -198,53 +123,54 @@ impl ListQuery {
         }
     }
 
-    /// The ids that are asked for, in their order, if they are: nothing else needs to be looked at then.
+    /// The ids that are asked for, sorted, if the query filters by id: no other record can match.
     pub(crate) fn ids(&self, scheme: IdScheme) -> Option<Vec<RecordId>> {
         let id = |filter: &&Filter| filter.is_of(&["id".to_owned()]);
         let words = self.filters.iter().find(id)?.words();
-        // What can't be an id is nobody's.
+        // No record has an id of another form.
         let ids: BTreeSet<_> = words.filter_map(|word| scheme.parse(word).ok()).collect();
         Some(ids.into_iter().collect())
     }
 
-    /// Which part of what matches is asked for.
+    /// The part of the matching records that is asked for.
     pub(crate) fn slice(&self) -> Slice {
         self.slice
     }
 
-    /// Whether everything matches and the order is that of the ids.
+    /// Whether all records match, in the order of ids.
     pub(crate) fn is_plain(&self) -> bool {
         self.filters.is_empty() && self.sort.is_empty()
     }
 
-    /// Whether another order than that of the ids is asked for.
+    /// Whether another order than that of ids is asked for.
     pub(crate) fn is_sorted(&self) -> bool {
         !self.sort.is_empty()
     }
 
-    /// Whether a record with these members is asked for.
+    /// Whether a record with these members matches.
     pub(crate) fn matches(&self, members: &Map<String, Value>) -> bool {
         self.filters.iter().all(|filter| filter.matches(members))
     }
 
-    /// What decides a record's place in the order.
+    /// The values by which a record is sorted.
     pub(crate) fn sort_key(&self, members: &Map<String, Value>) -> SortKey {
         self.sort.of(members)
     }
 
-    /// Which of two comes first; equal ones come in the order of their ids.
+    /// Which of two records comes first, without their ids.
     pub(crate) fn compare(&self, a: &SortKey, b: &SortKey) -> Ordering {
         self.sort.compare(a, b)
     }
 
-    /// The pages around this one, as relation and query (RFC 8288): none unless a page was asked for by its number.
+    /// The queries of the first, previous, next and last page, with their relations (RFC 8288), if a page was asked for by
+    /// its number.
     pub(crate) fn links(&self, total: u64) -> Vec<(&'static str, String)> {
         let Some(page) = &self.page else {
             return Vec::new();
         };
-        let limit = u64::try_from(self.slice.limit()).unwrap_or(u64::MAX);
+        let limit = as_u64(self.slice.limit());
         let last = total.div_ceil(limit.max(1)).max(1);
-        let number = u64::try_from(page.number).unwrap_or(u64::MAX);
+        let number = as_u64(page.number);
         let to = |number: u64| {
             let rest = &page.rest;
             let and = if rest.is_empty() { "" } else { "&" };
@@ -262,7 +188,7 @@ impl ListQuery {
     }
 }
 
-/// The part that is asked for, and the number of its page.
+/// The part of the list that is asked for, and the number of its page.
 fn slice(parameters: &Parameters) -> Result<(Slice, Option<usize>), QueryError> {
     let page = parameters.number("_page", 1)?;
     let start = parameters.number("_start", 0)?;
@@ -274,8 +200,7 @@ fn slice(parameters: &Parameters) -> Result<(Slice, Option<usize>), QueryError> 
         (Some(_), Some(_)) => return Err(conflict("_limit", "_per_page")),
         (limit, per_page) => limit.or(per_page),
     };
-    let place = (page, start, end, limit);
-    let slice = match place {
+    let slice = match (page, start, end, limit) {
         (Some(_), Some(_), ..) => return Err(conflict("_page", "_start")),
         (Some(_), _, Some(_), _) => return Err(conflict("_page", "_end")),
         (_, _, Some(_), Some(_)) => return Err(conflict("_end", "_limit")),
@@ -378,11 +303,12 @@ fn is_later(name: &str) -> bool {
         })
 }
 
+/// What a name stands for.
 enum Known<'a> {
-    /// The resource has no schema, or it is the id.
+    /// A value of any type: the resource has no schema, or it is the id.
     Any,
     Field(&'a FieldType),
-    /// It is to be passed over.
+    /// Nothing; it is ignored.
     Nothing,
 }
 
@@ -410,7 +336,7 @@ fn path(name: &str) -> Vec<String> {
     name.split('.').map(str::to_owned).collect()
 }
 
-/// The value at a path, if there is one.
+/// The value at a path of names, if there is one.
 fn at<'a>(members: &'a Map<String, Value>, path: &[String]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
     let mut value = members.get(first)?;

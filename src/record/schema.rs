@@ -1,4 +1,4 @@
-//! What a record of a resource may be.
+//! The schema of a resource: what its records may look like.
 
 mod check;
 mod field;
@@ -6,11 +6,11 @@ mod violation;
 
 pub(crate) use check::{moment, whole};
 pub use field::{Field, FieldType, Pattern, PatternError};
-pub(crate) use violation::Violation;
+pub(crate) use violation::RuleViolation;
 
 use super::object::JsonObject;
 
-/// The rules of a resource.
+/// The rules that each record of a resource must keep.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum Schema {
     /// Any JSON object.
@@ -21,8 +21,9 @@ pub enum Schema {
 }
 
 impl Schema {
-    /// Fills in what has a default, then finds every rule that is broken. `id` is no field: it must have been taken away.
-    pub fn check(&self, object: &mut JsonObject) -> Result<(), Vec<Violation>> {
+    /// Fills in defaults, then finds every rule that the record breaks. The `id` member must have been removed: it is no
+    /// field.
+    pub(crate) fn check(&self, object: &mut JsonObject) -> Result<(), Vec<RuleViolation>> {
         let Self::Fields(fields) = self else {
             return Ok(());
         };
@@ -34,7 +35,7 @@ impl Schema {
         }
     }
 
-    /// What a path of names leads to: `author.name` for the member of a member. `None` if the schema has no such field.
+    /// The type of the field at a path of names: `author.name` is a member of an object. `None` if there is no such field.
     pub(crate) fn field(&self, path: &[String]) -> Option<&FieldType> {
         let Self::Fields(fields) = self else {
             return None;
@@ -42,8 +43,8 @@ impl Schema {
         field::find(fields, path)
     }
 
-    /// The names of the fields, if it has any.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    /// The names of the fields, if they are declared.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let fields = match self {
             Self::Any => &[][..],
             Self::Fields(fields) => fields,

@@ -1,9 +1,9 @@
 //! A part of a list.
 
-/// How many records one answer holds at most.
+/// The most records in one answer.
 pub(crate) const PAGE_RECORDS_MAX: usize = 500;
 
-/// The records from `start` on, `limit` at most.
+/// The records of a list from `start` on, `limit` at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slice {
     start: usize,
@@ -11,7 +11,7 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
-    /// `limit` is cut to [`PAGE_RECORDS_MAX`].
+    /// A limit over [`PAGE_RECORDS_MAX`] is lowered to it.
     pub(crate) fn new(start: usize, limit: usize) -> Self {
         Self {
             start,
@@ -24,12 +24,12 @@ impl Slice {
         self.start
     }
 
-    /// How many records it and what comes before it have at most.
+    /// The position after its last record, if it is full.
     pub(crate) fn end(self) -> usize {
         self.start.saturating_add(self.limit)
     }
 
-    /// How many it holds at most.
+    /// The most records in it.
     pub(crate) fn limit(self) -> usize {
         self.limit
     }

@@ -4,52 +4,69 @@
 //! inside), flush to the disk, publish, answer. A writer that dies in between leaves the engine in doubt; its next
 //! incarnation opens the engine again, settles the end of the log, and answers a redelivered message from the log if that
 //! message was committed.
+//!
+//! Order of reading:
+//!
+//! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`.
+//! 2. How it is written: `message`, `writer`, `staging`.
+//! 3. How it is read: `store`, `page`, `scan`, on top of `reader_state` and `seqlock`.
+//! 4. How it is opened and kept open: `holder`, `engine_state`, `recovery`, `watermark`, `space`.
+//! 5. What is sled's own: `database` and `opener`, the only files that name the crate.
 
 mod database;
 mod engine;
-mod envelope;
+mod engine_state;
 mod holder;
+mod log;
 mod message;
 mod opener;
 mod page;
+mod read_error;
+mod reader_state;
 mod recovery;
+mod scan;
+mod seqlock;
 mod space;
 mod staging;
 mod store;
+mod stored_record;
 #[cfg(test)]
 mod tests;
 mod value;
-mod walk;
 mod watermark;
 mod writer;
 
 use std::sync::Arc;
 
-pub(crate) use engine::{CollectionId, Opener};
-pub(crate) use message::Written;
-pub(crate) use store::{ListPage, Store, StoreError};
-
+use super::Store;
 use crate::settings::Settings;
 use crate::supervision::{ChildSpec, Clock, Faults, QueueLimits, Slot};
+use engine::Opener;
 use holder::Holder;
 use opener::SledOpener;
 use space::Space;
-use writer::{GROUP, Writer, WriterSettings};
+use store::{SledStore, StoreLimits};
+use writer::{GROUP, Writer, WriterSettings, commit_times};
 
-/// The store of `settings`, with the recipe of its writer.
-pub(crate) fn storage(settings: &Settings, clock: Clock, faults: &Faults) -> (Store, ChildSpec) {
+/// The store that `settings` describe, and the child spec of its writer.
+pub(crate) fn storage(
+    settings: &Settings,
+    clock: Clock,
+    faults: &Faults,
+) -> (Arc<dyn Store>, ChildSpec) {
     let path = &settings.server.data;
     let opener = SledOpener::new(path, settings.storage.cache_bytes).with_faults(faults.clone());
-    with_engine(Box::new(opener), settings, clock, faults)
+    let (store, spec) = with_engine(Box::new(opener), settings, clock, faults);
+    (store, spec)
 }
 
-/// [`storage`] on another engine: for tests, whose engines fail.
-pub(crate) fn with_engine(
+/// The same on another engine, for tests whose engines fail.
+fn with_engine(
     opener: Box<dyn Opener>,
     settings: &Settings,
     clock: Clock,
     faults: &Faults,
-) -> (Store, ChildSpec) {
+) -> (Arc<SledStore>, ChildSpec) {
     let collections = settings.resources.keys().cloned().collect();
     let space = Space::new(&settings.server.data, settings.storage.reserve);
     let holder = Arc::new(Holder::new(opener, collections, space));
@@ -59,24 +76,29 @@ pub(crate) fn with_engine(
         bytes: limits.queue_bytes.get(),
     };
     let (slot, writer) = Slot::new("writer", queue, clock);
-    let store = Store::new(
+    let commits = commit_times();
+    let resources = settings.resources.values();
+    let store = SledStore::new(
         Arc::clone(&holder),
         writer,
-        (limits.deadline, settings.storage.flush_limit),
+        resources.clone().map(|resource| resource.ids).collect(),
+        StoreLimits {
+            deadline: limits.deadline,
+            flush: settings.storage.flush_limit,
+        },
+        commits.clone(),
     );
-    let schemas = settings
-        .resources
-        .values()
-        .map(|resource| Arc::clone(&resource.schema))
-        .collect();
     let settings = WriterSettings {
         flush_limit: settings.storage.flush_limit,
         log_keep: crate::num::as_u64(settings.storage.log_keep),
         faults: faults.clone(),
-        schemas,
+        schemas: resources
+            .map(|resource| Arc::clone(&resource.schema))
+            .collect(),
+        commits,
     };
     let spec = ChildSpec::blocking(&slot, GROUP, faults.clone(), move |life| {
         Ok(Writer::new(Arc::clone(&holder), &life, settings.clone())?)
     });
-    (store, spec)
+    (Arc::new(store), spec)
 }

@@ -10,19 +10,14 @@ use super::super::edge::Edge;
 use super::super::routes::ResourceTarget;
 use super::dialect::ACCEPT_POST;
 use super::{
-    Answered, array, created, json, later, minimal, negotiation, options, prefers, read_object,
-    set_no_cache, wants_minimal,
+    Answered, array, json, later, negotiation, options, prefers, read_object, set_no_cache,
 };
 use crate::record::{
-    Command, Conditions, Example, Handling, IdScheme, JsonObject, ListQuery, RecordId, Selection,
-    Violation,
+    Conditions, Handling, IdScheme, ListQuery, RecordId, RuleViolation, WriteCommand,
 };
-use crate::storage::{ListPage, Written};
+use crate::storage::Write;
 use crate::wire::Incoming;
 use crate::wire::{Code, Problem};
-
-/// A page that begins further in than this is looked for off the event loop.
-const SKIP_RECORDS_MAX: usize = 2_000;
 
 /// Answers a request for the resource as a whole.
 pub(crate) async fn answer(
@@ -54,11 +49,7 @@ async fn list(edge: &Edge, target: &ResourceTarget, request: &Incoming) -> Answe
         Handling::Strict
     };
     let query = ListQuery::parse(request.query(), &target.settings.schema, handling)?;
-    let links = {
-        let query = query.clone();
-        move |total| links(&target.url, &query, total)
-    };
-    let page = page(edge, target, query).await?;
+    let page = edge.store.query(target.collection, &query).await?;
     let etag = format!("W/\"{}\"", page.seq);
     let mut response = if not_modified(request.headers(), etag.as_bytes(), None) {
         HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
@@ -72,7 +63,7 @@ async fn list(edge: &Edge, target: &ResourceTarget, request: &Incoming) -> Answe
     let total = HeaderName::from_static("x-total-count");
     headers.insert(total, HeaderValue::from(page.total));
     headers.insert(header::VARY, HeaderValue::from_static("Prefer"));
-    if let Some(links) = links(page.total) {
+    if let Some(links) = links(&target.url, &query, page.total) {
         headers.insert(header::LINK, links);
     }
     if lenient {
@@ -81,28 +72,6 @@ async fn list(edge: &Edge, target: &ResourceTarget, request: &Incoming) -> Answe
     }
     set_no_cache(&mut response);
     Ok(response)
-}
-
-async fn page(edge: &Edge, target: &ResourceTarget, query: ListQuery) -> Result<ListPage, Problem> {
-    let slice = query.slice();
-    if query.is_plain()
-        && slice.start() <= SKIP_RECORDS_MAX
-        && let Some(page) = edge.store.list(target.collection, slice).await?
-    {
-        return Ok(page);
-    }
-    let ids = query.ids(target.settings.ids);
-    let selection = Selection::new(query);
-    let (selection, seq) = match ids {
-        Some(ids) => edge.store.pick(target.collection, ids, selection).await?,
-        None => edge.store.walk(target.collection, selection).await?,
-    };
-    let (records, total) = selection.finish()?;
-    Ok(ListPage {
-        records,
-        total,
-        seq,
-    })
 }
 
 /// RFC 8288 section 3; relative, since nobody here knows under which name clients reach us.
@@ -132,31 +101,29 @@ async fn create(edge: &Edge, target: &ResourceTarget, request: &mut Incoming) ->
     if !violations.is_empty() {
         return Err(violations.into());
     }
-    let command = match resource.ids {
-        IdScheme::Sequence => Command::CreateNext { object },
-        IdScheme::Uuid | IdScheme::Client => {
-            let id = id.unwrap_or_else(|| RecordId::from_uuid(uuid::Uuid::now_v7()));
-            let json = object.text(&id);
-            Command::Create { id, json }
-        }
+    let command = WriteCommand::Create {
+        id: match resource.ids {
+            IdScheme::Sequence => None,
+            IdScheme::Uuid | IdScheme::Client => {
+                Some(id.unwrap_or_else(|| RecordId::from_uuid(uuid::Uuid::now_v7())))
+            }
+        },
+        members: object.without_id(),
     };
-    let done = edge
-        .store
-        .write(target.collection, command, Conditions::default(), bytes)
-        .await?;
-    match done {
-        Written::Created(record) | Written::Replaced(record) => {
-            Ok(created(&target.url, &record, wants_minimal(request)))
-        }
-        Written::Removed(_) => Err(Problem::new(Code::Internal)),
-    }
+    let write = Write {
+        collection: target.collection,
+        command,
+        conditions: Conditions::default(),
+        bytes,
+    };
+    super::write(edge, target, request, write).await
 }
 
 /// Who gives the id is a rule of the resource.
-fn id_violation(scheme: IdScheme, id: Option<&RecordId>) -> Option<Violation> {
+fn id_violation(scheme: IdScheme, id: Option<&RecordId>) -> Option<RuleViolation> {
     match (scheme, id) {
-        (IdScheme::Sequence, Some(_)) => Some(Violation::id_given()),
-        (IdScheme::Client, None) => Some(Violation::id_required()),
+        (IdScheme::Sequence, Some(_)) => Some(RuleViolation::id_given()),
+        (IdScheme::Client, None) => Some(RuleViolation::id_required()),
         (IdScheme::Uuid, _) | (IdScheme::Sequence, None) | (IdScheme::Client, Some(_)) => None,
     }
 }
@@ -177,36 +144,12 @@ async fn delete_matching(edge: &Edge, target: &ResourceTarget, request: &mut Inc
             "the example must have at least one member: an empty one would delete everything";
         return Err(Problem::new(Code::InvalidParameter).detail(detail));
     }
-    let removed = remove_matching(edge, target, example, bytes).await?;
-    if wants_minimal(request) {
-        return Ok(minimal(StatusCode::NO_CONTENT));
-    }
-    Ok(json(StatusCode::OK, removed))
-}
-
-async fn remove_matching(
-    edge: &Edge,
-    target: &ResourceTarget,
-    example: JsonObject,
-    bytes: usize,
-) -> Result<Vec<u8>, Problem> {
-    let matching = Example::new(example);
-    let (matching, _) = edge.store.walk(target.collection, matching).await?;
-    let (example, ids) = matching.finish().map_err(|most| {
-        let detail = format!("the example matches more than {most} records; say more in it");
-        Problem::new(Code::InvalidParameter).detail(detail)
-    })?;
-    if ids.is_empty() {
-        return Ok(array(&[]));
-    }
-    let bytes = bytes + ids.len() * Example::WEIGHT_BYTES;
-    let command = Command::DeleteMatching { ids, example };
-    let done = edge
-        .store
-        .write(target.collection, command, Conditions::default(), bytes)
-        .await?;
-    match done {
-        Written::Removed(records) => Ok(array(&records)),
-        Written::Created(_) | Written::Replaced(_) => Err(Problem::new(Code::Internal)),
-    }
+    let command = WriteCommand::DeleteMatching { example };
+    let write = Write {
+        collection: target.collection,
+        command,
+        conditions: Conditions::default(),
+        bytes,
+    };
+    super::write(edge, target, request, write).await
 }

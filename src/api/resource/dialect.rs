@@ -2,7 +2,7 @@
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
-use crate::record::{JsonObject, Violation};
+use crate::record::{JsonObject, RuleViolation};
 use crate::settings::ResourceSettings;
 use crate::wire::Problem;
 
@@ -75,7 +75,7 @@ impl ResourceSettings {
     }
 
     /// Fills in what has a default, and finds every rule that is broken.
-    pub(super) fn check(&self, object: &mut JsonObject) -> Result<(), Vec<Violation>> {
+    pub(super) fn check(&self, object: &mut JsonObject) -> Result<(), Vec<RuleViolation>> {
         object.remove_id();
         self.schema.check(object)
     }

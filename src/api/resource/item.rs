@@ -9,14 +9,11 @@ use super::super::refused::precondition;
 use super::super::routes::ResourceTarget;
 use super::dialect::ACCEPT_PATCH;
 use super::preconditions::conditions;
-use super::{
-    Answered, created, minimal, options, read_object, set_etag, set_no_cache, wants_minimal,
-    with_record, written,
-};
+use super::{Answered, options, read_object, set_etag, set_no_cache, with_record};
 use super::{later, negotiation};
-use crate::record::{Absent, Command, Conditions, IdScheme, JsonObject, RecordId, Tags};
+use crate::record::{Absent, Conditions, IdScheme, JsonObject, RecordId, Tags, WriteCommand};
 use crate::settings::Put;
-use crate::storage::Written;
+use crate::storage::Write;
 use crate::wire::Incoming;
 use crate::wire::{Code, Problem};
 
@@ -128,16 +125,22 @@ async fn put(
         Put::Replace => {
             resource.check(&mut object)?;
             let json = object.text(&id);
-            Command::Replace { id, json, absent }
+            WriteCommand::Replace { id, json, absent }
         }
-        Put::Merge => Command::Merge {
+        Put::Merge => WriteCommand::Merge {
             id,
             patch: object,
             absent,
             bytes_max: edge.body_bytes,
         },
     };
-    change(edge, target, request, (command, conditions, bytes)).await
+    let write = Write {
+        collection: target.collection,
+        command,
+        conditions,
+        bytes,
+    };
+    super::write(edge, target, request, write).await
 }
 
 async fn patch(
@@ -150,13 +153,19 @@ async fn patch(
     target.settings.must_read_patch(request.headers())?;
     let (patch, bytes) = read_object(edge, request).await?;
     same_id(target, &patch, &id)?;
-    let command = Command::Merge {
+    let command = WriteCommand::Merge {
         id,
         patch,
         absent: Absent::Refuse,
         bytes_max: edge.body_bytes,
     };
-    change(edge, target, request, (command, conditions, bytes)).await
+    let write = Write {
+        collection: target.collection,
+        command,
+        conditions,
+        bytes,
+    };
+    super::write(edge, target, request, write).await
 }
 
 async fn delete(
@@ -166,34 +175,11 @@ async fn delete(
     request: &Incoming,
 ) -> Answered {
     let conditions = required(target, request)?;
-    change(
-        edge,
-        target,
-        request,
-        (Command::Delete { id }, conditions, 0),
-    )
-    .await
-}
-
-async fn change(
-    edge: &Edge,
-    target: &ResourceTarget,
-    request: &Incoming,
-    (command, conditions, bytes): (Command, Conditions, usize),
-) -> Answered {
-    let done = edge
-        .store
-        .write(target.collection, command, conditions, bytes)
-        .await?;
-    let minimally = wants_minimal(request);
-    Ok(match done {
-        Written::Created(record) => created(&target.url, &record, minimally),
-        Written::Replaced(record) => written(StatusCode::OK, &record, minimally),
-        Written::Removed(_) if minimally => minimal(StatusCode::NO_CONTENT),
-        Written::Removed(records) => {
-            let record = records.first().ok_or_else(|| absent(target))?;
-            // There is no representation left that a tag could be of.
-            super::json(StatusCode::OK, record.json.clone())
-        }
-    })
+    let write = Write {
+        collection: target.collection,
+        command: WriteCommand::Delete { id },
+        conditions,
+        bytes: 0,
+    };
+    super::write(edge, target, request, write).await
 }

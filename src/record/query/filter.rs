@@ -1,4 +1,4 @@
-//! Equality with one of several values.
+//! Filters of a query: a field must be equal to one of several values.
 
 use std::cmp::Ordering;
 
@@ -7,30 +7,29 @@ use serde_json::{Map, Value};
 use super::{QueryError, at};
 use crate::record::schema::{FieldType, moment, whole};
 
-/// A field, and what it must be equal to.
+/// A field, and the values of which it must have one.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Filter {
     path: Vec<String>,
-    /// One of them is enough.
     any_of: Vec<Wanted>,
 }
 
-/// What a value is compared with.
+/// A value that a field is compared with.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Wanted {
-    /// A text of a field that is declared to be one.
+    /// For a field that is declared as a string.
     Text(String),
     Integer(i64),
     Number(f64),
     Boolean(bool),
     /// In nanoseconds since 1970.
     Moment(i128),
-    /// As it was sent, for a field that nothing is declared of: a record has it if its JSON reads the same, as a text, a
-    /// number or a word.
+    /// As it was sent, for a field without a declared type. It is equal to a string, a number, `true`, `false` or `null` that
+    /// reads the same.
     Word(String),
 }
 
-/// What the value of a parameter means for a field of this type.
+/// Reads the value of a parameter for a field of this type; `None`: of any type.
 pub(super) fn wanted(
     name: &str,
     value: &str,
@@ -48,7 +47,7 @@ pub(super) fn wanted(
         }
         FieldType::Boolean => value.parse().ok().map(Wanted::Boolean),
         FieldType::DateTime => moment(value).map(Wanted::Moment),
-        // One of the items.
+        // An array matches if one of its items does.
         FieldType::Array { items, .. } => return wanted(name, value, items.as_deref()),
         FieldType::Object { .. } => {
             return Err(QueryError::Object {
@@ -78,7 +77,7 @@ impl Filter {
         self.any_of.push(wanted);
     }
 
-    /// What it may be equal to, as it was sent, if nothing is declared of the field.
+    /// The values as they were sent, if the field has no declared type.
     pub(super) fn words(&self) -> impl Iterator<Item = &str> {
         self.any_of.iter().filter_map(|wanted| match wanted {
             Wanted::Word(word) => Some(word.as_str()),

@@ -1,4 +1,4 @@
-//! The names and values of a query.
+//! The parameters of a query: names and values.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{PARAMETERS_MAX, QueryError};
 
-/// The names and values of a query, decoded (`application/x-www-form-urlencoded`), in the order they were sent.
+/// The parameters of a query, decoded (`application/x-www-form-urlencoded`), in the order in which they were sent.
 #[derive(Debug)]
 pub(super) struct Parameters(Vec<(String, String)>);
 
@@ -23,7 +23,7 @@ impl Parameters {
         Ok(Self(pairs))
     }
 
-    /// `query` without the pairs of this name.
+    /// `query` without the parameters of this name.
     pub(super) fn without(query: &str, name: &str) -> String {
         let kept = |pair: &&str| {
             let sent = pair.split_once('=').map_or(*pair, |(name, _)| name);
@@ -38,7 +38,7 @@ impl Parameters {
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The value of a name that may be said once.
+    /// The value of a parameter that may be given only once.
     pub(super) fn once(&self, wanted: &'static str) -> Result<Option<&str>, QueryError> {
         let mut values = self.iter().filter(|(name, _)| *name == wanted);
         let value = values.next().map(|(_, value)| value);
@@ -48,7 +48,7 @@ impl Parameters {
         }
     }
 
-    /// The same as a number.
+    /// The value of such a parameter as a number that is at least `least`.
     pub(super) fn number(
         &self,
         name: &'static str,
@@ -72,7 +72,7 @@ fn decode(text: &str) -> Result<String, QueryError> {
     } else {
         Cow::Borrowed(text)
     };
-    // The library leaves a `%` without two digits as it is.
+    // The library does not refuse a `%` without two digits.
     let mut escapes = text.split('%').skip(1);
     let is_escape = |rest: &str| {
         rest.as_bytes()

@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value};
 use super::at;
 use crate::record::schema::{FieldType, moment, whole};
 
-/// What a list is sorted by, the most important first.
+/// The fields that a list is sorted by, the most important first.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct SortKeys(Vec<By>);
 
@@ -15,19 +15,19 @@ pub(super) struct SortKeys(Vec<By>);
 struct By {
     path: Vec<String>,
     kind: Option<FieldType>,
-    /// `Less`: ascending.
+    /// `Less` means ascending, `Greater` descending.
     order: Ordering,
 }
 
-/// What decides one record's place.
+/// The values by which one record is sorted.
 #[derive(Debug)]
-pub(crate) struct SortKey(Vec<Place>);
+pub(crate) struct SortKey(Vec<SortValue>);
 
-/// Values of different kinds are in this order; what has no order, and what is not there, comes last.
+/// Values of different kinds are sorted in this order. Values that have no order, and missing ones, come last.
 #[derive(Debug, PartialEq)]
-enum Place {
+enum SortValue {
     Boolean(bool),
-    /// And, for those that are near the same one, exactly.
+    /// The number, and its exact value if it is a whole number: several of those can have the same nearest `f64`.
     Number(f64, i128),
     Moment(i128),
     Text(String),
@@ -48,8 +48,8 @@ impl SortKeys {
     }
 
     pub(super) fn of(&self, members: &Map<String, Value>) -> SortKey {
-        let place = |by: &By| place(at(members, &by.path), by.kind.as_ref());
-        SortKey(self.0.iter().map(place).collect())
+        let value = |by: &By| sort_value(at(members, &by.path), by.kind.as_ref());
+        SortKey(self.0.iter().map(value).collect())
     }
 
     pub(super) fn compare(&self, a: &SortKey, b: &SortKey) -> Ordering {
@@ -66,32 +66,38 @@ impl SortKeys {
 }
 
 impl SortKey {
-    /// What it takes of memory, in bytes.
+    /// How much memory it takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let text = |place: &Place| match place {
-            Place::Text(text) => text.len(),
-            Place::Boolean(_) | Place::Number(..) | Place::Moment(_) | Place::Last => 0,
+        let text = |value: &SortValue| match value {
+            SortValue::Text(text) => text.len(),
+            SortValue::Boolean(_)
+            | SortValue::Number(..)
+            | SortValue::Moment(_)
+            | SortValue::Last => 0,
         };
-        self.0.iter().map(|p| size_of::<Place>() + text(p)).sum()
+        self.0
+            .iter()
+            .map(|value| size_of::<SortValue>() + text(value))
+            .sum()
     }
 }
 
-fn place(value: Option<&Value>, kind: Option<&FieldType>) -> Place {
+fn sort_value(value: Option<&Value>, kind: Option<&FieldType>) -> SortValue {
     match (value, kind) {
         (Some(Value::String(text)), Some(FieldType::DateTime)) => {
-            moment(text).map_or(Place::Last, Place::Moment)
+            moment(text).map_or(SortValue::Last, SortValue::Moment)
         }
-        (Some(Value::String(text)), _) => Place::Text(text.clone()),
-        (Some(Value::Bool(value)), _) => Place::Boolean(*value),
+        (Some(Value::String(text)), _) => SortValue::Text(text.clone()),
+        (Some(Value::Bool(value)), _) => SortValue::Boolean(*value),
         (Some(Value::Number(number)), _) => match number.as_f64() {
-            Some(near) => Place::Number(near, exact(number)),
-            None => Place::Last,
+            Some(near) => SortValue::Number(near, exact(number)),
+            None => SortValue::Last,
         },
-        (None | Some(Value::Null | Value::Array(_) | Value::Object(_)), _) => Place::Last,
+        (None | Some(Value::Null | Value::Array(_) | Value::Object(_)), _) => SortValue::Last,
     }
 }
 
-impl Place {
+impl SortValue {
     fn rank(&self) -> u8 {
         match self {
             Self::Boolean(_) => 0,
@@ -115,7 +121,7 @@ impl Place {
     }
 }
 
-/// The whole number, if it is one; what is none has no neighbour that is near the same.
+/// The exact value of a whole number; 0 for any other, which its `f64` represents well enough.
 fn exact(number: &Number) -> i128 {
     match (whole(number), number.as_u64()) {
         (Some(number), _) => number.into(),

@@ -1,16 +1,18 @@
-//! Finds every rule that a record breaks.
+//! Checks a record against its schema: finds every rule that it breaks.
+
+use std::fmt::Display;
 
 use serde_json::{Map, Number, Value};
 
 use super::field::{Field, FieldType};
-use super::violation::{Place, Rule, Violation};
+use super::violation::{Pointer, Rule, RuleViolation};
 use crate::record::nearest;
 
-/// Fills in defaults, and finds what is wrong in an object with these fields.
-pub(super) fn object(fields: &[Field], members: &mut Map<String, Value>) -> Vec<Violation> {
+/// Fills in the defaults of these fields, and finds every rule that the object breaks.
+pub(super) fn object(fields: &[Field], members: &mut Map<String, Value>) -> Vec<RuleViolation> {
     fill(fields, members);
     let mut found = Vec::new();
-    members_of(fields, members, Place::Root, &mut found);
+    members_of(fields, members, Pointer::Root, &mut found);
     found
 }
 
@@ -32,17 +34,17 @@ fn fill(fields: &[Field], members: &mut Map<String, Value>) {
 fn members_of(
     fields: &[Field],
     members: &Map<String, Value>,
-    place: Place<'_>,
-    found: &mut Vec<Violation>,
+    here: Pointer<'_>,
+    found: &mut Vec<RuleViolation>,
 ) {
     for field in fields {
-        let here = Place::Member(&place, &field.name);
+        let member = Pointer::Member(&here, &field.name);
         match members.get(&field.name) {
             None | Some(Value::Null) if field.required => {
-                found.push(here.violates(Rule::Required, "must be there"));
+                found.push(member.violates(Rule::Required, "must be there"));
             }
             None | Some(Value::Null) => {}
-            Some(member) => value(&field.kind, member, here, found),
+            Some(found_value) => value(&field.kind, found_value, member, found),
         }
     }
     for name in members.keys() {
@@ -52,14 +54,19 @@ fn members_of(
                 Some(near) => format!("is no field of this resource; did you mean {near}?"),
                 None => "is no field of this resource".to_owned(),
             };
-            let here = Place::Member(&place, name);
-            found.push(here.violates(Rule::Unknown, detail));
+            let member = Pointer::Member(&here, name);
+            found.push(member.violates(Rule::Unknown, detail));
         }
     }
 }
 
-/// What is wrong with one value.
-pub(super) fn value(kind: &FieldType, value: &Value, here: Place<'_>, found: &mut Vec<Violation>) {
+/// Finds every rule that a value breaks.
+pub(super) fn value(
+    kind: &FieldType,
+    value: &Value,
+    here: Pointer<'_>,
+    found: &mut Vec<RuleViolation>,
+) {
     let mut mismatch =
         || found.push(here.violates(Rule::Type, format!("must be {}", kind.article())));
     match (kind, value) {
@@ -72,13 +79,8 @@ pub(super) fn value(kind: &FieldType, value: &Value, here: Place<'_>, found: &mu
             Value::String(text),
         ) => {
             let length = text.chars().count();
-            lengths(
-                (*min_length, *max_length),
-                length,
-                "characters",
-                here,
-                found,
-            );
+            let range = Range::new(*min_length, *max_length);
+            range.check_length(length, "characters", here, found);
             if let Some(pattern) = pattern
                 && !pattern.is_match(text)
             {
@@ -87,11 +89,11 @@ pub(super) fn value(kind: &FieldType, value: &Value, here: Place<'_>, found: &mu
             }
         }
         (FieldType::Integer { min, max }, Value::Number(number)) => match whole(number) {
-            Some(number) => bounds((*min, *max), &number, here, found),
+            Some(number) => Range::new(*min, *max).check_number(number, here, found),
             None => mismatch(),
         },
         (FieldType::Number { min, max }, Value::Number(number)) => match number.as_f64() {
-            Some(number) => bounds((*min, *max), &number, here, found),
+            Some(number) => Range::new(*min, *max).check_number(number, here, found),
             None => mismatch(),
         },
         (FieldType::Boolean, Value::Bool(_))
@@ -105,16 +107,11 @@ pub(super) fn value(kind: &FieldType, value: &Value, here: Place<'_>, found: &mu
             },
             Value::Array(values),
         ) => {
-            lengths(
-                (*min_length, *max_length),
-                values.len(),
-                "items",
-                here,
-                found,
-            );
+            let range = Range::new(*min_length, *max_length);
+            range.check_length(values.len(), "items", here, found);
             if let Some(items) = items {
                 for (index, item) in values.iter().enumerate() {
-                    self::value(items, item, Place::Item(&here, index), found);
+                    self::value(items, item, Pointer::Item(&here, index), found);
                 }
             }
         }
@@ -130,34 +127,35 @@ pub(super) fn value(kind: &FieldType, value: &Value, here: Place<'_>, found: &mu
     }
 }
 
-fn bounds<T: PartialOrd + std::fmt::Display>(
-    (min, max): (Option<T>, Option<T>),
-    number: &T,
-    here: Place<'_>,
-    found: &mut Vec<Violation>,
-) {
-    if let Some(min) = min.filter(|min| number < min) {
-        found.push(here.violates(Rule::Min, format!("must be at least {min}")));
-    }
-    if let Some(max) = max.filter(|max| number > max) {
-        found.push(here.violates(Rule::Max, format!("must be at most {max}")));
-    }
+/// The bounds of a number or a length.
+struct Range<T> {
+    min: Option<T>,
+    max: Option<T>,
 }
 
-fn lengths(
-    (min, max): (Option<usize>, Option<usize>),
-    length: usize,
-    of: &str,
-    here: Place<'_>,
-    found: &mut Vec<Violation>,
-) {
-    if let Some(min) = min.filter(|min| length < *min) {
-        let detail = format!("must have at least {min} {of}");
-        found.push(here.violates(Rule::MinLength, detail));
+impl<T: PartialOrd + Display> Range<T> {
+    fn new(min: Option<T>, max: Option<T>) -> Self {
+        Self { min, max }
     }
-    if let Some(max) = max.filter(|max| length > *max) {
-        let detail = format!("must have at most {max} {of}");
-        found.push(here.violates(Rule::MaxLength, detail));
+
+    fn check_number(self, number: T, here: Pointer<'_>, found: &mut Vec<RuleViolation>) {
+        if let Some(min) = self.min.filter(|min| number < *min) {
+            found.push(here.violates(Rule::Min, format!("must be at least {min}")));
+        }
+        if let Some(max) = self.max.filter(|max| number > *max) {
+            found.push(here.violates(Rule::Max, format!("must be at most {max}")));
+        }
+    }
+
+    fn check_length(self, length: T, of: &str, here: Pointer<'_>, found: &mut Vec<RuleViolation>) {
+        if let Some(min) = self.min.filter(|min| length < *min) {
+            let detail = format!("must have at least {min} {of}");
+            found.push(here.violates(Rule::MinLength, detail));
+        }
+        if let Some(max) = self.max.filter(|max| length > *max) {
+            let detail = format!("must have at most {max} {of}");
+            found.push(here.violates(Rule::MaxLength, detail));
+        }
     }
 }
 
@@ -170,7 +168,7 @@ pub(crate) fn whole(number: &Number) -> Option<i64> {
     })
 }
 
-/// The moment an RFC 3339 text names, in nanoseconds since 1970.
+/// The moment of an RFC 3339 text, in nanoseconds since 1970.
 pub(crate) fn moment(text: &str) -> Option<i128> {
     use time::format_description::well_known::Rfc3339;
     let moment = time::OffsetDateTime::parse(text, &Rfc3339).ok()?;
@@ -258,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_record_is_taken_with_its_defaults() {
+    fn a_valid_record_gets_its_defaults() {
         let (record, found) = check(json!({
             "title": "\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}", "year": 2000.0, "isbn": "123", "seen": "2026-11-24T16:00:00+01:00",
             "lent": true, "price": 1, "author": {"na/me": "x"},
@@ -310,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_what_they_are() {
+    fn an_integer_is_a_whole_number_within_its_bounds() {
         for (year, rule) in [
             (json!(1.5), Some("type")),
             (json!("5"), Some("type")),

@@ -1,78 +1,78 @@
-//! One field: its type, and what else it must keep.
+//! A field of a record: its type and its rules.
 
 use serde_json::Value;
 
 use super::check;
-use super::violation::{Place, Violation};
+use super::violation::{Pointer, RuleViolation};
 
 /// One field of a record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Field {
-    /// Its name.
+    /// The name of the member.
     pub name: String,
-    /// What its value may be.
+    /// The type of its value.
     pub kind: FieldType,
-    /// Whether it must be there and not be null.
+    /// Whether it must be present and not null.
     pub required: bool,
-    /// What it is if it is not there.
+    /// The value of a record that has none.
     pub default: Option<Value>,
 }
 
-/// What a value may be. An optional field may be null, too: that is how a form says "empty".
+/// The type of a value, and its rules. An optional field may also be null: that is how a form says "empty".
 #[derive(Debug, Clone, PartialEq)]
 pub enum FieldType {
-    /// A text.
+    /// A string.
     String {
-        /// In Unicode scalar values.
+        /// The least number of characters (Unicode scalar values).
         min_length: Option<usize>,
-        /// In Unicode scalar values.
+        /// The largest number of characters (Unicode scalar values).
         max_length: Option<usize>,
-        /// Found anywhere in the text, unless it is anchored.
+        /// Must be found somewhere in the text; `^` and `$` tie it to the whole.
         pattern: Option<Pattern>,
     },
     /// A whole number of 64 bits. `2.0` is one, as in JSON Schema.
     Integer {
-        /// The least.
+        /// The smallest value.
         min: Option<i64>,
-        /// The greatest.
+        /// The largest value.
         max: Option<i64>,
     },
     /// A number.
     Number {
-        /// The least.
+        /// The smallest value.
         min: Option<f64>,
-        /// The greatest.
+        /// The largest value.
         max: Option<f64>,
     },
     /// `true` or `false`.
     Boolean,
-    /// A moment as RFC 3339 writes it, with its offset.
+    /// A date and time with an offset (RFC 3339).
     DateTime,
-    /// A list.
+    /// An array.
     Array {
-        /// What its items may be: anything if it is not said.
+        /// The type of its items; any if there is none.
         items: Option<Box<FieldType>>,
-        /// The fewest items.
+        /// The least number of items.
         min_length: Option<usize>,
-        /// The most items.
+        /// The largest number of items.
         max_length: Option<usize>,
     },
     /// An object.
     Object {
-        /// Its members: anything if they are not said.
+        /// Its members; any if there are none.
         fields: Option<Vec<Field>>,
     },
 }
 
 impl FieldType {
     /// Every rule that a value breaks.
-    pub fn violations(&self, value: &Value) -> Vec<Violation> {
+    pub(crate) fn violations(&self, value: &Value) -> Vec<RuleViolation> {
         let mut found = Vec::new();
-        check::value(self, value, Place::Root, &mut found);
+        check::value(self, value, Pointer::Root, &mut found);
         found
     }
 
-    /// With its article, for people.
+    /// The name of the type with its article, for people.
     pub(crate) fn article(&self) -> &'static str {
         match self {
             Self::String { .. } => "a string",
@@ -86,14 +86,14 @@ impl FieldType {
     }
 }
 
-/// A regular expression; matching takes time in proportion to the text, whatever the expression is.
+/// A regular expression. Matching takes time in proportion to the length of the text, whatever the expression is.
 #[derive(Debug, Clone)]
 pub struct Pattern(regex::Regex);
 
-/// The largest compiled pattern, in bytes.
+/// The size of the largest compiled pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 256 * 1024;
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PatternError(String);
@@ -108,7 +108,7 @@ impl Pattern {
             .map_err(|error| PatternError(error.to_string()))
     }
 
-    /// As it was written.
+    /// The expression as it was written.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
@@ -124,7 +124,7 @@ impl PartialEq for Pattern {
     }
 }
 
-/// What a path of names leads to.
+/// The type of the field at a path of names.
 pub(super) fn find<'a>(fields: &'a [Field], path: &[String]) -> Option<&'a FieldType> {
     let (first, rest) = path.split_first()?;
     let field = fields.iter().find(|field| field.name == *first)?;

@@ -1,19 +1,18 @@
-//! A rule that a record breaks.
+//! Rules that a record breaks, and where in the record.
 
 /// One broken rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// Where, as a JSON pointer (RFC 6901).
-    pub pointer: String,
-    /// Which.
-    pub rule: Rule,
-    /// What must be, after the name of the field: "must be at most 3000".
-    pub detail: String,
+pub(crate) struct RuleViolation {
+    /// The value that breaks it, as a JSON pointer (RFC 6901).
+    pub(crate) pointer: String,
+    pub(crate) rule: Rule,
+    /// What would be right, as a sentence without its subject, the field: "must be at most 3000".
+    pub(crate) detail: String,
 }
 
-/// What can be broken.
+/// The rules that can be broken, named like the keys of the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rule {
+pub(crate) enum Rule {
     Type,
     Required,
     Min,
@@ -26,8 +25,8 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// As clients read it.
-    pub fn as_str(self) -> &'static str {
+    /// The name of the rule in a response.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Type => "type",
             Self::Required => "required",
@@ -42,9 +41,9 @@ impl Rule {
     }
 }
 
-impl Violation {
-    /// The field as forms name it: `author.name` for `/author/name`.
-    pub fn field(&self) -> String {
+impl RuleViolation {
+    /// The name of the field, as forms write it: `author.name` for `/author/name`.
+    pub(crate) fn field(&self) -> String {
         let pointer = self.pointer.strip_prefix('/').unwrap_or(&self.pointer);
         let steps = pointer.split('/');
         let names: Vec<_> = steps
@@ -53,8 +52,8 @@ impl Violation {
         names.join(".")
     }
 
-    /// The client named an id where the server gives them.
-    pub fn id_given() -> Self {
+    /// The client chose an id where the server gives the ids.
+    pub(crate) fn id_given() -> Self {
         Self {
             pointer: "/id".to_owned(),
             rule: Rule::Id,
@@ -62,8 +61,8 @@ impl Violation {
         }
     }
 
-    /// The client did not name an id where it has to.
-    pub fn id_required() -> Self {
+    /// The client chose no id where it must.
+    pub(crate) fn id_required() -> Self {
         Self {
             pointer: "/id".to_owned(),
             rule: Rule::Required,
@@ -72,15 +71,15 @@ impl Violation {
     }
 }
 
-/// A place within a record, on the way down.
+/// The way from the record to one of its values.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Place<'a> {
+pub(super) enum Pointer<'a> {
     Root,
     Member(&'a Self, &'a str),
     Item(&'a Self, usize),
 }
 
-impl Place<'_> {
+impl Pointer<'_> {
     pub(super) fn pointer(&self) -> String {
         match self {
             Self::Root => String::new(),
@@ -92,8 +91,8 @@ impl Place<'_> {
         }
     }
 
-    pub(super) fn violates(&self, rule: Rule, detail: impl Into<String>) -> Violation {
-        Violation {
+    pub(super) fn violates(&self, rule: Rule, detail: impl Into<String>) -> RuleViolation {
+        RuleViolation {
             pointer: self.pointer(),
             rule,
             detail: detail.into(),

@@ -7,7 +7,7 @@ use super::fields::field;
 use super::random_input::RandomInput;
 use crate::record::{
     Field, FieldType, Handling, IdScheme, JsonObject, ListQuery, Record, RecordId, Revision,
-    Schema, Selection, Visitor,
+    Schema, Selection,
 };
 
 fn schema() -> Schema {

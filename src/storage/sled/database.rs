@@ -1,44 +1,44 @@
-//! sled 0.34.7 behind the engine seam: the only file that names it, with [`opener`](super::opener).
+//! sled 0.34.7 behind [`Engine`]: with [`opener`](super::opener) the only file that names the crate.
 //!
-//! Two things of sled shape this file. Its `flush()` writes and starts write-back, but does not wait for the disk, nor
-//! does it sync the files in `blobs/`: [`SledEngine::durable_flush`] does. And a transaction is applied tree by tree in
-//! the order the trees are given, under one process-wide lock: an error half way leaves a part of it, which
-//! [`recovery`](super::recovery) finds by that order.
+//! Two properties of sled decide what is done here. Its `flush()` writes and starts the write-back, but waits neither for
+//! the disk nor for the files in `blobs/`: [`SledEngine::durable_flush`] does. And a transaction is applied tree by tree, in
+//! the order in which the trees are given, under one process-wide lock: an error half way leaves a part of it, which
+//! [`recovery`](super::recovery) recognises by that order.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
 use super::engine::{CommitError, Engine, EngineError, Group, Keyspace, Visit};
 use crate::supervision::Faults;
 
-/// The fault point that leaves the syncs out of [`SledEngine::durable_flush`].
+/// The fault point that skips the syncs of [`SledEngine::durable_flush`].
 const WEAK_FLUSH: &str = "storage.weak_flush";
 
 /// An open sled database.
-pub(crate) struct SledEngine {
+pub(super) struct SledEngine {
     db: sled::Db,
     log: sled::Tree,
     meta: sled::Tree,
     records: Vec<sled::Tree>,
     chunks: Vec<sled::Tree>,
     path: PathBuf,
-    /// Our own handle of the log file: sled's is not to be had.
+    /// A handle of our own of sled's log file, to sync it: sled does not lend its own.
     file: File,
     synced_blobs: Mutex<HashSet<PathBuf>>,
-    pub(crate) faults: Faults,
+    pub(super) faults: Faults,
 }
 
 impl SledEngine {
-    /// Opens the database at `path` with a tree for each of `collections`.
+    /// Opens the database at `path` with the keyspaces of these resources.
     ///
-    /// sled panics on some damage: the caller guards this.
-    pub(crate) fn open(
+    /// sled panics on some damage, so the caller must catch panics.
+    pub(super) fn open(
         path: &Path,
         cache_bytes: u64,
         collections: &[String],
@@ -76,13 +76,13 @@ impl SledEngine {
         Ok(engine)
     }
 
-    /// A new database must survive a power cut as a database: its files' names and its configuration too.
+    /// Makes a new database survive a power cut: the names of its files and its configuration, too.
     fn sync_creation(&self) -> sled::Result<()> {
         self.db.flush()?;
         File::open(self.path.join("conf"))?.sync_all()?;
         self.file.sync_all()?;
         let mut folder = Some(self.path.as_path());
-        // The folder, its parent (the data folder), and the one that names that.
+        // The folder, its parent (the data folder), and the folder that the data folder is in.
         for _ in 0..3 {
             let Some(path) = folder.filter(|path| !path.as_os_str().is_empty()) else {
                 break;
@@ -93,8 +93,8 @@ impl SledEngine {
         Ok(())
     }
 
-    fn tree(&self, tree: Keyspace) -> Result<&sled::Tree, EngineError> {
-        let (trees, id) = match tree {
+    fn tree(&self, keyspace: Keyspace) -> Result<&sled::Tree, EngineError> {
+        let (trees, id) = match keyspace {
             Keyspace::Log => return Ok(&self.log),
             Keyspace::Meta => return Ok(&self.meta),
             Keyspace::Records(id) => (&self.records, id),
@@ -105,13 +105,10 @@ impl SledEngine {
             .ok_or_else(|| EngineError::Failed(format!("there is no collection {}", id.0)))
     }
 
-    /// Pages over 128 KiB live in files of their own, which sled never syncs.
+    /// Pages over 128 KiB are files of their own, which sled never syncs.
     fn sync_new_blobs(&self) -> io::Result<()> {
         let folder = self.path.join("blobs");
-        let mut synced = self
-            .synced_blobs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut synced = self.synced_blobs.lock();
         let mut present = HashSet::new();
         let mut any_new = false;
         for file in fs::read_dir(&folder)? {
@@ -119,7 +116,7 @@ impl SledEngine {
             if !synced.contains(&path) {
                 match File::open(&path) {
                     Ok(file) => file.sync_all()?,
-                    // sled removes what it has rewritten; what is gone need not be synced.
+                    // sled removes files that it has rewritten; those need no sync.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                     Err(error) => return Err(error),
                 }
@@ -138,7 +135,7 @@ impl SledEngine {
 fn failed(error: sled::Error) -> EngineError {
     match error {
         sled::Error::Io(source) => EngineError::Io {
-            what: "a page of the store",
+            what: "a page could not be read or written",
             source,
         },
         error @ (sled::Error::CollectionNotFound(_)
@@ -149,13 +146,13 @@ fn failed(error: sled::Error) -> EngineError {
 }
 
 impl Engine for SledEngine {
-    fn get(&self, tree: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        let value = self.tree(tree)?.get(key).map_err(failed)?;
+    fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        let value = self.tree(keyspace)?.get(key).map_err(failed)?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
-    fn scan(&self, tree: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
-        for item in self.tree(tree)?.range(from..) {
+    fn scan(&self, keyspace: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
+        for item in self.tree(keyspace)?.range(from..) {
             let (key, value) = item.map_err(failed)?;
             if !visit(&key, &value) {
                 break;
@@ -164,16 +161,19 @@ impl Engine for SledEngine {
         Ok(())
     }
 
-    fn last(&self, tree: Keyspace) -> Result<Option<(Vec<u8>, Bytes)>, EngineError> {
-        let last = self.tree(tree)?.last().map_err(failed)?;
+    fn last(&self, keyspace: Keyspace) -> Result<Option<(Vec<u8>, Bytes)>, EngineError> {
+        let last = self.tree(keyspace)?.last().map_err(failed)?;
         Ok(last.map(|(key, value)| (key.to_vec(), Bytes::copy_from_slice(&value))))
     }
 
     fn commit(&self, group: &Group, allowed: &dyn Fn() -> bool) -> Result<(), CommitError> {
-        let trees: Result<Vec<_>, _> = group.trees().map(|(tree, _)| self.tree(tree)).collect();
+        let trees: Result<Vec<_>, _> = group
+            .keyspaces()
+            .map(|(keyspace, _)| self.tree(keyspace))
+            .collect();
         let trees = trees?;
         let applied = trees.as_slice().transaction(|views| {
-            for (view, (_, changes)) in views.iter().zip(group.trees()) {
+            for (view, (_, changes)) in views.iter().zip(group.keyspaces()) {
                 for (key, value) in changes {
                     match value {
                         Some(value) => view.insert(key.as_slice(), value.as_slice())?,
@@ -194,16 +194,18 @@ impl Engine for SledEngine {
         }
     }
 
-    /// sled's flush, then the blobs, then the log: only now a power cut changes nothing.
+    /// Flushes sled, then syncs the blobs, then the log: only now a power cut changes nothing.
     fn durable_flush(&self) -> Result<(), EngineError> {
         let io = |what| move |source| EngineError::Io { what, source };
         self.db.flush().map_err(failed)?;
-        // Shows, in a test, what a power cut does without the rest of this function.
+        // Lets a test show what a power cut does without the syncs that follow.
         if self.faults.take(WEAK_FLUSH) {
             return Ok(());
         }
         self.sync_new_blobs()
-            .map_err(io("to sync the store's blobs"))?;
-        self.file.sync_data().map_err(io("to sync the store's log"))
+            .map_err(io("the files of large pages could not be synced"))?;
+        self.file
+            .sync_data()
+            .map_err(io("the log of the store could not be synced"))
     }
 }

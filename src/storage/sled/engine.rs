@@ -1,109 +1,118 @@
-//! The seam between storage and the thing that stores: narrow enough for another engine, and for one that fails.
+//! The interface below which sled stands: ordered keyspaces of bytes, groups of changes, and a flush. Narrow enough that
+//! tests can put an engine in memory in its place that fails or waits when told to.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-/// A declared collection, by its place in the list of the collections that were opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct CollectionId(pub usize);
+use crate::storage::CollectionId;
 
-/// A tree of the store. The order of the variants is the order in which a group is applied; recovery depends on it.
+/// A part of the store with keys of its own. A group is applied in the order of these variants, and recovery relies on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Keyspace {
-    /// Sequence number to change: applied first.
+pub(super) enum Keyspace {
+    /// From the number of a change to its log entry. Applied first.
     Log,
-    /// Id and number to a part of a long body: the new ones, before the envelopes that need them.
+    /// From id and number to a part of a long body. New parts are applied before the records that need them.
     Chunks(CollectionId),
-    /// Id to envelope.
+    /// From id to record.
     Records(CollectionId),
-    /// The same tree as [`Chunks`](Self::Chunks), once more: what nobody needs after the envelopes.
+    /// The keyspace of [`Chunks`](Self::Chunks) once more: parts that no record needs are removed after the records.
     OldChunks(CollectionId),
-    /// Counters and the last sequence number: applied last.
+    /// Counters and the number of the last change. Applied last.
     Meta,
 }
 
+/// The new values of some keys of a keyspace; `None` removes a key.
+type KeyChanges = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
 /// Changes that are applied together.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Group {
-    trees: BTreeMap<Keyspace, BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+pub(super) struct Group {
+    keyspaces: BTreeMap<Keyspace, KeyChanges>,
     bytes: usize,
 }
 
 impl Group {
-    /// Writes `value` at `key`.
-    pub(crate) fn put(&mut self, tree: Keyspace, key: impl Into<Vec<u8>>, value: Vec<u8>) {
-        let key = key.into();
-        self.bytes += key.len() + value.len();
-        self.trees.entry(tree).or_default().insert(key, Some(value));
+    /// Sets `key` to `value`.
+    pub(super) fn put(&mut self, keyspace: Keyspace, key: impl Into<Vec<u8>>, value: Vec<u8>) {
+        self.bytes += value.len();
+        self.set(keyspace, key.into(), Some(value));
     }
 
     /// Removes `key`.
-    pub(crate) fn remove(&mut self, tree: Keyspace, key: impl Into<Vec<u8>>) {
-        let key = key.into();
-        self.bytes += key.len();
-        self.trees.entry(tree).or_default().insert(key, None);
+    pub(super) fn remove(&mut self, keyspace: Keyspace, key: impl Into<Vec<u8>>) {
+        self.set(keyspace, key.into(), None);
     }
 
-    /// The bytes of everything it was told, chunks included.
-    pub(crate) fn bytes(&self) -> usize {
+    fn set(&mut self, keyspace: Keyspace, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.bytes += key.len();
+        self.keyspaces
+            .entry(keyspace)
+            .or_default()
+            .insert(key, value);
+    }
+
+    /// The length of all keys and values that were put or removed, chunks included.
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The keys it touches in `tree`, from `from` on.
-    pub(crate) fn keys_from(&self, tree: Keyspace, from: &[u8]) -> impl Iterator<Item = &[u8]> {
+    /// The keys that the group changes in `keyspace`, from `from` on.
+    pub(super) fn keys_from(&self, keyspace: Keyspace, from: &[u8]) -> impl Iterator<Item = &[u8]> {
         let from = from.to_vec();
-        self.trees
-            .get(&tree)
+        self.keyspaces
+            .get(&keyspace)
             .into_iter()
             .flat_map(move |changes| changes.range(from.clone()..))
             .map(|(key, _)| key.as_slice())
     }
 
-    /// What the group will have at `key`: `None` if it does not touch it.
+    /// The value that the group leaves at `key`; the outer `None` if it does not change it.
     #[expect(
         clippy::option_option,
         reason = "the outer one is whether the group changes the key, the inner one whether a value is left"
     )]
-    pub(crate) fn get(&self, tree: Keyspace, key: &[u8]) -> Option<Option<&[u8]>> {
-        self.trees.get(&tree)?.get(key).map(Option::as_deref)
+    pub(super) fn get(&self, keyspace: Keyspace, key: &[u8]) -> Option<Option<&[u8]>> {
+        self.keyspaces
+            .get(&keyspace)?
+            .get(key)
+            .map(Option::as_deref)
     }
 
     /// Whether it changes nothing.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.trees.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        self.keyspaces.is_empty()
     }
 
     /// The changes, in the order of application.
-    pub(crate) fn trees(
-        &self,
-    ) -> impl Iterator<Item = (Keyspace, &BTreeMap<Vec<u8>, Option<Vec<u8>>>)> {
-        self.trees.iter().map(|(tree, changes)| (*tree, changes))
+    pub(super) fn keyspaces(&self) -> impl Iterator<Item = (Keyspace, &KeyChanges)> {
+        self.keyspaces
+            .iter()
+            .map(|(keyspace, changes)| (*keyspace, changes))
     }
 }
 
-/// What an engine could not do.
+/// Why an engine could not read or write.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum EngineError {
-    /// The disk, or the file system, refused.
-    #[error("the disk refused {what}")]
+pub(super) enum EngineError {
+    /// The disk or the file system returned an error.
+    #[error("the disk failed: {what}")]
     Io {
         /// What was tried.
         what: &'static str,
-        /// What the system said.
         #[source]
         source: std::io::Error,
     },
-    /// The engine refused.
+    /// The engine itself failed.
     #[error("the engine failed: {0}")]
     Failed(String),
 }
 
 impl EngineError {
-    /// Whether there was no room on the disk.
-    pub(crate) fn is_full(&self) -> bool {
+    /// Whether the disk was full.
+    pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Io { source, .. } if is_full(source))
     }
 }
@@ -118,8 +127,8 @@ fn is_full(error: &std::io::Error) -> bool {
 
 /// Why a group was not applied.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CommitError {
-    /// The incarnation has been replaced; nothing was changed.
+pub(super) enum CommitError {
+    /// The writer has been replaced; nothing was changed.
     #[error("the writer has been replaced")]
     Fenced,
     /// The engine failed; part of the group may be visible, and may become durable.
@@ -127,104 +136,83 @@ pub(crate) enum CommitError {
     Engine(#[from] EngineError),
 }
 
-/// Why a store can't be opened. The texts end with what to do.
+/// Why a store can't be opened. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
-    /// Another process has it.
+pub(super) enum OpenError {
+    /// Another process has the store open.
     #[error(
         "the store {} is in use by another process; stop that one, or give this one a data folder of its own (server.data)",
         path.display()
     )]
-    Locked {
-        /// The store's folder.
-        path: PathBuf,
-    },
-    /// The file system refused.
+    Locked { path: PathBuf },
+    /// The file system returned an error.
     #[error("the store {} can't be used; look at the folder's owner and rights and at the disk, then start again", path.display())]
     Io {
-        /// The folder or file.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: std::io::Error,
     },
-    /// What is there can't be read.
+    /// The stored data can't be read, or contradicts itself.
     #[error(
         "the store {} is damaged: {found}; nothing was deleted: keep a copy of the folder, then restore the \
          last backup into an empty data folder",
         path.display()
     )]
-    Damaged {
-        /// The store's folder.
-        path: PathBuf,
-        /// What was found.
-        found: String,
-    },
+    Damaged { path: PathBuf, found: String },
     /// Opening took too long.
     #[error(
         "opening the store {} took longer than {limit:?}; look at the disk, then start again",
         path.display()
     )]
-    Hung {
-        /// The store's folder.
-        path: PathBuf,
-        /// How long was waited.
-        limit: Duration,
-    },
-    /// It was written by a newer release.
+    Hung { path: PathBuf, limit: Duration },
+    /// A newer release wrote the store.
     #[error(
         "the store {} has version {found}, this program knows {known}; run the newer release that wrote it",
         path.display()
     )]
     Newer {
-        /// The store's folder.
         path: PathBuf,
-        /// The version in the store.
         found: u32,
-        /// The version of this program.
         known: u32,
     },
-    /// Somebody still holds the store that was to be closed first.
+    /// The engine must be closed first, but a reader or a commit still uses it.
     #[error(
-        "a reader did not let go of the store within {limit:?}; only a new process can open it again"
+        "the store could not be closed within {limit:?}, since it is still in use; only a new process can open it again"
     )]
-    StillHeld {
-        /// How long was waited.
-        limit: Duration,
-    },
+    StillHeld { limit: Duration },
 }
 
 impl OpenError {
-    /// Whether there was no room on the disk.
-    pub(crate) fn is_full(&self) -> bool {
+    /// Whether the disk was full.
+    pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Io { source, .. } if is_full(source))
     }
 }
 
-/// Takes one key and value of a range; false ends it.
-pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
+/// Is shown the keys and values of a range, one by one; returns false to see no more.
+pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 
-/// A store of trees of bytes. Reads may run beside the one writer.
-pub(crate) trait Engine: Send + Sync + 'static {
+/// A store of bytes. Readers may use it beside the one writer.
+pub(super) trait Engine: Send + Sync + 'static {
     /// The value at `key`.
-    fn get(&self, tree: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
-    /// Visits keys in ascending order from `from` on (inclusive).
-    fn scan(&self, tree: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError>;
+    fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
+    /// Visits keys in ascending order, beginning with `from`.
+    fn scan(&self, keyspace: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError>;
     /// The last key and its value.
-    fn last(&self, tree: Keyspace) -> Result<Option<(Vec<u8>, Bytes)>, EngineError>;
-    /// Applies `group` tree by tree, in its order, or not at all; asks `allowed` last thing before.
+    fn last(&self, keyspace: Keyspace) -> Result<Option<(Vec<u8>, Bytes)>, EngineError>;
+    /// Applies `group` keyspace by keyspace, or nothing of it. Calls `allowed` right before the first change.
     fn commit(&self, group: &Group, allowed: &dyn Fn() -> bool) -> Result<(), CommitError>;
-    /// Returns when everything applied before is on the disk and will be there after a power cut.
+    /// Returns when everything that was applied is on the disk and survives a power cut.
     fn durable_flush(&self) -> Result<(), EngineError>;
 }
 
-/// Opens an engine, as often as it takes.
-pub(crate) trait Opener: Send + Sync + 'static {
-    /// Opens it, with a tree for each collection.
+/// Opens an engine, as often as necessary.
+pub(super) trait Opener: Send + Sync + 'static {
+    /// Opens the engine, with keyspaces for each of these resources.
     fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenError>;
-    /// Makes sure that the next open reads from the disk: after a failed sync the kernel still has pages in its cache that
-    /// never got there.
+    /// Makes the next open read from the disk: after a failed sync, the kernel's cache still has pages that were never
+    /// written.
     fn distrust_cache(&self) {}
     /// The store's folder.
-    fn path(&self) -> &std::path::Path;
+    fn path(&self) -> &Path;
 }

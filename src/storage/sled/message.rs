@@ -1,118 +1,57 @@
-//! What the writer can be told.
+//! The messages to the writer.
 
 use std::ops::RangeInclusive;
-use std::sync::{Mutex, PoisonError};
 
-use super::engine::CollectionId;
-use super::store::ListPage;
-use crate::record::{Command, Conditions, Record, Refusal, Slice};
+use parking_lot::Mutex;
+
+use crate::record::{RecordId, Slice, WriteCommand};
+use crate::storage::{CollectionId, ListPage, StoreError, Write, Written};
 use crate::supervision::{Message, ReplyTo};
 
-/// Why a write was not done. Nothing was changed.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub(crate) enum WriteError {
-    /// It may not be done as things are.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// What the write depends on can't be read.
-    #[error("a stored record is damaged")]
-    Damaged,
-    /// There is no room on the disk.
-    #[error("the disk is full: writes are refused until there is room, reads go on")]
-    Full,
-    /// The engine could not read.
-    #[error("the store failed")]
-    Failed,
+/// A write in the writer's queue.
+pub(super) struct QueuedWrite {
+    pub(super) write: Write,
+    /// The ids of the records that matched the example of a [`WriteCommand::DeleteMatching`]; empty for other commands.
+    pub(super) matching: Vec<RecordId>,
+    /// Set when the write is staged. If the writer dies and the write is delivered again, this answer is given again,
+    /// provided that the log says that the write was committed.
+    pub(super) prepared: Mutex<Option<Prepared>>,
 }
 
-/// What a write did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Written {
-    /// There is a record more.
-    Created(Record),
-    /// There is another one in the place of one.
-    Replaced(Record),
-    /// These are gone.
-    Removed(Vec<Record>),
-}
-
-/// A write on its way to the writer.
-#[derive(Debug)]
-pub(crate) struct Write {
-    /// Where.
-    pub collection: CollectionId,
-    /// What.
-    pub command: Command,
-    /// On what it depends.
-    pub conditions: Conditions,
-    /// How much of the queue it takes, in bytes.
-    pub bytes: usize,
-    /// The answer that was due when the write was staged: at a second delivery it is given as it is, if the log says that the
-    /// write was committed.
-    prepared: Mutex<Option<Prepared>>,
-}
-
-/// An answer, and the numbers of the log's entries that say it was committed.
-type Prepared = (Written, RangeInclusive<u64>);
-
-impl Write {
-    /// A write that was not staged yet.
-    pub(crate) fn new(
-        collection: CollectionId,
-        command: Command,
-        conditions: Conditions,
-        bytes: usize,
-    ) -> Self {
-        Self {
-            collection,
-            command,
-            conditions,
-            bytes,
-            prepared: Mutex::new(None),
-        }
-    }
-
-    pub(super) fn prepare(&self, written: Written, changes: RangeInclusive<u64>) {
-        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some((written, changes));
-    }
-
-    pub(super) fn prepared(&self) -> Option<Prepared> {
-        self.prepared
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
+/// The answer to a write that was staged, and the numbers of its entries in the log.
+#[derive(Clone)]
+pub(super) struct Prepared {
+    pub(super) written: Written,
+    pub(super) changes: RangeInclusive<u64>,
 }
 
 /// One message to the writer.
-#[derive(Debug)]
-pub(crate) enum StoreMessage {
+pub(super) enum StoreMessage {
     /// Changes records.
     Write {
-        /// How.
-        write: Box<Write>,
-        /// Where the answer goes.
-        reply: ReplyTo<Written, WriteError>,
+        write: Box<QueuedWrite>,
+        reply: ReplyTo<Written, StoreError>,
     },
-    /// Reads a page between two groups, for a reader that was overtaken by writes again and again.
+    /// Reads a page between two groups, for a reader that the writer has overtaken several times.
     Page {
-        /// Where.
         collection: CollectionId,
-        /// What.
         slice: Slice,
-        /// Where the answer goes.
-        reply: ReplyTo<Option<ListPage>, WriteError>,
+        reply: ReplyTo<Option<ListPage>, StoreError>,
     },
 }
+
+/// How much of the queue's bytes one id of [`QueuedWrite::matching`] takes: 1000 ids, the most there may be, take as much as
+/// a whole group.
+const MATCHING_BYTES: usize = 1024;
 
 impl Message for StoreMessage {
     fn kind(&self) -> &'static str {
         match self {
-            Self::Write { write, .. } => match write.command {
-                Command::Create { .. } | Command::CreateNext { .. } => "create",
-                Command::Replace { .. } => "replace",
-                Command::Merge { .. } => "merge",
-                Command::Delete { .. } | Command::DeleteMatching { .. } => "delete",
+            Self::Write { write, .. } => match write.write.command {
+                WriteCommand::Create { .. } => "create",
+                WriteCommand::Replace { .. } => "replace",
+                WriteCommand::Merge { .. } => "merge",
+                WriteCommand::Delete { .. } | WriteCommand::DeleteMatching { .. } => "delete",
             },
             Self::Page { .. } => "page",
         }
@@ -120,7 +59,9 @@ impl Message for StoreMessage {
 
     fn size_bytes(&self) -> usize {
         let content = match self {
-            Self::Write { write, .. } => size_of::<Write>() + write.bytes,
+            Self::Write { write, .. } => {
+                size_of::<QueuedWrite>() + write.write.bytes + write.matching.len() * MATCHING_BYTES
+            }
             Self::Page { .. } => 0,
         };
         size_of_val(self) + content

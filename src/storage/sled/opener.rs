@@ -1,9 +1,11 @@
-//! Opening sled without trusting it: it refuses good data over unfinished scratch files, and panics on bad data.
+//! Opens sled without trusting it: it refuses good data because of unfinished scratch files, and panics on bad data.
 //!
-//! In this order: unfinished snapshots (`snap.*.generating`) and an empty `conf` are moved aside, since each of them
-//! makes every open fail; the open runs on a thread of its own, behind the panic boundary, with a time limit; after
-//! `Corruption` the snapshots are moved aside, then `conf`, because the log alone restores everything. Nothing is ever
-//! deleted: what was moved lies in `aside-<unix ms>` beside the store.
+//! 1. Unfinished snapshots (`snap.*.generating`) and an empty `conf` are moved aside, since each of them makes every open
+//!    fail.
+//! 2. The open runs on a thread of its own, behind a panic boundary, with a time limit.
+//! 3. After `Corruption`, the snapshots are moved aside, then `conf`, because the log alone restores everything.
+//!
+//! Nothing is ever deleted: what was moved aside is in `aside-<unix ms>` beside the store.
 
 use std::fs;
 use std::io;
@@ -15,16 +17,15 @@ use super::database::SledEngine;
 use super::engine::{Engine, OpenError, Opener};
 use crate::supervision::{Faults, contain};
 
-/// How long an open may take: replaying a log of many gigabytes on a slow disk, and then some.
+/// How long an open may take: enough to replay a log of many gigabytes on a slow disk.
 pub(super) const OPEN_LIMIT: Duration = Duration::from_secs(600);
-/// How long the lock of an engine that this process has just closed is waited for: sled's threads let go of it late.
+/// How long to wait for the lock of an engine that this process has just closed: sled's threads release it late.
 const LOCK_LIMIT: Duration = Duration::from_secs(5);
-/// How long to wait between two tries for the lock.
+/// The pause between two attempts to take the lock: there is no event to wait for.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Opens sled at a path.
-#[derive(Debug)]
-pub(crate) struct SledOpener {
+pub(super) struct SledOpener {
     path: PathBuf,
     cache_bytes: u64,
     faults: Faults,
@@ -32,7 +33,7 @@ pub(crate) struct SledOpener {
 
 impl SledOpener {
     /// A store in `<data>/sled`.
-    pub(crate) fn new(data: &Path, cache_bytes: u64) -> Self {
+    pub(super) fn new(data: &Path, cache_bytes: u64) -> Self {
         Self {
             path: data.join("sled"),
             cache_bytes,
@@ -40,8 +41,8 @@ impl SledOpener {
         }
     }
 
-    /// Lets its engines pass these fault points.
-    pub(crate) fn with_faults(mut self, faults: Faults) -> Self {
+    /// Gives these fault points to the engines that it opens.
+    pub(super) fn with_faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
         self
     }
@@ -60,7 +61,7 @@ impl SledOpener {
         }
     }
 
-    /// One try, guarded.
+    /// One attempt to open the store, guarded.
     fn attempt(&self, collections: &[String]) -> Result<SledEngine, Attempt> {
         let (path, cache_bytes) = (self.path.clone(), self.cache_bytes);
         let collections = collections.to_vec();
@@ -69,7 +70,7 @@ impl SledOpener {
             .name("store-open".to_owned())
             .spawn(move || {
                 let opened = contain(|| SledEngine::open(&path, cache_bytes, &collections));
-                // Nobody waits after the limit; then the engine is dropped here.
+                // After the limit nobody waits any more, and the engine is dropped here.
                 drop(tx.send(opened));
             });
         spawned.map_err(|source| Attempt::Final(self.refused(source)))?;
@@ -108,7 +109,6 @@ impl SledOpener {
         let tries = LOCK_LIMIT.as_millis() / LOCK_PAUSE.as_millis();
         for _ in 0..tries {
             match self.attempt(collections) {
-                // A lock has no event to wait for.
                 Err(Attempt::Locked) => std::thread::park_timeout(LOCK_PAUSE),
                 other @ (Ok(_) | Err(Attempt::Corrupt(_) | Attempt::Final(_))) => return other,
             }
@@ -118,7 +118,7 @@ impl SledOpener {
         }))
     }
 
-    /// Moves the store's files that `wanted` picks into a folder beside the store. False if there are none.
+    /// Moves those files of the store for which `wanted` returns true into a folder beside it. False if there are none.
     fn move_aside(&self, why: &str, wanted: impl Fn(&Path) -> bool) -> io::Result<bool> {
         if !self.path.exists() {
             return Ok(false);
@@ -130,10 +130,8 @@ impl SledOpener {
         if files.is_empty() {
             return Ok(false);
         }
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_millis();
         let aside = self.path.with_file_name(format!("aside-{now}"));
         fs::create_dir_all(&aside)?;
         for file in files {
@@ -146,7 +144,7 @@ impl SledOpener {
     }
 }
 
-/// How one try ended.
+/// Why one attempt failed.
 enum Attempt {
     Locked,
     Corrupt(String),
@@ -178,9 +176,10 @@ fn is_empty_conf(path: &Path) -> bool {
     is_conf(path) && fs::metadata(path).is_ok_and(|file| file.len() == 0)
 }
 
+/// A kind of files: why they are moved, and how they are recognised.
 type Suspect = (&'static str, fn(&Path) -> bool);
 
-/// What is moved aside after `Corruption`, one after the other.
+/// The files that are moved aside after `Corruption`, one kind after the other.
 const SUSPECTS: [Suspect; 2] = [
     ("corruption: a snapshot", is_snapshot),
     ("corruption: conf", is_conf),
@@ -221,7 +220,7 @@ impl Opener for SledOpener {
             Ok(rustix::fs::fadvise(&file, 0, None, advice)?)
         });
         if let Err(error) = forgotten {
-            tracing::warn!(%error, "what the kernel has cached of the store is not known to be on the disk");
+            tracing::warn!(%error, "the kernel's cache of the store could not be dropped; it may differ from the disk");
         }
     }
 

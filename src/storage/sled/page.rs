@@ -1,44 +1,28 @@
-//! One page of a collection, read from the engine.
-
-use std::sync::atomic::Ordering;
+//! Reads one page of a resource in the order of ids.
 
 use bytes::Bytes;
 
-use super::engine::{CollectionId, Engine, EngineError, Keyspace};
-use super::holder::Holder;
-use super::store::ListPage;
+use super::engine::{Engine, Keyspace};
+use super::read_error::ReadError;
+use super::reader_state::ReaderState;
 use super::value;
 use crate::record::{Record, RecordId, Revision, Slice};
+use crate::storage::{CollectionId, ListPage};
 
-/// How many bytes of records are read between two looks at other requests; a longer page is read off the event loops.
+/// How many bytes of records are read on an event loop without a pause; a longer page is read elsewhere.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
-/// Why a page could not be read.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum PageError {
-    /// One of its records is not what was written; beside a writer it may only have been overtaken.
-    #[error("record {id} is damaged")]
-    Damaged {
-        /// Its key.
-        id: String,
-    },
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-}
-
-/// Reads a page; `None` if it is longer than [`PAGE_BYTES_MAX`]. What it shows is of one moment only if nothing was applied
-/// meanwhile, which the caller finds out.
+/// Reads a page; `None` if it is longer than [`PAGE_BYTES_MAX`]. The caller makes sure that no group is applied meanwhile.
 pub(super) fn read(
     engine: &dyn Engine,
-    holder: &Holder,
+    readers: &ReaderState,
     collection: CollectionId,
     slice: Slice,
-) -> Result<Option<ListPage>, PageError> {
-    let figures = holder.figures.get(collection.0);
+) -> Result<Option<ListPage>, ReadError> {
     let mut page = ListPage {
         records: Vec::new(),
-        total: figures.map_or(0, |f| f.records.load(Ordering::SeqCst)),
-        seq: figures.map_or(0, |f| f.applied.load(Ordering::SeqCst)),
+        total: readers.records(collection),
+        seq: readers.applied(collection),
     };
     if slice.limit() == 0 {
         return Ok(Some(page));
@@ -71,18 +55,13 @@ pub(super) fn record(
     collection: CollectionId,
     key: &[u8],
     value: &[u8],
-) -> Result<Record, PageError> {
+) -> Result<Record, ReadError> {
+    let id = RecordId::from_key(key).ok_or_else(|| ReadError::damaged_record(key))?;
     let value = Bytes::copy_from_slice(value);
-    let id = RecordId::from_key(key);
     let found = value::whole(engine, None, collection, key, &value)?;
-    match (id, found) {
-        (Some(id), Ok(envelope)) => Ok(Record {
-            id,
-            revision: Revision(envelope.seq),
-            json: envelope.json,
-        }),
-        _ => Err(PageError::Damaged {
-            id: String::from_utf8_lossy(key).into_owned(),
-        }),
-    }
+    Ok(Record {
+        id,
+        revision: Revision(found.seq),
+        json: found.json,
+    })
 }

@@ -1,72 +1,79 @@
-//! What is checked when a store is opened, and what is put right.
+//! Checks a store when it is opened, and repairs the one thing that may be wrong with it.
 //!
-//! A group is applied tree by tree: `log`, the collections, `meta` last. So a group that was cut off by an I/O error can
-//! be told from a whole one: `meta.last_seq` is behind the log. Nobody was told that such a group is done, so both
-//! outcomes are right for each of its commands; but the log must say which. For each entry of the torn tail the record
-//! decides: is its effect there, the entry stays; is it not, the entry goes.
+//! A group is applied keyspace by keyspace: `log` first, then the resources, `meta` last. So a group that an I/O error cut
+//! off can be told from a complete one: `meta.last_seq` is behind the log. Nobody was told that such a group was done, so
+//! for each of its commands both outcomes are right; but the log must say which one it was. For each entry of the torn
+//! tail the record decides: if the effect of the entry is there, the entry stays; if not, it is removed.
 //!
-//! Anything else that does not fit together is damage, and is refused.
+//! Everything else that does not fit together is damage, and the store is refused.
 
 use std::collections::HashMap;
 
-use super::engine::{CollectionId, CommitError, Engine, EngineError, Group, Keyspace};
-use super::envelope::{Change, Damaged, What, seq_key, seq_of};
+use bytes::Bytes;
+
+use super::engine::{CommitError, Engine, EngineError, Group, Keyspace};
+use super::log::{self, LogEntry, seq_key, seq_of};
+use super::read_error::ReadError;
+use super::stored_record::{Damaged, StoredHead};
 use super::value;
 use crate::record::RecordId;
+use crate::storage::{ChangeKind, CollectionId};
 
-/// The version of what is in the trees. 2: long bodies are kept in chunks; a store of version 1 has none yet.
-pub(crate) const SCHEMA: u32 = 2;
+/// The version of the stored format. 2: long bodies are stored in chunks; a store of version 1 has none yet.
+pub(super) const SCHEMA: u32 = 2;
 
-pub(crate) const SCHEMA_KEY: &[u8] = b"schema";
-pub(crate) const LAST_SEQ_KEY: &[u8] = b"last_seq";
+pub(super) const SCHEMA_KEY: &[u8] = b"schema";
+pub(super) const LAST_SEQ_KEY: &[u8] = b"last_seq";
 
-/// The key of a collection's [`Tally`] in `meta`.
-pub(crate) fn tally_key(collection: &str) -> Vec<u8> {
+/// The key of a resource's [`Tally`] in `meta`.
+pub(super) fn tally_key(collection: &str) -> Vec<u8> {
     [b"tally/", collection.as_bytes()].concat()
 }
 
-/// The key of the next number a collection gives out as an id, in `meta`.
-pub(crate) fn next_key(collection: &str) -> Vec<u8> {
+/// The key in `meta` of the next number that a resource gives to a record as its id.
+pub(super) fn next_key(collection: &str) -> Vec<u8> {
     [b"next/", collection.as_bytes()].concat()
 }
 
-/// What `meta` says of one collection.
+/// The figures of one resource.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    /// How many records it has.
-    pub(crate) records: u64,
-    /// The sequence number of its last change.
-    pub(crate) seq: u64,
+pub(super) struct Tally {
+    pub(super) records: u64,
+    /// The number of the resource's last change.
+    pub(super) seq: u64,
+    /// The bytes of its records as they are served. Not stored: counted when the store is opened.
+    pub(super) bytes: u64,
 }
 
 impl Tally {
-    pub(crate) fn encode(self) -> Vec<u8> {
+    pub(super) fn encode(self) -> Vec<u8> {
         [self.records.to_be_bytes(), self.seq.to_be_bytes()].concat()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
-        let (records, seq) = bytes.split_at_checked(8).ok_or(Damaged)?;
+    fn decode(stored: &[u8], bytes: u64) -> Result<Self, Damaged> {
+        let (records, seq) = stored.split_at_checked(8).ok_or(Damaged)?;
         Ok(Self {
             records: seq_of(records)?,
             seq: seq_of(seq)?,
+            bytes,
         })
     }
 }
 
-/// A store whose parts fit together.
+/// What is known of a store whose parts fit together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Checked {
-    /// The last sequence number that was given out.
-    pub(crate) last_seq: u64,
-    /// The first one the log still has; past `last_seq` if it has none.
-    pub(crate) log_first: u64,
-    /// For each collection, in order.
-    pub(crate) tallies: Vec<Tally>,
+pub(super) struct Checked {
+    /// The number of the last change.
+    pub(super) last_seq: u64,
+    /// The oldest change that the log still has; `last_seq + 1` if it has none.
+    pub(super) log_first: u64,
+    /// One for each resource, in the order of the settings.
+    pub(super) tallies: Vec<Tally>,
 }
 
-/// Why a store was not taken.
+/// Why a store was refused.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CheckError {
+pub(super) enum CheckError {
     #[error("version {found} is newer than {SCHEMA}")]
     Newer { found: u32 },
     #[error("{0}")]
@@ -81,9 +88,18 @@ impl From<Damaged> for CheckError {
     }
 }
 
-/// Checks a store that was just opened, puts a torn tail right, and makes the result durable. `acknowledged` is the number
-/// of the last change that somebody was told of; `None` if nobody knows of the store yet.
-pub(crate) fn check(
+impl From<ReadError> for CheckError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Engine(error) => Self::Engine(error),
+            damaged @ ReadError::Damaged { .. } => Self::Damaged(damaged.to_string()),
+        }
+    }
+}
+
+/// Checks a store that was just opened, settles a torn tail, and makes the result durable. `acknowledged` is the number of
+/// the last change that a client was told of; `None` if the store is new.
+pub(super) fn check(
     engine: &dyn Engine,
     collections: &[String],
     acknowledged: Option<u64>,
@@ -91,14 +107,11 @@ pub(crate) fn check(
     let mut repair = Group::default();
     check_schema(engine, acknowledged, &mut repair)?;
     let acknowledged = acknowledged.unwrap_or(0);
-    let number = |bytes: Option<&[u8]>| bytes.map_or(Ok(0), seq_of);
-    let last_seq = number(engine.get(Keyspace::Meta, LAST_SEQ_KEY)?.as_deref())?;
-    let log_last = number(
-        engine
-            .last(Keyspace::Log)?
-            .as_ref()
-            .map(|(key, _)| key.as_slice()),
-    )?;
+    let last_seq = number(engine.get(Keyspace::Meta, LAST_SEQ_KEY)?)?.unwrap_or(0);
+    let log_last = match engine.last(Keyspace::Log)? {
+        Some((key, _)) => seq_of(&key)?,
+        None => 0,
+    };
     if log_last < last_seq {
         return Err(CheckError::Damaged(format!(
             "the log ends at change {log_last}, but change {last_seq} was acknowledged"
@@ -112,17 +125,13 @@ pub(crate) fn check(
     let torn = log_last > last_seq;
     let mut checked = Checked {
         last_seq,
-        log_first: last_seq + 1,
+        log_first: log::first(engine)?.unwrap_or(last_seq + 1),
         tallies: Vec::new(),
     };
     if torn {
-        checked.last_seq = settle_tail(engine, collections, last_seq, &mut repair)?;
-        repair.put(
-            Keyspace::Meta,
-            LAST_SEQ_KEY,
-            seq_key(checked.last_seq).to_vec(),
-        );
-        let after = checked.last_seq;
+        let after = settle_tail(engine, collections, last_seq, &mut repair)?;
+        checked.last_seq = after;
+        repair.put(Keyspace::Meta, LAST_SEQ_KEY, seq_key(after).to_vec());
         tracing::warn!(
             last_seq,
             log_last,
@@ -130,21 +139,16 @@ pub(crate) fn check(
             "settled the tail of a group that was cut off"
         );
     }
-    engine.scan(Keyspace::Log, &[], &mut |key, _| {
-        checked.log_first = seq_of(key).unwrap_or(checked.log_first);
-        false
-    })?;
     for (index, name) in collections.iter().enumerate() {
+        let found = Tally {
+            seq: checked.last_seq,
+            ..count(engine, CollectionId(index))?
+        };
         let tally = if torn {
-            let records = count(engine, CollectionId(index))?;
-            let tally = Tally {
-                records,
-                seq: checked.last_seq,
-            };
-            repair.put(Keyspace::Meta, tally_key(name), tally.encode());
-            tally
+            repair.put(Keyspace::Meta, tally_key(name), found.encode());
+            found
         } else {
-            check_tally(engine, CollectionId(index), name, last_seq)?
+            check_tally(engine, name, found)?
         };
         checked.tallies.push(tally);
     }
@@ -158,6 +162,10 @@ pub(crate) fn check(
     }
     engine.durable_flush()?;
     Ok(checked)
+}
+
+fn number(value: Option<Bytes>) -> Result<Option<u64>, Damaged> {
+    value.as_deref().map(seq_of).transpose()
 }
 
 fn check_schema(
@@ -188,122 +196,98 @@ fn check_schema(
     Ok(())
 }
 
-/// What `meta` says must be true; a collection of which it says nothing is new, or was not declared when a tail was settled.
-fn check_tally(
-    engine: &dyn Engine,
-    collection: CollectionId,
-    name: &str,
-    last_seq: u64,
-) -> Result<Tally, CheckError> {
-    let told = engine.get(Keyspace::Meta, &tally_key(name))?;
-    let found = count(engine, collection)?;
-    let Some(told) = told else {
-        return Ok(Tally {
-            records: found,
-            seq: last_seq,
-        });
+/// Compares what was counted with what `meta` says. A resource without a tally is new, or was not declared while a tail was
+/// settled.
+fn check_tally(engine: &dyn Engine, name: &str, found: Tally) -> Result<Tally, CheckError> {
+    let Some(stored) = engine.get(Keyspace::Meta, &tally_key(name))? else {
+        return Ok(found);
     };
-    let told = Tally::decode(&told)?;
-    if told.records == found {
-        return Ok(told);
+    let stored = Tally::decode(&stored, found.bytes)?;
+    if stored.records == found.records {
+        return Ok(stored);
     }
     Err(CheckError::Damaged(format!(
-        "resource {name} has {found} records, but {} were acknowledged",
-        told.records
+        "resource {name} has {} records, but {} were acknowledged",
+        found.records, stored.records
     )))
 }
 
-/// Decides entry by entry what of a torn tail happened. Returns the last sequence number in use.
+/// Decides for each entry of a torn tail whether it was applied. Returns the last number in use.
 fn settle_tail(
     engine: &dyn Engine,
     collections: &[String],
     last_seq: u64,
     repair: &mut Group,
 ) -> Result<u64, CheckError> {
-    let mut tail = Vec::new();
-    let mut damaged = None;
-    engine.scan(Keyspace::Log, &seq_key(last_seq + 1), &mut |key, value| {
-        match seq_of(key).and_then(|seq| Ok((seq, Change::decode(value)?))) {
-            Ok(entry) => tail.push(entry),
-            Err(error) => damaged = Some(error),
-        }
-        damaged.is_none()
-    })?;
-    if let Some(damaged) = damaged {
-        return Err(damaged.into());
-    }
-    // A group holds one change for each key: its last. So what became of the last entry of an id became of all of them.
-    let mut happened = HashMap::new();
-    for (seq, change) in &tail {
+    let tail = log::entries(engine, last_seq + 1, usize::MAX)?;
+    // A group holds one change of each key: the last. So all entries of an id were applied, or none, as its last one was.
+    let mut applied = HashMap::new();
+    for (seq, entry) in &tail {
         let declared = collections
             .iter()
-            .position(|name| *name == change.collection);
+            .position(|name| *name == entry.collection);
         let Some(index) = declared else {
-            // A collection that is not declared any more can't be looked into: its entries stay, and it is counted when it
-            // is declared again.
-            repair.remove(Keyspace::Meta, tally_key(&change.collection));
+            // A resource that is no longer declared can't be read: its entries stay, and its records are counted when it is
+            // declared again.
+            repair.remove(Keyspace::Meta, tally_key(&entry.collection));
             continue;
         };
         let collection = CollectionId(index);
-        let found = value::read(engine, None, collection, &change.id)?;
-        let found = found.transpose()?.map(|found| found.seq);
-        for stray in value::strays(engine, collection, &change.id, found)? {
+        let found = value::read(engine, None, collection, &entry.id)?.map(|found| found.seq);
+        for stray in value::strays(engine, collection, &entry.id, found)? {
             repair.remove(Keyspace::OldChunks(collection), stray);
         }
-        let there = match change.what {
-            What::Put => found.is_some_and(|found| found >= *seq),
-            What::Delete => found.is_none_or(|found| found > *seq),
+        let there = match entry.kind {
+            ChangeKind::Put => found.is_some_and(|found| found >= *seq),
+            ChangeKind::Delete => found.is_none_or(|found| found > *seq),
         };
-        happened.insert((change.collection.clone(), change.id.clone()), there);
+        applied.insert((entry.collection.clone(), entry.id.clone()), there);
     }
     let mut after = last_seq;
-    for (seq, change) in tail {
+    for (seq, entry) in tail {
         after = seq;
-        raise_next(engine, &change, repair)?;
-        if happened.get(&(change.collection, change.id)) == Some(&false) {
+        raise_next(engine, &entry, repair)?;
+        if applied.get(&(entry.collection, entry.id)) == Some(&false) {
             repair.remove(Keyspace::Log, seq_key(seq));
         }
     }
-    // The numbers of removed entries are not given out again: `last_seq` itself must stay in the log.
+    // The numbers of removed entries must not be given again, so the last entry stays, as a change of nothing.
     if let Some(None) = repair.get(Keyspace::Log, &seq_key(after)) {
-        let change = Change {
-            what: What::Delete,
+        let nothing = LogEntry {
+            kind: ChangeKind::Delete,
             message: crate::supervision::MessageId(0),
             at_ms: 0,
             collection: String::new(),
             id: Vec::new(),
         };
-        repair.put(Keyspace::Log, seq_key(after), change.encode());
+        repair.put(Keyspace::Log, seq_key(after), nothing.encode());
     }
     Ok(after)
 }
 
-/// A number that may have been seen as an id is not given out again, whatever became of its record.
-fn raise_next(engine: &dyn Engine, change: &Change, repair: &mut Group) -> Result<(), CheckError> {
-    let Some(RecordId::Number(number)) = RecordId::from_key(&change.id) else {
+/// Makes sure that a number that may have been seen as an id is not given again, whatever became of its record.
+fn raise_next(engine: &dyn Engine, entry: &LogEntry, repair: &mut Group) -> Result<(), CheckError> {
+    let Some(RecordId::Number(id)) = RecordId::from_key(&entry.id) else {
         return Ok(());
     };
-    let key = next_key(&change.collection);
+    let key = next_key(&entry.collection);
     let known = match repair.get(Keyspace::Meta, &key) {
         Some(staged) => staged.map(seq_of).transpose()?,
-        None => engine
-            .get(Keyspace::Meta, &key)?
-            .as_deref()
-            .map(seq_of)
-            .transpose()?,
+        None => number(engine.get(Keyspace::Meta, &key)?)?,
     };
-    if known.unwrap_or(1) <= number {
-        repair.put(Keyspace::Meta, key, seq_key(number + 1).to_vec());
+    if known.unwrap_or(1) <= id {
+        repair.put(Keyspace::Meta, key, seq_key(id + 1).to_vec());
     }
     Ok(())
 }
 
-/// How many records a collection has.
-fn count(engine: &dyn Engine, collection: CollectionId) -> Result<u64, EngineError> {
-    let mut records = 0;
-    engine.scan(Keyspace::Records(collection), &[], &mut |_, _| {
-        records += 1;
+/// Counts the records of a resource, and their bytes.
+fn count(engine: &dyn Engine, collection: CollectionId) -> Result<Tally, EngineError> {
+    let mut tally = Tally::default();
+    engine.scan(Keyspace::Records(collection), &[], &mut |_, value| {
+        tally.records += 1;
+        tally.bytes += StoredHead::json_bytes(value).unwrap_or(0);
         true
     })?;
-    Ok(records)
+    Ok(tally)
 }

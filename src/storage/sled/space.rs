@@ -1,9 +1,9 @@
-//! Room on the disk: when nothing may be written any more, and a last piece of it that is kept back.
+//! Room on the disk: when writes are refused, and a file that keeps some room back.
 //!
-//! A full disk must not reach the engine: sled's error sticks until it is opened anew, which needs room itself, and reading
-//! may need some, too. So writes end while a *reserve* is left, and reading goes on. Should somebody else fill the disk to
-//! the last byte, the *ballast*, a file that holds nothing, is given up, so that the engine can be opened and read again.
-//! Both come back by themselves.
+//! A full disk must not reach the engine: after an error sled must be opened again, which needs room itself, and reading
+//! may need some, too. So writes are refused while a *reserve* is left, and reads go on. If another program fills the disk
+//! to the last byte, the *ballast*, an empty file that takes up room, is cut to nothing, so that the engine can be opened
+//! and read. When there is room again, writes are taken again, and the ballast is made again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -15,24 +15,22 @@ use crate::settings::Reserve;
 
 /// The size of the ballast, in bytes.
 const BALLAST_BYTES: u64 = 32 << 20;
-/// A disk has so many times the ballast at least, or there is none.
+/// There is a ballast only on disks with room for at least this many of it.
 const BALLAST_SHARE: u64 = 16;
-/// What `"auto"` means: one part in so many of the disk ...
+/// The reserve that `"auto"` means: a twentieth of the disk, within the next two bounds.
 const RESERVE_SHARE: u64 = 20;
-/// ... at least ...
 const RESERVE_BYTES_MIN: u64 = 64 << 20;
-/// ... and at most.
 const RESERVE_BYTES_MAX: u64 = 1 << 30;
-/// How much must be free before the engine is tried again on a disk that was full.
+/// How much must be free before the engine is opened again on a disk that was full.
 const OPEN_BYTES: u64 = 4 << 20;
-/// How long to wait between two looks at a full disk; room has no event.
+/// The pause between two looks at a full disk: there is no event to wait for.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What the file system says, in bytes.
+/// The size of a file system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Disk {
-    pub(crate) available: u64,
-    pub(crate) total: u64,
+pub(super) struct Disk {
+    pub(super) available: u64,
+    pub(super) total: u64,
 }
 
 impl Disk {
@@ -44,8 +42,8 @@ impl Disk {
         })
     }
 
-    /// What must be left of it.
-    pub(crate) fn reserve(self, reserve: Reserve) -> u64 {
+    /// How much of it must be left free.
+    pub(super) fn reserve(self, reserve: Reserve) -> u64 {
         match reserve {
             Reserve::Auto => {
                 (self.total / RESERVE_SHARE).clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX)
@@ -54,7 +52,7 @@ impl Disk {
         }
     }
 
-    /// How large a ballast it bears beside the reserve.
+    /// The size of the ballast that fits beside the reserve.
     fn ballast(self, reserve: Reserve) -> Option<u64> {
         let left = self.available.checked_sub(self.reserve(reserve))?;
         (left >= 2 * BALLAST_BYTES && self.total >= BALLAST_SHARE * BALLAST_BYTES)
@@ -62,9 +60,15 @@ impl Disk {
     }
 }
 
+/// A disk, and how much of it must be left free.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) disk: Disk,
+    pub(super) reserve: u64,
+}
+
 /// The room in the data folder.
-#[derive(Debug)]
-pub(crate) struct Space {
+pub(super) struct Space {
     folder: PathBuf,
     reserve: Reserve,
     ballasted: AtomicBool,
@@ -73,7 +77,7 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    pub(crate) fn new(folder: &Path, reserve: Reserve) -> Self {
+    pub(super) fn new(folder: &Path, reserve: Reserve) -> Self {
         Self {
             folder: folder.to_owned(),
             reserve,
@@ -87,18 +91,19 @@ impl Space {
         self.folder.join("ballast")
     }
 
-    /// The disk, and what must be left of it.
-    pub(crate) fn measure(&self) -> io::Result<(Disk, u64)> {
+    /// Asks the file system how much room there is.
+    pub(super) fn measure(&self) -> io::Result<Room> {
         let disk = Disk::of(&self.folder)?;
-        Ok((disk, disk.reserve(self.reserve)))
+        let reserve = disk.reserve(self.reserve);
+        Ok(Room { disk, reserve })
     }
 
-    /// Whether nothing may be written now. One system call.
-    pub(crate) fn refuses(&self) -> bool {
-        let (disk, reserve) = match self.measure() {
-            Ok(measured) => measured,
+    /// Whether writes are refused now. Costs one system call.
+    pub(super) fn refuses(&self) -> bool {
+        let Room { disk, reserve } = match self.measure() {
+            Ok(room) => room,
             Err(error) => {
-                tracing::debug!(%error, "the room on the disk is not known");
+                tracing::debug!(%error, "the file system does not tell how much room there is");
                 return false;
             }
         };
@@ -112,7 +117,11 @@ impl Space {
                     "the disk is full: writes are refused, reads go on"
                 );
             } else {
-                tracing::info!(available, reserve, "there is room again: writes go on");
+                tracing::info!(
+                    available,
+                    reserve,
+                    "there is room on the disk again: writes are taken"
+                );
             }
         }
         if !full && !self.ballasted.load(Ordering::Relaxed) {
@@ -122,12 +131,12 @@ impl Space {
     }
 
     /// Counts a write that was refused.
-    pub(crate) fn refused(&self) {
+    pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many writes were refused.
-    pub(crate) fn refused_total(&self) -> u64 {
+    pub(super) fn refused_total(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
@@ -135,15 +144,15 @@ impl Space {
         let Some(bytes) = disk.ballast(self.reserve) else {
             return;
         };
-        // Tried once, whatever comes of it: some file systems can't.
+        // Tried once, since some file systems can't do it.
         self.ballasted.store(true, Ordering::Relaxed);
         if let Err(error) = allocate(&self.ballast(), bytes) {
-            tracing::debug!(%error, "no ballast: the file system gives none");
+            tracing::debug!(%error, "no ballast: the file system could not reserve room");
         }
     }
 
-    /// Gives the ballast up. False if there is none.
-    pub(crate) fn release(&self) -> bool {
+    /// Frees the room of the ballast. False if there is none.
+    pub(super) fn release(&self) -> bool {
         let path = self.ballast();
         let Ok(file) = OpenOptions::new().write(true).open(&path) else {
             return false;
@@ -152,14 +161,14 @@ impl Space {
         self.ballasted.store(false, Ordering::Relaxed);
         let released = held && file.set_len(0).is_ok();
         if released {
-            tracing::warn!(file = %path.display(), "the disk is full to the last byte: gave up the ballast");
+            tracing::warn!(file = %path.display(), "the disk is full to the last byte: freed the room of the ballast");
         }
         released
     }
 
-    /// Waits until the engine can be tried again. False if `wanted` turned false meanwhile.
-    pub(crate) fn wait(&self, wanted: &dyn Fn() -> bool) -> bool {
-        tracing::error!(folder = %self.folder.display(), "the disk is full: the store is opened when there is room");
+    /// Waits until there is room to open the engine. False if `wanted` became false meanwhile.
+    pub(super) fn wait(&self, wanted: &dyn Fn() -> bool) -> bool {
+        tracing::error!(folder = %self.folder.display(), "the disk is full: the store will be opened when there is room");
         while wanted() {
             let room = Disk::of(&self.folder);
             if room.map_or(true, |disk| disk.available >= OPEN_BYTES) {

@@ -1,22 +1,25 @@
-//! A group in the making: what commands have staged so far, on top of what the engine has.
+//! A group while it is being put together: what its commands have staged so far, on top of what the engine has.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use super::engine::{CollectionId, Engine, EngineError, Group, Keyspace};
-use super::envelope::{Change, Envelope, What, seq_key};
-use super::message::WriteError;
+use super::engine::{Engine, Group, Keyspace};
+use super::log::{LogEntry, seq_key, seq_of};
+use super::read_error::ReadError;
 use super::recovery::{Checked, next_key};
+use super::stored_record::StoredRecord;
 use super::value::{self, Before};
+use crate::num::{as_millis, as_u64};
 use crate::record::{Record, RecordId, Revision};
+use crate::storage::{ChangeKind, CollectionId, StoreError};
 use crate::supervision::{Faults, MessageId};
 
-/// A group in the making.
+/// A group while it is being put together.
 pub(super) struct Staging<'a> {
     pub(super) group: Group,
     pub(super) checked: Checked,
-    /// A message that is handed out again passes no fault point: one injected death must not become a fatal message.
+    /// None for a message that is handed out again: one injected death must not make it fail.
     pub(super) faults: Faults,
     /// Whether the disk is so full that nothing may be staged.
     pub(super) full: bool,
@@ -24,52 +27,58 @@ pub(super) struct Staging<'a> {
     pub(super) collections: &'a [String],
 }
 
-/// A record as the group sees it.
+/// A record that a command is about, as the group has it now.
+pub(super) struct Target {
+    pub(super) id: RecordId,
+    pub(super) current: Option<Current>,
+    before: Before,
+}
+
+/// A record that exists.
 pub(super) struct Current {
     pub(super) record: Record,
     /// Unix time in milliseconds.
-    pub(super) created_ms: u64,
+    created_ms: u64,
+}
+
+/// The command that stages something.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    pub(super) collection: CollectionId,
+    pub(super) message: MessageId,
 }
 
 impl<'a> Staging<'a> {
-    /// The record as this group sees it.
-    pub(super) fn read(
+    /// Reads all that is needed to replace or remove the record of this id.
+    pub(super) fn target(
         &self,
         collection: CollectionId,
-        id: &RecordId,
-    ) -> Result<Option<Current>, WriteError> {
-        let found = value::read(self.engine, Some(&self.group), collection, &id.key());
-        let Some(envelope) = found.map_err(|error| failed(&error))? else {
-            return Ok(None);
-        };
-        let envelope = envelope.map_err(|_| {
-            tracing::error!(%id, "a stored record is damaged");
-            WriteError::Damaged
-        })?;
-        let record = Record {
-            id: id.clone(),
-            revision: Revision(envelope.seq),
-            json: envelope.json,
-        };
-        Ok(Some(Current {
-            record,
-            created_ms: envelope.created_ms,
+        id: RecordId,
+    ) -> Result<Target, StoreError> {
+        let current = self.read(collection, &id)?;
+        let before = Before::look(self.engine, &self.group, collection, &id.key())?;
+        Ok(Target {
+            id,
+            current,
+            before,
+        })
+    }
+
+    fn read(&self, collection: CollectionId, id: &RecordId) -> Result<Option<Current>, ReadError> {
+        let found = value::read(self.engine, Some(&self.group), collection, &id.key())?;
+        Ok(found.map(|found| Current {
+            record: Record {
+                id: id.clone(),
+                revision: Revision(found.seq),
+                json: found.json,
+            },
+            created_ms: found.created_ms,
         }))
     }
 
-    /// What a write of this id must take the place of. All reading comes before staging.
-    pub(super) fn look(
-        &self,
-        collection: CollectionId,
-        id: &RecordId,
-    ) -> Result<Before, WriteError> {
-        let before = Before::look(self.engine, &self.group, collection, &id.key());
-        before.map_err(|error| failed(&error))
-    }
-
-    /// The next number that is no record's id. Nothing is staged by that: see [`Staging::put`].
-    pub(super) fn next_id(&self, collection: CollectionId) -> Result<RecordId, WriteError> {
-        let mut number = self.next(collection)?;
+    /// The next number that is no record's id. It counts as given when a record of that id is [put](Self::put).
+    pub(super) fn next_id(&self, collection: CollectionId) -> Result<RecordId, StoreError> {
+        let mut number = self.next_number(collection)?;
         loop {
             let id = RecordId::Number(number);
             if self.read(collection, &id)?.is_none() {
@@ -79,16 +88,14 @@ impl<'a> Staging<'a> {
         }
     }
 
-    fn next(&self, collection: CollectionId) -> Result<u64, WriteError> {
+    fn next_number(&self, collection: CollectionId) -> Result<u64, ReadError> {
         let key = next_key(self.name(collection));
-        let value = if let Some(staged) = self.group.get(Keyspace::Meta, &key) {
-            staged.map(Bytes::copy_from_slice)
-        } else {
-            let stored = self.engine.get(Keyspace::Meta, &key);
-            stored.map_err(|error| failed(&error))?
+        let value = match self.group.get(Keyspace::Meta, &key) {
+            Some(staged) => staged.map(Bytes::copy_from_slice),
+            None => self.engine.get(Keyspace::Meta, &key)?,
         };
         let Some(value) = value else { return Ok(1) };
-        super::envelope::seq_of(&value).map_err(|_| WriteError::Damaged)
+        seq_of(&value).map_err(|_| ReadError::damaged("the counter of ids"))
     }
 
     fn name(&self, collection: CollectionId) -> &'a str {
@@ -98,91 +105,80 @@ impl<'a> Staging<'a> {
     }
 
     /// Stages a record's new text and returns the record.
-    pub(super) fn put(
-        &mut self,
-        collection: CollectionId,
-        id: &RecordId,
-        json: Bytes,
-        (current, before): (Option<&Current>, Before),
-        message: MessageId,
-    ) -> Record {
+    pub(super) fn put(&mut self, origin: Origin, target: Target, json: Bytes) -> Record {
+        let Target {
+            id,
+            current,
+            before,
+        } = target;
         let now = unix_ms();
-        let seq = self.log(collection, id, What::Put, message, now);
-        let envelope = Envelope {
+        let seq = self.log(origin, &id, ChangeKind::Put, now);
+        let stored = StoredRecord {
             seq,
-            created_ms: current.map_or(now, |current| current.created_ms),
+            created_ms: current.as_ref().map_or(now, |current| current.created_ms),
             updated_ms: now,
             json: json.clone(),
         };
-        before.put(&mut self.group, &envelope);
-        if current.is_none() {
-            self.tally(collection, |records| records + 1);
-            if let RecordId::Number(number) = id {
-                let next = seq_key(number + 1).to_vec();
-                self.group
-                    .put(Keyspace::Meta, next_key(self.name(collection)), next);
-            }
+        before.put(&mut self.group, &stored);
+        if current.is_none()
+            && let RecordId::Number(number) = id
+        {
+            let next = seq_key(number + 1).to_vec();
+            let key = next_key(self.name(origin.collection));
+            self.group.put(Keyspace::Meta, key, next);
         }
+        self.count(origin.collection, current.as_ref(), Some(&json));
         Record {
-            id: id.clone(),
+            id,
             revision: Revision(seq),
             json,
         }
     }
 
-    /// Stages a record's end.
-    pub(super) fn remove(
-        &mut self,
-        collection: CollectionId,
-        id: &RecordId,
-        before: Before,
-        message: MessageId,
-    ) {
-        self.log(collection, id, What::Delete, message, unix_ms());
-        before.remove(&mut self.group);
-        self.tally(collection, |records| records.saturating_sub(1));
+    /// Stages the removal of a record and returns it as it was.
+    pub(super) fn remove(&mut self, origin: Origin, target: Target) -> Option<Record> {
+        self.log(origin, &target.id, ChangeKind::Delete, unix_ms());
+        target.before.remove(&mut self.group);
+        self.count(origin.collection, target.current.as_ref(), None);
+        target.current.map(|current| current.record)
     }
 
     /// Stages an entry of the log and returns its number.
-    fn log(
-        &mut self,
-        collection: CollectionId,
-        id: &RecordId,
-        what: What,
-        message: MessageId,
-        at_ms: u64,
-    ) -> u64 {
+    fn log(&mut self, origin: Origin, id: &RecordId, kind: ChangeKind, at_ms: u64) -> u64 {
         self.checked.last_seq += 1;
         let seq = self.checked.last_seq;
-        let change = Change {
-            what,
-            message,
+        let entry = LogEntry {
+            kind,
+            message: origin.message,
             at_ms,
-            collection: self.name(collection).to_owned(),
+            collection: self.name(origin.collection).to_owned(),
             id: id.key().into_owned(),
         };
-        self.group.put(Keyspace::Log, seq_key(seq), change.encode());
-        if let Some(tally) = self.checked.tallies.get_mut(collection.0) {
+        self.group.put(Keyspace::Log, seq_key(seq), entry.encode());
+        if let Some(tally) = self.checked.tallies.get_mut(origin.collection.0) {
             tally.seq = seq;
         }
         seq
     }
 
-    fn tally(&mut self, collection: CollectionId, change: impl Fn(u64) -> u64) {
-        if let Some(tally) = self.checked.tallies.get_mut(collection.0) {
-            tally.records = change(tally.records);
+    /// Counts a record that took the place of another, either of which may be none.
+    fn count(&mut self, collection: CollectionId, old: Option<&Current>, new: Option<&Bytes>) {
+        let Some(tally) = self.checked.tallies.get_mut(collection.0) else {
+            return;
+        };
+        if let Some(old) = old {
+            tally.records = tally.records.saturating_sub(1);
+            let bytes = as_u64(old.record.json.len());
+            tally.bytes = tally.bytes.saturating_sub(bytes);
+        }
+        if let Some(new) = new {
+            tally.records += 1;
+            tally.bytes += as_u64(new.len());
         }
     }
 }
 
-fn failed(error: &EngineError) -> WriteError {
-    tracing::error!(%error, "the store could not be read");
-    WriteError::Failed
-}
-
 fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    as_millis(since.unwrap_or_default())
 }

@@ -1,181 +1,291 @@
-//! What the edge holds of the store.
+//! The store as its callers see it: reads go to the engine on the caller's thread, writes to the writer.
 //!
-//! Reads go to the engine on the caller's own thread. What they show is shown only once it is durable, so nobody sees
-//! what a power cut could take back; usually it is, and nobody waits.
+//! What a read shows is returned once it is durable, so that nobody sees what a power cut could take back. Mostly it is
+//! durable already, and the read waits for nothing.
 
+use std::future::ready;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::{Either, FutureExt as _};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::engine::{CollectionId, EngineError};
-use super::holder::{Holder, Reader};
-use super::message::{StoreMessage, Write, WriteError, Written};
-use super::page::{self, PageError};
-use super::value;
-use super::walk::walks;
-use crate::record::{Command, Conditions, Record, RecordId, Refusal, Revision, Slice};
-use crate::supervision::{AskError, ChildRef, RETRY_AFTER};
+use super::holder::Holder;
+use super::message::{QueuedWrite, StoreMessage};
+use super::reader_state::OpenEngine;
+use super::writer::CommitTimes;
+use super::{log, page, scan, value};
+use crate::record::{
+    Example, IdScheme, ListQuery, Record, RecordId, Revision, Selection, Slice, WriteCommand,
+};
+use crate::storage::plan::Plan;
+use crate::storage::{
+    CHANGES_MAX, Changes, CollectionId, CollectionMeasures, ListPage, Measures, Store, StoreError,
+    StoreReply, Write, Written,
+};
+use crate::supervision::{AskError, ChildRef, ReplyTo};
 
-/// How often a list is tried while groups are applied, before the writer is asked to read it between two groups.
-const LIST_TRIES: u32 = 3;
+/// How often a page is read while groups are applied, before the writer is asked to read it between two groups.
+const PAGE_TRIES: u32 = 3;
+/// How many records are read by id without a pause for other requests.
+const PICK_RECORDS_MAX: usize = 32;
 
-/// A page of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ListPage {
-    /// The records, by id.
-    pub records: Vec<Record>,
-    /// How many there are in all.
-    pub total: u64,
-    /// The sequence number of the collection's last change: equal numbers mean equal lists.
-    pub seq: u64,
+/// How long the store may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StoreLimits {
+    /// Until an answer is given.
+    pub(super) deadline: Duration,
+    /// For one commit.
+    pub(super) flush: Duration,
 }
 
-/// What is measured of the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Measures {
-    /// Room on its disk, if the file system says.
-    pub available_bytes: Option<u64>,
-    /// Below this much room writes are refused.
-    pub reserve_bytes: Option<u64>,
-    /// How many writes were refused for lack of room.
-    pub refused_total: u64,
-    /// The number of the last change that is on the disk.
-    pub durable_seq: u64,
-}
-
-/// Why the store did not do it.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub(crate) enum StoreError {
-    /// The store is being opened, or its writer grows back.
-    #[error("the store is not available right now")]
-    Unavailable {
-        /// When a retry makes sense.
-        retry_after: Duration,
-    },
-    /// Too many writes wait.
-    #[error("too many writes are waiting")]
-    Overloaded {
-        /// When a retry makes sense.
-        retry_after: Duration,
-    },
-    /// The deadline passed before the write was begun: it was not done.
-    #[error("the deadline passed before the write was begun; it was not done")]
-    Expired,
-    /// Reading everything that had to be looked at took too long.
-    #[error("reading the whole resource took too long; ask for less of it")]
-    TooSlow,
-    /// The writer died of it, twice.
-    #[error("the writer failed on this write; it was not done")]
-    Crashed,
-    /// The write was begun, and its outcome is not known.
-    #[error("the write was begun, but its outcome is not known; read before trying again")]
-    OutcomeUnknown,
-    /// The daemon is stopping.
-    #[error("the store is closed")]
-    ShuttingDown,
-    /// A stored record is not what was written.
-    #[error("a stored record is damaged")]
-    Damaged,
-    /// There is no room on the disk.
-    #[error("the disk is full: writes are refused until there is room, reads go on")]
-    Full,
-    /// The engine failed.
-    #[error("the store failed")]
-    Failed,
-    /// The write may not be done as things are.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-}
-
-/// The store, as its users hold it: cheap to clone, and the same through all lives of the writer.
-#[derive(Debug, Clone)]
-pub(crate) struct Store {
-    holder: Arc<Holder>,
+/// A store that keeps its records in sled.
+pub(super) struct SledStore {
+    pub(super) holder: Arc<Holder>,
+    pub(super) scans: Arc<Semaphore>,
     writer: ChildRef<StoreMessage>,
-    deadline: Duration,
-    flush_limit: Duration,
-    walks: Arc<Semaphore>,
+    /// One for each resource.
+    ids: Vec<IdScheme>,
+    limits: StoreLimits,
+    commits: CommitTimes,
+    pages: AtomicU64,
+    picks: AtomicU64,
+    scanned: AtomicU64,
 }
 
-impl Store {
-    pub(crate) fn new(
+/// What a look at the engine found.
+struct Look<T> {
+    found: T,
+    /// The last change that was seen, or may be why something was not.
+    need: u64,
+}
+
+impl SledStore {
+    pub(super) fn new(
         holder: Arc<Holder>,
         writer: ChildRef<StoreMessage>,
-        (deadline, flush_limit): (Duration, Duration),
+        ids: Vec<IdScheme>,
+        limits: StoreLimits,
+        commits: CommitTimes,
     ) -> Self {
         Self {
             holder,
+            scans: scan::permits(),
             writer,
-            deadline,
-            flush_limit,
-            walks: walks(),
+            ids,
+            limits,
+            commits,
+            pages: AtomicU64::new(0),
+            picks: AtomicU64::new(0),
+            scanned: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn holder(&self) -> &Arc<Holder> {
-        &self.holder
-    }
-
-    pub(super) fn walks(&self) -> &Arc<Semaphore> {
-        &self.walks
-    }
-
     pub(super) fn deadline_from_now(&self) -> Instant {
-        Instant::now() + self.deadline
+        Instant::now() + self.limits.deadline
     }
 
-    /// The declared collection of this name.
-    pub(crate) fn collection(&self, name: &str) -> Option<CollectionId> {
-        self.holder
-            .collections
-            .iter()
-            .position(|known| known == name)
-            .map(CollectionId)
+    /// Answers with what `look` finds in the engine: at once if the engine is open and all of it is durable.
+    fn read<'a, T: 'a>(
+        &'a self,
+        look: impl Fn(&OpenEngine) -> Result<Look<T>, StoreError> + 'a,
+    ) -> StoreReply<'a, T> {
+        let seen = match self.look(&look) {
+            Ok(seen) => seen,
+            Err(error) => return Either::Left(ready(Err(error))),
+        };
+        let now = *self.holder.readers.progress().borrow();
+        match seen {
+            Some((seen, era)) if now.era == era && now.durable >= seen.need => {
+                Either::Left(ready(Ok(seen.found)))
+            }
+            seen => Either::Right(self.wait(seen, look).boxed_local()),
+        }
     }
 
-    /// One record.
-    pub(crate) async fn get(
+    /// What `look` finds, and in which era; `None` while the engine is not open.
+    fn look<T>(
+        &self,
+        look: impl Fn(&OpenEngine) -> Result<Look<T>, StoreError>,
+    ) -> Result<Option<(Look<T>, u64)>, StoreError> {
+        loop {
+            let open = self.holder.readers.engine();
+            let Some(open) = open.as_deref() else {
+                return Ok(None);
+            };
+            match look(open) {
+                // Reading may need room on the disk, too.
+                Err(StoreError::Full) if self.holder.space.release() => {}
+                seen => return Ok(Some((seen?, open.era))),
+            }
+        }
+    }
+
+    /// The slow part of [`read`](Self::read): waits for the engine, and for what was seen to be durable.
+    async fn wait<T>(
+        &self,
+        mut seen: Option<(Look<T>, u64)>,
+        look: impl Fn(&OpenEngine) -> Result<Look<T>, StoreError>,
+    ) -> Result<T, StoreError> {
+        let deadline = self.deadline_from_now();
+        loop {
+            if let Some((seen, era)) = seen
+                && self.durable(era, seen.need, deadline).await?
+            {
+                return Ok(seen.found);
+            }
+            // What was seen in an earlier era may be gone: look again.
+            self.readable(deadline).await?;
+            seen = self.look(&look)?;
+        }
+    }
+
+    /// Waits until change `need` is on the disk. False if the engine was opened again since `era`.
+    pub(super) async fn durable(
+        &self,
+        era: u64,
+        need: u64,
+        deadline: Instant,
+    ) -> Result<bool, StoreError> {
+        let mut progress = self.holder.readers.progress().subscribe();
+        let settled = progress.wait_for(|now| now.era != era || now.durable >= need);
+        match timeout_at(deadline, settled).await {
+            Ok(Ok(now)) => Ok(now.era == era),
+            Ok(Err(_)) => Err(StoreError::ShuttingDown),
+            Err(_) => Err(StoreError::Unavailable),
+        }
+    }
+
+    /// Waits until the engine is open.
+    pub(super) async fn readable(&self, deadline: Instant) -> Result<(), StoreError> {
+        let mut progress = self.holder.readers.progress().subscribe();
+        match timeout_at(deadline, progress.wait_for(|now| now.readable)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(StoreError::ShuttingDown),
+            Err(_) => Err(StoreError::Unavailable),
+        }
+    }
+
+    async fn find(
         &self,
         collection: CollectionId,
-        id: &RecordId,
-    ) -> Result<Option<Record>, StoreError> {
-        self.read(|reader| {
-            let found = Self::record(reader, collection, id)?;
-            // A miss may be the work of a delete that is not durable yet.
-            let need = match &found {
-                Some(record) => record.revision.0,
-                None => self.staged(collection),
-            };
-            Ok((found, need))
+        query: &ListQuery,
+    ) -> Result<ListPage, StoreError> {
+        let ids = self.ids.get(collection.0).copied().unwrap_or_default();
+        let (selection, seq) = match Plan::of(query, ids) {
+            Plan::Page(slice) => {
+                if let Some(page) = self.page(collection, slice).await? {
+                    count(&self.pages);
+                    return Ok(page);
+                }
+                self.select(collection, query).await?
+            }
+            Plan::Pick(ids) => {
+                count(&self.picks);
+                self.pick(collection, ids, query).await?
+            }
+            Plan::Scan => self.select(collection, query).await?,
+        };
+        let (records, total) = selection.finish().ok_or(StoreError::TooLarge)?;
+        Ok(ListPage {
+            records,
+            total,
+            seq,
+        })
+    }
+
+    async fn select(
+        &self,
+        collection: CollectionId,
+        query: &ListQuery,
+    ) -> Result<(Selection, u64), StoreError> {
+        count(&self.scanned);
+        let selection = Selection::new(query.clone());
+        self.scan(collection, selection, Selection::visit).await
+    }
+
+    /// A page in the order of ids, of one moment; `None` if it is too long to be read without a pause.
+    async fn page(
+        &self,
+        collection: CollectionId,
+        slice: Slice,
+    ) -> Result<Option<ListPage>, StoreError> {
+        let readers = &self.holder.readers;
+        let quick = self.read(|open| {
+            for _ in 0..PAGE_TRIES {
+                let read = || page::read(&*open.engine, readers, collection, slice);
+                if let Some(page) = readers.between_groups(read) {
+                    let page = page?;
+                    let need = page.as_ref().map_or(0, |page| page.seq);
+                    let found = Some(page);
+                    return Ok(Look { found, need });
+                }
+                std::thread::yield_now();
+            }
+            let found = None;
+            Ok(Look { found, need: 0 })
+        });
+        if let Some(page) = quick.await? {
+            return Ok(page);
+        }
+        self.ask(|reply| StoreMessage::Page {
+            collection,
+            slice,
+            reply,
         })
         .await
     }
 
-    /// The records of these ids, as they were at one moment, and the sequence number of that moment.
-    pub(super) async fn several(
+    /// Selects among the records of these ids. The records between two pauses are of one moment.
+    async fn pick(
+        &self,
+        collection: CollectionId,
+        ids: Vec<RecordId>,
+        query: &ListQuery,
+    ) -> Result<(Selection, u64), StoreError> {
+        let deadline = self.deadline_from_now();
+        let mut selection = Selection::new(query.clone());
+        let mut seq = None;
+        for ids in ids.chunks(PICK_RECORDS_MAX) {
+            let (records, at) = self.several(collection, ids, deadline).await?;
+            seq.get_or_insert(at);
+            if !records.into_iter().all(|record| selection.visit(record)) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let seq = match seq {
+            Some(seq) => seq,
+            None => self.several(collection, &[], deadline).await?.1,
+        };
+        Ok((selection, seq))
+    }
+
+    /// The records of these ids at one moment, and the resource's last change at that moment.
+    async fn several(
         &self,
         collection: CollectionId,
         ids: &[RecordId],
         deadline: Instant,
     ) -> Result<(Vec<Record>, u64), StoreError> {
+        let readers = &self.holder.readers;
         loop {
-            let quick = self
-                .read(|reader| {
-                    let before = self.holder.epoch.load(Ordering::SeqCst);
-                    let seq = self.applied(collection);
-                    let mut records = Vec::with_capacity(ids.len());
-                    for id in ids {
-                        records.extend(Self::record(reader, collection, id)?);
-                    }
-                    let after = self.holder.epoch.load(Ordering::SeqCst);
-                    let whole = before == after && before.is_multiple_of(2);
-                    Ok((whole.then_some((records, seq)), if whole { seq } else { 0 }))
-                })
-                .await?;
-            if let Some(found) = quick {
+            let quick = self.read(|open| {
+                let read = || {
+                    let seq = readers.applied(collection);
+                    let records = ids.iter().map(|id| record(open, collection, id));
+                    let records = records.filter_map(Result::transpose);
+                    records
+                        .collect::<Result<_, _>>()
+                        .map(|records| (records, seq))
+                };
+                let found = readers.between_groups(read).transpose()?;
+                let need = found.as_ref().map_or(0, |(_, seq)| *seq);
+                Ok(Look { found, need })
+            });
+            if let Some(found) = quick.await? {
                 return Ok(found);
             }
             if Instant::now() >= deadline {
@@ -185,209 +295,156 @@ impl Store {
         }
     }
 
-    fn record(
-        reader: &Reader,
-        collection: CollectionId,
-        id: &RecordId,
-    ) -> Result<Option<Record>, StoreError> {
-        match value::read(&*reader.engine, None, collection, &id.key()).map_err(failed)? {
-            None => Ok(None),
-            Some(Ok(envelope)) => Ok(Some(Record {
-                id: id.clone(),
-                revision: Revision(envelope.seq),
-                json: envelope.json,
-            })),
-            Some(Err(_)) => {
-                tracing::error!(%id, "a stored record is damaged");
-                Err(StoreError::Damaged)
+    /// Finds the records that the command is about if only a scan can, and has the writer carry it out.
+    async fn carry_out(&self, write: Write) -> Result<Written, StoreError> {
+        let mut matching = Vec::new();
+        if let WriteCommand::DeleteMatching { example } = &write.command {
+            let example = Example::new(example.clone());
+            let (example, _) = self.scan(write.collection, example, Example::visit).await?;
+            matching = example.finish().ok_or(StoreError::TooManyMatches)?;
+            if matching.is_empty() {
+                return Ok(Written::DeletedMatching(Vec::new()));
             }
         }
+        self.send(write, matching).await
     }
 
-    fn staged(&self, collection: CollectionId) -> u64 {
-        let figures = self.holder.figures.get(collection.0);
-        figures.map_or(0, |f| f.staged.load(Ordering::SeqCst))
-    }
-
-    fn applied(&self, collection: CollectionId) -> u64 {
-        let figures = self.holder.figures.get(collection.0);
-        figures.map_or(0, |f| f.applied.load(Ordering::SeqCst))
-    }
-
-    /// A page of a collection, of one moment; `None` if it is so long that it must be [walked](Self::walk) to.
-    pub(crate) async fn list(
+    /// Has the writer carry out a command. `matching` are the ids that a deletion by example is limited to.
+    pub(super) async fn send(
         &self,
-        collection: CollectionId,
-        slice: Slice,
-    ) -> Result<Option<ListPage>, StoreError> {
-        let quick = self
-            .read(|reader| {
-                for _ in 0..LIST_TRIES {
-                    let before = self.holder.epoch.load(Ordering::SeqCst);
-                    if before.is_multiple_of(2) {
-                        let page = page::read(&*reader.engine, &self.holder, collection, slice);
-                        if self.holder.epoch.load(Ordering::SeqCst) == before {
-                            let page = page.map_err(unread)?;
-                            let need = page.as_ref().map_or(0, |page| page.seq);
-                            return Ok((Some(page), need));
-                        }
-                    }
-                    std::thread::yield_now();
-                }
-                Ok((None, 0))
-            })
-            .await?;
-        match quick {
-            Some(page) => Ok(page),
-            None => {
-                self.ask(|reply| StoreMessage::Page {
-                    collection,
-                    slice,
-                    reply,
-                })
-                .await
-            }
-        }
-    }
-
-    /// Reads, waiting for a reader before and for durability after.
-    async fn read<T>(
-        &self,
-        look: impl Fn(&Reader) -> Result<(T, u64), StoreError>,
-    ) -> Result<T, StoreError> {
-        let deadline = Instant::now() + self.deadline;
-        loop {
-            let seen = {
-                let reader = self.holder.reader();
-                match reader.as_deref() {
-                    Some(reader) => match look(reader) {
-                        // Reading may need room, too.
-                        Err(StoreError::Full) if self.holder.space.release() => continue,
-                        seen => Some((seen?, reader.era)),
-                    },
-                    None => None,
-                }
-            };
-            let Some(((found, need), era)) = seen else {
-                self.readable(deadline).await?;
-                continue;
-            };
-            let now = *self.holder.progress().borrow();
-            if now.era == era && now.durable >= need {
-                return Ok(found);
-            }
-            let mut progress = self.holder.progress().subscribe();
-            let settled = progress.wait_for(|p| p.era != era || p.durable >= need);
-            match timeout_at(deadline, settled).await {
-                Ok(Ok(now)) if now.era == era => return Ok(found),
-                // Another era: what was seen may not have come to be. Look again.
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) => return Err(StoreError::ShuttingDown),
-                Err(_) => {
-                    return Err(StoreError::Unavailable {
-                        retry_after: RETRY_AFTER,
-                    });
-                }
-            }
-        }
-    }
-
-    pub(super) async fn readable(&self, deadline: Instant) -> Result<(), StoreError> {
-        let mut progress = self.holder.progress().subscribe();
-        match timeout_at(deadline, progress.wait_for(|p| p.readable)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(StoreError::ShuttingDown),
-            Err(_) => Err(StoreError::Unavailable {
-                retry_after: RETRY_AFTER,
-            }),
-        }
-    }
-
-    /// Carries out a command, which takes `bytes` of the writer's queue, and returns when what it did is durable.
-    pub(crate) async fn write(
-        &self,
-        collection: CollectionId,
-        command: Command,
-        conditions: Conditions,
-        bytes: usize,
+        write: Write,
+        matching: Vec<RecordId>,
     ) -> Result<Written, StoreError> {
-        let write = Box::new(Write::new(collection, command, conditions, bytes));
+        let write = Box::new(QueuedWrite {
+            write,
+            matching,
+            prepared: parking_lot::Mutex::new(None),
+        });
         self.ask(|reply| StoreMessage::Write { write, reply }).await
     }
 
     async fn ask<T: Send + 'static>(
         &self,
-        message: impl FnOnce(crate::supervision::ReplyTo<T, WriteError>) -> StoreMessage,
+        message: impl FnOnce(ReplyTo<T, StoreError>) -> StoreMessage,
     ) -> Result<T, StoreError> {
-        self.writer
-            .ask(message, self.deadline)
-            .await
-            .map_err(|error| match error {
-                AskError::Answer(WriteError::Refused(refusal)) => StoreError::Refused(refusal),
-                AskError::Answer(WriteError::Damaged) => StoreError::Damaged,
-                AskError::Answer(WriteError::Full) => StoreError::Full,
-                AskError::Answer(WriteError::Failed) | AskError::Lost => StoreError::Failed,
-                AskError::Overloaded { retry_after } => StoreError::Overloaded { retry_after },
-                AskError::Expired if self.writer.running() => StoreError::Expired,
-                AskError::Expired => StoreError::Unavailable {
-                    retry_after: RETRY_AFTER,
-                },
-                AskError::Crashed { .. } => StoreError::Crashed,
-                AskError::Hung { .. } | AskError::OutcomeUnknown => StoreError::OutcomeUnknown,
-                AskError::ShuttingDown => StoreError::ShuttingDown,
-            })
+        let answer = self.writer.ask(message, self.limits.deadline).await;
+        answer.map_err(|error| match error {
+            AskError::Answer(error) => error,
+            AskError::Lost => StoreError::Failed,
+            AskError::Overloaded { .. } => StoreError::Overloaded,
+            AskError::Expired if self.writer.running() => StoreError::Expired,
+            AskError::Expired => StoreError::Unavailable,
+            AskError::Crashed { .. } => StoreError::Crashed,
+            AskError::Hung { .. } | AskError::OutcomeUnknown => StoreError::OutcomeUnknown,
+            AskError::ShuttingDown => StoreError::ShuttingDown,
+        })
+    }
+}
+
+impl Store for SledStore {
+    fn collection(&self, name: &str) -> Option<CollectionId> {
+        let mut names = self.holder.collections.iter();
+        names.position(|known| known == name).map(CollectionId)
     }
 
-    /// Whether reads and writes are served now.
-    pub(crate) fn ready(&self) -> bool {
-        self.holder.progress().borrow().readable && self.writer.running()
+    fn get<'a>(
+        &'a self,
+        collection: CollectionId,
+        id: &'a RecordId,
+    ) -> StoreReply<'a, Option<Record>> {
+        self.read(move |open| {
+            let found = record(open, collection, id)?;
+            let need = match &found {
+                Some(record) => record.revision.0,
+                // It may have been removed by a change that is not durable yet.
+                None => self.holder.readers.staged(collection),
+            };
+            Ok(Look { found, need })
+        })
     }
 
-    /// For how long a commit has been under way, if it is longer than `storage.flush_limit`: no other life of the writer
-    /// could do better, since the engine's lock is held.
-    pub(crate) fn overdue(&self) -> Option<Duration> {
-        let age = self.holder.commit_age();
-        age.filter(|age| *age > self.flush_limit)
+    fn query<'a>(
+        &'a self,
+        collection: CollectionId,
+        query: &'a ListQuery,
+    ) -> StoreReply<'a, ListPage> {
+        Either::Right(self.find(collection, query).boxed_local())
     }
 
-    /// What is measured of the store.
-    pub(crate) fn measure(&self) -> Measures {
-        let space = &self.holder.space;
-        let room = space.measure().ok();
-        Measures {
-            available_bytes: room.map(|(disk, _)| disk.available),
-            reserve_bytes: room.map(|(_, reserve)| reserve),
-            refused_total: space.refused_total(),
-            durable_seq: self.holder.progress().borrow().durable,
-        }
+    fn write(&self, write: Write) -> StoreReply<'_, Written> {
+        Either::Right(self.carry_out(write).boxed_local())
     }
 
-    /// Why the store was refused, if it was: the text says what to do.
-    pub(crate) fn refusal(&self) -> Option<String> {
+    fn changes(&self, after: u64) -> StoreReply<'_, Changes> {
+        let next = after.saturating_add(1);
+        self.read(move |open| {
+            let engine = &*open.engine;
+            let entries = log::entries(engine, next, CHANGES_MAX)?;
+            let need = entries.last().map_or(0, |(seq, _)| *seq);
+            let found = match log::first(engine)? {
+                Some(first) if first > next => Changes::Trimmed { first },
+                _ => Changes::Found(entries.into_iter().filter_map(log::change).collect()),
+            };
+            Ok(Look { found, need })
+        })
+    }
+
+    fn ready(&self) -> bool {
+        self.holder.readers.progress().borrow().readable && self.writer.running()
+    }
+
+    fn refusal(&self) -> Option<String> {
         self.holder.refusal()
     }
 
-    /// Closes the engine: for whoever stops the daemon, after the writer has stopped. Blocks.
-    pub(crate) fn close(&self) {
+    fn overdue(&self) -> Option<Duration> {
+        let age = self.holder.engine.commit_age();
+        age.filter(|age| *age > self.limits.flush)
+    }
+
+    fn measures(&self) -> Measures {
+        let (space, readers) = (&self.holder.space, &self.holder.readers);
+        let room = space.measure().ok();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let collections = self.holder.collections.iter().enumerate();
+        let collections = collections.map(|(index, name)| CollectionMeasures {
+            name: name.clone(),
+            records: readers.records(CollectionId(index)),
+            bytes: readers.bytes(CollectionId(index)),
+        });
+        Measures {
+            available_bytes: room.map(|room| room.disk.available),
+            reserve_bytes: room.map(|room| room.reserve),
+            refused_total: space.refused_total(),
+            durable_seq: readers.progress().borrow().durable,
+            commit_seconds: self.commits.clone(),
+            queries: vec![
+                ("page", read(&self.pages)),
+                ("ids", read(&self.picks)),
+                ("scan", read(&self.scanned)),
+            ],
+            collections: collections.collect(),
+        }
+    }
+
+    fn close(&self) {
         self.holder.close();
     }
 }
 
-/// A page that could not be read, as callers hear of it.
-pub(super) fn unread(error: PageError) -> StoreError {
-    match error {
-        PageError::Engine(error) => failed(error),
-        PageError::Damaged { id } => {
-            tracing::error!(%id, "a stored record is damaged");
-            StoreError::Damaged
-        }
-    }
+fn record(
+    open: &OpenEngine,
+    collection: CollectionId,
+    id: &RecordId,
+) -> Result<Option<Record>, StoreError> {
+    let found = value::read(&*open.engine, None, collection, &id.key())?;
+    Ok(found.map(|found| Record {
+        id: id.clone(),
+        revision: Revision(found.seq),
+        json: found.json,
+    }))
 }
 
-fn failed(error: EngineError) -> StoreError {
-    if error.is_full() {
-        return StoreError::Full;
-    }
-    tracing::error!(%error, "the store could not be read");
-    StoreError::Failed
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }

@@ -1,37 +1,39 @@
-//! The storage room as its users see it: the real writer under a real supervisor, on sled and on engines that fail.
+//! The store on sled: the real writer under a real supervisor, on sled and on an engine in memory that fails when told to.
 
+mod dying;
 mod memory;
 mod modelled;
+mod opening;
 mod recovering;
 mod values;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::database::SledEngine;
-use super::engine::{CommitError, Engine, Group, Keyspace};
-use super::envelope::{What, seq_key};
-use super::recovery;
 use super::*;
 use crate::record::{
-    Command, Conditions, JsonObject, ListQuery, Record, RecordId, Refusal, Selection, Slice,
+    CommandError, Conditions, IdScheme, JsonObject, ListQuery, Record, RecordId, WriteCommand,
 };
 use crate::settings::ResourceSettings;
+use crate::storage::{ChangeKind, Changes, CollectionId, ListPage, StoreError, Write, Written};
 use crate::supervision::{
-    Backoff, ExitReason, Flags, Intensity, Placer, Root, Seed, SupervisorSpec, Tree as Plant,
+    Backoff, ExitReason, Flags, Intensity, Placer, Root, Seed, SupervisorSpec, Tree,
 };
-use memory::{Memory, MemoryEngine, MemoryOpener};
-use recovering::{logged, names, put};
+use engine::Keyspace;
+use memory::{Memory, MemoryOpener};
 
 const BOOKS: CollectionId = CollectionId(0);
 
 fn settings(data: &Path) -> Settings {
     let mut settings = Settings::default();
     settings.server.data = data.to_owned();
-    let books = ResourceSettings::at("/books");
+    let books = ResourceSettings {
+        ids: IdScheme::Sequence,
+        ..ResourceSettings::at("/books")
+    };
     settings.resources.insert("books".to_owned(), books);
     settings
 }
@@ -40,7 +42,16 @@ fn book(n: u32) -> JsonObject {
     JsonObject::parse(format!("{{\"n\":{n}}}").as_bytes()).unwrap()
 }
 
-impl Store {
+fn write(collection: CollectionId, command: WriteCommand) -> Write {
+    Write {
+        collection,
+        command,
+        conditions: Conditions::default(),
+        bytes: 100,
+    }
+}
+
+impl SledStore {
     pub(super) async fn create(
         &self,
         collection: CollectionId,
@@ -48,14 +59,16 @@ impl Store {
         id: Option<RecordId>,
     ) -> Result<Record, StoreError> {
         let id = id.unwrap_or_else(|| RecordId::from_uuid(uuid::Uuid::now_v7()));
-        let json = object.text(&id);
-        let command = Command::Create { id, json };
+        let members = object.without_id();
+        let id = Some(id);
         match self
-            .write(collection, command, Conditions::default(), 100)
+            .write(write(collection, WriteCommand::Create { id, members }))
             .await?
         {
             Written::Created(record) => Ok(record),
-            other @ (Written::Replaced(_) | Written::Removed(_)) => panic!("{other:?}"),
+            other @ (Written::Replaced(_) | Written::Deleted(_) | Written::DeletedMatching(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
 
@@ -64,13 +77,13 @@ impl Store {
         collection: CollectionId,
         id: &RecordId,
     ) -> Result<Option<Record>, StoreError> {
-        let command = Command::Delete { id: id.clone() };
+        let id = id.clone();
         match self
-            .write(collection, command, Conditions::default(), 0)
+            .write(write(collection, WriteCommand::Delete { id }))
             .await
         {
-            Ok(Written::Removed(mut records)) => Ok(records.pop()),
-            Err(StoreError::Refused(Refusal::Absent)) => Ok(None),
+            Ok(Written::Deleted(record)) => Ok(Some(record)),
+            Err(StoreError::Refused(CommandError::Absent)) => Ok(None),
             Ok(other) => panic!("{other:?}"),
             Err(error) => Err(error),
         }
@@ -78,18 +91,18 @@ impl Store {
 }
 
 fn duplicate(id: &RecordId) -> StoreError {
-    StoreError::Refused(Refusal::Duplicate { id: id.clone() })
+    StoreError::Refused(CommandError::Duplicate { id: id.clone() })
 }
 
 /// A store that runs.
 struct Running {
-    store: Store,
+    store: Arc<SledStore>,
     root: Root,
-    plant: Plant,
+    plant: Tree,
 }
 
 impl Running {
-    async fn start((store, spec): (Store, ChildSpec)) -> Self {
+    async fn start((store, spec): (Arc<SledStore>, ChildSpec)) -> Self {
         let intensity = Intensity {
             max_restarts: 1_000,
             period: Duration::from_secs(1),
@@ -115,7 +128,7 @@ impl Running {
     }
 
     async fn on_sled(data: &Path, faults: &Faults) -> Self {
-        Self::start(storage(&settings(data), Clock::default(), faults)).await
+        Self::start(on_sled(data, faults)).await
     }
 
     async fn stop(mut self) {
@@ -142,16 +155,22 @@ impl Running {
             .sum()
     }
 
+    async fn list(&self) -> ListPage {
+        let everything = ListQuery::default();
+        self.store.query(BOOKS, &everything).await.unwrap()
+    }
+
     async fn all(&self) -> Vec<Record> {
-        let page = self.store.list(BOOKS, Slice::default()).await.unwrap();
-        let Some(page) = page else {
-            let everything = Selection::new(ListQuery::default());
-            let (walked, _) = self.store.walk(BOOKS, everything).await.unwrap();
-            return walked.finish().unwrap().0;
-        };
+        let page = self.list().await;
         assert_eq!(page.total, u64::try_from(page.records.len()).unwrap());
         page.records
     }
+}
+
+fn on_sled(data: &Path, faults: &Faults) -> (Arc<SledStore>, ChildSpec) {
+    let opener = SledOpener::new(data, settings(data).storage.cache_bytes);
+    let opener = opener.with_faults(faults.clone());
+    with_engine(Box::new(opener), &settings(data), Clock::default(), faults)
 }
 
 fn run<F: Future<Output = ()>>(test: F) {
@@ -193,50 +212,7 @@ fn records_are_kept_over_a_restart_and_revisions_never_repeat() {
     });
 }
 
-#[test]
-fn a_death_at_any_point_of_a_group_neither_loses_nor_repeats_a_write() {
-    for point in [
-        "writer.message",
-        "writer.in_transaction",
-        "writer.before_flush",
-        "writer.after_flush",
-    ] {
-        run(async move {
-            let folder = tempfile::tempdir().unwrap();
-            let faults = Faults::armed();
-            let running = Running::on_sled(folder.path(), &faults).await;
-            let store = &running.store;
-            let doomed = store.create(BOOKS, book(0), None).await.unwrap();
-            faults.arm(point, 1);
-            let writes = (1..=50).map(|n| store.create(BOOKS, book(n), None));
-            let writes = futures_util::future::join_all(writes);
-            let (created, deleted) =
-                futures_util::future::join(writes, store.delete(BOOKS, &doomed.id)).await;
-            assert_eq!(deleted, Ok(Some(doomed)), "{point}");
-            assert_eq!(faults.pending(point), 0, "{point} was passed");
-            let created: BTreeSet<_> = created
-                .into_iter()
-                .map(|record| record.unwrap_or_else(|error| panic!("{point}: {error}")))
-                .map(|record| (record.revision.0, record.id, record.json))
-                .collect();
-            assert_eq!(created.len(), 50, "{point}: each its own revision");
-            let kept = running.all().await;
-            let kept: BTreeSet<_> = kept
-                .into_iter()
-                .map(|r| (r.revision.0, r.id, r.json))
-                .collect();
-            assert_eq!(kept, created, "{point}");
-            assert_eq!(
-                running.plant.view().children[0].restarts_total(),
-                1,
-                "{point}"
-            );
-            running.stop().await;
-        });
-    }
-}
-
-fn in_memory(memory: &Arc<Memory>, folder: &Path) -> (Store, ChildSpec) {
+fn in_memory(memory: &Arc<Memory>, folder: &Path) -> (Arc<SledStore>, ChildSpec) {
     let opener = MemoryOpener(Arc::clone(memory), folder.join("memory"));
     with_engine(
         Box::new(opener),
@@ -247,216 +223,43 @@ fn in_memory(memory: &Arc<Memory>, folder: &Path) -> (Store, ChildSpec) {
 }
 
 #[test]
-fn an_answer_comes_after_the_flush_of_its_group() {
+fn changes_are_read_in_order_until_the_log_was_trimmed() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let memory = Arc::<Memory>::default();
         let running = Running::start(in_memory(&memory, folder.path())).await;
-        memory.calls.lock().unwrap().clear();
-        running.store.create(BOOKS, book(1), None).await.unwrap();
-        assert_eq!(*memory.calls.lock().unwrap(), ["commit", "flush"]);
-        running.stop().await;
-    });
-}
-
-#[test]
-fn a_failed_flush_is_not_answered_by_its_own_life() {
-    run(async {
-        let folder = tempfile::tempdir().unwrap();
-        let memory = Arc::<Memory>::default();
-        let running = Running::start(in_memory(&memory, folder.path())).await;
-        memory.failing_flushes.store(1, Ordering::SeqCst);
-        let record = running.store.create(BOOKS, book(1), None).await.unwrap();
-        assert_eq!(running.all().await, [record]);
-        let commits = memory
-            .calls
+        let mut expected = Vec::new();
+        for n in 0..3 {
+            let record = running.store.create(BOOKS, book(n), None).await.unwrap();
+            expected.push((record.revision.0, record.id, ChangeKind::Put));
+        }
+        let (_, id, _) = expected[1].clone();
+        running.store.delete(BOOKS, &id).await.unwrap();
+        expected.push((4, id, ChangeKind::Delete));
+        for after in 0..6_usize {
+            let found = running.store.changes(after.try_into().unwrap()).await;
+            let Ok(Changes::Found(found)) = found else {
+                panic!("{found:?}");
+            };
+            assert!(found.iter().all(|change| change.collection == "books"));
+            let found = found
+                .into_iter()
+                .map(|change| (change.seq, change.id, change.kind));
+            let rest = expected.get(after..).unwrap_or_default();
+            assert_eq!(found.collect::<Vec<_>>(), rest, "after {after}");
+        }
+        let trim = |log: &mut BTreeMap<_, _>| log.pop_first();
+        memory
+            .keyspaces
             .lock()
-            .unwrap()
-            .iter()
-            .filter(|c| **c == "commit")
-            .count();
-        // The first check writes the schema; then the group, once.
-        assert_eq!(
-            commits, 2,
-            "the redelivered write was found in the log and not applied again"
-        );
-        assert_eq!(
-            running.plant.view().children[0].restarts.get("error"),
-            Some(&1)
-        );
+            .get_mut(&Keyspace::Log)
+            .and_then(trim);
+        let trimmed = running.store.changes(0).await;
+        assert_eq!(trimmed, Ok(Changes::Trimmed { first: 2 }));
+        assert!(matches!(
+            running.store.changes(1).await,
+            Ok(Changes::Found(found)) if found.len() == 3
+        ));
         running.stop().await;
-    });
-}
-
-#[test]
-fn nobody_sees_what_is_not_durable_yet() {
-    run(async {
-        let folder = tempfile::tempdir().unwrap();
-        let memory = Arc::<Memory>::default();
-        let running = Running::start(in_memory(&memory, folder.path())).await;
-        let id = RecordId::parse("x").unwrap();
-        let shut = Arc::clone(&memory);
-        let (close, closed) = tokio::sync::oneshot::channel();
-        let (open, opened) = std::sync::mpsc::channel::<()>();
-        let gate = std::thread::spawn(move || {
-            let gate = shut.gate.lock().unwrap();
-            close.send(()).unwrap();
-            opened.recv().unwrap();
-            drop(gate);
-        });
-        closed.await.unwrap();
-        let create = running.store.create(BOOKS, book(1), Some(id.clone()));
-        let reads = async {
-            // Applied, and stuck in its flush.
-            while !memory.calls.lock().unwrap().ends_with(&["commit"]) {
-                tokio::task::yield_now().await;
-            }
-            let get = running.store.get(BOOKS, &id);
-            let list = running.store.list(BOOKS, Slice::default());
-            let both = futures_util::future::join(get, list);
-            let mut both = std::pin::pin!(both);
-            let early = tokio::time::timeout(Duration::from_millis(50), &mut both).await;
-            assert!(
-                early.is_err(),
-                "neither is answered while the flush is under way"
-            );
-            open.send(()).unwrap();
-            both.await
-        };
-        let (created, (got, list)) = futures_util::future::join(create, reads).await;
-        let created = created.unwrap();
-        assert_eq!(got, Ok(Some(created.clone())));
-        assert_eq!(list.unwrap().unwrap().records, [created]);
-        gate.join().unwrap();
-        running.stop().await;
-    });
-}
-
-#[test]
-fn a_damaged_value_is_an_error_and_never_an_answer() {
-    run(async {
-        let folder = tempfile::tempdir().unwrap();
-        let memory = Arc::<Memory>::default();
-        let running = Running::start(in_memory(&memory, folder.path())).await;
-        let record = running.store.create(BOOKS, book(1), None).await.unwrap();
-        if let Some(value) = memory
-            .trees
-            .lock()
-            .unwrap()
-            .get_mut(&Keyspace::Records(BOOKS))
-            .and_then(|tree| tree.values_mut().next())
-        {
-            *value.last_mut().unwrap() ^= 1;
-        }
-        assert_eq!(
-            running.store.get(BOOKS, &record.id).await,
-            Err(StoreError::Damaged)
-        );
-        assert!(running.store.list(BOOKS, Slice::default()).await.is_err());
-        running.stop().await;
-    });
-}
-
-#[test]
-fn a_fenced_writer_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("sled");
-    let engine = SledEngine::open(&path, 1 << 20, &names()).unwrap();
-    let mut group = Group::default();
-    put(&mut group, 1, 1, What::Put);
-    assert!(matches!(
-        engine.commit(&group, &|| false),
-        Err(CommitError::Fenced)
-    ));
-    assert!(engine.last(Keyspace::Log).unwrap().is_none());
-    engine.commit(&group, &|| true).unwrap();
-    assert_eq!(
-        engine
-            .get(Keyspace::Log, &seq_key(1))
-            .unwrap()
-            .map(|v| v.len() > 20),
-        Some(true)
-    );
-}
-
-#[test]
-fn unfinished_scratch_files_are_moved_aside_and_the_store_opens() {
-    run(async {
-        let folder = tempfile::tempdir().unwrap();
-        let running = Running::on_sled(folder.path(), &Faults::none()).await;
-        let record = running.store.create(BOOKS, book(1), None).await.unwrap();
-        running.stop().await;
-        let sled = folder.path().join("sled");
-        std::fs::write(sled.join("snap.00000.generating"), b"half").unwrap();
-        std::fs::write(sled.join("conf"), b"").unwrap();
-        let running = Running::on_sled(folder.path(), &Faults::none()).await;
-        assert_eq!(running.all().await, [record]);
-        running.stop().await;
-        let mut aside = BTreeSet::new();
-        for entry in std::fs::read_dir(folder.path()).unwrap() {
-            let path = entry.unwrap().path();
-            if path
-                .file_name()
-                .unwrap()
-                .to_string_lossy()
-                .starts_with("aside-")
-            {
-                let files = std::fs::read_dir(path).unwrap();
-                aside.extend(files.map(|file| file.unwrap().file_name()));
-            }
-        }
-        let expected = ["conf", "snap.00000.generating"].map(Into::into);
-        assert_eq!(aside, BTreeSet::from(expected), "nothing was deleted");
-    });
-}
-
-#[test]
-fn a_store_that_has_lost_its_end_is_refused() {
-    run(async {
-        let folder = tempfile::tempdir().unwrap();
-        let running = Running::on_sled(folder.path(), &Faults::none()).await;
-        for n in 0..20 {
-            running.store.create(BOOKS, book(n), None).await.unwrap();
-        }
-        running.stop().await;
-        let sled = folder.path().join("sled");
-        std::fs::rename(&sled, folder.path().join("gone")).unwrap();
-        let (store, spec) = storage(&settings(folder.path()), Clock::default(), &Faults::none());
-        let spec = SupervisorSpec::new("root", Flags::default()).child(spec);
-        let planted = Seed::new(spec, Clock::default()).unwrap();
-        let mut root = planted.grow(Clock::default(), Placer::threads(), None);
-        let exit = root.exit.wait_for(Option::is_some).await.unwrap().clone();
-        assert_eq!(exit.map(|reason| reason.cause()), Some("start_failed"));
-        let refusal = store.refusal().unwrap();
-        assert!(
-            refusal.contains("it is empty, but it was made before, and change 20 was acknowledged"),
-            "{refusal}"
-        );
-        assert!(refusal.contains("restore the last backup"), "{refusal}");
-    });
-}
-
-#[test]
-fn the_log_is_kept_at_its_length() {
-    run(async {
-        let folder = tempfile::tempdir().unwrap();
-        let memory = Arc::<Memory>::default();
-        let mut short = settings(folder.path());
-        short.storage.log_keep = 3000;
-        let opener = MemoryOpener(Arc::clone(&memory), folder.path().join("memory"));
-        let made = with_engine(Box::new(opener), &short, Clock::default(), &Faults::none());
-        let running = Running::start(made).await;
-        for n in 0..3100 {
-            running.store.create(BOOKS, book(n), None).await.unwrap();
-        }
-        assert_eq!(logged(&MemoryEngine(Arc::clone(&memory))).len(), 3000);
-        running.stop().await;
-        let engine = MemoryEngine(memory);
-        assert_eq!(
-            recovery::check(&engine, &names(), Some(3100))
-                .unwrap()
-                .log_first,
-            101
-        );
     });
 }

@@ -1,49 +1,52 @@
-//! A record in the trees: its envelope, and the chunks of a long body.
+//! A record in its keyspaces: its value, and the chunks of a long body.
 //!
 //! sled writes a page that has grown over 128 KiB into a file of its own, which is slow and fragile. So a body that does
-//! not fit into [`INLINE_BYTES`] with its envelope is cut into chunks of [`CHUNK_BYTES`], each a value by itself. A
-//! chunk's key names the write that made it:
+//! not fit into [`INLINE_BYTES`] with its fields is cut into chunks of [`CHUNK_BYTES`], each a value of its own. The key of
+//! a chunk names the write that made it:
 //!
 //! ```text
 //! id | 0 u8 | sequence u64 | number u32
 //! ```
 //!
 //! A text id has no zero byte, and the keys of numbers are all of one length, so the chunks of one id are exactly the keys
-//! that begin with it and the zero. New chunks are
-//! applied before the envelope that needs them, and old ones go after it: a group that was cut off in between leaves
-//! chunks too many, never too few, and [`recovery`](super::recovery) removes them.
+//! that begin with the id and the zero. New chunks are applied before the record that needs them, and old ones are removed
+//! after it: a group that was cut off in between leaves chunks too many, never too few, and
+//! [`recovery`](super::recovery) removes those.
 
 use bytes::{Bytes, BytesMut};
 
-use super::engine::{CollectionId, Engine, EngineError, Group, Keyspace};
-use super::envelope::{Body, Damaged, Envelope, Head};
+use super::engine::{Engine, EngineError, Group, Keyspace};
+use super::read_error::ReadError;
+use super::stored_record::{Damaged, StoredBody, StoredHead, StoredRecord};
+use crate::num::as_usize;
+use crate::storage::CollectionId;
 
-/// The longest value that is kept in one piece, envelope and body together.
-pub(crate) const INLINE_BYTES: usize = 4096;
+/// The longest value that is stored in one piece, with its fields.
+pub(super) const INLINE_BYTES: usize = 4096;
 /// The length of a chunk; the last one of a body may be shorter. Part of the format.
-pub(crate) const CHUNK_BYTES: usize = 4096;
+pub(super) const CHUNK_BYTES: usize = 4096;
 
-/// What a write finds before it: the chunks that must go with the version they belong to.
+/// What a write replaces: an id with the chunks of its present version, which go with it.
 #[derive(Debug)]
-pub(crate) struct Before {
+pub(super) struct Before {
     collection: CollectionId,
     id: Vec<u8>,
     chunks: Vec<Vec<u8>>,
 }
 
 impl Before {
-    /// Looks at what `group`, and under it `engine`, has of this id. All reading of a write is done here, so that what
-    /// follows can't fail half way.
-    pub(crate) fn look(
+    /// Looks up what `group`, and below it `engine`, has of this id. A write does all its reading before it stages anything,
+    /// so that it can't fail half way.
+    pub(super) fn look(
         engine: &dyn Engine,
         group: &Group,
         collection: CollectionId,
         id: &[u8],
     ) -> Result<Self, EngineError> {
         let value = get(engine, Some(group), Keyspace::Records(collection), id)?;
-        // A damaged envelope does not tell whether it has chunks: then they are looked for.
+        // A damaged value does not tell whether it has chunks: then they are looked for.
         let inline =
-            value.is_none_or(|value| Head::decode(&value).is_ok_and(|head| !head.chunked()));
+            value.is_none_or(|value| StoredHead::decode(&value).is_ok_and(|head| !head.chunked()));
         let mut chunks = Vec::new();
         if !inline {
             let prefix = prefix(id);
@@ -53,12 +56,11 @@ impl Before {
                     .take_while(|key| key.starts_with(&prefix))
                     .map(<[u8]>::to_vec),
             );
-            engine.scan(Keyspace::Chunks(collection), &prefix, &mut |key, _| {
-                let same = key.starts_with(&prefix);
-                if same && group.get(Keyspace::OldChunks(collection), key).is_none() {
+            let removed = Keyspace::OldChunks(collection);
+            scan_prefix(engine, collection, &prefix, |key| {
+                if group.get(removed, key).is_none() {
                     chunks.push(key.to_vec());
                 }
-                same
             })?;
         }
         Ok(Self {
@@ -68,78 +70,74 @@ impl Before {
         })
     }
 
-    /// Stages `envelope` in its place.
-    pub(crate) fn put(self, group: &mut Group, envelope: &Envelope) {
-        let (collection, seq) = (self.collection, envelope.seq);
-        if Envelope::inline_bytes(&envelope.json) <= INLINE_BYTES {
-            let value = envelope.encode();
-            group.put(Keyspace::Records(collection), self.id.as_slice(), value);
+    /// Stages `record` in its place.
+    pub(super) fn put(self, group: &mut Group, record: &StoredRecord) {
+        let (collection, seq) = (self.collection, record.seq);
+        let value = if StoredRecord::inline_bytes(&record.json) <= INLINE_BYTES {
+            record.encode()
         } else {
-            for (n, chunk) in (0_u32..).zip(envelope.json.chunks(CHUNK_BYTES)) {
+            for (n, chunk) in (0_u32..).zip(record.json.chunks(CHUNK_BYTES)) {
                 let key = chunk_key(&self.id, seq, n);
                 group.put(Keyspace::Chunks(collection), key, chunk.to_vec());
             }
-            let value = envelope.encode_chunked();
-            group.put(Keyspace::Records(collection), self.id.as_slice(), value);
-        }
-        self.sweep(group);
+            record.encode_chunked()
+        };
+        group.put(Keyspace::Records(collection), self.id.as_slice(), value);
+        self.remove_chunks(group);
     }
 
     /// Stages its removal.
-    pub(crate) fn remove(self, group: &mut Group) {
+    pub(super) fn remove(self, group: &mut Group) {
         group.remove(Keyspace::Records(self.collection), self.id.as_slice());
-        self.sweep(group);
+        self.remove_chunks(group);
     }
 
-    fn sweep(self, group: &mut Group) {
+    fn remove_chunks(self, group: &mut Group) {
         for key in self.chunks {
             group.remove(Keyspace::OldChunks(self.collection), key);
         }
     }
 }
 
-/// The record of this id as `group`, if there is one, and under it `engine` have it.
+/// The record of this id as `group`, if there is one, and below it `engine` have it.
 ///
-/// Beside a writer a record may be replaced between the look at its envelope and the look at its chunks: it is damaged
-/// only if its envelope is still the same after what did not fit.
-pub(crate) fn read(
+/// Beside a writer, a record may be replaced after its value was read and before its chunks are. So it counts as damaged
+/// only if its value is still the same afterwards.
+pub(super) fn read(
     engine: &dyn Engine,
     group: Option<&Group>,
     collection: CollectionId,
     id: &[u8],
-) -> Result<Option<Result<Envelope, Damaged>>, EngineError> {
+) -> Result<Option<StoredRecord>, ReadError> {
     let look = || get(engine, group, Keyspace::Records(collection), id);
     let mut value = look()?;
     while let Some(found) = value {
-        if let Ok(envelope) = whole(engine, group, collection, id, &found)? {
-            return Ok(Some(Ok(envelope)));
+        let damaged = match whole(engine, group, collection, id, &found) {
+            Err(error @ ReadError::Damaged { .. }) => error,
+            read => return read.map(Some),
+        };
+        value = look()?;
+        if value.as_ref() == Some(&found) {
+            return Err(damaged);
         }
-        let again = look()?;
-        if again.as_ref() == Some(&found) {
-            return Ok(Some(Err(Damaged)));
-        }
-        value = again;
     }
     Ok(None)
 }
 
-/// The record whose envelope is `value`.
-pub(crate) fn whole(
+/// The record of this id whose value is `value`.
+pub(super) fn whole(
     engine: &dyn Engine,
     group: Option<&Group>,
     collection: CollectionId,
     id: &[u8],
     value: &Bytes,
-) -> Result<Result<Envelope, Damaged>, EngineError> {
-    let Ok(head) = Head::decode(value) else {
-        return Ok(Err(Damaged));
-    };
+) -> Result<StoredRecord, ReadError> {
+    let damaged = |Damaged| ReadError::damaged_record(id);
+    let head = StoredHead::decode(value).map_err(damaged)?;
     let json = match &head.body {
-        Body::Inline(json) => json.clone(),
-        Body::Chunked { bytes } => {
-            let Ok(bytes) = usize::try_from(*bytes) else {
-                return Ok(Err(Damaged));
-            };
+        StoredBody::Inline(json) => json.clone(),
+        StoredBody::Chunked { bytes } => {
+            let bytes = as_usize(*bytes);
             let mut json = BytesMut::new();
             for n in 0_u32.. {
                 if json.len() >= bytes {
@@ -147,22 +145,22 @@ pub(crate) fn whole(
                 }
                 let key = chunk_key(id, head.seq, n);
                 match get(engine, group, Keyspace::Chunks(collection), &key)? {
-                    // An empty chunk is none, and would never end.
+                    // With empty chunks this would never end, and no write makes one.
                     Some(chunk) if !chunk.is_empty() => json.extend_from_slice(&chunk),
-                    Some(_) | None => return Ok(Err(Damaged)),
+                    Some(_) | None => return Err(damaged(Damaged)),
                 }
             }
             if json.len() != bytes {
-                return Ok(Err(Damaged));
+                return Err(damaged(Damaged));
             }
             json.freeze()
         }
     };
-    Ok(head.with_body(json))
+    head.with_body(json).map_err(damaged)
 }
 
-/// The chunks in the engine that no envelope of `id` needs, once it has the one of `seq`.
-pub(crate) fn strays(
+/// The chunks in the engine that the record of `id` does not need: all but those of change `seq`.
+pub(super) fn strays(
     engine: &dyn Engine,
     collection: CollectionId,
     id: &[u8],
@@ -171,25 +169,39 @@ pub(crate) fn strays(
     let prefix = prefix(id);
     let kept = seq.map(|seq| [prefix.as_slice(), &seq.to_be_bytes()].concat());
     let mut strays = Vec::new();
-    engine.scan(Keyspace::Chunks(collection), &prefix, &mut |key, _| {
-        let same = key.starts_with(&prefix);
-        if same && !kept.as_ref().is_some_and(|kept| key.starts_with(kept)) {
+    scan_prefix(engine, collection, &prefix, |key| {
+        if !kept.as_ref().is_some_and(|kept| key.starts_with(kept)) {
             strays.push(key.to_vec());
         }
-        same
     })?;
     Ok(strays)
+}
+
+/// Visits the keys of the chunks that begin with `prefix`.
+fn scan_prefix(
+    engine: &dyn Engine,
+    collection: CollectionId,
+    prefix: &[u8],
+    mut visit: impl FnMut(&[u8]),
+) -> Result<(), EngineError> {
+    engine.scan(Keyspace::Chunks(collection), prefix, &mut |key, _| {
+        let same = key.starts_with(prefix);
+        if same {
+            visit(key);
+        }
+        same
+    })
 }
 
 fn get(
     engine: &dyn Engine,
     group: Option<&Group>,
-    tree: Keyspace,
+    keyspace: Keyspace,
     key: &[u8],
 ) -> Result<Option<Bytes>, EngineError> {
-    match group.and_then(|group| group.get(tree, key)) {
+    match group.and_then(|group| group.get(keyspace, key)) {
         Some(staged) => Ok(staged.map(Bytes::copy_from_slice)),
-        None => engine.get(tree, key),
+        None => engine.get(keyspace, key),
     }
 }
 

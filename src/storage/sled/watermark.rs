@@ -1,8 +1,8 @@
-//! How far the store has acknowledged writes, told from outside of the engine.
+//! A file beside the store with the number of the last change that was acknowledged.
 //!
-//! sled ends its recovery at the first damage in its log, and what is before it is a store that fits together: just an
-//! older one. So the last acknowledged sequence number is kept in a file beside it, written after each flush and before
-//! the answers. It is not synced: after a power cut it may be too low, which is harmless; too high it never is.
+//! sled ends its recovery at the first damage in its log, and what comes before the damage is a consistent store, only an
+//! older one. So this number is stored outside of it, written after each flush and before the answers. It is not synced:
+//! after a power cut it may be too low, which does no harm; it is never too high.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,15 +11,14 @@ use std::path::Path;
 
 const BYTES: usize = 12;
 
-/// The file.
-#[derive(Debug)]
-pub(crate) struct Watermark {
+/// The open file.
+pub(super) struct Watermark {
     file: File,
 }
 
 impl Watermark {
-    /// Opens the file beside the store, or makes it.
-    pub(crate) fn open(store: &Path) -> io::Result<Self> {
+    /// Opens the file beside the store, or creates it.
+    pub(super) fn open(store: &Path) -> io::Result<Self> {
         let path = store.with_extension("acknowledged");
         let file = OpenOptions::new()
             .read(true)
@@ -30,8 +29,8 @@ impl Watermark {
         Ok(Self { file })
     }
 
-    /// The last sequence number that was acknowledged, if that is known: 0 says that the store was made, and nothing more.
-    pub(crate) fn read(&self) -> Option<u64> {
+    /// The last change that was acknowledged, if that is known. 0 means that the store was created and not changed yet.
+    pub(super) fn read(&self) -> Option<u64> {
         let mut bytes = [0; BYTES];
         self.file.read_exact_at(&mut bytes, 0).ok()?;
         let (seq, crc) = bytes.split_at(8);
@@ -40,8 +39,8 @@ impl Watermark {
         (told == crc32fast::hash(seq)).then_some(number)
     }
 
-    /// Everything up to `seq` is on the disk.
-    pub(crate) fn write(&self, seq: u64) -> io::Result<()> {
+    /// Notes that all changes up to `seq` are on the disk.
+    pub(super) fn write(&self, seq: u64) -> io::Result<()> {
         let seq = seq.to_be_bytes();
         let crc = crc32fast::hash(&seq).to_be_bytes();
         self.file.write_all_at(&[&seq[..], &crc[..]].concat(), 0)

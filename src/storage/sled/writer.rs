@@ -1,169 +1,157 @@
-//! The writer: the only one that changes the store. Its thread is the incarnation.
+//! The writer: the only one that changes the store, on a thread of its own.
 //!
-//! What has arrived while the last group was being written is the next group: evaluated command by command on top of
-//! what the group already holds, applied in one transaction, made durable, and only then answered.
+//! Whatever has arrived while the last group was written becomes the next group: its commands are evaluated one by one on
+//! top of what the group holds already, applied in one transaction, made durable, and only then answered.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::time::Instant;
 
 use super::engine::{CommitError, Group, Keyspace};
-use super::envelope::{Change, seq_key};
-use super::holder::{Holder, Reader};
-use super::message::{StoreMessage, Write, WriteError, Written};
-use super::page::{self, PageError};
+use super::holder::Holder;
+use super::log::{LogEntry, seq_key};
+use super::message::{Prepared, QueuedWrite, StoreMessage};
+use super::page;
+use super::reader_state::OpenEngine;
 use super::recovery::{Checked, LAST_SEQ_KEY, tally_key};
-use super::staging::Staging;
-use super::store::ListPage;
-use crate::record::{Command, Effect, RecordId, Schema, decide};
+use super::staging::{Origin, Staging};
+use crate::record::{Decision, RecordId, Schema, Slice, WriteCommand, decide};
+use crate::storage::{CollectionId, ListPage, StoreError, Written};
 use crate::supervision::{
     BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, Life, MessageId,
 };
 
-/// The largest group: applying it keeps sled's process-wide lock, and with it every reader, waiting.
-pub(crate) const GROUP: BatchLimits = BatchLimits {
+/// The largest group. While a group is applied, its writer holds sled's process-wide lock, and readers wait.
+pub(super) const GROUP: BatchLimits = BatchLimits {
     messages: 128,
     bytes: 1 << 20,
 };
-/// How many entries the log keeps at least: a message that is handed out again is looked for there, at most two groups
-/// later.
+/// The fewest entries the log keeps. A message that is delivered again is looked for there, two groups later at most.
 const LOG_KEEP_MIN: u64 = 2560;
-/// How many entries of the log a group removes at most, beyond as many as it adds.
+/// How many entries of the log a group removes at most, besides as many as it adds.
 const LOG_TRIM: u64 = 256;
 
-/// What the writer is told once.
-#[derive(Debug, Clone)]
-pub(crate) struct WriterSettings {
-    pub(crate) flush_limit: Duration,
-    pub(crate) log_keep: u64,
-    pub(crate) faults: Faults,
-    /// For each collection, in order.
-    pub(crate) schemas: Vec<Arc<Schema>>,
+/// How long commits took, in seconds.
+pub(super) type CommitTimes = Histogram;
+
+/// From 100 us to 6.5 s.
+pub(super) fn commit_times() -> CommitTimes {
+    Histogram::new(exponential_buckets(0.0001, 2.0, 17))
 }
 
-/// One life of the writer.
-pub(crate) struct Writer {
+/// What all incarnations of the writer need to know.
+#[derive(Clone)]
+pub(super) struct WriterSettings {
+    pub(super) flush_limit: Duration,
+    pub(super) log_keep: u64,
+    pub(super) faults: Faults,
+    /// One for each resource.
+    pub(super) schemas: Vec<Arc<Schema>>,
+    pub(super) commits: CommitTimes,
+}
+
+/// One incarnation of the writer.
+pub(super) struct Writer {
     holder: Arc<Holder>,
-    reader: Arc<Reader>,
+    open: Arc<OpenEngine>,
     checked: Checked,
     fence: Fence,
     settings: WriterSettings,
 }
 
-/// What one delivery is answered with, after the group.
-enum Answer {
-    Write(Result<Written, WriteError>),
-    /// Read between two groups.
-    Page,
-    /// Nobody waits for it.
-    None,
-}
-
 impl Writer {
-    pub(crate) fn new(
+    pub(super) fn new(
         holder: Arc<Holder>,
         life: &Life,
         settings: WriterSettings,
     ) -> Result<Self, BoxError> {
-        let (reader, checked) = holder.ensure_open(&|| life.wanted())?;
+        let (open, checked) = holder.ensure_open(&|| life.wanted())?;
         Ok(Self {
             holder,
-            reader,
+            open,
             checked,
             fence: life.fence(),
             settings,
         })
     }
 
-    /// What one delivery does to the group, and is answered with once that is durable.
-    fn evaluate(&self, staging: &mut Staging<'_>, delivery: &Delivery<StoreMessage>) -> Answer {
-        if delivery.expired() {
-            return Answer::None;
-        }
-        match &**delivery {
-            StoreMessage::Write { write, .. } => match self.write(staging, delivery, write) {
-                Ok(Some(written)) => Answer::Write(Ok(written)),
-                Ok(None) => Answer::None,
-                Err(error) => Answer::Write(Err(error)),
-            },
-            StoreMessage::Page { .. } => Answer::Page,
-        }
-    }
-
-    /// Stages a write; `None` if nobody waits for it any more.
-    fn write(
+    /// Stages a write. Returns its answer, which is due when the group is durable; `None` if nobody waits for it any more.
+    fn evaluate(
         &self,
         staging: &mut Staging<'_>,
         delivery: &Delivery<StoreMessage>,
-        write: &Write,
-    ) -> Result<Option<Written>, WriteError> {
-        if delivery.attempt() > 1
-            && let Some((written, changes)) = write.prepared()
-            && self.log_has(delivery.id(), changes)?
-        {
-            return Ok(Some(written));
+        queued: &QueuedWrite,
+    ) -> Result<Option<Written>, StoreError> {
+        if delivery.attempt() > 1 {
+            let prepared = queued.prepared.lock().clone();
+            if let Some(prepared) = prepared
+                && self.was_committed(delivery.id(), &prepared)?
+            {
+                return Ok(Some(prepared.written));
+            }
         }
         if staging.full {
             self.holder.space.refused();
-            return Err(WriteError::Full);
+            return Err(StoreError::Full);
         }
-        let collection = write.collection;
-        let schema = self.settings.schemas.get(collection.0);
-        let schema = schema.ok_or(WriteError::Failed)?;
-        let mut effects = Vec::new();
-        for id in targets(staging, write)? {
-            let current = staging.read(collection, &id)?;
-            let record = current.as_ref().map(|current| &current.record);
-            let effect = decide(&write.command, &write.conditions, schema, &id, record)?;
-            let before = staging.look(collection, &id)?;
-            effects.push((id, current, before, effect));
+        let write = &queued.write;
+        let schema = self.settings.schemas.get(write.collection.0);
+        let schema = schema.ok_or(StoreError::Failed)?;
+        let mut decided = Vec::new();
+        for id in targets(staging, queued)? {
+            let target = staging.target(write.collection, id)?;
+            let record = target.current.as_ref().map(|current| &current.record);
+            let decision = decide(
+                &write.command,
+                &write.conditions,
+                schema,
+                &target.id,
+                record,
+            )?;
+            decided.push((target, decision));
         }
         if !delivery.commit_to(self.settings.flush_limit) {
             return Ok(None);
         }
-        let seq = staging.checked.last_seq;
-        let mut removed = Vec::new();
-        let mut written = None;
-        for (id, current, before, effect) in effects {
-            match effect {
-                Effect::Put(json) => {
-                    let found = (current.as_ref(), before);
-                    let record = staging.put(collection, &id, json, found, delivery.id());
-                    written = Some(match current {
-                        None => Written::Created(record),
-                        Some(_) => Written::Replaced(record),
-                    });
+        let before = staging.checked.last_seq;
+        let origin = Origin {
+            collection: write.collection,
+            message: delivery.id(),
+        };
+        let matching = matches!(write.command, WriteCommand::DeleteMatching { .. });
+        let (mut written, mut deleted) = (None, Vec::new());
+        for (target, decision) in decided {
+            match decision {
+                Decision::Put(json) if target.current.is_none() => {
+                    written = Some(Written::Created(staging.put(origin, target, json)));
                 }
-                Effect::Remove => {
-                    staging.remove(collection, &id, before, delivery.id());
-                    removed.extend(current.map(|current| current.record));
+                Decision::Put(json) => {
+                    written = Some(Written::Replaced(staging.put(origin, target, json)));
                 }
-                Effect::None => {}
+                Decision::Remove if matching => deleted.extend(staging.remove(origin, target)),
+                Decision::Remove => {
+                    written = staging.remove(origin, target).map(Written::Deleted);
+                }
+                Decision::Keep => {}
             }
         }
-        let written = written.unwrap_or(Written::Removed(removed));
-        write.prepare(written.clone(), seq + 1..=staging.checked.last_seq);
+        let written = written.unwrap_or(Written::DeletedMatching(deleted));
+        *queued.prepared.lock() = Some(Prepared {
+            written: written.clone(),
+            changes: before + 1..=staging.checked.last_seq,
+        });
         Ok(Some(written))
     }
 
-    /// Whether the log has these entries, and they are this message's.
-    fn log_has(
-        &self,
-        message: MessageId,
-        changes: RangeInclusive<u64>,
-    ) -> Result<bool, WriteError> {
+    /// Whether the log has the entries of a write that was staged before, and they are this message's.
+    fn was_committed(&self, message: MessageId, prepared: &Prepared) -> Result<bool, StoreError> {
         let mut any = false;
-        for seq in changes {
-            let entry = self.reader.engine.get(Keyspace::Log, &seq_key(seq));
-            let entry = entry.map_err(|error| {
-                tracing::error!(%error, "the log could not be read");
-                WriteError::Failed
-            })?;
-            let is_its = |entry: &[u8]| Change::decode(entry).is_ok_and(|c| c.message == message);
-            if !entry.is_some_and(|entry| is_its(&entry)) {
+        for seq in prepared.changes.clone() {
+            let entry = self.open.engine.get(Keyspace::Log, &seq_key(seq))?;
+            let its = |entry: &[u8]| LogEntry::decode(entry).is_ok_and(|e| e.message == message);
+            if !entry.is_some_and(|entry| its(&entry)) {
                 return Ok(false);
             }
             any = true;
@@ -171,7 +159,7 @@ impl Writer {
         Ok(any)
     }
 
-    /// Applies the group, makes it durable, and lets it be seen as such.
+    /// Applies the group, makes it durable, and tells readers so.
     fn commit(&mut self, staging: Staging<'_>) -> Result<(), BoxError> {
         let Staging {
             mut group,
@@ -185,56 +173,41 @@ impl Writer {
         }
         let last_seq = seq_key(checked.last_seq).to_vec();
         group.put(Keyspace::Meta, LAST_SEQ_KEY, last_seq);
-        let doubt = Doubt::begin(&self.holder);
-        let engine = &self.reader.engine;
+        let begun = Instant::now();
+        let doubt = Doubt::begin(&self.holder, begun);
+        let engine = &self.open.engine;
         let allowed = || {
             faults.hit("writer.in_transaction");
-            // The one point that strikes a message again: for a message that is fatal.
+            // The one fault point that is hit again at a second delivery: it makes a message fail for good.
             self.settings.faults.hit("writer.fatal");
-            let allowed = self.holder.begin_commit(&|| self.fence.holds());
+            let allowed = self.holder.engine.begin_commit(&|| self.fence.holds());
             if allowed {
-                self.announce(&checked);
+                self.holder.readers.group_begins(&checked.tallies);
             }
             allowed
         };
         match engine.commit(&group, &allowed) {
             Ok(()) => {}
-            Err(CommitError::Fenced) => {
-                // Nothing was changed, and the holder is somebody else's by now.
-                doubt.none();
-                return Err(CommitError::Fenced.into());
+            Err(error) => {
+                if matches!(error, CommitError::Fenced) {
+                    // Nothing was changed, and another incarnation has the engine by now.
+                    doubt.dispel();
+                }
+                return Err(error.into());
             }
-            Err(error @ CommitError::Engine(_)) => return Err(error.into()),
         }
-        self.applied(&checked);
+        self.holder.readers.group_ends(&checked.tallies);
         faults.hit("writer.before_flush");
         engine.durable_flush()?;
-        self.reader.mark.write(checked.last_seq)?;
-        doubt.none();
+        self.open.mark.write(checked.last_seq)?;
+        doubt.dispel();
+        self.settings.commits.observe(begun.elapsed().as_secs_f64());
         self.checked = checked;
         self.holder.committed(self.checked.clone());
         Ok(())
     }
 
-    /// Before the first change is visible: what a reader may meet from now on.
-    fn announce(&self, checked: &Checked) {
-        for (figures, tally) in self.holder.figures.iter().zip(&checked.tallies) {
-            figures.staged.store(tally.seq, Ordering::SeqCst);
-        }
-        // Odd: a group is being applied.
-        self.holder.epoch.fetch_or(1, Ordering::SeqCst);
-    }
-
-    /// After the last change is visible.
-    fn applied(&self, checked: &Checked) {
-        for (figures, tally) in self.holder.figures.iter().zip(&checked.tallies) {
-            figures.applied.store(tally.seq, Ordering::SeqCst);
-            figures.records.store(tally.records, Ordering::SeqCst);
-        }
-        self.holder.epoch.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Keeps the log at its length, in bounded steps.
+    /// Removes the oldest entries of a log that is too long, a bounded number of them.
     fn trim_log(&self, group: &mut Group, checked: &mut Checked) {
         let added = checked.last_seq - self.checked.last_seq;
         for _ in 0..added.saturating_add(LOG_TRIM) {
@@ -247,36 +220,21 @@ impl Writer {
         }
     }
 
-    fn page(
-        &self,
-        delivery: &Delivery<StoreMessage>,
-    ) -> Option<Result<Option<ListPage>, WriteError>> {
-        let StoreMessage::Page {
-            collection, slice, ..
-        } = &**delivery
-        else {
-            return None;
-        };
-        let page = page::read(&*self.reader.engine, &self.holder, *collection, *slice);
-        Some(page.map_err(|error| {
-            tracing::error!(%error, "a page could not be read");
-            match error {
-                PageError::Damaged { .. } => WriteError::Damaged,
-                PageError::Engine(_) => WriteError::Failed,
-            }
-        }))
+    fn page(&self, collection: CollectionId, slice: Slice) -> Result<Option<ListPage>, StoreError> {
+        let readers = &self.holder.readers;
+        Ok(page::read(&*self.open.engine, readers, collection, slice)?)
     }
 }
 
-/// The records a write is about.
-fn targets(staging: &Staging<'_>, write: &Write) -> Result<Vec<RecordId>, WriteError> {
-    Ok(match &write.command {
-        Command::CreateNext { .. } => vec![staging.next_id(write.collection)?],
-        Command::Create { id, .. }
-        | Command::Replace { id, .. }
-        | Command::Merge { id, .. }
-        | Command::Delete { id } => vec![id.clone()],
-        Command::DeleteMatching { ids, .. } => ids.clone(),
+/// The ids of the records that a write is about.
+fn targets(staging: &Staging<'_>, queued: &QueuedWrite) -> Result<Vec<RecordId>, StoreError> {
+    Ok(match &queued.write.command {
+        WriteCommand::Create { id: None, .. } => vec![staging.next_id(queued.write.collection)?],
+        WriteCommand::Create { id: Some(id), .. }
+        | WriteCommand::Replace { id, .. }
+        | WriteCommand::Merge { id, .. }
+        | WriteCommand::Delete { id } => vec![id.clone()],
+        WriteCommand::DeleteMatching { .. } => queued.matching.clone(),
     })
 }
 
@@ -291,7 +249,7 @@ impl BlockingChild for Writer {
             Faults::none()
         };
         faults.hit("writer.message");
-        let (holder, reader) = (Arc::clone(&self.holder), Arc::clone(&self.reader));
+        let (holder, open) = (Arc::clone(&self.holder), Arc::clone(&self.open));
         let writes =
             |delivery: &Delivery<StoreMessage>| matches!(**delivery, StoreMessage::Write { .. });
         let full = batch.iter().any(writes) && holder.space.refuses();
@@ -300,14 +258,20 @@ impl BlockingChild for Writer {
             checked: writer.checked.clone(),
             faults: faults.clone(),
             full,
-            engine: &*reader.engine,
+            engine: &*open.engine,
             collections: &holder.collections,
         };
         let mut staging = stage(self);
         let mut answers = Vec::with_capacity(batch.len());
         for delivery in batch {
-            answers.push(self.evaluate(&mut staging, delivery));
-            // What a command removes, chunk by chunk, was not counted when it was pulled.
+            let answer = match &**delivery {
+                StoreMessage::Write { write, .. } if !delivery.expired() => {
+                    self.evaluate(&mut staging, delivery, write).transpose()
+                }
+                StoreMessage::Write { .. } | StoreMessage::Page { .. } => None,
+            };
+            answers.push(answer);
+            // The chunks that a command removes were not counted when it was taken from the queue.
             if staging.group.bytes() >= GROUP.bytes {
                 self.commit(staging)?;
                 staging = stage(self);
@@ -318,49 +282,53 @@ impl BlockingChild for Writer {
         }
         faults.hit("writer.after_flush");
         for (delivery, answer) in batch.iter().zip(answers) {
-            match (&**delivery, answer) {
-                (StoreMessage::Write { reply, .. }, Answer::Write(written)) => {
-                    reply.settle(written);
-                }
-                (StoreMessage::Page { reply, .. }, Answer::Page) => {
-                    if let Some(page) = self.page(delivery) {
-                        reply.settle(page);
+            match &**delivery {
+                StoreMessage::Write { reply, .. } => {
+                    if let Some(answer) = answer {
+                        reply.settle(answer);
                     }
                 }
-                _ => {}
+                StoreMessage::Page {
+                    collection,
+                    slice,
+                    reply,
+                } if !delivery.expired() => {
+                    reply.settle(self.page(*collection, *slice));
+                }
+                StoreMessage::Page { .. } => {}
             }
         }
         Ok(())
     }
 
     fn stop(&mut self) {
-        // Nothing is pending between two groups: what was answered is on the disk.
+        // There is nothing to write between two groups: what was answered is on the disk.
     }
 }
 
-/// Between the first change and the flush the engine is in doubt, however this ends.
+/// Held during a commit: unless it is dispelled, the engine is in doubt when it is dropped, by an error or a panic.
 struct Doubt<'a> {
     holder: &'a Holder,
     doubtful: bool,
 }
 
 impl<'a> Doubt<'a> {
-    fn begin(holder: &'a Holder) -> Self {
-        holder.clock_commit(Some(Instant::now()));
+    fn begin(holder: &'a Holder, begun: Instant) -> Self {
+        holder.engine.clock_commit(Some(begun));
         Self {
             holder,
             doubtful: true,
         }
     }
 
-    fn none(mut self) {
+    fn dispel(mut self) {
         self.doubtful = false;
     }
 }
 
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
-        self.holder.clock_commit(None);
+        self.holder.engine.clock_commit(None);
         if self.doubtful {
             self.holder.doubt();
         }

@@ -2,31 +2,32 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::super::engine::{
     CommitError, Engine, EngineError, Group, Keyspace, OpenError, Opener, Visit,
 };
 
-/// Every tree with its keys and values.
-pub(super) type Trees = BTreeMap<Keyspace, BTreeMap<Vec<u8>, Vec<u8>>>;
+/// Every keyspace with its keys and values.
+pub(super) type Keyspaces = BTreeMap<Keyspace, BTreeMap<Vec<u8>, Vec<u8>>>;
 
 /// What is shared by all lives of an engine in memory.
 #[derive(Default)]
 pub(super) struct Memory {
-    pub(super) trees: Mutex<Trees>,
+    pub(super) keyspaces: Mutex<Keyspaces>,
     pub(super) calls: Mutex<Vec<&'static str>>,
     pub(super) failing_flushes: AtomicU32,
     /// While it is locked, a flush does not return.
     pub(super) gate: Mutex<()>,
 }
 
-/// What is kept under the name of `tree`: chunks are applied in two steps, to one tree.
-fn kept(tree: Keyspace) -> Keyspace {
-    match tree {
+/// What is kept under the name of `keyspace`: chunks are applied in two steps, to one keyspace.
+fn kept(keyspace: Keyspace) -> Keyspace {
+    match keyspace {
         Keyspace::OldChunks(id) => Keyspace::Chunks(id),
         other @ (Keyspace::Log | Keyspace::Chunks(_) | Keyspace::Records(_) | Keyspace::Meta) => {
             other
@@ -37,21 +38,20 @@ fn kept(tree: Keyspace) -> Keyspace {
 pub(super) struct MemoryEngine(pub(super) Arc<Memory>);
 
 impl Engine for MemoryEngine {
-    fn get(&self, tree: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        let trees = self.0.trees.lock().unwrap();
-        Ok(trees
-            .get(&kept(tree))
-            .and_then(|tree| tree.get(key))
+    fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        let keyspaces = self.0.keyspaces.lock();
+        Ok(keyspaces
+            .get(&kept(keyspace))
+            .and_then(|keys| keys.get(key))
             .map(|v| Bytes::from(v.clone())))
     }
 
-    fn scan(&self, tree: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
+    fn scan(&self, keyspace: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
         let found = self
             .0
-            .trees
+            .keyspaces
             .lock()
-            .unwrap()
-            .get(&kept(tree))
+            .get(&kept(keyspace))
             .cloned()
             .unwrap_or_default();
         let _stopped = found
@@ -60,9 +60,11 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
-    fn last(&self, tree: Keyspace) -> Result<Option<(Vec<u8>, Bytes)>, EngineError> {
-        let trees = self.0.trees.lock().unwrap();
-        let last = trees.get(&kept(tree)).and_then(BTreeMap::last_key_value);
+    fn last(&self, keyspace: Keyspace) -> Result<Option<(Vec<u8>, Bytes)>, EngineError> {
+        let keyspaces = self.0.keyspaces.lock();
+        let last = keyspaces
+            .get(&kept(keyspace))
+            .and_then(BTreeMap::last_key_value);
         Ok(last.map(|(key, value)| (key.clone(), Bytes::from(value.clone()))))
     }
 
@@ -70,14 +72,14 @@ impl Engine for MemoryEngine {
         if !allowed() {
             return Err(CommitError::Fenced);
         }
-        self.0.calls.lock().unwrap().push("commit");
-        let mut trees = self.0.trees.lock().unwrap();
-        for (tree, changes) in group.trees() {
+        self.0.calls.lock().push("commit");
+        let mut keyspaces = self.0.keyspaces.lock();
+        for (keyspace, changes) in group.keyspaces() {
             for (key, value) in changes {
-                let tree = trees.entry(kept(tree)).or_default();
+                let keys = keyspaces.entry(kept(keyspace)).or_default();
                 match value {
-                    Some(value) => drop(tree.insert(key.clone(), value.clone())),
-                    None => drop(tree.remove(key)),
+                    Some(value) => drop(keys.insert(key.clone(), value.clone())),
+                    None => drop(keys.remove(key)),
                 }
             }
         }
@@ -85,7 +87,7 @@ impl Engine for MemoryEngine {
     }
 
     fn durable_flush(&self) -> Result<(), EngineError> {
-        drop(self.0.gate.lock().unwrap());
+        drop(self.0.gate.lock());
         let failing = &self.0.failing_flushes;
         if failing
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
@@ -93,7 +95,7 @@ impl Engine for MemoryEngine {
         {
             return Err(EngineError::Failed("no flush today".to_owned()));
         }
-        self.0.calls.lock().unwrap().push("flush");
+        self.0.calls.lock().push("flush");
         Ok(())
     }
 }

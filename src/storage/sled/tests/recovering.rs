@@ -1,18 +1,30 @@
-//! What the check at each open settles, and what it refuses.
+//! The check at each open: it settles the tail of a group that was cut off, and refuses what does not fit together.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::super::engine::{Engine, Group, Keyspace};
-use super::super::envelope::{Change, Envelope, What, seq_key};
+use super::super::log::{LogEntry, seq_key};
 use super::super::recovery::{self, CheckError, LAST_SEQ_KEY, SCHEMA_KEY, Tally, tally_key};
+use super::super::stored_record::StoredRecord;
 use super::BOOKS;
 use super::memory::MemoryEngine;
+use crate::storage::ChangeKind;
 use crate::supervision::MessageId;
 
 pub(super) fn names() -> Vec<String> {
     vec!["books".to_owned()]
+}
+
+/// The figures of a resource whose records are all `{}`.
+pub(super) fn tally(records: u64, seq: u64) -> Tally {
+    let bytes = 2 * records;
+    Tally {
+        records,
+        seq,
+        bytes,
+    }
 }
 
 /// An engine with `acknowledged` changes, each of which made the record of its number.
@@ -20,12 +32,9 @@ fn with_records(acknowledged: u64) -> MemoryEngine {
     let engine = MemoryEngine(Arc::default());
     let mut group = Group::default();
     for seq in 1..=acknowledged {
-        put(&mut group, seq, seq, What::Put);
+        put(&mut group, seq, seq, ChangeKind::Put);
     }
-    let tally = Tally {
-        records: acknowledged,
-        seq: acknowledged,
-    };
+    let tally = tally(acknowledged, acknowledged);
     group.put(Keyspace::Meta, SCHEMA_KEY, 1_u32.to_be_bytes().to_vec());
     group.put(Keyspace::Meta, LAST_SEQ_KEY, seq_key(acknowledged).to_vec());
     group.put(Keyspace::Meta, tally_key("books"), tally.encode());
@@ -33,29 +42,29 @@ fn with_records(acknowledged: u64) -> MemoryEngine {
     engine
 }
 
-pub(super) fn put(group: &mut Group, seq: u64, id: u64, what: What) {
-    log(group, seq, id, what);
+pub(super) fn put(group: &mut Group, seq: u64, id: u64, kind: ChangeKind) {
+    log(group, seq, id, kind);
     let json = Bytes::from_static(b"{}");
-    let envelope = Envelope {
+    let record = StoredRecord {
         seq,
         created_ms: 0,
         updated_ms: 0,
         json,
     };
-    group.put(Keyspace::Records(BOOKS), id.to_string(), envelope.encode());
+    group.put(Keyspace::Records(BOOKS), id.to_string(), record.encode());
 }
 
-fn log(group: &mut Group, seq: u64, id: u64, what: What) {
+fn log(group: &mut Group, seq: u64, id: u64, kind: ChangeKind) {
     let message = MessageId(seq.into());
     let (collection, id) = ("books".to_owned(), id.to_string().into_bytes());
-    let change = Change {
-        what,
+    let entry = LogEntry {
+        kind,
         message,
         at_ms: 0,
         collection,
         id,
     };
-    group.put(Keyspace::Log, seq_key(seq), change.encode());
+    group.put(Keyspace::Log, seq_key(seq), entry.encode());
 }
 
 pub(super) fn logged(engine: &MemoryEngine) -> Vec<u64> {
@@ -73,21 +82,17 @@ pub(super) fn logged(engine: &MemoryEngine) -> Vec<u64> {
 fn a_torn_group_is_settled_command_by_command() {
     let engine = with_records(3);
     let mut torn = Group::default();
-    put(&mut torn, 4, 4, What::Put); // its effect is there
-    log(&mut torn, 5, 5, What::Put); // it is not
-    log(&mut torn, 6, 1, What::Delete); // record 1 is still there
-    log(&mut torn, 7, 2, What::Delete); // record 2 is gone
+    put(&mut torn, 4, 4, ChangeKind::Put); // its effect is there
+    log(&mut torn, 5, 5, ChangeKind::Put); // it is not
+    log(&mut torn, 6, 1, ChangeKind::Delete); // record 1 is still there
+    log(&mut torn, 7, 2, ChangeKind::Delete); // record 2 is gone
     torn.remove(Keyspace::Records(BOOKS), "2");
-    log(&mut torn, 8, 9, What::Put); // overtaken by the next
-    put(&mut torn, 9, 9, What::Put);
+    log(&mut torn, 8, 9, ChangeKind::Put); // overtaken by the next
+    put(&mut torn, 9, 9, ChangeKind::Put);
     engine.commit(&torn, &|| true).unwrap();
     let checked = recovery::check(&engine, &names(), Some(3)).unwrap();
     assert_eq!(checked.last_seq, 9);
-    assert_eq!(
-        checked.tallies,
-        [Tally { records: 4, seq: 9 }],
-        "1, 3, 4 and 9"
-    );
+    assert_eq!(checked.tallies, [tally(4, 9)], "1, 3, 4 and 9");
     assert_eq!(logged(&engine), [1, 2, 3, 4, 7, 8, 9]);
     let again = recovery::check(&engine, &names(), Some(3)).unwrap();
     assert_eq!(again, checked, "settled once, settled for good");
@@ -97,10 +102,10 @@ fn a_torn_group_is_settled_command_by_command() {
 fn a_record_made_and_removed_by_one_torn_group_is_settled_as_one() {
     let engine = with_records(1);
     let mut torn = Group::default();
-    log(&mut torn, 2, 7, What::Put);
-    log(&mut torn, 3, 7, What::Delete);
-    log(&mut torn, 4, 1, What::Delete);
-    put(&mut torn, 5, 1, What::Put);
+    log(&mut torn, 2, 7, ChangeKind::Put);
+    log(&mut torn, 3, 7, ChangeKind::Delete);
+    log(&mut torn, 4, 1, ChangeKind::Delete);
+    put(&mut torn, 5, 1, ChangeKind::Put);
     torn.remove(Keyspace::Records(BOOKS), "1");
     engine.commit(&torn, &|| true).unwrap();
     recovery::check(&engine, &names(), Some(1)).unwrap();
@@ -112,11 +117,11 @@ fn a_record_made_and_removed_by_one_torn_group_is_settled_as_one() {
 fn a_collection_that_was_not_declared_while_its_tail_was_settled_is_counted_anew() {
     let engine = with_records(2);
     let mut torn = Group::default();
-    put(&mut torn, 3, 3, What::Put);
+    put(&mut torn, 3, 3, ChangeKind::Put);
     engine.commit(&torn, &|| true).unwrap();
     assert_eq!(recovery::check(&engine, &[], Some(2)).unwrap().last_seq, 3);
     let checked = recovery::check(&engine, &names(), Some(3)).unwrap();
-    assert_eq!(checked.tallies, [Tally { records: 3, seq: 3 }]);
+    assert_eq!(checked.tallies, [tally(3, 3)]);
 }
 
 #[test]

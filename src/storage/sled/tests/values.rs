@@ -4,19 +4,21 @@ use bytes::Bytes;
 
 use super::super::database::SledEngine;
 use super::super::engine::{Engine, Group, Keyspace};
-use super::super::envelope::{Damaged, Envelope, Head, seq_key};
+use super::super::log::seq_key;
+use super::super::read_error::ReadError;
 use super::super::recovery::{self, LAST_SEQ_KEY, SCHEMA_KEY};
+use super::super::stored_record::{StoredHead, StoredRecord};
 use super::super::value::{self, Before, CHUNK_BYTES};
 use super::memory::MemoryEngine;
-use super::recovering::{names, put};
+use super::recovering::{names, put, tally};
 use super::*;
 
 const MIB: usize = 1 << 20;
 
-fn envelope(seq: u64, bytes: usize) -> Envelope {
+fn record(seq: u64, bytes: usize) -> StoredRecord {
     // No two chunks are alike.
     let json = (0..bytes).map(|n| u8::try_from((n / 7 + n / CHUNK_BYTES) % 251).unwrap());
-    Envelope {
+    StoredRecord {
         seq,
         created_ms: 1,
         updated_ms: seq,
@@ -24,21 +26,21 @@ fn envelope(seq: u64, bytes: usize) -> Envelope {
     }
 }
 
-fn write(engine: &dyn Engine, id: &[u8], envelope: Option<&Envelope>) -> Group {
+fn write(engine: &dyn Engine, id: &[u8], record: Option<&StoredRecord>) -> Group {
     let mut group = Group::default();
     let before = Before::look(engine, &group, BOOKS, id).unwrap();
-    match envelope {
-        Some(envelope) => before.put(&mut group, envelope),
+    match record {
+        Some(record) => before.put(&mut group, record),
         None => before.remove(&mut group),
     }
     group
 }
 
-fn keys(engine: &dyn Engine, tree: Keyspace) -> usize {
+fn keys(engine: &dyn Engine, keyspace: Keyspace) -> usize {
     let mut keys = 0;
     let mut largest = 0;
     engine
-        .scan(tree, &[], &mut |_, value| {
+        .scan(keyspace, &[], &mut |_, value| {
             keys += 1;
             largest = largest.max(value.len());
             true
@@ -52,19 +54,19 @@ fn lengths_come_and_go(engine: &dyn Engine) {
     // A neighbour whose id begins with the other's, and one whose chunks come right before.
     let (id, neighbours) = (b"dune".as_slice(), [b"dun".as_slice(), b"dune-2"]);
     for neighbour in neighbours {
-        let group = write(engine, neighbour, Some(&envelope(1, 10_000)));
+        let group = write(engine, neighbour, Some(&record(1, 10_000)));
         engine.commit(&group, &|| true).unwrap();
     }
     let lengths = [
         100, 4_065, 4_066, 4_067, 4_096, 8_192, 8_193, 60_000, 300, MIB, 5_000, MIB, 1,
     ];
     for (seq, bytes) in (2..).zip(lengths) {
-        let new = envelope(seq, bytes);
+        let new = record(seq, bytes);
         let group = write(engine, id, Some(&new));
         assert!(group.bytes() >= bytes, "chunks count");
         engine.commit(&group, &|| true).unwrap();
         let read = value::read(engine, None, BOOKS, id).unwrap();
-        assert_eq!(read, Some(Ok(new)), "{bytes}");
+        assert_eq!(read, Some(new), "{bytes}");
         let chunks = if bytes <= 4_066 {
             0
         } else {
@@ -72,7 +74,7 @@ fn lengths_come_and_go(engine: &dyn Engine) {
         };
         assert_eq!(keys(engine, Keyspace::Chunks(BOOKS)), chunks + 6, "{bytes}");
     }
-    let group = write(engine, id, Some(&envelope(99, MIB)));
+    let group = write(engine, id, Some(&record(99, MIB)));
     engine.commit(&group, &|| true).unwrap();
     engine.commit(&write(engine, id, None), &|| true).unwrap();
     assert_eq!(value::read(engine, None, BOOKS, id).unwrap(), None);
@@ -80,7 +82,7 @@ fn lengths_come_and_go(engine: &dyn Engine) {
     assert_eq!(keys(engine, Keyspace::Records(BOOKS)), 2);
     for neighbour in neighbours {
         let read = value::read(engine, None, BOOKS, neighbour).unwrap();
-        assert_eq!(read, Some(Ok(envelope(1, 10_000))));
+        assert_eq!(read, Some(record(1, 10_000)));
     }
 }
 
@@ -99,12 +101,12 @@ fn a_body_of_any_length_is_kept_whole_and_leaves_nothing_behind() {
 #[test]
 fn a_group_sees_its_own_chunks() {
     let engine = MemoryEngine(Arc::default());
-    let mut group = write(&engine, b"x", Some(&envelope(1, 9_000)));
+    let mut group = write(&engine, b"x", Some(&record(1, 9_000)));
     let read = |group: &Group| value::read(&engine, Some(group), BOOKS, b"x").unwrap();
-    assert_eq!(read(&group), Some(Ok(envelope(1, 9_000))));
+    assert_eq!(read(&group), Some(record(1, 9_000)));
     let again = Before::look(&engine, &group, BOOKS, b"x").unwrap();
-    again.put(&mut group, &envelope(2, 20_000));
-    assert_eq!(read(&group), Some(Ok(envelope(2, 20_000))));
+    again.put(&mut group, &record(2, 20_000));
+    assert_eq!(read(&group), Some(record(2, 20_000)));
     engine.commit(&group, &|| true).unwrap();
     assert_eq!(keys(&engine, Keyspace::Chunks(BOOKS)), 5);
     let mut group = Group::default();
@@ -113,7 +115,7 @@ fn a_group_sees_its_own_chunks() {
         if remove {
             before.remove(&mut group);
         } else {
-            before.put(&mut group, &envelope(3, 50_000));
+            before.put(&mut group, &record(3, 50_000));
         }
     }
     assert_eq!(read(&group), None);
@@ -123,7 +125,7 @@ fn a_group_sees_its_own_chunks() {
 
 #[test]
 fn a_chunk_that_is_missing_cut_or_changed_is_damage() {
-    let good = envelope(1, 9_000);
+    let good = record(1, 9_000);
     for damage in [
         |chunks: &mut Vec<u8>| chunks.clear(),
         |chunks: &mut Vec<u8>| chunks.truncate(chunks.len() - 1),
@@ -134,12 +136,12 @@ fn a_chunk_that_is_missing_cut_or_changed_is_damage() {
             let engine = MemoryEngine(Arc::default());
             let group = write(&engine, b"x", Some(&good));
             engine.commit(&group, &|| true).unwrap();
-            let mut trees = engine.0.trees.lock().unwrap();
-            let chunks = trees.get_mut(&Keyspace::Chunks(BOOKS)).unwrap();
+            let mut keyspaces = engine.0.keyspaces.lock();
+            let chunks = keyspaces.get_mut(&Keyspace::Chunks(BOOKS)).unwrap();
             damage(chunks.values_mut().nth(n).unwrap());
-            drop(trees);
-            let read = value::read(&engine, None, BOOKS, b"x").unwrap();
-            assert_eq!(read, Some(Err(Damaged)));
+            drop(keyspaces);
+            let read = value::read(&engine, None, BOOKS, b"x");
+            assert!(matches!(read, Err(ReadError::Damaged { .. })));
             // It can be written over, and removed, and nothing stays.
             let group = write(&engine, b"x", None);
             engine.commit(&group, &|| true).unwrap();
@@ -152,8 +154,8 @@ fn a_chunk_that_is_missing_cut_or_changed_is_damage() {
 fn a_store_of_the_version_before_opens_and_is_marked() {
     let engine = MemoryEngine(Arc::default());
     let mut old = Group::default();
-    put(&mut old, 1, 1, What::Put);
-    let tally = recovery::Tally { records: 1, seq: 1 };
+    put(&mut old, 1, 1, ChangeKind::Put);
+    let tally = tally(1, 1);
     old.put(Keyspace::Meta, SCHEMA_KEY, 1_u32.to_be_bytes().to_vec());
     old.put(Keyspace::Meta, LAST_SEQ_KEY, seq_key(1).to_vec());
     old.put(Keyspace::Meta, recovery::tally_key("books"), tally.encode());
@@ -161,12 +163,7 @@ fn a_store_of_the_version_before_opens_and_is_marked() {
     recovery::check(&engine, &names(), Some(1)).unwrap();
     let marked = engine.get(Keyspace::Meta, SCHEMA_KEY).unwrap().unwrap();
     assert_eq!(&marked[..], recovery::SCHEMA.to_be_bytes());
-    assert!(
-        value::read(&engine, None, BOOKS, b"1")
-            .unwrap()
-            .unwrap()
-            .is_ok()
-    );
+    assert!(value::read(&engine, None, BOOKS, b"1").unwrap().is_some());
 }
 
 #[test]
@@ -175,16 +172,16 @@ fn chunks_of_a_group_that_was_cut_off_do_not_stay() {
     for applied in [[true, false, false], [true, true, false]] {
         let engine = MemoryEngine(Arc::default());
         engine
-            .commit(&write(&engine, b"1", Some(&envelope(1, 9_000))), &|| true)
+            .commit(&write(&engine, b"1", Some(&record(1, 9_000))), &|| true)
             .unwrap();
         let mut group = Group::default();
-        put(&mut group, 1, 1, What::Put);
+        put(&mut group, 1, 1, ChangeKind::Put);
         let log = group
             .get(Keyspace::Log, &seq_key(1))
             .unwrap()
             .unwrap()
             .to_vec();
-        let tally = recovery::Tally { records: 1, seq: 1 };
+        let tally = tally(1, 1);
         let mut acknowledged = Group::default();
         acknowledged.put(Keyspace::Log, seq_key(1), log.clone());
         let schema = recovery::SCHEMA.to_be_bytes().to_vec();
@@ -192,31 +189,28 @@ fn chunks_of_a_group_that_was_cut_off_do_not_stay() {
         acknowledged.put(Keyspace::Meta, LAST_SEQ_KEY, seq_key(1).to_vec());
         acknowledged.put(Keyspace::Meta, recovery::tally_key("books"), tally.encode());
         engine.commit(&acknowledged, &|| true).unwrap();
-        let whole = write(&engine, b"1", Some(&envelope(2, 20_000)));
+        let whole = write(&engine, b"1", Some(&record(2, 20_000)));
         let mut torn = Group::default();
         torn.put(Keyspace::Log, seq_key(2), log);
-        let trees = [
+        let keyspaces = [
             Keyspace::Chunks(BOOKS),
             Keyspace::Records(BOOKS),
             Keyspace::OldChunks(BOOKS),
         ];
-        for (tree, _) in trees
+        for (keyspace, _) in keyspaces
             .into_iter()
             .zip(applied)
             .filter(|(_, applied)| *applied)
         {
-            for (_, changes) in whole.trees().filter(|(of, _)| *of == tree) {
+            for (_, changes) in whole.keyspaces().filter(|(of, _)| *of == keyspace) {
                 for (key, value) in changes {
-                    torn.put(tree, key.as_slice(), value.clone().unwrap());
+                    torn.put(keyspace, key.as_slice(), value.clone().unwrap());
                 }
             }
         }
         engine.commit(&torn, &|| true).unwrap();
         recovery::check(&engine, &names(), Some(1)).unwrap();
-        let kept = value::read(&engine, None, BOOKS, b"1")
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        let kept = value::read(&engine, None, BOOKS, b"1").unwrap().unwrap();
         let (seq, chunks) = if applied[1] { (2, 5) } else { (1, 3) };
         assert_eq!(kept.seq, seq);
         assert_eq!(keys(&engine, Keyspace::Chunks(BOOKS)), chunks);
@@ -253,8 +247,8 @@ fn a_long_body_is_served_listed_and_deleted_like_any_other() {
 
 #[test]
 fn the_head_of_a_value_tells_its_kind() {
-    let small = Bytes::from(envelope(1, 10).encode());
-    assert!(!Head::decode(&small).unwrap().chunked());
-    let large = Bytes::from(envelope(1, 10).encode_chunked());
-    assert!(Head::decode(&large).unwrap().chunked());
+    let small = Bytes::from(record(1, 10).encode());
+    assert!(!StoredHead::decode(&small).unwrap().chunked());
+    let large = Bytes::from(record(1, 10).encode_chunked());
+    assert!(StoredHead::decode(&large).unwrap().chunked());
 }

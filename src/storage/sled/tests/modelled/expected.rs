@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{Asked, Change, Condition};
-use crate::record::{Absent, Conditions, Record, RecordId, Refusal, Revision, Tags};
+use crate::record::{Absent, CommandError, Conditions, Record, RecordId, Revision, Tags};
 use crate::storage::{StoreError, Written};
 
 /// What the store should be.
@@ -17,7 +17,7 @@ pub(super) struct Expected {
 }
 
 /// What is compared of a write's outcome: how many records there were before it, and those it answers with.
-pub(super) type Outcome = Result<(&'static str, Vec<Shown>), Refusal>;
+pub(super) type Outcome = Result<(&'static str, Vec<Shown>), CommandError>;
 /// Id, revision, members.
 pub(super) type Shown = (RecordId, u64, Value);
 
@@ -25,7 +25,10 @@ pub(super) fn outcome(done: Result<Written, StoreError>) -> Outcome {
     match done {
         Ok(Written::Created(record)) => Ok(("created", vec![shown(&record)])),
         Ok(Written::Replaced(record)) => Ok(("replaced", vec![shown(&record)])),
-        Ok(Written::Removed(records)) => Ok(("removed", records.iter().map(shown).collect())),
+        Ok(Written::Deleted(record)) => Ok(("deleted", vec![shown(&record)])),
+        Ok(Written::DeletedMatching(records)) => {
+            Ok(("deleted", records.iter().map(shown).collect()))
+        }
         Err(StoreError::Refused(refusal)) => Err(refusal),
         Err(other) => panic!("{other}"),
     }
@@ -74,7 +77,7 @@ impl Expected {
         listed: &[RecordId],
     ) -> Outcome {
         if let Change::DeleteMatching(example) = change {
-            return Ok(("removed", self.remove_matching(example, listed)));
+            return Ok(("deleted", self.remove_matching(example, listed)));
         }
         let id = match change.id() {
             Some(id) => id.clone(),
@@ -92,19 +95,19 @@ impl Expected {
             .is_some_and(|tags| !named(tags))
             || conditions.if_none_match.as_ref().is_some_and(named)
         {
-            return Err(Refusal::Precondition { current });
+            return Err(CommandError::Precondition { current });
         }
         let before = self.records.get(&id).map(|(_, members)| members.clone());
         let after = match (change, before) {
             (Change::Create(..) | Change::CreateNext(_), Some(_)) => {
-                return Err(Refusal::Duplicate { id });
+                return Err(CommandError::Duplicate { id });
             }
             (
                 Change::Replace(_, _, Absent::Refuse)
                 | Change::Merge(_, _, Absent::Refuse)
                 | Change::Delete(_),
                 None,
-            ) => return Err(Refusal::Absent),
+            ) => return Err(CommandError::Absent),
             (
                 Change::Create(_, object)
                 | Change::CreateNext(object)
@@ -112,7 +115,7 @@ impl Expected {
                 _,
             ) => object.clone(),
             (Change::Merge(_, patch, _), before) => merged(before.unwrap_or(Value::Null), patch),
-            (Change::Delete(_), Some(_)) => return Ok(("removed", vec![self.remove(&id)])),
+            (Change::Delete(_), Some(_)) => return Ok(("deleted", vec![self.remove(&id)])),
             (Change::DeleteMatching(_), _) => panic!("is not about one record"),
         };
         if let (RecordId::Number(number), None) = (&id, current) {

@@ -1,0 +1,128 @@
+//! Whether the engine is open, and whether it can be trusted: what one incarnation of the writer leaves to the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use tokio::time::Instant;
+
+use super::engine::OpenError;
+use super::reader_state::OpenEngine;
+use super::recovery::Checked;
+
+/// How long a writer that was replaced during its commit may take to end it.
+const COMMIT_LIMIT: Duration = Duration::from_secs(30);
+
+/// The engine, as the writers see it.
+#[derive(Default)]
+pub(super) enum EngineState {
+    #[default]
+    Closed,
+    Open {
+        open: Arc<OpenEngine>,
+        checked: Checked,
+        /// A group is between its first change and the end of its flush.
+        committing: bool,
+    },
+    /// A commit failed half way: the engine must be opened again before anybody reads it.
+    Doubtful { open: Arc<OpenEngine> },
+}
+
+impl EngineState {
+    fn is_committing(&self) -> bool {
+        matches!(
+            self,
+            Self::Open {
+                committing: true,
+                ..
+            }
+        )
+    }
+}
+
+/// The state behind a lock, with the event "a commit has ended".
+#[derive(Default)]
+pub(super) struct EngineLock {
+    state: Mutex<EngineState>,
+    commit_ended: Condvar,
+    /// When the commit that is under way began.
+    commit_begun: Mutex<Option<Instant>>,
+}
+
+impl EngineLock {
+    /// The state while no commit is under way: the changes of a writer that was replaced during its commit may be visible
+    /// already, so its successor waits for it.
+    pub(super) fn settled(&self) -> Result<MutexGuard<'_, EngineState>, OpenError> {
+        let mut state = self.state.lock();
+        let waited = self.commit_ended.wait_while_for(
+            &mut state,
+            |state| state.is_committing(),
+            COMMIT_LIMIT,
+        );
+        if waited.timed_out() {
+            return Err(OpenError::StillHeld {
+                limit: COMMIT_LIMIT,
+            });
+        }
+        Ok(state)
+    }
+
+    /// Begins a commit if `holds` still holds for the writer: from here on no successor takes over until the commit has
+    /// ended. False if the writer was replaced.
+    pub(super) fn begin_commit(&self, holds: &dyn Fn() -> bool) -> bool {
+        match &mut *self.state.lock() {
+            EngineState::Open { committing, .. } if !*committing && holds() => {
+                *committing = true;
+                true
+            }
+            EngineState::Open { .. } | EngineState::Doubtful { .. } | EngineState::Closed => false,
+        }
+    }
+
+    /// Ends a commit that went well.
+    pub(super) fn committed(&self, now: Checked) {
+        if let EngineState::Open {
+            checked,
+            committing,
+            ..
+        } = &mut *self.state.lock()
+        {
+            *checked = now;
+            *committing = false;
+        }
+        self.commit_ended.notify_all();
+    }
+
+    /// Ends a commit that failed half way.
+    pub(super) fn doubt(&self) {
+        let mut state = self.state.lock();
+        if let EngineState::Open { open, .. } = &*state {
+            let open = Arc::clone(open);
+            *state = EngineState::Doubtful { open };
+        }
+        drop(state);
+        self.commit_ended.notify_all();
+    }
+
+    /// Takes the engine away for good. `None` if it is being opened right now, or if it is not open.
+    pub(super) fn take(&self) -> Option<Arc<OpenEngine>> {
+        let Some(mut state) = self.state.try_lock() else {
+            tracing::warn!("the daemon stops while the store is being opened");
+            return None;
+        };
+        match std::mem::take(&mut *state) {
+            EngineState::Open { open, .. } | EngineState::Doubtful { open } => Some(open),
+            EngineState::Closed => None,
+        }
+    }
+
+    /// Notes when a commit began, or that it has ended.
+    pub(super) fn clock_commit(&self, begun: Option<Instant>) {
+        *self.commit_begun.lock() = begun;
+    }
+
+    /// For how long a commit has been under way, if one is.
+    pub(super) fn commit_age(&self) -> Option<Duration> {
+        self.commit_begun.lock().map(|begun| begun.elapsed())
+    }
+}

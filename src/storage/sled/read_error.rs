@@ -1,0 +1,52 @@
+//! Why something stored could not be read.
+
+use super::engine::EngineError;
+use crate::record::RecordId;
+use crate::storage::StoreError;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    /// What is stored is not what was written. Beside a writer, a value may also have been replaced while it was read.
+    #[error("{what} is damaged: its check sum or its form is wrong")]
+    Damaged { what: String },
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl ReadError {
+    pub(super) fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged { what: what.into() }
+    }
+
+    /// Whether the disk was full: reading may need room, too.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Engine(error) if error.is_full())
+    }
+
+    /// The record of this key is damaged.
+    pub(super) fn damaged_record(key: &[u8]) -> Self {
+        let id = RecordId::from_key(key).map(|id| id.to_string());
+        let id = id.unwrap_or_else(|| String::from_utf8_lossy(key).into_owned());
+        Self::damaged(format!("record {id}"))
+    }
+}
+
+impl From<ReadError> for StoreError {
+    /// Callers learn what they can do; the log gets the rest.
+    fn from(error: ReadError) -> Self {
+        if error.is_full() {
+            return Self::Full;
+        }
+        tracing::error!(%error, "the store could not be read");
+        match error {
+            ReadError::Damaged { .. } => Self::Damaged,
+            ReadError::Engine(_) => Self::Failed,
+        }
+    }
+}
+
+impl From<EngineError> for StoreError {
+    fn from(error: EngineError) -> Self {
+        ReadError::from(error).into()
+    }
+}

@@ -1,0 +1,161 @@
+//! Reads a whole resource, record by record, on a thread for blocking work.
+//!
+//! The scan goes in chunks. No group is applied while a chunk is read, so each chunk is of one moment; between two chunks
+//! the store may change.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::engine::Keyspace;
+use super::holder::Holder;
+use super::page;
+use super::store::SledStore;
+use crate::record::Record;
+use crate::storage::{CollectionId, StoreError};
+
+/// How many scans run at once; others wait, up to their deadline.
+const SCANS_MAX: usize = 4;
+/// The most records in a chunk.
+const CHUNK_RECORDS_MAX: usize = 500;
+/// The fewest records in a chunk: they can be read between two groups.
+const CHUNK_RECORDS_MIN: usize = 8;
+
+/// What scans wait for before they begin.
+pub(super) fn permits() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(SCANS_MAX))
+}
+
+impl SledStore {
+    /// Shows every record of a resource to `visit`, in the order of ids, until it returns false. Returns what `visit` made of
+    /// `state`, and the resource's last change at the beginning. All that was shown is durable then.
+    pub(super) async fn scan<T: Send + 'static>(
+        &self,
+        collection: CollectionId,
+        state: T,
+        visit: fn(&mut T, Record) -> bool,
+    ) -> Result<(T, u64), StoreError> {
+        let deadline = self.deadline_from_now();
+        let permit = Arc::clone(&self.scans).acquire_owned();
+        let permit = tokio::time::timeout_at(deadline, permit).await;
+        let permit = permit.map_err(|_| StoreError::Overloaded)?;
+        self.readable(deadline).await?;
+        let holder = Arc::clone(&self.holder);
+        let scan = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            CollectionScan::new(&holder, collection, deadline)?.run(state, visit)
+        });
+        let (state, scanned) = scan.await.map_err(|_| StoreError::Failed)??;
+        self.durable(scanned.era, scanned.need, deadline)
+            .await?
+            .then_some((state, scanned.seq))
+            .ok_or(StoreError::Unavailable)
+    }
+}
+
+/// A scan that has ended.
+struct Scanned {
+    era: u64,
+    /// The resource's last change at the beginning.
+    seq: u64,
+    /// The last change that may have been shown.
+    need: u64,
+}
+
+struct CollectionScan<'a> {
+    holder: &'a Holder,
+    collection: CollectionId,
+    deadline: Instant,
+    era: u64,
+    seq: u64,
+}
+
+/// Records that follow each other.
+struct Chunk {
+    records: Vec<Record>,
+    /// Whether there may be more after them.
+    more: bool,
+}
+
+impl<'a> CollectionScan<'a> {
+    fn new(
+        holder: &'a Holder,
+        collection: CollectionId,
+        deadline: Instant,
+    ) -> Result<Self, StoreError> {
+        let open = holder.readers.engine();
+        let open = open.as_deref().ok_or(StoreError::Unavailable)?;
+        Ok(Self {
+            holder,
+            collection,
+            deadline,
+            era: open.era,
+            seq: holder.readers.applied(collection),
+        })
+    }
+
+    fn run<T>(
+        self,
+        mut state: T,
+        visit: fn(&mut T, Record) -> bool,
+    ) -> Result<(T, Scanned), StoreError> {
+        let mut from = Vec::new();
+        let mut records_max = CHUNK_RECORDS_MAX;
+        'scan: loop {
+            if Instant::now() >= self.deadline {
+                return Err(StoreError::TooSlow);
+            }
+            let Some(chunk) = self.chunk(&from, records_max)? else {
+                records_max = (records_max / 2).max(CHUNK_RECORDS_MIN);
+                std::thread::yield_now();
+                continue;
+            };
+            if let Some(last) = chunk.records.last() {
+                // The next key that is possible.
+                from = [&*last.id.key(), &[0]].concat();
+            }
+            for record in chunk.records {
+                if !visit(&mut state, record) {
+                    break 'scan;
+                }
+            }
+            if !chunk.more {
+                break;
+            }
+        }
+        let scanned = Scanned {
+            era: self.era,
+            seq: self.seq,
+            need: self.holder.readers.staged(self.collection),
+        };
+        Ok((state, scanned))
+    }
+
+    /// The next records; `None` if a group was applied meanwhile, or if room for reading had to be made.
+    fn chunk(&self, from: &[u8], records_max: usize) -> Result<Option<Chunk>, StoreError> {
+        let open = self.holder.readers.engine();
+        let open = open.as_deref().filter(|open| open.era == self.era);
+        let engine = &*open.ok_or(StoreError::Unavailable)?.engine;
+        let read = || {
+            let (mut records, mut more, mut wrong) = (Vec::new(), false, None);
+            let keyspace = Keyspace::Records(self.collection);
+            engine.scan(keyspace, from, &mut |key, value| {
+                if records.len() == records_max {
+                    more = true;
+                    return false;
+                }
+                match page::record(engine, self.collection, key, value) {
+                    Ok(record) => records.push(record),
+                    Err(error) => wrong = Some(error),
+                }
+                wrong.is_none()
+            })?;
+            wrong.map_or(Ok(Chunk { records, more }), Err)
+        };
+        match self.holder.readers.between_groups(read).transpose() {
+            Err(error) if error.is_full() && self.holder.space.release() => Ok(None),
+            chunk => Ok(chunk?),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The format of a stored record. Integers are big-endian.
+//!
+//! ```text
+//! record:  version u8 | flags u8 | sequence u64 | created ms u64 | updated ms u64 | crc32 u32 | JSON
+//! chunked: the same with bit 0 of the flags set, and the length of the JSON as u64 in the place of the JSON
+//! ```
+//!
+//! The check sum covers all other fields and the whole JSON, wherever that is stored.
+
+use bytes::Bytes;
+
+use super::log::seq_of;
+use crate::num::as_u64;
+
+const VERSION: u8 = 1;
+const HEAD_BYTES: usize = 2 + 8 + 8 + 8 + 4;
+const CRC_AT: usize = HEAD_BYTES - 4;
+/// The flag of a record whose body is stored in chunks.
+const CHUNKED: u8 = 1;
+
+/// A record with all that is stored of it. [`value`](super::value) says where the parts are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StoredRecord {
+    pub(super) seq: u64,
+    pub(super) created_ms: u64,
+    pub(super) updated_ms: u64,
+    pub(super) json: Bytes,
+}
+
+/// A stored value is not what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a stored value is damaged: its check sum or its form is wrong")]
+pub(super) struct Damaged;
+
+impl StoredRecord {
+    /// The length of the value of a record that is stored in one piece.
+    pub(super) fn inline_bytes(json: &[u8]) -> usize {
+        HEAD_BYTES + json.len()
+    }
+
+    /// The value of a record that is stored in one piece.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        self.value(0, &[], &self.json)
+    }
+
+    /// The value of a record whose body is stored in chunks.
+    pub(super) fn encode_chunked(&self) -> Vec<u8> {
+        let bytes = as_u64(self.json.len());
+        self.value(CHUNKED, &bytes.to_be_bytes(), &[])
+    }
+
+    fn value(&self, flags: u8, length: &[u8], json: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEAD_BYTES + length.len() + json.len());
+        out.extend_from_slice(&[VERSION, flags]);
+        out.extend_from_slice(&self.seq.to_be_bytes());
+        out.extend_from_slice(&self.created_ms.to_be_bytes());
+        out.extend_from_slice(&self.updated_ms.to_be_bytes());
+        let crc = crc(&out, length, &self.json);
+        out.extend_from_slice(&crc.to_be_bytes());
+        out.extend_from_slice(length);
+        out.extend_from_slice(json);
+        out
+    }
+}
+
+/// The JSON of a record, or how long it is if it is stored in chunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum StoredBody {
+    Inline(Bytes),
+    Chunked { bytes: u64 },
+}
+
+/// The fields of a record's value. They are not known to be right until [`with_body`](Self::with_body) has checked them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StoredHead {
+    pub(super) seq: u64,
+    pub(super) body: StoredBody,
+    covered: Bytes,
+    expected: u32,
+    created_ms: u64,
+    updated_ms: u64,
+}
+
+impl StoredHead {
+    pub(super) fn decode(value: &Bytes) -> Result<Self, Damaged> {
+        if value.len() < HEAD_BYTES {
+            return Err(Damaged);
+        }
+        let (head, rest) = (value.slice(..HEAD_BYTES), value.slice(HEAD_BYTES..));
+        let mut fields = Fields(&head);
+        let (version, flags) = (fields.u8()?, fields.u8()?);
+        let (seq, created_ms, updated_ms) = (fields.u64()?, fields.u64()?, fields.u64()?);
+        let expected = u32::from_be_bytes(fields.take()?);
+        let body = match (version, flags) {
+            (VERSION, 0) => StoredBody::Inline(rest),
+            (VERSION, CHUNKED) => StoredBody::Chunked {
+                bytes: seq_of(&rest)?,
+            },
+            _ => return Err(Damaged),
+        };
+        Ok(Self {
+            seq,
+            body,
+            covered: head.slice(..CRC_AT),
+            expected,
+            created_ms,
+            updated_ms,
+        })
+    }
+
+    pub(super) fn chunked(&self) -> bool {
+        matches!(self.body, StoredBody::Chunked { .. })
+    }
+
+    /// The length of the JSON of the record whose value this is, without checking anything else.
+    pub(super) fn json_bytes(value: &[u8]) -> Result<u64, Damaged> {
+        let (head, rest) = value.split_at_checked(HEAD_BYTES).ok_or(Damaged)?;
+        match head {
+            [_, CHUNKED, ..] => seq_of(rest),
+            _ => Ok(as_u64(rest.len())),
+        }
+    }
+
+    /// The record, if `json` is the body that it was written with.
+    pub(super) fn with_body(&self, json: Bytes) -> Result<StoredRecord, Damaged> {
+        let found = match &self.body {
+            StoredBody::Inline(_) => crc(&self.covered, &[], &json),
+            StoredBody::Chunked { bytes } => crc(&self.covered, &bytes.to_be_bytes(), &json),
+        };
+        if found != self.expected {
+            return Err(Damaged);
+        }
+        Ok(StoredRecord {
+            seq: self.seq,
+            created_ms: self.created_ms,
+            updated_ms: self.updated_ms,
+            json,
+        })
+    }
+}
+
+fn crc(head: &[u8], length: &[u8], json: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(head);
+    crc.update(length);
+    crc.update(json);
+    crc.finalize()
+}
+
+/// Reads one field after the other.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl Fields<'_> {
+    pub(super) fn take<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
+        let (field, rest) = self.0.split_first_chunk::<N>().ok_or(Damaged)?;
+        self.0 = rest;
+        Ok(*field)
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, Damaged> {
+        let [byte] = self.take()?;
+        Ok(byte)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, Damaged> {
+        self.take().map(u64::from_be_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(value: Vec<u8>, chunks: &Bytes) -> Result<StoredRecord, Damaged> {
+        let head = StoredHead::decode(&Bytes::from(value))?;
+        let json = match &head.body {
+            StoredBody::Inline(json) => json.clone(),
+            StoredBody::Chunked { .. } => chunks.clone(),
+        };
+        head.with_body(json)
+    }
+
+    #[test]
+    fn any_flipped_bit_of_a_record_is_noticed() {
+        let json = Bytes::from_static(br#"{"id":"1","title":"Dune"}"#);
+        let record = StoredRecord {
+            seq: 7,
+            created_ms: 1,
+            updated_ms: 2,
+            json: json.clone(),
+        };
+        for good in [record.encode(), record.encode_chunked()] {
+            assert_eq!(decode(good.clone(), &json), Ok(record.clone()));
+            for bit in 0..good.len() * 8 {
+                let mut bad = good.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(decode(bad, &json), Err(Damaged), "bit {bit}");
+            }
+            for cut in 0..good.len() {
+                assert_eq!(decode(good[..cut].to_vec(), &json), Err(Damaged));
+            }
+        }
+        let other = Bytes::from_static(b"{}");
+        assert_eq!(decode(record.encode_chunked(), &other), Err(Damaged));
+    }
+}

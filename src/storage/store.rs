@@ -1,0 +1,213 @@
+//! The interface of a record store: all that the rest of the daemon knows of it, whichever engine keeps the records.
+
+use std::future::Ready;
+use std::time::Duration;
+
+use futures_util::future::{Either, LocalBoxFuture};
+use prometheus_client::metrics::histogram::Histogram;
+
+use crate::record::{
+    CommandError, Conditions, ListQuery, MATCHING_MAX, Record, RecordId, SELECTED_BYTES_MAX,
+    WriteCommand,
+};
+
+/// The most changes that one call of [`Store::changes`] returns.
+pub(crate) const CHANGES_MAX: usize = 500;
+
+/// A declared resource, by its position in the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct CollectionId(pub(crate) usize);
+
+/// The answer of a store. It is known at once if nothing has to be waited for, so that reading a record allocates no future.
+pub(crate) type StoreReply<'a, T> =
+    Either<Ready<Result<T, StoreError>>, LocalBoxFuture<'a, Result<T, StoreError>>>;
+
+/// A store of records, shared by all threads. Each engine implements it once; its callers hold an `Arc<dyn Store>`.
+///
+/// What a read shows is durable: a power cut can't take it back. A write that returns `Ok` is durable, too.
+pub(crate) trait Store: Send + Sync + 'static {
+    /// The declared resource of this name.
+    fn collection(&self, name: &str) -> Option<CollectionId>;
+
+    /// Reads one record.
+    fn get<'a>(
+        &'a self,
+        collection: CollectionId,
+        id: &'a RecordId,
+    ) -> StoreReply<'a, Option<Record>>;
+
+    /// Reads the page that a query asks for. How it is found is the engine's business.
+    fn query<'a>(
+        &'a self,
+        collection: CollectionId,
+        query: &'a ListQuery,
+    ) -> StoreReply<'a, ListPage>;
+
+    /// Carries out a command.
+    fn write(&self, write: Write) -> StoreReply<'_, Written>;
+
+    /// Reads what changed after the change `after`, oldest first, [`CHANGES_MAX`] changes at most.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the feed of changes will be its first caller")
+    )]
+    fn changes(&self, after: u64) -> StoreReply<'_, Changes>;
+
+    /// Whether reads and writes are served now.
+    fn ready(&self) -> bool;
+
+    /// Why the stored data was refused, if it was; the text says what to do.
+    fn refusal(&self) -> Option<String>;
+
+    /// How long a commit has been under way, if it takes longer than it may: then only a new process can help.
+    fn overdue(&self) -> Option<Duration>;
+
+    /// Reads the figures for a scrape of the metrics.
+    fn measures(&self) -> Measures;
+
+    /// Closes the store for good. Blocks until everything is on the disk; called after the last write was answered.
+    fn close(&self);
+}
+
+impl std::fmt::Debug for dyn Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+/// A command on its way to the store.
+#[derive(Debug, Clone)]
+pub(crate) struct Write {
+    pub(crate) collection: CollectionId,
+    pub(crate) command: WriteCommand,
+    pub(crate) conditions: Conditions,
+    /// The length of the request's body: the queue of writes is bounded by it.
+    pub(crate) bytes: usize,
+}
+
+/// What a write did, with the records as they are now, or as they were last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// A record was created.
+    Created(Record),
+    /// A record got a new text.
+    Replaced(Record),
+    /// A record was deleted.
+    Deleted(Record),
+    /// All records that match an example were deleted.
+    DeletedMatching(Vec<Record>),
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ListPage {
+    /// The records, in the order that was asked for.
+    pub(crate) records: Vec<Record>,
+    /// How many records match on all pages together.
+    pub(crate) total: u64,
+    /// The number of the resource's last change: as long as it stays the same, so does the list.
+    pub(crate) seq: u64,
+}
+
+/// What [`Store::changes`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Changes {
+    /// The changes that follow; none if there are none yet.
+    Found(Vec<Change>),
+    /// Some that follow were removed from the log, which begins at change `first` now: read the resource again.
+    Trimmed {
+        /// The oldest change that is left.
+        first: u64,
+    },
+}
+
+/// One change of one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// The number of the change. Numbers grow, and none is given twice.
+    pub(crate) seq: u64,
+    /// The name of the resource.
+    pub(crate) collection: String,
+    pub(crate) id: RecordId,
+    pub(crate) kind: ChangeKind,
+    /// When it was made, in milliseconds since 1970.
+    pub(crate) at_ms: u64,
+}
+
+/// What a change did to its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChangeKind {
+    Put,
+    Delete,
+}
+
+/// Figures of a store, for `/metrics`.
+#[derive(Debug, Clone)]
+pub(crate) struct Measures {
+    /// Free bytes on the disk, if the file system tells.
+    pub(crate) available_bytes: Option<u64>,
+    /// Writes are refused while fewer bytes than this are free.
+    pub(crate) reserve_bytes: Option<u64>,
+    /// How many writes were refused because the disk was full.
+    pub(crate) refused_total: u64,
+    /// The number of the last change that is on the disk.
+    pub(crate) durable_seq: u64,
+    /// How long commits took, in seconds.
+    pub(crate) commit_seconds: Histogram,
+    /// How many queries were answered in each of the planner's ways.
+    pub(crate) queries: Vec<(&'static str, u64)>,
+    pub(crate) collections: Vec<CollectionMeasures>,
+}
+
+/// Figures of one resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CollectionMeasures {
+    pub(crate) name: String,
+    pub(crate) records: u64,
+    /// The bytes of all its records as they are served.
+    pub(crate) bytes: u64,
+}
+
+/// Why a store did not do what it was asked to. Clients read these texts.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// The store is being opened, or its writer is being restarted.
+    #[error("the store is being opened; try again")]
+    Unavailable,
+    /// The writer's queue is full.
+    #[error("too many writes are waiting; try again")]
+    Overloaded,
+    /// The deadline passed before the writer got to the write.
+    #[error("the deadline passed before the write was begun; it was not done, try again")]
+    Expired,
+    /// The deadline passed while records were read.
+    #[error("reading the whole resource took too long; ask for less of it")]
+    TooSlow,
+    /// The page would hold more than [`SELECTED_BYTES_MAX`].
+    #[error("the records asked for are more than {} MiB; ask for fewer of them at once", SELECTED_BYTES_MAX >> 20)]
+    TooLarge,
+    /// More records match the example than may be deleted at once.
+    #[error("the example matches more than {MATCHING_MAX} records; say more in it")]
+    TooManyMatches,
+    /// The writer panicked on the write twice.
+    #[error("the writer failed on this write; it was not done")]
+    Crashed,
+    /// The write was begun, and nobody knows whether it was done.
+    #[error("the write was begun, but its outcome is not known; read before trying again")]
+    OutcomeUnknown,
+    /// The daemon is stopping.
+    #[error("the store is closed, since the server is stopping")]
+    ShuttingDown,
+    /// A stored record is not what was written.
+    #[error("a stored record is damaged")]
+    Damaged,
+    /// The disk has less room than the reserve.
+    #[error("the disk is full: writes are refused until there is room, reads go on")]
+    Full,
+    /// The engine failed; the log says how.
+    #[error("the store failed; the log of the server says why")]
+    Failed,
+    /// The command may not be carried out as things are.
+    #[error(transparent)]
+    Refused(#[from] CommandError),
+}
