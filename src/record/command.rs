@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::id::RecordId;
-use super::object::{JsonObject, Members};
+use super::object::{JsonObject, MembersText};
 use super::schema::{RuleViolation, Schema};
 use super::{Record, Revision};
 
@@ -17,7 +17,7 @@ pub(crate) enum WriteCommand {
     Create {
         /// No other record may have it. `None`: the next number.
         id: Option<RecordId>,
-        members: Members,
+        members: MembersText,
     },
     /// Replaces the text of a record.
     Replace {

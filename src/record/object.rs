@@ -92,8 +92,8 @@ impl JsonObject {
     }
 
     /// The text of a record whose id is not known yet.
-    pub(crate) fn without_id(&self) -> Members {
-        Members(Tail(&self.0).to_string())
+    pub(crate) fn without_id(&self) -> MembersText {
+        MembersText(Tail(&self.0).to_string())
     }
 }
 
@@ -121,9 +121,9 @@ fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
 
 /// The text of a record but for its id: so that it is put together on the thread of the request, and not on the writer's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Members(String);
+pub(crate) struct MembersText(String);
 
-impl Members {
+impl MembersText {
     /// The text of the record as it is stored and served.
     pub(crate) fn with_id(&self, id: &RecordId) -> Bytes {
         Bytes::from(format!("{{\"id\":{}{}", id.to_json(), self.0))

@@ -9,13 +9,14 @@
 //!
 //! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`.
 //! 2. How it is written: `message`, `writer`, `staging`.
-//! 3. How it is read: `store`, `page`, `scan`, on top of `reader_state` and `seqlock`.
+//! 3. How it is read: `store`, `find`, `page`, `scan`, on top of `reader_state` and `seqlock`.
 //! 4. How it is opened and kept open: `holder`, `engine_state`, `recovery`, `watermark`, `space`.
 //! 5. What is sled's own: `database` and `opener`, the only files that name the crate.
 
 mod database;
 mod engine;
 mod engine_state;
+mod find;
 mod holder;
 mod log;
 mod message;

@@ -28,7 +28,7 @@ pub(super) struct Staging<'a> {
 }
 
 /// A record that a command is about, as the group has it now.
-pub(super) struct Target {
+pub(super) struct WriteTarget {
     pub(super) id: RecordId,
     pub(super) current: Option<Current>,
     before: Before,
@@ -54,10 +54,10 @@ impl<'a> Staging<'a> {
         &self,
         collection: CollectionId,
         id: RecordId,
-    ) -> Result<Target, StoreError> {
+    ) -> Result<WriteTarget, StoreError> {
         let current = self.read(collection, &id)?;
         let before = Before::look(self.engine, &self.group, collection, &id.key())?;
-        Ok(Target {
+        Ok(WriteTarget {
             id,
             current,
             before,
@@ -105,8 +105,8 @@ impl<'a> Staging<'a> {
     }
 
     /// Stages a record's new text and returns the record.
-    pub(super) fn put(&mut self, origin: Origin, target: Target, json: Bytes) -> Record {
-        let Target {
+    pub(super) fn put(&mut self, origin: Origin, target: WriteTarget, json: Bytes) -> Record {
+        let WriteTarget {
             id,
             current,
             before,
@@ -136,7 +136,7 @@ impl<'a> Staging<'a> {
     }
 
     /// Stages the removal of a record and returns it as it was.
-    pub(super) fn remove(&mut self, origin: Origin, target: Target) -> Option<Record> {
+    pub(super) fn remove(&mut self, origin: Origin, target: WriteTarget) -> Option<Record> {
         self.log(origin, &target.id, ChangeKind::Delete, unix_ms());
         target.before.remove(&mut self.group);
         self.count(origin.collection, target.current.as_ref(), None);

@@ -5,32 +5,24 @@
 
 use std::future::ready;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{Either, FutureExt as _};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use super::find::QueryCounts;
 use super::holder::Holder;
 use super::message::{QueuedWrite, StoreMessage};
 use super::reader_state::OpenEngine;
 use super::writer::CommitTimes;
-use super::{log, page, scan, value};
-use crate::record::{
-    Example, IdScheme, ListQuery, Record, RecordId, Revision, Selection, Slice, WriteCommand,
-};
-use crate::storage::plan::Plan;
+use super::{log, scan, value};
+use crate::record::{Example, IdScheme, ListQuery, Record, RecordId, Revision, WriteCommand};
 use crate::storage::{
     CHANGES_MAX, Changes, CollectionId, CollectionMeasures, ListPage, Measures, Store, StoreError,
     StoreReply, Write, Written,
 };
 use crate::supervision::{AskError, ChildRef, ReplyTo};
-
-/// How often a page is read while groups are applied, before the writer is asked to read it between two groups.
-const PAGE_TRIES: u32 = 3;
-/// How many records are read by id without a pause for other requests.
-const PICK_RECORDS_MAX: usize = 32;
 
 /// How long the store may take.
 #[derive(Debug, Clone, Copy)]
@@ -47,19 +39,17 @@ pub(super) struct SledStore {
     pub(super) scans: Arc<Semaphore>,
     writer: ChildRef<StoreMessage>,
     /// One for each resource.
-    ids: Vec<IdScheme>,
+    pub(super) ids: Vec<IdScheme>,
     limits: StoreLimits,
     commits: CommitTimes,
-    pages: AtomicU64,
-    picks: AtomicU64,
-    scanned: AtomicU64,
+    pub(super) queries: QueryCounts,
 }
 
 /// What a look at the engine found.
-struct Look<T> {
-    found: T,
+pub(super) struct Seen<T> {
+    pub(super) found: T,
     /// The last change that was seen, or may be why something was not.
-    need: u64,
+    pub(super) need: u64,
 }
 
 impl SledStore {
@@ -77,9 +67,7 @@ impl SledStore {
             ids,
             limits,
             commits,
-            pages: AtomicU64::new(0),
-            picks: AtomicU64::new(0),
-            scanned: AtomicU64::new(0),
+            queries: QueryCounts::default(),
         }
     }
 
@@ -88,9 +76,9 @@ impl SledStore {
     }
 
     /// Answers with what `look` finds in the engine: at once if the engine is open and all of it is durable.
-    fn read<'a, T: 'a>(
+    pub(super) fn read<'a, T: 'a>(
         &'a self,
-        look: impl Fn(&OpenEngine) -> Result<Look<T>, StoreError> + 'a,
+        look: impl Fn(&OpenEngine) -> Result<Seen<T>, StoreError> + 'a,
     ) -> StoreReply<'a, T> {
         let seen = match self.look(&look) {
             Ok(seen) => seen,
@@ -108,8 +96,8 @@ impl SledStore {
     /// What `look` finds, and in which era; `None` while the engine is not open.
     fn look<T>(
         &self,
-        look: impl Fn(&OpenEngine) -> Result<Look<T>, StoreError>,
-    ) -> Result<Option<(Look<T>, u64)>, StoreError> {
+        look: impl Fn(&OpenEngine) -> Result<Seen<T>, StoreError>,
+    ) -> Result<Option<(Seen<T>, u64)>, StoreError> {
         loop {
             let open = self.holder.readers.engine();
             let Some(open) = open.as_deref() else {
@@ -126,8 +114,8 @@ impl SledStore {
     /// The slow part of [`read`](Self::read): waits for the engine, and for what was seen to be durable.
     async fn wait<T>(
         &self,
-        mut seen: Option<(Look<T>, u64)>,
-        look: impl Fn(&OpenEngine) -> Result<Look<T>, StoreError>,
+        mut seen: Option<(Seen<T>, u64)>,
+        look: impl Fn(&OpenEngine) -> Result<Seen<T>, StoreError>,
     ) -> Result<T, StoreError> {
         let deadline = self.deadline_from_now();
         loop {
@@ -168,133 +156,6 @@ impl SledStore {
         }
     }
 
-    async fn find(
-        &self,
-        collection: CollectionId,
-        query: &ListQuery,
-    ) -> Result<ListPage, StoreError> {
-        let ids = self.ids.get(collection.0).copied().unwrap_or_default();
-        let (selection, seq) = match Plan::of(query, ids) {
-            Plan::Page(slice) => {
-                if let Some(page) = self.page(collection, slice).await? {
-                    count(&self.pages);
-                    return Ok(page);
-                }
-                self.select(collection, query).await?
-            }
-            Plan::Pick(ids) => {
-                count(&self.picks);
-                self.pick(collection, ids, query).await?
-            }
-            Plan::Scan => self.select(collection, query).await?,
-        };
-        let (records, total) = selection.finish().ok_or(StoreError::TooLarge)?;
-        Ok(ListPage {
-            records,
-            total,
-            seq,
-        })
-    }
-
-    async fn select(
-        &self,
-        collection: CollectionId,
-        query: &ListQuery,
-    ) -> Result<(Selection, u64), StoreError> {
-        count(&self.scanned);
-        let selection = Selection::new(query.clone());
-        self.scan(collection, selection, Selection::visit).await
-    }
-
-    /// A page in the order of ids, of one moment; `None` if it is too long to be read without a pause.
-    async fn page(
-        &self,
-        collection: CollectionId,
-        slice: Slice,
-    ) -> Result<Option<ListPage>, StoreError> {
-        let readers = &self.holder.readers;
-        let quick = self.read(|open| {
-            for _ in 0..PAGE_TRIES {
-                let read = || page::read(&*open.engine, readers, collection, slice);
-                if let Some(page) = readers.between_groups(read) {
-                    let page = page?;
-                    let need = page.as_ref().map_or(0, |page| page.seq);
-                    let found = Some(page);
-                    return Ok(Look { found, need });
-                }
-                std::thread::yield_now();
-            }
-            let found = None;
-            Ok(Look { found, need: 0 })
-        });
-        if let Some(page) = quick.await? {
-            return Ok(page);
-        }
-        self.ask(|reply| StoreMessage::Page {
-            collection,
-            slice,
-            reply,
-        })
-        .await
-    }
-
-    /// Selects among the records of these ids. The records between two pauses are of one moment.
-    async fn pick(
-        &self,
-        collection: CollectionId,
-        ids: Vec<RecordId>,
-        query: &ListQuery,
-    ) -> Result<(Selection, u64), StoreError> {
-        let deadline = self.deadline_from_now();
-        let mut selection = Selection::new(query.clone());
-        let mut seq = None;
-        for ids in ids.chunks(PICK_RECORDS_MAX) {
-            let (records, at) = self.several(collection, ids, deadline).await?;
-            seq.get_or_insert(at);
-            if !records.into_iter().all(|record| selection.visit(record)) {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-        let seq = match seq {
-            Some(seq) => seq,
-            None => self.several(collection, &[], deadline).await?.1,
-        };
-        Ok((selection, seq))
-    }
-
-    /// The records of these ids at one moment, and the resource's last change at that moment.
-    async fn several(
-        &self,
-        collection: CollectionId,
-        ids: &[RecordId],
-        deadline: Instant,
-    ) -> Result<(Vec<Record>, u64), StoreError> {
-        let readers = &self.holder.readers;
-        loop {
-            let quick = self.read(|open| {
-                let read = || {
-                    let seq = readers.applied(collection);
-                    let records = ids.iter().map(|id| record(open, collection, id));
-                    let records = records.filter_map(Result::transpose);
-                    records
-                        .collect::<Result<_, _>>()
-                        .map(|records| (records, seq))
-                };
-                let found = readers.between_groups(read).transpose()?;
-                let need = found.as_ref().map_or(0, |(_, seq)| *seq);
-                Ok(Look { found, need })
-            });
-            if let Some(found) = quick.await? {
-                return Ok(found);
-            }
-            if Instant::now() >= deadline {
-                return Err(StoreError::TooSlow);
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-
     /// Finds the records that the command is about if only a scan can, and has the writer carry it out.
     async fn carry_out(&self, write: Write) -> Result<Written, StoreError> {
         let mut matching = Vec::new();
@@ -323,7 +184,7 @@ impl SledStore {
         self.ask(|reply| StoreMessage::Write { write, reply }).await
     }
 
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         message: impl FnOnce(ReplyTo<T, StoreError>) -> StoreMessage,
     ) -> Result<T, StoreError> {
@@ -359,7 +220,7 @@ impl Store for SledStore {
                 // It may have been removed by a change that is not durable yet.
                 None => self.holder.readers.staged(collection),
             };
-            Ok(Look { found, need })
+            Ok(Seen { found, need })
         })
     }
 
@@ -385,7 +246,7 @@ impl Store for SledStore {
                 Some(first) if first > next => Changes::Trimmed { first },
                 _ => Changes::Found(entries.into_iter().filter_map(log::change).collect()),
             };
-            Ok(Look { found, need })
+            Ok(Seen { found, need })
         })
     }
 
@@ -405,7 +266,6 @@ impl Store for SledStore {
     fn measures(&self) -> Measures {
         let (space, readers) = (&self.holder.space, &self.holder.readers);
         let room = space.measure().ok();
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let collections = self.holder.collections.iter().enumerate();
         let collections = collections.map(|(index, name)| CollectionMeasures {
             name: name.clone(),
@@ -418,11 +278,7 @@ impl Store for SledStore {
             refused_total: space.refused_total(),
             durable_seq: readers.progress().borrow().durable,
             commit_seconds: self.commits.clone(),
-            queries: vec![
-                ("page", read(&self.pages)),
-                ("ids", read(&self.picks)),
-                ("scan", read(&self.scanned)),
-            ],
+            queries: self.queries.read(),
             collections: collections.collect(),
         }
     }
@@ -432,7 +288,7 @@ impl Store for SledStore {
     }
 }
 
-fn record(
+pub(super) fn record(
     open: &OpenEngine,
     collection: CollectionId,
     id: &RecordId,
@@ -443,8 +299,4 @@ fn record(
         revision: Revision(found.seq),
         json: found.json,
     }))
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }

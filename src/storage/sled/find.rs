@@ -1,0 +1,170 @@
+//! Answers a query in the way that the planner has chosen.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::time::Instant;
+
+use super::message::StoreMessage;
+use super::page;
+use super::store::{Seen, SledStore, record};
+use crate::record::{ListQuery, Record, RecordId, Selection, Slice};
+use crate::storage::plan::Plan;
+use crate::storage::{CollectionId, ListPage, StoreError};
+
+/// How often a page is read while groups are applied, before the writer is asked to read it between two groups.
+const PAGE_TRIES: u32 = 3;
+/// How many records are read by id without a pause for other requests.
+const PICK_RECORDS_MAX: usize = 32;
+
+/// How many queries were answered in each way.
+#[derive(Debug, Default)]
+pub(super) struct QueryCounts {
+    pages: AtomicU64,
+    picks: AtomicU64,
+    scans: AtomicU64,
+}
+
+impl QueryCounts {
+    pub(super) fn read(&self) -> Vec<(&'static str, u64)> {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        vec![
+            ("page", read(&self.pages)),
+            ("ids", read(&self.picks)),
+            ("scan", read(&self.scans)),
+        ]
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl SledStore {
+    /// Finds the page that a query asks for.
+    pub(super) async fn find(
+        &self,
+        collection: CollectionId,
+        query: &ListQuery,
+    ) -> Result<ListPage, StoreError> {
+        let ids = self.ids.get(collection.0).copied().unwrap_or_default();
+        let (selection, seq) = match Plan::of(query, ids) {
+            Plan::Page(slice) => {
+                if let Some(page) = self.page(collection, slice).await? {
+                    count(&self.queries.pages);
+                    return Ok(page);
+                }
+                self.select(collection, query).await?
+            }
+            Plan::Pick(ids) => {
+                count(&self.queries.picks);
+                self.pick(collection, ids, query).await?
+            }
+            Plan::Scan => self.select(collection, query).await?,
+        };
+        let (records, total) = selection.finish().ok_or(StoreError::TooLarge)?;
+        Ok(ListPage {
+            records,
+            total,
+            seq,
+        })
+    }
+
+    async fn select(
+        &self,
+        collection: CollectionId,
+        query: &ListQuery,
+    ) -> Result<(Selection, u64), StoreError> {
+        count(&self.queries.scans);
+        let selection = Selection::new(query.clone());
+        self.scan(collection, selection, Selection::visit).await
+    }
+
+    /// A page in the order of ids, of one moment; `None` if it is too long to be read without a pause.
+    async fn page(
+        &self,
+        collection: CollectionId,
+        slice: Slice,
+    ) -> Result<Option<ListPage>, StoreError> {
+        let readers = &self.holder.readers;
+        let quick = self.read(|open| {
+            for _ in 0..PAGE_TRIES {
+                let read = || page::read(&*open.engine, readers, collection, slice);
+                if let Some(page) = readers.between_groups(read) {
+                    let page = page?;
+                    let need = page.as_ref().map_or(0, |page| page.seq);
+                    let found = Some(page);
+                    return Ok(Seen { found, need });
+                }
+                std::thread::yield_now();
+            }
+            let found = None;
+            Ok(Seen { found, need: 0 })
+        });
+        if let Some(page) = quick.await? {
+            return Ok(page);
+        }
+        self.ask(|reply| StoreMessage::Page {
+            collection,
+            slice,
+            reply,
+        })
+        .await
+    }
+
+    /// Selects among the records of these ids. The records between two pauses are of one moment.
+    async fn pick(
+        &self,
+        collection: CollectionId,
+        ids: Vec<RecordId>,
+        query: &ListQuery,
+    ) -> Result<(Selection, u64), StoreError> {
+        let deadline = self.deadline_from_now();
+        let mut selection = Selection::new(query.clone());
+        let mut seq = None;
+        for ids in ids.chunks(PICK_RECORDS_MAX) {
+            let (records, at) = self.several(collection, ids, deadline).await?;
+            seq.get_or_insert(at);
+            if !records.into_iter().all(|record| selection.visit(record)) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let seq = match seq {
+            Some(seq) => seq,
+            None => self.several(collection, &[], deadline).await?.1,
+        };
+        Ok((selection, seq))
+    }
+
+    /// The records of these ids at one moment, and the resource's last change at that moment.
+    async fn several(
+        &self,
+        collection: CollectionId,
+        ids: &[RecordId],
+        deadline: Instant,
+    ) -> Result<(Vec<Record>, u64), StoreError> {
+        let readers = &self.holder.readers;
+        loop {
+            let quick = self.read(|open| {
+                let read = || {
+                    let seq = readers.applied(collection);
+                    let records = ids.iter().map(|id| record(open, collection, id));
+                    let records = records.filter_map(Result::transpose);
+                    records
+                        .collect::<Result<_, _>>()
+                        .map(|records| (records, seq))
+                };
+                let found = readers.between_groups(read).transpose()?;
+                let need = found.as_ref().map_or(0, |(_, seq)| *seq);
+                Ok(Seen { found, need })
+            });
+            if let Some(found) = quick.await? {
+                return Ok(found);
+            }
+            if Instant::now() >= deadline {
+                return Err(StoreError::TooSlow);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
