@@ -1,7 +1,6 @@
 //! Answers the requests of the public site and API: to a route's files or records, with the rules of the route.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
@@ -21,8 +20,6 @@ pub(crate) struct Edge {
     pub files: Files,
     /// Records.
     pub store: Arc<dyn Store>,
-    /// How long a request waits for a file.
-    pub file_deadline: Duration,
     /// The largest body.
     pub body_bytes: usize,
 }

@@ -12,8 +12,7 @@ use tokio::time::Instant;
 use super::conditional::not_modified;
 use super::edge::Edge;
 use super::routes::Matched;
-use crate::file_cache::{Entry, Large, Loaded, RootId};
-use crate::supervision::AskError;
+use crate::file_cache::{Entry, Loaded, Representation, RootId};
 use crate::wire::{Code, Incoming, Problem, Response};
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -47,24 +46,13 @@ pub(super) async fn slow(
     if method != Method::GET && method != Method::HEAD {
         return Err(Problem::not_allowed(ALLOW));
     }
-    match edge.files.load(root, rest, edge.file_deadline).await {
-        Ok(Loaded::Entry(entry)) => Ok(entry_response(headers, &entry)),
-        Ok(Loaded::Large(large)) => Ok(large_response(headers, &large)),
-        Ok(Loaded::Moved) => to_folder(request),
-        Err(AskError::Answer(error)) => Err(error.into()),
-        // The cache's child restarts, or has too much to do: what was true a moment ago is better than an error.
-        Err(
-            error @ (AskError::Overloaded { .. }
-            | AskError::Expired
-            | AskError::Crashed { .. }
-            | AskError::Hung { .. }
-            | AskError::OutcomeUnknown
-            | AskError::ShuttingDown
-            | AskError::Lost),
-        ) => match edge.files.kept(root, rest) {
-            Some(entry) => Ok(entry_response(headers, &entry)),
-            None => Err(error.into()),
-        },
+    match edge.files.load(root, rest).await? {
+        Loaded::Entry(entry) => Ok(entry_response(headers, &entry)),
+        Loaded::Large(large) => Ok(response(headers, large.about(), || {
+            let length = large.length();
+            BoxBody::new(SizedStream::new(length, Box::pin(large.chunks(0..length))))
+        })),
+        Loaded::Moved => to_folder(request),
     }
 }
 
@@ -78,7 +66,11 @@ pub(super) async fn with_page(
     let Some(entry) = error_page(edge, root, page).await else {
         return response;
     };
-    set(&mut response, header::CONTENT_TYPE, &entry.content_type);
+    set(
+        &mut response,
+        header::CONTENT_TYPE,
+        &entry.about.content_type,
+    );
     response.set_body(BoxBody::new(entry.bytes.clone()))
 }
 
@@ -86,48 +78,40 @@ async fn error_page(edge: &Edge, root: RootId, page: &str) -> Option<Arc<Entry>>
     if let Some(entry) = edge.files.hit(root, page, Instant::now()) {
         return Some(entry);
     }
-    match edge.files.load(root, page, edge.file_deadline).await {
+    match edge.files.load(root, page).await {
         Ok(Loaded::Entry(entry)) => Some(entry),
         // A page of that size is none to be shown for an error.
         Ok(Loaded::Large(_) | Loaded::Moved) => None,
         Err(error) => {
-            tracing::debug!(page, ?error, "an error page can't be had");
-            edge.files.kept(root, page)
+            tracing::debug!(page, ?error, "an error page can't be read");
+            None
         }
     }
 }
 
 fn entry_response(headers: &HeaderMap, entry: &Entry) -> Response {
-    let known = not_modified(headers, &entry.etag, Some(entry.modified));
-    let mut response = if known {
-        HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
-    } else {
-        let body = BoxBody::new(entry.bytes.clone());
-        let mut response = HttpResponse::with_body(StatusCode::OK, body);
-        set(&mut response, header::CONTENT_TYPE, &entry.content_type);
-        response
-    };
-    set(&mut response, header::ETAG, &entry.etag);
-    set(&mut response, header::LAST_MODIFIED, &entry.last_modified);
-    if let Some(cache_control) = &entry.cache_control {
-        set(&mut response, header::CACHE_CONTROL, cache_control);
-    }
-    response
+    response(headers, &entry.about, || BoxBody::new(entry.bytes.clone()))
 }
 
-fn large_response(headers: &HeaderMap, large: &Large) -> Response {
-    let known = not_modified(headers, &large.etag, Some(large.modified));
-    let mut response = if known {
+/// The answer with a file: its header fields, and its body unless the client has it already.
+fn response(
+    headers: &HeaderMap,
+    about: &Representation,
+    body: impl FnOnce() -> BoxBody,
+) -> Response {
+    let mut response = if not_modified(headers, &about.etag, Some(about.modified)) {
         HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
     } else {
-        let body = SizedStream::new(large.length, Box::pin(large.chunks(0..large.length)));
-        let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(body));
-        set(&mut response, header::CONTENT_TYPE, &large.content_type);
+        let mut response = HttpResponse::with_body(StatusCode::OK, body());
+        set(&mut response, header::CONTENT_TYPE, &about.content_type);
+        if let Some(encoding) = &about.content_encoding {
+            set(&mut response, header::CONTENT_ENCODING, encoding);
+        }
         response
     };
-    set(&mut response, header::ETAG, &large.etag);
-    set(&mut response, header::LAST_MODIFIED, &large.last_modified);
-    if let Some(cache_control) = &large.cache_control {
+    set(&mut response, header::ETAG, &about.etag);
+    set(&mut response, header::LAST_MODIFIED, &about.last_modified);
+    if let Some(cache_control) = &about.cache_control {
         set(&mut response, header::CACHE_CONTROL, cache_control);
     }
     response

@@ -3,7 +3,7 @@
 use actix_web::http::header;
 use serde_json::{Value, json};
 
-use crate::file_cache::{FileError, Refusal};
+use crate::file_cache::{FileError, PathRefusal};
 use crate::record::{BodyError, CommandError, IdError, QueryError, Revision, RuleViolation};
 use crate::storage::StoreError;
 use crate::supervision::AskError;
@@ -139,19 +139,24 @@ impl From<AskError<FileError>> for Problem {
 
 impl From<FileError> for Problem {
     fn from(error: FileError) -> Self {
-        match error {
+        let code = match error {
             // What is hidden is not there.
-            FileError::Refused(Refusal::Hidden) => Self::new(Code::NotFound),
-            FileError::Refused(refusal) => Self::new(Code::InvalidPath).detail(refusal.to_string()),
-            FileError::Absent | FileError::Outside | FileError::Irregular => {
-                Self::new(Code::NotFound)
+            FileError::Refused(PathRefusal::Hidden)
+            | FileError::Absent
+            | FileError::Outside
+            | FileError::Irregular => return Self::new(Code::NotFound),
+            FileError::Refused(_) => Code::InvalidPath,
+            FileError::Denied | FileError::Barred => Code::Forbidden,
+            FileError::Restless { .. } | FileError::Root { .. } | FileError::Hung => {
+                Code::Unavailable
             }
-            FileError::Restless { .. } => Self::new(Code::Unavailable),
-            FileError::Denied | FileError::Root { .. } | FileError::Io { .. } => {
+            FileError::Busy => Code::Overloaded,
+            FileError::Io { .. } => {
                 tracing::error!(%error, "a file could not be served");
-                Self::new(Code::Internal)
+                return Self::new(Code::Internal);
             }
-        }
+        };
+        Self::new(code).detail(error.to_string())
     }
 }
 
@@ -165,10 +170,23 @@ mod tests {
             FileError::Absent,
             FileError::Outside,
             FileError::Irregular,
-            FileError::Refused(Refusal::Hidden),
+            FileError::Refused(PathRefusal::Hidden),
         ] {
             let problem = Problem::from(error);
             assert_eq!(problem, Problem::new(Code::NotFound));
+        }
+    }
+
+    #[test]
+    fn what_may_not_be_read_is_forbidden_and_a_folder_that_fails_is_a_503() {
+        for error in [FileError::Denied, FileError::Barred] {
+            let problem = Problem::new(Code::Forbidden).detail(error.to_string());
+            assert_eq!(Problem::from(error), problem);
+        }
+        let kind = std::io::ErrorKind::NotFound;
+        for error in [FileError::Hung, FileError::Root { kind }] {
+            let problem = Problem::new(Code::Unavailable).detail(error.to_string());
+            assert_eq!(Problem::from(error), problem);
         }
     }
 }

@@ -13,7 +13,9 @@ use super::descriptors;
 use super::system::Bound;
 use crate::admin::{Admin, Check, Operations};
 use crate::api::{Edge, GateMetrics, ResourceTarget, RouteRules, RouteTable, Target};
-use crate::file_cache::{CacheRules, Files, Root, RootId};
+use crate::file_cache::{
+    CacheRules, CallThreads, ContentTypes, Files, FilesSetup, RootId, SiteRoot,
+};
 use crate::listener::{
     self, Door, HandlerRef, Inherited, ListenerMetrics, Listening, SocketFile, bind, bind_unix,
 };
@@ -56,6 +58,7 @@ pub(super) struct Assembly {
     pub(super) listeners: ListenerMetrics,
     pub(super) socket_files: Vec<SocketFile>,
     pub(super) store: Arc<dyn storage::Store>,
+    pub(super) files: Files,
 }
 
 /// What all of the assembly needs.
@@ -97,15 +100,14 @@ impl Assembly {
         let operations = Operations::new(pulse, bench.faults.clone());
         let operations = Arc::new(operations);
         let (admin, admin_address) = bench.admin(&operations)?;
-        let (files, file_cache, routes) = bench.routes(&*store);
+        let (files, file_cache, routes) = bench.routes(&*store)?;
         let gates = GateMetrics {
             gates: routes.gates(),
         };
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
-            files,
+            files: files.clone(),
             store: Arc::clone(&store),
-            file_deadline: bench.settings.supervision.file_cache.deadline,
             body_bytes: bench.settings.limits.body_bytes,
         });
         let (handlers, targets, metrics) = bench.handlers(&edge);
@@ -133,7 +135,7 @@ impl Assembly {
             bound,
             spec,
             operations,
-            checks: checks(&store),
+            checks: checks(&store, &files),
             metrics,
             gates,
             access: access.map(AccessMetrics),
@@ -141,6 +143,7 @@ impl Assembly {
             listeners: doors,
             socket_files,
             store,
+            files,
         })
     }
 }
@@ -201,7 +204,10 @@ impl Bench {
         ))
     }
 
-    fn routes(&self, store: &dyn storage::Store) -> (Files, ChildSpec, RouteTable) {
+    fn routes(
+        &self,
+        store: &dyn storage::Store,
+    ) -> Result<(Files, ChildSpec, RouteTable), BuildError> {
         let settings = &self.settings;
         let limits = settings.supervision.file_cache;
         let queue = QueueLimits {
@@ -209,21 +215,31 @@ impl Bench {
             bytes: limits.queue_bytes.get(),
         };
         let (slot, child) = Slot::new("file-cache", queue, self.clock);
+        // The welcome page is shown only where no route was written.
+        let welcome = settings.routes == Settings::default().routes;
         let mut roots = Vec::new();
         let mut table = Vec::new();
         for ((prefix, route), place) in settings.routes.iter().zip(0_u32..) {
             let TargetSettings::Files(folder) = &route.target;
-            roots.push(Root {
+            roots.push(SiteRoot {
+                route: prefix.clone(),
                 path: folder.root.clone(),
                 index: folder.index.clone(),
-                built_in: prefix == "/",
+                built_in: welcome,
                 cache: CacheRules::new(&folder.cache),
+                types: ContentTypes::new(&folder.types),
             });
             let rules = RouteRules::new(&route.rules);
             let target = Target::Files(RootId::new(place));
             table.push((prefix.clone(), rules, target));
         }
-        let files = Files::new(roots, settings.file_cache.clone(), child, self.clock);
+        let setup = FilesSetup {
+            threads: CallThreads::new(roots.len()).map_err(BuildError::Thread)?,
+            roots,
+            limits: settings.file_cache.clone(),
+            deadline: limits.deadline,
+        };
+        let files = Files::new(setup, child, self.clock);
         let spec = files.child_spec(&slot, self.faults.clone());
         for (name, resource) in &settings.resources {
             if let Some(collection) = store.collection(name) {
@@ -234,11 +250,8 @@ impl Bench {
             }
         }
         let routes = RouteTable::new(table);
-        (
-            files,
-            spec.start_timeout(settings.supervision.start_timeout),
-            routes,
-        )
+        let spec = spec.start_timeout(settings.supervision.start_timeout);
+        Ok((files, spec, routes))
     }
 
     fn handlers(&self, edge: &Arc<Edge>) -> (SupervisorSpec, Vec<HandlerRef>, HttpMetrics) {
@@ -325,12 +338,19 @@ impl Bench {
 }
 
 /// What `/readyz` asks beside whether each part runs.
-fn checks(store: &Arc<dyn storage::Store>) -> Vec<Check> {
+fn checks(store: &Arc<dyn storage::Store>, files: &Files) -> Vec<Check> {
     let store = Arc::clone(store);
-    vec![Check::new("storage", move || {
+    let mut checks = vec![Check::new("storage", move || {
         let fault = || "the store is not open; the log says why".to_owned();
         store.ready().then_some(()).ok_or_else(fault)
-    })]
+    })];
+    for (route, root) in files.routes() {
+        let files = files.clone();
+        checks.push(Check::new(format!("files:{route}"), move || {
+            files.fault(root).map_or(Ok(()), Err)
+        }));
+    }
+    checks
 }
 
 fn flags(settings: &settings::SupervisionSettings) -> Flags {

@@ -12,6 +12,7 @@ use super::herald::Herald;
 use super::phase::{Phase, Phases};
 use super::service_manager::ServiceManager;
 use crate::admin::Running;
+use crate::file_cache::FileMetrics;
 use crate::listener::{Inherited, SocketFile};
 use crate::settings::Settings;
 use crate::storage::{Store, StoreMetrics};
@@ -93,6 +94,7 @@ impl System {
             socket_files,
             listeners,
             store,
+            files,
         } = Assembly::new(settings, inherited, clock, Arc::clone(&pulse))?;
         let seed = Seed::new(spec, clock)?;
         let tree = seed.tree();
@@ -104,6 +106,7 @@ impl System {
         }
         metrics.add(Box::new(listeners));
         metrics.add(Box::new(StoreMetrics(Arc::clone(&store))));
+        metrics.add(Box::new(FileMetrics(files)));
         operations.attach(Running {
             tree: tree.clone(),
             metrics,

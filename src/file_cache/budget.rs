@@ -1,10 +1,12 @@
 //! Which entries stay in memory: second chance ("clock"), within a budget of bytes. Pure.
 //!
-//! A reader marks what it serves, without a lock; the hand goes round from the oldest, takes the mark from what has one
-//! and evicts what has none. That keeps what is asked for often, at one bit for each entry; an exact order of use would
-//! need a write to shared memory at each hit.
+//! A reader marks what it serves, without a lock. When room is needed, the oldest entry is looked at: one with a mark
+//! loses the mark and becomes the youngest, one without is evicted. That keeps what is asked for often, at one bit for
+//! each entry; an exact order of use would need a write to shared memory at each hit. (This is why no cache of a library
+//! is used here: `quick_cache` and `moka` take a lock, or record the access, at each hit.)
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 
 /// What an entry counts for beside its content: head values, keys, pointers in the table. It also bounds the *number* of
 /// entries, since empty files are not free.
@@ -24,31 +26,41 @@ pub(crate) enum Admission<K> {
     TooLarge,
 }
 
-/// The ring of what is kept.
+/// The entries that are kept, by age.
 #[derive(Debug)]
 pub(crate) struct Budget<K> {
     limit_bytes: usize,
     used_bytes: usize,
-    /// From the hand on.
-    ring: VecDeque<(K, usize)>,
+    /// By the turn in which they were admitted or last spared: the oldest first.
+    by_age: BTreeMap<u64, K>,
+    kept: HashMap<K, Kept>,
+    next_turn: u64,
 }
 
-impl<K: PartialEq> Budget<K> {
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    turn: u64,
+    cost: usize,
+}
+
+impl<K: Clone + Eq + Hash> Budget<K> {
     pub(crate) fn new(limit_bytes: usize) -> Self {
         Self {
             limit_bytes,
             used_bytes: 0,
-            ring: VecDeque::new(),
+            by_age: BTreeMap::new(),
+            kept: HashMap::new(),
+            next_turn: 0,
         }
     }
 
-    /// What everything kept counts for; never more than the limit.
+    /// The cost of everything kept; never more than the limit.
     pub(crate) fn used_bytes(&self) -> usize {
         self.used_bytes
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.ring.len()
+        self.kept.len()
     }
 
     /// Keeps `key`, which must not be kept yet, at `cost`. `take_mark` says whether an entry was used since it was last
@@ -63,31 +75,40 @@ impl<K: PartialEq> Budget<K> {
             return Admission::TooLarge;
         }
         let mut evicted = Vec::new();
-        // Readers go on marking; after two rounds the hand no longer listens, so it always arrives.
-        let mut chances = self.ring.len().saturating_mul(2);
+        // Readers go on marking; after two rounds no entry is spared any more, so this always ends.
+        let mut chances = self.kept.len().saturating_mul(2);
         while self.used_bytes > self.limit_bytes - cost {
-            let Some((oldest, size)) = self.ring.pop_front() else {
+            let Some((_, oldest)) = self.by_age.pop_first() else {
                 break;
             };
             if chances > 0 && take_mark(&oldest) {
-                self.ring.push_back((oldest, size));
+                self.place(oldest);
             } else {
-                self.used_bytes -= size;
+                self.remove(&oldest);
                 evicted.push(oldest);
             }
             chances = chances.saturating_sub(1);
         }
         self.used_bytes += cost;
-        self.ring.push_back((key, cost));
+        self.kept.insert(key.clone(), Kept { turn: 0, cost });
+        self.place(key);
         Admission::Kept(evicted)
+    }
+
+    /// Makes `key`, which is kept, the youngest.
+    fn place(&mut self, key: K) {
+        if let Some(kept) = self.kept.get_mut(&key) {
+            kept.turn = self.next_turn;
+            self.by_age.insert(self.next_turn, key);
+            self.next_turn += 1;
+        }
     }
 
     /// Forgets `key`, if it is kept.
     pub(crate) fn remove(&mut self, key: &K) {
-        if let Some(at) = self.ring.iter().position(|(kept, _)| kept == key)
-            && let Some((_, size)) = self.ring.remove(at)
-        {
-            self.used_bytes -= size;
+        if let Some(kept) = self.kept.remove(key) {
+            self.by_age.remove(&kept.turn);
+            self.used_bytes -= kept.cost;
         }
     }
 }
@@ -101,7 +122,7 @@ mod tests {
     use super::*;
 
     fn kept(budget: &Budget<u8>) -> Vec<u8> {
-        budget.ring.iter().map(|(key, _)| *key).collect()
+        budget.by_age.values().copied().collect()
     }
 
     #[test]
@@ -182,7 +203,7 @@ mod tests {
                     }
                 }
                 prop_assert!(budget.used_bytes() <= limit);
-                prop_assert_eq!(budget.used_bytes(), budget.ring.iter().map(|(_, size)| size).sum::<usize>());
+                prop_assert_eq!(budget.used_bytes(), budget.kept.values().map(|kept| kept.cost).sum::<usize>());
                 prop_assert_eq!(kept(&budget).into_iter().collect::<BTreeSet<_>>(), model.clone());
                 prop_assert_eq!(budget.len(), model.len());
             }

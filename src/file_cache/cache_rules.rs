@@ -1,4 +1,4 @@
-//! What a file says about being kept: decided when it is read, so that a request costs no matching.
+//! `Cache-Control`: decided when a file is read, so that a request costs no matching.
 
 use bytes::Bytes;
 use globset::GlobMatcher;
@@ -25,16 +25,22 @@ impl CacheRules {
     }
 
     /// The value for what `path` leads to; a folder's path leads to its `index`.
-    pub(crate) fn of(&self, path: &SafePath, index: &str) -> Option<Bytes> {
+    ///
+    /// Without a rule, a page of HTML is asked for again each time (it costs a 304): browsers would keep it for a tenth of
+    /// its age otherwise, and show it beside newer scripts.
+    pub(crate) fn of(&self, path: &SafePath, index: &str, content_type: &[u8]) -> Option<Bytes> {
+        let unruled = content_type
+            .starts_with(b"text/html")
+            .then(|| Bytes::from_static(b"no-cache"));
         if self.rules.is_empty() {
-            return None;
+            return unruled;
         }
         let mut name = path.as_str().trim_start_matches('/').to_owned();
         if path.is_folder() {
             name.push_str(index);
         }
         let found = self.rules.iter().find(|(glob, _)| glob.is_match(&name));
-        found.map(|(_, value)| value.clone())
+        found.map(|(_, value)| value.clone()).or(unruled)
     }
 }
 
@@ -57,8 +63,14 @@ mod tests {
             ("/assets/a.css", Some("1")),
             ("/a.css", None),
         ] {
-            let value = rules.of(&SafePath::new(path).unwrap(), "index.html");
+            let value = rules.of(&SafePath::new(path).unwrap(), "index.html", b"text/css");
             assert_eq!(value.as_deref(), expected.map(str::as_bytes), "{path}");
+        }
+        let page = SafePath::new("/a.htm").unwrap();
+        for rules in [rules, CacheRules::default()] {
+            let value = rules.of(&page, "index.html", b"text/html; charset=utf-8");
+            assert_eq!(value.unwrap(), "no-cache");
+            assert_eq!(rules.of(&page, "index.html", b"text/plain"), None);
         }
     }
 }

@@ -37,7 +37,7 @@ const WELL_KNOWN: &str = ".well-known";
 
 /// Why a path was not let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub(crate) enum PathRefusal {
     /// Longer than [`PATH_BYTES_MAX`], or a name longer than [`NAME_BYTES_MAX`].
     #[error(
         "the path is too long: keep it below {PATH_BYTES_MAX} bytes and each name below {NAME_BYTES_MAX}"
@@ -78,14 +78,14 @@ pub(crate) struct SafePath(Arc<str>);
 
 impl SafePath {
     /// Lets `raw` through, or says why not.
-    pub(crate) fn new(raw: &str) -> Result<Self, Refusal> {
+    pub(crate) fn new(raw: &str) -> Result<Self, PathRefusal> {
         if raw.len() > PATH_BYTES_MAX {
-            return Err(Refusal::TooLong);
+            return Err(PathRefusal::TooLong);
         }
         if raw.is_empty() {
             return Ok(Self(Arc::from("")));
         }
-        let rest = raw.strip_prefix('/').ok_or(Refusal::Form)?;
+        let rest = raw.strip_prefix('/').ok_or(PathRefusal::Form)?;
         let mut safe = String::with_capacity(raw.len());
         safe.push('/');
         if rest.is_empty() {
@@ -97,7 +97,7 @@ impl SafePath {
             .map_or((rest, false), |names| (names, true));
         for (index, encoded) in names.split('/').enumerate() {
             if index >= SEGMENTS_MAX {
-                return Err(Refusal::TooDeep);
+                return Err(PathRefusal::TooDeep);
             }
             if index > 0 {
                 safe.push('/');
@@ -108,6 +108,11 @@ impl SafePath {
             safe.push('/');
         }
         Ok(Self(Arc::from(safe)))
+    }
+
+    /// The path of the root's own page.
+    pub(crate) fn top() -> Self {
+        Self(Arc::from("/"))
     }
 
     /// The text: the cache's key.
@@ -137,35 +142,35 @@ impl SafePath {
 }
 
 /// One segment, decoded and judged.
-fn name(encoded: &str, first: bool) -> Result<String, Refusal> {
-    let name = String::from_utf8(decode(encoded)?).map_err(|_| Refusal::NotText)?;
+fn name(encoded: &str, first: bool) -> Result<String, PathRefusal> {
+    let name = String::from_utf8(decode(encoded)?).map_err(|_| PathRefusal::NotText)?;
     if name
         .chars()
         .any(|c| c.is_control() || c == '\\' || c == '/')
     {
-        return Err(Refusal::Character);
+        return Err(PathRefusal::Character);
     }
     if name.is_empty() {
-        return Err(Refusal::EmptySegment);
+        return Err(PathRefusal::EmptySegment);
     }
     if name == "." || name == ".." {
-        return Err(Refusal::DotSegment);
+        return Err(PathRefusal::DotSegment);
     }
     if name.starts_with('.') && !(first && name == WELL_KNOWN) {
-        return Err(Refusal::Hidden);
+        return Err(PathRefusal::Hidden);
     }
     if name.len() > NAME_BYTES_MAX {
-        return Err(Refusal::TooLong);
+        return Err(PathRefusal::TooLong);
     }
     let mut components = Path::new(&name).components();
     match (components.next(), components.next()) {
         (Some(Component::Normal(only)), None) if only == name.as_str() => Ok(name),
-        _ => Err(Refusal::Form),
+        _ => Err(PathRefusal::Form),
     }
 }
 
 /// Takes the percent-encoding off, once.
-fn decode(encoded: &str) -> Result<Vec<u8>, Refusal> {
+fn decode(encoded: &str) -> Result<Vec<u8>, PathRefusal> {
     let mut decoded = Vec::with_capacity(encoded.len());
     let mut bytes = encoded.bytes();
     while let Some(byte) = bytes.next() {
@@ -179,12 +184,12 @@ fn decode(encoded: &str) -> Result<Vec<u8>, Refusal> {
     Ok(decoded)
 }
 
-fn digit(byte: Option<u8>) -> Result<u8, Refusal> {
+fn digit(byte: Option<u8>) -> Result<u8, PathRefusal> {
     match byte {
         Some(digit @ b'0'..=b'9') => Ok(digit - b'0'),
         Some(letter @ b'a'..=b'f') => Ok(letter - b'a' + 10),
         Some(letter @ b'A'..=b'F') => Ok(letter - b'A' + 10),
-        Some(_) | None => Err(Refusal::Encoding),
+        Some(_) | None => Err(PathRefusal::Encoding),
     }
 }
 
@@ -193,7 +198,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn safe(raw: &str) -> Result<String, Refusal> {
+    fn safe(raw: &str) -> Result<String, PathRefusal> {
         SafePath::new(raw).map(|path| path.as_str().to_owned())
     }
 
@@ -232,46 +237,46 @@ mod tests {
     fn every_rule_refuses_with_its_own_reason() {
         let (long_path, long_name) = ("/a".repeat(2049), format!("/{}", "n".repeat(256)));
         let deep = "/a".repeat(65);
-        let cases: &[(&str, Refusal)] = &[
-            (&long_path, Refusal::TooLong),
-            (&long_name, Refusal::TooLong),
-            (&deep, Refusal::TooDeep),
-            ("a", Refusal::Form),
-            ("..", Refusal::Form),
-            ("http://host/a", Refusal::Form),
-            ("/%", Refusal::Encoding),
-            ("/%4", Refusal::Encoding),
-            ("/%zz", Refusal::Encoding),
-            ("/%u002e", Refusal::Encoding),
-            ("/%+1", Refusal::Encoding),
-            ("/%ff", Refusal::NotText),
-            ("/%c0%ae%c0%ae/x", Refusal::NotText),
-            ("/%e0%80%af", Refusal::NotText),
-            ("/a%00.html", Refusal::Character),
-            ("/a\0", Refusal::Character),
-            ("/a%0d%0aSet-Cookie:x", Refusal::Character),
-            ("/a%7f", Refusal::Character),
-            ("/%C2%85", Refusal::Character),
-            ("/..\\x", Refusal::Character),
-            ("/%5c..%5cx", Refusal::Character),
-            ("/a%2fb", Refusal::Character),
-            ("/..%2f..%2fx", Refusal::Character),
-            ("//", Refusal::EmptySegment),
-            ("//host/x", Refusal::EmptySegment),
-            ("/a//b", Refusal::EmptySegment),
-            ("/a//", Refusal::EmptySegment),
-            ("/.", Refusal::DotSegment),
-            ("/..", Refusal::DotSegment),
-            ("/a/../b", Refusal::DotSegment),
-            ("/a/./b", Refusal::DotSegment),
-            ("/%2e%2E/x", Refusal::DotSegment),
-            ("/.%2e/", Refusal::DotSegment),
-            ("/.git/config", Refusal::Hidden),
-            ("/a/.env", Refusal::Hidden),
-            ("/%2eenv", Refusal::Hidden),
-            ("/...", Refusal::Hidden),
-            ("/a/.well-known/x", Refusal::Hidden),
-            ("/.well-known2", Refusal::Hidden),
+        let cases: &[(&str, PathRefusal)] = &[
+            (&long_path, PathRefusal::TooLong),
+            (&long_name, PathRefusal::TooLong),
+            (&deep, PathRefusal::TooDeep),
+            ("a", PathRefusal::Form),
+            ("..", PathRefusal::Form),
+            ("http://host/a", PathRefusal::Form),
+            ("/%", PathRefusal::Encoding),
+            ("/%4", PathRefusal::Encoding),
+            ("/%zz", PathRefusal::Encoding),
+            ("/%u002e", PathRefusal::Encoding),
+            ("/%+1", PathRefusal::Encoding),
+            ("/%ff", PathRefusal::NotText),
+            ("/%c0%ae%c0%ae/x", PathRefusal::NotText),
+            ("/%e0%80%af", PathRefusal::NotText),
+            ("/a%00.html", PathRefusal::Character),
+            ("/a\0", PathRefusal::Character),
+            ("/a%0d%0aSet-Cookie:x", PathRefusal::Character),
+            ("/a%7f", PathRefusal::Character),
+            ("/%C2%85", PathRefusal::Character),
+            ("/..\\x", PathRefusal::Character),
+            ("/%5c..%5cx", PathRefusal::Character),
+            ("/a%2fb", PathRefusal::Character),
+            ("/..%2f..%2fx", PathRefusal::Character),
+            ("//", PathRefusal::EmptySegment),
+            ("//host/x", PathRefusal::EmptySegment),
+            ("/a//b", PathRefusal::EmptySegment),
+            ("/a//", PathRefusal::EmptySegment),
+            ("/.", PathRefusal::DotSegment),
+            ("/..", PathRefusal::DotSegment),
+            ("/a/../b", PathRefusal::DotSegment),
+            ("/a/./b", PathRefusal::DotSegment),
+            ("/%2e%2E/x", PathRefusal::DotSegment),
+            ("/.%2e/", PathRefusal::DotSegment),
+            ("/.git/config", PathRefusal::Hidden),
+            ("/a/.env", PathRefusal::Hidden),
+            ("/%2eenv", PathRefusal::Hidden),
+            ("/...", PathRefusal::Hidden),
+            ("/a/.well-known/x", PathRefusal::Hidden),
+            ("/.well-known2", PathRefusal::Hidden),
         ];
         for (raw, refusal) in cases {
             assert_eq!(safe(raw), Err(*refusal), "{raw:?}");

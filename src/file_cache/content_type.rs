@@ -1,29 +1,121 @@
-//! What a file is called on the wire, by its name.
+//! Which content type a file has, by the ending of its name.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
 
-/// What nobody knows anything about.
+use super::representation::NameHeaders;
+
+/// The content type of a name that says nothing.
 const UNKNOWN: &str = "application/octet-stream";
-/// Types that are text without saying so.
-const TEXT: [&str; 5] = [
+
+/// Where the table of `mime-db` is no help: endings it does not know, or knows in a meaning that no web site has.
+const OVERRIDES: &[(&str, &str)] = &[
+    // RFC 9239; mime-db has the obsolete name.
+    ("js", "text/javascript"),
+    ("cjs", "text/javascript"),
+    ("jsx", "text/javascript"),
+    // RFC 9512.
+    ("yaml", "application/yaml"),
+    ("yml", "application/yaml"),
+    // The first of several types in mime-db is not the one that browsers play or show.
+    ("mp4", "video/mp4"),
+    ("mp3", "audio/mpeg"),
+    ("flac", "audio/flac"),
+    ("ico", "image/x-icon"),
+    ("xml", "text/xml"),
+    ("xsl", "text/xml"),
+    ("mts", "video/mp2t"),
+    ("obj", "model/obj"),
+    ("stl", "model/stl"),
+    ("rs", "text/x-rust"),
+    // Not in mime-db.
+    ("tgz", "application/gzip"),
+    ("txz", "application/x-xz"),
+    ("zst", "application/zstd"),
+    ("py", "text/plain"),
+    ("jsonl", "application/jsonl"),
+    ("ndjson", "application/x-ndjson"),
+    ("topojson", "application/json"),
+    ("glsl", "text/plain"),
+    ("graphql", "application/graphql"),
+];
+
+/// Names without an ending that have a type all the same.
+const NAMES: &[(&str, &str)] = &[("apple-app-site-association", "application/json")];
+
+/// Types that are text although they do not begin with `text/`.
+const TEXT: [&str; 10] = [
     "application/json",
+    "application/jsonl",
+    "application/x-ndjson",
+    "application/ld+json",
     "application/manifest+json",
+    "application/toml",
     "application/xhtml+xml",
     "application/xml",
+    "application/yaml",
     "image/svg+xml",
 ];
 
-/// The content type for the file name of `path`. Text is UTF-8, and says so.
-pub(crate) fn content_type(path: &Path) -> Bytes {
-    let essence = match mime_guess::from_path(path).first_raw() {
-        // Obsolete since RFC 9239.
-        Some("application/javascript") => "text/javascript",
-        Some(essence) => essence,
-        None => UNKNOWN,
+/// The types that an operator wrote for a route (`types = { ".foo" = "..." }`), by ending.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ContentTypes {
+    by_ending: BTreeMap<String, Bytes>,
+}
+
+impl ContentTypes {
+    /// The types as they were written: the ending with its dot, in lower case, and the value of `Content-Type`.
+    pub(crate) fn new(types: &BTreeMap<String, String>) -> Self {
+        let types = types.iter().map(|(ending, value)| {
+            let value = Bytes::copy_from_slice(value.as_bytes());
+            (ending.to_ascii_lowercase(), value)
+        });
+        Self {
+            by_ending: types.collect(),
+        }
+    }
+
+    /// `Content-Type` and `Content-Encoding` of the file at `path`.
+    ///
+    /// What the operator wrote is taken as it stands, and the longest ending wins. Else text is UTF-8, and says so. A
+    /// file whose ending means "this, compressed" (`.svgz`) is sent as what it is inside.
+    pub(crate) fn headers(&self, path: &Path) -> NameHeaders {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.to_ascii_lowercase();
+        let compressed = path
+            .extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("svgz"));
+        NameHeaders {
+            content_type: self
+                .written(&name)
+                .unwrap_or_else(|| built_in(&name, compressed)),
+            content_encoding: compressed.then(|| Bytes::from_static(b"gzip")),
+            cache_control: None,
+        }
+    }
+
+    fn written(&self, name: &str) -> Option<Bytes> {
+        if self.by_ending.is_empty() {
+            return None;
+        }
+        let mut endings = name.match_indices('.').map(|(at, _)| name.split_at(at).1);
+        endings.find_map(|ending| self.by_ending.get(ending).cloned())
+    }
+}
+
+fn built_in(name: &str, compressed: bool) -> Bytes {
+    let look = |table: &[(&str, &'static str)], name: &str| {
+        let found = table.iter().find(|(known, _)| *known == name);
+        found.map(|(_, essence)| *essence)
     };
-    if essence.starts_with("text/") || TEXT.contains(&essence) {
+    let essence = match name.rsplit_once('.') {
+        None => look(NAMES, name),
+        Some((_, ending)) => look(OVERRIDES, ending).or_else(|| mime_db::lookup(ending)),
+    };
+    let essence = essence.unwrap_or(UNKNOWN);
+    if (essence.starts_with("text/") || TEXT.contains(&essence)) && !compressed {
         Bytes::from(format!("{essence}; charset=utf-8"))
     } else {
         Bytes::from_static(essence.as_bytes())
@@ -34,23 +126,89 @@ pub(crate) fn content_type(path: &Path) -> Bytes {
 mod tests {
     use super::*;
 
+    fn of(types: &ContentTypes, name: &str) -> Bytes {
+        types.headers(Path::new(name)).content_type
+    }
+
     #[test]
     fn names_give_types_and_text_is_utf_8() {
+        let none = ContentTypes::default();
         for (name, expected) in [
             ("index.html", "text/html; charset=utf-8"),
             ("a/STYLE.CSS", "text/css; charset=utf-8"),
             ("app.js", "text/javascript; charset=utf-8"),
             ("app.mjs", "text/javascript; charset=utf-8"),
+            ("app.cjs", "text/javascript; charset=utf-8"),
             ("a.json", "application/json; charset=utf-8"),
+            ("a.js.map", "application/json; charset=utf-8"),
+            ("a.jsonld", "application/ld+json; charset=utf-8"),
+            ("a.geojson", "application/geo+json"),
+            ("a.webmanifest", "application/manifest+json; charset=utf-8"),
+            ("a.yaml", "application/yaml; charset=utf-8"),
+            ("a.yml", "application/yaml; charset=utf-8"),
+            ("a.md", "text/markdown; charset=utf-8"),
             ("a.svg", "image/svg+xml; charset=utf-8"),
+            ("a.svgz", "image/svg+xml"),
             ("a.png", "image/png"),
+            ("a.avif", "image/avif"),
+            ("a.jxl", "image/jxl"),
+            ("favicon.ico", "image/x-icon"),
             ("a.wasm", "application/wasm"),
+            ("a.woff", "font/woff"),
             ("a.woff2", "font/woff2"),
+            ("a.otf", "font/otf"),
+            ("a.ttf", "font/ttf"),
+            ("live.ts", "video/mp2t"),
+            ("live.m3u8", "application/vnd.apple.mpegurl"),
+            ("live.m4s", "video/iso.segment"),
+            ("live.mpd", "application/dash+xml"),
+            ("a.mp4", "video/mp4"),
+            ("a.mp3", "audio/mpeg"),
+            ("a.vtt", "text/vtt; charset=utf-8"),
             ("archive.tar.gz", "application/gzip"),
+            ("archive.tgz", "application/gzip"),
+            ("archive.tar.zst", "application/zstd"),
+            (
+                ".well-known/apple-app-site-association",
+                "application/json; charset=utf-8",
+            ),
             ("README", "application/octet-stream"),
+            ("json", "application/octet-stream"),
+            ("a.", "application/octet-stream"),
             ("a.unheardof", "application/octet-stream"),
         ] {
-            assert_eq!(content_type(Path::new(name)), expected, "{name}");
+            assert_eq!(of(&none, name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_compressed_by_its_ending_says_so() {
+        let headers = |name: &str| ContentTypes::default().headers(Path::new(name));
+        assert_eq!(headers("a.SVGZ").content_encoding.unwrap(), "gzip");
+        assert_eq!(headers("a.svg").content_encoding, None);
+        assert_eq!(
+            headers("a.tgz").content_encoding,
+            None,
+            "a tgz is kept as it is"
+        );
+    }
+
+    #[test]
+    fn what_the_operator_wrote_wins_and_is_taken_as_it_stands() {
+        let written = [
+            (".ts", "text/x.typescript"),
+            (".d.ts", "text/plain"),
+            (".foo", "a/b"),
+        ];
+        let written = written.map(|(ending, value)| (ending.to_owned(), value.to_owned()));
+        let types = ContentTypes::new(&BTreeMap::from(written));
+        assert_eq!(of(&types, "a.TS"), "text/x.typescript");
+        assert_eq!(
+            of(&types, "a.d.ts"),
+            "text/plain",
+            "the longest ending wins"
+        );
+        assert_eq!(of(&types, "a.b.foo"), "a/b");
+        assert_eq!(of(&types, "a.css"), "text/css; charset=utf-8");
     }
 }

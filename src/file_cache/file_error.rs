@@ -1,27 +1,31 @@
 //! Why a file can't be had.
 
 use std::io;
+use std::time::Duration;
 
-use super::containment::Refusal;
+use super::containment::PathRefusal;
 
 /// Why a file can't be had. Texts name no path: they may reach a client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FileError {
     /// The path breaks a rule.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] PathRefusal),
     /// There is no such file.
     #[error("there is no such file")]
     Absent,
     /// A link leads out of the root.
     #[error("the path leads out of its folder")]
     Outside,
-    /// A device, a socket, a pipe.
+    /// The path names a device, a socket, a pipe.
     #[error("the path names something that is no regular file")]
     Irregular,
-    /// The daemon may not read it.
+    /// The daemon may not read the file.
     #[error("the file may not be read: look at its permissions")]
     Denied,
+    /// The daemon may not enter a folder on the way to the file.
+    #[error("a folder on the way to the file may not be entered: look at its permissions")]
+    Barred,
     /// It changed during each attempt to read it.
     #[error(
         "the file changed during {tries} attempts to read it: write to another file and rename it"
@@ -30,12 +34,18 @@ pub(crate) enum FileError {
         /// How many attempts.
         tries: u32,
     },
-    /// The folder itself is missing, or no folder.
-    #[error("the folder of this site can't be read: {kind}")]
+    /// The folder of the route is missing, or no folder, or can't be read.
+    #[error("the folder of this route can't be read: {kind}")]
     Root {
         /// What the system said.
         kind: io::ErrorKind,
     },
+    /// The folder of the route does not answer.
+    #[error("the folder of this route does not answer: try again later")]
+    Hung,
+    /// Too many requests wait for files of this root.
+    #[error("too many requests wait for files of this route: try again later")]
+    Busy,
     /// The disk failed, or no file could be opened any more.
     #[error("the file could not be read: {kind}")]
     Io {
@@ -44,7 +54,40 @@ pub(crate) enum FileError {
     },
 }
 
+/// How long a copy in memory stands in for a file that may not be looked at. Permissions that are wrong for a moment, in
+/// the middle of a deployment, are bridged; a page that was taken away by its permissions goes.
+const BARRED_MAX: Duration = Duration::from_secs(60);
+
 impl FileError {
+    /// How long after its last comparison a copy in memory is better than this error: not at all where the error is the
+    /// truth about the file, for ever where it says nothing about it.
+    pub(crate) fn bridged_for(&self) -> Duration {
+        match self {
+            Self::Refused(_)
+            | Self::Absent
+            | Self::Outside
+            | Self::Irregular
+            | Self::Denied
+            | Self::Root {
+                kind: io::ErrorKind::NotFound | io::ErrorKind::NotADirectory,
+            } => Duration::ZERO,
+            Self::Barred
+            | Self::Root {
+                kind: io::ErrorKind::PermissionDenied,
+            } => BARRED_MAX,
+            Self::Restless { .. }
+            | Self::Root { .. }
+            | Self::Hung
+            | Self::Busy
+            | Self::Io { .. } => Duration::MAX,
+        }
+    }
+
+    /// Whether it is the truth about the file: then a copy in memory is none any more.
+    pub(crate) fn is_about_the_file(&self) -> bool {
+        self.bridged_for().is_zero() && !matches!(self, Self::Root { .. })
+    }
+
     /// What a failed look at a path below a root means.
     pub(crate) fn of(error: &io::Error) -> Self {
         // A name below a file, a ring of links, a name too long for this file system: no such file.
@@ -60,10 +103,18 @@ impl FileError {
         if absent || error.raw_os_error() == Some(ELOOP) {
             Self::Absent
         } else if error.kind() == io::ErrorKind::PermissionDenied {
-            Self::Denied
+            Self::Barred
         } else {
             Self::Io { kind: error.kind() }
         }
+    }
+
+    /// What a failed opening or reading of a file means that was found.
+    pub(crate) fn of_file(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            return Self::Denied;
+        }
+        Self::of(error)
     }
 }
 

@@ -13,15 +13,17 @@
 
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::containment::SafePath;
 use super::file_error::FileError;
+use super::root::SiteRoot;
 use super::stamp::Stamp;
 
 /// What a path leads to.
 #[derive(Debug)]
-pub(crate) enum Found {
+pub(crate) enum PathTarget {
     /// A regular file.
     File(Located),
     /// A folder with an index file, asked for without the slash.
@@ -38,13 +40,21 @@ pub(crate) struct Located {
 }
 
 /// Looks for `path` below `root`.
-pub(crate) fn find(root: &Path, index: &str, path: &SafePath) -> Result<Found, FileError> {
-    let base = root
-        .canonicalize()
-        .map_err(|error| FileError::Root { kind: error.kind() })?;
-    let located = locate(&base, &path.under(&base, index))?;
+pub(crate) fn find(root: &Path, index: &str, path: &SafePath) -> Result<PathTarget, FileError> {
+    let base = root.canonicalize().map_err(|error| root_error(&error))?;
+    let located = match locate(&base, &path.under(&base, index)) {
+        Err(FileError::Absent) => {
+            // Below a root that is a file, nothing is there either.
+            require_folder(&base)?;
+            return Err(FileError::Absent);
+        }
+        located => located?,
+    };
+    if located.path == base {
+        require_folder(&base)?;
+    }
     if located.metadata.is_file() {
-        return Ok(Found::File(located));
+        return Ok(PathTarget::File(located));
     }
     if !located.metadata.is_dir() {
         return Err(FileError::Irregular);
@@ -53,7 +63,21 @@ pub(crate) fn find(root: &Path, index: &str, path: &SafePath) -> Result<Found, F
     if path.is_folder() || !locate(&base, &located.path.join(index))?.metadata.is_file() {
         return Err(FileError::Absent);
     }
-    Ok(Found::Folder)
+    Ok(PathTarget::Folder)
+}
+
+fn require_folder(base: &Path) -> Result<(), FileError> {
+    let metadata = base.metadata().map_err(|error| root_error(&error))?;
+    if metadata.is_dir() {
+        return Ok(());
+    }
+    Err(FileError::Root {
+        kind: io::ErrorKind::NotADirectory,
+    })
+}
+
+fn root_error(error: &io::Error) -> FileError {
+    FileError::Root { kind: error.kind() }
 }
 
 fn locate(base: &Path, path: &Path) -> Result<Located, FileError> {
@@ -67,7 +91,7 @@ fn locate(base: &Path, path: &Path) -> Result<Located, FileError> {
     Ok(Located { path, metadata })
 }
 
-/// Opens `located`. `None` if something else stands in its place meanwhile: look again.
+/// Opens `located`. `None` if something else has taken its place meanwhile: look again.
 pub(crate) fn open(located: &Located) -> Result<Option<(File, Stamp)>, FileError> {
     let opened = (|| -> io::Result<Option<(File, Stamp)>> {
         let file = File::open(&located.path)?;
@@ -78,6 +102,25 @@ pub(crate) fn open(located: &Located) -> Result<Option<(File, Stamp)>, FileError
     })();
     match opened {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        other => other.map_err(|error| FileError::of(&error)),
+        other => other.map_err(|error| FileError::of_file(&error)),
+    }
+}
+
+/// Looks whether `root` answers, by the calls that a request for `path` makes. Only [`FileError::Root`] says anything about
+/// the root.
+pub(crate) fn probe(root: &SiteRoot, path: &SafePath) -> Result<(), FileError> {
+    match find(&root.path, &root.index, path) {
+        Ok(PathTarget::Folder) => Ok(()),
+        Ok(PathTarget::File(located)) => {
+            let Some((file, _)) = open(&located)? else {
+                return Ok(());
+            };
+            let read = file.read_at(&mut [0], 0);
+            read.map(drop).map_err(|error| FileError::of_file(&error))
+        }
+        Err(FileError::Root {
+            kind: io::ErrorKind::NotFound,
+        }) if root.built_in => Ok(()),
+        Err(error) => Err(error),
     }
 }

@@ -1,23 +1,23 @@
-//! What the edge holds of the file cache.
+//! What the request handlers hold of the file cache.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::settings;
 use crate::supervision::{AskError, ChildRef, ChildSpec, Clock, Faults, Placement, Slot};
 
 use super::cache::FileCache;
+use super::cache_counters::count;
 use super::containment::SafePath;
 use super::entry::Entry;
-#[cfg(test)]
-use super::figures::Figures;
 use super::file_error::FileError;
 use super::freshness::{Freshness, freshness};
+use super::health::Condition;
 use super::message::{FileMessage, Loaded};
-use super::published::Published;
-use super::root::{Root, RootId};
+use super::published::{FilesSetup, Published};
+use super::root::RootId;
 
 /// The file cache, for those who want files. Cheap to clone; the same through all lives of the child.
 ///
@@ -33,16 +33,10 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// A cache of `roots`, whose places in the list are their [`RootId`]s, served by `child`.
-    pub(crate) fn new(
-        roots: Vec<Root>,
-        limits: settings::FileCacheSettings,
-        child: ChildRef<FileMessage>,
-        clock: Clock,
-    ) -> Self {
-        let published = Arc::new(Published::new(roots, limits, clock.now()));
+    /// A cache that is served by `child`.
+    pub(crate) fn new(setup: FilesSetup, child: ChildRef<FileMessage>, clock: Clock) -> Self {
         Self {
-            published,
+            published: Arc::new(Published::new(setup, clock)),
             child,
             clock,
             wall: SystemTime::now,
@@ -56,7 +50,7 @@ impl Files {
         self
     }
 
-    /// The recipe of the child: on an arbiter of its own, since it waits for disks.
+    /// The recipe of the child: on an arbiter of its own.
     pub(crate) fn child_spec(&self, slot: &Slot<FileMessage>, faults: Faults) -> ChildSpec {
         let (published, clock, wall) = (Arc::clone(&self.published), self.clock, self.wall);
         ChildSpec::actor(slot, Placement::Own, faults.clone(), move |life| {
@@ -78,26 +72,70 @@ impl Files {
             Freshness::Stale => return None,
         }
         entry.touch();
+        self.published.counters.hits.count();
         Some(entry)
     }
 
-    /// The slow way: has the child look at the file, and waits for it up to `deadline`.
+    /// The slow way: has the child look at the file, and waits for it.
+    ///
+    /// What is in memory is better than most errors, and is answered in their place: while the child is overloaded or
+    /// restarts, while the root does not answer (then at once), and while the disk fails.
     pub(crate) async fn load(
         &self,
         root: RootId,
         path: &str,
-        deadline: Duration,
     ) -> Result<Loaded, AskError<FileError>> {
-        // Refused here, so that nonsense never fills the child's queue.
-        let path = SafePath::new(path).map_err(|refusal| AskError::Answer(refusal.into()))?;
-        self.child
-            .ask(|reply| FileMessage::Load { root, path, reply }, deadline)
-            .await
+        count(&self.published.counters.misses);
+        let error = match self.ask(root, path).await {
+            Ok(loaded) => return Ok(loaded),
+            Err(error) => error,
+        };
+        let bridged = match &error {
+            AskError::Answer(error) => error.bridged_for(),
+            AskError::Overloaded { .. }
+            | AskError::Expired
+            | AskError::Crashed { .. }
+            | AskError::Hung { .. }
+            | AskError::OutcomeUnknown
+            | AskError::ShuttingDown
+            | AskError::Lost => Duration::MAX,
+        };
+        if bridged.is_zero() {
+            return Err(error);
+        }
+        let now_ms = self.published.millis_at(self.clock.now());
+        let kept = self.kept(root, path);
+        let Some(entry) = kept.filter(|kept| Duration::from_millis(kept.age_ms(now_ms)) < bridged)
+        else {
+            return Err(error);
+        };
+        if let Some(root) = self.published.root(root) {
+            count(&root.stale);
+        }
+        entry.touch();
+        Ok(Loaded::Entry(entry))
     }
 
-    /// What is in memory at `path`, however old: for an edge that would rather serve what was true a moment ago than an
-    /// error, while the child is overloaded or grows back.
-    pub(crate) fn kept(&self, root: RootId, path: &str) -> Option<Arc<Entry>> {
+    async fn ask(&self, root: RootId, path: &str) -> Result<Loaded, AskError<FileError>> {
+        // Refused here, so that nonsense never fills the child's queue.
+        let path = SafePath::new(path).map_err(|refusal| AskError::Answer(refusal.into()))?;
+        let hung = self
+            .published
+            .root(root)
+            .is_some_and(|root| root.condition() == Condition::Hung);
+        if hung {
+            return Err(AskError::Answer(FileError::Hung));
+        }
+        let message = |reply| FileMessage {
+            root,
+            path,
+            reply: Some(reply),
+        };
+        self.child.ask(message, self.published.deadline).await
+    }
+
+    /// What is in memory at `path`, however old.
+    pub(super) fn kept(&self, root: RootId, path: &str) -> Option<Arc<Entry>> {
         // Without a `%` a path is its own safe form, or has none and is no key.
         let table = self.published.table.load();
         let entry = if path.contains('%') {
@@ -108,10 +146,26 @@ impl Files {
         entry.map(Arc::clone)
     }
 
-    /// What the cache counts.
-    #[cfg(test)]
-    pub(crate) fn figures(&self) -> Figures {
-        self.published.counters.read()
+    /// The routes whose folders are served, with their roots: for health checks.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (&str, RootId)> {
+        let roots = self.published.roots.iter().zip(0_u32..);
+        roots.map(|(root, index)| (root.site.route.as_str(), RootId::new(index)))
+    }
+
+    /// Why the files of a root can't be served, for an operator.
+    pub(crate) fn fault(&self, root: RootId) -> Option<String> {
+        let root = self.published.root(root)?;
+        let folder = root.site.path.display();
+        match root.condition() {
+            Condition::Healthy => None,
+            Condition::Hung => Some(format!("its folder {folder} does not answer")),
+            Condition::Unreadable(io::ErrorKind::NotFound) => {
+                Some(format!("its folder {folder} does not exist"))
+            }
+            Condition::Unreadable(error) => {
+                Some(format!("its folder {folder} can't be read: {error}"))
+            }
+        }
     }
 
     fn revalidate(&self, root: RootId, path: &str, entry: &Entry) {
@@ -121,12 +175,13 @@ impl Files {
         let Ok(path) = SafePath::new(path) else {
             return;
         };
+        let message = FileMessage {
+            root,
+            path,
+            reply: None,
+        };
         // Refused: the queue is full or closed. The next one may ask; at worst the entry grows stale.
-        if self
-            .child
-            .tell(FileMessage::Revalidate { root, path })
-            .is_err()
-        {
+        if self.child.tell(message).is_err() {
             entry.unask();
         }
     }

@@ -4,99 +4,191 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 
-use super::content_type::content_type;
-use super::entry::whole_seconds;
+use super::containment::SafePath;
+use super::fingerprint;
+use super::representation::{NameHeaders, Representation};
+use super::root_io::RootIo;
 use super::stamp::Stamp;
+use crate::num::{as_u64, as_usize};
 
 /// Bytes of one piece of a stream, which is what a large file costs in memory for each client.
 pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
+/// How many bytes are read again to tell whether a file that has grown was appended to or rewritten.
+const SAMPLE_BYTES: usize = 4096;
+/// A writer that appends changes the file's time a moment before its length: how often the file is looked at meanwhile.
+const APPENDING_LOOKS: u32 = 200;
 
-/// An opened file which is larger than what is cached. The path was judged before; nothing has to be opened again.
+/// An opened file, with its header fields.
 #[derive(Debug, Clone)]
-pub(crate) struct Large {
+pub(crate) struct Opened {
     file: Arc<File>,
     stamp: Stamp,
-    /// Bytes of the file.
-    pub length: u64,
-    /// Such as `video/mp4`.
-    pub content_type: Bytes,
-    /// An entity tag of length and modification time. Strong if the file has been left alone for some seconds; before
-    /// that two states might share the time, so it is weak (`W/"..."`).
-    pub etag: Bytes,
-    /// [`modified`](Self::modified) as a date of HTTP.
-    pub last_modified: Bytes,
-    /// What `Cache-Control` says, if anything.
-    pub cache_control: Option<Bytes>,
-    /// When the file was modified, in whole seconds, never in the future.
-    pub modified: SystemTime,
+    beginning: Sample,
+    /// The header fields. The entity tag is made of the file's state, and strong if the file has been left alone for some
+    /// seconds; before that two states might share their times, so it is weak (`W/"..."`).
+    pub about: Representation,
 }
 
-impl Large {
-    pub(crate) fn new(path: &Path, file: File, stamp: Stamp, now: SystemTime) -> Self {
+impl Opened {
+    pub(crate) fn new(name: NameHeaders, file: File, stamp: Stamp, now: SystemTime) -> Self {
         let weak = if stamp.settled(now) { "" } else { "W/" };
-        let (length, modified_ns) = (stamp.length(), stamp.modified_ns());
-        let modified = whole_seconds(stamp.modified(), now);
+        let etag = format!("{weak}{}", fingerprint::of_state(&stamp));
+        let mut bytes = vec![0; SAMPLE_BYTES.min(as_usize(stamp.length()))];
+        let read = file.read_at(&mut bytes, 0).unwrap_or_default();
+        bytes.truncate(read);
         Self {
             file: Arc::new(file),
             stamp,
-            length,
-            content_type: content_type(path),
-            etag: Bytes::from(format!("{weak}\"{length:x}-{modified_ns:x}\"")),
-            last_modified: Bytes::from(httpdate::fmt_http_date(modified)),
-            cache_control: None,
-            modified,
+            beginning: Sample {
+                at: 0,
+                bytes: Bytes::from(bytes),
+            },
+            about: Representation::new(name, etag, stamp.modified(), now),
+        }
+    }
+}
+
+/// A file that is larger than what is cached. The path was judged before; nothing has to be opened again.
+#[derive(Debug, Clone)]
+pub(crate) struct Large {
+    opened: Opened,
+    root: Arc<RootIo>,
+    path: SafePath,
+}
+
+impl Large {
+    pub(crate) fn new(opened: Opened, root: &Arc<RootIo>, path: &SafePath) -> Self {
+        Self {
+            opened,
+            root: Arc::clone(root),
+            path: path.clone(),
         }
     }
 
-    /// With this `Cache-Control`.
-    pub(crate) fn kept_as(mut self, cache_control: Option<Bytes>) -> Self {
-        self.cache_control = cache_control;
-        self
+    /// The header fields.
+    pub(crate) fn about(&self) -> &Representation {
+        &self.opened.about
     }
 
-    /// The bytes of `range`, in pieces of at most [`CHUNK_BYTES`], read on the runtime's blocking threads.
+    /// Bytes of the file when it was opened.
+    pub(crate) fn length(&self) -> u64 {
+        self.opened.stamp.length()
+    }
+
+    /// The bytes of `range`, in pieces of at most [`CHUNK_BYTES`], read on the threads of the root.
     ///
-    /// Ends with an error if the disk fails or the file changes meanwhile (a head has promised one state of it); the
-    /// connection has to be broken off then.
+    /// A file that is appended to meanwhile is sent up to the length it had. The stream ends with an error, and a line in
+    /// the log, if the file is rewritten or cut (the head has promised one state of it), if the disk fails, or if the folder
+    /// does not answer; the connection has to be broken off then.
     pub(crate) fn chunks(
         &self,
         range: Range<u64>,
     ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
-        let (file, stamp) = (Arc::clone(&self.file), self.stamp);
-        stream::try_unfold(range, move |range| {
-            let file = Arc::clone(&file);
+        let progress = DownloadProgress {
+            range,
+            seen: self.opened.stamp,
+            sent: self.opened.beginning.clone(),
+        };
+        let large = self.clone();
+        stream::try_unfold(progress, move |progress| {
+            let large = large.clone();
             async move {
-                let left = usize::try_from(range.end.saturating_sub(range.start));
-                let length = left.unwrap_or(usize::MAX).min(CHUNK_BYTES);
-                if length == 0 {
+                if progress.range.is_empty() {
                     return Ok(None);
                 }
-                let start = range.start;
-                let read = move || read_at(&file, &stamp, start, length);
-                let chunk = tokio::task::spawn_blocking(read)
-                    .await
-                    .map_err(io::Error::other)??;
-                let next = start.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
-                Ok(Some((chunk, next..range.end)))
+                let next = large.next(progress).await;
+                if let Err(error) = &next {
+                    let (route, file) = (&large.root.site.route, large.path.as_str());
+                    tracing::warn!(route, file, %error, "a download was broken off");
+                }
+                next.map(Some)
             }
         })
     }
+
+    async fn next(&self, progress: DownloadProgress) -> io::Result<(Bytes, DownloadProgress)> {
+        let file = Arc::clone(&self.opened.file);
+        let call = self.root.begin(&self.path, move || progress.read(&file));
+        let read = match call.await {
+            Some(mut call) => call.in_time().await,
+            None => None,
+        };
+        read.unwrap_or_else(|| Err(io::Error::other("the folder of the route does not answer")))
+    }
 }
 
-fn read_at(file: &File, stamp: &Stamp, start: u64, length: usize) -> io::Result<Bytes> {
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, start)?;
-    let now = Stamp::of(&file.metadata()?);
-    // A rename or a removal leaves the opened file as it is; a write shows in length or time.
-    if (now.length(), now.modified_ns()) != (stamp.length(), stamp.modified_ns()) {
-        return Err(io::Error::other("the file changed while it was streamed"));
+/// How far a stream has come.
+#[derive(Debug)]
+struct DownloadProgress {
+    /// What is still to be sent.
+    range: Range<u64>,
+    /// The state of the file after the last piece.
+    seen: Stamp,
+    /// The end of the last piece, or the beginning of the file.
+    sent: Sample,
+}
+
+/// Some bytes of a file, as they were at one moment.
+#[derive(Debug, Clone)]
+struct Sample {
+    at: u64,
+    bytes: Bytes,
+}
+
+impl Sample {
+    fn is_there(&self, file: &File) -> io::Result<bool> {
+        let mut again = vec![0; self.bytes.len()];
+        file.read_exact_at(&mut again, self.at)?;
+        Ok(again == self.bytes)
     }
-    Ok(Bytes::from(bytes))
+}
+
+impl DownloadProgress {
+    fn read(mut self, file: &File) -> io::Result<(Bytes, Self)> {
+        let start = self.range.start;
+        let left = as_usize(self.range.end.saturating_sub(start));
+        let mut bytes = vec![0; left.min(CHUNK_BYTES)];
+        file.read_exact_at(&mut bytes, start).map_err(|error| {
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                io::Error::other("the file was cut while it was sent")
+            } else {
+                error
+            }
+        })?;
+        self.seen = self.verify(file)?;
+        let end = bytes.len().saturating_sub(SAMPLE_BYTES);
+        self.sent = Sample {
+            at: start.saturating_add(as_u64(end)),
+            bytes: Bytes::copy_from_slice(bytes.get(end..).unwrap_or_default()),
+        };
+        self.range.start = start.saturating_add(as_u64(bytes.len()));
+        Ok((Bytes::from(bytes), self))
+    }
+
+    /// The state of the file now, unless it may have other bytes than those that were promised.
+    ///
+    /// A rename or a removal leaves the opened file as it is; a write shows in length or time. A file that is longer and
+    /// still has what was sent last was appended to.
+    fn verify(&self, file: &File) -> io::Result<Stamp> {
+        for _ in 0..APPENDING_LOOKS {
+            let now = Stamp::of(&file.metadata()?);
+            if now.same_content(&self.seen) {
+                return Ok(now);
+            }
+            if now.length() > self.seen.length() && self.sent.is_there(file)? {
+                return Ok(now);
+            }
+            if now.length() != self.seen.length() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        Err(io::Error::other("the file was rewritten while it was sent"))
+    }
 }

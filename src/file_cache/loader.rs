@@ -1,4 +1,6 @@
 //! One look at the disk: is what is in memory still true, and if not, what is?
+//!
+//! Everything here blocks: it runs on the threads of `root_io`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,14 +8,15 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::cache_counters::{CacheCounters, count};
 use super::containment::SafePath;
-use super::entry::Entry;
-use super::figures::{Counters, count};
+use super::entry::{Content, Entry};
 use super::file_error::FileError;
-use super::folder::{Found, Located, find, open};
-use super::large::Large;
-use super::reading::{Reading, read};
-use super::root::{BUILT_IN_INDEX, Root};
+use super::folder::{Located, PathTarget, find, open};
+use super::large::Opened;
+use super::reading::{WholeRead, read};
+use super::representation::NameHeaders;
+use super::root::{BUILT_IN_INDEX, SiteRoot};
 use super::stamp::Stamp;
 
 /// Attempts at reading a file that changes meanwhile.
@@ -24,20 +27,20 @@ pub(crate) const READ_TRIES: u32 = 3;
 pub(crate) enum Look {
     /// What is in memory is still true.
     Unchanged,
-    /// It was read.
+    /// The file was read.
     Read(Arc<Entry>),
-    /// It is too large to be read.
-    Large(Box<Large>),
+    /// The file is too large to be read, and was opened.
+    Large(Box<Opened>),
     /// It is a folder, asked for without its slash.
     Moved,
 }
 
-/// What one look has to go by.
+/// What one look needs.
 #[derive(Debug)]
 pub(crate) struct Loader<'a> {
-    pub(crate) root: &'a Root,
+    pub(crate) root: &'a SiteRoot,
     pub(crate) max_file_bytes: usize,
-    pub(crate) counters: &'a Counters,
+    pub(crate) counters: &'a CacheCounters,
     /// The time of day, for dates and the trust in stamps.
     pub(crate) now: SystemTime,
     /// The time of the cache's own clock.
@@ -54,8 +57,8 @@ impl Loader<'_> {
     ) -> Result<Look, FileError> {
         for _ in 0..READ_TRIES {
             let located = match find(&self.root.path, &self.root.index, path) {
-                Ok(Found::File(located)) => located,
-                Ok(Found::Folder) => return Ok(Look::Moved),
+                Ok(PathTarget::File(located)) => located,
+                Ok(PathTarget::Folder) => return Ok(Look::Moved),
                 Err(FileError::Root {
                     kind: std::io::ErrorKind::NotFound,
                 }) if self.root.built_in => {
@@ -63,16 +66,17 @@ impl Loader<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            if known.is_some_and(|known| {
-                known.settled && known.stamp == Some(Stamp::of(&located.metadata))
-            }) {
+            let same = known.filter(|known| known.stamp == Some(Stamp::of(&located.metadata)));
+            if same.is_some_and(|known| known.settled) {
                 return Ok(Look::Unchanged);
             }
-            let cache_control = self.root.cache.of(path, &self.root.index);
-            if let Some(look) = self.take(&located, cache_control, &mut pause)? {
-                return Ok(look);
+            match self.take(path, &located, &mut pause) {
+                Ok(Some(look)) => return Ok(look),
+                Ok(None) => count(&self.counters.rereads),
+                // The stamp has the permissions in it: had they been taken away, it would be another.
+                Err(FileError::Denied) if same.is_some() => return Err(FileError::Barred),
+                Err(error) => return Err(error),
             }
-            count(&self.counters.rereads);
         }
         Err(FileError::Restless { tries: READ_TRIES })
     }
@@ -80,62 +84,72 @@ impl Loader<'_> {
     /// Opens and reads; `None` if the file changed meanwhile.
     fn take(
         &self,
+        path: &SafePath,
         located: &Located,
-        cache_control: Option<Bytes>,
         pause: impl FnOnce(),
     ) -> Result<Option<Look>, FileError> {
         let Some((file, stamp)) = open(located)? else {
             return Ok(None);
         };
-        if usize::try_from(stamp.length()).map_or(true, |length| length > self.max_file_bytes) {
-            let large = Large::new(&located.path, file, stamp, self.now);
-            return Ok(Some(Look::Large(Box::new(large.kept_as(cache_control)))));
+        let name = self.name(path, &located.path);
+        if crate::num::as_usize(stamp.length()) > self.max_file_bytes {
+            let opened = Opened::new(name, file, stamp, self.now);
+            return Ok(Some(Look::Large(Box::new(opened))));
         }
-        match read(&file, &stamp, pause).map_err(|error| FileError::of(&error))? {
-            Reading::Torn => Ok(None),
-            Reading::Whole(bytes) => {
+        match read(&file, &stamp, pause).map_err(|error| FileError::of_file(&error))? {
+            WholeRead::Torn => Ok(None),
+            WholeRead::Whole(bytes) => {
                 count(&self.counters.reads);
-                let (bytes, stamp) = (Bytes::from(bytes), (Some(stamp), stamp.modified()));
-                Ok(Some(self.entry(&located.path, bytes, stamp, cache_control)))
+                let bytes = Bytes::from(bytes);
+                Ok(Some(self.entry(name, bytes, Some(stamp))))
             }
         }
     }
 
     fn built_in(&self, path: &SafePath, known: Option<&Entry>) -> Result<Look, FileError> {
-        let bytes = Root::built_in(path.as_str()).ok_or(FileError::Absent)?;
+        let bytes = SiteRoot::built_in(path.as_str()).ok_or(FileError::Absent)?;
         if known.is_some_and(|known| known.stamp.is_none()) {
             return Ok(Look::Unchanged);
         }
-        let cache_control = self.root.cache.of(path, &self.root.index);
-        let stamp = (None, self.now);
-        Ok(self.entry(Path::new(BUILT_IN_INDEX), bytes, stamp, cache_control))
+        let name = self.name(path, Path::new(BUILT_IN_INDEX));
+        Ok(self.entry(name, bytes, None))
     }
 
-    fn entry(
-        &self,
-        path: &Path,
-        bytes: Bytes,
-        (stamp, modified): (Option<Stamp>, SystemTime),
-        cache_control: Option<Bytes>,
-    ) -> Look {
-        let entry = Entry::new(path, bytes, stamp, modified, self.now, self.now_ms);
-        Look::Read(Arc::new(entry.kept_as(cache_control)))
+    /// What is said about the file at `file`, which was asked for as `path`.
+    fn name(&self, path: &SafePath, file: &Path) -> NameHeaders {
+        let mut name = self.root.types.headers(file);
+        name.cache_control = self
+            .root
+            .cache
+            .of(path, &self.root.index, &name.content_type);
+        name
+    }
+
+    fn entry(&self, name: NameHeaders, bytes: Bytes, stamp: Option<Stamp>) -> Look {
+        let content = Content {
+            bytes,
+            stamp,
+            modified: stamp.map_or(self.now, |stamp| stamp.modified()),
+            now: self.now,
+            now_ms: self.now_ms,
+        };
+        Look::Read(Arc::new(Entry::new(name, content)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::atomic::Ordering;
     use std::time::Duration;
 
-    use super::super::cache_rules::CacheRules;
     use super::*;
 
     /// A site of one page of six bytes, looked at some time after it was written.
     struct Site {
         folder: tempfile::TempDir,
-        root: Root,
-        counters: Counters,
+        root: SiteRoot,
+        counters: CacheCounters,
         path: SafePath,
     }
 
@@ -143,13 +157,8 @@ mod tests {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join("index.html"), "honest").unwrap();
-            let root = Root {
-                path: folder.path().to_owned(),
-                index: "index.html".to_owned(),
-                built_in: false,
-                cache: CacheRules::default(),
-            };
-            let (counters, path) = (Counters::default(), SafePath::new("/").unwrap());
+            let root = SiteRoot::plain(folder.path());
+            let (counters, path) = (CacheCounters::default(), SafePath::new("/").unwrap());
             Self {
                 folder,
                 root,
@@ -196,7 +205,8 @@ mod tests {
             restless.unwrap_err(),
             FileError::Restless { tries: READ_TRIES }
         );
-        assert_eq!(site.counters.read().rereads_total, u64::from(READ_TRIES));
+        let rereads = site.counters.rereads.load(Ordering::Relaxed);
+        assert_eq!(rereads, u64::from(READ_TRIES));
     }
 
     #[test]
@@ -227,7 +237,7 @@ mod tests {
         assert!(!young.settled);
         let later = site.after(LATER, MAX);
         let settled = site.read(&later, Some(&young));
-        assert!(settled.settled && settled.etag == young.etag);
+        assert!(settled.settled && settled.about.etag == young.about.etag);
         assert!(matches!(
             later.look(&site.path, Some(&settled), || ()),
             Ok(Look::Unchanged)
@@ -238,11 +248,52 @@ mod tests {
     fn the_tag_of_a_large_file_is_weak_until_its_times_can_be_trusted() {
         let site = Site::new();
         let tag_after = |age| match site.after(age, 5).look(&site.path, None, || ()).unwrap() {
-            Look::Large(large) => String::from_utf8(large.etag.to_vec()).unwrap(),
+            Look::Large(large) => String::from_utf8(large.about.etag.to_vec()).unwrap(),
             other @ (Look::Unchanged | Look::Read(_) | Look::Moved) => panic!("{other:?}"),
         };
         let (young, old) = (tag_after(Duration::ZERO), tag_after(LATER));
         assert_eq!(young, format!("W/{old}"));
         assert!(old.starts_with("\"6-") && old.ends_with('"'), "{old}");
+    }
+
+    #[test]
+    fn two_contents_never_share_the_tag_of_a_large_file() {
+        let site = Site::new();
+        let page = site.folder.path().join("index.html");
+        let tag = || match site.after(LATER, 5).look(&site.path, None, || ()).unwrap() {
+            Look::Large(large) => String::from_utf8(large.about.etag.to_vec()).unwrap(),
+            other @ (Look::Unchanged | Look::Read(_) | Look::Moved) => panic!("{other:?}"),
+        };
+        let first = tag();
+        assert_eq!(tag(), first, "unchanged, and so is the tag");
+        // What `cp -p`, `rsync -t` and `tar -x` do: the same length and time of modification, in the same or a new file.
+        let modified = fs::metadata(&page).unwrap().modified().unwrap();
+        let keep_time = |path: &Path| {
+            let file = fs::File::options().write(true).open(path).unwrap();
+            file.set_modified(modified).unwrap();
+        };
+        site.write("frozen");
+        keep_time(&page);
+        let second = tag();
+        assert_ne!(second, first);
+        let new = site.folder.path().join("new");
+        fs::write(&new, "forged").unwrap();
+        keep_time(&new);
+        fs::rename(&new, &page).unwrap();
+        let third = tag();
+        assert!(third != first && third != second);
+    }
+
+    #[test]
+    fn a_root_that_is_a_file_is_no_folder_and_is_not_served() {
+        let mut site = Site::new();
+        site.root.path = site.folder.path().join("index.html");
+        for path in ["", "/", "/index.html"] {
+            let look = site
+                .after(LATER, MAX)
+                .look(&SafePath::new(path).unwrap(), None, || ());
+            let kind = std::io::ErrorKind::NotADirectory;
+            assert_eq!(look.unwrap_err(), FileError::Root { kind }, "{path:?}");
+        }
     }
 }

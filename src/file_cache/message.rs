@@ -18,42 +18,31 @@ pub(crate) enum Loaded {
     /// A file that is too large to be kept, opened.
     Large(Box<Large>),
     /// A folder, asked for without its slash: ask again for the path with `/` at its end. Relative links in the folder's
-    /// page would lead astray otherwise. (Paths with empty segments never come this far, so the new place is always on
+    /// page would lead astray otherwise. (Paths with empty segments never come this far, so the new location is always on
     /// this site.)
     Moved,
 }
 
 /// A message to the file cache.
 #[derive(Debug)]
-pub(crate) enum FileMessage {
-    /// Look at the file, read it if needed, and answer it.
-    Load {
-        /// Below which root.
-        root: RootId,
-        /// Which path.
-        path: SafePath,
-        /// To whom.
-        reply: ReplyTo<Loaded, FileError>,
-    },
-    /// Look at the file, and read it again if it has changed. Nobody waits.
-    Revalidate {
-        /// Below which root.
-        root: RootId,
-        /// Which path.
-        path: SafePath,
-    },
+pub(crate) struct FileMessage {
+    /// The root below which the file lies.
+    pub(crate) root: RootId,
+    /// The path of the file.
+    pub(crate) path: SafePath,
+    /// Who waits for the file; nobody if an ageing entry is to be compared with its file.
+    pub(crate) reply: Option<ReplyTo<Loaded, FileError>>,
 }
 
 impl Message for FileMessage {
     fn kind(&self) -> &'static str {
-        match self {
-            Self::Load { .. } => "load",
-            Self::Revalidate { .. } => "revalidate",
+        match self.reply {
+            Some(_) => "load",
+            None => "revalidate",
         }
     }
 
     fn size_bytes(&self) -> usize {
-        let (Self::Load { path, .. } | Self::Revalidate { path, .. }) = self;
-        size_of_val(self) + path.as_str().len()
+        size_of_val(self) + self.path.as_str().len()
     }
 }

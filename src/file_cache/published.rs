@@ -1,55 +1,78 @@
 //! What the child and everybody else share: it outlives the child's lives.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::settings;
-
-use super::figures::Counters;
-use super::root::{Root, RootId};
+use super::cache_counters::CacheCounters;
+use super::root::{RootId, SiteRoot};
+use super::root_io::{CallThreads, RootIo};
 use super::table::Table;
+use crate::num::as_millis;
+use crate::settings::FileCacheSettings;
+use crate::supervision::Clock;
+
+/// What a file cache is made of.
+#[derive(Debug)]
+pub(crate) struct FilesSetup {
+    /// The folders that are served; a root's [`RootId`] is its index.
+    pub roots: Vec<SiteRoot>,
+    /// The bounds of the cache.
+    pub limits: FileCacheSettings,
+    /// How long a request waits for a file.
+    pub deadline: Duration,
+    /// Who makes blocking calls.
+    pub threads: CallThreads,
+}
 
 /// The published side of the cache.
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) table: ArcSwap<Table>,
-    pub(crate) limits: settings::FileCacheSettings,
-    pub(crate) counters: Counters,
-    /// [`limits.revalidate`](settings::FileCacheSettings::revalidate) in milliseconds.
+    pub(crate) limits: FileCacheSettings,
+    pub(crate) counters: CacheCounters,
+    /// [`FileCacheSettings::revalidate`] in milliseconds.
     pub(crate) revalidate_ms: u64,
-    roots: Vec<Root>,
+    pub(crate) deadline: Duration,
+    pub(crate) roots: Vec<Arc<RootIo>>,
+    /// Tells the prober that a root has stopped answering.
+    pub(crate) alarm: Arc<Notify>,
     /// Where the cache's own clock begins.
     base: Instant,
+    _threads: CallThreads,
 }
 
 impl Published {
-    pub(crate) fn new(
-        roots: Vec<Root>,
-        limits: settings::FileCacheSettings,
-        base: Instant,
-    ) -> Self {
+    pub(crate) fn new(setup: FilesSetup, clock: Clock) -> Self {
+        let alarm = Arc::new(Notify::new());
+        let roots = setup.roots.into_iter().map(|site| {
+            let alarm = Arc::clone(&alarm);
+            let root = RootIo::new(site, &setup.threads, setup.deadline, clock, alarm);
+            Arc::new(root)
+        });
+        let roots: Vec<_> = roots.collect();
         Self {
             table: ArcSwap::from_pointee(Table::empty(roots.len())),
-            counters: Counters::default(),
-            revalidate_ms: millis(limits.revalidate),
-            limits,
+            counters: CacheCounters::default(),
+            revalidate_ms: as_millis(setup.limits.revalidate),
+            limits: setup.limits,
+            deadline: setup.deadline,
             roots,
-            base,
+            alarm,
+            base: clock.now(),
+            _threads: setup.threads,
         }
     }
 
-    pub(crate) fn root(&self, id: RootId) -> Option<&Root> {
-        self.roots.get(id.place())
+    pub(crate) fn root(&self, id: RootId) -> Option<&Arc<RootIo>> {
+        self.roots.get(id.index())
     }
 
     /// `now` on the cache's own clock.
     pub(crate) fn millis_at(&self, now: Instant) -> u64 {
-        millis(now.saturating_duration_since(self.base))
+        as_millis(now.saturating_duration_since(self.base))
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    crate::num::as_millis(duration)
 }

@@ -5,9 +5,9 @@ use std::io::{self, Read};
 
 use super::stamp::Stamp;
 
-/// What reading gave.
+/// What a reading gave.
 #[derive(Debug)]
-pub(crate) enum Reading {
+pub(crate) enum WholeRead {
     /// The file, as it was while it had the stamp.
     Whole(Vec<u8>),
     /// It changed meanwhile: what was read may be half of one state and half of another.
@@ -16,8 +16,8 @@ pub(crate) enum Reading {
 
 /// Reads `file`, which had `stamp` when it was opened, and looks at it again afterwards. `pause` is called between the two, for
 /// tests that want to change the file just then.
-pub(crate) fn read(mut file: &File, stamp: &Stamp, pause: impl FnOnce()) -> io::Result<Reading> {
-    let expected = usize::try_from(stamp.length()).unwrap_or(usize::MAX);
+pub(crate) fn read(mut file: &File, stamp: &Stamp, pause: impl FnOnce()) -> io::Result<WholeRead> {
+    let expected = crate::num::as_usize(stamp.length());
     let mut bytes = Vec::new();
     bytes
         .try_reserve_exact(expected)
@@ -29,8 +29,8 @@ pub(crate) fn read(mut file: &File, stamp: &Stamp, pause: impl FnOnce()) -> io::
     pause();
     let after = Stamp::of(&file.metadata()?);
     Ok(if bytes.len() == expected && after == *stamp {
-        Reading::Whole(bytes)
+        WholeRead::Whole(bytes)
     } else {
-        Reading::Torn
+        WholeRead::Torn
     })
 }

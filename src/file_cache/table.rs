@@ -6,14 +6,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use fnv::FnvBuildHasher;
+
 use super::entry::Entry;
-use super::fingerprint::{FnvState, fnv};
+use super::fingerprint::hash;
 use super::root::RootId;
+use crate::num::as_usize;
 
 /// Into how many maps a root's entries are split: a change copies one of them.
 const SHARDS: usize = 64;
 
-type Shard = HashMap<Arc<str>, Arc<Entry>, FnvState>;
+/// The hash has no key against chosen collisions: only paths of files which exist become keys.
+type Shard = HashMap<Arc<str>, Arc<Entry>, FnvBuildHasher>;
 
 /// A key of the whole table: the root and the safe path below it.
 pub(crate) type Key = (RootId, Arc<str>);
@@ -35,14 +39,14 @@ impl Table {
 
     /// The entry at `path`, without an allocation.
     pub(crate) fn get(&self, root: RootId, path: &str) -> Option<&Arc<Entry>> {
-        self.roots.get(root.place())?.get(shard_of(path))?.get(path)
+        self.roots.get(root.index())?.get(shard_of(path))?.get(path)
     }
 
     /// The table with `entry` at `key`, or, with `None`, without any.
     #[must_use]
     pub(crate) fn with(mut self, key: &Key, entry: Option<Arc<Entry>>) -> Self {
         let (root, path) = key;
-        if let Some(shards) = self.roots.get_mut(root.place()) {
+        if let Some(shards) = self.roots.get_mut(root.index()) {
             let mut next: Vec<Arc<Shard>> = shards.to_vec();
             if let Some(shard) = next.get_mut(shard_of(path)) {
                 let shard = Arc::make_mut(shard);
@@ -70,24 +74,18 @@ impl Table {
 
 fn shard_of(path: &str) -> usize {
     // The upper half: the maps themselves use the lower bits.
-    usize::try_from(fnv(path.as_bytes()) >> 32).unwrap_or(0) % SHARDS
+    as_usize(hash(path.as_bytes()) >> 32) % SHARDS
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::path::Path;
-    use std::time::SystemTime;
-
-    use bytes::Bytes;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     use super::*;
 
     fn entry(content: &str) -> Arc<Entry> {
-        let bytes = Bytes::copy_from_slice(content.as_bytes());
-        let epoch = SystemTime::UNIX_EPOCH;
-        Arc::new(Entry::new(Path::new("/a"), bytes, None, epoch, epoch, 0))
+        Arc::new(Entry::page(content))
     }
 
     #[test]

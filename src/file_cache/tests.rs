@@ -1,6 +1,7 @@
 //! The file cache as the edge sees it: on one thread, on a paused clock, with the real child and real files.
 
 mod deaths;
+mod hangs;
 mod site;
 
 use std::fs;
@@ -14,7 +15,7 @@ use super::budget::cost;
 use super::root::BUILT_IN_PAGE;
 use super::*;
 use crate::supervision::AskError;
-use site::{DEADLINE, MAX_FILE, NOWHERE, SITE, Site, pass, paused, text};
+use site::{MAX_FILE, NOWHERE, SITE, Site, pass, paused, text};
 
 #[test]
 fn a_file_is_loaded_once_and_then_hit() {
@@ -27,19 +28,16 @@ fn a_file_is_loaded_once_and_then_hit() {
         assert_eq!(text(site.hit("/")), Some("home".to_owned()));
         assert_eq!(site.page("/a%20b.css").await, "p {}");
         let entry = site.hit("/%61%20b.css").expect("another way to write it");
-        assert_eq!(entry.content_type, "text/css; charset=utf-8");
-        assert_eq!(site.hit("/a b.css").unwrap().etag, entry.etag);
+        assert_eq!(entry.about.content_type, "text/css; charset=utf-8");
+        assert_eq!(site.hit("/a b.css").unwrap().about.etag, entry.about.etag);
         assert!(site.hit("/%zz").is_none());
         assert!(
             site.files
                 .hit(RootId::new(9), "/", Instant::now())
                 .is_none()
         );
-        assert_eq!(site.files.figures().reads_total, 2);
-        assert_eq!(
-            site.files.figures().bytes,
-            u64::try_from(cost(4) * 2).unwrap()
-        );
+        assert_eq!(site.counted().reads, 2);
+        assert_eq!(site.counted().bytes, u64::try_from(cost(4) * 2).unwrap());
     });
 }
 
@@ -55,7 +53,7 @@ fn many_who_miss_at_once_cause_one_reading() {
             site.load("/")
         );
         assert!(all.0.is_ok() && all.1.is_ok() && all.2.is_ok() && all.3.is_ok());
-        assert_eq!(site.files.figures().reads_total, 1);
+        assert_eq!(site.counted().reads, 1);
     });
 }
 
@@ -76,10 +74,10 @@ fn a_page_that_is_asked_for_often_never_waits_and_shows_a_change_within_a_second
             }
         }
         assert!(seen.unwrap() <= Duration::from_secs(1), "{seen:?}");
-        let figures = site.files.figures();
-        assert_eq!(figures.reads_total, 2);
+        let figures = site.counted();
+        assert_eq!(figures.reads, 2);
         assert!(
-            (4..=7).contains(&figures.unchanged_total),
+            (4..=7).contains(&figures.unchanged),
             "a look each half second: {figures:?}"
         );
     });
@@ -99,7 +97,7 @@ fn a_page_that_is_asked_for_rarely_is_looked_at_first() {
         assert_eq!(text(site.hit("/")), Some("newer".to_owned()));
         pass(1000).await;
         assert_eq!(site.page("/").await, "newer");
-        assert_eq!(site.files.figures().unchanged_total, 1);
+        assert_eq!(site.counted().unchanged, 1);
     });
 }
 
@@ -121,10 +119,7 @@ fn what_is_gone_is_forgotten() {
             site.load("/a.html").await.unwrap_err(),
             AskError::Answer(FileError::Absent)
         );
-        assert_eq!(
-            (site.files.figures().entries, site.files.figures().bytes),
-            (0, 0)
-        );
+        assert_eq!((site.counted().entries, site.counted().bytes), (0, 0));
     });
 }
 
@@ -136,7 +131,7 @@ fn paths_that_break_a_rule_send_no_message() {
         let refused = site.load("/../secret").await.unwrap_err();
         assert_eq!(
             refused,
-            AskError::Answer(FileError::Refused(Refusal::DotSegment))
+            AskError::Answer(FileError::Refused(PathRefusal::DotSegment))
         );
         assert_eq!(site.faults.pending("file-cache.message"), 1);
     });
@@ -163,12 +158,16 @@ fn large_files_are_handed_over_open_and_stream_what_was_promised() {
             panic!("it is large")
         };
         assert_eq!(
-            (large.length, &*large.content_type),
+            (large.length(), &*large.about().content_type),
             (300_000, &b"video/mp4"[..])
         );
-        assert!(large.etag.starts_with(b"\"493e0-"), "{:?}", large.etag);
+        assert!(
+            large.about().etag.starts_with(b"\"493e0-"),
+            "{:?}",
+            large.about().etag
+        );
         assert!(site.hit("/film.mp4").is_none());
-        let all: Vec<_> = large.chunks(0..large.length).try_collect().await.unwrap();
+        let all: Vec<_> = large.chunks(0..large.length()).try_collect().await.unwrap();
         assert_eq!(all.len(), 3);
         assert_eq!(all.concat(), content.as_bytes());
         let part: Vec<_> = large.chunks(15..25).try_collect().await.unwrap();
@@ -207,6 +206,49 @@ fn large_files_are_handed_over_open_and_stream_what_was_promised() {
 }
 
 #[test]
+fn a_file_that_grows_while_it_is_sent_is_sent_as_far_as_was_promised() {
+    paused(async {
+        let site = Site::new(1 << 20).await;
+        let content = "0123456789".repeat(60_000);
+        site.write("log.txt", &content);
+        let large = site.large("/log.txt").await;
+        let append = || {
+            let log = fs::File::options()
+                .append(true)
+                .open(site.folder.path().join("log.txt"));
+            std::io::Write::write_all(&mut log.unwrap(), b"a new line\n").unwrap();
+        };
+        append();
+        let mut chunks = Box::pin(large.chunks(0..large.length()));
+        let mut sent = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            sent.extend_from_slice(&chunk.unwrap());
+            append();
+        }
+        assert!(sent == content.as_bytes(), "{} bytes", sent.len());
+    });
+}
+
+#[test]
+fn a_file_that_is_rewritten_or_cut_while_it_is_sent_is_broken_off() {
+    paused(async {
+        let site = Site::new(1 << 20).await;
+        let (old, new) = ("0123456789".repeat(60_000), "abcdefghij".repeat(60_000));
+        let longer = format!("{new}{new}");
+        for next in [new.as_str(), &longer, "0123456789", ""] {
+            site.write("film.mp4", &old);
+            let large = site.large("/film.mp4").await;
+            let mut chunks = Box::pin(large.chunks(0..large.length()));
+            assert!(chunks.next().await.unwrap().is_ok());
+            site.write("film.mp4", next);
+            let error = chunks.next().await.unwrap().unwrap_err().to_string();
+            assert!(error.contains("while it was sent"), "{error}");
+            assert!(chunks.next().await.is_none(), "no more after the error");
+        }
+    });
+}
+
+#[test]
 fn a_file_that_outgrows_the_cache_leaves_it() {
     paused(async {
         let site = Site::new(1 << 20).await;
@@ -216,7 +258,7 @@ fn a_file_that_outgrows_the_cache_leaves_it() {
         pass(1000).await;
         assert!(matches!(site.load("/log.txt").await, Ok(Loaded::Large(_))));
         assert!(site.files.kept(SITE, "/log.txt").is_none());
-        assert_eq!(site.files.figures().bytes, 0);
+        assert_eq!(site.counted().bytes, 0);
     });
 }
 
@@ -227,9 +269,9 @@ fn a_file_that_changes_again_and_again_counts_once() {
         for n in 1..=50 {
             site.write("log.txt", &"x".repeat(n));
             assert_eq!(site.page("/log.txt").await.len(), n);
-            let figures = site.files.figures();
+            let figures = site.counted();
             assert_eq!(figures.bytes, u64::try_from(cost(n)).unwrap());
-            assert_eq!((figures.entries, figures.evictions_total), (1, 0));
+            assert_eq!((figures.entries, figures.evictions), (1, 0));
             pass(1000).await;
         }
     });
@@ -247,19 +289,15 @@ fn the_budget_holds_and_what_is_used_stays() {
         for n in 0..40 {
             assert!(site.hit("/").is_some() || n > 0 && site.page("/").await.len() == 100);
             site.page(&format!("/{n}.txt")).await;
-            assert!(site.files.figures().bytes <= u64::try_from(cost(100) * 4).unwrap());
+            assert!(site.counted().bytes <= u64::try_from(cost(100) * 4).unwrap());
         }
         assert!(
             site.files.kept(SITE, "/").is_some(),
             "it was used all the time"
         );
-        let figures = site.files.figures();
+        let figures = site.counted();
         assert_eq!(
-            (
-                figures.entries,
-                figures.evictions_total,
-                figures.reads_total
-            ),
+            (figures.entries, figures.evictions, figures.reads),
             (4, 37, 41)
         );
     });
@@ -279,17 +317,17 @@ fn a_file_above_the_whole_budget_is_served_and_not_kept() {
 fn the_built_in_page_stands_in_until_the_folder_exists() {
     paused(async {
         let site = Site::new(1 << 20).await;
-        let Ok(Loaded::Entry(page)) = site.files.load(NOWHERE, "/", DEADLINE).await else {
+        let Ok(Loaded::Entry(page)) = site.files.load(NOWHERE, "/").await else {
             panic!("a page")
         };
         assert_eq!(page.bytes, BUILT_IN_PAGE);
-        assert_eq!(page.content_type, "text/html; charset=utf-8");
-        let other = site.files.load(NOWHERE, "/other", DEADLINE).await;
+        assert_eq!(page.about.content_type, "text/html; charset=utf-8");
+        let other = site.files.load(NOWHERE, "/other").await;
         assert_eq!(other.unwrap_err(), AskError::Answer(FileError::Absent));
         site.write("nowhere/index.html", "mine");
         pass(1000).await;
         assert!(
-            matches!(site.files.load(NOWHERE, "/", DEADLINE).await, Ok(Loaded::Entry(page)) if page.bytes == "mine")
+            matches!(site.files.load(NOWHERE, "/").await, Ok(Loaded::Entry(page)) if page.bytes == "mine")
         );
     });
 }
@@ -303,7 +341,7 @@ fn a_full_queue_leaves_the_question_open() {
         pass(500).await;
         // Four fill the queue; none is handled before this task waits.
         let waiting: Vec<_> = (0..4)
-            .map(|n| Box::pin(site.files.load(SITE, ["/1", "/2", "/3", "/4"][n], DEADLINE)))
+            .map(|n| Box::pin(site.files.load(SITE, ["/1", "/2", "/3", "/4"][n])))
             .collect();
         let mut waiting = futures_util::future::join_all(waiting);
         let first = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut waiting).poll(cx))).await;

@@ -6,13 +6,12 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::cache_rules::CacheRules;
+use super::cache_counters::CacheCounters;
 use super::containment::SafePath;
-use super::figures::Counters;
 use super::file_error::FileError;
-use super::folder::{Found, Located, find, open};
+use super::folder::{Located, PathTarget, find, open};
 use super::loader::{Loader, Look};
-use super::root::Root;
+use super::root::SiteRoot;
 
 const SECRET: &str = "SECRET";
 
@@ -103,13 +102,8 @@ fn world() -> tempfile::TempDir {
 
 /// What is served for `raw`: its content, or why none.
 fn served(root: &Path, raw: &str) -> Result<String, FileError> {
-    let root = Root {
-        path: root.to_owned(),
-        index: "index.html".to_owned(),
-        built_in: false,
-        cache: CacheRules::default(),
-    };
-    let counters = Counters::default();
+    let root = SiteRoot::plain(root);
+    let counters = CacheCounters::default();
     let loader = Loader {
         root: &root,
         max_file_bytes: 1 << 20,
@@ -301,8 +295,8 @@ fn what_is_swapped_between_the_look_and_the_opening_is_not_served() {
     );
     let look = || -> Located {
         match find(&root, "index.html", &SafePath::new("/sub/").unwrap()).unwrap() {
-            Found::File(located) => located,
-            Found::Folder => panic!("it names a file"),
+            PathTarget::File(located) => located,
+            PathTarget::Folder => panic!("it names a file"),
         }
     };
     assert!(open(&look()).unwrap().is_some());

@@ -16,9 +16,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use super::counters::Counters;
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
-const CODES: [u16; 20] = [
-    200, 201, 204, 304, 307, 400, 404, 405, 408, 409, 412, 413, 415, 422, 429, 431, 500, 503, 504,
-    507,
+const CODES: [u16; 21] = [
+    200, 201, 204, 304, 307, 400, 403, 404, 405, 408, 409, 412, 413, 415, 422, 429, 431, 500, 503,
+    504, 507,
 ];
 /// Upper bounds in seconds.
 const BUCKETS: [f64; 12] = [

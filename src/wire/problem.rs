@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | 400 | `invalid_json`, `not_an_object`, `invalid_id`, `invalid_parameter`, `invalid_path` | syntax |
 //! | 400 | `not_available` | a later release will understand it |
+//! | 403 | `forbidden` | the daemon may not read the file |
 //! | 404 | `not_found` | nothing here |
 //! | 405 | `method_not_allowed` | with `Allow` |
 //! | 406 | `not_acceptable` | the client takes no JSON |
@@ -40,6 +41,7 @@ pub(crate) enum Code {
     InvalidParameter,
     InvalidPath,
     NotAvailable,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     NotAcceptable,
@@ -74,6 +76,7 @@ impl Code {
             Self::InvalidParameter => (400, "invalid_parameter", "A query parameter is not valid"),
             Self::InvalidPath => (400, "invalid_path", "The path is not valid"),
             Self::NotAvailable => (400, "not_available", "This is not available yet"),
+            Self::Forbidden => (403, "forbidden", "This may not be read"),
             Self::NotFound => (404, "not_found", "There is nothing here"),
             Self::MethodNotAllowed => (405, "method_not_allowed", "The method is not allowed here"),
             Self::NotAcceptable => (406, "not_acceptable", "Nothing here is of a type you take"),

@@ -79,8 +79,11 @@ fn cache_rules_set_cache_control() {
         let unchanged = client.send("GET", path, &known, None).unwrap().expect(304);
         assert_eq!(unchanged.header("cache-control"), Some(expected), "{path}");
     }
-    let bare = daemon.get("/").expect(200);
+    fs::write(daemon.site("a.txt"), "a").unwrap();
+    let bare = daemon.get("/a.txt").expect(200);
     assert_eq!(bare.header("cache-control"), None, "no rule matches");
+    let page = daemon.get("/").expect(200);
+    assert_eq!(page.header("cache-control"), Some("no-cache"), "HTML");
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn through_its_death_hits_go_on_and_callers_get_their_files() {
             assert_eq!(site.faults.pending(point), 0, "it has died");
             // The new life knows what the old one kept, and keeps to the budget.
             site.page("/b.html").await;
-            assert_eq!(site.files.figures().entries, 2);
+            assert_eq!(site.counted().entries, 2);
             assert!(site.files.kept(SITE, "/b.html").is_some());
         }
     });
@@ -60,7 +60,9 @@ fn stopped_it_says_so_and_what_is_in_memory_is_still_there() {
         site.tree.stopper().stop();
         site.tree.exit.wait_for(Option::is_some).await.unwrap();
         assert!(site.hit("/").is_some());
-        assert!(matches!(site.load("/").await, Err(AskError::ShuttingDown)));
+        assert_eq!(site.page("/").await, "home");
+        let other = site.load("/other.html").await;
+        assert!(matches!(other, Err(AskError::ShuttingDown)));
         assert!(Path::new(site.folder.path()).exists());
     });
 }
@@ -112,12 +114,12 @@ fn an_incarnation_that_was_replaced_publishes_nothing() {
         let current = lives.lock().unwrap()[1].clone();
         let path = SafePath::new("/").unwrap();
         assert!(matches!(
-            revenant(&life).load(SITE, &path),
+            revenant(&life).load(SITE, &path).await,
             Ok(Loaded::Entry(_))
         ));
         assert!(site.hit("/").is_none(), "the old life had its say");
         assert!(matches!(
-            revenant(&current).load(SITE, &path),
+            revenant(&current).load(SITE, &path).await,
             Ok(Loaded::Entry(_))
         ));
         assert!(site.hit("/").is_some());

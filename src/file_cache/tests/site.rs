@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -42,6 +43,16 @@ pub(super) struct Site {
     pub(super) tree: Tree,
 }
 
+/// What the cache has counted.
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub(super) entries: u64,
+    pub(super) bytes: u64,
+    pub(super) reads: u64,
+    pub(super) unchanged: u64,
+    pub(super) evictions: u64,
+}
+
 impl Site {
     pub(super) async fn new(budget_bytes: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -52,18 +63,12 @@ impl Site {
             bytes: 1 << 16,
         };
         let (slot, child) = Slot::new("file-cache", queue, clock);
+        let nowhere = folder.path().join("nowhere");
         let roots = vec![
-            Root {
-                path: folder.path().to_owned(),
-                index: "index.html".to_owned(),
-                built_in: false,
-                cache: CacheRules::default(),
-            },
-            Root {
-                path: folder.path().join("nowhere"),
-                index: "index.html".to_owned(),
+            SiteRoot::plain(folder.path()),
+            SiteRoot {
                 built_in: true,
-                cache: CacheRules::default(),
+                ..SiteRoot::plain(&nowhere)
             },
         ];
         let limits = settings::FileCacheSettings {
@@ -71,7 +76,13 @@ impl Site {
             max_file_bytes: MAX_FILE,
             revalidate: Duration::from_secs(1),
         };
-        let files = Files::new(roots, limits, child, clock).with_wall(later);
+        let setup = FilesSetup {
+            roots,
+            limits,
+            deadline: DEADLINE,
+            threads: CallThreads::of_the_test(),
+        };
+        let files = Files::new(setup, child, clock).with_wall(later);
         let intensity = Intensity {
             max_restarts: 5,
             period: Duration::from_secs(30),
@@ -94,6 +105,18 @@ impl Site {
         }
     }
 
+    pub(super) fn counted(&self) -> Counted {
+        let counters = &self.files.published.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counted {
+            entries: read(&counters.entries),
+            bytes: read(&counters.bytes),
+            reads: read(&counters.reads),
+            unchanged: read(&counters.unchanged),
+            evictions: read(&counters.evictions),
+        }
+    }
+
     pub(super) fn write(&self, name: &str, content: &str) {
         let path = self.folder.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -109,7 +132,7 @@ impl Site {
     }
 
     pub(super) async fn load(&self, path: &str) -> Result<Loaded, AskError<FileError>> {
-        self.files.load(SITE, path, DEADLINE).await
+        self.files.load(SITE, path).await
     }
 
     /// The content of a file that is loaded and kept.
@@ -117,6 +140,14 @@ impl Site {
         match self.load(path).await.unwrap() {
             Loaded::Entry(entry) => String::from_utf8(entry.bytes.to_vec()).unwrap(),
             other @ (Loaded::Large(_) | Loaded::Moved) => panic!("{path} gave {other:?}"),
+        }
+    }
+
+    /// A file that is not kept.
+    pub(super) async fn large(&self, path: &str) -> Box<large::Large> {
+        match self.load(path).await.unwrap() {
+            Loaded::Large(large) => large,
+            other @ (Loaded::Entry(_) | Loaded::Moved) => panic!("{path} gave {other:?}"),
         }
     }
 }

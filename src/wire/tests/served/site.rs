@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 
 use super::{LIMITS, Served, TimeLimits};
 use crate::api::{Edge, ResourceTarget, RouteRules, RouteTable, Target};
-use crate::file_cache::{CacheRules, Files, Root, RootId};
+use crate::file_cache::{CallThreads, Files, FilesSetup, RootId, SiteRoot};
 use crate::settings::{self, ResourceSettings, Settings};
 use crate::storage::{self, CollectionId};
 use crate::supervision::{
@@ -23,12 +23,7 @@ pub(super) struct Site {
 }
 
 fn files(folder: &std::path::Path, faults: &Faults, clock: Clock) -> (Files, SupervisorSpec) {
-    let root = Root {
-        path: folder.to_owned(),
-        index: "index.html".to_owned(),
-        built_in: false,
-        cache: CacheRules::default(),
-    };
+    let root = SiteRoot::plain(folder);
     let queue = QueueLimits {
         messages: 100,
         bytes: 100_000,
@@ -39,7 +34,13 @@ fn files(folder: &std::path::Path, faults: &Faults, clock: Clock) -> (Files, Sup
         max_file_bytes: 100_000,
         revalidate: Duration::from_millis(50),
     };
-    let files = Files::new(vec![root], cache, child, clock);
+    let setup = FilesSetup {
+        roots: vec![root],
+        limits: cache,
+        deadline: Duration::from_secs(5),
+        threads: CallThreads::new(1).unwrap(),
+    };
+    let files = Files::new(setup, child, clock);
     let spec = files.child_spec(&slot, faults.clone());
     let flags = Flags {
         intensity: Intensity {
@@ -89,7 +90,6 @@ impl Site {
             routes: ArcSwap::from_pointee(routes),
             files,
             store,
-            file_deadline: Duration::from_secs(1),
             body_bytes: 1000,
         };
         Self {

@@ -1,0 +1,182 @@
+//! Whether the folder of a route answers, and when it is looked at again. Pure.
+//!
+//! A call that takes longer than its limit shows that the folder *hangs* (a network disk whose server is gone). From then
+//! on no request waits for it; it is probed with growing pauses, until a probe answers or every call that was overdue has
+//! come back. A call that is answered in time does not show that: it may have been answered before the hang began.
+
+use std::io;
+
+use tokio::time::{Duration, Instant};
+
+/// How often a folder that answers is probed, so that its loss is noticed without requests.
+pub(crate) const PROBE_HEALTHY: Duration = Duration::from_secs(5);
+/// The pause before the first probe of a folder that does not answer; it doubles with each failure.
+pub(crate) const PROBE_FIRST: Duration = Duration::from_millis(500);
+/// The longest pause between two probes.
+pub(crate) const PROBE_LAST: Duration = Duration::from_secs(30);
+
+/// How a folder answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// It can be read.
+    Healthy,
+    /// It answers with an error: it is missing, or no folder, or may not be read.
+    Unreadable(io::ErrorKind),
+    /// It does not answer.
+    Hung,
+}
+
+/// The condition of one folder, and what it follows from.
+#[derive(Debug)]
+pub(crate) struct Health {
+    condition: Condition,
+    /// Calls that are overdue and have not come back.
+    stuck: u32,
+    pause: Duration,
+    probe_at: Instant,
+}
+
+impl Health {
+    /// Nothing is known yet: a first probe is due at `now`.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            condition: Condition::Healthy,
+            stuck: 0,
+            pause: PROBE_FIRST,
+            probe_at: now,
+        }
+    }
+
+    pub(crate) fn condition(&self) -> Condition {
+        self.condition
+    }
+
+    pub(crate) fn stuck(&self) -> u32 {
+        self.stuck
+    }
+
+    pub(crate) fn probe_at(&self) -> Instant {
+        self.probe_at
+    }
+
+    /// A call is overdue. Like all that follow, it returns the condition if that is news.
+    pub(crate) fn overdue(&mut self, now: Instant) -> Option<Condition> {
+        self.stuck += 1;
+        self.become_(Condition::Hung, now)
+    }
+
+    /// A call that was overdue has come back.
+    pub(crate) fn returned(&mut self, now: Instant) -> Option<Condition> {
+        self.stuck = self.stuck.saturating_sub(1);
+        let over = self.condition == Condition::Hung && self.stuck == 0;
+        over.then(|| self.become_(Condition::Healthy, now))
+            .flatten()
+    }
+
+    /// A call was answered in time; `error` is what was wrong with the folder itself.
+    pub(crate) fn answered(
+        &mut self,
+        error: Option<io::ErrorKind>,
+        now: Instant,
+    ) -> Option<Condition> {
+        if self.condition == Condition::Hung {
+            return None;
+        }
+        self.become_(Self::of(error), now)
+    }
+
+    /// A probe was answered in time.
+    pub(crate) fn probed(
+        &mut self,
+        error: Option<io::ErrorKind>,
+        now: Instant,
+    ) -> Option<Condition> {
+        let news = self.become_(Self::of(error), now);
+        self.postpone(now);
+        news
+    }
+
+    /// Puts the next probe off: a probe was made, or can't be made now.
+    pub(crate) fn postpone(&mut self, now: Instant) {
+        if self.condition == Condition::Healthy {
+            self.probe_at = now + PROBE_HEALTHY;
+        } else {
+            self.probe_at = now + self.pause;
+            self.pause = (self.pause * 2).min(PROBE_LAST);
+        }
+    }
+
+    fn of(error: Option<io::ErrorKind>) -> Condition {
+        error.map_or(Condition::Healthy, Condition::Unreadable)
+    }
+
+    fn become_(&mut self, condition: Condition, now: Instant) -> Option<Condition> {
+        if self.condition == condition {
+            return None;
+        }
+        self.condition = condition;
+        self.pause = PROBE_FIRST;
+        self.postpone(now);
+        Some(condition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MISSING: io::ErrorKind = io::ErrorKind::NotFound;
+
+    fn after(start: Instant, millis: u64) -> Instant {
+        start + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_folder_that_hangs_is_told_once_and_probed_later_and_later() {
+        let now = Instant::now();
+        let mut health = Health::new(now);
+        assert_eq!(health.probe_at(), now, "a first probe is due at once");
+        assert_eq!(health.overdue(now), Some(Condition::Hung));
+        assert_eq!(health.overdue(now), None, "no news");
+        assert_eq!(health.answered(None, now), None, "begun before it hung");
+        assert_eq!(health.condition(), Condition::Hung);
+        let mut pauses = Vec::new();
+        let mut at = now;
+        for _ in 0..8 {
+            at = health.probe_at();
+            health.postpone(at);
+            pauses.push((health.probe_at() - at).as_millis());
+        }
+        assert_eq!(pauses, [1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]);
+        assert_eq!(health.probed(None, at), Some(Condition::Healthy));
+        assert_eq!(health.probe_at(), at + PROBE_HEALTHY);
+    }
+
+    #[test]
+    fn it_is_healthy_again_when_every_overdue_call_has_come_back() {
+        let now = Instant::now();
+        let mut health = Health::new(now);
+        health.overdue(now);
+        health.overdue(now);
+        assert_eq!(health.returned(after(now, 1)), None);
+        assert_eq!(health.stuck(), 1);
+        assert_eq!(health.returned(after(now, 2)), Some(Condition::Healthy));
+        assert_eq!(health.returned(after(now, 3)), None, "never below zero");
+        // A second hang begins with short pauses again.
+        health.overdue(after(now, 4));
+        assert_eq!(health.probe_at(), after(now, 4) + PROBE_FIRST);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told_once_and_asked_on() {
+        let now = Instant::now();
+        let mut health = Health::new(now);
+        let missing = Some(Condition::Unreadable(MISSING));
+        assert_eq!(health.answered(Some(MISSING), now), missing);
+        assert_eq!(health.answered(Some(MISSING), now), None);
+        assert_eq!(health.probed(Some(MISSING), now), None);
+        assert_eq!(health.overdue(now), Some(Condition::Hung));
+        assert_eq!(health.probed(Some(MISSING), now), missing);
+        assert_eq!(health.answered(None, now), Some(Condition::Healthy));
+    }
+}
