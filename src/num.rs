@@ -1,4 +1,4 @@
-//! Conversions between integers that saturate instead of failing.
+//! Conversions between numbers that saturate or round instead of failing.
 //!
 //! On the 64-bit machines that the daemon runs on, the first two never change a value.
 
@@ -19,6 +19,16 @@ pub(crate) fn as_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A count as a float, exact up to 2^53.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::as_conversions,
+    reason = "metrics are floats"
+)]
+pub(crate) fn as_f64(n: u64) -> f64 {
+    n as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,5 +39,6 @@ mod tests {
         assert_eq!(as_usize(7), 7);
         assert_eq!(as_millis(Duration::from_micros(1999)), 1);
         assert_eq!(as_millis(Duration::MAX), u64::MAX);
+        assert!((as_f64(1 << 53) - 9_007_199_254_740_992.0).abs() < 0.5);
     }
 }

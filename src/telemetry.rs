@@ -6,9 +6,13 @@ mod logs;
 mod metrics;
 mod reopening;
 mod rotating;
+mod rows;
 
 pub(crate) use access_sink::{AccessGuard, AccessMetrics, AccessSink};
 pub(crate) use exposition::Exposition;
 pub(crate) use logs::{LogControl, Logs, LogsError};
 pub(crate) use metrics::Metrics;
 pub(crate) use reopening::Reopen;
+#[cfg(test)]
+pub(crate) use rows::exposed;
+pub(crate) use rows::{Histogram, MetricSource, Rows};

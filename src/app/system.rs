@@ -99,14 +99,14 @@ impl System {
         let seed = Seed::new(spec, clock)?;
         let tree = seed.tree();
         let metrics = Metrics::new(tree.clone());
-        metrics.add(Box::new(http));
-        metrics.add(Box::new(gates));
+        metrics.add(http);
+        metrics.add(gates);
         if let Some(access) = access {
-            metrics.add(Box::new(access));
+            metrics.add(access);
         }
-        metrics.add(Box::new(listeners));
-        metrics.add(Box::new(StoreMetrics(Arc::clone(&store))));
-        metrics.add(Box::new(FileMetrics(files)));
+        metrics.add(listeners);
+        metrics.add(StoreMetrics(Arc::clone(&store)));
+        metrics.add(FileMetrics(files));
         operations.attach(Running {
             tree: tree.clone(),
             metrics,

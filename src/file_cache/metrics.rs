@@ -1,17 +1,11 @@
 //! What the file cache measures, for a scrape.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::Files;
 use super::health::Condition;
 use super::root_io::RootIo;
+use crate::telemetry::{MetricSource, Rows};
 
 /// The numbers of a file cache.
 #[derive(Debug)]
@@ -45,9 +39,18 @@ const ROOT_COUNTERS: [(&str, &str, RootValue); 2] = [
     ),
 ];
 
-impl Collector for FileMetrics {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.roots(&mut encoder)?;
+impl MetricSource for FileMetrics {
+    fn write(&self, rows: &mut Rows<'_>) {
+        let each = |value: RootValue| {
+            let roots = self.0.published.roots.iter();
+            roots.map(move |root| ([("root", root.site.route.as_str())], value(root)))
+        };
+        for (name, help, value) in ROOT_GAUGES {
+            rows.gauges(name, help, each(value));
+        }
+        for (name, help, value) in ROOT_COUNTERS {
+            rows.counters(name, help, each(value));
+        }
         let cache = &self.0.published.counters;
         for (name, help, value) in [
             (
@@ -61,8 +64,7 @@ impl Collector for FileMetrics {
                 read(&cache.bytes),
             ),
         ] {
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            ConstGauge::new(gauge(value)).encode(metric)?;
+            rows.gauge(name, help, value);
         }
         for (name, help, value) in [
             (
@@ -106,38 +108,11 @@ impl Collector for FileMetrics {
                 read(&cache.rereads),
             ),
         ] {
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            ConstCounter::new(value).encode(metric)?;
+            rows.counter(name, help, value);
         }
-        Ok(())
-    }
-}
-
-impl FileMetrics {
-    fn roots(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let published = &self.0.published;
-        for (name, help, value) in ROOT_GAUGES {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for root in &published.roots {
-                let labels = [("root", root.site.route.as_str())];
-                ConstGauge::new(gauge(value(root))).encode(family.encode_family(&labels)?)?;
-            }
-        }
-        for (name, help, value) in ROOT_COUNTERS {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for root in &published.roots {
-                let labels = [("root", root.site.route.as_str())];
-                ConstCounter::new(value(root)).encode(family.encode_family(&labels)?)?;
-            }
-        }
-        Ok(())
     }
 }
 
 fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
-}
-
-fn gauge(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -1,15 +1,10 @@
 //! What the doors count, for a scrape.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-
 use super::door::{Door, DoorCounters};
+use crate::telemetry::{MetricSource, Rows};
 
 /// The counters of all public doors.
 #[derive(Debug)]
@@ -43,16 +38,14 @@ const ROWS: [Row; 4] = [
     ),
 ];
 
-impl Collector for ListenerMetrics {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+impl MetricSource for ListenerMetrics {
+    fn write(&self, rows: &mut Rows<'_>) {
         for (name, help, counter) in ROWS {
             let doors = self.doors.iter();
             let sum: u64 = doors
                 .map(|door| counter(&door.counters).load(Ordering::Relaxed))
                 .sum();
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            ConstCounter::new(sum).encode(metric)?;
+            rows.counter(name, help, sum);
         }
-        Ok(())
     }
 }

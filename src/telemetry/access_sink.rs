@@ -2,20 +2,16 @@
 //!
 //! Nobody who answers requests waits for a disk here: what finds no room is dropped, and counted.
 
-use std::fmt;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use super::logs::LogsError;
 use super::reopening::{Reopen, Reopening};
 use super::rotating::rotating;
+use super::rows::{MetricSource, Rows};
 use crate::settings::LogSettings;
 
 /// Blocks that may wait for the disk; with the blocks of the edge, four mebibytes.
@@ -144,25 +140,18 @@ impl<W: Write> Write for CountedWriter<W> {
 #[derive(Debug)]
 pub(crate) struct AccessMetrics(pub Arc<AccessSink>);
 
-impl Collector for AccessMetrics {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let rows = [
-            (
-                "perennial_access_log_lines",
-                "Lines of the access log",
-                self.0.lines.load(Ordering::Relaxed),
-            ),
-            (
-                "perennial_access_log_lines_dropped",
-                "Lines of the access log that were lost: the disk is too slow, or refused them",
-                self.0.dropped(),
-            ),
-        ];
-        for (name, help, value) in rows {
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            ConstCounter::new(value).encode(metric)?;
-        }
-        Ok(())
+impl MetricSource for AccessMetrics {
+    fn write(&self, rows: &mut Rows<'_>) {
+        rows.counter(
+            "perennial_access_log_lines",
+            "Lines of the access log",
+            self.0.lines.load(Ordering::Relaxed),
+        );
+        rows.counter(
+            "perennial_access_log_lines_dropped",
+            "Lines of the access log that were lost: the disk is too slow, or refused them",
+            self.0.dropped(),
+        );
     }
 }
 

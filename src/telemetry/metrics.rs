@@ -1,17 +1,15 @@
 //! The exposition of every number, made when it is asked for. Nothing here is on the way of a request.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use parking_lot::Mutex;
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::exposition::Exposition;
+use super::rows::{Collected, MetricSource, Rows};
+use crate::num::{as_f64, as_u64};
 use crate::supervision::{NodeView, SlotView, Tree};
 
 /// All metrics of the process.
@@ -26,22 +24,22 @@ impl Metrics {
         let mut registry = Registry::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("perennial_build", "What runs", build);
-        registry.register_collector(Box::new(TreeCollector { tree }));
+        registry.register_collector(Box::new(Collected(TreeMetrics { tree })));
         Self {
             registry: Arc::new(Mutex::new(registry)),
         }
     }
 
     /// Adds what another part of the daemon counts.
-    pub(crate) fn add(&self, collector: Box<dyn Collector>) {
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.register_collector(collector);
+    pub(crate) fn add(&self, source: impl MetricSource) {
+        let collector = Box::new(Collected(source));
+        self.registry.lock().register_collector(collector);
     }
 
     /// All numbers, in this format.
     pub(crate) fn encode(&self, exposition: Exposition) -> String {
         let mut out = String::new();
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = self.registry.lock();
         // Writing into a String does not fail, and what a collector could not write is missing and nothing else.
         if let Err(error) = text::encode(&mut out, &registry) {
             tracing::error!(%error, "a metric could not be written");
@@ -52,12 +50,12 @@ impl Metrics {
 
 /// The numbers of the tree.
 #[derive(Debug)]
-struct TreeCollector {
+struct TreeMetrics {
     tree: Tree,
 }
 
-impl Collector for TreeCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+impl MetricSource for TreeMetrics {
+    fn write(&self, rows: &mut Rows<'_>) {
         let view = self.tree.view();
         let nodes = view.walk();
         let restarts = nodes.iter().flat_map(|node| {
@@ -66,32 +64,27 @@ impl Collector for TreeCollector {
                 .iter()
                 .map(move |(cause, n)| ([("child", name), ("cause", *cause)], *n))
         });
-        counters(
-            &mut encoder,
+        rows.counters(
             "perennial_child_restarts",
             "Restarts of a child by the cause of the death before",
             restarts,
-        )?;
+        );
         let lost: u64 = slots(&nodes).map(|(_, slot)| slot.lost_total).sum();
-        let help = "Accepted messages that were dropped without an answer; anything but 0 is a bug";
-        let metric = encoder.encode_descriptor(
+        rows.counter(
             "perennial_lost_messages",
-            help,
-            None,
-            MetricType::Counter,
-        )?;
-        ConstCounter::new(lost).encode(metric)?;
+            "Accepted messages that were dropped without an answer; anything but 0 is a bug",
+            lost,
+        );
         for (name, help, value) in GAUGES {
-            let rows = nodes.iter().filter_map(|node| {
+            let values = nodes.iter().filter_map(|node| {
                 value(node).map(|value| ([("child", node.name.as_str())], value))
             });
-            gauges(&mut encoder, name, help, rows)?;
+            rows.gauges(name, help, values);
         }
         for (name, help, value) in SLOT_COUNTERS {
-            let rows = slots(&nodes).map(|(name, slot)| ([("child", name)], value(slot)));
-            counters(&mut encoder, name, help, rows)?;
+            let values = slots(&nodes).map(|(name, slot)| ([("child", name)], value(slot)));
+            rows.counters(name, help, values);
         }
-        Ok(())
     }
 }
 
@@ -103,16 +96,6 @@ fn slots<'a>(nodes: &'a [&'a NodeView]) -> impl Iterator<Item = (&'a str, &'a Sl
 
 type Gauge = (&'static str, &'static str, fn(&NodeView) -> Option<f64>);
 
-/// A count as the exposition has it; exact up to 2^53.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::as_conversions,
-    reason = "a gauge is a float"
-)]
-fn count(n: usize) -> f64 {
-    n as f64
-}
-
 const GAUGES: [Gauge; 7] = [
     (
         "perennial_child_up",
@@ -122,12 +105,20 @@ const GAUGES: [Gauge; 7] = [
     (
         "perennial_child_queue_messages",
         "Messages that wait",
-        |node| node.slot.as_ref().map(|slot| count(slot.queue_messages)),
+        |node| {
+            node.slot
+                .as_ref()
+                .map(|slot| as_f64(as_u64(slot.queue_messages)))
+        },
     ),
     (
         "perennial_child_in_flight",
         "Messages handed out and not finished",
-        |node| node.slot.as_ref().map(|slot| count(slot.in_flight)),
+        |node| {
+            node.slot
+                .as_ref()
+                .map(|slot| as_f64(as_u64(slot.in_flight)))
+        },
     ),
     (
         "perennial_child_oldest_message_seconds",
@@ -146,7 +137,7 @@ const GAUGES: [Gauge; 7] = [
     (
         "perennial_child_zombies",
         "Lives left behind because they did not end",
-        |node| u32::try_from(node.zombies).ok().map(f64::from),
+        |node| Some(as_f64(node.zombies)),
     ),
     (
         "perennial_child_restart_seconds",
@@ -179,31 +170,3 @@ const SLOT_COUNTERS: [SlotCounter; 4] = [
         |slot| slot.failed_total,
     ),
 ];
-
-/// Writes one family of counters.
-pub(crate) fn counters<'a, const N: usize>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    rows: impl IntoIterator<Item = ([(&'a str, &'a str); N], u64)>,
-) -> Result<(), fmt::Error> {
-    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (labels, value) in rows {
-        ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
-    }
-    Ok(())
-}
-
-/// Writes one family of gauges.
-pub(crate) fn gauges<'a, const N: usize>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    rows: impl IntoIterator<Item = ([(&'a str, &'a str); N], f64)>,
-) -> Result<(), fmt::Error> {
-    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for (labels, value) in rows {
-        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
-    }
-    Ok(())
-}

@@ -1,11 +1,8 @@
 //! What connections count, the same for all handlers: how often a limit has bitten.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
+use crate::telemetry::Rows;
 
 /// How often a limit has bitten.
 #[derive(Debug, Default)]
@@ -79,11 +76,10 @@ const ROWS: [Row; 8] = [
 ];
 
 impl Counters {
-    pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    /// Writes all of them, for a scrape.
+    pub(crate) fn write(&self, rows: &mut Rows<'_>) {
         for (name, help, counter) in ROWS {
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            ConstCounter::new(counter(self).load(Ordering::Relaxed)).encode(metric)?;
+            rows.counter(name, help, counter(self).load(Ordering::Relaxed));
         }
-        Ok(())
     }
 }

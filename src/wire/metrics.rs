@@ -1,19 +1,15 @@
 //! What the edge counts. Each handler has counters of its own, so that no two threads share a cache line on the way of a
 //! request; a scrape adds them up.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix_web::http::Method;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::counters::Counters;
+use crate::num::as_f64;
+use crate::telemetry::{Histogram, MetricSource, Rows};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
 const CODES: [u16; 21] = [
@@ -168,13 +164,6 @@ impl HandlerMetrics {
     }
 }
 
-/// A number as the exposition format has it, exact up to 2^53.
-fn approximate(number: u64) -> f64 {
-    let [high, low] = [number >> 32, number & u64::from(u32::MAX)]
-        .map(|half| f64::from(u32::try_from(half).unwrap_or(u32::MAX)));
-    high * 4_294_967_296.0 + low
-}
-
 /// The counters of all handlers, for a scrape.
 #[derive(Debug)]
 pub(crate) struct HttpMetrics {
@@ -199,10 +188,8 @@ impl HttpMetrics {
             .enumerate()
     }
 
-    fn encode_requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Requests answered, by the configured route";
-        let name = "perennial_http_requests";
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    fn requests(&self) -> Vec<([(&'static str, String); 3], u64)> {
+        let mut rows = Vec::new();
         for (route, label) in self.routes() {
             for (m, method) in METHODS.iter().enumerate() {
                 for c in 0..=CODES.len() {
@@ -210,26 +197,24 @@ impl HttpMetrics {
                     let count = self.sum(|handler| read(&handler.requests, at));
                     if count > 0 {
                         let code = CODES.get(c).map_or("other".to_owned(), u16::to_string);
-                        let labels = [("route", label), ("method", *method), ("code", &code)];
-                        ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+                        let (route, method) = (label.to_owned(), (*method).to_owned());
+                        let labels = [("route", route), ("method", method), ("code", code)];
+                        rows.push((labels, count));
                     }
                 }
             }
         }
-        Ok(())
+        rows
     }
 
     /// One histogram for each route that has been asked.
-    fn encode_histogram(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        (name, help): (&str, &str),
-        bounds: &[f64],
+    fn histograms<'a>(
+        &'a self,
+        bounds: &'a [f64],
         cells: fn(&HandlerMetrics) -> &[AtomicU64],
-        sum: impl Fn(usize) -> f64,
-    ) -> fmt::Result {
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        for (route, label) in self.routes() {
+        sum: impl Fn(usize) -> f64 + 'a,
+    ) -> impl Iterator<Item = ([(&'static str, &'a str); 1], Histogram)> {
+        self.routes().filter_map(move |(route, label)| {
             let row = |b: usize| {
                 let at = route * (bounds.len() + 1) + b;
                 self.sum(|handler| read(cells(handler), at))
@@ -239,79 +224,57 @@ impl HttpMetrics {
                 .enumerate()
                 .map(|(b, bound)| (bound, row(b)))
                 .collect();
-            let count = buckets.iter().map(|(_, count)| count).sum();
-            if count > 0 {
-                let labels = [("route", label)];
-                let mut metric = family.encode_family(&labels)?;
-                metric.encode_histogram::<[(&str, &str); 0]>(sum(route), count, &buckets, None)?;
-            }
-        }
-        Ok(())
+            let asked = buckets.iter().any(|(_, count)| *count > 0);
+            let sum = sum(route);
+            asked.then_some(([("route", label)], Histogram { sum, buckets }))
+        })
     }
+}
 
-    fn encode_durations(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let what = (
+impl MetricSource for HttpMetrics {
+    fn write(&self, rows: &mut Rows<'_>) {
+        rows.counters(
+            "perennial_http_requests",
+            "Requests answered, by the configured route",
+            self.requests(),
+        );
+        let seconds = |route| {
+            let nanos = self.sum(|handler| read(&handler.duration_sums, route));
+            Duration::from_nanos(nanos).as_secs_f64()
+        };
+        rows.histograms(
             "perennial_http_request_duration_seconds",
             "Time from the end of a request's head to the beginning of its answer",
+            self.histograms(&BUCKETS, |handler| &handler.durations, seconds),
         );
-        self.encode_histogram(
-            encoder,
-            what,
-            &BUCKETS,
-            |handler| &handler.durations,
-            |route| {
-                let nanos = self.sum(|handler| read(&handler.duration_sums, route));
-                Duration::from_nanos(nanos).as_secs_f64()
-            },
-        )
-    }
-
-    fn encode_sizes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let what = (
+        let bytes = |route| as_f64(self.sum(|handler| read(&handler.size_sums, route)));
+        rows.histograms(
             "perennial_http_response_size_bytes",
             "Bytes of answered bodies",
+            self.histograms(&SIZE_BOUNDS, |handler| &handler.sizes, bytes),
         );
-        self.encode_histogram(
-            encoder,
-            what,
-            &SIZE_BOUNDS,
-            |handler| &handler.sizes,
-            |route| approximate(self.sum(|handler| read(&handler.size_sums, route))),
-        )
-    }
-
-    fn encode_connections(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        self.connections.encode(encoder)?;
-        let name = "perennial_http_panics";
-        let help = "Requests that panicked and were answered 500";
-        let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(self.sum(HandlerMetrics::panics)).encode(metric)?;
+        self.connections.write(rows);
+        rows.counter(
+            "perennial_http_panics",
+            "Requests that panicked and were answered 500",
+            self.sum(HandlerMetrics::panics),
+        );
         let in_flight: i64 = self
             .handlers
             .iter()
             .map(|handler| handler.in_flight.load(Ordering::Relaxed))
             .sum();
-        let name = "perennial_http_requests_in_flight";
-        let help = "Requests that are being answered";
-        let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        ConstGauge::new(in_flight).encode(metric)
-    }
-}
-
-impl Collector for HttpMetrics {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.encode_requests(&mut encoder)?;
-        self.encode_durations(&mut encoder)?;
-        self.encode_sizes(&mut encoder)?;
-        self.encode_connections(&mut encoder)
+        rows.gauge(
+            "perennial_http_requests_in_flight",
+            "Requests that are being answered",
+            in_flight,
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prometheus_client::encoding::text::encode;
-    use prometheus_client::registry::Registry;
 
     #[test]
     fn what_two_handlers_counted_is_added_up_under_the_route() {
@@ -328,10 +291,7 @@ mod tests {
             handlers,
             connections: Arc::default(),
         };
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(metrics));
-        let mut text = String::new();
-        encode(&mut text, &registry).unwrap();
+        let text = crate::telemetry::exposed(metrics);
         for line in [
             "perennial_http_requests_total{route=\"/books\",method=\"GET\",code=\"200\"} 2",
             "perennial_http_requests_total{route=\"_other\",method=\"other\",code=\"other\"} 1",
@@ -351,7 +311,7 @@ mod tests {
     #[test]
     fn both_tables_of_sizes_are_the_same() {
         for (bytes, bound) in SIZES.iter().zip(SIZE_BOUNDS) {
-            assert!((approximate(*bytes) - bound).abs() < 0.5);
+            assert!((as_f64(*bytes) - bound).abs() < 0.5);
         }
     }
 }

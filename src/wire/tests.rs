@@ -14,8 +14,6 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::body::{BoxBody, SizedStream};
 use actix_web::web::Bytes;
-use prometheus_client::encoding::text;
-use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -134,14 +132,11 @@ impl Server {
 
     /// One figure of the metrics.
     fn figure(&self, name: &str) -> f64 {
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(HttpMetrics {
+        let scrape = crate::telemetry::exposed(HttpMetrics {
             labels: vec!["/".to_owned()],
             handlers: vec![Arc::clone(&self.parts.metrics)],
             connections: Arc::clone(&self.parts.counters),
-        }));
-        let mut scrape = String::new();
-        text::encode(&mut scrape, &registry).unwrap();
+        });
         let samples = scrape.lines().filter(|line| !line.starts_with('#'));
         samples
             .filter_map(|line| line.rsplit_once(' '))

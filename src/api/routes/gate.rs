@@ -1,15 +1,12 @@
 //! A route that answers only so many requests at a time: the others wait for their turn, in the order they came.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::num::as_u64;
+use crate::telemetry::{MetricSource, Rows};
 
 /// Requests that may wait for their turn at one route; what comes then is refused.
 pub(crate) const WAITING_MAX: usize = 1024;
@@ -90,21 +87,6 @@ impl Drop for Waiting<'_> {
     }
 }
 
-type Row = (&'static str, &'static str, fn(&Gate) -> &AtomicU64);
-
-const COUNTERS: [Row; 2] = [
-    (
-        "perennial_http_queue_waited",
-        "Requests that had to wait for their turn at a route with max_in_flight",
-        |gate| &gate.waited,
-    ),
-    (
-        "perennial_http_queue_refused",
-        "Requests refused with 503 because the queue of their route was full",
-        |gate| &gate.refused,
-    ),
-];
-
 /// The gates of all routes, for a scrape.
 #[derive(Debug, Default)]
 pub(crate) struct GateMetrics {
@@ -112,25 +94,27 @@ pub(crate) struct GateMetrics {
     pub gates: Vec<(String, Arc<Gate>)>,
 }
 
-impl Collector for GateMetrics {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let name = "perennial_http_queue_requests";
-        let help = "Requests that wait for their turn at a route with max_in_flight";
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (route, gate) in &self.gates {
-            let labels = [("route", route.as_str())];
-            let waiting = i64::try_from(gate.waiting()).unwrap_or(i64::MAX);
-            ConstGauge::new(waiting).encode(family.encode_family(&labels)?)?;
-        }
-        for (name, help, counter) in COUNTERS {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for (route, gate) in &self.gates {
-                let labels = [("route", route.as_str())];
-                let count = counter(gate).load(Ordering::Relaxed);
-                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
-            }
-        }
-        Ok(())
+impl MetricSource for GateMetrics {
+    fn write(&self, rows: &mut Rows<'_>) {
+        let each = |value: fn(&Gate) -> u64| {
+            let gates = self.gates.iter();
+            gates.map(move |(route, gate)| ([("route", route.as_str())], value(gate)))
+        };
+        rows.gauges(
+            "perennial_http_queue_requests",
+            "Requests that wait for their turn at a route with max_in_flight",
+            each(|gate| as_u64(gate.waiting())),
+        );
+        rows.counters(
+            "perennial_http_queue_waited",
+            "Requests that had to wait for their turn at a route with max_in_flight",
+            each(|gate| gate.waited.load(Ordering::Relaxed)),
+        );
+        rows.counters(
+            "perennial_http_queue_refused",
+            "Requests refused with 503 because the queue of their route was full",
+            each(|gate| gate.refused.load(Ordering::Relaxed)),
+        );
     }
 }
 
@@ -138,8 +122,6 @@ impl Collector for GateMetrics {
 mod tests {
     use super::*;
     use futures_util::FutureExt;
-    use prometheus_client::encoding::text;
-    use prometheus_client::registry::Registry;
 
     #[tokio::test]
     async fn one_is_let_in_and_the_next_ones_wait_in_order_until_the_queue_is_full() {
@@ -180,11 +162,8 @@ mod tests {
         let gate = Arc::new(Gate::new(1, 0));
         let _inside = gate.enter().await.unwrap();
         assert!(gate.enter().await.is_err());
-        let mut registry = Registry::default();
         let gates = vec![("/slow".to_owned(), Arc::clone(&gate))];
-        registry.register_collector(Box::new(GateMetrics { gates }));
-        let mut scrape = String::new();
-        text::encode(&mut scrape, &registry).unwrap();
+        let scrape = crate::telemetry::exposed(GateMetrics { gates });
         for line in [
             "perennial_http_queue_requests{route=\"/slow\"} 0",
             "perennial_http_queue_waited_total{route=\"/slow\"} 0",

@@ -1,0 +1,171 @@
+//! Metric families, written row by row at a scrape: the one way in which a room exposes what it counts.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, EncodeMetric,
+    MetricEncoder, NoLabelSet,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+/// What has numbers to expose. [`Metrics::add`](super::Metrics::add) takes it.
+pub(crate) trait MetricSource: fmt::Debug + Send + Sync + 'static {
+    /// Writes all families; called for each scrape.
+    fn write(&self, rows: &mut Rows<'_>);
+}
+
+/// The distribution of a value: how often it fell into each bucket.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Histogram {
+    /// All values added up.
+    pub sum: f64,
+    /// The upper bound of each bucket, the last one infinite, and how many values fell into this bucket alone.
+    pub buckets: Vec<(f64, u64)>,
+}
+
+/// Takes the families of one source. A family is a name without the `_total` of its samples, a help text, and either one
+/// value or a row for each set of labels.
+#[derive(Debug)]
+pub(crate) struct Rows<'a> {
+    encoder: DescriptorEncoder<'a>,
+    written: fmt::Result,
+}
+
+impl Rows<'_> {
+    /// A counter without labels.
+    pub(crate) fn counter<V: EncodeCounterValue>(&mut self, name: &str, help: &str, value: V) {
+        self.family(name, help, MetricType::Counter, |metric| {
+            ConstCounter::new(value).encode(metric)
+        });
+    }
+
+    /// A gauge without labels.
+    pub(crate) fn gauge<V: EncodeGaugeValue>(&mut self, name: &str, help: &str, value: V) {
+        self.family(name, help, MetricType::Gauge, |metric| {
+            ConstGauge::new(value).encode(metric)
+        });
+    }
+
+    /// A counter with a row for each set of labels.
+    pub(crate) fn counters<L: EncodeLabelSet, V: EncodeCounterValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (L, V)>,
+    ) {
+        self.family(name, help, MetricType::Counter, |mut metric| {
+            rows.into_iter().try_for_each(|(labels, value)| {
+                ConstCounter::new(value).encode(metric.encode_family(&labels)?)
+            })
+        });
+    }
+
+    /// A gauge with a row for each set of labels.
+    pub(crate) fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (L, V)>,
+    ) {
+        self.family(name, help, MetricType::Gauge, |mut metric| {
+            rows.into_iter().try_for_each(|(labels, value)| {
+                ConstGauge::new(value).encode(metric.encode_family(&labels)?)
+            })
+        });
+    }
+
+    /// A histogram with a row for each set of labels.
+    pub(crate) fn histograms<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (L, Histogram)>,
+    ) {
+        self.family(name, help, MetricType::Histogram, |mut metric| {
+            rows.into_iter()
+                .try_for_each(|(labels, Histogram { sum, buckets })| {
+                    let count = buckets.iter().map(|(_, count)| count).sum();
+                    let mut metric = metric.encode_family(&labels)?;
+                    metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+                })
+        });
+    }
+
+    /// A metric that the library keeps itself.
+    pub(crate) fn metric(&mut self, name: &str, help: &str, metric: &impl EncodeMetric) {
+        self.family(name, help, metric.metric_type(), |encoder| {
+            metric.encode(encoder)
+        });
+    }
+
+    /// Whatever can't be written is missing from the scrape, and what follows it too.
+    fn family(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        samples: impl FnOnce(MetricEncoder<'_>) -> fmt::Result,
+    ) {
+        if self.written.is_ok() {
+            let descriptor = self.encoder.encode_descriptor(name, help, None, kind);
+            self.written = descriptor.and_then(samples);
+        }
+    }
+}
+
+/// A source as the library's registry takes it.
+#[derive(Debug)]
+pub(super) struct Collected<S>(pub(super) S);
+
+impl<S: MetricSource> Collector for Collected<S> {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let written = Ok(());
+        let mut rows = Rows { encoder, written };
+        self.0.write(&mut rows);
+        rows.written
+    }
+}
+
+/// All samples of a source, in the format that Prometheus asks for.
+#[cfg(test)]
+pub(crate) fn exposed(source: impl MetricSource) -> String {
+    let mut registry = prometheus_client::registry::Registry::default();
+    registry.register_collector(Box::new(Collected(source)));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Everything;
+
+    impl MetricSource for Everything {
+        fn write(&self, rows: &mut Rows<'_>) {
+            rows.counter("a", "One", 1_u64);
+            rows.gauge("b", "Two", 2.5);
+            rows.counters("c", "Three", [([("x", "y"), ("z", "0")], 3_u64)]);
+            rows.gauges("d", "Four", [([("x", "y")], 4_u64)]);
+            let buckets = vec![(1.0, 1), (f64::INFINITY, 2)];
+            let histogram = Histogram { sum: 7.0, buckets };
+            rows.histograms("e", "Five", [([("x", "y")], histogram)]);
+        }
+    }
+
+    #[test]
+    fn every_kind_of_family_is_written() {
+        let text = "# HELP a One\n# TYPE a counter\na_total 1\n\
+                    # HELP b Two\n# TYPE b gauge\nb 2.5\n\
+                    # HELP c Three\n# TYPE c counter\nc_total{x=\"y\",z=\"0\"} 3\n\
+                    # HELP d Four\n# TYPE d gauge\nd{x=\"y\"} 4\n\
+                    # HELP e Five\n# TYPE e histogram\ne_sum{x=\"y\"} 7.0\ne_count{x=\"y\"} 3\n\
+                    e_bucket{le=\"1.0\",x=\"y\"} 1\ne_bucket{le=\"+Inf\",x=\"y\"} 3\n# EOF\n";
+        assert_eq!(exposed(Everything), text);
+    }
+}
