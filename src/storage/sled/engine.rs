@@ -2,6 +2,9 @@
 //! tests can put an engine in memory in its place that fails or waits when told to.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -103,7 +106,7 @@ pub(super) enum EngineError {
         /// What was tried.
         what: &'static str,
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The engine itself failed.
     #[error("the engine failed: {0}")]
@@ -117,11 +120,10 @@ impl EngineError {
     }
 }
 
-fn is_full(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind;
+fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
 }
 
@@ -137,55 +139,70 @@ pub(super) enum CommitError {
 }
 
 /// Why a store can't be opened. Each text says what to do.
+#[derive(Debug)]
+pub(super) struct OpenError {
+    /// The store's folder.
+    pub(super) path: PathBuf,
+    pub(super) fault: OpenFault,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the store {} {}", self.path.display(), self.fault)
+    }
+}
+
+impl Error for OpenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.fault.source()
+    }
+}
+
+/// What is wrong with a store that can't be opened.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OpenError {
+pub(super) enum OpenFault {
     /// Another process has the store open.
     #[error(
-        "the store {} is in use by another process; stop that one, or give this one a data folder of its own (server.data)",
-        path.display()
+        "is in use by another process; stop that one, or give this one a data folder of its own (server.data)"
     )]
-    Locked { path: PathBuf },
+    Locked,
     /// The file system returned an error.
-    #[error("the store {} can't be used; look at the folder's owner and rights and at the disk, then start again", path.display())]
-    Io {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(
+        "can't be used; look at the folder's owner and rights and at the disk, then start again"
+    )]
+    Io(#[source] io::Error),
     /// The stored data can't be read, or contradicts itself.
     #[error(
-        "the store {} is damaged: {found}; nothing was deleted: keep a copy of the folder, then restore the \
-         last backup into an empty data folder",
-        path.display()
+        "is damaged: {0}; nothing was deleted: keep a copy of the folder, then restore the last backup into an empty data \
+         folder"
     )]
-    Damaged { path: PathBuf, found: String },
+    Damaged(String),
     /// Opening took too long.
-    #[error(
-        "opening the store {} took longer than {limit:?}; look at the disk, then start again",
-        path.display()
-    )]
-    Hung { path: PathBuf, limit: Duration },
+    #[error("could not be opened within {limit:?}; look at the disk, then start again")]
+    Hung { limit: Duration },
     /// A newer release wrote the store.
-    #[error(
-        "the store {} has version {found}, this program knows {known}; run the newer release that wrote it",
-        path.display()
-    )]
-    Newer {
-        path: PathBuf,
-        found: u32,
-        known: u32,
-    },
+    #[error("has version {found}, this program knows {known}; run the newer release that wrote it")]
+    Newer { found: u32, known: u32 },
     /// The engine must be closed first, but a reader or a commit still uses it.
     #[error(
-        "the store could not be closed within {limit:?}, since it is still in use; only a new process can open it again"
+        "could not be closed within {limit:?}, since it is still in use; only a new process can open it again"
     )]
     StillHeld { limit: Duration },
 }
 
-impl OpenError {
+impl OpenFault {
     /// Whether the disk was full.
     pub(super) fn is_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if is_full(source))
+        matches!(self, Self::Io(source) if is_full(source))
+    }
+}
+
+impl From<EngineError> for OpenFault {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Io { source, .. } => Self::Io(source),
+            EngineError::Failed(found) => Self::Damaged(found),
+        }
     }
 }
 
@@ -209,7 +226,7 @@ pub(super) trait Engine: Send + Sync + 'static {
 /// Opens an engine, as often as necessary.
 pub(super) trait Opener: Send + Sync + 'static {
     /// Opens the engine, with keyspaces for each of these resources.
-    fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenError>;
+    fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault>;
     /// Makes the next open read from the disk: after a failed sync, the kernel's cache still has pages that were never
     /// written.
     fn distrust_cache(&self) {}

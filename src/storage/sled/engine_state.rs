@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::engine::OpenError;
+use super::engine::OpenFault;
 use super::reader_state::OpenEngine;
 use super::recovery::Checked;
 
@@ -52,7 +52,7 @@ pub(super) struct EngineLock {
 impl EngineLock {
     /// The state while no commit is under way: the changes of a writer that was replaced during its commit may be visible
     /// already, so its successor waits for it.
-    pub(super) fn settled(&self) -> Result<MutexGuard<'_, EngineState>, OpenError> {
+    pub(super) fn settled(&self) -> Result<MutexGuard<'_, EngineState>, OpenFault> {
         let mut state = self.state.lock();
         let waited = self.commit_ended.wait_while_for(
             &mut state,
@@ -60,7 +60,7 @@ impl EngineLock {
             COMMIT_LIMIT,
         );
         if waited.timed_out() {
-            return Err(OpenError::StillHeld {
+            return Err(OpenFault::StillHeld {
                 limit: COMMIT_LIMIT,
             });
         }

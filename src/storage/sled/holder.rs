@@ -3,16 +3,18 @@
 //! A commit that fails or panics leaves the engine in *doubt*: it is taken away from readers, and the writer's next
 //! incarnation closes it, opens it again, and has the end of its log checked before anybody reads it.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::engine::{EngineError, OpenError, Opener};
+use super::engine::{OpenError, OpenFault, Opener};
 use super::engine_state::{EngineLock, EngineState};
 use super::reader_state::{OpenEngine, ReaderState};
-use super::recovery::{self, CheckError, Checked};
+use super::recovery::{self, Checked};
 use super::space::Space;
+use super::watermark::Watermark;
 
 /// How long readers may take to let go of an engine that is to be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -49,13 +51,13 @@ impl Holder {
         &self,
         wanted: &dyn Fn() -> bool,
     ) -> Result<(Arc<OpenEngine>, Checked), OpenError> {
-        let mut state = self.engine.settled()?;
+        let mut state = self.engine.settled().map_err(|fault| self.error(fault))?;
         match std::mem::take(&mut *state) {
             before @ EngineState::Open { .. } => *state = before,
             EngineState::Doubtful { open } => {
-                if let Err((error, open)) = close(open) {
+                if let Err((fault, open)) = close(open) {
                     *state = EngineState::Doubtful { open };
-                    return Err(error);
+                    return Err(self.error(fault));
                 }
                 self.opener.distrust_cache();
             }
@@ -64,7 +66,9 @@ impl Holder {
         if let EngineState::Open { open, checked, .. } = &*state {
             return Ok((Arc::clone(open), checked.clone()));
         }
-        let opened = self.open_with_room(wanted);
+        let opened = self
+            .open_with_room(wanted)
+            .map_err(|fault| self.error(fault));
         *self.refusal.lock() = opened.as_ref().err().map(describe);
         let (open, checked) = opened?;
         *state = EngineState::Open {
@@ -77,15 +81,20 @@ impl Holder {
         Ok((open, checked))
     }
 
+    fn error(&self, fault: OpenFault) -> OpenError {
+        let path = self.opener.path().to_owned();
+        OpenError { path, fault }
+    }
+
     fn open_with_room(
         &self,
         wanted: &dyn Fn() -> bool,
-    ) -> Result<(Arc<OpenEngine>, Checked), OpenError> {
+    ) -> Result<(Arc<OpenEngine>, Checked), OpenFault> {
         loop {
             match self.open() {
-                Err(error) if error.is_full() => {
+                Err(fault) if fault.is_full() => {
                     if !self.space.release() && !self.space.wait(wanted) {
-                        return Err(error);
+                        return Err(fault);
                     }
                 }
                 opened => return opened,
@@ -93,33 +102,14 @@ impl Holder {
         }
     }
 
-    fn open(&self) -> Result<(Arc<OpenEngine>, Checked), OpenError> {
+    fn open(&self) -> Result<(Arc<OpenEngine>, Checked), OpenFault> {
         let engine = self.opener.open(&self.collections)?;
-        let path = self.opener.path().to_owned();
-        let io = |source| OpenError::Io {
-            path: path.clone(),
-            source,
-        };
-        let mark = super::watermark::Watermark::open(&path).map_err(io)?;
+        let mark = Watermark::open(self.opener.path()).map_err(OpenFault::Io)?;
         let acknowledged = mark.read();
-        let checked = recovery::check(&*engine, &self.collections, acknowledged);
-        let checked = checked.map_err(|error| match error {
-            CheckError::Newer { found } => OpenError::Newer {
-                path: path.clone(),
-                found,
-                known: recovery::SCHEMA,
-            },
-            CheckError::Engine(EngineError::Io { source, .. }) => io(source),
-            CheckError::Damaged(found) | CheckError::Engine(EngineError::Failed(found)) => {
-                OpenError::Damaged {
-                    path: path.clone(),
-                    found,
-                }
-            }
-        })?;
+        let checked = recovery::check(&*engine, &self.collections, acknowledged)?;
         if acknowledged.is_none() {
             // From now on an empty store is a damaged one.
-            mark.write(checked.last_seq).map_err(io)?;
+            mark.write(checked.last_seq).map_err(OpenFault::Io)?;
         }
         let era = self.readers.progress().borrow().era + 1;
         Ok((Arc::new(OpenEngine { engine, era, mark }), checked))
@@ -143,9 +133,9 @@ impl Holder {
     pub(super) fn close(&self) {
         self.readers.withdraw();
         if let Some(open) = self.engine.take()
-            && let Err((error, _)) = close(open)
+            && let Err((fault, _)) = close(open)
         {
-            tracing::error!(%error, "the store could not be closed");
+            tracing::error!("the store {fault}");
         }
     }
 
@@ -156,14 +146,14 @@ impl Holder {
 }
 
 fn describe(error: &OpenError) -> String {
-    match std::error::Error::source(error) {
+    match error.source() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     }
 }
 
 /// Waits until nobody reads, and drops the engine; gives it back if readers take too long.
-fn close(mut open: Arc<OpenEngine>) -> Result<(), (OpenError, Arc<OpenEngine>)> {
+fn close(mut open: Arc<OpenEngine>) -> Result<(), (OpenFault, Arc<OpenEngine>)> {
     let tries = CLOSE_LIMIT.as_millis() / CLOSE_PAUSE.as_millis();
     for _ in 0..tries {
         match Arc::try_unwrap(open) {
@@ -175,5 +165,5 @@ fn close(mut open: Arc<OpenEngine>) -> Result<(), (OpenError, Arc<OpenEngine>)> 
         }
         std::thread::park_timeout(CLOSE_PAUSE);
     }
-    Err((OpenError::StillHeld { limit: CLOSE_LIMIT }, open))
+    Err((OpenFault::StillHeld { limit: CLOSE_LIMIT }, open))
 }

@@ -14,7 +14,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::database::SledEngine;
-use super::engine::{Engine, OpenError, Opener};
+use super::engine::{Engine, OpenFault, Opener};
 use crate::supervision::{Faults, contain};
 
 /// How long an open may take: enough to replay a log of many gigabytes on a slow disk.
@@ -47,20 +47,6 @@ impl SledOpener {
         self
     }
 
-    fn refused(&self, source: io::Error) -> OpenError {
-        OpenError::Io {
-            path: self.path.clone(),
-            source,
-        }
-    }
-
-    fn damaged(&self, found: impl Into<String>) -> OpenError {
-        OpenError::Damaged {
-            path: self.path.clone(),
-            found: found.into(),
-        }
-    }
-
     /// One attempt to open the store, guarded.
     fn attempt(&self, collections: &[String]) -> Result<SledEngine, Attempt> {
         let (path, cache_bytes) = (self.path.clone(), self.cache_bytes);
@@ -73,7 +59,7 @@ impl SledOpener {
                 // After the limit nobody waits any more, and the engine is dropped here.
                 drop(tx.send(opened));
             });
-        spawned.map_err(|source| Attempt::Final(self.refused(source)))?;
+        spawned.map_err(|source| Attempt::Final(OpenFault::Io(source)))?;
         let locked = |error: &io::Error| {
             error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("WouldBlock")
         };
@@ -86,22 +72,21 @@ impl SledOpener {
                 Err(Attempt::Corrupt(format!("sled found corruption at {at:?}")))
             }
             Ok(Ok(Err(sled::Error::Io(error)))) if locked(&error) => Err(Attempt::Locked),
-            Ok(Ok(Err(sled::Error::Io(error)))) => Err(Attempt::Final(self.refused(error))),
+            Ok(Ok(Err(sled::Error::Io(error)))) => Err(Attempt::Final(OpenFault::Io(error))),
             Ok(Ok(Err(
                 error @ (sled::Error::CollectionNotFound(_)
                 | sled::Error::Unsupported(_)
                 | sled::Error::ReportableBug(_)),
-            ))) => Err(Attempt::Final(self.damaged(error.to_string()))),
-            Ok(Err(panic)) => Err(Attempt::Final(
-                self.damaged(format!("opening it ended in a {panic}")),
-            )),
-            Err(RecvTimeoutError::Timeout) => Err(Attempt::Final(OpenError::Hung {
-                path: self.path.clone(),
-                limit: OPEN_LIMIT,
-            })),
-            Err(RecvTimeoutError::Disconnected) => Err(Attempt::Final(
-                self.damaged("opening it ended without a result"),
-            )),
+            ))) => Err(Attempt::Final(damaged(error.to_string()))),
+            Ok(Err(panic)) => Err(Attempt::Final(damaged(format!(
+                "opening it ended in a {panic}"
+            )))),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(Attempt::Final(OpenFault::Hung { limit: OPEN_LIMIT }))
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Attempt::Final(damaged("opening it ended without a result")))
+            }
         }
     }
 
@@ -113,9 +98,7 @@ impl SledOpener {
                 other @ (Ok(_) | Err(Attempt::Corrupt(_) | Attempt::Final(_))) => return other,
             }
         }
-        Err(Attempt::Final(OpenError::Locked {
-            path: self.path.clone(),
-        }))
+        Err(Attempt::Final(OpenFault::Locked))
     }
 
     /// Moves those files of the store for which `wanted` returns true into a folder beside it. False if there are none.
@@ -144,11 +127,15 @@ impl SledOpener {
     }
 }
 
+fn damaged(found: impl Into<String>) -> OpenFault {
+    OpenFault::Damaged(found.into())
+}
+
 /// Why one attempt failed.
 enum Attempt {
     Locked,
     Corrupt(String),
-    Final(OpenError),
+    Final(OpenFault),
 }
 
 fn name_of(path: &Path) -> &str {
@@ -186,15 +173,14 @@ const SUSPECTS: [Suspect; 2] = [
 ];
 
 impl Opener for SledOpener {
-    fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenError> {
-        let io = |source| self.refused(source);
+    fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault> {
         if let Some(data) = self.path.parent() {
-            fs::create_dir_all(data).map_err(io)?;
+            fs::create_dir_all(data).map_err(OpenFault::Io)?;
         }
         self.move_aside("an unfinished snapshot", is_unfinished)
-            .map_err(io)?;
+            .map_err(OpenFault::Io)?;
         self.move_aside("an empty conf", is_empty_conf)
-            .map_err(io)?;
+            .map_err(OpenFault::Io)?;
         let mut suspects = SUSPECTS.iter();
         loop {
             let found = match self.attempt_with_lock(collections) {
@@ -205,9 +191,9 @@ impl Opener for SledOpener {
             };
             loop {
                 let Some((why, suspect)) = suspects.next() else {
-                    return Err(self.damaged(found));
+                    return Err(damaged(found));
                 };
-                if self.move_aside(why, suspect).map_err(io)? {
+                if self.move_aside(why, suspect).map_err(OpenFault::Io)? {
                     break;
                 }
             }

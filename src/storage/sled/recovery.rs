@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::engine::{CommitError, Engine, EngineError, Group, Keyspace};
+use super::engine::{CommitError, Engine, EngineError, Group, Keyspace, OpenFault};
 use super::log::{self, LogEntry, seq_key, seq_of};
 use super::read_error::ReadError;
 use super::stored_record::{Damaged, StoredHead};
@@ -71,27 +71,16 @@ pub(super) struct Checked {
     pub(super) tallies: Vec<Tally>,
 }
 
-/// Why a store was refused.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CheckError {
-    #[error("version {found} is newer than {SCHEMA}")]
-    Newer { found: u32 },
-    #[error("{0}")]
-    Damaged(String),
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-}
-
-impl From<Damaged> for CheckError {
+impl From<Damaged> for OpenFault {
     fn from(damaged: Damaged) -> Self {
         Self::Damaged(damaged.to_string())
     }
 }
 
-impl From<ReadError> for CheckError {
+impl From<ReadError> for OpenFault {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Engine(error) => Self::Engine(error),
+            ReadError::Engine(error) => error.into(),
             damaged @ ReadError::Damaged { .. } => Self::Damaged(damaged.to_string()),
         }
     }
@@ -103,7 +92,7 @@ pub(super) fn check(
     engine: &dyn Engine,
     collections: &[String],
     acknowledged: Option<u64>,
-) -> Result<Checked, CheckError> {
+) -> Result<Checked, OpenFault> {
     let mut repair = Group::default();
     check_schema(engine, acknowledged, &mut repair)?;
     let acknowledged = acknowledged.unwrap_or(0);
@@ -113,12 +102,12 @@ pub(super) fn check(
         None => 0,
     };
     if log_last < last_seq {
-        return Err(CheckError::Damaged(format!(
+        return Err(OpenFault::Damaged(format!(
             "the log ends at change {log_last}, but change {last_seq} was acknowledged"
         )));
     }
     if last_seq < acknowledged {
-        return Err(CheckError::Damaged(format!(
+        return Err(OpenFault::Damaged(format!(
             "it ends at change {last_seq}, but change {acknowledged} was acknowledged"
         )));
     }
@@ -156,8 +145,8 @@ pub(super) fn check(
         engine
             .commit(&repair, &|| true)
             .map_err(|error| match error {
-                CommitError::Engine(error) => CheckError::Engine(error),
-                CommitError::Fenced => CheckError::Damaged("the repair was not allowed".to_owned()),
+                CommitError::Engine(error) => error.into(),
+                CommitError::Fenced => OpenFault::Damaged("the repair was not allowed".to_owned()),
             })?;
     }
     engine.durable_flush()?;
@@ -172,10 +161,10 @@ fn check_schema(
     engine: &dyn Engine,
     acknowledged: Option<u64>,
     repair: &mut Group,
-) -> Result<(), CheckError> {
+) -> Result<(), OpenFault> {
     let Some(bytes) = engine.get(Keyspace::Meta, SCHEMA_KEY)? else {
         if let Some(change) = acknowledged {
-            return Err(CheckError::Damaged(format!(
+            return Err(OpenFault::Damaged(format!(
                 "it is empty, but it was made before, and change {change} was acknowledged"
             )));
         }
@@ -188,7 +177,10 @@ fn check_schema(
         .map(u32::from_be_bytes)
         .map_err(|_| Damaged)?;
     if found > SCHEMA {
-        return Err(CheckError::Newer { found });
+        return Err(OpenFault::Newer {
+            found,
+            known: SCHEMA,
+        });
     }
     if found < SCHEMA {
         repair.put(Keyspace::Meta, SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
@@ -198,7 +190,7 @@ fn check_schema(
 
 /// Compares what was counted with what `meta` says. A resource without a tally is new, or was not declared while a tail was
 /// settled.
-fn check_tally(engine: &dyn Engine, name: &str, found: Tally) -> Result<Tally, CheckError> {
+fn check_tally(engine: &dyn Engine, name: &str, found: Tally) -> Result<Tally, OpenFault> {
     let Some(stored) = engine.get(Keyspace::Meta, &tally_key(name))? else {
         return Ok(found);
     };
@@ -206,7 +198,7 @@ fn check_tally(engine: &dyn Engine, name: &str, found: Tally) -> Result<Tally, C
     if stored.records == found.records {
         return Ok(stored);
     }
-    Err(CheckError::Damaged(format!(
+    Err(OpenFault::Damaged(format!(
         "resource {name} has {} records, but {} were acknowledged",
         found.records, stored.records
     )))
@@ -218,7 +210,7 @@ fn settle_tail(
     collections: &[String],
     last_seq: u64,
     repair: &mut Group,
-) -> Result<u64, CheckError> {
+) -> Result<u64, OpenFault> {
     let tail = log::entries(engine, last_seq + 1, usize::MAX)?;
     // A group holds one change of each key: the last. So all entries of an id were applied, or none, as its last one was.
     let mut applied = HashMap::new();
@@ -266,7 +258,7 @@ fn settle_tail(
 }
 
 /// Makes sure that a number that may have been seen as an id is not given again, whatever became of its record.
-fn raise_next(engine: &dyn Engine, entry: &LogEntry, repair: &mut Group) -> Result<(), CheckError> {
+fn raise_next(engine: &dyn Engine, entry: &LogEntry, repair: &mut Group) -> Result<(), OpenFault> {
     let Some(RecordId::Number(id)) = RecordId::from_key(&entry.id) else {
         return Ok(());
     };

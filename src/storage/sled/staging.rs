@@ -55,8 +55,18 @@ impl<'a> Staging<'a> {
         collection: CollectionId,
         id: RecordId,
     ) -> Result<WriteTarget, StoreError> {
-        let current = self.read(collection, &id)?;
-        let before = Before::look(self.engine, &self.group, collection, &id.key())?;
+        let key = id.key();
+        let found = self.read(collection, &key)?;
+        let before = Before::look(self.engine, &self.group, collection, &key, found.as_ref())?;
+        let current = found.map(|found| Current {
+            record: Record {
+                id: id.clone(),
+                revision: Revision(found.seq),
+                json: found.json,
+            },
+            created_ms: found.created_ms,
+        });
+        drop(key);
         Ok(WriteTarget {
             id,
             current,
@@ -64,16 +74,12 @@ impl<'a> Staging<'a> {
         })
     }
 
-    fn read(&self, collection: CollectionId, id: &RecordId) -> Result<Option<Current>, ReadError> {
-        let found = value::read(self.engine, Some(&self.group), collection, &id.key())?;
-        Ok(found.map(|found| Current {
-            record: Record {
-                id: id.clone(),
-                revision: Revision(found.seq),
-                json: found.json,
-            },
-            created_ms: found.created_ms,
-        }))
+    fn read(
+        &self,
+        collection: CollectionId,
+        key: &[u8],
+    ) -> Result<Option<StoredRecord>, ReadError> {
+        value::read(self.engine, Some(&self.group), collection, key)
     }
 
     /// The next number that is no record's id. It counts as given when a record of that id is [put](Self::put).
@@ -81,7 +87,7 @@ impl<'a> Staging<'a> {
         let mut number = self.next_number(collection)?;
         loop {
             let id = RecordId::Number(number);
-            if self.read(collection, &id)?.is_none() {
+            if self.read(collection, &id.key())?.is_none() {
                 return Ok(id);
             }
             number += 1;

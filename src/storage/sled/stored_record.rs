@@ -15,6 +15,8 @@ use crate::num::as_u64;
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 2 + 8 + 8 + 8 + 4;
 const CRC_AT: usize = HEAD_BYTES - 4;
+/// The longest value that is stored in one piece.
+const INLINE_BYTES: usize = 4096;
 /// The flag of a record whose body is stored in chunks.
 const CHUNKED: u8 = 1;
 
@@ -33,9 +35,9 @@ pub(super) struct StoredRecord {
 pub(super) struct Damaged;
 
 impl StoredRecord {
-    /// The length of the value of a record that is stored in one piece.
-    pub(super) fn inline_bytes(json: &[u8]) -> usize {
-        HEAD_BYTES + json.len()
+    /// Whether the record is stored in one piece, and not in chunks.
+    pub(super) fn is_inline(&self) -> bool {
+        HEAD_BYTES + self.json.len() <= INLINE_BYTES
     }
 
     /// The value of a record that is stored in one piece.
@@ -106,10 +108,6 @@ impl StoredHead {
             created_ms,
             updated_ms,
         })
-    }
-
-    pub(super) fn chunked(&self) -> bool {
-        matches!(self.body, StoredBody::Chunked { .. })
     }
 
     /// The length of the JSON of the record whose value this is, without checking anything else.

@@ -1,7 +1,7 @@
 //! A record in its keyspaces: its value, and the chunks of a long body.
 //!
-//! sled writes a page that has grown over 128 KiB into a file of its own, which is slow and fragile. So a body that does
-//! not fit into [`INLINE_BYTES`] with its fields is cut into chunks of [`CHUNK_BYTES`], each a value of its own. The key of
+//! sled writes a page that has grown over 128 KiB into a file of its own, which is slow and fragile. So a body that is not
+//! stored [in one piece](StoredRecord::is_inline) is cut into chunks of [`CHUNK_BYTES`], each a value of its own. The key of
 //! a chunk names the write that made it:
 //!
 //! ```text
@@ -21,8 +21,6 @@ use super::stored_record::{Damaged, StoredBody, StoredHead, StoredRecord};
 use crate::num::as_usize;
 use crate::storage::CollectionId;
 
-/// The longest value that is stored in one piece, with its fields.
-pub(super) const INLINE_BYTES: usize = 4096;
 /// The length of a chunk; the last one of a body may be shorter. Part of the format.
 pub(super) const CHUNK_BYTES: usize = 4096;
 
@@ -35,20 +33,17 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// Looks up what `group`, and below it `engine`, has of this id. A write does all its reading before it stages anything,
-    /// so that it can't fail half way.
+    /// Looks up the chunks that `group`, and below it `engine`, have of this id, whose record is `current`. A write does all
+    /// its reading before it stages anything, so that it can't fail half way.
     pub(super) fn look(
         engine: &dyn Engine,
         group: &Group,
         collection: CollectionId,
         id: &[u8],
+        current: Option<&StoredRecord>,
     ) -> Result<Self, EngineError> {
-        let value = get(engine, Some(group), Keyspace::Records(collection), id)?;
-        // A damaged value does not tell whether it has chunks: then they are looked for.
-        let inline =
-            value.is_none_or(|value| StoredHead::decode(&value).is_ok_and(|head| !head.chunked()));
         let mut chunks = Vec::new();
-        if !inline {
+        if current.is_some_and(|current| !current.is_inline()) {
             let prefix = prefix(id);
             let staged = group.keys_from(Keyspace::Chunks(collection), &prefix);
             chunks.extend(
@@ -73,7 +68,7 @@ impl Before {
     /// Stages `record` in its place.
     pub(super) fn put(self, group: &mut Group, record: &StoredRecord) {
         let (collection, seq) = (self.collection, record.seq);
-        let value = if StoredRecord::inline_bytes(&record.json) <= INLINE_BYTES {
+        let value = if record.is_inline() {
             record.encode()
         } else {
             for (n, chunk) in (0_u32..).zip(record.json.chunks(CHUNK_BYTES)) {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::super::engine::{
-    CommitError, Engine, EngineError, Group, Keyspace, OpenError, Opener, Visit,
+    CommitError, Engine, EngineError, Group, Keyspace, OpenFault, Opener, Visit,
 };
 
 /// Every keyspace with its keys and values.
@@ -103,7 +103,7 @@ impl Engine for MemoryEngine {
 pub(super) struct MemoryOpener(pub(super) Arc<Memory>, pub(super) PathBuf);
 
 impl Opener for MemoryOpener {
-    fn open(&self, _: &[String]) -> Result<Box<dyn Engine>, OpenError> {
+    fn open(&self, _: &[String]) -> Result<Box<dyn Engine>, OpenFault> {
         Ok(Box::new(MemoryEngine(Arc::clone(&self.0))))
     }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::engine::{Engine, Group, Keyspace};
+use super::super::engine::{Engine, Group, Keyspace, OpenFault};
 use super::super::log::{LogEntry, seq_key};
-use super::super::recovery::{self, CheckError, LAST_SEQ_KEY, SCHEMA_KEY, Tally, tally_key};
+use super::super::recovery::{self, LAST_SEQ_KEY, SCHEMA_KEY, Tally, tally_key};
 use super::super::stored_record::StoredRecord;
 use super::BOOKS;
 use super::memory::MemoryEngine;
@@ -131,7 +131,7 @@ fn what_does_not_fit_together_is_refused_with_figures() {
         &names(),
         Some(acknowledged),
     ) {
-        Err(CheckError::Damaged(found)) => found,
+        Err(OpenFault::Damaged(found)) => found,
         other => panic!("{other:?}"),
     };
     let engine = with_records(3);
@@ -157,5 +157,5 @@ fn what_does_not_fit_together_is_refused_with_figures() {
     newer.put(Keyspace::Meta, SCHEMA_KEY, next.to_be_bytes().to_vec());
     engine.commit(&newer, &|| true).unwrap();
     let error = recovery::check(&engine, &names(), Some(0)).unwrap_err();
-    assert!(matches!(error, CheckError::Newer { found } if found == next));
+    assert!(matches!(error, OpenFault::Newer { found, .. } if found == next));
 }
