@@ -158,13 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn an_id_made_of_a_uuid_is_one() {
+    fn a_uuid_is_a_valid_id() {
         let id = RecordId::from_uuid(uuid::Uuid::now_v7());
         assert_eq!(RecordId::parse(&id.to_string()), Ok(id));
     }
 
     #[test]
-    fn keys_come_back_and_sort_as_ids_do() {
+    fn a_key_leads_back_to_its_id_and_sorts_like_it() {
         let text = |text| RecordId::parse(text).unwrap();
         let ids = [
             RecordId::Number(2),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_an_id_where_the_store_counts() {
+    fn a_number_is_an_id_only_if_the_store_gives_the_ids() {
         let one = RecordId::Number(1);
         assert_eq!(IdScheme::Sequence.parse("1"), Ok(one.clone()));
         assert_eq!(IdScheme::Sequence.of_member(&Value::from(1)), Ok(one));

@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_misspelt_name_finds_its_neighbour() {
+    fn the_nearest_name_is_suggested_for_a_misspelt_one() {
         let names = ["listen", "server", "id"];
         assert_eq!(nearest("lisen", names), Some("listen"));
         assert_eq!(nearest("sevrer", names), Some("server"));

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_id_comes_first_and_the_rest_keeps_its_order() {
+    fn the_text_begins_with_the_id_and_keeps_the_order_of_the_members() {
         let object =
             JsonObject::parse(br#"{"title": "Dune", "id": "old", "author": 1.0}"#).unwrap();
         let id = RecordId::parse("new").unwrap();

@@ -39,14 +39,18 @@ mod writer;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::Store;
 use crate::settings::Settings;
 use crate::supervision::{ChildSpec, Clock, Faults, QueueLimits, Slot};
 use engine::Opener;
+use find::QueryCounts;
 use holder::Holder;
 use opener::SledOpener;
+use scan::SCANS_MAX;
 use space::Space;
-use store::{SledStore, StoreLimits};
+use store::SledStore;
 use writer::{GROUP, Writer, WriterSettings, commit_times};
 
 /// The store that `settings` describe, and the child spec of its writer.
@@ -79,16 +83,16 @@ fn with_engine(
     let (slot, writer) = Slot::new("writer", queue, clock);
     let commits = commit_times();
     let resources = settings.resources.values();
-    let store = SledStore::new(
-        Arc::clone(&holder),
+    let store = SledStore {
+        holder: Arc::clone(&holder),
         writer,
-        resources.clone().map(|resource| resource.ids).collect(),
-        StoreLimits {
-            deadline: limits.deadline,
-            flush: settings.storage.flush_limit,
-        },
-        commits.clone(),
-    );
+        ids: resources.clone().map(|resource| resource.ids).collect(),
+        deadline: limits.deadline,
+        flush_limit: settings.storage.flush_limit,
+        scans: Arc::new(Semaphore::new(SCANS_MAX)),
+        commits: commits.clone(),
+        queries: QueryCounts::default(),
+    };
     let settings = WriterSettings {
         flush_limit: settings.storage.flush_limit,
         log_keep: crate::num::as_u64(settings.storage.log_keep),

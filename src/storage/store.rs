@@ -172,7 +172,7 @@ pub(crate) struct CollectionMeasures {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum StoreError {
     /// The store is being opened, or its writer is being restarted.
-    #[error("the store is being opened; try again")]
+    #[error("the store is being opened or its writer is being restarted; try again")]
     Unavailable,
     /// The writer's queue is full.
     #[error("too many writes are waiting; try again")]

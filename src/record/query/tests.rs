@@ -55,7 +55,7 @@ fn matches(schema: &Schema, query: &str, record: Value) -> bool {
 }
 
 #[test]
-fn the_part_is_said_by_start_and_end_or_by_limit_or_by_page() {
+fn a_part_of_the_list_is_chosen_by_start_and_end_by_limit_or_by_page() {
     for (query, start, limit) in [
         ("", 0, 500),
         ("x=1&_start=20&_end=30", 20, 10),
@@ -91,7 +91,7 @@ fn the_part_is_said_by_start_and_end_or_by_limit_or_by_page() {
 }
 
 #[test]
-fn a_repeated_name_means_or_and_different_names_mean_and() {
+fn a_repeated_name_matches_either_value_and_different_names_must_all_match() {
     let schema = Schema::Any;
     let record =
         json!({"id": "7", "author": {"name": "Le Guin"}, "year": 1974, "tags": ["a", "b"]});
@@ -139,7 +139,7 @@ fn values_are_compared_by_the_declared_type() {
 }
 
 #[test]
-fn what_can_not_be_meant_is_refused_with_a_reason() {
+fn a_wrong_query_is_refused_with_the_reason() {
     let schema = typed();
     for (query, reason) in [
         (
@@ -190,7 +190,7 @@ fn what_can_not_be_meant_is_refused_with_a_reason() {
 }
 
 #[test]
-fn a_lenient_client_has_its_unknown_names_passed_over() {
+fn unknown_names_are_ignored_for_a_lenient_client() {
     let query = ListQuery::parse("titel=x&_sort=nothing,title", &typed(), Handling::Lenient);
     let query = query.unwrap();
     assert!(query.matches(&Map::new()) && query.is_sorted());

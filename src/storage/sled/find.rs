@@ -147,7 +147,7 @@ impl SledStore {
         loop {
             let quick = self.read(|open| {
                 let read = || {
-                    let seq = readers.applied(collection);
+                    let seq = readers.stats(collection).applied;
                     let records = ids.iter().map(|id| record(open, collection, id));
                     let records = records.filter_map(Result::transpose);
                     records

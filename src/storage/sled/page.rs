@@ -6,7 +6,7 @@ use super::engine::{Engine, Keyspace};
 use super::read_error::ReadError;
 use super::reader_state::ReaderState;
 use super::value;
-use crate::record::{Record, RecordId, Revision, Slice};
+use crate::record::{Record, RecordId, Slice};
 use crate::storage::{CollectionId, ListPage};
 
 /// How many bytes of records are read on an event loop without a pause; a longer page is read elsewhere.
@@ -19,10 +19,11 @@ pub(super) fn read(
     collection: CollectionId,
     slice: Slice,
 ) -> Result<Option<ListPage>, ReadError> {
+    let stats = readers.stats(collection);
     let mut page = ListPage {
         records: Vec::new(),
-        total: readers.records(collection),
-        seq: readers.applied(collection),
+        total: stats.records,
+        seq: stats.applied,
     };
     if slice.limit() == 0 {
         return Ok(Some(page));
@@ -59,9 +60,5 @@ pub(super) fn record(
     let id = RecordId::from_key(key).ok_or_else(|| ReadError::damaged_record(key))?;
     let value = Bytes::copy_from_slice(value);
     let found = value::whole(engine, None, collection, key, &value)?;
-    Ok(Record {
-        id,
-        revision: Revision(found.seq),
-        json: found.json,
-    })
+    Ok(found.into_record(id))
 }

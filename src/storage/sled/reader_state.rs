@@ -31,17 +31,36 @@ pub(super) struct OpenEngine {
 }
 
 /// The figures of one resource.
-#[derive(Debug, Default)]
-struct CollectionStats {
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Stats {
     /// The last change that may be visible: set before it is applied.
-    staged: AtomicU64,
+    pub(super) staged: u64,
     /// The last change that is applied completely.
+    pub(super) applied: u64,
+    pub(super) records: u64,
+    /// The bytes of its records as they are served.
+    pub(super) bytes: u64,
+}
+
+/// [`Stats`] that the writer changes while others read them.
+#[derive(Debug, Default)]
+struct AtomicStats {
+    staged: AtomicU64,
     applied: AtomicU64,
     records: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl CollectionStats {
+impl AtomicStats {
+    fn load(&self) -> Stats {
+        Stats {
+            staged: self.staged.load(Ordering::SeqCst),
+            applied: self.applied.load(Ordering::SeqCst),
+            records: self.records.load(Ordering::SeqCst),
+            bytes: self.bytes.load(Ordering::SeqCst),
+        }
+    }
+
     fn set(&self, tally: &Tally) {
         self.applied.store(tally.seq, Ordering::SeqCst);
         self.records.store(tally.records, Ordering::SeqCst);
@@ -53,18 +72,19 @@ impl CollectionStats {
 pub(super) struct ReaderState {
     open: ArcSwapOption<OpenEngine>,
     progress: watch::Sender<Progress>,
-    collections: Vec<CollectionStats>,
+    collections: Vec<AtomicStats>,
     /// Whether a group is being applied to the engine and the figures.
     group: SeqLock,
 }
 
 impl ReaderState {
     pub(super) fn new(collections: usize) -> Self {
-        let stats = || CollectionStats::default();
         Self {
             open: ArcSwapOption::empty(),
             progress: watch::Sender::new(Progress::default()),
-            collections: std::iter::repeat_with(stats).take(collections).collect(),
+            collections: std::iter::repeat_with(AtomicStats::default)
+                .take(collections)
+                .collect(),
             group: SeqLock::default(),
         }
     }
@@ -84,29 +104,10 @@ impl ReaderState {
         self.group.read(look)
     }
 
-    /// The resource's last change that may be visible.
-    pub(super) fn staged(&self, collection: CollectionId) -> u64 {
-        self.stat(collection, |stats| &stats.staged)
-    }
-
-    /// The resource's last change that is applied completely.
-    pub(super) fn applied(&self, collection: CollectionId) -> u64 {
-        self.stat(collection, |stats| &stats.applied)
-    }
-
-    /// How many records the resource has.
-    pub(super) fn records(&self, collection: CollectionId) -> u64 {
-        self.stat(collection, |stats| &stats.records)
-    }
-
-    /// How many bytes its records have as they are served.
-    pub(super) fn bytes(&self, collection: CollectionId) -> u64 {
-        self.stat(collection, |stats| &stats.bytes)
-    }
-
-    fn stat(&self, collection: CollectionId, of: fn(&CollectionStats) -> &AtomicU64) -> u64 {
+    /// The figures of a resource.
+    pub(super) fn stats(&self, collection: CollectionId) -> Stats {
         let stats = self.collections.get(collection.0);
-        stats.map_or(0, |stats| of(stats).load(Ordering::SeqCst))
+        stats.map(AtomicStats::load).unwrap_or_default()
     }
 
     /// Called by the writer before the first change of a group becomes visible.

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::engine::Keyspace;
@@ -16,16 +15,11 @@ use crate::record::Record;
 use crate::storage::{CollectionId, StoreError};
 
 /// How many scans run at once; others wait, up to their deadline.
-const SCANS_MAX: usize = 4;
+pub(super) const SCANS_MAX: usize = 4;
 /// The most records in a chunk.
 const CHUNK_RECORDS_MAX: usize = 500;
 /// The fewest records in a chunk: they can be read between two groups.
 const CHUNK_RECORDS_MIN: usize = 8;
-
-/// What scans wait for before they begin.
-pub(super) fn permits() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(SCANS_MAX))
-}
 
 impl SledStore {
     /// Shows every record of a resource to `visit`, in the order of ids, until it returns false. Returns what `visit` made of
@@ -91,7 +85,7 @@ impl<'a> CollectionScan<'a> {
             collection,
             deadline,
             era: open.era,
-            seq: holder.readers.applied(collection),
+            seq: holder.readers.stats(collection).applied,
         })
     }
 
@@ -127,7 +121,7 @@ impl<'a> CollectionScan<'a> {
         let scanned = Scanned {
             era: self.era,
             seq: self.seq,
-            need: self.holder.readers.staged(self.collection),
+            need: self.holder.readers.stats(self.collection).staged,
         };
         Ok((state, scanned))
     }

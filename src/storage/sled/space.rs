@@ -197,7 +197,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     #[test]
-    fn the_reserve_is_a_part_of_the_disk_within_bounds() {
+    fn the_automatic_reserve_is_a_twentieth_of_the_disk_within_bounds() {
         for (total, reserve) in [(100, 64), (2_000, 100), (1_000_000, 1024)] {
             let disk = Disk {
                 available: 0,
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ballast_is_taken_only_where_there_is_plenty() {
+    fn there_is_a_ballast_only_on_a_disk_with_plenty_of_room() {
         let ballast = |available, total| {
             let disk = Disk {
                 available: available * MIB,
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_is_given_up_once_and_taken_again() {
+    fn the_ballast_is_freed_once_and_can_be_made_again() {
         let folder = tempfile::tempdir().unwrap();
         let space = Space::new(folder.path(), Reserve::Bytes(0));
         assert!(!space.release(), "there is none yet");
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_without_its_reserve_refuses() {
+    fn writes_are_refused_on_a_disk_with_less_room_than_the_reserve() {
         let folder = tempfile::tempdir().unwrap();
         assert!(Space::new(folder.path(), Reserve::Bytes(u64::MAX)).refuses());
         let space = Space::new(folder.path(), Reserve::Bytes(0));

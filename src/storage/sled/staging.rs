@@ -59,12 +59,8 @@ impl<'a> Staging<'a> {
         let found = self.read(collection, &key)?;
         let before = Before::look(self.engine, &self.group, collection, &key, found.as_ref())?;
         let current = found.map(|found| Current {
-            record: Record {
-                id: id.clone(),
-                revision: Revision(found.seq),
-                json: found.json,
-            },
             created_ms: found.created_ms,
+            record: found.into_record(id.clone()),
         });
         drop(key);
         Ok(WriteTarget {

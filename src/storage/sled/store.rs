@@ -16,32 +16,27 @@ use super::holder::Holder;
 use super::message::{QueuedWrite, StoreMessage};
 use super::reader_state::OpenEngine;
 use super::writer::CommitTimes;
-use super::{log, scan, value};
-use crate::record::{Example, IdScheme, ListQuery, Record, RecordId, Revision, WriteCommand};
+use super::{log, value};
+use crate::record::{Example, IdScheme, ListQuery, Record, RecordId, WriteCommand};
 use crate::storage::{
     CHANGES_MAX, Changes, CollectionId, CollectionMeasures, ListPage, Measures, Store, StoreError,
     StoreReply, Write, Written,
 };
 use crate::supervision::{AskError, ChildRef, ReplyTo};
 
-/// How long the store may take.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct StoreLimits {
-    /// Until an answer is given.
-    pub(super) deadline: Duration,
-    /// For one commit.
-    pub(super) flush: Duration,
-}
-
 /// A store that keeps its records in sled.
 pub(super) struct SledStore {
     pub(super) holder: Arc<Holder>,
-    pub(super) scans: Arc<Semaphore>,
-    writer: ChildRef<StoreMessage>,
+    pub(super) writer: ChildRef<StoreMessage>,
     /// One for each resource.
     pub(super) ids: Vec<IdScheme>,
-    limits: StoreLimits,
-    commits: CommitTimes,
+    /// How long a caller waits for its answer.
+    pub(super) deadline: Duration,
+    /// How long a commit may take.
+    pub(super) flush_limit: Duration,
+    /// What scans wait for before they begin.
+    pub(super) scans: Arc<Semaphore>,
+    pub(super) commits: CommitTimes,
     pub(super) queries: QueryCounts,
 }
 
@@ -53,26 +48,8 @@ pub(super) struct Seen<T> {
 }
 
 impl SledStore {
-    pub(super) fn new(
-        holder: Arc<Holder>,
-        writer: ChildRef<StoreMessage>,
-        ids: Vec<IdScheme>,
-        limits: StoreLimits,
-        commits: CommitTimes,
-    ) -> Self {
-        Self {
-            holder,
-            scans: scan::permits(),
-            writer,
-            ids,
-            limits,
-            commits,
-            queries: QueryCounts::default(),
-        }
-    }
-
     pub(super) fn deadline_from_now(&self) -> Instant {
-        Instant::now() + self.limits.deadline
+        Instant::now() + self.deadline
     }
 
     /// Answers with what `look` finds in the engine: at once if the engine is open and all of it is durable.
@@ -188,7 +165,7 @@ impl SledStore {
         &self,
         message: impl FnOnce(ReplyTo<T, StoreError>) -> StoreMessage,
     ) -> Result<T, StoreError> {
-        let answer = self.writer.ask(message, self.limits.deadline).await;
+        let answer = self.writer.ask(message, self.deadline).await;
         answer.map_err(|error| match error {
             AskError::Answer(error) => error,
             AskError::Lost => StoreError::Failed,
@@ -218,7 +195,7 @@ impl Store for SledStore {
             let need = match &found {
                 Some(record) => record.revision.0,
                 // It may have been removed by a change that is not durable yet.
-                None => self.holder.readers.staged(collection),
+                None => self.holder.readers.stats(collection).staged,
             };
             Ok(Seen { found, need })
         })
@@ -260,17 +237,20 @@ impl Store for SledStore {
 
     fn overdue(&self) -> Option<Duration> {
         let age = self.holder.engine.commit_age();
-        age.filter(|age| *age > self.limits.flush)
+        age.filter(|age| *age > self.flush_limit)
     }
 
     fn measures(&self) -> Measures {
         let (space, readers) = (&self.holder.space, &self.holder.readers);
         let room = space.measure().ok();
         let collections = self.holder.collections.iter().enumerate();
-        let collections = collections.map(|(index, name)| CollectionMeasures {
-            name: name.clone(),
-            records: readers.records(CollectionId(index)),
-            bytes: readers.bytes(CollectionId(index)),
+        let collections = collections.map(|(index, name)| {
+            let stats = readers.stats(CollectionId(index));
+            CollectionMeasures {
+                name: name.clone(),
+                records: stats.records,
+                bytes: stats.bytes,
+            }
         });
         Measures {
             available_bytes: room.map(|room| room.disk.available),
@@ -294,9 +274,5 @@ pub(super) fn record(
     id: &RecordId,
 ) -> Result<Option<Record>, StoreError> {
     let found = value::read(&*open.engine, None, collection, &id.key())?;
-    Ok(found.map(|found| Record {
-        id: id.clone(),
-        revision: Revision(found.seq),
-        json: found.json,
-    }))
+    Ok(found.map(|found| found.into_record(id.clone())))
 }

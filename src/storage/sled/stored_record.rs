@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::log::seq_of;
 use crate::num::as_u64;
+use crate::record::{Record, RecordId, Revision};
 
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 2 + 8 + 8 + 8 + 4;
@@ -38,6 +39,15 @@ impl StoredRecord {
     /// Whether the record is stored in one piece, and not in chunks.
     pub(super) fn is_inline(&self) -> bool {
         HEAD_BYTES + self.json.len() <= INLINE_BYTES
+    }
+
+    /// The record of this id, without what only the store needs.
+    pub(super) fn into_record(self, id: RecordId) -> Record {
+        Record {
+            id,
+            revision: Revision(self.seq),
+            json: self.json,
+        }
     }
 
     /// The value of a record that is stored in one piece.

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_and_anything_else_is_not_known() {
+    fn a_mark_is_read_as_it_was_written_and_a_damaged_one_is_unknown() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("sled");
         let mark = Watermark::open(&store).unwrap();

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 #[test]
-fn a_death_at_any_point_of_a_group_neither_loses_nor_repeats_a_write() {
+fn a_panic_at_any_point_of_a_group_neither_loses_nor_repeats_a_write() {
     for point in [
         "writer.message",
         "writer.in_transaction",
@@ -61,7 +61,7 @@ fn an_answer_comes_after_the_flush_of_its_group() {
 }
 
 #[test]
-fn a_failed_flush_is_not_answered_by_its_own_life() {
+fn after_a_failed_flush_the_next_incarnation_answers_and_applies_nothing_twice() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let memory = Arc::<Memory>::default();

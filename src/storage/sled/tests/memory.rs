@@ -1,4 +1,4 @@
-//! An engine in memory that notes what it is told, and fails or waits when it is told to.
+//! An engine in memory that records the calls it gets, and fails or waits when a test tells it to.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,17 +15,17 @@ use super::super::engine::{
 /// Every keyspace with its keys and values.
 pub(super) type Keyspaces = BTreeMap<Keyspace, BTreeMap<Vec<u8>, Vec<u8>>>;
 
-/// What is shared by all lives of an engine in memory.
+/// The content of an engine in memory; it stays when the engine is opened again.
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) keyspaces: Mutex<Keyspaces>,
     pub(super) calls: Mutex<Vec<&'static str>>,
     pub(super) failing_flushes: AtomicU32,
-    /// While it is locked, a flush does not return.
+    /// A flush does not return while it is locked.
     pub(super) gate: Mutex<()>,
 }
 
-/// What is kept under the name of `keyspace`: chunks are applied in two steps, to one keyspace.
+/// The keyspace in which `keyspace` is stored: chunks are applied in two steps, but to one keyspace.
 fn kept(keyspace: Keyspace) -> Keyspace {
     match keyspace {
         Keyspace::OldChunks(id) => Keyspace::Chunks(id),

@@ -45,7 +45,7 @@ enum Change {
     DeleteMatching(Value),
 }
 
-/// What a write depends on: tags are told apart by whether they are right when the write is sent.
+/// The condition of a write; `true` if its tag is the current one when the write is sent.
 #[derive(Debug, Clone, Copy)]
 enum Condition {
     None,
@@ -194,7 +194,7 @@ impl Change {
     }
 }
 
-/// What a sequence is played on.
+/// Where a sequence of steps is carried out.
 struct Stage {
     folder: tempfile::TempDir,
     memory: Option<Arc<Memory>>,
@@ -226,7 +226,7 @@ impl Stage {
         }
     }
 
-    /// Whether a fault waits to strike.
+    /// Whether an injected fault is still to come.
     fn faulty(&self) -> bool {
         let flush = |memory: &Arc<Memory>| memory.failing_flushes.load(Ordering::SeqCst) > 0;
         let point = |point: &&str| self.faults.pending(point) > 0;
@@ -254,12 +254,12 @@ impl Stage {
                     assert_eq!((page, total), expected.list(&asked), "{asked:?}");
                 }
                 Step::Restart => {
-                    // A store that can't be written is not opened.
+                    // A store that can't be flushed can't be opened.
                     self.fail_flushes(0);
                     running.stop().await;
                     running = self.start().await;
                 }
-                // One fault at a time: a message that is struck twice is given up.
+                // One fault at a time: a message whose writer dies twice is given up.
                 Step::Die(_) | Step::FailFlush if self.faulty() => {}
                 Step::Die(point) => {
                     self.faults.arm(point, 1);
@@ -271,7 +271,8 @@ impl Stage {
     }
 }
 
-/// `faulty`: the writer may die meanwhile. What was not answered then is looked at again, and may come after its neighbours.
+/// Sends the changes at once and compares the answers. If the writer may die meanwhile (`faulty`), writes that were not
+/// answered are delivered again, and may come after their neighbours.
 async fn write(
     store: &SledStore,
     expected: &mut Expected,
@@ -366,11 +367,11 @@ fn sequences() -> u32 {
 }
 
 #[test]
-fn a_store_in_memory_does_as_a_map_does() {
+fn a_store_in_memory_behaves_like_a_map() {
     try_sequences(sequences(), true);
 }
 
 #[test]
-fn a_store_on_the_disk_does_as_a_map_does() {
+fn a_store_on_the_disk_behaves_like_a_map() {
     try_sequences(sequences().div_ceil(20), false);
 }

@@ -64,7 +64,7 @@ fn unfinished_scratch_files_are_moved_aside_and_the_store_opens() {
 }
 
 #[test]
-fn a_store_that_has_lost_its_end_is_refused() {
+fn a_store_that_lost_acknowledged_changes_is_refused() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let running = Running::on_sled(folder.path(), &Faults::none()).await;
@@ -90,7 +90,7 @@ fn a_store_that_has_lost_its_end_is_refused() {
 }
 
 #[test]
-fn the_log_is_kept_at_its_length() {
+fn the_log_is_trimmed_to_its_length() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let memory = Arc::<Memory>::default();

@@ -79,7 +79,7 @@ pub(super) fn logged(engine: &MemoryEngine) -> Vec<u64> {
 }
 
 #[test]
-fn a_torn_group_is_settled_command_by_command() {
+fn each_command_of_a_torn_group_is_settled_by_what_was_applied() {
     let engine = with_records(3);
     let mut torn = Group::default();
     put(&mut torn, 4, 4, ChangeKind::Put); // its effect is there
@@ -99,7 +99,7 @@ fn a_torn_group_is_settled_command_by_command() {
 }
 
 #[test]
-fn a_record_made_and_removed_by_one_torn_group_is_settled_as_one() {
+fn all_entries_of_a_record_in_a_torn_group_are_settled_alike() {
     let engine = with_records(1);
     let mut torn = Group::default();
     log(&mut torn, 2, 7, ChangeKind::Put);
@@ -114,7 +114,7 @@ fn a_record_made_and_removed_by_one_torn_group_is_settled_as_one() {
 }
 
 #[test]
-fn a_collection_that_was_not_declared_while_its_tail_was_settled_is_counted_anew() {
+fn a_resource_that_was_not_declared_while_a_tail_was_settled_is_counted_again() {
     let engine = with_records(2);
     let mut torn = Group::default();
     put(&mut torn, 3, 3, ChangeKind::Put);
@@ -125,7 +125,7 @@ fn a_collection_that_was_not_declared_while_its_tail_was_settled_is_counted_anew
 }
 
 #[test]
-fn what_does_not_fit_together_is_refused_with_figures() {
+fn a_store_that_contradicts_itself_is_refused_with_the_figures() {
     let refused = |engine: &MemoryEngine, acknowledged| match recovery::check(
         engine,
         &names(),

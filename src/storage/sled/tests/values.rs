@@ -1,4 +1,4 @@
-//! Bodies of every length: whole when read, and nothing left behind when replaced or removed.
+//! Bodies of every length: they are read whole, and leave no chunks behind when they are replaced or removed.
 
 use super::super::database::SledEngine;
 use super::super::engine::{Engine, Group, Keyspace};
@@ -54,7 +54,7 @@ fn keys(engine: &dyn Engine, keyspace: Keyspace) -> usize {
 }
 
 fn lengths_come_and_go(engine: &dyn Engine) {
-    // A neighbour whose id begins with the other's, and one whose chunks come right before.
+    // One neighbour's id is the beginning of the id, the other begins with it.
     let (id, neighbours) = (b"dune".as_slice(), [b"dun".as_slice(), b"dune-2"]);
     for neighbour in neighbours {
         let group = write(engine, neighbour, Some(&record(1, 10_000)));
@@ -90,7 +90,7 @@ fn lengths_come_and_go(engine: &dyn Engine) {
 }
 
 #[test]
-fn a_body_of_any_length_is_kept_whole_and_leaves_nothing_behind() {
+fn a_body_of_any_length_is_read_whole_and_leaves_no_chunks_behind() {
     lengths_come_and_go(&MemoryEngine(Arc::default()));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sled");
@@ -150,7 +150,7 @@ fn a_chunk_that_is_missing_cut_or_changed_is_damage() {
 }
 
 #[test]
-fn a_store_of_the_version_before_opens_and_is_marked() {
+fn a_store_of_the_previous_version_opens_and_gets_the_new_version() {
     let engine = MemoryEngine(Arc::default());
     let mut old = Group::default();
     put(&mut old, 1, 1, ChangeKind::Put);
@@ -166,7 +166,7 @@ fn a_store_of_the_version_before_opens_and_is_marked() {
 }
 
 #[test]
-fn chunks_of_a_group_that_was_cut_off_do_not_stay() {
+fn leftover_chunks_of_a_torn_group_are_removed() {
     // Cut after the new chunks; cut after the envelopes.
     for applied in [[true, false, false], [true, true, false]] {
         let engine = MemoryEngine(Arc::default());
@@ -217,7 +217,7 @@ fn chunks_of_a_group_that_was_cut_off_do_not_stay() {
 }
 
 #[test]
-fn a_long_body_is_served_listed_and_deleted_like_any_other() {
+fn a_long_body_is_read_listed_and_deleted_like_a_short_one() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let running = Running::on_sled(folder.path(), &Faults::none()).await;

@@ -1,4 +1,4 @@
-//! The map that the store is compared with.
+//! The map that the store is compared with, and how it carries out the same commands.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::{Asked, Change, Condition};
 use crate::record::{Absent, CommandError, Conditions, Record, RecordId, Revision, Tags};
 use crate::storage::{StoreError, Written};
 
-/// What the store should be.
+/// What the store should hold.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Expected {
     pub(super) records: BTreeMap<RecordId, (u64, Value)>,
@@ -16,7 +16,7 @@ pub(super) struct Expected {
     given: u64,
 }
 
-/// What is compared of a write's outcome: how many records there were before it, and those it answers with.
+/// What is compared of the answer to a write: what it did, and to which records.
 pub(super) type Outcome = Result<(&'static str, Vec<Shown>), CommandError>;
 /// Id, revision, members.
 pub(super) type Shown = (RecordId, u64, Value);
@@ -69,7 +69,7 @@ impl Expected {
         }
     }
 
-    /// What becomes of a change; what it may match was `listed` before it was sent.
+    /// Carries out a change. A deletion by example is limited to the ids that were `listed` before it was sent.
     pub(super) fn apply(
         &mut self,
         change: &Change,
@@ -131,7 +131,7 @@ impl Expected {
         Ok((what, vec![(id, self.seq, after)]))
     }
 
-    /// The first number from the last one given on that is nobody's.
+    /// The first number after the last one given that is no record's id.
     fn next(&self) -> u64 {
         let mut number = self.given + 1;
         while self.records.contains_key(&RecordId::Number(number)) {
@@ -181,7 +181,7 @@ impl Expected {
             .map(|(id, (revision, members))| (id.clone(), *revision, members.clone()))
             .collect();
         if let Some(descending) = asked.descending {
-            // What has no `n` is the greatest.
+            // A record without `n` comes last.
             let key = |shown: &Shown| shown.2.get("n").and_then(Value::as_u64).unwrap_or(u64::MAX);
             found.sort_by(|a, b| {
                 if descending {
