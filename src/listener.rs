@@ -31,7 +31,7 @@ use crate::supervision::{
     Slot, StartError,
 };
 use complaint::Complaint;
-use door::count;
+use door::{Arrival, count};
 
 /// How long to wait after an accept failed for want of descriptors or memory, and between two looks for a handler.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -113,7 +113,7 @@ async fn accept(door: Arc<Door>, socket: AsyncFd<Listening>, life: Life) -> Resu
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        let place = place(&door).await?;
+        let permit = permit(&door).await?;
         let accepted = loop {
             let mut ready = socket.readable().await?;
             match ready.try_io(|socket| socket.get_ref().accept()) {
@@ -122,8 +122,12 @@ async fn accept(door: Arc<Door>, socket: AsyncFd<Listening>, life: Life) -> Resu
             }
         };
         match accepted {
-            Ok((stream, peer)) => {
-                door.take_in((stream, peer, place));
+            Ok((socket, peer)) => {
+                door.take_in(Arrival {
+                    socket,
+                    peer,
+                    permit,
+                });
                 door.faults.hit("listener.accepted");
             }
             Err(error) if is_the_clients(&error) => {}
@@ -139,9 +143,9 @@ async fn accept(door: Arc<Door>, socket: AsyncFd<Listening>, life: Life) -> Resu
 }
 
 /// A place among all connections; clients wait in the kernel's backlog until there is one.
-async fn place(door: &Door) -> Result<OwnedSemaphorePermit, AcquireError> {
-    if let Ok(place) = Arc::clone(&door.places).try_acquire_owned() {
-        return Ok(place);
+async fn permit(door: &Door) -> Result<OwnedSemaphorePermit, AcquireError> {
+    if let Ok(permit) = Arc::clone(&door.places).try_acquire_owned() {
+        return Ok(permit);
     }
     count(&door.counters.full);
     Arc::clone(&door.places).acquire_owned().await

@@ -6,7 +6,7 @@
 mod connection;
 mod drain;
 
-pub(crate) use connection::{Connection, HandlerLoad, Socket, Ticket};
+pub(crate) use connection::{Accepted, Connection, HandlerLoad, Socket, Ticket};
 pub(crate) use drain::DrainLimit;
 
 use std::sync::Arc;
@@ -67,7 +67,12 @@ impl Child for RequestHandler {
         if message.attempt() == 1 {
             self.faults.hit("handler.message");
         }
-        let Some((socket, peer, ticket)) = message.take() else {
+        let Some(Accepted {
+            socket,
+            peer,
+            ticket,
+        }) = message.take()
+        else {
             return;
         };
         match socket.into_stream() {

@@ -1,85 +1,206 @@
-//! Conditional requests: RFC 9110 section 13, as far as reading goes.
+//! Conditional requests (RFC 9110 section 13), for files and records alike.
 
+use std::str::FromStr as _;
 use std::time::SystemTime;
 
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::HttpRequest;
+use actix_web::http::header::{
+    self, EntityTag, Header, HeaderName, HttpDate, IfMatch, IfNoneMatch,
+};
 
-/// Whether the client has this representation already: a 304 then.
-///
-/// `If-None-Match` (13.1.2) compares weakly, and where it is present `If-Modified-Since` (13.1.3) is not looked at.
-pub(crate) fn not_modified(headers: &HeaderMap, etag: &[u8], modified: Option<SystemTime>) -> bool {
-    if let Some(first) = headers.get(header::IF_NONE_MATCH) {
-        let mut all = headers.get_all(header::IF_NONE_MATCH);
-        return first.as_bytes() == etag || all.any(|value| lists(value.as_bytes(), etag));
+use crate::record::{Conditions, Revision, Tags};
+
+/// What the conditions of a GET or HEAD come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The answer is what it would be without conditions.
+    Proceed,
+    /// The client has this representation already: 304.
+    NotModified,
+    /// 412.
+    Failed,
+}
+
+/// Evaluates the conditions of a GET or HEAD in the order of section 13.2.2, for a representation with this entity tag.
+pub(super) fn evaluate(
+    request: &HttpRequest,
+    etag: &[u8],
+    modified: Option<SystemTime>,
+) -> Verdict {
+    let headers = request.headers();
+    let date = |name| Some((date(request, name)?, modified?));
+    if headers.contains_key(header::IF_MATCH) {
+        let holds = match IfMatch::parse(request) {
+            Ok(IfMatch::Any) => true,
+            Ok(IfMatch::Items(tags)) => lists(&tags, etag, EntityTag::strong_eq),
+            Err(_) => false,
+        };
+        if !holds {
+            return Verdict::Failed;
+        }
+    } else if let Some((since, modified)) = date(header::IF_UNMODIFIED_SINCE)
+        && modified > since
+    {
+        return Verdict::Failed;
     }
-    let since = headers
-        .get(header::IF_MODIFIED_SINCE)
-        .and_then(|value| value.to_str().ok());
-    match (
-        since.and_then(|text| httpdate::parse_http_date(text).ok()),
-        modified,
-    ) {
-        (Some(since), Some(modified)) => modified <= since,
-        (None, _) | (_, None) => false,
+    let known = match headers.get(header::IF_NONE_MATCH) {
+        // Most clients send the one tag that they were sent.
+        Some(tag) if tag.as_bytes() == etag => true,
+        Some(_) => match IfNoneMatch::parse(request) {
+            Ok(IfNoneMatch::Any) => true,
+            Ok(IfNoneMatch::Items(tags)) => lists(&tags, etag, EntityTag::weak_eq),
+            Err(_) => false,
+        },
+        None => date(header::IF_MODIFIED_SINCE).is_some_and(|(since, modified)| modified <= since),
+    };
+    if known {
+        Verdict::NotModified
+    } else {
+        Verdict::Proceed
     }
 }
 
-/// Whether a list of entity tags has this one, or is `*`.
-fn lists(list: &[u8], etag: &[u8]) -> bool {
-    let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
-    let wanted = opaque(etag);
-    // A comma inside a tag's quotes would split it; then it does not match, which costs a full answer and nothing else.
-    list.split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .any(|tag| tag == b"*" || opaque(tag) == wanted)
+fn lists(tags: &[EntityTag], etag: &[u8], eq: fn(&EntityTag, &EntityTag) -> bool) -> bool {
+    let own = std::str::from_utf8(etag).ok();
+    let own = own.and_then(|etag| EntityTag::from_str(etag).ok());
+    own.is_some_and(|own| tags.iter().any(|tag| eq(tag, &own)))
+}
+
+/// The date of a field that is there once. Twice it is no date, and ignored (section 13.1.3).
+fn date(request: &HttpRequest, name: HeaderName) -> Option<SystemTime> {
+    let mut values = request.headers().get_all(name);
+    let value = values.next().filter(|_| values.next().is_none())?;
+    let date = HttpDate::from_str(value.to_str().ok()?).ok()?;
+    Some(date.into())
+}
+
+/// The conditions of a request to a record, for the store to compare. What is no tag of a revision matches nothing.
+pub(super) fn conditions(request: &HttpRequest) -> Conditions {
+    let headers = request.headers();
+    let revisions = |tags: Vec<EntityTag>| Tags::OneOf(tags.iter().filter_map(revision).collect());
+    let if_match = || match IfMatch::parse(request) {
+        Ok(IfMatch::Any) => Tags::Any,
+        // Section 13.1.1: a weak tag never matches.
+        Ok(IfMatch::Items(tags)) => revisions(tags.into_iter().filter(|tag| !tag.weak).collect()),
+        Err(_) => Tags::OneOf(Vec::new()),
+    };
+    let if_none_match = || match IfNoneMatch::parse(request) {
+        Ok(IfNoneMatch::Any) => Tags::Any,
+        Ok(IfNoneMatch::Items(tags)) => revisions(tags),
+        Err(_) => Tags::OneOf(Vec::new()),
+    };
+    Conditions {
+        if_match: headers.contains_key(header::IF_MATCH).then(if_match),
+        if_none_match: headers
+            .contains_key(header::IF_NONE_MATCH)
+            .then(if_none_match),
+    }
+}
+
+fn revision(tag: &EntityTag) -> Option<Revision> {
+    let number: u64 = tag.tag().parse().ok()?;
+    // `"007"` is not the tag that was sent.
+    (number.to_string() == tag.tag()).then_some(Revision(number))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actix_web::test::TestRequest;
     use std::time::Duration;
 
-    fn asked(name: header::HeaderName, value: &str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(name, value.parse().unwrap());
-        headers
+    fn asked(fields: &[(&str, &str)]) -> HttpRequest {
+        let mut request = TestRequest::default();
+        for field in fields {
+            request = request.append_header(*field);
+        }
+        request.to_http_request()
+    }
+
+    fn at(seconds: u64) -> String {
+        httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
     }
 
     #[test]
-    fn an_entity_tag_is_found_in_a_list_and_compared_weakly() {
-        let none_match = |value| asked(header::IF_NONE_MATCH, value);
-        for (list, matches) in [
-            ("\"a\"", true),
-            ("W/\"a\"", true),
-            ("\"b\", \"a\"", true),
-            ("*", true),
-            ("\"b\"", false),
-            ("a", false),
+    fn conditions_are_evaluated_in_the_order_of_the_rfc() {
+        let (old, now, new) = (&*at(999), &*at(1_000), &*at(1_001));
+        let (im, inm) = ("if-match", "if-none-match");
+        let (ims, ius) = ("if-modified-since", "if-unmodified-since");
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        for (fields, verdict) in [
+            (&[][..], Verdict::Proceed),
+            (&[(inm, "\"a\"")], Verdict::NotModified),
+            (&[(inm, "W/\"a\"")], Verdict::NotModified),
+            (&[(inm, "\"b\", \"a\"")], Verdict::NotModified),
+            (&[(inm, "\"b\""), (inm, "\"a\"")], Verdict::NotModified),
+            (&[(inm, "*")], Verdict::NotModified),
+            (&[(inm, "\"b\"")], Verdict::Proceed),
+            (&[(inm, "a")], Verdict::Proceed),
+            (&[(ims, now)], Verdict::NotModified),
+            (&[(ims, new)], Verdict::NotModified),
+            (&[(ims, old)], Verdict::Proceed),
+            (&[(ims, "yesterday")], Verdict::Proceed),
+            (&[(ims, now), (ims, now)], Verdict::Proceed),
+            (&[(inm, "\"b\""), (ims, now)], Verdict::Proceed),
+            (&[(im, "\"a\"")], Verdict::Proceed),
+            (&[(im, "*")], Verdict::Proceed),
+            (&[(im, "\"b\", \"a\"")], Verdict::Proceed),
+            (&[(im, "\"b\"")], Verdict::Failed),
+            (&[(im, "W/\"a\"")], Verdict::Failed),
+            (&[(im, "")], Verdict::Failed),
+            (&[(ius, now)], Verdict::Proceed),
+            (&[(ius, old)], Verdict::Failed),
+            (&[(ius, old), (ius, old)], Verdict::Proceed),
+            (&[(ius, "yesterday")], Verdict::Proceed),
+            (&[(im, "\"a\""), (ius, old)], Verdict::Proceed),
+            (&[(im, "\"b\""), (inm, "\"a\"")], Verdict::Failed),
+            (&[(im, "\"a\""), (inm, "\"a\"")], Verdict::NotModified),
+            (&[(ius, old), (ims, now)], Verdict::Failed),
         ] {
-            assert_eq!(
-                not_modified(&none_match(list), b"\"a\"", None),
-                matches,
-                "{list}"
-            );
-            assert_eq!(
-                not_modified(&none_match(list), b"W/\"a\"", None),
-                matches,
-                "{list}"
-            );
+            let found = evaluate(&asked(fields), b"\"a\"", Some(modified));
+            assert_eq!(found, verdict, "{fields:?}");
+        }
+        let weak = |field| evaluate(&asked(&[(field, "W/\"5\"")]), b"W/\"5\"", None);
+        assert_eq!(weak(inm), Verdict::NotModified);
+        assert_eq!(weak(im), Verdict::Failed, "a weak tag is never strong");
+        let undated = evaluate(&asked(&[(ius, old), (ims, now)]), b"\"a\"", None);
+        assert_eq!(undated, Verdict::Proceed);
+    }
+
+    #[test]
+    fn if_match_of_a_change_compares_strongly() {
+        for (values, holds) in [
+            (&["\"7\""][..], true),
+            (&["\"6\", \"7\""], true),
+            (&["\"6\"", "\"7\""], true),
+            (&["*"], true),
+            (&["W/\"7\""], false),
+            (&["\"07\""], false),
+            (&["7"], false),
+            (&["\"8\""], false),
+            (&[""], false),
+            (&[], true),
+        ] {
+            let fields: Vec<_> = values.iter().map(|value| ("if-match", *value)).collect();
+            let conditions = conditions(&asked(&fields));
+            assert_eq!(conditions.hold(Some(Revision(7))), holds, "{values:?}");
+            assert_eq!(conditions.hold(None), values.is_empty(), "{values:?}");
         }
     }
 
     #[test]
-    fn a_date_counts_only_without_an_entity_tag() {
-        let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
-        let at = |seconds| {
-            httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-        };
-        let since = |seconds| asked(header::IF_MODIFIED_SINCE, &at(seconds));
-        assert!(not_modified(&since(1_000), b"\"a\"", Some(modified)));
-        assert!(!not_modified(&since(999), b"\"a\"", Some(modified)));
-        let mut both = since(1_000);
-        both.insert(header::IF_NONE_MATCH, "\"b\"".parse().unwrap());
-        assert!(!not_modified(&both, b"\"a\"", Some(modified)));
+    fn if_none_match_of_a_change_compares_weakly() {
+        for (value, holds) in [
+            ("\"7\"", false),
+            ("W/\"7\"", false),
+            ("\"1\" , W/\"7\"", false),
+            ("*", false),
+            ("\"8\"", true),
+            ("x", true),
+        ] {
+            let conditions = conditions(&asked(&[("if-none-match", value)]));
+            assert_eq!(conditions.hold(Some(Revision(7))), holds, "{value}");
+            assert!(conditions.hold(None), "{value}");
+        }
     }
 }

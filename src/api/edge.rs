@@ -9,7 +9,7 @@ use super::routes::{Destination, RouteTable, Target, segment};
 use super::{files, resource};
 use crate::file_cache::Files;
 use crate::storage::Store;
-use crate::wire::{Code, Handler, Incoming, Pass, Problem, Response};
+use crate::wire::{Code, Handler, Incoming, Pass, Problem, Response, takes_html};
 
 /// The public site and API; all request handlers share it.
 #[derive(Debug)]
@@ -59,7 +59,8 @@ impl Handler for Edge {
         Some(response)
     }
 
-    async fn admit(&self, _: &Incoming, destination: &Destination) -> Result<Pass, Problem> {
+    async fn admit(&self, request: &Incoming, destination: &Destination) -> Result<Pass, Problem> {
+        request.refuse_cross_site()?;
         match destination {
             Destination::Route(matched) => matched.route.rules.admit().await,
             Destination::Elsewhere(_) | Destination::Nothing => Ok(Pass::default()),
@@ -112,6 +113,7 @@ impl Handler for Edge {
         };
         let rules = &matched.route.rules;
         if let Target::Files(root) = matched.route.target
+            && takes_html(request.headers())
             && let Some(page) = rules.page(response.status().as_u16())
         {
             response = files::with_page(self, root, page, response).await;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::body::{BoxBody, SizedStream};
-use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::conditional::not_modified;
+use super::conditional::{Verdict, evaluate};
 use super::edge::Edge;
+use super::refused::failed_condition;
 use super::routes::Matched;
 use crate::file_cache::{Entry, Loaded, Representation, RootId};
 use crate::wire::{Code, Incoming, Problem, Response};
@@ -29,7 +30,8 @@ pub(super) fn quick(
         return None;
     }
     let entry = edge.files.hit(root, matched.rest(request.path()), now)?;
-    Some(entry_response(request.headers(), &entry))
+    // A condition that fails is told on the slow way.
+    entry_response(request, &entry).ok()
 }
 
 /// The answer, however long it takes.
@@ -39,7 +41,7 @@ pub(super) async fn slow(
     rest: &str,
     request: &Incoming,
 ) -> Result<Response, Problem> {
-    let (method, headers) = (request.method(), request.headers());
+    let method = request.method();
     if method == Method::OPTIONS {
         return Ok(options(ALLOW));
     }
@@ -47,11 +49,11 @@ pub(super) async fn slow(
         return Err(Problem::not_allowed(ALLOW));
     }
     match edge.files.load(root, rest).await? {
-        Loaded::Entry(entry) => Ok(entry_response(headers, &entry)),
-        Loaded::Large(large) => Ok(response(headers, large.about(), || {
+        Loaded::Entry(entry) => entry_response(request, &entry),
+        Loaded::Large(large) => response(request, large.about(), || {
             let length = large.length();
             BoxBody::new(SizedStream::new(length, Box::pin(large.chunks(0..length))))
-        })),
+        }),
         Loaded::Moved => to_folder(request),
     }
 }
@@ -89,32 +91,37 @@ async fn error_page(edge: &Edge, root: RootId, page: &str) -> Option<Arc<Entry>>
     }
 }
 
-fn entry_response(headers: &HeaderMap, entry: &Entry) -> Response {
-    response(headers, &entry.about, || BoxBody::new(entry.bytes.clone()))
+fn entry_response(request: &Incoming, entry: &Entry) -> Result<Response, Problem> {
+    response(request, &entry.about, || BoxBody::new(entry.bytes.clone()))
 }
 
-/// The answer with a file: its header fields, and its body unless the client has it already.
+/// The answer with a file: its header fields, and its body unless the request's conditions say otherwise.
 fn response(
-    headers: &HeaderMap,
+    request: &Incoming,
     about: &Representation,
     body: impl FnOnce() -> BoxBody,
-) -> Response {
-    let mut response = if not_modified(headers, &about.etag, Some(about.modified)) {
-        HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
-    } else {
-        let mut response = HttpResponse::with_body(StatusCode::OK, body());
-        set(&mut response, header::CONTENT_TYPE, &about.content_type);
-        if let Some(encoding) = &about.content_encoding {
-            set(&mut response, header::CONTENT_ENCODING, encoding);
+) -> Result<Response, Problem> {
+    let verdict = evaluate(&request.request, &about.etag, Some(about.modified));
+    let mut response = match verdict {
+        Verdict::Proceed => {
+            let mut response = HttpResponse::with_body(StatusCode::OK, body());
+            set(&mut response, header::CONTENT_TYPE, &about.content_type);
+            if let Some(encoding) = &about.content_encoding {
+                set(&mut response, header::CONTENT_ENCODING, encoding);
+            }
+            response
         }
-        response
+        Verdict::NotModified => HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(())),
+        Verdict::Failed => {
+            return Err(failed_condition(&String::from_utf8_lossy(&about.etag)));
+        }
     };
     set(&mut response, header::ETAG, &about.etag);
     set(&mut response, header::LAST_MODIFIED, &about.last_modified);
     if let Some(cache_control) = &about.cache_control {
         set(&mut response, header::CACHE_CONTROL, cache_control);
     }
-    response
+    Ok(response)
 }
 
 /// A value that was formatted when the file was read; it is shared, not copied.

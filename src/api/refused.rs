@@ -9,18 +9,19 @@ use crate::storage::StoreError;
 use crate::supervision::AskError;
 use crate::wire::{Code, Problem};
 
-/// A 412 with the tag there is now, if there is a record.
+/// A 412 with the record's tag, if there is a record.
 pub(super) fn precondition(current: Option<Revision>) -> Problem {
-    let problem = Problem::new(Code::PreconditionFailed);
     match current {
-        Some(revision) => {
-            let etag = format!("\"{}\"", revision.0);
-            problem
-                .detail(format!("the record's ETag is {etag} now"))
-                .header(header::ETAG, etag)
-        }
-        None => problem.detail("there is no record of this id"),
+        Some(revision) => failed_condition(&format!("\"{}\"", revision.0)),
+        None => Problem::new(Code::PreconditionFailed).detail("there is no record of this id"),
     }
+}
+
+/// A 412 with the tag of what is there.
+pub(super) fn failed_condition(etag: &str) -> Problem {
+    Problem::new(Code::PreconditionFailed)
+        .detail(format!("the current ETag is {etag}"))
+        .header(header::ETAG, etag)
 }
 
 impl From<BodyError> for Problem {

@@ -5,7 +5,6 @@ mod dialect;
 mod item;
 mod later;
 mod negotiation;
-mod preconditions;
 
 pub(crate) use collection::answer as answer_collection;
 pub(crate) use item::answer as answer_item;

@@ -27,7 +27,9 @@ use crate::supervision::{
     SupervisorSpec,
 };
 use crate::telemetry::{AccessGuard, AccessMetrics, AccessSink};
-use crate::wire::{Access, Counters, Handler, HandlerMetrics, HttpMetrics, Parts, TimeLimits};
+use crate::wire::{
+    Access, Counters, Handler, HandlerMetrics, Hosts, HttpMetrics, Parts, TimeLimits,
+};
 
 /// Connections that may wait for one handler; they are few bytes each, and the listener waits when it is full.
 const HANDLER_QUEUE: QueueLimits = QueueLimits {
@@ -69,6 +71,7 @@ struct Bench {
     flags: Flags,
     counters: Arc<Counters>,
     access: Option<Arc<AccessSink>>,
+    hosts: Arc<Hosts>,
 }
 
 impl Assembly {
@@ -89,6 +92,7 @@ impl Assembly {
         let opened = AccessSink::open(&settings.logging).map_err(BuildError::AccessLog)?;
         let (access, access_guard) = opened.unzip();
         let bench = Bench {
+            hosts: Arc::new(Hosts::new(&settings.server.hosts)),
             settings,
             clock,
             faults,
@@ -168,6 +172,7 @@ impl Bench {
             request_timeout: self.settings.limits.request_timeout,
             drain: drain.signal(),
             access: None,
+            hosts: Arc::clone(&self.hosts),
         }
     }
 

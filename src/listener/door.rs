@@ -1,15 +1,17 @@
 //! What outlives every life of one listener: its socket, and what it has accepted and not handed over.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::least_loaded::{Candidate, least_loaded};
 use super::listening::Listening;
-use crate::request_handler::{Connection, HandlerLoad, Socket, Ticket};
+use crate::request_handler::{Accepted, Connection, HandlerLoad, Socket, Ticket};
 use crate::supervision::{ChildRef, Faults};
+use crate::wire::Peer;
 
 /// A request handler, as a listener knows it.
 #[derive(Debug, Clone)]
@@ -20,8 +22,14 @@ pub(crate) struct HandlerRef {
     pub load: Arc<HandlerLoad>,
 }
 
-/// An accepted socket with its place among all connections.
-pub(super) type Arrival = (Socket, Option<SocketAddr>, OwnedSemaphorePermit);
+/// An accepted socket that no handler has yet.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) socket: Socket,
+    pub(super) peer: Option<SocketAddr>,
+    /// Its place among all connections.
+    pub(super) permit: OwnedSemaphorePermit,
+}
 
 /// How often a listener could not do as its clients wished.
 #[derive(Debug, Default)]
@@ -51,6 +59,8 @@ pub(crate) struct Door {
     pub places: Arc<Semaphore>,
     /// Faults to pass.
     pub faults: Faults,
+    /// Whether only programs of this machine reach it.
+    loopback: bool,
     /// What is counted.
     pub counters: DoorCounters,
     /// What has been accepted and not handed over: no death drops it.
@@ -65,8 +75,11 @@ impl Door {
         places: Arc<Semaphore>,
         faults: Faults,
     ) -> Arc<Self> {
+        let socket = socket.into();
+        let address = socket.address().and_then(Result::ok);
         Arc::new(Self {
-            socket: socket.into(),
+            loopback: address.is_some_and(|address| address.ip().to_canonical().is_loopback()),
+            socket,
             targets,
             places,
             faults,
@@ -76,7 +89,7 @@ impl Door {
     }
 
     fn in_hand(&self) -> MutexGuard<'_, Option<Arrival>> {
-        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
+        self.in_hand.lock()
     }
 
     /// Takes what has just been accepted.
@@ -94,20 +107,32 @@ impl Door {
     pub(super) fn hand_over(&self, rotation: usize) -> bool {
         let mut in_hand = self.in_hand();
         let mut targets: Vec<_> = self.targets.iter().collect();
-        while let Some((socket, peer, place)) = in_hand.take() {
+        while let Some(arrival) = in_hand.take() {
             let candidates: Vec<_> = targets.iter().map(|target| candidate(target)).collect();
             let Some(chosen) = least_loaded(&candidates, rotation) else {
-                *in_hand = Some((socket, peer, place));
+                *in_hand = Some(arrival);
                 count(&self.counters.refused);
                 return false;
             };
             // Whatever happens below, the socket is either told or back in hand.
             let target = targets.swap_remove(chosen);
-            let ticket = Ticket::new(&target.load, place);
-            if let Err(refused) = target.handler.tell(Connection::new(socket, peer, ticket)) {
-                let back = refused.message.take();
-                *in_hand = back
-                    .and_then(|(socket, peer, ticket)| Some((socket, peer, ticket.into_place()?)));
+            let accepted = Accepted {
+                socket: arrival.socket,
+                peer: Peer {
+                    address: arrival.peer,
+                    loopback: self.loopback,
+                },
+                ticket: Ticket::new(&target.load, arrival.permit),
+            };
+            if let Err(refused) = target.handler.tell(Connection::new(accepted)) {
+                let back = |accepted: Accepted| {
+                    Some(Arrival {
+                        socket: accepted.socket,
+                        peer: accepted.peer.address,
+                        permit: accepted.ticket.into_permit()?,
+                    })
+                };
+                *in_hand = refused.message.take().and_then(back);
             }
         }
         true

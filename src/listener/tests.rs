@@ -70,6 +70,7 @@ fn handler(
         request_timeout: second,
         drain: drain.signal(),
         access: None,
+        hosts: Arc::default(),
     };
     let load = Arc::new(HandlerLoad::default());
     let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults.clone());
@@ -146,7 +147,7 @@ fn tcp() -> (Listening, SocketAddr) {
 
 async fn ask<S: AsyncRead + AsyncWrite + Unpin>(client: &mut S) -> String {
     client
-        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .await
         .unwrap();
     let mut answer = Vec::new();

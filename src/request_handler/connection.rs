@@ -1,15 +1,15 @@
 //! A connection on its way from a listener to a handler, and what counts it.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::supervision::Message;
-use crate::wire::Stream;
+use crate::wire::{Peer, Stream};
 
 /// A socket that belongs to no thread yet. (A tokio stream belongs to the thread that made it.)
 #[derive(Debug)]
@@ -66,22 +66,22 @@ impl HandlerLoad {
 pub(crate) struct Ticket {
     load: Arc<HandlerLoad>,
     /// The place among all connections, given back with the ticket.
-    place: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Ticket {
     /// A ticket for this handler.
-    pub(crate) fn new(load: &Arc<HandlerLoad>, place: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(load: &Arc<HandlerLoad>, permit: OwnedSemaphorePermit) -> Self {
         load.living.fetch_add(1, Ordering::SeqCst);
         Self {
             load: Arc::clone(load),
-            place: Some(place),
+            permit: Some(permit),
         }
     }
 
     /// The handler did not take it: the place is kept for another one.
-    pub(crate) fn into_place(mut self) -> Option<OwnedSemaphorePermit> {
-        self.place.take()
+    pub(crate) fn into_permit(mut self) -> Option<OwnedSemaphorePermit> {
+        self.permit.take()
     }
 }
 
@@ -93,28 +93,34 @@ impl Drop for Ticket {
     }
 }
 
-type Parcel = (Socket, Option<SocketAddr>, Ticket);
+/// What a listener hands over.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// The socket.
+    pub socket: Socket,
+    /// Who it is from.
+    pub peer: Peer,
+    /// Counts it.
+    pub ticket: Ticket,
+}
 
 /// A connection as a message: taken out once, by the handler that serves it.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    parcel: Mutex<Option<Parcel>>,
+    accepted: Mutex<Option<Accepted>>,
 }
 
 impl Connection {
-    /// A connection from `peer`.
-    pub(crate) fn new(socket: Socket, peer: Option<SocketAddr>, ticket: Ticket) -> Self {
+    /// A connection on its way.
+    pub(crate) fn new(accepted: Accepted) -> Self {
         Self {
-            parcel: Mutex::new(Some((socket, peer, ticket))),
+            accepted: Mutex::new(Some(accepted)),
         }
     }
 
     /// Takes it out; `None` the second time.
-    pub(crate) fn take(&self) -> Option<Parcel> {
-        self.parcel
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+    pub(crate) fn take(&self) -> Option<Accepted> {
+        self.accepted.lock().take()
     }
 }
 
@@ -124,9 +130,6 @@ impl Message for Connection {
     }
 
     fn redeliverable(&self) -> bool {
-        self.parcel
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
+        self.accepted.lock().is_some()
     }
 }

@@ -1,8 +1,9 @@
 //! The drain: all handlers finish their requests within one limit, whichever is asked first.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::wire::Drain;
@@ -41,13 +42,13 @@ impl DrainLimit {
     /// Begins, for all handlers; the limit runs from the first call.
     pub(crate) fn begin(&self) -> Instant {
         self.drain.begin();
-        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut until = self.until.lock();
         *until.get_or_insert_with(|| Instant::now() + self.limit)
     }
 
     /// A handler starts, so nothing is being drained (any more).
     pub(crate) fn renew(&self) {
         self.drain.renew();
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.until.lock() = None;
     }
 }

@@ -76,6 +76,7 @@ pub(crate) enum Expired {
 #[derive(Debug)]
 pub(crate) struct Connection {
     limits: TimeLimits,
+    on_loopback: bool,
     phase: Cell<Phase>,
     /// When the phase, or the last progress in it, began; `None` until somebody has to wait.
     since: Cell<Option<Instant>>,
@@ -97,9 +98,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(limits: TimeLimits) -> Self {
+    pub(crate) fn new(limits: TimeLimits, on_loopback: bool) -> Self {
         Self {
             limits,
+            on_loopback,
             phase: Cell::new(Phase::New),
             since: Cell::new(None),
             head: Cell::default(),
@@ -111,6 +113,11 @@ impl Connection {
             streaming: Cell::new(false),
             owed: RefCell::new(None),
         }
+    }
+
+    /// Whether it came by a listener with a loopback address.
+    pub(crate) fn is_on_loopback(&self) -> bool {
+        self.on_loopback
     }
 
     fn enter(&self, phase: Phase, since: Option<Instant>) {
@@ -291,7 +298,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_phase_has_its_deadline() {
         let start = Instant::now();
-        let connection = Connection::new(LIMITS);
+        let connection = Connection::new(LIMITS, false);
         let wait = || {
             connection
                 .deadline()
@@ -324,7 +331,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_left_of_a_body_has_a_time_that_nothing_extends() {
-        let connection = Connection::new(LIMITS);
+        let connection = Connection::new(LIMITS, false);
         connection.request_begins(true);
         connection.answered(Instant::now());
         connection.flushed();
@@ -337,7 +344,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_streamed_answer_lasts_until_its_last_piece() {
-        let connection = Connection::new(LIMITS);
+        let connection = Connection::new(LIMITS, false);
         connection.request_begins(false);
         connection.streaming(true);
         connection.answered(Instant::now());
@@ -351,7 +358,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn empty_lines_neither_begin_a_head_nor_prolong_idleness() {
-        let connection = Connection::new(LIMITS);
+        let connection = Connection::new(LIMITS, false);
         let before = connection.deadline();
         tokio::time::advance(Duration::from_secs(3)).await;
         assert!(connection.received(b"\r\n\r\n"));
@@ -360,7 +367,7 @@ mod tests {
 
     #[test]
     fn later_requests_are_read_to_a_certain_amount_and_asked_for_again() {
-        let connection = Connection::new(LIMITS);
+        let connection = Connection::new(LIMITS, false);
         connection.request_begins(false);
         assert!(!connection.far_ahead());
         connection.received(&vec![b'x'; AHEAD_BYTES_MAX]);
@@ -376,7 +383,7 @@ mod tests {
     #[test]
     fn a_head_is_measured_once_more_if_it_may_have_come_behind_another_one() {
         let begin = |reads: &[&[u8]]| {
-            let connection = Connection::new(LIMITS);
+            let connection = Connection::new(LIMITS, false);
             assert!(reads.iter().all(|bytes| connection.received(bytes)));
             connection.request_begins(false)
         };
@@ -384,7 +391,7 @@ mod tests {
         assert!(!begin(&[get]), "the usual");
         assert!(!begin(&[&get[..5], &get[5..]]));
         assert!(begin(&[&[get.as_slice(), b"GET"].concat()]));
-        let connection = Connection::new(LIMITS);
+        let connection = Connection::new(LIMITS, false);
         connection.received(&get.repeat(2));
         assert!(!connection.request_begins(false), "the first of two");
         assert!(connection.request_begins(false), "the second");
@@ -393,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_head_over_the_limit_does_not_fit() {
-        assert!(Connection::new(LIMITS).received(&[b'x'; 40]));
-        assert!(!Connection::new(LIMITS).received(&[b'x'; 41]));
+        assert!(Connection::new(LIMITS, false).received(&[b'x'; 40]));
+        assert!(!Connection::new(LIMITS, false).received(&[b'x'; 41]));
     }
 }

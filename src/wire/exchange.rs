@@ -19,6 +19,7 @@ use super::body::discard;
 use super::connection::drain::{Drain, LocalDrain};
 use super::connection::{TimeLimits, streamed_body};
 use super::counters::{Counters, count};
+use super::hosts::Hosts;
 use super::incoming::{Handler, Incoming, Response};
 use super::metrics::HandlerMetrics;
 use super::problem::{Code, Problem};
@@ -41,6 +42,8 @@ pub(crate) struct Parts<H> {
     pub drain: Drain,
     /// Where requests are logged, if they are.
     pub access: Option<Access>,
+    /// Under which names the server may be asked.
+    pub hosts: Arc<Hosts>,
 }
 
 /// What all requests of one thread share.
@@ -72,7 +75,12 @@ impl<H: Handler> Worker<H> {
             payload,
             deadline: begun + parts.request_timeout,
             id: self.ids.next(),
+            cross_site: false,
         };
+        let loopback = incoming.is_on_loopback();
+        if !incoming.method().is_safe() {
+            incoming.cross_site = parts.hosts.is_cross_site(&incoming.request, loopback);
+        }
         parts.metrics.begun();
         let open = Open {
             metrics: Some(&parts.metrics),
@@ -88,7 +96,15 @@ impl<H: Handler> Worker<H> {
                     parts,
                     matched: &matched,
                 };
-                let response = exchange.run(&mut incoming, begun, measure).await;
+                let named = if loopback {
+                    parts.hosts.check(&incoming.request)
+                } else {
+                    Ok(())
+                };
+                let response = match named {
+                    Ok(()) => exchange.run(&mut incoming, begun, measure).await,
+                    Err(problem) => exchange.refuse(&incoming, problem).await,
+                };
                 (response, parts.handler.label(&matched))
             }
             Err(reason) => (

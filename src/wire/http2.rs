@@ -66,6 +66,7 @@ enum Event {
 /// Serves one connection to its end.
 pub(crate) async fn serve(http2: Rc<Http2>, io: Io, peer: Option<SocketAddr>) {
     count(&http2.counters.http2);
+    let on_loopback = io.connection().is_on_loopback();
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(u32::try_from(STREAMS_MAX).unwrap_or(u32::MAX))
@@ -80,6 +81,7 @@ pub(crate) async fn serve(http2: Rc<Http2>, io: Io, peer: Option<SocketAddr>) {
         Err(_) => return count(&http2.counters.stalled),
     };
     Session {
+        on_loopback,
         streams: Streams::new(),
         timer: LazyTimer::default(),
         asked: false,
@@ -97,6 +99,7 @@ struct Session {
     http2: Rc<Http2>,
     connection: Connection<Io, Bytes>,
     peer: Option<SocketAddr>,
+    on_loopback: bool,
     streams: Rc<Streams>,
     timer: LazyTimer,
     /// Something has been asked.
@@ -169,9 +172,10 @@ impl Session {
         if self.streams.count() == STREAMS_MAX {
             count(&self.http2.counters.streams_full);
         }
-        let (http2, peer) = (Rc::clone(&self.http2), self.peer);
+        let (http2, peer, on_loopback) = (Rc::clone(&self.http2), self.peer, self.on_loopback);
         drop(actix_rt::spawn(async move {
-            answer::answer(&http2, request, respond, peer).await;
+            let request = request::request(&http2, request, peer, on_loopback);
+            answer::answer(&http2, request, respond).await;
             drop(open);
         }));
     }

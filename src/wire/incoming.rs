@@ -7,13 +7,16 @@ use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
 use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, Version};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::pass::Pass;
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::request_id::RequestId;
+
+/// Marks a request of HTTP/2, which has no connection of actix-http's.
+pub(super) struct OnLoopback;
 
 /// A request on its way to an answer.
 pub(crate) struct Incoming {
@@ -22,6 +25,8 @@ pub(crate) struct Incoming {
     /// When the answer, or the body that it needs, must be there.
     pub(crate) deadline: Instant,
     pub(crate) id: RequestId,
+    /// Whether it may change something and was sent by a page of another site.
+    pub(crate) cross_site: bool,
 }
 
 impl std::fmt::Debug for Incoming {
@@ -59,6 +64,25 @@ impl Incoming {
     /// Whether a body comes with it.
     pub(crate) fn has_body(&self) -> bool {
         !matches!(self.payload, Payload::None)
+    }
+
+    /// Refuses a request that may change something if a page of another site sent it.
+    pub(crate) fn refuse_cross_site(&self) -> Result<(), Problem> {
+        if !self.cross_site {
+            return Ok(());
+        }
+        let detail =
+            "the request comes from a page of another site; send it from a page of this one";
+        Err(Problem::new(Code::CrossSite).detail(detail))
+    }
+
+    /// Whether the request came by a listener with a loopback address.
+    pub(crate) fn is_on_loopback(&self) -> bool {
+        if self.is_http2() {
+            return self.request.extensions().contains::<OnLoopback>();
+        }
+        let connection = self.request.conn_data::<Rc<Connection>>();
+        connection.is_some_and(|connection| connection.is_on_loopback())
     }
 
     pub(crate) fn is_http2(&self) -> bool {
@@ -107,8 +131,9 @@ pub(crate) trait Handler: Send + Sync + 'static {
         request: &Incoming,
         matched: &Self::Matched,
     ) -> impl Future<Output = Result<Pass, Problem>> {
-        let _: (&Incoming, &Self::Matched) = (request, matched);
-        async { Ok(Pass::default()) }
+        let _: &Self::Matched = matched;
+        let refused = request.refuse_cross_site();
+        async { refused.map(|()| Pass::default()) }
     }
 
     /// The answer.

@@ -5,6 +5,7 @@
 //! | 400 | `invalid_json`, `not_an_object`, `invalid_id`, `invalid_parameter`, `invalid_path` | syntax |
 //! | 400 | `not_available` | a later release will understand it |
 //! | 403 | `forbidden` | the daemon may not read the file |
+//! | 403 | `cross_site` | a page of another site sent a request that may change something |
 //! | 404 | `not_found` | nothing here |
 //! | 405 | `method_not_allowed` | with `Allow` |
 //! | 406 | `not_acceptable` | the client takes no JSON |
@@ -13,6 +14,7 @@
 //! | 412 | `precondition_failed` | with the current `ETag` |
 //! | 413 | `body_too_large` | past `limits.body`, or a patch that would make a record so long |
 //! | 415 | `unsupported_media_type` | with `Accept-Post` or `Accept-Patch` |
+//! | 421 | `misdirected` | a loopback listener was asked under a name that is not this machine's |
 //! | 422 | `validation` | with every violation |
 //! | 428 | `precondition_required` | the resource insists on `If-Match` |
 //! | 431 | `head_too_large` | past `limits.headers` |
@@ -29,6 +31,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
+use super::accept::prefers_html;
 use super::incoming::Incoming;
 use crate::supervision::RETRY_AFTER;
 
@@ -42,6 +45,7 @@ pub(crate) enum Code {
     InvalidPath,
     NotAvailable,
     Forbidden,
+    CrossSite,
     NotFound,
     MethodNotAllowed,
     NotAcceptable,
@@ -50,6 +54,7 @@ pub(crate) enum Code {
     DuplicateId,
     IdMismatch,
     PreconditionFailed,
+    Misdirected,
     Validation,
     PreconditionRequired,
     BodyTooLarge,
@@ -77,9 +82,18 @@ impl Code {
             Self::InvalidPath => (400, "invalid_path", "The path is not valid"),
             Self::NotAvailable => (400, "not_available", "This is not available yet"),
             Self::Forbidden => (403, "forbidden", "This may not be read"),
+            Self::CrossSite => (
+                403,
+                "cross_site",
+                "Another site may not change anything here",
+            ),
             Self::NotFound => (404, "not_found", "There is nothing here"),
             Self::MethodNotAllowed => (405, "method_not_allowed", "The method is not allowed here"),
-            Self::NotAcceptable => (406, "not_acceptable", "Nothing here is of a type you take"),
+            Self::NotAcceptable => (
+                406,
+                "not_acceptable",
+                "There is no answer in a format that the client accepts",
+            ),
             Self::HeadTimeout => (408, "head_timeout", "The request did not come in time"),
             Self::BodyTimeout => (408, "body_timeout", "The body did not come in time"),
             Self::DuplicateId => (
@@ -91,8 +105,9 @@ impl Code {
             Self::PreconditionFailed => (
                 412,
                 "precondition_failed",
-                "The record is not in the state that the request depends on",
+                "A condition of the request does not hold",
             ),
+            Self::Misdirected => (421, "misdirected", "This server is not known by that name"),
             Self::Validation => (422, "validation", "The record is not valid"),
             Self::PreconditionRequired => (
                 428,
@@ -223,7 +238,32 @@ impl Problem {
 
     /// The answer to a request; the log knows it by the same id.
     pub(crate) fn response(&self, request: &Incoming) -> HttpResponse<BoxBody> {
-        self.answer(request.path(), request.id().as_str())
+        let mut response = self.answer(request.path(), request.id().as_str());
+        if prefers_html(request.headers()) {
+            let page = self.page(request.id().as_str());
+            let html = HeaderValue::from_static("text/html; charset=utf-8");
+            response.headers_mut().insert(header::CONTENT_TYPE, html);
+            response = response.set_body(BoxBody::new(page));
+        }
+        response
+    }
+
+    /// The problem as a page, for people.
+    fn page(&self, request_id: &str) -> String {
+        let (status, _, title) = self.code.row();
+        let detail = escape_html(&self.detail);
+        let detail = if self.detail == title {
+            String::new()
+        } else {
+            format!("<p>{detail}</p>")
+        };
+        format!(
+            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width\"><title>{status}: {title}</title>\
+             <style>:root{{color-scheme:light dark}}body{{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;\
+             margin:4rem auto;padding:0 1rem;overflow-wrap:anywhere}}</style></head>\
+             <body><main><h1>{title}</h1>{detail}<p><small>Error {status}, request {request_id}</small></p></main></body></html>\n"
+        )
     }
 
     fn answer(&self, instance: &str, request_id: &str) -> HttpResponse<BoxBody> {
@@ -272,6 +312,13 @@ impl Problem {
             body.len()
         )
     }
+}
+
+/// A text that shows itself in a page.
+fn escape_html(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]

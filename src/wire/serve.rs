@@ -16,11 +16,12 @@ use actix_service::{
 use actix_web::App;
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 
-use super::connection::TimeLimits;
 use super::connection::drain::LocalDrain;
 use super::connection::io::Io;
+use super::connection::{Connection, TimeLimits};
 use super::counters::{Counters, count};
 use super::exchange::{Parts, Worker};
+use super::hosts::Peer;
 use super::http2::{self, Http2};
 use super::incoming::Handler;
 use super::stream::Stream;
@@ -92,14 +93,11 @@ impl Service {
     }
 
     /// Serves one connection to its end.
-    pub(crate) fn serve(
-        &self,
-        stream: Stream,
-        peer: Option<SocketAddr>,
-    ) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn serve(&self, stream: Stream, peer: Peer) -> impl Future<Output = ()> + use<> {
         let counters = Arc::clone(&self.counters);
-        let io = Io::new(stream, self.limits, counters, Rc::clone(&self.drain));
-        (self.serve)(io, peer)
+        let connection = Connection::new(self.limits, peer.loopback);
+        let io = Io::new(stream, connection, counters, Rc::clone(&self.drain));
+        (self.serve)(io, peer.address)
     }
 }
 

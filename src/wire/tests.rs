@@ -21,12 +21,20 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{
-    Counters, Drain, Handler, HandlerMetrics, HttpMetrics, Incoming, Parts, Response, Service,
-    Stream, TimeLimits, read_body,
+    Counters, Drain, Handler, HandlerMetrics, HttpMetrics, Incoming, Parts, Peer, Response,
+    Service, Stream, TimeLimits, read_body,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// A client by a listener that all the world reaches.
+fn peer(address: std::net::SocketAddr) -> Peer {
+    Peer {
+        address: Some(address),
+        loopback: false,
+    }
+}
 
 /// Does as it is told.
 #[derive(Debug)]
@@ -113,6 +121,7 @@ impl Server {
             request_timeout: REQUEST_TIMEOUT,
             drain: Drain::new(),
             access: None,
+            hosts: Arc::default(),
         });
         Self {
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -126,7 +135,7 @@ impl Server {
         let address = self.listener.local_addr().unwrap();
         let client = TcpStream::connect(address).await.unwrap();
         let (stream, peer) = self.listener.accept().await.unwrap();
-        let served = actix_rt::spawn(self.service.serve(Stream::Tcp(stream), Some(peer)));
+        let served = actix_rt::spawn(self.service.serve(Stream::Tcp(stream), self::peer(peer)));
         (Client(BufReader::new(client)), served)
     }
 

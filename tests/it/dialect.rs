@@ -25,7 +25,11 @@ const INVALID_PARAMETER: Kind = (400, "invalid_parameter", "A query parameter is
 const NOT_AVAILABLE: Kind = (400, "not_available", "This is not available yet");
 const NOT_FOUND: Kind = (404, "not_found", "There is nothing here");
 const NOT_ALLOWED: Kind = (405, "method_not_allowed", "The method is not allowed here");
-const NOT_ACCEPTABLE: Kind = (406, "not_acceptable", "Nothing here is of a type you take");
+const NOT_ACCEPTABLE: Kind = (
+    406,
+    "not_acceptable",
+    "There is no answer in a format that the client accepts",
+);
 const DUPLICATE_ID: Kind = (
     409,
     "duplicate_id",
@@ -35,7 +39,7 @@ const ID_MISMATCH: Kind = (409, "id_mismatch", "Path and body name different rec
 const PRECONDITION_FAILED: Kind = (
     412,
     "precondition_failed",
-    "The record is not in the state that the request depends on",
+    "A condition of the request does not hold",
 );
 const TOO_LARGE: Kind = (413, "body_too_large", "The body is too large");
 const UNSUPPORTED: Kind = (

@@ -68,7 +68,7 @@ fn a_head_that_takes_too_long_is_answered_408() {
 fn a_head_over_the_limit_is_answered_431_in_one_piece_and_in_many() {
     let daemon = TestDaemon::start(LIMITS);
     let head = format!(
-        "GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n",
         "y".repeat(2000)
     );
     for piece in [head.len(), 100] {
@@ -98,7 +98,7 @@ fn an_idle_connection_is_closed_without_an_answer() {
     );
     let mut answered = connect(&daemon);
     answered
-        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .unwrap();
     assert!(
         rest(&mut answered).ends_with("<h1>first</h1>"),
@@ -111,7 +111,7 @@ fn an_idle_connection_is_closed_without_an_answer() {
 fn a_stalled_body_ends_its_connection_and_delays_no_other_client() {
     let daemon = TestDaemon::start(LIMITS);
     let mut stalled = connect(&daemon);
-    let head = "POST /books HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
+    let head = "POST /books HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
     stalled.write_all(head.as_bytes()).unwrap();
     client::get(daemon.public(), "/").expect(200);
     rest(&mut stalled);
@@ -124,7 +124,7 @@ fn a_client_that_does_not_read_is_disconnected() {
     std::fs::write(daemon.site("large.bin"), vec![7; 8 << 20]).unwrap();
     let mut stream = connect(&daemon);
     stream
-        .write_all(b"GET /large.bin HTTP/1.1\r\nhost: x\r\n\r\n")
+        .write_all(b"GET /large.bin HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .unwrap();
     wait_for_counter(&daemon, "perennial_http_connections_stalled_total", 1);
 }
@@ -159,7 +159,7 @@ fn a_large_file_is_streamed_completely() {
 fn a_chunked_body_over_the_limit_is_answered_413() {
     let daemon = TestDaemon::start(LIMITS);
     let mut stream = connect(&daemon);
-    let head = "POST /books HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head = "POST /books HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     stream
         .write_all(format!("800\r\n{}\r\n0\r\n\r\n", " ".repeat(0x800)).as_bytes())

@@ -207,7 +207,7 @@ fn a_request_to_a_full_queue_is_answered_503_at_once() {
         .map(|_| {
             let mut client = Client::connect(daemon.public()).unwrap();
             client
-                .write(b"GET /shut/ HTTP/1.1\r\nhost: x\r\n\r\n")
+                .write(b"GET /shut/ HTTP/1.1\r\nhost: localhost\r\n\r\n")
                 .unwrap();
             client
         })

@@ -76,7 +76,7 @@ fn clients_wait_at_an_inherited_socket_while_no_daemon_runs() {
     let mut daemon = prepare_with_socket(&socket);
     let ask = || {
         let mut client = Client::connect(address).unwrap();
-        let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
         client.write(request).unwrap();
         client
     };
@@ -139,7 +139,8 @@ fn healthcheck_exits_with_1_and_prints_the_reason_when_not_ready() {
     // While the daemon drains it still answers, but it is not ready.
     let mut slow = Client::connect(daemon.public()).unwrap();
     let kind = "content-type: application/json";
-    let head = format!("POST /books HTTP/1.1\r\nhost: x\r\n{kind}\r\ncontent-length: 2\r\n\r\n");
+    let head =
+        format!("POST /books HTTP/1.1\r\nhost: localhost\r\n{kind}\r\ncontent-length: 2\r\n\r\n");
     slow.write(head.as_bytes()).unwrap();
     daemon.sigterm();
     daemon.wait_for_log("SIGTERM");

@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 fn head_of(body: &str) -> String {
     let length = body.len();
     let kind = "content-type: application/json";
-    format!("POST /books HTTP/1.1\r\nhost: x\r\n{kind}\r\ncontent-length: {length}\r\n\r\n")
+    format!("POST /books HTTP/1.1\r\nhost: localhost\r\n{kind}\r\ncontent-length: {length}\r\n\r\n")
 }
 
 #[test]

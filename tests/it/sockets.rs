@@ -28,7 +28,7 @@ fn prepare() -> (TestDaemon, PathBuf) {
 fn get(path: &Path) -> String {
     let mut stream = UnixStream::connect(path).unwrap();
     stream
-        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

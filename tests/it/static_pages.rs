@@ -206,7 +206,7 @@ fn no_traversal_path_leads_out_of_the_folder() {
         let mut client = Client::connect_with(daemon.public(), timeout).unwrap();
         let mut request = b"GET ".to_vec();
         request.extend_from_slice(&path);
-        request.extend_from_slice(b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        request.extend_from_slice(b" HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         client.write(&request).unwrap();
         let answer = client
             .read_answer(false)

@@ -5,8 +5,9 @@ use actix_web::body::BoxBody;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 
-use super::super::conditional::not_modified;
+use super::super::conditional::{Verdict, evaluate};
 use super::super::edge::Edge;
+use super::super::refused::failed_condition;
 use super::super::routes::ResourceTarget;
 use super::dialect::ACCEPT_POST;
 use super::{
@@ -51,10 +52,10 @@ async fn list(edge: &Edge, target: &ResourceTarget, request: &Incoming) -> Answe
     let query = ListQuery::parse(request.query(), &target.settings.schema, handling)?;
     let page = edge.store.query(target.collection, &query).await?;
     let etag = format!("W/\"{}\"", page.seq);
-    let mut response = if not_modified(request.headers(), etag.as_bytes(), None) {
-        HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
-    } else {
-        json(StatusCode::OK, array(&page.records))
+    let mut response = match evaluate(&request.request, etag.as_bytes(), None) {
+        Verdict::Proceed => json(StatusCode::OK, array(&page.records)),
+        Verdict::NotModified => HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(())),
+        Verdict::Failed => return Err(failed_condition(&etag)),
     };
     let headers = response.headers_mut();
     if let Ok(etag) = HeaderValue::from_str(&etag) {

@@ -4,11 +4,11 @@ use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use actix_web::http::{Method, StatusCode};
 
+use super::super::conditional::{Verdict, conditions, evaluate};
 use super::super::edge::Edge;
 use super::super::refused::precondition;
 use super::super::routes::ResourceTarget;
 use super::dialect::ACCEPT_PATCH;
-use super::preconditions::conditions;
 use super::{Answered, options, read_object, set_etag, set_no_cache, with_record};
 use super::{later, negotiation};
 use crate::record::{Absent, Conditions, IdScheme, JsonObject, RecordId, Tags, WriteCommand};
@@ -56,24 +56,15 @@ fn absent(target: &ResourceTarget) -> Problem {
 async fn read(edge: &Edge, target: &ResourceTarget, id: &RecordId, request: &Incoming) -> Answered {
     let record = edge.store.get(target.collection, id).await?;
     let record = record.ok_or_else(|| absent(target))?;
-    let conditions = conditions(request.headers());
-    let known = Conditions {
-        if_match: None,
-        if_none_match: conditions.if_none_match,
-    };
-    let asked = Conditions {
-        if_match: conditions.if_match,
-        if_none_match: None,
-    };
-    if !asked.hold(Some(record.revision)) {
-        return Err(precondition(Some(record.revision)));
-    }
-    let mut response = if known.hold(Some(record.revision)) {
-        with_record(StatusCode::OK, &record)
-    } else {
-        let mut response = HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()));
-        set_etag(&mut response, &record);
-        response
+    let etag = format!("\"{}\"", record.revision.0);
+    let mut response = match evaluate(&request.request, etag.as_bytes(), None) {
+        Verdict::Proceed => with_record(StatusCode::OK, &record),
+        Verdict::Failed => return Err(precondition(Some(record.revision))),
+        Verdict::NotModified => {
+            let mut response = HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()));
+            set_etag(&mut response, &record);
+            response
+        }
     };
     set_no_cache(&mut response);
     Ok(response)
@@ -81,7 +72,7 @@ async fn read(edge: &Edge, target: &ResourceTarget, id: &RecordId, request: &Inc
 
 /// The conditions of a change, which some resources insist on (RFC 6585 section 3).
 fn required(target: &ResourceTarget, request: &Incoming) -> Result<Conditions, Problem> {
-    let conditions = conditions(request.headers());
+    let conditions = conditions(&request.request);
     // "There is none" names a state, too; "it is not that one" does not.
     let named = conditions.if_match.is_some() || conditions.if_none_match == Some(Tags::Any);
     if target.settings.if_match_required && !named {

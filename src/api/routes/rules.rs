@@ -62,7 +62,7 @@ impl RouteRules {
     }
 
     fn full(&self) -> Problem {
-        let detail = "as many requests wait for this as may";
+        let detail = "the queue of this route is full";
         let problem = Problem::new(Code::Overloaded).detail(detail);
         if self.delay.is_zero() {
             problem
@@ -134,7 +134,7 @@ mod tests {
     fn a_full_queue_says_when_to_come_again() {
         let rules = rules(Duration::from_secs(7), Some(1));
         let problem = Problem::new(Code::Overloaded)
-            .detail("as many requests wait for this as may")
+            .detail("the queue of this route is full")
             .retry_after(Duration::from_secs(7));
         assert_eq!(rules.full(), problem);
     }

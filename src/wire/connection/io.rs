@@ -21,7 +21,7 @@ use super::super::stream::Stream;
 use super::drain::{DrainWatch, LocalDrain};
 use super::lazy_timer::LazyTimer;
 use super::preface::{Opening, opening};
-use super::{Connection, Expired, TimeLimits};
+use super::{Connection, Expired};
 
 /// How long a refused client is read from after our last word, so that the word is not lost in a reset.
 const LINGER: Duration = Duration::from_secs(1);
@@ -60,15 +60,14 @@ impl Io {
     /// Wraps a stream.
     pub(crate) fn new(
         stream: Stream,
-        limits: TimeLimits,
+        connection: Connection,
         counters: Arc<Counters>,
         drain: Rc<LocalDrain>,
     ) -> Self {
         count(&counters.connections);
-        let connection = Rc::new(Connection::new(limits));
         Self {
             stream,
-            connection,
+            connection: Rc::new(connection),
             counters,
             timer: LazyTimer::default(),
             drain: drain.watch(),

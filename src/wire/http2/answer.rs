@@ -1,21 +1,20 @@
 //! One stream: from its request to the last byte of its answer.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::time::SystemTime;
 
+use actix_http::Request;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, SendStream};
 use tokio::time::timeout;
 
 use super::super::counters::count;
 use super::Http2;
-use super::request::request;
 
 /// What is sent of an answer before another stream has its turn: a frame.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -28,15 +27,10 @@ const HOP_BY_HOP: [HeaderName; 4] = [
 ];
 
 /// Answers one request.
-pub(super) async fn answer(
-    http2: &Http2,
-    asked: http::Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    peer: Option<SocketAddr>,
-) {
-    let head_only = asked.method() == Method::HEAD;
+pub(super) async fn answer(http2: &Http2, request: Request, mut respond: SendResponse<Bytes>) {
+    let head_only = request.method() == Method::HEAD;
     let answer = {
-        let answer = (http2.call)(request(http2, asked, peer));
+        let answer = (http2.call)(request);
         // Whoever has lost interest is not worked for any more.
         let gone = std::pin::pin!(poll_fn(|cx| respond.poll_reset(cx)));
         match select(answer, gone).await {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_http::error::PayloadError;
-use actix_http::{Payload, Request};
+use actix_http::{HttpMessage as _, Payload, Request};
 use bytes::Bytes;
 use futures_util::Stream;
 use h2::RecvStream;
@@ -16,12 +16,14 @@ use tokio::time::Instant;
 
 use super::super::connection::lazy_timer::LazyTimer;
 use super::super::counters::{Counters, count};
+use super::super::incoming::OnLoopback;
 use super::Http2;
 
 pub(super) fn request(
     http2: &Http2,
     request: http::Request<RecvStream>,
     peer: Option<SocketAddr>,
+    on_loopback: bool,
 ) -> Request {
     let (parts, body) = request.into_parts();
     let payload: Payload = if body.is_end_stream() {
@@ -44,6 +46,9 @@ pub(super) fn request(
     head.version = parts.version;
     head.headers = parts.headers.into();
     head.peer_addr = peer;
+    if on_loopback {
+        request.extensions_mut().insert(OnLoopback);
+    }
     request
 }
 

@@ -119,6 +119,7 @@ impl Served {
             request_timeout: Duration::from_secs(1),
             drain: drain.clone(),
             access: None,
+            hosts: Arc::default(),
         }))
         .await
         .unwrap();
@@ -127,7 +128,7 @@ impl Served {
         actix_rt::spawn(async move {
             loop {
                 let (socket, peer) = listener.accept().await.unwrap();
-                actix_rt::spawn(service.serve(Stream::Tcp(socket), Some(peer)));
+                actix_rt::spawn(service.serve(Stream::Tcp(socket), super::peer(peer)));
             }
         });
         Self {

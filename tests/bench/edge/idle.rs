@@ -61,7 +61,7 @@ pub(crate) fn hold(pid: &str, port: &str, count: &str) {
 fn connect_and_get(port: u16) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream
-        .write_all(b"GET /1k.html HTTP/1.1\r\nhost: x\r\n\r\n")
+        .write_all(b"GET /1k.html HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"xxxxxxxx") {

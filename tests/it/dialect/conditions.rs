@@ -25,7 +25,7 @@ fn a_change_is_made_only_to_the_etag_it_names() {
         &[JSON, ("if-none-match", "*")],
         &[JSON, ("if-none-match", &weak)],
     ];
-    let detail = format!("the record's ETag is {now} now");
+    let detail = format!("the current ETag is {now}");
     for head in stale {
         for (method, body) in [("PUT", "{}"), ("PATCH", "{\"m\":1}"), ("DELETE", "")] {
             let answer = ask(&daemon, method, &book, head, body);
@@ -86,7 +86,7 @@ fn a_reader_that_knows_the_etag_is_answered_304() {
     }
     ask(&daemon, "GET", &book, &[("if-match", &etag)], "").expect(200);
     let answer = ask(&daemon, "GET", &book, &[("if-match", "\"9\"")], "");
-    let detail = format!("the record's ETag is {etag} now");
+    let detail = format!("the current ETag is {etag}");
     assert_problem(&answer, PRECONDITION_FAILED, &book, &detail, &Value::Null);
 
     let list = daemon.get("/books").expect(200);
@@ -136,7 +136,7 @@ fn a_put_creates_a_record_only_with_if_none_match_or_upsert() {
     assert_eq!(made.header("location"), Some("/books/a"));
     assert_eq!(made.json(), json!({"id": "a", "n": 1}));
     let again = ask(&daemon, "PUT", "/books/a", &once, "{\"n\":2}");
-    let detail = "the record's ETag is \"1\" now";
+    let detail = "the current ETag is \"1\"";
     assert_problem(
         &again,
         PRECONDITION_FAILED,

@@ -88,24 +88,18 @@ fn head_is_get_without_its_body() {
 fn a_client_that_does_not_accept_json_is_answered_406_before_any_change() {
     let daemon = TestDaemon::start(RESOURCES);
     let (book, etag) = make(&daemon, "/books", &json!({"title": "Dune"}));
-    let detail = "what is here is application/json, which the request's Accept leaves out";
-    let html: (&str, &str) = ("accept", "text/html");
+    let detail =
+        "this resource answers with application/json, which the request's Accept leaves out";
+    let xml: (&str, &str) = ("accept", "application/xml, text/*");
     assert_refused(
         &daemon,
         &[
-            ("GET", "/books", &[html], "", NOT_ACCEPTABLE, detail),
-            ("GET", &book, &[html], "", NOT_ACCEPTABLE, detail),
-            (
-                "POST",
-                "/books",
-                &[html, JSON],
-                "{}",
-                NOT_ACCEPTABLE,
-                detail,
-            ),
-            ("PUT", &book, &[html, JSON], "{}", NOT_ACCEPTABLE, detail),
-            ("PATCH", &book, &[html, JSON], "{}", NOT_ACCEPTABLE, detail),
-            ("DELETE", &book, &[html], "", NOT_ACCEPTABLE, detail),
+            ("GET", "/books", &[xml], "", NOT_ACCEPTABLE, detail),
+            ("GET", &book, &[xml], "", NOT_ACCEPTABLE, detail),
+            ("POST", "/books", &[xml, JSON], "{}", NOT_ACCEPTABLE, detail),
+            ("PUT", &book, &[xml, JSON], "{}", NOT_ACCEPTABLE, detail),
+            ("PATCH", &book, &[xml, JSON], "{}", NOT_ACCEPTABLE, detail),
+            ("DELETE", &book, &[xml], "", NOT_ACCEPTABLE, detail),
         ],
     );
     let browser = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")];

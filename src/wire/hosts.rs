@@ -1,0 +1,223 @@
+//! Under which names this server may be asked, and from which pages it may be written to.
+//!
+//! A page in a browser can send requests to a server on the same machine. Two checks keep foreign pages out: on a loopback
+//! listener the `Host` must be a name of this machine (else a page could give its own name our address, "DNS rebinding"),
+//! and a request that may change something must not come from another site.
+
+use std::net::{IpAddr, SocketAddr};
+
+use actix_web::HttpRequest;
+use actix_web::http::header;
+use actix_web::http::uri::Authority;
+
+use super::problem::{Code, Problem};
+
+/// Who a connection is from, and by which kind of listener it came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    /// The client's address; a unix socket has none.
+    pub address: Option<SocketAddr>,
+    /// Whether the listener has a loopback address, so that only programs of this machine reach it.
+    pub loopback: bool,
+}
+
+/// The names of this server.
+#[derive(Debug, Default)]
+pub(crate) struct Hosts {
+    /// The machine's own name.
+    machine: String,
+    /// `server.hosts`.
+    configured: Vec<String>,
+}
+
+impl Hosts {
+    /// The machine's name and those of the settings.
+    pub(crate) fn new(configured: &[String]) -> Self {
+        let uname = rustix::system::uname();
+        Self {
+            machine: uname.nodename().to_string_lossy().into_owned(),
+            configured: configured.to_vec(),
+        }
+    }
+
+    /// Refuses a request under a name that is not this machine's nor configured. Without a name it is served: browsers send
+    /// one always.
+    pub(super) fn check(&self, request: &HttpRequest) -> Result<(), Problem> {
+        let target = request.uri().host();
+        let named = request.headers().get(header::HOST);
+        let named = named.map(|value| value.to_str().unwrap_or("?"));
+        for authority in target.into_iter().chain(named) {
+            let host = host(authority);
+            if !self.is_local(host) && !self.is_configured(host) {
+                let detail = format!(
+                    "{host:?} is not a name of this machine; if clients may use it, add it to server.hosts"
+                );
+                return Err(Problem::new(Code::Misdirected).detail(detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a page of another site sent the request, as far as its browser tells. Clients that are no browsers tell
+    /// nothing.
+    pub(super) fn is_cross_site(&self, request: &HttpRequest, loopback: bool) -> bool {
+        let text = |name: &str| {
+            let value = request.headers().get(name)?;
+            Some(value.to_str().unwrap_or("?"))
+        };
+        match text("sec-fetch-site") {
+            Some("same-origin" | "none") => false,
+            Some("cross-site") => true,
+            Some(_) | None => text("origin").is_some_and(|origin| {
+                let own = request.uri().authority().map(Authority::as_str);
+                !self.is_own(origin, own.or(text("host")), loopback)
+            }),
+        }
+    }
+
+    /// Whether a page of this origin is served here. The scheme is not compared: a proxy may speak TLS for us.
+    fn is_own(&self, origin: &str, own: Option<&str>, loopback: bool) -> bool {
+        let Some((_, authority)) = origin.split_once("://") else {
+            return false;
+        };
+        let (host, port) = (host(authority), port(authority));
+        let same_port = || own.is_some_and(|own| self::port(own) == port);
+        own.is_some_and(|own| own.eq_ignore_ascii_case(authority))
+            || self.is_configured(host)
+            || loopback && self.is_local(host) && same_port()
+    }
+
+    fn is_local(&self, host: &str) -> bool {
+        let name = host.strip_suffix('.').unwrap_or(host);
+        let domain = name.rsplit('.').next().unwrap_or_default();
+        let address: Option<IpAddr> = host.parse().ok();
+        address.is_some_and(|address| address.to_canonical().is_loopback())
+            || domain.eq_ignore_ascii_case("localhost")
+            || !name.is_empty() && name.eq_ignore_ascii_case(&self.machine)
+    }
+
+    fn is_configured(&self, host: &str) -> bool {
+        let name = host.strip_suffix('.').unwrap_or(host);
+        let mut configured = self.configured.iter();
+        configured.any(|known| self::host(known).eq_ignore_ascii_case(name))
+    }
+}
+
+/// The host of an authority such as `example.org:80` or `[::1]:80`, without brackets.
+fn host(authority: &str) -> &str {
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(authority, |(host, _)| host),
+        None => authority
+            .split_once(':')
+            .map_or(authority, |(host, _)| host),
+    }
+}
+
+fn port(authority: &str) -> Option<&str> {
+    let (_, port) = authority.rsplit_once(':')?;
+    (!port.contains(']')).then_some(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    fn hosts() -> Hosts {
+        Hosts {
+            machine: "garden".to_owned(),
+            configured: vec!["example.org".to_owned(), "[fe80::1]".to_owned()],
+        }
+    }
+
+    #[test]
+    fn only_names_of_this_machine_and_configured_ones_are_answered() {
+        for (host, known) in [
+            ("localhost", true),
+            ("LocalHost:3000", true),
+            ("app.localhost:3000", true),
+            ("localhost.", true),
+            ("127.0.0.1:3000", true),
+            ("127.8.9.1", true),
+            ("[::1]:3000", true),
+            ("[::1]", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("garden", true),
+            ("Garden:80", true),
+            ("example.org", true),
+            ("EXAMPLE.org:3000", true),
+            ("[fe80::1]:80", true),
+            ("evil.example", false),
+            ("evil.example:3000", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("notlocalhost", false),
+            ("10.0.0.1", false),
+            ("0.0.0.0", false),
+            ("[::2]", false),
+            ("sub.example.org", false),
+            ("", false),
+            (".", false),
+        ] {
+            let request = TestRequest::default().insert_header((header::HOST, host));
+            let answered = hosts().check(&request.to_http_request());
+            assert_eq!(answered.is_ok(), known, "{host}");
+        }
+        assert!(
+            hosts()
+                .check(&TestRequest::default().to_http_request())
+                .is_ok()
+        );
+        let absolute = TestRequest::with_uri("http://evil.example/");
+        let absolute = absolute.insert_header((header::HOST, "localhost"));
+        assert!(hosts().check(&absolute.to_http_request()).is_err());
+    }
+
+    #[test]
+    fn a_request_is_cross_site_if_its_browser_says_so() {
+        let (fetch, origin) = ("sec-fetch-site", "origin");
+        for (headers, host, cross) in [
+            (&[][..], "localhost:3000", false),
+            (&[(fetch, "cross-site")], "localhost:3000", true),
+            (&[(fetch, "same-origin")], "localhost:3000", false),
+            (&[(fetch, "none")], "localhost:3000", false),
+            (
+                &[(origin, "http://localhost:3000")],
+                "localhost:3000",
+                false,
+            ),
+            (
+                &[(origin, "http://127.0.0.1:3000")],
+                "localhost:3000",
+                false,
+            ),
+            (&[(origin, "http://localhost:5173")], "localhost:3000", true),
+            (&[(origin, "https://evil.example")], "localhost:3000", true),
+            (&[(origin, "null")], "localhost:3000", true),
+            (&[(origin, "https://example.org")], "127.0.0.1:3000", false),
+            (&[(origin, "https://site.example")], "site.example", false),
+            (
+                &[(origin, "https://site.example:8443")],
+                "site.example",
+                true,
+            ),
+            (
+                &[(fetch, "same-site"), (origin, "http://a.site.example")],
+                "site.example",
+                true,
+            ),
+            (
+                &[(fetch, "same-origin"), (origin, "https://site.example")],
+                "127.0.0.1:3000",
+                false,
+            ),
+        ] {
+            let mut request = TestRequest::default().insert_header((header::HOST, host));
+            for header in headers {
+                request = request.insert_header(*header);
+            }
+            let found = hosts().is_cross_site(&request.to_http_request(), true);
+            assert_eq!(found, cross, "{headers:?} at {host}");
+        }
+    }
+}
