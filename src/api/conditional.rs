@@ -12,7 +12,7 @@ use crate::record::{Conditions, Revision, Tags};
 
 /// What the conditions of a GET or HEAD come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Evaluated {
     /// The answer is what it would be without conditions.
     Proceed,
     /// The client has this representation already: 304.
@@ -26,7 +26,7 @@ pub(super) fn evaluate(
     request: &HttpRequest,
     etag: &[u8],
     modified: Option<SystemTime>,
-) -> Verdict {
+) -> Evaluated {
     let headers = request.headers();
     let date = |name| Some((date(request, name)?, modified?));
     if headers.contains_key(header::IF_MATCH) {
@@ -36,12 +36,12 @@ pub(super) fn evaluate(
             Err(_) => false,
         };
         if !holds {
-            return Verdict::Failed;
+            return Evaluated::Failed;
         }
     } else if let Some((since, modified)) = date(header::IF_UNMODIFIED_SINCE)
         && modified > since
     {
-        return Verdict::Failed;
+        return Evaluated::Failed;
     }
     let known = match headers.get(header::IF_NONE_MATCH) {
         // Most clients send the one tag that they were sent.
@@ -54,9 +54,9 @@ pub(super) fn evaluate(
         None => date(header::IF_MODIFIED_SINCE).is_some_and(|(since, modified)| modified <= since),
     };
     if known {
-        Verdict::NotModified
+        Evaluated::NotModified
     } else {
-        Verdict::Proceed
+        Evaluated::Proceed
     }
 }
 
@@ -128,43 +128,43 @@ mod tests {
         let (ims, ius) = ("if-modified-since", "if-unmodified-since");
         let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
         for (fields, verdict) in [
-            (&[][..], Verdict::Proceed),
-            (&[(inm, "\"a\"")], Verdict::NotModified),
-            (&[(inm, "W/\"a\"")], Verdict::NotModified),
-            (&[(inm, "\"b\", \"a\"")], Verdict::NotModified),
-            (&[(inm, "\"b\""), (inm, "\"a\"")], Verdict::NotModified),
-            (&[(inm, "*")], Verdict::NotModified),
-            (&[(inm, "\"b\"")], Verdict::Proceed),
-            (&[(inm, "a")], Verdict::Proceed),
-            (&[(ims, now)], Verdict::NotModified),
-            (&[(ims, new)], Verdict::NotModified),
-            (&[(ims, old)], Verdict::Proceed),
-            (&[(ims, "yesterday")], Verdict::Proceed),
-            (&[(ims, now), (ims, now)], Verdict::Proceed),
-            (&[(inm, "\"b\""), (ims, now)], Verdict::Proceed),
-            (&[(im, "\"a\"")], Verdict::Proceed),
-            (&[(im, "*")], Verdict::Proceed),
-            (&[(im, "\"b\", \"a\"")], Verdict::Proceed),
-            (&[(im, "\"b\"")], Verdict::Failed),
-            (&[(im, "W/\"a\"")], Verdict::Failed),
-            (&[(im, "")], Verdict::Failed),
-            (&[(ius, now)], Verdict::Proceed),
-            (&[(ius, old)], Verdict::Failed),
-            (&[(ius, old), (ius, old)], Verdict::Proceed),
-            (&[(ius, "yesterday")], Verdict::Proceed),
-            (&[(im, "\"a\""), (ius, old)], Verdict::Proceed),
-            (&[(im, "\"b\""), (inm, "\"a\"")], Verdict::Failed),
-            (&[(im, "\"a\""), (inm, "\"a\"")], Verdict::NotModified),
-            (&[(ius, old), (ims, now)], Verdict::Failed),
+            (&[][..], Evaluated::Proceed),
+            (&[(inm, "\"a\"")], Evaluated::NotModified),
+            (&[(inm, "W/\"a\"")], Evaluated::NotModified),
+            (&[(inm, "\"b\", \"a\"")], Evaluated::NotModified),
+            (&[(inm, "\"b\""), (inm, "\"a\"")], Evaluated::NotModified),
+            (&[(inm, "*")], Evaluated::NotModified),
+            (&[(inm, "\"b\"")], Evaluated::Proceed),
+            (&[(inm, "a")], Evaluated::Proceed),
+            (&[(ims, now)], Evaluated::NotModified),
+            (&[(ims, new)], Evaluated::NotModified),
+            (&[(ims, old)], Evaluated::Proceed),
+            (&[(ims, "yesterday")], Evaluated::Proceed),
+            (&[(ims, now), (ims, now)], Evaluated::Proceed),
+            (&[(inm, "\"b\""), (ims, now)], Evaluated::Proceed),
+            (&[(im, "\"a\"")], Evaluated::Proceed),
+            (&[(im, "*")], Evaluated::Proceed),
+            (&[(im, "\"b\", \"a\"")], Evaluated::Proceed),
+            (&[(im, "\"b\"")], Evaluated::Failed),
+            (&[(im, "W/\"a\"")], Evaluated::Failed),
+            (&[(im, "")], Evaluated::Failed),
+            (&[(ius, now)], Evaluated::Proceed),
+            (&[(ius, old)], Evaluated::Failed),
+            (&[(ius, old), (ius, old)], Evaluated::Proceed),
+            (&[(ius, "yesterday")], Evaluated::Proceed),
+            (&[(im, "\"a\""), (ius, old)], Evaluated::Proceed),
+            (&[(im, "\"b\""), (inm, "\"a\"")], Evaluated::Failed),
+            (&[(im, "\"a\""), (inm, "\"a\"")], Evaluated::NotModified),
+            (&[(ius, old), (ims, now)], Evaluated::Failed),
         ] {
             let found = evaluate(&asked(fields), b"\"a\"", Some(modified));
             assert_eq!(found, verdict, "{fields:?}");
         }
         let weak = |field| evaluate(&asked(&[(field, "W/\"5\"")]), b"W/\"5\"", None);
-        assert_eq!(weak(inm), Verdict::NotModified);
-        assert_eq!(weak(im), Verdict::Failed, "a weak tag is never strong");
+        assert_eq!(weak(inm), Evaluated::NotModified);
+        assert_eq!(weak(im), Evaluated::Failed, "a weak tag is never strong");
         let undated = evaluate(&asked(&[(ius, old), (ims, now)]), b"\"a\"", None);
-        assert_eq!(undated, Verdict::Proceed);
+        assert_eq!(undated, Evaluated::Proceed);
     }
 
     #[test]

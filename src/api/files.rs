@@ -9,7 +9,7 @@ use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::conditional::{Verdict, evaluate};
+use super::conditional::{Evaluated, evaluate};
 use super::edge::Edge;
 use super::refused::failed_condition;
 use super::routes::Matched;
@@ -103,7 +103,7 @@ fn response(
 ) -> Result<Response, Problem> {
     let verdict = evaluate(&request.request, &about.etag, Some(about.modified));
     let mut response = match verdict {
-        Verdict::Proceed => {
+        Evaluated::Proceed => {
             let mut response = HttpResponse::with_body(StatusCode::OK, body());
             set(&mut response, header::CONTENT_TYPE, &about.content_type);
             if let Some(encoding) = &about.content_encoding {
@@ -111,8 +111,10 @@ fn response(
             }
             response
         }
-        Verdict::NotModified => HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(())),
-        Verdict::Failed => {
+        Evaluated::NotModified => {
+            HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
+        }
+        Evaluated::Failed => {
             return Err(failed_condition(&String::from_utf8_lossy(&about.etag)));
         }
     };

@@ -5,7 +5,7 @@ use actix_web::body::BoxBody;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 
-use super::super::conditional::{Verdict, evaluate};
+use super::super::conditional::{Evaluated, evaluate};
 use super::super::edge::Edge;
 use super::super::refused::failed_condition;
 use super::super::routes::ResourceTarget;
@@ -53,9 +53,11 @@ async fn list(edge: &Edge, target: &ResourceTarget, request: &Incoming) -> Answe
     let page = edge.store.query(target.collection, &query).await?;
     let etag = format!("W/\"{}\"", page.seq);
     let mut response = match evaluate(&request.request, etag.as_bytes(), None) {
-        Verdict::Proceed => json(StatusCode::OK, array(&page.records)),
-        Verdict::NotModified => HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(())),
-        Verdict::Failed => return Err(failed_condition(&etag)),
+        Evaluated::Proceed => json(StatusCode::OK, array(&page.records)),
+        Evaluated::NotModified => {
+            HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
+        }
+        Evaluated::Failed => return Err(failed_condition(&etag)),
     };
     let headers = response.headers_mut();
     if let Ok(etag) = HeaderValue::from_str(&etag) {

@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use actix_web::http::{Method, StatusCode};
 
-use super::super::conditional::{Verdict, conditions, evaluate};
+use super::super::conditional::{Evaluated, conditions, evaluate};
 use super::super::edge::Edge;
 use super::super::refused::precondition;
 use super::super::routes::ResourceTarget;
@@ -58,9 +58,9 @@ async fn read(edge: &Edge, target: &ResourceTarget, id: &RecordId, request: &Inc
     let record = record.ok_or_else(|| absent(target))?;
     let etag = format!("\"{}\"", record.revision.0);
     let mut response = match evaluate(&request.request, etag.as_bytes(), None) {
-        Verdict::Proceed => with_record(StatusCode::OK, &record),
-        Verdict::Failed => return Err(precondition(Some(record.revision))),
-        Verdict::NotModified => {
+        Evaluated::Proceed => with_record(StatusCode::OK, &record),
+        Evaluated::Failed => return Err(precondition(Some(record.revision))),
+        Evaluated::NotModified => {
             let mut response = HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()));
             set_etag(&mut response, &record);
             response
