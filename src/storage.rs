@@ -1,14 +1,12 @@
 //! The record store: records of declared resources, kept durably.
 //!
 //! Order of reading: [`store`] (the interface, the same for every engine), [`plan`] (how a query is answered), then
-//! [`sled`](self::sled), the one engine there is, whose head has an order of reading of its own, and [`metrics`].
+//! [`sled`](self::sled), the one engine there is, whose head has an order of reading of its own.
 
-mod metrics;
 mod plan;
 mod sled;
 mod store;
 
 pub(crate) use self::sled::storage;
-pub(crate) use metrics::StoreMetrics;
-use store::{CHANGES_MAX, Change, ChangeKind, Changes, CollectionMeasures, Measures, StoreReply};
+use store::{CHANGES_MAX, Change, ChangeKind, Changes, StoreReply};
 pub(crate) use store::{CollectionId, ListPage, Store, StoreError, Write, Written};

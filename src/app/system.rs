@@ -15,7 +15,7 @@ use crate::admin::Running;
 use crate::file_cache::FileMetrics;
 use crate::listener::{Inherited, SocketFile};
 use crate::settings::Settings;
-use crate::storage::{Store, StoreMetrics};
+use crate::storage::Store;
 use crate::supervision::{Clock, ExitReason, Placer, Pulse, Root, Seed, Sentinel, Stopper, Tree};
 use crate::telemetry::{AccessGuard, Metrics, Reopen};
 
@@ -105,7 +105,7 @@ impl System {
             metrics.add(access);
         }
         metrics.add(listeners);
-        metrics.add(StoreMetrics(Arc::clone(&store)));
+        metrics.add(Arc::clone(&store));
         metrics.add(FileMetrics(files));
         operations.attach(Running {
             tree: tree.clone(),

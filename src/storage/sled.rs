@@ -11,7 +11,8 @@
 //! 2. How it is written: `message`, `writer`, `staging`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, on top of `reader_state` and `seqlock`.
 //! 4. How it is opened and kept open: `holder`, `engine_state`, `recovery`, `watermark`, `space`.
-//! 5. What is sled's own: `database` and `opener`, the only files that name the crate.
+//! 5. What is measured: `metrics`.
+//! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
 mod database;
 mod engine;
@@ -20,6 +21,7 @@ mod find;
 mod holder;
 mod log;
 mod message;
+mod metrics;
 mod opener;
 mod page;
 mod read_error;

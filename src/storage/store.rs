@@ -1,15 +1,16 @@
 //! The interface of a record store: all that the rest of the daemon knows of it, whichever engine keeps the records.
 
 use std::future::Ready;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, LocalBoxFuture};
-use prometheus_client::metrics::histogram::Histogram;
 
 use crate::record::{
     CommandError, Conditions, ListQuery, MATCHING_MAX, Record, RecordId, SELECTED_BYTES_MAX,
     WriteCommand,
 };
+use crate::telemetry::{MetricSource, Rows};
 
 /// The most changes that one call of [`Store::changes`] returns.
 pub(crate) const CHANGES_MAX: usize = 500;
@@ -62,8 +63,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// How long a commit has been under way, if it takes longer than it may: then only a new process can help.
     fn overdue(&self) -> Option<Duration>;
 
-    /// Reads the figures for a scrape of the metrics.
-    fn measures(&self) -> Measures;
+    /// Writes the store's families of `/metrics`.
+    fn write_metrics(&self, rows: &mut Rows<'_>);
 
     /// Closes the store for good. Blocks until everything is on the disk; called after the last write was answered.
     fn close(&self);
@@ -72,6 +73,12 @@ pub(crate) trait Store: Send + Sync + 'static {
 impl std::fmt::Debug for dyn Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Store")
+    }
+}
+
+impl MetricSource for Arc<dyn Store> {
+    fn write(&self, rows: &mut Rows<'_>) {
+        self.write_metrics(rows);
     }
 }
 
@@ -139,33 +146,6 @@ pub(crate) struct Change {
 pub(crate) enum ChangeKind {
     Put,
     Delete,
-}
-
-/// Figures of a store, for `/metrics`.
-#[derive(Debug, Clone)]
-pub(crate) struct Measures {
-    /// Free bytes on the disk, if the file system tells.
-    pub(crate) available_bytes: Option<u64>,
-    /// Writes are refused while fewer bytes than this are free.
-    pub(crate) reserve_bytes: Option<u64>,
-    /// How many writes were refused because the disk was full.
-    pub(crate) refused_total: u64,
-    /// The number of the last change that is on the disk.
-    pub(crate) durable_seq: u64,
-    /// How long commits took, in seconds.
-    pub(crate) commit_seconds: Histogram,
-    /// How many queries were answered in each of the planner's ways.
-    pub(crate) queries: Vec<(&'static str, u64)>,
-    pub(crate) collections: Vec<CollectionMeasures>,
-}
-
-/// Figures of one resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CollectionMeasures {
-    pub(crate) name: String,
-    pub(crate) records: u64,
-    /// The bytes of all its records as they are served.
-    pub(crate) bytes: u64,
 }
 
 /// Why a store did not do what it was asked to. Clients read these texts.

@@ -25,9 +25,9 @@ pub(super) struct QueryCounts {
 }
 
 impl QueryCounts {
-    pub(super) fn read(&self) -> Vec<(&'static str, u64)> {
+    pub(super) fn read(&self) -> [(&'static str, u64); 3] {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        vec![
+        [
             ("page", read(&self.pages)),
             ("ids", read(&self.picks)),
             ("scan", read(&self.scans)),

@@ -16,13 +16,13 @@ use super::holder::Holder;
 use super::message::{QueuedWrite, StoreMessage};
 use super::reader_state::OpenEngine;
 use super::writer::CommitTimes;
-use super::{log, value};
+use super::{log, metrics, value};
 use crate::record::{Example, IdScheme, ListQuery, Record, RecordId, WriteCommand};
 use crate::storage::{
-    CHANGES_MAX, Changes, CollectionId, CollectionMeasures, ListPage, Measures, Store, StoreError,
-    StoreReply, Write, Written,
+    CHANGES_MAX, Changes, CollectionId, ListPage, Store, StoreError, StoreReply, Write, Written,
 };
 use crate::supervision::{AskError, ChildRef, ReplyTo};
+use crate::telemetry::Rows;
 
 /// A store that keeps its records in sled.
 pub(super) struct SledStore {
@@ -240,27 +240,8 @@ impl Store for SledStore {
         age.filter(|age| *age > self.flush_limit)
     }
 
-    fn measures(&self) -> Measures {
-        let (space, readers) = (&self.holder.space, &self.holder.readers);
-        let room = space.measure().ok();
-        let collections = self.holder.collections.iter().enumerate();
-        let collections = collections.map(|(index, name)| {
-            let stats = readers.stats(CollectionId(index));
-            CollectionMeasures {
-                name: name.clone(),
-                records: stats.records,
-                bytes: stats.bytes,
-            }
-        });
-        Measures {
-            available_bytes: room.map(|room| room.disk.available),
-            reserve_bytes: room.map(|room| room.reserve),
-            refused_total: space.refused_total(),
-            durable_seq: readers.progress().borrow().durable,
-            commit_seconds: self.commits.clone(),
-            queries: self.queries.read(),
-            collections: collections.collect(),
-        }
+    fn write_metrics(&self, rows: &mut Rows<'_>) {
+        metrics::write(self, rows);
     }
 
     fn close(&self) {

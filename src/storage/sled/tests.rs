@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::record::{
-    CommandError, Conditions, IdScheme, JsonObject, ListQuery, Record, RecordId, WriteCommand,
+    CommandError, Conditions, Handling, IdScheme, JsonObject, ListQuery, Record, RecordId, Schema,
+    WriteCommand,
 };
 use crate::settings::ResourceSettings;
 use crate::storage::{ChangeKind, Changes, CollectionId, ListPage, StoreError, Write, Written};
@@ -260,6 +261,55 @@ fn changes_are_read_in_order_until_the_log_was_trimmed() {
             running.store.changes(1).await,
             Ok(Changes::Found(found)) if found.len() == 3
         ));
+        running.stop().await;
+    });
+}
+
+#[test]
+fn the_metrics_show_records_bytes_queries_and_commits() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        let mut bytes = 0;
+        for n in 0..3 {
+            let record = running.store.create(BOOKS, book(n), None).await.unwrap();
+            bytes += record.json.len();
+            if n == 0 {
+                running.store.delete(BOOKS, &record.id).await.unwrap();
+                bytes = 0;
+            }
+        }
+        for query in ["", "_limit=1", "n=2", "id=x"] {
+            let query = ListQuery::parse(query, &Schema::Any, Handling::Strict).unwrap();
+            running.store.query(BOOKS, &query).await.unwrap();
+        }
+        let shown = |running: &Running| {
+            let store: Arc<dyn Store> = Arc::<SledStore>::clone(&running.store);
+            crate::telemetry::exposed(store)
+        };
+        let metrics = shown(&running);
+        let sizes = [
+            "perennial_storage_records{resource=\"books\"} 2\n".to_owned(),
+            format!("perennial_storage_record_bytes{{resource=\"books\"}} {bytes}\n"),
+        ];
+        for line in sizes.iter().map(String::as_str).chain([
+            "perennial_storage_queries_total{plan=\"page\"} 2\n",
+            "perennial_storage_queries_total{plan=\"ids\"} 1\n",
+            "perennial_storage_queries_total{plan=\"scan\"} 1\n",
+            "perennial_storage_commit_seconds_count 4\n",
+            "perennial_storage_durable_changes_total 4\n",
+        ]) {
+            assert!(metrics.contains(line), "{line}{metrics}");
+        }
+        running.stop().await;
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        let metrics = shown(&running);
+        for line in sizes {
+            assert!(
+                metrics.contains(&line),
+                "counted at the start: {line}{metrics}"
+            );
+        }
         running.stop().await;
     });
 }

@@ -1,0 +1,60 @@
+//! The store's families of `/metrics`.
+
+use super::reader_state::Stats;
+use super::store::SledStore;
+use crate::storage::CollectionId;
+use crate::telemetry::Rows;
+
+/// Writes all of them.
+pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
+    let (space, readers) = (&store.holder.space, &store.holder.readers);
+    if let Ok(room) = space.measure() {
+        rows.gauge(
+            "perennial_storage_available_bytes",
+            "Free bytes on the disk of the data folder",
+            room.disk.available,
+        );
+        rows.gauge(
+            "perennial_storage_reserve_bytes",
+            "Writes are refused while fewer bytes than this are free",
+            room.reserve,
+        );
+    }
+    rows.counter(
+        "perennial_storage_refused_writes",
+        "Writes refused because the disk was full",
+        space.refused_total(),
+    );
+    rows.counter(
+        "perennial_storage_durable_changes",
+        "The number of the last change that is on the disk",
+        readers.progress().borrow().durable,
+    );
+    rows.counters(
+        "perennial_storage_queries",
+        "Lists answered by reading a page (page), the records of the ids asked for (ids), or the whole resource (scan)",
+        store.queries.read().map(|(plan, count)| ([("plan", plan)], count)),
+    );
+    let by_resource = |value: fn(Stats) -> u64| {
+        let names = store.holder.collections.iter().enumerate();
+        names.map(move |(index, name)| {
+            let stats = readers.stats(CollectionId(index));
+            ([("resource", name.as_str())], value(stats))
+        })
+    };
+    rows.gauges(
+        "perennial_storage_records",
+        "Records of a resource",
+        by_resource(|stats| stats.records),
+    );
+    rows.gauges(
+        "perennial_storage_record_bytes",
+        "Bytes of all records of a resource, as they are served",
+        by_resource(|stats| stats.bytes),
+    );
+    rows.metric(
+        "perennial_storage_commit_seconds",
+        "How long a group of writes takes until it is on the disk",
+        &store.commits,
+    );
+}
