@@ -42,14 +42,13 @@ pub(crate) struct Located {
 /// Looks for `path` below `root`.
 pub(crate) fn find(root: &Path, index: &str, path: &SafePath) -> Result<PathTarget, FileError> {
     let base = root.canonicalize().map_err(|error| root_error(&error))?;
-    let located = match locate(&base, &path.under(&base, index)) {
-        Err(FileError::Absent) => {
-            // Below a root that is a file, nothing is there either.
+    let located = locate(&base, &path.under(&base, index)).or_else(|error| {
+        // Below a root that is a file nothing exists, and below a mount whose server is gone every look fails.
+        if matches!(error, FileError::Absent | FileError::Io { .. }) {
             require_folder(&base)?;
-            return Err(FileError::Absent);
         }
-        located => located?,
-    };
+        Err(error)
+    })?;
     if located.path == base {
         require_folder(&base)?;
     }

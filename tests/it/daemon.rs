@@ -215,8 +215,12 @@ impl TestDaemon {
         found.unwrap_or_else(|| panic!("stderr does not contain {text:?}"))
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.process.as_ref().unwrap().id().to_string();
+        let pid = self.pid().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(sent.success(), "kill {signal} {pid}");
     }

@@ -26,6 +26,7 @@ mod drills;
 mod errors_for_people;
 mod faults;
 mod foreign_pages;
+mod file_faults;
 mod fuzz;
 mod library;
 mod limits;
