@@ -148,9 +148,8 @@ impl From<FileError> for Problem {
             | FileError::Irregular => return Self::new(Code::NotFound),
             FileError::Refused(_) => Code::InvalidPath,
             FileError::Denied | FileError::Barred => Code::Forbidden,
-            FileError::Restless { .. } | FileError::Root { .. } | FileError::Hung => {
-                Code::Unavailable
-            }
+            FileError::Restless { .. } => Code::Unavailable,
+            FileError::Root { .. } | FileError::Hung => Code::NotReady,
             FileError::Busy => Code::Overloaded,
             FileError::Io { .. } => {
                 tracing::error!(%error, "a file could not be served");
@@ -186,7 +185,7 @@ mod tests {
         }
         let kind = std::io::ErrorKind::NotFound;
         for error in [FileError::Hung, FileError::Root { kind }] {
-            let problem = Problem::new(Code::Unavailable).detail(error.to_string());
+            let problem = Problem::new(Code::NotReady).detail(error.to_string());
             assert_eq!(Problem::from(error), problem);
         }
     }

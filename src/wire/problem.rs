@@ -268,7 +268,8 @@ impl Problem {
 
     fn answer(&self, instance: &str, request_id: &str) -> HttpResponse<BoxBody> {
         let (status, code, _) = self.code.row();
-        if status >= 500 {
+        // What is not ready has said so in the log, once.
+        if status >= 500 && self.code != Code::NotReady {
             tracing::warn!(
                 status,
                 code,

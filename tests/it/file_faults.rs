@@ -153,7 +153,7 @@ fn one_folder_that_hangs_stops_no_other_route() {
     });
     assert_eq!(daemon.get("/media/b.txt").expect(200).text(), "never read");
     let log = daemon.stderr();
-    for line in ["does not answer", "can be read again"] {
+    for line in ["folder of a route does not answer", "can be read again"] {
         let told = log.lines().filter(|told| told.contains(line)).count();
         assert!((1..=2).contains(&told), "{told} times {line:?}:\n{log}");
     }
@@ -185,10 +185,9 @@ fn a_folder_whose_calls_never_come_back_is_served_when_it_is_mounted_anew() {
     assert!(stuck >= Some(1.0), "they are still counted: {stuck:?}");
     // Threads that hang do not keep the daemon from stopping.
     daemon.sigterm();
-    let begun = Instant::now();
-    drop(hung);
     let status = daemon.wait_exit(PATIENCE);
-    assert!(status.success(), "{status} after {:?}", begun.elapsed());
+    assert!(status.success(), "{status}");
+    drop(hung);
 }
 
 #[test]
@@ -196,23 +195,21 @@ fn a_folder_that_is_moved_away_is_a_503_and_never_the_welcome_page() {
     let daemon = start(MEDIA);
     daemon.get("/").expect(200);
     let (site, away) = (daemon.site(""), daemon.folder().join("away"));
-    let replaced: [(&str, fn(&Path)); 3] = [
-        ("missing", |_| ()),
-        ("a file", |site| fs::write(site, "no folder").unwrap()),
-        ("a link to nowhere", |site| {
-            symlink("nowhere", site).unwrap()
-        }),
-    ];
-    for (what, replace) in replaced {
+    let replaced = ["missing", "a file", "a link to nowhere"];
+    for what in replaced {
         let place = site.to_str().unwrap().trim_end_matches('/');
         fs::rename(place, &away).unwrap();
-        replace(Path::new(place));
+        match what {
+            "a file" => fs::write(place, "no folder").unwrap(),
+            "a link to nowhere" => symlink("nowhere", place).unwrap(),
+            _ => {}
+        }
         until("it is noticed", || daemon.get("/").status != 200);
         for path in ["/", "/index.html", "/other.html", "/deep/"] {
             let answer = daemon.get(path);
             assert!(answer.header("retry-after").is_some(), "{what}: {path}");
             assert!(!answer.text().contains("<html"), "{what}: {path}");
-            answer.expect_problem(503);
+            assert_eq!(answer.expect_problem(503), "not_ready");
         }
         let ready = client::get(daemon.admin(), "/readyz").expect(503);
         assert!(ready.text().contains("files:/"), "{}", ready.text());
@@ -228,9 +225,7 @@ fn a_folder_that_is_moved_away_is_a_503_and_never_the_welcome_page() {
         });
     }
     let log = daemon.stderr();
-    let told = log
-        .lines()
-        .filter(|line| line.contains("the folder of a route can't be read"));
+    let told = log.lines().filter(|line| line.contains("can't be read"));
     assert_eq!(told.count(), replaced.len(), "once for each time:\n{log}");
 }
 
@@ -336,8 +331,8 @@ fn a_large_file_keeps_its_tag_through_a_restart_and_gets_a_new_one_with_a_new_co
     fs::write(&film, "a".repeat(1000)).unwrap();
     let modified = fs::metadata(&film).unwrap().modified().unwrap() - Duration::from_secs(60);
     let set_time = |path: &Path| {
-        let file = File::options().write(true).open(path).unwrap();
-        file.set_modified(modified).unwrap();
+        let opened = File::options().write(true).open(path).unwrap();
+        opened.set_modified(modified).unwrap();
     };
     set_time(&film);
     let tag = |daemon: &TestDaemon| {
@@ -447,7 +442,7 @@ fn a_route_can_say_which_type_an_ending_has() {
     ] {
         let answer = daemon.get(path).expect(200);
         assert_eq!(answer.header("content-type"), Some(expected), "{path}");
-        let encoding = path.ends_with(".svgz").then_some("gzip");
+        let encoding = path.contains(".svgz").then_some("gzip");
         assert_eq!(answer.header("content-encoding"), encoding, "{path}");
     }
 }
