@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use futures_util::future::join_all;
-
 use crate::num::as_u64;
 use crate::supervision::{
     BoxError, Child, Clock, Cx, Delivery, Faults, Fence, Life, LocalBoxFuture,
@@ -22,6 +20,7 @@ use super::containment::SafePath;
 use super::entry::Entry;
 use super::file_error::FileError;
 use super::freshness::{Freshness, freshness};
+use super::health::Condition;
 use super::large::Large;
 use super::loader::{Loader, Look};
 use super::message::{FileMessage, Loaded};
@@ -95,15 +94,22 @@ impl Child for FileCache {
         }
         let (root, path) = (message.root, message.path.clone());
         let known = looks.known(root, &path);
-        match (&message.reply, known) {
+        match (&message.reply, &known) {
             // It was loaded while this message waited.
-            (Some(reply), Some(known)) if looks.fresh(&known) => {
-                reply.settle(Ok(Loaded::Entry(known)));
+            (Some(reply), Some(known)) if looks.fresh(known) => {
+                reply.settle(Ok(Loaded::Entry(Arc::clone(known))));
                 return;
             }
             // It was evicted meanwhile: nobody asked for it to come back.
             (None, None) => return,
             (Some(_), Some(_) | None) | (None, Some(_)) => {}
+        }
+        if looks.hung(root) {
+            // It began to hang while this message waited.
+            if let Some(known) = known {
+                known.unask();
+            }
+            return settle(&message, Err(FileError::Hung));
         }
         let joined = match looks.waiting.borrow_mut().get_mut(root.index()) {
             Some(waiting) => waiting.join(path.key(), message),
@@ -126,9 +132,7 @@ impl Child for FileCache {
         let (published, clock) = (Arc::clone(&self.looks.published), self.looks.clock);
         Some(Box::pin(async move {
             loop {
-                let now = clock.now();
-                let due = published.roots.iter().filter(|root| root.probe_at() <= now);
-                join_all(due.map(RootIo::probe)).await;
+                published.probe_due(clock.now()).await;
                 let alarm = published.alarm.notified();
                 match published.roots.iter().map(|root| root.probe_at()).min() {
                     // An alarm has changed when the next probe is due.
@@ -151,6 +155,11 @@ impl Looks {
     fn known(&self, root: RootId, path: &SafePath) -> Option<Arc<Entry>> {
         let table = self.published.table.load();
         table.get(root, path.as_str()).map(Arc::clone)
+    }
+
+    fn hung(&self, root: RootId) -> bool {
+        let root = self.published.root(root);
+        root.is_some_and(|root| root.condition() == Condition::Hung)
     }
 
     fn fresh(&self, entry: &Entry) -> bool {

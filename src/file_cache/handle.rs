@@ -55,7 +55,13 @@ impl Files {
         let (published, clock, wall) = (Arc::clone(&self.published), self.clock, self.wall);
         ChildSpec::actor(slot, Placement::Own, faults.clone(), move |life| {
             let (published, faults) = (Arc::clone(&published), faults.clone());
-            Box::pin(async move { Ok(FileCache::new(published, &life, clock, wall, faults)) })
+            Box::pin(async move {
+                // Readiness tells the truth from the first moment on.
+                if life.generation() == 1 {
+                    published.probe_due(clock.now()).await;
+                }
+                Ok(FileCache::new(published, &life, clock, wall, faults))
+            })
         })
     }
 

@@ -10,6 +10,8 @@ use tokio::time::{Duration, Instant};
 
 /// How often a folder that answers is probed, so that its loss is noticed without requests.
 pub(crate) const PROBE_HEALTHY: Duration = Duration::from_secs(5);
+/// How often a folder that can't be read is probed.
+pub(crate) const PROBE_UNREADABLE: Duration = Duration::from_secs(1);
 /// The pause before the first probe of a folder that does not answer; it doubles with each failure.
 pub(crate) const PROBE_FIRST: Duration = Duration::from_millis(500);
 /// The longest pause between two probes.
@@ -62,14 +64,14 @@ impl Health {
     /// A call is overdue. Like all that follow, it returns the condition if that is news.
     pub(crate) fn overdue(&mut self, now: Instant) -> Option<Condition> {
         self.stuck += 1;
-        self.become_(Condition::Hung, now)
+        self.change_to(Condition::Hung, now)
     }
 
     /// A call that was overdue has come back.
     pub(crate) fn returned(&mut self, now: Instant) -> Option<Condition> {
         self.stuck = self.stuck.saturating_sub(1);
         let over = self.condition == Condition::Hung && self.stuck == 0;
-        over.then(|| self.become_(Condition::Healthy, now))
+        over.then(|| self.change_to(Condition::Healthy, now))
             .flatten()
     }
 
@@ -82,7 +84,7 @@ impl Health {
         if self.condition == Condition::Hung {
             return None;
         }
-        self.become_(Self::of(error), now)
+        self.change_to(Self::of(error), now)
     }
 
     /// A probe was answered in time.
@@ -91,26 +93,30 @@ impl Health {
         error: Option<io::ErrorKind>,
         now: Instant,
     ) -> Option<Condition> {
-        let news = self.become_(Self::of(error), now);
+        let news = self.change_to(Self::of(error), now);
         self.postpone(now);
         news
     }
 
     /// Puts the next probe off: a probe was made, or can't be made now.
     pub(crate) fn postpone(&mut self, now: Instant) {
-        if self.condition == Condition::Healthy {
-            self.probe_at = now + PROBE_HEALTHY;
-        } else {
-            self.probe_at = now + self.pause;
-            self.pause = (self.pause * 2).min(PROBE_LAST);
-        }
+        let pause = match self.condition {
+            Condition::Healthy => PROBE_HEALTHY,
+            Condition::Unreadable(_) => PROBE_UNREADABLE,
+            Condition::Hung => {
+                let pause = self.pause;
+                self.pause = (pause * 2).min(PROBE_LAST);
+                pause
+            }
+        };
+        self.probe_at = now + pause;
     }
 
     fn of(error: Option<io::ErrorKind>) -> Condition {
         error.map_or(Condition::Healthy, Condition::Unreadable)
     }
 
-    fn become_(&mut self, condition: Condition, now: Instant) -> Option<Condition> {
+    fn change_to(&mut self, condition: Condition, now: Instant) -> Option<Condition> {
         if self.condition == condition {
             return None;
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -69,6 +70,12 @@ impl Published {
 
     pub(crate) fn root(&self, id: RootId) -> Option<&Arc<RootIo>> {
         self.roots.get(id.index())
+    }
+
+    /// Probes the roots whose turn it is.
+    pub(crate) async fn probe_due(&self, now: Instant) {
+        let due = self.roots.iter().filter(|root| root.probe_at() <= now);
+        join_all(due.map(RootIo::probe)).await;
     }
 
     /// `now` on the cache's own clock.
