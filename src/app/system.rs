@@ -62,6 +62,7 @@ pub struct System {
     tree: Tree,
     stop: Stop,
     phases: Phases,
+    metrics: Metrics,
     planted: Option<(Seed, Arc<Pulse>)>,
     herald: Option<Herald>,
     store: Arc<dyn Store>,
@@ -109,7 +110,7 @@ impl System {
         metrics.add(FileMetrics(files));
         operations.attach(Running {
             tree: tree.clone(),
-            metrics,
+            metrics: metrics.clone(),
             checks,
         });
         let phases = Phases::new();
@@ -118,6 +119,7 @@ impl System {
             tree,
             stop: Stop::new(phases.clone()),
             phases,
+            metrics,
             planted: Some((seed, pulse)),
             herald: None,
             store,
@@ -145,6 +147,11 @@ impl System {
     /// Asks for the file of the access log to be opened anew, where there is one.
     pub(super) fn access_log(&self) -> Option<Reopen> {
         self.access.as_ref()?.reopen()
+    }
+
+    /// Takes what the program around it counts.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Lets the service manager hear how it does, from its start on.

@@ -3,7 +3,7 @@
 use super::Source;
 use crate::app::OnSignal;
 use crate::settings::{LoadError, Settings};
-use crate::telemetry::LogControl;
+use crate::telemetry::{LogControl, LogMetrics};
 
 /// SIGHUP reads the settings again and takes over the log level; SIGUSR1 opens the log files again.
 #[derive(Debug)]
@@ -61,6 +61,10 @@ impl OnSignal for OperatorsSignals {
                 tracing::error!("SIGHUP: {error}; nothing has changed");
             }
         }
+    }
+
+    fn log_metrics(&self) -> Option<LogMetrics> {
+        Some(self.log.metrics())
     }
 
     fn user1(&mut self) {

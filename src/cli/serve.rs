@@ -1,11 +1,11 @@
 //! `perennial serve`: the daemon.
 
 use super::on_signal::OperatorsSignals;
-use super::{Exit, Source, complain};
+use super::{Exit, Source, complain, with_causes};
 use crate::app::{self, BuildError, Ended, RunError};
 use crate::settings::Settings;
 use crate::supervision::install_panic_hook;
-use crate::telemetry::Logs;
+use crate::telemetry::{Logs, log_panics};
 use crate::wire::SILENCED;
 
 pub(super) fn run(settings: Settings, source: Source) -> Exit {
@@ -16,6 +16,7 @@ pub(super) fn run(settings: Settings, source: Source) -> Exit {
             return Exit::Config;
         }
     };
+    log_panics(logs.control());
     install_panic_hook();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -23,12 +24,10 @@ pub(super) fn run(settings: Settings, source: Source) -> Exit {
         "starting"
     );
     let on_signal = OperatorsSignals::new(source, &settings, logs.control());
-    let outcome = app::run_with(settings, on_signal);
-    drop(logs);
-    match outcome {
+    match app::run_with(settings, on_signal) {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            complain(&error);
+            tracing::error!("{}", with_causes(&error));
             exit_of(&error)
         }
     }

@@ -46,4 +46,5 @@ mod spellings;
 mod start_failures;
 mod static_pages;
 mod strategies;
+mod stuck_logs;
 mod varied_traffic;
