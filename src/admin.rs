@@ -26,10 +26,10 @@ const PULSE_LIMIT: Duration = Duration::from_secs(1);
 const ORDER_BYTES_MAX: usize = 4096;
 const READ: &str = "GET, HEAD, OPTIONS";
 
-/// What answers on the admin listener.
+/// The handler of requests on the admin listener.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    /// What it tells about.
+    /// The state that it reports.
     pub operations: Arc<Operations>,
 }
 

@@ -21,7 +21,7 @@ use crate::settings::Settings;
 use service_manager::ServiceManager;
 use signals::Signals;
 
-/// Why [`run`] did not end by being asked to.
+/// The error of [`run`], if it ended without being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The daemon could not be built.
@@ -33,9 +33,9 @@ pub enum RunError {
     /// The process can't have what it needs from the system.
     #[error("the system refused {what}")]
     System {
-        /// What was asked for.
+        /// The resource that the system refused.
         what: &'static str,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
@@ -78,9 +78,6 @@ pub(crate) fn run_with(settings: Settings, on_signal: impl OnSignal) -> Result<(
     let signals = Signals::catch().map_err(refused("signal handlers"))?;
     let inherited = Inherited::take().map_err(BuildError::Inherit)?;
     let mut system = System::build_with(settings, inherited)?;
-    if let Some(log) = on_signal.log_metrics() {
-        system.metrics().add(log);
-    }
     if let Some(manager) = ServiceManager::of(|name| std::env::var_os(name)) {
         system.tell(manager);
     }

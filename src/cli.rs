@@ -8,7 +8,6 @@ mod serve;
 mod status;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -114,7 +113,7 @@ impl Command {
     }
 }
 
-/// Where the settings came from, to read them again.
+/// The source of the settings, to read them again.
 #[derive(Debug)]
 struct Source {
     path: Option<PathBuf>,
@@ -136,30 +135,23 @@ impl std::fmt::Display for Source {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "the command line speaks to people")]
 fn refuse(error: &LoadError) -> Exit {
-    drop(writeln!(std::io::stderr(), "{error}"));
+    eprintln!("{error}");
     Exit::Config
 }
 
-/// Prints an error with its causes. Whoever closed stderr does not want to know.
+/// Prints an error with its causes, once.
+#[expect(clippy::print_stderr, reason = "the command line speaks to people")]
 fn complain(error: &dyn std::error::Error) {
-    drop(writeln!(
-        std::io::stderr(),
-        "perennial: {}",
-        with_causes(error)
-    ));
-}
-
-/// The text of an error, and of what caused it.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = format!("perennial: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
         text.push_str("\n  because ");
         text.push_str(&cause.to_string());
         source = cause.source();
     }
-    text
+    eprintln!("{text}");
 }
 
 /// Where the admin listener of a running daemon with these settings is, as seen from this machine.

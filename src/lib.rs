@@ -1,4 +1,5 @@
 #![doc = include_str!("ARCHITECTURE.md")]
+#![doc = include_str!("DECISIONS.md")]
 
 mod admin;
 mod api;

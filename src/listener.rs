@@ -1,5 +1,7 @@
 //! The listener: a child that accepts from a socket it does not own, and hands connections to request handlers.
 
+// Decision: `AsyncFd::new` is used although tokio deprecates it.
+
 mod bind;
 mod complaint;
 mod door;

@@ -3,6 +3,8 @@
 //! A connection is a task of the thread's arbiter, not of the incarnation: a panic of the handler leaves its connections
 //! alone, and the next incarnation takes the next ones.
 
+// Decision: A group restart keeps connections.
+
 mod connection;
 mod drain;
 

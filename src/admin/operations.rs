@@ -8,7 +8,7 @@ use super::readiness::{self, Check, Part};
 use crate::supervision::{Faults, NodeView, Pulse, Tree};
 use crate::telemetry::{Exposition, Metrics};
 
-/// What the admin listener knows.
+/// The state of the daemon as the admin listener reports it.
 #[derive(Debug)]
 pub(crate) struct Operations {
     pulse: Arc<Pulse>,
@@ -16,14 +16,14 @@ pub(crate) struct Operations {
     running: OnceLock<Running>,
 }
 
-/// What there is to tell about once every child is prepared.
+/// The parts to report on, once every child is prepared.
 #[derive(Debug)]
 pub(crate) struct Running {
     /// Every child.
     pub tree: Tree,
-    /// What `/metrics` shows.
+    /// The metrics of `/metrics`.
     pub metrics: Metrics,
-    /// What `/readyz` asks beside the tree.
+    /// The checks of `/readyz`, besides the state of the children.
     pub checks: Vec<Check>,
 }
 

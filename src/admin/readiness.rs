@@ -39,7 +39,7 @@ impl fmt::Debug for Check {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) name: String,
-    /// Why it can't serve; `None` if it can.
+    /// The reason why it can't serve; `None` if it can.
     pub(super) fault: Option<String>,
 }
 

@@ -43,15 +43,15 @@ const NO_QUEUE: QueueLimits = QueueLimits {
 };
 /// Connections of the admin listener.
 const ADMIN_CONNECTIONS: usize = 64;
-/// How long the admin's own connections are waited for at the very end.
+/// The time that the admin's own connections have to end at the very end.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// What a system is made of.
+/// The parts of a system, before it starts.
 pub(super) struct Assembly {
     pub(super) bound: Bound,
     pub(super) spec: SupervisorSpec,
     pub(super) operations: Arc<Operations>,
-    /// What `/readyz` asks beside the tree.
+    /// The checks of `/readyz`, besides the state of the children.
     pub(super) checks: Vec<Check>,
     pub(super) metrics: HttpMetrics,
     pub(super) gates: GateMetrics,
@@ -63,7 +63,7 @@ pub(super) struct Assembly {
     pub(super) files: Files,
 }
 
-/// What all of the assembly needs.
+/// The inputs of the assembly.
 struct Bench {
     settings: Settings,
     clock: Clock,
@@ -342,7 +342,7 @@ impl Bench {
     }
 }
 
-/// What `/readyz` asks beside whether each part runs.
+/// The checks of `/readyz`, besides the state of the children.
 fn checks(store: &Arc<dyn storage::Store>, files: &Files) -> Vec<Check> {
     let store = Arc::clone(store);
     let mut checks = vec![Check::new("storage", move || {

@@ -1,10 +1,10 @@
-//! What can go wrong before anything runs.
+//! Errors before any child is started.
 
 use crate::listener::{BindError, InheritError, UnixBindError};
 use crate::supervision::SpecFaults;
 use crate::telemetry::LogsError;
 
-/// Why the daemon could not be built or started.
+/// The error of a daemon that could not be built or started.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// An address could not be bound.

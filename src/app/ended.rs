@@ -1,4 +1,4 @@
-//! How a daemon comes to an end that nobody asked for.
+//! The ends of a daemon that was not asked to stop.
 
 use crate::supervision::{Causes, ExitReason};
 
@@ -17,7 +17,7 @@ pub enum Ended {
     /// The store can't be used as it is; the text says what was found and what to do.
     #[error("{text}{}", listed(others(causes.as_ref(), text)))]
     DataRefused {
-        /// What was found, and what to do.
+        /// The fault that was found, and the advice to the operator.
         text: String,
         /// Everything that failed, if that was at the start.
         causes: Option<Causes>,

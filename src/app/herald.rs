@@ -1,6 +1,8 @@
 //! The herald tells the service manager how the daemon does, at every beat of the sentinel: what stands here is told only
 //! by a thread that has just asked the root supervisor, and WATCHDOG=1 only while that answers.
 
+// Decision: The sentinel notifies systemd.
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -15,10 +17,10 @@ use crate::supervision::{Clock, NodeView, Tree};
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// How many times the daemon says that it lives while the service manager waits for one.
 const TIMES: u32 = 4;
-/// How many children a status names.
+/// The most children that a status names.
 const NAMES_MAX: usize = 4;
 
-/// What is told, and what has been.
+/// Tells the service manager about the daemon, and remembers what it has told.
 #[derive(Debug)]
 pub(super) struct Herald {
     manager: ServiceManager,

@@ -49,7 +49,7 @@ impl ServiceManager {
         self.tell("STOPPING=1");
     }
 
-    /// What it does, in one line, for `systemctl status`.
+    /// Sends the one-line status that `systemctl status` shows.
     pub(super) fn status(&self, text: &str) {
         self.tell(&format!("STATUS={text}"));
     }

@@ -5,7 +5,7 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Stop;
-use crate::telemetry::{LogMetrics, Reopen};
+use crate::telemetry::Reopen;
 
 /// What the program around the daemon does at the signals that do not stop it.
 pub(crate) trait OnSignal: Send + 'static {
@@ -13,8 +13,6 @@ pub(crate) trait OnSignal: Send + 'static {
     fn hangup(&mut self);
     /// SIGUSR1: the log files may have been moved away. (The access log is the daemon's own affair.)
     fn user1(&mut self);
-    /// What the program's log counts, to be exposed with the daemon's own metrics.
-    fn log_metrics(&self) -> Option<LogMetrics>;
 }
 
 /// A program that has neither a settings file nor log files to look after.
@@ -28,10 +26,6 @@ impl OnSignal for Unattended {
 
     fn user1(&mut self) {
         tracing::info!("SIGUSR1: the program has no files to open again");
-    }
-
-    fn log_metrics(&self) -> Option<LogMetrics> {
-        None
     }
 }
 

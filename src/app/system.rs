@@ -62,7 +62,6 @@ pub struct System {
     tree: Tree,
     stop: Stop,
     phases: Phases,
-    metrics: Metrics,
     planted: Option<(Seed, Arc<Pulse>)>,
     herald: Option<Herald>,
     store: Arc<dyn Store>,
@@ -110,7 +109,7 @@ impl System {
         metrics.add(FileMetrics(files));
         operations.attach(Running {
             tree: tree.clone(),
-            metrics: metrics.clone(),
+            metrics,
             checks,
         });
         let phases = Phases::new();
@@ -119,7 +118,6 @@ impl System {
             tree,
             stop: Stop::new(phases.clone()),
             phases,
-            metrics,
             planted: Some((seed, pulse)),
             herald: None,
             store,
@@ -134,12 +132,12 @@ impl System {
         &self.bound
     }
 
-    /// What runs, to be looked at any time.
+    /// The tree of children, which can be read at any time.
     pub fn tree(&self) -> &Tree {
         &self.tree
     }
 
-    /// Where it stands.
+    /// The current phase.
     pub fn phase(&self) -> Phase {
         self.phases.now()
     }
@@ -147,11 +145,6 @@ impl System {
     /// Asks for the file of the access log to be opened anew, where there is one.
     pub(super) fn access_log(&self) -> Option<Reopen> {
         self.access.as_ref()?.reopen()
-    }
-
-    /// Takes what the program around it counts.
-    pub(super) fn metrics(&self) -> &Metrics {
-        &self.metrics
     }
 
     /// Lets the service manager hear how it does, from its start on.

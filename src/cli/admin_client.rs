@@ -4,12 +4,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long connecting, and each read, may take.
+/// The time limit for connecting and for each read.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The largest answer that is taken.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
-/// Why there is no answer.
+/// The error of a request to the admin listener.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AdminError {
     #[error("nobody answers at http://{address}; is the daemon running with these settings?")]
@@ -23,7 +23,7 @@ pub(super) enum AdminError {
         address: SocketAddr,
         path: &'static str,
         status: String,
-        /// What the problem says, if it is one.
+        /// The detail of the problem, if the answer is one.
         detail: String,
     },
 }

@@ -1,9 +1,11 @@
-//! What an operator may ask of a running daemon by signals.
+//! Handles SIGHUP and SIGUSR1 of a running daemon.
+
+// Decision: SIGHUP applies the log level and nothing else.
 
 use super::Source;
 use crate::app::OnSignal;
 use crate::settings::{LoadError, Settings};
-use crate::telemetry::{LogControl, LogMetrics};
+use crate::telemetry::LogControl;
 
 /// SIGHUP reads the settings again and takes over the log level; SIGUSR1 opens the log files again.
 #[derive(Debug)]
@@ -61,10 +63,6 @@ impl OnSignal for OperatorsSignals {
                 tracing::error!("SIGHUP: {error}; nothing has changed");
             }
         }
-    }
-
-    fn log_metrics(&self) -> Option<LogMetrics> {
-        Some(self.log.metrics())
     }
 
     fn user1(&mut self) {

@@ -1,11 +1,11 @@
 //! `perennial serve`: the daemon.
 
 use super::on_signal::OperatorsSignals;
-use super::{Exit, Source, complain, with_causes};
+use super::{Exit, Source, complain};
 use crate::app::{self, BuildError, Ended, RunError};
 use crate::settings::Settings;
 use crate::supervision::install_panic_hook;
-use crate::telemetry::{Logs, log_panics};
+use crate::telemetry::Logs;
 use crate::wire::SILENCED;
 
 pub(super) fn run(settings: Settings, source: Source) -> Exit {
@@ -16,7 +16,6 @@ pub(super) fn run(settings: Settings, source: Source) -> Exit {
             return Exit::Config;
         }
     };
-    log_panics(logs.control());
     install_panic_hook();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -24,10 +23,12 @@ pub(super) fn run(settings: Settings, source: Source) -> Exit {
         "starting"
     );
     let on_signal = OperatorsSignals::new(source, &settings, logs.control());
-    match app::run_with(settings, on_signal) {
+    let outcome = app::run_with(settings, on_signal);
+    drop(logs);
+    match outcome {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            tracing::error!("{}", with_causes(&error));
+            complain(&error);
             exit_of(&error)
         }
     }

@@ -12,12 +12,12 @@ use std::hash::Hash;
 /// entries, since empty files are not free.
 pub(crate) const ENTRY_OVERHEAD_BYTES: usize = 1024;
 
-/// What an entry with this much content counts for.
+/// The bytes that an entry with this much content counts for.
 pub(crate) fn cost(content_bytes: usize) -> usize {
     content_bytes.saturating_add(ENTRY_OVERHEAD_BYTES)
 }
 
-/// What became of an entry that asked to be kept.
+/// The result of adding an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Admission<K> {
     /// It is kept, and these have to go.

@@ -344,7 +344,7 @@ async fn late(call: Option<Call<Looked>>) -> Option<Looked> {
 
 #[cfg(test)]
 impl FileCache {
-    /// What a request for `path` would be answered.
+    /// The answer to a request for `path`.
     pub(super) async fn load(&self, id: RootId, path: &SafePath) -> Result<Loaded, FileError> {
         let looks = &self.looks;
         let root = looks.published.root(id).unwrap();

@@ -1,4 +1,4 @@
-//! What the file cache counts.
+//! Counters of the file cache.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,7 +32,7 @@ pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// How many parts a [`Striped`] counter has.
+/// The number of parts of a [`Striped`] counter.
 const STRIPES: usize = 16;
 
 /// A counter for what every thread does all the time: threads mostly count in parts of their own, so that they don't fight

@@ -1,5 +1,7 @@
 //! `Cache-Control`: decided when a file is read, so that a request costs no matching.
 
+// Decision: Cache-Control is decided when a file is read.
+
 use bytes::Bytes;
 use globset::GlobMatcher;
 

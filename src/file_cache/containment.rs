@@ -35,7 +35,7 @@ pub(crate) const SEGMENTS_MAX: usize = 64;
 /// The one hidden name that is meant for the world (RFC 8615).
 const WELL_KNOWN: &str = ".well-known";
 
-/// Why a path was not let through.
+/// The rule that a refused path breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PathRefusal {
     /// Longer than [`PATH_BYTES_MAX`], or a name longer than [`NAME_BYTES_MAX`].
@@ -130,7 +130,7 @@ impl SafePath {
         self.0.ends_with('/')
     }
 
-    /// Where it leads below `root`; a folder's path leads to its `index`.
+    /// The path below `root`; a folder's path leads to its `index`.
     pub(crate) fn under(&self, root: &Path, index: &str) -> PathBuf {
         let mut path = root.to_owned();
         path.extend(self.0.split('/').filter(|name| !name.is_empty()));

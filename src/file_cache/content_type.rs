@@ -1,4 +1,4 @@
-//! Which content type a file has, by the ending of its name.
+//! Content types, by the ending of a file's name.
 
 use std::collections::BTreeMap;
 use std::path::Path;

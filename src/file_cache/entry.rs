@@ -30,12 +30,12 @@ pub(crate) struct Entry {
     doubtful: AtomicBool,
 }
 
-/// What was read of a file, and when.
+/// The content of a file, and the time at which it was read.
 #[derive(Debug, Clone)]
 pub(crate) struct Content {
     pub(crate) bytes: Bytes,
     pub(crate) stamp: Option<Stamp>,
-    /// When the file was modified.
+    /// The time of the last modification of the file.
     pub(crate) modified: SystemTime,
     /// The time of day.
     pub(crate) now: SystemTime,
@@ -59,7 +59,7 @@ impl Entry {
         }
     }
 
-    /// How long ago it was compared with its file.
+    /// The time since it was compared with its file.
     pub(crate) fn age_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.checked_at.load(Ordering::Relaxed))
     }

@@ -1,4 +1,6 @@
-//! Why a file can't be had.
+//! Errors of loading a file.
+
+// Decision: A copy in memory is better than an error of the disk.
 
 use std::io;
 use std::time::Duration;
@@ -31,13 +33,13 @@ pub(crate) enum FileError {
         "the file changed during {tries} attempts to read it: write to another file and rename it"
     )]
     Restless {
-        /// How many attempts.
+        /// The number of attempts.
         tries: u32,
     },
     /// The folder of the route is missing, or no folder, or can't be read.
     #[error("the folder of this route can't be read: {kind}")]
     Root {
-        /// What the system said.
+        /// The system's error.
         kind: io::ErrorKind,
     },
     /// The folder of the route does not answer.
@@ -49,7 +51,7 @@ pub(crate) enum FileError {
     /// The disk failed, or no file could be opened any more.
     #[error("the file could not be read: {kind}")]
     Io {
-        /// What the system said.
+        /// The system's error.
         kind: io::ErrorKind,
     },
 }
@@ -88,7 +90,7 @@ impl FileError {
         self.bridged_for().is_zero() && !matches!(self, Self::Root { .. })
     }
 
-    /// What a failed look at a path below a root means.
+    /// The error for a path below a root that could not be opened.
     pub(crate) fn of(error: &io::Error) -> Self {
         // A name below a file, a ring of links, a name too long for this file system: no such file.
         let absent = matches!(
@@ -109,7 +111,7 @@ impl FileError {
         }
     }
 
-    /// What a failed opening or reading of a file means that was found.
+    /// The error for an existing file that could not be opened or read.
     pub(crate) fn of_file(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::PermissionDenied {
             return Self::Denied;

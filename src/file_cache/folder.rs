@@ -21,7 +21,7 @@ use super::file_error::FileError;
 use super::root::SiteRoot;
 use super::stamp::Stamp;
 
-/// What a path leads to.
+/// The file or folder that a path leads to.
 #[derive(Debug)]
 pub(crate) enum PathTarget {
     /// A regular file.
@@ -35,7 +35,7 @@ pub(crate) enum PathTarget {
 pub(crate) struct Located {
     /// Its real path.
     pub(crate) path: PathBuf,
-    /// What was seen.
+    /// The metadata when it was opened.
     pub(crate) metadata: Metadata,
 }
 

@@ -1,6 +1,6 @@
-//! When an entry has to be looked at again.
+//! Decides when an entry is compared with its file again.
 
-/// How far an entry can be trusted.
+/// The freshness of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Freshness {
     /// Serve it.

@@ -1,4 +1,4 @@
-//! What the request handlers hold of the file cache.
+//! The file cache as request handlers use it.
 
 use std::io;
 use std::sync::Arc;
@@ -140,7 +140,7 @@ impl Files {
         self.child.ask(message, self.published.deadline).await
     }
 
-    /// What is in memory at `path`, however old.
+    /// The entry in memory at `path`, however old.
     pub(super) fn kept(&self, root: RootId, path: &str) -> Option<Arc<Entry>> {
         // Without a `%` a path is its own safe form, or has none and is no key.
         let table = self.published.table.load();
@@ -158,7 +158,7 @@ impl Files {
         roots.map(|(root, index)| (root.site.route.as_str(), RootId::new(index)))
     }
 
-    /// Why the files of a root can't be served, for an operator.
+    /// The reason why the files of a root can't be served, for an operator.
     pub(crate) fn fault(&self, root: RootId) -> Option<String> {
         let root = self.published.root(root)?;
         let folder = root.site.path.display();

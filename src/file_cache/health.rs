@@ -4,20 +4,22 @@
 //! on no request waits for it; it is probed with growing pauses, until a probe answers or every call that was overdue has
 //! come back. A call that is answered in time does not show that: it may have been answered before the hang began.
 
+// Decision: A folder is judged and not a file.
+
 use std::io;
 
 use tokio::time::{Duration, Instant};
 
 /// How often a folder that answers is probed, so that its loss is noticed without requests.
 pub(crate) const PROBE_HEALTHY: Duration = Duration::from_secs(5);
-/// How often a folder that can't be read is probed.
+/// The time between two probes of a folder that can't be read.
 pub(crate) const PROBE_UNREADABLE: Duration = Duration::from_secs(1);
 /// The pause before the first probe of a folder that does not answer; it doubles with each failure.
 pub(crate) const PROBE_FIRST: Duration = Duration::from_millis(500);
 /// The longest pause between two probes.
 pub(crate) const PROBE_LAST: Duration = Duration::from_secs(30);
 
-/// How a folder answers.
+/// The condition of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Condition {
     /// It can be read.

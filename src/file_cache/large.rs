@@ -123,10 +123,10 @@ impl Large {
     }
 }
 
-/// How far a stream has come.
+/// The progress of a stream.
 #[derive(Debug)]
 struct DownloadProgress {
-    /// What is still to be sent.
+    /// The bytes that are still to be sent.
     range: Range<u64>,
     /// The state of the file after the last piece.
     seen: Stamp,

@@ -22,10 +22,10 @@ use super::stamp::Stamp;
 /// Attempts at reading a file that changes meanwhile.
 pub(crate) const READ_TRIES: u32 = 3;
 
-/// What a look found.
+/// The result of comparing an entry with its file.
 #[derive(Debug)]
 pub(crate) enum Look {
-    /// What is in memory is still true.
+    /// The entry is still equal to the file.
     Unchanged,
     /// The file was read.
     Read(Arc<Entry>),
@@ -35,7 +35,7 @@ pub(crate) enum Look {
     Moved,
 }
 
-/// What one look needs.
+/// Loads one file.
 #[derive(Debug)]
 pub(crate) struct Loader<'a> {
     pub(crate) root: &'a SiteRoot,
@@ -115,7 +115,7 @@ impl Loader<'_> {
         Ok(self.entry(name, bytes, None))
     }
 
-    /// What is said about the file at `file`, which was asked for as `path`.
+    /// The headers of the file at `file`, which was requested as `path`.
     fn name(&self, path: &SafePath, file: &Path) -> NameHeaders {
         let mut name = self.root.types.headers(file);
         name.cache_control = self

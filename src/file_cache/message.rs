@@ -1,4 +1,4 @@
-//! What the file cache is asked, and what it answers.
+//! The messages of the file cache, and their answers.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::file_error::FileError;
 use super::large::Large;
 use super::root::RootId;
 
-/// What a path leads to.
+/// The answer: the content that a path leads to.
 #[derive(Debug, Clone)]
 pub(crate) enum Loaded {
     /// A file in memory.

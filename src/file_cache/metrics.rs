@@ -1,4 +1,4 @@
-//! What the file cache measures, for a scrape.
+//! The metrics of the file cache.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -16,14 +16,14 @@ use crate::num::as_millis;
 use crate::settings::FileCacheSettings;
 use crate::supervision::Clock;
 
-/// What a file cache is made of.
+/// The parts from which a file cache is made.
 #[derive(Debug)]
 pub(crate) struct FilesSetup {
     /// The folders that are served; a root's [`RootId`] is its index.
     pub roots: Vec<SiteRoot>,
     /// The bounds of the cache.
     pub limits: FileCacheSettings,
-    /// How long a request waits for a file.
+    /// The longest time that a request waits for a file.
     pub deadline: Duration,
     /// Who makes blocking calls.
     pub threads: CallThreads,
@@ -41,7 +41,7 @@ pub(crate) struct Published {
     pub(crate) roots: Vec<Arc<RootIo>>,
     /// Tells the prober that a root has stopped answering.
     pub(crate) alarm: Arc<Notify>,
-    /// Where the cache's own clock begins.
+    /// The start of the cache's own clock.
     base: Instant,
     _threads: CallThreads,
 }

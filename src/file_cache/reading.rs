@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use super::stamp::Stamp;
 
-/// What a reading gave.
+/// The result of reading a file.
 #[derive(Debug)]
 pub(crate) enum WholeRead {
     /// The file, as it was while it had the stamp.

@@ -26,7 +26,7 @@ pub(crate) struct Representation {
     pub modified: SystemTime,
 }
 
-/// What a file's name and its route say about it, before it is read.
+/// The headers that follow from a file's name and its route, before the file is read.
 #[derive(Debug, Clone)]
 pub(crate) struct NameHeaders {
     pub(crate) content_type: Bytes,

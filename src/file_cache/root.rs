@@ -1,5 +1,7 @@
 //! The folders that are served, as the settings describe them.
 
+// Decision: A root is resolved for each file.
+
 use std::path::PathBuf;
 
 use bytes::Bytes;

@@ -26,7 +26,7 @@ use crate::supervision::Clock;
 
 /// Calls of one root that run at a time.
 pub(crate) const CALLS_PER_ROOT: usize = 16;
-/// How often a root with stuck calls gets a new set of calls.
+/// The most times that a root with stuck calls gets a new set of calls.
 const RENEWALS_MAX: usize = 3;
 /// Probes of one root that may be stuck.
 const PROBES_PER_ROOT: usize = 8;
@@ -264,7 +264,7 @@ impl RootIo {
     }
 }
 
-/// What is wrong with the folder itself.
+/// The error of the folder itself, if there is one.
 fn folder_error<T>(result: &Result<T, FileError>) -> Option<io::ErrorKind> {
     match result {
         Err(FileError::Root { kind }) => Some(*kind),
@@ -286,7 +286,7 @@ pub(crate) struct Call<T> {
 }
 
 impl<T> Call<T> {
-    /// What it returned, if it did so in time; else its root counts as hung.
+    /// The result, if it came in time; otherwise its root counts as hung.
     pub(crate) async fn in_time(&mut self) -> Option<T> {
         if let Ok(ended) = tokio::time::timeout(self.root.limit, &mut self.thread).await {
             return result_of(ended);
@@ -302,7 +302,7 @@ impl<T> Call<T> {
         None
     }
 
-    /// What it returned after all.
+    /// Waits for the late result.
     pub(crate) async fn late(self) -> Option<T> {
         result_of(self.thread.await)
     }

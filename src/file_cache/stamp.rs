@@ -1,4 +1,4 @@
-//! What tells one state of a file from another without reading it.
+//! A stamp: tells one state of a file from another without reading it.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;

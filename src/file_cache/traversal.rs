@@ -15,7 +15,7 @@ use super::root::SiteRoot;
 
 const SECRET: &str = "SECRET";
 
-/// What does not fit the pattern of steps upward.
+/// Paths that do not fit the pattern of steps upward.
 const ODD: &str = r"
     /.env /%2eenv /.git/config /.git/ /.git /sub/.htpasswd /sub/.hidden/ /sub/.hidden /.index.html
     /link.txt /full.txt /absolute.txt /passwd /up/secret.txt /up/index.html /up/ /up /sub/up/
@@ -100,7 +100,7 @@ fn world() -> tempfile::TempDir {
     world
 }
 
-/// What is served for `raw`: its content, or why none.
+/// The content that is served for `raw`, or the error.
 fn served(root: &Path, raw: &str) -> Result<String, FileError> {
     let root = SiteRoot::plain(root);
     let counters = CacheCounters::default();

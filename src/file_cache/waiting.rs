@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// How many requests may wait for files of one root.
+/// The most requests that may wait for files of one root.
 pub(crate) const WAITING_MAX: usize = 1024;
 
 /// Those who wait, by the path they wait for.
@@ -13,7 +13,7 @@ pub(crate) struct WaitingList<T> {
     total: usize,
 }
 
-/// What became of one who wants a file.
+/// The result of joining the requests for a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Joined<T> {
     /// It is the first to want this file: a look has to be begun.

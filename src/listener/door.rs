@@ -1,5 +1,7 @@
 //! What outlives every life of one listener: its socket, and what it has accepted and not handed over.
 
+// Decision: An accepted socket is always owned.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -40,7 +40,7 @@ pub(crate) enum WriteCommand {
     DeleteMatching { example: JsonObject },
 }
 
-/// What a write does if there is no such record.
+/// The result of a write to a record that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Absent {
     /// It is refused.
@@ -90,7 +90,7 @@ impl Conditions {
     }
 }
 
-/// Why a command is not carried out.
+/// The reason for refusing a command.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum CommandError {
     #[error("there is no record of this id")]
@@ -110,7 +110,7 @@ pub(crate) enum CommandError {
     Damaged,
 }
 
-/// What a command does to one record.
+/// The change that a command makes to one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// The record gets this text.

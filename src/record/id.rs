@@ -25,7 +25,7 @@ pub(crate) enum RecordId {
     Text(Arc<str>),
 }
 
-/// Where the ids of a resource come from.
+/// The source of the ids of a resource.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum IdScheme {
     /// The client's, or else a UUID of version 7.
@@ -37,7 +37,7 @@ pub enum IdScheme {
     Client,
 }
 
-/// Why a value is not an id.
+/// The error of a value that is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum IdError {
     #[error("an id must not be empty")]

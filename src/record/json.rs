@@ -3,6 +3,8 @@
 //! RFC 8259 section 4 leaves open what a repeated name means, and readers differ. What the client meant can't be known, so
 //! the whole text is refused: otherwise one of the two values would be dropped.
 
+// Decision: A name that occurs twice in a body is refused.
+
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};

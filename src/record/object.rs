@@ -12,7 +12,7 @@ use super::json;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct JsonObject(Map<String, Value>);
 
-/// Why a body can't be read as a record.
+/// The error of a body that is not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyError {
     /// It is not JSON, is nested deeper than 128 levels, or has an object with the same name twice.

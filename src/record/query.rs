@@ -7,6 +7,8 @@
 //! _start=20&_end=30         or _start=20&_limit=10, or _page=3&_limit=10
 //! ```
 
+// Decision: A query parameter without a meaning is refused.
+
 mod error;
 mod filter;
 mod parameters;
@@ -55,7 +57,7 @@ const KNOWN: [&str; 7] = [
     "_order",
 ];
 
-/// What is done with a name that is no field.
+/// The treatment of a name that is not a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Handling {
     /// It is refused.
@@ -157,7 +159,7 @@ impl ListQuery {
         self.sort.of(members)
     }
 
-    /// Which of two records comes first, without their ids.
+    /// The order of two records, without their ids.
     pub(crate) fn compare(&self, a: &SortKey, b: &SortKey) -> Ordering {
         self.sort.compare(a, b)
     }
@@ -303,7 +305,7 @@ fn is_later(name: &str) -> bool {
         })
 }
 
-/// What a name stands for.
+/// The meaning of a name in a query.
 enum Known<'a> {
     /// A value of any type: the resource has no schema, or it is the id.
     Any,

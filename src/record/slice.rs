@@ -19,7 +19,7 @@ impl Slice {
         }
     }
 
-    /// How many records come before it.
+    /// The number of records before it.
     pub(crate) fn start(self) -> usize {
         self.start
     }

@@ -36,7 +36,7 @@ impl Socket {
     }
 }
 
-/// How many connections one handler has.
+/// The number of connections of one handler.
 #[derive(Debug, Default)]
 pub(crate) struct HandlerLoad {
     living: AtomicUsize,
@@ -93,7 +93,7 @@ impl Drop for Ticket {
     }
 }
 
-/// What a listener hands over.
+/// A socket that a listener hands over.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     /// The socket.

@@ -1,5 +1,7 @@
 //! The drain: all handlers finish their requests within one limit, whichever is asked first.
 
+// Decision: All handlers drain at once.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ pub(crate) struct DrainLimit {
 }
 
 impl DrainLimit {
-    /// What a handler is given on top of the limit to end by itself.
+    /// The time beyond the limit that a handler has to end by itself.
     pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
     /// A drain that may take `limit`.
@@ -29,7 +31,7 @@ impl DrainLimit {
         }
     }
 
-    /// How long it may take.
+    /// The longest time that the drain may take.
     pub(crate) fn limit(&self) -> Duration {
         self.limit
     }

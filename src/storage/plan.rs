@@ -5,7 +5,7 @@ use crate::record::{IdScheme, ListQuery, RecordId, Slice};
 /// A page that begins further into the list than this is found by a scan, off the event loops: skipping takes time.
 const SKIP_RECORDS_MAX: usize = 2_000;
 
-/// How the page of a query is found.
+/// The way in which the page of a query is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Plan {
     /// Read this part of the list in the order of ids.

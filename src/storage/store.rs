@@ -57,7 +57,7 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Whether reads and writes are served now.
     fn ready(&self) -> bool;
 
-    /// Why the stored data was refused, if it was; the text says what to do.
+    /// The reason for refusing the stored data, if it was refused; the text says what to do.
     fn refusal(&self) -> Option<String>;
 
     /// How long a commit has been under way, if it takes longer than it may: then only a new process can help.
@@ -110,13 +110,13 @@ pub(crate) enum Written {
 pub(crate) struct ListPage {
     /// The records, in the order that was asked for.
     pub(crate) records: Vec<Record>,
-    /// How many records match on all pages together.
+    /// The number of matching records on all pages together.
     pub(crate) total: u64,
     /// The number of the resource's last change: as long as it stays the same, so does the list.
     pub(crate) seq: u64,
 }
 
-/// What [`Store::changes`] found.
+/// The result of [`Store::changes`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Changes {
     /// The changes that follow; none if there are none yet.
@@ -137,11 +137,11 @@ pub(crate) struct Change {
     pub(crate) collection: String,
     pub(crate) id: RecordId,
     pub(crate) kind: ChangeKind,
-    /// When it was made, in milliseconds since 1970.
+    /// The time of the change, in milliseconds since 1970.
     pub(crate) at_ms: u64,
 }
 
-/// What a change did to its record.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChangeKind {
     Put,

@@ -1,5 +1,7 @@
 //! Fault switches: named points that panic when a test configuration has armed them.
 
+// Decision: A fault is injected on the child's own thread.
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -21,7 +21,7 @@ impl Exposition {
         }
     }
 
-    /// What it is called in `Content-Type`.
+    /// The value of `Content-Type` for this format.
     pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",

@@ -4,6 +4,8 @@
 //! A line is a JSON object: time, method, path (without the query, which may hold what is nobody's business), route,
 //! status, bytes of the body, microseconds until the answer began, peer, request id.
 
+// Decision: The access log does not use tracing.
+
 use std::cell::{Cell, RefCell};
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};

@@ -4,6 +4,9 @@
 //! none, for one that may wait (`slow`), which `request_timeout` bounds. All of it stands behind the panic boundary: a
 //! panic is answered with a 500, and the connection lives on.
 
+// Decision: Writes are not cut off by the request timeout.
+// Decision: Waiting in a queue is not part of the request timeout.
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

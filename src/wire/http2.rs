@@ -3,6 +3,8 @@
 //! actix-http's own dispatcher bounds neither the streams of a connection nor the time that one of them may make no
 //! progress, and can't be asked to end. So this is one of ours, in front of the same service.
 
+// Decision: HTTP/2 has its own connection loop.
+
 mod answer;
 mod request;
 mod streams;

@@ -2,6 +2,8 @@
 //!
 //! It is always ours. One that a client chose could be another request's, or be made to look like it in the log.
 
+// Decision: Request ids are made by the server.
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
 

@@ -46,5 +46,4 @@ mod spellings;
 mod start_failures;
 mod static_pages;
 mod strategies;
-mod stuck_logs;
 mod varied_traffic;

@@ -1,4 +1,4 @@
-//! What the edge sees of the cache's deaths.
+//! Requests while the file-cache child is restarted.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

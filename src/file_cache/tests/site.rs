@@ -43,7 +43,7 @@ pub(super) struct Site {
     pub(super) tree: Tree,
 }
 
-/// What the cache has counted.
+/// The counters of the cache.
 #[derive(Debug)]
 pub(super) struct Counted {
     pub(super) entries: u64,

@@ -1,4 +1,4 @@
-//! Why a query is refused.
+//! The reasons for refusing a query.
 
 use super::{PARAMETERS_MAX, SORT_KEYS_MAX, SORT_RECORDS_MAX};
 

@@ -66,7 +66,7 @@ impl SortKeys {
 }
 
 impl SortKey {
-    /// How much memory it takes, in bytes.
+    /// The memory that it takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let text = |value: &SortValue| match value {
             SortValue::Text(text) => text.len(),

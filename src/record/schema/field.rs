@@ -93,7 +93,7 @@ pub struct Pattern(regex::Regex);
 /// The size of the largest compiled pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 256 * 1024;
 
-/// Why a text is not a pattern.
+/// The error of a text that is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PatternError(String);

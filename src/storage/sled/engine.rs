@@ -97,13 +97,13 @@ impl Group {
     }
 }
 
-/// Why an engine could not read or write.
+/// The error of an engine that could not read or write.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EngineError {
     /// The disk or the file system returned an error.
     #[error("the disk failed: {what}")]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
         #[source]
         source: io::Error,
@@ -127,7 +127,7 @@ fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// Why a group was not applied.
+/// The error of a group that was not applied.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CommitError {
     /// The writer has been replaced; nothing was changed.
@@ -158,7 +158,7 @@ impl Error for OpenError {
     }
 }
 
-/// What is wrong with a store that can't be opened.
+/// The fault of a store that can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenFault {
     /// Another process has the store open.

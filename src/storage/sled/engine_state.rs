@@ -1,5 +1,8 @@
 //! Whether the engine is open, and whether it can be trusted: what one incarnation of the writer leaves to the next.
 
+// Decision: A commit in doubt closes the engine.
+// Decision: A commit ends before its successor begins.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +48,7 @@ impl EngineState {
 pub(super) struct EngineLock {
     state: Mutex<EngineState>,
     commit_ended: Condvar,
-    /// When the commit that is under way began.
+    /// The time at which the current commit began.
     commit_begun: Mutex<Option<Instant>>,
 }
 

@@ -13,10 +13,10 @@ use crate::storage::{CollectionId, ListPage, StoreError};
 
 /// How often a page is read while groups are applied, before the writer is asked to read it between two groups.
 const PAGE_TRIES: u32 = 3;
-/// How many records are read by id without a pause for other requests.
+/// The number of records read by id without a pause for other requests.
 const PICK_RECORDS_MAX: usize = 32;
 
-/// How many queries were answered in each way.
+/// The number of queries for each kind of plan.
 #[derive(Debug, Default)]
 pub(super) struct QueryCounts {
     pages: AtomicU64,

@@ -16,7 +16,7 @@ use super::recovery::{self, Checked};
 use super::space::Space;
 use super::watermark::Watermark;
 
-/// How long readers may take to let go of an engine that is to be closed.
+/// The time that readers have to release an engine that is to be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// The pause between two looks whether they have: there is no event to wait for.
 const CLOSE_PAUSE: Duration = Duration::from_millis(1);
@@ -139,7 +139,7 @@ impl Holder {
         }
     }
 
-    /// Why the last attempt to open the engine failed, if it did.
+    /// The error of the last attempt to open the engine, if it failed.
     pub(super) fn refusal(&self) -> Option<String> {
         self.refusal.lock().clone()
     }

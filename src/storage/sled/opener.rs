@@ -131,7 +131,7 @@ fn damaged(found: impl Into<String>) -> OpenFault {
     OpenFault::Damaged(found.into())
 }
 
-/// Why one attempt failed.
+/// The failure of one attempt to open sled.
 enum Attempt {
     Locked,
     Corrupt(String),

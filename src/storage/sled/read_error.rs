@@ -1,4 +1,4 @@
-//! Why something stored could not be read.
+//! The error of reading something stored.
 
 use super::engine::EngineError;
 use crate::record::RecordId;

@@ -12,7 +12,7 @@ use super::seqlock::SeqLock;
 use super::watermark::Watermark;
 use crate::storage::CollectionId;
 
-/// How far the store is, for those who wait for it.
+/// The progress of the store, which waiting readers watch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Progress {
     /// How often the engine was opened. A change that was seen in an earlier era may never become durable.
@@ -68,7 +68,7 @@ impl AtomicStats {
     }
 }
 
-/// What the writer publishes and all readers see, without a lock.
+/// The state that the writer publishes and all readers see without a lock.
 pub(super) struct ReaderState {
     open: ArcSwapOption<OpenEngine>,
     progress: watch::Sender<Progress>,
@@ -94,12 +94,12 @@ impl ReaderState {
         self.open.load()
     }
 
-    /// How far the store is, and how to wait for more.
+    /// The sender of the progress, from which a waiting reader gets a receiver.
     pub(super) fn progress(&self) -> &watch::Sender<Progress> {
         &self.progress
     }
 
-    /// What `look` returns, if no group was applied while it looked.
+    /// The result of `look`, if no group was applied while it ran.
     pub(super) fn between_groups<T>(&self, look: impl FnOnce() -> T) -> Option<T> {
         self.group.read(look)
     }

@@ -60,7 +60,7 @@ impl Tally {
     }
 }
 
-/// What is known of a store whose parts fit together.
+/// The result of checking a consistent store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Checked {
     /// The number of the last change.

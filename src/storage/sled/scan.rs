@@ -14,7 +14,7 @@ use super::store::SledStore;
 use crate::record::Record;
 use crate::storage::{CollectionId, StoreError};
 
-/// How many scans run at once; others wait, up to their deadline.
+/// The most scans that run at once; others wait, up to their deadline.
 pub(super) const SCANS_MAX: usize = 4;
 /// The most records in a chunk.
 const CHUNK_RECORDS_MAX: usize = 500;

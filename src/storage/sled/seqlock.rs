@@ -24,7 +24,7 @@ impl SeqLock {
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// What `look` returns, if nothing changed while it looked.
+    /// The result of `look`, if nothing changed while it ran.
     pub(super) fn read<T>(&self, look: impl FnOnce() -> T) -> Option<T> {
         let before = self.epoch.load(Ordering::SeqCst);
         if !before.is_multiple_of(2) {

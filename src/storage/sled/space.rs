@@ -5,6 +5,8 @@
 //! to the last byte, the *ballast*, an empty file that takes up room, is cut to nothing, so that the engine can be opened
 //! and read. When there is room again, writes are taken again, and the ballast is made again.
 
+// Decision: A full disk never reaches sled.
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,7 +44,7 @@ impl Disk {
         })
     }
 
-    /// How much of it must be left free.
+    /// The number of bytes that must stay free.
     pub(super) fn reserve(self, reserve: Reserve) -> u64 {
         match reserve {
             Reserve::Auto => {
@@ -135,7 +137,7 @@ impl Space {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many writes were refused.
+    /// The number of refused writes.
     pub(super) fn refused_total(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }

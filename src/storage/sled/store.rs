@@ -30,17 +30,17 @@ pub(super) struct SledStore {
     pub(super) writer: ChildRef<StoreMessage>,
     /// One for each resource.
     pub(super) ids: Vec<IdScheme>,
-    /// How long a caller waits for its answer.
+    /// The longest time that a caller waits for its answer.
     pub(super) deadline: Duration,
-    /// How long a commit may take.
+    /// The longest time that a commit may take.
     pub(super) flush_limit: Duration,
-    /// What scans wait for before they begin.
+    /// The permits that scans wait for.
     pub(super) scans: Arc<Semaphore>,
     pub(super) commits: CommitTimes,
     pub(super) queries: QueryCounts,
 }
 
-/// What a look at the engine found.
+/// The result of reading the engine.
 pub(super) struct Seen<T> {
     pub(super) found: T,
     /// The last change that was seen, or may be why something was not.

@@ -13,6 +13,8 @@
 //! after it: a group that was cut off in between leaves chunks too many, never too few, and
 //! [`recovery`](super::recovery) removes those.
 
+// Decision: Long bodies are stored in chunks.
+
 use bytes::{Bytes, BytesMut};
 
 use super::engine::{Engine, EngineError, Group, Keyspace};

@@ -4,6 +4,9 @@
 //! older one. So this number is stored outside of it, written after each flush and before the answers. It is not synced:
 //! after a power cut it may be too low, which does no harm; it is never too high.
 
+// Decision: The acknowledged sequence number is stored beside the log.
+// Decision: An empty store with an acknowledged write is damaged.
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;

@@ -33,7 +33,7 @@ const LOG_KEEP_MIN: u64 = 2560;
 /// How many entries of the log a group removes at most, besides as many as it adds.
 const LOG_TRIM: u64 = 256;
 
-/// How long commits took, in seconds.
+/// The durations of commits, in seconds.
 pub(super) type CommitTimes = Histogram;
 
 /// From 100 us to 6.5 s.
@@ -41,7 +41,7 @@ pub(super) fn commit_times() -> CommitTimes {
     Histogram::new(exponential_buckets(0.0001, 2.0, 17))
 }
 
-/// What all incarnations of the writer need to know.
+/// The settings of the writer, the same for all its incarnations.
 #[derive(Clone)]
 pub(super) struct WriterSettings {
     pub(super) flush_limit: Duration,

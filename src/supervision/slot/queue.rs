@@ -1,5 +1,9 @@
 //! The queue of a slot: what is accepted, handed out and finished, under one lock.
 
+// Decision: A queue belongs to its slot.
+// Decision: A fatal message affects no other.
+// Decision: An orderly stop does not count as a delivery.
+
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -5,6 +5,8 @@
 //! and a first start together, rise side by side; everything else rises one by one. What is ordered of a single child is
 //! done at once, beside both sets.
 
+// Decision: The supervisor is a pure machine in an actor.
+
 mod adopt;
 mod death;
 mod orders;

@@ -4,6 +4,8 @@
 //! process is alive compares the two stamps of the [`Pulse`] with the time. At each beat, and once at the end, it also calls
 //! whoever has something to say from outside the tree, such as a watchdog.
 
+// Decision: The sentinel does not detect hung children.
+
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 

@@ -4,6 +4,8 @@
 //! answer gives it nothing: it leaves its pieces with the connection, which owes them to the client, and the stream under
 //! the dispatcher pays them as soon as the head is written. Until then the body is pending, so that nothing overtakes it.
 
+// Decision: A large body is not copied.
+
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;

@@ -194,7 +194,7 @@ impl Change {
     }
 }
 
-/// Where a sequence of steps is carried out.
+/// The store on which a sequence of steps is carried out.
 struct Stage {
     folder: tempfile::TempDir,
     memory: Option<Arc<Memory>>,

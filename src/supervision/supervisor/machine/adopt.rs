@@ -1,5 +1,7 @@
 //! A machine whose own state can't be trusted any more is made anew from what its children are doing.
 
+// Decision: A supervisor that panics keeps its children.
+
 use tokio::time::Instant;
 
 use super::{Found, Machine, Phase};

@@ -8,7 +8,7 @@ use super::{Asked, Change, Condition};
 use crate::record::{Absent, CommandError, Conditions, Record, RecordId, Revision, Tags};
 use crate::storage::{StoreError, Written};
 
-/// What the store should hold.
+/// The model: the expected content of the store.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Expected {
     pub(super) records: BTreeMap<RecordId, (u64, Value)>,
