@@ -49,7 +49,7 @@ const DEFINED_TWICE: [&str; 16] = [
     "Ticket",
 ];
 /// Rooms whose comments still contain questions: see [`is_question`].
-const QUESTIONS: [&str; 5] = ["api", "listener", "settings", "supervision", "wire"];
+const QUESTIONS: [&str; 2] = ["settings", "supervision"];
 /// The most lines that a source may have.
 const LONGEST: usize = 500;
 const TOP_LEVEL: [&str; 9] = [

@@ -10,7 +10,7 @@ use actix_web::http::header::{
 
 use crate::record::{Conditions, Revision, Tags};
 
-/// What the conditions of a GET or HEAD come to.
+/// The result of the conditions of a GET or HEAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Evaluated {
     /// The answer is what it would be without conditions.

@@ -154,7 +154,7 @@ pub(super) fn redirect(reference: &str, query: &str) -> Result<Response, Problem
     Ok(response)
 }
 
-/// What is allowed.
+/// Answers OPTIONS with the allowed methods.
 pub(crate) fn options(allow: &'static str) -> Response {
     let mut response = HttpResponse::with_body(StatusCode::NO_CONTENT, BoxBody::new(()));
     response

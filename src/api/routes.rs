@@ -1,4 +1,4 @@
-//! Where a path leads, and the rules that hold there.
+//! Routes: the target of a path, and the rules for its answers.
 
 mod gate;
 mod path;

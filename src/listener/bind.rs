@@ -14,9 +14,9 @@ pub(super) const BACKLOG: i32 = 4096;
     "cannot listen on {address}; is another program there, or is the address not this machine's?"
 )]
 pub struct BindError {
-    /// Which.
+    /// The address.
     pub address: SocketAddr,
-    /// What the system said.
+    /// The system's error.
     #[source]
     pub source: io::Error,
 }

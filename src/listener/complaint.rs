@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How far apart the same complaint is told.
+/// The shortest time between two equal log lines.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// When it was last told, and how often it was not since.
+/// The time of the last log line, and the number of suppressed ones since.
 #[derive(Debug, Default)]
 pub(super) struct Complaint {
     told: Option<Instant>,

@@ -18,9 +18,9 @@ use crate::wire::Peer;
 /// A request handler, as a listener knows it.
 #[derive(Debug, Clone)]
 pub(crate) struct HandlerRef {
-    /// Where connections go.
+    /// The handler that gets connections.
     pub handler: ChildRef<Connection>,
-    /// How many it has.
+    /// The number of its connections.
     pub load: Arc<HandlerLoad>,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Arrival {
     pub(super) permit: OwnedSemaphorePermit,
 }
 
-/// How often a listener could not do as its clients wished.
+/// Counters of a listener.
 #[derive(Debug, Default)]
 pub(crate) struct DoorCounters {
     /// Connections that were accepted.
@@ -50,7 +50,7 @@ pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// What outlives every incarnation of one listener.
+/// The state of one listener that outlives its incarnations.
 #[derive(Debug)]
 pub(crate) struct Door {
     /// Bound by the app, once.
@@ -63,9 +63,9 @@ pub(crate) struct Door {
     pub faults: Faults,
     /// Whether only programs of this machine reach it.
     loopback: bool,
-    /// What is counted.
+    /// The counters.
     pub counters: DoorCounters,
-    /// What has been accepted and not handed over: no death drops it.
+    /// A socket that was accepted and not yet handed over; a restart does not drop it.
     in_hand: Mutex<Option<Arrival>>,
 }
 

@@ -8,7 +8,7 @@ use socket2::SockRef;
 
 use super::listening::Listening;
 
-/// What a socket without a name is called, as systemd does.
+/// The name that systemd gives to a socket without a name.
 const NAMELESS: &str = "unknown";
 
 /// The sockets this process was started with, by name.
@@ -27,7 +27,7 @@ pub enum InheritError {
     Absent {
         /// The name in the settings.
         name: String,
-        /// What was passed.
+        /// The names of the sockets that were passed.
         given: String,
     },
     /// It is not one that clients can connect to.
@@ -37,7 +37,7 @@ pub enum InheritError {
     Unfit {
         /// Its name.
         name: String,
-        /// What is wrong with it.
+        /// The fault of the socket.
         #[source]
         source: io::Error,
     },

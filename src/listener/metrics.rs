@@ -1,4 +1,4 @@
-//! What the doors count, for a scrape.
+//! The metrics of the listeners.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

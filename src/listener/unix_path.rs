@@ -19,21 +19,21 @@ pub enum UnixBindError {
     /// Somebody answers there.
     #[error("cannot listen on unix:{}; another program does", path.display())]
     InUse {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
     /// There is something else, which is not ours to remove.
     #[error("cannot listen on unix:{}; there is a file that is no socket: move it away", path.display())]
     NoSocket {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
     /// The system said no.
     #[error("cannot listen on unix:{}; is there the folder, and may this user write to it?", path.display())]
     Refused {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -47,7 +47,7 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Where it is.
+    /// The path of the socket.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -113,7 +113,7 @@ fn clear(path: &Path) -> Result<(), UnixBindError> {
     }
 }
 
-/// Which file it is: device and number.
+/// The identity of the file: device and inode.
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = fs::symlink_metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))

@@ -2,7 +2,7 @@
 
 use actix_web::http::header::{self, HeaderMap};
 
-/// How much a client wants a media type.
+/// The preference of a client for a media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Wish {
     /// 0 to 1000: its weight in thousandths; 0 is "not acceptable".

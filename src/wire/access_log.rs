@@ -16,25 +16,25 @@ use std::time::{Duration, SystemTime};
 use super::request_id::RequestId;
 use crate::telemetry::AccessSink;
 
-/// What is handed over at a time.
+/// The size of a block of lines.
 const BLOCK_BYTES: usize = 16 * 1024;
-/// What the longest line adds to a block; most have a quarter of a kibibyte.
+/// The length of the longest line; most have a quarter of a kibibyte.
 const LINE_BYTES: usize = 1024;
-/// How long a line waits for others.
+/// The longest time that a line waits for others.
 const FLUSH_AFTER: Duration = Duration::from_millis(200);
-/// The route of what leads nowhere.
+/// The route in the line of a request that has none.
 const OTHER: &str = "_other";
 
-/// What handlers need for their access logs.
+/// The access log as handlers use it.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
-    /// Where lines go.
+    /// The sink of the lines.
     pub sink: Arc<AccessSink>,
     /// The pattern of each route, by label.
     pub labels: Arc<[String]>,
 }
 
-/// What is told about one request.
+/// The line of one request.
 #[derive(Debug)]
 pub(crate) struct Line<'a> {
     pub(crate) time: SystemTime,

@@ -16,9 +16,9 @@ use super::problem::{Code, Problem};
 
 /// The largest body that is read only to be thrown away.
 const DISCARD_BYTES_MAX: usize = 64 * 1024;
-/// How long such a body may keep its answer waiting.
+/// The longest time that such a body may delay its answer.
 pub(super) const DISCARD_PATIENCE: Duration = Duration::from_secs(1);
-/// What is set aside for a body before it is there: clients declare more than they send.
+/// The memory reserved for a body before it arrives: clients declare more than they send.
 const RESERVE_BYTES_MAX: usize = 64 * 1024;
 
 fn declared(request: &Incoming) -> Option<usize> {

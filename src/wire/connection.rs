@@ -45,7 +45,7 @@ impl From<&LimitSettings> for TimeLimits {
 /// How much of later requests is read while one is being answered: less than what fills the dispatcher's buffer.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Where a connection stands.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Nothing has come yet.
@@ -64,7 +64,7 @@ pub(crate) enum Phase {
     Http2,
 }
 
-/// Which limit has been reached.
+/// The limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expired {
     Idle,
@@ -72,7 +72,7 @@ pub(crate) enum Expired {
     Stall,
 }
 
-/// What one connection is doing.
+/// The state of one connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     limits: TimeLimits,
@@ -89,7 +89,7 @@ pub(crate) struct Connection {
     reading_body: Cell<bool>,
     /// The request has a body that has not been read to its end.
     body_left: Cell<bool>,
-    /// When the service gave its answer.
+    /// The time at which the service gave its answer.
     answered: Cell<Option<Instant>>,
     /// The answer's body is still being made, piece by piece.
     streaming: Cell<bool>,
@@ -221,7 +221,7 @@ impl Connection {
         self.owed.borrow().is_some()
     }
 
-    /// What follows, to be written from.
+    /// The rest of the body, which is written from its own memory.
     pub(crate) fn owed(&self) -> RefMut<'_, Option<Bytes>> {
         self.owed.borrow_mut()
     }
@@ -248,7 +248,7 @@ impl Connection {
         false
     }
 
-    /// What has come is the preface of HTTP/2.
+    /// Notes that the client began with the preface of HTTP/2.
     pub(crate) fn speaks_http2(&self) {
         self.enter(Phase::Http2, None);
     }
@@ -278,7 +278,7 @@ impl Connection {
         Some((since + limit, expired))
     }
 
-    /// How long a write may make no progress.
+    /// The longest time that a write may make no progress.
     pub(crate) fn stall_limit(&self) -> Duration {
         self.limits.stall
     }

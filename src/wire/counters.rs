@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::telemetry::Rows;
 
-/// How often a limit has bitten.
+/// Counters of reached limits.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// Connections served.

@@ -29,27 +29,27 @@ use super::problem::{Code, Problem};
 use super::request_id::{RequestIds, X_REQUEST_ID};
 use crate::supervision::{ExitReason, contain, contain_future};
 
-/// What a service is made of.
+/// The parts from which a service is made.
 pub(crate) struct Parts<H> {
-    /// What answers.
+    /// The handler that answers requests.
     pub handler: Arc<H>,
-    /// Where requests are counted.
+    /// The counters of requests.
     pub metrics: Arc<HandlerMetrics>,
-    /// Where connections are counted.
+    /// The counters of connections.
     pub counters: Arc<Counters>,
     /// The limits of connections.
     pub limits: TimeLimits,
-    /// How long an answer may take to begin.
+    /// The time limit for the beginning of an answer.
     pub request_timeout: Duration,
-    /// Tells when connections have to end.
+    /// The drain, which tells when connections have to end.
     pub drain: Drain,
-    /// Where requests are logged, if they are.
+    /// The access log, if there is one.
     pub access: Option<Access>,
-    /// Under which names the server may be asked.
+    /// The host names that the server answers to.
     pub hosts: Arc<Hosts>,
 }
 
-/// What all requests of one thread share.
+/// The state that all requests of one thread share.
 pub(super) struct Worker<H> {
     parts: Arc<Parts<H>>,
     drain: Rc<LocalDrain>,

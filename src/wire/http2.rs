@@ -39,7 +39,7 @@ const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Heads over this are refused by the library; ours is the limit of the settings, which has an answer of its own.
 const HEAD_BYTES_MAX: u32 = 128 * 1024;
-/// How long a client may take to close what has come to its end.
+/// The time that a client has to close a connection that has ended.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Answers a request.
@@ -55,7 +55,7 @@ pub(crate) struct Http2 {
 
 type Accepted = (http::Request<RecvStream>, SendResponse<Bytes>);
 
-/// What happens next on a connection.
+/// The next event on a connection.
 enum Event {
     Stream(Box<Accepted>),
     /// The client has closed, or speaks no HTTP/2.

@@ -22,7 +22,7 @@ pub(super) struct OnLoopback;
 pub(crate) struct Incoming {
     pub(crate) request: HttpRequest,
     pub(crate) payload: Payload,
-    /// When the answer, or the body that it needs, must be there.
+    /// The deadline for the answer, or for the body that it needs.
     pub(crate) deadline: Instant,
     pub(crate) id: RequestId,
     /// Whether it may change something and was sent by a page of another site.
@@ -89,7 +89,7 @@ impl Incoming {
         self.request.version() == Version::HTTP_2
     }
 
-    /// What its head had at least: as much as is kept of it.
+    /// The length of its head, as far as it is kept.
     pub(crate) fn head_bytes(&self) -> usize {
         let line = self.method().as_str().len() + self.path().len() + self.query().len();
         let fields = self.headers().iter();

@@ -35,7 +35,7 @@ use super::accept::prefers_html;
 use super::incoming::Incoming;
 use crate::supervision::RETRY_AFTER;
 
-/// What went wrong, as a client can tell it apart.
+/// The kind of an error, as clients see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
     InvalidJson,

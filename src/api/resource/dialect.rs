@@ -1,4 +1,4 @@
-//! What a resource accepts: its settings, as requests are judged by them.
+//! The methods and media types that a resource accepts, according to its settings.
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
@@ -16,7 +16,7 @@ pub(super) const ACCEPT_POST: &str = "accept-post";
 pub(super) const ACCEPT_PATCH: &str = "accept-patch";
 
 impl ResourceSettings {
-    /// What may be done to the resource as a whole.
+    /// The methods that are allowed on the resource as a whole.
     pub(super) fn collection_methods(&self) -> &'static str {
         if self.delete_matching {
             "GET, HEAD, POST, DELETE, OPTIONS"

@@ -64,12 +64,12 @@ impl Gate {
         Ok(Waiting { gate: self })
     }
 
-    /// How many wait.
+    /// The number of waiting requests.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// How many were refused.
+    /// The number of refused requests.
     #[cfg(test)]
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)

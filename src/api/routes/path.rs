@@ -97,7 +97,7 @@ pub(super) fn encoded(path: &str) -> String {
     utf8_percent_encode(path, &REST).to_string()
 }
 
-/// Where the path that was sent goes on after so many segments.
+/// The position in the path, as it was sent, after so many segments.
 pub(super) fn after_segments(path: &str, segments: usize) -> usize {
     let mut slashes = path.match_indices('/').skip(segments);
     slashes.next().map_or(path.len(), |(at, _)| at)

@@ -40,7 +40,7 @@ impl RouteRules {
         }
     }
 
-    /// Where requests wait for their turn, if they do.
+    /// The queue of requests, if the route limits how many are served at a time.
     pub(crate) fn gate(&self) -> Option<&Arc<Gate>> {
         self.gate.as_ref()
     }

@@ -20,11 +20,11 @@ pub(crate) struct Route {
     pub label: usize,
     /// Headers, error pages, delay, requests at a time.
     pub rules: RouteRules,
-    /// Where it leads.
+    /// The target of the route.
     pub target: Target,
 }
 
-/// Where a route leads.
+/// The target of a route.
 #[derive(Debug)]
 pub(crate) enum Target {
     /// A folder.
@@ -40,7 +40,7 @@ pub(crate) struct ResourceTarget {
     pub collection: CollectionId,
     /// Its path as a URL has it, for links.
     pub url: String,
-    /// What the settings say about them.
+    /// The settings of the resource.
     pub settings: ResourceSettings,
 }
 
@@ -60,7 +60,7 @@ impl ResourceTarget {
 pub(crate) struct Matched {
     /// Its route.
     pub route: Arc<Route>,
-    /// How many bytes of the path, as it was sent, belong to the route.
+    /// The number of bytes of the path, as it was sent, that belong to the route.
     pub prefix_bytes: usize,
 }
 
@@ -71,7 +71,7 @@ impl Matched {
     }
 }
 
-/// Where a path leads.
+/// The destination of a path.
 #[derive(Debug)]
 pub(crate) enum Destination {
     /// To a route.

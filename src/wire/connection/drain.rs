@@ -43,7 +43,7 @@ impl Drain {
     }
 }
 
-/// How far the drain is.
+/// The stage of the drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Serving,

@@ -3,7 +3,7 @@
 //! A head ends with an empty line, and lines may end with LF alone (RFC 9112, 2.2). Empty lines before a head are none
 //! of it: some clients send one after a body.
 
-/// What has been seen of a head.
+/// The part of a head that has been read so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct HeadScan {
     bytes: usize,
@@ -13,7 +13,7 @@ pub(crate) struct HeadScan {
     followed: bool,
 }
 
-/// How far the head is.
+/// The state of the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scan {
     /// It has not begun.

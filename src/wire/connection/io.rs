@@ -27,7 +27,7 @@ use super::{Connection, Expired};
 const LINGER: Duration = Duration::from_secs(1);
 /// What is read at a time to see which protocol a client speaks; most first heads come whole.
 const OPENING_BYTES: usize = 1024;
-/// What is read of a refused client at a time, to be thrown away.
+/// The bytes read at a time from a refused client and discarded.
 const DISCARD_BYTES: usize = 4096;
 
 /// A stream with timers.
@@ -45,10 +45,10 @@ pub(crate) struct Io {
     early: Bytes,
 }
 
-/// What a read finds, for reasons of our own.
+/// The result of a read that the connection itself decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// What the client sends.
+    /// Reads what the client sends.
     Open,
     /// The end, once the client has had until then to read our last word.
     Refused(Instant),

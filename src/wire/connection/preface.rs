@@ -3,7 +3,7 @@
 /// What a client that speaks HTTP/2 sends first (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What a client speaks.
+/// The protocol of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opening {
     Http1,
@@ -12,7 +12,7 @@ pub(crate) enum Opening {
     Unclear,
 }
 
-/// What is spoken by who begins with `bytes`.
+/// The protocol of a client whose first bytes are `bytes`.
 pub(crate) fn opening(bytes: &[u8]) -> Opening {
     if bytes.starts_with(PREFACE) {
         Opening::Http2

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::super::counters::count;
 use super::Http2;
 
-/// What is sent of an answer before another stream has its turn: a frame.
+/// The bytes sent of an answer before another stream has its turn: one frame.
 const PIECE_BYTES: usize = 16 * 1024;
 /// What has no meaning in HTTP/2 (RFC 9113, 8.2.2).
 const HOP_BY_HOP: [HeaderName; 4] = [

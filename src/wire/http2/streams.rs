@@ -1,4 +1,4 @@
-//! How many streams of a connection are open, and since when none is.
+//! The number of open streams of a connection, and the time since there was none.
 
 use std::cell::Cell;
 use std::rc::Rc;

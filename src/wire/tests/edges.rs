@@ -1,4 +1,4 @@
-//! What clients send that nobody would think of.
+//! Unusual requests.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};

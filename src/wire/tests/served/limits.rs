@@ -1,4 +1,4 @@
-//! What a client may not do, and what it is told.
+//! Limits on one client, and the answers to those who exceed them.
 
 use std::time::Duration;
 
