@@ -29,8 +29,8 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
 use crate::supervision::{
-    BoxError, Child, ChildSpec, Cx, Delivery, Faults, Life, LocalBoxFuture, Message, Placement,
-    Slot, StartError,
+    BoxError, Child, ChildContext, ChildSpec, Delivery, Incarnation, LocalBoxFuture, Message, Slot,
+    StartError,
 };
 use complaint::Complaint;
 use door::{Arrival, count};
@@ -61,14 +61,10 @@ impl std::fmt::Debug for Listener {
 }
 
 /// The recipe of a listener.
-pub(crate) fn child_spec(
-    slot: &Slot<ListenerMessage>,
-    door: Arc<Door>,
-    faults: Faults,
-) -> ChildSpec {
-    ChildSpec::actor(slot, Placement::Own, faults, move |_| {
+pub(crate) fn child_spec(slot: &Slot<ListenerMessage>, door: Arc<Door>) -> ChildSpec {
+    ChildSpec::actor(slot, move |_| {
         let door = Arc::clone(&door);
-        Box::pin(async move {
+        async move {
             let socket = door.socket.try_clone().map_err(StartError::failed)?;
             // A listening socket of std keeps its descriptor for life, which is what the deprecation worries about; and
             // tokio's own listener would register every accepted socket here, on the wrong thread.
@@ -81,28 +77,35 @@ pub(crate) fn child_spec(
                 door,
                 socket: Some(socket),
             })
-        })
+        }
     })
 }
 
 impl Child for Listener {
     type Message = ListenerMessage;
 
-    fn handle(&mut self, message: Delivery<ListenerMessage>, _: &mut Cx) {
+    fn handle(&mut self, message: Delivery<ListenerMessage>, _: &mut ChildContext) {
         match *message {}
     }
 
-    fn run(&mut self, cx: &mut Cx) -> Option<LocalBoxFuture<'static, Result<(), BoxError>>> {
+    fn run(
+        &mut self,
+        cx: &mut ChildContext,
+    ) -> Option<LocalBoxFuture<'static, Result<(), BoxError>>> {
         let socket = self.socket.take()?;
         Some(Box::pin(accept(
             Arc::clone(&self.door),
             socket,
-            cx.life().clone(),
+            cx.incarnation().clone(),
         )))
     }
 }
 
-async fn accept(door: Arc<Door>, socket: AsyncFd<Listening>, life: Life) -> Result<(), BoxError> {
+async fn accept(
+    door: Arc<Door>,
+    socket: AsyncFd<Listening>,
+    incarnation: Incarnation,
+) -> Result<(), BoxError> {
     let mut rotation = 0_usize;
     let mut complaint = Complaint::default();
     loop {
@@ -110,7 +113,7 @@ async fn accept(door: Arc<Door>, socket: AsyncFd<Listening>, life: Life) -> Resu
         while door.holds() {
             rotation = rotation.wrapping_add(1);
             if door.hand_over(rotation) {
-                life.progress();
+                incarnation.progress();
             } else {
                 tokio::time::sleep(PAUSE).await;
             }

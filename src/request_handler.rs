@@ -14,7 +14,7 @@ pub(crate) use drain::DrainLimit;
 use std::sync::Arc;
 
 use crate::supervision::{
-    Child, ChildSpec, Cx, Delivery, Faults, LocalBoxFuture, Placement, Shutdown, Slot,
+    Child, ChildContext, ChildSpec, Delivery, Faults, LocalBoxFuture, Shutdown, Slot,
 };
 use crate::wire::{Handler, Parts, Service};
 
@@ -44,11 +44,10 @@ pub(crate) fn child_spec<H: Handler>(
 ) -> ChildSpec {
     let shutdown = Shutdown::Timeout(drain.limit() + DrainLimit::GRACE);
     let parts = Arc::new(parts);
-    let for_factory = faults.clone();
-    ChildSpec::actor(slot, Placement::Own, faults, move |_| {
+    ChildSpec::actor(slot, move |_| {
         let (parts, load) = (Arc::clone(&parts), Arc::clone(&load));
-        let (drain, faults) = (drain.clone(), for_factory.clone());
-        Box::pin(async move {
+        let (drain, faults) = (drain.clone(), faults.clone());
+        async move {
             drain.renew();
             let service = Service::build(parts).await?;
             Ok(RequestHandler {
@@ -57,7 +56,7 @@ pub(crate) fn child_spec<H: Handler>(
                 drain,
                 faults,
             })
-        })
+        }
     })
     .shutdown(shutdown)
 }
@@ -65,7 +64,7 @@ pub(crate) fn child_spec<H: Handler>(
 impl Child for RequestHandler {
     type Message = Connection;
 
-    fn handle(&mut self, message: Delivery<Connection>, _: &mut Cx) {
+    fn handle(&mut self, message: Delivery<Connection>, _: &mut ChildContext) {
         if message.attempt() == 1 {
             self.faults.hit("handler.message");
         }

@@ -1,4 +1,17 @@
 #![doc = include_str!("supervision/LIFECYCLE.md")]
+//!
+//! # Order of reading
+//!
+//! 1. `slot.rs`, then `slot/queue.rs` (a message is accepted and handed out), `slot/control.rs` (what a death does to it)
+//!    and `slot/reply.rs` (its one answer);
+//! 2. `life/child.rs` (what a child implements) and `life/actor.rs` (one incarnation from its start to its report);
+//! 3. `supervisor/machine.rs` with `machine/death.rs` (what is decided when a child dies) and `machine/progress.rs` (the order
+//!    in which children go down and up);
+//! 4. `supervisor/actor.rs`, which carries the decisions out;
+//! 5. `tree.rs` (what is shown of it all) and `supervisor/prepared_tree.rs` (how a tree is checked and started).
+//!
+//! Folders use only what stands before them here: the files on top (`rules.rs`, `exit_reason.rs`, ...), `slot/`, `tree/`,
+//! `life/`, `supervisor/`. A comment `Decision: TITLE` in a file names the entry of `DECISIONS.md` that says why.
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("supervision needs unwinding: remove `panic = \"abort\"` from the profile");
@@ -26,18 +39,17 @@ pub use exit_reason::{Cause, Causes, ExitReason, Panic};
 pub use faults::Faults;
 pub use intensity::Intensity;
 pub use life::{
-    BlockingChild, BoxError, Child, ChildSpec, Cx, LocalBoxFuture, Placement, Placer,
-    SHUTDOWN_TIMEOUT, START_TIMEOUT, StartError,
+    BlockingChild, BoxError, Child, ChildContext, ChildSpec, Env, LocalBoxFuture, SHUTDOWN_TIMEOUT,
+    START_TIMEOUT, StartError,
 };
-pub use rules::{Flags, Rules};
 pub use slot::{
-    AskError, BatchLimits, ChildRef, DELIVERIES_MAX, Delivery, Fence, Life, Message, MessageId,
-    QueueLimits, RETRY_AFTER, Refusal, ReplyTo, Slot, SlotView, TellError,
+    AskError, BatchLimits, ChildRef, DELIVERIES_MAX, Delivery, Fence, Incarnation, Message,
+    MessageId, NotAccepted, QueueLimits, RETRY_AFTER, ReplyTo, Slot, SlotView, TellError,
 };
 pub use spec_fault::{SpecFault, SpecFaults};
 pub use strategy::{Restart, Shutdown, Strategy};
 pub use supervisor::{
-    AdminError, BEAT, Counts, OnBeat, Pulse, Root, Seed, Sentinel, Standing, Stopper,
-    SupervisorRef, SupervisorSpec,
+    BEAT, OnBeat, OrderError, PreparedTree, Pulse, RunningTree, Sentinel, Started, Stopper,
+    SupervisorRef, SupervisorSpec, TreeError, run,
 };
-pub use tree::{NodeView, Tree};
+pub use tree::{ExitView, NodeView, RestartTimes, Tree};

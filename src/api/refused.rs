@@ -123,7 +123,7 @@ impl From<StoreError> for Problem {
 impl From<AskError<FileError>> for Problem {
     fn from(error: AskError<FileError>) -> Self {
         match error {
-            AskError::Answer(error) => error.into(),
+            AskError::Rejected(error) => error.into(),
             AskError::Overloaded { retry_after } => {
                 Self::new(Code::Overloaded).retry_after(retry_after)
             }

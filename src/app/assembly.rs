@@ -23,7 +23,7 @@ use crate::request_handler::{self, DrainLimit, HandlerLoad};
 use crate::settings::{self, HandlerCount, Listen, Settings, TargetSettings};
 use crate::storage;
 use crate::supervision::{
-    Backoff, ChildSpec, Clock, Faults, Flags, Intensity, Pulse, QueueLimits, Slot, Strategy,
+    Backoff, ChildSpec, Clock, Faults, Intensity, Pulse, QueueLimits, Slot, Strategy,
     SupervisorSpec,
 };
 use crate::telemetry::{AccessGuard, AccessMetrics, AccessSink};
@@ -50,6 +50,7 @@ const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 pub(super) struct Assembly {
     pub(super) bound: Bound,
     pub(super) spec: SupervisorSpec,
+    pub(super) faults: Faults,
     pub(super) operations: Arc<Operations>,
     /// The checks of `/readyz`, besides the state of the children.
     pub(super) checks: Vec<Check>,
@@ -66,9 +67,7 @@ pub(super) struct Assembly {
 /// The inputs of the assembly.
 struct Bench {
     settings: Settings,
-    clock: Clock,
     faults: Faults,
-    flags: Flags,
     counters: Arc<Counters>,
     access: Option<Arc<AccessSink>>,
     hosts: Arc<Hosts>,
@@ -79,7 +78,6 @@ impl Assembly {
     pub(super) fn new(
         settings: Settings,
         inherited: Inherited,
-        clock: Clock,
         pulse: Arc<Pulse>,
     ) -> Result<Self, BuildError> {
         let faults = if settings.chaos.enabled {
@@ -87,20 +85,17 @@ impl Assembly {
         } else {
             Faults::none()
         };
-        let flags = flags(&settings.supervision);
         let counters = Arc::new(Counters::default());
         let opened = AccessSink::open(&settings.logging).map_err(BuildError::AccessLog)?;
         let (access, access_guard) = opened.unzip();
         let bench = Bench {
             hosts: Arc::new(Hosts::new(&settings.server.hosts)),
             settings,
-            clock,
             faults,
-            flags,
             counters,
             access: access.clone(),
         };
-        let (store, writer) = storage::storage(&bench.settings, clock, &bench.faults);
+        let (store, writer) = storage::storage(&bench.settings, &bench.faults);
         let operations = Operations::new(pulse, bench.faults.clone());
         let operations = Arc::new(operations);
         let (admin, admin_address) = bench.admin(&operations)?;
@@ -122,11 +117,11 @@ impl Assembly {
         let storage = bench.supervisor("storage").child(writer);
         let spec = bench
             .supervisor("perennial")
-            .child(ChildSpec::supervisor(admin))
-            .child(ChildSpec::supervisor(storage))
+            .child(admin)
+            .child(storage)
             .child(file_cache)
-            .child(ChildSpec::supervisor(handlers))
-            .child(ChildSpec::supervisor(listeners));
+            .child(handlers)
+            .child(listeners);
         let bound = Bound {
             public: addresses.map_err(BuildError::Address)?,
             unix: socket_files
@@ -136,6 +131,7 @@ impl Assembly {
             admin: admin_address,
         };
         Ok(Self {
+            faults: bench.faults,
             bound,
             spec,
             operations,
@@ -155,7 +151,7 @@ impl Assembly {
 impl Bench {
     /// A supervisor as the settings want all of them.
     fn supervisor(&self, name: &str) -> SupervisorSpec {
-        SupervisorSpec::new(name, self.flags).with_faults(self.faults.clone())
+        supervisor(name, &self.settings.supervision)
     }
 
     fn parts<H: Handler>(
@@ -191,7 +187,7 @@ impl Bench {
         let mut parts = self.parts(&answer, &Arc::new(HandlerMetrics::new(0)), &drain);
         // Its connections are none of the public ones.
         parts.counters = Arc::new(Counters::default());
-        let (slot, handler) = Slot::new("admin-handler", HANDLER_QUEUE, self.clock);
+        let (slot, handler) = Slot::with_limits("admin-handler", HANDLER_QUEUE);
         let faults = self.faults.clone();
         let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults);
         let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
@@ -201,8 +197,8 @@ impl Bench {
             places,
             Faults::none(),
         );
-        let (slot, _) = Slot::new("admin-listener", NO_QUEUE, self.clock);
-        let listener = listener::child_spec(&slot, door, self.faults.clone());
+        let (slot, _) = Slot::with_limits("admin-listener", NO_QUEUE);
+        let listener = listener::child_spec(&slot, door);
         Ok((
             self.supervisor("admin").child(spec).child(listener),
             address,
@@ -219,7 +215,7 @@ impl Bench {
             messages: limits.queue.get(),
             bytes: limits.queue_bytes.get(),
         };
-        let (slot, child) = Slot::new("file-cache", queue, self.clock);
+        let (slot, child) = Slot::with_limits("file-cache", queue);
         // The welcome page is shown only where no route was written.
         let welcome = settings.routes == Settings::default().routes;
         let mut roots = Vec::new();
@@ -244,7 +240,7 @@ impl Bench {
             limits: settings.file_cache.clone(),
             deadline: limits.deadline,
         };
-        let files = Files::new(setup, child, self.clock);
+        let files = Files::new(setup, child, Clock);
         let spec = files.child_spec(&slot, self.faults.clone());
         for (name, resource) in &settings.resources {
             if let Some(collection) = store.collection(name) {
@@ -269,7 +265,7 @@ impl Bench {
         let mut supervisor = self.supervisor("request-handlers").start_together();
         let (mut targets, mut handlers) = (Vec::new(), Vec::new());
         for n in 0..count {
-            let (slot, handler) = Slot::new(&format!("handler-{n}"), HANDLER_QUEUE, self.clock);
+            let (slot, handler) = Slot::with_limits(&format!("handler-{n}"), HANDLER_QUEUE);
             let load = Arc::new(HandlerLoad::default());
             let metrics = Arc::new(HandlerMetrics::new(labels.len()));
             let mut parts = self.parts(edge, &metrics, &drain);
@@ -333,8 +329,8 @@ impl Bench {
             let (targets, places) = (targets.to_vec(), Arc::clone(&places));
             let door = Door::new(socket, targets, places, self.faults.clone());
             doors.push(Arc::clone(&door));
-            let (slot, _) = Slot::new(&format!("listener-{n}"), NO_QUEUE, self.clock);
-            let spec = listener::child_spec(&slot, door, self.faults.clone());
+            let (slot, _) = Slot::with_limits(&format!("listener-{n}"), NO_QUEUE);
+            let spec = listener::child_spec(&slot, door);
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
         }
@@ -358,28 +354,28 @@ fn checks(store: &Arc<dyn storage::Store>, files: &Files) -> Vec<Check> {
     checks
 }
 
-fn flags(settings: &settings::SupervisionSettings) -> Flags {
+/// A supervisor with these settings.
+fn supervisor(name: &str, settings: &settings::SupervisionSettings) -> SupervisorSpec {
     let settings::Backoff {
         first,
         factor,
         max,
         jitter,
     } = settings.backoff;
-    Flags {
-        strategy: match settings.strategy {
+    SupervisorSpec::new(name)
+        .strategy(match settings.strategy {
             settings::Strategy::OneForOne => Strategy::OneForOne,
             settings::Strategy::OneForAll => Strategy::OneForAll,
             settings::Strategy::RestForOne => Strategy::RestForOne,
-        },
-        intensity: Intensity {
+        })
+        .intensity(Intensity {
             max_restarts: settings.max_restarts.count,
             period: settings.max_restarts.within,
-        },
-        backoff: Backoff {
+        })
+        .backoff(Backoff {
             first,
             factor,
             max,
             jitter,
-        },
-    }
+        })
 }

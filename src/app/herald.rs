@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::phase::{Phase, Phases};
 use super::service_manager::ServiceManager;
-use crate::supervision::{Clock, NodeView, Tree};
+use crate::supervision::{NodeView, Tree};
 
 /// How long nothing may be heard of the supervisor before the herald stops saying that the daemon lives. The service
 /// manager's own patience begins after that.
@@ -26,7 +26,6 @@ pub(super) struct Herald {
     manager: ServiceManager,
     tree: Tree,
     phases: Phases,
-    clock: Clock,
     ready: bool,
     stopping: bool,
     status: String,
@@ -34,12 +33,11 @@ pub(super) struct Herald {
 }
 
 impl Herald {
-    pub(super) fn new(manager: ServiceManager, tree: Tree, phases: Phases, clock: Clock) -> Self {
+    pub(super) fn new(manager: ServiceManager, tree: Tree, phases: Phases) -> Self {
         Self {
             manager,
             tree,
             phases,
-            clock,
             ready: false,
             stopping: false,
             status: String::new(),
@@ -62,7 +60,7 @@ impl Herald {
             self.manager.stopping();
         }
         if let Some(patience) = self.manager.watchdog() {
-            let now = self.clock.now();
+            let now = Instant::now();
             if due(self.alive, now, patience, silence) {
                 self.manager.alive();
                 self.alive = Some(now);
@@ -123,13 +121,13 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
-    use crate::supervision::{ExitReason, Flags, Pulse, Seed, SupervisorSpec};
+    use crate::supervision::{ExitReason, PreparedTree, Pulse, SupervisorSpec};
 
     const PATIENCE: Duration = Duration::from_secs(2);
 
     fn node(name: &str, state: &'static str, children: Vec<NodeView>) -> NodeView {
-        let spec = SupervisorSpec::new(name, Flags::default());
-        let view = Seed::new(spec, Clock::default()).unwrap().tree().view();
+        let spec = SupervisorSpec::new(name);
+        let view = PreparedTree::new(spec).unwrap().tree().view();
         NodeView {
             state,
             children,
@@ -182,14 +180,9 @@ mod tests {
             "WATCHDOG_USEC" => Some("4000000".into()),
             _ => None,
         });
-        let seed = Seed::new(
-            SupervisorSpec::new("root", Flags::default()),
-            Clock::default(),
-        )
-        .unwrap();
+        let prepared = PreparedTree::new(SupervisorSpec::new("root")).unwrap();
         let phases = Phases::new();
-        let (tree, clock) = (seed.tree(), Clock::default());
-        let mut herald = Herald::new(manager.unwrap(), tree, phases.clone(), clock);
+        let mut herald = Herald::new(manager.unwrap(), prepared.tree(), phases.clone());
         let mut beat = |silence| {
             herald.beat(silence);
             let mut told = Vec::new();
@@ -199,7 +192,7 @@ mod tests {
             }
             told
         };
-        let pulse = Pulse::new(clock);
+        let pulse = Pulse::new();
         phases.enter(Phase::Starting);
         assert_eq!(beat(Duration::MAX), ["STATUS=starting; root down"]);
         phases.enter(Phase::Ready);

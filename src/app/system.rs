@@ -16,7 +16,9 @@ use crate::file_cache::FileMetrics;
 use crate::listener::{Inherited, SocketFile};
 use crate::settings::Settings;
 use crate::storage::Store;
-use crate::supervision::{Clock, ExitReason, Placer, Pulse, Root, Seed, Sentinel, Stopper, Tree};
+use crate::supervision::{
+    Env, ExitReason, PreparedTree, Pulse, RunningTree, Sentinel, Stopper, Tree,
+};
 use crate::telemetry::{AccessGuard, Metrics, Reopen};
 
 /// The addresses that are bound: with the ports the kernel chose where the settings say 0.
@@ -56,13 +58,12 @@ pub struct Bound {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct System {
     bound: Bound,
     tree: Tree,
     stop: Stop,
     phases: Phases,
-    planted: Option<(Seed, Arc<Pulse>)>,
+    prepared: Option<(PreparedTree, Env, Arc<Pulse>)>,
     herald: Option<Herald>,
     store: Arc<dyn Store>,
     thread: Option<JoinHandle<()>>,
@@ -80,8 +81,7 @@ impl System {
 
     /// The same for a process that was started with sockets, for `server.listen = ["systemd:NAME"]`.
     pub fn build_with(settings: Settings, inherited: Inherited) -> Result<Self, BuildError> {
-        let clock = Clock::default();
-        let pulse = Pulse::new(clock);
+        let pulse = Pulse::new();
         let Assembly {
             bound,
             spec,
@@ -95,9 +95,10 @@ impl System {
             listeners,
             store,
             files,
-        } = Assembly::new(settings, inherited, clock, Arc::clone(&pulse))?;
-        let seed = Seed::new(spec, clock)?;
-        let tree = seed.tree();
+            faults,
+        } = Assembly::new(settings, inherited, Arc::clone(&pulse))?;
+        let prepared = PreparedTree::new(spec)?.with_pulse(Arc::clone(&pulse));
+        let tree = prepared.tree();
         let metrics = Metrics::new(tree.clone());
         metrics.add(http);
         metrics.add(gates);
@@ -118,7 +119,7 @@ impl System {
             tree,
             stop: Stop::new(phases.clone()),
             phases,
-            planted: Some((seed, pulse)),
+            prepared: Some((prepared, Env::default().with_faults(faults), pulse)),
             herald: None,
             store,
             thread: None,
@@ -150,12 +151,12 @@ impl System {
     /// Lets the service manager hear how it does, from its start on.
     pub(super) fn tell(&mut self, manager: ServiceManager) {
         let (tree, phases) = (self.tree.clone(), self.phases.clone());
-        self.herald = Some(Herald::new(manager, tree, phases, Clock::default()));
+        self.herald = Some(Herald::new(manager, tree, phases));
     }
 
     /// Starts the children, in order, on threads of their own. A second call does nothing.
     pub fn start(&mut self) -> Result<(), BuildError> {
-        let Some((seed, pulse)) = self.planted.take() else {
+        let Some((prepared, env, pulse)) = self.prepared.take() else {
             return Ok(());
         };
         let (stop, phases) = (self.stop.clone(), self.phases.clone());
@@ -170,7 +171,7 @@ impl System {
         tracing::info!("admin on http://{}", self.bound.admin);
         let thread = std::thread::Builder::new()
             .name("perennial".to_owned())
-            .spawn(move || live(seed, pulse, herald, &store, &stop, &phases))
+            .spawn(move || live(prepared, env, pulse, herald, &store, &stop, &phases))
             .map_err(BuildError::Thread)?;
         self.thread = Some(thread);
         Ok(())
@@ -242,7 +243,8 @@ impl Drop for System {
 
 /// The life of the tree, on the thread of the actix system.
 fn live(
-    seed: Seed,
+    prepared: PreparedTree,
+    env: Env,
     pulse: Arc<Pulse>,
     mut herald: Option<Herald>,
     store: &Arc<dyn Store>,
@@ -267,24 +269,22 @@ fn live(
     });
     let reason = actix_rt::System::new().block_on(async {
         // The supervisors have an arbiter to themselves: this thread only waits.
-        let (planted, grown) = tokio::sync::oneshot::channel();
+        let (started, tree) = tokio::sync::oneshot::channel();
         let supervisors = actix_rt::Arbiter::new();
-        let heart = Arc::clone(&pulse);
         supervisors.spawn_fn(move || {
-            let root = seed.grow(Clock::default(), Placer::threads(), Some(heart));
             // The other end waits right below.
-            drop(planted.send(root));
+            drop(started.send(prepared.start(env)));
         });
-        let Ok(root) = grown.await else {
+        let Ok(tree) = tree.await else {
             return ExitReason::Lost;
         };
-        stop.attach(root.stopper());
-        let sentinel = Sentinel::start(root.stopper(), pulse, on_beat);
+        stop.attach(tree.stopper());
+        let sentinel = Sentinel::start(tree.stopper(), pulse, on_beat);
         if let Err(error) = &sentinel {
             tracing::error!(%error, "no thread for the sentinel");
-            root.stopper().stop();
+            tree.stopper().stop();
         }
-        let reason = watch(root, phases).await;
+        let reason = watch(tree, phases).await;
         phases.enter(Phase::Stopping);
         drop(sentinel);
         supervisors.stop();
@@ -298,12 +298,12 @@ fn live(
     phases.enter(Phase::Stopped(reason));
 }
 
-async fn watch(mut root: Root, phases: &Phases) -> ExitReason {
-    if (&mut root.ready).await.is_ok() {
+async fn watch(mut tree: RunningTree, phases: &Phases) -> ExitReason {
+    if (&mut tree.ready).await.is_ok() {
         tracing::info!("ready");
         phases.enter(Phase::Ready);
     }
-    match root.exit.wait_for(Option::is_some).await {
+    match tree.exit.wait_for(Option::is_some).await {
         Ok(reason) => reason.clone().unwrap_or(ExitReason::Lost),
         Err(_) => ExitReason::Lost,
     }

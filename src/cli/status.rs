@@ -45,6 +45,17 @@ fn text(root: &Value) -> String {
         // Writing into a String does not fail.
         let _infallible = writeln!(out, "{name:width$}  {facts}");
     }
+    let mut exits = Vec::new();
+    collect_exits(root, &mut exits);
+    // The times are in RFC 3339 and UTC, so their order is that of their texts.
+    exits.sort();
+    if !exits.is_empty() {
+        out.push_str("\nlast exits:\n");
+    }
+    for exit in exits {
+        out.push_str(&exit);
+        out.push('\n');
+    }
     out
 }
 
@@ -67,6 +78,37 @@ fn collect(node: &Value, before: &str, below: &str, rows: &mut Vec<(String, Stri
             &format!("{below}{pad}"),
             rows,
         );
+    }
+}
+
+/// One line for each exit that the daemon remembers, the time first.
+fn collect_exits(node: &Value, lines: &mut Vec<String>) {
+    let list = |key: &str| {
+        node.get(key)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+    };
+    let word = |of: &Value, key: &str| {
+        let word = of.get(key).and_then(Value::as_str);
+        word.unwrap_or("?").to_owned()
+    };
+    for exit in list("exits") {
+        let delay = exit.get("restart_delay_seconds").and_then(Value::as_f64);
+        let next = delay.map_or_else(
+            || "not restarted for it".to_owned(),
+            |delay| format!("restarted after {delay:.3}s"),
+        );
+        lines.push(format!(
+            "{}  {}  life {}  {}, {next}",
+            word(exit, "at"),
+            word(node, "name"),
+            exit.get("generation").and_then(Value::as_u64).unwrap_or(0),
+            word(exit, "reason"),
+        ));
+    }
+    for child in list("children") {
+        collect_exits(child, lines);
     }
 }
 
@@ -95,6 +137,9 @@ fn facts(node: &Value) -> String {
     }
     if let Some(last) = node.get("last_exit").and_then(Value::as_str) {
         let _infallible = write!(facts, "  last: {last}");
+        if let Some(at) = node.get("last_exit_at").and_then(Value::as_str) {
+            let _infallible = write!(facts, " ({at})");
+        }
     }
     facts
 }
@@ -118,5 +163,36 @@ mod tests {
             "{text}"
         );
         assert_eq!(text.lines().count(), starts.len());
+    }
+
+    #[test]
+    fn exits_are_listed_below_the_tree_in_the_order_of_their_times() {
+        let exit = |at: &str, reason: &str, delay: Option<f64>| {
+            serde_json::json!({"at": at, "generation": 3,
+            "cause": "panic", "reason": reason, "restart_delay_seconds": delay})
+        };
+        let late = exit("2026-11-28T19:00:01.000Z", "panic: late", Some(0.01));
+        let early = exit("2026-11-28T18:59:59.500Z", "shutdown", None);
+        let tree = serde_json::json!({"name": "root", "state": "running", "generation": 1, "children": [
+            {"name": "a", "state": "running", "generation": 4, "last_exit": "panic: late",
+             "last_exit_at": "2026-11-28T19:00:01.000Z", "exits": [late]},
+            {"name": "b", "state": "ended", "generation": 3, "exits": [early]}]});
+        let text = text(&tree);
+        assert!(
+            text.contains("last: panic: late (2026-11-28T19:00:01.000Z)"),
+            "{text}"
+        );
+        let listed: Vec<_> = text
+            .lines()
+            .skip_while(|line| *line != "last exits:")
+            .skip(1)
+            .collect();
+        assert_eq!(
+            listed,
+            [
+                "2026-11-28T18:59:59.500Z  b  life 3  shutdown, not restarted for it",
+                "2026-11-28T19:00:01.000Z  a  life 3  panic: late, restarted after 0.010s",
+            ]
+        );
     }
 }

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use crate::num::as_u64;
 use crate::supervision::{
-    BoxError, Child, Clock, Cx, Delivery, Faults, Fence, Life, LocalBoxFuture,
+    BoxError, Child, ChildContext, Clock, Delivery, Faults, Fence, Incarnation, LocalBoxFuture,
 };
 
 use super::budget::{Admission, Budget, cost};
@@ -31,13 +31,11 @@ use super::table::{Key, Table};
 use super::waiting::{Joined, WaitingList};
 
 /// One incarnation of the file cache. What has to outlive it is published; the budget is made again from that.
-#[derive(Debug)]
 pub(crate) struct FileCache {
     looks: Rc<Looks>,
 }
 
 /// What the tasks of one incarnation share. They run on one thread.
-#[derive(Debug)]
 struct Looks {
     published: Arc<Published>,
     budget: RefCell<Budget<Key>>,
@@ -54,7 +52,7 @@ type Looked = Result<Look, FileError>;
 impl FileCache {
     pub(crate) fn new(
         published: Arc<Published>,
-        life: &Life,
+        incarnation: &Incarnation,
         clock: Clock,
         wall: fn() -> SystemTime,
         faults: Faults,
@@ -74,7 +72,7 @@ impl FileCache {
                 published,
                 budget: RefCell::new(budget),
                 waiting: RefCell::new(waiting),
-                fence: life.fence(),
+                fence: incarnation.fence(),
                 clock,
                 wall,
                 faults,
@@ -86,7 +84,7 @@ impl FileCache {
 impl Child for FileCache {
     type Message = FileMessage;
 
-    fn handle(&mut self, message: Delivery<FileMessage>, cx: &mut Cx) {
+    fn handle(&mut self, message: Delivery<FileMessage>, cx: &mut ChildContext) {
         let looks = &self.looks;
         looks.faults.hit("file-cache.message");
         if message.expired() {
@@ -128,7 +126,10 @@ impl Child for FileCache {
     }
 
     /// Probes the folders: those that answer now and then, so that their loss is noticed without requests.
-    fn run(&mut self, _: &mut Cx) -> Option<LocalBoxFuture<'static, Result<(), BoxError>>> {
+    fn run(
+        &mut self,
+        _: &mut ChildContext,
+    ) -> Option<LocalBoxFuture<'static, Result<(), BoxError>>> {
         let (published, clock) = (Arc::clone(&self.looks.published), self.looks.clock);
         Some(Box::pin(async move {
             loop {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::supervision::{AskError, ChildRef, ChildSpec, Clock, Faults, Placement, Slot};
+use crate::supervision::{AskError, ChildRef, ChildSpec, Clock, Faults, Slot};
 
 use super::cache::FileCache;
 use super::cache_counters::count;
@@ -53,15 +53,15 @@ impl Files {
     /// The recipe of the child: on an arbiter of its own.
     pub(crate) fn child_spec(&self, slot: &Slot<FileMessage>, faults: Faults) -> ChildSpec {
         let (published, clock, wall) = (Arc::clone(&self.published), self.clock, self.wall);
-        ChildSpec::actor(slot, Placement::Own, faults.clone(), move |life| {
+        ChildSpec::actor(slot, move |incarnation| {
             let (published, faults) = (Arc::clone(&published), faults.clone());
-            Box::pin(async move {
+            async move {
                 // Readiness tells the truth from the first moment on.
-                if life.generation() == 1 {
+                if incarnation.generation() == 1 {
                     published.probe_due(clock.now()).await;
                 }
-                Ok(FileCache::new(published, &life, clock, wall, faults))
-            })
+                Ok(FileCache::new(published, &incarnation, clock, wall, faults))
+            }
         })
     }
 
@@ -97,7 +97,7 @@ impl Files {
             Err(error) => error,
         };
         let bridged = match &error {
-            AskError::Answer(error) => error.bridged_for(),
+            AskError::Rejected(error) => error.bridged_for(),
             AskError::Overloaded { .. }
             | AskError::Expired
             | AskError::Crashed { .. }
@@ -124,13 +124,13 @@ impl Files {
 
     async fn ask(&self, root: RootId, path: &str) -> Result<Loaded, AskError<FileError>> {
         // Refused here, so that nonsense never fills the child's queue.
-        let path = SafePath::new(path).map_err(|refusal| AskError::Answer(refusal.into()))?;
+        let path = SafePath::new(path).map_err(|refusal| AskError::Rejected(refusal.into()))?;
         let hung = self
             .published
             .root(root)
             .is_some_and(|root| root.condition() == Condition::Hung);
         if hung {
-            return Err(AskError::Answer(FileError::Hung));
+            return Err(AskError::Rejected(FileError::Hung));
         }
         let message = |reply| FileMessage {
             root,

@@ -117,7 +117,7 @@ fn what_is_gone_is_forgotten() {
         );
         assert_eq!(
             site.load("/a.html").await.unwrap_err(),
-            AskError::Answer(FileError::Absent)
+            AskError::Rejected(FileError::Absent)
         );
         assert_eq!((site.counted().entries, site.counted().bytes), (0, 0));
     });
@@ -131,7 +131,7 @@ fn paths_that_break_a_rule_send_no_message() {
         let refused = site.load("/../secret").await.unwrap_err();
         assert_eq!(
             refused,
-            AskError::Answer(FileError::Refused(PathRefusal::DotSegment))
+            AskError::Rejected(FileError::Refused(PathRefusal::DotSegment))
         );
         assert_eq!(site.faults.pending("file-cache.message"), 1);
     });
@@ -323,7 +323,7 @@ fn the_built_in_page_stands_in_until_the_folder_exists() {
         assert_eq!(page.bytes, BUILT_IN_PAGE);
         assert_eq!(page.about.content_type, "text/html; charset=utf-8");
         let other = site.files.load(NOWHERE, "/other").await;
-        assert_eq!(other.unwrap_err(), AskError::Answer(FileError::Absent));
+        assert_eq!(other.unwrap_err(), AskError::Rejected(FileError::Absent));
         site.write("nowhere/index.html", "mine");
         pass(1000).await;
         assert!(

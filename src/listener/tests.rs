@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::{Door, HandlerRef, Listening, bind, child_spec};
 use crate::request_handler::{self, DrainLimit, HandlerLoad};
 use crate::supervision::{
-    Clock, Faults, Flags, Intensity, Placer, QueueLimits, Root, Seed, Slot, SupervisorSpec, Tree,
+    Env, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot, SupervisorSpec, Tree,
 };
 use crate::wire::{
     Code, Counters, Handler, HandlerMetrics, Incoming, Parts, Problem, Response, TimeLimits,
@@ -37,12 +37,12 @@ impl Handler for Named {
     }
 }
 
-struct Grown {
+struct StartedTree {
     door: Arc<Door>,
     faults: Faults,
     loads: Vec<Arc<HandlerLoad>>,
     tree: Tree,
-    root: Root,
+    root: RunningTree,
 }
 
 fn handler(
@@ -54,7 +54,7 @@ fn handler(
         messages: queue,
         bytes: 100_000,
     };
-    let (slot, handler) = Slot::new(name, queue, Clock::default());
+    let (slot, handler) = Slot::with_limits(name, queue);
     let drain = DrainLimit::new(Duration::from_secs(2));
     let second = Duration::from_secs(30);
     let parts = Parts {
@@ -77,16 +77,13 @@ fn handler(
     (spec, HandlerRef { handler, load })
 }
 
-async fn grow(socket: Listening, queues: &[usize], places: usize) -> Grown {
+async fn start(socket: Listening, queues: &[usize], places: usize) -> StartedTree {
     let faults = Faults::armed();
-    let flags = Flags {
-        intensity: Intensity {
-            max_restarts: 1000,
-            period: Duration::from_secs(1),
-        },
-        ..Flags::default()
+    let intensity = Intensity {
+        max_restarts: 1000,
+        period: Duration::from_secs(1),
     };
-    let mut supervisor = SupervisorSpec::new("root", flags);
+    let mut supervisor = SupervisorSpec::new("root").intensity(intensity);
     let mut targets = Vec::new();
     for (name, queue) in ["handler-0", "handler-1"].into_iter().zip(queues) {
         let (spec, target) = handler(name, &faults, *queue);
@@ -100,13 +97,13 @@ async fn grow(socket: Listening, queues: &[usize], places: usize) -> Grown {
         messages: 1,
         bytes: 1,
     };
-    let (slot, _) = Slot::new("listener", no_queue, Clock::default());
-    let spec = child_spec(&slot, Arc::clone(&door), faults.clone());
-    let seed = Seed::new(supervisor.child(spec), Clock::default()).unwrap();
-    let tree = seed.tree();
-    let mut root = seed.grow(Clock::default(), Placer::inline(), None);
+    let (slot, _) = Slot::with_limits("listener", no_queue);
+    let spec = child_spec(&slot, Arc::clone(&door));
+    let prepared = PreparedTree::new(supervisor.child(spec)).unwrap();
+    let tree = prepared.tree();
+    let mut root = prepared.start(Env::inline().with_faults(faults.clone()));
     (&mut root.ready).await.unwrap();
-    Grown {
+    StartedTree {
         door,
         faults,
         loads,
@@ -115,7 +112,7 @@ async fn grow(socket: Listening, queues: &[usize], places: usize) -> Grown {
     }
 }
 
-impl Grown {
+impl StartedTree {
     fn restarts(&self) -> u64 {
         self.tree
             .view()
@@ -169,20 +166,20 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(client: &mut S) -> String {
 fn connections_go_to_the_least_loaded_handler() {
     run(async {
         let (socket, address) = tcp();
-        let grown = grow(socket, &[100, 100], 100).await;
+        let started = start(socket, &[100, 100], 100).await;
         let mut clients = Vec::new();
         for _ in 0..6 {
             let mut client = TcpStream::connect(address).await.unwrap();
             ask(&mut client).await;
             clients.push(client);
         }
-        let living: Vec<_> = grown.loads.iter().map(|load| load.living()).collect();
+        let living: Vec<_> = started.loads.iter().map(|load| load.living()).collect();
         assert_eq!(living, [3, 3]);
         drop(clients);
-        for load in &grown.loads {
+        for load in &started.loads {
             tokio::time::timeout(PATIENCE, load.idle()).await.unwrap();
         }
-        grown.stop().await;
+        started.stop().await;
     });
 }
 
@@ -190,7 +187,7 @@ fn connections_go_to_the_least_loaded_handler() {
 fn no_death_of_listener_or_handler_drops_a_connection() {
     run(async {
         let (socket, address) = tcp();
-        let grown = grow(socket, &[100, 100], 100).await;
+        let started = start(socket, &[100, 100], 100).await;
         let mut old = TcpStream::connect(address).await.unwrap();
         ask(&mut old).await;
         for point in [
@@ -199,16 +196,16 @@ fn no_death_of_listener_or_handler_drops_a_connection() {
             "listener.accepted",
             "handler.message",
         ] {
-            let before = grown.restarts();
-            grown.faults.arm(point, 1);
+            let before = started.restarts();
+            started.faults.arm(point, 1);
             let mut client = TcpStream::connect(address).await.unwrap();
             ask(&mut client).await;
-            assert!(grown.restarts() > before, "{point} was passed");
+            assert!(started.restarts() > before, "{point} was passed");
             // Those that were there before do not notice.
             ask(&mut old).await;
         }
-        assert_eq!(grown.door.counters.accepted.load(Ordering::Relaxed), 5);
-        grown.stop().await;
+        assert_eq!(started.door.counters.accepted.load(Ordering::Relaxed), 5);
+        started.stop().await;
     });
 }
 
@@ -217,17 +214,17 @@ fn a_connection_goes_to_the_next_handler_if_the_best_is_full() {
     run(async {
         let (socket, address) = tcp();
         // A handler without a queue takes nothing, and never has a connection: it is always the least loaded.
-        let grown = grow(socket, &[0, 100], 100).await;
+        let started = start(socket, &[0, 100], 100).await;
         let mut clients = Vec::new();
         for _ in 0..3 {
             let mut client = TcpStream::connect(address).await.unwrap();
             assert_eq!(ask(&mut client).await, "handler-1");
             clients.push(client);
         }
-        assert_eq!(grown.loads[0].living(), 0);
-        assert_eq!(grown.door.counters.refused.load(Ordering::Relaxed), 0);
+        assert_eq!(started.loads[0].living(), 0);
+        assert_eq!(started.door.counters.refused.load(Ordering::Relaxed), 0);
         drop(clients);
-        grown.stop().await;
+        started.stop().await;
     });
 }
 
@@ -235,18 +232,18 @@ fn a_connection_goes_to_the_next_handler_if_the_best_is_full() {
 fn what_nobody_takes_is_kept_in_hand() {
     run(async {
         let (socket, address) = tcp();
-        let grown = grow(socket, &[0, 0], 100).await;
+        let started = start(socket, &[0, 0], 100).await;
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         let refused = async {
-            while grown.door.counters.refused.load(Ordering::Relaxed) < 3 {
+            while started.door.counters.refused.load(Ordering::Relaxed) < 3 {
                 tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(PATIENCE, refused).await.unwrap();
-        assert!(grown.door.holds());
-        assert_eq!(grown.loads.iter().map(|l| l.living()).sum::<usize>(), 0);
-        grown.stop().await;
+        assert!(started.door.holds());
+        assert_eq!(started.loads.iter().map(|l| l.living()).sum::<usize>(), 0);
+        started.stop().await;
     });
 }
 
@@ -254,7 +251,7 @@ fn what_nobody_takes_is_kept_in_hand() {
 fn at_the_limit_accepting_stops_and_is_counted() {
     run(async {
         let (socket, address) = tcp();
-        let grown = grow(socket, &[100], 2).await;
+        let started = start(socket, &[100], 2).await;
         let mut clients = Vec::new();
         for _ in 0..2 {
             let mut client = TcpStream::connect(address).await.unwrap();
@@ -264,14 +261,14 @@ fn at_the_limit_accepting_stops_and_is_counted() {
         let mut waiting = TcpStream::connect(address).await.unwrap();
         let answer = tokio::time::timeout(Duration::from_millis(100), ask(&mut waiting)).await;
         assert!(answer.is_err(), "it waits");
-        assert_eq!(grown.loads[0].living(), 2);
-        assert!(grown.door.counters.full.load(Ordering::Relaxed) >= 1);
+        assert_eq!(started.loads[0].living(), 2);
+        assert!(started.door.counters.full.load(Ordering::Relaxed) >= 1);
         clients.pop();
         let mut byte = [0; 1];
         let answered = tokio::time::timeout(PATIENCE, waiting.read(&mut byte)).await;
         assert_eq!(answered.unwrap().unwrap(), 1, "and is served");
         drop((clients, waiting));
-        grown.stop().await;
+        started.stop().await;
     });
 }
 
@@ -282,12 +279,12 @@ fn a_unix_socket_is_served_like_any_other() {
         let path = folder.path().join("perennial.sock");
         let socket = UnixListener::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let grown = grow(socket.into(), &[100], 10).await;
+        let started = start(socket.into(), &[100], 10).await;
         let mut client = UnixStream::connect(&path).await.unwrap();
         assert_eq!(ask(&mut client).await, "handler-0");
         assert_eq!(ask(&mut client).await, "handler-0");
         drop(client);
-        grown.stop().await;
+        started.stop().await;
     });
 }
 
@@ -295,14 +292,14 @@ fn a_unix_socket_is_served_like_any_other() {
 fn a_stop_answers_what_has_been_handed_over() {
     run(async {
         let (socket, address) = tcp();
-        let grown = grow(socket, &[100, 100], 100).await;
+        let started = start(socket, &[100, 100], 100).await;
         let mut idle = TcpStream::connect(address).await.unwrap();
         ask(&mut idle).await;
         let mut asking = TcpStream::connect(address).await.unwrap();
-        while grown.door.counters.accepted.load(Ordering::Relaxed) < 2 {
+        while started.door.counters.accepted.load(Ordering::Relaxed) < 2 {
             tokio::task::yield_now().await;
         }
-        let (answer, ()) = tokio::join!(ask(&mut asking), grown.stop());
+        let (answer, ()) = tokio::join!(ask(&mut asking), started.stop());
         assert!(answer.starts_with("handler-"), "{answer}");
         assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0);
     });

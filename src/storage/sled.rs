@@ -45,7 +45,7 @@ use tokio::sync::Semaphore;
 
 use super::Store;
 use crate::settings::Settings;
-use crate::supervision::{ChildSpec, Clock, Faults, QueueLimits, Slot};
+use crate::supervision::{ChildSpec, Faults, QueueLimits, Slot};
 use engine::Opener;
 use find::QueryCounts;
 use holder::Holder;
@@ -56,14 +56,10 @@ use store::SledStore;
 use writer::{GROUP, Writer, WriterSettings, commit_times};
 
 /// The store that `settings` describe, and the child spec of its writer.
-pub(crate) fn storage(
-    settings: &Settings,
-    clock: Clock,
-    faults: &Faults,
-) -> (Arc<dyn Store>, ChildSpec) {
+pub(crate) fn storage(settings: &Settings, faults: &Faults) -> (Arc<dyn Store>, ChildSpec) {
     let path = &settings.server.data;
     let opener = SledOpener::new(path, settings.storage.cache_bytes).with_faults(faults.clone());
-    let (store, spec) = with_engine(Box::new(opener), settings, clock, faults);
+    let (store, spec) = with_engine(Box::new(opener), settings, faults);
     (store, spec)
 }
 
@@ -71,7 +67,6 @@ pub(crate) fn storage(
 fn with_engine(
     opener: Box<dyn Opener>,
     settings: &Settings,
-    clock: Clock,
     faults: &Faults,
 ) -> (Arc<SledStore>, ChildSpec) {
     let collections = settings.resources.keys().cloned().collect();
@@ -82,7 +77,7 @@ fn with_engine(
         messages: limits.queue.get(),
         bytes: limits.queue_bytes.get(),
     };
-    let (slot, writer) = Slot::new("writer", queue, clock);
+    let (slot, writer) = Slot::with_limits("writer", queue);
     let commits = commit_times();
     let resources = settings.resources.values();
     let store = SledStore {
@@ -104,8 +99,12 @@ fn with_engine(
             .collect(),
         commits,
     };
-    let spec = ChildSpec::blocking(&slot, GROUP, faults.clone(), move |life| {
-        Ok(Writer::new(Arc::clone(&holder), &life, settings.clone())?)
+    let spec = ChildSpec::blocking(&slot, GROUP, move |incarnation| {
+        Ok(Writer::new(
+            Arc::clone(&holder),
+            &incarnation,
+            settings.clone(),
+        )?)
     });
     (Arc::new(store), spec)
 }

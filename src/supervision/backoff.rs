@@ -1,19 +1,26 @@
-//! How long to wait before a restart.
+//! Backoff: how long a child waits before it is restarted.
 //!
-//! A child that has handled something since its start is restarted at once. Deaths that handled nothing, and failed
-//! starts, wait: not at all the first time, then `first`, then each time `factor` longer, up to `max`. The delay is
-//! forgotten after a life of `max(10 s, 2 x last delay)`.
+//! A child that handled something since its start is restarted at once. After an incarnation that handled nothing, and after a
+//! failed start, it waits: 0 the first time, then `first`, then each time `factor` times longer, up to `max`. The delay is
+//! reset after an incarnation that lived for `max(10 s, 2 x last delay)`.
 
 use std::time::Duration;
 
-/// The shape of the delays.
-#[derive(Debug, Clone, Copy, PartialEq)]
+use serde::Deserialize;
+
+/// The delays between the restarts of a child that gets nothing done.
+///
+/// Read from settings, a duration is text such as `"10ms"`, and what is left out has its default.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Backoff {
     /// The first delay that is not zero.
+    #[serde(with = "humantime_serde")]
     pub first: Duration,
-    /// What each further one is multiplied by; at least 1.
+    /// Each further delay is this many times longer; at least 1.
     pub factor: f64,
-    /// The longest.
+    /// The longest delay.
+    #[serde(with = "humantime_serde")]
     pub max: Duration,
     /// The part of a delay that is random: 0.0 none, 1.0 all of it ("full jitter").
     pub jitter: f64,
@@ -30,19 +37,20 @@ impl Default for Backoff {
     }
 }
 
-/// A life this long forgives earlier deaths, however short their delays were.
+/// An incarnation that lived this long resets the delay, however short the last delay was.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 
-/// Where one child stands.
+/// How far the delays of one child have grown.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct BackoffState {
+    /// Incarnations in a row that handled nothing.
     fruitless: u32,
     last: Duration,
 }
 
 impl BackoffState {
-    /// The delay before the next start, after a life of `lived` that did or did not get anything done; `random` is in
-    /// 0.0..1.0.
+    /// The delay before the next start, after an incarnation that lived for `lived` and did or did not handle something.
+    /// `random` is in 0.0..1.0.
     pub(crate) fn next(
         &mut self,
         shape: Backoff,
@@ -83,7 +91,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(1);
 
     #[test]
-    fn fruitless_lives_wait_longer_and_longer() {
+    fn incarnations_that_handle_nothing_wait_longer_and_longer() {
         let mut state = BackoffState::default();
         let mut next = || state.next(PLAIN, false, SHORT, 0.5).as_millis();
         assert_eq!(
@@ -93,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_with_one_handled_message_forgives_all() {
+    fn one_handled_message_resets_the_delay() {
         let mut state = BackoffState::default();
         for _ in 0..5 {
             state.next(PLAIN, false, SHORT, 0.0);

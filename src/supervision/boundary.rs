@@ -1,24 +1,27 @@
-//! The panic boundary: nothing a child runs unwinds past it.
+//! The panic boundary: a panic inside a child becomes an [`ExitReason`] and unwinds no further.
 //!
-//! actix runs an actor's `stopping` and `stopped` *while a panic unwinds*, and a second panic there aborts the process;
-//! so the unwinding ends here, before actix sees it.
+//! actix calls an actor's `stopping` and `stopped` while a panic unwinds, and a second panic there aborts the process. So
+//! the panic is caught here, before it reaches actix.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::supervision::exit_reason::{ExitReason, Panic};
 
 thread_local! {
-    /// Where this thread's last panic was raised: written by the hook, taken by the boundary.
+    /// Where the last panic of this thread was raised: the hook writes it, the boundary takes it.
     static LOCATION: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+    /// Whether this thread is inside the boundary.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Makes panics inside children known by `file:line` and keeps them off stderr, where the supervisor logs them once.
+/// Installs a panic hook that records where a panic inside a child was raised (`file:line`) and prints nothing for it,
+/// because the supervisor logs each exit.
 ///
-/// Panics elsewhere go to the hook that was installed before. A program calls it once, early; the library works without
-/// it, and then a panic's location is `None`.
+/// Panics outside children still go to the hook that was installed before. Call it once, early in `main`. Without it
+/// supervision works too, but a panic's location is unknown.
 pub fn install_panic_hook() {
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -32,13 +35,9 @@ pub fn install_panic_hook() {
     }));
 }
 
-thread_local! {
-    static INSIDE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
-
 /// Runs `work`; a panic becomes an [`ExitReason::Panic`].
 ///
-/// Unwind safety is asserted because the state that `work` touched is thrown away with its incarnation.
+/// Unwind safety is asserted: whatever state `work` left half changed is dropped together with its incarnation.
 pub fn contain<R>(work: impl FnOnce() -> R) -> Result<R, ExitReason> {
     let outer = INSIDE.replace(true);
     let result = catch_unwind(AssertUnwindSafe(work));
@@ -46,7 +45,7 @@ pub fn contain<R>(work: impl FnOnce() -> R) -> Result<R, ExitReason> {
     result.map_err(reason_of)
 }
 
-/// [`contain`] around every poll of a future.
+/// Runs a future like [`contain`] runs a function: each poll is inside the boundary.
 pub async fn contain_future<F: Future>(future: F) -> Result<F::Output, ExitReason> {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(move |cx| match contain(|| future.as_mut().poll(cx)) {

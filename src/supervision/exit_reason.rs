@@ -1,4 +1,4 @@
-//! Why an incarnation ended: the vocabulary of the tree, the log and the metrics.
+//! Why an incarnation ended: the words that the tree, the log and the metrics use for it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,37 +6,37 @@ use std::time::Duration;
 
 /// Why an incarnation ended.
 ///
-/// `Normal` and `Shutdown` are what OTP calls a normal termination; everything else is abnormal, which is what
-/// [`Restart::Transient`](super::Restart::Transient) asks about.
+/// `Normal` and `Shutdown` are normal ends, as in OTP; all others are abnormal. A
+/// [transient](crate::supervision::Restart::Transient) child is restarted only after an abnormal end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExitReason {
-    /// It had no more to do.
+    /// It had nothing more to do.
     Normal,
-    /// It was asked to stop, and did.
+    /// It was asked to stop and did so.
     Shutdown,
-    /// It gave up by itself, and said why.
+    /// It gave up by itself; the text says why.
     Error(Arc<str>),
-    /// Something it ran panicked.
+    /// It panicked.
     Panic(Panic),
-    /// One message took longer than allowed; the thread was left behind.
+    /// It handled one message for longer than allowed. Its thread was left behind.
     Hung {
-        /// How long it had been at it.
+        /// How long it had been handling the message.
         age: Duration,
     },
-    /// It could not start.
+    /// It could not start; the text says why.
     StartFailed(Arc<str>),
-    /// A supervisor whose children could not all be started; those that had been were stopped again.
+    /// A supervisor could not start all of its children, and stopped those that it had started.
     ChildrenFailed(Causes),
-    /// It did not become ready in time.
+    /// It was not ready in time.
     StartTimeout {
         /// How long it was given.
         limit: Duration,
     },
-    /// It did not stop by its deadline, or was to be stopped at once.
+    /// It did not stop in time, or was to be stopped without being asked.
     Killed,
-    /// It was gone without a word; the drop guard noticed.
+    /// It disappeared without reporting a reason.
     Lost,
-    /// A supervisor whose children died more often than its intensity allows.
+    /// A supervisor gave up, because its children died more often than its intensity allows.
     Escalated {
         /// The child whose death was one too many.
         child: Arc<str>,
@@ -48,38 +48,44 @@ pub enum ExitReason {
 /// What is known of a panic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Panic {
-    /// The panic's text.
+    /// The text of the panic.
     pub message: Arc<str>,
-    /// `file:line`, where the [panic hook](super::install_panic_hook) is installed.
+    /// `file:line`, if the [panic hook](crate::supervision::install_panic_hook) is installed.
     pub location: Option<Arc<str>>,
-    /// The kind of the message in hand, if there was one.
+    /// The kind of the message that was being handled, if any.
     pub during: Option<&'static str>,
 }
 
 impl ExitReason {
-    /// A panic that was raised while `during` was in hand.
+    /// Every word that [`cause`](Self::cause) can return.
+    pub const CAUSES: [&str; 10] = [
+        "normal",
+        "shutdown",
+        "error",
+        "panic",
+        "hung",
+        "start_failed",
+        "start_timeout",
+        "killed",
+        "lost",
+        "escalated",
+    ];
+
+    /// Adds to a panic what was being handled.
     pub(crate) fn during(self, during: Option<&'static str>) -> Self {
-        match self {
-            Self::Panic(panic) => Self::Panic(Panic { during, ..panic }),
-            Self::Normal
-            | Self::Shutdown
-            | Self::Error(_)
-            | Self::Hung { .. }
-            | Self::StartFailed(_)
-            | Self::ChildrenFailed(_)
-            | Self::StartTimeout { .. }
-            | Self::Killed
-            | Self::Lost
-            | Self::Escalated { .. } => self,
+        if let Self::Panic(panic) = self {
+            Self::Panic(Panic { during, ..panic })
+        } else {
+            self
         }
     }
 
-    /// Whether a transient child stays down after it (OTP: `normal`, `shutdown`).
+    /// Whether this is a normal end (OTP: `normal`, `shutdown`).
     pub fn is_normal(&self) -> bool {
         matches!(self, Self::Normal | Self::Shutdown)
     }
 
-    /// One word for metrics; the set is closed.
+    /// The word for it in metrics: one of [`CAUSES`](Self::CAUSES).
     pub fn cause(&self) -> &'static str {
         match self {
             Self::Normal => "normal",
@@ -129,16 +135,16 @@ impl fmt::Display for Panic {
     }
 }
 
-/// One child that failed while its supervisor was starting, or while that start was being cancelled.
+/// A child that failed while its supervisor was starting, or while that start was being cancelled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     /// The child's name.
     pub child: Arc<str>,
-    /// What it ended with.
+    /// Why it ended.
     pub reason: ExitReason,
 }
 
-/// All causes of one failed start, in the order they came: a group of errors, whose members may be groups themselves.
+/// All causes of one failed start, in the order in which they happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Causes {
     causes: Arc<[Cause]>,
@@ -151,15 +157,15 @@ impl Causes {
         }
     }
 
-    /// The causes, one a child.
+    /// The causes, one for each child that failed.
     pub fn iter(&self) -> impl Iterator<Item = &Cause> {
         self.causes.iter()
     }
 
-    /// What failed at the bottom of it, each with the path to it, such as `storage/writer`.
+    /// The causes that are no group of causes themselves, each with its path, such as `storage/writer`.
     pub fn leaves(&self) -> Vec<(String, &ExitReason)> {
         let mut leaves = Vec::new();
-        // The last to be looked at first, so that they come out in order.
+        // Pushed in reverse, so that they are popped in order.
         let mut open: Vec<_> = self
             .causes
             .iter()
@@ -211,5 +217,36 @@ mod tests {
                     disk: could not start: full";
         assert_eq!(causes.to_string(), text);
         assert_eq!(causes.iter().count(), 2);
+    }
+
+    #[test]
+    fn every_cause_is_in_the_list_of_causes() {
+        let none = || Causes::new(Vec::new());
+        let text = || Arc::from("text");
+        let age = Duration::ZERO;
+        let panic = Panic {
+            message: text(),
+            location: None,
+            during: None,
+        };
+        let reasons = [
+            ExitReason::Normal,
+            ExitReason::Shutdown,
+            ExitReason::Error(text()),
+            ExitReason::Panic(panic),
+            ExitReason::Hung { age },
+            ExitReason::StartFailed(text()),
+            ExitReason::ChildrenFailed(none()),
+            ExitReason::StartTimeout { limit: age },
+            ExitReason::Killed,
+            ExitReason::Lost,
+            ExitReason::Escalated {
+                child: text(),
+                cause: text(),
+            },
+        ];
+        for reason in reasons {
+            assert!(ExitReason::CAUSES.contains(&reason.cause()), "{reason}");
+        }
     }
 }

@@ -1,23 +1,25 @@
-//! Fault switches: named points that panic when a test configuration has armed them.
+//! Fault points: named places in the code that panic when a test or a drill has armed them.
 
 // Decision: A fault is injected on the child's own thread.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-/// Named points that can be made to panic. Without a switchboard ([`Faults::none`]) a point costs one branch.
+use parking_lot::Mutex;
+
+/// The fault points of a daemon, for tests and drills. With [`Faults::none`] passing a point costs one branch.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     armed: Option<Arc<Mutex<HashMap<String, u32>>>>,
 }
 
 impl Faults {
-    /// No point ever panics: what a daemon runs with.
+    /// No point can be armed: what a daemon runs with unless `[chaos]` is enabled.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Points panic once they are [armed](Self::arm): for tests and drills.
+    /// Points can be [armed](Self::arm).
     pub fn armed() -> Self {
         Self {
             armed: Some(Arc::default()),
@@ -29,25 +31,19 @@ impl Faults {
         self.armed.is_some()
     }
 
-    /// Lets the next `hits` passes of `point` panic; false where points can't be armed.
+    /// Makes the next `hits` passes of `point` panic. Returns false if points can't be armed.
     pub fn arm(&self, point: &str, hits: u32) -> bool {
         let Some(armed) = &self.armed else {
             return false;
         };
-        let mut armed = armed.lock().unwrap_or_else(PoisonError::into_inner);
-        armed.insert(point.to_owned(), hits);
+        armed.lock().insert(point.to_owned(), hits);
         true
     }
 
-    /// How many panics `point` still has in store.
+    /// How many more passes of `point` will panic.
     pub fn pending(&self, point: &str) -> u32 {
-        let Some(armed) = &self.armed else { return 0 };
-        armed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(point)
-            .copied()
-            .unwrap_or(0)
+        let armed = self.armed.as_ref();
+        armed.map_or(0, |armed| armed.lock().get(point).copied().unwrap_or(0))
     }
 
     /// Passes `point`.
@@ -59,13 +55,13 @@ impl Faults {
         assert!(!self.take(point), "injected fault at {point}");
     }
 
-    /// Passes a `point` that does something else than panic when it is armed: true then.
+    /// Passes a point that does something other than panic: returns true if it is armed.
     #[inline]
     pub fn take(&self, point: &str) -> bool {
         let Some(armed) = &self.armed else {
             return false;
         };
-        let mut armed = armed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut armed = armed.lock();
         let Some(left) = armed.get_mut(point) else {
             return false;
         };
@@ -80,13 +76,14 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervision::boundary::contain;
 
     #[test]
-    fn an_armed_point_panics_as_often_as_it_was_told() {
+    fn an_armed_point_panics_as_often_as_it_was_armed_for() {
         let faults = Faults::armed();
         faults.arm("here", 2);
-        assert!(crate::supervision::boundary::contain(|| faults.hit("here")).is_err());
-        assert!(crate::supervision::boundary::contain(|| faults.hit("here")).is_err());
+        assert!(contain(|| faults.hit("here")).is_err());
+        assert!(contain(|| faults.hit("here")).is_err());
         faults.hit("here");
         assert!(!Faults::none().arm("here", 1));
     }

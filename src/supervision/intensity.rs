@@ -3,19 +3,25 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::Deserialize;
 use tokio::time::Instant;
 
-/// At most `max_restarts` within `period`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How many restarts a supervisor allows within a period before it gives up and escalates.
+///
+/// In settings the fields are called `count` and `within`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Intensity {
-    /// How many restarts are allowed; 0 allows none.
+    /// The restarts that are allowed; 0 allows none.
+    #[serde(rename = "count")]
     pub max_restarts: usize,
-    /// Within how long.
+    /// The length of the window; more than zero.
+    #[serde(rename = "within", with = "humantime_serde")]
     pub period: Duration,
 }
 
 impl Default for Intensity {
-    /// OTP's: one restart in five seconds.
+    /// One restart in five seconds, as in OTP.
     fn default() -> Self {
         Self {
             max_restarts: 1,
@@ -24,14 +30,14 @@ impl Default for Intensity {
     }
 }
 
-/// The restarts inside the window.
+/// When the restarts inside the window happened.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     restarts: VecDeque<Instant>,
 }
 
 impl Window {
-    /// Counts a restart; false if it is one too many.
+    /// Counts a restart. Returns false if it is one too many.
     pub(crate) fn allows(&mut self, intensity: Intensity, now: Instant) -> bool {
         while let Some(first) = self.restarts.front() {
             if now.saturating_duration_since(*first) <= intensity.period {

@@ -1,4 +1,4 @@
-//! What a supervisor and its children are bound to, and where a child stands.
+//! The flags of a supervisor, the rules of a child, and the states a child can be in.
 
 use std::time::Duration;
 
@@ -6,31 +6,27 @@ use crate::supervision::backoff::Backoff;
 use crate::supervision::intensity::Intensity;
 use crate::supervision::strategy::{Restart, Shutdown, Strategy};
 
-/// A supervisor's own flags (OTP: `sup_flags`).
+/// What a supervisor decides by (OTP: `sup_flags`).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Flags {
-    /// What a death does to the siblings.
-    pub strategy: Strategy,
-    /// How many restarts before it gives up.
-    pub intensity: Intensity,
-    /// How long restarts that get nothing done wait.
-    pub backoff: Backoff,
+pub(crate) struct Flags {
+    pub(crate) strategy: Strategy,
+    pub(crate) intensity: Intensity,
+    pub(crate) backoff: Backoff,
+    pub(crate) startup: Startup,
 }
 
-/// The rules of one child (OTP: the child spec, as it can be read back).
+/// What a supervisor knows of a child (OTP: the child spec, without its start function).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
-    /// When it is started again.
-    pub restart: Restart,
-    /// How it is stopped.
-    pub shutdown: Shutdown,
-    /// How long it is given to become ready; a supervisor takes the time its children take, and their starts are timed.
-    pub start_timeout: Duration,
-    /// Whether it is a supervisor.
-    pub supervisor: bool,
+pub(crate) struct Rules {
+    pub(crate) restart: Restart,
+    pub(crate) shutdown: Shutdown,
+    /// How long the child may take to become ready. Not used for a supervisor: the starts of its children are timed.
+    pub(crate) start_timeout: Duration,
+    /// Whether the child is a supervisor.
+    pub(crate) supervisor: bool,
 }
 
-/// How a supervisor brings its children up for the first time.
+/// How a supervisor starts its children for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Startup {
     /// Each after the one before it is ready.
@@ -40,34 +36,34 @@ pub(crate) enum Startup {
     Together,
 }
 
-/// What follows the stop of a child.
+/// What follows when a child that was asked to stop has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sequel {
-    /// Its next life, as soon as the others that go down with it are down.
-    NextLife,
-    /// Nothing, as far as its supervisor knows.
-    End,
+pub(crate) enum AfterStop {
+    /// It is started again, as soon as the rest of its group is down.
+    Restart,
+    /// It stays down.
+    StayDown,
 }
 
-/// What one child is doing.
+/// The state of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
     /// Not running, and about to be started.
     Down,
-    /// Being made.
+    /// Being started, and not ready yet.
     Starting,
-    /// Serving.
+    /// Ready.
     Running,
     /// Asked to stop.
     Stopping,
-    /// Waiting for its backoff to pass.
+    /// Waiting for its backoff delay to pass.
     Backoff,
-    /// Down, and it stays so.
+    /// Not running, and not about to be started.
     Ended,
 }
 
 impl Status {
-    /// The word for it.
+    /// The word for it in logs and views.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Down => "down",
@@ -79,6 +75,7 @@ impl Status {
         }
     }
 
+    /// Whether there is an incarnation.
     pub(crate) fn alive(self) -> bool {
         matches!(self, Self::Starting | Self::Running | Self::Stopping)
     }

@@ -1,10 +1,10 @@
-//! The slot: a child's durable identity.
+//! The slot: what stays of a child when an incarnation of it dies.
 //!
-//! The queue and what is in flight live here, outside of every incarnation, so a death loses neither. An incarnation
-//! *pulls*; what it has pulled stays in flight until its [`Delivery`] is dropped, or until the fence takes it back.
+//! The queue and the messages in flight are kept here, outside every incarnation, so a death loses neither. An incarnation
+//! pulls a message; the message stays in flight until its [`Delivery`] is dropped, or until the incarnation is fenced.
 //!
-//! The order at a death is: fence (the generation that may act becomes none) - settle what is in flight (back to the
-//! front of the queue once, else a typed error) - report - restart.
+//! At a death these steps follow in this order: fence (no generation may act any more); settle what is in flight (each
+//! message goes back to the front of the queue once, after that it is answered with a typed error); report; restart.
 
 mod batch;
 mod child_ref;
@@ -23,38 +23,28 @@ pub use child_ref::{ChildRef, RETRY_AFTER};
 pub(crate) use control::Control;
 pub use control::SlotView;
 pub use delivery::Delivery;
-pub use fence::{Fence, Life};
+pub use fence::{Fence, Incarnation};
 pub use message::{Message, MessageId};
-pub use queue::{DELIVERIES_MAX, QueueLimits, Refusal, TellError};
+pub use queue::{DELIVERIES_MAX, NotAccepted, QueueLimits, TellError};
 pub(crate) use queue::{Shared, Signal, Wake};
 pub use reply::{AskError, ReplyTo};
 
-use crate::supervision::clock::Clock;
-
-/// A child's durable identity: what its incarnations pull from.
+/// A child's durable identity: its name, its queue and what is in flight. A [`ChildSpec`](crate::supervision::ChildSpec)
+/// is made from it.
 pub struct Slot<M> {
     pub(crate) shared: Arc<Shared<M>>,
 }
 
-impl<M> Clone for Slot<M> {
-    fn clone(&self) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-        }
-    }
-}
-
-impl<M> std::fmt::Debug for Slot<M> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Slot({})", self.shared.name)
-    }
-}
-
 impl<M: Message> Slot<M> {
-    /// A slot, and the reference everybody else holds.
-    pub fn new(name: &str, limits: QueueLimits, clock: Clock) -> (Self, ChildRef<M>) {
-        let shared = Arc::new(Shared::new(name, limits, clock));
-        let child_ref = ChildRef::new(Arc::clone(&shared));
-        (Self { shared }, child_ref)
+    /// A slot whose queue has the default limits, and the address for everybody who sends to the child.
+    pub fn new(name: &str) -> (Self, ChildRef<M>) {
+        Self::with_limits(name, QueueLimits::default())
+    }
+
+    /// The same with other limits.
+    pub fn with_limits(name: &str, limits: QueueLimits) -> (Self, ChildRef<M>) {
+        let shared = Arc::new(Shared::new(name, limits));
+        let child = ChildRef::new(Arc::clone(&shared));
+        (Self { shared }, child)
     }
 }

@@ -1,6 +1,8 @@
-//! What can be wrong with a spec, by name (OTP: `supervisor:check_childspecs/1`, and the checks of its flags).
+//! What can be wrong with a spec (OTP: `supervisor:check_childspecs/1`, and the checks of the supervisor's flags).
 //!
-//! What OTP has to check and a Rust type can't get wrong (a strategy, a restart type, a start function) is not here.
+//! All specs are checked here: the first ones by [`PreparedTree::new`](crate::supervision::PreparedTree::new), those that are
+//! added later by [`start_child`](crate::supervision::SupervisorRef::start_child). What OTP checks and a Rust type rules
+//! out (an unknown strategy, a start that is no function) needs no check.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,61 +12,61 @@ use std::time::Duration;
 use crate::supervision::rules::{Flags, Rules};
 use crate::supervision::strategy::Shutdown;
 
-/// One thing that is wrong.
+/// One fault of a spec.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecFault {
-    /// Nothing can be told about a child without a name.
-    #[error("a child of {supervisor} has no name")]
+    /// A child has no name.
+    #[error("a child of {supervisor} has no name: give it one")]
     NoName {
-        /// Whose child.
+        /// The supervisor of the child.
         supervisor: Arc<str>,
     },
-    /// A name means one child of the tree.
-    #[error("two children are named {name}")]
+    /// Two nodes of the tree have the same name.
+    #[error("two children are named {name}: names are unique in a tree")]
     NameTwice {
         /// The name.
         name: Arc<str>,
     },
-    /// No child is ready in no time.
-    #[error("{child}: a start timeout of zero")]
+    /// The start timeout is zero.
+    #[error("{child}: the start timeout is zero, it must be longer")]
     StartTimeout {
-        /// Which child.
+        /// The child.
         child: Arc<str>,
     },
-    /// To stop a child at once is `Brutal`.
-    #[error("{child}: a shutdown timeout of zero")]
+    /// The shutdown timeout is zero.
+    #[error("{child}: the shutdown timeout is zero, use Shutdown::Brutal to stop a child at once")]
     Shutdown {
-        /// Which child.
+        /// The child.
         child: Arc<str>,
     },
-    /// A window of no length counts nothing.
-    #[error("{supervisor}: an intensity period of zero")]
+    /// The period of the intensity is zero.
+    #[error("{supervisor}: the period of the intensity is zero, it must be longer")]
     Period {
-        /// Whose.
+        /// The supervisor.
         supervisor: Arc<str>,
     },
-    /// Delays that shrink, or none.
-    #[error("{supervisor}: a backoff factor below 1")]
+    /// The factor of the backoff would make delays shrink.
+    #[error("{supervisor}: the factor of the backoff must be a finite number of at least 1")]
     BackoffFactor {
-        /// Whose.
+        /// The supervisor.
         supervisor: Arc<str>,
     },
-    /// A part is between none and all.
-    #[error("{supervisor}: a jitter that is not in 0..=1")]
+    /// The jitter of the backoff is no part of a delay.
+    #[error("{supervisor}: the jitter of the backoff must be between 0 and 1")]
     Jitter {
-        /// Whose.
+        /// The supervisor.
         supervisor: Arc<str>,
     },
 }
 
-/// Everything that is wrong with a spec.
+/// All faults of a spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpecFaults {
     faults: Vec<SpecFault>,
 }
 
 impl SpecFaults {
-    /// An error, if there are any.
+    /// An error, if there are any faults.
     pub(crate) fn none_of(faults: Vec<SpecFault>) -> Result<(), Self> {
         if faults.is_empty() {
             Ok(())
@@ -101,7 +103,7 @@ pub(crate) fn of_flags(supervisor: &Arc<str>, flags: &Flags) -> Vec<SpecFault> {
             supervisor: supervisor(),
         });
     }
-    if backoff.factor.is_nan() || backoff.factor < 1.0 {
+    if !backoff.factor.is_finite() || backoff.factor < 1.0 {
         faults.push(SpecFault::BackoffFactor {
             supervisor: supervisor(),
         });
@@ -114,7 +116,7 @@ pub(crate) fn of_flags(supervisor: &Arc<str>, flags: &Flags) -> Vec<SpecFault> {
     faults
 }
 
-/// The faults of one child's spec.
+/// The faults of one child's rules.
 pub(crate) fn of_rules(supervisor: &Arc<str>, child: &Arc<str>, rules: &Rules) -> Vec<SpecFault> {
     let mut faults = Vec::new();
     let child = || Arc::clone(child);
@@ -131,7 +133,7 @@ pub(crate) fn of_rules(supervisor: &Arc<str>, child: &Arc<str>, rules: &Rules) -
     faults
 }
 
-/// Names that are there twice.
+/// A fault for each name that occurs twice.
 pub(crate) fn of_names(names: impl IntoIterator<Item = Arc<str>>) -> Vec<SpecFault> {
     let mut seen = BTreeSet::new();
     let twice = names

@@ -1,24 +1,27 @@
-//! What a death does to the siblings, with OTP's meanings.
+//! Strategies, restart types and shutdowns: what follows a death, with OTP's meanings.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::supervision::exit_reason::ExitReason;
 
 /// Which children are restarted when one dies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Strategy {
-    /// The dead one.
+    /// Only the one that died.
     #[default]
     OneForOne,
-    /// All of them.
+    /// All children of the supervisor.
     OneForAll,
-    /// The dead one and those started after it.
+    /// The one that died and those started after it.
     RestForOne,
 }
 
 impl Strategy {
-    /// The places, in start order, of the children that share the fate of `dead`, itself included.
+    /// The children, by start order, that are restarted when `dead` dies, itself included.
     pub(crate) fn group(self, dead: usize) -> RangeInclusive<usize> {
         match self {
             Self::OneForOne => dead..=dead,
@@ -28,7 +31,7 @@ impl Strategy {
     }
 }
 
-/// Whether a child is started again when it ends.
+/// Whether a child is restarted when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Restart {
     /// Always.
@@ -36,12 +39,12 @@ pub enum Restart {
     Permanent,
     /// Only after an abnormal end.
     Transient,
-    /// Never; and it is not kept either.
+    /// Never; and its supervisor forgets it.
     Temporary,
 }
 
 impl Restart {
-    /// Whether an end for this reason is followed by a start.
+    /// Whether the child is restarted after an end for this reason.
     pub(crate) fn wants(self, reason: &ExitReason) -> bool {
         match self {
             Self::Permanent => true,
@@ -50,7 +53,7 @@ impl Restart {
         }
     }
 
-    /// The word for it.
+    /// The word for it in logs and views.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Permanent => "permanent",
@@ -60,14 +63,14 @@ impl Restart {
     }
 }
 
-/// How a child is ended.
+/// How a child is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shutdown {
-    /// Fenced at once (OTP: `brutal_kill`).
+    /// Fenced at once, without being asked (OTP: `brutal_kill`).
     Brutal,
-    /// Asked, and fenced when it takes longer.
+    /// Asked to stop, and fenced when it takes longer than this.
     Timeout(Duration),
-    /// Asked, and waited for.
+    /// Asked to stop, and waited for without a limit.
     Infinity,
 }
 
@@ -77,7 +80,7 @@ mod tests {
 
     #[test]
     fn each_strategy_takes_its_group() {
-        let shares = |strategy: Strategy| [0, 1, 2].map(|place| strategy.group(1).contains(&place));
+        let shares = |strategy: Strategy| [0, 1, 2].map(|child| strategy.group(1).contains(&child));
         assert_eq!(shares(Strategy::OneForOne), [false, true, false]);
         assert_eq!(shares(Strategy::OneForAll), [true, true, true]);
         assert_eq!(shares(Strategy::RestForOne), [false, true, true]);

@@ -1,22 +1,25 @@
-//! Supervisors: what they decide, what they carry out, and how they are started, administered and watched.
+//! Supervisors: what they decide, how they carry it out, and how a tree of them is started, changed and watched.
 
+mod action;
 mod actor;
-mod effect;
-mod jitter;
 mod machine;
 mod nested;
 mod order;
-mod order_error;
+mod order_outcome;
 mod pending_orders;
+mod prepared_tree;
 mod pulse;
-mod root;
+mod run;
+mod running_tree;
 mod sentinel;
 mod spec;
 mod state;
 
 pub use order::SupervisorRef;
-pub use order_error::{AdminError, Counts, Standing};
+pub use order_outcome::{OrderError, Started};
+pub use prepared_tree::PreparedTree;
 pub use pulse::Pulse;
-pub use root::{Root, Seed, Stopper};
+pub use run::{TreeError, run};
+pub use running_tree::{RunningTree, Stopper};
 pub use sentinel::{BEAT, OnBeat, Sentinel};
 pub use spec::SupervisorSpec;

@@ -8,9 +8,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::exposition::Exposition;
-use super::rows::{Collected, MetricSource, Rows};
+use super::rows::{Collected, Histogram, MetricSource, Rows};
 use crate::num::{as_f64, as_u64};
-use crate::supervision::{NodeView, SlotView, Tree};
+use crate::supervision::{ExitReason, NodeView, SlotView, Tree};
 
 /// All metrics of the process.
 #[derive(Debug, Clone)]
@@ -58,16 +58,30 @@ impl MetricSource for TreeMetrics {
     fn write(&self, rows: &mut Rows<'_>) {
         let view = self.tree.view();
         let nodes = view.walk();
-        let restarts = nodes.iter().flat_map(|node| {
+        // Every child with every cause, the zeros too: a counter that appears at 1 hides its first step from `increase()`.
+        let children = || nodes.iter().skip(1);
+        let restarts = children().flat_map(|node| {
             let name = node.name.as_str();
-            node.restarts
-                .iter()
-                .map(move |(cause, n)| ([("child", name), ("cause", *cause)], *n))
+            ExitReason::CAUSES.map(|cause| {
+                let n = node.restarts.get(cause).copied().unwrap_or(0);
+                ([("child", name), ("cause", cause)], n)
+            })
         });
         rows.counters(
             "perennial_child_restarts",
-            "Restarts of a child by the cause of the death before",
+            "Restarts of a child, by the cause of the death before",
             restarts,
+        );
+        rows.histograms(
+            "perennial_child_restart_seconds",
+            "Time from the death of a child until it was ready again",
+            children().map(|node| {
+                let histogram = Histogram {
+                    sum: node.restart_times.sum(),
+                    buckets: node.restart_times.buckets(),
+                };
+                ([("child", node.name.as_str())], histogram)
+            }),
         );
         let lost: u64 = slots(&nodes).map(|(_, slot)| slot.lost_total).sum();
         rows.counter(
@@ -96,7 +110,7 @@ fn slots<'a>(nodes: &'a [&'a NodeView]) -> impl Iterator<Item = (&'a str, &'a Sl
 
 type Gauge = (&'static str, &'static str, fn(&NodeView) -> Option<f64>);
 
-const GAUGES: [Gauge; 7] = [
+const GAUGES: [Gauge; 6] = [
     (
         "perennial_child_up",
         "1 while an incarnation of the child runs",
@@ -104,7 +118,7 @@ const GAUGES: [Gauge; 7] = [
     ),
     (
         "perennial_child_queue_messages",
-        "Messages that wait",
+        "Messages that wait in the queue of the child",
         |node| {
             node.slot
                 .as_ref()
@@ -113,7 +127,7 @@ const GAUGES: [Gauge; 7] = [
     ),
     (
         "perennial_child_in_flight",
-        "Messages handed out and not finished",
+        "Messages that the child is handling",
         |node| {
             node.slot
                 .as_ref()
@@ -131,18 +145,13 @@ const GAUGES: [Gauge; 7] = [
     ),
     (
         "perennial_child_backoff_seconds",
-        "How long the next start still waits",
+        "How long the child still waits before it is started again",
         |node| Some(node.backoff_seconds),
     ),
     (
         "perennial_child_zombies",
-        "Lives left behind because they did not end",
+        "Incarnations that were left behind because they did not end",
         |node| Some(as_f64(node.zombies)),
-    ),
-    (
-        "perennial_child_restart_seconds",
-        "Time from a death to the next readiness, added up over all restarts",
-        |node| Some(node.restart_seconds_total),
     ),
 ];
 
@@ -156,7 +165,7 @@ const SLOT_COUNTERS: [SlotCounter; 4] = [
     ),
     (
         "perennial_child_messages_refused",
-        "Messages refused: queue full or child stopped",
+        "Messages not accepted: the queue was full, or the child had stopped",
         |slot| slot.refused_total,
     ),
     (
@@ -166,7 +175,7 @@ const SLOT_COUNTERS: [SlotCounter; 4] = [
     ),
     (
         "perennial_child_messages_failed",
-        "Messages answered with the death of their child",
+        "Messages answered with an error because the child died",
         |slot| slot.failed_total,
     ),
 ];

@@ -17,8 +17,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use criterion::{Criterion, criterion_group, criterion_main};
 use perennial::supervision::{
-    Backoff, Child, ChildRef, ChildSpec, Clock, Cx, Delivery, Faults, Flags, Intensity, Message,
-    Placement, Placer, QueueLimits, ReplyTo, Root, Seed, Slot, SupervisorSpec, install_panic_hook,
+    Child, ChildContext, ChildRef, ChildSpec, Delivery, Env, Intensity, Message, PreparedTree,
+    ReplyTo, RunningTree, Slot, SupervisorSpec, install_panic_hook,
 };
 use tokio::time::Instant;
 
@@ -61,7 +61,7 @@ struct Echo {
 impl Child for Echo {
     type Message = Order;
 
-    fn handle(&mut self, message: Delivery<Order>, _: &mut Cx) {
+    fn handle(&mut self, message: Delivery<Order>, _: &mut ChildContext) {
         match &*message {
             Order::Echo { n, reply } => {
                 let mut deaths = self.deaths.lock().expect("not poisoned");
@@ -100,32 +100,20 @@ impl Handler<RawEcho> for Raw {
     }
 }
 
-fn supervised(deaths: &Arc<Mutex<Deaths>>) -> (Root, ChildRef<Order>) {
-    let limits = QueueLimits {
-        messages: 1024,
-        bytes: 1 << 20,
-    };
-    let (slot, child) = Slot::new("echo", limits, Clock::default());
+fn supervised(deaths: &Arc<Mutex<Deaths>>) -> (RunningTree, ChildRef<Order>) {
+    let (slot, child) = Slot::new("echo");
     let deaths = Arc::clone(deaths);
-    let spec = ChildSpec::actor(&slot, Placement::Own, Faults::none(), move |_| {
+    let spec = ChildSpec::actor(&slot, move |_| {
         let deaths = Arc::clone(&deaths);
-        Box::pin(async move { Ok(Echo { deaths }) })
+        async move { Ok(Echo { deaths }) }
     });
     let intensity = Intensity {
         max_restarts: usize::MAX,
         period: Duration::from_millis(1),
     };
-    let flags = Flags {
-        intensity,
-        backoff: Backoff::default(),
-        ..Flags::default()
-    };
-    let seed = Seed::new(
-        SupervisorSpec::new("root", flags).child(spec),
-        Clock::default(),
-    )
-    .expect("a valid spec");
-    (seed.grow(Clock::default(), Placer::threads(), None), child)
+    let root = SupervisorSpec::new("root").intensity(intensity).child(spec);
+    let prepared = PreparedTree::new(root).expect("a valid spec");
+    (prepared.start(Env::default()), child)
 }
 
 /// Runs `one` `rounds` times in sequence and returns the time.

@@ -11,7 +11,7 @@ use super::super::*;
 use super::site::{SITE, Site, pass, paused, text};
 use crate::file_cache::budget::cost;
 use crate::supervision::{
-    AskError, ChildSpec, Clock, Faults, Flags, Life, Placement, Placer, QueueLimits, Seed, Slot,
+    AskError, ChildSpec, Clock, Env, Faults, Incarnation, PreparedTree, QueueLimits, Slot,
     SupervisorSpec,
 };
 
@@ -72,8 +72,8 @@ fn an_incarnation_that_was_replaced_publishes_nothing() {
     paused(async {
         let site = Site::new(1 << 20).await;
         site.write("index.html", "home");
-        let (published, clock) = (Arc::clone(&site.files.published), Clock::default());
-        let revenant = |life: &Life| {
+        let (published, clock) = (Arc::clone(&site.files.published), Clock);
+        let revenant = |life: &Incarnation| {
             FileCache::new(
                 Arc::clone(&published),
                 life,
@@ -87,13 +87,13 @@ fn an_incarnation_that_was_replaced_publishes_nothing() {
             messages: 1,
             bytes: 1 << 10,
         };
-        let (slot, _) = Slot::<FileMessage>::new("other", limits, clock);
+        let (slot, _) = Slot::<FileMessage>::with_limits("other", limits);
         let (lives, other) = (Arc::new(Mutex::new(Vec::new())), Arc::clone(&published));
         let seen = Arc::clone(&lives);
-        let spec = ChildSpec::actor(&slot, Placement::Own, Faults::none(), move |life| {
+        let spec = ChildSpec::actor(&slot, move |life: Incarnation| {
             seen.lock().unwrap().push(life.clone());
             let other = Arc::clone(&other);
-            Box::pin(async move {
+            async move {
                 Ok(FileCache::new(
                     other,
                     &life,
@@ -101,12 +101,10 @@ fn an_incarnation_that_was_replaced_publishes_nothing() {
                     SystemTime::now,
                     Faults::none(),
                 ))
-            })
+            }
         });
-        let spec = SupervisorSpec::new("root", Flags::default()).child(spec);
-        let mut tree = Seed::new(spec, clock)
-            .unwrap()
-            .grow(clock, Placer::inline(), None);
+        let spec = SupervisorSpec::new("root").child(spec);
+        let mut tree = PreparedTree::new(spec).unwrap().start(Env::inline());
         (&mut tree.ready).await.unwrap();
         let life = lives.lock().unwrap()[0].clone();
         tree.hung(0, life.generation(), Duration::from_secs(9));

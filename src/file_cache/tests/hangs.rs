@@ -41,7 +41,7 @@ fn a_root_that_hangs_is_answered_from_memory_and_delays_no_other() {
         advance(DEADLINE * 3 / 4 + Duration::from_millis(1)).await;
         let (kept, unknown) = both.await;
         assert!(matches!(kept, Ok(Loaded::Entry(entry)) if entry.bytes == "home"));
-        assert_eq!(unknown.unwrap_err(), AskError::Answer(FileError::Hung));
+        assert_eq!(unknown.unwrap_err(), AskError::Rejected(FileError::Hung));
         assert_eq!(root.condition(), Condition::Hung);
         assert!(site.files.fault(SITE).unwrap().contains("does not answer"));
         assert_eq!(site.files.fault(NOWHERE), None);
@@ -51,7 +51,7 @@ fn a_root_that_hangs_is_answered_from_memory_and_delays_no_other() {
         for _ in 0..100 {
             assert_eq!(site.page("/").await, "home");
             let unknown = site.load("/other.html").await;
-            assert_eq!(unknown.unwrap_err(), AskError::Answer(FileError::Hung));
+            assert_eq!(unknown.unwrap_err(), AskError::Rejected(FileError::Hung));
         }
         assert_eq!(begun.elapsed(), Duration::ZERO);
         assert_eq!(root.stuck(), stuck);
@@ -126,11 +126,11 @@ fn a_root_that_is_taken_away_is_noticed_without_requests_and_comes_back() {
         assert!(site.files.fault(SITE).unwrap().contains("does not exist"));
         let kind = io::ErrorKind::NotFound;
         let gone = site.load("/").await.unwrap_err();
-        assert_eq!(gone, AskError::Answer(FileError::Root { kind }));
+        assert_eq!(gone, AskError::Rejected(FileError::Root { kind }));
         fs::write(&place, "a file in the place of the folder").unwrap();
         let kind = io::ErrorKind::NotADirectory;
         let file = site.load("/").await.unwrap_err();
-        assert_eq!(file, AskError::Answer(FileError::Root { kind }));
+        assert_eq!(file, AskError::Rejected(FileError::Root { kind }));
         fs::remove_file(&place).unwrap();
         fs::rename(&away, &place).unwrap();
         tokio::time::sleep(PROBE_HEALTHY * 7).await;
@@ -152,7 +152,7 @@ fn a_copy_in_memory_outlives_errors_and_not_the_file() {
         fs::remove_dir_all(&a).unwrap();
         fs::write(&a, "a file").unwrap();
         let gone = site.load("/a/").await.unwrap_err();
-        assert_eq!(gone, AskError::Answer(FileError::Absent));
+        assert_eq!(gone, AskError::Rejected(FileError::Absent));
         assert!(text(site.hit("/a/")).is_none());
     });
 }

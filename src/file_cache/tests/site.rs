@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::super::*;
 use crate::settings;
 use crate::supervision::{
-    AskError, Clock, Faults, Flags, Intensity, Placer, QueueLimits, Root as Tree, Seed, Slot,
+    AskError, Clock, Env, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot,
     SupervisorSpec,
 };
 
@@ -40,7 +40,7 @@ pub(super) struct Site {
     pub(super) folder: tempfile::TempDir,
     pub(super) files: Files,
     pub(super) faults: Faults,
-    pub(super) tree: Tree,
+    pub(super) tree: RunningTree,
 }
 
 /// The counters of the cache.
@@ -56,13 +56,12 @@ pub(super) struct Counted {
 impl Site {
     pub(super) async fn new(budget_bytes: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = Clock::default();
         let faults = Faults::armed();
         let queue = QueueLimits {
             messages: 4,
             bytes: 1 << 16,
         };
-        let (slot, child) = Slot::new("file-cache", queue, clock);
+        let (slot, child) = Slot::with_limits("file-cache", queue);
         let nowhere = folder.path().join("nowhere");
         let roots = vec![
             SiteRoot::plain(folder.path()),
@@ -82,20 +81,17 @@ impl Site {
             deadline: DEADLINE,
             threads: CallThreads::of_the_test(),
         };
-        let files = Files::new(setup, child, clock).with_wall(later);
+        let files = Files::new(setup, child, Clock).with_wall(later);
         let intensity = Intensity {
             max_restarts: 5,
             period: Duration::from_secs(30),
         };
-        let flags = Flags {
-            intensity,
-            ..Flags::default()
-        };
-        let spec =
-            SupervisorSpec::new("root", flags).child(files.child_spec(&slot, faults.clone()));
-        let mut tree = Seed::new(spec, clock)
+        let spec = SupervisorSpec::new("root")
+            .intensity(intensity)
+            .child(files.child_spec(&slot, faults.clone()));
+        let mut tree = PreparedTree::new(spec)
             .unwrap()
-            .grow(clock, Placer::inline(), None);
+            .start(Env::inline().with_faults(faults.clone()));
         (&mut tree.ready).await.unwrap();
         Self {
             folder,

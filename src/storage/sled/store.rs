@@ -167,7 +167,7 @@ impl SledStore {
     ) -> Result<T, StoreError> {
         let answer = self.writer.ask(message, self.deadline).await;
         answer.map_err(|error| match error {
-            AskError::Answer(error) => error,
+            AskError::Rejected(error) => error,
             AskError::Lost => StoreError::Failed,
             AskError::Overloaded { .. } => StoreError::Overloaded,
             AskError::Expired if self.writer.running() => StoreError::Expired,

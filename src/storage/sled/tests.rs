@@ -21,7 +21,7 @@ use crate::record::{
 use crate::settings::ResourceSettings;
 use crate::storage::{ChangeKind, Changes, CollectionId, ListPage, StoreError, Write, Written};
 use crate::supervision::{
-    Backoff, ExitReason, Flags, Intensity, Placer, Root, Seed, SupervisorSpec, Tree,
+    Backoff, Env, ExitReason, Intensity, PreparedTree, RunningTree, SupervisorSpec, Tree,
 };
 use engine::Keyspace;
 use memory::{Memory, MemoryOpener};
@@ -98,8 +98,8 @@ fn duplicate(id: &RecordId) -> StoreError {
 /// A store that runs.
 struct Running {
     store: Arc<SledStore>,
-    root: Root,
-    plant: Tree,
+    root: RunningTree,
+    tree: Tree,
 }
 
 impl Running {
@@ -112,20 +112,15 @@ impl Running {
             max: Duration::from_millis(1),
             ..Backoff::default()
         };
-        let flags = Flags {
-            intensity,
-            backoff,
-            ..Flags::default()
-        };
-        let seed = Seed::new(
-            SupervisorSpec::new("root", flags).child(spec),
-            Clock::default(),
-        )
-        .unwrap();
-        let plant = seed.tree();
-        let mut root = seed.grow(Clock::default(), Placer::threads(), None);
+        let spec = SupervisorSpec::new("root")
+            .intensity(intensity)
+            .backoff(backoff)
+            .child(spec);
+        let prepared = PreparedTree::new(spec).unwrap();
+        let tree = prepared.tree();
+        let mut root = prepared.start(Env::default());
         (&mut root.ready).await.expect("the store opens");
-        Self { store, root, plant }
+        Self { store, root, tree }
     }
 
     async fn on_sled(data: &Path, faults: &Faults) -> Self {
@@ -147,7 +142,7 @@ impl Running {
     }
 
     fn lost(&self) -> u64 {
-        self.plant
+        self.tree
             .view()
             .walk()
             .iter()
@@ -171,7 +166,7 @@ impl Running {
 fn on_sled(data: &Path, faults: &Faults) -> (Arc<SledStore>, ChildSpec) {
     let opener = SledOpener::new(data, settings(data).storage.cache_bytes);
     let opener = opener.with_faults(faults.clone());
-    with_engine(Box::new(opener), &settings(data), Clock::default(), faults)
+    with_engine(Box::new(opener), &settings(data), faults)
 }
 
 fn run<F: Future<Output = ()>>(test: F) {
@@ -215,12 +210,7 @@ fn records_are_kept_over_a_restart_and_revisions_never_repeat() {
 
 fn in_memory(memory: &Arc<Memory>, folder: &Path) -> (Arc<SledStore>, ChildSpec) {
     let opener = MemoryOpener(Arc::clone(memory), folder.join("memory"));
-    with_engine(
-        Box::new(opener),
-        &settings(folder),
-        Clock::default(),
-        &Faults::none(),
-    )
+    with_engine(Box::new(opener), &settings(folder), &Faults::none())
 }
 
 #[test]

@@ -20,7 +20,7 @@ use super::staging::{Origin, Staging};
 use crate::record::{Decision, RecordId, Schema, Slice, WriteCommand, decide};
 use crate::storage::{CollectionId, ListPage, StoreError, Written};
 use crate::supervision::{
-    BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, Life, MessageId,
+    BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, Incarnation, MessageId,
 };
 
 /// The largest group. While a group is applied, its writer holds sled's process-wide lock, and readers wait.
@@ -64,15 +64,15 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         holder: Arc<Holder>,
-        life: &Life,
+        incarnation: &Incarnation,
         settings: WriterSettings,
     ) -> Result<Self, BoxError> {
-        let (open, checked) = holder.ensure_open(&|| life.wanted())?;
+        let (open, checked) = holder.ensure_open(&|| incarnation.wanted())?;
         Ok(Self {
             holder,
             open,
             checked,
-            fence: life.fence(),
+            fence: incarnation.fence(),
             settings,
         })
     }

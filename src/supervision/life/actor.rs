@@ -1,107 +1,177 @@
-//! One life of a [`Child`]: an actix actor that pulls from the slot, behind the panic boundary.
+//! A [`Child`] at work: each incarnation is an actix actor that pulls messages from the slot, inside the panic boundary.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use actix::prelude::*;
 use futures_util::future::{Either, select};
+use parking_lot::Mutex;
 
-use super::child::{Child, Cx, LocalBoxFuture, StartError, chain};
+use super::child::{Child, ChildContext, LocalBoxFuture, StartError, chain};
 use super::child_spec::ChildSpec;
+use super::env::{ChildArbiter, Env};
 use super::event::Reporter;
-use super::placement::{Place, Placement, Placer};
 use super::runtime::Runtime;
 use crate::supervision::boundary::{contain, contain_future};
-use crate::supervision::clock::Clock;
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::faults::Faults;
-use crate::supervision::rules::Sequel;
-use crate::supervision::slot::{Control, Delivery, Life, Message as _, Shared, Signal, Slot, Wake};
+use crate::supervision::rules::AfterStop;
+use crate::supervision::slot::{
+    Control, Delivery, Incarnation, Message as _, Shared, Signal, Slot, Wake,
+};
 use crate::supervision::tree::Node;
 
-/// Messages handled before the arbiter's other tasks get their turn; a mailbox poll has no budget of its own.
+/// How many messages are handled before other tasks of the thread get their turn. actix itself has no such limit.
 const MESSAGES_PER_TURN: usize = 64;
 
-/// Makes one incarnation, given its facts.
-pub(crate) type Factory<C> =
-    dyn Fn(Life) -> LocalBoxFuture<'static, Result<C, StartError>> + Send + Sync;
+/// Makes the child of one incarnation.
+type Factory<C> =
+    dyn Fn(Incarnation) -> LocalBoxFuture<'static, Result<C, StartError>> + Send + Sync;
 
-/// The actor that is one incarnation.
-pub(crate) struct Incarnation<C: Child> {
+impl ChildSpec {
+    /// The spec of a child that is an actor on a thread of its own. `factory` is called on that thread, once for each
+    /// incarnation.
+    pub fn actor<C, F>(
+        slot: &Slot<C::Message>,
+        factory: impl Fn(Incarnation) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        C: Child,
+        F: Future<Output = Result<C, StartError>> + 'static,
+    {
+        let shared = Arc::clone(&slot.shared);
+        let node = Node::child(&shared.name, shared.control());
+        let runtime = ActorRuntime::<C> {
+            shared,
+            factory: Arc::new(move |incarnation| Box::pin(factory(incarnation))),
+            arbiter: Mutex::new(None),
+        };
+        Self::worker(node, runtime)
+    }
+}
+
+struct ActorRuntime<C: Child> {
+    shared: Arc<Shared<C::Message>>,
+    factory: Arc<Factory<C>>,
+    /// Kept from one incarnation to the next, until one has to be killed.
+    arbiter: Mutex<Option<ChildArbiter>>,
+}
+
+impl<C: Child> Runtime for ActorRuntime<C> {
+    fn start(&self, generation: u64, reporter: Reporter, env: &Env) {
+        let begin = Begin {
+            factory: Arc::clone(&self.factory),
+            shared: Arc::clone(&self.shared),
+            incarnation: self.shared.begin(generation),
+            reporter: reporter.clone(),
+            faults: env.faults.clone(),
+        };
+        let mut arbiter = self.arbiter.lock();
+        let on = arbiter.get_or_insert_with(|| env.arbiter());
+        if !on.spawn(move || begin.run()) {
+            // The next start makes a new arbiter.
+            *arbiter = None;
+            let reason = ExitReason::StartFailed(Arc::from("its arbiter has stopped"));
+            self.shared.fence(generation, &reason);
+            reporter.exited(generation, reason, false);
+        }
+    }
+
+    fn stop(&self, after: AfterStop) {
+        self.shared.signal(Signal::Stop(after));
+    }
+
+    fn kill(&self, generation: u64, reason: &ExitReason) {
+        self.shared.fence(generation, reason);
+        // The thread may hang for ever, so the next incarnation gets another one.
+        self.release();
+    }
+
+    fn release(&self) {
+        if let Some(arbiter) = self.arbiter.lock().take() {
+            arbiter.stop();
+        }
+    }
+}
+
+/// What the start of one incarnation needs.
+struct Begin<C: Child> {
+    factory: Arc<Factory<C>>,
+    shared: Arc<Shared<C::Message>>,
+    incarnation: Incarnation,
+    reporter: Reporter,
+    faults: Faults,
+}
+
+impl<C: Child> Begin<C> {
+    /// Makes the child and its actor on the current arbiter, and reports.
+    async fn run(self) {
+        let generation = self.incarnation.generation;
+        let reason = match self.make().await {
+            Ok(Ok(child)) => {
+                let idle_point = format!("{}.idle", self.shared.name);
+                let actor = ChildActor {
+                    child: Some(child),
+                    shared: self.shared,
+                    incarnation: self.incarnation,
+                    reporter: self.reporter,
+                    faults: self.faults,
+                    idle_point,
+                    reported: false,
+                };
+                actor.start();
+                return;
+            }
+            Ok(Err(StartError::Ignore)) => {
+                self.shared.fence(generation, &ExitReason::Normal);
+                return self.reporter.ignored(generation);
+            }
+            Ok(Err(StartError::Failed(error))) => ExitReason::StartFailed(chain(&*error)),
+            Err(reason) => reason,
+        };
+        self.shared.fence(generation, &reason);
+        self.reporter.exited(generation, reason, false);
+    }
+
+    /// Runs the factory. If the supervisor asks the child to stop meanwhile, the factory's future is dropped.
+    async fn make(&self) -> Result<Result<C, StartError>, ExitReason> {
+        let future = contain(|| (self.factory)(self.incarnation.clone()))?;
+        let mut made = Box::pin(contain_future(future));
+        let cancelled = pin!(self.shared.start_cancelled(self.incarnation.generation));
+        match select(&mut made, cancelled).await {
+            Either::Left((made, _)) => made,
+            Either::Right(_) => {
+                contain(|| drop(made)).map_err(|panic| panic.during(Some("start")))?;
+                Err(ExitReason::Shutdown)
+            }
+        }
+    }
+}
+
+/// The actor of one incarnation.
+struct ChildActor<C: Child> {
     child: Option<C>,
     shared: Arc<Shared<C::Message>>,
-    life: Life,
+    incarnation: Incarnation,
     reporter: Reporter,
     faults: Faults,
     idle_point: String,
     reported: bool,
 }
 
-/// Begins a life on the current arbiter: makes the child, and reports.
-pub(crate) async fn begin<C: Child>(
-    factory: Arc<Factory<C>>,
-    shared: Arc<Shared<C::Message>>,
-    life: Life,
-    reporter: Reporter,
-    faults: Faults,
-) {
-    let generation = life.generation;
-    let reason = match make(&*factory, &shared, &life).await {
-        Ok(Ok(child)) => {
-            let idle_point = format!("{}.idle", shared.name);
-            let incarnation = Incarnation {
-                child: Some(child),
-                shared,
-                life,
-                reporter,
-                faults,
-                idle_point,
-                reported: false,
-            };
-            incarnation.start();
-            return;
-        }
-        Ok(Err(StartError::Ignore)) => {
-            shared.fence(generation, &ExitReason::Normal);
-            reporter.ignored(generation);
-            return;
-        }
-        Ok(Err(StartError::Failed(error))) => ExitReason::StartFailed(chain(&*error)),
-        Err(reason) => reason,
-    };
-    shared.fence(generation, &reason);
-    reporter.exited(generation, reason, false);
-}
-
-/// Runs the factory, until it is done or its supervisor wants the child no more: then it is dropped where it stands.
-async fn make<C: Child>(
-    factory: &Factory<C>,
-    shared: &Shared<C::Message>,
-    life: &Life,
-) -> Result<Result<C, StartError>, ExitReason> {
-    let mut made = Box::pin(contain_future(contain(|| factory(life.clone()))?));
-    let cancelled = pin!(shared.start_cancelled(life.generation));
-    match select(&mut made, cancelled).await {
-        Either::Left((made, _)) => made,
-        Either::Right(_) => {
-            contain(|| drop(made)).map_err(|panic| panic.during(Some("start")))?;
-            Err(ExitReason::Shutdown)
-        }
-    }
-}
-
-impl<C: Child> Incarnation<C> {
-    /// Runs a part of the child. A panic in it is the end.
+impl<C: Child> ChildActor<C> {
+    /// Runs a part of the child. A panic in it, or an exit that it asked for, ends the incarnation; then this returns
+    /// false.
     fn run_part(
         &mut self,
         ctx: &mut Context<Self>,
         during: Option<&'static str>,
-        part: impl FnOnce(&mut C, &mut Cx),
+        part: impl FnOnce(&mut C, &mut ChildContext),
     ) -> bool {
         let Some(child) = self.child.as_mut() else {
             return false;
         };
-        let mut cx = Cx::new(self.life.clone());
+        let mut cx = ChildContext::new(self.incarnation.clone());
         match contain(|| part(child, &mut cx)) {
             Ok(()) => {
                 if let Some(reason) = cx.exit {
@@ -123,7 +193,7 @@ impl<C: Child> Incarnation<C> {
         }
     }
 
-    /// Runs a task of the child; `Some` is an end of the incarnation, and so is a panic.
+    /// Runs a task of the child. If the task returns a reason, or panics, the incarnation ends.
     fn supervise(
         &self,
         ctx: &mut Context<Self>,
@@ -136,7 +206,7 @@ impl<C: Child> Incarnation<C> {
         }));
     }
 
-    /// The end: fence, settle, report, and only then let actix know.
+    /// Ends the incarnation. actix learns of it last, after the slot has been fenced and the end reported.
     fn die(&mut self, ctx: &mut Context<Self>, reason: ExitReason) {
         self.report(reason);
         ctx.terminate();
@@ -146,27 +216,39 @@ impl<C: Child> Incarnation<C> {
         if std::mem::replace(&mut self.reported, true) {
             return;
         }
-        let generation = self.life.generation;
+        let generation = self.incarnation.generation;
         let handled = self.shared.handled() > 0;
-        // A fenced generation was reported by whoever fenced it.
+        // Whoever fenced it before has reported it as well.
         if self.shared.fence(generation, &reason) {
             self.reporter.exited(generation, reason, handled);
         }
         if let Err(second) = contain(|| drop(self.child.take())) {
-            tracing::error!(child = %self.shared.name, reason = %second, "dropping a dead child panicked too");
+            tracing::error!(child = %self.shared.name, reason = %second, "the child panicked again while it was dropped");
         }
+    }
+
+    fn pull(&mut self, ctx: &mut Context<Self>) {
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(delivery) = Delivery::pull(&self.shared, self.incarnation.generation) else {
+                return;
+            };
+            delivery.begin();
+            let kind = delivery.kind();
+            if !self.run_part(ctx, Some(kind), |child, cx| child.handle(delivery, cx)) {
+                return;
+            }
+        }
+        ctx.notify(Signal::Pull);
     }
 }
 
-impl<C: Child> Actor for Incarnation<C> {
+impl<C: Child> Actor for ChildActor<C> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let generation = self.life.generation;
-        if !self
-            .shared
-            .open(generation, Wake::Actor(ctx.address().recipient()))
-        {
+        let generation = self.incarnation.generation;
+        let wake = Wake::Actor(ctx.address().recipient());
+        if !self.shared.open(generation, wake) {
             self.die(ctx, ExitReason::Killed);
             return;
         }
@@ -185,7 +267,7 @@ impl<C: Child> Actor for Incarnation<C> {
     }
 }
 
-impl<C: Child> Handler<Signal> for Incarnation<C> {
+impl<C: Child> Handler<Signal> for ChildActor<C> {
     type Result = ();
 
     fn handle(&mut self, signal: Signal, ctx: &mut Self::Context) {
@@ -197,13 +279,13 @@ impl<C: Child> Handler<Signal> for Incarnation<C> {
                 self.run_part(ctx, None, |_, _| faults.hit(&point));
                 self.idle_point = point;
             }
-            Signal::Stop(sequel) => {
+            Signal::Stop(after) => {
                 let Some(child) = self.child.as_mut() else {
                     return;
                 };
-                let stop = contain(|| match sequel {
-                    Sequel::NextLife => child.step_aside(),
-                    Sequel::End => child.stop(),
+                let stop = contain(|| match after {
+                    AfterStop::Restart => child.step_aside(),
+                    AfterStop::StayDown => child.stop(),
                 });
                 match stop {
                     Ok(stop) => self.supervise(ctx, async move {
@@ -217,100 +299,9 @@ impl<C: Child> Handler<Signal> for Incarnation<C> {
     }
 }
 
-impl<C: Child> Incarnation<C> {
-    fn pull(&mut self, ctx: &mut Context<Self>) {
-        for _ in 0..MESSAGES_PER_TURN {
-            let Some(delivery) = Delivery::pull(&self.shared, self.life.generation) else {
-                return;
-            };
-            delivery.begin();
-            let kind = delivery.kind();
-            if !self.run_part(ctx, Some(kind), |child, cx| child.handle(delivery, cx)) {
-                return;
-            }
-        }
-        ctx.notify(Signal::Pull);
-    }
-}
-
-impl<C: Child> Drop for Incarnation<C> {
-    /// The backstop: whatever ends the actor without a word is still a death.
+impl<C: Child> Drop for ChildActor<C> {
+    /// Reports an actor that ended in any other way, such as with its arbiter.
     fn drop(&mut self) {
         self.report(ExitReason::Lost);
-    }
-}
-
-impl ChildSpec {
-    /// A child that is an actor. `factory` is called for every incarnation, on the child's own thread.
-    pub fn actor<C: Child>(
-        slot: &Slot<C::Message>,
-        placement: Placement,
-        faults: Faults,
-        factory: impl Fn(Life) -> LocalBoxFuture<'static, Result<C, StartError>> + Send + Sync + 'static,
-    ) -> Self {
-        let shared = Arc::clone(&slot.shared);
-        let node = Node::child(&shared.name, Some(shared.control()));
-        let factory: Arc<Factory<C>> = Arc::new(factory);
-        let runtime = ActorRuntime {
-            shared,
-            placement,
-            faults,
-            factory,
-            place: Mutex::new(None),
-        };
-        Self::new(node, Arc::new(runtime), false)
-    }
-}
-
-struct ActorRuntime<C: Child> {
-    shared: Arc<Shared<C::Message>>,
-    placement: Placement,
-    faults: Faults,
-    factory: Arc<Factory<C>>,
-    place: Mutex<Option<Place>>,
-}
-
-impl<C: Child> Runtime for ActorRuntime<C> {
-    fn start(&self, generation: u64, reporter: Reporter, placer: &Placer, _: Clock) {
-        let life = self.shared.begin(generation);
-        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        let on = place.get_or_insert_with(|| placer.place(&self.placement));
-        let (factory, shared, faults) = (
-            Arc::clone(&self.factory),
-            Arc::clone(&self.shared),
-            self.faults.clone(),
-        );
-        let report = reporter.clone();
-        let spawned = on.spawn(move || begin(factory, shared, life, report, faults));
-        if !spawned {
-            // The arbiter is gone; the next try makes a new one.
-            *place = None;
-            let reason = ExitReason::StartFailed(Arc::from("its arbiter has stopped"));
-            self.shared.fence(generation, &reason);
-            reporter.exited(generation, reason, false);
-        }
-    }
-
-    fn stop(&self, sequel: Sequel) {
-        self.shared.signal(Signal::Stop(sequel));
-    }
-
-    fn kill(&self, generation: u64, reason: &ExitReason) {
-        self.shared.fence(generation, reason);
-        // Its thread may never come back: what it runs on is left behind with it.
-        if self.placement == Placement::Own {
-            self.release();
-        }
-    }
-
-    fn release(&self) {
-        if let Some(place) = self
-            .place
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
-            place.stop();
-        }
     }
 }

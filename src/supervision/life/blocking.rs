@@ -1,75 +1,122 @@
-//! One life of a [`BlockingChild`]: an OS thread that takes batches from the slot, behind the panic boundary.
+//! A [`BlockingChild`] at work: each incarnation is an OS thread that takes batches from the slot, inside the panic boundary.
 
 use std::sync::Arc;
 
 use super::child::{BlockingChild, StartError, chain};
 use super::child_spec::ChildSpec;
+use super::env::Env;
 use super::event::Reporter;
-use super::placement::Placer;
 use super::runtime::Runtime;
 use crate::supervision::boundary::contain;
-use crate::supervision::clock::Clock;
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::faults::Faults;
-use crate::supervision::rules::Sequel;
+use crate::supervision::rules::AfterStop;
 use crate::supervision::slot::{
-    BatchLimits, Control, Delivery, Life, Message as _, Pulled, Shared, Signal, Slot, Wake,
+    BatchLimits, Control, Delivery, Incarnation, Message as _, Pulled, Shared, Signal, Slot, Wake,
 };
 use crate::supervision::tree::Node;
 
-/// Makes one incarnation, given its facts.
-pub(crate) type Factory<C> = dyn Fn(Life) -> Result<C, StartError> + Send + Sync;
+/// Makes the child of one incarnation.
+type BlockingFactory<C> = dyn Fn(Incarnation) -> Result<C, StartError> + Send + Sync;
 
-/// Everything one life needs.
-pub(crate) struct Thread<C: BlockingChild> {
-    pub(crate) factory: Arc<Factory<C>>,
-    pub(crate) shared: Arc<Shared<C::Message>>,
-    pub(crate) limits: BatchLimits,
-    pub(crate) life: Life,
-    pub(crate) reporter: Reporter,
-    pub(crate) faults: Faults,
+impl ChildSpec {
+    /// The spec of a child that may block: an OS thread that takes batches. `factory` is called on that thread, once for
+    /// each incarnation.
+    pub fn blocking<C: BlockingChild>(
+        slot: &Slot<C::Message>,
+        limits: BatchLimits,
+        factory: impl Fn(Incarnation) -> Result<C, StartError> + Send + Sync + 'static,
+    ) -> Self {
+        let shared = Arc::clone(&slot.shared);
+        let node = Node::child(&shared.name, shared.control());
+        let runtime = ThreadRuntime::<C> {
+            shared,
+            limits,
+            factory: Arc::new(factory),
+        };
+        Self::worker(node, runtime)
+    }
 }
 
-/// How a life ended, and what of it is still to be dropped.
-struct End<C: BlockingChild> {
+struct ThreadRuntime<C: BlockingChild> {
+    shared: Arc<Shared<C::Message>>,
+    limits: BatchLimits,
+    factory: Arc<BlockingFactory<C>>,
+}
+
+impl<C: BlockingChild> Runtime for ThreadRuntime<C> {
+    fn start(&self, generation: u64, reporter: Reporter, env: &Env) {
+        let thread = ChildThread {
+            factory: Arc::clone(&self.factory),
+            shared: Arc::clone(&self.shared),
+            limits: self.limits,
+            incarnation: self.shared.begin(generation),
+            reporter: reporter.clone(),
+            faults: env.faults.clone(),
+        };
+        let spawned = std::thread::Builder::new()
+            .name(self.shared.name.to_string())
+            .spawn(move || thread.run());
+        if let Err(error) = spawned {
+            let reason = ExitReason::StartFailed(format!("no thread: {error}").into());
+            self.shared.fence(generation, &reason);
+            reporter.exited(generation, reason, false);
+        }
+    }
+
+    fn stop(&self, after: AfterStop) {
+        self.shared.signal(Signal::Stop(after));
+    }
+
+    fn kill(&self, generation: u64, reason: &ExitReason) {
+        self.shared.fence(generation, reason);
+    }
+}
+
+/// The thread of one incarnation.
+struct ChildThread<C: BlockingChild> {
+    factory: Arc<BlockingFactory<C>>,
+    shared: Arc<Shared<C::Message>>,
+    limits: BatchLimits,
+    incarnation: Incarnation,
+    reporter: Reporter,
+    faults: Faults,
+}
+
+/// How an incarnation ended, and what of it has to be dropped.
+struct ThreadEnd<C: BlockingChild> {
     reason: ExitReason,
     left: Option<(C, Vec<Delivery<C::Message>>)>,
 }
 
-impl<C: BlockingChild> Thread<C> {
-    /// Lives: returns when the incarnation has ended and has been reported.
-    pub(crate) fn live(self) {
-        let generation = self.life.generation;
-        let end = match contain(|| (self.factory)(self.life.clone())) {
+impl<C: BlockingChild> ChildThread<C> {
+    /// Returns when the incarnation has ended and has been reported.
+    fn run(self) {
+        let generation = self.incarnation.generation;
+        let failed = |reason| ThreadEnd { reason, left: None };
+        let end = match contain(|| (self.factory)(self.incarnation.clone())) {
             Ok(Ok(child)) => self.serve(child),
             Ok(Err(StartError::Ignore)) => {
                 self.shared.fence(generation, &ExitReason::Normal);
-                self.reporter.ignored(generation);
-                return;
+                return self.reporter.ignored(generation);
             }
-            Ok(Err(StartError::Failed(error))) => End {
-                reason: ExitReason::StartFailed(chain(&*error)),
-                left: None,
-            },
-            Err(panic) => End {
-                reason: panic,
-                left: None,
-            },
+            Ok(Err(StartError::Failed(error))) => failed(ExitReason::StartFailed(chain(&*error))),
+            Err(panic) => failed(panic),
         };
         let handled = self.shared.handled() > 0;
         if self.shared.fence(generation, &end.reason) {
             self.reporter.exited(generation, end.reason, handled);
         }
-        // After the fence: it has settled what was left of the batch.
+        // Dropped after the fence, which has settled what was left of the batch.
         if let Err(second) = contain(|| drop(end.left)) {
-            tracing::error!(child = %self.shared.name, reason = %second, "dropping a dead child panicked too");
+            tracing::error!(child = %self.shared.name, reason = %second, "the child panicked again while it was dropped");
         }
     }
 
-    fn serve(&self, mut child: C) -> End<C> {
-        let generation = self.life.generation;
+    fn serve(&self, mut child: C) -> ThreadEnd<C> {
+        let generation = self.incarnation.generation;
         if !self.shared.open(generation, Wake::Thread) {
-            return End {
+            return ThreadEnd {
                 reason: ExitReason::Killed,
                 left: Some((child, Vec::new())),
             };
@@ -99,69 +146,10 @@ impl<C: BlockingChild> Thread<C> {
                 Ok(Err(error)) => ExitReason::Error(chain(&*error)),
                 Err(reason) => reason.during(batch.first().map(|first| first.kind())),
             };
-            return End {
+            return ThreadEnd {
                 reason,
                 left: Some((child, batch)),
             };
         }
     }
-}
-
-impl ChildSpec {
-    /// A child that is an OS thread and takes batches. `factory` is called for every incarnation, on that thread.
-    pub fn blocking<C: BlockingChild>(
-        slot: &Slot<C::Message>,
-        limits: BatchLimits,
-        faults: Faults,
-        factory: impl Fn(Life) -> Result<C, StartError> + Send + Sync + 'static,
-    ) -> Self {
-        let shared = Arc::clone(&slot.shared);
-        let node = Node::child(&shared.name, Some(shared.control()));
-        let factory: Arc<Factory<C>> = Arc::new(factory);
-        let runtime = ThreadRuntime {
-            shared,
-            limits,
-            faults,
-            factory,
-        };
-        Self::new(node, Arc::new(runtime), false)
-    }
-}
-
-struct ThreadRuntime<C: BlockingChild> {
-    shared: Arc<Shared<C::Message>>,
-    limits: BatchLimits,
-    faults: Faults,
-    factory: Arc<Factory<C>>,
-}
-
-impl<C: BlockingChild> Runtime for ThreadRuntime<C> {
-    fn start(&self, generation: u64, reporter: Reporter, _: &Placer, _: Clock) {
-        let thread = Thread {
-            factory: Arc::clone(&self.factory),
-            shared: Arc::clone(&self.shared),
-            limits: self.limits,
-            life: self.shared.begin(generation),
-            reporter: reporter.clone(),
-            faults: self.faults.clone(),
-        };
-        let spawned = std::thread::Builder::new()
-            .name(self.shared.name.to_string())
-            .spawn(move || thread.live());
-        if let Err(error) = spawned {
-            let reason = ExitReason::StartFailed(format!("no thread: {error}").into());
-            self.shared.fence(generation, &reason);
-            reporter.exited(generation, reason, false);
-        }
-    }
-
-    fn stop(&self, sequel: Sequel) {
-        self.shared.signal(Signal::Stop(sequel));
-    }
-
-    fn kill(&self, generation: u64, reason: &ExitReason) {
-        self.shared.fence(generation, reason);
-    }
-
-    fn release(&self) {}
 }

@@ -1,119 +1,116 @@
-//! What a supervised child has to be.
+//! What a child has to implement, and what it can do while it runs.
 
 use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::slot::{Delivery, Life, Message};
+use crate::supervision::slot::{Delivery, Incarnation, Message};
 
-/// Any error, as a child gives it to its supervisor.
+/// Any error that a child gives to its supervisor.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A boxed future that stays on its thread.
 pub type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// Why an incarnation did not come to be.
+/// Why a factory made no child.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// It could not start; the supervisor tries again, later and later.
+    /// The child could not start. Its supervisor tries again, and waits longer each time.
     #[error("{0}")]
     Failed(#[from] BoxError),
-    /// It is not wanted now: no error, and no incarnation (OTP: `ignore`).
-    #[error("ignored")]
+    /// The child chooses not to run now, which is no error (OTP: `ignore`).
+    #[error("the child chose not to run")]
     Ignore,
 }
 
 impl StartError {
-    /// A failure with this text.
+    /// A failure with this cause.
     pub fn failed(cause: impl Into<BoxError>) -> Self {
         Self::Failed(cause.into())
     }
 }
 
-/// A child whose messages an actix actor handles, on an arbiter.
+/// A child that handles one message at a time, on a thread with an event loop.
 ///
-/// Everything it runs stands behind the panic boundary; state it wants to keep over a death does not belong into it.
+/// A panic anywhere in it ends the incarnation, and the supervisor restarts the child. State that must survive a restart
+/// does not belong in the child; keep it outside and hand it to each incarnation in the factory.
 pub trait Child: Sized + Unpin + 'static {
-    /// Its messages.
+    /// The type of its messages.
     type Message: Message;
 
-    /// Handles one message. What takes long goes to [`Cx::spawn`], delivery and all.
-    fn handle(&mut self, message: Delivery<Self::Message>, cx: &mut Cx);
+    /// Handles one message. Move work that takes long into [`ChildContext::spawn`], together with the delivery.
+    fn handle(&mut self, message: Delivery<Self::Message>, cx: &mut ChildContext);
 
-    /// Work of its own, such as an accept loop; begun when the child is ready. Its end is the incarnation's.
-    fn run(&mut self, cx: &mut Cx) -> Option<LocalBoxFuture<'static, Result<(), BoxError>>> {
-        let _: &mut Cx = cx;
+    /// Work that runs beside the messages, such as an accept loop. It begins when the child is ready, and the incarnation
+    /// ends with it.
+    fn run(
+        &mut self,
+        cx: &mut ChildContext,
+    ) -> Option<LocalBoxFuture<'static, Result<(), BoxError>>> {
+        let _: &mut ChildContext = cx;
         None
     }
 
-    /// What still has to happen when it is asked to stop. Cut off at the shutdown deadline.
+    /// What the child still has to do when it is asked to stop. It is cut off when its shutdown timeout passes.
     fn stop(&mut self) -> LocalBoxFuture<'static, ()> {
         Box::pin(async {})
     }
 
-    /// The same when it goes down with its siblings, and its next life follows on the same thread: what runs beside the
-    /// incarnation may be left to that.
+    /// The same when the child stops only because its group is restarted: the next incarnation follows on the same thread,
+    /// and can take over what runs beside the incarnation.
     fn step_aside(&mut self) -> LocalBoxFuture<'static, ()> {
         self.stop()
     }
 }
 
-/// A child on an OS thread of its own which takes its messages in batches.
+/// A child that may block: it has an OS thread of its own and handles messages in batches.
 pub trait BlockingChild: Sized + 'static {
-    /// Its messages.
+    /// The type of its messages.
     type Message: Message;
 
-    /// Handles one batch, which is never empty. An error is the incarnation's end; what it left unanswered of the batch
-    /// is settled as after any death.
+    /// Handles one batch, which is never empty. An error ends the incarnation; the messages it did not answer are settled
+    /// as after any other death.
     fn handle(&mut self, batch: &[Delivery<Self::Message>]) -> Result<(), BoxError>;
 
-    /// What still has to happen when it is asked to stop.
+    /// What the child still has to do when it is asked to stop.
     fn stop(&mut self) {}
 }
 
-/// What a child can do beyond answering.
-pub struct Cx {
-    pub(crate) life: Life,
+/// What a child can do while it handles a message, besides answering it.
+pub struct ChildContext {
+    pub(crate) incarnation: Incarnation,
     pub(crate) spawned: Vec<LocalBoxFuture<'static, ()>>,
     pub(crate) exit: Option<ExitReason>,
 }
 
-impl std::fmt::Debug for Cx {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cx")
-            .field("life", &self.life)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Cx {
-    pub(crate) fn new(life: Life) -> Self {
+impl ChildContext {
+    pub(crate) fn new(incarnation: Incarnation) -> Self {
         Self {
-            life,
+            incarnation,
             spawned: Vec::new(),
             exit: None,
         }
     }
 
-    /// Runs `task` as a part of this incarnation: its panic is the incarnation's death, and it ends with it.
+    /// Runs `task` as a part of this incarnation: it ends with the incarnation, and a panic in it ends the incarnation.
     pub fn spawn(&mut self, task: impl Future<Output = ()> + 'static) {
         self.spawned.push(Box::pin(task));
     }
 
-    /// Ends this incarnation when the handler returns (OTP: `{stop, Reason, State}`). What it has in hand and did not
-    /// answer is settled as after any death; whether it is started again is its supervisor's business.
+    /// Ends this incarnation when the handler returns (OTP: `{stop, Reason, State}`). Unanswered messages are settled as
+    /// after any other death, and the supervisor decides whether the child is restarted.
     pub fn exit(&mut self, reason: ExitReason) {
         self.exit = Some(reason);
     }
 
-    /// The incarnation's facts.
-    pub fn life(&self) -> &Life {
-        &self.life
+    /// The present incarnation.
+    pub fn incarnation(&self) -> &Incarnation {
+        &self.incarnation
     }
 }
 
-/// The text of an error with its causes, as an exit reason keeps it.
+/// The text of an error and of all its sources, separated by colons.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> Arc<str> {
     let mut text = error.to_string();
     let mut source = error.source();

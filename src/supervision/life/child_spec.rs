@@ -1,4 +1,4 @@
-//! The recipe of a child: how it is made, restarted and stopped.
+//! The child spec: how a child is made, restarted and stopped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,72 +9,61 @@ use crate::supervision::spec_fault::{self, SpecFault};
 use crate::supervision::strategy::{Restart, Shutdown};
 use crate::supervision::tree::Node;
 
-/// How long a child is given to become ready, unless its spec says otherwise.
+/// How long a child may take to become ready, unless its spec says otherwise.
 pub const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a child is given to stop, unless its spec says otherwise (OTP: 5 000 ms).
+/// How long a child may take to stop, unless its spec says otherwise (5 s, as in OTP).
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The recipe of a child.
+/// How a child is made, restarted and stopped. Made by [`actor`](Self::actor), [`blocking`](Self::blocking) or
+/// [`supervisor`](Self::supervisor).
 pub struct ChildSpec {
     pub(crate) rules: Rules,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) node: Node,
-    /// What is wrong below it.
-    pub(crate) faults: Vec<SpecFault>,
-}
-
-impl std::fmt::Debug for ChildSpec {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChildSpec")
-            .field("rules", &self.rules)
-            .finish_non_exhaustive()
-    }
+    /// The faults of the specs below it, if it is a supervisor.
+    pub(crate) below: Vec<SpecFault>,
 }
 
 impl ChildSpec {
-    pub(crate) fn new(node: Node, runtime: Arc<dyn Runtime>, supervisor: bool) -> Self {
-        // OTP: a supervisor is given all the time its children need.
-        let shutdown = if supervisor {
-            Shutdown::Infinity
-        } else {
-            Shutdown::Timeout(SHUTDOWN_TIMEOUT)
-        };
+    /// A child that is no supervisor.
+    pub(crate) fn worker(node: Node, runtime: impl Runtime + 'static) -> Self {
         let rules = Rules {
             restart: Restart::Permanent,
-            shutdown,
+            shutdown: Shutdown::Timeout(SHUTDOWN_TIMEOUT),
             start_timeout: START_TIMEOUT,
-            supervisor,
+            supervisor: false,
         };
         Self {
             rules,
-            runtime,
+            runtime: Arc::new(runtime),
             node,
-            faults: Vec::new(),
+            below: Vec::new(),
         }
     }
 
-    /// What is wrong with it as a child of `supervisor`, and with everything below.
+    /// The faults of this spec as a child of `supervisor`, and of all specs below it.
     pub(crate) fn faults(&self, supervisor: &Arc<str>) -> Vec<SpecFault> {
         let mut faults = spec_fault::of_rules(supervisor, self.node.name(), &self.rules);
-        faults.extend(self.faults.iter().cloned());
+        faults.extend(self.below.iter().cloned());
         faults
     }
 
-    /// When it is started again.
+    /// Sets when the child is restarted; always by default.
     #[must_use]
     pub fn restart(mut self, restart: Restart) -> Self {
         self.rules.restart = restart;
         self
     }
 
-    /// How it is stopped.
+    /// Sets how the child is stopped; [`SHUTDOWN_TIMEOUT`] by default, and no limit for a supervisor.
     #[must_use]
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.rules.shutdown = shutdown;
         self
     }
 
-    /// How long it is given to become ready.
+    /// Sets how long the child may take to become ready; [`START_TIMEOUT`] by default. A supervisor ignores it, because
+    /// the starts of its children are timed.
     #[must_use]
     pub fn start_timeout(mut self, limit: Duration) -> Self {
         self.rules.start_timeout = limit;

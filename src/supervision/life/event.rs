@@ -1,47 +1,45 @@
-//! What a supervisor hears of its children.
+//! What a supervisor is told, by its children, its timers and its parent.
 
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::rules::Sequel;
+use crate::supervision::rules::AfterStop;
 
-/// Something a supervisor has to decide about. The channel is unbounded, but what is in it is not: an incarnation
-/// reports itself twice at most, and a timer fires once.
+/// Something a supervisor has to decide about. `child` is the child's position in the start order.
+///
+/// The channel has no limit, but few events are ever in it: an incarnation reports itself at most twice, and a timer fires
+/// once.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    /// An incarnation can serve.
+    /// An incarnation is ready.
     Ready { child: usize, generation: u64 },
-    /// A child is not wanted now.
+    /// A child chose not to run: its factory returned [`StartError::Ignore`](crate::supervision::StartError::Ignore).
     Ignored { child: usize, generation: u64 },
-    /// An incarnation has ended; its slot is fenced.
+    /// An incarnation has ended; its slot has been fenced.
     Exited {
         child: usize,
         generation: u64,
         reason: ExitReason,
+        /// Whether the incarnation handled something.
         handled: bool,
     },
     /// A timer that the supervisor set has fired.
     Fired(Timer),
-    /// The sentinel's verdict: an incarnation hangs.
+    /// An incarnation hangs.
     Hung {
         child: usize,
         generation: u64,
         age: Duration,
     },
     /// The supervisor is asked to stop.
-    Stop(Sequel),
-}
-
-/// What comes in at a supervisor.
-pub(crate) enum Input {
-    Event(Event),
-    /// The sentinel asks whether it is alive.
+    Stop(AfterStop),
+    /// Somebody asks whether the supervisor is alive.
     Tick,
 }
 
-/// What a supervisor waits for.
+/// A timer of a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Timer {
     pub(crate) kind: TimerKind,
@@ -49,22 +47,22 @@ pub(crate) struct Timer {
     pub(crate) generation: u64,
 }
 
-/// Which deadline a timer is.
+/// What a timer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TimerKind {
-    /// The child should be ready.
+    /// The child should be ready by now.
     Start,
-    /// The child should have stopped.
+    /// The child should have stopped by now.
     Shutdown,
     /// The child may be started again.
     Backoff,
 }
 
-/// The way from one incarnation to its supervisor.
+/// Reports what happens to a child to its supervisor.
 #[derive(Debug, Clone)]
 pub(crate) struct Reporter {
     pub(crate) child: usize,
-    pub(crate) input: UnboundedSender<Input>,
+    pub(crate) events: UnboundedSender<Event>,
 }
 
 impl Reporter {
@@ -92,7 +90,7 @@ impl Reporter {
     }
 
     fn send(&self, event: Event) {
-        // Without a supervisor there is nobody left to decide anything: the process is on its way out.
-        drop(self.input.send(Input::Event(event)));
+        // If the supervisor is gone, nobody is left to decide anything: the tree is ending.
+        drop(self.events.send(event));
     }
 }

@@ -1,19 +1,18 @@
-//! What a supervisor does to a child, whatever kind of child it is.
+//! What a supervisor can do to a child, whatever kind of child it is.
 
+use super::env::Env;
 use super::event::Reporter;
-use super::placement::Placer;
-use crate::supervision::clock::Clock;
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::rules::Sequel;
+use crate::supervision::rules::AfterStop;
 
-/// What a supervisor can do to a child, whatever it is.
+/// Starts and ends the incarnations of one child.
 pub(crate) trait Runtime: Send + Sync {
-    /// Begins a life; it reports itself.
-    fn start(&self, generation: u64, reporter: Reporter, placer: &Placer, clock: Clock);
-    /// Asks it to stop.
-    fn stop(&self, sequel: Sequel);
-    /// Fences it and leaves it behind.
+    /// Begins an incarnation, which reports to its supervisor by itself.
+    fn start(&self, generation: u64, reporter: Reporter, env: &Env);
+    /// Asks the incarnation to stop.
+    fn stop(&self, after: AfterStop);
+    /// Fences the incarnation, and leaves behind the thread it runs on.
     fn kill(&self, generation: u64, reason: &ExitReason);
-    /// Gives back its threads; it will not be started again.
-    fn release(&self);
+    /// Gives back the child's thread. The child will not be started again.
+    fn release(&self) {}
 }

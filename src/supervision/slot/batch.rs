@@ -1,31 +1,33 @@
-//! Pulling in batches, as a child on a thread of its own does it: it sleeps until there is something for it.
+//! Pulling messages in batches, for a child on a thread of its own. The thread sleeps until there is something to do.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use super::delivery::Delivery;
 use super::message::Message;
 use super::queue::{Consumer, Shared, Wake};
 
-/// How much one pull of a [`BlockingChild`](crate::supervision::BlockingChild) takes at most.
+/// How much a [`BlockingChild`](crate::supervision::BlockingChild) gets in one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
-    /// Messages.
+    /// The most messages.
     pub messages: usize,
-    /// Bytes; the message that crosses the bound is still taken.
+    /// The bytes after which the batch is full. The message that reaches the limit is still part of it.
     pub bytes: usize,
 }
 
+/// What a thread has to do next.
 pub(crate) enum Pulled<M: Message> {
     Batch(Vec<Delivery<M>>),
     Stop,
+    /// Pass the idle fault point.
     Probe,
-    /// Somebody else has taken its place.
+    /// Nothing: the incarnation has been replaced.
     Fenced,
 }
 
 impl<M: Message> Shared<M> {
-    /// Waits, on a thread of its own, for a batch or a signal.
+    /// Waits for a batch or a signal. Blocks the thread.
     pub(crate) fn pull_batch(self: &Arc<Self>, generation: u64, limits: BatchLimits) -> Pulled<M> {
         let mut state = self.lock();
         loop {
@@ -41,16 +43,17 @@ impl<M: Message> Shared<M> {
             let mut batch = Vec::new();
             let mut bytes = 0_usize;
             while batch.len() < limits.messages && bytes < limits.bytes {
-                // What was in hand at a death comes again alone, so that a fatal message takes no other with it.
+                // A message that was in flight at a death is handed out again alone, so that a fatal message takes no
+                // other with it.
                 let again = state.queue.front().is_some_and(|front| front.attempted());
                 if again && !batch.is_empty() {
                     break;
                 }
-                let Some(envelope) = self.next(&mut state) else {
+                let Some(queued) = Self::next(&mut state) else {
                     break;
                 };
-                bytes = bytes.saturating_add(envelope.size_bytes);
-                batch.push(Delivery::new(Arc::clone(self), envelope, generation));
+                bytes = bytes.saturating_add(queued.size_bytes);
+                batch.push(Delivery::new(Arc::clone(self), queued, generation));
                 if again {
                     break;
                 }
@@ -59,10 +62,7 @@ impl<M: Message> Shared<M> {
                 return Pulled::Batch(batch);
             }
             state.consumer = Consumer::Idle(Wake::Thread);
-            state = self
-                .woken
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.woken.wait(&mut state);
         }
     }
 }

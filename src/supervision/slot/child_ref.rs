@@ -1,18 +1,20 @@
-//! What everybody holds of a child.
+//! A child's address, for everybody who sends to it.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::message::Message;
-use super::queue::{Refusal, Shared, TellError};
+use super::queue::{NotAccepted, Shared, TellError};
 use super::reply::{AskError, ReplyCell, ReplyTo, Settle};
 
-/// When a caller whose message was refused should try again.
+/// When a caller whose message was not accepted should try again.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A child's address: it stays the same through all of the child's lives.
+/// A child's address; it stays valid across restarts.
 pub struct ChildRef<M> {
     shared: Arc<Shared<M>>,
 }
@@ -36,15 +38,16 @@ impl<M: Message> ChildRef<M> {
         Self { shared }
     }
 
-    /// Sends a message that has no answer. Accepted means it will be handled, through deaths of the child.
+    /// Sends a message that has no answer. An accepted message is handled, even if the child dies and is restarted first.
     pub fn tell(&self, message: M) -> Result<(), TellError<M>> {
         self.shared.push(message, None)
     }
 
-    /// Sends a message at once and waits for its answer, through deaths of the child, for `deadline` at most (and
-    /// longer only for what has been [staged](crate::supervision::Delivery::commit_to)).
+    /// Sends a message at once and waits for its answer for up to `deadline`, even if the child dies and is restarted
+    /// meanwhile. It waits longer only for a message past its
+    /// [point of no return](crate::supervision::Delivery::commit_to).
     ///
-    /// The future must be awaited inside a tokio runtime. Dropping it before the child has begun cancels the message.
+    /// Await the future inside a tokio runtime. Dropping it before the child handles the message cancels the message.
     pub fn ask<T, E, F>(
         &self,
         message: F,
@@ -59,31 +62,30 @@ impl<M: Message> ChildRef<M> {
         let message = message(ReplyTo::new(&cell));
         let reply: Arc<dyn Settle> = Arc::<ReplyCell<T, E>>::clone(&cell);
         let accepted = self.shared.push(message, Some(reply)).map_err(|refused| {
-            // The refused message is dropped below, and nobody must take that for a loss.
+            // The message is dropped with its reply unsettled, which must not count as lost.
             cell.abandon();
             refused.reason
         });
-        let clock = self.shared.clock;
         let wait = Wait { cell };
         async move {
             match accepted {
                 Ok(()) => {}
-                Err(Refusal::Full) => {
+                Err(NotAccepted::Full) => {
                     return Err(AskError::Overloaded {
                         retry_after: RETRY_AFTER,
                     });
                 }
-                Err(Refusal::Closed) => return Err(AskError::ShuttingDown),
+                Err(NotAccepted::Closed) => return Err(AskError::ShuttingDown),
             }
-            let mut patience = pin!(tokio::time::sleep(deadline));
+            let mut timer = pin!(tokio::time::sleep(deadline));
             std::future::poll_fn(|cx| {
                 if let Poll::Ready(answer) = wait.cell.poll(cx) {
                     return Poll::Ready(answer);
                 }
-                while patience.as_mut().poll(cx).is_ready() {
-                    match wait.cell.expire(clock.now()) {
+                while timer.as_mut().poll(cx).is_ready() {
+                    match wait.cell.expire(Instant::now()) {
                         Ok(answer) => return Poll::Ready(answer),
-                        Err(until) => patience.as_mut().reset(until),
+                        Err(until) => timer.as_mut().reset(until),
                     }
                 }
                 Poll::Pending
@@ -97,18 +99,18 @@ impl<M: Message> ChildRef<M> {
         &self.shared.name
     }
 
-    /// Whether an incarnation runs that has not been fenced.
+    /// Whether the child is ready: an incarnation runs and has not been fenced.
     pub fn running(&self) -> bool {
         self.shared.running()
     }
 
-    /// Messages that wait.
+    /// How many messages wait in the queue.
     pub fn queue_messages(&self) -> usize {
-        self.shared.queue_messages()
+        self.shared.lock().queue.len()
     }
 }
 
-/// A caller's end of a cell: gone is gone.
+/// A caller that waits. When it is dropped, the message is cancelled.
 struct Wait<T, E> {
     cell: Arc<ReplyCell<T, E>>,
 }

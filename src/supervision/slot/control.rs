@@ -1,4 +1,4 @@
-//! What a supervisor does to a slot, and what the tree sees of it.
+//! What a supervisor does to a slot, and what the tree shows of it, whatever the type of its messages.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,36 +6,36 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::fence::Life;
+use super::fence::Incarnation;
 use super::message::Message;
 use super::queue::{Consumer, DELIVERIES_MAX, Shared, Signal, Wake};
 use super::reply::Failure;
 use crate::supervision::exit_reason::ExitReason;
 
-/// A moment of a slot, as the tree shows it.
+/// A snapshot of a slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct SlotView {
-    /// Messages waiting.
+    /// Messages that wait in the queue.
     pub queue_messages: usize,
-    /// Bytes waiting.
+    /// Bytes that wait in the queue.
     pub queue_bytes: usize,
-    /// Age of the oldest waiting message.
+    /// The age of the oldest waiting message.
     #[serde(rename = "oldest_message_seconds", serialize_with = "seconds")]
     pub oldest_message: Duration,
-    /// Messages handed out and not finished.
+    /// Messages that are being handled.
     pub in_flight: usize,
-    /// For how long something has been in flight without a pause.
+    /// How long something has been in flight without a pause.
     #[serde(rename = "in_flight_seconds", serialize_with = "seconds")]
     pub in_flight_age: Duration,
-    /// Messages ever accepted.
+    /// Messages accepted so far.
     pub accepted_total: u64,
-    /// Messages ever refused because the queue was full or closed.
+    /// Messages not accepted so far: the queue was full, or the child had stopped.
     pub refused_total: u64,
     /// Messages handed out a second time.
     pub redelivered_total: u64,
-    /// Messages answered with an error because their child died.
+    /// Messages answered with an error because the child died.
     pub failed_total: u64,
-    /// Messages a child dropped without an answer: always 0, or there is a bug.
+    /// Messages that the child dropped without an answer. Anything but 0 is a bug in the child.
     pub lost_total: u64,
 }
 
@@ -43,17 +43,18 @@ fn seconds<S: serde::Serializer>(age: &Duration, to: S) -> Result<S::Ok, S::Erro
     to.serialize_f64(age.as_secs_f64())
 }
 
-/// What a supervisor does to a slot, whatever its messages are.
+/// A slot without the type of its messages.
 pub(crate) trait Control: Send + Sync {
-    /// Begins a generation: nothing may act until it is ready.
-    fn begin(&self, generation: u64) -> Life;
-    /// Ends a generation: nothing of it has an effect any more, and what it had in flight is settled. False if it had
-    /// been ended before.
+    /// Begins a generation. It may not act before it is ready.
+    fn begin(&self, generation: u64) -> Incarnation;
+    /// Ends a generation: nothing it does has an effect any more, and what it had in flight is settled. Returns false if it
+    /// had ended before.
     fn fence(&self, generation: u64, reason: &ExitReason) -> bool;
-    /// Signals the incarnation. One that is starting hears only a stop.
+    /// Signals the incarnation. One that is still starting receives only a stop.
     fn signal(&self, signal: Signal);
-    /// Stops for good: what waits is answered.
+    /// Accepts no more messages, and answers those that wait with an error.
     fn close(&self);
+    /// How many messages the present incarnation has handled.
     fn handled(&self) -> u64;
     fn view(&self) -> SlotView;
 }
@@ -66,8 +67,8 @@ impl<M: Message> Shared<M> {
 }
 
 impl<M: Message> Control for Shared<M> {
-    fn begin(&self, generation: u64) -> Life {
-        // A life whose supervisor was lost is still there: it ends here.
+    fn begin(&self, generation: u64) -> Incarnation {
+        // If the supervisor was lost, the incarnation before may still be there: it ends here.
         let before = self.lock().generation;
         self.fence(before, &ExitReason::Lost);
         let mut state = self.lock();
@@ -75,7 +76,9 @@ impl<M: Message> Control for Shared<M> {
         state.stop = None;
         state.closed = false;
         self.vitals.wanted.store(generation, Ordering::SeqCst);
-        Life {
+        // A start that fails has handled nothing, whatever the incarnation before it handled.
+        self.vitals.handled.store(0, Ordering::Relaxed);
+        Incarnation {
             generation,
             vitals: Arc::clone(&self.vitals),
         }
@@ -86,7 +89,7 @@ impl<M: Message> Control for Shared<M> {
         if state.generation != generation || state.ended == generation {
             return false;
         }
-        // The next `begin` makes the number of the next life; until then none is current.
+        // No generation is current until the next one is ready.
         state.ended = generation;
         self.vitals.current.store(0, Ordering::SeqCst);
         self.vitals.wanted.store(0, Ordering::SeqCst);
@@ -94,31 +97,31 @@ impl<M: Message> Control for Shared<M> {
         let in_flight = std::mem::take(&mut state.in_flight);
         state.oldest_begun = None;
         let mut failed = Vec::new();
-        for envelope in in_flight.into_iter().rev() {
-            let attempts = envelope.attempts.load(Ordering::Relaxed);
-            if envelope.closed() {
+        for queued in in_flight.into_iter().rev() {
+            let attempts = queued.attempts.load(Ordering::Relaxed);
+            if queued.closed() {
                 continue;
             }
             if attempts > 0 && !reason.is_normal() {
-                envelope.deaths.fetch_add(1, Ordering::Relaxed);
+                queued.deaths.fetch_add(1, Ordering::Relaxed);
             }
-            let deaths = envelope.deaths.load(Ordering::Relaxed);
-            if deaths < DELIVERIES_MAX && envelope.message.redeliverable() {
+            let deaths = queued.deaths.load(Ordering::Relaxed);
+            if deaths < DELIVERIES_MAX && queued.message.redeliverable() {
                 if attempts > 0 {
                     self.counters.redelivered.fetch_add(1, Ordering::Relaxed);
                 }
-                state.queued_bytes += envelope.size_bytes;
-                state.queue.push_front(envelope);
+                state.queued_bytes += queued.size_bytes;
+                state.queue.push_front(queued);
             } else {
-                failed.push((envelope, attempts));
+                failed.push((queued, attempts));
             }
         }
         self.woken.notify_all();
         self.asked.notify_waiters();
         drop(state);
-        for (envelope, attempts) in failed {
+        for (queued, attempts) in failed {
             self.counters.failed.fetch_add(1, Ordering::Relaxed);
-            if let Some(reply) = &envelope.reply {
+            if let Some(reply) = &queued.reply {
                 reply.fail(Failure::by(reason, attempts));
             }
         }
@@ -132,18 +135,18 @@ impl<M: Message> Control for Shared<M> {
         }
         match &state.consumer {
             Consumer::None => {
-                if let Signal::Stop(sequel) = signal {
-                    state.stop = Some(sequel);
+                if let Signal::Stop(after) = signal {
+                    state.stop = Some(after);
                     self.asked.notify_waiters();
                 }
             }
             Consumer::Idle(Wake::Actor(recipient)) | Consumer::Busy(Wake::Actor(recipient)) => {
-                // A refusal means it is dying already, which is what a signal is for.
+                // This fails only if the incarnation is ending, and then no signal is needed.
                 drop(recipient.try_send(signal));
             }
             Consumer::Idle(Wake::Thread) | Consumer::Busy(Wake::Thread) => {
                 match signal {
-                    Signal::Stop(sequel) => state.stop = Some(sequel),
+                    Signal::Stop(after) => state.stop = Some(after),
                     Signal::Probe => state.probe = true,
                     Signal::Pull => {}
                 }
@@ -158,8 +161,8 @@ impl<M: Message> Control for Shared<M> {
         state.queued_bytes = 0;
         let queue = std::mem::take(&mut state.queue);
         drop(state);
-        for envelope in queue {
-            if let Some(reply) = &envelope.reply {
+        for queued in queue {
+            if let Some(reply) = &queued.reply {
                 reply.fail(Failure::ShuttingDown);
             }
         }
@@ -171,16 +174,13 @@ impl<M: Message> Control for Shared<M> {
 
     fn view(&self) -> SlotView {
         let state = self.lock();
-        let now = self.clock.now();
+        let now = Instant::now();
         let age = |since: Instant| now.saturating_duration_since(since);
+        let oldest = state.queue.front().map(|queued| age(queued.enqueued));
         SlotView {
             queue_messages: state.queue.len(),
             queue_bytes: state.queued_bytes,
-            oldest_message: state
-                .queue
-                .front()
-                .map(|e| age(e.enqueued))
-                .unwrap_or_default(),
+            oldest_message: oldest.unwrap_or_default(),
             in_flight: state.in_flight.len(),
             in_flight_age: state.oldest_begun.map(age).unwrap_or_default(),
             accepted_total: self.counters.accepted.load(Ordering::Relaxed),

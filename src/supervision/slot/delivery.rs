@@ -1,77 +1,70 @@
-//! A lease on an accepted message.
+//! A delivery: a lease on an accepted message.
 
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::message::{Message, MessageId};
-use super::queue::{Envelope, Shared};
+use tokio::time::Instant;
 
-/// A message in the hands of an incarnation, read by reference.
+use super::message::{Message, MessageId};
+use super::queue::{QueuedMessage, Shared};
+
+/// A message that an incarnation is handling. It dereferences to the message.
 ///
-/// The slot keeps the message as well: when the incarnation dies, it goes back to the front of the queue, once. Dropping
-/// a delivery ends the lease; by then its reply should be settled.
+/// The slot keeps the message as well. If the incarnation dies, the message goes back to the front of the queue, once.
+/// Dropping the delivery ends the lease; by then its reply should be settled.
 pub struct Delivery<M: Message> {
     shared: Arc<Shared<M>>,
-    envelope: Arc<Envelope<M>>,
+    queued: Arc<QueuedMessage<M>>,
     generation: u64,
 }
 
-impl<M: Message> std::fmt::Debug for Delivery<M> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Delivery({} {})",
-            self.envelope.message.kind(),
-            self.envelope.id
-        )
-    }
-}
-
 impl<M: Message> Delivery<M> {
-    pub(crate) fn new(shared: Arc<Shared<M>>, envelope: Arc<Envelope<M>>, generation: u64) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared<M>>,
+        queued: Arc<QueuedMessage<M>>,
+        generation: u64,
+    ) -> Self {
         Self {
             shared,
-            envelope,
+            queued,
             generation,
         }
     }
 
-    /// Takes the next message that its caller still waits for. `None`: nothing waits, or the incarnation has been fenced.
+    /// Takes the next message whose caller still waits. `None`: the queue is empty, or the incarnation has been fenced.
     pub(crate) fn pull(shared: &Arc<Shared<M>>, generation: u64) -> Option<Self> {
-        let envelope = shared.pull(generation)?;
-        Some(Self::new(Arc::clone(shared), envelope, generation))
+        let queued = shared.pull(generation)?;
+        Some(Self::new(Arc::clone(shared), queued, generation))
     }
 
-    /// The incarnation begins with it: from now on a death counts against it.
+    /// Marks the message as being handled: from now on a death of the child counts against it.
     pub(crate) fn begin(&self) {
-        self.envelope.attempts.fetch_add(1, Ordering::Relaxed);
+        self.queued.attempts.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Equal for both deliveries of one message.
+    /// The message's id, the same for both deliveries of one message.
     pub fn id(&self) -> MessageId {
-        self.envelope.id
+        self.queued.id
     }
 
-    /// 1, or 2 for a message that is handed out again.
+    /// 1 at the first delivery, more when the message is handed out again.
     pub fn attempt(&self) -> u32 {
-        self.envelope.attempts.load(Ordering::Relaxed)
+        self.queued.attempts.load(Ordering::Relaxed)
     }
 
-    /// Whether the caller has given up: then nothing is to be done.
+    /// Whether the caller has given up. Then nothing needs to be done.
     pub fn expired(&self) -> bool {
-        self.envelope.closed()
+        self.queued.closed()
     }
 
-    /// Passes the point of no return: from now on the caller waits up to `limit` for the outcome, whatever its deadline
-    /// was. False if it has given up before; then nothing is to be done.
+    /// Passes the point of no return: from now on the caller waits for the outcome for up to `limit`, whatever its
+    /// deadline was. Returns false if the caller gave up before; then nothing must be done.
     pub fn commit_to(&self, limit: Duration) -> bool {
-        let until = self.shared.clock.now() + limit;
-        self.envelope
-            .reply
-            .as_ref()
-            .is_none_or(|reply| reply.stage(until))
+        let until = Instant::now() + limit;
+        let reply = self.queued.reply.as_ref();
+        reply.is_none_or(|reply| reply.stage(until))
     }
 }
 
@@ -79,15 +72,15 @@ impl<M: Message> Deref for Delivery<M> {
     type Target = M;
 
     fn deref(&self) -> &M {
-        &self.envelope.message
+        &self.queued.message
     }
 }
 
 impl<M: Message> Drop for Delivery<M> {
     fn drop(&mut self) {
-        // While a panic unwinds, the lease stays with the slot: the fence decides about it.
+        // While a panic unwinds the lease does not end: the message stays in flight until the incarnation is fenced.
         if !std::thread::panicking() {
-            self.shared.finish(&self.envelope, self.generation);
+            self.shared.finish(&self.queued, self.generation);
         }
     }
 }

@@ -1,28 +1,29 @@
-//! One life of a child: its generation, and the fence that ends it.
+//! One incarnation as its child sees it: its generation, and the fence that tells whether it may still act.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What one slot shares with everything its incarnations made.
-#[derive(Debug)]
+/// What a slot shares with its incarnations and their fences.
+#[derive(Debug, Default)]
 pub(crate) struct Vitals {
     /// The generation that may act; 0 while none may.
     pub(crate) current: AtomicU64,
-    /// The generation that is to be there, ready or not; 0 once it is to end.
+    /// The generation that should be there, ready or not; 0 once it is asked to stop.
     pub(crate) wanted: AtomicU64,
-    /// What the running incarnation has finished since it started.
+    /// How many messages the present incarnation has handled.
     pub(crate) handled: AtomicU64,
 }
 
-/// The facts of one incarnation, given to the factory that makes it.
+/// One incarnation of a child: given to the factory that makes the child, and found in
+/// [`ChildContext::incarnation`](crate::supervision::ChildContext::incarnation).
 #[derive(Debug, Clone)]
-pub struct Life {
+pub struct Incarnation {
     pub(crate) generation: u64,
     pub(crate) vitals: Arc<Vitals>,
 }
 
-impl Life {
-    /// Which life of the child this is; the first is 1.
+impl Incarnation {
+    /// The number of this incarnation; the child's first one is 1.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -35,22 +36,25 @@ impl Life {
         }
     }
 
-    /// Whether this life is still wanted: neither replaced nor asked to stop. For a start that waits for something.
+    /// Whether this incarnation is still wanted: neither replaced nor asked to stop. A start that waits for something
+    /// checks it while it waits.
     pub fn wanted(&self) -> bool {
         self.vitals.wanted.load(Ordering::SeqCst) == self.generation
     }
 
     /// Says that the incarnation has done something useful.
     ///
-    /// A death without any progress makes the next start wait longer. Handled messages count by themselves; a child
-    /// that works from [`run`](crate::supervision::Child::run) says it here.
+    /// After a death without progress the next start waits longer. A handled message counts by itself; a child that works
+    /// in [`run`](crate::supervision::Child::run) calls this.
     pub fn progress(&self) {
         self.vitals.handled.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Whether an incarnation is still the current one. Everything with a lasting effect asks it, last thing before the
-/// effect: an incarnation that hung and wakes up late must not act.
+/// Tells whether an incarnation is still the current one.
+///
+/// Check it last thing before every lasting effect: an incarnation that hung and was replaced must change nothing when it
+/// wakes up.
 #[derive(Debug, Clone)]
 pub struct Fence {
     generation: u64,
@@ -58,7 +62,7 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// True while the incarnation has not been replaced.
+    /// True as long as the incarnation has not been replaced.
     pub fn holds(&self) -> bool {
         self.vitals.current.load(Ordering::SeqCst) == self.generation
     }

@@ -2,35 +2,36 @@
 
 use std::fmt;
 
-/// A child's message: one closed enum per child.
+/// A child's message; usually an enum with one variant for each kind.
 ///
-/// A message is shared between the queue, the lease and whoever settles it, so it is read through `&self`; parts that
-/// can be used only once (a socket) are taken out of a cell of their own, and then
-/// [`redeliverable`](Message::redeliverable) says no.
+/// The queue, the delivery and whoever settles the message share it, so it is read through `&self`. A part that can be used
+/// only once, such as a socket, is taken out of a cell, and then [`redeliverable`](Message::redeliverable) returns false.
 pub trait Message: Send + Sync + 'static {
-    /// The kind, for logs and incidents, such as `"create"`.
-    fn kind(&self) -> &'static str;
+    /// The kind of this message, for logs and exit reasons, such as `"create"`.
+    fn kind(&self) -> &'static str {
+        "message"
+    }
 
-    /// What it counts for in the queue's bound of bytes.
+    /// How many bytes of the queue's limit it takes.
     fn size_bytes(&self) -> usize {
         size_of_val(self)
     }
 
-    /// Whether it can be handed out a second time, after a death of the child that had it.
+    /// Whether it can be handed out a second time, after the child died while handling it.
     fn redeliverable(&self) -> bool {
         true
     }
 }
 
-/// A message's identity: unique over restarts of the process, equal for both deliveries of one message.
+/// A message's id: unique across restarts of the process, and the same for both deliveries of one message.
 ///
-/// A child whose effects outlive it commits the id together with the effect, and so knows at a second delivery whether
-/// the first was carried out.
+/// A child with lasting effects commits the id together with the effect. At a second delivery it then knows whether the
+/// first one was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub u128);
 
 impl MessageId {
-    /// Sixteen bytes, as they are stored.
+    /// The id as sixteen bytes, as it is stored.
     pub fn to_be_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }

@@ -1,61 +1,87 @@
-//! The queue of a slot: what is accepted, handed out and finished, under one lock.
+//! The queue of a slot: accepting, handing out and finishing messages, under one lock.
 
 // Decision: A queue belongs to its slot.
 // Decision: A fatal message affects no other.
 // Decision: An orderly stop does not count as a delivery.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use actix::prelude::Recipient;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::fence::Vitals;
 use super::message::{Message, MessageId};
 use super::reply::Settle;
-use crate::supervision::clock::Clock;
-use crate::supervision::rules::Sequel;
+use crate::supervision::rules::AfterStop;
 
-/// With how many deaths of its child one message is involved at most: the last one it is answered with.
+/// How many deaths of its child one message can take part in. At the last of them it is answered with an error.
 pub const DELIVERIES_MAX: u32 = 2;
 
-/// The bounds of a slot's queue.
+/// The limits of a slot's queue. A message that would pass one of them is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
-    /// Messages that may wait.
+    /// How many messages may wait.
     pub messages: usize,
-    /// Bytes that may wait, as told by [`Message::size_bytes`].
+    /// How many bytes may wait, counted by [`Message::size_bytes`].
     pub bytes: usize,
 }
 
+impl Default for QueueLimits {
+    /// 1,024 messages and 64 MiB.
+    fn default() -> Self {
+        Self {
+            messages: 1024,
+            bytes: 64 << 20,
+        }
+    }
+}
+
 /// Why a message was not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAccepted {
     /// The queue is full.
+    #[error("the queue is full: try again later")]
     Full,
-    /// The child has stopped for good.
+    /// The child has stopped and will not be started again.
+    #[error("the child has stopped and will not be started again")]
     Closed,
 }
 
-/// A message that was not accepted, given back.
-#[derive(Debug)]
+/// A message that was not accepted, given back to its sender.
 pub struct TellError<M> {
     /// The message.
     pub message: M,
-    /// Why.
-    pub reason: Refusal,
+    /// Why it was not accepted.
+    pub reason: NotAccepted,
 }
+
+impl<M> fmt::Debug for TellError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TellError({:?})", self.reason)
+    }
+}
+
+impl<M> fmt::Display for TellError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl<M> std::error::Error for TellError<M> {}
 
 /// What the mailbox of an incarnation carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// There is something in the slot.
+    /// The queue is no longer empty.
     Pull,
     /// Stop in order.
-    Stop(Sequel),
+    Stop(AfterStop),
     /// Pass the idle fault point.
     Probe,
 }
@@ -64,7 +90,7 @@ impl actix::Message for Signal {
     type Result = ();
 }
 
-/// How a slot wakes the incarnation that serves it.
+/// How the incarnation that pulls from a slot is woken.
 #[derive(Clone)]
 pub(crate) enum Wake {
     Actor(Recipient<Signal>),
@@ -72,19 +98,19 @@ pub(crate) enum Wake {
 }
 
 /// An accepted message.
-pub(crate) struct Envelope<M> {
+pub(crate) struct QueuedMessage<M> {
     pub(crate) id: MessageId,
     pub(crate) enqueued: Instant,
-    /// How often it was handed out.
+    /// How often a child began to handle it.
     pub(crate) attempts: AtomicU32,
-    /// How often its child died with it in hand. An orderly stop is no death: it speaks against nobody.
+    /// How often a child died while handling it. An orderly stop is not counted: it says nothing about the message.
     pub(crate) deaths: AtomicU32,
     pub(crate) reply: Option<Arc<dyn Settle>>,
     pub(crate) size_bytes: usize,
     pub(crate) message: M,
 }
 
-impl<M> Envelope<M> {
+impl<M> QueuedMessage<M> {
     pub(crate) fn closed(&self) -> bool {
         self.reply.as_ref().is_some_and(|reply| reply.closed())
     }
@@ -94,32 +120,50 @@ impl<M> Envelope<M> {
     }
 }
 
+/// Who pulls from a slot.
 pub(crate) enum Consumer {
     None,
     Idle(Wake),
     Busy(Wake),
 }
 
-pub(crate) struct State<M> {
-    pub(crate) queue: VecDeque<Arc<Envelope<M>>>,
+pub(crate) struct SlotState<M> {
+    pub(crate) queue: VecDeque<Arc<QueuedMessage<M>>>,
     pub(crate) queued_bytes: usize,
-    pub(crate) in_flight: VecDeque<Arc<Envelope<M>>>,
+    pub(crate) in_flight: VecDeque<Arc<QueuedMessage<M>>>,
     pub(crate) oldest_begun: Option<Instant>,
     pub(crate) generation: u64,
     /// The last generation that has been fenced.
     pub(crate) ended: u64,
     pub(crate) consumer: Consumer,
-    /// The incarnation is asked to stop, if it is a thread or still starting.
-    pub(crate) stop: Option<Sequel>,
-    /// A thread is to pass its idle fault point.
+    /// The incarnation should stop. Only set for one that is a thread or is still starting.
+    pub(crate) stop: Option<AfterStop>,
+    /// A thread should pass its idle fault point.
     pub(crate) probe: bool,
-    /// Stopped for good: nothing is accepted.
+    /// The child has stopped and will not be started again: no message is accepted.
     pub(crate) closed: bool,
 }
 
-/// What became of messages, since the slot was made.
+impl<M> Default for SlotState<M> {
+    fn default() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            in_flight: VecDeque::new(),
+            oldest_begun: None,
+            generation: 0,
+            ended: 0,
+            consumer: Consumer::None,
+            stop: None,
+            probe: false,
+            closed: false,
+        }
+    }
+}
+
+/// How many messages were accepted, refused, and so on, since the slot was made.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct SlotCounters {
     pub(crate) accepted: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) redelivered: AtomicU64,
@@ -127,58 +171,42 @@ pub(crate) struct Counters {
     pub(crate) lost: Arc<AtomicU64>,
 }
 
-/// The generic half of a slot.
+/// The inside of a slot, shared by the child's address, its incarnations and its supervisor.
 pub(crate) struct Shared<M> {
     pub(crate) name: Arc<str>,
     pub(crate) limits: QueueLimits,
-    pub(crate) clock: Clock,
-    pub(crate) counters: Counters,
+    pub(crate) counters: SlotCounters,
     pub(crate) vitals: Arc<Vitals>,
     id_base: u64,
     id_next: AtomicU64,
-    state: Mutex<State<M>>,
+    state: Mutex<SlotState<M>>,
+    /// Wakes the thread of a blocking child.
     pub(crate) woken: Condvar,
-    /// Tells an incarnation that is starting that it should not.
+    /// Tells an incarnation that is starting that it should stop.
     pub(crate) asked: Notify,
 }
 
 impl<M: Message> Shared<M> {
-    pub(crate) fn new(name: &str, limits: QueueLimits, clock: Clock) -> Self {
-        let vitals = Vitals {
-            current: AtomicU64::new(0),
-            wanted: AtomicU64::new(0),
-            handled: AtomicU64::new(0),
-        };
+    pub(crate) fn new(name: &str, limits: QueueLimits) -> Self {
         Self {
             name: Arc::from(name),
             limits,
-            clock,
-            counters: Counters::default(),
-            vitals: Arc::new(vitals),
+            counters: SlotCounters::default(),
+            vitals: Arc::default(),
+            // From the random keys of the system, not from `fastrand`: an id must not come again after a restart.
             id_base: RandomState::new().hash_one(name),
             id_next: AtomicU64::new(0),
-            state: Mutex::new(State {
-                queue: VecDeque::new(),
-                queued_bytes: 0,
-                in_flight: VecDeque::new(),
-                oldest_begun: None,
-                generation: 0,
-                ended: 0,
-                consumer: Consumer::None,
-                stop: None,
-                probe: false,
-                closed: false,
-            }),
+            state: Mutex::default(),
             woken: Condvar::new(),
             asked: Notify::new(),
         }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State<M>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> MutexGuard<'_, SlotState<M>> {
+        self.state.lock()
     }
 
-    // === the callers' side
+    // === used by callers
 
     /// Accepts a message or gives it back.
     pub(crate) fn push(
@@ -196,13 +224,17 @@ impl<M: Message> Shared<M> {
         if state.closed || full {
             drop(state);
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
-            let reason = if full { Refusal::Full } else { Refusal::Closed };
+            let reason = if full {
+                NotAccepted::Full
+            } else {
+                NotAccepted::Closed
+            };
             return Err(TellError { message, reason });
         }
         let low = self.id_next.fetch_add(1, Ordering::Relaxed);
-        state.queue.push_back(Arc::new(Envelope {
+        state.queue.push_back(Arc::new(QueuedMessage {
             id: MessageId(u128::from(self.id_base) << 64 | u128::from(low)),
-            enqueued: self.clock.now(),
+            enqueued: Instant::now(),
             attempts: AtomicU32::new(0),
             deaths: AtomicU32::new(0),
             reply,
@@ -215,25 +247,25 @@ impl<M: Message> Shared<M> {
         Ok(())
     }
 
-    fn full(&self, state: &State<M>, more_bytes: usize) -> bool {
+    fn full(&self, state: &SlotState<M>, more_bytes: usize) -> bool {
         state.queue.len() >= self.limits.messages
             || state.queued_bytes.saturating_add(more_bytes) > self.limits.bytes
     }
 
-    /// Makes room: what nobody waits for any more need not wait either.
-    fn purge(state: &mut State<M>) {
-        state.queue.retain(|envelope| !envelope.closed());
-        state.queued_bytes = state.queue.iter().map(|envelope| envelope.size_bytes).sum();
+    /// Makes room: drops messages whose callers have given up.
+    fn purge(state: &mut SlotState<M>) {
+        state.queue.retain(|queued| !queued.closed());
+        state.queued_bytes = state.queue.iter().map(|queued| queued.size_bytes).sum();
     }
 
-    /// The idle -> busy edge sends one `Pull`; a consumer that is busy looks again by itself.
-    fn wake(&self, state: &mut State<M>) {
+    /// Sends one `Pull` to a consumer that is idle. A busy one looks at the queue again by itself.
+    fn wake(&self, state: &mut SlotState<M>) {
         match std::mem::replace(&mut state.consumer, Consumer::None) {
             Consumer::Idle(wake) => {
                 match &wake {
-                    // A refusal means the incarnation is dying: its successor pulls at its start.
+                    // This fails only if the incarnation is ending; the next one pulls when it is ready.
                     Wake::Actor(recipient) => drop(recipient.try_send(Signal::Pull)),
-                    Wake::Thread => self.woken.notify_one(),
+                    Wake::Thread => drop(self.woken.notify_one()),
                 }
                 state.consumer = Consumer::Busy(wake);
             }
@@ -245,23 +277,19 @@ impl<M: Message> Shared<M> {
         self.vitals.current.load(Ordering::Relaxed) != 0
     }
 
-    pub(crate) fn queue_messages(&self) -> usize {
-        self.lock().queue.len()
-    }
+    // === used by incarnations
 
-    // === the incarnation's side
-
-    /// An incarnation is ready: it may act, and is woken if something waits. False if it has been given up meanwhile.
+    /// Makes an incarnation the current one: it may act, and is woken if a message waits. Returns false if it has been
+    /// fenced meanwhile.
     pub(crate) fn open(&self, generation: u64, wake: Wake) -> bool {
         let mut state = self.lock();
         if state.generation != generation || state.ended == generation || state.closed {
             return false;
         }
-        self.vitals.handled.store(0, Ordering::Relaxed);
         self.vitals.current.store(generation, Ordering::SeqCst);
-        if let (Some(sequel), Wake::Actor(recipient)) = (state.stop, &wake) {
-            // Asked while it was starting. A refusal means that it is going already.
-            drop(recipient.try_send(Signal::Stop(sequel)));
+        if let (Some(after), Wake::Actor(recipient)) = (state.stop, &wake) {
+            // It was asked to stop while it was starting. This fails only if it is ending already.
+            drop(recipient.try_send(Signal::Stop(after)));
         }
         state.consumer = Consumer::Idle(wake);
         if !state.queue.is_empty() {
@@ -270,7 +298,7 @@ impl<M: Message> Shared<M> {
         true
     }
 
-    /// Completes when the start of this incarnation is not wanted any more.
+    /// Completes when this incarnation, which is starting, should stop.
     pub(crate) async fn start_cancelled(&self, generation: u64) {
         loop {
             let asked = self.asked.notified();
@@ -287,14 +315,14 @@ impl<M: Message> Shared<M> {
         }
     }
 
-    /// Takes the next message nobody has given up on. `None`: nothing waits (the consumer is idle from now on), or the
+    /// Takes the next message whose caller still waits. `None`: the queue is empty and the consumer is idle now, or the
     /// incarnation has been fenced.
-    pub(crate) fn pull(&self, generation: u64) -> Option<Arc<Envelope<M>>> {
+    pub(crate) fn pull(&self, generation: u64) -> Option<Arc<QueuedMessage<M>>> {
         let mut state = self.lock();
         if self.vitals.current.load(Ordering::SeqCst) != generation {
             return None;
         }
-        let next = self.next(&mut state);
+        let next = Self::next(&mut state);
         if next.is_none()
             && let Consumer::Busy(wake) = std::mem::replace(&mut state.consumer, Consumer::None)
         {
@@ -303,35 +331,32 @@ impl<M: Message> Shared<M> {
         next
     }
 
-    pub(crate) fn next(&self, state: &mut State<M>) -> Option<Arc<Envelope<M>>> {
-        while let Some(envelope) = state.queue.pop_front() {
-            state.queued_bytes = state.queued_bytes.saturating_sub(envelope.size_bytes);
-            if envelope.closed() {
+    /// Moves the next message from the queue to what is in flight.
+    pub(crate) fn next(state: &mut SlotState<M>) -> Option<Arc<QueuedMessage<M>>> {
+        while let Some(queued) = state.queue.pop_front() {
+            state.queued_bytes = state.queued_bytes.saturating_sub(queued.size_bytes);
+            if queued.closed() {
                 continue;
             }
-            state.in_flight.push_back(Arc::clone(&envelope));
+            state.in_flight.push_back(Arc::clone(&queued));
             if state.in_flight.len() == 1 {
-                state.oldest_begun = Some(self.clock.now());
+                state.oldest_begun = Some(Instant::now());
             }
-            return Some(envelope);
+            return Some(queued);
         }
         None
     }
 
-    /// A lease is over. Does nothing for an incarnation that has been fenced: the fence has settled its leases.
-    pub(crate) fn finish(&self, envelope: &Arc<Envelope<M>>, generation: u64) {
+    /// Ends a lease. Does nothing for an incarnation that has been fenced: its leases ended with that.
+    pub(crate) fn finish(&self, queued: &Arc<QueuedMessage<M>>, generation: u64) {
         let mut state = self.lock();
         if self.vitals.current.load(Ordering::SeqCst) != generation {
             return;
         }
-        if let Some(at) = state
-            .in_flight
-            .iter()
-            .position(|e| Arc::ptr_eq(e, envelope))
-        {
+        if let Some(at) = state.in_flight.iter().position(|q| Arc::ptr_eq(q, queued)) {
             state.in_flight.remove(at);
             self.vitals.handled.fetch_add(1, Ordering::Relaxed);
-            state.oldest_begun = (!state.in_flight.is_empty()).then(|| self.clock.now());
+            state.oldest_begun = (!state.in_flight.is_empty()).then(Instant::now);
         }
     }
 }

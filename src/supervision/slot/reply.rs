@@ -1,58 +1,62 @@
-//! The answer to one message: settled once, whoever comes first.
+//! The answer to one message: whoever settles it first decides it.
 //!
-//! A cell is `Waiting` until the child stages it ([`Delivery::commit_to`](crate::supervision::Delivery::commit_to)), answers it, or
-//! the caller gives up. What is staged is past recall: its caller waits for the outcome.
+//! A reply is `Waiting` until the child answers it or the caller gives up. A child can stage it before
+//! ([`Delivery::commit_to`](crate::supervision::Delivery::commit_to)): then the effect can't be taken back any more, and the
+//! caller waits for the outcome.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::supervision::exit_reason::ExitReason;
 
-/// Why an ask has no answer of the child's.
+/// Why an [`ask`](crate::supervision::ChildRef::ask) failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AskError<E> {
-    /// The child's own, typed error.
+    /// The child handled the message and answered with its own, typed error.
     #[error(transparent)]
-    Answer(E),
+    Rejected(E),
     /// The queue is full; the message was not accepted.
-    #[error("the queue is full, try again in {retry_after:?}")]
+    #[error("the queue is full: try again in {retry_after:?}")]
     Overloaded {
-        /// When a retry makes sense.
+        /// When it makes sense to try again.
         retry_after: Duration,
     },
-    /// The deadline passed before the child began with it: nothing was done.
-    #[error("the deadline passed before the child began with it")]
+    /// The deadline passed before the child answered, and before it did anything lasting.
+    #[error("the deadline passed and nothing was done: try again, or wait longer")]
     Expired,
-    /// The child died of it, or with it.
-    #[error("the child died {attempts} times with the message in hand, last of {reason}")]
+    /// The child died each time it handled the message.
+    #[error(
+        "the child died {attempts} times while handling the message, the last time of {reason}"
+    )]
     Crashed {
-        /// How many times it was handed out.
+        /// How often a child began to handle it.
         attempts: u32,
-        /// Why the child died, the last time.
+        /// Why the child died the last time.
         reason: ExitReason,
     },
-    /// The child hung with it.
-    #[error("the child hung for {age:?} with the message in hand")]
+    /// The child hung while handling the message.
+    #[error("the child hung for {age:?} while handling the message")]
     Hung {
-        /// How long.
+        /// For how long.
         age: Duration,
     },
-    /// The child had begun what can't be recalled, and no answer came: it may or may not have been done.
-    #[error("begun, but no answer came: look before trying again")]
+    /// The child had passed the point of no return and gave no answer. The message may or may not have been carried out.
+    #[error("the message may or may not have been carried out: look before you try again")]
     OutcomeUnknown,
-    /// The child has stopped for good.
-    #[error("the child has stopped")]
+    /// The child has stopped and will not be started again.
+    #[error("the child has stopped and will not be started again")]
     ShuttingDown,
     /// The child dropped the message without an answer, which is a bug in the child.
-    #[error("the child dropped the message without an answer")]
+    #[error("the child dropped the message without an answer, which is a bug in the child")]
     Lost,
 }
 
-/// [`AskError`] without the child's own error: what a slot can settle a message with.
+/// The errors of [`AskError`] that a slot settles a message with.
 #[derive(Debug, Clone)]
 pub(crate) enum Failure {
     Crashed { attempts: u32, reason: ExitReason },
@@ -61,7 +65,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// What a death for `reason` is to a message that has been handed out `attempts` times.
+    /// The failure of a message whose child ended for `reason`, after `attempts` attempts to handle it.
     pub(crate) fn by(reason: &ExitReason, attempts: u32) -> Self {
         if let ExitReason::Hung { age } = reason {
             return Self::Hung { age: *age };
@@ -73,63 +77,60 @@ impl Failure {
     }
 }
 
-enum Phase<T, E> {
+enum ReplyState<T, E> {
     Waiting,
     Staged {
         until: Instant,
     },
     Settled(Result<T, AskError<E>>),
-    /// The caller has its answer, or has gone.
+    /// The caller has its answer, or has given up.
     Closed,
 }
 
-struct CellState<T, E> {
-    phase: Phase<T, E>,
+struct Inside<T, E> {
+    state: ReplyState<T, E>,
     waker: Option<Waker>,
 }
 
-/// The meeting point of one caller and one answer.
+/// Where the caller of one message waits for its answer.
 pub(crate) struct ReplyCell<T, E> {
-    state: Mutex<CellState<T, E>>,
+    inside: Mutex<Inside<T, E>>,
     lost: Arc<AtomicU64>,
 }
 
-/// What a slot does to a cell without knowing what it carries.
+/// A reply without the types of its answer, as a slot uses it.
 pub(crate) trait Settle: Send + Sync {
-    /// Settles with an error; false if it was settled already.
+    /// Settles with an error. Returns false if it was settled before.
     fn fail(&self, failure: Failure) -> bool;
-    /// Whether nobody waits any more: answered, or given up.
+    /// Whether nobody waits any more: it is settled, or the caller has given up.
     fn closed(&self) -> bool;
-    /// Marks as past recall; false if the caller has given up.
+    /// Passes the point of no return. Returns false if the caller has given up.
     fn stage(&self, until: Instant) -> bool;
 }
 
 impl<T, E> ReplyCell<T, E> {
     pub(crate) fn new(lost: Arc<AtomicU64>) -> Arc<Self> {
-        let state = CellState {
-            phase: Phase::Waiting,
+        let inside = Inside {
+            state: ReplyState::Waiting,
             waker: None,
         };
         Arc::new(Self {
-            state: Mutex::new(state),
+            inside: Mutex::new(inside),
             lost,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, CellState<T, E>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+    /// Settles with what `answer` returns; it is told whether the reply was staged.
     fn settle(&self, answer: impl FnOnce(bool) -> Result<T, AskError<E>>) -> bool {
         let waker = {
-            let mut state = self.lock();
-            let staged = match state.phase {
-                Phase::Waiting => false,
-                Phase::Staged { .. } => true,
-                Phase::Settled(_) | Phase::Closed => return false,
+            let mut inside = self.inside.lock();
+            let staged = match inside.state {
+                ReplyState::Waiting => false,
+                ReplyState::Staged { .. } => true,
+                ReplyState::Settled(_) | ReplyState::Closed => return false,
             };
-            state.phase = Phase::Settled(answer(staged));
-            state.waker.take()
+            inside.state = ReplyState::Settled(answer(staged));
+            inside.waker.take()
         };
         if let Some(waker) = waker {
             waker.wake();
@@ -138,12 +139,12 @@ impl<T, E> ReplyCell<T, E> {
     }
 
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, AskError<E>>> {
-        let mut state = self.lock();
-        match std::mem::replace(&mut state.phase, Phase::Closed) {
-            Phase::Settled(answer) => Poll::Ready(answer),
-            phase @ (Phase::Waiting | Phase::Staged { .. } | Phase::Closed) => {
-                state.phase = phase;
-                match &mut state.waker {
+        let mut inside = self.inside.lock();
+        match std::mem::replace(&mut inside.state, ReplyState::Closed) {
+            ReplyState::Settled(answer) => Poll::Ready(answer),
+            state @ (ReplyState::Waiting | ReplyState::Staged { .. } | ReplyState::Closed) => {
+                inside.state = state;
+                match &mut inside.waker {
                     Some(waker) => waker.clone_from(cx.waker()),
                     none => *none = Some(cx.waker().clone()),
                 }
@@ -152,23 +153,23 @@ impl<T, E> ReplyCell<T, E> {
         }
     }
 
-    /// The caller's deadline has passed: its answer, or how long what is staged may still take.
+    /// The caller's deadline has passed. Returns its answer, or until when it has to wait for the outcome.
     pub(crate) fn expire(&self, now: Instant) -> Result<Result<T, AskError<E>>, Instant> {
-        let mut state = self.lock();
-        match std::mem::replace(&mut state.phase, Phase::Closed) {
-            Phase::Settled(answer) => Ok(answer),
-            Phase::Waiting | Phase::Closed => Ok(Err(AskError::Expired)),
-            Phase::Staged { until } if until > now => {
-                state.phase = Phase::Staged { until };
+        let mut inside = self.inside.lock();
+        match std::mem::replace(&mut inside.state, ReplyState::Closed) {
+            ReplyState::Settled(answer) => Ok(answer),
+            ReplyState::Waiting | ReplyState::Closed => Ok(Err(AskError::Expired)),
+            ReplyState::Staged { until } if until > now => {
+                inside.state = ReplyState::Staged { until };
                 Err(until)
             }
-            Phase::Staged { .. } => Ok(Err(AskError::OutcomeUnknown)),
+            ReplyState::Staged { .. } => Ok(Err(AskError::OutcomeUnknown)),
         }
     }
 
-    /// The caller has gone.
+    /// The caller has given up.
     pub(crate) fn abandon(&self) {
-        self.lock().phase = Phase::Closed;
+        self.inside.lock().state = ReplyState::Closed;
     }
 }
 
@@ -185,28 +186,30 @@ impl<T: Send, E: Send> Settle for ReplyCell<T, E> {
     }
 
     fn closed(&self) -> bool {
-        matches!(self.lock().phase, Phase::Settled(_) | Phase::Closed)
+        let state = &self.inside.lock().state;
+        matches!(state, ReplyState::Settled(_) | ReplyState::Closed)
     }
 
     fn stage(&self, until: Instant) -> bool {
-        let mut state = self.lock();
-        match state.phase {
-            Phase::Waiting | Phase::Staged { .. } => {
-                state.phase = Phase::Staged { until };
+        let mut inside = self.inside.lock();
+        match inside.state {
+            ReplyState::Waiting | ReplyState::Staged { .. } => {
+                inside.state = ReplyState::Staged { until };
                 true
             }
-            Phase::Settled(_) | Phase::Closed => false,
+            ReplyState::Settled(_) | ReplyState::Closed => false,
         }
     }
 }
 
-/// Where a child sends its answer: part of the message, settled through `&self`, the first answer wins.
+/// Where a child sends its answer. It is a part of the message; the first answer counts.
 ///
-/// A message that is dropped with its reply unsettled is answered [`AskError::Lost`] and counted.
-pub struct ReplyTo<T, E> {
+/// If a message is dropped with its reply unsettled, its caller gets [`AskError::Lost`], and that is counted.
+pub struct ReplyTo<T, E = std::convert::Infallible> {
     cell: Arc<ReplyCell<T, E>>,
 }
 
+// Written by hand, so that messages can derive `Debug` whatever their answers are.
 impl<T, E> std::fmt::Debug for ReplyTo<T, E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ReplyTo")
@@ -220,9 +223,9 @@ impl<T, E> ReplyTo<T, E> {
         }
     }
 
-    /// Answers; false if there was an answer already, or nobody waits any more.
+    /// Answers. Returns false if there was an answer before, or nobody waits any more.
     pub fn settle(&self, answer: Result<T, E>) -> bool {
-        self.cell.settle(|_| answer.map_err(AskError::Answer))
+        self.cell.settle(|_| answer.map_err(AskError::Rejected))
     }
 }
 

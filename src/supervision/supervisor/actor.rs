@@ -1,68 +1,109 @@
-//! The supervisor: an actor that carries out what the [machine](super::machine) decides, and never waits.
+//! The supervisor's actor: it carries out what the [machine](super::machine) decides, and never waits.
+
+mod orders;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix::prelude::*;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use fastrand::Rng;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use super::effect::{Effect, Verdict};
-use super::jitter::Dice;
+use super::action::{Action, Verdict};
 use super::machine::{Machine, Moment};
-use super::order::{Order, Reply};
-use super::order_error::Answer;
-use super::pending_orders::Clerk;
+use super::pending_orders::PendingOrders;
 use super::pulse::Pulse;
-use super::state::{Bed, Member};
+use super::state::{Member, SupervisorState};
 use crate::supervision::boundary::contain;
-use crate::supervision::clock::Clock;
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::life::{
-    ChildSpec, Event, Input, Placer, Reporter, StartError, Timer, chain,
-};
-use crate::supervision::rules::{Sequel, Status};
-use crate::supervision::spec_fault::{self, SpecFaults};
+use crate::supervision::life::{Env, Event, Reporter, StartError, Timer, chain};
+use crate::supervision::rules::{AfterStop, Status};
 
-/// How a life of a supervisor ends and begins for the one above it.
-pub(crate) enum Above {
+/// Whom a supervisor reports to.
+pub(crate) enum Parent {
     Supervisor {
         reporter: Reporter,
         generation: u64,
     },
-    App {
+    /// None: it is the root of a tree.
+    Program {
         ready: Option<oneshot::Sender<()>>,
         exit: watch::Sender<Option<ExitReason>>,
+        pulse: Option<Arc<Pulse>>,
     },
 }
 
+/// The actor of one term of a supervisor.
 struct Supervisor {
-    bed: Arc<Bed>,
+    state: Arc<SupervisorState>,
     term: u64,
     machine: Machine,
-    input: UnboundedSender<Input>,
-    above: Above,
-    clock: Clock,
-    placer: Placer,
-    dice: Dice,
-    pulse: Option<Arc<Pulse>>,
+    events: UnboundedSender<Event>,
+    parent: Parent,
+    env: Env,
+    random: Rng,
     timers: HashMap<usize, JoinHandle<()>>,
-    clerk: Clerk,
+    orders: PendingOrders,
     done: bool,
+}
+
+/// Starts a term of a supervisor on the current arbiter. Returns where its events go.
+pub(crate) fn start(
+    state: Arc<SupervisorState>,
+    parent: Parent,
+    env: Env,
+) -> UnboundedSender<Event> {
+    let (events, inbox) = unbounded_channel();
+    let term = state.begin_term();
+    let children = state.all();
+    let after_giving_up = match parent {
+        Parent::Supervisor { .. } => AfterStop::Restart,
+        Parent::Program { .. } => AfterStop::StayDown,
+    };
+    let machine = Machine::new(
+        state.flags,
+        after_giving_up,
+        children.iter().map(Member::newcomer),
+        Instant::now(),
+    );
+    let supervisor = Supervisor {
+        state,
+        term,
+        machine,
+        events: events.clone(),
+        parent,
+        env,
+        random: Rng::new(),
+        timers: HashMap::new(),
+        orders: PendingOrders::default(),
+        done: false,
+    };
+    Supervisor::create(|ctx| {
+        // The supervisor holds a sender itself, so the stream does not end before the supervisor does.
+        let inbox = futures_util::stream::unfold(inbox, |mut inbox| async {
+            inbox.recv().await.map(|event| (event, inbox))
+        });
+        ctx.add_stream(inbox);
+        let orders = ctx.address().recipient();
+        supervisor.state.orders.serve(Some(orders));
+        supervisor
+    });
+    events
 }
 
 impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let first = contain(|| self.bed.init.as_ref().map_or(Ok(()), |init| init()));
+        let first = contain(|| self.state.init.as_ref().map_or(Ok(()), |init| init()));
         let reason = match first {
             Ok(Ok(())) => {
-                let effects = self.machine.boot(self.clock.now());
-                self.carry_out(effects, ctx);
-                return;
+                let actions = self.machine.boot(Instant::now());
+                return self.carry_out(actions, ctx);
             }
             Ok(Err(StartError::Ignore)) => return self.ignored(ctx),
             Ok(Err(StartError::Failed(error))) => ExitReason::StartFailed(chain(&*error)),
@@ -72,97 +113,87 @@ impl Actor for Supervisor {
     }
 }
 
-impl StreamHandler<Input> for Supervisor {
-    fn handle(&mut self, input: Input, ctx: &mut Self::Context) {
-        if !self.bed.holds(self.term) {
-            // It was killed: what it had is in other hands.
+impl StreamHandler<Event> for Supervisor {
+    fn handle(&mut self, event: Event, ctx: &mut Self::Context) {
+        if !self.state.in_term(self.term) {
+            // It was killed, and whoever killed it has reported that.
             self.done = true;
             ctx.stop();
             return;
         }
-        match input {
-            Input::Tick => {
-                if let Some(pulse) = &self.pulse {
-                    pulse.supervisor_ticked();
-                }
+        if let Event::Tick = event {
+            if let Parent::Program {
+                pulse: Some(pulse), ..
+            } = &self.parent
+            {
+                pulse.supervisor_ticked();
             }
-            Input::Event(event) => {
-                let moment = Moment {
-                    now: self.clock.now(),
-                    random: self.dice.roll(),
-                };
-                match self.decide(event, moment) {
-                    Ok(effects) => self.carry_out(effects, ctx),
-                    Err(reason) => self.exit(reason, ctx),
-                }
-            }
+            return;
         }
-    }
-}
-
-impl Handler<Order> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, order: Order, ctx: &mut Self::Context) {
-        if self.bed.holds(self.term) {
-            self.take_order(order, ctx);
+        let moment = Moment {
+            now: Instant::now(),
+            random: self.random.f64(),
+        };
+        match self.decide(event, moment) {
+            Ok(actions) => self.carry_out(actions, ctx),
+            Err(reason) => self.exit(reason, ctx),
         }
     }
 }
 
 impl Supervisor {
-    /// What the machine says. One that panics while its children serve is made anew from what they are doing, and asked
-    /// once more: a fault of the supervisor's own restarts no child.
-    fn decide(&mut self, event: Event, moment: Moment) -> Result<Vec<Effect>, ExitReason> {
+    /// Asks the machine. If it panics while all children are up, a new machine is made from what the children are doing
+    /// and asked once more. So a bug in the supervisor itself restarts no child.
+    fn decide(&mut self, event: Event, moment: Moment) -> Result<Vec<Action>, ExitReason> {
         let serving = self.machine.serving();
         let again = event.clone();
         let taken = contain(|| {
-            if self.bed.faults.enabled() {
-                self.bed.faults.hit(&format!("{}.event", self.bed.name));
+            if self.env.faults.enabled() {
+                self.env.faults.hit(&format!("{}.event", self.state.name));
             }
             self.machine.take(event, moment)
         });
         match taken {
             Err(reason) if serving => {
-                let supervisor = &*self.bed.name;
+                let supervisor = &*self.state.name;
                 tracing::error!(supervisor, %reason, "supervisor panicked, adopting its children");
-                self.machine = self.machine.adopt(self.bed.found(), moment.now);
-                self.clerk.abandon();
+                self.machine = self.machine.adopt(self.state.found(), moment.now);
+                self.orders.abandon();
                 contain(|| self.machine.take(again, moment))
             }
             taken => taken,
         }
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>, ctx: &mut Context<Self>) {
-        let now = self.clock.now();
+    fn carry_out(&mut self, actions: Vec<Action>, ctx: &mut Context<Self>) {
+        let now = Instant::now();
         for child in self.machine.touched() {
             if let Some((status, generation)) = self.machine.status(child)
-                && let Some(member) = self.bed.member(child)
+                && let Some(member) = self.state.member(child)
             {
                 member.node.set_status(status, generation, now);
             }
         }
         let fill = self.machine.window_fill(now);
-        self.bed.node.set_window_fill(fill);
-        for effect in effects {
-            self.carry_out_one(effect, ctx);
+        self.state.node.set_window_fill(fill);
+        for action in actions {
+            self.carry_out_one(action, ctx);
         }
     }
 
-    fn carry_out_one(&mut self, effect: Effect, ctx: &mut Context<Self>) {
-        match effect {
-            Effect::Start { child, generation } => self.begin_life(child, generation),
-            Effect::Stop { child, sequel } => {
-                self.with(child, |member| member.runtime.stop(sequel));
+    fn carry_out_one(&mut self, action: Action, ctx: &mut Context<Self>) {
+        match action {
+            Action::Start { child, generation } => self.start_incarnation(child, generation),
+            Action::Stop { child, after } => {
+                self.with(child, |member| member.runtime.stop(after));
             }
-            Effect::Kill {
+            Action::Kill {
                 child,
                 generation,
                 reason,
             } => self.with(child, |member| member.runtime.kill(generation, &reason)),
-            Effect::Arm { timer, after } => self.arm(timer, after),
-            Effect::Died {
+            Action::Arm { timer, after } => self.arm(timer, after),
+            Action::Record {
                 child,
                 generation,
                 reason,
@@ -170,36 +201,34 @@ impl Supervisor {
             } => self.with(child, |member| {
                 self.record(member, generation, &reason, verdict);
             }),
-            Effect::Close { child } => self.with(child, |member| member.node.close()),
-            Effect::Forget { child } => {
-                self.bed.forget(child);
+            Action::Close { child } => self.with(child, |member| member.node.close()),
+            Action::Forget { child } => {
+                self.state.forget(child);
                 if let Some(armed) = self.timers.remove(&child) {
                     armed.abort();
                 }
             }
-            Effect::Answer { ticket, answer } => self.clerk.answer(ticket, answer),
-            Effect::Ready => self.ready(ctx),
-            Effect::Exit(reason) => self.exit(reason, ctx),
+            Action::Answer { order, result } => self.orders.answer(order, result),
+            Action::Ready => self.ready(ctx),
+            Action::Exit(reason) => self.exit(reason, ctx),
         }
     }
 
     fn with(&self, child: usize, act: impl FnOnce(&Member)) {
-        if let Some(member) = self.bed.member(child) {
+        if let Some(member) = self.state.member(child) {
             act(&member);
         }
     }
 
-    fn begin_life(&self, child: usize, generation: u64) {
+    fn start_incarnation(&self, child: usize, generation: u64) {
         self.with(child, |member| {
-            let now = self.clock.now();
-            member.node.set_status(Status::Starting, generation, now);
             let reporter = Reporter {
                 child,
-                input: self.input.clone(),
+                events: self.events.clone(),
             };
             let (runtime, report) = (&member.runtime, reporter.clone());
-            // The system may have no thread left, which actix answers with a panic.
-            let begun = contain(|| runtime.start(generation, report, &self.placer, self.clock));
+            // actix panics if the system has no thread left.
+            let begun = contain(|| runtime.start(generation, report, &self.env));
             if let Err(reason) = begun {
                 runtime.kill(generation, &reason);
                 reporter.exited(generation, reason, false);
@@ -208,73 +237,74 @@ impl Supervisor {
     }
 
     fn ready(&mut self, ctx: &mut Context<Self>) {
-        match &mut self.above {
-            Above::Supervisor {
+        match &mut self.parent {
+            Parent::Supervisor {
                 reporter,
                 generation,
             } => reporter.ready(*generation),
-            Above::App { ready, .. } => {
-                let now = self.clock.now();
-                self.bed.node.set_status(Status::Running, 1, now);
+            Parent::Program { ready, .. } => {
+                let now = Instant::now();
+                self.state.node.set_status(Status::Running, 1, now);
                 if let Some(ready) = ready.take() {
                     let _nobody_waits = ready.send(());
                 }
             }
         }
-        for order in self.clerk.deferred() {
+        for order in self.orders.deferred() {
             self.take_order(order, ctx);
         }
     }
 
-    /// Sets a child's timer. A child waits for one thing at a time, so the timer before is void.
+    /// Sets a child's timer. It replaces the one before, because a child waits for one thing at a time.
     fn arm(&mut self, timer: Timer, after: Duration) {
-        let input = self.input.clone();
+        let events = self.events.clone();
         let armed = actix_rt::spawn(async move {
             tokio::time::sleep(after).await;
-            // Without a supervisor there is nothing to wake.
-            drop(input.send(Input::Event(Event::Fired(timer))));
+            // A supervisor that has ended waits for no timer.
+            drop(events.send(Event::Fired(timer)));
         });
         if let Some(before) = self.timers.insert(timer.child, armed) {
             before.abort();
         }
     }
 
-    /// One line that explains what happened and what was decided.
+    /// Shows in the tree, and logs in one line, that an incarnation has ended, why, and what was decided.
     fn record(&self, member: &Member, generation: u64, reason: &ExitReason, verdict: Verdict) {
-        let (supervisor, name) = (&*self.bed.name, &**member.node.name());
+        let (supervisor, child) = (&*self.state.name, &**member.node.name());
         let restart_in = match verdict {
             Verdict::Restart(delay) => Some(delay),
             Verdict::Stay | Verdict::Escalate => None,
         };
-        member.node.died(reason, restart_in, self.clock.now());
+        let (now, at) = (Instant::now(), SystemTime::now());
+        member.node.exited(generation, reason, restart_in, now, at);
         match verdict {
             Verdict::Restart(delay) => {
-                tracing::warn!(supervisor, child = name, generation, %reason, ?delay, "child died, restarting");
+                tracing::warn!(supervisor, child, generation, %reason, ?delay, "child died, restarting");
             }
             Verdict::Escalate => {
-                tracing::error!(supervisor, child = name, generation, %reason, intensity = ?self.bed.flags.intensity,
-                    "child died once too often, giving up");
+                tracing::error!(supervisor, child, generation, %reason, intensity = ?self.state.flags.intensity,
+                    "child died too often, the supervisor gives up");
             }
             Verdict::Stay if reason.is_normal() => {
-                tracing::debug!(supervisor, child = name, generation, %reason, "child stopped");
+                tracing::debug!(supervisor, child, generation, %reason, "child stopped");
             }
             Verdict::Stay => {
                 let restart = member.rules.restart.as_str();
-                tracing::warn!(supervisor, child = name, generation, %reason, restart, "child ended");
+                tracing::warn!(supervisor, child, generation, %reason, restart, "child ended");
             }
         }
     }
 
-    /// It is not wanted now: no supervisor, and no error.
+    /// Ends without an error: `init` chose not to run the supervisor.
     fn ignored(&mut self, ctx: &mut Context<Self>) {
-        if let Above::Supervisor {
+        if let Parent::Supervisor {
             reporter,
             generation,
-        } = &self.above
+        } = &self.parent
         {
             reporter.ignored(*generation);
             self.done = true;
-            self.bed.end_term();
+            self.state.end_term();
             ctx.stop();
         } else {
             self.exit(ExitReason::Normal, ctx);
@@ -285,18 +315,18 @@ impl Supervisor {
         if std::mem::replace(&mut self.done, true) {
             return;
         }
-        match &mut self.above {
-            Above::Supervisor {
+        match &mut self.parent {
+            Parent::Supervisor {
                 reporter,
                 generation,
             } => {
-                self.bed.end_term();
+                self.state.end_term();
                 reporter.exited(*generation, reason, false);
             }
-            Above::App { exit, .. } => {
-                let now = self.clock.now();
-                self.bed.node.set_status(Status::Ended, 1, now);
-                self.bed.give_up();
+            Parent::Program { exit, .. } => {
+                let now = Instant::now();
+                self.state.node.set_status(Status::Ended, 1, now);
+                self.state.give_up();
                 exit.send_replace(Some(reason));
             }
         }
@@ -304,123 +334,19 @@ impl Supervisor {
     }
 }
 
-impl Supervisor {
-    fn take_order(&mut self, order: Order, ctx: &mut Context<Self>) {
-        let now = self.clock.now();
-        let effects = match order {
-            Order::Which(reply) => {
-                let children = self.bed.all();
-                return reply.send(children.iter().map(|c| c.node.view(now)).collect());
-            }
-            Order::Count(reply) => return reply.send(self.machine.counts()),
-            Order::Spec(name, reply) => return reply.send(self.machine.rules(&name)),
-            order if self.machine.booting() => return self.clerk.defer(order),
-            Order::Start(spec, reply) => return self.start_child(spec, reply, ctx),
-            Order::Terminate(name, reply) => {
-                let ticket = self.clerk.open(reply);
-                self.machine.terminate(&name, ticket, now)
-            }
-            Order::Restart(name, reply) => {
-                let ticket = self.clerk.open(reply);
-                self.machine.restart(&name, ticket, now)
-            }
-            Order::Delete(name, reply) => {
-                let ticket = self.clerk.open(reply);
-                self.machine.delete(&name, ticket)
-            }
-        };
-        self.carry_out(effects, ctx);
-    }
-
-    fn start_child(&mut self, spec: ChildSpec, reply: Reply<Answer>, ctx: &mut Context<Self>) {
-        let mut faults = spec.faults(&self.bed.name);
-        faults.extend(spec_fault::of_names(spec.node.names()));
-        if let Err(faults) = SpecFaults::none_of(faults) {
-            return reply.send(Err(faults.into()));
-        }
-        match self.machine.place_for(spec.node.name()) {
-            Ok(place) => {
-                let (member, now) = (Member::new(spec), self.clock.now());
-                let newcomer = member.newcomer();
-                self.bed.add(place, member);
-                let ticket = self.clerk.open(reply);
-                let effects = self.machine.add(newcomer, ticket, now);
-                self.carry_out(effects, ctx);
-            }
-            Err(error) => reply.send(Err(error)),
-        }
-    }
-}
-
 impl Drop for Supervisor {
+    /// Reports a supervisor that ended in any other way, such as by a panic.
     fn drop(&mut self) {
         self.timers.values().for_each(JoinHandle::abort);
         if std::mem::replace(&mut self.done, true) {
             return;
         }
-        match &mut self.above {
-            Above::Supervisor {
+        match &mut self.parent {
+            Parent::Supervisor {
                 reporter,
                 generation,
-            } => {
-                reporter.exited(*generation, ExitReason::Lost, false);
-            }
-            Above::App { exit, .. } => drop(exit.send_replace(Some(ExitReason::Lost))),
+            } => reporter.exited(*generation, ExitReason::Lost, false),
+            Parent::Program { exit, .. } => drop(exit.send_replace(Some(ExitReason::Lost))),
         }
     }
-}
-
-/// Everything a life of a supervisor needs besides its bed.
-pub(crate) struct Surroundings {
-    pub(crate) above: Above,
-    pub(crate) clock: Clock,
-    pub(crate) placer: Placer,
-    pub(crate) pulse: Option<Arc<Pulse>>,
-}
-
-/// Begins a life on the current arbiter.
-pub(crate) fn begin(
-    bed: Arc<Bed>,
-    around: Surroundings,
-    input: (UnboundedSender<Input>, UnboundedReceiver<Input>),
-) {
-    let Surroundings {
-        above,
-        clock,
-        placer,
-        pulse,
-    } = around;
-    let (input, inbox) = input;
-    let term = bed.renew();
-    let children = bed.all();
-    let newcomers = children.iter().map(Member::newcomer);
-    let given_up = match above {
-        Above::Supervisor { .. } => Sequel::NextLife,
-        Above::App { .. } => Sequel::End,
-    };
-    let machine = Machine::new(bed.flags, bed.startup, given_up, newcomers, clock.now());
-    let dice = Dice::new(&bed.name);
-    let supervisor = Supervisor {
-        bed,
-        term,
-        machine,
-        input,
-        above,
-        clock,
-        placer,
-        dice,
-        pulse,
-        timers: HashMap::new(),
-        clerk: Clerk::default(),
-        done: false,
-    };
-    Supervisor::create(|ctx| {
-        supervisor.bed.desk.serve(Some(ctx.address().recipient()));
-        // The supervisor holds a sender itself, so the stream ends with it and not before.
-        let inbox = futures_util::stream::unfold(inbox, |mut inbox| async {
-            inbox.recv().await.map(|input| (input, inbox))
-        });
-        ctx.add_stream(inbox);
-        supervisor
-    });
 }

@@ -1,9 +1,9 @@
-//! The supervisor's decisions, pure: events and the time in, effects out.
+//! What a supervisor decides, as a pure state machine: events and the time go in, actions come out.
 //!
-//! Two ordered sets drive it. `falling` holds the children that must go down, the last one first, one at a time;
-//! `rising` those that must come up, the first one first. While anything falls nothing rises. Restarts of `one_for_one`,
-//! and a first start together, rise side by side; everything else rises one by one. What is ordered of a single child is
-//! done at once, beside both sets.
+//! Two ordered sets drive it. `falling` holds the children that have to go down: the last one first, one at a time.
+//! `rising` holds the children that have to come up, the first one first. While anything falls, nothing rises. Restarts under
+//! `one_for_one`, and a first start together, rise side by side; all others rise one after the other. Orders for a single
+//! child are carried out at once, beside both sets.
 
 // Decision: The supervisor is a pure machine in an actor.
 
@@ -17,27 +17,32 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::effect::{Effect, Ticket};
-use super::order_error::Standing;
+use super::action::{Action, OrderId};
+use super::order_outcome::Started;
 use crate::supervision::backoff::BackoffState;
 use crate::supervision::exit_reason::{Cause, ExitReason};
 use crate::supervision::intensity::Window;
 use crate::supervision::life::{Event, Timer, TimerKind};
-use crate::supervision::rules::{Flags, Rules, Sequel, Startup, Status};
+use crate::supervision::rules::{AfterStop, Flags, Rules, Status};
 
+/// What the supervisor as a whole is doing.
 #[derive(Debug)]
-enum Phase {
+enum Mode {
+    /// Starting its children for the first time.
     Booting,
+    /// Keeping its children up.
     Serving,
-    Stopping(Ending, Sequel),
+    /// Stopping all of its children.
+    Stopping(Ending, AfterStop),
+    /// All children are down.
     Done,
 }
 
-/// Why everything goes down.
+/// Why all children are stopped.
 #[derive(Debug)]
 enum Ending {
     Because(ExitReason),
-    /// A first start failed. The causes are complete when all children are down.
+    /// A first start failed. All causes are known when all children are down.
     NotStarted,
 }
 
@@ -47,36 +52,37 @@ struct Row {
     rules: Rules,
     status: Status,
     generation: u64,
+    /// When it got this status.
     since: Instant,
     backoff: BackoffState,
-    /// It has been ready in this term of the supervisor: it has started, and what follows are restarts.
+    /// It has been ready in this term of the supervisor, so further starts are restarts.
     proven: bool,
-    /// Somebody ordered its start, and hears of it.
+    /// The order that started it, until it is answered.
     start: Option<StartOrder>,
-    /// Those who ordered its end, and hear of it.
-    ends: Vec<Ticket>,
+    /// The orders that terminated it, until they are answered.
+    ends: Vec<OrderId>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct StartOrder {
-    ticket: Ticket,
-    /// It is not a child before it has started.
+    order: OrderId,
+    /// The order added the child. If it fails to start, it is removed again.
     new: bool,
 }
 
-/// A child as it comes to its supervisor.
+/// A child as a machine gets it.
 #[derive(Debug, Clone)]
 pub(crate) struct Newcomer {
     pub(crate) name: Arc<str>,
     pub(crate) rules: Rules,
-    /// What its lives are counted from.
+    /// The number of its last incarnation.
     pub(crate) generation: u64,
 }
 
-/// A child as it was found.
+/// A child as the supervisor finds it when its machine has panicked.
 #[derive(Debug)]
 pub(crate) struct Found {
-    pub(crate) place: usize,
+    pub(crate) position: usize,
     pub(crate) child: Newcomer,
     pub(crate) status: Status,
 }
@@ -85,24 +91,23 @@ pub(crate) struct Found {
 #[derive(Debug)]
 pub(crate) struct Machine {
     flags: Flags,
-    startup: Startup,
-    /// What follows when it gives up: there is somebody above who starts it again, or there is not.
-    given_up: Sequel,
-    /// By place: the start order.
+    /// What follows when it gives up: its parent starts it again, or nobody does.
+    after_giving_up: AfterStop,
+    /// By position in the start order.
     rows: BTreeMap<usize, Row>,
-    places: HashMap<Arc<str>, usize>,
-    next_place: usize,
-    phase: Phase,
+    positions: HashMap<Arc<str>, usize>,
+    next_position: usize,
+    mode: Mode,
     falling: BTreeSet<usize>,
     rising: BTreeSet<usize>,
     window: Window,
-    /// What went wrong while booting, in order.
+    /// What failed while booting, in order.
     causes: Vec<Cause>,
-    /// Children whose status may have changed since it was last asked.
+    /// The children whose status may have changed since [`touched`](Self::touched) was called.
     touched: BTreeSet<usize>,
 }
 
-/// When an event is taken, and the dice for it, in 0.0..1.0.
+/// When an event is handled, and a random number in 0.0..1.0 for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     pub(crate) now: Instant,
@@ -110,22 +115,20 @@ pub(crate) struct Moment {
 }
 
 impl Machine {
-    /// A supervisor that has started nothing yet.
+    /// A supervisor that has not started anything yet.
     pub(crate) fn new(
         flags: Flags,
-        startup: Startup,
-        given_up: Sequel,
+        after_giving_up: AfterStop,
         children: impl IntoIterator<Item = Newcomer>,
         now: Instant,
     ) -> Self {
         let mut machine = Self {
             flags,
-            startup,
-            given_up,
+            after_giving_up,
             rows: BTreeMap::new(),
-            places: HashMap::new(),
-            next_place: 0,
-            phase: Phase::Booting,
+            positions: HashMap::new(),
+            next_position: 0,
+            mode: Mode::Booting,
             falling: BTreeSet::new(),
             rising: BTreeSet::new(),
             window: Window::default(),
@@ -133,17 +136,17 @@ impl Machine {
             touched: BTreeSet::new(),
         };
         for child in children {
-            let place = machine.seat(child, None, now);
-            machine.rising.insert(place);
+            let position = machine.append(child, None, now);
+            machine.rising.insert(position);
         }
         machine
     }
 
-    /// Gives a child the next place.
-    fn seat(&mut self, child: Newcomer, start: Option<StartOrder>, now: Instant) -> usize {
-        let place = self.next_place;
-        self.next_place += 1;
-        self.places.insert(Arc::clone(&child.name), place);
+    /// Adds a child at the next position.
+    fn append(&mut self, child: Newcomer, start: Option<StartOrder>, now: Instant) -> usize {
+        let position = self.next_position;
+        self.next_position += 1;
+        self.positions.insert(Arc::clone(&child.name), position);
         let row = Row {
             name: child.name,
             rules: child.rules,
@@ -155,18 +158,18 @@ impl Machine {
             start,
             ends: Vec::new(),
         };
-        self.rows.insert(place, row);
-        place
+        self.rows.insert(position, row);
+        position
     }
 
-    /// What `child` is doing, and which life that is.
+    /// The status of a child, and the number of its incarnation.
     pub(crate) fn status(&self, child: usize) -> Option<(Status, u64)> {
         self.rows
             .get(&child)
             .map(|row| (row.status, row.generation))
     }
 
-    /// Restarts inside the window.
+    /// How many restarts are inside the window.
     pub(crate) fn window_fill(&self, now: Instant) -> usize {
         self.window.fill(self.flags.intensity, now)
     }
@@ -178,18 +181,18 @@ impl Machine {
 
     /// Whether its children are still being started for the first time.
     pub(crate) fn booting(&self) -> bool {
-        matches!(self.phase, Phase::Booting)
+        matches!(self.mode, Mode::Booting)
     }
 
-    /// Begins: the first child starts.
-    pub(crate) fn boot(&mut self, now: Instant) -> Vec<Effect> {
+    /// Starts the first child.
+    pub(crate) fn boot(&mut self, now: Instant) -> Vec<Action> {
         let mut out = Vec::new();
         self.advance(now, &mut out);
         out
     }
 
-    /// Takes one event.
-    pub(crate) fn take(&mut self, event: Event, moment: Moment) -> Vec<Effect> {
+    /// Handles one event.
+    pub(crate) fn take(&mut self, event: Event, moment: Moment) -> Vec<Action> {
         let mut out = Vec::new();
         match event {
             Event::Ready { child, generation } => {
@@ -216,7 +219,8 @@ impl Machine {
                     self.kill(child, &ExitReason::Hung { age }, moment, &mut out);
                 }
             }
-            Event::Stop(sequel) => self.stop(Ending::Because(ExitReason::Shutdown), sequel),
+            Event::Stop(after) => self.stop(Ending::Because(ExitReason::Shutdown), after),
+            Event::Tick => {}
         }
         self.advance(moment.now, &mut out);
         out
@@ -235,7 +239,7 @@ impl Machine {
         }
     }
 
-    fn ready(&mut self, child: usize, generation: u64, now: Instant, out: &mut Vec<Effect>) {
+    fn ready(&mut self, child: usize, generation: u64, now: Instant, out: &mut Vec<Action>) {
         if !self.is(child, generation, &[Status::Starting]) {
             return;
         }
@@ -243,16 +247,14 @@ impl Machine {
         self.rising.remove(&child);
         if let Some(row) = self.rows.get_mut(&child) {
             row.proven = true;
-            if let Some(order) = row.start.take() {
-                out.push(Effect::answer(
-                    order.ticket,
-                    Ok(Standing::Running { generation }),
-                ));
+            if let Some(start) = row.start.take() {
+                let result = Ok(Started::Running { generation });
+                out.push(Action::answer(start.order, result));
             }
         }
     }
 
-    fn fired(&mut self, timer: Timer, moment: Moment, out: &mut Vec<Effect>) {
+    fn fired(&mut self, timer: Timer, moment: Moment, out: &mut Vec<Action>) {
         let Timer {
             kind,
             child,

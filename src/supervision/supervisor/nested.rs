@@ -1,80 +1,77 @@
-//! A supervisor as somebody's child.
+//! A supervisor as a child of another one.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use parking_lot::Mutex;
+use tokio::sync::mpsc::UnboundedSender;
 
-use super::actor::{Above, Surroundings, begin};
+use super::actor::{self, Parent};
 use super::spec::SupervisorSpec;
-use super::state::Bed;
-use crate::supervision::clock::Clock;
+use super::state::SupervisorState;
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::life::{ChildSpec, Event, Input, Placer, Reporter, Runtime};
-use crate::supervision::rules::Sequel;
+use crate::supervision::life::{ChildSpec, Env, Event, Reporter, Runtime};
+use crate::supervision::rules::AfterStop;
+use crate::supervision::strategy::Shutdown;
 
-/// A supervisor as somebody's child: its bed outlives its lives.
-pub(crate) struct Nested {
-    bed: Arc<Bed>,
-    life: Mutex<Option<UnboundedSender<Input>>>,
-}
-
-impl Nested {
-    pub(crate) fn new(bed: Arc<Bed>) -> Self {
-        Self {
-            bed,
-            life: Mutex::new(None),
-        }
-    }
-
-    fn life(&self) -> MutexGuard<'_, Option<UnboundedSender<Input>>> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tell(&self, input: Input) {
-        if let Some(life) = &*self.life() {
-            // A supervisor that is gone has reported itself.
-            drop(life.send(input));
-        }
-    }
-}
-
-impl Runtime for Nested {
-    fn start(&self, generation: u64, reporter: Reporter, placer: &Placer, clock: Clock) {
-        let input = unbounded_channel();
-        *self.life() = Some(input.0.clone());
-        let around = Surroundings {
-            above: Above::Supervisor {
-                reporter,
-                generation,
-            },
-            clock,
-            placer: placer.clone(),
-            pulse: None,
+impl ChildSpec {
+    /// The spec of a child that is a supervisor. It is given all the time its children need to stop, as in OTP.
+    pub fn supervisor(spec: SupervisorSpec) -> Self {
+        let below = spec.faults();
+        let state = SupervisorState::new(spec);
+        let node = state.node.clone();
+        let runtime = SupervisorRuntime {
+            state,
+            events: Mutex::new(None),
         };
-        begin(Arc::clone(&self.bed), around, input);
+        let mut child = Self::worker(node, runtime).shutdown(Shutdown::Infinity);
+        child.rules.supervisor = true;
+        child.below = below;
+        child
+    }
+}
+
+impl From<SupervisorSpec> for ChildSpec {
+    fn from(spec: SupervisorSpec) -> Self {
+        Self::supervisor(spec)
+    }
+}
+
+struct SupervisorRuntime {
+    state: Arc<SupervisorState>,
+    /// To the actor of the present term.
+    events: Mutex<Option<UnboundedSender<Event>>>,
+}
+
+impl SupervisorRuntime {
+    fn tell(&self, event: Event) {
+        if let Some(events) = &*self.events.lock() {
+            // A supervisor that has ended has reported that by itself.
+            drop(events.send(event));
+        }
+    }
+}
+
+impl Runtime for SupervisorRuntime {
+    fn start(&self, generation: u64, reporter: Reporter, env: &Env) {
+        let parent = Parent::Supervisor {
+            reporter,
+            generation,
+        };
+        let events = actor::start(Arc::clone(&self.state), parent, env.clone());
+        *self.events.lock() = Some(events);
     }
 
-    fn stop(&self, sequel: Sequel) {
-        self.tell(Input::Event(Event::Stop(sequel)));
+    fn stop(&self, after: AfterStop) {
+        self.tell(Event::Stop(after));
     }
 
     fn kill(&self, _: u64, reason: &ExitReason) {
-        self.bed.kill(reason);
-        // Its term is over; anything wakes it up to see that.
-        self.tell(Input::Tick);
+        self.state.kill(reason);
+        // Any event makes the actor notice that its term is over.
+        self.tell(Event::Tick);
     }
 
     fn release(&self) {
-        self.bed.give_up();
-    }
-}
-
-impl ChildSpec {
-    /// A child that is a supervisor.
-    pub fn supervisor(spec: SupervisorSpec) -> Self {
-        let faults = spec.faults();
-        let bed = Bed::new(spec);
-        let spec = Self::new(bed.node.clone(), Arc::new(Nested::new(bed)), true);
-        Self { faults, ..spec }
+        self.state.give_up();
     }
 }

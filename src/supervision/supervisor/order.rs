@@ -1,152 +1,132 @@
-//! Administering the children of a running supervisor: start, terminate, restart, delete, look and count, with OTP's
-//! meanings and OTP's errors.
+//! Orders to a running supervisor: start, terminate, restart and delete a child, with OTP's meanings and errors.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use actix::prelude::Recipient;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 
-use super::order_error::{AdminError, Answer, Counts, Standing};
+use super::order_outcome::{OrderError, OrderResult, Started};
 use crate::supervision::life::ChildSpec;
-use crate::supervision::rules::Rules;
-use crate::supervision::tree::NodeView;
+use crate::supervision::tree::{Node, NodeView};
 
-/// Orders to one supervisor that may be on their way; whoever has one more waits.
+/// How many orders to one supervisor may be under way. Further ones wait until one of them is answered.
 const ORDERS_MAX: usize = 64;
 
-/// Where the answer to an order goes. The order counts as one until then.
-pub(crate) struct Reply<T> {
-    to: oneshot::Sender<T>,
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-impl<T> Reply<T> {
-    pub(crate) fn send(self, answer: T) {
-        // Whoever ordered may have gone; what was ordered is done all the same.
-        drop(self.to.send(answer));
-    }
+/// One order to a supervisor.
+pub(crate) struct Order {
+    pub(crate) command: OrderCommand,
+    pub(crate) reply: OrderReply,
 }
 
 /// What a supervisor is ordered to do.
-pub(crate) enum Order {
-    Start(ChildSpec, Reply<Answer>),
-    Terminate(Arc<str>, Reply<Answer>),
-    Restart(Arc<str>, Reply<Answer>),
-    Delete(Arc<str>, Reply<Answer>),
-    Which(Reply<Vec<NodeView>>),
-    Count(Reply<Counts>),
-    Spec(Arc<str>, Reply<Option<Rules>>),
+pub(crate) enum OrderCommand {
+    Start(ChildSpec),
+    Terminate(Arc<str>),
+    Restart(Arc<str>),
+    Delete(Arc<str>),
 }
 
 impl actix::Message for Order {
     type Result = ();
 }
 
-/// Where orders to a supervisor are left, whichever life of it takes them.
-pub(crate) struct Desk {
-    name: Arc<str>,
-    life: Mutex<Option<Recipient<Order>>>,
-    places: Arc<Semaphore>,
+/// Where the answer to an order goes. The order counts as under way until then.
+pub(crate) struct OrderReply {
+    to: oneshot::Sender<OrderResult>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Desk {
-    pub(crate) fn new(name: &Arc<str>) -> Arc<Self> {
+impl OrderReply {
+    pub(crate) fn send(self, result: OrderResult) {
+        // The order is carried out even if its sender has gone.
+        drop(self.to.send(result));
+    }
+}
+
+/// Where orders to a supervisor are sent, across its restarts.
+pub(crate) struct OrderQueue {
+    /// The actor that takes orders now.
+    actor: Mutex<Option<Recipient<Order>>>,
+    permits: Arc<Semaphore>,
+}
+
+impl OrderQueue {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            name: Arc::clone(name),
-            life: Mutex::new(None),
-            places: Arc::new(Semaphore::new(ORDERS_MAX)),
+            actor: Mutex::new(None),
+            permits: Arc::new(Semaphore::new(ORDERS_MAX)),
         })
     }
 
-    fn life(&self) -> MutexGuard<'_, Option<Recipient<Order>>> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    /// From now on this actor takes the orders, or none does.
+    pub(crate) fn serve(&self, actor: Option<Recipient<Order>>) {
+        *self.actor.lock() = actor;
     }
 
-    /// A life takes orders from now on, or none does.
-    pub(crate) fn serve(&self, life: Option<Recipient<Order>>) {
-        *self.life() = life;
-    }
-
-    fn leave(&self, order: Order) {
-        if let Some(life) = &*self.life() {
-            // The queue is bounded by its places; a life that has ended drops the order, and its reply with it.
-            life.do_send(order);
+    async fn order(&self, command: OrderCommand) -> OrderResult {
+        let (to, answer) = oneshot::channel();
+        let reply = OrderReply {
+            to,
+            // The semaphore is never closed.
+            _permit: Arc::clone(&self.permits).acquire_owned().await.ok(),
+        };
+        match &*self.actor.lock() {
+            // A full mailbox does not refuse it, since the permits bound it. An actor that has ended drops the order and
+            // its reply.
+            Some(actor) => actor.do_send(Order { command, reply }),
+            None => return Err(OrderError::NotRunning),
         }
+        answer.await.unwrap_or(Err(OrderError::NotRunning))
     }
 }
 
-/// What everybody holds of a supervisor: it stays the same through all of its lives.
+/// A supervisor's address: it orders changes of its children, and stays valid across restarts of the supervisor.
 ///
-/// Orders are carried out one after the other; a supervisor that is starting takes them when it is up. It answers at
-/// once whatever its children are doing: it never waits for them itself.
+/// Orders are carried out one after the other. A supervisor that is starting carries them out when it is up. It never waits
+/// for its children, so it answers at once unless an order takes time itself.
 #[derive(Clone)]
 pub struct SupervisorRef {
-    desk: Arc<Desk>,
-}
-
-impl std::fmt::Debug for SupervisorRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SupervisorRef({})", self.desk.name)
-    }
+    node: Node,
+    orders: Arc<OrderQueue>,
 }
 
 impl SupervisorRef {
-    pub(crate) fn new(desk: &Arc<Desk>) -> Self {
+    pub(crate) fn new(node: &Node, orders: &Arc<OrderQueue>) -> Self {
         Self {
-            desk: Arc::clone(desk),
+            node: node.clone(),
+            orders: Arc::clone(orders),
         }
     }
 
-    /// Adds a child after all others and starts it; the answer comes when it is ready, or will never be.
+    /// Adds a child behind all others and starts it. Returns when it is ready, or when its start has failed.
     ///
-    /// It is a child of this life of the supervisor: a supervisor that is restarted has the children of its spec again.
-    pub async fn start_child(&self, spec: ChildSpec) -> Result<Standing, AdminError> {
-        self.order(|reply| Order::Start(spec, reply)).await?
+    /// The child belongs to this run of the supervisor: after a restart the supervisor has the children of its spec again.
+    pub async fn start_child(&self, spec: ChildSpec) -> Result<Started, OrderError> {
+        self.orders.order(OrderCommand::Start(spec)).await
     }
 
-    /// Stops a child within its shutdown; its spec is kept, unless it is temporary. To stop what is down is no error.
-    pub async fn terminate_child(&self, name: &str) -> Result<(), AdminError> {
-        let done = self.order(|reply| Order::Terminate(name.into(), reply));
-        done.await?.map(|_| ())
+    /// Stops a child within its shutdown timeout. Its spec is kept, unless it is temporary. A child that is down already is
+    /// no error.
+    pub async fn terminate_child(&self, name: &str) -> Result<(), OrderError> {
+        let done = self.orders.order(OrderCommand::Terminate(name.into()));
+        done.await.map(drop)
     }
 
     /// Starts a child that is down.
-    pub async fn restart_child(&self, name: &str) -> Result<Standing, AdminError> {
-        self.order(|reply| Order::Restart(name.into(), reply))
-            .await?
+    pub async fn restart_child(&self, name: &str) -> Result<Started, OrderError> {
+        self.orders.order(OrderCommand::Restart(name.into())).await
     }
 
-    /// Forgets a child that is down.
-    pub async fn delete_child(&self, name: &str) -> Result<(), AdminError> {
-        let done = self.order(|reply| Order::Delete(name.into(), reply));
-        done.await?.map(|_| ())
+    /// Removes a child that is down.
+    pub async fn delete_child(&self, name: &str) -> Result<(), OrderError> {
+        let done = self.orders.order(OrderCommand::Delete(name.into()));
+        done.await.map(drop)
     }
 
-    /// The children, in start order.
-    pub async fn which_children(&self) -> Result<Vec<NodeView>, AdminError> {
-        self.order(Order::Which).await
-    }
-
-    /// How many children there are.
-    pub async fn count_children(&self) -> Result<Counts, AdminError> {
-        self.order(Order::Count).await
-    }
-
-    /// The rules a child was added with.
-    pub async fn child_spec(&self, name: &str) -> Result<Rules, AdminError> {
-        let found = self.order(|reply| Order::Spec(name.into(), reply)).await?;
-        found.ok_or(AdminError::NotFound)
-    }
-
-    async fn order<T>(&self, order: impl FnOnce(Reply<T>) -> Order) -> Result<T, AdminError> {
-        let places = Arc::clone(&self.desk.places);
-        let (to, answer) = oneshot::channel();
-        let reply = Reply {
-            to,
-            // Nobody closes the semaphore.
-            _place: places.acquire_owned().await.ok(),
-        };
-        self.desk.leave(order(reply));
-        answer.await.map_err(|_| AdminError::NotRunning)
+    /// A snapshot of the children, in start order. Does not ask the supervisor.
+    pub fn children(&self) -> Vec<NodeView> {
+        self.node.children(Instant::now())
     }
 }

@@ -1,43 +1,47 @@
-//! The supervisor's paperwork: orders that come in, and answers that go out when they are carried out.
+//! The orders of one supervisor that are not answered yet.
 
 use std::collections::HashMap;
 
-use super::effect::Ticket;
-use super::order::{Order, Reply};
-use super::order_error::Answer;
+use super::action::OrderId;
+use super::order::{Order, OrderReply};
+use super::order_outcome::OrderResult;
 
-/// Orders that wait, and who waits for their answers. Both are bounded by the places at the desk.
+/// Orders that are being carried out, and orders that wait until the supervisor is up. The permits of the order queue bound
+/// both.
 #[derive(Default)]
-pub(super) struct Clerk {
+pub(super) struct PendingOrders {
     last: u64,
-    open: HashMap<Ticket, Reply<Answer>>,
+    open: HashMap<OrderId, OrderReply>,
     deferred: Vec<Order>,
 }
 
-impl Clerk {
-    pub(super) fn open(&mut self, reply: Reply<Answer>) -> Ticket {
+impl PendingOrders {
+    /// Keeps the reply until the order with this number is answered.
+    pub(super) fn open(&mut self, reply: OrderReply) -> OrderId {
         self.last += 1;
-        let ticket = Ticket(self.last);
-        self.open.insert(ticket, reply);
-        ticket
+        let order = OrderId(self.last);
+        self.open.insert(order, reply);
+        order
     }
 
-    pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) {
-        if let Some(reply) = self.open.remove(&ticket) {
-            reply.send(answer);
+    pub(super) fn answer(&mut self, order: OrderId, result: OrderResult) {
+        if let Some(reply) = self.open.remove(&order) {
+            reply.send(result);
         }
     }
 
-    /// Nobody knows any more what became of the open orders: whoever waits is told that the supervisor is gone.
+    /// Drops the open orders, since what became of them is not known. Their senders are told that the supervisor is not
+    /// running.
     pub(super) fn abandon(&mut self) {
         self.open.clear();
     }
 
+    /// Keeps an order until the supervisor is up.
     pub(super) fn defer(&mut self, order: Order) {
         self.deferred.push(order);
     }
 
-    /// What was ordered while the supervisor was starting.
+    /// The orders that were kept until the supervisor is up.
     pub(super) fn deferred(&mut self) -> Vec<Order> {
         std::mem::take(&mut self.deferred)
     }

@@ -1,4 +1,4 @@
-//! When the sentinel and the root supervisor were last known to live.
+//! The signs of life of a tree: when the sentinel and the root supervisor last gave one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,32 +6,26 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::supervision::clock::Clock;
-
-/// When the sentinel and the supervisor were last known to live.
+/// When the sentinel and the root supervisor last showed that they are alive.
 #[derive(Debug)]
 pub struct Pulse {
     base: Instant,
-    clock: Clock,
     sentinel_ms: AtomicU64,
     supervisor_ms: AtomicU64,
 }
 
 impl Pulse {
-    /// Everything lives now.
-    pub fn new(clock: Clock) -> Arc<Self> {
-        let (sentinel_ms, supervisor_ms) = (AtomicU64::new(0), AtomicU64::new(0));
+    /// A pulse that counts both as alive now.
+    pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            base: clock.now(),
-            clock,
-            sentinel_ms,
-            supervisor_ms,
+            base: Instant::now(),
+            sentinel_ms: AtomicU64::new(0),
+            supervisor_ms: AtomicU64::new(0),
         })
     }
 
     fn now_ms(&self) -> u64 {
-        let since = self.clock.now().saturating_duration_since(self.base);
-        crate::num::as_millis(since)
+        crate::num::as_millis(self.base.elapsed())
     }
 
     pub(crate) fn supervisor_ticked(&self) {
@@ -42,10 +36,11 @@ impl Pulse {
         self.sentinel_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
-    /// For how long nothing has been heard of the slower of the two.
+    /// How long ago the slower of the two last showed that it is alive.
     pub fn silence(&self) -> Duration {
-        let heard = |at: &AtomicU64| at.load(Ordering::Relaxed);
-        let last = heard(&self.sentinel_ms).min(heard(&self.supervisor_ms));
+        let sentinel = self.sentinel_ms.load(Ordering::Relaxed);
+        let supervisor = self.supervisor_ms.load(Ordering::Relaxed);
+        let last = sentinel.min(supervisor);
         Duration::from_millis(self.now_ms().saturating_sub(last))
     }
 }

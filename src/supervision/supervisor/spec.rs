@@ -1,69 +1,82 @@
-//! The recipe of a supervisor.
+//! The supervisor spec: the flags of a supervisor and its children.
 
 use std::sync::Arc;
 
-use super::order::{Desk, SupervisorRef};
-use crate::supervision::faults::Faults;
+use super::order::{OrderQueue, SupervisorRef};
+use crate::supervision::backoff::Backoff;
+use crate::supervision::intensity::Intensity;
 use crate::supervision::life::{ChildSpec, StartError};
 use crate::supervision::rules::{Flags, Startup};
 use crate::supervision::spec_fault::{self, SpecFault};
+use crate::supervision::strategy::Strategy;
+use crate::supervision::tree::Node;
 
-/// What is done before the first child of a supervisor starts.
+/// What a supervisor does before it starts its first child.
 pub(crate) type Init = dyn Fn() -> Result<(), StartError> + Send + Sync;
 
-/// The recipe of a supervisor: its flags and its children, in start order.
+/// How a supervisor is made: its children in start order, its strategy, its intensity and its backoff.
 pub struct SupervisorSpec {
     pub(crate) name: Arc<str>,
     pub(crate) flags: Flags,
-    pub(crate) startup: Startup,
     pub(crate) init: Option<Box<Init>>,
-    pub(crate) faults: Faults,
     pub(crate) children: Vec<ChildSpec>,
-    pub(crate) desk: Arc<Desk>,
-}
-
-impl std::fmt::Debug for SupervisorSpec {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SupervisorSpec")
-            .field("name", &self.name)
-            .field("flags", &self.flags)
-            .field("children", &self.children)
-            .finish_non_exhaustive()
-    }
+    pub(crate) node: Node,
+    pub(crate) orders: Arc<OrderQueue>,
 }
 
 impl SupervisorSpec {
-    /// A supervisor without children.
-    pub fn new(name: &str, flags: Flags) -> Self {
+    /// A supervisor without children, with OTP's defaults: `one_for_one`, and one restart in five seconds.
+    pub fn new(name: &str) -> Self {
         let name = Arc::from(name);
         Self {
-            desk: Desk::new(&name),
+            node: Node::supervisor(&name),
             name,
-            flags,
-            startup: Startup::InOrder,
+            flags: Flags::default(),
             init: None,
-            faults: Faults::none(),
             children: Vec::new(),
+            orders: OrderQueue::new(),
         }
     }
 
-    /// Adds a child, to be started after those before it and stopped before them.
+    /// Adds a child, or a supervisor as a child. It is started after those before it and stopped before them.
     #[must_use]
-    pub fn child(mut self, spec: ChildSpec) -> Self {
-        self.children.push(spec);
+    pub fn child(mut self, child: impl Into<ChildSpec>) -> Self {
+        self.children.push(child.into());
         self
     }
 
-    /// Starts its children all at once, since they do not need each other. If one fails, the others are cancelled in
-    /// reverse order, and all causes are told. (Restarts go by the strategy.)
+    /// Sets which children are restarted when one dies.
+    #[must_use]
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.flags.strategy = strategy;
+        self
+    }
+
+    /// Sets how many restarts are allowed within a period before the supervisor gives up.
+    #[must_use]
+    pub fn intensity(mut self, intensity: Intensity) -> Self {
+        self.flags.intensity = intensity;
+        self
+    }
+
+    /// Sets how long a child that gets nothing done waits before it is restarted.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.flags.backoff = backoff;
+        self
+    }
+
+    /// Starts the children all at once, because they do not need each other. If one fails, the others are cancelled in
+    /// reverse order, and all causes are reported. Restarts follow the strategy.
     #[must_use]
     pub fn start_together(mut self) -> Self {
-        self.startup = Startup::Together;
+        self.flags.startup = Startup::Together;
         self
     }
 
-    /// Something that must be done first, whenever the supervisor starts (OTP: its `init`). If it fails there is no
-    /// supervisor, and neither if it says [`StartError::Ignore`], which is no failure. It must not block.
+    /// Calls `first` before the first child, whenever the supervisor starts (OTP: `init`). If it fails, the start of the
+    /// supervisor fails; if it returns [`StartError::Ignore`], the supervisor does not run, which is no error. It must not
+    /// block.
     #[must_use]
     pub fn init(
         mut self,
@@ -73,19 +86,12 @@ impl SupervisorSpec {
         self
     }
 
-    /// Lets it pass the fault point `<name>.event` at each event.
-    #[must_use]
-    pub fn with_faults(mut self, faults: Faults) -> Self {
-        self.faults = faults;
-        self
-    }
-
-    /// What everybody may hold of it.
+    /// The supervisor's address, for orders.
     pub fn supervisor_ref(&self) -> SupervisorRef {
-        SupervisorRef::new(&self.desk)
+        SupervisorRef::new(&self.node, &self.orders)
     }
 
-    /// What is wrong with it and with everything below, names that are there twice apart.
+    /// The faults of this spec and of all specs below it, except for names that occur twice.
     pub(crate) fn faults(&self) -> Vec<SpecFault> {
         let mut faults = spec_fault::of_flags(&self.name, &self.flags);
         for child in &self.children {

@@ -1,19 +1,20 @@
-//! What outlives each life of a supervisor: its recipe, and who its children are.
+//! What stays of a supervisor when it is restarted: its spec and its children.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::machine::{Found, Newcomer};
-use super::order::{Desk, SupervisorRef};
+use super::order::{OrderQueue, SupervisorRef};
 use super::spec::{Init, SupervisorSpec};
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::faults::Faults;
 use crate::supervision::life::{ChildSpec, Runtime};
-use crate::supervision::rules::{Flags, Rules, Startup};
+use crate::supervision::rules::{Flags, Rules};
 use crate::supervision::tree::Node;
 
-/// One child, as its supervisor holds it.
+/// One child, as its supervisor keeps it.
 #[derive(Clone)]
 pub(crate) struct Member {
     pub(crate) node: Node,
@@ -31,6 +32,7 @@ impl Member {
         }
     }
 
+    /// The child as a machine gets it.
     pub(crate) fn newcomer(&self) -> Newcomer {
         Newcomer {
             name: Arc::clone(self.node.name()),
@@ -39,132 +41,116 @@ impl Member {
         }
     }
 
-    /// As a machine that is made anew finds it.
-    fn found(&self, place: usize) -> Found {
-        Found {
-            place,
-            child: self.newcomer(),
-            status: self.node.status(),
-        }
-    }
-
-    /// Nothing will start it again.
+    /// Closes its slot and gives back its threads.
     fn give_up(&self) {
         self.node.close();
         self.runtime.release();
     }
 }
 
-/// What outlives each life of a supervisor.
-pub(crate) struct Bed {
+/// What stays of a supervisor when it is restarted. The time from one start to the next is a term.
+pub(crate) struct SupervisorState {
     pub(crate) name: Arc<str>,
     pub(crate) flags: Flags,
-    pub(crate) startup: Startup,
     pub(crate) init: Option<Box<Init>>,
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) orders: Arc<OrderQueue>,
     pub(crate) node: Node,
-    pub(crate) faults: Faults,
-    /// The children of the recipe.
+    /// The children of the spec.
     fixed: Vec<Member>,
-    /// The children of the present term, by place.
+    /// The children of the present term, by position in the start order.
     members: Mutex<BTreeMap<usize, Member>>,
-    /// Counts the lives; only the last one may act.
+    /// Counts the terms; only the actor of the last one may act.
     term: AtomicU64,
 }
 
-impl Bed {
+impl SupervisorState {
     pub(crate) fn new(spec: SupervisorSpec) -> Arc<Self> {
-        let fixed: Vec<_> = spec.children.into_iter().map(Member::new).collect();
-        let node = Node::supervisor(&spec.name);
-        let bed = Self {
+        let state = Self {
             name: spec.name,
             flags: spec.flags,
-            startup: spec.startup,
             init: spec.init,
-            desk: spec.desk,
-            node,
-            faults: spec.faults,
-            fixed,
+            orders: spec.orders,
+            node: spec.node,
+            fixed: spec.children.into_iter().map(Member::new).collect(),
             members: Mutex::default(),
             term: AtomicU64::new(0),
         };
-        bed.renew();
-        Arc::new(bed)
-    }
-
-    fn members(&self) -> MutexGuard<'_, BTreeMap<usize, Member>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+        state.begin_term();
+        Arc::new(state)
     }
 
     pub(crate) fn supervisor_ref(&self) -> SupervisorRef {
-        SupervisorRef::new(&self.desk)
+        SupervisorRef::new(&self.node, &self.orders)
     }
 
-    /// A new term: the children are those of the recipe again.
-    pub(crate) fn renew(&self) -> u64 {
+    /// Begins a term, with the children of the spec. Returns its number.
+    pub(crate) fn begin_term(&self) -> u64 {
         self.end_term();
         let fixed: BTreeMap<_, _> = self.fixed.iter().cloned().enumerate().collect();
         let nodes = fixed.iter().map(|(at, member)| (*at, member.node.clone()));
         self.node.set_children(nodes.collect());
-        *self.members() = fixed;
+        *self.members.lock() = fixed;
         self.term.load(Ordering::Relaxed)
     }
 
-    /// Whether the life of this term may still act.
-    pub(crate) fn holds(&self, term: u64) -> bool {
+    /// Whether this is still the present term.
+    pub(crate) fn in_term(&self, term: u64) -> bool {
         self.term.load(Ordering::Relaxed) == term
     }
 
-    /// No life may act any more, and nothing starts what was added to the recipe's children again.
+    /// Ends the term: its actor may not act any more, and the children that were added to those of the spec are gone.
     pub(crate) fn end_term(&self) {
         self.term.fetch_add(1, Ordering::Relaxed);
-        self.desk.serve(None);
-        let added = self.members().split_off(&self.fixed.len());
-        for (place, member) in added {
-            self.node.remove_child(place);
+        self.orders.serve(None);
+        let added = self.members.lock().split_off(&self.fixed.len());
+        for (position, member) in added {
+            self.node.remove_child(position);
             member.give_up();
         }
     }
 
-    /// Fences everything and leaves it behind, the last child first.
+    /// Fences all children and leaves them behind, the last one first.
     pub(crate) fn kill(&self, reason: &ExitReason) {
-        let members: Vec<_> = self.members().values().cloned().collect();
-        for member in members.iter().rev() {
+        for member in self.all().iter().rev() {
             member.runtime.kill(member.node.generation(), reason);
         }
         self.end_term();
     }
 
-    /// Nothing will be started again.
+    /// Ends the term for good: no child will be started again.
     pub(crate) fn give_up(&self) {
         self.end_term();
         self.fixed.iter().for_each(Member::give_up);
     }
 
-    /// The children of the present term, in start order.
+    /// The children, in start order.
     pub(crate) fn all(&self) -> Vec<Member> {
-        self.members().values().cloned().collect()
+        self.members.lock().values().cloned().collect()
     }
 
-    /// The same, and what each of them is doing.
+    /// The children, with their positions and what each of them is doing.
     pub(crate) fn found(&self) -> Vec<Found> {
-        let members = self.members();
-        let found = members.iter().map(|(place, member)| member.found(*place));
+        let members = self.members.lock();
+        let found = members.iter().map(|(position, member)| Found {
+            position: *position,
+            child: member.newcomer(),
+            status: member.node.status(),
+        });
         found.collect()
     }
 
-    pub(crate) fn member(&self, place: usize) -> Option<Member> {
-        self.members().get(&place).cloned()
+    pub(crate) fn member(&self, position: usize) -> Option<Member> {
+        self.members.lock().get(&position).cloned()
     }
 
-    pub(crate) fn add(&self, place: usize, member: Member) {
-        self.node.add_child(place, member.node.clone());
-        self.members().insert(place, member);
+    pub(crate) fn add(&self, position: usize, member: Member) {
+        self.node.add_child(position, member.node.clone());
+        self.members.lock().insert(position, member);
     }
 
-    pub(crate) fn forget(&self, place: usize) {
-        self.node.remove_child(place);
-        let member = self.members().remove(&place);
+    pub(crate) fn forget(&self, position: usize) {
+        self.node.remove_child(position);
+        let member = self.members.lock().remove(&position);
         if let Some(member) = member {
             member.give_up();
         }

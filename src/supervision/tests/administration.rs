@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::play::{
-    Ask, How, PATIENCE, Play, Start, Stop, end, error, flags, grown, paused, plant, root, settled,
+    Ask, Counts, How, PATIENCE, Play, Start, Stop, counts, end, error, paused, root, settled,
+    start, started, supervisor,
 };
 use crate::supervision::*;
 
@@ -16,42 +17,40 @@ const SECOND: Duration = Duration::from_secs(1);
 fn otp_child_adm() {
     paused(async {
         let play = Play::new();
-        let mut tree = grown(root(1, 5)).await;
+        let mut tree = started(root(1, 5)).await;
         let admin = tree.admin.clone();
-        let running = |generation| Ok(Standing::Running { generation });
-        assert_eq!(admin.which_children().await, Ok(Vec::new()));
+        let running = |generation| Ok(Started::Running { generation });
+        assert_eq!(admin.children(), []);
         // start
         assert_eq!(admin.start_child(play.spec("a")).await, running(1));
         let again = admin.start_child(play.spec("a")).await;
-        assert_eq!(again, Err(AdminError::AlreadyStarted));
+        assert_eq!(again, Err(OrderError::AlreadyStarted));
         // A child that runs is neither restarted nor deleted.
-        assert_eq!(admin.restart_child("a").await, Err(AdminError::Running));
-        assert_eq!(admin.delete_child("a").await, Err(AdminError::Running));
+        assert_eq!(admin.restart_child("a").await, Err(OrderError::Running));
+        assert_eq!(admin.delete_child("a").await, Err(OrderError::Running));
         // terminate, which keeps the spec
         assert_eq!(admin.terminate_child("a").await, Ok(()));
         assert_eq!(admin.terminate_child("a").await, Ok(()), "down is down");
         assert_eq!(tree.life("a"), ("ended", 1));
-        let counts = admin.count_children().await.unwrap();
-        assert_eq!((counts.specs, counts.active, counts.workers), (1, 0, 1));
+        let now = counts(&admin);
+        assert_eq!((now.specs, now.active, now.workers), (1, 0, 1));
         let again = admin.start_child(play.spec("a")).await;
-        assert_eq!(again, Err(AdminError::AlreadyPresent));
+        assert_eq!(again, Err(OrderError::AlreadyPresent));
         // restart
         assert_eq!(admin.restart_child("a").await, running(2));
-        let which = admin.which_children().await.unwrap();
+        let which = admin.children();
         assert_eq!((&*which[0].name, which[0].generation), ("a", 2));
         // delete, and start anew
         assert_eq!(admin.terminate_child("a").await, Ok(()));
         assert_eq!(admin.delete_child("a").await, Ok(()));
-        assert_eq!(admin.which_children().await, Ok(Vec::new()));
+        assert_eq!(admin.children(), []);
         assert_eq!(admin.start_child(play.spec("a")).await, running(1));
         // what is not there
-        assert_eq!(admin.terminate_child("z").await, Err(AdminError::NotFound));
-        assert_eq!(admin.restart_child("z").await, Err(AdminError::NotFound));
-        assert_eq!(admin.delete_child("z").await, Err(AdminError::NotFound));
-        let spec = admin.child_spec("z").await;
-        assert_eq!(spec, Err(AdminError::NotFound));
+        assert_eq!(admin.terminate_child("z").await, Err(OrderError::NotFound));
+        assert_eq!(admin.restart_child("z").await, Err(OrderError::NotFound));
+        assert_eq!(admin.delete_child("z").await, Err(OrderError::NotFound));
         tree.stop().await;
-        assert_eq!(admin.count_children().await, Err(AdminError::NotRunning));
+        assert_eq!(admin.delete_child("a").await, Err(OrderError::NotRunning));
     });
 }
 
@@ -61,8 +60,8 @@ fn a_child_that_is_terminated_answers_its_callers_and_is_brought_back_by_its_gro
         let play = Play::new();
         let (a, first) = play.child("a");
         let (b, second) = play.child("b");
-        let spec = SupervisorSpec::new("root", flags(Strategy::OneForAll, 1, 5));
-        let mut tree = grown(spec.child(a).child(b)).await;
+        let spec = supervisor("root", Strategy::OneForAll, 1, 5);
+        let mut tree = started(spec.child(a).child(b)).await;
         tree.admin.terminate_child("b").await.unwrap();
         let echo = || second.ask(|reply| Ask::Echo { n: 1, reply }, PATIENCE);
         assert_eq!(echo().await, Err(AskError::ShuttingDown));
@@ -79,16 +78,16 @@ fn a_child_that_is_terminated_answers_its_callers_and_is_brought_back_by_its_gro
 fn a_start_that_is_ordered_can_be_terminated_before_it_is_ready() {
     paused(async {
         let play = Play::new();
-        let mut tree = grown(root(1, 5)).await;
+        let mut tree = started(root(1, 5)).await;
         play.starts("a", &[Start::Hangs]);
         let admin = tree.admin.clone();
         let spec = play.spec("a");
         let started = actix_rt::spawn(async move { admin.start_child(spec).await });
         settled().await;
         let running = tree.admin.restart_child("a").await;
-        assert_eq!(running, Err(AdminError::Running), "it is being started");
+        assert_eq!(running, Err(OrderError::Running), "it is being started");
         assert_eq!(tree.admin.terminate_child("a").await, Ok(()));
-        assert_eq!(started.await.unwrap(), Err(AdminError::Terminated));
+        assert_eq!(started.await.unwrap(), Err(OrderError::Terminated));
         assert_eq!(tree.life("a"), ("ended", 1));
         tree.stop().await;
     });
@@ -98,22 +97,22 @@ fn a_start_that_is_ordered_can_be_terminated_before_it_is_ready() {
 fn otp_count_children() {
     paused(async {
         let play = Play::new();
-        let mut tree = grown(root(0, 5)).await;
+        let mut tree = started(root(0, 5)).await;
         for number in 0..2_000 {
             let spec = play.spec(&format!("child {number}"));
             tree.admin.start_child(spec).await.unwrap();
         }
-        let inner = SupervisorSpec::new("inner", Flags::default());
+        let inner = SupervisorSpec::new("inner");
         let inner = ChildSpec::supervisor(inner.child(play.spec("below")));
         tree.admin.start_child(inner).await.unwrap();
-        let counts = |specs, active, workers| Counts {
+        let expected = |specs, active, workers| Counts {
             specs,
             active,
             supervisors: 1,
             workers,
         };
-        let now = tree.admin.count_children().await;
-        assert_eq!(now, Ok(counts(2_001, 2_001, 2_000)));
+        let now = counts(&tree.admin);
+        assert_eq!(now, expected(2_001, 2_001, 2_000));
         for number in 0..500 {
             let name = format!("child {number}");
             tree.admin.terminate_child(&name).await.unwrap();
@@ -121,8 +120,8 @@ fn otp_count_children() {
                 tree.admin.delete_child(&name).await.unwrap();
             }
         }
-        let now = tree.admin.count_children().await;
-        assert_eq!(now, Ok(counts(1_901, 1_501, 1_900)));
+        let now = counts(&tree.admin);
+        assert_eq!(now, expected(1_901, 1_501, 1_900));
         tree.stop().await;
     });
 }
@@ -138,18 +137,18 @@ fn otp_count_restarting_children() {
             spec = spec.child(child);
             children.push((name, child_ref));
         }
-        let mut tree = grown(spec).await;
+        let mut tree = started(spec).await;
         for (at, (name, child)) in children.iter().enumerate().take(4) {
             play.starts(name, &[Start::Fails, Start::Fails]);
             end(child, &error()).await;
             // The first restart is at once, and so is the second; the third waits.
             tokio::task::yield_now().await;
-            let counts = tree.admin.count_children().await.unwrap();
-            assert_eq!((counts.specs, counts.active), (10, 9 - at));
+            let now = counts(&tree.admin);
+            assert_eq!((now.specs, now.active), (10, 9 - at));
         }
         tokio::time::sleep(SECOND).await;
-        let counts = tree.admin.count_children().await.unwrap();
-        assert_eq!((counts.specs, counts.active), (10, 10));
+        let now = counts(&tree.admin);
+        assert_eq!((now.specs, now.active), (10, 10));
         tree.stop().await;
     });
 }
@@ -157,26 +156,29 @@ fn otp_count_restarting_children() {
 /// A child that can't be restarted, under a supervisor that never gives up and waits 10 ms and more in between.
 async fn hanging_restart_loop(strategy: Strategy, jitter: f64) {
     let play = Play::new();
-    let mut flags = flags(strategy, usize::MAX, 60);
-    flags.backoff.jitter = jitter;
+    let backoff = Backoff {
+        jitter,
+        ..Backoff::default()
+    };
     let (spec, child) = play.child("child1");
-    let spec = SupervisorSpec::new("root", flags).child(spec);
-    let mut tree = grown(spec.child(play.spec("child2"))).await;
+    let root = supervisor("root", strategy, usize::MAX, 60).backoff(backoff);
+    let spec = root.child(spec);
+    let mut tree = started(spec.child(play.spec("child2"))).await;
     let admin = tree.admin.clone();
     play.starts("child1", &[Start::Fails; 1_000]);
     end(&child, &error()).await;
     settled().await;
     for _ in 0..20 {
         let begun = Instant::now();
-        let restarting = Err(AdminError::Restarting);
+        let restarting = Err(OrderError::Restarting);
         assert_eq!(admin.restart_child("child1").await, restarting.clone());
         let deleted = admin.delete_child("child1").await;
-        assert_eq!(deleted, Err(AdminError::Restarting));
+        assert_eq!(deleted, Err(OrderError::Restarting));
         let again = admin.start_child(play.spec("child1")).await;
-        assert_eq!(again, Err(AdminError::AlreadyPresent));
-        assert_eq!(admin.which_children().await.unwrap()[0].state, "backoff");
-        let counts = admin.count_children().await.unwrap();
-        assert_eq!(counts.specs, 2);
+        assert_eq!(again, Err(OrderError::AlreadyPresent));
+        assert_eq!(admin.children()[0].state, "backoff");
+        let now = counts(&admin);
+        assert_eq!(now.specs, 2);
         assert!(begun.elapsed().is_zero(), "answered at once");
         tokio::time::sleep(SECOND).await;
     }
@@ -214,13 +216,18 @@ fn otp_hanging_restart_loop_with_jitter() {
     paused(hanging_restart_loop(Strategy::OneForOne, 0.5));
 }
 
-/// The supervisor answers at once; returns what `child` was doing.
+/// The supervisor answers an order at once; returns what `child` is doing.
 async fn at_once(admin: &SupervisorRef, child: &str) -> &'static str {
     let begun = Instant::now();
-    let children = admin.which_children().await.unwrap();
+    let refused = admin.delete_child(child).await;
+    assert!(matches!(
+        refused,
+        Err(OrderError::Running | OrderError::Restarting) | Ok(())
+    ));
     assert!(begun.elapsed().is_zero(), "no time has passed");
+    let children = admin.children();
     let child = children.iter().find(|node| node.name == child);
-    child.expect("the child").state
+    child.map_or("deleted", |child| child.state)
 }
 
 #[test]
@@ -230,13 +237,14 @@ fn the_supervisor_answers_at_once_while_a_child_starts_stops_or_hangs() {
         play.starts("a", &[Start::Slow(SECOND)]);
         play.stops("a", Stop::Takes(SECOND));
         let (spec, child) = play.child("a");
-        let mut tree = plant(root(1, 5).child(spec));
+        let mut tree = start(root(1, 5).child(spec));
         let admin = tree.admin.clone();
         settled().await;
-        assert_eq!(at_once(&admin, "a").await, "starting");
+        let state = admin.children()[0].state;
+        assert_eq!(state, "starting");
         // What is ordered of a supervisor that is starting is done when it is up.
         let begun = Instant::now();
-        assert_eq!(admin.terminate_child("z").await, Err(AdminError::NotFound));
+        assert_eq!(admin.terminate_child("z").await, Err(OrderError::NotFound));
         assert_eq!(begun.elapsed().as_millis(), 999, "the rest of its start");
         (&mut tree.root.ready).await.unwrap();
         let for_ = SECOND * 2;
@@ -250,7 +258,7 @@ fn the_supervisor_answers_at_once_while_a_child_starts_stops_or_hangs() {
         let started = admin.start_child(play.spec("b")).await;
         assert!(started.is_ok(), "and does other things meanwhile");
         assert_eq!(stops.await.unwrap(), Ok(()));
-        assert_eq!(at_once(&admin, "a").await, "ended");
+        assert_eq!(at_once(&admin, "a").await, "deleted");
         assert_eq!(hangs.await, Err(AskError::ShuttingDown));
         tree.stop().await;
     });

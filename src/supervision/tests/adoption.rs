@@ -2,16 +2,12 @@
 
 use std::sync::Arc;
 
-use super::play::{Ask, PATIENCE, Play, flags, grown, paused, settled};
+use super::play::{Ask, PATIENCE, Play, paused, settled, started_in, supervisor};
 use crate::supervision::*;
 
-/// A root with three children that passes its fault point.
-fn family(
-    play: &Arc<Play>,
-    faults: &Faults,
-    strategy: Strategy,
-) -> (SupervisorSpec, Vec<ChildRef<Ask>>) {
-    let mut spec = SupervisorSpec::new("root", flags(strategy, 9, 60)).with_faults(faults.clone());
+/// A root with three children.
+fn family(play: &Arc<Play>, strategy: Strategy) -> (SupervisorSpec, Vec<ChildRef<Ask>>) {
+    let mut spec = supervisor("root", strategy, 9, 60);
     let mut children = Vec::new();
     for name in ["a", "b", "c"] {
         let (child, child_ref) = play.child(name);
@@ -25,8 +21,8 @@ fn family(
 fn a_supervisor_that_panics_adopts_its_children_and_carries_on() {
     paused(async {
         let (play, faults) = (Play::new(), Faults::armed());
-        let (spec, children) = family(&play, &faults, Strategy::OneForOne);
-        let tree = grown(spec).await;
+        let (spec, children) = family(&play, Strategy::OneForOne);
+        let tree = started_in(spec, Env::inline().with_faults(faults.clone())).await;
         for until in 1..=3 {
             faults.arm("root.event", 1);
             let answered = children[0].ask(|reply| Ask::PanicUntil { until, reply }, PATIENCE);
@@ -46,8 +42,8 @@ fn a_supervisor_that_panics_adopts_its_children_and_carries_on() {
 fn a_group_that_was_going_down_comes_up_again_under_its_adoptive_supervisor() {
     paused(async {
         let (play, faults) = (Play::new(), Faults::armed());
-        let (spec, children) = family(&play, &faults, Strategy::OneForAll);
-        let _tree = grown(spec).await;
+        let (spec, children) = family(&play, Strategy::OneForAll);
+        let _tree = started_in(spec, Env::inline().with_faults(faults.clone())).await;
         // One panic for each event of the round: the death, each stop and each readiness.
         faults.arm("root.event", 6);
         let until = 1;

@@ -1,21 +1,22 @@
 //! Escalation: a supervisor that can't help gives up, in order, and the one above it decides.
 
 use super::play::{
-    Ask, Grown, PATIENCE, Play, Start, end, error, flags, grown, paused, root, settled,
+    Ask, PATIENCE, Play, Start, TestTree, counts, end, error, paused, root, settled, started,
+    supervisor,
 };
 use crate::supervision::*;
 
 /// A restart that keeps failing exhausts the intensity: the siblings are stopped in reverse, and the supervisor exits.
 async fn escalation(strategy: Strategy, stopped: &str) {
     let play = Play::new();
-    let mut spec = SupervisorSpec::new("root", flags(strategy, 4, 60));
+    let mut spec = supervisor("root", strategy, 4, 60);
     let mut children = Vec::new();
     for name in ["a", "b", "c"] {
         let (child, child_ref) = play.child(name);
         spec = spec.child(child);
         children.push(child_ref);
     }
-    let mut tree = grown(spec).await;
+    let mut tree = started(spec).await;
     play.starts("b", &[Start::Fails; 9]);
     let waiting = children[1].ask(|reply| Ask::PanicUntil { until: 1, reply }, PATIENCE);
     let for_ = PATIENCE;
@@ -52,15 +53,17 @@ fn otp_rest_for_one_escalation() {
 }
 
 /// A root with a child and a supervisor of its own, to which a child was added.
-async fn nested(strategy: Strategy) -> (std::sync::Arc<Play>, Grown, SupervisorRef, ChildRef<Ask>) {
+async fn nested(
+    strategy: Strategy,
+) -> (std::sync::Arc<Play>, TestTree, SupervisorRef, ChildRef<Ask>) {
     let play = Play::new();
-    let inner = SupervisorSpec::new("inner", flags(Strategy::OneForOne, 0, 60));
+    let inner = supervisor("inner", Strategy::OneForOne, 0, 60);
     let admin = inner.supervisor_ref();
     let (fixed, child) = play.child("fixed");
     let inner = ChildSpec::supervisor(inner.child(fixed));
-    let spec = SupervisorSpec::new("root", flags(strategy, 1, 60));
+    let spec = supervisor("root", strategy, 1, 60);
     let spec = spec.child(play.spec("before")).child(inner);
-    let tree = grown(spec.child(play.spec("after"))).await;
+    let tree = started(spec.child(play.spec("after"))).await;
     admin.start_child(play.spec("added")).await.unwrap();
     (play, tree, admin, child)
 }
@@ -88,7 +91,7 @@ fn otp_tree() {
             assert!(tree.find("added").is_none(), "what was added is not");
             assert_eq!(tree.life("before"), ("running", before));
             assert_eq!(tree.life("after"), ("running", after));
-            let counts = admin.count_children().await.unwrap();
+            let counts = counts(&admin);
             assert_eq!((counts.specs, counts.active), (1, 1));
             // Once more, and the root gives up too.
             assert_eq!(end(&child, &error()).await, 2);
@@ -102,15 +105,15 @@ fn otp_tree() {
 fn a_supervisor_that_is_killed_takes_its_children_with_it() {
     paused(async {
         let play = Play::new();
-        let inner = SupervisorSpec::new("inner", Flags::default());
+        let inner = SupervisorSpec::new("inner");
         let (spec, child) = play.child("a");
         let brutal = ChildSpec::supervisor(inner.child(spec)).shutdown(Shutdown::Brutal);
-        let mut tree = grown(root(1, 5).child(brutal)).await;
+        let mut tree = started(root(1, 5).child(brutal)).await;
         assert!(child.running());
         tree.admin.terminate_child("inner").await.unwrap();
         assert!(!child.running(), "it is fenced");
         let standing = tree.admin.restart_child("inner").await;
-        assert_eq!(standing, Ok(Standing::Running { generation: 2 }));
+        assert_eq!(standing, Ok(Started::Running { generation: 2 }));
         settled().await;
         assert_eq!(tree.life("a"), ("running", 2));
         let echo = child.ask(|reply| Ask::Echo { n: 1, reply }, PATIENCE);
@@ -125,8 +128,8 @@ fn one_death_too_many_escalates_through_the_parent_to_the_root() {
     paused(async {
         let play = Play::new();
         let (a, child) = play.child("a");
-        let inner = SupervisorSpec::new("inner", flags(Strategy::OneForOne, 1, 60)).child(a);
-        let mut tree = grown(root(1, 60).child(ChildSpec::supervisor(inner))).await;
+        let inner = supervisor("inner", Strategy::OneForOne, 1, 60).child(a);
+        let mut tree = started(root(1, 60).child(ChildSpec::supervisor(inner))).await;
         let poison = || child.ask(|reply| Ask::PanicUntil { until: 99, reply }, PATIENCE);
         assert!(matches!(poison().await, Err(AskError::Crashed { .. })));
         // inner gave up once and was restarted by root; its children have new lives on the same slots

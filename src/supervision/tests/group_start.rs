@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::play::{Play, Start, Stop, grown, paused, plant, root};
+use super::play::{Play, Start, Stop, paused, root, start, started};
 use crate::supervision::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The causes of a failed start, by path.
-async fn causes(tree: &mut super::play::Grown) -> Vec<String> {
+async fn causes(tree: &mut super::play::TestTree) -> Vec<String> {
     let ExitReason::ChildrenFailed(causes) = tree.ended().await else {
         panic!("another reason");
     };
@@ -32,7 +32,7 @@ fn children_that_start_together_take_the_time_of_the_slowest() {
             spec = spec.child(play.spec(name));
         }
         let begun = Instant::now();
-        let mut tree = grown(spec).await;
+        let mut tree = started(spec).await;
         assert_eq!(begun.elapsed().as_secs(), 3);
         assert_eq!(
             play.log(),
@@ -62,7 +62,7 @@ fn one_failure_cancels_the_rest_in_reverse_and_every_cause_is_told() {
         }
         let brutal = play.spec("brutal").shutdown(Shutdown::Brutal);
         let begun = Instant::now();
-        let mut tree = plant(spec.child(brutal));
+        let mut tree = start(spec.child(brutal));
         assert_eq!(
             causes(&mut tree).await,
             [
@@ -95,10 +95,10 @@ fn several_failures_at_once_are_several_causes_and_those_of_a_nested_group_have_
         let play = Play::new();
         play.starts("a", &[Start::Fails]);
         play.starts("b", &[Start::Panics]);
-        let inner = SupervisorSpec::new("doors", Flags::default()).start_together();
+        let inner = SupervisorSpec::new("doors").start_together();
         let inner = inner.child(play.spec("a")).child(play.spec("b"));
         let spec = root(9, 5).child(play.spec("disk"));
-        let mut tree = plant(spec.child(ChildSpec::supervisor(inner)));
+        let mut tree = start(spec.child(ChildSpec::supervisor(inner)));
         assert_eq!(
             causes(&mut tree).await,
             [
@@ -116,7 +116,7 @@ fn a_start_that_is_stopped_is_cancelled_and_no_failure() {
         let play = Play::new();
         play.starts("b", &[Start::Hangs]);
         let spec = root(9, 5).child(play.spec("a")).child(play.spec("b"));
-        let mut tree = plant(spec.child(play.spec("c")));
+        let mut tree = start(spec.child(play.spec("c")));
         super::play::settled().await;
         let begun = Instant::now();
         tree.stop().await;

@@ -80,6 +80,8 @@ pub(super) enum Ask {
         #[expect(dead_code, reason = "dropped with its message")]
         reply: ReplyTo<(), String>,
     },
+    /// Wants no answer.
+    Tell,
     /// A future that takes this long: a simulated hang.
     Sleep {
         for_: Duration,
@@ -95,6 +97,7 @@ impl Message for Ask {
             Self::PanicUntil { .. } => "panic_until",
             Self::Drop { .. } => "drop",
             Self::Sleep { .. } => "sleep",
+            Self::Tell => "tell",
         }
     }
 }
@@ -122,11 +125,11 @@ impl Play {
 
     /// A child as it comes, and what its callers hold.
     pub(super) fn child(self: &Arc<Self>, name: &str) -> (ChildSpec, ChildRef<Ask>) {
-        let (slot, child) = Slot::new(name, LIMITS, Clock::default());
+        let (slot, child) = Slot::with_limits(name, LIMITS);
         let (play, name) = (Arc::clone(self), name.to_owned());
-        let spec = ChildSpec::actor(&slot, Placement::Own, Faults::none(), move |life| {
+        let spec = ChildSpec::actor(&slot, move |life: Incarnation| {
             let (play, name) = (Arc::clone(&play), name.clone());
-            Box::pin(async move {
+            async move {
                 play.note(format!("{name} starts"));
                 match play.next_start(&name) {
                     Start::Fine => {}
@@ -146,7 +149,7 @@ impl Play {
                     play,
                     name,
                 })
-            })
+            }
         });
         (spec, child)
     }
@@ -192,7 +195,7 @@ struct Player {
 impl Child for Player {
     type Message = Ask;
 
-    fn handle(&mut self, message: Delivery<Ask>, cx: &mut Cx) {
+    fn handle(&mut self, message: Delivery<Ask>, cx: &mut ChildContext) {
         match &*message {
             Ask::Echo { n, reply } => assert!(reply.settle(Ok(*n))),
             Ask::End { how, reply } => {
@@ -203,7 +206,7 @@ impl Child for Player {
                 assert!(self.life > *until, "as told");
                 reply.settle(Ok(self.life));
             }
-            Ask::Drop { .. } => {}
+            Ask::Drop { .. } | Ask::Tell => {}
             Ask::Sleep { for_, .. } => {
                 let (for_, life) = (*for_, self.life);
                 cx.spawn(async move {
@@ -252,50 +255,64 @@ pub(super) fn error() -> How {
     How::Exit(ExitReason::Error("as told".into()))
 }
 
-pub(super) fn flags(strategy: Strategy, max_restarts: usize, seconds: u64) -> Flags {
-    Flags {
-        strategy,
-        intensity: Intensity {
+/// An empty supervisor called `name`, whose backoff is not random.
+pub(super) fn supervisor(
+    name: &str,
+    strategy: Strategy,
+    max_restarts: usize,
+    seconds: u64,
+) -> SupervisorSpec {
+    SupervisorSpec::new(name)
+        .strategy(strategy)
+        .intensity(Intensity {
             max_restarts,
             period: Duration::from_secs(seconds),
-        },
-        backoff: Backoff {
+        })
+        .backoff(Backoff {
             jitter: 0.0,
             ..Backoff::default()
-        },
-    }
+        })
 }
 
 /// An empty supervisor that restarts the dead one alone.
 pub(super) fn root(max_restarts: usize, seconds: u64) -> SupervisorSpec {
-    SupervisorSpec::new("root", flags(Strategy::OneForOne, max_restarts, seconds))
+    supervisor("root", Strategy::OneForOne, max_restarts, seconds)
 }
 
-/// A tree that was planted.
-#[derive(Debug)]
-pub(super) struct Grown {
-    pub(super) root: Root,
+/// A tree that was started.
+pub(super) struct TestTree {
+    pub(super) root: RunningTree,
     pub(super) tree: Tree,
     pub(super) admin: SupervisorRef,
 }
 
-/// Plants a tree and does not wait.
-pub(super) fn plant(spec: SupervisorSpec) -> Grown {
-    let seed = Seed::new(spec, Clock::default()).expect("a valid spec");
-    let tree = seed.tree();
-    let root = seed.grow(Clock::default(), Placer::inline(), None);
+/// Starts a tree and does not wait.
+pub(super) fn start(spec: SupervisorSpec) -> TestTree {
+    start_in(spec, Env::inline())
+}
+
+/// Starts a tree with these fault points and does not wait.
+pub(super) fn start_in(spec: SupervisorSpec, env: Env) -> TestTree {
+    let prepared = PreparedTree::new(spec).expect("a valid spec");
+    let tree = prepared.tree();
+    let root = prepared.start(env);
     let admin = root.supervisor_ref();
-    Grown { root, tree, admin }
+    TestTree { root, tree, admin }
 }
 
-/// Plants a tree and waits until all of it runs.
-pub(super) async fn grown(spec: SupervisorSpec) -> Grown {
-    let mut grown = plant(spec);
-    (&mut grown.root.ready).await.expect("the tree starts");
-    grown
+/// Starts a tree and waits until all of it runs.
+pub(super) async fn started(spec: SupervisorSpec) -> TestTree {
+    started_in(spec, Env::inline()).await
 }
 
-impl Grown {
+/// Starts a tree with these fault points and waits until all of it runs.
+pub(super) async fn started_in(spec: SupervisorSpec, env: Env) -> TestTree {
+    let mut tree = start_in(spec, env);
+    (&mut tree.root.ready).await.expect("the tree starts");
+    tree
+}
+
+impl TestTree {
     /// The node of that name.
     #[track_caller]
     pub(super) fn node(&self, name: &str) -> NodeView {
@@ -325,4 +342,24 @@ impl Grown {
         self.root.stopper().stop();
         assert_eq!(self.ended().await, ExitReason::Shutdown);
     }
+}
+
+/// How many children a supervisor has (OTP: `count_children`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Counts {
+    pub(super) specs: usize,
+    pub(super) active: usize,
+    pub(super) supervisors: usize,
+    pub(super) workers: usize,
+}
+
+pub(super) fn counts(admin: &SupervisorRef) -> Counts {
+    let mut counts = Counts::default();
+    for child in admin.children() {
+        counts.specs += 1;
+        counts.active += usize::from(matches!(child.state, "running" | "stopping"));
+        counts.supervisors += usize::from(child.kind == "supervisor");
+        counts.workers += usize::from(child.kind == "worker");
+    }
+    counts
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::play::{Ask, Grown, How, PATIENCE, Play, end, error, grown, paused, root, settled};
+use super::play::{
+    Ask, Counts, How, PATIENCE, Play, TestTree, counts, end, error, paused, root, settled, started,
+};
 use crate::supervision::*;
 
 fn normal() -> How {
@@ -14,10 +16,10 @@ fn shutdown() -> How {
 }
 
 /// One child of that restart type ends so.
-async fn after(restart: Restart, how: How) -> (Grown, ChildRef<Ask>) {
+async fn after(restart: Restart, how: How) -> (TestTree, ChildRef<Ask>) {
     let play = Play::new();
     let (spec, child) = play.child("a");
-    let tree = grown(root(1, 5).child(spec.restart(restart))).await;
+    let tree = started(root(1, 5).child(spec.restart(restart))).await;
     assert_eq!(end(&child, &how).await, 1);
     settled().await;
     (tree, child)
@@ -53,7 +55,7 @@ fn otp_permanent_abnormal_keeps_what_is_queued() {
     paused(async {
         let play = Play::new();
         let (spec, child) = play.child("a");
-        let mut tree = grown(root(2, 5).child(spec)).await;
+        let mut tree = started(root(2, 5).child(spec)).await;
         let poison = child.ask(|reply| Ask::PanicUntil { until: 99, reply }, PATIENCE);
         let queued = (0..3).map(|n| child.ask(move |reply| Ask::Echo { n, reply }, PATIENCE));
         let queued: Vec<_> = queued.collect();
@@ -81,7 +83,7 @@ async fn stays_down(how: How) {
     let late = child.ask(|reply| Ask::Echo { n: 1, reply }, PATIENCE).await;
     assert_eq!(late, Err(AskError::ShuttingDown), "nobody waits for it");
     let standing = tree.admin.restart_child("a").await;
-    assert_eq!(standing, Ok(Standing::Running { generation: 2 }));
+    assert_eq!(standing, Ok(Started::Running { generation: 2 }));
     let echo = child.ask(|reply| Ask::Echo { n: 2, reply }, PATIENCE).await;
     assert_eq!(echo, Ok(2));
     assert_eq!(tree.tree.view().restarts_in_window, Some(0));
@@ -107,9 +109,9 @@ fn otp_transient_abnormal() {
 async fn gone(how: How) {
     let (mut tree, child) = after(Restart::Temporary, how).await;
     assert!(tree.find("a").is_none());
-    assert_eq!(tree.admin.count_children().await, Ok(Counts::default()));
+    assert_eq!(counts(&tree.admin), Counts::default());
     let again = tree.admin.restart_child("a").await;
-    assert_eq!(again, Err(AdminError::NotFound));
+    assert_eq!(again, Err(OrderError::NotFound));
     let late = child.ask(|reply| Ask::Echo { n: 1, reply }, PATIENCE).await;
     assert_eq!(late, Err(AskError::ShuttingDown));
     tree.stop().await;
@@ -135,7 +137,7 @@ fn otp_multiple_restarts() {
     paused(async {
         let play = Play::new();
         let (spec, child) = play.child("a");
-        let mut tree = grown(root(1, 1).child(spec)).await;
+        let mut tree = started(root(1, 1).child(spec)).await;
         for life in 1..=10 {
             assert_eq!(end(&child, &error()).await, life);
             tokio::time::sleep(Duration::from_millis(1_100)).await;

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::play::{Play, flags, grown, paused, root};
+use serde::Deserialize;
+
+use super::play::{Counts, Play, counts, paused, root, started};
 use crate::supervision::*;
 
 fn faults(spec: SupervisorSpec) -> Vec<SpecFault> {
-    match Seed::new(spec, Clock::default()) {
+    match PreparedTree::new(spec) {
         Ok(_) => Vec::new(),
         Err(faults) => faults.iter().cloned().collect(),
     }
@@ -14,32 +16,24 @@ fn faults(spec: SupervisorSpec) -> Vec<SpecFault> {
 
 #[test]
 fn otp_sup_start_map() {
-    paused(async {
-        let play = Play::new();
-        let inner = SupervisorSpec::new("inner", Flags::default());
-        let spec = root(1, 5).child(play.spec("a"));
-        let mut tree = grown(spec.child(ChildSpec::supervisor(inner))).await;
-        let worker = Rules {
-            restart: Restart::Permanent,
-            shutdown: Shutdown::Timeout(Duration::from_secs(5)),
-            start_timeout: START_TIMEOUT,
-            supervisor: false,
-        };
-        assert_eq!(tree.admin.child_spec("a").await, Ok(worker));
-        let supervisor = Rules {
-            shutdown: Shutdown::Infinity,
-            supervisor: true,
-            ..worker
-        };
-        assert_eq!(tree.admin.child_spec("inner").await, Ok(supervisor));
-        let unknown = tree.admin.child_spec("z").await;
-        assert_eq!(unknown, Err(AdminError::NotFound));
-        let flags = Flags::default();
-        assert_eq!(flags.strategy, Strategy::OneForOne);
-        assert_eq!(flags.intensity.max_restarts, 1);
-        assert_eq!(flags.intensity.period, Duration::from_secs(5));
-        tree.stop().await;
-    });
+    let play = Play::new();
+    let rules = play.spec("a").rules;
+    assert_eq!(rules.restart, Restart::Permanent);
+    assert_eq!(rules.shutdown, Shutdown::Timeout(Duration::from_secs(5)));
+    assert_eq!(
+        (rules.start_timeout, rules.supervisor),
+        (START_TIMEOUT, false)
+    );
+    let inner = SupervisorSpec::new("inner");
+    let flags = inner.flags;
+    assert_eq!(flags.strategy, Strategy::OneForOne);
+    assert_eq!(flags.intensity.max_restarts, 1);
+    assert_eq!(flags.intensity.period, Duration::from_secs(5));
+    let rules = ChildSpec::supervisor(inner).rules;
+    assert_eq!(
+        (rules.shutdown, rules.supervisor),
+        (Shutdown::Infinity, true)
+    );
 }
 
 #[test]
@@ -49,7 +43,7 @@ fn otp_sup_start_map_faulty_specs() {
     let hard = play
         .spec("hard")
         .shutdown(Shutdown::Timeout(Duration::ZERO));
-    let inner = SupervisorSpec::new("inner", Flags::default()).child(hasty);
+    let inner = SupervisorSpec::new("inner").child(hasty);
     let spec = root(1, 5)
         .child(play.spec("a"))
         .child(hard)
@@ -79,16 +73,17 @@ fn otp_sup_start_map_faulty_specs() {
 fn otp_child_specs() {
     paused(async {
         let play = Play::new();
-        let mut tree = grown(root(1, 5)).await;
+        let mut tree = started(root(1, 5)).await;
         let wrong = play.spec("").shutdown(Shutdown::Timeout(Duration::ZERO));
-        let Err(AdminError::Faulty(faults)) = tree.admin.start_child(wrong).await else {
+        let Err(OrderError::Faulty(faults)) = tree.admin.start_child(wrong).await else {
             panic!("it was taken");
         };
         assert_eq!(
             faults.to_string(),
-            "the spec is wrong: a child of root has no name; : a shutdown timeout of zero"
+            "the spec is wrong: a child of root has no name: give it one; \
+             : the shutdown timeout is zero, use Shutdown::Brutal to stop a child at once"
         );
-        assert_eq!(tree.admin.count_children().await, Ok(Counts::default()));
+        assert_eq!(counts(&tree.admin), Counts::default());
         assert_eq!(play.log(), "", "nothing was started");
         tree.stop().await;
     });
@@ -97,20 +92,51 @@ fn otp_child_specs() {
 #[test]
 fn otp_sup_flags() {
     let name = || "root".into();
-    let with = |change: &dyn Fn(&mut Flags)| {
-        let mut flags = flags(Strategy::OneForOne, 0, 1);
-        change(&mut flags);
-        faults(SupervisorSpec::new("root", flags))
+    let intensity = |period| {
+        let intensity = Intensity {
+            max_restarts: 0,
+            period,
+        };
+        faults(SupervisorSpec::new("root").intensity(intensity))
     };
-    assert_eq!(with(&|_| {}), [], "an intensity of 0 is allowed");
-    let period = with(&|flags| flags.intensity.period = Duration::ZERO);
+    let backoff = |factor, jitter| {
+        let backoff = Backoff {
+            factor,
+            jitter,
+            ..Backoff::default()
+        };
+        faults(SupervisorSpec::new("root").backoff(backoff))
+    };
+    assert_eq!(
+        intensity(Duration::from_secs(1)),
+        [],
+        "0 restarts are allowed"
+    );
+    let period = intensity(Duration::ZERO);
     assert_eq!(period, [SpecFault::Period { supervisor: name() }]);
-    for factor in [0.5, f64::NAN] {
-        let shrinking = with(&|flags| flags.backoff.factor = factor);
+    assert_eq!(backoff(1.0, 0.0), []);
+    for factor in [0.5, f64::NAN, f64::INFINITY] {
+        let shrinking = backoff(factor, 1.0);
         assert_eq!(shrinking, [SpecFault::BackoffFactor { supervisor: name() }]);
     }
     for jitter in [-0.1, 1.1, f64::NAN] {
-        let jitter = with(&|flags| flags.backoff.jitter = jitter);
+        let jitter = backoff(2.0, jitter);
         assert_eq!(jitter, [SpecFault::Jitter { supervisor: name() }]);
     }
+}
+
+#[test]
+fn flags_are_read_as_settings_write_them() {
+    let read = |text: &str| toml::from_str::<Backoff>(text);
+    let backoff = read("first = '20ms'\nfactor = 3.0\nmax = '1m'").unwrap();
+    assert_eq!(backoff.first, Duration::from_millis(20));
+    assert_eq!(backoff.max, Duration::from_secs(60));
+    assert_eq!((backoff.factor, backoff.jitter), (3.0, 1.0));
+    assert!(read("fisrt = '20ms'").is_err());
+    let intensity: Intensity = toml::from_str("count = 3\nwithin = '10s'").unwrap();
+    assert_eq!(intensity.max_restarts, 3);
+    assert_eq!(intensity.period, Duration::from_secs(10));
+    let strategy = |word: &str| Strategy::deserialize(toml::Value::from(word));
+    assert_eq!(strategy("rest_for_one"), Ok(Strategy::RestForOne));
+    assert!(strategy("all").is_err());
 }

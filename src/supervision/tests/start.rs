@@ -1,6 +1,6 @@
 //! Starts: what of a child and of a supervisor is there when one was fine, not wanted, failed or panicked.
 
-use super::play::{Play, Start, grown, plant, root};
+use super::play::{Counts, Play, Start, counts, root, start, started};
 use crate::supervision::*;
 
 fn failed(text: &str) -> ExitReason {
@@ -10,7 +10,7 @@ fn failed(text: &str) -> ExitReason {
 #[test]
 fn otp_sup_start_normal() {
     super::play::paused(async {
-        let mut tree = grown(root(1, 5)).await;
+        let mut tree = started(root(1, 5)).await;
         assert_eq!(tree.life("root"), ("running", 1));
         tree.stop().await;
         assert_eq!(tree.life("root"), ("ended", 1));
@@ -22,17 +22,17 @@ fn otp_sup_start_ignore_init() {
     super::play::paused(async {
         let play = Play::new();
         let ignored = |name| {
-            let spec = SupervisorSpec::new(name, Flags::default());
+            let spec = SupervisorSpec::new(name);
             spec.init(|| Err(StartError::Ignore))
         };
         let inner = ignored("inner").child(play.spec("a"));
-        let mut tree = grown(root(1, 5).child(ChildSpec::supervisor(inner))).await;
+        let mut tree = started(root(1, 5).child(ChildSpec::supervisor(inner))).await;
         let node = tree.node("inner");
         assert_eq!((node.state, node.last_exit), ("ended", None), "no exit");
         assert_eq!(play.log(), "", "and none of its children was started");
         tree.stop().await;
         // The same at the root: an end, and no failure.
-        let mut tree = plant(ignored("alone"));
+        let mut tree = start(ignored("alone"));
         assert_eq!(tree.ended().await, ExitReason::Normal);
     });
 }
@@ -41,16 +41,15 @@ fn otp_sup_start_ignore_init() {
 fn otp_sup_start_ignore_child() {
     super::play::paused(async {
         let play = Play::new();
-        let mut tree = grown(root(1, 5)).await;
+        let mut tree = started(root(1, 5)).await;
         play.starts("a", &[Start::Ignores]);
         let standing = tree.admin.start_child(play.spec("a")).await;
-        assert_eq!(standing, Ok(Standing::Down));
+        assert_eq!(standing, Ok(Started::Down));
         let standing = tree.admin.start_child(play.spec("b")).await;
-        assert_eq!(standing, Ok(Standing::Running { generation: 1 }));
+        assert_eq!(standing, Ok(Started::Running { generation: 1 }));
         assert_eq!(tree.life("a"), ("ended", 1), "the spec is kept");
-        let counts = tree.admin.count_children().await.unwrap();
+        let counts = counts(&tree.admin);
         assert_eq!((counts.specs, counts.active), (2, 1));
-        assert!(tree.admin.child_spec("a").await.is_ok());
         tree.stop().await;
     });
 }
@@ -62,14 +61,14 @@ fn otp_sup_start_ignore_temporary_child() {
         let temporary = |name| play.spec(name).restart(Restart::Temporary);
         play.starts("a", &[Start::Ignores]);
         play.starts("c", &[Start::Ignores]);
-        let mut tree = grown(root(1, 5).child(temporary("a")).child(temporary("b"))).await;
+        let mut tree = started(root(1, 5).child(temporary("a")).child(temporary("b"))).await;
         // (_start_child)
         let standing = tree.admin.start_child(temporary("c")).await;
-        assert_eq!(standing, Ok(Standing::Down));
-        let children = tree.admin.which_children().await.unwrap();
+        assert_eq!(standing, Ok(Started::Down));
+        let children = tree.admin.children();
         let names: Vec<_> = children.iter().map(|child| &*child.name).collect();
         assert_eq!(names, ["b"], "what was ignored is not kept");
-        let counts = tree.admin.count_children().await.unwrap();
+        let counts = counts(&tree.admin);
         assert_eq!((counts.specs, counts.active), (1, 1));
         tree.stop().await;
     });
@@ -79,16 +78,16 @@ fn otp_sup_start_ignore_temporary_child() {
 fn otp_sup_start_error_return() {
     super::play::paused(async {
         let bad = |name| {
-            let spec = SupervisorSpec::new(name, Flags::default());
+            let spec = SupervisorSpec::new(name);
             spec.init(|| Err(StartError::failed("no plan")))
         };
-        let mut tree = plant(bad("alone"));
+        let mut tree = start(bad("alone"));
         assert_eq!(tree.ended().await, failed("no plan"));
         // As somebody's child.
-        let mut tree = grown(root(1, 5)).await;
+        let mut tree = started(root(1, 5)).await;
         let inner = ChildSpec::supervisor(bad("inner"));
         let refused = tree.admin.start_child(inner).await;
-        assert_eq!(refused, Err(AdminError::StartFailed(failed("no plan"))));
+        assert_eq!(refused, Err(OrderError::StartFailed(failed("no plan"))));
         assert!(tree.find("inner").is_none());
         tree.stop().await;
     });
@@ -97,8 +96,8 @@ fn otp_sup_start_error_return() {
 #[test]
 fn otp_sup_start_fail() {
     super::play::paused(async {
-        let spec = SupervisorSpec::new("root", Flags::default());
-        let mut tree = plant(spec.init(|| panic!("no plan at all")));
+        let spec = SupervisorSpec::new("root");
+        let mut tree = start(spec.init(|| panic!("no plan at all")));
         let ExitReason::Panic(panic) = tree.ended().await else {
             panic!("another reason");
         };
@@ -111,16 +110,16 @@ fn otp_sup_start_fail() {
 fn otp_sup_start_child_returns_error() {
     super::play::paused(async {
         let play = Play::new();
-        let mut tree = grown(root(0, 5)).await;
+        let mut tree = started(root(0, 5)).await;
         for start in [Start::Fails, Start::Panics] {
             play.starts("a", &[start]);
             let refused = tree.admin.start_child(play.spec("a")).await;
-            assert!(matches!(refused, Err(AdminError::StartFailed(_))));
-            assert_eq!(tree.admin.count_children().await, Ok(Counts::default()));
+            assert!(matches!(refused, Err(OrderError::StartFailed(_))));
+            assert_eq!(counts(&tree.admin), Counts::default());
         }
         // Nothing is in the way of another try, and no intensity was used up.
         let standing = tree.admin.start_child(play.spec("a")).await;
-        assert_eq!(standing, Ok(Standing::Running { generation: 1 }));
+        assert_eq!(standing, Ok(Started::Running { generation: 1 }));
         tree.stop().await;
     });
 }
@@ -129,15 +128,15 @@ fn otp_sup_start_child_returns_error() {
 fn otp_sup_start_restart_child_returns_error() {
     super::play::paused(async {
         let play = Play::new();
-        let mut tree = grown(root(0, 5).child(play.spec("a"))).await;
+        let mut tree = started(root(0, 5).child(play.spec("a"))).await;
         tree.admin.terminate_child("a").await.unwrap();
         play.starts("a", &[Start::Fails]);
         let refused = tree.admin.restart_child("a").await;
         let reason = failed("a has no luck");
-        assert_eq!(refused, Err(AdminError::StartFailed(reason)));
+        assert_eq!(refused, Err(OrderError::StartFailed(reason)));
         assert_eq!(tree.life("a"), ("ended", 2), "the spec is kept, and down");
         let standing = tree.admin.restart_child("a").await;
-        assert_eq!(standing, Ok(Standing::Running { generation: 3 }));
+        assert_eq!(standing, Ok(Started::Running { generation: 3 }));
         tree.stop().await;
     });
 }
@@ -149,7 +148,7 @@ fn otp_faulty_application_shutdown() {
         play.starts("c", &[Start::Fails]);
         let spec = root(9, 5).child(play.spec("a")).child(play.spec("b"));
         let spec = spec.child(play.spec("c")).child(play.spec("d"));
-        let mut tree = plant(spec);
+        let mut tree = start(spec);
         let ExitReason::ChildrenFailed(causes) = tree.ended().await else {
             panic!("another reason");
         };
@@ -170,7 +169,7 @@ fn what_has_been_up_may_die_while_the_others_still_start() {
         let play = Play::new();
         let (a, first) = play.child("a");
         play.starts("b", &[Start::Slow(std::time::Duration::from_secs(9))]);
-        let mut tree = plant(root(1, 5).child(a).child(play.spec("b")));
+        let mut tree = start(root(1, 5).child(a).child(play.spec("b")));
         let life = super::play::end(&first, &super::play::How::Panic).await;
         assert_eq!(life, 2, "it is restarted, and the start goes on");
         (&mut tree.root.ready).await.unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::play::{Ask, Grown, PATIENCE, Play, Stop, grown, paused, root, settled};
+use super::play::{Ask, PATIENCE, Play, Stop, TestTree, paused, root, settled, started};
 use crate::supervision::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -17,9 +17,9 @@ fn otp_sup_stop_infinity() {
         let long = SECOND * 1_000;
         play.stops("a", Stop::Takes(long));
         let patient = |spec: ChildSpec| spec.shutdown(Shutdown::Infinity);
-        let inner = SupervisorSpec::new("inner", Flags::default()).child(patient(play.spec("a")));
+        let inner = SupervisorSpec::new("inner").child(patient(play.spec("a")));
         let spec = root(1, 5).child(ChildSpec::supervisor(inner));
-        let mut tree = grown(spec.child(patient(play.spec("b")))).await;
+        let mut tree = started(spec.child(patient(play.spec("b")))).await;
         let begun = Instant::now();
         tree.stop().await;
         assert_eq!(begun.elapsed(), long);
@@ -30,7 +30,7 @@ fn otp_sup_stop_infinity() {
 }
 
 /// Stops one polite and one deaf child within a second, and tells how they ended.
-async fn stop_timeout(mut tree: Grown) {
+async fn stop_timeout(mut tree: TestTree) {
     let begun = Instant::now();
     tree.stop().await;
     assert_eq!(begun.elapsed(), SECOND, "the deaf one had its deadline");
@@ -45,7 +45,7 @@ fn otp_sup_stop_timeout() {
         play.stops("deaf", Stop::Hangs);
         let limited = |name| play.spec(name).shutdown(Shutdown::Timeout(SECOND));
         let spec = root(1, 5).child(limited("polite")).child(limited("deaf"));
-        stop_timeout(grown(spec).await).await;
+        stop_timeout(started(spec).await).await;
     });
 }
 
@@ -54,7 +54,7 @@ fn otp_sup_stop_timeout_dynamic() {
     paused(async {
         let play = Play::new();
         play.stops("deaf", Stop::Hangs);
-        let tree = grown(root(1, 5)).await;
+        let tree = started(root(1, 5)).await;
         for name in ["polite", "deaf"] {
             let spec = play.spec(name).shutdown(Shutdown::Timeout(SECOND));
             tree.admin.start_child(spec).await.unwrap();
@@ -74,7 +74,7 @@ fn otp_sup_stop_brutal_kill() {
     paused(async {
         let play = Play::new();
         let brutal = play.spec("brutal").shutdown(Shutdown::Brutal);
-        let mut tree = grown(root(1, 5).child(play.spec("polite")).child(brutal)).await;
+        let mut tree = started(root(1, 5).child(play.spec("polite")).child(brutal)).await;
         play.log();
         let begun = Instant::now();
         tree.stop().await;
@@ -92,7 +92,7 @@ fn otp_sup_stop_brutal_kill() {
 fn otp_sup_stop_brutal_kill_dynamic() {
     paused(async {
         let play = Play::new();
-        let tree = grown(root(1, 5)).await;
+        let tree = started(root(1, 5)).await;
         let (spec, child) = play.child("brutal");
         let spec = spec.shutdown(Shutdown::Brutal);
         tree.admin.start_child(spec).await.unwrap();
@@ -107,7 +107,7 @@ fn otp_sup_stop_brutal_kill_dynamic() {
 }
 
 /// Twelve children of all kinds end by themselves, each in its way, while the last one takes its time to stop.
-async fn race(play: &std::sync::Arc<Play>, tree: &mut Grown, children: Vec<ChildRef<Ask>>) {
+async fn race(play: &std::sync::Arc<Play>, tree: &mut TestTree, children: Vec<ChildRef<Ask>>) {
     let reasons = [
         ExitReason::Normal,
         ExitReason::Shutdown,
@@ -142,7 +142,7 @@ fn otp_sup_stop_race() {
             spec = spec.child(child.restart(RESTARTS[number / 4]));
             children.push(child_ref);
         }
-        let mut tree = grown(spec.child(play.spec("slow"))).await;
+        let mut tree = started(spec.child(play.spec("slow"))).await;
         race(&play, &mut tree, children).await;
     });
 }
@@ -152,9 +152,9 @@ fn otp_sup_stop_non_shutdown_exit_dynamic() {
     paused(async {
         let play = Play::new();
         play.stops("slow", Stop::Takes(SECOND));
-        let inner = SupervisorSpec::new("inner", Flags::default());
+        let inner = SupervisorSpec::new("inner");
         let admin = inner.supervisor_ref();
-        let mut tree = grown(root(0, 5).child(ChildSpec::supervisor(inner))).await;
+        let mut tree = started(root(0, 5).child(ChildSpec::supervisor(inner))).await;
         let mut children = Vec::new();
         for number in 0..12 {
             let (child, child_ref) = play.child(&format!("child {number}"));
@@ -170,7 +170,7 @@ fn otp_sup_stop_non_shutdown_exit_dynamic() {
 /// As [`race`], where the children are gone with their supervisor, so that their reasons are asked for before.
 async fn race_dynamic(
     play: &std::sync::Arc<Play>,
-    tree: &mut Grown,
+    tree: &mut TestTree,
     admin: &SupervisorRef,
     children: &[ChildRef<Ask>],
 ) {
@@ -182,7 +182,7 @@ async fn race_dynamic(
         let told = child.ask(|reply| Ask::End { how, reply }, PATIENCE).await;
         assert_eq!(told, Ok(1));
         settled().await;
-        let found = admin.which_children().await.unwrap();
+        let found = admin.children();
         let node = found.iter().find(|node| node.name == child.name()).unwrap();
         let kept = format!("error: reason {number}");
         assert_eq!(node.last_exit, Some(kept));

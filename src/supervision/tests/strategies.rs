@@ -4,28 +4,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::play::{
-    Ask, Grown, How, PATIENCE, Play, Start, Stop, end, error, flags, grown, paused, settled,
+    Ask, How, PATIENCE, Play, Start, Stop, TestTree, end, error, paused, settled, started,
+    supervisor,
 };
 use crate::supervision::*;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// Children a, b, c under that strategy, and nothing in the log.
-async fn three(strategy: Strategy, max_restarts: usize) -> (Arc<Play>, Grown, Vec<ChildRef<Ask>>) {
+async fn three(
+    strategy: Strategy,
+    max_restarts: usize,
+) -> (Arc<Play>, TestTree, Vec<ChildRef<Ask>>) {
     let play = Play::new();
-    let mut spec = SupervisorSpec::new("root", flags(strategy, max_restarts, 5));
+    let mut spec = supervisor("root", strategy, max_restarts, 5);
     let mut children = Vec::new();
     for name in NAMES {
         let (child, child_ref) = play.child(name);
         spec = spec.child(child);
         children.push(child_ref);
     }
-    let tree = grown(spec).await;
+    let tree = started(spec).await;
     play.log();
     (play, tree, children)
 }
 
-fn lives(tree: &Grown) -> [u64; 3] {
+fn lives(tree: &TestTree) -> [u64; 3] {
     NAMES.map(|name| {
         let (state, generation) = tree.life(name);
         assert_eq!(state, "running", "{name}");
@@ -152,12 +156,12 @@ fn otp_temporary_bystander() {
             let play = Play::new();
             let (spec, child) = play.child("a");
             let (bystander, late) = play.child("b");
-            let spec = SupervisorSpec::new("root", flags(strategy, 1, 5)).child(spec);
+            let spec = supervisor("root", strategy, 1, 5).child(spec);
             let spec = spec.child(bystander.restart(Restart::Temporary));
-            let mut tree = grown(spec).await;
+            let mut tree = started(spec).await;
             assert_eq!(end(&child, &How::Panic).await, 2);
             settled().await;
-            let found = tree.admin.which_children().await.unwrap();
+            let found = tree.admin.children();
             let names: Vec<_> = found.iter().map(|child| &*child.name).collect();
             assert_eq!(names, ["a"], "it is not restarted, and not kept");
             let window = tree.tree.view().restarts_in_window;
@@ -172,7 +176,7 @@ fn otp_temporary_bystander() {
 fn otp_order_of_children() {
     paused(async {
         let play = Play::new();
-        let mut spec = SupervisorSpec::new("root", flags(Strategy::RestForOne, 1, 5));
+        let mut spec = supervisor("root", Strategy::RestForOne, 1, 5);
         let mut children = Vec::new();
         for name in ["a", "b", "c", "d", "e"] {
             let (child, child_ref) = play.child(name);
@@ -181,7 +185,7 @@ fn otp_order_of_children() {
             spec = spec.child(child);
             children.push(child_ref);
         }
-        let mut tree = grown(spec).await;
+        let mut tree = started(spec).await;
         assert_eq!(
             play.log(),
             "a starts, a runs, b starts, b runs, c starts, c runs, d starts, d runs, e starts, e runs",
@@ -216,5 +220,59 @@ fn a_hung_sibling_delays_a_round_by_its_shutdown_and_no_more() {
         assert!(begun.elapsed() <= SHUTDOWN_TIMEOUT);
         assert_eq!(hung.await, Ok(2));
         tree.stop().await;
+    });
+}
+
+/// How three children die of one another in one instant, or while their group is going down.
+async fn double_death(strategy: Strategy, first: usize, second: usize, later: Duration) {
+    let (play, mut tree, children) = three(strategy, 1).await;
+    // The last child takes a second to stop, so the others wait for their turn.
+    play.stops("c", Stop::Takes(Duration::from_secs(1)));
+    let how = ExitReason::Error("first".into());
+    let dies = children[first].ask(|reply| Ask::End { how, reply }, PATIENCE);
+    let how = ExitReason::Error("second".into());
+    let dies_later = async {
+        tokio::time::sleep(later).await;
+        let also = children[second].ask(|reply| Ask::End { how, reply }, PATIENCE);
+        also.await
+    };
+    let (dead, also_dead) = futures_util::future::join(dies, dies_later).await;
+    assert_eq!(
+        (dead, also_dead),
+        (Ok(1), Ok(1)),
+        "both die in their first life"
+    );
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let restarted = usize::from(strategy == Strategy::OneForAll);
+    let expected = [[1, 2, 2], [2, 2, 2]][restarted];
+    assert_eq!(
+        lives(&tree),
+        expected,
+        "{strategy:?} {first} {second} {later:?}"
+    );
+    assert_eq!(tree.node("b").exits.len(), 1, "nobody is restarted twice");
+    tree.stop().await;
+}
+
+#[test]
+fn a_sibling_that_dies_while_its_group_goes_down_counts_as_no_restart() {
+    // OTP counts one restart for the round, however many of its children die in it; one is all that is allowed here.
+    for later in [Duration::ZERO, Duration::from_millis(500)] {
+        paused(double_death(Strategy::OneForAll, 0, 1, later));
+        paused(double_death(Strategy::OneForAll, 1, 0, later));
+    }
+    paused(double_death(Strategy::OneForAll, 0, 2, Duration::ZERO));
+    paused(double_death(Strategy::RestForOne, 1, 2, Duration::ZERO));
+}
+
+#[test]
+fn a_death_after_the_round_counts_again() {
+    paused(async {
+        let (_, mut tree, children) = three(Strategy::OneForAll, 1).await;
+        assert_eq!(end(&children[0], &error()).await, 1);
+        settled().await;
+        assert_eq!(lives(&tree), [2, 2, 2]);
+        assert_eq!(end(&children[1], &error()).await, 2);
+        assert!(matches!(tree.ended().await, ExitReason::Escalated { .. }));
     });
 }

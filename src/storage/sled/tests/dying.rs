@@ -39,7 +39,7 @@ fn a_panic_at_any_point_of_a_group_neither_loses_nor_repeats_a_write() {
                 .collect();
             assert_eq!(kept, created, "{point}");
             assert_eq!(
-                running.plant.view().children[0].restarts_total(),
+                running.tree.view().children[0].restarts_total(),
                 1,
                 "{point}"
             );
@@ -81,7 +81,7 @@ fn after_a_failed_flush_the_next_incarnation_answers_and_applies_nothing_twice()
             "the redelivered write was found in the log and not applied again"
         );
         assert_eq!(
-            running.plant.view().children[0].restarts.get("error"),
+            running.tree.view().children[0].restarts.get("error"),
             Some(&1)
         );
         running.stop().await;

@@ -216,7 +216,7 @@ impl Stage {
         };
         let opener = MemoryOpener(Arc::clone(memory), self.folder.path().join("memory"));
         let settings = settings(self.folder.path());
-        let made = with_engine(Box::new(opener), &settings, Clock::default(), &self.faults);
+        let made = with_engine(Box::new(opener), &settings, &self.faults);
         Running::start(made).await
     }
 

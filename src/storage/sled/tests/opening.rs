@@ -75,9 +75,8 @@ fn a_store_that_lost_acknowledged_changes_is_refused() {
         let sled = folder.path().join("sled");
         std::fs::rename(&sled, folder.path().join("gone")).unwrap();
         let (store, spec) = on_sled(folder.path(), &Faults::none());
-        let spec = SupervisorSpec::new("root", Flags::default()).child(spec);
-        let planted = Seed::new(spec, Clock::default()).unwrap();
-        let mut root = planted.grow(Clock::default(), Placer::threads(), None);
+        let spec = SupervisorSpec::new("root").child(spec);
+        let mut root = PreparedTree::new(spec).unwrap().start(Env::default());
         let exit = root.exit.wait_for(Option::is_some).await.unwrap().clone();
         assert_eq!(exit.map(|reason| reason.cause()), Some("start_failed"));
         let refusal = store.refusal().unwrap();
@@ -97,7 +96,7 @@ fn the_log_is_trimmed_to_its_length() {
         let mut short = settings(folder.path());
         short.storage.log_keep = 3000;
         let opener = MemoryOpener(Arc::clone(&memory), folder.path().join("memory"));
-        let made = with_engine(Box::new(opener), &short, Clock::default(), &Faults::none());
+        let made = with_engine(Box::new(opener), &short, &Faults::none());
         let running = Running::start(made).await;
         for n in 0..3100 {
             running.store.create(BOOKS, book(n), None).await.unwrap();

@@ -1,44 +1,46 @@
-//! What follows when a child ends: the heart of it.
+//! What follows when an incarnation ends.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Ending, Machine, Moment, Phase};
+use super::{Ending, Machine, Mode, Moment};
 use crate::supervision::exit_reason::{Cause, ExitReason};
 use crate::supervision::life::{Timer, TimerKind};
-use crate::supervision::rules::{Sequel, Status};
+use crate::supervision::rules::{AfterStop, Status};
 use crate::supervision::strategy::{Restart, Shutdown};
-use crate::supervision::supervisor::effect::{Effect, Verdict};
-use crate::supervision::supervisor::order_error::{AdminError, Standing};
+use crate::supervision::supervisor::action::{Action, Verdict};
+use crate::supervision::supervisor::order_outcome::{OrderError, Started};
 
-/// How a life ended.
+/// How an incarnation ended.
 #[derive(Clone, Copy)]
 struct End<'a> {
     reason: &'a ExitReason,
-    /// Whether it got anything done.
+    /// Whether it handled something.
     handled: bool,
-    /// What it was doing.
+    /// The status it had.
     was: Status,
-    /// Whether it has been ready before.
+    /// Whether its group was going down, and this child would have been stopped next or soon.
+    falling: bool,
+    /// Whether the child has been ready before.
     proven: bool,
     lived: Duration,
 }
 
 impl Machine {
-    /// Fences a child and takes it for dead.
+    /// Fences a child and treats it as dead.
     pub(super) fn kill(
         &mut self,
         child: usize,
         reason: &ExitReason,
         moment: Moment,
-        out: &mut Vec<Effect>,
+        out: &mut Vec<Action>,
     ) {
         let Some((_, generation)) = self.status(child) else {
             return;
         };
-        out.push(Effect::Kill {
+        out.push(Action::Kill {
             child,
             generation,
             reason: reason.clone(),
@@ -46,26 +48,26 @@ impl Machine {
         self.exited(child, generation, reason, false, moment, out);
     }
 
-    /// A child is not wanted now.
+    /// A child chose not to run.
     pub(super) fn ignored(
         &mut self,
         child: usize,
         generation: u64,
         moment: Moment,
-        out: &mut Vec<Effect>,
+        out: &mut Vec<Action>,
     ) {
         if self.is(child, generation, &[Status::Starting]) {
-            let order = self.rows.get_mut(&child).and_then(|row| row.start.take());
+            let start = self.rows.get_mut(&child).and_then(|row| row.start.take());
             self.retire(child, moment.now, out);
-            if let Some(order) = order {
-                out.push(Effect::answer(order.ticket, Ok(Standing::Down)));
+            if let Some(start) = start {
+                out.push(Action::answer(start.order, Ok(Started::Down)));
             }
         } else {
             self.exited(child, generation, &ExitReason::Normal, false, moment, out);
         }
     }
 
-    /// A child has ended.
+    /// An incarnation has ended.
     pub(super) fn exited(
         &mut self,
         child: usize,
@@ -73,7 +75,7 @@ impl Machine {
         reason: &ExitReason,
         handled: bool,
         moment: Moment,
-        out: &mut Vec<Effect>,
+        out: &mut Vec<Action>,
     ) {
         let Some(row) = self.rows.get(&child) else {
             return;
@@ -85,14 +87,14 @@ impl Machine {
             reason,
             handled,
             was: row.status,
+            falling: self.falling.remove(&child),
             proven: row.proven,
             lived: moment.now.saturating_duration_since(row.since),
         };
         self.set(child, Status::Down, moment.now);
-        self.falling.remove(&child);
         let mut follow_up = Vec::new();
         let verdict = self.judge(child, end, moment, &mut follow_up);
-        out.push(Effect::Died {
+        out.push(Action::Record {
             child,
             generation,
             reason: reason.clone(),
@@ -106,17 +108,17 @@ impl Machine {
         child: usize,
         end: End<'_>,
         moment: Moment,
-        out: &mut Vec<Effect>,
+        out: &mut Vec<Action>,
     ) -> Verdict {
-        match (&self.phase, end.was) {
-            // OTP: a child that fails its first start takes the supervisor's start with it.
-            (Phase::Booting, Status::Starting) if !end.proven => {
+        match (&self.mode, end.was) {
+            // OTP: if a first start fails, the start of the supervisor fails.
+            (Mode::Booting, Status::Starting) if !end.proven => {
                 self.set(child, Status::Ended, moment.now);
                 self.note_cause(child, end.reason);
-                self.stop(Ending::NotStarted, Sequel::End);
+                self.stop(Ending::NotStarted, AfterStop::StayDown);
                 Verdict::Stay
             }
-            (Phase::Stopping(ending, _), _) => {
+            (Mode::Stopping(ending, _), _) => {
                 if matches!(ending, Ending::NotStarted) {
                     self.note_cause(child, end.reason);
                 }
@@ -124,16 +126,23 @@ impl Machine {
                 self.answer_ends(child, out);
                 Verdict::Stay
             }
-            (Phase::Done, _) => Verdict::Stay,
+            (Mode::Done, _) => Verdict::Stay,
             (_, Status::Stopping) => {
-                self.felled(child, moment.now, out);
+                self.stopped(child, moment.now, out);
                 Verdict::Stay
             }
-            (Phase::Booting | Phase::Serving, _) => self.died(child, end, moment, out),
+            // OTP: a sibling that dies while its group goes down is no restart of its own.
+            (_, Status::Starting | Status::Running) if end.falling => {
+                if !self.start_failed(child, end.reason, moment.now, out) {
+                    self.stopped(child, moment.now, out);
+                }
+                Verdict::Stay
+            }
+            (Mode::Booting | Mode::Serving, _) => self.died(child, end, moment, out),
         }
     }
 
-    /// What ends abnormally while a start fails is a cause of it, unless it was to be ended so.
+    /// Notes a cause of a failed start: what ended abnormally meanwhile, unless it was to be killed.
     fn note_cause(&mut self, child: usize, reason: &ExitReason) {
         let Some(row) = self.rows.get(&child) else {
             return;
@@ -148,37 +157,38 @@ impl Machine {
         }
     }
 
-    /// A child that was asked to stop while the others serve.
-    fn felled(&mut self, child: usize, now: Instant, out: &mut Vec<Effect>) {
-        let Some(row) = self.rows.get(&child) else {
+    /// A child has gone down that was to go down, while the supervisor goes on.
+    fn stopped(&mut self, child: usize, now: Instant, out: &mut Vec<Action>) {
+        let Some(row) = self.rows.get_mut(&child) else {
             return;
         };
         if row.ends.is_empty() && self.rising.contains(&child) {
-            // Stopped for its group: it rises again with it.
+            // It went down with its group and rises again with it.
             return;
         }
         if !row.ends.is_empty()
-            && let Some(order) = self.rows.get_mut(&child).and_then(|row| row.start.take())
+            && let Some(start) = row.start.take()
         {
-            out.push(Effect::answer(order.ticket, Err(AdminError::Terminated)));
+            out.push(Action::answer(start.order, Err(OrderError::Terminated)));
         }
         self.answer_ends(child, out);
         self.retire(child, now, out);
     }
 
-    /// A start that was ordered has failed: whoever ordered it decides what to do. False if nobody did.
+    /// If the child was being started by an order, the order fails, and no restart follows: whoever gave the order decides
+    /// what to do. Returns false if there was no order.
     fn start_failed(
         &mut self,
         child: usize,
         reason: &ExitReason,
         now: Instant,
-        out: &mut Vec<Effect>,
+        out: &mut Vec<Action>,
     ) -> bool {
-        let order = self.rows.get_mut(&child).and_then(|row| row.start.take());
-        let Some(order) = order else { return false };
-        let failed = AdminError::StartFailed(reason.clone());
-        out.push(Effect::answer(order.ticket, Err(failed)));
-        if order.new {
+        let start = self.rows.get_mut(&child).and_then(|row| row.start.take());
+        let Some(start) = start else { return false };
+        let failed = OrderError::StartFailed(reason.clone());
+        out.push(Action::answer(start.order, Err(failed)));
+        if start.new {
             self.forget(child, out);
         } else {
             self.retire(child, now, out);
@@ -186,13 +196,13 @@ impl Machine {
         true
     }
 
-    /// A death that nobody ordered.
+    /// A child has died that was not to go down.
     fn died(
         &mut self,
         child: usize,
         end: End<'_>,
         moment: Moment,
-        out: &mut Vec<Effect>,
+        out: &mut Vec<Action>,
     ) -> Verdict {
         if self.start_failed(child, end.reason, moment.now, out) {
             return Verdict::Stay;
@@ -209,7 +219,7 @@ impl Machine {
                 child: Arc::clone(&row.name),
                 cause: end.reason.to_string().into(),
             };
-            self.stop(Ending::Because(reason), self.given_up);
+            self.stop(Ending::Because(reason), self.after_giving_up);
             return Verdict::Escalate;
         }
         let shape = self.flags.backoff;
@@ -223,7 +233,7 @@ impl Machine {
                 child,
                 generation: row.generation,
             };
-            out.push(Effect::Arm {
+            out.push(Action::Arm {
                 timer,
                 after: delay,
             });
@@ -233,7 +243,7 @@ impl Machine {
         Verdict::Restart(delay)
     }
 
-    /// The siblings that share the fate of `dead` fall, and rise again after it; a temporary one does not rise.
+    /// Lets the siblings that are restarted with `dead` go down. All but temporary ones rise again after it.
     fn take_down_group(&mut self, dead: usize) {
         for (&sibling, row) in self.rows.range_mut(self.flags.strategy.group(dead)) {
             if sibling == dead {
@@ -251,34 +261,32 @@ impl Machine {
         }
     }
 
-    /// It stays down. A temporary child is not kept either.
-    pub(super) fn retire(&mut self, child: usize, now: Instant, out: &mut Vec<Effect>) {
+    /// Lets a child stay down. A temporary child is forgotten.
+    pub(super) fn retire(&mut self, child: usize, now: Instant, out: &mut Vec<Action>) {
         self.rising.remove(&child);
         let row = self.rows.get(&child);
         if row.is_some_and(|row| row.rules.restart == Restart::Temporary) {
             self.forget(child, out);
         } else {
             self.set(child, Status::Ended, now);
-            out.push(Effect::Close { child });
+            out.push(Action::Close { child });
         }
     }
 
-    pub(super) fn forget(&mut self, child: usize, out: &mut Vec<Effect>) {
+    pub(super) fn forget(&mut self, child: usize, out: &mut Vec<Action>) {
         if let Some(row) = self.rows.remove(&child) {
-            self.places.remove(&row.name);
+            self.positions.remove(&row.name);
             self.rising.remove(&child);
             self.touched.remove(&child);
-            out.push(Effect::Forget { child });
+            out.push(Action::Forget { child });
         }
     }
 
-    fn answer_ends(&mut self, child: usize, out: &mut Vec<Effect>) {
+    fn answer_ends(&mut self, child: usize, out: &mut Vec<Action>) {
         if let Some(row) = self.rows.get_mut(&child) {
             let ends = std::mem::take(&mut row.ends);
-            out.extend(
-                ends.into_iter()
-                    .map(|t| Effect::answer(t, Ok(Standing::Down))),
-            );
+            let answers = ends.into_iter();
+            out.extend(answers.map(|order| Action::answer(order, Ok(Started::Down))));
         }
     }
 }

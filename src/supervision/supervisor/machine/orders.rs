@@ -1,115 +1,99 @@
-//! What is ordered of single children, and when it is refused: OTP's table.
+//! Orders for single children, and when they are refused (the table is OTP's).
 
 use tokio::time::Instant;
 
-use super::{Machine, Newcomer, Phase, StartOrder};
-use crate::supervision::rules::{Rules, Status};
-use crate::supervision::supervisor::effect::{Effect, Ticket};
-use crate::supervision::supervisor::order_error::{AdminError, Counts, Standing};
+use super::{Machine, Mode, Newcomer, StartOrder};
+use crate::supervision::rules::Status;
+use crate::supervision::supervisor::action::{Action, OrderId};
+use crate::supervision::supervisor::order_outcome::{OrderError, Started};
 
 impl Machine {
-    fn find(&self, name: &str) -> Result<usize, AdminError> {
-        match self.phase {
-            Phase::Booting | Phase::Serving => {
-                self.places.get(name).copied().ok_or(AdminError::NotFound)
-            }
-            Phase::Stopping(..) | Phase::Done => Err(AdminError::NotRunning),
+    fn find(&self, name: &str) -> Result<usize, OrderError> {
+        match self.mode {
+            Mode::Booting | Mode::Serving => self
+                .positions
+                .get(name)
+                .copied()
+                .ok_or(OrderError::NotFound),
+            Mode::Stopping(..) | Mode::Done => Err(OrderError::NotRunning),
         }
     }
 
-    /// Where a new child of that name would stand; the error is why it may not come.
-    pub(crate) fn place_for(&self, name: &str) -> Result<usize, AdminError> {
-        match self.find(name).map(|place| self.status(place)) {
-            Err(AdminError::NotFound) => Ok(self.next_place),
+    /// The position that a new child of this name gets. The error is why it can't be added.
+    pub(crate) fn position_for(&self, name: &str) -> Result<usize, OrderError> {
+        match self.find(name).map(|child| self.status(child)) {
+            Err(OrderError::NotFound) => Ok(self.next_position),
             Err(error) => Err(error),
-            Ok(Some((status, _))) if status.alive() => Err(AdminError::AlreadyStarted),
-            Ok(_) => Err(AdminError::AlreadyPresent),
+            Ok(Some((status, _))) if status.alive() => Err(OrderError::AlreadyStarted),
+            Ok(_) => Err(OrderError::AlreadyPresent),
         }
     }
 
-    /// Adds a child, for which there is a [place](Self::place_for), and starts it.
-    pub(crate) fn add(&mut self, child: Newcomer, ticket: Ticket, now: Instant) -> Vec<Effect> {
+    /// Adds a child, for which there is a [position](Self::position_for), and starts it.
+    pub(crate) fn add(&mut self, child: Newcomer, order: OrderId, now: Instant) -> Vec<Action> {
         let mut out = Vec::new();
-        let place = self.seat(child, Some(StartOrder { ticket, new: true }), now);
-        self.start(place, now, &mut out);
+        let child = self.append(child, Some(StartOrder { order, new: true }), now);
+        self.start(child, now, &mut out);
         out
     }
 
     /// Starts a child that is down.
-    pub(crate) fn restart(&mut self, name: &str, ticket: Ticket, now: Instant) -> Vec<Effect> {
-        let place = match self.find_down(name) {
-            Ok(place) => place,
-            Err(error) => return vec![Effect::answer(ticket, Err(error))],
+    pub(crate) fn restart(&mut self, name: &str, order: OrderId, now: Instant) -> Vec<Action> {
+        let child = match self.find_down(name) {
+            Ok(child) => child,
+            Err(error) => return vec![Action::answer(order, Err(error))],
         };
-        if let Some(row) = self.rows.get_mut(&place) {
-            row.start = Some(StartOrder { ticket, new: false });
+        if let Some(row) = self.rows.get_mut(&child) {
+            row.start = Some(StartOrder { order, new: false });
         }
         let mut out = Vec::new();
-        self.start(place, now, &mut out);
+        self.start(child, now, &mut out);
         out
     }
 
     /// Stops a child, at once and whatever the others do.
-    pub(crate) fn terminate(&mut self, name: &str, ticket: Ticket, now: Instant) -> Vec<Effect> {
-        let place = match self.find(name) {
-            Ok(place) => place,
-            Err(error) => return vec![Effect::answer(ticket, Err(error))],
+    pub(crate) fn terminate(&mut self, name: &str, order: OrderId, now: Instant) -> Vec<Action> {
+        let child = match self.find(name) {
+            Ok(child) => child,
+            Err(error) => return vec![Action::answer(order, Err(error))],
         };
         let mut out = Vec::new();
-        self.rising.remove(&place);
-        match self.rows.get_mut(&place) {
+        self.rising.remove(&child);
+        match self.rows.get_mut(&child) {
             Some(row) if row.status.alive() => {
-                row.ends.push(ticket);
-                self.fall(place, now, &mut out);
+                row.ends.push(order);
+                self.fall(child, now, &mut out);
             }
             Some(_) | None => {
-                self.retire(place, now, &mut out);
-                out.push(Effect::answer(ticket, Ok(Standing::Down)));
+                self.retire(child, now, &mut out);
+                out.push(Action::answer(order, Ok(Started::Down)));
             }
         }
-        // What waited for it to rise need not wait any more.
+        // Others may have waited for it to rise.
         self.advance(now, &mut out);
         out
     }
 
-    /// Forgets a child that is down.
-    pub(crate) fn delete(&mut self, name: &str, ticket: Ticket) -> Vec<Effect> {
+    /// Removes a child that is down.
+    pub(crate) fn delete(&mut self, name: &str, order: OrderId) -> Vec<Action> {
         let mut out = Vec::new();
-        let answer = self.find_down(name).map(|place| {
-            self.forget(place, &mut out);
-            Standing::Down
+        let result = self.find_down(name).map(|child| {
+            self.forget(child, &mut out);
+            Started::Down
         });
-        out.push(Effect::answer(ticket, answer));
+        out.push(Action::answer(order, result));
         out
     }
 
     /// A child that is down, and that nothing is about to start.
-    fn find_down(&self, name: &str) -> Result<usize, AdminError> {
-        let place = self.find(name)?;
-        let row = self.rows.get(&place).ok_or(AdminError::NotFound)?;
+    fn find_down(&self, name: &str) -> Result<usize, OrderError> {
+        let child = self.find(name)?;
+        let row = self.rows.get(&child).ok_or(OrderError::NotFound)?;
         match row.status {
-            Status::Ended => Ok(place),
-            Status::Running | Status::Stopping => Err(AdminError::Running),
-            Status::Starting if row.start.is_some() => Err(AdminError::Running),
-            Status::Starting | Status::Down | Status::Backoff => Err(AdminError::Restarting),
+            Status::Ended => Ok(child),
+            Status::Running | Status::Stopping => Err(OrderError::Running),
+            Status::Starting if row.start.is_some() => Err(OrderError::Running),
+            Status::Starting | Status::Down | Status::Backoff => Err(OrderError::Restarting),
         }
-    }
-
-    /// The rules of a child.
-    pub(crate) fn rules(&self, name: &str) -> Option<Rules> {
-        let row = self.places.get(name).and_then(|place| self.rows.get(place));
-        row.map(|row| row.rules)
-    }
-
-    /// How many children there are.
-    pub(crate) fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        for row in self.rows.values() {
-            counts.specs += 1;
-            counts.active += usize::from(matches!(row.status, Status::Running | Status::Stopping));
-            counts.supervisors += usize::from(row.rules.supervisor);
-            counts.workers += usize::from(!row.rules.supervisor);
-        }
-        counts
     }
 }

@@ -1,21 +1,21 @@
-//! Going down and coming up, in order.
+//! Bringing children down and up, in order.
 
 use tokio::time::Instant;
 
-use super::{Ending, Machine, Moment, Phase};
+use super::{Ending, Machine, Mode, Moment};
 use crate::supervision::exit_reason::{Causes, ExitReason};
 use crate::supervision::life::{Timer, TimerKind};
-use crate::supervision::rules::{Sequel, Startup, Status};
+use crate::supervision::rules::{AfterStop, Startup, Status};
 use crate::supervision::strategy::{Shutdown, Strategy};
-use crate::supervision::supervisor::effect::Effect;
+use crate::supervision::supervisor::action::Action;
 
 impl Machine {
-    /// Everything goes down, in reverse order; nothing rises any more.
-    pub(super) fn stop(&mut self, ending: Ending, sequel: Sequel) {
-        if matches!(self.phase, Phase::Stopping(..) | Phase::Done) {
+    /// Lets all children go down, in reverse order, and none come up any more.
+    pub(super) fn stop(&mut self, ending: Ending, after: AfterStop) {
+        if matches!(self.mode, Mode::Stopping(..) | Mode::Done) {
             return;
         }
-        self.phase = Phase::Stopping(ending, sequel);
+        self.mode = Mode::Stopping(ending, after);
         self.rising.clear();
         for (&child, row) in &mut self.rows {
             if row.status.alive() {
@@ -28,36 +28,36 @@ impl Machine {
     }
 
     /// Takes every step that can be taken now.
-    pub(super) fn advance(&mut self, now: Instant, out: &mut Vec<Effect>) {
+    pub(super) fn advance(&mut self, now: Instant, out: &mut Vec<Action>) {
         while let Some(&last) = self.falling.last() {
             if !self.fall(last, now, out) {
                 return;
             }
         }
-        match std::mem::replace(&mut self.phase, Phase::Done) {
-            Phase::Stopping(Ending::Because(reason), _) => out.push(Effect::Exit(reason)),
-            Phase::Stopping(Ending::NotStarted, _) => {
+        match std::mem::replace(&mut self.mode, Mode::Done) {
+            Mode::Stopping(Ending::Because(reason), _) => out.push(Action::Exit(reason)),
+            Mode::Stopping(Ending::NotStarted, _) => {
                 let causes = Causes::new(std::mem::take(&mut self.causes));
-                out.push(Effect::Exit(ExitReason::ChildrenFailed(causes)));
+                out.push(Action::Exit(ExitReason::ChildrenFailed(causes)));
             }
-            Phase::Booting if self.rising.is_empty() => {
-                self.phase = Phase::Serving;
-                out.push(Effect::Ready);
+            Mode::Booting if self.rising.is_empty() => {
+                self.mode = Mode::Serving;
+                out.push(Action::Ready);
             }
-            Phase::Booting => {
-                self.phase = Phase::Booting;
-                self.rise(self.startup == Startup::InOrder, now, out);
+            Mode::Booting => {
+                self.mode = Mode::Booting;
+                self.rise(self.flags.startup == Startup::InOrder, now, out);
             }
-            Phase::Serving => {
-                self.phase = Phase::Serving;
+            Mode::Serving => {
+                self.mode = Mode::Serving;
                 self.rise(self.flags.strategy != Strategy::OneForOne, now, out);
             }
-            Phase::Done => {}
+            Mode::Done => {}
         }
     }
 
-    /// Brings one child down; false while it has to be waited for.
-    pub(super) fn fall(&mut self, child: usize, now: Instant, out: &mut Vec<Effect>) -> bool {
+    /// Brings one child down. Returns false while it has to be waited for.
+    pub(super) fn fall(&mut self, child: usize, now: Instant, out: &mut Vec<Action>) -> bool {
         let Some(row) = self.rows.get(&child) else {
             return self.falling.remove(&child);
         };
@@ -67,40 +67,41 @@ impl Machine {
             Status::Down | Status::Backoff | Status::Ended => return self.falling.remove(&child),
             Status::Starting | Status::Running => {}
         }
-        let sequel = self.sequel(child);
+        let after = self.after_stop(child);
         self.set(child, Status::Stopping, now);
-        match shutdown {
+        let limit = match shutdown {
             Shutdown::Brutal => {
                 let moment = Moment { now, random: 0.0 };
                 self.kill(child, &ExitReason::Killed, moment, out);
                 return true;
             }
-            Shutdown::Timeout(after) => {
-                out.push(Effect::Stop { child, sequel });
-                let kind = TimerKind::Shutdown;
-                let timer = Timer {
-                    kind,
-                    child,
-                    generation,
-                };
-                out.push(Effect::Arm { timer, after });
-            }
-            Shutdown::Infinity => out.push(Effect::Stop { child, sequel }),
+            Shutdown::Timeout(limit) => Some(limit),
+            Shutdown::Infinity => None,
+        };
+        out.push(Action::Stop { child, after });
+        if let Some(after) = limit {
+            let kind = TimerKind::Shutdown;
+            let timer = Timer {
+                kind,
+                child,
+                generation,
+            };
+            out.push(Action::Arm { timer, after });
         }
         false
     }
 
-    /// What follows the stop of a child.
-    fn sequel(&self, child: usize) -> Sequel {
-        match self.phase {
-            Phase::Stopping(_, sequel) => sequel,
-            Phase::Booting | Phase::Serving if self.rising.contains(&child) => Sequel::NextLife,
-            Phase::Booting | Phase::Serving | Phase::Done => Sequel::End,
+    /// What follows when a child has stopped.
+    fn after_stop(&self, child: usize) -> AfterStop {
+        match self.mode {
+            Mode::Stopping(_, after) => after,
+            Mode::Booting | Mode::Serving if self.rising.contains(&child) => AfterStop::Restart,
+            Mode::Booting | Mode::Serving | Mode::Done => AfterStop::StayDown,
         }
     }
 
     /// Starts what may start: the first of `rising`, or all of it.
-    fn rise(&mut self, one_by_one: bool, now: Instant, out: &mut Vec<Effect>) {
+    fn rise(&mut self, one_by_one: bool, now: Instant, out: &mut Vec<Action>) {
         let range = if one_by_one { 1 } else { usize::MAX };
         let rising: Vec<_> = self.rising.iter().copied().take(range).collect();
         for child in rising {
@@ -110,16 +111,16 @@ impl Machine {
         }
     }
 
-    /// Begins the next life of a child.
-    pub(super) fn start(&mut self, child: usize, now: Instant, out: &mut Vec<Effect>) {
+    /// Starts the next incarnation of a child.
+    pub(super) fn start(&mut self, child: usize, now: Instant, out: &mut Vec<Action>) {
         self.set(child, Status::Starting, now);
         let Some(row) = self.rows.get_mut(&child) else {
             return;
         };
         row.generation += 1;
         let generation = row.generation;
-        out.push(Effect::Start { child, generation });
-        // A supervisor takes the time its children take; their starts are timed.
+        out.push(Action::Start { child, generation });
+        // The start of a supervisor is not timed, because the starts of its children are.
         if !row.rules.supervisor {
             let kind = TimerKind::Start;
             let timer = Timer {
@@ -128,7 +129,7 @@ impl Machine {
                 generation,
             };
             let after = row.rules.start_timeout;
-            out.push(Effect::Arm { timer, after });
+            out.push(Action::Arm { timer, after });
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::file_cache::{CallThreads, Files, FilesSetup, RootId, SiteRoot};
 use crate::settings::{self, ResourceSettings, Settings};
 use crate::storage::{self, CollectionId};
 use crate::supervision::{
-    Clock, Faults, Flags, Intensity, Placer, QueueLimits, Root as Tree, Seed, Slot, SupervisorSpec,
+    Clock, Env, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot, SupervisorSpec,
 };
 
 pub(super) const LARGE: usize = 600_000;
@@ -19,16 +19,16 @@ pub(super) struct Site {
     pub(super) served: Served,
     pub(super) folder: tempfile::TempDir,
     pub(super) faults: Faults,
-    _tree: Tree,
+    _tree: RunningTree,
 }
 
-fn files(folder: &std::path::Path, faults: &Faults, clock: Clock) -> (Files, SupervisorSpec) {
+fn files(folder: &std::path::Path, faults: &Faults) -> (Files, SupervisorSpec) {
     let root = SiteRoot::plain(folder);
     let queue = QueueLimits {
         messages: 100,
         bytes: 100_000,
     };
-    let (slot, child) = Slot::new("file-cache", queue, clock);
+    let (slot, child) = Slot::with_limits("file-cache", queue);
     let cache = settings::FileCacheSettings {
         budget_bytes: 1_000_000,
         max_file_bytes: 100_000,
@@ -40,16 +40,14 @@ fn files(folder: &std::path::Path, faults: &Faults, clock: Clock) -> (Files, Sup
         deadline: Duration::from_secs(5),
         threads: CallThreads::new(1).unwrap(),
     };
-    let files = Files::new(setup, child, clock);
+    let files = Files::new(setup, child, Clock);
     let spec = files.child_spec(&slot, faults.clone());
-    let flags = Flags {
-        intensity: Intensity {
-            max_restarts: 100,
-            period: Duration::from_secs(1),
-        },
-        ..Flags::default()
+    let intensity = Intensity {
+        max_restarts: 100,
+        period: Duration::from_secs(1),
     };
-    (files, SupervisorSpec::new("root", flags).child(spec))
+    let root = SupervisorSpec::new("root").intensity(intensity);
+    (files, root.child(spec))
 }
 
 impl Site {
@@ -63,16 +61,16 @@ impl Site {
         std::fs::write(folder.path().join("docs/index.html"), "docs").unwrap();
         std::fs::write(folder.path().join("index.html"), "<p>home").unwrap();
         std::fs::write(folder.path().join("large.bin"), vec![7; LARGE]).unwrap();
-        let (clock, faults) = (Clock::default(), Faults::armed());
-        let (files, spec) = files(folder.path(), &faults, clock);
-        let mut tree = Seed::new(spec, clock)
+        let faults = Faults::armed();
+        let (files, spec) = files(folder.path(), &faults);
+        let mut tree = PreparedTree::new(spec)
             .unwrap()
-            .grow(clock, Placer::inline(), None);
+            .start(Env::inline().with_faults(faults.clone()));
         (&mut tree.ready).await.unwrap();
         let mut settings = Settings::default();
         settings.server.data = folder.path().join("data");
         // Its writer is never started.
-        let (store, _writer) = storage::storage(&settings, clock, &faults);
+        let (store, _writer) = storage::storage(&settings, &faults);
         let routes = RouteTable::new(
             [
                 ("/", Target::Files(RootId::new(0))),
