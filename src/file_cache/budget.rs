@@ -20,9 +20,9 @@ pub(crate) fn cost(content_bytes: usize) -> usize {
 /// The result of adding an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Admission<K> {
-    /// It is kept, and these have to go.
+    /// The entry is kept, and these are evicted for it.
     Kept(Vec<K>),
-    /// It is larger than the whole budget: nothing changes.
+    /// The entry is larger than the whole budget: nothing changes.
     TooLarge,
 }
 

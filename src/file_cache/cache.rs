@@ -1,7 +1,7 @@
 //! The file-cache child: it decides which file is looked at, and is the only one that publishes a table.
 //!
 //! It never waits for a disk: calls run on the threads of their root (`root_io`). A thousand clients that miss one file
-//! cause one look, and a root that hangs delays nobody but those who want its files.
+//! cause one look, and a root that hangs delays only requests for its files.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -145,7 +145,7 @@ impl Child for FileCache {
     }
 }
 
-/// Answers a message, if anybody waits. A caller that has left meanwhile leaves the entry for the next one.
+/// Answers a message, if a caller waits.
 fn settle(message: &Delivery<FileMessage>, answer: Result<Loaded, FileError>) {
     if let Some(reply) = &message.reply {
         reply.settle(answer);

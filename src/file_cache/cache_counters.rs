@@ -35,8 +35,7 @@ pub(crate) fn count(counter: &AtomicU64) {
 /// The number of parts of a [`Striped`] counter.
 const STRIPES: usize = 16;
 
-/// A counter for what every thread does all the time: threads mostly count in parts of their own, so that they don't fight
-/// over a cache line.
+/// A counter that all threads increment often. It has several parts, so that threads mostly write to different cache lines.
 #[derive(Debug, Default)]
 pub(crate) struct Striped([Stripe; STRIPES]);
 

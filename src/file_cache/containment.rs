@@ -1,4 +1,4 @@
-//! Which request paths are let through to a folder: the rules, in their order, each with its reason.
+//! The rules that a request path must pass before a file is looked for, in their order, each with its reason.
 //!
 //! A path comes as the client sent it, percent-encoded, after the route's prefix has been taken off: empty, or beginning
 //! with `/`. It leaves as a [`SafePath`], from which nothing outside of the folder can be named, whatever the folder is.
@@ -9,7 +9,7 @@
 //!    contains `/` is refused in rule 6.
 //! 4. **Decode exactly once.** `%252e` is the file name `%2e`; decoding again is how `..` got past many a server. A bad
 //!    sequence is refused, not passed through, since two readers of it might disagree.
-//! 5. **UTF-8**: file names are shown, logged and compared as text; overlong forms of `/` and `.` die here.
+//! 5. **UTF-8**: file names are shown, logged and compared as text; overlong forms of `/` and `.` are refused here.
 //! 6. **Bytes that no name needs**: NUL ends a path for the kernel, control characters forge log lines, `\` is a separator
 //!    elsewhere and a proxy in front may take it for one, `/` see rule 3.
 //! 7. **Empty segments** (`//`): one file would have endless names, and a redirect to `//host` leaves the site.
@@ -17,7 +17,7 @@
 //! 9. **Hidden names** (a leading dot: `.git`, `.env`): never meant for the world. The one exception is `.well-known` as
 //!    the first segment (RFC 8615).
 //! 10. **Length of a name, number of segments**: what the file system would refuse anyway, refused without asking it.
-//! 11. **One plain component**: the platform's own parser has to agree that a segment is one normal name. The last net:
+//! 11. **One plain component**: the platform's own parser has to agree that a segment is one normal name. The last check:
 //!     `PathBuf::push` of anything absolute would replace the root.
 //!
 //! What rules on names can't see is links. They are resolved when a file is opened (`folder`): what leads out of the
@@ -77,7 +77,7 @@ pub(crate) enum PathRefusal {
 pub(crate) struct SafePath(Arc<str>);
 
 impl SafePath {
-    /// Lets `raw` through, or says why not.
+    /// Checks `raw` against every rule.
     pub(crate) fn new(raw: &str) -> Result<Self, PathRefusal> {
         if raw.len() > PATH_BYTES_MAX {
             return Err(PathRefusal::TooLong);
@@ -141,7 +141,7 @@ impl SafePath {
     }
 }
 
-/// One segment, decoded and judged.
+/// Decodes one segment and checks it.
 fn name(encoded: &str, first: bool) -> Result<String, PathRefusal> {
     let name = String::from_utf8(decode(encoded)?).map_err(|_| PathRefusal::NotText)?;
     if name
@@ -169,7 +169,7 @@ fn name(encoded: &str, first: bool) -> Result<String, PathRefusal> {
     }
 }
 
-/// Takes the percent-encoding off, once.
+/// Decodes the percent-encoding, once.
 fn decode(encoded: &str) -> Result<Vec<u8>, PathRefusal> {
     let mut decoded = Vec::with_capacity(encoded.len());
     let mut bytes = encoded.bytes();

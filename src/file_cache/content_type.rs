@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::representation::NameHeaders;
 
-/// The content type of a name that says nothing.
+/// The content type of a file whose name has no known ending.
 const UNKNOWN: &str = "application/octet-stream";
 
 /// Where the table of `mime-db` is no help: endings it does not know, or knows in a meaning that no web site has.

@@ -43,14 +43,12 @@ pub(crate) struct Located {
 pub(crate) fn find(root: &Path, index: &str, path: &SafePath) -> Result<PathTarget, FileError> {
     let base = root.canonicalize().map_err(|error| root_error(&error))?;
     let located = locate(&base, &path.under(&base, index)).or_else(|error| {
-        // Below a root that is a file nothing exists, and below a mount whose server is gone every look fails.
-        if matches!(error, FileError::Absent | FileError::Io { .. }) {
-            require_folder(&base)?;
-        }
+        // Below a root that is a file, may not be entered or lies on a mount whose server is gone, every look fails.
+        enter(&base)?;
         Err(error)
     })?;
     if located.path == base {
-        require_folder(&base)?;
+        enter(&base)?;
     }
     if located.metadata.is_file() {
         return Ok(PathTarget::File(located));
@@ -65,14 +63,10 @@ pub(crate) fn find(root: &Path, index: &str, path: &SafePath) -> Result<PathTarg
     Ok(PathTarget::Folder)
 }
 
-fn require_folder(base: &Path) -> Result<(), FileError> {
-    let metadata = base.metadata().map_err(|error| root_error(&error))?;
-    if metadata.is_dir() {
-        return Ok(());
-    }
-    Err(FileError::Root {
-        kind: io::ErrorKind::NotADirectory,
-    })
+/// Fails if `base` is no folder or may not be entered.
+fn enter(base: &Path) -> Result<(), FileError> {
+    let inside = base.join(".").metadata();
+    inside.map(drop).map_err(|error| root_error(&error))
 }
 
 fn root_error(error: &io::Error) -> FileError {

@@ -19,7 +19,7 @@ use super::message::{FileMessage, Loaded};
 use super::published::{FilesSetup, Published};
 use super::root::RootId;
 
-/// The file cache, for those who want files. Cheap to clone; the same through all lives of the child.
+/// A handle to the file cache. It is cheap to clone and stays valid across restarts of the child.
 ///
 /// Paths are as the client sent them, percent-encoded, without the query and without the route's prefix: empty or
 /// beginning with `/`.
@@ -50,7 +50,7 @@ impl Files {
         self
     }
 
-    /// The recipe of the child: on an arbiter of its own.
+    /// The child spec: the child runs on an arbiter of its own.
     pub(crate) fn child_spec(&self, slot: &Slot<FileMessage>, faults: Faults) -> ChildSpec {
         let (published, clock, wall) = (Arc::clone(&self.published), self.clock, self.wall);
         ChildSpec::actor(slot, move |incarnation| {

@@ -1,4 +1,4 @@
-//! One look at the disk: is what is in memory still true, and if not, what is?
+//! One look at a file: whether the entry in memory still has its content, and if not, the new content.
 //!
 //! Everything here blocks: it runs on the threads of `root_io`.
 

@@ -18,7 +18,7 @@ pub(crate) enum Loaded {
     /// A file that is too large to be kept, opened.
     Large(Box<Large>),
     /// A folder, asked for without its slash: ask again for the path with `/` at its end. Relative links in the folder's
-    /// page would lead astray otherwise. (Paths with empty segments never come this far, so the new location is always on
+    /// page would be wrong otherwise. (Paths with empty segments never come this far, so the new location is always on
     /// this site.)
     Moved,
 }
@@ -30,7 +30,7 @@ pub(crate) struct FileMessage {
     pub(crate) root: RootId,
     /// The path of the file.
     pub(crate) path: SafePath,
-    /// Who waits for the file; nobody if an ageing entry is to be compared with its file.
+    /// The caller; `None` if an ageing entry is to be compared with its file.
     pub(crate) reply: Option<ReplyTo<Loaded, FileError>>,
 }
 

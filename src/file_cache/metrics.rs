@@ -7,7 +7,7 @@ use super::health::Condition;
 use super::root_io::RootIo;
 use crate::telemetry::{MetricSource, Rows};
 
-/// The numbers of a file cache.
+/// Reads the figures of a file cache at each scrape.
 #[derive(Debug)]
 pub(crate) struct FileMetrics(pub Files);
 

@@ -1,4 +1,4 @@
-//! What the child and everybody else share: it outlives the child's lives.
+//! What the child shares with the request handlers; it stays valid across restarts of the child.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +25,11 @@ pub(crate) struct FilesSetup {
     pub limits: FileCacheSettings,
     /// The longest time that a request waits for a file.
     pub deadline: Duration,
-    /// Who makes blocking calls.
+    /// The threads that make blocking calls.
     pub threads: CallThreads,
 }
 
-/// The published side of the cache.
+/// The state of the cache that the child changes and the request handlers read.
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) table: ArcSwap<Table>,

@@ -275,6 +275,26 @@ fn a_root_that_is_a_link_is_followed_to_where_it_leads_now() {
 }
 
 #[test]
+fn a_root_that_is_a_link_to_a_file_or_to_itself_is_no_root() {
+    let world = world();
+    let link = |target: &str| {
+        let link = world.path().join("link-to-root");
+        drop(fs::remove_file(&link));
+        symlink(target, &link).unwrap();
+        link
+    };
+    for target in ["secret.txt", "link-to-root", "nowhere"] {
+        for path in ["", "/", "/secret.txt", "/a/b"] {
+            let served = served(&link(target), path);
+            assert!(
+                matches!(served, Err(FileError::Root { .. })),
+                "{target} {path:?}: {served:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_missing_root_is_no_missing_file() {
     let world = world();
     let gone = served(&world.path().join("gone"), "/");

@@ -1,4 +1,4 @@
-//! Who waits for which file of one root: many who want the same file cause one look at it.
+//! The requests that wait for files of one root: many that want the same file cause one look at it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// The most requests that may wait for files of one root.
 pub(crate) const WAITING_MAX: usize = 1024;
 
-/// Those who wait, by the path they wait for.
+/// Waiting requests, by the path of the file.
 #[derive(Debug)]
 pub(crate) struct WaitingList<T> {
     by_path: HashMap<Arc<str>, Vec<T>>,
@@ -16,11 +16,11 @@ pub(crate) struct WaitingList<T> {
 /// The result of joining the requests for a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Joined<T> {
-    /// It is the first to want this file: a look has to be begun.
+    /// It is the first that wants this file: a look has to be begun.
     First,
     /// It waits for a look that was begun before.
     Later,
-    /// Too many wait.
+    /// Too many wait: it is given back.
     Full(T),
 }
 
@@ -34,33 +34,33 @@ impl<T> Default for WaitingList<T> {
 }
 
 impl<T> WaitingList<T> {
-    /// Lets `who` wait for `path`.
-    pub(crate) fn join(&mut self, path: &Arc<str>, who: T) -> Joined<T> {
+    /// Lets a request wait for `path`.
+    pub(crate) fn join(&mut self, path: &Arc<str>, request: T) -> Joined<T> {
         if self.total >= WAITING_MAX {
-            return Joined::Full(who);
+            return Joined::Full(request);
         }
         self.total += 1;
         if let Some(others) = self.by_path.get_mut(path) {
-            others.push(who);
+            others.push(request);
             return Joined::Later;
         }
-        self.by_path.insert(Arc::clone(path), vec![who]);
+        self.by_path.insert(Arc::clone(path), vec![request]);
         Joined::First
     }
 
-    /// Whether anybody waits for `path`.
+    /// Whether a request waits for `path`.
     pub(crate) fn wants(&self, path: &str) -> bool {
         self.by_path.contains_key(path)
     }
 
-    /// Everybody who waits for `path`; nobody does any more.
+    /// Takes out all that wait for `path`.
     pub(crate) fn take(&mut self, path: &str) -> Vec<T> {
         let all = self.by_path.remove(path).unwrap_or_default();
         self.total -= all.len();
         all
     }
 
-    /// Everybody who waits.
+    /// Takes out all that wait.
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         self.total = 0;
         self.by_path.drain().flat_map(|(_, all)| all).collect()
