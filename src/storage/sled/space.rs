@@ -2,8 +2,8 @@
 //!
 //! A full disk must not reach the engine: after an error sled must be opened again, which needs room itself, and reading
 //! may need some, too. So writes are refused while a *reserve* is left, and reads go on. If another program fills the disk
-//! to the last byte, the *ballast*, an empty file that takes up room, is cut to nothing, so that the engine can be opened
-//! and read. When there is room again, writes are taken again, and the ballast is made again.
+//! to the last byte, the *ballast*, a file that only takes up room, is cut to nothing, so that the engine can be opened and
+//! read. When there is room again, writes are taken again, and the ballast is made again.
 
 // Decision: A full disk never reaches sled.
 
