@@ -1,6 +1,7 @@
-//! What the admin listener knows of the daemon. The tree is attached once it is planted: the admin's own children are a
-//! part of it.
+//! What the admin listener knows about the daemon. The tree is attached after the admin's own children are prepared, since
+//! they are a part of it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub(crate) struct Running {
 }
 
 impl Operations {
-    /// Knows nothing of the tree yet.
+    /// Operations without a tree; [`attach`](Self::attach) adds it.
     pub(crate) fn new(pulse: Arc<Pulse>, faults: Faults) -> Self {
         Self {
             pulse,
@@ -42,15 +43,18 @@ impl Operations {
         self.running.get_or_init(|| running);
     }
 
+    /// The tree as it is now; `None` before it is attached.
     pub(super) fn view(&self) -> Option<NodeView> {
         self.running.get().map(|running| running.tree.view())
     }
 
+    /// The text of `/metrics`.
     pub(super) fn metrics(&self, exposition: Exposition) -> String {
         let running = self.running.get();
         running.map_or_else(String::new, |running| running.metrics.encode(exposition))
     }
 
+    /// How long nothing has been heard of the root supervisor or the sentinel.
     pub(super) fn silence(&self) -> Duration {
         self.pulse.silence()
     }
@@ -68,20 +72,29 @@ impl Operations {
         self.faults.enabled()
     }
 
+    /// Every fault point, with the panics that it still has to give.
+    pub(super) fn points(&self) -> BTreeMap<String, u32> {
+        self.faults.points()
+    }
+
+    /// Makes the next passes of a fault point panic. False if there is no such point.
     pub(super) fn arm(&self, point: &str, hits: u32) -> bool {
         self.faults.arm(point, hits)
     }
 
-    /// Makes the child panic on its own thread, between two messages.
+    /// The children that are no supervisors.
+    pub(super) fn children(&self) -> Vec<String> {
+        let root = self.view();
+        let nodes = root.iter().flat_map(NodeView::walk);
+        let leaves = nodes.filter(|node| node.slot.is_some());
+        leaves.map(|leaf| leaf.name.clone()).collect()
+    }
+
+    /// Makes a child panic on its own thread, between two messages. False if there is no such child.
     pub(super) fn kill(&self, child: &str) -> bool {
         let Some(Running { tree, .. }) = self.running.get() else {
             return false;
         };
-        let leaf = tree
-            .view()
-            .walk()
-            .iter()
-            .any(|node| node.name == child && node.slot.is_some());
-        leaf && self.faults.arm(&format!("{child}.idle"), 1) && tree.probe(child)
+        self.faults.arm(&format!("{child}.idle"), 1) && tree.probe(child)
     }
 }

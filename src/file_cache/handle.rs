@@ -53,6 +53,8 @@ impl Files {
     /// The child spec: the child runs on an arbiter of its own.
     pub(crate) fn child_spec(&self, slot: &Slot<FileMessage>, faults: Faults) -> ChildSpec {
         let (published, clock, wall) = (Arc::clone(&self.published), self.clock, self.wall);
+        faults.register("file-cache.message");
+        faults.register("file-cache.loaded");
         ChildSpec::actor(slot, move |incarnation| {
             let (published, faults) = (Arc::clone(&published), faults.clone());
             async move {

@@ -79,6 +79,7 @@ impl Door {
     ) -> Arc<Self> {
         let socket = socket.into();
         let address = socket.address().and_then(Result::ok);
+        faults.register("listener.accepted");
         Arc::new(Self {
             loopback: address.is_some_and(|address| address.ip().to_canonical().is_loopback()),
             socket,

@@ -90,6 +90,9 @@ fn with_engine(
         commits: commits.clone(),
         queries: QueryCounts::default(),
     };
+    for point in writer::POINTS {
+        faults.register(point);
+    }
     let settings = WriterSettings {
         flush_limit: settings.storage.flush_limit,
         log_keep: crate::num::as_u64(settings.storage.log_keep),

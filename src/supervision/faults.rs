@@ -2,15 +2,18 @@
 
 // Decision: A fault is injected on the child's own thread.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 /// The fault points of a daemon, for tests and drills. With [`Faults::none`] passing a point costs one branch.
+///
+/// Whatever passes a point registers its name first, so that [`Faults::points`] lists all there are.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
-    armed: Option<Arc<Mutex<HashMap<String, u32>>>>,
+    /// How many panics each point still has to give.
+    points: Option<Arc<Mutex<BTreeMap<String, u32>>>>,
 }
 
 impl Faults {
@@ -22,53 +25,72 @@ impl Faults {
     /// Points can be [armed](Self::arm).
     pub fn armed() -> Self {
         Self {
-            armed: Some(Arc::default()),
+            points: Some(Arc::default()),
         }
     }
 
     /// Whether points can be armed.
     pub fn enabled(&self) -> bool {
-        self.armed.is_some()
+        self.points.is_some()
     }
 
-    /// Makes the next `hits` passes of `point` panic. Returns false if points can't be armed.
+    /// Makes a point known, before it is passed or armed for the first time.
+    pub fn register(&self, point: &str) {
+        if let Some(points) = &self.points {
+            points.lock().entry(point.to_owned()).or_default();
+        }
+    }
+
+    /// Every point, with the panics that it still has to give.
+    pub fn points(&self) -> BTreeMap<String, u32> {
+        let points = self.points.as_ref();
+        points.map_or_else(BTreeMap::new, |points| points.lock().clone())
+    }
+
+    /// Makes the next `hits` passes of `point` panic. False, and nothing happens, if there is no such point.
     pub fn arm(&self, point: &str, hits: u32) -> bool {
-        let Some(armed) = &self.armed else {
+        let Some(points) = &self.points else {
             return false;
         };
-        armed.lock().insert(point.to_owned(), hits);
-        true
+        let mut points = points.lock();
+        let known = points.get_mut(point);
+        known.map(|left| *left = hits).is_some()
     }
 
-    /// How many more passes of `point` will panic.
+    /// How many panics `point` still has to give.
     pub fn pending(&self, point: &str) -> u32 {
-        let armed = self.armed.as_ref();
-        armed.map_or(0, |armed| armed.lock().get(point).copied().unwrap_or(0))
+        let Some(points) = &self.points else { return 0 };
+        points.lock().get(point).copied().unwrap_or(0)
     }
 
     /// Passes `point`.
     ///
     /// # Panics
-    /// If the point is armed.
+    /// If the point is armed, or, where points can be armed, was never registered.
     #[inline]
     pub fn hit(&self, point: &str) {
         assert!(!self.take(point), "injected fault at {point}");
     }
 
     /// Passes a point that does something other than panic: returns true if it is armed.
+    ///
+    /// # Panics
+    /// If points can be armed and this one was never registered.
     #[inline]
     pub fn take(&self, point: &str) -> bool {
-        let Some(armed) = &self.armed else {
+        let Some(points) = &self.points else {
             return false;
         };
-        let mut armed = armed.lock();
-        let Some(left) = armed.get_mut(point) else {
+        let mut points = points.lock();
+        let left = points.get_mut(point);
+        assert!(
+            left.is_some(),
+            "the fault point {point} was never registered"
+        );
+        let Some(left) = left.filter(|left| **left > 0) else {
             return false;
         };
-        *left = left.saturating_sub(1);
-        if *left == 0 {
-            armed.remove(point);
-        }
+        *left -= 1;
         true
     }
 }
@@ -81,10 +103,14 @@ mod tests {
     #[test]
     fn an_armed_point_panics_as_often_as_it_was_armed_for() {
         let faults = Faults::armed();
-        faults.arm("here", 2);
+        assert!(!faults.arm("here", 1), "it is not registered");
+        faults.register("here");
+        assert!(faults.arm("here", 2));
         assert!(contain(|| faults.hit("here")).is_err());
         assert!(contain(|| faults.hit("here")).is_err());
         faults.hit("here");
+        assert!(contain(|| faults.hit("elsewhere")).is_err());
+        assert_eq!(faults.points(), BTreeMap::from([("here".to_owned(), 0)]));
         assert!(!Faults::none().arm("here", 1));
     }
 }

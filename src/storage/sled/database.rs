@@ -18,7 +18,7 @@ use super::engine::{CommitError, Engine, EngineError, Group, Keyspace, Visit};
 use crate::supervision::Faults;
 
 /// The fault point that skips the syncs of [`SledEngine::durable_flush`].
-const WEAK_FLUSH: &str = "storage.weak_flush";
+pub(super) const WEAK_FLUSH: &str = "storage.weak_flush";
 
 /// An open sled database.
 pub(super) struct SledEngine {

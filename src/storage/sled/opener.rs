@@ -43,6 +43,7 @@ impl SledOpener {
 
     /// Gives these fault points to the engines that it opens.
     pub(super) fn with_faults(mut self, faults: Faults) -> Self {
+        faults.register(super::database::WEAK_FLUSH);
         self.faults = faults;
         self
     }

@@ -33,6 +33,15 @@ const LOG_KEEP_MIN: u64 = 2560;
 /// How many entries of the log a group removes at most, besides as many as it adds.
 const LOG_TRIM: u64 = 256;
 
+/// The writer's fault points.
+pub(super) const POINTS: [&str; 5] = [
+    "writer.message",
+    "writer.in_transaction",
+    "writer.fatal",
+    "writer.before_flush",
+    "writer.after_flush",
+];
+
 /// The durations of commits, in seconds.
 pub(super) type CommitTimes = Histogram;
 

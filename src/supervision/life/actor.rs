@@ -110,6 +110,7 @@ impl<C: Child> Begin<C> {
         let reason = match self.make().await {
             Ok(Ok(child)) => {
                 let idle_point = format!("{}.idle", self.shared.name);
+                self.faults.register(&idle_point);
                 let actor = ChildActor {
                     child: Some(child),
                     shared: self.shared,

@@ -121,8 +121,9 @@ impl<C: BlockingChild> ChildThread<C> {
                 left: Some((child, Vec::new())),
             };
         }
-        self.reporter.ready(generation);
         let idle_point = format!("{}.idle", self.shared.name);
+        self.faults.register(&idle_point);
+        self.reporter.ready(generation);
         loop {
             let mut batch = Vec::new();
             let part = match self.shared.pull_batch(generation, self.limits) {

@@ -149,7 +149,9 @@ impl Supervisor {
         let again = event.clone();
         let taken = contain(|| {
             if self.env.faults.enabled() {
-                self.env.faults.hit(&format!("{}.event", self.state.name));
+                let point = format!("{}.event", self.state.name);
+                self.env.faults.register(&point);
+                self.env.faults.hit(&point);
             }
             self.machine.take(event, moment)
         });
