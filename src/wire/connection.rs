@@ -10,6 +10,8 @@ mod preface;
 pub(super) mod streamed_body;
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -85,6 +87,8 @@ pub(crate) struct Connection {
     unscanned: Cell<bool>,
     /// Bytes of later requests that have come while one was being answered.
     ahead: Cell<usize>,
+    /// The client will send nothing more.
+    ended: Cell<bool>,
     /// The service waits for bytes of a body.
     reading_body: Cell<bool>,
     /// The request has a body that has not been read to its end.
@@ -107,6 +111,7 @@ impl Connection {
             head: Cell::default(),
             unscanned: Cell::new(false),
             ahead: Cell::new(0),
+            ended: Cell::new(false),
             reading_body: Cell::new(false),
             body_left: Cell::new(false),
             answered: Cell::new(None),
@@ -157,6 +162,24 @@ impl Connection {
             Scan::TooLarge => return false,
         }
         true
+    }
+
+    /// The client has closed its side.
+    pub(crate) fn end_received(&self) {
+        self.ended.set(true);
+    }
+
+    /// Completes when the client has closed its side. It is looked at each time the connection's task is polled, which
+    /// every byte and the end of a connection cause.
+    pub(crate) async fn ended(&self) {
+        poll_fn(|_| {
+            if self.ended.get() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
     }
 
     /// The head timer runs from a connection's beginning, or from the head's first byte.

@@ -7,6 +7,7 @@
 // Decision: Writes are not cut off by the request timeout.
 // Decision: Waiting in a queue is not part of the request timeout.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,6 +16,7 @@ use actix_http::ConnectionType;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
+use futures_util::future::{Either, select};
 use tokio::time::{Instant, timeout_at};
 
 use super::access_log::{Access, AccessLog, Line};
@@ -198,7 +200,19 @@ impl<H: Handler> Exchange<'_, H> {
     /// Waits for the request's turn, which is when its time begins, and for its answer. A delay is not cut off: it is
     /// what the settings ask for.
     async fn wait(&self, incoming: &mut Incoming) -> Response {
-        let admitted = contain_future(self.parts.handler.admit(incoming, self.matched)).await;
+        let connection = incoming.connection();
+        let client_left = async {
+            match &connection {
+                Some(connection) => connection.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        let admitted = contain_future(self.parts.handler.admit(incoming, self.matched));
+        let admitted = match select(pin!(admitted), pin!(client_left)).await {
+            Either::Left((admitted, _)) => admitted,
+            // Whoever does not wait for the answer keeps nobody else waiting for it.
+            Either::Right(_) => return Problem::new(Code::ClientLeft).response(incoming),
+        };
         let pass = match admitted {
             Ok(Ok(pass)) => pass,
             Ok(Err(problem)) => {

@@ -16,8 +16,10 @@
 //! | 415 | `unsupported_media_type` | with `Accept-Post` or `Accept-Patch` |
 //! | 421 | `misdirected` | a loopback listener was asked under a name that is not this machine's |
 //! | 422 | `validation` | with every violation |
+//! | 422 | `invalid_order` | what the admin listener can't do |
 //! | 428 | `precondition_required` | the resource insists on `If-Match` |
 //! | 431 | `head_too_large` | past `limits.headers` |
+//! | 499 | `client_left` | the client closed while its request was queued; it reads this only if it closed one side |
 //! | 500 | `internal`, `damaged` | a bug, or damaged data; nothing internal is told |
 //! | 503 | `unavailable`, `overloaded`, `shutting_down`, `outcome_unknown`, `not_ready` | with `Retry-After`, save for the unknown outcome |
 //! | 504 | `deadline` | it took too long, and was not begun |
@@ -56,6 +58,8 @@ pub(crate) enum Code {
     PreconditionFailed,
     Misdirected,
     Validation,
+    InvalidOrder,
+    ClientLeft,
     PreconditionRequired,
     BodyTooLarge,
     UnsupportedMediaType,
@@ -109,6 +113,7 @@ impl Code {
             ),
             Self::Misdirected => (421, "misdirected", "This server is not known by that name"),
             Self::Validation => (422, "validation", "The record is not valid"),
+            Self::InvalidOrder => (422, "invalid_order", "The order is not valid"),
             Self::PreconditionRequired => (
                 428,
                 "precondition_required",
@@ -121,6 +126,11 @@ impl Code {
                 "The media type is not supported",
             ),
             Self::HeadTooLarge => (431, "head_too_large", "The request's headers are too large"),
+            Self::ClientLeft => (
+                499,
+                "client_left",
+                "The client closed its side while the request waited for its turn",
+            ),
             Self::Internal => (500, "internal", "Something went wrong here"),
             Self::Damaged => (500, "damaged", "The stored record is damaged"),
             Self::Unavailable => (503, "unavailable", "A part is being restarted"),

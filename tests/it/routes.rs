@@ -1,6 +1,8 @@
 //! Settings of routes: headers, cache rules, error pages, delays and limits on concurrent requests.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -225,4 +227,34 @@ fn a_request_to_a_full_queue_is_answered_503_at_once() {
     let refused = metric(&text, "perennial_http_queue_refused_total", "/shut");
     assert_eq!(refused, Some(1.0));
     drop(held);
+}
+
+#[test]
+fn a_queued_request_whose_client_has_left_keeps_nobody_waiting() {
+    let daemon =
+        start("[route.\"/slow\"]\nfiles = { root = 'SITE' }\ndelay = '1s'\nmax_in_flight = 1\n");
+    let request = b"GET /slow/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let begun = Instant::now();
+    let mut first = Client::connect(daemon.public()).unwrap();
+    first.write(request).unwrap();
+    let mut half_closed = Vec::new();
+    for n in 0..10 {
+        let mut stream = TcpStream::connect(daemon.public()).unwrap();
+        stream.write_all(request).unwrap();
+        thread::sleep(Duration::from_millis(20));
+        // Some leave, and some only say that they will send nothing more.
+        if n % 2 == 0 {
+            stream.shutdown(Shutdown::Write).unwrap();
+            half_closed.push(stream);
+        }
+    }
+    daemon.get("/slow/").expect(200);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    first.read_answer(false).unwrap().expect(200);
+    let mut answer = String::new();
+    half_closed[0].read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 499 "), "{answer}");
+    let waiting = metric(&daemon.metrics(), "perennial_http_queue_requests", "/slow");
+    assert_eq!(waiting, Some(0.0));
 }

@@ -247,7 +247,12 @@ impl Io {
         }
         let fits = match buffer.filled().get(before..) {
             Some(bytes) if !bytes.is_empty() => self.connection.received(bytes),
-            Some(_) | None => true,
+            Some(_) | None => {
+                if buffer.remaining() > 0 {
+                    self.connection.end_received();
+                }
+                true
+            }
         };
         if fits {
             return Poll::Ready(Ok(()));
