@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::supervision::{
     BoxError, Child, ChildContext, ChildSpec, Delivery, Incarnation, LocalBoxFuture, Message, Slot,
@@ -35,8 +35,9 @@ use crate::supervision::{
 use complaint::Complaint;
 use door::{Arrival, count};
 
-/// How long to wait after an accept failed for want of descriptors or memory, and between two looks for a handler.
-const PAUSE: Duration = Duration::from_millis(20);
+/// How long to wait after an accept failed for want of descriptors or memory, and between two looks for a handler or for a
+/// connection that can make room.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A listener takes no messages: it works from its socket.
 #[derive(Debug)]
@@ -147,13 +148,25 @@ async fn accept(
     }
 }
 
-/// A place among all connections; clients wait in the kernel's backlog until there is one.
+/// A place among all connections. Clients wait in the kernel's backlog until there is one; where the handlers' connections
+/// make room, the oldest ones are closed for it.
 async fn permit(door: &Door) -> Result<OwnedSemaphorePermit, AcquireError> {
     if let Ok(permit) = Arc::clone(&door.places).try_acquire_owned() {
         return Ok(permit);
     }
     count(&door.counters.full);
-    Arc::clone(&door.places).acquire_owned().await
+    let mut permit = std::pin::pin!(Arc::clone(&door.places).acquire_owned());
+    let crowds = door.targets.iter().filter_map(|target| target.load.crowd());
+    let crowds: Vec<_> = crowds.collect();
+    while !crowds.is_empty() {
+        for crowd in &crowds {
+            crowd.make_room();
+        }
+        if let Ok(permit) = timeout(PAUSE, &mut permit).await {
+            return permit;
+        }
+    }
+    permit.await
 }
 
 /// A client that went away while it waited is no fault of ours.

@@ -6,12 +6,16 @@
 // Decision: A group restart keeps connections.
 
 mod connection;
+mod crowd;
 mod drain;
 
 pub(crate) use connection::{Accepted, Connection, HandlerLoad, Socket, Ticket};
+pub(crate) use crowd::Crowd;
 pub(crate) use drain::DrainLimit;
 
 use std::sync::Arc;
+
+use futures_util::future::Either;
 
 use crate::supervision::{
     Child, ChildContext, ChildSpec, Delivery, Faults, LocalBoxFuture, Shutdown, Slot,
@@ -44,6 +48,7 @@ pub(crate) fn child_spec<H: Handler>(
 ) -> ChildSpec {
     let shutdown = Shutdown::Timeout(drain.limit() + DrainLimit::GRACE);
     let parts = Arc::new(parts);
+    faults.register("handler.message");
     ChildSpec::actor(slot, move |_| {
         let (parts, load) = (Arc::clone(&parts), Arc::clone(&load));
         let (drain, faults) = (drain.clone(), faults.clone());
@@ -79,6 +84,10 @@ impl Child for RequestHandler {
         match socket.into_stream() {
             Ok(stream) => {
                 let connection = self.service.serve(stream, peer);
+                let connection = match self.load.crowd() {
+                    Some(crowd) => Either::Left(crowd.join(connection)),
+                    None => Either::Right(connection),
+                };
                 drop(actix_rt::spawn(async move {
                     connection.await;
                     drop(ticket);

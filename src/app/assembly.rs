@@ -19,7 +19,7 @@ use crate::file_cache::{
 use crate::listener::{
     self, Door, HandlerRef, Inherited, ListenerMetrics, Listening, SocketFile, bind, bind_unix,
 };
-use crate::request_handler::{self, DrainLimit, HandlerLoad};
+use crate::request_handler::{self, Crowd, DrainLimit, HandlerLoad};
 use crate::settings::{self, HandlerCount, Listen, Settings, TargetSettings};
 use crate::storage;
 use crate::supervision::{
@@ -41,8 +41,8 @@ const NO_QUEUE: QueueLimits = QueueLimits {
     messages: 1,
     bytes: 1,
 };
-/// Connections of the admin listener.
-const ADMIN_CONNECTIONS: usize = 64;
+/// Connections of the admin listener; the oldest ones are closed for newer ones.
+const ADMIN_CONNECTIONS: usize = 128;
 /// The time that the admin's own connections have to end at the very end.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 
@@ -71,6 +71,7 @@ struct Bench {
     counters: Arc<Counters>,
     access: Option<Arc<AccessSink>>,
     hosts: Arc<Hosts>,
+    admin_crowd: Arc<Crowd>,
 }
 
 impl Assembly {
@@ -94,6 +95,7 @@ impl Assembly {
             faults,
             counters,
             access: access.clone(),
+            admin_crowd: Arc::default(),
         };
         let (store, writer) = storage::storage(&bench.settings, &bench.faults);
         let operations = Operations::new(pulse, bench.faults.clone());
@@ -182,7 +184,7 @@ impl Bench {
         let answer = Arc::new(Admin {
             operations: Arc::clone(operations),
         });
-        let load = Arc::new(HandlerLoad::default());
+        let load = Arc::new(HandlerLoad::making_room(&self.admin_crowd));
         let drain = DrainLimit::new(ADMIN_DRAIN);
         let mut parts = self.parts(&answer, &Arc::new(HandlerMetrics::new(0)), &drain);
         // Its connections are none of the public ones.
@@ -334,7 +336,8 @@ impl Bench {
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
         }
-        (supervisor, ListenerMetrics { doors })
+        let admin = Arc::clone(&self.admin_crowd);
+        (supervisor, ListenerMetrics { doors, admin })
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::door::{Door, DoorCounters};
+use crate::request_handler::Crowd;
 use crate::telemetry::{MetricSource, Rows};
 
 /// The counters of all public doors.
@@ -11,6 +12,8 @@ use crate::telemetry::{MetricSource, Rows};
 pub(crate) struct ListenerMetrics {
     /// The doors.
     pub doors: Vec<Arc<Door>>,
+    /// The connections of the admin listener.
+    pub admin: Arc<Crowd>,
 }
 
 type Row = (&'static str, &'static str, fn(&DoorCounters) -> &AtomicU64);
@@ -47,5 +50,8 @@ impl MetricSource for ListenerMetrics {
                 .sum();
             rows.counter(name, help, sum);
         }
+        let name = "perennial_admin_connections_closed";
+        let help = "Connections of the admin listener closed to make room for newer ones";
+        rows.counter(name, help, self.admin.closed());
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
+use super::crowd::Crowd;
 use crate::supervision::Message;
 use crate::wire::{Peer, Stream};
 
@@ -41,9 +42,24 @@ impl Socket {
 pub(crate) struct HandlerLoad {
     living: AtomicUsize,
     changed: Notify,
+    /// Set where connections make room for newcomers.
+    crowd: Option<Arc<Crowd>>,
 }
 
 impl HandlerLoad {
+    /// The load of a handler whose oldest connections make room for newcomers.
+    pub(crate) fn making_room(crowd: &Arc<Crowd>) -> Self {
+        Self {
+            crowd: Some(Arc::clone(crowd)),
+            ..Self::default()
+        }
+    }
+
+    /// Its connections by age, if they make room.
+    pub(crate) fn crowd(&self) -> Option<&Arc<Crowd>> {
+        self.crowd.as_ref()
+    }
+
     /// Connections that are handed over or being served.
     pub(crate) fn living(&self) -> usize {
         self.living.load(Ordering::Relaxed)
