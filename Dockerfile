@@ -2,13 +2,18 @@
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
-# The manifest names tests and benchmarks; they are not built here, so that a change of theirs builds nothing anew.
+# The dependencies have a layer of their own, which is built again only when Cargo.toml or Cargo.lock changes. Cargo builds
+# them for an empty program, whose own output is removed. The tests and benchmarks that Cargo.toml names are not needed.
 COPY Cargo.toml Cargo.lock ./
+RUN mkdir src && touch src/lib.rs && echo 'fn main() {}' > src/main.rs \
+    && cargo build --release --locked --bin perennial \
+    && cargo clean --release --locked --package perennial \
+    && rm -r src
 COPY src src
-# The page that is served where there is no site is a part of the binary.
+# The binary contains the page that is served where there are no settings.
 COPY config/public config/public
 RUN cargo build --release --locked --bin perennial \
-    # The data folder as the user below needs it: a volume takes its owner from the image.
+    # A new volume takes the owner of this folder: the user below.
     && install -d -o 65532 -g 65532 -m 700 /out/var/lib/perennial \
     && install -D -m 755 target/release/perennial /out/usr/bin/perennial
 
@@ -17,11 +22,11 @@ COPY --from=build /out /
 COPY config/container.toml /etc/perennial/perennial.toml
 COPY config/public /srv/perennial
 ENV PERENNIAL_CONFIG=/etc/perennial/perennial.toml
-# No name and no shell of its own; nothing but the volume belongs to it.
+# This user owns nothing but the volume.
 USER 65532:65532
 VOLUME /var/lib/perennial
 EXPOSE 3000
-# Ready is what /readyz says: every part of the daemon serves.
+# Healthy means that /readyz answers 200: every part of the daemon can serve.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s CMD ["perennial", "healthcheck"]
 ENTRYPOINT ["perennial"]
 CMD ["serve"]
