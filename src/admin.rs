@@ -1,5 +1,6 @@
-//! The admin listener's answers: health, metrics, the tree, and, where the settings allow it, chaos.
+//! The admin listener's answers: health, metrics, every child, and, where the settings allow it, orders to panic.
 
+mod chaos;
 mod operations;
 mod page;
 mod readiness;
@@ -22,9 +23,11 @@ use readiness::Part;
 
 /// How long nothing may be heard of the supervisor or the sentinel before the process counts as dead.
 const PULSE_LIMIT: Duration = Duration::from_secs(1);
-/// The largest order.
+/// The largest body of a POST to `/chaos`.
 const ORDER_BYTES_MAX: usize = 4096;
-const READ: &str = "GET, HEAD, OPTIONS";
+const READ: &str = "GET, HEAD";
+const PATHS: &str =
+    "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics and /supervisor";
 
 /// The handler of requests on the admin listener.
 #[derive(Debug)]
@@ -41,28 +44,34 @@ impl Handler for Admin {
     fn resolve(&self, _: &Incoming) {}
 
     async fn slow(&self, request: &mut Incoming, (): &()) -> Response {
+        // One answer for each connection in each turn of the thread: whoever asks a thousand times at once delays nobody.
+        tokio::task::yield_now().await;
         let path = request.path().to_owned();
         let answer = match path.as_str() {
             "/chaos" if self.operations.chaos() => self.chaos(request).await,
-            _ => self.told(request),
+            _ => self.tell(request),
         };
         answer.unwrap_or_else(|problem| problem.response(request))
     }
 }
 
 impl Admin {
-    fn told(&self, request: &Incoming) -> Answered {
+    fn tell(&self, request: &Incoming) -> Answered {
         let (method, path) = (request.method(), request.path());
         let part = path.strip_prefix("/readyz/");
+        let asset = page::ASSETS.iter().find(|(at, ..)| *at == path);
         let known = matches!(
             path,
             "/" | "/livez" | "/readyz" | "/metrics" | "/supervisor"
         );
-        if !known && part.is_none() {
-            return Err(Problem::new(Code::NotFound));
+        if !known && part.is_none() && asset.is_none() {
+            return Err(Problem::new(Code::NotFound).detail(PATHS));
         }
         if method != Method::GET && method != Method::HEAD {
             return Err(Problem::not_allowed(READ));
+        }
+        if let Some((_, content_type, content)) = asset {
+            return Ok(answer(content_type, (*content).to_owned()));
         }
         match (path, part) {
             (_, Some(part)) => self.ready_part(part),
@@ -75,11 +84,18 @@ impl Admin {
                 Ok(answer(exposition.content_type(), text))
             }
             ("/supervisor", _) => Ok(json_answer(&json!(self.operations.view()))),
-            _ => Ok(answer(
-                "text/html; charset=utf-8",
-                page::html(self.operations.view().as_ref()),
-            )),
+            _ => Ok(self.page()),
         }
+    }
+
+    fn page(&self) -> HttpResponse<BoxBody> {
+        let html = page::html(self.operations.view().as_ref(), &self.operations.parts());
+        let mut page = answer("text/html; charset=utf-8", html);
+        page.headers_mut().insert(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(page::SECURITY),
+        );
+        page
     }
 
     fn live(&self) -> Answered {
@@ -87,7 +103,7 @@ impl Admin {
         if silence < PULSE_LIMIT {
             return Ok(json_answer(&json!({ "live": true })));
         }
-        let detail = format!("nothing was heard of the supervisor for {silence:?}");
+        let detail = format!("the root supervisor has not answered for {silence:?}");
         Err(Problem::new(Code::NotReady).detail(detail))
     }
 
@@ -131,35 +147,21 @@ impl Admin {
         }
     }
 
-    /// `{"point": "...", "hits": n}` arms a fault point, `{"child": "..."}` makes an idle child panic.
     async fn chaos(&self, request: &mut Incoming) -> Answered {
-        if request.method() != Method::POST {
-            return Err(Problem::not_allowed("POST"));
+        let method = request.method();
+        if method == Method::GET || method == Method::HEAD {
+            return Ok(json_answer(&chaos::known(&self.operations)));
         }
+        if method != Method::POST {
+            return Err(Problem::not_allowed("GET, HEAD, POST"));
+        }
+        request.refuse_cross_site()?;
         let body = read_body(request, ORDER_BYTES_MAX).await?;
-        let order: Value = serde_json::from_slice(&body)
-            .map_err(|error| Problem::new(Code::InvalidJson).detail(error.to_string()))?;
-        let word = |name: &str| order.get(name).and_then(Value::as_str);
-        let hits = match order.get("hits") {
-            None => Some(1),
-            Some(hits) => hits.as_u64().and_then(|n| u32::try_from(n).ok()),
-        };
-        let hits = hits.filter(|hits| *hits > 0);
-        let done = match (word("point"), word("child"), hits) {
-            (Some(point), None, Some(hits)) => self.operations.arm(point, hits),
-            (None, Some(child), _) => self.operations.kill(child),
-            _ => {
-                let detail = "write {\"point\": \"NAME\", \"hits\": N} or {\"child\": \"NAME\"}";
-                return Err(Problem::new(Code::InvalidParameter).detail(detail));
-            }
-        };
-        if done {
-            return Ok(HttpResponse::with_body(
-                StatusCode::NO_CONTENT,
-                BoxBody::new(()),
-            ));
-        }
-        Err(Problem::new(Code::NotFound).detail("there is no such child"))
+        chaos::obey(&self.operations, &body)?;
+        Ok(HttpResponse::with_body(
+            StatusCode::NO_CONTENT,
+            BoxBody::new(()),
+        ))
     }
 }
 
@@ -183,6 +185,10 @@ fn answer(content_type: &'static str, body: String) -> HttpResponse<BoxBody> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     response
 }
 

@@ -1,57 +1,181 @@
-//! The operator's page: the tree, as a table that reloads itself.
+//! The operator's page: whether the daemon is ready, and every child. A script refreshes it; without the script it is a
+//! page like any other.
 
 use std::fmt::Write as _;
 
+use super::readiness::Part;
 use crate::supervision::NodeView;
 
-const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=2>\
-<meta name=viewport content=\"width=device-width\"><title>Perennial: what runs</title><style>\
-:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}\
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #8884}\
-.running{color:#2a8a3e}.backoff,.down,.ended{color:#c33}.starting,.stopping{color:#b80}td.n{text-align:right}\
-</style><h1>What runs</h1><p><a href=/supervisor>/supervisor</a> &middot; <a href=/readyz>/readyz</a> &middot; \
-<a href=/livez>/livez</a> &middot; <a href=/metrics>/metrics</a></p><table>\
-<tr><th>Part<th>State<th>Up<th>Life<th>Restarts<th>Queue<th>Last exit</tr>";
+/// The page loads nothing from elsewhere, and no other page may frame it.
+pub(super) const SECURITY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+    img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The files that the page loads: path, type, content.
+pub(super) const ASSETS: [(&str, &str, &str); 2] = [
+    (
+        "/page.css",
+        "text/css; charset=utf-8",
+        include_str!("page/page.css"),
+    ),
+    (
+        "/page.js",
+        "text/javascript; charset=utf-8",
+        include_str!("page/page.js"),
+    ),
+];
+
+const HEAD: &str = r#"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Perennial: what runs</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/page.css">
+<script src="/page.js" defer></script>
+</head>
+<body>
+<header>
+<h1>What runs</h1>
+<nav aria-label="For programs">
+<ul>
+<li><a href="/readyz">/readyz</a></li>
+<li><a href="/livez">/livez</a></li>
+<li><a href="/supervisor">/supervisor</a></li>
+<li><a href="/metrics">/metrics</a></li>
+</ul>
+</nav>
+<p id="age">As of when this page was loaded.</p>
+</header>
+<main>
+"#;
+const FOOT: &str = "</main>\n</body>\n</html>\n";
 
 /// The page for this moment.
-pub(super) fn html(root: Option<&NodeView>) -> String {
+pub(super) fn html(root: Option<&NodeView>, parts: &[Part]) -> String {
     let mut out = HEAD.to_owned();
+    readiness(&mut out, parts);
+    out.push_str("<h2>Supervisors and children</h2>\n<ul class=\"tree\">\n");
     if let Some(root) = root {
-        rows(&mut out, root, 0);
+        item(&mut out, root);
     }
-    out.push_str("</table></html>");
+    out.push_str("</ul>\n");
+    out.push_str(FOOT);
     out
 }
 
-fn rows(out: &mut String, node: &NodeView, depth: usize) {
-    let up = node
-        .up_seconds
-        .map(|up| format!("{up:.0} s"))
-        .unwrap_or_default();
-    let queue = node
-        .slot
-        .as_ref()
-        .map(|slot| slot.queue_messages.to_string())
-        .unwrap_or_default();
-    let last = node.last_exit.as_deref().unwrap_or_default();
-    // Writing into a String does not fail.
-    let _infallible = write!(
-        out,
-        "<tr><td style=\"padding-left:{}rem\">{}<td class={state}>{state}<td>{up}<td>{}<td>{}<td>{queue}<td>{}</tr>",
-        depth * 2,
-        escape(&node.name),
-        node.generation,
-        node.restarts_total(),
-        escape(last),
-        state = node.state,
-    );
-    for child in &node.children {
-        rows(out, child, depth + 1);
+fn readiness(out: &mut String, parts: &[Part]) {
+    let faults: Vec<_> = parts
+        .iter()
+        .filter_map(|part| Some((&part.name, part.fault.as_ref()?)))
+        .collect();
+    out.push_str("<h2>Readiness</h2>\n");
+    if parts.is_empty() {
+        out.push_str("<p class=\"state starting\">Starting</p>\n");
+    } else if faults.is_empty() {
+        out.push_str("<p class=\"state good\">Ready: every part can serve.</p>\n");
+    } else {
+        out.push_str("<p class=\"state bad\">Not ready</p>\n<ul>\n");
+        for (name, fault) in faults {
+            push(
+                out,
+                format_args!("<li>{}: {}</li>\n", escape(name), escape(fault)),
+            );
+        }
+        out.push_str("</ul>\n");
     }
+}
+
+/// A child, with those below it.
+fn item(out: &mut String, node: &NodeView) {
+    push(
+        out,
+        format_args!(
+            "<li><div class=\"node\"><strong class=\"name\">{}</strong>\n<span class=\"state {state}\">{state}</span>\n",
+            escape(&node.name),
+            state = node.state,
+        ),
+    );
+    let up = node.up_seconds.map_or_else(|| "-".to_owned(), duration);
+    let queue = node.slot.as_ref();
+    let queue = queue.map_or_else(|| "-".to_owned(), |slot| slot.queue_messages.to_string());
+    for (term, value) in [
+        ("up", up),
+        ("life", node.generation.to_string()),
+        ("restarts", node.restarts_total().to_string()),
+        ("queue", queue),
+    ] {
+        push(
+            out,
+            format_args!("<dl><dt>{term}</dt> <dd>{value}</dd></dl>\n"),
+        );
+    }
+    if let Some(last) = &node.last_exit {
+        let last = escape(last);
+        push(
+            out,
+            format_args!("<span class=\"last\">the life before ended: {last}</span>\n"),
+        );
+    }
+    out.push_str("</div>\n");
+    if !node.children.is_empty() {
+        out.push_str("<ul>\n");
+        for child in &node.children {
+            item(out, child);
+        }
+        out.push_str("</ul>\n");
+    }
+    out.push_str("</li>\n");
+}
+
+/// Seconds as people read them: `12 s`, `5 min`, `3 h`, `8 d`.
+fn duration(seconds: f64) -> String {
+    let units = [(86_400.0, "d"), (3_600.0, "h"), (60.0, "min")];
+    let unit = units.into_iter().find(|(unit, _)| seconds >= 2.0 * unit);
+    let (unit, name) = unit.unwrap_or((1.0, "s"));
+    format!("{:.0} {name}", (seconds / unit).floor())
+}
+
+fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing into a String does not fail.
+    let _infallible = out.write_fmt(text);
 }
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_the_unit_it_has_at_least_two_of() {
+        for (seconds, text) in [
+            (0.4, "0 s"),
+            (119.9, "119 s"),
+            (120.0, "2 min"),
+            (7_200.0, "2 h"),
+            (200_000.0, "2 d"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn what_a_part_says_is_text_and_not_html() {
+        let part = |name: &str, fault: Option<&str>| Part {
+            name: name.to_owned(),
+            fault: fault.map(str::to_owned),
+        };
+        let page = html(
+            None,
+            &[part("storage", Some("<b>&")), part("listeners", None)],
+        );
+        assert!(page.contains("<li>storage: &lt;b&gt;&amp;</li>"), "{page}");
+        assert!(!page.contains("<li>listeners"), "{page}");
+        assert!(html(None, &[part("storage", None)]).contains("Ready"));
+        assert!(html(None, &[]).contains("Starting"));
+    }
 }

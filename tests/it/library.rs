@@ -38,7 +38,7 @@ fn a_system_runs_step_by_step_and_its_records_survive_it() {
     client::post(addresses[0], "/pens", &json!({"colour": "green"})).expect(201);
     let built_in = client::get(addresses[1], "/").expect(200);
     assert!(
-        built_in.text().contains("Failed parts restart"),
+        built_in.text().contains("Perennial is running"),
         "the built-in page, because ./public does not exist"
     );
     let stopper = system.stopper();
