@@ -12,5 +12,5 @@ pub(crate) use child::chain;
 pub use child::{BlockingChild, BoxError, Child, ChildContext, LocalBoxFuture, StartError};
 pub use child_spec::{ChildSpec, SHUTDOWN_TIMEOUT, START_TIMEOUT};
 pub use env::Env;
-pub(crate) use event::{Event, Reporter, Timer, TimerKind};
+pub(crate) use event::{Reporter, SupervisorEvent, Timer, TimerKind};
 pub(crate) use runtime::Runtime;

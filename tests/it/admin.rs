@@ -70,6 +70,38 @@ fn metrics_are_in_the_prometheus_text_format() {
 }
 
 #[test]
+fn restarts_are_counted_from_zero_and_timed_before_the_first_death() {
+    let daemon = TestDaemon::start("");
+    let text = daemon.metrics();
+    let name = "perennial_child_restarts_total";
+    for child in [
+        "storage",
+        "writer",
+        "file-cache",
+        "handler-0",
+        "listener-0",
+        "admin-handler",
+    ] {
+        for cause in [
+            "panic",
+            "error",
+            "hung",
+            "start_failed",
+            "killed",
+            "lost",
+            "escalated",
+        ] {
+            let row = format!("{name}{{child=\"{child}\",cause=\"{cause}\"}} 0");
+            assert!(text.lines().any(|line| line == row), "{row}\n{text}");
+        }
+        let count = format!("perennial_child_restart_seconds_count{{child=\"{child}\"}} 0");
+        assert!(text.lines().any(|line| line == count), "{count}\n{text}");
+    }
+    let kind = "# TYPE perennial_child_restart_seconds histogram";
+    assert!(text.lines().any(|line| line == kind), "{text}");
+}
+
+#[test]
 fn public_addresses_serve_no_admin_pages() {
     let daemon = TestDaemon::start("");
     for path in ["/metrics", "/supervisor", "/livez", "/chaos"] {

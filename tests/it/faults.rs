@@ -259,6 +259,17 @@ fn the_tree_shows_the_restart_and_its_cause_after_an_idle_panic() {
     let child = node(&tree, "file-cache").unwrap();
     assert_eq!(restarts(&tree, "file-cache"), 1);
     assert!(child["last_exit"].is_string(), "{child}");
+    let exit = &child["exits"][0];
+    assert_eq!(
+        (&exit["cause"], &exit["generation"]),
+        (&json!("panic"), &json!(1))
+    );
+    assert_eq!(exit["restart_delay_seconds"], json!(0.0));
+    assert_eq!(exit["at"], child["last_exit_at"], "{child}");
+    assert!(
+        exit["at"].as_str().is_some_and(|at| at.ends_with('Z')),
+        "{child}"
+    );
     daemon.get("/").expect(200);
 }
 

@@ -12,7 +12,7 @@ use crate::supervision::rules::AfterStop;
 /// The channel has no limit, but few events are ever in it: an incarnation reports itself at most twice, and a timer fires
 /// once.
 #[derive(Debug, Clone)]
-pub(crate) enum Event {
+pub(crate) enum SupervisorEvent {
     /// An incarnation is ready.
     Ready { child: usize, generation: u64 },
     /// A child chose not to run: its factory returned [`StartError::Ignore`](crate::supervision::StartError::Ignore).
@@ -62,26 +62,26 @@ pub(crate) enum TimerKind {
 #[derive(Debug, Clone)]
 pub(crate) struct Reporter {
     pub(crate) child: usize,
-    pub(crate) events: UnboundedSender<Event>,
+    pub(crate) events: UnboundedSender<SupervisorEvent>,
 }
 
 impl Reporter {
     pub(crate) fn ready(&self, generation: u64) {
-        self.send(Event::Ready {
+        self.send(SupervisorEvent::Ready {
             child: self.child,
             generation,
         });
     }
 
     pub(crate) fn ignored(&self, generation: u64) {
-        self.send(Event::Ignored {
+        self.send(SupervisorEvent::Ignored {
             child: self.child,
             generation,
         });
     }
 
     pub(crate) fn exited(&self, generation: u64, reason: ExitReason, handled: bool) {
-        self.send(Event::Exited {
+        self.send(SupervisorEvent::Exited {
             child: self.child,
             generation,
             reason,
@@ -89,7 +89,7 @@ impl Reporter {
         });
     }
 
-    fn send(&self, event: Event) {
+    fn send(&self, event: SupervisorEvent) {
         // If the supervisor is gone, nobody is left to decide anything: the tree is ending.
         drop(self.events.send(event));
     }

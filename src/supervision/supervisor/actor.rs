@@ -20,7 +20,7 @@ use super::pulse::Pulse;
 use super::state::{Member, SupervisorState};
 use crate::supervision::boundary::contain;
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::life::{Env, Event, Reporter, StartError, Timer, chain};
+use crate::supervision::life::{Env, Reporter, StartError, SupervisorEvent, Timer, chain};
 use crate::supervision::rules::{AfterStop, Status};
 
 /// Whom a supervisor reports to.
@@ -42,7 +42,7 @@ struct Supervisor {
     state: Arc<SupervisorState>,
     term: u64,
     machine: Machine,
-    events: UnboundedSender<Event>,
+    events: UnboundedSender<SupervisorEvent>,
     parent: Parent,
     env: Env,
     random: Rng,
@@ -56,7 +56,7 @@ pub(crate) fn start(
     state: Arc<SupervisorState>,
     parent: Parent,
     env: Env,
-) -> UnboundedSender<Event> {
+) -> UnboundedSender<SupervisorEvent> {
     let (events, inbox) = unbounded_channel();
     let term = state.begin_term();
     let children = state.all();
@@ -113,15 +113,15 @@ impl Actor for Supervisor {
     }
 }
 
-impl StreamHandler<Event> for Supervisor {
-    fn handle(&mut self, event: Event, ctx: &mut Self::Context) {
+impl StreamHandler<SupervisorEvent> for Supervisor {
+    fn handle(&mut self, event: SupervisorEvent, ctx: &mut Self::Context) {
         if !self.state.in_term(self.term) {
             // It was killed, and whoever killed it has reported that.
             self.done = true;
             ctx.stop();
             return;
         }
-        if let Event::Tick = event {
+        if let SupervisorEvent::Tick = event {
             if let Parent::Program {
                 pulse: Some(pulse), ..
             } = &self.parent
@@ -144,7 +144,11 @@ impl StreamHandler<Event> for Supervisor {
 impl Supervisor {
     /// Asks the machine. If it panics while all children are up, a new machine is made from what the children are doing
     /// and asked once more. So a bug in the supervisor itself restarts no child.
-    fn decide(&mut self, event: Event, moment: Moment) -> Result<Vec<Action>, ExitReason> {
+    fn decide(
+        &mut self,
+        event: SupervisorEvent,
+        moment: Moment,
+    ) -> Result<Vec<Action>, ExitReason> {
         let serving = self.machine.serving();
         let again = event.clone();
         let taken = contain(|| {
@@ -263,7 +267,7 @@ impl Supervisor {
         let armed = actix_rt::spawn(async move {
             tokio::time::sleep(after).await;
             // A supervisor that has ended waits for no timer.
-            drop(events.send(Event::Fired(timer)));
+            drop(events.send(SupervisorEvent::Fired(timer)));
         });
         if let Some(before) = self.timers.insert(timer.child, armed) {
             before.abort();

@@ -22,7 +22,7 @@ use super::order_outcome::Started;
 use crate::supervision::backoff::BackoffState;
 use crate::supervision::exit_reason::{Cause, ExitReason};
 use crate::supervision::intensity::Window;
-use crate::supervision::life::{Event, Timer, TimerKind};
+use crate::supervision::life::{SupervisorEvent, Timer, TimerKind};
 use crate::supervision::rules::{AfterStop, Flags, Rules, Status};
 
 /// What the supervisor as a whole is doing.
@@ -192,16 +192,16 @@ impl Machine {
     }
 
     /// Handles one event.
-    pub(crate) fn take(&mut self, event: Event, moment: Moment) -> Vec<Action> {
+    pub(crate) fn take(&mut self, event: SupervisorEvent, moment: Moment) -> Vec<Action> {
         let mut out = Vec::new();
         match event {
-            Event::Ready { child, generation } => {
+            SupervisorEvent::Ready { child, generation } => {
                 self.ready(child, generation, moment.now, &mut out);
             }
-            Event::Ignored { child, generation } => {
+            SupervisorEvent::Ignored { child, generation } => {
                 self.ignored(child, generation, moment, &mut out);
             }
-            Event::Exited {
+            SupervisorEvent::Exited {
                 child,
                 generation,
                 reason,
@@ -209,8 +209,8 @@ impl Machine {
             } => {
                 self.exited(child, generation, &reason, handled, moment, &mut out);
             }
-            Event::Fired(timer) => self.fired(timer, moment, &mut out),
-            Event::Hung {
+            SupervisorEvent::Fired(timer) => self.fired(timer, moment, &mut out),
+            SupervisorEvent::Hung {
                 child,
                 generation,
                 age,
@@ -219,8 +219,8 @@ impl Machine {
                     self.kill(child, &ExitReason::Hung { age }, moment, &mut out);
                 }
             }
-            Event::Stop(after) => self.stop(Ending::Because(ExitReason::Shutdown), after),
-            Event::Tick => {}
+            SupervisorEvent::Stop(after) => self.stop(Ending::Because(ExitReason::Shutdown), after),
+            SupervisorEvent::Tick => {}
         }
         self.advance(moment.now, &mut out);
         out

@@ -9,7 +9,7 @@ use super::actor::{self, Parent};
 use super::spec::SupervisorSpec;
 use super::state::SupervisorState;
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::life::{ChildSpec, Env, Event, Reporter, Runtime};
+use crate::supervision::life::{ChildSpec, Env, Reporter, Runtime, SupervisorEvent};
 use crate::supervision::rules::AfterStop;
 use crate::supervision::strategy::Shutdown;
 
@@ -39,11 +39,11 @@ impl From<SupervisorSpec> for ChildSpec {
 struct SupervisorRuntime {
     state: Arc<SupervisorState>,
     /// To the actor of the present term.
-    events: Mutex<Option<UnboundedSender<Event>>>,
+    events: Mutex<Option<UnboundedSender<SupervisorEvent>>>,
 }
 
 impl SupervisorRuntime {
-    fn tell(&self, event: Event) {
+    fn tell(&self, event: SupervisorEvent) {
         if let Some(events) = &*self.events.lock() {
             // A supervisor that has ended has reported that by itself.
             drop(events.send(event));
@@ -62,13 +62,13 @@ impl Runtime for SupervisorRuntime {
     }
 
     fn stop(&self, after: AfterStop) {
-        self.tell(Event::Stop(after));
+        self.tell(SupervisorEvent::Stop(after));
     }
 
     fn kill(&self, _: u64, reason: &ExitReason) {
         self.state.kill(reason);
         // Any event makes the actor notice that its term is over.
-        self.tell(Event::Tick);
+        self.tell(SupervisorEvent::Tick);
     }
 
     fn release(&self) {

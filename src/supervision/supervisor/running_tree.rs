@@ -7,12 +7,12 @@ use tokio::sync::{oneshot, watch};
 
 use super::order::SupervisorRef;
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::life::Event;
+use crate::supervision::life::SupervisorEvent;
 use crate::supervision::rules::AfterStop;
 
 /// A tree that has been started.
 pub struct RunningTree {
-    pub(crate) events: UnboundedSender<Event>,
+    pub(crate) events: UnboundedSender<SupervisorEvent>,
     pub(crate) supervisor: SupervisorRef,
     /// Completes when all children are ready for the first time. Fails if the tree ends before.
     pub ready: oneshot::Receiver<()>,
@@ -46,7 +46,7 @@ impl RunningTree {
     /// is left behind.
     pub fn hung(&self, child: usize, generation: u64, age: Duration) {
         // A tree that has ended has no children.
-        drop(self.events.send(Event::Hung {
+        drop(self.events.send(SupervisorEvent::Hung {
             child,
             generation,
             age,
@@ -57,18 +57,18 @@ impl RunningTree {
 /// Stops a tree, from any thread.
 #[derive(Debug, Clone)]
 pub struct Stopper {
-    events: UnboundedSender<Event>,
+    events: UnboundedSender<SupervisorEvent>,
 }
 
 impl Stopper {
     /// Asks the tree to stop: its children stop in reverse order, each within its shutdown timeout. Does not wait.
     pub fn stop(&self) {
         // A tree that has ended need not be stopped.
-        drop(self.events.send(Event::Stop(AfterStop::StayDown)));
+        drop(self.events.send(SupervisorEvent::Stop(AfterStop::StayDown)));
     }
 
     /// Asks the root supervisor whether it is alive. Returns false if the tree has ended.
     pub(crate) fn tick(&self) -> bool {
-        self.events.send(Event::Tick).is_ok()
+        self.events.send(SupervisorEvent::Tick).is_ok()
     }
 }

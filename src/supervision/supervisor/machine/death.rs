@@ -15,7 +15,7 @@ use crate::supervision::supervisor::order_outcome::{OrderError, Started};
 
 /// How an incarnation ended.
 #[derive(Clone, Copy)]
-struct End<'a> {
+struct IncarnationEnd<'a> {
     reason: &'a ExitReason,
     /// Whether it handled something.
     handled: bool,
@@ -83,7 +83,7 @@ impl Machine {
         if row.generation != generation || !row.status.alive() {
             return;
         }
-        let end = End {
+        let end = IncarnationEnd {
             reason,
             handled,
             was: row.status,
@@ -106,7 +106,7 @@ impl Machine {
     fn judge(
         &mut self,
         child: usize,
-        end: End<'_>,
+        end: IncarnationEnd<'_>,
         moment: Moment,
         out: &mut Vec<Action>,
     ) -> Verdict {
@@ -200,7 +200,7 @@ impl Machine {
     fn died(
         &mut self,
         child: usize,
-        end: End<'_>,
+        end: IncarnationEnd<'_>,
         moment: Moment,
         out: &mut Vec<Action>,
     ) -> Verdict {
