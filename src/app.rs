@@ -1,16 +1,18 @@
-//! The composition root: sockets, slots and specs are made here, and nowhere else.
+//! The composition root: the only place where sockets, slots and child specs are made.
 
 mod assembly;
 mod build;
 mod descriptors;
 mod ended;
-mod herald;
+mod notifier;
 mod phase;
+mod run_file;
 mod service_manager;
 mod signals;
 mod system;
 
-pub use build::BuildError;
+pub(crate) use build::with_causes;
+pub use build::{BuildError, SocketError};
 pub use ended::Ended;
 pub use phase::Phase;
 pub(crate) use signals::{OnSignal, Unattended};
@@ -21,16 +23,16 @@ use crate::settings::Settings;
 use service_manager::ServiceManager;
 use signals::Signals;
 
-/// The error of [`run`], if it ended without being asked to.
+/// The error of [`run`].
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The daemon could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// The daemon came to an end by itself.
+    /// The daemon stopped by itself.
     #[error(transparent)]
     Ended(#[from] Ended),
-    /// The process can't have what it needs from the system.
+    /// The system refused something that the process needs.
     #[error("the system refused {what}")]
     System {
         /// The resource that the system refused.
@@ -78,6 +80,9 @@ pub(crate) fn run_with(settings: Settings, on_signal: impl OnSignal) -> Result<(
     let signals = Signals::catch().map_err(refused("signal handlers"))?;
     let inherited = Inherited::take().map_err(BuildError::Inherit)?;
     let mut system = System::build_with(settings, inherited)?;
+    if let Some(log) = on_signal.log_metrics() {
+        system.metrics().add(log);
+    }
     if let Some(manager) = ServiceManager::of(|name| std::env::var_os(name)) {
         system.tell(manager);
     }

@@ -8,11 +8,13 @@ mod serve;
 mod status;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::app::with_causes;
 use crate::settings::{self, LoadError, Settings};
 
 /// How a command ended, as its caller sees it (`sysexits.h` where it has a number).
@@ -26,9 +28,9 @@ pub enum Exit {
     Usage,
     /// The data folder can't be used; the text says what to do.
     Data,
-    /// An address could not be bound, or there is nobody at it.
+    /// An address could not be bound, or nothing answers at it.
     Unavailable,
-    /// Too much died: whoever started the daemon decides.
+    /// Children died too often: whoever started the daemon decides.
     GaveUp,
     /// The settings are wrong.
     Config,
@@ -65,11 +67,32 @@ enum Command {
     /// Serve until told to stop (the default)
     Serve,
     /// Look for faults in the settings, and name all of them
-    Check,
+    Check {
+        /// The settings, instead of --config
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// Show what runs, as a tree
-    Status,
+    Status {
+        /// Print the tree as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        admin: AdminArg,
+    },
     /// Ask the running daemon whether it is ready: exit code 0 if so, else 1
-    Healthcheck,
+    Healthcheck {
+        #[command(flatten)]
+        admin: AdminArg,
+    },
+}
+
+/// The address of the running daemon.
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct AdminArg {
+    /// The admin address of the daemon, instead of the one in the settings
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
 }
 
 /// Runs the command line `args` in the environment `env`.
@@ -78,13 +101,23 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: BTreeMap<String,
         Ok(args) => args,
         Err(text) => {
             let usage = text.use_stderr();
-            // Without a terminal to write to there is nobody to tell.
+            // If the output is closed, nobody can be told.
             drop(text.print());
             return if usage { Exit::Usage } else { Exit::Ok };
         }
     };
     let command = args.command.unwrap_or(Command::Serve);
-    let path = settings::find(args.config, &env, std::path::Path::is_file);
+    if let Some(exit) = command.without_settings() {
+        return exit;
+    }
+    let asked = match &command {
+        Command::Check { file: Some(file) } => Some(file.clone()),
+        Command::Check { file: None }
+        | Command::Serve
+        | Command::Status { .. }
+        | Command::Healthcheck { .. } => args.config,
+    };
+    let path = settings::find(asked, &env, std::path::Path::is_file);
     let settings = match settings::load(path.as_deref(), &env) {
         Ok(settings) => settings,
         Err(error) => {
@@ -92,12 +125,12 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: BTreeMap<String,
             return command.exit(exit);
         }
     };
-    let source = Source { path, env };
+    let source = SettingsSource { path, env };
     let exit = match command {
         Command::Serve => serve::run(settings, source),
-        Command::Check => check::run(&settings, &source),
-        Command::Status => status::run(&settings),
-        Command::Healthcheck => healthcheck::run(&settings),
+        Command::Check { .. } => check::run(&settings, &source),
+        Command::Status { json, .. } => status::run(admin_address(&settings), json),
+        Command::Healthcheck { .. } => healthcheck::run(admin_address(&settings)),
     };
     command.exit(exit)
 }
@@ -107,26 +140,40 @@ impl Command {
     fn exit(&self, exit: Exit) -> Exit {
         match (self, exit) {
             (_, Exit::Ok) => Exit::Ok,
-            (Self::Healthcheck, _) => Exit::Failed,
-            (Self::Serve | Self::Check | Self::Status, exit) => exit,
+            (Self::Healthcheck { .. }, _) => Exit::Failed,
+            (Self::Serve | Self::Check { .. } | Self::Status { .. }, exit) => exit,
+        }
+    }
+
+    /// Carries out what needs no settings, since the address of the daemon is given.
+    fn without_settings(&self) -> Option<Exit> {
+        match *self {
+            Self::Status { json, admin } => Some(status::run(admin.admin?, json)),
+            Self::Healthcheck { admin } => Some(healthcheck::run(admin.admin?)),
+            Self::Serve | Self::Check { .. } => None,
         }
     }
 }
 
 /// The source of the settings, to read them again.
 #[derive(Debug)]
-struct Source {
+struct SettingsSource {
     path: Option<PathBuf>,
     env: BTreeMap<String, String>,
 }
 
-impl Source {
+impl SettingsSource {
     fn load(&self) -> Result<Settings, LoadError> {
         settings::load(self.path.as_deref(), &self.env)
     }
+
+    /// The keys and values in the files, as they are written there.
+    fn written(&self) -> BTreeMap<String, String> {
+        settings::written(self.path.as_deref())
+    }
 }
 
-impl std::fmt::Display for Source {
+impl std::fmt::Display for SettingsSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.path {
             Some(path) => write!(f, "{}", path.display()),
@@ -135,23 +182,39 @@ impl std::fmt::Display for Source {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the command line speaks to people")]
 fn refuse(error: &LoadError) -> Exit {
-    eprintln!("{error}");
+    drop(writeln!(std::io::stderr(), "{error}"));
     Exit::Config
 }
 
-/// Prints an error with its causes, once.
-#[expect(clippy::print_stderr, reason = "the command line speaks to people")]
+/// Prints an error with its causes. Whoever closed stderr does not want to know.
 fn complain(error: &dyn std::error::Error) {
-    let mut text = format!("perennial: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str("\n  because ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
+    drop(writeln!(
+        std::io::stderr(),
+        "perennial: {}",
+        with_causes(error)
+    ));
+}
+
+/// Prints the answer of a command. A stdout that is closed or full makes the command fail, and never panic.
+fn print(text: &str) -> Exit {
+    let mut stdout = std::io::stdout();
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    match written {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            // Whoever closes a pipe early, such as `head`, has read what it wants.
+            if error.kind() != std::io::ErrorKind::BrokenPipe {
+                drop(writeln!(
+                    std::io::stderr(),
+                    "perennial: cannot write to stdout: {error}"
+                ));
+            }
+            Exit::Failed
+        }
     }
-    eprintln!("{text}");
 }
 
 /// Where the admin listener of a running daemon with these settings is, as seen from this machine.

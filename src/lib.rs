@@ -17,4 +17,4 @@ pub mod supervision;
 mod telemetry;
 mod wire;
 
-pub use app::{Bound, BuildError, Ended, Phase, Stop, System, run};
+pub use app::{Bound, BuildError, Ended, Phase, SocketError, Stop, System, run};

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let env = std::env::vars_os().filter_map(|(name, value)| {
-        // What is not UTF-8 is none of ours.
+        // Variables that are not UTF-8 are not settings.
         Some((name.into_string().ok()?, value.into_string().ok()?))
     });
     ExitCode::from(perennial::cli::run(std::env::args_os(), env.collect()).code())

@@ -21,6 +21,7 @@ mod violation;
 mod walk;
 
 pub use listen::{Listen, NotListen};
+pub(crate) use load::written;
 pub use load::{LoadError, find, load};
 pub use reference::reference;
 pub use violation::{Place, Violation};

@@ -33,6 +33,7 @@ mod tests;
 mod tree;
 
 pub use backoff::Backoff;
+pub(crate) use boundary::short_path;
 pub use boundary::{contain, contain_future, install_panic_hook};
 pub use clock::Clock;
 pub use exit_reason::{Cause, Causes, ExitReason, Panic};

@@ -1,6 +1,6 @@
 //! Everything is put together here, before anything runs.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-use super::build::BuildError;
+use super::build::{BuildError, SocketError};
 use super::descriptors;
 use super::system::Bound;
 use crate::admin::{Admin, Check, Operations};
@@ -64,8 +64,15 @@ pub(super) struct Assembly {
     pub(super) files: Files,
 }
 
-/// The inputs of the assembly.
-struct Bench {
+/// The sockets of a system, bound or inherited.
+struct Sockets {
+    admin: TcpListener,
+    public: Vec<Listening>,
+    files: Vec<SocketFile>,
+}
+
+/// Builds the children of a system; holds what all of them need.
+struct Builder {
     settings: Settings,
     faults: Faults,
     counters: Arc<Counters>,
@@ -81,15 +88,11 @@ impl Assembly {
         inherited: Inherited,
         pulse: Arc<Pulse>,
     ) -> Result<Self, BuildError> {
-        let faults = if settings.chaos.enabled {
-            Faults::armed()
-        } else {
-            Faults::none()
-        };
+        let faults = faults(&settings);
         let counters = Arc::new(Counters::default());
         let opened = AccessSink::open(&settings.logging).map_err(BuildError::AccessLog)?;
         let (access, access_guard) = opened.unzip();
-        let bench = Bench {
+        let builder = Builder {
             hosts: Arc::new(Hosts::new(&settings.server.hosts)),
             settings,
             faults,
@@ -97,11 +100,16 @@ impl Assembly {
             access: access.clone(),
             admin_crowd: Arc::default(),
         };
-        let (store, writer) = storage::storage(&bench.settings, &bench.faults);
-        let operations = Operations::new(pulse, bench.faults.clone());
+        let (store, writer) = storage::storage(&builder.settings, &builder.faults);
+        let operations = Operations::new(pulse, builder.faults.clone());
         let operations = Arc::new(operations);
-        let (admin, admin_address) = bench.admin(&operations)?;
-        let (files, file_cache, routes) = bench.routes(&*store)?;
+        let Sockets {
+            admin,
+            public,
+            files: socket_files,
+        } = builder.sockets(inherited)?;
+        let (admin, admin_address) = builder.admin(admin, &operations)?;
+        let (files, file_cache, routes) = builder.routes(&*store)?;
         let gates = GateMetrics {
             gates: routes.gates(),
         };
@@ -109,15 +117,14 @@ impl Assembly {
             routes: ArcSwap::from_pointee(routes),
             files: files.clone(),
             store: Arc::clone(&store),
-            body_bytes: bench.settings.limits.body_bytes,
+            body_bytes: builder.settings.limits.body_bytes,
         });
-        let (handlers, targets, metrics) = bench.handlers(&edge);
-        let (sockets, socket_files) = bench.sockets(inherited)?;
-        let addresses = sockets.iter().filter_map(Listening::address);
+        let (handlers, targets, metrics) = builder.handlers(&edge);
+        let addresses = public.iter().filter_map(Listening::address);
         let addresses: Result<_, _> = addresses.collect();
-        let (listeners, doors) = bench.listeners(sockets, &targets);
-        let storage = bench.supervisor("storage").child(writer);
-        let spec = bench
+        let (listeners, doors) = builder.listeners(public, &targets);
+        let storage = builder.supervisor("storage").child(writer);
+        let spec = builder
             .supervisor("perennial")
             .child(admin)
             .child(storage)
@@ -133,7 +140,7 @@ impl Assembly {
             admin: admin_address,
         };
         Ok(Self {
-            faults: bench.faults,
+            faults: builder.faults,
             bound,
             spec,
             operations,
@@ -150,7 +157,7 @@ impl Assembly {
     }
 }
 
-impl Bench {
+impl Builder {
     /// A supervisor as the settings want all of them.
     fn supervisor(&self, name: &str) -> SupervisorSpec {
         supervisor(name, &self.settings.supervision)
@@ -177,9 +184,9 @@ impl Bench {
     /// A handler and its listener for the admin's address alone: full public handlers must not fail a health check.
     fn admin(
         &self,
+        socket: TcpListener,
         operations: &Arc<Operations>,
     ) -> Result<(SupervisorSpec, SocketAddr), BuildError> {
-        let socket = bind(self.settings.server.admin)?;
         let address = socket.local_addr().map_err(BuildError::Address)?;
         let answer = Arc::new(Admin {
             operations: Arc::clone(operations),
@@ -294,28 +301,41 @@ impl Bench {
         )
     }
 
-    /// Binds or takes every public socket, and says which have an address.
-    fn sockets(
-        &self,
-        mut inherited: Inherited,
-    ) -> Result<(Vec<Listening>, Vec<SocketFile>), BuildError> {
-        let (mut sockets, mut files) = (Vec::new(), Vec::new());
-        for listen in &self.settings.server.listen {
+    /// Binds or takes every socket. The error names all that can't be had.
+    fn sockets(&self, mut inherited: Inherited) -> Result<Sockets, BuildError> {
+        let (mut public, mut files, mut failed) = (Vec::<Listening>::new(), Vec::new(), Vec::new());
+        let mut take = |listen: &Listen| -> Result<(), SocketError> {
             match listen {
-                Listen::Tcp(address) => sockets.push(bind(*address)?.into()),
+                Listen::Tcp(address) => public.push(bind(*address)?.into()),
                 Listen::Unix(path) => {
                     let (socket, file) = bind_unix(path)?;
-                    sockets.push(socket.into());
+                    public.push(socket.into());
                     files.push(file);
                 }
-                Listen::Inherited(name) => sockets.extend(inherited.named(name)?),
+                Listen::Inherited(name) => public.extend(inherited.named(name)?),
             }
-        }
+            Ok(())
+        };
+        let admin = bind(self.settings.server.admin).map_err(SocketError::from);
+        let listens = self.settings.server.listen.iter();
+        failed.extend(listens.filter_map(|listen| take(listen).err()));
+        let admin = match admin {
+            Ok(admin) if failed.is_empty() => admin,
+            Ok(_) => return Err(BuildError::Sockets(failed)),
+            Err(error) => {
+                failed.push(error);
+                return Err(BuildError::Sockets(failed));
+            }
+        };
         if !inherited.is_empty() {
             let names = inherited.names();
             tracing::warn!(%names, "sockets were passed to this process that server.listen does not name: write systemd:NAME");
         }
-        Ok((sockets, files))
+        Ok(Sockets {
+            admin,
+            public,
+            files,
+        })
     }
 
     fn listeners(
@@ -355,6 +375,15 @@ fn checks(store: &Arc<dyn storage::Store>, files: &Files) -> Vec<Check> {
         }));
     }
     checks
+}
+
+/// Fault points that can be armed, where the settings allow it.
+fn faults(settings: &Settings) -> Faults {
+    if settings.chaos.enabled {
+        Faults::armed()
+    } else {
+        Faults::none()
+    }
 }
 
 /// A supervisor with these settings.

@@ -1,5 +1,5 @@
-//! Descriptors: public connections may use what is left of them, so that the admin's listener, the store and the logs
-//! always find one.
+//! The limit of open files: public connections may use only a part of it, so that the admin listener, the store and the logs
+//! always get a descriptor.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

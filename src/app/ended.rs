@@ -1,11 +1,11 @@
-//! The ends of a daemon that was not asked to stop.
+//! The reasons for which a daemon stops although nobody asked it to.
 
 use crate::supervision::{Causes, ExitReason};
 
-/// A daemon that ended by itself.
+/// The reason for which a daemon stopped by itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Ended {
-    /// Too much died.
+    /// Children died too often.
     #[error("gave up: {0}")]
     GaveUp(ExitReason),
     /// Not all of it could be started; what had been was stopped again.
@@ -24,7 +24,7 @@ pub enum Ended {
     },
 }
 
-/// The failures beside the one that `text` tells already.
+/// The failures other than the one that `text` describes already.
 fn others<'a>(causes: Option<&'a Causes>, text: &str) -> Vec<(String, &'a ExitReason)> {
     let leaves = causes.map(Causes::leaves).unwrap_or_default();
     let others = leaves.into_iter();
@@ -33,7 +33,7 @@ fn others<'a>(causes: Option<&'a Causes>, text: &str) -> Vec<(String, &'a ExitRe
         .collect()
 }
 
-/// One line for each.
+/// One line for each failure.
 fn listed(failures: Vec<(String, &ExitReason)>) -> String {
     failures
         .iter()

@@ -1,10 +1,12 @@
-//! The life stages of the daemon, for whoever waits for one.
+//! The phases of the daemon's life, and a way to wait for one from any thread.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::supervision::ExitReason;
 
-/// Where the daemon stands. Stages only move forward.
+/// What the daemon does at the moment. A phase is only ever followed by a later one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
     /// Sockets are bound; clients wait in the kernel's backlog.
@@ -20,12 +22,12 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Whether it is on its way down, or there.
+    /// Whether the daemon is stopping or has stopped.
     pub fn ending(&self) -> bool {
         matches!(self, Self::Stopping | Self::Stopped(_))
     }
 
-    fn place(&self) -> u8 {
+    fn rank(&self) -> u8 {
         match self {
             Self::Built => 0,
             Self::Starting => 1,
@@ -49,33 +51,29 @@ impl Phases {
         }
     }
 
-    /// Moves forward to `phase`; what would be a step back comes too late and is none.
+    /// Enters `phase`, unless the present one is as late or later.
     pub(crate) fn enter(&self, phase: Phase) {
         let (now, changed) = &*self.now;
-        let mut now = now.lock().unwrap_or_else(PoisonError::into_inner);
-        if phase.place() > now.place() {
+        let mut now = now.lock();
+        if phase.rank() > now.rank() {
             *now = phase;
             changed.notify_all();
         }
     }
 
     pub(crate) fn now(&self) -> Phase {
-        self.now
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.now.0.lock().clone()
     }
 
-    /// Waits until `wanted` picks something out of the phase.
+    /// Blocks until `wanted` returns something for the present phase, and returns that.
     pub(crate) fn wait<T>(&self, wanted: impl Fn(&Phase) -> Option<T>) -> T {
         let (now, changed) = &*self.now;
-        let mut phase = now.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut phase = now.lock();
         loop {
             if let Some(found) = wanted(&phase) {
                 return found;
             }
-            phase = changed.wait(phase).unwrap_or_else(PoisonError::into_inner);
+            changed.wait(&mut phase);
         }
     }
 }

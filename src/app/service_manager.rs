@@ -1,5 +1,5 @@
-//! The service manager that started the process and wants to be told how it does: systemd, or whatever else speaks its
-//! notify protocol (`sd_notify(3)`): datagrams of `NAME=VALUE` lines to the socket that `$NOTIFY_SOCKET` names.
+//! A client of systemd's notify protocol (`sd_notify(3)`): datagrams of `NAME=VALUE` lines to the socket that
+//! `$NOTIFY_SOCKET` names.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,10 +8,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a message may wait for room in the manager's queue: whoever tells also looks after the supervisor.
+/// How long a message may wait for room in the manager's queue; the thread that sends it also watches the supervisor.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where to tell it, and how often it wants to hear that the daemon lives.
+/// The connection to the service manager that started the process.
 #[derive(Debug)]
 pub(super) struct ServiceManager {
     socket: UnixDatagram,
@@ -19,7 +19,7 @@ pub(super) struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// The one that the environment tells of, if it does.
+    /// The service manager that the environment names, if it names one.
     pub(super) fn of(var: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
         let address = var("NOTIFY_SOCKET").filter(|address| !address.is_empty())?;
         match connect(address.as_bytes()) {
@@ -28,45 +28,45 @@ impl ServiceManager {
                 watchdog: watchdog(&var, std::process::id()),
             }),
             Err(error) => {
-                tracing::warn!(?address, %error, "the service manager can't be told anything");
+                tracing::warn!(?address, %error, "cannot connect to $NOTIFY_SOCKET: the service manager gets no reports");
                 None
             }
         }
     }
 
-    /// Within what time it wants to hear [`alive`](Self::alive), if it does.
+    /// The time within which it expects [`alive`](Self::alive), if it expects that at all.
     pub(super) fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
-    /// It serves.
+    /// Reports that the daemon serves.
     pub(super) fn ready(&self) {
         self.tell("READY=1");
     }
 
-    /// It begins to stop.
+    /// Reports that the daemon begins to stop.
     pub(super) fn stopping(&self) {
         self.tell("STOPPING=1");
     }
 
-    /// Sends the one-line status that `systemctl status` shows.
+    /// Sends the line that `systemctl status` shows.
     pub(super) fn status(&self, text: &str) {
         self.tell(&format!("STATUS={text}"));
     }
 
-    /// It lives.
+    /// Reports that the daemon lives.
     pub(super) fn alive(&self) {
         self.tell("WATCHDOG=1");
     }
 
     fn tell(&self, message: &str) {
         if let Err(error) = self.socket.send(message.as_bytes()) {
-            tracing::warn!(message, %error, "the service manager does not listen");
+            tracing::warn!(message, %error, "a report to the service manager could not be sent");
         }
     }
 }
 
-/// A leading `@` stands for a name without a file.
+/// A leading `@` stands for an abstract name, which has no file.
 fn connect(address: &[u8]) -> io::Result<UnixDatagram> {
     let address = match address.split_first() {
         Some((b'@', name)) => unfiled(name)?,
@@ -91,7 +91,7 @@ fn unfiled(_: &[u8]) -> io::Result<SocketAddr> {
 
 fn watchdog(var: impl Fn(&str) -> Option<OsString>, own_pid: u32) -> Option<Duration> {
     let number = |name: &str| var(name)?.to_str()?.parse::<u64>().ok();
-    // A watchdog for another process is none of ours.
+    // A watchdog that is meant for another process does not concern this one.
     let ours = var("WATCHDOG_PID").is_none() || number("WATCHDOG_PID") == Some(own_pid.into());
     let usec = number("WATCHDOG_USEC").filter(|usec| ours && *usec > 0)?;
     Some(Duration::from_micros(usec))

@@ -1,21 +1,23 @@
-//! Signals, for a program that is the daemon: TERM and INT stop it, what HUP and USR1 ask for is the program's to do.
+//! Signals: TERM, INT and QUIT stop the daemon; the program around it decides what HUP and USR1 do.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Stop;
-use crate::telemetry::Reopen;
+use crate::telemetry::{LogMetrics, Reopen};
 
 /// What the program around the daemon does at the signals that do not stop it.
 pub(crate) trait OnSignal: Send + 'static {
     /// SIGHUP: the settings may have changed.
     fn hangup(&mut self);
-    /// SIGUSR1: the log files may have been moved away. (The access log is the daemon's own affair.)
+    /// SIGUSR1: the log files may have been moved away. The daemon itself opens its access log again.
     fn user1(&mut self);
+    /// What the program's log counts, to be exposed with the daemon's own metrics.
+    fn log_metrics(&self) -> Option<LogMetrics>;
 }
 
-/// A program that has neither a settings file nor log files to look after.
+/// A program without a settings file and without log files.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Unattended;
 
@@ -27,6 +29,10 @@ impl OnSignal for Unattended {
     fn user1(&mut self) {
         tracing::info!("SIGUSR1: the program has no files to open again");
     }
+
+    fn log_metrics(&self) -> Option<LogMetrics> {
+        None
+    }
 }
 
 /// Signals that are caught from now on, and acted on once [`Signals::watch`] runs.
@@ -35,6 +41,7 @@ pub(crate) struct Signals {
     runtime: tokio::runtime::Runtime,
     term: Signal,
     int: Signal,
+    quit: Signal,
     hup: Signal,
     usr1: Signal,
 }
@@ -48,6 +55,7 @@ impl Signals {
         let entered = runtime.enter();
         let term = signal(SignalKind::terminate())?;
         let int = signal(SignalKind::interrupt())?;
+        let quit = signal(SignalKind::quit())?;
         let hup = signal(SignalKind::hangup())?;
         let usr1 = signal(SignalKind::user_defined1())?;
         drop(entered);
@@ -55,6 +63,7 @@ impl Signals {
             runtime,
             term,
             int,
+            quit,
             hup,
             usr1,
         })
@@ -71,6 +80,7 @@ impl Signals {
             runtime,
             mut term,
             mut int,
+            mut quit,
             mut hup,
             mut usr1,
         } = self;
@@ -83,6 +93,10 @@ impl Signals {
                     }
                     _ = int.recv() => {
                         tracing::info!("SIGINT: stopping");
+                        stop.stop();
+                    }
+                    _ = quit.recv() => {
+                        tracing::info!("SIGQUIT: stopping");
                         stop.stop();
                     }
                     _ = hup.recv() => on_signal.hangup(),

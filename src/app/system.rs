@@ -2,14 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::assembly::Assembly;
 use super::build::BuildError;
 use super::ended::Ended;
-use super::herald::Herald;
+use super::notifier::Notifier;
 use super::phase::{Phase, Phases};
+use super::run_file::RunFile;
 use super::service_manager::ServiceManager;
 use crate::admin::Running;
 use crate::file_cache::FileMetrics;
@@ -17,7 +21,7 @@ use crate::listener::{Inherited, SocketFile};
 use crate::settings::Settings;
 use crate::storage::Store;
 use crate::supervision::{
-    Env, ExitReason, PreparedTree, Pulse, RunningTree, Sentinel, Stopper, Tree,
+    Clock, Env, ExitReason, PreparedTree, Pulse, RunningTree, Sentinel, Stopper, Tree,
 };
 use crate::telemetry::{AccessGuard, Metrics, Reopen};
 
@@ -52,7 +56,7 @@ pub struct Bound {
 /// system.ready()?;                           // all of them serve
 /// let address = system.bound().public[0];
 /// assert!(std::net::TcpStream::connect(address).is_ok());
-/// system.stop();                             // asks; the door closes first and the disk last
+/// system.stop();                             // asks; the listeners close first and the disk last
 /// system.join()?;                            // all of them are down
 /// # std::fs::remove_dir_all(folder)?;
 /// # Ok(())
@@ -63,14 +67,23 @@ pub struct System {
     tree: Tree,
     stop: Stop,
     phases: Phases,
-    prepared: Option<(PreparedTree, Env, Arc<Pulse>)>,
-    herald: Option<Herald>,
+    metrics: Metrics,
+    planned: Option<Planned>,
+    notifier: Option<Notifier>,
     store: Arc<dyn Store>,
     thread: Option<JoinHandle<()>>,
     /// Removed when the listeners are gone.
     _socket_files: Vec<SocketFile>,
     /// Outlives the handlers, whose last lines it writes out.
     access: Option<AccessGuard>,
+}
+
+/// All that a system needs to be started.
+struct Planned {
+    prepared: PreparedTree,
+    env: Env,
+    pulse: Arc<Pulse>,
+    run_file: RunFile,
 }
 
 impl System {
@@ -81,6 +94,7 @@ impl System {
 
     /// The same for a process that was started with sockets, for `server.listen = ["systemd:NAME"]`.
     pub fn build_with(settings: Settings, inherited: Inherited) -> Result<Self, BuildError> {
+        let run_file = RunFile::new(&settings.server.data);
         let pulse = Pulse::new();
         let Assembly {
             bound,
@@ -110,7 +124,7 @@ impl System {
         metrics.add(FileMetrics(files));
         operations.attach(Running {
             tree: tree.clone(),
-            metrics,
+            metrics: metrics.clone(),
             checks,
         });
         let phases = Phases::new();
@@ -119,8 +133,14 @@ impl System {
             tree,
             stop: Stop::new(phases.clone()),
             phases,
-            prepared: Some((prepared, Env::default().with_faults(faults), pulse)),
-            herald: None,
+            metrics,
+            planned: Some(Planned {
+                prepared,
+                env: Env::default().with_faults(faults),
+                pulse,
+                run_file,
+            }),
+            notifier: None,
             store,
             thread: None,
             _socket_files: socket_files,
@@ -133,34 +153,39 @@ impl System {
         &self.bound
     }
 
-    /// The tree of children, which can be read at any time.
+    /// The tree of children, which can be looked at from any thread at any time.
     pub fn tree(&self) -> &Tree {
         &self.tree
     }
 
-    /// The current phase.
+    /// The present phase.
     pub fn phase(&self) -> Phase {
         self.phases.now()
     }
 
-    /// Asks for the file of the access log to be opened anew, where there is one.
+    /// Opens the file of the access log again, where there is one.
     pub(super) fn access_log(&self) -> Option<Reopen> {
         self.access.as_ref()?.reopen()
     }
 
-    /// Lets the service manager hear how it does, from its start on.
+    /// The metrics, to which the program around the daemon adds its own.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Reports to the service manager from the start on.
     pub(super) fn tell(&mut self, manager: ServiceManager) {
         let (tree, phases) = (self.tree.clone(), self.phases.clone());
-        self.herald = Some(Herald::new(manager, tree, phases));
+        self.notifier = Some(Notifier::new(manager, tree, phases));
     }
 
     /// Starts the children, in order, on threads of their own. A second call does nothing.
     pub fn start(&mut self) -> Result<(), BuildError> {
-        let Some((prepared, env, pulse)) = self.prepared.take() else {
+        let Some(planned) = self.planned.take() else {
             return Ok(());
         };
         let (stop, phases) = (self.stop.clone(), self.phases.clone());
-        let (store, herald) = (Arc::clone(&self.store), self.herald.take());
+        let (store, notifier) = (Arc::clone(&self.store), self.notifier.take());
         self.phases.enter(Phase::Starting);
         for address in &self.bound.public {
             tracing::info!("listening on http://{address}");
@@ -171,13 +196,13 @@ impl System {
         tracing::info!("admin on http://{}", self.bound.admin);
         let thread = std::thread::Builder::new()
             .name("perennial".to_owned())
-            .spawn(move || live(prepared, env, pulse, herald, &store, &stop, &phases))
+            .spawn(move || live(planned, notifier, &store, &stop, &phases))
             .map_err(BuildError::Thread)?;
         self.thread = Some(thread);
         Ok(())
     }
 
-    /// Waits until all children serve; the error is why they never will.
+    /// Blocks until all children serve; the error says why they never will.
     pub fn ready(&self) -> Result<(), Ended> {
         let stopped = self.phases.wait(|phase| match phase {
             Phase::Built | Phase::Starting | Phase::Stopping => None,
@@ -190,17 +215,17 @@ impl System {
         }
     }
 
-    /// Asks it to stop: the listeners first, requests in flight within `drain`, the store last.
+    /// Asks the daemon to stop: the listeners first, requests in flight within `drain`, the store last.
     pub fn stop(&self) {
         self.stop.stop();
     }
 
-    /// A handle that can ask it to stop from anywhere.
+    /// A handle that can ask the daemon to stop, from any thread.
     pub fn stopper(&self) -> Stop {
         self.stop.clone()
     }
 
-    /// Waits until all children are down. The error is an end that nobody asked for.
+    /// Blocks until all children have stopped. The error says why the daemon stopped by itself.
     pub fn join(mut self) -> Result<(), Ended> {
         self.settle();
         match self.phases.now() {
@@ -241,21 +266,38 @@ impl Drop for System {
     }
 }
 
-/// The life of the tree, on the thread of the actix system.
+/// The sentinel beats ten times a second; where this much time lies between two beats, the process stood still.
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// Runs the tree from its start to its end, on the thread of the actix system.
 fn live(
-    prepared: PreparedTree,
-    env: Env,
-    pulse: Arc<Pulse>,
-    mut herald: Option<Herald>,
+    planned: Planned,
+    mut notifier: Option<Notifier>,
     store: &Arc<dyn Store>,
     stop: &Stop,
     phases: &Phases,
 ) {
+    let Planned {
+        prepared,
+        env,
+        pulse,
+        mut run_file,
+    } = planned;
+    run_file.tell_last();
     let overdue = Arc::new(OnceLock::new());
     let (verdict, watched, stopper) = (Arc::clone(&overdue), Arc::clone(store), stop.clone());
+    let mut last_beat = Clock.now();
     let on_beat = Box::new(move |silence| {
-        if let Some(herald) = &mut herald {
-            herald.beat(silence);
+        let now = Clock.now();
+        let gap = now.saturating_duration_since(std::mem::replace(&mut last_beat, now));
+        if gap >= PAUSE {
+            tracing::warn!(
+                ?gap,
+                "nothing ran meanwhile: the process or its machine was paused"
+            );
+        }
+        if let Some(notifier) = &mut notifier {
+            notifier.beat(silence);
         }
         if let Some(age) = watched.overdue()
             && verdict.set(ExitReason::Hung { age }).is_ok()
@@ -281,25 +323,27 @@ fn live(
         stop.attach(tree.stopper());
         let sentinel = Sentinel::start(tree.stopper(), pulse, on_beat);
         if let Err(error) = &sentinel {
-            tracing::error!(%error, "no thread for the sentinel");
+            tracing::error!(%error, "the system refused a thread for the sentinel: stopping");
             tree.stopper().stop();
         }
-        let reason = watch(tree, phases).await;
+        let reason = watch(tree, phases, &mut run_file).await;
         phases.enter(Phase::Stopping);
         drop(sentinel);
         supervisors.stop();
         reason
     });
-    // The door closed first, the disk closes last.
+    // The listeners were closed first; the disk is closed last.
     store.close();
-    // A commit that hangs is why it stopped, whatever else was in order.
+    run_file.remove();
+    // If a commit hangs, that is the reason, whatever the children report.
     let reason = overdue.get().cloned().unwrap_or(reason);
     tracing::info!(%reason, "stopped");
     phases.enter(Phase::Stopped(reason));
 }
 
-async fn watch(mut tree: RunningTree, phases: &Phases) -> ExitReason {
+async fn watch(mut tree: RunningTree, phases: &Phases, run_file: &mut RunFile) -> ExitReason {
     if (&mut tree.ready).await.is_ok() {
+        run_file.write();
         tracing::info!("ready");
         phases.enter(Phase::Ready);
     }
@@ -309,7 +353,7 @@ async fn watch(mut tree: RunningTree, phases: &Phases) -> ExitReason {
     }
 }
 
-/// Asks a [`System`] to stop, from anywhere, at any time.
+/// Asks a [`System`] to stop, from any thread at any time.
 #[derive(Debug, Clone)]
 pub struct Stop {
     state: Arc<Mutex<StopState>>,
@@ -328,10 +372,10 @@ impl Stop {
         Self { state, phases }
     }
 
-    /// Asks.
+    /// Asks; asking again changes nothing.
     pub fn stop(&self) {
         self.phases.enter(Phase::Stopping);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.asked = true;
         if let Some(root) = &state.root {
             root.stop();
@@ -339,7 +383,7 @@ impl Stop {
     }
 
     fn attach(&self, root: Stopper) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if state.asked {
             root.stop();
         }

@@ -11,8 +11,10 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 /// The error of a request to the admin listener.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AdminError {
-    #[error("nobody answers at http://{address}; is the daemon running with these settings?")]
+pub(super) enum ClientError {
+    #[error(
+        "nothing answers at http://{address}; is the daemon running, and is that its admin address?"
+    )]
     Unreachable {
         address: SocketAddr,
         #[source]
@@ -29,9 +31,9 @@ pub(super) enum AdminError {
 }
 
 /// The body of a 200.
-pub(super) fn get(address: SocketAddr, path: &'static str) -> Result<Vec<u8>, AdminError> {
+pub(super) fn get(address: SocketAddr, path: &'static str) -> Result<Vec<u8>, ClientError> {
     let answer =
-        exchange(address, path).map_err(|source| AdminError::Unreachable { address, source })?;
+        exchange(address, path).map_err(|source| ClientError::Unreachable { address, source })?;
     let split = answer
         .windows(4)
         .position(|four| four == b"\r\n\r\n")
@@ -42,7 +44,7 @@ pub(super) fn get(address: SocketAddr, path: &'static str) -> Result<Vec<u8>, Ad
     let body = body.get(4..).unwrap_or_default();
     match status.split_once(' ') {
         Some((_, code)) if code.starts_with("200") => Ok(body.to_vec()),
-        _ => Err(AdminError::Refused {
+        _ => Err(ClientError::Refused {
             address,
             path,
             status: status.to_owned(),

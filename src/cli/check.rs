@@ -1,14 +1,11 @@
-//! `perennial check`: whether the settings are fine. What is wrong with them was told when they were loaded.
+//! `perennial check`: whether the settings are valid. What is wrong with them was printed when they were loaded.
 
-use super::{Exit, Source};
+use super::{Exit, SettingsSource, print};
 use crate::settings::Settings;
 
-#[expect(
-    clippy::print_stdout,
-    reason = "the answer of a command goes to stdout"
-)]
-pub(super) fn run(settings: &Settings, source: &Source) -> Exit {
-    let (routes, resources) = (settings.routes.len(), settings.resources.len());
-    println!("{source}: ok, {routes} routes, {resources} resources");
-    Exit::Ok
+pub(super) fn run(settings: &Settings, source: &SettingsSource) -> Exit {
+    let count = |n: usize, thing: &str| format!("{n} {thing}{}", if n == 1 { "" } else { "s" });
+    let routes = count(settings.routes.len(), "route");
+    let resources = count(settings.resources.len(), "resource");
+    print(&format!("{source}: ok, {routes}, {resources}\n"))
 }

@@ -1,10 +1,11 @@
 //! `perennial healthcheck`: whether a running daemon can serve, for container engines and scripts.
 
-use super::{Exit, admin_address, admin_client, complain};
-use crate::settings::Settings;
+use std::net::SocketAddr;
 
-pub(super) fn run(settings: &Settings) -> Exit {
-    match admin_client::get(admin_address(settings), "/readyz") {
+use super::{Exit, admin_client, complain};
+
+pub(super) fn run(admin: SocketAddr) -> Exit {
+    match admin_client::get(admin, "/readyz") {
         Ok(_ready) => Exit::Ok,
         Err(error) => {
             complain(&error);

@@ -2,26 +2,32 @@
 
 // Decision: SIGHUP applies the log level and nothing else.
 
-use super::Source;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::SettingsSource;
 use crate::app::OnSignal;
 use crate::settings::{LoadError, Settings};
-use crate::telemetry::LogControl;
+use crate::telemetry::{LogControl, LogMetrics};
 
 /// SIGHUP reads the settings again and takes over the log level; SIGUSR1 opens the log files again.
 #[derive(Debug)]
 pub(super) struct OperatorsSignals {
-    source: Source,
+    source: SettingsSource,
     running: Settings,
+    /// The keys and values in the files when the daemon was started.
+    written: BTreeMap<String, String>,
     log: LogControl,
 }
 
 impl OperatorsSignals {
     /// For a daemon that runs with these settings.
-    pub(super) fn new(source: Source, running: &Settings, log: LogControl) -> Self {
+    pub(super) fn new(source: SettingsSource, running: &Settings, log: LogControl) -> Self {
         let running = running.clone();
+        let written = source.written();
         Self {
             source,
             running,
+            written,
             log,
         }
     }
@@ -42,11 +48,29 @@ impl OperatorsSignals {
         }
         self.running.logging.level.clone_from(&level);
         if settings != self.running {
+            let changes = changes(&self.written, &self.source.written());
             tracing::warn!(
-                "SIGHUP: other settings have changed too; they apply from the next start on"
+                "SIGHUP: other settings have changed too; they apply from the next start on: {changes}"
             );
         }
     }
+}
+
+/// Names each key whose value differs, with both values. The log level is left out: it has been taken over.
+fn changes(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> String {
+    let keys: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let differ = keys
+        .into_iter()
+        .filter(|key| key.as_str() != "logging.level" && old.get(*key) != new.get(*key));
+    let value = |of: &BTreeMap<String, String>, key: &String| {
+        of.get(key)
+            .cloned()
+            .unwrap_or_else(|| "the default".to_owned())
+    };
+    let told: Vec<_> = differ
+        .map(|key| format!("{key} from {} to {}", value(old, key), value(new, key)))
+        .collect();
+    told.join(", ")
 }
 
 impl OnSignal for OperatorsSignals {
@@ -65,11 +89,41 @@ impl OnSignal for OperatorsSignals {
         }
     }
 
+    fn log_metrics(&self) -> Option<LogMetrics> {
+        Some(self.log.metrics())
+    }
+
     fn user1(&mut self) {
         if self.log.reopen() {
             tracing::info!("SIGUSR1: log files are opened again");
         } else {
             tracing::info!("SIGUSR1: there is no log file to open again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_by_its_key_with_both_values() {
+        let table = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let pairs = pairs.iter();
+            pairs
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect()
+        };
+        let old = table(&[
+            ("a", "1"),
+            ("b.c", "\"x\""),
+            ("same", "0"),
+            ("logging.level", "1"),
+        ]);
+        let new = table(&[("a", "2"), ("same", "0"), ("d", "[3]")]);
+        assert_eq!(
+            changes(&old, &new),
+            "a from 1 to 2, b.c from \"x\" to the default, d from the default to [3]"
+        );
     }
 }

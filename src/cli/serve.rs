@@ -1,14 +1,14 @@
 //! `perennial serve`: the daemon.
 
 use super::on_signal::OperatorsSignals;
-use super::{Exit, Source, complain};
-use crate::app::{self, BuildError, Ended, RunError};
+use super::{Exit, SettingsSource, complain};
+use crate::app::{self, BuildError, Ended, RunError, with_causes};
 use crate::settings::Settings;
 use crate::supervision::install_panic_hook;
-use crate::telemetry::Logs;
+use crate::telemetry::{Logs, log_panics};
 use crate::wire::SILENCED;
 
-pub(super) fn run(settings: Settings, source: Source) -> Exit {
+pub(super) fn run(settings: Settings, source: SettingsSource) -> Exit {
     let logs = match Logs::install(&settings.logging, SILENCED) {
         Ok(logs) => logs,
         Err(error) => {
@@ -16,6 +16,7 @@ pub(super) fn run(settings: Settings, source: Source) -> Exit {
             return Exit::Config;
         }
     };
+    log_panics(logs.control());
     install_panic_hook();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -23,12 +24,10 @@ pub(super) fn run(settings: Settings, source: Source) -> Exit {
         "starting"
     );
     let on_signal = OperatorsSignals::new(source, &settings, logs.control());
-    let outcome = app::run_with(settings, on_signal);
-    drop(logs);
-    match outcome {
+    match app::run_with(settings, on_signal) {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            complain(&error);
+            tracing::error!("{}", with_causes(&error));
             exit_of(&error)
         }
     }
@@ -36,9 +35,7 @@ pub(super) fn run(settings: Settings, source: Source) -> Exit {
 
 fn exit_of(error: &RunError) -> Exit {
     match error {
-        RunError::Build(BuildError::Bind(_) | BuildError::BindUnix(_) | BuildError::Inherit(_)) => {
-            Exit::Unavailable
-        }
+        RunError::Build(BuildError::Sockets(_) | BuildError::Inherit(_)) => Exit::Unavailable,
         RunError::Build(BuildError::AccessLog(_)) => Exit::Config,
         RunError::Ended(Ended::DataRefused { .. }) => Exit::Data,
         RunError::Build(BuildError::Address(_) | BuildError::Spec(_) | BuildError::Thread(_))

@@ -1,18 +1,14 @@
 //! `perennial status`: the tree of a running daemon, as text.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use super::{Exit, admin_address, admin_client, complain};
-use crate::settings::Settings;
+use super::{Exit, admin_client, complain, print};
 
-#[expect(
-    clippy::print_stdout,
-    reason = "the answer of a command goes to stdout"
-)]
-pub(super) fn run(settings: &Settings) -> Exit {
-    let body = match admin_client::get(admin_address(settings), "/supervisor") {
+pub(super) fn run(admin: SocketAddr, json: bool) -> Exit {
+    let body = match admin_client::get(admin, "/supervisor") {
         Ok(body) => body,
         Err(error) => {
             complain(&error);
@@ -21,8 +17,12 @@ pub(super) fn run(settings: &Settings) -> Exit {
     };
     match serde_json::from_slice::<Value>(&body) {
         Ok(tree) => {
-            print!("{}", text(&tree));
-            Exit::Ok
+            let drawn = if json {
+                format!("{tree:#}\n")
+            } else {
+                text(&tree)
+            };
+            print(&drawn)
         }
         Err(error) => {
             complain(&error);

@@ -103,6 +103,35 @@ pub fn load(path: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Setti
     Err(LoadError::Invalid(walk.violations))
 }
 
+/// Every key that the files name, with its value as TOML: to tell what has changed between two readings.
+pub(crate) fn written(path: Option<&Path>) -> BTreeMap<String, String> {
+    let texts = path.and_then(|path| read_all(path, &mut Walk::default()).ok());
+    let mut keys = BTreeMap::new();
+    for text in texts.into_iter().flatten() {
+        if let Ok(table) = text.parse::<toml::Table>() {
+            flatten(&mut keys, String::new(), &toml::Value::Table(table));
+        }
+    }
+    keys
+}
+
+fn flatten(keys: &mut BTreeMap<String, String>, key: String, value: &toml::Value) {
+    let toml::Value::Table(table) = value else {
+        keys.insert(key, value.to_string());
+        return;
+    };
+    for (name, value) in table {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let name = if name.chars().all(plain) {
+            name.clone()
+        } else {
+            format!("{name:?}")
+        };
+        let dot = if key.is_empty() { "" } else { "." };
+        flatten(keys, format!("{key}{dot}{name}"), value);
+    }
+}
+
 /// Reads a file and what it includes, and what those include; each file once, whatever it is called.
 fn read_all(path: &Path, walk: &mut Walk) -> Result<Vec<String>, LoadError> {
     let mut texts = Vec::new();

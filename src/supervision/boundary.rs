@@ -27,12 +27,20 @@ pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(move |info| {
         let location = info
             .location()
-            .map(|l| format!("{}:{}", l.file(), l.line()).into());
+            .map(|l| format!("{}:{}", short_path(l.file()), l.line()).into());
         LOCATION.with_borrow_mut(|last| *last = location);
         if !INSIDE.get() {
             previous(info);
         }
     }));
+}
+
+/// A source file without the folders of the machine that compiled it.
+pub(crate) fn short_path(file: &str) -> &str {
+    let after = |folder| file.split_once(folder).map(|(_, rest)| rest);
+    let of_crate = after("/registry/src/").and_then(|rest| rest.split_once('/'));
+    let of_std = after("/rustc/").and_then(|rest| rest.split_once('/'));
+    of_crate.or(of_std).map_or(file, |(_, rest)| rest)
 }
 
 /// Runs `work`; a panic becomes an [`ExitReason::Panic`].
@@ -76,6 +84,20 @@ fn reason_of(payload: Box<dyn Any + Send>) -> ExitReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_folders_of_the_builder_are_left_out() {
+        for (file, short) in [
+            ("src/a.rs", "src/a.rs"),
+            (
+                "/home/me/.cargo/registry/src/index.crates.io-1/h2-0.3/src/b.rs",
+                "h2-0.3/src/b.rs",
+            ),
+            ("/rustc/0123/library/core/src/c.rs", "library/core/src/c.rs"),
+        ] {
+            assert_eq!(short_path(file), short);
+        }
+    }
 
     #[test]
     fn a_panic_becomes_a_reason_with_its_text() {

@@ -13,8 +13,14 @@ pub(crate) enum Exposition {
 impl Exposition {
     /// The format for whoever sent this `Accept`.
     pub(crate) fn accepted(accept: Option<&str>) -> Self {
-        let named = |accept: &str| accept.contains("application/openmetrics-text");
-        if accept.is_some_and(named) {
+        let wanted = |range: &str| {
+            let mut parts = range.split(';').map(str::trim);
+            let named = parts.next() == Some("application/openmetrics-text");
+            // A quality of zero refuses what it stands behind.
+            let quality = parts.find_map(|part| part.strip_prefix("q="));
+            named && quality.is_none_or(|quality| quality.trim().parse() != Ok(0.0_f32))
+        };
+        if accept.is_some_and(|accept| accept.split(',').any(wanted)) {
             Self::OpenMetrics
         } else {
             Self::Text
@@ -84,7 +90,13 @@ mod tests {
             Exposition::accepted(Some(prometheus)),
             Exposition::OpenMetrics
         );
-        for other in [None, Some("*/*"), Some("text/plain")] {
+        for other in [
+            None,
+            Some("*/*"),
+            Some("text/plain"),
+            Some("application/openmetrics-text;q=0"),
+            Some("application/openmetrics-text; version=1.0.0; q=0.000, text/plain"),
+        ] {
             assert_eq!(Exposition::accepted(other), Exposition::Text);
         }
     }

@@ -1,17 +1,25 @@
 //! Where events go: text for people (or JSON) on stderr, and JSON in rotating files.
 
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tokio::time::Instant;
 use tracing_appender::rolling;
-use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
-use super::reopening::{Reopen, Reopening};
+use super::limiter::{Limit, Limiter};
+use super::output::{LineTime, LineWriter, Output};
+use super::reopening::Reopen;
 use super::rotating::rotating;
-use crate::settings::{LogFileSettings, LogFormat, LogSettings};
+use super::rows::{MetricSource, Rows};
+use crate::settings::{LogFormat, LogSettings};
 
 /// The error of setting up the log.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +40,7 @@ pub enum LogsError {
         dir: PathBuf,
         /// The system's error.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The folder can't be written to.
     #[error("cannot write log files into {}; make the folder and let this user write to it", dir.display())]
@@ -43,6 +51,18 @@ pub enum LogsError {
         #[source]
         source: rolling::InitError,
     },
+    /// A descriptor can't be copied.
+    #[error("the system refused a copy of {name}; raise the limit of open files")]
+    Descriptor {
+        /// Standard output or standard error.
+        name: &'static str,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no thread to write the log.
+    #[error("the system refused a thread for the log; raise the limit of threads")]
+    Thread(#[source] io::Error),
     /// The subscriber of this process is gone.
     #[error("there is no log any more")]
     Gone(#[source] reload::Error),
@@ -51,10 +71,9 @@ pub enum LogsError {
     Twice(#[source] tracing_subscriber::util::TryInitError),
 }
 
-/// Logging that has been set up. Dropping it writes out what is buffered.
+/// Logging that has been set up. Dropping it writes out what is buffered, but never waits long for a reader that is stuck.
 #[derive(Debug)]
 pub(crate) struct Logs {
-    _file: Option<WorkerGuard>,
     control: LogControl,
 }
 
@@ -63,7 +82,9 @@ pub(crate) struct Logs {
 pub(crate) struct LogControl {
     filter: reload::Handle<EnvFilter, Registry>,
     silenced: String,
-    file: Option<Reopen>,
+    reopen: Option<Reopen>,
+    outputs: Vec<(&'static str, Arc<Output>)>,
+    limiter: Arc<Limiter>,
 }
 
 impl LogControl {
@@ -73,10 +94,25 @@ impl LogControl {
         self.filter.reload(filter).map_err(LogsError::Gone)
     }
 
-    /// The next event goes to a file that is opened anew by its name, for whoever has moved the old one away. False if
+    /// The next event goes to a file that is opened again by its name, for whoever has moved the old one away. False if
     /// events go to no file.
     pub(crate) fn reopen(&self) -> bool {
-        self.file.as_ref().map(Reopen::ask).is_some()
+        self.reopen.as_ref().map(Reopen::ask).is_some()
+    }
+
+    /// Waits until everything is written, but no longer than `patience` for each output.
+    pub(super) fn flush(&self, patience: Duration) {
+        for (_, output) in &self.outputs {
+            output.flush(patience);
+        }
+    }
+
+    /// The metrics of the log.
+    pub(crate) fn metrics(&self) -> LogMetrics {
+        LogMetrics {
+            outputs: self.outputs.clone(),
+            limiter: Arc::clone(&self.limiter),
+        }
     }
 }
 
@@ -85,29 +121,41 @@ impl Logs {
     /// too loudly.
     pub(crate) fn install(settings: &LogSettings, silenced: &str) -> Result<Self, LogsError> {
         let (filter, handle) = reload::Layer::new(filter(&settings.level, silenced)?);
-        let (file, guard, reopen) = match &settings.file {
-            Some(file) => {
-                let (writer, guard, reopen) = writer(file)?;
-                let layer = fmt::layer().json().flatten_event(true).with_writer(writer);
-                (Some(layer), Some(guard), Some(reopen))
-            }
-            None => (None, None, None),
+        let limiter = Arc::<Limiter>::default();
+        let start = |name, line_time, writer| {
+            let limiter = Arc::clone(&limiter);
+            let tell = move || limiter.tell(Instant::now());
+            Output::start(name, line_time, writer, tell).map_err(LogsError::Thread)
         };
+        let copy: Box<dyn io::Write + Send> = Box::new(copy("stderr", io::stderr())?);
+        let line_time = match settings.format {
+            LogFormat::Text => LineTime::Text,
+            LogFormat::Json => LineTime::Json,
+        };
+        let stderr = start("stderr", line_time, copy)?;
+        let mut outputs = vec![("stderr", Arc::clone(&stderr))];
+        let (mut file, mut reopen) = (None, None);
+        if let Some(settings) = &settings.file {
+            let (writer, asked) = rotating(settings, "perennial")?;
+            let output = start("log file", LineTime::Json, Box::new(writer))?;
+            outputs.push(("file", Arc::clone(&output)));
+            (file, reopen) = (Some(lines(output, LineTime::Json)), Some(asked));
+        }
         let installed = tracing_subscriber::registry()
             .with(filter)
-            .with(stderr(settings.format))
+            .with(Limit(Arc::clone(&limiter)))
+            .with(lines(stderr, line_time))
             .with(file)
             .try_init();
         installed.map_err(LogsError::Twice)?;
         let control = LogControl {
             filter: handle,
             silenced: silenced.to_owned(),
-            file: reopen,
+            reopen,
+            outputs,
+            limiter,
         };
-        Ok(Self {
-            _file: guard,
-            control,
-        })
+        Ok(Self { control })
     }
 
     /// A handle that changes the log from now on.
@@ -116,37 +164,109 @@ impl Logs {
     }
 }
 
+impl Drop for Logs {
+    fn drop(&mut self) {
+        for (_, output) in &self.control.outputs {
+            output.close();
+        }
+    }
+}
+
+/// Makes a filter of a level or a list of directives. A level is meant for our own events; libraries tell errors only, or
+/// nothing if `silenced` says so, unless a directive names them: their events can be caused by clients without a limit.
 fn filter(level: &str, silenced: &str) -> Result<EnvFilter, LogsError> {
-    EnvFilter::try_new(format!("{level},{silenced}")).map_err(|source| LogsError::Level {
+    let directives = level.split(',').map(|part| {
+        let ours = part.trim().parse::<LevelFilter>().is_ok();
+        format!(",{}{}", if ours { "perennial=" } else { "" }, part.trim())
+    });
+    let directives: String = directives.collect();
+    EnvFilter::try_new(format!("error,{silenced}{directives}")).map_err(|source| LogsError::Level {
         level: level.to_owned(),
         source,
     })
 }
 
-type OverFilter = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
-
-fn stderr(format: LogFormat) -> Box<dyn Layer<OverFilter> + Send + Sync> {
-    let base = fmt::layer().with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => base
+/// Writes events as lines into `output`, which adds the time.
+fn lines<S>(output: Arc<Output>, line_time: LineTime) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    let base = fmt::layer()
+        .without_time()
+        .with_writer(move || LineWriter(Arc::clone(&output)));
+    match line_time {
+        LineTime::Json => base.json().flatten_event(true).boxed(),
+        LineTime::Text | LineTime::None => base
             .with_target(false)
-            .with_ansi(std::io::stderr().is_terminal())
+            .with_ansi(io::stderr().is_terminal())
             .boxed(),
-        LogFormat::Json => base.json().flatten_event(true).boxed(),
     }
 }
 
-fn writer(file: &LogFileSettings) -> Result<(NonBlocking, WorkerGuard, Reopen), LogsError> {
-    std::fs::create_dir_all(&file.dir).map_err(|source| LogsError::Folder {
-        dir: file.dir.clone(),
-        source,
-    })?;
-    let settings = file.clone();
-    let opened = Reopening::new(move || rotating(&settings, "perennial"));
-    let (writer, reopen) = opened.map_err(|source| LogsError::File {
-        dir: file.dir.clone(),
-        source,
-    })?;
-    let (writer, guard) = tracing_appender::non_blocking(writer);
-    Ok((writer, guard, reopen))
+/// Standard output without the lock that other threads might wait for.
+pub(super) fn stdout() -> Result<File, LogsError> {
+    copy("stdout", io::stdout())
+}
+
+fn copy(name: &'static str, descriptor: impl AsFd) -> Result<File, LogsError> {
+    let copied = descriptor.as_fd().try_clone_to_owned();
+    let failed = |source| LogsError::Descriptor { name, source };
+    copied.map(File::from).map_err(failed)
+}
+
+/// The metrics of the log.
+#[derive(Debug)]
+pub(crate) struct LogMetrics {
+    outputs: Vec<(&'static str, Arc<Output>)>,
+    limiter: Arc<Limiter>,
+}
+
+impl MetricSource for LogMetrics {
+    fn write(&self, rows: &mut Rows<'_>) {
+        let each = |value: fn(&Output) -> u64| {
+            let outputs = self.outputs.iter();
+            outputs.map(move |(name, output)| ([("output", *name)], value(output)))
+        };
+        rows.counters(
+            "perennial_log_lines",
+            "Lines of the log",
+            each(Output::lines),
+        );
+        rows.counters(
+            "perennial_log_lines_dropped",
+            "Lines of the log that were lost: the output was too slow, or could not be written",
+            each(Output::dropped),
+        );
+        rows.gauges(
+            "perennial_log_failing",
+            "1 while the output can't be written",
+            each(|output| u64::from(output.failing())),
+        );
+        rows.counter(
+            "perennial_log_lines_limited",
+            "Lines left out because their place in the code logged too many within a second",
+            self.limiter.left_out(),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_meant_for_our_own_events_and_a_directive_for_what_it_names() {
+        for (level, expected) in [
+            ("info", "h2=off,perennial=info,error"),
+            ("debug,h2=trace", "h2=trace,perennial=debug,error"),
+        ] {
+            let filter = filter(level, "h2=off").unwrap().to_string();
+            let mut parts: Vec<_> = filter.split(',').collect();
+            let mut wanted: Vec<_> = expected.split(',').collect();
+            parts.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(parts, wanted);
+        }
+        assert!(filter("a=b=c", "h2=off").is_err());
+    }
 }

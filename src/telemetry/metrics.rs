@@ -8,6 +8,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::exposition::Exposition;
+use super::process::ProcessMetrics;
 use super::rows::{Collected, Histogram, MetricSource, Rows};
 use crate::num::{as_f64, as_u64};
 use crate::supervision::{ExitReason, NodeView, SlotView, Tree};
@@ -24,6 +25,7 @@ impl Metrics {
         let mut registry = Registry::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("perennial_build", "What runs", build);
+        registry.register_collector(Box::new(Collected(ProcessMetrics::new())));
         registry.register_collector(Box::new(Collected(TreeMetrics { tree })));
         Self {
             registry: Arc::new(Mutex::new(registry)),

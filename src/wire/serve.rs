@@ -31,7 +31,7 @@ use crate::supervision::StartError;
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A log filter: actix-http logs every malformed head as an error. What is refused is counted instead.
-pub(crate) const SILENCED: &str = "actix_http::h1::dispatcher=off";
+pub(crate) const SILENCED: &str = "h2=off,actix_http=off";
 
 type Serve = dyn Fn(Io, Option<SocketAddr>) -> Pin<Box<dyn Future<Output = ()>>>;
 

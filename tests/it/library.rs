@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use perennial::settings::{ResourceSettings, Settings};
-use perennial::{BuildError, Ended, Phase, System};
+use perennial::{BuildError, Ended, Phase, SocketError, System};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -80,8 +80,13 @@ fn a_taken_address_and_an_unusable_data_folder_are_typed_errors() {
     let first = System::build(settings(&folder)).unwrap();
     let mut taken = settings(&folder);
     taken.server.admin = first.bound().admin;
+    let Err(BuildError::Sockets(errors)) = System::build(taken) else {
+        panic!("the address is taken");
+    };
+    let admin = first.bound().admin;
     assert!(
-        matches!(System::build(taken), Err(BuildError::Bind(error)) if error.address == first.bound().admin)
+        matches!(&errors[..], [SocketError::Bind(error)] if error.address == admin),
+        "{errors:?}"
     );
 
     let mut refused = settings(&folder);

@@ -33,6 +33,7 @@ mod limits;
 mod linear;
 mod load;
 mod model;
+mod operation;
 mod powercut;
 #[path = "../../src/record/tests/random_input.rs"]
 mod random_input;
@@ -46,4 +47,5 @@ mod spellings;
 mod start_failures;
 mod static_pages;
 mod strategies;
+mod stuck_logs;
 mod varied_traffic;

@@ -165,7 +165,7 @@ fn healthcheck_exits_with_1_and_prints_the_reason_when_not_ready() {
     let gone = healthcheck(&daemon, &admin);
     assert_eq!(gone.status.code(), Some(1), "{gone:?}");
     let stderr = String::from_utf8_lossy(&gone.stderr);
-    assert!(stderr.contains("nobody answers at "), "{stderr}");
+    assert!(stderr.contains("nothing answers at "), "{stderr}");
     let wrong = healthcheck(&daemon, "nowhere");
     assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
     let stderr = String::from_utf8_lossy(&wrong.stderr);

@@ -47,7 +47,9 @@ fn sighup_logs_wrong_settings_and_those_that_need_a_restart() {
     daemon.wait_for_log("the settings are wrong, nothing has changed");
     rewrite(&daemon, "[limits]\nbody = \"2 MiB\"");
     daemon.sighup();
-    daemon.wait_for_log("other settings have changed too; they apply from the next start on");
+    daemon.wait_for_log(
+        "they apply from the next start on: limits.body from the default to \"2 MiB\"",
+    );
     fs::remove_file(daemon.config()).unwrap();
     daemon.sighup();
     daemon.wait_for_log("can't be read: No such file or directory");

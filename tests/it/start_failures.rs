@@ -17,7 +17,7 @@ fn handlers_that_cannot_start_are_all_named_and_the_exit_code_is_70() {
     daemon.run_under(&["sh", "-c", "ulimit -n 90; exec \"$@\"", "sh"]);
     daemon.spawn();
     assert_eq!(daemon.wait_exit(TIMEOUT).code(), Some(70));
-    let stderr = daemon.stderr_from("perennial: could not start:");
+    let stderr = daemon.stderr_from("ERROR could not start:");
     let causes: Vec<_> = stderr.lines().skip(1).collect();
     assert!(causes.len() > 1, "{stderr}");
     for cause in &causes {
@@ -37,7 +37,7 @@ fn an_unusable_store_is_reported_once_and_the_exit_code_is_65() {
     fs::write(daemon.folder().join("data"), "a file").unwrap();
     daemon.spawn();
     assert_eq!(daemon.wait_exit(TIMEOUT).code(), Some(65));
-    let stderr = daemon.stderr_from("perennial: ");
+    let stderr = daemon.stderr_from(" ERROR ");
     assert!(stderr.contains("can't be used"), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }

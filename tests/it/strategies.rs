@@ -109,7 +109,7 @@ fn one_restart_more_than_max_restarts_ends_the_daemon_with_70() {
     assert_eq!(tree["restarts_in_window"], 2);
     daemon.chaos(&json!({ "child": "file-cache" }));
     assert_eq!(daemon.wait_exit(TIMEOUT).code(), Some(70));
-    let stderr = daemon.stderr_from("perennial: gave up");
+    let stderr = daemon.stderr_from("gave up");
     assert!(
         stderr.contains("child file-cache died too often"),
         "{stderr}"

@@ -1,5 +1,5 @@
-//! The herald tells the service manager how the daemon does, at every beat of the sentinel: what stands here is told only
-//! by a thread that has just asked the root supervisor, and WATCHDOG=1 only while that answers.
+//! Reports to the service manager at every beat of the sentinel. The thread that reports has just asked the root supervisor,
+//! and sends WATCHDOG=1 only while that answers.
 
 // Decision: The sentinel notifies systemd.
 
@@ -12,17 +12,16 @@ use super::phase::{Phase, Phases};
 use super::service_manager::ServiceManager;
 use crate::supervision::{NodeView, Tree};
 
-/// How long nothing may be heard of the supervisor before the herald stops saying that the daemon lives. The service
-/// manager's own patience begins after that.
+/// After this much silence of the root supervisor no WATCHDOG=1 is sent; the service manager's own limit runs from then on.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
-/// How many times the daemon says that it lives while the service manager waits for one.
+/// How many times WATCHDOG=1 is sent within the time in which the service manager expects one.
 const TIMES: u32 = 4;
-/// The most children that a status names.
+/// The most children that a status line names.
 const NAMES_MAX: usize = 4;
 
-/// Tells the service manager about the daemon, and remembers what it has told.
+/// Sends what has changed since the last beat.
 #[derive(Debug)]
-pub(super) struct Herald {
+pub(super) struct Notifier {
     manager: ServiceManager,
     tree: Tree,
     phases: Phases,
@@ -32,7 +31,7 @@ pub(super) struct Herald {
     alive: Option<Instant>,
 }
 
-impl Herald {
+impl Notifier {
     pub(super) fn new(manager: ServiceManager, tree: Tree, phases: Phases) -> Self {
         Self {
             manager,
@@ -45,7 +44,7 @@ impl Herald {
         }
     }
 
-    /// Tells what is new; `silence` is for how long nothing has been heard of the supervisor.
+    /// Sends what is new. `silence` is the time since the supervisor last answered.
     pub(super) fn beat(&mut self, silence: Duration) {
         let phase = self.phases.now();
         let status = status(&phase, &self.tree.view());
@@ -69,13 +68,13 @@ impl Herald {
     }
 }
 
-/// Whether it is time to say that the daemon lives, and true.
+/// Whether WATCHDOG=1 is due, and the supervisor answers.
 fn due(last: Option<Instant>, now: Instant, patience: Duration, silence: Duration) -> bool {
     let time = last.is_none_or(|last| now.saturating_duration_since(last) >= patience / TIMES);
     time && silence < SILENCE_MAX
 }
 
-/// The daemon in one line: what it does, which of its children are not as they should be, how many have died.
+/// One line about the daemon: its phase, the children that do not run as they should, and the number of restarts.
 fn status(phase: &Phase, tree: &NodeView) -> String {
     let word = match phase {
         Phase::Built | Phase::Starting => "starting",
@@ -182,9 +181,9 @@ mod tests {
         });
         let prepared = PreparedTree::new(SupervisorSpec::new("root")).unwrap();
         let phases = Phases::new();
-        let mut herald = Herald::new(manager.unwrap(), prepared.tree(), phases.clone());
+        let mut notifier = Notifier::new(manager.unwrap(), prepared.tree(), phases.clone());
         let mut beat = |silence| {
-            herald.beat(silence);
+            notifier.beat(silence);
             let mut told = Vec::new();
             let mut buffer = [0; 64];
             while let Ok(length) = heard.recv(&mut buffer) {
