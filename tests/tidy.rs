@@ -47,7 +47,7 @@ const DEFINED_TWICE: [&str; 14] = [
     "Ticket",
 ];
 /// Rooms whose comments still contain questions: see [`is_question`].
-const QUESTIONS: [&str; 2] = ["settings", "supervision"];
+const QUESTIONS: [&str; 1] = ["settings"];
 /// The most lines that a source may have.
 const LONGEST: usize = 500;
 const TOP_LEVEL: [&str; 9] = [

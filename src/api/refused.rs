@@ -13,7 +13,7 @@ use crate::wire::{Code, Problem};
 pub(super) fn precondition(current: Option<Revision>) -> Problem {
     match current {
         Some(revision) => failed_condition(&format!("\"{}\"", revision.0)),
-        None => Problem::new(Code::PreconditionFailed).detail("there is no record of this id"),
+        None => Problem::new(Code::PreconditionFailed).detail("there is no record with this id"),
     }
 }
 

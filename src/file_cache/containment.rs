@@ -47,7 +47,7 @@ pub(crate) enum PathRefusal {
     #[error("the path is too deep: keep it below {SEGMENTS_MAX} segments")]
     TooDeep,
     /// Neither empty nor beginning with `/`, or not one plain name a segment.
-    #[error("the path has no form that could name a file")]
+    #[error("the path can not be the name of a file")]
     Form,
     /// `%` without two hexadecimal digits.
     #[error("the path has a percent sign without two hexadecimal digits")]
@@ -56,7 +56,7 @@ pub(crate) enum PathRefusal {
     #[error("the decoded path is not UTF-8")]
     NotText,
     /// NUL, a control character, a backslash, or an encoded slash.
-    #[error("the path has a character that no file name here may have")]
+    #[error("the path has a character that is not allowed in file names")]
     Character,
     /// Two slashes in a row.
     #[error("the path has an empty segment")]
@@ -65,7 +65,7 @@ pub(crate) enum PathRefusal {
     #[error("the path has a dot segment: resolve it before sending")]
     DotSegment,
     /// A name that begins with a dot.
-    #[error("the path names something hidden")]
+    #[error("the path names a hidden file")]
     Hidden,
 }
 

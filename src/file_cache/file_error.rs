@@ -20,7 +20,7 @@ pub(crate) enum FileError {
     #[error("the path leads out of its folder")]
     Outside,
     /// The path names a device, a socket, a pipe.
-    #[error("the path names something that is no regular file")]
+    #[error("the path names something that is not a regular file")]
     Irregular,
     /// The daemon may not read the file.
     #[error("the file may not be read: look at its permissions")]

@@ -58,7 +58,7 @@ impl Drop for SocketFile {
         if identity(&self.path).ok() == Some(self.is)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            tracing::warn!(path = %self.path.display(), %error, "the file of a socket stays behind");
+            tracing::warn!(path = %self.path.display(), %error, "the file of a unix socket could not be removed");
         }
     }
 }

@@ -93,9 +93,9 @@ impl Conditions {
 /// The reason for refusing a command.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum CommandError {
-    #[error("there is no record of this id")]
+    #[error("there is no record with this id")]
     Absent,
-    #[error("there is a record with the id {id} already")]
+    #[error("a record with the id {id} exists already")]
     Duplicate { id: RecordId },
     /// A condition does not hold; the record has this revision, or there is none.
     #[error("the record is not in the state that the request depends on")]

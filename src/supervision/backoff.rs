@@ -40,7 +40,7 @@ impl Default for Backoff {
 /// An incarnation that lived this long resets the delay, however short the last delay was.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 
-/// How far the delays of one child have grown.
+/// The state of the delays of one child.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct BackoffState {
     /// Incarnations in a row that handled nothing.

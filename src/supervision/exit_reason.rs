@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why an incarnation ended.
+/// The reason for the end of an incarnation.
 ///
 /// `Normal` and `Shutdown` are normal ends, as in OTP; all others are abnormal. A
 /// [transient](crate::supervision::Restart::Transient) child is restarted only after an abnormal end.
@@ -20,7 +20,7 @@ pub enum ExitReason {
     Panic(Panic),
     /// It handled one message for longer than allowed. Its thread was left behind.
     Hung {
-        /// How long it had been handling the message.
+        /// The time for which it had been handling the message.
         age: Duration,
     },
     /// It could not start; the text says why.
@@ -29,7 +29,7 @@ pub enum ExitReason {
     ChildrenFailed(Causes),
     /// It was not ready in time.
     StartTimeout {
-        /// How long it was given.
+        /// The time that it had.
         limit: Duration,
     },
     /// It did not stop in time, or was to be stopped without being asked.
@@ -40,12 +40,12 @@ pub enum ExitReason {
     Escalated {
         /// The child whose death was one too many.
         child: Arc<str>,
-        /// Why that child died.
+        /// The reason for the failure of that child.
         cause: Arc<str>,
     },
 }
 
-/// What is known of a panic.
+/// The message and the location of a panic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Panic {
     /// The text of the panic.
@@ -140,7 +140,7 @@ impl fmt::Display for Panic {
 pub struct Cause {
     /// The child's name.
     pub child: Arc<str>,
-    /// Why it ended.
+    /// The reason for its end.
     pub reason: ExitReason,
 }
 

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 /// Whatever passes a point registers its name first, so that [`Faults::points`] lists all there are.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
-    /// How many panics each point still has to give.
+    /// The number of panics still ordered at each point.
     points: Option<Arc<Mutex<BTreeMap<String, u32>>>>,
 }
 
@@ -57,7 +57,7 @@ impl Faults {
         known.map(|left| *left = hits).is_some()
     }
 
-    /// How many panics `point` still has to give.
+    /// The number of panics still ordered at `point`.
     pub fn pending(&self, point: &str) -> u32 {
         let Some(points) = &self.points else { return 0 };
         points.lock().get(point).copied().unwrap_or(0)

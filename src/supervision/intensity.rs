@@ -30,7 +30,7 @@ impl Default for Intensity {
     }
 }
 
-/// When the restarts inside the window happened.
+/// The times of the restarts within the window.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     restarts: VecDeque<Instant>,
@@ -53,7 +53,7 @@ impl Window {
         true
     }
 
-    /// How many restarts are inside the window.
+    /// The number of restarts within the window.
     pub(crate) fn fill(&self, intensity: Intensity, now: Instant) -> usize {
         let inside = |at: &&Instant| now.saturating_duration_since(**at) <= intensity.period;
         self.restarts.iter().filter(inside).count()

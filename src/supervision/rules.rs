@@ -6,7 +6,7 @@ use crate::supervision::backoff::Backoff;
 use crate::supervision::intensity::Intensity;
 use crate::supervision::strategy::{Restart, Shutdown, Strategy};
 
-/// What a supervisor decides by (OTP: `sup_flags`).
+/// The settings of a supervisor (OTP: `sup_flags`).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Flags {
     pub(crate) strategy: Strategy,
@@ -26,7 +26,7 @@ pub(crate) struct Rules {
     pub(crate) supervisor: bool,
 }
 
-/// How a supervisor starts its children for the first time.
+/// The order in which a supervisor starts its children for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Startup {
     /// Each after the one before it is ready.
@@ -36,7 +36,7 @@ pub(crate) enum Startup {
     Together,
 }
 
-/// What follows when a child that was asked to stop has stopped.
+/// The next step when a child that was asked to stop has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AfterStop {
     /// It is started again, as soon as the rest of its group is down.

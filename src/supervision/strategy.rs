@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::supervision::exit_reason::ExitReason;
 
-/// Which children are restarted when one dies.
+/// The strategy: decides which children are restarted when one fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
@@ -63,7 +63,7 @@ impl Restart {
     }
 }
 
-/// How a child is stopped.
+/// The way in which a child is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shutdown {
     /// Fenced at once, without being asked (OTP: `brutal_kill`).

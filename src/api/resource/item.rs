@@ -49,8 +49,10 @@ pub(crate) async fn answer(
 }
 
 fn absent(target: &ResourceTarget) -> Problem {
-    Problem::new(Code::NotFound)
-        .detail(format!("{} has no record of this id", target.settings.path))
+    Problem::new(Code::NotFound).detail(format!(
+        "{} has no record with this id",
+        target.settings.path
+    ))
 }
 
 async fn read(edge: &Edge, target: &ResourceTarget, id: &RecordId, request: &Incoming) -> Answered {

@@ -9,7 +9,7 @@ pub(crate) enum QueryError {
     Encoding,
     #[error("the query has more than {PARAMETERS_MAX} parameters")]
     TooMany,
-    #[error("{name} is no field of this resource{}", hint(near.as_deref()))]
+    #[error("{name} is not a field of this resource{}", hint(near.as_deref()))]
     Unknown {
         name: String,
         /// The field that was probably meant.

@@ -144,11 +144,11 @@ fn a_wrong_query_is_refused_with_the_reason() {
     for (query, reason) in [
         (
             "titel=x",
-            "titel is no field of this resource; did you mean title?",
+            "titel is not a field of this resource; did you mean title?",
         ),
         (
             "_strat=1",
-            "_strat is no field of this resource; did you mean _start?",
+            "_strat is not a field of this resource; did you mean _start?",
         ),
         ("year=x", "year must be a whole number"),
         ("price=NaN", "price must be a number"),
@@ -165,7 +165,7 @@ fn a_wrong_query_is_refused_with_the_reason() {
             "_sort=title&_order=asc,desc",
             "_order consists of asc and desc, one for each name in _sort at most",
         ),
-        ("_sort=nothing", "nothing is no field of this resource"),
+        ("_sort=nothing", "nothing is not a field of this resource"),
         (
             "_sort=title&_start=9999&_end=10001",
             "a sorted page ends at record 10000 at the latest; filter, or ask without _sort",

@@ -51,8 +51,8 @@ fn members_of(
         if !fields.iter().any(|field| field.name == *name) {
             let known = fields.iter().map(|field| field.name.as_str());
             let detail = match nearest(name, known) {
-                Some(near) => format!("is no field of this resource; did you mean {near}?"),
-                None => "is no field of this resource".to_owned(),
+                Some(near) => format!("is not a field of this resource; did you mean {near}?"),
+                None => "is not a field of this resource".to_owned(),
             };
             let member = Pointer::Member(&here, name);
             found.push(member.violates(Rule::Unknown, detail));
@@ -296,12 +296,12 @@ mod tests {
                 (
                     "/author/name",
                     "unknown",
-                    "is no field of this resource; did you mean na/me?"
+                    "is not a field of this resource; did you mean na/me?"
                 ),
                 (
                     "/titel",
                     "unknown",
-                    "is no field of this resource; did you mean title?"
+                    "is not a field of this resource; did you mean title?"
                 ),
             ]
         );

@@ -94,7 +94,7 @@ impl<C: Child> Runtime for ActorRuntime<C> {
     }
 }
 
-/// What the start of one incarnation needs.
+/// The inputs of the start of one incarnation.
 struct Begin<C: Child> {
     factory: Arc<Factory<C>>,
     shared: Arc<Shared<C::Message>>,

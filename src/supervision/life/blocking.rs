@@ -83,7 +83,7 @@ struct ChildThread<C: BlockingChild> {
     faults: Faults,
 }
 
-/// How an incarnation ended, and what of it has to be dropped.
+/// The end of an incarnation, and the values that have to be dropped.
 struct ThreadEnd<C: BlockingChild> {
     reason: ExitReason,
     left: Option<(C, Vec<Delivery<C::Message>>)>,

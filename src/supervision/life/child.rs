@@ -1,4 +1,4 @@
-//! What a child has to implement, and what it can do while it runs.
+//! The trait of children, and the context that they run in.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// A boxed future that stays on its thread.
 pub type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// Why a factory made no child.
+/// The error of a factory that made no child.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The child could not start. Its supervisor tries again, and waits longer each time.
@@ -73,11 +73,11 @@ pub trait BlockingChild: Sized + 'static {
     /// as after any other death.
     fn handle(&mut self, batch: &[Delivery<Self::Message>]) -> Result<(), BoxError>;
 
-    /// What the child still has to do when it is asked to stop.
+    /// Finishes the work of the child when it is asked to stop.
     fn stop(&mut self) {}
 }
 
-/// What a child can do while it handles a message, besides answering it.
+/// The context of a child that handles a message: what it can do besides answering.
 pub struct ChildContext {
     pub(crate) incarnation: Incarnation,
     pub(crate) spawned: Vec<LocalBoxFuture<'static, ()>>,

@@ -1,4 +1,4 @@
-//! What a supervisor is told, by its children, its timers and its parent.
+//! Events for a supervisor, from its children, its timers and its parent.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub(crate) struct Timer {
     pub(crate) generation: u64,
 }
 
-/// What a timer is for.
+/// The purpose of a timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TimerKind {
     /// The child should be ready by now.

@@ -1,4 +1,4 @@
-//! What a supervisor can do to a child, whatever kind of child it is.
+//! The interface through which a supervisor controls any kind of child.
 
 use super::env::Env;
 use super::event::Reporter;

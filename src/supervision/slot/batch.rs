@@ -16,7 +16,7 @@ pub struct BatchLimits {
     pub bytes: usize,
 }
 
-/// What a thread has to do next.
+/// The next task of a thread.
 pub(crate) enum Pulled<M: Message> {
     Batch(Vec<Delivery<M>>),
     Stop,

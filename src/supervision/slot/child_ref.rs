@@ -11,7 +11,7 @@ use super::message::Message;
 use super::queue::{NotAccepted, Shared, TellError};
 use super::reply::{AskError, ReplyCell, ReplyTo, Settle};
 
-/// When a caller whose message was not accepted should try again.
+/// The time after which a caller whose message was not accepted should try again.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A child's address; it stays valid across restarts.
@@ -104,7 +104,7 @@ impl<M: Message> ChildRef<M> {
         self.shared.running()
     }
 
-    /// How many messages wait in the queue.
+    /// The number of messages in the queue.
     pub fn queue_messages(&self) -> usize {
         self.shared.lock().queue.len()
     }

@@ -24,7 +24,7 @@ pub struct SlotView {
     pub oldest_message: Duration,
     /// Messages that are being handled.
     pub in_flight: usize,
-    /// How long something has been in flight without a pause.
+    /// The time for which something has been in flight without a pause.
     #[serde(rename = "in_flight_seconds", serialize_with = "seconds")]
     pub in_flight_age: Duration,
     /// Messages accepted so far.
@@ -54,7 +54,7 @@ pub(crate) trait Control: Send + Sync {
     fn signal(&self, signal: Signal);
     /// Accepts no more messages, and answers those that wait with an error.
     fn close(&self);
-    /// How many messages the present incarnation has handled.
+    /// The number of messages that the present incarnation has handled.
     fn handled(&self) -> u64;
     fn view(&self) -> SlotView;
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a slot shares with its incarnations and their fences.
+/// The state that a slot shares with its incarnations and their fences.
 #[derive(Debug, Default)]
 pub(crate) struct Vitals {
     /// The generation that may act; 0 while none may.
     pub(crate) current: AtomicU64,
     /// The generation that should be there, ready or not; 0 once it is asked to stop.
     pub(crate) wanted: AtomicU64,
-    /// How many messages the present incarnation has handled.
+    /// The number of messages that the present incarnation has handled.
     pub(crate) handled: AtomicU64,
 }
 

@@ -1,4 +1,4 @@
-//! What a child can be sent.
+//! Messages to a child.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub trait Message: Send + Sync + 'static {
         "message"
     }
 
-    /// How many bytes of the queue's limit it takes.
+    /// The number of bytes of the queue's limit that it takes.
     fn size_bytes(&self) -> usize {
         size_of_val(self)
     }

@@ -26,9 +26,9 @@ pub const DELIVERIES_MAX: u32 = 2;
 /// The limits of a slot's queue. A message that would pass one of them is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
-    /// How many messages may wait.
+    /// The most messages that may wait.
     pub messages: usize,
-    /// How many bytes may wait, counted by [`Message::size_bytes`].
+    /// The most bytes that may wait, counted by [`Message::size_bytes`].
     pub bytes: usize,
 }
 
@@ -42,7 +42,7 @@ impl Default for QueueLimits {
     }
 }
 
-/// Why a message was not accepted.
+/// The reason for not accepting a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAccepted {
     /// The queue is full.
@@ -57,7 +57,7 @@ pub enum NotAccepted {
 pub struct TellError<M> {
     /// The message.
     pub message: M,
-    /// Why it was not accepted.
+    /// The reason.
     pub reason: NotAccepted,
 }
 
@@ -75,7 +75,7 @@ impl<M> fmt::Display for TellError<M> {
 
 impl<M> std::error::Error for TellError<M> {}
 
-/// What the mailbox of an incarnation carries.
+/// A signal in the mailbox of an incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// The queue is no longer empty.
@@ -90,7 +90,7 @@ impl actix::Message for Signal {
     type Result = ();
 }
 
-/// How the incarnation that pulls from a slot is woken.
+/// Wakes the incarnation that pulls from a slot.
 #[derive(Clone)]
 pub(crate) enum Wake {
     Actor(Recipient<Signal>),
@@ -101,7 +101,7 @@ pub(crate) enum Wake {
 pub(crate) struct QueuedMessage<M> {
     pub(crate) id: MessageId,
     pub(crate) enqueued: Instant,
-    /// How often a child began to handle it.
+    /// The number of times that a child began to handle it.
     pub(crate) attempts: AtomicU32,
     /// How often a child died while handling it. An orderly stop is not counted: it says nothing about the message.
     pub(crate) deaths: AtomicU32,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::supervision::exit_reason::ExitReason;
 
-/// Why an [`ask`](crate::supervision::ChildRef::ask) failed.
+/// The error of an [`ask`](crate::supervision::ChildRef::ask).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AskError<E> {
     /// The child handled the message and answered with its own, typed error.
@@ -23,7 +23,7 @@ pub enum AskError<E> {
     /// The queue is full; the message was not accepted.
     #[error("the queue is full: try again in {retry_after:?}")]
     Overloaded {
-        /// When it makes sense to try again.
+        /// The time after which it makes sense to try again.
         retry_after: Duration,
     },
     /// The deadline passed before the child answered, and before it did anything lasting.
@@ -34,9 +34,9 @@ pub enum AskError<E> {
         "the child died {attempts} times while handling the message, the last time of {reason}"
     )]
     Crashed {
-        /// How often a child began to handle it.
+        /// The number of times that a child began to handle it.
         attempts: u32,
-        /// Why the child died the last time.
+        /// The reason for the last failure of the child.
         reason: ExitReason,
     },
     /// The child hung while handling the message.
@@ -92,7 +92,7 @@ struct Inside<T, E> {
     waker: Option<Waker>,
 }
 
-/// Where the caller of one message waits for its answer.
+/// The cell in which the caller of one message waits for its answer.
 pub(crate) struct ReplyCell<T, E> {
     inside: Mutex<Inside<T, E>>,
     lost: Arc<AtomicU64>,

@@ -64,7 +64,7 @@ impl Action {
     }
 }
 
-/// What follows the end of an incarnation.
+/// The decision after the end of an incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The child is restarted after this delay.

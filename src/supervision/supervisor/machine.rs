@@ -25,7 +25,7 @@ use crate::supervision::intensity::Window;
 use crate::supervision::life::{SupervisorEvent, Timer, TimerKind};
 use crate::supervision::rules::{AfterStop, Flags, Rules, Status};
 
-/// What the supervisor as a whole is doing.
+/// The state of the supervisor as a whole.
 #[derive(Debug)]
 enum Mode {
     /// Starting its children for the first time.
@@ -38,7 +38,7 @@ enum Mode {
     Done,
 }
 
-/// Why all children are stopped.
+/// The reason for stopping all children.
 #[derive(Debug)]
 enum Ending {
     Because(ExitReason),
@@ -52,7 +52,7 @@ struct Row {
     rules: Rules,
     status: Status,
     generation: u64,
-    /// When it got this status.
+    /// The time since which it has this status.
     since: Instant,
     backoff: BackoffState,
     /// It has been ready in this term of the supervisor, so further starts are restarts.
@@ -101,7 +101,7 @@ pub(crate) struct Machine {
     falling: BTreeSet<usize>,
     rising: BTreeSet<usize>,
     window: Window,
-    /// What failed while booting, in order.
+    /// The failures of the first start, in order.
     causes: Vec<Cause>,
     /// The children whose status may have changed since [`touched`](Self::touched) was called.
     touched: BTreeSet<usize>,
@@ -169,7 +169,7 @@ impl Machine {
             .map(|row| (row.status, row.generation))
     }
 
-    /// How many restarts are inside the window.
+    /// The number of restarts within the window.
     pub(crate) fn window_fill(&self, now: Instant) -> usize {
         self.window.fill(self.flags.intensity, now)
     }

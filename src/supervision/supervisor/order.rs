@@ -20,7 +20,7 @@ pub(crate) struct Order {
     pub(crate) reply: OrderReply,
 }
 
-/// What a supervisor is ordered to do.
+/// An order to a supervisor.
 pub(crate) enum OrderCommand {
     Start(ChildSpec),
     Terminate(Arc<str>),
@@ -45,7 +45,7 @@ impl OrderReply {
     }
 }
 
-/// Where orders to a supervisor are sent, across its restarts.
+/// The queue of orders to a supervisor; it outlives restarts of the supervisor.
 pub(crate) struct OrderQueue {
     /// The actor that takes orders now.
     actor: Mutex<Option<Recipient<Order>>>,

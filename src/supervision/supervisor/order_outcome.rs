@@ -1,9 +1,9 @@
-//! What becomes of an order to a supervisor.
+//! Results of orders to a supervisor.
 
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::spec_fault::SpecFaults;
 
-/// Why a supervisor did not carry out an order.
+/// The error of an order that a supervisor did not carry out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
     /// There is a child of this name, and it runs.
@@ -35,7 +35,7 @@ pub enum OrderError {
     NotRunning,
 }
 
-/// What an order to start a child led to.
+/// The result of an order to start a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Started {
     /// The child is ready.

@@ -36,7 +36,7 @@ impl Pulse {
         self.sentinel_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
-    /// How long ago the slower of the two last showed that it is alive.
+    /// The time since the slower of the two last showed that it is alive.
     pub fn silence(&self) -> Duration {
         let sentinel = self.sentinel_ms.load(Ordering::Relaxed);
         let supervisor = self.supervisor_ms.load(Ordering::Relaxed);

@@ -11,7 +11,7 @@ use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::life::Env;
 use crate::supervision::spec_fault::SpecFaults;
 
-/// Why [`run`] did not come to the end of its function.
+/// The error of [`run`], if it did not reach the end of its function.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
     /// The specs have faults; nothing was started.

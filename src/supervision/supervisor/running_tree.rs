@@ -16,7 +16,7 @@ pub struct RunningTree {
     pub(crate) supervisor: SupervisorRef,
     /// Completes when all children are ready for the first time. Fails if the tree ends before.
     pub ready: oneshot::Receiver<()>,
-    /// Why the tree has ended; `None` while it runs.
+    /// The reason why the tree has ended; `None` while it runs.
     pub exit: watch::Receiver<Option<ExitReason>>,
 }
 

@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use super::pulse::Pulse;
 use super::running_tree::Stopper;
 
-/// How often the sentinel asks.
+/// The time between two checks of the sentinel.
 pub const BEAT: Duration = Duration::from_millis(100);
 
 /// Called at each beat, and once at the end, with the [silence](Pulse::silence).

@@ -11,7 +11,7 @@ use crate::supervision::spec_fault::{self, SpecFault};
 use crate::supervision::strategy::Strategy;
 use crate::supervision::tree::Node;
 
-/// What a supervisor does before it starts its first child.
+/// Runs before a supervisor starts its first child.
 pub(crate) type Init = dyn Fn() -> Result<(), StartError> + Send + Sync;
 
 /// How a supervisor is made: its children in start order, its strategy, its intensity and its backoff.

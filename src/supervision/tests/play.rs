@@ -31,7 +31,7 @@ pub(super) async fn settled() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
-/// How a life starts.
+/// The start of a scripted incarnation.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Start {
     Fine,
@@ -44,7 +44,7 @@ pub(super) enum Start {
     PanicsCancelled,
 }
 
-/// How a life stops.
+/// The stop of a scripted incarnation.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stop {
     Takes(Duration),
@@ -53,7 +53,7 @@ pub(super) enum Stop {
     Hangs,
 }
 
-/// How a life ends when it is told to.
+/// The end of a scripted incarnation.
 #[derive(Debug, Clone)]
 pub(super) enum How {
     Exit(ExitReason),
@@ -102,7 +102,7 @@ impl Message for Ask {
     }
 }
 
-/// What is scripted, and what happened.
+/// The script, and the events that happened.
 #[derive(Debug, Default)]
 pub(super) struct Play {
     starts: Mutex<HashMap<String, VecDeque<Start>>>,
@@ -180,7 +180,7 @@ impl Play {
         self.log.lock().unwrap().push(line);
     }
 
-    /// What happened since the last time it was asked.
+    /// Takes the events since the last call.
     pub(super) fn log(&self) -> String {
         std::mem::take(&mut *self.log.lock().unwrap()).join(", ")
     }
@@ -331,7 +331,7 @@ impl TestTree {
         (node.state, node.generation)
     }
 
-    /// Why it ended, once it has.
+    /// Waits for the end and returns its reason.
     pub(super) async fn ended(&mut self) -> ExitReason {
         let exit = self.root.exit.wait_for(Option::is_some).await;
         exit.expect("an end").clone().expect("a reason")
@@ -344,7 +344,7 @@ impl TestTree {
     }
 }
 
-/// How many children a supervisor has (OTP: `count_children`).
+/// The number of children of a supervisor (OTP: `count_children`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counts {
     pub(super) specs: usize,

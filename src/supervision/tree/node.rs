@@ -12,7 +12,7 @@ use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::rules::Status;
 use crate::supervision::slot::Control;
 
-/// How many exits of each child are kept.
+/// The number of exits that are kept for each child.
 const EXITS_MAX: usize = 8;
 
 /// One child or supervisor of the tree.
@@ -36,7 +36,7 @@ struct NodeState {
     generation: u64,
     restarts: BTreeMap<&'static str, u64>,
     exits: VecDeque<ExitView>,
-    /// When it died for the first time since it was ready.
+    /// The time of its first failure since it was ready.
     died: Option<Instant>,
     ready_since: Option<Instant>,
     backoff_until: Option<Instant>,

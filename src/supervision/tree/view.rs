@@ -22,15 +22,15 @@ pub struct NodeView {
     pub generation: u64,
     /// How often it was restarted, by the [cause](crate::supervision::ExitReason::cause) of the death before.
     pub restarts: BTreeMap<&'static str, u64>,
-    /// Why its last incarnation that ended did so.
+    /// The exit reason of its last incarnation that ended.
     pub last_exit: Option<String>,
-    /// When that was: UTC, in RFC 3339.
+    /// The time of that exit: UTC, in RFC 3339.
     pub last_exit_at: Option<String>,
     /// Its last exits, the oldest first; a bounded number of them.
     pub exits: Vec<ExitView>,
-    /// How long it has been running.
+    /// The time since it is running.
     pub up_seconds: Option<f64>,
-    /// How long it still waits before it is started again.
+    /// The time until it is started again.
     pub backoff_seconds: f64,
     /// The time from a death until the child was ready again, summed over all restarts.
     pub restart_seconds_total: f64,
@@ -39,7 +39,7 @@ pub struct NodeView {
     pub restart_times: RestartTimes,
     /// Incarnations that were left behind because they did not end.
     pub zombies: u64,
-    /// How many restarts are inside a supervisor's intensity window.
+    /// The number of restarts within a supervisor's intensity window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts_in_window: Option<usize>,
     /// The child's slot; a supervisor has none.
@@ -67,7 +67,7 @@ impl NodeView {
         self.state == "running" && self.children.iter().all(Self::running)
     }
 
-    /// How often it was restarted, for any cause.
+    /// The number of its restarts, for any cause.
     pub fn restarts_total(&self) -> u64 {
         self.restarts.values().sum()
     }
@@ -76,7 +76,7 @@ impl NodeView {
 /// One exit of a child.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExitView {
-    /// When it ended: UTC, in RFC 3339.
+    /// The time of the exit: UTC, in RFC 3339.
     pub at: String,
     /// The incarnation that ended.
     pub generation: u64,
@@ -113,7 +113,7 @@ impl RestartTimes {
         self.sum.as_secs_f64()
     }
 
-    /// How many restarts there were.
+    /// The number of restarts.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }

@@ -57,7 +57,7 @@ fn a_change_is_made_only_to_the_etag_it_names() {
     let answer = ask(&daemon, "DELETE", &book, &[("if-match", &now)], "");
     assert_eq!(answer.status, 412);
     ask(&daemon, "DELETE", &book, &[("if-match", "*")], "").expect(200);
-    let detail = "there is no record of this id";
+    let detail = "there is no record with this id";
     for (method, body) in [("PUT", "{}"), ("PATCH", "{}"), ("DELETE", "")] {
         let answer = ask(&daemon, method, &book, &[JSON, ("if-match", "*")], body);
         assert_problem(&answer, PRECONDITION_FAILED, &book, detail, &Value::Null);
@@ -126,7 +126,7 @@ fn a_reader_that_knows_the_etag_is_answered_304() {
 #[test]
 fn a_put_creates_a_record_only_with_if_none_match_or_upsert() {
     let daemon = TestDaemon::start(RESOURCES);
-    let detail = "there is no record of this id";
+    let detail = "there is no record with this id";
     assert_refused(
         &daemon,
         &[("PUT", "/books/a", &[JSON], "{}", NOT_FOUND, detail)],
@@ -148,7 +148,7 @@ fn a_put_creates_a_record_only_with_if_none_match_or_upsert() {
     ask(&daemon, "PUT", "/pens/b", &[JSON], "{\"n\":1}").expect(201);
     ask(&daemon, "PUT", "/pens/b", &[JSON], "{\"n\":2}").expect(200);
     ask(&daemon, "PUT", "/pens/c", &[JSON, MINIMAL], "{}").expect(201);
-    let detail = "there is no record of this id";
+    let detail = "there is no record with this id";
     assert_refused(
         &daemon,
         &[("PATCH", "/pens/d", &[JSON], "{}", NOT_FOUND, detail)],

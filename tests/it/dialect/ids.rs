@@ -20,7 +20,7 @@ fn the_server_gives_an_id_unless_the_client_does() {
     let type_ = "the id must be a string";
     let reserved = "an id must not begin with _ or .";
     let character = "an id consists of letters, digits, - . _ and ~";
-    let duplicate = "there is a record with the id dune-1.5_~X already";
+    let duplicate = "a record with the id dune-1.5_~X exists already";
     assert_refused(
         &daemon,
         &[
@@ -128,7 +128,7 @@ fn an_id_in_the_body_that_differs_from_the_path_is_a_conflict() {
 #[test]
 fn an_invalid_id_in_a_path_is_a_404() {
     let daemon = TestDaemon::start(RESOURCES);
-    let detail = "/books has no record of this id";
+    let detail = "/books has no record with this id";
     let long = format!("/books/{}", "x".repeat(129));
     for path in [
         "/books/none",
@@ -139,7 +139,7 @@ fn an_invalid_id_in_a_path_is_a_404() {
     ] {
         for (method, body) in [("GET", ""), ("PUT", "{}"), ("PATCH", "{}"), ("DELETE", "")] {
             let found = if path == "/books/none" && method != "GET" {
-                "there is no record of this id"
+                "there is no record with this id"
             } else {
                 detail
             };
@@ -169,7 +169,7 @@ fn counted_ids_have_no_gaps_and_cannot_be_chosen() {
         }
         ask(&daemon, "POST", "/counted", &[JSON], "{").expect(400);
     }
-    let detail = "there is no record of this id";
+    let detail = "there is no record with this id";
     let once = ("if-none-match", "*");
     for path in [
         "/counted/9007199254740991",
@@ -212,7 +212,7 @@ fn with_client_ids_a_record_without_an_id_is_invalid() {
     assert_problem(&answer, VALIDATION, "/named", &format!("id {must}"), &more);
     let (path, _) = make(&daemon, "/named", &json!({"id": "a"}));
     assert_eq!(path, "/named/a");
-    let detail = "there is a record with the id a already";
+    let detail = "a record with the id a exists already";
     let again = ask(&daemon, "POST", "/named", &[JSON], "{\"id\":\"a\"}");
     assert_problem(&again, DUPLICATE_ID, "/named", detail, &Value::Null);
 }

@@ -113,14 +113,14 @@ fn a_wrong_query_is_refused_with_the_reason() {
     let cases = [
         (
             "titel=x",
-            "titel is no field of this resource; did you mean title?",
+            "titel is not a field of this resource; did you mean title?",
         ),
         (
             "_strat=1",
-            "_strat is no field of this resource; did you mean _start?",
+            "_strat is not a field of this resource; did you mean _start?",
         ),
-        ("zzzzzz=1", "zzzzzz is no field of this resource"),
-        ("artist.nam=x", "artist.nam is no field of this resource"),
+        ("zzzzzz=1", "zzzzzz is not a field of this resource"),
+        ("artist.nam=x", "artist.nam is not a field of this resource"),
         (
             "artist=x",
             "artist is an object; name one of its members, such as artist.MEMBER",
@@ -135,7 +135,7 @@ fn a_wrong_query_is_refused_with_the_reason() {
         ),
         (
             "_sort=titel",
-            "titel is no field of this resource; did you mean title?",
+            "titel is not a field of this resource; did you mean title?",
         ),
     ];
     for (query, detail) in cases {

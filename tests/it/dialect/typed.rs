@@ -34,7 +34,7 @@ fn all_violations_are_reported_at_once() {
         (
             "/artist/na~1me",
             "unknown",
-            "is no field of this resource; did you mean name?",
+            "is not a field of this resource; did you mean name?",
         ),
         ("/barcode", "pattern", "must match ^[0-9]{3}$"),
         ("/on_sale", "type", "must be true or false"),
@@ -51,7 +51,7 @@ fn all_violations_are_reported_at_once() {
         (
             "/titel",
             "unknown",
-            "is no field of this resource; did you mean title?",
+            "is not a field of this resource; did you mean title?",
         ),
     ];
     let answer = ask(&daemon, "POST", "/albums", &[JSON], wrong);

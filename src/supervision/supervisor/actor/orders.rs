@@ -1,4 +1,4 @@
-//! How a supervisor takes orders.
+//! Orders to a supervisor: the part of the actor that receives them.
 
 use actix::prelude::*;
 use tokio::time::Instant;

@@ -1,4 +1,4 @@
-//! What follows when an incarnation ends.
+//! Decides the next step when an incarnation ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::supervision::strategy::{Restart, Shutdown};
 use crate::supervision::supervisor::action::{Action, Verdict};
 use crate::supervision::supervisor::order_outcome::{OrderError, Started};
 
-/// How an incarnation ended.
+/// The end of an incarnation.
 #[derive(Clone, Copy)]
 struct IncarnationEnd<'a> {
     reason: &'a ExitReason,

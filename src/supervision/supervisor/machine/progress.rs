@@ -91,7 +91,7 @@ impl Machine {
         false
     }
 
-    /// What follows when a child has stopped.
+    /// The next step when a child has stopped.
     fn after_stop(&self, child: usize) -> AfterStop {
         match self.mode {
             Mode::Stopping(_, after) => after,
