@@ -1,4 +1,5 @@
-//! The listener: a child that accepts from a socket it does not own, and hands connections to request handlers.
+//! The listener: a child that accepts connections from a socket, which the app has bound, and hands them to request
+//! handlers.
 
 // Decision: `AsyncFd::new` is used although tokio deprecates it.
 
@@ -49,19 +50,13 @@ impl Message for ListenerMessage {
     }
 }
 
-/// One life of a listener.
+/// One incarnation of a listener.
 pub(crate) struct Listener {
     door: Arc<Door>,
     socket: Option<AsyncFd<Listening>>,
 }
 
-impl std::fmt::Debug for Listener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Listener({:?})", self.door.socket)
-    }
-}
-
-/// The recipe of a listener.
+/// The child spec of a listener.
 pub(crate) fn child_spec(slot: &Slot<ListenerMessage>, door: Arc<Door>) -> ChildSpec {
     ChildSpec::actor(slot, move |_| {
         let door = Arc::clone(&door);
@@ -110,7 +105,7 @@ async fn accept(
     let mut rotation = 0_usize;
     let mut complaint = Complaint::default();
     loop {
-        // What the life before had in hand comes first.
+        // A connection that the incarnation before had accepted comes first.
         while door.holds() {
             rotation = rotation.wrapping_add(1);
             if door.hand_over(rotation) {
@@ -140,7 +135,7 @@ async fn accept(
             Err(error) => {
                 count(&door.counters.failed);
                 if let Some(more) = complaint.due(Instant::now()) {
-                    tracing::error!(%error, more, "accepting failed; raise the limit of open files if that is it");
+                    tracing::error!(%error, more, "a connection could not be accepted; if the error speaks of open files, raise their limit (ulimit -n)");
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -169,7 +164,7 @@ async fn permit(door: &Door) -> Result<OwnedSemaphorePermit, AcquireError> {
     permit.await
 }
 
-/// A client that went away while it waited is no fault of ours.
+/// Whether the client went away while it waited, which is no fault of this process.
 fn is_the_clients(error: &io::Error) -> bool {
     matches!(
         error.kind(),

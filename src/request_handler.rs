@@ -1,17 +1,17 @@
 //! The request handler: a child that owns a thread and runs connections on it.
 //!
-//! A connection is a task of the thread's arbiter, not of the incarnation: a panic of the handler leaves its connections
-//! alone, and the next incarnation takes the next ones.
+//! Each connection is a task of the thread, not of the incarnation: when the handler panics, its connections go on, and the
+//! next incarnation takes new ones.
 
 // Decision: A group restart keeps connections.
 
-mod connection;
 mod crowd;
 mod drain;
+mod handover;
 
-pub(crate) use connection::{Accepted, Connection, HandlerLoad, Socket, Ticket};
 pub(crate) use crowd::Crowd;
 pub(crate) use drain::DrainLimit;
+pub(crate) use handover::{Accepted, ConnectionPermit, HandlerLoad, Handover};
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::supervision::{
 };
 use crate::wire::{Handler, Parts, Service};
 
-/// One life of a request handler.
+/// One incarnation of a request handler.
 pub(crate) struct RequestHandler {
     service: Service,
     load: Arc<HandlerLoad>,
@@ -30,17 +30,9 @@ pub(crate) struct RequestHandler {
     faults: Faults,
 }
 
-impl std::fmt::Debug for RequestHandler {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RequestHandler")
-            .field("load", &self.load)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The recipe of a request handler, on an arbiter of its own.
+/// The child spec of a request handler, which runs on a thread of its own.
 pub(crate) fn child_spec<H: Handler>(
-    slot: &Slot<Connection>,
+    slot: &Slot<Handover>,
     parts: Parts<H>,
     load: Arc<HandlerLoad>,
     drain: DrainLimit,
@@ -67,16 +59,16 @@ pub(crate) fn child_spec<H: Handler>(
 }
 
 impl Child for RequestHandler {
-    type Message = Connection;
+    type Message = Handover;
 
-    fn handle(&mut self, message: Delivery<Connection>, _: &mut ChildContext) {
+    fn handle(&mut self, message: Delivery<Handover>, _: &mut ChildContext) {
         if message.attempt() == 1 {
             self.faults.hit("handler.message");
         }
         let Some(Accepted {
             socket,
             peer,
-            ticket,
+            permit,
         }) = message.take()
         else {
             return;
@@ -90,14 +82,14 @@ impl Child for RequestHandler {
                 };
                 drop(actix_rt::spawn(async move {
                     connection.await;
-                    drop(ticket);
+                    drop(permit);
                 }));
             }
             Err(error) => tracing::warn!(%error, "a socket could not be served"),
         }
     }
 
-    /// Its connections are none of its own: the next life takes the next ones, and nobody has to be sent away.
+    /// Nothing has to be waited for: the connections are tasks of the thread and go on.
     fn step_aside(&mut self) -> LocalBoxFuture<'static, ()> {
         Box::pin(async {})
     }

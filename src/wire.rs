@@ -1,5 +1,14 @@
 //! The transport of HTTP: connections, their timers and limits, heads, bodies, HTTP/2, the drain, errors as problem+json,
 //! the access log and the metrics of requests. What a request means is decided by a [`Handler`], which knows no sockets.
+//!
+//! Order of reading:
+//!
+//! 1. `incoming`: the trait [`Handler`], which is all that the rooms above implement.
+//! 2. `exchange`: one request from its head to its answer: resolve, `quick`, `admit`, `slow`, metrics, access log.
+//! 3. `serve`: where connections begin; actix-http for HTTP/1, `http2` for HTTP/2, one actix-web `App` behind both.
+//! 4. `connection`: the phases of a connection, and below it `io` (timers and limits around every read and write), `drain`
+//!    and the bodies of answers. Another engine for HTTP/1 would replace this folder and `serve`, and nothing else.
+//! 5. `body`, `problem`, `accept`, `hosts`: the body of a request, errors, what a client accepts, who may ask.
 
 mod accept;
 mod access_log;
@@ -24,7 +33,7 @@ pub(crate) use access_log::Access;
 pub(crate) use body::read_body;
 pub(crate) use connection::TimeLimits;
 pub(crate) use connection::drain::Drain;
-pub(crate) use counters::Counters;
+pub(crate) use counters::ConnectionCounters;
 pub(crate) use exchange::Parts;
 pub(crate) use hosts::{Hosts, Peer};
 pub(crate) use incoming::{Handler, Incoming, Response};
@@ -32,4 +41,6 @@ pub(crate) use metrics::{HandlerMetrics, HttpMetrics};
 pub(crate) use pass::Pass;
 pub(crate) use problem::{Code, Problem};
 pub(crate) use serve::{SILENCED, Service};
+#[cfg(test)]
 pub(crate) use stream::Stream;
+pub(crate) use stream::{Socket, Transport};

@@ -28,7 +28,7 @@ use crate::supervision::{
 };
 use crate::telemetry::{AccessGuard, AccessMetrics, AccessSink};
 use crate::wire::{
-    Access, Counters, Handler, HandlerMetrics, Hosts, HttpMetrics, Parts, TimeLimits,
+    Access, ConnectionCounters, Handler, HandlerMetrics, Hosts, HttpMetrics, Parts, TimeLimits,
 };
 
 /// Connections that may wait for one handler; they are few bytes each, and the listener waits when it is full.
@@ -75,7 +75,7 @@ struct Sockets {
 struct Builder {
     settings: Settings,
     faults: Faults,
-    counters: Arc<Counters>,
+    counters: Arc<ConnectionCounters>,
     access: Option<Arc<AccessSink>>,
     hosts: Arc<Hosts>,
     admin_crowd: Arc<Crowd>,
@@ -89,7 +89,7 @@ impl Assembly {
         pulse: Arc<Pulse>,
     ) -> Result<Self, BuildError> {
         let faults = faults(&settings);
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(ConnectionCounters::default());
         let opened = AccessSink::open(&settings.logging).map_err(BuildError::AccessLog)?;
         let (access, access_guard) = opened.unzip();
         let builder = Builder {
@@ -195,7 +195,7 @@ impl Builder {
         let drain = DrainLimit::new(ADMIN_DRAIN);
         let mut parts = self.parts(&answer, &Arc::new(HandlerMetrics::new(0)), &drain);
         // Its connections are none of the public ones.
-        parts.counters = Arc::new(Counters::default());
+        parts.counters = Arc::new(ConnectionCounters::default());
         let (slot, handler) = Slot::with_limits("admin-handler", HANDLER_QUEUE);
         let faults = self.faults.clone();
         let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults);

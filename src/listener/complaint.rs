@@ -1,4 +1,4 @@
-//! A complaint that is made again and again, and told now and then. Pure.
+//! Limits how often the same error is logged. Pure.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(super) struct Complaint {
 }
 
 impl Complaint {
-    /// Whether to tell it at `now`; then with how many that were kept back.
+    /// Whether to log it at `now`; if so, how many were kept back since the last line.
     pub(super) fn due(&mut self, now: Instant) -> Option<u64> {
         if self.told.is_some_and(|told| now < told + EVERY) {
             self.kept += 1;

@@ -1,4 +1,4 @@
-//! What outlives every life of one listener: its socket, and what it has accepted and not handed over.
+//! What a listener keeps across restarts: its socket, and a connection that it has accepted and not handed over.
 
 // Decision: An accepted socket is always owned.
 
@@ -11,15 +11,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::least_loaded::{Candidate, least_loaded};
 use super::listening::Listening;
-use crate::request_handler::{Accepted, Connection, HandlerLoad, Socket, Ticket};
+use crate::request_handler::{Accepted, ConnectionPermit, HandlerLoad, Handover};
 use crate::supervision::{ChildRef, Faults};
-use crate::wire::Peer;
+use crate::wire::{Peer, Socket};
 
 /// A request handler, as a listener knows it.
 #[derive(Debug, Clone)]
 pub(crate) struct HandlerRef {
     /// The handler that gets connections.
-    pub handler: ChildRef<Connection>,
+    pub handler: ChildRef<Handover>,
     /// The number of its connections.
     pub load: Arc<HandlerLoad>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Arrival {
 pub(crate) struct DoorCounters {
     /// Connections that were accepted.
     pub accepted: AtomicU64,
-    /// Times accepting stopped because every place was taken (`server.max_connections`).
+    /// Times accepting stopped because every permit was taken (`server.max_connections`).
     pub full: AtomicU64,
     /// Times no handler took a connection, so that it had to wait.
     pub refused: AtomicU64,
@@ -55,11 +55,11 @@ pub(super) fn count(counter: &AtomicU64) {
 pub(crate) struct Door {
     /// Bound by the app, once.
     pub socket: Listening,
-    /// Who serves.
+    /// The request handlers.
     pub targets: Vec<HandlerRef>,
-    /// Places for connections, shared by all public listeners.
+    /// Permits for connections, shared by all public listeners.
     pub places: Arc<Semaphore>,
-    /// Faults to pass.
+    /// The fault points that a drill may arm.
     pub faults: Faults,
     /// Whether only programs of this machine reach it.
     loopback: bool,
@@ -70,7 +70,7 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    /// A door that nobody stands at yet.
+    /// A door at which no connection waits.
     pub(crate) fn new(
         socket: impl Into<Listening>,
         targets: Vec<HandlerRef>,
@@ -95,18 +95,18 @@ impl Door {
         self.in_hand.lock()
     }
 
-    /// Takes what has just been accepted.
+    /// Keeps a connection that was just accepted.
     pub(super) fn take_in(&self, arrival: Arrival) {
         count(&self.counters.accepted);
         *self.in_hand() = Some(arrival);
     }
 
-    /// Whether something waits to be handed over.
+    /// Whether a connection waits to be handed over.
     pub(super) fn holds(&self) -> bool {
         self.in_hand().is_some()
     }
 
-    /// Hands over what is in hand, to the best handler that takes it. False if none does now.
+    /// Hands the waiting connection to the best handler that takes it. False if none does now.
     pub(super) fn hand_over(&self, rotation: usize) -> bool {
         let mut in_hand = self.in_hand();
         let mut targets: Vec<_> = self.targets.iter().collect();
@@ -117,7 +117,7 @@ impl Door {
                 count(&self.counters.refused);
                 return false;
             };
-            // Whatever happens below, the socket is either told or back in hand.
+            // Whatever happens below, the connection is either handed over or kept here.
             let target = targets.swap_remove(chosen);
             let accepted = Accepted {
                 socket: arrival.socket,
@@ -125,14 +125,14 @@ impl Door {
                     address: arrival.peer,
                     loopback: self.loopback,
                 },
-                ticket: Ticket::new(&target.load, arrival.permit),
+                permit: ConnectionPermit::new(&target.load, arrival.permit),
             };
-            if let Err(refused) = target.handler.tell(Connection::new(accepted)) {
+            if let Err(refused) = target.handler.tell(Handover::new(accepted)) {
                 let back = |accepted: Accepted| {
                     Some(Arrival {
                         socket: accepted.socket,
                         peer: accepted.peer.address,
-                        permit: accepted.ticket.into_permit()?,
+                        permit: accepted.permit.into_permit()?,
                     })
                 };
                 *in_hand = refused.message.take().and_then(back);

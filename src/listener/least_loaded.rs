@@ -11,7 +11,7 @@ pub(crate) struct Candidate {
     pub queue: usize,
 }
 
-/// The running handler with the fewest connections; if none runs, the one with the shortest queue, which will grow back.
+/// The running handler with the fewest connections; if none runs, the one with the shortest queue, which will be restarted.
 /// Ties rotate. `None` only without candidates.
 pub(crate) fn least_loaded(candidates: &[Candidate], rotation: usize) -> Option<usize> {
     let count = candidates.len();

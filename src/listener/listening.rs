@@ -1,23 +1,17 @@
-//! A socket that connections are accepted from, of whatever kind.
+//! A socket from which connections are accepted.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixListener;
 
-use crate::request_handler::Socket;
+use crate::wire::{Socket, Transport};
 
-/// A socket that listens. It does not block.
-#[derive(Debug)]
-pub(crate) enum Listening {
-    /// TCP.
-    Tcp(TcpListener),
-    /// A unix socket, whose file its owner removes.
-    Unix(UnixListener),
-}
+/// A socket that listens. It does not block. The file of a unix socket is removed by the app.
+pub(crate) type Listening = Transport<TcpListener, UnixListener>;
 
 impl Listening {
-    /// The same socket once more, for a life of a listener.
+    /// The same socket once more, for one incarnation of a listener.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         match self {
             Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
@@ -25,7 +19,7 @@ impl Listening {
         }
     }
 
-    /// Its address, if it is one of TCP.
+    /// Its address; a unix socket has none.
     pub(crate) fn address(&self) -> Option<io::Result<SocketAddr>> {
         match self {
             Self::Tcp(socket) => Some(socket.local_addr()),
@@ -33,7 +27,7 @@ impl Listening {
         }
     }
 
-    /// The next connection, and its peer where peers have addresses.
+    /// The next connection, and the address of its client; a unix socket has none.
     pub(crate) fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         match self {
             Self::Tcp(socket) => {

@@ -16,7 +16,8 @@ use crate::supervision::{
     Env, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot, SupervisorSpec, Tree,
 };
 use crate::wire::{
-    Code, Counters, Handler, HandlerMetrics, Incoming, Parts, Problem, Response, TimeLimits,
+    Code, ConnectionCounters, Handler, HandlerMetrics, Incoming, Parts, Problem, Response,
+    TimeLimits,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,7 +61,7 @@ fn handler(
     let parts = Parts {
         handler: Arc::new(Named(name)),
         metrics: Arc::new(HandlerMetrics::new(0)),
-        counters: Arc::<Counters>::default(),
+        counters: Arc::<ConnectionCounters>::default(),
         limits: TimeLimits {
             head_bytes: 4096,
             header: second,

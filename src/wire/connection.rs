@@ -1,5 +1,6 @@
-//! What one connection is doing, as far as its timers and limits are concerned. Pure but for its cells: the stream and the
-//! service both hold it, on one thread.
+//! The state of one connection of HTTP/1: its phases, with the timer and the limits of each.
+//!
+//! The stream (`io`) tells it which bytes come and go; the exchange tells it about requests, bodies and answers.
 
 pub(super) mod drain;
 mod head_scan;
@@ -47,26 +48,43 @@ impl From<&LimitSettings> for TimeLimits {
 /// How much of later requests is read while one is being answered: less than what fills the dispatcher's buffer.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// The phase of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+/// What a connection is doing.
+#[derive(Debug)]
+enum ConnectionPhase {
     /// Nothing has come yet.
     New,
     /// Between two requests.
     Idle,
     /// A head has begun and has not ended.
-    Head,
+    Head(HeadScan),
     /// What looks like a whole head has come; no request has been made of it yet.
     Received,
     /// A request is being answered; the answer is not written yet.
-    Request,
+    Request(Exchange),
     /// The last answer is written; what still comes of the request's body is thrown away.
     Closing,
-    /// It speaks HTTP/2: whoever serves that has timers and limits of its own.
+    /// It speaks HTTP/2, which has timers and limits of its own.
     Http2,
 }
 
-/// The limit that was reached.
+/// One request and its answer.
+#[derive(Debug, Default)]
+struct Exchange {
+    /// Bytes of later requests that have come already.
+    ahead: usize,
+    /// Somebody waits for bytes of the request's body.
+    reading_body: bool,
+    /// The request's body has not been read to its end.
+    body_left: bool,
+    /// When the answer was given.
+    answered: Option<Instant>,
+    /// The answer's body is still being made, piece by piece.
+    streaming: bool,
+    /// A piece of the answer's body that follows what the dispatcher has written.
+    owed: Option<Bytes>,
+}
+
+/// Which limit has been reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expired {
     Idle,
@@ -74,31 +92,18 @@ pub(crate) enum Expired {
     Stall,
 }
 
-/// The state of one connection.
+/// The state of one connection. The stream and the exchange share it on one thread.
 #[derive(Debug)]
 pub(crate) struct Connection {
     limits: TimeLimits,
     on_loopback: bool,
-    phase: Cell<Phase>,
+    phase: RefCell<ConnectionPhase>,
     /// When the phase, or the last progress in it, began; `None` until somebody has to wait.
     since: Cell<Option<Instant>>,
-    head: Cell<HeadScan>,
-    /// Bytes of heads have come that were not scanned: its client does not wait for answers.
+    /// Bytes of heads have come that were not scanned: the client does not wait for answers.
     unscanned: Cell<bool>,
-    /// Bytes of later requests that have come while one was being answered.
-    ahead: Cell<usize>,
     /// The client will send nothing more.
     ended: Cell<bool>,
-    /// The service waits for bytes of a body.
-    reading_body: Cell<bool>,
-    /// The request has a body that has not been read to its end.
-    body_left: Cell<bool>,
-    /// The time at which the service gave its answer.
-    answered: Cell<Option<Instant>>,
-    /// The answer's body is still being made, piece by piece.
-    streaming: Cell<bool>,
-    /// A piece of the answer's body that follows what the dispatcher has written.
-    owed: RefCell<Option<Bytes>>,
 }
 
 impl Connection {
@@ -106,17 +111,10 @@ impl Connection {
         Self {
             limits,
             on_loopback,
-            phase: Cell::new(Phase::New),
+            phase: RefCell::new(ConnectionPhase::New),
             since: Cell::new(None),
-            head: Cell::default(),
             unscanned: Cell::new(false),
-            ahead: Cell::new(0),
             ended: Cell::new(false),
-            reading_body: Cell::new(false),
-            body_left: Cell::new(false),
-            answered: Cell::new(None),
-            streaming: Cell::new(false),
-            owed: RefCell::new(None),
         }
     }
 
@@ -125,41 +123,58 @@ impl Connection {
         self.on_loopback
     }
 
-    fn enter(&self, phase: Phase, since: Option<Instant>) {
-        self.phase.set(phase);
-        self.since.set(since);
+    fn enter(&self, phase: ConnectionPhase) {
+        self.phase.replace(phase);
+        self.since.set(None);
+    }
+
+    /// Changes or reads the exchange, if there is one.
+    fn exchange<R: Default>(&self, with: impl FnOnce(&mut Exchange) -> R) -> R {
+        match &mut *self.phase.borrow_mut() {
+            ConnectionPhase::Request(exchange) => with(exchange),
+            ConnectionPhase::New
+            | ConnectionPhase::Idle
+            | ConnectionPhase::Head(_)
+            | ConnectionPhase::Received
+            | ConnectionPhase::Closing
+            | ConnectionPhase::Http2 => R::default(),
+        }
     }
 
     /// Bytes have come. False if they make the head too large.
     pub(crate) fn received(&self, bytes: &[u8]) -> bool {
-        match self.phase.get() {
-            Phase::Request => {
+        let mut phase = self.phase.borrow_mut();
+        let (mut head, idle) = match &mut *phase {
+            ConnectionPhase::Request(exchange) => {
                 self.since.set(None);
                 self.unscanned.set(true);
-                if !self.body_left.get() {
-                    self.ahead.set(self.ahead.get().saturating_add(bytes.len()));
+                if !exchange.body_left {
+                    exchange.ahead = exchange.ahead.saturating_add(bytes.len());
                 }
                 return true;
             }
             // Of a body that came with its head: bounded by the time that a head has, and by the parser's own limit.
-            Phase::Received => {
+            ConnectionPhase::Received => {
                 self.unscanned.set(true);
                 return true;
             }
-            Phase::Closing | Phase::Http2 => return true,
-            Phase::New | Phase::Idle => self.head.set(HeadScan::default()),
-            Phase::Head => {}
-        }
-        let mut head = self.head.get();
+            ConnectionPhase::Closing | ConnectionPhase::Http2 => return true,
+            ConnectionPhase::New => (HeadScan::default(), false),
+            ConnectionPhase::Idle => (HeadScan::default(), true),
+            ConnectionPhase::Head(head) => (*head, false),
+        };
         let scan = head.feed(bytes, self.limits.head_bytes);
-        self.head.set(head);
         self.unscanned.set(self.unscanned.get() || head.followed());
-        match scan {
-            Scan::Nothing => {}
-            Scan::Partial => self.begin_head(Phase::Head),
-            // Until there is a request, its time is the head's.
-            Scan::Complete => self.begin_head(Phase::Received),
+        *phase = match scan {
+            Scan::Nothing => return true,
             Scan::TooLarge => return false,
+            Scan::Partial => ConnectionPhase::Head(head),
+            // Until there is a request, its time is the head's.
+            Scan::Complete => ConnectionPhase::Received,
+        };
+        // The head timer runs from a connection's beginning, or from the head's first byte.
+        if idle {
+            self.since.set(None);
         }
         true
     }
@@ -182,116 +197,128 @@ impl Connection {
         .await;
     }
 
-    /// The head timer runs from a connection's beginning, or from the head's first byte.
-    fn begin_head(&self, phase: Phase) {
-        if self.phase.replace(phase) == Phase::Idle {
-            self.since.set(None);
-        }
-    }
-
     /// Whether enough has come of later requests for now. (The dispatcher would go on reading until its buffer is full,
     /// and then spin for as long as the present request takes.)
     pub(crate) fn far_ahead(&self) -> bool {
-        self.ahead.get() >= AHEAD_BYTES_MAX
-            && self.phase.get() == Phase::Request
-            && !self.body_left.get()
+        self.exchange(|exchange| exchange.ahead >= AHEAD_BYTES_MAX && !exchange.body_left)
     }
 
     /// Whether no whole request has come that has not been answered: then the connection may end at any time.
     pub(crate) fn asks_nothing(&self) -> bool {
-        matches!(self.phase.get(), Phase::New | Phase::Idle | Phase::Head)
+        matches!(
+            *self.phase.borrow(),
+            ConnectionPhase::New | ConnectionPhase::Idle | ConnectionPhase::Head(_)
+        )
     }
 
-    /// The service begins with a request, which has a body or none. True if its head may be larger than it may be: it was
-    /// not scanned, or not all of it.
+    /// A request begins, with a body or without. True if its head may be larger than allowed: it was not scanned, or not
+    /// all of it.
     pub(crate) fn request_begins(&self, body: bool) -> bool {
-        self.answered.set(None);
-        self.body_left.set(body);
-        let scanned = self.phase.get() == Phase::Received;
+        let exchange = Exchange {
+            // The request before may not be flushed yet.
+            ahead: self.exchange(|before| before.ahead),
+            body_left: body,
+            ..Exchange::default()
+        };
+        let before = self.phase.replace(ConnectionPhase::Request(exchange));
+        self.since.set(None);
+        let scanned = matches!(before, ConnectionPhase::Received);
         self.unscanned.set(self.unscanned.get() || !scanned);
-        self.enter(Phase::Request, None);
         self.unscanned.get()
     }
 
-    /// The service waits for the request's body, or has stopped doing so.
+    /// Somebody waits for the request's body, or has stopped doing so.
     pub(crate) fn reading_body(&self, yes: bool) {
-        self.reading_body.set(yes);
+        self.exchange(|exchange| exchange.reading_body = yes);
         self.since.set(None);
     }
 
     /// The request's body has been read to its end.
     pub(crate) fn body_read(&self) {
-        self.body_left.set(false);
+        self.exchange(|exchange| exchange.body_left = false);
     }
 
-    /// Whether something of the body is still under way: then the answer has to be the connection's last.
+    /// Whether something of the body is still to come: then the answer has to be the connection's last.
     pub(crate) fn body_left(&self) -> bool {
-        self.body_left.get()
+        self.exchange(|exchange| exchange.body_left)
     }
 
     /// The answer's body will come piece by piece, or has come to its end.
     pub(crate) fn streaming(&self, yes: bool) {
-        self.streaming.set(yes);
+        self.exchange(|exchange| exchange.streaming = yes);
     }
 
-    /// This follows what the dispatcher has written.
+    /// This piece follows what the dispatcher has written.
     pub(crate) fn owe(&self, piece: Bytes) {
-        self.owed.replace(Some(piece));
+        self.exchange(|exchange| exchange.owed = Some(piece));
     }
 
-    /// Whether something that follows has not been written yet.
+    /// Whether a piece that follows has not been written yet.
     pub(crate) fn owes(&self) -> bool {
-        self.owed.borrow().is_some()
+        self.exchange(|exchange| exchange.owed.is_some())
     }
 
-    /// The rest of the body, which is written from its own memory.
-    pub(crate) fn owed(&self) -> RefMut<'_, Option<Bytes>> {
-        self.owed.borrow_mut()
+    /// The piece that follows, to be written from.
+    pub(crate) fn owed(&self) -> Option<RefMut<'_, Option<Bytes>>> {
+        let owed = RefMut::filter_map(self.phase.borrow_mut(), |phase| {
+            if let ConnectionPhase::Request(exchange) = phase {
+                Some(&mut exchange.owed)
+            } else {
+                None
+            }
+        });
+        owed.ok()
     }
 
-    /// The service has given its answer.
+    /// The answer has been given.
     pub(crate) fn answered(&self, now: Instant) {
-        self.answered.set(Some(now));
+        self.exchange(|exchange| exchange.answered = Some(now));
     }
 
     /// Everything there was to write has been written. True if the dispatcher has to look whether it has another request
     /// in its buffer: it leaves them there while many wait to be answered, and forgets them.
     pub(crate) fn flushed(&self) -> bool {
-        if self.streaming.get() || self.phase.get() != Phase::Request {
+        let written = self.exchange(|exchange| {
+            let answered = exchange.answered.filter(|_| !exchange.streaming)?;
+            Some((answered, exchange.body_left, exchange.ahead))
+        });
+        let Some((answered, body_left, ahead)) = written else {
+            return false;
+        };
+        if body_left {
+            self.enter(ConnectionPhase::Closing);
             return false;
         }
-        if let Some(answered) = self.answered.take() {
-            if self.body_left.get() {
-                self.enter(Phase::Closing, None);
-            } else {
-                self.enter(Phase::Idle, Some(answered));
-                return self.ahead.take() > 0;
-            }
-        }
-        false
+        self.enter(ConnectionPhase::Idle);
+        self.since.set(Some(answered));
+        ahead > 0
     }
 
     /// Notes that the client began with the preface of HTTP/2.
     pub(crate) fn speaks_http2(&self) {
-        self.enter(Phase::Http2, None);
+        self.enter(ConnectionPhase::Http2);
     }
 
-    /// The last word has been given; nothing the client sends matters any more.
+    /// The last answer has been given; nothing the client sends matters any more.
     pub(crate) fn closing(&self) {
-        self.enter(Phase::Closing, None);
+        self.enter(ConnectionPhase::Closing);
     }
 
-    /// Until when the other side may leave us waiting for its bytes, and what it is if it does not come. `None`: it is not
-    /// the other side that is waited for.
+    /// Until when the client may leave us waiting for its bytes, and which limit that is. `None`: it is not the client
+    /// that is waited for.
     pub(crate) fn deadline(&self) -> Option<(Instant, Expired)> {
-        let (limit, expired) = match self.phase.get() {
-            Phase::New => (self.limits.header, Expired::Idle),
-            Phase::Idle => (self.limits.idle, Expired::Idle),
-            Phase::Head | Phase::Received => (self.limits.header, Expired::Head),
-            Phase::Request if self.reading_body.get() => (self.limits.stall, Expired::Stall),
-            Phase::Request | Phase::Http2 => return None,
+        let (limit, expired) = match &*self.phase.borrow() {
+            ConnectionPhase::New => (self.limits.header, Expired::Idle),
+            ConnectionPhase::Idle => (self.limits.idle, Expired::Idle),
+            ConnectionPhase::Head(_) | ConnectionPhase::Received => {
+                (self.limits.header, Expired::Head)
+            }
+            ConnectionPhase::Request(exchange) if exchange.reading_body => {
+                (self.limits.stall, Expired::Stall)
+            }
+            ConnectionPhase::Request(_) | ConnectionPhase::Http2 => return None,
             // Not extended by what comes.
-            Phase::Closing => (self.limits.stall, Expired::Stall),
+            ConnectionPhase::Closing => (self.limits.stall, Expired::Stall),
         };
         let since = self.since.get().unwrap_or_else(|| {
             let now = Instant::now();

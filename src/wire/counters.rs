@@ -6,7 +6,7 @@ use crate::telemetry::Rows;
 
 /// Counters of reached limits.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct ConnectionCounters {
     /// Connections served.
     pub connections: AtomicU64,
     /// Those of them that speak HTTP/2.
@@ -30,7 +30,11 @@ pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-type Row = (&'static str, &'static str, fn(&Counters) -> &AtomicU64);
+type Row = (
+    &'static str,
+    &'static str,
+    fn(&ConnectionCounters) -> &AtomicU64,
+);
 
 const ROWS: [Row; 8] = [
     (
@@ -75,7 +79,7 @@ const ROWS: [Row; 8] = [
     ),
 ];
 
-impl Counters {
+impl ConnectionCounters {
     /// Writes all of them, for a scrape.
     pub(crate) fn write(&self, rows: &mut Rows<'_>) {
         for (name, help, counter) in ROWS {

@@ -23,7 +23,7 @@ use super::access_log::{Access, AccessLog, Line};
 use super::body::discard;
 use super::connection::drain::{Drain, LocalDrain};
 use super::connection::{TimeLimits, streamed_body};
-use super::counters::{Counters, count};
+use super::counters::{ConnectionCounters, count};
 use super::hosts::Hosts;
 use super::incoming::{Handler, Incoming, Response};
 use super::metrics::HandlerMetrics;
@@ -38,7 +38,7 @@ pub(crate) struct Parts<H> {
     /// The counters of requests.
     pub metrics: Arc<HandlerMetrics>,
     /// The counters of connections.
-    pub counters: Arc<Counters>,
+    pub counters: Arc<ConnectionCounters>,
     /// The limits of connections.
     pub limits: TimeLimits,
     /// The time limit for the beginning of an answer.
@@ -87,7 +87,7 @@ impl<H: Handler> Worker<H> {
             incoming.cross_site = parts.hosts.is_cross_site(&incoming.request, loopback);
         }
         parts.metrics.begun();
-        let open = Open {
+        let open = InFlight {
             metrics: Some(&parts.metrics),
         };
         let connection = incoming.connection();
@@ -97,7 +97,7 @@ impl<H: Handler> Worker<H> {
                 .is_some_and(|connection| connection.request_begins(incoming.has_body()));
         let (response, label) = match contain(|| parts.handler.resolve(&incoming)) {
             Ok(matched) => {
-                let exchange = Exchange {
+                let resolved = Resolved {
                     parts,
                     matched: &matched,
                 };
@@ -107,8 +107,8 @@ impl<H: Handler> Worker<H> {
                     Ok(())
                 };
                 let response = match named {
-                    Ok(()) => exchange.run(&mut incoming, begun, measure).await,
-                    Err(problem) => exchange.refuse(&incoming, problem).await,
+                    Ok(()) => resolved.run(&mut incoming, begun, measure).await,
+                    Err(problem) => resolved.refuse(&incoming, problem).await,
                 };
                 (response, parts.handler.label(&matched))
             }
@@ -172,12 +172,12 @@ impl<H: Handler> Worker<H> {
 }
 
 /// One request that knows where it leads.
-struct Exchange<'a, H: Handler> {
+struct Resolved<'a, H: Handler> {
     parts: &'a Parts<H>,
     matched: &'a H::Matched,
 }
 
-impl<H: Handler> Exchange<'_, H> {
+impl<H: Handler> Resolved<'_, H> {
     /// The answer. `measure`: the head was not measured while it came.
     async fn run(&self, incoming: &mut Incoming, begun: Instant, measure: bool) -> Response {
         let handler = &self.parts.handler;
@@ -268,17 +268,17 @@ fn panicked<H>(parts: &Parts<H>, incoming: &Incoming, reason: &ExitReason) -> Pr
 }
 
 /// A request that has begun: if it is dropped with its connection, it is still counted as ended.
-struct Open<'a> {
+struct InFlight<'a> {
     metrics: Option<&'a HandlerMetrics>,
 }
 
-impl Open<'_> {
+impl InFlight<'_> {
     fn close(mut self) {
         self.metrics = None;
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         if let Some(metrics) = self.metrics {
             metrics.dropped();

@@ -28,7 +28,7 @@ use super::connection::TimeLimits;
 use super::connection::drain::LocalDrain;
 use super::connection::io::Io;
 use super::connection::lazy_timer::LazyTimer;
-use super::counters::{Counters, count};
+use super::counters::{ConnectionCounters, count};
 use streams::Streams;
 
 /// Streams of one connection; its client is told, and waits.
@@ -49,14 +49,14 @@ pub(crate) type Call = dyn Fn(Request) -> Pin<Box<dyn Future<Output = Option<Ser
 pub(crate) struct Http2 {
     pub(crate) call: Box<Call>,
     pub(crate) limits: TimeLimits,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) counters: Arc<ConnectionCounters>,
     pub(crate) drain: Rc<LocalDrain>,
 }
 
 type Accepted = (http::Request<RecvStream>, SendResponse<Bytes>);
 
 /// The next event on a connection.
-enum Event {
+enum SessionEvent {
     Stream(Box<Accepted>),
     /// The client has closed, or speaks no HTTP/2.
     Gone(Option<h2::Error>),
@@ -117,17 +117,21 @@ impl Session {
             let event = poll_fn(|cx| {
                 match self.connection.poll_accept(cx) {
                     Poll::Ready(Some(Ok(accepted))) => {
-                        return Poll::Ready(Event::Stream(Box::new(accepted)));
+                        return Poll::Ready(SessionEvent::Stream(Box::new(accepted)));
                     }
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Event::Gone(Some(error))),
-                    Poll::Ready(None) => return Poll::Ready(Event::Gone(None)),
+                    Poll::Ready(Some(Err(error))) => {
+                        return Poll::Ready(SessionEvent::Gone(Some(error)));
+                    }
+                    Poll::Ready(None) => return Poll::Ready(SessionEvent::Gone(None)),
                     Poll::Pending => {}
                 }
                 if self.closing.is_none() && end.begun(cx) {
-                    return Poll::Ready(Event::Drain);
+                    return Poll::Ready(SessionEvent::Drain);
                 }
                 match self.deadline() {
-                    Some(deadline) if self.timer.passed(deadline, cx) => Poll::Ready(Event::Idle),
+                    Some(deadline) if self.timer.passed(deadline, cx) => {
+                        Poll::Ready(SessionEvent::Idle)
+                    }
                     Some(_) | None => {
                         self.streams.on_idle(cx.waker());
                         Poll::Pending
@@ -135,14 +139,14 @@ impl Session {
                 }
             });
             match event.await {
-                Event::Stream(accepted) => self.begin(*accepted),
-                Event::Drain => self.close(),
-                Event::Idle if self.closing.is_some() => return,
-                Event::Idle => {
+                SessionEvent::Stream(accepted) => self.begin(*accepted),
+                SessionEvent::Drain => self.close(),
+                SessionEvent::Idle if self.closing.is_some() => return,
+                SessionEvent::Idle => {
                     count(&self.http2.counters.idle);
                     self.close();
                 }
-                Event::Gone(error) => {
+                SessionEvent::Gone(error) => {
                     if let Some(error) = error {
                         tracing::debug!(%error, "an HTTP/2 connection broke off");
                     }

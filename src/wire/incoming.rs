@@ -1,4 +1,4 @@
-//! A request on its way to an answer, and what gives it.
+//! A request, and the trait of what answers it.
 
 use std::future::Future;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use super::request_id::RequestId;
 /// Marks a request of HTTP/2, which has no connection of actix-http's.
 pub(super) struct OnLoopback;
 
-/// A request on its way to an answer.
+/// A request that has not been answered.
 pub(crate) struct Incoming {
     pub(crate) request: HttpRequest,
     pub(crate) payload: Payload,
@@ -27,12 +27,6 @@ pub(crate) struct Incoming {
     pub(crate) id: RequestId,
     /// Whether it may change something and was sent by a page of another site.
     pub(crate) cross_site: bool,
-}
-
-impl std::fmt::Debug for Incoming {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.method(), self.path())
-    }
 }
 
 impl Incoming {
@@ -51,7 +45,7 @@ impl Incoming {
         self.request.method()
     }
 
-    /// Its name.
+    /// The id under which the answer, the log and the access log know it.
     pub(crate) fn id(&self) -> &RequestId {
         &self.id
     }

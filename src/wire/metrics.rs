@@ -1,4 +1,4 @@
-//! What the edge counts. Each handler has counters of its own, so that no two threads share a cache line on the way of a
+//! What is counted of requests. Each handler has counters of its own, so that no two threads share a cache line on the way of a
 //! request; a scrape adds them up.
 
 use std::sync::Arc;
@@ -7,15 +7,12 @@ use std::time::Duration;
 
 use actix_web::http::Method;
 
-use super::counters::Counters;
+use super::counters::ConnectionCounters;
+use super::problem::Code;
 use crate::num::as_f64;
 use crate::telemetry::{Histogram, MetricSource, Rows};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
-const CODES: [u16; 21] = [
-    200, 201, 204, 304, 307, 400, 403, 404, 405, 408, 409, 412, 413, 415, 422, 429, 431, 500, 503,
-    504, 507,
-];
 /// Upper bounds in seconds.
 const BUCKETS: [f64; 12] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
@@ -44,7 +41,18 @@ const SIZE_BOUNDS: [f64; SIZES.len()] = [
 ];
 /// The label of what leads nowhere.
 const OTHER: &str = "_other";
-const PER_ROUTE: usize = METHODS.len() * (CODES.len() + 1);
+
+/// The statuses of answers that are no problems.
+const SUCCESSES: [u16; 5] = [200, 201, 204, 304, 307];
+
+/// Every status that is counted by itself, in order.
+fn statuses() -> Vec<u16> {
+    let problems = Code::ALL.iter().map(|code| code.status());
+    let mut all: Vec<_> = SUCCESSES.into_iter().chain(problems).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
 
 /// The counters of one handler.
 #[derive(Debug)]
@@ -59,6 +67,8 @@ pub(crate) struct HandlerMetrics {
     sizes: Vec<AtomicU64>,
     /// For each route, in bytes.
     size_sums: Vec<AtomicU64>,
+    /// The statuses that are counted by themselves.
+    statuses: Vec<u16>,
     in_flight: AtomicI64,
     panics: AtomicU64,
 }
@@ -81,8 +91,10 @@ impl HandlerMetrics {
     /// Counters for this many routes.
     pub(crate) fn new(routes: usize) -> Self {
         let rows = routes + 1;
+        let statuses = statuses();
         Self {
-            requests: cells(rows * PER_ROUTE),
+            requests: cells(rows * METHODS.len() * (statuses.len() + 1)),
+            statuses,
             durations: cells(rows * (BUCKETS.len() + 1)),
             duration_sums: cells(rows),
             sizes: cells(rows * (SIZES.len() + 1)),
@@ -114,13 +126,14 @@ impl HandlerMetrics {
         let route = route.unwrap_or_else(|| self.other());
         let known = METHODS.iter().position(|known| *known == method.as_str());
         let method = known.unwrap_or(METHODS.len() - 1);
-        let code = CODES
+        let code = self
+            .statuses
             .iter()
             .position(|known| *known == code)
-            .unwrap_or(CODES.len());
+            .unwrap_or(self.statuses.len());
         add(
             &self.requests,
-            route * PER_ROUTE + method * (CODES.len() + 1) + code,
+            (route * METHODS.len() + method) * (self.statuses.len() + 1) + code,
             1,
         );
         let seconds = took.as_secs_f64();
@@ -172,7 +185,7 @@ pub(crate) struct HttpMetrics {
     /// One for each handler.
     pub handlers: Vec<Arc<HandlerMetrics>>,
     /// Of all connections.
-    pub connections: Arc<Counters>,
+    pub connections: Arc<ConnectionCounters>,
 }
 
 impl HttpMetrics {
@@ -189,14 +202,14 @@ impl HttpMetrics {
     }
 
     fn requests(&self) -> Vec<([(&'static str, String); 3], u64)> {
-        let mut rows = Vec::new();
+        let (mut rows, statuses) = (Vec::new(), statuses());
         for (route, label) in self.routes() {
             for (m, method) in METHODS.iter().enumerate() {
-                for c in 0..=CODES.len() {
-                    let at = route * PER_ROUTE + m * (CODES.len() + 1) + c;
+                for c in 0..=statuses.len() {
+                    let at = (route * METHODS.len() + m) * (statuses.len() + 1) + c;
                     let count = self.sum(|handler| read(&handler.requests, at));
                     if count > 0 {
-                        let code = CODES.get(c).map_or("other".to_owned(), u16::to_string);
+                        let code = statuses.get(c).map_or("other".to_owned(), u16::to_string);
                         let (route, method) = (label.to_owned(), (*method).to_owned());
                         let labels = [("route", route), ("method", method), ("code", code)];
                         rows.push((labels, count));

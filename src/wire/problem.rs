@@ -37,113 +37,67 @@ use super::accept::prefers_html;
 use super::incoming::Incoming;
 use crate::supervision::RETRY_AFTER;
 
-/// The kind of an error, as clients see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Code {
-    InvalidJson,
-    NotAnObject,
-    InvalidId,
-    InvalidParameter,
-    InvalidPath,
-    NotAvailable,
-    Forbidden,
-    CrossSite,
-    NotFound,
-    MethodNotAllowed,
-    NotAcceptable,
-    HeadTimeout,
-    BodyTimeout,
-    DuplicateId,
-    IdMismatch,
-    PreconditionFailed,
-    Misdirected,
-    Validation,
-    InvalidOrder,
-    ClientLeft,
-    PreconditionRequired,
-    BodyTooLarge,
-    UnsupportedMediaType,
-    HeadTooLarge,
-    Internal,
-    Damaged,
-    Unavailable,
-    Overloaded,
-    ShuttingDown,
-    OutcomeUnknown,
-    NotReady,
-    Deadline,
-    DiskFull,
+/// Defines [`Code`] with the status, the code and the title of each, so that none can be forgotten elsewhere.
+macro_rules! codes {
+    ($($name:ident = $status:literal, $code:literal, $title:literal;)+) => {
+        /// The kind of an error, as clients see it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Code {
+            $($name),+
+        }
+
+        impl Code {
+            /// All of them.
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// Status, code and title.
+            fn row(self) -> (u16, &'static str, &'static str) {
+                match self {
+                    $(Self::$name => ($status, $code, $title)),+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidJson = 400, "invalid_json", "The body is not valid JSON";
+    NotAnObject = 400, "not_an_object", "The body is not a JSON object";
+    InvalidId = 400, "invalid_id", "The id is not valid";
+    InvalidParameter = 400, "invalid_parameter", "A query parameter is not valid";
+    InvalidPath = 400, "invalid_path", "The path is not valid";
+    NotAvailable = 400, "not_available", "This is not available yet";
+    Forbidden = 403, "forbidden", "This may not be read";
+    CrossSite = 403, "cross_site", "Another site may not change anything here";
+    NotFound = 404, "not_found", "There is nothing here";
+    MethodNotAllowed = 405, "method_not_allowed", "The method is not allowed here";
+    NotAcceptable = 406, "not_acceptable", "There is no answer in a format that the client accepts";
+    HeadTimeout = 408, "head_timeout", "The request did not come in time";
+    BodyTimeout = 408, "body_timeout", "The body did not come in time";
+    DuplicateId = 409, "duplicate_id", "There is a record with this id already";
+    IdMismatch = 409, "id_mismatch", "Path and body name different records";
+    PreconditionFailed = 412, "precondition_failed", "A condition of the request does not hold";
+    BodyTooLarge = 413, "body_too_large", "The body is too large";
+    UnsupportedMediaType = 415, "unsupported_media_type", "The media type is not supported";
+    Misdirected = 421, "misdirected", "This server is not known by that name";
+    Validation = 422, "validation", "The record is not valid";
+    InvalidOrder = 422, "invalid_order", "The order is not valid";
+    ClientLeft = 499, "client_left", "The client closed its side while the request waited for its turn";
+    PreconditionRequired = 428, "precondition_required", "A change must name the state it changes";
+    HeadTooLarge = 431, "head_too_large", "The request's headers are too large";
+    Internal = 500, "internal", "Something went wrong here";
+    Damaged = 500, "damaged", "The stored record is damaged";
+    Unavailable = 503, "unavailable", "A part of the server is being restarted";
+    Overloaded = 503, "overloaded", "Too many requests are waiting";
+    ShuttingDown = 503, "shutting_down", "The server is stopping";
+    OutcomeUnknown = 503, "outcome_unknown", "It is not known whether the change was made";
+    NotReady = 503, "not_ready", "Not ready";
+    Deadline = 504, "deadline", "The answer took too long";
+    DiskFull = 507, "disk_full", "The disk is full";
 }
 
 impl Code {
-    /// Status, code and title.
-    fn row(self) -> (u16, &'static str, &'static str) {
-        match self {
-            Self::InvalidJson => (400, "invalid_json", "The body is not valid JSON"),
-            Self::NotAnObject => (400, "not_an_object", "The body is not a JSON object"),
-            Self::InvalidId => (400, "invalid_id", "The id is not valid"),
-            Self::InvalidParameter => (400, "invalid_parameter", "A query parameter is not valid"),
-            Self::InvalidPath => (400, "invalid_path", "The path is not valid"),
-            Self::NotAvailable => (400, "not_available", "This is not available yet"),
-            Self::Forbidden => (403, "forbidden", "This may not be read"),
-            Self::CrossSite => (
-                403,
-                "cross_site",
-                "Another site may not change anything here",
-            ),
-            Self::NotFound => (404, "not_found", "There is nothing here"),
-            Self::MethodNotAllowed => (405, "method_not_allowed", "The method is not allowed here"),
-            Self::NotAcceptable => (
-                406,
-                "not_acceptable",
-                "There is no answer in a format that the client accepts",
-            ),
-            Self::HeadTimeout => (408, "head_timeout", "The request did not come in time"),
-            Self::BodyTimeout => (408, "body_timeout", "The body did not come in time"),
-            Self::DuplicateId => (
-                409,
-                "duplicate_id",
-                "There is a record with this id already",
-            ),
-            Self::IdMismatch => (409, "id_mismatch", "Path and body name different records"),
-            Self::PreconditionFailed => (
-                412,
-                "precondition_failed",
-                "A condition of the request does not hold",
-            ),
-            Self::Misdirected => (421, "misdirected", "This server is not known by that name"),
-            Self::Validation => (422, "validation", "The record is not valid"),
-            Self::InvalidOrder => (422, "invalid_order", "The order is not valid"),
-            Self::PreconditionRequired => (
-                428,
-                "precondition_required",
-                "A change must name the state it changes",
-            ),
-            Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
-            Self::UnsupportedMediaType => (
-                415,
-                "unsupported_media_type",
-                "The media type is not supported",
-            ),
-            Self::HeadTooLarge => (431, "head_too_large", "The request's headers are too large"),
-            Self::ClientLeft => (
-                499,
-                "client_left",
-                "The client closed its side while the request waited for its turn",
-            ),
-            Self::Internal => (500, "internal", "Something went wrong here"),
-            Self::Damaged => (500, "damaged", "The stored record is damaged"),
-            Self::Unavailable => (503, "unavailable", "A part is being restarted"),
-            Self::Overloaded => (503, "overloaded", "Too much is waiting"),
-            Self::ShuttingDown => (503, "shutting_down", "The server is stopping"),
-            Self::OutcomeUnknown => (503, "outcome_unknown", "The outcome is not known"),
-            Self::NotReady => (503, "not_ready", "Not ready"),
-            Self::Deadline => (504, "deadline", "It took too long"),
-            Self::DiskFull => (507, "disk_full", "The disk is full"),
-        }
-    }
-
-    /// The number.
+    /// The status.
     pub(crate) fn status(self) -> u16 {
         self.row().0
     }

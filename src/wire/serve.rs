@@ -19,7 +19,7 @@ use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use super::connection::drain::LocalDrain;
 use super::connection::io::Io;
 use super::connection::{Connection, TimeLimits};
-use super::counters::{Counters, count};
+use super::counters::{ConnectionCounters, count};
 use super::exchange::{Parts, Worker};
 use super::hosts::Peer;
 use super::http2::{self, Http2};
@@ -40,7 +40,7 @@ type Serve = dyn Fn(Io, Option<SocketAddr>) -> Pin<Box<dyn Future<Output = ()>>>
 pub(crate) struct Service {
     serve: Rc<Serve>,
     limits: TimeLimits,
-    counters: Arc<Counters>,
+    counters: Arc<ConnectionCounters>,
     drain: Rc<LocalDrain>,
 }
 
@@ -133,7 +133,7 @@ where
 }
 
 /// Counts what is not HTTP. actix-http has answered it with an empty 400 or 431, wherever it stood among others.
-fn count_refused(counters: &Counters, error: &DispatchError) {
+fn count_refused(counters: &ConnectionCounters, error: &DispatchError) {
     if matches!(error, DispatchError::Parse(ParseError::TooLarge)) {
         count(&counters.heads_too_large);
     } else if matches!(error, DispatchError::Parse(_)) {

@@ -1,22 +1,43 @@
-//! A socket of this thread, of whatever kind.
+//! Sockets of the two kinds that are served: TCP and unix.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
 
-/// A socket of this thread.
+/// Something that exists for TCP and for unix sockets: a connection, or a socket that listens.
 #[derive(Debug)]
-pub(crate) enum Stream {
+pub(crate) enum Transport<T, U> {
     /// TCP.
-    Tcp(TcpStream),
+    Tcp(T),
     /// A unix socket.
-    Unix(UnixStream),
+    Unix(U),
 }
 
-impl AsyncRead for Stream {
+/// A connection on the thread that serves it.
+pub(crate) type Stream = Transport<tokio::net::TcpStream, tokio::net::UnixStream>;
+
+/// A connection that belongs to no thread yet. (A tokio stream belongs to the thread that made it.)
+pub(crate) type Socket = Transport<std::net::TcpStream, std::os::unix::net::UnixStream>;
+
+impl Socket {
+    /// The stream, on the thread that will serve it.
+    pub(crate) fn into_stream(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                tokio::net::TcpStream::from_std(socket).map(Transport::Tcp)
+            }
+            Self::Unix(socket) => {
+                socket.set_nonblocking(true)?;
+                tokio::net::UnixStream::from_std(socket).map(Transport::Unix)
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin, U: AsyncRead + Unpin> AsyncRead for Transport<T, U> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -29,7 +50,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl<T: AsyncWrite + Unpin, U: AsyncWrite + Unpin> AsyncWrite for Transport<T, U> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -21,8 +21,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{
-    Counters, Drain, Handler, HandlerMetrics, HttpMetrics, Incoming, Parts, Peer, Response,
-    Service, Stream, TimeLimits, read_body,
+    ConnectionCounters, Drain, Handler, HandlerMetrics, HttpMetrics, Incoming, Parts, Peer,
+    Response, Service, Stream, TimeLimits, read_body,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -116,7 +116,7 @@ impl Server {
         let parts = Arc::new(Parts {
             handler: Arc::new(Told),
             metrics: Arc::new(HandlerMetrics::new(1)),
-            counters: Arc::new(Counters::default()),
+            counters: Arc::new(ConnectionCounters::default()),
             limits,
             request_timeout: REQUEST_TIMEOUT,
             drain: Drain::new(),

@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::super::counters::{Counters, count};
+use super::super::counters::{ConnectionCounters, count};
 use super::super::problem::{Code, Problem};
 use super::super::stream::Stream;
 use super::drain::{DrainWatch, LocalDrain};
@@ -34,20 +34,20 @@ const DISCARD_BYTES: usize = 4096;
 pub(crate) struct Io {
     stream: Stream,
     connection: Rc<Connection>,
-    counters: Arc<Counters>,
+    counters: Arc<ConnectionCounters>,
     timer: LazyTimer,
     drain: DrainWatch,
     blocked_since: Option<Instant>,
     /// The dispatcher was told that there is nothing to read, though there may be.
     withheld: bool,
-    end: End,
+    end: ReadEnd,
     /// What was read to see which protocol the client speaks, and has to be read again.
     early: Bytes,
 }
 
 /// The result of a read that the connection itself decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum ReadEnd {
     /// Reads what the client sends.
     Open,
     /// The end, once the client has had until then to read our last word.
@@ -61,7 +61,7 @@ impl Io {
     pub(crate) fn new(
         stream: Stream,
         connection: Connection,
-        counters: Arc<Counters>,
+        counters: Arc<ConnectionCounters>,
         drain: Rc<LocalDrain>,
     ) -> Self {
         count(&counters.connections);
@@ -73,7 +73,7 @@ impl Io {
             drain: drain.watch(),
             blocked_since: None,
             withheld: false,
-            end: End::Open,
+            end: ReadEnd::Open,
             early: Bytes::new(),
         }
     }
@@ -110,11 +110,11 @@ impl Io {
     /// Looks whether the other side has been waited for too long, and arms the timer if not. True if a read has
     /// something to find now; an error breaks the connection off.
     fn tend(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        if self.end != End::Open {
+        if self.end != ReadEnd::Open {
             return Ok(false);
         }
         if self.connection.asks_nothing() && self.drain.late(cx) {
-            self.end = End::Idle;
+            self.end = ReadEnd::Idle;
             return Ok(true);
         }
         let Some((deadline, expired)) = self.connection.deadline() else {
@@ -126,7 +126,7 @@ impl Io {
         match expired {
             Expired::Idle => {
                 count(&self.counters.idle);
-                self.end = End::Idle;
+                self.end = ReadEnd::Idle;
             }
             Expired::Head => {
                 count(&self.counters.heads_too_slow);
@@ -148,7 +148,7 @@ impl Io {
         let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
         tracing::debug!(?code, ?written, ?ended, "refused before a request");
         self.connection.closing();
-        self.end = End::Refused(Instant::now() + LINGER);
+        self.end = ReadEnd::Refused(Instant::now() + LINGER);
     }
 
     /// Reads away what a refused client still sends, until it closes or the time is over; then it is the end.
@@ -172,7 +172,7 @@ impl Io {
     /// Writes, and as much of what is owed as goes with it: a head goes out with the beginning of its body.
     fn write_and_pay(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut owed = self.connection.owed();
-        let Some(piece) = owed.as_mut() else {
+        let Some(piece) = owed.as_deref_mut().and_then(Option::as_mut) else {
             return Poll::Ready(Ok(0));
         };
         let parts = [io::IoSlice::new(bytes), io::IoSlice::new(piece)];
@@ -185,7 +185,9 @@ impl Io {
 
     /// Writes what is owed. The dispatcher is woken in the end, to ask for the next piece.
     fn pay(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut owed = self.connection.owed();
+        let Some(mut owed) = self.connection.owed() else {
+            return Poll::Ready(Ok(()));
+        };
         while let Some(piece) = owed.as_mut() {
             if piece.is_empty() {
                 *owed = None;
@@ -226,9 +228,9 @@ impl Io {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.end {
-            End::Open => {}
-            End::Refused(until) => return self.poll_linger(cx, until),
-            End::Idle => return Poll::Ready(Ok(())),
+            ReadEnd::Open => {}
+            ReadEnd::Refused(until) => return self.poll_linger(cx, until),
+            ReadEnd::Idle => return Poll::Ready(Ok(())),
         }
         if self.connection.far_ahead() {
             self.withheld = true;
@@ -316,8 +318,8 @@ impl AsyncWrite for Io {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match this.end {
-            End::Refused(_) => Poll::Ready(Ok(())),
-            End::Open | End::Idle => Pin::new(&mut this.stream).poll_shutdown(cx),
+            ReadEnd::Refused(_) => Poll::Ready(Ok(())),
+            ReadEnd::Open | ReadEnd::Idle => Pin::new(&mut this.stream).poll_shutdown(cx),
         }
     }
 

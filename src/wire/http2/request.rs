@@ -15,7 +15,7 @@ use h2::RecvStream;
 use tokio::time::Instant;
 
 use super::super::connection::lazy_timer::LazyTimer;
-use super::super::counters::{Counters, count};
+use super::super::counters::{ConnectionCounters, count};
 use super::super::incoming::OnLoopback;
 use super::Http2;
 
@@ -58,7 +58,7 @@ struct Body {
     stall: Duration,
     waiting: Option<Instant>,
     timer: LazyTimer,
-    counters: Arc<Counters>,
+    counters: Arc<ConnectionCounters>,
 }
 
 impl Stream for Body {

@@ -15,7 +15,7 @@ pub(super) struct Streams {
 }
 
 /// One stream, for as long as it lives.
-pub(super) struct Open {
+pub(super) struct OpenStream {
     streams: Rc<Streams>,
 }
 
@@ -29,9 +29,9 @@ impl Streams {
     }
 
     /// One more.
-    pub(super) fn open(self: &Rc<Self>) -> Open {
+    pub(super) fn open(self: &Rc<Self>) -> OpenStream {
         self.open.set(self.open.get() + 1);
-        Open {
+        OpenStream {
             streams: Rc::clone(self),
         }
     }
@@ -53,7 +53,7 @@ impl Streams {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         let streams = &self.streams;
         streams.open.set(streams.open.get().saturating_sub(1));

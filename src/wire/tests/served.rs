@@ -20,8 +20,8 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::super::{
-    Code, Counters, Drain, Handler, HandlerMetrics, Incoming, Parts, Problem, Response, Service,
-    Stream, TimeLimits, read_body,
+    Code, ConnectionCounters, Drain, Handler, HandlerMetrics, Incoming, Parts, Problem, Response,
+    Service, Stream, TimeLimits, read_body,
 };
 use client::Client;
 
@@ -97,7 +97,7 @@ impl Handler for Stage {
 /// A served answerer.
 struct Served {
     address: std::net::SocketAddr,
-    counters: Arc<Counters>,
+    counters: Arc<ConnectionCounters>,
     metrics: Arc<HandlerMetrics>,
     drain: Drain,
 }
@@ -108,7 +108,7 @@ impl Served {
     }
 
     async fn with<H: Handler>(handler: H, limits: TimeLimits) -> Self {
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(ConnectionCounters::default());
         let metrics = Arc::new(HandlerMetrics::new(8));
         let drain = Drain::new();
         let service = Service::build(Arc::new(Parts {

@@ -1,7 +1,5 @@
 //! A connection on its way from a listener to a handler, and what counts it.
 
-use std::io;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,32 +8,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::crowd::Crowd;
 use crate::supervision::Message;
-use crate::wire::{Peer, Stream};
-
-/// A socket that belongs to no thread yet. (A tokio stream belongs to the thread that made it.)
-#[derive(Debug)]
-pub(crate) enum Socket {
-    /// TCP.
-    Tcp(std::net::TcpStream),
-    /// A unix socket.
-    Unix(UnixStream),
-}
-
-impl Socket {
-    /// The stream, on the thread that will serve it.
-    pub(crate) fn into_stream(self) -> io::Result<Stream> {
-        match self {
-            Self::Tcp(socket) => {
-                socket.set_nonblocking(true)?;
-                tokio::net::TcpStream::from_std(socket).map(Stream::Tcp)
-            }
-            Self::Unix(socket) => {
-                socket.set_nonblocking(true)?;
-                tokio::net::UnixStream::from_std(socket).map(Stream::Unix)
-            }
-        }
-    }
-}
+use crate::wire::{Peer, Socket};
 
 /// The number of connections of one handler.
 #[derive(Debug, Default)]
@@ -79,14 +52,14 @@ impl HandlerLoad {
 
 /// Counts one connection of one handler for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Ticket {
+pub(crate) struct ConnectionPermit {
     load: Arc<HandlerLoad>,
-    /// The place among all connections, given back with the ticket.
+    /// The place among all connections, given back at the end.
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Ticket {
-    /// A ticket for this handler.
+impl ConnectionPermit {
+    /// Counts one more connection of this handler.
     pub(crate) fn new(load: &Arc<HandlerLoad>, permit: OwnedSemaphorePermit) -> Self {
         load.living.fetch_add(1, Ordering::SeqCst);
         Self {
@@ -95,13 +68,13 @@ impl Ticket {
         }
     }
 
-    /// The handler did not take it: the place is kept for another one.
+    /// The handler did not take it: the place is kept for another handler.
     pub(crate) fn into_permit(mut self) -> Option<OwnedSemaphorePermit> {
         self.permit.take()
     }
 }
 
-impl Drop for Ticket {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         if self.load.living.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.load.changed.notify_waiters();
@@ -117,16 +90,16 @@ pub(crate) struct Accepted {
     /// Who it is from.
     pub peer: Peer,
     /// Counts it.
-    pub ticket: Ticket,
+    pub permit: ConnectionPermit,
 }
 
 /// A connection as a message: taken out once, by the handler that serves it.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct Handover {
     accepted: Mutex<Option<Accepted>>,
 }
 
-impl Connection {
+impl Handover {
     /// A connection on its way.
     pub(crate) fn new(accepted: Accepted) -> Self {
         Self {
@@ -140,7 +113,7 @@ impl Connection {
     }
 }
 
-impl Message for Connection {
+impl Message for Handover {
     fn kind(&self) -> &'static str {
         "connection"
     }
