@@ -30,21 +30,17 @@ const LAYERS: [(&str, u8); 15] = [
 /// Rooms that may not use each other although their layers would allow it.
 const STRANGERS: [(&str, &str); 1] = [("listener", "api")];
 /// Type names that are still defined more than once: each is to get a name of its own.
-const DEFINED_TWICE: [&str; 14] = [
+const DEFINED_TWICE: [&str; 10] = [
     "AdminError",
     "Backoff",
-    "Connection",
-    "Counters",
     "FileCache",
     "Files",
     "MaxRestarts",
-    "Open",
     "Phase",
     "Place",
     "Route",
     "Source",
     "Strategy",
-    "Ticket",
 ];
 /// Rooms whose comments still contain questions: see [`is_question`].
 const QUESTIONS: [&str; 1] = ["settings"];
