@@ -48,7 +48,7 @@ impl From<&LimitSettings> for TimeLimits {
 /// How much of later requests is read while one is being answered: less than what fills the dispatcher's buffer.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// What a connection is doing.
+/// The activity of a connection.
 #[derive(Debug)]
 enum ConnectionPhase {
     /// Nothing has come yet.
@@ -76,7 +76,7 @@ struct Exchange {
     reading_body: bool,
     /// The request's body has not been read to its end.
     body_left: bool,
-    /// When the answer was given.
+    /// The time of the answer.
     answered: Option<Instant>,
     /// The answer's body is still being made, piece by piece.
     streaming: bool,
@@ -84,7 +84,7 @@ struct Exchange {
     owed: Option<Bytes>,
 }
 
-/// Which limit has been reached.
+/// A limit that has been reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expired {
     Idle,
