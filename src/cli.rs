@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::app::with_causes;
-use crate::settings::{self, LoadError, Settings};
+use crate::settings::{self, CheckedSettings, LoadError, Settings};
 
 /// How a command ended, as its caller sees it (`sysexits.h` where it has a number).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,9 +101,11 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: BTreeMap<String,
         Ok(args) => args,
         Err(text) => {
             let usage = text.use_stderr();
-            // If the output is closed, nobody can be told.
-            drop(text.print());
-            return if usage { Exit::Usage } else { Exit::Ok };
+            return match text.print() {
+                _ if usage => Exit::Usage,
+                Ok(()) => Exit::Ok,
+                Err(error) => unwritten(&error),
+            };
         }
     };
     let command = args.command.unwrap_or(Command::Serve);
@@ -118,8 +120,17 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: BTreeMap<String,
         | Command::Healthcheck { .. } => args.config,
     };
     let path = settings::find(asked, &env, std::path::Path::is_file);
-    let settings = match settings::load(path.as_deref(), &env) {
-        Ok(settings) => settings,
+    // Asking a running daemon needs no folders.
+    let loaded = match command {
+        Command::Serve | Command::Check { .. } => settings::check(path.as_deref(), &env),
+        Command::Status { .. } | Command::Healthcheck { .. } => {
+            let warnings = Vec::new();
+            settings::load(path.as_deref(), &env)
+                .map(|settings| CheckedSettings { settings, warnings })
+        }
+    };
+    let CheckedSettings { settings, warnings } = match loaded {
+        Ok(checked) => checked,
         Err(error) => {
             let exit = refuse(&error);
             return command.exit(exit);
@@ -127,8 +138,8 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: BTreeMap<String,
     };
     let source = SettingsSource { path, env };
     let exit = match command {
-        Command::Serve => serve::run(settings, source),
-        Command::Check { .. } => check::run(&settings, &source),
+        Command::Serve => serve::run(settings, &warnings, source),
+        Command::Check { .. } => check::run(&settings, &warnings, &source),
         Command::Status { json, .. } => status::run(admin_address(&settings), json),
         Command::Healthcheck { .. } => healthcheck::run(admin_address(&settings)),
     };
@@ -204,17 +215,19 @@ fn print(text: &str) -> Exit {
         .and_then(|()| stdout.flush());
     match written {
         Ok(()) => Exit::Ok,
-        Err(error) => {
-            // Whoever closes a pipe early, such as `head`, has read what it wants.
-            if error.kind() != std::io::ErrorKind::BrokenPipe {
-                drop(writeln!(
-                    std::io::stderr(),
-                    "perennial: cannot write to stdout: {error}"
-                ));
-            }
-            Exit::Failed
-        }
+        Err(error) => unwritten(&error),
     }
+}
+
+fn unwritten(error: &std::io::Error) -> Exit {
+    // Whoever closes a pipe early, such as `head`, has read what it wants.
+    if error.kind() != std::io::ErrorKind::BrokenPipe {
+        drop(writeln!(
+            std::io::stderr(),
+            "perennial: cannot write to stdout: {error}"
+        ));
+    }
+    Exit::Failed
 }
 
 /// Where the admin listener of a running daemon with these settings is, as seen from this machine.

@@ -1,44 +1,55 @@
-//! What the operator wrote, validated: the only form of the configuration the program sees.
+//! The settings: what the operator wrote, validated, and the only form of it that the program sees.
 //!
-//! Every value here is in range and consistent with the others; durations are [`Duration`], sizes are bytes.
+//! Every value in [`Settings`] is in range and consistent with the others; durations are [`Duration`], sizes are bytes.
 //! [`Settings::default`] is what an empty file means.
+//!
+//! Order of reading: `keys` (the table of all keys), `kind` and `texts` (what a value may be), `walk` (finds every fault of
+//! a file, with its line), `fields` (what a resource's records look like), `rules` (faults that span several keys),
+//! `folders` (what must be on the disk), `load` (finds, merges and reads the files), then the structs that are the result:
+//! here, and in `routes`. `reference` writes `config/reference.toml` from the table.
+//!
+//! A value takes two ways. The walk looks at the text of each file, to name all faults at once. If it finds none, the
+//! `config` crate merges defaults, files and environment, and serde reads the merged value into [`Settings`].
 
+mod fault;
 mod fields;
+mod folders;
 mod keys;
 mod kind;
 mod listen;
 mod load;
-mod lookup;
-mod raw;
 mod reference;
-mod route_value;
+mod routes;
 mod rules;
 #[cfg(test)]
 mod tests;
-mod validate;
-mod value;
-mod violation;
+mod texts;
 mod walk;
 
+pub use fault::{Location, SettingFault};
 pub use listen::{Listen, NotListen};
 pub(crate) use load::written;
-pub use load::{LoadError, find, load};
+pub use load::{CheckedSettings, LoadError, check, find, load};
 pub use reference::reference;
-pub use violation::{Place, Violation};
+pub use routes::{
+    AccessSettings, CacheRule, FolderSettings, Put, ResourceSettings, RouteSettings, RuleSettings,
+    TargetSettings,
+};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use globset::Glob;
+use bytesize::ByteSize;
+use serde::de::{Deserialize, Deserializer, Error};
 
 pub use crate::record::{Field, FieldType, IdScheme, Pattern, PatternError, Schema};
+use crate::supervision::{Backoff, Intensity, QueueLimits, Strategy};
 
 /// The whole daemon.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
 pub struct Settings {
     /// Sockets, folders, the number of request handlers.
     pub server: ServerSettings,
@@ -52,9 +63,11 @@ pub struct Settings {
     pub file_cache: FileCacheSettings,
     /// The record store.
     pub storage: StorageSettings,
-    /// Static routes by path prefix; a prefix begins and does not end with `/` (save for `/` itself).
+    /// Routes by path prefix, as it reads when it is decoded; it begins and does not end with `/` (except `/` itself).
+    #[serde(rename = "route")]
     pub routes: BTreeMap<String, RouteSettings>,
     /// Resources by name.
+    #[serde(rename = "resource", default)]
     pub resources: BTreeMap<String, ResourceSettings>,
     /// Fault injection, for tests and drills.
     pub chaos: ChaosSettings,
@@ -72,7 +85,8 @@ impl Default for Settings {
 }
 
 /// `[server]`
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ServerSettings {
     /// Where clients come in; at least one place.
     pub listen: Vec<Listen>,
@@ -85,39 +99,51 @@ pub struct ServerSettings {
     /// Open connections of the public listeners together.
     pub max_connections: NonZeroUsize,
     /// How long a stop waits for requests to finish.
+    #[serde(with = "humantime_serde")]
     pub drain: Duration,
     /// Host names that the daemon answers to beside this machine's own, in lower case.
+    #[serde(deserialize_with = "lower_case")]
     pub hosts: Vec<String>,
 }
 
 /// How many request handlers run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum HandlerCount {
     /// One for each core.
     Auto,
     /// This many.
+    #[serde(untagged)]
     Count(NonZeroUsize),
 }
 
 /// `[limits]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LimitSettings {
     /// A request's body, in bytes.
+    #[serde(rename = "body", deserialize_with = "size")]
     pub body_bytes: usize,
     /// A request's head (request line and headers), in bytes; at most 128 KiB.
+    #[serde(rename = "headers", deserialize_with = "size")]
     pub head_bytes: usize,
     /// From the first byte of a head to its end.
+    #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
     /// From the end of a head to the beginning of its answer.
+    #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
     /// Between two requests on one connection.
+    #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
     /// Without one byte of progress while a body is read or an answer is written.
+    #[serde(with = "humantime_serde")]
     pub stall_timeout: Duration,
 }
 
 /// `[logging]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LogSettings {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,perennial::storage=debug`.
     pub level: String,
@@ -126,11 +152,13 @@ pub struct LogSettings {
     /// Whether each answer is a line of the access log.
     pub access: bool,
     /// Rotating JSON files, where a folder is named.
+    #[serde(deserialize_with = "log_file")]
     pub file: Option<LogFileSettings>,
 }
 
 /// The format of stderr.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Lines for people.
     Text,
@@ -139,9 +167,11 @@ pub enum LogFormat {
 }
 
 /// `logging.file`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LogFileSettings {
     /// The folder.
+    #[serde(default)]
     pub dir: PathBuf,
     /// When a new file begins.
     pub rotate: Rotation,
@@ -150,7 +180,8 @@ pub struct LogFileSettings {
 }
 
 /// When a new log file begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Rotation {
     /// Every minute (for tests).
     Minutely,
@@ -163,203 +194,139 @@ pub enum Rotation {
 }
 
 /// `[supervision]`
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SupervisionSettings {
-    /// What a death does to the siblings.
+    /// Which children are restarted when one dies.
     pub strategy: Strategy,
-    /// Restarts within `within` before a supervisor gives up.
-    pub max_restarts: MaxRestarts,
-    /// The delay before a restart, once it grows.
+    /// How many restarts a supervisor allows before it gives up.
+    pub max_restarts: Intensity,
+    /// How long a restart is delayed.
     pub backoff: Backoff,
     /// How long a child may take to become ready.
+    #[serde(with = "humantime_serde")]
     pub start_timeout: Duration,
-    /// The storage writer's slot.
+    /// Limits of single children.
+    pub children: ChildrenSettings,
+}
+
+/// `[supervision.children]`
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ChildrenSettings {
+    /// The storage writer's queue.
     pub storage: QueueSettings,
-    /// The file cache's slot.
+    /// The file cache's queue.
     pub file_cache: QueueSettings,
 }
 
-/// `supervision.strategy`, with OTP's meanings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strategy {
-    /// Only the dead child is restarted.
-    OneForOne,
-    /// All children are restarted.
-    OneForAll,
-    /// The dead child and those started after it are restarted.
-    RestForOne,
-}
-
-/// `supervision.max_restarts`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MaxRestarts {
-    /// How many restarts are allowed within the period; 0 allows none.
-    pub count: usize,
-    /// The period.
-    pub within: Duration,
-}
-
-/// `supervision.backoff`
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Backoff {
-    /// The first delay that is not zero.
-    pub first: Duration,
-    /// What each further delay is multiplied by; at least 1.
-    pub factor: f64,
-    /// The longest delay.
-    pub max: Duration,
-    /// How much of the delay is random: 0.0 none, 1.0 all of it.
-    pub jitter: f64,
-}
-
 /// `supervision.children.<name>`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct QueueSettings {
     /// Messages that may wait.
     pub queue: NonZeroUsize,
     /// Bytes that may wait.
-    pub queue_bytes: NonZeroUsize,
+    #[serde(deserialize_with = "size")]
+    pub queue_bytes: usize,
     /// How long a caller waits for its answer.
+    #[serde(with = "humantime_serde")]
     pub deadline: Duration,
 }
 
-/// `[file_cache]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileCacheSettings {
-    /// Bytes of content that are kept in memory.
-    pub budget_bytes: usize,
-    /// A larger file is not cached.
-    pub max_file_bytes: usize,
-    /// How old an entry may be before the file is looked at again.
-    pub revalidate: Duration,
-}
-
-/// `[storage]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StorageSettings {
-    /// The engine's page cache, in bytes.
-    pub cache_bytes: u64,
-    /// Free disk space below which nothing is written any more.
-    pub reserve: Reserve,
-    /// How long a commit may take before the process gives up.
-    pub flush_limit: Duration,
-    /// Changes kept in the log.
-    pub log_keep: usize,
-}
-
-/// `storage.reserve`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reserve {
-    /// By the size of the disk.
-    Auto,
-    /// This many bytes.
-    Bytes(u64),
-}
-
-/// `[route."/prefix"]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteSettings {
-    /// The rules that every answer of the route keeps.
-    pub rules: RuleSettings,
-    /// What the route leads to.
-    pub target: TargetSettings,
-}
-
-/// The rules of a route or a resource: when it answers, and what its answers carry.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RuleSettings {
-    /// Headers of every answer, by name.
-    pub headers: BTreeMap<String, String>,
-    /// The shortest time between a request and its answer.
-    pub delay: Duration,
-    /// How many requests are worked on at a time; `None` is no limit.
-    pub max_in_flight: Option<NonZeroUsize>,
-    /// Pages of the route's folder that are shown in the place of an error, by status; a resource has none.
-    pub errors: BTreeMap<u16, String>,
-}
-
-/// What a route leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TargetSettings {
-    /// The files of a folder.
-    Files(FolderSettings),
-}
-
-/// One entry of `cache = { ... }`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CacheRule {
-    /// The paths it is about: relative to the route, without a slash at the beginning.
-    pub pattern: Glob,
-    /// The value of `Cache-Control`.
-    pub value: String,
-}
-
-/// `files = { ... }`, with the keys of the route that are about files only.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FolderSettings {
-    /// The folder; nothing outside it is ever served.
-    pub root: PathBuf,
-    /// The file that answers for a folder's path.
-    pub index: String,
-    /// Values of `Cache-Control` by the pattern of a file's path below the route: the first that matches counts.
-    pub cache: Vec<CacheRule>,
-    /// Content types by the ending of a file's name, in lower case, such as `.geojson`.
-    pub types: BTreeMap<String, String>,
-}
-
-/// `[resource.name]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct ResourceSettings {
-    /// Where it is served; begins and does not end with `/`.
-    pub path: String,
-    /// Where ids come from.
-    pub ids: IdScheme,
-    /// What a record may be.
-    pub schema: Arc<Schema>,
-    /// What `PUT` does with the members that it does not name.
-    pub put: Put,
-    /// Whether `PUT` makes a record that is not there.
-    pub upsert: bool,
-    /// Media types that are read as JSON beside `application/json`.
-    pub accept: Vec<String>,
-    /// Whether `DELETE` on the whole resource takes an example.
-    pub delete_matching: bool,
-    /// Whether a change of a record must name the state it changes.
-    pub if_match_required: bool,
-    /// The rules that every answer of the resource keeps.
-    pub rules: RuleSettings,
-}
-
-impl ResourceSettings {
-    /// What a table without any other key means.
-    pub fn at(path: &str) -> Self {
-        Self {
-            path: path.to_owned(),
-            ids: IdScheme::default(),
-            schema: Arc::default(),
-            put: Put::default(),
-            upsert: false,
-            accept: Vec::new(),
-            delete_matching: false,
-            if_match_required: false,
-            rules: RuleSettings::default(),
+impl QueueSettings {
+    /// The bounds of the queue, for its slot.
+    pub(crate) fn limits(&self) -> QueueLimits {
+        QueueLimits {
+            messages: self.queue.get(),
+            bytes: self.queue_bytes,
         }
     }
 }
 
-/// `resource.*.put`
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Put {
-    /// They are gone (RFC 9110 section 9.3.4).
-    #[default]
-    Replace,
-    /// They stay: for clients that put partial records.
-    Merge,
+/// `[file_cache]`
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileCacheSettings {
+    /// Bytes of content that are kept in memory.
+    #[serde(rename = "budget", deserialize_with = "size")]
+    pub budget_bytes: usize,
+    /// A larger file is not cached.
+    #[serde(rename = "max_file", deserialize_with = "size")]
+    pub max_file_bytes: usize,
+    /// How old an entry may be before the file is looked at again.
+    #[serde(with = "humantime_serde")]
+    pub revalidate: Duration,
+}
+
+/// `[storage]`
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StorageSettings {
+    /// The engine's page cache, in bytes.
+    #[serde(rename = "cache", deserialize_with = "size")]
+    pub cache_bytes: u64,
+    /// Free disk space below which nothing is written any more.
+    pub reserve: Reserve,
+    /// How long a commit may take before the process gives up.
+    #[serde(with = "humantime_serde")]
+    pub flush_limit: Duration,
+    /// Changes kept in the log.
+    pub log_keep: usize,
+    /// The engine that keeps the records.
+    pub engine: StorageEngine,
+    /// When a write is answered.
+    pub durability: Durability,
+}
+
+/// `storage.engine`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StorageEngine {
+    /// The embedded one.
+    Sled,
+}
+
+/// `storage.durability`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// After the disk has it.
+    Always,
+}
+
+/// `storage.reserve`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reserve {
+    /// By the size of the disk.
+    Auto,
+    /// This many bytes.
+    #[serde(untagged, deserialize_with = "size")]
+    Bytes(u64),
 }
 
 /// `[chaos]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ChaosSettings {
     /// Whether the admin listener takes orders to make children panic.
     pub enabled: bool,
+}
+
+/// A size such as `"16 KiB"`, in bytes.
+fn size<'de, D: Deserializer<'de>, T: TryFrom<u64>>(from: D) -> Result<T, D::Error> {
+    let size = ByteSize::deserialize(from)?;
+    T::try_from(size.as_u64()).map_err(|_| D::Error::custom("too large for this machine"))
+}
+
+fn lower_case<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let texts = Vec::<String>::deserialize(from)?;
+    Ok(texts.iter().map(|text| text.to_ascii_lowercase()).collect())
+}
+
+/// Without a folder there are no log files.
+fn log_file<'de, D: Deserializer<'de>>(from: D) -> Result<Option<LogFileSettings>, D::Error> {
+    let file = LogFileSettings::deserialize(from)?;
+    Ok((!file.dir.as_os_str().is_empty()).then_some(file))
 }

@@ -20,12 +20,9 @@ use crate::listener::{
     self, Door, HandlerRef, Inherited, ListenerMetrics, Listening, SocketFile, bind, bind_unix,
 };
 use crate::request_handler::{self, Crowd, DrainLimit, HandlerLoad};
-use crate::settings::{self, HandlerCount, Listen, Settings, TargetSettings};
+use crate::settings::{HandlerCount, Listen, Settings, SupervisionSettings, TargetSettings};
 use crate::storage;
-use crate::supervision::{
-    Backoff, ChildSpec, Clock, Faults, Intensity, Pulse, QueueLimits, Slot, Strategy,
-    SupervisorSpec,
-};
+use crate::supervision::{ChildSpec, Clock, Faults, Pulse, QueueLimits, Slot, SupervisorSpec};
 use crate::telemetry::{AccessGuard, AccessMetrics, AccessSink};
 use crate::wire::{
     Access, ConnectionCounters, Handler, HandlerMetrics, Hosts, HttpMetrics, Parts, TimeLimits,
@@ -219,12 +216,8 @@ impl Builder {
         store: &dyn storage::Store,
     ) -> Result<(Files, ChildSpec, RouteTable), BuildError> {
         let settings = &self.settings;
-        let limits = settings.supervision.file_cache;
-        let queue = QueueLimits {
-            messages: limits.queue.get(),
-            bytes: limits.queue_bytes.get(),
-        };
-        let (slot, child) = Slot::with_limits("file-cache", queue);
+        let limits = settings.supervision.children.file_cache;
+        let (slot, child) = Slot::with_limits("file-cache", limits.limits());
         // The welcome page is shown only where no route was written.
         let welcome = settings.routes == Settings::default().routes;
         let mut roots = Vec::new();
@@ -236,8 +229,8 @@ impl Builder {
                 path: folder.root.clone(),
                 index: folder.index.clone(),
                 built_in: welcome,
-                cache: CacheRules::new(&folder.cache),
-                types: ContentTypes::new(&folder.types),
+                cache: CacheRules::new(&route.cache),
+                types: ContentTypes::new(&route.types),
             });
             let rules = RouteRules::new(&route.rules);
             let target = Target::Files(RootId::new(place));
@@ -387,27 +380,9 @@ fn faults(settings: &Settings) -> Faults {
 }
 
 /// A supervisor with these settings.
-fn supervisor(name: &str, settings: &settings::SupervisionSettings) -> SupervisorSpec {
-    let settings::Backoff {
-        first,
-        factor,
-        max,
-        jitter,
-    } = settings.backoff;
+fn supervisor(name: &str, settings: &SupervisionSettings) -> SupervisorSpec {
     SupervisorSpec::new(name)
-        .strategy(match settings.strategy {
-            settings::Strategy::OneForOne => Strategy::OneForOne,
-            settings::Strategy::OneForAll => Strategy::OneForAll,
-            settings::Strategy::RestForOne => Strategy::RestForOne,
-        })
-        .intensity(Intensity {
-            max_restarts: settings.max_restarts.count,
-            period: settings.max_restarts.within,
-        })
-        .backoff(Backoff {
-            first,
-            factor,
-            max,
-            jitter,
-        })
+        .strategy(settings.strategy)
+        .intensity(settings.max_restarts)
+        .backoff(settings.backoff)
 }

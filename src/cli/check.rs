@@ -1,9 +1,14 @@
 //! `perennial check`: whether the settings are valid. What is wrong with them was printed when they were loaded.
 
-use super::{Exit, SettingsSource, print};
-use crate::settings::Settings;
+use std::io::Write as _;
 
-pub(super) fn run(settings: &Settings, source: &SettingsSource) -> Exit {
+use super::{Exit, SettingsSource, print};
+use crate::settings::{SettingFault, Settings};
+
+pub(super) fn run(settings: &Settings, warnings: &[SettingFault], source: &SettingsSource) -> Exit {
+    for warning in warnings {
+        drop(writeln!(std::io::stderr(), "{warning} (a warning)"));
+    }
     let count = |n: usize, thing: &str| format!("{n} {thing}{}", if n == 1 { "" } else { "s" });
     let routes = count(settings.routes.len(), "route");
     let resources = count(settings.resources.len(), "resource");

@@ -3,12 +3,12 @@
 use super::on_signal::OperatorsSignals;
 use super::{Exit, SettingsSource, complain};
 use crate::app::{self, BuildError, Ended, RunError, with_causes};
-use crate::settings::Settings;
+use crate::settings::{SettingFault, Settings};
 use crate::supervision::install_panic_hook;
 use crate::telemetry::{Logs, log_panics};
 use crate::wire::SILENCED;
 
-pub(super) fn run(settings: Settings, source: SettingsSource) -> Exit {
+pub(super) fn run(settings: Settings, warnings: &[SettingFault], source: SettingsSource) -> Exit {
     let logs = match Logs::install(&settings.logging, SILENCED) {
         Ok(logs) => logs,
         Err(error) => {
@@ -23,6 +23,9 @@ pub(super) fn run(settings: Settings, source: SettingsSource) -> Exit {
         settings = %source,
         "starting"
     );
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let on_signal = OperatorsSignals::new(source, &settings, logs.control());
     match app::run_with(settings, on_signal) {
         Ok(()) => Exit::Ok,

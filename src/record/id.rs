@@ -26,10 +26,12 @@ pub(crate) enum RecordId {
 }
 
 /// The source of the ids of a resource.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum IdScheme {
     /// The client's, or else a UUID of version 7.
     #[default]
+    #[serde(rename = "uuidv7")]
     Uuid,
     /// 1, 2, 3: given by the store, without gaps for failed writes. A client can't choose one.
     Sequence,

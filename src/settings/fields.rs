@@ -6,7 +6,7 @@ use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::walk::{Source, Walk};
+use super::walk::{Document, Findings};
 use crate::record::{Field, FieldType, Pattern, nearest};
 
 /// The types a field can have.
@@ -20,22 +20,22 @@ const FIELDS_MAX: usize = 1000;
 
 /// Reads a table of fields. What is faulty is left out, and told.
 pub(super) fn read(
-    walk: &mut Walk,
-    source: &Source<'_>,
+    findings: &mut Findings,
+    document: &Document<'_>,
     path: &[String],
     table: &DeTable<'_>,
 ) -> Vec<Field> {
     let mut reader = Reader {
-        walk,
-        source,
+        findings,
+        document,
         path: path.to_vec(),
     };
     reader.fields(table)
 }
 
 struct Reader<'a> {
-    walk: &'a mut Walk,
-    source: &'a Source<'a>,
+    findings: &'a mut Findings,
+    document: &'a Document<'a>,
     path: Vec<String>,
 }
 
@@ -54,8 +54,8 @@ impl<'a> Members<'a> {
 
 impl Reader<'_> {
     fn fault(&mut self, at: Range<usize>, problem: impl AsRef<str>) {
-        let place = self.source.place(at);
-        self.walk.fault(place, &self.path, problem.as_ref());
+        let location = self.document.location(at);
+        self.findings.fault(location, &self.path, problem.as_ref());
     }
 
     fn below<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> T) -> T {

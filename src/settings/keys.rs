@@ -1,460 +1,264 @@
-//! The table of keys: what an operator may write, what it means, and what it may be.
+//! The table of keys: what an operator may write, what each value may be, its default, and what it means.
 //!
-//! Everything that knows the keys is made from it: the walk that finds faults, the nearest name for a misspelt one,
-//! and `config/reference.toml`.
+//! Whatever depends on the keys is made from this table: the walk that finds faults, the nearest name for a misspelt one,
+//! the defaults, and `config/reference.toml`. A new setting is one row here and one field in [`Settings`](super::Settings).
 
 use super::kind::Kind;
+use super::texts::{
+    ADDRESS, CACHE_RULES, CONTENT_TYPES, ERROR_PAGES, FILE_NAME, FILTER, HEADERS, HOSTS, INCLUDES,
+    LISTENS, MEDIA_TYPES, PATH, URL_PATH,
+};
 
 /// One key.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Key {
-    /// Its path; `*` stands for a name of the operator's.
+    /// Its path; `*` stands for a name that the operator chooses.
     pub(crate) path: &'static str,
     pub(crate) kind: Kind,
-    /// As it would be written; empty if there is none.
-    pub(crate) default: &'static str,
-    /// One line: meaning, unit, range, reason.
+    /// A value as TOML writes it: the default, or an example where there is none.
+    pub(crate) value: &'static str,
+    pub(crate) has_default: bool,
+    /// One line: meaning, unit, reason.
     pub(crate) doc: &'static str,
 }
 
 impl Key {
-    /// Whether it can be used in this release.
-    pub(crate) fn available(&self) -> bool {
-        self.kind != Kind::Anything
+    /// Whether its path has a name that the operator chooses.
+    pub(crate) fn is_named(&self) -> bool {
+        self.path.contains('*')
     }
 }
 
-const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+const fn key(path: &'static str, kind: Kind, value: &'static str, doc: &'static str) -> Key {
+    let has_default = true;
     Key {
         path,
         kind,
-        default,
+        value,
+        has_default,
         doc,
     }
 }
 
-const fn later(path: &'static str) -> Key {
-    key(path, Kind::Anything, "", "")
+/// A key without a default.
+const fn optional(path: &'static str, kind: Kind, value: &'static str, doc: &'static str) -> Key {
+    let has_default = false;
+    Key {
+        path,
+        kind,
+        value,
+        has_default,
+        doc,
+    }
 }
+
+/// Names of keys and tables, and words, that a coming release will have.
+#[rustfmt::skip]
+pub(crate) const COMING: [&str; 18] = [
+    "auth", "backup", "fallback", "hang_limit", "history", "index", "interval", "postgres", "precompressed", "proxy", "rate",
+    "redirect", "restart", "service", "timer", "tls", "trusted_proxies", "unique",
+];
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const HOUR: f64 = 3600.0;
+/// A time that may not be zero.
+const TIMEOUT: Kind = Kind::Duration(0.1, HOUR);
+/// How long a caller of a part of the daemon waits.
+const DEADLINE: Kind = Kind::Duration(0.01, HOUR);
+const DELAY: Kind = Kind::Duration(0.0, HOUR);
+const COUNT: Kind = Kind::Integer(1, 1_000_000);
+const QUEUE_BYTES: Kind = Kind::Size(KIB, GIB);
 
-/// All keys, in the order of the reference.
+/// All keys, in the order of the reference; not formatted, so that each is one row.
+#[rustfmt::skip]
 pub(crate) const KEYS: &[Key] = &[
-    key(
-        "include",
-        Kind::Includes,
-        "[]",
-        "Further files, relative to this one; the same key in two files is a fault",
-    ),
+    key("include", INCLUDES, "[]",
+        "Further files to read, relative to this one; the same key in two files is a fault"),
     // --- server
-    key(
-        "server.listen",
-        Kind::Listens,
-        "[\"127.0.0.1:3000\"]",
-        "Public addresses, IP:PORT; or unix:PATH for the user and its group; or systemd:NAME for the sockets that a .socket unit gives this name",
-    ),
-    key(
-        "server.admin",
-        Kind::Address,
-        "\"127.0.0.1:3001\"",
-        "Health, metrics and the tree; keep it off the public net",
-    ),
-    key(
-        "server.data",
-        Kind::Path,
-        "\"data\"",
-        "The data folder; one daemon a folder",
-    ),
-    key(
-        "server.handlers",
-        Kind::AutoOr(1, 256),
-        "\"auto\"",
-        "Request handlers, one thread each; auto is one for each core",
-    ),
-    key(
-        "server.max_connections",
-        Kind::Integer(1, 1_000_000),
-        "10000",
-        "Open public connections; more wait in the kernel's backlog",
-    ),
-    key(
-        "server.drain",
-        Kind::Duration(0.0, HOUR),
-        "\"20s\"",
-        "How long a stop waits for requests in flight",
-    ),
-    key(
-        "server.hosts",
-        Kind::Hosts,
-        "[]",
-        "Host names that this daemon answers to beside the machine's own, such as \"example.org\"",
-    ),
-    later("server.trusted_proxies"),
-    // --- later
-    later("tls.listen"),
-    later("tls.cert"),
-    later("tls.key"),
-    later("tls.redirect_http"),
+    key("server.listen", LISTENS, r#"["127.0.0.1:3000"]"#,
+        "Public addresses, IP:PORT; or unix:PATH for the user and its group; or systemd:NAME for the sockets that a .socket unit gives this name"),
+    key("server.admin", ADDRESS, r#""127.0.0.1:3001""#,
+        "The address of health, metrics and the tree of supervisors; keep it off the public net"),
+    key("server.data", PATH, r#""data""#,
+        "The data folder; each daemon needs its own"),
+    key("server.handlers", Kind::Auto(&Kind::Integer(1, 256)), r#""auto""#,
+        "How many request handlers run, one thread each; auto is one for each core"),
+    key("server.max_connections", COUNT, "10000",
+        "How many public connections may be open; more wait in the kernel's backlog"),
+    key("server.drain", DELAY, r#""20s""#,
+        "How long a stop waits for requests in flight"),
+    key("server.hosts", HOSTS, "[]",
+        "Host names that this daemon answers to beside the machine's own, such as \"example.org\""),
     // --- limits
-    key(
-        "limits.body",
-        Kind::Size(KIB, GIB),
-        "\"1 MiB\"",
-        "A request's body; more is a 413",
-    ),
-    key(
-        "limits.headers",
-        Kind::Size(KIB, 64 * KIB),
-        "\"16 KiB\"",
-        "A request's line and headers; more is a 431",
-    ),
-    key(
-        "limits.header_timeout",
-        Kind::Duration(0.1, HOUR),
-        "\"10s\"",
-        "From a connection's first byte to the end of the head: against slow headers",
-    ),
-    key(
-        "limits.request_timeout",
-        Kind::Duration(0.1, HOUR),
-        "\"30s\"",
-        "From the end of the head to the beginning of the answer; more is a 504",
-    ),
-    key(
-        "limits.idle_timeout",
-        Kind::Duration(0.1, HOUR),
-        "\"75s\"",
-        "Between two requests on one connection",
-    ),
-    key(
-        "limits.stall_timeout",
-        Kind::Duration(0.1, HOUR),
-        "\"30s\"",
-        "Without one byte of progress in a body or an answer: against slow readers",
-    ),
-    later("limits.rate"),
+    key("limits.body", QUEUE_BYTES, r#""1 MiB""#,
+        "The largest body of a request; a larger one gets 413"),
+    key("limits.headers", Kind::Size(KIB, 64 * KIB), r#""16 KiB""#,
+        "The most bytes of a request's line and headers; more get 431"),
+    key("limits.header_timeout", TIMEOUT, r#""10s""#,
+        "The longest time from a connection's first byte to the end of the headers: against slow senders"),
+    key("limits.request_timeout", TIMEOUT, r#""30s""#,
+        "The longest time from the end of the headers to the beginning of the answer; past it the answer is 504"),
+    key("limits.idle_timeout", TIMEOUT, r#""75s""#,
+        "The longest time between two requests on one connection"),
+    key("limits.stall_timeout", TIMEOUT, r#""30s""#,
+        "The longest time without one byte of progress in a body or an answer: against slow readers"),
     // --- logging
-    key(
-        "logging.level",
-        Kind::Filter,
-        "\"info\"",
-        "error, warn, info, debug, trace, or a filter such as \"info,perennial::storage=debug\"",
-    ),
-    key(
-        "logging.format",
-        Kind::Choice(&["text", "json"], &[]),
-        "\"text\"",
-        "The format of stderr: text for people, json for collectors",
-    ),
-    key(
-        "logging.access",
-        Kind::Bool,
-        "false",
-        "One JSON line for each answer: in access.*.json files beside the log's, or on stdout without logging.file",
-    ),
-    key(
-        "logging.file.dir",
-        Kind::Path,
-        "",
-        "Where rotating JSON files go; without it there are none",
-    ),
-    key(
-        "logging.file.rotate",
-        Kind::Choice(&["minutely", "hourly", "daily", "never"], &[]),
-        "\"daily\"",
-        "When a new file begins",
-    ),
-    key(
-        "logging.file.keep",
-        Kind::Integer(1, 10_000),
-        "14",
-        "How many files are kept",
-    ),
+    key("logging.level", FILTER, r#""info""#,
+        "error, warn, info, debug, trace, or a filter such as \"info,perennial::storage=debug\""),
+    key("logging.format", Kind::Choice(&["text", "json"]), r#""text""#,
+        "The format of stderr: text for people, json for log collectors"),
+    key("logging.access", Kind::Bool, "false",
+        "Whether each answer is logged as a line of JSON: in access.*.json files beside the log's, or on stdout without logging.file"),
+    optional("logging.file.dir", PATH, r#""/var/log/perennial""#,
+        "The folder of rotating JSON log files; without it there are none"),
+    key("logging.file.rotate", Kind::Choice(&["minutely", "hourly", "daily", "never"]), r#""daily""#,
+        "When a new log file begins"),
+    key("logging.file.keep", Kind::Integer(1, 10_000), "14",
+        "How many log files are kept"),
     // --- supervision
-    key(
-        "supervision.strategy",
-        Kind::Choice(&["one_for_one", "one_for_all", "rest_for_one"], &[]),
-        "\"one_for_one\"",
-        "What a death does to the siblings; one_for_one leaves them alone",
-    ),
-    key(
-        "supervision.start_timeout",
-        Kind::Duration(0.1, HOUR),
-        "\"30s\"",
-        "How long a child may take to become ready; the store has ten minutes",
-    ),
-    key(
-        "supervision.max_restarts.count",
-        Kind::Integer(0, 1_000_000_000),
-        "5",
-        "Restarts within the period before a supervisor gives up",
-    ),
-    key(
-        "supervision.max_restarts.within",
-        Kind::Duration(0.001, 24.0 * HOUR),
-        "\"30s\"",
-        "The period",
-    ),
-    key(
-        "supervision.backoff.first",
-        Kind::Duration(0.0, HOUR),
-        "\"10ms\"",
-        "The first delay; a child that got something done restarts at once",
-    ),
-    key(
-        "supervision.backoff.factor",
-        Kind::Number(1.0, 100.0),
-        "2.0",
-        "What each further delay is multiplied by",
-    ),
-    key(
-        "supervision.backoff.max",
-        Kind::Duration(0.0, HOUR),
-        "\"30s\"",
-        "The longest delay",
-    ),
-    key(
-        "supervision.backoff.jitter",
-        Kind::Number(0.0, 1.0),
-        "1.0",
-        "The part of a delay that is random, so that restarts do not meet",
-    ),
-    later("supervision.hang_limit"),
-    key(
-        "supervision.children.storage.queue",
-        Kind::Integer(1, 1_000_000),
-        "4096",
-        "Writes that may wait; more is a 503",
-    ),
-    key(
-        "supervision.children.storage.queue_bytes",
-        Kind::Size(KIB, GIB),
-        "\"64 MiB\"",
-        "Bytes of writes that may wait",
-    ),
-    key(
-        "supervision.children.storage.deadline",
-        Kind::Duration(0.01, HOUR),
-        "\"5s\"",
-        "How long a request waits for the store, restarts included",
-    ),
-    later("supervision.children.storage.restart"),
-    key(
-        "supervision.children.file-cache.queue",
-        Kind::Integer(1, 1_000_000),
-        "1024",
-        "Looks at files that may wait",
-    ),
-    key(
-        "supervision.children.file-cache.queue_bytes",
-        Kind::Size(KIB, GIB),
-        "\"16 MiB\"",
-        "Bytes of them",
-    ),
-    key(
-        "supervision.children.file-cache.deadline",
-        Kind::Duration(0.01, HOUR),
-        "\"2s\"",
-        "How long a request waits for a file, restarts included",
-    ),
-    later("supervision.children.file-cache.restart"),
+    key("supervision.strategy", Kind::Choice(&["one_for_one", "one_for_all", "rest_for_one"]), r#""one_for_one""#,
+        "Which children are restarted when one dies: that one, all of them, or that one and those started after it"),
+    key("supervision.start_timeout", TIMEOUT, r#""30s""#,
+        "How long a child may take to become ready; the store has ten minutes"),
+    key("supervision.max_restarts.count", Kind::Integer(0, 1_000_000_000), "5",
+        "How many restarts are allowed within the period before a supervisor gives up"),
+    key("supervision.max_restarts.within", Kind::Duration(0.001, 24.0 * HOUR), r#""30s""#,
+        "The period"),
+    key("supervision.backoff.first", DELAY, r#""10ms""#,
+        "The first delay before a restart; a child that has handled something is restarted at once"),
+    key("supervision.backoff.factor", Kind::Number(1.0, 100.0), "2.0",
+        "Each further delay is this many times as long as the one before"),
+    key("supervision.backoff.max", DELAY, r#""30s""#,
+        "The longest delay"),
+    key("supervision.backoff.jitter", Kind::Number(0.0, 1.0), "1.0",
+        "The part of a delay that is random, so that children do not restart at the same moment"),
+    key("supervision.children.storage.queue", COUNT, "4096",
+        "How many writes may wait; more get 503"),
+    key("supervision.children.storage.queue_bytes", QUEUE_BYTES, r#""64 MiB""#,
+        "How many bytes of writes may wait"),
+    key("supervision.children.storage.deadline", DEADLINE, r#""5s""#,
+        "How long a request waits for the store, restarts included"),
+    key("supervision.children.file-cache.queue", COUNT, "1024",
+        "How many requests for files may wait"),
+    key("supervision.children.file-cache.queue_bytes", QUEUE_BYTES, r#""16 MiB""#,
+        "How many bytes of such requests may wait"),
+    key("supervision.children.file-cache.deadline", DEADLINE, r#""2s""#,
+        "How long a request waits for a file, restarts included"),
     // --- file cache
-    key(
-        "file_cache.budget",
-        Kind::Size(0, 64 * GIB),
-        "\"64 MiB\"",
-        "Content that is kept in memory",
-    ),
-    key(
-        "file_cache.max_file",
-        Kind::Size(0, GIB),
-        "\"4 MiB\"",
-        "A larger file is streamed from the disk",
-    ),
-    key(
-        "file_cache.revalidate",
-        Kind::Duration(0.01, HOUR),
-        "\"1s\"",
-        "How old an entry may be before its file is looked at again",
-    ),
+    key("file_cache.budget", Kind::Size(0, 64 * GIB), r#""64 MiB""#,
+        "How many bytes of files are kept in memory"),
+    key("file_cache.max_file", Kind::Size(0, GIB), r#""4 MiB""#,
+        "The largest file that is kept in memory; a larger one is streamed from the disk"),
+    key("file_cache.revalidate", DEADLINE, r#""1s""#,
+        "How old an entry may be before its file is looked at again"),
     // --- storage
-    key(
-        "storage.engine",
-        Kind::Choice(&["sled"], &["postgres"]),
-        "\"sled\"",
-        "Where records live",
-    ),
-    key(
-        "storage.durability",
-        Kind::Choice(&["always"], &["interval"]),
-        "\"always\"",
-        "A write is answered when the disk has it",
-    ),
-    key(
-        "storage.cache",
-        Kind::Size(MIB, 64 * GIB),
-        "\"64 MiB\"",
-        "The engine's page cache; it takes about twice as much memory",
-    ),
-    key(
-        "storage.reserve",
-        Kind::AutoOrSize(0, 1024 * GIB),
-        "\"auto\"",
-        "Free disk space below which writes get 507 and reads go on; auto is 5 % of the disk, at least 64 MiB and at most 1 GiB",
-    ),
-    key(
-        "storage.flush_limit",
-        Kind::Duration(0.1, HOUR),
-        "\"30s\"",
-        "How long the caller of a write that was begun waits for its outcome",
-    ),
-    key(
-        "storage.log_keep",
-        Kind::Integer(1_000, 1_000_000_000),
-        "100000",
-        "Changes kept in the log",
-    ),
-    later("storage.url_file"),
-    later("auth.keys"),
-    later("auth.jwt"),
+    key("storage.engine", Kind::Choice(&["sled"]), r#""sled""#,
+        "The engine that keeps the records"),
+    key("storage.durability", Kind::Choice(&["always"]), r#""always""#,
+        "When a write is answered: always after the disk has it"),
+    key("storage.cache", Kind::Size(MIB, 64 * GIB), r#""64 MiB""#,
+        "The engine's page cache; it takes about twice as much memory"),
+    key("storage.reserve", Kind::Auto(&Kind::Size(0, 1024 * GIB)), r#""auto""#,
+        "Free disk space below which writes get 507 and reads go on; auto is 5 % of the disk, at least 64 MiB and at most 1 GiB"),
+    key("storage.flush_limit", TIMEOUT, r#""30s""#,
+        "How long the caller of a write that was begun waits for its outcome"),
+    key("storage.log_keep", Kind::Integer(1_000, 1_000_000_000), "100000",
+        "How many changes the store's log keeps"),
     // --- routes
-    key(
-        "route.*.files.root",
-        Kind::Path,
-        "",
-        "The folder; nothing outside of it is served",
-    ),
-    key(
-        "route.*.files.index",
-        Kind::FileName,
-        "\"index.html\"",
-        "What a folder's path answers with",
-    ),
-    later("route.*.files.fallback"),
-    later("route.*.files.precompressed"),
-    key(
-        "route.*.cache",
-        Kind::CacheRules,
-        "",
-        "Cache-Control by pattern, below the route; * stays within a name, ** does not; the longest pattern wins",
-    ),
-    key(
-        "route.*.types",
-        Kind::ContentTypes,
-        "",
-        "Content types by the ending of a file's name, in the place of the built-in ones",
-    ),
-    key(
-        "route.*.errors",
-        Kind::ErrorPages,
-        "",
-        "Pages of the route's folder that are shown in the place of an error, by status",
-    ),
-    key(
-        "route.*.headers",
-        Kind::Headers,
-        "",
-        "Headers of every answer of the route",
-    ),
-    key(
-        "route.*.delay",
-        Kind::Duration(0.0, HOUR),
-        "\"0s\"",
-        "Answer no sooner than this; other requests do not notice",
-    ),
-    key(
-        "route.*.max_in_flight",
-        Kind::Integer(1, 1_000_000),
-        "",
-        "Requests at a time; up to 1024 more wait for their turn, and what comes then is a 503",
-    ),
-    later("route.*.redirect"),
-    later("route.*.proxy"),
+    key("route.*.files.root", PATH, r#""public""#,
+        "The folder; nothing outside it is served"),
+    key("route.*.files.index", FILE_NAME, r#""index.html""#,
+        "The file that answers for a folder's path"),
+    optional("route.*.cache", CACHE_RULES, r#"{ "/assets/**" = "public, max-age=31536000, immutable", "**" = "no-cache" }"#,
+        "Cache-Control by the pattern of a path below the route; * stays within one name, ** does not; the longest pattern that matches counts"),
+    optional("route.*.types", CONTENT_TYPES, r#"{ ".geojson" = "application/geo+json" }"#,
+        "Content types by the ending of a file's name, instead of the built-in ones"),
+    optional("route.*.errors", ERROR_PAGES, r#"{ 404 = "/404.html" }"#,
+        "Pages of the route's folder that are shown instead of an error, by status"),
+    optional("route.*.headers", HEADERS, r#"{ X-Frame-Options = "DENY" }"#,
+        "Headers of every answer of the route"),
+    key("route.*.delay", DELAY, r#""0s""#,
+        "The shortest time between a request and its answer; other requests are not delayed"),
+    optional("route.*.max_in_flight", COUNT, "1",
+        "How many requests are worked on at a time; up to 1024 more wait for their turn, and further ones get 503"),
     // --- resources
-    key(
-        "resource.*.path",
-        Kind::UrlPath,
-        "",
-        "Where it is served; without it, / and its name",
-    ),
-    key(
-        "resource.*.access",
-        Kind::Access,
-        "",
-        "Who may read and write; must be spelled out where others than this machine can connect",
-    ),
-    key(
-        "resource.*.id",
-        Kind::Choice(&["uuidv7", "sequence", "client"], &[]),
-        "\"uuidv7\"",
-        "Who names new records: uuidv7 and sequence the server (uuidv7 unless the client does), client the client",
-    ),
-    key(
-        "resource.*.fields",
-        Kind::Fields,
-        "\"any\"",
-        "\"any\": any JSON object is a record; else a table of fields such as title = { type = \"string\", required = true }",
-    ),
-    key(
-        "resource.*.if_match",
-        Kind::Choice(&["optional", "required"], &[]),
-        "\"optional\"",
-        "required: a change that does not name the ETag it changes is a 428",
-    ),
-    key(
-        "resource.*.put",
-        Kind::Choice(&["replace", "merge"], &[]),
-        "\"replace\"",
-        "What PUT does with members it does not name: merge keeps them, for clients that put partial records",
-    ),
-    key(
-        "resource.*.accept",
-        Kind::MediaTypes,
-        "[]",
-        "Media types that are read as JSON beside application/json; a page of another site can send text/plain unasked",
-    ),
-    key(
-        "resource.*.upsert",
-        Kind::Bool,
-        "false",
-        "Whether PUT makes a record that is not there",
-    ),
-    key(
-        "resource.*.delete_matching",
-        Kind::Bool,
-        "false",
-        "Whether DELETE on the whole resource takes an example and deletes what is equal to it",
-    ),
-    key(
-        "resource.*.headers",
-        Kind::Headers,
-        "",
-        "Headers of every answer of the resource",
-    ),
-    key(
-        "resource.*.delay",
-        Kind::Duration(0.0, HOUR),
-        "\"0s\"",
-        "Answer no sooner than this; other requests do not notice",
-    ),
-    key(
-        "resource.*.max_in_flight",
-        Kind::Integer(1, 1_000_000),
-        "",
-        "Requests at a time; up to 1024 more wait for their turn, and what comes then is a 503",
-    ),
-    later("resource.*.index"),
-    later("resource.*.unique"),
-    later("resource.*.history"),
+    optional("resource.*.path", URL_PATH, r#""/books""#,
+        "Where it is served; without it, / and its name"),
+    optional("resource.*.access", Kind::Access, r#""public""#,
+        "Who may read and write; must be written if other machines can connect"),
+    key("resource.*.id", Kind::Choice(&["uuidv7", "sequence", "client"]), r#""uuidv7""#,
+        "Who chooses the id of a new record: uuidv7 the client or else the server, sequence the server (1, 2, 3), client the client"),
+    key("resource.*.fields", Kind::Fields, r#""any""#,
+        "\"any\": any JSON object is a record; else a table of fields such as title = { type = \"string\", required = true }"),
+    key("resource.*.if_match", Kind::Choice(&["optional", "required"]), r#""optional""#,
+        "required: a change must name the ETag of the state that it changes, else it gets 428"),
+    key("resource.*.put", Kind::Choice(&["replace", "merge"]), r#""replace""#,
+        "What PUT does with members that it does not name: replace removes them, merge keeps them, for clients that put partial records"),
+    key("resource.*.accept", MEDIA_TYPES, "[]",
+        "Media types that are read as JSON beside application/json; note that a page of another site can send text/plain without asking"),
+    key("resource.*.upsert", Kind::Bool, "false",
+        "Whether PUT creates a record that does not exist"),
+    key("resource.*.delete_matching", Kind::Bool, "false",
+        "Whether DELETE on the whole resource takes an example and deletes all records that are equal to it"),
+    optional("resource.*.headers", HEADERS, r#"{ X-Frame-Options = "DENY" }"#,
+        "Headers of every answer of the resource"),
+    key("resource.*.delay", DELAY, r#""0s""#,
+        "The shortest time between a request and its answer; other requests are not delayed"),
+    optional("resource.*.max_in_flight", COUNT, "1",
+        "How many requests are worked on at a time; up to 1024 more wait for their turn, and further ones get 503"),
     // --- chaos
-    key(
-        "chaos.enabled",
-        Kind::Bool,
-        "false",
-        "Lets the admin listener make children panic: for tests and drills only",
-    ),
+    key("chaos.enabled", Kind::Bool, "false",
+        "Whether the admin listener takes orders to make children panic: for tests and drills only"),
 ];
+
+/// The key of this path, whose `*` parts match any name.
+pub(crate) fn find(path: &[&str]) -> Option<&'static Key> {
+    let is = |key: &&Key| key.path.split('.').count() == path.len() && matches(key, path);
+    KEYS.iter().find(is)
+}
+
+/// The names that may stand below this path, `*` for any name; none if it is not a table.
+pub(crate) fn names_below(path: &[&str]) -> Vec<&'static str> {
+    let below = KEYS.iter().filter(|key| matches(key, path));
+    let mut names: Vec<_> = below
+        .filter_map(|key| key.path.split('.').nth(path.len()))
+        .collect();
+    names.dedup();
+    names
+}
+
+/// The only key of this name further below this path, as it would be written there.
+pub(crate) fn named_below(path: &[&str], name: &str) -> Option<String> {
+    let parts = |key: &'static Key| key.path.split('.').skip(path.len());
+    let mut same = KEYS.iter().filter(|key| {
+        matches(key, path) && parts(key).last() == Some(name) && parts(key).all(|part| part != "*")
+    });
+    let only = same.next().filter(|_| same.next().is_none())?;
+    Some(parts(only).collect::<Vec<_>>().join("."))
+}
+
+/// Whether the key's path begins with this one.
+fn matches(key: &Key, path: &[&str]) -> bool {
+    let mut parts = key.path.split('.');
+    path.iter().all(|is| {
+        parts
+            .next()
+            .is_some_and(|wanted| wanted == "*" || wanted == *is)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_the_operator_chooses_match_a_star() {
+        assert!(find(&["route", "/", "files", "root"]).is_some());
+        assert_eq!(names_below(&["route"]), ["*"]);
+        assert_eq!(names_below(&["route", "/x", "files"]), ["root", "index"]);
+        assert!(find(&["resource", "books"]).is_none());
+        assert!(names_below(&["server", "admin"]).is_empty());
+    }
+}

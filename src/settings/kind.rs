@@ -1,95 +1,192 @@
-//! What the value of a key may be.
+//! What the value of a key may be, and what is wrong with one that it may not be.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde_json::Value;
+
+use super::keys::COMING;
 
 /// What a value may be.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     Bool,
-    /// A level, or a filter of targets and levels.
-    Filter,
-    Path,
-    /// The name of a file, without its folder.
-    FileName,
     /// Within these bounds, inclusive.
     Integer(i64, i64),
-    /// `"auto"` or an integer within these bounds.
-    AutoOr(i64, i64),
+    /// The same, written with a dot.
     Number(f64, f64),
     /// Seconds, inclusive.
     Duration(f64, f64),
     /// Bytes, inclusive.
     Size(u64, u64),
-    /// `"auto"` or bytes, inclusive.
-    AutoOrSize(u64, u64),
-    /// One of these now, and of those in a later release.
-    Choice(&'static [&'static str], &'static [&'static str]),
-    /// `IP:PORT`
-    Address,
-    /// `IP:PORT`, or `systemd:NAME`.
-    Listen,
-    /// A list of them, at least one.
-    Listens,
-    /// A file name relative to this file, one `*` allowed in the last part.
-    Include,
-    /// A list of them.
-    Includes,
-    /// A URL path: begins with `/`, does not end with one.
-    UrlPath,
-    /// Headers by name.
-    Headers,
-    /// Values of `Cache-Control` by pattern.
-    CacheRules,
-    /// Pages by status.
-    ErrorPages,
-    /// Who may: `"public"`, or `{ read = "public", write = "public" }`.
+    /// `"auto"`, or a value of this kind.
+    Auto(&'static Kind),
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A text with rules of its own.
+    Text(Text),
+    /// A list of such texts.
+    List {
+        /// Why a value is refused that is not one: "is not ...".
+        right: &'static str,
+        items: &'static Kind,
+        may_be_empty: bool,
+    },
+    /// A table of texts by name; says what is wrong with a pair of the two.
+    Table {
+        /// What must be written: "must be ...".
+        right: &'static str,
+        fault: fn(&str, &str) -> Option<String>,
+    },
+    /// Who may read and write: `"public"`, or `{ read = "public", write = "public" }`.
     Access,
-    /// What a record looks like: `"any"`, or a table of fields, which [`fields`](super::fields) reads.
+    /// `"any"`, or a table of fields, which [`fields`](super::fields) reads.
     Fields,
-    /// Content types by the ending of a file's name.
-    ContentTypes,
-    /// A host name, or an address, without a port.
-    Host,
-    /// A list of them.
-    Hosts,
-    /// `type/subtype`
-    MediaType,
-    /// A list of them.
-    MediaTypes,
-    /// Refused for now: what it may be need not be said yet.
-    Anything,
+}
+
+/// A text with rules of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Text {
+    /// What it is, and an example: "is not ...".
+    pub(crate) right: &'static str,
+    /// What is wrong with a text; empty if no more can be said than that it is not right.
+    pub(crate) fault: fn(&str) -> Option<String>,
 }
 
 impl Kind {
-    /// What each item of it may be, if it is a list.
-    pub(crate) fn items(self) -> Option<Self> {
+    /// What is wrong with a value, which is shown as `shown`. Items of lists and tables are looked at one by one, by the
+    /// caller.
+    pub(super) fn fault(self, value: &Value, shown: &str) -> Option<String> {
+        let text = value.as_str().unwrap_or_default();
+        let fits = match (self, value) {
+            (Self::Bool, Value::Bool(_)) => return None,
+            (Self::Integer(low, high), Value::Number(number)) => {
+                number.as_i64().is_some_and(|n| (low..=high).contains(&n))
+            }
+            (Self::Number(low, high), Value::Number(number)) if number.is_f64() => {
+                number.as_f64().is_some_and(|n| (low..=high).contains(&n))
+            }
+            (Self::Duration(low, high), Value::String(_)) => {
+                match humantime::parse_duration(text) {
+                    Ok(is) if (low..=high).contains(&is.as_secs_f64()) => true,
+                    Ok(_) => return Some(outside(shown, &seconds(low), &seconds(high))),
+                    Err(_) => false,
+                }
+            }
+            (Self::Size(low, high), Value::String(_)) => match text.parse::<ByteSize>() {
+                Ok(is) if (low..=high).contains(&is.as_u64()) => true,
+                Ok(_) => return Some(outside(shown, &bytes(low), &bytes(high))),
+                Err(_) => false,
+            },
+            (Self::Auto(_), Value::String(_)) if text == "auto" => true,
+            (Self::Fields, Value::String(_)) => text == "any",
+            (Self::Auto(kind), _) => {
+                let fault = kind.fault(value, shown)?;
+                return Some(fault.replace(&kind.right(), &self.right()));
+            }
+            (Self::Choice(words), Value::String(_)) if COMING.contains(&text) => {
+                let choices = choices(words);
+                return Some(format!(
+                    "{shown} is not available in this release; {choices}"
+                ));
+            }
+            (Self::Choice(words), Value::String(_)) => words.contains(&text),
+            (Self::Text(rules), Value::String(_)) => match (rules.fault)(text) {
+                None => true,
+                Some(fault) if fault.is_empty() => false,
+                Some(fault) => return Some(fault),
+            },
+            (Self::List { may_be_empty, .. }, Value::Array(items)) => {
+                may_be_empty || !items.is_empty()
+            }
+            (Self::Table { right, .. }, _) => return Some(format!("must be {right}")),
+            (Self::Access, _) => return access_fault(value),
+            _ => false,
+        };
+        (!fits).then(|| format!("{shown} is not {}", self.right()))
+    }
+
+    fn right(self) -> String {
         match self {
-            Self::Listens => Some(Self::Listen),
-            Self::Includes => Some(Self::Include),
-            Self::MediaTypes => Some(Self::MediaType),
-            Self::Hosts => Some(Self::Host),
-            Self::Bool
-            | Self::Filter
-            | Self::Path
-            | Self::FileName
-            | Self::Integer(..)
-            | Self::AutoOr(..)
-            | Self::Number(..)
-            | Self::Duration(..)
-            | Self::Size(..)
-            | Self::AutoOrSize(..)
-            | Self::Choice(..)
-            | Self::Address
-            | Self::Listen
-            | Self::Include
-            | Self::UrlPath
-            | Self::Headers
-            | Self::CacheRules
-            | Self::ErrorPages
-            | Self::Access
-            | Self::Fields
-            | Self::MediaType
-            | Self::ContentTypes
-            | Self::Host
-            | Self::Anything => None,
+            Self::Bool => "true or false".to_owned(),
+            Self::Integer(low, high) => format!("an integer from {low} to {high}"),
+            Self::Number(low, high) => {
+                format!("a number from {low:?} to {high:?}, written with a dot")
+            }
+            Self::Duration(..) => {
+                "a duration; write \"500ms\", \"5s\", \"2m\" or \"1h\"".to_owned()
+            }
+            Self::Size(..) => "a size; write \"16 KiB\", \"4 MiB\" or \"1 GiB\"".to_owned(),
+            Self::Auto(kind) => format!("\"auto\" or {}", kind.right()),
+            Self::Choice(words) => format!("allowed; {}", choices(words)),
+            Self::Text(Text { right, .. })
+            | Self::List { right, .. }
+            | Self::Table { right, .. } => right.to_owned(),
+            Self::Access => "allowed; write \"public\"".to_owned(),
+            Self::Fields => "allowed; write \"any\", or a table of fields".to_owned(),
         }
     }
+
+    /// The value of an environment variable for a key of this kind.
+    pub(super) fn of_variable(self, text: &str) -> Value {
+        let value = if matches!(self, Self::Bool) {
+            text.parse().ok().map(Value::Bool)
+        } else if matches!(self, Self::Integer(..)) {
+            text.parse::<i64>().ok().map(Value::from)
+        } else if matches!(self, Self::Number(..)) {
+            text.parse::<f64>().ok().map(Value::from)
+        } else if let Self::Auto(kind) = self {
+            Some(kind.of_variable(text))
+        } else if matches!(self, Self::List { .. }) {
+            Some(text.split(',').map(str::trim).collect())
+        } else {
+            None
+        };
+        value.unwrap_or_else(|| Value::from(text))
+    }
+}
+
+fn outside(shown: &str, low: &str, high: &str) -> String {
+    format!("{shown} is not within {low} and {high}")
+}
+
+fn choices(words: &[&str]) -> String {
+    let quoted: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
+    match quoted.as_slice() {
+        [only] => format!("write {only}"),
+        many => format!("write one of {}", many.join(", ")),
+    }
+}
+
+/// What is wrong with who may. Both must be said: `{ read = "public" }` looks as if nobody could write.
+fn access_fault(value: &Value) -> Option<String> {
+    let known = |(name, who): (&String, &Value)| {
+        matches!(name.as_str(), "read" | "write") && who == "public"
+    };
+    if value == "public" {
+        return None;
+    }
+    if let Value::String(text) = value {
+        return Some(format!(
+            "{text:?} is not available in this release; write \"public\""
+        ));
+    }
+    let problem = match value.as_object() {
+        Some(members) if members.iter().all(known) => {
+            if members.len() == 2 {
+                return None;
+            }
+            "does not say who may do what is left out; write { read = \"public\", write = \"public\" }"
+        }
+        _ => "only \"public\" or { read = \"public\", write = \"public\" } is known so far",
+    };
+    Some(problem.to_owned())
+}
+
+fn seconds(seconds: f64) -> String {
+    humantime::format_duration(Duration::from_secs_f64(seconds)).to_string()
+}
+
+fn bytes(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
 }

@@ -13,7 +13,8 @@ const UNIX_PATH_BYTES_MAX: usize = 107;
 const INHERITED: &str = "systemd:";
 
 /// Where clients come in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
 pub enum Listen {
     /// An address of this machine. Port 0 asks the kernel for one.
     Tcp(SocketAddr),
@@ -23,22 +24,30 @@ pub enum Listen {
     Inherited(String),
 }
 
-/// A text that says nothing about where clients come in.
+/// Why a text does not say where clients come in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotListen {
-    /// It is no address.
+    /// It is not an address.
     #[error(
         "is not an address; write IP:PORT, such as \"127.0.0.1:3000\", or unix:PATH, or systemd:NAME"
     )]
     Address,
-    /// It is no path that a socket can have.
+    /// It is not a path that a socket can have.
     #[error(
-        "is no place for a socket; write unix: and a path of up to {UNIX_PATH_BYTES_MAX} bytes"
+        "is not a place for a socket; write unix: and a path of up to {UNIX_PATH_BYTES_MAX} bytes"
     )]
     Path,
-    /// It is no name that systemd could give a socket.
+    /// It is not a name that systemd could give a socket.
     #[error("names no socket; write systemd: and the FileDescriptorName of a .socket unit")]
     Name,
+}
+
+impl TryFrom<String> for Listen {
+    type Error = NotListen;
+
+    fn try_from(text: String) -> Result<Self, NotListen> {
+        text.parse()
+    }
 }
 
 impl FromStr for Listen {

@@ -1,38 +1,46 @@
-//! Finding, reading and merging: defaults < files < environment.
+//! Finds, reads and merges the files: defaults, then files, then the environment.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use config::{Config, File, FileFormat};
+use config::{Config, ConfigError, File, FileFormat};
+use serde::Deserialize as _;
 
-use super::Settings;
-use super::raw::Raw;
+use super::fault::{Location, SettingFault};
 use super::reference;
-use super::rules;
-use super::value::Plain;
-use super::violation::{Place, Violation};
-use super::walk::Walk;
+use super::walk::Findings;
+use super::{Settings, folders, rules};
 
-/// Where settings are looked for when nobody says where they are.
+/// Where settings are looked for if nobody says where they are.
 const PLACES: [&str; 2] = ["config/perennial.toml", "/etc/perennial/perennial.toml"];
 /// How many files may include each other.
 const FILES_MAX: usize = 1_000;
+
+/// The settings, and what is worth a look in them.
+#[derive(Debug)]
+pub struct CheckedSettings {
+    /// The settings.
+    pub settings: Settings,
+    /// What may be meant as it is: pages that are not there, patterns that match nothing.
+    pub warnings: Vec<SettingFault>,
+}
 
 /// Why there are no settings.
 #[derive(Debug)]
 pub enum LoadError {
     /// A file can't be read.
     Unreadable {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// All that is wrong, in the order of places.
-    Invalid(Vec<Violation>),
+    /// All faults, in the order of their locations.
+    Invalid(Vec<SettingFault>),
 }
 
 impl fmt::Display for LoadError {
@@ -41,14 +49,11 @@ impl fmt::Display for LoadError {
             Self::Unreadable { path, source } => {
                 write!(f, "{}: can't be read: {source}", path.display())
             }
-            Self::Invalid(violations) => {
-                for violation in violations {
-                    writeln!(f, "{violation}")?;
+            Self::Invalid(faults) => {
+                for fault in faults {
+                    writeln!(f, "{fault}")?;
                 }
-                let (count, s) = (
-                    violations.len(),
-                    if violations.len() == 1 { "" } else { "s" },
-                );
+                let (count, s) = (faults.len(), if faults.len() == 1 { "" } else { "s" });
                 write!(f, "{count} fault{s} in the settings; nothing was started")
             }
         }
@@ -76,36 +81,66 @@ pub fn find(
 
 /// Reads the settings in `path`, or the defaults without one, and what `env` overrides.
 pub fn load(path: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Settings, LoadError> {
-    let mut walk = Walk::default();
+    let (mut found, files) = walk(path, env)?;
+    settings(path, &mut found, &files)
+}
+
+/// [`load`], and looks whether the folders and pages that are named are there: before a start.
+pub fn check(
+    path: Option<&Path>,
+    env: &BTreeMap<String, String>,
+) -> Result<CheckedSettings, LoadError> {
+    let (mut found, files) = walk(path, env)?;
+    folders::check(&mut found);
+    let settings = settings(path, &mut found, &files)?;
+    let warnings = found.warnings;
+    Ok(CheckedSettings { settings, warnings })
+}
+
+/// Looks at all files and the environment. Returns the texts of the files too.
+fn walk(
+    path: Option<&Path>,
+    env: &BTreeMap<String, String>,
+) -> Result<(Findings, Vec<String>), LoadError> {
+    let mut found = Findings::default();
     let files = match path {
-        Some(path) => read_all(path, &mut walk)?,
+        Some(path) => read_all(path, &mut found)?,
         None => Vec::new(),
     };
-    walk.environment(env);
-    rules::check(&mut walk);
-    if walk.violations.is_empty() {
-        let unseen = match merge(&files, &walk).and_then(|raw| raw.settings(&walk.schemas)) {
+    found.environment(env);
+    rules::check(&mut found);
+    Ok((found, files))
+}
+
+/// The settings, if nothing wrong was found.
+fn settings(
+    path: Option<&Path>,
+    found: &mut Findings,
+    files: &[String],
+) -> Result<Settings, LoadError> {
+    if found.faults.is_empty() {
+        match merge(files, found) {
             Ok(settings) => return Ok(settings),
-            Err(problem) => problem,
-        };
-        let place = Place::File {
-            path: path.unwrap_or(Path::new("defaults")).to_owned(),
-            line: 1,
-            column: 1,
-        };
-        walk.fault(place, &[], &unseen);
+            // What the walk lets pass and serde does not.
+            Err(error) => {
+                let path = path.unwrap_or(Path::new("defaults")).to_owned();
+                let (line, column) = (1, 1);
+                let location = Location::File { path, line, column };
+                found.fault(location, &[], error.to_string());
+            }
+        }
     }
-    walk.violations
-        .sort_by_key(|violation| match &violation.place {
-            Place::File { path, line, column } => (path.clone(), *line, *column),
-            Place::Variable(name) => (PathBuf::from("~").join(name), 0, 0),
-        });
-    Err(LoadError::Invalid(walk.violations))
+    let mut faults = std::mem::take(&mut found.faults);
+    faults.sort_by_key(|fault| match &fault.location {
+        Location::File { path, line, column } => (path.clone(), *line, *column),
+        Location::Variable(name) => (PathBuf::from("~").join(name), 0, 0),
+    });
+    Err(LoadError::Invalid(faults))
 }
 
 /// Every key that the files name, with its value as TOML: to tell what has changed between two readings.
 pub(crate) fn written(path: Option<&Path>) -> BTreeMap<String, String> {
-    let texts = path.and_then(|path| read_all(path, &mut Walk::default()).ok());
+    let texts = path.and_then(|path| read_all(path, &mut Findings::default()).ok());
     let mut keys = BTreeMap::new();
     for text in texts.into_iter().flatten() {
         if let Ok(table) = text.parse::<toml::Table>() {
@@ -133,7 +168,7 @@ fn flatten(keys: &mut BTreeMap<String, String>, key: String, value: &toml::Value
 }
 
 /// Reads a file and what it includes, and what those include; each file once, whatever it is called.
-fn read_all(path: &Path, walk: &mut Walk) -> Result<Vec<String>, LoadError> {
+fn read_all(path: &Path, found: &mut Findings) -> Result<Vec<String>, LoadError> {
     let mut texts = Vec::new();
     let mut seen = HashSet::new();
     let mut ahead = VecDeque::from([(path.to_owned(), None)]);
@@ -144,24 +179,29 @@ fn read_all(path: &Path, walk: &mut Walk) -> Result<Vec<String>, LoadError> {
         }
         if let Some(place) = included.clone().filter(|_| seen.len() > FILES_MAX) {
             let problem = format!("more than {FILES_MAX} files; include fewer");
-            walk.fault(place, &include_key(), &problem);
+            found.fault(place, &include_key(), problem);
             break;
         }
         let text = match (fs::read(&path), included) {
-            (Ok(bytes), _) => decode(walk, &path, bytes),
+            (Ok(bytes), _) => decode(found, &path, bytes),
             (Err(source), None) => return Err(LoadError::Unreadable { path, source }),
             (Err(source), Some(place)) => {
-                unreadable(walk, place, &path, &source);
+                unreadable(found, place, &path, &source);
                 continue;
             }
         };
-        for (name, place) in walk.file(&path, &text) {
+        for (name, place) in found.file(&path, &text) {
             let pattern = path.parent().unwrap_or(Path::new("")).join(name);
             match expand(&pattern) {
                 Ok(files) => {
+                    if files.is_empty() {
+                        let problem = format!("no file matches {}", pattern.display());
+                        let warning = SettingFault::new(place.clone(), &include_key(), problem);
+                        found.warnings.push(warning);
+                    }
                     ahead.extend(files.into_iter().map(|file| (file, Some(place.clone()))));
                 }
-                Err(source) => unreadable(walk, place, &pattern, &source),
+                Err(source) => unreadable(found, place, &pattern, &source),
             }
         }
         texts.push(text);
@@ -170,12 +210,12 @@ fn read_all(path: &Path, walk: &mut Walk) -> Result<Vec<String>, LoadError> {
 }
 
 /// The text of a file. Where it is none that is a fault, and the rest is read all the same.
-fn decode(walk: &mut Walk, path: &Path, bytes: Vec<u8>) -> String {
+fn decode(found: &mut Findings, path: &Path, bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| {
         let at = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-        let place = Place::at(path, &text, at);
-        walk.fault(place, &[], "is not UTF-8; save the file in that encoding");
+        let place = Location::at(path, &text, at);
+        found.fault(place, &[], "is not UTF-8; save the file in that encoding");
         text
     })
 }
@@ -184,9 +224,9 @@ fn include_key() -> [String; 1] {
     ["include".to_owned()]
 }
 
-fn unreadable(walk: &mut Walk, place: Place, path: &Path, source: &io::Error) {
+fn unreadable(found: &mut Findings, place: Location, path: &Path, source: &io::Error) {
     let problem = format!("{} can't be read: {source}", path.display());
-    walk.fault(place, &include_key(), &problem);
+    found.fault(place, &include_key(), problem);
 }
 
 /// The files that a pattern means: itself, or, with one `*` in its last part, those that match, in order.
@@ -223,30 +263,28 @@ fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn merge(files: &[String], walk: &Walk) -> Result<Raw, String> {
-    let mut merged =
-        Config::builder().add_source(File::from_str(&reference::defaults(), FileFormat::Toml));
+/// Merges defaults, files and environment, in this order, and reads the result.
+fn merge(files: &[String], found: &Findings) -> Result<Settings, ConfigError> {
+    let defaults = reference::defaults(found.named("route").is_empty());
+    let mut merged = Config::builder().add_source(File::from_str(&defaults, FileFormat::Toml));
     for text in files {
         merged = merged.add_source(File::from_str(text, FileFormat::Toml));
     }
-    for (path, (value, place)) in &walk.written {
-        if let Place::Variable(_) = place {
-            let set = merged.set_override(path.join("."), plain(value));
-            merged = set.map_err(|error| error.to_string())?;
+    for (path, (value, location)) in &found.written {
+        if let Location::Variable(_) = location {
+            let value = config::Value::deserialize(value)
+                .map_err(|error: serde_json::Error| ConfigError::Message(error.to_string()))?;
+            merged = merged.set_override(path.join("."), value)?;
         }
     }
-    let raw = merged.build().and_then(Config::try_deserialize);
-    raw.map_err(|error| error.to_string())
-}
-
-fn plain(value: &Plain) -> config::Value {
-    let kind = match value {
-        Plain::Bool(yes) => (*yes).into(),
-        Plain::Integer(number) => (*number).into(),
-        Plain::Float(number) => (*number).into(),
-        Plain::Text(text) => text.clone().into(),
-        Plain::Array(items) => items.iter().map(plain).collect::<Vec<_>>().into(),
-        Plain::Table(_) | Plain::Other(_) => config::ValueKind::Nil,
-    };
-    config::Value::new(None, kind)
+    let mut settings: Settings = merged.build()?.try_deserialize()?;
+    for (name, resource) in &mut settings.resources {
+        if resource.path.is_empty() {
+            resource.path = format!("/{name}");
+        }
+        if let Some(schema) = found.schemas.get(name) {
+            resource.schema = Arc::new(schema.clone());
+        }
+    }
+    Ok(settings)
 }

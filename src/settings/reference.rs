@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::keys::{KEYS, Key};
-use super::kind::Kind;
 
 /// How the fields of a resource are declared, by example.
 const FIELDS: &str = r#"
@@ -22,16 +21,16 @@ tags     = { type = "array", items = "string", default = [], max_length = 20 }
 artist   = { type = "object", fields = { name = { type = "string", required = true }, born = { type = "integer" } } }
 "#;
 
-/// What an empty file means, as TOML.
-pub(super) fn defaults() -> String {
-    let flat = KEYS
-        .iter()
-        .filter(|key| key.available() && !key.path.contains('*'));
+/// The defaults as TOML; also of a route at `/`, if there is none else.
+pub(super) fn defaults(no_route: bool) -> String {
     let mut out = String::new();
-    for key in flat.filter(|key| !key.default.is_empty()) {
-        line(&mut out, format_args!("{} = {}", key.path, key.default));
+    for key in KEYS.iter().filter(|key| key.has_default && !key.is_named()) {
+        line(&mut out, format_args!("{} = {}", key.path, key.value));
     }
-    // Tables whose keys have no default must still be there.
+    if no_route {
+        out.push_str("[route.\"/\".files]\n");
+        named(&mut out, "route.*.files.");
+    }
     out
 }
 
@@ -43,89 +42,41 @@ pub fn reference() -> String {
          # PERENNIAL__SERVER__ADMIN=... in the environment overrides server.admin, and so on for every key of this part.\n",
     );
     let mut table = "";
-    for key in KEYS
-        .iter()
-        .filter(|key| key.available() && !key.path.contains('*'))
-    {
+    for key in KEYS.iter().filter(|key| !key.is_named()) {
         let (above, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
         if above != table {
             line(&mut out, format_args!("\n[{above}]"));
             table = above;
         }
-        entry(&mut out, key, name, key.default);
+        entry(&mut out, key, name);
     }
-    out.push_str(
-        "\n# A static route for each path prefix; the longest prefix wins.\n[route.\"/\"]\n",
-    );
-    named(&mut out, "route.*.", &[]);
+    out.push_str("\n# A route for each path prefix; the longest prefix wins.\n[route.\"/\"]\n");
+    named(&mut out, "route.*.");
     out.push_str("\n[route.\"/\".files]\n");
-    named(&mut out, "route.*.files.", &[("root", "\"public\"")]);
+    named(&mut out, "route.*.files.");
     out.push_str("\n# A resource: a JSON API at its path, here /books.\n[resource.books]\n");
-    named(
-        &mut out,
-        "resource.*.",
-        &[("path", "\"/books\""), ("access", "\"public\"")],
-    );
+    named(&mut out, "resource.*.");
     out.push_str(FIELDS);
     out
 }
 
-fn named(out: &mut String, prefix: &str, examples: &[(&str, &str)]) {
-    for key in KEYS.iter().filter(|key| key.available()) {
+/// The keys right below `prefix`.
+fn named(out: &mut String, prefix: &str) {
+    for key in KEYS {
         let name = key.path.strip_prefix(prefix);
-        let Some(name) = name.filter(|name| !name.contains('.')) else {
-            continue;
-        };
-        let example = examples
-            .iter()
-            .find(|(of, _)| *of == name)
-            .map(|(_, value)| *value);
-        entry(out, key, name, example.unwrap_or(key.default));
-    }
-}
-
-fn entry(out: &mut String, key: &Key, name: &str, value: &str) {
-    line(out, format_args!("# {}", key.doc));
-    if value.is_empty() {
-        line(out, format_args!("# {name} = {}", sample(key.kind)));
-    } else {
-        line(out, format_args!("{name} = {value}"));
-    }
-}
-
-/// What the value of a key without a default looks like.
-fn sample(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Headers => "{ X-Frame-Options = \"DENY\" }",
-        Kind::CacheRules => {
-            "{ \"/assets/**\" = \"public, max-age=31536000, immutable\", \"**\" = \"no-cache\" }"
+        if let Some(name) = name.filter(|name| !name.contains('.')) {
+            entry(out, key, name);
         }
-        Kind::ErrorPages => "{ 404 = \"/404.html\" }",
-        Kind::ContentTypes => "{ \".geojson\" = \"application/geo+json\" }",
-        Kind::Integer(..) | Kind::AutoOr(..) => "1",
-        Kind::Bool
-        | Kind::Filter
-        | Kind::Path
-        | Kind::FileName
-        | Kind::Number(..)
-        | Kind::Duration(..)
-        | Kind::Size(..)
-        | Kind::AutoOrSize(..)
-        | Kind::Choice(..)
-        | Kind::Address
-        | Kind::Listen
-        | Kind::Listens
-        | Kind::Include
-        | Kind::Includes
-        | Kind::UrlPath
-        | Kind::Access
-        | Kind::Fields
-        | Kind::MediaType
-        | Kind::MediaTypes
-        | Kind::Host
-        | Kind::Hosts
-        | Kind::Anything => "\"...\"",
     }
+}
+
+/// A key without a default is shown by an example, as a comment.
+fn entry(out: &mut String, key: &Key, name: &str) {
+    let mark = if key.has_default { "" } else { "# " };
+    line(
+        out,
+        format_args!("# {}\n{mark}{name} = {}", key.doc, key.value),
+    );
 }
 
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {

@@ -5,134 +5,151 @@
 
 use std::collections::BTreeMap;
 
-use super::listen::Listen;
-use super::lookup;
-use super::value::{Plain, url_path_fault};
-use super::violation::Place;
-use super::walk::Walk;
+use serde_json::Value;
 
-/// Which key serves a path.
-type Taken = BTreeMap<String, String>;
+use super::fault::Location;
+use super::keys;
+use super::listen::Listen;
+use super::texts::url_path_fault;
+use super::walk::Findings;
+
+const LISTEN: [&str; 2] = ["server", "listen"];
+const ADMIN: [&str; 2] = ["server", "admin"];
 
 /// Adds what breaks the rules to the faults of the walk.
-pub(super) fn check(walk: &mut Walk) {
+pub(super) fn check(found: &mut Findings) {
     // What stands behind a fault of the syntax may belong to another key than it seems.
-    if walk.violations.iter().all(|fault| !fault.key.is_empty()) {
-        addresses(walk);
+    if found.faults.iter().all(|fault| !fault.key.is_empty()) {
+        addresses(found);
     }
-    let open = open_address(walk);
-    let mut taken = Taken::new();
-    let named = walk.named.clone();
-    // Routes first: of a route and a resource with one path, the resource is told to move.
-    for (key, place) in &named {
-        if let [kind, prefix] = key.as_slice()
-            && kind == "route"
-        {
-            route(walk, key, place, prefix);
-            taken.insert(prefix.clone(), format!("route.{prefix:?}"));
+    chaos(found);
+    for (prefix, location) in found.named("route") {
+        let key = owned(["route", &prefix]);
+        let root = found.value_of(&["route", &prefix, "files", "root"]);
+        // If something was meant to be its target, that has been told already.
+        if root.is_none() && !found.is_faulty_below(&key) {
+            let problem = "leads nowhere; write files = { root = \"FOLDER\" }";
+            found.fault(location, &key, problem);
         }
     }
-    for (key, place) in &named {
-        if let [kind, name] = key.as_slice()
-            && kind == "resource"
-        {
-            path(walk, key, place, &mut taken);
-            upsert(walk, name);
-            if let (None, Some(address)) = (walk.value(&["resource", name, "access"]), &open) {
-                let problem = format!(
-                    "open to everybody who can reach {address}; if that is meant, write access = \"public\", else listen on 127.0.0.1 only"
-                );
-                walk.fault(place.clone(), key, &problem);
-            }
+    paths(found);
+    // The default is not open.
+    let open = match found.value_of(&LISTEN) {
+        Some(_) => listens(found, LISTEN),
+        None => Vec::new(),
+    };
+    let open = open.into_iter().find(|listen| !listen.is_local());
+    for (name, location) in found.named("resource") {
+        upsert(found, &name);
+        if let (None, Some(address)) = (found.value_of(&["resource", &name, "access"]), &open) {
+            let problem = format!(
+                "open to everybody who can reach {address}; if that is meant, write access = \"public\", else listen on 127.0.0.1 only"
+            );
+            found.fault(location, &owned(["resource", &name]), problem);
         }
     }
+}
+
+fn owned<const N: usize>(path: [&str; N]) -> [String; N] {
+    path.map(str::to_owned)
 }
 
 /// No two sockets can have one address. Found here it is a fault with a line; found by the system it would look as if
 /// another program were there.
-fn addresses(walk: &mut Walk) {
-    let mut bound: Vec<(Listen, Option<Place>)> = Vec::new();
-    for key in [["server", "listen"], ["server", "admin"]] {
-        let place = walk.written(&key).map(|(_, place)| place.clone());
-        for address in addresses_of(walk, key) {
+fn addresses(found: &mut Findings) {
+    let mut bound: Vec<(Listen, Option<Location>)> = Vec::new();
+    for key in [LISTEN, ADMIN] {
+        let location = found.written(&key).map(|(_, location)| location.clone());
+        for address in listens(found, key) {
             let other = bound.iter().find(|(other, _)| other.collides(&address));
             // Where both are defaults there is no fault; where one is, the other one was written.
             if let Some((other, told)) = other
-                && let Some(place) = place.clone().or(told.clone())
+                && let Some(location) = location.clone().or(told.clone())
             {
                 let problem = format!(
                     "{address} can't be listened on beside {other}; choose another one, or keep one of the two"
                 );
-                walk.fault(place, &key.map(str::to_owned), &problem);
+                found.fault(location, &owned(key), problem);
             }
-            bound.push((address, place.clone()));
+            bound.push((address, location.clone()));
         }
     }
 }
 
-/// What is written for this key, else its default. What is no address has been told already.
-fn addresses_of(walk: &Walk, key: [&str; 2]) -> Vec<Listen> {
-    let texts: Vec<&str> = match walk.value(&key) {
-        Some(Plain::Array(items)) => items.iter().filter_map(Plain::text).collect(),
-        Some(one) => one.text().into_iter().collect(),
-        None => lookup::find(&key).map_or(Vec::new(), |key| key.default.split('"').collect()),
+/// The addresses that are written for this key, else its default. What is not an address has been told already.
+fn listens(found: &Findings, key: [&str; 2]) -> Vec<Listen> {
+    let texts: Vec<&str> = match found.value_of(&key) {
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+        Some(one) => one.as_str().into_iter().collect(),
+        None => keys::find(&key).map_or(Vec::new(), |key| key.value.split('"').collect()),
     };
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-/// An address that others than this machine can reach, or may; the default is none.
-fn open_address(walk: &Walk) -> Option<Listen> {
-    let Some(Plain::Array(items)) = walk.value(&["server", "listen"]) else {
-        return None;
-    };
-    let addresses = items.iter().filter_map(Plain::text);
-    addresses
-        .filter_map(|text| text.parse::<Listen>().ok())
-        .find(|listen| !listen.is_local())
-}
-
-fn route(walk: &mut Walk, key: &[String], place: &Place, prefix: &str) {
-    let root = walk.value(&["route", prefix, "files", "root"]);
-    // What was meant to be its target has been told already.
-    if root.is_none() && !walk.is_faulty_below(key) {
-        let problem = "leads nowhere; write files = { root = \"FOLDER\" }";
-        walk.fault(place.clone(), key, problem);
-    }
-}
-
-/// Where the store counts, a client can't name the record that is to be made.
-fn upsert(walk: &mut Walk, name: &str) {
-    let value = |key| walk.value(&["resource", name, key]);
-    let counted = value("id").and_then(Plain::text) == Some("sequence");
-    let Some((Plain::Bool(true), place)) = walk.written(&["resource", name, "upsert"]) else {
+/// Whoever can reach the admin listener can order faults, so only this machine may.
+fn chaos(found: &mut Findings) {
+    const ENABLED: [&str; 2] = ["chaos", "enabled"];
+    let Some((Value::Bool(true), location)) = found.written(&ENABLED) else {
         return;
     };
-    if counted {
-        let (place, key) = (
-            place.clone(),
-            ["resource", name, "upsert"].map(str::to_owned),
+    let (location, admin) = (location.clone(), listens(found, ADMIN));
+    if let Some(address) = admin.iter().find(|listen| !listen.is_local()) {
+        let problem = format!(
+            "would let everybody who can reach {address} make parts of the daemon panic; set server.admin to an address of this machine only, such as 127.0.0.1:3001, or take it out"
         );
-        let problem = "can't be with id = \"sequence\", where the server names records; take one of the two out";
-        walk.fault(place, &key, problem);
+        found.fault(location, &owned(ENABLED), problem);
     }
 }
 
-fn path(walk: &mut Walk, key: &[String], place: &Place, taken: &mut Taken) {
-    let name = key.last().map_or("", String::as_str);
-    let path = match walk.value(&["resource", name, "path"]) {
-        Some(written) => written.text().unwrap_or_default().to_owned(),
-        None => format!("/{name}"),
-    };
-    // A name that is none has been told, and what follows from it is none of the operator's.
-    if name.is_empty() || url_path_fault(&path).is_some() {
+/// The store counts where the id is "sequence": a client can't name the record that is to be created.
+fn upsert(found: &mut Findings, name: &str) {
+    let upsert = ["resource", name, "upsert"];
+    let Some((Value::Bool(true), location)) = found.written(&upsert) else {
         return;
+    };
+    let id = found.value_of(&["resource", name, "id"]);
+    if id.and_then(Value::as_str) == Some("sequence") {
+        let problem = "can't be with id = \"sequence\", where the server names records; take one of the two out";
+        found.fault(location.clone(), &owned(upsert), problem);
     }
-    if path == "/" {
-        let problem = "a resource can't be served at /; write path = \"/NAME\"";
-        walk.fault(place.clone(), key, problem);
+}
+
+/// Each resource has a path of its own, outside the records of the others.
+fn paths(found: &mut Findings) {
+    let mut taken = BTreeMap::new();
+    // Routes first: of a route and a resource with one path, the resource is told to move.
+    for (prefix, _) in found.named("route") {
+        let owner = format!("route.{prefix:?}");
+        taken.insert(prefix, owner);
     }
-    if let Some(other) = taken.insert(path.clone(), format!("resource.{name}")) {
-        let problem = format!("{path:?} is the path of {other} already; choose another one");
-        walk.fault(place.clone(), key, &problem);
+    let mut resources = BTreeMap::new();
+    for (name, location) in found.named("resource") {
+        let path = match found.value_of(&["resource", &name, "path"]) {
+            Some(written) => written.as_str().unwrap_or_default().to_owned(),
+            None => format!("/{name}"),
+        };
+        // A wrong name or path has been told, and what follows from it is not the operator's fault.
+        if name.is_empty() || url_path_fault(&path).is_some() {
+            continue;
+        }
+        let key = owned(["resource", &name]);
+        if path == "/" {
+            let problem = "a resource can't be served at /; write path = \"/NAME\"";
+            found.fault(location.clone(), &key, problem);
+        }
+        if let Some(other) = taken.insert(path.clone(), format!("resource.{name}")) {
+            let problem = format!("{path:?} is the path of {other} already; choose another one");
+            found.fault(location.clone(), &key, problem);
+        }
+        resources.insert(path, (name, location));
+    }
+    for (path, (name, location)) in &resources {
+        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+        if let Some((other, _)) = resources.get(above) {
+            let problem = format!(
+                "{path:?} is the address of a record of resource.{other}; choose a path outside {above:?}"
+            );
+            found.fault(location.clone(), &owned(["resource", name]), problem);
+        }
     }
 }

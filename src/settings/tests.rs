@@ -83,7 +83,7 @@ fn the_environment_overrides_what_is_written() {
         HandlerCount::Count(3.try_into().unwrap())
     );
     assert_eq!(
-        settings.supervision.file_cache.deadline,
+        settings.supervision.children.file_cache.deadline,
         Duration::from_secs(9)
     );
     assert!(settings.chaos.enabled);
@@ -106,12 +106,169 @@ fn hosts_content_types_and_the_rules_of_resources_are_read() {
     fs::write(&file, text).unwrap();
     let settings = load(Some(&file), &BTreeMap::new()).unwrap();
     assert_eq!(settings.server.hosts, ["example.org", "[::1]", "10.0.0.1"]);
-    let TargetSettings::Files(folder) = &settings.routes["/"].target;
-    assert_eq!(folder.types[".foo"], "text/x-foo; charset=utf-8");
+    assert_eq!(
+        settings.routes["/"].types[".foo"],
+        "text/x-foo; charset=utf-8"
+    );
     let rules = &settings.resources["pens"].rules;
     assert_eq!(rules.headers["X-A"], "b");
     assert_eq!(rules.delay, Duration::from_secs(1));
     assert_eq!(rules.max_in_flight.map(NonZeroUsize::get), Some(2));
+}
+
+/// What `load` says of a file with this text.
+fn loaded(text: &str) -> Result<Settings, LoadError> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.toml");
+    fs::write(&file, text).unwrap();
+    load(Some(&file), &BTreeMap::new())
+}
+
+/// A key of the table without a field, or with a value that serde can't read, fails here.
+#[test]
+fn every_key_has_a_field() {
+    for key in keys::KEYS {
+        let mut path: Vec<_> = key.path.split('.').map(str::to_owned).collect();
+        let mut more = String::new();
+        if key.is_named() {
+            path[1] = "/x".to_owned();
+            if path[0] == "resource" {
+                path[1] = "x".to_owned();
+            } else if key.path != "route.*.files.root" {
+                more.push_str("route.\"/x\".files.root = \"a\"\n");
+            }
+        }
+        let text = format!("{} = {}\n{more}", fault::shown(&path), key.value);
+        let found = loaded(&text);
+        assert!(found.is_ok(), "{text}{found:?}");
+    }
+}
+
+#[test]
+fn what_is_proposed_can_be_written() {
+    for name in keys::COMING {
+        for above in ["", "server", "limits", "route.\"/\".files", "resource.pens"] {
+            if keys::find(&["route", "/", "files", name]).is_some() && above.ends_with("files") {
+                continue;
+            }
+            let path = if above.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{above}.{name}")
+            };
+            let error = loaded(&format!("{path} = 1\n"))
+                .expect_err(&path)
+                .to_string();
+            assert!(error.contains("in this release"), "{error}");
+        }
+    }
+    for (wrong, told) in [
+        ("limits.rates = 1", "known here are body,"),
+        ("server.body = 1", "unknown here; did you mean limits.body?"),
+        ("tsl.cert = 1", "unknown; known here are include,"),
+        ("server.tls = 1", "let a proxy in front of the daemon do it"),
+        (
+            "storage.drain = 1",
+            "unknown here; did you mean server.drain?",
+        ),
+        (
+            "route.\"/\".index = 1",
+            "unknown here; did you mean files.index?",
+        ),
+        ("resource.pens.index = 1", "not available in this release"),
+        ("logging.keep = 1", "unknown here; did you mean file.keep?"),
+    ] {
+        let error = loaded(&format!("{wrong}\n")).unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+        let proposed = error.lines().next().unwrap();
+        for name in ["rate,", "tls,", "proxy", "redirect", "auth,", "index,"] {
+            let proposed = proposed.replace("a proxy in front", "");
+            assert!(!proposed.contains(name), "{error}");
+        }
+    }
+}
+
+#[test]
+fn folders_that_are_not_there_are_faults_and_pages_are_warnings() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("site")).unwrap();
+    fs::write(at("site/404.html"), "").unwrap();
+    let shown = folder.path().display().to_string();
+    let write = |name: &str, root: &str, more: &str| {
+        let text = format!("[route.\"/{name}\"]\nfiles = {{ root = '{shown}/{root}' }}\n{more}\n");
+        fs::write(at(&format!("{name}.toml")), text).unwrap();
+    };
+    write("a", "gone", "");
+    write("b", "site/404.html", "");
+    write(
+        "c",
+        "site",
+        "errors = { 404 = '/404.html', 500 = '/500.html' }",
+    );
+    write("d", "site/404.html/x", "");
+    let main = "include = ['a.toml', 'b.toml', 'c.toml', 'd.toml', 'none/*.toml']\n";
+    fs::write(at("main.toml"), main).unwrap();
+    assert!(load(Some(&at("main.toml")), &BTreeMap::new()).is_ok());
+    let error = check(Some(&at("main.toml")), &BTreeMap::new()).unwrap_err();
+    let expected = format!(
+        "{shown}/a.toml:2:11: route.\"/a\".files.root: there is no folder {shown}/gone; create it, or name another one\n\
+         {shown}/b.toml:2:11: route.\"/b\".files.root: {shown}/site/404.html is not a folder; name the folder that the file is in\n\
+         {shown}/d.toml:2:11: route.\"/d\".files.root: {shown}/site/404.html/x can't be used: Not a directory (os error 20)\n\
+         3 faults in the settings; nothing was started"
+    );
+    assert_eq!(error.to_string(), expected);
+    fs::write(at("main.toml"), "include = ['c.toml', 'none/*.toml']\n").unwrap();
+    let checked = check(Some(&at("main.toml")), &BTreeMap::new()).unwrap();
+    let warnings: Vec<_> = checked.warnings.iter().map(ToString::to_string).collect();
+    let expected = [
+        format!("{shown}/main.toml:1:1: include: no file matches {shown}/none/*.toml"),
+        format!("{shown}/c.toml:3:1: route.\"/c\".errors: there is no file {shown}/site/500.html"),
+    ];
+    assert_eq!(warnings, expected);
+}
+
+#[test]
+fn without_a_route_the_built_in_page_needs_no_folder() {
+    assert!(check(None, &BTreeMap::new()).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn chaos_is_for_this_machine_only() {
+    for (admin, fine) in [
+        ("127.0.0.1:3001", true),
+        ("127.9.9.9:3001", true),
+        ("[::1]:3001", true),
+        ("0.0.0.0:3001", false),
+        ("[::]:3001", false),
+        ("192.0.2.1:3001", false),
+    ] {
+        let text = format!("server.admin = '{admin}'\nchaos.enabled = true\n");
+        assert_eq!(loaded(&text).is_ok(), fine, "{admin}");
+        let variables = env(&[
+            ("PERENNIAL__SERVER__ADMIN", admin),
+            ("PERENNIAL__CHAOS__ENABLED", "true"),
+        ]);
+        assert_eq!(load(None, &variables).is_ok(), fine, "{admin}");
+        let text = format!("server.admin = '{admin}'\nchaos.enabled = false\n");
+        assert!(loaded(&text).is_ok(), "{admin}");
+    }
+}
+
+#[test]
+fn a_resource_is_not_at_the_address_of_a_record() {
+    for (one, two, fine) in [
+        ("/books", "/books/reviews", false),
+        ("/a/b", "/a/b/c", false),
+        ("/books", "/books/of/old", true),
+        ("/books", "/bookshelf", true),
+        ("/books", "/books", false),
+        ("/caf\u{e9}", "/caf\u{e9}/a b", false),
+    ] {
+        let text = format!("resource.z.path = \"{one}\"\nresource.a.path = \"{two}\"\n");
+        let found = loaded(&text);
+        assert_eq!(found.is_ok(), fine, "{one} {two}: {found:?}");
+    }
 }
 
 #[test]
@@ -124,7 +281,7 @@ fn a_wrong_variable_is_a_fault_that_names_it() {
     assert_eq!(
         error,
         "$PERENNIAL__SERVER__ADMIN: server.admin: \"nowhere\" is not an address; write IP:PORT, such as \"127.0.0.1:3001\"\n\
-         $PERENNIAL__SERVER__PORT: server.port: no setting that can be given by the environment\n\
+         $PERENNIAL__SERVER__PORT: server.port: not a setting that can be given by the environment\n\
          2 faults in the settings; nothing was started"
     );
 }

@@ -1,104 +1,105 @@
-//! The walk over a file: finds every fault there is, with its place.
+//! The walk over a file: finds every fault there is, with its location.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::fault::{Location, SettingFault, shown};
 use super::fields;
-use super::keys::{self, Key};
+use super::keys::{self, COMING};
 use super::kind::Kind;
-use super::lookup;
-use super::value::{Plain, url_path_fault};
-use super::violation::{Place, Violation};
+use super::texts::{INCLUDE, name_fault, url_path_fault};
 use crate::record::{Schema, nearest};
 
-/// What the files say, and what is wrong with them.
+/// What the files and the environment say, and what is wrong with them.
 #[derive(Debug, Default)]
-pub(super) struct Walk {
-    pub(super) violations: Vec<Violation>,
-    /// Every key that was written, with its value, which may be a wrong one, and its place.
-    pub(super) written: BTreeMap<Vec<String>, (Plain, Place)>,
-    /// Where each name of the operator's was first written: routes and resources.
-    pub(super) named: BTreeMap<Vec<String>, Place>,
-    /// What the records of a resource are, by its name.
+pub(super) struct Findings {
+    pub(super) faults: Vec<SettingFault>,
+    /// What may be meant as it is, but is worth a look.
+    pub(super) warnings: Vec<SettingFault>,
+    /// Every key that was written, with its value, which may be a wrong one, and its location.
+    pub(super) written: BTreeMap<Vec<String>, (Value, Location)>,
+    /// Where each route and each resource was first written.
+    pub(super) named: BTreeMap<Vec<String>, Location>,
+    /// The fields of each resource that declares some, by its name.
     pub(super) schemas: BTreeMap<String, Schema>,
 }
 
 /// One file while it is walked.
-pub(super) struct Source<'a> {
+pub(super) struct Document<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
-impl Source<'_> {
-    pub(super) fn place(&self, span: Range<usize>) -> Place {
-        Place::at(self.path, self.text, span.start)
+impl Document<'_> {
+    pub(super) fn location(&self, span: Range<usize>) -> Location {
+        Location::at(self.path, self.text, span.start)
+    }
+
+    /// A value as a message shows it.
+    fn shown(&self, value: &Spanned<DeValue<'_>>) -> String {
+        match value.get_ref() {
+            DeValue::String(text) => format!("{text:?}"),
+            DeValue::Array(items) if items.is_empty() => "an empty list".to_owned(),
+            DeValue::Array(_) => "a list".to_owned(),
+            DeValue::Table(_) => "a table".to_owned(),
+            DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => self.text.get(value.span()).unwrap_or_default().to_owned(),
+        }
     }
 }
 
-impl Walk {
+impl Findings {
     /// Walks one file. Returns the files it includes, as written, and where.
-    pub(super) fn file(&mut self, path: &Path, text: &str) -> Vec<(PathBuf, Place)> {
-        let source = Source { path, text };
+    pub(super) fn file(&mut self, path: &Path, text: &str) -> Vec<(PathBuf, Location)> {
+        let document = Document { path, text };
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
-            let place = source.place(error.span().unwrap_or_default());
+            let location = document.location(error.span().unwrap_or_default());
             let problem = error.message().trim_end_matches('\n').replace('\n', "; ");
-            self.violations.push(Violation {
-                place,
-                key: String::new(),
-                problem,
-            });
+            self.faults.push(SettingFault::new(location, &[], problem));
         }
-        self.table(&source, &mut Vec::new(), table.get_ref());
-        match self.written.remove(&vec!["include".to_owned()]) {
-            Some((Plain::Array(items), place)) => items
-                .iter()
-                .filter(|item| item.fault(Kind::Include).is_none())
-                .filter_map(|item| Some((item.text()?.into(), place.clone())))
-                .collect(),
-            _ => Vec::new(),
-        }
+        self.table(&document, &mut Vec::new(), table.get_ref());
+        let Some((included, location)) = self.written.remove(&vec!["include".to_owned()]) else {
+            return Vec::new();
+        };
+        let items = included.as_array().into_iter().flatten();
+        items
+            .filter(|item| INCLUDE.fault(item, "").is_none())
+            .filter_map(|item| Some((item.as_str()?.into(), location.clone())))
+            .collect()
     }
 
-    fn table(&mut self, source: &Source<'_>, path: &mut Vec<String>, table: &DeTable<'_>) {
+    fn table(&mut self, document: &Document<'_>, path: &mut Vec<String>, table: &DeTable<'_>) {
         for (name, value) in table {
             path.push(name.get_ref().to_string());
-            self.entry(source, path, name.span(), value);
+            self.entry(document, path, name.span(), value);
             path.pop();
         }
     }
 
     fn entry(
         &mut self,
-        source: &Source<'_>,
+        document: &Document<'_>,
         path: &mut Vec<String>,
         at: Range<usize>,
         value: &Spanned<DeValue<'_>>,
     ) {
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-        if let Some(key) = lookup::find(&parts) {
-            if !key.available() {
-                self.fault(source.place(at), path, "not available yet; take it out");
-                return;
-            }
-            match (key.kind, value.get_ref()) {
-                (Kind::Fields, DeValue::Table(table)) => self.fields(source, path, table),
-                (kind, _) => self.value_faults(source, path, kind, value),
-            }
-            self.write(path, Plain::of(value.get_ref()), source.place(at));
+        if let Some(key) = keys::find(&parts) {
+            self.value(document, path, key.kind, value);
+            self.write(path, json(value.get_ref()), document.location(at));
             return;
         }
-        if lookup::below(&parts).next().is_none() {
-            let problem = unknown(&parts);
-            self.fault(source.place(at), path, &problem);
-            return;
-        }
-        if !lookup::below(&parts).any(Key::available) {
-            self.fault(source.place(at), path, "not available yet; take it out");
+        let names = keys::names_below(&parts);
+        if names.is_empty() {
+            self.fault(document.location(at), path, unknown(&parts));
             return;
         }
         if let [kind @ ("route" | "resource"), name] = parts.as_slice() {
@@ -108,172 +109,197 @@ impl Walk {
                 name_fault(name)
             };
             if let Some(problem) = fault {
-                self.fault(source.place(at.clone()), path, &problem);
+                self.fault(document.location(at.clone()), path, problem);
             }
             if value.get_ref().is_table() {
-                let named = self.named.entry(path.clone());
-                named.or_insert_with(|| source.place(at));
+                let first = self.named.entry(path.clone());
+                first.or_insert_with(|| document.location(at));
             }
         }
-        match value.get_ref() {
-            DeValue::Table(members) => self.table(source, path, members),
-            DeValue::String(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Array(_) => {
-                let problem = match lookup::names_below(&parts).join(", ") {
-                    names if names.is_empty() => "must be a table".to_owned(),
-                    names => format!("must be a table with keys of {names}"),
-                };
-                self.fault(source.place(value.span()), path, &problem);
-            }
+        if let DeValue::Table(members) = value.get_ref() {
+            self.table(document, path, members);
+            return;
         }
+        let problem = match names.as_slice() {
+            ["*"] => "must be a table".to_owned(),
+            names => format!("must be a table with keys of {}", names.join(", ")),
+        };
+        self.fault(document.location(value.span()), path, problem);
     }
 
-    fn fields(&mut self, source: &Source<'_>, path: &[String], table: &DeTable<'_>) {
-        let fields = fields::read(self, source, path, table);
-        if let [_, resource, _] = path {
-            let schema = Schema::Fields(fields);
-            self.schemas.entry(resource.clone()).or_insert(schema);
-        }
-    }
-
-    /// What is wrong with a value; of a list, with each of its items.
-    fn value_faults(
+    /// Finds what is wrong with a value; of a list or a table, with each of its items.
+    fn value(
         &mut self,
-        source: &Source<'_>,
+        document: &Document<'_>,
         path: &[String],
         kind: Kind,
         value: &Spanned<DeValue<'_>>,
     ) {
-        match (kind.items(), value.get_ref()) {
-            (Some(kind), DeValue::Array(items)) if !items.is_empty() => {
-                for item in items {
-                    self.value_faults(source, path, kind, item);
+        match (kind, value.get_ref()) {
+            (Kind::Fields, DeValue::Table(table)) => {
+                let fields = fields::read(self, document, path, table);
+                if let [_, resource, _] = path {
+                    let schema = Schema::Fields(fields);
+                    self.schemas.entry(resource.clone()).or_insert(schema);
                 }
             }
-            (_, value_only) => {
-                if let Some(problem) = Plain::of(value_only).fault(kind) {
-                    self.fault(source.place(value.span()), path, &problem);
+            (Kind::List { items: kind, .. }, DeValue::Array(items)) if !items.is_empty() => {
+                for item in items {
+                    self.value(document, path, *kind, item);
+                }
+            }
+            (Kind::Table { fault, .. }, DeValue::Table(members)) => {
+                for (name, value) in members {
+                    let problem = if let DeValue::String(text) = value.get_ref() {
+                        fault(name.get_ref(), text)
+                    } else {
+                        Some(format!("{:?} must be a text", name.get_ref()))
+                    };
+                    if let Some(problem) = problem {
+                        self.fault(document.location(name.span()), path, problem);
+                    }
+                }
+            }
+            (kind, of) => {
+                if let Some(problem) = kind.fault(&json(of), &document.shown(value)) {
+                    self.fault(document.location(value.span()), path, problem);
                 }
             }
         }
     }
 
-    fn write(&mut self, path: &[String], value: Plain, place: Place) {
+    fn write(&mut self, path: &[String], value: Value, location: Location) {
         if let Some((_, before)) = self.written.get(path) {
             let problem = format!("written before, at {before}; keep one of the two");
-            self.fault(place, path, &problem);
+            self.fault(location, path, problem);
             return;
         }
-        self.written.insert(path.to_vec(), (value, place));
+        self.written.insert(path.to_vec(), (value, location));
     }
 
-    /// Walks the environment: `PERENNIAL__SERVER__ADMIN` is `server.admin`. Only keys without a name of the operator's
-    /// can be reached.
+    /// Walks the environment: `PERENNIAL__SERVER__ADMIN` is `server.admin`. Only keys without a name that the operator
+    /// chooses can be reached.
     pub(super) fn environment(&mut self, env: &BTreeMap<String, String>) {
         for (variable, text) in env {
             let Some(rest) = variable.strip_prefix("PERENNIAL__") else {
                 continue;
             };
-            let place = Place::Variable(variable.clone());
+            let location = Location::Variable(variable.clone());
             let wanted = rest.to_lowercase().replace("__", ".");
-            let flat = |key: &&Key| !key.path.contains('*') && key.kind != Kind::Includes;
-            let found = keys::KEYS
+            let mut flat = keys::KEYS
                 .iter()
-                .filter(flat)
-                .find(|key| key.path.replace('-', "_") == wanted);
-            let Some(key) = found else {
-                let problem = "no setting that can be given by the environment".to_owned();
-                self.violations.push(Violation {
-                    place,
-                    key: wanted,
-                    problem,
-                });
+                .filter(|key| !key.is_named() && key.path != "include");
+            let Some(key) = flat.find(|key| key.path.replace('-', "_") == wanted) else {
+                let path: Vec<_> = wanted.split('.').map(str::to_owned).collect();
+                let problem = "not a setting that can be given by the environment";
+                self.fault(location, &path, problem);
                 continue;
             };
             let path: Vec<String> = key.path.split('.').map(str::to_owned).collect();
-            if !key.available() {
-                self.fault(place, &path, "not available yet; take it out");
-                continue;
+            let value = key.kind.of_variable(text);
+            match (key.kind, &value) {
+                (Kind::List { items: kind, .. }, Value::Array(items)) => {
+                    let faults = items
+                        .iter()
+                        .filter_map(|item| kind.fault(item, &item.to_string()));
+                    for problem in faults {
+                        self.fault(location.clone(), &path, problem);
+                    }
+                }
+                (kind, value) => {
+                    let text = value
+                        .as_str()
+                        .map_or(text.clone(), |text| format!("{text:?}"));
+                    if let Some(problem) = kind.fault(value, &text) {
+                        self.fault(location.clone(), &path, problem);
+                    }
+                }
             }
-            let plain = Plain::of_variable(text, key.kind);
-            if let Some(problem) = plain.fault(key.kind) {
-                self.fault(place.clone(), &path, &problem);
-            }
-            self.written.insert(path, (plain, place));
+            self.written.insert(path, (value, location));
         }
     }
 
-    /// Notes what is wrong, unless it only follows from what is no TOML in the same place.
-    pub(super) fn fault(&mut self, place: Place, path: &[String], problem: &str) {
-        let told = |v: &Violation| v.key.is_empty() && v.place == place;
-        if self.violations.iter().any(told) {
-            return;
+    /// Notes what is wrong, unless it only follows from what is not TOML at the same location.
+    pub(super) fn fault(
+        &mut self,
+        location: Location,
+        path: &[String],
+        problem: impl Into<String>,
+    ) {
+        let told = |fault: &SettingFault| fault.key.is_empty() && fault.location == location;
+        if !self.faults.iter().any(told) {
+            self.faults.push(SettingFault::new(location, path, problem));
         }
-        self.violations.push(Violation {
-            place,
-            key: shown(path),
-            problem: problem.to_owned(),
-        });
     }
-}
 
-impl Walk {
     /// The value of this key, if one was written.
-    pub(super) fn value(&self, path: &[&str]) -> Option<&Plain> {
+    pub(super) fn value_of(&self, path: &[&str]) -> Option<&Value> {
         self.written(path).map(|(value, _)| value)
     }
 
-    /// The same with the place.
-    pub(super) fn written(&self, path: &[&str]) -> Option<&(Plain, Place)> {
+    /// The same with its location.
+    pub(super) fn written(&self, path: &[&str]) -> Option<&(Value, Location)> {
         let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
         self.written.get(&path)
+    }
+
+    /// The routes (`route`) or resources (`resource`) that were written, by name.
+    pub(super) fn named(&self, kind: &str) -> Vec<(String, Location)> {
+        let named = self.named.iter();
+        named
+            .filter(|(key, _)| key.first().is_some_and(|first| first == kind))
+            .filter_map(|(key, location)| Some((key.last()?.clone(), location.clone())))
+            .collect()
     }
 
     /// Whether something below this path is wrong.
     pub(super) fn is_faulty_below(&self, path: &[String]) -> bool {
         let above = format!("{}.", shown(path));
-        self.violations.iter().any(|v| v.key.starts_with(&above))
+        self.faults.iter().any(|v| v.key.starts_with(&above))
     }
-}
-
-/// A key as it would be written in TOML.
-fn shown(path: &[String]) -> String {
-    let bare = |part: &String| {
-        !part.is_empty()
-            && part
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
-    };
-    let part = |part: &String| {
-        if bare(part) {
-            part.clone()
-        } else {
-            format!("{part:?}")
-        }
-    };
-    path.iter().map(part).collect::<Vec<_>>().join(".")
 }
 
 fn unknown(parts: &[&str]) -> String {
     let (name, above) = parts
         .split_last()
         .map_or(("", &[][..]), |(name, above)| (*name, above));
-    let names = lookup::names_below(above);
-    match nearest(name, names.iter().copied()) {
-        Some(near) => format!("unknown; did you mean {near}?"),
+    let names = keys::names_below(above);
+    if let Some(deeper) = keys::named_below(above, name) {
+        return format!("unknown here; did you mean {deeper}?");
+    }
+    // Wherever it is written, it is not available.
+    if name == "tls" {
+        return "TLS is not available in this release; take it out, and let a proxy in front of the daemon do it".to_owned();
+    }
+    if COMING.contains(&name) {
+        return "not available in this release; take it out".to_owned();
+    }
+    if let Some(near) = nearest(name, names.iter().copied()) {
+        return format!("unknown; did you mean {near}?");
+    }
+    match keys::named_below(&[], name) {
+        Some(elsewhere) => format!("unknown here; did you mean {elsewhere}?"),
         None => format!("unknown; known here are {}", names.join(", ")),
     }
 }
 
-fn name_fault(name: &str) -> Option<String> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
-    let first = name.chars().next().is_some_and(|c| c.is_ascii_lowercase());
-    let good = first && name.len() <= 64 && name.chars().all(plain);
-    (!good).then(|| {
-        format!("{name:?} is no name; use up to 64 of a-z, 0-9, - and _, beginning with a letter")
-    })
+/// A TOML value as JSON; what has no counterpart is null, also inside lists and tables.
+fn json(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Integer(digits) => {
+            i64::from_str_radix(digits.as_str(), digits.radix()).map_or(Value::Null, Value::from)
+        }
+        DeValue::Float(digits) => digits
+            .as_str()
+            .parse::<f64>()
+            .map_or(Value::Null, Value::from),
+        DeValue::Boolean(yes) => Value::Bool(*yes),
+        DeValue::Datetime(_) => Value::Null,
+        DeValue::Array(items) => items.iter().map(|item| json(item.get_ref())).collect(),
+        DeValue::Table(members) => members
+            .iter()
+            .map(|(name, value)| (name.get_ref().to_string(), json(value.get_ref())))
+            .collect(),
+    }
 }

@@ -45,7 +45,7 @@ use tokio::sync::Semaphore;
 
 use super::Store;
 use crate::settings::Settings;
-use crate::supervision::{ChildSpec, Faults, QueueLimits, Slot};
+use crate::supervision::{ChildSpec, Faults, Slot};
 use engine::Opener;
 use find::QueryCounts;
 use holder::Holder;
@@ -72,12 +72,8 @@ fn with_engine(
     let collections = settings.resources.keys().cloned().collect();
     let space = Space::new(&settings.server.data, settings.storage.reserve);
     let holder = Arc::new(Holder::new(opener, collections, space));
-    let limits = settings.supervision.storage;
-    let queue = QueueLimits {
-        messages: limits.queue.get(),
-        bytes: limits.queue_bytes.get(),
-    };
-    let (slot, writer) = Slot::with_limits("writer", queue);
+    let limits = settings.supervision.children.storage;
+    let (slot, writer) = Slot::with_limits("writer", limits.limits());
     let commits = commit_times();
     let resources = settings.resources.values();
     let store = SledStore {

@@ -15,9 +15,81 @@ fn check_accepts_the_config_option_before_and_after_the_command() {
     let daemon = TestDaemon::prepare("");
     let file = daemon.config();
     let file = file.to_str().unwrap();
-    for words in [["--config", file, "check"], ["check", "--config", file]] {
-        let output = run(&words);
+    for words in [
+        &["--config", file, "check"][..],
+        &["check", "--config", file],
+        &["check", file],
+    ] {
+        let output = run(words);
         assert_eq!(output.status.code(), Some(0), "{words:?}: {output:?}");
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(told, format!("{file}: ok, 1 route, 1 resource\n"));
+    }
+}
+
+/// The settings of a running daemon, with its admin address, so that its file can be used to ask it.
+fn settings_of(daemon: &TestDaemon) -> String {
+    let text = fs::read_to_string(daemon.config()).unwrap();
+    let admin = format!("admin = \"{}\"", daemon.admin());
+    text.replace("admin = \"127.0.0.1:0\"", &admin)
+}
+
+/// `/dev/full` refuses each write, as a full disk does.
+#[test]
+fn an_answer_that_cannot_be_written_is_an_error_and_no_panic() {
+    let daemon = TestDaemon::start("");
+    let file = daemon.folder().join("running.toml");
+    fs::write(&file, settings_of(&daemon)).unwrap();
+    let file = file.to_str().unwrap();
+    let full = || {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        full.unwrap()
+    };
+    for (words, code) in [
+        (&["check", file][..], 1),
+        (&["status", "--config", file], 1),
+        (&["--help"], 1),
+        (&["check", "--help"], 1),
+        (&["--version"], 1),
+        (&["healthcheck", "--config", file], 0),
+    ] {
+        let output = Command::new(BINARY).args(words).stdout(full()).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        let unwritten = told.contains("cannot write to stdout");
+        assert_eq!(unwritten, code == 1, "{words:?}: {told}");
+    }
+    for words in [
+        &["check", "/no/such/file.toml"][..],
+        &["no-such-command"],
+        &["status", "--config", "/no/such/file.toml"],
+    ] {
+        let status = Command::new(BINARY).args(words).stderr(full()).status();
+        let code = status.unwrap().code();
+        assert!(matches!(code, Some(64 | 78)), "{words:?}: {code:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_there_stops_check_and_start_but_not_a_health_check() {
+    let daemon = TestDaemon::start("");
+    let file = daemon.folder().join("other.toml");
+    let name = file.to_str().unwrap();
+    for root in ["gone", "site/index.html"] {
+        let gone = daemon.folder().join(root);
+        let root = gone.to_str().unwrap();
+        let route = format!("[route.\"/x\"]\nfiles = {{ root = '{root}' }}\n");
+        fs::write(&file, settings_of(&daemon) + &route).unwrap();
+        for command in ["check", "serve"] {
+            let output = run(&[command, "--config", name]);
+            assert_eq!(output.status.code(), Some(78), "{command}: {output:?}");
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert!(told.contains("route.\"/x\".files.root: "), "{told}");
+            assert!(told.contains(root), "{told}");
+        }
+        let output = run(&["healthcheck", "--config", name]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
     }
 }
 

@@ -1,26 +1,26 @@
-//! One thing that is wrong with the settings.
+//! One thing that is wrong with the settings, and where.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Where something was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A file, with the line and column of the key or value, both 1-based.
+pub enum Location {
+    /// A file, with the line and column of the key or value, both counted from 1.
     File {
-        /// As it was named.
+        /// The file, as it was named.
         path: PathBuf,
         /// The line.
         line: usize,
-        /// The column.
+        /// The column, in characters.
         column: usize,
     },
-    /// An environment variable.
+    /// An environment variable, by its name.
     Variable(String),
 }
 
-impl Place {
-    /// The place of the byte `at` in the text of a file.
+impl Location {
+    /// The location of the byte `at` in the text of a file.
     pub(super) fn at(path: &Path, text: &str, at: usize) -> Self {
         let before = text.get(..at).unwrap_or(text);
         let column = before.rsplit('\n').next().unwrap_or_default();
@@ -32,18 +32,28 @@ impl Place {
     }
 }
 
-/// One thing that is wrong.
+/// One thing that is wrong with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// Where.
-    pub place: Place,
+pub struct SettingFault {
+    /// Where it was written.
+    pub location: Location,
     /// The key, such as `server.admin`; empty for the file as a whole.
     pub key: String,
     /// What is wrong, and what would be right.
     pub problem: String,
 }
 
-impl fmt::Display for Place {
+impl SettingFault {
+    pub(super) fn new(location: Location, path: &[String], problem: impl Into<String>) -> Self {
+        Self {
+            location,
+            key: shown(path),
+            problem: problem.into(),
+        }
+    }
+}
+
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, line, column } => {
@@ -54,12 +64,25 @@ impl fmt::Display for Place {
     }
 }
 
-impl fmt::Display for Violation {
+impl fmt::Display for SettingFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place)?;
+        write!(f, "{}: ", self.location)?;
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.problem)
     }
+}
+
+/// A key as it would be written in TOML.
+pub(super) fn shown(path: &[String]) -> String {
+    let part = |part: &String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        if !part.is_empty() && part.chars().all(plain) {
+            part.clone()
+        } else {
+            format!("{part:?}")
+        }
+    };
+    path.iter().map(part).collect::<Vec<_>>().join(".")
 }

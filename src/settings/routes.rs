@@ -1,0 +1,174 @@
+//! The settings of routes and resources.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use globset::Glob;
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny};
+
+use super::keys;
+use super::texts::{error_status, glob};
+use crate::record::{IdScheme, Schema};
+
+/// `[route."/prefix"]`
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteSettings {
+    /// The rules that every answer of the route keeps.
+    #[serde(flatten)]
+    pub rules: RuleSettings,
+    /// Values of `Cache-Control` by the pattern of a file's path below the route: the first that matches counts.
+    #[serde(default, deserialize_with = "cache_rules")]
+    pub cache: Vec<CacheRule>,
+    /// Content types by the ending of a file's name, in lower case, such as `.geojson`.
+    #[serde(default)]
+    pub types: BTreeMap<String, String>,
+    /// What the route leads to.
+    #[serde(flatten)]
+    pub target: TargetSettings,
+}
+
+/// The rules of a route or a resource: when it answers, and what its answers carry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default)]
+pub struct RuleSettings {
+    /// Headers of every answer, by name.
+    pub headers: BTreeMap<String, String>,
+    /// The shortest time between a request and its answer.
+    #[serde(with = "humantime_serde")]
+    pub delay: Duration,
+    /// How many requests are worked on at a time; `None` is no limit.
+    pub max_in_flight: Option<NonZeroUsize>,
+    /// Pages of the route's folder that are shown instead of an error, by status; a resource has none.
+    #[serde(deserialize_with = "error_pages")]
+    pub errors: BTreeMap<u16, String>,
+}
+
+/// What a route leads to: the key of the route that says so.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetSettings {
+    /// The files of a folder.
+    Files(FolderSettings),
+}
+
+/// `files = { ... }`
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FolderSettings {
+    /// The folder; nothing outside it is ever served.
+    pub root: PathBuf,
+    /// The file that answers for a folder's path.
+    #[serde(default = "index")]
+    pub index: String,
+}
+
+/// One entry of `cache = { ... }`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheRule {
+    /// The paths that it is about: relative to the route, without a slash at the beginning.
+    pub pattern: Glob,
+    /// The value of `Cache-Control`.
+    pub value: String,
+}
+
+/// `[resource.name]`
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResourceSettings {
+    /// Where it is served, as it reads when it is decoded; begins and does not end with `/`.
+    pub path: String,
+    /// Who may read and write.
+    #[serde(deserialize_with = "read_by_the_walk")]
+    pub access: AccessSettings,
+    /// Who chooses the ids of new records.
+    #[serde(rename = "id")]
+    pub ids: IdScheme,
+    /// What a record may be.
+    #[serde(rename = "fields", deserialize_with = "read_by_the_walk")]
+    pub schema: Arc<Schema>,
+    /// What `PUT` does with the members that it does not name.
+    pub put: Put,
+    /// Whether `PUT` creates a record that does not exist.
+    pub upsert: bool,
+    /// Media types that are read as JSON beside `application/json`.
+    pub accept: Vec<String>,
+    /// Whether `DELETE` on the whole resource takes an example.
+    pub delete_matching: bool,
+    /// Whether a change of a record must name the state that it changes.
+    #[serde(rename = "if_match", deserialize_with = "is_required")]
+    pub if_match_required: bool,
+    /// The rules that every answer of the resource keeps.
+    #[serde(flatten)]
+    pub rules: RuleSettings,
+}
+
+impl ResourceSettings {
+    /// A resource at this path, with the default of every other key.
+    pub fn at(path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+/// `resource.*.access`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AccessSettings {
+    /// Everybody who can connect.
+    #[default]
+    Public,
+}
+
+/// `resource.*.put`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Put {
+    /// It removes them (RFC 9110 section 9.3.4).
+    #[default]
+    Replace,
+    /// It keeps them: for clients that put partial records.
+    Merge,
+}
+
+/// The default of `files.index`.
+fn index() -> String {
+    let key = keys::find(&["route", "*", "files", "index"]);
+    key.map_or("", |key| key.value.trim_matches('"')).to_owned()
+}
+
+/// The longest pattern first; of two as long, the order is that of their letters, so that it is always the same.
+fn cache_rules<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<CacheRule>, D::Error> {
+    let written = BTreeMap::<String, String>::deserialize(from)?;
+    let mut written: Vec<_> = written.into_iter().collect();
+    written.sort_by_key(|(pattern, _)| Reverse(pattern.len()));
+    let rule = |(pattern, value): (String, String)| {
+        let pattern = glob(&pattern).ok_or_else(|| D::Error::custom("not a pattern"))?;
+        Ok(CacheRule { pattern, value })
+    };
+    written.into_iter().map(rule).collect()
+}
+
+fn error_pages<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<u16, String>, D::Error> {
+    let written = BTreeMap::<String, String>::deserialize(from)?;
+    let page = |(status, page): (String, String)| {
+        let status = error_status(&status).ok_or_else(|| D::Error::custom("not an error"))?;
+        Ok((status, page))
+    };
+    written.into_iter().map(page).collect()
+}
+
+fn is_required<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    Ok(String::deserialize(from)? == "required")
+}
+
+/// The walk has looked at this value, and kept what the program needs of it.
+fn read_by_the_walk<'de, D: Deserializer<'de>, T: Default>(from: D) -> Result<T, D::Error> {
+    IgnoredAny::deserialize(from)?;
+    Ok(T::default())
+}

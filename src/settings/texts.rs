@@ -1,0 +1,306 @@
+//! The kinds of values that are texts with rules of their own, alone, in lists, and in tables.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use globset::{Glob, GlobBuilder};
+
+use super::kind::{Kind, Text};
+use super::listen::Listen;
+
+const fn text(right: &'static str, fault: fn(&str) -> Option<String>) -> Kind {
+    Kind::Text(Text { right, fault })
+}
+
+const fn list(right: &'static str, items: &'static Kind) -> Kind {
+    Kind::List {
+        right,
+        items,
+        may_be_empty: true,
+    }
+}
+
+const fn table(right: &'static str, fault: fn(&str, &str) -> Option<String>) -> Kind {
+    Kind::Table { right, fault }
+}
+
+/// Says no more than that a text is not right.
+fn unless(fits: bool) -> Option<String> {
+    (!fits).then(String::new)
+}
+
+pub(super) const PATH: Kind = text("a path; write it in quotes", |text| {
+    unless(!text.is_empty() && !text.contains('\0'))
+});
+pub(super) const FILE_NAME: Kind = text(
+    "the name of a file; write one such as \"index.html\"",
+    |text| unless(!matches!(text, "" | "." | "..") && !text.contains(['/', '\0'])),
+);
+pub(super) const ADDRESS: Kind = text(
+    "an address; write IP:PORT, such as \"127.0.0.1:3001\"",
+    |text| unless(text.parse::<SocketAddr>().is_ok()),
+);
+/// A level, or a filter of targets and levels.
+pub(super) const FILTER: Kind = text(LEVEL, filter_fault);
+const LEVEL: &str = "a level; write one of off, error, warn, info, debug, trace";
+/// A path of a URL, as it reads when it is decoded: begins with `/`, does not end with one.
+pub(super) const URL_PATH: Kind = text(
+    "a path; write one that begins with / such as \"/books\"",
+    url_path_fault,
+);
+pub(super) const LISTENS: Kind = Kind::List {
+    right: "a list of addresses; write [\"127.0.0.1:3000\"]",
+    items: &text(
+        "an address; write IP:PORT, such as \"127.0.0.1:3000\"",
+        |text| Some(format!("{text:?} {}", text.parse::<Listen>().err()?)),
+    ),
+    may_be_empty: false,
+};
+pub(super) const INCLUDE: Kind = text("a file; write one such as \"conf.d/*.toml\"", include_fault);
+pub(super) const INCLUDES: Kind = list("a list of files; write [\"conf.d/*.toml\"]", &INCLUDE);
+pub(super) const HOSTS: Kind = list(
+    "a list of host names; write [\"example.org\"]",
+    &text(
+        "a host name; write one such as \"example.org\", without a port",
+        |text| unless(is_host(text)),
+    ),
+);
+pub(super) const MEDIA_TYPES: Kind = list(
+    "a list of media types; write [\"text/plain\"]",
+    &text("a media type; write one such as \"text/plain\"", |text| {
+        unless(is_media_type(text))
+    }),
+);
+pub(super) const HEADERS: Kind = table(
+    "a table of headers; write { X-Frame-Options = \"DENY\" }",
+    header_fault,
+);
+pub(super) const CACHE_RULES: Kind = table(
+    "a table of patterns; write { \"/assets/**\" = \"public, max-age=60\" }",
+    |pattern, value| match glob(pattern) {
+        Some(_) => header_value_fault(value),
+        None => Some(format!(
+            "{pattern:?} is not a pattern; write one such as \"/assets/**\", \"*.css\" or \"**\""
+        )),
+    },
+);
+pub(super) const ERROR_PAGES: Kind = table(
+    "a table of pages; write { 404 = \"/404.html\" }",
+    error_page_fault,
+);
+pub(super) const CONTENT_TYPES: Kind = table(
+    "a table of content types; write { \".geojson\" = \"application/geo+json\" }",
+    content_type_fault,
+);
+
+/// Headers that the daemon itself writes.
+const OWN_HEADERS: [&str; 13] = [
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "etag",
+    "keep-alive",
+    "last-modified",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-request-id",
+];
+
+fn header_fault(name: &str, value: &str) -> Option<String> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(token) {
+        return Some(format!("{name:?} is not the name of a header"));
+    }
+    if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        return Some(format!(
+            "{name:?} is written by the server itself; take it out"
+        ));
+    }
+    header_value_fault(value)
+}
+
+fn header_value_fault(value: &str) -> Option<String> {
+    let plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    let good = !value.is_empty() && value.bytes().all(plain) && value.trim() == value;
+    (!good).then(|| format!("{value:?} can't be the value of a header; write visible ASCII"))
+}
+
+fn error_page_fault(status: &str, page: &str) -> Option<String> {
+    if error_status(status).is_none() {
+        return Some(format!(
+            "{status:?} is not the status of an error; write one from 400 to 599"
+        ));
+    }
+    let named = page.starts_with('/') && !page.ends_with('/');
+    (!named).then(|| {
+        format!(
+            "{page:?} is not a page; write a path below the route's folder such as \"/404.html\""
+        )
+    })
+}
+
+fn content_type_fault(ending: &str, content_type: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_graphic() && c != '/' && !c.is_ascii_uppercase();
+    if ending.len() < 2 || !ending.starts_with('.') || !ending.chars().all(plain) {
+        return Some(format!(
+            "{ending:?} is not the ending of a file name; write one in lower case that begins with a dot, such as \".geojson\""
+        ));
+    }
+    let essence = content_type.split(';').next().unwrap_or_default();
+    if is_media_type(essence.trim_end()) {
+        return header_value_fault(content_type);
+    }
+    Some(format!(
+        "{content_type:?} is not a content type; write one such as \"application/geo+json\""
+    ))
+}
+
+/// A misspelt level would be taken for the name of a target, and hide all events.
+fn filter_fault(text: &str) -> Option<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    text.split(',').find_map(|directive| {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, l)| l);
+        let known = LEVELS.iter().any(|l| l.eq_ignore_ascii_case(level.trim()));
+        (!known).then(|| format!("{level:?} is not {LEVEL}"))
+    })
+}
+
+/// A name of RFC 1123, an IPv4 address, or an IPv6 address in brackets: what a Host field can name.
+fn is_host(text: &str) -> bool {
+    if let Some(address) = text.strip_prefix('[') {
+        let address = address.strip_suffix(']').unwrap_or_default();
+        return address.parse::<Ipv6Addr>().is_ok();
+    }
+    let label = |label: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let hyphens = label.starts_with('-') || label.ends_with('-');
+        (1..=63).contains(&label.len()) && label.bytes().all(plain) && !hyphens
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
+/// `type/subtype` of RFC 9110 section 8.3.1, without parameters.
+fn is_media_type(text: &str) -> bool {
+    let token = |part: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte);
+        !part.is_empty() && part.bytes().all(plain)
+    };
+    text.split_once('/')
+        .is_some_and(|(kind, subtype)| token(kind) && token(subtype))
+}
+
+/// A pattern that would be taken for a name would find nothing, and nobody would be told.
+fn include_fault(text: &str) -> Option<String> {
+    if text.is_empty() {
+        return unless(false);
+    }
+    let (folder, name) = text.rsplit_once('/').unwrap_or(("", text));
+    let strange = text.contains(['?', '[', '{', '\0']);
+    let known = !strange && !folder.contains('*') && name.matches('*').count() <= 1;
+    (!known).then(|| {
+        format!("{text:?} is not a pattern that is known; write one * in the last part, such as \"conf.d/*.toml\"")
+    })
+}
+
+/// What is wrong with the prefix of a route or the path of a resource.
+pub(super) fn url_path_fault(text: &str) -> Option<String> {
+    let plain = |c: char| !c.is_control() && !"%?#\\".contains(c);
+    // RFC 8615 gives `.well-known` to the site.
+    let reserved =
+        |part: &str| part.starts_with('_') || part.starts_with('.') && part != ".well-known";
+    let fault = if !text.starts_with('/') {
+        "must begin with /"
+    } else if text.len() > 1 && text.ends_with('/') {
+        "must not end with /"
+    } else if text.contains("//") {
+        "must not contain //"
+    } else if !text.chars().all(plain) {
+        "must not contain %, ?, #, \\ or control characters; write each part as it reads, not percent-encoded"
+    } else if text.split('/').any(reserved) {
+        "must not have a part that begins with _ or ., which is reserved"
+    } else {
+        return None;
+    };
+    Some(format!("{text:?} {fault}"))
+}
+
+/// What is wrong with the name of a resource.
+pub(super) fn name_fault(name: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    let first = name.chars().next().is_some_and(|c| c.is_ascii_lowercase());
+    let good = first && name.len() <= 64 && name.chars().all(plain);
+    (!good).then(|| {
+        format!(
+            "{name:?} is not a name; use up to 64 of a-z, 0-9, - and _, beginning with a letter"
+        )
+    })
+}
+
+/// A pattern as it is written: `*` and `?` stay within one name, `**` does not. One without a `/` is about names anywhere.
+pub(super) fn glob(pattern: &str) -> Option<Glob> {
+    let anywhere = match pattern.strip_prefix('/') {
+        _ if pattern.is_empty() => return None,
+        Some(below) => below.to_owned(),
+        None if pattern.contains('/') => return None,
+        None => format!("**/{pattern}"),
+    };
+    GlobBuilder::new(&anywhere)
+        .literal_separator(true)
+        .build()
+        .ok()
+}
+
+/// The status of an error page, as its key is written.
+pub(super) fn error_status(text: &str) -> Option<u16> {
+    text.parse()
+        .ok()
+        .filter(|status| (400..=599).contains(status))
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, path: &str) -> bool {
+        glob(pattern)
+            .unwrap()
+            .compile_matcher()
+            .is_match(path.trim_start_matches('/'))
+    }
+
+    #[test]
+    fn patterns_are_about_paths_below_the_route_or_about_names_anywhere() {
+        for (pattern, path, expected) in [
+            ("**", "/", true),
+            ("**", "/a/b.css", true),
+            ("/assets/**", "/assets/a/b.css", true),
+            ("/assets/**", "/other/assets/b.css", false),
+            ("/assets/*", "/assets/a/b.css", false),
+            ("*.css", "/a/b.css", true),
+            ("*.css", "/b.css", true),
+            ("*.css", "/b.css.map", false),
+            ("/*.html", "/index.html", true),
+            ("/*.html", "/a/index.html", false),
+        ] {
+            assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
+        }
+        for wrong in ["", "a/*", "/[", "/{a"] {
+            assert_eq!(glob(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_error_page_is_for_an_error() {
+        for (text, status) in [
+            ("404", Some(404)),
+            ("599", Some(599)),
+            ("200", None),
+            ("600", None),
+            ("x", None),
+        ] {
+            assert_eq!(error_status(text), status, "{text}");
+        }
+    }
+}
