@@ -13,6 +13,9 @@ use crate::daemon::{self, TestDaemon, metric};
 /// Starts a daemon with these routes beside `/`; `SITE` stands for the served folder.
 fn start(routes: &str) -> TestDaemon {
     let mut daemon = TestDaemon::prepare("");
+    for folder in ["manual", "old"] {
+        fs::create_dir(daemon.site(folder)).unwrap();
+    }
     let site = daemon.site("").display().to_string();
     let text = daemon::toml(daemon.folder(), &routes.replace("SITE", &site));
     fs::write(daemon.config(), text).unwrap();
@@ -27,9 +30,7 @@ fn the_route_with_the_longest_prefix_wins_and_adds_its_headers() {
         "[route.\"/docs\"]\nfiles = { root = 'SITE/manual', index = 'first.txt' }\nheaders = { X-Frame-Options = 'DENY', X-Kind = 'manual' }\n\
          [route.\"/docs/old\"]\nfiles = { root = 'SITE/old' }\n",
     );
-    for folder in ["manual", "old", "docs"] {
-        fs::create_dir(daemon.site(folder)).unwrap();
-    }
+    fs::create_dir(daemon.site("docs")).unwrap();
     fs::write(daemon.site("manual/first.txt"), "manual").unwrap();
     fs::write(daemon.site("old/a.txt"), "old").unwrap();
     fs::write(daemon.site("docs/a.txt"), "hidden by the route").unwrap();
