@@ -6,7 +6,7 @@ use crate::supervision::{Causes, ExitReason};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Ended {
     /// Children died too often.
-    #[error("gave up: {0}")]
+    #[error("the daemon ended: {0}")]
     GaveUp(ExitReason),
     /// Not all of it could be started; what had been was stopped again.
     #[error("could not start:{}", listed(causes.leaves()))]

@@ -116,7 +116,10 @@ impl fmt::Display for ExitReason {
             Self::Killed => f.write_str("killed"),
             Self::Lost => f.write_str("gone without a report"),
             Self::Escalated { child, cause } => {
-                write!(f, "gave up: child {child} died too often, last of {cause}")
+                write!(
+                    f,
+                    "gave up: child {child} died too often, the last time because of {cause}"
+                )
             }
         }
     }
