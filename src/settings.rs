@@ -55,9 +55,9 @@ pub struct Settings {
     pub server: ServerSettings,
     /// Bounds on what one client may use.
     pub limits: LimitSettings,
-    /// Where events go.
+    /// The log.
     pub logging: LogSettings,
-    /// How failed children grow back.
+    /// The restarts of failed children.
     pub supervision: SupervisionSettings,
     /// The cache of static files.
     pub file_cache: FileCacheSettings,
@@ -74,7 +74,7 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// What an empty file means.
+    /// The settings of an empty file.
     #[expect(
         clippy::expect_used,
         reason = "the defaults are ours, and a test reads them"
@@ -88,7 +88,7 @@ impl Default for Settings {
 #[derive(Debug, Clone, PartialEq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerSettings {
-    /// Where clients come in; at least one place.
+    /// The public addresses; at least one.
     pub listen: Vec<Listen>,
     /// The admin listener: health, metrics, the tree.
     pub admin: SocketAddr,
@@ -98,7 +98,7 @@ pub struct ServerSettings {
     pub handlers: HandlerCount,
     /// Open connections of the public listeners together.
     pub max_connections: NonZeroUsize,
-    /// How long a stop waits for requests to finish.
+    /// The time that a stop waits for requests to finish.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
     /// Host names that the daemon answers to beside this machine's own, in lower case.
@@ -106,7 +106,7 @@ pub struct ServerSettings {
     pub hosts: Vec<String>,
 }
 
-/// How many request handlers run.
+/// The number of request handlers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HandlerCount {
@@ -173,13 +173,13 @@ pub struct LogFileSettings {
     /// The folder.
     #[serde(default)]
     pub dir: PathBuf,
-    /// When a new file begins.
+    /// The time at which a new file begins.
     pub rotate: Rotation,
-    /// How many files are kept.
+    /// The number of files that are kept.
     pub keep: NonZeroUsize,
 }
 
-/// When a new log file begins.
+/// The time at which a new log file begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rotation {
@@ -197,13 +197,13 @@ pub enum Rotation {
 #[derive(Debug, Clone, PartialEq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SupervisionSettings {
-    /// Which children are restarted when one dies.
+    /// The strategy: decides which children are restarted when one fails.
     pub strategy: Strategy,
-    /// How many restarts a supervisor allows before it gives up.
+    /// The number of restarts that a supervisor allows before it gives up.
     pub max_restarts: Intensity,
-    /// How long a restart is delayed.
+    /// The delays of restarts.
     pub backoff: Backoff,
-    /// How long a child may take to become ready.
+    /// The time that a child may take to become ready.
     #[serde(with = "humantime_serde")]
     pub start_timeout: Duration,
     /// Limits of single children.
@@ -229,7 +229,7 @@ pub struct QueueSettings {
     /// Bytes that may wait.
     #[serde(deserialize_with = "size")]
     pub queue_bytes: usize,
-    /// How long a caller waits for its answer.
+    /// The time for which a caller waits for its answer.
     #[serde(with = "humantime_serde")]
     pub deadline: Duration,
 }
@@ -254,7 +254,7 @@ pub struct FileCacheSettings {
     /// A larger file is not cached.
     #[serde(rename = "max_file", deserialize_with = "size")]
     pub max_file_bytes: usize,
-    /// How old an entry may be before the file is looked at again.
+    /// The age at which an entry is compared with its file again.
     #[serde(with = "humantime_serde")]
     pub revalidate: Duration,
 }
@@ -268,14 +268,14 @@ pub struct StorageSettings {
     pub cache_bytes: u64,
     /// Free disk space below which nothing is written any more.
     pub reserve: Reserve,
-    /// How long a commit may take before the process gives up.
+    /// The time that a commit may take before the process gives up.
     #[serde(with = "humantime_serde")]
     pub flush_limit: Duration,
     /// Changes kept in the log.
     pub log_keep: usize,
     /// The engine that keeps the records.
     pub engine: StorageEngine,
-    /// When a write is answered.
+    /// The durability that a write has when it is answered.
     pub durability: Durability,
 }
 

@@ -29,21 +29,6 @@ const LAYERS: [(&str, u8); 15] = [
 ];
 /// Rooms that may not use each other although their layers would allow it.
 const STRANGERS: [(&str, &str); 1] = [("listener", "api")];
-/// Type names that are still defined more than once: each is to get a name of its own.
-const DEFINED_TWICE: [&str; 10] = [
-    "AdminError",
-    "Backoff",
-    "FileCache",
-    "Files",
-    "MaxRestarts",
-    "Phase",
-    "Place",
-    "Route",
-    "Source",
-    "Strategy",
-];
-/// Rooms whose comments still contain questions: see [`is_question`].
-const QUESTIONS: [&str; 1] = ["settings"];
 /// The most lines that a source may have.
 const LONGEST: usize = 500;
 const TOP_LEVEL: [&str; 9] = [
@@ -284,7 +269,7 @@ fn each_type_name_is_defined_once() {
             }
         }
     }
-    paths.retain(|name, paths| paths.len() > 1 && !DEFINED_TWICE.contains(&name.as_str()));
+    paths.retain(|_, paths| paths.len() > 1);
     assert_eq!(paths, BTreeMap::new(), "give each type a name of its own");
 }
 
@@ -325,11 +310,9 @@ fn is_question(line: &str) -> bool {
 fn doc_comments_say_what_a_thing_is() {
     let mut wrong = Vec::new();
     for source in sources("src") {
-        if !QUESTIONS.contains(&source.room()) {
-            let lines = source.text.lines().zip(1..);
-            let lines = lines.filter(|(line, _)| is_question(line));
-            wrong.extend(lines.map(|(line, at)| format!("{}:{at}: {}", source.path, line.trim())));
-        }
+        let lines = source.text.lines().zip(1..);
+        let lines = lines.filter(|(line, _)| is_question(line));
+        wrong.extend(lines.map(|(line, at)| format!("{}:{at}: {}", source.path, line.trim())));
     }
     assert_eq!(wrong, Vec::<String>::new());
 }

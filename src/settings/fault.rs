@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where something was written.
+/// The location where something was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// A file, with the line and column of the key or value, both counted from 1.
@@ -35,11 +35,11 @@ impl Location {
 /// One thing that is wrong with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingFault {
-    /// Where it was written.
+    /// The location where it was written.
     pub location: Location,
     /// The key, such as `server.admin`; empty for the file as a whole.
     pub key: String,
-    /// What is wrong, and what would be right.
+    /// The fault, and the advice how to mend it.
     pub problem: String,
 }
 

@@ -13,7 +13,7 @@ use crate::record::{Field, FieldType, Pattern, nearest};
 const TYPES: [&str; 7] = [
     "string", "integer", "number", "boolean", "datetime", "array", "object",
 ];
-/// What every field may say.
+/// The keys of every field.
 const COMMON: [&str; 3] = ["type", "required", "default"];
 /// The most fields of one record or object.
 const FIELDS_MAX: usize = 1000;
@@ -204,7 +204,7 @@ impl Reader<'_> {
         None
     }
 
-    /// What nobody has taken.
+    /// Reports the members that were not read.
     fn unknown(&mut self, members: &Members<'_>) {
         for (name, value) in members.table {
             let text = name.get_ref().as_ref();

@@ -65,7 +65,7 @@ const GIB: u64 = 1 << 30;
 const HOUR: f64 = 3600.0;
 /// A time that may not be zero.
 const TIMEOUT: Kind = Kind::Duration(0.1, HOUR);
-/// How long a caller of a part of the daemon waits.
+/// The time for which a caller of a part of the daemon waits.
 const DEADLINE: Kind = Kind::Duration(0.01, HOUR);
 const DELAY: Kind = Kind::Duration(0.0, HOUR);
 const COUNT: Kind = Kind::Integer(1, 1_000_000);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::keys::COMING;
 
-/// What a value may be.
+/// The kind of a value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     Bool,

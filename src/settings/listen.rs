@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// How the path of a unix socket begins.
+/// The prefix of the path of a unix socket.
 const UNIX: &str = "unix:";
 /// The longest path of a unix socket: what `sun_path` of `unix(7)` takes, less the NUL at its end.
 const UNIX_PATH_BYTES_MAX: usize = 107;
-/// How the name of an inherited socket begins.
+/// The prefix of the name of an inherited socket.
 const INHERITED: &str = "systemd:";
 
-/// Where clients come in.
+/// An address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(try_from = "String")]
 pub enum Listen {
@@ -24,7 +24,7 @@ pub enum Listen {
     Inherited(String),
 }
 
-/// Why a text does not say where clients come in.
+/// The error of a text that is not an address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotListen {
     /// It is not an address.

@@ -15,9 +15,9 @@ use super::reference;
 use super::walk::Findings;
 use super::{Settings, folders, rules};
 
-/// Where settings are looked for if nobody says where they are.
+/// The files that are tried if no file is given.
 const PLACES: [&str; 2] = ["config/perennial.toml", "/etc/perennial/perennial.toml"];
-/// How many files may include each other.
+/// The most files that may include each other.
 const FILES_MAX: usize = 1_000;
 
 /// The settings, and what is worth a look in them.
@@ -29,14 +29,14 @@ pub struct CheckedSettings {
     pub warnings: Vec<SettingFault>,
 }
 
-/// Why there are no settings.
+/// The error of loading settings.
 #[derive(Debug)]
 pub enum LoadError {
     /// A file can't be read.
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// All faults, in the order of their locations.

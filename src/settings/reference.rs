@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::keys::{KEYS, Key};
 
-/// How the fields of a resource are declared, by example.
+/// An example of the fields of a resource.
 const FIELDS: &str = r#"
 # A resource whose records have these fields and no others; every record has an id beside them. A field that is not required
 # may be absent or null. Lengths are in characters or items; patterns are regular expressions that take linear time.

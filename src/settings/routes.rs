@@ -27,7 +27,7 @@ pub struct RouteSettings {
     /// Content types by the ending of a file's name, in lower case, such as `.geojson`.
     #[serde(default)]
     pub types: BTreeMap<String, String>,
-    /// What the route leads to.
+    /// The target of the route.
     #[serde(flatten)]
     pub target: TargetSettings,
 }
@@ -41,14 +41,14 @@ pub struct RuleSettings {
     /// The shortest time between a request and its answer.
     #[serde(with = "humantime_serde")]
     pub delay: Duration,
-    /// How many requests are worked on at a time; `None` is no limit.
+    /// The most requests that are served at a time; `None` is no limit.
     pub max_in_flight: Option<NonZeroUsize>,
     /// Pages of the route's folder that are shown instead of an error, by status; a resource has none.
     #[serde(deserialize_with = "error_pages")]
     pub errors: BTreeMap<u16, String>,
 }
 
-/// What a route leads to: the key of the route that says so.
+/// The target of a route, named by its key.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TargetSettings {
@@ -88,10 +88,10 @@ pub struct ResourceSettings {
     /// Who chooses the ids of new records.
     #[serde(rename = "id")]
     pub ids: IdScheme,
-    /// What a record may be.
+    /// The schema of its records.
     #[serde(rename = "fields", deserialize_with = "read_by_the_walk")]
     pub schema: Arc<Schema>,
-    /// What `PUT` does with the members that it does not name.
+    /// The effect of `PUT` on the members that it does not name.
     pub put: Put,
     /// Whether `PUT` creates a record that does not exist.
     pub upsert: bool,

@@ -116,7 +116,7 @@ fn hosts_content_types_and_the_rules_of_resources_are_read() {
     assert_eq!(rules.max_in_flight.map(NonZeroUsize::get), Some(2));
 }
 
-/// What `load` says of a file with this text.
+/// The result of `load` for a file with this text.
 fn loaded(text: &str) -> Result<Settings, LoadError> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.toml");

@@ -205,7 +205,7 @@ fn include_fault(text: &str) -> Option<String> {
     })
 }
 
-/// What is wrong with the prefix of a route or the path of a resource.
+/// The fault of the prefix of a route or the path of a resource.
 pub(super) fn url_path_fault(text: &str) -> Option<String> {
     let plain = |c: char| !c.is_control() && !"%?#\\".contains(c);
     // RFC 8615 gives `.well-known` to the site.
@@ -227,7 +227,7 @@ pub(super) fn url_path_fault(text: &str) -> Option<String> {
     Some(format!("{text:?} {fault}"))
 }
 
-/// What is wrong with the name of a resource.
+/// The fault of the name of a resource.
 pub(super) fn name_fault(name: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
     let first = name.chars().next().is_some_and(|c| c.is_ascii_lowercase());

@@ -15,15 +15,15 @@ use super::kind::Kind;
 use super::texts::{INCLUDE, name_fault, url_path_fault};
 use crate::record::{Schema, nearest};
 
-/// What the files and the environment say, and what is wrong with them.
+/// The keys and values of the files and the environment, and their faults.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) faults: Vec<SettingFault>,
-    /// What may be meant as it is, but is worth a look.
+    /// Faults that may be intended, but are worth a look.
     pub(super) warnings: Vec<SettingFault>,
     /// Every key that was written, with its value, which may be a wrong one, and its location.
     pub(super) written: BTreeMap<Vec<String>, (Value, Location)>,
-    /// Where each route and each resource was first written.
+    /// The location where each route and each resource was first written.
     pub(super) named: BTreeMap<Vec<String>, Location>,
     /// The fields of each resource that declares some, by its name.
     pub(super) schemas: BTreeMap<String, Schema>,

@@ -67,25 +67,25 @@ codes! {
     InvalidParameter = 400, "invalid_parameter", "A query parameter is not valid";
     InvalidPath = 400, "invalid_path", "The path is not valid";
     NotAvailable = 400, "not_available", "This is not available yet";
-    Forbidden = 403, "forbidden", "This may not be read";
-    CrossSite = 403, "cross_site", "Another site may not change anything here";
+    Forbidden = 403, "forbidden", "The server has no permission to read this file";
+    CrossSite = 403, "cross_site", "Pages of other sites may not change anything here";
     NotFound = 404, "not_found", "There is nothing here";
     MethodNotAllowed = 405, "method_not_allowed", "The method is not allowed here";
     NotAcceptable = 406, "not_acceptable", "There is no answer in a format that the client accepts";
-    HeadTimeout = 408, "head_timeout", "The request did not come in time";
-    BodyTimeout = 408, "body_timeout", "The body did not come in time";
-    DuplicateId = 409, "duplicate_id", "There is a record with this id already";
+    HeadTimeout = 408, "head_timeout", "The head of the request did not arrive in time";
+    BodyTimeout = 408, "body_timeout", "The body of the request did not arrive in time";
+    DuplicateId = 409, "duplicate_id", "A record with this id exists already";
     IdMismatch = 409, "id_mismatch", "Path and body name different records";
     PreconditionFailed = 412, "precondition_failed", "A condition of the request does not hold";
     BodyTooLarge = 413, "body_too_large", "The body is too large";
     UnsupportedMediaType = 415, "unsupported_media_type", "The media type is not supported";
-    Misdirected = 421, "misdirected", "This server is not known by that name";
+    Misdirected = 421, "misdirected", "The server does not answer to this host name";
     Validation = 422, "validation", "The record is not valid";
     InvalidOrder = 422, "invalid_order", "The order is not valid";
     ClientLeft = 499, "client_left", "The client closed its side while the request waited for its turn";
-    PreconditionRequired = 428, "precondition_required", "A change must name the state it changes";
+    PreconditionRequired = 428, "precondition_required", "A change needs an If-Match header";
     HeadTooLarge = 431, "head_too_large", "The request's headers are too large";
-    Internal = 500, "internal", "Something went wrong here";
+    Internal = 500, "internal", "An error happened in the server";
     Damaged = 500, "damaged", "The stored record is damaged";
     Unavailable = 503, "unavailable", "A part of the server is being restarted";
     Overloaded = 503, "overloaded", "Too many requests are waiting";
@@ -240,7 +240,7 @@ impl Problem {
                 instance,
                 request_id,
                 detail = self.detail,
-                "answered an error"
+                "a request was answered with an error"
             );
         }
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

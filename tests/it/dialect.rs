@@ -30,11 +30,7 @@ const NOT_ACCEPTABLE: Kind = (
     "not_acceptable",
     "There is no answer in a format that the client accepts",
 );
-const DUPLICATE_ID: Kind = (
-    409,
-    "duplicate_id",
-    "There is a record with this id already",
-);
+const DUPLICATE_ID: Kind = (409, "duplicate_id", "A record with this id exists already");
 const ID_MISMATCH: Kind = (409, "id_mismatch", "Path and body name different records");
 const PRECONDITION_FAILED: Kind = (
     412,
@@ -51,7 +47,7 @@ const VALIDATION: Kind = (422, "validation", "The record is not valid");
 const PRECONDITION_REQUIRED: Kind = (
     428,
     "precondition_required",
-    "A change must name the state it changes",
+    "A change needs an If-Match header",
 );
 
 /// Headers of requests.
