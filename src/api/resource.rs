@@ -17,7 +17,7 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 
 use super::edge::Edge;
 use super::routes::ResourceTarget;
-use crate::record::{JsonObject, Record};
+use crate::record::{Conditions, JsonObject, Record, WriteCommand};
 use crate::storage::{Write, Written};
 use crate::wire::Incoming;
 use crate::wire::Problem;
@@ -89,7 +89,20 @@ fn with_record(status: StatusCode, record: &Record) -> HttpResponse<BoxBody> {
 }
 
 /// Has the store carry out a write, and answers with what it did.
-async fn write(edge: &Edge, target: &ResourceTarget, request: &Incoming, write: Write) -> Answered {
+async fn write(
+    edge: &Edge,
+    target: &ResourceTarget,
+    request: &Incoming,
+    command: WriteCommand,
+    conditions: Conditions,
+    bytes: usize,
+) -> Answered {
+    let write = Write {
+        collection: target.collection,
+        command,
+        conditions,
+        bytes,
+    };
     let written = edge.store.write(write).await?;
     let minimally = wants_minimal(request);
     Ok(match written {

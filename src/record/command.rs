@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::id::RecordId;
-use super::object::{JsonObject, MembersText};
+use super::object::{self, JsonObject};
 use super::schema::{RuleViolation, Schema};
 use super::{Record, Revision};
 
@@ -13,11 +13,16 @@ pub(crate) const MATCHING_MAX: usize = 1000;
 /// A change that a client asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum WriteCommand {
-    /// Creates a record.
+    /// Creates a record. No other record may have its id.
     Create {
-        /// No other record may have it. `None`: the next number.
-        id: Option<RecordId>,
-        members: MembersText,
+        id: RecordId,
+        /// The text, the id included.
+        json: Bytes,
+    },
+    /// Creates a record whose id is the next number.
+    CreateNumbered {
+        /// The text without the id, as [`JsonObject::without_id`] makes it.
+        members: String,
     },
     /// Replaces the text of a record.
     Replace {
@@ -134,14 +139,20 @@ pub(crate) fn decide(
         return Err(CommandError::Precondition { current: revision });
     }
     match (command, current) {
-        (WriteCommand::Create { .. }, Some(_)) => Err(CommandError::Duplicate { id: id.clone() }),
-        (WriteCommand::Create { members, .. }, None) => Ok(Decision::Put(members.with_id(id))),
+        (WriteCommand::Create { .. } | WriteCommand::CreateNumbered { .. }, Some(_)) => {
+            Err(CommandError::Duplicate { id: id.clone() })
+        }
+        (WriteCommand::CreateNumbered { members }, None) => {
+            Ok(Decision::Put(object::with_id(id, members)))
+        }
         (WriteCommand::Replace { absent, .. } | WriteCommand::Merge { absent, .. }, None)
             if *absent == Absent::Refuse =>
         {
             Err(CommandError::Absent)
         }
-        (WriteCommand::Replace { json, .. }, _) => Ok(Decision::Put(json.clone())),
+        (WriteCommand::Create { json, .. }, None) | (WriteCommand::Replace { json, .. }, _) => {
+            Ok(Decision::Put(json.clone()))
+        }
         (
             WriteCommand::Merge {
                 patch, bytes_max, ..

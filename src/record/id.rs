@@ -94,14 +94,6 @@ impl RecordId {
             text => Self::parse(std::str::from_utf8(text).ok()?).ok(),
         }
     }
-
-    /// The `id` member of its record.
-    pub(crate) fn to_json(&self) -> Value {
-        match self {
-            Self::Number(number) => Value::from(*number),
-            Self::Text(text) => Value::from(&**text),
-        }
-    }
 }
 
 impl fmt::Display for RecordId {

@@ -88,12 +88,12 @@ impl JsonObject {
 
     /// The text as it is stored and served: the id first, then the members in the client's order.
     pub(crate) fn text(&self, id: &RecordId) -> Bytes {
-        Bytes::from(format!("{{\"id\":{}{}", id.to_json(), Tail(&self.0)))
+        with_id(id, Tail(&self.0))
     }
 
-    /// The text of a record whose id is not known yet.
-    pub(crate) fn without_id(&self) -> MembersText {
-        MembersText(Tail(&self.0).to_string())
+    /// The text of a record whose id is not known yet, from the comma after the id on.
+    pub(crate) fn without_id(&self) -> String {
+        Tail(&self.0).to_string()
     }
 }
 
@@ -119,15 +119,13 @@ fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
     }
 }
 
-/// The text of a record but for its id: so that it is put together on the thread of the request, and not on the writer's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MembersText(String);
-
-impl MembersText {
-    /// The text of the record as it is stored and served.
-    pub(crate) fn with_id(&self, id: &RecordId) -> Bytes {
-        Bytes::from(format!("{{\"id\":{}{}", id.to_json(), self.0))
-    }
+/// The text of a record from its id and the text of its [members](JsonObject::without_id).
+pub(super) fn with_id(id: &RecordId, members: impl fmt::Display) -> Bytes {
+    Bytes::from(match id {
+        RecordId::Number(id) => format!("{{\"id\":{id}{members}"),
+        // Its characters need no escape in JSON.
+        RecordId::Text(id) => format!("{{\"id\":\"{id}\"{members}"),
+    })
 }
 
 /// The text of a record after its id.

@@ -16,7 +16,6 @@ use super::{
 use crate::record::{
     Conditions, Handling, IdScheme, ListQuery, RecordId, RuleViolation, WriteCommand,
 };
-use crate::storage::Write;
 use crate::wire::Incoming;
 use crate::wire::{Code, Problem};
 
@@ -104,22 +103,17 @@ async fn create(edge: &Edge, target: &ResourceTarget, request: &mut Incoming) ->
     if !violations.is_empty() {
         return Err(violations.into());
     }
-    let command = WriteCommand::Create {
-        id: match resource.ids {
-            IdScheme::Sequence => None,
-            IdScheme::Uuid | IdScheme::Client => {
-                Some(id.unwrap_or_else(|| RecordId::from_uuid(uuid::Uuid::now_v7())))
-            }
+    let command = match resource.ids {
+        IdScheme::Sequence => WriteCommand::CreateNumbered {
+            members: object.without_id(),
         },
-        members: object.without_id(),
+        IdScheme::Uuid | IdScheme::Client => {
+            let id = id.unwrap_or_else(|| RecordId::from_uuid(uuid::Uuid::now_v7()));
+            let json = object.text(&id);
+            WriteCommand::Create { id, json }
+        }
     };
-    let write = Write {
-        collection: target.collection,
-        command,
-        conditions: Conditions::default(),
-        bytes,
-    };
-    super::write(edge, target, request, write).await
+    super::write(edge, target, request, command, Conditions::default(), bytes).await
 }
 
 /// Who gives the id is a rule of the resource.
@@ -148,11 +142,5 @@ async fn delete_matching(edge: &Edge, target: &ResourceTarget, request: &mut Inc
         return Err(Problem::new(Code::InvalidParameter).detail(detail));
     }
     let command = WriteCommand::DeleteMatching { example };
-    let write = Write {
-        collection: target.collection,
-        command,
-        conditions: Conditions::default(),
-        bytes,
-    };
-    super::write(edge, target, request, write).await
+    super::write(edge, target, request, command, Conditions::default(), bytes).await
 }

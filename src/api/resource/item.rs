@@ -13,7 +13,6 @@ use super::{Answered, options, read_object, set_etag, set_no_cache, with_record}
 use super::{later, negotiation};
 use crate::record::{Absent, Conditions, IdScheme, JsonObject, RecordId, Tags, WriteCommand};
 use crate::settings::Put;
-use crate::storage::Write;
 use crate::wire::Incoming;
 use crate::wire::{Code, Problem};
 
@@ -127,13 +126,7 @@ async fn put(
             bytes_max: edge.body_bytes,
         },
     };
-    let write = Write {
-        collection: target.collection,
-        command,
-        conditions,
-        bytes,
-    };
-    super::write(edge, target, request, write).await
+    super::write(edge, target, request, command, conditions, bytes).await
 }
 
 async fn patch(
@@ -152,13 +145,7 @@ async fn patch(
         absent: Absent::Refuse,
         bytes_max: edge.body_bytes,
     };
-    let write = Write {
-        collection: target.collection,
-        command,
-        conditions,
-        bytes,
-    };
-    super::write(edge, target, request, write).await
+    super::write(edge, target, request, command, conditions, bytes).await
 }
 
 async fn delete(
@@ -168,11 +155,6 @@ async fn delete(
     request: &Incoming,
 ) -> Answered {
     let conditions = required(target, request)?;
-    let write = Write {
-        collection: target.collection,
-        command: WriteCommand::Delete { id },
-        conditions,
-        bytes: 0,
-    };
-    super::write(edge, target, request, write).await
+    let command = WriteCommand::Delete { id };
+    super::write(edge, target, request, command, conditions, 0).await
 }

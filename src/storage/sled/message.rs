@@ -48,7 +48,7 @@ impl Message for StoreMessage {
     fn kind(&self) -> &'static str {
         match self {
             Self::Write { write, .. } => match write.write.command {
-                WriteCommand::Create { .. } => "create",
+                WriteCommand::Create { .. } | WriteCommand::CreateNumbered { .. } => "create",
                 WriteCommand::Replace { .. } => "replace",
                 WriteCommand::Merge { .. } => "merge",
                 WriteCommand::Delete { .. } | WriteCommand::DeleteMatching { .. } => "delete",

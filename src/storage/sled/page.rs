@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::engine::{Engine, Keyspace};
 use super::read_error::ReadError;
 use super::reader_state::ReaderState;
+use super::stored_record::Damaged;
 use super::value;
 use crate::record::{Record, RecordId, Slice};
 use crate::storage::{CollectionId, ListPage};
@@ -57,8 +58,8 @@ pub(super) fn record(
     key: &[u8],
     value: &[u8],
 ) -> Result<Record, ReadError> {
-    let id = RecordId::from_key(key).ok_or_else(|| ReadError::damaged_record(key))?;
+    let id = RecordId::from_key(key).ok_or_else(|| ReadError::from(Damaged).of_record(key))?;
     let value = Bytes::copy_from_slice(value);
-    let found = value::whole(engine, None, collection, key, &value)?;
+    let found = value::whole(engine, None, collection, key, value)?;
     Ok(found.into_record(id))
 }

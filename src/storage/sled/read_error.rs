@@ -1,6 +1,7 @@
 //! The error of reading something stored.
 
 use super::engine::EngineError;
+use super::stored_record::Damaged;
 use crate::record::RecordId;
 use crate::storage::StoreError;
 
@@ -23,11 +24,20 @@ impl ReadError {
         matches!(self, Self::Engine(error) if error.is_full())
     }
 
-    /// The record of this key is damaged.
-    pub(super) fn damaged_record(key: &[u8]) -> Self {
+    /// The same error of reading the record of this key.
+    pub(super) fn of_record(self, key: &[u8]) -> Self {
+        let Self::Damaged { .. } = self else {
+            return self;
+        };
         let id = RecordId::from_key(key).map(|id| id.to_string());
         let id = id.unwrap_or_else(|| String::from_utf8_lossy(key).into_owned());
         Self::damaged(format!("record {id}"))
+    }
+}
+
+impl From<Damaged> for ReadError {
+    fn from(_: Damaged) -> Self {
+        Self::damaged("a stored value")
     }
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::engine::{CommitError, Engine, EngineError, Group, Keyspace, OpenFault};
 use super::log::{self, LogEntry, seq_key, seq_of};
 use super::read_error::ReadError;
-use super::stored_record::{Damaged, StoredHead};
+use super::stored_record::{Damaged, StoredRecord};
 use super::value;
 use crate::record::RecordId;
 use crate::storage::{ChangeKind, CollectionId};
@@ -278,7 +278,7 @@ fn count(engine: &dyn Engine, collection: CollectionId) -> Result<Tally, EngineE
     let mut tally = Tally::default();
     engine.scan(Keyspace::Records(collection), &[], &mut |_, value| {
         tally.records += 1;
-        tally.bytes += StoredHead::json_bytes(value).unwrap_or(0);
+        tally.bytes += StoredRecord::json_bytes(value).unwrap_or(0);
         true
     })?;
     Ok(tally)

@@ -30,15 +30,10 @@ pub(super) struct Staging<'a> {
 /// A record that a command is about, as the group has it now.
 pub(super) struct WriteTarget {
     pub(super) id: RecordId,
-    pub(super) current: Option<Current>,
+    pub(super) current: Option<Record>,
+    /// The time of its creation, in milliseconds since 1970; none without a record.
+    created_ms: Option<u64>,
     before: Before,
-}
-
-/// A record that exists.
-pub(super) struct Current {
-    pub(super) record: Record,
-    /// Unix time in milliseconds.
-    created_ms: u64,
 }
 
 /// The command that stages something.
@@ -55,17 +50,18 @@ impl<'a> Staging<'a> {
         collection: CollectionId,
         id: RecordId,
     ) -> Result<WriteTarget, StoreError> {
-        let key = id.key();
-        let found = self.read(collection, &key)?;
-        let before = Before::look(self.engine, &self.group, collection, &key, found.as_ref())?;
-        let current = found.map(|found| Current {
-            created_ms: found.created_ms,
-            record: found.into_record(id.clone()),
-        });
-        drop(key);
+        let found = self.read(collection, &id.key())?;
+        let before = Before::look(
+            self.engine,
+            &self.group,
+            collection,
+            &id.key(),
+            found.as_ref(),
+        )?;
         Ok(WriteTarget {
+            created_ms: found.as_ref().map(|found| found.created_ms),
+            current: found.map(|found| found.into_record(id.clone())),
             id,
-            current,
             before,
         })
     }
@@ -92,10 +88,7 @@ impl<'a> Staging<'a> {
 
     fn next_number(&self, collection: CollectionId) -> Result<u64, ReadError> {
         let key = next_key(self.name(collection));
-        let value = match self.group.get(Keyspace::Meta, &key) {
-            Some(staged) => staged.map(Bytes::copy_from_slice),
-            None => self.engine.get(Keyspace::Meta, &key)?,
-        };
+        let value = value::get(self.engine, Some(&self.group), Keyspace::Meta, &key)?;
         let Some(value) = value else { return Ok(1) };
         seq_of(&value).map_err(|_| ReadError::damaged("the counter of ids"))
     }
@@ -111,13 +104,14 @@ impl<'a> Staging<'a> {
         let WriteTarget {
             id,
             current,
+            created_ms,
             before,
         } = target;
         let now = unix_ms();
         let seq = self.log(origin, &id, ChangeKind::Put, now);
         let stored = StoredRecord {
             seq,
-            created_ms: current.as_ref().map_or(now, |current| current.created_ms),
+            created_ms: created_ms.unwrap_or(now),
             updated_ms: now,
             json: json.clone(),
         };
@@ -142,7 +136,7 @@ impl<'a> Staging<'a> {
         self.log(origin, &target.id, ChangeKind::Delete, unix_ms());
         target.before.remove(&mut self.group);
         self.count(origin.collection, target.current.as_ref(), None);
-        target.current.map(|current| current.record)
+        target.current
     }
 
     /// Stages an entry of the log and returns its number.
@@ -164,13 +158,13 @@ impl<'a> Staging<'a> {
     }
 
     /// Counts a record that took the place of another, either of which may be none.
-    fn count(&mut self, collection: CollectionId, old: Option<&Current>, new: Option<&Bytes>) {
+    fn count(&mut self, collection: CollectionId, old: Option<&Record>, new: Option<&Bytes>) {
         let Some(tally) = self.checked.tallies.get_mut(collection.0) else {
             return;
         };
         if let Some(old) = old {
             tally.records = tally.records.saturating_sub(1);
-            let bytes = as_u64(old.record.json.len());
+            let bytes = as_u64(old.json.len());
             tally.bytes = tally.bytes.saturating_sub(bytes);
         }
         if let Some(new) = new {

@@ -7,14 +7,15 @@
 //!
 //! The check sum covers all other fields and the whole JSON, wherever that is stored.
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 use super::log::seq_of;
 use crate::num::as_u64;
 use crate::record::{Record, RecordId, Revision};
 
 const VERSION: u8 = 1;
-const HEAD_BYTES: usize = 2 + 8 + 8 + 8 + 4;
+/// The length of the fields before the JSON.
+pub(super) const HEAD_BYTES: usize = 2 + 8 + 8 + 8 + 4;
 const CRC_AT: usize = HEAD_BYTES - 4;
 /// The longest value that is stored in one piece.
 const INLINE_BYTES: usize = 4096;
@@ -75,48 +76,40 @@ impl StoredRecord {
     }
 }
 
-/// The JSON of a record, or how long it is if it is stored in chunks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum StoredBody {
-    Inline(Bytes),
-    Chunked { bytes: u64 },
-}
-
-/// The fields of a record's value. They are not known to be right until [`with_body`](Self::with_body) has checked them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct StoredHead {
-    pub(super) seq: u64,
-    pub(super) body: StoredBody,
-    covered: Bytes,
-    expected: u32,
-    created_ms: u64,
-    updated_ms: u64,
-}
-
-impl StoredHead {
-    pub(super) fn decode(value: &Bytes) -> Result<Self, Damaged> {
-        if value.len() < HEAD_BYTES {
-            return Err(Damaged);
-        }
-        let (head, rest) = (value.slice(..HEAD_BYTES), value.slice(HEAD_BYTES..));
+impl StoredRecord {
+    /// The record of a value. `chunks` is called for a record whose body is stored in chunks, with its sequence number and
+    /// the length of the body.
+    pub(super) fn decode<E: From<Damaged>>(
+        mut value: Bytes,
+        chunks: impl FnOnce(u64, u64) -> Result<Bytes, E>,
+    ) -> Result<Self, E> {
+        let (head, rest) = value.split_first_chunk::<HEAD_BYTES>().ok_or(Damaged)?;
+        let head = *head;
         let mut fields = Fields(&head);
         let (version, flags) = (fields.u8()?, fields.u8()?);
         let (seq, created_ms, updated_ms) = (fields.u64()?, fields.u64()?, fields.u64()?);
         let expected = u32::from_be_bytes(fields.take()?);
-        let body = match (version, flags) {
-            (VERSION, 0) => StoredBody::Inline(rest),
-            (VERSION, CHUNKED) => StoredBody::Chunked {
-                bytes: seq_of(&rest)?,
-            },
-            _ => return Err(Damaged),
+        let (json, found) = match (version, flags) {
+            (VERSION, 0) => {
+                value.advance(HEAD_BYTES);
+                let found = crc(&head, &[], &value);
+                (value, found)
+            }
+            (VERSION, CHUNKED) => {
+                let json = chunks(seq, seq_of(rest)?)?;
+                let found = crc(&head, rest, &json);
+                (json, found)
+            }
+            _ => return Err(Damaged.into()),
         };
+        if found != expected {
+            return Err(Damaged.into());
+        }
         Ok(Self {
             seq,
-            body,
-            covered: head.slice(..CRC_AT),
-            expected,
             created_ms,
             updated_ms,
+            json,
         })
     }
 
@@ -128,28 +121,12 @@ impl StoredHead {
             _ => Ok(as_u64(rest.len())),
         }
     }
-
-    /// The record, if `json` is the body that it was written with.
-    pub(super) fn with_body(&self, json: Bytes) -> Result<StoredRecord, Damaged> {
-        let found = match &self.body {
-            StoredBody::Inline(_) => crc(&self.covered, &[], &json),
-            StoredBody::Chunked { bytes } => crc(&self.covered, &bytes.to_be_bytes(), &json),
-        };
-        if found != self.expected {
-            return Err(Damaged);
-        }
-        Ok(StoredRecord {
-            seq: self.seq,
-            created_ms: self.created_ms,
-            updated_ms: self.updated_ms,
-            json,
-        })
-    }
 }
 
+/// The check sum of a record. Of `head`, the last field is left out, since it is the check sum.
 fn crc(head: &[u8], length: &[u8], json: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
-    crc.update(head);
+    crc.update(head.get(..CRC_AT).unwrap_or(head));
     crc.update(length);
     crc.update(json);
     crc.finalize()
@@ -180,12 +157,7 @@ mod tests {
     use super::*;
 
     fn decode(value: Vec<u8>, chunks: &Bytes) -> Result<StoredRecord, Damaged> {
-        let head = StoredHead::decode(&Bytes::from(value))?;
-        let json = match &head.body {
-            StoredBody::Inline(json) => json.clone(),
-            StoredBody::Chunked { .. } => chunks.clone(),
-        };
-        head.with_body(json)
+        StoredRecord::decode(Bytes::from(value), |_, _| Ok(chunks.clone()))
     }
 
     #[test]

@@ -60,10 +60,9 @@ impl SledStore {
         id: Option<RecordId>,
     ) -> Result<Record, StoreError> {
         let id = id.unwrap_or_else(|| RecordId::from_uuid(uuid::Uuid::now_v7()));
-        let members = object.without_id();
-        let id = Some(id);
+        let json = object.text(&id);
         match self
-            .write(write(collection, WriteCommand::Create { id, members }))
+            .write(write(collection, WriteCommand::Create { id, json }))
             .await?
         {
             Written::Created(record) => Ok(record),

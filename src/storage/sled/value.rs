@@ -19,7 +19,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::engine::{Engine, EngineError, Group, Keyspace};
 use super::read_error::ReadError;
-use super::stored_record::{Damaged, StoredBody, StoredHead, StoredRecord};
+use super::stored_record::{Damaged, HEAD_BYTES, StoredRecord};
 use crate::num::as_usize;
 use crate::storage::CollectionId;
 
@@ -99,7 +99,7 @@ impl Before {
 /// The record of this id as `group`, if there is one, and below it `engine` have it.
 ///
 /// Beside a writer, a record may be replaced after its value was read and before its chunks are. So it counts as damaged
-/// only if its value is still the same afterwards.
+/// only if it was not written again meanwhile.
 pub(super) fn read(
     engine: &dyn Engine,
     group: Option<&Group>,
@@ -107,15 +107,16 @@ pub(super) fn read(
     id: &[u8],
 ) -> Result<Option<StoredRecord>, ReadError> {
     let look = || get(engine, group, Keyspace::Records(collection), id);
-    let mut value = look()?;
-    while let Some(found) = value {
-        let damaged = match whole(engine, group, collection, id, &found) {
-            Err(error @ ReadError::Damaged { .. }) => error,
+    while let Some(value) = look()? {
+        let head = value.first_chunk::<HEAD_BYTES>().copied();
+        let same = |now: Bytes| now.first_chunk() == head.as_ref();
+        match whole(engine, group, collection, id, value) {
+            Err(damaged @ ReadError::Damaged { .. }) => {
+                if look()?.is_some_and(same) {
+                    return Err(damaged);
+                }
+            }
             read => return read.map(Some),
-        };
-        value = look()?;
-        if value.as_ref() == Some(&found) {
-            return Err(damaged);
         }
     }
     Ok(None)
@@ -127,33 +128,29 @@ pub(super) fn whole(
     group: Option<&Group>,
     collection: CollectionId,
     id: &[u8],
-    value: &Bytes,
+    value: Bytes,
 ) -> Result<StoredRecord, ReadError> {
-    let damaged = |Damaged| ReadError::damaged_record(id);
-    let head = StoredHead::decode(value).map_err(damaged)?;
-    let json = match &head.body {
-        StoredBody::Inline(json) => json.clone(),
-        StoredBody::Chunked { bytes } => {
-            let bytes = as_usize(*bytes);
-            let mut json = BytesMut::new();
-            for n in 0_u32.. {
-                if json.len() >= bytes {
-                    break;
-                }
-                let key = chunk_key(id, head.seq, n);
-                match get(engine, group, Keyspace::Chunks(collection), &key)? {
-                    // With empty chunks this would never end, and no write makes one.
-                    Some(chunk) if !chunk.is_empty() => json.extend_from_slice(&chunk),
-                    Some(_) | None => return Err(damaged(Damaged)),
-                }
+    let chunks = |seq, bytes| {
+        let bytes = as_usize(bytes);
+        let mut json = BytesMut::new();
+        for n in 0_u32.. {
+            if json.len() >= bytes {
+                break;
             }
-            if json.len() != bytes {
-                return Err(damaged(Damaged));
+            let key = chunk_key(id, seq, n);
+            match get(engine, group, Keyspace::Chunks(collection), &key)? {
+                // With empty chunks this would never end, and no write makes one.
+                Some(chunk) if !chunk.is_empty() => json.extend_from_slice(&chunk),
+                Some(_) | None => return Err(Damaged.into()),
             }
-            json.freeze()
+        }
+        if json.len() == bytes {
+            Ok(json.freeze())
+        } else {
+            Err(Damaged.into())
         }
     };
-    head.with_body(json).map_err(damaged)
+    StoredRecord::decode(value, chunks).map_err(|error: ReadError| error.of_record(id))
 }
 
 /// The chunks in the engine that the record of `id` does not need: all but those of change `seq`.
@@ -190,7 +187,8 @@ fn scan_prefix(
     })
 }
 
-fn get(
+/// The value at a key as `group`, if there is one, and below it `engine` have it.
+pub(super) fn get(
     engine: &dyn Engine,
     group: Option<&Group>,
     keyspace: Keyspace,

@@ -111,13 +111,12 @@ impl Writer {
         let mut decided = Vec::new();
         for id in targets(staging, queued)? {
             let target = staging.target(write.collection, id)?;
-            let record = target.current.as_ref().map(|current| &current.record);
             let decision = decide(
                 &write.command,
                 &write.conditions,
                 schema,
                 &target.id,
-                record,
+                target.current.as_ref(),
             )?;
             decided.push((target, decision));
         }
@@ -238,8 +237,8 @@ impl Writer {
 /// The ids of the records that a write is about.
 fn targets(staging: &Staging<'_>, queued: &QueuedWrite) -> Result<Vec<RecordId>, StoreError> {
     Ok(match &queued.write.command {
-        WriteCommand::Create { id: None, .. } => vec![staging.next_id(queued.write.collection)?],
-        WriteCommand::Create { id: Some(id), .. }
+        WriteCommand::CreateNumbered { .. } => vec![staging.next_id(queued.write.collection)?],
+        WriteCommand::Create { id, .. }
         | WriteCommand::Replace { id, .. }
         | WriteCommand::Merge { id, .. }
         | WriteCommand::Delete { id } => vec![id.clone()],

@@ -168,11 +168,10 @@ impl Change {
         let object = |value: &Value| JsonObject::parse(value.to_string().as_bytes()).unwrap();
         match self {
             Self::Create(id, value) => WriteCommand::Create {
-                id: Some(id.clone()),
-                members: object(value).without_id(),
+                id: id.clone(),
+                json: object(value).text(id),
             },
-            Self::CreateNext(value) => WriteCommand::Create {
-                id: None,
+            Self::CreateNext(value) => WriteCommand::CreateNumbered {
                 members: object(value).without_id(),
             },
             Self::Replace(id, value, absent) => WriteCommand::Replace {

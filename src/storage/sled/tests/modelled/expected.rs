@@ -37,7 +37,11 @@ pub(super) fn outcome(done: Result<Written, StoreError>) -> Outcome {
 pub(super) fn shown(record: &Record) -> Shown {
     let mut json: Value = serde_json::from_slice(&record.json).unwrap();
     let id = json.as_object_mut().unwrap().shift_remove("id");
-    assert_eq!(id, Some(record.id.to_json()));
+    let named = match &record.id {
+        RecordId::Number(number) => Value::from(*number),
+        RecordId::Text(text) => Value::from(&**text),
+    };
+    assert_eq!(id, Some(named));
     (record.id.clone(), record.revision.0, json)
 }
 
