@@ -34,8 +34,8 @@ pub(crate) async fn read_body(request: &mut Incoming, limit: usize) -> Result<By
     if declared.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    let connection = request.connection();
-    let _reading = Reading::new(connection.as_deref());
+    let connection = request.connection.as_deref();
+    let _reading = Reading::new(connection);
     // Most bodies come in one piece, which is handed on as it is.
     let mut first = Bytes::new();
     let mut body = BytesMut::new();
@@ -63,7 +63,7 @@ pub(crate) async fn read_body(request: &mut Incoming, limit: usize) -> Result<By
         }
         body.extend_from_slice(&part);
     }
-    came_to_its_end(connection.as_deref());
+    came_to_its_end(connection);
     Ok(if body.is_empty() {
         first
     } else {
@@ -80,8 +80,8 @@ fn has_end(request: &Incoming) -> bool {
 /// Reads away what is left of a small body that the answer did not need, so that the connection can live on. A large or
 /// a slow one costs the connection, and so does one that broke off or has no end.
 pub(crate) async fn discard(request: &mut Incoming) {
-    let connection = request.connection();
-    let left = connection.as_ref().is_some_and(|c| c.body_left());
+    let connection = request.connection.as_deref();
+    let left = connection.is_some_and(Connection::body_left);
     let large = declared(request).is_some_and(|length| length > DISCARD_BYTES_MAX);
     if !left || large || !request.has_body() || !has_end(request) {
         return;
@@ -92,7 +92,7 @@ pub(crate) async fn discard(request: &mut Incoming) {
         match timeout_at(until, request.payload.next()).await {
             Ok(Some(Ok(part))) => discarded += part.len(),
             Ok(None) => {
-                came_to_its_end(connection.as_deref());
+                came_to_its_end(connection);
                 return;
             }
             Ok(Some(Err(_))) | Err(_) => return,

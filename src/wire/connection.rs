@@ -6,8 +6,6 @@ pub(super) mod drain;
 mod head_scan;
 pub(super) mod io;
 pub(super) mod lazy_timer;
-mod owed_body;
-mod preface;
 pub(super) mod streamed_body;
 
 use std::cell::{Cell, RefCell, RefMut};

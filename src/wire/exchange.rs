@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use super::access_log::{Access, AccessLog, Line};
 use super::body::discard;
 use super::connection::drain::{Drain, LocalDrain};
-use super::connection::{TimeLimits, streamed_body};
+use super::connection::{Connection, TimeLimits, streamed_body};
 use super::counters::{ConnectionCounters, count};
 use super::hosts::Hosts;
 use super::incoming::{Handler, Incoming, Response};
@@ -74,6 +74,7 @@ impl<H: Handler> Worker<H> {
     pub(super) async fn answer(&self, request: ServiceRequest) -> ServiceResponse {
         let parts = &*self.parts;
         let (request, payload) = request.into_parts();
+        let connection = request.conn_data::<Rc<Connection>>().cloned();
         let begun = Instant::now();
         let mut incoming = Incoming {
             request,
@@ -81,20 +82,17 @@ impl<H: Handler> Worker<H> {
             deadline: begun + parts.request_timeout,
             id: self.ids.next(),
             cross_site: false,
+            connection,
         };
         let loopback = incoming.is_on_loopback();
         if !incoming.method().is_safe() {
             incoming.cross_site = parts.hosts.is_cross_site(&incoming.request, loopback);
         }
-        parts.metrics.begun();
-        let open = InFlight {
-            metrics: Some(&parts.metrics),
+        let _in_flight = parts.metrics.begin();
+        let measure = match &incoming.connection {
+            Some(connection) => connection.request_begins(incoming.has_body()),
+            None => true,
         };
-        let connection = incoming.connection();
-        let measure = incoming.is_http2()
-            || connection
-                .as_ref()
-                .is_some_and(|connection| connection.request_begins(incoming.has_body()));
         let (response, label) = match contain(|| parts.handler.resolve(&incoming)) {
             Ok(matched) => {
                 let resolved = Resolved {
@@ -117,7 +115,6 @@ impl<H: Handler> Worker<H> {
                 None,
             ),
         };
-        open.close();
         self.finish(incoming, begun, response, label)
     }
 
@@ -130,9 +127,9 @@ impl<H: Handler> Worker<H> {
         label: Option<usize>,
     ) -> ServiceResponse {
         let now = Instant::now();
-        let connection = incoming.connection();
+        let connection = incoming.connection.as_ref();
         let mut last = self.drain.begun();
-        if let Some(connection) = &connection {
+        if let Some(connection) = connection {
             connection.answered(now);
             last |= connection.body_left();
         }
@@ -166,7 +163,7 @@ impl<H: Handler> Worker<H> {
                 id: &incoming.id,
             });
         }
-        let response = streamed_body::watch(response, method, connection.as_ref());
+        let response = streamed_body::watch(response, method, connection);
         ServiceResponse::new(incoming.request, response)
     }
 }
@@ -200,9 +197,8 @@ impl<H: Handler> Resolved<'_, H> {
     /// Waits for the request's turn, which is when its time begins, and for its answer. A delay is not cut off: it is
     /// what the settings ask for.
     async fn wait(&self, incoming: &mut Incoming) -> Response {
-        let connection = incoming.connection();
         let client_left = async {
-            match &connection {
+            match &incoming.connection {
                 Some(connection) => connection.ended().await,
                 None => std::future::pending().await,
             }
@@ -265,23 +261,4 @@ fn panicked<H>(parts: &Parts<H>, incoming: &Incoming, reason: &ExitReason) -> Pr
     parts.metrics.panicked();
     tracing::error!(%reason, method = %incoming.method(), path = incoming.path(), "a request panicked");
     Problem::new(Code::Internal)
-}
-
-/// A request that has begun: if it is dropped with its connection, it is still counted as ended.
-struct InFlight<'a> {
-    metrics: Option<&'a HandlerMetrics>,
-}
-
-impl InFlight<'_> {
-    fn close(mut self) {
-        self.metrics = None;
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        if let Some(metrics) = self.metrics {
-            metrics.dropped();
-        }
-    }
 }

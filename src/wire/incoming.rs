@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
+use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
-use actix_web::http::{Method, Version};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use super::pass::Pass;
 use super::problem::{Code, Problem};
 use super::request_id::RequestId;
 
-/// Marks a request of HTTP/2, which has no connection of actix-http's.
+/// Marks a request of HTTP/2 that came by a loopback listener.
 pub(super) struct OnLoopback;
 
 /// A request that has not been answered.
@@ -24,9 +24,12 @@ pub(crate) struct Incoming {
     pub(crate) payload: Payload,
     /// The deadline for the answer, or for the body that it needs.
     pub(crate) deadline: Instant,
+    /// Its id in the answer, the log and the access log.
     pub(crate) id: RequestId,
     /// Whether it may change something and was sent by a page of another site.
     pub(crate) cross_site: bool,
+    /// Its connection of HTTP/1; `None` for HTTP/2, which has its own for all its streams.
+    pub(super) connection: Option<Rc<Connection>>,
 }
 
 impl Incoming {
@@ -43,11 +46,6 @@ impl Incoming {
     /// The method.
     pub(crate) fn method(&self) -> &Method {
         self.request.method()
-    }
-
-    /// The id under which the answer, the log and the access log know it.
-    pub(crate) fn id(&self) -> &RequestId {
-        &self.id
     }
 
     /// The headers.
@@ -71,28 +69,19 @@ impl Incoming {
     }
 
     /// Whether the request came by a listener with a loopback address.
-    pub(crate) fn is_on_loopback(&self) -> bool {
-        if self.is_http2() {
-            return self.request.extensions().contains::<OnLoopback>();
+    pub(super) fn is_on_loopback(&self) -> bool {
+        match &self.connection {
+            Some(connection) => connection.is_on_loopback(),
+            None => self.request.extensions().contains::<OnLoopback>(),
         }
-        let connection = self.request.conn_data::<Rc<Connection>>();
-        connection.is_some_and(|connection| connection.is_on_loopback())
-    }
-
-    pub(crate) fn is_http2(&self) -> bool {
-        self.request.version() == Version::HTTP_2
     }
 
     /// The length of its head, as far as it is kept.
-    pub(crate) fn head_bytes(&self) -> usize {
+    pub(super) fn head_bytes(&self) -> usize {
         let line = self.method().as_str().len() + self.path().len() + self.query().len();
         let fields = self.headers().iter();
         let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
         line + "  HTTP/1.1\r\n\r\n".len() + fields.sum::<usize>()
-    }
-
-    pub(crate) fn connection(&self) -> Option<Rc<Connection>> {
-        self.request.conn_data::<Rc<Connection>>().cloned()
     }
 }
 
@@ -108,14 +97,17 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn resolve(&self, request: &Incoming) -> Self::Matched;
 
     /// The number of the route under which a request is counted and logged; `None` if it has none.
-    fn label(&self, matched: &Self::Matched) -> Option<usize> {
-        let _: &Self::Matched = matched;
+    fn label(&self, _matched: &Self::Matched) -> Option<usize> {
         None
     }
 
     /// The answer, if it can be given without waiting. Not called for requests with a body.
-    fn quick(&self, request: &Incoming, matched: &Self::Matched, now: Instant) -> Option<Response> {
-        let _: (&Incoming, &Self::Matched, Instant) = (request, matched, now);
+    fn quick(
+        &self,
+        _request: &Incoming,
+        _matched: &Self::Matched,
+        _now: Instant,
+    ) -> Option<Response> {
         None
     }
 
@@ -123,9 +115,8 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn admit(
         &self,
         request: &Incoming,
-        matched: &Self::Matched,
+        _matched: &Self::Matched,
     ) -> impl Future<Output = Result<Pass, Problem>> {
-        let _: &Self::Matched = matched;
         let refused = request.refuse_cross_site();
         async { refused.map(|()| Pass::default()) }
     }
@@ -141,10 +132,9 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn refuse(
         &self,
         request: &Incoming,
-        matched: &Self::Matched,
+        _matched: &Self::Matched,
         problem: Problem,
     ) -> impl Future<Output = Response> {
-        let _: &Self::Matched = matched;
         let response = problem.response(request);
         async { response }
     }

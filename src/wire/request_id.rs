@@ -1,11 +1,12 @@
-//! The name of a request: on its answer, in its problem, in its line of the access log, and in the log.
+//! The id of a request: on its answer, in its problem, in its line of the access log, and in the log.
 //!
-//! It is always ours. One that a client chose could be another request's, or be made to look like it in the log.
+//! The server always makes it. An id that a client chose could be another request's, or forge lines of the log.
 
 // Decision: Request ids are made by the server.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::io::Write as _;
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
@@ -13,26 +14,22 @@ use bytes::Bytes;
 /// The header that carries it.
 pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Digits that are a life's, by chance.
-const LIFE_DIGITS: usize = 16;
-/// Digits that count the requests of the life.
-const COUNT_DIGITS: usize = 12;
-const DIGITS: usize = LIFE_DIGITS + COUNT_DIGITS;
-/// Names that are made at a time, so that a request costs no allocation.
-const BATCH: u64 = 64;
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// 16 random digits of an incarnation of a handler, and 12 that count its requests.
+const DIGITS: usize = 28;
+/// Ids that are made at a time, so that a request costs no allocation.
+const BATCH: usize = 64;
 
-/// The name of one request.
+/// The id of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RequestId(Bytes);
 
 impl RequestId {
-    /// The name as a header's value, shared.
+    /// The id as a header's value, shared.
     pub(crate) fn value(&self) -> Option<HeaderValue> {
         HeaderValue::from_maybe_shared(self.0.clone()).ok()
     }
 
-    /// The name: hexadecimal digits.
+    /// The id: hexadecimal digits.
     pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -44,29 +41,27 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Names for the requests of one life of one handler.
+/// Makes the ids of the requests that one incarnation of a handler serves.
 #[derive(Debug)]
 pub(crate) struct RequestIds {
-    life: [u8; LIFE_DIGITS],
+    random: u64,
     next: Cell<u64>,
     batch: RefCell<Bytes>,
 }
 
 impl RequestIds {
-    /// Names that no other life gives.
+    /// Ids that no other incarnation makes.
     pub(crate) fn new() -> Self {
-        // The second half of it is by chance.
-        let (_, chance) = uuid::Uuid::now_v7().as_u64_pair();
-        let mut life = [0; LIFE_DIGITS];
-        write_hex(&mut life, chance);
+        // Its second half is random.
+        let (_, random) = uuid::Uuid::now_v7().as_u64_pair();
         Self {
-            life,
+            random,
             next: Cell::new(0),
             batch: RefCell::default(),
         }
     }
 
-    /// A name that was never given before.
+    /// The next id.
     pub(crate) fn next(&self) -> RequestId {
         let mut batch = self.batch.borrow_mut();
         if batch.len() < DIGITS {
@@ -77,26 +72,14 @@ impl RequestIds {
     }
 
     fn make(&self) -> Bytes {
-        let first = self.next.get();
-        self.next.set(first.wrapping_add(BATCH));
-        let mut names = Vec::with_capacity(DIGITS * 64);
-        for count in first..first.wrapping_add(BATCH) {
-            let mut digits = [0; COUNT_DIGITS];
-            write_hex(&mut digits, count);
-            names.extend_from_slice(&self.life);
-            names.extend_from_slice(&digits);
+        let mut ids = Vec::with_capacity(DIGITS * BATCH);
+        for _ in 0..BATCH {
+            let count = self.next.get();
+            self.next.set((count + 1) & 0xffff_ffff_ffff);
+            // Writing into memory does not fail.
+            let _infallible = write!(ids, "{:016x}{count:012x}", self.random);
         }
-        Bytes::from(names)
-    }
-}
-
-/// The last digits of a number.
-fn write_hex(digits: &mut [u8], number: u64) {
-    let mut rest = number;
-    for digit in digits.iter_mut().rev() {
-        let low = usize::try_from(rest & 0xf).unwrap_or(0);
-        *digit = HEX.get(low).copied().unwrap_or(b'0');
-        rest >>= 4;
+        Bytes::from(ids)
     }
 }
 
@@ -106,7 +89,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn names_are_all_different_and_fit_a_header() {
+    fn ids_are_all_different_and_fit_a_header() {
         let (ids, others) = (RequestIds::new(), RequestIds::new());
         let mut seen = HashSet::new();
         for _ in 0..1000 {
@@ -116,12 +99,5 @@ mod tests {
                 assert!(seen.insert(id.as_str().to_owned()), "{id}");
             }
         }
-    }
-
-    #[test]
-    fn a_number_is_written_with_its_last_digits() {
-        let mut digits = [0; 4];
-        write_hex(&mut digits, 0x1_2a3f);
-        assert_eq!(&digits, b"2a3f");
     }
 }

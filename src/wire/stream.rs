@@ -1,10 +1,8 @@
 //! Sockets of the two kinds that are served: TCP and unix.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::either::Either;
 
 /// Something that exists for TCP and for unix sockets: a connection, or a socket that listens.
 #[derive(Debug)]
@@ -16,7 +14,7 @@ pub(crate) enum Transport<T, U> {
 }
 
 /// A connection on the thread that serves it.
-pub(crate) type Stream = Transport<tokio::net::TcpStream, tokio::net::UnixStream>;
+pub(crate) type Stream = Either<tokio::net::TcpStream, tokio::net::UnixStream>;
 
 /// A connection that belongs to no thread yet. (A tokio stream belongs to the thread that made it.)
 pub(crate) type Socket = Transport<std::net::TcpStream, std::os::unix::net::UnixStream>;
@@ -27,70 +25,12 @@ impl Socket {
         match self {
             Self::Tcp(socket) => {
                 socket.set_nonblocking(true)?;
-                tokio::net::TcpStream::from_std(socket).map(Transport::Tcp)
+                tokio::net::TcpStream::from_std(socket).map(Either::Left)
             }
             Self::Unix(socket) => {
                 socket.set_nonblocking(true)?;
-                tokio::net::UnixStream::from_std(socket).map(Transport::Unix)
+                tokio::net::UnixStream::from_std(socket).map(Either::Right)
             }
-        }
-    }
-}
-
-impl<T: AsyncRead + Unpin, U: AsyncRead + Unpin> AsyncRead for Transport<T, U> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl<T: AsyncWrite + Unpin, U: AsyncWrite + Unpin> AsyncWrite for Transport<T, U> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(stream) => stream.is_write_vectored(),
-            Self::Unix(stream) => stream.is_write_vectored(),
         }
     }
 }

@@ -135,7 +135,7 @@ impl Server {
         let address = self.listener.local_addr().unwrap();
         let client = TcpStream::connect(address).await.unwrap();
         let (stream, peer) = self.listener.accept().await.unwrap();
-        let served = actix_rt::spawn(self.service.serve(Stream::Tcp(stream), self::peer(peer)));
+        let served = actix_rt::spawn(self.service.serve(Stream::Left(stream), self::peer(peer)));
         (Client(BufReader::new(client)), served)
     }
 

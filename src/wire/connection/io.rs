@@ -20,7 +20,6 @@ use super::super::problem::{Code, Problem};
 use super::super::stream::Stream;
 use super::drain::{DrainWatch, LocalDrain};
 use super::lazy_timer::LazyTimer;
-use super::preface::{Opening, opening};
 use super::{Connection, Expired};
 
 /// How long a refused client is read from after our last word, so that the word is not lost in a reset.
@@ -29,6 +28,9 @@ const LINGER: Duration = Duration::from_secs(1);
 const OPENING_BYTES: usize = 1024;
 /// The bytes read at a time from a refused client and discarded.
 const DISCARD_BYTES: usize = 4096;
+
+/// What a client that speaks HTTP/2 sends first (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A stream with timers.
 pub(crate) struct Io {
@@ -91,14 +93,13 @@ impl Io {
             }
             let more = buffer.filled();
             self.early = [self.early.as_ref(), more].concat().into();
-            match opening(&self.early) {
-                Opening::Http2 => {
-                    self.connection.speaks_http2();
-                    return Poll::Ready(Ok(true));
-                }
-                Opening::Unclear if !more.is_empty() => {}
-                // The end is HTTP/1's to find.
-                Opening::Unclear | Opening::Http1 => return Poll::Ready(Ok(false)),
+            if self.early.starts_with(PREFACE) {
+                self.connection.speaks_http2();
+                return Poll::Ready(Ok(true));
+            }
+            // At the end of the stream, HTTP/1 finds the end once more.
+            if more.is_empty() || !PREFACE.starts_with(&self.early) {
+                return Poll::Ready(Ok(false));
             }
         }
     }

@@ -128,7 +128,7 @@ impl Served {
         actix_rt::spawn(async move {
             loop {
                 let (socket, peer) = listener.accept().await.unwrap();
-                actix_rt::spawn(service.serve(Stream::Tcp(socket), super::peer(peer)));
+                actix_rt::spawn(service.serve(Stream::Left(socket), super::peer(peer)));
             }
         });
         Self {
