@@ -118,7 +118,7 @@ pub enum HandlerCount {
 }
 
 /// `[limits]`
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitSettings {
     /// A request's body, in bytes.

@@ -31,7 +31,6 @@ mod tests;
 pub(crate) use accept::{takes_html, wish};
 pub(crate) use access_log::Access;
 pub(crate) use body::read_body;
-pub(crate) use connection::TimeLimits;
 pub(crate) use connection::drain::Drain;
 pub(crate) use counters::ConnectionCounters;
 pub(crate) use exchange::Parts;

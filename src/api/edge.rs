@@ -69,7 +69,6 @@ impl Handler for Edge {
 
     async fn slow(&self, request: &mut Incoming, destination: &Destination) -> Response {
         let answered = match destination {
-            _ if resource::is_reserved(request.path()) => Err(resource::not_there(request.path())),
             Destination::Route(matched) => {
                 let path = request.path().to_owned();
                 let rest = matched.rest(&path);

@@ -8,7 +8,6 @@ mod negotiation;
 
 pub(crate) use collection::answer as answer_collection;
 pub(crate) use item::answer as answer_item;
-pub(crate) use later::{is_reserved, not_there};
 
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;

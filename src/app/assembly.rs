@@ -24,9 +24,7 @@ use crate::settings::{HandlerCount, Listen, Settings, SupervisionSettings, Targe
 use crate::storage;
 use crate::supervision::{ChildSpec, Clock, Faults, Pulse, QueueLimits, Slot, SupervisorSpec};
 use crate::telemetry::{AccessGuard, AccessMetrics, AccessSink};
-use crate::wire::{
-    Access, ConnectionCounters, Handler, HandlerMetrics, Hosts, HttpMetrics, Parts, TimeLimits,
-};
+use crate::wire::{Access, ConnectionCounters, Handler, HandlerMetrics, Hosts, HttpMetrics, Parts};
 
 /// Connections that may wait for one handler; they are few bytes each, and the listener waits when it is full.
 const HANDLER_QUEUE: QueueLimits = QueueLimits {
@@ -170,8 +168,7 @@ impl Builder {
             handler: Arc::clone(handler),
             metrics: Arc::clone(metrics),
             counters: Arc::clone(&self.counters),
-            limits: TimeLimits::from(&self.settings.limits),
-            request_timeout: self.settings.limits.request_timeout,
+            limits: self.settings.limits,
             drain: drain.signal(),
             access: None,
             hosts: Arc::clone(&self.hosts),

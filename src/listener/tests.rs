@@ -12,12 +12,12 @@ use tokio::sync::Semaphore;
 
 use super::{Door, HandlerRef, Listening, bind, child_spec};
 use crate::request_handler::{self, DrainLimit, HandlerLoad};
+use crate::settings::LimitSettings;
 use crate::supervision::{
     Env, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot, SupervisorSpec, Tree,
 };
 use crate::wire::{
     Code, ConnectionCounters, Handler, HandlerMetrics, Incoming, Parts, Problem, Response,
-    TimeLimits,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,13 +62,14 @@ fn handler(
         handler: Arc::new(Named(name)),
         metrics: Arc::new(HandlerMetrics::new(0)),
         counters: Arc::<ConnectionCounters>::default(),
-        limits: TimeLimits {
+        limits: LimitSettings {
             head_bytes: 4096,
-            header: second,
-            idle: second,
-            stall: second,
+            body_bytes: 1000,
+            request_timeout: second,
+            header_timeout: second,
+            idle_timeout: second,
+            stall_timeout: second,
         },
-        request_timeout: second,
         drain: drain.signal(),
         access: None,
         hosts: Arc::default(),

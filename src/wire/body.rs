@@ -1,4 +1,4 @@
-//! The body of a request: read within its limit and its time, or thrown away.
+//! Reads the body of a request within its limit and its time, or discards it.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::connection::Connection;
 use super::incoming::Incoming;
 use super::problem::{Code, Problem};
 
-/// The largest body that is read only to be thrown away.
+/// The largest body that is read only to be discarded.
 const DISCARD_BYTES_MAX: usize = 64 * 1024;
 /// The longest time that such a body may delay its answer.
 pub(super) const DISCARD_PATIENCE: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ fn declared(request: &Incoming) -> Option<usize> {
     length.and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
-/// The whole body, which may have `limit` bytes.
+/// Reads the whole body, which may have `limit` bytes.
 pub(crate) async fn read_body(request: &mut Incoming, limit: usize) -> Result<Bytes, Problem> {
     let too_large =
         || Problem::new(Code::BodyTooLarge).detail(format!("a body may have {limit} bytes"));
@@ -36,7 +36,7 @@ pub(crate) async fn read_body(request: &mut Incoming, limit: usize) -> Result<By
     }
     let connection = request.connection.as_deref();
     let _reading = Reading::new(connection);
-    // Most bodies come in one piece, which is handed on as it is.
+    // Most bodies come in one piece, which is returned without a copy.
     let mut first = Bytes::new();
     let mut body = BytesMut::new();
     let late = |_| Problem::new(Code::Deadline).detail("the body did not come in time");
@@ -63,7 +63,9 @@ pub(crate) async fn read_body(request: &mut Incoming, limit: usize) -> Result<By
         }
         body.extend_from_slice(&part);
     }
-    came_to_its_end(connection);
+    if let Some(connection) = connection {
+        connection.body_read();
+    }
     Ok(if body.is_empty() {
         first
     } else {
@@ -71,19 +73,20 @@ pub(crate) async fn read_body(request: &mut Incoming, limit: usize) -> Result<By
     })
 }
 
-/// Whether a body's end can be told from what comes. (What follows a CONNECT, or a wish to speak another protocol, has
-/// none.)
+/// Whether the bytes of a body tell where it ends. What follows a CONNECT or an Upgrade has no end.
 fn has_end(request: &Incoming) -> bool {
     declared(request).is_some() || request.headers().contains_key(header::TRANSFER_ENCODING)
 }
 
-/// Reads away what is left of a small body that the answer did not need, so that the connection can live on. A large or
-/// a slow one costs the connection, and so does one that broke off or has no end.
+/// Reads and drops the rest of a small body that the answer did not need, so that the connection can serve the next
+/// request. After a large or slow body, and after one that broke off or has no end, the connection is closed.
 pub(crate) async fn discard(request: &mut Incoming) {
     let connection = request.connection.as_deref();
-    let left = connection.is_some_and(Connection::body_left);
+    let Some(connection) = connection.filter(|connection| connection.body_left()) else {
+        return;
+    };
     let large = declared(request).is_some_and(|length| length > DISCARD_BYTES_MAX);
-    if !left || large || !request.has_body() || !has_end(request) {
+    if large || !request.has_body() || !has_end(request) {
         return;
     }
     let until = Instant::now() + DISCARD_PATIENCE;
@@ -91,10 +94,7 @@ pub(crate) async fn discard(request: &mut Incoming) {
     while discarded <= DISCARD_BYTES_MAX {
         match timeout_at(until, request.payload.next()).await {
             Ok(Some(Ok(part))) => discarded += part.len(),
-            Ok(None) => {
-                came_to_its_end(connection);
-                return;
-            }
+            Ok(None) => return connection.body_read(),
             Ok(Some(Err(_))) | Err(_) => return,
         }
     }
@@ -109,13 +109,7 @@ fn broken(error: &PayloadError) -> Problem {
     Problem::new(Code::InvalidJson).detail("the body broke off")
 }
 
-fn came_to_its_end(connection: Option<&Connection>) {
-    if let Some(connection) = connection {
-        connection.body_read();
-    }
-}
-
-/// While it lives, the client is waited for.
+/// While this exists, the connection waits for bytes of the body, with the stall timeout.
 struct Reading<'a> {
     connection: Option<&'a Connection>,
 }

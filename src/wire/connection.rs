@@ -19,30 +19,6 @@ use tokio::time::Instant;
 use crate::settings::LimitSettings;
 use head_scan::{HeadScan, Scan};
 
-/// How long each part of a conversation may take, and how large a head may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TimeLimits {
-    /// A request's head, in bytes.
-    pub head_bytes: usize,
-    /// From a connection's beginning, or a head's first byte, to the head's end.
-    pub header: Duration,
-    /// Between two requests.
-    pub idle: Duration,
-    /// Without a byte of progress.
-    pub stall: Duration,
-}
-
-impl From<&LimitSettings> for TimeLimits {
-    fn from(limits: &LimitSettings) -> Self {
-        Self {
-            head_bytes: limits.head_bytes,
-            header: limits.header_timeout,
-            idle: limits.idle_timeout,
-            stall: limits.stall_timeout,
-        }
-    }
-}
-
 /// How much of later requests is read while one is being answered: less than what fills the dispatcher's buffer.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -93,7 +69,7 @@ pub(crate) enum Expired {
 /// The state of one connection. The stream and the exchange share it on one thread.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    limits: TimeLimits,
+    limits: LimitSettings,
     on_loopback: bool,
     phase: RefCell<ConnectionPhase>,
     /// When the phase, or the last progress in it, began; `None` until somebody has to wait.
@@ -105,7 +81,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(limits: TimeLimits, on_loopback: bool) -> Self {
+    pub(crate) fn new(limits: LimitSettings, on_loopback: bool) -> Self {
         Self {
             limits,
             on_loopback,
@@ -128,14 +104,10 @@ impl Connection {
 
     /// Changes or reads the exchange, if there is one.
     fn exchange<R: Default>(&self, with: impl FnOnce(&mut Exchange) -> R) -> R {
-        match &mut *self.phase.borrow_mut() {
-            ConnectionPhase::Request(exchange) => with(exchange),
-            ConnectionPhase::New
-            | ConnectionPhase::Idle
-            | ConnectionPhase::Head(_)
-            | ConnectionPhase::Received
-            | ConnectionPhase::Closing
-            | ConnectionPhase::Http2 => R::default(),
+        if let ConnectionPhase::Request(exchange) = &mut *self.phase.borrow_mut() {
+            with(exchange)
+        } else {
+            R::default()
         }
     }
 
@@ -306,17 +278,17 @@ impl Connection {
     /// that is waited for.
     pub(crate) fn deadline(&self) -> Option<(Instant, Expired)> {
         let (limit, expired) = match &*self.phase.borrow() {
-            ConnectionPhase::New => (self.limits.header, Expired::Idle),
-            ConnectionPhase::Idle => (self.limits.idle, Expired::Idle),
+            ConnectionPhase::New => (self.limits.header_timeout, Expired::Idle),
+            ConnectionPhase::Idle => (self.limits.idle_timeout, Expired::Idle),
             ConnectionPhase::Head(_) | ConnectionPhase::Received => {
-                (self.limits.header, Expired::Head)
+                (self.limits.header_timeout, Expired::Head)
             }
             ConnectionPhase::Request(exchange) if exchange.reading_body => {
-                (self.limits.stall, Expired::Stall)
+                (self.limits.stall_timeout, Expired::Stall)
             }
             ConnectionPhase::Request(_) | ConnectionPhase::Http2 => return None,
             // Not extended by what comes.
-            ConnectionPhase::Closing => (self.limits.stall, Expired::Stall),
+            ConnectionPhase::Closing => (self.limits.stall_timeout, Expired::Stall),
         };
         let since = self.since.get().unwrap_or_else(|| {
             let now = Instant::now();
@@ -328,7 +300,7 @@ impl Connection {
 
     /// The longest time that a write may make no progress.
     pub(crate) fn stall_limit(&self) -> Duration {
-        self.limits.stall
+        self.limits.stall_timeout
     }
 }
 
@@ -336,11 +308,13 @@ impl Connection {
 mod tests {
     use super::*;
 
-    const LIMITS: TimeLimits = TimeLimits {
+    const LIMITS: LimitSettings = LimitSettings {
         head_bytes: 40,
-        header: Duration::from_secs(10),
-        idle: Duration::from_secs(75),
-        stall: Duration::from_secs(30),
+        body_bytes: 1000,
+        request_timeout: Duration::from_secs(1),
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(75),
+        stall_timeout: Duration::from_secs(30),
     };
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What all connections count together: how often a limit was reached.
+//! The counters of connections and of the limits that they reached; all handlers share them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

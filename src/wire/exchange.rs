@@ -10,7 +10,7 @@
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use actix_http::ConnectionType;
 use actix_web::body::{BodySize, MessageBody};
@@ -22,13 +22,14 @@ use tokio::time::{Instant, timeout_at};
 use super::access_log::{Access, AccessLog, Line};
 use super::body::discard;
 use super::connection::drain::{Drain, LocalDrain};
-use super::connection::{Connection, TimeLimits, streamed_body};
+use super::connection::{Connection, streamed_body};
 use super::counters::{ConnectionCounters, count};
 use super::hosts::Hosts;
 use super::incoming::{Handler, Incoming, Response};
 use super::metrics::HandlerMetrics;
 use super::problem::{Code, Problem};
 use super::request_id::{RequestIds, X_REQUEST_ID};
+use crate::settings::LimitSettings;
 use crate::supervision::{ExitReason, contain, contain_future};
 
 /// The parts from which a service is made.
@@ -39,10 +40,8 @@ pub(crate) struct Parts<H> {
     pub metrics: Arc<HandlerMetrics>,
     /// The counters of connections.
     pub counters: Arc<ConnectionCounters>,
-    /// The limits of connections.
-    pub limits: TimeLimits,
-    /// The time limit for the beginning of an answer.
-    pub request_timeout: Duration,
+    /// The limits of connections and requests.
+    pub limits: LimitSettings,
     /// The drain, which tells when connections have to end.
     pub drain: Drain,
     /// The access log, if there is one.
@@ -79,7 +78,7 @@ impl<H: Handler> Worker<H> {
         let mut incoming = Incoming {
             request,
             payload,
-            deadline: begun + parts.request_timeout,
+            deadline: begun + parts.limits.request_timeout,
             id: self.ids.next(),
             cross_site: false,
             connection,
@@ -218,7 +217,7 @@ impl<H: Handler> Resolved<'_, H> {
             }
             Err(reason) => return self.panicked(incoming, &reason).await,
         };
-        incoming.deadline = Instant::now() + self.parts.request_timeout;
+        incoming.deadline = Instant::now() + self.parts.limits.request_timeout;
         let response = self.work(incoming).await;
         pass.wait_delay().await;
         response

@@ -24,11 +24,11 @@ use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
 use tokio::time::{Instant, timeout};
 
-use super::connection::TimeLimits;
 use super::connection::drain::LocalDrain;
 use super::connection::io::Io;
 use super::connection::lazy_timer::LazyTimer;
 use super::counters::{ConnectionCounters, count};
+use crate::settings::LimitSettings;
 use streams::Streams;
 
 /// Streams of one connection; its client is told, and waits.
@@ -48,7 +48,7 @@ pub(crate) type Call = dyn Fn(Request) -> Pin<Box<dyn Future<Output = Option<Ser
 /// One thread's HTTP/2.
 pub(crate) struct Http2 {
     pub(crate) call: Box<Call>,
-    pub(crate) limits: TimeLimits,
+    pub(crate) limits: LimitSettings,
     pub(crate) counters: Arc<ConnectionCounters>,
     pub(crate) drain: Rc<LocalDrain>,
 }
@@ -76,7 +76,10 @@ pub(crate) async fn serve(http2: Rc<Http2>, io: Io, peer: Option<SocketAddr>) {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_header_list_size(HEAD_BYTES_MAX);
     // The preface is there, so this waits for its own first frame to be written, and for nothing that a client sends.
-    let handshake = timeout(http2.limits.header, builder.handshake::<_, Bytes>(io));
+    let handshake = timeout(
+        http2.limits.header_timeout,
+        builder.handshake::<_, Bytes>(io),
+    );
     let connection = match handshake.await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return tracing::debug!(%error, "no HTTP/2 connection"),
@@ -161,8 +164,8 @@ impl Session {
         let idle_since = self.streams.idle_since()?;
         Some(match self.closing {
             Some(closing) => closing.max(idle_since) + LINGER,
-            None if self.asked => idle_since + self.http2.limits.idle,
-            None => idle_since + self.http2.limits.header,
+            None if self.asked => idle_since + self.http2.limits.idle_timeout,
+            None => idle_since + self.http2.limits.header_timeout,
         })
     }
 

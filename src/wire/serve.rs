@@ -16,15 +16,16 @@ use actix_service::{
 use actix_web::App;
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 
+use super::connection::Connection;
 use super::connection::drain::LocalDrain;
 use super::connection::io::Io;
-use super::connection::{Connection, TimeLimits};
 use super::counters::{ConnectionCounters, count};
 use super::exchange::{Parts, Worker};
 use super::hosts::Peer;
 use super::http2::{self, Http2};
 use super::incoming::Handler;
 use super::stream::Stream;
+use crate::settings::LimitSettings;
 use crate::supervision::StartError;
 
 /// How long a connection that is being closed is read from, so that the last answer is not lost in a reset.
@@ -39,7 +40,7 @@ type Serve = dyn Fn(Io, Option<SocketAddr>) -> Pin<Box<dyn Future<Output = ()>>>
 #[derive(Clone)]
 pub(crate) struct Service {
     serve: Rc<Serve>,
-    limits: TimeLimits,
+    limits: LimitSettings,
     counters: Arc<ConnectionCounters>,
     drain: Rc<LocalDrain>,
 }

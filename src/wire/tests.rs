@@ -22,8 +22,10 @@ use tokio::time::Instant;
 
 use super::{
     ConnectionCounters, Drain, Handler, HandlerMetrics, HttpMetrics, Incoming, Parts, Peer,
-    Response, Service, Stream, TimeLimits, read_body,
+    Response, Service, Stream, read_body,
 };
+
+use crate::settings::LimitSettings;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(300);
@@ -103,22 +105,23 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        Self::with(TimeLimits {
+        Self::with(LimitSettings {
             head_bytes: 16 * 1024,
-            header: PATIENCE,
-            idle: PATIENCE,
-            stall: PATIENCE,
+            body_bytes: 1000,
+            request_timeout: REQUEST_TIMEOUT,
+            header_timeout: PATIENCE,
+            idle_timeout: PATIENCE,
+            stall_timeout: PATIENCE,
         })
         .await
     }
 
-    async fn with(limits: TimeLimits) -> Self {
+    async fn with(limits: LimitSettings) -> Self {
         let parts = Arc::new(Parts {
             handler: Arc::new(Told),
             metrics: Arc::new(HandlerMetrics::new(1)),
             counters: Arc::new(ConnectionCounters::default()),
             limits,
-            request_timeout: REQUEST_TIMEOUT,
             drain: Drain::new(),
             access: None,
             hosts: Arc::default(),

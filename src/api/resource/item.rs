@@ -31,9 +31,6 @@ pub(crate) async fn answer(
             (ACCEPT_PATCH, target.settings.accepted_patch()),
         ));
     }
-    if let Some(later) = later::reserved_id(id, request) {
-        return Err(later);
-    }
     negotiation::must_take_json(request.headers())?;
     later::refuse(request)?;
     // What can't be an id names nothing.

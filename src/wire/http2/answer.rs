@@ -112,7 +112,10 @@ async fn send(
 
 /// Waits until the client takes more; not for ever.
 async fn capacity(http2: &Http2, stream: &mut SendStream<Bytes>) -> Result<usize, Reason> {
-    let more = timeout(http2.limits.stall, poll_fn(|cx| stream.poll_capacity(cx)));
+    let more = timeout(
+        http2.limits.stall_timeout,
+        poll_fn(|cx| stream.poll_capacity(cx)),
+    );
     match more.await {
         Ok(Some(Ok(bytes))) => Ok(bytes),
         // It has gone, or has said that it wants no more.

@@ -32,7 +32,7 @@ pub(super) fn request(
         Payload::Stream {
             payload: Box::pin(Body {
                 stream: body,
-                stall: http2.limits.stall,
+                stall: http2.limits.stall_timeout,
                 waiting: None,
                 timer: LazyTimer::default(),
                 counters: Arc::clone(&http2.counters),

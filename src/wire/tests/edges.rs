@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 
 /// Limits that a test reaches soon.
-const SHORT: TimeLimits = TimeLimits {
+const SHORT: LimitSettings = LimitSettings {
     head_bytes: 1024,
-    header: Duration::from_millis(200),
-    idle: Duration::from_millis(300),
-    stall: Duration::from_secs(5),
+    body_bytes: 1000,
+    request_timeout: REQUEST_TIMEOUT,
+    header_timeout: Duration::from_millis(200),
+    idle_timeout: Duration::from_millis(300),
+    stall_timeout: Duration::from_secs(5),
 };
 const QUICK: &[u8] = b"GET /quick HTTP/1.1\r\nhost: x\r\n\r\n";
 

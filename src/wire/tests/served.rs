@@ -21,17 +21,20 @@ use tokio::time::Instant;
 
 use super::super::{
     Code, ConnectionCounters, Drain, Handler, HandlerMetrics, Incoming, Parts, Problem, Response,
-    Service, Stream, TimeLimits, read_body,
+    Service, Stream, read_body,
 };
+use crate::settings::LimitSettings;
 use client::Client;
 
 const NAP: Duration = Duration::from_millis(200);
 const BODY_BYTES: usize = 1000;
-const LIMITS: TimeLimits = TimeLimits {
+const LIMITS: LimitSettings = LimitSettings {
     head_bytes: 4096,
-    header: Duration::from_millis(300),
-    idle: Duration::from_millis(600),
-    stall: Duration::from_millis(400),
+    body_bytes: 1000,
+    request_timeout: Duration::from_secs(1),
+    header_timeout: Duration::from_millis(300),
+    idle_timeout: Duration::from_millis(600),
+    stall_timeout: Duration::from_millis(400),
 };
 
 /// Runs a test inside an actix system.
@@ -107,7 +110,7 @@ impl Served {
         Self::with(Stage, LIMITS).await
     }
 
-    async fn with<H: Handler>(handler: H, limits: TimeLimits) -> Self {
+    async fn with<H: Handler>(handler: H, limits: LimitSettings) -> Self {
         let counters = Arc::new(ConnectionCounters::default());
         let metrics = Arc::new(HandlerMetrics::new(8));
         let drain = Drain::new();
@@ -116,7 +119,6 @@ impl Served {
             metrics: Arc::clone(&metrics),
             counters: Arc::clone(&counters),
             limits,
-            request_timeout: Duration::from_secs(1),
             drain: drain.clone(),
             access: None,
             hosts: Arc::default(),

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Client, LIMITS, Served, Stage, TimeLimits, run};
+use super::{Client, LIMITS, LimitSettings, Served, Stage, run};
 
 #[test]
 fn a_drain_closes_the_idle_and_answers_the_busy() {
     run(async {
-        let patient = TimeLimits {
-            idle: Duration::from_secs(60),
+        let patient = LimitSettings {
+            idle_timeout: Duration::from_secs(60),
             ..LIMITS
         };
         let served = Served::with(Stage, patient).await;

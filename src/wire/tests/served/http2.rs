@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::super::super::http2::STREAMS_MAX;
 use super::site::{LARGE, Site};
-use super::{LIMITS, Served, TimeLimits, read, run};
+use super::{LIMITS, LimitSettings, Served, read, run};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -231,21 +231,24 @@ fn a_large_head_is_a_431_of_one_stream() {
 #[test]
 fn a_connection_that_asks_nothing_is_ended() {
     run(async {
-        let limits = TimeLimits {
-            idle: Duration::from_millis(150),
+        let limits = LimitSettings {
+            idle_timeout: Duration::from_millis(150),
             ..LIMITS
         };
         let served = Served::with(super::Stage, limits).await;
         let start = Instant::now();
         let fresh = Peer::connect(&served).await;
         fresh.ended().await;
-        assert!(start.elapsed() >= LIMITS.header, "as long as for a head");
+        assert!(
+            start.elapsed() >= LIMITS.header_timeout,
+            "as long as for a head"
+        );
         let mut asked = Peer::connect(&served).await;
         let start = Instant::now();
         // Longer than a connection may be idle: it is not, while it waits for us.
         assert_eq!(asked.get("/nap").await.status, 200);
         asked.ended().await;
-        assert!(start.elapsed() >= super::NAP + limits.idle);
+        assert!(start.elapsed() >= super::NAP + limits.idle_timeout);
         assert_eq!(read(&served.counters.idle), 2);
     });
 }

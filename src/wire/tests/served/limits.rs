@@ -172,7 +172,11 @@ fn a_connection_that_asks_for_nothing_is_closed() {
         }
         let start = Instant::now();
         used.closed().await;
-        assert!(start.elapsed() > LIMITS.idle / 2, "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() > LIMITS.idle_timeout / 2,
+            "{:?}",
+            start.elapsed()
+        );
         assert_eq!(read(&served.counters.idle), 2);
     });
 }

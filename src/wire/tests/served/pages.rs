@@ -8,7 +8,7 @@ use actix_web::http::StatusCode;
 use tokio::time::Instant;
 
 use super::site::{LARGE, Site};
-use super::{Code, Handler, Incoming, LIMITS, Problem, Response, TimeLimits, read, run};
+use super::{Code, Handler, Incoming, LIMITS, LimitSettings, Problem, Response, read, run};
 
 /// An answer that no socket's buffers take at once.
 pub(super) struct Big;
@@ -99,9 +99,9 @@ fn a_head_does_not_read_the_file() {
 #[test]
 fn no_timer_of_heads_or_idleness_runs_while_an_answer_is_streamed() {
     run(async {
-        let limits = TimeLimits {
-            header: Duration::from_millis(100),
-            idle: Duration::from_millis(100),
+        let limits = LimitSettings {
+            header_timeout: Duration::from_millis(100),
+            idle_timeout: Duration::from_millis(100),
             ..LIMITS
         };
         let site = Site::with(limits).await;

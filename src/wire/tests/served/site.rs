@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::{LIMITS, Served, TimeLimits};
+use super::{LIMITS, LimitSettings, Served};
 use crate::api::{Edge, ResourceTarget, RouteRules, RouteTable, Target};
 use crate::file_cache::{CallThreads, Files, FilesSetup, RootId, SiteRoot};
 use crate::settings::{self, ResourceSettings, Settings};
@@ -55,7 +55,7 @@ impl Site {
         Self::with(LIMITS).await
     }
 
-    pub(super) async fn with(limits: TimeLimits) -> Self {
+    pub(super) async fn with(limits: LimitSettings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("docs")).unwrap();
         std::fs::write(folder.path().join("docs/index.html"), "docs").unwrap();
