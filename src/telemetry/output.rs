@@ -214,17 +214,22 @@ impl Output {
 
     /// Writes a block. Lines that are not written whole are counted as dropped; one that was cut gets its end first.
     fn write(&self, writer: &mut impl Write, block: &[u8], torn: &mut bool) -> io::Result<()> {
-        if *torn {
-            self.write_some(writer, b"\n").0?;
-            *torn = false;
-        }
-        let (result, written) = self.write_some(writer, block);
+        let end = if *torn {
+            self.write_some(writer, b"\n").0
+        } else {
+            Ok(())
+        };
+        *torn &= end.is_err();
+        let (result, written) = match end {
+            Ok(()) => self.write_some(writer, block),
+            Err(error) => (Err(error), 0),
+        };
         let result = result.and_then(|()| writer.flush());
         let (done, rest) = block.split_at(written.min(block.len()));
         if result.is_err() {
             let lost = rest.split_inclusive(|byte| *byte == b'\n').count();
             self.dropped.fetch_add(as_u64(lost), Ordering::Relaxed);
-            *torn = done.last().is_some_and(|byte| *byte != b'\n');
+            *torn |= done.last().is_some_and(|byte| *byte != b'\n');
         }
         result
     }
@@ -342,12 +347,17 @@ mod tests {
         assert_eq!(text(&blocks), "a\nb");
         output.flush(Duration::from_secs(10));
         assert_eq!((output.dropped(), output.failing()), (2, true));
+        // The end of the cut line is refused too, and the lines behind it with it.
+        go.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+        output.block(b"x\ny\n", 2);
+        output.flush(Duration::from_secs(10));
+        assert_eq!((output.dropped(), output.failing()), (4, true));
         go.send(Ok(9)).unwrap();
         go.send(Ok(9)).unwrap();
         output.block(b"d\n", 1);
         assert_eq!([text(&blocks), text(&blocks)], ["\n", "d\n"]);
         output.flush(Duration::from_secs(10));
-        assert_eq!((output.dropped(), output.failing()), (2, false));
+        assert_eq!((output.dropped(), output.failing()), (4, false));
         output.close();
     }
 
