@@ -1,4 +1,5 @@
-//! What the settings name on the disk: the folders of routes must be there, their error pages should be.
+//! What the settings name on the disk: the folders of routes must be there and must not hold the records or the logs, which
+//! anybody could download then; their error pages should be there.
 //!
 //! Looked at by `perennial check` and before a start. A folder that vanishes later is the file cache's business.
 
@@ -8,10 +9,14 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::fault::SettingFault;
+use super::keys;
 use super::walk::Findings;
+
+const LOGS: [&str; 3] = ["logging", "file", "dir"];
 
 /// Adds folders that can't be served to the faults, and pages that are not there to the warnings.
 pub(super) fn check(found: &mut Findings) {
+    let private = private(found);
     for (prefix, _) in found.named("route") {
         let root = ["route", &prefix, "files", "root"].map(str::to_owned);
         let Some((Value::String(text), location)) = found.written.get(root.as_slice()) else {
@@ -22,11 +27,48 @@ pub(super) fn check(found: &mut Findings) {
         }
         let folder = PathBuf::from(text);
         let location = location.clone();
-        match folder_fault(&folder) {
+        let problem = folder_fault(&folder).or_else(|| holds_fault(&folder, &private));
+        match problem {
             Some(problem) => found.fault(location, &root, problem),
             None => pages(found, &prefix, &folder),
         }
     }
+}
+
+/// The folders that nobody may download, with what they hold.
+fn private(found: &Findings) -> Vec<(&'static str, PathBuf)> {
+    let path = |key: &[&str]| {
+        let written = found.value_of(key).and_then(Value::as_str);
+        let default = keys::find(key).map(|key| key.value.trim_matches('"'));
+        real(Path::new(written.or(default).unwrap_or_default()))
+    };
+    let records = !found.named("resource").is_empty();
+    let logs = found.value_of(&LOGS).is_some();
+    let records = records.then(|| ("records", path(&["server", "data"])));
+    let logs = logs.then(|| ("logs", path(&LOGS)));
+    records.into_iter().chain(logs).collect()
+}
+
+fn holds_fault(folder: &Path, private: &[(&str, PathBuf)]) -> Option<String> {
+    let root = real(folder);
+    let (what, path) = private.iter().find(|(_, path)| path.starts_with(&root))?;
+    Some(format!(
+        "{} holds the {what}, in {}, so that anybody could download them; name a folder beside it",
+        absolute(folder),
+        path.display()
+    ))
+}
+
+/// The path without links, also of what is not there yet.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let known = path.ancestors().find_map(|above| {
+        let rest = path.strip_prefix(above).ok()?;
+        // `collect` leaves out the slash that joining nothing adds.
+        let real = fs::canonicalize(above).ok()?.join(rest);
+        Some(real.components().collect())
+    });
+    known.unwrap_or(path)
 }
 
 fn folder_fault(folder: &Path) -> Option<String> {

@@ -18,7 +18,7 @@ fn ask(daemon: &TestDaemon, method: &str, path: &str, headers: &[(&str, &str)]) 
 #[test]
 fn a_page_of_another_site_may_not_change_anything() {
     let daemon = TestDaemon::start(
-        "[route.\"/slow\"]\nfiles = { root = '/tmp' }\nmax_in_flight = 1\n\
+        "[route.\"/slow\"]\nfiles = { root = '/usr' }\nmax_in_flight = 1\n\
          [resource.notes]\naccept = [\"text/plain\"]\nmax_in_flight = 1\n",
     );
     let foreign = [
