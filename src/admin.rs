@@ -18,7 +18,7 @@ use actix_web::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::telemetry::Exposition;
-use crate::wire::{Code, Handler, Incoming, Problem, Response, read_body};
+use crate::wire::{Code, Handler, Incoming, Problem, Response, read_body, wish};
 use readiness::Part;
 
 /// How long nothing may be heard of the supervisor or the sentinel before the process counts as dead.
@@ -78,8 +78,12 @@ impl Admin {
             ("/livez", _) => self.live(),
             ("/readyz", _) => self.ready(request.query()),
             ("/metrics", _) => {
-                let accept = request.headers().get(header::ACCEPT);
-                let exposition = Exposition::accepted(accept.and_then(|a| a.to_str().ok()));
+                let weight = |kind| wish(request.headers(), kind).weight;
+                let exposition = if weight("application/openmetrics-text") > weight("text/plain") {
+                    Exposition::OpenMetrics
+                } else {
+                    Exposition::Text
+                };
                 let text = self.operations.metrics(exposition);
                 Ok(answer(exposition.content_type(), text))
             }

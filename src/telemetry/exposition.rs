@@ -11,22 +11,6 @@ pub(crate) enum Exposition {
 }
 
 impl Exposition {
-    /// The format for whoever sent this `Accept`.
-    pub(crate) fn accepted(accept: Option<&str>) -> Self {
-        let wanted = |range: &str| {
-            let mut parts = range.split(';').map(str::trim);
-            let named = parts.next() == Some("application/openmetrics-text");
-            // A quality of zero refuses what it stands behind.
-            let quality = parts.find_map(|part| part.strip_prefix("q="));
-            named && quality.is_none_or(|quality| quality.trim().parse() != Ok(0.0_f32))
-        };
-        if accept.is_some_and(|accept| accept.split(',').any(wanted)) {
-            Self::OpenMetrics
-        } else {
-            Self::Text
-        }
-    }
-
     /// The value of `Content-Type` for this format.
     pub(crate) fn content_type(self) -> &'static str {
         match self {
@@ -82,24 +66,6 @@ fn push(out: &mut String, parts: &[&str]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn whoever_asks_for_open_metrics_gets_it() {
-        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3";
-        assert_eq!(
-            Exposition::accepted(Some(prometheus)),
-            Exposition::OpenMetrics
-        );
-        for other in [
-            None,
-            Some("*/*"),
-            Some("text/plain"),
-            Some("application/openmetrics-text;q=0"),
-            Some("application/openmetrics-text; version=1.0.0; q=0.000, text/plain"),
-        ] {
-            assert_eq!(Exposition::accepted(other), Exposition::Text);
-        }
-    }
 
     #[test]
     fn families_of_the_text_format_are_called_as_their_samples() {

@@ -369,3 +369,36 @@ fn the_operators_page_needs_no_script_and_loads_nothing_from_elsewhere() {
         assert!(!page.contains(part), "{part} is in {page}");
     }
 }
+
+#[test]
+fn metrics_come_in_the_format_that_the_client_wants_more() {
+    let daemon = TestDaemon::start("");
+    let prometheus =
+        "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+    for (accept, open) in [
+        (prometheus, true),
+        ("application/openmetrics-text", true),
+        (
+            "application/openmetrics-text;q=0.1, text/plain;q=0.9",
+            false,
+        ),
+        (
+            "application/openmetrics-text;version=1.0.0; q=0.000, text/plain",
+            false,
+        ),
+        ("application/openmetrics-text;q=0", false),
+        ("*/*", false),
+        ("text/plain", false),
+        ("", false),
+    ] {
+        let headers = [("accept", accept)];
+        let answer = client::send(daemon.admin(), "GET", "/metrics", &headers, None);
+        let answer = answer.expect(200);
+        let kind = answer.header("content-type").unwrap_or_default();
+        assert_eq!(
+            kind.starts_with("application/openmetrics-text"),
+            open,
+            "{accept}"
+        );
+    }
+}
