@@ -1,6 +1,6 @@
 //! One GET to the admin listener: all the HTTP the command line needs.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -20,6 +20,10 @@ pub(super) enum ClientError {
         #[source]
         source: std::io::Error,
     },
+    #[error(
+        "http://{address} did not answer in time; the daemon there may be stuck or stopped: look at its log"
+    )]
+    Silent { address: SocketAddr },
     #[error("http://{address}{path} answered {status}{detail}")]
     Refused {
         address: SocketAddr,
@@ -32,8 +36,15 @@ pub(super) enum ClientError {
 
 /// The body of a 200.
 pub(super) fn get(address: SocketAddr, path: &'static str) -> Result<Vec<u8>, ClientError> {
-    let answer =
-        exchange(address, path).map_err(|source| ClientError::Unreachable { address, source })?;
+    // A read that runs out of time is the first of these on Linux.
+    let is_late = |kind| matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut);
+    let answer = exchange(address, path).map_err(|source| {
+        if is_late(source.kind()) {
+            ClientError::Silent { address }
+        } else {
+            ClientError::Unreachable { address, source }
+        }
+    })?;
     let split = answer
         .windows(4)
         .position(|four| four == b"\r\n\r\n")

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Output};
 
 use crate::daemon::{BINARY, TestDaemon};
@@ -94,6 +95,65 @@ fn a_folder_that_is_not_there_stops_check_and_start_but_not_a_health_check() {
 }
 
 #[test]
+fn a_route_whose_folder_holds_the_records_or_the_logs_stops_check_and_start() {
+    let daemon = TestDaemon::prepare("");
+    let folder = daemon.folder();
+    let text = fs::read_to_string(daemon.config()).unwrap();
+    let site = folder.join("site");
+    let site = site.display();
+    std::os::unix::fs::symlink(folder, folder.join("link")).unwrap();
+    fs::create_dir(folder.join("data")).unwrap();
+    fs::create_dir(folder.join("data.old")).unwrap();
+    let logs = format!("[logging.file]\ndir = '{site}/new/logs'\n");
+    let beside = format!("[logging.file]\ndir = '{site}-logs'\n");
+    for (root, more, held) in [
+        (".", "", Some("holds the records")),
+        ("link", "", Some("holds the records")),
+        ("site/..", "", Some("holds the records")),
+        ("data", "", Some("holds the records")),
+        ("site", &*logs, Some("holds the logs")),
+        ("site", &*beside, None),
+        ("data.old", "", None),
+    ] {
+        let root = folder.join(root).display().to_string();
+        let text = format!("{text}[route.\"/x\"]\nfiles = {{ root = '{root}' }}\n{more}");
+        fs::write(folder.join("held.toml"), text).unwrap();
+        let file = folder.join("held.toml");
+        let output = run(&["check", file.to_str().unwrap()]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        let code = if held.is_some() { 78 } else { 0 };
+        assert_eq!(output.status.code(), Some(code), "{root}: {told}");
+        assert!(told.contains(held.unwrap_or_default()), "{root}: {told}");
+    }
+}
+
+#[test]
+fn a_setting_in_the_environment_that_is_not_utf8_is_refused_and_not_ignored() {
+    let daemon = TestDaemon::prepare("");
+    let file = daemon.config();
+    for variable in [
+        &b"PERENNIAL__SERVER__DATA"[..],
+        b"PERENNIAL__SERVER__LISTEN",
+        b"PERENNIAL__LIMITS__BODY",
+        b"PERENNIAL__SERVER__\xffDATA",
+    ] {
+        let mut command = Command::new(BINARY);
+        command.arg("check").arg(&file);
+        command.env(OsStr::from_bytes(variable), OsStr::from_bytes(b"a\xff"));
+        let output = command.output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{variable:?}: {told}");
+        assert!(told.contains("$PERENNIAL__"), "{told}");
+    }
+    let other = Command::new(BINARY)
+        .arg("check")
+        .arg(&file)
+        .env("OTHER", OsStr::from_bytes(b"\xff"))
+        .status();
+    assert_eq!(other.unwrap().code(), Some(0));
+}
+
+#[test]
 fn wrong_settings_exit_with_78() {
     let daemon = TestDaemon::prepare("");
     let file = daemon.folder().join("wrong.toml");
@@ -122,4 +182,20 @@ fn a_wrong_command_line_exits_with_64() {
         assert_eq!(output.status.code(), Some(64), "{words:?}: {output:?}");
     }
     assert_eq!(run(&["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_daemon_that_does_not_answer_is_told_apart_from_one_that_is_not_there() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    for (words, code) in [(["healthcheck", "--admin"], 1), (["status", "--admin"], 69)] {
+        let output = run(&[&words[..], &[&address]].concat());
+        assert_eq!(output.status.code(), Some(code), "{words:?}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains("did not answer in time"), "{told}");
+        assert!(!told.contains("os error"), "{told}");
+    }
+    drop(silent);
+    let told = String::from_utf8(run(&["healthcheck", "--admin", &address]).stderr).unwrap();
+    assert!(told.contains("nothing answers at"), "{told}");
 }
