@@ -17,11 +17,12 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use super::edge::Edge;
 use super::routes::ResourceTarget;
 use crate::record::{Conditions, JsonObject, Record, WriteCommand};
+use crate::settings::ResourceSettings;
 use crate::storage::{Write, Written};
 use crate::wire::Incoming;
 use crate::wire::Problem;
 use crate::wire::read_body;
-use dialect::JSON;
+use dialect::{BodyOf, JSON};
 use negotiation::prefers;
 
 type Answered = Result<HttpResponse<BoxBody>, Problem>;
@@ -37,13 +38,14 @@ fn wants_minimal(request: &Incoming) -> bool {
 }
 
 /// What may be done here, and what kind of body it takes (RFC 5789 section 3.1, the LDP's section 7.1).
-fn options(allow: &'static str, accept: (&'static str, String)) -> HttpResponse<BoxBody> {
+fn options(
+    allow: &'static str,
+    settings: &ResourceSettings,
+    body: BodyOf,
+) -> HttpResponse<BoxBody> {
     let mut response = super::files::options(allow);
-    let (name, accepted) = accept;
-    if let Ok(accepted) = HeaderValue::from_str(&accepted) {
-        response
-            .headers_mut()
-            .insert(HeaderName::from_static(name), accepted);
+    if let Ok(accepted) = HeaderValue::from_str(&settings.accepted(body)) {
+        response.headers_mut().insert(body.field(), accepted);
     }
     response
 }

@@ -58,7 +58,7 @@ use writer::{GROUP, Writer, WriterSettings, commit_times};
 /// The store that `settings` describe, and the child spec of its writer.
 pub(crate) fn storage(settings: &Settings, faults: &Faults) -> (Arc<dyn Store>, ChildSpec) {
     let path = &settings.server.data;
-    let opener = SledOpener::new(path, settings.storage.cache_bytes).with_faults(faults.clone());
+    let opener = SledOpener::new(path, settings.storage.cache_bytes, faults);
     let (store, spec) = with_engine(Box::new(opener), settings, faults);
     (store, spec)
 }

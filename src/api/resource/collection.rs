@@ -9,7 +9,7 @@ use super::super::conditional::{Evaluated, evaluate};
 use super::super::edge::Edge;
 use super::super::refused::failed_condition;
 use super::super::routes::ResourceTarget;
-use super::dialect::ACCEPT_POST;
+use super::dialect::BodyOf;
 use super::{
     Answered, array, json, later, negotiation, options, prefers, read_object, set_no_cache,
 };
@@ -27,7 +27,7 @@ pub(crate) async fn answer(
 ) -> Answered {
     let allowed = target.settings.collection_methods();
     if *request.method() == Method::OPTIONS {
-        return Ok(options(allowed, (ACCEPT_POST, target.settings.accepted())));
+        return Ok(options(allowed, &target.settings, BodyOf::Post));
     }
     negotiation::must_take_json(request.headers())?;
     later::refuse(request)?;
@@ -91,7 +91,7 @@ fn links(path: &str, query: &ListQuery, total: u64) -> Option<HeaderValue> {
 
 async fn create(edge: &Edge, target: &ResourceTarget, request: &mut Incoming) -> Answered {
     let resource = &target.settings;
-    resource.must_read_post(request.headers())?;
+    resource.must_read(BodyOf::Post, request.headers())?;
     let (mut object, bytes) = read_object(edge, request).await?;
     let id = object.id(resource.ids)?;
     let mut violations: Vec<_> = id_violation(resource.ids, id.as_ref())
@@ -134,7 +134,9 @@ async fn delete_matching(edge: &Edge, target: &ResourceTarget, request: &mut Inc
         let detail = "send an example: what is equal to it in all its members is deleted";
         return Err(Problem::new(Code::InvalidParameter).detail(detail));
     }
-    target.settings.must_read(request.headers())?;
+    target
+        .settings
+        .must_read(BodyOf::Other, request.headers())?;
     let (example, bytes) = read_object(edge, request).await?;
     if example.members().is_empty() {
         let detail =

@@ -10,10 +10,28 @@ use crate::wire::Problem;
 pub(crate) const JSON: &str = "application/json";
 /// The media type of a patch (RFC 7396 section 4).
 const MERGE_PATCH: &str = "application/merge-patch+json";
-/// Where it says which bodies POST takes (the LDP's section 7.1), and which PATCH takes (RFC 5789 section 3.1). For other
-/// methods there is `Accept` (RFC 9110 section 15.5.16).
-pub(super) const ACCEPT_POST: &str = "accept-post";
-pub(super) const ACCEPT_PATCH: &str = "accept-patch";
+
+/// The requests whose bodies differ in the media types that they may have, and in the field that names those types.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyOf {
+    /// `Accept-Post` (the LDP's section 7.1).
+    Post,
+    /// `Accept-Patch` (RFC 5789 section 3.1). A merge patch may be sent, too.
+    Patch,
+    /// For other methods there is `Accept` (RFC 9110 section 15.5.16).
+    Other,
+}
+
+impl BodyOf {
+    /// The field of an answer that lists the media types.
+    pub(super) fn field(self) -> HeaderName {
+        match self {
+            Self::Post => HeaderName::from_static("accept-post"),
+            Self::Patch => HeaderName::from_static("accept-patch"),
+            Self::Other => header::ACCEPT,
+        }
+    }
+}
 
 impl ResourceSettings {
     /// The methods that are allowed on the resource as a whole.
@@ -25,52 +43,29 @@ impl ResourceSettings {
         }
     }
 
-    /// The media types of a body, as a list.
-    pub(super) fn accepted(&self) -> String {
-        let mut accepted = JSON.to_owned();
-        for media_type in &self.accept {
-            accepted.push_str(", ");
-            accepted.push_str(media_type);
+    fn media_types(&self, body: BodyOf) -> impl Iterator<Item = &str> {
+        let patch = (body == BodyOf::Patch).then_some(MERGE_PATCH);
+        let declared = self.accept.iter().map(String::as_str);
+        patch.into_iter().chain([JSON]).chain(declared)
+    }
+
+    /// The media types that a body may have, as a list.
+    pub(super) fn accepted(&self, body: BodyOf) -> String {
+        self.media_types(body).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Refuses a body of another media type.
+    pub(super) fn must_read(&self, body: BodyOf, headers: &HeaderMap) -> Result<(), Problem> {
+        if self.reads(body, headers) {
+            return Ok(());
         }
-        accepted
+        Err(Problem::unsupported(body.field(), self.accepted(body)))
     }
 
-    /// The media types of a patch, as a list.
-    pub(super) fn accepted_patch(&self) -> String {
-        format!("{MERGE_PATCH}, {}", self.accepted())
-    }
-
-    /// Whether a body of this kind is read.
-    fn reads(&self, headers: &HeaderMap) -> bool {
+    fn reads(&self, body: BodyOf, headers: &HeaderMap) -> bool {
         media_type(headers).is_some_and(|sent| {
-            let mut accepted = self.accept.iter().map(String::as_str);
-            sent.eq_ignore_ascii_case(JSON)
-                || accepted.any(|known| sent.eq_ignore_ascii_case(known))
-        })
-    }
-
-    /// Whether a patch of this kind is read.
-    fn reads_patch(&self, headers: &HeaderMap) -> bool {
-        let merge = |sent: &str| sent.eq_ignore_ascii_case(MERGE_PATCH);
-        media_type(headers).is_some_and(merge) || self.reads(headers)
-    }
-
-    /// Refuses a POST of another kind.
-    pub(super) fn must_read_post(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let accept_post = HeaderName::from_static(ACCEPT_POST);
-        refuse_unless(self.reads(headers), accept_post, || self.accepted())
-    }
-
-    /// Refuses another body of another kind.
-    pub(super) fn must_read(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        refuse_unless(self.reads(headers), header::ACCEPT, || self.accepted())
-    }
-
-    /// Refuses a patch of another kind.
-    pub(super) fn must_read_patch(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let accept_patch = HeaderName::from_static(ACCEPT_PATCH);
-        refuse_unless(self.reads_patch(headers), accept_patch, || {
-            self.accepted_patch()
+            let mut known = self.media_types(body);
+            known.any(|known| sent.eq_ignore_ascii_case(known))
         })
     }
 
@@ -78,18 +73,6 @@ impl ResourceSettings {
     pub(super) fn check(&self, object: &mut JsonObject) -> Result<(), Vec<RuleViolation>> {
         object.remove_id();
         self.schema.check(object)
-    }
-}
-
-fn refuse_unless(
-    read: bool,
-    name: HeaderName,
-    accepted: impl Fn() -> String,
-) -> Result<(), Problem> {
-    if read {
-        Ok(())
-    } else {
-        Err(Problem::unsupported(name, accepted()))
     }
 }
 
@@ -116,15 +99,18 @@ mod tests {
             headers
         };
         for read in ["application/json", "Text/Plain; charset=utf-8"] {
-            assert!(dialect.reads(&of(read)), "{read}");
-            assert!(!plain.reads(&of("text/plain")));
+            assert!(dialect.reads(BodyOf::Post, &of(read)), "{read}");
+            assert!(!plain.reads(BodyOf::Post, &of("text/plain")));
         }
         for not in ["application/jsonp", "text", ""] {
-            assert!(!dialect.reads(&of(not)), "{not}");
+            assert!(!dialect.reads(BodyOf::Post, &of(not)), "{not}");
         }
-        assert!(!dialect.reads(&HeaderMap::new()));
+        assert!(!dialect.reads(BodyOf::Post, &HeaderMap::new()));
         let patch = of("application/merge-patch+json");
-        assert!(dialect.reads_patch(&patch) && !dialect.reads(&patch));
-        assert_eq!(dialect.accepted(), "application/json, text/plain");
+        assert!(dialect.reads(BodyOf::Patch, &patch) && !dialect.reads(BodyOf::Post, &patch));
+        assert_eq!(
+            dialect.accepted(BodyOf::Other),
+            "application/json, text/plain"
+        );
     }
 }

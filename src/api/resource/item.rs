@@ -8,7 +8,7 @@ use super::super::conditional::{Evaluated, conditions, evaluate};
 use super::super::edge::Edge;
 use super::super::refused::precondition;
 use super::super::routes::ResourceTarget;
-use super::dialect::ACCEPT_PATCH;
+use super::dialect::BodyOf;
 use super::{Answered, options, read_object, set_etag, set_no_cache, with_record};
 use super::{later, negotiation};
 use crate::record::{Absent, Conditions, IdScheme, JsonObject, RecordId, Tags, WriteCommand};
@@ -26,10 +26,7 @@ pub(crate) async fn answer(
     request: &mut Incoming,
 ) -> Answered {
     if *request.method() == Method::OPTIONS {
-        return Ok(options(
-            ALLOW,
-            (ACCEPT_PATCH, target.settings.accepted_patch()),
-        ));
+        return Ok(options(ALLOW, &target.settings, BodyOf::Patch));
     }
     negotiation::must_take_json(request.headers())?;
     later::refuse(request)?;
@@ -99,7 +96,7 @@ async fn put(
 ) -> Answered {
     let resource = &target.settings;
     let conditions = required(target, request)?;
-    resource.must_read(request.headers())?;
+    resource.must_read(BodyOf::Other, request.headers())?;
     let (mut object, bytes) = read_object(edge, request).await?;
     same_id(target, &object, &id)?;
     let create_only = conditions.if_none_match == Some(Tags::Any);
@@ -133,7 +130,9 @@ async fn patch(
     request: &mut Incoming,
 ) -> Answered {
     let conditions = required(target, request)?;
-    target.settings.must_read_patch(request.headers())?;
+    target
+        .settings
+        .must_read(BodyOf::Patch, request.headers())?;
     let (patch, bytes) = read_object(edge, request).await?;
     same_id(target, &patch, &id)?;
     let command = WriteCommand::Merge {

@@ -2,8 +2,6 @@
 //! tests can put an engine in memory in its place that fails or waits when told to.
 
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -139,23 +137,12 @@ pub(super) enum CommitError {
 }
 
 /// Why a store can't be opened. Each text says what to do.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the store {} {fault}", .path.display())]
 pub(super) struct OpenError {
     /// The store's folder.
     pub(super) path: PathBuf,
     pub(super) fault: OpenFault,
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the store {} {}", self.path.display(), self.fault)
-    }
-}
-
-impl Error for OpenError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.fault.source()
-    }
 }
 
 /// The fault of a store that can't be opened.
@@ -168,9 +155,9 @@ pub(super) enum OpenFault {
     Locked,
     /// The file system returned an error.
     #[error(
-        "can't be used; look at the folder's owner and rights and at the disk, then start again"
+        "can't be used: {0}; look at the folder's owner and rights and at the disk, then start again"
     )]
-    Io(#[source] io::Error),
+    Io(io::Error),
     /// The stored data can't be read, or contradicts itself.
     #[error(
         "is damaged: {0}; nothing was deleted: keep a copy of the folder, then restore the last backup into an empty data \

@@ -147,7 +147,7 @@ impl SledStore {
         loop {
             let quick = self.read(|open| {
                 let read = || {
-                    let seq = readers.stats(collection).applied;
+                    let seq = readers.tally(collection).seq;
                     let records = ids.iter().map(|id| record(open, collection, id));
                     let records = records.filter_map(Result::transpose);
                     records

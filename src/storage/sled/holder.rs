@@ -3,7 +3,6 @@
 //! A commit that fails or panics leaves the engine in *doubt*: it is taken away from readers, and the writer's next
 //! incarnation closes it, opens it again, and has the end of its log checked before anybody reads it.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,13 +33,12 @@ pub(super) struct Holder {
 
 impl Holder {
     pub(super) fn new(opener: Box<dyn Opener>, collections: Vec<String>, space: Space) -> Self {
-        let readers = ReaderState::new(collections.len());
         Self {
             opener,
             collections,
             space,
             engine: EngineLock::default(),
-            readers,
+            readers: ReaderState::default(),
             refusal: Mutex::new(None),
         }
     }
@@ -69,7 +67,7 @@ impl Holder {
         let opened = self
             .open_with_room(wanted)
             .map_err(|fault| self.error(fault));
-        *self.refusal.lock() = opened.as_ref().err().map(describe);
+        *self.refusal.lock() = opened.as_ref().err().map(OpenError::to_string);
         let (open, checked) = opened?;
         *state = EngineState::Open {
             open: Arc::clone(&open),
@@ -142,13 +140,6 @@ impl Holder {
     /// The error of the last attempt to open the engine, if it failed.
     pub(super) fn refusal(&self) -> Option<String> {
         self.refusal.lock().clone()
-    }
-}
-
-fn describe(error: &OpenError) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The store's families of `/metrics`.
 
-use super::reader_state::Stats;
+use super::recovery::Tally;
 use super::store::SledStore;
 use crate::storage::CollectionId;
 use crate::telemetry::Rows;
@@ -35,22 +35,22 @@ pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
         "Lists answered by reading a page (page), the records of the ids asked for (ids), or the whole resource (scan)",
         store.queries.read().map(|(plan, count)| ([("plan", plan)], count)),
     );
-    let by_resource = |value: fn(Stats) -> u64| {
+    let by_resource = |value: fn(Tally) -> u64| {
         let names = store.holder.collections.iter().enumerate();
         names.map(move |(index, name)| {
-            let stats = readers.stats(CollectionId(index));
-            ([("resource", name.as_str())], value(stats))
+            let tally = readers.tally(CollectionId(index));
+            ([("resource", name.as_str())], value(tally))
         })
     };
     rows.gauges(
         "perennial_storage_records",
         "Records of a resource",
-        by_resource(|stats| stats.records),
+        by_resource(|tally| tally.records),
     );
     rows.gauges(
         "perennial_storage_record_bytes",
         "Bytes of all records of a resource, as they are served",
-        by_resource(|stats| stats.bytes),
+        by_resource(|tally| tally.bytes),
     );
     rows.metric(
         "perennial_storage_commit_seconds",

@@ -32,20 +32,14 @@ pub(super) struct SledOpener {
 }
 
 impl SledOpener {
-    /// A store in `<data>/sled`.
-    pub(super) fn new(data: &Path, cache_bytes: u64) -> Self {
+    /// A store in `<data>/sled`, whose engines get these fault points.
+    pub(super) fn new(data: &Path, cache_bytes: u64, faults: &Faults) -> Self {
+        faults.register(super::database::WEAK_FLUSH);
         Self {
             path: data.join("sled"),
             cache_bytes,
-            faults: Faults::none(),
+            faults: faults.clone(),
         }
-    }
-
-    /// Gives these fault points to the engines that it opens.
-    pub(super) fn with_faults(mut self, faults: Faults) -> Self {
-        faults.register(super::database::WEAK_FLUSH);
-        self.faults = faults;
-        self
     }
 
     /// One attempt to open the store, guarded.
@@ -72,7 +66,9 @@ impl SledOpener {
             Ok(Ok(Err(sled::Error::Corruption { at, .. }))) => {
                 Err(Attempt::Corrupt(format!("sled found corruption at {at:?}")))
             }
-            Ok(Ok(Err(sled::Error::Io(error)))) if locked(&error) => Err(Attempt::Locked),
+            Ok(Ok(Err(sled::Error::Io(error)))) if locked(&error) => {
+                Err(Attempt::Final(OpenFault::Locked))
+            }
             Ok(Ok(Err(sled::Error::Io(error)))) => Err(Attempt::Final(OpenFault::Io(error))),
             Ok(Ok(Err(
                 error @ (sled::Error::CollectionNotFound(_)
@@ -95,8 +91,8 @@ impl SledOpener {
         let tries = LOCK_LIMIT.as_millis() / LOCK_PAUSE.as_millis();
         for _ in 0..tries {
             match self.attempt(collections) {
-                Err(Attempt::Locked) => std::thread::park_timeout(LOCK_PAUSE),
-                other @ (Ok(_) | Err(Attempt::Corrupt(_) | Attempt::Final(_))) => return other,
+                Err(Attempt::Final(OpenFault::Locked)) => std::thread::park_timeout(LOCK_PAUSE),
+                opened => return opened,
             }
         }
         Err(Attempt::Final(OpenFault::Locked))
@@ -134,7 +130,6 @@ fn damaged(found: impl Into<String>) -> OpenFault {
 
 /// The failure of one attempt to open sled.
 enum Attempt {
-    Locked,
     Corrupt(String),
     Final(OpenFault),
 }
@@ -182,22 +177,18 @@ impl Opener for SledOpener {
             .map_err(OpenFault::Io)?;
         self.move_aside("an empty conf", is_empty_conf)
             .map_err(OpenFault::Io)?;
-        let mut suspects = SUSPECTS.iter();
-        loop {
-            let found = match self.attempt_with_lock(collections) {
-                Ok(engine) => return Ok(Box::new(engine)),
-                Err(Attempt::Final(error)) => return Err(error),
-                Err(Attempt::Locked) => "its lock is held".to_owned(),
-                Err(Attempt::Corrupt(found)) => found,
-            };
-            loop {
-                let Some((why, suspect)) = suspects.next() else {
-                    return Err(damaged(found));
-                };
-                if self.move_aside(why, suspect).map_err(OpenFault::Io)? {
-                    break;
-                }
+        let mut opened = self.attempt_with_lock(collections);
+        for (why, suspect) in SUSPECTS {
+            if matches!(opened, Err(Attempt::Corrupt(_)))
+                && self.move_aside(why, suspect).map_err(OpenFault::Io)?
+            {
+                opened = self.attempt_with_lock(collections);
             }
+        }
+        match opened {
+            Ok(engine) => Ok(Box::new(engine)),
+            Err(Attempt::Final(fault)) => Err(fault),
+            Err(Attempt::Corrupt(found)) => Err(damaged(found)),
         }
     }
 

@@ -20,39 +20,51 @@ pub(super) fn read(
     collection: CollectionId,
     slice: Slice,
 ) -> Result<Option<ListPage>, ReadError> {
-    let stats = readers.stats(collection);
+    let tally = readers.tally(collection);
     let mut page = ListPage {
         records: Vec::new(),
-        total: stats.records,
-        seq: stats.applied,
+        total: tally.records,
+        seq: tally.seq,
     };
     if slice.limit() == 0 {
         return Ok(Some(page));
     }
-    let mut skip = slice.start();
-    let (mut wrong, mut bytes) = (None, 0);
-    engine.scan(Keyspace::Records(collection), &[], &mut |key, value| {
+    let mut bytes = 0;
+    records(engine, collection, &[], slice.start(), |record| {
+        bytes += record.json.len();
+        page.records.push(record);
+        bytes <= PAGE_BYTES_MAX && page.records.len() < slice.limit()
+    })?;
+    Ok((bytes <= PAGE_BYTES_MAX).then_some(page))
+}
+
+/// Shows the records of a resource from the key `from` on to `visit`, except the first `skip`, until it returns false.
+pub(super) fn records(
+    engine: &dyn Engine,
+    collection: CollectionId,
+    from: &[u8],
+    mut skip: usize,
+    mut visit: impl FnMut(Record) -> bool,
+) -> Result<(), ReadError> {
+    let mut read = Ok(());
+    engine.scan(Keyspace::Records(collection), from, &mut |key, value| {
         if skip > 0 {
             skip -= 1;
             return true;
         }
         match record(engine, collection, key, value) {
-            Ok(record) => {
-                bytes += record.json.len();
-                page.records.push(record);
+            Ok(record) => visit(record),
+            Err(error) => {
+                read = Err(error);
+                false
             }
-            Err(error) => wrong = Some(error),
         }
-        wrong.is_none() && bytes <= PAGE_BYTES_MAX && page.records.len() < slice.limit()
     })?;
-    match wrong {
-        Some(error) => Err(error),
-        None => Ok((bytes <= PAGE_BYTES_MAX).then_some(page)),
-    }
+    read
 }
 
 /// The record of a key and its value.
-pub(super) fn record(
+fn record(
     engine: &dyn Engine,
     collection: CollectionId,
     key: &[u8],

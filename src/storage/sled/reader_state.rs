@@ -1,9 +1,8 @@
 //! What readers see of the store: the engine while it is open, how far it is, and the figures of each resource.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
 use super::engine::Engine;
@@ -30,65 +29,20 @@ pub(super) struct OpenEngine {
     pub(super) mark: Watermark,
 }
 
-/// The figures of one resource.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Stats {
-    /// The last change that may be visible: set before it is applied.
-    pub(super) staged: u64,
-    /// The last change that is applied completely.
-    pub(super) applied: u64,
-    pub(super) records: u64,
-    /// The bytes of its records as they are served.
-    pub(super) bytes: u64,
-}
-
-/// [`Stats`] that the writer changes while others read them.
-#[derive(Debug, Default)]
-struct AtomicStats {
-    staged: AtomicU64,
-    applied: AtomicU64,
-    records: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl AtomicStats {
-    fn load(&self) -> Stats {
-        Stats {
-            staged: self.staged.load(Ordering::SeqCst),
-            applied: self.applied.load(Ordering::SeqCst),
-            records: self.records.load(Ordering::SeqCst),
-            bytes: self.bytes.load(Ordering::SeqCst),
-        }
-    }
-
-    fn set(&self, tally: &Tally) {
-        self.applied.store(tally.seq, Ordering::SeqCst);
-        self.records.store(tally.records, Ordering::SeqCst);
-        self.bytes.store(tally.bytes, Ordering::SeqCst);
-    }
-}
-
 /// The state that the writer publishes and all readers see without a lock.
+#[derive(Default)]
 pub(super) struct ReaderState {
     open: ArcSwapOption<OpenEngine>,
     progress: watch::Sender<Progress>,
-    collections: Vec<AtomicStats>,
+    /// The figures as they will be when the changes that may be visible are applied completely.
+    staged: ArcSwap<Vec<Tally>>,
+    /// The figures of what is applied completely.
+    applied: ArcSwap<Vec<Tally>>,
     /// Whether a group is being applied to the engine and the figures.
     group: SeqLock,
 }
 
 impl ReaderState {
-    pub(super) fn new(collections: usize) -> Self {
-        Self {
-            open: ArcSwapOption::empty(),
-            progress: watch::Sender::new(Progress::default()),
-            collections: std::iter::repeat_with(AtomicStats::default)
-                .take(collections)
-                .collect(),
-            group: SeqLock::default(),
-        }
-    }
-
     /// The engine, for one read; `None` while it is not open.
     pub(super) fn engine(&self) -> arc_swap::Guard<Option<Arc<OpenEngine>>> {
         self.open.load()
@@ -104,25 +58,25 @@ impl ReaderState {
         self.group.read(look)
     }
 
-    /// The figures of a resource.
-    pub(super) fn stats(&self, collection: CollectionId) -> Stats {
-        let stats = self.collections.get(collection.0);
-        stats.map(AtomicStats::load).unwrap_or_default()
+    /// The figures of a resource, without a group that is being applied.
+    pub(super) fn tally(&self, collection: CollectionId) -> Tally {
+        of(&self.applied, collection)
+    }
+
+    /// The last change of a resource that may be visible: known before it is applied.
+    pub(super) fn staged(&self, collection: CollectionId) -> u64 {
+        of(&self.staged, collection).seq
     }
 
     /// Called by the writer before the first change of a group becomes visible.
     pub(super) fn group_begins(&self, tallies: &[Tally]) {
-        for (stats, tally) in self.collections.iter().zip(tallies) {
-            stats.staged.store(tally.seq, Ordering::SeqCst);
-        }
+        self.staged.store(Arc::new(tallies.to_vec()));
         self.group.write_begin();
     }
 
     /// Called by the writer after the last change of a group became visible.
-    pub(super) fn group_ends(&self, tallies: &[Tally]) {
-        for (stats, tally) in self.collections.iter().zip(tallies) {
-            stats.set(tally);
-        }
+    pub(super) fn group_ends(&self) {
+        self.applied.store(self.staged.load_full());
         self.group.write_end();
     }
 
@@ -134,7 +88,7 @@ impl ReaderState {
     /// Lets readers see an engine that was just opened and checked.
     pub(super) fn publish(&self, open: &Arc<OpenEngine>, checked: &Checked) {
         self.group_begins(&checked.tallies);
-        self.group_ends(&checked.tallies);
+        self.group_ends();
         self.open.store(Some(Arc::clone(open)));
         self.progress.send_replace(Progress {
             era: open.era,
@@ -149,4 +103,9 @@ impl ReaderState {
         self.progress
             .send_modify(|progress| progress.readable = false);
     }
+}
+
+fn of(tallies: &ArcSwap<Vec<Tally>>, collection: CollectionId) -> Tally {
+    let tallies = tallies.load();
+    tallies.get(collection.0).copied().unwrap_or_default()
 }

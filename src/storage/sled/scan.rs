@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::engine::Keyspace;
 use super::holder::Holder;
 use super::page;
+use super::read_error::ReadError;
 use super::store::SledStore;
 use crate::record::Record;
 use crate::storage::{CollectionId, StoreError};
@@ -65,13 +65,6 @@ struct CollectionScan<'a> {
     seq: u64,
 }
 
-/// Records that follow each other.
-struct Chunk {
-    records: Vec<Record>,
-    /// Whether there may be more after them.
-    more: bool,
-}
-
 impl<'a> CollectionScan<'a> {
     fn new(
         holder: &'a Holder,
@@ -85,7 +78,7 @@ impl<'a> CollectionScan<'a> {
             collection,
             deadline,
             era: open.era,
-            seq: holder.readers.stats(collection).applied,
+            seq: holder.readers.tally(collection).seq,
         })
     }
 
@@ -105,47 +98,40 @@ impl<'a> CollectionScan<'a> {
                 std::thread::yield_now();
                 continue;
             };
-            if let Some(last) = chunk.records.last() {
+            let more = chunk.len() == records_max;
+            if let Some(last) = chunk.last() {
                 // The next key that is possible.
                 from = [&*last.id.key(), &[0]].concat();
             }
-            for record in chunk.records {
+            for record in chunk {
                 if !visit(&mut state, record) {
                     break 'scan;
                 }
             }
-            if !chunk.more {
+            if !more {
                 break;
             }
         }
         let scanned = Scanned {
             era: self.era,
             seq: self.seq,
-            need: self.holder.readers.stats(self.collection).staged,
+            need: self.holder.readers.staged(self.collection),
         };
         Ok((state, scanned))
     }
 
     /// The next records; `None` if a group was applied meanwhile, or if room for reading had to be made.
-    fn chunk(&self, from: &[u8], records_max: usize) -> Result<Option<Chunk>, StoreError> {
+    fn chunk(&self, from: &[u8], records_max: usize) -> Result<Option<Vec<Record>>, StoreError> {
         let open = self.holder.readers.engine();
         let open = open.as_deref().filter(|open| open.era == self.era);
         let engine = &*open.ok_or(StoreError::Unavailable)?.engine;
         let read = || {
-            let (mut records, mut more, mut wrong) = (Vec::new(), false, None);
-            let keyspace = Keyspace::Records(self.collection);
-            engine.scan(keyspace, from, &mut |key, value| {
-                if records.len() == records_max {
-                    more = true;
-                    return false;
-                }
-                match page::record(engine, self.collection, key, value) {
-                    Ok(record) => records.push(record),
-                    Err(error) => wrong = Some(error),
-                }
-                wrong.is_none()
+            let mut records = Vec::new();
+            page::records(engine, self.collection, from, 0, |record| {
+                records.push(record);
+                records.len() < records_max
             })?;
-            wrong.map_or(Ok(Chunk { records, more }), Err)
+            Ok::<_, ReadError>(records)
         };
         match self.holder.readers.between_groups(read).transpose() {
             Err(error) if error.is_full() && self.holder.space.release() => Ok(None),

@@ -195,7 +195,7 @@ impl Store for SledStore {
             let need = match &found {
                 Some(record) => record.revision.0,
                 // It may have been removed by a change that is not durable yet.
-                None => self.holder.readers.stats(collection).staged,
+                None => self.holder.readers.staged(collection),
             };
             Ok(Seen { found, need })
         })

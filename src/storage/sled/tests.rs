@@ -163,8 +163,7 @@ impl Running {
 }
 
 fn on_sled(data: &Path, faults: &Faults) -> (Arc<SledStore>, ChildSpec) {
-    let opener = SledOpener::new(data, settings(data).storage.cache_bytes);
-    let opener = opener.with_faults(faults.clone());
+    let opener = SledOpener::new(data, settings(data).storage.cache_bytes, faults);
     with_engine(Box::new(opener), &settings(data), faults)
 }
 

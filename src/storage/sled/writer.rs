@@ -204,7 +204,7 @@ impl Writer {
                 return Err(error.into());
             }
         }
-        self.holder.readers.group_ends(&checked.tallies);
+        self.holder.readers.group_ends();
         faults.hit("writer.before_flush");
         engine.durable_flush()?;
         self.open.mark.write(checked.last_seq)?;
