@@ -14,13 +14,13 @@ use crate::wire::{Code, Handler, Incoming, Pass, Problem, Response, takes_html};
 /// The public site and API; all request handlers share it.
 #[derive(Debug)]
 pub(crate) struct Edge {
-    /// Where paths lead. Each request looks once and keeps what it found.
+    /// The routes. A request is resolved once and keeps its route to its end.
     pub routes: ArcSwap<RouteTable>,
-    /// Files.
+    /// The files of all routes.
     pub files: Files,
-    /// Records.
+    /// The records of all resources.
     pub store: Arc<dyn Store>,
-    /// The largest body.
+    /// The largest body of a request, in bytes.
     pub body_bytes: usize,
 }
 
@@ -99,7 +99,7 @@ impl Handler for Edge {
         }
     }
 
-    /// The error, as the route shows it. No page makes an error anything else: status and headers stay.
+    /// The answer for an error, with the route's own page if it has one. A page changes neither status nor headers.
     async fn refuse(
         &self,
         request: &Incoming,

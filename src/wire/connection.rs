@@ -25,17 +25,17 @@ const AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// The activity of a connection.
 #[derive(Debug)]
 enum ConnectionPhase {
-    /// Nothing has come yet.
+    /// No byte has arrived yet.
     New,
     /// Between two requests.
     Idle,
-    /// A head has begun and has not ended.
+    /// Part of a head has arrived.
     Head(HeadScan),
-    /// What looks like a whole head has come; no request has been made of it yet.
+    /// A whole head has arrived; actix-http has not parsed it yet.
     Received,
     /// A request is being answered; the answer is not written yet.
     Request(Exchange),
-    /// The last answer is written; what still comes of the request's body is thrown away.
+    /// The last answer is written; the rest of the request's body is discarded.
     Closing,
     /// It speaks HTTP/2, which has timers and limits of its own.
     Http2,
@@ -44,15 +44,15 @@ enum ConnectionPhase {
 /// One request and its answer.
 #[derive(Debug, Default)]
 struct Exchange {
-    /// Bytes of later requests that have come already.
+    /// Bytes of later requests that have arrived already.
     ahead: usize,
-    /// Somebody waits for bytes of the request's body.
+    /// Whether the handler waits for bytes of the request's body.
     reading_body: bool,
-    /// The request's body has not been read to its end.
+    /// Whether the request's body has not been read to its end.
     body_left: bool,
     /// The time of the answer.
     answered: Option<Instant>,
-    /// The answer's body is still being made, piece by piece.
+    /// Whether the answer's body is still being made, piece by piece.
     streaming: bool,
     /// A piece of the answer's body that follows what the dispatcher has written.
     owed: Option<Bytes>,
@@ -72,11 +72,11 @@ pub(crate) struct Connection {
     limits: LimitSettings,
     on_loopback: bool,
     phase: RefCell<ConnectionPhase>,
-    /// When the phase, or the last progress in it, began; `None` until somebody has to wait.
+    /// The time of the last progress in this phase; `None` until a deadline is asked for.
     since: Cell<Option<Instant>>,
-    /// Bytes of heads have come that were not scanned: the client does not wait for answers.
+    /// Whether heads have arrived that were not scanned, because the client does not wait for answers.
     unscanned: Cell<bool>,
-    /// The client will send nothing more.
+    /// Whether the client has closed its side.
     ended: Cell<bool>,
 }
 
@@ -123,7 +123,7 @@ impl Connection {
                 }
                 return true;
             }
-            // Of a body that came with its head: bounded by the time that a head has, and by the parser's own limit.
+            // Bytes of a body that came with its head; the time of the head and the parser's own limit bound them.
             ConnectionPhase::Received => {
                 self.unscanned.set(true);
                 return true;
@@ -139,7 +139,7 @@ impl Connection {
             Scan::Nothing => return true,
             Scan::TooLarge => return false,
             Scan::Partial => ConnectionPhase::Head(head),
-            // Until there is a request, its time is the head's.
+            // Until actix-http has parsed it, the time of the head goes on.
             Scan::Complete => ConnectionPhase::Received,
         };
         // The head timer runs from a connection's beginning, or from the head's first byte.
@@ -154,8 +154,8 @@ impl Connection {
         self.ended.set(true);
     }
 
-    /// Completes when the client has closed its side. It is looked at each time the connection's task is polled, which
-    /// every byte and the end of a connection cause.
+    /// Completes when the client has closed its side. It registers no waker: bytes and the end of the connection wake the
+    /// connection's task, which polls this.
     pub(crate) async fn ended(&self) {
         poll_fn(|_| {
             if self.ended.get() {
@@ -167,13 +167,13 @@ impl Connection {
         .await;
     }
 
-    /// Whether enough has come of later requests for now. (The dispatcher would go on reading until its buffer is full,
-    /// and then spin for as long as the present request takes.)
+    /// Whether enough bytes of later requests have arrived for now. (actix-http's dispatcher would read until its buffer is
+    /// full, and then spin until the current request is answered.)
     pub(crate) fn far_ahead(&self) -> bool {
         self.exchange(|exchange| exchange.ahead >= AHEAD_BYTES_MAX && !exchange.body_left)
     }
 
-    /// Whether no whole request has come that has not been answered: then the connection may end at any time.
+    /// Whether all requests that have arrived are answered, so that the connection may end at any time.
     pub(crate) fn asks_nothing(&self) -> bool {
         matches!(
             *self.phase.borrow(),
@@ -181,8 +181,7 @@ impl Connection {
         )
     }
 
-    /// A request begins, with a body or without. True if its head may be larger than allowed: it was not scanned, or not
-    /// all of it.
+    /// A request begins, with a body or without. Returns true if its head was not scanned to its end, and may be too large.
     pub(crate) fn request_begins(&self, body: bool) -> bool {
         let exchange = Exchange {
             // The request before may not be flushed yet.
@@ -197,7 +196,7 @@ impl Connection {
         self.unscanned.get()
     }
 
-    /// Somebody waits for the request's body, or has stopped doing so.
+    /// The handler begins or stops to wait for the request's body.
     pub(crate) fn reading_body(&self, yes: bool) {
         self.exchange(|exchange| exchange.reading_body = yes);
         self.since.set(None);
@@ -208,27 +207,27 @@ impl Connection {
         self.exchange(|exchange| exchange.body_left = false);
     }
 
-    /// Whether something of the body is still to come: then the answer has to be the connection's last.
+    /// Whether the body has not been read to its end; then the connection closes after the answer.
     pub(crate) fn body_left(&self) -> bool {
         self.exchange(|exchange| exchange.body_left)
     }
 
-    /// The answer's body will come piece by piece, or has come to its end.
+    /// The answer's body begins to be made piece by piece, or has ended.
     pub(crate) fn streaming(&self, yes: bool) {
         self.exchange(|exchange| exchange.streaming = yes);
     }
 
-    /// This piece follows what the dispatcher has written.
+    /// Leaves a piece of the answer's body here, to be written after the bytes of the dispatcher.
     pub(crate) fn owe(&self, piece: Bytes) {
         self.exchange(|exchange| exchange.owed = Some(piece));
     }
 
-    /// Whether a piece that follows has not been written yet.
+    /// Whether such a piece has not been written yet.
     pub(crate) fn owes(&self) -> bool {
         self.exchange(|exchange| exchange.owed.is_some())
     }
 
-    /// The piece that follows, to be written from.
+    /// The piece, to be written from.
     pub(crate) fn owed(&self) -> Option<RefMut<'_, Option<Bytes>>> {
         let owed = RefMut::filter_map(self.phase.borrow_mut(), |phase| {
             if let ConnectionPhase::Request(exchange) = phase {
@@ -245,8 +244,8 @@ impl Connection {
         self.exchange(|exchange| exchange.answered = Some(now));
     }
 
-    /// Everything there was to write has been written. True if the dispatcher has to look whether it has another request
-    /// in its buffer: it leaves them there while many wait to be answered, and forgets them.
+    /// All bytes have been written. Returns true if the dispatcher must be woken: it may have another request in its buffer,
+    /// which it does not look for by itself after a long pipeline.
     pub(crate) fn flushed(&self) -> bool {
         let written = self.exchange(|exchange| {
             let answered = exchange.answered.filter(|_| !exchange.streaming)?;
@@ -269,13 +268,13 @@ impl Connection {
         self.enter(ConnectionPhase::Http2);
     }
 
-    /// The last answer has been given; nothing the client sends matters any more.
+    /// The last answer has been given; the client's further bytes are discarded.
     pub(crate) fn closing(&self) {
         self.enter(ConnectionPhase::Closing);
     }
 
-    /// Until when the client may leave us waiting for its bytes, and which limit that is. `None`: it is not the client
-    /// that is waited for.
+    /// The time until which the client must send more, and which limit that is. `None` if the connection does not wait for
+    /// the client.
     pub(crate) fn deadline(&self) -> Option<(Instant, Expired)> {
         let (limit, expired) = match &*self.phase.borrow() {
             ConnectionPhase::New => (self.limits.header_timeout, Expired::Idle),
@@ -298,7 +297,7 @@ impl Connection {
         Some((since + limit, expired))
     }
 
-    /// The longest time that a write may make no progress.
+    /// The longest time without progress in a write.
     pub(crate) fn stall_limit(&self) -> Duration {
         self.limits.stall_timeout
     }

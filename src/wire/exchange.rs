@@ -1,8 +1,8 @@
 //! One exchange: a request, from its head to the beginning of its answer.
 //!
 //! A request is resolved once. Then the [`Handler`] is asked for an answer that needs no waiting (`quick`), and if there is
-//! none, for one that may wait (`slow`), which `request_timeout` bounds. All of it stands behind the panic boundary: a
-//! panic is answered with a 500, and the connection lives on.
+//! none, for one that may wait (`slow`), which `request_timeout` limits. A panic in any of them is caught and answered with
+//! a 500, and the connection stays open.
 
 // Decision: Writes are not cut off by the request timeout.
 // Decision: Waiting in a queue is not part of the request timeout.
@@ -117,7 +117,7 @@ impl<H: Handler> Worker<H> {
         self.finish(incoming, begun, response, label)
     }
 
-    /// The last step of every answer: what connection, metrics and access log have to know.
+    /// The last step of every answer: tells the connection, the metrics and the access log.
     fn finish(
         &self,
         incoming: Incoming,
@@ -138,7 +138,7 @@ impl<H: Handler> Worker<H> {
                 .set_connection_type(ConnectionType::Close);
         }
         let bytes = match response.body().size() {
-            // A HEAD is told the length, and sent nothing.
+            // The answer to a HEAD has a length and no body.
             BodySize::Sized(bytes) if incoming.method() != Method::HEAD => bytes,
             BodySize::Sized(_) | BodySize::None | BodySize::Stream => 0,
         };
@@ -174,7 +174,7 @@ struct Resolved<'a, H: Handler> {
 }
 
 impl<H: Handler> Resolved<'_, H> {
-    /// The answer. `measure`: the head was not measured while it came.
+    /// The answer. `measure` says that the size of the head has not been checked yet.
     async fn run(&self, incoming: &mut Incoming, begun: Instant, measure: bool) -> Response {
         let handler = &self.parts.handler;
         if measure && incoming.head_bytes() > self.parts.limits.head_bytes {
@@ -205,7 +205,7 @@ impl<H: Handler> Resolved<'_, H> {
         let admitted = contain_future(self.parts.handler.admit(incoming, self.matched));
         let admitted = match select(pin!(admitted), pin!(client_left)).await {
             Either::Left((admitted, _)) => admitted,
-            // Whoever does not wait for the answer keeps nobody else waiting for it.
+            // The client has gone, so its request leaves the queue.
             Either::Right(_) => return Problem::new(Code::ClientLeft).response(incoming),
         };
         let pass = match admitted {
@@ -223,8 +223,8 @@ impl<H: Handler> Resolved<'_, H> {
         response
     }
 
-    /// A request that changes nothing is cut off at its deadline. One that changes something has deadlines of its own (of
-    /// its body, of its message): cutting it off here could deny what is being done.
+    /// Cuts a safe request off at its deadline. An unsafe one has deadlines of its own (of its body, of its message):
+    /// cutting it off here could report a failure although the change is made.
     async fn work(&self, incoming: &mut Incoming) -> Response {
         let safe = incoming.method().is_safe();
         let deadline = incoming.deadline;
@@ -251,7 +251,7 @@ impl<H: Handler> Resolved<'_, H> {
     async fn refuse(&self, incoming: &Incoming, problem: Problem) -> Response {
         let handler = &self.parts.handler;
         let refused = contain_future(handler.refuse(incoming, self.matched, problem.clone())).await;
-        // A second panic is the same fault once more, which has been counted and logged.
+        // If this panics as well, it is the same fault, which has been counted and logged.
         refused.unwrap_or_else(|_| problem.response(incoming))
     }
 }

@@ -1,6 +1,6 @@
-//! Under which names this server may be asked, and from which pages it may be written to.
+//! Checks the host name of a request, and whether a page of another site sent it.
 //!
-//! A page in a browser can send requests to a server on the same machine. Two checks keep foreign pages out: on a loopback
+//! Any page in a browser can send requests to a server on the same machine. Two checks stop it: on a loopback
 //! listener the `Host` must be a name of this machine (else a page could give its own name our address, "DNS rebinding"),
 //! and a request that may change something must not come from another site.
 
@@ -40,8 +40,8 @@ impl Hosts {
         }
     }
 
-    /// Refuses a request under a name that is not this machine's nor configured. Without a name it is served: browsers send
-    /// one always.
+    /// Refuses a request for a host that is neither this machine nor in `server.hosts`. A request without a host is served:
+    /// browsers always send one.
     pub(super) fn check(&self, request: &HttpRequest) -> Result<(), Problem> {
         let target = request.uri().host();
         let named = request.headers().get(header::HOST);

@@ -1,7 +1,7 @@
 //! HTTP/2, cleartext, with prior knowledge: one connection with a bounded number of streams, each a task of its own.
 //!
-//! actix-http's own dispatcher bounds neither the streams of a connection nor the time that one of them may make no
-//! progress, and can't be asked to end. So this is one of ours, in front of the same service.
+//! actix-http's own loop limits neither the streams of a connection nor the time that a stream may stall, and it can't be
+//! asked to end. So this loop replaces it, in front of the same service.
 
 // Decision: HTTP/2 has its own connection loop.
 
@@ -31,21 +31,21 @@ use super::counters::{ConnectionCounters, count};
 use crate::settings::LimitSettings;
 use streams::Streams;
 
-/// Streams of one connection; its client is told, and waits.
+/// The most open streams of one connection. The client is told this number, and waits.
 pub(crate) const STREAMS_MAX: usize = 100;
-/// Bytes of a body that may be under way before we have read them, for each stream and for a connection: so much that
-/// one stream that is not read does not stop the others.
+/// Bytes of bodies that a client may send before the server has read them, for each stream and for a connection. A stream
+/// that is not read does not stop the others, since the connection has room for sixteen of them.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Heads over this are refused by the library; ours is the limit of the settings, which has an answer of its own.
+/// The h2 crate refuses larger heads. `limits.headers`, which is smaller, is checked later and answered with a problem.
 const HEAD_BYTES_MAX: u32 = 128 * 1024;
-/// The time that a client has to close a connection that has ended.
+/// How long the server waits for a client to close a connection that has ended.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Answers a request.
 pub(crate) type Call = dyn Fn(Request) -> Pin<Box<dyn Future<Output = Option<ServiceResponse>>>>;
 
-/// One thread's HTTP/2.
+/// The state that all connections of HTTP/2 on one thread share.
 pub(crate) struct Http2 {
     pub(crate) call: Box<Call>,
     pub(crate) limits: LimitSettings,
@@ -61,7 +61,7 @@ enum SessionEvent {
     /// The client has closed, or speaks no HTTP/2.
     Gone(Option<h2::Error>),
     Drain,
-    /// Nothing is being asked, for too long.
+    /// There was no open stream for too long.
     Idle,
 }
 
@@ -75,7 +75,7 @@ pub(crate) async fn serve(http2: Rc<Http2>, io: Io, peer: Option<SocketAddr>) {
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_header_list_size(HEAD_BYTES_MAX);
-    // The preface is there, so this waits for its own first frame to be written, and for nothing that a client sends.
+    // The client's preface has arrived, so this waits only until our first frame is written.
     let handshake = timeout(
         http2.limits.header_timeout,
         builder.handshake::<_, Bytes>(io),
@@ -99,7 +99,7 @@ pub(crate) async fn serve(http2: Rc<Http2>, io: Io, peer: Option<SocketAddr>) {
     .await;
 }
 
-/// One connection.
+/// One connection, from its handshake to its end.
 struct Session {
     http2: Rc<Http2>,
     connection: Connection<Io, Bytes>,
@@ -107,9 +107,9 @@ struct Session {
     on_loopback: bool,
     streams: Rc<Streams>,
     timer: LazyTimer,
-    /// Something has been asked.
+    /// Whether the client has sent a request.
     asked: bool,
-    /// Since when the client has been told that this is the end.
+    /// The time when the client was told that the connection ends.
     closing: Option<Instant>,
 }
 
@@ -159,7 +159,7 @@ impl Session {
         }
     }
 
-    /// Until when the client may go on asking nothing; `None` while something is being answered.
+    /// The time when an idle connection is closed; `None` while a request is being answered.
     fn deadline(&self) -> Option<Instant> {
         let idle_since = self.streams.idle_since()?;
         Some(match self.closing {
@@ -169,7 +169,7 @@ impl Session {
         })
     }
 
-    /// The streams that are open come to their end, and there are no more.
+    /// Lets the open streams finish and accepts no more.
     fn close(&mut self) {
         self.closing = Some(Instant::now());
         self.connection.graceful_shutdown();

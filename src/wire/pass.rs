@@ -1,9 +1,9 @@
-//! Lets one request be worked on.
+//! The permission to work on one request.
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-/// Lets one request be worked on; it is kept until the answer is given.
+/// The permission to work on one request, which is held until it is answered.
 #[derive(Debug, Default)]
 pub(crate) struct Pass {
     not_before: Option<Instant>,

@@ -119,7 +119,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// A problem that its title says all about.
+    /// A problem whose detail is its title.
     pub(crate) fn new(code: Code) -> Self {
         let detail = code.row().2.to_owned();
         Self {
@@ -131,7 +131,7 @@ impl Problem {
         }
     }
 
-    /// Says more, to the client: nothing internal.
+    /// Replaces the detail that the client reads. It must not tell anything internal.
     #[must_use]
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
@@ -174,7 +174,7 @@ impl Problem {
             .header(name, accept)
     }
 
-    /// What a later release will understand: nobody is to rely on it until then.
+    /// A 400 for a feature of a later release: ignored, its client would rely on it.
     pub(crate) fn not_available(what: &str) -> Self {
         Self::new(Code::NotAvailable).detail(format!("{what} is not available yet"))
     }

@@ -102,7 +102,7 @@ impl Service {
     }
 }
 
-/// The actix-web `App`: every request is the worker's to answer, since the routes come from the settings.
+/// The actix-web `App`: the worker answers every request, since the routes come from the settings.
 fn app<H: Handler>(
     worker: Worker<H>,
 ) -> impl ServiceFactory<
@@ -133,7 +133,7 @@ where
     })
 }
 
-/// Counts what is not HTTP. actix-http has answered it with an empty 400 or 431, wherever it stood among others.
+/// Counts bytes that are not HTTP. actix-http has answered them with an empty 400 or 431.
 fn count_refused(counters: &ConnectionCounters, error: &DispatchError) {
     if matches!(error, DispatchError::Parse(ParseError::TooLarge)) {
         count(&counters.heads_too_large);

@@ -1,4 +1,4 @@
-//! A route that answers only so many requests at a time: the others wait for their turn, in the order they came.
+//! Limits how many requests a route answers at a time (`max_in_flight`). The others wait in the order of their arrival.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -8,10 +8,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::num::as_u64;
 use crate::telemetry::{MetricSource, Rows};
 
-/// Requests that may wait for their turn at one route; what comes then is refused.
+/// The most requests that may wait at one route; more are refused.
 pub(crate) const WAITING_MAX: usize = 1024;
 
-/// The places of one route, the same for all handlers.
+/// The limit and the queue of one route. All handlers share it.
 #[derive(Debug)]
 pub(crate) struct Gate {
     places: Arc<Semaphore>,
@@ -21,7 +21,7 @@ pub(crate) struct Gate {
     refused: AtomicU64,
 }
 
-/// As many wait as may.
+/// The error for a request that found the queue full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
@@ -37,10 +37,10 @@ impl Gate {
         }
     }
 
-    /// Waits for a place, in the order of coming. It is given back when what is returned is dropped; whoever stops
-    /// waiting leaves the queue.
+    /// Waits until fewer than `max_in_flight` requests are being answered. Dropping the permit lets the next request in;
+    /// dropping the future leaves the queue.
     pub(crate) async fn enter(&self) -> Result<OwnedSemaphorePermit, Full> {
-        // A place that is given back goes to who waits, so this overtakes nobody.
+        // A returned permit goes to a waiting request first, so this overtakes none.
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Ok(place);
         }
@@ -76,7 +76,7 @@ impl Gate {
     }
 }
 
-/// Counts one that waits for as long as it does.
+/// Counts one request as waiting until it is dropped.
 struct Waiting<'a> {
     gate: &'a Gate,
 }
@@ -90,7 +90,7 @@ impl Drop for Waiting<'_> {
 /// The gates of all routes, for a scrape.
 #[derive(Debug, Default)]
 pub(crate) struct GateMetrics {
-    /// With the pattern of the route.
+    /// Each gate with the pattern of its route.
     pub gates: Vec<(String, Arc<Gate>)>,
 }
 

@@ -1,4 +1,4 @@
-//! What a route says about its answers beside what they are: headers, error pages, when and how many at a time.
+//! The rules of a route for all its answers: headers, error pages, delay, requests at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ pub(crate) struct RouteRules {
     headers: Vec<(HeaderName, HeaderValue)>,
     errors: BTreeMap<u16, String>,
     delay: Duration,
-    /// Shared by all handlers, and by the route tables to come.
+    /// Shared by all handlers.
     gate: Option<Arc<Gate>>,
 }
 
 impl RouteRules {
-    /// The rules as they were written.
+    /// The rules from the settings.
     pub(crate) fn new(written: &RuleSettings) -> Self {
-        // The settings hold names and values that are none to their faults.
+        // Invalid names and values are violations of the settings, so none is left out here.
         let headers = written.headers.iter().filter_map(|(name, value)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             Some((name, HeaderValue::from_str(value).ok()?))
@@ -50,8 +50,8 @@ impl RouteRules {
         self.gate.is_some() || !self.delay.is_zero()
     }
 
-    /// Waits for the request's turn. The delay is counted from then on: of two requests of which one is let in at a time,
-    /// the second is answered after two delays.
+    /// Waits for the request's turn. The delay counts from then on: with `max_in_flight = 1`, the second of two requests is
+    /// answered after two delays.
     pub(crate) async fn admit(&self) -> Result<Pass, Problem> {
         let place = match &self.gate {
             Some(gate) => Some(gate.enter().await.map_err(|_| self.full())?),
@@ -98,7 +98,7 @@ mod tests {
         Arc::new(RouteRules::new(&written))
     }
 
-    /// How long so many requests at once take, of which each is admitted and ripens.
+    /// How long so many requests at once take, each with its turn and its delay.
     async fn together(rules: &Arc<RouteRules>, requests: usize) -> Duration {
         let begun = Instant::now();
         let all: Vec<_> = (0..requests)

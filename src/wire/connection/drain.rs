@@ -1,4 +1,4 @@
-//! The end of connections: each finishes what it has been asked, and closes.
+//! Ends connections when the daemon stops: each finishes its request and closes.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How long a connection may still be asked something. Its client may have sent a request that nobody has read yet, or
-/// be about to: one that asks again and again learns of the end from an answer, and not from a closed connection.
+/// How long an idle connection stays open after the drain has begun. Its client may have a request on the way: that is
+/// answered with `connection: close`, instead of failing on a closed connection.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// Lets every connection finish its request and close.
@@ -20,19 +20,19 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// Not begun.
+    /// A drain that has not begun.
     pub(crate) fn new() -> Self {
         Self {
             begun: watch::Sender::new(false),
         }
     }
 
-    /// Begins.
+    /// Begins the drain.
     pub(crate) fn begin(&self) {
         self.begun.send_replace(true);
     }
 
-    /// Connections are served again.
+    /// Ends the drain: connections are served again.
     pub(crate) fn renew(&self) {
         self.begun.send_replace(false);
     }
@@ -49,17 +49,17 @@ enum Stage {
     Serving,
     /// Connections end with the next answer.
     Begun,
-    /// Connections that are not being asked anything end, too.
+    /// Idle connections end, too.
     Late,
 }
 
-/// The drain as one thread sees it. Connections look at it on every turn, so there is no lock on their way, nor a cache
-/// line that threads share.
+/// The drain as one thread sees it. Connections read it on every turn, so it needs no lock and shares no cache line with
+/// other threads.
 pub(crate) struct LocalDrain {
     stage: Cell<Stage>,
     next: Cell<u64>,
     waiting: RefCell<HashMap<u64, Waker>>,
-    /// The task that waits for the process.
+    /// The task that copies the stage of the process to this thread.
     follower: Cell<Option<JoinHandle<()>>>,
 }
 
@@ -124,14 +124,14 @@ impl LocalDrain {
 pub(crate) struct DrainWatch {
     drain: Rc<LocalDrain>,
     key: Option<u64>,
-    /// The connection has had a turn since it was too late to ask.
+    /// Whether the connection has had a turn since the stage became `Late`.
     looked: bool,
 }
 
 impl DrainWatch {
     /// The stage; the task is woken when it changes.
     fn stage(&mut self, cx: &Context<'_>) -> Stage {
-        // A connection is one task all its life, so its waker stays.
+        // A connection is one task from beginning to end, so its waker stays the same.
         if self.key.is_none() {
             let key = self.drain.next.get();
             self.drain.next.set(key.wrapping_add(1));
@@ -147,8 +147,7 @@ impl DrainWatch {
         self.stage(cx) > Stage::Serving
     }
 
-    /// Whether a connection that asks nothing has to end. However late it is, a request that is there already is read
-    /// first, in one more turn.
+    /// Whether an idle connection has to end. It has one more turn before, to read a request that has already arrived.
     pub(crate) fn late(&mut self, cx: &Context<'_>) -> bool {
         let late = self.stage(cx) == Stage::Late;
         let looked = std::mem::replace(&mut self.looked, late);

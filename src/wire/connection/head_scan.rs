@@ -1,15 +1,15 @@
-//! Where a head ends. Pure.
+//! Finds the end of a request's head. Pure.
 //!
-//! A head ends with an empty line, and lines may end with LF alone (RFC 9112, 2.2). Empty lines before a head are none
-//! of it: some clients send one after a body.
+//! A head ends with an empty line, and lines may end with LF alone (RFC 9112, 2.2). Empty lines before a head do not
+//! belong to it: some clients send one after a body.
 
 /// The part of a head that has been read so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct HeadScan {
     bytes: usize,
-    /// Something of the present line has been seen, other than CR.
+    /// Whether the current line has a byte other than CR.
     in_line: bool,
-    /// Something came after its end.
+    /// Whether bytes came after its end.
     followed: bool,
 }
 
@@ -22,18 +22,17 @@ pub(crate) enum Scan {
     Partial,
     /// It has ended; what comes after it is not looked at.
     Complete,
-    /// It is larger than it may be.
+    /// It is larger than the limit.
     TooLarge,
 }
 
 impl HeadScan {
-    /// Whether something came after the head's end that may be the beginning of another one. (What ends with an empty
-    /// line itself may be several heads, but no beginning.)
+    /// Whether bytes after the head may be an incomplete next head. Bytes that end with an empty line are whole heads.
     pub(crate) fn followed(&self) -> bool {
         self.followed
     }
 
-    /// Goes on with `bytes` of a head that may have `limit` bytes in all.
+    /// Scans the next `bytes` of a head that may have `limit` bytes in all.
     pub(crate) fn feed(&mut self, bytes: &[u8], limit: usize) -> Scan {
         let mut rest = bytes;
         if self.bytes == 0 {
@@ -42,7 +41,7 @@ impl HeadScan {
             };
             rest = rest.get(begin..).unwrap_or_default();
         }
-        // Most heads come whole and alone.
+        // The usual case: one whole head.
         if rest.len().saturating_add(self.bytes) <= limit && rest.ends_with(b"\r\n\r\n") {
             return Scan::Complete;
         }

@@ -1,8 +1,8 @@
-//! The stream under every connection: it owns the timers and the limit of heads that actix-http does not have.
+//! The stream under every connection. It has the timers and the limit of heads that actix-http lacks.
 //!
-//! actix-http times only the first head of a connection, and takes heads of 128 KiB. Here one timer a connection covers
-//! every head, every pause between requests, every body and every write. A request costs no work on it: deadlines are
-//! looked at when the dispatcher flushes, which ends each of its turns, and acted upon once the timer has fired.
+//! actix-http times only the first head of a connection, and takes heads of 128 KiB. Here one timer per connection covers
+//! every head, every pause between requests, every body and every write. A request does not touch the timer: deadlines are
+//! compared when actix-http's dispatcher flushes, at the end of each of its turns.
 
 use std::io;
 use std::pin::Pin;
@@ -22,9 +22,9 @@ use super::drain::{DrainWatch, LocalDrain};
 use super::lazy_timer::LazyTimer;
 use super::{Connection, Expired};
 
-/// How long a refused client is read from after our last word, so that the word is not lost in a reset.
+/// How long a refused client is read from after the refusal, so that a reset does not destroy the refusal on its way.
 const LINGER: Duration = Duration::from_secs(1);
-/// What is read at a time to see which protocol a client speaks; most first heads come whole.
+/// The bytes read at a time to see which protocol a client speaks; most first heads fit.
 const OPENING_BYTES: usize = 1024;
 /// The bytes read at a time from a refused client and discarded.
 const DISCARD_BYTES: usize = 4096;
@@ -40,10 +40,10 @@ pub(crate) struct Io {
     timer: LazyTimer,
     drain: DrainWatch,
     blocked_since: Option<Instant>,
-    /// The dispatcher was told that there is nothing to read, though there may be.
+    /// Whether the dispatcher was told that there is nothing to read, although there may be.
     withheld: bool,
     end: ReadEnd,
-    /// What was read to see which protocol the client speaks, and has to be read again.
+    /// Bytes that were read to see which protocol the client speaks; the dispatcher reads them first.
     early: Bytes,
 }
 
@@ -52,9 +52,9 @@ pub(crate) struct Io {
 enum ReadEnd {
     /// Reads what the client sends.
     Open,
-    /// The end, once the client has had until then to read our last word.
+    /// Ends at this time, until when the client can read why it was refused.
     Refused(Instant),
-    /// The end: nothing is lost between two requests.
+    /// Ends at once: nothing is lost between two requests.
     Idle,
 }
 
@@ -108,8 +108,8 @@ impl Io {
         Rc::clone(&self.connection)
     }
 
-    /// Looks whether the other side has been waited for too long, and arms the timer if not. True if a read has
-    /// something to find now; an error breaks the connection off.
+    /// Checks whether the client's time is over, and arms the timer if not. Returns true if the next read has a result; an
+    /// error closes the connection.
     fn tend(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         if self.end != ReadEnd::Open {
             return Ok(false);
@@ -141,10 +141,10 @@ impl Io {
         Ok(true)
     }
 
-    /// Our last word on a connection that has no request.
+    /// Refuses a connection that has no request: writes a problem and ends it.
     fn refuse(&mut self, cx: &mut Context<'_>, code: Code) {
         let word = Problem::new(code).raw();
-        // The socket's buffer is empty; if it takes nothing all the same, the client gets a closed connection.
+        // The socket's buffer is empty, so this fits. If it does not, the client sees only a closed connection.
         let written = Pin::new(&mut self.stream).poll_write(cx, word.as_bytes());
         let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
         tracing::debug!(?code, ?written, ?ended, "refused before a request");
@@ -152,9 +152,9 @@ impl Io {
         self.end = ReadEnd::Refused(Instant::now() + LINGER);
     }
 
-    /// Reads away what a refused client still sends, until it closes or the time is over; then it is the end.
+    /// Reads and drops what a refused client still sends, until it closes or its time is over.
     fn poll_linger(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<io::Result<()>> {
-        // First of all, since a client that never pauses would else never be found late.
+        // Before the read, since a client that never pauses would keep the loop from here.
         if self.timer.passed(until, cx) {
             return Poll::Ready(Ok(()));
         }
@@ -164,13 +164,13 @@ impl Io {
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
-                // The runtime says so, too, when this has gone on for a while.
+                // Also after many reads, when tokio makes this task yield.
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    /// Writes, and as much of what is owed as goes with it: a head goes out with the beginning of its body.
+    /// Writes these bytes and the beginning of the owed piece in one call, so that a head is sent with its body.
     fn write_and_pay(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut owed = self.connection.owed();
         let Some(piece) = owed.as_deref_mut().and_then(Option::as_mut) else {
@@ -184,7 +184,7 @@ impl Io {
         })
     }
 
-    /// Writes what is owed. The dispatcher is woken in the end, to ask for the next piece.
+    /// Writes the owed piece. Then the dispatcher is woken to ask for the next one.
     fn pay(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(mut owed) = self.connection.owed() else {
             return Poll::Ready(Ok(()));
@@ -204,7 +204,7 @@ impl Io {
         Poll::Ready(Ok(()))
     }
 
-    /// Counts the time a write is blocked.
+    /// Fails a write that has been blocked for longer than the stall timeout.
     fn watch_write<T>(
         &mut self,
         cx: &mut Context<'_>,

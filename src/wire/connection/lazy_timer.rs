@@ -15,7 +15,7 @@ pub(crate) struct LazyTimer {
 }
 
 impl LazyTimer {
-    /// Whether it has fired since it was last moved: then it is time to ask about the deadline.
+    /// Whether it has fired since it was last moved; then the deadline must be compared.
     pub(crate) fn fired(&self) -> bool {
         self.sleep.as_ref().is_some_and(|sleep| sleep.is_elapsed())
     }
@@ -34,7 +34,7 @@ impl LazyTimer {
             // It will fire, in time or too early.
             Some(_) => return false,
         }
-        // Unconstrained: a task that has used up its budget would be told "pending" without being registered.
+        // Unconstrained: when a task has used up tokio's budget, a poll returns "pending" without registering the waker.
         self.sleep.as_mut().is_some_and(|sleep| {
             let mut armed = tokio::task::unconstrained(sleep.as_mut());
             Pin::new(&mut armed).poll(cx).is_ready()

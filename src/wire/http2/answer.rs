@@ -1,4 +1,4 @@
-//! One stream: from its request to the last byte of its answer.
+//! Answers one stream, from its request to the last byte of the answer.
 
 use std::future::poll_fn;
 use std::time::SystemTime;
@@ -15,10 +15,11 @@ use tokio::time::timeout;
 
 use super::super::counters::count;
 use super::Http2;
+use crate::num::as_u64;
 
-/// The bytes sent of an answer before another stream has its turn: one frame.
+/// The most bytes of an answer that are sent before other streams have their turn: one frame.
 const PIECE_BYTES: usize = 16 * 1024;
-/// What has no meaning in HTTP/2 (RFC 9113, 8.2.2).
+/// Headers that HTTP/2 forbids, since they concern one connection of HTTP/1 (RFC 9113, 8.2.2).
 const HOP_BY_HOP: [HeaderName; 4] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,
@@ -31,7 +32,7 @@ pub(super) async fn answer(http2: &Http2, request: Request, mut respond: SendRes
     let head_only = request.method() == Method::HEAD;
     let answer = {
         let answer = (http2.call)(request);
-        // Whoever has lost interest is not worked for any more.
+        // If the client cancels the stream, its request is dropped.
         let gone = std::pin::pin!(poll_fn(|cx| respond.poll_reset(cx)));
         match select(answer, gone).await {
             Either::Left((Some(answer), _)) => answer,
@@ -74,7 +75,7 @@ fn head(status: StatusCode, headers: &HeaderMap, size: BodySize) -> http::Respon
     head
 }
 
-/// Sends a body, as fast as the client takes it. The error is what to tell the client about a body that ends too early.
+/// Sends a body as fast as the client takes it. The error is the reason for the client if the body ends too early.
 async fn send(
     http2: &Http2,
     mut stream: SendStream<Bytes>,
@@ -96,7 +97,7 @@ async fn send(
             let capacity = capacity(http2, &mut stream).await?;
             let piece = part.split_to(capacity.min(part.len()));
             if let Some(left) = &mut left {
-                *left = left.saturating_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+                *left = left.saturating_sub(as_u64(piece.len()));
             }
             let last = left == Some(0);
             stream.send_data(piece, last).map_err(|_| Reason::CANCEL)?;
@@ -110,7 +111,7 @@ async fn send(
         .map_err(|_| Reason::CANCEL)
 }
 
-/// Waits until the client takes more; not for ever.
+/// Waits until the client takes more, but no longer than `limits.stall_timeout`.
 async fn capacity(http2: &Http2, stream: &mut SendStream<Bytes>) -> Result<usize, Reason> {
     let more = timeout(
         http2.limits.stall_timeout,
@@ -118,7 +119,7 @@ async fn capacity(http2: &Http2, stream: &mut SendStream<Bytes>) -> Result<usize
     );
     match more.await {
         Ok(Some(Ok(bytes))) => Ok(bytes),
-        // It has gone, or has said that it wants no more.
+        // The client has gone, or has cancelled the stream.
         Ok(Some(Err(_)) | None) => Err(Reason::CANCEL),
         Err(_) => {
             count(&http2.counters.stalled);

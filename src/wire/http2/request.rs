@@ -1,4 +1,4 @@
-//! A request of HTTP/2 as actix-web wants it.
+//! Turns a request of the h2 crate into one of actix-web.
 
 use std::io;
 use std::net::SocketAddr;
@@ -52,7 +52,7 @@ pub(super) fn request(
     request
 }
 
-/// A body that may not make its reader wait for ever.
+/// A body whose reader waits no longer than `stall` for the next bytes.
 struct Body {
     stream: RecvStream,
     stall: Duration,

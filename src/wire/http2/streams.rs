@@ -1,4 +1,4 @@
-//! The number of open streams of a connection, and the time since there was none.
+//! Counts the open streams of a connection, and remembers when the last one ended.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,11 +10,11 @@ use tokio::time::Instant;
 pub(super) struct Streams {
     open: Cell<usize>,
     idle_since: Cell<Instant>,
-    /// Who waits for the last one to end.
+    /// The task that waits for the last one to end.
     waiting: Cell<Option<Waker>>,
 }
 
-/// One stream, for as long as it lives.
+/// Counts one stream as open until it is dropped.
 pub(super) struct OpenStream {
     streams: Rc<Streams>,
 }
@@ -28,7 +28,7 @@ impl Streams {
         })
     }
 
-    /// One more.
+    /// Counts one more stream.
     pub(super) fn open(self: &Rc<Self>) -> OpenStream {
         self.open.set(self.open.get() + 1);
         OpenStream {
@@ -40,7 +40,7 @@ impl Streams {
         self.open.get()
     }
 
-    /// Since when none is open, if none is.
+    /// The time since which no stream is open; `None` if one is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         (self.open.get() == 0).then(|| self.idle_since.get())
     }

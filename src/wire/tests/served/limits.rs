@@ -122,10 +122,14 @@ fn a_refused_client_that_goes_on_sending_is_cut_off() {
 fn what_is_no_http_is_400_and_counted() {
     run(async {
         let served = Served::stage().await;
-        for (n, junk) in ["GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\0\r\n\r\n"]
-            .iter()
-            .enumerate()
-        {
+        // The last one begins like the preface of HTTP/2.
+        let junk = [
+            "GET\r\n\r\n",
+            "GET / HTTP/9.9\r\n\r\n",
+            "\0\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+        ];
+        for (n, junk) in junk.iter().enumerate() {
             let mut client = served.client().await;
             client.send(junk.as_bytes()).await;
             assert_eq!(client.reply(false).await.status, 400, "{junk:?}");
