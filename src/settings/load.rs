@@ -155,6 +155,10 @@ fn flatten(keys: &mut BTreeMap<String, String>, key: String, value: &toml::Value
         keys.insert(key, value.to_string());
         return;
     };
+    // A resource may have defaults only, and is there all the same.
+    if table.is_empty() && key.starts_with("resource.") {
+        keys.insert(key.clone(), "{}".to_owned());
+    }
     for (name, value) in table {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let name = if name.chars().all(plain) {

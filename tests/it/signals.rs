@@ -50,6 +50,9 @@ fn sighup_logs_wrong_settings_and_those_that_need_a_restart() {
     daemon.wait_for_log(
         "they apply from the next start on: limits.body from the default to \"2 MiB\"",
     );
+    rewrite(&daemon, "[resource.empty]");
+    daemon.sighup();
+    daemon.wait_for_log("next start on: resource.empty from the default to {}");
     fs::remove_file(daemon.config()).unwrap();
     daemon.sighup();
     daemon.wait_for_log("can't be read: No such file or directory");
