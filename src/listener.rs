@@ -4,7 +4,6 @@
 // Decision: `AsyncFd::new` is used although tokio deprecates it.
 
 mod bind;
-mod complaint;
 mod door;
 mod inherited;
 mod least_loaded;
@@ -27,13 +26,12 @@ use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::supervision::{
     BoxError, Child, ChildContext, ChildSpec, Delivery, Incarnation, LocalBoxFuture, Message, Slot,
     StartError,
 };
-use complaint::Complaint;
 use door::{Arrival, count};
 
 /// How long to wait after an accept failed for want of descriptors or memory, and between two looks for a handler or for a
@@ -103,7 +101,6 @@ async fn accept(
     incarnation: Incarnation,
 ) -> Result<(), BoxError> {
     let mut rotation = 0_usize;
-    let mut complaint = Complaint::default();
     loop {
         // A connection that the incarnation before had accepted comes first.
         while door.holds() {
@@ -134,9 +131,7 @@ async fn accept(
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
                 count(&door.counters.failed);
-                if let Some(more) = complaint.due(Instant::now()) {
-                    tracing::error!(%error, more, "a connection could not be accepted; if the error speaks of open files, raise their limit (ulimit -n)");
-                }
+                tracing::error!(%error, "a connection could not be accepted; if the error speaks of open files, raise their limit (ulimit -n)");
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -3,21 +3,20 @@
 mod access_sink;
 mod exposition;
 mod limiter;
+mod log_file;
 mod logs;
 mod metrics;
 mod output;
 mod panics;
 mod process;
-mod reopening;
-mod rotating;
 mod rows;
 
-pub(crate) use access_sink::{AccessGuard, AccessMetrics, AccessSink};
+pub(crate) use access_sink::{AccessGuard, AccessSink};
 pub(crate) use exposition::Exposition;
+pub(crate) use log_file::Reopen;
 pub(crate) use logs::{LogControl, LogMetrics, Logs, LogsError};
 pub(crate) use metrics::Metrics;
 pub(crate) use panics::log_panics;
-pub(crate) use reopening::Reopen;
 #[cfg(test)]
 pub(crate) use rows::exposed;
 pub(crate) use rows::{Histogram, MetricSource, Rows};

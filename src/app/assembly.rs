@@ -23,7 +23,7 @@ use crate::request_handler::{self, Crowd, DrainLimit, HandlerLoad};
 use crate::settings::{HandlerCount, Listen, Settings, SupervisionSettings, TargetSettings};
 use crate::storage;
 use crate::supervision::{ChildSpec, Clock, Faults, Pulse, QueueLimits, Slot, SupervisorSpec};
-use crate::telemetry::{AccessGuard, AccessMetrics, AccessSink};
+use crate::telemetry::{AccessGuard, AccessSink};
 use crate::wire::{Access, ConnectionCounters, Handler, HandlerMetrics, Hosts, HttpMetrics, Parts};
 
 /// Connections that may wait for one handler; they are few bytes each, and the listener waits when it is full.
@@ -51,7 +51,7 @@ pub(super) struct Assembly {
     pub(super) checks: Vec<Check>,
     pub(super) metrics: HttpMetrics,
     pub(super) gates: GateMetrics,
-    pub(super) access: Option<AccessMetrics>,
+    pub(super) access: Option<AccessSink>,
     pub(super) access_guard: Option<AccessGuard>,
     pub(super) listeners: ListenerMetrics,
     pub(super) socket_files: Vec<SocketFile>,
@@ -71,7 +71,7 @@ struct Builder {
     settings: Settings,
     faults: Faults,
     counters: Arc<ConnectionCounters>,
-    access: Option<Arc<AccessSink>>,
+    access: Option<AccessSink>,
     hosts: Arc<Hosts>,
     admin_crowd: Arc<Crowd>,
 }
@@ -142,7 +142,7 @@ impl Assembly {
             checks: checks(&store, &files),
             metrics,
             gates,
-            access: access.map(AccessMetrics),
+            access,
             access_guard,
             listeners: doors,
             socket_files,
@@ -269,7 +269,7 @@ impl Builder {
             let metrics = Arc::new(HandlerMetrics::new(labels.len()));
             let mut parts = self.parts(edge, &metrics, &drain);
             parts.access = self.access.as_ref().map(|sink| Access {
-                sink: Arc::clone(sink),
+                sink: sink.clone(),
                 labels: Arc::from(labels.clone()),
             });
             let (faults, drain) = (self.faults.clone(), drain.clone());

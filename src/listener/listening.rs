@@ -32,6 +32,8 @@ impl Listening {
         match self {
             Self::Tcp(socket) => {
                 let (stream, peer) = socket.accept()?;
+                // A socket of `[::]` gives `::ffff:192.0.2.1` for a client that has an IPv4 address.
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 Ok((Socket::Tcp(stream), Some(peer)))
             }
             Self::Unix(socket) => {

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
+use super::log_file::{LogFile, Reopen};
 use super::logs::{LogsError, stdout};
-use super::output::{LineTime, Output};
-use super::reopening::Reopen;
-use super::rotating::rotating;
+use super::output::Output;
 use super::rows::{MetricSource, Rows};
 use crate::settings::LogSettings;
 
-/// Takes lines of the access log.
-#[derive(Debug)]
+/// Takes lines of the access log, and counts them for `/metrics`.
+#[derive(Debug, Clone)]
 pub(crate) struct AccessSink {
     output: Arc<Output>,
 }
@@ -38,49 +37,39 @@ impl Drop for AccessGuard {
 impl AccessSink {
     /// The access log that the settings ask for: in files beside the log's, or on stdout where there are none. `None` if
     /// they ask for none.
-    pub(crate) fn open(
-        settings: &LogSettings,
-    ) -> Result<Option<(Arc<Self>, AccessGuard)>, LogsError> {
+    pub(crate) fn open(settings: &LogSettings) -> Result<Option<(Self, AccessGuard)>, LogsError> {
         if !settings.access {
             return Ok(None);
         }
         let (output, reopen) = if let Some(file) = &settings.file {
-            let (writer, reopen) = rotating(file, "access")?;
-            let output = Output::start("access log", LineTime::None, writer, || {});
-            (output, Some(reopen))
+            let (writer, reopen) = LogFile::open(file, "access")?;
+            (Output::start("access", writer, || {})?, Some(reopen))
         } else {
-            let stdout = stdout()?;
-            let output = Output::start("access log", LineTime::None, stdout, || {});
-            (output, None)
+            (Output::start("access", stdout()?, || {})?, None)
         };
-        let output = output.map_err(LogsError::Thread)?;
         let sink = Self {
             output: Arc::clone(&output),
         };
-        Ok(Some((Arc::new(sink), AccessGuard { output, reopen })))
+        Ok(Some((sink, AccessGuard { output, reopen })))
     }
 
     /// Hands over a block of so many whole lines. Never waits for the disk.
     pub(crate) fn write(&self, block: &[u8], lines: u64) {
-        self.output.block(block, lines);
+        self.output.push(block, lines);
     }
 }
 
-/// The metrics of the access log.
-#[derive(Debug)]
-pub(crate) struct AccessMetrics(pub Arc<AccessSink>);
-
-impl MetricSource for AccessMetrics {
+impl MetricSource for AccessSink {
     fn write(&self, rows: &mut Rows<'_>) {
         rows.counter(
             "perennial_access_log_lines",
             "Lines of the access log",
-            self.0.output.lines(),
+            self.output.lines(),
         );
         rows.counter(
             "perennial_access_log_lines_dropped",
             "Lines of the access log that were lost: the disk is too slow, or refused them",
-            self.0.output.dropped(),
+            self.output.dropped(),
         );
     }
 }

@@ -1,7 +1,9 @@
-//! A limit to how many lines a second each place in the code may log: a client can cause events, but not fill a disk.
+//! A limit to the lines that each place in the code may log within a second: clients can cause events, but not fill a disk.
+//! A line that is equal to the one before from the same place is left out too. What was left out is logged as a number.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,7 +18,7 @@ use tracing_subscriber::layer::{Context, Layer};
 /// Lines that one place in the code may log within [`WINDOW`].
 const LINES_MAX: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(1);
-/// Characters of a left out line that are kept, to tell what it was.
+/// Characters of a message that are kept, to tell what was left out.
 const EXAMPLE_MAX: usize = 120;
 
 /// Counts the lines of each place in the code.
@@ -28,22 +30,41 @@ pub(super) struct Limiter {
 
 #[derive(Debug)]
 struct LineCount {
+    level: Level,
+    /// When the window began.
     since: Instant,
     lines: u32,
+    /// The hash of the last line in this window.
+    last: Option<u64>,
     left_out: u64,
-    level: Level,
+    /// The message of the first line that was left out.
     example: String,
 }
 
 impl LineCount {
-    /// Counts one more line; false if it is one too many.
-    fn admit(&mut self, now: Instant) -> bool {
-        if self.over(now) && self.left_out == 0 {
-            (self.since, self.lines) = (now, 0);
+    fn new(level: Level, now: Instant) -> Self {
+        Self {
+            level,
+            since: now,
+            lines: 0,
+            last: None,
+            left_out: 0,
+            example: String::new(),
         }
-        self.lines = self.lines.saturating_add(1);
-        let admitted = self.lines <= LINES_MAX;
-        self.left_out += u64::from(!admitted);
+    }
+
+    /// Counts one more line, told by its hash; false if it is to be left out.
+    fn admit(&mut self, now: Instant, line: u64) -> bool {
+        if self.over(now) && self.left_out == 0 {
+            *self = Self::new(self.level, now);
+        }
+        let equal = self.last.replace(line) == Some(line);
+        let admitted = !equal && self.lines < LINES_MAX;
+        if admitted {
+            self.lines += 1;
+        } else {
+            self.left_out += 1;
+        }
         admitted
     }
 
@@ -59,49 +80,71 @@ impl Limiter {
     }
 
     fn admits(&self, event: &Event<'_>, now: Instant) -> bool {
+        let mut line = LineHash::default();
+        event.record(&mut line);
+        let metadata = event.metadata();
         let mut places = self.places.lock();
         let place = places
-            .entry(event.metadata().callsite())
-            .or_insert_with(|| LineCount {
-                since: now,
-                lines: 0,
-                left_out: 0,
-                level: *event.metadata().level(),
-                example: String::new(),
-            });
-        let admitted = place.admit(now);
+            .entry(metadata.callsite())
+            .or_insert_with(|| LineCount::new(*metadata.level(), now));
+        let admitted = place.admit(now, line.0.finish());
         if !admitted {
             self.left_out.fetch_add(1, Ordering::Relaxed);
             if place.left_out == 1 {
-                place.example.clear();
                 event.record(&mut MessageText(&mut place.example));
             }
         }
         admitted
     }
 
-    /// Logs how many lines were left out in the windows that are over.
+    /// Logs how many lines were left out in the windows that are over at `now`.
     pub(super) fn tell(&self, now: Instant) {
-        for (level, lines, example) in self.take(now) {
-            if level == Level::ERROR {
-                tracing::error!(lines, "more lines like this one were left out: {example}");
-            } else {
-                tracing::warn!(lines, "more lines like this one were left out: {example}");
+        const TEXT: &str = "more lines like this one were left out";
+        for LineCount {
+            level,
+            left_out: lines,
+            example,
+            ..
+        } in self.take(now)
+        {
+            match level {
+                Level::ERROR => tracing::error!(lines, "{TEXT}: {example}"),
+                Level::WARN => tracing::warn!(lines, "{TEXT}: {example}"),
+                _ => tracing::info!(lines, "{TEXT}: {example}"),
             }
         }
     }
 
-    fn take(&self, now: Instant) -> Vec<(Level, u64, String)> {
+    /// As [`tell`](Self::tell), for the last windows too, at the end of the log.
+    pub(super) fn tell_rest(&self) {
+        self.tell(Instant::now() + WINDOW);
+    }
+
+    fn take(&self, now: Instant) -> Vec<LineCount> {
         let mut places = self.places.lock();
         let over = places
             .values_mut()
             .filter(|place| place.left_out > 0 && place.over(now));
-        over.map(|place| {
-            (place.since, place.lines) = (now, 0);
-            let lines = std::mem::take(&mut place.left_out);
-            (place.level, lines, std::mem::take(&mut place.example))
-        })
-        .collect()
+        over.map(|place| std::mem::replace(place, LineCount::new(place.level, now)))
+            .collect()
+    }
+}
+
+/// The hash of all fields of an event.
+#[derive(Default)]
+struct LineHash(DefaultHasher);
+
+impl fmt::Write for LineHash {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Visit for LineHash {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing into a hash does not fail.
+        let _infallible = write!(self, "{field}={value:?};");
     }
 }
 
@@ -132,31 +175,77 @@ impl<S: Subscriber> Layer<S> for Limit {
 
 #[cfg(test)]
 mod tests {
+    use tracing_subscriber::layer::SubscriberExt as _;
+
     use super::*;
 
     #[test]
     fn a_place_logs_so_many_lines_a_second_and_the_rest_is_counted() {
         let begun = Instant::now();
-        let limiter = Limiter::default();
-        let mut window = LineCount {
-            since: begun,
-            lines: 0,
-            left_out: 0,
-            level: Level::WARN,
-            example: String::new(),
-        };
-        let admitted = (0..LINES_MAX + 7).filter(|_| window.admit(begun)).count();
+        let mut place = LineCount::new(Level::WARN, begun);
+        let lines = 0..u64::from(LINES_MAX) + 7;
+        let admitted = lines.filter(|line| place.admit(begun, *line)).count();
         assert_eq!(u32::try_from(admitted), Ok(LINES_MAX));
-        let places = [(
-            tracing::callsite!(name: "x", kind: tracing::metadata::Kind::EVENT, fields: message),
-            window,
-        )];
-        let places =
-            places.map(|(place, window)| (tracing::Callsite::metadata(place).callsite(), window));
-        *limiter.places.lock() = places.into();
-        assert!(limiter.take(begun).is_empty(), "the window is not over");
-        let told = limiter.take(begun + WINDOW);
-        assert_eq!(told, [(Level::WARN, 7, String::new())]);
-        assert!(limiter.take(begun + 2 * WINDOW).is_empty());
+        assert_eq!(place.left_out, 7);
+        assert!(
+            !place.admit(begun + WINDOW, 0),
+            "the seven are not told yet"
+        );
+    }
+
+    #[test]
+    fn equal_lines_that_follow_each_other_are_counted_and_written_once() {
+        let begun = Instant::now();
+        let mut place = LineCount::new(Level::WARN, begun);
+        let admitted = [1, 1, 1, 2, 1].map(|line| place.admit(begun, line));
+        assert_eq!(admitted, [true, false, false, true, true]);
+        assert_eq!(place.left_out, 2);
+        let mut place = LineCount::new(Level::WARN, begun);
+        assert!(place.admit(begun, 1) && place.admit(begun + WINDOW, 1));
+    }
+
+    #[test]
+    fn what_was_left_out_is_told_once_with_its_number_and_an_example() {
+        let log = Log::default();
+        let limiter = Arc::<Limiter>::default();
+        let layer = tracing_subscriber::fmt::layer().with_writer(log.clone());
+        let subscriber = tracing_subscriber::registry()
+            .with(Limit(Arc::clone(&limiter)))
+            .with(layer.with_ansi(false).without_time());
+        tracing::subscriber::with_default(subscriber, || {
+            for _ in 0..3 {
+                tracing::warn!(peer = 1, "a bad request");
+            }
+            limiter.tell(Instant::now());
+            limiter.tell_rest();
+            limiter.tell_rest();
+        });
+        let text = String::from_utf8(log.0.lock().clone()).unwrap();
+        let told = "more lines like this one were left out: a bad request lines=2";
+        assert_eq!(text.matches(told).count(), 1, "{text}");
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert_eq!(limiter.left_out(), 2);
+    }
+
+    #[derive(Debug, Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
     }
 }

@@ -15,9 +15,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use super::limiter::{Limit, Limiter};
-use super::output::{LineTime, LineWriter, Output};
-use super::reopening::Reopen;
-use super::rotating::rotating;
+use super::log_file::{LogFile, Reopen};
+use super::output::Output;
 use super::rows::{MetricSource, Rows};
 use crate::settings::{LogFormat, LogSettings};
 
@@ -83,7 +82,7 @@ pub(crate) struct LogControl {
     filter: reload::Handle<EnvFilter, Registry>,
     silenced: String,
     reopen: Option<Reopen>,
-    outputs: Vec<(&'static str, Arc<Output>)>,
+    outputs: Vec<Arc<Output>>,
     limiter: Arc<Limiter>,
 }
 
@@ -102,7 +101,7 @@ impl LogControl {
 
     /// Waits until everything is written, but no longer than `patience` for each output.
     pub(super) fn flush(&self, patience: Duration) {
-        for (_, output) in &self.outputs {
+        for output in &self.outputs {
             output.flush(patience);
         }
     }
@@ -122,29 +121,23 @@ impl Logs {
     pub(crate) fn install(settings: &LogSettings, silenced: &str) -> Result<Self, LogsError> {
         let (filter, handle) = reload::Layer::new(filter(&settings.level, silenced)?);
         let limiter = Arc::<Limiter>::default();
-        let start = |name, line_time, writer| {
+        let start = |name, writer: Box<dyn io::Write + Send>| {
             let limiter = Arc::clone(&limiter);
-            let tell = move || limiter.tell(Instant::now());
-            Output::start(name, line_time, writer, tell).map_err(LogsError::Thread)
+            Output::start(name, writer, move || limiter.tell(Instant::now()))
         };
-        let copy: Box<dyn io::Write + Send> = Box::new(copy("stderr", io::stderr())?);
-        let line_time = match settings.format {
-            LogFormat::Text => LineTime::Text,
-            LogFormat::Json => LineTime::Json,
-        };
-        let stderr = start("stderr", line_time, copy)?;
-        let mut outputs = vec![("stderr", Arc::clone(&stderr))];
+        let stderr = start("stderr", Box::new(copy("stderr", io::stderr())?))?;
+        let mut outputs = vec![Arc::clone(&stderr)];
         let (mut file, mut reopen) = (None, None);
         if let Some(settings) = &settings.file {
-            let (writer, asked) = rotating(settings, "perennial")?;
-            let output = start("log file", LineTime::Json, Box::new(writer))?;
-            outputs.push(("file", Arc::clone(&output)));
-            (file, reopen) = (Some(lines(output, LineTime::Json)), Some(asked));
+            let (writer, asked) = LogFile::open(settings, "perennial")?;
+            let output = start("file", Box::new(writer))?;
+            outputs.push(Arc::clone(&output));
+            (file, reopen) = (Some(lines(output, LogFormat::Json)), Some(asked));
         }
         let installed = tracing_subscriber::registry()
             .with(filter)
             .with(Limit(Arc::clone(&limiter)))
-            .with(lines(stderr, line_time))
+            .with(lines(stderr, settings.format))
             .with(file)
             .try_init();
         installed.map_err(LogsError::Twice)?;
@@ -166,7 +159,8 @@ impl Logs {
 
 impl Drop for Logs {
     fn drop(&mut self) {
-        for (_, output) in &self.control.outputs {
+        self.control.limiter.tell_rest();
+        for output in &self.control.outputs {
             output.close();
         }
     }
@@ -186,17 +180,15 @@ fn filter(level: &str, silenced: &str) -> Result<EnvFilter, LogsError> {
     })
 }
 
-/// Writes events as lines into `output`, which adds the time.
-fn lines<S>(output: Arc<Output>, line_time: LineTime) -> Box<dyn Layer<S> + Send + Sync>
+/// Writes events as lines into `output`.
+fn lines<S>(output: Arc<Output>, format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    let base = fmt::layer()
-        .without_time()
-        .with_writer(move || LineWriter(Arc::clone(&output)));
-    match line_time {
-        LineTime::Json => base.json().flatten_event(true).boxed(),
-        LineTime::Text | LineTime::None => base
+    let base = fmt::layer().with_writer(output);
+    match format {
+        LogFormat::Json => base.json().flatten_event(true).boxed(),
+        LogFormat::Text => base
             .with_target(false)
             .with_ansi(io::stderr().is_terminal())
             .boxed(),
@@ -217,7 +209,7 @@ fn copy(name: &'static str, descriptor: impl AsFd) -> Result<File, LogsError> {
 /// The metrics of the log.
 #[derive(Debug)]
 pub(crate) struct LogMetrics {
-    outputs: Vec<(&'static str, Arc<Output>)>,
+    outputs: Vec<Arc<Output>>,
     limiter: Arc<Limiter>,
 }
 
@@ -225,7 +217,7 @@ impl MetricSource for LogMetrics {
     fn write(&self, rows: &mut Rows<'_>) {
         let each = |value: fn(&Output) -> u64| {
             let outputs = self.outputs.iter();
-            outputs.map(move |(name, output)| ([("output", *name)], value(output)))
+            outputs.map(move |output| ([("output", output.name())], value(output)))
         };
         rows.counters(
             "perennial_log_lines",
@@ -244,7 +236,7 @@ impl MetricSource for LogMetrics {
         );
         rows.counter(
             "perennial_log_lines_limited",
-            "Lines left out because their place in the code logged too many within a second",
+            "Lines left out because their place in the code logged too many, or the same again, within a second",
             self.limiter.left_out(),
         );
     }

@@ -28,7 +28,7 @@ const OTHER: &str = "_other";
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
     /// The sink of the lines.
-    pub sink: Arc<AccessSink>,
+    pub sink: AccessSink,
     /// The pattern of each route, by label.
     pub labels: Arc<[String]>,
 }

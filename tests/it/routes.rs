@@ -235,7 +235,6 @@ fn a_queued_request_whose_client_has_left_keeps_nobody_waiting() {
     let daemon =
         start("[route.\"/slow\"]\nfiles = { root = 'SITE' }\ndelay = '1s'\nmax_in_flight = 1\n");
     let request = b"GET /slow/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let begun = Instant::now();
     let mut first = Client::connect(daemon.public()).unwrap();
     first.write(request).unwrap();
     let mut half_closed = Vec::new();
@@ -250,14 +249,20 @@ fn a_queued_request_whose_client_has_left_keeps_nobody_waiting() {
         }
     }
     daemon.get("/slow/").expect(200);
-    let took = begun.elapsed();
-    assert!(took < Duration::from_secs(4), "{took:?}");
     first.read_answer(false).unwrap().expect(200);
     let mut answer = String::new();
     // The first of them may have been quicker than the first client; the last one had to wait.
     let last = half_closed.last_mut().unwrap();
     last.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 499 "), "{answer}");
-    let waiting = metric(&daemon.metrics(), "perennial_http_queue_requests", "/slow");
+    let metrics = daemon.metrics();
+    let waiting = metric(&metrics, "perennial_http_queue_requests", "/slow");
     assert_eq!(waiting, Some(0.0));
+    // The route works a second for each request that it carries out: only for the two clients that wait.
+    let carried_out = metric(
+        &metrics,
+        "perennial_http_requests_total",
+        "route=\"/slow\",method=\"GET\",code=\"200\"",
+    );
+    assert_eq!(carried_out, Some(2.0), "{metrics}");
 }

@@ -1,0 +1,135 @@
+//! A log file: a new one is begun now and then, a limited number is kept, and it is opened again when somebody asks.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation as Rolled};
+
+use super::logs::LogsError;
+use crate::settings::{LogFileSettings, Rotation};
+
+/// Asks for a log file to be opened again by its name, from any thread.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reopen(Arc<AtomicBool>);
+
+impl Reopen {
+    /// The next write goes to a file that is opened again.
+    pub(crate) fn ask(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// The writer of a log file. A file that can't be opened again is kept as it was.
+pub(super) struct LogFile {
+    settings: LogFileSettings,
+    prefix: &'static str,
+    file: RollingFileAppender,
+    reopen: Reopen,
+}
+
+impl LogFile {
+    /// Opens a file in the folder of the log, which is made if it is missing. Its name begins with `prefix`.
+    pub(super) fn open(
+        settings: &LogFileSettings,
+        prefix: &'static str,
+    ) -> Result<(Self, Reopen), LogsError> {
+        let dir = &settings.dir;
+        std::fs::create_dir_all(dir).map_err(|source| LogsError::Folder {
+            dir: dir.clone(),
+            source,
+        })?;
+        let file = open(settings, prefix).map_err(|source| LogsError::File {
+            dir: dir.clone(),
+            source,
+        })?;
+        let (settings, reopen) = (settings.clone(), Reopen::default());
+        let asked = reopen.clone();
+        Ok((
+            Self {
+                settings,
+                prefix,
+                file,
+                reopen,
+            },
+            asked,
+        ))
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.reopen.0.swap(false, Ordering::Acquire)
+            && let Ok(file) = open(&self.settings, self.prefix)
+        {
+            self.file = file;
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn open(settings: &LogFileSettings, prefix: &str) -> Result<RollingFileAppender, InitError> {
+    let rotation = match settings.rotate {
+        Rotation::Minutely => Rolled::MINUTELY,
+        Rotation::Hourly => Rolled::HOURLY,
+        Rotation::Daily => Rolled::DAILY,
+        Rotation::Never => Rolled::NEVER,
+    };
+    RollingFileAppender::builder()
+        .rotation(rotation)
+        .filename_prefix(prefix)
+        .filename_suffix("json")
+        .max_log_files(settings.keep.get())
+        .build(&settings.dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::num::NonZeroUsize;
+    use std::path::Path;
+
+    use super::*;
+
+    fn log_in(dir: &Path) -> (LogFile, Reopen) {
+        let settings = LogFileSettings {
+            dir: dir.to_owned(),
+            rotate: Rotation::Never,
+            keep: NonZeroUsize::MIN,
+        };
+        LogFile::open(&settings, "log").unwrap()
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_gets_nothing_more_once_somebody_asks() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("log.json"), folder.path().join("old"));
+        let (mut log, reopen) = log_in(folder.path());
+        log.write_all(b"1").unwrap();
+        fs::rename(&path, &moved).unwrap();
+        log.write_all(b"2").unwrap();
+        reopen.ask();
+        log.write_all(b"3").unwrap();
+        log.write_all(b"4").unwrap();
+        assert_eq!(fs::read(&moved).unwrap(), b"12");
+        assert_eq!(fs::read(&path).unwrap(), b"34");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_again_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dir, moved) = (folder.path().join("a"), folder.path().join("b"));
+        let (mut log, reopen) = log_in(&dir);
+        fs::rename(&dir, &moved).unwrap();
+        // A file in the place of the folder, which can't be made again then.
+        fs::write(&dir, "").unwrap();
+        reopen.ask();
+        log.write_all(b"1").unwrap();
+        log.flush().unwrap();
+        assert_eq!(fs::read(moved.join("log.json")).unwrap(), b"1");
+    }
+}
