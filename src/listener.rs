@@ -4,20 +4,20 @@
 // Decision: `AsyncFd::new` is used although tokio deprecates it.
 
 mod bind;
-mod door;
 mod inherited;
 mod least_loaded;
 mod listening;
 mod metrics;
+mod state;
 #[cfg(test)]
 mod tests;
 mod unix_path;
 
 pub(crate) use bind::{BindError, bind};
-pub(crate) use door::{Door, HandlerRef};
 pub(crate) use inherited::{InheritError, Inherited};
 pub(crate) use listening::Listening;
 pub(crate) use metrics::ListenerMetrics;
+pub(crate) use state::{HandlerRef, ListenerState};
 pub(crate) use unix_path::{SocketFile, UnixBindError, bind_unix};
 
 use std::io;
@@ -32,7 +32,7 @@ use crate::supervision::{
     BoxError, Child, ChildContext, ChildSpec, Delivery, Incarnation, LocalBoxFuture, Message, Slot,
     StartError,
 };
-use door::{Arrival, count};
+use state::{AcceptedSocket, count};
 
 /// How long to wait after an accept failed for want of descriptors or memory, and between two looks for a handler or for a
 /// connection that can make room.
@@ -50,16 +50,16 @@ impl Message for ListenerMessage {
 
 /// One incarnation of a listener.
 pub(crate) struct Listener {
-    door: Arc<Door>,
+    state: Arc<ListenerState>,
     socket: Option<AsyncFd<Listening>>,
 }
 
 /// The child spec of a listener.
-pub(crate) fn child_spec(slot: &Slot<ListenerMessage>, door: Arc<Door>) -> ChildSpec {
+pub(crate) fn child_spec(slot: &Slot<ListenerMessage>, state: Arc<ListenerState>) -> ChildSpec {
     ChildSpec::actor(slot, move |_| {
-        let door = Arc::clone(&door);
+        let state = Arc::clone(&state);
         async move {
-            let socket = door.socket.try_clone().map_err(StartError::failed)?;
+            let socket = state.socket.try_clone().map_err(StartError::failed)?;
             // A listening socket of std keeps its descriptor for life, which is what the deprecation worries about; and
             // tokio's own listener would register every accepted socket here, on the wrong thread.
             #[expect(
@@ -68,7 +68,7 @@ pub(crate) fn child_spec(slot: &Slot<ListenerMessage>, door: Arc<Door>) -> Child
             )]
             let socket = AsyncFd::new(socket).map_err(StartError::failed)?;
             Ok(Listener {
-                door,
+                state,
                 socket: Some(socket),
             })
         }
@@ -88,7 +88,7 @@ impl Child for Listener {
     ) -> Option<LocalBoxFuture<'static, Result<(), BoxError>>> {
         let socket = self.socket.take()?;
         Some(Box::pin(accept(
-            Arc::clone(&self.door),
+            Arc::clone(&self.state),
             socket,
             cx.incarnation().clone(),
         )))
@@ -96,22 +96,22 @@ impl Child for Listener {
 }
 
 async fn accept(
-    door: Arc<Door>,
+    state: Arc<ListenerState>,
     socket: AsyncFd<Listening>,
     incarnation: Incarnation,
 ) -> Result<(), BoxError> {
     let mut rotation = 0_usize;
     loop {
         // A connection that the incarnation before had accepted comes first.
-        while door.holds() {
+        while state.has_waiting() {
             rotation = rotation.wrapping_add(1);
-            if door.hand_over(rotation) {
+            if state.hand_over(rotation) {
                 incarnation.progress();
             } else {
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        let permit = permit(&door).await?;
+        let permit = permit(&state).await?;
         let accepted = loop {
             let mut ready = socket.readable().await?;
             match ready.try_io(|socket| socket.get_ref().accept()) {
@@ -121,16 +121,16 @@ async fn accept(
         };
         match accepted {
             Ok((socket, peer)) => {
-                door.take_in(Arrival {
+                state.keep(AcceptedSocket {
                     socket,
                     peer,
                     permit,
                 });
-                door.faults.hit("listener.accepted");
+                state.faults.hit("listener.accepted");
             }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
-                count(&door.counters.failed);
+                count(&state.counters.failed);
                 tracing::error!(%error, "a connection could not be accepted; if the error speaks of open files, raise their limit (ulimit -n)");
                 tokio::time::sleep(PAUSE).await;
             }
@@ -140,13 +140,16 @@ async fn accept(
 
 /// A place among all connections. Clients wait in the kernel's backlog until there is one; where the handlers' connections
 /// make room, the oldest ones are closed for it.
-async fn permit(door: &Door) -> Result<OwnedSemaphorePermit, AcquireError> {
-    if let Ok(permit) = Arc::clone(&door.places).try_acquire_owned() {
+async fn permit(state: &ListenerState) -> Result<OwnedSemaphorePermit, AcquireError> {
+    if let Ok(permit) = Arc::clone(&state.places).try_acquire_owned() {
         return Ok(permit);
     }
-    count(&door.counters.full);
-    let mut permit = std::pin::pin!(Arc::clone(&door.places).acquire_owned());
-    let crowds = door.targets.iter().filter_map(|target| target.load.crowd());
+    count(&state.counters.full);
+    let mut permit = std::pin::pin!(Arc::clone(&state.places).acquire_owned());
+    let crowds = state
+        .targets
+        .iter()
+        .filter_map(|target| target.load.crowd());
     let crowds: Vec<_> = crowds.collect();
     while !crowds.is_empty() {
         for crowd in &crowds {

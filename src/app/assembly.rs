@@ -17,7 +17,8 @@ use crate::file_cache::{
     CacheRules, CallThreads, ContentTypes, Files, FilesSetup, RootId, SiteRoot,
 };
 use crate::listener::{
-    self, Door, HandlerRef, Inherited, ListenerMetrics, Listening, SocketFile, bind, bind_unix,
+    self, HandlerRef, Inherited, ListenerMetrics, ListenerState, Listening, SocketFile, bind,
+    bind_unix,
 };
 use crate::request_handler::{self, Crowd, DrainLimit, HandlerLoad};
 use crate::settings::{HandlerCount, Listen, Settings, SupervisionSettings, TargetSettings};
@@ -117,7 +118,7 @@ impl Assembly {
         let (handlers, targets, metrics) = builder.handlers(&edge);
         let addresses = public.iter().filter_map(Listening::address);
         let addresses: Result<_, _> = addresses.collect();
-        let (listeners, doors) = builder.listeners(public, &targets);
+        let (listeners, listener_metrics) = builder.listeners(public, &targets);
         let storage = builder.supervisor("storage").child(writer);
         let spec = builder
             .supervisor("perennial")
@@ -144,7 +145,7 @@ impl Assembly {
             gates,
             access,
             access_guard,
-            listeners: doors,
+            listeners: listener_metrics,
             socket_files,
             store,
             files,
@@ -194,14 +195,14 @@ impl Builder {
         let faults = self.faults.clone();
         let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults);
         let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
-        let door = Door::new(
+        let state = ListenerState::new(
             socket,
             vec![HandlerRef { handler, load }],
             places,
             Faults::none(),
         );
         let (slot, _) = Slot::with_limits("admin-listener", NO_QUEUE);
-        let listener = listener::child_spec(&slot, door);
+        let listener = listener::child_spec(&slot, state);
         Ok((
             self.supervisor("admin").child(spec).child(listener),
             address,
@@ -336,18 +337,18 @@ impl Builder {
         let places = descriptors::places(self.settings.server.max_connections.get());
         let places = Arc::new(Semaphore::new(places));
         let mut supervisor = self.supervisor("listeners").start_together();
-        let mut doors = Vec::new();
+        let mut listeners = Vec::new();
         for (n, socket) in sockets.into_iter().enumerate() {
             let (targets, places) = (targets.to_vec(), Arc::clone(&places));
-            let door = Door::new(socket, targets, places, self.faults.clone());
-            doors.push(Arc::clone(&door));
+            let state = ListenerState::new(socket, targets, places, self.faults.clone());
+            listeners.push(Arc::clone(&state));
             let (slot, _) = Slot::with_limits(&format!("listener-{n}"), NO_QUEUE);
-            let spec = listener::child_spec(&slot, door);
+            let spec = listener::child_spec(&slot, state);
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
         }
         let admin = Arc::clone(&self.admin_crowd);
-        (supervisor, ListenerMetrics { doors, admin })
+        (supervisor, ListenerMetrics { listeners, admin })
     }
 }
 

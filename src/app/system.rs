@@ -84,6 +84,8 @@ struct Planned {
     env: Env,
     pulse: Arc<Pulse>,
     run_file: RunFile,
+    /// Each looks whether the file of a unix socket is still there.
+    socket_watches: Vec<Box<dyn FnMut() + Send>>,
 }
 
 impl System {
@@ -128,6 +130,8 @@ impl System {
             checks,
         });
         let phases = Phases::new();
+        let socket_watches = socket_files.iter();
+        let socket_watches = socket_watches.map(|file| Box::new(file.watch()) as _);
         Ok(Self {
             bound,
             tree,
@@ -139,6 +143,7 @@ impl System {
                 env: Env::default().with_faults(faults),
                 pulse,
                 run_file,
+                socket_watches: socket_watches.collect(),
             }),
             notifier: None,
             store,
@@ -282,6 +287,7 @@ fn live(
         env,
         pulse,
         mut run_file,
+        mut socket_watches,
     } = planned;
     run_file.tell_last();
     let overdue = Arc::new(OnceLock::new());
@@ -299,6 +305,7 @@ fn live(
         if let Some(notifier) = &mut notifier {
             notifier.beat(silence);
         }
+        socket_watches.iter_mut().for_each(|watch| watch());
         if let Some(age) = watched.overdue()
             && verdict.set(ExitReason::Hung { age }).is_ok()
         {

@@ -3,20 +3,24 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::door::{Door, DoorCounters};
+use super::state::{ListenerCounters, ListenerState};
 use crate::request_handler::Crowd;
 use crate::telemetry::{MetricSource, Rows};
 
-/// The counters of all public doors.
+/// The counters of all public listeners, and of the connections of the admin listener.
 #[derive(Debug)]
 pub(crate) struct ListenerMetrics {
-    /// The doors.
-    pub doors: Vec<Arc<Door>>,
+    /// The public listeners.
+    pub listeners: Vec<Arc<ListenerState>>,
     /// The connections of the admin listener.
     pub admin: Arc<Crowd>,
 }
 
-type Row = (&'static str, &'static str, fn(&DoorCounters) -> &AtomicU64);
+type Row = (
+    &'static str,
+    &'static str,
+    fn(&ListenerCounters) -> &AtomicU64,
+);
 
 const ROWS: [Row; 4] = [
     (
@@ -44,9 +48,9 @@ const ROWS: [Row; 4] = [
 impl MetricSource for ListenerMetrics {
     fn write(&self, rows: &mut Rows<'_>) {
         for (name, help, counter) in ROWS {
-            let doors = self.doors.iter();
-            let sum: u64 = doors
-                .map(|door| counter(&door.counters).load(Ordering::Relaxed))
+            let listeners = self.listeners.iter();
+            let sum: u64 = listeners
+                .map(|state| counter(&state.counters).load(Ordering::Relaxed))
                 .sum();
             rows.counter(name, help, sum);
         }

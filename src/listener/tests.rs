@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::{Door, HandlerRef, Listening, bind, child_spec};
+use super::{HandlerRef, ListenerState, Listening, bind, child_spec};
 use crate::request_handler::{self, DrainLimit, HandlerLoad};
 use crate::settings::LimitSettings;
 use crate::supervision::{
@@ -39,7 +39,7 @@ impl Handler for Named {
 }
 
 struct StartedTree {
-    door: Arc<Door>,
+    state: Arc<ListenerState>,
     faults: Faults,
     loads: Vec<Arc<HandlerLoad>>,
     tree: Tree,
@@ -94,19 +94,19 @@ async fn start(socket: Listening, queues: &[usize], places: usize) -> StartedTre
     }
     let loads = targets.iter().map(|t| Arc::clone(&t.load)).collect();
     let places = Arc::new(Semaphore::new(places));
-    let door = Door::new(socket, targets, places, faults.clone());
+    let state = ListenerState::new(socket, targets, places, faults.clone());
     let no_queue = QueueLimits {
         messages: 1,
         bytes: 1,
     };
     let (slot, _) = Slot::with_limits("listener", no_queue);
-    let spec = child_spec(&slot, Arc::clone(&door));
+    let spec = child_spec(&slot, Arc::clone(&state));
     let prepared = PreparedTree::new(supervisor.child(spec)).unwrap();
     let tree = prepared.tree();
     let mut root = prepared.start(Env::inline().with_faults(faults.clone()));
     (&mut root.ready).await.unwrap();
     StartedTree {
-        door,
+        state,
         faults,
         loads,
         tree,
@@ -206,7 +206,7 @@ fn no_death_of_listener_or_handler_drops_a_connection() {
             // Those that were there before do not notice.
             ask(&mut old).await;
         }
-        assert_eq!(started.door.counters.accepted.load(Ordering::Relaxed), 5);
+        assert_eq!(started.state.counters.accepted.load(Ordering::Relaxed), 5);
         started.stop().await;
     });
 }
@@ -224,7 +224,7 @@ fn a_connection_goes_to_the_next_handler_if_the_best_is_full() {
             clients.push(client);
         }
         assert_eq!(started.loads[0].living(), 0);
-        assert_eq!(started.door.counters.refused.load(Ordering::Relaxed), 0);
+        assert_eq!(started.state.counters.refused.load(Ordering::Relaxed), 0);
         drop(clients);
         started.stop().await;
     });
@@ -238,12 +238,12 @@ fn what_nobody_takes_is_kept_in_hand() {
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         let refused = async {
-            while started.door.counters.refused.load(Ordering::Relaxed) < 3 {
+            while started.state.counters.refused.load(Ordering::Relaxed) < 3 {
                 tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(PATIENCE, refused).await.unwrap();
-        assert!(started.door.holds());
+        assert!(started.state.has_waiting());
         assert_eq!(started.loads.iter().map(|l| l.living()).sum::<usize>(), 0);
         started.stop().await;
     });
@@ -264,7 +264,7 @@ fn at_the_limit_accepting_stops_and_is_counted() {
         let answer = tokio::time::timeout(Duration::from_millis(100), ask(&mut waiting)).await;
         assert!(answer.is_err(), "it waits");
         assert_eq!(started.loads[0].living(), 2);
-        assert!(started.door.counters.full.load(Ordering::Relaxed) >= 1);
+        assert!(started.state.counters.full.load(Ordering::Relaxed) >= 1);
         clients.pop();
         let mut byte = [0; 1];
         let answered = tokio::time::timeout(PATIENCE, waiting.read(&mut byte)).await;
@@ -298,7 +298,7 @@ fn a_stop_answers_what_has_been_handed_over() {
         let mut idle = TcpStream::connect(address).await.unwrap();
         ask(&mut idle).await;
         let mut asking = TcpStream::connect(address).await.unwrap();
-        while started.door.counters.accepted.load(Ordering::Relaxed) < 2 {
+        while started.state.counters.accepted.load(Ordering::Relaxed) < 2 {
             tokio::task::yield_now().await;
         }
         let (answer, ()) = tokio::join!(ask(&mut asking), started.stop());

@@ -1,4 +1,4 @@
-//! Listening at a path: a unix socket, for who is on this machine and may open its file.
+//! Listening at a path: a unix socket, for clients on this machine that may open its file.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -50,6 +50,17 @@ impl SocketFile {
     /// The path of the socket.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Looks at the file whenever it is called, and logs once that it was removed or replaced.
+    pub(crate) fn watch(&self) -> impl FnMut() + Send + use<> {
+        let (path, is, mut told) = (self.path.clone(), self.is, false);
+        move || {
+            if !told && identity(&path).ok() != Some(is) {
+                told = true;
+                tracing::error!(path = %path.display(), "the file of a unix socket was removed or replaced, so no client can connect to it: restart the daemon, which makes it again");
+            }
+        }
     }
 }
 

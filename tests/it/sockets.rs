@@ -79,3 +79,17 @@ fn a_unix_socket_is_reused_after_a_kill_but_not_taken_from_a_running_daemon() {
         "the first daemon still serves"
     );
 }
+
+#[test]
+fn a_removed_socket_file_is_told_once() {
+    let (mut daemon, path) = prepare();
+    daemon.spawn();
+    daemon.wait_ready();
+    fs::remove_file(&path).unwrap();
+    let told = "the file of a unix socket was removed";
+    daemon.wait_for_log(told);
+    daemon.sigterm();
+    assert!(daemon.wait_exit(Duration::from_secs(20)).success());
+    let log = daemon.stderr_from("starting");
+    assert_eq!(log.matches(told).count(), 1, "{log}");
+}

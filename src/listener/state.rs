@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::least_loaded::{Candidate, least_loaded};
@@ -26,7 +26,7 @@ pub(crate) struct HandlerRef {
 
 /// An accepted socket that no handler has yet.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(super) struct AcceptedSocket {
     pub(super) socket: Socket,
     pub(super) peer: Option<SocketAddr>,
     /// Its place among all connections.
@@ -35,7 +35,7 @@ pub(super) struct Arrival {
 
 /// Counters of a listener.
 #[derive(Debug, Default)]
-pub(crate) struct DoorCounters {
+pub(crate) struct ListenerCounters {
     /// Connections that were accepted.
     pub accepted: AtomicU64,
     /// Times accepting stopped because every permit was taken (`server.max_connections`).
@@ -52,7 +52,7 @@ pub(super) fn count(counter: &AtomicU64) {
 
 /// The state of one listener that outlives its incarnations.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct ListenerState {
     /// Bound by the app, once.
     pub socket: Listening,
     /// The request handlers.
@@ -61,16 +61,16 @@ pub(crate) struct Door {
     pub places: Arc<Semaphore>,
     /// The fault points that a drill may arm.
     pub faults: Faults,
-    /// Whether only programs of this machine reach it.
+    /// Whether only programs of this machine can reach the socket.
     loopback: bool,
     /// The counters.
-    pub counters: DoorCounters,
+    pub counters: ListenerCounters,
     /// A socket that was accepted and not yet handed over; a restart does not drop it.
-    in_hand: Mutex<Option<Arrival>>,
+    waiting: Mutex<Option<AcceptedSocket>>,
 }
 
-impl Door {
-    /// A door at which no connection waits.
+impl ListenerState {
+    /// The state of a new listener: no connection waits.
     pub(crate) fn new(
         socket: impl Into<Listening>,
         targets: Vec<HandlerRef>,
@@ -86,56 +86,52 @@ impl Door {
             targets,
             places,
             faults,
-            counters: DoorCounters::default(),
-            in_hand: Mutex::new(None),
+            counters: ListenerCounters::default(),
+            waiting: Mutex::new(None),
         })
     }
 
-    fn in_hand(&self) -> MutexGuard<'_, Option<Arrival>> {
-        self.in_hand.lock()
-    }
-
     /// Keeps a connection that was just accepted.
-    pub(super) fn take_in(&self, arrival: Arrival) {
+    pub(super) fn keep(&self, accepted: AcceptedSocket) {
         count(&self.counters.accepted);
-        *self.in_hand() = Some(arrival);
+        *self.waiting.lock() = Some(accepted);
     }
 
     /// Whether a connection waits to be handed over.
-    pub(super) fn holds(&self) -> bool {
-        self.in_hand().is_some()
+    pub(super) fn has_waiting(&self) -> bool {
+        self.waiting.lock().is_some()
     }
 
     /// Hands the waiting connection to the best handler that takes it. False if none does now.
     pub(super) fn hand_over(&self, rotation: usize) -> bool {
-        let mut in_hand = self.in_hand();
+        let mut waiting = self.waiting.lock();
         let mut targets: Vec<_> = self.targets.iter().collect();
-        while let Some(arrival) = in_hand.take() {
+        while let Some(accepted) = waiting.take() {
             let candidates: Vec<_> = targets.iter().map(|target| candidate(target)).collect();
             let Some(chosen) = least_loaded(&candidates, rotation) else {
-                *in_hand = Some(arrival);
+                *waiting = Some(accepted);
                 count(&self.counters.refused);
                 return false;
             };
             // Whatever happens below, the connection is either handed over or kept here.
             let target = targets.swap_remove(chosen);
-            let accepted = Accepted {
-                socket: arrival.socket,
+            let handover = Handover::new(Accepted {
+                socket: accepted.socket,
                 peer: Peer {
-                    address: arrival.peer,
+                    address: accepted.peer,
                     loopback: self.loopback,
                 },
-                permit: ConnectionPermit::new(&target.load, arrival.permit),
-            };
-            if let Err(refused) = target.handler.tell(Handover::new(accepted)) {
+                permit: ConnectionPermit::new(&target.load, accepted.permit),
+            });
+            if let Err(refused) = target.handler.tell(handover) {
                 let back = |accepted: Accepted| {
-                    Some(Arrival {
+                    Some(AcceptedSocket {
                         socket: accepted.socket,
                         peer: accepted.peer.address,
                         permit: accepted.permit.into_permit()?,
                     })
                 };
-                *in_hand = refused.message.take().and_then(back);
+                *waiting = refused.message.take().and_then(back);
             }
         }
         true
