@@ -18,7 +18,7 @@ pub(crate) use inherited::{InheritError, Inherited};
 pub(crate) use listening::Listening;
 pub(crate) use metrics::ListenerMetrics;
 pub(crate) use state::{HandlerRef, ListenerState};
-pub(crate) use unix_path::{SocketFile, UnixBindError, bind_unix};
+pub(crate) use unix_path::{SocketFile, SocketWatch, UnixBindError, bind_unix};
 
 use std::io;
 use std::sync::Arc;

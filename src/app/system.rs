@@ -17,7 +17,7 @@ use super::run_file::RunFile;
 use super::service_manager::ServiceManager;
 use crate::admin::Running;
 use crate::file_cache::FileMetrics;
-use crate::listener::{Inherited, SocketFile};
+use crate::listener::{Inherited, SocketFile, SocketWatch};
 use crate::settings::Settings;
 use crate::storage::Store;
 use crate::supervision::{
@@ -84,8 +84,7 @@ struct Planned {
     env: Env,
     pulse: Arc<Pulse>,
     run_file: RunFile,
-    /// Each looks whether the file of a unix socket is still there.
-    socket_watches: Vec<Box<dyn FnMut() + Send>>,
+    socket_watches: Vec<SocketWatch>,
 }
 
 impl System {
@@ -130,8 +129,7 @@ impl System {
             checks,
         });
         let phases = Phases::new();
-        let socket_watches = socket_files.iter();
-        let socket_watches = socket_watches.map(|file| Box::new(file.watch()) as _);
+        let socket_watches = socket_files.iter().map(SocketFile::watch).collect();
         Ok(Self {
             bound,
             tree,
@@ -143,7 +141,7 @@ impl System {
                 env: Env::default().with_faults(faults),
                 pulse,
                 run_file,
-                socket_watches: socket_watches.collect(),
+                socket_watches,
             }),
             notifier: None,
             store,
@@ -305,7 +303,7 @@ fn live(
         if let Some(notifier) = &mut notifier {
             notifier.beat(silence);
         }
-        socket_watches.iter_mut().for_each(|watch| watch());
+        socket_watches.iter_mut().for_each(SocketWatch::look);
         if let Some(age) = watched.overdue()
             && verdict.set(ExitReason::Hung { age }).is_ok()
         {

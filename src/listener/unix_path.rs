@@ -52,14 +52,30 @@ impl SocketFile {
         &self.path
     }
 
-    /// Looks at the file whenever it is called, and logs once that it was removed or replaced.
-    pub(crate) fn watch(&self) -> impl FnMut() + Send + use<> {
-        let (path, is, mut told) = (self.path.clone(), self.is, false);
-        move || {
-            if !told && identity(&path).ok() != Some(is) {
-                told = true;
-                tracing::error!(path = %path.display(), "the file of a unix socket was removed or replaced, so no client can connect to it: restart the daemon, which makes it again");
-            }
+    /// A watch over the file.
+    pub(crate) fn watch(&self) -> SocketWatch {
+        SocketWatch {
+            path: self.path.clone(),
+            is: self.is,
+            told: false,
+        }
+    }
+}
+
+/// Notices that the file of a socket was removed.
+#[derive(Debug)]
+pub(crate) struct SocketWatch {
+    path: PathBuf,
+    is: (u64, u64),
+    told: bool,
+}
+
+impl SocketWatch {
+    /// Logs, once, that the file was removed or replaced.
+    pub(crate) fn look(&mut self) {
+        if !self.told && identity(&self.path).ok() != Some(self.is) {
+            self.told = true;
+            tracing::error!(path = %self.path.display(), "the file of a unix socket was removed or replaced, so no client can connect to it: restart the daemon, which makes it again");
         }
     }
 }

@@ -282,7 +282,7 @@ mod tests {
         assert_eq!((output.dropped(), output.failing()), (2, true));
         // The end of the cut line is refused too, and the lines behind it with it.
         go.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
-        output.block(b"x\ny\n", 2);
+        output.push(b"x\ny\n", 2);
         output.flush(Duration::from_secs(10));
         assert_eq!((output.dropped(), output.failing()), (4, true));
         go.send(Ok(9)).unwrap();
