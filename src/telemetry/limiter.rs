@@ -31,7 +31,7 @@ pub(super) struct Limiter {
 #[derive(Debug)]
 struct LineCount {
     level: Level,
-    /// When the window began.
+    /// The beginning of the window.
     since: Instant,
     lines: u32,
     /// The hash of the last line in this window.
