@@ -1,42 +1,125 @@
-//! What the settings name on the disk: the folders of routes must be there and must not hold the records or the logs, which
-//! anybody could download then; their error pages should be there.
+//! Looks for what the settings name on the disk. The folders of routes must exist and must not hold the records or the logs,
+//! which anybody could download then; their error pages should exist.
 //!
-//! Looked at by `perennial check` and before a start. A folder that vanishes later is the file cache's business.
+//! `perennial check` and each start look once. The file cache finds out when a folder vanishes later.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::fault::SettingFault;
+use super::fault::{Location, SettingFault};
 use super::keys;
 use super::walk::Findings;
 
 const LOGS: [&str; 3] = ["logging", "file", "dir"];
 
-/// Adds folders that can't be served to the faults, and pages that are not there to the warnings.
+/// How long the next folder may take to answer. A folder on a network disk that is away may never do so.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// The result of looking at the folder of a route.
+struct FolderReport {
+    /// The reason why it can't be served, if there is one.
+    fault: Option<String>,
+    /// The error pages that it does not hold.
+    missing: Vec<String>,
+}
+
+/// A route's folder that is being looked at.
+struct Pending {
+    route: String,
+    folder: PathBuf,
+    location: Location,
+    look: Receiver<FolderReport>,
+}
+
+/// Adds folders that can't be served to the faults, and missing pages and folders that do not answer to the warnings.
 pub(super) fn check(found: &mut Findings) {
-    let private = private(found);
-    for (prefix, _) in found.named("route") {
-        let root = ["route", &prefix, "files", "root"].map(str::to_owned);
-        let Some((Value::String(text), location)) = found.written.get(root.as_slice()) else {
+    let private = Arc::new(private(found));
+    let routes = found.named("route").into_iter();
+    let pending: Vec<_> = routes
+        .filter_map(|(route, _)| look_at(found, route, Arc::clone(&private)))
+        .collect();
+    for Pending {
+        route,
+        folder,
+        location,
+        look,
+    } in pending
+    {
+        let root = key(&route, &["files", "root"]);
+        let Ok(look) = look.recv_timeout(ANSWER_MAX) else {
+            let problem = format!(
+                "{} does not answer; requests for it get 503 until it does",
+                absolute(&folder)
+            );
+            let warning = SettingFault::new(location, &root, problem);
+            found.warnings.push(warning);
             continue;
         };
-        if text.is_empty() || text.contains('\0') {
+        if let Some(problem) = look.fault {
+            found.fault(location, &root, problem);
+        }
+        let errors = key(&route, &["errors"]);
+        let Some((_, location)) = found.written.get(&errors).cloned() else {
             continue;
-        }
-        let folder = PathBuf::from(text);
-        let location = location.clone();
-        let problem = folder_fault(&folder).or_else(|| holds_fault(&folder, &private));
-        match problem {
-            Some(problem) => found.fault(location, &root, problem),
-            None => pages(found, &prefix, &folder),
-        }
+        };
+        let missing = look.missing.into_iter();
+        let warnings = missing.map(|text| SettingFault::new(location.clone(), &errors, text));
+        found.warnings.extend(warnings);
     }
 }
 
-/// The folders that nobody may download, with what they hold.
-fn private(found: &Findings) -> Vec<(&'static str, PathBuf)> {
+fn key(route: &str, rest: &[&str]) -> Vec<String> {
+    let parts = ["route", route].into_iter().chain(rest.iter().copied());
+    parts.map(str::to_owned).collect()
+}
+
+/// Begins to look at the folder of a route, on a thread that a folder which never answers keeps until the process ends.
+fn look_at(found: &Findings, route: String, private: Arc<Vec<Private>>) -> Option<Pending> {
+    let (root, location) = found.written.get(&key(&route, &["files", "root"]))?;
+    let folder = root.as_str()?;
+    if folder.is_empty() || folder.contains('\0') {
+        return None;
+    }
+    let folder = PathBuf::from(folder);
+    let pages = found.written.get(&key(&route, &["errors"]));
+    let pages = pages.and_then(|(pages, _)| pages.as_object()).into_iter();
+    let pages = pages.flat_map(|pages| pages.values().filter_map(Value::as_str));
+    let files: Vec<_> = pages
+        .map(|page| folder.join(page.trim_start_matches('/')))
+        .collect();
+    let (answer, look) = channel();
+    let looked_at = folder.clone();
+    let begun = thread::Builder::new().name("folders".to_owned());
+    let begun = begun.spawn(move || {
+        let fault = folder_fault(&looked_at).or_else(|| holds_fault(&looked_at, &private));
+        let missing = match fault {
+            Some(_) => Vec::new(),
+            None => missing_files(&files),
+        };
+        // Nobody waits for it any more if it took too long.
+        drop(answer.send(FolderReport { fault, missing }));
+    });
+    // Without a thread there is no answer, as from a folder that does not answer.
+    drop(begun);
+    Some(Pending {
+        route,
+        folder,
+        location: location.clone(),
+        look,
+    })
+}
+
+/// A folder that nobody may download, with what it holds.
+type Private = (&'static str, PathBuf);
+
+/// The folders that nobody may download.
+fn private(found: &Findings) -> Vec<Private> {
     let path = |key: &[&str]| {
         let written = found.value_of(key).and_then(Value::as_str);
         let default = keys::find(key).map(|key| key.value.trim_matches('"'));
@@ -49,7 +132,7 @@ fn private(found: &Findings) -> Vec<(&'static str, PathBuf)> {
     records.into_iter().chain(logs).collect()
 }
 
-fn holds_fault(folder: &Path, private: &[(&str, PathBuf)]) -> Option<String> {
+fn holds_fault(folder: &Path, private: &[Private]) -> Option<String> {
     let root = real(folder);
     let (what, path) = private.iter().find(|(_, path)| path.starts_with(&root))?;
     Some(format!(
@@ -95,18 +178,10 @@ fn absolute(folder: &Path) -> String {
     path.display().to_string()
 }
 
-/// A page may come with the next version of the site, so that a missing one is worth a warning only.
-fn pages(found: &mut Findings, prefix: &str, folder: &Path) {
-    let key = ["route", prefix, "errors"].map(str::to_owned);
-    let Some((Value::Object(pages), location)) = found.written.get(key.as_slice()) else {
-        return;
-    };
-    let missing = pages.values().filter_map(Value::as_str).filter_map(|page| {
-        let file = folder.join(page.trim_start_matches('/'));
-        (!file.is_file()).then(|| format!("there is no file {}", absolute(&file)))
-    });
-    let warnings: Vec<_> = missing
-        .map(|problem| SettingFault::new(location.clone(), &key, problem))
-        .collect();
-    found.warnings.extend(warnings);
+/// A page may come with the next version of the site, so a missing one is only a warning.
+fn missing_files(files: &[PathBuf]) -> Vec<String> {
+    let missing = files.iter().filter(|file| !file.is_file());
+    missing
+        .map(|file| format!("there is no file {}", absolute(file)))
+        .collect()
 }

@@ -106,6 +106,25 @@ fn other_files_are_served(daemon: &TestDaemon, round: &str) {
 }
 
 #[test]
+fn a_folder_that_hangs_stops_neither_the_check_nor_the_start() {
+    let mut daemon = start(MEDIA);
+    daemon.kill9();
+    let Some(_hung) = HungMount::over(&daemon.folder().join("media")) else {
+        return;
+    };
+    let mut check = Command::new(daemon::BINARY);
+    let output = check.arg("check").arg(daemon.config()).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("media does not answer"), "{told}");
+    daemon.spawn();
+    daemon.wait_for_log("media does not answer");
+    daemon.wait_ready();
+    other_files_are_served(&daemon, "started");
+    daemon.get("/media/a.txt").expect_problem(503);
+}
+
+#[test]
 fn one_folder_that_hangs_stops_no_other_route() {
     let daemon = start(MEDIA);
     daemon.get("/media/a.txt").expect(200);
