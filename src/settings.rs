@@ -124,7 +124,7 @@ pub struct LimitSettings {
     /// A request's body, in bytes.
     #[serde(rename = "body", deserialize_with = "size")]
     pub body_bytes: usize,
-    /// A request's head (request line and headers), in bytes; at most 128 KiB.
+    /// A request's head (request line and headers), in bytes; at most 64 KiB.
     #[serde(rename = "headers", deserialize_with = "size")]
     pub head_bytes: usize,
     /// From the first byte of a head to its end.
