@@ -6,6 +6,8 @@ use std::time::Duration;
 
 /// The time limit for connecting and for each read.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the request is sent. A listener with too many connections may close one before its answer is sent.
+const ATTEMPTS: usize = 3;
 /// The largest answer that is taken.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
@@ -38,7 +40,10 @@ pub(super) enum ClientError {
 pub(super) fn get(address: SocketAddr, path: &'static str) -> Result<Vec<u8>, ClientError> {
     // A read that runs out of time is the first of these on Linux.
     let is_late = |kind| matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut);
-    let answer = exchange(address, path).map_err(|source| {
+    let mut attempts = (1..ATTEMPTS).map(|_| exchange(address, path));
+    let answered = attempts.find(|answer| !was_closed(answer));
+    let answer = answered.unwrap_or_else(|| exchange(address, path));
+    let answer = answer.map_err(|source| {
         if is_late(source.kind()) {
             ClientError::Silent { address }
         } else {
@@ -61,6 +66,17 @@ pub(super) fn get(address: SocketAddr, path: &'static str) -> Result<Vec<u8>, Cl
             status: status.to_owned(),
             detail: detail(body).map_or_else(String::new, |detail| format!(": {detail}")),
         }),
+    }
+}
+
+/// Whether the connection was closed before an answer came.
+fn was_closed(answer: &std::io::Result<Vec<u8>>) -> bool {
+    match answer {
+        Ok(answer) => answer.is_empty(),
+        Err(error) => matches!(
+            error.kind(),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+        ),
     }
 }
 

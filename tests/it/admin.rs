@@ -148,7 +148,10 @@ fn health_is_answered_promptly_whatever_a_thousand_other_clients_do() {
     for _ in 0..10 {
         for path in ["/livez", "/readyz", "/readyz/storage"] {
             let begun = Instant::now();
-            client::get(admin, path).expect(200);
+            // The listener may close this connection too, as one of the oldest.
+            let answer =
+                (0..3).find_map(|_| Client::connect(admin).and_then(|mut c| c.get(path)).ok());
+            answer.expect("an answer").expect(200);
             let took = begun.elapsed();
             assert!(took < PROMPT, "{path} took {took:?}");
         }
