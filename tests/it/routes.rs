@@ -258,11 +258,12 @@ fn a_queued_request_whose_client_has_left_keeps_nobody_waiting() {
     let metrics = daemon.metrics();
     let waiting = metric(&metrics, "perennial_http_queue_requests", "/slow");
     assert_eq!(waiting, Some(0.0));
-    // The route works a second for each request that it carries out: only for the two clients that wait.
+    // The route works a second for each request that it carries out: for the two clients that wait, and for one of the ten
+    // at most, which may have been quicker than the first client.
     let carried_out = metric(
         &metrics,
         "perennial_http_requests_total",
         "route=\"/slow\",method=\"GET\",code=\"200\"",
     );
-    assert_eq!(carried_out, Some(2.0), "{metrics}");
+    assert!(matches!(carried_out, Some(2.0 | 3.0)), "{metrics}");
 }
