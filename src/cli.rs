@@ -113,6 +113,13 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: BTreeMap<String,
         return exit;
     }
     let asked = match &command {
+        Command::Check { file: Some(_) } if args.config.is_some() => {
+            drop(writeln!(
+                std::io::stderr(),
+                "perennial: name one settings file: either --config FILE or check FILE"
+            ));
+            return Exit::Usage;
+        }
         Command::Check { file: Some(file) } => Some(file.clone()),
         Command::Check { file: None }
         | Command::Serve

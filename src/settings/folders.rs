@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::fault::{Location, SettingFault};
 use super::keys;
@@ -18,7 +19,8 @@ use super::walk::Findings;
 
 const LOGS: [&str; 3] = ["logging", "file", "dir"];
 
-/// How long the next folder may take to answer. A folder on a network disk that is away may never do so.
+/// How long the folders of all routes together may take to answer, and before them those of the data and the logs. A folder
+/// on a network disk that is away may never do so.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// The result of looking at the folder of a route.
@@ -39,7 +41,17 @@ struct Pending {
 
 /// Adds folders that can't be served to the faults, and missing pages and folders that do not answer to the warnings.
 pub(super) fn check(found: &mut Findings) {
-    let private = Arc::new(private(found));
+    let private = private(found);
+    let private = on_a_thread(move || {
+        private
+            .into_iter()
+            .map(|(what, path)| (what, real(&path)))
+            .collect()
+    });
+    // Without an answer the start finds out what is wrong with the data.
+    let private: Arc<Vec<Private>> = Arc::new(private.recv_timeout(ANSWER_MAX).unwrap_or_default());
+    let until = Instant::now() + ANSWER_MAX;
+    let left = || until.saturating_duration_since(Instant::now());
     let routes = found.named("route").into_iter();
     let pending: Vec<_> = routes
         .filter_map(|(route, _)| look_at(found, route, Arc::clone(&private)))
@@ -52,7 +64,7 @@ pub(super) fn check(found: &mut Findings) {
     } in pending
     {
         let root = key(&route, &["files", "root"]);
-        let Ok(look) = look.recv_timeout(ANSWER_MAX) else {
+        let Ok(look) = look.recv_timeout(left()) else {
             let problem = format!(
                 "{} does not answer; requests for it get 503 until it does",
                 absolute(&folder)
@@ -79,7 +91,16 @@ fn key(route: &str, rest: &[&str]) -> Vec<String> {
     parts.map(str::to_owned).collect()
 }
 
-/// Begins to look at the folder of a route, on a thread that a folder which never answers keeps until the process ends.
+/// Runs `look` on a thread of its own, which a folder that never answers keeps until the process ends.
+fn on_a_thread<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+    let (answer, looked) = channel();
+    let begun = thread::Builder::new().name("folders".to_owned());
+    // Without a thread there is no answer, as from a folder that does not answer; and nobody waits for one that is late.
+    drop(begun.spawn(move || drop(answer.send(look()))));
+    looked
+}
+
+/// Begins to look at the folder of a route.
 fn look_at(found: &Findings, route: String, private: Arc<Vec<Private>>) -> Option<Pending> {
     let (root, location) = found.written.get(&key(&route, &["files", "root"]))?;
     let folder = root.as_str()?;
@@ -93,20 +114,15 @@ fn look_at(found: &Findings, route: String, private: Arc<Vec<Private>>) -> Optio
     let files: Vec<_> = pages
         .map(|page| folder.join(page.trim_start_matches('/')))
         .collect();
-    let (answer, look) = channel();
     let looked_at = folder.clone();
-    let begun = thread::Builder::new().name("folders".to_owned());
-    let begun = begun.spawn(move || {
+    let look = on_a_thread(move || {
         let fault = folder_fault(&looked_at).or_else(|| holds_fault(&looked_at, &private));
         let missing = match fault {
             Some(_) => Vec::new(),
             None => missing_files(&files),
         };
-        // Nobody waits for it any more if it took too long.
-        drop(answer.send(FolderReport { fault, missing }));
+        FolderReport { fault, missing }
     });
-    // Without a thread there is no answer, as from a folder that does not answer.
-    drop(begun);
     Some(Pending {
         route,
         folder,
@@ -123,7 +139,7 @@ fn private(found: &Findings) -> Vec<Private> {
     let path = |key: &[&str]| {
         let written = found.value_of(key).and_then(Value::as_str);
         let default = keys::find(key).map(|key| key.value.trim_matches('"'));
-        real(Path::new(written.or(default).unwrap_or_default()))
+        PathBuf::from(written.or(default).unwrap_or_default())
     };
     let records = !found.named("resource").is_empty();
     let logs = found.value_of(&LOGS).is_some();

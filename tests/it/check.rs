@@ -28,6 +28,23 @@ fn check_accepts_the_config_option_before_and_after_the_command() {
     }
 }
 
+#[test]
+fn two_settings_files_on_the_command_line_are_a_usage_error() {
+    let daemon = TestDaemon::prepare("");
+    let file = daemon.config();
+    let file = file.to_str().unwrap();
+    for words in [
+        &["--config", file, "check", file][..],
+        &["check", "--config", file, file],
+        &["check", file, "--config", file],
+    ] {
+        let output = run(words);
+        assert_eq!(output.status.code(), Some(64), "{words:?}: {output:?}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains("name one settings file"), "{told}");
+    }
+}
+
 /// The settings of a running daemon, with its admin address, so that its file can be used to ask it.
 fn settings_of(daemon: &TestDaemon) -> String {
     let text = fs::read_to_string(daemon.config()).unwrap();
