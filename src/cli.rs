@@ -154,7 +154,7 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: BTreeMap<String,
 }
 
 impl Command {
-    /// Who asks for health wants to hear 0 or 1, whatever it is that is wrong.
+    /// The exit code of the command: a health check ends with 0 or 1 only, whatever is wrong.
     fn exit(&self, exit: Exit) -> Exit {
         match (self, exit) {
             (_, Exit::Ok) => Exit::Ok,
@@ -205,7 +205,7 @@ fn refuse(error: &LoadError) -> Exit {
     Exit::Config
 }
 
-/// Prints an error with its causes. Whoever closed stderr does not want to know.
+/// Prints an error with its causes. Nothing is printed if stderr is closed.
 fn complain(error: &dyn std::error::Error) {
     drop(writeln!(
         std::io::stderr(),

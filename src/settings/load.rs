@@ -121,7 +121,7 @@ fn settings(
     if found.faults.is_empty() {
         match merge(files, found) {
             Ok(settings) => return Ok(settings),
-            // What the walk lets pass and serde does not.
+            // The walk found no fault, but serde can't read a value: the table of keys and the field disagree.
             Err(error) => {
                 let path = path.unwrap_or(Path::new("defaults")).to_owned();
                 let (line, column) = (1, 1);
@@ -245,7 +245,7 @@ fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     let folder = pattern.parent().unwrap_or(Path::new("."));
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        // A folder for later is no fault.
+        // The folder may be created later, so a missing one is not a fault.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };

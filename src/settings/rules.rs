@@ -33,7 +33,7 @@ pub(super) fn check(found: &mut Findings) {
         }
     }
     paths(found);
-    // The default is not open.
+    // The default address is a loopback one, which others can't reach.
     let open = match found.value_of(&LISTEN) {
         Some(_) => listens(found, LISTEN),
         None => Vec::new(),

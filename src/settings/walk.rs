@@ -196,7 +196,7 @@ impl Findings {
                 continue;
             };
             let path: Vec<String> = key.path.split('.').map(str::to_owned).collect();
-            // What stands in the place of bytes that are not UTF-8.
+            // This character replaces bytes that are not UTF-8.
             if text.contains(char::REPLACEMENT_CHARACTER) {
                 self.fault(location, &path, "is not UTF-8; write it in that encoding");
                 continue;
