@@ -18,7 +18,6 @@ compile_error!("supervision needs unwinding: remove `panic = \"abort\"` from the
 
 mod backoff;
 mod boundary;
-mod clock;
 mod exit_reason;
 mod faults;
 mod intensity;
@@ -35,7 +34,6 @@ mod tree;
 pub use backoff::Backoff;
 pub(crate) use boundary::short_path;
 pub use boundary::{contain, contain_future, install_panic_hook};
-pub use clock::Clock;
 pub use exit_reason::{Cause, Causes, ExitReason, Panic};
 pub use faults::Faults;
 pub use intensity::Intensity;

@@ -23,7 +23,7 @@ use crate::listener::{
 use crate::request_handler::{self, Crowd, DrainLimit, HandlerLoad};
 use crate::settings::{HandlerCount, Listen, Settings, SupervisionSettings, TargetSettings};
 use crate::storage;
-use crate::supervision::{ChildSpec, Clock, Faults, Pulse, QueueLimits, Slot, SupervisorSpec};
+use crate::supervision::{ChildSpec, Faults, Pulse, QueueLimits, Slot, SupervisorSpec};
 use crate::telemetry::{AccessGuard, AccessSink};
 use crate::wire::{Access, ConnectionCounters, Handler, HandlerMetrics, Hosts, HttpMetrics, Parts};
 
@@ -240,7 +240,7 @@ impl Builder {
             limits: settings.file_cache.clone(),
             deadline: limits.deadline,
         };
-        let files = Files::new(setup, child, Clock);
+        let files = Files::new(setup, child);
         let spec = files.child_spec(&slot, self.faults.clone());
         for (name, resource) in &settings.resources {
             if let Some(collection) = store.collection(name) {

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::assembly::Assembly;
 use super::build::BuildError;
@@ -21,7 +22,7 @@ use crate::listener::{Inherited, SocketFile, SocketWatch};
 use crate::settings::Settings;
 use crate::storage::Store;
 use crate::supervision::{
-    Clock, Env, ExitReason, PreparedTree, Pulse, RunningTree, Sentinel, Stopper, Tree,
+    Env, ExitReason, PreparedTree, Pulse, RunningTree, Sentinel, Stopper, Tree,
 };
 use crate::telemetry::{AccessGuard, Metrics, Reopen};
 
@@ -290,9 +291,9 @@ fn live(
     run_file.tell_last();
     let overdue = Arc::new(OnceLock::new());
     let (verdict, watched, stopper) = (Arc::clone(&overdue), Arc::clone(store), stop.clone());
-    let mut last_beat = Clock.now();
+    let mut last_beat = Instant::now();
     let on_beat = Box::new(move |silence| {
-        let now = Clock.now();
+        let now = Instant::now();
         let gap = now.saturating_duration_since(std::mem::replace(&mut last_beat, now));
         if gap >= PAUSE {
             tracing::warn!(

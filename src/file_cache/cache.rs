@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use tokio::time::Instant;
+
 use crate::num::as_u64;
 use crate::supervision::{
-    BoxError, Child, ChildContext, Clock, Delivery, Faults, Fence, Incarnation, LocalBoxFuture,
+    BoxError, Child, ChildContext, Delivery, Faults, Fence, Incarnation, LocalBoxFuture,
 };
 
 use super::budget::{Admission, Budget, cost};
@@ -42,7 +44,6 @@ struct Looks {
     /// By the index of the root.
     waiting: RefCell<Vec<WaitingList<Delivery<FileMessage>>>>,
     fence: Fence,
-    clock: Clock,
     wall: fn() -> SystemTime,
     faults: Faults,
 }
@@ -53,7 +54,6 @@ impl FileCache {
     pub(crate) fn new(
         published: Arc<Published>,
         incarnation: &Incarnation,
-        clock: Clock,
         wall: fn() -> SystemTime,
         faults: Faults,
     ) -> Self {
@@ -73,7 +73,6 @@ impl FileCache {
                 budget: RefCell::new(budget),
                 waiting: RefCell::new(waiting),
                 fence: incarnation.fence(),
-                clock,
                 wall,
                 faults,
             }),
@@ -130,10 +129,10 @@ impl Child for FileCache {
         &mut self,
         _: &mut ChildContext,
     ) -> Option<LocalBoxFuture<'static, Result<(), BoxError>>> {
-        let (published, clock) = (Arc::clone(&self.looks.published), self.looks.clock);
+        let published = Arc::clone(&self.looks.published);
         Some(Box::pin(async move {
             loop {
-                published.probe_due(clock.now()).await;
+                published.probe_due(Instant::now()).await;
                 let alarm = published.alarm.notified();
                 match published.roots.iter().map(|root| root.probe_at()).min() {
                     // An alarm has changed when the next probe is due.
@@ -164,7 +163,7 @@ impl Looks {
     }
 
     fn fresh(&self, entry: &Entry) -> bool {
-        let now_ms = self.published.millis_at(self.clock.now());
+        let now_ms = self.published.millis_at(Instant::now());
         freshness(entry.age_ms(now_ms), self.published.revalidate_ms) == Freshness::Fresh
     }
 
@@ -209,7 +208,7 @@ impl Looks {
         path: &SafePath,
         known: Option<Arc<Entry>>,
     ) -> Option<Call<Looked>> {
-        let (published, clock, wall) = (Arc::clone(&self.published), self.clock, self.wall);
+        let (published, wall) = (Arc::clone(&self.published), self.wall);
         let (site, looked) = (Arc::clone(root), path.clone());
         let look = move || {
             let loader = Loader {
@@ -217,7 +216,7 @@ impl Looks {
                 max_file_bytes: published.limits.max_file_bytes,
                 counters: &published.counters,
                 now: wall(),
-                now_ms: published.millis_at(clock.now()),
+                now_ms: published.millis_at(Instant::now()),
             };
             let result = loader.look(&looked, known.as_deref(), || ());
             if let (Ok(Look::Unchanged), Some(known)) = (&result, &known) {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::supervision::{AskError, ChildRef, ChildSpec, Clock, Faults, Slot};
+use crate::supervision::{AskError, ChildRef, ChildSpec, Faults, Slot};
 
 use super::cache::FileCache;
 use super::cache_counters::count;
@@ -27,18 +27,16 @@ use super::root::RootId;
 pub(crate) struct Files {
     pub(super) published: Arc<Published>,
     child: ChildRef<FileMessage>,
-    clock: Clock,
     /// The time of day, for dates and for how far a file's times can be trusted.
     wall: fn() -> SystemTime,
 }
 
 impl Files {
     /// A cache that is served by `child`.
-    pub(crate) fn new(setup: FilesSetup, child: ChildRef<FileMessage>, clock: Clock) -> Self {
+    pub(crate) fn new(setup: FilesSetup, child: ChildRef<FileMessage>) -> Self {
         Self {
-            published: Arc::new(Published::new(setup, clock)),
+            published: Arc::new(Published::new(setup)),
             child,
-            clock,
             wall: SystemTime::now,
         }
     }
@@ -52,7 +50,7 @@ impl Files {
 
     /// The child spec: the child runs on an arbiter of its own.
     pub(crate) fn child_spec(&self, slot: &Slot<FileMessage>, faults: Faults) -> ChildSpec {
-        let (published, clock, wall) = (Arc::clone(&self.published), self.clock, self.wall);
+        let (published, wall) = (Arc::clone(&self.published), self.wall);
         faults.register("file-cache.message");
         faults.register("file-cache.loaded");
         ChildSpec::actor(slot, move |incarnation| {
@@ -60,9 +58,9 @@ impl Files {
             async move {
                 // Readiness tells the truth from the first moment on.
                 if incarnation.generation() == 1 {
-                    published.probe_due(clock.now()).await;
+                    published.probe_due(Instant::now()).await;
                 }
-                Ok(FileCache::new(published, &incarnation, clock, wall, faults))
+                Ok(FileCache::new(published, &incarnation, wall, faults))
             }
         })
     }
@@ -111,7 +109,7 @@ impl Files {
         if bridged.is_zero() {
             return Err(error);
         }
-        let now_ms = self.published.millis_at(self.clock.now());
+        let now_ms = self.published.millis_at(Instant::now());
         let kept = self.kept(root, path);
         let Some(entry) = kept.filter(|kept| Duration::from_millis(kept.age_ms(now_ms)) < bridged)
         else {

@@ -14,7 +14,6 @@ use super::root_io::{CallThreads, RootIo};
 use super::table::Table;
 use crate::num::as_millis;
 use crate::settings::FileCacheSettings;
-use crate::supervision::Clock;
 
 /// The parts from which a file cache is made.
 #[derive(Debug)]
@@ -47,11 +46,11 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    pub(crate) fn new(setup: FilesSetup, clock: Clock) -> Self {
+    pub(crate) fn new(setup: FilesSetup) -> Self {
         let alarm = Arc::new(Notify::new());
         let roots = setup.roots.into_iter().map(|site| {
             let alarm = Arc::clone(&alarm);
-            let root = RootIo::new(site, &setup.threads, setup.deadline, clock, alarm);
+            let root = RootIo::new(site, &setup.threads, setup.deadline, alarm);
             Arc::new(root)
         });
         let roots: Vec<_> = roots.collect();
@@ -63,7 +62,7 @@ impl Published {
             deadline: setup.deadline,
             roots,
             alarm,
-            base: clock.now(),
+            base: Instant::now(),
             _threads: setup.threads,
         }
     }

@@ -22,7 +22,6 @@ use super::file_error::FileError;
 use super::folder::probe;
 use super::health::{Condition, Health};
 use super::root::SiteRoot;
-use crate::supervision::Clock;
 
 /// Calls of one root that run at a time.
 pub(crate) const CALLS_PER_ROOT: usize = 16;
@@ -83,7 +82,6 @@ pub(crate) struct RootIo {
     pub(crate) site: SiteRoot,
     threads: Handle,
     limit: Duration,
-    clock: Clock,
     calls: Mutex<CallSet>,
     probes: Arc<Semaphore>,
     health: Mutex<Judged>,
@@ -116,21 +114,19 @@ impl RootIo {
         site: SiteRoot,
         threads: &CallThreads,
         deadline: Duration,
-        clock: Clock,
         alarm: Arc<Notify>,
     ) -> Self {
         Self {
             site,
             threads: threads.handle.clone(),
             limit: (deadline * 3 / 4).min(CALL_LIMIT_MAX),
-            clock,
             calls: Mutex::new(CallSet {
                 permits: Arc::new(Semaphore::new(CALLS_PER_ROOT)),
                 renewals: 0,
             }),
             probes: Arc::new(Semaphore::new(PROBES_PER_ROOT)),
             health: Mutex::new(Judged {
-                health: Health::new(clock.now()),
+                health: Health::new(Instant::now()),
                 suspect: None,
             }),
             alarm,
@@ -194,7 +190,7 @@ impl RootIo {
 
     /// Notes what a look that was answered in time shows about the folder.
     pub(crate) fn answered<T>(&self, result: &Result<T, FileError>) {
-        let now = self.clock.now();
+        let now = Instant::now();
         self.judge(|judged| judged.health.answered(folder_error(result), now));
     }
 
@@ -202,7 +198,7 @@ impl RootIo {
     pub(crate) async fn probe(self: &Arc<Self>) {
         let suspect = {
             let mut judged = self.health.lock();
-            judged.health.postpone(self.clock.now());
+            judged.health.postpone(Instant::now());
             judged.suspect.clone()
         };
         // All probes are stuck: only one that comes back can tell anything new.
@@ -216,7 +212,7 @@ impl RootIo {
         let Some(result) = call.in_time().await else {
             return;
         };
-        let now = self.clock.now();
+        let now = Instant::now();
         self.judge(|judged| judged.health.probed(folder_error(&result), now));
         let mut calls = self.calls.lock();
         if self.stuck() > 0
@@ -230,7 +226,7 @@ impl RootIo {
     }
 
     fn overdue(&self, path: &SafePath) {
-        let now = self.clock.now();
+        let now = Instant::now();
         self.judge(|judged| {
             judged.suspect = Some(path.clone());
             judged.health.overdue(now)
@@ -327,7 +323,7 @@ struct CallEnd {
 impl Drop for CallEnd {
     fn drop(&mut self) {
         if self.state.swap(ENDED, Ordering::SeqCst) == OVERDUE {
-            let now = self.root.clock.now();
+            let now = Instant::now();
             self.root.judge(|judged| judged.health.returned(now));
         }
     }

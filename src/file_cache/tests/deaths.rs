@@ -11,8 +11,7 @@ use super::super::*;
 use super::site::{SITE, Site, pass, paused, text};
 use crate::file_cache::budget::cost;
 use crate::supervision::{
-    AskError, ChildSpec, Clock, Env, Faults, Incarnation, PreparedTree, QueueLimits, Slot,
-    SupervisorSpec,
+    AskError, ChildSpec, Env, Faults, Incarnation, PreparedTree, QueueLimits, Slot, SupervisorSpec,
 };
 
 #[test]
@@ -27,7 +26,7 @@ fn through_its_death_hits_go_on_and_callers_get_their_files() {
             site.faults.arm(point, 1);
             let (answer, hit) = tokio::join!(site.page("/a.html"), async { text(site.hit("/")) });
             assert_eq!((answer.as_str(), hit.as_deref()), ("a", Some("home")));
-            assert_eq!(site.faults.pending(point), 0, "it has died");
+            assert_eq!(site.faults.points()[point], 0, "it has died");
             // The new life knows what the old one kept, and keeps to the budget.
             site.page("/b.html").await;
             assert_eq!(site.counted().entries, 2);
@@ -72,12 +71,11 @@ fn an_incarnation_that_was_replaced_publishes_nothing() {
     paused(async {
         let site = Site::new(1 << 20).await;
         site.write("index.html", "home");
-        let (published, clock) = (Arc::clone(&site.files.published), Clock);
+        let published = Arc::clone(&site.files.published);
         let revenant = |life: &Incarnation| {
             FileCache::new(
                 Arc::clone(&published),
                 life,
-                clock,
                 SystemTime::now,
                 Faults::none(),
             )
@@ -97,7 +95,6 @@ fn an_incarnation_that_was_replaced_publishes_nothing() {
                 Ok(FileCache::new(
                     other,
                     &life,
-                    clock,
                     SystemTime::now,
                     Faults::none(),
                 ))

@@ -10,8 +10,7 @@ use tokio::time::Instant;
 use super::super::*;
 use crate::settings;
 use crate::supervision::{
-    AskError, Clock, Env, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot,
-    SupervisorSpec,
+    AskError, Env, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot, SupervisorSpec,
 };
 
 pub(super) const SITE: RootId = RootId::new(0);
@@ -81,7 +80,7 @@ impl Site {
             deadline: DEADLINE,
             threads: CallThreads::of_the_test(),
         };
-        let files = Files::new(setup, child, Clock).with_wall(later);
+        let files = Files::new(setup, child).with_wall(later);
         let intensity = Intensity {
             max_restarts: 5,
             period: Duration::from_secs(30),

@@ -10,7 +10,7 @@ use crate::file_cache::{CallThreads, Files, FilesSetup, RootId, SiteRoot};
 use crate::settings::{self, ResourceSettings, Settings};
 use crate::storage::{self, CollectionId};
 use crate::supervision::{
-    Clock, Env, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot, SupervisorSpec,
+    Env, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot, SupervisorSpec,
 };
 
 pub(super) const LARGE: usize = 600_000;
@@ -40,7 +40,7 @@ fn files(folder: &std::path::Path, faults: &Faults) -> (Files, SupervisorSpec) {
         deadline: Duration::from_secs(5),
         threads: CallThreads::new(1).unwrap(),
     };
-    let files = Files::new(setup, child, Clock);
+    let files = Files::new(setup, child);
     let spec = files.child_spec(&slot, faults.clone());
     let intensity = Intensity {
         max_restarts: 100,
