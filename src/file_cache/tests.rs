@@ -133,7 +133,7 @@ fn paths_that_break_a_rule_send_no_message() {
             refused,
             AskError::Rejected(FileError::Refused(PathRefusal::DotSegment))
         );
-        assert_eq!(site.faults.pending("file-cache.message"), 1);
+        assert_eq!(site.faults.points()["file-cache.message"], 1);
     });
 }
 

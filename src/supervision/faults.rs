@@ -57,12 +57,6 @@ impl Faults {
         known.map(|left| *left = hits).is_some()
     }
 
-    /// The number of panics still ordered at `point`.
-    pub fn pending(&self, point: &str) -> u32 {
-        let Some(points) = &self.points else { return 0 };
-        points.lock().get(point).copied().unwrap_or(0)
-    }
-
     /// Passes `point`.
     ///
     /// # Panics

@@ -228,8 +228,8 @@ impl Stage {
     /// Whether an injected fault is still to come.
     fn faulty(&self) -> bool {
         let flush = |memory: &Arc<Memory>| memory.failing_flushes.load(Ordering::SeqCst) > 0;
-        let point = |point: &&str| self.faults.pending(point) > 0;
-        self.memory.as_ref().is_some_and(flush) || POINTS.iter().any(point)
+        let points = self.faults.points();
+        self.memory.as_ref().is_some_and(flush) || points.values().any(|left| *left > 0)
     }
 
     async fn play(&self, steps: Vec<Step>) {
