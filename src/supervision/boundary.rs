@@ -64,19 +64,11 @@ pub async fn contain_future<F: Future>(future: F) -> Result<F::Output, ExitReaso
 }
 
 fn reason_of(payload: Box<dyn Any + Send>) -> ExitReason {
-    let message: Arc<str> = match payload.downcast::<String>() {
-        Ok(text) => Arc::from(*text),
-        Err(payload) => Arc::from(
-            payload
-                .downcast_ref::<&str>()
-                .copied()
-                .unwrap_or("(no text)"),
-        ),
-    };
-    let location = LOCATION.with_borrow_mut(Option::take);
+    let formatted = payload.downcast_ref::<String>().map(String::as_str);
+    let text = formatted.or_else(|| payload.downcast_ref::<&str>().copied());
     ExitReason::Panic(Panic {
-        message,
-        location,
+        message: Arc::from(text.unwrap_or("(no text)")),
+        location: LOCATION.with_borrow_mut(Option::take),
         during: None,
     })
 }

@@ -1,6 +1,5 @@
 //! OTP's restart intensity: how many restarts a supervisor allows within a sliding window (`supervisor:add_restart/1`).
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -33,24 +32,19 @@ impl Default for Intensity {
 /// The times of the restarts within the window.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
-    restarts: VecDeque<Instant>,
+    restarts: Vec<Instant>,
 }
 
 impl Window {
     /// Counts a restart. Returns false if it is one too many.
     pub(crate) fn allows(&mut self, intensity: Intensity, now: Instant) -> bool {
-        while let Some(first) = self.restarts.front() {
-            if now.saturating_duration_since(*first) <= intensity.period {
-                break;
-            }
-            self.restarts.pop_front();
+        let inside = |at: &Instant| now.saturating_duration_since(*at) <= intensity.period;
+        self.restarts.retain(inside);
+        let allowed = self.restarts.len() < intensity.max_restarts;
+        if allowed {
+            self.restarts.push(now);
         }
-        self.restarts.push_back(now);
-        if self.restarts.len() > intensity.max_restarts {
-            self.restarts.pop_back();
-            return false;
-        }
-        true
+        allowed
     }
 
     /// The number of restarts within the window.

@@ -7,11 +7,11 @@
 
 // Decision: The sentinel does not detect hung children.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-use parking_lot::{Condvar, Mutex};
 
 use super::pulse::Pulse;
 use super::running_tree::Stopper;
@@ -24,30 +24,29 @@ pub type OnBeat = Box<dyn FnMut(Duration) + Send>;
 
 /// The running sentinel. Dropping it ends the thread.
 pub struct Sentinel {
-    stop: Arc<(Mutex<bool>, Condvar)>,
+    /// Dropped to end the thread.
+    stop: Option<Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Sentinel {
     /// Starts the thread. `tree` is the tree whose root supervisor it asks, and `pulse` the one the tree was prepared with.
     pub fn start(tree: Stopper, pulse: Arc<Pulse>, mut on_beat: OnBeat) -> std::io::Result<Self> {
-        let stop = Arc::new((Mutex::new(false), Condvar::new()));
-        let watch = Arc::clone(&stop);
+        let (stop, stopped) = channel();
         let thread = std::thread::Builder::new()
             .name("sentinel".to_owned())
             .spawn(move || {
-                let (stop, woken) = &*watch;
-                let mut stopped = stop.lock();
-                while !*stopped && tree.tick() {
+                while tree.tick() {
                     pulse.sentinel_ticked();
                     on_beat(pulse.silence());
-                    woken.wait_for(&mut stopped, BEAT);
+                    if stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Disconnected) {
+                        break;
+                    }
                 }
-                drop(stopped);
                 on_beat(pulse.silence());
             })?;
         Ok(Self {
-            stop,
+            stop: Some(stop),
             thread: Some(thread),
         })
     }
@@ -55,8 +54,7 @@ impl Sentinel {
 
 impl Drop for Sentinel {
     fn drop(&mut self) {
-        *self.stop.0.lock() = true;
-        self.stop.1.notify_all();
+        self.stop = None;
         if let Some(thread) = self.thread.take() {
             // If `on_beat` panicked, there is nobody left to tell.
             drop(thread.join());
