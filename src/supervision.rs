@@ -4,7 +4,8 @@
 //!
 //! 1. `slot.rs`, then `slot/queue.rs` (a message is accepted and handed out), `slot/control.rs` (what a death does to it)
 //!    and `slot/reply.rs` (its one answer);
-//! 2. `life/child.rs` (what a child implements) and `life/actor.rs` (one incarnation from its start to its report);
+//! 2. `life/child.rs` (what a child implements), `life/actor.rs` and `life/begun.rs` (one incarnation from its start to its
+//!    report);
 //! 3. `supervisor/machine.rs` with `machine/death.rs` (what is decided when a child dies) and `machine/progress.rs` (the order
 //!    in which children go down and up);
 //! 4. `supervisor/actor.rs`, which carries the decisions out;

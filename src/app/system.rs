@@ -353,10 +353,7 @@ async fn watch(mut tree: RunningTree, phases: &Phases, run_file: &mut RunFile) -
         tracing::info!("ready");
         phases.enter(Phase::Ready);
     }
-    match tree.exit.wait_for(Option::is_some).await {
-        Ok(reason) => reason.clone().unwrap_or(ExitReason::Lost),
-        Err(_) => ExitReason::Lost,
-    }
+    tree.ended().await
 }
 
 /// Asks a [`System`] to stop, from any thread at any time.

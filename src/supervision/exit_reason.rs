@@ -8,35 +8,46 @@ use std::time::Duration;
 ///
 /// `Normal` and `Shutdown` are normal ends, as in OTP; all others are abnormal. A
 /// [transient](crate::supervision::Restart::Transient) child is restarted only after an abnormal end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExitReason {
     /// It had nothing more to do.
+    #[error("normal")]
     Normal,
     /// It was asked to stop and did so.
+    #[error("shutdown")]
     Shutdown,
     /// It gave up by itself; the text says why.
+    #[error("error: {0}")]
     Error(Arc<str>),
     /// It panicked.
+    #[error("{0}")]
     Panic(Panic),
     /// It handled one message for longer than allowed. Its thread was left behind.
+    #[error("hung for {age:?}")]
     Hung {
         /// The time for which it had been handling the message.
         age: Duration,
     },
     /// It could not start; the text says why.
+    #[error("could not start: {0}")]
     StartFailed(Arc<str>),
     /// A supervisor could not start all of its children, and stopped those that it had started.
+    #[error("could not start: {0}")]
     ChildrenFailed(Causes),
     /// It was not ready in time.
+    #[error("not ready within {limit:?}")]
     StartTimeout {
         /// The time that it had.
         limit: Duration,
     },
     /// It did not stop in time, or was to be stopped without being asked.
+    #[error("killed")]
     Killed,
     /// It disappeared without reporting a reason.
+    #[error("gone without a report")]
     Lost,
     /// A supervisor gave up, because its children died more often than its intensity allows.
+    #[error("gave up: child {child} died too often, the last time because of {cause}")]
     Escalated {
         /// The child whose death was one too many.
         child: Arc<str>,
@@ -102,29 +113,6 @@ impl ExitReason {
     }
 }
 
-impl fmt::Display for ExitReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Normal => f.write_str("normal"),
-            Self::Shutdown => f.write_str("shutdown"),
-            Self::Error(cause) => write!(f, "error: {cause}"),
-            Self::Panic(panic) => panic.fmt(f),
-            Self::Hung { age } => write!(f, "hung for {age:?}"),
-            Self::StartFailed(cause) => write!(f, "could not start: {cause}"),
-            Self::ChildrenFailed(causes) => write!(f, "could not start: {causes}"),
-            Self::StartTimeout { limit } => write!(f, "not ready within {limit:?}"),
-            Self::Killed => f.write_str("killed"),
-            Self::Lost => f.write_str("gone without a report"),
-            Self::Escalated { child, cause } => {
-                write!(
-                    f,
-                    "gave up: child {child} died too often, the last time because of {cause}"
-                )
-            }
-        }
-    }
-}
-
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "panic: {}", self.message)?;
@@ -147,40 +135,20 @@ pub struct Cause {
     pub reason: ExitReason,
 }
 
-/// All causes of one failed start, in the order in which they happened.
+/// All causes of one failed start, one for each child that failed, in the order in which they happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Causes {
-    causes: Arc<[Cause]>,
-}
+pub struct Causes(pub Arc<[Cause]>);
 
 impl Causes {
-    pub(crate) fn new(causes: Vec<Cause>) -> Self {
-        Self {
-            causes: causes.into(),
-        }
-    }
-
-    /// The causes, one for each child that failed.
-    pub fn iter(&self) -> impl Iterator<Item = &Cause> {
-        self.causes.iter()
-    }
-
     /// The causes that are no group of causes themselves, each with its path, such as `storage/writer`.
     pub fn leaves(&self) -> Vec<(String, &ExitReason)> {
         let mut leaves = Vec::new();
-        // Pushed in reverse, so that they are popped in order.
-        let mut open: Vec<_> = self
-            .causes
-            .iter()
-            .rev()
-            .map(|c| (c.child.to_string(), c))
-            .collect();
-        while let Some((path, cause)) = open.pop() {
-            if let ExitReason::ChildrenFailed(inner) = &cause.reason {
-                let below = inner.causes.iter().rev();
-                open.extend(below.map(|c| (format!("{path}/{}", c.child), c)));
+        for Cause { child, reason } in &*self.0 {
+            if let ExitReason::ChildrenFailed(inner) = reason {
+                let below = inner.leaves().into_iter();
+                leaves.extend(below.map(|(path, reason)| (format!("{child}/{path}"), reason)));
             } else {
-                leaves.push((path, &cause.reason));
+                leaves.push((child.to_string(), reason));
             }
         }
         leaves
@@ -189,11 +157,9 @@ impl Causes {
 
 impl fmt::Display for Causes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (path, reason)) in self.leaves().into_iter().enumerate() {
-            let separator = if at == 0 { "" } else { "; " };
-            write!(f, "{separator}{path}: {reason}")?;
-        }
-        Ok(())
+        let leaves = self.leaves().into_iter();
+        let leaves = leaves.map(|(path, reason)| format!("{path}: {reason}"));
+        f.write_str(&leaves.collect::<Vec<_>>().join("; "))
     }
 }
 
@@ -208,23 +174,23 @@ mod tests {
             reason,
         };
         let failed = |text: &str| ExitReason::StartFailed(text.into());
-        let inner = Causes::new(vec![
+        let inner = Causes(Arc::new([
             cause("a", failed("no port")),
             cause("b", ExitReason::Lost),
-        ]);
-        let causes = Causes::new(vec![
+        ]));
+        let causes = Causes(Arc::new([
             cause("doors", ExitReason::ChildrenFailed(inner)),
             cause("disk", failed("full")),
-        ]);
+        ]));
         let text = "doors/a: could not start: no port; doors/b: gone without a report; \
                     disk: could not start: full";
         assert_eq!(causes.to_string(), text);
-        assert_eq!(causes.iter().count(), 2);
+        assert_eq!(causes.0.len(), 2);
     }
 
     #[test]
     fn every_cause_is_in_the_list_of_causes() {
-        let none = || Causes::new(Vec::new());
+        let none = || Causes(Arc::new([]));
         let text = || Arc::from("text");
         let age = Duration::ZERO;
         let panic = Panic {

@@ -1,6 +1,7 @@
 //! The life of a child: what a child is, how an incarnation begins and ends, and how it reports to its supervisor.
 
 mod actor;
+mod begun;
 mod blocking;
 mod child;
 mod child_spec;
@@ -12,5 +13,5 @@ pub(crate) use child::chain;
 pub use child::{BlockingChild, BoxError, Child, ChildContext, LocalBoxFuture, StartError};
 pub use child_spec::{ChildSpec, SHUTDOWN_TIMEOUT, START_TIMEOUT};
 pub use env::Env;
-pub(crate) use event::{Reporter, SupervisorEvent, Timer, TimerKind};
+pub(crate) use event::{IncarnationId, Reporter, SupervisorEvent, Timer, TimerKind};
 pub(crate) use runtime::Runtime;

@@ -46,9 +46,10 @@ pub(crate) enum AfterStop {
 }
 
 /// The state of a child.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Status {
     /// Not running, and about to be started.
+    #[default]
     Down,
     /// Being started, and not ready yet.
     Starting,

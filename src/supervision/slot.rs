@@ -44,7 +44,14 @@ impl<M: Message> Slot<M> {
     /// The same with other limits.
     pub fn with_limits(name: &str, limits: QueueLimits) -> (Self, ChildRef<M>) {
         let shared = Arc::new(Shared::new(name, limits));
-        let child = ChildRef::new(Arc::clone(&shared));
-        (Self { shared }, child)
+        let slot = Self {
+            shared: Arc::clone(&shared),
+        };
+        (slot, ChildRef { shared })
+    }
+
+    /// The slot without the type of its messages.
+    pub(crate) fn control(&self) -> Arc<dyn Control> {
+        Arc::<Shared<M>>::clone(&self.shared)
     }
 }

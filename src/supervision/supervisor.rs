@@ -5,8 +5,6 @@ mod actor;
 mod machine;
 mod nested;
 mod order;
-mod order_outcome;
-mod pending_orders;
 mod prepared_tree;
 mod pulse;
 mod run;
@@ -15,8 +13,7 @@ mod sentinel;
 mod spec;
 mod state;
 
-pub use order::SupervisorRef;
-pub use order_outcome::{OrderError, Started};
+pub use order::{OrderError, Started, SupervisorRef};
 pub use prepared_tree::PreparedTree;
 pub use pulse::Pulse;
 pub use run::{TreeError, run};

@@ -6,28 +6,24 @@ mod view;
 pub(crate) use node::Node;
 pub use view::{ExitView, NodeView, RestartTimes};
 
-use tokio::time::Instant;
+use std::sync::Arc;
 
-use crate::supervision::slot::Signal;
+use tokio::time::Instant;
 
 /// A whole tree of children. Cheap to clone.
 #[derive(Clone)]
 pub struct Tree {
-    root: Node,
+    pub(crate) root: Arc<Node>,
 }
 
 // The registry of metrics demands `Debug` of what it collects from.
 impl std::fmt::Debug for Tree {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Tree({})", self.root.name())
+        write!(f, "Tree({})", self.root.name)
     }
 }
 
 impl Tree {
-    pub(crate) fn new(root: Node) -> Self {
-        Self { root }
-    }
-
     /// A snapshot of all nodes.
     pub fn view(&self) -> NodeView {
         self.root.view(Instant::now())
@@ -35,11 +31,6 @@ impl Tree {
 
     /// Makes the child `name` pass its fault point `<name>.idle` on its own thread. Returns false if there is no such child.
     pub fn probe(&self, name: &str) -> bool {
-        let node = self.root.find(name);
-        let control = node.as_ref().and_then(Node::control);
-        if let Some(control) = control {
-            control.signal(Signal::Probe);
-        }
-        control.is_some()
+        self.root.probe(name)
     }
 }

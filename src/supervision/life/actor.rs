@@ -7,17 +7,17 @@ use actix::prelude::*;
 use futures_util::future::{Either, select};
 use parking_lot::Mutex;
 
+use super::begun::Begun;
 use super::child::{Child, ChildContext, LocalBoxFuture, StartError, chain};
 use super::child_spec::ChildSpec;
-use super::env::{ChildArbiter, Env};
+use super::env::Env;
 use super::event::Reporter;
 use super::runtime::Runtime;
 use crate::supervision::boundary::{contain, contain_future};
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::faults::Faults;
 use crate::supervision::rules::AfterStop;
 use crate::supervision::slot::{
-    Control, Delivery, Incarnation, Message as _, Shared, Signal, Slot, Wake,
+    Control as _, Incarnation, Message as _, Shared, Signal, Slot, Wake,
 };
 use crate::supervision::tree::Node;
 
@@ -40,7 +40,7 @@ impl ChildSpec {
         F: Future<Output = Result<C, StartError>> + 'static,
     {
         let shared = Arc::clone(&slot.shared);
-        let node = Node::child(&shared.name, shared.control());
+        let node = Node::new(Arc::clone(&shared.name), Some(slot.control()));
         let runtime = ActorRuntime::<C> {
             shared,
             factory: Arc::new(move |incarnation| Box::pin(factory(incarnation))),
@@ -54,27 +54,21 @@ struct ActorRuntime<C: Child> {
     shared: Arc<Shared<C::Message>>,
     factory: Arc<Factory<C>>,
     /// Kept from one incarnation to the next, until one has to be killed.
-    arbiter: Mutex<Option<ChildArbiter>>,
+    arbiter: Mutex<Option<Arbiter>>,
 }
 
 impl<C: Child> Runtime for ActorRuntime<C> {
-    fn start(&self, generation: u64, reporter: Reporter, env: &Env) {
-        let begin = Begin {
-            factory: Arc::clone(&self.factory),
-            shared: Arc::clone(&self.shared),
-            incarnation: self.shared.begin(generation),
-            reporter: reporter.clone(),
-            faults: env.faults.clone(),
-        };
-        let mut arbiter = self.arbiter.lock();
-        let on = arbiter.get_or_insert_with(|| env.arbiter());
-        if !on.spawn(move || begin.run()) {
-            // The next start makes a new arbiter.
-            *arbiter = None;
-            let reason = ExitReason::StartFailed(Arc::from("its arbiter has stopped"));
-            self.shared.fence(generation, &reason);
-            reporter.exited(generation, reason, false);
+    fn start(&self, reporter: Reporter, env: &Env) -> Result<(), ExitReason> {
+        let begun = Begun::new(&self.shared, reporter, env);
+        let factory = Arc::clone(&self.factory);
+        let mut own = self.arbiter.lock();
+        if !env.inline {
+            own.get_or_insert_with(Arbiter::new);
         }
+        let arbiter = own.as_ref().map_or_else(Arbiter::current, Arbiter::handle);
+        let spawned = arbiter.spawn_fn(move || drop(actix_rt::spawn(start(begun, factory))));
+        let failed = || ExitReason::StartFailed(Arc::from("its arbiter has stopped"));
+        spawned.then_some(()).ok_or_else(failed)
     }
 
     fn stop(&self, after: AfterStop) {
@@ -88,76 +82,45 @@ impl<C: Child> Runtime for ActorRuntime<C> {
     }
 
     fn release(&self) {
+        // It stops as soon as its thread is free.
         if let Some(arbiter) = self.arbiter.lock().take() {
             arbiter.stop();
         }
     }
 }
 
-/// The inputs of the start of one incarnation.
-struct Begin<C: Child> {
-    factory: Arc<Factory<C>>,
-    shared: Arc<Shared<C::Message>>,
-    incarnation: Incarnation,
-    reporter: Reporter,
-    faults: Faults,
+/// Makes the child and its actor on the current arbiter.
+async fn start<C: Child>(begun: Begun<C::Message>, factory: Arc<Factory<C>>) {
+    let made = make(&begun, &*factory).await;
+    if let Some(child) = begun.made(made) {
+        let child = Some(child);
+        ChildActor { child, begun }.start();
+    }
 }
 
-impl<C: Child> Begin<C> {
-    /// Makes the child and its actor on the current arbiter, and reports.
-    async fn run(self) {
-        let generation = self.incarnation.generation;
-        let reason = match self.make().await {
-            Ok(Ok(child)) => {
-                let idle_point = format!("{}.idle", self.shared.name);
-                self.faults.register(&idle_point);
-                let actor = ChildActor {
-                    child: Some(child),
-                    shared: self.shared,
-                    incarnation: self.incarnation,
-                    reporter: self.reporter,
-                    faults: self.faults,
-                    idle_point,
-                    reported: false,
-                };
-                actor.start();
-                return;
-            }
-            Ok(Err(StartError::Ignore)) => {
-                self.shared.fence(generation, &ExitReason::Normal);
-                return self.reporter.ignored(generation);
-            }
-            Ok(Err(StartError::Failed(error))) => ExitReason::StartFailed(chain(&*error)),
-            Err(reason) => reason,
-        };
-        self.shared.fence(generation, &reason);
-        self.reporter.exited(generation, reason, false);
-    }
-
-    /// Runs the factory. If the supervisor asks the child to stop meanwhile, the factory's future is dropped.
-    async fn make(&self) -> Result<Result<C, StartError>, ExitReason> {
-        let future = contain(|| (self.factory)(self.incarnation.clone()))?;
-        let mut made = Box::pin(contain_future(future));
-        let cancelled = pin!(self.shared.start_cancelled(self.incarnation.generation));
-        match select(&mut made, cancelled).await {
-            Either::Left((made, _)) => made,
-            Either::Right(_) => {
-                contain(|| drop(made)).map_err(|panic| panic.during(Some("start")))?;
-                Err(ExitReason::Shutdown)
-            }
+/// Runs the factory. If the supervisor asks the child to stop meanwhile, the factory's future is dropped.
+async fn make<C: Child>(
+    begun: &Begun<C::Message>,
+    factory: &Factory<C>,
+) -> Result<Result<C, StartError>, ExitReason> {
+    let future = contain(|| factory(begun.incarnation.clone()))?;
+    let mut made = Box::pin(contain_future(future));
+    let generation = begun.incarnation.generation;
+    let cancelled = pin!(begun.shared.start_cancelled(generation));
+    match select(&mut made, cancelled).await {
+        Either::Left((made, _)) => made,
+        Either::Right(_) => {
+            contain(|| drop(made)).map_err(|panic| panic.during(Some("start")))?;
+            Err(ExitReason::Shutdown)
         }
     }
 }
 
 /// The actor of one incarnation.
 struct ChildActor<C: Child> {
+    /// `None` once the incarnation has ended.
     child: Option<C>,
-    shared: Arc<Shared<C::Message>>,
-    incarnation: Incarnation,
-    reporter: Reporter,
-    faults: Faults,
-    idle_point: String,
-    reported: bool,
+    begun: Begun<C::Message>,
 }
 
 impl<C: Child> ChildActor<C> {
@@ -169,29 +132,26 @@ impl<C: Child> ChildActor<C> {
         during: Option<&'static str>,
         part: impl FnOnce(&mut C, &mut ChildContext),
     ) -> bool {
-        let Some(child) = self.child.as_mut() else {
+        let Some(child) = &mut self.child else {
             return false;
         };
-        let mut cx = ChildContext::new(self.incarnation.clone());
-        match contain(|| part(child, &mut cx)) {
-            Ok(()) => {
-                if let Some(reason) = cx.exit {
-                    self.die(ctx, reason);
-                    return false;
-                }
-                for task in cx.spawned {
-                    self.supervise(ctx, async move {
-                        task.await;
-                        None
-                    });
-                }
-                true
-            }
-            Err(reason) => {
-                self.die(ctx, reason.during(during));
-                false
-            }
+        let mut cx = ChildContext {
+            incarnation: self.begun.incarnation.clone(),
+            spawned: Vec::new(),
+            exit: None,
+        };
+        let ran = contain(|| part(child, &mut cx)).map_err(|panic| panic.during(during));
+        if let Some(reason) = ran.err().or(cx.exit) {
+            self.die(ctx, reason);
+            return false;
         }
+        for task in cx.spawned {
+            self.supervise(ctx, async move {
+                task.await;
+                None
+            });
+        }
+        true
     }
 
     /// Runs a task of the child. If the task returns a reason, or panics, the incarnation ends.
@@ -214,26 +174,17 @@ impl<C: Child> ChildActor<C> {
     }
 
     fn report(&mut self, reason: ExitReason) {
-        if std::mem::replace(&mut self.reported, true) {
-            return;
-        }
-        let generation = self.incarnation.generation;
-        let handled = self.shared.handled() > 0;
-        // Whoever fenced it before has reported it as well.
-        if self.shared.fence(generation, &reason) {
-            self.reporter.exited(generation, reason, handled);
-        }
-        if let Err(second) = contain(|| drop(self.child.take())) {
-            tracing::error!(child = %self.shared.name, reason = %second, "the child panicked again while it was dropped");
+        if let Some(child) = self.child.take() {
+            self.begun.end(reason, child);
         }
     }
 
     fn pull(&mut self, ctx: &mut Context<Self>) {
         for _ in 0..MESSAGES_PER_TURN {
-            let Some(delivery) = Delivery::pull(&self.shared, self.incarnation.generation) else {
+            let generation = self.begun.incarnation.generation;
+            let Some(delivery) = self.begun.shared.pull(generation) else {
                 return;
             };
-            delivery.begin();
             let kind = delivery.kind();
             if !self.run_part(ctx, Some(kind), |child, cx| child.handle(delivery, cx)) {
                 return;
@@ -247,13 +198,9 @@ impl<C: Child> Actor for ChildActor<C> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let generation = self.incarnation.generation;
-        let wake = Wake::Actor(ctx.address().recipient());
-        if !self.shared.open(generation, wake) {
-            self.die(ctx, ExitReason::Killed);
-            return;
+        if !self.begun.open(Wake::Actor(ctx.address().recipient())) {
+            return self.die(ctx, ExitReason::Killed);
         }
-        self.reporter.ready(generation);
         let mut work = None;
         if self.run_part(ctx, Some("run"), |child, cx| work = child.run(cx))
             && let Some(work) = work
@@ -275,15 +222,12 @@ impl<C: Child> Handler<Signal> for ChildActor<C> {
         match signal {
             Signal::Pull => self.pull(ctx),
             Signal::Probe => {
-                let faults = self.faults.clone();
-                let point = std::mem::take(&mut self.idle_point);
-                self.run_part(ctx, None, |_, _| faults.hit(&point));
-                self.idle_point = point;
+                if let Err(reason) = contain(|| self.begun.pass_idle_point()) {
+                    self.die(ctx, reason);
+                }
             }
             Signal::Stop(after) => {
-                let Some(child) = self.child.as_mut() else {
-                    return;
-                };
+                let Some(child) = &mut self.child else { return };
                 let stop = contain(|| match after {
                     AfterStop::Restart => child.step_aside(),
                     AfterStop::StayDown => child.stop(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::begun::Begun;
 use super::child::{BlockingChild, StartError, chain};
 use super::child_spec::ChildSpec;
 use super::env::Env;
@@ -9,10 +10,10 @@ use super::event::Reporter;
 use super::runtime::Runtime;
 use crate::supervision::boundary::contain;
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::faults::Faults;
 use crate::supervision::rules::AfterStop;
 use crate::supervision::slot::{
-    BatchLimits, Control, Delivery, Incarnation, Message as _, Pulled, Shared, Signal, Slot, Wake,
+    BatchLimits, Control as _, Delivery, Incarnation, Message as _, Pulled, Shared, Signal, Slot,
+    Wake,
 };
 use crate::supervision::tree::Node;
 
@@ -28,7 +29,7 @@ impl ChildSpec {
         factory: impl Fn(Incarnation) -> Result<C, StartError> + Send + Sync + 'static,
     ) -> Self {
         let shared = Arc::clone(&slot.shared);
-        let node = Node::child(&shared.name, shared.control());
+        let node = Node::new(Arc::clone(&shared.name), Some(slot.control()));
         let runtime = ThreadRuntime::<C> {
             shared,
             limits,
@@ -45,23 +46,13 @@ struct ThreadRuntime<C: BlockingChild> {
 }
 
 impl<C: BlockingChild> Runtime for ThreadRuntime<C> {
-    fn start(&self, generation: u64, reporter: Reporter, env: &Env) {
-        let thread = ChildThread {
-            factory: Arc::clone(&self.factory),
-            shared: Arc::clone(&self.shared),
-            limits: self.limits,
-            incarnation: self.shared.begin(generation),
-            reporter: reporter.clone(),
-            faults: env.faults.clone(),
-        };
-        let spawned = std::thread::Builder::new()
-            .name(self.shared.name.to_string())
-            .spawn(move || thread.run());
-        if let Err(error) = spawned {
-            let reason = ExitReason::StartFailed(format!("no thread: {error}").into());
-            self.shared.fence(generation, &reason);
-            reporter.exited(generation, reason, false);
-        }
+    fn start(&self, reporter: Reporter, env: &Env) -> Result<(), ExitReason> {
+        let begun = Begun::new(&self.shared, reporter, env);
+        let (factory, limits) = (Arc::clone(&self.factory), self.limits);
+        let thread = std::thread::Builder::new().name(self.shared.name.to_string());
+        let spawned = thread.spawn(move || live(&begun, &*factory, limits));
+        let failed = |error| ExitReason::StartFailed(format!("no thread: {error}").into());
+        spawned.map(drop).map_err(failed)
     }
 
     fn stop(&self, after: AfterStop) {
@@ -73,84 +64,50 @@ impl<C: BlockingChild> Runtime for ThreadRuntime<C> {
     }
 }
 
-/// The thread of one incarnation.
-struct ChildThread<C: BlockingChild> {
-    factory: Arc<BlockingFactory<C>>,
-    shared: Arc<Shared<C::Message>>,
+/// Lives one incarnation. Returns when it has ended and has been reported.
+fn live<C: BlockingChild>(
+    begun: &Begun<C::Message>,
+    factory: &BlockingFactory<C>,
     limits: BatchLimits,
-    incarnation: Incarnation,
-    reporter: Reporter,
-    faults: Faults,
-}
-
-/// The end of an incarnation, and the values that have to be dropped.
-struct ThreadEnd<C: BlockingChild> {
-    reason: ExitReason,
-    left: Option<(C, Vec<Delivery<C::Message>>)>,
-}
-
-impl<C: BlockingChild> ChildThread<C> {
-    /// Returns when the incarnation has ended and has been reported.
-    fn run(self) {
-        let generation = self.incarnation.generation;
-        let failed = |reason| ThreadEnd { reason, left: None };
-        let end = match contain(|| (self.factory)(self.incarnation.clone())) {
-            Ok(Ok(child)) => self.serve(child),
-            Ok(Err(StartError::Ignore)) => {
-                self.shared.fence(generation, &ExitReason::Normal);
-                return self.reporter.ignored(generation);
-            }
-            Ok(Err(StartError::Failed(error))) => failed(ExitReason::StartFailed(chain(&*error))),
-            Err(panic) => failed(panic),
-        };
-        let handled = self.shared.handled() > 0;
-        if self.shared.fence(generation, &end.reason) {
-            self.reporter.exited(generation, end.reason, handled);
-        }
-        // Dropped after the fence, which has settled what was left of the batch.
-        if let Err(second) = contain(|| drop(end.left)) {
-            tracing::error!(child = %self.shared.name, reason = %second, "the child panicked again while it was dropped");
-        }
+) {
+    let made = contain(|| factory(begun.incarnation.clone()));
+    if let Some(mut child) = begun.made(made) {
+        let (reason, batch) = serve(begun, &mut child, limits);
+        // The fence settles what is left of the batch.
+        begun.end(reason, (child, batch));
     }
+}
 
-    fn serve(&self, mut child: C) -> ThreadEnd<C> {
-        let generation = self.incarnation.generation;
-        if !self.shared.open(generation, Wake::Thread) {
-            return ThreadEnd {
-                reason: ExitReason::Killed,
-                left: Some((child, Vec::new())),
-            };
-        }
-        let idle_point = format!("{}.idle", self.shared.name);
-        self.faults.register(&idle_point);
-        self.reporter.ready(generation);
-        loop {
-            let mut batch = Vec::new();
-            let part = match self.shared.pull_batch(generation, self.limits) {
-                Pulled::Batch(pulled) => {
-                    batch = pulled;
-                    batch.iter().for_each(Delivery::begin);
-                    contain(|| child.handle(&batch))
-                }
-                Pulled::Probe => contain(|| {
-                    self.faults.hit(&idle_point);
-                    Ok(())
-                }),
-                Pulled::Fenced => Err(ExitReason::Killed),
-                Pulled::Stop => Err(match contain(|| child.stop()) {
-                    Ok(()) => ExitReason::Shutdown,
-                    Err(reason) => reason.during(Some("stop")),
-                }),
-            };
-            let reason = match part {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => ExitReason::Error(chain(&*error)),
-                Err(reason) => reason.during(batch.first().map(|first| first.kind())),
-            };
-            return ThreadEnd {
-                reason,
-                left: Some((child, batch)),
-            };
-        }
+/// Handles batches until the incarnation ends. Returns why it ended, and the last batch.
+fn serve<C: BlockingChild>(
+    begun: &Begun<C::Message>,
+    child: &mut C,
+    limits: BatchLimits,
+) -> (ExitReason, Vec<Delivery<C::Message>>) {
+    if !begun.open(Wake::Thread) {
+        return (ExitReason::Killed, Vec::new());
+    }
+    let generation = begun.incarnation.generation;
+    loop {
+        let mut batch = Vec::new();
+        let part = match begun.shared.pull_batch(generation, limits) {
+            Pulled::Batch(pulled) => {
+                batch = pulled;
+                let during = batch.first().map(|first| first.kind());
+                contain(|| child.handle(&batch)).map_err(|panic| panic.during(during))
+            }
+            Pulled::Probe => contain(|| begun.pass_idle_point()).map(Ok),
+            Pulled::Fenced => Err(ExitReason::Killed),
+            Pulled::Stop => Err(match contain(|| child.stop()) {
+                Ok(()) => ExitReason::Shutdown,
+                Err(reason) => reason.during(Some("stop")),
+            }),
+        };
+        let reason = match part {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => ExitReason::Error(chain(&*error)),
+            Err(reason) => reason,
+        };
+        return (reason, batch);
     }
 }

@@ -79,20 +79,12 @@ pub trait BlockingChild: Sized + 'static {
 
 /// The context of a child that handles a message: what it can do besides answering.
 pub struct ChildContext {
-    pub(crate) incarnation: Incarnation,
-    pub(crate) spawned: Vec<LocalBoxFuture<'static, ()>>,
-    pub(crate) exit: Option<ExitReason>,
+    pub(super) incarnation: Incarnation,
+    pub(super) spawned: Vec<LocalBoxFuture<'static, ()>>,
+    pub(super) exit: Option<ExitReason>,
 }
 
 impl ChildContext {
-    pub(crate) fn new(incarnation: Incarnation) -> Self {
-        Self {
-            incarnation,
-            spawned: Vec::new(),
-            exit: None,
-        }
-    }
-
     /// Runs `task` as a part of this incarnation: it ends with the incarnation, and a panic in it ends the incarnation.
     pub fn spawn(&mut self, task: impl Future<Output = ()> + 'static) {
         self.spawned.push(Box::pin(task));

@@ -19,14 +19,14 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct ChildSpec {
     pub(crate) rules: Rules,
     pub(crate) runtime: Arc<dyn Runtime>,
-    pub(crate) node: Node,
+    pub(crate) node: Arc<Node>,
     /// The faults of the specs below it, if it is a supervisor.
     pub(crate) below: Vec<SpecFault>,
 }
 
 impl ChildSpec {
-    /// A child that is no supervisor.
-    pub(crate) fn worker(node: Node, runtime: impl Runtime + 'static) -> Self {
+    /// A permanent child that is no supervisor, with the default timeouts.
+    pub(crate) fn worker(node: Arc<Node>, runtime: impl Runtime + 'static) -> Self {
         let rules = Rules {
             restart: Restart::Permanent,
             shutdown: Shutdown::Timeout(SHUTDOWN_TIMEOUT),
@@ -43,15 +43,22 @@ impl ChildSpec {
 
     /// The faults of this spec as a child of `supervisor`, and of all specs below it.
     pub(crate) fn faults(&self, supervisor: &Arc<str>) -> Vec<SpecFault> {
-        let mut faults = spec_fault::of_rules(supervisor, self.node.name(), &self.rules);
+        let mut faults = spec_fault::of_rules(supervisor, &self.node.name, &self.rules);
         faults.extend(self.below.iter().cloned());
         faults
+    }
+
+    /// Closes its slot and gives back its threads: it will not be started again.
+    pub(crate) fn give_up(&self) {
+        self.node.close();
+        self.runtime.release();
     }
 
     /// Sets when the child is restarted; always by default.
     #[must_use]
     pub fn restart(mut self, restart: Restart) -> Self {
         self.rules.restart = restart;
+        self.node.set_restart(restart);
         self
     }
 

@@ -7,20 +7,27 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::rules::AfterStop;
 
-/// Something a supervisor has to decide about. `child` is the child's position in the start order.
+/// One incarnation of one child of a supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IncarnationId {
+    /// The child's position in the start order.
+    pub(crate) child: usize,
+    pub(crate) generation: u64,
+}
+
+/// Something a supervisor has to decide about.
 ///
 /// The channel has no limit, but few events are ever in it: an incarnation reports itself at most twice, and a timer fires
 /// once.
 #[derive(Debug, Clone)]
 pub(crate) enum SupervisorEvent {
     /// An incarnation is ready.
-    Ready { child: usize, generation: u64 },
+    Ready(IncarnationId),
     /// A child chose not to run: its factory returned [`StartError::Ignore`](crate::supervision::StartError::Ignore).
-    Ignored { child: usize, generation: u64 },
+    Ignored(IncarnationId),
     /// An incarnation has ended; its slot has been fenced.
     Exited {
-        child: usize,
-        generation: u64,
+        incarnation: IncarnationId,
         reason: ExitReason,
         /// Whether the incarnation handled something.
         handled: bool,
@@ -29,8 +36,7 @@ pub(crate) enum SupervisorEvent {
     Fired(Timer),
     /// An incarnation hangs.
     Hung {
-        child: usize,
-        generation: u64,
+        incarnation: IncarnationId,
         age: Duration,
     },
     /// The supervisor is asked to stop.
@@ -40,15 +46,14 @@ pub(crate) enum SupervisorEvent {
 }
 
 /// A timer of a supervisor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Timer {
     pub(crate) kind: TimerKind,
-    pub(crate) child: usize,
-    pub(crate) generation: u64,
+    pub(crate) incarnation: IncarnationId,
 }
 
 /// The purpose of a timer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum TimerKind {
     /// The child should be ready by now.
     Start,
@@ -58,32 +63,25 @@ pub(crate) enum TimerKind {
     Backoff,
 }
 
-/// Reports what happens to a child to its supervisor.
+/// Reports what happens to one incarnation to its supervisor.
 #[derive(Debug, Clone)]
 pub(crate) struct Reporter {
-    pub(crate) child: usize,
+    pub(crate) incarnation: IncarnationId,
     pub(crate) events: UnboundedSender<SupervisorEvent>,
 }
 
 impl Reporter {
-    pub(crate) fn ready(&self, generation: u64) {
-        self.send(SupervisorEvent::Ready {
-            child: self.child,
-            generation,
-        });
+    pub(crate) fn ready(&self) {
+        self.send(SupervisorEvent::Ready(self.incarnation));
     }
 
-    pub(crate) fn ignored(&self, generation: u64) {
-        self.send(SupervisorEvent::Ignored {
-            child: self.child,
-            generation,
-        });
+    pub(crate) fn ignored(&self) {
+        self.send(SupervisorEvent::Ignored(self.incarnation));
     }
 
-    pub(crate) fn exited(&self, generation: u64, reason: ExitReason, handled: bool) {
+    pub(crate) fn exited(&self, reason: ExitReason, handled: bool) {
         self.send(SupervisorEvent::Exited {
-            child: self.child,
-            generation,
+            incarnation: self.incarnation,
             reason,
             handled,
         });

@@ -7,8 +7,8 @@ use crate::supervision::rules::AfterStop;
 
 /// Starts and ends the incarnations of one child.
 pub(crate) trait Runtime: Send + Sync {
-    /// Begins an incarnation, which reports to its supervisor by itself.
-    fn start(&self, generation: u64, reporter: Reporter, env: &Env);
+    /// Begins an incarnation, which reports to its supervisor by itself. The error is why it could not even begin.
+    fn start(&self, reporter: Reporter, env: &Env) -> Result<(), ExitReason>;
     /// Asks the incarnation to stop.
     fn stop(&self, after: AfterStop);
     /// Fences the incarnation, and leaves behind the thread it runs on.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::delivery::Delivery;
 use super::message::Message;
-use super::queue::{Consumer, Shared, Wake};
+use super::queue::Shared;
 
 /// How much a [`BlockingChild`](crate::supervision::BlockingChild) gets in one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(crate) enum Pulled<M: Message> {
 impl<M: Message> Shared<M> {
     /// Waits for a batch or a signal. Blocks the thread.
     pub(crate) fn pull_batch(self: &Arc<Self>, generation: u64, limits: BatchLimits) -> Pulled<M> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             if self.vitals.current.load(Ordering::SeqCst) != generation {
                 return Pulled::Fenced;
@@ -49,11 +49,11 @@ impl<M: Message> Shared<M> {
                 if again && !batch.is_empty() {
                     break;
                 }
-                let Some(queued) = Self::next(&mut state) else {
+                let Some(next) = self.next(&mut state, generation) else {
                     break;
                 };
-                bytes = bytes.saturating_add(queued.size_bytes);
-                batch.push(Delivery::new(Arc::clone(self), queued, generation));
+                bytes = bytes.saturating_add(next.queued.size_bytes);
+                batch.push(next);
                 if again {
                     break;
                 }
@@ -61,7 +61,7 @@ impl<M: Message> Shared<M> {
             if !batch.is_empty() {
                 return Pulled::Batch(batch);
             }
-            state.consumer = Consumer::Idle(Wake::Thread);
+            state.idle = true;
             self.woken.wait(&mut state);
         }
     }

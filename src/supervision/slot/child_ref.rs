@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A child's address; it stays valid across restarts.
 pub struct ChildRef<M> {
-    shared: Arc<Shared<M>>,
+    pub(super) shared: Arc<Shared<M>>,
 }
 
 impl<M> Clone for ChildRef<M> {
@@ -34,10 +35,6 @@ impl<M> std::fmt::Debug for ChildRef<M> {
 }
 
 impl<M: Message> ChildRef<M> {
-    pub(crate) fn new(shared: Arc<Shared<M>>) -> Self {
-        Self { shared }
-    }
-
     /// Sends a message that has no answer. An accepted message is handled, even if the child dies and is restarted first.
     pub fn tell(&self, message: M) -> Result<(), TellError<M>> {
         self.shared.push(message, None)
@@ -59,24 +56,23 @@ impl<M: Message> ChildRef<M> {
         F: FnOnce(ReplyTo<T, E>) -> M,
     {
         let cell = ReplyCell::new(Arc::clone(&self.shared.counters.lost));
-        let message = message(ReplyTo::new(&cell));
+        let message = message(ReplyTo {
+            cell: Arc::clone(&cell),
+        });
         let reply: Arc<dyn Settle> = Arc::<ReplyCell<T, E>>::clone(&cell);
         let accepted = self.shared.push(message, Some(reply)).map_err(|refused| {
             // The message is dropped with its reply unsettled, which must not count as lost.
             cell.abandon();
-            refused.reason
+            match refused.reason {
+                NotAccepted::Full => AskError::Overloaded {
+                    retry_after: RETRY_AFTER,
+                },
+                NotAccepted::Closed => AskError::ShuttingDown,
+            }
         });
         let wait = Wait { cell };
         async move {
-            match accepted {
-                Ok(()) => {}
-                Err(NotAccepted::Full) => {
-                    return Err(AskError::Overloaded {
-                        retry_after: RETRY_AFTER,
-                    });
-                }
-                Err(NotAccepted::Closed) => return Err(AskError::ShuttingDown),
-            }
+            accepted?;
             let mut timer = pin!(tokio::time::sleep(deadline));
             std::future::poll_fn(|cx| {
                 if let Poll::Ready(answer) = wait.cell.poll(cx) {
@@ -101,12 +97,12 @@ impl<M: Message> ChildRef<M> {
 
     /// Whether the child is ready: an incarnation runs and has not been fenced.
     pub fn running(&self) -> bool {
-        self.shared.running()
+        self.shared.vitals.current.load(Ordering::Relaxed) != 0
     }
 
     /// The number of messages in the queue.
     pub fn queue_messages(&self) -> usize {
-        self.shared.lock().queue.len()
+        self.shared.state.lock().queue.len()
     }
 }
 

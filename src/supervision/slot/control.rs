@@ -1,4 +1,4 @@
-//! What a supervisor does to a slot, and what the tree shows of it, whatever the type of its messages.
+//! The steps by which a supervisor begins, stops and ends the incarnations of a slot, and the snapshot that the tree shows.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,8 +8,7 @@ use tokio::time::Instant;
 
 use super::fence::Incarnation;
 use super::message::Message;
-use super::queue::{Consumer, DELIVERIES_MAX, Shared, Signal, Wake};
-use super::reply::Failure;
+use super::queue::{DELIVERIES_MAX, Shared, Signal, Wake};
 use crate::supervision::exit_reason::ExitReason;
 
 /// A snapshot of a slot.
@@ -45,33 +44,20 @@ fn seconds<S: serde::Serializer>(age: &Duration, to: S) -> Result<S::Ok, S::Erro
 
 /// A slot without the type of its messages.
 pub(crate) trait Control: Send + Sync {
-    /// Begins a generation. It may not act before it is ready.
-    fn begin(&self, generation: u64) -> Incarnation;
-    /// Ends a generation: nothing it does has an effect any more, and what it had in flight is settled. Returns false if it
-    /// had ended before.
-    fn fence(&self, generation: u64, reason: &ExitReason) -> bool;
     /// Signals the incarnation. One that is still starting receives only a stop.
     fn signal(&self, signal: Signal);
     /// Accepts no more messages, and answers those that wait with an error.
     fn close(&self);
-    /// The number of messages that the present incarnation has handled.
-    fn handled(&self) -> u64;
     fn view(&self) -> SlotView;
 }
 
 impl<M: Message> Shared<M> {
-    /// The same slot without the type of its messages.
-    pub(crate) fn control(self: &Arc<Self>) -> Arc<dyn Control> {
-        Arc::<Self>::clone(self)
-    }
-}
-
-impl<M: Message> Control for Shared<M> {
-    fn begin(&self, generation: u64) -> Incarnation {
+    /// Begins a generation. It may not act before it is ready.
+    pub(crate) fn begin(&self, generation: u64) -> Incarnation {
         // If the supervisor was lost, the incarnation before may still be there: it ends here.
-        let before = self.lock().generation;
+        let before = self.state.lock().generation;
         self.fence(before, &ExitReason::Lost);
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.generation = generation;
         state.stop = None;
         state.closed = false;
@@ -84,96 +70,86 @@ impl<M: Message> Control for Shared<M> {
         }
     }
 
-    fn fence(&self, generation: u64, reason: &ExitReason) -> bool {
-        let mut state = self.lock();
-        if state.generation != generation || state.ended == generation {
+    /// Ends a generation: nothing it does has an effect any more, and what it had in flight is settled. Returns false if it
+    /// had ended before.
+    pub(crate) fn fence(&self, generation: u64, reason: &ExitReason) -> bool {
+        let mut state = self.state.lock();
+        if state.is_over(generation) {
             return false;
         }
         // No generation is current until the next one is ready.
         state.ended = generation;
         self.vitals.current.store(0, Ordering::SeqCst);
         self.vitals.wanted.store(0, Ordering::SeqCst);
-        state.consumer = Consumer::None;
-        let in_flight = std::mem::take(&mut state.in_flight);
+        state.wake = None;
         state.oldest_begun = None;
+        let died = u32::from(!reason.is_normal());
         let mut failed = Vec::new();
-        for queued in in_flight.into_iter().rev() {
-            let attempts = queued.attempts.load(Ordering::Relaxed);
+        for queued in std::mem::take(&mut state.in_flight).into_iter().rev() {
             if queued.closed() {
                 continue;
             }
-            if attempts > 0 && !reason.is_normal() {
-                queued.deaths.fetch_add(1, Ordering::Relaxed);
-            }
-            let deaths = queued.deaths.load(Ordering::Relaxed);
+            let deaths = queued.deaths.fetch_add(died, Ordering::Relaxed) + died;
             if deaths < DELIVERIES_MAX && queued.message.redeliverable() {
-                if attempts > 0 {
-                    self.counters.redelivered.fetch_add(1, Ordering::Relaxed);
-                }
+                self.counters.redelivered.fetch_add(1, Ordering::Relaxed);
                 state.queued_bytes += queued.size_bytes;
                 state.queue.push_front(queued);
             } else {
-                failed.push((queued, attempts));
+                failed.push(queued);
             }
         }
         self.woken.notify_all();
         self.asked.notify_waiters();
         drop(state);
-        for (queued, attempts) in failed {
+        for queued in failed {
             self.counters.failed.fetch_add(1, Ordering::Relaxed);
             if let Some(reply) = &queued.reply {
-                reply.fail(Failure::by(reason, attempts));
+                reply.died(reason, queued.attempts.load(Ordering::Relaxed));
             }
         }
         true
     }
 
+    /// Whether the present incarnation has handled something.
+    pub(crate) fn handled(&self) -> bool {
+        self.vitals.handled.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl<M: Message> Control for Shared<M> {
     fn signal(&self, signal: Signal) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if matches!(signal, Signal::Stop(_)) {
             self.vitals.wanted.store(0, Ordering::SeqCst);
         }
-        match &state.consumer {
-            Consumer::None => {
-                if let Signal::Stop(after) = signal {
-                    state.stop = Some(after);
-                    self.asked.notify_waiters();
-                }
-            }
-            Consumer::Idle(Wake::Actor(recipient)) | Consumer::Busy(Wake::Actor(recipient)) => {
-                // This fails only if the incarnation is ending, and then no signal is needed.
-                drop(recipient.try_send(signal));
-            }
-            Consumer::Idle(Wake::Thread) | Consumer::Busy(Wake::Thread) => {
-                match signal {
-                    Signal::Stop(after) => state.stop = Some(after),
-                    Signal::Probe => state.probe = true,
-                    Signal::Pull => {}
-                }
-                self.woken.notify_all();
-            }
+        if let Some(Wake::Actor(recipient)) = &state.wake {
+            // This fails only if the incarnation is ending, and then no signal is needed.
+            return drop(recipient.try_send(signal));
         }
+        match signal {
+            Signal::Stop(after) => state.stop = Some(after),
+            Signal::Probe => state.probe = state.wake.is_some(),
+            Signal::Pull => {}
+        }
+        self.woken.notify_all();
+        self.asked.notify_waiters();
     }
 
     fn close(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.closed = true;
         state.queued_bytes = 0;
         let queue = std::mem::take(&mut state.queue);
         drop(state);
         for queued in queue {
             if let Some(reply) = &queued.reply {
-                reply.fail(Failure::ShuttingDown);
+                reply.shut_down();
             }
         }
     }
 
-    fn handled(&self) -> u64 {
-        self.vitals.handled.load(Ordering::Relaxed)
-    }
-
     fn view(&self) -> SlotView {
-        let state = self.lock();
+        let state = self.state.lock();
         let now = Instant::now();
         let age = |since: Instant| now.saturating_duration_since(since);
         let oldest = state.queue.front().map(|queued| age(queued.enqueued));

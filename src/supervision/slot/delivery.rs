@@ -15,35 +15,12 @@ use super::queue::{QueuedMessage, Shared};
 /// The slot keeps the message as well. If the incarnation dies, the message goes back to the front of the queue, once.
 /// Dropping the delivery ends the lease; by then its reply should be settled.
 pub struct Delivery<M: Message> {
-    shared: Arc<Shared<M>>,
-    queued: Arc<QueuedMessage<M>>,
-    generation: u64,
+    pub(super) shared: Arc<Shared<M>>,
+    pub(super) queued: Arc<QueuedMessage<M>>,
+    pub(super) generation: u64,
 }
 
 impl<M: Message> Delivery<M> {
-    pub(crate) fn new(
-        shared: Arc<Shared<M>>,
-        queued: Arc<QueuedMessage<M>>,
-        generation: u64,
-    ) -> Self {
-        Self {
-            shared,
-            queued,
-            generation,
-        }
-    }
-
-    /// Takes the next message whose caller still waits. `None`: the queue is empty, or the incarnation has been fenced.
-    pub(crate) fn pull(shared: &Arc<Shared<M>>, generation: u64) -> Option<Self> {
-        let queued = shared.pull(generation)?;
-        Some(Self::new(Arc::clone(shared), queued, generation))
-    }
-
-    /// Marks the message as being handled: from now on a death of the child counts against it.
-    pub(crate) fn begin(&self) {
-        self.queued.attempts.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// The message's id, the same for both deliveries of one message.
     pub fn id(&self) -> MessageId {
         self.queued.id

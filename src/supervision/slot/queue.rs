@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use actix::prelude::Recipient;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::delivery::Delivery;
 use super::fence::Vitals;
 use super::message::{Message, MessageId};
 use super::reply::Settle;
@@ -91,7 +92,6 @@ impl actix::Message for Signal {
 }
 
 /// Wakes the incarnation that pulls from a slot.
-#[derive(Clone)]
 pub(crate) enum Wake {
     Actor(Recipient<Signal>),
     Thread,
@@ -101,7 +101,7 @@ pub(crate) enum Wake {
 pub(crate) struct QueuedMessage<M> {
     pub(crate) id: MessageId,
     pub(crate) enqueued: Instant,
-    /// The number of times that a child began to handle it.
+    /// The number of times that it was handed out.
     pub(crate) attempts: AtomicU32,
     /// How often a child died while handling it. An orderly stop is not counted: it says nothing about the message.
     pub(crate) deaths: AtomicU32,
@@ -120,13 +120,6 @@ impl<M> QueuedMessage<M> {
     }
 }
 
-/// Who pulls from a slot.
-pub(crate) enum Consumer {
-    None,
-    Idle(Wake),
-    Busy(Wake),
-}
-
 pub(crate) struct SlotState<M> {
     pub(crate) queue: VecDeque<Arc<QueuedMessage<M>>>,
     pub(crate) queued_bytes: usize,
@@ -135,7 +128,10 @@ pub(crate) struct SlotState<M> {
     pub(crate) generation: u64,
     /// The last generation that has been fenced.
     pub(crate) ended: u64,
-    pub(crate) consumer: Consumer,
+    /// Wakes the current incarnation, if there is one.
+    pub(crate) wake: Option<Wake>,
+    /// The current incarnation found nothing to do: it looks at the queue again only when it is woken.
+    pub(crate) idle: bool,
     /// The incarnation should stop. Only set for one that is a thread or is still starting.
     pub(crate) stop: Option<AfterStop>,
     /// A thread should pass its idle fault point.
@@ -144,20 +140,10 @@ pub(crate) struct SlotState<M> {
     pub(crate) closed: bool,
 }
 
-impl<M> Default for SlotState<M> {
-    fn default() -> Self {
-        Self {
-            queue: VecDeque::new(),
-            queued_bytes: 0,
-            in_flight: VecDeque::new(),
-            oldest_begun: None,
-            generation: 0,
-            ended: 0,
-            consumer: Consumer::None,
-            stop: None,
-            probe: false,
-            closed: false,
-        }
+impl<M> SlotState<M> {
+    /// Whether this generation has been replaced or fenced.
+    pub(crate) fn is_over(&self, generation: u64) -> bool {
+        self.generation != generation || self.ended == generation
     }
 }
 
@@ -179,7 +165,7 @@ pub(crate) struct Shared<M> {
     pub(crate) vitals: Arc<Vitals>,
     id_base: u64,
     id_next: AtomicU64,
-    state: Mutex<SlotState<M>>,
+    pub(crate) state: Mutex<SlotState<M>>,
     /// Wakes the thread of a blocking child.
     pub(crate) woken: Condvar,
     /// Tells an incarnation that is starting that it should stop.
@@ -196,14 +182,22 @@ impl<M: Message> Shared<M> {
             // From the random keys of the system, not from `fastrand`: an id must not come again after a restart.
             id_base: RandomState::new().hash_one(name),
             id_next: AtomicU64::new(0),
-            state: Mutex::default(),
+            state: Mutex::new(SlotState {
+                queue: VecDeque::new(),
+                queued_bytes: 0,
+                in_flight: VecDeque::new(),
+                oldest_begun: None,
+                generation: 0,
+                ended: 0,
+                wake: None,
+                idle: false,
+                stop: None,
+                probe: false,
+                closed: false,
+            }),
             woken: Condvar::new(),
             asked: Notify::new(),
         }
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, SlotState<M>> {
-        self.state.lock()
     }
 
     // === used by callers
@@ -215,13 +209,14 @@ impl<M: Message> Shared<M> {
         reply: Option<Arc<dyn Settle>>,
     ) -> Result<(), TellError<M>> {
         let size_bytes = message.size_bytes();
-        let mut state = self.lock();
-        let mut full = self.full(&state, size_bytes);
-        if full {
-            Self::purge(&mut state);
-            full = self.full(&state, size_bytes);
+        let mut state = self.state.lock();
+        if self.full(&state, size_bytes) {
+            // Makes room: drops messages whose callers have given up.
+            state.queue.retain(|queued| !queued.closed());
+            state.queued_bytes = state.queue.iter().map(|queued| queued.size_bytes).sum();
         }
-        if state.closed || full {
+        let full = self.full(&state, size_bytes);
+        if full || state.closed {
             drop(state);
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             let reason = if full {
@@ -252,29 +247,17 @@ impl<M: Message> Shared<M> {
             || state.queued_bytes.saturating_add(more_bytes) > self.limits.bytes
     }
 
-    /// Makes room: drops messages whose callers have given up.
-    fn purge(state: &mut SlotState<M>) {
-        state.queue.retain(|queued| !queued.closed());
-        state.queued_bytes = state.queue.iter().map(|queued| queued.size_bytes).sum();
-    }
-
-    /// Sends one `Pull` to a consumer that is idle. A busy one looks at the queue again by itself.
+    /// Sends one `Pull` to an incarnation that is idle. A busy one looks at the queue again by itself.
     fn wake(&self, state: &mut SlotState<M>) {
-        match std::mem::replace(&mut state.consumer, Consumer::None) {
-            Consumer::Idle(wake) => {
-                match &wake {
-                    // This fails only if the incarnation is ending; the next one pulls when it is ready.
-                    Wake::Actor(recipient) => drop(recipient.try_send(Signal::Pull)),
-                    Wake::Thread => drop(self.woken.notify_one()),
-                }
-                state.consumer = Consumer::Busy(wake);
-            }
-            other @ (Consumer::None | Consumer::Busy(_)) => state.consumer = other,
+        if !std::mem::take(&mut state.idle) {
+            return;
         }
-    }
-
-    pub(crate) fn running(&self) -> bool {
-        self.vitals.current.load(Ordering::Relaxed) != 0
+        match &state.wake {
+            // This fails only if the incarnation is ending; the next one pulls when it is ready.
+            Some(Wake::Actor(recipient)) => drop(recipient.try_send(Signal::Pull)),
+            Some(Wake::Thread) => drop(self.woken.notify_one()),
+            None => {}
+        }
     }
 
     // === used by incarnations
@@ -282,8 +265,8 @@ impl<M: Message> Shared<M> {
     /// Makes an incarnation the current one: it may act, and is woken if a message waits. Returns false if it has been
     /// fenced meanwhile.
     pub(crate) fn open(&self, generation: u64, wake: Wake) -> bool {
-        let mut state = self.lock();
-        if state.generation != generation || state.ended == generation || state.closed {
+        let mut state = self.state.lock();
+        if state.is_over(generation) || state.closed {
             return false;
         }
         self.vitals.current.store(generation, Ordering::SeqCst);
@@ -291,7 +274,8 @@ impl<M: Message> Shared<M> {
             // It was asked to stop while it was starting. This fails only if it is ending already.
             drop(recipient.try_send(Signal::Stop(after)));
         }
-        state.consumer = Consumer::Idle(wake);
+        state.wake = Some(wake);
+        state.idle = true;
         if !state.queue.is_empty() {
             self.wake(&mut state);
         }
@@ -303,11 +287,8 @@ impl<M: Message> Shared<M> {
         loop {
             let asked = self.asked.notified();
             {
-                let state = self.lock();
-                if state.stop.is_some()
-                    || state.generation != generation
-                    || state.ended == generation
-                {
+                let state = self.state.lock();
+                if state.stop.is_some() || state.is_over(generation) {
                     return;
                 }
             }
@@ -315,24 +296,24 @@ impl<M: Message> Shared<M> {
         }
     }
 
-    /// Takes the next message whose caller still waits. `None`: the queue is empty and the consumer is idle now, or the
-    /// incarnation has been fenced.
-    pub(crate) fn pull(&self, generation: u64) -> Option<Arc<QueuedMessage<M>>> {
-        let mut state = self.lock();
+    /// Hands out the next message whose caller still waits. `None`: the queue is empty and the incarnation is idle now, or
+    /// it has been fenced.
+    pub(crate) fn pull(self: &Arc<Self>, generation: u64) -> Option<Delivery<M>> {
+        let mut state = self.state.lock();
         if self.vitals.current.load(Ordering::SeqCst) != generation {
             return None;
         }
-        let next = Self::next(&mut state);
-        if next.is_none()
-            && let Consumer::Busy(wake) = std::mem::replace(&mut state.consumer, Consumer::None)
-        {
-            state.consumer = Consumer::Idle(wake);
-        }
+        let next = self.next(&mut state, generation);
+        state.idle = next.is_none();
         next
     }
 
-    /// Moves the next message from the queue to what is in flight.
-    pub(crate) fn next(state: &mut SlotState<M>) -> Option<Arc<QueuedMessage<M>>> {
+    /// Moves the next message from the queue to what is in flight. From now on a death of the child counts against it.
+    pub(super) fn next(
+        self: &Arc<Self>,
+        state: &mut SlotState<M>,
+        generation: u64,
+    ) -> Option<Delivery<M>> {
         while let Some(queued) = state.queue.pop_front() {
             state.queued_bytes = state.queued_bytes.saturating_sub(queued.size_bytes);
             if queued.closed() {
@@ -342,14 +323,19 @@ impl<M: Message> Shared<M> {
             if state.in_flight.len() == 1 {
                 state.oldest_begun = Some(Instant::now());
             }
-            return Some(queued);
+            queued.attempts.fetch_add(1, Ordering::Relaxed);
+            return Some(Delivery {
+                shared: Arc::clone(self),
+                queued,
+                generation,
+            });
         }
         None
     }
 
     /// Ends a lease. Does nothing for an incarnation that has been fenced: its leases ended with that.
     pub(crate) fn finish(&self, queued: &Arc<QueuedMessage<M>>, generation: u64) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if self.vitals.current.load(Ordering::SeqCst) != generation {
             return;
         }

@@ -56,27 +56,6 @@ pub enum AskError<E> {
     Lost,
 }
 
-/// The errors of [`AskError`] that a slot settles a message with.
-#[derive(Debug, Clone)]
-pub(crate) enum Failure {
-    Crashed { attempts: u32, reason: ExitReason },
-    Hung { age: Duration },
-    ShuttingDown,
-}
-
-impl Failure {
-    /// The failure of a message whose child ended for `reason`, after `attempts` attempts to handle it.
-    pub(crate) fn by(reason: &ExitReason, attempts: u32) -> Self {
-        if let ExitReason::Hung { age } = reason {
-            return Self::Hung { age: *age };
-        }
-        Self::Crashed {
-            attempts,
-            reason: reason.clone(),
-        }
-    }
-}
-
 enum ReplyState<T, E> {
     Waiting,
     Staged {
@@ -100,8 +79,10 @@ pub(crate) struct ReplyCell<T, E> {
 
 /// A reply without the types of its answer, as a slot uses it.
 pub(crate) trait Settle: Send + Sync {
-    /// Settles with an error. Returns false if it was settled before.
-    fn fail(&self, failure: Failure) -> bool;
+    /// Settles with the error for a child that ended for `reason`, after `attempts` attempts to handle the message.
+    fn died(&self, reason: &ExitReason, attempts: u32);
+    /// Settles with the error for a child that will not be started again.
+    fn shut_down(&self);
     /// Whether nobody waits any more: it is settled, or the caller has given up.
     fn closed(&self) -> bool;
     /// Passes the point of no return. Returns false if the caller has given up.
@@ -122,20 +103,30 @@ impl<T, E> ReplyCell<T, E> {
 
     /// Settles with what `answer` returns; it is told whether the reply was staged.
     fn settle(&self, answer: impl FnOnce(bool) -> Result<T, AskError<E>>) -> bool {
-        let waker = {
-            let mut inside = self.inside.lock();
-            let staged = match inside.state {
-                ReplyState::Waiting => false,
-                ReplyState::Staged { .. } => true,
-                ReplyState::Settled(_) | ReplyState::Closed => return false,
-            };
-            inside.state = ReplyState::Settled(answer(staged));
-            inside.waker.take()
+        let mut inside = self.inside.lock();
+        let staged = match inside.state {
+            ReplyState::Waiting => false,
+            ReplyState::Staged { .. } => true,
+            ReplyState::Settled(_) | ReplyState::Closed => return false,
         };
+        inside.state = ReplyState::Settled(answer(staged));
+        let waker = inside.waker.take();
+        drop(inside);
         if let Some(waker) = waker {
             waker.wake();
         }
         true
+    }
+
+    /// Settles with an error, which is another one if the reply was staged.
+    fn fail(&self, error: AskError<E>) {
+        self.settle(|staged| {
+            Err(if staged {
+                AskError::OutcomeUnknown
+            } else {
+                error
+            })
+        });
     }
 
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, AskError<E>>> {
@@ -174,15 +165,17 @@ impl<T, E> ReplyCell<T, E> {
 }
 
 impl<T: Send, E: Send> Settle for ReplyCell<T, E> {
-    fn fail(&self, failure: Failure) -> bool {
-        self.settle(|staged| {
-            Err(match failure {
-                _ if staged => AskError::OutcomeUnknown,
-                Failure::Crashed { attempts, reason } => AskError::Crashed { attempts, reason },
-                Failure::Hung { age } => AskError::Hung { age },
-                Failure::ShuttingDown => AskError::ShuttingDown,
-            })
-        })
+    fn died(&self, reason: &ExitReason, attempts: u32) {
+        self.fail(if let ExitReason::Hung { age } = reason {
+            AskError::Hung { age: *age }
+        } else {
+            let reason = reason.clone();
+            AskError::Crashed { attempts, reason }
+        });
+    }
+
+    fn shut_down(&self) {
+        self.fail(AskError::ShuttingDown);
     }
 
     fn closed(&self) -> bool {
@@ -206,7 +199,7 @@ impl<T: Send, E: Send> Settle for ReplyCell<T, E> {
 ///
 /// If a message is dropped with its reply unsettled, its caller gets [`AskError::Lost`], and that is counted.
 pub struct ReplyTo<T, E = std::convert::Infallible> {
-    cell: Arc<ReplyCell<T, E>>,
+    pub(super) cell: Arc<ReplyCell<T, E>>,
 }
 
 // Written by hand, so that messages can derive `Debug` whatever their answers are.
@@ -217,12 +210,6 @@ impl<T, E> std::fmt::Debug for ReplyTo<T, E> {
 }
 
 impl<T, E> ReplyTo<T, E> {
-    pub(crate) fn new(cell: &Arc<ReplyCell<T, E>>) -> Self {
-        Self {
-            cell: Arc::clone(cell),
-        }
-    }
-
     /// Answers. Returns false if there was an answer before, or nobody waits any more.
     pub fn settle(&self, answer: Result<T, E>) -> bool {
         self.cell.settle(|_| answer.map_err(AskError::Rejected))

@@ -2,70 +2,41 @@
 
 use std::time::Duration;
 
-use super::order_outcome::OrderResult;
+use tokio::time::Instant;
+
+use super::order::{OrderReply, OrderResult};
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::life::Timer;
-use crate::supervision::rules::AfterStop;
+use crate::supervision::life::{IncarnationId, Timer};
+use crate::supervision::rules::{AfterStop, Status};
 
-/// The number of an order that waits for its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct OrderId(pub(crate) u64);
-
-/// One thing that a supervisor should do. `child` is the child's position in the start order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One thing that a supervisor should do. A `usize` is a child's position in the start order.
 pub(crate) enum Action {
-    Start {
-        child: usize,
-        generation: u64,
-    },
-    Stop {
-        child: usize,
-        after: AfterStop,
-    },
-    /// Fence the incarnation and leave it behind.
-    Kill {
-        child: usize,
-        generation: u64,
-        reason: ExitReason,
-    },
-    Arm {
-        timer: Timer,
-        after: Duration,
-    },
-    /// Record that a child has ended, and what was decided about it.
-    Record {
-        child: usize,
-        generation: u64,
-        reason: ExitReason,
-        verdict: Verdict,
-    },
+    /// Show the status of a child in the tree.
+    Show(IncarnationId, Status),
+    /// Start an incarnation.
+    Start(IncarnationId),
+    /// Ask a child to stop.
+    Stop(usize, AfterStop),
+    /// Fence an incarnation and leave it behind.
+    Kill(IncarnationId, ExitReason),
+    /// Set a timer.
+    Arm(Timer, Duration),
+    /// Record that an incarnation has ended, and what was decided about it.
+    Record(IncarnationId, ExitReason, Verdict),
     /// The child stays down: answer what waits in its slot.
-    Close {
-        child: usize,
-    },
-    /// Drop the child's spec.
-    Forget {
-        child: usize,
-    },
+    Close(usize),
+    /// Drop a child's spec.
+    Forget(usize),
     /// Answer an order.
-    Answer {
-        order: OrderId,
-        result: OrderResult,
-    },
+    Answer(OrderReply, OrderResult),
     /// All children are ready for the first time.
     Ready,
     /// All children are down: the supervisor ends.
     Exit(ExitReason),
 }
 
-impl Action {
-    pub(crate) fn answer(order: OrderId, result: OrderResult) -> Self {
-        Self::Answer { order, result }
-    }
-}
-
 /// The decision after the end of an incarnation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Verdict {
     /// The child is restarted after this delay.
     Restart(Duration),
@@ -73,4 +44,29 @@ pub(crate) enum Verdict {
     Stay,
     /// It was one death too many: the supervisor gives up.
     Escalate,
+}
+
+/// One call of a machine: when it happens, a random number in 0.0..1.0 for it, and what has been decided so far.
+pub(crate) struct Turn {
+    pub(super) now: Instant,
+    pub(super) random: f64,
+    pub(super) actions: Vec<Action>,
+}
+
+impl Turn {
+    pub(crate) fn new(now: Instant, random: f64) -> Self {
+        Self {
+            now,
+            random,
+            actions: Vec::new(),
+        }
+    }
+
+    pub(super) fn decide(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    pub(super) fn answer(&mut self, reply: OrderReply, result: OrderResult) {
+        self.decide(Action::Answer(reply, result));
+    }
 }

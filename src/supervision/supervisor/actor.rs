@@ -7,28 +7,26 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use actix::prelude::*;
-use fastrand::Rng;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::action::{Action, Verdict};
-use super::machine::{Machine, Moment};
-use super::pending_orders::PendingOrders;
+use super::action::{Action, Turn, Verdict};
+use super::machine::Machine;
+use super::order::Order;
 use super::pulse::Pulse;
-use super::state::{Member, SupervisorState};
+use super::state::SupervisorState;
 use crate::supervision::boundary::contain;
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::life::{Env, Reporter, StartError, SupervisorEvent, Timer, chain};
+use crate::supervision::life::{
+    ChildSpec, Env, IncarnationId, Reporter, StartError, SupervisorEvent, Timer, chain,
+};
 use crate::supervision::rules::{AfterStop, Status};
 
 /// Whom a supervisor reports to.
 pub(crate) enum Parent {
-    Supervisor {
-        reporter: Reporter,
-        generation: u64,
-    },
+    Supervisor(Reporter),
     /// None: it is the root of a tree.
     Program {
         ready: Option<oneshot::Sender<()>>,
@@ -45,10 +43,15 @@ struct Supervisor {
     events: UnboundedSender<SupervisorEvent>,
     parent: Parent,
     env: Env,
-    random: Rng,
+    /// By the child that each of them is for.
     timers: HashMap<usize, JoinHandle<()>>,
-    orders: PendingOrders,
-    done: bool,
+    /// Orders that wait until the supervisor is up. The permits of the order queue bound them.
+    deferred: Vec<Order>,
+}
+
+/// The turn of a machine that decides now.
+fn turn() -> Turn {
+    Turn::new(Instant::now(), fastrand::f64())
 }
 
 /// Starts a term of a supervisor on the current arbiter. Returns where its events go.
@@ -59,17 +62,12 @@ pub(crate) fn start(
 ) -> UnboundedSender<SupervisorEvent> {
     let (events, inbox) = unbounded_channel();
     let term = state.begin_term();
-    let children = state.all();
     let after_giving_up = match parent {
-        Parent::Supervisor { .. } => AfterStop::Restart,
+        Parent::Supervisor(_) => AfterStop::Restart,
         Parent::Program { .. } => AfterStop::StayDown,
     };
-    let machine = Machine::new(
-        state.flags,
-        after_giving_up,
-        children.iter().map(Member::newcomer),
-        Instant::now(),
-    );
+    let (flags, children) = (state.spec.flags, state.entries());
+    let machine = Machine::new(flags, after_giving_up, children, Instant::now());
     let supervisor = Supervisor {
         state,
         term,
@@ -77,10 +75,8 @@ pub(crate) fn start(
         events: events.clone(),
         parent,
         env,
-        random: Rng::new(),
         timers: HashMap::new(),
-        orders: PendingOrders::default(),
-        done: false,
+        deferred: Vec::new(),
     };
     Supervisor::create(|ctx| {
         // The supervisor holds a sender itself, so the stream does not end before the supervisor does.
@@ -89,7 +85,7 @@ pub(crate) fn start(
         });
         ctx.add_stream(inbox);
         let orders = ctx.address().recipient();
-        supervisor.state.orders.serve(Some(orders));
+        supervisor.state.spec.orders.serve(Some(orders));
         supervisor
     });
     events
@@ -99,10 +95,11 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let first = contain(|| self.state.init.as_ref().map_or(Ok(()), |init| init()));
+        let init = self.state.spec.init.as_ref();
+        let first = contain(|| init.map_or(Ok(()), |init| init()));
         let reason = match first {
             Ok(Ok(())) => {
-                let actions = self.machine.boot(Instant::now());
+                let actions = self.machine.boot(turn());
                 return self.carry_out(actions, ctx);
             }
             Ok(Err(StartError::Ignore)) => return self.ignored(ctx),
@@ -117,9 +114,7 @@ impl StreamHandler<SupervisorEvent> for Supervisor {
     fn handle(&mut self, event: SupervisorEvent, ctx: &mut Self::Context) {
         if !self.state.in_term(self.term) {
             // It was killed, and whoever killed it has reported that.
-            self.done = true;
-            ctx.stop();
-            return;
+            return ctx.stop();
         }
         if let SupervisorEvent::Tick = event {
             if let Parent::Program {
@@ -130,11 +125,7 @@ impl StreamHandler<SupervisorEvent> for Supervisor {
             }
             return;
         }
-        let moment = Moment {
-            now: Instant::now(),
-            random: self.random.f64(),
-        };
-        match self.decide(event, moment) {
+        match self.decide(event) {
             Ok(actions) => self.carry_out(actions, ctx),
             Err(reason) => self.exit(reason, ctx),
         }
@@ -144,44 +135,32 @@ impl StreamHandler<SupervisorEvent> for Supervisor {
 impl Supervisor {
     /// Asks the machine. If it panics while all children are up, a new machine is made from what the children are doing
     /// and asked once more. So a bug in the supervisor itself restarts no child.
-    fn decide(
-        &mut self,
-        event: SupervisorEvent,
-        moment: Moment,
-    ) -> Result<Vec<Action>, ExitReason> {
+    fn decide(&mut self, event: SupervisorEvent) -> Result<Vec<Action>, ExitReason> {
         let serving = self.machine.serving();
         let again = event.clone();
         let taken = contain(|| {
             if self.env.faults.enabled() {
-                let point = format!("{}.event", self.state.name);
+                let point = format!("{}.event", self.state.spec.node.name);
                 self.env.faults.register(&point);
                 self.env.faults.hit(&point);
             }
-            self.machine.take(event, moment)
+            self.machine.take(event, turn())
         });
         match taken {
             Err(reason) if serving => {
-                let supervisor = &*self.state.name;
+                let supervisor = &*self.state.spec.node.name;
                 tracing::error!(supervisor, %reason, "supervisor panicked, adopting its children");
-                self.machine = self.machine.adopt(self.state.found(), moment.now);
-                self.orders.abandon();
-                contain(|| self.machine.take(again, moment))
+                // The senders of open orders are told that the supervisor is not running.
+                self.machine = self.machine.adopt(self.state.entries(), Instant::now());
+                contain(|| self.machine.take(again, turn()))
             }
             taken => taken,
         }
     }
 
     fn carry_out(&mut self, actions: Vec<Action>, ctx: &mut Context<Self>) {
-        let now = Instant::now();
-        for child in self.machine.touched() {
-            if let Some((status, generation)) = self.machine.status(child)
-                && let Some(member) = self.state.member(child)
-            {
-                member.node.set_status(status, generation, now);
-            }
-        }
-        let fill = self.machine.window_fill(now);
-        self.state.node.set_window_fill(fill);
+        let fill = self.machine.window_fill(Instant::now());
+        self.state.spec.node.set_window_fill(fill);
         for action in actions {
             self.carry_out_one(action, ctx);
         }
@@ -189,74 +168,69 @@ impl Supervisor {
 
     fn carry_out_one(&mut self, action: Action, ctx: &mut Context<Self>) {
         match action {
-            Action::Start { child, generation } => self.start_incarnation(child, generation),
-            Action::Stop { child, after } => {
-                self.with(child, |member| member.runtime.stop(after));
+            Action::Show(IncarnationId { child, generation }, status) => {
+                self.with(child, |child| {
+                    child.node.set_status(status, generation, Instant::now());
+                });
             }
-            Action::Kill {
-                child,
-                generation,
-                reason,
-            } => self.with(child, |member| member.runtime.kill(generation, &reason)),
-            Action::Arm { timer, after } => self.arm(timer, after),
-            Action::Record {
-                child,
-                generation,
-                reason,
-                verdict,
-            } => self.with(child, |member| {
-                self.record(member, generation, &reason, verdict);
-            }),
-            Action::Close { child } => self.with(child, |member| member.node.close()),
-            Action::Forget { child } => {
+            Action::Start(incarnation) => self.start_incarnation(incarnation),
+            Action::Stop(child, after) => self.with(child, |child| child.runtime.stop(after)),
+            Action::Kill(IncarnationId { child, generation }, reason) => {
+                self.with(child, |child| child.runtime.kill(generation, &reason));
+            }
+            Action::Arm(timer, after) => self.arm(timer, after),
+            Action::Record(IncarnationId { child, generation }, reason, verdict) => {
+                self.with(child, |child| {
+                    self.record(child, generation, &reason, verdict);
+                });
+            }
+            Action::Close(child) => self.with(child, |child| child.node.close()),
+            Action::Forget(child) => {
                 self.state.forget(child);
                 if let Some(armed) = self.timers.remove(&child) {
                     armed.abort();
                 }
             }
-            Action::Answer { order, result } => self.orders.answer(order, result),
+            Action::Answer(reply, result) => reply.send(result),
             Action::Ready => self.ready(ctx),
             Action::Exit(reason) => self.exit(reason, ctx),
         }
     }
 
-    fn with(&self, child: usize, act: impl FnOnce(&Member)) {
-        if let Some(member) = self.state.member(child) {
-            act(&member);
+    fn with(&self, child: usize, act: impl FnOnce(&ChildSpec)) {
+        if let Some(child) = self.state.member(child) {
+            act(&child);
         }
     }
 
-    fn start_incarnation(&self, child: usize, generation: u64) {
-        self.with(child, |member| {
+    fn start_incarnation(&self, incarnation: IncarnationId) {
+        self.with(incarnation.child, |child| {
+            let events = self.events.clone();
             let reporter = Reporter {
-                child,
-                events: self.events.clone(),
+                incarnation,
+                events,
             };
-            let (runtime, report) = (&member.runtime, reporter.clone());
             // actix panics if the system has no thread left.
-            let begun = contain(|| runtime.start(generation, report, &self.env));
-            if let Err(reason) = begun {
-                runtime.kill(generation, &reason);
-                reporter.exited(generation, reason, false);
+            let begun = contain(|| child.runtime.start(reporter.clone(), &self.env));
+            if let Err(reason) = begun.and_then(|begun| begun) {
+                child.runtime.kill(incarnation.generation, &reason);
+                reporter.exited(reason, false);
             }
         });
     }
 
     fn ready(&mut self, ctx: &mut Context<Self>) {
         match &mut self.parent {
-            Parent::Supervisor {
-                reporter,
-                generation,
-            } => reporter.ready(*generation),
+            Parent::Supervisor(reporter) => reporter.ready(),
             Parent::Program { ready, .. } => {
                 let now = Instant::now();
-                self.state.node.set_status(Status::Running, 1, now);
+                self.state.spec.node.set_status(Status::Running, 1, now);
                 if let Some(ready) = ready.take() {
                     let _nobody_waits = ready.send(());
                 }
             }
         }
-        for order in self.orders.deferred() {
+        for order in std::mem::take(&mut self.deferred) {
             self.take_order(order, ctx);
         }
     }
@@ -269,33 +243,33 @@ impl Supervisor {
             // A supervisor that has ended waits for no timer.
             drop(events.send(SupervisorEvent::Fired(timer)));
         });
-        if let Some(before) = self.timers.insert(timer.child, armed) {
+        if let Some(before) = self.timers.insert(timer.incarnation.child, armed) {
             before.abort();
         }
     }
 
     /// Shows in the tree, and logs in one line, that an incarnation has ended, why, and what was decided.
-    fn record(&self, member: &Member, generation: u64, reason: &ExitReason, verdict: Verdict) {
-        let (supervisor, child) = (&*self.state.name, &**member.node.name());
+    fn record(&self, spec: &ChildSpec, generation: u64, reason: &ExitReason, verdict: Verdict) {
+        let (supervisor, child) = (&*self.state.spec.node.name, &*spec.node.name);
         let restart_in = match verdict {
             Verdict::Restart(delay) => Some(delay),
             Verdict::Stay | Verdict::Escalate => None,
         };
         let (now, at) = (Instant::now(), SystemTime::now());
-        member.node.exited(generation, reason, restart_in, now, at);
+        spec.node.exited(generation, reason, restart_in, now, at);
         match verdict {
             Verdict::Restart(delay) => {
                 tracing::warn!(supervisor, child, generation, %reason, ?delay, "child died, restarting");
             }
             Verdict::Escalate => {
-                tracing::error!(supervisor, child, generation, %reason, intensity = ?self.state.flags.intensity,
+                tracing::error!(supervisor, child, generation, %reason, intensity = ?self.state.spec.flags.intensity,
                     "child died too often, the supervisor gives up");
             }
             Verdict::Stay if reason.is_normal() => {
                 tracing::debug!(supervisor, child, generation, %reason, "child stopped");
             }
             Verdict::Stay => {
-                let restart = member.rules.restart.as_str();
+                let restart = spec.rules.restart.as_str();
                 tracing::warn!(supervisor, child, generation, %reason, restart, "child ended");
             }
         }
@@ -303,40 +277,36 @@ impl Supervisor {
 
     /// Ends without an error: `init` chose not to run the supervisor.
     fn ignored(&mut self, ctx: &mut Context<Self>) {
-        if let Parent::Supervisor {
-            reporter,
-            generation,
-        } = &self.parent
-        {
-            reporter.ignored(*generation);
-            self.done = true;
-            self.state.end_term();
-            ctx.stop();
-        } else {
-            self.exit(ExitReason::Normal, ctx);
-        }
+        let Parent::Supervisor(reporter) = &self.parent else {
+            return self.exit(ExitReason::Normal, ctx);
+        };
+        self.state.end_term();
+        reporter.ignored();
+        ctx.stop();
     }
 
     fn exit(&mut self, reason: ExitReason, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.done, true) {
+        self.end(reason);
+        ctx.stop();
+    }
+
+    /// Ends the term and reports it, unless it has ended before.
+    fn end(&mut self, reason: ExitReason) {
+        if !self.state.in_term(self.term) {
             return;
         }
-        match &mut self.parent {
-            Parent::Supervisor {
-                reporter,
-                generation,
-            } => {
+        match &self.parent {
+            Parent::Supervisor(reporter) => {
                 self.state.end_term();
-                reporter.exited(*generation, reason, false);
+                reporter.exited(reason, false);
             }
             Parent::Program { exit, .. } => {
                 let now = Instant::now();
-                self.state.node.set_status(Status::Ended, 1, now);
+                self.state.spec.node.set_status(Status::Ended, 1, now);
                 self.state.give_up();
                 exit.send_replace(Some(reason));
             }
         }
-        ctx.stop();
     }
 }
 
@@ -344,15 +314,6 @@ impl Drop for Supervisor {
     /// Reports a supervisor that ended in any other way, such as by a panic.
     fn drop(&mut self) {
         self.timers.values().for_each(JoinHandle::abort);
-        if std::mem::replace(&mut self.done, true) {
-            return;
-        }
-        match &mut self.parent {
-            Parent::Supervisor {
-                reporter,
-                generation,
-            } => reporter.exited(*generation, ExitReason::Lost, false),
-            Parent::Program { exit, .. } => drop(exit.send_replace(Some(ExitReason::Lost))),
-        }
+        self.end(ExitReason::Lost);
     }
 }

@@ -12,21 +12,21 @@ mod death;
 mod orders;
 mod progress;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::action::{Action, OrderId};
-use super::order_outcome::Started;
+use super::action::{Action, Turn};
+use super::order::{OrderReply, Started};
 use crate::supervision::backoff::BackoffState;
 use crate::supervision::exit_reason::{Cause, ExitReason};
 use crate::supervision::intensity::Window;
-use crate::supervision::life::{SupervisorEvent, Timer, TimerKind};
+use crate::supervision::life::{ChildSpec, IncarnationId, SupervisorEvent, Timer, TimerKind};
 use crate::supervision::rules::{AfterStop, Flags, Rules, Status};
 
 /// The state of the supervisor as a whole.
-#[derive(Debug)]
 enum Mode {
     /// Starting its children for the first time.
     Booting,
@@ -39,19 +39,19 @@ enum Mode {
 }
 
 /// The reason for stopping all children.
-#[derive(Debug)]
 enum Ending {
     Because(ExitReason),
     /// A first start failed. All causes are known when all children are down.
     NotStarted,
 }
 
-#[derive(Debug)]
+/// A child, as the machine keeps it.
 struct Row {
     name: Arc<str>,
     rules: Rules,
     status: Status,
-    generation: u64,
+    /// The present or last incarnation.
+    incarnation: IncarnationId,
     /// The time since which it has this status.
     since: Instant,
     backoff: BackoffState,
@@ -60,42 +60,57 @@ struct Row {
     /// The order that started it, until it is answered.
     start: Option<StartOrder>,
     /// The orders that terminated it, until they are answered.
-    ends: Vec<OrderId>,
+    ends: Vec<OrderReply>,
 }
 
-#[derive(Debug, Clone, Copy)]
+impl Row {
+    fn set(&mut self, status: Status, turn: &mut Turn) {
+        self.status = status;
+        self.since = turn.now;
+        turn.decide(Action::Show(self.incarnation, status));
+    }
+
+    /// Sets the timer of the present incarnation.
+    fn arm(&self, kind: TimerKind, after: Duration, turn: &mut Turn) {
+        let incarnation = self.incarnation;
+        turn.decide(Action::Arm(Timer { kind, incarnation }, after));
+    }
+}
+
 struct StartOrder {
-    order: OrderId,
+    reply: OrderReply,
     /// The order added the child. If it fails to start, it is removed again.
     new: bool,
 }
 
-/// A child as a machine gets it.
-#[derive(Debug, Clone)]
-pub(crate) struct Newcomer {
-    pub(crate) name: Arc<str>,
-    pub(crate) rules: Rules,
-    /// The number of its last incarnation.
-    pub(crate) generation: u64,
+/// A child as a machine takes it over.
+pub(crate) struct ChildEntry {
+    name: Arc<str>,
+    rules: Rules,
+    /// Its status, and the number of its last incarnation, as the tree shows them.
+    status: Status,
+    incarnation: IncarnationId,
 }
 
-/// A child as the supervisor finds it when its machine has panicked.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) position: usize,
-    pub(crate) child: Newcomer,
-    pub(crate) status: Status,
+impl ChildEntry {
+    pub(crate) fn new(child: usize, spec: &ChildSpec) -> Self {
+        let (status, generation) = spec.node.status();
+        Self {
+            name: Arc::clone(&spec.node.name),
+            rules: spec.rules,
+            status,
+            incarnation: IncarnationId { child, generation },
+        }
+    }
 }
 
 /// The state of one supervisor.
-#[derive(Debug)]
 pub(crate) struct Machine {
     flags: Flags,
     /// What follows when it gives up: its parent starts it again, or nobody does.
     after_giving_up: AfterStop,
     /// By position in the start order.
     rows: BTreeMap<usize, Row>,
-    positions: HashMap<Arc<str>, usize>,
     next_position: usize,
     mode: Mode,
     falling: BTreeSet<usize>,
@@ -103,15 +118,6 @@ pub(crate) struct Machine {
     window: Window,
     /// The failures of the first start, in order.
     causes: Vec<Cause>,
-    /// The children whose status may have changed since [`touched`](Self::touched) was called.
-    touched: BTreeSet<usize>,
-}
-
-/// When an event is handled, and a random number in 0.0..1.0 for it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Moment {
-    pub(crate) now: Instant,
-    pub(crate) random: f64,
 }
 
 impl Machine {
@@ -119,64 +125,54 @@ impl Machine {
     pub(crate) fn new(
         flags: Flags,
         after_giving_up: AfterStop,
-        children: impl IntoIterator<Item = Newcomer>,
+        children: impl IntoIterator<Item = ChildEntry>,
         now: Instant,
     ) -> Self {
         let mut machine = Self {
             flags,
             after_giving_up,
             rows: BTreeMap::new(),
-            positions: HashMap::new(),
             next_position: 0,
             mode: Mode::Booting,
             falling: BTreeSet::new(),
             rising: BTreeSet::new(),
             window: Window::default(),
             causes: Vec::new(),
-            touched: BTreeSet::new(),
         };
         for child in children {
-            let position = machine.append(child, None, now);
-            machine.rising.insert(position);
+            machine.rising.insert(child.incarnation.child);
+            machine.append(child, Status::Down, now);
         }
         machine
     }
 
-    /// Adds a child at the next position.
-    fn append(&mut self, child: Newcomer, start: Option<StartOrder>, now: Instant) -> usize {
-        let position = self.next_position;
-        self.next_position += 1;
-        self.positions.insert(Arc::clone(&child.name), position);
+    /// Adds a child behind all others.
+    fn append(&mut self, child: ChildEntry, status: Status, now: Instant) {
+        let position = child.incarnation.child;
+        self.next_position = position + 1;
         let row = Row {
             name: child.name,
             rules: child.rules,
-            status: Status::Down,
-            generation: child.generation,
+            status,
+            incarnation: child.incarnation,
             since: now,
             backoff: BackoffState::default(),
-            proven: false,
-            start,
+            proven: status == Status::Running,
+            start: None,
             ends: Vec::new(),
         };
         self.rows.insert(position, row);
-        position
     }
 
-    /// The status of a child, and the number of its incarnation.
-    pub(crate) fn status(&self, child: usize) -> Option<(Status, u64)> {
-        self.rows
-            .get(&child)
-            .map(|row| (row.status, row.generation))
+    /// The row of a child, if this is its present incarnation.
+    fn row(&mut self, incarnation: IncarnationId) -> Option<&mut Row> {
+        let row = self.rows.get_mut(&incarnation.child)?;
+        (row.incarnation == incarnation).then_some(row)
     }
 
     /// The number of restarts within the window.
     pub(crate) fn window_fill(&self, now: Instant) -> usize {
         self.window.fill(self.flags.intensity, now)
-    }
-
-    /// The children whose status may have changed since the last call.
-    pub(crate) fn touched(&mut self) -> BTreeSet<usize> {
-        std::mem::take(&mut self.touched)
     }
 
     /// Whether its children are still being started for the first time.
@@ -185,99 +181,74 @@ impl Machine {
     }
 
     /// Starts the first child.
-    pub(crate) fn boot(&mut self, now: Instant) -> Vec<Action> {
-        let mut out = Vec::new();
-        self.advance(now, &mut out);
-        out
+    pub(crate) fn boot(&mut self, mut turn: Turn) -> Vec<Action> {
+        self.advance(&mut turn);
+        turn.actions
     }
 
     /// Handles one event.
-    pub(crate) fn take(&mut self, event: SupervisorEvent, moment: Moment) -> Vec<Action> {
-        let mut out = Vec::new();
+    pub(crate) fn take(&mut self, event: SupervisorEvent, mut turn: Turn) -> Vec<Action> {
         match event {
-            SupervisorEvent::Ready { child, generation } => {
-                self.ready(child, generation, moment.now, &mut out);
-            }
-            SupervisorEvent::Ignored { child, generation } => {
-                self.ignored(child, generation, moment, &mut out);
-            }
+            SupervisorEvent::Ready(incarnation) => self.ready(incarnation, &mut turn),
+            SupervisorEvent::Ignored(incarnation) => self.ignored(incarnation, &mut turn),
             SupervisorEvent::Exited {
-                child,
-                generation,
+                incarnation,
                 reason,
                 handled,
-            } => {
-                self.exited(child, generation, &reason, handled, moment, &mut out);
-            }
-            SupervisorEvent::Fired(timer) => self.fired(timer, moment, &mut out),
-            SupervisorEvent::Hung {
-                child,
-                generation,
-                age,
-            } => {
-                if self.is(child, generation, &[Status::Running, Status::Stopping]) {
-                    self.kill(child, &ExitReason::Hung { age }, moment, &mut out);
+            } => self.exited(incarnation, reason, handled, &mut turn),
+            SupervisorEvent::Fired(timer) => self.fired(timer, &mut turn),
+            SupervisorEvent::Hung { incarnation, age } => {
+                let status = self.row(incarnation).map(|row| row.status);
+                if matches!(status, Some(Status::Running | Status::Stopping)) {
+                    self.kill(incarnation, ExitReason::Hung { age }, &mut turn);
                 }
             }
-            SupervisorEvent::Stop(after) => self.stop(Ending::Because(ExitReason::Shutdown), after),
+            SupervisorEvent::Stop(after) => {
+                let ending = Ending::Because(ExitReason::Shutdown);
+                self.stop(ending, after, &mut turn);
+            }
             SupervisorEvent::Tick => {}
         }
-        self.advance(moment.now, &mut out);
-        out
+        self.advance(&mut turn);
+        turn.actions
     }
 
-    fn is(&self, child: usize, generation: u64, wanted: &[Status]) -> bool {
-        self.status(child)
-            .is_some_and(|(s, g)| g == generation && wanted.contains(&s))
-    }
-
-    fn set(&mut self, child: usize, status: Status, now: Instant) {
+    fn set(&mut self, child: usize, status: Status, turn: &mut Turn) {
         if let Some(row) = self.rows.get_mut(&child) {
-            row.status = status;
-            row.since = now;
-            self.touched.insert(child);
+            row.set(status, turn);
         }
     }
 
-    fn ready(&mut self, child: usize, generation: u64, now: Instant, out: &mut Vec<Action>) {
-        if !self.is(child, generation, &[Status::Starting]) {
+    fn ready(&mut self, incarnation: IncarnationId, turn: &mut Turn) {
+        let row = self.row(incarnation);
+        let Some(row) = row.filter(|row| row.status == Status::Starting) else {
             return;
+        };
+        row.set(Status::Running, turn);
+        row.proven = true;
+        if let Some(start) = row.start.take() {
+            let generation = incarnation.generation;
+            turn.answer(start.reply, Ok(Started::Running { generation }));
         }
-        self.set(child, Status::Running, now);
-        self.rising.remove(&child);
-        if let Some(row) = self.rows.get_mut(&child) {
-            row.proven = true;
-            if let Some(start) = row.start.take() {
-                let result = Ok(Started::Running { generation });
-                out.push(Action::answer(start.order, result));
-            }
-        }
+        self.rising.remove(&incarnation.child);
     }
 
-    fn fired(&mut self, timer: Timer, moment: Moment, out: &mut Vec<Action>) {
-        let Timer {
-            kind,
-            child,
-            generation,
-        } = timer;
-        match kind {
-            TimerKind::Backoff => {
-                if self.is(child, generation, &[Status::Backoff]) {
-                    self.set(child, Status::Down, moment.now);
-                }
+    fn fired(&mut self, timer: Timer, turn: &mut Turn) {
+        let Timer { kind, incarnation } = timer;
+        let Some(row) = self.row(incarnation) else {
+            return;
+        };
+        match (kind, row.status) {
+            (TimerKind::Backoff, Status::Backoff) => row.set(Status::Down, turn),
+            (TimerKind::Start, Status::Starting) => {
+                let limit = row.rules.start_timeout;
+                self.kill(incarnation, ExitReason::StartTimeout { limit }, turn);
             }
-            TimerKind::Start => {
-                if self.is(child, generation, &[Status::Starting]) {
-                    let row = self.rows.get(&child);
-                    let limit = row.map_or_else(Default::default, |row| row.rules.start_timeout);
-                    self.kill(child, &ExitReason::StartTimeout { limit }, moment, out);
-                }
+            (TimerKind::Shutdown, Status::Stopping) => {
+                self.kill(incarnation, ExitReason::Killed, turn);
             }
-            TimerKind::Shutdown => {
-                if self.is(child, generation, &[Status::Stopping]) {
-                    self.kill(child, &ExitReason::Killed, moment, out);
-                }
-            }
+            // The child no longer does what the timer was set for.
+            _ => {}
         }
     }
 }

@@ -18,7 +18,7 @@ impl ChildSpec {
     pub fn supervisor(spec: SupervisorSpec) -> Self {
         let below = spec.faults();
         let state = SupervisorState::new(spec);
-        let node = state.node.clone();
+        let node = Arc::clone(&state.spec.node);
         let runtime = SupervisorRuntime {
             state,
             events: Mutex::new(None),
@@ -52,13 +52,11 @@ impl SupervisorRuntime {
 }
 
 impl Runtime for SupervisorRuntime {
-    fn start(&self, generation: u64, reporter: Reporter, env: &Env) {
-        let parent = Parent::Supervisor {
-            reporter,
-            generation,
-        };
+    fn start(&self, reporter: Reporter, env: &Env) -> Result<(), ExitReason> {
+        let parent = Parent::Supervisor(reporter);
         let events = actor::start(Arc::clone(&self.state), parent, env.clone());
         *self.events.lock() = Some(events);
+        Ok(())
     }
 
     fn stop(&self, after: AfterStop) {

@@ -7,20 +7,68 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
-use super::order_outcome::{OrderError, OrderResult, Started};
+use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::life::ChildSpec;
+use crate::supervision::spec_fault::SpecFaults;
 use crate::supervision::tree::{Node, NodeView};
 
 /// How many orders to one supervisor may be under way. Further ones wait until one of them is answered.
 const ORDERS_MAX: usize = 64;
 
-/// One order to a supervisor.
+/// The error of an order that a supervisor did not carry out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// There is a child of this name, and it runs.
+    #[error("a child of this name is running: terminate and delete it first")]
+    AlreadyStarted,
+    /// There is a child of this name, and it is down.
+    #[error("there is a child of this name, and it is down: restart or delete it")]
+    AlreadyPresent,
+    /// The child runs.
+    #[error("the child is running: terminate it first")]
+    Running,
+    /// The child has died and is being restarted.
+    #[error("the child is being restarted: terminate it first, or wait")]
+    Restarting,
+    /// There is no child of this name.
+    #[error("there is no child of this name")]
+    NotFound,
+    /// The spec has faults. The child was not added.
+    #[error(transparent)]
+    Faulty(#[from] SpecFaults),
+    /// The child could not start. A new child was not added; an old one stays, and is down.
+    #[error("the child could not start: {0}")]
+    StartFailed(ExitReason),
+    /// The child was terminated before it was ready.
+    #[error("the child was terminated before it was ready")]
+    Terminated,
+    /// The supervisor is not running, or ended before it carried out the order.
+    #[error("the supervisor is not running")]
+    NotRunning,
+}
+
+/// The result of an order to start a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// The child is ready.
+    Running {
+        /// The number of its incarnation.
+        generation: u64,
+    },
+    /// The child chose not to run (OTP: `{ok, undefined}`).
+    Down,
+}
+
+/// The answer to an order. An order to stop or delete a child is answered with [`Started::Down`].
+pub(crate) type OrderResult = Result<Started, OrderError>;
+
+/// One order to a supervisor, and where its answer goes.
 pub(crate) struct Order {
     pub(crate) command: OrderCommand,
     pub(crate) reply: OrderReply,
 }
 
-/// An order to a supervisor.
+/// What is ordered of a supervisor. A `str` is a child's name.
 pub(crate) enum OrderCommand {
     Start(ChildSpec),
     Terminate(Arc<str>),
@@ -88,18 +136,11 @@ impl OrderQueue {
 /// for its children, so it answers at once unless an order takes time itself.
 #[derive(Clone)]
 pub struct SupervisorRef {
-    node: Node,
-    orders: Arc<OrderQueue>,
+    pub(super) node: Arc<Node>,
+    pub(super) orders: Arc<OrderQueue>,
 }
 
 impl SupervisorRef {
-    pub(crate) fn new(node: &Node, orders: &Arc<OrderQueue>) -> Self {
-        Self {
-            node: node.clone(),
-            orders: Arc::clone(orders),
-        }
-    }
-
     /// Adds a child behind all others and starts it. Returns when it is ready, or when its start has failed.
     ///
     /// The child belongs to this run of the supervisor: after a restart the supervisor has the children of its spec again.
@@ -127,6 +168,6 @@ impl SupervisorRef {
 
     /// A snapshot of the children, in start order. Does not ask the supervisor.
     pub fn children(&self) -> Vec<NodeView> {
-        self.node.children(Instant::now())
+        self.node.views(Instant::now())
     }
 }

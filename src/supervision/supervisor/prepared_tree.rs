@@ -16,23 +16,16 @@ use crate::supervision::tree::Tree;
 /// A tree whose specs have been checked, and which has not been started yet.
 pub struct PreparedTree {
     state: Arc<SupervisorState>,
-    tree: Tree,
     pulse: Option<Arc<Pulse>>,
 }
 
 impl PreparedTree {
     /// Checks and prepares the tree of this root supervisor. The error names every fault of its specs.
     pub fn new(spec: SupervisorSpec) -> Result<Self, SpecFaults> {
-        let mut faults = spec.faults();
+        let faults = spec.faults();
         let state = SupervisorState::new(spec);
-        faults.extend(spec_fault::of_names(state.node.names()));
-        SpecFaults::none_of(faults)?;
-        let tree = Tree::new(state.node.clone());
-        Ok(Self {
-            state,
-            tree,
-            pulse: None,
-        })
+        spec_fault::none_of(faults, &state.spec.node)?;
+        Ok(Self { state, pulse: None })
     }
 
     /// Makes the root supervisor answer a [`Sentinel`](crate::supervision::Sentinel) through this pulse.
@@ -44,14 +37,16 @@ impl PreparedTree {
 
     /// The tree, for everybody who wants to look at it.
     pub fn tree(&self) -> Tree {
-        self.tree.clone()
+        Tree {
+            root: Arc::clone(&self.state.spec.node),
+        }
     }
 
     /// Starts the tree. Must be called inside an actix system; [`run`](crate::supervision::run) starts one.
     pub fn start(self, env: Env) -> RunningTree {
         let (ready_tx, ready) = oneshot::channel();
         let (exit_tx, exit) = watch::channel(None);
-        let supervisor = self.state.supervisor_ref();
+        let supervisor = self.state.spec.supervisor_ref();
         let parent = Parent::Program {
             ready: Some(ready_tx),
             exit: exit_tx,

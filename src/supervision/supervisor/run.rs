@@ -38,13 +38,12 @@ pub fn run<T>(
         if (&mut tree.ready).await.is_err() {
             return Err(TreeError::Ended(tree.stop().await));
         }
-        let mut exit = tree.exit.clone();
-        let ended = pin!(exit.wait_for(Option::is_some));
-        let result = match select(pin!(work(tree.supervisor_ref())), ended).await {
-            Either::Left((result, _)) => Some(result),
-            Either::Right(_) => None,
+        let supervisor = tree.supervisor.clone();
+        let result = match select(pin!(work(supervisor)), pin!(tree.ended())).await {
+            Either::Left((result, _)) => Ok(result),
+            Either::Right((reason, _)) => Err(TreeError::Ended(reason)),
         };
-        let reason = tree.stop().await;
-        result.ok_or(TreeError::Ended(reason))
+        tree.stop().await;
+        result
     })
 }

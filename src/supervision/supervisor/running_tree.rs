@@ -7,13 +7,14 @@ use tokio::sync::{oneshot, watch};
 
 use super::order::SupervisorRef;
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::life::SupervisorEvent;
+use crate::supervision::life::{IncarnationId, SupervisorEvent};
 use crate::supervision::rules::AfterStop;
 
 /// A tree that has been started.
 pub struct RunningTree {
     pub(crate) events: UnboundedSender<SupervisorEvent>,
-    pub(crate) supervisor: SupervisorRef,
+    /// The address of the root supervisor, for orders.
+    pub supervisor: SupervisorRef,
     /// Completes when all children are ready for the first time. Fails if the tree ends before.
     pub ready: oneshot::Receiver<()>,
     /// The reason why the tree has ended; `None` while it runs.
@@ -28,14 +29,14 @@ impl RunningTree {
         }
     }
 
-    /// The address of the root supervisor, for orders.
-    pub fn supervisor_ref(&self) -> SupervisorRef {
-        self.supervisor.clone()
-    }
-
     /// Stops the tree in order, waits for its end, and returns why it ended.
     pub async fn stop(mut self) -> ExitReason {
         self.stopper().stop();
+        self.ended().await
+    }
+
+    /// Waits for the end of the tree, and returns why it ended.
+    pub async fn ended(&mut self) -> ExitReason {
         let exit = self.exit.wait_for(Option::is_some).await;
         exit.ok()
             .and_then(|exit| exit.clone())
@@ -46,11 +47,8 @@ impl RunningTree {
     /// is left behind.
     pub fn hung(&self, child: usize, generation: u64, age: Duration) {
         // A tree that has ended has no children.
-        drop(self.events.send(SupervisorEvent::Hung {
-            child,
-            generation,
-            age,
-        }));
+        let incarnation = IncarnationId { child, generation };
+        drop(self.events.send(SupervisorEvent::Hung { incarnation, age }));
     }
 }
 

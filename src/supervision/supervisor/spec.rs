@@ -12,25 +12,22 @@ use crate::supervision::strategy::Strategy;
 use crate::supervision::tree::Node;
 
 /// Runs before a supervisor starts its first child.
-pub(crate) type Init = dyn Fn() -> Result<(), StartError> + Send + Sync;
+type Init = dyn Fn() -> Result<(), StartError> + Send + Sync;
 
 /// How a supervisor is made: its children in start order, its strategy, its intensity and its backoff.
 pub struct SupervisorSpec {
-    pub(crate) name: Arc<str>,
     pub(crate) flags: Flags,
     pub(crate) init: Option<Box<Init>>,
-    pub(crate) children: Vec<ChildSpec>,
-    pub(crate) node: Node,
+    pub(crate) children: Vec<Arc<ChildSpec>>,
+    pub(crate) node: Arc<Node>,
     pub(crate) orders: Arc<OrderQueue>,
 }
 
 impl SupervisorSpec {
     /// A supervisor without children, with OTP's defaults: `one_for_one`, and one restart in five seconds.
     pub fn new(name: &str) -> Self {
-        let name = Arc::from(name);
         Self {
-            node: Node::supervisor(&name),
-            name,
+            node: Node::new(Arc::from(name), None),
             flags: Flags::default(),
             init: None,
             children: Vec::new(),
@@ -41,7 +38,7 @@ impl SupervisorSpec {
     /// Adds a child, or a supervisor as a child. It is started after those before it and stopped before them.
     #[must_use]
     pub fn child(mut self, child: impl Into<ChildSpec>) -> Self {
-        self.children.push(child.into());
+        self.children.push(Arc::new(child.into()));
         self
     }
 
@@ -88,14 +85,17 @@ impl SupervisorSpec {
 
     /// The supervisor's address, for orders.
     pub fn supervisor_ref(&self) -> SupervisorRef {
-        SupervisorRef::new(&self.node, &self.orders)
+        SupervisorRef {
+            node: Arc::clone(&self.node),
+            orders: Arc::clone(&self.orders),
+        }
     }
 
     /// The faults of this spec and of all specs below it, except for names that occur twice.
     pub(crate) fn faults(&self) -> Vec<SpecFault> {
-        let mut faults = spec_fault::of_flags(&self.name, &self.flags);
+        let mut faults = spec_fault::of_flags(&self.node.name, &self.flags);
         for child in &self.children {
-            faults.extend(child.faults(&self.name));
+            faults.extend(child.faults(&self.node.name));
         }
         faults
     }

@@ -296,7 +296,7 @@ pub(super) fn start_in(spec: SupervisorSpec, env: Env) -> TestTree {
     let prepared = PreparedTree::new(spec).expect("a valid spec");
     let tree = prepared.tree();
     let root = prepared.start(env);
-    let admin = root.supervisor_ref();
+    let admin = root.supervisor.clone();
     TestTree { root, tree, admin }
 }
 
@@ -333,8 +333,7 @@ impl TestTree {
 
     /// Waits for the end and returns its reason.
     pub(super) async fn ended(&mut self) -> ExitReason {
-        let exit = self.root.exit.wait_for(Option::is_some).await;
-        exit.expect("an end").clone().expect("a reason")
+        self.root.ended().await
     }
 
     /// Stops it in order.

@@ -10,7 +10,7 @@ use crate::supervision::*;
 fn faults(spec: SupervisorSpec) -> Vec<SpecFault> {
     match PreparedTree::new(spec) {
         Ok(_) => Vec::new(),
-        Err(faults) => faults.iter().cloned().collect(),
+        Err(faults) => faults.0,
     }
 }
 
@@ -54,16 +54,10 @@ fn otp_sup_start_map_faulty_specs() {
     assert_eq!(
         found,
         [
-            SpecFault::Shutdown {
-                child: "hard".into()
-            },
-            SpecFault::NoName {
-                supervisor: "root".into()
-            },
-            SpecFault::StartTimeout {
-                child: "hasty".into()
-            },
-            SpecFault::NameTwice { name: "a".into() },
+            SpecFault::Shutdown("hard".into()),
+            SpecFault::NoName("root".into()),
+            SpecFault::StartTimeout("hasty".into()),
+            SpecFault::NameTwice("a".into()),
         ],
         "all of them, the nested ones too"
     );
@@ -113,15 +107,15 @@ fn otp_sup_flags() {
         "0 restarts are allowed"
     );
     let period = intensity(Duration::ZERO);
-    assert_eq!(period, [SpecFault::Period { supervisor: name() }]);
+    assert_eq!(period, [SpecFault::Period(name())]);
     assert_eq!(backoff(1.0, 0.0), []);
     for factor in [0.5, f64::NAN, f64::INFINITY] {
         let shrinking = backoff(factor, 1.0);
-        assert_eq!(shrinking, [SpecFault::BackoffFactor { supervisor: name() }]);
+        assert_eq!(shrinking, [SpecFault::BackoffFactor(name())]);
     }
     for jitter in [-0.1, 1.1, f64::NAN] {
         let jitter = backoff(2.0, jitter);
-        assert_eq!(jitter, [SpecFault::Jitter { supervisor: name() }]);
+        assert_eq!(jitter, [SpecFault::Jitter(name())]);
     }
 }
 

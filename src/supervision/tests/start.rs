@@ -152,7 +152,7 @@ fn otp_faulty_application_shutdown() {
         let ExitReason::ChildrenFailed(causes) = tree.ended().await else {
             panic!("another reason");
         };
-        let causes: Vec<_> = causes.iter().collect();
+        let causes = causes.0;
         assert_eq!(causes.len(), 1);
         assert_eq!(&*causes[0].child, "c");
         assert_eq!(causes[0].reason, failed("c has no luck"));

@@ -10,29 +10,26 @@ use tokio::time::Instant;
 use super::view::{ExitView, NodeView, RestartTimes};
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::rules::Status;
-use crate::supervision::slot::Control;
+use crate::supervision::slot::{Control, Signal};
+use crate::supervision::strategy::Restart;
 
 /// The number of exits that are kept for each child.
 const EXITS_MAX: usize = 8;
 
 /// One child or supervisor of the tree.
-#[derive(Clone)]
 pub(crate) struct Node {
-    inner: Arc<NodeInner>,
-}
-
-struct NodeInner {
-    name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// The child's slot; a supervisor has none.
     control: Option<Arc<dyn Control>>,
     /// By position in the start order.
-    children: Mutex<BTreeMap<usize, Node>>,
+    pub(crate) children: Mutex<BTreeMap<usize, Arc<Node>>>,
     state: Mutex<NodeState>,
 }
 
+#[derive(Default)]
 struct NodeState {
     status: Status,
-    restart: &'static str,
+    restart: Restart,
     generation: u64,
     restarts: BTreeMap<&'static str, u64>,
     exits: VecDeque<ExitView>,
@@ -46,79 +43,36 @@ struct NodeState {
 }
 
 impl Node {
-    pub(crate) fn child(name: &Arc<str>, control: Arc<dyn Control>) -> Self {
-        Self::new(name, Some(control))
-    }
-
-    pub(crate) fn supervisor(name: &Arc<str>) -> Self {
-        Self::new(name, None)
-    }
-
-    fn new(name: &Arc<str>, control: Option<Arc<dyn Control>>) -> Self {
-        let state = NodeState {
-            status: Status::Down,
-            restart: "permanent",
-            generation: 0,
-            restarts: BTreeMap::new(),
-            exits: VecDeque::new(),
-            died: None,
-            ready_since: None,
-            backoff_until: None,
-            restart_times: RestartTimes::default(),
-            zombies: 0,
-            window_fill: 0,
-        };
-        Self {
-            inner: Arc::new(NodeInner {
-                name: Arc::clone(name),
-                control,
-                children: Mutex::default(),
-                state: Mutex::new(state),
-            }),
-        }
-    }
-
-    pub(crate) fn set_children(&self, children: BTreeMap<usize, Self>) {
-        *self.inner.children.lock() = children;
-    }
-
-    pub(crate) fn add_child(&self, position: usize, child: Self) {
-        self.inner.children.lock().insert(position, child);
-    }
-
-    pub(crate) fn remove_child(&self, position: usize) {
-        self.inner.children.lock().remove(&position);
+    /// The node of a child, with the slot that it has, or of a supervisor.
+    pub(crate) fn new(name: Arc<str>, control: Option<Arc<dyn Control>>) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            control,
+            children: Mutex::default(),
+            state: Mutex::default(),
+        })
     }
 
     /// The names of this node and of all below it.
     pub(crate) fn names(&self) -> Vec<Arc<str>> {
-        let mut names = vec![Arc::clone(self.name())];
-        names.extend(self.inner.children.lock().values().flat_map(Self::names));
+        let mut names = vec![Arc::clone(&self.name)];
+        let children = self.children.lock();
+        names.extend(children.values().flat_map(|child| child.names()));
         names
     }
 
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.inner.name
+    /// The status, and the number of the present or last incarnation.
+    pub(crate) fn status(&self) -> (Status, u64) {
+        let state = self.state.lock();
+        (state.status, state.generation)
     }
 
-    pub(crate) fn control(&self) -> Option<&Arc<dyn Control>> {
-        self.inner.control.as_ref()
-    }
-
-    pub(crate) fn generation(&self) -> u64 {
-        self.inner.state.lock().generation
-    }
-
-    pub(crate) fn status(&self) -> Status {
-        self.inner.state.lock().status
-    }
-
-    pub(crate) fn set_restart(&self, restart: &'static str) {
-        self.inner.state.lock().restart = restart;
+    pub(crate) fn set_restart(&self, restart: Restart) {
+        self.state.lock().restart = restart;
     }
 
     pub(crate) fn set_status(&self, status: Status, generation: u64, now: Instant) {
-        let mut state = self.inner.state.lock();
+        let mut state = self.state.lock();
         if status == Status::Running && state.status != Status::Running {
             state.ready_since = Some(now);
             state.backoff_until = None;
@@ -135,7 +89,7 @@ impl Node {
     }
 
     pub(crate) fn set_window_fill(&self, fill: usize) {
-        self.inner.state.lock().window_fill = fill;
+        self.state.lock().window_fill = fill;
     }
 
     /// Records an exit. `restart_in` is the delay of the restart, if there is one; `at` is the time of day.
@@ -147,7 +101,7 @@ impl Node {
         now: Instant,
         at: SystemTime,
     ) {
-        let mut state = self.inner.state.lock();
+        let mut state = self.state.lock();
         if state.exits.len() == EXITS_MAX {
             state.exits.pop_front();
         }
@@ -174,37 +128,39 @@ impl Node {
 
     /// Closes the slots of this node and of all below it: what waits in them is answered.
     pub(crate) fn close(&self) {
-        if let Some(control) = &self.inner.control {
+        if let Some(control) = &self.control {
             control.close();
         }
-        self.inner.children.lock().values().for_each(Self::close);
+        let children = self.children.lock();
+        children.values().for_each(|child| child.close());
     }
 
-    pub(crate) fn find(&self, name: &str) -> Option<Self> {
-        if &*self.inner.name == name {
-            return Some(self.clone());
+    /// Probes the child `name`, at or below this node. Returns false if there is no such child.
+    pub(crate) fn probe(&self, name: &str) -> bool {
+        let control = self.control.as_ref().filter(|_| *self.name == *name);
+        if let Some(control) = control {
+            control.signal(Signal::Probe);
         }
-        let children = self.inner.children.lock();
-        children.values().find_map(|child| child.find(name))
+        control.is_some() || self.children.lock().values().any(|child| child.probe(name))
     }
 
-    /// The nodes directly below this one, in start order.
-    pub(crate) fn children(&self, now: Instant) -> Vec<NodeView> {
-        let children = self.inner.children.lock();
+    /// Snapshots of the nodes directly below this one, in start order.
+    pub(crate) fn views(&self, now: Instant) -> Vec<NodeView> {
+        let children = self.children.lock();
         children.values().map(|child| child.view(now)).collect()
     }
 
     pub(crate) fn view(&self, now: Instant) -> NodeView {
-        let state = self.inner.state.lock();
-        let supervisor = self.inner.control.is_none();
+        let state = self.state.lock();
+        let supervisor = self.control.is_none();
         let last_exit = state.exits.back();
         let until_start = state
             .backoff_until
             .map(|until| until.saturating_duration_since(now));
         NodeView {
-            name: self.inner.name.to_string(),
+            name: self.name.to_string(),
             kind: if supervisor { "supervisor" } else { "worker" },
-            restart: state.restart,
+            restart: state.restart.as_str(),
             state: state.status.as_str(),
             generation: state.generation,
             restarts: state.restarts.clone(),
@@ -219,8 +175,8 @@ impl Node {
             restart_times: state.restart_times,
             zombies: state.zombies,
             restarts_in_window: supervisor.then_some(state.window_fill),
-            slot: self.inner.control.as_ref().map(|control| control.view()),
-            children: self.children(now),
+            slot: self.control.as_ref().map(|control| control.view()),
+            children: self.views(now),
         }
     }
 }

@@ -1,15 +1,13 @@
 //! Orders to a supervisor: the part of the actor that receives them.
 
 use actix::prelude::*;
-use tokio::time::Instant;
 
-use super::Supervisor;
+use super::{Supervisor, turn};
 use crate::supervision::life::ChildSpec;
-use crate::supervision::spec_fault::{self, SpecFaults};
+use crate::supervision::spec_fault;
 use crate::supervision::supervisor::action::Action;
-use crate::supervision::supervisor::order::{Order, OrderCommand, OrderReply};
-use crate::supervision::supervisor::order_outcome::OrderError;
-use crate::supervision::supervisor::state::Member;
+use crate::supervision::supervisor::machine::ChildEntry;
+use crate::supervision::supervisor::order::{Order, OrderCommand, OrderError, OrderReply};
 
 impl Handler<Order> for Supervisor {
     type Result = ();
@@ -22,42 +20,33 @@ impl Handler<Order> for Supervisor {
 }
 
 impl Supervisor {
+    /// Carries out an order. One that comes while the supervisor is starting waits until it is up.
     pub(super) fn take_order(&mut self, order: Order, ctx: &mut Context<Self>) {
         if self.machine.booting() {
-            return self.orders.defer(order);
+            return self.deferred.push(order);
         }
         let Order { command, reply } = order;
-        let now = Instant::now();
         let actions = match command {
-            OrderCommand::Start(spec) => self.add_child(spec, reply, now),
-            OrderCommand::Terminate(name) => {
-                self.machine.terminate(&name, self.orders.open(reply), now)
-            }
-            OrderCommand::Restart(name) => {
-                self.machine.restart(&name, self.orders.open(reply), now)
-            }
-            OrderCommand::Delete(name) => self.machine.delete(&name, self.orders.open(reply)),
+            OrderCommand::Start(spec) => self.add_child(spec, reply),
+            OrderCommand::Terminate(name) => self.machine.terminate(&name, reply, turn()),
+            OrderCommand::Restart(name) => self.machine.restart(&name, reply, turn()),
+            OrderCommand::Delete(name) => self.machine.delete(&name, reply, turn()),
         };
         self.carry_out(actions, ctx);
     }
 
-    fn add_child(&mut self, spec: ChildSpec, reply: OrderReply, now: Instant) -> Vec<Action> {
-        let mut faults = spec.faults(&self.state.name);
-        faults.extend(spec_fault::of_names(spec.node.names()));
-        let position = SpecFaults::none_of(faults)
+    fn add_child(&mut self, spec: ChildSpec, reply: OrderReply) -> Vec<Action> {
+        let faults = spec.faults(&self.state.spec.node.name);
+        let position = spec_fault::none_of(faults, &spec.node)
             .map_err(OrderError::from)
-            .and_then(|()| self.machine.position_for(spec.node.name()));
+            .and_then(|()| self.machine.position_for(&spec.node.name));
         match position {
             Ok(position) => {
-                let member = Member::new(spec);
-                let newcomer = member.newcomer();
-                self.state.add(position, member);
-                self.machine.add(newcomer, self.orders.open(reply), now)
+                let entry = ChildEntry::new(position, &spec);
+                self.state.add(position, spec);
+                self.machine.add(entry, reply, turn())
             }
-            Err(error) => {
-                reply.send(Err(error));
-                Vec::new()
-            }
+            Err(error) => vec![Action::Answer(reply, Err(error))],
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use tokio::time::Instant;
 
-use super::{Found, Machine, Mode};
+use super::{ChildEntry, Machine, Mode};
 use crate::supervision::rules::Status;
 
 impl Machine {
@@ -17,20 +17,16 @@ impl Machine {
     /// their group is going down; the others rise. How far the backoffs had grown, and open orders, are lost.
     pub(crate) fn adopt(
         &mut self,
-        children: impl IntoIterator<Item = Found>,
+        children: impl IntoIterator<Item = ChildEntry>,
         now: Instant,
     ) -> Self {
         let mut machine = Self::new(self.flags, self.after_giving_up, [], now);
         machine.mode = Mode::Serving;
         machine.window = std::mem::take(&mut self.window);
-        for found in children {
-            machine.next_position = found.position;
-            let child = machine.append(found.child, None, now);
-            if let Some(row) = machine.rows.get_mut(&child) {
-                row.status = found.status;
-                row.proven = found.status == Status::Running;
-            }
-            match found.status {
+        for entry in children {
+            let (child, status) = (entry.incarnation.child, entry.status);
+            machine.append(entry, status, now);
+            match status {
                 Status::Running | Status::Ended => {}
                 Status::Stopping => {
                     machine.falling.insert(child);

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::{Ending, Machine, Mode, Moment};
+use super::{Ending, Machine, Mode};
 use crate::supervision::exit_reason::{Cause, ExitReason};
-use crate::supervision::life::{Timer, TimerKind};
+use crate::supervision::life::{IncarnationId, TimerKind};
 use crate::supervision::rules::{AfterStop, Status};
 use crate::supervision::strategy::{Restart, Shutdown};
-use crate::supervision::supervisor::action::{Action, Verdict};
-use crate::supervision::supervisor::order_outcome::{OrderError, Started};
+use crate::supervision::supervisor::action::{Action, Turn, Verdict};
+use crate::supervision::supervisor::order::{OrderError, Started};
 
 /// The end of an incarnation.
 #[derive(Clone, Copy)]
@@ -29,116 +27,83 @@ struct IncarnationEnd<'a> {
 }
 
 impl Machine {
-    /// Fences a child and treats it as dead.
-    pub(super) fn kill(
-        &mut self,
-        child: usize,
-        reason: &ExitReason,
-        moment: Moment,
-        out: &mut Vec<Action>,
-    ) {
-        let Some((_, generation)) = self.status(child) else {
-            return;
-        };
-        out.push(Action::Kill {
-            child,
-            generation,
-            reason: reason.clone(),
-        });
-        self.exited(child, generation, reason, false, moment, out);
+    /// Fences an incarnation and treats it as dead.
+    pub(super) fn kill(&mut self, dead: IncarnationId, reason: ExitReason, turn: &mut Turn) {
+        turn.decide(Action::Kill(dead, reason.clone()));
+        self.exited(dead, reason, false, turn);
     }
 
     /// A child chose not to run.
-    pub(super) fn ignored(
-        &mut self,
-        child: usize,
-        generation: u64,
-        moment: Moment,
-        out: &mut Vec<Action>,
-    ) {
-        if self.is(child, generation, &[Status::Starting]) {
-            let start = self.rows.get_mut(&child).and_then(|row| row.start.take());
-            self.retire(child, moment.now, out);
-            if let Some(start) = start {
-                out.push(Action::answer(start.order, Ok(Started::Down)));
-            }
-        } else {
-            self.exited(child, generation, &ExitReason::Normal, false, moment, out);
+    pub(super) fn ignored(&mut self, incarnation: IncarnationId, turn: &mut Turn) {
+        let row = self.row(incarnation);
+        let Some(row) = row.filter(|row| row.status == Status::Starting) else {
+            return self.exited(incarnation, ExitReason::Normal, false, turn);
+        };
+        let start = row.start.take();
+        self.retire(incarnation.child, turn);
+        if let Some(start) = start {
+            turn.answer(start.reply, Ok(Started::Down));
         }
     }
 
     /// An incarnation has ended.
     pub(super) fn exited(
         &mut self,
-        child: usize,
-        generation: u64,
-        reason: &ExitReason,
+        dead: IncarnationId,
+        reason: ExitReason,
         handled: bool,
-        moment: Moment,
-        out: &mut Vec<Action>,
+        turn: &mut Turn,
     ) {
-        let Some(row) = self.rows.get(&child) else {
+        let row = self.row(dead);
+        let Some(row) = row.filter(|row| row.status.alive()) else {
             return;
         };
-        if row.generation != generation || !row.status.alive() {
-            return;
-        }
-        let end = IncarnationEnd {
-            reason,
+        let mut end = IncarnationEnd {
+            reason: &reason,
             handled,
             was: row.status,
-            falling: self.falling.remove(&child),
+            falling: false,
             proven: row.proven,
-            lived: moment.now.saturating_duration_since(row.since),
+            lived: turn.now.saturating_duration_since(row.since),
         };
-        self.set(child, Status::Down, moment.now);
-        let mut follow_up = Vec::new();
-        let verdict = self.judge(child, end, moment, &mut follow_up);
-        out.push(Action::Record {
-            child,
-            generation,
-            reason: reason.clone(),
-            verdict,
-        });
-        out.append(&mut follow_up);
+        row.set(Status::Down, turn);
+        end.falling = self.falling.remove(&dead.child);
+        let follow_up = turn.actions.len();
+        let verdict = self.judge(dead.child, end, turn);
+        let record = Action::Record(dead, reason, verdict);
+        turn.actions.insert(follow_up, record);
     }
 
-    fn judge(
-        &mut self,
-        child: usize,
-        end: IncarnationEnd<'_>,
-        moment: Moment,
-        out: &mut Vec<Action>,
-    ) -> Verdict {
+    fn judge(&mut self, child: usize, end: IncarnationEnd<'_>, turn: &mut Turn) -> Verdict {
         match (&self.mode, end.was) {
             // OTP: if a first start fails, the start of the supervisor fails.
             (Mode::Booting, Status::Starting) if !end.proven => {
-                self.set(child, Status::Ended, moment.now);
+                self.set(child, Status::Ended, turn);
                 self.note_cause(child, end.reason);
-                self.stop(Ending::NotStarted, AfterStop::StayDown);
+                self.stop(Ending::NotStarted, AfterStop::StayDown, turn);
                 Verdict::Stay
             }
             (Mode::Stopping(ending, _), _) => {
                 if matches!(ending, Ending::NotStarted) {
                     self.note_cause(child, end.reason);
                 }
-                self.set(child, Status::Ended, moment.now);
-                self.answer_ends(child, out);
+                self.set(child, Status::Ended, turn);
+                self.answer_ends(child, turn);
                 Verdict::Stay
             }
             (Mode::Done, _) => Verdict::Stay,
             (_, Status::Stopping) => {
-                self.stopped(child, moment.now, out);
+                self.stopped(child, turn);
                 Verdict::Stay
             }
             // OTP: a sibling that dies while its group goes down is no restart of its own.
             (_, Status::Starting | Status::Running) if end.falling => {
-                if !self.start_failed(child, end.reason, moment.now, out) {
-                    self.stopped(child, moment.now, out);
+                if !self.start_failed(child, end.reason, turn) {
+                    self.stopped(child, turn);
                 }
                 Verdict::Stay
             }
-            (Mode::Booting | Mode::Serving, _) => self.died(child, end, moment, out),
+            (Mode::Booting | Mode::Serving, _) => self.died(child, end, turn),
         }
     }
 
@@ -158,93 +123,71 @@ impl Machine {
     }
 
     /// A child has gone down that was to go down, while the supervisor goes on.
-    fn stopped(&mut self, child: usize, now: Instant, out: &mut Vec<Action>) {
+    fn stopped(&mut self, child: usize, turn: &mut Turn) {
         let Some(row) = self.rows.get_mut(&child) else {
             return;
         };
-        if row.ends.is_empty() && self.rising.contains(&child) {
-            // It went down with its group and rises again with it.
-            return;
+        if row.ends.is_empty() {
+            if self.rising.contains(&child) {
+                // It went down with its group and rises again with it.
+                return;
+            }
+        } else if let Some(start) = row.start.take() {
+            turn.answer(start.reply, Err(OrderError::Terminated));
         }
-        if !row.ends.is_empty()
-            && let Some(start) = row.start.take()
-        {
-            out.push(Action::answer(start.order, Err(OrderError::Terminated)));
-        }
-        self.answer_ends(child, out);
-        self.retire(child, now, out);
+        self.answer_ends(child, turn);
+        self.retire(child, turn);
     }
 
     /// If the child was being started by an order, the order fails, and no restart follows: whoever gave the order decides
     /// what to do. Returns false if there was no order.
-    fn start_failed(
-        &mut self,
-        child: usize,
-        reason: &ExitReason,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) -> bool {
+    fn start_failed(&mut self, child: usize, reason: &ExitReason, turn: &mut Turn) -> bool {
         let start = self.rows.get_mut(&child).and_then(|row| row.start.take());
         let Some(start) = start else { return false };
         let failed = OrderError::StartFailed(reason.clone());
-        out.push(Action::answer(start.order, Err(failed)));
+        turn.answer(start.reply, Err(failed));
         if start.new {
-            self.forget(child, out);
+            self.forget(child, turn);
         } else {
-            self.retire(child, now, out);
+            self.retire(child, turn);
         }
         true
     }
 
     /// A child has died that was not to go down.
-    fn died(
-        &mut self,
-        child: usize,
-        end: IncarnationEnd<'_>,
-        moment: Moment,
-        out: &mut Vec<Action>,
-    ) -> Verdict {
-        if self.start_failed(child, end.reason, moment.now, out) {
+    fn died(&mut self, child: usize, end: IncarnationEnd<'_>, turn: &mut Turn) -> Verdict {
+        if self.start_failed(child, end.reason, turn) {
             return Verdict::Stay;
         }
         let Some(row) = self.rows.get_mut(&child) else {
             return Verdict::Stay;
         };
         if !row.rules.restart.wants(end.reason) {
-            self.retire(child, moment.now, out);
+            self.retire(child, turn);
             return Verdict::Stay;
         }
-        if !self.window.allows(self.flags.intensity, moment.now) {
+        if !self.window.allows(self.flags.intensity, turn.now) {
             let reason = ExitReason::Escalated {
                 child: Arc::clone(&row.name),
                 cause: end.reason.to_string().into(),
             };
-            self.stop(Ending::Because(reason), self.after_giving_up);
+            self.stop(Ending::Because(reason), self.after_giving_up, turn);
             return Verdict::Escalate;
         }
         let shape = self.flags.backoff;
-        let delay = row
-            .backoff
-            .next(shape, end.handled, end.lived, moment.random);
+        let backoff = &mut row.backoff;
+        let delay = backoff.next(shape, end.handled, end.lived, turn.random);
         if !delay.is_zero() {
-            row.status = Status::Backoff;
-            let timer = Timer {
-                kind: TimerKind::Backoff,
-                child,
-                generation: row.generation,
-            };
-            out.push(Action::Arm {
-                timer,
-                after: delay,
-            });
+            row.set(Status::Backoff, turn);
+            row.arm(TimerKind::Backoff, delay, turn);
         }
         self.rising.insert(child);
-        self.take_down_group(child);
+        self.take_down_group(child, turn);
         Verdict::Restart(delay)
     }
 
     /// Lets the siblings that are restarted with `dead` go down. All but temporary ones rise again after it.
-    fn take_down_group(&mut self, dead: usize) {
+    fn take_down_group(&mut self, dead: usize, turn: &mut Turn) {
         for (&sibling, row) in self.rows.range_mut(self.flags.strategy.group(dead)) {
             if sibling == dead {
                 continue;
@@ -252,8 +195,7 @@ impl Machine {
             if row.status.alive() {
                 self.falling.insert(sibling);
             } else if row.status == Status::Ended {
-                row.status = Status::Down;
-                self.touched.insert(sibling);
+                row.set(Status::Down, turn);
             }
             if row.rules.restart != Restart::Temporary {
                 self.rising.insert(sibling);
@@ -262,31 +204,29 @@ impl Machine {
     }
 
     /// Lets a child stay down. A temporary child is forgotten.
-    pub(super) fn retire(&mut self, child: usize, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn retire(&mut self, child: usize, turn: &mut Turn) {
         self.rising.remove(&child);
         let row = self.rows.get(&child);
         if row.is_some_and(|row| row.rules.restart == Restart::Temporary) {
-            self.forget(child, out);
+            self.forget(child, turn);
         } else {
-            self.set(child, Status::Ended, now);
-            out.push(Action::Close { child });
+            self.set(child, Status::Ended, turn);
+            turn.decide(Action::Close(child));
         }
     }
 
-    pub(super) fn forget(&mut self, child: usize, out: &mut Vec<Action>) {
-        if let Some(row) = self.rows.remove(&child) {
-            self.positions.remove(&row.name);
+    pub(super) fn forget(&mut self, child: usize, turn: &mut Turn) {
+        if self.rows.remove(&child).is_some() {
             self.rising.remove(&child);
-            self.touched.remove(&child);
-            out.push(Action::Forget { child });
+            turn.decide(Action::Forget(child));
         }
     }
 
-    fn answer_ends(&mut self, child: usize, out: &mut Vec<Action>) {
+    fn answer_ends(&mut self, child: usize, turn: &mut Turn) {
         if let Some(row) = self.rows.get_mut(&child) {
-            let ends = std::mem::take(&mut row.ends);
-            let answers = ends.into_iter();
-            out.extend(answers.map(|order| Action::answer(order, Ok(Started::Down))));
+            for reply in row.ends.drain(..) {
+                turn.answer(reply, Ok(Started::Down));
+            }
         }
     }
 }

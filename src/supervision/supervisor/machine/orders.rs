@@ -1,96 +1,107 @@
 //! Orders for single children, and when they are refused (the table is OTP's).
 
-use tokio::time::Instant;
-
-use super::{Machine, Mode, Newcomer, StartOrder};
+use super::{ChildEntry, Machine, Mode, Row, StartOrder};
 use crate::supervision::rules::Status;
-use crate::supervision::supervisor::action::{Action, OrderId};
-use crate::supervision::supervisor::order_outcome::{OrderError, Started};
+use crate::supervision::supervisor::action::{Action, Turn};
+use crate::supervision::supervisor::order::{OrderError, OrderReply, Started};
 
 impl Machine {
-    fn find(&self, name: &str) -> Result<usize, OrderError> {
+    fn find(&self, name: &str) -> Result<&Row, OrderError> {
         match self.mode {
-            Mode::Booting | Mode::Serving => self
-                .positions
-                .get(name)
-                .copied()
-                .ok_or(OrderError::NotFound),
+            Mode::Booting | Mode::Serving => {
+                let row = self.rows.values().find(|row| *row.name == *name);
+                row.ok_or(OrderError::NotFound)
+            }
             Mode::Stopping(..) | Mode::Done => Err(OrderError::NotRunning),
         }
     }
 
     /// The position that a new child of this name gets. The error is why it can't be added.
     pub(crate) fn position_for(&self, name: &str) -> Result<usize, OrderError> {
-        match self.find(name).map(|child| self.status(child)) {
+        match self.find(name) {
             Err(OrderError::NotFound) => Ok(self.next_position),
             Err(error) => Err(error),
-            Ok(Some((status, _))) if status.alive() => Err(OrderError::AlreadyStarted),
+            Ok(row) if row.status.alive() => Err(OrderError::AlreadyStarted),
             Ok(_) => Err(OrderError::AlreadyPresent),
         }
     }
 
-    /// Adds a child, for which there is a [position](Self::position_for), and starts it.
-    pub(crate) fn add(&mut self, child: Newcomer, order: OrderId, now: Instant) -> Vec<Action> {
-        let mut out = Vec::new();
-        let child = self.append(child, Some(StartOrder { order, new: true }), now);
-        self.start(child, now, &mut out);
-        out
+    /// Adds a child at the [position](Self::position_for) that there is for it, and starts it.
+    pub(crate) fn add(
+        &mut self,
+        child: ChildEntry,
+        reply: OrderReply,
+        mut turn: Turn,
+    ) -> Vec<Action> {
+        let position = child.incarnation.child;
+        self.append(child, Status::Down, turn.now);
+        self.start_by_order(position, StartOrder { reply, new: true }, &mut turn);
+        turn.actions
     }
 
     /// Starts a child that is down.
-    pub(crate) fn restart(&mut self, name: &str, order: OrderId, now: Instant) -> Vec<Action> {
-        let child = match self.find_down(name) {
-            Ok(child) => child,
-            Err(error) => return vec![Action::answer(order, Err(error))],
-        };
-        if let Some(row) = self.rows.get_mut(&child) {
-            row.start = Some(StartOrder { order, new: false });
+    pub(crate) fn restart(&mut self, name: &str, reply: OrderReply, mut turn: Turn) -> Vec<Action> {
+        match self.find_down(name) {
+            Ok(child) => {
+                self.start_by_order(child, StartOrder { reply, new: false }, &mut turn);
+            }
+            Err(error) => turn.answer(reply, Err(error)),
         }
-        let mut out = Vec::new();
-        self.start(child, now, &mut out);
-        out
+        turn.actions
+    }
+
+    fn start_by_order(&mut self, child: usize, order: StartOrder, turn: &mut Turn) {
+        if let Some(row) = self.rows.get_mut(&child) {
+            row.start = Some(order);
+        }
+        self.start(child, turn);
     }
 
     /// Stops a child, at once and whatever the others do.
-    pub(crate) fn terminate(&mut self, name: &str, order: OrderId, now: Instant) -> Vec<Action> {
+    pub(crate) fn terminate(
+        &mut self,
+        name: &str,
+        reply: OrderReply,
+        mut turn: Turn,
+    ) -> Vec<Action> {
         let child = match self.find(name) {
-            Ok(child) => child,
-            Err(error) => return vec![Action::answer(order, Err(error))],
+            Ok(row) => row.incarnation.child,
+            Err(error) => {
+                turn.answer(reply, Err(error));
+                return turn.actions;
+            }
         };
-        let mut out = Vec::new();
         self.rising.remove(&child);
         match self.rows.get_mut(&child) {
             Some(row) if row.status.alive() => {
-                row.ends.push(order);
-                self.fall(child, now, &mut out);
+                row.ends.push(reply);
+                self.fall(child, &mut turn);
             }
             Some(_) | None => {
-                self.retire(child, now, &mut out);
-                out.push(Action::answer(order, Ok(Started::Down)));
+                self.retire(child, &mut turn);
+                turn.answer(reply, Ok(Started::Down));
             }
         }
         // Others may have waited for it to rise.
-        self.advance(now, &mut out);
-        out
+        self.advance(&mut turn);
+        turn.actions
     }
 
     /// Removes a child that is down.
-    pub(crate) fn delete(&mut self, name: &str, order: OrderId) -> Vec<Action> {
-        let mut out = Vec::new();
+    pub(crate) fn delete(&mut self, name: &str, reply: OrderReply, mut turn: Turn) -> Vec<Action> {
         let result = self.find_down(name).map(|child| {
-            self.forget(child, &mut out);
+            self.forget(child, &mut turn);
             Started::Down
         });
-        out.push(Action::answer(order, result));
-        out
+        turn.answer(reply, result);
+        turn.actions
     }
 
     /// A child that is down, and that nothing is about to start.
     fn find_down(&self, name: &str) -> Result<usize, OrderError> {
-        let child = self.find(name)?;
-        let row = self.rows.get(&child).ok_or(OrderError::NotFound)?;
+        let row = self.find(name)?;
         match row.status {
-            Status::Ended => Ok(child),
+            Status::Ended => Ok(row.incarnation.child),
             Status::Running | Status::Stopping => Err(OrderError::Running),
             Status::Starting if row.start.is_some() => Err(OrderError::Running),
             Status::Starting | Status::Down | Status::Backoff => Err(OrderError::Restarting),

@@ -1,17 +1,15 @@
 //! Bringing children down and up, in order.
 
-use tokio::time::Instant;
-
-use super::{Ending, Machine, Mode, Moment};
+use super::{Ending, Machine, Mode};
 use crate::supervision::exit_reason::{Causes, ExitReason};
-use crate::supervision::life::{Timer, TimerKind};
+use crate::supervision::life::TimerKind;
 use crate::supervision::rules::{AfterStop, Startup, Status};
 use crate::supervision::strategy::{Shutdown, Strategy};
-use crate::supervision::supervisor::action::Action;
+use crate::supervision::supervisor::action::{Action, Turn};
 
 impl Machine {
     /// Lets all children go down, in reverse order, and none come up any more.
-    pub(super) fn stop(&mut self, ending: Ending, after: AfterStop) {
+    pub(super) fn stop(&mut self, ending: Ending, after: AfterStop, turn: &mut Turn) {
         if matches!(self.mode, Mode::Stopping(..) | Mode::Done) {
             return;
         }
@@ -21,73 +19,61 @@ impl Machine {
             if row.status.alive() {
                 self.falling.insert(child);
             } else {
-                row.status = Status::Ended;
-                self.touched.insert(child);
+                row.set(Status::Ended, turn);
             }
         }
     }
 
     /// Takes every step that can be taken now.
-    pub(super) fn advance(&mut self, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn advance(&mut self, turn: &mut Turn) {
         while let Some(&last) = self.falling.last() {
-            if !self.fall(last, now, out) {
+            if !self.fall(last, turn) {
                 return;
             }
         }
         match std::mem::replace(&mut self.mode, Mode::Done) {
-            Mode::Stopping(Ending::Because(reason), _) => out.push(Action::Exit(reason)),
+            Mode::Stopping(Ending::Because(reason), _) => turn.decide(Action::Exit(reason)),
             Mode::Stopping(Ending::NotStarted, _) => {
-                let causes = Causes::new(std::mem::take(&mut self.causes));
-                out.push(Action::Exit(ExitReason::ChildrenFailed(causes)));
+                let causes = Causes(std::mem::take(&mut self.causes).into());
+                turn.decide(Action::Exit(ExitReason::ChildrenFailed(causes)));
             }
             Mode::Booting if self.rising.is_empty() => {
                 self.mode = Mode::Serving;
-                out.push(Action::Ready);
+                turn.decide(Action::Ready);
             }
             Mode::Booting => {
                 self.mode = Mode::Booting;
-                self.rise(self.flags.startup == Startup::InOrder, now, out);
+                self.rise(self.flags.startup == Startup::InOrder, turn);
             }
             Mode::Serving => {
                 self.mode = Mode::Serving;
-                self.rise(self.flags.strategy != Strategy::OneForOne, now, out);
+                self.rise(self.flags.strategy != Strategy::OneForOne, turn);
             }
             Mode::Done => {}
         }
     }
 
     /// Brings one child down. Returns false while it has to be waited for.
-    pub(super) fn fall(&mut self, child: usize, now: Instant, out: &mut Vec<Action>) -> bool {
-        let Some(row) = self.rows.get(&child) else {
+    pub(super) fn fall(&mut self, child: usize, turn: &mut Turn) -> bool {
+        let after = self.after_stop(child);
+        let Some(row) = self.rows.get_mut(&child) else {
             return self.falling.remove(&child);
         };
-        let (generation, shutdown) = (row.generation, row.rules.shutdown);
         match row.status {
             Status::Stopping => return false,
             Status::Down | Status::Backoff | Status::Ended => return self.falling.remove(&child),
-            Status::Starting | Status::Running => {}
+            Status::Starting | Status::Running => row.set(Status::Stopping, turn),
         }
-        let after = self.after_stop(child);
-        self.set(child, Status::Stopping, now);
-        let limit = match shutdown {
+        match row.rules.shutdown {
             Shutdown::Brutal => {
-                let moment = Moment { now, random: 0.0 };
-                self.kill(child, &ExitReason::Killed, moment, out);
+                let incarnation = row.incarnation;
+                self.kill(incarnation, ExitReason::Killed, turn);
                 return true;
             }
-            Shutdown::Timeout(limit) => Some(limit),
-            Shutdown::Infinity => None,
-        };
-        out.push(Action::Stop { child, after });
-        if let Some(after) = limit {
-            let kind = TimerKind::Shutdown;
-            let timer = Timer {
-                kind,
-                child,
-                generation,
-            };
-            out.push(Action::Arm { timer, after });
+            Shutdown::Timeout(limit) => row.arm(TimerKind::Shutdown, limit, turn),
+            Shutdown::Infinity => {}
         }
+        turn.decide(Action::Stop(child, after));
         false
     }
 
@@ -101,35 +87,28 @@ impl Machine {
     }
 
     /// Starts what may start: the first of `rising`, or all of it.
-    fn rise(&mut self, one_by_one: bool, now: Instant, out: &mut Vec<Action>) {
+    fn rise(&mut self, one_by_one: bool, turn: &mut Turn) {
         let range = if one_by_one { 1 } else { usize::MAX };
         let rising: Vec<_> = self.rising.iter().copied().take(range).collect();
         for child in rising {
-            if self.status(child).is_some_and(|(s, _)| s == Status::Down) {
-                self.start(child, now, out);
+            let row = self.rows.get(&child);
+            if row.is_some_and(|row| row.status == Status::Down) {
+                self.start(child, turn);
             }
         }
     }
 
     /// Starts the next incarnation of a child.
-    pub(super) fn start(&mut self, child: usize, now: Instant, out: &mut Vec<Action>) {
-        self.set(child, Status::Starting, now);
+    pub(super) fn start(&mut self, child: usize, turn: &mut Turn) {
         let Some(row) = self.rows.get_mut(&child) else {
             return;
         };
-        row.generation += 1;
-        let generation = row.generation;
-        out.push(Action::Start { child, generation });
+        row.incarnation.generation += 1;
+        row.set(Status::Starting, turn);
+        turn.decide(Action::Start(row.incarnation));
         // The start of a supervisor is not timed, because the starts of its children are.
         if !row.rules.supervisor {
-            let kind = TimerKind::Start;
-            let timer = Timer {
-                kind,
-                child,
-                generation,
-            };
-            let after = row.rules.start_timeout;
-            out.push(Action::Arm { timer, after });
+            row.arm(TimerKind::Start, row.rules.start_timeout, turn);
         }
     }
 }
