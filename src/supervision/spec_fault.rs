@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use crate::supervision::rules::{Flags, Rules};
 use crate::supervision::strategy::Shutdown;
-use crate::supervision::tree::Node;
 
 /// One fault of a spec.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,10 +81,13 @@ pub(crate) fn of_rules(supervisor: &Arc<str>, child: &Arc<str>, rules: &Rules) -
     faults
 }
 
-/// An error, if there are `faults`, or if a name occurs twice at or below `node`.
-pub(crate) fn none_of(mut faults: Vec<SpecFault>, node: &Node) -> Result<(), SpecFaults> {
+/// An error, if there are `faults`, or if a name occurs twice.
+pub(crate) fn none_of(
+    mut faults: Vec<SpecFault>,
+    names: impl IntoIterator<Item = Arc<str>>,
+) -> Result<(), SpecFaults> {
     let mut seen = BTreeSet::new();
-    let names = node.names().into_iter();
+    let names = names.into_iter();
     let twice = names.filter(|name| !seen.insert(Arc::clone(name)));
     faults.extend(twice.map(SpecFault::NameTwice));
     if faults.is_empty() {

@@ -55,6 +55,8 @@ pub enum NotAccepted {
 }
 
 /// A message that was not accepted, given back to its sender.
+#[derive(thiserror::Error)]
+#[error("{reason}")]
 pub struct TellError<M> {
     /// The message.
     pub message: M,
@@ -62,19 +64,12 @@ pub struct TellError<M> {
     pub reason: NotAccepted,
 }
 
+// Written by hand, so that it needs no `Debug` of the message.
 impl<M> fmt::Debug for TellError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TellError({:?})", self.reason)
     }
 }
-
-impl<M> fmt::Display for TellError<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.reason.fmt(f)
-    }
-}
-
-impl<M> std::error::Error for TellError<M> {}
 
 /// A signal in the mailbox of an incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +115,7 @@ impl<M> QueuedMessage<M> {
     }
 }
 
+/// The queue of a slot and the state of its incarnation, under one lock.
 pub(crate) struct SlotState<M> {
     pub(crate) queue: VecDeque<Arc<QueuedMessage<M>>>,
     pub(crate) queued_bytes: usize,

@@ -24,10 +24,11 @@ use crate::supervision::life::{
 };
 use crate::supervision::rules::{AfterStop, Status};
 
-/// Whom a supervisor reports to.
+/// The receiver of a supervisor's reports.
 pub(crate) enum Parent {
+    /// The supervisor above it.
     Supervisor(Reporter),
-    /// None: it is the root of a tree.
+    /// The program, if it is the root of a tree.
     Program {
         ready: Option<oneshot::Sender<()>>,
         exit: watch::Sender<Option<ExitReason>>,
@@ -150,7 +151,8 @@ impl Supervisor {
             Err(reason) if serving => {
                 let supervisor = &*self.state.spec.node.name;
                 tracing::error!(supervisor, %reason, "supervisor panicked, adopting its children");
-                // The senders of open orders are told that the supervisor is not running.
+                // The old machine is dropped with the replies of open orders: their senders are told that the supervisor
+                // is not running.
                 self.machine = self.machine.adopt(self.state.entries(), Instant::now());
                 contain(|| self.machine.take(again, turn()))
             }

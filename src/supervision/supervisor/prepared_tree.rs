@@ -24,7 +24,7 @@ impl PreparedTree {
     pub fn new(spec: SupervisorSpec) -> Result<Self, SpecFaults> {
         let faults = spec.faults();
         let state = SupervisorState::new(spec);
-        spec_fault::none_of(faults, &state.spec.node)?;
+        spec_fault::none_of(faults, state.spec.node.names())?;
         Ok(Self { state, pulse: None })
     }
 

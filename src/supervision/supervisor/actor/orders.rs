@@ -37,7 +37,7 @@ impl Supervisor {
 
     fn add_child(&mut self, spec: ChildSpec, reply: OrderReply) -> Vec<Action> {
         let faults = spec.faults(&self.state.spec.node.name);
-        let position = spec_fault::none_of(faults, &spec.node)
+        let position = spec_fault::none_of(faults, spec.node.names())
             .map_err(OrderError::from)
             .and_then(|()| self.machine.position_for(&spec.node.name));
         match position {

@@ -39,10 +39,10 @@ impl Machine {
         }
         // A group that was going down or coming up goes on.
         let known = |child: &usize| machine.rows.contains_key(child);
-        let falling: Vec<_> = self.falling.iter().copied().filter(known).collect();
-        let rising: Vec<_> = self.rising.iter().copied().filter(known).collect();
-        machine.falling.extend(falling);
-        machine.rising.extend(rising);
+        machine.falling.extend(&self.falling);
+        machine.falling.retain(known);
+        machine.rising.extend(&self.rising);
+        machine.rising.retain(known);
         machine.next_position = machine.next_position.max(self.next_position);
         machine
     }
