@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::app::with_causes;
-use crate::settings::{self, CheckedSettings, LoadError, Settings};
+use crate::settings::{self, LoadError, LoadedSettings, Settings};
 
 /// How a command ended, as its caller sees it (`sysexits.h` where it has a number).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,13 +131,11 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: BTreeMap<String,
     let loaded = match command {
         Command::Serve | Command::Check { .. } => settings::check(path.as_deref(), &env),
         Command::Status { .. } | Command::Healthcheck { .. } => {
-            let warnings = Vec::new();
             settings::load(path.as_deref(), &env)
-                .map(|settings| CheckedSettings { settings, warnings })
         }
     };
-    let CheckedSettings { settings, warnings } = match loaded {
-        Ok(checked) => checked,
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
         Err(error) => {
             let exit = refuse(&error);
             return command.exit(exit);
@@ -145,10 +143,10 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: BTreeMap<String,
     };
     let source = SettingsSource { path, env };
     let exit = match command {
-        Command::Serve => serve::run(settings, &warnings, source),
-        Command::Check { .. } => check::run(&settings, &warnings, &source),
-        Command::Status { json, .. } => status::run(admin_address(&settings), json),
-        Command::Healthcheck { .. } => healthcheck::run(admin_address(&settings)),
+        Command::Serve => serve::run(loaded, source),
+        Command::Check { .. } => check::run(&loaded, &source),
+        Command::Status { json, .. } => status::run(admin_address(&loaded.settings), json),
+        Command::Healthcheck { .. } => healthcheck::run(admin_address(&loaded.settings)),
     };
     command.exit(exit)
 }
@@ -181,13 +179,8 @@ struct SettingsSource {
 }
 
 impl SettingsSource {
-    fn load(&self) -> Result<Settings, LoadError> {
+    fn load(&self) -> Result<LoadedSettings, LoadError> {
         settings::load(self.path.as_deref(), &self.env)
-    }
-
-    /// The keys and values in the files, as they are written there.
-    fn written(&self) -> BTreeMap<String, String> {
-        settings::written(self.path.as_deref())
     }
 }
 

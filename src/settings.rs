@@ -8,8 +8,8 @@
 //! `folders` (what must be on the disk), `load` (finds, merges and reads the files), then the structs that are the result:
 //! here, and in `routes`. `reference` writes `config/reference.toml` from the table.
 //!
-//! A value takes two ways. The walk looks at the text of each file, to name all faults at once. If it finds none, the
-//! `config` crate merges defaults, files and environment, and serde reads the merged value into [`Settings`].
+//! The walk reads every file and the environment, and names all faults at once. If it finds none, the `config` crate merges
+//! what was written over the defaults, and serde reads the merged value into [`Settings`].
 
 mod fault;
 mod fields;
@@ -28,12 +28,10 @@ mod walk;
 
 pub use fault::{Location, SettingFault};
 pub use listen::{Listen, NotListen};
-pub(crate) use load::written;
-pub use load::{CheckedSettings, LoadError, check, find, load};
+pub use load::{LoadError, LoadedSettings, check, find, load};
 pub use reference::reference;
 pub use routes::{
-    AccessSettings, CacheRule, FolderSettings, Put, ResourceSettings, RouteSettings, RuleSettings,
-    TargetSettings,
+    CacheRule, FolderSettings, Put, ResourceSettings, RouteSettings, RuleSettings, TargetSettings,
 };
 
 use std::collections::BTreeMap;
@@ -80,7 +78,8 @@ impl Default for Settings {
         reason = "the defaults are ours, and a test reads them"
     )]
     fn default() -> Self {
-        load(None, &BTreeMap::new()).expect("the defaults are valid")
+        let loaded = load(None, &BTreeMap::new());
+        loaded.expect("the defaults are valid").settings
     }
 }
 
@@ -273,26 +272,6 @@ pub struct StorageSettings {
     pub flush_limit: Duration,
     /// Changes kept in the log.
     pub log_keep: usize,
-    /// The engine that keeps the records.
-    pub engine: StorageEngine,
-    /// The durability that a write has when it is answered.
-    pub durability: Durability,
-}
-
-/// `storage.engine`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StorageEngine {
-    /// The embedded one.
-    Sled,
-}
-
-/// `storage.durability`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// After the disk has it.
-    Always,
 }
 
 /// `storage.reserve`

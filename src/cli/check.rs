@@ -3,14 +3,14 @@
 use std::io::Write as _;
 
 use super::{Exit, SettingsSource, print};
-use crate::settings::{SettingFault, Settings};
+use crate::settings::LoadedSettings;
 
-pub(super) fn run(settings: &Settings, warnings: &[SettingFault], source: &SettingsSource) -> Exit {
-    for warning in warnings {
+pub(super) fn run(loaded: &LoadedSettings, source: &SettingsSource) -> Exit {
+    for warning in &loaded.warnings {
         drop(writeln!(std::io::stderr(), "{warning} (a warning)"));
     }
     let count = |n: usize, thing: &str| format!("{n} {thing}{}", if n == 1 { "" } else { "s" });
-    let routes = count(settings.routes.len(), "route");
-    let resources = count(settings.resources.len(), "resource");
+    let routes = count(loaded.settings.routes.len(), "route");
+    let resources = count(loaded.settings.resources.len(), "resource");
     print(&format!("{source}: ok, {routes}, {resources}\n"))
 }

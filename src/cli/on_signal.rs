@@ -6,34 +6,29 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::SettingsSource;
 use crate::app::OnSignal;
-use crate::settings::{LoadError, Settings};
+use crate::settings::{LoadError, LoadedSettings};
 use crate::telemetry::{LogControl, LogMetrics};
 
 /// SIGHUP reads the settings again and takes over the log level; SIGUSR1 opens the log files again.
 #[derive(Debug)]
 pub(super) struct OperatorsSignals {
     source: SettingsSource,
-    running: Settings,
-    /// The keys and values in the files when the daemon was started.
-    written: BTreeMap<String, String>,
+    running: LoadedSettings,
     log: LogControl,
 }
 
 impl OperatorsSignals {
     /// For a daemon that runs with these settings.
-    pub(super) fn new(source: SettingsSource, running: &Settings, log: LogControl) -> Self {
-        let running = running.clone();
-        let written = source.written();
+    pub(super) fn new(source: SettingsSource, running: LoadedSettings, log: LogControl) -> Self {
         Self {
             source,
             running,
-            written,
             log,
         }
     }
 
-    fn take_over(&mut self, settings: Settings) {
-        let level = settings.logging.level.clone();
+    fn take_over(&mut self, loaded: &LoadedSettings) {
+        let level = &loaded.settings.logging.level;
         let announce =
             || tracing::info!(level, "SIGHUP: the log level of the settings is taken over");
         // Told while it can be heard, before or after.
@@ -41,14 +36,15 @@ impl OperatorsSignals {
         if heard {
             announce();
         }
-        match self.log.set_level(&level) {
+        match self.log.set_level(level) {
             Ok(()) if heard => {}
             Ok(()) => announce(),
             Err(error) => tracing::error!(%error, "SIGHUP: the log level stays"),
         }
-        self.running.logging.level.clone_from(&level);
-        if settings != self.running {
-            let changes = changes(&self.written, &self.source.written());
+        let running = &mut self.running;
+        running.settings.logging.level.clone_from(level);
+        if loaded.settings != running.settings {
+            let changes = changes(&running.written, &loaded.written);
             tracing::warn!(
                 "SIGHUP: other settings have changed too; they apply from the next start on: {changes}"
             );
@@ -76,7 +72,7 @@ fn changes(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> St
 impl OnSignal for OperatorsSignals {
     fn hangup(&mut self) {
         match self.source.load() {
-            Ok(settings) => self.take_over(settings),
+            Ok(loaded) => self.take_over(&loaded),
             Err(LoadError::Invalid(violations)) => {
                 for violation in violations {
                     tracing::error!("SIGHUP: {violation}");

@@ -3,12 +3,13 @@
 use super::on_signal::OperatorsSignals;
 use super::{Exit, SettingsSource, complain};
 use crate::app::{self, BuildError, Ended, RunError, with_causes};
-use crate::settings::{SettingFault, Settings};
+use crate::settings::LoadedSettings;
 use crate::supervision::install_panic_hook;
 use crate::telemetry::{Logs, log_panics};
 use crate::wire::SILENCED;
 
-pub(super) fn run(settings: Settings, warnings: &[SettingFault], source: SettingsSource) -> Exit {
+pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
+    let settings = loaded.settings.clone();
     let logs = match Logs::install(&settings.logging, SILENCED) {
         Ok(logs) => logs,
         Err(error) => {
@@ -23,10 +24,10 @@ pub(super) fn run(settings: Settings, warnings: &[SettingFault], source: Setting
         settings = %source,
         "starting"
     );
-    for warning in warnings {
+    for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let on_signal = OperatorsSignals::new(source, &settings, logs.control());
+    let on_signal = OperatorsSignals::new(source, loaded, logs.control());
     match app::run_with(settings, on_signal) {
         Ok(()) => Exit::Ok,
         Err(error) => {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The location where something was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Location {
     /// A file, with the line and column of the key or value, both counted from 1.
     File {
@@ -44,7 +44,11 @@ pub struct SettingFault {
 }
 
 impl SettingFault {
-    pub(super) fn new(location: Location, path: &[String], problem: impl Into<String>) -> Self {
+    pub(super) fn new(
+        location: Location,
+        path: &[impl AsRef<str>],
+        problem: impl Into<String>,
+    ) -> Self {
         Self {
             location,
             key: shown(path),
@@ -75,14 +79,11 @@ impl fmt::Display for SettingFault {
 }
 
 /// A key as it would be written in TOML.
-pub(super) fn shown(path: &[String]) -> String {
-    let part = |part: &String| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-        if !part.is_empty() && part.chars().all(plain) {
-            part.clone()
-        } else {
-            format!("{part:?}")
-        }
-    };
-    path.iter().map(part).collect::<Vec<_>>().join(".")
+pub(super) fn shown(path: &[impl AsRef<str>]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    let parts = path.iter().map(|part| match part.as_ref() {
+        part if !part.is_empty() && part.chars().all(plain) => part.to_owned(),
+        part => format!("{part:?}"),
+    });
+    parts.collect::<Vec<_>>().join(".")
 }

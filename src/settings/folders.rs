@@ -4,6 +4,7 @@
 //! `perennial check` and each start look once. The file cache finds out when a folder vanishes later.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -13,82 +14,113 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::fault::{Location, SettingFault};
+use super::fault::Location;
 use super::keys;
+use super::texts::PATH;
 use super::walk::Findings;
 
+const DATA: [&str; 2] = ["server", "data"];
 const LOGS: [&str; 3] = ["logging", "file", "dir"];
 
 /// How long the folders of all routes together may take to answer, and before them those of the data and the logs. A folder
 /// on a network disk that is away may never do so.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// The result of looking at the folder of a route.
-struct FolderReport {
-    /// The reason why it can't be served, if there is one.
-    fault: Option<String>,
-    /// The error pages that it does not hold.
-    missing: Vec<String>,
-}
+/// What was found in the folder of a route: the error pages that it does not hold, or the reason why it can't be served.
+type Looked = Result<Vec<String>, String>;
 
-/// A route's folder that is being looked at.
-struct Pending {
-    route: String,
-    folder: PathBuf,
+/// A folder that nobody may download.
+struct Private {
+    /// The kind of its content, for people: records or logs.
+    what: &'static str,
+    key: &'static [&'static str],
+    /// The location of its key, or of a resource that needs it.
     location: Location,
-    look: Receiver<FolderReport>,
+    path: PathBuf,
+    /// The reason why it can't be a folder, if there is one.
+    fault: Option<String>,
 }
 
-/// Adds folders that can't be served to the faults, and missing pages and folders that do not answer to the warnings.
+impl Private {
+    /// The folder that is written for this key, or its default.
+    fn new(
+        found: &Findings,
+        what: &'static str,
+        key: &'static [&'static str],
+        needed: Location,
+    ) -> Self {
+        let written = found.written(key).cloned();
+        let (value, location) = written.unwrap_or((Value::Null, needed));
+        let default = keys::find(key).map(|key| key.value.trim_matches('"'));
+        let path = value.as_str().or(default).unwrap_or_default().into();
+        let fault = None;
+        Self {
+            what,
+            key,
+            location,
+            path,
+            fault,
+        }
+    }
+
+    /// Looks at the disk. The folder may be missing, since the start creates it, and only the daemon's user may be able to
+    /// read it.
+    fn looked_at(mut self) -> Self {
+        let blocked = match fs::metadata(&self.path) {
+            Ok(is) => !is.is_dir(),
+            Err(error) => error.kind() == io::ErrorKind::NotADirectory,
+        };
+        self.fault = blocked.then(|| folder_fault(&self.path)).flatten();
+        self.path = real(&self.path);
+        self
+    }
+}
+
+/// Adds folders that can't be served, and one of logs that is none, to the faults; a data folder that is none, missing pages,
+/// and folders that do not answer to the warnings.
 pub(super) fn check(found: &mut Findings) {
     let private = private(found);
-    let private = on_a_thread(move || {
-        private
-            .into_iter()
-            .map(|(what, path)| (what, real(&path)))
-            .collect()
-    });
+    let private = on_a_thread(move || private.into_iter().map(Private::looked_at).collect());
     // Without an answer the start finds out what is wrong with the data.
     let private: Arc<Vec<Private>> = Arc::new(private.recv_timeout(ANSWER_MAX).unwrap_or_default());
+    for folder in private.iter() {
+        let location = folder.location.clone();
+        match &folder.fault {
+            // The store refuses it with an exit code of its own.
+            Some(problem) if folder.key == DATA => {
+                let problem = format!("{problem}; the daemon does not start with it");
+                found.warn(location, folder.key, problem);
+            }
+            Some(problem) => found.fault(location, folder.key, problem),
+            None => {}
+        }
+    }
     let until = Instant::now() + ANSWER_MAX;
     let left = || until.saturating_duration_since(Instant::now());
     let routes = found.named("route").into_iter();
     let pending: Vec<_> = routes
-        .filter_map(|(route, _)| look_at(found, route, Arc::clone(&private)))
+        .filter_map(|(route, _)| {
+            let (folder, look) = look_at(found, &route, Arc::clone(&private))?;
+            Some((route, folder, look))
+        })
         .collect();
-    for Pending {
-        route,
-        folder,
-        location,
-        look,
-    } in pending
-    {
-        let root = key(&route, &["files", "root"]);
-        let Ok(look) = look.recv_timeout(left()) else {
-            let problem = format!(
-                "{} does not answer; requests for it get 503 until it does",
-                absolute(&folder)
-            );
-            let warning = SettingFault::new(location, &root, problem);
-            found.warnings.push(warning);
-            continue;
-        };
-        if let Some(problem) = look.fault {
-            found.fault(location, &root, problem);
+    for (route, folder, look) in pending {
+        let root = ["route", &route, "files", "root"];
+        match look.recv_timeout(left()) {
+            Ok(Ok(missing)) => {
+                for problem in missing {
+                    found.warn_of(&["route", &route, "errors"], problem);
+                }
+            }
+            Ok(Err(problem)) => found.fault_of(&root, problem),
+            Err(_) => {
+                let folder = absolute(&folder);
+                let problem =
+                    format!("{folder} does not answer; requests for it get 503 until it does");
+                found.warn_of(&root, problem);
+            }
         }
-        let errors = key(&route, &["errors"]);
-        let Some((_, location)) = found.written.get(&errors).cloned() else {
-            continue;
-        };
-        let missing = look.missing.into_iter();
-        let warnings = missing.map(|text| SettingFault::new(location.clone(), &errors, text));
-        found.warnings.extend(warnings);
     }
-}
-
-fn key(route: &str, rest: &[&str]) -> Vec<String> {
-    let parts = ["route", route].into_iter().chain(rest.iter().copied());
-    parts.map(str::to_owned).collect()
 }
 
 /// Runs `look` on a thread of its own, which a folder that never answers keeps until the process ends.
@@ -101,60 +133,48 @@ fn on_a_thread<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> 
 }
 
 /// Begins to look at the folder of a route.
-fn look_at(found: &Findings, route: String, private: Arc<Vec<Private>>) -> Option<Pending> {
-    let (root, location) = found.written.get(&key(&route, &["files", "root"]))?;
-    let folder = root.as_str()?;
-    if folder.is_empty() || folder.contains('\0') {
-        return None;
-    }
-    let folder = PathBuf::from(folder);
-    let pages = found.written.get(&key(&route, &["errors"]));
-    let pages = pages.and_then(|(pages, _)| pages.as_object()).into_iter();
-    let pages = pages.flat_map(|pages| pages.values().filter_map(Value::as_str));
+fn look_at(
+    found: &Findings,
+    route: &str,
+    private: Arc<Vec<Private>>,
+) -> Option<(PathBuf, Receiver<Looked>)> {
+    let folder = found.value_of(&["route", route, "files", "root"])?;
+    let folder = PathBuf::from(
+        folder
+            .as_str()
+            .filter(|_| PATH.fault(folder, "").is_none())?,
+    );
+    let pages = found.value_of(&["route", route, "errors"]);
+    let pages = pages.and_then(Value::as_object).into_iter();
     let files: Vec<_> = pages
+        .flat_map(|pages| pages.values().filter_map(Value::as_str))
         .map(|page| folder.join(page.trim_start_matches('/')))
         .collect();
     let looked_at = folder.clone();
     let look = on_a_thread(move || {
         let fault = folder_fault(&looked_at).or_else(|| holds_fault(&looked_at, &private));
-        let missing = match fault {
-            Some(_) => Vec::new(),
-            None => missing_files(&files),
-        };
-        FolderReport { fault, missing }
+        fault.map_or_else(|| Ok(missing_files(&files)), Err)
     });
-    Some(Pending {
-        route,
-        folder,
-        location: location.clone(),
-        look,
-    })
+    Some((folder, look))
 }
 
-/// A folder that nobody may download, with what it holds.
-type Private = (&'static str, PathBuf);
-
-/// The folders that nobody may download.
+/// The folders that nobody may download: that of the records, where there are some, and that of the log files.
 fn private(found: &Findings) -> Vec<Private> {
-    let path = |key: &[&str]| {
-        let written = found.value_of(key).and_then(Value::as_str);
-        let default = keys::find(key).map(|key| key.value.trim_matches('"'));
-        PathBuf::from(written.or(default).unwrap_or_default())
-    };
-    let records = !found.named("resource").is_empty();
-    let logs = found.value_of(&LOGS).is_some();
-    let records = records.then(|| ("records", path(&["server", "data"])));
-    let logs = logs.then(|| ("logs", path(&LOGS)));
+    let needed = found.named("resource").into_iter().next();
+    let records = needed.map(|(_, location)| Private::new(found, "records", &DATA, location));
+    let logs = found.written(&LOGS).cloned();
+    let logs = logs.map(|(_, location)| Private::new(found, "logs", &LOGS, location));
     records.into_iter().chain(logs).collect()
 }
 
 fn holds_fault(folder: &Path, private: &[Private]) -> Option<String> {
     let root = real(folder);
-    let (what, path) = private.iter().find(|(_, path)| path.starts_with(&root))?;
+    let held = private.iter().find(|held| held.path.starts_with(&root))?;
     Some(format!(
-        "{} holds the {what}, in {}, so that anybody could download them; name a folder beside it",
+        "{} holds the {}, in {}, so that anybody could download them; name a folder beside it",
         absolute(folder),
-        path.display()
+        held.what,
+        held.path.display()
     ))
 }
 
@@ -180,7 +200,7 @@ fn folder_fault(folder: &Path) -> Option<String> {
             "{} is not a folder; name the folder that the file is in",
             absolute(folder)
         )),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(format!(
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(format!(
             "there is no folder {}; create it, or name another one",
             absolute(folder)
         )),

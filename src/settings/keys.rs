@@ -27,6 +27,12 @@ impl Key {
     pub(crate) fn is_named(&self) -> bool {
         self.path.contains('*')
     }
+
+    /// Whether its value is a field of [`Settings`](super::Settings). The walk reads the fields of records; and where there
+    /// is one choice, nothing depends on it.
+    pub(crate) fn has_field(&self) -> bool {
+        !matches!(self.kind, Kind::Access | Kind::Fields | Kind::Choice([_]))
+    }
 }
 
 const fn key(path: &'static str, kind: Kind, value: &'static str, doc: &'static str) -> Key {
@@ -42,13 +48,9 @@ const fn key(path: &'static str, kind: Kind, value: &'static str, doc: &'static 
 
 /// A key without a default.
 const fn optional(path: &'static str, kind: Kind, value: &'static str, doc: &'static str) -> Key {
-    let has_default = false;
     Key {
-        path,
-        kind,
-        value,
-        has_default,
-        doc,
+        has_default: false,
+        ..key(path, kind, value, doc)
     }
 }
 
@@ -214,13 +216,13 @@ pub(crate) const KEYS: &[Key] = &[
 ];
 
 /// The key of this path, whose `*` parts match any name.
-pub(crate) fn find(path: &[&str]) -> Option<&'static Key> {
+pub(crate) fn find(path: &[impl AsRef<str>]) -> Option<&'static Key> {
     let is = |key: &&Key| key.path.split('.').count() == path.len() && matches(key, path);
     KEYS.iter().find(is)
 }
 
 /// The names that may stand below this path, `*` for any name; none if it is not a table.
-pub(crate) fn names_below(path: &[&str]) -> Vec<&'static str> {
+pub(crate) fn names_below(path: &[impl AsRef<str>]) -> Vec<&'static str> {
     let below = KEYS.iter().filter(|key| matches(key, path));
     let mut names: Vec<_> = below
         .filter_map(|key| key.path.split('.').nth(path.len()))
@@ -230,7 +232,7 @@ pub(crate) fn names_below(path: &[&str]) -> Vec<&'static str> {
 }
 
 /// The only key of this name further below this path, as it would be written there.
-pub(crate) fn named_below(path: &[&str], name: &str) -> Option<String> {
+pub(crate) fn named_below(path: &[impl AsRef<str>], name: &str) -> Option<String> {
     let parts = |key: &'static Key| key.path.split('.').skip(path.len());
     let mut same = KEYS.iter().filter(|key| {
         matches(key, path) && parts(key).last() == Some(name) && parts(key).all(|part| part != "*")
@@ -240,13 +242,10 @@ pub(crate) fn named_below(path: &[&str], name: &str) -> Option<String> {
 }
 
 /// Whether the key's path begins with this one.
-fn matches(key: &Key, path: &[&str]) -> bool {
+fn matches(key: &Key, path: &[impl AsRef<str>]) -> bool {
     let mut parts = key.path.split('.');
-    path.iter().all(|is| {
-        parts
-            .next()
-            .is_some_and(|wanted| wanted == "*" || wanted == *is)
-    })
+    let mut is = |name: &str| parts.next().is_some_and(|part| part == "*" || part == name);
+    path.iter().all(|name| is(name.as_ref()))
 }
 
 #[cfg(test)]

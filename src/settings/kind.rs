@@ -129,18 +129,19 @@ impl Kind {
 
     /// The value of an environment variable for a key of this kind.
     pub(super) fn of_variable(self, text: &str) -> Value {
-        let value = if matches!(self, Self::Bool) {
-            text.parse().ok().map(Value::Bool)
-        } else if matches!(self, Self::Integer(..)) {
-            text.parse::<i64>().ok().map(Value::from)
-        } else if matches!(self, Self::Number(..)) {
-            text.parse::<f64>().ok().map(Value::from)
-        } else if let Self::Auto(kind) = self {
-            Some(kind.of_variable(text))
-        } else if matches!(self, Self::List { .. }) {
-            Some(text.split(',').map(str::trim).collect())
-        } else {
-            None
+        let value = match self {
+            Self::Bool => text.parse().ok().map(Value::Bool),
+            Self::Integer(..) => text.parse::<i64>().ok().map(Value::from),
+            Self::Number(..) => text.parse::<f64>().ok().map(Value::from),
+            Self::Auto(kind) => Some(kind.of_variable(text)),
+            Self::List { .. } => Some(text.split(',').map(str::trim).collect()),
+            Self::Duration(..)
+            | Self::Size(..)
+            | Self::Choice(_)
+            | Self::Text(_)
+            | Self::Table { .. }
+            | Self::Access
+            | Self::Fields => None,
         };
         value.unwrap_or_else(|| Value::from(text))
     }
@@ -150,7 +151,7 @@ fn outside(shown: &str, low: &str, high: &str) -> String {
     format!("{shown} is not within {low} and {high}")
 }
 
-fn choices(words: &[&str]) -> String {
+pub(super) fn choices(words: &[&str]) -> String {
     let quoted: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
     match quoted.as_slice() {
         [only] => format!("write {only}"),

@@ -55,19 +55,12 @@ impl FromStr for Listen {
 
     fn from_str(text: &str) -> Result<Self, NotListen> {
         if let Some(name) = text.strip_prefix(INHERITED) {
-            return if is_name(name) {
-                Ok(Self::Inherited(name.to_owned()))
-            } else {
-                Err(NotListen::Name)
-            };
+            let inherited = is_name(name).then(|| Self::Inherited(name.to_owned()));
+            return inherited.ok_or(NotListen::Name);
         }
         if let Some(path) = text.strip_prefix(UNIX) {
-            let fits = (1..=UNIX_PATH_BYTES_MAX).contains(&path.len());
-            return if fits && !path.contains('\0') {
-                Ok(Self::Unix(path.into()))
-            } else {
-                Err(NotListen::Path)
-            };
+            let fits = (1..=UNIX_PATH_BYTES_MAX).contains(&path.len()) && !path.contains('\0');
+            return fits.then(|| Self::Unix(path.into())).ok_or(NotListen::Path);
         }
         text.parse().map(Self::Tcp).map_err(|_| NotListen::Address)
     }

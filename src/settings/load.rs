@@ -1,7 +1,7 @@
 //! Finds, reads and merges the files: defaults, then files, then the environment.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::fmt;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use config::{Config, ConfigError, File, FileFormat};
 use serde::Deserialize as _;
+use serde_json::{Map, Value, json};
 
-use super::fault::{Location, SettingFault};
+use super::fault::{Location, SettingFault, shown};
+use super::keys::{self, Key};
 use super::reference;
 use super::walk::Findings;
 use super::{Settings, folders, rules};
@@ -19,48 +21,47 @@ use super::{Settings, folders, rules};
 const PLACES: [&str; 2] = ["config/perennial.toml", "/etc/perennial/perennial.toml"];
 /// The most files that may include each other.
 const FILES_MAX: usize = 1_000;
+const INCLUDE: [&str; 1] = ["include"];
 
 /// The settings, and what is worth a look in them.
 #[derive(Debug)]
-pub struct CheckedSettings {
+pub struct LoadedSettings {
     /// The settings.
     pub settings: Settings,
     /// What may be meant as it is: pages that are not there, patterns that match nothing.
     pub warnings: Vec<SettingFault>,
+    /// Every key that was written, with its value: to tell what has changed between two readings.
+    pub(crate) written: BTreeMap<String, String>,
 }
 
 /// The error of loading settings.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A file can't be read.
+    #[error("{}: can't be read: {error}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// The system's error.
-        source: io::Error,
+        error: io::Error,
     },
     /// All faults, in the order of their locations.
+    #[error("{}", listed(.0))]
     Invalid(Vec<SettingFault>),
 }
 
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable { path, source } => {
-                write!(f, "{}: can't be read: {source}", path.display())
-            }
-            Self::Invalid(faults) => {
-                for fault in faults {
-                    writeln!(f, "{fault}")?;
-                }
-                let (count, s) = (faults.len(), if faults.len() == 1 { "" } else { "s" });
-                write!(f, "{count} fault{s} in the settings; nothing was started")
-            }
-        }
-    }
+/// A line for each fault, and their number.
+fn listed(faults: &[SettingFault]) -> String {
+    let lines = faults
+        .iter()
+        .map(|fault| [fault.to_string(), "\n".to_owned()].concat());
+    let s = if faults.len() == 1 { "" } else { "s" };
+    let count = format!(
+        "{} fault{s} in the settings; nothing was started",
+        faults.len()
+    );
+    lines.chain([count]).collect()
 }
-
-impl std::error::Error for LoadError {}
 
 /// The file to read: the one that is asked for, else `$PERENNIAL_CONFIG`, else the first known place where there is one.
 pub fn find(
@@ -68,112 +69,138 @@ pub fn find(
     env: &BTreeMap<String, String>,
     exists: impl Fn(&Path) -> bool,
 ) -> Option<PathBuf> {
+    let named = env.get("PERENNIAL_CONFIG");
     // An empty variable is how some shells and units take one back.
-    let named = |env: &BTreeMap<String, String>| {
-        let named = env.get("PERENNIAL_CONFIG").cloned();
-        named.filter(|path| !path.is_empty())
+    let named = named.filter(|path| !path.is_empty()).map(PathBuf::from);
+    let known = || {
+        PLACES
+            .map(PathBuf::from)
+            .into_iter()
+            .find(|path| exists(path))
     };
-    let known = || PLACES.iter().map(PathBuf::from).find(|path| exists(path));
-    asked
-        .or_else(|| named(env).map(PathBuf::from))
-        .or_else(known)
+    asked.or(named).or_else(known)
 }
 
 /// Reads the settings in `path`, or the defaults without one, and what `env` overrides.
-pub fn load(path: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Settings, LoadError> {
-    let (mut found, files) = walk(path, env)?;
-    settings(path, &mut found, &files)
+pub fn load(
+    path: Option<&Path>,
+    env: &BTreeMap<String, String>,
+) -> Result<LoadedSettings, LoadError> {
+    settings(path, walk(path, env)?)
 }
 
 /// [`load`], and looks whether the folders and pages that are named are there: before a start.
 pub fn check(
     path: Option<&Path>,
     env: &BTreeMap<String, String>,
-) -> Result<CheckedSettings, LoadError> {
-    let (mut found, files) = walk(path, env)?;
+) -> Result<LoadedSettings, LoadError> {
+    let mut found = walk(path, env)?;
     folders::check(&mut found);
-    let settings = settings(path, &mut found, &files)?;
-    let warnings = found.warnings;
-    Ok(CheckedSettings { settings, warnings })
+    settings(path, found)
 }
 
-/// Looks at all files and the environment. Returns the texts of the files too.
-fn walk(
-    path: Option<&Path>,
-    env: &BTreeMap<String, String>,
-) -> Result<(Findings, Vec<String>), LoadError> {
+/// Looks at all files and the environment.
+fn walk(path: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Findings, LoadError> {
     let mut found = Findings::default();
-    let files = match path {
-        Some(path) => read_all(path, &mut found)?,
-        None => Vec::new(),
-    };
+    if let Some(path) = path {
+        read_all(path, &mut found)?;
+    }
     found.environment(env);
     rules::check(&mut found);
-    Ok((found, files))
+    Ok(found)
 }
 
 /// The settings, if nothing wrong was found.
-fn settings(
-    path: Option<&Path>,
-    found: &mut Findings,
-    files: &[String],
-) -> Result<Settings, LoadError> {
+fn settings(path: Option<&Path>, mut found: Findings) -> Result<LoadedSettings, LoadError> {
     if found.faults.is_empty() {
-        match merge(files, found) {
-            Ok(settings) => return Ok(settings),
+        match merge(&found) {
+            Ok(settings) => {
+                let mut written = BTreeMap::new();
+                let all = Value::Object(tree(&found, |_| true));
+                flatten(&mut written, &mut Vec::new(), &all);
+                return Ok(LoadedSettings {
+                    settings,
+                    warnings: found.warnings,
+                    written,
+                });
+            }
             // The walk found no fault, but serde can't read a value: the table of keys and the field disagree.
             Err(error) => {
-                let path = path.unwrap_or(Path::new("defaults")).to_owned();
-                let (line, column) = (1, 1);
-                let location = Location::File { path, line, column };
-                found.fault(location, &[], error.to_string());
+                let path = path.unwrap_or(Path::new("defaults"));
+                let whole: [&str; 0] = [];
+                found.fault(Location::at(path, "", 0), &whole, error.to_string());
             }
         }
     }
-    let mut faults = std::mem::take(&mut found.faults);
-    faults.sort_by_key(|fault| match &fault.location {
-        Location::File { path, line, column } => (path.clone(), *line, *column),
-        Location::Variable(name) => (PathBuf::from("~").join(name), 0, 0),
-    });
+    let mut faults = found.faults;
+    faults.sort_by(|one, other| one.location.cmp(&other.location));
     Err(LoadError::Invalid(faults))
 }
 
-/// Every key that the files name, with its value as TOML: to tell what has changed between two readings.
-pub(crate) fn written(path: Option<&Path>) -> BTreeMap<String, String> {
-    let texts = path.and_then(|path| read_all(path, &mut Findings::default()).ok());
-    let mut keys = BTreeMap::new();
-    for text in texts.into_iter().flatten() {
-        if let Ok(table) = text.parse::<toml::Table>() {
-            flatten(&mut keys, String::new(), &toml::Value::Table(table));
+/// Merges what was written over the defaults, and reads the result.
+fn merge(found: &Findings) -> Result<Settings, ConfigError> {
+    let defaults = reference::defaults(found.named("route").is_empty());
+    let mut merged = Config::builder().add_source(File::from_str(&defaults, FileFormat::Toml));
+    for (name, value) in tree(found, Key::has_field) {
+        let value = config::Value::deserialize(value)
+            .map_err(|error: serde_json::Error| ConfigError::Message(error.to_string()))?;
+        merged = merged.set_override(name, value)?;
+    }
+    let mut settings: Settings = merged.build()?.try_deserialize()?;
+    for (name, resource) in &mut settings.resources {
+        if resource.path.is_empty() {
+            resource.path = format!("/{name}");
+        }
+        if let Some(schema) = found.schemas.get(name) {
+            resource.schema = Arc::new(schema.clone());
         }
     }
-    keys
+    Ok(settings)
 }
 
-fn flatten(keys: &mut BTreeMap<String, String>, key: String, value: &toml::Value) {
-    let toml::Value::Table(table) = value else {
-        keys.insert(key, value.to_string());
+/// What was written for the keys that are `wanted`, as one table of tables.
+fn tree(found: &Findings, wanted: impl Fn(&Key) -> bool) -> Map<String, Value> {
+    let mut tree = Map::new();
+    // A resource may have defaults only, and is there all the same.
+    for (name, _) in found.named("resource") {
+        insert(&mut tree, &["resource".to_owned(), name], json!({}));
+    }
+    for (path, (value, _)) in &found.written {
+        if keys::find(path).is_some_and(&wanted) {
+            insert(&mut tree, path, value.clone());
+        }
+    }
+    tree
+}
+
+fn insert(table: &mut Map<String, Value>, path: &[String], value: Value) {
+    match path {
+        [] => {}
+        [name] => drop(table.insert(name.clone(), value)),
+        [name, below @ ..] => {
+            if let Value::Object(inner) = table.entry(name).or_insert_with(|| json!({})) {
+                insert(inner, below, value);
+            }
+        }
+    }
+}
+
+/// Adds each value that is no table, or an empty one, by its key.
+fn flatten(keys: &mut BTreeMap<String, String>, path: &mut Vec<String>, value: &Value) {
+    let members = value.as_object().filter(|members| !members.is_empty());
+    let Some(members) = members else {
+        keys.insert(shown(path), value.to_string());
         return;
     };
-    // A resource may have defaults only, and is there all the same.
-    if table.is_empty() && key.starts_with("resource.") {
-        keys.insert(key.clone(), "{}".to_owned());
-    }
-    for (name, value) in table {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        let name = if name.chars().all(plain) {
-            name.clone()
-        } else {
-            format!("{name:?}")
-        };
-        let dot = if key.is_empty() { "" } else { "." };
-        flatten(keys, format!("{key}{dot}{name}"), value);
+    for (name, value) in members {
+        path.push(name.clone());
+        flatten(keys, path, value);
+        path.pop();
     }
 }
 
 /// Reads a file and what it includes, and what those include; each file once, whatever it is called.
-fn read_all(path: &Path, found: &mut Findings) -> Result<Vec<String>, LoadError> {
-    let mut texts = Vec::new();
+fn read_all(path: &Path, found: &mut Findings) -> Result<(), LoadError> {
     let mut seen = HashSet::new();
     let mut ahead = VecDeque::from([(path.to_owned(), None)]);
     while let Some((path, included)) = ahead.pop_front() {
@@ -183,14 +210,14 @@ fn read_all(path: &Path, found: &mut Findings) -> Result<Vec<String>, LoadError>
         }
         if let Some(place) = included.clone().filter(|_| seen.len() > FILES_MAX) {
             let problem = format!("more than {FILES_MAX} files; include fewer");
-            found.fault(place, &include_key(), problem);
+            found.fault(place, &INCLUDE, problem);
             break;
         }
         let text = match (fs::read(&path), included) {
             (Ok(bytes), _) => decode(found, &path, bytes),
-            (Err(source), None) => return Err(LoadError::Unreadable { path, source }),
-            (Err(source), Some(place)) => {
-                unreadable(found, place, &path, &source);
+            (Err(error), None) => return Err(LoadError::Unreadable { path, error }),
+            (Err(error), Some(place)) => {
+                unreadable(found, place, &path, &error);
                 continue;
             }
         };
@@ -200,17 +227,15 @@ fn read_all(path: &Path, found: &mut Findings) -> Result<Vec<String>, LoadError>
                 Ok(files) => {
                     if files.is_empty() {
                         let problem = format!("no file matches {}", pattern.display());
-                        let warning = SettingFault::new(place.clone(), &include_key(), problem);
-                        found.warnings.push(warning);
+                        found.warn(place.clone(), &INCLUDE, problem);
                     }
                     ahead.extend(files.into_iter().map(|file| (file, Some(place.clone()))));
                 }
-                Err(source) => unreadable(found, place, &pattern, &source),
+                Err(error) => unreadable(found, place, &pattern, &error),
             }
         }
-        texts.push(text);
     }
-    Ok(texts)
+    Ok(())
 }
 
 /// The text of a file. Where it is none that is a fault, and the rest is read all the same.
@@ -219,27 +244,24 @@ fn decode(found: &mut Findings, path: &Path, bytes: Vec<u8>) -> String {
         let at = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
         let place = Location::at(path, &text, at);
-        found.fault(place, &[], "is not UTF-8; save the file in that encoding");
+        let whole: [&str; 0] = [];
+        found.fault(
+            place,
+            &whole,
+            "is not UTF-8; save the file in that encoding",
+        );
         text
     })
 }
 
-fn include_key() -> [String; 1] {
-    ["include".to_owned()]
-}
-
-fn unreadable(found: &mut Findings, place: Location, path: &Path, source: &io::Error) {
-    let problem = format!("{} can't be read: {source}", path.display());
-    found.fault(place, &include_key(), problem);
+fn unreadable(found: &mut Findings, place: Location, path: &Path, error: &io::Error) {
+    let problem = format!("{} can't be read: {error}", path.display());
+    found.fault(place, &INCLUDE, problem);
 }
 
 /// The files that a pattern means: itself, or, with one `*` in its last part, those that match, in order.
 fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
-    let name = pattern
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
-    let Some((before, after)) = name.split_once('*') else {
+    let Some((before, after)) = file_name(pattern).split_once('*') else {
         return Ok(vec![pattern.to_owned()]);
     };
     let folder = pattern.parent().unwrap_or(Path::new("."));
@@ -252,10 +274,7 @@ fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
+        let name = file_name(&path);
         let long = name.len() >= before.len() + after.len();
         // As a shell does it: what editors leave behind is hidden.
         let hidden = name.starts_with('.') && !before.starts_with('.');
@@ -267,28 +286,7 @@ fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Merges defaults, files and environment, in this order, and reads the result.
-fn merge(files: &[String], found: &Findings) -> Result<Settings, ConfigError> {
-    let defaults = reference::defaults(found.named("route").is_empty());
-    let mut merged = Config::builder().add_source(File::from_str(&defaults, FileFormat::Toml));
-    for text in files {
-        merged = merged.add_source(File::from_str(text, FileFormat::Toml));
-    }
-    for (path, (value, location)) in &found.written {
-        if let Location::Variable(_) = location {
-            let value = config::Value::deserialize(value)
-                .map_err(|error: serde_json::Error| ConfigError::Message(error.to_string()))?;
-            merged = merged.set_override(path.join("."), value)?;
-        }
-    }
-    let mut settings: Settings = merged.build()?.try_deserialize()?;
-    for (name, resource) in &mut settings.resources {
-        if resource.path.is_empty() {
-            resource.path = format!("/{name}");
-        }
-        if let Some(schema) = found.schemas.get(name) {
-            resource.schema = Arc::new(schema.clone());
-        }
-    }
-    Ok(settings)
+/// The last part of a path; empty if it is not UTF-8.
+fn file_name(path: &Path) -> &str {
+    path.file_name().and_then(OsStr::to_str).unwrap_or_default()
 }

@@ -24,7 +24,8 @@ artist   = { type = "object", fields = { name = { type = "string", required = tr
 /// The defaults as TOML; also of a route at `/`, if there is none else.
 pub(super) fn defaults(no_route: bool) -> String {
     let mut out = String::new();
-    for key in KEYS.iter().filter(|key| key.has_default && !key.is_named()) {
+    let flat = KEYS.iter().filter(|key| !key.is_named());
+    for key in flat.filter(|key| key.has_default && key.has_field()) {
         line(&mut out, format_args!("{} = {}", key.path, key.value));
     }
     if no_route {

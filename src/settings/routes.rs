@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use globset::Glob;
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny};
+use serde::de::{Deserialize, Deserializer, Error};
 
 use super::keys;
 use super::texts::{error_status, glob};
@@ -82,14 +82,11 @@ pub struct CacheRule {
 pub struct ResourceSettings {
     /// Where it is served, as it reads when it is decoded; begins and does not end with `/`.
     pub path: String,
-    /// Who may read and write.
-    #[serde(deserialize_with = "read_by_the_walk")]
-    pub access: AccessSettings,
     /// Who chooses the ids of new records.
     #[serde(rename = "id")]
     pub ids: IdScheme,
-    /// The schema of its records.
-    #[serde(rename = "fields", deserialize_with = "read_by_the_walk")]
+    /// The schema of its records: the walk reads `fields`.
+    #[serde(skip)]
     pub schema: Arc<Schema>,
     /// The effect of `PUT` on the members that it does not name.
     pub put: Put,
@@ -115,14 +112,6 @@ impl ResourceSettings {
             ..Self::default()
         }
     }
-}
-
-/// `resource.*.access`
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum AccessSettings {
-    /// Everybody who can connect.
-    #[default]
-    Public,
 }
 
 /// `resource.*.put`
@@ -165,10 +154,4 @@ fn error_pages<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<u16, Strin
 
 fn is_required<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
     Ok(String::deserialize(from)? == "required")
-}
-
-/// The walk has looked at this value, and kept what the program needs of it.
-fn read_by_the_walk<'de, D: Deserializer<'de>, T: Default>(from: D) -> Result<T, D::Error> {
-    IgnoredAny::deserialize(from)?;
-    Ok(T::default())
 }

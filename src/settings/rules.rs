@@ -24,7 +24,7 @@ pub(super) fn check(found: &mut Findings) {
     }
     chaos(found);
     for (prefix, location) in found.named("route") {
-        let key = owned(["route", &prefix]);
+        let key = ["route", &prefix];
         let root = found.value_of(&["route", &prefix, "files", "root"]);
         // If something was meant to be its target, that has been told already.
         if root.is_none() && !found.is_faulty_below(&key) {
@@ -33,25 +33,17 @@ pub(super) fn check(found: &mut Findings) {
         }
     }
     paths(found);
-    // The default address is a loopback one, which others can't reach.
-    let open = match found.value_of(&LISTEN) {
-        Some(_) => listens(found, LISTEN),
-        None => Vec::new(),
-    };
-    let open = open.into_iter().find(|listen| !listen.is_local());
+    let public = listens(found, LISTEN);
+    let open = public.iter().find(|listen| !listen.is_local());
     for (name, location) in found.named("resource") {
         upsert(found, &name);
-        if let (None, Some(address)) = (found.value_of(&["resource", &name, "access"]), &open) {
+        if let (None, Some(address)) = (found.value_of(&["resource", &name, "access"]), open) {
             let problem = format!(
                 "open to everybody who can reach {address}; if that is meant, write access = \"public\", else listen on 127.0.0.1 only"
             );
-            found.fault(location, &owned(["resource", &name]), problem);
+            found.fault(location, &["resource", &name], problem);
         }
     }
-}
-
-fn owned<const N: usize>(path: [&str; N]) -> [String; N] {
-    path.map(str::to_owned)
 }
 
 /// No two sockets can have one address. Found here it is a fault with a line; found by the system it would look as if
@@ -69,7 +61,7 @@ fn addresses(found: &mut Findings) {
                 let problem = format!(
                     "{address} can't be listened on beside {other}; choose another one, or keep one of the two"
                 );
-                found.fault(location, &owned(key), problem);
+                found.fault(location, &key, problem);
             }
             bound.push((address, location.clone()));
         }
@@ -89,39 +81,36 @@ fn listens(found: &Findings, key: [&str; 2]) -> Vec<Listen> {
 /// Whoever can reach the admin listener can order faults, so only this machine may.
 fn chaos(found: &mut Findings) {
     const ENABLED: [&str; 2] = ["chaos", "enabled"];
-    let Some((Value::Bool(true), location)) = found.written(&ENABLED) else {
-        return;
-    };
-    let (location, admin) = (location.clone(), listens(found, ADMIN));
-    if let Some(address) = admin.iter().find(|listen| !listen.is_local()) {
+    let admin = listens(found, ADMIN);
+    let open = admin.iter().find(|listen| !listen.is_local());
+    if let (Some(Value::Bool(true)), Some(address)) = (found.value_of(&ENABLED), open) {
         let problem = format!(
             "would let everybody who can reach {address} make parts of the daemon panic; set server.admin to an address of this machine only, such as 127.0.0.1:3001, or take it out"
         );
-        found.fault(location, &owned(ENABLED), problem);
+        found.fault_of(&ENABLED, problem);
     }
 }
 
 /// The store counts where the id is "sequence": a client can't name the record that is to be created.
 fn upsert(found: &mut Findings, name: &str) {
     let upsert = ["resource", name, "upsert"];
-    let Some((Value::Bool(true), location)) = found.written(&upsert) else {
-        return;
-    };
     let id = found.value_of(&["resource", name, "id"]);
-    if id.and_then(Value::as_str) == Some("sequence") {
+    if found.value_of(&upsert) == Some(&Value::Bool(true)) && id.is_some_and(|id| id == "sequence")
+    {
         let problem = "can't be with id = \"sequence\", where the server names records; take one of the two out";
-        found.fault(location.clone(), &owned(upsert), problem);
+        found.fault_of(&upsert, problem);
     }
 }
 
-/// Each resource has a path of its own, outside the records of the others.
+/// Each resource has a path of its own, outside the records of the others. A route at the address of a record is not
+/// reached there.
 fn paths(found: &mut Findings) {
-    let mut taken = BTreeMap::new();
+    let routes = found.named("route");
     // Routes first: of a route and a resource with one path, the resource is told to move.
-    for (prefix, _) in found.named("route") {
-        let owner = format!("route.{prefix:?}");
-        taken.insert(prefix, owner);
-    }
+    let mut taken: BTreeMap<_, _> = routes
+        .iter()
+        .map(|(prefix, _)| (prefix.clone(), format!("route.{prefix:?}")))
+        .collect();
     let mut resources = BTreeMap::new();
     for (name, location) in found.named("resource") {
         let path = match found.value_of(&["resource", &name, "path"]) {
@@ -132,7 +121,7 @@ fn paths(found: &mut Findings) {
         if name.is_empty() || url_path_fault(&path).is_some() {
             continue;
         }
-        let key = owned(["resource", &name]);
+        let key = ["resource", &name];
         if path == "/" {
             let problem = "a resource can't be served at /; write path = \"/NAME\"";
             found.fault(location.clone(), &key, problem);
@@ -143,13 +132,25 @@ fn paths(found: &mut Findings) {
         }
         resources.insert(path, (name, location));
     }
+    // The path above, and the resource there.
+    let above = |path: &str| {
+        let (above, _) = path.rsplit_once('/')?;
+        Some((above.to_owned(), &resources.get(above)?.0))
+    };
     for (path, (name, location)) in &resources {
-        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
-        if let Some((other, _)) = resources.get(above) {
+        if let Some((above, other)) = above(path) {
             let problem = format!(
                 "{path:?} is the address of a record of resource.{other}; choose a path outside {above:?}"
             );
-            found.fault(location.clone(), &owned(["resource", name]), problem);
+            found.fault(location.clone(), &["resource", name], problem);
+        }
+    }
+    for (prefix, location) in routes {
+        if let Some((above, other)) = above(&prefix) {
+            let problem = format!(
+                "{prefix:?} itself is the address of a record of resource.{other}, which answers there; only what is below it leads to this route; choose a path outside {above:?}"
+            );
+            found.warn(location, &["route", &prefix], problem);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Golden texts: every wrong file in `tests/golden/settings` with all its faults. `BLESS=1` writes them anew.
 
+mod on_disk;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,11 @@ fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect()
+}
+
+/// The settings that a file means with these variables.
+fn load(path: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Settings, LoadError> {
+    super::load(path, env).map(|loaded| loaded.settings)
 }
 
 /// Compares with a committed file, or writes it.
@@ -189,46 +196,6 @@ fn what_is_proposed_can_be_written() {
 }
 
 #[test]
-fn folders_that_are_not_there_are_faults_and_pages_are_warnings() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    fs::create_dir(at("site")).unwrap();
-    fs::write(at("site/404.html"), "").unwrap();
-    let shown = folder.path().display().to_string();
-    let write = |name: &str, root: &str, more: &str| {
-        let text = format!("[route.\"/{name}\"]\nfiles = {{ root = '{shown}/{root}' }}\n{more}\n");
-        fs::write(at(&format!("{name}.toml")), text).unwrap();
-    };
-    write("a", "gone", "");
-    write("b", "site/404.html", "");
-    write(
-        "c",
-        "site",
-        "errors = { 404 = '/404.html', 500 = '/500.html' }",
-    );
-    write("d", "site/404.html/x", "");
-    let main = "include = ['a.toml', 'b.toml', 'c.toml', 'd.toml', 'none/*.toml']\n";
-    fs::write(at("main.toml"), main).unwrap();
-    assert!(load(Some(&at("main.toml")), &BTreeMap::new()).is_ok());
-    let error = check(Some(&at("main.toml")), &BTreeMap::new()).unwrap_err();
-    let expected = format!(
-        "{shown}/a.toml:2:11: route.\"/a\".files.root: there is no folder {shown}/gone; create it, or name another one\n\
-         {shown}/b.toml:2:11: route.\"/b\".files.root: {shown}/site/404.html is not a folder; name the folder that the file is in\n\
-         {shown}/d.toml:2:11: route.\"/d\".files.root: {shown}/site/404.html/x can't be used: Not a directory (os error 20)\n\
-         3 faults in the settings; nothing was started"
-    );
-    assert_eq!(error.to_string(), expected);
-    fs::write(at("main.toml"), "include = ['c.toml', 'none/*.toml']\n").unwrap();
-    let checked = check(Some(&at("main.toml")), &BTreeMap::new()).unwrap();
-    let warnings: Vec<_> = checked.warnings.iter().map(ToString::to_string).collect();
-    let expected = [
-        format!("{shown}/main.toml:1:1: include: no file matches {shown}/none/*.toml"),
-        format!("{shown}/c.toml:3:1: route.\"/c\".errors: there is no file {shown}/site/500.html"),
-    ];
-    assert_eq!(warnings, expected);
-}
-
-#[test]
 fn without_a_route_the_built_in_page_needs_no_folder() {
     assert!(check(None, &BTreeMap::new()).unwrap().warnings.is_empty());
 }
@@ -287,68 +254,35 @@ fn a_wrong_variable_is_a_fault_that_names_it() {
 }
 
 #[test]
-fn included_files_are_read_and_the_same_key_twice_is_a_fault() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    fs::create_dir(at("conf.d")).unwrap();
-    fs::write(
-        at("a.toml"),
-        "include = [\"conf.d/*.toml\", \"none.d/*.toml\"]\n[server]\ndrain = \"1s\"\n",
-    )
-    .unwrap();
-    fs::write(at("conf.d/b.toml"), "[resource.pens]\n").unwrap();
-    let settings = load(Some(&at("a.toml")), &BTreeMap::new()).unwrap();
-    assert_eq!(settings.resources["pens"].path, "/pens");
-    fs::write(at("conf.d/c.toml"), "[server]\ndrain = \"2s\"\n").unwrap();
-    let error = load(Some(&at("a.toml")), &BTreeMap::new())
-        .unwrap_err()
-        .to_string();
-    let (c, a) = (at("conf.d/c.toml"), at("a.toml"));
-    let (c, a) = (c.display(), a.display());
-    assert!(
-        error.starts_with(&format!(
-            "{c}:2:1: server.drain: written before, at {a}:3:1; keep one"
-        )),
-        "{error}"
+fn two_spellings_of_a_variable_must_not_disagree() {
+    let small = "PERENNIAL__server__admin";
+    let capital = "PERENNIAL__SERVER__ADMIN";
+    let (one, other) = ("127.0.0.1:1", "127.0.0.1:2");
+    assert!(load(None, &env(&[(small, one), (capital, one)])).is_ok());
+    let error = load(None, &env(&[(small, one), (capital, other)])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "$PERENNIAL__server__admin: server.admin: $PERENNIAL__SERVER__ADMIN gives another value; keep one of the two\n\
+         1 fault in the settings; nothing was started"
     );
 }
 
 #[test]
-fn files_are_included_once_and_what_editors_leave_behind_is_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    fs::create_dir(at("conf.d")).unwrap();
-    let text = "include = [\"a.toml\", \"conf.d/../a.toml\", \"conf.d/*.toml\"]\n[server]\ndrain = \"1s\"\n";
-    fs::write(at("a.toml"), text).unwrap();
-    fs::write(at("conf.d/b.toml"), "[resource.pens]\n").unwrap();
-    fs::write(at("conf.d/.b.toml"), "no TOML").unwrap();
-    fs::write(at("conf.d/b.toml~"), "no TOML").unwrap();
-    let settings = load(Some(&at("a.toml")), &BTreeMap::new()).unwrap();
-    assert_eq!(settings.server.drain, Duration::from_secs(1));
-    assert_eq!(settings.resources["pens"].path, "/pens");
-}
-
-#[test]
-fn files_may_share_tables_and_a_list_replaces_the_default() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    let text = "include = [\"b.toml\"]\nserver.listen = [\"127.0.0.1:1\"]\n[route.\"/v1.0\"]\nfiles = { root = \"a\" }\n";
-    fs::write(at("a.toml"), text).unwrap();
-    let text =
-        "server.drain = \"1s\"\n[route.\"/v1.1\"]\nfiles = { root = \"b\", index = \"x.html\" }\n";
-    fs::write(at("b.toml"), text).unwrap();
-    let settings = load(Some(&at("a.toml")), &BTreeMap::new()).unwrap();
-    assert_eq!(settings.server.listen, ["127.0.0.1:1".parse().unwrap()]);
-    assert_eq!(settings.server.drain, Duration::from_secs(1));
-    let roots: Vec<_> = settings
-        .routes
-        .iter()
-        .map(|(prefix, route)| {
-            let TargetSettings::Files(folder) = &route.target;
-            (prefix.as_str(), folder.root.to_str().unwrap())
-        })
-        .collect();
-    assert_eq!(roots, [("/v1.0", "a"), ("/v1.1", "b")]);
+fn a_route_at_the_address_of_a_record_is_worth_a_look() {
+    for (prefix, warned) in [("/books/x", true), ("/books/x/y", false), ("/x", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, root) = (folder.path().join("a.toml"), folder.path().display());
+        let text = format!(
+            "server.data = '{root}/data'\nresource.books.id = 'client'\nroute.'{prefix}'.files.root = '{root}/site'\n"
+        );
+        fs::create_dir(folder.path().join("site")).unwrap();
+        fs::write(&file, text).unwrap();
+        let warnings = check(Some(&file), &BTreeMap::new()).unwrap().warnings;
+        let told = warnings.iter().map(ToString::to_string).collect::<String>();
+        let expected = "a.toml:3:7: route.\"/books/x\": \"/books/x\" itself is the address of a record of resource.books";
+        assert_eq!(told.contains(expected), warned, "{told}");
+        assert_eq!(warnings.is_empty(), !warned, "{told}");
+    }
 }
 
 #[test]

@@ -9,7 +9,6 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Location, SettingFault, shown};
-use super::fields;
 use super::keys::{self, COMING};
 use super::kind::Kind;
 use super::texts::{INCLUDE, name_fault, url_path_fault};
@@ -23,21 +22,118 @@ pub(super) struct Findings {
     pub(super) warnings: Vec<SettingFault>,
     /// Every key that was written, with its value, which may be a wrong one, and its location.
     pub(super) written: BTreeMap<Vec<String>, (Value, Location)>,
-    /// The location where each route and each resource was first written.
-    pub(super) named: BTreeMap<Vec<String>, Location>,
+    /// The location where each table was first written, by its path: a route and a resource are tables.
+    tables: BTreeMap<Vec<String>, Location>,
     /// The fields of each resource that declares some, by its name.
     pub(super) schemas: BTreeMap<String, Schema>,
 }
 
 /// One file while it is walked.
-pub(super) struct Document<'a> {
-    path: &'a Path,
+pub(super) struct Walk<'a> {
+    found: &'a mut Findings,
+    file: &'a Path,
     text: &'a str,
+    /// The path of the key that is looked at.
+    key: Vec<String>,
 }
 
-impl Document<'_> {
-    pub(super) fn location(&self, span: Range<usize>) -> Location {
-        Location::at(self.path, self.text, span.start)
+impl Walk<'_> {
+    /// Looks at the key `name` of the table that is looked at.
+    pub(super) fn below<T>(&mut self, name: &str, look: impl FnOnce(&mut Self) -> T) -> T {
+        self.key.push(name.to_owned());
+        let looked = look(self);
+        self.key.pop();
+        looked
+    }
+
+    /// Notes what is wrong with the key that is looked at.
+    pub(super) fn fault(&mut self, at: Range<usize>, problem: impl Into<String>) {
+        let location = self.location(at);
+        self.found.fault(location, &self.key, problem);
+    }
+
+    fn location(&self, at: Range<usize>) -> Location {
+        Location::at(self.file, self.text, at.start)
+    }
+
+    fn table(&mut self, table: &DeTable<'_>) {
+        for (name, value) in table {
+            self.below(name.get_ref(), |walk| walk.entry(name.span(), value));
+        }
+    }
+
+    fn entry(&mut self, at: Range<usize>, value: &Spanned<DeValue<'_>>) {
+        if let Some(key) = keys::find(&self.key) {
+            self.value(key.kind, value);
+            if let Some((_, before)) = self.found.written.get(&self.key) {
+                let problem = format!("written before, at {before}; keep one of the two");
+                self.fault(at, problem);
+            } else {
+                let written = (json(value.get_ref()), self.location(at));
+                self.found.written.insert(self.key.clone(), written);
+            }
+            return;
+        }
+        let names = keys::names_below(&self.key);
+        if names.is_empty() {
+            self.fault(at, unknown(&self.key));
+            return;
+        }
+        let fault = match self.key.as_slice() {
+            [kind, name] if kind == "route" => url_path_fault(name),
+            [kind, name] if kind == "resource" => name_fault(name),
+            _ => None,
+        };
+        if let Some(problem) = fault {
+            self.fault(at.clone(), problem);
+        }
+        if let DeValue::Table(members) = value.get_ref() {
+            let location = self.location(at);
+            let tables = &mut self.found.tables;
+            tables.entry(self.key.clone()).or_insert(location);
+            self.table(members);
+            return;
+        }
+        let problem = match names.as_slice() {
+            ["*"] => "must be a table".to_owned(),
+            names => format!("must be a table with keys of {}", names.join(", ")),
+        };
+        self.fault(value.span(), problem);
+    }
+
+    /// Finds what is wrong with a value; of a list or a table, with each of its items.
+    fn value(&mut self, kind: Kind, value: &Spanned<DeValue<'_>>) {
+        match (kind, value.get_ref()) {
+            (Kind::Fields, DeValue::Table(table)) => {
+                let schema = Schema::Fields(self.fields(table));
+                if let [_, resource, _] = self.key.as_slice() {
+                    let schemas = &mut self.found.schemas;
+                    schemas.entry(resource.clone()).or_insert(schema);
+                }
+            }
+            (Kind::List { items: kind, .. }, DeValue::Array(items)) if !items.is_empty() => {
+                for item in items {
+                    self.value(*kind, item);
+                }
+            }
+            (Kind::Table { fault, .. }, DeValue::Table(members)) => {
+                for (name, value) in members {
+                    let problem = if let DeValue::String(text) = value.get_ref() {
+                        fault(name.get_ref(), text)
+                    } else {
+                        Some(format!("{:?} must be a text", name.get_ref()))
+                    };
+                    if let Some(problem) = problem {
+                        self.fault(name.span(), problem);
+                    }
+                }
+            }
+            (kind, of) => {
+                if let Some(problem) = kind.fault(&json(of), &self.shown(value)) {
+                    self.fault(value.span(), problem);
+                }
+            }
+        }
     }
 
     /// A value as a message shows it.
@@ -57,16 +153,24 @@ impl Document<'_> {
 
 impl Findings {
     /// Walks one file. Returns the files it includes, as written, and where.
-    pub(super) fn file(&mut self, path: &Path, text: &str) -> Vec<(PathBuf, Location)> {
-        let document = Document { path, text };
+    pub(super) fn file(&mut self, file: &Path, text: &str) -> Vec<(PathBuf, Location)> {
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
-            let location = document.location(error.span().unwrap_or_default());
+            let location = Location::at(file, text, error.span().unwrap_or_default().start);
             let problem = error.message().trim_end_matches('\n').replace('\n', "; ");
-            self.faults.push(SettingFault::new(location, &[], problem));
+            let whole: [&str; 0] = [];
+            self.faults
+                .push(SettingFault::new(location, &whole, problem));
         }
-        self.table(&document, &mut Vec::new(), table.get_ref());
-        let Some((included, location)) = self.written.remove(&vec!["include".to_owned()]) else {
+        let mut walk = Walk {
+            found: self,
+            file,
+            text,
+            key: Vec::new(),
+        };
+        walk.table(table.get_ref());
+        let Some((included, location)) = self.written.remove(["include".to_owned()].as_slice())
+        else {
             return Vec::new();
         };
         let items = included.as_array().into_iter().flatten();
@@ -76,109 +180,8 @@ impl Findings {
             .collect()
     }
 
-    fn table(&mut self, document: &Document<'_>, path: &mut Vec<String>, table: &DeTable<'_>) {
-        for (name, value) in table {
-            path.push(name.get_ref().to_string());
-            self.entry(document, path, name.span(), value);
-            path.pop();
-        }
-    }
-
-    fn entry(
-        &mut self,
-        document: &Document<'_>,
-        path: &mut Vec<String>,
-        at: Range<usize>,
-        value: &Spanned<DeValue<'_>>,
-    ) {
-        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-        if let Some(key) = keys::find(&parts) {
-            self.value(document, path, key.kind, value);
-            self.write(path, json(value.get_ref()), document.location(at));
-            return;
-        }
-        let names = keys::names_below(&parts);
-        if names.is_empty() {
-            self.fault(document.location(at), path, unknown(&parts));
-            return;
-        }
-        if let [kind @ ("route" | "resource"), name] = parts.as_slice() {
-            let fault = if *kind == "route" {
-                url_path_fault(name)
-            } else {
-                name_fault(name)
-            };
-            if let Some(problem) = fault {
-                self.fault(document.location(at.clone()), path, problem);
-            }
-            if value.get_ref().is_table() {
-                let first = self.named.entry(path.clone());
-                first.or_insert_with(|| document.location(at));
-            }
-        }
-        if let DeValue::Table(members) = value.get_ref() {
-            self.table(document, path, members);
-            return;
-        }
-        let problem = match names.as_slice() {
-            ["*"] => "must be a table".to_owned(),
-            names => format!("must be a table with keys of {}", names.join(", ")),
-        };
-        self.fault(document.location(value.span()), path, problem);
-    }
-
-    /// Finds what is wrong with a value; of a list or a table, with each of its items.
-    fn value(
-        &mut self,
-        document: &Document<'_>,
-        path: &[String],
-        kind: Kind,
-        value: &Spanned<DeValue<'_>>,
-    ) {
-        match (kind, value.get_ref()) {
-            (Kind::Fields, DeValue::Table(table)) => {
-                let fields = fields::read(self, document, path, table);
-                if let [_, resource, _] = path {
-                    let schema = Schema::Fields(fields);
-                    self.schemas.entry(resource.clone()).or_insert(schema);
-                }
-            }
-            (Kind::List { items: kind, .. }, DeValue::Array(items)) if !items.is_empty() => {
-                for item in items {
-                    self.value(document, path, *kind, item);
-                }
-            }
-            (Kind::Table { fault, .. }, DeValue::Table(members)) => {
-                for (name, value) in members {
-                    let problem = if let DeValue::String(text) = value.get_ref() {
-                        fault(name.get_ref(), text)
-                    } else {
-                        Some(format!("{:?} must be a text", name.get_ref()))
-                    };
-                    if let Some(problem) = problem {
-                        self.fault(document.location(name.span()), path, problem);
-                    }
-                }
-            }
-            (kind, of) => {
-                if let Some(problem) = kind.fault(&json(of), &document.shown(value)) {
-                    self.fault(document.location(value.span()), path, problem);
-                }
-            }
-        }
-    }
-
-    fn write(&mut self, path: &[String], value: Value, location: Location) {
-        if let Some((_, before)) = self.written.get(path) {
-            let problem = format!("written before, at {before}; keep one of the two");
-            self.fault(location, path, problem);
-            return;
-        }
-        self.written.insert(path.to_vec(), (value, location));
-    }
-
-    /// Walks the environment: `PERENNIAL__SERVER__ADMIN` is `server.admin`. Only keys without a name that the operator
-    /// chooses can be reached.
+    /// Walks the environment: `PERENNIAL__SERVER__ADMIN` is `server.admin`, in capital or small letters. Only keys without
+    /// a name that the operator chooses can be reached.
     pub(super) fn environment(&mut self, env: &BTreeMap<String, String>) {
         for (variable, text) in env {
             let Some(rest) = variable.strip_prefix("PERENNIAL__") else {
@@ -189,36 +192,37 @@ impl Findings {
             let mut flat = keys::KEYS
                 .iter()
                 .filter(|key| !key.is_named() && key.path != "include");
-            let Some(key) = flat.find(|key| key.path.replace('-', "_") == wanted) else {
-                let path: Vec<_> = wanted.split('.').map(str::to_owned).collect();
+            let key = flat.find(|key| key.path.replace('-', "_") == wanted);
+            let path: Vec<_> = key
+                .map_or(wanted.as_str(), |key| key.path)
+                .split('.')
+                .map(str::to_owned)
+                .collect();
+            let Some(key) = key else {
                 let problem = "not a setting that can be given by the environment";
                 self.fault(location, &path, problem);
                 continue;
             };
-            let path: Vec<String> = key.path.split('.').map(str::to_owned).collect();
             // This character replaces bytes that are not UTF-8.
             if text.contains(char::REPLACEMENT_CHARACTER) {
                 self.fault(location, &path, "is not UTF-8; write it in that encoding");
                 continue;
             }
             let value = key.kind.of_variable(text);
-            match (key.kind, &value) {
-                (Kind::List { items: kind, .. }, Value::Array(items)) => {
-                    let faults = items
-                        .iter()
-                        .filter_map(|item| kind.fault(item, &item.to_string()));
-                    for problem in faults {
-                        self.fault(location.clone(), &path, problem);
-                    }
+            let (kind, items) = match (key.kind, &value) {
+                (Kind::List { items: kind, .. }, Value::Array(items)) => (*kind, items.as_slice()),
+                (kind, value) => (kind, std::slice::from_ref(value)),
+            };
+            for item in items {
+                if let Some(problem) = kind.fault(item, &item.to_string()) {
+                    self.fault(location.clone(), &path, problem);
                 }
-                (kind, value) => {
-                    let text = value
-                        .as_str()
-                        .map_or(text.clone(), |text| format!("{text:?}"));
-                    if let Some(problem) = kind.fault(value, &text) {
-                        self.fault(location.clone(), &path, problem);
-                    }
-                }
+            }
+            if let Some((before, other @ Location::Variable(_))) = self.written.get(&path)
+                && *before != value
+            {
+                let problem = format!("{other} gives another value; keep one of the two");
+                self.fault(location.clone(), &path, problem);
             }
             self.written.insert(path, (value, location));
         }
@@ -228,12 +232,32 @@ impl Findings {
     pub(super) fn fault(
         &mut self,
         location: Location,
-        path: &[String],
+        path: &[impl AsRef<str>],
         problem: impl Into<String>,
     ) {
         let told = |fault: &SettingFault| fault.key.is_empty() && fault.location == location;
         if !self.faults.iter().any(told) {
             self.faults.push(SettingFault::new(location, path, problem));
+        }
+    }
+
+    /// Notes what is worth a look.
+    pub(super) fn warn(&mut self, location: Location, path: &[&str], problem: impl Into<String>) {
+        let warning = SettingFault::new(location, path, problem);
+        self.warnings.push(warning);
+    }
+
+    /// Notes what is wrong with a key, where it was written; nothing if it was not.
+    pub(super) fn fault_of(&mut self, path: &[&str], problem: impl Into<String>) {
+        if let Some((_, location)) = self.written(path).cloned() {
+            self.fault(location, path, problem);
+        }
+    }
+
+    /// Notes what is worth a look at a key, where it was written; nothing if it was not.
+    pub(super) fn warn_of(&mut self, path: &[&str], problem: impl Into<String>) {
+        if let Some((_, location)) = self.written(path).cloned() {
+            self.warn(location, path, problem);
         }
     }
 
@@ -250,25 +274,24 @@ impl Findings {
 
     /// The routes (`route`) or resources (`resource`) that were written, by name.
     pub(super) fn named(&self, kind: &str) -> Vec<(String, Location)> {
-        let named = self.named.iter();
-        named
-            .filter(|(key, _)| key.first().is_some_and(|first| first == kind))
-            .filter_map(|(key, location)| Some((key.last()?.clone(), location.clone())))
-            .collect()
+        let named = |(path, location): (&Vec<String>, &Location)| match path.as_slice() {
+            [first, name] if first == kind => Some((name.clone(), location.clone())),
+            _ => None,
+        };
+        self.tables.iter().filter_map(named).collect()
     }
 
     /// Whether something below this path is wrong.
-    pub(super) fn is_faulty_below(&self, path: &[String]) -> bool {
+    pub(super) fn is_faulty_below(&self, path: &[impl AsRef<str>]) -> bool {
         let above = format!("{}.", shown(path));
         self.faults.iter().any(|v| v.key.starts_with(&above))
     }
 }
 
-fn unknown(parts: &[&str]) -> String {
-    let (name, above) = parts
+fn unknown(path: &[String]) -> String {
+    let (name, above) = path
         .split_last()
-        .map_or(("", &[][..]), |(name, above)| (*name, above));
-    let names = keys::names_below(above);
+        .map_or(("", path), |(name, above)| (name.as_str(), above));
     if let Some(deeper) = keys::named_below(above, name) {
         return format!("unknown here; did you mean {deeper}?");
     }
@@ -279,17 +302,18 @@ fn unknown(parts: &[&str]) -> String {
     if COMING.contains(&name) {
         return "not available in this release; take it out".to_owned();
     }
+    let names = keys::names_below(above);
     if let Some(near) = nearest(name, names.iter().copied()) {
         return format!("unknown; did you mean {near}?");
     }
-    match keys::named_below(&[], name) {
+    match keys::named_below(&[""; 0], name) {
         Some(elsewhere) => format!("unknown here; did you mean {elsewhere}?"),
         None => format!("unknown; known here are {}", names.join(", ")),
     }
 }
 
 /// A TOML value as JSON; what has no counterpart is null, also inside lists and tables.
-fn json(value: &DeValue<'_>) -> Value {
+pub(super) fn json(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::from(text.as_ref()),
         DeValue::Integer(digits) => {

@@ -1,0 +1,135 @@
+//! Tests of files that include others, and of folders and pages on the disk.
+
+use super::*;
+
+#[test]
+fn folders_that_are_not_there_are_faults_and_pages_are_warnings() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("site")).unwrap();
+    fs::write(at("site/404.html"), "").unwrap();
+    let shown = folder.path().display().to_string();
+    let write = |name: &str, root: &str, more: &str| {
+        let text = format!("[route.\"/{name}\"]\nfiles = {{ root = '{shown}/{root}' }}\n{more}\n");
+        fs::write(at(&format!("{name}.toml")), text).unwrap();
+    };
+    write("a", "gone", "");
+    write("b", "site/404.html", "");
+    write(
+        "c",
+        "site",
+        "errors = { 404 = '/404.html', 500 = '/500.html' }",
+    );
+    write("d", "site/404.html/x", "");
+    let main = "include = ['a.toml', 'b.toml', 'c.toml', 'd.toml', 'none/*.toml']\n";
+    fs::write(at("main.toml"), main).unwrap();
+    assert!(load(Some(&at("main.toml")), &BTreeMap::new()).is_ok());
+    let error = check(Some(&at("main.toml")), &BTreeMap::new()).unwrap_err();
+    let expected = format!(
+        "{shown}/a.toml:2:11: route.\"/a\".files.root: there is no folder {shown}/gone; create it, or name another one\n\
+         {shown}/b.toml:2:11: route.\"/b\".files.root: {shown}/site/404.html is not a folder; name the folder that the file is in\n\
+         {shown}/d.toml:2:11: route.\"/d\".files.root: {shown}/site/404.html/x can't be used: Not a directory (os error 20)\n\
+         3 faults in the settings; nothing was started"
+    );
+    assert_eq!(error.to_string(), expected);
+    fs::write(at("main.toml"), "include = ['c.toml', 'none/*.toml']\n").unwrap();
+    let checked = check(Some(&at("main.toml")), &BTreeMap::new()).unwrap();
+    let warnings: Vec<_> = checked.warnings.iter().map(ToString::to_string).collect();
+    let expected = [
+        format!("{shown}/main.toml:1:1: include: no file matches {shown}/none/*.toml"),
+        format!("{shown}/c.toml:3:1: route.\"/c\".errors: there is no file {shown}/site/500.html"),
+    ];
+    assert_eq!(warnings, expected);
+}
+
+#[test]
+fn a_file_in_the_place_of_the_logs_is_a_fault_and_of_the_data_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, shown) = (folder.path().join("a.toml"), folder.path().display());
+    for (wrong, told) in [
+        ("a.toml", "is not a folder"),
+        ("a.toml/x", "Not a directory"),
+    ] {
+        let text = format!("logging.file.dir = '{shown}/{wrong}'\n");
+        fs::write(&file, text).unwrap();
+        let error = check(Some(&file), &BTreeMap::new()).unwrap_err();
+        let fault = error.to_string();
+        assert!(fault.contains(": logging.file.dir: "), "{fault}");
+        assert!(fault.contains(told), "{fault}");
+        let text = format!("server.data = '{shown}/{wrong}'\n[resource.pens]\n");
+        fs::write(&file, text).unwrap();
+        let warnings = check(Some(&file), &BTreeMap::new()).unwrap().warnings;
+        let warning = warnings[0].to_string();
+        assert!(warning.contains(": server.data: "), "{warning}");
+        assert!(warning.contains(told), "{warning}");
+    }
+    let text = format!("server.data = '{shown}/none'\n[resource.pens]\n");
+    fs::write(&file, text).unwrap();
+    let warnings = check(Some(&file), &BTreeMap::new()).unwrap().warnings;
+    assert!(warnings.is_empty(), "a missing one is created");
+}
+
+#[test]
+fn included_files_are_read_and_the_same_key_twice_is_a_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("conf.d")).unwrap();
+    fs::write(
+        at("a.toml"),
+        "include = [\"conf.d/*.toml\", \"none.d/*.toml\"]\n[server]\ndrain = \"1s\"\n",
+    )
+    .unwrap();
+    fs::write(at("conf.d/b.toml"), "[resource.pens]\n").unwrap();
+    let settings = load(Some(&at("a.toml")), &BTreeMap::new()).unwrap();
+    assert_eq!(settings.resources["pens"].path, "/pens");
+    fs::write(at("conf.d/c.toml"), "[server]\ndrain = \"2s\"\n").unwrap();
+    let error = load(Some(&at("a.toml")), &BTreeMap::new())
+        .unwrap_err()
+        .to_string();
+    let (c, a) = (at("conf.d/c.toml"), at("a.toml"));
+    let (c, a) = (c.display(), a.display());
+    assert!(
+        error.starts_with(&format!(
+            "{c}:2:1: server.drain: written before, at {a}:3:1; keep one"
+        )),
+        "{error}"
+    );
+}
+
+#[test]
+fn files_are_included_once_and_what_editors_leave_behind_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("conf.d")).unwrap();
+    let text = "include = [\"a.toml\", \"conf.d/../a.toml\", \"conf.d/*.toml\"]\n[server]\ndrain = \"1s\"\n";
+    fs::write(at("a.toml"), text).unwrap();
+    fs::write(at("conf.d/b.toml"), "[resource.pens]\n").unwrap();
+    fs::write(at("conf.d/.b.toml"), "no TOML").unwrap();
+    fs::write(at("conf.d/b.toml~"), "no TOML").unwrap();
+    let settings = load(Some(&at("a.toml")), &BTreeMap::new()).unwrap();
+    assert_eq!(settings.server.drain, Duration::from_secs(1));
+    assert_eq!(settings.resources["pens"].path, "/pens");
+}
+
+#[test]
+fn files_may_share_tables_and_a_list_replaces_the_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let text = "include = [\"b.toml\"]\nserver.listen = [\"127.0.0.1:1\"]\n[route.\"/v1.0\"]\nfiles = { root = \"a\" }\n";
+    fs::write(at("a.toml"), text).unwrap();
+    let text =
+        "server.drain = \"1s\"\n[route.\"/v1.1\"]\nfiles = { root = \"b\", index = \"x.html\" }\n";
+    fs::write(at("b.toml"), text).unwrap();
+    let settings = load(Some(&at("a.toml")), &BTreeMap::new()).unwrap();
+    assert_eq!(settings.server.listen, ["127.0.0.1:1".parse().unwrap()]);
+    assert_eq!(settings.server.drain, Duration::from_secs(1));
+    let roots: Vec<_> = settings
+        .routes
+        .iter()
+        .map(|(prefix, route)| {
+            let TargetSettings::Files(folder) = &route.target;
+            (prefix.as_str(), folder.root.to_str().unwrap())
+        })
+        .collect();
+    assert_eq!(roots, [("/v1.0", "a"), ("/v1.1", "b")]);
+}
