@@ -27,8 +27,8 @@ use crate::num::as_u64;
 pub(crate) use error::QueryError;
 use filter::Filter;
 use parameters::Parameters;
+use sort::By;
 pub(crate) use sort::SortKey;
-use sort::SortKeys;
 
 /// The most parameters in a query.
 const PARAMETERS_MAX: usize = 1000;
@@ -70,7 +70,7 @@ pub(crate) enum Handling {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct ListQuery {
     filters: Vec<Filter>,
-    sort: SortKeys,
+    sort: Vec<By>,
     slice: Slice,
     page: Option<Page>,
 }
@@ -156,12 +156,12 @@ impl ListQuery {
 
     /// The values by which a record is sorted.
     pub(crate) fn sort_key(&self, members: &Map<String, Value>) -> SortKey {
-        self.sort.of(members)
+        SortKey::new(&self.sort, members)
     }
 
     /// The order of two records, without their ids.
     pub(crate) fn compare(&self, a: &SortKey, b: &SortKey) -> Ordering {
-        self.sort.compare(a, b)
+        a.compare(b, &self.sort)
     }
 
     /// The queries of the first, previous, next and last page, with their relations (RFC 8288), if a page was asked for by
@@ -230,8 +230,8 @@ fn sort_keys(
     parameters: &Parameters,
     schema: &Schema,
     handling: Handling,
-) -> Result<SortKeys, QueryError> {
-    let mut keys = SortKeys::default();
+) -> Result<Vec<By>, QueryError> {
+    let mut keys = Vec::new();
     let mut directions = parameters.once("_order")?.unwrap_or_default().split(',');
     for name in parameters.once("_sort")?.unwrap_or_default().split(',') {
         let order = match directions.next().unwrap_or_default().trim() {
@@ -249,11 +249,12 @@ fn sort_keys(
             continue;
         }
         let path = path(name);
-        match known(&path, schema, handling)? {
-            Known::Any => keys.push(path, None, order),
-            Known::Field(kind) => keys.push(path, Some(kind.clone()), order),
-            Known::Nothing => {}
-        }
+        let kind = match known(&path, schema, handling)? {
+            Known::Any => None,
+            Known::Field(kind) => Some(kind.clone()),
+            Known::Nothing => continue,
+        };
+        keys.push(By { path, kind, order });
         if keys.len() > SORT_KEYS_MAX {
             return Err(QueryError::SortKeys);
         }

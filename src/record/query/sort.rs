@@ -7,16 +7,14 @@ use serde_json::{Map, Number, Value};
 use super::at;
 use crate::record::schema::{FieldType, moment, whole};
 
-/// The fields that a list is sorted by, the most important first.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct SortKeys(Vec<By>);
-
+/// A field that a list is sorted by.
 #[derive(Debug, Clone, PartialEq)]
-struct By {
-    path: Vec<String>,
-    kind: Option<FieldType>,
+pub(super) struct By {
+    pub(super) path: Vec<String>,
+    /// The declared type of the field; none without a schema.
+    pub(super) kind: Option<FieldType>,
     /// `Less` means ascending, `Greater` descending.
-    order: Ordering,
+    pub(super) order: Ordering,
 }
 
 /// The values by which one record is sorted.
@@ -34,27 +32,17 @@ enum SortValue {
     Last,
 }
 
-impl SortKeys {
-    pub(super) fn push(&mut self, path: Vec<String>, kind: Option<FieldType>, order: Ordering) {
-        self.0.push(By { path, kind, order });
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn of(&self, members: &Map<String, Value>) -> SortKey {
+impl SortKey {
+    /// The values of a record with these members, for a list that is sorted by `sort`, the most important field first.
+    pub(super) fn new(sort: &[By], members: &Map<String, Value>) -> Self {
         let value = |by: &By| sort_value(at(members, &by.path), by.kind.as_ref());
-        SortKey(self.0.iter().map(value).collect())
+        Self(sort.iter().map(value).collect())
     }
 
-    pub(super) fn compare(&self, a: &SortKey, b: &SortKey) -> Ordering {
-        let pairs = a.0.iter().zip(&b.0);
-        let orders = self.0.iter().zip(pairs).map(|(by, (a, b))| {
+    /// The order of two records in a list that is sorted by `sort`.
+    pub(super) fn compare(&self, other: &Self, sort: &[By]) -> Ordering {
+        let pairs = self.0.iter().zip(&other.0);
+        let orders = sort.iter().zip(pairs).map(|(by, (a, b))| {
             let order = a.compare(b);
             match by.order {
                 Ordering::Greater => order.reverse(),
@@ -63,9 +51,7 @@ impl SortKeys {
         });
         orders.fold(Ordering::Equal, Ordering::then)
     }
-}
 
-impl SortKey {
     /// The memory that it takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let text = |value: &SortValue| match value {
