@@ -31,18 +31,6 @@ pub(super) enum EngineState {
     Doubtful { open: Arc<OpenEngine> },
 }
 
-impl EngineState {
-    fn is_committing(&self) -> bool {
-        matches!(
-            self,
-            Self::Open {
-                committing: true,
-                ..
-            }
-        )
-    }
-}
-
 /// The state behind a lock, with the event "a commit has ended".
 #[derive(Default)]
 pub(super) struct EngineLock {
@@ -57,11 +45,10 @@ impl EngineLock {
     /// already, so its successor waits for it.
     pub(super) fn settled(&self) -> Result<MutexGuard<'_, EngineState>, OpenFault> {
         let mut state = self.state.lock();
-        let waited = self.commit_ended.wait_while_for(
-            &mut state,
-            |state| state.is_committing(),
-            COMMIT_LIMIT,
-        );
+        let committing = |state: &mut EngineState| matches!(state, EngineState::Open { committing, .. } if *committing);
+        let waited = self
+            .commit_ended
+            .wait_while_for(&mut state, committing, COMMIT_LIMIT);
         if waited.timed_out() {
             return Err(OpenFault::StillHeld {
                 limit: COMMIT_LIMIT,

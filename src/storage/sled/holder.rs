@@ -50,19 +50,15 @@ impl Holder {
         wanted: &dyn Fn() -> bool,
     ) -> Result<(Arc<OpenEngine>, Checked), OpenError> {
         let mut state = self.engine.settled().map_err(|fault| self.error(fault))?;
-        match std::mem::take(&mut *state) {
-            before @ EngineState::Open { .. } => *state = before,
-            EngineState::Doubtful { open } => {
-                if let Err((fault, open)) = close(open) {
-                    *state = EngineState::Doubtful { open };
-                    return Err(self.error(fault));
-                }
-                self.opener.distrust_cache();
-            }
-            EngineState::Closed => {}
-        }
         if let EngineState::Open { open, checked, .. } = &*state {
             return Ok((Arc::clone(open), checked.clone()));
+        }
+        if let EngineState::Doubtful { open } = std::mem::take(&mut *state) {
+            if let Err((fault, open)) = close(open) {
+                *state = EngineState::Doubtful { open };
+                return Err(self.error(fault));
+            }
+            self.opener.distrust_cache();
         }
         let opened = self
             .open_with_room(wanted)

@@ -38,30 +38,28 @@ impl SledStore {
         let holder = Arc::clone(&self.holder);
         let scan = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            CollectionScan::new(&holder, collection, deadline)?.run(state, visit)
+            let scan = CollectionScan::new(&holder, collection, deadline)?;
+            let state = scan.run(state, visit)?;
+            // The last change that may have been shown.
+            let need = holder.readers.staged(collection);
+            Ok::<_, StoreError>((state, scan.era, scan.seq, need))
         });
-        let (state, scanned) = scan.await.map_err(|_| StoreError::Failed)??;
-        self.durable(scanned.era, scanned.need, deadline)
+        let (state, era, seq, need) = scan.await.map_err(|_| StoreError::Failed)??;
+        self.durable(era, need, deadline)
             .await?
-            .then_some((state, scanned.seq))
+            .then_some((state, seq))
             .ok_or(StoreError::Unavailable)
     }
 }
 
-/// A scan that has ended.
-struct Scanned {
-    era: u64,
-    /// The resource's last change at the beginning.
-    seq: u64,
-    /// The last change that may have been shown.
-    need: u64,
-}
-
+/// A scan that is under way.
 struct CollectionScan<'a> {
     holder: &'a Holder,
     collection: CollectionId,
     deadline: Instant,
+    /// The era in which it began; the scan ends with an error when the engine is opened again.
     era: u64,
+    /// The resource's last change at the beginning.
     seq: u64,
 }
 
@@ -82,14 +80,10 @@ impl<'a> CollectionScan<'a> {
         })
     }
 
-    fn run<T>(
-        self,
-        mut state: T,
-        visit: fn(&mut T, Record) -> bool,
-    ) -> Result<(T, Scanned), StoreError> {
+    fn run<T>(&self, mut state: T, visit: fn(&mut T, Record) -> bool) -> Result<T, StoreError> {
         let mut from = Vec::new();
         let mut records_max = CHUNK_RECORDS_MAX;
-        'scan: loop {
+        loop {
             if Instant::now() >= self.deadline {
                 return Err(StoreError::TooSlow);
             }
@@ -105,19 +99,13 @@ impl<'a> CollectionScan<'a> {
             }
             for record in chunk {
                 if !visit(&mut state, record) {
-                    break 'scan;
+                    return Ok(state);
                 }
             }
             if !more {
-                break;
+                return Ok(state);
             }
         }
-        let scanned = Scanned {
-            era: self.era,
-            seq: self.seq,
-            need: self.holder.readers.staged(self.collection),
-        };
-        Ok((state, scanned))
     }
 
     /// The next records; `None` if a group was applied meanwhile, or if room for reading had to be made.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::find::QueryCounts;
 use super::holder::Holder;
 use super::message::{QueuedWrite, StoreMessage};
-use super::reader_state::OpenEngine;
+use super::reader_state::{OpenEngine, Progress};
 use super::writer::CommitTimes;
 use super::{log, metrics, value};
 use crate::record::{Example, IdScheme, ListQuery, Record, RecordId, WriteCommand};
@@ -114,20 +114,25 @@ impl SledStore {
         need: u64,
         deadline: Instant,
     ) -> Result<bool, StoreError> {
-        let mut progress = self.holder.readers.progress().subscribe();
-        let settled = progress.wait_for(|now| now.era != era || now.durable >= need);
-        match timeout_at(deadline, settled).await {
-            Ok(Ok(now)) => Ok(now.era == era),
-            Ok(Err(_)) => Err(StoreError::ShuttingDown),
-            Err(_) => Err(StoreError::Unavailable),
-        }
+        let settled = |now: &Progress| now.era != era || now.durable >= need;
+        Ok(self.progressed(deadline, settled).await? == era)
     }
 
     /// Waits until the engine is open.
     pub(super) async fn readable(&self, deadline: Instant) -> Result<(), StoreError> {
+        let opened = self.progressed(deadline, |now| now.readable);
+        opened.await.map(drop)
+    }
+
+    /// Waits until the progress of the store is as `wanted`. Returns the era of that moment.
+    async fn progressed(
+        &self,
+        deadline: Instant,
+        wanted: impl FnMut(&Progress) -> bool,
+    ) -> Result<u64, StoreError> {
         let mut progress = self.holder.readers.progress().subscribe();
-        match timeout_at(deadline, progress.wait_for(|now| now.readable)).await {
-            Ok(Ok(_)) => Ok(()),
+        match timeout_at(deadline, progress.wait_for(wanted)).await {
+            Ok(Ok(now)) => Ok(now.era),
             Ok(Err(_)) => Err(StoreError::ShuttingDown),
             Err(_) => Err(StoreError::Unavailable),
         }

@@ -74,9 +74,7 @@ impl StoredRecord {
         out.extend_from_slice(json);
         out
     }
-}
 
-impl StoredRecord {
     /// The record of a value. `chunks` is called for a record whose body is stored in chunks, with its sequence number and
     /// the length of the body.
     pub(super) fn decode<E: From<Damaged>>(

@@ -194,15 +194,12 @@ impl Writer {
             }
             allowed
         };
-        match engine.commit(&group, &allowed) {
-            Ok(()) => {}
-            Err(error) => {
-                if matches!(error, CommitError::Fenced) {
-                    // Nothing was changed, and another incarnation has the engine by now.
-                    doubt.dispel();
-                }
-                return Err(error.into());
+        if let Err(error) = engine.commit(&group, &allowed) {
+            if matches!(error, CommitError::Fenced) {
+                // Nothing was changed, and another incarnation has the engine by now.
+                doubt.dispel();
             }
+            return Err(error.into());
         }
         self.holder.readers.group_ends();
         faults.hit("writer.before_flush");
