@@ -45,7 +45,10 @@ impl EngineLock {
     /// already, so its successor waits for it.
     pub(super) fn settled(&self) -> Result<MutexGuard<'_, EngineState>, OpenFault> {
         let mut state = self.state.lock();
-        let committing = |state: &mut EngineState| matches!(state, EngineState::Open { committing, .. } if *committing);
+        let committing = |state: &mut EngineState| match state {
+            EngineState::Open { committing, .. } => *committing,
+            EngineState::Doubtful { .. } | EngineState::Closed => false,
+        };
         let waited = self
             .commit_ended
             .wait_while_for(&mut state, committing, COMMIT_LIMIT);
