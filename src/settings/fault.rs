@@ -78,6 +78,9 @@ impl fmt::Display for SettingFault {
     }
 }
 
+/// The path of a fault that is about no key, but the file as a whole.
+pub(super) const WHOLE: [&str; 0] = [];
+
 /// A key as it would be written in TOML.
 pub(super) fn shown(path: &[impl AsRef<str>]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);

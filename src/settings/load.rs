@@ -11,7 +11,7 @@ use config::{Config, ConfigError, File, FileFormat};
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-use super::fault::{Location, SettingFault, shown};
+use super::fault::{Location, SettingFault, WHOLE, shown};
 use super::keys::{self, Key};
 use super::reference;
 use super::walk::Findings;
@@ -127,8 +127,7 @@ fn settings(path: Option<&Path>, mut found: Findings) -> Result<LoadedSettings, 
             // The walk found no fault, but serde can't read a value: the table of keys and the field disagree.
             Err(error) => {
                 let path = path.unwrap_or(Path::new("defaults"));
-                let whole: [&str; 0] = [];
-                found.fault(Location::at(path, "", 0), &whole, error.to_string());
+                found.fault(Location::at(path, "", 0), &WHOLE, error.to_string());
             }
         }
     }
@@ -244,10 +243,9 @@ fn decode(found: &mut Findings, path: &Path, bytes: Vec<u8>) -> String {
         let at = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
         let place = Location::at(path, &text, at);
-        let whole: [&str; 0] = [];
         found.fault(
             place,
-            &whole,
+            &WHOLE,
             "is not UTF-8; save the file in that encoding",
         );
         text

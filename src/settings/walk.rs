@@ -8,7 +8,7 @@ use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::fault::{Location, SettingFault, shown};
+use super::fault::{Location, SettingFault, WHOLE, shown};
 use super::keys::{self, COMING};
 use super::kind::Kind;
 use super::texts::{INCLUDE, name_fault, url_path_fault};
@@ -158,9 +158,8 @@ impl Findings {
         for error in errors {
             let location = Location::at(file, text, error.span().unwrap_or_default().start);
             let problem = error.message().trim_end_matches('\n').replace('\n', "; ");
-            let whole: [&str; 0] = [];
             self.faults
-                .push(SettingFault::new(location, &whole, problem));
+                .push(SettingFault::new(location, &WHOLE, problem));
         }
         let mut walk = Walk {
             found: self,
@@ -306,7 +305,7 @@ fn unknown(path: &[String]) -> String {
     if let Some(near) = nearest(name, names.iter().copied()) {
         return format!("unknown; did you mean {near}?");
     }
-    match keys::named_below(&[""; 0], name) {
+    match keys::named_below(&WHOLE, name) {
         Some(elsewhere) => format!("unknown here; did you mean {elsewhere}?"),
         None => format!("unknown; known here are {}", names.join(", ")),
     }
