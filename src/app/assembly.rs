@@ -13,9 +13,7 @@ use super::descriptors;
 use super::system::Bound;
 use crate::admin::{Admin, Check, Operations};
 use crate::api::{Edge, GateMetrics, ResourceTarget, RouteRules, RouteTable, Target};
-use crate::file_cache::{
-    CacheRules, CallThreads, ContentTypes, Files, FilesSetup, RootId, SiteRoot,
-};
+use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, RootId, SiteRoot};
 use crate::listener::{
     self, HandlerRef, Inherited, ListenerMetrics, ListenerState, Listening, SocketFile, bind,
     bind_unix,
@@ -220,7 +218,7 @@ impl Builder {
         let welcome = settings.routes == Settings::default().routes;
         let mut roots = Vec::new();
         let mut table = Vec::new();
-        for ((prefix, route), place) in settings.routes.iter().zip(0_u32..) {
+        for (place, (prefix, route)) in settings.routes.iter().enumerate() {
             let TargetSettings::Files(folder) = &route.target;
             roots.push(SiteRoot {
                 route: prefix.clone(),
@@ -231,16 +229,12 @@ impl Builder {
                 types: ContentTypes::new(&route.types),
             });
             let rules = RouteRules::new(&route.rules);
-            let target = Target::Files(RootId::new(place));
+            let target = Target::Files(RootId(place));
             table.push((prefix.clone(), rules, target));
         }
-        let setup = FilesSetup {
-            threads: CallThreads::new(roots.len()).map_err(BuildError::Thread)?,
-            roots,
-            limits: settings.file_cache.clone(),
-            deadline: limits.deadline,
-        };
-        let files = Files::new(setup, child);
+        let threads = CallThreads::new(roots.len()).map_err(BuildError::Thread)?;
+        let cache = settings.file_cache.clone();
+        let files = Files::new(roots, cache, limits.deadline, threads, child);
         let spec = files.child_spec(&slot, self.faults.clone());
         for (name, resource) in &settings.resources {
             if let Some(collection) = store.collection(name) {
@@ -359,11 +353,9 @@ fn checks(store: &Arc<dyn storage::Store>, files: &Files) -> Vec<Check> {
         let fault = || "the store is not open; the log says why".to_owned();
         store.ready().then_some(()).ok_or_else(fault)
     })];
-    for (route, root) in files.routes() {
-        let files = files.clone();
-        checks.push(Check::new(format!("files:{route}"), move || {
-            files.fault(root).map_or(Ok(()), Err)
-        }));
+    for root in files.roots() {
+        let (name, root) = (format!("files:{}", root.site.route), Arc::clone(root));
+        checks.push(Check::new(name, move || root.fault().map_or(Ok(()), Err)));
     }
     checks
 }

@@ -17,20 +17,12 @@ pub(crate) fn cost(content_bytes: usize) -> usize {
     content_bytes.saturating_add(ENTRY_OVERHEAD_BYTES)
 }
 
-/// The result of adding an entry.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Admission<K> {
-    /// The entry is kept, and these are evicted for it.
-    Kept(Vec<K>),
-    /// The entry is larger than the whole budget: nothing changes.
-    TooLarge,
-}
-
 /// The entries that are kept, by age.
 #[derive(Debug)]
 pub(crate) struct Budget<K> {
     limit_bytes: usize,
-    used_bytes: usize,
+    /// The cost of everything kept; never more than the limit.
+    pub(crate) used_bytes: usize,
     /// By the turn in which they were admitted or last spared: the oldest first.
     by_age: BTreeMap<u64, K>,
     kept: HashMap<K, Kept>,
@@ -54,25 +46,20 @@ impl<K: Clone + Eq + Hash> Budget<K> {
         }
     }
 
-    /// The cost of everything kept; never more than the limit.
-    pub(crate) fn used_bytes(&self) -> usize {
-        self.used_bytes
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.kept.len()
     }
 
-    /// Keeps `key`, which must not be kept yet, at `cost`. `take_mark` says whether an entry was used since it was last
-    /// asked, and forgets it.
+    /// Keeps `key`, which must not be kept yet, at `cost`, and returns what was evicted for it. `None` if it costs more than
+    /// the whole budget: then nothing changes. `take_mark` says whether an entry was used since the last such question.
     pub(crate) fn admit(
         &mut self,
         key: K,
         cost: usize,
         mut take_mark: impl FnMut(&K) -> bool,
-    ) -> Admission<K> {
+    ) -> Option<Vec<K>> {
         if cost > self.limit_bytes {
-            return Admission::TooLarge;
+            return None;
         }
         let mut evicted = Vec::new();
         // Readers go on marking; after two rounds no entry is spared any more, so this always ends.
@@ -92,7 +79,7 @@ impl<K: Clone + Eq + Hash> Budget<K> {
         self.used_bytes += cost;
         self.kept.insert(key.clone(), Kept { turn: 0, cost });
         self.place(key);
-        Admission::Kept(evicted)
+        Some(evicted)
     }
 
     /// Makes `key`, which is kept, the youngest.
@@ -129,14 +116,11 @@ mod tests {
     fn the_oldest_goes_first_unless_it_was_used() {
         let mut budget = Budget::new(30);
         for key in 1..=3 {
-            assert_eq!(budget.admit(key, 10, |_| false), Admission::Kept(vec![]));
+            assert_eq!(budget.admit(key, 10, |_| false), Some(vec![]));
         }
-        assert_eq!(
-            budget.admit(4, 10, |key| *key == 1),
-            Admission::Kept(vec![2])
-        );
+        assert_eq!(budget.admit(4, 10, |key| *key == 1), Some(vec![2]));
         assert_eq!(kept(&budget), [3, 1, 4]);
-        assert_eq!(budget.used_bytes(), 30);
+        assert_eq!(budget.used_bytes, 30);
     }
 
     #[test]
@@ -145,17 +129,14 @@ mod tests {
         for key in 1..=3 {
             budget.admit(key, 10, |_| false);
         }
-        assert_eq!(
-            budget.admit(4, 25, |_| false),
-            Admission::Kept(vec![1, 2, 3])
-        );
+        assert_eq!(budget.admit(4, 25, |_| false), Some(vec![1, 2, 3]));
     }
 
     #[test]
     fn what_exceeds_the_budget_changes_nothing() {
         let mut budget = Budget::new(30);
         budget.admit(1, 30, |_| false);
-        assert_eq!(budget.admit(2, 31, |_| false), Admission::TooLarge);
+        assert_eq!(budget.admit(2, 31, |_| false), None);
         assert_eq!(kept(&budget), [1]);
     }
 
@@ -165,7 +146,7 @@ mod tests {
         for key in 1..=3 {
             budget.admit(key, 10, |_| true);
         }
-        assert_eq!(budget.admit(4, 10, |_| true), Admission::Kept(vec![1]));
+        assert_eq!(budget.admit(4, 10, |_| true), Some(vec![1]));
     }
 
     #[test]
@@ -175,8 +156,8 @@ mod tests {
         budget.admit(2, 10, |_| false);
         budget.remove(&1);
         budget.remove(&9);
-        assert_eq!(budget.used_bytes(), 10);
-        assert_eq!(budget.admit(3, 10, |_| false), Admission::Kept(vec![]));
+        assert_eq!(budget.used_bytes, 10);
+        assert_eq!(budget.admit(3, 10, |_| false), Some(vec![]));
         assert_eq!(kept(&budget), [2, 3]);
     }
 
@@ -193,17 +174,17 @@ mod tests {
                 model.remove(&key);
                 if admit {
                     match budget.admit(key, cost, |key| marks >> (key % 32) & 1 == 1) {
-                        Admission::Kept(evicted) => {
+                        Some(evicted) => {
                             for gone in evicted {
                                 prop_assert!(model.remove(&gone), "evicted what was not kept");
                             }
                             model.insert(key);
                         }
-                        Admission::TooLarge => prop_assert!(cost > limit),
+                        None => prop_assert!(cost > limit),
                     }
                 }
-                prop_assert!(budget.used_bytes() <= limit);
-                prop_assert_eq!(budget.used_bytes(), budget.kept.values().map(|kept| kept.cost).sum::<usize>());
+                prop_assert!(budget.used_bytes <= limit);
+                prop_assert_eq!(budget.used_bytes, budget.kept.values().map(|kept| kept.cost).sum::<usize>());
                 prop_assert_eq!(kept(&budget).into_iter().collect::<BTreeSet<_>>(), model.clone());
                 prop_assert_eq!(budget.len(), model.len());
             }

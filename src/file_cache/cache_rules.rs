@@ -8,11 +8,12 @@ use globset::GlobMatcher;
 use super::containment::SafePath;
 use crate::settings::CacheRule;
 
+/// The content types of pages.
+const PAGES: [&[u8]; 2] = [b"text/html", b"application/xhtml+xml"];
+
 /// The rules of one root, in their order: the first that matches counts.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct CacheRules {
-    rules: Vec<(GlobMatcher, Bytes)>,
-}
+pub(crate) struct CacheRules(Vec<(GlobMatcher, Bytes)>);
 
 impl CacheRules {
     /// The rules as they were written.
@@ -21,28 +22,23 @@ impl CacheRules {
             let value = Bytes::copy_from_slice(rule.value.as_bytes());
             (rule.pattern.compile_matcher(), value)
         });
-        Self {
-            rules: rules.collect(),
-        }
+        Self(rules.collect())
     }
 
     /// The value for what `path` leads to; a folder's path leads to its `index`.
     ///
-    /// Without a rule, a page of HTML is asked for again each time (it costs a 304): browsers would keep it for a tenth of
-    /// its age otherwise, and show it beside newer scripts.
+    /// Without a rule, a browser has to ask for a page again each time (which costs a 304): otherwise it would keep the page
+    /// for a tenth of the page's age, and show it beside newer scripts.
     pub(crate) fn of(&self, path: &SafePath, index: &str, content_type: &[u8]) -> Option<Bytes> {
-        let unruled = content_type
-            .starts_with(b"text/html")
-            .then(|| Bytes::from_static(b"no-cache"));
-        if self.rules.is_empty() {
-            return unruled;
-        }
         let mut name = path.as_str().trim_start_matches('/').to_owned();
         if path.is_folder() {
             name.push_str(index);
         }
-        let found = self.rules.iter().find(|(glob, _)| glob.is_match(&name));
-        found.map(|(_, value)| value.clone()).or(unruled)
+        if let Some((_, value)) = self.0.iter().find(|(glob, _)| glob.is_match(&name)) {
+            return Some(value.clone());
+        }
+        let page = PAGES.iter().any(|page| content_type.starts_with(page));
+        page.then(|| Bytes::from_static(b"no-cache"))
     }
 }
 
@@ -70,8 +66,13 @@ mod tests {
         }
         let page = SafePath::new("/a.htm").unwrap();
         for rules in [rules, CacheRules::default()] {
-            let value = rules.of(&page, "index.html", b"text/html; charset=utf-8");
-            assert_eq!(value.unwrap(), "no-cache");
+            for page_type in [
+                "text/html; charset=utf-8",
+                "application/xhtml+xml; charset=utf-8",
+            ] {
+                let value = rules.of(&page, "index.html", page_type.as_bytes());
+                assert_eq!(value.unwrap(), "no-cache");
+            }
             assert_eq!(rules.of(&page, "index.html", b"text/plain"), None);
         }
     }

@@ -23,8 +23,11 @@
 //! What rules on names can't see is links. They are resolved when a file is opened (`folder`): what leads out of the
 //! root is refused there.
 
+use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
 
 /// Bytes of a path as sent; Linux's own limit for a path.
 pub(crate) const PATH_BYTES_MAX: usize = 4096;
@@ -82,15 +85,12 @@ impl SafePath {
         if raw.len() > PATH_BYTES_MAX {
             return Err(PathRefusal::TooLong);
         }
-        if raw.is_empty() {
-            return Ok(Self(Arc::from("")));
+        if raw.is_empty() || raw == "/" {
+            return Ok(Self(Arc::from(raw)));
         }
         let rest = raw.strip_prefix('/').ok_or(PathRefusal::Form)?;
         let mut safe = String::with_capacity(raw.len());
         safe.push('/');
-        if rest.is_empty() {
-            return Ok(Self(Arc::from(safe)));
-        }
         // A trailing slash asks for a folder; it is no empty segment.
         let (names, folder) = rest
             .strip_suffix('/')
@@ -142,8 +142,8 @@ impl SafePath {
 }
 
 /// Decodes one segment and checks it.
-fn name(encoded: &str, first: bool) -> Result<String, PathRefusal> {
-    let name = String::from_utf8(decode(encoded)?).map_err(|_| PathRefusal::NotText)?;
+fn name(encoded: &str, first: bool) -> Result<Cow<'_, str>, PathRefusal> {
+    let name = decode(encoded)?;
     if name
         .chars()
         .any(|c| c.is_control() || c == '\\' || c == '/')
@@ -162,35 +162,24 @@ fn name(encoded: &str, first: bool) -> Result<String, PathRefusal> {
     if name.len() > NAME_BYTES_MAX {
         return Err(PathRefusal::TooLong);
     }
-    let mut components = Path::new(&name).components();
+    let mut components = Path::new(&*name).components();
     match (components.next(), components.next()) {
-        (Some(Component::Normal(only)), None) if only == name.as_str() => Ok(name),
+        (Some(Component::Normal(only)), None) if only == &*name => Ok(name),
         _ => Err(PathRefusal::Form),
     }
 }
 
 /// Decodes the percent-encoding, once.
-fn decode(encoded: &str) -> Result<Vec<u8>, PathRefusal> {
-    let mut decoded = Vec::with_capacity(encoded.len());
-    let mut bytes = encoded.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
-            decoded.push(high << 4 | low);
-        } else {
-            decoded.push(byte);
-        }
+fn decode(encoded: &str) -> Result<Cow<'_, str>, PathRefusal> {
+    let digits = |after: &str| {
+        let digits = after.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !encoded.split('%').skip(1).all(digits) {
+        return Err(PathRefusal::Encoding);
     }
-    Ok(decoded)
-}
-
-fn digit(byte: Option<u8>) -> Result<u8, PathRefusal> {
-    match byte {
-        Some(digit @ b'0'..=b'9') => Ok(digit - b'0'),
-        Some(letter @ b'a'..=b'f') => Ok(letter - b'a' + 10),
-        Some(letter @ b'A'..=b'F') => Ok(letter - b'A' + 10),
-        Some(_) | None => Err(PathRefusal::Encoding),
-    }
+    let decoded = percent_decode_str(encoded).decode_utf8();
+    decoded.map_err(|_| PathRefusal::NotText)
 }
 
 #[cfg(test)]

@@ -5,8 +5,6 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::representation::NameHeaders;
-
 /// The content type of a file whose name has no known ending.
 const UNKNOWN: &str = "application/octet-stream";
 
@@ -61,9 +59,7 @@ const TEXT: [&str; 10] = [
 
 /// The types that an operator wrote for a route (`types = { ".foo" = "..." }`), by ending.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ContentTypes {
-    by_ending: BTreeMap<String, Bytes>,
-}
+pub(crate) struct ContentTypes(BTreeMap<String, Bytes>);
 
 impl ContentTypes {
     /// The types as they were written: the ending with its dot, in lower case, and the value of `Content-Type`.
@@ -72,36 +68,29 @@ impl ContentTypes {
             let value = Bytes::copy_from_slice(value.as_bytes());
             (ending.to_ascii_lowercase(), value)
         });
-        Self {
-            by_ending: types.collect(),
-        }
+        Self(types.collect())
     }
 
     /// `Content-Type` and `Content-Encoding` of the file at `path`.
     ///
     /// What the operator wrote is taken as it stands, and the longest ending wins. Else text is UTF-8, and says so. A
     /// file whose ending means "this, compressed" (`.svgz`) is sent as what it is inside.
-    pub(crate) fn headers(&self, path: &Path) -> NameHeaders {
+    pub(crate) fn headers(&self, path: &Path) -> (Bytes, Option<Bytes>) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = name.to_ascii_lowercase();
         let compressed = path
             .extension()
             .is_some_and(|end| end.eq_ignore_ascii_case("svgz"));
-        NameHeaders {
-            content_type: self
-                .written(&name)
-                .unwrap_or_else(|| built_in(&name, compressed)),
-            content_encoding: compressed.then(|| Bytes::from_static(b"gzip")),
-            cache_control: None,
-        }
+        let content_type = self.written(&name);
+        (
+            content_type.unwrap_or_else(|| built_in(&name, compressed)),
+            compressed.then(|| Bytes::from_static(b"gzip")),
+        )
     }
 
     fn written(&self, name: &str) -> Option<Bytes> {
-        if self.by_ending.is_empty() {
-            return None;
-        }
         let mut endings = name.match_indices('.').map(|(at, _)| name.split_at(at).1);
-        endings.find_map(|ending| self.by_ending.get(ending).cloned())
+        endings.find_map(|ending| self.0.get(ending).cloned())
     }
 }
 
@@ -127,7 +116,7 @@ mod tests {
     use super::*;
 
     fn of(types: &ContentTypes, name: &str) -> Bytes {
-        types.headers(Path::new(name)).content_type
+        types.headers(Path::new(name)).0
     }
 
     #[test]
@@ -183,14 +172,10 @@ mod tests {
 
     #[test]
     fn what_is_compressed_by_its_ending_says_so() {
-        let headers = |name: &str| ContentTypes::default().headers(Path::new(name));
-        assert_eq!(headers("a.SVGZ").content_encoding.unwrap(), "gzip");
-        assert_eq!(headers("a.svg").content_encoding, None);
-        assert_eq!(
-            headers("a.tgz").content_encoding,
-            None,
-            "a tgz is kept as it is"
-        );
+        let encoding = |name: &str| ContentTypes::default().headers(Path::new(name)).1;
+        assert_eq!(encoding("a.SVGZ").unwrap(), "gzip");
+        assert_eq!(encoding("a.svg"), None);
+        assert_eq!(encoding("a.tgz"), None, "a tgz is kept as it is");
     }
 
     #[test]

@@ -1,12 +1,10 @@
 //! One file in memory, with its header fields.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::fingerprint;
-use super::representation::{NameHeaders, Representation};
+use super::representation::Representation;
 use super::stamp::Stamp;
 
 /// A file in memory. Its content never changes: a file that changes gets a new entry.
@@ -30,29 +28,21 @@ pub(crate) struct Entry {
     doubtful: AtomicBool,
 }
 
-/// The content of a file, and the time at which it was read.
-#[derive(Debug, Clone)]
-pub(crate) struct Content {
-    pub(crate) bytes: Bytes,
-    pub(crate) stamp: Option<Stamp>,
-    /// The time of the last modification of the file.
-    pub(crate) modified: SystemTime,
-    /// The time of day.
-    pub(crate) now: SystemTime,
-    /// The time of the cache's own clock.
-    pub(crate) now_ms: u64,
-}
-
 impl Entry {
-    pub(crate) fn new(name: NameHeaders, content: Content) -> Self {
-        let etag = fingerprint::of_content(&content.bytes);
-        let now = content.now;
+    /// The content of a file that had `stamp` and was read at `now_ms`.
+    pub(crate) fn new(
+        bytes: Bytes,
+        about: Representation,
+        stamp: Option<Stamp>,
+        settled: bool,
+        now_ms: u64,
+    ) -> Self {
         Self {
-            about: Representation::new(name, etag, content.modified, now),
-            settled: content.stamp.is_none_or(|stamp| stamp.settled(now)),
-            stamp: content.stamp,
-            bytes: content.bytes,
-            checked_at: AtomicU64::new(content.now_ms),
+            bytes,
+            about,
+            stamp,
+            settled,
+            checked_at: AtomicU64::new(now_ms),
             asked: AtomicBool::new(false),
             used: AtomicBool::new(false),
             doubtful: AtomicBool::new(false),
@@ -100,23 +90,48 @@ impl Entry {
     }
 }
 
+/// The freshness of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// Serve it.
+    Fresh,
+    /// Serve it, and have the file looked at meanwhile, so that requests for a busy page never wait.
+    Ageing,
+    /// Look at the file first.
+    Stale,
+}
+
+/// The freshness of an entry that was compared with its file `age_ms` ago, where a change has to be seen within
+/// `revalidate_ms`: fresh for the first half of that time, ageing for the second, then stale. With 0, it is stale at once.
+pub(crate) fn freshness(age_ms: u64, revalidate_ms: u64) -> Freshness {
+    if age_ms >= revalidate_ms {
+        Freshness::Stale
+    } else if age_ms >= revalidate_ms / 2 {
+        Freshness::Ageing
+    } else {
+        Freshness::Fresh
+    }
+}
+
 #[cfg(test)]
 impl Entry {
     /// A page with this content, for tests in which nothing else matters.
     pub(crate) fn page(content: &str) -> Self {
-        let name = NameHeaders {
-            content_type: Bytes::from_static(b"text/html"),
-            content_encoding: None,
-            cache_control: None,
-        };
-        let content = Content {
-            bytes: Bytes::copy_from_slice(content.as_bytes()),
-            stamp: None,
-            modified: SystemTime::UNIX_EPOCH,
-            now: SystemTime::UNIX_EPOCH,
-            now_ms: 40,
-        };
-        Self::new(name, content)
+        use std::path::Path;
+        use std::time::SystemTime;
+
+        use super::{containment::SafePath, fingerprint, root::SiteRoot};
+
+        let about = Representation::new(
+            &SiteRoot::plain(Path::new("/")),
+            &SafePath::top(),
+            Path::new("index.html"),
+            fingerprint::of_content(content.as_bytes()),
+            SystemTime::UNIX_EPOCH,
+            SystemTime::UNIX_EPOCH,
+        );
+        let bytes = Bytes::copy_from_slice(content.as_bytes());
+        Self::new(bytes, about, None, true, 40)
     }
 }
 
@@ -161,5 +176,25 @@ mod tests {
         entry.touch();
         assert!(entry.take_used());
         assert!(!entry.take_used());
+    }
+
+    #[test]
+    fn an_entry_ages_in_two_steps() {
+        for (age, revalidate, expected) in [
+            (0, 1000, Freshness::Fresh),
+            (499, 1000, Freshness::Fresh),
+            (500, 1000, Freshness::Ageing),
+            (999, 1000, Freshness::Ageing),
+            (1000, 1000, Freshness::Stale),
+            (u64::MAX, 1000, Freshness::Stale),
+            (0, 0, Freshness::Stale),
+            (0, 1, Freshness::Ageing),
+        ] {
+            assert_eq!(
+                freshness(age, revalidate),
+                expected,
+                "{age} of {revalidate}"
+            );
+        }
     }
 }

@@ -21,15 +21,6 @@ use super::file_error::FileError;
 use super::root::SiteRoot;
 use super::stamp::Stamp;
 
-/// The file or folder that a path leads to.
-#[derive(Debug)]
-pub(crate) enum PathTarget {
-    /// A regular file.
-    File(Located),
-    /// A folder with an index file, asked for without the slash.
-    Folder,
-}
-
 /// A regular file, looked at and not opened yet.
 #[derive(Debug)]
 pub(crate) struct Located {
@@ -39,8 +30,12 @@ pub(crate) struct Located {
     pub(crate) metadata: Metadata,
 }
 
-/// Looks for `path` below `root`.
-pub(crate) fn find(root: &Path, index: &str, path: &SafePath) -> Result<PathTarget, FileError> {
+/// The file that `path` leads to below `root`; `None` for a folder with an index file that was asked for without the slash.
+pub(crate) fn find(
+    root: &Path,
+    index: &str,
+    path: &SafePath,
+) -> Result<Option<Located>, FileError> {
     let base = root.canonicalize().map_err(|error| root_error(&error))?;
     let located = locate(&base, &path.under(&base, index)).or_else(|error| {
         // Below a root that is a file, may not be entered or lies on a mount whose server is gone, every look fails.
@@ -51,7 +46,7 @@ pub(crate) fn find(root: &Path, index: &str, path: &SafePath) -> Result<PathTarg
         enter(&base)?;
     }
     if located.metadata.is_file() {
-        return Ok(PathTarget::File(located));
+        return Ok(Some(located));
     }
     if !located.metadata.is_dir() {
         return Err(FileError::Irregular);
@@ -60,7 +55,7 @@ pub(crate) fn find(root: &Path, index: &str, path: &SafePath) -> Result<PathTarg
     if path.is_folder() || !locate(&base, &located.path.join(index))?.metadata.is_file() {
         return Err(FileError::Absent);
     }
-    Ok(PathTarget::Folder)
+    Ok(None)
 }
 
 /// Fails if `base` is no folder or may not be entered.
@@ -103,8 +98,8 @@ pub(crate) fn open(located: &Located) -> Result<Option<(File, Stamp)>, FileError
 /// the root.
 pub(crate) fn probe(root: &SiteRoot, path: &SafePath) -> Result<(), FileError> {
     match find(&root.path, &root.index, path) {
-        Ok(PathTarget::Folder) => Ok(()),
-        Ok(PathTarget::File(located)) => {
+        Ok(None) => Ok(()),
+        Ok(Some(located)) => {
             let Some((file, _)) = open(&located)? else {
                 return Ok(());
             };

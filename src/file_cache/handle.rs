@@ -1,23 +1,21 @@
 //! The file cache as request handlers use it.
 
-use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::supervision::{AskError, ChildRef, ChildSpec, Faults, Slot};
-
 use super::cache::FileCache;
-use super::cache_counters::count;
 use super::containment::SafePath;
-use super::entry::Entry;
+use super::entry::{Entry, Freshness};
 use super::file_error::FileError;
-use super::freshness::{Freshness, freshness};
-use super::health::Condition;
 use super::message::{FileMessage, Loaded};
-use super::published::{FilesSetup, Published};
-use super::root::RootId;
+use super::metrics::count;
+use super::published::Published;
+use super::root::{RootId, SiteRoot};
+use super::root_io::{CallThreads, RootIo};
+use crate::settings::FileCacheSettings;
+use crate::supervision::{AskError, ChildRef, ChildSpec, Clock, Faults, Slot};
 
 /// A handle to the file cache. It is cheap to clone and stays valid across restarts of the child.
 ///
@@ -27,40 +25,38 @@ use super::root::RootId;
 pub(crate) struct Files {
     pub(super) published: Arc<Published>,
     child: ChildRef<FileMessage>,
-    /// The time of day, for dates and for how far a file's times can be trusted.
-    wall: fn() -> SystemTime,
 }
 
 impl Files {
-    /// A cache that is served by `child`.
-    pub(crate) fn new(setup: FilesSetup, child: ChildRef<FileMessage>) -> Self {
+    /// A cache of the folders in `roots`, each of which has its index as its [`RootId`], that is served by `child`. A request
+    /// waits for a file until `deadline` at most; blocking calls are made by `threads`.
+    pub(crate) fn new(
+        roots: Vec<SiteRoot>,
+        limits: FileCacheSettings,
+        deadline: Duration,
+        threads: CallThreads,
+        child: ChildRef<FileMessage>,
+    ) -> Self {
+        let published = Published::new(roots, limits, deadline, threads);
         Self {
-            published: Arc::new(Published::new(setup)),
+            published: Arc::new(published),
             child,
-            wall: SystemTime::now,
         }
-    }
-
-    /// With another time of day.
-    #[cfg(test)]
-    pub(crate) fn with_wall(mut self, wall: fn() -> SystemTime) -> Self {
-        self.wall = wall;
-        self
     }
 
     /// The child spec: the child runs on an arbiter of its own.
     pub(crate) fn child_spec(&self, slot: &Slot<FileMessage>, faults: Faults) -> ChildSpec {
-        let (published, wall) = (Arc::clone(&self.published), self.wall);
+        let published = Arc::clone(&self.published);
         faults.register("file-cache.message");
         faults.register("file-cache.loaded");
         ChildSpec::actor(slot, move |incarnation| {
             let (published, faults) = (Arc::clone(&published), faults.clone());
             async move {
-                // Readiness tells the truth from the first moment on.
+                // The folders are judged before the first readiness check.
                 if incarnation.generation() == 1 {
-                    published.probe_due(Instant::now()).await;
+                    published.probe_due().await;
                 }
-                Ok(FileCache::new(published, &incarnation, wall, faults))
+                Ok(FileCache::new(published, &incarnation, faults))
             }
         })
     }
@@ -71,8 +67,7 @@ impl Files {
     /// and allocates only for a path with a `%`.
     pub(crate) fn hit(&self, root: RootId, path: &str, now: Instant) -> Option<Arc<Entry>> {
         let entry = self.kept(root, path)?;
-        let age_ms = entry.age_ms(self.published.millis_at(now));
-        match freshness(age_ms, self.published.revalidate_ms) {
+        match self.published.freshness(&entry, now) {
             Freshness::Fresh => {}
             Freshness::Ageing => self.revalidate(root, path, &entry),
             Freshness::Stale => return None,
@@ -96,20 +91,15 @@ impl Files {
             Ok(loaded) => return Ok(loaded),
             Err(error) => error,
         };
-        let bridged = match &error {
-            AskError::Rejected(error) => error.bridged_for(),
-            AskError::Overloaded { .. }
-            | AskError::Expired
-            | AskError::Crashed { .. }
-            | AskError::Hung { .. }
-            | AskError::OutcomeUnknown
-            | AskError::ShuttingDown
-            | AskError::Lost => Duration::MAX,
+        let bridged = if let AskError::Rejected(error) = &error {
+            error.bridged_for()
+        } else {
+            Duration::MAX
         };
         if bridged.is_zero() {
             return Err(error);
         }
-        let now_ms = self.published.millis_at(Instant::now());
+        let now_ms = self.published.millis_at(Clock.now());
         let kept = self.kept(root, path);
         let Some(entry) = kept.filter(|kept| Duration::from_millis(kept.age_ms(now_ms)) < bridged)
         else {
@@ -125,15 +115,13 @@ impl Files {
     async fn ask(&self, root: RootId, path: &str) -> Result<Loaded, AskError<FileError>> {
         // Refused here, so that nonsense never fills the child's queue.
         let path = SafePath::new(path).map_err(|refusal| AskError::Rejected(refusal.into()))?;
-        let hung = self
-            .published
-            .root(root)
-            .is_some_and(|root| root.condition() == Condition::Hung);
-        if hung {
+        let root = self.published.root(root);
+        let root = root.ok_or(AskError::Rejected(FileError::Absent))?;
+        if root.hung() {
             return Err(AskError::Rejected(FileError::Hung));
         }
         let message = |reply| FileMessage {
-            root,
+            root: Arc::clone(root),
             path,
             reply: Some(reply),
         };
@@ -152,43 +140,35 @@ impl Files {
         entry.map(Arc::clone)
     }
 
-    /// The routes whose folders are served, with their roots: for health checks.
-    pub(crate) fn routes(&self) -> impl Iterator<Item = (&str, RootId)> {
-        let roots = self.published.roots.iter().zip(0_u32..);
-        roots.map(|(root, index)| (root.site.route.as_str(), RootId::new(index)))
-    }
-
-    /// The reason why the files of a root can't be served, for an operator.
-    pub(crate) fn fault(&self, root: RootId) -> Option<String> {
-        let root = self.published.root(root)?;
-        let folder = root.site.path.display();
-        match root.condition() {
-            Condition::Healthy => None,
-            Condition::Hung => Some(format!("its folder {folder} does not answer")),
-            Condition::Unreadable(io::ErrorKind::NotFound) => {
-                Some(format!("its folder {folder} does not exist"))
-            }
-            Condition::Unreadable(error) => {
-                Some(format!("its folder {folder} can't be read: {error}"))
-            }
-        }
+    /// The folders that are served: for health checks and metrics.
+    pub(crate) fn roots(&self) -> &[Arc<RootIo>] {
+        &self.published.roots
     }
 
     fn revalidate(&self, root: RootId, path: &str, entry: &Entry) {
         if !entry.ask() {
             return;
         }
-        let Ok(path) = SafePath::new(path) else {
+        let (Some(root), Ok(path)) = (self.published.root(root), SafePath::new(path)) else {
             return;
         };
         let message = FileMessage {
-            root,
+            root: Arc::clone(root),
             path,
             reply: None,
         };
-        // Refused: the queue is full or closed. The next one may ask; at worst the entry grows stale.
+        // The queue is full or closed: the next request may ask. At worst the entry becomes stale.
         if self.child.tell(message).is_err() {
             entry.unask();
         }
+    }
+}
+
+#[cfg(test)]
+impl Files {
+    /// With another time of day.
+    pub(crate) fn with_wall(mut self, wall: fn() -> std::time::SystemTime) -> Self {
+        Arc::get_mut(&mut self.published).unwrap().wall = wall;
+        self
     }
 }

@@ -33,11 +33,13 @@ pub(crate) enum Condition {
 /// The condition of one folder, and what it follows from.
 #[derive(Debug)]
 pub(crate) struct Health {
-    condition: Condition,
+    pub(crate) condition: Condition,
     /// Calls that are overdue and have not come back.
-    stuck: u32,
+    pub(crate) stuck: u32,
+    /// When the next probe is due.
+    pub(crate) probe_at: Instant,
+    /// The time between the last probe of a folder that does not answer and the next one.
     pause: Duration,
-    probe_at: Instant,
 }
 
 impl Health {
@@ -46,24 +48,12 @@ impl Health {
         Self {
             condition: Condition::Healthy,
             stuck: 0,
-            pause: PROBE_FIRST,
             probe_at: now,
+            pause: PROBE_FIRST,
         }
     }
 
-    pub(crate) fn condition(&self) -> Condition {
-        self.condition
-    }
-
-    pub(crate) fn stuck(&self) -> u32 {
-        self.stuck
-    }
-
-    pub(crate) fn probe_at(&self) -> Instant {
-        self.probe_at
-    }
-
-    /// A call is overdue. Like all that follow, it returns the condition if that is news.
+    /// A call is overdue. This and the next three methods return the condition if it has changed.
     pub(crate) fn overdue(&mut self, now: Instant) -> Option<Condition> {
         self.stuck += 1;
         self.change_to(Condition::Hung, now)
@@ -72,30 +62,23 @@ impl Health {
     /// A call that was overdue has come back.
     pub(crate) fn returned(&mut self, now: Instant) -> Option<Condition> {
         self.stuck = self.stuck.saturating_sub(1);
-        let over = self.condition == Condition::Hung && self.stuck == 0;
-        over.then(|| self.change_to(Condition::Healthy, now))
-            .flatten()
+        if self.condition != Condition::Hung || self.stuck > 0 {
+            return None;
+        }
+        self.change_to(Condition::Healthy, now)
     }
 
-    /// A call was answered in time; `error` is what was wrong with the folder itself.
-    pub(crate) fn answered(
-        &mut self,
-        error: Option<io::ErrorKind>,
-        now: Instant,
-    ) -> Option<Condition> {
+    /// A call was answered in time, and showed the folder to be in `condition`.
+    pub(crate) fn answered(&mut self, condition: Condition, now: Instant) -> Option<Condition> {
         if self.condition == Condition::Hung {
             return None;
         }
-        self.change_to(Self::of(error), now)
+        self.change_to(condition, now)
     }
 
-    /// A probe was answered in time.
-    pub(crate) fn probed(
-        &mut self,
-        error: Option<io::ErrorKind>,
-        now: Instant,
-    ) -> Option<Condition> {
-        let news = self.change_to(Self::of(error), now);
+    /// A probe was answered in time, and showed the folder to be in `condition`.
+    pub(crate) fn probed(&mut self, condition: Condition, now: Instant) -> Option<Condition> {
+        let news = self.change_to(condition, now);
         self.postpone(now);
         news
     }
@@ -114,10 +97,6 @@ impl Health {
         self.probe_at = now + pause;
     }
 
-    fn of(error: Option<io::ErrorKind>) -> Condition {
-        error.map_or(Condition::Healthy, Condition::Unreadable)
-    }
-
     fn change_to(&mut self, condition: Condition, now: Instant) -> Option<Condition> {
         if self.condition == condition {
             return None;
@@ -133,7 +112,7 @@ impl Health {
 mod tests {
     use super::*;
 
-    const MISSING: io::ErrorKind = io::ErrorKind::NotFound;
+    const MISSING: Condition = Condition::Unreadable(io::ErrorKind::NotFound);
 
     fn after(start: Instant, millis: u64) -> Instant {
         start + Duration::from_millis(millis)
@@ -143,21 +122,28 @@ mod tests {
     fn a_folder_that_hangs_is_told_once_and_probed_later_and_later() {
         let now = Instant::now();
         let mut health = Health::new(now);
-        assert_eq!(health.probe_at(), now, "a first probe is due at once");
+        assert_eq!(health.probe_at, now, "a first probe is due at once");
         assert_eq!(health.overdue(now), Some(Condition::Hung));
         assert_eq!(health.overdue(now), None, "no news");
-        assert_eq!(health.answered(None, now), None, "begun before it hung");
-        assert_eq!(health.condition(), Condition::Hung);
+        assert_eq!(
+            health.answered(Condition::Healthy, now),
+            None,
+            "begun before it hung"
+        );
+        assert_eq!(health.condition, Condition::Hung);
         let mut pauses = Vec::new();
         let mut at = now;
         for _ in 0..8 {
-            at = health.probe_at();
+            at = health.probe_at;
             health.postpone(at);
-            pauses.push((health.probe_at() - at).as_millis());
+            pauses.push((health.probe_at - at).as_millis());
         }
         assert_eq!(pauses, [1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]);
-        assert_eq!(health.probed(None, at), Some(Condition::Healthy));
-        assert_eq!(health.probe_at(), at + PROBE_HEALTHY);
+        assert_eq!(
+            health.probed(Condition::Healthy, at),
+            Some(Condition::Healthy)
+        );
+        assert_eq!(health.probe_at, at + PROBE_HEALTHY);
     }
 
     #[test]
@@ -167,24 +153,26 @@ mod tests {
         health.overdue(now);
         health.overdue(now);
         assert_eq!(health.returned(after(now, 1)), None);
-        assert_eq!(health.stuck(), 1);
+        assert_eq!(health.stuck, 1);
         assert_eq!(health.returned(after(now, 2)), Some(Condition::Healthy));
         assert_eq!(health.returned(after(now, 3)), None, "never below zero");
         // A second hang begins with short pauses again.
         health.overdue(after(now, 4));
-        assert_eq!(health.probe_at(), after(now, 4) + PROBE_FIRST);
+        assert_eq!(health.probe_at, after(now, 4) + PROBE_FIRST);
     }
 
     #[test]
     fn a_folder_that_is_not_there_is_told_once_and_asked_on() {
         let now = Instant::now();
         let mut health = Health::new(now);
-        let missing = Some(Condition::Unreadable(MISSING));
-        assert_eq!(health.answered(Some(MISSING), now), missing);
-        assert_eq!(health.answered(Some(MISSING), now), None);
-        assert_eq!(health.probed(Some(MISSING), now), None);
+        assert_eq!(health.answered(MISSING, now), Some(MISSING));
+        assert_eq!(health.answered(MISSING, now), None);
+        assert_eq!(health.probed(MISSING, now), None);
         assert_eq!(health.overdue(now), Some(Condition::Hung));
-        assert_eq!(health.probed(Some(MISSING), now), missing);
-        assert_eq!(health.answered(None, now), Some(Condition::Healthy));
+        assert_eq!(health.probed(MISSING, now), Some(MISSING));
+        assert_eq!(
+            health.answered(Condition::Healthy, now),
+            Some(Condition::Healthy)
+        );
     }
 }

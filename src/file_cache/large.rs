@@ -5,14 +5,13 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 
 use super::containment::SafePath;
-use super::fingerprint;
-use super::representation::{NameHeaders, Representation};
+use super::representation::Representation;
 use super::root_io::RootIo;
 use super::stamp::Stamp;
 use crate::num::{as_u64, as_usize};
@@ -21,13 +20,15 @@ use crate::num::{as_u64, as_usize};
 pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
 /// How many bytes are read again to tell whether a file that has grown was appended to or rewritten.
 const SAMPLE_BYTES: usize = 4096;
-/// A writer that appends changes the file's time a moment before its length: how often the file is looked at meanwhile.
-const APPENDING_LOOKS: u32 = 200;
+/// How often a piece is read while the time of the file has changed and its length has not.
+const APPENDING_LOOKS: u32 = 20;
+/// The time between two of these attempts.
+const APPENDING_PAUSE: Duration = Duration::from_millis(1);
 
 /// An opened file, with its header fields.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Opened {
-    file: Arc<File>,
+    file: File,
     stamp: Stamp,
     beginning: Sample,
     /// The header fields. The entity tag is made of the file's state, and strong if the file has been left alone for some
@@ -36,41 +37,31 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    pub(crate) fn new(name: NameHeaders, file: File, stamp: Stamp, now: SystemTime) -> Self {
-        let weak = if stamp.settled(now) { "" } else { "W/" };
-        let etag = format!("{weak}{}", fingerprint::of_state(&stamp));
+    pub(crate) fn new(file: File, stamp: Stamp, about: Representation) -> Self {
         let mut bytes = vec![0; SAMPLE_BYTES.min(as_usize(stamp.length()))];
         let read = file.read_at(&mut bytes, 0).unwrap_or_default();
         bytes.truncate(read);
         Self {
-            file: Arc::new(file),
+            file,
             stamp,
             beginning: Sample {
                 at: 0,
                 bytes: Bytes::from(bytes),
             },
-            about: Representation::new(name, etag, stamp.modified(), now),
+            about,
         }
     }
 }
 
-/// A file that is larger than what is cached. The path was judged before; nothing has to be opened again.
+/// A file that is larger than what is cached. Its path was checked before; nothing has to be opened again.
 #[derive(Debug, Clone)]
 pub(crate) struct Large {
-    opened: Opened,
-    root: Arc<RootIo>,
-    path: SafePath,
+    pub(super) opened: Arc<Opened>,
+    pub(super) root: Arc<RootIo>,
+    pub(super) path: SafePath,
 }
 
 impl Large {
-    pub(crate) fn new(opened: Opened, root: &Arc<RootIo>, path: &SafePath) -> Self {
-        Self {
-            opened,
-            root: Arc::clone(root),
-            path: path.clone(),
-        }
-    }
-
     /// The header fields.
     pub(crate) fn about(&self) -> &Representation {
         &self.opened.about
@@ -91,41 +82,19 @@ impl Large {
         range: Range<u64>,
     ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
         let progress = DownloadProgress {
+            large: self.clone(),
             range,
             seen: self.opened.stamp,
             sent: self.opened.beginning.clone(),
         };
-        let large = self.clone();
-        stream::try_unfold(progress, move |progress| {
-            let large = large.clone();
-            async move {
-                if progress.range.is_empty() {
-                    return Ok(None);
-                }
-                let next = large.next(progress).await;
-                if let Err(error) = &next {
-                    let (route, file) = (&large.root.site.route, large.path.as_str());
-                    tracing::warn!(route, file, %error, "a download was broken off");
-                }
-                next.map(Some)
-            }
-        })
-    }
-
-    async fn next(&self, progress: DownloadProgress) -> io::Result<(Bytes, DownloadProgress)> {
-        let file = Arc::clone(&self.opened.file);
-        let call = self.root.begin(&self.path, move || progress.read(&file));
-        let read = match call.await {
-            Some(mut call) => call.in_time().await,
-            None => None,
-        };
-        read.unwrap_or_else(|| Err(io::Error::other("the folder of the route does not answer")))
+        stream::try_unfold(progress, DownloadProgress::next)
     }
 }
 
 /// The progress of a stream.
 #[derive(Debug)]
 struct DownloadProgress {
+    large: Large,
     /// The bytes that are still to be sent.
     range: Range<u64>,
     /// The state of the file after the last piece.
@@ -150,7 +119,41 @@ impl Sample {
 }
 
 impl DownloadProgress {
-    fn read(mut self, file: &File) -> io::Result<(Bytes, Self)> {
+    /// The next piece, and the progress after it; `None` at the end.
+    async fn next(self) -> io::Result<Option<(Bytes, Self)>> {
+        if self.range.is_empty() {
+            return Ok(None);
+        }
+        let Large { root, path, .. } = self.large.clone();
+        let read = self.piece().await;
+        if let Err(error) = &read {
+            let (route, file) = (&root.site.route, path.as_str());
+            tracing::warn!(route, file, %error, "a download was broken off");
+        }
+        read.map(Some)
+    }
+
+    async fn piece(mut self) -> io::Result<(Bytes, Self)> {
+        let Large { root, path, .. } = self.large.clone();
+        for _ in 0..APPENDING_LOOKS {
+            let turn = root.turn().await;
+            let mut call = root.begin(&path, turn, move || self.read());
+            let Some(read) = call.in_time().await else {
+                let error = "the folder of the route does not answer";
+                return Err(io::Error::other(error));
+            };
+            match read? {
+                (Some(bytes), next) => return Ok((bytes, next)),
+                (None, next) => self = next,
+            }
+            tokio::time::sleep(APPENDING_PAUSE).await;
+        }
+        Err(rewritten())
+    }
+
+    /// Reads the next piece. `None` if a writer may be appending at this moment: read again.
+    fn read(mut self) -> io::Result<(Option<Bytes>, Self)> {
+        let file = &self.large.opened.file;
         let start = self.range.start;
         let left = as_usize(self.range.end.saturating_sub(start));
         let mut bytes = vec![0; left.min(CHUNK_BYTES)];
@@ -161,34 +164,38 @@ impl DownloadProgress {
                 error
             }
         })?;
-        self.seen = self.verify(file)?;
+        let Some(seen) = self.verify()? else {
+            return Ok((None, self));
+        };
+        self.seen = seen;
         let end = bytes.len().saturating_sub(SAMPLE_BYTES);
         self.sent = Sample {
             at: start.saturating_add(as_u64(end)),
             bytes: Bytes::copy_from_slice(bytes.get(end..).unwrap_or_default()),
         };
         self.range.start = start.saturating_add(as_u64(bytes.len()));
-        Ok((Bytes::from(bytes), self))
+        Ok((Some(Bytes::from(bytes)), self))
     }
 
-    /// The state of the file now, unless it may have other bytes than those that were promised.
+    /// The state of the file now, or an error if it may have other bytes than those that were promised.
     ///
     /// A rename or a removal leaves the opened file as it is; a write shows in length or time. A file that is longer and
-    /// still has what was sent last was appended to.
-    fn verify(&self, file: &File) -> io::Result<Stamp> {
-        for _ in 0..APPENDING_LOOKS {
-            let now = Stamp::of(&file.metadata()?);
-            if now.same_content(&self.seen) {
-                return Ok(now);
-            }
-            if now.length() > self.seen.length() && self.sent.is_there(file)? {
-                return Ok(now);
-            }
-            if now.length() != self.seen.length() {
-                break;
-            }
-            std::thread::yield_now();
+    /// still has what was sent last was appended to. `None` if only the time is another: a writer that appends changes it a
+    /// moment before the length.
+    fn verify(&self) -> io::Result<Option<Stamp>> {
+        let file = &self.large.opened.file;
+        let (now, seen) = (Stamp::of(&file.metadata()?), &self.seen);
+        let longer = now.length() > seen.length();
+        if now.same_content(seen) || longer && self.sent.is_there(file)? {
+            Ok(Some(now))
+        } else if now.length() == seen.length() {
+            Ok(None)
+        } else {
+            Err(rewritten())
         }
-        Err(io::Error::other("the file was rewritten while it was sent"))
     }
+}
+
+fn rewritten() -> io::Error {
+    io::Error::other("the file was rewritten while it was sent")
 }

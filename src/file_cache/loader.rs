@@ -2,35 +2,40 @@
 //!
 //! Everything here blocks: it runs on the threads of `root_io`.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::cache_counters::{CacheCounters, count};
 use super::containment::SafePath;
-use super::entry::{Content, Entry};
+use super::entry::Entry;
 use super::file_error::FileError;
-use super::folder::{Located, PathTarget, find, open};
+use super::fingerprint;
+use super::folder::{Located, find, open};
 use super::large::Opened;
-use super::reading::{WholeRead, read};
-use super::representation::NameHeaders;
-use super::root::{BUILT_IN_INDEX, SiteRoot};
+use super::metrics::{CacheCounters, count};
+use super::representation::Representation;
+use super::root::{BUILT_IN_INDEX, BUILT_IN_PAGE, SiteRoot};
 use super::stamp::Stamp;
+use crate::num::as_usize;
 
 /// Attempts at reading a file that changes meanwhile.
 pub(crate) const READ_TRIES: u32 = 3;
+/// The paths at which the built-in page is served.
+const BUILT_IN_PATHS: [&str; 2] = ["/", "/index.html"];
 
 /// The result of comparing an entry with its file.
 #[derive(Debug)]
 pub(crate) enum Look {
-    /// The entry is still equal to the file.
-    Unchanged,
+    /// The entry in memory is still equal to the file.
+    Unchanged(Arc<Entry>),
     /// The file was read.
     Read(Arc<Entry>),
     /// The file is too large to be read, and was opened.
-    Large(Box<Opened>),
+    Large(Arc<Opened>),
     /// It is a folder, asked for without its slash.
     Moved,
 }
@@ -48,27 +53,30 @@ pub(crate) struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// Looks at `path`, which is in memory as `known`. `pause` is called after each reading, before it is verified.
+    /// Looks at `path`, which is in memory as `known`. `pause` is called after each reading, before it is verified, for
+    /// tests that want to change the file just then.
     pub(crate) fn look(
         &self,
         path: &SafePath,
-        known: Option<&Entry>,
+        known: Option<&Arc<Entry>>,
         mut pause: impl FnMut(),
     ) -> Result<Look, FileError> {
         for _ in 0..READ_TRIES {
             let located = match find(&self.root.path, &self.root.index, path) {
-                Ok(PathTarget::File(located)) => located,
-                Ok(PathTarget::Folder) => return Ok(Look::Moved),
+                Ok(Some(located)) => located,
+                Ok(None) => return Ok(Look::Moved),
                 Err(FileError::Root {
-                    kind: std::io::ErrorKind::NotFound,
+                    kind: io::ErrorKind::NotFound,
                 }) if self.root.built_in => {
                     return self.built_in(path, known);
                 }
                 Err(error) => return Err(error),
             };
             let same = known.filter(|known| known.stamp == Some(Stamp::of(&located.metadata)));
-            if same.is_some_and(|known| known.settled) {
-                return Ok(Look::Unchanged);
+            if let Some(same) = same
+                && same.settled
+            {
+                return Ok(self.unchanged(same));
             }
             match self.take(path, &located, &mut pause) {
                 Ok(Some(look)) => return Ok(look),
@@ -91,50 +99,74 @@ impl Loader<'_> {
         let Some((file, stamp)) = open(located)? else {
             return Ok(None);
         };
-        let name = self.name(path, &located.path);
-        if crate::num::as_usize(stamp.length()) > self.max_file_bytes {
-            let opened = Opened::new(name, file, stamp, self.now);
-            return Ok(Some(Look::Large(Box::new(opened))));
+        if as_usize(stamp.length()) > self.max_file_bytes {
+            let weak = if stamp.settled(self.now) { "" } else { "W/" };
+            let etag = format!("{weak}{}", fingerprint::of_state(&stamp));
+            let about = self.about(path, &located.path, etag, stamp.modified());
+            let opened = Opened::new(file, stamp, about);
+            return Ok(Some(Look::Large(Arc::new(opened))));
         }
-        match read(&file, &stamp, pause).map_err(|error| FileError::of_file(&error))? {
-            WholeRead::Torn => Ok(None),
-            WholeRead::Whole(bytes) => {
-                count(&self.counters.reads);
-                let bytes = Bytes::from(bytes);
-                Ok(Some(self.entry(name, bytes, Some(stamp))))
-            }
-        }
+        let read = read_whole(&file, &stamp, pause).map_err(|error| FileError::of_file(&error))?;
+        Ok(read.map(|bytes| {
+            count(&self.counters.reads);
+            self.entry(path, &located.path, Bytes::from(bytes), Some(stamp))
+        }))
     }
 
-    fn built_in(&self, path: &SafePath, known: Option<&Entry>) -> Result<Look, FileError> {
-        let bytes = SiteRoot::built_in(path.as_str()).ok_or(FileError::Absent)?;
-        if known.is_some_and(|known| known.stamp.is_none()) {
-            return Ok(Look::Unchanged);
+    fn built_in(&self, path: &SafePath, known: Option<&Arc<Entry>>) -> Result<Look, FileError> {
+        if !BUILT_IN_PATHS.contains(&path.as_str()) {
+            return Err(FileError::Absent);
         }
-        let name = self.name(path, Path::new(BUILT_IN_INDEX));
-        Ok(self.entry(name, bytes, None))
+        if let Some(known) = known
+            && known.stamp.is_none()
+        {
+            return Ok(self.unchanged(known));
+        }
+        let page = Bytes::from_static(BUILT_IN_PAGE);
+        Ok(self.entry(path, Path::new(BUILT_IN_INDEX), page, None))
     }
 
-    /// The headers of the file at `file`, which was requested as `path`.
-    fn name(&self, path: &SafePath, file: &Path) -> NameHeaders {
-        let mut name = self.root.types.headers(file);
-        name.cache_control = self
-            .root
-            .cache
-            .of(path, &self.root.index, &name.content_type);
-        name
+    fn unchanged(&self, known: &Arc<Entry>) -> Look {
+        known.checked(self.now_ms);
+        Look::Unchanged(Arc::clone(known))
     }
 
-    fn entry(&self, name: NameHeaders, bytes: Bytes, stamp: Option<Stamp>) -> Look {
-        let content = Content {
-            bytes,
-            stamp,
-            modified: stamp.map_or(self.now, |stamp| stamp.modified()),
-            now: self.now,
-            now_ms: self.now_ms,
-        };
-        Look::Read(Arc::new(Entry::new(name, content)))
+    /// The header fields of the file at `file`, which was requested as `path`.
+    fn about(
+        &self,
+        path: &SafePath,
+        file: &Path,
+        etag: String,
+        modified: SystemTime,
+    ) -> Representation {
+        Representation::new(self.root, path, file, etag, modified, self.now)
     }
+
+    fn entry(&self, path: &SafePath, file: &Path, bytes: Bytes, stamp: Option<Stamp>) -> Look {
+        let etag = fingerprint::of_content(&bytes);
+        let modified = stamp.map_or(self.now, |stamp| stamp.modified());
+        let about = self.about(path, file, etag, modified);
+        let settled = stamp.is_none_or(|stamp| stamp.settled(self.now));
+        let entry = Entry::new(bytes, about, stamp, settled, self.now_ms);
+        Look::Read(Arc::new(entry))
+    }
+}
+
+/// Reads `file`, which had `stamp` when it was opened, and looks at it again afterwards. `None` if it changed meanwhile:
+/// what was read may be half of one state and half of another.
+fn read_whole(mut file: &File, stamp: &Stamp, pause: impl FnOnce()) -> io::Result<Option<Vec<u8>>> {
+    let expected = as_usize(stamp.length());
+    let mut bytes = Vec::new();
+    bytes
+        .try_reserve_exact(expected)
+        .map_err(|_| io::ErrorKind::OutOfMemory)?;
+    // One byte more than expected: a file that grew is noticed, and one that grows without end is not read without end.
+    Read::by_ref(&mut file)
+        .take(stamp.length().saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    pause();
+    let whole = bytes.len() == expected && Stamp::of(&file.metadata()?) == *stamp;
+    Ok(whole.then_some(bytes))
 }
 
 #[cfg(test)]
@@ -182,10 +214,10 @@ mod tests {
             }
         }
 
-        fn read(&self, loader: &Loader<'_>, known: Option<&Entry>) -> Arc<Entry> {
+        fn read(&self, loader: &Loader<'_>, known: Option<&Arc<Entry>>) -> Arc<Entry> {
             match loader.look(&self.path, known, || ()).unwrap() {
                 Look::Read(entry) => entry,
-                other @ (Look::Unchanged | Look::Large(_) | Look::Moved) => panic!("{other:?}"),
+                other @ (Look::Unchanged(_) | Look::Large(_) | Look::Moved) => panic!("{other:?}"),
             }
         }
     }
@@ -226,7 +258,7 @@ mod tests {
         assert_eq!(entry.bytes, "yy");
         assert!(matches!(
             loader.look(&site.path, Some(&entry), || ()),
-            Ok(Look::Unchanged)
+            Ok(Look::Unchanged(_))
         ));
     }
 
@@ -240,7 +272,7 @@ mod tests {
         assert!(settled.settled && settled.about.etag == young.about.etag);
         assert!(matches!(
             later.look(&site.path, Some(&settled), || ()),
-            Ok(Look::Unchanged)
+            Ok(Look::Unchanged(_))
         ));
     }
 
@@ -249,7 +281,7 @@ mod tests {
         let site = Site::new();
         let tag_after = |age| match site.after(age, 5).look(&site.path, None, || ()).unwrap() {
             Look::Large(large) => String::from_utf8(large.about.etag.to_vec()).unwrap(),
-            other @ (Look::Unchanged | Look::Read(_) | Look::Moved) => panic!("{other:?}"),
+            other @ (Look::Unchanged(_) | Look::Read(_) | Look::Moved) => panic!("{other:?}"),
         };
         let (young, old) = (tag_after(Duration::ZERO), tag_after(LATER));
         assert_eq!(young, format!("W/{old}"));
@@ -262,14 +294,14 @@ mod tests {
         let page = site.folder.path().join("index.html");
         let tag = || match site.after(LATER, 5).look(&site.path, None, || ()).unwrap() {
             Look::Large(large) => String::from_utf8(large.about.etag.to_vec()).unwrap(),
-            other @ (Look::Unchanged | Look::Read(_) | Look::Moved) => panic!("{other:?}"),
+            other @ (Look::Unchanged(_) | Look::Read(_) | Look::Moved) => panic!("{other:?}"),
         };
         let first = tag();
         assert_eq!(tag(), first, "unchanged, and so is the tag");
         // What `cp -p`, `rsync -t` and `tar -x` do: the same length and time of modification, in the same or a new file.
         let modified = fs::metadata(&page).unwrap().modified().unwrap();
         let keep_time = |path: &Path| {
-            let file = fs::File::options().write(true).open(path).unwrap();
+            let file = File::options().write(true).open(path).unwrap();
             file.set_modified(modified).unwrap();
         };
         site.write("frozen");
@@ -292,7 +324,7 @@ mod tests {
             let look = site
                 .after(LATER, MAX)
                 .look(&SafePath::new(path).unwrap(), None, || ());
-            let kind = std::io::ErrorKind::NotADirectory;
+            let kind = io::ErrorKind::NotADirectory;
             assert_eq!(look.unwrap_err(), FileError::Root { kind }, "{path:?}");
         }
     }

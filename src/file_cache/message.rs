@@ -8,7 +8,7 @@ use super::containment::SafePath;
 use super::entry::Entry;
 use super::file_error::FileError;
 use super::large::Large;
-use super::root::RootId;
+use super::root_io::RootIo;
 
 /// The answer: the content that a path leads to.
 #[derive(Debug, Clone)]
@@ -16,7 +16,7 @@ pub(crate) enum Loaded {
     /// A file in memory.
     Entry(Arc<Entry>),
     /// A file that is too large to be kept, opened.
-    Large(Box<Large>),
+    Large(Large),
     /// A folder, asked for without its slash: ask again for the path with `/` at its end. Relative links in the folder's
     /// page would be wrong otherwise. (Paths with empty segments never come this far, so the new location is always on
     /// this site.)
@@ -27,7 +27,7 @@ pub(crate) enum Loaded {
 #[derive(Debug)]
 pub(crate) struct FileMessage {
     /// The root below which the file lies.
-    pub(crate) root: RootId,
+    pub(crate) root: Arc<RootIo>,
     /// The path of the file.
     pub(crate) path: SafePath,
     /// The caller; `None` if an ageing entry is to be compared with its file.

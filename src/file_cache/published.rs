@@ -1,32 +1,20 @@
 //! What the child shares with the request handlers; it stays valid across restarts of the child.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::cache_counters::CacheCounters;
+use super::entry::{Entry, Freshness, freshness};
+use super::metrics::CacheCounters;
 use super::root::{RootId, SiteRoot};
 use super::root_io::{CallThreads, RootIo};
 use super::table::Table;
 use crate::num::as_millis;
 use crate::settings::FileCacheSettings;
-
-/// The parts from which a file cache is made.
-#[derive(Debug)]
-pub(crate) struct FilesSetup {
-    /// The folders that are served; a root's [`RootId`] is its index.
-    pub roots: Vec<SiteRoot>,
-    /// The bounds of the cache.
-    pub limits: FileCacheSettings,
-    /// The longest time that a request waits for a file.
-    pub deadline: Duration,
-    /// The threads that make blocking calls.
-    pub threads: CallThreads,
-}
+use crate::supervision::Clock;
 
 /// The state of the cache that the child changes and the request handlers read.
 #[derive(Debug)]
@@ -35,44 +23,46 @@ pub(crate) struct Published {
     pub(crate) limits: FileCacheSettings,
     pub(crate) counters: CacheCounters,
     /// [`FileCacheSettings::revalidate`] in milliseconds.
-    pub(crate) revalidate_ms: u64,
+    revalidate_ms: u64,
     pub(crate) deadline: Duration,
     pub(crate) roots: Vec<Arc<RootIo>>,
-    /// Tells the prober that a root has stopped answering.
-    pub(crate) alarm: Arc<Notify>,
+    /// The time of day, for dates and for how far a file's times can be trusted.
+    pub(crate) wall: fn() -> SystemTime,
     /// The start of the cache's own clock.
     base: Instant,
     _threads: CallThreads,
 }
 
 impl Published {
-    pub(crate) fn new(setup: FilesSetup) -> Self {
-        let alarm = Arc::new(Notify::new());
-        let roots = setup.roots.into_iter().map(|site| {
-            let alarm = Arc::clone(&alarm);
-            let root = RootIo::new(site, &setup.threads, setup.deadline, alarm);
-            Arc::new(root)
-        });
-        let roots: Vec<_> = roots.collect();
+    pub(crate) fn new(
+        roots: Vec<SiteRoot>,
+        limits: FileCacheSettings,
+        deadline: Duration,
+        threads: CallThreads,
+    ) -> Self {
+        let roots = roots.into_iter().enumerate();
+        let roots = roots.map(|(index, site)| RootIo::new(RootId(index), site, &threads, deadline));
+        let roots: Vec<_> = roots.map(Arc::new).collect();
         Self {
             table: ArcSwap::from_pointee(Table::empty(roots.len())),
             counters: CacheCounters::default(),
-            revalidate_ms: as_millis(setup.limits.revalidate),
-            limits: setup.limits,
-            deadline: setup.deadline,
+            revalidate_ms: as_millis(limits.revalidate),
+            limits,
+            deadline,
             roots,
-            alarm,
-            base: Instant::now(),
-            _threads: setup.threads,
+            wall: SystemTime::now,
+            base: Clock.now(),
+            _threads: threads,
         }
     }
 
     pub(crate) fn root(&self, id: RootId) -> Option<&Arc<RootIo>> {
-        self.roots.get(id.index())
+        self.roots.get(id.0)
     }
 
-    /// Probes the roots whose turn it is.
-    pub(crate) async fn probe_due(&self, now: Instant) {
+    /// Probes the roots whose probe is due.
+    pub(crate) async fn probe_due(&self) {
+        let now = Clock.now();
         let due = self.roots.iter().filter(|root| root.probe_at() <= now);
         join_all(due.map(RootIo::probe)).await;
     }
@@ -80,5 +70,9 @@ impl Published {
     /// `now` on the cache's own clock.
     pub(crate) fn millis_at(&self, now: Instant) -> u64 {
         as_millis(now.saturating_duration_since(self.base))
+    }
+
+    pub(crate) fn freshness(&self, entry: &Entry, now: Instant) -> Freshness {
+        freshness(entry.age_ms(self.millis_at(now)), self.revalidate_ms)
     }
 }

@@ -1,8 +1,12 @@
 //! What the head of an answer says about a file; formatted once, when the file is read.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+
+use super::containment::SafePath;
+use super::root::SiteRoot;
 
 /// The last second that an HTTP date can name: the end of the year 9999.
 const LAST_DATE: Duration = Duration::from_secs(253_402_300_799);
@@ -26,29 +30,24 @@ pub(crate) struct Representation {
     pub modified: SystemTime,
 }
 
-/// The headers that follow from a file's name and its route, before the file is read.
-#[derive(Debug, Clone)]
-pub(crate) struct NameHeaders {
-    pub(crate) content_type: Bytes,
-    pub(crate) content_encoding: Option<Bytes>,
-    pub(crate) cache_control: Option<Bytes>,
-}
-
 impl Representation {
-    /// The header fields of a file with this entity tag, modified at `modified` and read at `now`.
+    /// The header fields of `file`, which was found at `path` below `root`, modified at `modified` and read at `now`.
     pub(crate) fn new(
-        name: NameHeaders,
+        root: &SiteRoot,
+        path: &SafePath,
+        file: &Path,
         etag: String,
         modified: SystemTime,
         now: SystemTime,
     ) -> Self {
+        let (content_type, content_encoding) = root.types.headers(file);
         let modified = whole_seconds(modified, now);
         Self {
-            content_type: name.content_type,
-            content_encoding: name.content_encoding,
+            cache_control: root.cache.of(path, &root.index, &content_type),
+            content_type,
+            content_encoding,
             etag: Bytes::from(etag),
             last_modified: Bytes::from(httpdate::fmt_http_date(modified)),
-            cache_control: name.cache_control,
             modified,
         }
     }
@@ -75,13 +74,14 @@ mod tests {
 
     #[test]
     fn the_date_is_the_one_that_a_client_sends_back() {
-        let name = NameHeaders {
-            content_type: Bytes::from_static(b"text/html"),
-            content_encoding: None,
-            cache_control: None,
-        };
+        let (root, path, file) = (
+            SiteRoot::plain(Path::new("/")),
+            SafePath::top(),
+            Path::new("index.html"),
+        );
         let modified = at(784_111_777) + Duration::from_millis(700);
-        let about = Representation::new(name, "\"1\"".to_owned(), modified, at(900_000_000));
+        let etag = "\"1\"".to_owned();
+        let about = Representation::new(&root, &path, file, etag, modified, at(900_000_000));
         assert_eq!(about.last_modified, "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(about.modified, at(784_111_777));
         assert_eq!(

@@ -4,8 +4,6 @@
 
 use std::path::PathBuf;
 
-use bytes::Bytes;
-
 use super::cache_rules::CacheRules;
 use super::content_type::ContentTypes;
 
@@ -16,20 +14,9 @@ pub(crate) const BUILT_IN_INDEX: &str = "index.html";
 
 /// A root's number: its index in the list given to [`Files::new`](super::Files::new).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct RootId(u32);
+pub(crate) struct RootId(pub usize);
 
-impl RootId {
-    /// The root at `index` of the list, the first being 0.
-    pub(crate) const fn new(index: u32) -> Self {
-        Self(index)
-    }
-
-    pub(crate) fn index(self) -> usize {
-        crate::num::as_usize(u64::from(self.0))
-    }
-}
-
-/// A folder that is served; nothing outside of it ever is.
+/// A folder that is served, with the rules for its files. Nothing outside of it is ever served.
 #[derive(Debug, Clone)]
 pub(crate) struct SiteRoot {
     /// The prefix of its route: its name in logs, metrics and `/readyz`.
@@ -46,17 +33,9 @@ pub(crate) struct SiteRoot {
     pub types: ContentTypes,
 }
 
-impl SiteRoot {
-    /// The content of the built-in site at a key, if it has that key.
-    pub(crate) fn built_in(key: &str) -> Option<Bytes> {
-        let index = key == "/" || key.strip_prefix('/') == Some(BUILT_IN_INDEX);
-        index.then(|| Bytes::from_static(BUILT_IN_PAGE))
-    }
-}
-
 #[cfg(test)]
 impl SiteRoot {
-    /// A folder with nothing said about it.
+    /// The folder at `path`, with default rules.
     pub(crate) fn plain(path: &std::path::Path) -> Self {
         Self {
             route: "/".to_owned(),

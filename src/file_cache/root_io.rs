@@ -8,12 +8,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
@@ -21,7 +21,8 @@ use super::containment::SafePath;
 use super::file_error::FileError;
 use super::folder::probe;
 use super::health::{Condition, Health};
-use super::root::SiteRoot;
+use super::root::{RootId, SiteRoot};
+use crate::supervision::Clock;
 
 /// Calls of one root that run at a time.
 pub(crate) const CALLS_PER_ROOT: usize = 16;
@@ -56,15 +57,6 @@ impl CallThreads {
             runtime: Some(runtime),
         })
     }
-
-    /// Those of the runtime that runs the test, whose paused clock then waits for them.
-    #[cfg(test)]
-    pub(crate) fn of_the_test() -> Self {
-        Self {
-            handle: Handle::current(),
-            runtime: None,
-        }
-    }
 }
 
 impl Drop for CallThreads {
@@ -79,14 +71,12 @@ impl Drop for CallThreads {
 /// A folder that is served, with its calls and its health. It outlives the file-cache child's lives.
 #[derive(Debug)]
 pub(crate) struct RootIo {
+    pub(crate) id: RootId,
     pub(crate) site: SiteRoot,
     threads: Handle,
     limit: Duration,
-    calls: Mutex<CallSet>,
     probes: Arc<Semaphore>,
-    health: Mutex<Judged>,
-    /// Tells the prober that a root has stopped answering.
-    pub(crate) alarm: Arc<Notify>,
+    state: Mutex<RootState>,
     /// Requests that were refused because too many waited for this root.
     pub(crate) refused: AtomicU64,
     /// Answers with what was in memory because the file could not be looked at.
@@ -96,40 +86,36 @@ pub(crate) struct RootIo {
 }
 
 #[derive(Debug)]
-struct CallSet {
-    permits: Arc<Semaphore>,
-    renewals: usize,
-}
-
-#[derive(Debug)]
-struct Judged {
+struct RootState {
     health: Health,
-    /// What was asked for when the root stopped answering: a probe that looks elsewhere might be answered from a cache.
-    suspect: Option<SafePath>,
+    /// What a probe looks for: the path of the last overdue call, since any other might be answered from a cache.
+    suspect: SafePath,
+    /// The calls that may begin.
+    permits: Arc<Semaphore>,
+    /// How often the root got new permits.
+    renewals: usize,
 }
 
 impl RootIo {
     /// `deadline` is how long a request waits for a file: a call is overdue early enough for the request to be answered.
     pub(crate) fn new(
+        id: RootId,
         site: SiteRoot,
         threads: &CallThreads,
         deadline: Duration,
-        alarm: Arc<Notify>,
     ) -> Self {
         Self {
+            id,
             site,
             threads: threads.handle.clone(),
             limit: (deadline * 3 / 4).min(CALL_LIMIT_MAX),
-            calls: Mutex::new(CallSet {
+            probes: Arc::new(Semaphore::new(PROBES_PER_ROOT)),
+            state: Mutex::new(RootState {
+                health: Health::new(Clock.now()),
+                suspect: SafePath::top(),
                 permits: Arc::new(Semaphore::new(CALLS_PER_ROOT)),
                 renewals: 0,
             }),
-            probes: Arc::new(Semaphore::new(PROBES_PER_ROOT)),
-            health: Mutex::new(Judged {
-                health: Health::new(Instant::now()),
-                suspect: None,
-            }),
-            alarm,
             refused: AtomicU64::new(0),
             stale: AtomicU64::new(0),
             #[cfg(test)]
@@ -138,40 +124,62 @@ impl RootIo {
     }
 
     pub(crate) fn condition(&self) -> Condition {
-        self.health.lock().health.condition()
+        self.state.lock().health.condition
+    }
+
+    /// Whether the folder does not answer.
+    pub(crate) fn hung(&self) -> bool {
+        self.condition() == Condition::Hung
     }
 
     /// Calls that are overdue and have not come back.
     pub(crate) fn stuck(&self) -> u32 {
-        self.health.lock().health.stuck()
+        self.state.lock().health.stuck
     }
 
+    /// When the next probe is due.
     pub(crate) fn probe_at(&self) -> Instant {
-        self.health.lock().health.probe_at()
+        self.state.lock().health.probe_at
     }
 
-    /// Waits for a turn and begins `call`, which is about `path`. `None`: the root was given a new set of calls meanwhile.
-    pub(crate) async fn begin<T: Send + 'static>(
+    /// The reason why the files of the root can't be served, for an operator.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let folder = self.site.path.display();
+        match self.condition() {
+            Condition::Healthy => None,
+            Condition::Hung => Some(format!("its folder {folder} does not answer")),
+            Condition::Unreadable(io::ErrorKind::NotFound) => {
+                Some(format!("its folder {folder} does not exist"))
+            }
+            Condition::Unreadable(error) => {
+                Some(format!("its folder {folder} can't be read: {error}"))
+            }
+        }
+    }
+
+    /// Waits until a call may begin.
+    pub(crate) async fn turn(&self) -> OwnedSemaphorePermit {
+        loop {
+            let permits = Arc::clone(&self.state.lock().permits);
+            // They are closed when the root gets new ones.
+            if let Ok(permit) = permits.acquire_owned().await {
+                return permit;
+            }
+        }
+    }
+
+    /// Begins `call`, which is about `path`.
+    pub(crate) fn begin<T: Send + 'static>(
         self: &Arc<Self>,
         path: &SafePath,
-        call: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<Call<T>> {
-        let permits = Arc::clone(&self.calls.lock().permits);
-        let permit = permits.acquire_owned().await.ok()?;
-        Some(self.spawn(path.clone(), permit, call))
-    }
-
-    fn spawn<T: Send + 'static>(
-        self: &Arc<Self>,
-        path: SafePath,
-        permit: OwnedSemaphorePermit,
+        turn: OwnedSemaphorePermit,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Call<T> {
-        let state = Arc::new(AtomicU8::new(RUNNING));
+        let decided = Arc::new(AtomicBool::new(false));
         let end = CallEnd {
             root: Arc::clone(self),
-            state: Arc::clone(&state),
-            _permit: permit,
+            decided: Arc::clone(&decided),
+            _permit: turn,
         };
         let thread = self.threads.spawn_blocking(move || {
             #[cfg(test)]
@@ -182,61 +190,50 @@ impl RootIo {
         });
         Call {
             root: Arc::clone(self),
-            path,
-            state,
+            path: path.clone(),
+            decided,
             thread,
         }
     }
 
     /// Notes what a look that was answered in time shows about the folder.
     pub(crate) fn answered<T>(&self, result: &Result<T, FileError>) {
-        let now = Instant::now();
-        self.judge(|judged| judged.health.answered(folder_error(result), now));
+        self.judge(|state| state.health.answered(condition_of(result), Clock.now()));
     }
 
     /// Looks whether the folder answers, and judges by it.
     pub(crate) async fn probe(self: &Arc<Self>) {
-        let suspect = {
-            let mut judged = self.health.lock();
-            judged.health.postpone(Instant::now());
-            judged.suspect.clone()
+        let path = {
+            let mut state = self.state.lock();
+            state.health.postpone(Clock.now());
+            state.suspect.clone()
         };
         // All probes are stuck: only one that comes back can tell anything new.
         let Ok(permit) = Arc::clone(&self.probes).try_acquire_owned() else {
             return;
         };
-        let root = Arc::clone(self);
-        let path = suspect.unwrap_or_else(SafePath::top);
-        let looked = path.clone();
-        let mut call = self.spawn(path, permit, move || probe(&root.site, &looked));
+        let (root, looked) = (Arc::clone(self), path.clone());
+        let mut call = self.begin(&path, permit, move || probe(&root.site, &looked));
         let Some(result) = call.in_time().await else {
             return;
         };
-        let now = Instant::now();
-        self.judge(|judged| judged.health.probed(folder_error(&result), now));
-        let mut calls = self.calls.lock();
-        if self.stuck() > 0
-            && calls.permits.available_permits() == 0
-            && calls.renewals < RENEWALS_MAX
-        {
-            calls.renewals += 1;
-            calls.permits.close();
-            calls.permits = Arc::new(Semaphore::new(CALLS_PER_ROOT));
-        }
-    }
-
-    fn overdue(&self, path: &SafePath) {
-        let now = Instant::now();
-        self.judge(|judged| {
-            judged.suspect = Some(path.clone());
-            judged.health.overdue(now)
+        self.judge(|state| {
+            let news = state.health.probed(condition_of(&result), Clock.now());
+            if state.health.stuck > 0
+                && state.permits.available_permits() == 0
+                && state.renewals < RENEWALS_MAX
+            {
+                state.renewals += 1;
+                state.permits.close();
+                state.permits = Arc::new(Semaphore::new(CALLS_PER_ROOT));
+            }
+            news
         });
-        self.alarm.notify_one();
     }
 
     /// Applies one piece of news, and logs a change.
-    fn judge(&self, news: impl FnOnce(&mut Judged) -> Option<Condition>) {
-        let Some(condition) = news(&mut self.health.lock()) else {
+    fn judge(&self, news: impl FnOnce(&mut RootState) -> Option<Condition>) {
+        let Some(condition) = news(&mut self.state.lock()) else {
             return;
         };
         let (route, folder) = (&self.site.route, self.site.path.display());
@@ -260,24 +257,21 @@ impl RootIo {
     }
 }
 
-/// The error of the folder itself, if there is one.
-fn folder_error<T>(result: &Result<T, FileError>) -> Option<io::ErrorKind> {
+/// The condition of the folder that the result of a call shows.
+fn condition_of<T>(result: &Result<T, FileError>) -> Condition {
     match result {
-        Err(FileError::Root { kind }) => Some(*kind),
-        Ok(_) | Err(_) => None,
+        Err(FileError::Root { kind }) => Condition::Unreadable(*kind),
+        Ok(_) | Err(_) => Condition::Healthy,
     }
 }
-
-const RUNNING: u8 = 0;
-const OVERDUE: u8 = 1;
-const ENDED: u8 = 2;
 
 /// A call that runs on a thread of the pool.
 #[derive(Debug)]
 pub(crate) struct Call<T> {
     root: Arc<RootIo>,
     path: SafePath,
-    state: Arc<AtomicU8>,
+    /// Set by the first of two events: the call ends, or it is overdue.
+    decided: Arc<AtomicBool>,
     thread: JoinHandle<T>,
 }
 
@@ -287,15 +281,21 @@ impl<T> Call<T> {
         if let Ok(ended) = tokio::time::timeout(self.root.limit, &mut self.thread).await {
             return result_of(ended);
         }
-        let overdue =
-            self.state
-                .compare_exchange(RUNNING, OVERDUE, Ordering::SeqCst, Ordering::SeqCst);
-        if overdue.is_err() {
-            // It has ended just now.
-            return result_of((&mut self.thread).await);
+        let mut ended = false;
+        // Under the lock, so that the end of the call is counted after its delay.
+        self.root.judge(|state| {
+            ended = self.decided.swap(true, Ordering::SeqCst);
+            if ended {
+                return None;
+            }
+            state.suspect = self.path.clone();
+            state.health.overdue(Clock.now())
+        });
+        if !ended {
+            return None;
         }
-        self.root.overdue(&self.path);
-        None
+        // It has ended just now.
+        result_of((&mut self.thread).await)
     }
 
     /// Waits for the late result.
@@ -306,25 +306,35 @@ impl<T> Call<T> {
 
 /// A panic goes on in whoever waits for the call. `None`: the pool has been shut down.
 fn result_of<T>(ended: Result<T, JoinError>) -> Option<T> {
-    match ended.map_err(JoinError::try_into_panic) {
+    match ended {
         Ok(result) => Some(result),
-        Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(_)) => None,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
     }
 }
 
 /// Dropped on the call's own thread when it ends, whoever still waits for it.
 struct CallEnd {
     root: Arc<RootIo>,
-    state: Arc<AtomicU8>,
+    decided: Arc<AtomicBool>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for CallEnd {
     fn drop(&mut self) {
-        if self.state.swap(ENDED, Ordering::SeqCst) == OVERDUE {
-            let now = Instant::now();
-            self.root.judge(|judged| judged.health.returned(now));
+        if self.decided.swap(true, Ordering::SeqCst) {
+            self.root.judge(|state| state.health.returned(Clock.now()));
+        }
+    }
+}
+
+#[cfg(test)]
+impl CallThreads {
+    /// Those of the runtime that runs the test, whose paused clock then waits for them.
+    pub(crate) fn of_the_test() -> Self {
+        Self {
+            handle: Handle::current(),
+            runtime: None,
         }
     }
 }

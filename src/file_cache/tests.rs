@@ -3,6 +3,7 @@
 mod deaths;
 mod hangs;
 mod site;
+mod traversal;
 
 use std::fs;
 use std::pin::Pin;
@@ -31,11 +32,7 @@ fn a_file_is_loaded_once_and_then_hit() {
         assert_eq!(entry.about.content_type, "text/css; charset=utf-8");
         assert_eq!(site.hit("/a b.css").unwrap().about.etag, entry.about.etag);
         assert!(site.hit("/%zz").is_none());
-        assert!(
-            site.files
-                .hit(RootId::new(9), "/", Instant::now())
-                .is_none()
-        );
+        assert!(site.files.hit(RootId(9), "/", Instant::now()).is_none());
         assert_eq!(site.counted().reads, 2);
         assert_eq!(site.counted().bytes, u64::try_from(cost(4) * 2).unwrap());
     });

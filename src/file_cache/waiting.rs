@@ -40,12 +40,13 @@ impl<T> WaitingList<T> {
             return Joined::Full(request);
         }
         self.total += 1;
-        if let Some(others) = self.by_path.get_mut(path) {
-            others.push(request);
-            return Joined::Later;
+        let waiting = self.by_path.entry(Arc::clone(path)).or_default();
+        waiting.push(request);
+        if waiting.len() == 1 {
+            Joined::First
+        } else {
+            Joined::Later
         }
-        self.by_path.insert(Arc::clone(path), vec![request]);
-        Joined::First
     }
 
     /// Whether a request waits for `path`.

@@ -184,7 +184,7 @@ mod tests {
     fn table() -> RouteTable {
         let folders = ["/", "/slow", "/slow/er", "/caf\u{e9}", "/a b"];
         let folders = folders.iter().zip(0..).map(|(prefix, n)| {
-            let target = Target::Files(RootId::new(n));
+            let target = Target::Files(RootId(n));
             ((*prefix).to_owned(), RouteRules::default(), target)
         });
         let resources = ["/books", "/api/v1/pens"];

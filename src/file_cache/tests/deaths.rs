@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::super::cache::FileCache;
 use super::super::containment::SafePath;
@@ -26,7 +26,7 @@ fn through_its_death_hits_go_on_and_callers_get_their_files() {
             site.faults.arm(point, 1);
             let (answer, hit) = tokio::join!(site.page("/a.html"), async { text(site.hit("/")) });
             assert_eq!((answer.as_str(), hit.as_deref()), ("a", Some("home")));
-            assert_eq!(site.faults.points()[point], 0, "it has died");
+            assert_eq!(site.faults.pending(point), 0, "it has died");
             // The new life knows what the old one kept, and keeps to the budget.
             site.page("/b.html").await;
             assert_eq!(site.counted().entries, 2);
@@ -72,14 +72,8 @@ fn an_incarnation_that_was_replaced_publishes_nothing() {
         let site = Site::new(1 << 20).await;
         site.write("index.html", "home");
         let published = Arc::clone(&site.files.published);
-        let revenant = |life: &Incarnation| {
-            FileCache::new(
-                Arc::clone(&published),
-                life,
-                SystemTime::now,
-                Faults::none(),
-            )
-        };
+        let revenant =
+            |life: &Incarnation| FileCache::new(Arc::clone(&published), life, Faults::none());
         // Another child of the same kind, for the sake of a life that has ended.
         let limits = QueueLimits {
             messages: 1,
@@ -91,14 +85,7 @@ fn an_incarnation_that_was_replaced_publishes_nothing() {
         let spec = ChildSpec::actor(&slot, move |life: Incarnation| {
             seen.lock().unwrap().push(life.clone());
             let other = Arc::clone(&other);
-            async move {
-                Ok(FileCache::new(
-                    other,
-                    &life,
-                    SystemTime::now,
-                    Faults::none(),
-                ))
-            }
+            async move { Ok(FileCache::new(other, &life, Faults::none())) }
         });
         let spec = SupervisorSpec::new("root").child(spec);
         let mut tree = PreparedTree::new(spec).unwrap().start(Env::inline());

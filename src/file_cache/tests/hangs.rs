@@ -8,10 +8,14 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
 use super::super::health::{Condition, PROBE_HEALTHY};
-use super::super::root_io::CALLS_PER_ROOT;
+use super::super::root_io::{CALLS_PER_ROOT, RootIo};
 use super::super::*;
 use super::site::{DEADLINE, NOWHERE, SITE, Site, pass, paused, text};
 use crate::supervision::AskError;
+
+fn root_of(site: &Site, id: RootId) -> &RootIo {
+    site.files.published.root(id).unwrap()
+}
 
 /// Moves the paused clock, which stands still while a call hangs, and lets tasks run.
 async fn advance(time: Duration) {
@@ -30,7 +34,7 @@ fn a_root_that_hangs_is_answered_from_memory_and_delays_no_other() {
         site.write("nowhere/index.html", "elsewhere");
         assert_eq!(site.page("/").await, "home");
         pass(2000).await;
-        let root = site.files.published.root(SITE).unwrap();
+        let root = root_of(&site, SITE);
         root.hang.set(true);
         let (kept, unknown) = (site.load("/"), site.load("/other.html"));
         let both = async { tokio::join!(kept, unknown) };
@@ -43,8 +47,13 @@ fn a_root_that_hangs_is_answered_from_memory_and_delays_no_other() {
         assert!(matches!(kept, Ok(Loaded::Entry(entry)) if entry.bytes == "home"));
         assert_eq!(unknown.unwrap_err(), AskError::Rejected(FileError::Hung));
         assert_eq!(root.condition(), Condition::Hung);
-        assert!(site.files.fault(SITE).unwrap().contains("does not answer"));
-        assert_eq!(site.files.fault(NOWHERE), None);
+        assert!(
+            root_of(&site, SITE)
+                .fault()
+                .unwrap()
+                .contains("does not answer")
+        );
+        assert_eq!(root_of(&site, NOWHERE).fault(), None);
         // From now on nobody waits, and no more threads are used up.
         let begun = Instant::now();
         let stuck = root.stuck();
@@ -67,7 +76,7 @@ fn a_root_that_hangs_is_answered_from_memory_and_delays_no_other() {
 fn the_threads_of_a_root_that_hangs_are_bounded() {
     paused(async {
         let site = Site::new(1 << 20).await;
-        let root = site.files.published.root(SITE).unwrap();
+        let root = root_of(&site, SITE);
         pass(1).await;
         root.hang.set(true);
         let paths: Vec<_> = (0..3 * CALLS_PER_ROOT).map(|n| format!("/{n}")).collect();
@@ -99,7 +108,7 @@ fn a_download_from_a_root_that_hangs_is_broken_off() {
         let large = site.large("/film.mp4").await;
         let mut chunks = Box::pin(large.chunks(0..large.length()));
         assert!(chunks.next().await.unwrap().is_ok());
-        let root = site.files.published.root(SITE).unwrap();
+        let root = root_of(&site, SITE);
         root.hang.set(true);
         let mut next = chunks.next();
         assert!((&mut next).now_or_never().is_none());
@@ -123,7 +132,12 @@ fn a_root_that_is_taken_away_is_noticed_without_requests_and_comes_back() {
         );
         fs::rename(&place, &away).unwrap();
         pass(6000).await;
-        assert!(site.files.fault(SITE).unwrap().contains("does not exist"));
+        assert!(
+            root_of(&site, SITE)
+                .fault()
+                .unwrap()
+                .contains("does not exist")
+        );
         let kind = io::ErrorKind::NotFound;
         let gone = site.load("/").await.unwrap_err();
         assert_eq!(gone, AskError::Rejected(FileError::Root { kind }));
@@ -134,7 +148,7 @@ fn a_root_that_is_taken_away_is_noticed_without_requests_and_comes_back() {
         fs::remove_file(&place).unwrap();
         fs::rename(&away, &place).unwrap();
         tokio::time::sleep(PROBE_HEALTHY * 7).await;
-        assert_eq!(site.files.fault(SITE), None);
+        assert_eq!(root_of(&site, SITE).fault(), None);
         assert_eq!(site.page("/").await, "home");
         assert_eq!(site.counted().reads, 1, "its stamp is the same");
     });

@@ -13,8 +13,8 @@ use crate::supervision::{
     AskError, Env, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot, SupervisorSpec,
 };
 
-pub(super) const SITE: RootId = RootId::new(0);
-pub(super) const NOWHERE: RootId = RootId::new(1);
+pub(super) const SITE: RootId = RootId(0);
+pub(super) const NOWHERE: RootId = RootId(1);
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 pub(super) const MAX_FILE: usize = 1000;
 
@@ -74,13 +74,8 @@ impl Site {
             max_file_bytes: MAX_FILE,
             revalidate: Duration::from_secs(1),
         };
-        let setup = FilesSetup {
-            roots,
-            limits,
-            deadline: DEADLINE,
-            threads: CallThreads::of_the_test(),
-        };
-        let files = Files::new(setup, child).with_wall(later);
+        let threads = CallThreads::of_the_test();
+        let files = Files::new(roots, limits, DEADLINE, threads, child).with_wall(later);
         let intensity = Intensity {
             max_restarts: 5,
             period: Duration::from_secs(30),
@@ -139,7 +134,7 @@ impl Site {
     }
 
     /// A file that is not kept.
-    pub(super) async fn large(&self, path: &str) -> Box<large::Large> {
+    pub(super) async fn large(&self, path: &str) -> large::Large {
         match self.load(path).await.unwrap() {
             Loaded::Large(large) => large,
             other @ (Loaded::Entry(_) | Loaded::Moved) => panic!("{path} gave {other:?}"),

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 
 use super::{LIMITS, LimitSettings, Served};
 use crate::api::{Edge, ResourceTarget, RouteRules, RouteTable, Target};
-use crate::file_cache::{CallThreads, Files, FilesSetup, RootId, SiteRoot};
+use crate::file_cache::{CallThreads, Files, RootId, SiteRoot};
 use crate::settings::{self, ResourceSettings, Settings};
 use crate::storage::{self, CollectionId};
 use crate::supervision::{
@@ -34,13 +34,8 @@ fn files(folder: &std::path::Path, faults: &Faults) -> (Files, SupervisorSpec) {
         max_file_bytes: 100_000,
         revalidate: Duration::from_millis(50),
     };
-    let setup = FilesSetup {
-        roots: vec![root],
-        limits: cache,
-        deadline: Duration::from_secs(5),
-        threads: CallThreads::new(1).unwrap(),
-    };
-    let files = Files::new(setup, child);
+    let (deadline, threads) = (Duration::from_secs(5), CallThreads::new(1).unwrap());
+    let files = Files::new(vec![root], cache, deadline, threads, child);
     let spec = files.child_spec(&slot, faults.clone());
     let intensity = Intensity {
         max_restarts: 100,
@@ -73,7 +68,7 @@ impl Site {
         let (store, _writer) = storage::storage(&settings, &faults);
         let routes = RouteTable::new(
             [
-                ("/", Target::Files(RootId::new(0))),
+                ("/", Target::Files(RootId(0))),
                 (
                     "/books",
                     Target::Resource(ResourceTarget::new(

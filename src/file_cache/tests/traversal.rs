@@ -6,12 +6,12 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::cache_counters::CacheCounters;
-use super::containment::SafePath;
-use super::file_error::FileError;
-use super::folder::{Located, PathTarget, find, open};
-use super::loader::{Loader, Look};
-use super::root::SiteRoot;
+use super::super::containment::SafePath;
+use super::super::file_error::FileError;
+use super::super::folder::{find, open};
+use super::super::loader::{Loader, Look};
+use super::super::metrics::CacheCounters;
+use super::super::root::SiteRoot;
 
 const SECRET: &str = "SECRET";
 
@@ -114,7 +114,7 @@ fn served(root: &Path, raw: &str) -> Result<String, FileError> {
     match loader.look(&SafePath::new(raw)?, None, || ())? {
         Look::Read(entry) => Ok(String::from_utf8_lossy(&entry.bytes).into_owned()),
         Look::Moved => Ok("moved".to_owned()),
-        Look::Unchanged | Look::Large(_) => {
+        Look::Unchanged(_) | Look::Large(_) => {
             panic!("nothing is known, and nothing here is large")
         }
     }
@@ -313,11 +313,9 @@ fn what_is_swapped_between_the_look_and_the_opening_is_not_served() {
         world.path().join("site"),
         world.path().join("site/sub/index.html"),
     );
-    let look = || -> Located {
-        match find(&root, "index.html", &SafePath::new("/sub/").unwrap()).unwrap() {
-            PathTarget::File(located) => located,
-            PathTarget::Folder => panic!("it names a file"),
-        }
+    let look = || {
+        let found = find(&root, "index.html", &SafePath::new("/sub/").unwrap());
+        found.unwrap().expect("it names a file")
     };
     assert!(open(&look()).unwrap().is_some());
     let located = look();
