@@ -90,7 +90,6 @@ impl SafePath {
         }
         let rest = raw.strip_prefix('/').ok_or(PathRefusal::Form)?;
         let mut safe = String::with_capacity(raw.len());
-        safe.push('/');
         // A trailing slash asks for a folder; it is no empty segment.
         let (names, folder) = rest
             .strip_suffix('/')
@@ -99,9 +98,7 @@ impl SafePath {
             if index >= SEGMENTS_MAX {
                 return Err(PathRefusal::TooDeep);
             }
-            if index > 0 {
-                safe.push('/');
-            }
+            safe.push('/');
             safe.push_str(&name(encoded, index == 0)?);
         }
         if folder {

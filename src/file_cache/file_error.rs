@@ -61,8 +61,8 @@ pub(crate) enum FileError {
 const BARRED_MAX: Duration = Duration::from_secs(60);
 
 impl FileError {
-    /// How long after its last comparison a copy in memory is better than this error: not at all where the error is the
-    /// truth about the file, for ever where it says nothing about it.
+    /// How long after its last comparison with the file a copy in memory is served instead of this error: not at all if the
+    /// error is true of the file, for ever if it says nothing about the file.
     pub(crate) fn bridged_for(&self) -> Duration {
         match self {
             Self::Refused(_)
@@ -85,13 +85,13 @@ impl FileError {
         }
     }
 
-    /// Whether it is the truth about the file: then a copy in memory is none any more.
+    /// Whether the error is true of the file itself, so that a copy in memory has to be dropped.
     pub(crate) fn is_about_the_file(&self) -> bool {
         self.bridged_for().is_zero() && !matches!(self, Self::Root { .. })
     }
 
     /// The error for a path below a root that could not be opened.
-    pub(crate) fn of(error: &io::Error) -> Self {
+    pub(crate) fn of(error: io::Error) -> Self {
         // A name below a file, a ring of links, a name too long for this file system: no such file.
         let absent = matches!(
             error.kind(),
@@ -112,7 +112,7 @@ impl FileError {
     }
 
     /// The error for an existing file that could not be opened or read.
-    pub(crate) fn of_file(error: &io::Error) -> Self {
+    pub(crate) fn of_file(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::PermissionDenied {
             return Self::Denied;
         }

@@ -7,8 +7,8 @@
 //! cryptographic hash would cost time for nothing. Both are fixed by their definitions, unlike the hasher of `std`, which
 //! may change with the compiler: two builds, or two machines, give one `ETag`.
 //!
-//! **States**: the same hashes of everything in a [`Stamp`]. The stamp itself is not shown: inode numbers are nobody's
-//! business. It survives a restart of the daemon, and two daemons on one machine give one `ETag`.
+//! **States**: the same hashes of everything in a [`Stamp`]. The stamp itself is not shown to clients, since it has an
+//! inode number. The tag survives a restart of the daemon, and two daemons on one machine give one `ETag`.
 
 use std::hash::Hasher as _;
 

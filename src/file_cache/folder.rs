@@ -31,12 +31,8 @@ pub(crate) struct Located {
 }
 
 /// The file that `path` leads to below `root`; `None` for a folder with an index file that was asked for without the slash.
-pub(crate) fn find(
-    root: &Path,
-    index: &str,
-    path: &SafePath,
-) -> Result<Option<Located>, FileError> {
-    let base = root.canonicalize().map_err(|error| root_error(&error))?;
+pub(crate) fn find(root: &SiteRoot, path: &SafePath) -> Result<Option<Located>, FileError> {
+    let (base, index) = (root.path.canonicalize().map_err(root_error)?, &root.index);
     let located = locate(&base, &path.under(&base, index)).or_else(|error| {
         // Below a root that is a file, may not be entered or lies on a mount whose server is gone, every look fails.
         enter(&base)?;
@@ -61,21 +57,19 @@ pub(crate) fn find(
 /// Fails if `base` is no folder or may not be entered.
 fn enter(base: &Path) -> Result<(), FileError> {
     let inside = base.join(".").metadata();
-    inside.map(drop).map_err(|error| root_error(&error))
+    inside.map(drop).map_err(root_error)
 }
 
-fn root_error(error: &io::Error) -> FileError {
+fn root_error(error: io::Error) -> FileError {
     FileError::Root { kind: error.kind() }
 }
 
 fn locate(base: &Path, path: &Path) -> Result<Located, FileError> {
-    let path = path.canonicalize().map_err(|error| FileError::of(&error))?;
+    let path = path.canonicalize().map_err(FileError::of)?;
     if !path.starts_with(base) {
         return Err(FileError::Outside);
     }
-    let metadata = path
-        .symlink_metadata()
-        .map_err(|error| FileError::of(&error))?;
+    let metadata = path.symlink_metadata().map_err(FileError::of)?;
     Ok(Located { path, metadata })
 }
 
@@ -90,25 +84,23 @@ pub(crate) fn open(located: &Located) -> Result<Option<(File, Stamp)>, FileError
     })();
     match opened {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        other => other.map_err(|error| FileError::of_file(&error)),
+        other => other.map_err(FileError::of_file),
     }
 }
 
 /// Looks whether `root` answers, by the calls that a request for `path` makes. Only [`FileError::Root`] says anything about
 /// the root.
 pub(crate) fn probe(root: &SiteRoot, path: &SafePath) -> Result<(), FileError> {
-    match find(&root.path, &root.index, path) {
-        Ok(None) => Ok(()),
+    match find(root, path) {
         Ok(Some(located)) => {
-            let Some((file, _)) = open(&located)? else {
-                return Ok(());
-            };
-            let read = file.read_at(&mut [0], 0);
-            read.map(drop).map_err(|error| FileError::of_file(&error))
+            if let Some((file, _)) = open(&located)? {
+                file.read_at(&mut [0], 0).map_err(FileError::of_file)?;
+            }
+            Ok(())
         }
         Err(FileError::Root {
             kind: io::ErrorKind::NotFound,
         }) if root.built_in => Ok(()),
-        Err(error) => Err(error),
+        other => other.map(drop),
     }
 }

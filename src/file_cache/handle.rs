@@ -130,7 +130,7 @@ impl Files {
 
     /// The entry in memory at `path`, however old.
     pub(super) fn kept(&self, root: RootId, path: &str) -> Option<Arc<Entry>> {
-        // Without a `%` a path is its own safe form, or has none and is no key.
+        // A path without a `%` equals its safe form, or breaks a rule and so is no key of the table.
         let table = self.published.table.load();
         let entry = if path.contains('%') {
             table.get(root, SafePath::new(path).ok()?.as_str())

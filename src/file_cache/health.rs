@@ -2,7 +2,8 @@
 //!
 //! A call that takes longer than its limit shows that the folder *hangs* (a network disk whose server is gone). From then
 //! on no request waits for it; it is probed with growing pauses, until a probe answers or every call that was overdue has
-//! come back. A call that is answered in time does not show that: it may have been answered before the hang began.
+//! come back. A request's call that is answered in time does not end the hang, since it may have been answered before the
+//! hang began.
 
 // Decision: A folder is judged and not a file.
 

@@ -62,7 +62,7 @@ impl Loader<'_> {
         mut pause: impl FnMut(),
     ) -> Result<Look, FileError> {
         for _ in 0..READ_TRIES {
-            let located = match find(&self.root.path, &self.root.index, path) {
+            let located = match find(self.root, path) {
                 Ok(Some(located)) => located,
                 Ok(None) => return Ok(Look::Moved),
                 Err(FileError::Root {
@@ -81,7 +81,7 @@ impl Loader<'_> {
             match self.take(path, &located, &mut pause) {
                 Ok(Some(look)) => return Ok(look),
                 Ok(None) => count(&self.counters.rereads),
-                // The stamp has the permissions in it: had they been taken away, it would be another.
+                // A change of the file's own permissions would have changed its stamp; a folder on the way was closed.
                 Err(FileError::Denied) if same.is_some() => return Err(FileError::Barred),
                 Err(error) => return Err(error),
             }
@@ -106,7 +106,7 @@ impl Loader<'_> {
             let opened = Opened::new(file, stamp, about);
             return Ok(Some(Look::Large(Arc::new(opened))));
         }
-        let read = read_whole(&file, &stamp, pause).map_err(|error| FileError::of_file(&error))?;
+        let read = read_whole(&file, &stamp, pause).map_err(FileError::of_file)?;
         Ok(read.map(|bytes| {
             count(&self.counters.reads);
             self.entry(path, &located.path, Bytes::from(bytes), Some(stamp))

@@ -62,9 +62,7 @@ impl Published {
 
     /// Probes the roots whose probe is due.
     pub(crate) async fn probe_due(&self) {
-        let now = Clock.now();
-        let due = self.roots.iter().filter(|root| root.probe_at() <= now);
-        join_all(due.map(RootIo::probe)).await;
+        join_all(self.roots.iter().map(RootIo::probe_if_due)).await;
     }
 
     /// `now` on the cache's own clock.

@@ -15,7 +15,6 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::Instant;
 
 use super::containment::SafePath;
 use super::file_error::FileError;
@@ -137,11 +136,6 @@ impl RootIo {
         self.state.lock().health.stuck
     }
 
-    /// When the next probe is due.
-    pub(crate) fn probe_at(&self) -> Instant {
-        self.state.lock().health.probe_at
-    }
-
     /// The reason why the files of the root can't be served, for an operator.
     pub(crate) fn fault(&self) -> Option<String> {
         let folder = self.site.path.display();
@@ -201,14 +195,17 @@ impl RootIo {
         self.judge(|state| state.health.answered(condition_of(result), Clock.now()));
     }
 
-    /// Looks whether the folder answers, and judges by it.
-    pub(crate) async fn probe(self: &Arc<Self>) {
+    /// Looks whether the folder answers, if a probe is due, and judges the folder by it.
+    pub(crate) async fn probe_if_due(self: &Arc<Self>) {
         let path = {
-            let mut state = self.state.lock();
-            state.health.postpone(Clock.now());
+            let (mut state, now) = (self.state.lock(), Clock.now());
+            if state.health.probe_at > now {
+                return;
+            }
+            state.health.postpone(now);
             state.suspect.clone()
         };
-        // All probes are stuck: only one that comes back can tell anything new.
+        // If all probes are stuck, only one that comes back can tell anything new.
         let Ok(permit) = Arc::clone(&self.probes).try_acquire_owned() else {
             return;
         };
@@ -282,7 +279,7 @@ impl<T> Call<T> {
             return result_of(ended);
         }
         let mut ended = false;
-        // Under the lock, so that the end of the call is counted after its delay.
+        // Decided under the lock, so that the return of the call is counted after its delay.
         self.root.judge(|state| {
             ended = self.decided.swap(true, Ordering::SeqCst);
             if ended {
@@ -304,7 +301,7 @@ impl<T> Call<T> {
     }
 }
 
-/// A panic goes on in whoever waits for the call. `None`: the pool has been shut down.
+/// The result of a call; a panic of the call goes on in the task that waits for it. `None` if the pool has been shut down.
 fn result_of<T>(ended: Result<T, JoinError>) -> Option<T> {
     match ended {
         Ok(result) => Some(result),

@@ -4,12 +4,13 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
-/// How long after its last change a file's times can be trusted to show the next one.
+/// How long after its last change a file's times can be trusted to show the next one, in milliseconds: the coarsest step,
+/// and one second because fractions of the second of the change are left out.
 ///
 /// File systems keep times in steps (a few milliseconds on most, 2 s on the coarsest). Two changes within one step leave
 /// one stamp; so what was read sooner than this after a change is read again, whatever its stamp says. Git calls such a
 /// file "racily clean".
-pub(crate) const SETTLED_AFTER: Duration = Duration::from_secs(2);
+const SETTLED_AFTER_MS: i64 = 3000;
 
 /// The identity of one state of a file.
 ///
@@ -40,16 +41,14 @@ impl Stamp {
         self.length
     }
 
-    /// Whether nothing shows that the content is another: a change of owner or mode leaves it as it is.
+    /// Whether length and time of modification are the same; a change of owner or mode leaves them as they are.
     pub(crate) fn same_content(&self, other: &Self) -> bool {
         (self.length, self.modified) == (other.length, other.modified)
     }
 
-    /// The time of its modification; 1970 for anything before.
+    /// The time of its modification in whole seconds; 1970 for anything before.
     pub(crate) fn modified(&self) -> SystemTime {
-        let since = u64::try_from(self.modified.0).map_or(Duration::ZERO, |seconds| {
-            Duration::new(seconds, u32::try_from(self.modified.1).unwrap_or(0))
-        });
+        let since = Duration::from_secs(u64::try_from(self.modified.0).unwrap_or(0));
         SystemTime::UNIX_EPOCH
             .checked_add(since)
             .unwrap_or(SystemTime::UNIX_EPOCH)
@@ -62,14 +61,12 @@ impl Stamp {
 
     /// Whether, at `now`, the next change is sure to change the stamp.
     pub(crate) fn settled(&self, now: SystemTime) -> bool {
-        let Ok(seconds) = u64::try_from(self.changed.0) else {
-            return true;
-        };
-        let changed = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
-        // A change in the future is a clock that was set back: nothing is sure.
-        changed
-            .and_then(|changed| now.duration_since(changed).ok())
-            .is_some_and(|age| age > SETTLED_AFTER + Duration::from_secs(1))
+        let now = now.duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |since| {
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        });
+        // A change in the future means that the clock was set back: then nothing is sure.
+        now.saturating_sub(self.changed.0.saturating_mul(1000)) > SETTLED_AFTER_MS
     }
 }
 

@@ -313,8 +313,9 @@ fn what_is_swapped_between_the_look_and_the_opening_is_not_served() {
         world.path().join("site"),
         world.path().join("site/sub/index.html"),
     );
+    let site = SiteRoot::plain(&root);
     let look = || {
-        let found = find(&root, "index.html", &SafePath::new("/sub/").unwrap());
+        let found = find(&site, &SafePath::new("/sub/").unwrap());
         found.unwrap().expect("it names a file")
     };
     assert!(open(&look()).unwrap().is_some());
