@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::budget::{Budget, cost};
 use super::containment::SafePath;
@@ -27,7 +28,7 @@ use super::table::{Key, Table};
 use super::waiting::{Joined, WaitingList};
 use crate::num::as_u64;
 use crate::supervision::{
-    BoxError, Child, ChildContext, Clock, Delivery, Faults, Fence, Incarnation, LocalBoxFuture,
+    BoxError, Child, ChildContext, Delivery, Faults, Fence, Incarnation, LocalBoxFuture,
 };
 
 /// One incarnation of the file cache. What has to outlive it is published; the budget is made again from that.
@@ -131,7 +132,7 @@ impl Looks {
     }
 
     fn fresh(&self, entry: &Entry) -> bool {
-        self.published.freshness(entry, Clock.now()) == Freshness::Fresh
+        self.published.freshness(entry, Instant::now()) == Freshness::Fresh
     }
 
     /// Looks at the file for all who wait for it.
@@ -176,7 +177,7 @@ impl Looks {
                 max_file_bytes: published.limits.max_file_bytes,
                 counters: &published.counters,
                 now: (published.wall)(),
-                now_ms: published.millis_at(Clock.now()),
+                now_ms: published.millis_at(Instant::now()),
             };
             loader.look(&looked, known.as_ref(), || ())
         };

@@ -15,7 +15,7 @@ use super::published::Published;
 use super::root::{RootId, SiteRoot};
 use super::root_io::{CallThreads, RootIo};
 use crate::settings::FileCacheSettings;
-use crate::supervision::{AskError, ChildRef, ChildSpec, Clock, Faults, Slot};
+use crate::supervision::{AskError, ChildRef, ChildSpec, Faults, Slot};
 
 /// A handle to the file cache. It is cheap to clone and stays valid across restarts of the child.
 ///
@@ -99,7 +99,7 @@ impl Files {
         if bridged.is_zero() {
             return Err(error);
         }
-        let now_ms = self.published.millis_at(Clock.now());
+        let now_ms = self.published.millis_at(Instant::now());
         let kept = self.kept(root, path);
         let Some(entry) = kept.filter(|kept| Duration::from_millis(kept.age_ms(now_ms)) < bridged)
         else {

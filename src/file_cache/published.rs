@@ -14,7 +14,6 @@ use super::root_io::{CallThreads, RootIo};
 use super::table::Table;
 use crate::num::as_millis;
 use crate::settings::FileCacheSettings;
-use crate::supervision::Clock;
 
 /// The state of the cache that the child changes and the request handlers read.
 #[derive(Debug)]
@@ -51,7 +50,7 @@ impl Published {
             deadline,
             roots,
             wall: SystemTime::now,
-            base: Clock.now(),
+            base: Instant::now(),
             _threads: threads,
         }
     }

@@ -15,13 +15,13 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
 
 use super::containment::SafePath;
 use super::file_error::FileError;
 use super::folder::probe;
 use super::health::{Condition, Health};
 use super::root::{RootId, SiteRoot};
-use crate::supervision::Clock;
 
 /// Calls of one root that run at a time.
 pub(crate) const CALLS_PER_ROOT: usize = 16;
@@ -110,7 +110,7 @@ impl RootIo {
             limit: (deadline * 3 / 4).min(CALL_LIMIT_MAX),
             probes: Arc::new(Semaphore::new(PROBES_PER_ROOT)),
             state: Mutex::new(RootState {
-                health: Health::new(Clock.now()),
+                health: Health::new(Instant::now()),
                 suspect: SafePath::top(),
                 permits: Arc::new(Semaphore::new(CALLS_PER_ROOT)),
                 renewals: 0,
@@ -192,13 +192,13 @@ impl RootIo {
 
     /// Notes what a look that was answered in time shows about the folder.
     pub(crate) fn answered<T>(&self, result: &Result<T, FileError>) {
-        self.judge(|state| state.health.answered(condition_of(result), Clock.now()));
+        self.judge(|state| state.health.answered(condition_of(result), Instant::now()));
     }
 
     /// Looks whether the folder answers, if a probe is due, and judges the folder by it.
     pub(crate) async fn probe_if_due(self: &Arc<Self>) {
         let path = {
-            let (mut state, now) = (self.state.lock(), Clock.now());
+            let (mut state, now) = (self.state.lock(), Instant::now());
             if state.health.probe_at > now {
                 return;
             }
@@ -215,7 +215,7 @@ impl RootIo {
             return;
         };
         self.judge(|state| {
-            let news = state.health.probed(condition_of(&result), Clock.now());
+            let news = state.health.probed(condition_of(&result), Instant::now());
             if state.health.stuck > 0
                 && state.permits.available_permits() == 0
                 && state.renewals < RENEWALS_MAX
@@ -286,7 +286,7 @@ impl<T> Call<T> {
                 return None;
             }
             state.suspect = self.path.clone();
-            state.health.overdue(Clock.now())
+            state.health.overdue(Instant::now())
         });
         if !ended {
             return None;
@@ -320,7 +320,8 @@ struct CallEnd {
 impl Drop for CallEnd {
     fn drop(&mut self) {
         if self.decided.swap(true, Ordering::SeqCst) {
-            self.root.judge(|state| state.health.returned(Clock.now()));
+            self.root
+                .judge(|state| state.health.returned(Instant::now()));
         }
     }
 }

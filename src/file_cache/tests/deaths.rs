@@ -26,7 +26,7 @@ fn through_its_death_hits_go_on_and_callers_get_their_files() {
             site.faults.arm(point, 1);
             let (answer, hit) = tokio::join!(site.page("/a.html"), async { text(site.hit("/")) });
             assert_eq!((answer.as_str(), hit.as_deref()), ("a", Some("home")));
-            assert_eq!(site.faults.pending(point), 0, "it has died");
+            assert_eq!(site.faults.points()[point], 0, "it has died");
             // The new life knows what the old one kept, and keeps to the budget.
             site.page("/b.html").await;
             assert_eq!(site.counted().entries, 2);
