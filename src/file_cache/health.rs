@@ -37,7 +37,7 @@ pub(crate) struct Health {
     pub(crate) condition: Condition,
     /// Calls that are overdue and have not come back.
     pub(crate) stuck: u32,
-    /// When the next probe is due.
+    /// The time of the next probe.
     pub(crate) probe_at: Instant,
     /// The time between the last probe of a folder that does not answer and the next one.
     pause: Duration,

@@ -91,7 +91,7 @@ struct RootState {
     suspect: SafePath,
     /// The calls that may begin.
     permits: Arc<Semaphore>,
-    /// How often the root got new permits.
+    /// The number of times that the root got new permits.
     renewals: usize,
 }
 
