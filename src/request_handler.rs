@@ -73,20 +73,15 @@ impl Child for RequestHandler {
         else {
             return;
         };
-        match socket.into_stream() {
-            Ok(stream) => {
-                let connection = self.service.serve(stream, peer);
-                let connection = match self.load.crowd() {
-                    Some(crowd) => Either::Left(crowd.join(connection)),
-                    None => Either::Right(connection),
-                };
-                drop(actix_rt::spawn(async move {
-                    connection.await;
-                    drop(permit);
-                }));
-            }
-            Err(error) => tracing::warn!(%error, "a socket could not be served"),
-        }
+        let connection = self.service.serve(socket, peer);
+        let connection = match self.load.crowd() {
+            Some(crowd) => Either::Left(crowd.join(connection)),
+            None => Either::Right(connection),
+        };
+        drop(actix_rt::spawn(async move {
+            connection.await;
+            drop(permit);
+        }));
     }
 
     /// Nothing has to be waited for: the connections are tasks of the thread and go on.

@@ -150,6 +150,8 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// Whether each answer is a line of the access log.
     pub access: bool,
+    /// Whether its lines have the queries of requests.
+    pub access_query: bool,
     /// Rotating JSON files, where a folder is named.
     #[serde(deserialize_with = "log_file")]
     pub file: Option<LogFileSettings>,

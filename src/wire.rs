@@ -4,35 +4,42 @@
 //! Order of reading:
 //!
 //! 1. `incoming`: the trait [`Handler`], which is all that the rooms above implement.
-//! 2. `exchange`: one request from its head to its answer: resolve, `quick`, `admit`, `slow`, metrics, access log.
-//! 3. `serve`: where connections begin; actix-http for HTTP/1, `http2` for HTTP/2, one actix-web `App` behind both.
-//! 4. `connection`: the phases of a connection, and below it `io` (timers and limits around every read and write), `drain`
-//!    and the bodies of answers. Another engine for HTTP/1 would replace this folder and `serve`, and nothing else.
-//! 5. `body`, `problem`, `accept`, `hosts`: the body of a request, errors, what a client accepts, who may ask.
+//! 2. `exchange`: one request from its head to its answer: resolve, `quick`, `admit`, `slow`.
+//! 3. `serve`: where connections begin; one actix-web `App` behind `http1` and `http2`.
+//! 4. `http1`: the phases of a connection, and below it `head`, `decoder` and `answer`, which read and write messages and
+//!    are pure. `fault` is the table of what is refused.
+//! 5. `socket`, `link`, `thread`, `recorder`: what connections stand on, share with the service, share with each other, and
+//!    write down.
+//! 6. `body`, `problem`, `accept`, `hosts`: the body of a request, errors, what a client accepts, who may ask.
 
 mod accept;
 mod access_log;
 mod body;
-mod connection;
 mod counters;
+mod drain;
 mod exchange;
 mod hosts;
+mod http1;
 mod http2;
 mod incoming;
+mod lazy_timer;
+mod link;
 mod metrics;
 mod pass;
 mod problem;
+mod recorder;
 mod request_id;
 mod serve;
-mod stream;
+mod socket;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 pub(crate) use accept::{takes_html, wish};
 pub(crate) use access_log::Access;
 pub(crate) use body::read_body;
-pub(crate) use connection::drain::Drain;
 pub(crate) use counters::ConnectionCounters;
+pub(crate) use drain::Drain;
 pub(crate) use exchange::Parts;
 pub(crate) use hosts::{Hosts, Peer};
 pub(crate) use incoming::{Handler, Incoming, Response};
@@ -40,6 +47,4 @@ pub(crate) use metrics::{HandlerMetrics, HttpMetrics};
 pub(crate) use pass::Pass;
 pub(crate) use problem::{Code, Problem};
 pub(crate) use serve::{SILENCED, Service};
-#[cfg(test)]
-pub(crate) use stream::Stream;
-pub(crate) use stream::{Socket, Transport};
+pub(crate) use socket::Socket;

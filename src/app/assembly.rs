@@ -266,6 +266,7 @@ impl Builder {
             parts.access = self.access.as_ref().map(|sink| Access {
                 sink: sink.clone(),
                 labels: Arc::from(labels.clone()),
+                queries: self.settings.logging.access_query,
             });
             let (faults, drain) = (self.faults.clone(), drain.clone());
             let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults);

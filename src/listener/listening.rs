@@ -5,10 +5,21 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixListener;
 
-use crate::wire::{Socket, Transport};
+use rustix::net::{SocketFlags, accept_with, acceptfrom_with};
+
+use crate::wire::Socket;
 
 /// A socket that listens. It does not block. The file of a unix socket is removed by the app.
-pub(crate) type Listening = Transport<TcpListener, UnixListener>;
+#[derive(Debug)]
+pub(crate) enum Listening {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A unix socket.
+    Unix(UnixListener),
+}
+
+/// The flags of every accepted socket, set by the call that accepts it.
+const ACCEPTED: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 impl Listening {
     /// The same socket once more, for one incarnation of a listener.
@@ -31,15 +42,13 @@ impl Listening {
     pub(crate) fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         match self {
             Self::Tcp(socket) => {
-                let (stream, peer) = socket.accept()?;
+                let (socket, peer) = acceptfrom_with(socket, ACCEPTED)?;
                 // A socket of `[::]` gives `::ffff:192.0.2.1` for a client that has an IPv4 address.
-                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                Ok((Socket::Tcp(stream), Some(peer)))
+                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                let peer = peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
+                Ok((socket, peer))
             }
-            Self::Unix(socket) => {
-                let (stream, _) = socket.accept()?;
-                Ok((Socket::Unix(stream), None))
-            }
+            Self::Unix(socket) => Ok((accept_with(socket, ACCEPTED)?, None)),
         }
     }
 }

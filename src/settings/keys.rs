@@ -113,6 +113,8 @@ pub(crate) const KEYS: &[Key] = &[
         "The format of stderr: text for people, json for log collectors"),
     key("logging.access", Kind::Bool, "false",
         "Whether each answer is logged as a line of JSON: in access.*.json files beside the log's, or on stdout without logging.file"),
+    key("logging.access_query", Kind::Bool, "true",
+        "Whether a line of the access log has the query of the request; false keeps personal data out of the log"),
     optional("logging.file.dir", PATH, r#""/var/log/perennial""#,
         "The folder of rotating JSON log files; without it there are none"),
     key("logging.file.rotate", Kind::Choice(&["minutely", "hourly", "daily", "never"]), r#""daily""#,

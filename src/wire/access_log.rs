@@ -12,7 +12,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::request_id::RequestId;
 use crate::telemetry::AccessSink;
 
 /// The size of a block of lines.
@@ -31,6 +30,8 @@ pub(crate) struct Access {
     pub sink: AccessSink,
     /// The pattern of each route, by label.
     pub labels: Arc<[String]>,
+    /// Whether queries are written (`logging.access_query`).
+    pub queries: bool,
 }
 
 /// The line of one request.
@@ -39,12 +40,20 @@ pub(crate) struct Line<'a> {
     pub(crate) time: SystemTime,
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
+    /// Without its `?`.
+    pub(crate) query: Option<&'a str>,
+    pub(crate) protocol: &'static str,
     pub(crate) route: Option<usize>,
     pub(crate) status: u16,
     pub(crate) bytes: u64,
+    /// From the end of the head to the end of the answer.
     pub(crate) took: Duration,
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) id: &'a RequestId,
+    pub(crate) id: &'a str,
+    pub(crate) user_agent: Option<&'a [u8]>,
+    pub(crate) referer: Option<&'a [u8]>,
+    /// Why the message was refused or the answer broke off.
+    pub(crate) fault: Option<&'static str>,
 }
 
 /// The access log of one handler.
@@ -120,6 +129,12 @@ impl AccessLog {
         text(block, line.method);
         block.extend_from_slice(b",\"path\":");
         text(block, line.path);
+        if let Some(query) = line.query.filter(|_| self.access.queries) {
+            block.extend_from_slice(b",\"query\":");
+            text(block, query);
+        }
+        block.extend_from_slice(b",\"protocol\":");
+        text(block, line.protocol);
         block.extend_from_slice(b",\"route\":");
         let route = line.route.and_then(|label| self.access.labels.get(label));
         text(block, route.map_or(OTHER, String::as_str));
@@ -132,8 +147,21 @@ impl AccessLog {
         block.extend_from_slice(b",\"peer\":\"");
         peer(block, line.peer);
         block.extend_from_slice(b"\",\"request_id\":\"");
-        block.extend_from_slice(line.id.as_str().as_bytes());
-        block.extend_from_slice(b"\"}\n");
+        block.extend_from_slice(line.id.as_bytes());
+        block.push(b'"');
+        for (name, value) in [("user_agent", line.user_agent), ("referer", line.referer)] {
+            if let Some(value) = value {
+                block.extend_from_slice(b",\"");
+                block.extend_from_slice(name.as_bytes());
+                block.extend_from_slice(b"\":");
+                text(block, &String::from_utf8_lossy(value));
+            }
+        }
+        if let Some(fault) = line.fault {
+            block.extend_from_slice(b",\"fault\":");
+            text(block, fault);
+        }
+        block.extend_from_slice(b"}\n");
     }
 }
 
@@ -220,35 +248,44 @@ mod tests {
         let (sink, guard) = AccessSink::open(&settings).unwrap().unwrap();
         let labels = Arc::from(["/".to_owned()]);
         (
-            Rc::new(AccessLog::new(Access { sink, labels })),
+            Rc::new(AccessLog::new(Access {
+                sink,
+                labels,
+                queries: true,
+            })),
             folder,
             guard,
         )
     }
 
-    fn line<'a>(path: &'a str, id: &'a RequestId) -> Line<'a> {
+    fn line<'a>(path: &'a str, id: &'a str) -> Line<'a> {
         Line {
             time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_764_042_001_007),
             method: "GET",
             path,
+            query: Some("a=b"),
+            protocol: "HTTP/1.1",
             route: Some(0),
             status: 200,
             bytes: 1024,
             took: Duration::from_micros(85),
             peer: Some(([127, 0, 0, 1], 50_123).into()),
             id,
+            user_agent: Some(b"a \"browser\""),
+            referer: None,
+            fault: None,
         }
     }
 
     #[test]
     fn a_line_is_an_object_with_all_there_is_to_say() {
         let (log, _folder, _guard) = log();
-        let id = RequestIds::new().next();
+        let id = RequestIds::new().next().as_str().to_owned();
         let mut block = Vec::new();
         log.encode(&mut block, &line("/a", &id));
         let expected = format!(
-            "{{\"time\":\"2025-11-25T03:40:01.007Z\",\"method\":\"GET\",\"path\":\"/a\",\"route\":\"/\",\"status\":200,\
-             \"bytes\":1024,\"duration_us\":85,\"peer\":\"127.0.0.1:50123\",\"request_id\":\"{id}\"}}\n"
+            "{{\"time\":\"2025-11-25T03:40:01.007Z\",\"method\":\"GET\",\"path\":\"/a\",\"query\":\"a=b\",\"protocol\":\"HTTP/1.1\",\"route\":\"/\",\"status\":200,\
+             \"bytes\":1024,\"duration_us\":85,\"peer\":\"127.0.0.1:50123\",\"request_id\":\"{id}\",\"user_agent\":\"a \\\"browser\\\"\"}}\n"
         );
         assert_eq!(String::from_utf8(block).unwrap(), expected);
     }
@@ -260,7 +297,7 @@ mod tests {
             let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap();
             std::fs::read_to_string(file.unwrap().path()).unwrap()
         };
-        let id = RequestIds::new().next();
+        let id = RequestIds::new().next().as_str().to_owned();
         actix_rt::System::new().block_on(async {
             log.add(&line("/first", &id));
             while !read().contains("/first") {
@@ -279,7 +316,7 @@ mod tests {
         #[test]
         fn every_path_and_number_makes_a_line_of_json(path in "\\PC*|[\\x00-\\x7f]{0,20}", bytes: u64, v6: bool) {
             let (log, _folder, _guard) = log();
-            let id = RequestIds::new().next();
+            let id = RequestIds::new().next().as_str().to_owned();
             let peer = v6.then(|| "[2001:db8::1]:80".parse().unwrap());
             let line = Line { bytes, peer, route: None, ..line(&path, &id) };
             let mut block = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::http1::Fault;
 use crate::telemetry::Rows;
 
 /// Counts one.
@@ -16,15 +17,45 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct ConnectionCounters {
             $(pub $field: AtomicU64,)+
+            /// Messages of HTTP/1 that were refused, in the order of [`Fault::ALL`].
+            faults: [AtomicU64; Fault::ALL.len()],
         }
 
         impl ConnectionCounters {
             /// Writes all of them, for a scrape.
             pub(crate) fn write(&self, rows: &mut Rows<'_>) {
                 $(rows.counter($metric, $help, self.$field.load(Ordering::Relaxed));)+
+                let faults = Fault::ALL.iter().zip(&self.faults);
+                rows.counters(
+                    "perennial_http_messages_refused",
+                    "Messages of HTTP/1 that break a rule of HTTP, by the rule",
+                    faults.map(|(fault, counter)| {
+                        ([("reason", fault.label())], counter.load(Ordering::Relaxed))
+                    }),
+                );
             }
         }
     };
+}
+
+impl ConnectionCounters {
+    /// How many messages broke a rule.
+    #[cfg(test)]
+    pub(super) fn faults(&self) -> u64 {
+        let counts = self.faults.iter();
+        counts.map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Counts a message that breaks a rule.
+    pub(super) fn refused(&self, fault: Fault) {
+        if matches!(fault, Fault::HeadTooLarge | Fault::TooManyFields) {
+            count(&self.heads_too_large);
+        }
+        let mut faults = Fault::ALL.iter().zip(&self.faults);
+        if let Some((_, counter)) = faults.find(|(known, _)| **known == fault) {
+            count(counter);
+        }
+    }
 }
 
 counters! {
@@ -32,7 +63,6 @@ counters! {
     http2 = "perennial_http2_connections", "Connections served that speak HTTP/2";
     heads_too_large = "perennial_http_heads_too_large", "Heads over limits.headers: 431";
     heads_too_slow = "perennial_http_heads_too_slow", "Heads over limits.header_timeout: 408";
-    malformed = "perennial_http_heads_malformed", "Heads that were no HTTP: an empty 400";
     idle = "perennial_http_connections_idle", "Connections closed after limits.idle_timeout";
     stalled = "perennial_http_connections_stalled",
         "Connections, or streams of HTTP/2, broken off after limits.stall_timeout";

@@ -10,27 +10,31 @@
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use actix_http::ConnectionType;
-use actix_web::body::{BodySize, MessageBody};
+use actix_web::HttpMessage as _;
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::{Method, StatusCode, Version};
 use futures_util::future::{Either, select};
 use tokio::time::{Instant, timeout_at};
 
-use super::access_log::{Access, AccessLog, Line};
-use super::body::discard;
-use super::connection::drain::{Drain, LocalDrain};
-use super::connection::{Connection, streamed_body};
+use super::access_log::Access;
 use super::counters::{ConnectionCounters, count};
+use super::drain::Drain;
 use super::hosts::Hosts;
 use super::incoming::{Handler, Incoming, Response};
+use super::link::Link;
 use super::metrics::HandlerMetrics;
 use super::problem::{Code, Problem};
-use super::request_id::{RequestIds, X_REQUEST_ID};
+use super::recorder::Recorder;
+use super::request_id::X_REQUEST_ID;
 use crate::settings::LimitSettings;
 use crate::supervision::{ExitReason, contain, contain_future};
+
+/// What the server as a whole answers to `OPTIONS *` (RFC 9110 section 9.3.7).
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// The parts from which a service is made.
 pub(crate) struct Parts<H> {
@@ -53,117 +57,58 @@ pub(crate) struct Parts<H> {
 /// The state that all requests of one thread share.
 pub(super) struct Worker<H> {
     parts: Arc<Parts<H>>,
-    drain: Rc<LocalDrain>,
-    ids: RequestIds,
-    access: Option<Rc<AccessLog>>,
+    recorder: Rc<Recorder>,
 }
 
 impl<H: Handler> Worker<H> {
-    pub(super) fn new(parts: Arc<Parts<H>>, drain: Rc<LocalDrain>) -> Self {
-        let access = parts.access.clone();
-        Self {
-            parts,
-            drain,
-            ids: RequestIds::new(),
-            access: access.map(|access| Rc::new(AccessLog::new(access))),
-        }
+    pub(super) fn new(parts: Arc<Parts<H>>, recorder: Rc<Recorder>) -> Self {
+        Self { parts, recorder }
     }
 
     /// Answers one request, whatever happens.
     pub(super) async fn answer(&self, request: ServiceRequest) -> ServiceResponse {
         let parts = &*self.parts;
         let (request, payload) = request.into_parts();
-        let connection = request.conn_data::<Rc<Connection>>().cloned();
-        let begun = Instant::now();
+        let link = request.extensions().get::<Rc<Link>>().map(Rc::clone);
+        let link = link.unwrap_or_else(|| Link::new(false));
         let mut incoming = Incoming {
             request,
             payload,
-            deadline: begun + parts.limits.request_timeout,
-            id: self.ids.next(),
+            deadline: link.begun + parts.limits.request_timeout,
+            id: self.recorder.next_id(),
             cross_site: false,
-            connection,
+            link,
         };
-        let loopback = incoming.is_on_loopback();
+        incoming.link.id.replace(Some(incoming.id.clone()));
         if !incoming.method().is_safe() {
+            let loopback = incoming.link.on_loopback;
             incoming.cross_site = parts.hosts.is_cross_site(&incoming.request, loopback);
         }
         let _in_flight = parts.metrics.begin();
-        let measure = match &incoming.connection {
-            Some(connection) => connection.request_begins(incoming.has_body()),
-            None => true,
-        };
-        let (response, label) = match contain(|| parts.handler.resolve(&incoming)) {
-            Ok(matched) => {
-                let resolved = Resolved {
-                    parts,
-                    matched: &matched,
-                };
-                let named = if loopback {
-                    parts.hosts.check(&incoming.request)
-                } else {
-                    Ok(())
-                };
-                let response = match named {
-                    Ok(()) => resolved.run(&mut incoming, begun, measure).await,
-                    Err(problem) => resolved.refuse(&incoming, problem).await,
-                };
-                (response, parts.handler.label(&matched))
-            }
-            Err(reason) => (
-                panicked(parts, &incoming, &reason).response(&incoming),
-                None,
-            ),
-        };
-        self.finish(incoming, begun, response, label)
-    }
-
-    /// The last step of every answer: tells the connection, the metrics and the access log.
-    fn finish(
-        &self,
-        incoming: Incoming,
-        begun: Instant,
-        mut response: Response,
-        label: Option<usize>,
-    ) -> ServiceResponse {
-        let now = Instant::now();
-        let connection = incoming.connection.as_ref();
-        let mut last = self.drain.begun();
-        if let Some(connection) = connection {
-            connection.answered(now);
-            last |= connection.body_left();
-        }
-        if last {
-            response
-                .head_mut()
-                .set_connection_type(ConnectionType::Close);
-        }
-        let bytes = match response.body().size() {
-            // The answer to a HEAD has a length and no body.
-            BodySize::Sized(bytes) if incoming.method() != Method::HEAD => bytes,
-            BodySize::Sized(_) | BodySize::None | BodySize::Stream => 0,
-        };
+        let mut response = self.decide(&mut incoming).await;
         if let Some(id) = incoming.id.value() {
             response.headers_mut().insert(X_REQUEST_ID.clone(), id);
         }
-        let (method, code) = (incoming.method(), response.status().as_u16());
-        let took = now.saturating_duration_since(begun);
-        let metrics = &self.parts.metrics;
-        metrics.answered(label, method, code, took, bytes);
-        if let Some(access) = &self.access {
-            access.add(&Line {
-                time: SystemTime::now(),
-                method: method.as_str(),
-                path: incoming.path(),
-                route: label,
-                status: code,
-                bytes,
-                took,
-                peer: incoming.request.peer_addr(),
-                id: &incoming.id,
-            });
-        }
-        let response = streamed_body::watch(response, method, connection);
         ServiceResponse::new(incoming.request, response)
+    }
+
+    async fn decide(&self, incoming: &mut Incoming) -> Response {
+        let parts = &*self.parts;
+        let matched = match contain(|| parts.handler.resolve(incoming)) {
+            Ok(matched) => matched,
+            Err(reason) => return panicked(parts, incoming, &reason).response(incoming),
+        };
+        incoming.link.label.set(parts.handler.label(&matched));
+        let resolved = Resolved {
+            parts,
+            matched: &matched,
+        };
+        if incoming.link.on_loopback
+            && let Err(problem) = parts.hosts.check(&incoming.request)
+        {
+            return resolved.refuse(incoming, problem).await;
+        }
+        resolved.run(incoming).await
     }
 }
 
@@ -174,17 +119,22 @@ struct Resolved<'a, H: Handler> {
 }
 
 impl<H: Handler> Resolved<'_, H> {
-    /// The answer. `measure` says that the size of the head has not been checked yet.
-    async fn run(&self, incoming: &mut Incoming, begun: Instant, measure: bool) -> Response {
+    /// The answer.
+    async fn run(&self, incoming: &mut Incoming) -> Response {
         let handler = &self.parts.handler;
-        if measure && incoming.head_bytes() > self.parts.limits.head_bytes {
+        // The connection has measured a head of HTTP/1.
+        if incoming.request.version() == Version::HTTP_2
+            && incoming.head_bytes() > self.parts.limits.head_bytes
+        {
             count(&self.parts.counters.heads_too_large);
-            return self
-                .refuse(incoming, Problem::new(Code::HeadTooLarge))
-                .await;
+            let problem = Problem::new(Code::HeadTooLarge);
+            return self.refuse(incoming, problem).await;
+        }
+        if incoming.path() == "*" && incoming.method() == Method::OPTIONS {
+            return whole_server();
         }
         if !incoming.has_body() {
-            match contain(|| handler.quick(incoming, self.matched, begun)) {
+            match contain(|| handler.quick(incoming, self.matched, incoming.link.begun)) {
                 Ok(Some(response)) => return response,
                 Ok(None) => {}
                 Err(reason) => return self.panicked(incoming, &reason).await,
@@ -196,25 +146,16 @@ impl<H: Handler> Resolved<'_, H> {
     /// Waits for the request's turn, which is when its time begins, and for its answer. A delay is not cut off: it is
     /// what the settings ask for.
     async fn wait(&self, incoming: &mut Incoming) -> Response {
-        let client_left = async {
-            match &incoming.connection {
-                Some(connection) => connection.ended().await,
-                None => std::future::pending().await,
-            }
-        };
+        let link = Rc::clone(&incoming.link);
         let admitted = contain_future(self.parts.handler.admit(incoming, self.matched));
-        let admitted = match select(pin!(admitted), pin!(client_left)).await {
+        let admitted = match select(pin!(admitted), pin!(link.client_left())).await {
             Either::Left((admitted, _)) => admitted,
             // The client has gone, so its request leaves the queue.
             Either::Right(_) => return Problem::new(Code::ClientLeft).response(incoming),
         };
         let pass = match admitted {
             Ok(Ok(pass)) => pass,
-            Ok(Err(problem)) => {
-                let response = self.refuse(incoming, problem).await;
-                discard(incoming).await;
-                return response;
-            }
+            Ok(Err(problem)) => return self.refuse(incoming, problem).await,
             Err(reason) => return self.panicked(incoming, &reason).await,
         };
         incoming.deadline = Instant::now() + self.parts.limits.request_timeout;
@@ -234,13 +175,11 @@ impl<H: Handler> Resolved<'_, H> {
         } else {
             Ok(work.await)
         };
-        let response = match done {
+        match done {
             Ok(Ok(response)) => response,
             Ok(Err(reason)) => self.panicked(incoming, &reason).await,
             Err(_) => self.refuse(incoming, Problem::new(Code::Deadline)).await,
-        };
-        discard(incoming).await;
-        response
+        }
     }
 
     async fn panicked(&self, incoming: &Incoming, reason: &ExitReason) -> Response {
@@ -260,4 +199,12 @@ fn panicked<H>(parts: &Parts<H>, incoming: &Incoming, reason: &ExitReason) -> Pr
     parts.metrics.panicked();
     tracing::error!(%reason, method = %incoming.method(), path = incoming.path(), "a request panicked");
     Problem::new(Code::Internal)
+}
+
+/// The answer to `OPTIONS *`.
+fn whole_server() -> Response {
+    let mut response = HttpResponse::with_body(StatusCode::NO_CONTENT, BoxBody::new(()));
+    let allow = HeaderValue::from_static(METHODS);
+    response.headers_mut().insert(header::ALLOW, allow);
+    response
 }

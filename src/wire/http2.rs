@@ -6,29 +6,26 @@
 // Decision: HTTP/2 has its own connection loop.
 
 mod answer;
+mod io;
 mod request;
 mod streams;
 
-use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use actix_http::Request;
-use actix_web::dev::ServiceResponse;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
 use tokio::time::{Instant, timeout};
 
-use super::connection::drain::LocalDrain;
-use super::connection::io::Io;
-use super::connection::lazy_timer::LazyTimer;
-use super::counters::{ConnectionCounters, count};
-use crate::settings::LimitSettings;
+use super::counters::count;
+use super::hosts::Peer;
+use super::http1::Http2Begun;
+use super::lazy_timer::LazyTimer;
+use super::thread::Thread;
+use io::Io;
 use streams::Streams;
 
 /// The most open streams of one connection. The client is told this number, and waits.
@@ -41,17 +38,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const HEAD_BYTES_MAX: u32 = 128 * 1024;
 /// How long the server waits for a client to close a connection that has ended.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// Answers a request.
-pub(crate) type Call = dyn Fn(Request) -> Pin<Box<dyn Future<Output = Option<ServiceResponse>>>>;
-
-/// The state that all connections of HTTP/2 on one thread share.
-pub(crate) struct Http2 {
-    pub(crate) call: Box<Call>,
-    pub(crate) limits: LimitSettings,
-    pub(crate) counters: Arc<ConnectionCounters>,
-    pub(crate) drain: Rc<LocalDrain>,
-}
 
 type Accepted = (http::Request<RecvStream>, SendResponse<Bytes>);
 
@@ -66,9 +52,9 @@ enum SessionEvent {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(http2: Rc<Http2>, io: Io, peer: Option<SocketAddr>) {
-    count(&http2.counters.http2);
-    let on_loopback = io.connection().is_on_loopback();
+pub(super) async fn serve(thread: Rc<Thread>, (stream, early): Http2Begun, peer: Peer) {
+    count(&thread.counters.http2);
+    let io = Io::new(&thread, stream, early);
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(u32::try_from(STREAMS_MAX).unwrap_or(u32::MAX))
@@ -77,23 +63,22 @@ pub(crate) async fn serve(http2: Rc<Http2>, io: Io, peer: Option<SocketAddr>) {
         .max_header_list_size(HEAD_BYTES_MAX);
     // The client's preface has arrived, so this waits only until our first frame is written.
     let handshake = timeout(
-        http2.limits.header_timeout,
+        thread.limits.header_timeout,
         builder.handshake::<_, Bytes>(io),
     );
     let connection = match handshake.await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return tracing::debug!(%error, "no HTTP/2 connection"),
-        Err(_) => return count(&http2.counters.stalled),
+        Err(_) => return count(&thread.counters.stalled),
     };
     Session {
-        on_loopback,
         streams: Streams::new(),
         timer: LazyTimer::default(),
         asked: false,
         closing: None,
         connection,
         peer,
-        http2,
+        thread,
     }
     .run()
     .await;
@@ -101,10 +86,9 @@ pub(crate) async fn serve(http2: Rc<Http2>, io: Io, peer: Option<SocketAddr>) {
 
 /// One connection, from its handshake to its end.
 struct Session {
-    http2: Rc<Http2>,
+    thread: Rc<Thread>,
     connection: Connection<Io, Bytes>,
-    peer: Option<SocketAddr>,
-    on_loopback: bool,
+    peer: Peer,
     streams: Rc<Streams>,
     timer: LazyTimer,
     /// Whether the client has sent a request.
@@ -115,7 +99,7 @@ struct Session {
 
 impl Session {
     async fn run(mut self) {
-        let mut end = Rc::clone(&self.http2.drain).watch();
+        let mut end = Rc::clone(&self.thread.drain).watch();
         loop {
             let event = poll_fn(|cx| {
                 match self.connection.poll_accept(cx) {
@@ -146,7 +130,7 @@ impl Session {
                 SessionEvent::Drain => self.close(),
                 SessionEvent::Idle if self.closing.is_some() => return,
                 SessionEvent::Idle => {
-                    count(&self.http2.counters.idle);
+                    count(&self.thread.counters.idle);
                     self.close();
                 }
                 SessionEvent::Gone(error) => {
@@ -164,8 +148,8 @@ impl Session {
         let idle_since = self.streams.idle_since()?;
         Some(match self.closing {
             Some(closing) => closing.max(idle_since) + LINGER,
-            None if self.asked => idle_since + self.http2.limits.idle_timeout,
-            None => idle_since + self.http2.limits.header_timeout,
+            None if self.asked => idle_since + self.thread.limits.idle_timeout,
+            None => idle_since + self.thread.limits.header_timeout,
         })
     }
 
@@ -179,12 +163,12 @@ impl Session {
         self.asked = true;
         let open = self.streams.open();
         if self.streams.count() == STREAMS_MAX {
-            count(&self.http2.counters.streams_full);
+            count(&self.thread.counters.streams_full);
         }
-        let (http2, peer, on_loopback) = (Rc::clone(&self.http2), self.peer, self.on_loopback);
+        let (thread, peer) = (Rc::clone(&self.thread), self.peer);
         drop(actix_rt::spawn(async move {
-            let request = request::request(&http2, request, peer, on_loopback);
-            answer::answer(&http2, request, respond).await;
+            let (request, link) = request::request(&thread, request, peer);
+            answer::answer(&thread, request, &link, respond).await;
             drop(open);
         }));
     }

@@ -7,16 +7,13 @@ use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
 use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse};
 use tokio::time::Instant;
 
-use super::connection::Connection;
+use super::link::Link;
 use super::pass::Pass;
 use super::problem::{Code, Problem};
 use super::request_id::RequestId;
-
-/// Marks a request of HTTP/2 that came by a loopback listener.
-pub(super) struct OnLoopback;
 
 /// A request that has not been answered.
 pub(crate) struct Incoming {
@@ -28,8 +25,8 @@ pub(crate) struct Incoming {
     pub(crate) id: RequestId,
     /// Whether it may change something and was sent by a page of another site.
     pub(crate) cross_site: bool,
-    /// Its connection of HTTP/1; `None` for HTTP/2, which has its own for all its streams.
-    pub(super) connection: Option<Rc<Connection>>,
+    /// What its connection knows about it.
+    pub(super) link: Rc<Link>,
 }
 
 impl Incoming {
@@ -66,14 +63,6 @@ impl Incoming {
         let detail =
             "the request comes from a page of another site; send it from a page of this one";
         Err(Problem::new(Code::CrossSite).detail(detail))
-    }
-
-    /// Whether the request came by a listener with a loopback address.
-    pub(super) fn is_on_loopback(&self) -> bool {
-        match &self.connection {
-            Some(connection) => connection.is_on_loopback(),
-            None => self.request.extensions().contains::<OnLoopback>(),
-        }
     }
 
     /// The length of its head, as far as it is kept.

@@ -3,6 +3,7 @@
 //! | status | code | when |
 //! | --- | --- | --- |
 //! | 400 | `invalid_json`, `not_an_object`, `invalid_id`, `invalid_parameter`, `invalid_path` | syntax |
+//! | 400 | `malformed_request` | the message breaks a rule of HTTP; the connection closes |
 //! | 400 | `not_available` | a later release will understand it |
 //! | 403 | `forbidden` | the daemon may not read the file |
 //! | 403 | `cross_site` | a page of another site sent a request that may change something |
@@ -13,7 +14,9 @@
 //! | 409 | `duplicate_id`, `id_mismatch` | there is a record of this id; path and body name different ones |
 //! | 412 | `precondition_failed` | with the current `ETag` |
 //! | 413 | `body_too_large` | past `limits.body`, or a patch that would make a record so long |
+//! | 414 | `uri_too_long` | the target alone is past `limits.headers` |
 //! | 415 | `unsupported_media_type` | with `Accept-Post` or `Accept-Patch` |
+//! | 417 | `expectation_failed` | another expectation than `100-continue` |
 //! | 421 | `misdirected` | a loopback listener was asked under a name that is not this machine's |
 //! | 422 | `validation` | with every violation |
 //! | 422 | `invalid_order` | what the admin listener can't do |
@@ -21,8 +24,10 @@
 //! | 431 | `head_too_large` | past `limits.headers` |
 //! | 499 | `client_left` | the client closed while its request was queued; it reads this only if it closed one side |
 //! | 500 | `internal`, `damaged` | a bug, or damaged data; nothing internal is told |
+//! | 501 | `not_implemented` | a method or a transfer coding that the server does not know |
 //! | 503 | `unavailable`, `overloaded`, `shutting_down`, `outcome_unknown`, `not_ready` | with `Retry-After`, save for the unknown outcome |
 //! | 504 | `deadline` | it took too long, and was not begun |
+//! | 505 | `version_not_supported` | HTTP/2.0 in a request line, and the like |
 //! | 507 | `disk_full` | less than `storage.reserve` is left; reads go on |
 
 use std::time::Duration;
@@ -66,6 +71,7 @@ codes! {
     InvalidId = 400, "invalid_id", "The id is not valid";
     InvalidParameter = 400, "invalid_parameter", "A query parameter is not valid";
     InvalidPath = 400, "invalid_path", "The path is not valid";
+    MalformedRequest = 400, "malformed_request", "The request is not valid HTTP";
     NotAvailable = 400, "not_available", "This is not available yet";
     Forbidden = 403, "forbidden", "The server has no permission to read this file";
     CrossSite = 403, "cross_site", "Pages of other sites may not change anything here";
@@ -78,7 +84,9 @@ codes! {
     IdMismatch = 409, "id_mismatch", "Path and body name different records";
     PreconditionFailed = 412, "precondition_failed", "A condition of the request does not hold";
     BodyTooLarge = 413, "body_too_large", "The body is too large";
+    UriTooLong = 414, "uri_too_long", "The target of the request is too long";
     UnsupportedMediaType = 415, "unsupported_media_type", "The media type is not supported";
+    ExpectationFailed = 417, "expectation_failed", "The server can't do what the request expects";
     Misdirected = 421, "misdirected", "The server does not answer to this host name";
     Validation = 422, "validation", "The record is not valid";
     InvalidOrder = 422, "invalid_order", "The order is not valid";
@@ -87,12 +95,14 @@ codes! {
     HeadTooLarge = 431, "head_too_large", "The request's headers are too large";
     Internal = 500, "internal", "An error happened in the server";
     Damaged = 500, "damaged", "The stored record is damaged";
+    NotImplemented = 501, "not_implemented", "The server does not know this";
     Unavailable = 503, "unavailable", "A part of the server is being restarted";
     Overloaded = 503, "overloaded", "Too many requests are waiting";
     ShuttingDown = 503, "shutting_down", "The server is stopping";
     OutcomeUnknown = 503, "outcome_unknown", "It is not known whether the change was made";
     NotReady = 503, "not_ready", "Not ready";
     Deadline = 504, "deadline", "The answer took too long";
+    VersionNotSupported = 505, "version_not_supported", "The server does not speak this version of HTTP";
     DiskFull = 507, "disk_full", "The disk is full";
 }
 
@@ -179,6 +189,16 @@ impl Problem {
         Self::new(Code::NotAvailable).detail(format!("{what} is not available yet"))
     }
 
+    /// Whether the log is told. What is not ready has said so in the log, once; what the server does not know is the client's
+    /// fault.
+    fn is_our_fault(&self) -> bool {
+        let clients = matches!(
+            self.code,
+            Code::NotReady | Code::NotImplemented | Code::VersionNotSupported
+        );
+        self.code.status() >= 500 && !clients
+    }
+
     fn body(&self, instance: &str, request_id: &str) -> Value {
         let (status, code, title) = self.code.row();
         let slug = code.replace('_', "-");
@@ -230,10 +250,10 @@ impl Problem {
         )
     }
 
-    fn answer(&self, instance: &str, request_id: &str) -> HttpResponse<BoxBody> {
+    /// The answer to a request that may not have been understood.
+    pub(super) fn answer(&self, instance: &str, request_id: &str) -> HttpResponse<BoxBody> {
         let (status, code, _) = self.code.row();
-        // What is not ready has said so in the log, once.
-        if status >= 500 && self.code != Code::NotReady {
+        if self.is_our_fault() {
             tracing::warn!(
                 status,
                 code,
@@ -264,18 +284,6 @@ impl Problem {
             headers.insert(name.clone(), value);
         }
         response
-    }
-
-    /// The whole answer as bytes, for a connection that has no request yet.
-    pub(crate) fn raw(&self) -> String {
-        let (status, _, title) = self.code.row();
-        let id = uuid::Uuid::now_v7().simple().to_string();
-        let body = self.body("", &id).to_string();
-        format!(
-            "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\n\
-             content-length: {}\r\nconnection: close\r\n\r\n{body}",
-            body.len()
-        )
     }
 }
 

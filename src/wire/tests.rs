@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::{
     ConnectionCounters, Drain, Handler, HandlerMetrics, HttpMetrics, Incoming, Parts, Peer,
-    Response, Service, Stream, read_body,
+    Response, Service, Socket, read_body,
 };
 
 use crate::settings::LimitSettings;
@@ -36,6 +36,11 @@ fn peer(address: std::net::SocketAddr) -> Peer {
         address: Some(address),
         loopback: false,
     }
+}
+
+/// The socket of a stream, as a listener hands it over.
+fn socket(stream: TcpStream) -> Socket {
+    stream.into_std().unwrap().into()
 }
 
 /// Does as it is told.
@@ -138,7 +143,7 @@ impl Server {
         let address = self.listener.local_addr().unwrap();
         let client = TcpStream::connect(address).await.unwrap();
         let (stream, peer) = self.listener.accept().await.unwrap();
-        let served = actix_rt::spawn(self.service.serve(Stream::Left(stream), self::peer(peer)));
+        let served = actix_rt::spawn(self.service.serve(socket(stream), self::peer(peer)));
         (Client(BufReader::new(client)), served)
     }
 

@@ -1,7 +1,6 @@
 //! Answers one stream, from its request to the last byte of the answer.
 
 use std::future::poll_fn;
-use std::time::SystemTime;
 
 use actix_http::Request;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
@@ -11,10 +10,13 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::super::counters::count;
-use super::Http2;
+use super::super::http1::is_bodiless;
+use super::super::link::Link;
+use super::super::recorder::Ended;
+use super::super::thread::Thread;
 use crate::num::as_u64;
 
 /// The most bytes of an answer that are sent before other streams have their turn: one frame.
@@ -28,35 +30,58 @@ const HOP_BY_HOP: [HeaderName; 4] = [
 ];
 
 /// Answers one request.
-pub(super) async fn answer(http2: &Http2, request: Request, mut respond: SendResponse<Bytes>) {
+pub(super) async fn answer(
+    thread: &Thread,
+    request: Request,
+    link: &Link,
+    mut respond: SendResponse<Bytes>,
+) {
     let head_only = request.method() == Method::HEAD;
     let answer = {
-        let answer = (http2.call)(request);
+        let answer = (thread.call)(request);
         // If the client cancels the stream, its request is dropped.
         let gone = std::pin::pin!(poll_fn(|cx| respond.poll_reset(cx)));
         match select(answer, gone).await {
-            Either::Left((Some(answer), _)) => answer,
-            Either::Left((None, _)) => return respond.send_reset(Reason::INTERNAL_ERROR),
+            Either::Left((Ok(answer), _)) => answer,
+            Either::Left((Err(_), _)) => return respond.send_reset(Reason::INTERNAL_ERROR),
             Either::Right(_) => return,
         }
     };
-    let (_, response) = answer.into_parts();
+    let (request, response) = answer.into_parts();
     let (response, body) = response.into_parts();
-    let size = body.size();
-    let empty = matches!(size, BodySize::None | BodySize::Sized(0));
-    let head = head(response.status(), response.headers(), size);
-    match respond.send_response(head, empty || head_only) {
-        Ok(_) if empty || head_only => {}
-        Ok(stream) => {
-            if let Err(reason) = send(http2, stream, body, size).await {
+    let (status, answered) = (response.status(), Instant::now());
+    let size = if is_bodiless(status) {
+        BodySize::None
+    } else {
+        body.size()
+    };
+    let empty = head_only || matches!(size, BodySize::None | BodySize::Sized(0));
+    let head = thread.with_date(|date| head(status, response.headers(), size, date));
+    let mut bytes = 0;
+    let whole = match respond.send_response(head, empty) {
+        Ok(_) if empty => true,
+        Ok(stream) => match send(thread, stream, body, size, &mut bytes).await {
+            Ok(()) => true,
+            Err(reason) => {
                 respond.send_reset(reason);
+                false
             }
+        },
+        Err(error) => {
+            tracing::debug!(%error, "an answer could not be begun");
+            false
         }
-        Err(error) => tracing::debug!(%error, "an answer could not be begun"),
-    }
+    };
+    let ended = Ended {
+        status: status.as_u16(),
+        bytes,
+        answered,
+        whole,
+    };
+    thread.recorder.record(&request, link, ended);
 }
 
-fn head(status: StatusCode, headers: &HeaderMap, size: BodySize) -> http::Response<()> {
+fn head(status: StatusCode, headers: &HeaderMap, size: BodySize, date: &str) -> http::Response<()> {
     let mut head = http::Response::new(());
     *head.status_mut() = status;
     for (name, value) in headers {
@@ -68,8 +93,7 @@ fn head(status: StatusCode, headers: &HeaderMap, size: BodySize) -> http::Respon
         let length = HeaderValue::from(length);
         head.headers_mut().insert(header::CONTENT_LENGTH, length);
     }
-    let date = httpdate::fmt_http_date(SystemTime::now());
-    if let Ok(date) = HeaderValue::from_maybe_shared(Bytes::from(date)) {
+    if let Ok(date) = HeaderValue::from_str(date) {
         head.headers_mut().insert(header::DATE, date);
     }
     head
@@ -77,10 +101,11 @@ fn head(status: StatusCode, headers: &HeaderMap, size: BodySize) -> http::Respon
 
 /// Sends a body as fast as the client takes it. The error is the reason for the client if the body ends too early.
 async fn send(
-    http2: &Http2,
+    thread: &Thread,
     mut stream: SendStream<Bytes>,
     body: BoxBody,
     size: BodySize,
+    sent: &mut u64,
 ) -> Result<(), Reason> {
     let mut body = std::pin::pin!(body);
     let mut left = match size {
@@ -94,8 +119,9 @@ async fn send(
         })?;
         while !part.is_empty() {
             stream.reserve_capacity(part.len().min(PIECE_BYTES));
-            let capacity = capacity(http2, &mut stream).await?;
+            let capacity = capacity(thread, &mut stream).await?;
             let piece = part.split_to(capacity.min(part.len()));
+            *sent += as_u64(piece.len());
             if let Some(left) = &mut left {
                 *left = left.saturating_sub(as_u64(piece.len()));
             }
@@ -112,9 +138,9 @@ async fn send(
 }
 
 /// Waits until the client takes more, but no longer than `limits.stall_timeout`.
-async fn capacity(http2: &Http2, stream: &mut SendStream<Bytes>) -> Result<usize, Reason> {
+async fn capacity(thread: &Thread, stream: &mut SendStream<Bytes>) -> Result<usize, Reason> {
     let more = timeout(
-        http2.limits.stall_timeout,
+        thread.limits.stall_timeout,
         poll_fn(|cx| stream.poll_capacity(cx)),
     );
     match more.await {
@@ -122,7 +148,7 @@ async fn capacity(http2: &Http2, stream: &mut SendStream<Bytes>) -> Result<usize
         // The client has gone, or has cancelled the stream.
         Ok(Some(Err(_)) | None) => Err(Reason::CANCEL),
         Err(_) => {
-            count(&http2.counters.stalled);
+            count(&thread.counters.stalled);
             Err(Reason::CANCEL)
         }
     }

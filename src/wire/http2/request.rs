@@ -1,8 +1,8 @@
 //! Turns a request of the h2 crate into one of actix-web.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,17 +14,18 @@ use futures_util::Stream;
 use h2::RecvStream;
 use tokio::time::Instant;
 
-use super::super::connection::lazy_timer::LazyTimer;
 use super::super::counters::{ConnectionCounters, count};
-use super::super::incoming::OnLoopback;
-use super::Http2;
+use super::super::hosts::Peer;
+use super::super::lazy_timer::LazyTimer;
+use super::super::link::Link;
+use super::super::thread::Thread;
 
+/// The request, and what the connection and the service share of it.
 pub(super) fn request(
-    http2: &Http2,
+    thread: &Thread,
     request: http::Request<RecvStream>,
-    peer: Option<SocketAddr>,
-    on_loopback: bool,
-) -> Request {
+    peer: Peer,
+) -> (Request, Rc<Link>) {
     let (parts, body) = request.into_parts();
     let payload: Payload = if body.is_end_stream() {
         Payload::None
@@ -32,10 +33,10 @@ pub(super) fn request(
         Payload::Stream {
             payload: Box::pin(Body {
                 stream: body,
-                stall: http2.limits.stall_timeout,
+                stall: thread.limits.stall_timeout,
                 waiting: None,
                 timer: LazyTimer::default(),
-                counters: Arc::clone(&http2.counters),
+                counters: Arc::clone(&thread.counters),
             }),
         }
     };
@@ -45,11 +46,10 @@ pub(super) fn request(
     head.method = parts.method;
     head.version = parts.version;
     head.headers = parts.headers.into();
-    head.peer_addr = peer;
-    if on_loopback {
-        request.extensions_mut().insert(OnLoopback);
-    }
-    request
+    head.peer_addr = peer.address;
+    let link = Link::new(peer.loopback);
+    request.extensions_mut().insert(Rc::clone(&link));
+    (request, link)
 }
 
 /// A body whose reader waits no longer than `stall` for the next bytes.

@@ -44,14 +44,3 @@ fn the_body_has_every_member_of_the_dialect() {
         Some("GET")
     );
 }
-
-#[test]
-fn a_word_without_a_request_is_a_whole_answer() {
-    let raw = Problem::new(Code::HeadTooLarge).raw();
-    let (head, body) = raw.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 431 "), "{head}");
-    assert!(head.contains("\r\nconnection: close"), "{head}");
-    let length = format!("content-length: {}", body.len());
-    assert!(head.contains(&length), "{head}");
-    assert!(serde_json::from_str::<Value>(body).is_ok());
-}

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::super::{
     Code, ConnectionCounters, Drain, Handler, HandlerMetrics, Incoming, Parts, Problem, Response,
-    Service, Stream, read_body,
+    Service, read_body,
 };
 use crate::settings::LimitSettings;
 use client::Client;
@@ -130,7 +130,7 @@ impl Served {
         actix_rt::spawn(async move {
             loop {
                 let (socket, peer) = listener.accept().await.unwrap();
-                actix_rt::spawn(service.serve(Stream::Left(socket), super::peer(peer)));
+                actix_rt::spawn(service.serve(super::socket(socket), super::peer(peer)));
             }
         });
         Self {

@@ -1,0 +1,554 @@
+//! One connection of HTTP/1, from its first byte to its end: one request at a time.
+//!
+//! Its phases follow each other in [`Http1::run`], and each has its timer: waiting for a request (`limits.idle_timeout`), the
+//! head (`limits.header_timeout`), the exchange (`limits.stall_timeout` for each pause of a body in either direction, and
+//! `limits.request_timeout`, which the service itself applies), and the end, when the client gets a second to read the last
+//! answer. Bytes of later requests wait, up to a bound, until the current one is answered.
+
+mod answer;
+mod decoder;
+mod fault;
+mod field;
+mod head;
+mod input;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_http::Payload;
+use actix_web::HttpMessage as _;
+use actix_web::HttpResponse;
+use actix_web::body::{BoxBody, MessageBody};
+use bytes::{Buf, Bytes};
+use tokio::time::{Instant, timeout};
+
+use super::counters::count;
+use super::drain::DrainWatch;
+use super::hosts::Peer;
+use super::link::Link;
+use super::problem::{Code, Problem};
+use super::recorder::Ended;
+use super::socket::Stream;
+use super::thread::Thread;
+use crate::num::as_u64;
+pub(super) use answer::is_bodiless;
+use answer::{AnswerHead, BodyEnd};
+use decoder::BodyLength;
+pub(super) use fault::Fault;
+use head::{Framing, Head, HeadReader};
+use input::{Body, Input};
+
+/// What a client that speaks HTTP/2 sends first (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long a client is read from after the last answer, so that a reset does not destroy the answer on its way.
+const LINGER: Duration = Duration::from_secs(1);
+/// The most bytes of a body that are read and dropped after the answer, so that the connection can serve the next request.
+const DISCARD_BYTES_MAX: u64 = 64 * 1024;
+/// The longest time that this may take.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
+/// A larger body in memory is sent from where it lies; a smaller one is copied behind the head, which is cheaper.
+const COPIED_BYTES_MAX: usize = 16 * 1024;
+/// The most bytes given to the system in one call, so that other connections have their turn.
+const SEND_BYTES_MAX: usize = 1024 * 1024;
+
+/// The next event of a connection that answers no request.
+enum Next {
+    Request(Box<Head>),
+    /// The client sent something that is no request.
+    Fault(Fault),
+    /// The head did not arrive in time.
+    Late,
+    /// The client speaks HTTP/2.
+    Http2,
+    /// The client has gone, or its time is over.
+    End,
+}
+
+/// What follows an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// The next request.
+    Request,
+    /// The end, once the client has had time to read the answer.
+    Linger,
+    /// The end, at once.
+    Close,
+}
+
+/// The result of sending an answer.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    /// Bytes of its body.
+    bytes: u64,
+    whole: bool,
+}
+
+/// A connection of HTTP/1.
+pub(super) struct Http1 {
+    thread: Rc<Thread>,
+    peer: Peer,
+    input: Rc<RefCell<Input>>,
+    reader: HeadReader,
+    drain: DrainWatch,
+    /// Whether a request was answered.
+    used: bool,
+    /// Whether a head has begun.
+    head_begun: bool,
+    /// The beginning of the current wait for the client; `None` until it has to wait.
+    since: Option<Instant>,
+    /// Since when the client takes nothing more of the answer.
+    blocked_since: Option<Instant>,
+}
+
+/// A connection whose client speaks HTTP/2: the stream, and what was read from it.
+pub(super) type Http2Begun = (Stream, Bytes);
+
+impl Http1 {
+    pub(super) fn new(thread: &Rc<Thread>, stream: Stream, peer: Peer) -> Self {
+        Self {
+            peer,
+            input: Rc::new(RefCell::new(Input::new(stream, Rc::clone(thread)))),
+            reader: HeadReader::default(),
+            drain: Rc::clone(&thread.drain).watch(),
+            used: false,
+            head_begun: false,
+            since: None,
+            blocked_since: None,
+            thread: Rc::clone(thread),
+        }
+    }
+
+    /// Serves the connection to its end. If the client speaks HTTP/2, it is given back.
+    pub(super) async fn run(mut self) -> Option<Http2Begun> {
+        loop {
+            let after = match poll_fn(|cx| self.poll_next(cx)).await {
+                Next::Request(head) => self.exchange(*head).await,
+                Next::Fault(fault) => {
+                    self.thread.counters.refused(fault);
+                    self.refuse(&fault.problem(), fault.label()).await
+                }
+                Next::Late => {
+                    count(&self.thread.counters.heads_too_slow);
+                    self.refuse(&Problem::new(Code::HeadTimeout), "head_timeout")
+                        .await
+                }
+                Next::Http2 => {
+                    let input = Rc::into_inner(self.input)?.into_inner();
+                    return Some((input.stream, input.bytes.freeze()));
+                }
+                Next::End => return None,
+            };
+            match after {
+                After::Request => {}
+                After::Linger => {
+                    self.linger().await;
+                    return None;
+                }
+                After::Close => return None,
+            }
+            self.used = true;
+            self.head_begun = false;
+            self.since = None;
+        }
+    }
+
+    /// Waits for the next request, within the time for it.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let input = &mut *self.input.borrow_mut();
+        let limits = &self.thread.limits;
+        loop {
+            if !self.used && input.bytes.starts_with(PREFACE) {
+                return Poll::Ready(Next::Http2);
+            }
+            let undecided = !self.used && PREFACE.starts_with(&input.bytes);
+            if !undecided && !input.bytes.is_empty() {
+                match self
+                    .reader
+                    .read(&mut input.bytes, limits.head_bytes, self.peer.address)
+                {
+                    Ok(Some(head)) => return Poll::Ready(Next::Request(Box::new(head))),
+                    Ok(None) => {}
+                    Err(fault) => return Poll::Ready(Next::Fault(fault)),
+                }
+            }
+            if !input.bytes.is_empty() && !self.head_begun {
+                self.head_begun = true;
+                // The time of a connection's first head runs from its beginning, that of another from its first byte.
+                if self.used {
+                    self.since = None;
+                }
+            }
+            match input.poll_fill(cx) {
+                Poll::Ready(Ok(true)) => continue,
+                Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(Next::End),
+                Poll::Pending => {}
+            }
+            if self.drain.late(cx) {
+                return Poll::Ready(Next::End);
+            }
+            let limit = if self.used && !self.head_begun {
+                limits.idle_timeout
+            } else {
+                limits.header_timeout
+            };
+            let since = *self.since.get_or_insert_with(Instant::now);
+            if !input.timer.passed(since + limit, cx) {
+                return Poll::Pending;
+            }
+            if self.head_begun {
+                return Poll::Ready(Next::Late);
+            }
+            count(&self.thread.counters.idle);
+            return Poll::Ready(Next::End);
+        }
+    }
+
+    /// Answers one request.
+    async fn exchange(&mut self, head: Head) -> After {
+        let Head {
+            mut request,
+            framing,
+        } = head;
+        let link = Link::new(self.peer.loopback);
+        request.extensions_mut().insert(Rc::clone(&link));
+        self.input
+            .borrow_mut()
+            .begin(framing.body, framing.expects_continue);
+        if framing.body != BodyLength::None {
+            let input = Rc::clone(&self.input);
+            *request.payload() = Payload::Stream {
+                payload: Box::pin(Body { input }),
+            };
+        }
+        let mut call = (self.thread.call)(request);
+        let answered = poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(answered) = call.as_mut().poll(cx) {
+                    return Poll::Ready(answered);
+                }
+                let mut input = self.input.borrow_mut();
+                if !input.poll_ahead(cx) {
+                    return Poll::Pending;
+                }
+                if input.ended {
+                    link.leave();
+                }
+            }
+        });
+        let answered = answered.await;
+        drop(call);
+        let Ok(answered) = answered else {
+            return After::Close;
+        };
+        let (request, response) = answered.into_parts();
+        let (rest, mut last) = self.rest_of_body();
+        last |= !framing.keep_alive || self.thread.drain.begun();
+        let status = response.status().as_u16();
+        let begun = Instant::now();
+        let sent = self.send(response, &framing, last).await;
+        let ended = Ended {
+            status,
+            bytes: sent.bytes,
+            answered: begun,
+            whole: sent.whole,
+        };
+        self.thread.recorder.record(&request, &link, ended);
+        drop(request);
+        if !sent.whole {
+            return After::Close;
+        }
+        let asked_to_close = !framing.keep_alive && rest == Rest::None;
+        if last {
+            // After a close that the client has asked for, it sends nothing more.
+            let silent = asked_to_close && self.input.borrow().bytes.is_empty();
+            return if silent { After::Close } else { After::Linger };
+        }
+        if rest == Rest::None || self.discard().await {
+            After::Request
+        } else {
+            After::Linger
+        }
+    }
+
+    /// What is left of the request's body, and whether the connection has to close for it.
+    fn rest_of_body(&self) -> (Rest, bool) {
+        let input = self.input.borrow();
+        if input.body.is_done() {
+            return (Rest::None, false);
+        }
+        // A client that waits for a 100 may send the body or not, so the next byte could be either.
+        let large = input
+            .body
+            .left()
+            .is_some_and(|left| left > DISCARD_BYTES_MAX);
+        (
+            Rest::Some,
+            large || input.broken || input.expects_continue || input.ended,
+        )
+    }
+
+    /// Reads and drops the rest of the request's body. False if it is too large, too slow, or broken.
+    async fn discard(&mut self) -> bool {
+        let mut discarded = 0;
+        let mut body = Body {
+            input: Rc::clone(&self.input),
+        };
+        let all = async {
+            while discarded <= DISCARD_BYTES_MAX {
+                let next =
+                    poll_fn(|cx| futures_util::Stream::poll_next(pin!(&mut body).as_mut(), cx));
+                match next.await {
+                    Some(Ok(part)) => discarded += as_u64(part.len()),
+                    Some(Err(_)) => return false,
+                    None => return true,
+                }
+            }
+            false
+        };
+        timeout(DISCARD_TIME_MAX, all).await.unwrap_or(false)
+    }
+
+    /// Refuses what is no request; nothing more is read as a request after it.
+    async fn refuse(&mut self, problem: &Problem, fault: &'static str) -> After {
+        let id = self.thread.recorder.next_id();
+        let response = problem.answer("", id.as_str());
+        let status = response.status().as_u16();
+        let framing = Framing {
+            old: false,
+            keep_alive: false,
+            expects_continue: false,
+            head_only: false,
+            body: BodyLength::None,
+        };
+        let sent = self.send(response, &framing, true).await;
+        let recorder = &self.thread.recorder;
+        recorder.record_refused(self.peer.address, status, &id, fault, sent.bytes);
+        if sent.whole {
+            After::Linger
+        } else {
+            After::Close
+        }
+    }
+
+    /// Sends an answer.
+    async fn send(
+        &mut self,
+        response: HttpResponse<BoxBody>,
+        framing: &Framing,
+        last: bool,
+    ) -> Sent {
+        let (response, body) = response.into_parts();
+        let size = body.size();
+        let end = BodyEnd::of(framing, response.status(), size);
+        let mut out = self.thread.out.take();
+        out.clear();
+        self.thread.with_date(|date| {
+            let head = AnswerHead {
+                status: response.status(),
+                headers: response.headers(),
+                size,
+                end,
+                last,
+                old: framing.old,
+                date,
+            };
+            head.write(&mut out);
+        });
+        drop(response);
+        let mut sent = Sent {
+            bytes: 0,
+            whole: false,
+        };
+        let result = if matches!(end, BodyEnd::None | BodyEnd::Length(0)) {
+            self.write(&mut out, &mut Bytes::new(), &mut 0).await
+        } else {
+            match body.try_into_bytes() {
+                Ok(bytes) => self.send_bytes(&mut out, bytes, &mut sent.bytes).await,
+                Err(body) => self.send_stream(&mut out, body, end, &mut sent.bytes).await,
+            }
+        };
+        match result {
+            Ok(()) => sent.whole = true,
+            Err(error) => tracing::debug!(%error, "an answer broke off"),
+        }
+        if out.capacity() <= 4 * COPIED_BYTES_MAX {
+            self.thread.out.set(out);
+        }
+        sent
+    }
+
+    /// Sends the head in `out` and a body that is in memory.
+    async fn send_bytes(
+        &mut self,
+        out: &mut Vec<u8>,
+        mut body: Bytes,
+        sent: &mut u64,
+    ) -> io::Result<()> {
+        if body.len() <= COPIED_BYTES_MAX {
+            out.extend_from_slice(&body);
+            let length = as_u64(body.len());
+            self.write(out, &mut Bytes::new(), &mut 0).await?;
+            *sent = length;
+            return Ok(());
+        }
+        self.write(out, &mut body, sent).await
+    }
+
+    /// Sends the head in `out` and a body that is made piece by piece.
+    async fn send_stream(
+        &mut self,
+        out: &mut Vec<u8>,
+        body: BoxBody,
+        end: BodyEnd,
+        sent: &mut u64,
+    ) -> io::Result<()> {
+        let mut body = pin!(body);
+        let mut left = match end {
+            BodyEnd::Length(length) => Some(length),
+            BodyEnd::None | BodyEnd::Chunks | BodyEnd::Close => None,
+        };
+        loop {
+            let mut head_waits = !out.is_empty();
+            let piece = loop {
+                // The head goes out with the first piece, or before it if the piece has to be waited for.
+                let next = poll_fn(|cx| match body.as_mut().poll_next(cx) {
+                    Poll::Ready(piece) => Poll::Ready(Some(piece)),
+                    Poll::Pending if head_waits => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                });
+                match next.await {
+                    Some(piece) => break piece,
+                    None => self.write(out, &mut Bytes::new(), &mut 0).await?,
+                }
+                head_waits = false;
+            };
+            let Some(piece) = piece else {
+                break;
+            };
+            let mut piece = piece.map_err(|error| io::Error::other(error.to_string()))?;
+            if let Some(left) = &mut left {
+                let rest = left.checked_sub(as_u64(piece.len()));
+                *left = rest.ok_or_else(|| io::Error::other("the body is longer than was told"))?;
+            }
+            if piece.is_empty() {
+                continue;
+            }
+            let chunked = end == BodyEnd::Chunks;
+            if chunked {
+                out.extend_from_slice(answer::chunk_line(piece.len()).as_bytes());
+            }
+            self.write(out, &mut piece, sent).await?;
+            if chunked {
+                out.extend_from_slice(b"\r\n");
+            }
+            if left == Some(0) {
+                return Ok(());
+            }
+        }
+        if left.is_some_and(|left| left > 0) {
+            return Err(io::Error::other("the body is shorter than was told"));
+        }
+        if end == BodyEnd::Chunks {
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
+        self.write(out, &mut Bytes::new(), &mut 0).await
+    }
+
+    /// Writes `head`, which is emptied, and then `body`, whose written bytes are added to `sent`.
+    async fn write(
+        &mut self,
+        head: &mut Vec<u8>,
+        body: &mut Bytes,
+        sent: &mut u64,
+    ) -> io::Result<()> {
+        let mut written = 0;
+        poll_fn(|cx| self.poll_write(cx, head, &mut written, body, sent)).await?;
+        head.clear();
+        Ok(())
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &[u8],
+        written: &mut usize,
+        body: &mut Bytes,
+        sent: &mut u64,
+    ) -> Poll<io::Result<()>> {
+        let mut input = self.input.borrow_mut();
+        let input = &mut *input;
+        let mut given = 0;
+        loop {
+            let head = head.get(*written..).unwrap_or_default();
+            let piece = body.get(..SEND_BYTES_MAX).unwrap_or(body);
+            let result = match (head.is_empty(), piece.is_empty()) {
+                (true, true) => return Poll::Ready(Ok(())),
+                (false, true) => input.stream.poll_send(cx, &[IoSlice::new(head)]),
+                (true, false) => input.stream.poll_send(cx, &[IoSlice::new(piece)]),
+                (false, false) => {
+                    let parts = [IoSlice::new(head), IoSlice::new(piece)];
+                    input.stream.poll_send(cx, &parts)
+                }
+            };
+            match result? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(bytes) => {
+                    self.blocked_since = None;
+                    let of_head = bytes.min(head.len());
+                    *written += of_head;
+                    body.advance(bytes - of_head);
+                    *sent += as_u64(bytes - of_head);
+                    given += bytes;
+                    if given >= 4 * SEND_BYTES_MAX && !body.is_empty() {
+                        // Other connections have their turn.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+                Poll::Pending => {
+                    let since = *self.blocked_since.get_or_insert_with(Instant::now);
+                    if !input
+                        .timer
+                        .passed(since + self.thread.limits.stall_timeout, cx)
+                    {
+                        return Poll::Pending;
+                    }
+                    count(&self.thread.counters.stalled);
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+        }
+    }
+
+    /// Ends this side of the connection, and drops what the client still sends until it has closed too.
+    async fn linger(&mut self) {
+        self.input.borrow().stream.end();
+        let gone = poll_fn(|cx| {
+            let mut input = self.input.borrow_mut();
+            loop {
+                input.bytes.clear();
+                match input.poll_fill(cx) {
+                    Poll::Ready(Ok(true)) => {}
+                    Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
+        // The client has read the answer, or has had the time to.
+        let _gone_or_late = timeout(LINGER, gone).await;
+    }
+}
+
+/// What is left of a request's body when it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    None,
+    Some,
+}

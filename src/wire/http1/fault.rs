@@ -1,0 +1,71 @@
+//! What is wrong with a message of HTTP/1: one rule for each line, with its source and its answer.
+//!
+//! A message that breaks a rule is refused and its connection is closed, because nobody can say where the next message
+//! begins. Proxies in front of this server may read such a message in another way; that is how requests are smuggled.
+
+use super::super::problem::{Code, Problem};
+
+/// Defines [`Fault`] with the name in metrics, the answer, the text and the source of each rule.
+macro_rules! rules {
+    ($($name:ident = $label:literal, $code:ident, $text:literal, $source:literal;)+) => {
+        /// A rule of HTTP/1 that a message breaks.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+        pub(crate) enum Fault {
+            $(#[doc = $source] #[error($text)] $name),+
+        }
+
+        impl Fault {
+            /// All of them.
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The name in metrics and in the access log.
+            pub(crate) fn label(self) -> &'static str {
+                match self {
+                    $(Self::$name => $label),+
+                }
+            }
+
+            fn code(self) -> Code {
+                match self {
+                    $(Self::$name => Code::$code),+
+                }
+            }
+        }
+    };
+}
+
+rules! {
+    RequestLine = "request_line", MalformedRequest, "the first line is not METHOD TARGET HTTP/1.1", "RFC 9112 section 3";
+    LineEnd = "line_end", MalformedRequest, "a line does not end with CR LF", "RFC 9112 section 2.2";
+    Version = "version", VersionNotSupported, "the version is not HTTP/1.0 or HTTP/1.1", "RFC 9110 section 15.6.6";
+    Method = "method", NotImplemented, "the method is not one that this server knows", "RFC 9110 section 9.1";
+    Target = "target", MalformedRequest, "the target of the request is not valid", "RFC 9112 section 3.2";
+    TargetTooLong = "target_too_long", UriTooLong, "the target of the request is longer than limits.headers", "RFC 9110 section 15.5.15";
+    FieldName = "field_name", MalformedRequest, "a header has no valid name", "RFC 9112 section 5.1";
+    FieldValue = "field_value", MalformedRequest, "the value of a header has a forbidden character", "RFC 9110 section 5.5";
+    FoldedLine = "folded_line", MalformedRequest, "a header continues on a second line", "RFC 9112 section 5.2";
+    HeadTooLarge = "head_too_large", HeadTooLarge, "the head is larger than limits.headers", "RFC 6585 section 5";
+    TooManyFields = "too_many_fields", HeadTooLarge, "the head has more than 100 headers", "RFC 6585 section 5";
+    HostMissing = "host_missing", MalformedRequest, "there is no Host header", "RFC 9112 section 3.2";
+    HostTwice = "host_twice", MalformedRequest, "there is more than one Host header", "RFC 9112 section 3.2";
+    HostInvalid = "host_invalid", MalformedRequest, "the Host header is not a host name with an optional port", "RFC 9112 section 3.2";
+    LengthInvalid = "length_invalid", MalformedRequest, "Content-Length is not a whole number", "RFC 9110 section 8.6";
+    LengthTwice = "length_twice", MalformedRequest, "there is more than one Content-Length header", "RFC 9112 section 6.3";
+    LengthAndCoding = "length_and_coding", MalformedRequest, "there are both Content-Length and Transfer-Encoding", "RFC 9112 section 6.3";
+    CodingUnknown = "coding_unknown", NotImplemented, "the only transfer coding that this server knows is chunked", "RFC 9112 section 6.1";
+    CodingNotLast = "coding_not_last", MalformedRequest, "chunked is not the last transfer coding, or is there twice", "RFC 9112 section 6.3";
+    CodingInOldVersion = "coding_in_http_1_0", MalformedRequest, "HTTP/1.0 has no Transfer-Encoding", "RFC 9112 section 6.1";
+    Expectation = "expectation", ExpectationFailed, "the only expectation that this server knows is 100-continue", "RFC 9110 section 10.1.1";
+    ChunkSize = "chunk_size", MalformedRequest, "the size of a chunk is not valid", "RFC 9112 section 7.1";
+    ChunkExtension = "chunk_extension", MalformedRequest, "the extension of a chunk is not valid", "RFC 9112 section 7.1.1";
+    ChunkEnd = "chunk_end", MalformedRequest, "a chunk does not end with CR LF", "RFC 9112 section 7.1";
+    ChunkOverhead = "chunk_overhead", HeadTooLarge, "the extensions and trailers of a body are larger than limits.headers", "RFC 9112 section 7.1.1";
+    Trailer = "trailer", MalformedRequest, "a trailer is not valid", "RFC 9112 section 7.1.2";
+}
+
+impl Fault {
+    /// The answer.
+    pub(crate) fn problem(self) -> Problem {
+        Problem::new(self.code()).detail(self.to_string())
+    }
+}

@@ -1,0 +1,153 @@
+//! What the client of one connection sends: heads for the connection, and the body of a request for its handler.
+
+use std::cell::RefCell;
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use actix_http::error::PayloadError;
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use super::super::counters::count;
+use super::super::lazy_timer::LazyTimer;
+use super::super::socket::Stream;
+use super::super::thread::Thread;
+use super::decoder::{BodyLength, Decoder, Part};
+
+/// The most bytes that are read before they are needed: of later requests, or of a body whose handler is not reading.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// The client's side of a connection. The connection and the body of its request take turns with it, in one task.
+pub(super) struct Input {
+    pub(super) stream: Stream,
+    /// What has arrived and was not used yet.
+    pub(super) bytes: BytesMut,
+    /// Whether the client has closed its side.
+    pub(super) ended: bool,
+    /// The timer of the connection.
+    pub(super) timer: LazyTimer,
+    /// Finds the end of the body of the current request.
+    pub(super) body: Decoder,
+    /// Whether the client waits for a 100 before it sends the body.
+    pub(super) expects_continue: bool,
+    /// Whether the body can't be read to its end.
+    pub(super) broken: bool,
+    /// Since when the handler waits for bytes of the body.
+    waiting_since: Option<Instant>,
+    thread: Rc<Thread>,
+}
+
+impl Input {
+    pub(super) fn new(stream: Stream, thread: Rc<Thread>) -> Self {
+        Self {
+            stream,
+            bytes: BytesMut::new(),
+            ended: false,
+            timer: LazyTimer::default(),
+            body: Decoder::new(BodyLength::None, 0),
+            expects_continue: false,
+            broken: false,
+            waiting_since: None,
+            thread,
+        }
+    }
+
+    /// A request begins whose body has this length.
+    pub(super) fn begin(&mut self, body: BodyLength, expects_continue: bool) {
+        self.body = Decoder::new(body, self.thread.limits.head_bytes);
+        // A client that sends the body at once waits for nothing.
+        self.expects_continue = expects_continue && self.bytes.is_empty();
+        self.broken = false;
+        self.waiting_since = None;
+    }
+
+    /// Reads more; false if the client has closed its side.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.ended {
+            return Poll::Ready(Ok(false));
+        }
+        let mut scratch = self.thread.scratch.borrow_mut();
+        let read = ready!(self.stream.poll_recv(cx, &mut scratch))?;
+        self.bytes
+            .extend_from_slice(scratch.get(..read).unwrap_or_default());
+        self.ended = read == 0;
+        Poll::Ready(Ok(read > 0))
+    }
+
+    /// Reads ahead while a request is answered, so that a client that leaves is noticed. True if something has come.
+    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.ended || self.bytes.len() >= AHEAD_BYTES_MAX {
+            return false;
+        }
+        match self.poll_fill(cx) {
+            Poll::Ready(Ok(_)) => true,
+            Poll::Ready(Err(_)) => {
+                self.ended = true;
+                true
+            }
+            Poll::Pending => false,
+        }
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, PayloadError>>> {
+        let next = self.poll_part(cx);
+        self.broken |= matches!(next, Poll::Ready(Some(Err(_))));
+        next
+    }
+
+    /// The next bytes of the body. They may not be later than `limits.stall_timeout`.
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, PayloadError>>> {
+        loop {
+            match self.body.decode(&mut self.bytes) {
+                Ok(Part::Data(data)) => {
+                    self.waiting_since = None;
+                    return Poll::Ready(Some(Ok(data)));
+                }
+                Ok(Part::End) => return Poll::Ready(None),
+                Ok(Part::More) => {}
+                Err(fault) => {
+                    self.thread.counters.refused(fault);
+                    let error = io::Error::new(ErrorKind::InvalidData, fault);
+                    return Poll::Ready(Some(Err(PayloadError::Io(error))));
+                }
+            }
+            if std::mem::take(&mut self.expects_continue) {
+                let go_on = IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n");
+                // There is room for it, because the client has read every answer before.
+                let _sent = self.stream.poll_send(cx, &[go_on])?;
+            }
+            match self.poll_fill(cx)? {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => {
+                    return Poll::Ready(Some(Err(PayloadError::Incomplete(None))));
+                }
+                Poll::Pending => break,
+            }
+        }
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        if !self
+            .timer
+            .passed(since + self.thread.limits.stall_timeout, cx)
+        {
+            return Poll::Pending;
+        }
+        count(&self.thread.counters.stalled);
+        let late = io::Error::from(ErrorKind::TimedOut);
+        Poll::Ready(Some(Err(PayloadError::Io(late))))
+    }
+}
+
+/// The body of a request, for its handler.
+pub(super) struct Body {
+    pub(super) input: Rc<RefCell<Input>>,
+}
+
+impl futures_util::Stream for Body {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.input.borrow_mut().poll_body(cx)
+    }
+}

@@ -1,0 +1,54 @@
+//! What a connection and the service tell each other about one request.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use tokio::time::Instant;
+
+use super::request_id::RequestId;
+
+/// One request as its connection and the service share it. It travels to the service in the request's extensions.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Whether the request came by a listener with a loopback address.
+    pub(super) on_loopback: bool,
+    /// When its head was complete.
+    pub(super) begun: Instant,
+    /// The number of the route under which it is counted; the service sets it.
+    pub(super) label: Cell<Option<usize>>,
+    /// The service sets it.
+    pub(super) id: RefCell<Option<RequestId>>,
+    client_left: Cell<bool>,
+}
+
+impl Link {
+    pub(super) fn new(on_loopback: bool) -> Rc<Self> {
+        Rc::new(Self {
+            on_loopback,
+            begun: Instant::now(),
+            label: Cell::new(None),
+            id: RefCell::new(None),
+            client_left: Cell::new(false),
+        })
+    }
+
+    /// Notes that the client has closed its side.
+    pub(super) fn leave(&self) {
+        self.client_left.set(true);
+    }
+
+    /// Completes when the client has closed its side. It registers no waker: the connection polls the service again after
+    /// it has called `leave`.
+    pub(super) async fn client_left(&self) {
+        poll_fn(|_| {
+            if self.client_left.get() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+}

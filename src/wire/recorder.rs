@@ -1,0 +1,116 @@
+//! Records an answer in the metrics and in the access log when it has ended.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use actix_web::HttpRequest;
+use actix_web::http::Version;
+use actix_web::http::header::{self, HeaderValue};
+use tokio::time::Instant;
+
+use super::access_log::{Access, AccessLog, Line};
+use super::link::Link;
+use super::metrics::HandlerMetrics;
+use super::request_id::{RequestId, RequestIds};
+
+/// Records the answers of one thread.
+pub(super) struct Recorder {
+    metrics: Arc<HandlerMetrics>,
+    access: Option<Rc<AccessLog>>,
+    ids: RequestIds,
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended {
+    pub(super) status: u16,
+    /// Bytes of its body that were sent.
+    pub(super) bytes: u64,
+    /// When it began.
+    pub(super) answered: Instant,
+    /// Whether it was sent to its end.
+    pub(super) whole: bool,
+}
+
+impl Recorder {
+    pub(super) fn new(metrics: Arc<HandlerMetrics>, access: Option<Access>) -> Rc<Self> {
+        Rc::new(Self {
+            metrics,
+            access: access.map(|access| Rc::new(AccessLog::new(access))),
+            ids: RequestIds::new(),
+        })
+    }
+
+    /// The id of the next request.
+    pub(super) fn next_id(&self) -> RequestId {
+        self.ids.next()
+    }
+
+    /// Records the answer to a request.
+    pub(super) fn record(&self, request: &HttpRequest, link: &Link, ended: Ended) {
+        let (method, label) = (request.method(), link.label.get());
+        let took = ended.answered.saturating_duration_since(link.begun);
+        let metrics = &self.metrics;
+        metrics.answered(label, method, ended.status, took, ended.bytes);
+        let Some(access) = &self.access else {
+            return;
+        };
+        let id = link.id.borrow();
+        let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
+        access.add(&Line {
+            time: SystemTime::now(),
+            method: method.as_str(),
+            path: request.uri().path(),
+            query: request.uri().query(),
+            protocol: protocol(request.version()),
+            route: label,
+            status: ended.status,
+            bytes: ended.bytes,
+            took: link.begun.elapsed(),
+            peer: request.peer_addr(),
+            id: id.as_ref().map_or("", RequestId::as_str),
+            user_agent: header(header::USER_AGENT),
+            referer: header(header::REFERER),
+            fault: (!ended.whole).then_some("broken_off"),
+        });
+    }
+
+    /// Records the refusal of a message that never became a request.
+    pub(super) fn record_refused(
+        &self,
+        peer: Option<SocketAddr>,
+        status: u16,
+        id: &RequestId,
+        fault: &'static str,
+        bytes: u64,
+    ) {
+        if let Some(access) = &self.access {
+            access.add(&Line {
+                time: SystemTime::now(),
+                method: "",
+                path: "",
+                query: None,
+                protocol: protocol(Version::HTTP_11),
+                route: None,
+                status,
+                bytes,
+                took: std::time::Duration::ZERO,
+                peer,
+                id: id.as_str(),
+                user_agent: None,
+                referer: None,
+                fault: Some(fault),
+            });
+        }
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}

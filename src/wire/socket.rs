@@ -1,0 +1,122 @@
+//! A connected socket on the thread that serves it: TCP or a unix socket.
+
+// Decision: `AsyncFd::new` is used although tokio deprecates it.
+
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use rustix::io::Errno;
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
+};
+use tokio::io::unix::AsyncFd;
+
+/// A connection that belongs to no thread yet. It does not block.
+pub(crate) type Socket = OwnedFd;
+
+/// A connection on the thread that serves it. It is registered with the reactor only when a call would have blocked: a short
+/// connection, whose request has arrived before it is accepted, never is.
+pub(super) struct Stream {
+    /// Declared first, so that it is deregistered before the descriptor is closed.
+    registered: Option<AsyncFd<Rc<OwnedFd>>>,
+    socket: Rc<OwnedFd>,
+}
+
+impl Stream {
+    pub(super) fn new(socket: Socket) -> Self {
+        Self {
+            registered: None,
+            socket: Rc::new(socket),
+        }
+    }
+
+    /// Reads what has arrived; 0 bytes are the end. `Pending` wakes the task when more can be read.
+    pub(super) fn poll_recv(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut guard = match &self.registered {
+                Some(registered) => Some(ready!(registered.poll_read_ready(cx))?),
+                None => None,
+            };
+            match recv(&*self.socket, &mut *buffer, RecvFlags::empty()) {
+                Ok((read, _)) => {
+                    // epoll reports what comes after a short read as a new event.
+                    if let Some(guard) = &mut guard
+                        && read > 0
+                        && read < buffer.len()
+                    {
+                        guard.clear_ready();
+                    }
+                    return Poll::Ready(Ok(read));
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => match guard {
+                    Some(mut guard) => guard.clear_ready(),
+                    None => self.register()?,
+                },
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Writes the beginning of `parts` in one call. `Pending` wakes the task when more can be written.
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        // Tried before the reactor is asked, because there is nearly always room.
+        match self.send(parts) {
+            Err(Errno::WOULDBLOCK) => {}
+            sent => return Poll::Ready(sent.map_err(Into::into)),
+        }
+        self.register()?;
+        loop {
+            let Some(registered) = &self.registered else {
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+            };
+            let mut guard = ready!(registered.poll_write_ready(cx))?;
+            match self.send(parts) {
+                Err(Errno::WOULDBLOCK) => guard.clear_ready(),
+                sent => return Poll::Ready(sent.map_err(Into::into)),
+            }
+        }
+    }
+
+    fn send(&self, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        loop {
+            let sent = if let [part] = parts {
+                send(&*self.socket, part, SendFlags::NOSIGNAL)
+            } else {
+                let mut none = SendAncillaryBuffer::default();
+                sendmsg(&*self.socket, parts, &mut none, SendFlags::NOSIGNAL)
+            };
+            if sent != Err(Errno::INTR) {
+                return sent;
+            }
+        }
+    }
+
+    /// Tells the client that nothing more will be written.
+    pub(super) fn end(&self) {
+        // It fails only if the client has gone.
+        let _gone = shutdown(&*self.socket, Shutdown::Write);
+    }
+
+    fn register(&mut self) -> io::Result<()> {
+        if self.registered.is_none() {
+            #[expect(
+                deprecated,
+                reason = "its successor asks for a promise that no compiler checks"
+            )]
+            let registered = AsyncFd::new(Rc::clone(&self.socket))?;
+            self.registered = Some(registered);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! What all connections of one thread share.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use actix_http::Request;
+use actix_web::dev::ServiceResponse;
+use futures_util::future::LocalBoxFuture;
+
+use super::counters::ConnectionCounters;
+use super::drain::LocalDrain;
+use super::recorder::Recorder;
+use crate::settings::LimitSettings;
+
+/// Answers a request.
+pub(super) type Call =
+    dyn Fn(Request) -> LocalBoxFuture<'static, Result<ServiceResponse, actix_web::Error>>;
+
+/// The most bytes that are read at a time.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// What all connections of one thread share.
+pub(super) struct Thread {
+    pub(super) call: Box<Call>,
+    pub(super) limits: LimitSettings,
+    pub(super) counters: Arc<ConnectionCounters>,
+    pub(super) drain: Rc<LocalDrain>,
+    pub(super) recorder: Rc<Recorder>,
+    /// Every read goes here first, so that a connection that waits holds no buffer.
+    pub(super) scratch: RefCell<Box<[u8]>>,
+    /// The buffer for the head of the next answer.
+    pub(super) out: Cell<Vec<u8>>,
+    date: RefCell<Date>,
+}
+
+/// The time as HTTP writes it.
+#[derive(Default)]
+struct Date {
+    since_epoch: u64,
+    text: String,
+}
+
+impl Thread {
+    pub(super) fn new(
+        call: Box<Call>,
+        limits: LimitSettings,
+        counters: Arc<ConnectionCounters>,
+        drain: Rc<LocalDrain>,
+        recorder: Rc<Recorder>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            call,
+            limits,
+            counters,
+            drain,
+            recorder,
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+            out: Cell::default(),
+            date: RefCell::default(),
+        })
+    }
+
+    /// Calls `with` with the time as HTTP writes it. It is formatted once a second.
+    pub(super) fn with_date<R>(&self, with: impl FnOnce(&str) -> R) -> R {
+        let now = SystemTime::now();
+        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH);
+        let since_epoch = since_epoch.unwrap_or_default().as_secs();
+        let mut date = self.date.borrow_mut();
+        if date.since_epoch != since_epoch {
+            date.since_epoch = since_epoch;
+            date.text = httpdate::fmt_http_date(now);
+        }
+        with(&date.text)
+    }
+}
