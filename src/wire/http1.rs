@@ -231,20 +231,21 @@ impl Http1 {
         let answered = poll_fn(|cx| {
             loop {
                 if let Poll::Ready(answered) = call.as_mut().poll(cx) {
-                    return Poll::Ready(answered);
+                    return Poll::Ready(answered.ok());
                 }
                 let mut input = self.input.borrow_mut();
-                if !input.poll_ahead(cx) {
-                    return Poll::Pending;
-                }
-                if input.ended {
-                    link.leave();
+                match input.poll_ahead(cx) {
+                    Ok(true) if input.ended => link.leave(),
+                    Ok(true) => {}
+                    Ok(false) => return Poll::Pending,
+                    // Nobody reads the answer.
+                    Err(_) => return Poll::Ready(None),
                 }
             }
         });
         let answered = answered.await;
         drop(call);
-        let Ok(answered) = answered else {
+        let Some(answered) = answered else {
             return After::Close;
         };
         let (request, response) = answered.into_parts();
@@ -279,15 +280,17 @@ impl Http1 {
 
     /// What is left of the request's body, and whether the connection has to close for it.
     fn rest_of_body(&self) -> (Rest, bool) {
-        let input = self.input.borrow();
+        let mut input = self.input.borrow_mut();
+        input.drop_arrived();
         if input.body.is_done() {
             return (Rest::None, false);
         }
-        // A client that waits for a 100 may send the body or not, so the next byte could be either.
+        // A body without a known end may be as large as it likes. A client that waits for a 100 may send the body or not, so
+        // the next byte could be either.
         let large = input
             .body
             .left()
-            .is_some_and(|left| left > DISCARD_BYTES_MAX);
+            .is_none_or(|left| left > DISCARD_BYTES_MAX);
         (
             Rest::Some,
             large || input.broken || input.expects_continue || input.ended,

@@ -303,7 +303,7 @@ mod tests {
             "perennial_http_response_size_bytes_sum{route=\"/books\"} 10000000000.0",
             "perennial_http_response_size_bytes_bucket{le=\"256.0\",route=\"_other\"} 1",
             "perennial_http_requests_in_flight 0",
-            "perennial_http_heads_malformed_total 0",
+            "perennial_http_messages_refused_total{reason=\"host_twice\"} 0",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

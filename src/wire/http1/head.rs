@@ -63,20 +63,18 @@ impl HeadReader {
             let empty = input.iter().take_while(|byte| b"\r\n".contains(byte));
             input.advance(empty.count());
         }
-        let Some(end) = self.find_end(input)? else {
-            if input.len() > limit {
-                let line = input.iter().take(limit).any(|byte| *byte == b'\n');
-                return Err(if line {
-                    Fault::HeadTooLarge
-                } else {
-                    Fault::TargetTooLong
-                });
-            }
+        let end = self.find_end(input)?;
+        if end.unwrap_or(input.len()) > limit {
+            let line = input.iter().take(limit).any(|byte| *byte == b'\n');
+            return Err(if line {
+                Fault::HeadTooLarge
+            } else {
+                Fault::TargetTooLong
+            });
+        }
+        let Some(end) = end else {
             return Ok(None);
         };
-        if end > limit {
-            return Err(Fault::HeadTooLarge);
-        }
         self.scanned = 0;
         let mut head = input.split_to(end);
         lower_version(&mut head)?;

@@ -76,18 +76,23 @@ impl Input {
         Poll::Ready(Ok(read > 0))
     }
 
-    /// Reads ahead while a request is answered, so that a client that leaves is noticed. True if something has come.
-    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Reads ahead while a request is answered, so that a client that leaves is noticed. True if something has come, an error
+    /// if the connection is broken.
+    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         if self.ended || self.bytes.len() >= AHEAD_BYTES_MAX {
-            return false;
+            return Ok(false);
         }
-        match self.poll_fill(cx) {
-            Poll::Ready(Ok(_)) => true,
-            Poll::Ready(Err(_)) => {
-                self.ended = true;
-                true
+        Ok(self.poll_fill(cx)?.is_ready())
+    }
+
+    /// Drops what has arrived of the body.
+    pub(super) fn drop_arrived(&mut self) {
+        while !self.broken {
+            match self.body.decode(&mut self.bytes) {
+                Ok(Part::Data(_)) => {}
+                Ok(Part::End | Part::More) => return,
+                Err(_) => self.broken = true,
             }
-            Poll::Pending => false,
         }
     }
 
