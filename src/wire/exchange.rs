@@ -36,6 +36,22 @@ use crate::supervision::{ExitReason, contain, contain_future};
 /// What the server as a whole answers to `OPTIONS *` (RFC 9110 section 9.3.7).
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
+/// Methods of the IANA registry that no route here answers.
+const ELSEWHERE: [&str; 12] = [
+    "TRACE",
+    "LINK",
+    "UNLINK",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+    "SEARCH",
+    "REPORT",
+];
+
 /// The parts from which a service is made.
 pub(crate) struct Parts<H> {
     /// The handler that answers requests.
@@ -133,6 +149,11 @@ impl<H: Handler> Resolved<'_, H> {
         if incoming.path() == "*" && incoming.method() == Method::OPTIONS {
             return whole_server();
         }
+        if !is_registered(incoming.method()) {
+            let problem = Problem::new(Code::NotImplemented);
+            let problem = problem.detail("the method is not one that this server knows");
+            return self.refuse(incoming, problem).await;
+        }
         if !incoming.has_body() {
             match contain(|| handler.quick(incoming, self.matched, incoming.link.begun)) {
                 Ok(Some(response)) => return response,
@@ -199,6 +220,21 @@ fn panicked<H>(parts: &Parts<H>, incoming: &Incoming, reason: &ExitReason) -> Pr
     parts.metrics.panicked();
     tracing::error!(%reason, method = %incoming.method(), path = incoming.path(), "a request panicked");
     Problem::new(Code::Internal)
+}
+
+/// Whether a method is one that others may know. Those that are not used anywhere here are answered 405, and unknown ones 501
+/// (RFC 9110 section 9.1).
+fn is_registered(method: &Method) -> bool {
+    let own = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
+    own.contains(method) || ELSEWHERE.contains(&method.as_str())
 }
 
 /// The answer to `OPTIONS *`.

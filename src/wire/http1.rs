@@ -5,6 +5,10 @@
 //! `limits.request_timeout`, which the service itself applies), and the end, when the client gets a second to read the last
 //! answer. Bytes of later requests wait, up to a bound, until the current one is answered.
 
+// Decision: HTTP/1 has its own connection engine.
+// Decision: A large body is not copied.
+// Decision: What is left of a body does not delay the answer.
+
 mod answer;
 mod decoder;
 mod fault;
@@ -320,6 +324,7 @@ impl Http1 {
 
     /// Refuses what is no request; nothing more is read as a request after it.
     async fn refuse(&mut self, problem: &Problem, fault: &'static str) -> After {
+        tracing::debug!(fault, peer = ?self.peer.address, "a message was refused");
         let id = self.thread.recorder.next_id();
         let response = problem.answer("", id.as_str());
         let status = response.status().as_u16();

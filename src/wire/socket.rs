@@ -1,5 +1,6 @@
 //! A connected socket on the thread that serves it: TCP or a unix socket.
 
+// Decision: A socket is registered only when it has to wait.
 // Decision: `AsyncFd::new` is used although tokio deprecates it.
 
 use std::io::{self, IoSlice};

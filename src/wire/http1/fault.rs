@@ -38,7 +38,7 @@ rules! {
     RequestLine = "request_line", MalformedRequest, "the first line is not METHOD TARGET HTTP/1.1", "RFC 9112 section 3";
     LineEnd = "line_end", MalformedRequest, "a line does not end with CR LF", "RFC 9112 section 2.2";
     Version = "version", VersionNotSupported, "the version is not HTTP/1.0 or HTTP/1.1", "RFC 9110 section 15.6.6";
-    Method = "method", NotImplemented, "the method is not one that this server knows", "RFC 9110 section 9.1";
+    Tunnel = "tunnel", NotImplemented, "this server opens no tunnels: it does not know CONNECT", "RFC 9110 section 9.3.6";
     Target = "target", MalformedRequest, "the target of the request is not valid", "RFC 9112 section 3.2";
     TargetTooLong = "target_too_long", UriTooLong, "the target of the request is longer than limits.headers", "RFC 9110 section 15.5.15";
     FieldName = "field_name", MalformedRequest, "a header has no valid name", "RFC 9112 section 5.1";

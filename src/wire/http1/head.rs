@@ -138,8 +138,8 @@ fn fault(error: Error, head: &[u8]) -> Fault {
         Error::HeaderValue => Fault::FieldValue,
         Error::NewLine => Fault::LineEnd,
         Error::TooManyHeaders => Fault::TooManyFields,
-        Error::Version => Fault::Version,
-        Error::Token | Error::Status => Fault::RequestLine,
+        // A version that is one was judged before.
+        Error::Version | Error::Token | Error::Status => Fault::RequestLine,
     }
 }
 
@@ -156,7 +156,7 @@ fn parse(head: &Bytes, peer: Option<SocketAddr>) -> Result<Head, Fault> {
         return Err(Fault::RequestLine);
     };
     let old = parsed.version == Some(0);
-    let method = known_method(method)?;
+    let method = method_of(method)?;
     let mut request: Request = Request::with_payload(Payload::None);
     let into = request.head_mut();
     into.uri = uri(head.slice_ref(target.as_bytes()), &method)?;
@@ -179,17 +179,13 @@ fn parse(head: &Bytes, peer: Option<SocketAddr>) -> Result<Head, Fault> {
     Ok(Head { request, framing })
 }
 
-/// The method, if it is one that may ever be answered with something else than "I don't know it".
-fn known_method(name: &str) -> Result<Method, Fault> {
-    match name {
-        "GET" => Ok(Method::GET),
-        "HEAD" => Ok(Method::HEAD),
-        "POST" => Ok(Method::POST),
-        "PUT" => Ok(Method::PUT),
-        "PATCH" => Ok(Method::PATCH),
-        "DELETE" => Ok(Method::DELETE),
-        "OPTIONS" => Ok(Method::OPTIONS),
-        _ => Err(Fault::Method),
+/// The method. A tunnel is refused here, because what follows its head need not be HTTP; other methods are judged by the
+/// service.
+fn method_of(name: &str) -> Result<Method, Fault> {
+    match Method::from_bytes(name.as_bytes()) {
+        Ok(Method::CONNECT) => Err(Fault::Tunnel),
+        Ok(method) => Ok(method),
+        Err(_) => Err(Fault::RequestLine),
     }
 }
 
