@@ -52,7 +52,7 @@ pub(crate) struct Line<'a> {
     pub(crate) id: &'a str,
     pub(crate) user_agent: Option<&'a [u8]>,
     pub(crate) referer: Option<&'a [u8]>,
-    /// Why the message was refused or the answer broke off.
+    /// The reason for which the message was refused or the answer broke off.
     pub(crate) fault: Option<&'static str>,
 }
 

@@ -39,7 +39,7 @@ macro_rules! counters {
 }
 
 impl ConnectionCounters {
-    /// How many messages broke a rule.
+    /// The number of messages that broke a rule.
     #[cfg(test)]
     pub(super) fn faults(&self) -> u64 {
         let counts = self.faults.iter();

@@ -6,7 +6,6 @@
 //! answer. Bytes of later requests wait, up to a bound, until the current one is answered.
 
 // Decision: HTTP/1 has its own connection engine.
-// Decision: A large body is not copied.
 // Decision: What is left of a body does not delay the answer.
 
 mod answer;
@@ -15,12 +14,12 @@ mod fault;
 mod field;
 mod head;
 mod input;
+mod send;
 #[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -28,9 +27,7 @@ use std::time::Duration;
 
 use actix_http::Payload;
 use actix_web::HttpMessage as _;
-use actix_web::HttpResponse;
-use actix_web::body::{BoxBody, MessageBody};
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use super::counters::count;
@@ -38,16 +35,15 @@ use super::drain::DrainWatch;
 use super::hosts::Peer;
 use super::link::Link;
 use super::problem::{Code, Problem};
-use super::recorder::Ended;
+use super::recorder::AnswerEnd;
 use super::socket::Stream;
 use super::thread::Thread;
 use crate::num::as_u64;
 pub(super) use answer::is_bodiless;
-use answer::{AnswerHead, BodyEnd};
 use decoder::BodyLength;
 pub(super) use fault::Fault;
 use head::{Framing, Head, HeadReader};
-use input::{Body, Input};
+use input::{Input, RequestBody};
 
 /// What a client that speaks HTTP/2 sends first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -57,10 +53,6 @@ const LINGER: Duration = Duration::from_secs(1);
 const DISCARD_BYTES_MAX: u64 = 64 * 1024;
 /// The longest time that this may take.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
-/// A larger body in memory is sent from where it lies; a smaller one is copied behind the head, which is cheaper.
-const COPIED_BYTES_MAX: usize = 16 * 1024;
-/// The most bytes given to the system in one call, so that other connections have their turn.
-const SEND_BYTES_MAX: usize = 1024 * 1024;
 
 /// The next event of a connection that answers no request.
 enum Next {
@@ -75,7 +67,7 @@ enum Next {
     End,
 }
 
-/// What follows an answer.
+/// The step after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     /// The next request.
@@ -84,14 +76,6 @@ enum After {
     Linger,
     /// The end, at once.
     Close,
-}
-
-/// The result of sending an answer.
-#[derive(Debug, Clone, Copy)]
-struct Sent {
-    /// Bytes of its body.
-    bytes: u64,
-    whole: bool,
 }
 
 /// A connection of HTTP/1.
@@ -228,7 +212,7 @@ impl Http1 {
         if framing.body != BodyLength::None {
             let input = Rc::clone(&self.input);
             *request.payload() = Payload::Stream {
-                payload: Box::pin(Body { input }),
+                payload: Box::pin(RequestBody { input }),
             };
         }
         let mut call = (self.thread.call)(request);
@@ -258,7 +242,7 @@ impl Http1 {
         let status = response.status().as_u16();
         let begun = Instant::now();
         let sent = self.send(response, &framing, last).await;
-        let ended = Ended {
+        let ended = AnswerEnd {
             status,
             bytes: sent.bytes,
             answered: begun,
@@ -304,7 +288,7 @@ impl Http1 {
     /// Reads and drops the rest of the request's body. False if it is too large, too slow, or broken.
     async fn discard(&mut self) -> bool {
         let mut discarded = 0;
-        let mut body = Body {
+        let mut body = RequestBody {
             input: Rc::clone(&self.input),
         };
         let all = async {
@@ -345,196 +329,6 @@ impl Http1 {
         }
     }
 
-    /// Sends an answer.
-    async fn send(
-        &mut self,
-        response: HttpResponse<BoxBody>,
-        framing: &Framing,
-        last: bool,
-    ) -> Sent {
-        let (response, body) = response.into_parts();
-        let size = body.size();
-        let end = BodyEnd::of(framing, response.status(), size);
-        let mut out = self.thread.out.take();
-        out.clear();
-        self.thread.with_date(|date| {
-            let head = AnswerHead {
-                status: response.status(),
-                headers: response.headers(),
-                size,
-                end,
-                last,
-                old: framing.old,
-                date,
-            };
-            head.write(&mut out);
-        });
-        drop(response);
-        let mut sent = Sent {
-            bytes: 0,
-            whole: false,
-        };
-        let result = if matches!(end, BodyEnd::None | BodyEnd::Length(0)) {
-            self.write(&mut out, &mut Bytes::new(), &mut 0).await
-        } else {
-            match body.try_into_bytes() {
-                Ok(bytes) => self.send_bytes(&mut out, bytes, &mut sent.bytes).await,
-                Err(body) => self.send_stream(&mut out, body, end, &mut sent.bytes).await,
-            }
-        };
-        match result {
-            Ok(()) => sent.whole = true,
-            Err(error) => tracing::debug!(%error, "an answer broke off"),
-        }
-        if out.capacity() <= 4 * COPIED_BYTES_MAX {
-            self.thread.out.set(out);
-        }
-        sent
-    }
-
-    /// Sends the head in `out` and a body that is in memory.
-    async fn send_bytes(
-        &mut self,
-        out: &mut Vec<u8>,
-        mut body: Bytes,
-        sent: &mut u64,
-    ) -> io::Result<()> {
-        if body.len() <= COPIED_BYTES_MAX {
-            out.extend_from_slice(&body);
-            let length = as_u64(body.len());
-            self.write(out, &mut Bytes::new(), &mut 0).await?;
-            *sent = length;
-            return Ok(());
-        }
-        self.write(out, &mut body, sent).await
-    }
-
-    /// Sends the head in `out` and a body that is made piece by piece.
-    async fn send_stream(
-        &mut self,
-        out: &mut Vec<u8>,
-        body: BoxBody,
-        end: BodyEnd,
-        sent: &mut u64,
-    ) -> io::Result<()> {
-        let mut body = pin!(body);
-        let mut left = match end {
-            BodyEnd::Length(length) => Some(length),
-            BodyEnd::None | BodyEnd::Chunks | BodyEnd::Close => None,
-        };
-        loop {
-            let mut head_waits = !out.is_empty();
-            let piece = loop {
-                // The head goes out with the first piece, or before it if the piece has to be waited for.
-                let next = poll_fn(|cx| match body.as_mut().poll_next(cx) {
-                    Poll::Ready(piece) => Poll::Ready(Some(piece)),
-                    Poll::Pending if head_waits => Poll::Ready(None),
-                    Poll::Pending => Poll::Pending,
-                });
-                match next.await {
-                    Some(piece) => break piece,
-                    None => self.write(out, &mut Bytes::new(), &mut 0).await?,
-                }
-                head_waits = false;
-            };
-            let Some(piece) = piece else {
-                break;
-            };
-            let mut piece = piece.map_err(|error| io::Error::other(error.to_string()))?;
-            if let Some(left) = &mut left {
-                let rest = left.checked_sub(as_u64(piece.len()));
-                *left = rest.ok_or_else(|| io::Error::other("the body is longer than was told"))?;
-            }
-            if piece.is_empty() {
-                continue;
-            }
-            let chunked = end == BodyEnd::Chunks;
-            if chunked {
-                out.extend_from_slice(answer::chunk_line(piece.len()).as_bytes());
-            }
-            self.write(out, &mut piece, sent).await?;
-            if chunked {
-                out.extend_from_slice(b"\r\n");
-            }
-            if left == Some(0) {
-                return Ok(());
-            }
-        }
-        if left.is_some_and(|left| left > 0) {
-            return Err(io::Error::other("the body is shorter than was told"));
-        }
-        if end == BodyEnd::Chunks {
-            out.extend_from_slice(b"0\r\n\r\n");
-        }
-        self.write(out, &mut Bytes::new(), &mut 0).await
-    }
-
-    /// Writes `head`, which is emptied, and then `body`, whose written bytes are added to `sent`.
-    async fn write(
-        &mut self,
-        head: &mut Vec<u8>,
-        body: &mut Bytes,
-        sent: &mut u64,
-    ) -> io::Result<()> {
-        let mut written = 0;
-        poll_fn(|cx| self.poll_write(cx, head, &mut written, body, sent)).await?;
-        head.clear();
-        Ok(())
-    }
-
-    fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        head: &[u8],
-        written: &mut usize,
-        body: &mut Bytes,
-        sent: &mut u64,
-    ) -> Poll<io::Result<()>> {
-        let mut input = self.input.borrow_mut();
-        let input = &mut *input;
-        let mut given = 0;
-        loop {
-            let head = head.get(*written..).unwrap_or_default();
-            let piece = body.get(..SEND_BYTES_MAX).unwrap_or(body);
-            let result = match (head.is_empty(), piece.is_empty()) {
-                (true, true) => return Poll::Ready(Ok(())),
-                (false, true) => input.stream.poll_send(cx, &[IoSlice::new(head)]),
-                (true, false) => input.stream.poll_send(cx, &[IoSlice::new(piece)]),
-                (false, false) => {
-                    let parts = [IoSlice::new(head), IoSlice::new(piece)];
-                    input.stream.poll_send(cx, &parts)
-                }
-            };
-            match result? {
-                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(bytes) => {
-                    self.blocked_since = None;
-                    let of_head = bytes.min(head.len());
-                    *written += of_head;
-                    body.advance(bytes - of_head);
-                    *sent += as_u64(bytes - of_head);
-                    given += bytes;
-                    if given >= 4 * SEND_BYTES_MAX && !body.is_empty() {
-                        // Other connections have their turn.
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                }
-                Poll::Pending => {
-                    let since = *self.blocked_since.get_or_insert_with(Instant::now);
-                    if !input
-                        .timer
-                        .passed(since + self.thread.limits.stall_timeout, cx)
-                    {
-                        return Poll::Pending;
-                    }
-                    count(&self.thread.counters.stalled);
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
-            }
-        }
-    }
-
     /// Ends this side of the connection, and drops what the client still sends until it has closed too.
     async fn linger(&mut self) {
         self.input.borrow().stream.end();
@@ -554,7 +348,7 @@ impl Http1 {
     }
 }
 
-/// What is left of a request's body when it is answered.
+/// Whether a request's body is not read to its end when it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rest {
     None,

@@ -25,7 +25,7 @@ pub(crate) struct Incoming {
     pub(crate) id: RequestId,
     /// Whether it may change something and was sent by a page of another site.
     pub(crate) cross_site: bool,
-    /// What its connection knows about it.
+    /// The state that it shares with its connection.
     pub(super) link: Rc<Link>,
 }
 

@@ -1,4 +1,4 @@
-//! What a connection and the service tell each other about one request.
+//! The state of one request that its connection and the service share.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -14,7 +14,7 @@ use super::request_id::RequestId;
 pub(super) struct Link {
     /// Whether the request came by a listener with a loopback address.
     pub(super) on_loopback: bool,
-    /// When its head was complete.
+    /// The time when its head was complete.
     pub(super) begun: Instant,
     /// The number of the route under which it is counted; the service sets it.
     pub(super) label: Cell<Option<usize>>,

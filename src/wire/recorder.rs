@@ -22,13 +22,13 @@ pub(super) struct Recorder {
     ids: RequestIds,
 }
 
-/// How an answer ended.
+/// The end of an answer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ended {
+pub(super) struct AnswerEnd {
     pub(super) status: u16,
     /// Bytes of its body that were sent.
     pub(super) bytes: u64,
-    /// When it began.
+    /// The time when it began.
     pub(super) answered: Instant,
     /// Whether it was sent to its end.
     pub(super) whole: bool,
@@ -49,7 +49,7 @@ impl Recorder {
     }
 
     /// Records the answer to a request.
-    pub(super) fn record(&self, request: &HttpRequest, link: &Link, ended: Ended) {
+    pub(super) fn record(&self, request: &HttpRequest, link: &Link, ended: AnswerEnd) {
         let (method, label) = (request.method(), link.label.get());
         let took = ended.answered.saturating_duration_since(link.begun);
         let metrics = &self.metrics;

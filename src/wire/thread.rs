@@ -1,4 +1,4 @@
-//! What all connections of one thread share.
+//! The state that all connections of one thread share.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -21,7 +21,7 @@ pub(super) type Call =
 /// The most bytes that are read at a time.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// What all connections of one thread share.
+/// The state that all connections of one thread share.
 pub(super) struct Thread {
     pub(super) call: Box<Call>,
     pub(super) limits: LimitSettings,

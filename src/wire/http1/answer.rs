@@ -22,7 +22,7 @@ pub(super) enum BodyEnd {
 }
 
 impl BodyEnd {
-    /// How the body of an answer with this status and size ends.
+    /// The end of a body for an answer with this status and size.
     pub(super) fn of(framing: &Framing, status: StatusCode, size: BodySize) -> Self {
         if framing.head_only || is_bodiless(status) {
             return Self::None;

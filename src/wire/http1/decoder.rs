@@ -48,7 +48,7 @@ enum State {
 
 /// The next part of a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum BodyPart {
     /// Bytes of the body.
     Data(Bytes),
     /// The body has ended; what follows is the next request.
@@ -83,13 +83,13 @@ impl Decoder {
     }
 
     /// Takes the next part of the body from the front of `input`.
-    pub(super) fn decode(&mut self, input: &mut BytesMut) -> Result<Part, Fault> {
+    pub(super) fn decode(&mut self, input: &mut BytesMut) -> Result<BodyPart, Fault> {
         loop {
             match self.state {
-                State::Done => return Ok(Part::End),
+                State::Done => return Ok(BodyPart::End),
                 State::Sized(left) | State::Chunk(left) => {
                     if input.is_empty() {
-                        return Ok(Part::More);
+                        return Ok(BodyPart::More);
                     }
                     let taken = input.len().min(as_usize(left));
                     let data = input.split_to(taken).freeze();
@@ -100,16 +100,16 @@ impl Decoder {
                         (_, 0) => State::Done,
                         (_, left) => State::Sized(left),
                     };
-                    return Ok(Part::Data(data));
+                    return Ok(BodyPart::Data(data));
                 }
                 State::ChunkEnd => match line(input, Fault::ChunkEnd, 2)? {
-                    None => return Ok(Part::More),
+                    None => return Ok(BodyPart::More),
                     Some(line) if line.is_empty() => self.state = State::Size,
                     Some(_) => return Err(Fault::ChunkEnd),
                 },
                 State::Size => {
                     let Some(line) = line(input, Fault::ChunkSize, CHUNK_LINE_BYTES_MAX)? else {
-                        return Ok(Part::More);
+                        return Ok(BodyPart::More);
                     };
                     let (size, extension) = chunk_size(&line)?;
                     self.spend(extension)?;
@@ -121,7 +121,7 @@ impl Decoder {
                 State::Trailers => {
                     let limit = self.overhead.saturating_add(2);
                     let Some(line) = line(input, Fault::ChunkOverhead, limit)? else {
-                        return Ok(Part::More);
+                        return Ok(BodyPart::More);
                     };
                     if line.is_empty() {
                         self.state = State::Done;

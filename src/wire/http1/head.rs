@@ -20,11 +20,11 @@ const FIELDS_MAX: usize = 100;
 pub(super) struct Head {
     /// The request, without its body.
     pub(super) request: Request,
-    /// What its head says about the connection and the body.
+    /// The facts about the connection and the body.
     pub(super) framing: Framing,
 }
 
-/// What the head of a request says about its connection and its body.
+/// The facts that a head tells about its connection and its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -46,7 +46,7 @@ pub(super) struct Framing {
 /// Finds heads in what a client sends.
 #[derive(Debug, Default)]
 pub(super) struct HeadReader {
-    /// How many bytes were looked at without finding the end of the head.
+    /// The number of bytes that were looked at without finding the end of the head.
     scanned: usize,
 }
 
@@ -128,7 +128,7 @@ fn lower_version(head: &mut BytesMut) -> Result<(), Fault> {
     }
 }
 
-/// What a fault of the parser means.
+/// The rule that an error of the parser stands for.
 fn fault(error: Error, head: &[u8]) -> Fault {
     match error {
         Error::HeaderName if head.windows(2).any(|pair| matches!(pair, b"\n " | b"\n\t")) => {

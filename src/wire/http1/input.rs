@@ -14,7 +14,7 @@ use super::super::counters::count;
 use super::super::lazy_timer::LazyTimer;
 use super::super::socket::Stream;
 use super::super::thread::Thread;
-use super::decoder::{BodyLength, Decoder, Part};
+use super::decoder::{BodyLength, BodyPart, Decoder};
 
 /// The most bytes that are read before they are needed: of later requests, or of a body whose handler is not reading.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
@@ -22,7 +22,7 @@ const AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// The client's side of a connection. The connection and the body of its request take turns with it, in one task.
 pub(super) struct Input {
     pub(super) stream: Stream,
-    /// What has arrived and was not used yet.
+    /// The bytes that have arrived and were not used yet.
     pub(super) bytes: BytesMut,
     /// Whether the client has closed its side.
     pub(super) ended: bool,
@@ -89,8 +89,8 @@ impl Input {
     pub(super) fn drop_arrived(&mut self) {
         while !self.broken {
             match self.body.decode(&mut self.bytes) {
-                Ok(Part::Data(_)) => {}
-                Ok(Part::End | Part::More) => return,
+                Ok(BodyPart::Data(_)) => {}
+                Ok(BodyPart::End | BodyPart::More) => return,
                 Err(_) => self.broken = true,
             }
         }
@@ -106,12 +106,12 @@ impl Input {
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, PayloadError>>> {
         loop {
             match self.body.decode(&mut self.bytes) {
-                Ok(Part::Data(data)) => {
+                Ok(BodyPart::Data(data)) => {
                     self.waiting_since = None;
                     return Poll::Ready(Some(Ok(data)));
                 }
-                Ok(Part::End) => return Poll::Ready(None),
-                Ok(Part::More) => {}
+                Ok(BodyPart::End) => return Poll::Ready(None),
+                Ok(BodyPart::More) => {}
                 Err(fault) => {
                     self.thread.counters.refused(fault);
                     let error = io::Error::new(ErrorKind::InvalidData, fault);
@@ -145,11 +145,11 @@ impl Input {
 }
 
 /// The body of a request, for its handler.
-pub(super) struct Body {
+pub(super) struct RequestBody {
     pub(super) input: Rc<RefCell<Input>>,
 }
 
-impl futures_util::Stream for Body {
+impl futures_util::Stream for RequestBody {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::decoder::{BodyLength, Decoder, Part};
+use super::decoder::{BodyLength, BodyPart, Decoder};
 use super::fault::Fault;
 use super::head::{Head, HeadReader};
 
@@ -12,7 +12,7 @@ fn read(text: &[u8]) -> Result<Option<Head>, Fault> {
     HeadReader::default().read(&mut BytesMut::from(text), LIMIT, None)
 }
 
-/// What the head of a message of these lines is refused for.
+/// The fault for which a head is refused.
 fn refused(text: &[u8]) -> Option<Fault> {
     read(text).err()
 }
@@ -300,12 +300,12 @@ fn body(text: &[u8], length: BodyLength, step: usize) -> Result<(Vec<u8>, Vec<u8
     let mut pieces = text.chunks(step);
     loop {
         match decoder.decode(&mut input)? {
-            Part::Data(data) => read.extend_from_slice(&data),
-            Part::End => {
+            BodyPart::Data(data) => read.extend_from_slice(&data),
+            BodyPart::End => {
                 let rest: Vec<u8> = pieces.flatten().copied().collect();
                 return Ok((read, [&input[..], &rest].concat()));
             }
-            Part::More => match pieces.next() {
+            BodyPart::More => match pieces.next() {
                 Some(piece) => input.extend_from_slice(piece),
                 None => panic!("the body has no end: {}", String::from_utf8_lossy(text)),
             },

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::super::counters::count;
 use super::super::http1::is_bodiless;
 use super::super::link::Link;
-use super::super::recorder::Ended;
+use super::super::recorder::AnswerEnd;
 use super::super::thread::Thread;
 use crate::num::as_u64;
 
@@ -72,7 +72,7 @@ pub(super) async fn answer(
             false
         }
     };
-    let ended = Ended {
+    let ended = AnswerEnd {
         status: status.as_u16(),
         bytes,
         answered,

@@ -18,7 +18,7 @@ use super::super::thread::Thread;
 pub(super) struct Io {
     thread: Rc<Thread>,
     stream: Stream,
-    /// What was read to see which protocol the client speaks.
+    /// Bytes that were read to see which protocol the client speaks.
     early: Bytes,
     timer: LazyTimer,
     /// Since when the client takes nothing more.
