@@ -2,6 +2,7 @@
 //! handlers.
 
 // Decision: `AsyncFd::new` is used although tokio deprecates it.
+// Decision: Each handler has a listener on its own thread.
 
 mod bind;
 mod inherited;
@@ -15,7 +16,7 @@ mod unix_path;
 
 pub(crate) use bind::{BindError, bind};
 pub(crate) use inherited::{InheritError, Inherited};
-pub(crate) use listening::Listening;
+pub(crate) use listening::{Listening, SharedListening};
 pub(crate) use metrics::ListenerMetrics;
 pub(crate) use state::{HandlerRef, ListenerState};
 pub(crate) use unix_path::{SocketFile, SocketWatch, UnixBindError, bind_unix};
@@ -29,8 +30,8 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use tokio::time::timeout;
 
 use crate::supervision::{
-    BoxError, Child, ChildContext, ChildSpec, Delivery, Incarnation, LocalBoxFuture, Message, Slot,
-    StartError,
+    BoxError, Child, ChildContext, ChildSpec, Delivery, EventLoop, Incarnation, LocalBoxFuture,
+    Message, Slot, StartError,
 };
 use state::{AcceptedSocket, count};
 
@@ -54,12 +55,20 @@ pub(crate) struct Listener {
     socket: Option<AsyncFd<Listening>>,
 }
 
-/// The child spec of a listener.
-pub(crate) fn child_spec(slot: &Slot<ListenerMessage>, state: Arc<ListenerState>) -> ChildSpec {
-    ChildSpec::actor(slot, move |_| {
+/// The child spec of a listener that runs on `event_loop`.
+pub(crate) fn child_spec(
+    event_loop: &EventLoop,
+    slot: &Slot<ListenerMessage>,
+    state: Arc<ListenerState>,
+) -> ChildSpec {
+    ChildSpec::actor_on(event_loop, slot, move |_| {
         let state = Arc::clone(&state);
         async move {
-            let socket = state.socket.try_clone().map_err(StartError::failed)?;
+            let socket = state
+                .socket
+                .socket()
+                .try_clone()
+                .map_err(StartError::failed)?;
             // A listening socket of std keeps its descriptor for life, which is what the deprecation worries about; and
             // tokio's own listener would register every accepted socket here, on the wrong thread.
             #[expect(
@@ -92,6 +101,17 @@ impl Child for Listener {
             socket,
             cx.incarnation().clone(),
         )))
+    }
+
+    /// A client that comes during the drain is refused at once, so that it goes elsewhere.
+    fn stop(&mut self) -> LocalBoxFuture<'static, ()> {
+        let state = Arc::clone(&self.state);
+        Box::pin(async move { state.close() })
+    }
+
+    /// The next incarnation accepts from the same socket.
+    fn step_aside(&mut self) -> LocalBoxFuture<'static, ()> {
+        Box::pin(async {})
     }
 }
 
@@ -129,6 +149,8 @@ async fn accept(
                 state.faults.hit("listener.accepted");
             }
             Err(error) if is_the_clients(&error) => {}
+            // The incarnation is about to end.
+            Err(_) if state.socket.is_shut() => return std::future::pending().await,
             Err(error) => {
                 count(&state.counters.failed);
                 tracing::error!(%error, "a connection could not be accepted; if the error speaks of open files, raise their limit (ulimit -n)");

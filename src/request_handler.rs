@@ -18,7 +18,7 @@ use std::sync::Arc;
 use futures_util::future::Either;
 
 use crate::supervision::{
-    Child, ChildContext, ChildSpec, Delivery, Faults, LocalBoxFuture, Shutdown, Slot,
+    Child, ChildContext, ChildSpec, Delivery, EventLoop, Faults, LocalBoxFuture, Shutdown, Slot,
 };
 use crate::wire::{Handler, Parts, Service};
 
@@ -30,8 +30,9 @@ pub(crate) struct RequestHandler {
     faults: Faults,
 }
 
-/// The child spec of a request handler, which runs on a thread of its own.
+/// The child spec of a request handler that runs on `event_loop`.
 pub(crate) fn child_spec<H: Handler>(
+    event_loop: &EventLoop,
     slot: &Slot<Handover>,
     parts: Parts<H>,
     load: Arc<HandlerLoad>,
@@ -41,7 +42,7 @@ pub(crate) fn child_spec<H: Handler>(
     let shutdown = Shutdown::Timeout(drain.limit() + DrainLimit::GRACE);
     let parts = Arc::new(parts);
     faults.register("handler.message");
-    ChildSpec::actor(slot, move |_| {
+    ChildSpec::actor_on(event_loop, slot, move |_| {
         let (parts, load) = (Arc::clone(&parts), Arc::clone(&load));
         let (drain, faults) = (drain.clone(), faults.clone());
         async move {

@@ -39,8 +39,8 @@ pub use exit_reason::{Cause, Causes, ExitReason, Panic};
 pub use faults::Faults;
 pub use intensity::Intensity;
 pub use life::{
-    BlockingChild, BoxError, Child, ChildContext, ChildSpec, Env, LocalBoxFuture, SHUTDOWN_TIMEOUT,
-    START_TIMEOUT, StartError,
+    BlockingChild, BoxError, Child, ChildContext, ChildSpec, Env, EventLoop, LocalBoxFuture,
+    SHUTDOWN_TIMEOUT, START_TIMEOUT, StartError,
 };
 pub use slot::{
     AskError, BatchLimits, ChildRef, DELIVERIES_MAX, Delivery, Fence, Incarnation, Message,

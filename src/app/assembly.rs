@@ -15,13 +15,13 @@ use crate::admin::{Admin, Check, Operations};
 use crate::api::{Edge, GateMetrics, ResourceTarget, RouteRules, RouteTable, Target};
 use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, RootId, SiteRoot};
 use crate::listener::{
-    self, HandlerRef, Inherited, ListenerMetrics, ListenerState, Listening, SocketFile, bind,
+    self, HandlerRef, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile, bind,
     bind_unix,
 };
 use crate::request_handler::{self, Crowd, DrainLimit, HandlerLoad};
 use crate::settings::{HandlerCount, Listen, Settings, SupervisionSettings, TargetSettings};
 use crate::storage;
-use crate::supervision::{ChildSpec, Faults, Pulse, QueueLimits, Slot, SupervisorSpec};
+use crate::supervision::{ChildSpec, EventLoop, Faults, Pulse, QueueLimits, Slot, SupervisorSpec};
 use crate::telemetry::{AccessGuard, AccessSink};
 use crate::wire::{Access, ConnectionCounters, Handler, HandlerMetrics, Hosts, HttpMetrics, Parts};
 
@@ -61,7 +61,7 @@ pub(super) struct Assembly {
 /// The sockets of a system, bound or inherited.
 struct Sockets {
     admin: TcpListener,
-    public: Vec<Listening>,
+    public: Vec<Arc<SharedListening>>,
     files: Vec<SocketFile>,
 }
 
@@ -114,9 +114,9 @@ impl Assembly {
             body_bytes: builder.settings.limits.body_bytes,
         });
         let (handlers, targets, metrics) = builder.handlers(&edge);
-        let addresses = public.iter().filter_map(Listening::address);
+        let addresses = public.iter().filter_map(|shared| shared.socket().address());
         let addresses: Result<_, _> = addresses.collect();
-        let (listeners, listener_metrics) = builder.listeners(public, &targets);
+        let (listeners, listener_metrics) = builder.listeners(&public, &targets);
         let storage = builder.supervisor("storage").child(writer);
         let spec = builder
             .supervisor("perennial")
@@ -191,16 +191,26 @@ impl Builder {
         parts.counters = Arc::new(ConnectionCounters::default());
         let (slot, handler) = Slot::with_limits("admin-handler", HANDLER_QUEUE);
         let faults = self.faults.clone();
-        let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults);
-        let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
-        let state = ListenerState::new(
-            socket,
-            vec![HandlerRef { handler, load }],
-            places,
-            Faults::none(),
+        let event_loop = EventLoop::default();
+        let spec = request_handler::child_spec(
+            &event_loop,
+            &slot,
+            parts,
+            Arc::clone(&load),
+            drain,
+            faults,
         );
+        let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
+        let target = HandlerRef {
+            handler,
+            load,
+            event_loop: event_loop.clone(),
+        };
+        let socket = Arc::new(SharedListening::new(socket.into(), false));
+        let targets = vec![target];
+        let state = ListenerState::new(&socket, targets, Some(0), places, Faults::none());
         let (slot, _) = Slot::with_limits("admin-listener", NO_QUEUE);
-        let listener = listener::child_spec(&slot, state);
+        let listener = listener::child_spec(&event_loop, &slot, state);
         Ok((
             self.supervisor("admin").child(spec).child(listener),
             address,
@@ -269,10 +279,22 @@ impl Builder {
                 queries: self.settings.logging.access_query,
             });
             let (faults, drain) = (self.faults.clone(), drain.clone());
-            let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults);
+            let event_loop = EventLoop::default();
+            let spec = request_handler::child_spec(
+                &event_loop,
+                &slot,
+                parts,
+                Arc::clone(&load),
+                drain,
+                faults,
+            );
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
-            targets.push(HandlerRef { handler, load });
+            targets.push(HandlerRef {
+                handler,
+                load,
+                event_loop,
+            });
             handlers.push(metrics);
         }
         let connections = Arc::clone(&self.counters);
@@ -289,16 +311,19 @@ impl Builder {
 
     /// Binds or takes every socket. The error names all that can't be had.
     fn sockets(&self, mut inherited: Inherited) -> Result<Sockets, BuildError> {
-        let (mut public, mut files, mut failed) = (Vec::<Listening>::new(), Vec::new(), Vec::new());
+        let (mut public, mut files, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         let mut take = |listen: &Listen| -> Result<(), SocketError> {
             match listen {
-                Listen::Tcp(address) => public.push(bind(*address)?.into()),
+                Listen::Tcp(address) => public.push((bind(*address)?.into(), false)),
                 Listen::Unix(path) => {
                     let (socket, file) = bind_unix(path)?;
-                    public.push(socket.into());
+                    public.push((socket.into(), false));
                     files.push(file);
                 }
-                Listen::Inherited(name) => public.extend(inherited.named(name)?),
+                Listen::Inherited(name) => {
+                    let sockets = inherited.named(name)?.into_iter();
+                    public.extend(sockets.map(|socket| (socket, true)));
+                }
             }
             Ok(())
         };
@@ -317,28 +342,35 @@ impl Builder {
             let names = inherited.names();
             tracing::warn!(%names, "sockets were passed to this process that server.listen does not name: write systemd:NAME");
         }
+        let public = public.into_iter();
+        let public = public.map(|(socket, inherited)| SharedListening::new(socket, inherited));
         Ok(Sockets {
             admin,
-            public,
+            public: public.map(Arc::new).collect(),
             files,
         })
     }
 
     fn listeners(
         &self,
-        sockets: Vec<Listening>,
+        sockets: &[Arc<SharedListening>],
         targets: &[HandlerRef],
     ) -> (SupervisorSpec, ListenerMetrics) {
         let places = descriptors::places(self.settings.server.max_connections.get());
         let places = Arc::new(Semaphore::new(places));
         let mut supervisor = self.supervisor("listeners").start_together();
         let mut listeners = Vec::new();
-        for (n, socket) in sockets.into_iter().enumerate() {
-            let (targets, places) = (targets.to_vec(), Arc::clone(&places));
-            let state = ListenerState::new(socket, targets, places, self.faults.clone());
+        // Each handler has a listener for each socket, on its own thread.
+        let pairs = sockets.iter().flat_map(|socket| {
+            let targets = targets.iter().enumerate();
+            targets.map(move |(near, target)| (socket, near, target))
+        });
+        for (n, (socket, near, target)) in pairs.enumerate() {
+            let (all, places) = (targets.to_vec(), Arc::clone(&places));
+            let state = ListenerState::new(socket, all, Some(near), places, self.faults.clone());
             listeners.push(Arc::clone(&state));
             let (slot, _) = Slot::with_limits(&format!("listener-{n}"), NO_QUEUE);
-            let spec = listener::child_spec(&slot, state);
+            let spec = listener::child_spec(&target.event_loop, &slot, state);
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
         }

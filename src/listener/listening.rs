@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::{SocketFlags, accept_with, acceptfrom_with};
 
@@ -50,6 +51,49 @@ impl Listening {
             }
             Self::Unix(socket) => Ok((accept_with(socket, ACCEPTED)?, None)),
         }
+    }
+}
+
+/// A socket that listens, as all listeners of it share it.
+#[derive(Debug)]
+pub(crate) struct SharedListening {
+    socket: Listening,
+    /// Whether somebody else has opened it and keeps it open, such as systemd.
+    inherited: bool,
+    shut: AtomicBool,
+}
+
+impl SharedListening {
+    /// A socket that this process has bound, or one that it has inherited.
+    pub(crate) fn new(socket: Listening, inherited: bool) -> Self {
+        Self {
+            socket,
+            inherited,
+            shut: AtomicBool::new(false),
+        }
+    }
+
+    /// The socket.
+    pub(crate) fn socket(&self) -> &Listening {
+        &self.socket
+    }
+
+    /// Whether it belongs to somebody else, who keeps it open.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.inherited
+    }
+
+    /// Refuses new clients from now on. Those in the backlog are reset, so it has to be empty. A shut socket accepts nothing
+    /// more.
+    pub(crate) fn shut(&self) {
+        self.shut.store(true, Ordering::SeqCst);
+        // It fails only if it is shut already.
+        let _shut_before = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+    }
+
+    /// Whether it has been shut.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::SeqCst)
     }
 }
 

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::least_loaded::{Candidate, least_loaded};
-use super::listening::Listening;
+use super::least_loaded::{Candidate, choose};
+use super::listening::SharedListening;
 use crate::request_handler::{Accepted, ConnectionPermit, HandlerLoad, Handover};
-use crate::supervision::{ChildRef, Faults};
+use crate::supervision::{ChildRef, EventLoop, Faults};
 use crate::wire::{Peer, Socket};
 
 /// A request handler, as a listener knows it.
@@ -22,6 +22,8 @@ pub(crate) struct HandlerRef {
     pub handler: ChildRef<Handover>,
     /// The number of its connections.
     pub load: Arc<HandlerLoad>,
+    /// The thread it runs on.
+    pub event_loop: EventLoop,
 }
 
 /// An accepted socket that no handler has yet.
@@ -54,9 +56,11 @@ pub(super) fn count(counter: &AtomicU64) {
 #[derive(Debug)]
 pub(crate) struct ListenerState {
     /// Bound by the app, once.
-    pub socket: Listening,
+    pub socket: Arc<SharedListening>,
     /// The request handlers.
     pub targets: Vec<HandlerRef>,
+    /// The place among them of the handler on the listener's own thread.
+    near: Option<usize>,
     /// Permits for connections, shared by all public listeners.
     pub places: Arc<Semaphore>,
     /// The fault points that a drill may arm.
@@ -72,18 +76,19 @@ pub(crate) struct ListenerState {
 impl ListenerState {
     /// The state of a new listener: no connection waits.
     pub(crate) fn new(
-        socket: impl Into<Listening>,
+        socket: &Arc<SharedListening>,
         targets: Vec<HandlerRef>,
+        near: Option<usize>,
         places: Arc<Semaphore>,
         faults: Faults,
     ) -> Arc<Self> {
-        let socket = socket.into();
-        let address = socket.address().and_then(Result::ok);
+        let address = socket.socket().address().and_then(Result::ok);
         faults.register("listener.accepted");
         Arc::new(Self {
             loopback: address.is_some_and(|address| address.ip().to_canonical().is_loopback()),
-            socket,
+            socket: Arc::clone(socket),
             targets,
+            near,
             places,
             faults,
             counters: ListenerCounters::default(),
@@ -97,6 +102,30 @@ impl ListenerState {
         *self.waiting.lock() = Some(accepted);
     }
 
+    /// Accepts the clients in the backlog, as far as there are places, and refuses later ones. A socket that somebody else has
+    /// opened stays as it is.
+    pub(super) fn close(&self) {
+        if self.socket.is_inherited() {
+            return;
+        }
+        let mut rotation = 0;
+        while !self.socket.is_shut() && (!self.has_waiting() || self.hand_over(rotation)) {
+            rotation += 1;
+            let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
+                break;
+            };
+            let Ok((socket, peer)) = self.socket.socket().accept() else {
+                break;
+            };
+            self.keep(AcceptedSocket {
+                socket,
+                peer,
+                permit,
+            });
+        }
+        self.socket.shut();
+    }
+
     /// Whether a connection waits to be handed over.
     pub(super) fn has_waiting(&self) -> bool {
         self.waiting.lock().is_some()
@@ -106,9 +135,10 @@ impl ListenerState {
     pub(super) fn hand_over(&self, rotation: usize) -> bool {
         let mut waiting = self.waiting.lock();
         let mut targets: Vec<_> = self.targets.iter().collect();
+        let mut near = self.near;
         while let Some(accepted) = waiting.take() {
             let candidates: Vec<_> = targets.iter().map(|target| candidate(target)).collect();
-            let Some(chosen) = least_loaded(&candidates, rotation) else {
+            let Some(chosen) = choose(&candidates, near.take(), rotation) else {
                 *waiting = Some(accepted);
                 count(&self.counters.refused);
                 return false;

@@ -10,11 +10,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::{HandlerRef, ListenerState, Listening, bind, child_spec};
+use super::{HandlerRef, ListenerState, Listening, SharedListening, bind, child_spec};
 use crate::request_handler::{self, DrainLimit, HandlerLoad};
 use crate::settings::LimitSettings;
 use crate::supervision::{
-    Env, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot, SupervisorSpec, Tree,
+    Env, EventLoop, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot,
+    SupervisorSpec, Tree,
 };
 use crate::wire::{
     Code, ConnectionCounters, Handler, HandlerMetrics, Incoming, Parts, Problem, Response,
@@ -75,8 +76,21 @@ fn handler(
         hosts: Arc::default(),
     };
     let load = Arc::new(HandlerLoad::default());
-    let spec = request_handler::child_spec(&slot, parts, Arc::clone(&load), drain, faults.clone());
-    (spec, HandlerRef { handler, load })
+    let event_loop = EventLoop::default();
+    let spec = request_handler::child_spec(
+        &event_loop,
+        &slot,
+        parts,
+        Arc::clone(&load),
+        drain,
+        faults.clone(),
+    );
+    let target = HandlerRef {
+        handler,
+        load,
+        event_loop,
+    };
+    (spec, target)
 }
 
 async fn start(socket: Listening, queues: &[usize], places: usize) -> StartedTree {
@@ -94,13 +108,14 @@ async fn start(socket: Listening, queues: &[usize], places: usize) -> StartedTre
     }
     let loads = targets.iter().map(|t| Arc::clone(&t.load)).collect();
     let places = Arc::new(Semaphore::new(places));
-    let state = ListenerState::new(socket, targets, places, faults.clone());
+    let socket = Arc::new(SharedListening::new(socket, false));
+    let state = ListenerState::new(&socket, targets, None, places, faults.clone());
     let no_queue = QueueLimits {
         messages: 1,
         bytes: 1,
     };
     let (slot, _) = Slot::with_limits("listener", no_queue);
-    let spec = child_spec(&slot, Arc::clone(&state));
+    let spec = child_spec(&EventLoop::default(), &slot, Arc::clone(&state));
     let prepared = PreparedTree::new(supervisor.child(spec)).unwrap();
     let tree = prepared.tree();
     let mut root = prepared.start(Env::inline().with_faults(faults.clone()));

@@ -7,6 +7,7 @@ mod child;
 mod child_spec;
 mod env;
 mod event;
+mod event_loop;
 mod runtime;
 
 pub(crate) use child::chain;
@@ -14,4 +15,5 @@ pub use child::{BlockingChild, BoxError, Child, ChildContext, LocalBoxFuture, St
 pub use child_spec::{ChildSpec, SHUTDOWN_TIMEOUT, START_TIMEOUT};
 pub use env::Env;
 pub(crate) use event::{IncarnationId, Reporter, SupervisorEvent, Timer, TimerKind};
+pub use event_loop::EventLoop;
 pub(crate) use runtime::Runtime;

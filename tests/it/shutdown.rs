@@ -56,6 +56,24 @@ fn a_request_in_flight_at_sigterm_is_answered() {
 }
 
 #[test]
+fn a_client_that_comes_during_the_drain_is_refused_at_once() {
+    let mut daemon = TestDaemon::start("");
+    let body = json!({"token": "last"}).to_string();
+    let mut client = Client::connect(daemon.public()).unwrap();
+    client.write(head_of(&body).as_bytes()).unwrap();
+    // Once this is answered, the head before it has been read as well.
+    client::get(daemon.public(), "/").expect(200);
+    daemon.sigterm();
+    let until = Instant::now() + TIMEOUT;
+    while Client::connect(daemon.public()).is_ok() {
+        assert!(Instant::now() < until, "clients can still connect");
+    }
+    client.write(body.as_bytes()).unwrap();
+    client.read_answer(false).unwrap().expect(201);
+    assert_eq!(daemon.wait_exit(TIMEOUT).code(), Some(0));
+}
+
+#[test]
 fn listeners_stop_first_and_the_writer_last() {
     let mut daemon = TestDaemon::start("");
     let body = json!({"token": "last"}).to_string();

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use futures_util::future::{Either, select};
-use parking_lot::Mutex;
 
 use super::begun::Begun;
 use super::child::{Child, ChildContext, LocalBoxFuture, StartError, chain};
 use super::child_spec::ChildSpec;
 use super::env::Env;
 use super::event::Reporter;
+use super::event_loop::{EventLoop, EventLoopUse};
 use super::runtime::Runtime;
 use crate::supervision::boundary::{contain, contain_future};
 use crate::supervision::exit_reason::ExitReason;
@@ -39,12 +39,25 @@ impl ChildSpec {
         C: Child,
         F: Future<Output = Result<C, StartError>> + 'static,
     {
+        Self::actor_on(&EventLoop::default(), slot, factory)
+    }
+
+    /// The spec of a child that is an actor on `event_loop`, which other children may share.
+    pub fn actor_on<C, F>(
+        event_loop: &EventLoop,
+        slot: &Slot<C::Message>,
+        factory: impl Fn(Incarnation) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        C: Child,
+        F: Future<Output = Result<C, StartError>> + 'static,
+    {
         let shared = Arc::clone(&slot.shared);
         let node = Node::new(Arc::clone(&shared.name), Some(slot.control()));
         let runtime = ActorRuntime::<C> {
             shared,
             factory: Arc::new(move |incarnation| Box::pin(factory(incarnation))),
-            arbiter: Mutex::new(None),
+            event_loop: EventLoopUse::new(event_loop),
         };
         Self::worker(node, runtime)
     }
@@ -53,19 +66,18 @@ impl ChildSpec {
 struct ActorRuntime<C: Child> {
     shared: Arc<Shared<C::Message>>,
     factory: Arc<Factory<C>>,
-    /// Kept from one incarnation to the next, until one has to be killed.
-    arbiter: Mutex<Option<Arbiter>>,
+    event_loop: EventLoopUse,
 }
 
 impl<C: Child> Runtime for ActorRuntime<C> {
     fn start(&self, reporter: Reporter, env: &Env) -> Result<(), ExitReason> {
         let begun = Begun::new(&self.shared, reporter, env);
         let factory = Arc::clone(&self.factory);
-        let mut own = self.arbiter.lock();
-        if !env.inline {
-            own.get_or_insert_with(Arbiter::new);
-        }
-        let arbiter = own.as_ref().map_or_else(Arbiter::current, Arbiter::handle);
+        let arbiter = if env.inline {
+            Arbiter::current()
+        } else {
+            self.event_loop.enter()
+        };
         let spawned = arbiter.spawn_fn(move || drop(actix_rt::spawn(start(begun, factory))));
         let failed = || ExitReason::StartFailed(Arc::from("its arbiter has stopped"));
         spawned.then_some(()).ok_or_else(failed)
@@ -77,15 +89,11 @@ impl<C: Child> Runtime for ActorRuntime<C> {
 
     fn kill(&self, generation: u64, reason: &ExitReason) {
         self.shared.fence(generation, reason);
-        // The thread may hang for ever, so the next incarnation gets another one.
-        self.release();
+        self.event_loop.abandon();
     }
 
     fn release(&self) {
-        // It stops as soon as its thread is free.
-        if let Some(arbiter) = self.arbiter.lock().take() {
-            arbiter.stop();
-        }
+        self.event_loop.leave();
     }
 }
 
