@@ -136,6 +136,8 @@ async fn accept(
             let mut ready = socket.readable().await?;
             match ready.try_io(|socket| socket.get_ref().accept()) {
                 Ok(accepted) => break accepted,
+                // A unix socket that was shut has nothing to accept, and is always ready.
+                Err(_would_block) if state.socket.is_shut() => std::future::pending().await,
                 Err(_would_block) => {}
             }
         };
