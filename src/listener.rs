@@ -25,8 +25,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::supervision::{
@@ -131,7 +132,7 @@ async fn accept(
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        let permit = permit(&state).await?;
+        let permit = permit(&state, &socket).await?;
         let accepted = loop {
             let mut ready = socket.readable().await?;
             match ready.try_io(|socket| socket.get_ref().accept()) {
@@ -162,28 +163,39 @@ async fn accept(
     }
 }
 
-/// A place among all connections. Clients wait in the kernel's backlog until there is one; where the handlers' connections
-/// make room, the oldest ones are closed for it.
-async fn permit(state: &ListenerState) -> Result<OwnedSemaphorePermit, AcquireError> {
+/// A place among all connections. Clients wait in the kernel's backlog until there is one; idle connections are closed for
+/// them.
+async fn permit(
+    state: &ListenerState,
+    socket: &AsyncFd<Listening>,
+) -> Result<OwnedSemaphorePermit, BoxError> {
     if let Ok(permit) = Arc::clone(&state.places).try_acquire_owned() {
         return Ok(permit);
     }
     count(&state.counters.full);
     let mut permit = std::pin::pin!(Arc::clone(&state.places).acquire_owned());
-    let crowds = state
-        .targets
-        .iter()
-        .filter_map(|target| target.load.crowd());
-    let crowds: Vec<_> = crowds.collect();
-    while !crowds.is_empty() {
-        for crowd in &crowds {
-            crowd.make_room();
+    loop {
+        // Room is made for clients that are there, and not for those that may come.
+        while !has_client(socket.get_ref()) {
+            let mut ready = socket.readable().await?;
+            if has_client(socket.get_ref()) {
+                break;
+            }
+            ready.clear_ready();
+        }
+        for target in &state.targets {
+            target.load.crowd().make_room();
         }
         if let Ok(permit) = timeout(PAUSE, &mut permit).await {
-            return permit;
+            return Ok(permit?);
         }
     }
-    permit.await
+}
+
+/// Whether a client waits in the backlog. The reactor knows only whether one came.
+fn has_client(socket: &Listening) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 /// Whether the client went away while it waited, which is no fault of this process.

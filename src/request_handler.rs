@@ -9,13 +9,12 @@ mod crowd;
 mod drain;
 mod handover;
 
-pub(crate) use crowd::Crowd;
+pub(crate) use crowd::Room;
 pub(crate) use drain::DrainLimit;
 pub(crate) use handover::{Accepted, ConnectionPermit, HandlerLoad, Handover};
 
 use std::sync::Arc;
-
-use futures_util::future::Either;
+use std::sync::atomic::AtomicBool;
 
 use crate::supervision::{
     Child, ChildContext, ChildSpec, Delivery, EventLoop, Faults, LocalBoxFuture, Shutdown, Slot,
@@ -74,11 +73,9 @@ impl Child for RequestHandler {
         else {
             return;
         };
-        let connection = self.service.serve(socket, peer);
-        let connection = match self.load.crowd() {
-            Some(crowd) => Either::Left(crowd.join(connection)),
-            None => Either::Right(connection),
-        };
+        let idle = Arc::<AtomicBool>::default();
+        let connection = self.service.serve(socket, peer, &idle);
+        let connection = self.load.crowd().join(connection, idle);
         drop(actix_rt::spawn(async move {
             connection.await;
             drop(permit);

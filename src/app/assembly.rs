@@ -18,7 +18,7 @@ use crate::listener::{
     self, HandlerRef, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile, bind,
     bind_unix,
 };
-use crate::request_handler::{self, Crowd, DrainLimit, HandlerLoad};
+use crate::request_handler::{self, DrainLimit, HandlerLoad, Room};
 use crate::settings::{HandlerCount, Listen, Settings, SupervisionSettings, TargetSettings};
 use crate::storage;
 use crate::supervision::{ChildSpec, EventLoop, Faults, Pulse, QueueLimits, Slot, SupervisorSpec};
@@ -72,7 +72,6 @@ struct Builder {
     counters: Arc<ConnectionCounters>,
     access: Option<AccessSink>,
     hosts: Arc<Hosts>,
-    admin_crowd: Arc<Crowd>,
 }
 
 impl Assembly {
@@ -92,7 +91,6 @@ impl Assembly {
             faults,
             counters,
             access: access.clone(),
-            admin_crowd: Arc::default(),
         };
         let (store, writer) = storage::storage(&builder.settings, &builder.faults);
         let operations = Operations::new(pulse, builder.faults.clone());
@@ -102,7 +100,7 @@ impl Assembly {
             public,
             files: socket_files,
         } = builder.sockets(inherited)?;
-        let (admin, admin_address) = builder.admin(admin, &operations)?;
+        let (admin, admin_address, admin_listener) = builder.admin(admin, &operations)?;
         let (files, file_cache, routes) = builder.routes(&*store)?;
         let gates = GateMetrics {
             gates: routes.gates(),
@@ -116,7 +114,7 @@ impl Assembly {
         let (handlers, targets, metrics) = builder.handlers(&edge);
         let addresses = public.iter().filter_map(|shared| shared.socket().address());
         let addresses: Result<_, _> = addresses.collect();
-        let (listeners, listener_metrics) = builder.listeners(&public, &targets);
+        let (listeners, listener_metrics) = builder.listeners(&public, &targets, admin_listener);
         let storage = builder.supervisor("storage").child(writer);
         let spec = builder
             .supervisor("perennial")
@@ -179,12 +177,12 @@ impl Builder {
         &self,
         socket: TcpListener,
         operations: &Arc<Operations>,
-    ) -> Result<(SupervisorSpec, SocketAddr), BuildError> {
+    ) -> Result<(SupervisorSpec, SocketAddr, Arc<ListenerState>), BuildError> {
         let address = socket.local_addr().map_err(BuildError::Address)?;
         let answer = Arc::new(Admin {
             operations: Arc::clone(operations),
         });
-        let load = Arc::new(HandlerLoad::making_room(&self.admin_crowd));
+        let load = Arc::new(HandlerLoad::new(Room::Any));
         let drain = DrainLimit::new(ADMIN_DRAIN);
         let mut parts = self.parts(&answer, &Arc::new(HandlerMetrics::new(0)), &drain);
         // Its connections are none of the public ones.
@@ -210,10 +208,11 @@ impl Builder {
         let targets = vec![target];
         let state = ListenerState::new(&socket, targets, Some(0), places, Faults::none());
         let (slot, _) = Slot::with_limits("admin-listener", NO_QUEUE);
-        let listener = listener::child_spec(&event_loop, &slot, state);
+        let listener = listener::child_spec(&event_loop, &slot, Arc::clone(&state));
         Ok((
             self.supervisor("admin").child(spec).child(listener),
             address,
+            state,
         ))
     }
 
@@ -355,6 +354,7 @@ impl Builder {
         &self,
         sockets: &[Arc<SharedListening>],
         targets: &[HandlerRef],
+        admin: Arc<ListenerState>,
     ) -> (SupervisorSpec, ListenerMetrics) {
         let places = descriptors::places(self.settings.server.max_connections.get());
         let places = Arc::new(Semaphore::new(places));
@@ -374,7 +374,6 @@ impl Builder {
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
         }
-        let admin = Arc::clone(&self.admin_crowd);
         (supervisor, ListenerMetrics { listeners, admin })
     }
 }

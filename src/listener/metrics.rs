@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::state::{ListenerCounters, ListenerState};
-use crate::request_handler::Crowd;
 use crate::telemetry::{MetricSource, Rows};
 
 /// The counters of all public listeners, and of the connections of the admin listener.
@@ -12,8 +11,8 @@ use crate::telemetry::{MetricSource, Rows};
 pub(crate) struct ListenerMetrics {
     /// The public listeners.
     pub listeners: Vec<Arc<ListenerState>>,
-    /// The connections of the admin listener.
-    pub admin: Arc<Crowd>,
+    /// The admin listener.
+    pub admin: Arc<ListenerState>,
 }
 
 type Row = (
@@ -54,8 +53,20 @@ impl MetricSource for ListenerMetrics {
                 .sum();
             rows.counter(name, help, sum);
         }
-        let name = "perennial_admin_connections_closed";
-        let help = "Connections of the admin listener closed to make room for newer ones";
-        rows.counter(name, help, self.admin.closed());
+        let closed = |state: &ListenerState| -> u64 {
+            let targets = state.targets.iter();
+            targets.map(|target| target.load.crowd().closed()).sum()
+        };
+        rows.counter(
+            "perennial_admin_connections_closed",
+            "Connections of the admin listener closed to make room for newer ones",
+            closed(&self.admin),
+        );
+        // All public listeners have the same handlers.
+        rows.counter(
+            "perennial_http_connections_gave_way",
+            "Idle connections closed for newer ones at server.max_connections",
+            self.listeners.first().map_or(0, |state| closed(state)),
+        );
     }
 }

@@ -273,6 +273,8 @@ fn at_the_limit_accepting_stops_and_is_counted() {
         for _ in 0..2 {
             let mut client = TcpStream::connect(address).await.unwrap();
             ask(&mut client).await;
+            // A connection whose next request has begun is not idle.
+            client.write_all(b"GET / HT").await.unwrap();
             clients.push(client);
         }
         let mut waiting = TcpStream::connect(address).await.unwrap();
@@ -285,6 +287,37 @@ fn at_the_limit_accepting_stops_and_is_counted() {
         let answered = tokio::time::timeout(PATIENCE, waiting.read(&mut byte)).await;
         assert_eq!(answered.unwrap().unwrap(), 1, "and is served");
         drop((clients, waiting));
+        started.stop().await;
+    });
+}
+
+#[test]
+fn the_oldest_idle_connection_gives_way_to_a_newcomer() {
+    run(async {
+        let (socket, address) = tcp();
+        let started = start(socket, &[100], 3).await;
+        let mut clients = Vec::new();
+        for busy in [true, false, false] {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            ask(&mut client).await;
+            if busy {
+                client.write_all(b"GET / HT").await.unwrap();
+            }
+            clients.push(client);
+        }
+        let mut newcomer = TcpStream::connect(address).await.unwrap();
+        assert_eq!(ask(&mut newcomer).await, "handler-0");
+        let mut byte = [0; 1];
+        let read = tokio::time::timeout(PATIENCE, clients[1].read(&mut byte)).await;
+        assert_eq!(read.unwrap().unwrap(), 0, "the oldest idle one is closed");
+        clients[0]
+            .write_all(b"TP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        assert_eq!(clients[0].read(&mut byte).await.unwrap(), 1, "it was busy");
+        assert_eq!(ask(&mut clients[2]).await, "handler-0");
+        assert_eq!(started.loads[0].crowd().closed(), 1);
+        drop((clients, newcomer));
         started.stop().await;
     });
 }

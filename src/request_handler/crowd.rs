@@ -1,9 +1,9 @@
-//! Connections that make room: where there are as many as there may be, the oldest ones are closed for newcomers.
+//! Connections that make room: where there are as many as there may be, old ones are closed for newcomers.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,9 +13,20 @@ use tokio::time::Instant;
 /// How long a connection is left alone, so that a client on a busy machine has time to send its request.
 const GRACE: Duration = Duration::from_millis(50);
 
+/// The connections that may be closed for a newcomer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// The oldest one that waits for its next request.
+    #[default]
+    Idle,
+    /// The older half, whatever they do: nothing that is served there takes long.
+    Any,
+}
+
 /// The living connections of one handler, by age.
 #[derive(Debug, Default)]
 pub(crate) struct Crowd {
+    room: Room,
     members: Mutex<BTreeMap<u64, TrackedConnection>>,
     entered: AtomicU64,
     closed: AtomicU64,
@@ -24,20 +35,31 @@ pub(crate) struct Crowd {
 #[derive(Debug)]
 struct TrackedConnection {
     since: Instant,
+    idle: Arc<AtomicBool>,
     /// Dropped, it closes the connection.
     _open: oneshot::Sender<()>,
 }
 
 impl Crowd {
-    /// Counts `connection` in for as long as it is polled to its end, and drops it early if it has to make room.
+    pub(super) fn new(room: Room) -> Self {
+        Self {
+            room,
+            ..Self::default()
+        }
+    }
+
+    /// Counts `connection` in for as long as it is polled to its end, and drops it early if it has to make room. `idle` is
+    /// true while it waits for its next request.
     pub(super) fn join<F: Future<Output = ()>>(
         self: &Arc<Self>,
         connection: F,
+        idle: Arc<AtomicBool>,
     ) -> impl Future<Output = ()> + use<F> {
         let id = self.entered.fetch_add(1, Ordering::Relaxed);
         let (open, closed) = oneshot::channel();
         let member = TrackedConnection {
             since: Instant::now(),
+            idle,
             _open: open,
         };
         self.members.lock().insert(id, member);
@@ -49,21 +71,23 @@ impl Crowd {
         }
     }
 
-    /// Closes the older half of the connections, without those that are too young.
-    ///
-    /// One at a time would let in one newcomer for each turn of the handler's thread, which may have much to do.
+    /// Closes what may be closed for a newcomer.
     pub(crate) fn make_room(&self) {
         let mut members = self.members.lock();
-        let half = members.len().div_ceil(2);
-        for _ in 0..half {
-            let Some(oldest) = members.first_entry() else {
-                return;
-            };
-            if oldest.get().since.elapsed() < GRACE {
-                return;
-            }
+        let many = match self.room {
+            Room::Idle => 1,
+            // One at a time would let in one newcomer for each turn of the handler's thread, which may have much to do.
+            Room::Any => members.len().div_ceil(2),
+        };
+        let old = members
+            .iter()
+            .take_while(|(_, member)| member.since.elapsed() >= GRACE);
+        let fit =
+            old.filter(|(_, member)| self.room == Room::Any || member.idle.load(Ordering::Relaxed));
+        let chosen: Vec<u64> = fit.map(|(id, _)| *id).take(many).collect();
+        for id in chosen {
             self.closed.fetch_add(1, Ordering::Relaxed);
-            drop(oldest.remove());
+            members.remove(&id);
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Room};
 use crate::supervision::Message;
 use crate::wire::{Peer, Socket};
 
@@ -15,22 +15,21 @@ use crate::wire::{Peer, Socket};
 pub(crate) struct HandlerLoad {
     living: AtomicUsize,
     changed: Notify,
-    /// Set where connections make room for newcomers.
-    crowd: Option<Arc<Crowd>>,
+    crowd: Arc<Crowd>,
 }
 
 impl HandlerLoad {
-    /// The load of a handler whose oldest connections make room for newcomers.
-    pub(crate) fn making_room(crowd: &Arc<Crowd>) -> Self {
+    /// The load of a handler whose connections make room for newcomers like this.
+    pub(crate) fn new(room: Room) -> Self {
         Self {
-            crowd: Some(Arc::clone(crowd)),
+            crowd: Arc::new(Crowd::new(room)),
             ..Self::default()
         }
     }
 
-    /// Its connections by age, if they make room.
-    pub(crate) fn crowd(&self) -> Option<&Arc<Crowd>> {
-        self.crowd.as_ref()
+    /// Its connections by age.
+    pub(crate) fn crowd(&self) -> &Arc<Crowd> {
+        &self.crowd
     }
 
     /// Connections that are handed over or being served.

@@ -22,6 +22,8 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -85,6 +87,8 @@ pub(super) struct Http1 {
     input: Rc<RefCell<Input>>,
     reader: HeadReader,
     drain: DrainWatch,
+    /// Whether the connection waits for its next request, for whoever looks for room.
+    idle: Arc<AtomicBool>,
     /// Whether a request was answered.
     used: bool,
     /// Whether a head has begun.
@@ -99,8 +103,14 @@ pub(super) struct Http1 {
 pub(super) type Http2Begun = (Stream, Bytes);
 
 impl Http1 {
-    pub(super) fn new(thread: &Rc<Thread>, stream: Stream, peer: Peer) -> Self {
+    pub(super) fn new(
+        thread: &Rc<Thread>,
+        stream: Stream,
+        peer: Peer,
+        idle: Arc<AtomicBool>,
+    ) -> Self {
         Self {
+            idle,
             peer,
             input: Rc::new(RefCell::new(Input::new(stream, Rc::clone(thread)))),
             reader: HeadReader::default(),
@@ -174,7 +184,10 @@ impl Http1 {
                 }
             }
             match input.poll_fill(cx) {
-                Poll::Ready(Ok(true)) => continue,
+                Poll::Ready(Ok(true)) => {
+                    self.idle.store(false, Ordering::Relaxed);
+                    continue;
+                }
                 Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(Next::End),
                 Poll::Pending => {}
             }
@@ -186,6 +199,7 @@ impl Http1 {
             } else {
                 limits.header_timeout
             };
+            self.idle.store(!self.head_begun, Ordering::Relaxed);
             let since = *self.since.get_or_insert_with(Instant::now);
             if !input.timer.passed(since + limit, cx) {
                 return Poll::Pending;

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use actix_http::Request;
 use actix_service::{IntoServiceFactory, Service as _, ServiceFactory, fn_service, map_config};
@@ -46,11 +47,16 @@ impl Service {
         })
     }
 
-    /// Serves one connection to its end.
-    pub(crate) fn serve(&self, socket: Socket, peer: Peer) -> impl Future<Output = ()> + use<> {
+    /// Serves one connection to its end. `idle` is true while it waits for its next request.
+    pub(crate) fn serve(
+        &self,
+        socket: Socket,
+        peer: Peer,
+        idle: &Arc<AtomicBool>,
+    ) -> impl Future<Output = ()> + use<> {
         let thread = Rc::clone(&self.thread);
         count(&thread.counters.connections);
-        let connection = Http1::new(&thread, Stream::new(socket), peer);
+        let connection = Http1::new(&thread, Stream::new(socket), peer, Arc::clone(idle));
         async move {
             if let Some(begun) = connection.run().await {
                 Box::pin(http2::serve(thread, begun, peer)).await;

@@ -143,7 +143,11 @@ impl Server {
         let address = self.listener.local_addr().unwrap();
         let client = TcpStream::connect(address).await.unwrap();
         let (stream, peer) = self.listener.accept().await.unwrap();
-        let served = actix_rt::spawn(self.service.serve(socket(stream), self::peer(peer)));
+        let served = actix_rt::spawn(self.service.serve(
+            socket(stream),
+            self::peer(peer),
+            &Arc::default(),
+        ));
         (Client(BufReader::new(client)), served)
     }
 

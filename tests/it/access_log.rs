@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -86,6 +88,56 @@ fn every_answer_has_a_log_line_with_its_request_id() {
         assert!(line["time"].as_str().unwrap().ends_with('Z'), "{line}");
         assert!(line["duration_us"].is_u64(), "{line}");
     }
+}
+
+#[test]
+fn a_line_tells_the_whole_answer_and_how_it_ended() {
+    let (mut daemon, logs) = start("[logging]\naccess = true\n");
+    let large = vec![b'x'; 8_000_000];
+    fs::write(daemon.site("large.bin"), large).unwrap();
+    let mut client = Client::connect(daemon.public()).unwrap();
+    let headers = [("user-agent", "a \"b\""), ("referer", "http://c/")];
+    client
+        .send("GET", "/?d=e", &headers, None)
+        .unwrap()
+        .expect(200);
+    client
+        .write(b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n")
+        .unwrap();
+    client.read_answer(false).unwrap().expect(400);
+    let mut leaving = TcpStream::connect(daemon.public()).unwrap();
+    leaving
+        .write_all(b"GET /large.bin HTTP/1.0\r\n\r\n")
+        .unwrap();
+    // The answer has begun; its rest is never read.
+    leaving.read_exact(&mut vec![0; 100_000]).unwrap();
+    drop(leaving);
+    stop(&mut daemon);
+    let lines = lines(&logs);
+    let line = |fault: &Value| lines.iter().find(|line| line["fault"] == *fault).unwrap();
+    let whole = line(&Value::Null);
+    assert_eq!(whole["query"], "d=e");
+    assert_eq!(whole["protocol"], "HTTP/1.1");
+    assert_eq!(whole["user_agent"], "a \"b\"");
+    assert_eq!(whole["referer"], "http://c/");
+    assert_eq!(line(&json!("host_twice"))["status"], 400);
+    let broken = line(&json!("broken_off"));
+    assert_eq!(
+        (&broken["path"], &broken["protocol"]),
+        (&json!("/large.bin"), &json!("HTTP/1.0"))
+    );
+    let bytes = broken["bytes"].as_u64().unwrap();
+    assert!(bytes > 0 && bytes < 8_000_000, "{broken}");
+}
+
+#[test]
+fn queries_can_be_left_out() {
+    let (mut daemon, logs) = start("[logging]\naccess = true\naccess_query = false\n");
+    daemon.get("/?secret=1").expect(200);
+    stop(&mut daemon);
+    let lines = lines(&logs);
+    assert_eq!(lines.len(), 1);
+    assert_eq!(lines[0].get("query"), None);
 }
 
 #[test]

@@ -76,7 +76,9 @@ fn a_flood_of_requests_does_not_spin() {
         let address = server.listener.local_addr().unwrap();
         let mut client = TcpStream::connect(address).await.unwrap();
         let (stream, peer) = server.listener.accept().await.unwrap();
-        let serving = server.service.serve(socket(stream), super::peer(peer));
+        let serving = server
+            .service
+            .serve(socket(stream), super::peer(peer), &Arc::default());
         let polls = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&polls);
         let _served = actix_rt::spawn(async move {

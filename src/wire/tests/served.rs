@@ -130,7 +130,11 @@ impl Served {
         actix_rt::spawn(async move {
             loop {
                 let (socket, peer) = listener.accept().await.unwrap();
-                actix_rt::spawn(service.serve(super::socket(socket), super::peer(peer)));
+                actix_rt::spawn(service.serve(
+                    super::socket(socket),
+                    super::peer(peer),
+                    &Arc::default(),
+                ));
             }
         });
         Self {
