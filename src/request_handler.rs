@@ -9,7 +9,7 @@ mod crowd;
 mod drain;
 mod handover;
 
-pub(crate) use crowd::Room;
+pub(crate) use crowd::GiveWay;
 pub(crate) use drain::DrainLimit;
 pub(crate) use handover::{Accepted, ConnectionPermit, HandlerLoad, Handover};
 

@@ -18,7 +18,7 @@ use crate::listener::{
     self, HandlerRef, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile, bind,
     bind_unix,
 };
-use crate::request_handler::{self, DrainLimit, HandlerLoad, Room};
+use crate::request_handler::{self, DrainLimit, GiveWay, HandlerLoad};
 use crate::settings::{HandlerCount, Listen, Settings, SupervisionSettings, TargetSettings};
 use crate::storage;
 use crate::supervision::{ChildSpec, EventLoop, Faults, Pulse, QueueLimits, Slot, SupervisorSpec};
@@ -182,7 +182,7 @@ impl Builder {
         let answer = Arc::new(Admin {
             operations: Arc::clone(operations),
         });
-        let load = Arc::new(HandlerLoad::new(Room::Any));
+        let load = Arc::new(HandlerLoad::new(GiveWay::Any));
         let drain = DrainLimit::new(ADMIN_DRAIN);
         let mut parts = self.parts(&answer, &Arc::new(HandlerMetrics::new(0)), &drain);
         // Its connections are none of the public ones.

@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_millis(50);
 
 /// The connections that may be closed for a newcomer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Room {
+pub(crate) enum GiveWay {
     /// The oldest one that waits for its next request.
     #[default]
     Idle,
@@ -26,7 +26,7 @@ pub(crate) enum Room {
 /// The living connections of one handler, by age.
 #[derive(Debug, Default)]
 pub(crate) struct Crowd {
-    room: Room,
+    room: GiveWay,
     members: Mutex<BTreeMap<u64, TrackedConnection>>,
     entered: AtomicU64,
     closed: AtomicU64,
@@ -41,7 +41,7 @@ struct TrackedConnection {
 }
 
 impl Crowd {
-    pub(super) fn new(room: Room) -> Self {
+    pub(super) fn new(room: GiveWay) -> Self {
         Self {
             room,
             ..Self::default()
@@ -75,15 +75,15 @@ impl Crowd {
     pub(crate) fn make_room(&self) {
         let mut members = self.members.lock();
         let many = match self.room {
-            Room::Idle => 1,
+            GiveWay::Idle => 1,
             // One at a time would let in one newcomer for each turn of the handler's thread, which may have much to do.
-            Room::Any => members.len().div_ceil(2),
+            GiveWay::Any => members.len().div_ceil(2),
         };
         let old = members
             .iter()
             .take_while(|(_, member)| member.since.elapsed() >= GRACE);
-        let fit =
-            old.filter(|(_, member)| self.room == Room::Any || member.idle.load(Ordering::Relaxed));
+        let fit = old
+            .filter(|(_, member)| self.room == GiveWay::Any || member.idle.load(Ordering::Relaxed));
         let chosen: Vec<u64> = fit.map(|(id, _)| *id).take(many).collect();
         for id in chosen {
             self.closed.fetch_add(1, Ordering::Relaxed);

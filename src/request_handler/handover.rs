@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
-use super::crowd::{Crowd, Room};
+use super::crowd::{Crowd, GiveWay};
 use crate::supervision::Message;
 use crate::wire::{Peer, Socket};
 
@@ -20,7 +20,7 @@ pub(crate) struct HandlerLoad {
 
 impl HandlerLoad {
     /// The load of a handler whose connections make room for newcomers like this.
-    pub(crate) fn new(room: Room) -> Self {
+    pub(crate) fn new(room: GiveWay) -> Self {
         Self {
             crowd: Arc::new(Crowd::new(room)),
             ..Self::default()
