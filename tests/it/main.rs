@@ -34,6 +34,7 @@ mod linear;
 mod load;
 mod model;
 mod operation;
+mod pairs;
 mod powercut;
 #[path = "../../src/record/tests/random_input.rs"]
 mod random_input;

@@ -1,0 +1,220 @@
+//! Two requests on one connection, in every pair of kinds and split at every byte: each is framed by itself, and nothing is
+//! processed after a close.
+//!
+//! The answers are read by a parser that knows only RFC 9112, sections 6 and 9.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::client;
+use crate::daemon::TestDaemon;
+
+const PAGE: &str = "a page of forty-two bytes, read from disk\n";
+const BODY: &str = "{\"token\":\"a record\"}";
+/// Connections at a time.
+const CLIENTS: usize = 16;
+/// Where a pair with a delayed answer is split: at each byte it would take minutes.
+const LATER_STEP: usize = 41;
+
+/// One kind of request.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    method: &'static str,
+    version: &'static str,
+    fields: &'static str,
+    body: &'static str,
+    /// Whether the connection ends with its answer.
+    closes: bool,
+}
+
+const fn kind(method: &'static str, fields: &'static str, body: &'static str) -> Kind {
+    Kind {
+        method,
+        version: "HTTP/1.1",
+        fields,
+        body,
+        closes: false,
+    }
+}
+
+const JSON: &str = "content-type: application/json\r\ncontent-length: 20\r\n";
+const EXPECTING: &str =
+    "content-type: application/json\r\ncontent-length: 20\r\nexpect: 100-continue\r\n";
+const KINDS: [Kind; 9] = [
+    kind("GET", "", ""),
+    kind("HEAD", "", ""),
+    kind("POST", JSON, BODY),
+    kind("POST", EXPECTING, BODY),
+    kind("GET", "connection: upgrade\r\nupgrade: h2c\r\n", ""),
+    kind(
+        "GET",
+        "connection: upgrade\r\nupgrade: websocket\r\ncontent-length: 4\r\n",
+        "abcd",
+    ),
+    Kind {
+        closes: true,
+        ..kind("GET", "connection: close\r\n", "")
+    },
+    Kind {
+        version: "HTTP/1.0",
+        closes: true,
+        ..kind("GET", "", "")
+    },
+    Kind {
+        version: "HTTP/1.0",
+        ..kind("GET", "connection: keep-alive\r\n", "")
+    },
+];
+
+impl Kind {
+    fn makes_record(self) -> bool {
+        self.method == "POST"
+    }
+
+    fn bytes(self, later: bool) -> Vec<u8> {
+        let path = match (self.makes_record(), later) {
+            (false, false) => "/page.txt",
+            (false, true) => "/later/page.txt",
+            (true, false) => "/books",
+            (true, true) => "/notes",
+        };
+        let (method, version) = (self.method, self.version);
+        let (fields, body) = (self.fields, self.body);
+        format!("{method} {path} {version}\r\nhost: localhost\r\n{fields}\r\n{body}").into_bytes()
+    }
+}
+
+/// Takes one answer from the front of `bytes`: its status and its body.
+fn answer(bytes: &mut &[u8], head_only: bool) -> Result<(u16, Vec<u8>), String> {
+    loop {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        let (head, rest) = bytes.split_at(end.ok_or("no whole head")? + 4);
+        let head = std::str::from_utf8(head).map_err(|error| error.to_string())?;
+        let status: Option<u16> = head
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3)?.parse().ok());
+        let status = status.ok_or_else(|| format!("no status line: {head}"))?;
+        *bytes = rest;
+        // RFC 9110 section 15.2: an interim answer has no body, and the final one follows.
+        if (100..200).contains(&status) {
+            continue;
+        }
+        if head_only || status == 204 || status == 304 {
+            return Ok((status, Vec::new()));
+        }
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length")
+                .then(|| value.trim().parse().ok())?
+        });
+        let length: usize = length.ok_or_else(|| format!("no length: {head}"))?;
+        let body = bytes.get(..length).ok_or("the body is cut off")?.to_vec();
+        *bytes = &bytes[length..];
+        return Ok((status, body));
+    }
+}
+
+/// Sends both requests in two writes, and checks everything that comes back. Returns the number of records made.
+fn exchange(
+    address: SocketAddr,
+    pair: [Kind; 2],
+    later: bool,
+    split: usize,
+) -> Result<usize, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let bytes: Vec<u8> = pair.iter().flat_map(|kind| kind.bytes(later)).collect();
+    let (first, second) = bytes.split_at(split.min(bytes.len()));
+    let mut socket = TcpStream::connect(address).map_err(text)?;
+    socket.set_nodelay(true).map_err(text)?;
+    socket
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .map_err(text)?;
+    socket.write_all(first).map_err(text)?;
+    thread::yield_now();
+    // After a close, the server need not take the rest.
+    let sent = socket
+        .write_all(second)
+        .and_then(|()| socket.shutdown(Shutdown::Write));
+    if !pair[0].closes {
+        sent.map_err(text)?;
+    }
+    let mut read = Vec::new();
+    socket.read_to_end(&mut read).map_err(text)?;
+    let mut rest = read.as_slice();
+    let mut records = 0;
+    for kind in pair {
+        let (status, body) = answer(&mut rest, kind.method == "HEAD")?;
+        let wanted = if kind.makes_record() { 201 } else { 200 };
+        if status != wanted {
+            return Err(format!("{status}, not {wanted}"));
+        }
+        if kind.makes_record() {
+            records += 1;
+            if !body.starts_with(b"{\"id\":") {
+                return Err("the body is no record".to_owned());
+            }
+        } else if kind.method == "GET" && body != PAGE.as_bytes() {
+            return Err("the body is not the page".to_owned());
+        }
+        if kind.closes {
+            break;
+        }
+    }
+    if rest.is_empty() {
+        Ok(records)
+    } else {
+        Err(format!("more: {:?}", String::from_utf8_lossy(rest)))
+    }
+}
+
+#[test]
+fn every_pair_of_requests_is_answered_in_order_and_framed_by_itself() {
+    let more = "[route.\"/later\"]\nfiles = { root = 'SITE' }\ndelay = '5ms'\n\
+                [resource.notes]\npath = \"/notes\"\ndelay = '5ms'\naccess = \"public\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("page.txt"), PAGE).unwrap();
+    let daemon = TestDaemon::start(&more.replace("SITE", &folder.path().display().to_string()));
+    fs::write(daemon.site("page.txt"), PAGE).unwrap();
+    let mut cases = Vec::new();
+    for first in KINDS {
+        for second in KINDS {
+            for later in [false, true] {
+                let length = first.bytes(later).len() + second.bytes(later).len();
+                let step = if later { LATER_STEP } else { 1 };
+                cases.extend(
+                    (1..=length)
+                        .step_by(step)
+                        .map(|split| (first, second, later, split)),
+                );
+            }
+        }
+    }
+    let (next, records) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let address = daemon.public();
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (first, second, later, split) = *case;
+                    match exchange(address, [first, second], later, split) {
+                        Ok(made) => records.fetch_add(made, Ordering::Relaxed),
+                        Err(error) => panic!(
+                            "{first:?}, {second:?}, later {later}, split at {split}: {error}"
+                        ),
+                    };
+                }
+            });
+        }
+    });
+    let count = |path: &str| -> usize {
+        let list = client::get(address, &format!("{path}?_start=0&_end=1")).expect(200);
+        list.header("x-total-count").unwrap().parse().unwrap()
+    };
+    let made = records.into_inner();
+    assert!(made > 1000, "{made} records");
+    assert_eq!(count("/books") + count("/notes"), made);
+}
