@@ -57,22 +57,21 @@ fn main() {
         print!("{:>18}", server.name);
     }
     println!("{:>9}{:>9}", "x nginx", "logged");
-    let page = |name, path: &str, aim| Page {
+    let page = |name, path: &str, aim, aim_new| Page {
         name,
         path: path.to_owned(),
-        aim,
+        aim: Some(aim),
         aim_logged: None,
-        aim_new: None,
+        aim_new: Some(aim_new),
     };
     for page in [
         Page {
-            aim_logged: Some(0.85),
-            aim_new: Some(1.5),
-            ..page("1 KB", "/1k.html", Some(0.75))
+            aim_logged: Some(0.72),
+            ..page("1 KB", "/1k.html", 0.70, 1.0)
         },
-        page("100 KB", "/100k.html", Some(1.05)),
-        page("3.6 MB", "/3m.html", Some(1.6)),
-        page("a record", &record, None),
+        page("100 KB", "/100k.html", 0.85, 1.0),
+        page("3.6 MB", "/3m.html", 1.0, 1.0),
+        page("a record", &record, 0.75, 1.1),
     ] {
         row(&servers, &page, false);
         row(&servers, &page, true);
