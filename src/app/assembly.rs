@@ -227,8 +227,9 @@ impl Builder {
         let welcome = settings.routes == Settings::default().routes;
         let mut roots = Vec::new();
         let mut table = Vec::new();
-        for (place, (prefix, route)) in settings.routes.iter().enumerate() {
+        for (prefix, route) in &settings.routes {
             let TargetSettings::Files(folder) = &route.target;
+            let target = Target::Files(RootId(roots.len()));
             roots.push(SiteRoot {
                 route: prefix.clone(),
                 path: folder.root.clone(),
@@ -238,7 +239,6 @@ impl Builder {
                 types: ContentTypes::new(&route.types),
             });
             let rules = RouteRules::new(&route.rules);
-            let target = Target::Files(RootId(place));
             table.push((prefix.clone(), rules, target));
         }
         let threads = CallThreads::new(roots.len()).map_err(BuildError::Thread)?;
