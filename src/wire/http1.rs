@@ -12,8 +12,6 @@ mod answer;
 mod decoder;
 mod fault;
 mod field;
-#[cfg(test)]
-mod fuzz;
 mod head;
 mod input;
 mod send;

@@ -1,5 +1,7 @@
 //! The rules of HTTP/1, one row for each, and the reading of bodies.
 
+mod fuzz;
+
 use bytes::BytesMut;
 
 use super::decoder::{BodyLength, BodyPart, Decoder};

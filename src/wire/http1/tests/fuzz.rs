@@ -6,8 +6,8 @@ use actix_web::HttpMessage as _;
 use bytes::BytesMut;
 use fastrand::Rng;
 
-use super::decoder::{BodyPart, Decoder};
-use super::head::HeadReader;
+use super::super::decoder::{BodyPart, Decoder};
+use super::super::head::HeadReader;
 
 const CASES: u64 = 60_000;
 const LIMIT: usize = 1024;
