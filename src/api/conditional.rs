@@ -1,18 +1,19 @@
 //! Conditional requests (RFC 9110 section 13), for files and records alike.
 
-use std::str::FromStr as _;
 use std::time::SystemTime;
 
-use actix_web::HttpRequest;
-use actix_web::http::header::{
-    self, EntityTag, Header, HeaderName, HttpDate, IfMatch, IfNoneMatch,
-};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, EntityTag, HeaderMap, HeaderName, from_comma_delimited};
+use bytes::Bytes;
 
+use super::answer::{Answered, empty, set};
+use super::refused::failed_condition;
 use crate::record::{Conditions, Revision, Tags};
+use crate::wire::Response;
 
 /// The result of the conditions of a GET or HEAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Evaluated {
+enum Evaluated {
     /// The answer is what it would be without conditions.
     Proceed,
     /// The client has this representation already: 304.
@@ -21,79 +22,89 @@ pub(super) enum Evaluated {
     Failed,
 }
 
-/// Evaluates the conditions of a GET or HEAD in the order of section 13.2.2, for a representation with this entity tag.
-pub(super) fn evaluate(
-    request: &HttpRequest,
-    etag: &[u8],
+/// The answer to a GET or HEAD with this entity tag: `whole`, unless the conditions of the request want another one.
+pub(super) fn answer(
+    headers: &HeaderMap,
+    etag: impl Into<Bytes>,
     modified: Option<SystemTime>,
-) -> Evaluated {
-    let headers = request.headers();
-    let date = |name| Some((date(request, name)?, modified?));
-    if headers.contains_key(header::IF_MATCH) {
-        let holds = match IfMatch::parse(request) {
-            Ok(IfMatch::Any) => true,
-            Ok(IfMatch::Items(tags)) => lists(&tags, etag, EntityTag::strong_eq),
-            Err(_) => false,
-        };
-        if !holds {
-            return Evaluated::Failed;
+    whole: impl FnOnce() -> Response,
+) -> Answered {
+    let etag = etag.into();
+    let mut response = match evaluate(headers, &etag, modified) {
+        Evaluated::Proceed => whole(),
+        Evaluated::NotModified => empty(StatusCode::NOT_MODIFIED),
+        Evaluated::Failed => return Err(failed_condition(&String::from_utf8_lossy(&etag))),
+    };
+    set(&mut response, header::ETAG, etag);
+    Ok(response)
+}
+
+/// Evaluates the conditions of a GET or HEAD in the order of section 13.2.2, for a representation with this entity tag.
+fn evaluate(headers: &HeaderMap, etag: &[u8], modified: Option<SystemTime>) -> Evaluated {
+    let lists = |name, equal: fn(&EntityTag, &EntityTag) -> bool| {
+        // Most clients send the one tag that they were sent. A weak one is not equal by itself.
+        if headers.get(&name)? == etag && !etag.starts_with(b"W/") {
+            return Some(true);
         }
-    } else if let Some((since, modified)) = date(header::IF_UNMODIFIED_SINCE)
-        && modified > since
-    {
+        let own = std::str::from_utf8(etag).ok();
+        let own = own.and_then(|etag| etag.parse::<EntityTag>().ok());
+        Some(match listed(headers, &name)? {
+            Listed::Any => true,
+            Listed::Tags(tags) => own.is_some_and(|own| tags.iter().any(|tag| equal(tag, &own))),
+        })
+    };
+    let modified_since = |name| Some(modified? > date(headers, name)?);
+    let holds = lists(header::IF_MATCH, EntityTag::strong_eq)
+        .or_else(|| modified_since(header::IF_UNMODIFIED_SINCE).map(|modified| !modified));
+    if holds == Some(false) {
         return Evaluated::Failed;
     }
-    let known = match headers.get(header::IF_NONE_MATCH) {
-        // Most clients send the one tag that they were sent.
-        Some(tag) if tag.as_bytes() == etag => true,
-        Some(_) => match IfNoneMatch::parse(request) {
-            Ok(IfNoneMatch::Any) => true,
-            Ok(IfNoneMatch::Items(tags)) => lists(&tags, etag, EntityTag::weak_eq),
-            Err(_) => false,
-        },
-        None => date(header::IF_MODIFIED_SINCE).is_some_and(|(since, modified)| modified <= since),
-    };
-    if known {
+    let known = lists(header::IF_NONE_MATCH, EntityTag::weak_eq)
+        .or_else(|| modified_since(header::IF_MODIFIED_SINCE).map(|modified| !modified));
+    if known == Some(true) {
         Evaluated::NotModified
     } else {
         Evaluated::Proceed
     }
 }
 
-fn lists(tags: &[EntityTag], etag: &[u8], eq: fn(&EntityTag, &EntityTag) -> bool) -> bool {
-    let own = std::str::from_utf8(etag).ok();
-    let own = own.and_then(|etag| EntityTag::from_str(etag).ok());
-    own.is_some_and(|own| tags.iter().any(|tag| eq(tag, &own)))
+/// The entity tags that `If-Match` or `If-None-Match` lists.
+enum Listed {
+    /// `*`: any tag.
+    Any,
+    /// These. A list that can't be read has none.
+    Tags(Vec<EntityTag>),
+}
+
+/// The entity tags in a field, if it is there.
+fn listed(headers: &HeaderMap, name: &HeaderName) -> Option<Listed> {
+    if headers.get(name)?.as_bytes().trim_ascii() == b"*" {
+        return Some(Listed::Any);
+    }
+    let tags = from_comma_delimited(headers.get_all(name));
+    Some(Listed::Tags(tags.unwrap_or_default()))
 }
 
 /// The date of a field that is there once. Twice it is no date, and ignored (section 13.1.3).
-fn date(request: &HttpRequest, name: HeaderName) -> Option<SystemTime> {
-    let mut values = request.headers().get_all(name);
+fn date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
+    let mut values = headers.get_all(name);
     let value = values.next().filter(|_| values.next().is_none())?;
-    let date = HttpDate::from_str(value.to_str().ok()?).ok()?;
-    Some(date.into())
+    httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
 
-/// The conditions of a request to a record, for the store to compare. What is no tag of a revision matches nothing.
-pub(super) fn conditions(request: &HttpRequest) -> Conditions {
-    let headers = request.headers();
-    let revisions = |tags: Vec<EntityTag>| Tags::OneOf(tags.iter().filter_map(revision).collect());
-    let if_match = || match IfMatch::parse(request) {
-        Ok(IfMatch::Any) => Tags::Any,
-        // Section 13.1.1: a weak tag never matches.
-        Ok(IfMatch::Items(tags)) => revisions(tags.into_iter().filter(|tag| !tag.weak).collect()),
-        Err(_) => Tags::OneOf(Vec::new()),
-    };
-    let if_none_match = || match IfNoneMatch::parse(request) {
-        Ok(IfNoneMatch::Any) => Tags::Any,
-        Ok(IfNoneMatch::Items(tags)) => revisions(tags),
-        Err(_) => Tags::OneOf(Vec::new()),
+/// The conditions of a request to a record, for the store to compare. A tag that is not a revision's matches nothing.
+pub(super) fn conditions(headers: &HeaderMap) -> Conditions {
+    let revisions = |name, weak_matches: bool| match listed(headers, &name)? {
+        Listed::Any => Some(Tags::Any),
+        Listed::Tags(tags) => {
+            let tags = tags.iter().filter(|tag| weak_matches || !tag.weak);
+            Some(Tags::OneOf(tags.filter_map(revision).collect()))
+        }
     };
     Conditions {
-        if_match: headers.contains_key(header::IF_MATCH).then(if_match),
-        if_none_match: headers
-            .contains_key(header::IF_NONE_MATCH)
-            .then(if_none_match),
+        // Section 13.1.1: a weak tag never matches.
+        if_match: revisions(header::IF_MATCH, false),
+        if_none_match: revisions(header::IF_NONE_MATCH, true),
     }
 }
 
@@ -106,15 +117,14 @@ fn revision(tag: &EntityTag) -> Option<Revision> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::test::TestRequest;
     use std::time::Duration;
 
-    fn asked(fields: &[(&str, &str)]) -> HttpRequest {
-        let mut request = TestRequest::default();
-        for field in fields {
-            request = request.append_header(*field);
+    fn asked(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name.parse().unwrap(), value.parse().unwrap());
         }
-        request.to_http_request()
+        headers
     }
 
     fn at(seconds: u64) -> String {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::routes::{Destination, RouteTable, Target, segment};
+use super::answer::redirect;
+use super::routes::{Matched, RouteTable, Target, Unrouted};
 use super::{files, resource};
 use crate::file_cache::Files;
 use crate::storage::Store;
@@ -25,28 +26,18 @@ pub(crate) struct Edge {
 }
 
 impl Handler for Edge {
-    type Matched = Destination;
+    type Matched = Result<Matched, Unrouted>;
 
-    fn resolve(&self, request: &Incoming) -> Destination {
+    fn resolve(&self, request: &Incoming) -> Self::Matched {
         self.routes.load().resolve(request.path())
     }
 
-    fn label(&self, destination: &Destination) -> Option<usize> {
-        match destination {
-            Destination::Route(matched) => Some(matched.route.label),
-            Destination::Elsewhere(_) | Destination::Nothing => None,
-        }
+    fn label(&self, matched: &Self::Matched) -> Option<usize> {
+        Some(matched.as_ref().ok()?.route.label)
     }
 
-    fn quick(
-        &self,
-        request: &Incoming,
-        destination: &Destination,
-        now: Instant,
-    ) -> Option<Response> {
-        let Destination::Route(matched) = destination else {
-            return None;
-        };
+    fn quick(&self, request: &Incoming, matched: &Self::Matched, now: Instant) -> Option<Response> {
+        let matched = matched.as_ref().ok()?;
         let rules = &matched.route.rules;
         let Target::Files(root) = matched.route.target else {
             return None;
@@ -59,65 +50,53 @@ impl Handler for Edge {
         Some(response)
     }
 
-    async fn admit(&self, request: &Incoming, destination: &Destination) -> Result<Pass, Problem> {
+    async fn admit(&self, request: &Incoming, matched: &Self::Matched) -> Result<Pass, Problem> {
         request.refuse_cross_site()?;
-        match destination {
-            Destination::Route(matched) => matched.route.rules.admit().await,
-            Destination::Elsewhere(_) | Destination::Nothing => Ok(Pass::default()),
+        match matched {
+            Ok(matched) => matched.route.rules.admit().await,
+            Err(_) => Ok(Pass::default()),
         }
     }
 
-    async fn slow(&self, request: &mut Incoming, destination: &Destination) -> Response {
-        let answered = match destination {
-            Destination::Route(matched) => {
-                let path = request.path().to_owned();
-                let rest = matched.rest(&path);
-                let id = rest.strip_prefix('/').filter(|id| !id.is_empty());
-                match (&matched.route.target, id) {
-                    (Target::Files(root), _) => files::slow(self, *root, rest, request).await,
-                    // `/books/` is the list too: clients that join paths produce it.
-                    (Target::Resource(resource), None) => {
-                        resource::answer_collection(self, resource, request).await
-                    }
-                    (Target::Resource(resource), Some(id)) => {
-                        let id = segment(id).unwrap_or_default();
-                        resource::answer_item(self, resource, &id, request).await
-                    }
+    async fn slow(&self, request: &mut Incoming, matched: &Self::Matched) -> Response {
+        let answered = match matched {
+            Ok(matched) => match &matched.route.target {
+                Target::Files(root) => files::slow(self, *root, matched, request).await,
+                Target::Resource(resource) => {
+                    resource::answer(self, resource, matched, request).await
                 }
-            }
-            Destination::Elsewhere(reference) => files::redirect(reference, request.query()),
-            Destination::Nothing => Err(Problem::new(Code::NotFound)),
+            },
+            Err(Unrouted::Elsewhere(reference)) => redirect(reference, request.query()),
+            Err(Unrouted::Nowhere) => Err(Problem::new(Code::NotFound)),
         };
-        match answered {
-            Ok(mut response) => {
-                if let Destination::Route(matched) = destination {
-                    matched.route.rules.add_headers(&mut response);
-                }
-                response
-            }
-            Err(problem) => self.refuse(request, destination, problem).await,
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(problem) => return self.refuse(request, matched, problem).await,
+        };
+        if let Ok(matched) = matched {
+            matched.route.rules.add_headers(&mut response);
         }
+        response
     }
 
     /// The answer for an error, with the route's own page if it has one. A page changes neither status nor headers.
     async fn refuse(
         &self,
         request: &Incoming,
-        destination: &Destination,
+        matched: &Self::Matched,
         problem: Problem,
     ) -> Response {
         let mut response = problem.response(request);
-        let Destination::Route(matched) = destination else {
+        let Ok(Matched { route, .. }) = matched else {
             return response;
         };
-        let rules = &matched.route.rules;
-        if let Target::Files(root) = matched.route.target
+        if let Target::Files(root) = route.target
             && takes_html(request.headers())
-            && let Some(page) = rules.page(response.status().as_u16())
+            && let Some(page) = route.rules.page(response.status().as_u16())
         {
             response = files::with_page(self, root, page, response).await;
         }
-        rules.add_headers(&mut response);
+        route.rules.add_headers(&mut response);
         response
     }
 }

@@ -1,20 +1,19 @@
-//! Files: what is in memory on the fast way, the rest by asking the file cache.
+//! Files: `quick` answers from memory; `slow` asks the file cache for the rest.
 
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::body::{BoxBody, SizedStream};
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header;
 use actix_web::http::{Method, StatusCode};
-use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::conditional::{Evaluated, evaluate};
+use super::answer::{Answered, options, redirect, set};
+use super::conditional;
 use super::edge::Edge;
-use super::refused::failed_condition;
 use super::routes::Matched;
 use crate::file_cache::{Entry, Loaded, Representation, RootId};
-use crate::wire::{Code, Incoming, Problem, Response};
+use crate::wire::{Incoming, Problem, Response};
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
@@ -30,7 +29,7 @@ pub(super) fn quick(
         return None;
     }
     let entry = edge.files.hit(root, matched.rest(request.path()), now)?;
-    // A condition that fails is told on the slow way.
+    // If a condition fails, `slow` answers with the error.
     entry_response(request, &entry).ok()
 }
 
@@ -38,17 +37,15 @@ pub(super) fn quick(
 pub(super) async fn slow(
     edge: &Edge,
     root: RootId,
-    rest: &str,
+    matched: &Matched,
     request: &Incoming,
-) -> Result<Response, Problem> {
-    let method = request.method();
-    if method == Method::OPTIONS {
-        return Ok(options(ALLOW));
+) -> Answered {
+    match *request.method() {
+        Method::OPTIONS => return Ok(options(ALLOW)),
+        Method::GET | Method::HEAD => {}
+        _ => return Err(Problem::not_allowed(ALLOW)),
     }
-    if method != Method::GET && method != Method::HEAD {
-        return Err(Problem::not_allowed(ALLOW));
-    }
-    match edge.files.load(root, rest).await? {
+    match edge.files.load(root, matched.rest(request.path())).await? {
         Loaded::Entry(entry) => entry_response(request, &entry),
         Loaded::Large(large) => response(request, large.about(), || {
             let length = large.length();
@@ -58,7 +55,7 @@ pub(super) async fn slow(
     }
 }
 
-/// An error with the route's own page for it, if that can be had.
+/// An error with the route's own page for it, if the page can be read.
 pub(super) async fn with_page(
     edge: &Edge,
     root: RootId,
@@ -68,11 +65,8 @@ pub(super) async fn with_page(
     let Some(entry) = error_page(edge, root, page).await else {
         return response;
     };
-    set(
-        &mut response,
-        header::CONTENT_TYPE,
-        &entry.about.content_type,
-    );
+    let content_type = entry.about.content_type.clone();
+    set(&mut response, header::CONTENT_TYPE, content_type);
     response.set_body(BoxBody::new(entry.bytes.clone()))
 }
 
@@ -82,7 +76,7 @@ async fn error_page(edge: &Edge, root: RootId, page: &str) -> Option<Arc<Entry>>
     }
     match edge.files.load(root, page).await {
         Ok(Loaded::Entry(entry)) => Some(entry),
-        // A page of that size is none to be shown for an error.
+        // A file that is too large for the memory is not shown as an error page.
         Ok(Loaded::Large(_) | Loaded::Moved) => None,
         Err(error) => {
             tracing::debug!(page, ?error, "an error page can't be read");
@@ -91,7 +85,7 @@ async fn error_page(edge: &Edge, root: RootId, page: &str) -> Option<Arc<Entry>>
     }
 }
 
-fn entry_response(request: &Incoming, entry: &Entry) -> Result<Response, Problem> {
+fn entry_response(request: &Incoming, entry: &Entry) -> Answered {
     response(request, &entry.about, || BoxBody::new(entry.bytes.clone()))
 }
 
@@ -100,65 +94,30 @@ fn response(
     request: &Incoming,
     about: &Representation,
     body: impl FnOnce() -> BoxBody,
-) -> Result<Response, Problem> {
-    let verdict = evaluate(&request.request, &about.etag, Some(about.modified));
-    let mut response = match verdict {
-        Evaluated::Proceed => {
-            let mut response = HttpResponse::with_body(StatusCode::OK, body());
-            set(&mut response, header::CONTENT_TYPE, &about.content_type);
-            if let Some(encoding) = &about.content_encoding {
-                set(&mut response, header::CONTENT_ENCODING, encoding);
-            }
-            response
+) -> Answered {
+    let (etag, modified) = (about.etag.clone(), Some(about.modified));
+    let mut response = conditional::answer(request.headers(), etag, modified, || {
+        let mut response = HttpResponse::with_body(StatusCode::OK, body());
+        let content_type = about.content_type.clone();
+        set(&mut response, header::CONTENT_TYPE, content_type);
+        if let Some(encoding) = &about.content_encoding {
+            set(&mut response, header::CONTENT_ENCODING, encoding.clone());
         }
-        Evaluated::NotModified => {
-            HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
-        }
-        Evaluated::Failed => {
-            return Err(failed_condition(&String::from_utf8_lossy(&about.etag)));
-        }
-    };
-    set(&mut response, header::ETAG, &about.etag);
-    set(&mut response, header::LAST_MODIFIED, &about.last_modified);
+        response
+    })?;
+    let last_modified = about.last_modified.clone();
+    set(&mut response, header::LAST_MODIFIED, last_modified);
     if let Some(cache_control) = &about.cache_control {
-        set(&mut response, header::CACHE_CONTROL, cache_control);
+        set(&mut response, header::CACHE_CONTROL, cache_control.clone());
     }
     Ok(response)
 }
 
-/// A value that was formatted when the file was read; it is shared, not copied.
-fn set(response: &mut Response, name: header::HeaderName, value: &Bytes) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(value.clone()) {
-        response.headers_mut().insert(name, value);
-    }
-}
-
-/// A folder has its page at the path with a slash.
-fn to_folder(request: &Incoming) -> Result<Response, Problem> {
+/// A redirect from a folder's path to the path with a slash at its end, where its page is.
+fn to_folder(request: &Incoming) -> Answered {
     let path = request.path();
     let name = path.rsplit('/').next().unwrap_or_default();
     // `a:b/` would be an address with the scheme `a`.
     let here = if name.contains(':') { "./" } else { "" };
     redirect(&format!("{here}{name}/"), request.query())
-}
-
-/// A redirect for now, to a reference without a query.
-pub(super) fn redirect(reference: &str, query: &str) -> Result<Response, Problem> {
-    let mark = if query.is_empty() { "" } else { "?" };
-    let location = HeaderValue::from_str(&format!("{reference}{mark}{query}"))
-        .map_err(|_| Problem::new(Code::NotFound))?;
-    // Empty, and not without a body: only then its length is told, and the client need not wait for more.
-    let body = BoxBody::new(Bytes::new());
-    let mut response = HttpResponse::with_body(StatusCode::TEMPORARY_REDIRECT, body);
-    response.headers_mut().insert(header::LOCATION, location);
-    Ok(response)
-}
-
-/// Answers OPTIONS with the allowed methods.
-pub(crate) fn options(allow: &'static str) -> Response {
-    let mut response = HttpResponse::with_body(StatusCode::NO_CONTENT, BoxBody::new(()));
-    response
-        .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static(allow));
-    response
 }

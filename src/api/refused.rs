@@ -4,18 +4,10 @@ use actix_web::http::header;
 use serde_json::{Value, json};
 
 use crate::file_cache::{FileError, PathRefusal};
-use crate::record::{BodyError, CommandError, IdError, QueryError, Revision, RuleViolation};
+use crate::record::{BodyError, CommandError, IdError, QueryError, RuleViolation};
 use crate::storage::StoreError;
 use crate::supervision::AskError;
 use crate::wire::{Code, Problem};
-
-/// A 412 with the record's tag, if there is a record.
-pub(super) fn precondition(current: Option<Revision>) -> Problem {
-    match current {
-        Some(revision) => failed_condition(&format!("\"{}\"", revision.0)),
-        None => Problem::new(Code::PreconditionFailed).detail("there is no record with this id"),
-    }
-}
 
 /// A 412 with the tag of what is there.
 pub(super) fn failed_condition(etag: &str) -> Problem {
@@ -93,7 +85,13 @@ impl From<CommandError> for Problem {
         let code = match error {
             CommandError::Absent => Code::NotFound,
             CommandError::Duplicate { .. } => Code::DuplicateId,
-            CommandError::Precondition { current } => return precondition(current),
+            CommandError::Precondition {
+                current: Some(revision),
+            } => return failed_condition(&format!("\"{}\"", revision.0)),
+            CommandError::Precondition { current: None } => {
+                let problem = Self::new(Code::PreconditionFailed);
+                return problem.detail("there is no record with this id");
+            }
             CommandError::Invalid(violations) => return violations.into(),
             CommandError::TooLong { .. } => Code::BodyTooLarge,
             CommandError::Damaged => Code::Damaged,

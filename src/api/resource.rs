@@ -1,148 +1,134 @@
-//! Records over HTTP: what the answers to a resource and to one record have in common.
+//! Records over HTTP: `collection` answers for a resource as a whole, `item` for one record.
 
 mod collection;
 mod dialect;
 mod item;
-mod later;
 mod negotiation;
-
-pub(crate) use collection::answer as answer_collection;
-pub(crate) use item::answer as answer_item;
 
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
-use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderName};
+use actix_web::http::{Method, StatusCode};
+use bytes::Bytes;
 
+use super::answer::{Answered, empty, options, set};
 use super::edge::Edge;
-use super::routes::ResourceTarget;
+use super::routes::{Matched, ResourceTarget, segment};
 use crate::record::{Conditions, JsonObject, Record, WriteCommand};
-use crate::settings::ResourceSettings;
 use crate::storage::{Write, Written};
-use crate::wire::Incoming;
-use crate::wire::Problem;
-use crate::wire::read_body;
+use crate::wire::{Incoming, Problem, Response, read_body};
 use dialect::{BodyOf, JSON};
-use negotiation::prefers;
+use negotiation::{must_take_json, prefers, refuse_later};
 
-type Answered = Result<HttpResponse<BoxBody>, Problem>;
-
-/// The request's body as an object, with how many bytes it took.
-async fn read_object(edge: &Edge, request: &mut Incoming) -> Result<(JsonObject, usize), Problem> {
-    let body = read_body(request, edge.body_bytes).await?;
-    Ok((JsonObject::parse(&body)?, body.len()))
+/// A request to a resource, or to one of its records.
+struct ResourceRequest<'a> {
+    edge: &'a Edge,
+    target: &'a ResourceTarget,
+    request: &'a mut Incoming,
+    /// The length of its body, once it has been read.
+    body_bytes: usize,
 }
 
-fn wants_minimal(request: &Incoming) -> bool {
-    prefers(request.headers(), "return", "minimal")
-}
-
-/// What may be done here, and what kind of body it takes (RFC 5789 section 3.1, the LDP's section 7.1).
-fn options(
-    allow: &'static str,
-    settings: &ResourceSettings,
-    body: BodyOf,
-) -> HttpResponse<BoxBody> {
-    let mut response = super::files::options(allow);
-    if let Ok(accepted) = HeaderValue::from_str(&settings.accepted(body)) {
-        response.headers_mut().insert(body.field(), accepted);
+/// Answers a request for a resource, or for the record whose id follows the resource's path.
+pub(super) async fn answer(
+    edge: &Edge,
+    target: &ResourceTarget,
+    matched: &Matched,
+    request: &mut Incoming,
+) -> Answered {
+    let settings = &target.settings;
+    let sent = matched.rest(request.path()).strip_prefix('/');
+    // `/books/` is the list too: clients that join paths produce it.
+    let sent = sent.filter(|id| !id.is_empty());
+    // No record has an id that can't be read.
+    let id = sent.map(|sent| segment(sent).and_then(|id| settings.ids.parse(&id).ok()));
+    let (allow, body) = match id {
+        Some(_) => (item::METHODS, BodyOf::Patch),
+        None => (settings.collection_methods(), BodyOf::Post),
+    };
+    if *request.method() == Method::OPTIONS {
+        let mut response = options(allow);
+        set(&mut response, body.field(), settings.accepted(body));
+        return Ok(response);
     }
-    response
-}
-
-/// The answer to a write whose client does not want to see the record.
-fn minimal(status: StatusCode) -> HttpResponse<BoxBody> {
-    let mut response = HttpResponse::with_body(status, BoxBody::new(()));
-    response.headers_mut().insert(
-        HeaderName::from_static("preference-applied"),
-        HeaderValue::from_static("return=minimal"),
-    );
-    response
-}
-
-fn set_etag(response: &mut HttpResponse<BoxBody>, record: &Record) {
-    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", record.revision.0)) {
-        response.headers_mut().insert(header::ETAG, etag);
+    must_take_json(request.headers())?;
+    refuse_later(request)?;
+    let mut request = ResourceRequest {
+        edge,
+        target,
+        request,
+        body_bytes: 0,
+    };
+    match id {
+        Some(id) => request.answer_item(id).await,
+        None => request.answer_collection(allow).await,
     }
+}
+
+impl ResourceRequest<'_> {
+    /// Reads the body as an object.
+    async fn read_object(&mut self, body: BodyOf) -> Result<JsonObject, Problem> {
+        let settings = &self.target.settings;
+        settings.must_read(body, self.request.headers())?;
+        let body = read_body(self.request, self.edge.body_bytes).await?;
+        self.body_bytes = body.len();
+        Ok(JsonObject::parse(&body)?)
+    }
+
+    /// Has the store carry out a write, and answers with the records as they are now, or as they were last.
+    async fn write(&self, command: WriteCommand, conditions: Conditions) -> Answered {
+        let write = Write {
+            collection: self.target.collection,
+            command,
+            conditions,
+            bytes: self.body_bytes,
+        };
+        let written = self.edge.store.write(write).await?;
+        let mut response = if prefers(self.request.headers(), "return", "minimal") {
+            let mut minimal = empty(match written {
+                Written::Created(_) => StatusCode::CREATED,
+                Written::Replaced(_) | Written::Deleted(_) | Written::DeletedMatching(_) => {
+                    StatusCode::NO_CONTENT
+                }
+            });
+            set_preference_applied(&mut minimal, "return=minimal");
+            minimal
+        } else {
+            match &written {
+                Written::Created(record) => json(StatusCode::CREATED, record.json.clone()),
+                Written::Replaced(record) | Written::Deleted(record) => {
+                    json(StatusCode::OK, record.json.clone())
+                }
+                Written::DeletedMatching(records) => json(StatusCode::OK, array(records)),
+            }
+        };
+        // A deleted record has no representation left that an entity tag could be of.
+        if let Written::Created(record) | Written::Replaced(record) = &written {
+            set(&mut response, header::ETAG, etag(record));
+        }
+        if let Written::Created(record) = &written {
+            let place = format!("{}/{}", self.target.url, record.id);
+            set(&mut response, header::LOCATION, place);
+        }
+        Ok(response)
+    }
+}
+
+/// The entity tag of a record.
+fn etag(record: &Record) -> String {
+    format!("\"{}\"", record.revision.0)
+}
+
+/// Names the preference of the request that the answer follows (RFC 7240 section 3).
+fn set_preference_applied(response: &mut Response, preference: &'static str) {
+    let name = HeaderName::from_static("preference-applied");
+    set(response, name, preference);
 }
 
 /// A JSON text as an answer.
-fn json(status: StatusCode, text: impl Into<bytes::Bytes>) -> HttpResponse<BoxBody> {
+fn json(status: StatusCode, text: impl Into<Bytes>) -> Response {
     let mut response = HttpResponse::with_body(status, BoxBody::new(text.into()));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
-    response
-}
-
-/// What may change at any time is asked for again before it is used again (RFC 9111 section 5.2.2.4).
-fn set_no_cache(response: &mut HttpResponse<BoxBody>) {
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-}
-
-/// The record as an answer.
-fn with_record(status: StatusCode, record: &Record) -> HttpResponse<BoxBody> {
-    let mut response = json(status, record.json.clone());
-    set_etag(&mut response, record);
-    response
-}
-
-/// Has the store carry out a write, and answers with what it did.
-async fn write(
-    edge: &Edge,
-    target: &ResourceTarget,
-    request: &Incoming,
-    command: WriteCommand,
-    conditions: Conditions,
-    bytes: usize,
-) -> Answered {
-    let write = Write {
-        collection: target.collection,
-        command,
-        conditions,
-        bytes,
-    };
-    let written = edge.store.write(write).await?;
-    let minimally = wants_minimal(request);
-    Ok(match written {
-        Written::Created(record) => created(&target.url, &record, minimally),
-        Written::Replaced(record) => with_record_or_tag(StatusCode::OK, &record, minimally),
-        Written::Deleted(_) | Written::DeletedMatching(_) if minimally => {
-            minimal(StatusCode::NO_CONTENT)
-        }
-        // Without an entity tag: there is no representation left that it could be of.
-        Written::Deleted(record) => json(StatusCode::OK, record.json),
-        Written::DeletedMatching(records) => json(StatusCode::OK, array(&records)),
-    })
-}
-
-/// The answer to a write: the record as it is now, or only its entity tag.
-fn with_record_or_tag(
-    status: StatusCode,
-    record: &Record,
-    minimally: bool,
-) -> HttpResponse<BoxBody> {
-    if !minimally {
-        return with_record(status, record);
-    }
-    let status = if status == StatusCode::OK {
-        StatusCode::NO_CONTENT
-    } else {
-        status
-    };
-    let mut response = minimal(status);
-    set_etag(&mut response, record);
-    response
-}
-
-/// The answer to a write that created a record: it says where the record is.
-fn created(path: &str, record: &Record, minimally: bool) -> HttpResponse<BoxBody> {
-    let mut response = with_record_or_tag(StatusCode::CREATED, record, minimally);
-    if let Ok(place) = HeaderValue::from_str(&format!("{path}/{}", record.id)) {
-        response.headers_mut().insert(header::LOCATION, place);
-    }
+    set(&mut response, header::CONTENT_TYPE, JSON);
     response
 }
 

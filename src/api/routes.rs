@@ -8,4 +8,4 @@ mod table;
 pub(crate) use gate::GateMetrics;
 pub(crate) use path::segment;
 pub(crate) use rules::RouteRules;
-pub(crate) use table::{Destination, Matched, ResourceTarget, RouteTable, Target};
+pub(crate) use table::{Matched, ResourceTarget, RouteTable, Target, Unrouted};

@@ -6,7 +6,7 @@ use crate::record::{JsonObject, RuleViolation};
 use crate::settings::ResourceSettings;
 use crate::wire::Problem;
 
-/// The media type of every answer that is no problem, and of every body that may be sent.
+/// The media type of every answer that is not a problem, and of bodies.
 pub(crate) const JSON: &str = "application/json";
 /// The media type of a patch (RFC 7396 section 4).
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -54,19 +54,15 @@ impl ResourceSettings {
         self.media_types(body).collect::<Vec<_>>().join(", ")
     }
 
-    /// Refuses a body of another media type.
+    /// Refuses a body of another media type, whatever the parameters of the type.
     pub(super) fn must_read(&self, body: BodyOf, headers: &HeaderMap) -> Result<(), Problem> {
-        if self.reads(body, headers) {
+        let sent = headers.get(header::CONTENT_TYPE);
+        let sent = sent.and_then(|value| value.to_str().ok()?.split(';').next());
+        let is = |known: &str| sent.is_some_and(|sent| sent.trim().eq_ignore_ascii_case(known));
+        if self.media_types(body).any(is) {
             return Ok(());
         }
         Err(Problem::unsupported(body.field(), self.accepted(body)))
-    }
-
-    fn reads(&self, body: BodyOf, headers: &HeaderMap) -> bool {
-        media_type(headers).is_some_and(|sent| {
-            let mut known = self.media_types(body);
-            known.any(|known| sent.eq_ignore_ascii_case(known))
-        })
     }
 
     /// Fills in what has a default, and finds every rule that is broken.
@@ -74,12 +70,6 @@ impl ResourceSettings {
         object.remove_id();
         self.schema.check(object)
     }
-}
-
-/// The declared kind of a body, whatever its parameters.
-fn media_type(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    value.split(';').next().map(str::trim)
 }
 
 #[cfg(test)]
@@ -98,16 +88,20 @@ mod tests {
             headers.insert(header::CONTENT_TYPE, media_type.parse().unwrap());
             headers
         };
+        let reads = |settings: &ResourceSettings, body, headers: &HeaderMap| {
+            settings.must_read(body, headers).is_ok()
+        };
         for read in ["application/json", "Text/Plain; charset=utf-8"] {
-            assert!(dialect.reads(BodyOf::Post, &of(read)), "{read}");
-            assert!(!plain.reads(BodyOf::Post, &of("text/plain")));
+            assert!(reads(&dialect, BodyOf::Post, &of(read)), "{read}");
+            assert!(!reads(&plain, BodyOf::Post, &of("text/plain")));
         }
         for not in ["application/jsonp", "text", ""] {
-            assert!(!dialect.reads(BodyOf::Post, &of(not)), "{not}");
+            assert!(!reads(&dialect, BodyOf::Post, &of(not)), "{not}");
         }
-        assert!(!dialect.reads(BodyOf::Post, &HeaderMap::new()));
+        assert!(!reads(&dialect, BodyOf::Post, &HeaderMap::new()));
         let patch = of("application/merge-patch+json");
-        assert!(dialect.reads(BodyOf::Patch, &patch) && !dialect.reads(BodyOf::Post, &patch));
+        assert!(reads(&dialect, BodyOf::Patch, &patch));
+        assert!(!reads(&dialect, BodyOf::Post, &patch));
         assert_eq!(
             dialect.accepted(BodyOf::Other),
             "application/json, text/plain"

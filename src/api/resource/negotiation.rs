@@ -1,9 +1,11 @@
-//! What a client would like to have: `Accept` (RFC 9110 section 12.5.1) and `Prefer` (RFC 7240).
+//! Wishes of a client: `Accept` (RFC 9110 section 12.5.1), `Prefer` (RFC 7240), and features of a later release.
 
+use actix_web::http::Method;
 use actix_web::http::header::{HeaderMap, HeaderName};
 
 use super::dialect::JSON;
-use crate::wire::{Code, Problem, wish};
+use crate::record::ListQuery;
+use crate::wire::{Code, Incoming, Problem, wish};
 
 /// Refuses a client that takes no JSON, before anything is done for it.
 pub(super) fn must_take_json(headers: &HeaderMap) -> Result<(), Problem> {
@@ -13,6 +15,21 @@ pub(super) fn must_take_json(headers: &HeaderMap) -> Result<(), Problem> {
     let detail =
         "this resource answers with application/json, which the request's Accept leaves out";
     Err(Problem::new(Code::NotAcceptable).detail(detail))
+}
+
+/// Refuses `Idempotency-Key`, `Prefer: tx=rollback`, and parameters that ask for a part of a record or for more than it: these
+/// features come with a later release, and a client that sends one relies on it.
+pub(super) fn refuse_later(request: &Incoming) -> Result<(), Problem> {
+    let headers = request.headers();
+    // Other methods are idempotent by themselves.
+    let once = matches!(*request.method(), Method::POST | Method::PATCH);
+    if once && headers.contains_key("idempotency-key") {
+        return Err(Problem::not_available("Idempotency-Key"));
+    }
+    if !request.method().is_safe() && prefers(headers, "tx", "rollback") {
+        return Err(Problem::not_available("Prefer: tx=rollback"));
+    }
+    Ok(ListQuery::refuse_shape(request.query())?)
 }
 
 /// Whether the request prefers `name=value` (RFC 7240 section 2).

@@ -1,7 +1,7 @@
 //! Limits how many requests a route answers at a time (`max_in_flight`). The others wait in the order of their arrival.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -15,75 +15,49 @@ pub(crate) const WAITING_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Gate {
     places: Arc<Semaphore>,
+    /// Places in the queue.
+    queue: Semaphore,
     waiting_max: usize,
-    waiting: AtomicUsize,
     waited: AtomicU64,
     refused: AtomicU64,
 }
-
-/// The error for a request that found the queue full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Full;
 
 impl Gate {
     /// A gate that lets `places` requests in at a time, while `waiting_max` more may wait.
     pub(crate) fn new(places: usize, waiting_max: usize) -> Self {
         Self {
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            queue: Semaphore::new(waiting_max),
             waiting_max,
-            waiting: AtomicUsize::new(0),
             waited: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }
     }
 
-    /// Waits until fewer than `max_in_flight` requests are being answered. Dropping the permit lets the next request in;
-    /// dropping the future leaves the queue.
-    pub(crate) async fn enter(&self) -> Result<OwnedSemaphorePermit, Full> {
+    /// Waits until fewer than `max_in_flight` requests are being answered; `None` at once if the queue is full. Dropping the
+    /// permit lets the next request in; dropping the future leaves the queue.
+    pub(crate) async fn enter(&self) -> Option<OwnedSemaphorePermit> {
         // A returned permit goes to a waiting request first, so this overtakes none.
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(place);
+            return Some(place);
         }
-        let _waiting = self.queue_up()?;
-        Arc::clone(&self.places)
-            .acquire_owned()
-            .await
-            .map_err(|_| Full)
-    }
-
-    fn queue_up(&self) -> Result<Waiting<'_>, Full> {
-        let more = |waiting| (waiting < self.waiting_max).then_some(waiting + 1);
-        let queued = self
-            .waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        if queued.is_err() {
+        let Ok(_waiting) = self.queue.try_acquire() else {
             self.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(Full);
-        }
+            return None;
+        };
         self.waited.fetch_add(1, Ordering::Relaxed);
-        Ok(Waiting { gate: self })
+        Arc::clone(&self.places).acquire_owned().await.ok()
     }
 
     /// The number of waiting requests.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.waiting_max - self.queue.available_permits()
     }
 
     /// The number of refused requests.
     #[cfg(test)]
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
-    }
-}
-
-/// Counts one request as waiting until it is dropped.
-struct Waiting<'a> {
-    gate: &'a Gate,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.gate.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -132,7 +106,7 @@ mod tests {
         assert!(first.as_mut().now_or_never().is_none());
         assert!(second.as_mut().now_or_never().is_none());
         assert_eq!(gate.waiting(), 2);
-        assert_eq!(gate.enter().await.err(), Some(Full));
+        assert!(gate.enter().await.is_none());
         assert_eq!(gate.refused(), 1);
         drop(inside);
         assert!(second.as_mut().now_or_never().is_none(), "not its turn");
@@ -154,14 +128,14 @@ mod tests {
         let mut next = Box::pin(gate.enter());
         assert!(next.as_mut().now_or_never().is_none(), "there is room");
         drop(inside);
-        assert!(next.await.is_ok());
+        assert!(next.await.is_some());
     }
 
     #[tokio::test]
     async fn a_scrape_tells_who_waits_and_who_was_refused() {
         let gate = Arc::new(Gate::new(1, 0));
         let _inside = gate.enter().await.unwrap();
-        assert!(gate.enter().await.is_err());
+        assert!(gate.enter().await.is_none());
         let gates = vec![("/slow".to_owned(), Arc::clone(&gate))];
         let scrape = crate::telemetry::exposed(GateMetrics { gates });
         for line in [

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::HttpResponse;
-use actix_web::body::BoxBody;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::gate::{Gate, WAITING_MAX};
 use crate::settings::RuleSettings;
-use crate::wire::{Code, Pass, Problem};
+use crate::supervision::RETRY_AFTER;
+use crate::wire::{Code, Pass, Problem, Response};
 
 /// The rules of one route.
 #[derive(Debug, Clone, Default)]
@@ -19,8 +18,8 @@ pub(crate) struct RouteRules {
     headers: Vec<(HeaderName, HeaderValue)>,
     errors: BTreeMap<u16, String>,
     delay: Duration,
-    /// Shared by all handlers.
-    gate: Option<Arc<Gate>>,
+    /// The queue of requests, if the route limits how many are served at a time. All handlers share it.
+    pub(super) gate: Option<Arc<Gate>>,
 }
 
 impl RouteRules {
@@ -40,11 +39,6 @@ impl RouteRules {
         }
     }
 
-    /// The queue of requests, if the route limits how many are served at a time.
-    pub(crate) fn gate(&self) -> Option<&Arc<Gate>> {
-        self.gate.as_ref()
-    }
-
     /// Whether a request may have to wait before it is answered.
     pub(crate) fn waits(&self) -> bool {
         self.gate.is_some() || !self.delay.is_zero()
@@ -54,7 +48,7 @@ impl RouteRules {
     /// answered after two delays.
     pub(crate) async fn admit(&self) -> Result<Pass, Problem> {
         let place = match &self.gate {
-            Some(gate) => Some(gate.enter().await.map_err(|_| self.full())?),
+            Some(gate) => Some(gate.enter().await.ok_or_else(|| self.full())?),
             None => None,
         };
         let not_before = (!self.delay.is_zero()).then(|| Instant::now() + self.delay);
@@ -62,13 +56,9 @@ impl RouteRules {
     }
 
     fn full(&self) -> Problem {
-        let detail = "the queue of this route is full";
-        let problem = Problem::new(Code::Overloaded).detail(detail);
-        if self.delay.is_zero() {
-            problem
-        } else {
-            problem.retry_after(self.delay)
-        }
+        Problem::new(Code::Overloaded)
+            .detail("the queue of this route is full")
+            .retry_after(self.delay.max(RETRY_AFTER))
     }
 
     /// The page that is shown in the place of an error of this status, below the route's folder.
@@ -77,7 +67,7 @@ impl RouteRules {
     }
 
     /// Adds the route's headers to an answer.
-    pub(crate) fn add_headers(&self, response: &mut HttpResponse<BoxBody>) {
+    pub(crate) fn add_headers(&self, response: &mut Response) {
         for (name, value) in &self.headers {
             response.headers_mut().insert(name.clone(), value.clone());
         }

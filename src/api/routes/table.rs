@@ -71,15 +71,13 @@ impl Matched {
     }
 }
 
-/// The destination of a path.
+/// A path that no route answers.
 #[derive(Debug)]
-pub(crate) enum Destination {
-    /// To a route.
-    Route(Matched),
-    /// To another path: a relative reference, for a redirect.
+pub(crate) enum Unrouted {
+    /// It leads to another path: a relative reference, for a redirect.
     Elsewhere(String),
-    /// Nowhere.
-    Nothing,
+    /// It leads nowhere.
+    Nowhere,
 }
 
 /// Every route.
@@ -118,28 +116,23 @@ impl RouteTable {
 
     /// The queues of the routes that have one, with the pattern of their route.
     pub(crate) fn gates(&self) -> Vec<(String, Arc<Gate>)> {
-        let gate = |route: &Arc<Route>| {
-            let gate = route.rules.gate()?;
-            Some((route.pattern.clone(), Arc::clone(gate)))
-        };
+        let gate = |route: &Arc<Route>| Some((route.pattern.clone(), route.rules.gate.clone()?));
         self.all.iter().filter_map(gate).collect()
     }
 
     /// The pattern of each route, by label.
     pub(crate) fn labels(&self) -> Vec<String> {
-        let patterns = self.all.iter().map(|route| route.pattern.clone());
-        patterns.collect()
+        let routes = self.all.iter();
+        routes.map(|route| route.pattern.clone()).collect()
     }
 
     /// Where a path leads, however it is spelt: a resource comes before a folder, and the longest prefix before others.
-    pub(crate) fn resolve(&self, path: &str) -> Destination {
+    pub(crate) fn resolve(&self, path: &str) -> Result<Matched, Unrouted> {
         let decoded = match spelling(path) {
             Spelling::Direct(decoded) => decoded,
-            Spelling::Detour(reference) => return Destination::Elsewhere(reference),
+            Spelling::Detour(reference) => return Err(Unrouted::Elsewhere(reference)),
         };
-        let Some(route) = self.find(&decoded) else {
-            return Destination::Nothing;
-        };
+        let route = self.find(&decoded).ok_or(Unrouted::Nowhere)?;
         let pattern = route.pattern.as_str();
         let prefix_bytes = if pattern == "/" {
             0
@@ -148,23 +141,18 @@ impl RouteTable {
         } else {
             after_segments(path, pattern.matches('/').count())
         };
-        Destination::Route(Matched {
+        Ok(Matched {
             route: Arc::clone(route),
             prefix_bytes,
         })
     }
 
     fn find(&self, decoded: &str) -> Option<&Arc<Route>> {
-        if !self.resources.is_empty() {
-            let parent = || decoded.rsplit_once('/').map(|(parent, _)| parent);
-            let resource = self.resources.get(decoded);
-            let resource = resource.or_else(|| self.resources.get(parent()?));
-            if resource.is_some() {
-                return resource;
-            }
-        }
+        let parent = || decoded.rsplit_once('/').map(|(parent, _)| parent);
+        let resource = self.resources.get(decoded);
+        let resource = resource.or_else(|| self.resources.get(parent()?));
         let mut prefixes = self.prefixes.iter();
-        prefixes.find(|route| is_below(&route.pattern, decoded))
+        resource.or_else(|| prefixes.find(|route| is_below(&route.pattern, decoded)))
     }
 }
 
@@ -198,15 +186,9 @@ mod tests {
 
     /// The pattern of a path's route, and the rest of the path.
     fn resolved(path: &str) -> (String, String) {
-        match table().resolve(path) {
-            Destination::Route(matched) => {
-                let rest = matched.rest(path).to_owned();
-                (matched.route.pattern.clone(), rest)
-            }
-            other @ (Destination::Elsewhere(_) | Destination::Nothing) => {
-                panic!("{path}: {other:?}")
-            }
-        }
+        let matched = table().resolve(path).expect(path);
+        let rest = matched.rest(path).to_owned();
+        (matched.route.pattern.clone(), rest)
     }
 
     #[test]
@@ -243,7 +225,7 @@ mod tests {
             let expected = (pattern.to_owned(), rest.to_owned());
             assert_eq!(resolved(path), expected, "{path}");
         }
-        assert!(matches!(table().resolve("*"), Destination::Nothing));
+        assert!(matches!(table().resolve("*"), Err(Unrouted::Nowhere)));
         let labels = table().labels();
         assert_eq!(labels.get(5).map(String::as_str), Some("/books"));
     }
@@ -252,7 +234,7 @@ mod tests {
     fn a_detour_leads_elsewhere_and_never_to_a_route() {
         for path in ["//slow", "/x/../slow", "/slow/%2e%2e/books", "/books//1"] {
             let resolved = table().resolve(path);
-            assert!(matches!(resolved, Destination::Elsewhere(_)), "{path}");
+            assert!(matches!(resolved, Err(Unrouted::Elsewhere(_))), "{path}");
         }
     }
 }

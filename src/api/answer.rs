@@ -1,0 +1,41 @@
+//! Answers of files and records alike.
+
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use bytes::Bytes;
+
+use crate::wire::{Code, Problem, Response};
+
+/// An answer, or the error that is answered in its place.
+pub(super) type Answered = Result<Response, Problem>;
+
+/// An answer with an empty body.
+pub(super) fn empty(status: StatusCode) -> Response {
+    HttpResponse::with_body(status, BoxBody::new(()))
+}
+
+/// Sets a header field. The value is taken over and not copied; one that is not allowed in a field is left out.
+pub(super) fn set(response: &mut Response, name: HeaderName, value: impl Into<Bytes>) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(value.into()) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// A temporary redirect to a reference without a query; the query of the request is added.
+pub(super) fn redirect(reference: &str, query: &str) -> Answered {
+    let mark = if query.is_empty() { "" } else { "?" };
+    let location = HeaderValue::try_from(format!("{reference}{mark}{query}"))
+        .map_err(|_| Problem::new(Code::NotFound))?;
+    let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}
+
+/// The answer to OPTIONS: the methods that are allowed.
+pub(super) fn options(allow: &'static str) -> Response {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    set(&mut response, header::ALLOW, allow);
+    response
+}
