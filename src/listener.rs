@@ -16,12 +16,13 @@ mod unix_path;
 
 pub(crate) use bind::{BindError, bind};
 pub(crate) use inherited::{InheritError, Inherited};
-pub(crate) use listening::{Listening, SharedListening};
+pub(crate) use listening::SharedListening;
 pub(crate) use metrics::ListenerMetrics;
 pub(crate) use state::{HandlerRef, ListenerState};
 pub(crate) use unix_path::{SocketFile, SocketWatch, UnixBindError, bind_unix};
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ use crate::supervision::{
     BoxError, Child, ChildContext, ChildSpec, Delivery, EventLoop, Incarnation, LocalBoxFuture,
     Message, Slot, StartError,
 };
-use state::{AcceptedSocket, count};
+use state::count;
 
 /// How long to wait after an accept failed for want of descriptors or memory, and between two looks for a handler or for a
 /// connection that can make room.
@@ -53,7 +54,7 @@ impl Message for ListenerMessage {
 /// One incarnation of a listener.
 pub(crate) struct Listener {
     state: Arc<ListenerState>,
-    socket: Option<AsyncFd<Listening>>,
+    socket: Option<AsyncFd<OwnedFd>>,
 }
 
 /// The child spec of a listener that runs on `event_loop`.
@@ -65,12 +66,9 @@ pub(crate) fn child_spec(
     ChildSpec::actor_on(event_loop, slot, move |_| {
         let state = Arc::clone(&state);
         async move {
-            let socket = state
-                .socket
-                .socket()
-                .try_clone()
-                .map_err(StartError::failed)?;
-            // A listening socket of std keeps its descriptor for life, which is what the deprecation worries about; and
+            let socket = state.socket.socket.try_clone();
+            let socket = socket.map_err(StartError::failed)?;
+            // The deprecation is about descriptors that are closed while they are registered, which this one is not; and
             // tokio's own listener would register every accepted socket here, on the wrong thread.
             #[expect(
                 deprecated,
@@ -118,7 +116,7 @@ impl Child for Listener {
 
 async fn accept(
     state: Arc<ListenerState>,
-    socket: AsyncFd<Listening>,
+    socket: AsyncFd<OwnedFd>,
     incarnation: Incarnation,
 ) -> Result<(), BoxError> {
     let mut rotation = 0_usize;
@@ -135,7 +133,7 @@ async fn accept(
         let permit = permit(&state, &socket).await?;
         let accepted = loop {
             let mut ready = socket.readable().await?;
-            match ready.try_io(|socket| socket.get_ref().accept()) {
+            match ready.try_io(|socket| listening::accept(socket.get_ref())) {
                 Ok(accepted) => break accepted,
                 // A unix socket that was shut has nothing to accept, and is always ready.
                 Err(_would_block) if state.socket.is_shut() => std::future::pending().await,
@@ -143,12 +141,8 @@ async fn accept(
             }
         };
         match accepted {
-            Ok((socket, peer)) => {
-                state.keep(AcceptedSocket {
-                    socket,
-                    peer,
-                    permit,
-                });
+            Ok((socket, address)) => {
+                state.keep(socket, address, permit);
                 state.faults.hit("listener.accepted");
             }
             Err(error) if is_the_clients(&error) => {}
@@ -167,7 +161,7 @@ async fn accept(
 /// them.
 async fn permit(
     state: &ListenerState,
-    socket: &AsyncFd<Listening>,
+    socket: &AsyncFd<OwnedFd>,
 ) -> Result<OwnedSemaphorePermit, BoxError> {
     if let Ok(permit) = Arc::clone(&state.places).try_acquire_owned() {
         return Ok(permit);
@@ -184,7 +178,7 @@ async fn permit(
             ready.clear_ready();
         }
         for target in &state.targets {
-            target.load.crowd().make_room();
+            target.load.make_room();
         }
         if let Ok(permit) = timeout(PAUSE, &mut permit).await {
             return Ok(permit?);
@@ -193,7 +187,7 @@ async fn permit(
 }
 
 /// Whether a client waits in the backlog. The reactor knows only whether one came.
-fn has_client(socket: &Listening) -> bool {
+fn has_client(socket: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
     poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }

@@ -5,13 +5,13 @@
 
 // Decision: A group restart keeps connections.
 
-mod crowd;
 mod drain;
 mod handover;
+mod load;
 
-pub(crate) use crowd::GiveWay;
 pub(crate) use drain::DrainLimit;
-pub(crate) use handover::{Accepted, ConnectionPermit, HandlerLoad, Handover};
+pub(crate) use handover::{Accepted, Handover};
+pub(crate) use load::{GiveWay, HandlerLoad};
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -38,7 +38,7 @@ pub(crate) fn child_spec<H: Handler>(
     drain: DrainLimit,
     faults: Faults,
 ) -> ChildSpec {
-    let shutdown = Shutdown::Timeout(drain.limit() + DrainLimit::GRACE);
+    let shutdown = Shutdown::Timeout(drain.limit + DrainLimit::GRACE);
     let parts = Arc::new(parts);
     faults.register("handler.message");
     ChildSpec::actor_on(event_loop, slot, move |_| {
@@ -65,20 +65,15 @@ impl Child for RequestHandler {
         if message.attempt() == 1 {
             self.faults.hit("handler.message");
         }
-        let Some(Accepted {
-            socket,
-            peer,
-            permit,
-        }) = message.take()
-        else {
+        let Some((accepted, living)) = message.take() else {
             return;
         };
         let idle = Arc::<AtomicBool>::default();
-        let connection = self.service.serve(socket, peer, &idle);
-        let connection = self.load.crowd().join(connection, idle);
+        let connection = self.service.serve(accepted.socket, accepted.peer, &idle);
+        let connection = self.load.join(connection, idle);
         drop(actix_rt::spawn(async move {
             connection.await;
-            drop(permit);
+            drop((living, accepted.place));
         }));
     }
 

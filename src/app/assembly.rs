@@ -112,7 +112,7 @@ impl Assembly {
             body_bytes: builder.settings.limits.body_bytes,
         });
         let (handlers, targets, metrics) = builder.handlers(&edge);
-        let addresses = public.iter().filter_map(|shared| shared.socket().address());
+        let addresses = public.iter().filter_map(|shared| shared.address());
         let addresses: Result<_, _> = addresses.collect();
         let (listeners, listener_metrics) = builder.listeners(&public, &targets, admin_listener);
         let storage = builder.supervisor("storage").child(writer);

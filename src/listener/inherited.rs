@@ -2,11 +2,10 @@
 //! backlog while the daemon is not there.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use listenfd::ListenFd;
 use socket2::SockRef;
-
-use super::listening::Listening;
 
 /// The name that systemd gives to a socket without a name.
 const NAMELESS: &str = "unknown";
@@ -14,7 +13,7 @@ const NAMELESS: &str = "unknown";
 /// The sockets this process was started with, by name.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    sockets: Vec<(String, Listening)>,
+    sockets: Vec<(String, OwnedFd)>,
 }
 
 /// A socket that was to be inherited and can't be.
@@ -32,7 +31,7 @@ pub enum InheritError {
     },
     /// It is not one that clients can connect to.
     #[error(
-        "the socket named {name} that was passed to this process is none to accept from; write ListenStream= and Accept=no"
+        "the socket named {name} that was passed to this process accepts no connections; write ListenStream= and Accept=no"
     )]
     Unfit {
         /// Its name.
@@ -65,17 +64,16 @@ impl Inherited {
     }
 
     /// Takes the sockets of this name: a `.socket` unit may have several.
-    pub(crate) fn named(&mut self, name: &str) -> Result<Vec<Listening>, InheritError> {
-        let given = self.names();
-        let (found, left) = std::mem::take(&mut self.sockets)
-            .into_iter()
-            .partition::<Vec<_>, _>(|(of, _)| of == name);
-        self.sockets = left;
+    pub(crate) fn named(&mut self, name: &str) -> Result<Vec<OwnedFd>, InheritError> {
+        let found = self.sockets.extract_if(.., |(of, _)| of == name);
+        let found: Vec<_> = found.map(|(_, socket)| socket).collect();
         if found.is_empty() {
-            let name = name.to_owned();
-            return Err(InheritError::Absent { name, given });
+            return Err(InheritError::Absent {
+                name: name.to_owned(),
+                given: self.names(),
+            });
         }
-        Ok(found.into_iter().map(|(_, socket)| socket).collect())
+        Ok(found)
     }
 
     /// The names of those that nobody has taken, for people.
@@ -93,23 +91,20 @@ impl Inherited {
     }
 }
 
-fn listening(passed: &mut ListenFd, at: usize) -> io::Result<Listening> {
+fn listening(passed: &mut ListenFd, at: usize) -> io::Result<OwnedFd> {
     let gone = || io::Error::from(io::ErrorKind::NotFound);
-    let socket = match passed.take_tcp_listener(at) {
+    let socket: OwnedFd = match passed.take_tcp_listener(at) {
         Ok(socket) => {
             let socket = socket.ok_or_else(gone)?;
-            socket.set_nonblocking(true)?;
             SockRef::from(&socket).set_tcp_nodelay(true)?;
-            Listening::Tcp(socket)
+            socket.into()
         }
-        Err(_no_tcp) => {
-            let socket = passed.take_unix_listener(at)?.ok_or_else(gone)?;
-            socket.set_nonblocking(true)?;
-            Listening::Unix(socket)
-        }
+        Err(_no_tcp) => passed.take_unix_listener(at)?.ok_or_else(gone)?.into(),
     };
+    let socket_ref = SockRef::from(&socket);
+    socket_ref.set_nonblocking(true)?;
     // Accept=yes passes a connection, from which nobody could ever be accepted.
-    if SockRef::from(&socket).peer_addr().is_ok() {
+    if socket_ref.peer_addr().is_ok() {
         return Err(io::Error::other("it is a connection"));
     }
     Ok(socket)

@@ -55,7 +55,7 @@ impl MetricSource for ListenerMetrics {
         }
         let closed = |state: &ListenerState| -> u64 {
             let targets = state.targets.iter();
-            targets.map(|target| target.load.crowd().closed()).sum()
+            targets.map(|target| target.load.closed()).sum()
         };
         rows.counter(
             "perennial_admin_connections_closed",

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::least_loaded::{Candidate, choose};
-use super::listening::SharedListening;
-use crate::request_handler::{Accepted, ConnectionPermit, HandlerLoad, Handover};
+use super::listening::{self, SharedListening};
+use crate::request_handler::{Accepted, HandlerLoad, Handover};
 use crate::supervision::{ChildRef, EventLoop, Faults};
 use crate::wire::{Peer, Socket};
 
@@ -24,15 +24,6 @@ pub(crate) struct HandlerRef {
     pub load: Arc<HandlerLoad>,
     /// The thread it runs on.
     pub event_loop: EventLoop,
-}
-
-/// An accepted socket that no handler has yet.
-#[derive(Debug)]
-pub(super) struct AcceptedSocket {
-    pub(super) socket: Socket,
-    pub(super) peer: Option<SocketAddr>,
-    /// Its place among all connections.
-    pub(super) permit: OwnedSemaphorePermit,
 }
 
 /// Counters of a listener.
@@ -70,7 +61,7 @@ pub(crate) struct ListenerState {
     /// The counters.
     pub counters: ListenerCounters,
     /// A socket that was accepted and not yet handed over; a restart does not drop it.
-    waiting: Mutex<Option<AcceptedSocket>>,
+    waiting: Mutex<Option<Accepted>>,
 }
 
 impl ListenerState {
@@ -82,7 +73,7 @@ impl ListenerState {
         places: Arc<Semaphore>,
         faults: Faults,
     ) -> Arc<Self> {
-        let address = socket.socket().address().and_then(Result::ok);
+        let address = socket.address().and_then(Result::ok);
         faults.register("listener.accepted");
         Arc::new(Self {
             loopback: address.is_some_and(|address| address.ip().to_canonical().is_loopback()),
@@ -96,32 +87,41 @@ impl ListenerState {
         })
     }
 
-    /// Keeps a connection that was just accepted.
-    pub(super) fn keep(&self, accepted: AcceptedSocket) {
+    /// Keeps a connection that was just accepted from this address.
+    pub(super) fn keep(
+        &self,
+        socket: Socket,
+        address: Option<SocketAddr>,
+        place: OwnedSemaphorePermit,
+    ) {
         count(&self.counters.accepted);
-        *self.waiting.lock() = Some(accepted);
+        let peer = Peer {
+            address,
+            loopback: self.loopback,
+        };
+        *self.waiting.lock() = Some(Accepted {
+            socket,
+            peer,
+            place,
+        });
     }
 
     /// Accepts the clients in the backlog, as far as there are places, and refuses later ones. A socket that somebody else has
     /// opened stays as it is.
     pub(super) fn close(&self) {
-        if self.socket.is_inherited() {
+        if self.socket.inherited {
             return;
         }
         let mut rotation = 0;
         while !self.socket.is_shut() && (!self.has_waiting() || self.hand_over(rotation)) {
             rotation += 1;
-            let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
+            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
                 break;
             };
-            let Ok((socket, peer)) = self.socket.socket().accept() else {
+            let Ok((socket, address)) = listening::accept(&self.socket.socket) else {
                 break;
             };
-            self.keep(AcceptedSocket {
-                socket,
-                peer,
-                permit,
-            });
+            self.keep(socket, address, place);
         }
         self.socket.shut();
     }
@@ -143,25 +143,10 @@ impl ListenerState {
                 count(&self.counters.refused);
                 return false;
             };
-            // Whatever happens below, the connection is either handed over or kept here.
             let target = targets.swap_remove(chosen);
-            let handover = Handover::new(Accepted {
-                socket: accepted.socket,
-                peer: Peer {
-                    address: accepted.peer,
-                    loopback: self.loopback,
-                },
-                permit: ConnectionPermit::new(&target.load, accepted.permit),
-            });
-            if let Err(refused) = target.handler.tell(handover) {
-                let back = |accepted: Accepted| {
-                    Some(AcceptedSocket {
-                        socket: accepted.socket,
-                        peer: accepted.peer.address,
-                        permit: accepted.permit.into_permit()?,
-                    })
-                };
-                *waiting = refused.message.take().and_then(back);
+            // A connection that is not handed over stays here.
+            if let Err(refused) = target.handler.tell(Handover::new(accepted, &target.load)) {
+                *waiting = refused.message.take().map(|(accepted, _)| accepted);
             }
         }
         true

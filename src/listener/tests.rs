@@ -1,6 +1,7 @@
 //! Listeners and handlers in one tree on one thread, with real sockets: nothing that was accepted is lost.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::{HandlerRef, ListenerState, Listening, SharedListening, bind, child_spec};
+use super::{HandlerRef, ListenerState, SharedListening, bind, child_spec};
 use crate::request_handler::{self, DrainLimit, HandlerLoad};
 use crate::settings::LimitSettings;
 use crate::supervision::{
@@ -93,7 +94,7 @@ fn handler(
     (spec, target)
 }
 
-async fn start(socket: Listening, queues: &[usize], places: usize) -> StartedTree {
+async fn start(socket: OwnedFd, queues: &[usize], places: usize) -> StartedTree {
     let faults = Faults::armed();
     let intensity = Intensity {
         max_restarts: 1000,
@@ -153,7 +154,7 @@ fn run(test: impl Future<Output = ()>) {
     actix_rt::System::new().block_on(test);
 }
 
-fn tcp() -> (Listening, SocketAddr) {
+fn tcp() -> (OwnedFd, SocketAddr) {
     let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap();
     (socket.into(), address)
@@ -316,7 +317,7 @@ fn the_oldest_idle_connection_gives_way_to_a_newcomer() {
             .unwrap();
         assert_eq!(clients[0].read(&mut byte).await.unwrap(), 1, "it was busy");
         assert_eq!(ask(&mut clients[2]).await, "handler-0");
-        assert_eq!(started.loads[0].crowd().closed(), 1);
+        assert_eq!(started.loads[0].closed(), 1);
         drop((clients, newcomer));
         started.stop().await;
     });

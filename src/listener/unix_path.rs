@@ -16,19 +16,13 @@ const MODE: u32 = 0o660;
 /// A path that can't be listened at.
 #[derive(Debug, thiserror::Error)]
 pub enum UnixBindError {
-    /// Somebody answers there.
-    #[error("cannot listen on unix:{}; another program does", path.display())]
-    InUse {
-        /// The path.
-        path: PathBuf,
-    },
-    /// There is something else, which is not ours to remove.
-    #[error("cannot listen on unix:{}; there is a file that is no socket: move it away", path.display())]
-    NoSocket {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The system said no.
+    /// Another program listens there.
+    #[error("cannot listen on unix:{}; another program does", .0.display())]
+    InUse(PathBuf),
+    /// There is another kind of file, which the daemon must not remove.
+    #[error("cannot listen on unix:{}; there is a file that is no socket: move it away", .0.display())]
+    NoSocket(PathBuf),
+    /// The system refused.
     #[error("cannot listen on unix:{}; is there the folder, and may this user write to it?", path.display())]
     Refused {
         /// The path.
@@ -41,62 +35,75 @@ pub enum UnixBindError {
 
 /// The file of a socket that listens. Dropping it removes the file, unless another one has taken its place.
 #[derive(Debug)]
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    is: (u64, u64),
-}
+pub(crate) struct SocketFile(SocketWatch);
 
 impl SocketFile {
     /// The path of the socket.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        &self.0.path
     }
 
     /// A watch over the file.
     pub(crate) fn watch(&self) -> SocketWatch {
-        SocketWatch {
-            path: self.path.clone(),
-            is: self.is,
-            told: false,
+        self.0.clone()
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.0.is_there()
+            && let Err(error) = fs::remove_file(self.path())
+        {
+            tracing::warn!(path = %self.path().display(), %error, "the file of a unix socket could not be removed");
         }
     }
 }
 
 /// Notices that the file of a socket was removed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct SocketWatch {
     path: PathBuf,
-    is: (u64, u64),
+    /// Device and inode of the file.
+    identity: (u64, u64),
+    /// Whether the log has been told.
     told: bool,
 }
 
 impl SocketWatch {
     /// Logs, once, that the file was removed or replaced.
     pub(crate) fn look(&mut self) {
-        if !self.told && identity(&self.path).ok() != Some(self.is) {
+        if !self.told && !self.is_there() {
             self.told = true;
             tracing::error!(path = %self.path.display(), "the file of a unix socket was removed or replaced, so no client can connect to it: restart the daemon, which makes it again");
         }
     }
-}
 
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if identity(&self.path).ok() == Some(self.is)
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::warn!(path = %self.path.display(), %error, "the file of a unix socket could not be removed");
-        }
+    fn is_there(&self) -> bool {
+        identity(&self.path).is_ok_and(|identity| identity == self.identity)
     }
 }
 
-/// Listens at `path`. What a killed process has left there is taken away.
+/// Listens at `path`. A socket that a killed process has left there is removed.
 pub(crate) fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), UnixBindError> {
-    clear(path)?;
     let refused = |source| UnixBindError::Refused {
         path: path.to_owned(),
         source,
     };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(refused(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(UnixBindError::NoSocket(path.to_owned()));
+        }
+        Ok(_) => match UnixStream::connect(path) {
+            Ok(_) => return Err(UnixBindError::InUse(path.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                tracing::info!(path = %path.display(), "removed a socket that nobody listens at");
+                fs::remove_file(path).map_err(refused)?;
+            }
+            Err(error) => return Err(refused(error)),
+        },
+    }
     listen(path).map_err(refused)
 }
 
@@ -105,39 +112,15 @@ fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
     // From here on the file is removed, whatever happens.
-    let file = SocketFile {
+    let file = SocketFile(SocketWatch {
         path: path.to_owned(),
-        is: identity(path)?,
-    };
-    // Before it listens, so that nobody comes in who may not.
+        identity: identity(path)?,
+        told: false,
+    });
+    // Before it listens, so that nobody connects who must not.
     fs::set_permissions(path, Permissions::from_mode(MODE))?;
     socket.listen(BACKLOG)?;
     Ok((socket.into(), file))
-}
-
-/// Takes away a socket that nobody listens at any more.
-fn clear(path: &Path) -> Result<(), UnixBindError> {
-    let refused = |source| UnixBindError::Refused {
-        path: path.to_owned(),
-        source,
-    };
-    let kind = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata.file_type(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(refused(error)),
-    };
-    let path = path.to_owned();
-    if !kind.is_socket() {
-        return Err(UnixBindError::NoSocket { path });
-    }
-    match UnixStream::connect(&path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            tracing::info!(path = %path.display(), "removed a socket that nobody listens at");
-            fs::remove_file(&path).map_err(|source| UnixBindError::Refused { path, source })
-        }
-        Ok(_) => Err(UnixBindError::InUse { path }),
-        Err(source) => Err(UnixBindError::Refused { path, source }),
-    }
 }
 
 /// The identity of the file: device and inode.

@@ -14,13 +14,14 @@ use crate::wire::Drain;
 #[derive(Debug, Clone)]
 pub(crate) struct DrainLimit {
     drain: Drain,
-    limit: Duration,
+    /// The longest time that the drain may take.
+    pub(super) limit: Duration,
     until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl DrainLimit {
     /// The time beyond the limit that a handler has to end by itself.
-    pub(crate) const GRACE: Duration = Duration::from_secs(1);
+    pub(super) const GRACE: Duration = Duration::from_secs(1);
 
     /// A drain that may take `limit`.
     pub(crate) fn new(limit: Duration) -> Self {
@@ -31,25 +32,20 @@ impl DrainLimit {
         }
     }
 
-    /// The longest time that the drain may take.
-    pub(crate) fn limit(&self) -> Duration {
-        self.limit
-    }
-
     /// The signal for connections.
     pub(crate) fn signal(&self) -> Drain {
         self.drain.clone()
     }
 
     /// Begins, for all handlers; the limit runs from the first call.
-    pub(crate) fn begin(&self) -> Instant {
+    pub(super) fn begin(&self) -> Instant {
         self.drain.begin();
         let mut until = self.until.lock();
         *until.get_or_insert_with(|| Instant::now() + self.limit)
     }
 
-    /// A handler starts, so nothing is being drained (any more).
-    pub(crate) fn renew(&self) {
+    /// Ends the drain: a handler starts, so connections are served again.
+    pub(super) fn renew(&self) {
         self.drain.renew();
         *self.until.lock() = None;
     }

@@ -1,0 +1,136 @@
+//! The connections of one handler: their number, and the ones that are closed for newcomers when there is no place left.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+/// How long a connection is left alone, so that a client on a busy machine has time to send its request.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// The connections that may be closed for a newcomer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum GiveWay {
+    /// The oldest one that waits for its next request.
+    #[default]
+    Idle,
+    /// The older half, whatever they do: nothing that is served there takes long.
+    Any,
+}
+
+/// The connections of one handler.
+#[derive(Debug, Default)]
+pub(crate) struct HandlerLoad {
+    give_way: GiveWay,
+    living: AtomicUsize,
+    changed: Notify,
+    /// The connections that are being served, by age.
+    served: Mutex<BTreeMap<u64, TrackedConnection>>,
+    entered: AtomicU64,
+    closed: AtomicU64,
+}
+
+#[derive(Debug)]
+struct TrackedConnection {
+    since: Instant,
+    idle: Arc<AtomicBool>,
+    /// Dropped, it closes the connection.
+    _open: oneshot::Sender<()>,
+}
+
+impl HandlerLoad {
+    /// The load of a handler whose connections give way to newcomers like this.
+    pub(crate) fn new(give_way: GiveWay) -> Self {
+        Self {
+            give_way,
+            ..Self::default()
+        }
+    }
+
+    /// The number of connections that are handed over or being served.
+    pub(crate) fn living(&self) -> usize {
+        self.living.load(Ordering::Relaxed)
+    }
+
+    /// Completes when there are none.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.living.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Serves `connection` to its end, or until it has to give way. `idle` is true while it waits for its next request.
+    pub(super) fn join<F: Future<Output = ()>>(
+        self: &Arc<Self>,
+        connection: F,
+        idle: Arc<AtomicBool>,
+    ) -> impl Future<Output = ()> + use<F> {
+        let id = self.entered.fetch_add(1, Ordering::Relaxed);
+        let (open, closed) = oneshot::channel();
+        let tracked = TrackedConnection {
+            since: Instant::now(),
+            idle,
+            _open: open,
+        };
+        self.served.lock().insert(id, tracked);
+        let load = Arc::clone(self);
+        async move {
+            let connection = std::pin::pin!(connection);
+            futures_util::future::select(connection, closed).await;
+            load.served.lock().remove(&id);
+        }
+    }
+
+    /// Closes the connections that give way to a newcomer.
+    pub(crate) fn make_room(&self) {
+        let mut served = self.served.lock();
+        let many = match self.give_way {
+            GiveWay::Idle => 1,
+            // One at a time would let in one newcomer for each turn of the handler's thread, which may have much to do.
+            GiveWay::Any => served.len().div_ceil(2),
+        };
+        let any = self.give_way == GiveWay::Any;
+        let old = served
+            .iter()
+            .take_while(|(_, tracked)| tracked.since.elapsed() >= GRACE);
+        let fit = old.filter(|(_, tracked)| any || tracked.idle.load(Ordering::Relaxed));
+        let chosen: Vec<u64> = fit.map(|(id, _)| *id).take(many).collect();
+        for id in chosen {
+            self.closed.fetch_add(1, Ordering::Relaxed);
+            served.remove(&id);
+        }
+    }
+
+    /// The number of connections that gave way.
+    pub(crate) fn closed(&self) -> u64 {
+        self.closed.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts one connection of a handler until it is dropped.
+#[derive(Debug)]
+pub(crate) struct LivingConnection(Arc<HandlerLoad>);
+
+impl LivingConnection {
+    pub(super) fn new(load: &Arc<HandlerLoad>) -> Self {
+        load.living.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(load))
+    }
+}
+
+impl Drop for LivingConnection {
+    fn drop(&mut self) {
+        if self.0.living.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.changed.notify_waiters();
+        }
+    }
+}
