@@ -38,6 +38,7 @@ use super::hosts::Peer;
 use super::link::Link;
 use super::problem::{Code, Problem};
 use super::recorder::AnswerEnd;
+use super::request_id::X_REQUEST_ID;
 use super::socket::Stream;
 use super::thread::Thread;
 use crate::num::as_u64;
@@ -324,7 +325,10 @@ impl Http1 {
     async fn refuse(&mut self, problem: &Problem, fault: &'static str) -> After {
         tracing::debug!(fault, peer = ?self.peer.address, "a message was refused");
         let id = self.thread.recorder.next_id();
-        let response = problem.answer("", id.as_str());
+        let mut response = problem.answer("", id.as_str());
+        if let Some(id) = id.value() {
+            response.headers_mut().insert(X_REQUEST_ID.clone(), id);
+        }
         let status = response.status().as_u16();
         let framing = Framing {
             old: false,

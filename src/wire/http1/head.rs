@@ -60,8 +60,12 @@ impl HeadReader {
     ) -> Result<Option<Head>, Fault> {
         if self.scanned == 0 {
             // RFC 9112 section 2.2: empty lines before a request are ignored.
-            let empty = input.iter().take_while(|byte| b"\r\n".contains(byte));
-            input.advance(empty.count());
+            while input.starts_with(b"\r\n") {
+                input.advance(2);
+            }
+            if input.is_empty() || input.as_ref() == b"\r" {
+                return Ok(None);
+            }
         }
         let end = self.find_end(input)?;
         if end.unwrap_or(input.len()) > limit {

@@ -17,7 +17,7 @@ use super::super::thread::Thread;
 use super::decoder::{BodyLength, BodyPart, Decoder};
 
 /// The most bytes that are read before they are needed: of later requests, or of a body whose handler is not reading.
-const AHEAD_BYTES_MAX: usize = 64 * 1024;
+const AHEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// The client's side of a connection. The connection and the body of its request take turns with it, in one task.
 pub(super) struct Input {
@@ -65,11 +65,17 @@ impl Input {
 
     /// Reads more; false if the client has closed its side.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.poll_fill_up_to(usize::MAX, cx)
+    }
+
+    fn poll_fill_up_to(&mut self, limit: usize, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.ended {
             return Poll::Ready(Ok(false));
         }
         let mut scratch = self.thread.scratch.borrow_mut();
-        let read = ready!(self.stream.poll_recv(cx, &mut scratch))?;
+        let room = scratch.len().min(limit);
+        let scratch = scratch.get_mut(..room).unwrap_or_default();
+        let read = ready!(self.stream.poll_recv(cx, scratch))?;
         self.bytes
             .extend_from_slice(scratch.get(..read).unwrap_or_default());
         self.ended = read == 0;
@@ -79,10 +85,11 @@ impl Input {
     /// Reads ahead while a request is answered, so that a client that leaves is noticed. True if something has come, an error
     /// if the connection is broken.
     pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        if self.ended || self.bytes.len() >= AHEAD_BYTES_MAX {
+        let room = AHEAD_BYTES_MAX.saturating_sub(self.bytes.len());
+        if self.ended || room == 0 {
             return Ok(false);
         }
-        Ok(self.poll_fill(cx)?.is_ready())
+        Ok(self.poll_fill_up_to(room, cx)?.is_ready())
     }
 
     /// Drops what has arrived of the body.

@@ -38,6 +38,8 @@ fn each_rule_refuses_what_breaks_it() {
         ("G(T / HTTP/1.1\r\nhost: a\r\n\r\n", Fault::RequestLine),
         ("\u{1}GET / HTTP/1.1\r\nhost: a\r\n\r\n", Fault::RequestLine),
         ("GET / HTTP/1.1\nhost: a\r\n\r\n", Fault::LineEnd),
+        ("\nGET / HTTP/1.1\r\nhost: a\r\n\r\n", Fault::LineEnd),
+        ("\rGET / HTTP/1.1\r\nhost: a\r\n\r\n", Fault::RequestLine),
         ("GET / HTTP/1.1\r\nhost: a\n\r\n", Fault::LineEnd),
         (
             "GET / HTTP/1.1\r\nhost: a\r\nx: a\rb\r\n\r\n",
@@ -281,7 +283,7 @@ fn a_head_says_how_the_connection_goes_on() {
 
 #[test]
 fn a_head_that_comes_byte_by_byte_is_read_as_one_that_comes_at_once() {
-    let text = b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabcGET";
+    let text = b"\r\nPOST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabcGET";
     let mut input = BytesMut::new();
     let mut reader = HeadReader::default();
     let mut found = None;

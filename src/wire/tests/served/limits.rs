@@ -40,7 +40,7 @@ fn empty_lines_are_idleness_and_no_request() {
         let mut client = served.client().await;
         client.send(&[b"\r\n\r\n", GET].concat()).await;
         assert_eq!(client.reply(false).await.status, 200);
-        client.send(b"\n\n").await;
+        client.send(b"\r\n\r\n").await;
         client.closed().await;
         assert_eq!(read(&served.counters.idle), 2);
     });
@@ -132,7 +132,10 @@ fn what_is_no_http_is_400_and_counted() {
         for (n, (junk, status)) in junk.iter().enumerate() {
             let mut client = served.client().await;
             client.send(junk.as_bytes()).await;
-            assert_eq!(client.reply(false).await.status, *status, "{junk:?}");
+            let reply = client.reply(false).await;
+            assert_eq!(reply.status, *status, "{junk:?}");
+            let id = reply.json()["request_id"].clone();
+            assert_eq!(reply.header("x-request-id"), id.as_str(), "{junk:?}");
             client.closed().await;
             let counted = u64::try_from(n).unwrap() + 1;
             assert_eq!(served.counters.faults(), counted, "{junk:?}");
