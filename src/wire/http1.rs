@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use actix_http::Payload;
 use actix_web::HttpMessage as _;
+use actix_web::body::MessageBody as _;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
@@ -255,15 +256,15 @@ impl Http1 {
         let (rest, mut last) = self.rest_of_body();
         last |= !framing.keep_alive || self.thread.drain.begun();
         let status = response.status().as_u16();
-        let begun = Instant::now();
+        let size = response.body().size();
+        self.thread.recorder.count(&request, &link, status, size);
         let sent = self.send(response, &framing, last).await;
         let ended = AnswerEnd {
             status,
             bytes: sent.bytes,
-            answered: begun,
             whole: sent.whole,
         };
-        self.thread.recorder.record(&request, &link, ended);
+        self.thread.recorder.log(&request, &link, ended);
         drop(request);
         if !sent.whole {
             return After::Close;
@@ -339,7 +340,7 @@ impl Http1 {
         };
         let sent = self.send(response, &framing, true).await;
         let recorder = &self.thread.recorder;
-        recorder.record_refused(self.peer.address, status, &id, fault, sent.bytes);
+        recorder.log_refused(self.peer.address, status, &id, fault, sent.bytes);
         if sent.whole {
             After::Linger
         } else {

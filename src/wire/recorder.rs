@@ -1,4 +1,4 @@
-//! Records an answer in the metrics and in the access log when it has ended.
+//! Records answers: in the metrics when they begin, and in the access log when they have ended.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use actix_web::HttpRequest;
+use actix_web::body::BodySize;
+use actix_web::http::Method;
 use actix_web::http::Version;
 use actix_web::http::header::{self, HeaderValue};
-use tokio::time::Instant;
 
 use super::access_log::{Access, AccessLog, Line};
 use super::link::Link;
@@ -28,8 +29,6 @@ pub(super) struct AnswerEnd {
     pub(super) status: u16,
     /// Bytes of its body that were sent.
     pub(super) bytes: u64,
-    /// The time when it began.
-    pub(super) answered: Instant,
     /// Whether it was sent to its end.
     pub(super) whole: bool,
 }
@@ -48,12 +47,20 @@ impl Recorder {
         self.ids.next()
     }
 
-    /// Records the answer to a request.
-    pub(super) fn record(&self, request: &HttpRequest, link: &Link, ended: AnswerEnd) {
+    /// Counts an answer that is about to be sent, so that a client that has it finds it counted.
+    pub(super) fn count(&self, request: &HttpRequest, link: &Link, status: u16, size: BodySize) {
+        let bytes = match size {
+            // The answer to a HEAD has a length and no body.
+            BodySize::Sized(bytes) if request.method() != Method::HEAD => bytes,
+            BodySize::Sized(_) | BodySize::None | BodySize::Stream => 0,
+        };
         let (method, label) = (request.method(), link.label.get());
-        let took = ended.answered.saturating_duration_since(link.begun);
-        let metrics = &self.metrics;
-        metrics.answered(label, method, ended.status, took, ended.bytes);
+        let took = link.begun.elapsed();
+        self.metrics.answered(label, method, status, took, bytes);
+    }
+
+    /// Logs the answer to a request.
+    pub(super) fn log(&self, request: &HttpRequest, link: &Link, ended: AnswerEnd) {
         let Some(access) = &self.access else {
             return;
         };
@@ -61,11 +68,11 @@ impl Recorder {
         let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
         access.add(&Line {
             time: SystemTime::now(),
-            method: method.as_str(),
+            method: request.method().as_str(),
             path: request.uri().path(),
             query: request.uri().query(),
             protocol: protocol(request.version()),
-            route: label,
+            route: link.label.get(),
             status: ended.status,
             bytes: ended.bytes,
             took: link.begun.elapsed(),
@@ -77,8 +84,8 @@ impl Recorder {
         });
     }
 
-    /// Records the refusal of a message that never became a request.
-    pub(super) fn record_refused(
+    /// Logs the refusal of a message that never became a request.
+    pub(super) fn log_refused(
         &self,
         peer: Option<SocketAddr>,
         status: u16,

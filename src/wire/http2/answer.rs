@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::super::counters::count;
 use super::super::http1::is_bodiless;
@@ -49,7 +49,7 @@ pub(super) async fn answer(
     };
     let (request, response) = answer.into_parts();
     let (response, body) = response.into_parts();
-    let (status, answered) = (response.status(), Instant::now());
+    let status = response.status();
     let size = if is_bodiless(status) {
         BodySize::None
     } else {
@@ -57,6 +57,7 @@ pub(super) async fn answer(
     };
     let empty = head_only || matches!(size, BodySize::None | BodySize::Sized(0));
     let head = thread.with_date(|date| head(status, response.headers(), size, date));
+    thread.recorder.count(&request, link, status.as_u16(), size);
     let mut bytes = 0;
     let whole = match respond.send_response(head, empty) {
         Ok(_) if empty => true,
@@ -75,10 +76,9 @@ pub(super) async fn answer(
     let ended = AnswerEnd {
         status: status.as_u16(),
         bytes,
-        answered,
         whole,
     };
-    thread.recorder.record(&request, link, ended);
+    thread.recorder.log(&request, link, ended);
 }
 
 fn head(status: StatusCode, headers: &HeaderMap, size: BodySize, date: &str) -> http::Response<()> {
