@@ -2,20 +2,20 @@
 //!
 //! Order of reading:
 //!
-//! 1. `edge`: the [`Handler`](crate::wire::Handler) of the public site; each request takes one branch per target.
-//! 2. `routes`: `path` (how a path is compared), `table` (which route it belongs to; a new kind of target, such as a redirect,
-//!    is a variant of [`Target`] here and a branch in `edge`), `rules` and `gate` (headers, delay, requests at a time).
+//! 1. `site`: the [`Handler`](crate::wire::Handler) of the public site, with one match arm for each kind of target.
+//! 2. `routes`: `path` (how paths are compared), `table` (which route it belongs to; a new kind of target, such as a redirect,
+//!    is a variant of [`Target`] here and a match arm in `site`), `rules` and `gate` (headers, delay, requests at a time).
 //! 3. `files` and `resource`: the answers.
 //! 4. `conditional` and `answer`: `If-Match` and its like, and what answers have in common, for both.
-//! 5. `refused`: which error of the rooms below becomes which problem.
+//! 5. `refused`: the problem for each error of the rooms below.
 
 mod answer;
 mod conditional;
-mod edge;
 mod files;
 mod refused;
 mod resource;
 mod routes;
+mod site;
 
-pub(crate) use edge::Edge;
 pub(crate) use routes::{GateMetrics, ResourceTarget, RouteRules, RouteTable, Target};
+pub(crate) use site::Site;

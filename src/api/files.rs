@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::answer::{Answered, options, redirect, set};
 use super::conditional;
-use super::edge::Edge;
 use super::routes::Matched;
+use super::site::Site;
 use crate::file_cache::{Entry, Loaded, Representation, RootId};
 use crate::wire::{Incoming, Problem, Response};
 
@@ -19,7 +19,7 @@ const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 /// The answer if the file is in memory and fresh: no await, no lock, no message.
 pub(super) fn quick(
-    edge: &Edge,
+    site: &Site,
     request: &Incoming,
     root: RootId,
     matched: &Matched,
@@ -28,14 +28,14 @@ pub(super) fn quick(
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return None;
     }
-    let entry = edge.files.hit(root, matched.rest(request.path()), now)?;
+    let entry = site.files.hit(root, matched.rest(request.path()), now)?;
     // If a condition fails, `slow` answers with the error.
     entry_response(request, &entry).ok()
 }
 
 /// The answer, however long it takes.
 pub(super) async fn slow(
-    edge: &Edge,
+    site: &Site,
     root: RootId,
     matched: &Matched,
     request: &Incoming,
@@ -45,7 +45,7 @@ pub(super) async fn slow(
         Method::GET | Method::HEAD => {}
         _ => return Err(Problem::not_allowed(ALLOW)),
     }
-    match edge.files.load(root, matched.rest(request.path())).await? {
+    match site.files.load(root, matched.rest(request.path())).await? {
         Loaded::Entry(entry) => entry_response(request, &entry),
         Loaded::Large(large) => response(request, large.about(), || {
             let length = large.length();
@@ -57,12 +57,12 @@ pub(super) async fn slow(
 
 /// An error with the route's own page for it, if the page can be read.
 pub(super) async fn with_page(
-    edge: &Edge,
+    site: &Site,
     root: RootId,
     page: &str,
     mut response: Response,
 ) -> Response {
-    let Some(entry) = error_page(edge, root, page).await else {
+    let Some(entry) = error_page(site, root, page).await else {
         return response;
     };
     let content_type = entry.about.content_type.clone();
@@ -70,11 +70,11 @@ pub(super) async fn with_page(
     response.set_body(BoxBody::new(entry.bytes.clone()))
 }
 
-async fn error_page(edge: &Edge, root: RootId, page: &str) -> Option<Arc<Entry>> {
-    if let Some(entry) = edge.files.hit(root, page, Instant::now()) {
+async fn error_page(site: &Site, root: RootId, page: &str) -> Option<Arc<Entry>> {
+    if let Some(entry) = site.files.hit(root, page, Instant::now()) {
         return Some(entry);
     }
-    match edge.files.load(root, page).await {
+    match site.files.load(root, page).await {
         Ok(Loaded::Entry(entry)) => Some(entry),
         // A file that is too large for the memory is not shown as an error page.
         Ok(Loaded::Large(_) | Loaded::Moved) => None,

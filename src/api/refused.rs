@@ -54,7 +54,7 @@ impl From<IdError> for Problem {
 }
 
 impl From<Vec<RuleViolation>> for Problem {
-    /// All of them: `violations` for programs, `errors` for forms, the first one for people.
+    /// All violations: `violations` is for programs and `errors` for forms; the detail, for people, has the first one.
     fn from(violations: Vec<RuleViolation>) -> Self {
         let mut errors = serde_json::Map::new();
         let mut detail = String::new();
@@ -129,7 +129,7 @@ impl From<AskError<FileError>> for Problem {
             AskError::Crashed { .. } | AskError::Hung { .. } | AskError::Lost => {
                 Self::new(Code::Internal)
             }
-            // A look at a file leaves nothing behind: trying again is always right.
+            // Reading a file changes nothing, so the client can always try again.
             AskError::OutcomeUnknown => Self::new(Code::Unavailable),
             AskError::ShuttingDown => Self::new(Code::ShuttingDown),
         }
@@ -139,7 +139,7 @@ impl From<AskError<FileError>> for Problem {
 impl From<FileError> for Problem {
     fn from(error: FileError) -> Self {
         let code = match error {
-            // What is hidden is not there.
+            // A hidden file is answered like a missing one.
             FileError::Refused(PathRefusal::Hidden)
             | FileError::Absent
             | FileError::Outside

@@ -12,8 +12,8 @@ use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
 
 use super::answer::{Answered, empty, options, set};
-use super::edge::Edge;
 use super::routes::{Matched, ResourceTarget, segment};
+use super::site::Site;
 use crate::record::{Conditions, JsonObject, Record, WriteCommand};
 use crate::storage::{Write, Written};
 use crate::wire::{Incoming, Problem, Response, read_body};
@@ -22,7 +22,7 @@ use negotiation::{must_take_json, prefers, refuse_later};
 
 /// A request to a resource, or to one of its records.
 struct ResourceRequest<'a> {
-    edge: &'a Edge,
+    site: &'a Site,
     target: &'a ResourceTarget,
     request: &'a mut Incoming,
     /// The length of its body, once it has been read.
@@ -31,7 +31,7 @@ struct ResourceRequest<'a> {
 
 /// Answers a request for a resource, or for the record whose id follows the resource's path.
 pub(super) async fn answer(
-    edge: &Edge,
+    site: &Site,
     target: &ResourceTarget,
     matched: &Matched,
     request: &mut Incoming,
@@ -54,7 +54,7 @@ pub(super) async fn answer(
     must_take_json(request.headers())?;
     refuse_later(request)?;
     let mut request = ResourceRequest {
-        edge,
+        site,
         target,
         request,
         body_bytes: 0,
@@ -70,7 +70,7 @@ impl ResourceRequest<'_> {
     async fn read_object(&mut self, body: BodyOf) -> Result<JsonObject, Problem> {
         let settings = &self.target.settings;
         settings.must_read(body, self.request.headers())?;
-        let body = read_body(self.request, self.edge.body_bytes).await?;
+        let body = read_body(self.request, self.site.body_bytes).await?;
         self.body_bytes = body.len();
         Ok(JsonObject::parse(&body)?)
     }
@@ -83,7 +83,7 @@ impl ResourceRequest<'_> {
             conditions,
             bytes: self.body_bytes,
         };
-        let written = self.edge.store.write(write).await?;
+        let written = self.site.store.write(write).await?;
         let mut response = if prefers(self.request.headers(), "return", "minimal") {
             let mut minimal = empty(match written {
                 Written::Created(_) => StatusCode::CREATED,

@@ -12,7 +12,7 @@ use super::build::{BuildError, SocketError};
 use super::descriptors;
 use super::system::Bound;
 use crate::admin::{Admin, Check, Operations};
-use crate::api::{Edge, GateMetrics, ResourceTarget, RouteRules, RouteTable, Target};
+use crate::api::{GateMetrics, ResourceTarget, RouteRules, RouteTable, Site, Target};
 use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, RootId, SiteRoot};
 use crate::listener::{
     self, HandlerRef, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile, bind,
@@ -105,13 +105,13 @@ impl Assembly {
         let gates = GateMetrics {
             gates: routes.gates(),
         };
-        let edge = Arc::new(Edge {
+        let site = Arc::new(Site {
             routes: ArcSwap::from_pointee(routes),
             files: files.clone(),
             store: Arc::clone(&store),
             body_bytes: builder.settings.limits.body_bytes,
         });
-        let (handlers, targets, metrics) = builder.handlers(&edge);
+        let (handlers, targets, metrics) = builder.handlers(&site);
         let addresses = public.iter().filter_map(|shared| shared.address());
         let addresses: Result<_, _> = addresses.collect();
         let (listeners, listener_metrics) = builder.listeners(&public, &targets, admin_listener);
@@ -258,20 +258,20 @@ impl Builder {
         Ok((files, spec, routes))
     }
 
-    fn handlers(&self, edge: &Arc<Edge>) -> (SupervisorSpec, Vec<HandlerRef>, HttpMetrics) {
+    fn handlers(&self, site: &Arc<Site>) -> (SupervisorSpec, Vec<HandlerRef>, HttpMetrics) {
         let count = match self.settings.server.handlers {
             HandlerCount::Auto => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             HandlerCount::Count(count) => count.get(),
         };
         let drain = DrainLimit::new(self.settings.server.drain);
-        let labels = edge.routes.load().labels();
+        let labels = site.routes.load().labels();
         let mut supervisor = self.supervisor("request-handlers").start_together();
         let (mut targets, mut handlers) = (Vec::new(), Vec::new());
         for n in 0..count {
             let (slot, handler) = Slot::with_limits(&format!("handler-{n}"), HANDLER_QUEUE);
             let load = Arc::new(HandlerLoad::default());
             let metrics = Arc::new(HandlerMetrics::new(labels.len()));
-            let mut parts = self.parts(edge, &metrics, &drain);
+            let mut parts = self.parts(site, &metrics, &drain);
             parts.access = self.access.as_ref().map(|sink| Access {
                 sink: sink.clone(),
                 labels: Arc::from(labels.clone()),

@@ -1,4 +1,4 @@
-//! The file cache as the edge sees it: on one thread, on a paused clock, with the real child and real files.
+//! The file cache as request handlers see it: on one thread, on a paused clock, with the real child and real files.
 
 mod deaths;
 mod hangs;

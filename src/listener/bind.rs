@@ -1,4 +1,4 @@
-//! Binding a socket, once, by the app.
+//! Binds TCP sockets.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -46,7 +46,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    // A restart need not wait for connections of the process before.
+    // A new process can bind the address while connections of the one before are still closing.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     // Accepted sockets have it from here, so that no connection costs a call for it.

@@ -1,5 +1,5 @@
-//! Sockets that whoever started the process had opened before: systemd for a `.socket` unit, so that clients wait in its
-//! backlog while the daemon is not there.
+//! Sockets that another program, such as systemd, had opened before it started this process. Clients wait in their backlog
+//! while the daemon is not running.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -43,8 +43,8 @@ pub enum InheritError {
 }
 
 impl Inherited {
-    /// Takes the sockets of the process. It has them once: a second call finds none. To be called before there are other
-    /// threads, since it takes the variables that tell of them out of the environment.
+    /// Takes the sockets of the process; a second call finds none. Call it before there are other threads, since it removes
+    /// the variables that name the sockets from the environment.
     pub fn take() -> Result<Self, InheritError> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         Self::of(ListenFd::from_env(), &names)
@@ -76,7 +76,7 @@ impl Inherited {
         Ok(found)
     }
 
-    /// The names of those that nobody has taken, for people.
+    /// The names of the sockets that have not been taken, as a text.
     pub(crate) fn names(&self) -> String {
         if self.sockets.is_empty() {
             return "none".to_owned();
@@ -85,7 +85,7 @@ impl Inherited {
         names.join(", ")
     }
 
-    /// Whether nothing is left to take.
+    /// Whether all sockets have been taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.sockets.is_empty()
     }

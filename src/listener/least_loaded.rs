@@ -1,6 +1,6 @@
-//! Which handler takes the next connection. Pure.
+//! Chooses the handler that takes the next connection. Pure.
 
-/// One handler as it stands.
+/// The present state of one handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Candidate {
     /// Whether an unfenced incarnation runs.

@@ -50,7 +50,7 @@ pub(crate) struct ListenerState {
     pub socket: Arc<SharedListening>,
     /// The request handlers.
     pub targets: Vec<HandlerRef>,
-    /// The place among them of the handler on the listener's own thread.
+    /// The index in `targets` of the handler on the listener's own thread.
     near: Option<usize>,
     /// Permits for connections, shared by all public listeners.
     pub places: Arc<Semaphore>,

@@ -33,7 +33,7 @@ impl ResourceRequest<'_> {
         };
         let query = ListQuery::parse(self.request.query(), schema, handling)?;
         let page = self
-            .edge
+            .site
             .store
             .query(self.target.collection, &query)
             .await?;

@@ -30,7 +30,7 @@ impl ResourceRequest<'_> {
     }
 
     async fn read(&self, id: &RecordId) -> Answered {
-        let record = self.edge.store.get(self.target.collection, id).await?;
+        let record = self.site.store.get(self.target.collection, id).await?;
         let record = record.ok_or_else(|| absent(self.target))?;
         let etag = etag(&record);
         let whole = || json(StatusCode::OK, record.json);
@@ -43,7 +43,7 @@ impl ResourceRequest<'_> {
     /// The conditions of a change, which some resources insist on (RFC 6585 section 3).
     fn required(&self) -> Result<Conditions, Problem> {
         let conditions = conditions(self.request.headers());
-        // "There is none" names a state, too; "it is not that one" does not.
+        // `If-None-Match: *` names a state, too: that there is no record. Other tags there name none.
         let named = conditions.if_match.is_some() || conditions.if_none_match == Some(Tags::Any);
         if self.target.settings.if_match_required && !named {
             let detail = "send If-Match with the ETag of the record that is to be changed";
@@ -69,7 +69,7 @@ impl ResourceRequest<'_> {
         let conditions = self.required()?;
         let mut object = self.read_for(&id, BodyOf::Other).await?;
         let create_only = conditions.if_none_match == Some(Tags::Any);
-        // Where the store counts, no client names a new record.
+        // Where the store numbers records, a client can't choose the id of a new one.
         let named = settings.ids != IdScheme::Sequence;
         let absent = if named && (settings.upsert || create_only) {
             Absent::Create
@@ -99,7 +99,7 @@ impl ResourceRequest<'_> {
             id,
             patch,
             absent,
-            bytes_max: self.edge.body_bytes,
+            bytes_max: self.site.body_bytes,
         }
     }
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// A path, looked at.
+/// A path as routes compare it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Spelling<'a> {
     /// The decoded path. It has as many segments as the path that was sent.
@@ -16,10 +16,10 @@ pub(super) enum Spelling<'a> {
     Detour(String),
 }
 
-/// The segment that stands for one that is no name: no route is called so.
+/// Stands for a segment that can't be decoded to a name. No route has it in its path.
 const NO_NAME: &str = "\0";
 
-/// Looks at a path as it was sent.
+/// Decodes a path as it was sent.
 pub(super) fn spelling(path: &str) -> Spelling<'_> {
     let Some(below) = path.strip_prefix('/').filter(|_| !is_plain(path)) else {
         return Spelling::Direct(Cow::Borrowed(path));
@@ -46,7 +46,7 @@ fn is_plain(path: &str) -> bool {
 
 fn decoded(sent: &str) -> Cow<'_, str> {
     let name = percent_decode_str(sent).decode_utf8();
-    // What is left of a percent sign that encodes nothing is no name either.
+    // A segment with a percent sign that encodes nothing is no name either.
     let encodes = sent.match_indices('%').all(|(at, _)| {
         let digits = sent.as_bytes().get(at + 1..at + 3);
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
@@ -86,7 +86,7 @@ fn without_detours(segments: &[(&str, Cow<'_, str>)]) -> String {
     reference
 }
 
-/// A decoded path as a URL has it.
+/// A decoded path, encoded for a URL.
 pub(super) fn encoded(path: &str) -> String {
     const REST: AsciiSet = NON_ALPHANUMERIC
         .remove(b'-')

@@ -1,4 +1,4 @@
-//! The rules of a route for all its answers: headers, error pages, delay, requests at a time.
+//! The rules of a route for all its answers: headers, error pages, delay, and how many requests are served at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

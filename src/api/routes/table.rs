@@ -1,4 +1,4 @@
-//! Which route a path belongs to. Pure, built once for each set of settings.
+//! Finds the route of a path. Pure; the table is built once for each set of settings.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ pub(crate) enum Target {
 pub(crate) struct ResourceTarget {
     /// The records.
     pub collection: CollectionId,
-    /// Its path as a URL has it, for links.
+    /// Its path, encoded for a URL.
     pub url: String,
     /// The settings of the resource.
     pub settings: ResourceSettings,
@@ -55,10 +55,10 @@ impl ResourceTarget {
     }
 }
 
-/// A request that knows its route.
+/// The route of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Matched {
-    /// Its route.
+    /// The route.
     pub route: Arc<Route>,
     /// The number of bytes of the path, as it was sent, that belong to the route.
     pub prefix_bytes: usize,
@@ -83,11 +83,11 @@ pub(crate) enum Unrouted {
 /// Every route.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
-    /// Those that have all paths below theirs, the longest first.
+    /// Folders, the longest path first. Each has all paths below its own.
     prefixes: Vec<Arc<Route>>,
-    /// Those that have their path and the one segment below it.
+    /// Resources, by path. Each has its own path and those of one more segment.
     resources: HashMap<String, Arc<Route>>,
-    /// All of them, by label.
+    /// All routes, by label.
     all: Vec<Arc<Route>>,
 }
 

@@ -1,11 +1,11 @@
-//! A folder that is served by the real edge and file cache, with a store that is not open.
+//! A folder that is served by the real site and file cache, with a store that is not open.
 
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use super::{LIMITS, LimitSettings, Served};
-use crate::api::{Edge, ResourceTarget, RouteRules, RouteTable, Target};
+use crate::api::{self, ResourceTarget, RouteRules, RouteTable, Target};
 use crate::file_cache::{CallThreads, Files, RootId, SiteRoot};
 use crate::settings::{self, ResourceSettings, Settings};
 use crate::storage::{self, CollectionId};
@@ -79,14 +79,14 @@ impl Site {
             ]
             .map(|(path, target)| (path.to_owned(), RouteRules::default(), target)),
         );
-        let edge = Edge {
+        let site = api::Site {
             routes: ArcSwap::from_pointee(routes),
             files,
             store,
             body_bytes: 1000,
         };
         Self {
-            served: Served::with(edge, limits).await,
+            served: Served::with(site, limits).await,
             folder,
             faults,
             _tree: tree,

@@ -14,7 +14,7 @@ use crate::wire::{Code, Handler, Incoming, Pass, Problem, Response, takes_html};
 
 /// The public site and API; all request handlers share it.
 #[derive(Debug)]
-pub(crate) struct Edge {
+pub(crate) struct Site {
     /// The routes. A request is resolved once and keeps its route to its end.
     pub routes: ArcSwap<RouteTable>,
     /// The files of all routes.
@@ -25,7 +25,7 @@ pub(crate) struct Edge {
     pub body_bytes: usize,
 }
 
-impl Handler for Edge {
+impl Handler for Site {
     type Matched = Result<Matched, Unrouted>;
 
     fn resolve(&self, request: &Incoming) -> Self::Matched {
