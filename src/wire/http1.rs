@@ -146,9 +146,11 @@ impl Http1 {
                 Next::End => return None,
             };
             match after {
-                After::Request => {}
+                // A client that sends many requests at once lets others have their turn.
+                After::Request => tokio::task::coop::consume_budget().await,
                 After::Linger => {
-                    self.linger().await;
+                    // What is rare is boxed, so that a connection that waits needs no room for it.
+                    Box::pin(self.linger()).await;
                     return None;
                 }
                 After::Close => return None,
@@ -275,7 +277,7 @@ impl Http1 {
             let silent = asked_to_close && self.input.borrow().bytes.is_empty();
             return if silent { After::Close } else { After::Linger };
         }
-        if rest == Rest::None || self.discard().await {
+        if rest == Rest::None || Box::pin(self.discard()).await {
             After::Request
         } else {
             After::Linger

@@ -66,7 +66,10 @@ impl Http1 {
         } else {
             match body.try_into_bytes() {
                 Ok(bytes) => self.send_bytes(&mut out, bytes, &mut sent.bytes).await,
-                Err(body) => self.send_stream(&mut out, body, end, &mut sent.bytes).await,
+                Err(body) => {
+                    let streamed = self.send_stream(&mut out, body, end, &mut sent.bytes);
+                    Box::pin(streamed).await
+                }
             }
         };
         match result {
