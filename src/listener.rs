@@ -18,7 +18,7 @@ pub(crate) use bind::{BindError, bind};
 pub(crate) use inherited::{InheritError, Inherited};
 pub(crate) use listening::SharedListening;
 pub(crate) use metrics::ListenerMetrics;
-pub(crate) use state::{HandlerRef, ListenerState};
+pub(crate) use state::ListenerState;
 pub(crate) use unix_path::{SocketFile, SocketWatch, UnixBindError, bind_unix};
 
 use std::io;
@@ -130,25 +130,20 @@ async fn accept(
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        let permit = permit(&state, &socket).await?;
-        let accepted = loop {
-            let mut ready = socket.readable().await?;
-            match ready.try_io(|socket| listening::accept(socket.get_ref())) {
-                Ok(accepted) => break accepted,
-                // A unix socket that was shut has nothing to accept, and is always ready.
-                Err(_would_block) if state.socket.is_shut() => std::future::pending().await,
-                Err(_would_block) => {}
-            }
-        };
-        match accepted {
-            Ok((socket, address)) => {
-                state.keep(socket, address, permit);
+        let mut ready = socket.readable().await?;
+        // A place is taken when a client is there: one that is held in advance would be missing at another socket.
+        let place = place(&state, &socket).await?;
+        match ready.try_io(|socket| listening::accept(socket.get_ref())) {
+            Ok(Ok((socket, address))) => {
+                state.keep(socket, address, place);
                 state.faults.hit("listener.accepted");
             }
-            Err(error) if is_the_clients(&error) => {}
-            // The incarnation is about to end.
-            Err(_) if state.socket.is_shut() => return std::future::pending().await,
-            Err(error) => {
+            // The incarnation is about to end. (A unix socket that was shut has nothing to accept, and is always ready.)
+            _ if state.socket.is_shut() => return std::future::pending().await,
+            // Another listener of the socket was quicker.
+            Err(_would_block) => {}
+            Ok(Err(error)) if is_the_clients(&error) => {}
+            Ok(Err(error)) => {
                 count(&state.counters.failed);
                 tracing::error!(%error, "a connection could not be accepted; if the error speaks of open files, raise their limit (ulimit -n)");
                 tokio::time::sleep(PAUSE).await;
@@ -159,15 +154,15 @@ async fn accept(
 
 /// A place among all connections. Clients wait in the kernel's backlog until there is one; idle connections are closed for
 /// them.
-async fn permit(
+async fn place(
     state: &ListenerState,
     socket: &AsyncFd<OwnedFd>,
 ) -> Result<OwnedSemaphorePermit, BoxError> {
-    if let Ok(permit) = Arc::clone(&state.places).try_acquire_owned() {
-        return Ok(permit);
+    if let Ok(place) = Arc::clone(&state.places).try_acquire_owned() {
+        return Ok(place);
     }
-    count(&state.counters.full);
-    let mut permit = std::pin::pin!(Arc::clone(&state.places).acquire_owned());
+    let mut place = std::pin::pin!(Arc::clone(&state.places).acquire_owned());
+    let mut counted = false;
     loop {
         // Room is made for clients that are there, and not for those that may come.
         while !has_client(socket.get_ref()) {
@@ -177,11 +172,14 @@ async fn permit(
             }
             ready.clear_ready();
         }
+        if !std::mem::replace(&mut counted, true) {
+            count(&state.counters.full);
+        }
         for target in &state.targets {
             target.load.make_room();
         }
-        if let Ok(permit) = timeout(PAUSE, &mut permit).await {
-            return Ok(permit?);
+        if let Ok(place) = timeout(PAUSE, &mut place).await {
+            return Ok(place?);
         }
     }
 }

@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::supervision::{
-    Child, ChildContext, ChildSpec, Delivery, EventLoop, Faults, LocalBoxFuture, Shutdown, Slot,
+    Child, ChildContext, ChildRef, ChildSpec, Delivery, EventLoop, Faults, LocalBoxFuture,
+    QueueLimits, Shutdown, Slot,
 };
 use crate::wire::{Handler, Parts, Service};
 
@@ -29,19 +30,38 @@ pub(crate) struct RequestHandler {
     faults: Faults,
 }
 
-/// The child spec of a request handler that runs on `event_loop`.
-pub(crate) fn child_spec<H: Handler>(
-    event_loop: &EventLoop,
-    slot: &Slot<Handover>,
+/// A request handler, as a listener knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct HandlerRef {
+    /// The handler that gets connections.
+    pub handler: ChildRef<Handover>,
+    /// Its connections.
+    pub load: Arc<HandlerLoad>,
+    /// The thread it runs on.
+    pub event_loop: EventLoop,
+}
+
+/// A request handler that has not been started: its child spec, and what listeners need to hand it connections, of which
+/// `queue` may wait.
+pub(crate) fn prepare<H: Handler>(
+    name: &str,
+    queue: QueueLimits,
     parts: Parts<H>,
-    load: Arc<HandlerLoad>,
+    give_way: GiveWay,
     drain: DrainLimit,
     faults: Faults,
-) -> ChildSpec {
+) -> (ChildSpec, HandlerRef) {
+    let (slot, handler) = Slot::with_limits(name, queue);
+    let (event_loop, load) = (EventLoop::default(), Arc::new(HandlerLoad::new(give_way)));
+    let target = HandlerRef {
+        handler,
+        load: Arc::clone(&load),
+        event_loop: event_loop.clone(),
+    };
     let shutdown = Shutdown::Timeout(drain.limit + DrainLimit::GRACE);
     let parts = Arc::new(parts);
     faults.register("handler.message");
-    ChildSpec::actor_on(event_loop, slot, move |_| {
+    let spec = ChildSpec::actor_on(&event_loop, &slot, move |_| {
         let (parts, load) = (Arc::clone(&parts), Arc::clone(&load));
         let (drain, faults) = (drain.clone(), faults.clone());
         async move {
@@ -54,8 +74,8 @@ pub(crate) fn child_spec<H: Handler>(
                 faults,
             })
         }
-    })
-    .shutdown(shutdown)
+    });
+    (spec.shutdown(shutdown), target)
 }
 
 impl Child for RequestHandler {

@@ -15,13 +15,12 @@ use crate::admin::{Admin, Check, Operations};
 use crate::api::{GateMetrics, ResourceTarget, RouteRules, RouteTable, Site, Target};
 use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, RootId, SiteRoot};
 use crate::listener::{
-    self, HandlerRef, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile, bind,
-    bind_unix,
+    self, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile, bind, bind_unix,
 };
-use crate::request_handler::{self, DrainLimit, GiveWay, HandlerLoad};
+use crate::request_handler::{self, DrainLimit, GiveWay, HandlerRef};
 use crate::settings::{HandlerCount, Listen, Settings, SupervisionSettings, TargetSettings};
 use crate::storage;
-use crate::supervision::{ChildSpec, EventLoop, Faults, Pulse, QueueLimits, Slot, SupervisorSpec};
+use crate::supervision::{ChildSpec, Faults, Pulse, QueueLimits, Slot, SupervisorSpec};
 use crate::telemetry::{AccessGuard, AccessSink};
 use crate::wire::{Access, ConnectionCounters, Handler, HandlerMetrics, Hosts, HttpMetrics, Parts};
 
@@ -182,28 +181,20 @@ impl Builder {
         let answer = Arc::new(Admin {
             operations: Arc::clone(operations),
         });
-        let load = Arc::new(HandlerLoad::new(GiveWay::Any));
         let drain = DrainLimit::new(ADMIN_DRAIN);
         let mut parts = self.parts(&answer, &Arc::new(HandlerMetrics::new(0)), &drain);
         // Its connections are none of the public ones.
         parts.counters = Arc::new(ConnectionCounters::default());
-        let (slot, handler) = Slot::with_limits("admin-handler", HANDLER_QUEUE);
-        let faults = self.faults.clone();
-        let event_loop = EventLoop::default();
-        let spec = request_handler::child_spec(
-            &event_loop,
-            &slot,
+        let (spec, target) = request_handler::prepare(
+            "admin-handler",
+            HANDLER_QUEUE,
             parts,
-            Arc::clone(&load),
+            GiveWay::Any,
             drain,
-            faults,
+            self.faults.clone(),
         );
         let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
-        let target = HandlerRef {
-            handler,
-            load,
-            event_loop: event_loop.clone(),
-        };
+        let event_loop = target.event_loop.clone();
         let socket = Arc::new(SharedListening::new(socket.into(), false));
         let targets = vec![target];
         let state = ListenerState::new(&socket, targets, Some(0), places, Faults::none());
@@ -268,8 +259,6 @@ impl Builder {
         let mut supervisor = self.supervisor("request-handlers").start_together();
         let (mut targets, mut handlers) = (Vec::new(), Vec::new());
         for n in 0..count {
-            let (slot, handler) = Slot::with_limits(&format!("handler-{n}"), HANDLER_QUEUE);
-            let load = Arc::new(HandlerLoad::default());
             let metrics = Arc::new(HandlerMetrics::new(labels.len()));
             let mut parts = self.parts(site, &metrics, &drain);
             parts.access = self.access.as_ref().map(|sink| Access {
@@ -277,23 +266,17 @@ impl Builder {
                 labels: Arc::from(labels.clone()),
                 queries: self.settings.logging.access_query,
             });
-            let (faults, drain) = (self.faults.clone(), drain.clone());
-            let event_loop = EventLoop::default();
-            let spec = request_handler::child_spec(
-                &event_loop,
-                &slot,
+            let (spec, target) = request_handler::prepare(
+                &format!("handler-{n}"),
+                HANDLER_QUEUE,
                 parts,
-                Arc::clone(&load),
-                drain,
-                faults,
+                GiveWay::Idle,
+                drain.clone(),
+                self.faults.clone(),
             );
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
-            targets.push(HandlerRef {
-                handler,
-                load,
-                event_loop,
-            });
+            targets.push(target);
             handlers.push(metrics);
         }
         let connections = Arc::clone(&self.counters);

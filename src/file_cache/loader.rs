@@ -178,14 +178,14 @@ mod tests {
     use super::*;
 
     /// A site of one page of six bytes, looked at some time after it was written.
-    struct Site {
+    struct LoadedSite {
         folder: tempfile::TempDir,
         root: SiteRoot,
         counters: CacheCounters,
         path: SafePath,
     }
 
-    impl Site {
+    impl LoadedSite {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join("index.html"), "honest").unwrap();
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_file_that_never_rests_is_not_read_for_ever() {
-        let site = Site::new();
+        let site = LoadedSite::new();
         let mut writes = 0;
         let restless = site.after(LATER, MAX).look(&site.path, None, || {
             writes += 1;
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_file_that_comes_to_rest_is_read_whole() {
-        let site = Site::new();
+        let site = LoadedSite::new();
         let loader = site.after(LATER, MAX);
         let mut writes = 0;
         let look = loader.look(&site.path, None, || {
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_file_that_was_just_written_is_read_again_though_its_stamp_is_the_same() {
-        let site = Site::new();
+        let site = LoadedSite::new();
         let young = site.read(&site.after(Duration::ZERO, MAX), None);
         assert!(!young.settled);
         let later = site.after(LATER, MAX);
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_tag_of_a_large_file_is_weak_until_its_times_can_be_trusted() {
-        let site = Site::new();
+        let site = LoadedSite::new();
         let tag_after = |age| match site.after(age, 5).look(&site.path, None, || ()).unwrap() {
             Look::Large(large) => String::from_utf8(large.about.etag.to_vec()).unwrap(),
             other @ (Look::Unchanged(_) | Look::Read(_) | Look::Moved) => panic!("{other:?}"),
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn two_contents_never_share_the_tag_of_a_large_file() {
-        let site = Site::new();
+        let site = LoadedSite::new();
         let page = site.folder.path().join("index.html");
         let tag = || match site.after(LATER, 5).look(&site.path, None, || ()).unwrap() {
             Look::Large(large) => String::from_utf8(large.about.etag.to_vec()).unwrap(),
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_root_that_is_a_file_is_no_folder_and_is_not_served() {
-        let mut site = Site::new();
+        let mut site = LoadedSite::new();
         site.root.path = site.folder.path().join("index.html");
         for path in ["", "/", "/index.html"] {
             let look = site

@@ -123,46 +123,50 @@ fn write_cache(cache: &CacheCounters, rows: &mut Rows<'_>) {
         "Bytes of memory that they count for",
         read(&cache.bytes),
     );
-    rows.counter(
-        "perennial_file_cache_hits",
-        "Answers out of memory",
-        cache.hits.sum(),
-    );
-    rows.counter(
-        "perennial_file_cache_misses",
-        "Requests for which the file was looked at",
-        read(&cache.misses),
-    );
-    rows.counter(
-        "perennial_file_cache_reads",
-        "Files read into memory",
-        read(&cache.reads),
-    );
-    rows.counter(
-        "perennial_file_cache_unchanged",
-        "Looks that found a file in memory unchanged",
-        read(&cache.unchanged),
-    );
-    rows.counter(
-        "perennial_file_cache_evictions",
-        "Files that left memory because file_cache.budget was used up",
-        read(&cache.evictions),
-    );
-    rows.counter(
-        "perennial_file_cache_dropped",
-        "Files that left memory because they were gone or had become too large",
-        read(&cache.dropped),
-    );
-    rows.counter(
-        "perennial_file_cache_large",
-        "Files opened to be streamed since they are larger than file_cache.max_file",
-        read(&cache.large),
-    );
-    rows.counter(
-        "perennial_file_cache_rereads",
-        "Readings repeated because the file changed meanwhile",
-        read(&cache.rereads),
-    );
+    for (name, help, value) in [
+        (
+            "perennial_file_cache_hits",
+            "Answers out of memory",
+            cache.hits.sum(),
+        ),
+        (
+            "perennial_file_cache_misses",
+            "Requests for which the file was looked at",
+            read(&cache.misses),
+        ),
+        (
+            "perennial_file_cache_reads",
+            "Files read into memory",
+            read(&cache.reads),
+        ),
+        (
+            "perennial_file_cache_unchanged",
+            "Looks that found a file in memory unchanged",
+            read(&cache.unchanged),
+        ),
+        (
+            "perennial_file_cache_evictions",
+            "Files that left memory because file_cache.budget was used up",
+            read(&cache.evictions),
+        ),
+        (
+            "perennial_file_cache_dropped",
+            "Files that left memory because they were gone or had become too large",
+            read(&cache.dropped),
+        ),
+        (
+            "perennial_file_cache_large",
+            "Files opened to be streamed since they are larger than file_cache.max_file",
+            read(&cache.large),
+        ),
+        (
+            "perennial_file_cache_rereads",
+            "Readings repeated because the file changed meanwhile",
+            read(&cache.rereads),
+        ),
+    ] {
+        rows.counter(name, help, value);
+    }
 }
 
 fn read(counter: &AtomicU64) -> u64 {

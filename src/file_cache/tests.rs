@@ -16,12 +16,12 @@ use super::budget::cost;
 use super::root::BUILT_IN_PAGE;
 use super::*;
 use crate::supervision::AskError;
-use site::{MAX_FILE, NOWHERE, SITE, Site, pass, paused, text};
+use site::{CachedSite, MAX_FILE, NOWHERE, SITE, pass, paused, text};
 
 #[test]
 fn a_file_is_loaded_once_and_then_hit() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         site.write("index.html", "home");
         site.write("a b.css", "p {}");
         assert!(site.hit("/").is_none());
@@ -41,7 +41,7 @@ fn a_file_is_loaded_once_and_then_hit() {
 #[test]
 fn many_who_miss_at_once_cause_one_reading() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         site.write("index.html", "home");
         let all = tokio::join!(
             site.load("/"),
@@ -57,7 +57,7 @@ fn many_who_miss_at_once_cause_one_reading() {
 #[test]
 fn a_page_that_is_asked_for_often_never_waits_and_shows_a_change_within_a_second() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         site.write("index.html", "old");
         site.page("/").await;
         site.write("index.html", "newer");
@@ -83,7 +83,7 @@ fn a_page_that_is_asked_for_often_never_waits_and_shows_a_change_within_a_second
 #[test]
 fn a_page_that_is_asked_for_rarely_is_looked_at_first() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         site.write("index.html", "old");
         site.page("/").await;
         site.write("index.html", "newer");
@@ -101,7 +101,7 @@ fn a_page_that_is_asked_for_rarely_is_looked_at_first() {
 #[test]
 fn what_is_gone_is_forgotten() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         site.write("a.html", "a");
         site.page("/a.html").await;
         site.remove("a.html");
@@ -123,7 +123,7 @@ fn what_is_gone_is_forgotten() {
 #[test]
 fn paths_that_break_a_rule_send_no_message() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         site.faults.arm("file-cache.message", 1);
         let refused = site.load("/../secret").await.unwrap_err();
         assert_eq!(
@@ -137,7 +137,7 @@ fn paths_that_break_a_rule_send_no_message() {
 #[test]
 fn folders_want_their_slash() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         site.write("docs/index.html", "docs");
         assert!(matches!(site.load("/docs").await, Ok(Loaded::Moved)));
         assert_eq!(site.page("/docs/").await, "docs");
@@ -148,7 +148,7 @@ fn folders_want_their_slash() {
 #[test]
 fn large_files_are_handed_over_open_and_stream_what_was_promised() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         let content = "0123456789".repeat(30_000);
         site.write("film.mp4", &content);
         let Ok(Loaded::Large(large)) = site.load("/film.mp4").await else {
@@ -205,7 +205,7 @@ fn large_files_are_handed_over_open_and_stream_what_was_promised() {
 #[test]
 fn a_file_that_grows_while_it_is_sent_is_sent_as_far_as_was_promised() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         let content = "0123456789".repeat(60_000);
         site.write("log.txt", &content);
         let large = site.large("/log.txt").await;
@@ -229,7 +229,7 @@ fn a_file_that_grows_while_it_is_sent_is_sent_as_far_as_was_promised() {
 #[test]
 fn a_file_that_is_rewritten_or_cut_while_it_is_sent_is_broken_off() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         let (old, new) = ("0123456789".repeat(60_000), "abcdefghij".repeat(60_000));
         let longer = format!("{new}{new}");
         for next in [new.as_str(), &longer, "0123456789", ""] {
@@ -248,7 +248,7 @@ fn a_file_that_is_rewritten_or_cut_while_it_is_sent_is_broken_off() {
 #[test]
 fn a_file_that_outgrows_the_cache_leaves_it() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         site.write("log.txt", "short");
         site.page("/log.txt").await;
         site.write("log.txt", &"long".repeat(MAX_FILE));
@@ -262,7 +262,7 @@ fn a_file_that_outgrows_the_cache_leaves_it() {
 #[test]
 fn a_file_that_changes_again_and_again_counts_once() {
     paused(async {
-        let site = Site::new(cost(100) * 2).await;
+        let site = CachedSite::new(cost(100) * 2).await;
         for n in 1..=50 {
             site.write("log.txt", &"x".repeat(n));
             assert_eq!(site.page("/log.txt").await.len(), n);
@@ -277,7 +277,7 @@ fn a_file_that_changes_again_and_again_counts_once() {
 #[test]
 fn the_budget_holds_and_what_is_used_stays() {
     paused(async {
-        let site = Site::new(cost(100) * 4).await;
+        let site = CachedSite::new(cost(100) * 4).await;
         for n in 0..40 {
             site.write(&format!("{n}.txt"), &"x".repeat(100));
         }
@@ -303,7 +303,7 @@ fn the_budget_holds_and_what_is_used_stays() {
 #[test]
 fn a_file_above_the_whole_budget_is_served_and_not_kept() {
     paused(async {
-        let site = Site::new(cost(100)).await;
+        let site = CachedSite::new(cost(100)).await;
         site.write("a.txt", &"a".repeat(101));
         assert_eq!(site.page("/a.txt").await.len(), 101);
         assert!(site.hit("/a.txt").is_none());
@@ -313,7 +313,7 @@ fn a_file_above_the_whole_budget_is_served_and_not_kept() {
 #[test]
 fn the_built_in_page_stands_in_until_the_folder_exists() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         let Ok(Loaded::Entry(page)) = site.files.load(NOWHERE, "/").await else {
             panic!("a page")
         };
@@ -332,7 +332,7 @@ fn the_built_in_page_stands_in_until_the_folder_exists() {
 #[test]
 fn a_full_queue_leaves_the_question_open() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         site.write("index.html", "old");
         site.page("/").await;
         pass(500).await;

@@ -11,20 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::least_loaded::{Candidate, choose};
 use super::listening::{self, SharedListening};
-use crate::request_handler::{Accepted, HandlerLoad, Handover};
-use crate::supervision::{ChildRef, EventLoop, Faults};
+use crate::request_handler::{Accepted, HandlerRef, Handover};
+use crate::supervision::Faults;
 use crate::wire::{Peer, Socket};
-
-/// A request handler, as a listener knows it.
-#[derive(Debug, Clone)]
-pub(crate) struct HandlerRef {
-    /// The handler that gets connections.
-    pub handler: ChildRef<Handover>,
-    /// The number of its connections.
-    pub load: Arc<HandlerLoad>,
-    /// The thread it runs on.
-    pub event_loop: EventLoop,
-}
 
 /// Counters of a listener.
 #[derive(Debug, Default)]

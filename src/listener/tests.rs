@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::{HandlerRef, ListenerState, SharedListening, bind, child_spec};
-use crate::request_handler::{self, DrainLimit, HandlerLoad};
+use super::{ListenerState, SharedListening, bind, child_spec};
+use crate::request_handler::{self, DrainLimit, GiveWay, HandlerLoad, HandlerRef};
 use crate::settings::LimitSettings;
 use crate::supervision::{
     Env, EventLoop, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot,
@@ -57,7 +57,6 @@ fn handler(
         messages: queue,
         bytes: 100_000,
     };
-    let (slot, handler) = Slot::with_limits(name, queue);
     let drain = DrainLimit::new(Duration::from_secs(2));
     let second = Duration::from_secs(30);
     let parts = Parts {
@@ -76,22 +75,7 @@ fn handler(
         access: None,
         hosts: Arc::default(),
     };
-    let load = Arc::new(HandlerLoad::default());
-    let event_loop = EventLoop::default();
-    let spec = request_handler::child_spec(
-        &event_loop,
-        &slot,
-        parts,
-        Arc::clone(&load),
-        drain,
-        faults.clone(),
-    );
-    let target = HandlerRef {
-        handler,
-        load,
-        event_loop,
-    };
-    (spec, target)
+    request_handler::prepare(name, queue, parts, GiveWay::Idle, drain, faults.clone())
 }
 
 async fn start(socket: OwnedFd, queues: &[usize], places: usize) -> StartedTree {

@@ -88,7 +88,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("server.handlers", Kind::Auto(&Kind::Integer(1, 256)), r#""auto""#,
         "How many request handlers run, one thread each; auto is one for each core"),
     key("server.max_connections", COUNT, "10000",
-        "How many public connections may be open; more wait in the kernel's backlog"),
+        "How many public connections may be open; for more, idle ones are closed, and the rest wait in the kernel's backlog"),
     key("server.drain", DELAY, r#""20s""#,
         "How long a stop waits for requests in flight"),
     key("server.hosts", HOSTS, "[]",

@@ -36,22 +36,6 @@ use crate::supervision::{ExitReason, contain, contain_future};
 /// What the server as a whole answers to `OPTIONS *` (RFC 9110 section 9.3.7).
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// Methods of the IANA registry that no route here answers.
-const ELSEWHERE: [&str; 12] = [
-    "TRACE",
-    "LINK",
-    "UNLINK",
-    "PROPFIND",
-    "PROPPATCH",
-    "MKCOL",
-    "COPY",
-    "MOVE",
-    "LOCK",
-    "UNLOCK",
-    "SEARCH",
-    "REPORT",
-];
-
 /// The parts from which a service is made.
 pub(crate) struct Parts<H> {
     /// The handler that answers requests.
@@ -86,23 +70,21 @@ impl<H: Handler> Worker<H> {
         let parts = &*self.parts;
         let (request, payload) = request.into_parts();
         let link = request.extensions().get::<Rc<Link>>().map(Rc::clone);
-        let link = link.unwrap_or_else(|| Link::new(false));
+        let link = link.unwrap_or_else(|| Link::new(false, self.recorder.next_id()));
         let mut incoming = Incoming {
             request,
             payload,
             deadline: link.begun + parts.limits.request_timeout,
-            id: self.recorder.next_id(),
             cross_site: false,
             link,
         };
-        incoming.link.id.replace(Some(incoming.id.clone()));
         if !incoming.method().is_safe() {
             let loopback = incoming.link.on_loopback;
             incoming.cross_site = parts.hosts.is_cross_site(&incoming.request, loopback);
         }
         let _in_flight = parts.metrics.begin();
         let mut response = self.decide(&mut incoming).await;
-        if let Some(id) = incoming.id.value() {
+        if let Some(id) = incoming.link.id.value() {
             response.headers_mut().insert(X_REQUEST_ID.clone(), id);
         }
         ServiceResponse::new(incoming.request, response)
@@ -222,19 +204,31 @@ fn panicked<H>(parts: &Parts<H>, incoming: &Incoming, reason: &ExitReason) -> Pr
     Problem::new(Code::Internal)
 }
 
-/// Whether a method is one that others may know. Those that are not used anywhere here are answered 405, and unknown ones 501
-/// (RFC 9110 section 9.1).
+/// Whether the IANA registry has the method. One that no route answers is a 405, and an unknown one a 501 (RFC 9110
+/// section 9.1).
 fn is_registered(method: &Method) -> bool {
-    let own = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::OPTIONS,
-    ];
-    own.contains(method) || ELSEWHERE.contains(&method.as_str())
+    matches!(
+        method.as_str(),
+        "GET"
+            | "HEAD"
+            | "POST"
+            | "PUT"
+            | "PATCH"
+            | "DELETE"
+            | "OPTIONS"
+            | "TRACE"
+            | "LINK"
+            | "UNLINK"
+            | "PROPFIND"
+            | "PROPPATCH"
+            | "MKCOL"
+            | "COPY"
+            | "MOVE"
+            | "LOCK"
+            | "UNLOCK"
+            | "SEARCH"
+            | "REPORT"
+    )
 }
 
 /// The answer to `OPTIONS *`.

@@ -20,7 +20,6 @@ mod tests;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,11 +37,9 @@ use super::drain::DrainWatch;
 use super::hosts::Peer;
 use super::link::Link;
 use super::problem::{Code, Problem};
-use super::recorder::AnswerEnd;
 use super::request_id::X_REQUEST_ID;
 use super::socket::Stream;
 use super::thread::Thread;
-use crate::num::as_u64;
 pub(super) use answer::is_bodiless;
 use decoder::BodyLength;
 pub(super) use fault::Fault;
@@ -60,7 +57,7 @@ const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// The next event of a connection that answers no request.
 enum Next {
-    Request(Box<Head>),
+    Request(Head),
     /// The client sent something that is no request.
     Fault(Fault),
     /// The head did not arrive in time.
@@ -129,7 +126,7 @@ impl Http1 {
     pub(super) async fn run(mut self) -> Option<Http2Begun> {
         loop {
             let after = match poll_fn(|cx| self.poll_next(cx)).await {
-                Next::Request(head) => self.exchange(*head).await,
+                Next::Request(head) => self.exchange(head).await,
                 Next::Fault(fault) => {
                     self.thread.counters.refused(fault);
                     self.refuse(&fault.problem(), fault.label()).await
@@ -175,7 +172,7 @@ impl Http1 {
                     .reader
                     .read(&mut input.bytes, limits.head_bytes, self.peer.address)
                 {
-                    Ok(Some(head)) => return Poll::Ready(Next::Request(Box::new(head))),
+                    Ok(Some(head)) => return Poll::Ready(Next::Request(head)),
                     Ok(None) => {}
                     Err(fault) => return Poll::Ready(Next::Fault(fault)),
                 }
@@ -204,8 +201,7 @@ impl Http1 {
                 limits.header_timeout
             };
             self.idle.store(!self.head_begun, Ordering::Relaxed);
-            let since = *self.since.get_or_insert_with(Instant::now);
-            if !input.timer.passed(since + limit, cx) {
+            if !input.timer.exceeded(&mut self.since, limit, cx) {
                 return Poll::Pending;
             }
             if self.head_begun {
@@ -222,7 +218,7 @@ impl Http1 {
             mut request,
             framing,
         } = head;
-        let link = Link::new(self.peer.loopback);
+        let link = Link::new(self.peer.loopback, self.thread.recorder.next_id());
         request.extensions_mut().insert(Rc::clone(&link));
         self.input
             .borrow_mut()
@@ -255,71 +251,56 @@ impl Http1 {
             return After::Close;
         };
         let (request, response) = answered.into_parts();
-        let (rest, mut last) = self.rest_of_body();
-        last |= !framing.keep_alive || self.thread.drain.begun();
+        let rest = self.rest_of_body();
+        let last = !framing.keep_alive || rest == Rest::Unbounded || self.thread.drain.begun();
         let status = response.status().as_u16();
         let size = response.body().size();
         self.thread.recorder.count(&request, &link, status, size);
         let sent = self.send(response, &framing, last).await;
-        let ended = AnswerEnd {
-            status,
-            bytes: sent.bytes,
-            whole: sent.whole,
-        };
-        self.thread.recorder.log(&request, &link, ended);
+        self.thread.recorder.log(&request, &link, status, sent);
         drop(request);
         if !sent.whole {
-            return After::Close;
-        }
-        let asked_to_close = !framing.keep_alive && rest == Rest::None;
-        if last {
+            After::Close
+        } else if last {
             // After a close that the client has asked for, it sends nothing more.
-            let silent = asked_to_close && self.input.borrow().bytes.is_empty();
-            return if silent { After::Close } else { After::Linger };
-        }
-        if rest == Rest::None || Box::pin(self.discard()).await {
+            let silent = !framing.keep_alive && rest == Rest::None;
+            if silent && self.input.borrow().bytes.is_empty() {
+                After::Close
+            } else {
+                After::Linger
+            }
+        } else if rest == Rest::None || Box::pin(self.discard()).await {
             After::Request
         } else {
             After::Linger
         }
     }
 
-    /// What is left of the request's body, and whether the connection has to close for it.
-    fn rest_of_body(&self) -> (Rest, bool) {
+    /// Drops what has arrived of the request's body, and tells what is left.
+    fn rest_of_body(&self) -> Rest {
         let mut input = self.input.borrow_mut();
         input.drop_arrived();
         if input.body.is_done() {
-            return (Rest::None, false);
+            return Rest::None;
         }
-        // A body without a known end may be as large as it likes. A client that waits for a 100 may send the body or not, so
-        // the next byte could be either.
-        let large = input
-            .body
-            .left()
-            .is_none_or(|left| left > DISCARD_BYTES_MAX);
-        (
-            Rest::Some,
-            large || input.broken || input.expects_continue || input.ended,
-        )
+        // A client that waits for a 100 may send the body or not, so the next byte could be either.
+        let unsure = input.broken || input.expects_continue || input.ended;
+        match input.body.left() {
+            Some(left) if left <= DISCARD_BYTES_MAX && !unsure => Rest::Small,
+            Some(_) | None => Rest::Unbounded,
+        }
     }
 
-    /// Reads and drops the rest of the request's body. False if it is too large, too slow, or broken.
+    /// Reads and drops the rest of the request's body. False if it is too slow, or breaks off.
     async fn discard(&mut self) -> bool {
-        let mut discarded = 0;
-        let mut body = RequestBody {
-            input: Rc::clone(&self.input),
-        };
         let all = async {
-            while discarded <= DISCARD_BYTES_MAX {
-                let next =
-                    poll_fn(|cx| futures_util::Stream::poll_next(pin!(&mut body).as_mut(), cx));
-                match next.await {
-                    Some(Ok(part)) => discarded += as_u64(part.len()),
+            loop {
+                match poll_fn(|cx| self.input.borrow_mut().poll_body(cx)).await {
+                    Some(Ok(_)) => {}
                     Some(Err(_)) => return false,
                     None => return true,
                 }
             }
-            false
         };
         timeout(DISCARD_TIME_MAX, all).await.unwrap_or(false)
     }
@@ -342,7 +323,7 @@ impl Http1 {
         };
         let sent = self.send(response, &framing, true).await;
         let recorder = &self.thread.recorder;
-        recorder.log_refused(self.peer.address, status, &id, fault, sent.bytes);
+        recorder.log_refused(self.peer.address, status, &id, fault, sent);
         if sent.whole {
             After::Linger
         } else {
@@ -369,9 +350,12 @@ impl Http1 {
     }
 }
 
-/// Whether a request's body is not read to its end when it is answered.
+/// The part of a request's body that has not been read when the request is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rest {
     None,
-    Some,
+    /// So little that it is read and dropped after the answer.
+    Small,
+    /// More, or nobody knows how much, so that the connection closes.
+    Unbounded,
 }

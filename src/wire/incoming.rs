@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use super::link::Link;
 use super::pass::Pass;
 use super::problem::{Code, Problem};
-use super::request_id::RequestId;
 
 /// A request that has not been answered.
 pub(crate) struct Incoming {
@@ -21,8 +20,6 @@ pub(crate) struct Incoming {
     pub(crate) payload: Payload,
     /// The deadline for the answer, or for the body that it needs.
     pub(crate) deadline: Instant,
-    /// Its id in the answer, the log and the access log.
-    pub(crate) id: RequestId,
     /// Whether it may change something and was sent by a page of another site.
     pub(crate) cross_site: bool,
     /// The state that it shares with its connection.

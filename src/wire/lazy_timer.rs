@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::Context;
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
@@ -15,6 +16,17 @@ pub(crate) struct LazyTimer {
 }
 
 impl LazyTimer {
+    /// Whether a wait has been longer than `limit`. It began at `since`, or begins now.
+    pub(crate) fn exceeded(
+        &mut self,
+        since: &mut Option<Instant>,
+        limit: Duration,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let since = *since.get_or_insert_with(Instant::now);
+        self.passed(since + limit, cx)
+    }
+
     /// Whether `deadline` has passed. If not, the task will be woken when it does, or earlier.
     pub(crate) fn passed(&mut self, deadline: Instant, cx: &mut Context<'_>) -> bool {
         match &mut self.sleep {
@@ -41,7 +53,6 @@ impl LazyTimer {
 mod tests {
     use std::future::poll_fn;
     use std::task::Poll;
-    use std::time::Duration;
 
     use super::*;
 

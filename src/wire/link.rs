@@ -1,6 +1,6 @@
 //! The state of one request that its connection and the service share.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -18,18 +18,18 @@ pub(super) struct Link {
     pub(super) begun: Instant,
     /// The number of the route under which it is counted; the service sets it.
     pub(super) label: Cell<Option<usize>>,
-    /// The service sets it.
-    pub(super) id: RefCell<Option<RequestId>>,
+    /// Its id in the answer, the log and the access log.
+    pub(super) id: RequestId,
     client_left: Cell<bool>,
 }
 
 impl Link {
-    pub(super) fn new(on_loopback: bool) -> Rc<Self> {
+    pub(super) fn new(on_loopback: bool, id: RequestId) -> Rc<Self> {
         Rc::new(Self {
             on_loopback,
             begun: Instant::now(),
             label: Cell::new(None),
-            id: RefCell::new(None),
+            id,
             client_left: Cell::new(false),
         })
     }

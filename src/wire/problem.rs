@@ -222,9 +222,9 @@ impl Problem {
 
     /// The answer to a request; the log knows it by the same id.
     pub(crate) fn response(&self, request: &Incoming) -> HttpResponse<BoxBody> {
-        let mut response = self.answer(request.path(), request.id.as_str());
+        let mut response = self.answer(request.path(), request.link.id.as_str());
         if prefers_html(request.headers()) {
-            let page = self.page(request.id.as_str());
+            let page = self.page(request.link.id.as_str());
             let html = HeaderValue::from_static("text/html; charset=utf-8");
             response.headers_mut().insert(header::CONTENT_TYPE, html);
             response = response.set_body(BoxBody::new(page));

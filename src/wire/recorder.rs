@@ -3,13 +3,12 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use actix_web::HttpRequest;
 use actix_web::body::BodySize;
-use actix_web::http::Method;
-use actix_web::http::Version;
 use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::{Method, Version};
 
 use super::access_log::{Access, AccessLog, Line};
 use super::link::Link;
@@ -26,7 +25,6 @@ pub(super) struct Recorder {
 /// The end of an answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AnswerEnd {
-    pub(super) status: u16,
     /// Bytes of its body that were sent.
     pub(super) bytes: u64,
     /// Whether it was sent to its end.
@@ -60,11 +58,10 @@ impl Recorder {
     }
 
     /// Logs the answer to a request.
-    pub(super) fn log(&self, request: &HttpRequest, link: &Link, ended: AnswerEnd) {
+    pub(super) fn log(&self, request: &HttpRequest, link: &Link, status: u16, ended: AnswerEnd) {
         let Some(access) = &self.access else {
             return;
         };
-        let id = link.id.borrow();
         let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
         access.add(&Line {
             time: SystemTime::now(),
@@ -73,11 +70,11 @@ impl Recorder {
             query: request.uri().query(),
             protocol: protocol(request.version()),
             route: link.label.get(),
-            status: ended.status,
+            status,
             bytes: ended.bytes,
             took: link.begun.elapsed(),
             peer: request.peer_addr(),
-            id: id.as_ref().map_or("", RequestId::as_str),
+            id: link.id.as_str(),
             user_agent: header(header::USER_AGENT),
             referer: header(header::REFERER),
             fault: (!ended.whole).then_some("broken_off"),
@@ -91,7 +88,7 @@ impl Recorder {
         status: u16,
         id: &RequestId,
         fault: &'static str,
-        bytes: u64,
+        ended: AnswerEnd,
     ) {
         if let Some(access) = &self.access {
             access.add(&Line {
@@ -99,11 +96,11 @@ impl Recorder {
                 method: "",
                 path: "",
                 query: None,
-                protocol: protocol(Version::HTTP_11),
+                protocol: "",
                 route: None,
                 status,
-                bytes,
-                took: std::time::Duration::ZERO,
+                bytes: ended.bytes,
+                took: Duration::ZERO,
                 peer,
                 id: id.as_str(),
                 user_agent: None,

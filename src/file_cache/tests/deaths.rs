@@ -8,7 +8,7 @@ use super::super::cache::FileCache;
 use super::super::containment::SafePath;
 use super::super::message::FileMessage;
 use super::super::*;
-use super::site::{SITE, Site, pass, paused, text};
+use super::site::{CachedSite, SITE, pass, paused, text};
 use crate::file_cache::budget::cost;
 use crate::supervision::{
     AskError, ChildSpec, Env, Faults, Incarnation, PreparedTree, QueueLimits, Slot, SupervisorSpec,
@@ -18,7 +18,7 @@ use crate::supervision::{
 fn through_its_death_hits_go_on_and_callers_get_their_files() {
     paused(async {
         for point in ["file-cache.message", "file-cache.loaded"] {
-            let site = Site::new(cost(10) * 2).await;
+            let site = CachedSite::new(cost(10) * 2).await;
             site.write("index.html", "home");
             site.write("a.html", "a");
             site.write("b.html", "b");
@@ -38,7 +38,7 @@ fn through_its_death_hits_go_on_and_callers_get_their_files() {
 #[test]
 fn a_file_that_kills_it_twice_is_a_typed_error() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         site.write("index.html", "home");
         site.faults.arm("file-cache.loaded", 2);
         let error = site.load("/").await.unwrap_err();
@@ -53,7 +53,7 @@ fn a_file_that_kills_it_twice_is_a_typed_error() {
 #[test]
 fn stopped_it_says_so_and_what_is_in_memory_is_still_there() {
     paused(async {
-        let mut site = Site::new(1 << 20).await;
+        let mut site = CachedSite::new(1 << 20).await;
         site.write("index.html", "home");
         site.page("/").await;
         site.tree.stopper().stop();
@@ -69,7 +69,7 @@ fn stopped_it_says_so_and_what_is_in_memory_is_still_there() {
 #[test]
 fn an_incarnation_that_was_replaced_publishes_nothing() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         site.write("index.html", "home");
         let published = Arc::clone(&site.files.published);
         let revenant =

@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use super::super::health::{Condition, PROBE_HEALTHY};
 use super::super::root_io::{CALLS_PER_ROOT, RootIo};
 use super::super::*;
-use super::site::{DEADLINE, NOWHERE, SITE, Site, pass, paused, text};
+use super::site::{CachedSite, DEADLINE, NOWHERE, SITE, pass, paused, text};
 use crate::supervision::AskError;
 
-fn root_of(site: &Site, id: RootId) -> &RootIo {
+fn root_of(site: &CachedSite, id: RootId) -> &RootIo {
     site.files.published.root(id).unwrap()
 }
 
@@ -28,7 +28,7 @@ async fn advance(time: Duration) {
 #[test]
 fn a_root_that_hangs_is_answered_from_memory_and_delays_no_other() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         site.write("index.html", "home");
         site.write("other.html", "other");
         site.write("nowhere/index.html", "elsewhere");
@@ -75,7 +75,7 @@ fn a_root_that_hangs_is_answered_from_memory_and_delays_no_other() {
 #[test]
 fn the_threads_of_a_root_that_hangs_are_bounded() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         let root = root_of(&site, SITE);
         pass(1).await;
         root.hang.set(true);
@@ -103,7 +103,7 @@ fn the_threads_of_a_root_that_hangs_are_bounded() {
 #[test]
 fn a_download_from_a_root_that_hangs_is_broken_off() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         site.write("film.mp4", &"x".repeat(600_000));
         let large = site.large("/film.mp4").await;
         let mut chunks = Box::pin(large.chunks(0..large.length()));
@@ -123,7 +123,7 @@ fn a_download_from_a_root_that_hangs_is_broken_off() {
 #[test]
 fn a_root_that_is_taken_away_is_noticed_without_requests_and_comes_back() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         site.write("index.html", "home");
         assert_eq!(site.page("/").await, "home");
         let (place, away) = (
@@ -157,7 +157,7 @@ fn a_root_that_is_taken_away_is_noticed_without_requests_and_comes_back() {
 #[test]
 fn a_copy_in_memory_outlives_errors_and_not_the_file() {
     paused(async {
-        let site = Site::new(1 << 20).await;
+        let site = CachedSite::new(1 << 20).await;
         site.write("a/index.html", "a");
         assert_eq!(site.page("/a/").await, "a");
         pass(2000).await;

@@ -35,7 +35,7 @@ pub(super) fn later() -> SystemTime {
     SystemTime::now() + Duration::from_secs(3600)
 }
 
-pub(super) struct Site {
+pub(super) struct CachedSite {
     pub(super) folder: tempfile::TempDir,
     pub(super) files: Files,
     pub(super) faults: Faults,
@@ -52,7 +52,7 @@ pub(super) struct Counted {
     pub(super) evictions: u64,
 }
 
-impl Site {
+impl CachedSite {
     pub(super) async fn new(budget_bytes: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let faults = Faults::armed();

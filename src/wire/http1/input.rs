@@ -103,7 +103,11 @@ impl Input {
         }
     }
 
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, PayloadError>>> {
+    /// The next bytes of the body, or its end.
+    pub(super) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, PayloadError>>> {
         let next = self.poll_part(cx);
         self.broken |= matches!(next, Poll::Ready(Some(Err(_))));
         next
@@ -138,11 +142,8 @@ impl Input {
                 Poll::Pending => break,
             }
         }
-        let since = *self.waiting_since.get_or_insert_with(Instant::now);
-        if !self
-            .timer
-            .passed(since + self.thread.limits.stall_timeout, cx)
-        {
+        let limit = self.thread.limits.stall_timeout;
+        if !self.timer.exceeded(&mut self.waiting_since, limit, cx) {
             return Poll::Pending;
         }
         count(&self.thread.counters.stalled);

@@ -10,9 +10,9 @@ use std::task::{Context, Poll};
 use actix_web::HttpResponse;
 use actix_web::body::{BoxBody, MessageBody};
 use bytes::{Buf, Bytes};
-use tokio::time::Instant;
 
 use super::super::counters::count;
+use super::super::recorder::AnswerEnd;
 use super::Http1;
 use super::answer::{AnswerHead, BodyEnd, chunk_line};
 use super::head::Framing;
@@ -23,14 +23,6 @@ const COPIED_BYTES_MAX: usize = 16 * 1024;
 /// The most bytes given to the system in one call, so that other connections have their turn.
 const SEND_BYTES_MAX: usize = 1024 * 1024;
 
-/// The result of sending an answer.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sent {
-    /// Bytes of its body.
-    pub(super) bytes: u64,
-    pub(super) whole: bool,
-}
-
 impl Http1 {
     /// Sends an answer.
     pub(super) async fn send(
@@ -38,7 +30,7 @@ impl Http1 {
         response: HttpResponse<BoxBody>,
         framing: &Framing,
         last: bool,
-    ) -> Sent {
+    ) -> AnswerEnd {
         let (response, body) = response.into_parts();
         let size = body.size();
         let end = BodyEnd::of(framing, response.status(), size);
@@ -57,7 +49,7 @@ impl Http1 {
             head.write(&mut out);
         });
         drop(response);
-        let mut sent = Sent {
+        let mut sent = AnswerEnd {
             bytes: 0,
             whole: false,
         };
@@ -211,11 +203,8 @@ impl Http1 {
                     }
                 }
                 Poll::Pending => {
-                    let since = *self.blocked_since.get_or_insert_with(Instant::now);
-                    if !input
-                        .timer
-                        .passed(since + self.thread.limits.stall_timeout, cx)
-                    {
+                    let limit = self.thread.limits.stall_timeout;
+                    if !input.timer.exceeded(&mut self.blocked_since, limit, cx) {
                         return Poll::Pending;
                     }
                     count(&self.thread.counters.stalled);

@@ -73,12 +73,8 @@ pub(super) async fn answer(
             false
         }
     };
-    let ended = AnswerEnd {
-        status: status.as_u16(),
-        bytes,
-        whole,
-    };
-    thread.recorder.log(&request, link, ended);
+    let ended = AnswerEnd { bytes, whole };
+    thread.recorder.log(&request, link, status.as_u16(), ended);
 }
 
 fn head(status: StatusCode, headers: &HeaderMap, size: BodySize, date: &str) -> http::Response<()> {

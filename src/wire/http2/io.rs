@@ -80,11 +80,8 @@ impl AsyncWrite for Io {
             this.blocked_since = None;
             return sent;
         }
-        let since = *this.blocked_since.get_or_insert_with(Instant::now);
-        if !this
-            .timer
-            .passed(since + this.thread.limits.stall_timeout, cx)
-        {
+        let limit = this.thread.limits.stall_timeout;
+        if !this.timer.exceeded(&mut this.blocked_since, limit, cx) {
             return Poll::Pending;
         }
         count(&this.thread.counters.stalled);

@@ -47,7 +47,7 @@ pub(super) fn request(
     head.version = parts.version;
     head.headers = parts.headers.into();
     head.peer_addr = peer.address;
-    let link = Link::new(peer.loopback);
+    let link = Link::new(peer.loopback, thread.recorder.next_id());
     request.extensions_mut().insert(Rc::clone(&link));
     (request, link)
 }
@@ -69,8 +69,7 @@ impl Stream for Body {
         let data = match this.stream.poll_data(cx) {
             Poll::Ready(data) => data,
             Poll::Pending => {
-                let since = *this.waiting.get_or_insert_with(Instant::now);
-                if !this.timer.passed(since + this.stall, cx) {
+                if !this.timer.exceeded(&mut this.waiting, this.stall, cx) {
                     return Poll::Pending;
                 }
                 count(&this.counters.stalled);

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::super::super::http2::STREAMS_MAX;
-use super::site::{LARGE, Site};
+use super::site::{LARGE, ServedSite};
 use super::{LIMITS, LimitSettings, Served, read, run};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -112,7 +112,7 @@ async fn whole(answer: ResponseFuture) -> Reply {
 #[test]
 fn pages_and_problems_are_as_in_http_1() {
     run(async {
-        let site = Site::serve().await;
+        let site = ServedSite::serve().await;
         let mut peer = Peer::connect(&site.served).await;
         let page = peer.get("/").await;
         assert_eq!((page.status, page.body.as_slice()), (200, &b"<p>home"[..]));
@@ -173,7 +173,7 @@ fn more_streams_than_there_may_be_have_to_wait_and_are_all_answered() {
 #[test]
 fn a_stream_that_nobody_reads_is_ended_alone() {
     run(async {
-        let site = Site::serve().await;
+        let site = ServedSite::serve().await;
         let mut peer = Peer::connect(&site.served).await;
         let (answer, _) = peer.begin("GET", "/large.bin", None, true).await;
         let mut unread = answer.await.unwrap().into_body();

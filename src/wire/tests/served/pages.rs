@@ -7,7 +7,7 @@ use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use tokio::time::Instant;
 
-use super::site::{LARGE, Site};
+use super::site::{LARGE, ServedSite};
 use super::{Code, Handler, Incoming, LIMITS, LimitSettings, Problem, Response, read, run};
 
 /// An answer that no socket's buffers take at once.
@@ -31,7 +31,7 @@ impl Handler for Big {
 #[test]
 fn a_page_is_304_once_it_is_known() {
     run(async {
-        let site = Site::serve().await;
+        let site = ServedSite::serve().await;
         let mut client = site.served.client().await;
         let page = client.get("/").await;
         assert_eq!((page.status, page.text()), (200, "<p>home"));
@@ -53,7 +53,7 @@ fn a_page_is_304_once_it_is_known() {
 #[test]
 fn a_folder_without_its_slash_is_a_redirect_that_ends() {
     run(async {
-        let site = Site::serve().await;
+        let site = ServedSite::serve().await;
         let mut client = site.served.client().await;
         let moved = client.get("/docs?a=b").await;
         assert_eq!(
@@ -68,7 +68,7 @@ fn a_folder_without_its_slash_is_a_redirect_that_ends() {
 #[test]
 fn a_large_file_is_streamed_and_its_connection_goes_on() {
     run(async {
-        let site = Site::serve().await;
+        let site = ServedSite::serve().await;
         let mut client = site.served.client().await;
         for _ in 0..2 {
             let reply = client.get("/large.bin").await;
@@ -85,7 +85,7 @@ fn a_large_file_is_streamed_and_its_connection_goes_on() {
 #[test]
 fn a_head_does_not_read_the_file() {
     run(async {
-        let site = Site::serve().await;
+        let site = ServedSite::serve().await;
         let huge = std::fs::File::create(site.folder.path().join("huge.bin")).unwrap();
         // Sparse: it costs nothing, unless somebody reads it.
         huge.set_len(200 << 30).unwrap();
@@ -104,7 +104,7 @@ fn no_timer_of_heads_or_idleness_runs_while_an_answer_is_streamed() {
             idle_timeout: Duration::from_millis(100),
             ..LIMITS
         };
-        let site = Site::with(limits).await;
+        let site = ServedSite::with(limits).await;
         let big = std::fs::File::create(site.folder.path().join("big.bin")).unwrap();
         big.set_len(64 << 20).unwrap();
         let mut client = site.served.client().await;
@@ -127,7 +127,7 @@ fn no_timer_of_heads_or_idleness_runs_while_an_answer_is_streamed() {
 #[test]
 fn what_is_not_there_is_told_without_a_file_path() {
     run(async {
-        let site = Site::serve().await;
+        let site = ServedSite::serve().await;
         let mut client = site.served.client().await;
         for path in ["/no.html", "/.env", "/docs/no"] {
             let reply = client.get(path).await;
@@ -144,7 +144,7 @@ fn what_is_not_there_is_told_without_a_file_path() {
 #[test]
 fn a_page_in_memory_is_served_while_the_cache_is_dead() {
     run(async {
-        let site = Site::serve().await;
+        let site = ServedSite::serve().await;
         let mut client = site.served.client().await;
         assert_eq!(client.get("/").await.status, 200);
         actix_rt::time::sleep(Duration::from_millis(100)).await;
@@ -158,7 +158,7 @@ fn a_page_in_memory_is_served_while_the_cache_is_dead() {
 #[test]
 fn a_page_in_memory_that_is_not_copied_is_whole_and_in_its_place() {
     run(async {
-        let site = Site::serve().await;
+        let site = ServedSite::serve().await;
         let page: Vec<u8> = (0..90_000_u32).map(|n| n.to_le_bytes()[1]).collect();
         std::fs::write(site.folder.path().join("page.bin"), &page).unwrap();
         let mut client = site.served.client().await;
@@ -187,7 +187,7 @@ fn a_page_in_memory_that_is_not_copied_is_whole_and_in_its_place() {
 #[test]
 fn a_page_in_memory_that_nobody_reads_is_broken_off() {
     run(async {
-        let site = Site::serve().await;
+        let site = ServedSite::serve().await;
         let page = vec![b'x'; 90_000];
         std::fs::write(site.folder.path().join("page.bin"), &page).unwrap();
         let mut client = site.served.client().await;

@@ -15,7 +15,7 @@ use crate::supervision::{
 
 pub(super) const LARGE: usize = 600_000;
 
-pub(super) struct Site {
+pub(super) struct ServedSite {
     pub(super) served: Served,
     pub(super) folder: tempfile::TempDir,
     pub(super) faults: Faults,
@@ -45,7 +45,7 @@ fn files(folder: &std::path::Path, faults: &Faults) -> (Files, SupervisorSpec) {
     (files, root.child(spec))
 }
 
-impl Site {
+impl ServedSite {
     pub(super) async fn serve() -> Self {
         Self::with(LIMITS).await
     }
