@@ -17,7 +17,7 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct ConnectionCounters {
             $(pub $field: AtomicU64,)+
-            /// Messages of HTTP/1 that were refused, in the order of [`Fault::ALL`].
+            /// Messages that were refused, in the order of [`Fault::ALL`].
             faults: [AtomicU64; Fault::ALL.len()],
         }
 
@@ -28,7 +28,7 @@ macro_rules! counters {
                 let faults = Fault::ALL.iter().zip(&self.faults);
                 rows.counters(
                     "perennial_http_messages_refused",
-                    "Messages of HTTP/1 that break a rule of HTTP, by the rule",
+                    "Messages that break a rule of HTTP, by the rule",
                     faults.map(|(fault, counter)| {
                         ([("reason", fault.label())], counter.load(Ordering::Relaxed))
                     }),
@@ -68,4 +68,6 @@ counters! {
         "Connections, or streams of HTTP/2, broken off after limits.stall_timeout";
     streams_full = "perennial_http2_streams_full",
         "Times a connection of HTTP/2 had as many streams as it may have, so that its client had to wait";
+    floods = "perennial_http2_floods",
+        "Connections of HTTP/2 ended because their clients sent too many frames that ask for nothing";
 }

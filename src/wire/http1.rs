@@ -29,6 +29,7 @@ use std::time::Duration;
 use actix_http::Payload;
 use actix_web::HttpMessage as _;
 use actix_web::body::MessageBody as _;
+use actix_web::http::Version;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
@@ -37,12 +38,13 @@ use super::drain::DrainWatch;
 use super::hosts::Peer;
 use super::link::Link;
 use super::problem::{Code, Problem};
-use super::request_id::X_REQUEST_ID;
+use super::recorder::RefusedLine;
 use super::socket::Stream;
 use super::thread::Thread;
 pub(super) use answer::is_bodiless;
 use decoder::BodyLength;
 pub(super) use fault::Fault;
+pub(super) use field::is_host;
 use head::{Framing, Head, HeadReader};
 use input::{Input, RequestBody};
 
@@ -309,10 +311,7 @@ impl Http1 {
     async fn refuse(&mut self, problem: &Problem, fault: &'static str) -> After {
         tracing::debug!(fault, peer = ?self.peer.address, "a message was refused");
         let id = self.thread.recorder.next_id();
-        let mut response = problem.answer("", id.as_str());
-        if let Some(id) = id.value() {
-            response.headers_mut().insert(X_REQUEST_ID.clone(), id);
-        }
+        let response = problem.refusal(&id);
         let status = response.status().as_u16();
         let framing = Framing {
             old: false,
@@ -323,7 +322,15 @@ impl Http1 {
         };
         let sent = self.send(response, &framing, true).await;
         let recorder = &self.thread.recorder;
-        recorder.log_refused(self.peer.address, status, &id, fault, sent);
+        let refused = RefusedLine {
+            version: Version::HTTP_11,
+            peer: self.peer.address,
+            status,
+            id: &id,
+            fault,
+            bytes: sent.bytes,
+        };
+        recorder.log_refused(&refused);
         if sent.whole {
             After::Linger
         } else {

@@ -6,8 +6,11 @@
 // Decision: HTTP/2 has its own connection loop.
 
 mod answer;
+mod budget;
+mod frames;
 mod io;
 mod request;
+mod rules;
 mod streams;
 
 use std::future::poll_fn;
@@ -16,8 +19,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
 use tokio::time::{Instant, timeout};
 
 use super::counters::count;
@@ -25,15 +28,29 @@ use super::hosts::Peer;
 use super::http1::Http2Begun;
 use super::lazy_timer::LazyTimer;
 use super::thread::Thread;
+use crate::num::as_usize;
+use budget::Budget;
 use io::Io;
+use request::StreamBody;
 use streams::Streams;
 
 /// The most open streams of one connection. The client is told this number, and waits.
 pub(crate) const STREAMS_MAX: usize = 100;
-/// Bytes of bodies that a client may send before the server has read them, for each stream and for a connection. A stream
-/// that is not read does not stop the others, since the connection has room for sixteen of them.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// The least and the most bytes of a body that a client may send before the server has read them. In between, a stream has
+/// room for a body of `limits.body`.
+const STREAM_WINDOW_BYTES: [u32; 2] = [64 * 1024, 1024 * 1024];
+/// The least bytes of all bodies of a connection that may wait unread.
+const CONNECTION_WINDOW_BYTES_MIN: u32 = 1024 * 1024;
+/// So many streams that are not read do not stop the others.
+const CONNECTION_WINDOW_STREAMS: u32 = 4;
+/// The most bytes of an answer that wait in the library for the client's window.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Streams that the client may take back before they are looked at.
+const TAKEN_BACK_MAX: usize = 20;
+/// Ended streams that are remembered, because the client may not know yet that they have ended.
+const REMEMBERED_MAX: usize = 10;
+/// Streams of a connection that may be reset for a fault of the client.
+const FAULTY_STREAMS_MAX: usize = 256;
 /// The h2 crate refuses larger heads. `limits.headers`, which is smaller, is checked later and answered with a problem.
 const HEAD_BYTES_MAX: u32 = 128 * 1024;
 /// How long the server waits for a client to close a connection that has ended.
@@ -54,12 +71,19 @@ enum SessionEvent {
 /// Serves one connection to its end.
 pub(super) async fn serve(thread: Rc<Thread>, (stream, early): Http2Begun, peer: Peer) {
     count(&thread.counters.http2);
-    let io = Io::new(&thread, stream, early);
+    let budget = Rc::new(Budget::new());
+    let io = Io::new(&thread, stream, early, &budget);
+    let window = stream_window(thread.limits.body_bytes);
+    let of_connection = CONNECTION_WINDOW_STREAMS * window;
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(u32::try_from(STREAMS_MAX).unwrap_or(u32::MAX))
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_window_size(window)
+        .initial_connection_window_size(of_connection.max(CONNECTION_WINDOW_BYTES_MIN))
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(TAKEN_BACK_MAX)
+        .max_concurrent_reset_streams(REMEMBERED_MAX)
+        .max_local_error_reset_streams(Some(FAULTY_STREAMS_MAX))
         .max_header_list_size(HEAD_BYTES_MAX);
     // The client's preface has arrived, so this waits only until our first frame is written.
     let handshake = timeout(
@@ -73,6 +97,7 @@ pub(super) async fn serve(thread: Rc<Thread>, (stream, early): Http2Begun, peer:
     };
     Session {
         streams: Streams::new(),
+        budget,
         timer: LazyTimer::default(),
         asked: false,
         closing: None,
@@ -84,12 +109,19 @@ pub(super) async fn serve(thread: Rc<Thread>, (stream, early): Http2Begun, peer:
     .await;
 }
 
+/// Bytes of a body that a client may send before the server has read them.
+fn stream_window(body_bytes: usize) -> u32 {
+    let [least, most] = STREAM_WINDOW_BYTES;
+    u32::try_from(body_bytes).unwrap_or(most).clamp(least, most)
+}
+
 /// One connection, from its handshake to its end.
 struct Session {
     thread: Rc<Thread>,
     connection: Connection<Io, Bytes>,
     peer: Peer,
     streams: Rc<Streams>,
+    budget: Rc<Budget>,
     timer: LazyTimer,
     /// Whether the client has sent a request.
     asked: bool,
@@ -133,12 +165,8 @@ impl Session {
                     count(&self.thread.counters.idle);
                     self.close();
                 }
-                SessionEvent::Gone(error) => {
-                    if let Some(error) = error {
-                        tracing::debug!(%error, "an HTTP/2 connection broke off");
-                    }
-                    return;
-                }
+                SessionEvent::Gone(None) => return,
+                SessionEvent::Gone(Some(error)) => return self.broken(&error).await,
             }
         }
     }
@@ -159,16 +187,45 @@ impl Session {
         self.connection.graceful_shutdown();
     }
 
-    fn begin(&mut self, (request, respond): Accepted) {
+    /// Ends a connection that broke off. A client that floods it is told so.
+    async fn broken(mut self, error: &h2::Error) {
+        tracing::debug!(%error, peer = ?self.peer.address, "an HTTP/2 connection broke off");
+        let refused = error.is_go_away() && error.is_library();
+        if refused && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+            // The library has told it.
+            count(&self.thread.counters.floods);
+        } else if self.budget.is_spent() {
+            count(&self.thread.counters.floods);
+            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            let told = poll_fn(|cx| self.connection.poll_closed(cx));
+            // It has been told, or has had the time to listen.
+            let _told_or_late = timeout(LINGER, told).await;
+        }
+    }
+
+    fn begin(&mut self, (request, mut respond): Accepted) {
         self.asked = true;
         let open = self.streams.open();
         if self.streams.count() == STREAMS_MAX {
             count(&self.thread.counters.streams_full);
         }
-        let (thread, peer) = (Rc::clone(&self.thread), self.peer);
+        let (thread, peer, budget) = (Rc::clone(&self.thread), self.peer, Rc::clone(&self.budget));
         drop(actix_rt::spawn(async move {
-            let (request, link) = request::request(&thread, request, peer);
-            answer::answer(&thread, request, &link, respond).await;
+            let (head, body) = request.into_parts();
+            let body = StreamBody::new(body, &budget);
+            let whole = match rules::check(&head, body.is_done()) {
+                Ok(()) => {
+                    let (request, link) = request::request(&thread, head, &body, peer);
+                    answer::answer(&thread, &budget, request, &link, &mut respond).await
+                }
+                Err(fault) => answer::refuse(&thread, &budget, fault, peer, &mut respond).await,
+            };
+            if whole && !body.is_done() {
+                // Many clients take an answer for lost if the stream is reset while they send, so what may be on its way is
+                // read first.
+                let window = as_usize(stream_window(thread.limits.body_bytes).into());
+                body.discard(window).await;
+            }
             drop(open);
         }));
     }

@@ -3,7 +3,7 @@
 //! | status | code | when |
 //! | --- | --- | --- |
 //! | 400 | `invalid_json`, `not_an_object`, `invalid_id`, `invalid_parameter`, `invalid_path` | syntax |
-//! | 400 | `malformed_request` | the message breaks a rule of HTTP; the connection closes |
+//! | 400 | `malformed_request` | the message breaks a rule of HTTP; a connection of HTTP/1 closes |
 //! | 400 | `not_available` | a later release will understand it |
 //! | 403 | `forbidden` | the daemon may not read the file |
 //! | 403 | `cross_site` | a page of another site sent a request that may change something |
@@ -40,6 +40,7 @@ use serde_json::{Value, json};
 
 use super::accept::prefers_html;
 use super::incoming::Incoming;
+use super::request_id::{RequestId, X_REQUEST_ID};
 use crate::supervision::RETRY_AFTER;
 
 /// Defines [`Code`] with the status, the code and the title of each, so that none can be forgotten elsewhere.
@@ -250,8 +251,17 @@ impl Problem {
         )
     }
 
+    /// The answer to a message that never became a request.
+    pub(super) fn refusal(&self, id: &RequestId) -> HttpResponse<BoxBody> {
+        let mut response = self.answer("", id.as_str());
+        if let Some(id) = id.value() {
+            response.headers_mut().insert(X_REQUEST_ID.clone(), id);
+        }
+        response
+    }
+
     /// The answer to a request that may not have been understood.
-    pub(super) fn answer(&self, instance: &str, request_id: &str) -> HttpResponse<BoxBody> {
+    fn answer(&self, instance: &str, request_id: &str) -> HttpResponse<BoxBody> {
         let (status, code, _) = self.code.row();
         if self.is_our_fault() {
             tracing::warn!(

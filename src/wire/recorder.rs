@@ -31,6 +31,17 @@ pub(super) struct AnswerEnd {
     pub(super) whole: bool,
 }
 
+/// The refusal of a message that never became a request.
+pub(super) struct RefusedLine<'a> {
+    pub(super) version: Version,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) status: u16,
+    pub(super) id: &'a RequestId,
+    pub(super) fault: &'static str,
+    /// Bytes of the answer's body that were sent.
+    pub(super) bytes: u64,
+}
+
 impl Recorder {
     pub(super) fn new(metrics: Arc<HandlerMetrics>, access: Option<Access>) -> Rc<Self> {
         Rc::new(Self {
@@ -82,30 +93,23 @@ impl Recorder {
     }
 
     /// Logs the refusal of a message that never became a request.
-    pub(super) fn log_refused(
-        &self,
-        peer: Option<SocketAddr>,
-        status: u16,
-        id: &RequestId,
-        fault: &'static str,
-        ended: AnswerEnd,
-    ) {
+    pub(super) fn log_refused(&self, refused: &RefusedLine<'_>) {
         if let Some(access) = &self.access {
             access.add(&Line {
                 time: SystemTime::now(),
                 method: "",
                 path: "",
                 query: None,
-                protocol: "",
+                protocol: protocol(refused.version),
                 route: None,
-                status,
-                bytes: ended.bytes,
+                status: refused.status,
+                bytes: refused.bytes,
                 took: Duration::ZERO,
-                peer,
-                id: id.as_str(),
+                peer: refused.peer,
+                id: refused.id.as_str(),
                 user_agent: None,
                 referer: None,
-                fault: Some(fault),
+                fault: Some(refused.fault),
             });
         }
     }

@@ -40,6 +40,8 @@ fn peer(address: std::net::SocketAddr) -> Peer {
 
 /// The socket of a stream, as a listener hands it over.
 fn socket(stream: TcpStream) -> Socket {
+    // As the listening sockets hand it down.
+    stream.set_nodelay(true).unwrap();
     stream.into_std().unwrap().into()
 }
 

@@ -1,14 +1,14 @@
-//! What is wrong with a message of HTTP/1: one rule for each line, with its source and its answer.
+//! What is wrong with a message: one rule for each line, with its source and its answer.
 //!
-//! A message that breaks a rule is refused and its connection is closed, because nobody can say where the next message
-//! begins. Proxies in front of this server may read such a message in another way; that is how requests are smuggled.
+//! A message of HTTP/1 that breaks a rule is refused and its connection is closed, because nobody can say where the next
+//! message begins; in HTTP/2 its stream alone is refused. Proxies in front of this server may read such a message in another way; that is how requests are smuggled.
 
 use super::super::problem::{Code, Problem};
 
 /// Defines [`Fault`] with the name in metrics, the answer, the text and the source of each rule.
 macro_rules! rules {
     ($($name:ident = $label:literal, $code:ident, $text:literal, $source:literal;)+) => {
-        /// A rule of HTTP/1 that a message breaks.
+        /// A rule of HTTP that a message breaks.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
         pub(crate) enum Fault {
             $(#[doc = $source] #[error($text)] $name),+
@@ -42,15 +42,17 @@ rules! {
     Target = "target", MalformedRequest, "the target of the request is not valid", "RFC 9112 section 3.2";
     TargetTooLong = "target_too_long", UriTooLong, "the target of the request is longer than limits.headers", "RFC 9110 section 15.5.15";
     FieldName = "field_name", MalformedRequest, "a header has no valid name", "RFC 9112 section 5.1";
-    FieldValue = "field_value", MalformedRequest, "the value of a header has a forbidden character", "RFC 9110 section 5.5";
+    FieldValue = "field_value", MalformedRequest, "the value of a header has a forbidden character, or blanks around it", "RFC 9110 section 5.5";
     FoldedLine = "folded_line", MalformedRequest, "a header continues on a second line", "RFC 9112 section 5.2";
     HeadTooLarge = "head_too_large", HeadTooLarge, "the head is larger than limits.headers", "RFC 6585 section 5";
     TooManyFields = "too_many_fields", HeadTooLarge, "the head has more than 100 headers", "RFC 6585 section 5";
-    HostMissing = "host_missing", MalformedRequest, "there is no Host header", "RFC 9112 section 3.2";
+    HostMissing = "host_missing", MalformedRequest, "there is no Host header and no authority", "RFC 9112 section 3.2";
     HostTwice = "host_twice", MalformedRequest, "there is more than one Host header", "RFC 9112 section 3.2";
-    HostInvalid = "host_invalid", MalformedRequest, "the Host header is not a host name with an optional port", "RFC 9112 section 3.2";
+    HostInvalid = "host_invalid", MalformedRequest, "the host is not a host name with an optional port", "RFC 9112 section 3.2";
+    HostDiffers = "host_differs", MalformedRequest, "the Host header differs from the authority of the request", "RFC 9113 section 8.3.1";
     LengthInvalid = "length_invalid", MalformedRequest, "Content-Length is not a whole number", "RFC 9110 section 8.6";
     LengthTwice = "length_twice", MalformedRequest, "there is more than one Content-Length header", "RFC 9112 section 6.3";
+    LengthDiffers = "length_differs", MalformedRequest, "Content-Length is not the length of the body", "RFC 9113 section 8.1.1";
     LengthAndCoding = "length_and_coding", MalformedRequest, "there are both Content-Length and Transfer-Encoding", "RFC 9112 section 6.3";
     CodingUnknown = "coding_unknown", NotImplemented, "the only transfer coding that this server knows is chunked", "RFC 9112 section 6.1";
     CodingNotLast = "coding_not_last", MalformedRequest, "chunked is not the last transfer coding, or is there twice", "RFC 9112 section 6.3";

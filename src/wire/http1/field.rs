@@ -89,7 +89,7 @@ fn quoted(text: &[u8]) -> Option<&[u8]> {
 
 /// Whether a text is a host with an optional port, without a user (RFC 9110 section 7.2, RFC 3986 section 3.2.2). An empty
 /// text is one: it says that the target has no host.
-pub(super) fn is_host(text: &[u8]) -> bool {
+pub(in super::super) fn is_host(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else {
         return false;
     };

@@ -3,9 +3,10 @@
 use std::future::poll_fn;
 
 use actix_http::Request;
+use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{Method, StatusCode, Version};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use h2::server::SendResponse;
@@ -13,10 +14,12 @@ use h2::{Reason, SendStream};
 use tokio::time::timeout;
 
 use super::super::counters::count;
-use super::super::http1::is_bodiless;
+use super::super::hosts::Peer;
+use super::super::http1::{Fault, is_bodiless};
 use super::super::link::Link;
-use super::super::recorder::AnswerEnd;
+use super::super::recorder::{AnswerEnd, RefusedLine};
 use super::super::thread::Thread;
+use super::budget::Budget;
 use crate::num::as_u64;
 
 /// The most bytes of an answer that are sent before other streams have their turn: one frame.
@@ -29,13 +32,14 @@ const HOP_BY_HOP: [HeaderName; 4] = [
     HeaderName::from_static("keep-alive"),
 ];
 
-/// Answers one request.
+/// Answers one request. False if the answer did not reach its end.
 pub(super) async fn answer(
     thread: &Thread,
+    budget: &Budget,
     request: Request,
     link: &Link,
-    mut respond: SendResponse<Bytes>,
-) {
+    respond: &mut SendResponse<Bytes>,
+) -> bool {
     let head_only = request.method() == Method::HEAD;
     let answer = {
         let answer = (thread.call)(request);
@@ -43,25 +47,77 @@ pub(super) async fn answer(
         let gone = std::pin::pin!(poll_fn(|cx| respond.poll_reset(cx)));
         match select(answer, gone).await {
             Either::Left((Ok(answer), _)) => answer,
-            Either::Left((Err(_), _)) => return respond.send_reset(Reason::INTERNAL_ERROR),
-            Either::Right(_) => return,
+            Either::Left((Err(_), _)) => {
+                respond.send_reset(Reason::INTERNAL_ERROR);
+                return false;
+            }
+            Either::Right(_) => return false,
         }
     };
     let (request, response) = answer.into_parts();
-    let (response, body) = response.into_parts();
-    let status = response.status();
-    let size = if is_bodiless(status) {
+    let status = response.status().as_u16();
+    let size = size(&response);
+    thread.recorder.count(&request, link, status, size);
+    let ended = send(thread, budget, response, head_only, respond).await;
+    thread.recorder.log(&request, link, status, ended);
+    if ended.whole {
+        budget.answered();
+    }
+    ended.whole
+}
+
+/// Refuses a request that breaks a rule, on its stream alone. It earns nothing, so that a connection ends that brings too many.
+pub(super) async fn refuse(
+    thread: &Thread,
+    budget: &Budget,
+    fault: Fault,
+    peer: Peer,
+    respond: &mut SendResponse<Bytes>,
+) -> bool {
+    let label = fault.label();
+    tracing::debug!(fault = label, peer = ?peer.address, "a request was refused");
+    thread.counters.refused(fault);
+    let id = thread.recorder.next_id();
+    let response = fault.problem().refusal(&id);
+    let status = response.status().as_u16();
+    let ended = send(thread, budget, response, false, respond).await;
+    thread.recorder.log_refused(&RefusedLine {
+        version: Version::HTTP_2,
+        peer: peer.address,
+        status,
+        id: &id,
+        fault: label,
+        bytes: ended.bytes,
+    });
+    ended.whole
+}
+
+/// The size of a body as it is told.
+fn size(response: &HttpResponse<BoxBody>) -> BodySize {
+    if is_bodiless(response.status()) {
         BodySize::None
     } else {
-        body.size()
-    };
+        response.body().size()
+    }
+}
+
+/// Sends an answer.
+async fn send(
+    thread: &Thread,
+    budget: &Budget,
+    response: HttpResponse<BoxBody>,
+    head_only: bool,
+    respond: &mut SendResponse<Bytes>,
+) -> AnswerEnd {
+    let size = size(&response);
+    let (response, body) = response.into_parts();
+    let status = response.status();
     let empty = head_only || matches!(size, BodySize::None | BodySize::Sized(0));
     let head = thread.with_date(|date| head(status, response.headers(), size, date));
-    thread.recorder.count(&request, link, status.as_u16(), size);
     let mut bytes = 0;
     let whole = match respond.send_response(head, empty) {
         Ok(_) if empty => true,
-        Ok(stream) => match send(thread, stream, body, size, &mut bytes).await {
+        Ok(stream) => match send_body(thread, budget, stream, body, size, &mut bytes).await {
             Ok(()) => true,
             Err(reason) => {
                 respond.send_reset(reason);
@@ -73,8 +129,7 @@ pub(super) async fn answer(
             false
         }
     };
-    let ended = AnswerEnd { bytes, whole };
-    thread.recorder.log(&request, link, status.as_u16(), ended);
+    AnswerEnd { bytes, whole }
 }
 
 fn head(status: StatusCode, headers: &HeaderMap, size: BodySize, date: &str) -> http::Response<()> {
@@ -96,8 +151,9 @@ fn head(status: StatusCode, headers: &HeaderMap, size: BodySize, date: &str) -> 
 }
 
 /// Sends a body as fast as the client takes it. The error is the reason for the client if the body ends too early.
-async fn send(
+async fn send_body(
     thread: &Thread,
+    budget: &Budget,
     mut stream: SendStream<Bytes>,
     body: BoxBody,
     size: BodySize,
@@ -114,9 +170,11 @@ async fn send(
             Reason::INTERNAL_ERROR
         })?;
         while !part.is_empty() {
-            stream.reserve_capacity(part.len().min(PIECE_BYTES));
+            let wanted = part.len().min(PIECE_BYTES);
+            stream.reserve_capacity(wanted);
             let capacity = capacity(thread, &mut stream).await?;
             let piece = part.split_to(capacity.min(part.len()));
+            budget.sent(piece.len(), piece.len() < wanted);
             *sent += as_u64(piece.len());
             if let Some(left) = &mut left {
                 *left = left.saturating_sub(as_u64(piece.len()));

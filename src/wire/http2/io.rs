@@ -1,4 +1,4 @@
-//! The stream under a connection of HTTP/2. A write that stalls ends the connection.
+//! The stream under a connection of HTTP/2. A write that stalls ends the connection, and so does a flood of frames.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -13,6 +13,12 @@ use super::super::counters::count;
 use super::super::lazy_timer::LazyTimer;
 use super::super::socket::Stream;
 use super::super::thread::Thread;
+use super::LINGER;
+use super::budget::Budget;
+use super::frames::FrameReader;
+
+/// The most bytes that are read and dropped after the end of this side.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 /// A stream as the h2 library wants it.
 pub(super) struct Io {
@@ -20,20 +26,42 @@ pub(super) struct Io {
     stream: Stream,
     /// Bytes that were read to see which protocol the client speaks.
     early: Bytes,
+    frames: FrameReader,
+    budget: Rc<Budget>,
     timer: LazyTimer,
     /// Since when the client takes nothing more.
     blocked_since: Option<Instant>,
+    /// The time since which this side has ended, and the bytes that were dropped since.
+    ended: Option<(Instant, usize)>,
 }
 
 impl Io {
-    pub(super) fn new(thread: &Rc<Thread>, stream: Stream, early: Bytes) -> Self {
+    pub(super) fn new(
+        thread: &Rc<Thread>,
+        stream: Stream,
+        early: Bytes,
+        budget: &Rc<Budget>,
+    ) -> Self {
         Self {
             thread: Rc::clone(thread),
             stream,
             early,
+            frames: FrameReader::new(),
+            budget: Rc::clone(budget),
+            ended: None,
             timer: LazyTimer::default(),
             blocked_since: None,
         }
+    }
+
+    /// Counts the frames that begin in these bytes. The error ends the connection: the client has sent too many.
+    fn count_frames(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let budget = &self.budget;
+        self.frames.read(bytes, |frame| budget.arrived(frame));
+        if budget.is_spent() {
+            return Err(io::Error::other("a flood of frames"));
+        }
+        Ok(())
     }
 }
 
@@ -49,14 +77,16 @@ impl AsyncRead for Io {
                 .early
                 .split_to(this.early.len().min(buffer.remaining()));
             buffer.put_slice(&early);
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(this.count_frames(&early));
         }
-        let mut scratch = this.thread.scratch.borrow_mut();
+        let thread = Rc::clone(&this.thread);
+        let mut scratch = thread.scratch.borrow_mut();
         let room = scratch.len().min(buffer.remaining());
         let scratch = scratch.get_mut(..room).unwrap_or_default();
         let read = ready!(this.stream.poll_recv(cx, scratch))?;
-        buffer.put_slice(scratch.get(..read).unwrap_or_default());
-        Poll::Ready(Ok(()))
+        let bytes = scratch.get(..read).unwrap_or_default();
+        buffer.put_slice(bytes);
+        Poll::Ready(this.count_frames(bytes))
     }
 }
 
@@ -96,8 +126,25 @@ impl AsyncWrite for Io {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.end();
-        Poll::Ready(Ok(()))
+    /// Ends this side, and drops what the client still sends until it has closed too: a reset could destroy what it has not
+    /// read yet.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let (since, dropped) = this.ended.get_or_insert_with(|| {
+            this.stream.end();
+            (Instant::now(), 0)
+        });
+        let mut scratch = this.thread.scratch.borrow_mut();
+        while let Poll::Ready(read) = this.stream.poll_recv(cx, &mut scratch) {
+            match read {
+                Ok(read) if read > 0 && *dropped < LINGER_BYTES_MAX => *dropped += read,
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+        if this.timer.passed(*since + LINGER, cx) {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
     }
 }

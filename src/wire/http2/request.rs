@@ -1,10 +1,12 @@
 //! Turns a request of the h2 crate into one of actix-web.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_http::error::PayloadError;
@@ -12,27 +14,32 @@ use actix_http::{HttpMessage as _, Payload, Request};
 use bytes::Bytes;
 use futures_util::Stream;
 use h2::RecvStream;
-use tokio::time::Instant;
+use http::request::Parts;
+use tokio::time::{Instant, timeout};
 
 use super::super::counters::{ConnectionCounters, count};
 use super::super::hosts::Peer;
 use super::super::lazy_timer::LazyTimer;
 use super::super::link::Link;
 use super::super::thread::Thread;
+use super::budget::Budget;
+
+/// The longest time that the rest of a body is waited for after the answer.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// The request, and what the connection and the service share of it.
 pub(super) fn request(
     thread: &Thread,
-    request: http::Request<RecvStream>,
+    parts: Parts,
+    body: &StreamBody,
     peer: Peer,
 ) -> (Request, Rc<Link>) {
-    let (parts, body) = request.into_parts();
-    let payload: Payload = if body.is_end_stream() {
+    let payload: Payload = if body.is_done() {
         Payload::None
     } else {
         Payload::Stream {
-            payload: Box::pin(Body {
-                stream: body,
+            payload: Box::pin(BodyReader {
+                body: body.clone(),
                 stall: thread.limits.stall_timeout,
                 waiting: None,
                 timer: LazyTimer::default(),
@@ -52,21 +59,70 @@ pub(super) fn request(
     (request, link)
 }
 
+/// The body of a request. The service reads it, and when it has answered, the connection drops the rest.
+#[derive(Clone)]
+pub(super) struct StreamBody {
+    stream: Rc<RefCell<RecvStream>>,
+    budget: Rc<Budget>,
+}
+
+impl StreamBody {
+    pub(super) fn new(stream: RecvStream, budget: &Rc<Budget>) -> Self {
+        Self {
+            stream: Rc::new(RefCell::new(stream)),
+            budget: Rc::clone(budget),
+        }
+    }
+
+    /// Whether its end has arrived and been read.
+    pub(super) fn is_done(&self) -> bool {
+        self.stream.borrow().is_end_stream()
+    }
+
+    fn poll_data(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
+        let mut stream = self.stream.borrow_mut();
+        stream.poll_data(cx).map(|data| {
+            data.map(|bytes| {
+                let bytes = bytes?;
+                self.budget.read(bytes.len());
+                stream.flow_control().release_capacity(bytes.len())?;
+                Ok(bytes)
+            })
+        })
+    }
+
+    /// Reads and drops the rest, but not much more than `most` bytes, and not for long.
+    pub(super) async fn discard(self, most: usize) {
+        let mut discarded = 0;
+        let rest = poll_fn(|cx| {
+            while discarded <= most {
+                match ready!(self.poll_data(cx)) {
+                    Some(Ok(bytes)) => discarded += bytes.len(),
+                    Some(Err(_)) | None => break,
+                }
+            }
+            Poll::Ready(())
+        });
+        // What has not come by then is not waited for.
+        let _late = timeout(DISCARD_TIME_MAX, rest).await;
+    }
+}
+
 /// A body whose reader waits no longer than `stall` for the next bytes.
-struct Body {
-    stream: RecvStream,
+struct BodyReader {
+    body: StreamBody,
     stall: Duration,
     waiting: Option<Instant>,
     timer: LazyTimer,
     counters: Arc<ConnectionCounters>,
 }
 
-impl Stream for Body {
+impl Stream for BodyReader {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let data = match this.stream.poll_data(cx) {
+        let data = match this.body.poll_data(cx) {
             Poll::Ready(data) => data,
             Poll::Pending => {
                 if !this.timer.exceeded(&mut this.waiting, this.stall, cx) {
@@ -78,11 +134,6 @@ impl Stream for Body {
             }
         };
         this.waiting = None;
-        Poll::Ready(data.map(|bytes| {
-            let bytes = bytes.map_err(PayloadError::Http2Payload)?;
-            let read = this.stream.flow_control().release_capacity(bytes.len());
-            read.map_err(PayloadError::Http2Payload)?;
-            Ok(bytes)
-        }))
+        Poll::Ready(data.map(|bytes| bytes.map_err(PayloadError::Http2Payload)))
     }
 }

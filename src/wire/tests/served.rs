@@ -3,11 +3,14 @@
 mod bodies;
 mod client;
 mod drains;
+mod floods;
+mod frames;
 mod http2;
 mod limits;
 mod pages;
 mod requests;
 mod site;
+mod streams;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

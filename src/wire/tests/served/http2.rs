@@ -121,7 +121,13 @@ fn pages_and_problems_are_as_in_http_1() {
         let etag = page.header("etag").unwrap();
         let known = Some(("if-none-match", etag));
         let (answer, _) = peer.begin("GET", "/", known, true).await;
-        assert_eq!(whole(answer).await.status, 304);
+        let unchanged = whole(answer).await;
+        assert_eq!(unchanged.status, 304);
+        assert_eq!(unchanged.header("content-length"), None);
+        let (answer, _) = peer.begin("OPTIONS", "/", None, true).await;
+        let allowed = whole(answer).await;
+        assert_eq!(allowed.status, 204);
+        assert_eq!(allowed.header("content-length"), None);
         let (answer, _) = peer.begin("HEAD", "/large.bin", None, true).await;
         let head = whole(answer).await;
         assert_eq!(head.header("content-length"), Some("600000"));

@@ -1,0 +1,112 @@
+//! Finds the heads of frames in the bytes that a client sends (RFC 9113 section 4.1). Pure.
+//!
+//! The h2 library answers many frames by itself and shows none of them.
+
+/// The length of what a client sends before its first frame (RFC 9113 section 3.4).
+const PREFACE_BYTES: usize = 24;
+
+/// The head of a frame, as far as it is needed here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FrameHead {
+    /// The number of bytes behind the head.
+    pub(super) length: u32,
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+}
+
+impl FrameHead {
+    pub(super) const DATA: u8 = 0;
+    pub(super) const HEADERS: u8 = 1;
+    pub(super) const CONTINUATION: u8 = 9;
+    pub(super) const PADDED: u8 = 8;
+    const BYTES: usize = 9;
+
+    fn new([high, middle, low, kind, flags, ..]: [u8; Self::BYTES]) -> Self {
+        Self {
+            length: u32::from_be_bytes([0, high, middle, low]),
+            kind,
+            flags,
+        }
+    }
+
+    pub(super) fn is_padded(self) -> bool {
+        self.flags & Self::PADDED != 0
+    }
+}
+
+/// Reads the bytes of a connection from its beginning, in pieces of any size.
+#[derive(Debug)]
+pub(super) struct FrameReader {
+    /// Bytes that belong to no head.
+    skip: usize,
+    head: [u8; FrameHead::BYTES],
+    /// Bytes of the head that have arrived.
+    known: usize,
+}
+
+impl FrameReader {
+    pub(super) fn new() -> Self {
+        Self {
+            skip: PREFACE_BYTES,
+            head: [0; FrameHead::BYTES],
+            known: 0,
+        }
+    }
+
+    /// Calls `see` for each head that is complete with these bytes.
+    pub(super) fn read(&mut self, mut bytes: &[u8], mut see: impl FnMut(FrameHead)) {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = bytes.get(skipped..).unwrap_or_default();
+            if bytes.is_empty() {
+                return;
+            }
+            let missing = self.head.iter_mut().skip(self.known);
+            let added = missing.zip(bytes).map(|(to, from)| *to = *from).count();
+            self.known += added;
+            bytes = bytes.get(added..).unwrap_or_default();
+            if self.known < FrameHead::BYTES {
+                return;
+            }
+            let head = FrameHead::new(self.head);
+            self.known = 0;
+            self.skip = usize::try_from(head.length).unwrap_or(usize::MAX);
+            see(head);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_found_however_their_bytes_are_cut() {
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        bytes.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+        bytes.extend([0, 1, 2, 0, 8, 0, 0, 0, 1]);
+        bytes.extend([6; 258]);
+        bytes.extend([0, 0, 1, 9, 4, 0, 0, 0, 1, 9]);
+        bytes.extend([0, 0, 8, 6]);
+        let wanted = [(0, 4, 0), (258, 0, 8), (1, 9, 4)].map(|(length, kind, flags)| FrameHead {
+            length,
+            kind,
+            flags,
+        });
+        for size in 1..=bytes.len() {
+            let (mut reader, mut found) = (FrameReader::new(), Vec::new());
+            for piece in bytes.chunks(size) {
+                reader.read(piece, |head| found.push(head));
+            }
+            assert_eq!(found, wanted, "pieces of {size}");
+            reader.read(&[0; 5], |head| found.push(head));
+            let last = FrameHead {
+                length: 8,
+                kind: 6,
+                flags: 0,
+            };
+            assert_eq!(found.last(), Some(&last));
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The rules for a request's head that the h2 library leaves to its user. Pure.
+
+use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderValue};
+use http::request::Parts;
+
+use super::super::http1::{Fault, is_host};
+
+/// Checks a head; `ends` if no body follows.
+pub(super) fn check(head: &Parts, ends: bool) -> Result<(), Fault> {
+    if head.method == Method::CONNECT {
+        return Err(Fault::Tunnel);
+    }
+    let blank = |value: &HeaderValue| value.as_bytes().trim_ascii().len() < value.len();
+    if head.headers.values().any(blank) {
+        return Err(Fault::FieldValue);
+    }
+    check_host(head)?;
+    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+    // The library compares the length with the body, if there is one.
+    let zero = |length: &HeaderValue| length.as_bytes().iter().all(|digit| *digit == b'0');
+    if ends && lengths.next().is_some_and(|length| !zero(length)) {
+        return Err(Fault::LengthDiffers);
+    }
+    if lengths.count() > usize::from(!ends) {
+        return Err(Fault::LengthTwice);
+    }
+    match head.headers.get(header::EXPECT) {
+        Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+            Err(Fault::Expectation)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_host(head: &Parts) -> Result<(), Fault> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let host = hosts.next().map(HeaderValue::as_bytes);
+    if hosts.next().is_some() {
+        return Err(Fault::HostTwice);
+    }
+    let authority = head.uri.authority();
+    let authority = authority.map(|authority| authority.as_str().as_bytes());
+    match (authority, host) {
+        (None, None) => Err(Fault::HostMissing),
+        (Some(name), _) | (None, Some(name)) if !is_host(name) => Err(Fault::HostInvalid),
+        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+            Err(Fault::HostDiffers)
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(uri: &str, fields: &[(&str, &str)], ends: bool) -> Result<(), Fault> {
+        let mut request = http::Request::builder().method("GET").uri(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        check(&request.body(()).unwrap().into_parts().0, ends)
+    }
+
+    #[test]
+    fn a_head_has_one_host_and_one_length_that_are_true() {
+        let own = "http://a.example/";
+        for (uri, fields, wanted) in [
+            (own, &[][..], Ok(())),
+            (own, &[("host", "A.example")], Ok(())),
+            ("/", &[("host", "a.example:80")], Ok(())),
+            ("/", &[], Err(Fault::HostMissing)),
+            (own, &[("host", "b.example")], Err(Fault::HostDiffers)),
+            ("/", &[("host", "a b/@c")], Err(Fault::HostInvalid)),
+            ("http://user@a/", &[], Err(Fault::HostInvalid)),
+            ("/", &[("host", "a"), ("host", "a")], Err(Fault::HostTwice)),
+            (own, &[("content-length", "0")], Ok(())),
+            (own, &[("content-length", "5")], Err(Fault::LengthDiffers)),
+            (own, &[("content-length", "00")], Ok(())),
+            (own, &[("x", " a")], Err(Fault::FieldValue)),
+            (own, &[("x", "a\t")], Err(Fault::FieldValue)),
+            (own, &[("x", "")], Ok(())),
+            (own, &[("expect", "100-Continue")], Ok(())),
+            (own, &[("expect", "miracles")], Err(Fault::Expectation)),
+        ] {
+            assert_eq!(found(uri, fields, true), wanted, "{uri} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_before_a_body_is_told_once() {
+        let one = ("content-length", "5");
+        assert_eq!(found("http://a/", &[one], false), Ok(()));
+        let twice = found("http://a/", &[one, one], false);
+        assert_eq!(twice, Err(Fault::LengthTwice));
+        let zeros = [("content-length", "0"); 2];
+        assert_eq!(found("http://a/", &zeros, true), Err(Fault::LengthTwice));
+    }
+}

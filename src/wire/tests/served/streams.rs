@@ -1,0 +1,139 @@
+//! The streams of HTTP/2: the rules of their heads, and bodies that nobody reads.
+
+use std::time::Duration;
+
+use super::frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, FrameClient, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    block, field, frame, post,
+};
+use super::{LIMITS, LimitSettings, Served, read, run};
+
+const METHOD: (&str, &str) = (":method", "GET");
+const SCHEME: (&str, &str) = (":scheme", "http");
+const PATH: (&str, &str) = (":path", "/now");
+
+/// A header block.
+fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
+    let fields = fields.iter();
+    fields
+        .flat_map(|(name, value)| field(name, value))
+        .collect()
+}
+
+#[test]
+fn a_request_that_breaks_a_rule_is_refused_alone() {
+    run(async {
+        let served = Served::stage().await;
+        let mut client = FrameClient::connect(&served, &[]).await;
+        let mut stream = 1;
+        for (more, wanted) in [
+            (&[(":authority", "a")][..], 200),
+            (&[("host", "a")], 200),
+            (&[(":authority", "a"), ("host", "A")], 200),
+            (&[], 400),
+            (&[(":authority", "a"), ("host", "b")], 400),
+            (&[("host", "a"), ("host", "a")], 400),
+            (&[("host", "a b/@c")], 400),
+            (&[(":authority", "u@a")], 400),
+            (&[(":authority", "a"), ("content-length", "5")], 400),
+            (&[(":authority", "a"), ("content-length", "0")], 200),
+            (&[(":authority", "a"), ("x", " y")], 400),
+        ] {
+            let head = [METHOD, SCHEME, PATH];
+            let block = fields(&[&head, more].concat());
+            let request = frame(HEADERS, END_HEADERS | END_STREAM, stream, &block);
+            client.send(&request).await;
+            assert_eq!(client.answer(stream).await, wanted, "{more:?}");
+            stream += 2;
+        }
+        let lengths = [("content-length", "2"), ("content-length", "2")];
+        let twice = [block("POST", "/read"), fields(&lengths)].concat();
+        client
+            .send(&frame(HEADERS, END_HEADERS, stream, &twice))
+            .await;
+        client.send(&frame(DATA, END_STREAM, stream, b"ab")).await;
+        assert_eq!(client.answer(stream).await, 400);
+        assert_eq!(served.counters.faults(), 8);
+        assert_eq!(read(&served.counters.floods), 0);
+    });
+}
+
+#[test]
+fn a_body_that_comes_after_the_answer_is_read_and_the_stream_is_not_reset() {
+    run(async {
+        let served = Served::stage().await;
+        let mut client = FrameClient::connect(&served, &[]).await;
+        for stream in [1, 3, 5] {
+            client.send(&post(stream, "/unknown")).await;
+            client.answer(stream).await;
+            let part = frame(DATA, 0, stream, &[b'x'; 10_000]);
+            client.send(&[part.clone(), part].concat()).await;
+            let met = client.until_now().await;
+            assert!(
+                met.iter().all(|frame| frame.kind != RST_STREAM),
+                "{stream}: {met:?}"
+            );
+            client.send(&frame(DATA, END_STREAM, stream, b"end")).await;
+            let met = client.until_now().await;
+            assert!(
+                met.iter().all(|frame| frame.kind != RST_STREAM),
+                "{stream}: {met:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_body_that_does_not_end_after_the_answer_is_given_up() {
+    run(async {
+        let served = Served::stage().await;
+        let mut client = FrameClient::connect(&served, &[]).await;
+        // One does not come.
+        client.send(&post(1, "/unknown")).await;
+        client.answer(1).await;
+        // One is too large.
+        client.send(&post(3, "/unknown")).await;
+        client.answer(3).await;
+        let part = frame(DATA, 0, 3, &[b'x'; 16_000]);
+        client.send(&part.repeat(4)).await;
+        // The window is opened again for what was dropped.
+        client.find(WINDOW_UPDATE).await;
+        client.send(&part).await;
+        let large = client.find(RST_STREAM).await;
+        assert_eq!((large.stream, large.number(0)), (3, 0), "no error");
+        let late = client.find(RST_STREAM).await;
+        assert_eq!((late.stream, late.number(0)), (1, 0), "no error");
+        client.send(&super::frames::get(5, "/now")).await;
+        assert_eq!(client.answer(5).await, 200);
+    });
+}
+
+#[test]
+fn bodies_that_nobody_reads_do_not_stop_another() {
+    run(async {
+        let limits = LimitSettings {
+            body_bytes: 300_000,
+            request_timeout: Duration::from_secs(10),
+            ..LIMITS
+        };
+        let served = Served::with(super::Stage, limits).await;
+        let mut client = FrameClient::connect(&served, &[]).await;
+        let settings = client.find(SETTINGS).await;
+        assert_eq!(settings.flags & ACK, 0);
+        let window = settings.payload.chunks(6).find(|pair| pair[1] == 4);
+        let window = window.unwrap()[2..].try_into().unwrap();
+        assert_eq!(u32::from_be_bytes(window), 300_000);
+        client.until_now().await;
+        // Whole bodies, for which no window has to be waited.
+        for stream in [1, 3, 5] {
+            client.send(&post(stream, "/hang")).await;
+            for _ in 0..20 {
+                let part = frame(DATA, 0, stream, &[b'x'; 15_000]);
+                client.send(&part).await;
+            }
+        }
+        client.send(&post(7, "/read")).await;
+        client.send(&frame(DATA, END_STREAM, 7, &[b'x'; 900])).await;
+        assert_eq!(client.answer(7).await, 200);
+    });
+}
