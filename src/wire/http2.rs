@@ -4,6 +4,8 @@
 //! asked to end. So this loop replaces it, in front of the same service.
 
 // Decision: HTTP/2 has its own connection loop.
+// Decision: A client of HTTP/2 has a budget of frames.
+// Decision: The rest of a body is read before its stream ends.
 
 mod answer;
 mod budget;
