@@ -31,7 +31,7 @@ use super::http1::Http2Begun;
 use super::lazy_timer::LazyTimer;
 use super::thread::Thread;
 use crate::num::as_usize;
-use budget::Budget;
+use budget::FrameBudget;
 use io::Io;
 use request::StreamBody;
 use streams::Streams;
@@ -73,7 +73,7 @@ enum SessionEvent {
 /// Serves one connection to its end.
 pub(super) async fn serve(thread: Rc<Thread>, (stream, early): Http2Begun, peer: Peer) {
     count(&thread.counters.http2);
-    let budget = Rc::new(Budget::new());
+    let budget = Rc::new(FrameBudget::new());
     let io = Io::new(&thread, stream, early, &budget);
     let window = stream_window(thread.limits.body_bytes);
     let of_connection = CONNECTION_WINDOW_STREAMS * window;
@@ -123,7 +123,7 @@ struct Session {
     connection: Connection<Io, Bytes>,
     peer: Peer,
     streams: Rc<Streams>,
-    budget: Rc<Budget>,
+    budget: Rc<FrameBudget>,
     timer: LazyTimer,
     /// Whether the client has sent a request.
     asked: bool,

@@ -19,7 +19,7 @@ use super::super::http1::{Fault, is_bodiless};
 use super::super::link::Link;
 use super::super::recorder::{AnswerEnd, RefusedLine};
 use super::super::thread::Thread;
-use super::budget::Budget;
+use super::budget::FrameBudget;
 use crate::num::as_u64;
 
 /// The most bytes of an answer that are sent before other streams have their turn: one frame.
@@ -35,7 +35,7 @@ const HOP_BY_HOP: [HeaderName; 4] = [
 /// Answers one request. False if the answer did not reach its end.
 pub(super) async fn answer(
     thread: &Thread,
-    budget: &Budget,
+    budget: &FrameBudget,
     request: Request,
     link: &Link,
     respond: &mut SendResponse<Bytes>,
@@ -69,7 +69,7 @@ pub(super) async fn answer(
 /// Refuses a request that breaks a rule, on its stream alone. It earns nothing, so that a connection ends that brings too many.
 pub(super) async fn refuse(
     thread: &Thread,
-    budget: &Budget,
+    budget: &FrameBudget,
     fault: Fault,
     peer: Peer,
     respond: &mut SendResponse<Bytes>,
@@ -104,7 +104,7 @@ fn size(response: &HttpResponse<BoxBody>) -> BodySize {
 /// Sends an answer.
 async fn send(
     thread: &Thread,
-    budget: &Budget,
+    budget: &FrameBudget,
     response: HttpResponse<BoxBody>,
     head_only: bool,
     respond: &mut SendResponse<Bytes>,
@@ -153,7 +153,7 @@ fn head(status: StatusCode, headers: &HeaderMap, size: BodySize, date: &str) -> 
 /// Sends a body as fast as the client takes it. The error is the reason for the client if the body ends too early.
 async fn send_body(
     thread: &Thread,
-    budget: &Budget,
+    budget: &FrameBudget,
     mut stream: SendStream<Bytes>,
     body: BoxBody,
     size: BodySize,

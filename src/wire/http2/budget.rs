@@ -35,14 +35,14 @@ const SECOND_GAIN: u64 = 400;
 
 /// The budget of one connection.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct FrameBudget {
     left: Cell<u64>,
     /// The time up to which seconds have earned. The clock is read only when the rest is not enough.
     earned_until: Cell<Instant>,
     spent: Cell<bool>,
 }
 
-impl Budget {
+impl FrameBudget {
     pub(super) fn new() -> Self {
         Self {
             left: Cell::new(FULL),
@@ -137,8 +137,8 @@ mod tests {
     }
 
     /// The number of rounds after which a new budget is spent; `None` if it is not after many.
-    fn rounds(mut round: impl FnMut(&Budget)) -> Option<usize> {
-        let budget = Budget::new();
+    fn rounds(mut round: impl FnMut(&FrameBudget)) -> Option<usize> {
+        let budget = FrameBudget::new();
         (1..20_000).find(|_| {
             round(&budget);
             budget.is_spent()
@@ -195,7 +195,7 @@ mod tests {
             });
             assert_eq!(reader, None);
         }
-        let budget = Budget::new();
+        let budget = FrameBudget::new();
         for _ in 0..10 {
             for _ in 0..3000 {
                 budget.arrived(frame(FrameHead::DATA, 1));
@@ -211,7 +211,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_slow_is_allowed_and_a_spent_budget_stays_spent() {
-        let budget = Budget::new();
+        let budget = FrameBudget::new();
         for _ in 0..20_000 {
             budget.arrived(frame(PING, 8));
             tokio::time::advance(Duration::from_millis(10)).await;

@@ -14,7 +14,7 @@ use super::super::lazy_timer::LazyTimer;
 use super::super::socket::Stream;
 use super::super::thread::Thread;
 use super::LINGER;
-use super::budget::Budget;
+use super::budget::FrameBudget;
 use super::frames::FrameReader;
 
 /// The most bytes that are read and dropped after the end of this side.
@@ -27,7 +27,7 @@ pub(super) struct Io {
     /// Bytes that were read to see which protocol the client speaks.
     early: Bytes,
     frames: FrameReader,
-    budget: Rc<Budget>,
+    budget: Rc<FrameBudget>,
     timer: LazyTimer,
     /// Since when the client takes nothing more.
     blocked_since: Option<Instant>,
@@ -40,7 +40,7 @@ impl Io {
         thread: &Rc<Thread>,
         stream: Stream,
         early: Bytes,
-        budget: &Rc<Budget>,
+        budget: &Rc<FrameBudget>,
     ) -> Self {
         Self {
             thread: Rc::clone(thread),

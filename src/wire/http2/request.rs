@@ -22,7 +22,7 @@ use super::super::hosts::Peer;
 use super::super::lazy_timer::LazyTimer;
 use super::super::link::Link;
 use super::super::thread::Thread;
-use super::budget::Budget;
+use super::budget::FrameBudget;
 
 /// The longest time that the rest of a body is waited for after the answer.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
@@ -63,11 +63,11 @@ pub(super) fn request(
 #[derive(Clone)]
 pub(super) struct StreamBody {
     stream: Rc<RefCell<RecvStream>>,
-    budget: Rc<Budget>,
+    budget: Rc<FrameBudget>,
 }
 
 impl StreamBody {
-    pub(super) fn new(stream: RecvStream, budget: &Rc<Budget>) -> Self {
+    pub(super) fn new(stream: RecvStream, budget: &Rc<FrameBudget>) -> Self {
         Self {
             stream: Rc::new(RefCell::new(stream)),
             budget: Rc::clone(budget),
