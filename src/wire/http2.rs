@@ -6,6 +6,7 @@
 // Decision: HTTP/2 has its own connection loop.
 // Decision: A client of HTTP/2 has a budget of frames.
 // Decision: The rest of a body is read before its stream ends.
+// Decision: No 100 is sent over HTTP/2.
 
 mod answer;
 mod budget;
