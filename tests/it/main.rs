@@ -48,5 +48,6 @@ mod spellings;
 mod start_failures;
 mod static_pages;
 mod strategies;
+mod streams;
 mod stuck_logs;
 mod varied_traffic;

@@ -13,14 +13,17 @@ use std::time::Duration;
 use crate::client;
 use crate::daemon::TestDaemon;
 
-const PAGE: &str = "a page of forty-two bytes, read from disk\n";
-const BODY: &str = "{\"token\":\"a record\"}";
+pub(crate) const PAGE: &str = "a page of forty-two bytes, read from disk\n";
+pub(crate) const BODY: &str = "{\"token\":\"a record\"}";
 /// Connections at a time.
 const CLIENTS: usize = 16;
 /// Where a pair with a delayed answer is split: at each byte it would take minutes.
 const LATER_STEP: usize = 41;
+/// The beginning of a connection of HTTP/2: the preface, settings, and a request for `/`.
+const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
+    \0\0\x03\x01\x05\0\0\0\x01\x82\x86\x84";
 /// Between the two writes, so that the server reads them one by one.
-const PAUSE: Duration = Duration::from_micros(300);
+pub(crate) const PAUSE: Duration = Duration::from_micros(300);
 
 /// One kind of request.
 #[derive(Debug, Clone, Copy)]
@@ -120,15 +123,15 @@ fn answer(bytes: &mut &[u8], head_only: bool) -> Result<(u16, Vec<u8>), String> 
     }
 }
 
-/// Sends both requests in two writes, and checks everything that comes back. Returns the number of records made.
-fn exchange(
+/// Sends a request of this kind and what follows it in two writes, and returns everything that comes back.
+fn send_in_two(
     address: SocketAddr,
-    pair: [Kind; 2],
-    later: bool,
+    kind: Kind,
+    first_length: usize,
+    bytes: &[u8],
     split: usize,
-) -> Result<usize, String> {
+) -> Result<Vec<u8>, String> {
     let text = |error: std::io::Error| error.to_string();
-    let bytes: Vec<u8> = pair.iter().flat_map(|kind| kind.bytes(later)).collect();
     let (first, second) = bytes.split_at(split.min(bytes.len()));
     let mut socket = TcpStream::connect(address).map_err(text)?;
     socket.set_nodelay(true).map_err(text)?;
@@ -139,7 +142,7 @@ fn exchange(
     let mut read = Vec::new();
     // RFC 9112 section 9.6: after the close that it asked for, a client sends nothing more. What it sends in spite of that can
     // reset the connection and destroy the answer, so the answer is read before.
-    let after_close = pair[0].closes && first.len() == pair[0].bytes(later).len();
+    let after_close = kind.closes && first.len() == first_length;
     if after_close {
         socket.read_to_end(&mut read).map_err(text)?;
     } else {
@@ -149,38 +152,92 @@ fn exchange(
     let sent = socket
         .write_all(second)
         .and_then(|()| socket.shutdown(Shutdown::Write));
-    if !pair[0].closes {
+    if !kind.closes {
         sent.map_err(text)?;
     }
     let ended = socket.read_to_end(&mut read);
     if !after_close {
         ended.map_err(text)?;
     }
+    Ok(read)
+}
+
+/// Takes the answer to a request of this kind from the front of `rest`, and checks it. True if it made a record.
+fn check_answer(kind: Kind, rest: &mut &[u8]) -> Result<bool, String> {
+    let (status, body) = answer(rest, kind.method == "HEAD")?;
+    let wanted = if kind.makes_record() { 201 } else { 200 };
+    if status != wanted {
+        return Err(format!("{status}, not {wanted}"));
+    }
+    if kind.makes_record() && !body.starts_with(b"{\"id\":") {
+        return Err("the body is no record".to_owned());
+    }
+    if kind.method == "GET" && body != PAGE.as_bytes() {
+        return Err("the body is not the page".to_owned());
+    }
+    Ok(kind.makes_record())
+}
+
+fn check_no_more(rest: &[u8]) -> Result<(), String> {
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("more: {:?}", String::from_utf8_lossy(rest)))
+    }
+}
+
+/// Sends both requests in two writes, and checks everything that comes back. Returns the number of records made.
+fn exchange(
+    address: SocketAddr,
+    pair: [Kind; 2],
+    later: bool,
+    split: usize,
+) -> Result<usize, String> {
+    let [first, second] = pair.map(|kind| kind.bytes(later));
+    let both = [first.as_slice(), &second].concat();
+    let read = send_in_two(address, pair[0], first.len(), &both, split)?;
     let mut rest = read.as_slice();
     let mut records = 0;
     for kind in pair {
-        let (status, body) = answer(&mut rest, kind.method == "HEAD")?;
-        let wanted = if kind.makes_record() { 201 } else { 200 };
-        if status != wanted {
-            return Err(format!("{status}, not {wanted}"));
-        }
-        if kind.makes_record() {
-            records += 1;
-            if !body.starts_with(b"{\"id\":") {
-                return Err("the body is no record".to_owned());
-            }
-        } else if kind.method == "GET" && body != PAGE.as_bytes() {
-            return Err("the body is not the page".to_owned());
-        }
+        records += usize::from(check_answer(kind, &mut rest)?);
         if kind.closes {
             break;
         }
     }
-    if rest.is_empty() {
-        Ok(records)
-    } else {
-        Err(format!("more: {:?}", String::from_utf8_lossy(rest)))
+    check_no_more(rest)?;
+    Ok(records)
+}
+
+/// Sends a request and then speaks HTTP/2, which is refused: it is not the protocol of the connection.
+fn change_protocol(address: SocketAddr, kind: Kind, split: usize) -> Result<(), String> {
+    let first = kind.bytes(false);
+    let both = [first.as_slice(), HTTP_2].concat();
+    let read = send_in_two(address, kind, first.len(), &both, split)?;
+    let mut rest = read.as_slice();
+    check_answer(kind, &mut rest)?;
+    if !kind.closes {
+        let (status, body) = answer(&mut rest, false)?;
+        let problem: serde_json::Value =
+            serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+        if (status, problem["code"].as_str()) != (505, Some("version_not_supported")) {
+            return Err(format!("{status} {problem}"));
+        }
     }
+    check_no_more(rest)
+}
+
+/// Calls `run` for each case, from many threads.
+pub(crate) fn for_each<T: Copy + Sync>(cases: &[T], run: impl Fn(T) + Sync) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    run(*case);
+                }
+            });
+        }
+    });
 }
 
 #[test]
@@ -206,22 +263,14 @@ fn every_pair_of_requests_is_answered_in_order_and_framed_by_itself() {
             }
         }
     }
-    let (next, records) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let address = daemon.public();
-    thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (first, second, later, split) = *case;
-                    match exchange(address, [first, second], later, split) {
-                        Ok(made) => records.fetch_add(made, Ordering::Relaxed),
-                        Err(error) => panic!(
-                            "{first:?}, {second:?}, later {later}, split at {split}: {error}"
-                        ),
-                    };
-                }
-            });
-        }
+    let (address, records) = (daemon.public(), AtomicUsize::new(0));
+    for_each(&cases, |(first, second, later, split)| {
+        match exchange(address, [first, second], later, split) {
+            Ok(made) => records.fetch_add(made, Ordering::Relaxed),
+            Err(error) => {
+                panic!("{first:?}, {second:?}, later {later}, split at {split}: {error}")
+            }
+        };
     });
     let count = |path: &str| -> usize {
         let list = client::get(address, &format!("{path}?_start=0&_end=1")).expect(200);
@@ -230,4 +279,19 @@ fn every_pair_of_requests_is_answered_in_order_and_framed_by_itself() {
     let made = records.into_inner();
     assert!(made > 1000, "{made} records");
     assert_eq!(count("/books") + count("/notes"), made);
+}
+
+#[test]
+fn http_2_behind_a_request_of_http_1_is_refused() {
+    let daemon = TestDaemon::start("");
+    fs::write(daemon.site("page.txt"), PAGE).unwrap();
+    let address = daemon.public();
+    let splits = |kind: Kind| 1..=kind.bytes(false).len() + HTTP_2.len();
+    let cases = KINDS.map(|kind| splits(kind).map(move |split| (kind, split)));
+    let cases: Vec<_> = cases.into_iter().flatten().collect();
+    for_each(&cases, |(kind, split)| {
+        if let Err(error) = change_protocol(address, kind, split) {
+            panic!("{kind:?}, split at {split}: {error}");
+        }
+    });
 }
