@@ -51,14 +51,16 @@ impl Phases {
         }
     }
 
-    /// Enters `phase`, unless the present one is as late or later.
-    pub(crate) fn enter(&self, phase: Phase) {
+    /// Enters `phase`, unless the present one is as late or later. Whether it was entered.
+    pub(crate) fn enter(&self, phase: Phase) -> bool {
         let (now, changed) = &*self.now;
         let mut now = now.lock();
-        if phase.rank() > now.rank() {
+        let later = phase.rank() > now.rank();
+        if later {
             *now = phase;
             changed.notify_all();
         }
+        later
     }
 
     pub(crate) fn now(&self) -> Phase {

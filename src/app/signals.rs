@@ -7,6 +7,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Stop;
 use crate::telemetry::{LogMetrics, Reopen};
 
+/// The answer to a signal that comes while the daemon stops.
+const ALREADY: &str = "already stopping; requests in flight may take until server.drain has passed. SIGKILL ends the \
+    process at once, and loses no write that was answered";
+
 /// What the program around the daemon does at the signals that do not stop it.
 pub(crate) trait OnSignal: Send + 'static {
     /// SIGHUP: the settings may have changed.
@@ -86,24 +90,24 @@ impl Signals {
         } = self;
         let watch = async move {
             loop {
-                tokio::select! {
-                    _ = term.recv() => {
-                        tracing::info!("SIGTERM: stopping");
-                        stop.stop();
+                let signal = tokio::select! {
+                    _ = term.recv() => "SIGTERM",
+                    _ = int.recv() => "SIGINT",
+                    _ = quit.recv() => "SIGQUIT",
+                    _ = hup.recv() => {
+                        on_signal.hangup();
+                        continue;
                     }
-                    _ = int.recv() => {
-                        tracing::info!("SIGINT: stopping");
-                        stop.stop();
-                    }
-                    _ = quit.recv() => {
-                        tracing::info!("SIGQUIT: stopping");
-                        stop.stop();
-                    }
-                    _ = hup.recv() => on_signal.hangup(),
                     _ = usr1.recv() => {
                         access_log.iter().for_each(Reopen::ask);
                         on_signal.user1();
+                        continue;
                     }
+                };
+                if stop.stop() {
+                    tracing::info!("{signal}: stopping");
+                } else {
+                    tracing::info!("{signal}: {ALREADY}");
                 }
             }
         };

@@ -375,14 +375,15 @@ impl Stop {
         Self { state, phases }
     }
 
-    /// Asks; asking again changes nothing.
-    pub fn stop(&self) {
-        self.phases.enter(Phase::Stopping);
+    /// Asks; asking again changes nothing. Whether this was the first time.
+    pub fn stop(&self) -> bool {
+        let first = self.phases.enter(Phase::Stopping);
         let mut state = self.state.lock();
         state.asked = true;
         if let Some(root) = &state.root {
             root.stop();
         }
+        first
     }
 
     fn attach(&self, root: Stopper) {

@@ -94,6 +94,9 @@ fn listeners_stop_first_and_the_writer_last() {
     client::get(daemon.admin(), "/livez").expect(200);
     client::get(daemon.admin(), "/readyz").expect_problem(503);
     client::get(daemon.admin(), "/readyz/storage").expect(200);
+    // Whoever asks again learns what the stop waits for, and it goes on.
+    daemon.sigterm();
+    daemon.wait_for_log("SIGTERM: already stopping; requests in flight may take");
     let mut late = Client::connect_with(daemon.public(), Duration::from_millis(300));
     let answer = late.as_mut().map(|late| late.get("/").is_ok());
     assert!(
