@@ -88,11 +88,23 @@ enum Command {
 }
 
 /// The address of the running daemon.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, clap::Args)]
 struct AdminArg {
     /// The admin address of the daemon, instead of the one in the settings
-    #[arg(long, value_name = "ADDRESS")]
-    admin: Option<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
+    admin: Option<String>,
+}
+
+/// An address as curl takes it, without what a URL has around it.
+fn host_and_port(text: &str) -> Result<String, &'static str> {
+    let address = text.strip_prefix("http://").unwrap_or(text);
+    let address = address.trim_end_matches('/');
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && matches!(port.parse::<u16>(), Ok(1..)) => {
+            Ok(address.to_owned())
+        }
+        Some(_) | None => Err("write HOST:PORT, such as localhost:3001 or [::1]:3001"),
+    }
 }
 
 /// Runs the command line `args` in the environment `env`.
@@ -129,7 +141,8 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: BTreeMap<String,
     let path = settings::find(asked, &env, std::path::Path::is_file);
     // Asking a running daemon needs no folders.
     let loaded = match command {
-        Command::Serve | Command::Check { .. } => settings::check(path.as_deref(), &env),
+        Command::Serve => settings::check_for_start(path.as_deref(), &env),
+        Command::Check { .. } => settings::check(path.as_deref(), &env),
         Command::Status { .. } | Command::Healthcheck { .. } => {
             settings::load(path.as_deref(), &env)
         }
@@ -145,8 +158,12 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: BTreeMap<String,
     let exit = match command {
         Command::Serve => serve::run(loaded, source),
         Command::Check { .. } => check::run(&loaded, &source),
-        Command::Status { json, .. } => status::run(admin_address(&loaded.settings), json),
-        Command::Healthcheck { .. } => healthcheck::run(admin_address(&loaded.settings)),
+        Command::Status { json, .. } => {
+            status::run(&admin_address(&loaded.settings).to_string(), json)
+        }
+        Command::Healthcheck { .. } => {
+            healthcheck::run(&admin_address(&loaded.settings).to_string())
+        }
     };
     command.exit(exit)
 }
@@ -163,9 +180,9 @@ impl Command {
 
     /// Carries out what needs no settings, since the address of the daemon is given.
     fn without_settings(&self) -> Option<Exit> {
-        match *self {
-            Self::Status { json, admin } => Some(status::run(admin.admin?, json)),
-            Self::Healthcheck { admin } => Some(healthcheck::run(admin.admin?)),
+        match self {
+            Self::Status { json, admin } => Some(status::run(admin.admin.as_deref()?, *json)),
+            Self::Healthcheck { admin } => Some(healthcheck::run(admin.admin.as_deref()?)),
             Self::Serve | Self::Check { .. } => None,
         }
     }

@@ -28,7 +28,7 @@ mod walk;
 
 pub use fault::{Location, SettingFault};
 pub use listen::{Listen, NotListen};
-pub use load::{LoadError, LoadedSettings, check, find, load};
+pub use load::{LoadError, LoadedSettings, check, check_for_start, find, load};
 pub use reference::reference;
 pub use routes::{
     CacheRule, FolderSettings, Put, ResourceSettings, RouteSettings, RuleSettings, TargetSettings,

@@ -1,7 +1,7 @@
 //! One GET to the admin listener: all the HTTP the command line needs.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 /// The time limit for connecting and for each read.
@@ -18,17 +18,17 @@ pub(super) enum ClientError {
         "nothing answers at http://{address}; is the daemon running, and is that its admin address?"
     )]
     Unreachable {
-        address: SocketAddr,
+        address: String,
         #[source]
         source: std::io::Error,
     },
     #[error(
         "http://{address} did not answer in time; the daemon there may be stuck or stopped: look at its log"
     )]
-    Silent { address: SocketAddr },
+    Silent { address: String },
     #[error("http://{address}{path} answered {status}{detail}")]
     Refused {
-        address: SocketAddr,
+        address: String,
         path: &'static str,
         status: String,
         /// The detail of the problem, if the answer is one.
@@ -36,14 +36,15 @@ pub(super) enum ClientError {
     },
 }
 
-/// The body of a 200.
-pub(super) fn get(address: SocketAddr, path: &'static str) -> Result<Vec<u8>, ClientError> {
+/// The body of a 200. The address is HOST:PORT.
+pub(super) fn get(address: &str, path: &'static str) -> Result<Vec<u8>, ClientError> {
     // A read that runs out of time is the first of these on Linux.
     let is_late = |kind| matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut);
     let mut attempts = (1..ATTEMPTS).map(|_| exchange(address, path));
     let answered = attempts.find(|answer| !was_closed(answer));
     let answer = answered.unwrap_or_else(|| exchange(address, path));
     let answer = answer.map_err(|source| {
+        let address = address.to_owned();
         if is_late(source.kind()) {
             ClientError::Silent { address }
         } else {
@@ -61,7 +62,7 @@ pub(super) fn get(address: SocketAddr, path: &'static str) -> Result<Vec<u8>, Cl
     match status.split_once(' ') {
         Some((_, code)) if code.starts_with("200") => Ok(body.to_vec()),
         _ => Err(ClientError::Refused {
-            address,
+            address: address.to_owned(),
             path,
             status: status.to_owned(),
             detail: detail(body).map_or_else(String::new, |detail| format!(": {detail}")),
@@ -86,8 +87,20 @@ fn detail(body: &[u8]) -> Option<String> {
     Some(problem.get("detail")?.as_str()?.to_owned())
 }
 
-fn exchange(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+/// Connects to the first address of the name at which something answers.
+fn connect(address: &str) -> std::io::Result<TcpStream> {
+    let mut failed = ErrorKind::AddrNotAvailable.into();
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+fn exchange(address: &str, path: &str) -> std::io::Result<Vec<u8>> {
+    let mut stream = connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     // HTTP/1.0: the answer comes whole, not chunked, and the connection ends with it.
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;

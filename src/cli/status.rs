@@ -1,13 +1,12 @@
 //! `perennial status`: the tree of a running daemon, as text.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 
 use serde_json::Value;
 
 use super::{Exit, admin_client, complain, print};
 
-pub(super) fn run(admin: SocketAddr, json: bool) -> Exit {
+pub(super) fn run(admin: &str, json: bool) -> Exit {
     let body = match admin_client::get(admin, "/supervisor") {
         Ok(body) => body,
         Err(error) => {

@@ -66,33 +66,33 @@ impl Private {
     /// Looks at the disk. The folder may be missing, since the start creates it, and only the daemon's user may be able to
     /// read it.
     fn looked_at(mut self) -> Self {
-        let blocked = match fs::metadata(&self.path) {
-            Ok(is) => !is.is_dir(),
-            Err(error) => error.kind() == io::ErrorKind::NotADirectory,
-        };
-        self.fault = blocked.then(|| folder_fault(&self.path)).flatten();
+        let mut above = self.path.ancestors();
+        let blocked = above.find(|above| fs::metadata(above).is_ok_and(|is| !is.is_dir()));
+        self.fault = blocked.map(|file| {
+            format!(
+                "{} is a file where the folder of the {} should be; move it away, or name another folder",
+                absolute(file),
+                self.what
+            )
+        });
         self.path = real(&self.path);
         self
     }
 }
 
-/// Adds folders that can't be served, and one of logs that is none, to the faults; a data folder that is none, missing pages,
-/// and folders that do not answer to the warnings.
-pub(super) fn check(found: &mut Findings) {
+/// Adds folders that can't be served or written to the faults; missing pages, and folders that do not answer, to the
+/// warnings. The data folder is looked at if `data` says so.
+pub(super) fn check(found: &mut Findings, data: bool) {
     let private = private(found);
     let private = on_a_thread(move || private.into_iter().map(Private::looked_at).collect());
     // Without an answer the start finds out what is wrong with the data.
     let private: Arc<Vec<Private>> = Arc::new(private.recv_timeout(ANSWER_MAX).unwrap_or_default());
     for folder in private.iter() {
         let location = folder.location.clone();
-        match &folder.fault {
-            // The store refuses it with an exit code of its own.
-            Some(problem) if folder.key == DATA => {
-                let problem = format!("{problem}; the daemon does not start with it");
-                found.warn(location, folder.key, problem);
-            }
-            Some(problem) => found.fault(location, folder.key, problem),
-            None => {}
+        if let Some(problem) = &folder.fault
+            && (data || folder.key != DATA)
+        {
+            found.fault(location, folder.key, problem);
         }
     }
     let until = Instant::now() + ANSWER_MAX;

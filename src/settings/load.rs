@@ -89,13 +89,23 @@ pub fn load(
     settings(path, walk(path, env)?)
 }
 
-/// [`load`], and looks whether the folders and pages that are named are there: before a start.
+/// [`load`], and looks whether the folders and pages that are named are there.
 pub fn check(
     path: Option<&Path>,
     env: &BTreeMap<String, String>,
 ) -> Result<LoadedSettings, LoadError> {
     let mut found = walk(path, env)?;
-    folders::check(&mut found);
+    folders::check(&mut found, true);
+    settings(path, found)
+}
+
+/// [`check`] before a start, where the store itself refuses a data folder that is none, with an exit code of its own.
+pub fn check_for_start(
+    path: Option<&Path>,
+    env: &BTreeMap<String, String>,
+) -> Result<LoadedSettings, LoadError> {
+    let mut found = walk(path, env)?;
+    folders::check(&mut found, false);
     settings(path, found)
 }
 

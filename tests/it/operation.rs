@@ -98,8 +98,45 @@ fn a_daemon_is_found_by_its_admin_address_alone() {
     assert!(output.status.success());
     let tree: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(tree["name"], "perennial");
-    let output = command(&["healthcheck", "--admin", &admin], Stdio::piped());
-    assert!(output.status.success());
+    let port = daemon.admin().port();
+    for told in [
+        admin,
+        format!("localhost:{port}"),
+        format!("http://localhost:{port}/"),
+    ] {
+        let output = command(&["healthcheck", "--admin", &told], Stdio::piped());
+        assert!(output.status.success(), "{told}: {output:?}");
+    }
+}
+
+#[test]
+fn an_admin_address_that_is_none_is_a_usage_error_that_says_how_to_write_it() {
+    for wrong in [
+        "localhost",
+        ":3001",
+        "[::1]",
+        "localhost:0",
+        "localhost:http",
+        "3001",
+        "",
+    ] {
+        for words in [
+            ["healthcheck", "--admin", wrong],
+            ["status", "--admin", wrong],
+        ] {
+            let output = command(&words, Stdio::piped());
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(64), "{words:?}: {told}");
+            assert!(told.contains("such as localhost:3001"), "{words:?}: {told}");
+        }
+    }
+    let output = command(
+        &["status", "--admin", "no-such-host.invalid:3001"],
+        Stdio::piped(),
+    );
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(69), "{told}");
+    assert!(told.contains("no-such-host.invalid:3001"), "{told}");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! A daemon that can't start: it prints every cause on stderr, stops what had started, and exits with the documented code.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
-use crate::daemon::TestDaemon;
+use crate::daemon::{BINARY, TestDaemon};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -35,6 +36,11 @@ fn handlers_that_cannot_start_are_all_named_and_the_exit_code_is_70() {
 fn an_unusable_store_is_reported_once_and_the_exit_code_is_65() {
     let mut daemon = TestDaemon::prepare("");
     fs::write(daemon.folder().join("data"), "a file").unwrap();
+    let mut check = Command::new(BINARY);
+    let output = check.arg("check").arg(daemon.config()).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{told}");
+    assert!(told.contains("server.data: "), "{told}");
     daemon.spawn();
     assert_eq!(daemon.wait_exit(TIMEOUT).code(), Some(65));
     let stderr = daemon.stderr_from(" ERROR ");

@@ -43,25 +43,26 @@ fn folders_that_are_not_there_are_faults_and_pages_are_warnings() {
 }
 
 #[test]
-fn a_file_in_the_place_of_the_logs_is_a_fault_and_of_the_data_a_warning() {
+fn a_file_in_the_place_of_the_logs_or_the_data_is_a_fault() {
     let folder = tempfile::tempdir().unwrap();
     let (file, shown) = (folder.path().join("a.toml"), folder.path().display());
-    for (wrong, told) in [
-        ("a.toml", "is not a folder"),
-        ("a.toml/x", "Not a directory"),
-    ] {
+    let told =
+        format!("{shown}/a.toml is a file where the folder of the logs should be; move it away");
+    for wrong in ["a.toml", "a.toml/x"] {
         let text = format!("logging.file.dir = '{shown}/{wrong}'\n");
         fs::write(&file, text).unwrap();
         let error = check(Some(&file), &BTreeMap::new()).unwrap_err();
         let fault = error.to_string();
         assert!(fault.contains(": logging.file.dir: "), "{fault}");
-        assert!(fault.contains(told), "{fault}");
+        assert!(fault.contains(&told), "{fault}");
         let text = format!("server.data = '{shown}/{wrong}'\n[resource.pens]\n");
         fs::write(&file, text).unwrap();
-        let warnings = check(Some(&file), &BTreeMap::new()).unwrap().warnings;
-        let warning = warnings[0].to_string();
-        assert!(warning.contains(": server.data: "), "{warning}");
-        assert!(warning.contains(told), "{warning}");
+        let error = check(Some(&file), &BTreeMap::new()).unwrap_err();
+        let fault = error.to_string();
+        assert!(fault.contains(": server.data: "), "{fault}");
+        assert!(fault.contains(&told.replace("logs", "records")), "{fault}");
+        // The store refuses it at the start.
+        assert!(check_for_start(Some(&file), &BTreeMap::new()).is_ok());
     }
     let text = format!("server.data = '{shown}/none'\n[resource.pens]\n");
     fs::write(&file, text).unwrap();
