@@ -80,7 +80,7 @@ pub(crate) fn run_with(settings: Settings, on_signal: impl OnSignal) -> Result<(
     let signals = Signals::catch().map_err(refused("signal handlers"))?;
     let inherited = Inherited::take().map_err(BuildError::Inherit)?;
     let mut system = System::build_with(settings, inherited)?;
-    if let Some(log) = on_signal.log_metrics() {
+    if let Some(log) = on_signal.log() {
         system.metrics().add(log);
     }
     if let Some(manager) = ServiceManager::of(|name| std::env::var_os(name)) {

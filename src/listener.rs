@@ -17,7 +17,7 @@ mod unix_path;
 pub(crate) use bind::{BindError, bind};
 pub(crate) use inherited::{InheritError, Inherited};
 pub(crate) use listening::SharedListening;
-pub(crate) use metrics::ListenerMetrics;
+pub(crate) use metrics::{ListenerCounters, ListenerMetrics};
 pub(crate) use state::ListenerState;
 pub(crate) use unix_path::{SocketFile, SocketWatch, UnixBindError, bind_unix};
 
@@ -31,11 +31,11 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use crate::num::as_u64;
 use crate::supervision::{
     BoxError, Child, ChildContext, ChildSpec, Delivery, EventLoop, Incarnation, LocalBoxFuture,
     Message, Slot, StartError,
 };
-use state::count;
 
 /// How long to wait after an accept failed for want of descriptors or memory, and between two looks for a handler or for a
 /// connection that can make room.
@@ -144,7 +144,7 @@ async fn accept(
             Err(_would_block) => {}
             Ok(Err(error)) if is_the_clients(&error) => {}
             Ok(Err(error)) => {
-                count(&state.counters.failed);
+                state.counters.failed.inc();
                 tracing::error!(%error, "a connection could not be accepted; if the error speaks of open files, raise their limit (ulimit -n)");
                 tokio::time::sleep(PAUSE).await;
             }
@@ -173,10 +173,11 @@ async fn place(
             ready.clear_ready();
         }
         if !std::mem::replace(&mut counted, true) {
-            count(&state.counters.full);
+            state.counters.full.inc();
         }
         for target in &state.targets {
-            target.load.make_room();
+            let closed = target.load.make_room();
+            state.counters.gave_way.inc_by(as_u64(closed));
         }
         if let Ok(place) = timeout(PAUSE, &mut place).await {
             return Ok(place?);

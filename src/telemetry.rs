@@ -14,9 +14,10 @@ mod rows;
 pub(crate) use access_sink::{AccessGuard, AccessSink};
 pub(crate) use exposition::Exposition;
 pub(crate) use log_file::Reopen;
-pub(crate) use logs::{LogControl, LogMetrics, Logs, LogsError};
-pub(crate) use metrics::Metrics;
+pub(crate) use logs::{LogControl, Logs, LogsError};
+pub(crate) use metrics::{Counter, Metrics};
 pub(crate) use panics::log_panics;
+pub(crate) use process::stat_words;
 #[cfg(test)]
 pub(crate) use rows::exposed;
-pub(crate) use rows::{Histogram, MetricSource, Rows};
+pub(crate) use rows::{Histogram, MetricSource, Rows, metrics};

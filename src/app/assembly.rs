@@ -15,7 +15,8 @@ use crate::admin::{Admin, Check, Operations};
 use crate::api::{GateMetrics, ResourceTarget, RouteRules, RouteTable, Site, Target};
 use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, RootId, SiteRoot};
 use crate::listener::{
-    self, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile, bind, bind_unix,
+    self, Inherited, ListenerCounters, ListenerMetrics, ListenerState, SharedListening, SocketFile,
+    bind, bind_unix,
 };
 use crate::request_handler::{self, DrainLimit, GiveWay, HandlerRef};
 use crate::settings::{HandlerCount, Listen, Settings, SupervisionSettings, TargetSettings};
@@ -99,7 +100,12 @@ impl Assembly {
             public,
             files: socket_files,
         } = builder.sockets(inherited)?;
-        let (admin, admin_address, admin_listener) = builder.admin(admin, &operations)?;
+        let listener_metrics = ListenerMetrics {
+            public: ListenerCounters::default(),
+            admin: ListenerCounters::default(),
+        };
+        let counters = listener_metrics.admin.clone();
+        let (admin, admin_address) = builder.admin(admin, &operations, counters)?;
         let (files, file_cache, routes) = builder.routes(&*store)?;
         let gates = GateMetrics {
             gates: routes.gates(),
@@ -113,7 +119,7 @@ impl Assembly {
         let (handlers, targets, metrics) = builder.handlers(&site);
         let addresses = public.iter().filter_map(|shared| shared.address());
         let addresses: Result<_, _> = addresses.collect();
-        let (listeners, listener_metrics) = builder.listeners(&public, &targets, admin_listener);
+        let listeners = builder.listeners(&public, &targets, &listener_metrics.public);
         let storage = builder.supervisor("storage").child(writer);
         let spec = builder
             .supervisor("perennial")
@@ -176,7 +182,8 @@ impl Builder {
         &self,
         socket: TcpListener,
         operations: &Arc<Operations>,
-    ) -> Result<(SupervisorSpec, SocketAddr, Arc<ListenerState>), BuildError> {
+        counters: ListenerCounters,
+    ) -> Result<(SupervisorSpec, SocketAddr), BuildError> {
         let address = socket.local_addr().map_err(BuildError::Address)?;
         let answer = Arc::new(Admin {
             operations: Arc::clone(operations),
@@ -197,14 +204,12 @@ impl Builder {
         let event_loop = target.event_loop.clone();
         let socket = Arc::new(SharedListening::new(socket.into(), false));
         let targets = vec![target];
-        let state = ListenerState::new(&socket, targets, Some(0), places, Faults::none());
+        let faults = Faults::none();
+        let state = ListenerState::new(&socket, targets, Some(0), places, faults, counters);
         let (slot, _) = Slot::with_limits("admin-listener", NO_QUEUE);
-        let listener = listener::child_spec(&event_loop, &slot, Arc::clone(&state));
-        Ok((
-            self.supervisor("admin").child(spec).child(listener),
-            address,
-            state,
-        ))
+        let listener = listener::child_spec(&event_loop, &slot, state);
+        let supervisor = self.supervisor("admin").child(spec).child(listener);
+        Ok((supervisor, address))
     }
 
     fn routes(
@@ -337,12 +342,11 @@ impl Builder {
         &self,
         sockets: &[Arc<SharedListening>],
         targets: &[HandlerRef],
-        admin: Arc<ListenerState>,
-    ) -> (SupervisorSpec, ListenerMetrics) {
+        counters: &ListenerCounters,
+    ) -> SupervisorSpec {
         let places = descriptors::places(self.settings.server.max_connections.get());
         let places = Arc::new(Semaphore::new(places));
         let mut supervisor = self.supervisor("listeners").start_together();
-        let mut listeners = Vec::new();
         // Each handler has a listener for each socket, on its own thread.
         let pairs = sockets.iter().flat_map(|socket| {
             let targets = targets.iter().enumerate();
@@ -350,14 +354,14 @@ impl Builder {
         });
         for (n, (socket, near, target)) in pairs.enumerate() {
             let (all, places) = (targets.to_vec(), Arc::clone(&places));
-            let state = ListenerState::new(socket, all, Some(near), places, self.faults.clone());
-            listeners.push(Arc::clone(&state));
+            let (faults, counters) = (self.faults.clone(), counters.clone());
+            let state = ListenerState::new(socket, all, Some(near), places, faults, counters);
             let (slot, _) = Slot::with_limits(&format!("listener-{n}"), NO_QUEUE);
             let spec = listener::child_spec(&target.event_loop, &slot, state);
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
         }
-        (supervisor, ListenerMetrics { listeners, admin })
+        supervisor
     }
 }
 

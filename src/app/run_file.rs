@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::telemetry::stat_words;
+
 /// The file of one run. Whatever goes wrong with it is logged, and stops nothing.
 #[derive(Debug)]
 pub(super) struct RunFile {
@@ -72,9 +74,8 @@ impl RunFile {
 /// When a living process was started, in ticks since the boot: a number that its pid can't share with an earlier process.
 fn birth(pid: &str) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of the program is in parentheses and may hold spaces; the start time is the 20th word behind it.
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_whitespace().nth(19).map(str::to_owned)
+    // The 20th word behind the name.
+    stat_words(&stat)?.nth(19).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Stop;
-use crate::telemetry::{LogMetrics, Reopen};
+use crate::telemetry::{LogControl, Reopen};
 
 /// The answer to a signal that comes while the daemon stops.
 const ALREADY: &str = "already stopping; requests in flight may take until server.drain has passed. SIGKILL ends the \
@@ -17,8 +17,8 @@ pub(crate) trait OnSignal: Send + 'static {
     fn hangup(&mut self);
     /// SIGUSR1: the log files may have been moved away. The daemon itself opens its access log again.
     fn user1(&mut self);
-    /// What the program's log counts, to be exposed with the daemon's own metrics.
-    fn log_metrics(&self) -> Option<LogMetrics>;
+    /// The program's log, whose counters are exposed with the daemon's own metrics.
+    fn log(&self) -> Option<LogControl>;
 }
 
 /// A program without a settings file and without log files.
@@ -34,7 +34,7 @@ impl OnSignal for Unattended {
         tracing::info!("SIGUSR1: the program has no files to open again");
     }
 
-    fn log_metrics(&self) -> Option<LogMetrics> {
+    fn log(&self) -> Option<LogControl> {
         None
     }
 }

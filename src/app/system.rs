@@ -169,7 +169,7 @@ impl System {
 
     /// Opens the file of the access log again, where there is one.
     pub(super) fn access_log(&self) -> Option<Reopen> {
-        self.access.as_ref()?.reopen()
+        self.access.as_ref()?.reopen.clone()
     }
 
     /// The metrics, to which the program around the daemon adds its own.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::SettingsSource;
 use crate::app::OnSignal;
 use crate::settings::{LoadError, LoadedSettings};
-use crate::telemetry::{LogControl, LogMetrics};
+use crate::telemetry::LogControl;
 
 /// SIGHUP reads the settings again and takes over the log level; SIGUSR1 opens the log files again.
 #[derive(Debug)]
@@ -85,8 +85,8 @@ impl OnSignal for OperatorsSignals {
         }
     }
 
-    fn log_metrics(&self) -> Option<LogMetrics> {
-        Some(self.log.metrics())
+    fn log(&self) -> Option<LogControl> {
+        Some(self.log.clone())
     }
 
     fn user1(&mut self) {

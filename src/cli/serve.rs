@@ -17,7 +17,7 @@ pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
             return Exit::Config;
         }
     };
-    log_panics(logs.control());
+    log_panics(logs.control.clone());
     install_panic_hook();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -27,7 +27,7 @@ pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let on_signal = OperatorsSignals::new(source, loaded, logs.control());
+    let on_signal = OperatorsSignals::new(source, loaded, logs.control.clone());
     match app::run_with(settings, on_signal) {
         Ok(()) => Exit::Ok,
         Err(error) => {

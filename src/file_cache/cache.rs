@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -20,7 +19,6 @@ use super::health::PROBE_FIRST;
 use super::large::Large;
 use super::loader::{Loader, Look};
 use super::message::{FileMessage, Loaded};
-use super::metrics::count;
 use super::published::Published;
 use super::root::RootId;
 use super::root_io::{Call, RootIo};
@@ -97,7 +95,7 @@ impl Child for FileCache {
             Joined::Later => {}
             Joined::First => cx.spawn(Rc::clone(looks).look(root, path)),
             Joined::Full(message) => {
-                count(&root.refused);
+                root.refused.inc();
                 settle(&message, Err(FileError::Busy));
             }
         }
@@ -203,7 +201,7 @@ impl Looks {
         let counters = &self.published.counters;
         match looked {
             Ok(Look::Unchanged(entry)) => {
-                count(&counters.unchanged);
+                counters.unchanged.inc();
                 Ok(Loaded::Entry(entry))
             }
             Ok(Look::Read(entry)) => {
@@ -211,7 +209,7 @@ impl Looks {
                 Ok(Loaded::Entry(entry))
             }
             Ok(Look::Large(opened)) => {
-                count(&counters.large);
+                counters.large.inc();
                 self.forget(&key);
                 let (root, path) = (Arc::clone(root), path.clone());
                 Ok(Loaded::Large(Large { opened, root, path }))
@@ -253,7 +251,7 @@ impl Looks {
             return self.forget(key);
         };
         let evictions = &self.published.counters.evictions;
-        evictions.fetch_add(as_u64(evicted.len()), Ordering::Relaxed);
+        evictions.inc_by(as_u64(evicted.len()));
         let mut next = table.with(key, Some(Arc::clone(entry)));
         for gone in &evicted {
             next = next.with(gone, None);
@@ -264,7 +262,7 @@ impl Looks {
     fn forget(&self, key: &Key) {
         let table = self.published.table.load_full();
         if table.get(key.0, &key.1).is_some() {
-            count(&self.published.counters.dropped);
+            self.published.counters.dropped.inc();
             let mut budget = self.budget.borrow_mut();
             budget.remove(key);
             self.publish(&table, table.with(key, None), &budget);
@@ -280,9 +278,8 @@ impl Looks {
         let previous = self.published.table.compare_and_swap(table, Arc::new(next));
         if Arc::ptr_eq(&previous, table) {
             let counters = &self.published.counters;
-            let (entries, bytes) = (as_u64(budget.len()), as_u64(budget.used_bytes));
-            counters.entries.store(entries, Ordering::Relaxed);
-            counters.bytes.store(bytes, Ordering::Relaxed);
+            counters.entries.set(as_u64(budget.len()));
+            counters.bytes.set(as_u64(budget.used_bytes));
         }
     }
 }

@@ -10,7 +10,6 @@ use super::containment::SafePath;
 use super::entry::{Entry, Freshness};
 use super::file_error::FileError;
 use super::message::{FileMessage, Loaded};
-use super::metrics::count;
 use super::published::Published;
 use super::root::{RootId, SiteRoot};
 use super::root_io::{CallThreads, RootIo};
@@ -86,7 +85,7 @@ impl Files {
         root: RootId,
         path: &str,
     ) -> Result<Loaded, AskError<FileError>> {
-        count(&self.published.counters.misses);
+        self.published.counters.misses.inc();
         let error = match self.ask(root, path).await {
             Ok(loaded) => return Ok(loaded),
             Err(error) => error,
@@ -106,7 +105,7 @@ impl Files {
             return Err(error);
         };
         if let Some(root) = self.published.root(root) {
-            count(&root.stale);
+            root.stale.inc();
         }
         entry.touch();
         Ok(Loaded::Entry(entry))

@@ -16,7 +16,7 @@ use super::file_error::FileError;
 use super::fingerprint;
 use super::folder::{Located, find, open};
 use super::large::Opened;
-use super::metrics::{CacheCounters, count};
+use super::metrics::CacheCounters;
 use super::representation::Representation;
 use super::root::{BUILT_IN_INDEX, BUILT_IN_PAGE, SiteRoot};
 use super::stamp::Stamp;
@@ -80,7 +80,9 @@ impl Loader<'_> {
             }
             match self.take(path, &located, &mut pause) {
                 Ok(Some(look)) => return Ok(look),
-                Ok(None) => count(&self.counters.rereads),
+                Ok(None) => {
+                    self.counters.rereads.inc();
+                }
                 // A change of the file's own permissions would have changed its stamp; a folder on the way was closed.
                 Err(FileError::Denied) if same.is_some() => return Err(FileError::Barred),
                 Err(error) => return Err(error),
@@ -108,7 +110,7 @@ impl Loader<'_> {
         }
         let read = read_whole(&file, &stamp, pause).map_err(FileError::of_file)?;
         Ok(read.map(|bytes| {
-            count(&self.counters.reads);
+            self.counters.reads.inc();
             self.entry(path, &located.path, Bytes::from(bytes), Some(stamp))
         }))
     }
@@ -172,7 +174,6 @@ fn read_whole(mut file: &File, stamp: &Stamp, pause: impl FnOnce()) -> io::Resul
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::sync::atomic::Ordering;
     use std::time::Duration;
 
     use super::*;
@@ -237,7 +238,7 @@ mod tests {
             restless.unwrap_err(),
             FileError::Restless { tries: READ_TRIES }
         );
-        let rereads = site.counters.rereads.load(Ordering::Relaxed);
+        let rereads = site.counters.rereads.get();
         assert_eq!(rereads, u64::from(READ_TRIES));
     }
 

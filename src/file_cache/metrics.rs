@@ -1,41 +1,37 @@
 //! The counters of the file cache, and its metrics.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::Files;
 use super::health::Condition;
 use super::root_io::RootIo;
-use crate::telemetry::{MetricSource, Rows};
+use crate::telemetry::{Counter, MetricSource, Rows, metrics};
 
-/// The counters of the cache.
-#[derive(Debug, Default)]
-pub(crate) struct CacheCounters {
-    /// Answers out of memory, without a message to the child.
-    pub(crate) hits: Striped,
-    /// Requests that asked the child.
-    pub(crate) misses: AtomicU64,
-    /// Entries in memory.
-    pub(crate) entries: AtomicU64,
-    /// Bytes they count for, the overhead of each included.
-    pub(crate) bytes: AtomicU64,
-    /// Files read.
-    pub(crate) reads: AtomicU64,
-    /// Looks that found an entry unchanged.
-    pub(crate) unchanged: AtomicU64,
-    /// Entries that had to go because the budget was used up.
-    pub(crate) evictions: AtomicU64,
-    /// Entries dropped because their file was gone, or is no file to be kept any more.
-    pub(crate) dropped: AtomicU64,
-    /// Answers that were too large to be kept.
-    pub(crate) large: AtomicU64,
-    /// Attempts at reading that were repeated because the file changed meanwhile.
-    pub(crate) rereads: AtomicU64,
-}
-
-/// Counts one more.
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+metrics! {
+    /// The counters of the cache.
+    pub(crate) struct CacheCounters {
+        entries: Gauge<u64, AtomicU64> = "perennial_file_cache_entries", "Files in memory";
+        bytes: Gauge<u64, AtomicU64> = "perennial_file_cache_bytes", "Bytes of memory that they count for";
+        /// Without a message to the child.
+        hits: Striped = "perennial_file_cache_hits", "Answers out of memory";
+        misses: Counter = "perennial_file_cache_misses", "Requests for which the file was looked at";
+        reads: Counter = "perennial_file_cache_reads", "Files read into memory";
+        unchanged: Counter = "perennial_file_cache_unchanged", "Looks that found a file in memory unchanged";
+        evictions: Counter = "perennial_file_cache_evictions",
+            "Files that left memory because file_cache.budget was used up";
+        dropped: Counter = "perennial_file_cache_dropped",
+            "Files that left memory because they were gone or had become too large";
+        large: Counter = "perennial_file_cache_large",
+            "Files opened to be streamed since they are larger than file_cache.max_file";
+        rereads: Counter = "perennial_file_cache_rereads", "Readings repeated because the file changed meanwhile";
+    }
 }
 
 /// The number of parts of a [`Striped`] counter.
@@ -64,13 +60,17 @@ impl Striped {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
 
-    /// The sum of all parts.
-    pub(crate) fn sum(&self) -> u64 {
+impl EncodeMetric for Striped {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
         let parts = self.0.iter();
-        parts
-            .map(|Stripe(counter)| counter.load(Ordering::Relaxed))
-            .sum()
+        let sum: u64 = parts.map(|Stripe(part)| part.load(Ordering::Relaxed)).sum();
+        ConstCounter::new(sum).encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Counter
     }
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct FileMetrics(pub Files);
 impl MetricSource for FileMetrics {
     fn write(&self, rows: &mut Rows<'_>) {
         write_roots(self.0.roots(), rows);
-        write_cache(&self.0.published.counters, rows);
+        self.0.published.counters.write(rows);
     }
 }
 
@@ -103,88 +103,11 @@ fn write_roots(roots: &[Arc<RootIo>], rows: &mut Rows<'_>) {
     rows.counters(
         "perennial_file_root_stale_answers",
         "Answers with a copy in memory whose file could not be looked at",
-        each(|root| read(&root.stale)),
+        each(|root| root.stale.get()),
     );
     rows.counters(
         "perennial_file_root_refused",
         "Requests refused because too many waited for files of the route",
-        each(|root| read(&root.refused)),
+        each(|root| root.refused.get()),
     );
-}
-
-fn write_cache(cache: &CacheCounters, rows: &mut Rows<'_>) {
-    rows.gauge(
-        "perennial_file_cache_entries",
-        "Files in memory",
-        read(&cache.entries),
-    );
-    rows.gauge(
-        "perennial_file_cache_bytes",
-        "Bytes of memory that they count for",
-        read(&cache.bytes),
-    );
-    for (name, help, value) in [
-        (
-            "perennial_file_cache_hits",
-            "Answers out of memory",
-            cache.hits.sum(),
-        ),
-        (
-            "perennial_file_cache_misses",
-            "Requests for which the file was looked at",
-            read(&cache.misses),
-        ),
-        (
-            "perennial_file_cache_reads",
-            "Files read into memory",
-            read(&cache.reads),
-        ),
-        (
-            "perennial_file_cache_unchanged",
-            "Looks that found a file in memory unchanged",
-            read(&cache.unchanged),
-        ),
-        (
-            "perennial_file_cache_evictions",
-            "Files that left memory because file_cache.budget was used up",
-            read(&cache.evictions),
-        ),
-        (
-            "perennial_file_cache_dropped",
-            "Files that left memory because they were gone or had become too large",
-            read(&cache.dropped),
-        ),
-        (
-            "perennial_file_cache_large",
-            "Files opened to be streamed since they are larger than file_cache.max_file",
-            read(&cache.large),
-        ),
-        (
-            "perennial_file_cache_rereads",
-            "Readings repeated because the file changed meanwhile",
-            read(&cache.rereads),
-        ),
-    ] {
-        rows.counter(name, help, value);
-    }
-}
-
-fn read(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_count_of_any_thread_is_lost() {
-        let counter = Striped::default();
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| (0..1000).for_each(|_| counter.count()));
-            }
-        });
-        assert_eq!(counter.sum(), 8000);
-    }
 }

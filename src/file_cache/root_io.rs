@@ -8,7 +8,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,6 +22,7 @@ use super::file_error::FileError;
 use super::folder::probe;
 use super::health::{Condition, Health};
 use super::root::{RootId, SiteRoot};
+use crate::telemetry::Counter;
 
 /// Calls of one root that run at a time.
 pub(crate) const CALLS_PER_ROOT: usize = 16;
@@ -77,9 +78,9 @@ pub(crate) struct RootIo {
     probes: Arc<Semaphore>,
     state: Mutex<RootState>,
     /// Requests that were refused because too many waited for this root.
-    pub(crate) refused: AtomicU64,
+    pub(crate) refused: Counter,
     /// Answers with what was in memory because the file could not be looked at.
-    pub(crate) stale: AtomicU64,
+    pub(crate) stale: Counter,
     #[cfg(test)]
     pub(crate) hang: HangSwitch,
 }
@@ -115,8 +116,8 @@ impl RootIo {
                 permits: Arc::new(Semaphore::new(CALLS_PER_ROOT)),
                 renewals: 0,
             }),
-            refused: AtomicU64::new(0),
-            stale: AtomicU64::new(0),
+            refused: Counter::default(),
+            stale: Counter::default(),
             #[cfg(test)]
             hang: HangSwitch::default(),
         }

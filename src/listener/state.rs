@@ -4,33 +4,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::least_loaded::{Candidate, choose};
 use super::listening::{self, SharedListening};
+use super::metrics::ListenerCounters;
 use crate::request_handler::{Accepted, HandlerRef, Handover};
 use crate::supervision::Faults;
 use crate::wire::{Peer, Socket};
-
-/// Counters of a listener.
-#[derive(Debug, Default)]
-pub(crate) struct ListenerCounters {
-    /// Connections that were accepted.
-    pub accepted: AtomicU64,
-    /// Times accepting stopped because every permit was taken (`server.max_connections`).
-    pub full: AtomicU64,
-    /// Times no handler took a connection, so that it had to wait.
-    pub refused: AtomicU64,
-    /// Times the system refused to accept, for want of descriptors or memory.
-    pub failed: AtomicU64,
-}
-
-pub(super) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
 
 /// The state of one listener that outlives its incarnations.
 #[derive(Debug)]
@@ -47,7 +30,7 @@ pub(crate) struct ListenerState {
     pub faults: Faults,
     /// Whether only programs of this machine can reach the socket.
     loopback: bool,
-    /// The counters.
+    /// The counters that it shares with the other public listeners.
     pub counters: ListenerCounters,
     /// A socket that was accepted and not yet handed over; a restart does not drop it.
     waiting: Mutex<Option<Accepted>>,
@@ -61,6 +44,7 @@ impl ListenerState {
         near: Option<usize>,
         places: Arc<Semaphore>,
         faults: Faults,
+        counters: ListenerCounters,
     ) -> Arc<Self> {
         let address = socket.address().and_then(Result::ok);
         faults.register("listener.accepted");
@@ -71,7 +55,7 @@ impl ListenerState {
             near,
             places,
             faults,
-            counters: ListenerCounters::default(),
+            counters,
             waiting: Mutex::new(None),
         })
     }
@@ -83,7 +67,7 @@ impl ListenerState {
         address: Option<SocketAddr>,
         place: OwnedSemaphorePermit,
     ) {
-        count(&self.counters.accepted);
+        self.counters.accepted.inc();
         let peer = Peer {
             address,
             loopback: self.loopback,
@@ -129,7 +113,7 @@ impl ListenerState {
             let candidates: Vec<_> = targets.iter().map(|target| candidate(target)).collect();
             let Some(chosen) = choose(&candidates, near.take(), rotation) else {
                 *waiting = Some(accepted);
-                count(&self.counters.refused);
+                self.counters.refused.inc();
                 return false;
             };
             let target = targets.swap_remove(chosen);

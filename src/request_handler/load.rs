@@ -32,7 +32,6 @@ pub(crate) struct HandlerLoad {
     /// The connections that are being served, by age.
     served: Mutex<BTreeMap<u64, TrackedConnection>>,
     entered: AtomicU64,
-    closed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -90,8 +89,8 @@ impl HandlerLoad {
         }
     }
 
-    /// Closes the connections that give way to a newcomer.
-    pub(crate) fn make_room(&self) {
+    /// Closes the connections that give way to a newcomer, and returns their number.
+    pub(crate) fn make_room(&self) -> usize {
         let mut served = self.served.lock();
         let many = match self.give_way {
             GiveWay::Idle => 1,
@@ -104,15 +103,10 @@ impl HandlerLoad {
             .take_while(|(_, tracked)| tracked.since.elapsed() >= GRACE);
         let fit = old.filter(|(_, tracked)| any || tracked.idle.load(Ordering::Relaxed));
         let chosen: Vec<u64> = fit.map(|(id, _)| *id).take(many).collect();
-        for id in chosen {
-            self.closed.fetch_add(1, Ordering::Relaxed);
-            served.remove(&id);
+        for id in &chosen {
+            served.remove(id);
         }
-    }
-
-    /// The number of connections that gave way.
-    pub(crate) fn closed(&self) -> u64 {
-        self.closed.load(Ordering::Relaxed)
+        chosen.len()
     }
 }
 

@@ -18,14 +18,8 @@ pub(crate) struct AccessSink {
 #[derive(Debug)]
 pub(crate) struct AccessGuard {
     output: Arc<Output>,
-    reopen: Option<Reopen>,
-}
-
-impl AccessGuard {
     /// Asks for its file to be opened again, where it goes to one.
-    pub(crate) fn reopen(&self) -> Option<Reopen> {
-        self.reopen.clone()
-    }
+    pub reopen: Option<Reopen>,
 }
 
 impl Drop for AccessGuard {
@@ -61,15 +55,15 @@ impl AccessSink {
 
 impl MetricSource for AccessSink {
     fn write(&self, rows: &mut Rows<'_>) {
-        rows.counter(
+        rows.metric(
             "perennial_access_log_lines",
             "Lines of the access log",
-            self.output.lines(),
+            &self.output.lines,
         );
-        rows.counter(
+        rows.metric(
             "perennial_access_log_lines_dropped",
             "Lines of the access log that were lost: the disk is too slow, or refused them",
-            self.output.dropped(),
+            &self.output.dropped,
         );
     }
 }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,6 +13,8 @@ use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
+
+use super::metrics::Counter;
 
 /// Lines that one place in the code may log within [`WINDOW`].
 const LINES_MAX: u32 = 100;
@@ -25,7 +26,8 @@ const EXAMPLE_MAX: usize = 120;
 #[derive(Debug, Default)]
 pub(super) struct Limiter {
     places: Mutex<HashMap<Identifier, LineCount>>,
-    left_out: AtomicU64,
+    /// Lines that were left out so far.
+    pub(super) left_out: Counter,
 }
 
 #[derive(Debug)]
@@ -74,11 +76,6 @@ impl LineCount {
 }
 
 impl Limiter {
-    /// Lines that were left out so far.
-    pub(super) fn left_out(&self) -> u64 {
-        self.left_out.load(Ordering::Relaxed)
-    }
-
     fn admits(&self, event: &Event<'_>, now: Instant) -> bool {
         let mut line = LineHash::default();
         event.record(&mut line);
@@ -89,7 +86,7 @@ impl Limiter {
             .or_insert_with(|| LineCount::new(*metadata.level(), now));
         let admitted = place.admit(now, line.0.finish());
         if !admitted {
-            self.left_out.fetch_add(1, Ordering::Relaxed);
+            self.left_out.inc();
             if place.left_out == 1 {
                 event.record(&mut MessageText(&mut place.example));
             }
@@ -224,7 +221,7 @@ mod tests {
         let told = "more lines like this one were left out: a bad request lines=2";
         assert_eq!(text.matches(told).count(), 1, "{text}");
         assert_eq!(text.lines().count(), 2, "{text}");
-        assert_eq!(limiter.left_out(), 2);
+        assert_eq!(limiter.left_out.get(), 2);
     }
 
     #[derive(Debug, Clone, Default)]

@@ -73,10 +73,11 @@ pub enum LogsError {
 /// Logging that has been set up. Dropping it writes out what is buffered, but never waits long for a reader that is stuck.
 #[derive(Debug)]
 pub(crate) struct Logs {
-    control: LogControl,
+    /// Changes the log from now on.
+    pub control: LogControl,
 }
 
-/// Changes the log while the daemon runs.
+/// Changes the log while the daemon runs, and tells what it counts.
 #[derive(Debug, Clone)]
 pub(crate) struct LogControl {
     filter: reload::Handle<EnvFilter, Registry>,
@@ -103,14 +104,6 @@ impl LogControl {
     pub(super) fn flush(&self, patience: Duration) {
         for output in &self.outputs {
             output.flush(patience);
-        }
-    }
-
-    /// The metrics of the log.
-    pub(crate) fn metrics(&self) -> LogMetrics {
-        LogMetrics {
-            outputs: self.outputs.clone(),
-            limiter: Arc::clone(&self.limiter),
         }
     }
 }
@@ -149,11 +142,6 @@ impl Logs {
             limiter,
         };
         Ok(Self { control })
-    }
-
-    /// A handle that changes the log from now on.
-    pub(crate) fn control(&self) -> LogControl {
-        self.control.clone()
     }
 }
 
@@ -206,38 +194,31 @@ fn copy(name: &'static str, descriptor: impl AsFd) -> Result<File, LogsError> {
     copied.map(File::from).map_err(failed)
 }
 
-/// The metrics of the log.
-#[derive(Debug)]
-pub(crate) struct LogMetrics {
-    outputs: Vec<Arc<Output>>,
-    limiter: Arc<Limiter>,
-}
-
-impl MetricSource for LogMetrics {
+impl MetricSource for LogControl {
     fn write(&self, rows: &mut Rows<'_>) {
         let each = |value: fn(&Output) -> u64| {
             let outputs = self.outputs.iter();
-            outputs.map(move |output| ([("output", output.name())], value(output)))
+            outputs.map(move |output| ([("output", output.name)], value(output)))
         };
         rows.counters(
             "perennial_log_lines",
             "Lines of the log",
-            each(Output::lines),
+            each(|output| output.lines.get()),
         );
         rows.counters(
             "perennial_log_lines_dropped",
             "Lines of the log that were lost: the output was too slow, or could not be written",
-            each(Output::dropped),
+            each(|output| output.dropped.get()),
         );
         rows.gauges(
             "perennial_log_failing",
             "1 while the output can't be written",
             each(|output| u64::from(output.failing())),
         );
-        rows.counter(
+        rows.metric(
             "perennial_log_lines_limited",
             "Lines left out because their place in the code logged too many, or the same again, within a second",
-            self.limiter.left_out(),
+            &self.limiter.left_out,
         );
     }
 }

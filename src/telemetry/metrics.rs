@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use prometheus_client::encoding::text;
+pub(crate) use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
@@ -25,11 +26,12 @@ impl Metrics {
         let mut registry = Registry::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("perennial_build", "What runs", build);
-        registry.register_collector(Box::new(Collected(ProcessMetrics::new())));
-        registry.register_collector(Box::new(Collected(TreeMetrics { tree })));
-        Self {
+        let metrics = Self {
             registry: Arc::new(Mutex::new(registry)),
-        }
+        };
+        metrics.add(ProcessMetrics::new());
+        metrics.add(TreeMetrics { tree });
+        metrics
     }
 
     /// Adds what another part of the daemon counts.
@@ -85,99 +87,86 @@ impl MetricSource for TreeMetrics {
                 ([("child", node.name.as_str())], histogram)
             }),
         );
-        let lost: u64 = slots(&nodes).map(|(_, slot)| slot.lost_total).sum();
+        let lost: u64 = slots(&nodes, |slot| slot.lost_total)
+            .map(|(_, lost)| lost)
+            .sum();
         rows.counter(
             "perennial_lost_messages",
             "Accepted messages that were dropped without an answer; anything but 0 is a bug",
             lost,
         );
-        for (name, help, value) in GAUGES {
-            let values = nodes.iter().filter_map(|node| {
-                value(node).map(|value| ([("child", node.name.as_str())], value))
-            });
-            rows.gauges(name, help, values);
-        }
-        for (name, help, value) in SLOT_COUNTERS {
-            let values = slots(&nodes).map(|(name, slot)| ([("child", name)], value(slot)));
-            rows.counters(name, help, values);
-        }
+        write_children(&nodes, rows);
+        write_slots(&nodes, rows);
     }
 }
 
-fn slots<'a>(nodes: &'a [&'a NodeView]) -> impl Iterator<Item = (&'a str, &'a SlotView)> {
-    nodes
-        .iter()
-        .filter_map(|node| Some((node.name.as_str(), node.slot.as_ref()?)))
-}
-
-type Gauge = (&'static str, &'static str, fn(&NodeView) -> Option<f64>);
-
-const GAUGES: [Gauge; 6] = [
-    (
+fn write_children(nodes: &[&NodeView], rows: &mut Rows<'_>) {
+    let each = |value: fn(&NodeView) -> f64| {
+        let nodes = nodes.iter();
+        nodes.map(move |node| ([("child", node.name.as_str())], value(node)))
+    };
+    rows.gauges(
         "perennial_child_up",
         "1 while an incarnation of the child runs",
-        |node| Some(f64::from(u8::from(node.state == "running"))),
-    ),
-    (
-        "perennial_child_queue_messages",
-        "Messages that wait in the queue of the child",
-        |node| {
-            node.slot
-                .as_ref()
-                .map(|slot| as_f64(as_u64(slot.queue_messages)))
-        },
-    ),
-    (
-        "perennial_child_in_flight",
-        "Messages that the child is handling",
-        |node| {
-            node.slot
-                .as_ref()
-                .map(|slot| as_f64(as_u64(slot.in_flight)))
-        },
-    ),
-    (
-        "perennial_child_oldest_message_seconds",
-        "Age of the oldest waiting message",
-        |node| {
-            node.slot
-                .as_ref()
-                .map(|slot| slot.oldest_message.as_secs_f64())
-        },
-    ),
-    (
+        each(|node| f64::from(u8::from(node.state == "running"))),
+    );
+    rows.gauges(
         "perennial_child_backoff_seconds",
         "How long the child still waits before it is started again",
-        |node| Some(node.backoff_seconds),
-    ),
-    (
+        each(|node| node.backoff_seconds),
+    );
+    rows.gauges(
         "perennial_child_zombies",
         "Incarnations that were left behind because they did not end",
-        |node| Some(as_f64(node.zombies)),
-    ),
-];
+        each(|node| as_f64(node.zombies)),
+    );
+}
 
-type SlotCounter = (&'static str, &'static str, fn(&SlotView) -> u64);
-
-const SLOT_COUNTERS: [SlotCounter; 4] = [
-    (
+fn write_slots(nodes: &[&NodeView], rows: &mut Rows<'_>) {
+    rows.gauges(
+        "perennial_child_queue_messages",
+        "Messages that wait in the queue of the child",
+        slots(nodes, |slot| as_f64(as_u64(slot.queue_messages))),
+    );
+    rows.gauges(
+        "perennial_child_in_flight",
+        "Messages that the child is handling",
+        slots(nodes, |slot| as_f64(as_u64(slot.in_flight))),
+    );
+    rows.gauges(
+        "perennial_child_oldest_message_seconds",
+        "Age of the oldest waiting message",
+        slots(nodes, |slot| slot.oldest_message.as_secs_f64()),
+    );
+    rows.counters(
         "perennial_child_messages_accepted",
         "Messages accepted",
-        |slot| slot.accepted_total,
-    ),
-    (
+        slots(nodes, |slot| slot.accepted_total),
+    );
+    rows.counters(
         "perennial_child_messages_refused",
         "Messages not accepted: the queue was full, or the child had stopped",
-        |slot| slot.refused_total,
-    ),
-    (
+        slots(nodes, |slot| slot.refused_total),
+    );
+    rows.counters(
         "perennial_child_messages_redelivered",
         "Messages handed out a second time",
-        |slot| slot.redelivered_total,
-    ),
-    (
+        slots(nodes, |slot| slot.redelivered_total),
+    );
+    rows.counters(
         "perennial_child_messages_failed",
         "Messages answered with an error because the child died",
-        |slot| slot.failed_total,
-    ),
-];
+        slots(nodes, |slot| slot.failed_total),
+    );
+}
+
+/// A row for each child that has a slot.
+fn slots<'a, V>(
+    nodes: &'a [&NodeView],
+    value: fn(&SlotView) -> V,
+) -> impl Iterator<Item = ([(&'static str, &'a str); 1], V)> {
+    nodes.iter().filter_map(move |node| {
+        let slot = node.slot.as_ref()?;
+        Some(([("child", node.name.as_str())], value(slot)))
+    })
+}

@@ -7,12 +7,13 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::logs::LogsError;
+use super::metrics::Counter;
 use crate::num::as_u64;
 
 /// Bytes that may wait for the writer; as many again may be in its hands.
@@ -27,12 +28,16 @@ const RETRY: Duration = Duration::from_millis(10);
 /// A queue of lines, and the counters of what became of them.
 #[derive(Debug)]
 pub(super) struct Output {
-    name: &'static str,
+    /// The label `output` of the metrics.
+    pub(super) name: &'static str,
     queue: Mutex<Queue>,
     news: Condvar,
     idle: Condvar,
-    lines: AtomicU64,
-    dropped: AtomicU64,
+    /// Lines that were handed over.
+    pub(super) lines: Counter,
+    /// Lines that were lost: there was no room, or the writer refused them.
+    pub(super) dropped: Counter,
+    /// Whether the writer refused the last lines.
     failing: AtomicBool,
 }
 
@@ -56,8 +61,8 @@ impl Output {
             queue: Mutex::default(),
             news: Condvar::new(),
             idle: Condvar::new(),
-            lines: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
+            lines: Counter::default(),
+            dropped: Counter::default(),
             failing: AtomicBool::new(false),
         });
         let worker = Arc::clone(&output);
@@ -71,28 +76,13 @@ impl Output {
     /// Queues `block`, which holds so many whole lines, or drops it if there is no room.
     pub(super) fn push(&self, block: &[u8], lines: u64) {
         let mut queue = self.queue.lock();
-        self.lines.fetch_add(lines, Ordering::Relaxed);
+        self.lines.inc_by(lines);
         if queue.pending.len() + block.len() > QUEUE_BYTES_MAX {
-            self.dropped.fetch_add(lines, Ordering::Relaxed);
+            self.dropped.inc_by(lines);
             return;
         }
         queue.pending.extend_from_slice(block);
         self.news.notify_one();
-    }
-
-    /// The name in the label `output` of the metrics.
-    pub(super) fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// Lines that were handed over.
-    pub(super) fn lines(&self) -> u64 {
-        self.lines.load(Ordering::Relaxed)
-    }
-
-    /// Lines that were lost: there was no room, or the writer refused them.
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Whether the writer refused the last lines.
@@ -138,7 +128,7 @@ impl Output {
             }
             match self.write(&mut writer, &block, &mut torn) {
                 Ok(()) => {
-                    let lost = self.dropped() - told;
+                    let lost = self.dropped.get() - told;
                     told += lost;
                     if self.failing.swap(false, Ordering::Relaxed) {
                         tracing::info!(output = self.name, lost, "this log can be written again");
@@ -179,7 +169,7 @@ impl Output {
         let (done, rest) = block.split_at(written.min(block.len()));
         if result.is_err() {
             let lost = rest.split_inclusive(|byte| *byte == b'\n').count();
-            self.dropped.fetch_add(as_u64(lost), Ordering::Relaxed);
+            self.dropped.inc_by(as_u64(lost));
             *torn |= done.last().is_some_and(|byte| *byte != b'\n');
         }
         result
@@ -257,9 +247,9 @@ mod tests {
         for _ in 0..2 * most + 10 {
             output.push(&block, 3);
         }
-        let dropped = output.dropped() / 3;
+        let dropped = output.dropped.get() / 3;
         assert!((10..=most + 10).contains(&dropped), "{dropped}");
-        assert_eq!(output.lines(), 3 * (2 * most + 10));
+        assert_eq!(output.lines.get(), 3 * (2 * most + 10));
         drop(go);
     }
 
@@ -279,18 +269,18 @@ mod tests {
         output.push(b"a\nbb\nc\n", 3);
         assert_eq!(text(&blocks), "a\nb");
         output.flush(Duration::from_secs(10));
-        assert_eq!((output.dropped(), output.failing()), (2, true));
+        assert_eq!((output.dropped.get(), output.failing()), (2, true));
         // The end of the cut line is refused too, and the lines behind it with it.
         go.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
         output.push(b"x\ny\n", 2);
         output.flush(Duration::from_secs(10));
-        assert_eq!((output.dropped(), output.failing()), (4, true));
+        assert_eq!((output.dropped.get(), output.failing()), (4, true));
         go.send(Ok(9)).unwrap();
         go.send(Ok(9)).unwrap();
         output.push(b"d\n", 1);
         assert_eq!([text(&blocks), text(&blocks)], ["\n", "d\n"]);
         output.flush(Duration::from_secs(10));
-        assert_eq!((output.dropped(), output.failing()), (4, false));
+        assert_eq!((output.dropped.get(), output.failing()), (4, false));
         output.close();
     }
 }

@@ -74,13 +74,15 @@ impl MetricSource for ProcessMetrics {
     }
 }
 
-/// The CPU time out of `/proc/PID/stat`: the 12th and 13th word behind the name, which is in parentheses.
-fn cpu_seconds(stat: &str) -> Option<f64> {
+/// The words of `/proc/PID/stat` behind the name of the program, which is in parentheses and may hold spaces.
+pub(crate) fn stat_words(stat: &str) -> Option<impl Iterator<Item = &str>> {
     let (_, after_name) = stat.rsplit_once(')')?;
-    let mut times = after_name
-        .split_whitespace()
-        .skip(11)
-        .map(str::parse::<u64>);
+    Some(after_name.split_whitespace())
+}
+
+/// The CPU time out of `/proc/PID/stat`: the 12th and 13th word behind the name.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    let mut times = stat_words(stat)?.skip(11).map(str::parse::<u64>);
     let (user, system) = (times.next()?.ok()?, times.next()?.ok()?);
     Some(as_f64(user + system) / TICKS)
 }

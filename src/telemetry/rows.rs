@@ -37,15 +37,18 @@ pub(crate) struct Rows<'a> {
 impl Rows<'_> {
     /// A counter without labels.
     pub(crate) fn counter<V: EncodeCounterValue>(&mut self, name: &str, help: &str, value: V) {
-        self.family(name, help, MetricType::Counter, |metric| {
-            ConstCounter::new(value).encode(metric)
-        });
+        self.metric(name, help, &ConstCounter::new(value));
     }
 
     /// A gauge without labels.
     pub(crate) fn gauge<V: EncodeGaugeValue>(&mut self, name: &str, help: &str, value: V) {
-        self.family(name, help, MetricType::Gauge, |metric| {
-            ConstGauge::new(value).encode(metric)
+        self.metric(name, help, &ConstGauge::new(value));
+    }
+
+    /// A metric that the library keeps itself.
+    pub(crate) fn metric(&mut self, name: &str, help: &str, metric: &impl EncodeMetric) {
+        self.family(name, help, metric.metric_type(), |encoder| {
+            metric.encode(encoder)
         });
     }
 
@@ -56,10 +59,8 @@ impl Rows<'_> {
         help: &str,
         rows: impl IntoIterator<Item = (L, V)>,
     ) {
-        self.family(name, help, MetricType::Counter, |mut metric| {
-            rows.into_iter().try_for_each(|(labels, value)| {
-                ConstCounter::new(value).encode(metric.encode_family(&labels)?)
-            })
+        self.rows(name, help, MetricType::Counter, rows, |value, encoder| {
+            ConstCounter::new(value).encode(encoder)
         });
     }
 
@@ -70,10 +71,8 @@ impl Rows<'_> {
         help: &str,
         rows: impl IntoIterator<Item = (L, V)>,
     ) {
-        self.family(name, help, MetricType::Gauge, |mut metric| {
-            rows.into_iter().try_for_each(|(labels, value)| {
-                ConstGauge::new(value).encode(metric.encode_family(&labels)?)
-            })
+        self.rows(name, help, MetricType::Gauge, rows, |value, encoder| {
+            ConstGauge::new(value).encode(encoder)
         });
     }
 
@@ -84,20 +83,25 @@ impl Rows<'_> {
         help: &str,
         rows: impl IntoIterator<Item = (L, Histogram)>,
     ) {
-        self.family(name, help, MetricType::Histogram, |mut metric| {
-            rows.into_iter()
-                .try_for_each(|(labels, Histogram { sum, buckets })| {
-                    let count = buckets.iter().map(|(_, count)| count).sum();
-                    let mut metric = metric.encode_family(&labels)?;
-                    metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
-                })
-        });
+        let write = |Histogram { sum, buckets }, mut encoder: MetricEncoder<'_>| {
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+        };
+        self.rows(name, help, MetricType::Histogram, rows, write);
     }
 
-    /// A metric that the library keeps itself.
-    pub(crate) fn metric(&mut self, name: &str, help: &str, metric: &impl EncodeMetric) {
-        self.family(name, help, metric.metric_type(), |encoder| {
-            metric.encode(encoder)
+    /// A row for each set of labels.
+    fn rows<L: EncodeLabelSet, V>(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        rows: impl IntoIterator<Item = (L, V)>,
+        write: impl Fn(V, MetricEncoder<'_>) -> fmt::Result,
+    ) {
+        self.family(name, help, kind, |mut encoder| {
+            let mut rows = rows.into_iter();
+            rows.try_for_each(|(labels, value)| write(value, encoder.encode_family(&labels)?))
         });
     }
 
@@ -115,6 +119,26 @@ impl Rows<'_> {
         }
     }
 }
+
+/// Defines a struct whose fields are metrics, each with its name and its help text.
+macro_rules! metrics {
+    ($(#[$about:meta])* $visible:vis struct $struct:ident {
+        $($(#[$doc:meta])* $field:ident: $kind:ty = $name:literal, $help:literal;)+
+    }) => {
+        $(#[$about])*
+        #[derive(Debug, Default)]
+        $visible struct $struct {
+            $($(#[$doc])* $visible $field: $kind,)+
+        }
+
+        impl $crate::telemetry::MetricSource for $struct {
+            fn write(&self, rows: &mut $crate::telemetry::Rows<'_>) {
+                $(rows.metric($name, $help, &self.$field);)+
+            }
+        }
+    };
+}
+pub(crate) use metrics;
 
 /// A source as the library's registry takes it.
 #[derive(Debug)]

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -97,13 +96,12 @@ impl CachedSite {
 
     pub(super) fn counted(&self) -> Counted {
         let counters = &self.files.published.counters;
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counted {
-            entries: read(&counters.entries),
-            bytes: read(&counters.bytes),
-            reads: read(&counters.reads),
-            unchanged: read(&counters.unchanged),
-            evictions: read(&counters.evictions),
+            entries: counters.entries.get(),
+            bytes: counters.bytes.get(),
+            reads: counters.reads.get(),
+            unchanged: counters.unchanged.get(),
+            evictions: counters.evictions.get(),
         }
     }
 
