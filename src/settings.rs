@@ -89,6 +89,8 @@ impl Default for Settings {
 pub struct ServerSettings {
     /// The public addresses; at least one.
     pub listen: Vec<Listen>,
+    /// Whether a socket of `[::]` leaves the addresses of IPv4 to others.
+    pub ipv6_only: bool,
     /// The admin listener: health, metrics, the tree.
     pub admin: SocketAddr,
     /// The data folder.

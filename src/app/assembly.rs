@@ -299,9 +299,12 @@ impl Builder {
     /// Binds or takes every socket. The error names all that can't be had.
     fn sockets(&self, mut inherited: Inherited) -> Result<Sockets, BuildError> {
         let (mut public, mut files, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        let server = &self.settings.server;
         let mut take = |listen: &Listen| -> Result<(), SocketError> {
             match listen {
-                Listen::Tcp(address) => public.push((bind(*address)?.into(), false)),
+                Listen::Tcp(address) => {
+                    public.push((bind(*address, server.ipv6_only)?.into(), false));
+                }
                 Listen::Unix(path) => {
                     let (socket, file) = bind_unix(path)?;
                     public.push((socket.into(), false));
@@ -314,8 +317,8 @@ impl Builder {
             }
             Ok(())
         };
-        let admin = bind(self.settings.server.admin).map_err(SocketError::from);
-        let listens = self.settings.server.listen.iter();
+        let admin = bind(server.admin, server.ipv6_only).map_err(SocketError::from);
+        let listens = server.listen.iter();
         failed.extend(listens.filter_map(|listen| take(listen).err()));
         let admin = match admin {
             Ok(admin) if failed.is_empty() => admin,

@@ -35,12 +35,12 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Binds `address`; port 0 asks the kernel for one.
-pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    listen(address).map_err(|source| BindError { address, source })
+/// Binds `address`; port 0 asks the kernel for one. If not `ipv6_only`, `[::]` takes the addresses of IPv4 too.
+pub(crate) fn bind(address: SocketAddr, ipv6_only: bool) -> Result<TcpListener, BindError> {
+    listen(address, ipv6_only).map_err(|source| BindError { address, source })
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, ipv6_only: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -51,6 +51,10 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     // Accepted sockets have it from here, so that no connection costs a call for it.
     socket.set_tcp_nodelay(true)?;
+    if address.is_ipv6() {
+        // Whatever the machine's own default is (`net.ipv6.bindv6only`).
+        socket.set_only_v6(ipv6_only)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -77,7 +81,7 @@ mod tests {
 
     #[test]
     fn what_is_accepted_sends_at_once() {
-        let socket = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let socket = bind(([127, 0, 0, 1], 0).into(), false).unwrap();
         let _client = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
         socket.set_nonblocking(false).unwrap();
         let (accepted, _) = socket.accept().unwrap();

@@ -145,7 +145,7 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 fn tcp() -> (OwnedFd, SocketAddr) {
-    let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let socket = bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
     let address = socket.local_addr().unwrap();
     (socket.into(), address)
 }

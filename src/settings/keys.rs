@@ -81,6 +81,8 @@ pub(crate) const KEYS: &[Key] = &[
     // --- server
     key("server.listen", LISTENS, r#"["127.0.0.1:3000"]"#,
         "Public addresses, IP:PORT; or unix:PATH for the user and its group; or systemd:NAME for the sockets that a .socket unit gives this name"),
+    key("server.ipv6_only", Kind::Bool, "false",
+        "Whether [::] means the addresses of IPv6 alone, so that 0.0.0.0 can have the same port"),
     key("server.admin", ADDRESS, r#""127.0.0.1:3001""#,
         "The address of health, metrics and the tree of supervisors; keep it off the public net"),
     key("server.data", PATH, r#""data""#,

@@ -84,13 +84,15 @@ impl Listen {
     }
 
     /// Whether the second of two can't be had while the first one is: it is the same, or one of them means every address
-    /// of this machine. (`[::]` takes the addresses of IPv4 too.)
-    pub(super) fn collides(&self, other: &Self) -> bool {
+    /// of this machine. (`[::]` takes the addresses of IPv4 too, if `server.ipv6_only` is false.)
+    pub(super) fn collides(&self, other: &Self, ipv6_only: bool) -> bool {
         let (Self::Tcp(one), Self::Tcp(two)) = (self, other) else {
             return self == other;
         };
         let takes = |one: IpAddr, two: IpAddr| {
-            one == two || one.is_unspecified() && (one.is_ipv6() || two.is_ipv4())
+            one == two
+                || one.is_unspecified()
+                    && (one.is_ipv6() && !ipv6_only || one.is_ipv6() == two.is_ipv6())
         };
         let (a, b) = (one.ip(), two.ip());
         // The kernel gives each port 0 a port of its own.
@@ -136,6 +138,15 @@ mod tests {
 
     #[test]
     fn places_collide_if_the_second_could_not_be_had() {
+        for (a, b, only) in [
+            ("[::]:80", "0.0.0.0:80", false),
+            ("[::]:80", "127.0.0.1:80", false),
+            ("[::]:80", "[::1]:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+        ] {
+            assert_eq!(listen(a).collides(&listen(b), true), only, "{a} and {b}");
+            assert_eq!(listen(b).collides(&listen(a), true), only, "{b} and {a}");
+        }
         for (a, b, collide) in [
             ("127.0.0.1:80", "127.0.0.1:80", true),
             ("127.0.0.1:80", "0.0.0.0:80", true),
@@ -150,8 +161,16 @@ mod tests {
             ("systemd:a", "systemd:a", true),
             ("systemd:a", "127.0.0.1:80", false),
         ] {
-            assert_eq!(listen(a).collides(&listen(b)), collide, "{a} and {b}");
-            assert_eq!(listen(b).collides(&listen(a)), collide, "{b} and {a}");
+            assert_eq!(
+                listen(a).collides(&listen(b), false),
+                collide,
+                "{a} and {b}"
+            );
+            assert_eq!(
+                listen(b).collides(&listen(a), false),
+                collide,
+                "{b} and {a}"
+            );
         }
     }
 

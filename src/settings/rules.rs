@@ -49,17 +49,25 @@ pub(super) fn check(found: &mut Findings) {
 /// No two sockets can have one address. Found here it is a fault with a line; found by the system it would look as if
 /// another program were there.
 fn addresses(found: &mut Findings) {
+    let ipv6_only = found.value_of(&["server", "ipv6_only"]) == Some(&Value::Bool(true));
     let mut bound: Vec<(Listen, Option<Location>)> = Vec::new();
     for key in [LISTEN, ADMIN] {
         let location = found.written(&key).map(|(_, location)| location.clone());
         for address in listens(found, key) {
-            let other = bound.iter().find(|(other, _)| other.collides(&address));
+            let other = bound
+                .iter()
+                .find(|(other, _)| other.collides(&address, ipv6_only));
             // Where both are defaults there is no fault; where one is, the other one was written.
             if let Some((other, told)) = other
                 && let Some(location) = location.clone().or(told.clone())
             {
+                let way_out = if other.collides(&address, true) {
+                    "keep one of the two"
+                } else {
+                    "set server.ipv6_only = true"
+                };
                 let problem = format!(
-                    "{address} can't be listened on beside {other}; choose another one, or keep one of the two"
+                    "{address} can't be listened on beside {other}; choose another one, or {way_out}"
                 );
                 found.fault(location, &key, problem);
             }

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::client;
@@ -92,4 +94,34 @@ fn a_removed_socket_file_is_told_once() {
     assert!(daemon.wait_exit(Duration::from_secs(20)).success());
     let log = daemon.stderr_from("starting");
     assert_eq!(log.matches(told).count(), 1, "{log}");
+}
+
+#[test]
+fn sockets_of_ipv6_alone_share_their_port_with_ipv4() {
+    let mut daemon = TestDaemon::prepare("");
+    let text = fs::read_to_string(daemon.config()).unwrap();
+    let port = {
+        let free = TcpListener::bind("[::]:0").unwrap();
+        free.local_addr().unwrap().port()
+    };
+    let listen = format!("listen = [\"[::]:{port}\", \"0.0.0.0:{port}\"]");
+    let access = "path = \"/books\"\naccess = \"public\"";
+    let text = text.replace("listen = [\"127.0.0.1:0\"]", &listen);
+    let text = text.replace("path = \"/books\"", access);
+    fs::write(daemon.config(), &text).unwrap();
+    let check = |daemon: &TestDaemon| {
+        let mut check = Command::new(daemon::BINARY);
+        check.arg("check").arg(daemon.config()).output().unwrap()
+    };
+    let told = String::from_utf8(check(&daemon).stderr).unwrap();
+    assert!(told.contains("can't be listened on beside [::]"), "{told}");
+    assert!(told.contains("server.ipv6_only"), "{told}");
+    let text = text.replace("[server]", "[server]\nipv6_only = true");
+    fs::write(daemon.config(), text).unwrap();
+    assert!(check(&daemon).status.success());
+    daemon.spawn();
+    daemon.wait_ready();
+    for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+        client::get(address.parse().unwrap(), "/").expect(200);
+    }
 }
