@@ -59,19 +59,20 @@ impl Hosts {
     }
 
     /// Whether a page of another site sent the request, as far as its browser tells. Clients that are no browsers tell
-    /// nothing.
+    /// nothing. A field that occurs twice, or that nobody knows, vouches for nothing.
     pub(super) fn is_cross_site(&self, request: &HttpRequest, loopback: bool) -> bool {
         let text = |name: &str| {
-            let value = request.headers().get(name)?;
-            Some(value.to_str().unwrap_or("?"))
+            let mut values = request.headers().get_all(name);
+            let value = values.next()?.to_str().ok();
+            Some(value.filter(|_| values.next().is_none()).unwrap_or("?"))
         };
         match text("sec-fetch-site") {
             Some("same-origin" | "none") => false,
-            Some("cross-site") => true,
-            Some(_) | None => text("origin").is_some_and(|origin| {
+            Some("same-site") | None => text("origin").is_some_and(|origin| {
                 let own = request.uri().authority().map(Authority::as_str);
                 !self.is_own(origin, own.or(text("host")), loopback)
             }),
+            Some(_) => true,
         }
     }
 

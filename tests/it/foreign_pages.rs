@@ -27,8 +27,20 @@ fn a_page_of_another_site_may_not_change_anything() {
         ("origin", "null"),
         ("origin", "http://localhost:1"),
         ("origin", "http://127.0.0.1.evil.example"),
+        ("sec-fetch-site", "unheard-of"),
     ];
-    for header in foreign {
+    let own = format!("http://{}", daemon.public());
+    let foreign = foreign.map(|header| vec![header]);
+    let twice = [
+        vec![("origin", own.as_str()), ("origin", "https://evil.example")],
+        vec![("origin", "https://evil.example"), ("origin", own.as_str())],
+        vec![
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-site", "cross-site"),
+        ],
+        vec![("sec-fetch-site", "cross-site"), ("sec-fetch-site", "none")],
+    ];
+    for headers in foreign.iter().chain(&twice) {
         for (method, path, kind) in [
             ("POST", "/books", "application/json"),
             ("POST", "/notes", "text/plain"),
@@ -37,12 +49,12 @@ fn a_page_of_another_site_may_not_change_anything() {
             ("DELETE", "/books/1", "application/json"),
             ("POST", "/slow/", "text/plain"),
         ] {
-            let answer = ask(&daemon, method, path, &[header, ("content-type", kind)]);
-            let code = answer.expect_problem(403);
-            assert_eq!(code, "cross_site", "{method} {path} {header:?}");
+            let all = [&headers[..], &[("content-type", kind)]].concat();
+            let code = ask(&daemon, method, path, &all).expect_problem(403);
+            assert_eq!(code, "cross_site", "{method} {path} {headers:?}");
         }
         // Reading is for the browser to refuse.
-        ask(&daemon, "GET", "/books", &[header]).expect(200);
+        ask(&daemon, "GET", "/books", headers).expect(200);
     }
     assert_eq!(daemon.get("/books").json(), json!([]));
     assert_eq!(daemon.get("/notes").json(), json!([]));
