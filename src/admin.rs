@@ -1,14 +1,12 @@
 //! The admin listener's answers: health, metrics, every child, and, where the settings allow it, orders to panic.
 
 mod chaos;
-mod operations;
 mod page;
 mod readiness;
 
-pub(crate) use operations::{Operations, Running};
 pub(crate) use readiness::Check;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_web::HttpResponse;
@@ -17,7 +15,8 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::telemetry::Exposition;
+use crate::supervision::{Faults, NodeView, Pulse, Tree};
+use crate::telemetry::{Exposition, Metrics};
 use crate::wire::{Code, Handler, Incoming, Problem, Response, read_body, wish};
 use readiness::Part;
 
@@ -32,8 +31,20 @@ const PATHS: &str =
 /// The handler of requests on the admin listener.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    /// The state that it reports.
-    pub operations: Arc<Operations>,
+    pulse: Arc<Pulse>,
+    faults: Faults,
+    running: OnceLock<Running>,
+}
+
+/// The parts to report on, once every child is prepared.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// Every child.
+    pub tree: Tree,
+    /// The metrics of `/metrics`.
+    pub metrics: Metrics,
+    /// The checks of `/readyz`, besides the state of the children.
+    pub checks: Vec<Check>,
 }
 
 type Answered = Result<HttpResponse<BoxBody>, Problem>;
@@ -48,7 +59,7 @@ impl Handler for Admin {
         tokio::task::yield_now().await;
         let path = request.path().to_owned();
         let answer = match path.as_str() {
-            "/chaos" if self.operations.chaos() => self.chaos(request).await,
+            "/chaos" if self.faults.enabled() => self.chaos(request).await,
             _ => self.tell(request),
         };
         answer.unwrap_or_else(|problem| problem.response(request))
@@ -56,6 +67,32 @@ impl Handler for Admin {
 }
 
 impl Admin {
+    /// An admin without a tree: its own children are a part of the tree, so [`attach`](Self::attach) adds it later.
+    pub(crate) fn new(pulse: Arc<Pulse>, faults: Faults) -> Self {
+        Self {
+            pulse,
+            faults,
+            running: OnceLock::new(),
+        }
+    }
+
+    /// Attaches the tree and what belongs to it; a second call does nothing.
+    pub(crate) fn attach(&self, running: Running) {
+        self.running.get_or_init(|| running);
+    }
+
+    /// The tree as it is now; `None` before it is attached.
+    fn view(&self) -> Option<NodeView> {
+        self.running.get().map(|running| running.tree.view())
+    }
+
+    /// Each part of the daemon, and whether it can serve.
+    fn parts(&self) -> Vec<Part> {
+        let running = self.running.get();
+        let checks = running.map_or(&[][..], |running| &running.checks);
+        readiness::parts(self.view().as_ref(), checks)
+    }
+
     fn tell(&self, request: &Incoming) -> Answered {
         let (method, path) = (request.method(), request.path());
         let part = path.strip_prefix("/readyz/");
@@ -84,16 +121,17 @@ impl Admin {
                 } else {
                     Exposition::Text
                 };
-                let text = self.operations.metrics(exposition);
-                Ok(answer(exposition.content_type(), text))
+                let running = self.running.get();
+                let text = running.map(|running| running.metrics.encode(exposition));
+                Ok(answer(exposition.content_type(), text.unwrap_or_default()))
             }
-            ("/supervisor", _) => Ok(json_answer(&json!(self.operations.view()))),
+            ("/supervisor", _) => Ok(json_answer(&json!(self.view()))),
             _ => Ok(self.page()),
         }
     }
 
     fn page(&self) -> HttpResponse<BoxBody> {
-        let html = page::html(self.operations.view().as_ref(), &self.operations.parts());
+        let html = page::html(self.view().as_ref(), &self.parts());
         let mut page = answer("text/html; charset=utf-8", html);
         page.headers_mut().insert(
             header::CONTENT_SECURITY_POLICY,
@@ -103,7 +141,7 @@ impl Admin {
     }
 
     fn live(&self) -> Answered {
-        let silence = self.operations.silence();
+        let silence = self.pulse.silence();
         if silence < PULSE_LIMIT {
             return Ok(json_answer(&json!({ "live": true })));
         }
@@ -113,7 +151,7 @@ impl Admin {
 
     /// All parts, without those that `?exclude=NAME` names; it may be given several times.
     fn ready(&self, query: &str) -> Answered {
-        let mut parts = self.operations.parts();
+        let mut parts = self.parts();
         for excluded in query
             .split('&')
             .filter_map(|pair| pair.strip_prefix("exclude="))
@@ -140,7 +178,7 @@ impl Admin {
     }
 
     fn ready_part(&self, name: &str) -> Answered {
-        let parts = self.operations.parts();
+        let parts = self.parts();
         let Some(part) = parts.iter().find(|part| part.name == name) else {
             let detail = "there is no such part; /readyz lists them";
             return Err(Problem::new(Code::NotFound).detail(detail));
@@ -154,14 +192,14 @@ impl Admin {
     async fn chaos(&self, request: &mut Incoming) -> Answered {
         let method = request.method();
         if method == Method::GET || method == Method::HEAD {
-            return Ok(json_answer(&chaos::known(&self.operations)));
+            return Ok(json_answer(&chaos::known(self)));
         }
         if method != Method::POST {
             return Err(Problem::not_allowed("GET, HEAD, POST"));
         }
         request.refuse_cross_site()?;
         let body = read_body(request, ORDER_BYTES_MAX).await?;
-        chaos::obey(&self.operations, &body)?;
+        chaos::obey(self, &body)?;
         Ok(HttpResponse::with_body(
             StatusCode::NO_CONTENT,
             BoxBody::new(()),

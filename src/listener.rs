@@ -17,7 +17,7 @@ mod unix_path;
 pub(crate) use bind::{BindError, bind};
 pub(crate) use inherited::{InheritError, Inherited};
 pub(crate) use listening::SharedListening;
-pub(crate) use metrics::{ListenerCounters, ListenerMetrics};
+pub(crate) use metrics::ListenerMetrics;
 pub(crate) use state::ListenerState;
 pub(crate) use unix_path::{SocketFile, SocketWatch, UnixBindError, bind_unix};
 

@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::operations::Operations;
+use super::{Admin, Running};
+use crate::supervision::NodeView;
 use crate::wire::{Code, Problem};
 
 const USAGE: &str = "write {\"point\": \"NAME\", \"hits\": N} to make the next N passes of a fault point panic, \
@@ -21,12 +22,12 @@ struct ChaosOrder {
 }
 
 /// What can be ordered: every fault point with the panics it still has to give, and every child.
-pub(super) fn known(operations: &Operations) -> Value {
-    json!({ "points": operations.points(), "children": operations.children() })
+pub(super) fn known(admin: &Admin) -> Value {
+    json!({ "points": admin.faults.points(), "children": children(admin) })
 }
 
 /// Carries out an order.
-pub(super) fn obey(operations: &Operations, body: &[u8]) -> Result<(), Problem> {
+pub(super) fn obey(admin: &Admin, body: &[u8]) -> Result<(), Problem> {
     let invalid = |detail: String| Problem::new(Code::InvalidOrder).detail(detail);
     let order = serde_json::from_slice(body).map_err(|error| {
         let code = if error.is_data() {
@@ -49,10 +50,10 @@ pub(super) fn obey(operations: &Operations, body: &[u8]) -> Result<(), Problem> 
             child: None,
             hits,
         } => {
-            if operations.arm(&point, hits.map_or(1, NonZeroU32::get)) {
+            if admin.faults.arm(&point, hits.map_or(1, NonZeroU32::get)) {
                 return Ok(());
             }
-            let points = operations.points().into_keys().collect();
+            let points = admin.faults.points().into_keys().collect();
             Err(unknown("fault point", &point, "points", points))
         }
         ChaosOrder {
@@ -60,11 +61,27 @@ pub(super) fn obey(operations: &Operations, body: &[u8]) -> Result<(), Problem> 
             child: Some(child),
             hits: None,
         } => {
-            if operations.kill(&child) {
+            if kill(admin, &child) {
                 return Ok(());
             }
-            Err(unknown("child", &child, "children", operations.children()))
+            Err(unknown("child", &child, "children", children(admin)))
         }
         ChaosOrder { .. } => Err(invalid(USAGE.to_owned())),
     }
+}
+
+/// The children that are no supervisors.
+fn children(admin: &Admin) -> Vec<String> {
+    let root = admin.view();
+    let nodes = root.iter().flat_map(NodeView::walk);
+    let leaves = nodes.filter(|node| node.slot.is_some());
+    leaves.map(|leaf| leaf.name.clone()).collect()
+}
+
+/// Makes a child panic on its own thread, between two messages. False if there is no such child.
+fn kill(admin: &Admin, child: &str) -> bool {
+    let Some(Running { tree, .. }) = admin.running.get() else {
+        return false;
+    };
+    admin.faults.arm(&format!("{child}.idle"), 1) && tree.probe(child)
 }

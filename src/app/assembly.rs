@@ -1,6 +1,7 @@
 //! Everything is put together here, before anything runs.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io;
+use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +12,21 @@ use tokio::sync::Semaphore;
 use super::build::{BuildError, SocketError};
 use super::descriptors;
 use super::system::Bound;
-use crate::admin::{Admin, Check, Operations};
+use crate::admin::{Admin, Check, Running};
 use crate::api::{GateMetrics, ResourceTarget, RouteRules, RouteTable, Site, Target};
-use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, RootId, SiteRoot};
+use crate::file_cache::{
+    CacheRules, CallThreads, ContentTypes, FileMetrics, Files, RootId, SiteRoot,
+};
 use crate::listener::{
-    self, Inherited, ListenerCounters, ListenerMetrics, ListenerState, SharedListening, SocketFile,
-    bind, bind_unix,
+    self, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile, bind, bind_unix,
 };
 use crate::request_handler::{self, DrainLimit, GiveWay, HandlerRef};
-use crate::settings::{HandlerCount, Listen, Settings, SupervisionSettings, TargetSettings};
+use crate::settings::{HandlerCount, Listen, Settings, TargetSettings};
 use crate::storage;
-use crate::supervision::{ChildSpec, Faults, Pulse, QueueLimits, Slot, SupervisorSpec};
-use crate::telemetry::{AccessGuard, AccessSink};
+use crate::supervision::{
+    ChildSpec, Faults, PreparedTree, Pulse, QueueLimits, Slot, SupervisorSpec,
+};
+use crate::telemetry::{AccessGuard, AccessSink, Metrics};
 use crate::wire::{Access, ConnectionCounters, Handler, HandlerMetrics, Hosts, HttpMetrics, Parts};
 
 /// Connections that may wait for one handler; they are few bytes each, and the listener waits when it is full.
@@ -43,19 +47,12 @@ const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 /// The parts of a system, before it starts.
 pub(super) struct Assembly {
     pub(super) bound: Bound,
-    pub(super) spec: SupervisorSpec,
+    pub(super) prepared: PreparedTree,
     pub(super) faults: Faults,
-    pub(super) operations: Arc<Operations>,
-    /// The checks of `/readyz`, besides the state of the children.
-    pub(super) checks: Vec<Check>,
-    pub(super) metrics: HttpMetrics,
-    pub(super) gates: GateMetrics,
-    pub(super) access: Option<AccessSink>,
-    pub(super) access_guard: Option<AccessGuard>,
-    pub(super) listeners: ListenerMetrics,
+    pub(super) metrics: Metrics,
+    pub(super) access: Option<AccessGuard>,
     pub(super) socket_files: Vec<SocketFile>,
     pub(super) store: Arc<dyn storage::Store>,
-    pub(super) files: Files,
 }
 
 /// The sockets of a system, bound or inherited.
@@ -65,6 +62,19 @@ struct Sockets {
     files: Vec<SocketFile>,
 }
 
+impl Sockets {
+    /// The addresses at which clients reach them.
+    fn bound(&self) -> io::Result<Bound> {
+        let public = self.public.iter().filter_map(|socket| socket.address());
+        let unix = self.files.iter().map(|file| file.path().to_owned());
+        Ok(Bound {
+            public: public.collect::<io::Result<_>>()?,
+            unix: unix.collect(),
+            admin: self.admin.local_addr()?,
+        })
+    }
+}
+
 /// Builds the children of a system; holds what all of them need.
 struct Builder {
     settings: Settings,
@@ -72,6 +82,7 @@ struct Builder {
     counters: Arc<ConnectionCounters>,
     access: Option<AccessSink>,
     hosts: Arc<Hosts>,
+    listener_metrics: ListenerMetrics,
 }
 
 impl Assembly {
@@ -81,31 +92,25 @@ impl Assembly {
         inherited: Inherited,
         pulse: Arc<Pulse>,
     ) -> Result<Self, BuildError> {
-        let faults = faults(&settings);
-        let counters = Arc::new(ConnectionCounters::default());
+        let faults = if settings.chaos.enabled {
+            Faults::armed()
+        } else {
+            Faults::none()
+        };
         let opened = AccessSink::open(&settings.logging).map_err(BuildError::AccessLog)?;
         let (access, access_guard) = opened.unzip();
         let builder = Builder {
             hosts: Arc::new(Hosts::new(&settings.server.hosts)),
             settings,
             faults,
-            counters,
-            access: access.clone(),
+            counters: Arc::default(),
+            access,
+            listener_metrics: ListenerMetrics::default(),
         };
         let (store, writer) = storage::storage(&builder.settings, &builder.faults);
-        let operations = Operations::new(pulse, builder.faults.clone());
-        let operations = Arc::new(operations);
-        let Sockets {
-            admin,
-            public,
-            files: socket_files,
-        } = builder.sockets(inherited)?;
-        let listener_metrics = ListenerMetrics {
-            public: ListenerCounters::default(),
-            admin: ListenerCounters::default(),
-        };
-        let counters = listener_metrics.admin.clone();
-        let (admin, admin_address) = builder.admin(admin, &operations, counters)?;
+        let admin = Arc::new(Admin::new(Arc::clone(&pulse), builder.faults.clone()));
+        let sockets = builder.sockets(inherited)?;
+        let bound = sockets.bound().map_err(BuildError::Address)?;
         let (files, file_cache, routes) = builder.routes(&*store)?;
         let gates = GateMetrics {
             gates: routes.gates(),
@@ -116,40 +121,37 @@ impl Assembly {
             store: Arc::clone(&store),
             body_bytes: builder.settings.limits.body_bytes,
         });
-        let (handlers, targets, metrics) = builder.handlers(&site);
-        let addresses = public.iter().filter_map(|shared| shared.address());
-        let addresses: Result<_, _> = addresses.collect();
-        let listeners = builder.listeners(&public, &targets, &listener_metrics.public);
-        let storage = builder.supervisor("storage").child(writer);
+        let (handlers, targets, http) = builder.handlers(&site);
         let spec = builder
             .supervisor("perennial")
-            .child(admin)
-            .child(storage)
+            .child(builder.admin(sockets.admin, &admin))
+            .child(builder.supervisor("storage").child(writer))
             .child(file_cache)
             .child(handlers)
-            .child(listeners);
-        let bound = Bound {
-            public: addresses.map_err(BuildError::Address)?,
-            unix: socket_files
-                .iter()
-                .map(|file| file.path().to_owned())
-                .collect(),
-            admin: admin_address,
-        };
-        Ok(Self {
-            faults: builder.faults,
-            bound,
-            spec,
-            operations,
+            .child(builder.listeners(&sockets.public, &targets));
+        let prepared = PreparedTree::new(spec)?.with_pulse(pulse);
+        let metrics = Metrics::new(prepared.tree());
+        metrics.add(http);
+        metrics.add(gates);
+        if let Some(access) = builder.access {
+            metrics.add(access);
+        }
+        metrics.add(builder.listener_metrics);
+        metrics.add(Arc::clone(&store));
+        metrics.add(FileMetrics(files.clone()));
+        admin.attach(Running {
+            tree: prepared.tree(),
+            metrics: metrics.clone(),
             checks: checks(&store, &files),
+        });
+        Ok(Self {
+            bound,
+            prepared,
+            faults: builder.faults,
             metrics,
-            gates,
-            access,
-            access_guard,
-            listeners: listener_metrics,
-            socket_files,
+            access: access_guard,
+            socket_files: sockets.files,
             store,
-            files,
         })
     }
 }
@@ -157,7 +159,11 @@ impl Assembly {
 impl Builder {
     /// A supervisor as the settings want all of them.
     fn supervisor(&self, name: &str) -> SupervisorSpec {
-        supervisor(name, &self.settings.supervision)
+        let settings = &self.settings.supervision;
+        SupervisorSpec::new(name)
+            .strategy(settings.strategy)
+            .intensity(settings.max_restarts)
+            .backoff(settings.backoff)
     }
 
     fn parts<H: Handler>(
@@ -178,18 +184,9 @@ impl Builder {
     }
 
     /// A handler and its listener for the admin's address alone: full public handlers must not fail a health check.
-    fn admin(
-        &self,
-        socket: TcpListener,
-        operations: &Arc<Operations>,
-        counters: ListenerCounters,
-    ) -> Result<(SupervisorSpec, SocketAddr), BuildError> {
-        let address = socket.local_addr().map_err(BuildError::Address)?;
-        let answer = Arc::new(Admin {
-            operations: Arc::clone(operations),
-        });
+    fn admin(&self, socket: TcpListener, admin: &Arc<Admin>) -> SupervisorSpec {
         let drain = DrainLimit::new(ADMIN_DRAIN);
-        let mut parts = self.parts(&answer, &Arc::new(HandlerMetrics::new(0)), &drain);
+        let mut parts = self.parts(admin, &Arc::new(HandlerMetrics::new(0)), &drain);
         // Its connections are none of the public ones.
         parts.counters = Arc::new(ConnectionCounters::default());
         let (spec, target) = request_handler::prepare(
@@ -204,12 +201,11 @@ impl Builder {
         let event_loop = target.event_loop.clone();
         let socket = Arc::new(SharedListening::new(socket.into(), false));
         let targets = vec![target];
-        let faults = Faults::none();
+        let (faults, counters) = (Faults::none(), self.listener_metrics.admin.clone());
         let state = ListenerState::new(&socket, targets, Some(0), places, faults, counters);
         let (slot, _) = Slot::with_limits("admin-listener", NO_QUEUE);
         let listener = listener::child_spec(&event_loop, &slot, state);
-        let supervisor = self.supervisor("admin").child(spec).child(listener);
-        Ok((supervisor, address))
+        self.supervisor("admin").child(spec).child(listener)
     }
 
     fn routes(
@@ -320,13 +316,9 @@ impl Builder {
         let admin = bind(server.admin, server.ipv6_only).map_err(SocketError::from);
         let listens = server.listen.iter();
         failed.extend(listens.filter_map(|listen| take(listen).err()));
-        let admin = match admin {
-            Ok(admin) if failed.is_empty() => admin,
-            Ok(_) => return Err(BuildError::Sockets(failed)),
-            Err(error) => {
-                failed.push(error);
-                return Err(BuildError::Sockets(failed));
-            }
+        let admin = admin.map_err(|error| failed.push(error)).ok();
+        let Some(admin) = admin.filter(|_| failed.is_empty()) else {
+            return Err(BuildError::Sockets(failed));
         };
         if !inherited.is_empty() {
             let names = inherited.names();
@@ -345,7 +337,6 @@ impl Builder {
         &self,
         sockets: &[Arc<SharedListening>],
         targets: &[HandlerRef],
-        counters: &ListenerCounters,
     ) -> SupervisorSpec {
         let places = descriptors::places(self.settings.server.max_connections.get());
         let places = Arc::new(Semaphore::new(places));
@@ -357,7 +348,7 @@ impl Builder {
         });
         for (n, (socket, near, target)) in pairs.enumerate() {
             let (all, places) = (targets.to_vec(), Arc::clone(&places));
-            let (faults, counters) = (self.faults.clone(), counters.clone());
+            let (faults, counters) = (self.faults.clone(), self.listener_metrics.public.clone());
             let state = ListenerState::new(socket, all, Some(near), places, faults, counters);
             let (slot, _) = Slot::with_limits(&format!("listener-{n}"), NO_QUEUE);
             let spec = listener::child_spec(&target.event_loop, &slot, state);
@@ -380,21 +371,4 @@ fn checks(store: &Arc<dyn storage::Store>, files: &Files) -> Vec<Check> {
         checks.push(Check::new(name, move || root.fault().map_or(Ok(()), Err)));
     }
     checks
-}
-
-/// Fault points that can be armed, where the settings allow it.
-fn faults(settings: &Settings) -> Faults {
-    if settings.chaos.enabled {
-        Faults::armed()
-    } else {
-        Faults::none()
-    }
-}
-
-/// A supervisor with these settings.
-fn supervisor(name: &str, settings: &SupervisionSettings) -> SupervisorSpec {
-    SupervisorSpec::new(name)
-        .strategy(settings.strategy)
-        .intensity(settings.max_restarts)
-        .backoff(settings.backoff)
 }

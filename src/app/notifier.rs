@@ -49,19 +49,19 @@ impl Notifier {
         let phase = self.phases.now();
         let status = status(&phase, &self.tree.view());
         if status != self.status {
-            self.manager.status(&status);
+            self.manager.tell(&format!("STATUS={status}"));
             self.status = status;
         }
         if phase == Phase::Ready && !std::mem::replace(&mut self.ready, true) {
-            self.manager.ready();
+            self.manager.tell("READY=1");
         }
         if phase.ending() && !std::mem::replace(&mut self.stopping, true) {
-            self.manager.stopping();
+            self.manager.tell("STOPPING=1");
         }
-        if let Some(patience) = self.manager.watchdog() {
+        if let Some(patience) = self.manager.watchdog {
             let now = Instant::now();
             if due(self.alive, now, patience, silence) {
-                self.manager.alive();
+                self.manager.tell("WATCHDOG=1");
                 self.alive = Some(now);
             }
         }
@@ -97,12 +97,9 @@ fn status(phase: &Phase, tree: &NodeView) -> String {
         .map(|node| format!("{} {}", node.name, node.state))
         .collect();
     let mut text = word.to_owned();
-    if let Some(first) = names
-        .get(..names.len().min(NAMES_MAX))
-        .filter(|n| !n.is_empty())
-    {
+    if let Some(names) = names.chunks(NAMES_MAX).next() {
         text.push_str("; ");
-        text.push_str(&first.join(", "));
+        text.push_str(&names.join(", "));
     }
     if names.len() > NAMES_MAX {
         // Writing into a String does not fail.

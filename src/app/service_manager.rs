@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
@@ -15,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct ServiceManager {
     socket: UnixDatagram,
-    watchdog: Option<Duration>,
+    /// The time within which it expects `WATCHDOG=1`, if it expects that at all.
+    pub(super) watchdog: Option<Duration>,
 }
 
 impl ServiceManager {
@@ -34,32 +36,8 @@ impl ServiceManager {
         }
     }
 
-    /// The time within which it expects [`alive`](Self::alive), if it expects that at all.
-    pub(super) fn watchdog(&self) -> Option<Duration> {
-        self.watchdog
-    }
-
-    /// Reports that the daemon serves.
-    pub(super) fn ready(&self) {
-        self.tell("READY=1");
-    }
-
-    /// Reports that the daemon begins to stop.
-    pub(super) fn stopping(&self) {
-        self.tell("STOPPING=1");
-    }
-
-    /// Sends the line that `systemctl status` shows.
-    pub(super) fn status(&self, text: &str) {
-        self.tell(&format!("STATUS={text}"));
-    }
-
-    /// Reports that the daemon lives.
-    pub(super) fn alive(&self) {
-        self.tell("WATCHDOG=1");
-    }
-
-    fn tell(&self, message: &str) {
+    /// Sends one assignment: `READY=1`, `STOPPING=1`, `WATCHDOG=1`, or the `STATUS=...` that `systemctl status` shows.
+    pub(super) fn tell(&self, message: &str) {
         if let Err(error) = self.socket.send(message.as_bytes()) {
             tracing::warn!(message, %error, "a report to the service manager could not be sent");
         }
@@ -69,24 +47,13 @@ impl ServiceManager {
 /// A leading `@` stands for an abstract name, which has no file.
 fn connect(address: &[u8]) -> io::Result<UnixDatagram> {
     let address = match address.split_first() {
-        Some((b'@', name)) => unfiled(name)?,
+        Some((b'@', name)) => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(Path::new(std::ffi::OsStr::from_bytes(address)))?,
     };
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address)?;
     socket.set_write_timeout(Some(PATIENCE))?;
     Ok(socket)
-}
-
-#[cfg(target_os = "linux")]
-fn unfiled(name: &[u8]) -> io::Result<SocketAddr> {
-    use std::os::linux::net::SocketAddrExt as _;
-    SocketAddr::from_abstract_name(name)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn unfiled(_: &[u8]) -> io::Result<SocketAddr> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn watchdog(var: impl Fn(&str) -> Option<OsString>, own_pid: u32) -> Option<Duration> {
@@ -124,10 +91,10 @@ mod tests {
             (name == "NOTIFY_SOCKET").then(|| path.clone().into_os_string())
         })
         .unwrap();
-        manager.ready();
-        manager.status("serving");
-        manager.alive();
-        manager.stopping();
+        manager.tell("READY=1");
+        manager.tell("STATUS=serving");
+        manager.tell("WATCHDOG=1");
+        manager.tell("STOPPING=1");
         for message in ["READY=1", "STATUS=serving", "WATCHDOG=1", "STOPPING=1"] {
             let mut buffer = [0; 64];
             let length = heard.recv(&mut buffer).unwrap();
@@ -136,16 +103,14 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn a_name_without_a_file_is_found() {
-        use std::os::linux::net::SocketAddrExt as _;
         let name = format!("perennial-notify-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let heard = UnixDatagram::bind_addr(&address).unwrap();
         let told = format!("@{name}");
         let manager =
             ServiceManager::of(|name| (name == "NOTIFY_SOCKET").then(|| told.clone().into()));
-        manager.unwrap().ready();
+        manager.unwrap().tell("READY=1");
         let mut buffer = [0; 64];
         assert_eq!(heard.recv(&mut buffer).unwrap(), "READY=1".len());
     }

@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::assembly::Assembly;
@@ -16,8 +15,6 @@ use super::notifier::Notifier;
 use super::phase::{Phase, Phases};
 use super::run_file::RunFile;
 use super::service_manager::ServiceManager;
-use crate::admin::Running;
-use crate::file_cache::FileMetrics;
 use crate::listener::{Inherited, SocketFile, SocketWatch};
 use crate::settings::Settings;
 use crate::storage::Store;
@@ -98,57 +95,27 @@ impl System {
     pub fn build_with(settings: Settings, inherited: Inherited) -> Result<Self, BuildError> {
         let run_file = RunFile::new(&settings.server.data);
         let pulse = Pulse::new();
-        let Assembly {
-            bound,
-            spec,
-            operations,
-            checks,
-            metrics: http,
-            gates,
-            access,
-            access_guard,
-            socket_files,
-            listeners,
-            store,
-            files,
-            faults,
-        } = Assembly::new(settings, inherited, Arc::clone(&pulse))?;
-        let prepared = PreparedTree::new(spec)?.with_pulse(Arc::clone(&pulse));
-        let tree = prepared.tree();
-        let metrics = Metrics::new(tree.clone());
-        metrics.add(http);
-        metrics.add(gates);
-        if let Some(access) = access {
-            metrics.add(access);
-        }
-        metrics.add(listeners);
-        metrics.add(Arc::clone(&store));
-        metrics.add(FileMetrics(files));
-        operations.attach(Running {
-            tree: tree.clone(),
-            metrics: metrics.clone(),
-            checks,
-        });
+        let parts = Assembly::new(settings, inherited, Arc::clone(&pulse))?;
         let phases = Phases::new();
-        let socket_watches = socket_files.iter().map(SocketFile::watch).collect();
+        let socket_watches = parts.socket_files.iter().map(SocketFile::watch).collect();
         Ok(Self {
-            bound,
-            tree,
+            bound: parts.bound,
+            tree: parts.prepared.tree(),
             stop: Stop::new(phases.clone()),
             phases,
-            metrics,
+            metrics: parts.metrics,
             planned: Some(Planned {
-                prepared,
-                env: Env::default().with_faults(faults),
+                prepared: parts.prepared,
+                env: Env::default().with_faults(parts.faults),
                 pulse,
                 run_file,
                 socket_watches,
             }),
             notifier: None,
-            store,
+            store: parts.store,
             thread: None,
-            _socket_files: socket_files,
-            access: access_guard,
+            _socket_files: parts.socket_files,
+            access: parts.access,
         })
     }
 
@@ -359,38 +326,30 @@ async fn watch(mut tree: RunningTree, phases: &Phases, run_file: &mut RunFile) -
 /// Asks a [`System`] to stop, from any thread at any time.
 #[derive(Debug, Clone)]
 pub struct Stop {
-    state: Arc<Mutex<StopState>>,
+    root: Arc<OnceLock<Stopper>>,
     phases: Phases,
-}
-
-#[derive(Debug, Default)]
-struct StopState {
-    asked: bool,
-    root: Option<Stopper>,
 }
 
 impl Stop {
     fn new(phases: Phases) -> Self {
-        let state = Arc::default();
-        Self { state, phases }
+        let root = Arc::default();
+        Self { root, phases }
     }
 
     /// Asks; asking again changes nothing. Whether this was the first time.
     pub fn stop(&self) -> bool {
         let first = self.phases.enter(Phase::Stopping);
-        let mut state = self.state.lock();
-        state.asked = true;
-        if let Some(root) = &state.root {
+        if let Some(root) = self.root.get() {
             root.stop();
         }
         first
     }
 
+    /// Passes the question on to the tree, also one that came before.
     fn attach(&self, root: Stopper) {
-        let mut state = self.state.lock();
-        if state.asked {
+        let root = self.root.get_or_init(|| root);
+        if self.phases.now().ending() {
             root.stop();
         }
-        state.root = Some(root);
     }
 }

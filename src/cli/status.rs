@@ -1,10 +1,43 @@
 //! `perennial status`: the tree of a running daemon, as text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Exit, admin_client, complain, print};
+
+/// A child as `/supervisor` tells of it, with those below it.
+#[derive(Debug, Deserialize)]
+struct NodeReport {
+    name: String,
+    state: String,
+    generation: u64,
+    #[serde(default)]
+    restarts: BTreeMap<String, u64>,
+    up_seconds: Option<f64>,
+    last_exit: Option<String>,
+    last_exit_at: Option<String>,
+    #[serde(default)]
+    exits: Vec<ExitReport>,
+    slot: Option<SlotReport>,
+    #[serde(default)]
+    children: Vec<NodeReport>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ExitReport {
+    at: String,
+    generation: u64,
+    reason: String,
+    restart_delay_seconds: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SlotReport {
+    queue_messages: u64,
+}
 
 pub(super) fn run(admin: &str, json: bool) -> Exit {
     let body = match admin_client::get(admin, "/supervisor") {
@@ -14,15 +47,13 @@ pub(super) fn run(admin: &str, json: bool) -> Exit {
             return Exit::Unavailable;
         }
     };
-    match serde_json::from_slice::<Value>(&body) {
-        Ok(tree) => {
-            let drawn = if json {
-                format!("{tree:#}\n")
-            } else {
-                text(&tree)
-            };
-            print(&drawn)
-        }
+    let drawn = if json {
+        serde_json::from_slice(&body).map(|tree: Value| format!("{tree:#}\n"))
+    } else {
+        serde_json::from_slice(&body).map(|root| text(&root))
+    };
+    match drawn {
+        Ok(drawn) => print(&drawn),
         Err(error) => {
             complain(&error);
             Exit::Failed
@@ -31,14 +62,11 @@ pub(super) fn run(admin: &str, json: bool) -> Exit {
 }
 
 /// The tree with one line a node.
-fn text(root: &Value) -> String {
+fn text(root: &NodeReport) -> String {
     let mut rows = Vec::new();
     collect(root, "", "", &mut rows);
-    let width = rows
-        .iter()
-        .map(|(name, _)| name.chars().count())
-        .max()
-        .unwrap_or(0);
+    let lengths = rows.iter().map(|(name, _)| name.chars().count());
+    let width = lengths.max().unwrap_or(0);
     let mut out = String::new();
     for (name, facts) in rows {
         // Writing into a String does not fail.
@@ -58,85 +86,49 @@ fn text(root: &Value) -> String {
     out
 }
 
-fn collect(node: &Value, before: &str, below: &str, rows: &mut Vec<(String, String)>) {
-    let name = node.get("name").and_then(Value::as_str).unwrap_or("?");
-    rows.push((format!("{before}{name}"), facts(node)));
-    let children = node
-        .get("children")
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
-    for (n, child) in children.iter().enumerate() {
-        let (mark, pad) = if n + 1 == children.len() {
+fn collect(node: &NodeReport, before: &str, below: &str, rows: &mut Vec<(String, String)>) {
+    rows.push((format!("{before}{}", node.name), facts(node)));
+    for (n, child) in node.children.iter().enumerate() {
+        let (mark, pad) = if n + 1 == node.children.len() {
             ("`-- ", "    ")
         } else {
             ("|-- ", "|   ")
         };
-        collect(
-            child,
-            &format!("{below}{mark}"),
-            &format!("{below}{pad}"),
-            rows,
-        );
+        let (before, below) = (format!("{below}{mark}"), format!("{below}{pad}"));
+        collect(child, &before, &below, rows);
     }
 }
 
 /// One line for each exit that the daemon remembers, the time first.
-fn collect_exits(node: &Value, lines: &mut Vec<String>) {
-    let list = |key: &str| {
-        node.get(key)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-    };
-    let word = |of: &Value, key: &str| {
-        let word = of.get(key).and_then(Value::as_str);
-        word.unwrap_or("?").to_owned()
-    };
-    for exit in list("exits") {
-        let delay = exit.get("restart_delay_seconds").and_then(Value::as_f64);
-        let next = delay.map_or_else(
+fn collect_exits(node: &NodeReport, lines: &mut Vec<String>) {
+    for exit in &node.exits {
+        let next = exit.restart_delay_seconds.map_or_else(
             || "not restarted for it".to_owned(),
             |delay| format!("restarted after {delay:.3}s"),
         );
         lines.push(format!(
             "{}  {}  life {}  {}, {next}",
-            word(exit, "at"),
-            word(node, "name"),
-            exit.get("generation").and_then(Value::as_u64).unwrap_or(0),
-            word(exit, "reason"),
+            exit.at, node.name, exit.generation, exit.reason,
         ));
     }
-    for child in list("children") {
+    for child in &node.children {
         collect_exits(child, lines);
     }
 }
 
-fn facts(node: &Value) -> String {
-    let word = |key: &str| {
-        node.get(key)
-            .and_then(Value::as_str)
-            .unwrap_or("?")
-            .to_owned()
-    };
-    let number = |value: Option<&Value>| value.and_then(Value::as_u64).unwrap_or(0);
-    let restarts: u64 = node
-        .get("restarts")
-        .and_then(Value::as_object)
-        .map_or(0, |by_cause| {
-            by_cause.values().filter_map(Value::as_u64).sum()
-        });
-    let mut facts = format!("{:8}", word("state"));
-    if let Some(up) = node.get("up_seconds").and_then(Value::as_f64) {
+fn facts(node: &NodeReport) -> String {
+    let mut facts = format!("{:8}", node.state);
+    if let Some(up) = node.up_seconds {
         let _infallible = write!(facts, "  up {up:.1}s");
     }
-    let _infallible = write!(facts, "  life {}", number(node.get("generation")));
-    let _infallible = write!(facts, "  restarts {restarts}");
-    if let Some(slot) = node.get("slot") {
-        let _infallible = write!(facts, "  queue {}", number(slot.get("queue_messages")));
+    let restarts: u64 = node.restarts.values().sum();
+    let _infallible = write!(facts, "  life {}  restarts {restarts}", node.generation);
+    if let Some(slot) = &node.slot {
+        let _infallible = write!(facts, "  queue {}", slot.queue_messages);
     }
-    if let Some(last) = node.get("last_exit").and_then(Value::as_str) {
+    if let Some(last) = &node.last_exit {
         let _infallible = write!(facts, "  last: {last}");
-        if let Some(at) = node.get("last_exit_at").and_then(Value::as_str) {
+        if let Some(at) = &node.last_exit_at {
             let _infallible = write!(facts, " ({at})");
         }
     }
@@ -153,7 +145,7 @@ mod tests {
             |name: &str| serde_json::json!({"name": name, "state": "running", "generation": 1});
         let tree = serde_json::json!({"name": "root", "state": "running", "generation": 1,
             "children": [{"name": "a", "state": "running", "generation": 1, "children": [leaf("b")]}, leaf("c")]});
-        let text = text(&tree);
+        let text = text(&serde_json::from_value(tree).unwrap());
         let starts = ["root ", "|-- a ", "|   `-- b ", "`-- c "];
         assert!(
             text.lines()
@@ -176,7 +168,7 @@ mod tests {
             {"name": "a", "state": "running", "generation": 4, "last_exit": "panic: late",
              "last_exit_at": "2026-11-28T19:00:01.000Z", "exits": [late]},
             {"name": "b", "state": "ended", "generation": 3, "exits": [early]}]});
-        let text = text(&tree);
+        let text = text(&serde_json::from_value(tree).unwrap());
         assert!(
             text.contains("last: panic: late (2026-11-28T19:00:01.000Z)"),
             "{text}"

@@ -17,7 +17,7 @@ metrics! {
 }
 
 /// All that listeners count.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ListenerMetrics {
     /// The counters that all public listeners share.
     pub public: ListenerCounters,

@@ -10,7 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::{ListenerCounters, ListenerState, SharedListening, bind, child_spec};
+use super::metrics::ListenerCounters;
+use super::{ListenerState, SharedListening, bind, child_spec};
 use crate::request_handler::{self, DrainLimit, GiveWay, HandlerLoad, HandlerRef};
 use crate::settings::LimitSettings;
 use crate::supervision::{
