@@ -6,6 +6,7 @@ mod readiness;
 
 pub(crate) use readiness::Check;
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::supervision::{Faults, NodeView, Pulse, Tree};
@@ -149,12 +151,14 @@ impl Admin {
         Err(Problem::new(Code::NotReady).detail(detail))
     }
 
+    // Decision: `/readyz` counts every part.
     /// All parts, without those that `?exclude=NAME` names; it may be given several times.
     fn ready(&self, query: &str) -> Answered {
         let mut parts = self.parts();
         for excluded in query
             .split('&')
             .filter_map(|pair| pair.strip_prefix("exclude="))
+            .map(decoded)
         {
             if !parts.is_empty() && !parts.iter().any(|part| part.name == excluded) {
                 let names: Vec<_> = parts.iter().map(|part| part.name.as_str()).collect();
@@ -178,6 +182,7 @@ impl Admin {
     }
 
     fn ready_part(&self, name: &str) -> Answered {
+        let name = decoded(name);
         let parts = self.parts();
         let Some(part) = parts.iter().find(|part| part.name == name) else {
             let detail = "there is no such part; /readyz lists them";
@@ -205,6 +210,11 @@ impl Admin {
             BoxBody::new(()),
         ))
     }
+}
+
+/// A part's name as it was meant: the prefix of a route may have any letters.
+fn decoded(name: &str) -> Cow<'_, str> {
+    percent_decode_str(name).decode_utf8_lossy()
 }
 
 /// A part that can't serve, and why.

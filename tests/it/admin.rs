@@ -26,6 +26,24 @@ fn health_is_reported_for_the_daemon_and_for_each_part() {
 }
 
 #[test]
+fn a_part_is_found_by_every_spelling_of_its_name() {
+    let route = |prefix: &str| format!("[route.\"{prefix}\"]\nfiles = {{ root = '/usr' }}\n");
+    let daemon = TestDaemon::start(&(route("/a b") + &route("/caf\u{e9}")));
+    for name in ["files:/a%20b", "files%3A%2Fcaf%C3%A9", "%73torage"] {
+        client::get(daemon.admin(), &format!("/readyz/{name}")).expect(200);
+        let parts = client::get(daemon.admin(), &format!("/readyz?exclude={name}"));
+        let parts = parts.expect(200).json()["parts"].clone();
+        assert_eq!(
+            parts.as_object().map(serde_json::Map::len),
+            Some(6),
+            "{parts}"
+        );
+    }
+    let wrong = client::get(daemon.admin(), "/readyz?exclude=files:/a%2520b");
+    wrong.expect_problem(400);
+}
+
+#[test]
 fn the_tree_shows_every_child_running() {
     let daemon = TestDaemon::start("");
     let tree = daemon.tree();
