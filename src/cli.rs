@@ -10,7 +10,7 @@ mod status;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -121,69 +121,70 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: BTreeMap<String,
         }
     };
     let command = args.command.unwrap_or(Command::Serve);
-    if let Some(exit) = command.without_settings() {
-        return exit;
+    let is_healthcheck = matches!(command, Command::Healthcheck { .. });
+    let exit = command.run(args.config, env);
+    // A health check ends with 0 or 1 only, whatever is wrong.
+    if is_healthcheck && exit != Exit::Ok {
+        return Exit::Failed;
     }
-    let asked = match &command {
-        Command::Check { file: Some(_) } if args.config.is_some() => {
-            drop(writeln!(
-                std::io::stderr(),
-                "perennial: name one settings file: either --config FILE or check FILE"
-            ));
-            return Exit::Usage;
-        }
-        Command::Check { file: Some(file) } => Some(file.clone()),
-        Command::Check { file: None }
-        | Command::Serve
-        | Command::Status { .. }
-        | Command::Healthcheck { .. } => args.config,
-    };
-    let path = settings::find(asked, &env, std::path::Path::is_file);
-    // Asking a running daemon needs no folders.
-    let loaded = match command {
-        Command::Serve => settings::check_for_start(path.as_deref(), &env),
-        Command::Check { .. } => settings::check(path.as_deref(), &env),
-        Command::Status { .. } | Command::Healthcheck { .. } => {
-            settings::load(path.as_deref(), &env)
-        }
-    };
-    let loaded = match loaded {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            let exit = refuse(&error);
-            return command.exit(exit);
-        }
-    };
-    let source = SettingsSource { path, env };
-    let exit = match command {
-        Command::Serve => serve::run(loaded, source),
-        Command::Check { .. } => check::run(&loaded, &source),
-        Command::Status { json, .. } => {
-            status::run(&admin_address(&loaded.settings).to_string(), json)
-        }
-        Command::Healthcheck { .. } => {
-            healthcheck::run(&admin_address(&loaded.settings).to_string())
-        }
-    };
-    command.exit(exit)
+    exit
 }
 
 impl Command {
-    /// The exit code of the command: a health check ends with 0 or 1 only, whatever is wrong.
-    fn exit(&self, exit: Exit) -> Exit {
-        match (self, exit) {
-            (_, Exit::Ok) => Exit::Ok,
-            (Self::Healthcheck { .. }, _) => Exit::Failed,
-            (Self::Serve | Self::Check { .. } | Self::Status { .. }, exit) => exit,
+    fn run(self, config: Option<PathBuf>, env: BTreeMap<String, String>) -> Exit {
+        match self {
+            Self::Serve => with_settings(config, env, settings::check_for_start, serve::run),
+            Self::Check { file: Some(_) } if config.is_some() => {
+                drop(writeln!(
+                    std::io::stderr(),
+                    "perennial: name one settings file: either --config FILE or check FILE"
+                ));
+                Exit::Usage
+            }
+            Self::Check { file } => {
+                with_settings(file.or(config), env, settings::check, check::run)
+            }
+            Self::Status { json, admin } => {
+                admin.ask(config, env, |address| status::run(address, json))
+            }
+            Self::Healthcheck { admin } => admin.ask(config, env, healthcheck::run),
         }
     }
+}
 
-    /// Carries out what needs no settings, since the address of the daemon is given.
-    fn without_settings(&self) -> Option<Exit> {
-        match self {
-            Self::Status { json, admin } => Some(status::run(admin.admin.as_deref()?, *json)),
-            Self::Healthcheck { admin } => Some(healthcheck::run(admin.admin.as_deref()?)),
-            Self::Serve | Self::Check { .. } => None,
+impl AdminArg {
+    /// Asks the daemon at the address that is given, or else at that of the settings.
+    fn ask(
+        self,
+        config: Option<PathBuf>,
+        env: BTreeMap<String, String>,
+        ask: impl FnOnce(&str) -> Exit,
+    ) -> Exit {
+        match self.admin {
+            Some(address) => ask(&address),
+            // Asking a running daemon needs no folders.
+            None => with_settings(config, env, settings::load, |loaded, _| {
+                ask(&admin_address(&loaded.settings).to_string())
+            }),
+        }
+    }
+}
+
+type Load = fn(Option<&Path>, &BTreeMap<String, String>) -> Result<LoadedSettings, LoadError>;
+
+/// Finds and loads the settings, and carries out what needs them; prints what is wrong with them.
+fn with_settings(
+    config: Option<PathBuf>,
+    env: BTreeMap<String, String>,
+    load: Load,
+    run: impl FnOnce(LoadedSettings, SettingsSource) -> Exit,
+) -> Exit {
+    let path = settings::find(config, &env, Path::is_file);
+    match load(path.as_deref(), &env) {
+        Ok(loaded) => run(loaded, SettingsSource { path, env }),
+        Err(error) => {
+            drop(writeln!(std::io::stderr(), "{error}"));
+            Exit::Config
         }
     }
 }
@@ -208,11 +209,6 @@ impl std::fmt::Display for SettingsSource {
             None => f.write_str("built-in defaults"),
         }
     }
-}
-
-fn refuse(error: &LoadError) -> Exit {
-    drop(writeln!(std::io::stderr(), "{error}"));
-    Exit::Config
 }
 
 /// Prints an error with its causes. Nothing is printed if stderr is closed.

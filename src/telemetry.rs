@@ -19,5 +19,5 @@ pub(crate) use metrics::{Counter, Metrics};
 pub(crate) use panics::log_panics;
 pub(crate) use process::stat_words;
 #[cfg(test)]
-pub(crate) use rows::exposed;
+pub(crate) use rows::tests::exposed;
 pub(crate) use rows::{Histogram, MetricSource, Rows, metrics};

@@ -146,10 +146,10 @@ impl From<FileError> for Problem {
             | FileError::Irregular => return Self::new(Code::NotFound),
             FileError::Refused(_) => Code::InvalidPath,
             FileError::Denied | FileError::Barred => Code::Forbidden,
-            FileError::Restless { .. } => Code::Unavailable,
-            FileError::Root { .. } | FileError::Hung => Code::NotReady,
+            FileError::Restless => Code::Unavailable,
+            FileError::Root(_) | FileError::Hung => Code::NotReady,
             FileError::Busy => Code::Overloaded,
-            FileError::Io { .. } => {
+            FileError::Io(_) => {
                 tracing::error!(%error, "a file could not be served");
                 return Self::new(Code::Internal);
             }
@@ -182,7 +182,7 @@ mod tests {
             assert_eq!(Problem::from(error), problem);
         }
         let kind = std::io::ErrorKind::NotFound;
-        for error in [FileError::Hung, FileError::Root { kind }] {
+        for error in [FileError::Hung, FileError::Root(kind)] {
             let problem = Problem::new(Code::NotReady).detail(error.to_string());
             assert_eq!(Problem::from(error), problem);
         }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use super::{Exit, SettingsSource, print};
 use crate::settings::LoadedSettings;
 
-pub(super) fn run(loaded: &LoadedSettings, source: &SettingsSource) -> Exit {
+pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
     for warning in &loaded.warnings {
         drop(writeln!(std::io::stderr(), "{warning} (a warning)"));
     }

@@ -226,7 +226,7 @@ impl Looks {
                 // An error of the whole folder is logged when the folder is judged.
                 if let Some(known) = self.known(root, path)
                     && known.doubt()
-                    && !matches!(error, FileError::Root { .. })
+                    && !matches!(error, FileError::Root(_))
                 {
                     let (route, file) = (&root.site.route, path.as_str());
                     tracing::warn!(route, file, %error, "a cached file can't be looked at: its copy in memory is kept");

@@ -114,30 +114,29 @@ pub(crate) fn freshness(age_ms: u64, revalidate_ms: u64) -> Freshness {
 }
 
 #[cfg(test)]
-impl Entry {
-    /// A page with this content, for tests in which nothing else matters.
-    pub(crate) fn page(content: &str) -> Self {
-        use std::path::Path;
-        use std::time::SystemTime;
-
-        use super::{containment::SafePath, fingerprint, root::SiteRoot};
-
-        let about = Representation::new(
-            &SiteRoot::plain(Path::new("/")),
-            &SafePath::top(),
-            Path::new("index.html"),
-            fingerprint::of_content(content.as_bytes()),
-            SystemTime::UNIX_EPOCH,
-            SystemTime::UNIX_EPOCH,
-        );
-        let bytes = Bytes::copy_from_slice(content.as_bytes());
-        Self::new(bytes, about, None, true, 40)
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Entry {
+        /// A page with this content, for tests in which nothing else matters.
+        pub(crate) fn page(content: &str) -> Self {
+            use std::path::Path;
+            use std::time::SystemTime;
+
+            use crate::file_cache::{containment::SafePath, fingerprint, root::SiteRoot};
+
+            let about = Representation::new(
+                &SiteRoot::plain(Path::new("/")),
+                &SafePath::top(),
+                Path::new("index.html"),
+                fingerprint::of_content(content.as_bytes()),
+                SystemTime::UNIX_EPOCH,
+                SystemTime::UNIX_EPOCH,
+            );
+            let bytes = Bytes::copy_from_slice(content.as_bytes());
+            Self::new(bytes, about, None, true, 40)
+        }
+    }
 
     #[test]
     fn it_is_asked_about_once_until_it_has_been_looked_at() {

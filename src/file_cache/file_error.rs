@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use super::containment::PathRefusal;
+use super::loader::READ_TRIES;
 
 /// Why a file can't be had. Texts name no path: they may reach a client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,18 +31,12 @@ pub(crate) enum FileError {
     Barred,
     /// It changed during each attempt to read it.
     #[error(
-        "the file changed during {tries} attempts to read it: write to another file and rename it"
+        "the file changed during {READ_TRIES} attempts to read it: write to another file and rename it"
     )]
-    Restless {
-        /// The number of attempts.
-        tries: u32,
-    },
+    Restless,
     /// The folder of the route is missing, or no folder, or can't be read.
-    #[error("the folder of this route can't be read: {kind}")]
-    Root {
-        /// The system's error.
-        kind: io::ErrorKind,
-    },
+    #[error("the folder of this route can't be read: {0}")]
+    Root(io::ErrorKind),
     /// The folder of the route does not answer.
     #[error("the folder of this route does not answer: try again later")]
     Hung,
@@ -49,11 +44,8 @@ pub(crate) enum FileError {
     #[error("too many requests wait for files of this route: try again later")]
     Busy,
     /// The disk failed, or no file could be opened any more.
-    #[error("the file could not be read: {kind}")]
-    Io {
-        /// The system's error.
-        kind: io::ErrorKind,
-    },
+    #[error("the file could not be read: {0}")]
+    Io(io::ErrorKind),
 }
 
 /// How long a copy in memory stands in for a file that may not be looked at. Permissions that are wrong for a moment, in
@@ -70,24 +62,15 @@ impl FileError {
             | Self::Outside
             | Self::Irregular
             | Self::Denied
-            | Self::Root {
-                kind: io::ErrorKind::NotFound | io::ErrorKind::NotADirectory,
-            } => Duration::ZERO,
-            Self::Barred
-            | Self::Root {
-                kind: io::ErrorKind::PermissionDenied,
-            } => BARRED_MAX,
-            Self::Restless { .. }
-            | Self::Root { .. }
-            | Self::Hung
-            | Self::Busy
-            | Self::Io { .. } => Duration::MAX,
+            | Self::Root(io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Duration::ZERO,
+            Self::Barred | Self::Root(io::ErrorKind::PermissionDenied) => BARRED_MAX,
+            Self::Restless | Self::Root(_) | Self::Hung | Self::Busy | Self::Io(_) => Duration::MAX,
         }
     }
 
     /// Whether the error is true of the file itself, so that a copy in memory has to be dropped.
     pub(crate) fn is_about_the_file(&self) -> bool {
-        self.bridged_for().is_zero() && !matches!(self, Self::Root { .. })
+        self.bridged_for().is_zero() && !matches!(self, Self::Root(_))
     }
 
     /// The error for a path below a root that could not be opened.
@@ -107,7 +90,7 @@ impl FileError {
         } else if error.kind() == io::ErrorKind::PermissionDenied {
             Self::Barred
         } else {
-            Self::Io { kind: error.kind() }
+            Self::Io(error.kind())
         }
     }
 

@@ -61,7 +61,7 @@ fn enter(base: &Path) -> Result<(), FileError> {
 }
 
 fn root_error(error: io::Error) -> FileError {
-    FileError::Root { kind: error.kind() }
+    FileError::Root(error.kind())
 }
 
 fn locate(base: &Path, path: &Path) -> Result<Located, FileError> {
@@ -98,9 +98,7 @@ pub(crate) fn probe(root: &SiteRoot, path: &SafePath) -> Result<(), FileError> {
             }
             Ok(())
         }
-        Err(FileError::Root {
-            kind: io::ErrorKind::NotFound,
-        }) if root.built_in => Ok(()),
+        Err(FileError::Root(io::ErrorKind::NotFound)) if root.built_in => Ok(()),
         other => other.map(drop),
     }
 }

@@ -162,12 +162,3 @@ impl Files {
         }
     }
 }
-
-#[cfg(test)]
-impl Files {
-    /// With another time of day.
-    pub(crate) fn with_wall(mut self, wall: fn() -> std::time::SystemTime) -> Self {
-        Arc::get_mut(&mut self.published).unwrap().wall = wall;
-        self
-    }
-}

@@ -65,9 +65,7 @@ impl Loader<'_> {
             let located = match find(self.root, path) {
                 Ok(Some(located)) => located,
                 Ok(None) => return Ok(Look::Moved),
-                Err(FileError::Root {
-                    kind: io::ErrorKind::NotFound,
-                }) if self.root.built_in => {
+                Err(FileError::Root(io::ErrorKind::NotFound)) if self.root.built_in => {
                     return self.built_in(path, known);
                 }
                 Err(error) => return Err(error),
@@ -88,7 +86,7 @@ impl Loader<'_> {
                 Err(error) => return Err(error),
             }
         }
-        Err(FileError::Restless { tries: READ_TRIES })
+        Err(FileError::Restless)
     }
 
     /// Opens and reads; `None` if the file changed meanwhile.
@@ -234,10 +232,7 @@ mod tests {
             writes += 1;
             site.write(&"x".repeat(writes));
         });
-        assert_eq!(
-            restless.unwrap_err(),
-            FileError::Restless { tries: READ_TRIES }
-        );
+        assert_eq!(restless.unwrap_err(), FileError::Restless);
         let rereads = site.counters.rereads.get();
         assert_eq!(rereads, u64::from(READ_TRIES));
     }
@@ -326,7 +321,7 @@ mod tests {
                 .after(LATER, MAX)
                 .look(&SafePath::new(path).unwrap(), None, || ());
             let kind = io::ErrorKind::NotADirectory;
-            assert_eq!(look.unwrap_err(), FileError::Root { kind }, "{path:?}");
+            assert_eq!(look.unwrap_err(), FileError::Root(kind), "{path:?}");
         }
     }
 }

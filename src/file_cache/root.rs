@@ -32,18 +32,3 @@ pub(crate) struct SiteRoot {
     /// The content types of its files.
     pub types: ContentTypes,
 }
-
-#[cfg(test)]
-impl SiteRoot {
-    /// The folder at `path`, with default rules.
-    pub(crate) fn plain(path: &std::path::Path) -> Self {
-        Self {
-            route: "/".to_owned(),
-            path: path.to_owned(),
-            index: BUILT_IN_INDEX.to_owned(),
-            built_in: false,
-            cache: CacheRules::default(),
-            types: ContentTypes::default(),
-        }
-    }
-}

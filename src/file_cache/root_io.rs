@@ -38,8 +38,8 @@ const STACK_BYTES: usize = 256 * 1024;
 /// The threads that make blocking file calls. They are made when needed and end when they were idle for some seconds.
 #[derive(Debug)]
 pub(crate) struct CallThreads {
-    handle: Handle,
-    runtime: Option<Runtime>,
+    pub(super) handle: Handle,
+    pub(super) runtime: Option<Runtime>,
 }
 
 impl CallThreads {
@@ -82,7 +82,7 @@ pub(crate) struct RootIo {
     /// Answers with what was in memory because the file could not be looked at.
     pub(crate) stale: Counter,
     #[cfg(test)]
-    pub(crate) hang: HangSwitch,
+    pub(crate) hang: super::tests::HangSwitch,
 }
 
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl RootIo {
             refused: Counter::default(),
             stale: Counter::default(),
             #[cfg(test)]
-            hang: HangSwitch::default(),
+            hang: super::tests::HangSwitch::default(),
         }
     }
 
@@ -258,7 +258,7 @@ impl RootIo {
 /// The condition of the folder that the result of a call shows.
 fn condition_of<T>(result: &Result<T, FileError>) -> Condition {
     match result {
-        Err(FileError::Root { kind }) => Condition::Unreadable(*kind),
+        Err(FileError::Root(kind)) => Condition::Unreadable(*kind),
         Ok(_) | Err(_) => Condition::Healthy,
     }
 }
@@ -323,40 +323,6 @@ impl Drop for CallEnd {
         if self.decided.swap(true, Ordering::SeqCst) {
             self.root
                 .judge(|state| state.health.returned(Instant::now()));
-        }
-    }
-}
-
-#[cfg(test)]
-impl CallThreads {
-    /// Those of the runtime that runs the test, whose paused clock then waits for them.
-    pub(crate) fn of_the_test() -> Self {
-        Self {
-            handle: Handle::current(),
-            runtime: None,
-        }
-    }
-}
-
-/// Makes every call of a root hang, for a test.
-#[cfg(test)]
-#[derive(Debug, Default)]
-pub(crate) struct HangSwitch {
-    on: Mutex<bool>,
-    changed: parking_lot::Condvar,
-}
-
-#[cfg(test)]
-impl HangSwitch {
-    pub(crate) fn set(&self, on: bool) {
-        *self.on.lock() = on;
-        self.changed.notify_all();
-    }
-
-    fn pass(&self) {
-        let mut on = self.on.lock();
-        while *on {
-            self.changed.wait(&mut on);
         }
     }
 }

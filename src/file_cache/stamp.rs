@@ -71,19 +71,18 @@ impl Stamp {
 }
 
 #[cfg(test)]
-impl Stamp {
-    /// A stamp whose file was changed at this second.
-    pub(crate) fn changed_at(seconds: i64) -> Self {
-        Self {
-            changed: (seconds, 0),
-            ..Self::default()
-        }
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Stamp {
+        /// A stamp whose file was changed at this second.
+        pub(crate) fn changed_at(seconds: i64) -> Self {
+            Self {
+                changed: (seconds, 0),
+                ..Self::default()
+            }
+        }
+    }
 
     fn at(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)

@@ -16,6 +16,7 @@ use super::budget::cost;
 use super::root::BUILT_IN_PAGE;
 use super::*;
 use crate::supervision::AskError;
+pub(crate) use hangs::HangSwitch;
 use site::{CachedSite, MAX_FILE, NOWHERE, SITE, pass, paused, text};
 
 #[test]

@@ -1,12 +1,12 @@
 //! One thing that is wrong with the settings, and where.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The location where something was written.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Location {
     /// A file, with the line and column of the key or value, both counted from 1.
+    #[error("{}:{line}:{column}", path.display())]
     File {
         /// The file, as it was named.
         path: PathBuf,
@@ -16,6 +16,7 @@ pub enum Location {
         column: usize,
     },
     /// An environment variable, by its name.
+    #[error("${0}")]
     Variable(String),
 }
 
@@ -33,7 +34,8 @@ impl Location {
 }
 
 /// One thing that is wrong with the settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{location}: {key}{}{problem}", if key.is_empty() { "" } else { ": " })]
 pub struct SettingFault {
     /// The location where it was written.
     pub location: Location,
@@ -54,27 +56,6 @@ impl SettingFault {
             key: shown(path),
             problem: problem.into(),
         }
-    }
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { path, line, column } => {
-                write!(f, "{}:{line}:{column}", path.display())
-            }
-            Self::Variable(name) => write!(f, "${name}"),
-        }
-    }
-}
-
-impl fmt::Display for SettingFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.location)?;
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
-        }
-        f.write_str(&self.problem)
     }
 }
 

@@ -24,7 +24,12 @@ pub(crate) enum Kind {
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A text with rules of its own.
-    Text(Text),
+    Text {
+        /// What it is, and an example: "is not ...".
+        right: &'static str,
+        /// What is wrong with a text; empty if no more can be said than that it is not right.
+        fault: fn(&str) -> Option<String>,
+    },
     /// A list of such texts.
     List {
         /// Why a value is refused that is not one: "is not ...".
@@ -42,15 +47,6 @@ pub(crate) enum Kind {
     Access,
     /// `"any"`, or a table of fields, which [`fields`](super::fields) reads.
     Fields,
-}
-
-/// A text with rules of its own.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Text {
-    /// What it is, and an example: "is not ...".
-    pub(crate) right: &'static str,
-    /// What is wrong with a text; empty if no more can be said than that it is not right.
-    pub(crate) fault: fn(&str) -> Option<String>,
 }
 
 impl Kind {
@@ -91,7 +87,7 @@ impl Kind {
                 ));
             }
             (Self::Choice(words), Value::String(_)) => words.contains(&text),
-            (Self::Text(rules), Value::String(_)) => match (rules.fault)(text) {
+            (Self::Text { fault, .. }, Value::String(_)) => match fault(text) {
                 None => true,
                 Some(fault) if fault.is_empty() => false,
                 Some(fault) => return Some(fault),
@@ -119,9 +115,9 @@ impl Kind {
             Self::Size(..) => "a size; write \"16 KiB\", \"4 MiB\" or \"1 GiB\"".to_owned(),
             Self::Auto(kind) => format!("\"auto\" or {}", kind.right()),
             Self::Choice(words) => format!("allowed; {}", choices(words)),
-            Self::Text(Text { right, .. })
-            | Self::List { right, .. }
-            | Self::Table { right, .. } => right.to_owned(),
+            Self::Text { right, .. } | Self::List { right, .. } | Self::Table { right, .. } => {
+                right.to_owned()
+            }
             Self::Access => "allowed; write \"public\"".to_owned(),
             Self::Fields => "allowed; write \"any\", or a table of fields".to_owned(),
         }
@@ -138,7 +134,7 @@ impl Kind {
             Self::Duration(..)
             | Self::Size(..)
             | Self::Choice(_)
-            | Self::Text(_)
+            | Self::Text { .. }
             | Self::Table { .. }
             | Self::Access
             | Self::Fields => None,

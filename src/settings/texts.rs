@@ -3,12 +3,13 @@
 use std::net::{Ipv6Addr, SocketAddr};
 
 use globset::{Glob, GlobBuilder};
+use http::HeaderName;
 
-use super::kind::{Kind, Text};
+use super::kind::Kind;
 use super::listen::Listen;
 
 const fn text(right: &'static str, fault: fn(&str) -> Option<String>) -> Kind {
-    Kind::Text(Text { right, fault })
+    Kind::Text { right, fault }
 }
 
 const fn list(right: &'static str, items: &'static Kind) -> Kind {
@@ -110,8 +111,7 @@ const OWN_HEADERS: [&str; 13] = [
 ];
 
 fn header_fault(name: &str, value: &str) -> Option<String> {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(token) {
+    if HeaderName::from_bytes(name.as_bytes()).is_err() {
         return Some(format!("{name:?} is not the name of a header"));
     }
     if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {

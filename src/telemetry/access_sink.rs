@@ -1,9 +1,10 @@
 //! Where the lines of the access log go: by blocks, through an [`Output`], so that no request waits for a disk.
 
+use std::io;
 use std::sync::Arc;
 
 use super::log_file::{LogFile, Reopen};
-use super::logs::{LogsError, stdout};
+use super::logs::{LogsError, copy};
 use super::output::Output;
 use super::rows::{MetricSource, Rows};
 use crate::settings::LogSettings;
@@ -36,10 +37,14 @@ impl AccessSink {
             return Ok(None);
         }
         let (output, reopen) = if let Some(file) = &settings.file {
-            let (writer, reopen) = LogFile::open(file, "access")?;
+            let writer = LogFile::open(file, "access")?;
+            let reopen = writer.reopen.clone();
             (Output::start("access", writer, || {})?, Some(reopen))
         } else {
-            (Output::start("access", stdout()?, || {})?, None)
+            (
+                Output::start("access", copy("stdout", io::stdout())?, || {})?,
+                None,
+            )
         };
         let sink = Self {
             output: Arc::clone(&output),

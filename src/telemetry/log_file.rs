@@ -25,7 +25,7 @@ pub(super) struct LogFile {
     settings: LogFileSettings,
     prefix: &'static str,
     file: RollingFileAppender,
-    reopen: Reopen,
+    pub(super) reopen: Reopen,
 }
 
 impl LogFile {
@@ -33,7 +33,7 @@ impl LogFile {
     pub(super) fn open(
         settings: &LogFileSettings,
         prefix: &'static str,
-    ) -> Result<(Self, Reopen), LogsError> {
+    ) -> Result<Self, LogsError> {
         let dir = &settings.dir;
         std::fs::create_dir_all(dir).map_err(|source| LogsError::Folder {
             dir: dir.clone(),
@@ -43,17 +43,12 @@ impl LogFile {
             dir: dir.clone(),
             source,
         })?;
-        let (settings, reopen) = (settings.clone(), Reopen::default());
-        let asked = reopen.clone();
-        Ok((
-            Self {
-                settings,
-                prefix,
-                file,
-                reopen,
-            },
-            asked,
-        ))
+        Ok(Self {
+            settings: settings.clone(),
+            prefix,
+            file,
+            reopen: Reopen::default(),
+        })
     }
 }
 
@@ -95,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    fn log_in(dir: &Path) -> (LogFile, Reopen) {
+    fn log_in(dir: &Path) -> LogFile {
         let settings = LogFileSettings {
             dir: dir.to_owned(),
             rotate: Rotation::Never,
@@ -108,11 +103,11 @@ mod tests {
     fn a_file_that_was_moved_away_gets_nothing_more_once_somebody_asks() {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("log.json"), folder.path().join("old"));
-        let (mut log, reopen) = log_in(folder.path());
+        let mut log = log_in(folder.path());
         log.write_all(b"1").unwrap();
         fs::rename(&path, &moved).unwrap();
         log.write_all(b"2").unwrap();
-        reopen.ask();
+        log.reopen.ask();
         log.write_all(b"3").unwrap();
         log.write_all(b"4").unwrap();
         assert_eq!(fs::read(&moved).unwrap(), b"12");
@@ -123,11 +118,11 @@ mod tests {
     fn what_cannot_be_opened_again_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let (dir, moved) = (folder.path().join("a"), folder.path().join("b"));
-        let (mut log, reopen) = log_in(&dir);
+        let mut log = log_in(&dir);
         fs::rename(&dir, &moved).unwrap();
         // A file in the place of the folder, which can't be made again then.
         fs::write(&dir, "").unwrap();
-        reopen.ask();
+        log.reopen.ask();
         log.write_all(b"1").unwrap();
         log.flush().unwrap();
         assert_eq!(fs::read(moved.join("log.json")).unwrap(), b"1");

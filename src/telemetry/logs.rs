@@ -122,10 +122,11 @@ impl Logs {
         let mut outputs = vec![Arc::clone(&stderr)];
         let (mut file, mut reopen) = (None, None);
         if let Some(settings) = &settings.file {
-            let (writer, asked) = LogFile::open(settings, "perennial")?;
+            let writer = LogFile::open(settings, "perennial")?;
+            reopen = Some(writer.reopen.clone());
             let output = start("file", Box::new(writer))?;
             outputs.push(Arc::clone(&output));
-            (file, reopen) = (Some(lines(output, LogFormat::Json)), Some(asked));
+            file = Some(lines(output, LogFormat::Json));
         }
         let installed = tracing_subscriber::registry()
             .with(filter)
@@ -183,12 +184,8 @@ where
     }
 }
 
-/// Standard output without the lock that other threads might wait for.
-pub(super) fn stdout() -> Result<File, LogsError> {
-    copy("stdout", io::stdout())
-}
-
-fn copy(name: &'static str, descriptor: impl AsFd) -> Result<File, LogsError> {
+/// Standard output or standard error without the lock that other threads might wait for.
+pub(super) fn copy(name: &'static str, descriptor: impl AsFd) -> Result<File, LogsError> {
     let copied = descriptor.as_fd().try_clone_to_owned();
     let failed = |source| LogsError::Descriptor { name, source };
     copied.map(File::from).map_err(failed)

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_names_are_those_of_prometheus() {
-        let text = super::super::rows::exposed(ProcessMetrics::new());
+        let text = crate::telemetry::exposed(ProcessMetrics::new());
         for name in [
             "process_cpu_seconds_total ",
             "process_resident_memory_bytes ",

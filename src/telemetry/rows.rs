@@ -153,19 +153,18 @@ impl<S: MetricSource> Collector for Collected<S> {
     }
 }
 
-/// All samples of a source, in the format that Prometheus asks for.
 #[cfg(test)]
-pub(crate) fn exposed(source: impl MetricSource) -> String {
-    let mut registry = prometheus_client::registry::Registry::default();
-    registry.register_collector(Box::new(Collected(source)));
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-    text
-}
-
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// All samples of a source, in the format that Prometheus asks for.
+    pub(crate) fn exposed(source: impl MetricSource) -> String {
+        let mut registry = prometheus_client::registry::Registry::default();
+        registry.register_collector(Box::new(Collected(source)));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    }
 
     #[derive(Debug)]
     struct Everything;

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
+use parking_lot::{Condvar, Mutex};
 use tokio::time::Instant;
 
 use super::super::health::{Condition, PROBE_HEALTHY};
@@ -12,6 +13,27 @@ use super::super::root_io::{CALLS_PER_ROOT, RootIo};
 use super::super::*;
 use super::site::{CachedSite, DEADLINE, NOWHERE, SITE, pass, paused, text};
 use crate::supervision::AskError;
+
+/// Makes every call of a root hang, for a test.
+#[derive(Debug, Default)]
+pub(crate) struct HangSwitch {
+    on: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl HangSwitch {
+    pub(crate) fn set(&self, on: bool) {
+        *self.on.lock() = on;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn pass(&self) {
+        let mut on = self.on.lock();
+        while *on {
+            self.changed.wait(&mut on);
+        }
+    }
+}
 
 fn root_of(site: &CachedSite, id: RootId) -> &RootIo {
     site.files.published.root(id).unwrap()
@@ -140,11 +162,11 @@ fn a_root_that_is_taken_away_is_noticed_without_requests_and_comes_back() {
         );
         let kind = io::ErrorKind::NotFound;
         let gone = site.load("/").await.unwrap_err();
-        assert_eq!(gone, AskError::Rejected(FileError::Root { kind }));
+        assert_eq!(gone, AskError::Rejected(FileError::Root(kind)));
         fs::write(&place, "a file in the place of the folder").unwrap();
         let kind = io::ErrorKind::NotADirectory;
         let file = site.load("/").await.unwrap_err();
-        assert_eq!(file, AskError::Rejected(FileError::Root { kind }));
+        assert_eq!(file, AskError::Rejected(FileError::Root(kind)));
         fs::remove_file(&place).unwrap();
         fs::rename(&away, &place).unwrap();
         tokio::time::sleep(PROBE_HEALTHY * 7).await;
@@ -173,15 +195,15 @@ fn a_copy_in_memory_outlives_errors_and_not_the_file() {
 
 #[test]
 fn an_error_that_says_nothing_about_the_file_is_bridged() {
-    let io = |kind| FileError::Io { kind };
-    let root = |kind| FileError::Root { kind };
+    let io = FileError::Io;
+    let root = FileError::Root;
     for error in [
         io(io::ErrorKind::Other),
         io(io::ErrorKind::StaleNetworkFileHandle),
         root(io::ErrorKind::NotConnected),
         FileError::Hung,
         FileError::Busy,
-        FileError::Restless { tries: 3 },
+        FileError::Restless,
     ] {
         assert_eq!(error.bridged_for(), Duration::MAX, "{error}");
         assert!(!error.is_about_the_file(), "{error}");

@@ -1,11 +1,14 @@
 //! A site in a folder of its own, with its cache, on one thread and a paused clock.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::super::root::BUILT_IN_INDEX;
 use super::super::*;
 use crate::settings;
 use crate::supervision::{
@@ -32,6 +35,38 @@ pub(super) fn paused<F: Future<Output = ()> + 'static>(test: F) {
 /// Late enough for every file of a test to be settled.
 pub(super) fn later() -> SystemTime {
     SystemTime::now() + Duration::from_secs(3600)
+}
+
+impl SiteRoot {
+    /// The folder at `path`, with default rules.
+    pub(crate) fn plain(path: &Path) -> Self {
+        Self {
+            route: "/".to_owned(),
+            path: path.to_owned(),
+            index: BUILT_IN_INDEX.to_owned(),
+            built_in: false,
+            cache: CacheRules::default(),
+            types: ContentTypes::default(),
+        }
+    }
+}
+
+impl Files {
+    /// With another time of day.
+    pub(crate) fn with_wall(mut self, wall: fn() -> SystemTime) -> Self {
+        Arc::get_mut(&mut self.published).unwrap().wall = wall;
+        self
+    }
+}
+
+impl CallThreads {
+    /// Those of the runtime that runs the test, whose paused clock then waits for them.
+    pub(crate) fn of_the_test() -> Self {
+        Self {
+            handle: Handle::current(),
+            runtime: None,
+        }
+    }
 }
 
 pub(super) struct CachedSite {
