@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::assembly::Assembly;
 use super::build::BuildError;
@@ -240,6 +240,14 @@ impl Drop for System {
 /// The sentinel beats ten times a second; where this much time lies between two beats, the process stood still.
 const PAUSE: Duration = Duration::from_secs(3);
 
+/// The time since the machine was started, with the time for which it was suspended. All limits use the clock that stands
+/// still meanwhile, so that none runs out.
+fn since_boot() -> Duration {
+    clock_gettime(ClockId::Boottime)
+        .try_into()
+        .unwrap_or_default()
+}
+
 /// Runs the tree from its start to its end, on the thread of the actix system.
 fn live(
     planned: Planned,
@@ -258,10 +266,10 @@ fn live(
     run_file.tell_last();
     let overdue = Arc::new(OnceLock::new());
     let (verdict, watched, stopper) = (Arc::clone(&overdue), Arc::clone(store), stop.clone());
-    let mut last_beat = Instant::now();
+    let mut last_beat = since_boot();
     let on_beat = Box::new(move |silence| {
-        let now = Instant::now();
-        let gap = now.saturating_duration_since(std::mem::replace(&mut last_beat, now));
+        let now = since_boot();
+        let gap = now.saturating_sub(std::mem::replace(&mut last_beat, now));
         if gap >= PAUSE {
             tracing::warn!(
                 ?gap,
