@@ -46,7 +46,8 @@ impl Hosts {
         let target = request.uri().host();
         let named = request.headers().get(header::HOST);
         let named = named.map(|value| value.to_str().unwrap_or("?"));
-        for authority in target.into_iter().chain(named) {
+        // The host of an absolute target counts alone (RFC 9112 section 3.2.2).
+        if let Some(authority) = target.or(named) {
             let host = host(authority);
             if !self.is_local(host) && !self.is_configured(host) {
                 let detail = format!(
@@ -172,6 +173,9 @@ mod tests {
         let absolute = TestRequest::with_uri("http://evil.example/");
         let absolute = absolute.insert_header((header::HOST, "localhost"));
         assert!(hosts().check(&absolute.to_http_request()).is_err());
+        let absolute = TestRequest::with_uri("http://localhost/");
+        let absolute = absolute.insert_header((header::HOST, "evil.example"));
+        assert!(hosts().check(&absolute.to_http_request()).is_ok());
     }
 
     #[test]

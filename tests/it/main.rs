@@ -51,3 +51,6 @@ mod strategies;
 mod streams;
 mod stuck_logs;
 mod varied_traffic;
+#[path = "../../src/wire/http1/tests/cases.rs"]
+mod wire_cases;
+mod wire_corpus;

@@ -93,9 +93,17 @@ impl Kind {
     }
 }
 
-/// Takes one answer from the front of `bytes`: its status and its body.
-fn answer(bytes: &mut &[u8], head_only: bool) -> Result<(u16, Vec<u8>), String> {
-    loop {
+/// One answer, as RFC 9112 frames it.
+#[derive(Debug)]
+pub(crate) struct RawAnswer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl RawAnswer {
+    /// Takes one answer from the front of `bytes`; an interim one is an answer of its own.
+    pub(crate) fn take(bytes: &mut &[u8], head_only: bool) -> Result<Self, String> {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
         let (head, rest) = bytes.split_at(end.ok_or("no whole head")? + 4);
         let head = std::str::from_utf8(head).map_err(|error| error.to_string())?;
@@ -103,23 +111,35 @@ fn answer(bytes: &mut &[u8], head_only: bool) -> Result<(u16, Vec<u8>), String> 
             .strip_prefix("HTTP/1.1 ")
             .and_then(|rest| rest.get(..3)?.parse().ok());
         let status = status.ok_or_else(|| format!("no status line: {head}"))?;
-        *bytes = rest;
+        let field = |name: &str| {
+            let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+            let line = lines.find(|(known, _)| known.eq_ignore_ascii_case(name));
+            line.map(|(_, value)| value.trim())
+        };
         // RFC 9110 section 15.2: an interim answer has no body, and the final one follows.
-        if (100..200).contains(&status) {
-            continue;
+        let length = if head_only || status < 200 || status == 204 || status == 304 {
+            0
+        } else {
+            let length = field("content-length").and_then(|value| value.parse().ok());
+            length.ok_or_else(|| format!("no length: {head}"))?
+        };
+        let body = rest.get(..length).ok_or("the body is cut off")?;
+        *bytes = &rest[length..];
+        Ok(Self {
+            status,
+            head: head.to_ascii_lowercase(),
+            body: body.to_vec(),
+        })
+    }
+}
+
+/// Takes one final answer from the front of `bytes`: its status and its body.
+fn answer(bytes: &mut &[u8], head_only: bool) -> Result<(u16, Vec<u8>), String> {
+    loop {
+        let answer = RawAnswer::take(bytes, head_only)?;
+        if answer.status >= 200 {
+            return Ok((answer.status, answer.body));
         }
-        if head_only || status == 204 || status == 304 {
-            return Ok((status, Vec::new()));
-        }
-        let length = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length")
-                .then(|| value.trim().parse().ok())?
-        });
-        let length: usize = length.ok_or_else(|| format!("no length: {head}"))?;
-        let body = bytes.get(..length).ok_or("the body is cut off")?.to_vec();
-        *bytes = &bytes[length..];
-        return Ok((status, body));
     }
 }
 

@@ -108,7 +108,11 @@ impl Decoder {
                     Some(_) => return Err(Fault::ChunkEnd),
                 },
                 State::Size => {
-                    let Some(line) = line(input, Fault::ChunkSize, CHUNK_LINE_BYTES_MAX)? else {
+                    let line = line(input, Fault::ChunkOverhead, CHUNK_LINE_BYTES_MAX);
+                    if line == Err(Fault::ChunkOverhead) {
+                        chunk_size(input.get(..CHUNK_LINE_BYTES_MAX).unwrap_or_default())?;
+                    }
+                    let Some(line) = line? else {
                         return Ok(BodyPart::More);
                     };
                     let (size, extension) = chunk_size(&line)?;

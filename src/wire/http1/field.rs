@@ -100,7 +100,7 @@ pub(in super::super) fn is_host(text: &[u8]) -> bool {
         },
         None => text.split_at(text.find(':').unwrap_or(text.len())),
     };
-    let name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&byte);
+    let name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
     let port = match port.strip_prefix(':') {
         Some(port) => {
             port.is_empty()
@@ -108,5 +108,18 @@ pub(in super::super) fn is_host(text: &[u8]) -> bool {
         }
         None => port.is_empty(),
     };
-    host.bytes().all(name_byte) && port
+    is_escaped(host, name_byte) && port
+}
+
+/// Whether a text has only allowed bytes and whole percent escapes (RFC 3986 section 2.1).
+fn is_escaped(text: &str, allowed: impl Fn(u8) -> bool) -> bool {
+    let mut parts = text.split('%');
+    let whole = |part: &str| {
+        let digits = part.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    parts
+        .next()
+        .is_some_and(|first| first.bytes().all(&allowed))
+        && parts.all(|part| whole(part) && part.bytes().all(&allowed))
 }

@@ -105,8 +105,9 @@ impl HeadReader {
             let mut fields = [MaybeUninit::uninit(); FIELDS_MAX];
             let mut request = httparse::Request::new(&mut []);
             match request.parse_with_uninit_headers(input, &mut fields) {
-                // The version is judged when the head is complete.
+                // The version is judged when the head is complete, and what follows it when its line is.
                 Ok(_) | Err(Error::Version) => {}
+                Err(Error::NewLine) if !lines => {}
                 Err(error) => return Err(fault(error, input)),
             }
         }
@@ -116,17 +117,25 @@ impl HeadReader {
 
 /// Reads a later version of HTTP/1, such as HTTP/1.2, as HTTP/1.1 (RFC 9110 section 2.5).
 fn lower_version(head: &mut BytesMut) -> Result<(), Fault> {
+    let minor = minor_version(head)?;
+    if let Some(minor) = head.get_mut(minor) {
+        *minor = (*minor).min(b'1');
+    }
+    Ok(())
+}
+
+/// The place of the last digit of the version, if it is a version of HTTP/1.
+fn minor_version(head: &[u8]) -> Result<usize, Fault> {
     let end = memchr::memchr(b'\r', head).unwrap_or(head.len());
-    let version = head.get_mut(end.saturating_sub(8)..end);
-    match version {
-        Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor]) if minor.is_ascii_digit() => {
-            *minor = (*minor).min(b'1');
-            Ok(())
-        }
+    match head.get(end.saturating_sub(8)..end) {
         Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
-            Err(Fault::Version)
+            if *major == b'1' {
+                Ok(end - 1)
+            } else {
+                Err(Fault::Version)
+            }
         }
         Some(_) | None => Err(Fault::RequestLine),
     }
@@ -140,7 +149,7 @@ fn fault(error: Error, head: &[u8]) -> Fault {
         }
         Error::HeaderName => Fault::FieldName,
         Error::HeaderValue => Fault::FieldValue,
-        Error::NewLine => Fault::LineEnd,
+        Error::NewLine => minor_version(head).err().unwrap_or(Fault::LineEnd),
         Error::TooManyHeaders => Fault::TooManyFields,
         // A version that is one was judged before.
         Error::Version | Error::Token | Error::Status => Fault::RequestLine,
@@ -208,7 +217,11 @@ fn uri(target: Bytes, method: &Method) -> Result<Uri, Fault> {
     let uri = Uri::from_maybe_shared(target.clone()).or_else(|_| encoded(&target));
     let uri = uri.map_err(|_| Fault::Target)?;
     match uri.authority() {
-        Some(authority) if !field::is_host(authority.as_str().as_bytes()) => Err(Fault::Target),
+        Some(authority)
+            if authority.host().is_empty() || !field::is_host(authority.as_str().as_bytes()) =>
+        {
+            Err(Fault::Target)
+        }
         Some(_) | None => Ok(uri),
     }
 }
@@ -237,7 +250,8 @@ fn encoded(target: &[u8]) -> Result<Uri, http::uri::InvalidUri> {
 #[derive(Debug)]
 struct FieldRules {
     old: bool,
-    keep_alive: bool,
+    /// Whether the client asks to keep the connection or to close it, which counts more (RFC 9112 section 9.3).
+    keep_alive: Option<bool>,
     expects_continue: bool,
     hosts: usize,
     length: Option<u64>,
@@ -248,16 +262,21 @@ struct FieldRules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coding {
     None,
+    /// `chunked` alone.
     Chunked,
-    /// `chunked` was not the last one, or not the only one.
-    Other(Fault),
+    /// None of them was `chunked`.
+    Others,
+    /// `chunked`, behind others.
+    OthersAndChunked,
+    /// `chunked` was not the last one.
+    Misplaced,
 }
 
 impl FieldRules {
     fn new(old: bool) -> Self {
         Self {
             old,
-            keep_alive: !old,
+            keep_alive: None,
             expects_continue: false,
             hosts: 0,
             length: None,
@@ -284,31 +303,36 @@ impl FieldRules {
             }
             header::TRANSFER_ENCODING => {
                 for coding in list(value) {
+                    let chunked = coding.eq_ignore_ascii_case(b"chunked");
                     self.coding = match self.coding {
-                        Coding::None if coding.eq_ignore_ascii_case(b"chunked") => Coding::Chunked,
-                        Coding::Chunked => Coding::Other(Fault::CodingNotLast),
-                        Coding::None => Coding::Other(Fault::CodingUnknown),
-                        other @ Coding::Other(_) => other,
+                        Coding::None if chunked => Coding::Chunked,
+                        Coding::Others if chunked => Coding::OthersAndChunked,
+                        Coding::None | Coding::Others => Coding::Others,
+                        Coding::Chunked | Coding::OthersAndChunked | Coding::Misplaced => {
+                            Coding::Misplaced
+                        }
                     };
                 }
                 if self.coding == Coding::None {
-                    self.coding = Coding::Other(Fault::CodingUnknown);
+                    self.coding = Coding::Others;
                 }
             }
             header::CONNECTION => {
                 for option in list(value) {
                     if option.eq_ignore_ascii_case(b"close") {
-                        self.keep_alive = false;
-                    } else if option.eq_ignore_ascii_case(b"keep-alive") && self.old {
-                        self.keep_alive = true;
+                        self.keep_alive = Some(false);
+                    } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                        self.keep_alive.get_or_insert(true);
                     }
                 }
             }
             header::EXPECT => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Fault::Expectation);
+                for expectation in list(value) {
+                    if !expectation.eq_ignore_ascii_case(b"100-continue") {
+                        return Err(Fault::Expectation);
+                    }
+                    self.expects_continue = !self.old;
                 }
-                self.expects_continue = !self.old;
             }
             _ => {}
         }
@@ -325,11 +349,12 @@ impl FieldRules {
             (_, Some(_)) => return Err(Fault::LengthAndCoding),
             (_, None) if self.old => return Err(Fault::CodingInOldVersion),
             (Coding::Chunked, None) => BodyLength::Chunked,
-            (Coding::Other(fault), None) => return Err(fault),
+            (Coding::OthersAndChunked, None) => return Err(Fault::CodingUnknown),
+            (Coding::Others | Coding::Misplaced, None) => return Err(Fault::CodingNotLast),
         };
         Ok(Framing {
             old: self.old,
-            keep_alive: self.keep_alive,
+            keep_alive: self.keep_alive.unwrap_or(!self.old),
             expects_continue: self.expects_continue && body != BodyLength::None,
             head_only,
             body,

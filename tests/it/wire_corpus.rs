@@ -1,0 +1,198 @@
+//! Every case of `tests/golden/wire`, sent to one daemon: at once, and in small pieces. The statuses, the rule for which a
+//! message is refused, the end of the connection and the number of records are those that the RFCs ask for.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::client;
+use crate::daemon::{TestDaemon, metric};
+use crate::pairs::RawAnswer;
+use crate::wire_cases::{WireCase, WireStep, wire_cases};
+
+const SETTINGS: &str = "[limits]\nheaders = \"2 KiB\"\nbody = \"1 KiB\"\n";
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The most pieces that a message is cut into.
+const PIECES_MAX: usize = 40;
+/// The request that shows that a connection is open.
+const PROBE: &[u8] = b"GET /probe.txt HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+
+/// How often each rule was broken so far.
+type Faults = BTreeMap<String, u64>;
+
+fn faults(daemon: &TestDaemon) -> Faults {
+    let text = daemon.metrics();
+    let rows = text.lines().filter_map(|line| {
+        let row = line.strip_prefix("perennial_http_messages_refused_total{reason=\"")?;
+        let (label, count) = row.split_once("\"} ")?;
+        Some((label.to_owned(), count.parse().ok()?))
+    });
+    rows.collect()
+}
+
+/// A connection that has read some bytes.
+struct Exchange {
+    socket: TcpStream,
+    read: Vec<u8>,
+    /// Bytes that are written at once.
+    pieces: bool,
+}
+
+impl Exchange {
+    fn connect(address: SocketAddr, pieces: bool) -> std::io::Result<Self> {
+        let socket = TcpStream::connect(address)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self {
+            socket,
+            read: Vec::new(),
+            pieces,
+        })
+    }
+
+    /// Sends bytes. The server need not take what comes after its last answer.
+    fn send(&mut self, bytes: &[u8]) {
+        let size = if self.pieces {
+            bytes.len().div_ceil(PIECES_MAX)
+        } else {
+            bytes.len()
+        };
+        for piece in bytes.chunks(size.max(1)) {
+            if self.socket.write_all(piece).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Reads more; false at the end.
+    fn fill(&mut self) -> Result<bool, String> {
+        let mut buffer = [0; 8192];
+        match self.socket.read(&mut buffer) {
+            Ok(read) => {
+                self.read.extend_from_slice(&buffer[..read]);
+                Ok(read > 0)
+            }
+            // RFC 9112 section 9.6: what a client sends after a close may cost it the connection.
+            Err(error) if self.pieces && error.kind() == ErrorKind::ConnectionReset => Ok(false),
+            Err(error) => Err(format!("{error}, after {:?}", self.text())),
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.read).into_owned()
+    }
+
+    fn answer(&mut self, head_only: bool) -> Result<RawAnswer, String> {
+        loop {
+            let mut rest = self.read.as_slice();
+            match RawAnswer::take(&mut rest, head_only) {
+                Ok(answer) => {
+                    self.read = rest.to_vec();
+                    return Ok(answer);
+                }
+                Err(error) => {
+                    if !self.fill()? {
+                        return Err(format!("{error}, at the end: {:?}", self.text()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn ends(&mut self) -> Result<(), String> {
+        while self.fill()? {}
+        if self.read.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("one answer too much: {:?}", self.text()))
+        }
+    }
+}
+
+/// Carries out one case.
+fn exchange(address: SocketAddr, case: &WireCase, pieces: bool) -> Result<(), String> {
+    let mut exchange = Exchange::connect(address, pieces).map_err(|error| error.to_string())?;
+    let mut closing = false;
+    for step in &case.steps {
+        match step {
+            WireStep::Send(bytes) => exchange.send(bytes),
+            WireStep::End => {
+                let _gone = exchange.socket.shutdown(Shutdown::Write);
+                closing = true;
+            }
+            WireStep::Want(wanted) => {
+                let answer = exchange.answer(wanted.no_body)?;
+                if answer.status != wanted.status {
+                    let (status, body) = (answer.status, String::from_utf8_lossy(&answer.body));
+                    return Err(format!("{status}, not {}: {body}", wanted.status));
+                }
+                closing |= answer.head.contains("\r\nconnection: close\r\n");
+            }
+        }
+    }
+    if case.open {
+        exchange.send(PROBE);
+        let answer = exchange.answer(false)?;
+        if answer.body != b"probe" {
+            return Err(format!("no answer to the next request: {answer:?}"));
+        }
+    } else if !closing {
+        return Err("no answer says that the connection closes".to_owned());
+    }
+    exchange.ends()
+}
+
+/// The difference between the rules that were broken and those that the case names.
+fn check_faults(before: &Faults, after: &Faults, case: &WireCase) -> Result<(), String> {
+    let mut wanted = before.clone();
+    for label in case.wanted().filter_map(|answer| answer.fault.as_ref()) {
+        *wanted.entry(label.clone()).or_default() += 1;
+    }
+    let wrong = after
+        .iter()
+        .filter(|(label, count)| wanted.get(*label) != Some(count));
+    let wrong: Vec<_> = wrong.map(|(label, _)| label).collect();
+    if *after == wanted {
+        Ok(())
+    } else {
+        Err(format!("counted otherwise: {wrong:?}"))
+    }
+}
+
+#[test]
+fn every_hostile_message_is_answered_as_the_rfcs_say() {
+    let cases = wire_cases();
+    let daemon = TestDaemon::start(SETTINGS);
+    fs::write(daemon.site("probe.txt"), "probe").unwrap();
+    fs::write(daemon.site("caf\u{e9}.txt"), "coffee").unwrap();
+    fs::write(daemon.site("a b.txt"), "a blank").unwrap();
+    let mut wrong = Vec::new();
+    let mut before = faults(&daemon);
+    for pieces in [false, true] {
+        for case in &cases {
+            let done = exchange(daemon.public(), case, pieces);
+            let after = faults(&daemon);
+            if let Err(error) = done.and_then(|()| check_faults(&before, &after, case)) {
+                wrong.push(format!("{} (in pieces: {pieces}): {error}", case.name));
+            }
+            before = after;
+        }
+    }
+    println!("{} cases", cases.len());
+    let count = wrong.len();
+    assert!(wrong.is_empty(), "{count} are wrong:\n{}", wrong.join("\n"));
+    // A message that was refused, or was only data within another one, has made no record.
+    let answers = cases.iter().flat_map(WireCase::wanted);
+    let made = answers.filter(|answer| answer.status == 201).count() * 2;
+    let list = daemon.get("/books?_start=0&_end=1").expect(200);
+    assert_eq!(
+        list.header("x-total-count"),
+        Some(made.to_string().as_str())
+    );
+    client::get(daemon.admin(), "/readyz").expect(200);
+    let text = daemon.metrics();
+    assert_eq!(metric(&text, "perennial_http_panics_total", ""), Some(0.0));
+}
