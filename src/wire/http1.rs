@@ -258,6 +258,7 @@ impl Http1 {
         let status = response.status().as_u16();
         let size = response.body().size();
         self.thread.recorder.count(&request, &link, status, size);
+        link.fault.set(self.input.borrow().fault);
         let sent = self.send(response, &framing, last).await;
         self.thread.recorder.log(&request, &link, status, sent);
         drop(request);

@@ -7,6 +7,7 @@ use std::task::Poll;
 
 use tokio::time::Instant;
 
+use super::http1::Fault;
 use super::request_id::RequestId;
 
 /// One request as its connection and the service share it. It travels to the service in the request's extensions.
@@ -20,6 +21,8 @@ pub(super) struct Link {
     pub(super) label: Cell<Option<usize>>,
     /// Its id in the answer, the log and the access log.
     pub(super) id: RequestId,
+    /// The rule that its body breaks.
+    pub(super) fault: Cell<Option<Fault>>,
     client_left: Cell<bool>,
 }
 
@@ -30,6 +33,7 @@ impl Link {
             begun: Instant::now(),
             label: Cell::new(None),
             id,
+            fault: Cell::new(None),
             client_left: Cell::new(false),
         })
     }

@@ -11,6 +11,7 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, Version};
 
 use super::access_log::{Access, AccessLog, Line};
+use super::http1::Fault;
 use super::link::Link;
 use super::metrics::HandlerMetrics;
 use super::request_id::{RequestId, RequestIds};
@@ -88,7 +89,11 @@ impl Recorder {
             id: link.id.as_str(),
             user_agent: header(header::USER_AGENT),
             referer: header(header::REFERER),
-            fault: (!ended.whole).then_some("broken_off"),
+            fault: if ended.whole {
+                link.fault.get().map(Fault::label)
+            } else {
+                Some("broken_off")
+            },
         });
     }
 

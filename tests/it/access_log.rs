@@ -105,6 +105,11 @@ fn a_line_tells_the_whole_answer_and_how_it_ended() {
         .write(b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n")
         .unwrap();
     client.read_answer(false).unwrap().expect(400);
+    let mut client = Client::connect(daemon.public()).unwrap();
+    client
+        .write(b"POST /books HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
+        .unwrap();
+    client.read_answer(false).unwrap().expect(400);
     let mut leaving = TcpStream::connect(daemon.public()).unwrap();
     leaving
         .write_all(b"GET /large.bin HTTP/1.0\r\n\r\n")
@@ -121,6 +126,7 @@ fn a_line_tells_the_whole_answer_and_how_it_ended() {
     assert_eq!(whole["user_agent"], "a \"b\"");
     assert_eq!(whole["referer"], "http://c/");
     assert_eq!(line(&json!("host_twice"))["status"], 400);
+    assert_eq!(line(&json!("chunk_size"))["path"], "/books");
     let broken = line(&json!("broken_off"));
     assert_eq!(
         (&broken["path"], &broken["protocol"]),

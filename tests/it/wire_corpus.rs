@@ -112,6 +112,19 @@ impl Exchange {
     }
 }
 
+/// Fields that RFC 9110 asks for, sections 6.6.1 and 15.5.6, and forbids, section 8.6.
+fn check_head(answer: &RawAnswer) -> Result<(), String> {
+    let has = |name: &str| answer.head.contains(&format!("\r\n{name}: "));
+    let (status, head) = (answer.status, &answer.head);
+    if has("date") != (status >= 200) || status == 405 && !has("allow") {
+        return Err(format!("a field is missing: {head}"));
+    }
+    if (status < 200 || status == 204) && has("content-length") {
+        return Err(format!("a length for no body: {head}"));
+    }
+    Ok(())
+}
+
 /// Carries out one case.
 fn exchange(address: SocketAddr, case: &WireCase, pieces: bool) -> Result<(), String> {
     let mut exchange = Exchange::connect(address, pieces).map_err(|error| error.to_string())?;
@@ -129,6 +142,7 @@ fn exchange(address: SocketAddr, case: &WireCase, pieces: bool) -> Result<(), St
                     let (status, body) = (answer.status, String::from_utf8_lossy(&answer.body));
                     return Err(format!("{status}, not {}: {body}", wanted.status));
                 }
+                check_head(&answer)?;
                 closing |= answer.head.contains("\r\nconnection: close\r\n");
             }
         }

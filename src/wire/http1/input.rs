@@ -15,6 +15,7 @@ use super::super::lazy_timer::LazyTimer;
 use super::super::socket::Stream;
 use super::super::thread::Thread;
 use super::decoder::{BodyLength, BodyPart, Decoder};
+use super::fault::Fault;
 
 /// The most bytes that are read before they are needed: of later requests, or of a body whose handler is not reading.
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
@@ -34,6 +35,8 @@ pub(super) struct Input {
     pub(super) expects_continue: bool,
     /// Whether the body can't be read to its end.
     pub(super) broken: bool,
+    /// The rule that the body breaks, as its reader was told.
+    pub(super) fault: Option<Fault>,
     /// Since when the handler waits for bytes of the body.
     waiting_since: Option<Instant>,
     thread: Rc<Thread>,
@@ -49,6 +52,7 @@ impl Input {
             body: Decoder::new(BodyLength::None, 0),
             expects_continue: false,
             broken: false,
+            fault: None,
             waiting_since: None,
             thread,
         }
@@ -60,6 +64,7 @@ impl Input {
         // A client that sends the body at once waits for nothing.
         self.expects_continue = expects_continue && self.bytes.is_empty();
         self.broken = false;
+        self.fault = None;
         self.waiting_since = None;
     }
 
@@ -125,6 +130,7 @@ impl Input {
                 Ok(BodyPart::More) => {}
                 Err(fault) => {
                     self.thread.counters.refused(fault);
+                    self.fault = Some(fault);
                     let error = io::Error::new(ErrorKind::InvalidData, fault);
                     return Poll::Ready(Some(Err(PayloadError::Io(error))));
                 }
