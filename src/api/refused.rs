@@ -181,7 +181,7 @@ mod tests {
             let problem = Problem::new(Code::Forbidden).detail(error.to_string());
             assert_eq!(Problem::from(error), problem);
         }
-        let kind = std::io::ErrorKind::NotFound;
+        let kind = rustix::io::Errno::NOENT;
         for error in [FileError::Hung, FileError::Root(kind)] {
             let problem = Problem::new(Code::NotReady).detail(error.to_string());
             assert_eq!(Problem::from(error), problem);

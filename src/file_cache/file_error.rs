@@ -5,6 +5,8 @@
 use std::io;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::containment::PathRefusal;
 use super::loader::READ_TRIES;
 
@@ -36,7 +38,7 @@ pub(crate) enum FileError {
     Restless,
     /// The folder of the route is missing, or no folder, or can't be read.
     #[error("the folder of this route can't be read: {0}")]
-    Root(io::ErrorKind),
+    Root(Errno),
     /// The folder of the route does not answer.
     #[error("the folder of this route does not answer: try again later")]
     Hung,
@@ -45,7 +47,7 @@ pub(crate) enum FileError {
     Busy,
     /// The disk failed, or no file could be opened any more.
     #[error("the file could not be read: {0}")]
-    Io(io::ErrorKind),
+    Io(Errno),
 }
 
 /// How long a copy in memory stands in for a file that may not be looked at. Permissions that are wrong for a moment, in
@@ -62,8 +64,8 @@ impl FileError {
             | Self::Outside
             | Self::Irregular
             | Self::Denied
-            | Self::Root(io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Duration::ZERO,
-            Self::Barred | Self::Root(io::ErrorKind::PermissionDenied) => BARRED_MAX,
+            | Self::Root(Errno::NOENT | Errno::NOTDIR) => Duration::ZERO,
+            Self::Barred | Self::Root(Errno::ACCESS | Errno::PERM) => BARRED_MAX,
             Self::Restless | Self::Root(_) | Self::Hung | Self::Busy | Self::Io(_) => Duration::MAX,
         }
     }
@@ -85,12 +87,12 @@ impl FileError {
                 | io::ErrorKind::InvalidInput
         );
         // The kind of a ring of links has no stable name.
-        if absent || error.raw_os_error() == Some(ELOOP) {
+        if absent || number(&error) == Errno::LOOP {
             Self::Absent
         } else if error.kind() == io::ErrorKind::PermissionDenied {
             Self::Barred
         } else {
-            Self::Io(error.kind())
+            Self::Io(number(&error))
         }
     }
 
@@ -103,5 +105,7 @@ impl FileError {
     }
 }
 
-/// Linux's number for too many levels of symbolic links.
-const ELOOP: i32 = 40;
+/// The system's number of an error, which has a text for every kind.
+pub(crate) fn number(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}

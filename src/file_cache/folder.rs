@@ -16,8 +16,10 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::containment::SafePath;
-use super::file_error::FileError;
+use super::file_error::{FileError, number};
 use super::root::SiteRoot;
 use super::stamp::Stamp;
 
@@ -61,7 +63,7 @@ fn enter(base: &Path) -> Result<(), FileError> {
 }
 
 fn root_error(error: io::Error) -> FileError {
-    FileError::Root(error.kind())
+    FileError::Root(number(&error))
 }
 
 fn locate(base: &Path, path: &Path) -> Result<Located, FileError> {
@@ -98,7 +100,7 @@ pub(crate) fn probe(root: &SiteRoot, path: &SafePath) -> Result<(), FileError> {
             }
             Ok(())
         }
-        Err(FileError::Root(io::ErrorKind::NotFound)) if root.built_in => Ok(()),
+        Err(FileError::Root(Errno::NOENT)) if root.built_in => Ok(()),
         other => other.map(drop),
     }
 }

@@ -7,8 +7,7 @@
 
 // Decision: A folder is judged and not a file.
 
-use std::io;
-
+use rustix::io::Errno;
 use tokio::time::{Duration, Instant};
 
 /// How often a folder that answers is probed, so that its loss is noticed without requests.
@@ -26,7 +25,7 @@ pub(crate) enum Condition {
     /// It can be read.
     Healthy,
     /// It answers with an error: it is missing, or no folder, or may not be read.
-    Unreadable(io::ErrorKind),
+    Unreadable(Errno),
     /// It does not answer.
     Hung,
 }
@@ -113,7 +112,7 @@ impl Health {
 mod tests {
     use super::*;
 
-    const MISSING: Condition = Condition::Unreadable(io::ErrorKind::NotFound);
+    const MISSING: Condition = Condition::Unreadable(Errno::NOENT);
 
     fn after(start: Instant, millis: u64) -> Instant {
         start + Duration::from_millis(millis)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use rustix::io::Errno;
 
 use super::containment::SafePath;
 use super::entry::Entry;
@@ -65,7 +66,7 @@ impl Loader<'_> {
             let located = match find(self.root, path) {
                 Ok(Some(located)) => located,
                 Ok(None) => return Ok(Look::Moved),
-                Err(FileError::Root(io::ErrorKind::NotFound)) if self.root.built_in => {
+                Err(FileError::Root(Errno::NOENT)) if self.root.built_in => {
                     return self.built_in(path, known);
                 }
                 Err(error) => return Err(error),
@@ -159,7 +160,7 @@ fn read_whole(mut file: &File, stamp: &Stamp, pause: impl FnOnce()) -> io::Resul
     let mut bytes = Vec::new();
     bytes
         .try_reserve_exact(expected)
-        .map_err(|_| io::ErrorKind::OutOfMemory)?;
+        .map_err(|_| Errno::NOMEM)?;
     // One byte more than expected: a file that grew is noticed, and one that grows without end is not read without end.
     Read::by_ref(&mut file)
         .take(stamp.length().saturating_add(1))
@@ -320,8 +321,11 @@ mod tests {
             let look = site
                 .after(LATER, MAX)
                 .look(&SafePath::new(path).unwrap(), None, || ());
-            let kind = io::ErrorKind::NotADirectory;
-            assert_eq!(look.unwrap_err(), FileError::Root(kind), "{path:?}");
+            assert_eq!(
+                look.unwrap_err(),
+                FileError::Root(Errno::NOTDIR),
+                "{path:?}"
+            );
         }
     }
 }

@@ -143,9 +143,6 @@ impl RootIo {
         match self.condition() {
             Condition::Healthy => None,
             Condition::Hung => Some(format!("its folder {folder} does not answer")),
-            Condition::Unreadable(io::ErrorKind::NotFound) => {
-                Some(format!("its folder {folder} does not exist"))
-            }
             Condition::Unreadable(error) => {
                 Some(format!("its folder {folder} can't be read: {error}"))
             }
@@ -258,7 +255,7 @@ impl RootIo {
 /// The condition of the folder that the result of a call shows.
 fn condition_of<T>(result: &Result<T, FileError>) -> Condition {
     match result {
-        Err(FileError::Root(kind)) => Condition::Unreadable(*kind),
+        Err(FileError::Root(error)) => Condition::Unreadable(*error),
         Ok(_) | Err(_) => Condition::Healthy,
     }
 }

@@ -319,6 +319,10 @@ fn a_page_in_memory_outlives_errors_of_its_file() {
             client.get("/").unwrap().expect(200).text() == text
         });
     }
+    let log = daemon.stderr();
+    for number in [5, 24, 116, 12] {
+        assert!(log.contains(&format!("(os error {number})")), "{log}");
+    }
     fs::remove_file(&page).unwrap();
     until("a file that is gone is gone", || {
         daemon.get("/").status == 404

@@ -1,11 +1,11 @@
 //! A folder that does not answer, or answers with errors.
 
 use std::fs;
-use std::io;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::{Condvar, Mutex};
+use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::super::health::{Condition, PROBE_HEALTHY};
@@ -158,13 +158,13 @@ fn a_root_that_is_taken_away_is_noticed_without_requests_and_comes_back() {
             root_of(&site, SITE)
                 .fault()
                 .unwrap()
-                .contains("does not exist")
+                .contains("No such file or directory")
         );
-        let kind = io::ErrorKind::NotFound;
+        let kind = Errno::NOENT;
         let gone = site.load("/").await.unwrap_err();
         assert_eq!(gone, AskError::Rejected(FileError::Root(kind)));
         fs::write(&place, "a file in the place of the folder").unwrap();
-        let kind = io::ErrorKind::NotADirectory;
+        let kind = Errno::NOTDIR;
         let file = site.load("/").await.unwrap_err();
         assert_eq!(file, AskError::Rejected(FileError::Root(kind)));
         fs::remove_file(&place).unwrap();
@@ -198,9 +198,9 @@ fn an_error_that_says_nothing_about_the_file_is_bridged() {
     let io = FileError::Io;
     let root = FileError::Root;
     for error in [
-        io(io::ErrorKind::Other),
-        io(io::ErrorKind::StaleNetworkFileHandle),
-        root(io::ErrorKind::NotConnected),
+        io(Errno::IO),
+        io(Errno::STALE),
+        root(Errno::NOTCONN),
         FileError::Hung,
         FileError::Busy,
         FileError::Restless,
@@ -212,9 +212,9 @@ fn an_error_that_says_nothing_about_the_file_is_bridged() {
         assert_eq!(error.bridged_for(), Duration::ZERO, "{error}");
         assert!(error.is_about_the_file(), "{error}");
     }
-    for error in [FileError::Barred, root(io::ErrorKind::PermissionDenied)] {
+    for error in [FileError::Barred, root(Errno::ACCESS)] {
         assert!(!error.bridged_for().is_zero(), "{error}");
         assert!(error.bridged_for() < Duration::MAX, "{error}");
     }
-    assert!(root(io::ErrorKind::NotFound).bridged_for().is_zero());
+    assert!(root(Errno::NOENT).bridged_for().is_zero());
 }

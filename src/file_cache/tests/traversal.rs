@@ -298,7 +298,7 @@ fn a_root_that_is_a_link_to_a_file_or_to_itself_is_no_root() {
 fn a_missing_root_is_no_missing_file() {
     let world = world();
     let gone = served(&world.path().join("gone"), "/");
-    assert_eq!(gone, Err(FileError::Root(std::io::ErrorKind::NotFound)));
+    assert_eq!(gone, Err(FileError::Root(rustix::io::Errno::NOENT)));
 }
 
 #[test]
