@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ use super::{Settings, folders, rules};
 const PLACES: [&str; 2] = ["config/perennial.toml", "/etc/perennial/perennial.toml"];
 /// The most files that may include each other.
 const FILES_MAX: usize = 1_000;
+/// The largest file.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 const INCLUDE: [&str; 1] = ["include"];
 
 /// The settings, and what is worth a look in them.
@@ -222,7 +224,7 @@ fn read_all(path: &Path, found: &mut Findings) -> Result<(), LoadError> {
             found.fault(place, &INCLUDE, problem);
             break;
         }
-        let text = match (fs::read(&path), included) {
+        let text = match (read(&path), included) {
             (Ok(bytes), _) => decode(found, &path, bytes),
             (Err(error), None) => return Err(LoadError::Unreadable { path, error }),
             (Err(error), Some(place)) => {
@@ -245,6 +247,19 @@ fn read_all(path: &Path, found: &mut Findings) -> Result<(), LoadError> {
         }
     }
     Ok(())
+}
+
+/// Reads a whole file; one without an end, such as a device, is refused.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let length = fs::File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)?;
+    if u64::try_from(length).is_ok_and(|length| length > FILE_BYTES_MAX) {
+        let problem = format!("it has more than {FILE_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+    }
+    Ok(bytes)
 }
 
 /// The text of a file. Where it is none that is a fault, and the rest is read all the same.

@@ -242,14 +242,16 @@ fn a_resource_is_not_at_the_address_of_a_record() {
 fn a_wrong_variable_is_a_fault_that_names_it() {
     let env = env(&[
         ("PERENNIAL__SERVER__ADMIN", "nowhere"),
-        ("PERENNIAL__SERVER__PORT", "1"),
+        ("PERENNIAL__SERVER__LISTN", "1"),
+        ("PERENNIAL__RESOURCE__BOOKS__ACCESS", "public"),
     ]);
     let error = load(None, &env).unwrap_err().to_string();
     assert_eq!(
         error,
-        "$PERENNIAL__SERVER__ADMIN: server.admin: \"nowhere\" is not an address; write IP:PORT, such as \"127.0.0.1:3001\"\n\
-         $PERENNIAL__SERVER__PORT: server.port: not a setting that can be given by the environment\n\
-         2 faults in the settings; nothing was started"
+        "$PERENNIAL__RESOURCE__BOOKS__ACCESS: resource.books.access: not a setting that can be given by the environment\n\
+         $PERENNIAL__SERVER__ADMIN: server.admin: \"nowhere\" is not an address; write IP:PORT, such as \"127.0.0.1:3001\"\n\
+         $PERENNIAL__SERVER__LISTN: server.listn: unknown; did you mean listen?\n\
+         3 faults in the settings; nothing was started"
     );
 }
 

@@ -198,7 +198,12 @@ impl Findings {
                 .map(str::to_owned)
                 .collect();
             let Some(key) = key else {
-                let problem = "not a setting that can be given by the environment";
+                let elsewhere = keys::find(&path).is_some() || !keys::names_below(&path).is_empty();
+                let problem = if elsewhere {
+                    "not a setting that can be given by the environment".to_owned()
+                } else {
+                    unknown(&path)
+                };
                 self.fault(location, &path, problem);
                 continue;
             };

@@ -71,6 +71,21 @@ fn a_file_in_the_place_of_the_logs_or_the_data_is_a_fault() {
 }
 
 #[test]
+fn a_file_without_an_end_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.toml");
+    let error = load(Some(Path::new("/dev/zero")), &BTreeMap::new()).unwrap_err();
+    assert!(
+        error.to_string().contains("more than 16777216 bytes"),
+        "{error}"
+    );
+    fs::write(&file, "include = ['/dev/zero']\n").unwrap();
+    let error = load(Some(&file), &BTreeMap::new()).unwrap_err();
+    let told = ": include: /dev/zero can't be read: it has more than 16777216 bytes";
+    assert!(error.to_string().contains(told), "{error}");
+}
+
+#[test]
 fn included_files_are_read_and_the_same_key_twice_is_a_fault() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
