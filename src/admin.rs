@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
+use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
@@ -205,10 +205,7 @@ impl Admin {
         request.refuse_cross_site()?;
         let body = read_body(request, ORDER_BYTES_MAX).await?;
         chaos::obey(self, &body)?;
-        Ok(HttpResponse::with_body(
-            StatusCode::NO_CONTENT,
-            BoxBody::new(()),
-        ))
+        Ok(HttpResponse::NoContent().finish())
     }
 }
 
@@ -233,15 +230,11 @@ fn not_ready(faults: &[String]) -> Problem {
 }
 
 fn answer(content_type: &'static str, body: String) -> HttpResponse<BoxBody> {
-    let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(body));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    response
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, content_type))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .body(body)
 }
 
 fn json_answer(value: &Value) -> HttpResponse<BoxBody> {

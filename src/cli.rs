@@ -132,59 +132,31 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>, env: BTreeMap<String,
 
 impl Command {
     fn run(self, config: Option<PathBuf>, env: BTreeMap<String, String>) -> Exit {
+        let source = |config| SettingsSource::find(config, env);
         match self {
-            Self::Serve => with_settings(config, env, settings::check_for_start, serve::run),
+            Self::Serve => source(config).with(settings::check_for_start, serve::run),
             Self::Check { file: Some(_) } if config.is_some() => {
-                drop(writeln!(
-                    std::io::stderr(),
-                    "perennial: name one settings file: either --config FILE or check FILE"
-                ));
+                say("perennial: name one settings file: either --config FILE or check FILE");
                 Exit::Usage
             }
-            Self::Check { file } => {
-                with_settings(file.or(config), env, settings::check, check::run)
-            }
+            Self::Check { file } => source(file.or(config)).with(settings::check, check::run),
             Self::Status { json, admin } => {
-                admin.ask(config, env, |address| status::run(address, json))
+                admin.ask(source(config), |address| status::run(address, json))
             }
-            Self::Healthcheck { admin } => admin.ask(config, env, healthcheck::run),
+            Self::Healthcheck { admin } => admin.ask(source(config), healthcheck::run),
         }
     }
 }
 
 impl AdminArg {
     /// Asks the daemon at the address that is given, or else at that of the settings.
-    fn ask(
-        self,
-        config: Option<PathBuf>,
-        env: BTreeMap<String, String>,
-        ask: impl FnOnce(&str) -> Exit,
-    ) -> Exit {
+    fn ask(self, source: SettingsSource, ask: impl FnOnce(&str) -> Exit) -> Exit {
         match self.admin {
             Some(address) => ask(&address),
             // Asking a running daemon needs no folders.
-            None => with_settings(config, env, settings::load, |loaded, _| {
+            None => source.with(settings::load, |loaded, _| {
                 ask(&admin_address(&loaded.settings).to_string())
             }),
-        }
-    }
-}
-
-type Load = fn(Option<&Path>, &BTreeMap<String, String>) -> Result<LoadedSettings, LoadError>;
-
-/// Finds and loads the settings, and carries out what needs them; prints what is wrong with them.
-fn with_settings(
-    config: Option<PathBuf>,
-    env: BTreeMap<String, String>,
-    load: Load,
-    run: impl FnOnce(LoadedSettings, SettingsSource) -> Exit,
-) -> Exit {
-    let path = settings::find(config, &env, Path::is_file);
-    match load(path.as_deref(), &env) {
-        Ok(loaded) => run(loaded, SettingsSource { path, env }),
-        Err(error) => {
-            drop(writeln!(std::io::stderr(), "{error}"));
-            Exit::Config
         }
     }
 }
@@ -196,7 +168,26 @@ struct SettingsSource {
     env: BTreeMap<String, String>,
 }
 
+type Load = fn(Option<&Path>, &BTreeMap<String, String>) -> Result<LoadedSettings, LoadError>;
+
 impl SettingsSource {
+    /// The file that is asked for, or else the usual one.
+    fn find(asked: Option<PathBuf>, env: BTreeMap<String, String>) -> Self {
+        let path = settings::find(asked, &env, Path::is_file);
+        Self { path, env }
+    }
+
+    /// Loads the settings and carries out what needs them, or prints what is wrong with them.
+    fn with(self, load: Load, run: impl FnOnce(LoadedSettings, Self) -> Exit) -> Exit {
+        match load(self.path.as_deref(), &self.env) {
+            Ok(loaded) => run(loaded, self),
+            Err(error) => {
+                say(error);
+                Exit::Config
+            }
+        }
+    }
+
     fn load(&self) -> Result<LoadedSettings, LoadError> {
         settings::load(self.path.as_deref(), &self.env)
     }
@@ -211,13 +202,14 @@ impl std::fmt::Display for SettingsSource {
     }
 }
 
-/// Prints an error with its causes. Nothing is printed if stderr is closed.
+/// Prints a line to stderr; nothing if that is closed.
+fn say(text: impl std::fmt::Display) {
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+/// Prints an error with its causes.
 fn complain(error: &dyn std::error::Error) {
-    drop(writeln!(
-        std::io::stderr(),
-        "perennial: {}",
-        with_causes(error)
-    ));
+    say(format_args!("perennial: {}", with_causes(error)));
 }
 
 /// Prints the answer of a command. A stdout that is closed or full makes the command fail, and never panic.
@@ -235,10 +227,7 @@ fn print(text: &str) -> Exit {
 fn unwritten(error: &std::io::Error) -> Exit {
     // Whoever closes a pipe early, such as `head`, has read what it wants.
     if error.kind() != std::io::ErrorKind::BrokenPipe {
-        drop(writeln!(
-            std::io::stderr(),
-            "perennial: cannot write to stdout: {error}"
-        ));
+        say(format_args!("perennial: cannot write to stdout: {error}"));
     }
     Exit::Failed
 }

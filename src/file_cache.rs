@@ -41,7 +41,6 @@ pub(crate) use entry::Entry;
 pub(crate) use file_error::FileError;
 pub(crate) use handle::Files;
 pub(crate) use message::Loaded;
-pub(crate) use metrics::FileMetrics;
 pub(crate) use representation::Representation;
 pub(crate) use root::{RootId, SiteRoot};
 pub(crate) use root_io::CallThreads;

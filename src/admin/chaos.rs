@@ -29,7 +29,7 @@ pub(super) fn known(admin: &Admin) -> Value {
 /// Carries out an order.
 pub(super) fn obey(admin: &Admin, body: &[u8]) -> Result<(), Problem> {
     let invalid = |detail: String| Problem::new(Code::InvalidOrder).detail(detail);
-    let order = serde_json::from_slice(body).map_err(|error| {
+    let order: ChaosOrder = serde_json::from_slice(body).map_err(|error| {
         let code = if error.is_data() {
             Code::InvalidOrder
         } else {
@@ -44,29 +44,21 @@ pub(super) fn obey(admin: &Admin, body: &[u8]) -> Result<(), Problem> {
         );
         invalid(detail).extension(member, json!(names))
     };
-    match order {
-        ChaosOrder {
-            point: Some(point),
-            child: None,
-            hits,
-        } => {
+    match (order.point, order.child, order.hits) {
+        (Some(point), None, hits) => {
             if admin.faults.arm(&point, hits.map_or(1, NonZeroU32::get)) {
                 return Ok(());
             }
             let points = admin.faults.points().into_keys().collect();
             Err(unknown("fault point", &point, "points", points))
         }
-        ChaosOrder {
-            point: None,
-            child: Some(child),
-            hits: None,
-        } => {
+        (None, Some(child), None) => {
             if kill(admin, &child) {
                 return Ok(());
             }
             Err(unknown("child", &child, "children", children(admin)))
         }
-        ChaosOrder { .. } => Err(invalid(USAGE.to_owned())),
+        _ => Err(invalid(USAGE.to_owned())),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The operator's page: whether the daemon is ready, and every child. A script refreshes it; without the script it is a
 //! page like any other.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use super::readiness::Part;
 use crate::supervision::NodeView;
@@ -53,17 +53,16 @@ const FOOT: &str = "</main>\n</body>\n</html>\n";
 /// The page for this moment.
 pub(super) fn html(root: Option<&NodeView>, parts: &[Part]) -> String {
     let mut out = HEAD.to_owned();
-    readiness(&mut out, parts);
+    // Writing into a String does not fail.
+    let _infallible = readiness(&mut out, parts);
     out.push_str("<h2>Supervisors and children</h2>\n<ul class=\"tree\">\n");
-    if let Some(root) = root {
-        item(&mut out, root);
-    }
+    let _infallible = root.map(|root| item(&mut out, root));
     out.push_str("</ul>\n");
     out.push_str(FOOT);
     out
 }
 
-fn readiness(out: &mut String, parts: &[Part]) {
+fn readiness(out: &mut String, parts: &[Part]) -> fmt::Result {
     let faults: Vec<_> = parts
         .iter()
         .filter_map(|part| Some((&part.name, part.fault.as_ref()?)))
@@ -76,25 +75,21 @@ fn readiness(out: &mut String, parts: &[Part]) {
     } else {
         out.push_str("<p class=\"state bad\">Not ready</p>\n<ul>\n");
         for (name, fault) in faults {
-            push(
-                out,
-                format_args!("<li>{}: {}</li>\n", escape(name), escape(fault)),
-            );
+            writeln!(out, "<li>{}: {}</li>", escape(name), escape(fault))?;
         }
         out.push_str("</ul>\n");
     }
+    Ok(())
 }
 
 /// A child, with those below it.
-fn item(out: &mut String, node: &NodeView) {
-    push(
+fn item(out: &mut String, node: &NodeView) -> fmt::Result {
+    writeln!(
         out,
-        format_args!(
-            "<li><div class=\"node\"><strong class=\"name\">{}</strong>\n<span class=\"state {state}\">{state}</span>\n",
-            escape(&node.name),
-            state = node.state,
-        ),
-    );
+        "<li><div class=\"node\"><strong class=\"name\">{}</strong>\n<span class=\"state {state}\">{state}</span>",
+        escape(&node.name),
+        state = node.state,
+    )?;
     let up = node.up_seconds.map_or_else(|| "-".to_owned(), duration);
     let queue = node.slot.as_ref();
     let queue = queue.map_or_else(|| "-".to_owned(), |slot| slot.queue_messages.to_string());
@@ -104,27 +99,24 @@ fn item(out: &mut String, node: &NodeView) {
         ("restarts", node.restarts_total().to_string()),
         ("queue", queue),
     ] {
-        push(
-            out,
-            format_args!("<dl><dt>{term}</dt> <dd>{value}</dd></dl>\n"),
-        );
+        writeln!(out, "<dl><dt>{term}</dt> <dd>{value}</dd></dl>")?;
     }
     if let Some(last) = &node.last_exit {
         let last = escape(last);
-        push(
+        writeln!(
             out,
-            format_args!("<span class=\"last\">the life before ended: {last}</span>\n"),
-        );
+            "<span class=\"last\">the life before ended: {last}</span>"
+        )?;
     }
     out.push_str("</div>\n");
     if !node.children.is_empty() {
         out.push_str("<ul>\n");
         for child in &node.children {
-            item(out, child);
+            item(out, child)?;
         }
         out.push_str("</ul>\n");
     }
-    out.push_str("</li>\n");
+    out.write_str("</li>\n")
 }
 
 /// Seconds as people read them: `12 s`, `5 min`, `3 h`, `8 d`.
@@ -133,11 +125,6 @@ fn duration(seconds: f64) -> String {
     let unit = units.into_iter().find(|(unit, _)| seconds >= 2.0 * unit);
     let (unit, name) = unit.unwrap_or((1.0, "s"));
     format!("{:.0} {name}", (seconds / unit).floor())
-}
-
-fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing into a String does not fail.
-    let _infallible = out.write_fmt(text);
 }
 
 fn escape(text: &str) -> String {

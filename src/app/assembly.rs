@@ -11,20 +11,20 @@ use tokio::sync::Semaphore;
 
 use super::build::{BuildError, SocketError};
 use super::descriptors;
+use super::run_file::RunFile;
 use super::system::Bound;
 use crate::admin::{Admin, Check, Running};
 use crate::api::{GateMetrics, ResourceTarget, RouteRules, RouteTable, Site, Target};
-use crate::file_cache::{
-    CacheRules, CallThreads, ContentTypes, FileMetrics, Files, RootId, SiteRoot,
-};
+use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, RootId, SiteRoot};
 use crate::listener::{
-    self, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile, bind, bind_unix,
+    self, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile, SocketWatch,
+    bind, bind_unix,
 };
 use crate::request_handler::{self, DrainLimit, GiveWay, HandlerRef};
 use crate::settings::{HandlerCount, Listen, Settings, TargetSettings};
 use crate::storage;
 use crate::supervision::{
-    ChildSpec, Faults, PreparedTree, Pulse, QueueLimits, Slot, SupervisorSpec,
+    ChildSpec, Env, Faults, PreparedTree, Pulse, QueueLimits, Slot, SupervisorSpec, Tree,
 };
 use crate::telemetry::{AccessGuard, AccessSink, Metrics};
 use crate::wire::{Access, ConnectionCounters, Handler, HandlerMetrics, Hosts, HttpMetrics, Parts};
@@ -44,15 +44,27 @@ const ADMIN_CONNECTIONS: usize = 128;
 /// The time that the admin's own connections have to end at the very end.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// The parts of a system, before it starts.
+/// The parts of a system.
 pub(super) struct Assembly {
     pub(super) bound: Bound,
-    pub(super) prepared: PreparedTree,
-    pub(super) faults: Faults,
+    pub(super) tree: Tree,
+    /// Taken when the system starts.
+    pub(super) planned: Option<Planned>,
     pub(super) metrics: Metrics,
-    pub(super) access: Option<AccessGuard>,
-    pub(super) socket_files: Vec<SocketFile>,
     pub(super) store: Arc<dyn storage::Store>,
+    /// Removed when the listeners are gone.
+    _socket_files: Vec<SocketFile>,
+    /// Outlives the handlers, whose last lines it writes out.
+    pub(super) access: Option<AccessGuard>,
+}
+
+/// All that a system needs to be started.
+pub(super) struct Planned {
+    pub(super) prepared: PreparedTree,
+    pub(super) env: Env,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) run_file: RunFile,
+    pub(super) socket_watches: Vec<SocketWatch>,
 }
 
 /// The sockets of a system, bound or inherited.
@@ -87,27 +99,25 @@ struct Builder {
 
 impl Assembly {
     /// Binds every socket and prepares every child.
-    pub(super) fn new(
-        settings: Settings,
-        inherited: Inherited,
-        pulse: Arc<Pulse>,
-    ) -> Result<Self, BuildError> {
+    pub(super) fn new(settings: Settings, inherited: Inherited) -> Result<Self, BuildError> {
         let faults = if settings.chaos.enabled {
             Faults::armed()
         } else {
             Faults::none()
         };
+        let run_file = RunFile::new(&settings.server.data);
         let opened = AccessSink::open(&settings.logging).map_err(BuildError::AccessLog)?;
-        let (access, access_guard) = opened.unzip();
+        let (sink, access) = opened.unzip();
         let builder = Builder {
             hosts: Arc::new(Hosts::new(&settings.server.hosts)),
             settings,
             faults,
             counters: Arc::default(),
-            access,
+            access: sink,
             listener_metrics: ListenerMetrics::default(),
         };
         let (store, writer) = storage::storage(&builder.settings, &builder.faults);
+        let pulse = Pulse::new();
         let admin = Arc::new(Admin::new(Arc::clone(&pulse), builder.faults.clone()));
         let sockets = builder.sockets(inherited)?;
         let bound = sockets.bound().map_err(BuildError::Address)?;
@@ -129,8 +139,9 @@ impl Assembly {
             .child(file_cache)
             .child(handlers)
             .child(builder.listeners(&sockets.public, &targets));
-        let prepared = PreparedTree::new(spec)?.with_pulse(pulse);
-        let metrics = Metrics::new(prepared.tree());
+        let prepared = PreparedTree::new(spec)?.with_pulse(Arc::clone(&pulse));
+        let tree = prepared.tree();
+        let metrics = Metrics::new(tree.clone());
         metrics.add(http);
         metrics.add(gates);
         if let Some(access) = builder.access {
@@ -138,20 +149,26 @@ impl Assembly {
         }
         metrics.add(builder.listener_metrics);
         metrics.add(Arc::clone(&store));
-        metrics.add(FileMetrics(files.clone()));
+        metrics.add(files.clone());
         admin.attach(Running {
-            tree: prepared.tree(),
+            tree: tree.clone(),
             metrics: metrics.clone(),
             checks: checks(&store, &files),
         });
         Ok(Self {
             bound,
-            prepared,
-            faults: builder.faults,
+            tree,
+            planned: Some(Planned {
+                prepared,
+                env: Env::default().with_faults(builder.faults),
+                pulse,
+                run_file,
+                socket_watches: sockets.files.iter().map(SocketFile::watch).collect(),
+            }),
             metrics,
-            access: access_guard,
-            socket_files: sockets.files,
             store,
+            _socket_files: sockets.files,
+            access,
         })
     }
 }

@@ -8,20 +8,18 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::assembly::Assembly;
+use super::assembly::{Assembly, Planned};
 use super::build::BuildError;
 use super::ended::Ended;
 use super::notifier::Notifier;
 use super::phase::{Phase, Phases};
 use super::run_file::RunFile;
 use super::service_manager::ServiceManager;
-use crate::listener::{Inherited, SocketFile, SocketWatch};
+use crate::listener::{Inherited, SocketWatch};
 use crate::settings::Settings;
 use crate::storage::Store;
-use crate::supervision::{
-    Env, ExitReason, PreparedTree, Pulse, RunningTree, Sentinel, Stopper, Tree,
-};
-use crate::telemetry::{AccessGuard, Metrics, Reopen};
+use crate::supervision::{ExitReason, RunningTree, Sentinel, Stopper, Tree};
+use crate::telemetry::{Metrics, Reopen};
 
 /// The addresses that are bound: with the ports the kernel chose where the settings say 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,28 +59,10 @@ pub struct Bound {
 /// # }
 /// ```
 pub struct System {
-    bound: Bound,
-    tree: Tree,
+    parts: Assembly,
     stop: Stop,
-    phases: Phases,
-    metrics: Metrics,
-    planned: Option<Planned>,
     notifier: Option<Notifier>,
-    store: Arc<dyn Store>,
     thread: Option<JoinHandle<()>>,
-    /// Removed when the listeners are gone.
-    _socket_files: Vec<SocketFile>,
-    /// Outlives the handlers, whose last lines it writes out.
-    access: Option<AccessGuard>,
-}
-
-/// All that a system needs to be started.
-struct Planned {
-    prepared: PreparedTree,
-    env: Env,
-    pulse: Arc<Pulse>,
-    run_file: RunFile,
-    socket_watches: Vec<SocketWatch>,
 }
 
 impl System {
@@ -93,81 +73,63 @@ impl System {
 
     /// The same for a process that was started with sockets, for `server.listen = ["systemd:NAME"]`.
     pub fn build_with(settings: Settings, inherited: Inherited) -> Result<Self, BuildError> {
-        let run_file = RunFile::new(&settings.server.data);
-        let pulse = Pulse::new();
-        let parts = Assembly::new(settings, inherited, Arc::clone(&pulse))?;
-        let phases = Phases::new();
-        let socket_watches = parts.socket_files.iter().map(SocketFile::watch).collect();
         Ok(Self {
-            bound: parts.bound,
-            tree: parts.prepared.tree(),
-            stop: Stop::new(phases.clone()),
-            phases,
-            metrics: parts.metrics,
-            planned: Some(Planned {
-                prepared: parts.prepared,
-                env: Env::default().with_faults(parts.faults),
-                pulse,
-                run_file,
-                socket_watches,
-            }),
+            parts: Assembly::new(settings, inherited)?,
+            stop: Stop::new(),
             notifier: None,
-            store: parts.store,
             thread: None,
-            _socket_files: parts.socket_files,
-            access: parts.access,
         })
     }
 
     /// The addresses that are bound.
     pub fn bound(&self) -> &Bound {
-        &self.bound
+        &self.parts.bound
     }
 
     /// The tree of children, which can be looked at from any thread at any time.
     pub fn tree(&self) -> &Tree {
-        &self.tree
+        &self.parts.tree
     }
 
     /// The present phase.
     pub fn phase(&self) -> Phase {
-        self.phases.now()
+        self.stop.phases.now()
     }
 
     /// Opens the file of the access log again, where there is one.
     pub(super) fn access_log(&self) -> Option<Reopen> {
-        self.access.as_ref()?.reopen.clone()
+        self.parts.access.as_ref()?.reopen.clone()
     }
 
     /// The metrics, to which the program around the daemon adds its own.
     pub(super) fn metrics(&self) -> &Metrics {
-        &self.metrics
+        &self.parts.metrics
     }
 
     /// Reports to the service manager from the start on.
     pub(super) fn tell(&mut self, manager: ServiceManager) {
-        let (tree, phases) = (self.tree.clone(), self.phases.clone());
+        let (tree, phases) = (self.parts.tree.clone(), self.stop.phases.clone());
         self.notifier = Some(Notifier::new(manager, tree, phases));
     }
 
     /// Starts the children, in order, on threads of their own. A second call does nothing.
     pub fn start(&mut self) -> Result<(), BuildError> {
-        let Some(planned) = self.planned.take() else {
+        let Some(planned) = self.parts.planned.take() else {
             return Ok(());
         };
-        let (stop, phases) = (self.stop.clone(), self.phases.clone());
-        let (store, notifier) = (Arc::clone(&self.store), self.notifier.take());
-        self.phases.enter(Phase::Starting);
-        for address in &self.bound.public {
+        let (stop, store) = (self.stop.clone(), Arc::clone(&self.parts.store));
+        let notifier = self.notifier.take();
+        self.stop.phases.enter(Phase::Starting);
+        for address in &self.parts.bound.public {
             tracing::info!("listening on http://{address}");
         }
-        for path in &self.bound.unix {
+        for path in &self.parts.bound.unix {
             tracing::info!("listening on unix:{}", path.display());
         }
-        tracing::info!("admin on http://{}", self.bound.admin);
+        tracing::info!("admin on http://{}", self.parts.bound.admin);
         let thread = std::thread::Builder::new()
             .name("perennial".to_owned())
-            .spawn(move || live(planned, notifier, &store, &stop, &phases))
+            .spawn(move || live(planned, notifier, &store, &stop))
             .map_err(BuildError::Thread)?;
         self.thread = Some(thread);
         Ok(())
@@ -175,7 +137,7 @@ impl System {
 
     /// Blocks until all children serve; the error says why they never will.
     pub fn ready(&self) -> Result<(), Ended> {
-        let stopped = self.phases.wait(|phase| match phase {
+        let stopped = self.stop.phases.wait(|phase| match phase {
             Phase::Built | Phase::Starting | Phase::Stopping => None,
             Phase::Ready => Some(None),
             Phase::Stopped(reason) => Some(Some(reason.clone())),
@@ -199,7 +161,7 @@ impl System {
     /// Blocks until all children have stopped. The error says why the daemon stopped by itself.
     pub fn join(mut self) -> Result<(), Ended> {
         self.settle();
-        match self.phases.now() {
+        match self.stop.phases.now() {
             Phase::Stopped(reason) if !reason.is_normal() => Err(self.ended(reason)),
             Phase::Built | Phase::Starting | Phase::Ready | Phase::Stopping | Phase::Stopped(_) => {
                 Ok(())
@@ -211,12 +173,12 @@ impl System {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            self.phases.enter(Phase::Stopped(ExitReason::Lost));
+            self.stop.phases.enter(Phase::Stopped(ExitReason::Lost));
         }
     }
 
     fn ended(&self, reason: ExitReason) -> Ended {
-        match (self.store.refusal(), reason) {
+        match (self.parts.store.refusal(), reason) {
             (Some(text), ExitReason::ChildrenFailed(causes)) => Ended::DataRefused {
                 text,
                 causes: Some(causes),
@@ -249,21 +211,9 @@ fn since_boot() -> Duration {
 }
 
 /// Runs the tree from its start to its end, on the thread of the actix system.
-fn live(
-    planned: Planned,
-    mut notifier: Option<Notifier>,
-    store: &Arc<dyn Store>,
-    stop: &Stop,
-    phases: &Phases,
-) {
-    let Planned {
-        prepared,
-        env,
-        pulse,
-        mut run_file,
-        mut socket_watches,
-    } = planned;
-    run_file.tell_last();
+fn live(mut planned: Planned, mut notifier: Option<Notifier>, store: &Arc<dyn Store>, stop: &Stop) {
+    let mut socket_watches = planned.socket_watches;
+    planned.run_file.tell_last();
     let overdue = Arc::new(OnceLock::new());
     let (verdict, watched, stopper) = (Arc::clone(&overdue), Arc::clone(store), stop.clone());
     let mut last_beat = since_boot();
@@ -296,30 +246,30 @@ fn live(
         let supervisors = actix_rt::Arbiter::new();
         supervisors.spawn_fn(move || {
             // The other end waits right below.
-            drop(started.send(prepared.start(env)));
+            drop(started.send(planned.prepared.start(planned.env)));
         });
         let Ok(tree) = tree.await else {
             return ExitReason::Lost;
         };
         stop.attach(tree.stopper());
-        let sentinel = Sentinel::start(tree.stopper(), pulse, on_beat);
+        let sentinel = Sentinel::start(tree.stopper(), planned.pulse, on_beat);
         if let Err(error) = &sentinel {
             tracing::error!(%error, "the system refused a thread for the sentinel: stopping");
             tree.stopper().stop();
         }
-        let reason = watch(tree, phases, &mut run_file).await;
-        phases.enter(Phase::Stopping);
+        let reason = watch(tree, &stop.phases, &mut planned.run_file).await;
+        stop.phases.enter(Phase::Stopping);
         drop(sentinel);
         supervisors.stop();
         reason
     });
     // The listeners were closed first; the disk is closed last.
     store.close();
-    run_file.remove();
+    planned.run_file.remove();
     // If a commit hangs, that is the reason, whatever the children report.
     let reason = overdue.get().cloned().unwrap_or(reason);
     tracing::info!(%reason, "stopped");
-    phases.enter(Phase::Stopped(reason));
+    stop.phases.enter(Phase::Stopped(reason));
 }
 
 async fn watch(mut tree: RunningTree, phases: &Phases, run_file: &mut RunFile) -> ExitReason {
@@ -339,9 +289,11 @@ pub struct Stop {
 }
 
 impl Stop {
-    fn new(phases: Phases) -> Self {
-        let root = Arc::default();
-        Self { root, phases }
+    fn new() -> Self {
+        Self {
+            root: Arc::default(),
+            phases: Phases::new(),
+        }
     }
 
     /// Asks; asking again changes nothing. Whether this was the first time.

@@ -1,13 +1,11 @@
 //! `perennial check`: whether the settings are valid. What is wrong with them was printed when they were loaded.
 
-use std::io::Write as _;
-
-use super::{Exit, SettingsSource, print};
+use super::{Exit, SettingsSource, print, say};
 use crate::settings::LoadedSettings;
 
 pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
     for warning in &loaded.warnings {
-        drop(writeln!(std::io::stderr(), "{warning} (a warning)"));
+        say(format_args!("{warning} (a warning)"));
     }
     let count = |n: usize, thing: &str| format!("{n} {thing}{}", if n == 1 { "" } else { "s" });
     let routes = count(loaded.settings.routes.len(), "route");

@@ -12,21 +12,13 @@ use crate::telemetry::LogControl;
 /// SIGHUP reads the settings again and takes over the log level; SIGUSR1 opens the log files again.
 #[derive(Debug)]
 pub(super) struct OperatorsSignals {
-    source: SettingsSource,
-    running: LoadedSettings,
-    log: LogControl,
+    pub(super) source: SettingsSource,
+    /// The settings that the daemon runs with.
+    pub(super) running: LoadedSettings,
+    pub(super) log: LogControl,
 }
 
 impl OperatorsSignals {
-    /// For a daemon that runs with these settings.
-    pub(super) fn new(source: SettingsSource, running: LoadedSettings, log: LogControl) -> Self {
-        Self {
-            source,
-            running,
-            log,
-        }
-    }
-
     fn take_over(&mut self, loaded: &LoadedSettings) {
         let level = &loaded.settings.logging.level;
         let announce =

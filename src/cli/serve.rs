@@ -27,7 +27,11 @@ pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let on_signal = OperatorsSignals::new(source, loaded, logs.control.clone());
+    let on_signal = OperatorsSignals {
+        source,
+        running: loaded,
+        log: logs.control.clone(),
+    };
     match app::run_with(settings, on_signal) {
         Ok(()) => Exit::Ok,
         Err(error) => {

@@ -75,14 +75,14 @@ impl Child for FileCache {
         }
         let (root, path) = (Arc::clone(&message.root), message.path.clone());
         let known = looks.known(&root, &path);
-        match (&message.reply, &known) {
+        let asked = message.reply.is_some();
+        if let Some(fresh) = known.as_ref().filter(|known| asked && looks.fresh(known)) {
             // It was loaded while this message waited.
-            (Some(_), Some(known)) if looks.fresh(known) => {
-                return settle(&message, Ok(Loaded::Entry(Arc::clone(known))));
-            }
+            return settle(&message, Ok(Loaded::Entry(Arc::clone(fresh))));
+        }
+        if known.is_none() && !asked {
             // It was evicted while this message waited, and nobody asks for it.
-            (None, None) => return,
-            (Some(_), Some(_) | None) | (None, Some(_)) => {}
+            return;
         }
         if root.hung() {
             // It began to hang while this message waited.

@@ -95,9 +95,6 @@ impl Files {
         } else {
             Duration::MAX
         };
-        if bridged.is_zero() {
-            return Err(error);
-        }
         let now_ms = self.published.millis_at(Instant::now());
         let kept = self.kept(root, path);
         let Some(entry) = kept.filter(|kept| Duration::from_millis(kept.age_ms(now_ms)) < bridged)

@@ -74,14 +74,10 @@ impl EncodeMetric for Striped {
     }
 }
 
-/// Reads the figures of a file cache at each scrape.
-#[derive(Debug)]
-pub(crate) struct FileMetrics(pub Files);
-
-impl MetricSource for FileMetrics {
+impl MetricSource for Files {
     fn write(&self, rows: &mut Rows<'_>) {
-        write_roots(self.0.roots(), rows);
-        self.0.published.counters.write(rows);
+        write_roots(self.roots(), rows);
+        self.published.counters.write(rows);
     }
 }
 

@@ -53,13 +53,12 @@ impl Private {
         let (value, location) = written.unwrap_or((Value::Null, needed));
         let default = keys::find(key).map(|key| key.value.trim_matches('"'));
         let path = value.as_str().or(default).unwrap_or_default().into();
-        let fault = None;
         Self {
             what,
             key,
             location,
             path,
-            fault,
+            fault: None,
         }
     }
 

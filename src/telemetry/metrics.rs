@@ -30,7 +30,7 @@ impl Metrics {
             registry: Arc::new(Mutex::new(registry)),
         };
         metrics.add(ProcessMetrics::new());
-        metrics.add(TreeMetrics { tree });
+        metrics.add(tree);
         metrics
     }
 
@@ -52,15 +52,9 @@ impl Metrics {
     }
 }
 
-/// The numbers of the tree.
-#[derive(Debug)]
-struct TreeMetrics {
-    tree: Tree,
-}
-
-impl MetricSource for TreeMetrics {
+impl MetricSource for Tree {
     fn write(&self, rows: &mut Rows<'_>) {
-        let view = self.tree.view();
+        let view = self.view();
         let nodes = view.walk();
         // Every child with every cause, the zeros too: a counter that appears at 1 hides its first step from `increase()`.
         let children = || nodes.iter().skip(1);
