@@ -37,24 +37,6 @@ fn empty_lines_are_no_request() {
 }
 
 #[test]
-fn a_line_that_ends_with_lf_alone_is_refused() {
-    run(async {
-        let server = Server::with(SHORT).await;
-        for head in [
-            "GET /quick HTTP/1.1\nhost: x\n\n",
-            "GET /quick HTTP/1.1\r\nhost: x\n\r\n",
-            "GET /quick HTTP/1.1\r\nhost: x\r\n\n",
-        ] {
-            let (mut client, _served) = server.connect().await;
-            client.0.write_all(head.as_bytes()).await.unwrap();
-            let answer = client.answer(false).await;
-            answer.expect_problem(400, "malformed_request");
-            client.ends().await;
-        }
-    });
-}
-
-#[test]
 fn many_requests_behind_a_slow_one_are_all_answered() {
     run(async {
         let server = Server::with(SHORT).await;
