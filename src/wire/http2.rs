@@ -213,21 +213,27 @@ impl Session {
             count(&self.thread.counters.streams_full);
         }
         let (thread, peer, budget) = (Rc::clone(&self.thread), self.peer, Rc::clone(&self.budget));
+        let (head, body) = request.into_parts();
+        let body = StreamBody::new(body, &budget);
+        // What the task keeps is small, since a client may have many streams that it does not read.
+        let begun = rules::check(&head, body.is_done()).map(|()| {
+            let (request, link) = request::request(&thread, head, &body, peer);
+            ((thread.call)(request), link)
+        });
         drop(actix_rt::spawn(async move {
-            let (head, body) = request.into_parts();
-            let body = StreamBody::new(body, &budget);
-            let whole = match rules::check(&head, body.is_done()) {
-                Ok(()) => {
-                    let (request, link) = request::request(&thread, head, &body, peer);
-                    answer::answer(&thread, &budget, request, &link, &mut respond).await
+            let whole = match begun {
+                Ok((answer, link)) => {
+                    answer::answer(&thread, &budget, answer, &link, &mut respond).await
                 }
-                Err(fault) => answer::refuse(&thread, &budget, fault, peer, &mut respond).await,
+                Err(fault) => {
+                    Box::pin(answer::refuse(&thread, &budget, fault, peer, &mut respond)).await
+                }
             };
             if whole && !body.is_done() {
                 // Many clients take an answer for lost if the stream is reset while they send, so what may be on its way is
                 // read first.
                 let window = as_usize(stream_window(thread.limits.body_bytes).into());
-                body.discard(window).await;
+                Box::pin(body.discard(window)).await;
             }
             drop(open);
         }));

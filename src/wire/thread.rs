@@ -14,9 +14,10 @@ use super::drain::LocalDrain;
 use super::recorder::Recorder;
 use crate::settings::LimitSettings;
 
+/// An answer that is being made.
+pub(super) type Answering = LocalBoxFuture<'static, Result<ServiceResponse, actix_web::Error>>;
 /// Answers a request.
-pub(super) type Call =
-    dyn Fn(Request) -> LocalBoxFuture<'static, Result<ServiceResponse, actix_web::Error>>;
+pub(super) type Call = dyn Fn(Request) -> Answering;
 
 /// The most bytes that are read at a time.
 const SCRATCH_BYTES: usize = 64 * 1024;
