@@ -327,12 +327,7 @@ impl FieldRules {
                 }
             }
             header::EXPECT => {
-                for expectation in list(value) {
-                    if !expectation.eq_ignore_ascii_case(b"100-continue") {
-                        return Err(Fault::Expectation);
-                    }
-                    self.expects_continue = !self.old;
-                }
+                self.expects_continue |= expects_continue(value)? && !self.old;
             }
             _ => {}
         }
@@ -368,6 +363,16 @@ fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     members
         .map(<[u8]>::trim_ascii)
         .filter(|member| !member.is_empty())
+}
+
+/// Whether a value of Expect asks for a 100; it may not ask for anything else (RFC 9110 section 10.1.1).
+pub(in super::super) fn expects_continue(value: &[u8]) -> Result<bool, Fault> {
+    let known = |member: &[u8]| member.eq_ignore_ascii_case(b"100-continue");
+    if list(value).all(known) {
+        Ok(list(value).next().is_some())
+    } else {
+        Err(Fault::Expectation)
+    }
 }
 
 /// The value of a Content-Length: digits alone.

@@ -4,7 +4,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
 use http::request::Parts;
 
-use super::super::http1::{Fault, is_host};
+use super::super::http1::{Fault, expects_continue, is_host};
 
 /// Checks a head; `ends` if no body follows.
 pub(super) fn check(head: &Parts, ends: bool) -> Result<(), Fault> {
@@ -25,12 +25,10 @@ pub(super) fn check(head: &Parts, ends: bool) -> Result<(), Fault> {
     if lengths.count() > usize::from(!ends) {
         return Err(Fault::LengthTwice);
     }
-    match head.headers.get(header::EXPECT) {
-        Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
-            Err(Fault::Expectation)
-        }
-        Some(_) | None => Ok(()),
+    for value in head.headers.get_all(header::EXPECT) {
+        expects_continue(value.as_bytes())?;
     }
+    Ok(())
 }
 
 fn check_host(head: &Parts) -> Result<(), Fault> {
@@ -83,6 +81,11 @@ mod tests {
             (own, &[("x", "")], Ok(())),
             (own, &[("expect", "100-Continue")], Ok(())),
             (own, &[("expect", "miracles")], Err(Fault::Expectation)),
+            (
+                own,
+                &[("expect", "100-continue"), ("expect", "x")],
+                Err(Fault::Expectation),
+            ),
         ] {
             assert_eq!(found(uri, fields, true), wanted, "{uri} {fields:?}");
         }
