@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 
 use crate::app::with_causes;
-use crate::settings::{self, LoadError, LoadedSettings, Settings};
+use crate::settings::{self, CheckedFolders, LoadError, LoadedSettings, Settings};
 
 /// How a command ended, as its caller sees it (`sysexits.h` where it has a number).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,12 +134,12 @@ impl Command {
     fn run(self, config: Option<PathBuf>, env: BTreeMap<String, String>) -> Exit {
         let source = |config| SettingsSource::find(config, env);
         match self {
-            Self::Serve => source(config).with(settings::check_for_start, serve::run),
+            Self::Serve => source(config).with(CheckedFolders::AllButData, serve::run),
             Self::Check { file: Some(_) } if config.is_some() => {
                 say("perennial: name one settings file: either --config FILE or check FILE");
                 Exit::Usage
             }
-            Self::Check { file } => source(file.or(config)).with(settings::check, check::run),
+            Self::Check { file } => source(file.or(config)).with(CheckedFolders::All, check::run),
             Self::Status { json, admin } => {
                 admin.ask(source(config), |address| status::run(address, json))
             }
@@ -154,7 +154,7 @@ impl AdminArg {
         match self.admin {
             Some(address) => ask(&address),
             // Asking a running daemon needs no folders.
-            None => source.with(settings::load, |loaded, _| {
+            None => source.with(CheckedFolders::None, |loaded, _| {
                 ask(&admin_address(&loaded.settings).to_string())
             }),
         }
@@ -168,8 +168,6 @@ struct SettingsSource {
     env: BTreeMap<String, String>,
 }
 
-type Load = fn(Option<&Path>, &BTreeMap<String, String>) -> Result<LoadedSettings, LoadError>;
-
 impl SettingsSource {
     /// The file that is asked for, or else the usual one.
     fn find(asked: Option<PathBuf>, env: BTreeMap<String, String>) -> Self {
@@ -178,8 +176,8 @@ impl SettingsSource {
     }
 
     /// Loads the settings and carries out what needs them, or prints what is wrong with them.
-    fn with(self, load: Load, run: impl FnOnce(LoadedSettings, Self) -> Exit) -> Exit {
-        match load(self.path.as_deref(), &self.env) {
+    fn with(self, checked: CheckedFolders, run: impl FnOnce(LoadedSettings, Self) -> Exit) -> Exit {
+        match self.load(checked) {
             Ok(loaded) => run(loaded, self),
             Err(error) => {
                 say(error);
@@ -188,8 +186,8 @@ impl SettingsSource {
         }
     }
 
-    fn load(&self) -> Result<LoadedSettings, LoadError> {
-        settings::load(self.path.as_deref(), &self.env)
+    fn load(&self, checked: CheckedFolders) -> Result<LoadedSettings, LoadError> {
+        settings::load(self.path.as_deref(), &self.env, checked)
     }
 }
 

@@ -28,7 +28,7 @@ mod walk;
 
 pub use fault::{Location, SettingFault};
 pub use listen::{Listen, NotListen};
-pub use load::{LoadError, LoadedSettings, check, check_for_start, find, load};
+pub use load::{CheckedFolders, LoadError, LoadedSettings, find, load};
 pub use reference::reference;
 pub use routes::{
     CacheRule, FolderSettings, Put, ResourceSettings, RouteSettings, RuleSettings, TargetSettings,
@@ -78,7 +78,7 @@ impl Default for Settings {
         reason = "the defaults are ours, and a test reads them"
     )]
     fn default() -> Self {
-        let loaded = load(None, &BTreeMap::new());
+        let loaded = load(None, &BTreeMap::new(), CheckedFolders::None);
         loaded.expect("the defaults are valid").settings
     }
 }

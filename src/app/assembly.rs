@@ -34,11 +34,6 @@ const HANDLER_QUEUE: QueueLimits = QueueLimits {
     messages: 1024,
     bytes: 1 << 20,
 };
-/// A listener takes no messages.
-const NO_QUEUE: QueueLimits = QueueLimits {
-    messages: 1,
-    bytes: 1,
-};
 /// Connections of the admin listener; the oldest ones are closed for newer ones.
 const ADMIN_CONNECTIONS: usize = 128;
 /// The time that the admin's own connections have to end at the very end.
@@ -220,7 +215,7 @@ impl Builder {
         let targets = vec![target];
         let (faults, counters) = (Faults::none(), self.listener_metrics.admin.clone());
         let state = ListenerState::new(&socket, targets, Some(0), places, faults, counters);
-        let (slot, _) = Slot::with_limits("admin-listener", NO_QUEUE);
+        let (slot, _) = Slot::new("admin-listener");
         let listener = listener::child_spec(&event_loop, &slot, state);
         self.supervisor("admin").child(spec).child(listener)
     }
@@ -273,15 +268,19 @@ impl Builder {
             HandlerCount::Count(count) => count.get(),
         };
         let drain = DrainLimit::new(self.settings.server.drain);
-        let labels = site.routes.load().labels();
+        let mut http = HttpMetrics {
+            labels: site.routes.load().labels(),
+            handlers: Vec::new(),
+            connections: Arc::clone(&self.counters),
+        };
         let mut supervisor = self.supervisor("request-handlers").start_together();
-        let (mut targets, mut handlers) = (Vec::new(), Vec::new());
+        let mut targets = Vec::new();
         for n in 0..count {
-            let metrics = Arc::new(HandlerMetrics::new(labels.len()));
+            let metrics = Arc::new(HandlerMetrics::new(http.labels.len()));
             let mut parts = self.parts(site, &metrics, &drain);
             parts.access = self.access.as_ref().map(|sink| Access {
                 sink: sink.clone(),
-                labels: Arc::from(labels.clone()),
+                labels: Arc::from(http.labels.clone()),
                 queries: self.settings.logging.access_query,
             });
             let (spec, target) = request_handler::prepare(
@@ -295,18 +294,9 @@ impl Builder {
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
             targets.push(target);
-            handlers.push(metrics);
+            http.handlers.push(metrics);
         }
-        let connections = Arc::clone(&self.counters);
-        (
-            supervisor,
-            targets,
-            HttpMetrics {
-                labels,
-                handlers,
-                connections,
-            },
-        )
+        (supervisor, targets, http)
     }
 
     /// Binds or takes every socket. The error names all that can't be had.
@@ -367,7 +357,7 @@ impl Builder {
             let (all, places) = (targets.to_vec(), Arc::clone(&places));
             let (faults, counters) = (self.faults.clone(), self.listener_metrics.public.clone());
             let state = ListenerState::new(socket, all, Some(near), places, faults, counters);
-            let (slot, _) = Slot::with_limits(&format!("listener-{n}"), NO_QUEUE);
+            let (slot, _) = Slot::new(&format!("listener-{n}"));
             let spec = listener::child_spec(&target.event_loop, &slot, state);
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));

@@ -25,8 +25,8 @@ pub(super) struct Notifier {
     manager: ServiceManager,
     tree: Tree,
     phases: Phases,
-    ready: bool,
-    stopping: bool,
+    /// The phase at the last beat.
+    told: Phase,
     status: String,
     alive: Option<Instant>,
 }
@@ -37,8 +37,7 @@ impl Notifier {
             manager,
             tree,
             phases,
-            ready: false,
-            stopping: false,
+            told: Phase::Built,
             status: String::new(),
             alive: None,
         }
@@ -52,12 +51,13 @@ impl Notifier {
             self.manager.tell(&format!("STATUS={status}"));
             self.status = status;
         }
-        if phase == Phase::Ready && !std::mem::replace(&mut self.ready, true) {
+        if phase == Phase::Ready && self.told != Phase::Ready {
             self.manager.tell("READY=1");
         }
-        if phase.ending() && !std::mem::replace(&mut self.stopping, true) {
+        if phase.ending() && !self.told.ending() {
             self.manager.tell("STOPPING=1");
         }
+        self.told = phase;
         if let Some(patience) = self.manager.watchdog {
             let now = Instant::now();
             if due(self.alive, now, patience, silence) {

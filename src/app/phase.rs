@@ -67,16 +67,12 @@ impl Phases {
         self.now.0.lock().clone()
     }
 
-    /// Blocks until `wanted` returns something for the present phase, and returns that.
-    pub(crate) fn wait<T>(&self, wanted: impl Fn(&Phase) -> Option<T>) -> T {
+    /// Blocks until the present phase is one of those that are `wanted`, and returns it.
+    pub(crate) fn wait(&self, wanted: impl Fn(&Phase) -> bool) -> Phase {
         let (now, changed) = &*self.now;
         let mut phase = now.lock();
-        loop {
-            if let Some(found) = wanted(&phase) {
-                return found;
-            }
-            changed.wait(&mut phase);
-        }
+        changed.wait_while(&mut phase, |phase| !wanted(phase));
+        phase.clone()
     }
 }
 

@@ -137,15 +137,11 @@ impl System {
 
     /// Blocks until all children serve; the error says why they never will.
     pub fn ready(&self) -> Result<(), Ended> {
-        let stopped = self.stop.phases.wait(|phase| match phase {
-            Phase::Built | Phase::Starting | Phase::Stopping => None,
-            Phase::Ready => Some(None),
-            Phase::Stopped(reason) => Some(Some(reason.clone())),
-        });
-        match stopped {
-            None => Ok(()),
-            Some(reason) => Err(self.ended(reason)),
+        let settled = |phase: &Phase| matches!(phase, Phase::Ready | Phase::Stopped(_));
+        if let Phase::Stopped(reason) = self.stop.phases.wait(settled) {
+            return Err(self.ended(reason));
         }
+        Ok(())
     }
 
     /// Asks the daemon to stop: the listeners first, requests in flight within `drain`, the store last.
@@ -161,12 +157,12 @@ impl System {
     /// Blocks until all children have stopped. The error says why the daemon stopped by itself.
     pub fn join(mut self) -> Result<(), Ended> {
         self.settle();
-        match self.stop.phases.now() {
-            Phase::Stopped(reason) if !reason.is_normal() => Err(self.ended(reason)),
-            Phase::Built | Phase::Starting | Phase::Ready | Phase::Stopping | Phase::Stopped(_) => {
-                Ok(())
-            }
+        if let Phase::Stopped(reason) = self.stop.phases.now()
+            && !reason.is_normal()
+        {
+            return Err(self.ended(reason));
         }
+        Ok(())
     }
 
     fn settle(&mut self) {

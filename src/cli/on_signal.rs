@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::SettingsSource;
 use crate::app::OnSignal;
-use crate::settings::{LoadError, LoadedSettings};
+use crate::settings::{CheckedFolders, LoadError, LoadedSettings};
 use crate::telemetry::LogControl;
 
 /// SIGHUP reads the settings again and takes over the log level; SIGUSR1 opens the log files again.
@@ -50,20 +50,16 @@ fn changes(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> St
     let differ = keys
         .into_iter()
         .filter(|key| key.as_str() != "logging.level" && old.get(*key) != new.get(*key));
-    let value = |of: &BTreeMap<String, String>, key: &String| {
-        of.get(key)
-            .cloned()
-            .unwrap_or_else(|| "the default".to_owned())
-    };
-    let told: Vec<_> = differ
-        .map(|key| format!("{key} from {} to {}", value(old, key), value(new, key)))
-        .collect();
-    told.join(", ")
+    let told = differ.map(|key| {
+        let [from, to] = [old, new].map(|of| of.get(key).map_or("the default", String::as_str));
+        format!("{key} from {from} to {to}")
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 impl OnSignal for OperatorsSignals {
     fn hangup(&mut self) {
-        match self.source.load() {
+        match self.source.load(CheckedFolders::None) {
             Ok(loaded) => self.take_over(&loaded),
             Err(LoadError::Invalid(violations)) => {
                 for violation in violations {

@@ -285,13 +285,17 @@ impl Looks {
 }
 
 #[cfg(test)]
-impl FileCache {
-    /// The answer to a request for `path`.
-    pub(super) async fn load(&self, id: RootId, path: &SafePath) -> Result<Loaded, FileError> {
-        let looks = &self.0;
-        let root = looks.published.root(id).unwrap();
-        let mut call = looks.begin(root, path, root.turn().await);
-        let looked = call.in_time().await.unwrap();
-        looks.keep_looked(root, path, looked)
+mod tests {
+    use super::*;
+
+    impl FileCache {
+        /// The answer to a request for `path`.
+        pub(crate) async fn load(&self, id: RootId, path: &SafePath) -> Result<Loaded, FileError> {
+            let looks = &self.0;
+            let root = looks.published.root(id).unwrap();
+            let mut call = looks.begin(root, path, root.turn().await);
+            let looked = call.in_time().await.unwrap();
+            looks.keep_looked(root, path, looked)
+        }
     }
 }

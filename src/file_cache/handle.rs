@@ -1,8 +1,9 @@
 //! The file cache as request handlers use it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::cache::FileCache;
@@ -10,9 +11,12 @@ use super::containment::SafePath;
 use super::entry::{Entry, Freshness};
 use super::file_error::FileError;
 use super::message::{FileMessage, Loaded};
+use super::metrics::CacheCounters;
 use super::published::Published;
 use super::root::{RootId, SiteRoot};
 use super::root_io::{CallThreads, RootIo};
+use super::table::Table;
+use crate::num::as_millis;
 use crate::settings::FileCacheSettings;
 use crate::supervision::{AskError, ChildRef, ChildSpec, Faults, Slot};
 
@@ -36,11 +40,21 @@ impl Files {
         threads: CallThreads,
         child: ChildRef<FileMessage>,
     ) -> Self {
-        let published = Published::new(roots, limits, deadline, threads);
-        Self {
-            published: Arc::new(published),
-            child,
-        }
+        let roots = roots.into_iter().enumerate();
+        let roots = roots.map(|(index, site)| RootIo::new(RootId(index), site, &threads, deadline));
+        let roots: Vec<_> = roots.map(Arc::new).collect();
+        let published = Arc::new(Published {
+            table: ArcSwap::from_pointee(Table::empty(roots.len())),
+            counters: CacheCounters::default(),
+            revalidate_ms: as_millis(limits.revalidate),
+            limits,
+            deadline,
+            roots,
+            wall: SystemTime::now,
+            base: Instant::now(),
+            _threads: threads,
+        });
+        Self { published, child }
     }
 
     /// The child spec: the child runs on an arbiter of its own.

@@ -125,11 +125,10 @@ impl DownloadProgress {
             return Ok(None);
         }
         let Large { root, path, .. } = self.large.clone();
-        let read = self.piece().await;
-        if let Err(error) = &read {
+        let read = self.piece().await.inspect_err(|error| {
             let (route, file) = (&root.site.route, path.as_str());
             tracing::warn!(route, file, %error, "a download was broken off");
-        }
+        });
         read.map(Some)
     }
 

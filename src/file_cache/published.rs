@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::entry::{Entry, Freshness, freshness};
 use super::metrics::CacheCounters;
-use super::root::{RootId, SiteRoot};
+use super::root::RootId;
 use super::root_io::{CallThreads, RootIo};
 use super::table::Table;
 use crate::num::as_millis;
@@ -22,39 +22,17 @@ pub(crate) struct Published {
     pub(crate) limits: FileCacheSettings,
     pub(crate) counters: CacheCounters,
     /// [`FileCacheSettings::revalidate`] in milliseconds.
-    revalidate_ms: u64,
+    pub(super) revalidate_ms: u64,
     pub(crate) deadline: Duration,
     pub(crate) roots: Vec<Arc<RootIo>>,
     /// The time of day, for dates and for how far a file's times can be trusted.
     pub(crate) wall: fn() -> SystemTime,
     /// The start of the cache's own clock.
-    base: Instant,
-    _threads: CallThreads,
+    pub(super) base: Instant,
+    pub(super) _threads: CallThreads,
 }
 
 impl Published {
-    pub(crate) fn new(
-        roots: Vec<SiteRoot>,
-        limits: FileCacheSettings,
-        deadline: Duration,
-        threads: CallThreads,
-    ) -> Self {
-        let roots = roots.into_iter().enumerate();
-        let roots = roots.map(|(index, site)| RootIo::new(RootId(index), site, &threads, deadline));
-        let roots: Vec<_> = roots.map(Arc::new).collect();
-        Self {
-            table: ArcSwap::from_pointee(Table::empty(roots.len())),
-            counters: CacheCounters::default(),
-            revalidate_ms: as_millis(limits.revalidate),
-            limits,
-            deadline,
-            roots,
-            wall: SystemTime::now,
-            base: Instant::now(),
-            _threads: threads,
-        }
-    }
-
     pub(crate) fn root(&self, id: RootId) -> Option<&Arc<RootIo>> {
         self.roots.get(id.0)
     }

@@ -139,14 +139,12 @@ impl RootIo {
 
     /// The reason why the files of the root can't be served, for an operator.
     pub(crate) fn fault(&self) -> Option<String> {
-        let folder = self.site.path.display();
-        match self.condition() {
-            Condition::Healthy => None,
-            Condition::Hung => Some(format!("its folder {folder} does not answer")),
-            Condition::Unreadable(error) => {
-                Some(format!("its folder {folder} can't be read: {error}"))
-            }
-        }
+        let fault = match self.condition() {
+            Condition::Healthy => return None,
+            Condition::Hung => "does not answer".to_owned(),
+            Condition::Unreadable(error) => format!("can't be read: {error}"),
+        };
+        Some(format!("its folder {} {fault}", self.site.path.display()))
     }
 
     /// Waits until a call may begin.

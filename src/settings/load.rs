@@ -54,15 +54,12 @@ pub enum LoadError {
 
 /// A line for each fault, and their number.
 fn listed(faults: &[SettingFault]) -> String {
-    let lines = faults
-        .iter()
-        .map(|fault| [fault.to_string(), "\n".to_owned()].concat());
-    let s = if faults.len() == 1 { "" } else { "s" };
-    let count = format!(
-        "{} fault{s} in the settings; nothing was started",
-        faults.len()
-    );
-    lines.chain([count]).collect()
+    let (count, s) = (faults.len(), if faults.len() == 1 { "" } else { "s" });
+    let mut lines: Vec<_> = faults.iter().map(SettingFault::to_string).collect();
+    lines.push(format!(
+        "{count} fault{s} in the settings; nothing was started"
+    ));
+    lines.join("\n")
 }
 
 /// The file to read: the one that is asked for, else `$PERENNIAL_CONFIG`, else the first known place where there is one.
@@ -74,52 +71,37 @@ pub fn find(
     let named = env.get("PERENNIAL_CONFIG");
     // An empty variable is how some shells and units take one back.
     let named = named.filter(|path| !path.is_empty()).map(PathBuf::from);
-    let known = || {
-        PLACES
-            .map(PathBuf::from)
-            .into_iter()
-            .find(|path| exists(path))
-    };
-    asked.or(named).or_else(known)
+    let mut known = PLACES.map(PathBuf::from).into_iter();
+    asked.or(named).or_else(|| known.find(|path| exists(path)))
+}
+
+/// The folders that are looked at on the disk when settings are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckedFolders {
+    /// None: enough to ask a running daemon.
+    None,
+    /// All but that of the data, which the store itself refuses with an exit code of its own: for a start.
+    AllButData,
+    /// All.
+    All,
 }
 
 /// Reads the settings in `path`, or the defaults without one, and what `env` overrides.
 pub fn load(
     path: Option<&Path>,
     env: &BTreeMap<String, String>,
+    checked: CheckedFolders,
 ) -> Result<LoadedSettings, LoadError> {
-    settings(path, walk(path, env)?)
-}
-
-/// [`load`], and looks whether the folders and pages that are named are there.
-pub fn check(
-    path: Option<&Path>,
-    env: &BTreeMap<String, String>,
-) -> Result<LoadedSettings, LoadError> {
-    let mut found = walk(path, env)?;
-    folders::check(&mut found, true);
-    settings(path, found)
-}
-
-/// [`check`] before a start, where the store itself refuses a data folder that is none, with an exit code of its own.
-pub fn check_for_start(
-    path: Option<&Path>,
-    env: &BTreeMap<String, String>,
-) -> Result<LoadedSettings, LoadError> {
-    let mut found = walk(path, env)?;
-    folders::check(&mut found, false);
-    settings(path, found)
-}
-
-/// Looks at all files and the environment.
-fn walk(path: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Findings, LoadError> {
     let mut found = Findings::default();
     if let Some(path) = path {
         read_all(path, &mut found)?;
     }
     found.environment(env);
     rules::check(&mut found);
-    Ok(found)
+    if checked != CheckedFolders::None {
+        folders::check(&mut found, checked == CheckedFolders::All);
+    }
+    settings(path, found)
 }
 
 /// The settings, if nothing wrong was found.

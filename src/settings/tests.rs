@@ -17,7 +17,12 @@ fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 /// The settings that a file means with these variables.
 fn load(path: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Settings, LoadError> {
-    super::load(path, env).map(|loaded| loaded.settings)
+    super::load(path, env, CheckedFolders::None).map(|loaded| loaded.settings)
+}
+
+/// The same with the folders on the disk looked at.
+fn check(path: Option<&Path>, env: &BTreeMap<String, String>) -> Result<LoadedSettings, LoadError> {
+    super::load(path, env, CheckedFolders::All)
 }
 
 /// Compares with a committed file, or writes it.

@@ -43,11 +43,11 @@ fn text(open_metrics: &str) -> String {
                 kind => ("", kind),
             };
             if let Some((_, help)) = help.take().filter(|(of, _)| *of == name) {
-                push(&mut out, &["# HELP ", name, suffix, " ", help]);
+                out.extend(["# HELP ", name, suffix, " ", help, "\n"]);
             }
-            push(&mut out, &["# TYPE ", name, suffix, " ", kind]);
+            out.extend(["# TYPE ", name, suffix, " ", kind, "\n"]);
         } else if !line.starts_with('#') {
-            push(&mut out, &[line]);
+            out.extend([line, "\n"]);
         }
     }
     out
@@ -56,11 +56,6 @@ fn text(open_metrics: &str) -> String {
 /// The name and the type of a family.
 fn family(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix("# TYPE ")?.split_once(' ')
-}
-
-fn push(out: &mut String, parts: &[&str]) {
-    out.extend(parts.iter().copied());
-    out.push('\n');
 }
 
 #[cfg(test)]

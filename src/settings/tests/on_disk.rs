@@ -62,7 +62,9 @@ fn a_file_in_the_place_of_the_logs_or_the_data_is_a_fault() {
         assert!(fault.contains(": server.data: "), "{fault}");
         assert!(fault.contains(&told.replace("logs", "records")), "{fault}");
         // The store refuses it at the start.
-        assert!(check_for_start(Some(&file), &BTreeMap::new()).is_ok());
+        assert!(
+            super::super::load(Some(&file), &BTreeMap::new(), CheckedFolders::AllButData).is_ok()
+        );
     }
     let text = format!("server.data = '{shown}/none'\n[resource.pens]\n");
     fs::write(&file, text).unwrap();
