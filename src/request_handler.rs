@@ -8,10 +8,12 @@
 mod drain;
 mod handover;
 mod load;
+mod peers;
 
 pub(crate) use drain::DrainLimit;
 pub(crate) use handover::{Accepted, Handover};
 pub(crate) use load::{GiveWay, HandlerLoad};
+pub(crate) use peers::{BoundedPeers, PeerBound};
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -90,7 +92,7 @@ impl Child for RequestHandler {
         };
         let idle = Arc::<AtomicBool>::default();
         let connection = self.service.serve(accepted.socket, accepted.peer, &idle);
-        let connection = self.load.join(connection, idle);
+        let connection = self.load.join(connection, idle, accepted.peer_place);
         drop(actix_rt::spawn(async move {
             connection.await;
             drop((living, accepted.place));

@@ -95,10 +95,12 @@ pub struct ServerSettings {
     pub admin: SocketAddr,
     /// The data folder.
     pub data: PathBuf,
-    /// Request-handler actors, one thread each.
-    pub handlers: HandlerCount,
+    /// Request-handler actors, one thread each; without a number, one for each core.
+    pub handlers: AutoCount,
     /// Open connections of the public listeners together.
     pub max_connections: NonZeroUsize,
+    /// Open connections of one peer on them; without a number, a quarter of all.
+    pub max_connections_per_peer: AutoCount,
     /// The time that a stop waits for requests to finish.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
@@ -107,11 +109,11 @@ pub struct ServerSettings {
     pub hosts: Vec<String>,
 }
 
-/// The number of request handlers.
+/// A number that the daemon may choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum HandlerCount {
-    /// One for each core.
+pub enum AutoCount {
+    /// As the setting says.
     Auto,
     /// This many.
     #[serde(untagged)]

@@ -20,8 +20,8 @@ use crate::listener::{
     self, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile, SocketWatch,
     bind, bind_unix,
 };
-use crate::request_handler::{self, DrainLimit, GiveWay, HandlerRef};
-use crate::settings::{HandlerCount, Listen, Settings, TargetSettings};
+use crate::request_handler::{self, BoundedPeers, DrainLimit, GiveWay, HandlerRef, PeerBound};
+use crate::settings::{AutoCount, Listen, Settings, TargetSettings};
 use crate::storage;
 use crate::supervision::{
     ChildSpec, Env, Faults, PreparedTree, Pulse, QueueLimits, Slot, SupervisorSpec, Tree,
@@ -213,6 +213,10 @@ impl Builder {
         let event_loop = target.event_loop.clone();
         let socket = Arc::new(SharedListening::new(socket.into(), false));
         let targets = vec![target];
+        let places = (
+            places,
+            PeerBound::new(ADMIN_CONNECTIONS, BoundedPeers::Remote),
+        );
         let (faults, counters) = (Faults::none(), self.listener_metrics.admin.clone());
         let state = ListenerState::new(&socket, targets, Some(0), places, faults, counters);
         let (slot, _) = Slot::new("admin-listener");
@@ -264,8 +268,8 @@ impl Builder {
 
     fn handlers(&self, site: &Arc<Site>) -> (SupervisorSpec, Vec<HandlerRef>, HttpMetrics) {
         let count = match self.settings.server.handlers {
-            HandlerCount::Auto => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            HandlerCount::Count(count) => count.get(),
+            AutoCount::Auto => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            AutoCount::Count(count) => count.get(),
         };
         let drain = DrainLimit::new(self.settings.server.drain);
         let mut http = HttpMetrics {
@@ -346,6 +350,11 @@ impl Builder {
         targets: &[HandlerRef],
     ) -> SupervisorSpec {
         let places = descriptors::places(self.settings.server.max_connections.get());
+        let for_a_peer = match self.settings.server.max_connections_per_peer {
+            AutoCount::Auto => places.div_ceil(4),
+            AutoCount::Count(most) => most.get(),
+        };
+        let peers = PeerBound::new(for_a_peer, BoundedPeers::Remote);
         let places = Arc::new(Semaphore::new(places));
         let mut supervisor = self.supervisor("listeners").start_together();
         // Each handler has a listener for each socket, on its own thread.
@@ -354,7 +363,7 @@ impl Builder {
             targets.map(move |(near, target)| (socket, near, target))
         });
         for (n, (socket, near, target)) in pairs.enumerate() {
-            let (all, places) = (targets.to_vec(), Arc::clone(&places));
+            let (all, places) = (targets.to_vec(), (Arc::clone(&places), Arc::clone(&peers)));
             let (faults, counters) = (self.faults.clone(), self.listener_metrics.public.clone());
             let state = ListenerState::new(socket, all, Some(near), places, faults, counters);
             let (slot, _) = Slot::new(&format!("listener-{n}"));

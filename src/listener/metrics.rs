@@ -11,6 +11,8 @@ metrics! {
         refused: Counter = "perennial_listener_refused", "Times no handler took a connection, which then waited";
         failed: Counter = "perennial_listener_failed",
             "Times the system refused to accept, for want of descriptors or memory";
+        over_peer_limit: Counter = "perennial_http_connections_over_peer_limit",
+            "Connections closed at once because their peer was at server.max_connections_per_peer";
         gave_way: Counter = "perennial_http_connections_gave_way",
             "Idle connections closed for newer ones at server.max_connections";
     }

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::least_loaded::{Candidate, choose};
 use super::listening::{self, SharedListening};
 use super::metrics::ListenerCounters;
-use crate::request_handler::{Accepted, HandlerRef, Handover};
+use crate::request_handler::{Accepted, HandlerRef, Handover, PeerBound};
 use crate::supervision::Faults;
 use crate::wire::{Peer, Socket};
 
@@ -26,6 +26,8 @@ pub(crate) struct ListenerState {
     near: Option<usize>,
     /// Permits for connections, shared by all public listeners.
     pub places: Arc<Semaphore>,
+    /// The bound of the connections of each peer, shared by all public listeners.
+    peers: Arc<PeerBound>,
     /// The fault points that a drill may arm.
     pub faults: Faults,
     /// Whether only programs of this machine can reach the socket.
@@ -42,7 +44,7 @@ impl ListenerState {
         socket: &Arc<SharedListening>,
         targets: Vec<HandlerRef>,
         near: Option<usize>,
-        places: Arc<Semaphore>,
+        (places, peers): (Arc<Semaphore>, Arc<PeerBound>),
         faults: Faults,
         counters: ListenerCounters,
     ) -> Arc<Self> {
@@ -54,13 +56,14 @@ impl ListenerState {
             targets,
             near,
             places,
+            peers,
             faults,
             counters,
             waiting: Mutex::new(None),
         })
     }
 
-    /// Keeps a connection that was just accepted from this address.
+    /// Keeps a connection that was just accepted from this address, or closes it if its peer has too many.
     pub(super) fn keep(
         &self,
         socket: Socket,
@@ -68,6 +71,17 @@ impl ListenerState {
         place: OwnedSemaphorePermit,
     ) {
         self.counters.accepted.inc();
+        let mut targets = self.targets.iter();
+        let peer_place = self.peers.admit(address, |peer| {
+            targets.find_map(|target| target.load.give_up_place(peer))
+        });
+        let peer_place = match peer_place {
+            Ok(place) => place,
+            Err(full) => {
+                self.counters.over_peer_limit.inc();
+                return self.peers.warn(full);
+            }
+        };
         let peer = Peer {
             address,
             loopback: self.loopback,
@@ -75,6 +89,7 @@ impl ListenerState {
         *self.waiting.lock() = Some(Accepted {
             socket,
             peer,
+            peer_place,
             place,
         });
     }

@@ -1,5 +1,7 @@
 //! Listeners and handlers in one tree on one thread, with real sockets: nothing that was accepted is lost.
 
+mod full;
+
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -12,7 +14,9 @@ use tokio::sync::Semaphore;
 
 use super::metrics::ListenerCounters;
 use super::{ListenerState, SharedListening, bind, child_spec};
-use crate::request_handler::{self, DrainLimit, GiveWay, HandlerLoad, HandlerRef};
+use crate::request_handler::{
+    self, BoundedPeers, DrainLimit, GiveWay, HandlerLoad, HandlerRef, PeerBound,
+};
 use crate::settings::LimitSettings;
 use crate::supervision::{
     Env, EventLoop, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot,
@@ -79,6 +83,16 @@ fn handler(
 }
 
 async fn start(socket: OwnedFd, queues: &[usize], places: usize) -> StartedTree {
+    // Peers of this machine have no bound.
+    start_bounded(socket, queues, places, (1, BoundedPeers::Remote)).await
+}
+
+async fn start_bounded(
+    socket: OwnedFd,
+    queues: &[usize],
+    places: usize,
+    (most, bounded): (usize, BoundedPeers),
+) -> StartedTree {
     let faults = Faults::armed();
     let intensity = Intensity {
         max_restarts: 1000,
@@ -92,7 +106,8 @@ async fn start(socket: OwnedFd, queues: &[usize], places: usize) -> StartedTree 
         targets.push(target);
     }
     let loads = targets.iter().map(|t| Arc::clone(&t.load)).collect();
-    let places = Arc::new(Semaphore::new(places));
+    let peers = PeerBound::new(most, bounded);
+    let places = (Arc::new(Semaphore::new(places)), peers);
     let socket = Arc::new(SharedListening::new(socket, false));
     let state = ListenerState::new(
         &socket,
@@ -279,37 +294,6 @@ fn at_the_limit_accepting_stops_and_is_counted() {
         let answered = tokio::time::timeout(PATIENCE, waiting.read(&mut byte)).await;
         assert_eq!(answered.unwrap().unwrap(), 1, "and is served");
         drop((clients, waiting));
-        started.stop().await;
-    });
-}
-
-#[test]
-fn the_oldest_idle_connection_gives_way_to_a_newcomer() {
-    run(async {
-        let (socket, address) = tcp();
-        let started = start(socket, &[100], 3).await;
-        let mut clients = Vec::new();
-        for busy in [true, false, false] {
-            let mut client = TcpStream::connect(address).await.unwrap();
-            ask(&mut client).await;
-            if busy {
-                client.write_all(b"GET / HT").await.unwrap();
-            }
-            clients.push(client);
-        }
-        let mut newcomer = TcpStream::connect(address).await.unwrap();
-        assert_eq!(ask(&mut newcomer).await, "handler-0");
-        let mut byte = [0; 1];
-        let read = tokio::time::timeout(PATIENCE, clients[1].read(&mut byte)).await;
-        assert_eq!(read.unwrap().unwrap(), 0, "the oldest idle one is closed");
-        clients[0]
-            .write_all(b"TP/1.1\r\nhost: a\r\n\r\n")
-            .await
-            .unwrap();
-        assert_eq!(clients[0].read(&mut byte).await.unwrap(), 1, "it was busy");
-        assert_eq!(ask(&mut clients[2]).await, "handler-0");
-        assert_eq!(started.state.counters.gave_way.get(), 1);
-        drop((clients, newcomer));
         started.stop().await;
     });
 }

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::load::{HandlerLoad, LivingConnection};
+use super::peers::PeerPlace;
 use crate::supervision::Message;
 use crate::wire::{Peer, Socket};
 
@@ -16,6 +17,8 @@ pub(crate) struct Accepted {
     pub socket: Socket,
     /// The client.
     pub peer: Peer,
+    /// Its place among the connections of its peer, if these have a bound.
+    pub peer_place: Option<PeerPlace>,
     /// Its place among all connections.
     pub place: OwnedSemaphorePermit,
 }

@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::peers::{PeerKey, PeerPlace};
+
 /// How long a connection is left alone, so that a client on a busy machine has time to send its request.
 const GRACE: Duration = Duration::from_millis(50);
 
@@ -38,6 +40,8 @@ pub(crate) struct HandlerLoad {
 struct TrackedConnection {
     since: Instant,
     idle: Arc<AtomicBool>,
+    /// Given to a newcomer of the same peer that takes its place.
+    place: Option<PeerPlace>,
     /// Dropped, it closes the connection.
     _open: oneshot::Sender<()>,
 }
@@ -72,12 +76,14 @@ impl HandlerLoad {
         self: &Arc<Self>,
         connection: F,
         idle: Arc<AtomicBool>,
+        place: Option<PeerPlace>,
     ) -> impl Future<Output = ()> + use<F> {
         let id = self.entered.fetch_add(1, Ordering::Relaxed);
         let (open, closed) = oneshot::channel();
         let tracked = TrackedConnection {
             since: Instant::now(),
             idle,
+            place,
             _open: open,
         };
         self.served.lock().insert(id, tracked);
@@ -98,16 +104,33 @@ impl HandlerLoad {
             GiveWay::Any => served.len().div_ceil(2),
         };
         let any = self.give_way == GiveWay::Any;
-        let old = served
-            .iter()
-            .take_while(|(_, tracked)| tracked.since.elapsed() >= GRACE);
-        let fit = old.filter(|(_, tracked)| any || tracked.idle.load(Ordering::Relaxed));
+        let fit = aged(&served).filter(|(_, tracked)| any || tracked.idle.load(Ordering::Relaxed));
         let chosen: Vec<u64> = fit.map(|(id, _)| *id).take(many).collect();
         for id in &chosen {
             served.remove(id);
         }
         chosen.len()
     }
+
+    /// Closes the oldest idle connection of a peer here, and returns the place that it had.
+    pub(crate) fn give_up_place(&self, peer: PeerKey) -> Option<PeerPlace> {
+        let mut served = self.served.lock();
+        let (id, _) = aged(&served).find(|(_, tracked)| {
+            let same = tracked.place.as_ref().is_some_and(|of| of.key() == peer);
+            same && tracked.idle.load(Ordering::Relaxed)
+        })?;
+        let id = *id;
+        served.remove(&id)?.place
+    }
+}
+
+/// The connections that are not left alone any more, by age.
+fn aged(
+    served: &BTreeMap<u64, TrackedConnection>,
+) -> impl Iterator<Item = (&u64, &TrackedConnection)> {
+    let now = Instant::now();
+    let old = served.iter();
+    old.take_while(move |(_, tracked)| now.duration_since(tracked.since) >= GRACE)
 }
 
 /// Counts one connection of a handler until it is dropped.

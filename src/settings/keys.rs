@@ -91,6 +91,8 @@ pub(crate) const KEYS: &[Key] = &[
         "How many request handlers run, one thread each; auto is one for each core"),
     key("server.max_connections", COUNT, "10000",
         "How many public connections may be open; for more, idle ones are closed, and the rest wait in the kernel's backlog"),
+    key("server.max_connections_per_peer", Kind::Auto(&COUNT), r#""auto""#,
+        "How many of them one address may have (of IPv6, one /64); for more, its idle ones are closed, or else the new one; auto is a quarter. Loopback and unix sockets have no bound; for a proxy on another machine, raise it"),
     key("server.drain", DELAY, r#""20s""#,
         "How long a stop waits for requests in flight"),
     key("server.hosts", HOSTS, "[]",

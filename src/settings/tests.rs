@@ -92,7 +92,7 @@ fn the_environment_overrides_what_is_written() {
     assert_eq!(settings.server.listen.len(), 2);
     assert_eq!(
         settings.server.handlers,
-        HandlerCount::Count(3.try_into().unwrap())
+        AutoCount::Count(3.try_into().unwrap())
     );
     assert_eq!(
         settings.supervision.children.file_cache.deadline,

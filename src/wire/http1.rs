@@ -101,8 +101,8 @@ pub(super) struct Http1 {
     blocked_since: Option<Instant>,
 }
 
-/// A connection whose client speaks HTTP/2: the stream, and what was read from it.
-pub(super) type Http2Begun = (Stream, Bytes);
+/// A connection whose client speaks HTTP/2: the stream, what was read from it, and the flag of an idle connection.
+pub(super) type Http2Begun = (Stream, Bytes, Arc<AtomicBool>);
 
 impl Http1 {
     pub(super) fn new(
@@ -141,7 +141,7 @@ impl Http1 {
                 }
                 Next::Http2 => {
                     let input = Rc::into_inner(self.input)?.into_inner();
-                    return Some((input.stream, input.bytes.freeze()));
+                    return Some((input.stream, input.bytes.freeze(), self.idle));
                 }
                 Next::End => return None,
             };

@@ -18,7 +18,9 @@ mod streams;
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -72,7 +74,7 @@ enum SessionEvent {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve(thread: Rc<Thread>, (stream, early): Http2Begun, peer: Peer) {
+pub(super) async fn serve(thread: Rc<Thread>, (stream, early, idle): Http2Begun, peer: Peer) {
     count(&thread.counters.http2);
     let budget = Rc::new(FrameBudget::new());
     let io = Io::new(&thread, stream, early, &budget);
@@ -104,12 +106,28 @@ pub(super) async fn serve(thread: Rc<Thread>, (stream, early): Http2Begun, peer:
         timer: LazyTimer::default(),
         asked: false,
         closing: None,
+        idle,
         connection,
         peer,
         thread,
     }
     .run()
     .await;
+}
+
+/// A connection that is dropped while it waits gives way to another one. The client is told, so that it knows that no request
+/// was lost.
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Without a runtime, which the last threads of a stop no longer have, the socket can't be asked.
+        let served = tokio::runtime::Handle::try_current().is_ok();
+        if served && self.closing.is_none() && self.idle.load(Ordering::Relaxed) {
+            self.connection.abrupt_shutdown(Reason::NO_ERROR);
+            // The frame is sent if the socket takes it at once.
+            let mut cx = Context::from_waker(Waker::noop());
+            let _told_or_full = self.connection.poll_closed(&mut cx);
+        }
+    }
 }
 
 /// Bytes of a body that a client may send before the server has read them.
@@ -130,6 +148,8 @@ struct Session {
     asked: bool,
     /// The time when the client was told that the connection ends.
     closing: Option<Instant>,
+    /// Whether it waits without an open stream, for whoever looks for room.
+    idle: Arc<AtomicBool>,
 }
 
 impl Session {
@@ -154,13 +174,16 @@ impl Session {
                     Some(deadline) if self.timer.passed(deadline, cx) => {
                         Poll::Ready(SessionEvent::Idle)
                     }
-                    Some(_) | None => {
+                    deadline => {
+                        self.idle.store(deadline.is_some(), Ordering::Relaxed);
                         self.streams.on_idle(cx.waker());
                         Poll::Pending
                     }
                 }
             });
-            match event.await {
+            let event = event.await;
+            self.idle.store(false, Ordering::Relaxed);
+            match event {
                 SessionEvent::Stream(accepted) => self.begin(*accepted),
                 SessionEvent::Drain => self.close(),
                 SessionEvent::Idle if self.closing.is_some() => return,
