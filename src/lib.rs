@@ -8,6 +8,7 @@ mod app;
 pub mod cli;
 mod file_cache;
 mod listener;
+mod memory_file;
 mod num;
 mod record;
 mod request_handler;

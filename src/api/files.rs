@@ -13,7 +13,7 @@ use super::conditional;
 use super::routes::Matched;
 use super::site::Site;
 use crate::file_cache::{Entry, Loaded, Representation, RootId};
-use crate::wire::{Incoming, Problem, Response};
+use crate::wire::{Incoming, Problem, Response, content_body, content_response};
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
@@ -49,7 +49,8 @@ pub(super) async fn slow(
         Loaded::Entry(entry) => entry_response(request, &entry),
         Loaded::Large(large) => response(request, large.about(), || {
             let length = large.length();
-            BoxBody::new(SizedStream::new(length, Box::pin(large.chunks(0..length))))
+            let body = SizedStream::new(length, Box::pin(large.chunks(0..length)));
+            HttpResponse::with_body(StatusCode::OK, BoxBody::new(body))
         }),
         Loaded::Moved => to_folder(request),
     }
@@ -67,7 +68,7 @@ pub(super) async fn with_page(
     };
     let content_type = entry.about.content_type.clone();
     set(&mut response, header::CONTENT_TYPE, content_type);
-    response.set_body(BoxBody::new(entry.bytes.clone()))
+    response.set_body(content_body(&entry.content))
 }
 
 async fn error_page(site: &Site, root: RootId, page: &str) -> Option<Arc<Entry>> {
@@ -86,18 +87,20 @@ async fn error_page(site: &Site, root: RootId, page: &str) -> Option<Arc<Entry>>
 }
 
 fn entry_response(request: &Incoming, entry: &Entry) -> Answered {
-    response(request, &entry.about, || BoxBody::new(entry.bytes.clone()))
+    response(request, &entry.about, || {
+        content_response(StatusCode::OK, &entry.content)
+    })
 }
 
 /// The answer with a file: its header fields, and its body unless the request's conditions say otherwise.
 fn response(
     request: &Incoming,
     about: &Representation,
-    body: impl FnOnce() -> BoxBody,
+    whole: impl FnOnce() -> Response,
 ) -> Answered {
     let (etag, modified) = (about.etag.clone(), Some(about.modified));
     let mut response = conditional::answer(request.headers(), etag, modified, || {
-        let mut response = HttpResponse::with_body(StatusCode::OK, body());
+        let mut response = whole();
         let content_type = about.content_type.clone();
         set(&mut response, header::CONTENT_TYPE, content_type);
         if let Some(encoding) = &about.content_encoding {

@@ -3,7 +3,10 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What all but the public connections may need: the admin's connections, the store's files, listeners, logs.
+use crate::memory_file::MEMORY_FILES_MAX;
+use crate::num::as_u64;
+
+/// What all but the public connections and the memory files may need: the admin's connections, the store's files, listeners, logs.
 const SPARE: u64 = 256;
 /// What a public connection may need: its socket, and a file that is streamed.
 const FOR_A_CONNECTION: u64 = 2;
@@ -37,7 +40,8 @@ pub(super) fn places(wanted: usize) -> usize {
 
 /// How many of `wanted` connections fit into a limit of open files; always one.
 fn fitting(wanted: usize, limit: u64) -> usize {
-    let left = limit - SPARE.min(limit / 2);
+    let spare = SPARE + as_u64(MEMORY_FILES_MAX);
+    let left = limit - spare.min(limit / 2);
     let places = usize::try_from(left / FOR_A_CONNECTION).unwrap_or(usize::MAX);
     wanted.min(places).max(1)
 }
@@ -48,7 +52,7 @@ mod tests {
 
     #[test]
     fn connections_leave_descriptors_for_what_else_there_is() {
-        for (limit, places) in [(1 << 20, 10_000), (1024, 384), (80, 20), (1, 1), (0, 1)] {
+        for (limit, places) in [(1 << 20, 10_000), (1024, 256), (80, 20), (1, 1), (0, 1)] {
             assert_eq!(fitting(10_000, limit), places, "of {limit}");
         }
         assert_eq!(fitting(10, 1024), 10);

@@ -52,7 +52,7 @@ impl FileCache {
         let mut budget = Budget::new(published.limits.budget_bytes);
         for (key, entry) in published.table.load().iter() {
             // All fit: the incarnation before kept to the same budget.
-            budget.admit(key, cost(entry.bytes.len()), |_| false);
+            budget.admit(key, cost(entry.content.length()), |_| false);
         }
         Self(Rc::new(Looks {
             published,
@@ -174,6 +174,7 @@ impl Looks {
                 root: &site.site,
                 max_file_bytes: published.limits.max_file_bytes,
                 counters: &published.counters,
+                memory_files: &published.memory_files,
                 now: (published.wall)(),
                 now_ms: published.millis_at(Instant::now()),
             };
@@ -245,7 +246,7 @@ impl Looks {
             let entry = table.get(key.0, &key.1);
             entry.is_some_and(|entry| entry.take_used())
         };
-        let Some(evicted) = budget.admit(key.clone(), cost(entry.bytes.len()), marked) else {
+        let Some(evicted) = budget.admit(key.clone(), cost(entry.content.length()), marked) else {
             // It is larger than the whole budget: served and not kept.
             drop(budget);
             return self.forget(key);

@@ -2,16 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bytes::Bytes;
-
 use super::representation::Representation;
 use super::stamp::Stamp;
+use crate::memory_file::Content;
 
 /// A file in memory. Its content never changes: a file that changes gets a new entry.
 #[derive(Debug)]
 pub(crate) struct Entry {
     /// The content.
-    pub bytes: Bytes,
+    pub content: Content,
     /// The header fields; the entity tag is strong and made of the content.
     pub about: Representation,
     /// The state of the file that was read; `None` for the page that is compiled in.
@@ -31,14 +30,14 @@ pub(crate) struct Entry {
 impl Entry {
     /// The content of a file that had `stamp` and was read at `now_ms`.
     pub(crate) fn new(
-        bytes: Bytes,
+        content: Content,
         about: Representation,
         stamp: Option<Stamp>,
         settled: bool,
         now_ms: u64,
     ) -> Self {
         Self {
-            bytes,
+            content,
             about,
             stamp,
             settled,
@@ -115,6 +114,8 @@ pub(crate) fn freshness(age_ms: u64, revalidate_ms: u64) -> Freshness {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     impl Entry {
@@ -133,8 +134,16 @@ mod tests {
                 SystemTime::UNIX_EPOCH,
                 SystemTime::UNIX_EPOCH,
             );
-            let bytes = Bytes::copy_from_slice(content.as_bytes());
-            Self::new(bytes, about, None, true, 40)
+            let content = Content::Heap(Bytes::copy_from_slice(content.as_bytes()));
+            Self::new(content, about, None, true, 40)
+        }
+
+        /// The content, of an entry that is small.
+        pub(crate) fn bytes(&self) -> &Bytes {
+            match &self.content {
+                Content::Heap(bytes) => bytes,
+                Content::File(_) => panic!("a large content"),
+            }
         }
     }
 

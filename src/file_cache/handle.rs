@@ -16,6 +16,7 @@ use super::published::Published;
 use super::root::{RootId, SiteRoot};
 use super::root_io::{CallThreads, RootIo};
 use super::table::Table;
+use crate::memory_file::MemoryFiles;
 use crate::num::as_millis;
 use crate::settings::FileCacheSettings;
 use crate::supervision::{AskError, ChildRef, ChildSpec, Faults, Slot};
@@ -46,6 +47,7 @@ impl Files {
         let published = Arc::new(Published {
             table: ArcSwap::from_pointee(Table::empty(roots.len())),
             counters: CacheCounters::default(),
+            memory_files: MemoryFiles::default(),
             revalidate_ms: as_millis(limits.revalidate),
             limits,
             deadline,

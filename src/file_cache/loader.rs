@@ -21,6 +21,7 @@ use super::metrics::CacheCounters;
 use super::representation::Representation;
 use super::root::{BUILT_IN_INDEX, BUILT_IN_PAGE, SiteRoot};
 use super::stamp::Stamp;
+use crate::memory_file::MemoryFiles;
 use crate::num::as_usize;
 
 /// Attempts at reading a file that changes meanwhile.
@@ -47,6 +48,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) root: &'a SiteRoot,
     pub(crate) max_file_bytes: usize,
     pub(crate) counters: &'a CacheCounters,
+    /// Keeps large contents.
+    pub(crate) memory_files: &'a MemoryFiles,
     /// The time of day, for dates and the trust in stamps.
     pub(crate) now: SystemTime,
     /// The time of the cache's own clock.
@@ -148,7 +151,8 @@ impl Loader<'_> {
         let modified = stamp.map_or(self.now, |stamp| stamp.modified());
         let about = self.about(path, file, etag, modified);
         let settled = stamp.is_none_or(|stamp| stamp.settled(self.now));
-        let entry = Entry::new(bytes, about, stamp, settled, self.now_ms);
+        let content = self.memory_files.keep(bytes);
+        let entry = Entry::new(content, about, stamp, settled, self.now_ms);
         Look::Read(Arc::new(entry))
     }
 }
@@ -182,6 +186,7 @@ mod tests {
         folder: tempfile::TempDir,
         root: SiteRoot,
         counters: CacheCounters,
+        memory_files: MemoryFiles,
         path: SafePath,
     }
 
@@ -195,6 +200,7 @@ mod tests {
                 folder,
                 root,
                 counters,
+                memory_files: MemoryFiles::default(),
                 path,
             }
         }
@@ -209,6 +215,7 @@ mod tests {
                 root: &self.root,
                 max_file_bytes,
                 counters: &self.counters,
+                memory_files: &self.memory_files,
                 now,
                 now_ms: 0,
             }
@@ -252,7 +259,7 @@ mod tests {
         let Ok(Look::Read(entry)) = look else {
             panic!("it was to be read")
         };
-        assert_eq!(entry.bytes, "yy");
+        assert_eq!(entry.bytes(), "yy");
         assert!(matches!(
             loader.look(&site.path, Some(&entry), || ()),
             Ok(Look::Unchanged(_))

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::Files;
 use super::health::Condition;
 use super::root_io::RootIo;
+use crate::num::as_u64;
 use crate::telemetry::{Counter, MetricSource, Rows, metrics};
 
 metrics! {
@@ -78,6 +79,11 @@ impl MetricSource for Files {
     fn write(&self, rows: &mut Rows<'_>) {
         write_roots(self.roots(), rows);
         self.published.counters.write(rows);
+        rows.gauge(
+            "perennial_file_cache_memory_files",
+            "Files in memory that the kernel sends without a copy",
+            as_u64(self.published.memory_files.count()),
+        );
     }
 }
 

@@ -12,6 +12,7 @@ use super::metrics::CacheCounters;
 use super::root::RootId;
 use super::root_io::{CallThreads, RootIo};
 use super::table::Table;
+use crate::memory_file::MemoryFiles;
 use crate::num::as_millis;
 use crate::settings::FileCacheSettings;
 
@@ -21,6 +22,7 @@ pub(crate) struct Published {
     pub(crate) table: ArcSwap<Table>,
     pub(crate) limits: FileCacheSettings,
     pub(crate) counters: CacheCounters,
+    pub(crate) memory_files: MemoryFiles,
     /// [`FileCacheSettings::revalidate`] in milliseconds.
     pub(super) revalidate_ms: u64,
     pub(crate) deadline: Duration,

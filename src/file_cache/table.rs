@@ -92,7 +92,7 @@ mod tests {
         let before = Table::empty(2);
         let after = before.with(&key, Some(entry("1")));
         assert!(before.get(key.0, "/a").is_none());
-        assert_eq!(after.get(key.0, "/a").unwrap().bytes, "1");
+        assert_eq!(after.get(key.0, "/a").unwrap().bytes(), "1");
         assert!(after.get(RootId(0), "/a").is_none(), "roots are apart");
         assert!(
             after.get(RootId(7), "/a").is_none(),
@@ -121,10 +121,10 @@ mod tests {
             }
             let seen: BTreeMap<Key, String> = table
                 .iter()
-                .map(|(key, entry)| (key, String::from_utf8_lossy(&entry.bytes).into_owned()))
+                .map(|(key, entry)| (key, String::from_utf8_lossy(entry.bytes()).into_owned()))
                 .collect();
             for (key, content) in &model {
-                prop_assert_eq!(&table.get(key.0, &key.1).unwrap().bytes, content.as_bytes());
+                prop_assert_eq!(table.get(key.0, &key.1).unwrap().bytes(), content.as_bytes());
             }
             prop_assert_eq!(seen, model);
         }

@@ -318,14 +318,14 @@ fn the_built_in_page_stands_in_until_the_folder_exists() {
         let Ok(Loaded::Entry(page)) = site.files.load(NOWHERE, "/").await else {
             panic!("a page")
         };
-        assert_eq!(page.bytes, BUILT_IN_PAGE);
+        assert_eq!(*page.bytes(), BUILT_IN_PAGE);
         assert_eq!(page.about.content_type, "text/html; charset=utf-8");
         let other = site.files.load(NOWHERE, "/other").await;
         assert_eq!(other.unwrap_err(), AskError::Rejected(FileError::Absent));
         site.write("nowhere/index.html", "mine");
         pass(1000).await;
         assert!(
-            matches!(site.files.load(NOWHERE, "/").await, Ok(Loaded::Entry(page)) if page.bytes == "mine")
+            matches!(site.files.load(NOWHERE, "/").await, Ok(Loaded::Entry(page)) if page.bytes() == "mine")
         );
     });
 }

@@ -122,16 +122,19 @@ impl ListenerState {
     /// Hands the waiting connection to the best handler that takes it. False if none does now.
     pub(super) fn hand_over(&self, rotation: usize) -> bool {
         let mut waiting = self.waiting.lock();
-        let mut targets: Vec<_> = self.targets.iter().collect();
         let mut near = self.near;
+        let mut tried = Vec::new();
         while let Some(accepted) = waiting.take() {
-            let candidates: Vec<_> = targets.iter().map(|target| candidate(target)).collect();
-            let Some(chosen) = choose(&candidates, near.take(), rotation) else {
+            let targets = self.targets.iter().enumerate();
+            let left = targets.filter(|(index, _)| !tried.contains(index));
+            let candidates = left.map(|(index, target)| (index, candidate(target)));
+            let chosen = choose(candidates, near.take(), rotation);
+            let Some(target) = chosen.and_then(|chosen| self.targets.get(chosen)) else {
                 *waiting = Some(accepted);
                 self.counters.refused.inc();
                 return false;
             };
-            let target = targets.swap_remove(chosen);
+            tried.extend(chosen);
             // A connection that is not handed over stays here.
             if let Err(refused) = target.handler.tell(Handover::new(accepted, &target.load)) {
                 *waiting = refused.message.take().map(|(accepted, _)| accepted);

@@ -7,16 +7,17 @@
 // Decision: Writes are not cut off by the request timeout.
 // Decision: Waiting in a queue is not part of the request timeout.
 
+use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::HttpMessage as _;
-use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode, Version};
+use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::{Either, select};
 use tokio::time::{Instant, timeout_at};
 
@@ -58,11 +59,17 @@ pub(crate) struct Parts<H> {
 pub(super) struct Worker<H> {
     parts: Arc<Parts<H>>,
     recorder: Rc<Recorder>,
+    /// The last `Host` that was accepted; most requests have the same.
+    accepted_host: RefCell<Option<HeaderValue>>,
 }
 
 impl<H: Handler> Worker<H> {
     pub(super) fn new(parts: Arc<Parts<H>>, recorder: Rc<Recorder>) -> Self {
-        Self { parts, recorder }
+        Self {
+            parts,
+            recorder,
+            accepted_host: RefCell::default(),
+        }
     }
 
     /// Answers one request, whatever happens.
@@ -102,11 +109,21 @@ impl<H: Handler> Worker<H> {
             matched: &matched,
         };
         if incoming.link.on_loopback
-            && let Err(problem) = parts.hosts.check(&incoming.request)
+            && let Err(problem) = self.check_host(&incoming.request)
         {
             return resolved.refuse(incoming, problem).await;
         }
         resolved.run(incoming).await
+    }
+
+    fn check_host(&self, request: &HttpRequest) -> Result<(), Problem> {
+        let host = request.headers().get(header::HOST);
+        let mut accepted = self.accepted_host.borrow_mut();
+        if request.uri().host().is_some() || host != accepted.as_ref() {
+            self.parts.hosts.check(request)?;
+            *accepted = host.cloned();
+        }
+        Ok(())
     }
 }
 

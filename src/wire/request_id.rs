@@ -6,10 +6,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::io::Write as _;
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
+
+use crate::num::as_usize;
 
 /// The header that carries it.
 pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -76,17 +77,33 @@ impl RequestIds {
         for _ in 0..BATCH {
             let count = self.next.get();
             self.next.set((count + 1) & 0xffff_ffff_ffff);
-            // Writing into memory does not fail.
-            let _infallible = write!(ids, "{:016x}{count:012x}", self.random);
+            push_hex(&mut ids, self.random, 16);
+            push_hex(&mut ids, count, 12);
         }
         Bytes::from(ids)
     }
+}
+
+/// Appends the last `digits` hexadecimal digits of `number`, much faster than the standard library formats them.
+fn push_hex(to: &mut Vec<u8>, number: u64, digits: u32) {
+    to.extend((0..digits).rev().map(|place| {
+        let digit = as_usize(number >> (4 * place)) & 0xf;
+        b"0123456789abcdef".get(digit).copied().unwrap_or_default()
+    }));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn digits_are_hexadecimal_and_padded() {
+        let mut text = Vec::new();
+        push_hex(&mut text, 0x1a2_b3c4, 12);
+        push_hex(&mut text, u64::MAX, 16);
+        assert_eq!(text, b"000001a2b3c4ffffffffffffffff");
+    }
 
     #[test]
     fn ids_are_all_different_and_fit_a_header() {

@@ -1,7 +1,6 @@
 //! Serves connections: `http1` or `http2`, and behind both one actix-web `App` with one service, which answers each request
 //! with a [`Worker`].
 
-use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -47,21 +46,22 @@ impl Service {
         })
     }
 
-    /// Serves one connection to its end. `idle` is true while it waits for its next request.
+    /// Serves one connection to its end. `idle` is true while it waits for its next request. (In a box, because a task that is
+    /// as large as a connection would be copied several times.)
     pub(crate) fn serve(
         &self,
         socket: Socket,
         peer: Peer,
         idle: &Arc<AtomicBool>,
-    ) -> impl Future<Output = ()> + use<> {
+    ) -> LocalBoxFuture<'static, ()> {
         let thread = Rc::clone(&self.thread);
         count(&thread.counters.connections);
         let connection = Http1::new(&thread, Stream::new(socket), peer, Arc::clone(idle));
-        async move {
+        Box::pin(async move {
             if let Some(begun) = connection.run().await {
                 Box::pin(http2::serve(thread, begun, peer)).await;
             }
-        }
+        })
     }
 }
 

@@ -4,10 +4,11 @@
 // Decision: `AsyncFd::new` is used although tokio deprecates it.
 
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
@@ -16,6 +17,15 @@ use tokio::io::unix::AsyncFd;
 
 /// A connection that belongs to no thread yet. It does not block.
 pub(crate) type Socket = OwnedFd;
+
+/// The step of this side after a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// It waits for its client, so that the bytes have to leave at once.
+    Wait,
+    /// It writes more at once, or ends, so that the bytes can leave in one packet with what follows.
+    GoOn,
+}
 
 /// A connection on the thread that serves it. It is registered with the reactor only when a call would have blocked: a short
 /// connection, whose request has arrived before it is accepted, never is.
@@ -70,9 +80,49 @@ impl Stream {
         &mut self,
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
+        then: Then,
     ) -> Poll<io::Result<usize>> {
-        // Tried before the reactor is asked, because there is nearly always room.
-        match self.send(parts) {
+        let flags = match then {
+            Then::Wait => SendFlags::NOSIGNAL,
+            Then::GoOn => SendFlags::NOSIGNAL | SendFlags::MORE,
+        };
+        self.poll_out(cx, |socket| {
+            if let [part] = parts {
+                return send(socket, part, flags);
+            }
+            let mut none = SendAncillaryBuffer::default();
+            sendmsg(socket, parts, &mut none, flags)
+        })
+    }
+
+    /// Writes `count` bytes of a file, or fewer, from `offset` on, without a copy.
+    pub(super) fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: impl AsFd,
+        offset: u64,
+        count: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_out(cx, |socket| {
+            sendfile(socket, &file, Some(&mut offset.clone()), count)
+        })
+    }
+
+    /// Carries out a call that writes; it is tried before the reactor is asked, because there is nearly always room.
+    fn poll_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(&OwnedFd) -> Result<usize, Errno>,
+    ) -> Poll<io::Result<usize>> {
+        let mut call = |socket: &OwnedFd| {
+            loop {
+                let sent = call(socket);
+                if sent != Err(Errno::INTR) {
+                    return sent;
+                }
+            }
+        };
+        match call(&self.socket) {
             Err(Errno::WOULDBLOCK) => {}
             sent => return Poll::Ready(sent.map_err(Into::into)),
         }
@@ -82,23 +132,9 @@ impl Stream {
                 return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
             };
             let mut guard = ready!(registered.poll_write_ready(cx))?;
-            match self.send(parts) {
+            match call(&self.socket) {
                 Err(Errno::WOULDBLOCK) => guard.clear_ready(),
                 sent => return Poll::Ready(sent.map_err(Into::into)),
-            }
-        }
-    }
-
-    fn send(&self, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        loop {
-            let sent = if let [part] = parts {
-                send(&*self.socket, part, SendFlags::NOSIGNAL)
-            } else {
-                let mut none = SendAncillaryBuffer::default();
-                sendmsg(&*self.socket, parts, &mut none, SendFlags::NOSIGNAL)
-            };
-            if sent != Err(Errno::INTR) {
-                return sent;
             }
         }
     }

@@ -66,7 +66,7 @@ fn a_root_that_hangs_is_answered_from_memory_and_delays_no_other() {
         assert!(matches!(other_root, Ok(Loaded::Entry(_))), "{other_root:?}");
         advance(DEADLINE * 3 / 4 + Duration::from_millis(1)).await;
         let (kept, unknown) = both.await;
-        assert!(matches!(kept, Ok(Loaded::Entry(entry)) if entry.bytes == "home"));
+        assert!(matches!(kept, Ok(Loaded::Entry(entry)) if entry.bytes() == "home"));
         assert_eq!(unknown.unwrap_err(), AskError::Rejected(FileError::Hung));
         assert_eq!(root.condition(), Condition::Hung);
         assert!(

@@ -161,7 +161,7 @@ impl CachedSite {
     /// The content of a file that is loaded and kept.
     pub(super) async fn page(&self, path: &str) -> String {
         match self.load(path).await.unwrap() {
-            Loaded::Entry(entry) => String::from_utf8(entry.bytes.to_vec()).unwrap(),
+            Loaded::Entry(entry) => String::from_utf8(entry.bytes().to_vec()).unwrap(),
             other @ (Loaded::Large(_) | Loaded::Moved) => panic!("{path} gave {other:?}"),
         }
     }
@@ -180,5 +180,5 @@ pub(super) async fn pass(millis: u64) {
 }
 
 pub(super) fn text(entry: Option<Arc<Entry>>) -> Option<String> {
-    entry.map(|entry| String::from_utf8(entry.bytes.to_vec()).unwrap())
+    entry.map(|entry| String::from_utf8(entry.bytes().to_vec()).unwrap())
 }

@@ -12,6 +12,7 @@ use super::super::folder::{find, open};
 use super::super::loader::{Loader, Look};
 use super::super::metrics::CacheCounters;
 use super::super::root::SiteRoot;
+use crate::memory_file::MemoryFiles;
 
 const SECRET: &str = "SECRET";
 
@@ -108,11 +109,12 @@ fn served(root: &Path, raw: &str) -> Result<String, FileError> {
         root: &root,
         max_file_bytes: 1 << 20,
         counters: &counters,
+        memory_files: &MemoryFiles::default(),
         now: SystemTime::now(),
         now_ms: 0,
     };
     match loader.look(&SafePath::new(raw)?, None, || ())? {
-        Look::Read(entry) => Ok(String::from_utf8_lossy(&entry.bytes).into_owned()),
+        Look::Read(entry) => Ok(String::from_utf8_lossy(entry.bytes()).into_owned()),
         Look::Moved => Ok("moved".to_owned()),
         Look::Unchanged(_) | Look::Large(_) => {
             panic!("nothing is known, and nothing here is large")

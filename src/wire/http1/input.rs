@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::super::counters::count;
 use super::super::lazy_timer::LazyTimer;
-use super::super::socket::Stream;
+use super::super::socket::{Stream, Then};
 use super::super::thread::Thread;
 use super::decoder::{BodyLength, BodyPart, Decoder};
 use super::fault::Fault;
@@ -138,7 +138,7 @@ impl Input {
             if std::mem::take(&mut self.expects_continue) {
                 let go_on = IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n");
                 // There is room for it, because the client has read every answer before.
-                let _sent = self.stream.poll_send(cx, &[go_on])?;
+                let _sent = self.stream.poll_send(cx, &[go_on], Then::Wait)?;
             }
             match self.poll_fill(cx)? {
                 Poll::Ready(true) => {}

@@ -1,6 +1,7 @@
 //! Sends an answer as fast as its client takes it.
 
 // Decision: A large body is not copied.
+// Decision: A last answer leaves with the end of its connection.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -13,13 +14,64 @@ use bytes::{Buf, Bytes};
 
 use super::super::counters::count;
 use super::super::recorder::AnswerEnd;
+use super::super::socket::{Stream, Then};
 use super::Http1;
 use super::answer::{AnswerHead, BodyEnd, chunk_line};
 use super::head::Framing;
+use crate::memory_file::MemoryFile;
 use crate::num::as_u64;
 
 /// A larger body in memory is sent from where it lies; a smaller one is copied behind the head, which is cheaper.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
+/// The part of a body that has not been sent.
+enum Unsent {
+    Bytes(Bytes),
+    File { file: MemoryFile, sent: u64 },
+}
+
+impl Unsent {
+    const NONE: Self = Self::Bytes(Bytes::new());
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Bytes(bytes) => bytes.is_empty(),
+            Self::File { file, sent } => *sent >= file.length(),
+        }
+    }
+
+    fn advance(&mut self, by: usize) {
+        match self {
+            Self::Bytes(bytes) => bytes.advance(by),
+            Self::File { sent, .. } => *sent += as_u64(by),
+        }
+    }
+
+    /// Sends the beginning of `head` and of the rest behind it; not both may be empty.
+    fn poll_send(
+        &self,
+        stream: &mut Stream,
+        head: &[u8],
+        then: Then,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::File { file, sent } if head.is_empty() => {
+                stream.poll_send_file(cx, file, *sent, 4 * SEND_BYTES_MAX)
+            }
+            Self::File { .. } => stream.poll_send(cx, &[IoSlice::new(head)], Then::GoOn),
+            Self::Bytes(bytes) => {
+                let piece = bytes.get(..SEND_BYTES_MAX).unwrap_or(bytes);
+                let parts = [IoSlice::new(head), IoSlice::new(piece)];
+                match (head.is_empty(), piece.is_empty()) {
+                    (_, true) => stream.poll_send(cx, &[IoSlice::new(head)], then),
+                    (true, false) => stream.poll_send(cx, &[IoSlice::new(piece)], then),
+                    (false, false) => stream.poll_send(cx, &parts, then),
+                }
+            }
+        }
+    }
+}
+
 /// The most bytes given to the system in one call, so that other connections have their turn.
 const SEND_BYTES_MAX: usize = 1024 * 1024;
 
@@ -31,7 +83,7 @@ impl Http1 {
         framing: &Framing,
         last: bool,
     ) -> AnswerEnd {
-        let (response, body) = response.into_parts();
+        let (mut response, body) = response.into_parts();
         let size = body.size();
         let end = BodyEnd::of(framing, response.status(), size);
         let mut out = self.thread.out.take();
@@ -48,16 +100,25 @@ impl Http1 {
             };
             head.write(&mut out);
         });
+        let file = response.extensions_mut().remove::<MemoryFile>();
         drop(response);
+        // The end of the connection follows its last answer.
+        let then = if last { Then::GoOn } else { Then::Wait };
         let mut sent = AnswerEnd {
             bytes: 0,
             whole: false,
         };
         let result = if matches!(end, BodyEnd::None | BodyEnd::Length(0)) {
-            self.write(&mut out, &mut Bytes::new(), &mut 0).await
+            self.write(&mut out, Unsent::NONE, then, &mut 0).await
+        } else if let Some(file) = file {
+            let rest = Unsent::File { sent: 0, file };
+            self.write(&mut out, rest, then, &mut sent.bytes).await
         } else {
             match body.try_into_bytes() {
-                Ok(bytes) => self.send_bytes(&mut out, bytes, &mut sent.bytes).await,
+                Ok(bytes) => {
+                    self.send_bytes(&mut out, bytes, then, &mut sent.bytes)
+                        .await
+                }
                 Err(body) => {
                     let streamed = self.send_stream(&mut out, body, end, &mut sent.bytes);
                     Box::pin(streamed).await
@@ -78,17 +139,18 @@ impl Http1 {
     async fn send_bytes(
         &mut self,
         out: &mut Vec<u8>,
-        mut body: Bytes,
+        body: Bytes,
+        then: Then,
         sent: &mut u64,
     ) -> io::Result<()> {
         if body.len() <= COPIED_BYTES_MAX {
             out.extend_from_slice(&body);
             let length = as_u64(body.len());
-            self.write(out, &mut Bytes::new(), &mut 0).await?;
+            self.write(out, Unsent::NONE, then, &mut 0).await?;
             *sent = length;
             return Ok(());
         }
-        self.write(out, &mut body, sent).await
+        self.write(out, Unsent::Bytes(body), then, sent).await
     }
 
     /// Sends the head in `out` and a body that is made piece by piece.
@@ -115,14 +177,14 @@ impl Http1 {
                 });
                 match next.await {
                     Some(piece) => break piece,
-                    None => self.write(out, &mut Bytes::new(), &mut 0).await?,
+                    None => self.write(out, Unsent::NONE, Then::Wait, &mut 0).await?,
                 }
                 head_waits = false;
             };
             let Some(piece) = piece else {
                 break;
             };
-            let mut piece = piece.map_err(|error| io::Error::other(error.to_string()))?;
+            let piece = piece.map_err(|error| io::Error::other(error.to_string()))?;
             if let Some(left) = &mut left {
                 let rest = left.checked_sub(as_u64(piece.len()));
                 *left = rest.ok_or_else(|| io::Error::other("the body is longer than was told"))?;
@@ -134,7 +196,8 @@ impl Http1 {
             if chunked {
                 out.extend_from_slice(chunk_line(piece.len()).as_bytes());
             }
-            self.write(out, &mut piece, sent).await?;
+            self.write(out, Unsent::Bytes(piece), Then::Wait, sent)
+                .await?;
             if chunked {
                 out.extend_from_slice(b"\r\n");
             }
@@ -148,18 +211,19 @@ impl Http1 {
         if end == BodyEnd::Chunks {
             out.extend_from_slice(b"0\r\n\r\n");
         }
-        self.write(out, &mut Bytes::new(), &mut 0).await
+        self.write(out, Unsent::NONE, Then::Wait, &mut 0).await
     }
 
     /// Writes `head`, which is emptied, and then `body`, whose written bytes are added to `sent`.
     async fn write(
         &mut self,
         head: &mut Vec<u8>,
-        body: &mut Bytes,
+        mut body: Unsent,
+        then: Then,
         sent: &mut u64,
     ) -> io::Result<()> {
         let mut written = 0;
-        poll_fn(|cx| self.poll_write(cx, head, &mut written, body, sent)).await?;
+        poll_fn(|cx| self.poll_write(cx, head, &mut written, &mut body, then, sent)).await?;
         head.clear();
         Ok(())
     }
@@ -169,7 +233,8 @@ impl Http1 {
         cx: &mut Context<'_>,
         head: &[u8],
         written: &mut usize,
-        body: &mut Bytes,
+        body: &mut Unsent,
+        then: Then,
         sent: &mut u64,
     ) -> Poll<io::Result<()>> {
         let mut input = self.input.borrow_mut();
@@ -177,16 +242,10 @@ impl Http1 {
         let mut given = 0;
         loop {
             let head = head.get(*written..).unwrap_or_default();
-            let piece = body.get(..SEND_BYTES_MAX).unwrap_or(body);
-            let result = match (head.is_empty(), piece.is_empty()) {
-                (true, true) => return Poll::Ready(Ok(())),
-                (false, true) => input.stream.poll_send(cx, &[IoSlice::new(head)]),
-                (true, false) => input.stream.poll_send(cx, &[IoSlice::new(piece)]),
-                (false, false) => {
-                    let parts = [IoSlice::new(head), IoSlice::new(piece)];
-                    input.stream.poll_send(cx, &parts)
-                }
-            };
+            if head.is_empty() && body.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let result = body.poll_send(&mut input.stream, head, then, cx);
             match result? {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(bytes) => {

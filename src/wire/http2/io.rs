@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::super::counters::count;
 use super::super::lazy_timer::LazyTimer;
-use super::super::socket::Stream;
+use super::super::socket::{Stream, Then};
 use super::super::thread::Thread;
 use super::LINGER;
 use super::budget::FrameBudget;
@@ -105,7 +105,7 @@ impl AsyncWrite for Io {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let sent = this.stream.poll_send(cx, parts);
+        let sent = this.stream.poll_send(cx, parts, Then::Wait);
         if sent.is_ready() {
             this.blocked_since = None;
             return sent;

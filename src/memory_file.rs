@@ -1,0 +1,164 @@
+//! Memory files (`memfd_create(2)`): contents that never change, and that the kernel sends without a copy.
+
+// Decision: Large contents lie in memory files.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::{pread, pwrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::num::{as_u64, as_usize};
+
+/// The most memory files of the process, since each needs a descriptor.
+pub(crate) const MEMORY_FILES_MAX: usize = 256;
+/// A smaller content is cheaper to copy than to send by a system call of its own.
+const BYTES_MIN: usize = 32 * 1024;
+
+/// A content: on the heap, or in a memory file if it is large and there is room for one more.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    Heap(Bytes),
+    File(MemoryFile),
+}
+
+impl Content {
+    /// The number of bytes.
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::Heap(bytes) => bytes.len(),
+            Self::File(file) => as_usize(file.length()),
+        }
+    }
+}
+
+/// Makes memory files, up to their bound.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryFiles(Arc<Semaphore>);
+
+impl Default for MemoryFiles {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MEMORY_FILES_MAX)))
+    }
+}
+
+impl MemoryFiles {
+    /// Keeps a content. It stays on the heap if it is small, or if there can be no more memory files.
+    pub(crate) fn keep(&self, bytes: Bytes) -> Content {
+        if bytes.len() < BYTES_MIN {
+            return Content::Heap(bytes);
+        }
+        let Ok(place) = Arc::clone(&self.0).try_acquire_owned() else {
+            return Content::Heap(bytes);
+        };
+        match seal(&bytes) {
+            Ok(file) => Content::File(MemoryFile {
+                inner: Arc::new(Inner {
+                    file,
+                    length: as_u64(bytes.len()),
+                    _place: place,
+                }),
+            }),
+            Err(error) => {
+                tracing::debug!(%error, "a content stays on the heap");
+                Content::Heap(bytes)
+            }
+        }
+    }
+
+    /// The number of memory files.
+    pub(crate) fn count(&self) -> usize {
+        MEMORY_FILES_MAX - self.0.available_permits()
+    }
+}
+
+/// A new memory file with these bytes, which nothing can change.
+fn seal(mut bytes: &[u8]) -> io::Result<OwnedFd> {
+    let file = memfd_create("perennial", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut at = 0;
+    while !bytes.is_empty() {
+        let written = pwrite(&file, bytes, at)?;
+        bytes = bytes.get(written..).unwrap_or_default();
+        at += as_u64(written);
+    }
+    let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    fcntl_add_seals(&file, all)?;
+    Ok(file)
+}
+
+/// A sealed memory file. Clones share it; the last one closes it.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryFile {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: OwnedFd,
+    length: u64,
+    /// Its place among all memory files.
+    _place: OwnedSemaphorePermit,
+}
+
+impl MemoryFile {
+    /// The number of bytes.
+    pub(crate) fn length(&self) -> u64 {
+        self.inner.length
+    }
+
+    /// A copy of the bytes in `range`, as far as there are any. It never waits for a disk.
+    pub(crate) fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let end = range.end.min(self.length());
+        let mut bytes = vec![0; as_usize(end.saturating_sub(range.start))];
+        let read = pread(&self.inner.file, &mut bytes[..], range.start)?;
+        bytes.truncate(read);
+        Ok(Bytes::from(bytes))
+    }
+}
+
+impl AsFd for MemoryFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_content_is_in_a_file_that_can_not_be_changed() {
+        let files = MemoryFiles::default();
+        let bytes: Bytes = (0..=255).cycle().take(100_000).collect();
+        let Content::File(file) = files.keep(bytes.clone()) else {
+            panic!("it is large")
+        };
+        assert_eq!((file.length(), files.count()), (100_000, 1));
+        assert_eq!(file.read(0..100_000).unwrap(), bytes);
+        assert_eq!(file.read(99_000..1 << 40).unwrap(), bytes.slice(99_000..));
+        assert_eq!(file.read(100_001..100_002).unwrap(), Bytes::new());
+        assert!(pwrite(&file, b"x", 0).is_err());
+        assert!(rustix::fs::ftruncate(&file, 0).is_err());
+        drop(file);
+        assert_eq!(files.count(), 0);
+    }
+
+    #[test]
+    fn small_contents_and_those_beyond_the_bound_are_on_the_heap() {
+        let files = MemoryFiles::default();
+        let small = files.keep(Bytes::from_static(b"small"));
+        assert!(matches!(small, Content::Heap(_)));
+        assert_eq!(small.length(), 5);
+        let large = Bytes::from(vec![7; BYTES_MIN]);
+        let kept: Vec<_> = (0..=MEMORY_FILES_MAX)
+            .map(|_| files.keep(large.clone()))
+            .collect();
+        assert_eq!(files.count(), MEMORY_FILES_MAX);
+        assert!(matches!(kept.last(), Some(Content::Heap(bytes)) if *bytes == large));
+        assert!(kept.iter().all(|content| content.length() == BYTES_MIN));
+    }
+}
