@@ -73,7 +73,11 @@ impl ListenerState {
         self.counters.accepted.inc();
         let mut targets = self.targets.iter();
         let peer_place = self.peers.admit(address, |peer| {
-            targets.find_map(|target| target.load.give_up_place(peer))
+            let place = targets.find_map(|target| target.load.give_up_place(peer));
+            if place.is_some() {
+                self.counters.gave_way.inc();
+            }
+            place
         });
         let peer_place = match peer_place {
             Ok(place) => place,

@@ -89,6 +89,7 @@ fn a_peer_at_its_bound_gets_no_more_places_than_it_has() {
             .await
             .unwrap();
         assert_ne!(clients[0].read(&mut answer).await.unwrap(), 0, "busy");
+        assert_eq!(started.state.counters.gave_way.get(), 1);
         ask(&mut newcomer).await;
         started.stop().await;
     });
