@@ -31,7 +31,6 @@ const PATHS: &str =
     "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics and /supervisor";
 
 /// The handler of requests on the admin listener.
-#[derive(Debug)]
 pub(crate) struct Admin {
     pulse: Arc<Pulse>,
     faults: Faults,
@@ -39,7 +38,6 @@ pub(crate) struct Admin {
 }
 
 /// The parts to report on, once every child is prepared.
-#[derive(Debug)]
 pub(crate) struct Running {
     /// Every child.
     pub tree: Tree,

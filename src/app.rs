@@ -33,14 +33,8 @@ pub enum RunError {
     #[error(transparent)]
     Ended(#[from] Ended),
     /// The system refused something that the process needs.
-    #[error("the system refused {what}")]
-    System {
-        /// The resource that the system refused.
-        what: &'static str,
-        /// The system's error.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error("the system refused {0}")]
+    System(&'static str, #[source] std::io::Error),
 }
 
 /// Serves until SIGTERM or SIGINT, and stops in order: the whole daemon in one call.
@@ -75,13 +69,13 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
 
 /// The same, with something to do at the signals that do not stop the daemon.
 pub(crate) fn run_with(settings: Settings, on_signal: impl OnSignal) -> Result<(), RunError> {
-    let refused = |what| move |source| RunError::System { what, source };
+    let refused = |what| move |source| RunError::System(what, source);
     descriptors::raise();
     let signals = Signals::catch().map_err(refused("signal handlers"))?;
     let inherited = Inherited::take().map_err(BuildError::Inherit)?;
     let mut system = System::build_with(settings, inherited)?;
     if let Some(log) = on_signal.log() {
-        system.metrics().add(log);
+        system.parts.metrics.add(log);
     }
     if let Some(manager) = ServiceManager::of(|name| std::env::var_os(name)) {
         system.tell(manager);

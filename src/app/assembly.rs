@@ -45,6 +45,7 @@ pub(super) struct Assembly {
     pub(super) tree: Tree,
     /// Taken when the system starts.
     pub(super) planned: Option<Planned>,
+    /// The program around the daemon adds its own.
     pub(super) metrics: Metrics,
     pub(super) store: Arc<dyn storage::Store>,
     /// Removed when the listeners are gone.
@@ -211,7 +212,7 @@ impl Builder {
         );
         let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
         let event_loop = target.event_loop.clone();
-        let socket = Arc::new(SharedListening::new(socket.into(), false));
+        let socket = SharedListening::new(socket.into(), false);
         let targets = vec![target];
         let places = (
             places,
@@ -310,16 +311,17 @@ impl Builder {
         let mut take = |listen: &Listen| -> Result<(), SocketError> {
             match listen {
                 Listen::Tcp(address) => {
-                    public.push((bind(*address, server.ipv6_only)?.into(), false));
+                    let socket = bind(*address, server.ipv6_only)?;
+                    public.push(SharedListening::new(socket.into(), false));
                 }
                 Listen::Unix(path) => {
                     let (socket, file) = bind_unix(path)?;
-                    public.push((socket.into(), false));
+                    public.push(SharedListening::new(socket.into(), false));
                     files.push(file);
                 }
                 Listen::Inherited(name) => {
                     let sockets = inherited.named(name)?.into_iter();
-                    public.extend(sockets.map(|socket| (socket, true)));
+                    public.extend(sockets.map(|socket| SharedListening::new(socket, true)));
                 }
             }
             Ok(())
@@ -335,11 +337,9 @@ impl Builder {
             let names = inherited.names();
             tracing::warn!(%names, "sockets were passed to this process that server.listen does not name: write systemd:NAME");
         }
-        let public = public.into_iter();
-        let public = public.map(|(socket, inherited)| SharedListening::new(socket, inherited));
         Ok(Sockets {
             admin,
-            public: public.map(Arc::new).collect(),
+            public,
             files,
         })
     }

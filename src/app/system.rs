@@ -19,7 +19,7 @@ use crate::listener::{Inherited, SocketWatch};
 use crate::settings::Settings;
 use crate::storage::Store;
 use crate::supervision::{ExitReason, RunningTree, Sentinel, Stopper, Tree};
-use crate::telemetry::{Metrics, Reopen};
+use crate::telemetry::Reopen;
 
 /// The addresses that are bound: with the ports the kernel chose where the settings say 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub struct Bound {
 /// # }
 /// ```
 pub struct System {
-    parts: Assembly,
+    pub(super) parts: Assembly,
     stop: Stop,
     notifier: Option<Notifier>,
     thread: Option<JoinHandle<()>>,
@@ -99,11 +99,6 @@ impl System {
     /// Opens the file of the access log again, where there is one.
     pub(super) fn access_log(&self) -> Option<Reopen> {
         self.parts.access.as_ref()?.reopen.clone()
-    }
-
-    /// The metrics, to which the program around the daemon adds its own.
-    pub(super) fn metrics(&self) -> &Metrics {
-        &self.parts.metrics
     }
 
     /// Reports to the service manager from the start on.

@@ -14,18 +14,12 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 /// The error of a request to the admin listener.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
+    #[error("nothing answers at http://{0}; is the daemon running, and is that its admin address?")]
+    Unreachable(String, #[source] std::io::Error),
     #[error(
-        "nothing answers at http://{address}; is the daemon running, and is that its admin address?"
+        "http://{0} did not answer in time; the daemon there may be stuck or stopped: look at its log"
     )]
-    Unreachable {
-        address: String,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error(
-        "http://{address} did not answer in time; the daemon there may be stuck or stopped: look at its log"
-    )]
-    Silent { address: String },
+    Silent(String),
     #[error("http://{address}{path} answered {status}{detail}")]
     Refused {
         address: String,
@@ -46,9 +40,9 @@ pub(super) fn get(address: &str, path: &'static str) -> Result<Vec<u8>, ClientEr
     let answer = answer.map_err(|source| {
         let address = address.to_owned();
         if is_late(source.kind()) {
-            ClientError::Silent { address }
+            ClientError::Silent(address)
         } else {
-            ClientError::Unreachable { address, source }
+            ClientError::Unreachable(address, source)
         }
     })?;
     let split = answer

@@ -47,7 +47,7 @@ fn exit_of(error: &RunError) -> Exit {
         RunError::Build(BuildError::AccessLog(_)) => Exit::Config,
         RunError::Ended(Ended::DataRefused { .. }) => Exit::Data,
         RunError::Build(BuildError::Address(_) | BuildError::Spec(_) | BuildError::Thread(_))
-        | RunError::System { .. }
+        | RunError::System(..)
         | RunError::Ended(Ended::GaveUp(_) | Ended::NotStarted { .. }) => Exit::GaveUp,
     }
 }

@@ -1,7 +1,6 @@
 //! The counters of the file cache, and its metrics.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
@@ -77,7 +76,30 @@ impl EncodeMetric for Striped {
 
 impl MetricSource for Files {
     fn write(&self, rows: &mut Rows<'_>) {
-        write_roots(self.roots(), rows);
+        let each = |value: fn(&RootIo) -> u64| {
+            let roots = self.roots().iter();
+            roots.map(move |root| ([("root", root.site.route.as_str())], value(root)))
+        };
+        rows.gauges(
+            "perennial_file_root_healthy",
+            "1 while the folder of the route answers and can be read",
+            each(|root| u64::from(root.condition() == Condition::Healthy)),
+        );
+        rows.gauges(
+            "perennial_file_root_stuck_calls",
+            "File calls that are overdue and have not come back",
+            each(|root| u64::from(root.stuck())),
+        );
+        rows.counters(
+            "perennial_file_root_stale_answers",
+            "Answers with a copy in memory whose file could not be looked at",
+            each(|root| root.stale.get()),
+        );
+        rows.counters(
+            "perennial_file_root_refused",
+            "Requests refused because too many waited for files of the route",
+            each(|root| root.refused.get()),
+        );
         self.published.counters.write(rows);
         rows.gauge(
             "perennial_file_cache_memory_files",
@@ -85,31 +107,4 @@ impl MetricSource for Files {
             as_u64(self.published.memory_files.count()),
         );
     }
-}
-
-fn write_roots(roots: &[Arc<RootIo>], rows: &mut Rows<'_>) {
-    let each = |value: fn(&RootIo) -> u64| {
-        let roots = roots.iter();
-        roots.map(move |root| ([("root", root.site.route.as_str())], value(root)))
-    };
-    rows.gauges(
-        "perennial_file_root_healthy",
-        "1 while the folder of the route answers and can be read",
-        each(|root| u64::from(root.condition() == Condition::Healthy)),
-    );
-    rows.gauges(
-        "perennial_file_root_stuck_calls",
-        "File calls that are overdue and have not come back",
-        each(|root| u64::from(root.stuck())),
-    );
-    rows.counters(
-        "perennial_file_root_stale_answers",
-        "Answers with a copy in memory whose file could not be looked at",
-        each(|root| root.stale.get()),
-    );
-    rows.counters(
-        "perennial_file_root_refused",
-        "Requests refused because too many waited for files of the route",
-        each(|root| root.refused.get()),
-    );
 }

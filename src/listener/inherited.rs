@@ -19,27 +19,16 @@ pub struct Inherited {
 /// A socket that was to be inherited and can't be.
 #[derive(Debug, thiserror::Error)]
 pub enum InheritError {
-    /// There is none of this name.
+    /// There is none of this name, but these.
     #[error(
-        "no socket named {name} was passed to this process ({given}); start it by a .socket unit with FileDescriptorName={name}"
+        "no socket named {0} was passed to this process ({1}); start it by a .socket unit with FileDescriptorName={0}"
     )]
-    Absent {
-        /// The name in the settings.
-        name: String,
-        /// The names of the sockets that were passed.
-        given: String,
-    },
-    /// It is not one that clients can connect to.
+    Absent(String, String),
+    /// The one of this name is not one that clients can connect to.
     #[error(
-        "the socket named {name} that was passed to this process accepts no connections; write ListenStream= and Accept=no"
+        "the socket named {0} that was passed to this process accepts no connections; write ListenStream= and Accept=no"
     )]
-    Unfit {
-        /// Its name.
-        name: String,
-        /// The fault of the socket.
-        #[source]
-        source: io::Error,
-    },
+    Unfit(String, #[source] io::Error),
 }
 
 impl Inherited {
@@ -57,7 +46,7 @@ impl Inherited {
             let name = names.next().unwrap_or(NAMELESS).to_owned();
             match listening(&mut passed, at) {
                 Ok(socket) => sockets.push((name, socket)),
-                Err(source) => return Err(InheritError::Unfit { name, source }),
+                Err(source) => return Err(InheritError::Unfit(name, source)),
             }
         }
         Ok(Self { sockets })
@@ -68,10 +57,7 @@ impl Inherited {
         let found = self.sockets.extract_if(.., |(of, _)| of == name);
         let found: Vec<_> = found.map(|(_, socket)| socket).collect();
         if found.is_empty() {
-            return Err(InheritError::Absent {
-                name: name.to_owned(),
-                given: self.names(),
-            });
+            return Err(InheritError::Absent(name.to_owned(), self.names()));
         }
         Ok(found)
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::{Shutdown, SocketFlags, acceptfrom_with, getsockname, shutdown};
@@ -24,12 +25,12 @@ pub(crate) struct SharedListening {
 
 impl SharedListening {
     /// A socket that this process has bound, or one that it has inherited.
-    pub(crate) fn new(socket: OwnedFd, inherited: bool) -> Self {
-        Self {
+    pub(crate) fn new(socket: OwnedFd, inherited: bool) -> Arc<Self> {
+        Arc::new(Self {
             socket,
             inherited,
             shut: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Its address; a unix socket has none.

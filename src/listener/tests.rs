@@ -108,7 +108,7 @@ async fn start_bounded(
     let loads = targets.iter().map(|t| Arc::clone(&t.load)).collect();
     let peers = PeerBound::new(most, bounded);
     let places = (Arc::new(Semaphore::new(places)), peers);
-    let socket = Arc::new(SharedListening::new(socket, false));
+    let socket = SharedListening::new(socket, false);
     let state = ListenerState::new(
         &socket,
         targets,

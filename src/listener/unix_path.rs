@@ -23,14 +23,8 @@ pub enum UnixBindError {
     #[error("cannot listen on unix:{}; there is a file that is no socket: move it away", .0.display())]
     NoSocket(PathBuf),
     /// The system refused.
-    #[error("cannot listen on unix:{}; is there the folder, and may this user write to it?", path.display())]
-    Refused {
-        /// The path.
-        path: PathBuf,
-        /// The system's error.
-        #[source]
-        source: io::Error,
-    },
+    #[error("cannot listen on unix:{}; is there the folder, and may this user write to it?", .0.display())]
+    Refused(PathBuf, #[source] io::Error),
 }
 
 /// The file of a socket that listens. Dropping it removes the file, unless another one has taken its place.
@@ -85,10 +79,7 @@ impl SocketWatch {
 
 /// Listens at `path`. A socket that a killed process has left there is removed.
 pub(crate) fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), UnixBindError> {
-    let refused = |source| UnixBindError::Refused {
-        path: path.to_owned(),
-        source,
-    };
+    let refused = |source| UnixBindError::Refused(path.to_owned(), source);
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(refused(error)),

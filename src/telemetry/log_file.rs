@@ -35,14 +35,10 @@ impl LogFile {
         prefix: &'static str,
     ) -> Result<Self, LogsError> {
         let dir = &settings.dir;
-        std::fs::create_dir_all(dir).map_err(|source| LogsError::Folder {
-            dir: dir.clone(),
-            source,
-        })?;
-        let file = open(settings, prefix).map_err(|source| LogsError::File {
-            dir: dir.clone(),
-            source,
-        })?;
+        let made = std::fs::create_dir_all(dir);
+        made.map_err(|source| LogsError::Folder(dir.clone(), source))?;
+        let opened = open(settings, prefix);
+        let file = opened.map_err(|source| LogsError::File(dir.clone(), source))?;
         Ok(Self {
             settings: settings.clone(),
             prefix,

@@ -24,41 +24,17 @@ use crate::settings::{LogFormat, LogSettings};
 #[derive(Debug, thiserror::Error)]
 pub enum LogsError {
     /// The level is neither a level nor a filter.
-    #[error("logging.level {level:?} is not a filter; use error, warn, info, debug or trace")]
-    Level {
-        /// As written.
-        level: String,
-        /// The error in the filter.
-        #[source]
-        source: tracing_subscriber::filter::ParseError,
-    },
+    #[error("logging.level {0:?} is not a filter; use error, warn, info, debug or trace")]
+    Level(String, #[source] tracing_subscriber::filter::ParseError),
     /// The folder can't be made.
-    #[error("cannot make the log folder {}; make it, and let this user write to it", dir.display())]
-    Folder {
-        /// `logging.file.dir`.
-        dir: PathBuf,
-        /// The system's error.
-        #[source]
-        source: io::Error,
-    },
+    #[error("cannot make the log folder {}; make it, and let this user write to it", .0.display())]
+    Folder(PathBuf, #[source] io::Error),
     /// The folder can't be written to.
-    #[error("cannot write log files into {}; make the folder and let this user write to it", dir.display())]
-    File {
-        /// `logging.file.dir`.
-        dir: PathBuf,
-        /// The system's error.
-        #[source]
-        source: rolling::InitError,
-    },
+    #[error("cannot write log files into {}; make the folder and let this user write to it", .0.display())]
+    File(PathBuf, #[source] rolling::InitError),
     /// A descriptor can't be copied.
-    #[error("the system refused a copy of {name}; raise the limit of open files")]
-    Descriptor {
-        /// Standard output or standard error.
-        name: &'static str,
-        /// The system's error.
-        #[source]
-        source: io::Error,
-    },
+    #[error("the system refused a copy of {0}; raise the limit of open files")]
+    Descriptor(&'static str, #[source] io::Error),
     /// There is no thread to write the log.
     #[error("the system refused a thread for the log; raise the limit of threads")]
     Thread(#[source] io::Error),
@@ -163,10 +139,8 @@ fn filter(level: &str, silenced: &str) -> Result<EnvFilter, LogsError> {
         format!(",{}{}", if ours { "perennial=" } else { "" }, part.trim())
     });
     let directives: String = directives.collect();
-    EnvFilter::try_new(format!("error,{silenced}{directives}")).map_err(|source| LogsError::Level {
-        level: level.to_owned(),
-        source,
-    })
+    let filter = EnvFilter::try_new(format!("error,{silenced}{directives}"));
+    filter.map_err(|source| LogsError::Level(level.to_owned(), source))
 }
 
 /// Writes events as lines into `output`.
@@ -187,7 +161,7 @@ where
 /// Standard output or standard error without the lock that other threads might wait for.
 pub(super) fn copy(name: &'static str, descriptor: impl AsFd) -> Result<File, LogsError> {
     let copied = descriptor.as_fd().try_clone_to_owned();
-    let failed = |source| LogsError::Descriptor { name, source };
+    let failed = |source| LogsError::Descriptor(name, source);
     copied.map(File::from).map_err(failed)
 }
 
