@@ -3,7 +3,6 @@
 use std::net::{Ipv6Addr, SocketAddr};
 
 use globset::{Glob, GlobBuilder};
-use http::HeaderName;
 
 use super::kind::Kind;
 use super::listen::Listen;
@@ -111,7 +110,9 @@ const OWN_HEADERS: [&str; 13] = [
 ];
 
 fn header_fault(name: &str, value: &str) -> Option<String> {
-    if HeaderName::from_bytes(name.as_bytes()).is_err() {
+    // The parser of `http` would take a quotation mark too.
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(token) {
         return Some(format!("{name:?} is not the name of a header"));
     }
     if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
