@@ -49,7 +49,8 @@ pub(super) async fn slow(
         Loaded::Entry(entry) => entry_response(request, &entry),
         Loaded::Large(large) => response(request, large.about(), || {
             let length = large.length();
-            let body = SizedStream::new(length, Box::pin(large.chunks(0..length)));
+            let chunks = large.chunks(0..length, request.piece_bytes());
+            let body = SizedStream::new(length, Box::pin(chunks));
             HttpResponse::with_body(StatusCode::OK, BoxBody::new(body))
         }),
         Loaded::Moved => to_folder(request),

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -72,7 +73,8 @@ impl Large {
         self.opened.stamp.length()
     }
 
-    /// The bytes of `range`, in pieces of at most [`CHUNK_BYTES`], read on the threads of the root.
+    /// The bytes of `range`, read on the threads of the root in pieces of at most [`CHUNK_BYTES`], or of `most` if that is less
+    /// when a piece begins.
     ///
     /// A file that is appended to meanwhile is sent up to the length it had. The stream ends with an error, and a line in
     /// the log, if the file is rewritten or cut (the head has promised one state of it), if the disk fails, or if the folder
@@ -80,10 +82,12 @@ impl Large {
     pub(crate) fn chunks(
         &self,
         range: Range<u64>,
+        most: Arc<AtomicUsize>,
     ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
         let progress = DownloadProgress {
             large: self.clone(),
             range,
+            most,
             seen: self.opened.stamp,
             sent: self.opened.beginning.clone(),
         };
@@ -97,6 +101,8 @@ struct DownloadProgress {
     large: Large,
     /// The bytes that are still to be sent.
     range: Range<u64>,
+    /// The most bytes of the next piece.
+    most: Arc<AtomicUsize>,
     /// The state of the file after the last piece.
     seen: Stamp,
     /// The end of the last piece, or the beginning of the file.
@@ -155,7 +161,8 @@ impl DownloadProgress {
         let file = &self.large.opened.file;
         let start = self.range.start;
         let left = as_usize(self.range.end.saturating_sub(start));
-        let mut bytes = vec![0; left.min(CHUNK_BYTES)];
+        let most = self.most.load(Ordering::Relaxed).clamp(1, CHUNK_BYTES);
+        let mut bytes = vec![0; left.min(most)];
         file.read_exact_at(&mut bytes, start).map_err(|error| {
             if error.kind() == io::ErrorKind::UnexpectedEof {
                 io::Error::other("the file was cut while it was sent")

@@ -7,6 +7,8 @@ mod traversal;
 
 use std::fs;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -17,7 +19,7 @@ use super::root::BUILT_IN_PAGE;
 use super::*;
 use crate::supervision::AskError;
 pub(crate) use hangs::HangSwitch;
-use site::{CachedSite, MAX_FILE, NOWHERE, SITE, pass, paused, text};
+use site::{CachedSite, MAX_FILE, NOWHERE, SITE, any, pass, paused, text};
 
 #[test]
 fn a_file_is_loaded_once_and_then_hit() {
@@ -165,15 +167,26 @@ fn large_files_are_handed_over_open_and_stream_what_was_promised() {
             large.about().etag
         );
         assert!(site.hit("/film.mp4").is_none());
-        let all: Vec<_> = large.chunks(0..large.length()).try_collect().await.unwrap();
+        let all: Vec<_> = large
+            .chunks(0..large.length(), any())
+            .try_collect()
+            .await
+            .unwrap();
         assert_eq!(all.len(), 3);
         assert_eq!(all.concat(), content.as_bytes());
-        let part: Vec<_> = large.chunks(15..25).try_collect().await.unwrap();
+        let part: Vec<_> = large.chunks(15..25, any()).try_collect().await.unwrap();
         assert_eq!(part.concat(), b"5678901234");
-        assert_eq!(large.chunks(7..7).count().await, 0);
+        assert_eq!(large.chunks(7..7, any()).count().await, 0);
+        let most = any();
+        let mut pieces = Box::pin(large.chunks(0..100, Arc::clone(&most)));
+        for (bytes, wanted) in [(30, 30), (1, 1), (0, 1), (1000, 68)] {
+            most.store(bytes, Ordering::Relaxed);
+            assert_eq!(pieces.next().await.unwrap().unwrap().len(), wanted);
+        }
+        drop(pieces);
         assert!(
             large
-                .chunks(299_999..300_001)
+                .chunks(299_999..300_001, any())
                 .try_collect::<Vec<_>>()
                 .await
                 .is_err()
@@ -187,7 +200,7 @@ fn large_files_are_handed_over_open_and_stream_what_was_promised() {
         .unwrap();
         assert_eq!(
             large
-                .chunks(0..10)
+                .chunks(0..10, any())
                 .try_collect::<Vec<_>>()
                 .await
                 .unwrap()
@@ -199,7 +212,13 @@ fn large_files_are_handed_over_open_and_stream_what_was_promised() {
             panic!("it is large")
         };
         site.write("film2.mp4", &content.replace('0', "00"));
-        assert!(large.chunks(0..10).try_collect::<Vec<_>>().await.is_err());
+        assert!(
+            large
+                .chunks(0..10, any())
+                .try_collect::<Vec<_>>()
+                .await
+                .is_err()
+        );
     });
 }
 
@@ -217,7 +236,7 @@ fn a_file_that_grows_while_it_is_sent_is_sent_as_far_as_was_promised() {
             std::io::Write::write_all(&mut log.unwrap(), b"a new line\n").unwrap();
         };
         append();
-        let mut chunks = Box::pin(large.chunks(0..large.length()));
+        let mut chunks = Box::pin(large.chunks(0..large.length(), any()));
         let mut sent = Vec::new();
         while let Some(chunk) = chunks.next().await {
             sent.extend_from_slice(&chunk.unwrap());
@@ -236,7 +255,7 @@ fn a_file_that_is_rewritten_or_cut_while_it_is_sent_is_broken_off() {
         for next in [new.as_str(), &longer, "0123456789", ""] {
             site.write("film.mp4", &old);
             let large = site.large("/film.mp4").await;
-            let mut chunks = Box::pin(large.chunks(0..large.length()));
+            let mut chunks = Box::pin(large.chunks(0..large.length(), any()));
             assert!(chunks.next().await.unwrap().is_ok());
             site.write("film.mp4", next);
             let error = chunks.next().await.unwrap().unwrap_err().to_string();

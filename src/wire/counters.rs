@@ -68,6 +68,8 @@ counters! {
         "Connections, or streams of HTTP/2, broken off after limits.stall_timeout";
     streams_full = "perennial_http2_streams_full",
         "Times a connection of HTTP/2 had as many streams as it may have, so that its client had to wait";
+    unsent_full = "perennial_http2_unsent_full",
+        "Times a piece of a large answer had to wait, because so much of its connection of HTTP/2 was not sent yet";
     floods = "perennial_http2_floods",
         "Connections of HTTP/2 ended because their clients sent too many frames that ask for nothing";
 }

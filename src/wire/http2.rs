@@ -12,6 +12,7 @@ mod answer;
 mod budget;
 mod frames;
 mod io;
+mod outgoing;
 mod request;
 mod rules;
 mod streams;
@@ -23,7 +24,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use tokio::time::{Instant, timeout};
@@ -36,6 +36,7 @@ use super::thread::Thread;
 use crate::num::as_usize;
 use budget::FrameBudget;
 use io::Io;
+use outgoing::OutgoingBytes;
 use request::StreamBody;
 use streams::Streams;
 
@@ -48,8 +49,10 @@ const STREAM_WINDOW_BYTES: [u32; 2] = [64 * 1024, 1024 * 1024];
 const CONNECTION_WINDOW_BYTES_MIN: u32 = 1024 * 1024;
 /// So many streams that are not read do not stop the others.
 const CONNECTION_WINDOW_STREAMS: u32 = 4;
-/// The most bytes of an answer that wait in the library for the client's window.
-const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// The most bytes of an answer that wait in the library to be sent: two pieces, so that one is made while the other is sent.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// Streams that begin before what has been answered is sent, so that little waits at a time.
+const BEGUN_AT_A_TIME: usize = 8;
 /// Streams that the client may take back before they are looked at.
 const TAKEN_BACK_MAX: usize = 20;
 /// Ended streams that are remembered, because the client may not know yet that they have ended.
@@ -61,7 +64,7 @@ const HEAD_BYTES_MAX: u32 = 128 * 1024;
 /// How long the server waits for a client to close a connection that has ended.
 const LINGER: Duration = Duration::from_secs(1);
 
-type Accepted = (http::Request<RecvStream>, SendResponse<Bytes>);
+type Accepted = (http::Request<RecvStream>, SendResponse<OutgoingBytes>);
 
 /// The next event on a connection.
 enum SessionEvent {
@@ -93,7 +96,7 @@ pub(super) async fn serve(thread: Rc<Thread>, (stream, early, idle): Http2Begun,
     // The client's preface has arrived, so this waits only until our first frame is written.
     let handshake = timeout(
         thread.limits.header_timeout,
-        builder.handshake::<_, Bytes>(io),
+        builder.handshake::<_, OutgoingBytes>(io),
     );
     let connection = match handshake.await {
         Ok(Ok(connection)) => connection,
@@ -139,7 +142,7 @@ fn stream_window(body_bytes: usize) -> u32 {
 /// One connection, from its handshake to its end.
 struct Session {
     thread: Rc<Thread>,
-    connection: Connection<Io, Bytes>,
+    connection: Connection<Io, OutgoingBytes>,
     peer: Peer,
     streams: Rc<Streams>,
     budget: Rc<FrameBudget>,
@@ -155,6 +158,7 @@ struct Session {
 impl Session {
     async fn run(mut self) {
         let mut end = Rc::clone(&self.thread.drain).watch();
+        let mut begun: usize = 0;
         loop {
             let event = poll_fn(|cx| {
                 match self.connection.poll_accept(cx) {
@@ -184,7 +188,13 @@ impl Session {
             let event = event.await;
             self.idle.store(false, Ordering::Relaxed);
             match event {
-                SessionEvent::Stream(accepted) => self.begin(*accepted),
+                SessionEvent::Stream(accepted) => {
+                    self.begin(*accepted);
+                    begun += 1;
+                    if begun.is_multiple_of(BEGUN_AT_A_TIME) {
+                        tokio::task::yield_now().await;
+                    }
+                }
                 SessionEvent::Drain => self.close(),
                 SessionEvent::Idle if self.closing.is_some() => return,
                 SessionEvent::Idle => {
@@ -246,10 +256,18 @@ impl Session {
         drop(actix_rt::spawn(async move {
             let whole = match begun {
                 Ok((answer, link)) => {
-                    answer::answer(&thread, &budget, answer, &link, &mut respond).await
+                    answer::answer(&thread, &budget, &open, answer, &link, &mut respond).await
                 }
                 Err(fault) => {
-                    Box::pin(answer::refuse(&thread, &budget, fault, peer, &mut respond)).await
+                    Box::pin(answer::refuse(
+                        &thread,
+                        &budget,
+                        &open,
+                        fault,
+                        peer,
+                        &mut respond,
+                    ))
+                    .await
                 }
             };
             if whole && !body.is_done() {

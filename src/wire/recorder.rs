@@ -69,6 +69,11 @@ impl Recorder {
         self.metrics.answered(label, method, status, took, bytes);
     }
 
+    /// Whether there is a log.
+    pub(super) fn logs(&self) -> bool {
+        self.access.is_some()
+    }
+
     /// Logs the answer to a request.
     pub(super) fn log(&self, request: &HttpRequest, link: &Link, status: u16, ended: AnswerEnd) {
         let Some(access) = &self.access else {

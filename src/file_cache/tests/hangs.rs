@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::super::health::{Condition, PROBE_HEALTHY};
 use super::super::root_io::{CALLS_PER_ROOT, RootIo};
 use super::super::*;
-use super::site::{CachedSite, DEADLINE, NOWHERE, SITE, pass, paused, text};
+use super::site::{CachedSite, DEADLINE, NOWHERE, SITE, any, pass, paused, text};
 use crate::supervision::AskError;
 
 /// Makes every call of a root hang, for a test.
@@ -128,7 +128,7 @@ fn a_download_from_a_root_that_hangs_is_broken_off() {
         let site = CachedSite::new(1 << 20).await;
         site.write("film.mp4", &"x".repeat(600_000));
         let large = site.large("/film.mp4").await;
-        let mut chunks = Box::pin(large.chunks(0..large.length()));
+        let mut chunks = Box::pin(large.chunks(0..large.length(), any()));
         assert!(chunks.next().await.unwrap().is_ok());
         let root = root_of(&site, SITE);
         root.hang.set(true);

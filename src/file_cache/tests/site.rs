@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
@@ -181,4 +182,9 @@ pub(super) async fn pass(millis: u64) {
 
 pub(super) fn text(entry: Option<Arc<Entry>>) -> Option<String> {
     entry.map(|entry| String::from_utf8(entry.bytes().to_vec()).unwrap())
+}
+
+/// Pieces of any size.
+pub(super) fn any() -> Arc<AtomicUsize> {
+    Arc::new(AtomicUsize::new(usize::MAX))
 }

@@ -1,29 +1,26 @@
 //! Answers one stream, from its request to the last byte of the answer.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use actix_web::HttpResponse;
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode, Version};
-use bytes::Bytes;
 use futures_util::future::{Either, select};
+use h2::Reason;
 use h2::server::SendResponse;
-use h2::{Reason, SendStream};
-use tokio::time::timeout;
 
-use super::super::counters::count;
 use super::super::hosts::Peer;
 use super::super::http1::{Fault, is_bodiless};
 use super::super::link::Link;
 use super::super::recorder::{AnswerEnd, RefusedLine};
 use super::super::thread::{Answering, Thread};
 use super::budget::FrameBudget;
-use crate::num::as_u64;
+use super::outgoing::{BodySender, OutgoingBytes};
+use super::streams::OpenStream;
 
-/// The most bytes of an answer that are sent before other streams have their turn: one frame.
-const PIECE_BYTES: usize = 16 * 1024;
 /// Headers that HTTP/2 forbids, since they concern one connection of HTTP/1 (RFC 9113, 8.2.2).
 const HOP_BY_HOP: [HeaderName; 4] = [
     header::CONNECTION,
@@ -36,9 +33,10 @@ const HOP_BY_HOP: [HeaderName; 4] = [
 pub(super) async fn answer(
     thread: &Thread,
     budget: &FrameBudget,
+    open: &OpenStream,
     answer: Answering,
     link: &Link,
-    respond: &mut SendResponse<Bytes>,
+    respond: &mut SendResponse<OutgoingBytes>,
 ) -> bool {
     let answered = {
         // If the client cancels the stream, its request is dropped.
@@ -57,9 +55,13 @@ pub(super) async fn answer(
     let size = size(&response);
     thread.recorder.count(&request, link, status, size);
     let head_only = request.method() == Method::HEAD;
-    let begun = begin(thread, response, head_only, respond);
-    let ended = finish(thread, budget, begun, respond).await;
-    thread.recorder.log(&request, link, status, ended);
+    let mut begun = begin(thread, response, head_only, link.piece(), respond);
+    // Without a log, nobody needs it any more, and sending the body may take long.
+    let request = thread.recorder.logs().then_some(request);
+    let ended = finish(thread, budget, open, &mut begun, respond).await;
+    if let Some(request) = request {
+        thread.recorder.log(&request, link, status, ended);
+    }
     if ended.whole {
         budget.answered();
     }
@@ -70,9 +72,10 @@ pub(super) async fn answer(
 pub(super) async fn refuse(
     thread: &Thread,
     budget: &FrameBudget,
+    open: &OpenStream,
     fault: Fault,
     peer: Peer,
-    respond: &mut SendResponse<Bytes>,
+    respond: &mut SendResponse<OutgoingBytes>,
 ) -> bool {
     let label = fault.label();
     tracing::debug!(fault = label, peer = ?peer.address, "a request was refused");
@@ -80,8 +83,8 @@ pub(super) async fn refuse(
     let id = thread.recorder.next_id();
     let response = fault.problem().refusal(&id);
     let status = response.status().as_u16();
-    let begun = begin(thread, response, false, respond);
-    let ended = finish(thread, budget, begun, respond).await;
+    let mut begun = begin(thread, response, false, None, respond);
+    let ended = finish(thread, budget, open, &mut begun, respond).await;
     thread.recorder.log_refused(&RefusedLine {
         version: Version::HTTP_2,
         peer: peer.address,
@@ -107,7 +110,8 @@ fn begin(
     thread: &Thread,
     response: HttpResponse<BoxBody>,
     head_only: bool,
-    respond: &mut SendResponse<Bytes>,
+    piece: Option<Arc<AtomicUsize>>,
+    respond: &mut SendResponse<OutgoingBytes>,
 ) -> Result<Option<BodySender>, h2::Error> {
     let size = size(&response);
     let (response, body) = response.into_parts();
@@ -121,6 +125,7 @@ fn begin(
             BodySize::Sized(length) => Some(length),
             BodySize::None | BodySize::Stream => None,
         },
+        piece,
         sent: 0,
     }))
 }
@@ -129,33 +134,26 @@ fn begin(
 async fn finish(
     thread: &Thread,
     budget: &FrameBudget,
-    begun: Result<Option<BodySender>, h2::Error>,
-    respond: &mut SendResponse<Bytes>,
+    open: &OpenStream,
+    begun: &mut Result<Option<BodySender>, h2::Error>,
+    respond: &mut SendResponse<OutgoingBytes>,
 ) -> AnswerEnd {
-    let mut sender = match begun {
-        Ok(Some(sender)) => sender,
-        Ok(None) => {
-            return AnswerEnd {
-                bytes: 0,
-                whole: true,
-            };
+    let (mut bytes, mut whole) = (0, true);
+    match begun {
+        Ok(Some(sender)) => {
+            if let Err(reason) = sender.send(thread, budget, open).await {
+                respond.send_reset(reason);
+                whole = false;
+            }
+            bytes = sender.sent;
         }
+        Ok(None) => {}
         Err(error) => {
             tracing::debug!(%error, "an answer could not be begun");
-            return AnswerEnd {
-                bytes: 0,
-                whole: false,
-            };
+            whole = false;
         }
-    };
-    let ended = sender.send(thread, budget).await;
-    if let Err(reason) = ended {
-        respond.send_reset(reason);
     }
-    AnswerEnd {
-        bytes: sender.sent,
-        whole: ended.is_ok(),
-    }
+    AnswerEnd { bytes, whole }
 }
 
 fn head(status: StatusCode, headers: &HeaderMap, size: BodySize, date: &str) -> http::Response<()> {
@@ -174,62 +172,4 @@ fn head(status: StatusCode, headers: &HeaderMap, size: BodySize, date: &str) -> 
         head.headers_mut().insert(header::DATE, date);
     }
     head
-}
-
-/// Sends a body as fast as the client takes it.
-struct BodySender {
-    stream: SendStream<Bytes>,
-    body: BoxBody,
-    /// Bytes that are still to be sent, if it is known.
-    left: Option<u64>,
-    sent: u64,
-}
-
-impl BodySender {
-    /// Sends all. The error is the reason for the client if the body ends too early.
-    async fn send(&mut self, thread: &Thread, budget: &FrameBudget) -> Result<(), Reason> {
-        while let Some(part) = poll_fn(|cx| Pin::new(&mut self.body).poll_next(cx)).await {
-            let mut part = part.map_err(|error| {
-                tracing::debug!(%error, "an answer broke off");
-                Reason::INTERNAL_ERROR
-            })?;
-            while !part.is_empty() {
-                let wanted = part.len().min(PIECE_BYTES);
-                self.stream.reserve_capacity(wanted);
-                let capacity = capacity(thread, &mut self.stream).await?;
-                let piece = part.split_to(capacity.min(part.len()));
-                budget.sent(piece.len(), piece.len() < wanted);
-                if self.hand_over(piece)? {
-                    return Ok(());
-                }
-            }
-        }
-        self.stream
-            .send_data(Bytes::new(), true)
-            .map_err(|_| Reason::CANCEL)
-    }
-
-    /// Hands bytes to the library. True if they are the last.
-    fn hand_over(&mut self, piece: Bytes) -> Result<bool, Reason> {
-        let bytes = as_u64(piece.len());
-        self.sent += bytes;
-        self.left = self.left.map(|left| left.saturating_sub(bytes));
-        let last = self.left == Some(0);
-        let sent = self.stream.send_data(piece, last);
-        sent.map(|()| last).map_err(|_| Reason::CANCEL)
-    }
-}
-
-/// Waits until the client takes more, but no longer than `limits.stall_timeout`.
-async fn capacity(thread: &Thread, stream: &mut SendStream<Bytes>) -> Result<usize, Reason> {
-    let more = poll_fn(|cx| stream.poll_capacity(cx));
-    match timeout(thread.limits.stall_timeout, more).await {
-        Ok(Some(Ok(bytes))) => Ok(bytes),
-        // The client has gone, or has cancelled the stream.
-        Ok(Some(Err(_)) | None) => Err(Reason::CANCEL),
-        Err(_) => {
-            count(&thread.counters.stalled);
-            Err(Reason::CANCEL)
-        }
-    }
 }

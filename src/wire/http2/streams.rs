@@ -1,10 +1,17 @@
-//! Counts the open streams of a connection, and remembers when the last one ended.
+//! Counts the open streams of a connection, and remembers when the last one ended; and the room that their answers share.
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
+
+/// The most bytes of a connection's answers that were made piece by piece and wait to be sent.
+const UNSENT_BYTES_MAX: usize = 128 * 1024;
+/// The least and the most bytes that one answer makes at a time.
+const SHARE_BYTES: [usize; 2] = [16 * 1024, 64 * 1024];
 
 /// The streams of one connection.
 pub(super) struct Streams {
@@ -12,6 +19,8 @@ pub(super) struct Streams {
     idle_since: Cell<Instant>,
     /// The task that waits for the last one to end.
     waiting: Cell<Option<Waker>>,
+    /// Room for bytes of answers.
+    unsent: Arc<Semaphore>,
 }
 
 /// Counts one stream as open until it is dropped.
@@ -25,6 +34,7 @@ impl Streams {
             open: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             waiting: Cell::new(None),
+            unsent: Arc::new(Semaphore::new(UNSENT_BYTES_MAX)),
         })
     }
 
@@ -50,6 +60,20 @@ impl Streams {
         if self.open.get() > 0 {
             self.waiting.set(Some(waker.clone()));
         }
+    }
+}
+
+impl OpenStream {
+    /// The bytes that its answer may make at a time: the more streams there are, the fewer.
+    pub(super) fn share_bytes(&self) -> usize {
+        let [least, most] = SHARE_BYTES;
+        let share = (UNSENT_BYTES_MAX / 2).checked_div(self.streams.count());
+        share.unwrap_or(most).clamp(least, most)
+    }
+
+    /// The room for bytes that were made and wait to be sent. Its permits are bytes.
+    pub(super) fn unsent(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.streams.unsent)
     }
 }
 
@@ -83,5 +107,16 @@ mod tests {
         assert_eq!((streams.count(), seconds()), (1, None));
         drop(second);
         assert_eq!(seconds(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn streams_share_the_room_for_what_is_unsent() {
+        let streams = Streams::new();
+        let alone = streams.open();
+        assert_eq!(alone.share_bytes(), 64 * 1024);
+        let _second = streams.open();
+        assert_eq!(alone.share_bytes(), 32 * 1024);
+        let _more: Vec<_> = (0..98).map(|_| streams.open()).collect();
+        assert_eq!(alone.share_bytes(), 16 * 1024);
     }
 }
