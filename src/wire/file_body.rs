@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use actix_web::HttpResponse;
@@ -30,16 +32,23 @@ pub(crate) fn content_response(status: StatusCode, content: &Content) -> Respons
 pub(crate) fn content_body(content: &Content) -> BoxBody {
     match content {
         Content::Heap(bytes) => BoxBody::new(bytes.clone()),
-        Content::File(file) => BoxBody::new(FileBody {
-            file: file.clone(),
-            read: 0,
-        }),
+        Content::File(file) => body_in_pieces(file.clone(), Arc::new(AtomicUsize::new(usize::MAX))),
     }
+}
+
+/// A memory file as a body whose next piece has at most `most` bytes.
+pub(super) fn body_in_pieces(file: MemoryFile, most: Arc<AtomicUsize>) -> BoxBody {
+    BoxBody::new(FileBody {
+        file,
+        read: 0,
+        most,
+    })
 }
 
 struct FileBody {
     file: MemoryFile,
     read: u64,
+    most: Arc<AtomicUsize>,
 }
 
 impl MessageBody for FileBody {
@@ -56,7 +65,8 @@ impl MessageBody for FileBody {
         if self.read == self.file.length() {
             return Poll::Ready(None);
         }
-        let piece = self.file.read(self.read..self.read + PIECE_BYTES);
+        let most = as_u64(self.most.load(Ordering::Relaxed)).clamp(1, PIECE_BYTES);
+        let piece = self.file.read(self.read..self.read + most);
         if let Ok(piece) = &piece {
             self.read += as_u64(piece.len());
         }

@@ -52,7 +52,7 @@ const CONNECTION_WINDOW_STREAMS: u32 = 4;
 /// The most bytes of an answer that wait in the library to be sent: two pieces, so that one is made while the other is sent.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// Streams that begin before what has been answered is sent, so that little waits at a time.
-const BEGUN_AT_A_TIME: usize = 8;
+const BEGUN_AT_A_TIME: usize = 32;
 /// Streams that the client may take back before they are looked at.
 const TAKEN_BACK_MAX: usize = 20;
 /// Ended streams that are remembered, because the client may not know yet that they have ended.

@@ -12,6 +12,7 @@ use futures_util::future::{Either, select};
 use h2::Reason;
 use h2::server::SendResponse;
 
+use super::super::file_body::body_in_pieces;
 use super::super::hosts::Peer;
 use super::super::http1::{Fault, is_bodiless};
 use super::super::link::Link;
@@ -20,6 +21,7 @@ use super::super::thread::{Answering, Thread};
 use super::budget::FrameBudget;
 use super::outgoing::{BodySender, OutgoingBytes};
 use super::streams::OpenStream;
+use crate::memory_file::MemoryFile;
 
 /// Headers that HTTP/2 forbids, since they concern one connection of HTTP/1 (RFC 9113, 8.2.2).
 const HOP_BY_HOP: [HeaderName; 4] = [
@@ -110,11 +112,16 @@ fn begin(
     thread: &Thread,
     response: HttpResponse<BoxBody>,
     head_only: bool,
-    piece: Option<Arc<AtomicUsize>>,
+    mut piece: Option<Arc<AtomicUsize>>,
     respond: &mut SendResponse<OutgoingBytes>,
 ) -> Result<Option<BodySender>, h2::Error> {
     let size = size(&response);
-    let (response, body) = response.into_parts();
+    let (mut response, mut body) = response.into_parts();
+    if let Some(file) = response.extensions_mut().remove::<MemoryFile>() {
+        let most = Arc::new(AtomicUsize::new(usize::MAX));
+        body = body_in_pieces(file, Arc::clone(&most));
+        piece = Some(most);
+    }
     let empty = head_only || matches!(size, BodySize::None | BodySize::Sized(0));
     let head = thread.with_date(|date| head(response.status(), response.headers(), size, date));
     let stream = respond.send_response(head, empty)?;
