@@ -64,7 +64,7 @@ debian() {
 rust() {
     local root="$BASE/rust" toolchain
     toolchain=$(rustc --print sysroot)
-    mmdebstrap --quiet --variant=apt --include=gcc,libc6-dev,ca-certificates bookworm "$root" 2>/dev/null
+    mmdebstrap --quiet --variant=apt --include=gcc,libc6-dev,make,ca-certificates bookworm "$root" 2>/dev/null
     # This machine's certificate authorities, so that a proxy in front of the registry is trusted.
     cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
     mkdir -p "$root/usr/local/rust"
