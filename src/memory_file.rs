@@ -10,12 +10,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::{pread, pwrite};
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::num::{as_u64, as_usize};
 
 /// The most memory files of the process, since each needs a descriptor.
 pub(crate) const MEMORY_FILES_MAX: usize = 256;
+/// The part of the limit of open files that they may use.
+const DESCRIPTORS_DIVISOR: u64 = 8;
 /// A smaller content is cheaper to copy than to send by a system call of its own.
 const BYTES_MIN: usize = 32 * 1024;
 
@@ -38,21 +41,29 @@ impl Content {
 
 /// Makes memory files, up to their bound.
 #[derive(Debug, Clone)]
-pub(crate) struct MemoryFiles(Arc<Semaphore>);
-
-impl Default for MemoryFiles {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MEMORY_FILES_MAX)))
-    }
+pub(crate) struct MemoryFiles {
+    places: Arc<Semaphore>,
+    most: usize,
 }
 
 impl MemoryFiles {
+    /// At most [`MEMORY_FILES_MAX`], and fewer where the limit of open files is low.
+    pub(crate) fn new() -> Self {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        Self::with(most(limit))
+    }
+
+    fn with(most: usize) -> Self {
+        let places = Arc::new(Semaphore::new(most));
+        Self { places, most }
+    }
+
     /// Keeps a content. It stays on the heap if it is small, or if there can be no more memory files.
     pub(crate) fn keep(&self, bytes: Bytes) -> Content {
         if bytes.len() < BYTES_MIN {
             return Content::Heap(bytes);
         }
-        let Ok(place) = Arc::clone(&self.0).try_acquire_owned() else {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return Content::Heap(bytes);
         };
         match seal(&bytes) {
@@ -72,8 +83,13 @@ impl MemoryFiles {
 
     /// The number of memory files.
     pub(crate) fn count(&self) -> usize {
-        MEMORY_FILES_MAX - self.0.available_permits()
+        self.most - self.places.available_permits()
     }
+}
+
+/// The most memory files under a limit of open files.
+fn most(limit: u64) -> usize {
+    as_usize(limit / DESCRIPTORS_DIVISOR).min(MEMORY_FILES_MAX)
 }
 
 /// A new memory file with these bytes, which nothing can change.
@@ -132,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_large_content_is_in_a_file_that_can_not_be_changed() {
-        let files = MemoryFiles::default();
+        let files = MemoryFiles::with(1);
         let bytes: Bytes = (0..=255).cycle().take(100_000).collect();
         let Content::File(file) = files.keep(bytes.clone()) else {
             panic!("it is large")
@@ -148,16 +164,21 @@ mod tests {
     }
 
     #[test]
+    fn they_leave_descriptors_for_others() {
+        for (limit, files) in [(1 << 20, MEMORY_FILES_MAX), (1024, 128), (300, 37), (7, 0)] {
+            assert_eq!(most(limit), files, "of {limit}");
+        }
+    }
+
+    #[test]
     fn small_contents_and_those_beyond_the_bound_are_on_the_heap() {
-        let files = MemoryFiles::default();
+        let files = MemoryFiles::with(3);
         let small = files.keep(Bytes::from_static(b"small"));
         assert!(matches!(small, Content::Heap(_)));
         assert_eq!(small.length(), 5);
         let large = Bytes::from(vec![7; BYTES_MIN]);
-        let kept: Vec<_> = (0..=MEMORY_FILES_MAX)
-            .map(|_| files.keep(large.clone()))
-            .collect();
-        assert_eq!(files.count(), MEMORY_FILES_MAX);
+        let kept: Vec<_> = (0..4).map(|_| files.keep(large.clone())).collect();
+        assert_eq!(files.count(), 3);
         assert!(matches!(kept.last(), Some(Content::Heap(bytes)) if *bytes == large));
         assert!(kept.iter().all(|content| content.length() == BYTES_MIN));
     }

@@ -47,7 +47,7 @@ impl Files {
         let published = Arc::new(Published {
             table: ArcSwap::from_pointee(Table::empty(roots.len())),
             counters: CacheCounters::default(),
-            memory_files: MemoryFiles::default(),
+            memory_files: MemoryFiles::new(),
             revalidate_ms: as_millis(limits.revalidate),
             limits,
             deadline,

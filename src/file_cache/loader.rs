@@ -200,7 +200,7 @@ mod tests {
                 folder,
                 root,
                 counters,
-                memory_files: MemoryFiles::default(),
+                memory_files: MemoryFiles::new(),
                 path,
             }
         }

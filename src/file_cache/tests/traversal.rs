@@ -109,7 +109,7 @@ fn served(root: &Path, raw: &str) -> Result<String, FileError> {
         root: &root,
         max_file_bytes: 1 << 20,
         counters: &counters,
-        memory_files: &MemoryFiles::default(),
+        memory_files: &MemoryFiles::new(),
         now: SystemTime::now(),
         now_ms: 0,
     };
