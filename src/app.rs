@@ -2,7 +2,6 @@
 
 mod assembly;
 mod build;
-mod descriptors;
 mod ended;
 mod notifier;
 mod phase;
@@ -70,7 +69,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
 /// The same, with something to do at the signals that do not stop the daemon.
 pub(crate) fn run_with(settings: Settings, on_signal: impl OnSignal) -> Result<(), RunError> {
     let refused = |what| move |source| RunError::System(what, source);
-    descriptors::raise();
+    crate::descriptors::raise();
     let signals = Signals::catch().map_err(refused("signal handlers"))?;
     let inherited = Inherited::take().map_err(BuildError::Inherit)?;
     let mut system = System::build_with(settings, inherited)?;

@@ -6,6 +6,7 @@ mod api;
 mod app;
 #[doc(hidden)]
 pub mod cli;
+mod descriptors;
 mod file_cache;
 mod listener;
 mod memory_file;

@@ -9,16 +9,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-use rustix::io::{pread, pwrite};
-use rustix::process::{Resource, getrlimit};
+use rustix::io::{Errno, pread, pwrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::num::{as_u64, as_usize};
 
-/// The most memory files of the process, since each needs a descriptor.
-pub(crate) const MEMORY_FILES_MAX: usize = 256;
-/// The part of the limit of open files that they may use.
-const DESCRIPTORS_DIVISOR: u64 = 8;
 /// A smaller content is cheaper to copy than to send by a system call of its own.
 const BYTES_MIN: usize = 32 * 1024;
 
@@ -37,6 +32,11 @@ impl Content {
             Self::File(file) => as_usize(file.length()),
         }
     }
+
+    /// Whether it would be in a memory file if there could be one more.
+    pub(crate) fn is_large_on_heap(&self) -> bool {
+        matches!(self, Self::Heap(bytes) if bytes.len() >= BYTES_MIN)
+    }
 }
 
 /// Makes memory files, up to their bound.
@@ -47,13 +47,8 @@ pub(crate) struct MemoryFiles {
 }
 
 impl MemoryFiles {
-    /// At most [`MEMORY_FILES_MAX`], and fewer where the limit of open files is low.
-    pub(crate) fn new() -> Self {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        Self::with(most(limit))
-    }
-
-    fn with(most: usize) -> Self {
+    /// There may be `most` at a time, since each needs a descriptor.
+    pub(crate) fn new(most: usize) -> Self {
         let places = Arc::new(Semaphore::new(most));
         Self { places, most }
     }
@@ -87,14 +82,14 @@ impl MemoryFiles {
     }
 }
 
-/// The most memory files under a limit of open files.
-fn most(limit: u64) -> usize {
-    as_usize(limit / DESCRIPTORS_DIVISOR).min(MEMORY_FILES_MAX)
-}
-
 /// A new memory file with these bytes, which nothing can change.
 fn seal(mut bytes: &[u8]) -> io::Result<OwnedFd> {
-    let file = memfd_create("perennial", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = match memfd_create("perennial", flags | MemfdFlags::NOEXEC_SEAL) {
+        // Before Linux 6.3, which may insist on this flag.
+        Err(Errno::INVAL) => memfd_create("perennial", flags),
+        created => created,
+    }?;
     let mut at = 0;
     while !bytes.is_empty() {
         let written = pwrite(&file, bytes, at)?;
@@ -126,7 +121,7 @@ impl MemoryFile {
         self.inner.length
     }
 
-    /// A copy of the bytes in `range`, as far as there are any. It never waits for a disk.
+    /// A copy of the bytes in `range`, as far as there are any. No file system is read.
     pub(crate) fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
         let end = range.end.min(self.length());
         let mut bytes = vec![0; as_usize(end.saturating_sub(range.start))];
@@ -148,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_large_content_is_in_a_file_that_can_not_be_changed() {
-        let files = MemoryFiles::with(1);
+        let files = MemoryFiles::new(1);
         let bytes: Bytes = (0..=255).cycle().take(100_000).collect();
         let Content::File(file) = files.keep(bytes.clone()) else {
             panic!("it is large")
@@ -164,22 +159,17 @@ mod tests {
     }
 
     #[test]
-    fn they_leave_descriptors_for_others() {
-        for (limit, files) in [(1 << 20, MEMORY_FILES_MAX), (1024, 128), (300, 37), (7, 0)] {
-            assert_eq!(most(limit), files, "of {limit}");
-        }
-    }
-
-    #[test]
     fn small_contents_and_those_beyond_the_bound_are_on_the_heap() {
-        let files = MemoryFiles::with(3);
+        let files = MemoryFiles::new(3);
         let small = files.keep(Bytes::from_static(b"small"));
         assert!(matches!(small, Content::Heap(_)));
-        assert_eq!(small.length(), 5);
+        assert!(small.length() == 5 && !small.is_large_on_heap());
         let large = Bytes::from(vec![7; BYTES_MIN]);
         let kept: Vec<_> = (0..4).map(|_| files.keep(large.clone())).collect();
         assert_eq!(files.count(), 3);
         assert!(matches!(kept.last(), Some(Content::Heap(bytes)) if *bytes == large));
+        let on_heap = kept.iter().filter(|content| content.is_large_on_heap());
+        assert_eq!(on_heap.count(), 1);
         assert!(kept.iter().all(|content| content.length() == BYTES_MIN));
     }
 }

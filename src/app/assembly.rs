@@ -10,11 +10,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::build::{BuildError, SocketError};
-use super::descriptors;
 use super::run_file::RunFile;
 use super::system::Bound;
 use crate::admin::{Admin, Check, Running};
 use crate::api::{GateMetrics, ResourceTarget, RouteRules, RouteTable, Site, Target};
+use crate::descriptors;
 use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, RootId, SiteRoot};
 use crate::listener::{
     self, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile, SocketWatch,

@@ -175,6 +175,7 @@ impl Looks {
                 max_file_bytes: published.limits.max_file_bytes,
                 counters: &published.counters,
                 memory_files: &published.memory_files,
+                large_files: &published.large_files,
                 now: (published.wall)(),
                 now_ms: published.millis_at(Instant::now()),
             };

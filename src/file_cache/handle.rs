@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::cache::FileCache;
@@ -16,6 +17,7 @@ use super::published::Published;
 use super::root::{RootId, SiteRoot};
 use super::root_io::{CallThreads, RootIo};
 use super::table::Table;
+use crate::descriptors::DescriptorShares;
 use crate::memory_file::MemoryFiles;
 use crate::num::as_millis;
 use crate::settings::FileCacheSettings;
@@ -44,10 +46,12 @@ impl Files {
         let roots = roots.into_iter().enumerate();
         let roots = roots.map(|(index, site)| RootIo::new(RootId(index), site, &threads, deadline));
         let roots: Vec<_> = roots.map(Arc::new).collect();
+        let shares = DescriptorShares::now();
         let published = Arc::new(Published {
             table: ArcSwap::from_pointee(Table::empty(roots.len())),
             counters: CacheCounters::default(),
-            memory_files: MemoryFiles::new(),
+            memory_files: MemoryFiles::new(shares.memory_files),
+            large_files: Arc::new(Semaphore::new(shares.large_files)),
             revalidate_ms: as_millis(limits.revalidate),
             limits,
             deadline,

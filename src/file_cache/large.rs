@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::containment::SafePath;
 use super::representation::Representation;
@@ -35,10 +36,16 @@ pub(crate) struct Opened {
     /// The header fields. The entity tag is made of the file's state, and strong if the file has been left alone for some
     /// seconds; before that two states might share their times, so it is weak (`W/"..."`).
     pub about: Representation,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Opened {
-    pub(crate) fn new(file: File, stamp: Stamp, about: Representation) -> Self {
+    pub(crate) fn new(
+        file: File,
+        stamp: Stamp,
+        about: Representation,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
         let mut bytes = vec![0; SAMPLE_BYTES.min(as_usize(stamp.length()))];
         let read = file.read_at(&mut bytes, 0).unwrap_or_default();
         bytes.truncate(read);
@@ -50,6 +57,7 @@ impl Opened {
                 bytes: Bytes::from(bytes),
             },
             about,
+            _place: place,
         }
     }
 }

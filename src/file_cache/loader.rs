@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use rustix::io::Errno;
+use tokio::sync::Semaphore;
 
 use super::containment::SafePath;
 use super::entry::Entry;
@@ -50,6 +51,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) counters: &'a CacheCounters,
     /// Keeps large contents.
     pub(crate) memory_files: &'a MemoryFiles,
+    /// Places for opened large files.
+    pub(crate) large_files: &'a Arc<Semaphore>,
     /// The time of day, for dates and the trust in stamps.
     pub(crate) now: SystemTime,
     /// The time of the cache's own clock.
@@ -104,10 +107,14 @@ impl Loader<'_> {
             return Ok(None);
         };
         if as_usize(stamp.length()) > self.max_file_bytes {
+            let Ok(place) = Arc::clone(self.large_files).try_acquire_owned() else {
+                self.counters.large_full.inc();
+                return Err(FileError::Busy);
+            };
             let weak = if stamp.settled(self.now) { "" } else { "W/" };
             let etag = format!("{weak}{}", fingerprint::of_state(&stamp));
             let about = self.about(path, &located.path, etag, stamp.modified());
-            let opened = Opened::new(file, stamp, about);
+            let opened = Opened::new(file, stamp, about, place);
             return Ok(Some(Look::Large(Arc::new(opened))));
         }
         let read = read_whole(&file, &stamp, pause).map_err(FileError::of_file)?;
@@ -152,6 +159,9 @@ impl Loader<'_> {
         let about = self.about(path, file, etag, modified);
         let settled = stamp.is_none_or(|stamp| stamp.settled(self.now));
         let content = self.memory_files.keep(bytes);
+        if content.is_large_on_heap() {
+            self.counters.memory_files_full.inc();
+        }
         let entry = Entry::new(content, about, stamp, settled, self.now_ms);
         Look::Read(Arc::new(entry))
     }
@@ -187,6 +197,7 @@ mod tests {
         root: SiteRoot,
         counters: CacheCounters,
         memory_files: MemoryFiles,
+        large_files: Arc<Semaphore>,
         path: SafePath,
     }
 
@@ -200,7 +211,8 @@ mod tests {
                 folder,
                 root,
                 counters,
-                memory_files: MemoryFiles::new(),
+                memory_files: MemoryFiles::new(1),
+                large_files: Arc::new(Semaphore::new(1)),
                 path,
             }
         }
@@ -216,6 +228,7 @@ mod tests {
                 max_file_bytes,
                 counters: &self.counters,
                 memory_files: &self.memory_files,
+                large_files: &self.large_files,
                 now,
                 now_ms: 0,
             }
@@ -290,6 +303,19 @@ mod tests {
         let (young, old) = (tag_after(Duration::ZERO), tag_after(LATER));
         assert_eq!(young, format!("W/{old}"));
         assert!(old.starts_with("\"6-") && old.ends_with('"'), "{old}");
+    }
+
+    #[test]
+    fn no_more_large_files_are_open_than_there_are_places() {
+        let site = LoadedSite::new();
+        let loader = site.after(LATER, 5);
+        let look = || loader.look(&site.path, None, || ());
+        let opened = look();
+        assert!(matches!(opened, Ok(Look::Large(_))));
+        assert_eq!(look().unwrap_err(), FileError::Busy);
+        assert_eq!(site.counters.large_full.get(), 1);
+        drop(opened);
+        assert!(look().is_ok());
     }
 
     #[test]

@@ -30,6 +30,10 @@ metrics! {
             "Files that left memory because they were gone or had become too large";
         large: Counter = "perennial_file_cache_large",
             "Files opened to be streamed since they are larger than file_cache.max_file";
+        large_full: Counter = "perennial_file_cache_large_full",
+            "Requests refused since too many large files were open: raise the limit of open files";
+        memory_files_full: Counter = "perennial_file_cache_memory_files_full",
+            "Large files kept on the heap since there were as many memory files as there may be";
         rereads: Counter = "perennial_file_cache_rereads", "Readings repeated because the file changed meanwhile";
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::entry::{Entry, Freshness, freshness};
@@ -23,6 +24,8 @@ pub(crate) struct Published {
     pub(crate) limits: FileCacheSettings,
     pub(crate) counters: CacheCounters,
     pub(crate) memory_files: MemoryFiles,
+    /// Places for large files that are being sent.
+    pub(crate) large_files: Arc<Semaphore>,
     /// [`FileCacheSettings::revalidate`] in milliseconds.
     pub(super) revalidate_ms: u64,
     pub(crate) deadline: Duration,

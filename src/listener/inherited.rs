@@ -32,8 +32,8 @@ pub enum InheritError {
 }
 
 impl Inherited {
-    /// Takes the sockets of the process; a second call finds none. Call it before there are other threads, since it removes
-    /// the variables that name the sockets from the environment.
+    /// Takes the sockets of the process; a second call finds none. Call it before there are threads that read the
+    /// environment, since it removes the variables that name the sockets from it.
     pub fn take() -> Result<Self, InheritError> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         Self::of(ListenFd::from_env(), &names)

@@ -87,11 +87,14 @@ impl HandlerLoad {
             _open: open,
         };
         self.served.lock().insert(id, tracked);
-        let load = Arc::clone(self);
+        let entry = ServedEntry {
+            load: Arc::clone(self),
+            id,
+        };
         async move {
+            let _entry = entry;
             let connection = std::pin::pin!(connection);
             futures_util::future::select(connection, closed).await;
-            load.served.lock().remove(&id);
         }
     }
 
@@ -133,6 +136,18 @@ fn aged(
     old.take_while(move |(_, tracked)| now.duration_since(tracked.since) >= GRACE)
 }
 
+/// Keeps a connection among the served ones until it is dropped, be it by a panic.
+struct ServedEntry {
+    load: Arc<HandlerLoad>,
+    id: u64,
+}
+
+impl Drop for ServedEntry {
+    fn drop(&mut self) {
+        self.load.served.lock().remove(&self.id);
+    }
+}
+
 /// Counts one connection of a handler until it is dropped.
 #[derive(Debug)]
 pub(crate) struct LivingConnection(Arc<HandlerLoad>);
@@ -149,5 +164,27 @@ impl Drop for LivingConnection {
         if self.0.living.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.changed.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_forgotten_however_it_ends() {
+        let load = Arc::new(HandlerLoad::default());
+        load.join(async {}, Arc::default(), None).await;
+        let panics = load.join(async { panic!("a connection") }, Arc::default(), None);
+        assert!(
+            std::panic::AssertUnwindSafe(panics)
+                .catch_unwind()
+                .await
+                .is_err()
+        );
+        drop(load.join(std::future::pending(), Arc::default(), None));
+        assert!(load.served.lock().is_empty());
     }
 }

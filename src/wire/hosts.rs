@@ -60,7 +60,7 @@ impl Hosts {
     }
 
     /// Whether a page of another site sent the request, as far as its browser tells. Clients that are no browsers tell
-    /// nothing. A field that occurs twice, or that nobody knows, vouches for nothing.
+    /// nothing. A field that occurs twice, or that has an unknown value, is taken for that of another site.
     pub(super) fn is_cross_site(&self, request: &HttpRequest, loopback: bool) -> bool {
         let text = |name: &str| {
             let mut values = request.headers().get_all(name);

@@ -80,7 +80,8 @@ enum SessionEvent {
 pub(super) async fn serve(thread: Rc<Thread>, (stream, early, idle): Http2Begun, peer: Peer) {
     count(&thread.counters.http2);
     let budget = Rc::new(FrameBudget::new());
-    let io = Io::new(&thread, stream, early, &budget);
+    let streams = Streams::new();
+    let io = Io::new(&thread, stream, early, &budget, &streams);
     let window = stream_window(thread.limits.body_bytes);
     let of_connection = CONNECTION_WINDOW_STREAMS * window;
     let mut builder = Builder::new();
@@ -104,7 +105,7 @@ pub(super) async fn serve(thread: Rc<Thread>, (stream, early, idle): Http2Begun,
         Err(_) => return count(&thread.counters.stalled),
     };
     Session {
-        streams: Streams::new(),
+        streams,
         budget,
         timer: LazyTimer::default(),
         asked: false,
@@ -116,21 +117,6 @@ pub(super) async fn serve(thread: Rc<Thread>, (stream, early, idle): Http2Begun,
     }
     .run()
     .await;
-}
-
-/// A connection that is dropped while it waits gives way to another one. The client is told, so that it knows that no request
-/// was lost.
-impl Drop for Session {
-    fn drop(&mut self) {
-        // Without a runtime, which the last threads of a stop no longer have, the socket can't be asked.
-        let served = tokio::runtime::Handle::try_current().is_ok();
-        if served && self.closing.is_none() && self.idle.load(Ordering::Relaxed) {
-            self.connection.abrupt_shutdown(Reason::NO_ERROR);
-            // The frame is sent if the socket takes it at once.
-            let mut cx = Context::from_waker(Waker::noop());
-            let _told_or_full = self.connection.poll_closed(&mut cx);
-        }
-    }
 }
 
 /// Bytes of a body that a client may send before the server has read them.
@@ -151,8 +137,23 @@ struct Session {
     asked: bool,
     /// The time when the client was told that the connection ends.
     closing: Option<Instant>,
-    /// Whether it waits without an open stream, for whoever looks for room.
+    /// Whether it waits with nothing to send, so that it may give way to a newcomer.
     idle: Arc<AtomicBool>,
+}
+
+/// A connection that is dropped while it waits gives way to another one. The client is told, so that it knows that no request
+/// was lost.
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Without a runtime, which the last threads of a stop no longer have, the socket can't be asked.
+        let served = tokio::runtime::Handle::try_current().is_ok();
+        if served && self.closing.is_none() && self.idle.load(Ordering::Relaxed) {
+            self.connection.abrupt_shutdown(Reason::NO_ERROR);
+            // The frame is sent if the socket takes it at once.
+            let mut cx = Context::from_waker(Waker::noop());
+            let _told_or_full = self.connection.poll_closed(&mut cx);
+        }
+    }
 }
 
 impl Session {
@@ -207,7 +208,7 @@ impl Session {
         }
     }
 
-    /// The time when an idle connection is closed; `None` while a request is being answered.
+    /// The time when an idle connection is closed; `None` while an answer is made or sent.
     fn deadline(&self) -> Option<Instant> {
         let idle_since = self.streams.idle_since()?;
         Some(match self.closing {
@@ -234,7 +235,7 @@ impl Session {
             count(&self.thread.counters.floods);
             self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             let told = poll_fn(|cx| self.connection.poll_closed(cx));
-            // It has been told, or has had the time to listen.
+            // The GOAWAY was sent, or there was no room for it in time.
             let _told_or_late = timeout(LINGER, told).await;
         }
     }
@@ -259,15 +260,7 @@ impl Session {
                     answer::answer(&thread, &budget, &open, answer, &link, &mut respond).await
                 }
                 Err(fault) => {
-                    Box::pin(answer::refuse(
-                        &thread,
-                        &budget,
-                        &open,
-                        fault,
-                        peer,
-                        &mut respond,
-                    ))
-                    .await
+                    Box::pin(answer::refuse(&thread, &open, fault, peer, &mut respond)).await
                 }
             };
             if whole && !body.is_done() {

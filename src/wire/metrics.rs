@@ -153,6 +153,13 @@ impl HandlerMetrics {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Requests that were answered.
+    #[cfg(test)]
+    pub(crate) fn answers(&self) -> u64 {
+        let all = self.routes.iter().flat_map(|route| &route.durations);
+        all.map(read).sum()
+    }
+
     /// Requests that panicked.
     #[cfg(test)]
     pub(crate) fn panics(&self) -> u64 {

@@ -21,9 +21,9 @@ pub(crate) type Socket = OwnedFd;
 /// The step of this side after a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Then {
-    /// It waits for its client, so that the bytes have to leave at once.
+    /// The next step is the client's, so that the bytes have to leave at once.
     Wait,
-    /// It writes more at once, or ends, so that the bytes can leave in one packet with what follows.
+    /// This side writes more at once, or ends, so that the bytes can leave in one packet with what follows.
     GoOn,
 }
 

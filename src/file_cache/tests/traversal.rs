@@ -4,7 +4,10 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
+
+use tokio::sync::Semaphore;
 
 use super::super::containment::SafePath;
 use super::super::file_error::FileError;
@@ -109,7 +112,8 @@ fn served(root: &Path, raw: &str) -> Result<String, FileError> {
         root: &root,
         max_file_bytes: 1 << 20,
         counters: &counters,
-        memory_files: &MemoryFiles::new(),
+        memory_files: &MemoryFiles::new(1),
+        large_files: &Arc::new(Semaphore::new(1)),
         now: SystemTime::now(),
         now_ms: 0,
     };

@@ -23,6 +23,11 @@ use crate::num::as_u64;
 
 /// A larger body in memory is sent from where it lies; a smaller one is copied behind the head, which is cheaper.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
+/// The most bytes given to the system in one call, from memory.
+const SEND_BYTES_MAX: usize = 1024 * 1024;
+/// The same for a file, which is sent faster. After so many bytes other connections have their turn.
+const SEND_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// The part of a body that has not been sent.
 enum Unsent {
     Bytes(Bytes),
@@ -56,7 +61,7 @@ impl Unsent {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::File { file, sent } if head.is_empty() => {
-                stream.poll_send_file(cx, file, *sent, 4 * SEND_BYTES_MAX)
+                stream.poll_send_file(cx, file, *sent, SEND_FILE_BYTES_MAX)
             }
             Self::File { .. } => stream.poll_send(cx, &[IoSlice::new(head)], Then::GoOn),
             Self::Bytes(bytes) => {
@@ -71,9 +76,6 @@ impl Unsent {
         }
     }
 }
-
-/// The most bytes given to the system in one call, so that other connections have their turn.
-const SEND_BYTES_MAX: usize = 1024 * 1024;
 
 impl Http1 {
     /// Sends an answer.
@@ -255,7 +257,7 @@ impl Http1 {
                     body.advance(bytes - of_head);
                     *sent += as_u64(bytes - of_head);
                     given += bytes;
-                    if given >= 4 * SEND_BYTES_MAX && !body.is_empty() {
+                    if given >= SEND_FILE_BYTES_MAX && !body.is_empty() {
                         // Other connections have their turn.
                         cx.waker().wake_by_ref();
                         return Poll::Pending;

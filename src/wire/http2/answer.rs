@@ -60,7 +60,7 @@ pub(super) async fn answer(
     let mut begun = begin(thread, response, head_only, link.piece(), respond);
     // Without a log, nobody needs it any more, and sending the body may take long.
     let request = thread.recorder.logs().then_some(request);
-    let ended = finish(thread, budget, open, &mut begun, respond).await;
+    let ended = finish(thread, Some(budget), open, &mut begun, respond).await;
     if let Some(request) = request {
         thread.recorder.log(&request, link, status, ended);
     }
@@ -73,7 +73,6 @@ pub(super) async fn answer(
 /// Refuses a request that breaks a rule, on its stream alone. It earns nothing, so that a connection ends that brings too many.
 pub(super) async fn refuse(
     thread: &Thread,
-    budget: &FrameBudget,
     open: &OpenStream,
     fault: Fault,
     peer: Peer,
@@ -86,7 +85,7 @@ pub(super) async fn refuse(
     let response = fault.problem().refusal(&id);
     let status = response.status().as_u16();
     let mut begun = begin(thread, response, false, None, respond);
-    let ended = finish(thread, budget, open, &mut begun, respond).await;
+    let ended = finish(thread, None, open, &mut begun, respond).await;
     thread.recorder.log_refused(&RefusedLine {
         version: Version::HTTP_2,
         peer: peer.address,
@@ -140,7 +139,7 @@ fn begin(
 /// Sends the body of an answer whose head was sent.
 async fn finish(
     thread: &Thread,
-    budget: &FrameBudget,
+    budget: Option<&FrameBudget>,
     open: &OpenStream,
     begun: &mut Result<Option<BodySender>, h2::Error>,
     respond: &mut SendResponse<OutgoingBytes>,

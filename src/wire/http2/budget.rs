@@ -2,7 +2,7 @@
 //!
 //! A client that only asks for things spends less than it earns. One that sends frames which make work and ask for nothing
 //! (PING, SETTINGS, PRIORITY, requests that it takes back, windows of one byte) uses its budget up, and its connection ends
-//! (RFC 9113 section 10.5).
+//! (RFC 9113 section 10.5). It is counted in units of its own: a frame lowers it, and the time and what is sent raise it.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -70,7 +70,8 @@ impl FrameBudget {
 
     /// Gives back the cost of a DATA frame that was read.
     pub(super) fn read(&self, bytes: usize) {
-        if (1..SMALL_DATA_BYTES).contains(&as_u64(bytes)) {
+        // A padded frame may have cost something although it brings more than a small one.
+        if (1..SMALL_DATA_BYTES + PADDING_BYTES_MAX).contains(&as_u64(bytes)) {
             self.earn(SMALL_DATA_COST);
         }
     }

@@ -16,6 +16,7 @@ use super::super::thread::Thread;
 use super::LINGER;
 use super::budget::FrameBudget;
 use super::frames::FrameReader;
+use super::streams::Streams;
 
 /// The most bytes that are read and dropped after the end of this side.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
@@ -28,6 +29,7 @@ pub(super) struct Io {
     early: Bytes,
     frames: FrameReader,
     budget: Rc<FrameBudget>,
+    streams: Rc<Streams>,
     timer: LazyTimer,
     /// Since when the client takes nothing more.
     blocked_since: Option<Instant>,
@@ -41,6 +43,7 @@ impl Io {
         stream: Stream,
         early: Bytes,
         budget: &Rc<FrameBudget>,
+        streams: &Rc<Streams>,
     ) -> Self {
         Self {
             thread: Rc::clone(thread),
@@ -48,6 +51,7 @@ impl Io {
             early,
             frames: FrameReader::new(),
             budget: Rc::clone(budget),
+            streams: Rc::clone(streams),
             ended: None,
             timer: LazyTimer::default(),
             blocked_since: None,
@@ -106,6 +110,7 @@ impl AsyncWrite for Io {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let sent = this.stream.poll_send(cx, parts, Then::Wait);
+        this.streams.set_blocked(sent.is_pending());
         if sent.is_ready() {
             this.blocked_since = None;
             return sent;

@@ -6,13 +6,14 @@
 // Decision: A body over HTTP/2 is made as the client takes it.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, ready};
 
 use actix_web::body::{BoxBody, MessageBody};
 use bytes::{Buf, Bytes};
+use futures_util::future::{Either, select};
 use h2::{Reason, SendStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
@@ -61,11 +62,11 @@ pub(super) struct BodySender {
 }
 
 impl BodySender {
-    /// Sends all. The error is the reason for the client if the body ends too early.
+    /// Sends all. With a budget, that earns for the client. The error is the reason for the client if the body ends too early.
     pub(super) async fn send(
         &mut self,
         thread: &Thread,
-        budget: &FrameBudget,
+        budget: Option<&FrameBudget>,
         open: &OpenStream,
     ) -> Result<(), Reason> {
         if let Some(most) = self.piece.take() {
@@ -74,6 +75,7 @@ impl BodySender {
         }
         while self.left != Some(0) {
             let Some(mut part) = self.next().await? else {
+                self.check_end()?;
                 return self.hand_over(Bytes::new(), None, true);
             };
             while !part.is_empty() {
@@ -90,20 +92,29 @@ impl BodySender {
     async fn send_made(
         &mut self,
         thread: &Thread,
-        budget: &FrameBudget,
+        budget: Option<&FrameBudget>,
         open: &OpenStream,
         most: &AtomicUsize,
     ) -> Result<(), Reason> {
         while let Some(left @ 1..) = self.left {
             let wanted = as_usize(left).min(open.share_bytes());
             let bytes = self.capacity(thread, wanted).await?;
-            let room = room(thread, open, bytes).await?;
+            let room = self.room(thread, open, bytes).await?;
             most.store(bytes, Ordering::Relaxed);
             let Some(piece) = self.next().await? else {
-                break;
+                return self.check_end();
             };
             earn(budget, &piece, wanted);
             self.hand_over(piece, Some(room), false)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses the end of a body of which more was promised.
+    fn check_end(&self) -> Result<(), Reason> {
+        if let Some(left @ 1..) = self.left {
+            tracing::debug!(left, "an answer is shorter than was told");
+            return Err(Reason::INTERNAL_ERROR);
         }
         Ok(())
     }
@@ -149,31 +160,38 @@ impl BodySender {
         let more = timeout(thread.limits.stall_timeout, more).await;
         more.unwrap_or_else(|_| Err(stalled(thread)))
     }
+
+    /// Waits until bytes of other answers of the connection have been sent, so that these may be made. No time limits it: if the
+    /// client takes nothing, the others are ended, and so is the connection whose socket is full.
+    async fn room(
+        &mut self,
+        thread: &Thread,
+        open: &OpenStream,
+        bytes: usize,
+    ) -> Result<OwnedSemaphorePermit, Reason> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if let Ok(room) = open.unsent().try_acquire_many_owned(bytes) {
+            return Ok(room);
+        }
+        count(&thread.counters.unsent_full);
+        let room = pin!(open.unsent().acquire_many_owned(bytes));
+        // If the client cancels the stream, its body is dropped.
+        let gone = pin!(poll_fn(|cx| self.stream.poll_reset(cx)));
+        match select(room, gone).await {
+            Either::Left((room, _)) => room.map_err(|_| Reason::CANCEL),
+            Either::Right(_) => Err(Reason::CANCEL),
+        }
+    }
 }
 
 /// Earns for the frames of a piece. It may be less than was wanted, because the client's window cut it.
-fn earn(budget: &FrameBudget, piece: &Bytes, wanted: usize) {
+fn earn(budget: Option<&FrameBudget>, piece: &Bytes, wanted: usize) {
+    let Some(budget) = budget else {
+        return;
+    };
     for frame in piece.chunks(FRAME_BYTES) {
         let cut = piece.len() < wanted && frame.len() < FRAME_BYTES;
         budget.sent(frame.len(), cut);
-    }
-}
-
-/// Waits until bytes of other answers of the connection have been sent, so that these may be made.
-async fn room(
-    thread: &Thread,
-    open: &OpenStream,
-    bytes: usize,
-) -> Result<OwnedSemaphorePermit, Reason> {
-    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-    if let Ok(room) = open.unsent().try_acquire_many_owned(bytes) {
-        return Ok(room);
-    }
-    count(&thread.counters.unsent_full);
-    let room = open.unsent().acquire_many_owned(bytes);
-    match timeout(thread.limits.stall_timeout, room).await {
-        Ok(room) => room.map_err(|_| Reason::CANCEL),
-        Err(_) => Err(stalled(thread)),
     }
 }
 

@@ -16,6 +16,8 @@ const SHARE_BYTES: [usize; 2] = [16 * 1024, 64 * 1024];
 /// The streams of one connection.
 pub(super) struct Streams {
     open: Cell<usize>,
+    /// Whether bytes of answers wait because the client does not take them.
+    blocked: Cell<bool>,
     idle_since: Cell<Instant>,
     /// The task that waits for the last one to end.
     waiting: Cell<Option<Waker>>,
@@ -32,6 +34,7 @@ impl Streams {
     pub(super) fn new() -> Rc<Self> {
         Rc::new(Self {
             open: Cell::new(0),
+            blocked: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
             waiting: Cell::new(None),
             unsent: Arc::new(Semaphore::new(UNSENT_BYTES_MAX)),
@@ -50,9 +53,16 @@ impl Streams {
         self.open.get()
     }
 
-    /// The time since which no stream is open; `None` if one is.
+    /// The time since which no stream is open and all answers are sent; `None` before that.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        (self.open.get() == 0).then(|| self.idle_since.get())
+        (self.open.get() == 0 && !self.blocked.get()).then(|| self.idle_since.get())
+    }
+
+    /// Notes whether the last write had to wait for the client.
+    pub(super) fn set_blocked(&self, blocked: bool) {
+        if self.blocked.replace(blocked) && !blocked {
+            self.idle_since.set(Instant::now());
+        }
     }
 
     /// Wakes the connection when the last one has ended.
@@ -107,6 +117,13 @@ mod tests {
         assert_eq!((streams.count(), seconds()), (1, None));
         drop(second);
         assert_eq!(seconds(), Some(3));
+        streams.set_blocked(false);
+        assert_eq!(seconds(), Some(3), "nothing had to wait");
+        streams.set_blocked(true);
+        assert_eq!(seconds(), None, "an answer is not sent to its end");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        streams.set_blocked(false);
+        assert_eq!(seconds(), Some(5));
     }
 
     #[tokio::test]

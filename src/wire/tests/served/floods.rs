@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::super::super::http2::STREAMS_MAX;
 use super::frames::{
-    ACK, CALM, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameClient, HEADERS, PING, PRIORITY,
-    RST_STREAM, SETTINGS, WINDOW_UPDATE, block, field, frame, get, post,
+    ACK, CALM, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameClient, GOAWAY, HEADERS, PING,
+    PRIORITY, RST_STREAM, SETTINGS, block, field, frame, get, post, window,
 };
 use super::site::ServedSite;
 use super::{LIMITS, LimitSettings, Served, read, run};
@@ -82,10 +82,6 @@ fn floods_a_body(next: impl Fn(u32) -> Vec<u8> + 'static) {
 
 fn stream(number: u32) -> u32 {
     number * 2 + 1
-}
-
-fn window(stream: u32, bytes: u32) -> Vec<u8> {
-    frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
 }
 
 #[test]
@@ -226,9 +222,39 @@ fn of_faults_that_make_the_server_reset() {
 
 #[test]
 fn of_requests_that_break_a_rule() {
-    floods(|number| {
+    let refused = |number| {
         let twice = [block("GET", "/now"), field("host", "b")].concat();
         frame(HEADERS, END_STREAM | END_HEADERS, stream(number), &twice)
+    };
+    floods(refused);
+    // They earn nothing when their answers are read either.
+    run(async move {
+        let served = Served::with(super::Stage, PATIENT).await;
+        let mut client = FrameClient::connect(&served, &[(INITIAL_WINDOW, 0x7fff_ffff)]).await;
+        client.send(&window(0, 0x7000_0000)).await;
+        let mut answers = 0;
+        let reason = loop {
+            let some: Vec<u8> = (answers..answers + 50).flat_map(refused).collect();
+            // After the end, what is written may be refused.
+            let _closed = client.writer.write_all(&some).await;
+            let mut left = 50;
+            let end = loop {
+                match client.next().await {
+                    Some(frame) if frame.kind == GOAWAY => break Some(frame.number(4)),
+                    Some(frame) => left -= usize::from(frame.ends_stream()),
+                    None => panic!("no goodbye after {answers}"),
+                }
+                if left == 0 {
+                    break None;
+                }
+            };
+            if let Some(reason) = end {
+                break reason;
+            }
+            answers += 50;
+            assert!(answers < FRAMES, "it may go on for ever");
+        };
+        assert_eq!(reason, CALM);
     });
 }
 
@@ -247,7 +273,7 @@ fn of_windows_of_one_byte() {
             let _closed = client.writer.write_all(&window(1, 1)).await;
             match client.next().await {
                 Some(frame) if frame.kind == DATA => bytes += frame.payload.len(),
-                Some(frame) if frame.kind == super::frames::GOAWAY => break frame.number(4),
+                Some(frame) if frame.kind == GOAWAY => break frame.number(4),
                 Some(_) => {}
                 None => panic!("no goodbye after {bytes}"),
             }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::Served;
 
@@ -94,6 +94,11 @@ pub(super) fn block(method: &str, path: &str) -> Vec<u8> {
     .concat()
 }
 
+/// Opens a window: of a stream, or of the connection, which is 0.
+pub(super) fn window(stream: u32, bytes: u32) -> Vec<u8> {
+    frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
+}
+
 /// A request without a body.
 pub(super) fn get(stream: u32, path: &str) -> Vec<u8> {
     let flags = END_STREAM | END_HEADERS;
@@ -114,6 +119,17 @@ impl FrameClient {
     /// A connection whose handshake is done, with these settings of the client.
     pub(super) async fn connect(served: &Served, settings: &[(u16, u32)]) -> Self {
         let socket = TcpStream::connect(served.address).await.unwrap();
+        Self::begin(socket, settings).await
+    }
+
+    /// Like [`connect`](Self::connect), with a socket that holds little of what is not read.
+    pub(super) async fn unread(served: &Served, settings: &[(u16, u32)]) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        Self::begin(socket.connect(served.address).await.unwrap(), settings).await
+    }
+
+    async fn begin(socket: TcpStream, settings: &[(u16, u32)]) -> Self {
         socket.set_nodelay(true).unwrap();
         let (reader, writer) = socket.into_split();
         let mut client = Self { reader, writer };

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::frames::{
     ACK, DATA, END_HEADERS, END_STREAM, FrameClient, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE,
-    block, field, frame, post,
+    block, field, frame, get, post, window,
 };
+use super::site::ServedSite;
 use super::{LIMITS, LimitSettings, Served, read, run};
+use crate::num::as_u64;
 
 const METHOD: (&str, &str) = (":method", "GET");
 const SCHEME: (&str, &str) = (":scheme", "http");
@@ -103,7 +105,7 @@ fn a_body_that_does_not_end_after_the_answer_is_given_up() {
         assert_eq!((large.stream, large.number(0)), (3, 0), "no error");
         let late = client.find(RST_STREAM).await;
         assert_eq!((late.stream, late.number(0)), (1, 0), "no error");
-        client.send(&super::frames::get(5, "/now")).await;
+        client.send(&get(5, "/now")).await;
         assert_eq!(client.answer(5).await, 200);
     });
 }
@@ -135,5 +137,40 @@ fn bodies_that_nobody_reads_do_not_stop_another() {
         client.send(&post(7, "/read")).await;
         client.send(&frame(DATA, END_STREAM, 7, &[b'x'; 900])).await;
         assert_eq!(client.answer(7).await, 200);
+    });
+}
+
+/// Answers that are done for the server and wait in its memory, because the client does not read, are no idleness.
+#[test]
+fn a_connection_with_unsent_answers_is_not_idle() {
+    const PAGES: usize = 100;
+    const PAGE: usize = 31_000;
+    run(async {
+        let limits = LimitSettings {
+            idle_timeout: Duration::from_millis(100),
+            stall_timeout: Duration::from_secs(10),
+            ..LIMITS
+        };
+        let site = ServedSite::with(limits).await;
+        std::fs::write(site.folder.path().join("page.bin"), vec![7; PAGE]).unwrap();
+        let settings = [(4, 0x7fff_ffff)];
+        let mut client = FrameClient::unread(&site.served, &settings).await;
+        client.send(&window(0, 0x7000_0000)).await;
+        let asked =
+            (0..PAGES).map(|number| get(2 * u32::try_from(number).unwrap() + 1, "/page.bin"));
+        client.send(&asked.collect::<Vec<_>>().concat()).await;
+        let answered = || site.served.metrics.answers() == as_u64(PAGES);
+        super::until("all answers are made", answered).await;
+        // Longer than an idle connection is kept, and longer than one that ends waits for its client.
+        site.served.drain.begin();
+        actix_rt::time::sleep(Duration::from_millis(1500)).await;
+        let (mut bytes, mut ended) = (0, 0);
+        while let Some(frame) = client.next().await {
+            if frame.kind == DATA {
+                bytes += frame.payload.len();
+                ended += usize::from(frame.ends_stream());
+            }
+        }
+        assert_eq!((ended, bytes), (PAGES, PAGES * PAGE));
     });
 }
