@@ -169,6 +169,9 @@ impl Loader<'_> {
 
 /// Reads `file`, which had `stamp` when it was opened, and looks at it again afterwards. `None` if it changed meanwhile:
 /// what was read may be half of one state and half of another.
+///
+/// A write sets the file's times when it begins, and the rest of it does not show: a file that is read while one write goes on
+/// may be served half old and half new until `file_cache.revalidate` is over. Who replaces a file by a rename is safe.
 fn read_whole(mut file: &File, stamp: &Stamp, pause: impl FnOnce()) -> io::Result<Option<Vec<u8>>> {
     let expected = as_usize(stamp.length());
     let mut bytes = Vec::new();
