@@ -45,7 +45,7 @@ pub(super) use answer::is_bodiless;
 use decoder::BodyLength;
 pub(super) use fault::Fault;
 pub(super) use field::is_host;
-pub(super) use head::expects_continue;
+pub(super) use head::{FIELDS_MAX, expects_continue};
 use head::{Framing, Head, HeadReader};
 use input::{Input, RequestBody};
 

@@ -45,7 +45,7 @@ rules! {
     FieldValue = "field_value", MalformedRequest, "the value of a header has a forbidden character, or blanks around it", "RFC 9110 section 5.5";
     FoldedLine = "folded_line", MalformedRequest, "a header continues on a second line", "RFC 9112 section 5.2";
     HeadTooLarge = "head_too_large", HeadTooLarge, "the head is larger than limits.headers", "RFC 6585 section 5";
-    TooManyFields = "too_many_fields", HeadTooLarge, "the head has more than 100 headers", "RFC 6585 section 5";
+    TooManyFields = "too_many_fields", HeadTooLarge, "there are more than 100 headers, or trailers", "RFC 6585 section 5";
     HostMissing = "host_missing", MalformedRequest, "there is no Host header and no authority", "RFC 9112 section 3.2";
     HostTwice = "host_twice", MalformedRequest, "there is more than one Host header", "RFC 9112 section 3.2";
     HostInvalid = "host_invalid", MalformedRequest, "the host is not a host name with an optional port", "RFC 9112 section 3.2";

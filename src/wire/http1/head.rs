@@ -13,8 +13,8 @@ use super::decoder::BodyLength;
 use super::fault::Fault;
 use super::field;
 
-/// The most headers of a request.
-const FIELDS_MAX: usize = 100;
+/// The most headers of a request, and of its trailers in HTTP/2, where they are kept.
+pub(in super::super) const FIELDS_MAX: usize = 100;
 
 /// The head of a request.
 pub(super) struct Head {

@@ -19,10 +19,12 @@ use tokio::time::{Instant, timeout};
 
 use super::super::counters::{ConnectionCounters, count};
 use super::super::hosts::Peer;
+use super::super::http1::Fault;
 use super::super::lazy_timer::LazyTimer;
 use super::super::link::Link;
 use super::super::thread::Thread;
 use super::budget::FrameBudget;
+use super::rules;
 
 /// The longest time that the rest of a body is waited for after the answer.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
@@ -34,6 +36,7 @@ pub(super) fn request(
     body: &StreamBody,
     peer: Peer,
 ) -> (Request, Rc<Link>) {
+    let link = Link::new(peer.loopback, thread.recorder.next_id());
     let payload: Payload = if body.is_done() {
         Payload::None
     } else {
@@ -44,6 +47,7 @@ pub(super) fn request(
                 waiting: None,
                 timer: LazyTimer::default(),
                 counters: Arc::clone(&thread.counters),
+                link: Rc::clone(&link),
             }),
         }
     };
@@ -54,7 +58,6 @@ pub(super) fn request(
     head.version = parts.version;
     head.headers = parts.headers.into();
     head.peer_addr = peer.address;
-    let link = Link::new(peer.loopback, thread.recorder.next_id());
     request.extensions_mut().insert(Rc::clone(&link));
     (request, link)
 }
@@ -91,6 +94,15 @@ impl StreamBody {
         })
     }
 
+    /// Takes the trailers behind the last bytes, and checks their number. Nobody reads them.
+    fn check_trailers(&self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        match self.stream.borrow_mut().poll_trailers(cx) {
+            Poll::Ready(Ok(Some(trailers))) => rules::check_number(&trailers),
+            // If the stream breaks off here, its request is whole all the same.
+            Poll::Ready(Ok(None) | Err(_)) | Poll::Pending => Ok(()),
+        }
+    }
+
     /// Reads and drops the rest, but not much more than `most` bytes, and not for long.
     pub(super) async fn discard(self, most: usize) {
         let mut discarded = 0;
@@ -115,6 +127,7 @@ struct BodyReader {
     waiting: Option<Instant>,
     timer: LazyTimer,
     counters: Arc<ConnectionCounters>,
+    link: Rc<Link>,
 }
 
 impl Stream for BodyReader {
@@ -134,6 +147,14 @@ impl Stream for BodyReader {
             }
         };
         this.waiting = None;
+        if data.is_none()
+            && let Err(fault) = this.body.check_trailers(cx)
+        {
+            this.counters.refused(fault);
+            this.link.fault.set(Some(fault));
+            let error = io::Error::new(io::ErrorKind::InvalidData, fault);
+            return Poll::Ready(Some(Err(PayloadError::Io(error))));
+        }
         Poll::Ready(data.map(|bytes| bytes.map_err(PayloadError::Http2Payload)))
     }
 }

@@ -2,15 +2,17 @@
 
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
+use http::HeaderMap;
 use http::request::Parts;
 
-use super::super::http1::{Fault, expects_continue, is_host};
+use super::super::http1::{FIELDS_MAX, Fault, expects_continue, is_host};
 
 /// Checks a head; `ends` if no body follows.
 pub(super) fn check(head: &Parts, ends: bool) -> Result<(), Fault> {
     if head.method == Method::CONNECT {
         return Err(Fault::Tunnel);
     }
+    check_number(&head.headers)?;
     let blank = |value: &HeaderValue| value.as_bytes().trim_ascii().len() < value.len();
     if head.headers.values().any(blank) {
         return Err(Fault::FieldValue);
@@ -27,6 +29,16 @@ pub(super) fn check(head: &Parts, ends: bool) -> Result<(), Fault> {
     }
     for value in head.headers.get_all(header::EXPECT) {
         expects_continue(value.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Checks the number of headers, or of trailers. Browsers split a Cookie header into many (RFC 9113 section 8.2.3), which count
+/// as one.
+pub(super) fn check_number(fields: &HeaderMap) -> Result<(), Fault> {
+    let cookies = fields.get_all(header::COOKIE).iter().count();
+    if fields.len() - cookies + cookies.min(1) > FIELDS_MAX {
+        return Err(Fault::TooManyFields);
     }
     Ok(())
 }

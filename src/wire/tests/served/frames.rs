@@ -180,7 +180,12 @@ impl FrameClient {
 
     /// The status of a stream and the frames up to the end of its answer, in which there must be no reset.
     pub(super) async fn answer(&mut self, stream: u32) -> u16 {
-        let mut status = 0;
+        self.answer_with_body(stream).await.0
+    }
+
+    /// The same, and the body.
+    pub(super) async fn answer_with_body(&mut self, stream: u32) -> (u16, Vec<u8>) {
+        let (mut status, mut body) = (0, Vec::new());
         loop {
             let frame = self.next().await.expect("an answer");
             assert_ne!(frame.kind, GOAWAY, "{frame:?}");
@@ -191,8 +196,11 @@ impl FrameClient {
             if frame.kind == HEADERS {
                 status = frame.status();
             }
+            if frame.kind == DATA {
+                body.extend_from_slice(&frame.payload);
+            }
             if frame.ends_stream() {
-                return status;
+                return (status, body);
             }
         }
     }

@@ -61,6 +61,57 @@ fn a_request_that_breaks_a_rule_is_refused_alone() {
 }
 
 #[test]
+fn too_many_headers_or_trailers_are_refused_on_their_stream_alone() {
+    run(async {
+        let served = Served::stage().await;
+        let mut client = FrameClient::connect(&served, &[]).await;
+        let some = |name, count| fields(&vec![(name, "1"); count]);
+        let mut stream = 1;
+        let mut refused = 0;
+        for (more, trailers, wanted) in [
+            (some("x", 100), 100, None),
+            (some("x", 101), 0, Some("head_too_large")),
+            ([some("x", 99), some("cookie", 50)].concat(), 0, None),
+            (
+                [some("cookie", 2), some("x", 100)].concat(),
+                0,
+                Some("head_too_large"),
+            ),
+            (Vec::new(), 101, Some("head_too_large")),
+            (Vec::new(), 1, None),
+        ] {
+            let head = [block("POST", "/read"), more].concat();
+            let request = [
+                frame(HEADERS, END_HEADERS, stream, &head),
+                frame(DATA, 0, stream, b"body"),
+                frame(
+                    HEADERS,
+                    END_HEADERS | END_STREAM,
+                    stream,
+                    &some("x", trailers),
+                ),
+            ];
+            client.send(&request.concat()).await;
+            let (_, body) = client.answer_with_body(stream).await;
+            match wanted {
+                None => assert_eq!(body, b"read", "{stream}"),
+                Some(code) => {
+                    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                    assert_eq!(
+                        (&problem["status"], &problem["code"]),
+                        (&431.into(), &code.into())
+                    );
+                    refused += 1;
+                }
+            }
+            assert_eq!(served.counters.faults(), refused, "{stream}");
+            stream += 2;
+        }
+        assert_eq!(read(&served.counters.heads_too_large), refused);
+    });
+}
+
+#[test]
 fn a_body_that_comes_after_the_answer_is_read_and_the_stream_is_not_reset() {
     run(async {
         let served = Served::stage().await;
