@@ -42,7 +42,7 @@ pub(crate) use body::read_body;
 pub(crate) use counters::ConnectionCounters;
 pub(crate) use drain::Drain;
 pub(crate) use exchange::Parts;
-pub(crate) use file_body::{content_body, content_response};
+pub(crate) use file_body::{DiskBody, content_body, content_response, disk_response};
 pub(crate) use hosts::{Hosts, Peer};
 pub(crate) use incoming::{Handler, Incoming, Response};
 pub(crate) use metrics::{HandlerMetrics, HttpMetrics};

@@ -1,19 +1,23 @@
 //! Files: `quick` answers from memory; `slow` asks the file cache for the rest.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
-use actix_web::HttpResponse;
-use actix_web::body::{BoxBody, SizedStream};
 use actix_web::http::header;
 use actix_web::http::{Method, StatusCode};
+use bytes::Bytes;
+use futures_util::stream::LocalBoxStream;
 use tokio::time::Instant;
 
 use super::answer::{Answered, options, redirect, set};
 use super::conditional;
 use super::routes::Matched;
 use super::site::Site;
-use crate::file_cache::{Entry, Loaded, Representation, RootId};
-use crate::wire::{Incoming, Problem, Response, content_body, content_response};
+use crate::file_cache::{Entry, Large, Loaded, Representation, RootId};
+use crate::wire::{
+    DiskBody, Incoming, Problem, Response, Socket, content_body, content_response, disk_response,
+};
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
@@ -48,12 +52,19 @@ pub(super) async fn slow(
     match site.files.load(root, matched.rest(request.path())).await? {
         Loaded::Entry(entry) => entry_response(request, &entry),
         Loaded::Large(large) => response(request, large.about(), || {
-            let length = large.length();
-            let chunks = large.chunks(0..length, request.piece_bytes());
-            let body = SizedStream::new(length, Box::pin(chunks));
-            HttpResponse::with_body(StatusCode::OK, BoxBody::new(body))
+            disk_response(StatusCode::OK, large.length(), Box::new(large.clone()))
         }),
         Loaded::Moved => to_folder(request),
+    }
+}
+
+impl DiskBody for Large {
+    fn pieces(&self, most: Arc<AtomicUsize>) -> LocalBoxStream<'static, io::Result<Bytes>> {
+        Box::pin(self.chunks(0..self.length(), most))
+    }
+
+    fn send(&self, socket: Arc<Socket>) -> LocalBoxStream<'static, io::Result<usize>> {
+        Box::pin(self.send_to(0..self.length(), socket))
     }
 }
 

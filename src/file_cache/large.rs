@@ -1,8 +1,11 @@
-//! A file that is not kept in memory: opened, to be streamed.
+//! A file that is not kept in memory: opened, to be sent from the disk.
+
+// Decision: A large file is sent by the threads of its folder.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::containment::SafePath;
@@ -18,11 +23,13 @@ use super::root_io::RootIo;
 use super::stamp::Stamp;
 use crate::num::{as_u64, as_usize};
 
-/// Bytes of one piece of a stream, which is what a large file costs in memory for each client.
+/// Bytes of one piece of a stream, which is what a large file costs in memory for each client of HTTP/2.
 pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
+/// The most bytes that one call writes into a socket. So many have to come from the disk before the folder counts as hung.
+const SEND_BYTES: usize = 256 * 1024;
 /// How many bytes are read again to tell whether a file that has grown was appended to or rewritten.
 const SAMPLE_BYTES: usize = 4096;
-/// How often a piece is read while the time of the file has changed and its length has not.
+/// How often a step is tried while the time of the file has changed and its length has not.
 const APPENDING_LOOKS: u32 = 20;
 /// The time between two of these attempts.
 const APPENDING_PAUSE: Duration = Duration::from_millis(1);
@@ -46,16 +53,12 @@ impl Opened {
         about: Representation,
         place: OwnedSemaphorePermit,
     ) -> Self {
-        let mut bytes = vec![0; SAMPLE_BYTES.min(as_usize(stamp.length()))];
-        let read = file.read_at(&mut bytes, 0).unwrap_or_default();
-        bytes.truncate(read);
+        // A file that can't be read is noticed when it is sent.
+        let beginning = Sample::read(&file, 0, as_usize(stamp.length())).unwrap_or_default();
         Self {
             file,
             stamp,
-            beginning: Sample {
-                at: 0,
-                bytes: Bytes::from(bytes),
-            },
+            beginning,
             about,
             _place: place,
         }
@@ -92,16 +95,40 @@ impl Large {
         range: Range<u64>,
         most: Arc<AtomicUsize>,
     ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
+        self.steps(range, Arc::new(move |progress| progress.read(&most)))
+    }
+
+    /// Writes the bytes of `range` into `socket`, which does not block, on the threads of the root and without a copy. Each
+    /// item is the number of bytes that one call has written, 0 if the socket has no room: wait for room before the next.
+    ///
+    /// The stream ends as that of [`chunks`](Self::chunks) does, and also if the client has gone. What is written is the
+    /// kernel's own pages: bytes that are overwritten in place while they wait in the socket arrive overwritten. Who replaces
+    /// a file by a rename is safe, and so is who cuts it first.
+    pub(crate) fn send_to(
+        &self,
+        range: Range<u64>,
+        socket: Arc<OwnedFd>,
+    ) -> impl Stream<Item = io::Result<usize>> + Send + use<> {
+        self.steps(range, Arc::new(move |progress| progress.send(&socket)))
+    }
+
+    fn steps<T: Send + 'static>(
+        &self,
+        range: Range<u64>,
+        step: Arc<Step<T>>,
+    ) -> impl Stream<Item = io::Result<T>> + Send + use<T> {
         let progress = DownloadProgress {
             large: self.clone(),
             range,
-            most,
             seen: self.opened.stamp,
             sent: self.opened.beginning.clone(),
         };
-        stream::try_unfold(progress, DownloadProgress::next)
+        stream::try_unfold(progress, move |progress| progress.next(Arc::clone(&step)))
     }
 }
+
+/// What is done on a thread of the root. `None` if a writer may be appending at this moment: try again.
+type Step<T> = dyn Fn(&mut DownloadProgress) -> io::Result<Option<T>> + Send + Sync;
 
 /// The progress of a stream.
 #[derive(Debug)]
@@ -109,105 +136,173 @@ struct DownloadProgress {
     large: Large,
     /// The bytes that are still to be sent.
     range: Range<u64>,
-    /// The most bytes of the next piece.
-    most: Arc<AtomicUsize>,
-    /// The state of the file after the last piece.
+    /// The state of the file at the last step.
     seen: Stamp,
-    /// The end of the last piece, or the beginning of the file.
+    /// The beginning of what the last step has sent, or of the file.
     sent: Sample,
 }
 
 /// Some bytes of a file, as they were at one moment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Sample {
     at: u64,
     bytes: Bytes,
 }
 
 impl Sample {
+    /// At most `most` bytes from `at` on.
+    fn read(file: &File, at: u64, most: usize) -> io::Result<Self> {
+        let mut bytes = vec![0; most.min(SAMPLE_BYTES)];
+        read_exact(file, &mut bytes, at)?;
+        let bytes = Bytes::from(bytes);
+        Ok(Self { at, bytes })
+    }
+
     fn is_there(&self, file: &File) -> io::Result<bool> {
-        let mut again = vec![0; self.bytes.len()];
-        file.read_exact_at(&mut again, self.at)?;
-        Ok(again == self.bytes)
+        let again = Self::read(file, self.at, self.bytes.len())?;
+        Ok(again.bytes == self.bytes)
     }
 }
 
 impl DownloadProgress {
-    /// The next piece, and the progress after it; `None` at the end.
-    async fn next(self) -> io::Result<Option<(Bytes, Self)>> {
+    /// The result of the next step, and the progress after it; `None` at the end.
+    async fn next<T: Send + 'static>(self, step: Arc<Step<T>>) -> io::Result<Option<(T, Self)>> {
         if self.range.is_empty() {
             return Ok(None);
         }
         let Large { root, path, .. } = self.large.clone();
-        let read = self.piece().await.inspect_err(|error| {
+        let done = self.try_step(step).await.inspect_err(|error| {
             let (route, file) = (&root.site.route, path.as_str());
-            tracing::warn!(route, file, %error, "a download was broken off");
+            if !is_of_client(error) {
+                tracing::warn!(route, file, %error, "a download was broken off");
+            }
         });
-        read.map(Some)
+        done.map(Some)
     }
 
-    async fn piece(mut self) -> io::Result<(Bytes, Self)> {
+    async fn try_step<T: Send + 'static>(mut self, step: Arc<Step<T>>) -> io::Result<(T, Self)> {
         let Large { root, path, .. } = self.large.clone();
         for _ in 0..APPENDING_LOOKS {
             let turn = root.turn().await;
-            let mut call = root.begin(&path, turn, move || self.read());
-            let Some(read) = call.in_time().await else {
+            let step = Arc::clone(&step);
+            let mut call = root.begin(&path, turn, move || (step(&mut self), self));
+            let Some((done, next)) = call.in_time().await else {
                 let error = "the folder of the route does not answer";
                 return Err(io::Error::other(error));
             };
-            match read? {
-                (Some(bytes), next) => return Ok((bytes, next)),
-                (None, next) => self = next,
+            if let Some(done) = done? {
+                return Ok((done, next));
             }
+            self = next;
             tokio::time::sleep(APPENDING_PAUSE).await;
         }
         Err(rewritten())
     }
 
-    /// Reads the next piece. `None` if a writer may be appending at this moment: read again.
-    fn read(mut self) -> io::Result<(Option<Bytes>, Self)> {
-        let file = &self.large.opened.file;
-        let start = self.range.start;
-        let left = as_usize(self.range.end.saturating_sub(start));
-        let most = self.most.load(Ordering::Relaxed).clamp(1, CHUNK_BYTES);
-        let mut bytes = vec![0; left.min(most)];
-        file.read_exact_at(&mut bytes, start).map_err(|error| {
-            if error.kind() == io::ErrorKind::UnexpectedEof {
-                io::Error::other("the file was cut while it was sent")
-            } else {
-                error
-            }
-        })?;
-        let Some(seen) = self.verify()? else {
-            return Ok((None, self));
-        };
-        self.seen = seen;
-        let end = bytes.len().saturating_sub(SAMPLE_BYTES);
-        self.sent = Sample {
-            at: start.saturating_add(as_u64(end)),
-            bytes: Bytes::copy_from_slice(bytes.get(end..).unwrap_or_default()),
-        };
-        self.range.start = start.saturating_add(as_u64(bytes.len()));
-        Ok((Some(Bytes::from(bytes)), self))
+    /// The number of bytes that are still to be sent.
+    fn left(&self) -> usize {
+        as_usize(self.range.end.saturating_sub(self.range.start))
     }
 
-    /// The state of the file now, or an error if it may have other bytes than those that were promised.
+    /// Reads the next piece, of at most `most` bytes.
+    fn read(&mut self, most: &AtomicUsize) -> io::Result<Option<Bytes>> {
+        let most = most.load(Ordering::Relaxed).clamp(1, CHUNK_BYTES);
+        let mut bytes = vec![0; self.left().min(most)];
+        let start = self.range.start;
+        read_exact(&self.large.opened.file, &mut bytes, start)?;
+        let sample = bytes.get(..SAMPLE_BYTES).unwrap_or(&bytes);
+        let sample = Bytes::copy_from_slice(sample);
+        if !self.verify(Sample {
+            at: start,
+            bytes: sample,
+        })? {
+            return Ok(None);
+        }
+        self.range.start = start.saturating_add(as_u64(bytes.len()));
+        Ok(Some(Bytes::from(bytes)))
+    }
+
+    /// Writes the next bytes into a socket.
+    ///
+    /// They go through a pipe, which takes the kernel's pages of the file without a copy: a look at the file then shows that
+    /// they are the bytes that were promised, and they can go on whatever happens to the file. (`sendfile` would take pages
+    /// that nobody has looked at.)
+    fn send(&mut self, socket: &OwnedFd) -> io::Result<Option<usize>> {
+        let file = &self.large.opened.file;
+        let (mut start, left) = (self.range.start, self.left());
+        let sample = Sample::read(file, start, left)?;
+        let (outlet, inlet) = pipe_with(PipeFlags::CLOEXEC)?;
+        // Where the system allows no pipe of this size, a call writes fewer bytes.
+        let _size_or_default = fcntl_setpipe_size(&inlet, SEND_BYTES);
+        let offset = Some(&mut start);
+        let taken = splice(file, offset, &inlet, None, left, SpliceFlags::empty())?;
+        if taken == 0 {
+            return Err(cut());
+        }
+        if !self.verify(sample)? {
+            return Ok(None);
+        }
+        let flags = if taken < left {
+            SpliceFlags::MORE
+        } else {
+            SpliceFlags::empty()
+        };
+        let sent = match splice(&outlet, None, socket, None, taken, flags) {
+            Ok(sent) => sent,
+            Err(Errno::WOULDBLOCK | Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        self.range.start = self.range.start.saturating_add(as_u64(sent));
+        Ok(Some(sent))
+    }
+
+    /// Compares the file with its state at the last step, after `next` was read from it. An error if it may have other bytes
+    /// than those that were promised.
     ///
     /// A rename or a removal leaves the opened file as it is; a write shows in length or time. A file that is longer and
-    /// still has what was sent last was appended to. `None` if only the time is another: a writer that appends changes it a
+    /// still has what was sent last was appended to. False if only the time is another: a writer that appends changes it a
     /// moment before the length.
-    fn verify(&self) -> io::Result<Option<Stamp>> {
+    fn verify(&mut self, next: Sample) -> io::Result<bool> {
         let file = &self.large.opened.file;
         let (now, seen) = (Stamp::of(&file.metadata()?), &self.seen);
         let longer = now.length() > seen.length();
         if now.same_content(seen) || longer && self.sent.is_there(file)? {
-            Ok(Some(now))
+            (self.seen, self.sent) = (now, next);
+            Ok(true)
         } else if now.length() == seen.length() {
-            Ok(None)
+            Ok(false)
         } else {
             Err(rewritten())
         }
     }
+}
+
+/// Whether the error says that the client can't be reached any more, so that nothing is wrong with the file.
+fn is_of_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+    )
+}
+
+fn read_exact(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    file.read_exact_at(bytes, at).map_err(|error| {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            cut()
+        } else {
+            error
+        }
+    })
+}
+
+fn cut() -> io::Error {
+    io::Error::other("the file was cut while it was sent")
 }
 
 fn rewritten() -> io::Error {

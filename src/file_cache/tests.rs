@@ -2,6 +2,7 @@
 
 mod deaths;
 mod hangs;
+mod sending;
 mod site;
 mod traversal;
 

@@ -1,4 +1,4 @@
-//! The body of an answer whose content is on the heap or in a memory file.
+//! The body of an answer whose content is on the heap, in a memory file or on a disk.
 
 use std::io;
 use std::pin::Pin;
@@ -7,24 +7,60 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use actix_web::HttpResponse;
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, SizedStream};
 use actix_web::http::StatusCode;
 use bytes::Bytes;
+use futures_util::stream::{self, LocalBoxStream};
 
 use super::incoming::Response;
+use super::socket::Socket;
 use crate::memory_file::{Content, MemoryFile};
 use crate::num::as_u64;
 
 /// The most bytes of a memory file that are copied at a time, where they have to be.
 const PIECE_BYTES: u64 = 64 * 1024;
 
+/// The body of an answer that lies on a disk, which may be slow. Its bytes come from threads that may wait for the disk.
+pub(crate) trait DiskBody {
+    /// The bytes, in pieces of at most `most` bytes.
+    fn pieces(&self, most: Arc<AtomicUsize>) -> LocalBoxStream<'static, io::Result<Bytes>>;
+
+    /// Writes the bytes into `socket`. Each item is the number of bytes of one write, 0 if there was no room.
+    fn send(&self, socket: Arc<Socket>) -> LocalBoxStream<'static, io::Result<usize>>;
+}
+
+/// A body that is not in the memory of the process. The connection takes it from the answer, and sends it in its own way.
+pub(super) enum BodyFile {
+    Memory(MemoryFile),
+    Disk(Box<dyn DiskBody>),
+}
+
+impl BodyFile {
+    /// A body whose next piece has at most `most` bytes.
+    pub(super) fn in_pieces(self, most: Arc<AtomicUsize>) -> BoxBody {
+        match self {
+            Self::Memory(file) => body_in_pieces(file, most),
+            Self::Disk(disk) => BoxBody::new(BodyStream::new(disk.pieces(most))),
+        }
+    }
+}
+
 /// An answer with a content.
 pub(crate) fn content_response(status: StatusCode, content: &Content) -> Response {
     let mut response = HttpResponse::with_body(status, content_body(content));
     if let Content::File(file) = content {
-        // The connection takes it from here where it can have it sent by the kernel.
-        response.extensions_mut().insert(file.clone());
+        let file = BodyFile::Memory(file.clone());
+        response.extensions_mut().insert(file);
     }
+    response
+}
+
+/// An answer with `length` bytes of a disk.
+pub(crate) fn disk_response(status: StatusCode, length: u64, disk: Box<dyn DiskBody>) -> Response {
+    let no_bytes = stream::empty::<io::Result<Bytes>>();
+    let length_alone = SizedStream::new(length, no_bytes);
+    let mut response = HttpResponse::with_body(status, BoxBody::new(length_alone));
+    response.extensions_mut().insert(BodyFile::Disk(disk));
     response
 }
 
@@ -36,8 +72,7 @@ pub(crate) fn content_body(content: &Content) -> BoxBody {
     }
 }
 
-/// A memory file as a body whose next piece has at most `most` bytes.
-pub(super) fn body_in_pieces(file: MemoryFile, most: Arc<AtomicUsize>) -> BoxBody {
+fn body_in_pieces(file: MemoryFile, most: Arc<AtomicUsize>) -> BoxBody {
     BoxBody::new(FileBody {
         file,
         read: 0,

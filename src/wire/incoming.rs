@@ -2,8 +2,6 @@
 
 use std::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
@@ -52,12 +50,6 @@ impl Incoming {
     /// Whether a body comes with it.
     pub(crate) fn has_body(&self) -> bool {
         !matches!(self.payload, Payload::None)
-    }
-
-    /// The most bytes that the next piece of the answer's body may have, for a body that is made piece by piece: look at it
-    /// before each.
-    pub(crate) fn piece_bytes(&self) -> Arc<AtomicUsize> {
-        self.link.begin_pieces()
     }
 
     /// Refuses a request that may change something if a page of another site sent it.

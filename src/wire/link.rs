@@ -1,10 +1,8 @@
 //! The state of one request that its connection and the service share.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::task::Poll;
 
 use tokio::time::Instant;
@@ -26,8 +24,6 @@ pub(super) struct Link {
     /// The rule that its body breaks.
     pub(super) fault: Cell<Option<Fault>>,
     client_left: Cell<bool>,
-    /// The most bytes that the next piece of the answer's body may have, if it is made piece by piece.
-    piece: OnceCell<Arc<AtomicUsize>>,
 }
 
 impl Link {
@@ -39,19 +35,7 @@ impl Link {
             id,
             fault: Cell::new(None),
             client_left: Cell::new(false),
-            piece: OnceCell::new(),
         })
-    }
-
-    /// The most bytes that the next piece of the answer's body may have, for a service that makes it piece by piece.
-    pub(super) fn begin_pieces(&self) -> Arc<AtomicUsize> {
-        let piece = || Arc::new(AtomicUsize::new(usize::MAX));
-        Arc::clone(self.piece.get_or_init(piece))
-    }
-
-    /// The same for the connection; `None` if the answer's body is in memory.
-    pub(super) fn piece(&self) -> Option<Arc<AtomicUsize>> {
-        self.piece.get().map(Arc::clone)
     }
 
     /// Notes that the client has closed its side.

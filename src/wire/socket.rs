@@ -5,9 +5,10 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::net::{
@@ -31,15 +32,15 @@ pub(super) enum Then {
 /// connection, whose request has arrived before it is accepted, never is.
 pub(super) struct Stream {
     /// Declared first, so that it is deregistered before the descriptor is closed.
-    registered: Option<AsyncFd<Rc<OwnedFd>>>,
-    socket: Rc<OwnedFd>,
+    registered: Option<AsyncFd<Arc<Socket>>>,
+    socket: Arc<Socket>,
 }
 
 impl Stream {
     pub(super) fn new(socket: Socket) -> Self {
         Self {
             registered: None,
-            socket: Rc::new(socket),
+            socket: Arc::new(socket),
         }
     }
 
@@ -108,6 +109,23 @@ impl Stream {
         })
     }
 
+    /// The socket, for a thread that writes into it.
+    pub(super) fn share(&self) -> Arc<Socket> {
+        Arc::clone(&self.socket)
+    }
+
+    /// Waits until there is room for what such a thread writes, or until a write would fail.
+    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let room = self.poll_out(cx, |socket| {
+            let mut sockets = [PollFd::new(socket, PollFlags::OUT)];
+            match poll(&mut sockets, Some(&Timespec::default()))? {
+                0 => Err(Errno::WOULDBLOCK),
+                ready => Ok(ready),
+            }
+        });
+        room.map_ok(|_| ())
+    }
+
     /// Carries out a call that writes; it is tried before the reactor is asked, because there is nearly always room.
     fn poll_out(
         &mut self,
@@ -151,7 +169,7 @@ impl Stream {
                 deprecated,
                 reason = "its successor asks for a promise that no compiler checks"
             )]
-            let registered = AsyncFd::new(Rc::clone(&self.socket))?;
+            let registered = AsyncFd::new(Arc::clone(&self.socket))?;
             self.registered = Some(registered);
         }
         Ok(())

@@ -28,6 +28,7 @@ mod faults;
 mod file_faults;
 mod foreign_pages;
 mod fuzz;
+mod large_files;
 mod library;
 mod limits;
 mod linear;

@@ -168,7 +168,7 @@ impl CachedSite {
     }
 
     /// A file that is not kept.
-    pub(super) async fn large(&self, path: &str) -> large::Large {
+    pub(super) async fn large(&self, path: &str) -> Large {
         match self.load(path).await.unwrap() {
             Loaded::Large(large) => large,
             other @ (Loaded::Entry(_) | Loaded::Moved) => panic!("{path} gave {other:?}"),

@@ -7,17 +7,23 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::body::{BoxBody, MessageBody};
 use bytes::{Buf, Bytes};
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, sleep};
 
 use super::super::counters::count;
+use super::super::file_body::{BodyFile, DiskBody};
 use super::super::recorder::AnswerEnd;
 use super::super::socket::{Stream, Then};
+use super::super::thread::Thread;
 use super::Http1;
 use super::answer::{AnswerHead, BodyEnd, chunk_line};
 use super::head::Framing;
+use super::input::Input;
 use crate::memory_file::MemoryFile;
 use crate::num::as_u64;
 
@@ -27,6 +33,8 @@ const COPIED_BYTES_MAX: usize = 16 * 1024;
 const SEND_BYTES_MAX: usize = 1024 * 1024;
 /// The same for a file, which is sent faster. After so many bytes other connections have their turn.
 const SEND_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The time until the next attempt if the kernel took nothing although the socket has room: it has no memory.
+const NO_MEMORY_PAUSE: Duration = Duration::from_millis(10);
 
 /// The part of a body that has not been sent.
 enum Unsent {
@@ -102,7 +110,7 @@ impl Http1 {
             };
             head.write(&mut out);
         });
-        let file = response.extensions_mut().remove::<MemoryFile>();
+        let file = response.extensions_mut().remove::<BodyFile>();
         drop(response);
         // The end of the connection follows its last answer.
         let then = if last { Then::GoOn } else { Then::Wait };
@@ -110,13 +118,19 @@ impl Http1 {
             bytes: 0,
             whole: false,
         };
-        let result = if matches!(end, BodyEnd::None | BodyEnd::Length(0)) {
-            self.write(&mut out, Unsent::NONE, then, &mut 0).await
-        } else if let Some(file) = file {
-            let rest = Unsent::File { sent: 0, file };
-            self.write(&mut out, rest, then, &mut sent.bytes).await
-        } else {
-            match body.try_into_bytes() {
+        let result = match file {
+            _ if matches!(end, BodyEnd::None | BodyEnd::Length(0)) => {
+                self.write(&mut out, Unsent::NONE, then, &mut 0).await
+            }
+            Some(BodyFile::Memory(file)) => {
+                let rest = Unsent::File { sent: 0, file };
+                self.write(&mut out, rest, then, &mut sent.bytes).await
+            }
+            Some(BodyFile::Disk(disk)) => {
+                let written = self.send_disk(&mut out, disk, end, &mut sent.bytes);
+                Box::pin(written).await
+            }
+            None => match body.try_into_bytes() {
                 Ok(bytes) => {
                     self.send_bytes(&mut out, bytes, then, &mut sent.bytes)
                         .await
@@ -125,7 +139,7 @@ impl Http1 {
                     let streamed = self.send_stream(&mut out, body, end, &mut sent.bytes);
                     Box::pin(streamed).await
                 }
-            }
+            },
         };
         match result {
             Ok(()) => sent.whole = true,
@@ -216,6 +230,45 @@ impl Http1 {
         self.write(out, Unsent::NONE, Then::Wait, &mut 0).await
     }
 
+    /// Sends the head in `out` and a body that other threads write into the socket.
+    async fn send_disk(
+        &mut self,
+        out: &mut Vec<u8>,
+        disk: Box<dyn DiskBody>,
+        end: BodyEnd,
+        sent: &mut u64,
+    ) -> io::Result<()> {
+        self.write(out, Unsent::NONE, Then::GoOn, &mut 0).await?;
+        let socket = self.input.borrow().stream.share();
+        let mut writes = disk.send(socket);
+        drop(disk);
+        loop {
+            poll_fn(|cx| self.poll_room(cx)).await?;
+            match writes.next().await {
+                Some(Ok(0)) => sleep(NO_MEMORY_PAUSE).await,
+                Some(Ok(bytes)) => {
+                    self.blocked_since = None;
+                    *sent += as_u64(bytes);
+                }
+                Some(Err(error)) => {
+                    // A thread that waits for the disk still has the socket.
+                    self.input.borrow().stream.end();
+                    return Err(error);
+                }
+                None if end == BodyEnd::Length(*sent) => return Ok(()),
+                None => return Err(io::Error::other("the body is shorter than was told")),
+            }
+        }
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut input = self.input.borrow_mut();
+        match input.stream.poll_room(cx) {
+            Poll::Pending => stalled(&mut input, &mut self.blocked_since, &self.thread, cx),
+            room @ Poll::Ready(_) => room,
+        }
+    }
+
     /// Writes `head`, which is emptied, and then `body`, whose written bytes are added to `sent`.
     async fn write(
         &mut self,
@@ -263,15 +316,23 @@ impl Http1 {
                         return Poll::Pending;
                     }
                 }
-                Poll::Pending => {
-                    let limit = self.thread.limits.stall_timeout;
-                    if !input.timer.exceeded(&mut self.blocked_since, limit, cx) {
-                        return Poll::Pending;
-                    }
-                    count(&self.thread.counters.stalled);
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
+                Poll::Pending => return stalled(input, &mut self.blocked_since, &self.thread, cx),
             }
         }
     }
+}
+
+/// An error if the client has taken nothing for too long; otherwise the task is woken when that is so.
+fn stalled(
+    input: &mut Input,
+    since: &mut Option<Instant>,
+    thread: &Thread,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    let limit = thread.limits.stall_timeout;
+    if !input.timer.exceeded(since, limit, cx) {
+        return Poll::Pending;
+    }
+    count(&thread.counters.stalled);
+    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
 }

@@ -12,7 +12,7 @@ use futures_util::future::{Either, select};
 use h2::Reason;
 use h2::server::SendResponse;
 
-use super::super::file_body::body_in_pieces;
+use super::super::file_body::BodyFile;
 use super::super::hosts::Peer;
 use super::super::http1::{Fault, is_bodiless};
 use super::super::link::Link;
@@ -21,7 +21,6 @@ use super::super::thread::{Answering, Thread};
 use super::budget::FrameBudget;
 use super::outgoing::{BodySender, OutgoingBytes};
 use super::streams::OpenStream;
-use crate::memory_file::MemoryFile;
 
 /// Headers that HTTP/2 forbids, since they concern one connection of HTTP/1 (RFC 9113, 8.2.2).
 const HOP_BY_HOP: [HeaderName; 4] = [
@@ -57,7 +56,7 @@ pub(super) async fn answer(
     let size = size(&response);
     thread.recorder.count(&request, link, status, size);
     let head_only = request.method() == Method::HEAD;
-    let mut begun = begin(thread, response, head_only, link.piece(), respond);
+    let mut begun = begin(thread, response, head_only, respond);
     // Without a log, nobody needs it any more, and sending the body may take long.
     let request = thread.recorder.logs().then_some(request);
     let ended = finish(thread, Some(budget), open, &mut begun, respond).await;
@@ -84,7 +83,7 @@ pub(super) async fn refuse(
     let id = thread.recorder.next_id();
     let response = fault.problem().refusal(&id);
     let status = response.status().as_u16();
-    let mut begun = begin(thread, response, false, None, respond);
+    let mut begun = begin(thread, response, false, respond);
     let ended = finish(thread, None, open, &mut begun, respond).await;
     thread.recorder.log_refused(&RefusedLine {
         version: Version::HTTP_2,
@@ -111,15 +110,14 @@ fn begin(
     thread: &Thread,
     response: HttpResponse<BoxBody>,
     head_only: bool,
-    mut piece: Option<Arc<AtomicUsize>>,
     respond: &mut SendResponse<OutgoingBytes>,
 ) -> Result<Option<BodySender>, h2::Error> {
     let size = size(&response);
     let (mut response, mut body) = response.into_parts();
-    if let Some(file) = response.extensions_mut().remove::<MemoryFile>() {
-        let most = Arc::new(AtomicUsize::new(usize::MAX));
-        body = body_in_pieces(file, Arc::clone(&most));
-        piece = Some(most);
+    let mut piece = None;
+    if let Some(file) = response.extensions_mut().remove::<BodyFile>() {
+        let most = piece.insert(Arc::new(AtomicUsize::new(usize::MAX)));
+        body = file.in_pieces(Arc::clone(most));
     }
     let empty = head_only || matches!(size, BodySize::None | BodySize::Sized(0));
     let head = thread.with_date(|date| head(response.status(), response.headers(), size, date));
