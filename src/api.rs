@@ -17,5 +17,5 @@ mod resource;
 mod routes;
 mod site;
 
-pub(crate) use routes::{GateMetrics, ResourceTarget, RouteRules, RouteTable, Target};
+pub(crate) use routes::{ResourceTarget, RouteRules, RouteTable, Target};
 pub(crate) use site::Site;

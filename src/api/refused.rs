@@ -1,7 +1,7 @@
 //! The errors of files, records and the store as the problems that clients are told.
 
 use actix_web::http::header;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::file_cache::{FileError, PathRefusal};
 use crate::record::{BodyError, CommandError, IdError, QueryError, RuleViolation};
@@ -57,26 +57,16 @@ impl From<Vec<RuleViolation>> for Problem {
     /// All violations: `violations` is for programs and `errors` for forms; the detail, for people, has the first one.
     fn from(violations: Vec<RuleViolation>) -> Self {
         let mut errors = serde_json::Map::new();
-        let mut detail = String::new();
-        let mut list = Vec::new();
-        for violation in violations {
-            let field = violation.field();
-            if detail.is_empty() {
-                detail = format!("{field} {}", violation.detail);
-            }
-            errors
-                .entry(field)
-                .or_insert_with(|| violation.detail.clone().into());
-            list.push(json!({
-                "pointer": violation.pointer,
-                "code": violation.rule.as_str(),
-                "detail": violation.detail,
-            }));
+        for violation in &violations {
+            let detail = || violation.detail.clone().into();
+            errors.entry(violation.field()).or_insert_with(detail);
         }
+        let first = violations.first();
+        let detail = first.map(|first| format!("{} {}", first.field(), first.detail));
         Self::new(Code::Validation)
-            .detail(detail)
-            .extension("errors", Value::Object(errors))
-            .extension("violations", Value::Array(list))
+            .detail(detail.unwrap_or_default())
+            .extension("errors", errors.into())
+            .extension("violations", json!(violations))
     }
 }
 

@@ -5,7 +5,6 @@ mod path;
 mod rules;
 mod table;
 
-pub(crate) use gate::GateMetrics;
 pub(crate) use path::segment;
 pub(crate) use rules::RouteRules;
 pub(crate) use table::{Matched, ResourceTarget, RouteTable, Target, Unrouted};

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::answer::redirect;
@@ -15,8 +14,8 @@ use crate::wire::{Code, Handler, Incoming, Pass, Problem, Response, takes_html};
 /// The public site and API; all request handlers share it.
 #[derive(Debug)]
 pub(crate) struct Site {
-    /// The routes. A request is resolved once and keeps its route to its end.
-    pub routes: ArcSwap<RouteTable>,
+    /// The routes.
+    pub routes: Arc<RouteTable>,
     /// The files of all routes.
     pub files: Files,
     /// The records of all resources.
@@ -29,7 +28,7 @@ impl Handler for Site {
     type Matched = Result<Matched, Unrouted>;
 
     fn resolve(&self, request: &Incoming) -> Self::Matched {
-        self.routes.load().resolve(request.path())
+        self.routes.resolve(request.path())
     }
 
     fn label(&self, matched: &Self::Matched) -> Option<usize> {

@@ -6,14 +6,13 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::build::{BuildError, SocketError};
 use super::run_file::RunFile;
 use super::system::Bound;
 use crate::admin::{Admin, Check, Running};
-use crate::api::{GateMetrics, ResourceTarget, RouteRules, RouteTable, Site, Target};
+use crate::api::{ResourceTarget, RouteRules, RouteTable, Site, Target};
 use crate::descriptors;
 use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, RootId, SiteRoot};
 use crate::listener::{
@@ -118,11 +117,9 @@ impl Assembly {
         let sockets = builder.sockets(inherited)?;
         let bound = sockets.bound().map_err(BuildError::Address)?;
         let (files, file_cache, routes) = builder.routes(&*store)?;
-        let gates = GateMetrics {
-            gates: routes.gates(),
-        };
+        let routes = Arc::new(routes);
         let site = Arc::new(Site {
-            routes: ArcSwap::from_pointee(routes),
+            routes: Arc::clone(&routes),
             files: files.clone(),
             store: Arc::clone(&store),
             body_bytes: builder.settings.limits.body_bytes,
@@ -139,7 +136,7 @@ impl Assembly {
         let tree = prepared.tree();
         let metrics = Metrics::new(tree.clone());
         metrics.add(http);
-        metrics.add(gates);
+        metrics.add(routes);
         if let Some(access) = builder.access {
             metrics.add(access);
         }
@@ -274,7 +271,7 @@ impl Builder {
         };
         let drain = DrainLimit::new(self.settings.server.drain);
         let mut http = HttpMetrics {
-            labels: site.routes.load().labels(),
+            labels: site.routes.labels(),
             handlers: Vec::new(),
             connections: Arc::clone(&self.counters),
         };

@@ -85,13 +85,9 @@ pub(crate) struct Conditions {
 impl Conditions {
     /// Whether a record of this revision (`None`: no record) meets them.
     pub(crate) fn hold(&self, current: Option<Revision>) -> bool {
-        self.if_match
-            .as_ref()
-            .is_none_or(|tags| tags.matches(current))
-            && !self
-                .if_none_match
-                .as_ref()
-                .is_some_and(|tags| tags.matches(current))
+        let matches = |tags: &Tags| tags.matches(current);
+        self.if_match.as_ref().is_none_or(matches)
+            && !self.if_none_match.as_ref().is_some_and(matches)
     }
 }
 

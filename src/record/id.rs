@@ -76,10 +76,7 @@ impl RecordId {
     pub(crate) fn key(&self) -> Cow<'_, [u8]> {
         match self {
             Self::Number(number) => {
-                let mut key = Vec::with_capacity(1 + size_of::<u64>());
-                key.push(NUMBER_MARK);
-                key.extend_from_slice(&number.to_be_bytes());
-                Cow::Owned(key)
+                Cow::Owned([&[NUMBER_MARK][..], &number.to_be_bytes()].concat())
             }
             Self::Text(text) => Cow::Borrowed(text.as_bytes()),
         }

@@ -57,10 +57,6 @@ impl<'de> Visitor<'de> for ValueReader {
         Ok(Value::from(text))
     }
 
-    fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(Value::String(text))
-    }
-
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut array = Vec::new();
         while let Some(UniqueNames(item)) = items.next_element()? {

@@ -25,7 +25,7 @@ use super::schema::{FieldType, Schema};
 use super::slice::{PAGE_RECORDS_MAX, Slice};
 use crate::num::as_u64;
 pub(crate) use error::QueryError;
-use filter::Filter;
+use filter::Filters;
 use parameters::Parameters;
 use sort::By;
 pub(crate) use sort::SortKey;
@@ -69,7 +69,7 @@ pub(crate) enum Handling {
 /// The records of a list that a client asks for.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct ListQuery {
-    filters: Vec<Filter>,
+    filters: Filters,
     sort: Vec<By>,
     slice: Slice,
     page: Option<Page>,
@@ -127,10 +127,10 @@ impl ListQuery {
 
     /// The ids that are asked for, sorted, if the query filters by id: no other record can match.
     pub(crate) fn ids(&self, scheme: IdScheme) -> Option<Vec<RecordId>> {
-        let id = |filter: &&Filter| filter.is_of(&["id".to_owned()]);
-        let words = self.filters.iter().find(id)?.words();
+        let wanted = self.filters.get(["id".to_owned()].as_slice())?.iter();
         // No record has an id of another form.
-        let ids: BTreeSet<_> = words.filter_map(|word| scheme.parse(word).ok()).collect();
+        let ids = wanted.filter_map(|wanted| scheme.parse(wanted.word()?).ok());
+        let ids: BTreeSet<_> = ids.collect();
         Some(ids.into_iter().collect())
     }
 
@@ -151,7 +151,8 @@ impl ListQuery {
 
     /// Whether a record with these members matches.
     pub(crate) fn matches(&self, members: &Map<String, Value>) -> bool {
-        self.filters.iter().all(|filter| filter.matches(members))
+        let mut filters = self.filters.iter();
+        filters.all(|(path, any_of)| filter::matches(members, path, any_of))
     }
 
     /// The values by which a record is sorted.
@@ -269,8 +270,8 @@ fn filters(
     parameters: &Parameters,
     schema: &Schema,
     handling: Handling,
-) -> Result<Vec<Filter>, QueryError> {
-    let mut filters: Vec<Filter> = Vec::new();
+) -> Result<Filters, QueryError> {
+    let mut filters = Filters::new();
     for (name, value) in parameters.iter() {
         if KNOWN.contains(&name) {
             continue;
@@ -289,10 +290,7 @@ fn filters(
             Known::Nothing => continue,
         };
         let wanted = filter::wanted(name, value, kind)?;
-        match filters.iter_mut().find(|filter| filter.is_of(&path)) {
-            Some(filter) => filter.or(wanted),
-            None => filters.push(Filter::new(path, wanted)),
-        }
+        filters.entry(path).or_default().push(wanted);
     }
     Ok(filters)
 }

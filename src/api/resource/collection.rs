@@ -57,11 +57,7 @@ impl ResourceRequest<'_> {
         let settings = &self.target.settings;
         let mut object = self.read_object(BodyOf::Post).await?;
         let id = object.id(settings.ids)?;
-        let of_id = match (settings.ids, &id) {
-            (IdScheme::Sequence, Some(_)) => Some(RuleViolation::id_given()),
-            (IdScheme::Client, None) => Some(RuleViolation::id_required()),
-            (IdScheme::Uuid, _) | (IdScheme::Sequence, None) | (IdScheme::Client, Some(_)) => None,
-        };
+        let of_id = RuleViolation::of_id(settings.ids, id.is_some());
         let of_members = settings.check(&mut object).err().unwrap_or_default();
         let violations: Vec<_> = of_id.into_iter().chain(of_members).collect();
         if !violations.is_empty() {

@@ -1,12 +1,12 @@
 //! Limits how many requests a route answers at a time (`max_in_flight`). The others wait in the order of their arrival.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::table::RouteTable;
 use crate::num::as_u64;
-use crate::telemetry::{MetricSource, Rows};
+use crate::telemetry::{Counter, MetricSource, Rows};
 
 /// The most requests that may wait at one route; more are refused.
 pub(crate) const WAITING_MAX: usize = 1024;
@@ -18,8 +18,8 @@ pub(crate) struct Gate {
     /// Places in the queue.
     queue: Semaphore,
     waiting_max: usize,
-    waited: AtomicU64,
-    refused: AtomicU64,
+    waited: Counter,
+    refused: Counter,
 }
 
 impl Gate {
@@ -29,8 +29,8 @@ impl Gate {
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             queue: Semaphore::new(waiting_max),
             waiting_max,
-            waited: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
+            waited: Counter::default(),
+            refused: Counter::default(),
         }
     }
 
@@ -42,10 +42,10 @@ impl Gate {
             return Some(place);
         }
         let Ok(_waiting) = self.queue.try_acquire() else {
-            self.refused.fetch_add(1, Ordering::Relaxed);
+            self.refused.inc();
             return None;
         };
-        self.waited.fetch_add(1, Ordering::Relaxed);
+        self.waited.inc();
         Arc::clone(&self.places).acquire_owned().await.ok()
     }
 
@@ -53,26 +53,15 @@ impl Gate {
     pub(crate) fn waiting(&self) -> usize {
         self.waiting_max - self.queue.available_permits()
     }
-
-    /// The number of refused requests.
-    #[cfg(test)]
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
-    }
 }
 
-/// The gates of all routes, for a scrape.
-#[derive(Debug, Default)]
-pub(crate) struct GateMetrics {
-    /// Each gate with the pattern of its route.
-    pub gates: Vec<(String, Arc<Gate>)>,
-}
-
-impl MetricSource for GateMetrics {
+impl MetricSource for Arc<RouteTable> {
     fn write(&self, rows: &mut Rows<'_>) {
         let each = |value: fn(&Gate) -> u64| {
-            let gates = self.gates.iter();
-            gates.map(move |(route, gate)| ([("route", route.as_str())], value(gate)))
+            self.all.iter().filter_map(move |route| {
+                let gate = route.rules.gate.as_ref()?;
+                Some(([("route", route.pattern.as_str())], value(gate)))
+            })
         };
         rows.gauges(
             "perennial_http_queue_requests",
@@ -82,12 +71,12 @@ impl MetricSource for GateMetrics {
         rows.counters(
             "perennial_http_queue_waited",
             "Requests that had to wait for their turn at a route with max_in_flight",
-            each(|gate| gate.waited.load(Ordering::Relaxed)),
+            each(|gate| gate.waited.get()),
         );
         rows.counters(
             "perennial_http_queue_refused",
             "Requests refused with 503 because the queue of their route was full",
-            each(|gate| gate.refused.load(Ordering::Relaxed)),
+            each(|gate| gate.refused.get()),
         );
     }
 }
@@ -95,6 +84,8 @@ impl MetricSource for GateMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{RouteRules, Target};
+    use crate::file_cache::RootId;
     use futures_util::FutureExt;
 
     #[tokio::test]
@@ -107,7 +98,7 @@ mod tests {
         assert!(second.as_mut().now_or_never().is_none());
         assert_eq!(gate.waiting(), 2);
         assert!(gate.enter().await.is_none());
-        assert_eq!(gate.refused(), 1);
+        assert_eq!(gate.refused.get(), 1);
         drop(inside);
         assert!(second.as_mut().now_or_never().is_none(), "not its turn");
         let inside = first.await.unwrap();
@@ -136,8 +127,10 @@ mod tests {
         let gate = Arc::new(Gate::new(1, 0));
         let _inside = gate.enter().await.unwrap();
         assert!(gate.enter().await.is_none());
-        let gates = vec![("/slow".to_owned(), Arc::clone(&gate))];
-        let scrape = crate::telemetry::exposed(GateMetrics { gates });
+        let mut rules = RouteRules::default();
+        rules.gate = Some(Arc::clone(&gate));
+        let route = ("/slow".to_owned(), rules, Target::Files(RootId(0)));
+        let scrape = crate::telemetry::exposed(Arc::new(RouteTable::new([route])));
         for line in [
             "perennial_http_queue_requests{route=\"/slow\"} 0",
             "perennial_http_queue_waited_total{route=\"/slow\"} 0",

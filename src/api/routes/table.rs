@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::gate::Gate;
 use super::path::{Spelling, after_segments, encoded, spelling};
 use super::rules::RouteRules;
 use crate::file_cache::RootId;
@@ -88,7 +87,7 @@ pub(crate) struct RouteTable {
     /// Resources, by path. Each has its own path and those of one more segment.
     resources: HashMap<String, Arc<Route>>,
     /// All routes, by label.
-    all: Vec<Arc<Route>>,
+    pub(super) all: Vec<Arc<Route>>,
 }
 
 impl RouteTable {
@@ -112,12 +111,6 @@ impl RouteTable {
             .prefixes
             .sort_by_key(|route| Reverse(route.pattern.len()));
         table
-    }
-
-    /// The queues of the routes that have one, with the pattern of their route.
-    pub(crate) fn gates(&self) -> Vec<(String, Arc<Gate>)> {
-        let gate = |route: &Arc<Route>| Some((route.pattern.clone(), route.rules.gate.clone()?));
-        self.all.iter().filter_map(gate).collect()
     }
 
     /// The pattern of each route, by label.

@@ -1,18 +1,15 @@
 //! Filters of a query: a field must be equal to one of several values.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 use super::{QueryError, at};
 use crate::record::schema::{FieldType, moment, whole};
 
-/// A field, and the values of which it must have one.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Filter {
-    path: Vec<String>,
-    any_of: Vec<Wanted>,
-}
+/// Filters by the path of their field: the values of which it must have one.
+pub(super) type Filters = BTreeMap<Vec<String>, Vec<Wanted>>;
 
 /// A value that a field is compared with.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,45 +58,23 @@ pub(super) fn wanted(
     })
 }
 
-impl Filter {
-    pub(super) fn new(path: Vec<String>, wanted: Wanted) -> Self {
-        Self {
-            path,
-            any_of: vec![wanted],
-        }
-    }
-
-    pub(super) fn is_of(&self, path: &[String]) -> bool {
-        self.path == path
-    }
-
-    pub(super) fn or(&mut self, wanted: Wanted) {
-        self.any_of.push(wanted);
-    }
-
-    /// The values as they were sent, if the field has no declared type.
-    pub(super) fn words(&self) -> impl Iterator<Item = &str> {
-        self.any_of.iter().filter_map(|wanted| match wanted {
-            Wanted::Word(word) => Some(word.as_str()),
-            Wanted::Text(_)
-            | Wanted::Integer(_)
-            | Wanted::Number(_)
-            | Wanted::Boolean(_)
-            | Wanted::Moment(_) => None,
-        })
-    }
-
-    pub(super) fn matches(&self, members: &Map<String, Value>) -> bool {
-        let equal = |value: &Value| self.any_of.iter().any(|wanted| wanted.is(value));
-        match at(members, &self.path) {
-            None => false,
-            Some(Value::Array(items)) => items.iter().any(equal),
-            Some(value) => equal(value),
-        }
+/// Whether the field at `path` has one of these values.
+pub(super) fn matches(members: &Map<String, Value>, path: &[String], any_of: &[Wanted]) -> bool {
+    let equal = |value: &Value| any_of.iter().any(|wanted| wanted.is(value));
+    match at(members, path) {
+        None => false,
+        Some(Value::Array(items)) => items.iter().any(equal),
+        Some(value) => equal(value),
     }
 }
 
 impl Wanted {
+    /// The value as it was sent, if the field has no declared type.
+    pub(super) fn word(&self) -> Option<&str> {
+        let Self::Word(word) = self else { return None };
+        Some(word)
+    }
+
     fn is(&self, value: &Value) -> bool {
         match (self, value) {
             (Self::Text(wanted) | Self::Word(wanted), Value::String(text)) => wanted == text,

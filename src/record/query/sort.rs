@@ -22,7 +22,7 @@ pub(super) struct By {
 pub(crate) struct SortKey(Vec<SortValue>);
 
 /// Values of different kinds are sorted in this order. Values that have no order, and missing ones, come last.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, PartialOrd)]
 enum SortValue {
     Boolean(bool),
     /// The number, and its exact value if it is a whole number: several of those can have the same nearest `f64`.
@@ -43,7 +43,8 @@ impl SortKey {
     pub(super) fn compare(&self, other: &Self, sort: &[By]) -> Ordering {
         let pairs = self.0.iter().zip(&other.0);
         let orders = sort.iter().zip(pairs).map(|(by, (a, b))| {
-            let order = a.compare(b);
+            // Only numbers that are no numbers have no order, and JSON has none of those.
+            let order = a.partial_cmp(b).unwrap_or(Ordering::Equal);
             match by.order {
                 Ordering::Greater => order.reverse(),
                 Ordering::Less | Ordering::Equal => order,
@@ -80,30 +81,6 @@ fn sort_value(value: Option<&Value>, kind: Option<&FieldType>) -> SortValue {
             None => SortValue::Last,
         },
         (None | Some(Value::Null | Value::Array(_) | Value::Object(_)), _) => SortValue::Last,
-    }
-}
-
-impl SortValue {
-    fn rank(&self) -> u8 {
-        match self {
-            Self::Boolean(_) => 0,
-            Self::Number(..) => 1,
-            Self::Moment(_) => 2,
-            Self::Text(_) => 3,
-            Self::Last => 4,
-        }
-    }
-
-    fn compare(&self, other: &Self) -> Ordering {
-        match (self, other) {
-            (Self::Boolean(a), Self::Boolean(b)) => a.cmp(b),
-            (Self::Number(a, exact_a), Self::Number(b, exact_b)) => {
-                a.total_cmp(b).then(exact_a.cmp(exact_b))
-            }
-            (Self::Moment(a), Self::Moment(b)) => a.cmp(b),
-            (Self::Text(a), Self::Text(b)) => a.cmp(b),
-            (a, b) => a.rank().cmp(&b.rank()),
-        }
     }
 }
 

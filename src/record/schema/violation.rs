@@ -1,17 +1,21 @@
 //! Rules that a record breaks, and where in the record.
 
-/// One broken rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use crate::record::IdScheme;
+
+/// One broken rule, as a response lists it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct RuleViolation {
     /// The value that breaks it, as a JSON pointer (RFC 6901).
     pub(crate) pointer: String,
+    #[serde(rename = "code")]
     pub(crate) rule: Rule,
     /// What would be right, as a sentence without its subject, the field: "must be at most 3000".
     pub(crate) detail: String,
 }
 
 /// The rules that can be broken, named like the keys of the settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Rule {
     Type,
     Required,
@@ -22,23 +26,6 @@ pub(crate) enum Rule {
     Pattern,
     Unknown,
     Id,
-}
-
-impl Rule {
-    /// The name of the rule in a response.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Type => "type",
-            Self::Required => "required",
-            Self::Min => "min",
-            Self::Max => "max",
-            Self::MinLength => "min_length",
-            Self::MaxLength => "max_length",
-            Self::Pattern => "pattern",
-            Self::Unknown => "unknown",
-            Self::Id => "id",
-        }
-    }
 }
 
 impl RuleViolation {
@@ -52,22 +39,19 @@ impl RuleViolation {
         names.join(".")
     }
 
-    /// The client chose an id where the server gives the ids.
-    pub(crate) fn id_given() -> Self {
-        Self {
-            pointer: "/id".to_owned(),
-            rule: Rule::Id,
-            detail: "is given by the server; leave it out".to_owned(),
-        }
-    }
-
-    /// The client chose no id where it must.
-    pub(crate) fn id_required() -> Self {
-        Self {
-            pointer: "/id".to_owned(),
-            rule: Rule::Required,
-            detail: "must be there: the client gives the ids of this resource".to_owned(),
-        }
+    /// What is wrong with a new record whose id the client chose or did not choose, if something is.
+    pub(crate) fn of_id(scheme: IdScheme, chosen: bool) -> Option<Self> {
+        let (rule, detail) = match (scheme, chosen) {
+            (IdScheme::Sequence, true) => (Rule::Id, "is given by the server; leave it out"),
+            (IdScheme::Client, false) => {
+                let detail = "must be there: the client gives the ids of this resource";
+                (Rule::Required, detail)
+            }
+            (IdScheme::Uuid, _) | (IdScheme::Sequence, false) | (IdScheme::Client, true) => {
+                return None;
+            }
+        };
+        Some(Pointer::Member(&Pointer::Root, "id").violates(rule, detail))
     }
 }
 

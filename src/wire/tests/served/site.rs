@@ -1,8 +1,7 @@
 //! A folder that is served by the real site and file cache, with a store that is not open.
 
+use std::sync::Arc;
 use std::time::Duration;
-
-use arc_swap::ArcSwap;
 
 use super::{LIMITS, LimitSettings, Served};
 use crate::api::{self, ResourceTarget, RouteRules, RouteTable, Target};
@@ -80,7 +79,7 @@ impl ServedSite {
             .map(|(path, target)| (path.to_owned(), RouteRules::default(), target)),
         );
         let site = api::Site {
-            routes: ArcSwap::from_pointee(routes),
+            routes: Arc::new(routes),
             files,
             store,
             body_bytes: 1000,
