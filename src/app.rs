@@ -10,14 +10,15 @@ mod service_manager;
 mod signals;
 mod system;
 
+pub use build::BuildError;
 pub(crate) use build::with_causes;
-pub use build::{BuildError, SocketError};
 pub use ended::Ended;
 pub use phase::Phase;
 pub(crate) use signals::{OnSignal, Unattended};
 pub use system::{Bound, Stop, System};
 
 use crate::listener::Inherited;
+pub use crate::listener::SocketError;
 use crate::settings::Settings;
 use service_manager::ServiceManager;
 use signals::Signals;
@@ -71,7 +72,7 @@ pub(crate) fn run_with(settings: Settings, on_signal: impl OnSignal) -> Result<(
     let refused = |what| move |source| RunError::System(what, source);
     crate::descriptors::raise();
     let signals = Signals::catch().map_err(refused("signal handlers"))?;
-    let inherited = Inherited::take().map_err(BuildError::Inherit)?;
+    let inherited = Inherited::take().map_err(|error| BuildError::Sockets(vec![error]))?;
     let mut system = System::build_with(settings, inherited)?;
     if let Some(log) = on_signal.log() {
         system.parts.metrics.add(log);

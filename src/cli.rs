@@ -19,35 +19,29 @@ use crate::settings::{self, CheckedFolders, LoadError, LoadedSettings, Settings}
 
 /// How a command ended, as its caller sees it (`sysexits.h` where it has a number).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Exit {
     /// Done, or stopped on request.
-    Ok,
+    Ok = 0,
     /// The command could not be carried out.
-    Failed,
+    Failed = 1,
     /// The command line is wrong.
-    Usage,
+    Usage = 64,
     /// The data folder can't be used; the text says what to do.
-    Data,
+    Data = 65,
     /// An address could not be bound, or nothing answers at it.
-    Unavailable,
+    Unavailable = 69,
     /// Children died too often: whoever started the daemon decides.
-    GaveUp,
+    GaveUp = 70,
     /// The settings are wrong.
-    Config,
+    Config = 78,
 }
 
 impl Exit {
     /// The number.
+    #[expect(clippy::as_conversions, reason = "it is written as a `u8` above")]
     pub fn code(self) -> u8 {
-        match self {
-            Self::Ok => 0,
-            Self::Failed => 1,
-            Self::Usage => 64,
-            Self::Data => 65,
-            Self::Unavailable => 69,
-            Self::GaveUp => 70,
-            Self::Config => 78,
-        }
+        self as u8
     }
 }
 
@@ -205,9 +199,10 @@ fn say(text: impl std::fmt::Display) {
     drop(writeln!(std::io::stderr(), "{text}"));
 }
 
-/// Prints an error with its causes.
-fn complain(error: &dyn std::error::Error) {
+/// Prints an error with its causes, which ends the command with `exit`.
+fn complain(error: &(dyn std::error::Error + 'static), exit: Exit) -> Exit {
     say(format_args!("perennial: {}", with_causes(error)));
+    exit
 }
 
 /// Prints the answer of a command. A stdout that is closed or full makes the command fail, and never panic.

@@ -9,17 +9,19 @@ mod inherited;
 mod least_loaded;
 mod listening;
 mod metrics;
+mod socket_error;
 mod state;
 #[cfg(test)]
 mod tests;
 mod unix_path;
 
-pub(crate) use bind::{BindError, bind};
-pub(crate) use inherited::{InheritError, Inherited};
+pub(crate) use bind::bind;
+pub(crate) use inherited::Inherited;
 pub(crate) use listening::SharedListening;
 pub(crate) use metrics::ListenerMetrics;
+pub use socket_error::SocketError;
 pub(crate) use state::ListenerState;
-pub(crate) use unix_path::{SocketFile, SocketWatch, UnixBindError, bind_unix};
+pub(crate) use unix_path::{SocketFile, bind_unix};
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -59,11 +61,12 @@ pub(crate) struct Listener {
 
 /// The child spec of a listener that runs on `event_loop`.
 pub(crate) fn child_spec(
+    name: &str,
     event_loop: &EventLoop,
-    slot: &Slot<ListenerMessage>,
     state: Arc<ListenerState>,
 ) -> ChildSpec {
-    ChildSpec::actor_on(event_loop, slot, move |_| {
+    let (slot, _) = Slot::new(name);
+    ChildSpec::actor_on(event_loop, &slot, move |_| {
         let state = Arc::clone(&state);
         async move {
             let socket = state.socket.socket.try_clone();

@@ -5,30 +5,32 @@
 
 // Decision: A group restart keeps connections.
 
-mod drain;
 mod handover;
 mod load;
 mod peers;
 
-pub(crate) use drain::DrainLimit;
 pub(crate) use handover::{Accepted, Handover};
 pub(crate) use load::{GiveWay, HandlerLoad};
 pub(crate) use peers::{BoundedPeers, PeerBound};
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use crate::supervision::{
     Child, ChildContext, ChildRef, ChildSpec, Delivery, EventLoop, Faults, LocalBoxFuture,
     QueueLimits, Shutdown, Slot,
 };
-use crate::wire::{Handler, Parts, Service};
+use crate::wire::{Drain, Handler, Parts, Service};
+
+/// The time beyond the limit of the drain that a handler has to end by itself.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// One incarnation of a request handler.
 pub(crate) struct RequestHandler {
     service: Service,
     load: Arc<HandlerLoad>,
-    drain: DrainLimit,
+    drain: Drain,
     faults: Faults,
 }
 
@@ -50,7 +52,6 @@ pub(crate) fn prepare<H: Handler>(
     queue: QueueLimits,
     parts: Parts<H>,
     give_way: GiveWay,
-    drain: DrainLimit,
     faults: Faults,
 ) -> (ChildSpec, HandlerRef) {
     let (slot, handler) = Slot::with_limits(name, queue);
@@ -60,7 +61,8 @@ pub(crate) fn prepare<H: Handler>(
         load: Arc::clone(&load),
         event_loop: event_loop.clone(),
     };
-    let shutdown = Shutdown::Timeout(drain.limit + DrainLimit::GRACE);
+    let drain = parts.drain.clone();
+    let shutdown = Shutdown::Timeout(drain.limit + DRAIN_GRACE);
     let parts = Arc::new(parts);
     faults.register("handler.message");
     let spec = ChildSpec::actor_on(&event_loop, &slot, move |_| {

@@ -33,11 +33,12 @@ mod tests;
 mod tree;
 
 pub use backoff::Backoff;
-pub(crate) use boundary::short_path;
 pub use boundary::{contain, contain_future, install_panic_hook};
+pub(crate) use boundary::{payload_text, short_path};
 pub use exit_reason::{Cause, Causes, ExitReason, Panic};
 pub use faults::Faults;
 pub use intensity::Intensity;
+pub(crate) use life::chain;
 pub use life::{
     BlockingChild, BoxError, Child, ChildContext, ChildSpec, Env, EventLoop, LocalBoxFuture,
     SHUTDOWN_TIMEOUT, START_TIMEOUT, StartError,

@@ -17,7 +17,6 @@ pub(crate) use log_file::Reopen;
 pub(crate) use logs::{LogControl, Logs, LogsError};
 pub(crate) use metrics::{Counter, Metrics};
 pub(crate) use panics::log_panics;
-pub(crate) use process::stat_words;
 #[cfg(test)]
 pub(crate) use rows::tests::exposed;
 pub(crate) use rows::{Histogram, MetricSource, Rows, metrics};

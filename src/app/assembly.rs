@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::build::{BuildError, SocketError};
+use super::build::BuildError;
 use super::run_file::RunFile;
 use super::system::Bound;
 use crate::admin::{Admin, Check, Running};
@@ -16,17 +16,19 @@ use crate::api::{ResourceTarget, RouteRules, RouteTable, Site, Target};
 use crate::descriptors;
 use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, RootId, SiteRoot};
 use crate::listener::{
-    self, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile, SocketWatch,
+    self, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketError, SocketFile,
     bind, bind_unix,
 };
-use crate::request_handler::{self, BoundedPeers, DrainLimit, GiveWay, HandlerRef, PeerBound};
+use crate::request_handler::{self, BoundedPeers, GiveWay, HandlerRef, PeerBound};
 use crate::settings::{AutoCount, Listen, Settings, TargetSettings};
 use crate::storage;
 use crate::supervision::{
     ChildSpec, Env, Faults, PreparedTree, Pulse, QueueLimits, Slot, SupervisorSpec, Tree,
 };
 use crate::telemetry::{AccessGuard, AccessSink, Metrics};
-use crate::wire::{Access, ConnectionCounters, Handler, HandlerMetrics, Hosts, HttpMetrics, Parts};
+use crate::wire::{
+    Access, ConnectionCounters, Drain, Handler, HandlerMetrics, Hosts, HttpMetrics, Parts,
+};
 
 /// Connections that may wait for one handler; they are few bytes each, and the listener waits when it is full.
 const HANDLER_QUEUE: QueueLimits = QueueLimits {
@@ -47,8 +49,6 @@ pub(super) struct Assembly {
     /// The program around the daemon adds its own.
     pub(super) metrics: Metrics,
     pub(super) store: Arc<dyn storage::Store>,
-    /// Removed when the listeners are gone.
-    _socket_files: Vec<SocketFile>,
     /// Outlives the handlers, whose last lines it writes out.
     pub(super) access: Option<AccessGuard>,
 }
@@ -59,7 +59,8 @@ pub(super) struct Planned {
     pub(super) env: Env,
     pub(super) pulse: Arc<Pulse>,
     pub(super) run_file: RunFile,
-    pub(super) socket_watches: Vec<SocketWatch>,
+    /// Removed when the listeners are gone.
+    pub(super) socket_files: Vec<SocketFile>,
 }
 
 /// The sockets of a system, bound or inherited.
@@ -73,7 +74,7 @@ impl Sockets {
     /// The addresses at which clients reach them.
     fn bound(&self) -> io::Result<Bound> {
         let public = self.public.iter().filter_map(|socket| socket.address());
-        let unix = self.files.iter().map(|file| file.path().to_owned());
+        let unix = self.files.iter().map(|file| file.path.clone());
         Ok(Bound {
             public: public.collect::<io::Result<_>>()?,
             unix: unix.collect(),
@@ -153,14 +154,16 @@ impl Assembly {
             tree,
             planned: Some(Planned {
                 prepared,
-                env: Env::default().with_faults(builder.faults),
+                env: Env {
+                    faults: builder.faults,
+                    ..Env::default()
+                },
                 pulse,
                 run_file,
-                socket_watches: sockets.files.iter().map(SocketFile::watch).collect(),
+                socket_files: sockets.files,
             }),
             metrics,
             store,
-            _socket_files: sockets.files,
             access,
         })
     }
@@ -180,14 +183,14 @@ impl Builder {
         &self,
         handler: &Arc<H>,
         metrics: &Arc<HandlerMetrics>,
-        drain: &DrainLimit,
+        drain: &Drain,
     ) -> Parts<H> {
         Parts {
             handler: Arc::clone(handler),
             metrics: Arc::clone(metrics),
             counters: Arc::clone(&self.counters),
             limits: self.settings.limits,
-            drain: drain.signal(),
+            drain: drain.clone(),
             access: None,
             hosts: Arc::clone(&self.hosts),
         }
@@ -195,7 +198,7 @@ impl Builder {
 
     /// A handler and its listener for the admin's address alone: full public handlers must not fail a health check.
     fn admin(&self, socket: TcpListener, admin: &Arc<Admin>) -> SupervisorSpec {
-        let drain = DrainLimit::new(ADMIN_DRAIN);
+        let drain = Drain::new(ADMIN_DRAIN);
         let mut parts = self.parts(admin, &Arc::new(HandlerMetrics::new(0)), &drain);
         // Its connections are none of the public ones.
         parts.counters = Arc::new(ConnectionCounters::default());
@@ -204,7 +207,6 @@ impl Builder {
             HANDLER_QUEUE,
             parts,
             GiveWay::Any,
-            drain,
             self.faults.clone(),
         );
         let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
@@ -217,8 +219,7 @@ impl Builder {
         );
         let (faults, counters) = (Faults::none(), self.listener_metrics.admin.clone());
         let state = ListenerState::new(&socket, targets, Some(0), places, faults, counters);
-        let (slot, _) = Slot::new("admin-listener");
-        let listener = listener::child_spec(&event_loop, &slot, state);
+        let listener = listener::child_spec("admin-listener", &event_loop, state);
         self.supervisor("admin").child(spec).child(listener)
     }
 
@@ -269,7 +270,7 @@ impl Builder {
             AutoCount::Auto => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             AutoCount::Count(count) => count.get(),
         };
-        let drain = DrainLimit::new(self.settings.server.drain);
+        let drain = Drain::new(self.settings.server.drain);
         let mut http = HttpMetrics {
             labels: site.routes.labels(),
             handlers: Vec::new(),
@@ -290,7 +291,6 @@ impl Builder {
                 HANDLER_QUEUE,
                 parts,
                 GiveWay::Idle,
-                drain.clone(),
                 self.faults.clone(),
             );
             let limit = self.settings.supervision.start_timeout;
@@ -323,7 +323,7 @@ impl Builder {
             }
             Ok(())
         };
-        let admin = bind(server.admin, server.ipv6_only).map_err(SocketError::from);
+        let admin = bind(server.admin, server.ipv6_only);
         let listens = server.listen.iter();
         failed.extend(listens.filter_map(|listen| take(listen).err()));
         let admin = admin.map_err(|error| failed.push(error)).ok();
@@ -363,8 +363,8 @@ impl Builder {
             let (all, places) = (targets.to_vec(), (Arc::clone(&places), Arc::clone(&peers)));
             let (faults, counters) = (self.faults.clone(), self.listener_metrics.public.clone());
             let state = ListenerState::new(socket, all, Some(near), places, faults, counters);
-            let (slot, _) = Slot::new(&format!("listener-{n}"));
-            let spec = listener::child_spec(&target.event_loop, &slot, state);
+            let name = format!("listener-{n}");
+            let spec = listener::child_spec(&name, &target.event_loop, state);
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
         }

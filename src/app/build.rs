@@ -1,7 +1,7 @@
 //! Errors of building and starting the daemon, before any child runs.
 
-use crate::listener::{BindError, InheritError, UnixBindError};
-use crate::supervision::SpecFaults;
+use crate::listener::SocketError;
+use crate::supervision::{SpecFaults, chain};
 use crate::telemetry::LogsError;
 
 /// The error of a daemon that could not be built or started.
@@ -10,9 +10,6 @@ pub enum BuildError {
     /// Some of the sockets can't be had; all of them are named.
     #[error("{}", .0.iter().map(|error| with_causes(error)).collect::<Vec<_>>().join("\n"))]
     Sockets(Vec<SocketError>),
-    /// The sockets that were passed to this process can't be read.
-    #[error(transparent)]
-    Inherit(InheritError),
     /// A socket does not tell its address.
     #[error("the system does not tell the address of a socket")]
     Address(#[source] std::io::Error),
@@ -27,28 +24,7 @@ pub enum BuildError {
     Thread(#[source] std::io::Error),
 }
 
-/// A socket that can't be had.
-#[derive(Debug, thiserror::Error)]
-pub enum SocketError {
-    /// An address could not be bound.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// A socket was not passed to this process.
-    #[error(transparent)]
-    Inherit(#[from] InheritError),
-    /// A path could not be listened at.
-    #[error(transparent)]
-    BindUnix(#[from] UnixBindError),
-}
-
 /// The text of an error, and of what caused it.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str("\n  because ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    chain(error, "\n  because ")
 }

@@ -83,7 +83,7 @@ fn status(phase: &Phase, tree: &NodeView) -> String {
     };
     let nodes = tree.walk();
     let odd = |node: &&&NodeView| {
-        let over = matches!(node.state, "down" | "ended");
+        let over = matches!(&*node.state, "down" | "ended");
         let fine = if phase.ending() {
             over
         } else {
@@ -125,7 +125,7 @@ mod tests {
         let spec = SupervisorSpec::new(name);
         let view = PreparedTree::new(spec).unwrap().tree().view();
         NodeView {
-            state,
+            state: state.into(),
             children,
             ..view
         }
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(status(&Phase::Ready, &tree), "serving");
         assert_eq!(status(&Phase::Stopping, &tree), "stopping; a running");
         tree.children = vec![leaf("a", "backoff"), leaf("b", "down")];
-        tree.restarts.insert("panic", 2);
+        tree.restarts.insert("panic".into(), 2);
         let text = status(&Phase::Starting, &tree);
         assert_eq!(text, "starting; a backoff, b down; 2 restarts so far");
         let stopped = Phase::Stopped(ExitReason::Normal);
@@ -177,7 +177,7 @@ mod tests {
             _ => None,
         });
         let prepared = PreparedTree::new(SupervisorSpec::new("root")).unwrap();
-        let phases = Phases::new();
+        let phases = Phases::default();
         let mut notifier = Notifier::new(manager.unwrap(), prepared.tree(), phases.clone());
         let mut beat = |silence| {
             notifier.beat(silence);

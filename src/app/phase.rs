@@ -7,9 +7,10 @@ use parking_lot::{Condvar, Mutex};
 use crate::supervision::ExitReason;
 
 /// What the daemon does at the moment. A phase is only ever followed by a later one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Phase {
     /// Sockets are bound; clients wait in the kernel's backlog.
+    #[default]
     Built,
     /// Children are starting, in order.
     Starting,
@@ -39,18 +40,12 @@ impl Phase {
 }
 
 /// A phase that can be waited for from any thread.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Phases {
     now: Arc<(Mutex<Phase>, Condvar)>,
 }
 
 impl Phases {
-    pub(crate) fn new() -> Self {
-        Self {
-            now: Arc::new((Mutex::new(Phase::Built), Condvar::new())),
-        }
-    }
-
     /// Enters `phase`, unless the present one is as late or later. Whether it was entered.
     pub(crate) fn enter(&self, phase: Phase) -> bool {
         let (now, changed) = &*self.now;
@@ -82,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_stop_during_the_start_is_not_undone_by_readiness() {
-        let phases = Phases::new();
+        let phases = Phases::default();
         for phase in [Phase::Starting, Phase::Stopping, Phase::Ready] {
             phases.enter(phase);
         }

@@ -6,8 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::telemetry::stat_words;
-
 /// The file of one run. Whatever goes wrong with it is logged, and stops nothing.
 #[derive(Debug)]
 pub(super) struct RunFile {
@@ -74,8 +72,13 @@ impl RunFile {
 /// When a living process was started, in ticks since the boot: a number that its pid can't share with an earlier process.
 fn birth(pid: &str) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The 20th word behind the name.
-    stat_words(&stat)?.nth(19).map(str::to_owned)
+    birth_in(&stat).map(str::to_owned)
+}
+
+/// The 20th word behind the name of the program, which is in parentheses and may hold spaces.
+fn birth_in(stat: &str) -> Option<&str> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(19)
 }
 
 #[cfg(test)]
@@ -87,6 +90,16 @@ mod tests {
         let own = birth(&std::process::id().to_string()).unwrap();
         assert!(own.parse::<u64>().is_ok_and(|ticks| ticks > 0), "{own}");
         assert_eq!(birth("no pid"), None);
+    }
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_hides_nothing() {
+        let words: Vec<_> = (1..30).map(|word| word.to_string()).collect();
+        assert_eq!(
+            birth_in(&format!("7 (a) b (c)) {}", words.join(" "))),
+            Some("20")
+        );
+        assert_eq!(birth_in("7 (a) S"), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::notifier::Notifier;
 use super::phase::{Phase, Phases};
 use super::run_file::RunFile;
 use super::service_manager::ServiceManager;
-use crate::listener::{Inherited, SocketWatch};
+use crate::listener::{Inherited, SocketFile};
 use crate::settings::Settings;
 use crate::storage::Store;
 use crate::supervision::{ExitReason, RunningTree, Sentinel, Stopper, Tree};
@@ -75,7 +75,7 @@ impl System {
     pub fn build_with(settings: Settings, inherited: Inherited) -> Result<Self, BuildError> {
         Ok(Self {
             parts: Assembly::new(settings, inherited)?,
-            stop: Stop::new(),
+            stop: Stop::default(),
             notifier: None,
             thread: None,
         })
@@ -203,7 +203,7 @@ fn since_boot() -> Duration {
 
 /// Runs the tree from its start to its end, on the thread of the actix system.
 fn live(mut planned: Planned, mut notifier: Option<Notifier>, store: &Arc<dyn Store>, stop: &Stop) {
-    let mut socket_watches = planned.socket_watches;
+    let mut socket_files = planned.socket_files;
     planned.run_file.tell_last();
     let overdue = Arc::new(OnceLock::new());
     let (verdict, watched, stopper) = (Arc::clone(&overdue), Arc::clone(store), stop.clone());
@@ -220,7 +220,7 @@ fn live(mut planned: Planned, mut notifier: Option<Notifier>, store: &Arc<dyn St
         if let Some(notifier) = &mut notifier {
             notifier.beat(silence);
         }
-        socket_watches.iter_mut().for_each(SocketWatch::look);
+        socket_files.iter_mut().for_each(SocketFile::look);
         if let Some(age) = watched.overdue()
             && verdict.set(ExitReason::Hung { age }).is_ok()
         {
@@ -273,20 +273,13 @@ async fn watch(mut tree: RunningTree, phases: &Phases, run_file: &mut RunFile) -
 }
 
 /// Asks a [`System`] to stop, from any thread at any time.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Stop {
     root: Arc<OnceLock<Stopper>>,
     phases: Phases,
 }
 
 impl Stop {
-    fn new() -> Self {
-        Self {
-            root: Arc::default(),
-            phases: Phases::new(),
-        }
-    }
-
     /// Asks; asking again changes nothing. Whether this was the first time.
     pub fn stop(&self) -> bool {
         let first = self.phases.enter(Phase::Stopping);

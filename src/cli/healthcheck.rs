@@ -5,9 +5,6 @@ use super::{Exit, admin_client, complain};
 pub(super) fn run(admin: &str) -> Exit {
     match admin_client::get(admin, "/readyz") {
         Ok(_ready) => Exit::Ok,
-        Err(error) => {
-            complain(&error);
-            Exit::Failed
-        }
+        Err(error) => complain(&error, Exit::Failed),
     }
 }

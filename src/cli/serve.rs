@@ -12,10 +12,7 @@ pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
     let settings = loaded.settings.clone();
     let logs = match Logs::install(&settings.logging, SILENCED) {
         Ok(logs) => logs,
-        Err(error) => {
-            complain(&error);
-            return Exit::Config;
-        }
+        Err(error) => return complain(&error, Exit::Config),
     };
     log_panics(logs.control.clone());
     install_panic_hook();
@@ -43,7 +40,7 @@ pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
 
 fn exit_of(error: &RunError) -> Exit {
     match error {
-        RunError::Build(BuildError::Sockets(_) | BuildError::Inherit(_)) => Exit::Unavailable,
+        RunError::Build(BuildError::Sockets(_)) => Exit::Unavailable,
         RunError::Build(BuildError::AccessLog(_)) => Exit::Config,
         RunError::Ended(Ended::DataRefused { .. }) => Exit::Data,
         RunError::Build(BuildError::Address(_) | BuildError::Spec(_) | BuildError::Thread(_))

@@ -1,51 +1,16 @@
 //! `perennial status`: the tree of a running daemon, as text.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Exit, admin_client, complain, print};
-
-/// A child as `/supervisor` tells of it, with those below it.
-#[derive(Debug, Deserialize)]
-struct NodeReport {
-    name: String,
-    state: String,
-    generation: u64,
-    #[serde(default)]
-    restarts: BTreeMap<String, u64>,
-    up_seconds: Option<f64>,
-    last_exit: Option<String>,
-    last_exit_at: Option<String>,
-    #[serde(default)]
-    exits: Vec<ExitReport>,
-    slot: Option<SlotReport>,
-    #[serde(default)]
-    children: Vec<NodeReport>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ExitReport {
-    at: String,
-    generation: u64,
-    reason: String,
-    restart_delay_seconds: Option<f64>,
-}
-
-#[derive(Debug, Deserialize)]
-struct SlotReport {
-    queue_messages: u64,
-}
+use crate::supervision::{ExitView, NodeView};
 
 pub(super) fn run(admin: &str, json: bool) -> Exit {
     let body = match admin_client::get(admin, "/supervisor") {
         Ok(body) => body,
-        Err(error) => {
-            complain(&error);
-            return Exit::Unavailable;
-        }
+        Err(error) => return complain(&error, Exit::Unavailable),
     };
     let drawn = if json {
         serde_json::from_slice(&body).map(|tree: Value| format!("{tree:#}\n"))
@@ -54,15 +19,12 @@ pub(super) fn run(admin: &str, json: bool) -> Exit {
     };
     match drawn {
         Ok(drawn) => print(&drawn),
-        Err(error) => {
-            complain(&error);
-            Exit::Failed
-        }
+        Err(error) => complain(&error, Exit::Failed),
     }
 }
 
 /// The tree with one line a node.
-fn text(root: &NodeReport) -> String {
+fn text(root: &NodeView) -> String {
     let mut rows = Vec::new();
     collect(root, "", "", &mut rows);
     let lengths = rows.iter().map(|(name, _)| name.chars().count());
@@ -72,8 +34,9 @@ fn text(root: &NodeReport) -> String {
         // Writing into a String does not fail.
         let _infallible = writeln!(out, "{name:width$}  {facts}");
     }
-    let mut exits = Vec::new();
-    collect_exits(root, &mut exits);
+    let nodes = root.walk().into_iter();
+    let exits = nodes.flat_map(|node| node.exits.iter().map(|exit| exit_line(node, exit)));
+    let mut exits: Vec<_> = exits.collect();
     // The times are in RFC 3339 and UTC, so their order is that of their texts.
     exits.sort();
     if !exits.is_empty() {
@@ -86,7 +49,7 @@ fn text(root: &NodeReport) -> String {
     out
 }
 
-fn collect(node: &NodeReport, before: &str, below: &str, rows: &mut Vec<(String, String)>) {
+fn collect(node: &NodeView, before: &str, below: &str, rows: &mut Vec<(String, String)>) {
     rows.push((format!("{before}{}", node.name), facts(node)));
     for (n, child) in node.children.iter().enumerate() {
         let (mark, pad) = if n + 1 == node.children.len() {
@@ -99,29 +62,24 @@ fn collect(node: &NodeReport, before: &str, below: &str, rows: &mut Vec<(String,
     }
 }
 
-/// One line for each exit that the daemon remembers, the time first.
-fn collect_exits(node: &NodeReport, lines: &mut Vec<String>) {
-    for exit in &node.exits {
-        let next = exit.restart_delay_seconds.map_or_else(
-            || "not restarted for it".to_owned(),
-            |delay| format!("restarted after {delay:.3}s"),
-        );
-        lines.push(format!(
-            "{}  {}  life {}  {}, {next}",
-            exit.at, node.name, exit.generation, exit.reason,
-        ));
-    }
-    for child in &node.children {
-        collect_exits(child, lines);
-    }
+/// The line of one exit, the time first.
+fn exit_line(node: &NodeView, exit: &ExitView) -> String {
+    let next = exit.restart_delay_seconds.map_or_else(
+        || "not restarted for it".to_owned(),
+        |delay| format!("restarted after {delay:.3}s"),
+    );
+    format!(
+        "{}  {}  life {}  {}, {next}",
+        exit.at, node.name, exit.generation, exit.reason,
+    )
 }
 
-fn facts(node: &NodeReport) -> String {
+fn facts(node: &NodeView) -> String {
     let mut facts = format!("{:8}", node.state);
     if let Some(up) = node.up_seconds {
         let _infallible = write!(facts, "  up {up:.1}s");
     }
-    let restarts: u64 = node.restarts.values().sum();
+    let restarts = node.restarts_total();
     let _infallible = write!(facts, "  life {}  restarts {restarts}", node.generation);
     if let Some(slot) = &node.slot {
         let _infallible = write!(facts, "  queue {}", slot.queue_messages);

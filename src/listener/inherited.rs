@@ -7,6 +7,8 @@ use std::os::fd::OwnedFd;
 use listenfd::ListenFd;
 use socket2::SockRef;
 
+use super::socket_error::SocketError;
+
 /// The name that systemd gives to a socket without a name.
 const NAMELESS: &str = "unknown";
 
@@ -16,48 +18,33 @@ pub struct Inherited {
     sockets: Vec<(String, OwnedFd)>,
 }
 
-/// A socket that was to be inherited and can't be.
-#[derive(Debug, thiserror::Error)]
-pub enum InheritError {
-    /// There is none of this name, but these.
-    #[error(
-        "no socket named {0} was passed to this process ({1}); start it by a .socket unit with FileDescriptorName={0}"
-    )]
-    Absent(String, String),
-    /// The one of this name is not one that clients can connect to.
-    #[error(
-        "the socket named {0} that was passed to this process accepts no connections; write ListenStream= and Accept=no"
-    )]
-    Unfit(String, #[source] io::Error),
-}
-
 impl Inherited {
     /// Takes the sockets of the process; a second call finds none. Call it before there are threads that read the
     /// environment, since it removes the variables that name the sockets from it.
-    pub fn take() -> Result<Self, InheritError> {
+    pub fn take() -> Result<Self, SocketError> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         Self::of(ListenFd::from_env(), &names)
     }
 
-    fn of(mut passed: ListenFd, names: &str) -> Result<Self, InheritError> {
+    fn of(mut passed: ListenFd, names: &str) -> Result<Self, SocketError> {
         let mut names = names.split(':').filter(|name| !name.is_empty());
         let mut sockets = Vec::with_capacity(passed.len());
         for at in 0..passed.len() {
             let name = names.next().unwrap_or(NAMELESS).to_owned();
             match listening(&mut passed, at) {
                 Ok(socket) => sockets.push((name, socket)),
-                Err(source) => return Err(InheritError::Unfit(name, source)),
+                Err(source) => return Err(SocketError::Unfit(name, source)),
             }
         }
         Ok(Self { sockets })
     }
 
     /// Takes the sockets of this name: a `.socket` unit may have several.
-    pub(crate) fn named(&mut self, name: &str) -> Result<Vec<OwnedFd>, InheritError> {
+    pub(crate) fn named(&mut self, name: &str) -> Result<Vec<OwnedFd>, SocketError> {
         let found = self.sockets.extract_if(.., |(of, _)| of == name);
         let found: Vec<_> = found.map(|(_, socket)| socket).collect();
         if found.is_empty() {
-            return Err(InheritError::Absent(name.to_owned(), self.names()));
+            return Err(SocketError::Absent(name.to_owned(), self.names()));
         }
         Ok(found)
     }

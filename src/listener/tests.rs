@@ -14,16 +14,13 @@ use tokio::sync::Semaphore;
 
 use super::metrics::ListenerCounters;
 use super::{ListenerState, SharedListening, bind, child_spec};
-use crate::request_handler::{
-    self, BoundedPeers, DrainLimit, GiveWay, HandlerLoad, HandlerRef, PeerBound,
-};
+use crate::request_handler::{self, BoundedPeers, GiveWay, HandlerLoad, HandlerRef, PeerBound};
 use crate::settings::LimitSettings;
 use crate::supervision::{
-    Env, EventLoop, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot,
-    SupervisorSpec, Tree,
+    Env, EventLoop, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, SupervisorSpec, Tree,
 };
 use crate::wire::{
-    Code, ConnectionCounters, Handler, HandlerMetrics, Incoming, Parts, Problem, Response,
+    Code, ConnectionCounters, Drain, Handler, HandlerMetrics, Incoming, Parts, Problem, Response,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -61,7 +58,6 @@ fn handler(
         messages: queue,
         bytes: 100_000,
     };
-    let drain = DrainLimit::new(Duration::from_secs(2));
     let second = Duration::from_secs(30);
     let parts = Parts {
         handler: Arc::new(Named(name)),
@@ -75,11 +71,11 @@ fn handler(
             idle_timeout: second,
             stall_timeout: second,
         },
-        drain: drain.signal(),
+        drain: Drain::new(Duration::from_secs(2)),
         access: None,
         hosts: Arc::default(),
     };
-    request_handler::prepare(name, queue, parts, GiveWay::Idle, drain, faults.clone())
+    request_handler::prepare(name, queue, parts, GiveWay::Idle, faults.clone())
 }
 
 async fn start(socket: OwnedFd, queues: &[usize], places: usize) -> StartedTree {
@@ -117,15 +113,13 @@ async fn start_bounded(
         faults.clone(),
         ListenerCounters::default(),
     );
-    let no_queue = QueueLimits {
-        messages: 1,
-        bytes: 1,
-    };
-    let (slot, _) = Slot::with_limits("listener", no_queue);
-    let spec = child_spec(&EventLoop::default(), &slot, Arc::clone(&state));
+    let spec = child_spec("listener", &EventLoop::default(), Arc::clone(&state));
     let prepared = PreparedTree::new(supervisor.child(spec)).unwrap();
     let tree = prepared.tree();
-    let mut root = prepared.start(Env::inline().with_faults(faults.clone()));
+    let mut root = prepared.start(Env {
+        inline: true,
+        faults: faults.clone(),
+    });
     (&mut root.ready).await.unwrap();
     StartedTree {
         state,

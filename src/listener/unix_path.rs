@@ -9,61 +9,23 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::bind::BACKLOG;
+use super::socket_error::SocketError;
 
 /// Who may connect: the user of the daemon and its group, such as a proxy's.
 const MODE: u32 = 0o660;
 
-/// A path that can't be listened at.
-#[derive(Debug, thiserror::Error)]
-pub enum UnixBindError {
-    /// Another program listens there.
-    #[error("cannot listen on unix:{}; another program does", .0.display())]
-    InUse(PathBuf),
-    /// There is another kind of file, which the daemon must not remove.
-    #[error("cannot listen on unix:{}; there is a file that is no socket: move it away", .0.display())]
-    NoSocket(PathBuf),
-    /// The system refused.
-    #[error("cannot listen on unix:{}; is there the folder, and may this user write to it?", .0.display())]
-    Refused(PathBuf, #[source] io::Error),
-}
-
 /// The file of a socket that listens. Dropping it removes the file, unless another one has taken its place.
 #[derive(Debug)]
-pub(crate) struct SocketFile(SocketWatch);
-
-impl SocketFile {
+pub(crate) struct SocketFile {
     /// The path of the socket.
-    pub(crate) fn path(&self) -> &Path {
-        &self.0.path
-    }
-
-    /// A watch over the file.
-    pub(crate) fn watch(&self) -> SocketWatch {
-        self.0.clone()
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if self.0.is_there()
-            && let Err(error) = fs::remove_file(self.path())
-        {
-            tracing::warn!(path = %self.path().display(), %error, "the file of a unix socket could not be removed");
-        }
-    }
-}
-
-/// Notices that the file of a socket was removed.
-#[derive(Debug, Clone)]
-pub(crate) struct SocketWatch {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Device and inode of the file.
     identity: (u64, u64),
-    /// Whether the log has been told.
+    /// Whether the log has been told that it is gone.
     told: bool,
 }
 
-impl SocketWatch {
+impl SocketFile {
     /// Logs, once, that the file was removed or replaced.
     pub(crate) fn look(&mut self) {
         if !self.told && !self.is_there() {
@@ -77,17 +39,27 @@ impl SocketWatch {
     }
 }
 
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.is_there()
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "the file of a unix socket could not be removed");
+        }
+    }
+}
+
 /// Listens at `path`. A socket that a killed process has left there is removed.
-pub(crate) fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), UnixBindError> {
-    let refused = |source| UnixBindError::Refused(path.to_owned(), source);
+pub(crate) fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
+    let refused = |source| SocketError::Refused(path.to_owned(), source);
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(refused(error)),
         Ok(metadata) if !metadata.file_type().is_socket() => {
-            return Err(UnixBindError::NoSocket(path.to_owned()));
+            return Err(SocketError::NoSocket(path.to_owned()));
         }
         Ok(_) => match UnixStream::connect(path) {
-            Ok(_) => return Err(UnixBindError::InUse(path.to_owned())),
+            Ok(_) => return Err(SocketError::InUse(path.to_owned())),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 tracing::info!(path = %path.display(), "removed a socket that nobody listens at");
                 fs::remove_file(path).map_err(refused)?;
@@ -103,11 +75,11 @@ fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
     // From here on the file is removed, whatever happens.
-    let file = SocketFile(SocketWatch {
+    let file = SocketFile {
         path: path.to_owned(),
         identity: identity(path)?,
         told: false,
-    });
+    };
     // Before it listens, so that nobody connects who must not.
     fs::set_permissions(path, Permissions::from_mode(MODE))?;
     socket.listen(BACKLOG)?;
@@ -132,7 +104,7 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
         assert!(UnixStream::connect(&path).is_ok());
-        assert!(matches!(bind_unix(&path), Err(UnixBindError::InUse { .. })));
+        assert!(matches!(bind_unix(&path), Err(SocketError::InUse { .. })));
         drop((socket, file));
         assert!(!path.exists());
     }
@@ -151,7 +123,7 @@ mod tests {
         drop(file);
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
         let error = bind_unix(&path).unwrap_err();
-        assert!(matches!(error, UnixBindError::NoSocket { .. }), "{error}");
+        assert!(matches!(error, SocketError::NoSocket { .. }), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
     }
 

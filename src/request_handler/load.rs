@@ -119,7 +119,7 @@ impl HandlerLoad {
     pub(crate) fn give_up_place(&self, peer: PeerKey) -> Option<PeerPlace> {
         let mut served = self.served.lock();
         let (id, _) = aged(&served).find(|(_, tracked)| {
-            let same = tracked.place.as_ref().is_some_and(|of| of.key() == peer);
+            let same = tracked.place.as_ref().is_some_and(|of| of.key == peer);
             same && tracked.idle.load(Ordering::Relaxed)
         })?;
         let id = *id;

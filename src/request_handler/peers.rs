@@ -160,14 +160,8 @@ pub(crate) struct PeerFull(PeerKey);
 #[derive(Debug)]
 pub(crate) struct PeerPlace {
     bound: Arc<PeerBound>,
-    key: PeerKey,
-}
-
-impl PeerPlace {
     /// The peer of the connection.
-    pub(super) fn key(&self) -> PeerKey {
-        self.key
-    }
+    pub(super) key: PeerKey,
 }
 
 impl Drop for PeerPlace {

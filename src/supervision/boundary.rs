@@ -63,11 +63,16 @@ pub async fn contain_future<F: Future>(future: F) -> Result<F::Output, ExitReaso
     .await
 }
 
-fn reason_of(payload: Box<dyn Any + Send>) -> ExitReason {
+/// The text of a panic.
+pub(crate) fn payload_text(payload: &(dyn Any + Send)) -> &str {
     let formatted = payload.downcast_ref::<String>().map(String::as_str);
     let text = formatted.or_else(|| payload.downcast_ref::<&str>().copied());
+    text.unwrap_or("(no text)")
+}
+
+fn reason_of(payload: Box<dyn Any + Send>) -> ExitReason {
     ExitReason::Panic(Panic {
-        message: Arc::from(text.unwrap_or("(no text)")),
+        message: Arc::from(payload_text(&*payload)),
         location: LOCATION.with_borrow_mut(Option::take),
         during: None,
     })

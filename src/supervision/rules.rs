@@ -12,7 +12,8 @@ pub(crate) struct Flags {
     pub(crate) strategy: Strategy,
     pub(crate) intensity: Intensity,
     pub(crate) backoff: Backoff,
-    pub(crate) startup: Startup,
+    /// Whether its children start all at once for the first time, because they do not need each other.
+    pub(crate) start_together: bool,
 }
 
 /// What a supervisor knows of a child (OTP: the child spec, without its start function).
@@ -24,16 +25,6 @@ pub(crate) struct Rules {
     pub(crate) start_timeout: Duration,
     /// Whether the child is a supervisor.
     pub(crate) supervisor: bool,
-}
-
-/// The order in which a supervisor starts its children for the first time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Startup {
-    /// Each after the one before it is ready.
-    #[default]
-    InOrder,
-    /// All at once: they do not need each other.
-    Together,
 }
 
 /// The next step when a child that was asked to stop has stopped.

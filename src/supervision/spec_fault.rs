@@ -5,7 +5,6 @@
 //! out (an unknown strategy, a start that is no function) needs no check.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,17 +38,9 @@ pub enum SpecFault {
 }
 
 /// All faults of a spec, in its order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the spec is wrong: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct SpecFaults(pub Vec<SpecFault>);
-
-impl fmt::Display for SpecFaults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let faults: Vec<_> = self.0.iter().map(ToString::to_string).collect();
-        write!(f, "the spec is wrong: {}", faults.join("; "))
-    }
-}
-
-impl std::error::Error for SpecFaults {}
 
 /// The faults of a supervisor's flags.
 pub(crate) fn of_flags(supervisor: &Arc<str>, flags: &Flags) -> Vec<SpecFault> {

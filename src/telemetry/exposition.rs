@@ -33,9 +33,11 @@ fn text(open_metrics: &str) -> String {
     let mut out = String::with_capacity(open_metrics.len());
     let mut help = None;
     for line in open_metrics.lines() {
+        let family = line.strip_prefix("# TYPE ");
+        let family = family.and_then(|family| family.split_once(' '));
         if let Some(told) = line.strip_prefix("# HELP ") {
             help = told.split_once(' ');
-        } else if let Some((name, kind)) = family(line) {
+        } else if let Some((name, kind)) = family {
             let (suffix, kind) = match kind {
                 "counter" => ("_total", "counter"),
                 "info" => ("_info", "gauge"),
@@ -51,11 +53,6 @@ fn text(open_metrics: &str) -> String {
         }
     }
     out
-}
-
-/// The name and the type of a family.
-fn family(line: &str) -> Option<(&str, &str)> {
-    line.strip_prefix("# TYPE ")?.split_once(' ')
 }
 
 #[cfg(test)]

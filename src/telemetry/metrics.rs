@@ -130,7 +130,7 @@ fn write_slots(nodes: &[&NodeView], rows: &mut Rows<'_>) {
     rows.gauges(
         "perennial_child_oldest_message_seconds",
         "Age of the oldest waiting message",
-        slots(nodes, |slot| slot.oldest_message.as_secs_f64()),
+        slots(nodes, |slot| slot.oldest_message_seconds),
     );
     rows.counters(
         "perennial_child_messages_accepted",

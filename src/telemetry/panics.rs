@@ -5,6 +5,7 @@ use std::panic::PanicHookInfo;
 use std::time::Duration;
 
 use super::logs::LogControl;
+use crate::supervision::{payload_text, short_path};
 
 /// How long a thread that panics waits for its message to be written, in case the process dies of it.
 const WAIT: Duration = Duration::from_millis(200);
@@ -26,15 +27,10 @@ pub(crate) fn log_panics(log: LogControl) {
 }
 
 fn told(info: &PanicHookInfo<'_>) -> String {
-    let payload = info.payload();
-    let text = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(no text)");
+    let text = payload_text(info.payload());
     match info.location() {
         Some(at) => {
-            let file = crate::supervision::short_path(at.file());
+            let file = short_path(at.file());
             format!("panicked at {file}:{}: {text}", at.line())
         }
         None => format!("panicked: {text}"),

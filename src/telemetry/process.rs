@@ -1,15 +1,13 @@
 //! The `process_*` metrics that every Prometheus client library exposes, read from `/proc`.
 
 use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::rows::{MetricSource, Rows};
-use crate::num::{as_f64, as_u64};
-
-/// Ticks of `/proc/PID/stat` in a second: the same on every machine that Linux offers to programs.
-const TICKS: f64 = 100.0;
+use crate::num::as_u64;
 
 /// The figures of this process.
 #[derive(Debug)]
@@ -29,11 +27,9 @@ impl ProcessMetrics {
 
 impl MetricSource for ProcessMetrics {
     fn write(&self, rows: &mut Rows<'_>) {
-        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        if let Some(seconds) = cpu_seconds(&stat) {
-            let help = "User and system CPU time spent, in seconds";
-            rows.counter("process_cpu_seconds", help, seconds);
-        }
+        let spent = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default();
+        let help = "User and system CPU time spent, in seconds";
+        rows.counter("process_cpu_seconds", help, spent.as_secs_f64());
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         for (name, help, field, unit) in [
             (
@@ -74,19 +70,6 @@ impl MetricSource for ProcessMetrics {
     }
 }
 
-/// The words of `/proc/PID/stat` behind the name of the program, which is in parentheses and may hold spaces.
-pub(crate) fn stat_words(stat: &str) -> Option<impl Iterator<Item = &str>> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    Some(after_name.split_whitespace())
-}
-
-/// The CPU time out of `/proc/PID/stat`: the 12th and 13th word behind the name.
-fn cpu_seconds(stat: &str) -> Option<f64> {
-    let mut times = stat_words(stat)?.skip(11).map(str::parse::<u64>);
-    let (user, system) = (times.next()?.ok()?, times.next()?.ok()?);
-    Some(as_f64(user + system) / TICKS)
-}
-
 /// A number out of `/proc/PID/status`.
 fn field_of(status: &str, name: &str) -> Option<u64> {
     let mut fields = status.lines().filter_map(|line| line.split_once(':'));
@@ -115,12 +98,5 @@ mod tests {
                 "{name}{text}"
             );
         }
-    }
-
-    #[test]
-    fn a_name_with_parentheses_hides_no_time() {
-        let stat = "7 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 150 250 0";
-        assert_eq!(cpu_seconds(stat), Some(4.0));
-        assert_eq!(cpu_seconds("7 (a) S"), None);
     }
 }

@@ -18,7 +18,7 @@ macro_rules! counters {
         pub(crate) struct ConnectionCounters {
             $(pub $field: AtomicU64,)+
             /// Messages that were refused, in the order of [`Fault::ALL`].
-            faults: [AtomicU64; Fault::ALL.len()],
+            pub(super) faults: [AtomicU64; Fault::ALL.len()],
         }
 
         impl ConnectionCounters {
@@ -39,13 +39,6 @@ macro_rules! counters {
 }
 
 impl ConnectionCounters {
-    /// The number of messages that broke a rule.
-    #[cfg(test)]
-    pub(super) fn faults(&self) -> u64 {
-        let counts = self.faults.iter();
-        counts.map(|counter| counter.load(Ordering::Relaxed)).sum()
-    }
-
     /// Counts a message that breaks a rule.
     pub(super) fn refused(&self, fault: Fault) {
         if matches!(fault, Fault::HeadTooLarge | Fault::TooManyFields) {

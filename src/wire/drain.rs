@@ -1,4 +1,7 @@
-//! Ends connections when the daemon stops: each finishes its request and closes.
+//! Ends connections when the daemon stops: each finishes its request and closes. All handlers do so within one limit, whichever
+//! is asked first.
+
+// Decision: All handlers drain at once.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -8,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// How long an idle connection stays open after the drain has begun. Its client may have a request on the way: that is
 /// answered with `connection: close`, instead of failing on a closed connection.
@@ -16,30 +20,35 @@ const LAST_REQUEST: Duration = Duration::from_millis(500);
 /// Lets every connection finish its request and close.
 #[derive(Debug, Clone)]
 pub(crate) struct Drain {
-    begun: watch::Sender<bool>,
+    /// The longest time that the drain may take.
+    pub limit: Duration,
+    /// Its end; `None` unless it has begun.
+    until: watch::Sender<Option<Instant>>,
 }
 
 impl Drain {
-    /// A drain that has not begun.
-    pub(crate) fn new() -> Self {
-        Self {
-            begun: watch::Sender::new(false),
-        }
+    /// A drain that may take `limit`, and has not begun.
+    pub(crate) fn new(limit: Duration) -> Self {
+        let until = watch::Sender::new(None);
+        Self { limit, until }
     }
 
-    /// Begins the drain.
-    pub(crate) fn begin(&self) {
-        self.begun.send_replace(true);
+    /// Begins the drain; the limit runs from the first call. Returns its end.
+    pub(crate) fn begin(&self) -> Instant {
+        let mut end = Instant::now() + self.limit;
+        self.until
+            .send_modify(|until| end = *until.get_or_insert(end));
+        end
     }
 
-    /// Ends the drain: connections are served again.
+    /// Ends the drain: a handler starts, so connections are served again.
     pub(crate) fn renew(&self) {
-        self.begun.send_replace(false);
+        self.until.send_replace(None);
     }
 
     /// The drain as the connections of this thread see it.
     pub(crate) fn follow(&self) -> Rc<LocalDrain> {
-        LocalDrain::follow(self.begun.subscribe())
+        LocalDrain::follow(self.until.subscribe())
     }
 }
 
@@ -72,7 +81,7 @@ impl Drop for LocalDrain {
 }
 
 impl LocalDrain {
-    fn follow(mut begun: watch::Receiver<bool>) -> Rc<Self> {
+    fn follow(mut until: watch::Receiver<Option<Instant>>) -> Rc<Self> {
         let local = Rc::new(Self {
             stage: Cell::new(Stage::Serving),
             next: Cell::new(0),
@@ -82,12 +91,12 @@ impl LocalDrain {
         let weak = Rc::downgrade(&local);
         let follower = actix_rt::spawn(async move {
             // Without a sender there is nothing to wait for.
-            while begun.wait_for(|begun| *begun).await.is_ok() {
+            while until.wait_for(Option::is_some).await.is_ok() {
                 Self::reach(&weak, Stage::Begun);
-                let renewed = begun.wait_for(|begun| !*begun);
+                let renewed = until.wait_for(Option::is_none);
                 if tokio::time::timeout(LAST_REQUEST, renewed).await.is_err() {
                     Self::reach(&weak, Stage::Late);
-                    if begun.wait_for(|begun| !*begun).await.is_err() {
+                    if until.wait_for(Option::is_none).await.is_err() {
                         return;
                     }
                 }

@@ -47,19 +47,19 @@ fn statuses() -> Vec<u16> {
 #[derive(Debug)]
 pub(crate) struct HandlerMetrics {
     /// By label; the last one counts the requests without a route.
-    routes: Vec<RouteCounters>,
+    pub(super) routes: Vec<RouteCounters>,
     /// The statuses that are counted by themselves.
     statuses: Vec<u16>,
-    in_flight: AtomicI64,
-    panics: AtomicU64,
+    pub(super) in_flight: AtomicI64,
+    pub(super) panics: AtomicU64,
 }
 
 /// The counters of one route. Each list has one more counter than its bounds or statuses, for the rest.
 #[derive(Debug)]
-struct RouteCounters {
+pub(super) struct RouteCounters {
     /// By method.
     requests: [Vec<AtomicU64>; METHODS.len()],
-    durations: [AtomicU64; BUCKETS.len() + 1],
+    pub(super) durations: [AtomicU64; BUCKETS.len() + 1],
     nanoseconds: AtomicU64,
     sizes: [AtomicU64; SIZES.len() + 1],
     bytes: AtomicU64,
@@ -145,25 +145,6 @@ impl HandlerMetrics {
         add(Some(&route.nanoseconds), nanoseconds);
         add(bucket(&route.sizes, &SIZES, as_f64(bytes)), 1);
         add(Some(&route.bytes), bytes);
-    }
-
-    /// Requests that are being answered.
-    #[cfg(test)]
-    pub(crate) fn in_flight(&self) -> i64 {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// Requests that were answered.
-    #[cfg(test)]
-    pub(crate) fn answers(&self) -> u64 {
-        let all = self.routes.iter().flat_map(|route| &route.durations);
-        all.map(read).sum()
-    }
-
-    /// Requests that panicked.
-    #[cfg(test)]
-    pub(crate) fn panics(&self) -> u64 {
-        self.panics.load(Ordering::Relaxed)
     }
 
     /// A request panicked.

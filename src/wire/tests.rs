@@ -129,7 +129,7 @@ impl Server {
             metrics: Arc::new(HandlerMetrics::new(1)),
             counters: Arc::new(ConnectionCounters::default()),
             limits,
-            drain: Drain::new(),
+            drain: Drain::new(PATIENCE),
             access: None,
             hosts: Arc::default(),
         });

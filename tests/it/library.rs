@@ -85,7 +85,7 @@ fn a_taken_address_and_an_unusable_data_folder_are_typed_errors() {
     };
     let admin = first.bound().admin;
     assert!(
-        matches!(&errors[..], [SocketError::Bind(error)] if error.address == admin),
+        matches!(&errors[..], [SocketError::Bind { address, .. }] if *address == admin),
         "{errors:?}"
     );
 

@@ -88,7 +88,10 @@ fn an_incarnation_that_was_replaced_publishes_nothing() {
             async move { Ok(FileCache::new(other, &life, Faults::none())) }
         });
         let spec = SupervisorSpec::new("root").child(spec);
-        let mut tree = PreparedTree::new(spec).unwrap().start(Env::inline());
+        let mut tree = PreparedTree::new(spec).unwrap().start(Env {
+            inline: true,
+            ..Env::default()
+        });
         (&mut tree.ready).await.unwrap();
         let life = lives.lock().unwrap()[0].clone();
         tree.hung(0, life.generation(), Duration::from_secs(9));

@@ -118,9 +118,10 @@ impl CachedSite {
         let spec = SupervisorSpec::new("root")
             .intensity(intensity)
             .child(files.child_spec(&slot, faults.clone()));
-        let mut tree = PreparedTree::new(spec)
-            .unwrap()
-            .start(Env::inline().with_faults(faults.clone()));
+        let mut tree = PreparedTree::new(spec).unwrap().start(Env {
+            inline: true,
+            faults: faults.clone(),
+        });
         (&mut tree.ready).await.unwrap();
         Self {
             folder,

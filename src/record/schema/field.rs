@@ -93,19 +93,11 @@ pub struct Pattern(regex::Regex);
 /// The size of the largest compiled pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 256 * 1024;
 
-/// The error of a text that is not a pattern.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct PatternError(String);
-
 impl Pattern {
     /// Compiles a pattern, in the syntax of the `regex` crate.
-    pub fn new(text: &str) -> Result<Self, PatternError> {
-        regex::RegexBuilder::new(text)
-            .size_limit(PATTERN_BYTES_MAX)
-            .build()
-            .map(Self)
-            .map_err(|error| PatternError(error.to_string()))
+    pub fn new(text: &str) -> Result<Self, regex::Error> {
+        let mut pattern = regex::RegexBuilder::new(text);
+        pattern.size_limit(PATTERN_BYTES_MAX).build().map(Self)
     }
 
     /// The expression as it was written.

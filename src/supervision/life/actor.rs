@@ -216,7 +216,7 @@ impl<C: Child> Actor for ChildActor<C> {
             self.supervise(ctx, async move {
                 Some(match work.await {
                     Ok(()) => ExitReason::Normal,
-                    Err(error) => ExitReason::Error(chain(&*error)),
+                    Err(error) => ExitReason::Error(chain(&*error, ": ").into()),
                 })
             });
         }

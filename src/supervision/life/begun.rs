@@ -40,7 +40,7 @@ impl<M: Message> Begun<M> {
                 self.reporter.ignored();
             }
             Ok(Err(StartError::Failed(error))) => {
-                self.end(ExitReason::StartFailed(chain(&*error)), ());
+                self.end(ExitReason::StartFailed(chain(&*error, ": ").into()), ());
             }
             Err(reason) => self.end(reason, ()),
         }

@@ -105,7 +105,7 @@ fn serve<C: BlockingChild>(
         };
         let reason = match part {
             Ok(Ok(())) => continue,
-            Ok(Err(error)) => ExitReason::Error(chain(&*error)),
+            Ok(Err(error)) => ExitReason::Error(chain(&*error, ": ").into()),
             Err(reason) => reason,
         };
         return (reason, batch);

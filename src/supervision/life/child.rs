@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::slot::{Delivery, Incarnation, Message};
@@ -102,14 +101,9 @@ impl ChildContext {
     }
 }
 
-/// The text of an error and of all its sources, separated by colons.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> Arc<str> {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    Arc::from(text)
+/// The text of an error and of all its sources, with `between` between them.
+pub(crate) fn chain(error: &(dyn Error + 'static), between: &str) -> String {
+    let all = std::iter::successors(Some(error), |error| (**error).source());
+    let texts: Vec<_> = all.map(ToString::to_string).collect();
+    texts.join(between)
 }

@@ -5,25 +5,9 @@ use crate::supervision::faults::Faults;
 /// What a running tree takes from outside. The default is a thread for each child and no fault points.
 #[derive(Debug, Clone, Default)]
 pub struct Env {
-    /// Whether all actors run on the thread that starts the tree.
-    pub(super) inline: bool,
-    pub(crate) faults: Faults,
-}
-
-impl Env {
-    /// All actors run on the thread that starts the tree: for tests, which pause the clock of that thread.
-    pub fn inline() -> Self {
-        Self {
-            inline: true,
-            ..Self::default()
-        }
-    }
-
-    /// Uses these fault points: each child passes `<name>.idle` when it is [probed](crate::supervision::Tree::probe), each
+    /// Whether all actors run on the thread that starts the tree: for tests, which pause the clock of that thread.
+    pub inline: bool,
+    /// The fault points: each child passes `<name>.idle` when it is [probed](crate::supervision::Tree::probe), each
     /// supervisor passes `<name>.event` at each event.
-    #[must_use]
-    pub fn with_faults(mut self, faults: Faults) -> Self {
-        self.faults = faults;
-        self
-    }
+    pub faults: Faults,
 }

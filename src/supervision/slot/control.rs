@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -12,20 +11,19 @@ use super::queue::{DELIVERIES_MAX, Shared, Signal, Wake};
 use crate::supervision::exit_reason::ExitReason;
 
 /// A snapshot of a slot.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct SlotView {
     /// Messages that wait in the queue.
     pub queue_messages: usize,
     /// Bytes that wait in the queue.
     pub queue_bytes: usize,
     /// The age of the oldest waiting message.
-    #[serde(rename = "oldest_message_seconds", serialize_with = "seconds")]
-    pub oldest_message: Duration,
+    pub oldest_message_seconds: f64,
     /// Messages that are being handled.
     pub in_flight: usize,
     /// The time for which something has been in flight without a pause.
-    #[serde(rename = "in_flight_seconds", serialize_with = "seconds")]
-    pub in_flight_age: Duration,
+    pub in_flight_seconds: f64,
     /// Messages accepted so far.
     pub accepted_total: u64,
     /// Messages not accepted so far: the queue was full, or the child had stopped.
@@ -36,10 +34,6 @@ pub struct SlotView {
     pub failed_total: u64,
     /// Messages that the child dropped without an answer. Anything but 0 is a bug in the child.
     pub lost_total: u64,
-}
-
-fn seconds<S: serde::Serializer>(age: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_f64(age.as_secs_f64())
 }
 
 /// A slot without the type of its messages.
@@ -151,14 +145,14 @@ impl<M: Message> Control for Shared<M> {
     fn view(&self) -> SlotView {
         let state = self.state.lock();
         let now = Instant::now();
-        let age = |since: Instant| now.saturating_duration_since(since);
+        let age = |since: Instant| now.saturating_duration_since(since).as_secs_f64();
         let oldest = state.queue.front().map(|queued| age(queued.enqueued));
         SlotView {
             queue_messages: state.queue.len(),
             queue_bytes: state.queued_bytes,
-            oldest_message: oldest.unwrap_or_default(),
+            oldest_message_seconds: oldest.unwrap_or_default(),
             in_flight: state.in_flight.len(),
-            in_flight_age: state.oldest_begun.map(age).unwrap_or_default(),
+            in_flight_seconds: state.oldest_begun.map(age).unwrap_or_default(),
             accepted_total: self.counters.accepted.load(Ordering::Relaxed),
             refused_total: self.counters.refused.load(Ordering::Relaxed),
             redelivered_total: self.counters.redelivered.load(Ordering::Relaxed),

@@ -67,8 +67,7 @@ pub(crate) fn start(
         Parent::Supervisor(_) => AfterStop::Restart,
         Parent::Program { .. } => AfterStop::StayDown,
     };
-    let (flags, children) = (state.spec.flags, state.entries());
-    let machine = Machine::new(flags, after_giving_up, children, Instant::now());
+    let machine = Machine::new(state.spec.flags, after_giving_up, state.rows());
     let supervisor = Supervisor {
         state,
         term,
@@ -104,7 +103,9 @@ impl Actor for Supervisor {
                 return self.carry_out(actions, ctx);
             }
             Ok(Err(StartError::Ignore)) => return self.ignored(ctx),
-            Ok(Err(StartError::Failed(error))) => ExitReason::StartFailed(chain(&*error)),
+            Ok(Err(StartError::Failed(error))) => {
+                ExitReason::StartFailed(chain(&*error, ": ").into())
+            }
             Err(panic) => panic.during(Some("init")),
         };
         self.exit(reason, ctx);
@@ -153,7 +154,7 @@ impl Supervisor {
                 tracing::error!(supervisor, %reason, "supervisor panicked, adopting its children");
                 // The old machine is dropped with the replies of open orders: their senders are told that the supervisor
                 // is not running.
-                self.machine = self.machine.adopt(self.state.entries(), Instant::now());
+                self.machine = self.machine.adopt(self.state.rows());
                 contain(|| self.machine.take(again, turn()))
             }
             taken => taken,

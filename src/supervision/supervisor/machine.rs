@@ -46,7 +46,7 @@ enum Ending {
 }
 
 /// A child, as the machine keeps it.
-struct Row {
+pub(crate) struct Row {
     name: Arc<str>,
     rules: Rules,
     status: Status,
@@ -64,6 +64,22 @@ struct Row {
 }
 
 impl Row {
+    /// A child as the tree shows it: with its status, and the number of its last incarnation.
+    pub(crate) fn new(child: usize, spec: &ChildSpec, now: Instant) -> Self {
+        let (status, generation) = spec.node.status();
+        Self {
+            name: Arc::clone(&spec.node.name),
+            rules: spec.rules,
+            status,
+            incarnation: IncarnationId { child, generation },
+            since: now,
+            backoff: BackoffState::default(),
+            proven: status == Status::Running,
+            start: None,
+            ends: Vec::new(),
+        }
+    }
+
     fn set(&mut self, status: Status, turn: &mut Turn) {
         self.status = status;
         self.since = turn.now;
@@ -81,27 +97,6 @@ struct StartOrder {
     reply: OrderReply,
     /// The order added the child. If it fails to start, it is removed again.
     new: bool,
-}
-
-/// A child as a machine takes it over.
-pub(crate) struct ChildEntry {
-    name: Arc<str>,
-    rules: Rules,
-    /// Its status, and the number of its last incarnation, as the tree shows them.
-    status: Status,
-    incarnation: IncarnationId,
-}
-
-impl ChildEntry {
-    pub(crate) fn new(child: usize, spec: &ChildSpec) -> Self {
-        let (status, generation) = spec.node.status();
-        Self {
-            name: Arc::clone(&spec.node.name),
-            rules: spec.rules,
-            status,
-            incarnation: IncarnationId { child, generation },
-        }
-    }
 }
 
 /// The state of one supervisor.
@@ -125,8 +120,7 @@ impl Machine {
     pub(crate) fn new(
         flags: Flags,
         after_giving_up: AfterStop,
-        children: impl IntoIterator<Item = ChildEntry>,
-        now: Instant,
+        children: impl IntoIterator<Item = Row>,
     ) -> Self {
         let mut machine = Self {
             flags,
@@ -141,27 +135,26 @@ impl Machine {
         };
         for child in children {
             machine.rising.insert(child.incarnation.child);
-            machine.append(child, Status::Down, now);
+            machine.append_down(child);
         }
         machine
     }
 
+    /// Adds a child that is down behind all others.
+    fn append_down(&mut self, child: Row) {
+        let (status, proven) = (Status::Down, false);
+        self.append(Row {
+            status,
+            proven,
+            ..child
+        });
+    }
+
     /// Adds a child behind all others.
-    fn append(&mut self, child: ChildEntry, status: Status, now: Instant) {
+    fn append(&mut self, child: Row) {
         let position = child.incarnation.child;
         self.next_position = position + 1;
-        let row = Row {
-            name: child.name,
-            rules: child.rules,
-            status,
-            incarnation: child.incarnation,
-            since: now,
-            backoff: BackoffState::default(),
-            proven: status == Status::Running,
-            start: None,
-            ends: Vec::new(),
-        };
-        self.rows.insert(position, row);
+        self.rows.insert(position, child);
     }
 
     /// The row of a child, if this is its present incarnation.

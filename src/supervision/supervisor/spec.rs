@@ -6,7 +6,7 @@ use super::order::{OrderQueue, SupervisorRef};
 use crate::supervision::backoff::Backoff;
 use crate::supervision::intensity::Intensity;
 use crate::supervision::life::{ChildSpec, StartError};
-use crate::supervision::rules::{Flags, Startup};
+use crate::supervision::rules::Flags;
 use crate::supervision::spec_fault::{self, SpecFault};
 use crate::supervision::strategy::Strategy;
 use crate::supervision::tree::Node;
@@ -67,7 +67,7 @@ impl SupervisorSpec {
     /// reverse order, and all causes are reported. Restarts follow the strategy.
     #[must_use]
     pub fn start_together(mut self) -> Self {
-        self.flags.startup = Startup::Together;
+        self.flags.start_together = true;
         self
     }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
-use super::machine::ChildEntry;
+use super::machine::Row;
 use super::spec::SupervisorSpec;
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::life::ChildSpec;
@@ -76,12 +77,10 @@ impl SupervisorState {
     }
 
     /// The children, in start order, as a machine takes them over.
-    pub(crate) fn entries(&self) -> Vec<ChildEntry> {
-        let members = self.members.lock();
-        let entries = members
-            .iter()
-            .map(|(at, child)| ChildEntry::new(*at, child));
-        entries.collect()
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        let (members, now) = (self.members.lock(), Instant::now());
+        let rows = members.iter().map(|(at, child)| Row::new(*at, child, now));
+        rows.collect()
     }
 
     pub(crate) fn member(&self, position: usize) -> Option<Arc<ChildSpec>> {

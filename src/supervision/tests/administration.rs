@@ -1,6 +1,7 @@
 //! The administration of children: every order, every refusal, the counts; and that the supervisor answers at once
 //! whatever its children are doing.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -217,7 +218,7 @@ fn otp_hanging_restart_loop_with_jitter() {
 }
 
 /// The supervisor answers an order at once; returns what `child` is doing.
-async fn at_once(admin: &SupervisorRef, child: &str) -> &'static str {
+async fn at_once(admin: &SupervisorRef, child: &str) -> Cow<'static, str> {
     let begun = Instant::now();
     let refused = admin.delete_child(child).await;
     assert!(matches!(
@@ -227,7 +228,7 @@ async fn at_once(admin: &SupervisorRef, child: &str) -> &'static str {
     assert!(begun.elapsed().is_zero(), "no time has passed");
     let children = admin.children();
     let child = children.iter().find(|node| node.name == child);
-    child.map_or("deleted", |child| child.state)
+    child.map_or("deleted".into(), |child| child.state.clone())
 }
 
 #[test]
@@ -240,7 +241,7 @@ fn the_supervisor_answers_at_once_while_a_child_starts_stops_or_hangs() {
         let mut tree = start(root(1, 5).child(spec));
         let admin = tree.admin.clone();
         settled().await;
-        let state = admin.children()[0].state;
+        let state = admin.children()[0].state.clone();
         assert_eq!(state, "starting");
         // What is ordered of a supervisor that is starting is done when it is up.
         let begun = Instant::now();

@@ -22,7 +22,14 @@ fn a_supervisor_that_panics_adopts_its_children_and_carries_on() {
     paused(async {
         let (play, faults) = (Play::new(), Faults::armed());
         let (spec, children) = family(&play, Strategy::OneForOne);
-        let tree = started_in(spec, Env::inline().with_faults(faults.clone())).await;
+        let tree = started_in(
+            spec,
+            Env {
+                inline: true,
+                faults: faults.clone(),
+            },
+        )
+        .await;
         for until in 1..=3 {
             faults.arm("root.event", 1);
             let answered = children[0].ask(|reply| Ask::PanicUntil { until, reply }, PATIENCE);
@@ -43,7 +50,14 @@ fn a_group_that_was_going_down_comes_up_again_under_its_adoptive_supervisor() {
     paused(async {
         let (play, faults) = (Play::new(), Faults::armed());
         let (spec, children) = family(&play, Strategy::OneForAll);
-        let _tree = started_in(spec, Env::inline().with_faults(faults.clone())).await;
+        let _tree = started_in(
+            spec,
+            Env {
+                inline: true,
+                faults: faults.clone(),
+            },
+        )
+        .await;
         // One panic for each event of the round: the death, each stop and each readiness.
         faults.arm("root.event", 6);
         let until = 1;

@@ -1,6 +1,7 @@
 //! The children that the tests are played with: how each of their lives starts and stops is scripted, and what they do
 //! is written down.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -288,7 +289,13 @@ pub(super) struct TestTree {
 
 /// Starts a tree and does not wait.
 pub(super) fn start(spec: SupervisorSpec) -> TestTree {
-    start_in(spec, Env::inline())
+    start_in(
+        spec,
+        Env {
+            inline: true,
+            ..Env::default()
+        },
+    )
 }
 
 /// Starts a tree with these fault points and does not wait.
@@ -302,7 +309,14 @@ pub(super) fn start_in(spec: SupervisorSpec, env: Env) -> TestTree {
 
 /// Starts a tree and waits until all of it runs.
 pub(super) async fn started(spec: SupervisorSpec) -> TestTree {
-    started_in(spec, Env::inline()).await
+    started_in(
+        spec,
+        Env {
+            inline: true,
+            ..Env::default()
+        },
+    )
+    .await
 }
 
 /// Starts a tree with these fault points and waits until all of it runs.
@@ -328,7 +342,10 @@ impl TestTree {
     #[track_caller]
     pub(super) fn life(&self, name: &str) -> (&'static str, u64) {
         let node = self.node(name);
-        (node.state, node.generation)
+        let Cow::Borrowed(state) = node.state else {
+            panic!("a view of this process borrows its words");
+        };
+        (state, node.generation)
     }
 
     /// Waits for the end and returns its reason.
@@ -356,7 +373,7 @@ pub(super) fn counts(admin: &SupervisorRef) -> Counts {
     let mut counts = Counts::default();
     for child in admin.children() {
         counts.specs += 1;
-        counts.active += usize::from(matches!(child.state, "running" | "stopping"));
+        counts.active += usize::from(matches!(&*child.state, "running" | "stopping"));
         counts.supervisors += usize::from(child.kind == "supervisor");
         counts.workers += usize::from(child.kind == "worker");
     }

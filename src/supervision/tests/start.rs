@@ -28,7 +28,7 @@ fn otp_sup_start_ignore_init() {
         let inner = ignored("inner").child(play.spec("a"));
         let mut tree = started(root(1, 5).child(ChildSpec::supervisor(inner))).await;
         let node = tree.node("inner");
-        assert_eq!((node.state, node.last_exit), ("ended", None), "no exit");
+        assert_eq!((&*node.state, node.last_exit), ("ended", None), "no exit");
         assert_eq!(play.log(), "", "and none of its children was started");
         tree.stop().await;
         // The same at the root: an end, and no failure.

@@ -127,7 +127,7 @@ async fn race(play: &std::sync::Arc<Play>, tree: &mut TestTree, children: Vec<Ch
     for (child, reason) in children.iter().zip(reasons.iter().cycle()) {
         let node = tree.node(child.name());
         let kept = reason.to_string();
-        assert_eq!((node.state, node.last_exit), ("ended", Some(kept)));
+        assert_eq!((&*node.state, node.last_exit), ("ended", Some(kept)));
     }
 }
 

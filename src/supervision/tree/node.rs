@@ -1,5 +1,6 @@
 //! A node of the tree: its supervisor writes it, everybody reads it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -31,7 +32,7 @@ struct NodeState {
     status: Status,
     restart: Restart,
     generation: u64,
-    restarts: BTreeMap<&'static str, u64>,
+    restarts: BTreeMap<Cow<'static, str>, u64>,
     exits: VecDeque<ExitView>,
     /// The time of its first failure since it was ready.
     died: Option<Instant>,
@@ -108,13 +109,13 @@ impl Node {
         state.exits.push_back(ExitView {
             at: humantime::format_rfc3339_millis(at).to_string(),
             generation,
-            cause: reason.cause(),
+            cause: reason.cause().into(),
             reason: reason.to_string(),
             restart_delay_seconds: restart_in.map(|delay| delay.as_secs_f64()),
         });
         state.ready_since = None;
         if let Some(delay) = restart_in {
-            *state.restarts.entry(reason.cause()).or_default() += 1;
+            *state.restarts.entry(reason.cause().into()).or_default() += 1;
             state.died.get_or_insert(now);
             state.backoff_until = (!delay.is_zero()).then(|| now + delay);
         }
@@ -159,9 +160,9 @@ impl Node {
             .map(|until| until.saturating_duration_since(now));
         NodeView {
             name: self.name.to_string(),
-            kind: if supervisor { "supervisor" } else { "worker" },
-            restart: state.restart.as_str(),
-            state: state.status.as_str(),
+            kind: if supervisor { "supervisor" } else { "worker" }.into(),
+            restart: state.restart.as_str().into(),
+            state: state.status.as_str().into(),
             generation: state.generation,
             restarts: state.restarts.clone(),
             last_exit: last_exit.map(|exit| exit.reason.clone()),

@@ -1,27 +1,29 @@
 //! Snapshots of the tree, as `/supervisor` and the metrics show them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::supervision::slot::SlotView;
 
-/// A snapshot of one node of the tree, with everything below it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// A snapshot of one node of the tree, with everything below it. Read from JSON, what is left out is empty.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NodeView {
     /// The child's name, unique in its tree.
     pub name: String,
     /// `supervisor` or `worker`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// `permanent`, `transient` or `temporary`.
-    pub restart: &'static str,
+    pub restart: Cow<'static, str>,
     /// `down`, `starting`, `running`, `stopping`, `backoff` or `ended`.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// The number of its present or last incarnation; the first one is 1.
     pub generation: u64,
     /// How often it was restarted, by the [cause](crate::supervision::ExitReason::cause) of the death before.
-    pub restarts: BTreeMap<&'static str, u64>,
+    pub restarts: BTreeMap<Cow<'static, str>, u64>,
     /// The exit reason of its last incarnation that ended.
     pub last_exit: Option<String>,
     /// The time of that exit: UTC, in RFC 3339.
@@ -74,14 +76,14 @@ impl NodeView {
 }
 
 /// One exit of a child.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExitView {
     /// The time of the exit: UTC, in RFC 3339.
     pub at: String,
     /// The incarnation that ended.
     pub generation: u64,
     /// The [cause](crate::supervision::ExitReason::cause), in one word.
-    pub cause: &'static str,
+    pub cause: Cow<'static, str>,
     /// The reason in full.
     pub reason: String,
     /// How long its restart was delayed; `None` if this exit led to no restart of its own.
@@ -113,11 +115,6 @@ impl RestartTimes {
         self.sum.as_secs_f64()
     }
 
-    /// The number of restarts.
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
     /// Each bucket's upper limit, and how many times are in it and in no lower bucket.
     pub fn buckets(&self) -> Vec<(f64, u64)> {
         let limits = Self::LIMITS.into_iter().chain([f64::INFINITY]);
@@ -137,6 +134,6 @@ mod tests {
         }
         let counts: Vec<_> = times.buckets().into_iter().map(|(_, n)| n).collect();
         assert_eq!(counts, [2, 1, 0, 0, 1, 1, 0, 0, 0, 1]);
-        assert_eq!((times.count(), times.sum()), (6, 201.004));
+        assert_eq!(times.sum, Duration::from_millis(201_004));
     }
 }

@@ -49,6 +49,31 @@ fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
+impl ConnectionCounters {
+    /// The number of messages that broke a rule.
+    fn faults(&self) -> u64 {
+        self.faults.iter().map(read).sum()
+    }
+}
+
+impl HandlerMetrics {
+    /// Requests that are being answered.
+    pub(super) fn in_flight(&self) -> i64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Requests that were answered.
+    fn answers(&self) -> u64 {
+        let all = self.routes.iter().flat_map(|route| &route.durations);
+        all.map(read).sum()
+    }
+
+    /// Requests that panicked.
+    fn panics(&self) -> u64 {
+        read(&self.panics)
+    }
+}
+
 /// Waits for something that has no event of its own.
 async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let wait = async {
@@ -116,7 +141,7 @@ impl Served {
     async fn with<H: Handler>(handler: H, limits: LimitSettings) -> Self {
         let counters = Arc::new(ConnectionCounters::default());
         let metrics = Arc::new(HandlerMetrics::new(8));
-        let drain = Drain::new();
+        let drain = Drain::new(Duration::from_secs(20));
         let service = Service::build(Arc::new(Parts {
             handler: Arc::new(handler),
             metrics: Arc::clone(&metrics),

@@ -1,12 +1,13 @@
 //! Orders to a supervisor: the part of the actor that receives them.
 
 use actix::prelude::*;
+use tokio::time::Instant;
 
 use super::{Supervisor, turn};
 use crate::supervision::life::ChildSpec;
 use crate::supervision::spec_fault;
 use crate::supervision::supervisor::action::Action;
-use crate::supervision::supervisor::machine::ChildEntry;
+use crate::supervision::supervisor::machine::Row;
 use crate::supervision::supervisor::order::{Order, OrderCommand, OrderError, OrderReply};
 
 impl Handler<Order> for Supervisor {
@@ -42,9 +43,9 @@ impl Supervisor {
             .and_then(|()| self.machine.position_for(&spec.node.name));
         match position {
             Ok(position) => {
-                let entry = ChildEntry::new(position, &spec);
+                let row = Row::new(position, &spec, Instant::now());
                 self.state.add(position, spec);
-                self.machine.add(entry, reply, turn())
+                self.machine.add(row, reply, turn())
             }
             Err(error) => vec![Action::Answer(reply, Err(error))],
         }

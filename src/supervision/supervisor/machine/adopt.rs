@@ -2,9 +2,7 @@
 
 // Decision: A supervisor that panics keeps its children.
 
-use tokio::time::Instant;
-
-use super::{ChildEntry, Machine, Mode};
+use super::{Machine, Mode, Row};
 use crate::supervision::rules::Status;
 
 impl Machine {
@@ -15,17 +13,13 @@ impl Machine {
 
     /// The machine that replaces this one, which panicked while it was serving. Children that run go on running, unless
     /// their group is going down; the others rise. How far the backoffs had grown, and open orders, are lost.
-    pub(crate) fn adopt(
-        &mut self,
-        children: impl IntoIterator<Item = ChildEntry>,
-        now: Instant,
-    ) -> Self {
-        let mut machine = Self::new(self.flags, self.after_giving_up, [], now);
+    pub(crate) fn adopt(&mut self, children: impl IntoIterator<Item = Row>) -> Self {
+        let mut machine = Self::new(self.flags, self.after_giving_up, []);
         machine.mode = Mode::Serving;
         machine.window = std::mem::take(&mut self.window);
-        for entry in children {
-            let (child, status) = (entry.incarnation.child, entry.status);
-            machine.append(entry, status, now);
+        for row in children {
+            let (child, status) = (row.incarnation.child, row.status);
+            machine.append(row);
             match status {
                 Status::Running | Status::Ended => {}
                 Status::Stopping => {

@@ -1,6 +1,6 @@
 //! Orders for single children, and when they are refused (the table is OTP's).
 
-use super::{ChildEntry, Machine, Mode, Row, StartOrder};
+use super::{Machine, Mode, Row, StartOrder};
 use crate::supervision::rules::Status;
 use crate::supervision::supervisor::action::{Action, Turn};
 use crate::supervision::supervisor::order::{OrderError, OrderReply, Started};
@@ -27,14 +27,9 @@ impl Machine {
     }
 
     /// Adds a child at the [position](Self::position_for) that there is for it, and starts it.
-    pub(crate) fn add(
-        &mut self,
-        child: ChildEntry,
-        reply: OrderReply,
-        mut turn: Turn,
-    ) -> Vec<Action> {
+    pub(crate) fn add(&mut self, child: Row, reply: OrderReply, mut turn: Turn) -> Vec<Action> {
         let position = child.incarnation.child;
-        self.append(child, Status::Down, turn.now);
+        self.append_down(child);
         self.start_by_order(position, StartOrder { reply, new: true }, &mut turn);
         turn.actions
     }

@@ -3,7 +3,7 @@
 use super::{Ending, Machine, Mode};
 use crate::supervision::exit_reason::{Causes, ExitReason};
 use crate::supervision::life::TimerKind;
-use crate::supervision::rules::{AfterStop, Startup, Status};
+use crate::supervision::rules::{AfterStop, Status};
 use crate::supervision::strategy::{Shutdown, Strategy};
 use crate::supervision::supervisor::action::{Action, Turn};
 
@@ -43,7 +43,7 @@ impl Machine {
             }
             Mode::Booting => {
                 self.mode = Mode::Booting;
-                self.rise(self.flags.startup == Startup::InOrder, turn);
+                self.rise(!self.flags.start_together, turn);
             }
             Mode::Serving => {
                 self.mode = Mode::Serving;

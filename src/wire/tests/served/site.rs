@@ -57,9 +57,10 @@ impl ServedSite {
         std::fs::write(folder.path().join("large.bin"), vec![7; LARGE]).unwrap();
         let faults = Faults::armed();
         let (files, spec) = files(folder.path(), &faults);
-        let mut tree = PreparedTree::new(spec)
-            .unwrap()
-            .start(Env::inline().with_faults(faults.clone()));
+        let mut tree = PreparedTree::new(spec).unwrap().start(Env {
+            inline: true,
+            faults: faults.clone(),
+        });
         (&mut tree.ready).await.unwrap();
         let mut settings = Settings::default();
         settings.server.data = folder.path().join("data");
