@@ -16,6 +16,7 @@ use futures_util::stream::{self, Stream};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::containment::SafePath;
 use super::representation::Representation;
@@ -25,8 +26,10 @@ use crate::num::{as_u64, as_usize};
 
 /// Bytes of one piece of a stream, which is what a large file costs in memory for each client of HTTP/2.
 pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
-/// The most bytes that one call writes into a socket. So many have to come from the disk before the folder counts as hung.
-const SEND_BYTES: usize = 256 * 1024;
+/// The most bytes that one call writes into a socket.
+const SEND_BYTES: usize = 512 * 1024;
+/// A call takes no further bytes from the disk after this time, so that a slow disk is not taken for one that hangs.
+const TAKING_TIME: Duration = Duration::from_millis(50);
 /// How many bytes are read again to tell whether a file that has grown was appended to or rewritten.
 const SAMPLE_BYTES: usize = 4096;
 /// How often a step is tried while the time of the file has changed and its length has not.
@@ -228,17 +231,12 @@ impl DownloadProgress {
     /// they are the bytes that were promised, and they can go on whatever happens to the file. (`sendfile` would take pages
     /// that nobody has looked at.)
     fn send(&mut self, socket: &OwnedFd) -> io::Result<Option<usize>> {
-        let file = &self.large.opened.file;
-        let (mut start, left) = (self.range.start, self.left());
-        let sample = Sample::read(file, start, left)?;
+        let left = self.left();
+        let sample = Sample::read(&self.large.opened.file, self.range.start, left)?;
         let (outlet, inlet) = pipe_with(PipeFlags::CLOEXEC)?;
         // Where the system allows no pipe of this size, a call writes fewer bytes.
         let _size_or_default = fcntl_setpipe_size(&inlet, SEND_BYTES);
-        let offset = Some(&mut start);
-        let taken = splice(file, offset, &inlet, None, left, SpliceFlags::empty())?;
-        if taken == 0 {
-            return Err(cut());
-        }
+        let taken = self.take(&inlet)?;
         if !self.verify(sample)? {
             return Ok(None);
         }
@@ -254,6 +252,32 @@ impl DownloadProgress {
         };
         self.range.start = self.range.start.saturating_add(as_u64(sent));
         Ok(Some(sent))
+    }
+
+    /// Takes the next bytes into a pipe until it is full, or fewer from a slow disk.
+    fn take(&self, inlet: &OwnedFd) -> io::Result<usize> {
+        let until = Instant::now() + TAKING_TIME;
+        let Range { start, end } = self.range;
+        let mut at = start;
+        loop {
+            let (file, offset) = (&self.large.opened.file, Some(&mut at));
+            // The pipe does not block; the file may.
+            match splice(
+                file,
+                offset,
+                inlet,
+                None,
+                CHUNK_BYTES,
+                SpliceFlags::NONBLOCK,
+            ) {
+                Ok(0) => return Err(cut()),
+                Ok(_) if at < end && Instant::now() < until => {}
+                Ok(_) | Err(Errno::WOULDBLOCK | Errno::INTR) => {
+                    return Ok(as_usize(at.min(end).saturating_sub(start)));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Compares the file with its state at the last step, after `next` was read from it. An error if it may have other bytes
