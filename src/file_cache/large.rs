@@ -124,9 +124,12 @@ impl Large {
             large: self.clone(),
             range,
             seen: self.opened.stamp,
-            sent: self.opened.beginning.clone(),
+            sent: self.opened.beginning,
         };
-        stream::try_unfold(progress, move |progress| progress.next(Arc::clone(&step)))
+        // Boxed, so that a stream that waits for its client is small.
+        stream::try_unfold(progress, move |progress| {
+            Box::pin(progress.next(Arc::clone(&step)))
+        })
     }
 }
 
@@ -145,25 +148,35 @@ struct DownloadProgress {
     sent: Sample,
 }
 
-/// Some bytes of a file, as they were at one moment.
-#[derive(Debug, Clone, Default)]
+/// The check sum of some bytes of a file, as they were at one moment.
+#[derive(Debug, Clone, Copy, Default)]
 struct Sample {
     at: u64,
-    bytes: Bytes,
+    length: usize,
+    sum: u32,
 }
 
 impl Sample {
-    /// At most `most` bytes from `at` on.
-    fn read(file: &File, at: u64, most: usize) -> io::Result<Self> {
-        let mut bytes = vec![0; most.min(SAMPLE_BYTES)];
-        read_exact(file, &mut bytes, at)?;
-        let bytes = Bytes::from(bytes);
-        Ok(Self { at, bytes })
+    /// Of the beginning of `bytes`, which lie at this place.
+    fn of(bytes: &[u8], at: u64) -> Self {
+        let bytes = bytes.get(..SAMPLE_BYTES).unwrap_or(bytes);
+        Self {
+            at,
+            length: bytes.len(),
+            sum: crc32fast::hash(bytes),
+        }
     }
 
-    fn is_there(&self, file: &File) -> io::Result<bool> {
-        let again = Self::read(file, self.at, self.bytes.len())?;
-        Ok(again.bytes == self.bytes)
+    /// Of at most `most` bytes from `at` on.
+    fn read(file: &File, at: u64, most: usize) -> io::Result<Self> {
+        let mut bytes = [0; SAMPLE_BYTES];
+        let bytes = bytes.get_mut(..most.min(SAMPLE_BYTES)).unwrap_or_default();
+        read_exact(file, bytes, at)?;
+        Ok(Self::of(bytes, at))
+    }
+
+    fn is_there(self, file: &File) -> io::Result<bool> {
+        Ok(Self::read(file, self.at, self.length)?.sum == self.sum)
     }
 }
 
@@ -213,12 +226,7 @@ impl DownloadProgress {
         let mut bytes = vec![0; self.left().min(most)];
         let start = self.range.start;
         read_exact(&self.large.opened.file, &mut bytes, start)?;
-        let sample = bytes.get(..SAMPLE_BYTES).unwrap_or(&bytes);
-        let sample = Bytes::copy_from_slice(sample);
-        if !self.verify(Sample {
-            at: start,
-            bytes: sample,
-        })? {
+        if !self.verify(Sample::of(&bytes, start))? {
             return Ok(None);
         }
         self.range.start = start.saturating_add(as_u64(bytes.len()));

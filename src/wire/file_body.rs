@@ -3,11 +3,11 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 
 use actix_web::HttpResponse;
-use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, SizedStream};
+use actix_web::body::{BodySize, BoxBody, MessageBody, SizedStream};
 use actix_web::http::StatusCode;
 use bytes::Bytes;
 use futures_util::stream::{self, LocalBoxStream};
@@ -35,16 +35,6 @@ pub(super) enum BodyFile {
     Disk(Box<dyn DiskBody>),
 }
 
-impl BodyFile {
-    /// A body whose next piece has at most `most` bytes.
-    pub(super) fn in_pieces(self, most: Arc<AtomicUsize>) -> BoxBody {
-        match self {
-            Self::Memory(file) => body_in_pieces(file, most),
-            Self::Disk(disk) => BoxBody::new(BodyStream::new(disk.pieces(most))),
-        }
-    }
-}
-
 /// An answer with a content.
 pub(crate) fn content_response(status: StatusCode, content: &Content) -> Response {
     let mut response = HttpResponse::with_body(status, content_body(content));
@@ -68,22 +58,16 @@ pub(crate) fn disk_response(status: StatusCode, length: u64, disk: Box<dyn DiskB
 pub(crate) fn content_body(content: &Content) -> BoxBody {
     match content {
         Content::Heap(bytes) => BoxBody::new(bytes.clone()),
-        Content::File(file) => body_in_pieces(file.clone(), Arc::new(AtomicUsize::new(usize::MAX))),
+        Content::File(file) => BoxBody::new(FileBody {
+            file: file.clone(),
+            read: 0,
+        }),
     }
-}
-
-fn body_in_pieces(file: MemoryFile, most: Arc<AtomicUsize>) -> BoxBody {
-    BoxBody::new(FileBody {
-        file,
-        read: 0,
-        most,
-    })
 }
 
 struct FileBody {
     file: MemoryFile,
     read: u64,
-    most: Arc<AtomicUsize>,
 }
 
 impl MessageBody for FileBody {
@@ -100,8 +84,7 @@ impl MessageBody for FileBody {
         if self.read == self.file.length() {
             return Poll::Ready(None);
         }
-        let most = as_u64(self.most.load(Ordering::Relaxed)).clamp(1, PIECE_BYTES);
-        let piece = self.file.read(self.read..self.read + most);
+        let piece = self.file.read(self.read..self.read + PIECE_BYTES);
         if let Ok(piece) = &piece {
             self.read += as_u64(piece.len());
         }

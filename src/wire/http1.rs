@@ -328,11 +328,10 @@ impl Http1 {
             version: Version::HTTP_11,
             peer: self.peer.address,
             status,
-            id: &id,
+            id,
             fault,
-            bytes: sent.bytes,
         };
-        recorder.log_refused(&refused);
+        recorder.log_refused(&refused, sent.bytes);
         if sent.whole {
             After::Linger
         } else {

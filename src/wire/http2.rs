@@ -33,7 +33,7 @@ use super::hosts::Peer;
 use super::http1::Http2Begun;
 use super::lazy_timer::LazyTimer;
 use super::thread::Thread;
-use crate::num::as_usize;
+use answer::Answer;
 use budget::FrameBudget;
 use io::Io;
 use outgoing::OutgoingBytes;
@@ -51,7 +51,7 @@ const CONNECTION_WINDOW_BYTES_MIN: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_STREAMS: u32 = 4;
 /// The most bytes of an answer that wait in the library to be sent: two pieces, so that one is made while the other is sent.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
-/// Streams that begin before what has been answered is sent, so that little waits at a time.
+/// Streams that have to wait for their answers and begin before others have their turn, so that few begin at a time.
 const BEGUN_AT_A_TIME: usize = 32;
 /// Streams that the client may take back before they are looked at.
 const TAKEN_BACK_MAX: usize = 20;
@@ -162,7 +162,7 @@ impl Session {
         let mut begun: usize = 0;
         loop {
             let event = poll_fn(|cx| {
-                match self.connection.poll_accept(cx) {
+                match self.poll_accept(cx) {
                     Poll::Ready(Some(Ok(accepted))) => {
                         return Poll::Ready(SessionEvent::Stream(Box::new(accepted)));
                     }
@@ -190,11 +190,13 @@ impl Session {
             self.idle.store(false, Ordering::Relaxed);
             match event {
                 SessionEvent::Stream(accepted) => {
-                    self.begin(*accepted);
-                    begun += 1;
-                    if begun.is_multiple_of(BEGUN_AT_A_TIME) {
+                    begun += usize::from(self.begin(*accepted).await);
+                    if begun == BEGUN_AT_A_TIME {
+                        begun = 0;
                         tokio::task::yield_now().await;
                     }
+                    // A client that sends many requests at once lets others have their turn.
+                    tokio::task::coop::consume_budget().await;
                 }
                 SessionEvent::Drain => self.close(),
                 SessionEvent::Idle if self.closing.is_some() => return,
@@ -203,9 +205,20 @@ impl Session {
                     self.close();
                 }
                 SessionEvent::Gone(None) => return,
-                SessionEvent::Gone(Some(error)) => return self.broken(&error).await,
+                SessionEvent::Gone(Some(error)) => return Box::pin(self.broken(&error)).await,
             }
         }
+    }
+
+    /// The next stream. Small answers leave together once there is none.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Accepted, h2::Error>>> {
+        self.streams.gathers.set(true);
+        let accepted = self.connection.poll_accept(cx);
+        self.streams.gathers.set(false);
+        if accepted.is_pending() && self.streams.gathered.get() {
+            return self.connection.poll_accept(cx);
+        }
+        accepted
     }
 
     /// The time when an idle connection is closed; `None` while an answer is made or sent.
@@ -240,36 +253,33 @@ impl Session {
         }
     }
 
-    fn begin(&mut self, (request, mut respond): Accepted) {
+    /// Begins to answer a stream. True if that needs a task of its own.
+    async fn begin(&mut self, (request, respond): Accepted) -> bool {
         self.asked = true;
-        let open = self.streams.open();
-        if self.streams.count() == STREAMS_MAX {
-            count(&self.thread.counters.streams_full);
-        }
-        let (thread, peer, budget) = (Rc::clone(&self.thread), self.peer, Rc::clone(&self.budget));
+        let (thread, budget) = (&self.thread, &self.budget);
         let (head, body) = request.into_parts();
-        let body = StreamBody::new(body, &budget);
-        // What the task keeps is small, since a client may have many streams that it does not read.
-        let begun = rules::check(&head, body.is_done()).map(|()| {
-            let (request, link) = request::request(&thread, head, &body, peer);
-            ((thread.call)(request), link)
-        });
-        drop(actix_rt::spawn(async move {
-            let whole = match begun {
-                Ok((answer, link)) => {
-                    answer::answer(&thread, &budget, &open, answer, &link, &mut respond).await
-                }
-                Err(fault) => {
-                    Box::pin(answer::refuse(&thread, &open, fault, peer, &mut respond)).await
-                }
-            };
-            if whole && !body.is_done() {
-                // Many clients take an answer for lost if the stream is reset while they send, so what may be on its way is
-                // read first.
-                let window = as_usize(stream_window(thread.limits.body_bytes).into());
-                Box::pin(body.discard(window)).await;
-            }
-            drop(open);
-        }));
+        let body = (!body.is_end_stream()).then(|| StreamBody::new(body, budget));
+        let answer = Answer {
+            thread: Rc::clone(thread),
+            open: self.streams.open(),
+            budget: Some(Rc::clone(budget)),
+            body: body.clone(),
+        };
+        if self.streams.count() == STREAMS_MAX {
+            count(&thread.counters.streams_full);
+        }
+        if let Err(fault) = rules::check(&head, body.is_none()) {
+            answer.refuse(fault, self.peer, respond);
+            return false;
+        }
+        let at_once = body.is_none();
+        let (request, link) = request::request(thread, head, body, self.peer);
+        let mut task = Box::pin(answer.answer((thread.call)(request), link, respond));
+        // Most answers need not be waited for. (A body has a timer, which one task alone may use.)
+        if at_once && poll_fn(|cx| Poll::Ready(task.as_mut().poll(cx).is_ready())).await {
+            return false;
+        }
+        drop(actix_rt::spawn(task));
+        true
     }
 }

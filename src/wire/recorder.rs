@@ -33,14 +33,12 @@ pub(super) struct AnswerEnd {
 }
 
 /// The refusal of a message that never became a request.
-pub(super) struct RefusedLine<'a> {
+pub(super) struct RefusedLine {
     pub(super) version: Version,
     pub(super) peer: Option<SocketAddr>,
     pub(super) status: u16,
-    pub(super) id: &'a RequestId,
+    pub(super) id: RequestId,
     pub(super) fault: &'static str,
-    /// Bytes of the answer's body that were sent.
-    pub(super) bytes: u64,
 }
 
 impl Recorder {
@@ -102,8 +100,8 @@ impl Recorder {
         });
     }
 
-    /// Logs the refusal of a message that never became a request.
-    pub(super) fn log_refused(&self, refused: &RefusedLine<'_>) {
+    /// Logs the refusal of a message that never became a request, and the bytes of the answer's body that were sent.
+    pub(super) fn log_refused(&self, refused: &RefusedLine, bytes: u64) {
         if let Some(access) = &self.access {
             access.add(&Line {
                 time: SystemTime::now(),
@@ -113,7 +111,7 @@ impl Recorder {
                 protocol: protocol(refused.version),
                 route: None,
                 status: refused.status,
-                bytes: refused.bytes,
+                bytes,
                 took: Duration::ZERO,
                 peer: refused.peer,
                 id: refused.id.as_str(),

@@ -1,13 +1,15 @@
 //! Answers one stream, from its request to the last byte of the answer.
+//!
+//! The part that makes an answer is large, and is gone when its head is sent. What waits from then on is small, since a client
+//! may have many streams that it does not read.
 
 use std::future::poll_fn;
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::rc::Rc;
 
-use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode, Version};
+use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::{Either, select};
 use h2::Reason;
 use h2::server::SendResponse;
@@ -19,8 +21,11 @@ use super::super::link::Link;
 use super::super::recorder::{AnswerEnd, RefusedLine};
 use super::super::thread::{Answering, Thread};
 use super::budget::FrameBudget;
-use super::outgoing::{BodySender, OutgoingBytes};
+use super::outgoing::{BodySender, OutgoingBytes, Source};
+use super::request::StreamBody;
+use super::stream_window;
 use super::streams::OpenStream;
+use crate::num::as_usize;
 
 /// Headers that HTTP/2 forbids, since they concern one connection of HTTP/1 (RFC 9113, 8.2.2).
 const HOP_BY_HOP: [HeaderName; 4] = [
@@ -30,70 +35,146 @@ const HOP_BY_HOP: [HeaderName; 4] = [
     HeaderName::from_static("keep-alive"),
 ];
 
-/// Waits for the answer to one request and sends it. False if it did not reach its end.
-pub(super) async fn answer(
-    thread: &Thread,
-    budget: &FrameBudget,
-    open: &OpenStream,
-    answer: Answering,
-    link: &Link,
-    respond: &mut SendResponse<OutgoingBytes>,
-) -> bool {
-    let answered = {
-        // If the client cancels the stream, its request is dropped.
-        let gone = std::pin::pin!(poll_fn(|cx| respond.poll_reset(cx)));
-        match select(answer, gone).await {
-            Either::Left((answered, _)) => answered,
-            Either::Right(_) => return false,
-        }
-    };
-    let Ok(answered) = answered else {
-        respond.send_reset(Reason::INTERNAL_ERROR);
-        return false;
-    };
-    let (request, response) = answered.into_parts();
-    let status = response.status().as_u16();
-    let size = size(&response);
-    thread.recorder.count(&request, link, status, size);
-    let head_only = request.method() == Method::HEAD;
-    let mut begun = begin(thread, response, head_only, respond);
-    // Without a log, nobody needs it any more, and sending the body may take long.
-    let request = thread.recorder.logs().then_some(request);
-    let ended = finish(thread, Some(budget), open, &mut begun, respond).await;
-    if let Some(request) = request {
-        thread.recorder.log(&request, link, status, ended);
-    }
-    if ended.whole {
-        budget.answered();
-    }
-    ended.whole
+/// A stream whose request has been read.
+pub(super) struct Answer {
+    pub(super) thread: Rc<Thread>,
+    pub(super) open: OpenStream,
+    /// The budget that its bytes earn for. A refusal earns nothing, so that a connection ends that brings too many.
+    pub(super) budget: Option<Rc<FrameBudget>>,
+    /// The request's body, if there is one.
+    pub(super) body: Option<StreamBody>,
 }
 
-/// Refuses a request that breaks a rule, on its stream alone. It earns nothing, so that a connection ends that brings too many.
-pub(super) async fn refuse(
-    thread: &Thread,
-    open: &OpenStream,
-    fault: Fault,
-    peer: Peer,
-    respond: &mut SendResponse<OutgoingBytes>,
-) -> bool {
-    let label = fault.label();
-    tracing::debug!(fault = label, peer = ?peer.address, "a request was refused");
-    thread.counters.refused(fault);
-    let id = thread.recorder.next_id();
-    let response = fault.problem().refusal(&id);
-    let status = response.status().as_u16();
-    let mut begun = begin(thread, response, false, respond);
-    let ended = finish(thread, None, open, &mut begun, respond).await;
-    thread.recorder.log_refused(&RefusedLine {
-        version: Version::HTTP_2,
-        peer: peer.address,
-        status,
-        id: &id,
-        fault: label,
-        bytes: ended.bytes,
-    });
-    ended.whole
+/// A line of the access log that waits for the end of its answer.
+enum LogRow {
+    Answered(HttpRequest, Rc<Link>, u16),
+    Refused(RefusedLine),
+}
+
+impl Answer {
+    /// Waits for the answer to the request and sends it.
+    pub(super) async fn answer(
+        self,
+        answering: Answering,
+        link: Rc<Link>,
+        mut respond: SendResponse<OutgoingBytes>,
+    ) {
+        let answered = {
+            // If the client cancels the stream, its request is dropped.
+            let gone = std::pin::pin!(poll_fn(|cx| respond.poll_reset(cx)));
+            match select(answering, gone).await {
+                Either::Left((answered, _)) => answered,
+                Either::Right(_) => return,
+            }
+        };
+        let Ok(answered) = answered else {
+            return respond.send_reset(Reason::INTERNAL_ERROR);
+        };
+        let (request, response) = answered.into_parts();
+        let (status, size) = (response.status().as_u16(), size(&response));
+        let recorder = &self.thread.recorder;
+        recorder.count(&request, &link, status, size);
+        let head_only = request.method() == Method::HEAD;
+        // Without a log, nobody needs the request any more, and sending the body may take long.
+        let row = recorder.logs();
+        let row = row.then(|| Box::new(LogRow::Answered(request, link, status)));
+        self.send(response, head_only, row, respond);
+    }
+
+    /// Refuses a request that breaks a rule, on its stream alone.
+    pub(super) fn refuse(mut self, fault: Fault, peer: Peer, respond: SendResponse<OutgoingBytes>) {
+        let label = fault.label();
+        tracing::debug!(fault = label, peer = ?peer.address, "a request was refused");
+        self.budget = None;
+        self.thread.counters.refused(fault);
+        let id = self.thread.recorder.next_id();
+        let response = fault.problem().refusal(&id);
+        let row = self.thread.recorder.logs().then(|| {
+            Box::new(LogRow::Refused(RefusedLine {
+                version: Version::HTTP_2,
+                peer: peer.address,
+                status: response.status().as_u16(),
+                id,
+                fault: label,
+            }))
+        });
+        self.send(response, false, row, respond);
+    }
+
+    /// Sends the answer: at once if it is small, or else in a task of its own.
+    fn send(
+        self,
+        response: HttpResponse<BoxBody>,
+        head_only: bool,
+        row: Option<Box<LogRow>>,
+        mut respond: SendResponse<OutgoingBytes>,
+    ) {
+        let mut end = AnswerEnd {
+            bytes: 0,
+            whole: true,
+        };
+        match begin(&self.thread, response, head_only, &mut respond) {
+            Ok(None) => {}
+            Ok(Some((mut sender, source))) => {
+                match sender.send_at_once(source, &self) {
+                    Ok(None) => {}
+                    Ok(Some(source)) => {
+                        // A block keeps what it uses once, and an async fn would twice.
+                        drop(actix_rt::spawn(async move {
+                            let sent = sender.send(source, &self).await;
+                            if let Err(reason) = sent {
+                                sender.stream.send_reset(reason);
+                            }
+                            end.bytes = sender.sent;
+                            end.whole = sent.is_ok();
+                            self.end(row, end);
+                        }));
+                        return;
+                    }
+                    Err(reason) => {
+                        sender.stream.send_reset(reason);
+                        end.whole = false;
+                    }
+                }
+                end.bytes = sender.sent;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "an answer could not be begun");
+                end.whole = false;
+            }
+        }
+        self.end(row, end);
+    }
+
+    /// Records the end of the answer. If the request's body has not ended, the rest is read before the stream ends: many
+    /// clients take an answer for lost if the stream is reset while they send.
+    fn end(self, row: Option<Box<LogRow>>, end: AnswerEnd) {
+        if let Some(row) = row {
+            self.log(&row, end);
+        }
+        if !end.whole {
+            return;
+        }
+        if let Some(budget) = &self.budget {
+            budget.answered();
+        }
+        if let Some(body) = self.body.filter(|body| !body.is_done()) {
+            let window = as_usize(stream_window(self.thread.limits.body_bytes).into());
+            let open = self.open;
+            drop(actix_rt::spawn(async move {
+                body.discard(window).await;
+                drop(open);
+            }));
+        }
+    }
+
+    fn log(&self, row: &LogRow, end: AnswerEnd) {
+        let recorder = &self.thread.recorder;
+        match row {
+            LogRow::Answered(request, link, status) => recorder.log(request, link, *status, end),
+            LogRow::Refused(line) => recorder.log_refused(line, end.bytes),
+        }
+    }
 }
 
 /// The size of a body as it is told.
@@ -105,59 +186,21 @@ fn size(response: &HttpResponse<BoxBody>) -> BodySize {
     }
 }
 
-/// Sends the head of an answer. What it was made of is dropped here, since sending the body may take long.
+/// Sends the head of an answer. What it was made of is dropped here. `None` if there is no body.
 fn begin(
     thread: &Thread,
     response: HttpResponse<BoxBody>,
     head_only: bool,
     respond: &mut SendResponse<OutgoingBytes>,
-) -> Result<Option<BodySender>, h2::Error> {
+) -> Result<Option<(BodySender, Source)>, h2::Error> {
     let size = size(&response);
-    let (mut response, mut body) = response.into_parts();
-    let mut piece = None;
-    if let Some(file) = response.extensions_mut().remove::<BodyFile>() {
-        let most = piece.insert(Arc::new(AtomicUsize::new(usize::MAX)));
-        body = file.in_pieces(Arc::clone(most));
-    }
+    let (mut response, body) = response.into_parts();
+    let file = response.extensions_mut().remove::<BodyFile>();
     let empty = head_only || matches!(size, BodySize::None | BodySize::Sized(0));
     let head = thread.with_date(|date| head(response.status(), response.headers(), size, date));
     let stream = respond.send_response(head, empty)?;
-    Ok((!empty).then(|| BodySender {
-        stream,
-        body,
-        left: match size {
-            BodySize::Sized(length) => Some(length),
-            BodySize::None | BodySize::Stream => None,
-        },
-        piece,
-        sent: 0,
-    }))
-}
-
-/// Sends the body of an answer whose head was sent.
-async fn finish(
-    thread: &Thread,
-    budget: Option<&FrameBudget>,
-    open: &OpenStream,
-    begun: &mut Result<Option<BodySender>, h2::Error>,
-    respond: &mut SendResponse<OutgoingBytes>,
-) -> AnswerEnd {
-    let (mut bytes, mut whole) = (0, true);
-    match begun {
-        Ok(Some(sender)) => {
-            if let Err(reason) = sender.send(thread, budget, open).await {
-                respond.send_reset(reason);
-                whole = false;
-            }
-            bytes = sender.sent;
-        }
-        Ok(None) => {}
-        Err(error) => {
-            tracing::debug!(%error, "an answer could not be begun");
-            whole = false;
-        }
-    }
-    AnswerEnd { bytes, whole }
+    let sender = BodySender::new(stream, size);
+    Ok((!empty).then(|| (sender, Source::new(file, body))))
 }
 
 fn head(status: StatusCode, headers: &HeaderMap, size: BodySize, date: &str) -> http::Response<()> {

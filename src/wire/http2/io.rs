@@ -1,5 +1,7 @@
 //! The stream under a connection of HTTP/2. A write that stalls ends the connection, and so does a flood of frames.
 
+// Decision: Small answers over HTTP/2 leave together.
+
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,6 +22,10 @@ use super::streams::Streams;
 
 /// The most bytes that are read and dropped after the end of this side.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes that are gathered, so that many small frames leave in one call.
+const OUT_BYTES: usize = 16 * 1024;
+/// A larger write is not gathered.
+const GATHERED_BYTES_MAX: usize = 4 * 1024;
 
 /// A stream as the h2 library wants it.
 pub(super) struct Io {
@@ -27,6 +33,8 @@ pub(super) struct Io {
     stream: Stream,
     /// Bytes that were read to see which protocol the client speaks.
     early: Bytes,
+    /// Bytes that were gathered to be written. Without any, it has no memory.
+    out: Vec<u8>,
     frames: FrameReader,
     budget: Rc<FrameBudget>,
     streams: Rc<Streams>,
@@ -49,6 +57,7 @@ impl Io {
             thread: Rc::clone(thread),
             stream,
             early,
+            out: Vec::new(),
             frames: FrameReader::new(),
             budget: Rc::clone(budget),
             streams: Rc::clone(streams),
@@ -66,6 +75,57 @@ impl Io {
             return Err(io::Error::other("a flood of frames"));
         }
         Ok(())
+    }
+
+    /// Notes whether the client takes what is sent, and ends the wait for it.
+    fn note(
+        &mut self,
+        sent: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.streams.set_blocked(sent.is_pending());
+        if sent.is_ready() {
+            self.blocked_since = None;
+            return sent;
+        }
+        let limit = self.thread.limits.stall_timeout;
+        if !self.timer.exceeded(&mut self.blocked_since, limit, cx) {
+            return Poll::Pending;
+        }
+        count(&self.thread.counters.stalled);
+        Poll::Ready(Err(ErrorKind::TimedOut.into()))
+    }
+
+    /// Gathers a small write; false if there is no room for it.
+    fn gather(&mut self, parts: &[IoSlice<'_>], length: usize) -> bool {
+        if length > GATHERED_BYTES_MAX || self.out.len() + length > OUT_BYTES {
+            return false;
+        }
+        if self.out.is_empty() {
+            self.out = self.thread.out.take();
+            self.out.clear();
+            self.streams.gathered.set(true);
+        }
+        for part in parts {
+            self.out.extend_from_slice(part);
+        }
+        true
+    }
+
+    /// Writes what was gathered.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            let sent = self
+                .stream
+                .poll_send(cx, &[IoSlice::new(&self.out)], Then::Wait);
+            let sent = ready!(self.note(sent, cx))?;
+            self.out.drain(..sent);
+            if self.out.is_empty() {
+                self.thread.out.set(std::mem::take(&mut self.out));
+                self.streams.gathered.set(false);
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -109,32 +169,35 @@ impl AsyncWrite for Io {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.streams.is_broken() {
+            return Poll::Ready(Err(io::Error::other("the bytes of an answer can't be had")));
+        }
+        let length = parts.iter().map(|part| part.len()).sum();
+        if this.gather(parts, length) {
+            return Poll::Ready(Ok(length));
+        }
+        ready!(this.poll_out(cx))?;
         let sent = this.stream.poll_send(cx, parts, Then::Wait);
-        this.streams.set_blocked(sent.is_pending());
-        if sent.is_ready() {
-            this.blocked_since = None;
-            return sent;
-        }
-        let limit = this.thread.limits.stall_timeout;
-        if !this.timer.exceeded(&mut this.blocked_since, limit, cx) {
-            return Poll::Pending;
-        }
-        count(&this.thread.counters.stalled);
-        Poll::Ready(Err(ErrorKind::TimedOut.into()))
+        this.note(sent, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The library flushes after each frame.
+        if self.streams.gathers.get() {
+            return Poll::Ready(Ok(()));
+        }
+        self.get_mut().poll_out(cx)
     }
 
     /// Ends this side, and drops what the client still sends until it has closed too: a reset could destroy what it has not
     /// read yet.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_out(cx))?;
         let (since, dropped) = this.ended.get_or_insert_with(|| {
             this.stream.end();
             (Instant::now(), 0)

@@ -33,23 +33,22 @@ const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
 pub(super) fn request(
     thread: &Thread,
     parts: Parts,
-    body: &StreamBody,
+    body: Option<StreamBody>,
     peer: Peer,
 ) -> (Request, Rc<Link>) {
     let link = Link::new(peer.loopback, thread.recorder.next_id());
-    let payload: Payload = if body.is_done() {
-        Payload::None
-    } else {
-        Payload::Stream {
+    let payload: Payload = match body {
+        None => Payload::None,
+        Some(body) => Payload::Stream {
             payload: Box::pin(BodyReader {
-                body: body.clone(),
+                body,
                 stall: thread.limits.stall_timeout,
                 waiting: None,
                 timer: LazyTimer::default(),
                 counters: Arc::clone(&thread.counters),
                 link: Rc::clone(&link),
             }),
-        }
+        },
     };
     let mut request: Request = Request::with_payload(payload);
     let head = request.head_mut();

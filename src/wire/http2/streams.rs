@@ -8,16 +8,21 @@ use std::task::Waker;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// The most bytes of a connection's answers that were made piece by piece and wait to be sent.
-const UNSENT_BYTES_MAX: usize = 128 * 1024;
-/// The least and the most bytes that one answer makes at a time.
-const SHARE_BYTES: [usize; 2] = [16 * 1024, 64 * 1024];
+/// The most bytes of a connection's answers that were read from a disk and wait to be sent.
+const UNSENT_BYTES_MAX: usize = 64 * 1024;
+/// The least and the most bytes that one answer reads at a time.
+const SHARE_BYTES: [usize; 2] = [16 * 1024, 32 * 1024];
 
 /// The streams of one connection.
 pub(super) struct Streams {
     open: Cell<usize>,
     /// Whether bytes of answers wait because the client does not take them.
     blocked: Cell<bool>,
+    /// Whether bytes of an answer can't be had although they were promised.
+    broken: Cell<bool>,
+    /// Whether more may follow at once, so that small writes are gathered; and whether some were.
+    pub(super) gathers: Cell<bool>,
+    pub(super) gathered: Cell<bool>,
     idle_since: Cell<Instant>,
     /// The task that waits for the last one to end.
     waiting: Cell<Option<Waker>>,
@@ -35,6 +40,9 @@ impl Streams {
         Rc::new(Self {
             open: Cell::new(0),
             blocked: Cell::new(false),
+            broken: Cell::new(false),
+            gathers: Cell::new(false),
+            gathered: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
             waiting: Cell::new(None),
             unsent: Arc::new(Semaphore::new(UNSENT_BYTES_MAX)),
@@ -65,6 +73,15 @@ impl Streams {
         }
     }
 
+    /// Has the connection end before it writes anything more.
+    pub(super) fn break_off(&self) {
+        self.broken.set(true);
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.get()
+    }
+
     /// Wakes the connection when the last one has ended.
     pub(super) fn on_idle(&self, waker: &Waker) {
         if self.open.get() > 0 {
@@ -74,7 +91,11 @@ impl Streams {
 }
 
 impl OpenStream {
-    /// The bytes that its answer may make at a time: the more streams there are, the fewer.
+    pub(super) fn streams(&self) -> &Rc<Streams> {
+        &self.streams
+    }
+
+    /// The bytes that its answer may read at a time: the more streams there are, the fewer.
     pub(super) fn share_bytes(&self) -> usize {
         let [least, most] = SHARE_BYTES;
         let share = (UNSENT_BYTES_MAX / 2).checked_div(self.streams.count());
@@ -130,9 +151,9 @@ mod tests {
     async fn streams_share_the_room_for_what_is_unsent() {
         let streams = Streams::new();
         let alone = streams.open();
-        assert_eq!(alone.share_bytes(), 64 * 1024);
-        let _second = streams.open();
         assert_eq!(alone.share_bytes(), 32 * 1024);
+        let _second = streams.open();
+        assert_eq!(alone.share_bytes(), 16 * 1024);
         let _more: Vec<_> = (0..98).map(|_| streams.open()).collect();
         assert_eq!(alone.share_bytes(), 16 * 1024);
     }

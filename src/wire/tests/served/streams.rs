@@ -225,3 +225,65 @@ fn a_connection_with_unsent_answers_is_not_idle() {
         assert_eq!((ended, bytes), (PAGES, PAGES * PAGE));
     });
 }
+
+/// A page in a memory file is copied frame by frame, and the client's windows cut the frames anywhere.
+#[test]
+fn a_page_in_a_memory_file_is_whole_however_windows_cut_it() {
+    const PAGE: u32 = 90_000;
+    run(async {
+        let site = ServedSite::serve().await;
+        let page: Vec<u8> = (0..PAGE).map(|n| n.to_le_bytes()[1] ^ 0x5a).collect();
+        std::fs::write(site.folder.path().join("page.bin"), &page).unwrap();
+        let all = [1_u8, 3, 5, 7];
+        for opened in [997, 16_384, 70_001] {
+            let mut client = FrameClient::connect(&site.served, &[(4, opened)]).await;
+            client.send(&window(0, 0x7000_0000)).await;
+            client
+                .send(&all.map(|stream| get(stream.into(), "/page.bin")).concat())
+                .await;
+            let (mut bodies, mut left) = (vec![Vec::new(); 8], all.len());
+            while left > 0 {
+                let frame = client.next().await.expect("a frame");
+                if frame.kind != DATA {
+                    continue;
+                }
+                left -= usize::from(frame.ends_stream());
+                let body = &mut bodies[usize::try_from(frame.stream).unwrap()];
+                body.extend_from_slice(&frame.payload);
+                let bytes = u32::try_from(frame.payload.len()).unwrap();
+                if !frame.ends_stream() {
+                    client.send(&window(frame.stream, bytes)).await;
+                }
+            }
+            assert!(
+                all.iter()
+                    .all(|&stream| bodies[usize::from(stream)] == page),
+                "{opened}"
+            );
+        }
+    });
+}
+
+/// Streams whose windows are used up wait alone: other streams of the connection begin and end.
+#[test]
+fn streams_without_a_window_hold_up_no_other() {
+    const UNREAD: u32 = 60;
+    run(async {
+        let site = ServedSite::serve().await;
+        std::fs::write(site.folder.path().join("page.bin"), vec![7; 90_000]).unwrap();
+        for path in ["/large.bin", "/page.bin"] {
+            let mut client = FrameClient::connect(&site.served, &[(4, 1000)]).await;
+            let unread = (0..UNREAD).map(|number| get(2 * number + 1, path));
+            client.send(&unread.collect::<Vec<_>>().concat()).await;
+            let mut bytes = 0;
+            while bytes < 1000 * UNREAD {
+                let frame = client.find(DATA).await;
+                assert!(!frame.ends_stream());
+                bytes += u32::try_from(frame.payload.len()).unwrap();
+            }
+            client.send(&get(2 * UNREAD + 1, "/")).await;
+            let page = client.answer_with_body(2 * UNREAD + 1).await;
+            assert_eq!(page, (200, b"<p>home".to_vec()), "{path}");
+        }
+    });
+}
