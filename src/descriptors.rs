@@ -1,11 +1,11 @@
-//! The limit of open files, divided: connections and files of routes may use only a part of it, so that the admin listener,
-//! the store and the logs always get a descriptor.
+//! The limit of open files, divided: public connections, large files that are being sent, and memory files have a share
+//! each, and the spare is for the rest, so that the admin listener, the store and the logs always get a descriptor.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::num::{as_u64, as_usize};
 
-/// The descriptors for all that has no share: the admin's connections, the store's files, listeners, logs.
+/// The descriptors reserved for everything else: the admin's connections, the store's files, listeners, logs.
 const SPARE: u64 = 256;
 /// The most memory files. They may have an eighth of the limit.
 const MEMORY_FILES_MAX: usize = 256;
@@ -57,12 +57,12 @@ impl DescriptorShares {
     }
 }
 
-/// How many public connections there are descriptors for, if `wanted` are allowed. Logged if it is fewer.
+/// The connection limit: `wanted`, or fewer if descriptors are short, which is logged.
 pub(crate) fn places(wanted: usize) -> usize {
     let places = wanted.min(DescriptorShares::now().connections);
     if places < wanted {
         tracing::warn!(
-            "server.max_connections is {wanted}, but the limit of open files allows {places}; more wait in the kernel's backlog"
+            "server.max_connections is {wanted}, but the limit of open files allows {places}; more wait in the kernel's backlog. To serve them, raise LimitNOFILE or ulimit -n"
         );
     }
     places

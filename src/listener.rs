@@ -31,7 +31,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::num::as_u64;
 use crate::supervision::{
@@ -105,7 +105,8 @@ impl Child for Listener {
         )))
     }
 
-    /// A client that comes during the drain is refused at once, so that it goes elsewhere.
+    /// The clients in the backlog are accepted, and later ones are refused at once, so that they go elsewhere. Those of an
+    /// inherited socket wait in its backlog for the next daemon.
     fn stop(&mut self) -> LocalBoxFuture<'static, ()> {
         let state = Arc::clone(&self.state);
         Box::pin(async move { state.close() })
@@ -148,7 +149,7 @@ async fn accept(
             Ok(Err(error)) if is_the_clients(&error) => {}
             Ok(Err(error)) => {
                 state.counters.failed.inc();
-                tracing::error!(%error, "a connection could not be accepted; if the error speaks of open files, raise their limit (ulimit -n)");
+                tracing::error!(%error, "a connection could not be accepted; if too many files are open, raise LimitNOFILE or ulimit -n");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -178,8 +179,9 @@ async fn place(
         if !std::mem::replace(&mut counted, true) {
             state.counters.full.inc();
         }
+        let now = Instant::now();
         for target in &state.targets {
-            let closed = target.load.make_room();
+            let closed = target.load.make_room(now);
             state.counters.gave_way.inc_by(as_u64(closed));
         }
         if let Ok(place) = timeout(PAUSE, &mut place).await {

@@ -1,4 +1,4 @@
-//! Memory files (`memfd_create(2)`): contents that never change, and that the kernel sends without a copy.
+//! Memory files (`memfd_create(2)`): bodies that never change, and that the kernel sends without a copy.
 
 // Decision: Large contents lie in memory files.
 
@@ -14,10 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::num::{as_u64, as_usize};
 
-/// A smaller content is cheaper to copy than to send by a system call of its own.
+/// A smaller body is cheaper to copy than to send by a system call of its own.
 const BYTES_MIN: usize = 32 * 1024;
 
-/// A content: on the heap, or in a memory file if it is large and there is room for one more.
+/// The content of a file: on the heap, or in a memory file if it is large and there is room for one more.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     Heap(Bytes),
@@ -53,7 +53,7 @@ impl MemoryFiles {
         Self { places, most }
     }
 
-    /// Keeps a content. It stays on the heap if it is small, or if there can be no more memory files.
+    /// Keeps the content of a file. It stays on the heap if it is small, or if there can be no more memory files.
     pub(crate) fn keep(&self, bytes: Bytes) -> Content {
         if bytes.len() < BYTES_MIN {
             return Content::Heap(bytes);
@@ -70,7 +70,7 @@ impl MemoryFiles {
                 }),
             }),
             Err(error) => {
-                tracing::debug!(%error, "a content stays on the heap");
+                tracing::debug!(%error, "no memory file could be made; the content stays on the heap");
                 Content::Heap(bytes)
             }
         }

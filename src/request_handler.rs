@@ -11,7 +11,7 @@ mod peers;
 
 pub(crate) use handover::{Accepted, Handover};
 pub(crate) use load::{GiveWay, HandlerLoad};
-pub(crate) use peers::{BoundedPeers, PeerBound};
+pub(crate) use peers::PeerBound;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -45,8 +45,7 @@ pub(crate) struct HandlerRef {
     pub event_loop: EventLoop,
 }
 
-/// A request handler that has not been started: its child spec, and what listeners need to hand it connections, of which
-/// `queue` may wait.
+/// Returns the child spec of a request handler, and the reference that listeners use; up to `queue` connections may wait.
 pub(crate) fn prepare<H: Handler>(
     name: &str,
     queue: QueueLimits,
@@ -110,7 +109,10 @@ impl Child for RequestHandler {
         let (load, drain) = (Arc::clone(&self.load), self.drain.clone());
         Box::pin(async move {
             let until = drain.begin();
-            if tokio::time::timeout_at(until, load.idle()).await.is_err() {
+            if tokio::time::timeout_at(until, load.drained())
+                .await
+                .is_err()
+            {
                 tracing::warn!(
                     connections = load.living(),
                     "closing connections that did not finish in time"

@@ -3,14 +3,18 @@
 //!
 //! Order of reading:
 //!
-//! 1. `incoming`: the trait [`Handler`], which is all that the rooms above implement.
-//! 2. `exchange`: one request from its head to its answer: resolve, `quick`, `admit`, `slow`.
+//! 1. `incoming`: [`Incoming`] and the trait [`Handler`], all that a handler receives and implements.
+//! 2. `exchange`: one request from its head to its answer: resolve, `quick`, `admit`, `slow`. `pass` is the right to go on
+//!    that `admit` gives.
 //! 3. `serve`: where connections begin; one actix-web `App` behind `http1` and `http2`.
 //! 4. `http1`: the phases of a connection, and below it `head`, `decoder` and `answer`, which read and write messages and
 //!    are pure. `fault` is the table of what is refused.
-//! 5. `socket`, `link`, `thread`, `recorder`: what connections stand on, share with the service, share with each other, and
-//!    write down.
-//! 6. `body`, `problem`, `accept`, `hosts`: the body of a request, errors, what a client accepts, who may ask.
+//! 5. `http2`: a connection with many streams, and below it `budget`, against floods of frames.
+//! 6. `socket`, `lazy_timer`, `drain`: the socket and the timer of a connection, and its end when the daemon stops.
+//! 7. `link`, `thread`: the state that a request shares with its connection, and that the connections of a thread share.
+//! 8. `problem`: every error as problem+json. `body`, `file_body`, `accept`, `hosts`, `request_id`: bodies of requests and of
+//!    answers, what a client accepts, which names the server answers to, ids.
+//! 9. `recorder`, which writes to `metrics` and `access_log`; `counters` counts connections and the limits that they reach.
 
 mod accept;
 mod access_log;

@@ -19,7 +19,7 @@ use crate::listener::{
     self, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketError, SocketFile,
     bind, bind_unix,
 };
-use crate::request_handler::{self, BoundedPeers, GiveWay, HandlerRef, PeerBound};
+use crate::request_handler::{self, GiveWay, HandlerRef, PeerBound};
 use crate::settings::{AutoCount, Listen, Settings, TargetSettings};
 use crate::storage;
 use crate::supervision::{
@@ -213,10 +213,7 @@ impl Builder {
         let event_loop = target.event_loop.clone();
         let socket = SharedListening::new(socket.into(), false);
         let targets = vec![target];
-        let places = (
-            places,
-            PeerBound::new(ADMIN_CONNECTIONS, BoundedPeers::Remote),
-        );
+        let places = (places, PeerBound::new(ADMIN_CONNECTIONS));
         let (faults, counters) = (Faults::none(), self.listener_metrics.admin.clone());
         let state = ListenerState::new(&socket, targets, Some(0), places, faults, counters);
         let listener = listener::child_spec("admin-listener", &event_loop, state);
@@ -351,7 +348,7 @@ impl Builder {
             AutoCount::Auto => places.div_ceil(4),
             AutoCount::Count(most) => most.get(),
         };
-        let peers = PeerBound::new(for_a_peer, BoundedPeers::Remote);
+        let peers = PeerBound::new(for_a_peer);
         let places = Arc::new(Semaphore::new(places));
         let mut supervisor = self.supervisor("listeners").start_together();
         // Each handler has a listener for each socket, on its own thread.

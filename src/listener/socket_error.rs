@@ -22,7 +22,7 @@ pub enum SocketError {
     #[error("cannot listen on unix:{}; there is a file that is no socket: move it away", .0.display())]
     NoSocket(PathBuf),
     /// The system refused to listen at this path.
-    #[error("cannot listen on unix:{}; is there the folder, and may this user write to it?", .0.display())]
+    #[error("cannot listen on unix:{}; does the folder exist, and may this user write to it?", .0.display())]
     Refused(PathBuf, #[source] io::Error),
     /// No socket of this name was passed to this process, but these.
     #[error(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::least_loaded::{Candidate, choose};
 use super::listening::{self, SharedListening};
@@ -72,8 +73,9 @@ impl ListenerState {
     ) {
         self.counters.accepted.inc();
         let mut targets = self.targets.iter();
-        let peer_place = self.peers.admit(address, |peer| {
-            let place = targets.find_map(|target| target.load.give_up_place(peer));
+        let now = Instant::now();
+        let peer_place = self.peers.admit(address, now, |peer| {
+            let place = targets.find_map(|target| target.load.give_up_place(peer, now));
             if place.is_some() {
                 self.counters.gave_way.inc();
             }

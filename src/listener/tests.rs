@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::metrics::ListenerCounters;
 use super::{ListenerState, SharedListening, bind, child_spec};
-use crate::request_handler::{self, BoundedPeers, GiveWay, HandlerLoad, HandlerRef, PeerBound};
+use crate::request_handler::{self, GiveWay, HandlerLoad, HandlerRef, PeerBound};
 use crate::settings::LimitSettings;
 use crate::supervision::{
     Env, EventLoop, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, SupervisorSpec, Tree,
@@ -80,14 +80,14 @@ fn handler(
 
 async fn start(socket: OwnedFd, queues: &[usize], places: usize) -> StartedTree {
     // Peers of this machine have no bound.
-    start_bounded(socket, queues, places, (1, BoundedPeers::Remote)).await
+    start_bounded(socket, queues, places, PeerBound::new(1)).await
 }
 
 async fn start_bounded(
     socket: OwnedFd,
     queues: &[usize],
     places: usize,
-    (most, bounded): (usize, BoundedPeers),
+    peers: Arc<PeerBound>,
 ) -> StartedTree {
     let faults = Faults::armed();
     let intensity = Intensity {
@@ -102,7 +102,6 @@ async fn start_bounded(
         targets.push(target);
     }
     let loads = targets.iter().map(|t| Arc::clone(&t.load)).collect();
-    let peers = PeerBound::new(most, bounded);
     let places = (Arc::new(Semaphore::new(places)), peers);
     let socket = SharedListening::new(socket, false);
     let state = ListenerState::new(
@@ -195,7 +194,9 @@ fn connections_go_to_the_least_loaded_handler() {
         assert_eq!(living, [3, 3]);
         drop(clients);
         for load in &started.loads {
-            tokio::time::timeout(PATIENCE, load.idle()).await.unwrap();
+            tokio::time::timeout(PATIENCE, load.drained())
+                .await
+                .unwrap();
         }
         started.stop().await;
     });

@@ -38,7 +38,7 @@ impl Handover {
         }
     }
 
-    /// Takes it out, with what counts it among the connections of the handler; `None` the second time.
+    /// Takes it out, with its `LivingConnection` guard; `None` the second time.
     pub(crate) fn take(&self) -> Option<(Accepted, LivingConnection)> {
         self.accepted.lock().take()
     }

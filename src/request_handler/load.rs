@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::peers::{PeerKey, PeerPlace};
 
 /// How long a connection is left alone, so that a client on a busy machine has time to send its request.
-const GRACE: Duration = Duration::from_millis(50);
+const AGE_MIN: Duration = Duration::from_millis(50);
 
 /// The connections that may be closed for a newcomer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) enum GiveWay {
     /// The oldest one that waits for its next request.
     #[default]
     Idle,
-    /// The older half, whatever they do: nothing that is served there takes long.
+    /// The older half, busy or not; used by the admin listener, whose answers are quick.
     Any,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct HandlerLoad {
 struct TrackedConnection {
     since: Instant,
     idle: Arc<AtomicBool>,
-    /// Given to a newcomer of the same peer that takes its place.
+    /// The peer's place; a newcomer of the same peer takes it over.
     place: Option<PeerPlace>,
     /// Dropped, it closes the connection.
     _open: oneshot::Sender<()>,
@@ -61,7 +61,7 @@ impl HandlerLoad {
     }
 
     /// Completes when there are none.
-    pub(crate) async fn idle(&self) {
+    pub(crate) async fn drained(&self) {
         loop {
             let changed = self.changed.notified();
             if self.living.load(Ordering::SeqCst) == 0 {
@@ -98,8 +98,8 @@ impl HandlerLoad {
         }
     }
 
-    /// Closes the connections that give way to a newcomer, and returns their number.
-    pub(crate) fn make_room(&self) -> usize {
+    /// Closes the connections that give way to a newcomer now, and returns their number.
+    pub(crate) fn make_room(&self, now: Instant) -> usize {
         let mut served = self.served.lock();
         let many = match self.give_way {
             GiveWay::Idle => 1,
@@ -107,7 +107,8 @@ impl HandlerLoad {
             GiveWay::Any => served.len().div_ceil(2),
         };
         let any = self.give_way == GiveWay::Any;
-        let fit = aged(&served).filter(|(_, tracked)| any || tracked.idle.load(Ordering::Relaxed));
+        let fit =
+            aged(&served, now).filter(|(_, tracked)| any || tracked.idle.load(Ordering::Relaxed));
         let chosen: Vec<u64> = fit.map(|(id, _)| *id).take(many).collect();
         for id in &chosen {
             served.remove(id);
@@ -116,9 +117,9 @@ impl HandlerLoad {
     }
 
     /// Closes the oldest idle connection of a peer here, and returns the place that it had.
-    pub(crate) fn give_up_place(&self, peer: PeerKey) -> Option<PeerPlace> {
+    pub(crate) fn give_up_place(&self, peer: PeerKey, now: Instant) -> Option<PeerPlace> {
         let mut served = self.served.lock();
-        let (id, _) = aged(&served).find(|(_, tracked)| {
+        let (id, _) = aged(&served, now).find(|(_, tracked)| {
             let same = tracked.place.as_ref().is_some_and(|of| of.key == peer);
             same && tracked.idle.load(Ordering::Relaxed)
         })?;
@@ -130,10 +131,10 @@ impl HandlerLoad {
 /// The connections that are not left alone any more, by age.
 fn aged(
     served: &BTreeMap<u64, TrackedConnection>,
+    now: Instant,
 ) -> impl Iterator<Item = (&u64, &TrackedConnection)> {
-    let now = Instant::now();
-    let old = served.iter();
-    old.take_while(move |(_, tracked)| now.duration_since(tracked.since) >= GRACE)
+    let by_age = served.iter();
+    by_age.take_while(move |(_, tracked)| now.duration_since(tracked.since) >= AGE_MIN)
 }
 
 /// Keeps a connection among the served ones until it is dropped, be it by a panic.

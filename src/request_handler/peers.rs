@@ -11,36 +11,28 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The bits of an address of IPv6 that name a site; who has one address there usually has all.
-const PREFIX: Ipv6Addr = Ipv6Addr::new(0xffff, 0xffff, 0xffff, 0xffff, 0, 0, 0, 0);
-/// How long a peer is refused after none of its connections was found idle: a search looks at all connections.
+/// The bits of an address of IPv6 that identify a network (/64); who has one address there usually has all.
+const NETWORK_MASK: Ipv6Addr = Ipv6Addr::new(0xffff, 0xffff, 0xffff, 0xffff, 0, 0, 0, 0);
+/// After a search found no idle connection of a peer, it is refused for so long without another search, which looks at all
+/// connections.
 const SEARCH_PAUSE: Duration = Duration::from_millis(50);
 /// The time between two lines of the log about peers that have reached the bound.
 const WARN_PAUSE: Duration = Duration::from_secs(60);
-
-/// The peers that have a bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BoundedPeers {
-    /// Those of other machines. A proxy on this one brings all connections from one address.
-    Remote,
-    /// All that have an address.
-    #[cfg(test)]
-    All,
-}
 
 /// One peer: an address of IPv4, or the /64 prefix of one of IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PeerKey(IpAddr);
 
 impl PeerKey {
-    /// The peer of an address; `None` if it has no bound.
-    fn of(address: Option<SocketAddr>, bounded: BoundedPeers) -> Option<Self> {
+    /// The peer of an address; `None` if it has no bound. A proxy on this machine brings all connections from one address, so
+    /// loopback has none, save in tests.
+    fn of(address: Option<SocketAddr>, with_loopback: bool) -> Option<Self> {
         let address = address?.ip().to_canonical();
-        if bounded == BoundedPeers::Remote && address.is_loopback() {
+        if address.is_loopback() && !with_loopback {
             return None;
         }
         Some(Self(match address {
-            IpAddr::V6(address) => IpAddr::V6(address & PREFIX),
+            IpAddr::V6(address) => IpAddr::V6(address & NETWORK_MASK),
             IpAddr::V4(_) => address,
         }))
     }
@@ -80,22 +72,30 @@ fn is_over(since: Option<Instant>, pause: Duration, now: Instant) -> bool {
 }
 
 /// The bound of the connections of each peer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct PeerBound {
     most: usize,
-    bounded: BoundedPeers,
+    with_loopback: bool,
     peers: Mutex<HashMap<PeerKey, PeerCount>>,
     warned: Mutex<Option<Instant>>,
 }
 
 impl PeerBound {
     /// A bound of `most` connections.
-    pub(crate) fn new(most: usize, bounded: BoundedPeers) -> Arc<Self> {
+    pub(crate) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
-            bounded,
-            peers: Mutex::default(),
-            warned: Mutex::default(),
+            ..Self::default()
+        })
+    }
+
+    /// The same, for connections from this machine too.
+    #[cfg(test)]
+    pub(crate) fn with_loopback(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            with_loopback: true,
+            ..Self::default()
         })
     }
 
@@ -104,12 +104,12 @@ impl PeerBound {
     pub(crate) fn admit(
         self: &Arc<Self>,
         address: Option<SocketAddr>,
+        now: Instant,
         give_way: impl FnOnce(PeerKey) -> Option<PeerPlace>,
     ) -> Result<Option<PeerPlace>, PeerFull> {
-        let Some(key) = PeerKey::of(address, self.bounded) else {
+        let Some(key) = PeerKey::of(address, self.with_loopback) else {
             return Ok(None);
         };
-        let now = Instant::now();
         let verdict = {
             let mut peers = self.peers.lock();
             let count = peers.entry(key).or_default();
@@ -198,14 +198,14 @@ mod tests {
             ("2001:db8:1:2::1", "2001:db8:1:2:ffff::", true),
             ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
         ] {
-            let key = |text| PeerKey::of(Some(address(text)), BoundedPeers::Remote).unwrap();
+            let key = |text| PeerKey::of(Some(address(text)), false).unwrap();
             assert_eq!(key(a) == key(b), same, "{a} and {b}");
         }
         for text in ["127.0.0.1", "127.8.0.1", "::1", "::ffff:127.0.0.1"] {
-            assert_eq!(PeerKey::of(Some(address(text)), BoundedPeers::Remote), None);
-            assert!(PeerKey::of(Some(address(text)), BoundedPeers::All).is_some());
+            assert_eq!(PeerKey::of(Some(address(text)), false), None);
+            assert!(PeerKey::of(Some(address(text)), true).is_some());
         }
-        assert_eq!(PeerKey::of(None, BoundedPeers::All), None, "a unix socket");
+        assert_eq!(PeerKey::of(None, true), None, "a unix socket");
     }
 
     #[test]
@@ -227,21 +227,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_full_peer_is_refused_while_others_are_admitted() {
-        let bound = PeerBound::new(2, BoundedPeers::Remote);
-        let admit = |text| bound.admit(Some(address(text)), none);
+        let bound = PeerBound::new(2);
+        let admit = |text| bound.admit(Some(address(text)), Instant::now(), none);
         let first = admit("192.0.2.1").unwrap();
         let second = admit("192.0.2.1").unwrap();
         assert!(first.is_some() && second.is_some());
         assert!(admit("192.0.2.1").is_err());
         assert!(admit("192.0.2.2").unwrap().is_some());
         for exempt in [Some(address("127.0.0.1")), Some(address("::1")), None] {
-            assert!(bound.admit(exempt, none).unwrap().is_none());
+            assert!(bound.admit(exempt, Instant::now(), none).unwrap().is_none());
         }
         // It was searched a moment ago, so it is not searched again.
-        let searched = bound.admit(Some(address("192.0.2.1")), |_| panic!("a search"));
+        let full = Some(address("192.0.2.1"));
+        let searched = bound.admit(full, Instant::now(), |_| panic!("a search"));
         assert!(searched.is_err());
         tokio::time::advance(SEARCH_PAUSE).await;
-        let replaced = bound.admit(Some(address("192.0.2.1")), |_| first);
+        let replaced = bound.admit(full, Instant::now(), |_| first);
         assert!(replaced.unwrap().is_some(), "the place is handed on");
         assert!(admit("192.0.2.1").unwrap().is_some(), "and then dropped");
         drop(second);

@@ -105,7 +105,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("limits.header_timeout", TIMEOUT, r#""10s""#,
         "The longest time from a connection's first byte to the end of the headers: against slow senders"),
     key("limits.request_timeout", TIMEOUT, r#""30s""#,
-        "The longest time from the end of the headers to the beginning of the answer; past it the answer is 504"),
+        "The longest time from the end of the headers to the beginning of the answer, else 504, and to the end of the request's body, else 408; a write is not cut off, and a wait for max_in_flight does not count"),
     key("limits.idle_timeout", TIMEOUT, r#""75s""#,
         "The longest time between two requests on one connection"),
     key("limits.stall_timeout", TIMEOUT, r#""30s""#,

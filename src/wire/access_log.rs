@@ -1,7 +1,9 @@
 //! The access log as one handler writes it: lines are encoded here, on its own thread, into a block that is handed over
 //! when it is full or has waited long enough.
 //!
-//! A line is a JSON object: time, method, path (without the query, which may hold secrets), route, status, bytes of the body, microseconds until the answer began, peer, request id.
+//! A line is a JSON object: time, method, path, query (unless `logging.access_query` is false, because it may hold secrets),
+//! protocol, route, status, bytes of the body that were sent, microseconds from the end of the head to the end of the answer,
+//! peer, request id, and, where there is one, user agent, referer and fault.
 
 // Decision: The access log does not use tracing.
 

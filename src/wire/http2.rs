@@ -47,13 +47,13 @@ pub(crate) const STREAMS_MAX: usize = 100;
 const STREAM_WINDOW_BYTES: [u32; 2] = [64 * 1024, 1024 * 1024];
 /// The least bytes of all bodies of a connection that may wait unread.
 const CONNECTION_WINDOW_BYTES_MIN: u32 = 1024 * 1024;
-/// So many streams that are not read do not stop the others.
+/// This many unread streams can't block the rest.
 const CONNECTION_WINDOW_STREAMS: u32 = 4;
 /// The most bytes of an answer that wait in the library to be sent: two pieces, so that one is made while the other is sent.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// Streams that have to wait for their answers and begin before others have their turn, so that few begin at a time.
 const BEGUN_AT_A_TIME: usize = 32;
-/// Streams that the client may take back before they are looked at.
+/// Streams that the client may reset before they are accepted.
 const TAKEN_BACK_MAX: usize = 20;
 /// Ended streams that are remembered, because the client may not know yet that they have ended.
 const REMEMBERED_MAX: usize = 10;

@@ -18,7 +18,7 @@ use super::problem::{Code, Problem};
 pub(crate) struct Incoming {
     pub(crate) request: HttpRequest,
     pub(crate) payload: Payload,
-    /// The deadline for the answer, or for the body that it needs.
+    /// When the answer (safe methods) or the reading of the body (others) must be done.
     pub(crate) deadline: Instant,
     /// Whether it may change something and was sent by a page of another site.
     pub(crate) cross_site: bool,

@@ -10,7 +10,7 @@
 //! | 404 | `not_found` | nothing here |
 //! | 405 | `method_not_allowed` | with `Allow` |
 //! | 406 | `not_acceptable` | the client takes no JSON |
-//! | 408 | `head_timeout`, `body_timeout` | the head did not come in time, or the body of an HTTP/2 stream stalled |
+//! | 408 | `head_timeout`, `body_timeout` | the head or the body did not come in time |
 //! | 409 | `duplicate_id`, `id_mismatch` | there is a record of this id; path and body name different ones |
 //! | 412 | `precondition_failed` | with the current `ETag` |
 //! | 413 | `body_too_large` | past `limits.body`, or a patch that would make a record so long |
@@ -26,7 +26,7 @@
 //! | 500 | `internal`, `damaged` | a bug, or damaged data; nothing internal is told |
 //! | 501 | `not_implemented` | a method or a transfer coding that the server does not know |
 //! | 503 | `unavailable`, `overloaded`, `shutting_down`, `outcome_unknown`, `not_ready` | with `Retry-After`, save for the unknown outcome |
-//! | 504 | `deadline` | it took too long, and was not begun |
+//! | 504 | `deadline` | it took too long; nothing was changed |
 //! | 505 | `version_not_supported` | HTTP/2.0 in a request line, and the like |
 //! | 507 | `disk_full` | less than `storage.reserve` is left; reads go on |
 

@@ -55,7 +55,7 @@ impl Recorder {
         self.ids.next()
     }
 
-    /// Counts an answer that is about to be sent, so that a client that has it finds it counted.
+    /// Counts an answer. Call it before sending, so that a client that scrapes next sees its own request.
     pub(super) fn count(&self, request: &HttpRequest, link: &Link, status: u16, size: BodySize) {
         let bytes = match size {
             // The answer to a HEAD has a length and no body.

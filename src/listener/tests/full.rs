@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::{PATIENCE, ask, run, start, start_bounded, tcp};
-use crate::request_handler::BoundedPeers;
+use crate::request_handler::PeerBound;
 
 #[test]
 fn the_oldest_idle_connection_gives_way_to_a_newcomer() {
@@ -52,7 +52,7 @@ async fn client_from(address: &str, server: SocketAddr) -> TcpStream {
 fn a_peer_at_its_bound_gets_no_more_places_than_it_has() {
     run(async {
         let (socket, address) = tcp();
-        let bounded = (2, BoundedPeers::All);
+        let bounded = PeerBound::with_loopback(2);
         let started = start_bounded(socket, &[100, 100], 100, bounded).await;
         let mut clients = Vec::new();
         for _ in 0..2 {
