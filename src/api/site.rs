@@ -38,9 +38,7 @@ impl Handler for Site {
     fn quick(&self, request: &Incoming, matched: &Self::Matched, now: Instant) -> Option<Response> {
         let matched = matched.as_ref().ok()?;
         let rules = &matched.route.rules;
-        let Target::Files(root) = matched.route.target else {
-            return None;
-        };
+        let root = matched.route.target.root()?;
         if rules.waits() {
             return None;
         }
@@ -89,7 +87,7 @@ impl Handler for Site {
         let Ok(Matched { route, .. }) = matched else {
             return response;
         };
-        if let Target::Files(root) = route.target
+        if let Some(root) = route.target.root()
             && takes_html(request.headers())
             && let Some(page) = route.rules.page(response.status().as_u16())
         {

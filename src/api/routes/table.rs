@@ -32,6 +32,16 @@ pub(crate) enum Target {
     Resource(ResourceTarget),
 }
 
+impl Target {
+    /// The folder from which a file or the page of an error can be taken.
+    pub(crate) fn root(&self) -> Option<RootId> {
+        match self {
+            Self::Files(root) => Some(*root),
+            Self::Resource(_) => None,
+        }
+    }
+}
+
 /// A resource and where its records are.
 #[derive(Debug)]
 pub(crate) struct ResourceTarget {
