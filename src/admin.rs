@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::supervision::{Faults, NodeView, Pulse, Tree};
 use crate::telemetry::{Exposition, Metrics};
-use crate::wire::{Code, Handler, Incoming, Problem, Response, read_body, wish};
+use crate::wire::{Code, Incoming, Problem, Responder, Response, read_body, wish};
 use readiness::Part;
 
 /// How long nothing may be heard of the supervisor or the sentinel before the process counts as dead.
@@ -49,7 +49,7 @@ pub(crate) struct Running {
 
 type Answered = Result<HttpResponse<BoxBody>, Problem>;
 
-impl Handler for Admin {
+impl Responder for Admin {
     type Matched = ();
 
     fn resolve(&self, _: &Incoming) {}

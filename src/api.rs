@@ -2,7 +2,7 @@
 //!
 //! Order of reading:
 //!
-//! 1. `site`: the [`Handler`](crate::wire::Handler) of the public site, with one match arm for each kind of target.
+//! 1. `site`: the [`Responder`](crate::wire::Responder) of the public site, with one match arm for each kind of target.
 //! 2. `routes`: `path` (how paths are compared), `table` (which route it belongs to; a new kind of target, such as a redirect,
 //!    is a variant of [`Target`] here and a match arm in `site`), `rules` and `gate` (headers, delay, requests at a time).
 //! 3. `files` and `resource`: the answers.

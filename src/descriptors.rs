@@ -29,10 +29,9 @@ pub(crate) fn raise() {
 /// The shares of the limit of open files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DescriptorShares {
-    /// For public connections.
+    /// For public connections, and as many again for large files that are being sent. One connection of HTTP/2 may use several
+    /// of those.
     pub(crate) connections: usize,
-    /// For large files that are being sent. There are as many as connections, but one connection of HTTP/2 may use several.
-    pub(crate) large_files: usize,
     /// For memory files.
     pub(crate) memory_files: usize,
 }
@@ -48,10 +47,8 @@ impl DescriptorShares {
         let memory_files = as_usize(limit / MEMORY_FILES_DIVISOR).min(MEMORY_FILES_MAX);
         let spare = SPARE + as_u64(memory_files);
         let left = limit - spare.min(limit / 2);
-        let half = as_usize(left / 2).max(1);
         Self {
-            connections: half,
-            large_files: half,
+            connections: as_usize(left / 2).max(1),
             memory_files,
         }
     }
@@ -74,7 +71,7 @@ mod tests {
 
     #[test]
     fn each_has_a_share_and_the_rest_is_for_what_else_there_is() {
-        for (limit, half, memory_files) in [
+        for (limit, connections, memory_files) in [
             (1 << 20, 524_032, 256),
             (10_000, 4744, 256),
             (1024, 320, 128),
@@ -84,8 +81,7 @@ mod tests {
             (0, 1, 0),
         ] {
             let shares = DescriptorShares {
-                connections: half,
-                large_files: half,
+                connections,
                 memory_files,
             };
             assert_eq!(DescriptorShares::of(limit), shares, "of {limit}");

@@ -1,7 +1,6 @@
 //! The listener: a child that accepts connections from a socket, which the app has bound, and hands them to request
 //! handlers.
 
-// Decision: `AsyncFd::new` is used although tokio deprecates it.
 // Decision: Each handler has a listener on its own thread.
 
 mod bind;
@@ -20,7 +19,7 @@ pub(crate) use inherited::Inherited;
 pub(crate) use listening::SharedListening;
 pub(crate) use metrics::ListenerMetrics;
 pub use socket_error::SocketError;
-pub(crate) use state::ListenerState;
+pub(crate) use state::{ConnectionBounds, ListenerState};
 pub(crate) use unix_path::{SocketFile, bind_unix};
 
 use std::io;
@@ -38,6 +37,7 @@ use crate::supervision::{
     BoxError, Child, ChildContext, ChildSpec, Delivery, EventLoop, Incarnation, LocalBoxFuture,
     Message, Slot, StartError,
 };
+use crate::wire::register;
 
 /// How long to wait after an accept failed for want of descriptors or memory, and between two looks for a handler or for a
 /// connection that can make room.
@@ -71,13 +71,7 @@ pub(crate) fn child_spec(
         async move {
             let socket = state.socket.socket.try_clone();
             let socket = socket.map_err(StartError::failed)?;
-            // The deprecation is about descriptors that are closed while they are registered, which this one is not; and
-            // tokio's own listener would register every accepted socket here, on the wrong thread.
-            #[expect(
-                deprecated,
-                reason = "its successor asks for a promise that no compiler checks"
-            )]
-            let socket = AsyncFd::new(socket).map_err(StartError::failed)?;
+            let socket = register(socket).map_err(StartError::failed)?;
             Ok(Listener {
                 state,
                 socket: Some(socket),
@@ -162,10 +156,10 @@ async fn place(
     state: &ListenerState,
     socket: &AsyncFd<OwnedFd>,
 ) -> Result<OwnedSemaphorePermit, BoxError> {
-    if let Ok(place) = Arc::clone(&state.places).try_acquire_owned() {
+    if let Ok(place) = Arc::clone(&state.bounds.places).try_acquire_owned() {
         return Ok(place);
     }
-    let mut place = std::pin::pin!(Arc::clone(&state.places).acquire_owned());
+    let mut place = std::pin::pin!(Arc::clone(&state.bounds.places).acquire_owned());
     let mut counted = false;
     loop {
         // Room is made for clients that are there, and not for those that may come.
@@ -180,8 +174,8 @@ async fn place(
             state.counters.full.inc();
         }
         let now = Instant::now();
-        for target in &state.targets {
-            let closed = target.load.make_room(now);
+        for handler in &state.handlers {
+            let closed = handler.load.make_room(now);
             state.counters.gave_way.inc_by(as_u64(closed));
         }
         if let Ok(place) = timeout(PAUSE, &mut place).await {

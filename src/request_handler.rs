@@ -21,7 +21,7 @@ use crate::supervision::{
     Child, ChildContext, ChildRef, ChildSpec, Delivery, EventLoop, Faults, LocalBoxFuture,
     QueueLimits, Shutdown, Slot,
 };
-use crate::wire::{Drain, Handler, Parts, Service};
+use crate::wire::{Drain, Parts, Responder, Service};
 
 /// The time beyond the limit of the drain that a handler has to end by itself.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -37,8 +37,8 @@ pub(crate) struct RequestHandler {
 /// A request handler, as a listener knows it.
 #[derive(Debug, Clone)]
 pub(crate) struct HandlerRef {
-    /// The handler that gets connections.
-    pub handler: ChildRef<Handover>,
+    /// Its child, which gets connections.
+    pub child: ChildRef<Handover>,
     /// Its connections.
     pub load: Arc<HandlerLoad>,
     /// The thread it runs on.
@@ -46,17 +46,17 @@ pub(crate) struct HandlerRef {
 }
 
 /// Returns the child spec of a request handler, and the reference that listeners use; up to `queue` connections may wait.
-pub(crate) fn prepare<H: Handler>(
+pub(crate) fn prepare<R: Responder>(
     name: &str,
     queue: QueueLimits,
-    parts: Parts<H>,
+    parts: Parts<R>,
     give_way: GiveWay,
     faults: Faults,
 ) -> (ChildSpec, HandlerRef) {
-    let (slot, handler) = Slot::with_limits(name, queue);
+    let (slot, child) = Slot::with_limits(name, queue);
     let (event_loop, load) = (EventLoop::default(), Arc::new(HandlerLoad::new(give_way)));
-    let target = HandlerRef {
-        handler,
+    let handler = HandlerRef {
+        child,
         load: Arc::clone(&load),
         event_loop: event_loop.clone(),
     };
@@ -78,7 +78,7 @@ pub(crate) fn prepare<H: Handler>(
             })
         }
     });
-    (spec.shutdown(shutdown), target)
+    (spec.shutdown(shutdown), handler)
 }
 
 impl Child for RequestHandler {

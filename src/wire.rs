@@ -1,9 +1,9 @@
 //! The transport of HTTP: connections, their timers and limits, heads, bodies, HTTP/2, the drain, errors as problem+json,
-//! the access log and the metrics of requests. What a request means is decided by a [`Handler`], which knows no sockets.
+//! the access log and the metrics of requests. What a request means is decided by a [`Responder`], which knows no sockets.
 //!
 //! Order of reading:
 //!
-//! 1. `incoming`: [`Incoming`] and the trait [`Handler`], all that a handler receives and implements.
+//! 1. `incoming`: [`Incoming`] and the trait [`Responder`], all that the rooms above receive and implement.
 //! 2. `exchange`: one request from its head to its answer: resolve, `quick`, `admit`, `slow`. `pass` is the right to go on
 //!    that `admit` gives.
 //! 3. `serve`: where connections begin; one actix-web `App` behind `http1` and `http2`.
@@ -45,12 +45,12 @@ pub(crate) use access_log::Access;
 pub(crate) use body::read_body;
 pub(crate) use counters::ConnectionCounters;
 pub(crate) use drain::Drain;
-pub(crate) use exchange::Parts;
+pub(crate) use exchange::{Parts, options};
 pub(crate) use file_body::{DiskBody, content_body, content_response, disk_response};
 pub(crate) use hosts::{Hosts, Peer};
-pub(crate) use incoming::{Handler, Incoming, Response};
+pub(crate) use incoming::{Incoming, Responder, Response};
 pub(crate) use metrics::{HandlerMetrics, HttpMetrics};
 pub(crate) use pass::Pass;
 pub(crate) use problem::{Code, Problem};
 pub(crate) use serve::{SILENCED, Service};
-pub(crate) use socket::Socket;
+pub(crate) use socket::{Socket, register};

@@ -95,7 +95,7 @@ fn item(out: &mut String, node: &NodeView) -> fmt::Result {
     let queue = queue.map_or_else(|| "-".to_owned(), |slot| slot.queue_messages.to_string());
     for (term, value) in [
         ("up", up),
-        ("life", node.generation.to_string()),
+        ("generation", node.generation.to_string()),
         ("restarts", node.restarts_total().to_string()),
         ("queue", queue),
     ] {
@@ -105,7 +105,7 @@ fn item(out: &mut String, node: &NodeView) -> fmt::Result {
         let last = escape(last);
         writeln!(
             out,
-            "<span class=\"last\">the life before ended: {last}</span>"
+            "<span class=\"last\">the incarnation before ended: {last}</span>"
         )?;
     }
     out.push_str("</div>\n");

@@ -32,10 +32,3 @@ pub(super) fn redirect(reference: &str, query: &str) -> Answered {
     response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
 }
-
-/// The answer to OPTIONS: the methods that are allowed.
-pub(super) fn options(allow: &'static str) -> Response {
-    let mut response = empty(StatusCode::NO_CONTENT);
-    set(&mut response, header::ALLOW, allow);
-    response
-}

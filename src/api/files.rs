@@ -10,13 +10,14 @@ use bytes::Bytes;
 use futures_util::stream::LocalBoxStream;
 use tokio::time::Instant;
 
-use super::answer::{Answered, options, redirect, set};
+use super::answer::{Answered, redirect, set};
 use super::conditional;
 use super::routes::Matched;
 use super::site::Site;
 use crate::file_cache::{Entry, Large, Loaded, Representation, RootId};
 use crate::wire::{
     DiskBody, Incoming, Problem, Response, Socket, content_body, content_response, disk_response,
+    options,
 };
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";

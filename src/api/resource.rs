@@ -11,12 +11,12 @@ use actix_web::http::header::{self, HeaderName};
 use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
 
-use super::answer::{Answered, empty, options, set};
+use super::answer::{Answered, empty, set};
 use super::routes::{Matched, ResourceTarget, segment};
 use super::site::Site;
 use crate::record::{Conditions, JsonObject, Record, WriteCommand};
 use crate::storage::{Write, Written};
-use crate::wire::{Incoming, Problem, Response, read_body};
+use crate::wire::{Incoming, Problem, Response, options, read_body};
 use dialect::{BodyOf, JSON};
 use negotiation::{must_take_json, prefers, refuse_later};
 

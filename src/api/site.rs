@@ -9,7 +9,7 @@ use super::routes::{Matched, RouteTable, Target, Unrouted};
 use super::{files, resource};
 use crate::file_cache::Files;
 use crate::storage::Store;
-use crate::wire::{Code, Handler, Incoming, Pass, Problem, Response, takes_html};
+use crate::wire::{Code, Incoming, Pass, Problem, Responder, Response, takes_html};
 
 /// The public site and API; all request handlers share it.
 #[derive(Debug)]
@@ -24,15 +24,15 @@ pub(crate) struct Site {
     pub body_bytes: usize,
 }
 
-impl Handler for Site {
+impl Responder for Site {
     type Matched = Result<Matched, Unrouted>;
 
     fn resolve(&self, request: &Incoming) -> Self::Matched {
         self.routes.resolve(request.path())
     }
 
-    fn label(&self, matched: &Self::Matched) -> Option<usize> {
-        Some(matched.as_ref().ok()?.route.label)
+    fn route_index(&self, matched: &Self::Matched) -> Option<usize> {
+        Some(matched.as_ref().ok()?.route.index)
     }
 
     fn quick(&self, request: &Incoming, matched: &Self::Matched, now: Instant) -> Option<Response> {

@@ -16,8 +16,8 @@ use crate::api::{ResourceTarget, RouteRules, RouteTable, Site, Target};
 use crate::descriptors;
 use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, RootId, SiteRoot};
 use crate::listener::{
-    self, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketError, SocketFile,
-    bind, bind_unix,
+    self, ConnectionBounds, Inherited, ListenerMetrics, ListenerState, SharedListening,
+    SocketError, SocketFile, bind, bind_unix,
 };
 use crate::request_handler::{self, GiveWay, HandlerRef, PeerBound};
 use crate::settings::{AutoCount, Listen, Settings, TargetSettings};
@@ -27,7 +27,7 @@ use crate::supervision::{
 };
 use crate::telemetry::{AccessGuard, AccessSink, Metrics};
 use crate::wire::{
-    Access, ConnectionCounters, Drain, Handler, HandlerMetrics, Hosts, HttpMetrics, Parts,
+    Access, ConnectionCounters, Drain, HandlerMetrics, Hosts, HttpMetrics, Parts, Responder,
 };
 
 /// Connections that may wait for one handler; they are few bytes each, and the listener waits when it is full.
@@ -125,14 +125,14 @@ impl Assembly {
             store: Arc::clone(&store),
             body_bytes: builder.settings.limits.body_bytes,
         });
-        let (handlers, targets, http) = builder.handlers(&site);
+        let (handlers, refs, http) = builder.handlers(&site);
         let spec = builder
             .supervisor("perennial")
             .child(builder.admin(sockets.admin, &admin))
             .child(builder.supervisor("storage").child(writer))
             .child(file_cache)
             .child(handlers)
-            .child(builder.listeners(&sockets.public, &targets));
+            .child(builder.listeners(&sockets.public, &refs));
         let prepared = PreparedTree::new(spec)?.with_pulse(Arc::clone(&pulse));
         let tree = prepared.tree();
         let metrics = Metrics::new(tree.clone());
@@ -179,14 +179,14 @@ impl Builder {
             .backoff(settings.backoff)
     }
 
-    fn parts<H: Handler>(
+    fn parts<R: Responder>(
         &self,
-        handler: &Arc<H>,
+        responder: &Arc<R>,
         metrics: &Arc<HandlerMetrics>,
         drain: &Drain,
-    ) -> Parts<H> {
+    ) -> Parts<R> {
         Parts {
-            handler: Arc::clone(handler),
+            responder: Arc::clone(responder),
             metrics: Arc::clone(metrics),
             counters: Arc::clone(&self.counters),
             limits: self.settings.limits,
@@ -202,7 +202,7 @@ impl Builder {
         let mut parts = self.parts(admin, &Arc::new(HandlerMetrics::new(0)), &drain);
         // Its connections are none of the public ones.
         parts.counters = Arc::new(ConnectionCounters::default());
-        let (spec, target) = request_handler::prepare(
+        let (spec, handler) = request_handler::prepare(
             "admin-handler",
             HANDLER_QUEUE,
             parts,
@@ -210,12 +210,13 @@ impl Builder {
             self.faults.clone(),
         );
         let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
-        let event_loop = target.event_loop.clone();
+        let event_loop = handler.event_loop.clone();
         let socket = SharedListening::new(socket.into(), false);
-        let targets = vec![target];
-        let places = (places, PeerBound::new(ADMIN_CONNECTIONS));
+        let handlers = vec![handler];
+        let peers = PeerBound::new(ADMIN_CONNECTIONS);
+        let bounds = ConnectionBounds { places, peers };
         let (faults, counters) = (Faults::none(), self.listener_metrics.admin.clone());
-        let state = ListenerState::new(&socket, targets, Some(0), places, faults, counters);
+        let state = ListenerState::new(&socket, handlers, Some(0), bounds, faults, counters);
         let listener = listener::child_spec("admin-listener", &event_loop, state);
         self.supervisor("admin").child(spec).child(listener)
     }
@@ -269,21 +270,21 @@ impl Builder {
         };
         let drain = Drain::new(self.settings.server.drain);
         let mut http = HttpMetrics {
-            labels: site.routes.labels(),
+            patterns: site.routes.patterns(),
             handlers: Vec::new(),
             connections: Arc::clone(&self.counters),
         };
         let mut supervisor = self.supervisor("request-handlers").start_together();
-        let mut targets = Vec::new();
+        let mut refs = Vec::new();
         for n in 0..count {
-            let metrics = Arc::new(HandlerMetrics::new(http.labels.len()));
+            let metrics = Arc::new(HandlerMetrics::new(http.patterns.len()));
             let mut parts = self.parts(site, &metrics, &drain);
             parts.access = self.access.as_ref().map(|sink| Access {
                 sink: sink.clone(),
-                labels: Arc::from(http.labels.clone()),
+                patterns: Arc::from(http.patterns.clone()),
                 queries: self.settings.logging.access_query,
             });
-            let (spec, target) = request_handler::prepare(
+            let (spec, handler) = request_handler::prepare(
                 &format!("handler-{n}"),
                 HANDLER_QUEUE,
                 parts,
@@ -292,10 +293,10 @@ impl Builder {
             );
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
-            targets.push(target);
+            refs.push(handler);
             http.handlers.push(metrics);
         }
-        (supervisor, targets, http)
+        (supervisor, refs, http)
     }
 
     /// Binds or takes every socket. The error names all that can't be had.
@@ -341,27 +342,29 @@ impl Builder {
     fn listeners(
         &self,
         sockets: &[Arc<SharedListening>],
-        targets: &[HandlerRef],
+        handlers: &[HandlerRef],
     ) -> SupervisorSpec {
         let places = descriptors::places(self.settings.server.max_connections.get());
         let for_a_peer = match self.settings.server.max_connections_per_peer {
             AutoCount::Auto => places.div_ceil(4),
             AutoCount::Count(most) => most.get(),
         };
-        let peers = PeerBound::new(for_a_peer);
-        let places = Arc::new(Semaphore::new(places));
+        let bounds = ConnectionBounds {
+            places: Arc::new(Semaphore::new(places)),
+            peers: PeerBound::new(for_a_peer),
+        };
         let mut supervisor = self.supervisor("listeners").start_together();
         // Each handler has a listener for each socket, on its own thread.
         let pairs = sockets.iter().flat_map(|socket| {
-            let targets = targets.iter().enumerate();
-            targets.map(move |(near, target)| (socket, near, target))
+            let handlers = handlers.iter().enumerate();
+            handlers.map(move |(near, handler)| (socket, near, handler))
         });
-        for (n, (socket, near, target)) in pairs.enumerate() {
-            let (all, places) = (targets.to_vec(), (Arc::clone(&places), Arc::clone(&peers)));
+        for (n, (socket, near, handler)) in pairs.enumerate() {
+            let (all, bounds) = (handlers.to_vec(), bounds.clone());
             let (faults, counters) = (self.faults.clone(), self.listener_metrics.public.clone());
-            let state = ListenerState::new(socket, all, Some(near), places, faults, counters);
+            let state = ListenerState::new(socket, all, Some(near), bounds, faults, counters);
             let name = format!("listener-{n}");
-            let spec = listener::child_spec(&name, &target.event_loop, state);
+            let spec = listener::child_spec(&name, &handler.event_loop, state);
             let limit = self.settings.supervision.start_timeout;
             supervisor = supervisor.child(spec.start_timeout(limit));
         }

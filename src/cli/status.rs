@@ -69,7 +69,7 @@ fn exit_line(node: &NodeView, exit: &ExitView) -> String {
         |delay| format!("restarted after {delay:.3}s"),
     );
     format!(
-        "{}  {}  life {}  {}, {next}",
+        "{}  {}  generation {}  {}, {next}",
         exit.at, node.name, exit.generation, exit.reason,
     )
 }
@@ -80,7 +80,11 @@ fn facts(node: &NodeView) -> String {
         let _infallible = write!(facts, "  up {up:.1}s");
     }
     let restarts = node.restarts_total();
-    let _infallible = write!(facts, "  life {}  restarts {restarts}", node.generation);
+    let _infallible = write!(
+        facts,
+        "  generation {}  restarts {restarts}",
+        node.generation
+    );
     if let Some(slot) = &node.slot {
         let _infallible = write!(facts, "  queue {}", slot.queue_messages);
     }
@@ -139,8 +143,8 @@ mod tests {
         assert_eq!(
             listed,
             [
-                "2026-11-28T18:59:59.500Z  b  life 3  shutdown, not restarted for it",
-                "2026-11-28T19:00:01.000Z  a  life 3  panic: late, restarted after 0.010s",
+                "2026-11-28T18:59:59.500Z  b  generation 3  shutdown, not restarted for it",
+                "2026-11-28T19:00:01.000Z  a  generation 3  panic: late, restarted after 0.010s",
             ]
         );
     }

@@ -51,7 +51,7 @@ impl Files {
             table: ArcSwap::from_pointee(Table::empty(roots.len())),
             counters: CacheCounters::default(),
             memory_files: MemoryFiles::new(shares.memory_files),
-            large_files: Arc::new(Semaphore::new(shares.large_files)),
+            large_files: Arc::new(Semaphore::new(shares.connections)),
             revalidate_ms: as_millis(limits.revalidate),
             limits,
             deadline,

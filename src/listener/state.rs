@@ -16,19 +16,25 @@ use crate::request_handler::{Accepted, HandlerRef, Handover, PeerBound};
 use crate::supervision::Faults;
 use crate::wire::{Peer, Socket};
 
+/// The bounds of connections, shared by all public listeners.
+#[derive(Debug, Clone)]
+pub(crate) struct ConnectionBounds {
+    /// Permits for connections.
+    pub places: Arc<Semaphore>,
+    /// The bound of the connections of each peer.
+    pub peers: Arc<PeerBound>,
+}
+
 /// The state of one listener that outlives its incarnations.
 #[derive(Debug)]
 pub(crate) struct ListenerState {
     /// Bound by the app, once.
     pub socket: Arc<SharedListening>,
     /// The request handlers.
-    pub targets: Vec<HandlerRef>,
-    /// The index in `targets` of the handler on the listener's own thread.
+    pub handlers: Vec<HandlerRef>,
+    /// The index in `handlers` of the handler on the listener's own thread.
     near: Option<usize>,
-    /// Permits for connections, shared by all public listeners.
-    pub places: Arc<Semaphore>,
-    /// The bound of the connections of each peer, shared by all public listeners.
-    peers: Arc<PeerBound>,
+    pub bounds: ConnectionBounds,
     /// The fault points that a drill may arm.
     pub faults: Faults,
     /// Whether only programs of this machine can reach the socket.
@@ -43,9 +49,9 @@ impl ListenerState {
     /// The state of a new listener: no connection waits.
     pub(crate) fn new(
         socket: &Arc<SharedListening>,
-        targets: Vec<HandlerRef>,
+        handlers: Vec<HandlerRef>,
         near: Option<usize>,
-        (places, peers): (Arc<Semaphore>, Arc<PeerBound>),
+        bounds: ConnectionBounds,
         faults: Faults,
         counters: ListenerCounters,
     ) -> Arc<Self> {
@@ -54,10 +60,9 @@ impl ListenerState {
         Arc::new(Self {
             loopback: address.is_some_and(|address| address.ip().to_canonical().is_loopback()),
             socket: Arc::clone(socket),
-            targets,
+            handlers,
             near,
-            places,
-            peers,
+            bounds,
             faults,
             counters,
             waiting: Mutex::new(None),
@@ -72,10 +77,10 @@ impl ListenerState {
         place: OwnedSemaphorePermit,
     ) {
         self.counters.accepted.inc();
-        let mut targets = self.targets.iter();
+        let mut handlers = self.handlers.iter();
         let now = Instant::now();
-        let peer_place = self.peers.admit(address, now, |peer| {
-            let place = targets.find_map(|target| target.load.give_up_place(peer, now));
+        let peer_place = self.bounds.peers.admit(address, now, |peer| {
+            let place = handlers.find_map(|handler| handler.load.give_up_place(peer, now));
             if place.is_some() {
                 self.counters.gave_way.inc();
             }
@@ -85,7 +90,7 @@ impl ListenerState {
             Ok(place) => place,
             Err(full) => {
                 self.counters.over_peer_limit.inc();
-                return self.peers.warn(full);
+                return self.bounds.peers.warn(full);
             }
         };
         let peer = Peer {
@@ -109,7 +114,7 @@ impl ListenerState {
         let mut rotation = 0;
         while !self.socket.is_shut() && (!self.has_waiting() || self.hand_over(rotation)) {
             rotation += 1;
-            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let Ok(place) = Arc::clone(&self.bounds.places).try_acquire_owned() else {
                 break;
             };
             let Ok((socket, address)) = listening::accept(&self.socket.socket) else {
@@ -131,18 +136,18 @@ impl ListenerState {
         let mut near = self.near;
         let mut tried = Vec::new();
         while let Some(accepted) = waiting.take() {
-            let targets = self.targets.iter().enumerate();
-            let left = targets.filter(|(index, _)| !tried.contains(index));
-            let candidates = left.map(|(index, target)| (index, candidate(target)));
+            let handlers = self.handlers.iter().enumerate();
+            let left = handlers.filter(|(index, _)| !tried.contains(index));
+            let candidates = left.map(|(index, handler)| (index, candidate(handler)));
             let chosen = choose(candidates, near.take(), rotation);
-            let Some(target) = chosen.and_then(|chosen| self.targets.get(chosen)) else {
+            let Some(handler) = chosen.and_then(|chosen| self.handlers.get(chosen)) else {
                 *waiting = Some(accepted);
                 self.counters.refused.inc();
                 return false;
             };
             tried.extend(chosen);
             // A connection that is not handed over stays here.
-            if let Err(refused) = target.handler.tell(Handover::new(accepted, &target.load)) {
+            if let Err(refused) = handler.child.tell(Handover::new(accepted, &handler.load)) {
                 *waiting = refused.message.take().map(|(accepted, _)| accepted);
             }
         }
@@ -150,10 +155,10 @@ impl ListenerState {
     }
 }
 
-fn candidate(target: &HandlerRef) -> Candidate {
+fn candidate(handler: &HandlerRef) -> Candidate {
     Candidate {
-        running: target.handler.running(),
-        connections: target.load.living(),
-        queue: target.handler.queue_messages(),
+        running: handler.child.running(),
+        connections: handler.load.living(),
+        queue: handler.child.queue_messages(),
     }
 }

@@ -13,14 +13,14 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::metrics::ListenerCounters;
-use super::{ListenerState, SharedListening, bind, child_spec};
+use super::{ConnectionBounds, ListenerState, SharedListening, bind, child_spec};
 use crate::request_handler::{self, GiveWay, HandlerLoad, HandlerRef, PeerBound};
 use crate::settings::LimitSettings;
 use crate::supervision::{
     Env, EventLoop, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, SupervisorSpec, Tree,
 };
 use crate::wire::{
-    Code, ConnectionCounters, Drain, Handler, HandlerMetrics, Incoming, Parts, Problem, Response,
+    Code, ConnectionCounters, Drain, HandlerMetrics, Incoming, Parts, Problem, Responder, Response,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Says who it is.
 struct Named(&'static str);
 
-impl Handler for Named {
+impl Responder for Named {
     type Matched = ();
 
     fn resolve(&self, _: &Incoming) {}
@@ -60,7 +60,7 @@ fn handler(
     };
     let second = Duration::from_secs(30);
     let parts = Parts {
-        handler: Arc::new(Named(name)),
+        responder: Arc::new(Named(name)),
         metrics: Arc::new(HandlerMetrics::new(0)),
         counters: Arc::<ConnectionCounters>::default(),
         limits: LimitSettings {
@@ -95,20 +95,21 @@ async fn start_bounded(
         period: Duration::from_secs(1),
     };
     let mut supervisor = SupervisorSpec::new("root").intensity(intensity);
-    let mut targets = Vec::new();
+    let mut handlers = Vec::new();
     for (name, queue) in ["handler-0", "handler-1"].into_iter().zip(queues) {
-        let (spec, target) = handler(name, &faults, *queue);
+        let (spec, handler_ref) = handler(name, &faults, *queue);
         supervisor = supervisor.child(spec);
-        targets.push(target);
+        handlers.push(handler_ref);
     }
-    let loads = targets.iter().map(|t| Arc::clone(&t.load)).collect();
-    let places = (Arc::new(Semaphore::new(places)), peers);
+    let loads = handlers.iter().map(|t| Arc::clone(&t.load)).collect();
+    let places = Arc::new(Semaphore::new(places));
+    let bounds = ConnectionBounds { places, peers };
     let socket = SharedListening::new(socket, false);
     let state = ListenerState::new(
         &socket,
-        targets,
+        handlers,
         None,
-        places,
+        bounds,
         faults.clone(),
         ListenerCounters::default(),
     );

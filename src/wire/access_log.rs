@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::metrics::OTHER;
 use crate::telemetry::AccessSink;
 
 /// The size of a block of lines.
@@ -22,16 +23,14 @@ const BLOCK_BYTES: usize = 16 * 1024;
 const LINE_BYTES: usize = 1024;
 /// The longest time that a line waits for others.
 const FLUSH_AFTER: Duration = Duration::from_millis(200);
-/// The route in the line of a request that has none.
-const OTHER: &str = "_other";
 
 /// The access log as handlers use it.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
     /// The sink of the lines.
     pub sink: AccessSink,
-    /// The pattern of each route, by label.
-    pub labels: Arc<[String]>,
+    /// The pattern of each route, by index.
+    pub patterns: Arc<[String]>,
     /// Whether queries are written (`logging.access_query`).
     pub queries: bool,
 }
@@ -138,7 +137,7 @@ impl AccessLog {
         block.extend_from_slice(b",\"protocol\":");
         text(block, line.protocol);
         block.extend_from_slice(b",\"route\":");
-        let route = line.route.and_then(|label| self.access.labels.get(label));
+        let route = line.route.and_then(|index| self.access.patterns.get(index));
         text(block, route.map_or(OTHER, String::as_str));
         block.extend_from_slice(b",\"status\":");
         number(block, line.status);
@@ -248,11 +247,11 @@ mod tests {
             keep: std::num::NonZeroUsize::MIN,
         });
         let (sink, guard) = AccessSink::open(&settings).unwrap().unwrap();
-        let labels = Arc::from(["/".to_owned()]);
+        let patterns = Arc::from(["/".to_owned()]);
         (
             Rc::new(AccessLog::new(Access {
                 sink,
-                labels,
+                patterns,
                 queries: true,
             })),
             folder,

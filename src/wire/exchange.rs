@@ -1,6 +1,6 @@
 //! One exchange: a request, from its head to the beginning of its answer.
 //!
-//! A request is resolved once. Then the [`Handler`] is asked for an answer that needs no waiting (`quick`), and if there is
+//! A request is resolved once. Then the [`Responder`] is asked for an answer that needs no waiting (`quick`), and if there is
 //! none, for one that may wait (`slow`), which `request_timeout` limits. A panic in any of them is caught and answered with
 //! a 500, and the connection stays open.
 
@@ -25,7 +25,7 @@ use super::access_log::Access;
 use super::counters::{ConnectionCounters, count};
 use super::drain::Drain;
 use super::hosts::Hosts;
-use super::incoming::{Handler, Incoming, Response};
+use super::incoming::{Incoming, Responder, Response};
 use super::link::Link;
 use super::metrics::HandlerMetrics;
 use super::problem::{Code, Problem};
@@ -34,13 +34,10 @@ use super::request_id::X_REQUEST_ID;
 use crate::settings::LimitSettings;
 use crate::supervision::{ExitReason, contain, contain_future};
 
-/// What the server as a whole answers to `OPTIONS *` (RFC 9110 section 9.3.7).
-const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-
 /// The parts from which a service is made.
-pub(crate) struct Parts<H> {
-    /// The handler that answers requests.
-    pub handler: Arc<H>,
+pub(crate) struct Parts<R> {
+    /// Answers the requests.
+    pub responder: Arc<R>,
     /// The counters of requests.
     pub metrics: Arc<HandlerMetrics>,
     /// The counters of connections.
@@ -56,15 +53,15 @@ pub(crate) struct Parts<H> {
 }
 
 /// The state that all requests of one thread share.
-pub(super) struct Worker<H> {
-    parts: Arc<Parts<H>>,
+pub(super) struct Worker<R> {
+    parts: Arc<Parts<R>>,
     recorder: Rc<Recorder>,
     /// The last `Host` that was accepted; most requests have the same.
     accepted_host: RefCell<Option<HeaderValue>>,
 }
 
-impl<H: Handler> Worker<H> {
-    pub(super) fn new(parts: Arc<Parts<H>>, recorder: Rc<Recorder>) -> Self {
+impl<R: Responder> Worker<R> {
+    pub(super) fn new(parts: Arc<Parts<R>>, recorder: Rc<Recorder>) -> Self {
         Self {
             parts,
             recorder,
@@ -81,7 +78,7 @@ impl<H: Handler> Worker<H> {
         let mut incoming = Incoming {
             request,
             payload,
-            deadline: link.begun + parts.limits.request_timeout,
+            deadline: link.started + parts.limits.request_timeout,
             cross_site: false,
             link,
         };
@@ -99,11 +96,12 @@ impl<H: Handler> Worker<H> {
 
     async fn decide(&self, incoming: &mut Incoming) -> Response {
         let parts = &*self.parts;
-        let matched = match contain(|| parts.handler.resolve(incoming)) {
+        let matched = match contain(|| parts.responder.resolve(incoming)) {
             Ok(matched) => matched,
-            Err(reason) => return panicked(parts, incoming, &reason).response(incoming),
+            Err(reason) => return note_panic(parts, incoming, &reason).response(incoming),
         };
-        incoming.link.label.set(parts.handler.label(&matched));
+        let route = parts.responder.route_index(&matched);
+        incoming.link.route_index.set(route);
         let resolved = Resolved {
             parts,
             matched: &matched,
@@ -128,15 +126,15 @@ impl<H: Handler> Worker<H> {
 }
 
 /// One request that knows where it leads.
-struct Resolved<'a, H: Handler> {
-    parts: &'a Parts<H>,
-    matched: &'a H::Matched,
+struct Resolved<'a, R: Responder> {
+    parts: &'a Parts<R>,
+    matched: &'a R::Matched,
 }
 
-impl<H: Handler> Resolved<'_, H> {
+impl<R: Responder> Resolved<'_, R> {
     /// The answer.
     async fn run(&self, incoming: &mut Incoming) -> Response {
-        let handler = &self.parts.handler;
+        let responder = &self.parts.responder;
         // The connection has measured a head of HTTP/1.
         if incoming.request.version() == Version::HTTP_2
             && incoming.head_bytes() > self.parts.limits.head_bytes
@@ -146,7 +144,8 @@ impl<H: Handler> Resolved<'_, H> {
             return self.refuse(incoming, problem).await;
         }
         if incoming.path() == "*" && incoming.method() == Method::OPTIONS {
-            return whole_server();
+            // The server as a whole (RFC 9110 section 9.3.7).
+            return options("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         }
         if !is_registered(incoming.method()) {
             let problem = Problem::new(Code::NotImplemented);
@@ -154,7 +153,7 @@ impl<H: Handler> Resolved<'_, H> {
             return self.refuse(incoming, problem).await;
         }
         if !incoming.has_body() {
-            match contain(|| handler.quick(incoming, self.matched, incoming.link.begun)) {
+            match contain(|| responder.quick(incoming, self.matched, incoming.link.started)) {
                 Ok(Some(response)) => return response,
                 Ok(None) => {}
                 Err(reason) => return self.panicked(incoming, &reason).await,
@@ -167,7 +166,7 @@ impl<H: Handler> Resolved<'_, H> {
     /// what the settings ask for.
     async fn wait(&self, incoming: &mut Incoming) -> Response {
         let link = Rc::clone(&incoming.link);
-        let admitted = contain_future(self.parts.handler.admit(incoming, self.matched));
+        let admitted = contain_future(self.parts.responder.admit(incoming, self.matched));
         let admitted = match select(pin!(admitted), pin!(link.client_left())).await {
             Either::Left((admitted, _)) => admitted,
             // The client has gone, so its request leaves the queue.
@@ -189,7 +188,7 @@ impl<H: Handler> Resolved<'_, H> {
     async fn work(&self, incoming: &mut Incoming) -> Response {
         let safe = incoming.method().is_safe();
         let deadline = incoming.deadline;
-        let work = contain_future(self.parts.handler.slow(incoming, self.matched));
+        let work = contain_future(self.parts.responder.slow(incoming, self.matched));
         let done = if safe {
             timeout_at(deadline, work).await
         } else {
@@ -203,19 +202,20 @@ impl<H: Handler> Resolved<'_, H> {
     }
 
     async fn panicked(&self, incoming: &Incoming, reason: &ExitReason) -> Response {
-        let problem = panicked(self.parts, incoming, reason);
+        let problem = note_panic(self.parts, incoming, reason);
         self.refuse(incoming, problem).await
     }
 
     async fn refuse(&self, incoming: &Incoming, problem: Problem) -> Response {
-        let handler = &self.parts.handler;
-        let refused = contain_future(handler.refuse(incoming, self.matched, problem.clone())).await;
+        let responder = &self.parts.responder;
+        let refused =
+            contain_future(responder.refuse(incoming, self.matched, problem.clone())).await;
         // If this panics as well, it is the same fault, which has been counted and logged.
         refused.unwrap_or_else(|_| problem.response(incoming))
     }
 }
 
-fn panicked<H>(parts: &Parts<H>, incoming: &Incoming, reason: &ExitReason) -> Problem {
+fn note_panic<R>(parts: &Parts<R>, incoming: &Incoming, reason: &ExitReason) -> Problem {
     parts.metrics.panicked();
     tracing::error!(%reason, method = %incoming.method(), path = incoming.path(), "a request panicked");
     Problem::new(Code::Internal)
@@ -248,10 +248,10 @@ fn is_registered(method: &Method) -> bool {
     )
 }
 
-/// The answer to `OPTIONS *`.
-fn whole_server() -> Response {
+/// The answer to OPTIONS: the methods that are allowed.
+pub(crate) fn options(allow: &'static str) -> Response {
     let mut response = HttpResponse::with_body(StatusCode::NO_CONTENT, BoxBody::new(()));
-    let allow = HeaderValue::from_static(METHODS);
+    let allow = HeaderValue::from_static(allow);
     response.headers_mut().insert(header::ALLOW, allow);
     response
 }

@@ -50,7 +50,7 @@ use head::{Framing, Head, HeadReader};
 use input::{Input, RequestBody};
 
 /// What a client that speaks HTTP/2 sends first (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a client is read from after the last answer, so that a reset does not destroy the answer on its way.
 const LINGER: Duration = Duration::from_secs(1);
 /// The most bytes of a body that are read and dropped after the answer, so that the connection can serve the next request.

@@ -75,7 +75,7 @@ impl Incoming {
 pub(crate) type Response = HttpResponse<BoxBody>;
 
 /// Serves requests: the public site and API, or the pages of the admin.
-pub(crate) trait Handler: Send + Sync + 'static {
+pub(crate) trait Responder: Send + Sync + 'static {
     /// Where a request leads. It is found once and kept to the request's end.
     type Matched;
 
@@ -83,7 +83,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn resolve(&self, request: &Incoming) -> Self::Matched;
 
     /// The number of the route under which a request is counted and logged; `None` if it has none.
-    fn label(&self, _matched: &Self::Matched) -> Option<usize> {
+    fn route_index(&self, _matched: &Self::Matched) -> Option<usize> {
         None
     }
 

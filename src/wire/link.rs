@@ -16,9 +16,9 @@ pub(super) struct Link {
     /// Whether the request came by a listener with a loopback address.
     pub(super) on_loopback: bool,
     /// The time when its head was complete.
-    pub(super) begun: Instant,
+    pub(super) started: Instant,
     /// The number of the route under which it is counted; the service sets it.
-    pub(super) label: Cell<Option<usize>>,
+    pub(super) route_index: Cell<Option<usize>>,
     /// Its id in the answer, the log and the access log.
     pub(super) id: RequestId,
     /// The rule that its body breaks.
@@ -30,8 +30,8 @@ impl Link {
     pub(super) fn new(on_loopback: bool, id: RequestId) -> Rc<Self> {
         Rc::new(Self {
             on_loopback,
-            begun: Instant::now(),
-            label: Cell::new(None),
+            started: Instant::now(),
+            route_index: Cell::new(None),
             id,
             fault: Cell::new(None),
             client_left: Cell::new(false),

@@ -28,8 +28,8 @@ const SIZES: [f64; 8] = [
     1_048_576.0,
     4_194_304.0,
 ];
-/// The route under which requests without a route are counted.
-const OTHER: &str = "_other";
+/// The route under which requests without a route are counted and logged.
+pub(super) const OTHER: &str = "_other";
 
 /// The statuses of answers that are no problems.
 const SUCCESSES: [u16; 5] = [200, 201, 204, 304, 307];
@@ -46,7 +46,7 @@ fn statuses() -> Vec<u16> {
 /// The counters of one handler.
 #[derive(Debug)]
 pub(crate) struct HandlerMetrics {
-    /// By label; the last one counts the requests without a route.
+    /// By index; the last one counts the requests without a route.
     pub(super) routes: Vec<RouteCounters>,
     /// The statuses that are counted by themselves.
     statuses: Vec<u16>,
@@ -156,8 +156,8 @@ impl HandlerMetrics {
 /// The counters of all handlers, for a scrape.
 #[derive(Debug)]
 pub(crate) struct HttpMetrics {
-    /// The pattern of each route, by label.
-    pub labels: Vec<String>,
+    /// The pattern of each route, by index.
+    pub patterns: Vec<String>,
     /// One for each handler.
     pub handlers: Vec<Arc<HandlerMetrics>>,
     /// Of all connections.
@@ -175,7 +175,7 @@ impl HttpMetrics {
     }
 
     fn routes(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.labels
+        self.patterns
             .iter()
             .map(String::as_str)
             .chain([OTHER])
@@ -184,13 +184,13 @@ impl HttpMetrics {
 
     fn requests(&self) -> Vec<([(&'static str, String); 3], u64)> {
         let (mut rows, statuses) = (Vec::new(), statuses());
-        for (route, label) in self.routes() {
+        for (route, pattern) in self.routes() {
             for (m, method) in METHODS.iter().enumerate() {
                 for c in 0..=statuses.len() {
                     let count = self.sum(route, |counters| counters.requests.get(m)?.get(c));
                     if count > 0 {
                         let code = statuses.get(c).map_or("other".to_owned(), u16::to_string);
-                        let (route, method) = (label.to_owned(), (*method).to_owned());
+                        let (route, method) = (pattern.to_owned(), (*method).to_owned());
                         let labels = [("route", route), ("method", method), ("code", code)];
                         rows.push((labels, count));
                     }
@@ -207,13 +207,13 @@ impl HttpMetrics {
         counters: fn(&RouteCounters) -> &[AtomicU64],
         sum: impl Fn(usize) -> f64 + 'a,
     ) -> impl Iterator<Item = ([(&'static str, &'a str); 1], Histogram)> {
-        self.routes().filter_map(move |(route, label)| {
+        self.routes().filter_map(move |(route, pattern)| {
             let bounds = bounds.iter().copied().chain([f64::INFINITY]).enumerate();
             let count = |b| self.sum(route, |route| counters(route).get(b));
             let buckets: Vec<_> = bounds.map(|(b, bound)| (bound, count(b))).collect();
             let asked = buckets.iter().any(|(_, count)| *count > 0);
             let sum = sum(route);
-            asked.then_some(([("route", label)], Histogram { sum, buckets }))
+            asked.then_some(([("route", pattern)], Histogram { sum, buckets }))
         })
     }
 }
@@ -276,7 +276,7 @@ mod tests {
         }
         handlers[0].answered(None, &Method::TRACE, 418, Duration::ZERO, 0);
         let metrics = HttpMetrics {
-            labels: vec!["/books".to_owned()],
+            patterns: vec!["/books".to_owned()],
             handlers,
             connections: Arc::default(),
         };

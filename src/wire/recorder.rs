@@ -62,9 +62,9 @@ impl Recorder {
             BodySize::Sized(bytes) if request.method() != Method::HEAD => bytes,
             BodySize::Sized(_) | BodySize::None | BodySize::Stream => 0,
         };
-        let (method, label) = (request.method(), link.label.get());
-        let took = link.begun.elapsed();
-        self.metrics.answered(label, method, status, took, bytes);
+        let (method, route) = (request.method(), link.route_index.get());
+        let took = link.started.elapsed();
+        self.metrics.answered(route, method, status, took, bytes);
     }
 
     /// Whether there is a log.
@@ -84,10 +84,10 @@ impl Recorder {
             path: request.uri().path(),
             query: request.uri().query(),
             protocol: protocol(request.version()),
-            route: link.label.get(),
+            route: link.route_index.get(),
             status,
             bytes: ended.bytes,
-            took: link.begun.elapsed(),
+            took: link.started.elapsed(),
             peer: request.peer_addr(),
             id: link.id.as_str(),
             user_agent: header(header::USER_AGENT),

@@ -5,7 +5,6 @@
 // Decision: Request ids are made by the server.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
@@ -33,12 +32,6 @@ impl RequestId {
     /// The id: hexadecimal digits.
     pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -113,7 +106,7 @@ mod tests {
             for id in [ids.next(), others.next()] {
                 assert_eq!(id.as_str().len(), DIGITS);
                 assert_eq!(id.value().unwrap(), id.as_str());
-                assert!(seen.insert(id.as_str().to_owned()), "{id}");
+                assert!(seen.insert(id.as_str().to_owned()), "{id:?}");
             }
         }
     }

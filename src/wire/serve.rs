@@ -16,7 +16,7 @@ use super::exchange::{Parts, Worker};
 use super::hosts::Peer;
 use super::http1::Http1;
 use super::http2;
-use super::incoming::Handler;
+use super::incoming::Responder;
 use super::recorder::Recorder;
 use super::socket::{Socket, Stream};
 use super::thread::{Call, Thread};
@@ -33,7 +33,7 @@ pub(crate) struct Service {
 
 impl Service {
     /// Builds the service on the thread that will serve.
-    pub(crate) async fn build<H: Handler>(parts: Arc<Parts<H>>) -> Result<Self, StartError> {
+    pub(crate) async fn build<R: Responder>(parts: Arc<Parts<R>>) -> Result<Self, StartError> {
         let (limits, counters) = (parts.limits, Arc::clone(&parts.counters));
         let drain = parts.drain.follow();
         let recorder = Recorder::new(Arc::clone(&parts.metrics), parts.access.clone());
@@ -66,8 +66,8 @@ impl Service {
 }
 
 /// The actix-web `App`: the worker answers every request, since the routes come from the settings.
-fn app<H: Handler>(
-    worker: Worker<H>,
+fn app<R: Responder>(
+    worker: Worker<R>,
 ) -> impl ServiceFactory<
     Request,
     Config = (),

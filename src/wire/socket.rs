@@ -4,7 +4,7 @@
 // Decision: `AsyncFd::new` is used although tokio deprecates it.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -165,13 +165,17 @@ impl Stream {
 
     fn register(&mut self) -> io::Result<()> {
         if self.registered.is_none() {
-            #[expect(
-                deprecated,
-                reason = "its successor asks for a promise that no compiler checks"
-            )]
-            let registered = AsyncFd::new(Arc::clone(&self.socket))?;
-            self.registered = Some(registered);
+            self.registered = Some(register(Arc::clone(&self.socket))?);
         }
         Ok(())
     }
+}
+
+/// Registers a descriptor with the reactor of this thread.
+#[expect(
+    deprecated,
+    reason = "its successor asks for a promise that no compiler checks"
+)]
+pub(crate) fn register<T: AsRawFd>(descriptor: T) -> io::Result<AsyncFd<T>> {
+    AsyncFd::new(descriptor)
 }

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{
-    ConnectionCounters, Drain, Handler, HandlerMetrics, HttpMetrics, Incoming, Parts, Peer,
+    ConnectionCounters, Drain, HandlerMetrics, HttpMetrics, Incoming, Parts, Peer, Responder,
     Response, Service, Socket, read_body,
 };
 
@@ -69,14 +69,14 @@ fn streamed() -> Response {
     HttpResponse::with_body(actix_web::http::StatusCode::OK, body)
 }
 
-impl Handler for Told {
+impl Responder for Told {
     type Matched = ();
 
     fn resolve(&self, request: &Incoming) {
         assert_ne!(request.path(), "/panic-resolve", "as ordered");
     }
 
-    fn label(&self, (): &()) -> Option<usize> {
+    fn route_index(&self, (): &()) -> Option<usize> {
         Some(0)
     }
 
@@ -125,7 +125,7 @@ impl Server {
 
     async fn with(limits: LimitSettings) -> Self {
         let parts = Arc::new(Parts {
-            handler: Arc::new(Told),
+            responder: Arc::new(Told),
             metrics: Arc::new(HandlerMetrics::new(1)),
             counters: Arc::new(ConnectionCounters::default()),
             limits,
@@ -156,7 +156,7 @@ impl Server {
     /// One figure of the metrics.
     fn figure(&self, name: &str) -> f64 {
         let scrape = crate::telemetry::exposed(HttpMetrics {
-            labels: vec!["/".to_owned()],
+            patterns: vec!["/".to_owned()],
             handlers: vec![Arc::clone(&self.parts.metrics)],
             connections: Arc::clone(&self.parts.counters),
         });

@@ -16,7 +16,7 @@ pub(crate) struct Route {
     /// `/`, or a decoded path without a slash at its end.
     pub pattern: String,
     /// Its number among the routes, for metrics and the access log.
-    pub label: usize,
+    pub index: usize,
     /// Headers, error pages, delay, requests at a time.
     pub rules: RouteRules,
     /// The target of the route.
@@ -96,18 +96,18 @@ pub(crate) struct RouteTable {
     prefixes: Vec<Arc<Route>>,
     /// Resources, by path. Each has its own path and those of one more segment.
     resources: HashMap<String, Arc<Route>>,
-    /// All routes, by label.
+    /// All routes, by index.
     pub(super) all: Vec<Arc<Route>>,
 }
 
 impl RouteTable {
-    /// A table of these routes. Labels are numbered in the order given.
+    /// A table of these routes. Their indexes are in the order given.
     pub(crate) fn new(routes: impl IntoIterator<Item = (String, RouteRules, Target)>) -> Self {
         let mut table = Self::default();
-        for (label, (pattern, rules, target)) in routes.into_iter().enumerate() {
+        for (index, (pattern, rules, target)) in routes.into_iter().enumerate() {
             let route = Arc::new(Route {
                 pattern: pattern.clone(),
-                label,
+                index,
                 rules,
                 target,
             });
@@ -123,8 +123,8 @@ impl RouteTable {
         table
     }
 
-    /// The pattern of each route, by label.
-    pub(crate) fn labels(&self) -> Vec<String> {
+    /// The pattern of each route, by index.
+    pub(crate) fn patterns(&self) -> Vec<String> {
         let routes = self.all.iter();
         routes.map(|route| route.pattern.clone()).collect()
     }
@@ -229,8 +229,8 @@ mod tests {
             assert_eq!(resolved(path), expected, "{path}");
         }
         assert!(matches!(table().resolve("*"), Err(Unrouted::Nowhere)));
-        let labels = table().labels();
-        assert_eq!(labels.get(5).map(String::as_str), Some("/books"));
+        let patterns = table().patterns();
+        assert_eq!(patterns.get(5).map(String::as_str), Some("/books"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the client of one connection sends: heads for the connection, and the body of a request for its handler.
+//! What the client of one connection sends: heads for the connection, and the body of a request for the service.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, IoSlice};
@@ -17,7 +17,7 @@ use super::super::thread::Thread;
 use super::decoder::{BodyLength, BodyPart, Decoder};
 use super::fault::Fault;
 
-/// The most bytes that are read before they are needed: of later requests, or of a body whose handler is not reading.
+/// The most bytes that are read before they are needed: of later requests, or of a body that nobody reads yet.
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// The client's side of a connection. The connection and the body of its request take turns with it, in one task.
@@ -37,7 +37,7 @@ pub(super) struct Input {
     pub(super) broken: bool,
     /// The rule that the body breaks, as its reader was told.
     pub(super) fault: Option<Fault>,
-    /// Since when the handler waits for bytes of the body.
+    /// Since when the service waits for bytes of the body.
     waiting_since: Option<Instant>,
     thread: Rc<Thread>,
 }
@@ -158,7 +158,7 @@ impl Input {
     }
 }
 
-/// The body of a request, for its handler.
+/// The body of a request, for the service.
 pub(super) struct RequestBody {
     pub(super) input: Rc<RefCell<Input>>,
 }

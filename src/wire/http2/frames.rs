@@ -2,8 +2,7 @@
 //!
 //! The h2 library answers many frames by itself and shows none of them.
 
-/// The length of what a client sends before its first frame (RFC 9113 section 3.4).
-const PREFACE_BYTES: usize = 24;
+use super::super::http1::PREFACE;
 
 /// The head of a frame, as far as it is needed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +46,7 @@ pub(super) struct FrameReader {
 impl FrameReader {
     pub(super) fn new() -> Self {
         Self {
-            skip: PREFACE_BYTES,
+            skip: PREFACE.len(),
             head: [0; FrameHead::BYTES],
             known: 0,
         }

@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::super::{
-    Code, ConnectionCounters, Drain, Handler, HandlerMetrics, Incoming, Parts, Problem, Response,
+    Code, ConnectionCounters, Drain, HandlerMetrics, Incoming, Parts, Problem, Responder, Response,
     Service, read_body,
 };
 use crate::settings::LimitSettings;
@@ -92,7 +92,7 @@ fn text(text: &'static str) -> Response {
     HttpResponse::with_body(StatusCode::OK, BoxBody::new(text))
 }
 
-impl Handler for Stage {
+impl Responder for Stage {
     type Matched = ();
 
     fn resolve(&self, _: &Incoming) {}
@@ -138,12 +138,12 @@ impl Served {
         Self::with(Stage, LIMITS).await
     }
 
-    async fn with<H: Handler>(handler: H, limits: LimitSettings) -> Self {
+    async fn with<R: Responder>(responder: R, limits: LimitSettings) -> Self {
         let counters = Arc::new(ConnectionCounters::default());
         let metrics = Arc::new(HandlerMetrics::new(8));
         let drain = Drain::new(Duration::from_secs(20));
         let service = Service::build(Arc::new(Parts {
-            handler: Arc::new(handler),
+            responder: Arc::new(responder),
             metrics: Arc::clone(&metrics),
             counters: Arc::clone(&counters),
             limits,

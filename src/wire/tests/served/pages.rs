@@ -8,12 +8,12 @@ use actix_web::http::StatusCode;
 use tokio::time::Instant;
 
 use super::site::{LARGE, ServedSite};
-use super::{Code, Handler, Incoming, LIMITS, LimitSettings, Problem, Response, read, run};
+use super::{Code, Incoming, LIMITS, LimitSettings, Problem, Responder, Response, read, run};
 
 /// An answer that no socket's buffers take at once.
 pub(super) struct Big;
 
-impl Handler for Big {
+impl Responder for Big {
     type Matched = ();
 
     fn resolve(&self, _: &Incoming) {}
