@@ -1,7 +1,8 @@
 //! What is wrong with a message: one rule for each line, with its source and its answer.
 //!
 //! A message of HTTP/1 that breaks a rule is refused and its connection is closed, because nobody can say where the next
-//! message begins; in HTTP/2 its stream alone is refused. Proxies in front of this server may read such a message in another way; that is how requests are smuggled.
+//! message begins; in HTTP/2 its stream alone is refused. Proxies in front of this server may read such a message in another
+//! way; that is how requests are smuggled.
 
 use super::super::problem::{Code, Problem};
 
