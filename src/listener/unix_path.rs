@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there_is_told() {
         let error = bind_unix(Path::new("/nowhere/http.sock")).unwrap_err();
-        let told = "cannot listen on unix:/nowhere/http.sock; is there the folder,";
+        let told = "cannot listen on unix:/nowhere/http.sock; does the folder exist,";
         assert!(error.to_string().starts_with(told), "{error}");
     }
 }
