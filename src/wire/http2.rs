@@ -51,7 +51,7 @@ const CONNECTION_WINDOW_BYTES_MIN: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_STREAMS: u32 = 4;
 /// The most bytes of an answer that wait in the library to be sent: two pieces, so that one is made while the other is sent.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
-/// Streams that have to wait for their answers and begin before others have their turn, so that few begin at a time.
+/// After this many new streams that wait for their answers, the loop yields once, so that few begin at a time.
 const BEGUN_AT_A_TIME: usize = 32;
 /// Streams that the client may reset before they are accepted.
 const TAKEN_BACK_MAX: usize = 20;
