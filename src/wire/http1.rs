@@ -187,7 +187,7 @@ impl Http1 {
                     self.since = None;
                 }
             }
-            match input.poll_fill(cx) {
+            match input.poll_head(cx) {
                 Poll::Ready(Ok(true)) => {
                     self.idle.store(false, Ordering::Relaxed);
                     continue;

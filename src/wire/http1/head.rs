@@ -48,6 +48,8 @@ pub(super) struct Framing {
 pub(super) struct HeadReader {
     /// The number of bytes that were looked at without finding the end of the head.
     scanned: usize,
+    /// Whether the memory of the next head may also hold what came before it.
+    reused: bool,
 }
 
 impl HeadReader {
@@ -62,6 +64,7 @@ impl HeadReader {
             // RFC 9112 section 2.2: empty lines before a request are ignored.
             while input.starts_with(b"\r\n") {
                 input.advance(2);
+                self.reused = true;
             }
             if input.is_empty() || input.as_ref() == b"\r" {
                 return Ok(None);
@@ -81,8 +84,17 @@ impl HeadReader {
         };
         self.scanned = 0;
         let mut head = input.split_to(end);
+        // actix-web keeps up to 256 heads on each thread for later requests: they must keep nothing else in memory.
+        if self.reused || !input.is_empty() {
+            head = BytesMut::from(head.as_ref());
+        }
+        if input.is_empty() {
+            *input = BytesMut::new();
+        }
         lower_version(&mut head)?;
-        parse(&head.freeze(), peer).map(Some)
+        let head = parse(&head.freeze(), peer)?;
+        self.reused = !input.is_empty() || head.framing.body != BodyLength::None;
+        Ok(Some(head))
     }
 
     /// The length of the head, if its end has arrived. What can only be wrong is told before that.

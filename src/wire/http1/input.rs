@@ -73,6 +73,11 @@ impl Input {
         self.poll_fill_up_to(usize::MAX, cx)
     }
 
+    /// Reads more of what comes before a head or with it, a bounded part at a time.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.poll_fill_up_to(AHEAD_BYTES_MAX, cx)
+    }
+
     fn poll_fill_up_to(&mut self, limit: usize, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.ended {
             return Poll::Ready(Ok(false));
