@@ -34,11 +34,13 @@ mod limits;
 mod linear;
 mod load;
 mod model;
+mod nginx;
 mod operation;
 mod pairs;
 mod powercut;
 #[path = "../../src/record/tests/random_input.rs"]
 mod random_input;
+mod required;
 mod resources;
 mod routes;
 mod service;

@@ -27,18 +27,25 @@ pub(crate) const PAUSE: Duration = Duration::from_micros(300);
 
 /// One kind of request.
 #[derive(Debug, Clone, Copy)]
-struct Kind {
-    method: &'static str,
-    version: &'static str,
-    fields: &'static str,
-    body: &'static str,
+pub(crate) struct Kind {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) fields: &'static str,
+    pub(crate) body: &'static str,
     /// Whether the connection ends with its answer.
-    closes: bool,
+    pub(crate) closes: bool,
 }
 
-const fn kind(method: &'static str, fields: &'static str, body: &'static str) -> Kind {
+pub(crate) const fn kind(
+    method: &'static str,
+    path: &'static str,
+    fields: &'static str,
+    body: &'static str,
+) -> Kind {
     Kind {
         method,
+        path,
         version: "HTTP/1.1",
         fields,
         body,
@@ -46,46 +53,47 @@ const fn kind(method: &'static str, fields: &'static str, body: &'static str) ->
     }
 }
 
-const JSON: &str = "content-type: application/json\r\ncontent-length: 20\r\n";
-const EXPECTING: &str =
+pub(crate) const PATH: &str = "/page.txt";
+pub(crate) const JSON: &str = "content-type: application/json\r\ncontent-length: 20\r\n";
+pub(crate) const EXPECTING: &str =
     "content-type: application/json\r\ncontent-length: 20\r\nexpect: 100-continue\r\n";
-const KINDS: [Kind; 9] = [
-    kind("GET", "", ""),
-    kind("HEAD", "", ""),
-    kind("POST", JSON, BODY),
-    kind("POST", EXPECTING, BODY),
-    kind("GET", "connection: upgrade\r\nupgrade: h2c\r\n", ""),
+pub(crate) const KINDS: [Kind; 9] = [
+    kind("GET", PATH, "", ""),
+    kind("HEAD", PATH, "", ""),
+    kind("POST", "/books", JSON, BODY),
+    kind("POST", "/books", EXPECTING, BODY),
+    kind("GET", PATH, "connection: upgrade\r\nupgrade: h2c\r\n", ""),
     kind(
         "GET",
+        PATH,
         "connection: upgrade\r\nupgrade: websocket\r\ncontent-length: 4\r\n",
         "abcd",
     ),
     Kind {
         closes: true,
-        ..kind("GET", "connection: close\r\n", "")
+        ..kind("GET", PATH, "connection: close\r\n", "")
     },
     Kind {
         version: "HTTP/1.0",
         closes: true,
-        ..kind("GET", "", "")
+        ..kind("GET", PATH, "", "")
     },
     Kind {
         version: "HTTP/1.0",
-        ..kind("GET", "connection: keep-alive\r\n", "")
+        ..kind("GET", PATH, "connection: keep-alive\r\n", "")
     },
 ];
 
 impl Kind {
-    fn makes_record(self) -> bool {
-        self.method == "POST"
+    pub(crate) fn makes_record(self) -> bool {
+        self.path == "/books"
     }
 
-    fn bytes(self, later: bool) -> Vec<u8> {
-        let path = match (self.makes_record(), later) {
-            (false, false) => "/page.txt",
-            (false, true) => "/later/page.txt",
-            (true, false) => "/books",
-            (true, true) => "/notes",
+    pub(crate) fn bytes(self, later: bool) -> Vec<u8> {
+        let path = match (self.path, later) {
+            (path, false) => path,
+            ("/books", true) => "/notes",
+            (_, true) => "/later/page.txt",
         };
         let (method, version) = (self.method, self.version);
         let (fields, body) = (self.fields, self.body);
@@ -144,7 +152,7 @@ fn answer(bytes: &mut &[u8], head_only: bool) -> Result<(u16, Vec<u8>), String> 
 }
 
 /// Sends a request of this kind and what follows it in two writes, and returns everything that comes back.
-fn send_in_two(
+pub(crate) fn send_in_two(
     address: SocketAddr,
     kind: Kind,
     first_length: usize,

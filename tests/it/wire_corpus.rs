@@ -192,13 +192,19 @@ fn check_faults(before: &Faults, after: &Faults, case: &WireCase) -> Result<(), 
     }
 }
 
-#[test]
-fn every_hostile_message_is_answered_as_the_rfcs_say() {
-    let cases = wire_cases();
+/// A daemon with the limits and the pages that the cases need.
+pub(crate) fn start() -> TestDaemon {
     let daemon = TestDaemon::start(SETTINGS);
     fs::write(daemon.site("probe.txt"), "probe").unwrap();
     fs::write(daemon.site("caf\u{e9}.txt"), "coffee").unwrap();
     fs::write(daemon.site("a b.txt"), "a blank").unwrap();
+    daemon
+}
+
+#[test]
+fn every_hostile_message_is_answered_as_the_rfcs_say() {
+    let cases = wire_cases();
+    let daemon = start();
     let mut wrong = Vec::new();
     let mut before = faults(&daemon);
     for pieces in [false, true] {
