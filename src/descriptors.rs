@@ -5,7 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::num::{as_u64, as_usize};
 
-/// The descriptors reserved for everything else: the admin's connections, the store's files, listeners, logs.
+/// The descriptors reserved for everything else: the admin's connections, the store's files, listeners, logs, and the pipes of the
+/// calls that send large files.
 const SPARE: u64 = 256;
 /// The most memory files. They may have an eighth of the limit.
 const MEMORY_FILES_MAX: usize = 256;
