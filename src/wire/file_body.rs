@@ -35,7 +35,7 @@ pub(super) enum BodyFile {
     Disk(Box<dyn DiskBody>),
 }
 
-/// An answer with a content.
+/// An answer with the content of a file.
 pub(crate) fn content_response(status: StatusCode, content: &Content) -> Response {
     let mut response = HttpResponse::with_body(status, content_body(content));
     if let Content::File(file) = content {
@@ -54,7 +54,7 @@ pub(crate) fn disk_response(status: StatusCode, length: u64, disk: Box<dyn DiskB
     response
 }
 
-/// A content as a body, which is copied while it is sent.
+/// The content of a file as a body, which is copied while it is sent.
 pub(crate) fn content_body(content: &Content) -> BoxBody {
     match content {
         Content::Heap(bytes) => BoxBody::new(bytes.clone()),

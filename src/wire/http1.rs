@@ -39,7 +39,7 @@ use super::hosts::Peer;
 use super::link::Link;
 use super::problem::{Code, Problem};
 use super::recorder::RefusedLine;
-use super::socket::Stream;
+use super::socket::LazySocket;
 use super::thread::Thread;
 pub(super) use answer::is_bodiless;
 use decoder::BodyLength;
@@ -52,11 +52,11 @@ use input::{Input, RequestBody};
 /// What a client that speaks HTTP/2 sends first (RFC 9113 section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a client is read from after the last answer, so that a reset does not destroy the answer on its way.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// The most bytes of a body that are read and dropped after the answer, so that the connection can serve the next request.
 const DISCARD_BYTES_MAX: u64 = 64 * 1024;
 /// The longest time that this may take.
-const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
+pub(super) const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// The next event of a connection that answers no request.
 enum Next {
@@ -101,20 +101,26 @@ pub(super) struct Http1 {
     blocked_since: Option<Instant>,
 }
 
-/// A connection whose client speaks HTTP/2: the stream, what was read from it, and the flag of an idle connection.
-pub(super) type Http2Begun = (Stream, Bytes, Arc<AtomicBool>);
+/// A connection whose client speaks HTTP/2.
+pub(super) struct Http2Begun {
+    pub(super) socket: LazySocket,
+    /// The bytes that were read to see that.
+    pub(super) early: Bytes,
+    /// Whether the connection is idle, for whoever looks for room.
+    pub(super) idle: Arc<AtomicBool>,
+}
 
 impl Http1 {
     pub(super) fn new(
         thread: &Rc<Thread>,
-        stream: Stream,
+        socket: LazySocket,
         peer: Peer,
         idle: Arc<AtomicBool>,
     ) -> Self {
         Self {
             idle,
             peer,
-            input: Rc::new(RefCell::new(Input::new(stream, Rc::clone(thread)))),
+            input: Rc::new(RefCell::new(Input::new(socket, Rc::clone(thread)))),
             reader: HeadReader::default(),
             drain: Rc::clone(&thread.drain).watch(),
             used: false,
@@ -141,7 +147,11 @@ impl Http1 {
                 }
                 Next::Http2 => {
                     let input = Rc::into_inner(self.input)?.into_inner();
-                    return Some((input.stream, input.bytes.freeze(), self.idle));
+                    return Some(Http2Begun {
+                        socket: input.socket,
+                        early: input.bytes.freeze(),
+                        idle: self.idle,
+                    });
                 }
                 Next::End => return None,
             };
@@ -341,7 +351,7 @@ impl Http1 {
 
     /// Ends this side of the connection, and drops what the client still sends until it has closed too.
     async fn linger(&mut self) {
-        self.input.borrow().stream.end();
+        self.input.borrow().socket.end();
         let gone = poll_fn(|cx| {
             let mut input = self.input.borrow_mut();
             loop {

@@ -22,7 +22,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
@@ -30,7 +29,7 @@ use tokio::time::{Instant, timeout};
 
 use super::counters::count;
 use super::hosts::Peer;
-use super::http1::Http2Begun;
+use super::http1::{DISCARD_TIME_MAX, Http2Begun, LINGER};
 use super::lazy_timer::LazyTimer;
 use super::thread::Thread;
 use answer::Answer;
@@ -52,7 +51,7 @@ const CONNECTION_WINDOW_STREAMS: u32 = 4;
 /// The most bytes of an answer that wait in the library to be sent: two pieces, so that one is made while the other is sent.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// After this many new streams that wait for their answers, the loop yields once, so that few begin at a time.
-const BEGUN_AT_A_TIME: usize = 32;
+const NEW_AT_A_TIME: usize = 32;
 /// Streams that the client may reset before they are accepted.
 const TAKEN_BACK_MAX: usize = 20;
 /// Ended streams that are remembered, because the client may not know yet that they have ended.
@@ -61,8 +60,6 @@ const REMEMBERED_MAX: usize = 10;
 const FAULTY_STREAMS_MAX: usize = 256;
 /// The h2 crate refuses larger heads. `limits.headers`, which is smaller, is checked later and answered with a problem.
 const HEAD_BYTES_MAX: u32 = 128 * 1024;
-/// How long the server waits for a client to close a connection that has ended.
-const LINGER: Duration = Duration::from_secs(1);
 
 type Accepted = (http::Request<RecvStream>, SendResponse<OutgoingBytes>);
 
@@ -77,11 +74,16 @@ enum SessionEvent {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve(thread: Rc<Thread>, (stream, early, idle): Http2Begun, peer: Peer) {
+pub(super) async fn serve(thread: Rc<Thread>, begun: Http2Begun, peer: Peer) {
+    let Http2Begun {
+        socket,
+        early,
+        idle,
+    } = begun;
     count(&thread.counters.http2);
     let budget = Rc::new(FrameBudget::new());
     let streams = Streams::new();
-    let io = Io::new(&thread, stream, early, &budget, &streams);
+    let io = Io::new(&thread, socket, early, &budget, &streams);
     let window = stream_window(thread.limits.body_bytes);
     let of_connection = CONNECTION_WINDOW_STREAMS * window;
     let mut builder = Builder::new();
@@ -159,7 +161,7 @@ impl Drop for Session {
 impl Session {
     async fn run(mut self) {
         let mut end = Rc::clone(&self.thread.drain).watch();
-        let mut begun: usize = 0;
+        let mut new_streams: usize = 0;
         loop {
             let event = poll_fn(|cx| {
                 match self.poll_accept(cx) {
@@ -190,9 +192,9 @@ impl Session {
             self.idle.store(false, Ordering::Relaxed);
             match event {
                 SessionEvent::Stream(accepted) => {
-                    begun += usize::from(self.begin(*accepted).await);
-                    if begun == BEGUN_AT_A_TIME {
-                        begun = 0;
+                    new_streams += usize::from(self.begin(*accepted).await);
+                    if new_streams == NEW_AT_A_TIME {
+                        new_streams = 0;
                         tokio::task::yield_now().await;
                     }
                     // A client that sends many requests at once lets others have their turn.

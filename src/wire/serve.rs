@@ -18,7 +18,7 @@ use super::http1::Http1;
 use super::http2;
 use super::incoming::Responder;
 use super::recorder::Recorder;
-use super::socket::{Socket, Stream};
+use super::socket::{LazySocket, Socket};
 use super::thread::{Call, Thread};
 use crate::supervision::StartError;
 
@@ -56,7 +56,7 @@ impl Service {
     ) -> LocalBoxFuture<'static, ()> {
         let thread = Rc::clone(&self.thread);
         count(&thread.counters.connections);
-        let connection = Http1::new(&thread, Stream::new(socket), peer, Arc::clone(idle));
+        let connection = Http1::new(&thread, LazySocket::new(socket), peer, Arc::clone(idle));
         Box::pin(async move {
             if let Some(begun) = connection.run().await {
                 Box::pin(http2::serve(thread, begun, peer)).await;

@@ -30,13 +30,13 @@ pub(super) enum Then {
 
 /// A connection on the thread that serves it. It is registered with the reactor only when a call would have blocked: a short
 /// connection, whose request has arrived before it is accepted, never is.
-pub(super) struct Stream {
+pub(super) struct LazySocket {
     /// Declared first, so that it is deregistered before the descriptor is closed.
     registered: Option<AsyncFd<Arc<Socket>>>,
     socket: Arc<Socket>,
 }
 
-impl Stream {
+impl LazySocket {
     pub(super) fn new(socket: Socket) -> Self {
         Self {
             registered: None,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::super::counters::count;
 use super::super::lazy_timer::LazyTimer;
-use super::super::socket::{Stream, Then};
+use super::super::socket::{LazySocket, Then};
 use super::super::thread::Thread;
 use super::decoder::{BodyLength, BodyPart, Decoder};
 use super::fault::Fault;
@@ -22,7 +22,7 @@ const AHEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// The client's side of a connection. The connection and the body of its request take turns with it, in one task.
 pub(super) struct Input {
-    pub(super) stream: Stream,
+    pub(super) socket: LazySocket,
     /// The bytes that have arrived and were not used yet.
     pub(super) bytes: BytesMut,
     /// Whether the client has closed its side.
@@ -43,9 +43,9 @@ pub(super) struct Input {
 }
 
 impl Input {
-    pub(super) fn new(stream: Stream, thread: Rc<Thread>) -> Self {
+    pub(super) fn new(socket: LazySocket, thread: Rc<Thread>) -> Self {
         Self {
-            stream,
+            socket,
             bytes: BytesMut::new(),
             ended: false,
             timer: LazyTimer::default(),
@@ -85,7 +85,7 @@ impl Input {
         let mut scratch = self.thread.scratch.borrow_mut();
         let room = scratch.len().min(limit);
         let scratch = scratch.get_mut(..room).unwrap_or_default();
-        let read = ready!(self.stream.poll_recv(cx, scratch))?;
+        let read = ready!(self.socket.poll_recv(cx, scratch))?;
         self.bytes
             .extend_from_slice(scratch.get(..read).unwrap_or_default());
         self.ended = read == 0;
@@ -143,7 +143,7 @@ impl Input {
             if std::mem::take(&mut self.expects_continue) {
                 let go_on = IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n");
                 // There is room for it, because the client has read every answer before.
-                let _sent = self.stream.poll_send(cx, &[go_on], Then::Wait)?;
+                let _sent = self.socket.poll_send(cx, &[go_on], Then::Wait)?;
             }
             match self.poll_fill(cx)? {
                 Poll::Ready(true) => {}

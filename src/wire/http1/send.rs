@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::super::counters::count;
 use super::super::file_body::{BodyFile, DiskBody};
 use super::super::recorder::AnswerEnd;
-use super::super::socket::{Stream, Then};
+use super::super::socket::{LazySocket, Then};
 use super::super::thread::Thread;
 use super::Http1;
 use super::answer::{AnswerHead, BodyEnd, chunk_line};
@@ -62,23 +62,23 @@ impl Unsent {
     /// Sends the beginning of `head` and of the rest behind it; not both may be empty.
     fn poll_send(
         &self,
-        stream: &mut Stream,
+        socket: &mut LazySocket,
         head: &[u8],
         then: Then,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::File { file, sent } if head.is_empty() => {
-                stream.poll_send_file(cx, file, *sent, SEND_FILE_BYTES_MAX)
+                socket.poll_send_file(cx, file, *sent, SEND_FILE_BYTES_MAX)
             }
-            Self::File { .. } => stream.poll_send(cx, &[IoSlice::new(head)], Then::GoOn),
+            Self::File { .. } => socket.poll_send(cx, &[IoSlice::new(head)], Then::GoOn),
             Self::Bytes(bytes) => {
                 let piece = bytes.get(..SEND_BYTES_MAX).unwrap_or(bytes);
                 let parts = [IoSlice::new(head), IoSlice::new(piece)];
                 match (head.is_empty(), piece.is_empty()) {
-                    (_, true) => stream.poll_send(cx, &[IoSlice::new(head)], then),
-                    (true, false) => stream.poll_send(cx, &[IoSlice::new(piece)], then),
-                    (false, false) => stream.poll_send(cx, &parts, then),
+                    (_, true) => socket.poll_send(cx, &[IoSlice::new(head)], then),
+                    (true, false) => socket.poll_send(cx, &[IoSlice::new(piece)], then),
+                    (false, false) => socket.poll_send(cx, &parts, then),
                 }
             }
         }
@@ -239,7 +239,7 @@ impl Http1 {
         sent: &mut u64,
     ) -> io::Result<()> {
         self.write(out, Unsent::NONE, Then::GoOn, &mut 0).await?;
-        let socket = self.input.borrow().stream.share();
+        let socket = self.input.borrow().socket.share();
         let mut writes = disk.send(socket);
         drop(disk);
         loop {
@@ -252,7 +252,7 @@ impl Http1 {
                 }
                 Some(Err(error)) => {
                     // A thread that waits for the disk still has the socket.
-                    self.input.borrow().stream.end();
+                    self.input.borrow().socket.end();
                     return Err(error);
                 }
                 None if end == BodyEnd::Length(*sent) => return Ok(()),
@@ -263,7 +263,7 @@ impl Http1 {
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut input = self.input.borrow_mut();
-        match input.stream.poll_room(cx) {
+        match input.socket.poll_room(cx) {
             Poll::Pending => stalled(&mut input, &mut self.blocked_since, &self.thread, cx),
             room @ Poll::Ready(_) => room,
         }
@@ -300,7 +300,7 @@ impl Http1 {
             if head.is_empty() && body.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            let result = body.poll_send(&mut input.stream, head, then, cx);
+            let result = body.poll_send(&mut input.socket, head, then, cx);
             match result? {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(bytes) => {

@@ -1,4 +1,4 @@
-//! The stream under a connection of HTTP/2. A write that stalls ends the connection, and so does a flood of frames.
+//! The socket under a connection of HTTP/2. A write that stalls ends the connection, and so does a flood of frames.
 
 // Decision: Small answers over HTTP/2 leave together.
 
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::super::counters::count;
 use super::super::lazy_timer::LazyTimer;
-use super::super::socket::{Stream, Then};
+use super::super::socket::{LazySocket, Then};
 use super::super::thread::Thread;
 use super::LINGER;
 use super::budget::FrameBudget;
@@ -27,10 +27,10 @@ const OUT_BYTES: usize = 16 * 1024;
 /// A larger write is not gathered.
 const GATHERED_BYTES_MAX: usize = 4 * 1024;
 
-/// A stream as the h2 library wants it.
+/// A socket as the h2 library wants it.
 pub(super) struct Io {
     thread: Rc<Thread>,
-    stream: Stream,
+    socket: LazySocket,
     /// Bytes that were read to see which protocol the client speaks.
     early: Bytes,
     /// Bytes that were gathered to be written. Without any, it has no memory.
@@ -48,14 +48,14 @@ pub(super) struct Io {
 impl Io {
     pub(super) fn new(
         thread: &Rc<Thread>,
-        stream: Stream,
+        socket: LazySocket,
         early: Bytes,
         budget: &Rc<FrameBudget>,
         streams: &Rc<Streams>,
     ) -> Self {
         Self {
             thread: Rc::clone(thread),
-            stream,
+            socket,
             early,
             out: Vec::new(),
             frames: FrameReader::new(),
@@ -116,7 +116,7 @@ impl Io {
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
             let sent = self
-                .stream
+                .socket
                 .poll_send(cx, &[IoSlice::new(&self.out)], Then::Wait);
             let sent = ready!(self.note(sent, cx))?;
             self.out.drain(..sent);
@@ -147,7 +147,7 @@ impl AsyncRead for Io {
         let mut scratch = thread.scratch.borrow_mut();
         let room = scratch.len().min(buffer.remaining());
         let scratch = scratch.get_mut(..room).unwrap_or_default();
-        let read = ready!(this.stream.poll_recv(cx, scratch))?;
+        let read = ready!(this.socket.poll_recv(cx, scratch))?;
         let bytes = scratch.get(..read).unwrap_or_default();
         buffer.put_slice(bytes);
         Poll::Ready(this.count_frames(bytes))
@@ -177,7 +177,7 @@ impl AsyncWrite for Io {
             return Poll::Ready(Ok(length));
         }
         ready!(this.poll_out(cx))?;
-        let sent = this.stream.poll_send(cx, parts, Then::Wait);
+        let sent = this.socket.poll_send(cx, parts, Then::Wait);
         this.note(sent, cx)
     }
 
@@ -199,11 +199,11 @@ impl AsyncWrite for Io {
         let this = self.get_mut();
         ready!(this.poll_out(cx))?;
         let (since, dropped) = this.ended.get_or_insert_with(|| {
-            this.stream.end();
+            this.socket.end();
             (Instant::now(), 0)
         });
         let mut scratch = this.thread.scratch.borrow_mut();
-        while let Poll::Ready(read) = this.stream.poll_recv(cx, &mut scratch) {
+        while let Poll::Ready(read) = this.socket.poll_recv(cx, &mut scratch) {
             match read {
                 Ok(read) if read > 0 && *dropped < LINGER_BYTES_MAX => *dropped += read,
                 _ => return Poll::Ready(Ok(())),

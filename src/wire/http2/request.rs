@@ -23,11 +23,9 @@ use super::super::http1::Fault;
 use super::super::lazy_timer::LazyTimer;
 use super::super::link::Link;
 use super::super::thread::Thread;
+use super::DISCARD_TIME_MAX;
 use super::budget::FrameBudget;
 use super::rules;
-
-/// The longest time that the rest of a body is waited for after the answer.
-const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// The request, and what the connection and the service share of it.
 pub(super) fn request(
