@@ -95,39 +95,37 @@ impl Admin {
 
     fn tell(&self, request: &Incoming) -> Answered {
         let (method, path) = (request.method(), request.path());
-        let part = path.strip_prefix("/readyz/");
-        let asset = page::ASSETS.iter().find(|(at, ..)| *at == path);
-        let known = matches!(
-            path,
-            "/" | "/livez" | "/readyz" | "/metrics" | "/supervisor"
-        );
-        if !known && part.is_none() && asset.is_none() {
-            return Err(Problem::new(Code::NotFound).detail(PATHS));
-        }
+        let answer = match path {
+            "/" => Ok(self.page()),
+            "/livez" => self.live(),
+            "/readyz" => self.ready(request.query()),
+            "/metrics" => Ok(self.metrics(request)),
+            "/supervisor" => Ok(json_answer(&json!(self.view()))),
+            _ => {
+                let asset = page::ASSETS.iter().find(|(at, ..)| *at == path);
+                match (path.strip_prefix("/readyz/"), asset) {
+                    (Some(part), _) => self.ready_part(part),
+                    (None, Some((_, kind, content))) => Ok(answer(kind, (*content).to_owned())),
+                    (None, None) => return Err(Problem::new(Code::NotFound).detail(PATHS)),
+                }
+            }
+        };
         if method != Method::GET && method != Method::HEAD {
             return Err(Problem::not_allowed(READ));
         }
-        if let Some((_, content_type, content)) = asset {
-            return Ok(answer(content_type, (*content).to_owned()));
-        }
-        match (path, part) {
-            (_, Some(part)) => self.ready_part(part),
-            ("/livez", _) => self.live(),
-            ("/readyz", _) => self.ready(request.query()),
-            ("/metrics", _) => {
-                let weight = |kind| wish(request.headers(), kind).weight;
-                let exposition = if weight("application/openmetrics-text") > weight("text/plain") {
-                    Exposition::OpenMetrics
-                } else {
-                    Exposition::Text
-                };
-                let running = self.running.get();
-                let text = running.map(|running| running.metrics.encode(exposition));
-                Ok(answer(exposition.content_type(), text.unwrap_or_default()))
-            }
-            ("/supervisor", _) => Ok(json_answer(&json!(self.view()))),
-            _ => Ok(self.page()),
-        }
+        answer
+    }
+
+    fn metrics(&self, request: &Incoming) -> HttpResponse<BoxBody> {
+        let weight = |kind| wish(request.headers(), kind).weight;
+        let exposition = if weight("application/openmetrics-text") > weight("text/plain") {
+            Exposition::OpenMetrics
+        } else {
+            Exposition::Text
+        };
+        let running = self.running.get();
+        let text = running.map(|running| running.metrics.encode(exposition));
+        answer(exposition.content_type(), text.unwrap_or_default())
     }
 
     fn page(&self) -> HttpResponse<BoxBody> {

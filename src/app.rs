@@ -1,8 +1,7 @@
 //! The composition root: the only place where sockets, slots and child specs are made.
 
 mod assembly;
-mod build;
-mod ended;
+mod errors;
 mod notifier;
 mod phase;
 mod run_file;
@@ -10,9 +9,8 @@ mod service_manager;
 mod signals;
 mod system;
 
-pub use build::BuildError;
-pub(crate) use build::with_causes;
-pub use ended::Ended;
+pub(crate) use errors::with_causes;
+pub use errors::{BuildError, Ended};
 pub use phase::Phase;
 pub(crate) use signals::{OnSignal, Unattended};
 pub use system::{Bound, Stop, System};

@@ -183,14 +183,11 @@ impl SettingsSource {
     fn load(&self, checked: CheckedFolders) -> Result<LoadedSettings, LoadError> {
         settings::load(self.path.as_deref(), &self.env, checked)
     }
-}
 
-impl std::fmt::Display for SettingsSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.path {
-            Some(path) => write!(f, "{}", path.display()),
-            None => f.write_str("built-in defaults"),
-        }
+    /// The file, for people.
+    fn name(&self) -> String {
+        let path = self.path.as_ref().map(|path| path.display().to_string());
+        path.unwrap_or_else(|| "built-in defaults".to_owned())
     }
 }
 

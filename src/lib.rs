@@ -11,6 +11,7 @@ mod file_cache;
 mod listener;
 mod memory_file;
 mod num;
+mod percent;
 mod record;
 mod request_handler;
 pub mod settings;

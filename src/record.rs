@@ -25,7 +25,7 @@ pub(crate) use nearest::nearest;
 pub(crate) use object::{BodyError, JsonObject};
 pub(crate) use query::{Handling, ListQuery, QueryError};
 pub(crate) use schema::RuleViolation;
-pub use schema::{Field, FieldType, Pattern, Schema};
+pub use schema::{Bounds, Field, FieldType, Pattern, Schema};
 pub(crate) use selection::{Example, SELECTED_BYTES_MAX, Selection};
 pub(crate) use slice::Slice;
 

@@ -5,11 +5,9 @@
 
 // Decision: A group restart keeps connections.
 
-mod handover;
 mod load;
 mod peers;
 
-pub(crate) use handover::{Accepted, Handover};
 pub(crate) use load::{GiveWay, HandlerLoad};
 pub(crate) use peers::PeerBound;
 
@@ -17,11 +15,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::supervision::{
-    Child, ChildContext, ChildRef, ChildSpec, Delivery, EventLoop, Faults, LocalBoxFuture,
+    Child, ChildContext, ChildRef, ChildSpec, Delivery, EventLoop, Faults, LocalBoxFuture, Message,
     QueueLimits, Shutdown, Slot,
 };
-use crate::wire::{Drain, Parts, Responder, Service};
+use crate::wire::{Drain, Parts, Peer, Responder, Service, Socket};
+use load::LivingConnection;
+use peers::PeerPlace;
 
 /// The time beyond the limit of the drain that a handler has to end by itself.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -119,5 +122,49 @@ impl Child for RequestHandler {
                 );
             }
         })
+    }
+}
+
+/// A connection that no handler serves yet.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// The socket.
+    pub socket: Socket,
+    /// The client.
+    pub peer: Peer,
+    /// Its place among the connections of its peer, if these have a bound.
+    pub peer_place: Option<PeerPlace>,
+    /// Its place among all connections.
+    pub place: OwnedSemaphorePermit,
+}
+
+/// A connection as a message: taken out once, by the handler that serves it.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    accepted: Mutex<Option<(Accepted, LivingConnection)>>,
+}
+
+impl Handover {
+    /// A connection on its way to the handler with this load.
+    pub(crate) fn new(accepted: Accepted, load: &Arc<HandlerLoad>) -> Self {
+        let living = LivingConnection::new(load);
+        Self {
+            accepted: Mutex::new(Some((accepted, living))),
+        }
+    }
+
+    /// Takes it out, with its `LivingConnection` guard; `None` the second time.
+    pub(crate) fn take(&self) -> Option<(Accepted, LivingConnection)> {
+        self.accepted.lock().take()
+    }
+}
+
+impl Message for Handover {
+    fn kind(&self) -> &'static str {
+        "connection"
+    }
+
+    fn redeliverable(&self) -> bool {
+        self.accepted.lock().is_some()
     }
 }

@@ -43,7 +43,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::de::{Deserialize, Deserializer, Error};
 
-pub use crate::record::{Field, FieldType, IdScheme, Pattern, Schema};
+pub use crate::record::{Bounds, Field, FieldType, IdScheme, Pattern, Schema};
 use crate::supervision::{Backoff, Intensity, QueueLimits, Strategy};
 
 /// The whole daemon.

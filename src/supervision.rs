@@ -9,7 +9,7 @@
 //! 3. `supervisor/machine.rs` with `machine/death.rs` (what is decided when a child dies) and `machine/progress.rs` (the order
 //!    in which children go down and up);
 //! 4. `supervisor/actor.rs`, which carries the decisions out;
-//! 5. `tree.rs` (what is shown of it all) and `supervisor/prepared_tree.rs` (how a tree is checked and started).
+//! 5. `tree.rs` (what is shown of it all) and `supervisor/whole_tree.rs` (how a tree is checked, started and run).
 //!
 //! Folders use only what stands before them here: the files on top (`rules.rs`, `exit_reason.rs`, ...), `slot/`, `tree/`,
 //! `life/`, `supervisor/`. A comment `Decision: TITLE` in a file names the entry of `DECISIONS.md` that says why.

@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 
 use super::readiness::Part;
 use crate::supervision::NodeView;
+use crate::wire::escape_html;
 
 /// The page loads nothing from elsewhere, and no other page may frame it.
 pub(super) const SECURITY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
@@ -75,7 +76,12 @@ fn readiness(out: &mut String, parts: &[Part]) -> fmt::Result {
     } else {
         out.push_str("<p class=\"state bad\">Not ready</p>\n<ul>\n");
         for (name, fault) in faults {
-            writeln!(out, "<li>{}: {}</li>", escape(name), escape(fault))?;
+            writeln!(
+                out,
+                "<li>{}: {}</li>",
+                escape_html(name),
+                escape_html(fault)
+            )?;
         }
         out.push_str("</ul>\n");
     }
@@ -87,7 +93,7 @@ fn item(out: &mut String, node: &NodeView) -> fmt::Result {
     writeln!(
         out,
         "<li><div class=\"node\"><strong class=\"name\">{}</strong>\n<span class=\"state {state}\">{state}</span>",
-        escape(&node.name),
+        escape_html(&node.name),
         state = node.state,
     )?;
     let up = node.up_seconds.map_or_else(|| "-".to_owned(), duration);
@@ -102,7 +108,7 @@ fn item(out: &mut String, node: &NodeView) -> fmt::Result {
         writeln!(out, "<dl><dt>{term}</dt> <dd>{value}</dd></dl>")?;
     }
     if let Some(last) = &node.last_exit {
-        let last = escape(last);
+        let last = escape_html(last);
         writeln!(
             out,
             "<span class=\"last\">the incarnation before ended: {last}</span>"
@@ -125,12 +131,6 @@ fn duration(seconds: f64) -> String {
     let unit = units.into_iter().find(|(unit, _)| seconds >= 2.0 * unit);
     let (unit, name) = unit.unwrap_or((1.0, "s"));
     format!("{:.0} {name}", (seconds / unit).floor())
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 #[cfg(test)]

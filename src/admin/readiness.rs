@@ -9,22 +9,10 @@ type Ask = dyn Fn() -> Result<(), String> + Send + Sync;
 
 /// A named question whose answer decides whether the daemon is ready. It must not wait: it is asked on the admin's thread.
 pub(crate) struct Check {
-    name: String,
-    ask: Box<Ask>,
-}
-
-impl Check {
-    /// A check; the error says for an operator what is wrong. A check named like a part of the tree belongs to that part,
-    /// any other name is a part of its own in `/readyz`.
-    pub(crate) fn new(
-        name: impl Into<String>,
-        ask: impl Fn() -> Result<(), String> + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            ask: Box::new(ask),
-        }
-    }
+    /// A check named like a part of the tree belongs to that part; any other name is a part of its own in `/readyz`.
+    pub name: String,
+    /// The error says for an operator what is wrong.
+    pub ask: Box<Ask>,
 }
 
 /// One part of the daemon, as `/readyz` tells of it.

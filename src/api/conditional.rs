@@ -49,8 +49,8 @@ fn evaluate(headers: &HeaderMap, etag: &[u8], modified: Option<SystemTime>) -> E
         let own = std::str::from_utf8(etag).ok();
         let own = own.and_then(|etag| etag.parse::<EntityTag>().ok());
         Some(match listed(headers, &name)? {
-            Listed::Any => true,
-            Listed::Tags(tags) => own.is_some_and(|own| tags.iter().any(|tag| equal(tag, &own))),
+            Tags::Any => true,
+            Tags::OneOf(tags) => own.is_some_and(|own| tags.iter().any(|tag| equal(tag, &own))),
         })
     };
     let modified_since = |name| Some(modified? > date(headers, name)?);
@@ -68,21 +68,13 @@ fn evaluate(headers: &HeaderMap, etag: &[u8], modified: Option<SystemTime>) -> E
     }
 }
 
-/// The entity tags that `If-Match` or `If-None-Match` lists.
-enum Listed {
-    /// `*`: any tag.
-    Any,
-    /// These. A list that can't be read has none.
-    Tags(Vec<EntityTag>),
-}
-
-/// The entity tags in a field, if it is there.
-fn listed(headers: &HeaderMap, name: &HeaderName) -> Option<Listed> {
+/// The entity tags that `If-Match` or `If-None-Match` lists, if it is there. A list that can't be read has none.
+fn listed(headers: &HeaderMap, name: &HeaderName) -> Option<Tags<EntityTag>> {
     if headers.get(name)?.as_bytes().trim_ascii() == b"*" {
-        return Some(Listed::Any);
+        return Some(Tags::Any);
     }
     let tags = from_comma_delimited(headers.get_all(name));
-    Some(Listed::Tags(tags.unwrap_or_default()))
+    Some(Tags::OneOf(tags.unwrap_or_default()))
 }
 
 /// The date of a field that is there once. Twice it is no date, and ignored (section 13.1.3).
@@ -95,8 +87,8 @@ fn date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
 /// The conditions of a request to a record, for the store to compare. A tag that is not a revision's matches nothing.
 pub(super) fn conditions(headers: &HeaderMap) -> Conditions {
     let revisions = |name, weak_matches: bool| match listed(headers, &name)? {
-        Listed::Any => Some(Tags::Any),
-        Listed::Tags(tags) => {
+        Tags::Any => Some(Tags::Any),
+        Tags::OneOf(tags) => {
             let tags = tags.iter().filter(|tag| weak_matches || !tag.weak);
             Some(Tags::OneOf(tags.filter_map(revision).collect()))
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::build::BuildError;
+use super::errors::BuildError;
 use super::run_file::RunFile;
 use super::system::Bound;
 use crate::admin::{Admin, Check, Running};
@@ -96,18 +96,14 @@ struct Builder {
 impl Assembly {
     /// Binds every socket and prepares every child.
     pub(super) fn new(settings: Settings, inherited: Inherited) -> Result<Self, BuildError> {
-        let faults = if settings.chaos.enabled {
-            Faults::armed()
-        } else {
-            Faults::none()
-        };
+        let faults = settings.chaos.enabled.then(Faults::armed);
         let run_file = RunFile::new(&settings.server.data);
         let opened = AccessSink::open(&settings.logging).map_err(BuildError::AccessLog)?;
         let (sink, access) = opened.unzip();
         let builder = Builder {
             hosts: Arc::new(Hosts::new(&settings.server.hosts)),
             settings,
-            faults,
+            faults: faults.unwrap_or_default(),
             counters: Arc::default(),
             access: sink,
             listener_metrics: ListenerMetrics::default(),
@@ -375,13 +371,18 @@ impl Builder {
 /// The checks of `/readyz`, besides the state of the children.
 fn checks(store: &Arc<dyn storage::Store>, files: &Files) -> Vec<Check> {
     let store = Arc::clone(store);
-    let mut checks = vec![Check::new("storage", move || {
+    let opened = move || {
         let fault = || "the store is not open; the log says why".to_owned();
         store.ready().then_some(()).ok_or_else(fault)
-    })];
+    };
+    let mut checks = vec![Check {
+        name: "storage".to_owned(),
+        ask: Box::new(opened),
+    }];
     for root in files.roots() {
         let (name, root) = (format!("files:{}", root.site.route), Arc::clone(root));
-        checks.push(Check::new(name, move || root.fault().map_or(Ok(()), Err)));
+        let ask = Box::new(move || root.fault().map_or(Ok(()), Err));
+        checks.push(Check { name, ask });
     }
     checks
 }

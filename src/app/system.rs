@@ -9,8 +9,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::assembly::{Assembly, Planned};
-use super::build::BuildError;
-use super::ended::Ended;
+use super::errors::{BuildError, Ended};
 use super::notifier::Notifier;
 use super::phase::{Phase, Phases};
 use super::run_file::RunFile;

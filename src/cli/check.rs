@@ -10,5 +10,5 @@ pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
     let count = |n: usize, thing: &str| format!("{n} {thing}{}", if n == 1 { "" } else { "s" });
     let routes = count(loaded.settings.routes.len(), "route");
     let resources = count(loaded.settings.resources.len(), "resource");
-    print(&format!("{source}: ok, {routes}, {resources}\n"))
+    print(&format!("{}: ok, {routes}, {resources}\n", source.name()))
 }

@@ -18,7 +18,7 @@ pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
     install_panic_hook();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        settings = %source,
+        settings = %source.name(),
         "starting"
     );
     for warning in &loaded.warnings {

@@ -27,7 +27,7 @@ use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use percent_encoding::percent_decode_str;
+use crate::percent;
 
 /// Bytes of a path as sent; Linux's own limit for a path.
 pub(crate) const PATH_BYTES_MAX: usize = 4096;
@@ -168,15 +168,10 @@ fn name(encoded: &str, first: bool) -> Result<Cow<'_, str>, PathRefusal> {
 
 /// Decodes the percent-encoding, once.
 fn decode(encoded: &str) -> Result<Cow<'_, str>, PathRefusal> {
-    let digits = |after: &str| {
-        let digits = after.as_bytes().get(..2);
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    if !encoded.split('%').skip(1).all(digits) {
+    if !percent::is_whole(encoded) {
         return Err(PathRefusal::Encoding);
     }
-    let decoded = percent_decode_str(encoded).decode_utf8();
-    decoded.map_err(|_| PathRefusal::NotText)
+    percent::decoded(encoded).ok_or(PathRefusal::NotText)
 }
 
 #[cfg(test)]

@@ -54,13 +54,13 @@ pub(crate) enum Absent {
     Create,
 }
 
-/// The entity tags in a condition.
+/// The entity tags in a condition, as they were sent, or as the revisions that they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Tags {
+pub(crate) enum Tags<T = Revision> {
     /// `*`: any record.
     Any,
-    /// A record of one of these revisions. Tags that are no revision's are left out, since they match nothing.
-    OneOf(Vec<Revision>),
+    /// One of these. Tags that are no revision's are left out of revisions, since they match nothing.
+    OneOf(Vec<T>),
 }
 
 impl Tags {

@@ -5,7 +5,7 @@ mod field;
 mod violation;
 
 pub(crate) use check::{moment, whole};
-pub use field::{Field, FieldType, Pattern};
+pub use field::{Bounds, Field, FieldType, Pattern};
 pub(crate) use violation::RuleViolation;
 
 use super::object::JsonObject;

@@ -8,7 +8,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::kind::choices;
 use super::walk::{Walk, json};
-use crate::record::{Field, FieldType, Pattern, nearest};
+use crate::record::{Bounds, Field, FieldType, Pattern, nearest};
 
 /// The types a field can have.
 const TYPES: [&str; 7] = [
@@ -97,38 +97,27 @@ impl Walk<'_> {
             return None;
         };
         Some(match json(written.get_ref()).as_str() {
-            Some("string") => {
-                let (min_length, max_length) = self.lengths(members, at);
-                FieldType::String {
-                    min_length,
-                    max_length,
-                    pattern: self.pattern(members),
-                }
-            }
+            Some("string") => FieldType::String {
+                length: self.lengths(members, at),
+                pattern: self.pattern(members),
+            },
             Some("integer") => {
                 let right = "must be a whole number";
-                let (min, max) = self.bounds(members, at, ["min", "max"], right, Value::as_i64);
-                FieldType::Integer { min, max }
+                let names = ["min", "max"];
+                FieldType::Integer(self.bounds(members, at, names, right, Value::as_i64))
             }
             Some("number") => {
                 let right = "must be a number";
-                let (min, max) = self.bounds(members, at, ["min", "max"], right, Value::as_f64);
-                FieldType::Number { min, max }
+                let names = ["min", "max"];
+                FieldType::Number(self.bounds(members, at, names, right, Value::as_f64))
             }
             Some("boolean") => FieldType::Boolean,
             Some("datetime") => FieldType::DateTime,
-            Some("array") => {
-                let items = self.items(members).map(Box::new);
-                let (min_length, max_length) = self.lengths(members, at);
-                FieldType::Array {
-                    items,
-                    min_length,
-                    max_length,
-                }
-            }
-            Some("object") => FieldType::Object {
-                fields: self.inner(members),
+            Some("array") => FieldType::Array {
+                items: self.items(members).map(Box::new),
+                length: self.lengths(members, at),
             },
+            Some("object") => FieldType::Object(self.inner(members)),
             other => {
                 let fault = match other {
                     Some("ref") => "\"ref\" is not available yet".to_owned(),
@@ -197,22 +186,18 @@ impl Walk<'_> {
         names: [&'static str; 2],
         right: &str,
         read: impl Fn(&Value) -> Option<T>,
-    ) -> (Option<T>, Option<T>) {
-        let [least, greatest] = names.map(|name| self.member(members, name, right, &read));
-        if let (Some(least), Some(greatest)) = (&least, &greatest)
+    ) -> Bounds<T> {
+        let [min, max] = names.map(|name| self.member(members, name, right, &read));
+        if let (Some(least), Some(greatest)) = (&min, &max)
             && least > greatest
         {
             let problem = "no value is left: the least is greater than the greatest";
             self.fault(at, problem);
         }
-        (least, greatest)
+        Bounds { min, max }
     }
 
-    fn lengths(
-        &mut self,
-        members: &mut Members<'_>,
-        at: Range<usize>,
-    ) -> (Option<usize>, Option<usize>) {
+    fn lengths(&mut self, members: &mut Members<'_>, at: Range<usize>) -> Bounds<usize> {
         let right = "must be a whole number, 0 or more";
         let length = |value: &Value| value.as_u64()?.try_into().ok();
         self.bounds(members, at, ["min_length", "max_length"], right, length)

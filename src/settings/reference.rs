@@ -1,7 +1,5 @@
 //! `config/reference.toml` and the defaults, both made from the table of keys.
 
-use std::fmt::Write as _;
-
 use super::keys::{KEYS, Key};
 
 /// An example of the fields of a resource.
@@ -26,7 +24,7 @@ pub(super) fn defaults(no_route: bool) -> String {
     let mut out = String::new();
     let flat = KEYS.iter().filter(|key| !key.is_named());
     for key in flat.filter(|key| key.has_default && key.has_field()) {
-        line(&mut out, format_args!("{} = {}", key.path, key.value));
+        out.extend([key.path, " = ", key.value, "\n"]);
     }
     if no_route {
         out.push_str("[route.\"/\".files]\n");
@@ -46,7 +44,7 @@ pub fn reference() -> String {
     for key in KEYS.iter().filter(|key| !key.is_named()) {
         let (above, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
         if above != table {
-            line(&mut out, format_args!("\n[{above}]"));
+            out.extend(["\n[", above, "]\n"]);
             table = above;
         }
         entry(&mut out, key, name);
@@ -74,13 +72,5 @@ fn named(out: &mut String, prefix: &str) {
 /// A key without a default is shown by an example, as a comment.
 fn entry(out: &mut String, key: &Key, name: &str) {
     let mark = if key.has_default { "" } else { "# " };
-    line(
-        out,
-        format_args!("# {}\n{mark}{name} = {}", key.doc, key.value),
-    );
-}
-
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing into a String does not fail.
-    let _infallible = writeln!(out, "{text}");
+    out.extend(["# ", key.doc, "\n", mark, name, " = ", key.value, "\n"]);
 }

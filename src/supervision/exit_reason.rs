@@ -57,7 +57,8 @@ pub enum ExitReason {
 }
 
 /// The message and the location of a panic.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("panic: {message}{}{}", known(" at ", location.as_deref()), known(" during ", *during))]
 pub struct Panic {
     /// The text of the panic.
     pub message: Arc<str>,
@@ -113,17 +114,8 @@ impl ExitReason {
     }
 }
 
-impl fmt::Display for Panic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "panic: {}", self.message)?;
-        if let Some(location) = &self.location {
-            write!(f, " at {location}")?;
-        }
-        if let Some(during) = self.during {
-            write!(f, " during {during}")?;
-        }
-        Ok(())
-    }
+fn known(before: &str, what: Option<&str>) -> String {
+    what.map_or_else(String::new, |what| format!("{before}{what}"))
 }
 
 /// A child that failed while its supervisor was starting, or while that start was being cancelled.

@@ -97,14 +97,9 @@ impl Limiter {
     /// Logs how many lines were left out in the windows that are over at `now`.
     pub(super) fn tell(&self, now: Instant) {
         const TEXT: &str = "more lines like this one were left out";
-        for LineCount {
-            level,
-            left_out: lines,
-            example,
-            ..
-        } in self.take(now)
-        {
-            match level {
+        for place in self.take(now) {
+            let (lines, example) = (place.left_out, place.example);
+            match place.level {
                 Level::ERROR => tracing::error!(lines, "{TEXT}: {example}"),
                 Level::WARN => tracing::warn!(lines, "{TEXT}: {example}"),
                 _ => tracing::info!(lines, "{TEXT}: {example}"),

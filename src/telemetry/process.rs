@@ -31,24 +31,15 @@ impl MetricSource for ProcessMetrics {
         let help = "User and system CPU time spent, in seconds";
         rows.counter("process_cpu_seconds", help, spent.as_secs_f64());
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        for (name, help, field, unit) in [
-            (
-                "process_resident_memory_bytes",
-                "Resident memory",
-                "VmRSS",
-                1024,
-            ),
-            (
-                "process_virtual_memory_bytes",
-                "Virtual memory",
-                "VmSize",
-                1024,
-            ),
-            ("process_threads", "Threads", "Threads", 1),
-        ] {
-            if let Some(value) = field_of(&status, field) {
-                rows.gauge(name, help, value.saturating_mul(unit));
-            }
+        let bytes = |field| Some(field_of(&status, field)?.saturating_mul(1024));
+        if let Some(bytes) = bytes("VmRSS") {
+            rows.gauge("process_resident_memory_bytes", "Resident memory", bytes);
+        }
+        if let Some(bytes) = bytes("VmSize") {
+            rows.gauge("process_virtual_memory_bytes", "Virtual memory", bytes);
+        }
+        if let Some(threads) = field_of(&status, "Threads") {
+            rows.gauge("process_threads", "Threads", threads);
         }
         if let Ok(open) = fs::read_dir("/proc/self/fd") {
             // The one that reads the folder does not count.
@@ -70,7 +61,7 @@ impl MetricSource for ProcessMetrics {
     }
 }
 
-/// A number out of `/proc/PID/status`.
+/// A number out of `/proc/PID/status`; memory is in units of 1024 bytes.
 fn field_of(status: &str, name: &str) -> Option<u64> {
     let mut fields = status.lines().filter_map(|line| line.split_once(':'));
     let (_, value) = fields.find(|(found, _)| *found == name)?;

@@ -36,9 +36,8 @@ pub(crate) struct Access {
 }
 
 /// The line of one request.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Line<'a> {
-    pub(crate) time: SystemTime,
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     /// Without its `?`.
@@ -83,7 +82,7 @@ impl AccessLog {
     pub(crate) fn add(self: &Rc<Self>, line: &Line<'_>) {
         let full = {
             let mut block = self.block.borrow_mut();
-            self.encode(&mut block, line);
+            self.encode(&mut block, SystemTime::now(), line);
             block.len() >= BLOCK_BYTES
         };
         self.lines.set(self.lines.get() + 1);
@@ -110,10 +109,10 @@ impl AccessLog {
         }
     }
 
-    /// Appends a line. Written by hand, since it is done for every request: a line takes 140 ns like this, and 550 ns with
+    /// Appends a line of this moment. Written by hand, since it is done for every request: a line takes 140 ns like this, and 550 ns with
     /// `serde_json`'s writer.
-    fn encode(&self, block: &mut Vec<u8>, line: &Line<'_>) {
-        let since = line.time.duration_since(SystemTime::UNIX_EPOCH);
+    fn encode(&self, block: &mut Vec<u8>, now: SystemTime, line: &Line<'_>) {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH);
         let since = since.unwrap_or_default();
         let mut second = self.second.get();
         if second.since_epoch != since.as_secs() {
@@ -259,9 +258,12 @@ mod tests {
         )
     }
 
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(1_764_042_001_007)
+    }
+
     fn line<'a>(path: &'a str, id: &'a str) -> Line<'a> {
         Line {
-            time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_764_042_001_007),
             method: "GET",
             path,
             query: Some("a=b"),
@@ -283,7 +285,7 @@ mod tests {
         let (log, _folder, _guard) = log();
         let id = RequestIds::new().next().as_str().to_owned();
         let mut block = Vec::new();
-        log.encode(&mut block, &line("/a", &id));
+        log.encode(&mut block, now(), &line("/a", &id));
         let expected = format!(
             "{{\"time\":\"2025-11-25T03:40:01.007Z\",\"method\":\"GET\",\"path\":\"/a\",\"query\":\"a=b\",\"protocol\":\"HTTP/1.1\",\"route\":\"/\",\"status\":200,\
              \"bytes\":1024,\"duration_us\":85,\"peer\":\"127.0.0.1:50123\",\"request_id\":\"{id}\",\"user_agent\":\"a \\\"browser\\\"\"}}\n"
@@ -321,7 +323,7 @@ mod tests {
             let peer = v6.then(|| "[2001:db8::1]:80".parse().unwrap());
             let line = Line { bytes, peer, route: None, ..line(&path, &id) };
             let mut block = Vec::new();
-            log.encode(&mut block, &line);
+            log.encode(&mut block, now(), &line);
             let read: serde_json::Value = serde_json::from_slice(&block).unwrap();
             prop_assert_eq!(&read["path"], &path);
             prop_assert_eq!(&read["bytes"], bytes);

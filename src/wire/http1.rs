@@ -325,14 +325,7 @@ impl Http1 {
         let id = self.thread.recorder.next_id();
         let response = problem.refusal(&id);
         let status = response.status().as_u16();
-        let framing = Framing {
-            old: false,
-            keep_alive: false,
-            expects_continue: false,
-            head_only: false,
-            body: BodyLength::None,
-        };
-        let sent = self.send(response, &framing, true).await;
+        let sent = self.send(response, &Framing::default(), true).await;
         let recorder = &self.thread.recorder;
         let refused = RefusedLine {
             version: Version::HTTP_11,

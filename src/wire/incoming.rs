@@ -1,4 +1,4 @@
-//! A request, and the trait of what answers it.
+//! A request, the permission to work on it, and the trait of what answers it.
 
 use std::future::Future;
 use std::rc::Rc;
@@ -8,10 +8,10 @@ use actix_web::dev::Payload;
 use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::link::Link;
-use super::pass::Pass;
 use super::problem::{Code, Problem};
 
 /// A request that has not been answered.
@@ -68,6 +68,30 @@ impl Incoming {
         let fields = self.headers().iter();
         let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
         line + "  HTTP/1.1\r\n\r\n".len() + fields.sum::<usize>()
+    }
+}
+
+/// The permission to work on one request, which is held until it is answered.
+#[derive(Debug, Default)]
+pub(crate) struct Pass {
+    not_before: Option<Instant>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Pass {
+    /// A pass for an answer that is given at this moment at the earliest, and that holds `permit` until then.
+    pub(crate) fn new(not_before: Option<Instant>, permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            not_before,
+            _permit: permit,
+        }
+    }
+
+    /// Waits until the answer may be given.
+    pub(crate) async fn wait_delay(&self) {
+        if let Some(not_before) = self.not_before {
+            tokio::time::sleep_until(not_before).await;
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! What is counted of requests. Each handler has counters of its own, so that no two threads share a cache line on the way of a
 //! request; a scrape adds them up.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use actix_web::http::Method;
@@ -35,21 +35,19 @@ pub(super) const OTHER: &str = "_other";
 const SUCCESSES: [u16; 5] = [200, 201, 204, 304, 307];
 
 /// Every status that is counted by itself, in order.
-fn statuses() -> Vec<u16> {
+static STATUSES: LazyLock<Vec<u16>> = LazyLock::new(|| {
     let problems = Code::ALL.iter().map(|code| code.status());
     let mut all: Vec<_> = SUCCESSES.into_iter().chain(problems).collect();
     all.sort_unstable();
     all.dedup();
     all
-}
+});
 
 /// The counters of one handler.
 #[derive(Debug)]
 pub(crate) struct HandlerMetrics {
     /// By index; the last one counts the requests without a route.
     pub(super) routes: Vec<RouteCounters>,
-    /// The statuses that are counted by themselves.
-    statuses: Vec<u16>,
     pub(super) in_flight: AtomicI64,
     pub(super) panics: AtomicU64,
 }
@@ -66,8 +64,8 @@ pub(super) struct RouteCounters {
 }
 
 impl RouteCounters {
-    fn new(statuses: usize) -> Self {
-        let counters = || (0..=statuses).map(|_| AtomicU64::new(0)).collect();
+    fn new() -> Self {
+        let counters = || (0..=STATUSES.len()).map(|_| AtomicU64::new(0)).collect();
         Self {
             requests: std::array::from_fn(|_| counters()),
             durations: Default::default(),
@@ -105,11 +103,9 @@ impl Drop for InFlight<'_> {
 impl HandlerMetrics {
     /// Counters for this many routes.
     pub(crate) fn new(routes: usize) -> Self {
-        let statuses = statuses();
-        let counters = (0..=routes).map(|_| RouteCounters::new(statuses.len()));
+        let counters = (0..=routes).map(|_| RouteCounters::new());
         Self {
             routes: counters.collect(),
-            statuses,
             in_flight: AtomicI64::new(0),
             panics: AtomicU64::new(0),
         }
@@ -136,9 +132,8 @@ impl HandlerMetrics {
         };
         let known = METHODS.iter().position(|known| *known == method.as_str());
         let requests = route.requests.get(known.unwrap_or(METHODS.len() - 1));
-        let mut statuses = self.statuses.iter();
-        let code = statuses.position(|known| *known == code);
-        let code = code.unwrap_or(self.statuses.len());
+        let known = STATUSES.iter().position(|known| *known == code);
+        let code = known.unwrap_or(STATUSES.len());
         add(requests.and_then(|codes| codes.get(code)), 1);
         add(bucket(&route.durations, &BUCKETS, took.as_secs_f64()), 1);
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
@@ -183,13 +178,13 @@ impl HttpMetrics {
     }
 
     fn requests(&self) -> Vec<([(&'static str, String); 3], u64)> {
-        let (mut rows, statuses) = (Vec::new(), statuses());
+        let mut rows = Vec::new();
         for (route, pattern) in self.routes() {
             for (m, method) in METHODS.iter().enumerate() {
-                for c in 0..=statuses.len() {
+                for c in 0..=STATUSES.len() {
                     let count = self.sum(route, |counters| counters.requests.get(m)?.get(c));
                     if count > 0 {
-                        let code = statuses.get(c).map_or("other".to_owned(), u16::to_string);
+                        let code = STATUSES.get(c).map_or("other".to_owned(), u16::to_string);
                         let (route, method) = (pattern.to_owned(), (*method).to_owned());
                         let labels = [("route", route), ("method", method), ("code", code)];
                         rows.push((labels, count));

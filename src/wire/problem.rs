@@ -298,7 +298,7 @@ impl Problem {
 }
 
 /// A text that shows itself in a page.
-fn escape_html(text: &str) -> String {
+pub(crate) fn escape_html(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use actix_web::HttpRequest;
 use actix_web::body::BodySize;
@@ -79,7 +78,6 @@ impl Recorder {
         };
         let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
         access.add(&Line {
-            time: SystemTime::now(),
             method: request.method().as_str(),
             path: request.uri().path(),
             query: request.uri().query(),
@@ -104,20 +102,13 @@ impl Recorder {
     pub(super) fn log_refused(&self, refused: &RefusedLine, bytes: u64) {
         if let Some(access) = &self.access {
             access.add(&Line {
-                time: SystemTime::now(),
-                method: "",
-                path: "",
-                query: None,
                 protocol: protocol(refused.version),
-                route: None,
                 status: refused.status,
                 bytes,
-                took: Duration::ZERO,
                 peer: refused.peer,
                 id: refused.id.as_str(),
-                user_agent: None,
-                referer: None,
                 fault: Some(refused.fault),
+                ..Line::default()
             });
         }
     }

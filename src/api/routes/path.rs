@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::percent;
 
 /// A path as routes compare it.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,16 +47,8 @@ fn is_plain(path: &str) -> bool {
 }
 
 fn decoded(sent: &str) -> Cow<'_, str> {
-    let name = percent_decode_str(sent).decode_utf8();
-    // A segment with a percent sign that encodes nothing is no name either.
-    let encodes = sent.match_indices('%').all(|(at, _)| {
-        let digits = sent.as_bytes().get(at + 1..at + 3);
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    });
-    match name {
-        Ok(name) if encodes && !name.contains(['/', '\0']) => name,
-        Ok(_) | Err(_) => Cow::Borrowed(NO_NAME),
-    }
+    let name = percent::decoded(sent).filter(|name| !name.contains(['/', '\0']));
+    name.unwrap_or(Cow::Borrowed(NO_NAME))
 }
 
 fn is_dots(name: &str) -> bool {

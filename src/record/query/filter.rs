@@ -37,8 +37,8 @@ pub(super) fn wanted(
     };
     let wanted = match kind {
         FieldType::String { .. } => Some(Wanted::Text(value.to_owned())),
-        FieldType::Integer { .. } => value.parse().ok().map(Wanted::Integer),
-        FieldType::Number { .. } => {
+        FieldType::Integer(_) => value.parse().ok().map(Wanted::Integer),
+        FieldType::Number(_) => {
             let number = value.parse().ok().filter(|number: &f64| number.is_finite());
             number.map(Wanted::Number)
         }
@@ -46,7 +46,7 @@ pub(super) fn wanted(
         FieldType::DateTime => moment(value).map(Wanted::Moment),
         // An array matches if one of its items does.
         FieldType::Array { items, .. } => return wanted(name, value, items.as_deref()),
-        FieldType::Object { .. } => {
+        FieldType::Object(_) => {
             return Err(QueryError::Object {
                 name: name.to_owned(),
             });

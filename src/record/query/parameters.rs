@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_decode_str;
-
 use super::{PARAMETERS_MAX, QueryError};
+use crate::percent;
 
 /// The parameters of a query, decoded (`application/x-www-form-urlencoded`), in the order in which they were sent.
 #[derive(Debug)]
@@ -67,23 +66,6 @@ impl Parameters {
 }
 
 fn decode(text: &str) -> Result<String, QueryError> {
-    let text = if text.contains('+') {
-        Cow::Owned(text.replace('+', " "))
-    } else {
-        Cow::Borrowed(text)
-    };
-    // The library does not refuse a `%` without two digits.
-    let mut escapes = text.split('%').skip(1);
-    let is_escape = |rest: &str| {
-        rest.as_bytes()
-            .first_chunk::<2>()
-            .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    if !escapes.all(is_escape) {
-        return Err(QueryError::Encoding);
-    }
-    let decoded = percent_decode_str(&text).decode_utf8();
-    decoded
-        .map(Cow::into_owned)
-        .map_err(|_| QueryError::Encoding)
+    let decoded = percent::decoded(&text.replace('+', " ")).map(Cow::into_owned);
+    decoded.ok_or(QueryError::Encoding)
 }

@@ -86,9 +86,6 @@ fn sort_value(value: Option<&Value>, kind: Option<&FieldType>) -> SortValue {
 
 /// The exact value of a whole number; 0 for any other, which its `f64` represents well enough.
 fn exact(number: &Number) -> i128 {
-    match (whole(number), number.as_u64()) {
-        (Some(number), _) => number.into(),
-        (None, Some(number)) => number.into(),
-        (None, None) => 0,
-    }
+    let whole = whole(number).map(i128::from);
+    whole.or(number.as_u64().map(i128::from)).unwrap_or(0)
 }

@@ -3,25 +3,17 @@
 use serde_json::json;
 
 use super::*;
+use crate::record::Bounds;
 use crate::record::tests::fields::{field, text};
 
 fn typed() -> Schema {
-    let integer = FieldType::Integer {
-        min: None,
-        max: None,
-    };
-    let number = FieldType::Number {
-        min: None,
-        max: None,
-    };
+    let integer = FieldType::Integer(Bounds::default());
+    let number = FieldType::Number(Bounds::default());
     let tags = FieldType::Array {
         items: Some(Box::new(text())),
-        min_length: None,
-        max_length: None,
+        length: Bounds::default(),
     };
-    let author = FieldType::Object {
-        fields: Some(vec![field("name", text())]),
-    };
+    let author = FieldType::Object(Some(vec![field("name", text())]));
     Schema::Fields(vec![
         field("title", text()),
         field("year", integer),

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use serde_json::{Map, Number, Value};
 
-use super::field::{Field, FieldType};
+use super::field::{Bounds, Field, FieldType};
 use super::violation::{Pointer, Rule, RuleViolation};
 use crate::record::nearest;
 
@@ -21,9 +21,7 @@ fn fill(fields: &[Field], members: &mut Map<String, Value>) {
         if let (Some(default), None) = (&field.default, members.get(&field.name)) {
             members.insert(field.name.clone(), default.clone());
         }
-        if let FieldType::Object {
-            fields: Some(inner),
-        } = &field.kind
+        if let FieldType::Object(Some(inner)) = &field.kind
             && let Some(Value::Object(members)) = members.get_mut(&field.name)
         {
             fill(inner, members);
@@ -70,16 +68,8 @@ pub(super) fn value(
     let mut mismatch =
         || found.push(here.violates(Rule::Type, format!("must be {}", kind.article())));
     match (kind, value) {
-        (
-            FieldType::String {
-                min_length,
-                max_length,
-                pattern,
-            },
-            Value::String(text),
-        ) => {
-            let bounds = (*min_length, *max_length);
-            check_length(text.chars().count(), "characters", bounds, here, found);
+        (FieldType::String { length, pattern }, Value::String(text)) => {
+            check_length(text.chars().count(), "characters", length, here, found);
             if let Some(pattern) = pattern
                 && !pattern.is_match(text)
             {
@@ -87,55 +77,41 @@ pub(super) fn value(
                 found.push(here.violates(Rule::Pattern, detail));
             }
         }
-        (FieldType::Integer { min, max }, Value::Number(number)) => match whole(number) {
-            Some(number) => check_number(number, (*min, *max), here, found),
+        (FieldType::Integer(bounds), Value::Number(number)) => match whole(number) {
+            Some(number) => check_number(number, bounds, here, found),
             None => mismatch(),
         },
-        (FieldType::Number { min, max }, Value::Number(number)) => match number.as_f64() {
-            Some(number) => check_number(number, (*min, *max), here, found),
+        (FieldType::Number(bounds), Value::Number(number)) => match number.as_f64() {
+            Some(number) => check_number(number, bounds, here, found),
             None => mismatch(),
         },
-        (FieldType::Boolean, Value::Bool(_))
-        | (FieldType::Object { fields: None }, Value::Object(_)) => {}
+        (FieldType::Boolean, Value::Bool(_)) | (FieldType::Object(None), Value::Object(_)) => {}
         (FieldType::DateTime, Value::String(text)) if moment(text).is_some() => {}
-        (
-            FieldType::Array {
-                items,
-                min_length,
-                max_length,
-            },
-            Value::Array(values),
-        ) => {
-            let bounds = (*min_length, *max_length);
-            check_length(values.len(), "items", bounds, here, found);
+        (FieldType::Array { items, length }, Value::Array(values)) => {
+            check_length(values.len(), "items", length, here, found);
             if let Some(items) = items {
                 for (index, item) in values.iter().enumerate() {
                     self::value(items, item, Pointer::Item(&here, index), found);
                 }
             }
         }
-        (
-            FieldType::Object {
-                fields: Some(inner),
-            },
-            Value::Object(members),
-        ) => {
+        (FieldType::Object(Some(inner)), Value::Object(members)) => {
             members_of(inner, members, here, found);
         }
         _ => mismatch(),
     }
 }
 
-fn check_number<T: PartialOrd + Display>(
+fn check_number<T: PartialOrd + Display + Copy>(
     number: T,
-    (min, max): (Option<T>, Option<T>),
+    bounds: &Bounds<T>,
     here: Pointer<'_>,
     found: &mut Vec<RuleViolation>,
 ) {
-    if let Some(min) = min.filter(|min| number < *min) {
+    if let Some(min) = bounds.min.filter(|min| number < *min) {
         found.push(here.violates(Rule::Min, format!("must be at least {min}")));
     }
-    if let Some(max) = max.filter(|max| number > *max) {
+    if let Some(max) = bounds.max.filter(|max| number > *max) {
         found.push(here.violates(Rule::Max, format!("must be at most {max}")));
     }
 }
@@ -143,15 +119,15 @@ fn check_number<T: PartialOrd + Display>(
 fn check_length(
     length: usize,
     of: &str,
-    (min, max): (Option<usize>, Option<usize>),
+    bounds: &Bounds<usize>,
     here: Pointer<'_>,
     found: &mut Vec<RuleViolation>,
 ) {
-    if let Some(min) = min.filter(|min| length < *min) {
+    if let Some(min) = bounds.min.filter(|min| length < *min) {
         let detail = format!("must have at least {min} {of}");
         found.push(here.violates(Rule::MinLength, detail));
     }
-    if let Some(max) = max.filter(|max| length > *max) {
+    if let Some(max) = bounds.max.filter(|max| length > *max) {
         let detail = format!("must have at most {max} {of}");
         found.push(here.violates(Rule::MaxLength, detail));
     }
@@ -179,7 +155,7 @@ mod tests {
 
     use super::super::field::Pattern;
     use super::*;
-    use crate::record::tests::fields::{field, text};
+    use crate::record::tests::fields::{bounds, field, text};
 
     fn fields() -> Vec<Field> {
         vec![
@@ -188,24 +164,16 @@ mod tests {
                 ..field(
                     "title",
                     FieldType::String {
-                        min_length: Some(1),
-                        max_length: Some(5),
+                        length: bounds(Some(1), Some(5)),
                         pattern: None,
                     },
                 )
             },
-            field(
-                "year",
-                FieldType::Integer {
-                    min: Some(0),
-                    max: Some(3000),
-                },
-            ),
+            field("year", FieldType::Integer(bounds(Some(0), Some(3000)))),
             field(
                 "isbn",
                 FieldType::String {
-                    min_length: None,
-                    max_length: None,
+                    length: Bounds::default(),
                     pattern: Some(Pattern::new("^[0-9]{3}$").unwrap()),
                 },
             ),
@@ -215,28 +183,19 @@ mod tests {
                     "tags",
                     FieldType::Array {
                         items: Some(Box::new(text())),
-                        min_length: None,
-                        max_length: Some(2),
+                        length: bounds(None, Some(2)),
                     },
                 )
             },
             field("seen", FieldType::DateTime),
             field("lent", FieldType::Boolean),
-            field(
-                "price",
-                FieldType::Number {
-                    min: Some(0.5),
-                    max: None,
-                },
-            ),
+            field("price", FieldType::Number(bounds(Some(0.5), None))),
             field(
                 "author",
-                FieldType::Object {
-                    fields: Some(vec![Field {
-                        required: true,
-                        ..field("na/me", text())
-                    }]),
-                },
+                FieldType::Object(Some(vec![Field {
+                    required: true,
+                    ..field("na/me", text())
+                }])),
             ),
         ]
     }

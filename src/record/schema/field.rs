@@ -23,27 +23,15 @@ pub struct Field {
 pub enum FieldType {
     /// A string.
     String {
-        /// The least number of characters (Unicode scalar values).
-        min_length: Option<usize>,
-        /// The largest number of characters (Unicode scalar values).
-        max_length: Option<usize>,
+        /// The number of its characters (Unicode scalar values).
+        length: Bounds<usize>,
         /// Must be found somewhere in the text; `^` and `$` tie it to the whole.
         pattern: Option<Pattern>,
     },
     /// A whole number of 64 bits. `2.0` is one, as in JSON Schema.
-    Integer {
-        /// The smallest value.
-        min: Option<i64>,
-        /// The largest value.
-        max: Option<i64>,
-    },
+    Integer(Bounds<i64>),
     /// A number.
-    Number {
-        /// The smallest value.
-        min: Option<f64>,
-        /// The largest value.
-        max: Option<f64>,
-    },
+    Number(Bounds<f64>),
     /// `true` or `false`.
     Boolean,
     /// A date and time with an offset (RFC 3339).
@@ -52,16 +40,20 @@ pub enum FieldType {
     Array {
         /// The type of its items; any if there is none.
         items: Option<Box<FieldType>>,
-        /// The least number of items.
-        min_length: Option<usize>,
-        /// The largest number of items.
-        max_length: Option<usize>,
+        /// The number of its items.
+        length: Bounds<usize>,
     },
-    /// An object.
-    Object {
-        /// Its members; any if there are none.
-        fields: Option<Vec<Field>>,
-    },
+    /// An object with these members, or any if there are none.
+    Object(Option<Vec<Field>>),
+}
+
+/// The bounds of a number or a length, if it has some.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Bounds<T> {
+    /// The least that it may be.
+    pub min: Option<T>,
+    /// The greatest that it may be.
+    pub max: Option<T>,
 }
 
 impl FieldType {
@@ -76,12 +68,12 @@ impl FieldType {
     pub(crate) fn article(&self) -> &'static str {
         match self {
             Self::String { .. } => "a string",
-            Self::Integer { .. } => "a whole number",
-            Self::Number { .. } => "a number",
+            Self::Integer(_) => "a whole number",
+            Self::Number(_) => "a number",
             Self::Boolean => "true or false",
             Self::DateTime => "a date and time such as 2026-11-24T16:00:00Z",
             Self::Array { .. } => "an array",
-            Self::Object { .. } => "an object",
+            Self::Object(_) => "an object",
         }
     }
 }
@@ -122,12 +114,7 @@ pub(super) fn find<'a>(fields: &'a [Field], path: &[String]) -> Option<&'a Field
     let field = fields.iter().find(|field| field.name == *first)?;
     match (&field.kind, rest) {
         (kind, []) => Some(kind),
-        (
-            FieldType::Object {
-                fields: Some(fields),
-            },
-            rest,
-        ) => find(fields, rest),
+        (FieldType::Object(Some(fields)), rest) => find(fields, rest),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Fields for the tests of schemas and queries.
 
-use crate::record::{Field, FieldType};
+use crate::record::{Bounds, Field, FieldType};
 
 /// An optional field without a default.
 pub(in crate::record) fn field(name: &str, kind: FieldType) -> Field {
@@ -15,8 +15,11 @@ pub(in crate::record) fn field(name: &str, kind: FieldType) -> Field {
 /// A string without rules.
 pub(in crate::record) fn text() -> FieldType {
     FieldType::String {
-        min_length: None,
-        max_length: None,
+        length: Bounds::default(),
         pattern: None,
     }
+}
+
+pub(in crate::record) fn bounds<T>(min: Option<T>, max: Option<T>) -> Bounds<T> {
+    Bounds { min, max }
 }

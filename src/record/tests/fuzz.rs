@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::fields::field;
+use super::fields::{bounds, field};
 use super::random_input::RandomInput;
 use crate::record::{
     Field, FieldType, Handling, IdScheme, JsonObject, ListQuery, Record, RecordId, Revision,
@@ -12,26 +12,16 @@ use crate::record::{
 
 fn schema() -> Schema {
     let text = || FieldType::String {
-        min_length: Some(1),
-        max_length: Some(20),
+        length: bounds(Some(1), Some(20)),
         pattern: None,
     };
-    let integer = || FieldType::Integer {
-        min: Some(0),
-        max: Some(3000),
-    };
-    let price = FieldType::Number {
-        min: Some(0.5),
-        max: None,
-    };
+    let integer = || FieldType::Integer(bounds(Some(0), Some(3000)));
+    let price = FieldType::Number(bounds(Some(0.5), None));
     let tags = FieldType::Array {
         items: Some(Box::new(text())),
-        min_length: None,
-        max_length: Some(2),
+        length: bounds(None, Some(2)),
     };
-    let artist = FieldType::Object {
-        fields: Some(vec![field("name", text()), field("born", integer())]),
-    };
+    let artist = FieldType::Object(Some(vec![field("name", text()), field("born", integer())]));
     Schema::Fields(vec![
         Field {
             required: true,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::child::{StartError, chain};
-use super::env::Env;
 use super::event::Reporter;
+use super::runtime::Env;
 use crate::supervision::boundary::contain;
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::faults::Faults;

@@ -1,8 +1,8 @@
-//! The interface through which a supervisor controls any kind of child.
+//! The interface through which a supervisor controls any kind of child, and what all children of a tree take from outside.
 
-use super::env::Env;
 use super::event::Reporter;
 use crate::supervision::exit_reason::ExitReason;
+use crate::supervision::faults::Faults;
 use crate::supervision::rules::AfterStop;
 
 /// Starts and ends the incarnations of one child.
@@ -15,4 +15,14 @@ pub(crate) trait Runtime: Send + Sync {
     fn kill(&self, generation: u64, reason: &ExitReason);
     /// Gives back the child's thread. The child will not be started again.
     fn release(&self) {}
+}
+
+/// What a running tree takes from outside. The default is a thread for each child and no fault points.
+#[derive(Debug, Clone, Default)]
+pub struct Env {
+    /// Whether all actors run on the thread that starts the tree: for tests, which pause the clock of that thread.
+    pub inline: bool,
+    /// The fault points: each child passes `<name>.idle` when it is [probed](crate::supervision::Tree::probe), each
+    /// supervisor passes `<name>.event` at each event.
+    pub faults: Faults,
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::action::{Action, Turn, Verdict};
 use super::machine::Machine;
 use super::order::Order;
-use super::pulse::Pulse;
+use super::sentinel::Pulse;
 use super::state::SupervisorState;
 use crate::supervision::boundary::contain;
 use crate::supervision::exit_reason::ExitReason;

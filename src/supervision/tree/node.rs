@@ -1,14 +1,13 @@
 //! A node of the tree: its supervisor writes it, everybody reads it.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::view::{ExitView, NodeView, RestartTimes};
+use super::view::{ExitView, NodeView};
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::rules::Status;
 use crate::supervision::slot::{Control, Signal};
@@ -30,27 +29,34 @@ pub(crate) struct Node {
 #[derive(Default)]
 struct NodeState {
     status: Status,
-    restart: Restart,
-    generation: u64,
-    restarts: BTreeMap<Cow<'static, str>, u64>,
-    exits: VecDeque<ExitView>,
+    /// What its views show, but for what depends on the time, on its slot or on other nodes.
+    shown: NodeView,
     /// The time of its first failure since it was ready.
     died: Option<Instant>,
     ready_since: Option<Instant>,
     backoff_until: Option<Instant>,
-    restart_times: RestartTimes,
-    zombies: u64,
-    window_fill: usize,
 }
 
 impl Node {
     /// The node of a child, with the slot that it has, or of a supervisor.
     pub(crate) fn new(name: Arc<str>, control: Option<Arc<dyn Control>>) -> Arc<Self> {
+        let supervisor = control.is_none();
+        let shown = NodeView {
+            name: name.to_string(),
+            kind: if supervisor { "supervisor" } else { "worker" }.into(),
+            restart: Restart::default().as_str().into(),
+            restarts_in_window: supervisor.then_some(0),
+            ..NodeView::default()
+        };
+        let state = NodeState {
+            shown,
+            ..NodeState::default()
+        };
         Arc::new(Self {
             name,
             control,
             children: Mutex::default(),
-            state: Mutex::default(),
+            state: Mutex::new(state),
         })
     }
 
@@ -65,11 +71,11 @@ impl Node {
     /// The status, and the number of the present or last incarnation.
     pub(crate) fn status(&self) -> (Status, u64) {
         let state = self.state.lock();
-        (state.status, state.generation)
+        (state.status, state.shown.generation)
     }
 
     pub(crate) fn set_restart(&self, restart: Restart) {
-        self.state.lock().restart = restart;
+        self.state.lock().shown.restart = restart.as_str().into();
     }
 
     pub(crate) fn set_status(&self, status: Status, generation: u64, now: Instant) {
@@ -79,18 +85,18 @@ impl Node {
             state.backoff_until = None;
             if let Some(died) = state.died.take() {
                 let time = now.saturating_duration_since(died);
-                state.restart_times.observe(time);
+                state.shown.restart_times.observe(time);
             }
         }
         if status == Status::Ended {
             state.died = None;
         }
         state.status = status;
-        state.generation = generation;
+        state.shown.generation = generation;
     }
 
     pub(crate) fn set_window_fill(&self, fill: usize) {
-        self.state.lock().window_fill = fill;
+        self.state.lock().shown.restarts_in_window = Some(fill);
     }
 
     /// Records an exit. `restart_in` is the delay of the restart, if there is one; `at` is the time of day.
@@ -102,20 +108,24 @@ impl Node {
         now: Instant,
         at: SystemTime,
     ) {
-        let mut state = self.state.lock();
-        if state.exits.len() == EXITS_MAX {
-            state.exits.pop_front();
+        let state = &mut *self.state.lock();
+        let shown = &mut state.shown;
+        if shown.exits.len() == EXITS_MAX {
+            shown.exits.remove(0);
         }
-        state.exits.push_back(ExitView {
+        let exit = ExitView {
             at: humantime::format_rfc3339_millis(at).to_string(),
             generation,
             cause: reason.cause().into(),
             reason: reason.to_string(),
             restart_delay_seconds: restart_in.map(|delay| delay.as_secs_f64()),
-        });
+        };
+        shown.last_exit = Some(exit.reason.clone());
+        shown.last_exit_at = Some(exit.at.clone());
+        shown.exits.push(exit);
         state.ready_since = None;
         if let Some(delay) = restart_in {
-            *state.restarts.entry(reason.cause().into()).or_default() += 1;
+            *shown.restarts.entry(reason.cause().into()).or_default() += 1;
             state.died.get_or_insert(now);
             state.backoff_until = (!delay.is_zero()).then(|| now + delay);
         }
@@ -123,7 +133,7 @@ impl Node {
             reason,
             ExitReason::Hung { .. } | ExitReason::Killed | ExitReason::StartTimeout { .. }
         ) {
-            state.zombies += 1;
+            shown.zombies += 1;
         }
     }
 
@@ -153,31 +163,18 @@ impl Node {
 
     pub(crate) fn view(&self, now: Instant) -> NodeView {
         let state = self.state.lock();
-        let supervisor = self.control.is_none();
-        let last_exit = state.exits.back();
-        let until_start = state
-            .backoff_until
-            .map(|until| until.saturating_duration_since(now));
+        let up = state.ready_since;
+        let up = up.map(|since| now.saturating_duration_since(since));
+        let until_start = state.backoff_until;
+        let until_start = until_start.map(|until| until.saturating_duration_since(now));
         NodeView {
-            name: self.name.to_string(),
-            kind: if supervisor { "supervisor" } else { "worker" }.into(),
-            restart: state.restart.as_str().into(),
             state: state.status.as_str().into(),
-            generation: state.generation,
-            restarts: state.restarts.clone(),
-            last_exit: last_exit.map(|exit| exit.reason.clone()),
-            last_exit_at: last_exit.map(|exit| exit.at.clone()),
-            exits: state.exits.iter().cloned().collect(),
-            up_seconds: state
-                .ready_since
-                .map(|at| now.saturating_duration_since(at).as_secs_f64()),
+            up_seconds: up.map(|up| up.as_secs_f64()),
             backoff_seconds: until_start.unwrap_or_default().as_secs_f64(),
-            restart_seconds_total: state.restart_times.sum(),
-            restart_times: state.restart_times,
-            zombies: state.zombies,
-            restarts_in_window: supervisor.then_some(state.window_fill),
+            restart_seconds_total: state.shown.restart_times.sum(),
             slot: self.control.as_ref().map(|control| control.view()),
             children: self.views(now),
+            ..state.shown.clone()
         }
     }
 }

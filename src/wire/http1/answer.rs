@@ -1,7 +1,5 @@
 //! Writes the head of an answer, and says how its body ends. Pure.
 
-use std::fmt::Write as _;
-
 use actix_web::body::BodySize;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
@@ -111,8 +109,5 @@ fn length_field(out: &mut Vec<u8>, length: u64) {
 
 /// The line before a chunk of this many bytes.
 pub(super) fn chunk_line(length: usize) -> String {
-    let mut line = String::new();
-    // Writing into a text does not fail.
-    let _infallible = write!(line, "{length:x}\r\n");
-    line
+    format!("{length:x}\r\n")
 }

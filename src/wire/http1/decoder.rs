@@ -12,9 +12,10 @@ const CHUNK_LINE_BYTES_MAX: usize = 1024;
 const SIZE_DIGITS_MAX: usize = 16;
 
 /// The length of a body as its head tells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum BodyLength {
     /// There is no body.
+    #[default]
     None,
     /// `Content-Length`, not 0.
     Sized(u64),

@@ -2,6 +2,8 @@
 
 use std::net::Ipv6Addr;
 
+use crate::percent;
+
 /// Whether a byte may be part of a token, such as the name of a header (RFC 9110 section 5.6.2).
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
@@ -100,7 +102,8 @@ pub(in super::super) fn is_host(text: &[u8]) -> bool {
         },
         None => text.split_at(text.find(':').unwrap_or(text.len())),
     };
-    let name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
+    // Percent escapes are whole (RFC 3986 section 2.1).
+    let name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&byte);
     let port = match port.strip_prefix(':') {
         Some(port) => {
             port.is_empty()
@@ -108,18 +111,5 @@ pub(in super::super) fn is_host(text: &[u8]) -> bool {
         }
         None => port.is_empty(),
     };
-    is_escaped(host, name_byte) && port
-}
-
-/// Whether a text has only allowed bytes and whole percent escapes (RFC 3986 section 2.1).
-fn is_escaped(text: &str, allowed: impl Fn(u8) -> bool) -> bool {
-    let mut parts = text.split('%');
-    let whole = |part: &str| {
-        let digits = part.as_bytes().get(..2);
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    parts
-        .next()
-        .is_some_and(|first| first.bytes().all(&allowed))
-        && parts.all(|part| whole(part) && part.bytes().all(&allowed))
+    host.bytes().all(name_byte) && percent::is_whole(host) && port
 }

@@ -25,7 +25,7 @@ pub(super) struct Head {
 }
 
 /// The facts that a head tells about its connection and its body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is what one header says"
@@ -191,7 +191,10 @@ fn parse(head: &Bytes, peer: Option<SocketAddr>) -> Result<Head, Fault> {
         Version::HTTP_11
     };
     into.peer_addr = peer;
-    let mut rules = FieldRules::new(old);
+    let mut rules = FieldRules {
+        old,
+        ..FieldRules::default()
+    };
     for field in parsed.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Fault::FieldName)?;
         rules.see(&name, field.value)?;
@@ -259,7 +262,7 @@ fn encoded(target: &[u8]) -> Result<Uri, http::uri::InvalidUri> {
 }
 
 /// Gathers what the headers say about the connection and the body, and checks them against the rules.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct FieldRules {
     old: bool,
     /// Whether the client asks to keep the connection or to close it, which counts more (RFC 9112 section 9.3).
@@ -271,8 +274,9 @@ struct FieldRules {
 }
 
 /// The transfer codings seen so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Coding {
+    #[default]
     None,
     /// `chunked` alone.
     Chunked,
@@ -285,17 +289,6 @@ enum Coding {
 }
 
 impl FieldRules {
-    fn new(old: bool) -> Self {
-        Self {
-            old,
-            keep_alive: None,
-            expects_continue: false,
-            hosts: 0,
-            length: None,
-            coding: Coding::None,
-        }
-    }
-
     fn see(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Fault> {
         match *name {
             header::HOST => {
