@@ -3,6 +3,7 @@
 mod admin_client;
 mod check;
 mod healthcheck;
+mod journal;
 mod on_signal;
 mod serve;
 mod status;
@@ -65,6 +66,15 @@ enum Command {
         /// The settings, instead of --config
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
+    },
+    /// Print the changes that the store has, a line of JSON for each
+    Journal {
+        /// The first change to print [default: the oldest that is kept]
+        #[arg(long, value_name = "CHANGE")]
+        from: Option<u64>,
+        /// Print only whether the journal and the snapshots are whole: exit code 0 if so, else 65
+        #[arg(long)]
+        verify: bool,
     },
     /// Show what runs, as a tree
     Status {
@@ -134,6 +144,10 @@ impl Command {
                 Exit::Usage
             }
             Self::Check { file } => source(file.or(config)).with(CheckedFolders::All, check::run),
+            Self::Journal { from, verify } => source(config)
+                .with(CheckedFolders::None, |loaded, _| {
+                    journal::run(&loaded, from, verify)
+                }),
             Self::Status { json, admin } => {
                 admin.ask(source(config), |address| status::run(address, json))
             }

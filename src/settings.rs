@@ -278,6 +278,18 @@ pub struct StorageSettings {
     pub flush_limit: Duration,
     /// Changes kept in the log.
     pub log_keep: usize,
+    /// The treatment of a store whose data is refused.
+    pub on_refusal: OnRefusal,
+}
+
+/// `storage.on_refusal`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRefusal {
+    /// The rest of the daemon serves without it.
+    Degrade,
+    /// The process ends.
+    Exit,
 }
 
 /// `storage.reserve`

@@ -1,12 +1,14 @@
 //! The record store: records of declared resources, kept durably.
 //!
-//! Order of reading: [`store`] (the interface, the same for every engine), [`plan`] (how a query is answered), then
-//! [`sled`](self::sled), the one engine there is, whose head has an order of reading of its own.
+//! Order of reading: [`store`] (the interface, the same for every engine), [`plan`] (how a query is answered), [`journal`]
+//! (the changes on the disk), then [`sled`](self::sled), the one engine there is, whose head has an order of reading of its
+//! own.
 
+mod journal;
 mod plan;
 mod sled;
 mod store;
 
-pub(crate) use self::sled::storage;
+pub(crate) use self::sled::{PrintError, print_journal, storage};
 use store::{CHANGES_MAX, Change, ChangeKind, Changes, StoreReply};
 pub(crate) use store::{CollectionId, ListPage, Store, StoreError, Write, Written};

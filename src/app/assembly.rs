@@ -372,8 +372,9 @@ impl Builder {
 fn checks(store: &Arc<dyn storage::Store>, files: &Files) -> Vec<Check> {
     let store = Arc::clone(store);
     let opened = move || {
-        let fault = || "the store is not open; the log says why".to_owned();
-        store.ready().then_some(()).ok_or_else(fault)
+        let fault = || "the store is being opened, or its writer restarted".to_owned();
+        let ready = store.ready().then_some(());
+        ready.ok_or_else(|| store.trouble().unwrap_or_else(fault))
     };
     let mut checks = vec![Check {
         name: "storage".to_owned(),

@@ -174,6 +174,8 @@ pub(crate) const KEYS: &[Key] = &[
         "How long the caller of a write that was begun waits for its outcome"),
     key("storage.log_keep", Kind::Integer(1_000, 1_000_000_000), "100000",
         "How many changes the store's log keeps"),
+    key("storage.on_refusal", Kind::Choice(&["degrade", "exit"]), r#""degrade""#,
+        "If the stored data is damaged in all copies: degrade serves everything else, exit ends the process with 65"),
     // --- routes
     key("route.*.files.root", PATH, r#""public""#,
         "The folder; nothing outside it is served"),

@@ -1,20 +1,22 @@
 //! The store on sled: one writer that commits in groups, and readers that do not wait for it.
 //!
-//! A write goes through fixed steps: evaluate, apply in one transaction (`log` first, `meta` last, the fence is checked
-//! inside), flush to the disk, publish, answer. A writer that dies in between leaves the engine in doubt; its next
-//! incarnation opens the engine again, settles the end of the log, and answers a redelivered message from the log if that
-//! message was committed.
+//! A write goes through fixed steps: evaluate, append to the journal and sync, apply to the view in one transaction, publish,
+//! answer. A writer that dies in between leaves the store in doubt; it is opened again, the view takes over what only the
+//! journal has, and a redelivered message is answered from the log if that message was committed.
 //!
 //! Order of reading:
 //!
-//! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`.
-//! 2. How it is written: `message`, `writer`, `staging`.
+//! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`, `checked`.
+//! 2. How it is written: `message`, `writer`, `staging`, `replay`, `doubt`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, on top of `reader_state` and `seqlock`.
-//! 4. How it is opened and kept open: `holder`, `engine_state`, `recovery`, `watermark`, `space`.
-//! 5. What is measured: `metrics`.
+//! 4. How it is opened and kept open: `start` (the decisions), `opening`, `snapshots`, `scrub`, `old_format`, `holder`,
+//!    `engine_state`, `space`.
+//! 5. What is measured: `metrics`; what is printed: `print`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
+mod checked;
 mod database;
+mod doubt;
 mod engine;
 mod engine_state;
 mod find;
@@ -22,21 +24,26 @@ mod holder;
 mod log;
 mod message;
 mod metrics;
+mod old_format;
 mod opener;
+mod opening;
 mod page;
+mod print;
 mod read_error;
 mod reader_state;
-mod recovery;
+mod replay;
 mod scan;
+mod scrub;
 mod seqlock;
+mod snapshots;
 mod space;
 mod staging;
+mod start;
 mod store;
 mod stored_record;
 #[cfg(test)]
 mod tests;
 mod value;
-mod watermark;
 mod writer;
 
 use std::sync::Arc;
@@ -44,21 +51,25 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::Store;
-use crate::settings::Settings;
+use crate::settings::{OnRefusal, Settings};
 use crate::supervision::{ChildSpec, Faults, Slot};
 use engine::Opener;
 use find::QueryCounts;
 use holder::Holder;
 use opener::SledOpener;
+use opening::DataFolder;
+pub(crate) use print::{PrintError, print_journal};
 use scan::SCANS_MAX;
 use space::Space;
 use store::SledStore;
-use writer::{GROUP, Writer, WriterSettings, commit_times};
+use writer::{FAILING_SYNC, GROUP, WEAK_FLUSH, Writer, WriterSettings, commit_times};
 
 /// The store that `settings` describe, and the child spec of its writer.
 pub(crate) fn storage(settings: &Settings, faults: &Faults) -> (Arc<dyn Store>, ChildSpec) {
-    let path = &settings.server.data;
-    let opener = SledOpener::new(path, settings.storage.cache_bytes, faults);
+    let data = DataFolder {
+        path: settings.server.data.clone(),
+    };
+    let opener = SledOpener::new(data.view(), settings.storage.cache_bytes);
     let (store, spec) = with_engine(Box::new(opener), settings, faults);
     (store, spec)
 }
@@ -71,7 +82,11 @@ fn with_engine(
 ) -> (Arc<SledStore>, ChildSpec) {
     let collections = settings.resources.keys().cloned().collect();
     let space = Space::new(&settings.server.data, settings.storage.reserve);
-    let holder = Arc::new(Holder::new(opener, collections, space));
+    let data = DataFolder {
+        path: settings.server.data.clone(),
+    };
+    let log_keep = crate::num::as_u64(settings.storage.log_keep);
+    let holder = Arc::new(Holder::new(opener, data, collections, log_keep, space));
     let limits = settings.supervision.children.storage;
     let (slot, writer) = Slot::with_limits("writer", limits.limits());
     let commits = commit_times();
@@ -86,12 +101,14 @@ fn with_engine(
         commits: commits.clone(),
         queries: QueryCounts::default(),
     };
-    for point in writer::POINTS {
+    for point in writer::POINTS.into_iter().chain([WEAK_FLUSH, FAILING_SYNC]) {
         faults.register(point);
     }
     let settings = WriterSettings {
         flush_limit: settings.storage.flush_limit,
-        log_keep: crate::num::as_u64(settings.storage.log_keep),
+        log_keep,
+        exit_on_refusal: settings.storage.on_refusal == OnRefusal::Exit,
+        deadline: limits.deadline,
         faults: faults.clone(),
         schemas: resources
             .map(|resource| Arc::clone(&resource.schema))
@@ -101,9 +118,11 @@ fn with_engine(
     let spec = ChildSpec::blocking(&slot, GROUP, move |incarnation| {
         Ok(Writer::new(
             Arc::clone(&holder),
-            &incarnation,
+            incarnation,
             settings.clone(),
         )?)
     });
-    (Arc::new(store), spec)
+    let store = Arc::new(store);
+    scrub::in_background(&store);
+    (store, spec)
 }

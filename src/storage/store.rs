@@ -57,7 +57,10 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Whether reads and writes are served now.
     fn ready(&self) -> bool;
 
-    /// The reason for refusing the stored data, if it was refused; the text says what to do.
+    /// Why the store is not open, if something is wrong; the text says what to do.
+    fn trouble(&self) -> Option<String>;
+
+    /// The same, if it does not pass by itself: the stored data was refused.
     fn refusal(&self) -> Option<String>;
 
     /// How long a commit has been under way, if it takes longer than it may: then only a new process can help.

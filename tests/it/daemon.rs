@@ -155,6 +155,16 @@ impl TestDaemon {
         assert!(ready, "the daemon is not ready: {why}");
     }
 
+    /// Looks again and again until `there` is true of the daemon.
+    #[track_caller]
+    pub(crate) fn wait_until(&self, what: &str, there: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + START;
+        while !there(self) {
+            assert!(Instant::now() < deadline, "never: {what}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Waits until a line of stderr contains this.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, text: &str) {

@@ -203,8 +203,8 @@ fn a_disk_that_does_not_answer_ends_the_process_with_70() {
         return;
     }
     let mut daemon = TestDaemon::prepare("[storage]\nflush_limit = \"1s\"\n");
-    // The first five syncs belong to the start; the sixth is delayed by 20 seconds.
-    let hang = "inject=fdatasync:delay_enter=20000000:when=6";
+    // The first sync belongs to the start; one of the next is delayed by 20 seconds.
+    let hang = "inject=fdatasync:delay_enter=20000000:when=4";
     let options = ["-D", "-f", "-e", "trace=fdatasync", "-e", hang];
     daemon.run_under(&[&["strace", "-o", "/dev/null"][..], &options].concat());
     daemon.restart();
@@ -226,7 +226,7 @@ fn a_disk_that_does_not_answer_ends_the_process_with_70() {
 
 #[test]
 #[ignore = "needs strace: .ci/run runs it"]
-fn the_log_is_synced_between_every_apply_and_its_answer() {
+fn the_journal_is_synced_between_every_apply_and_its_answer() {
     if !strace_available() {
         return;
     }
@@ -248,7 +248,7 @@ fn the_log_is_synced_between_every_apply_and_its_answer() {
     assert_eq!(daemon.wait_exit(Duration::from_secs(60)).code(), Some(0));
     assert_synced(&calls(&whole_trace(&file)), &tokens);
     println!(
-        "{RECORDS} answers, each sent after a successful fdatasync of the log with its record"
+        "{RECORDS} answers, each sent after a successful fdatasync of the journal with its record"
     );
 }
 
@@ -284,7 +284,7 @@ impl Call {
 
     fn on_log(&self) -> bool {
         let target = self.text.split([',', ')']).next().unwrap_or_default();
-        target.trim_end().ends_with("/db>")
+        target.trim_end().ends_with(".journal>")
     }
 
     fn writes_log(&self) -> bool {
@@ -336,10 +336,7 @@ fn calls(trace: &str) -> Vec<Call> {
     calls
 }
 
-/// Fails unless each record was written to the log, and the log was synced, before the record's 201 was sent.
-///
-/// Not every write to the log counts: sled begins a group with a manifest of 24 bytes, which may be on the disk while the
-/// record is still in memory. Only the write that contains the record's token counts.
+/// Fails unless each record was written to the journal, and the journal was synced, before the record's 201 was sent.
 fn assert_synced(calls: &[Call], tokens: &[String]) {
     let mut previous = None;
     for token in tokens {
@@ -348,7 +345,7 @@ fn assert_synced(calls: &[Call], tokens: &[String]) {
         let answer = answer.unwrap_or_else(|| panic!("no 201 with {token} in the trace"));
         let mut writes = calls.iter().filter(|call| call.writes_log());
         let record = writes.find(|call| call.text.contains(token.as_str()));
-        let record = record.unwrap_or_else(|| panic!("{token} was never written to the log"));
+        let record = record.unwrap_or_else(|| panic!("{token} was never written to the journal"));
         let between = |call: &&Call| Some(call.begun) > previous && call.begun < answer.begun;
         let mut writes = calls.iter().filter(|call| call.writes_log());
         let last = writes.rfind(between).unwrap_or(record);
@@ -370,9 +367,9 @@ fn the_trace_check_joins_split_calls_and_finds_early_answers() {
         let (calls, token) = (calls(trace), token.clone());
         std::panic::catch_unwind(|| assert_synced(&calls, &token)).is_err()
     };
-    let good = "6 pwrite64(3</d/db>, \"manifest\", 24, 0) = 24\n\
-        7 pwrite64(3</d/db>, \"traced-1-end\", 12, 24) = 12\n\
-        7 fdatasync(3</d/db> <unfinished ...>\n\
+    let good = "6 pwrite64(3</d/1.journal>, \"head\", 24, 0) = 24\n\
+        7 pwrite64(3</d/1.journal>, \"traced-1-end\", 12, 24) = 12\n\
+        7 fdatasync(3</d/1.journal> <unfinished ...>\n\
         8 write(2</dev/null>, \"x\", 1) = 1\n\
         7 <... fdatasync resumed>) = 0\n\
         8 sendto(9<TCP:[a->b]>, \"HTTP/1.1 201 Created traced-1-end\", 90, 0, NULL, 0) = 90\n";
@@ -385,11 +382,8 @@ fn the_trace_check_joins_split_calls_and_finds_early_answers() {
     );
     let failed = good.replace("resumed>) = 0", "resumed>) = -1 EIO");
     assert!(fails(&failed), "the sync failed");
-    let manifest_only = [0, 2, 4, 5, 1].map(|at| lines[at]).join("\n");
-    assert!(
-        fails(&manifest_only),
-        "the record is written after its answer"
-    );
-    let other_file = good.replace("7 fdatasync(3</d/db>", "7 fdatasync(3</d/conf>");
+    let head_only = [0, 2, 4, 5, 1].map(|at| lines[at]).join("\n");
+    assert!(fails(&head_only), "the record is written after its answer");
+    let other_file = good.replace("7 fdatasync(3</d/1.journal>", "7 fdatasync(3</d/conf>");
     assert!(fails(&other_file), "another file was synced");
 }

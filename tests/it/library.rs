@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use perennial::settings::{ResourceSettings, Settings};
-use perennial::{BuildError, Ended, Phase, SocketError, System};
+use perennial::{BuildError, Phase, SocketError, System};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -75,7 +75,7 @@ fn a_client_that_connects_before_the_start_is_served_after_it() {
 }
 
 #[test]
-fn a_taken_address_and_an_unusable_data_folder_are_typed_errors() {
+fn a_taken_address_is_a_typed_error() {
     let folder = TempDir::new().unwrap();
     let first = System::build(settings(&folder)).unwrap();
     let mut taken = settings(&folder);
@@ -88,19 +88,6 @@ fn a_taken_address_and_an_unusable_data_folder_are_typed_errors() {
         matches!(&errors[..], [SocketError::Bind { address, .. }] if *address == admin),
         "{errors:?}"
     );
-
-    let mut refused = settings(&folder);
-    let file = folder.path().join("a file");
-    std::fs::write(&file, "in the way").unwrap();
-    refused.server.data = file.join("data");
-    let mut system = System::build(refused).unwrap();
-    system.start().unwrap();
-    let error = system.ready().unwrap_err();
-    assert!(
-        matches!(&error, Ended::DataRefused { text, .. } if text.contains("a file")),
-        "{error:?}"
-    );
-    assert_eq!(system.join(), Err(error));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::client;
 use crate::daemon::{BINARY, TestDaemon};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -33,17 +34,27 @@ fn handlers_that_cannot_start_are_all_named_and_the_exit_code_is_70() {
 }
 
 #[test]
-fn an_unusable_store_is_reported_once_and_the_exit_code_is_65() {
+fn a_data_folder_that_cannot_be_used_stops_no_page_and_is_tried_again() {
     let mut daemon = TestDaemon::prepare("");
-    fs::write(daemon.folder().join("data"), "a file").unwrap();
+    let data = daemon.folder().join("data");
+    fs::write(&data, "a file").unwrap();
     let mut check = Command::new(BINARY);
     let output = check.arg("check").arg(daemon.config()).output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(78), "{told}");
     assert!(told.contains("server.data: "), "{told}");
-    daemon.spawn();
-    assert_eq!(daemon.wait_exit(TIMEOUT).code(), Some(65));
-    let stderr = daemon.stderr_from(" ERROR ");
-    assert!(stderr.contains("can't be used"), "{stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    daemon.restart();
+    client::get(daemon.public(), "/").expect(200);
+    let refused = client::get(daemon.public(), "/books").expect(503);
+    assert!(refused.header("retry-after").is_some());
+    let ready = client::get(daemon.admin(), "/readyz/storage").expect(503);
+    assert!(ready.text().contains("can't be used"), "{}", ready.text());
+    fs::remove_file(&data).unwrap();
+    daemon.wait_until("the store is open", |daemon| {
+        client::get(daemon.admin(), "/readyz/storage").status == 200
+    });
+    client::get(daemon.public(), "/books").expect(200);
+    daemon.kill9();
+    let told = daemon.stderr_from(" ERROR ");
+    assert_eq!(told.matches("can't be used").count(), 1, "{told}");
 }

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::storage::CollectionId;
+use crate::storage::journal::{JournalError, LockError};
 
 /// A part of the store with keys of its own. A group is applied in the order of these variants, and recovery relies on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,17 +126,6 @@ fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// The error of a group that was not applied.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CommitError {
-    /// The writer has been replaced; nothing was changed.
-    #[error("the writer has been replaced")]
-    Fenced,
-    /// The engine failed; part of the group may be visible, and may become durable.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-}
-
 /// Why a store can't be opened. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("the store {} {fault}", .path.display())]
@@ -150,26 +140,34 @@ pub(super) struct OpenError {
 pub(super) enum OpenFault {
     /// Another process has the store open.
     #[error(
-        "is in use by another process; stop that one, or give this one a data folder of its own (server.data)"
+        "is in use by process {holder}; stop that one, or give this one a data folder of its own (server.data)"
     )]
-    Locked,
+    Locked {
+        /// Its number, if it is known.
+        holder: String,
+    },
     /// The file system returned an error.
     #[error(
-        "can't be used: {0}; look at the folder's owner and rights and at the disk, then start again"
+        "can't be used: {0}; look at the folder's owner and rights and at the disk: it is tried again"
     )]
     Io(io::Error),
-    /// The stored data can't be read, or contradicts itself.
+    /// What is stored can't be read, or contradicts itself, and no other copy has it.
     #[error(
-        "is damaged: {0}; nothing was deleted: keep a copy of the folder, then restore the last backup into an empty data \
-         folder"
+        "is damaged: {0}; nothing was deleted: keep a copy of the folder, then put back the files of a copy"
     )]
     Damaged(String),
+    /// The view can't be read or written. It is made again from the journal.
+    #[error("has a damaged view: {0}; it is made again from the journal")]
+    View(String),
     /// Opening took too long.
-    #[error("could not be opened within {limit:?}; look at the disk, then start again")]
+    #[error("could not be opened within {limit:?}; look at the disk: it is tried again")]
     Hung { limit: Duration },
     /// A newer release wrote the store.
     #[error("has version {found}, this program knows {known}; run the newer release that wrote it")]
     Newer { found: u32, known: u32 },
+    /// The folder is not the one that was open before.
+    #[error("{0}; put the folder back, or restart to begin with what is there")]
+    Replaced(String),
     /// The engine must be closed first, but a reader or a commit still uses it.
     #[error(
         "could not be closed within {limit:?}, since it is still in use; only a new process can open it again"
@@ -182,13 +180,48 @@ impl OpenFault {
     pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Io(source) if is_full(source))
     }
+
+    /// Whether the fault may pass by itself.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Locked { .. }
+            | Self::Io(_)
+            | Self::View(_)
+            | Self::Hung { .. }
+            | Self::Replaced(_) => true,
+            Self::Damaged(_) | Self::Newer { .. } | Self::StillHeld { .. } => false,
+        }
+    }
 }
 
 impl From<EngineError> for OpenFault {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Io { source, .. } => Self::Io(source),
-            EngineError::Failed(found) => Self::Damaged(found),
+            EngineError::Failed(found) => Self::View(found),
+        }
+    }
+}
+
+impl From<JournalError> for OpenFault {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Io { ref source, .. } => {
+                Self::Io(io::Error::new(source.kind(), error.to_string()))
+            }
+            JournalError::Damaged { .. } | JournalError::Missing { .. } => {
+                Self::Damaged(error.to_string())
+            }
+            JournalError::Replaced { .. } => Self::Replaced(error.to_string()),
+        }
+    }
+}
+
+impl From<LockError> for OpenFault {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Held(holder) => Self::Locked { holder },
+            LockError::Io(source) => Self::Io(source),
         }
     }
 }
@@ -198,25 +231,26 @@ pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 
 /// A store of bytes. Readers may use it beside the one writer.
 pub(super) trait Engine: Send + Sync + 'static {
+    /// The names of the resources that it has keyspaces for; a `CollectionId` is a position in it.
+    fn collections(&self) -> &[String];
+    /// Makes keyspaces for a resource that it has none for.
+    fn declare(&mut self, collection: &str) -> Result<(), EngineError>;
     /// The value at `key`.
     fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
     /// Visits keys in ascending order, beginning with `from`.
     fn scan(&self, keyspace: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError>;
-    /// The last key and its value.
-    fn last(&self, keyspace: Keyspace) -> Result<Option<(Vec<u8>, Bytes)>, EngineError>;
-    /// Applies `group` keyspace by keyspace, or nothing of it. Calls `allowed` right before the first change.
-    fn commit(&self, group: &Group, allowed: &dyn Fn() -> bool) -> Result<(), CommitError>;
-    /// Returns when everything that was applied is on the disk and survives a power cut.
-    fn durable_flush(&self) -> Result<(), EngineError>;
+    /// Applies `group` keyspace by keyspace. After an error part of it may be visible.
+    fn commit(&self, group: &Group) -> Result<(), EngineError>;
+    /// Writes everything that was applied to its files, without a sync.
+    fn flush(&self) -> Result<(), EngineError>;
 }
 
 /// Opens an engine, as often as necessary.
 pub(super) trait Opener: Send + Sync + 'static {
-    /// Opens the engine, with keyspaces for each of these resources.
+    /// Whether there is one to open, and not only one to make.
+    fn exists(&self) -> bool;
+    /// Opens the engine or makes it, with keyspaces for each of these resources and for those that it had before.
     fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault>;
-    /// Makes the next open read from the disk: after a failed sync, the kernel's cache still has pages that were never
-    /// written.
-    fn distrust_cache(&self) {}
-    /// The store's folder.
-    fn path(&self) -> &Path;
+    /// Moves all of it aside, so that the next open makes an empty one.
+    fn set_aside(&self, why: &str) -> io::Result<()>;
 }

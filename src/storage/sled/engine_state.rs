@@ -9,9 +9,9 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use super::checked::Checked;
 use super::engine::OpenFault;
 use super::reader_state::OpenEngine;
-use super::recovery::Checked;
 
 /// How long a writer that was replaced during its commit may take to end it.
 const COMMIT_LIMIT: Duration = Duration::from_secs(30);
@@ -58,6 +58,14 @@ impl EngineLock {
             });
         }
         Ok(state)
+    }
+
+    /// The engine, if it is open and in no doubt.
+    pub(super) fn open(&self) -> Option<(Arc<OpenEngine>, Checked)> {
+        match &*self.settled().ok()? {
+            EngineState::Open { open, checked, .. } => Some((Arc::clone(open), checked.clone())),
+            EngineState::Doubtful { .. } | EngineState::Closed => None,
+        }
     }
 
     /// Begins a commit if `holds` still holds for the writer: from here on no successor takes over until the commit has

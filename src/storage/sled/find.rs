@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::message::StoreMessage;
 use super::page;
-use super::store::{Seen, SledStore, record};
+use super::store::{SledStore, record};
 use crate::record::{ListQuery, Record, RecordId, Selection, Slice};
 use crate::storage::plan::Plan;
 use crate::storage::{CollectionId, ListPage, StoreError};
@@ -90,15 +90,11 @@ impl SledStore {
             for _ in 0..PAGE_TRIES {
                 let read = || page::read(&*open.engine, readers, collection, slice);
                 if let Some(page) = readers.between_groups(read) {
-                    let page = page?;
-                    let need = page.as_ref().map_or(0, |page| page.seq);
-                    let found = Some(page);
-                    return Ok(Seen { found, need });
+                    return Ok(Some(page?));
                 }
                 std::thread::yield_now();
             }
-            let found = None;
-            Ok(Seen { found, need: 0 })
+            Ok(None)
         });
         if let Some(page) = quick.await? {
             return Ok(page);
@@ -154,9 +150,7 @@ impl SledStore {
                         .collect::<Result<_, _>>()
                         .map(|records| (records, seq))
                 };
-                let found = readers.between_groups(read).transpose()?;
-                let need = found.as_ref().map_or(0, |(_, seq)| *seq);
-                Ok(Seen { found, need })
+                readers.between_groups(read).transpose()
             });
             if let Some(found) = quick.await? {
                 return Ok(found);

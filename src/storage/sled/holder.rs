@@ -1,112 +1,296 @@
-//! What outlives each incarnation of the writer: the engine, opened once and lent to each of them, and what readers see.
+//! What outlives each incarnation of the writer: the store, opened once and lent to each of them, and what readers see.
 //!
-//! A commit that fails or panics leaves the engine in *doubt*: it is taken away from readers, and the writer's next
-//! incarnation closes it, opens it again, and has the end of its log checked before anybody reads it.
+//! The store is opened on a thread of its own, which tries again as long as the fault may pass: a full disk, a lock, an
+//! error of the disk. A commit that fails or panics leaves the store in *doubt*: it is taken away from readers, and opened
+//! again before anybody reads it.
+
+// Decision: The site outlives the store.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
+use super::checked::Checked;
 use super::engine::{OpenError, OpenFault, Opener};
 use super::engine_state::{EngineLock, EngineState};
+use super::opening::{CommitLog, DataFolder, Opening};
 use super::reader_state::{OpenEngine, ReaderState};
-use super::recovery::{self, Checked};
 use super::space::Space;
-use super::watermark::Watermark;
+use crate::storage::journal::{DataLock, StoreId};
+use crate::supervision::contain;
 
 /// The time that readers have to release an engine that is to be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// The pause between two looks whether they have: there is no event to wait for.
 const CLOSE_PAUSE: Duration = Duration::from_millis(1);
+/// The pause after the first attempt to open the store that failed; it doubles up to the longest.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// The engine and its state, shared by the writer and all readers.
 pub(super) struct Holder {
     opener: Box<dyn Opener>,
+    pub(super) data: DataFolder,
     /// The names of the declared resources; a `CollectionId` is a position in it.
     pub(super) collections: Vec<String>,
+    log_keep: u64,
     pub(super) space: Space,
     pub(super) engine: EngineLock,
     pub(super) readers: ReaderState,
-    refusal: Mutex<Option<String>>,
+    lock: Mutex<Option<DataLock>>,
+    /// The store that was open before, if one was.
+    before: Mutex<Option<StoreId>>,
+    attempt: Mutex<Attempt>,
+    attempt_changed: Condvar,
+    view_in_doubt: AtomicBool,
+    segment_is_damaged: AtomicBool,
+    snapshotting: AtomicBool,
+    /// The bytes that the journal has grown by since the last snapshot.
+    journal_bytes: AtomicU64,
+}
+
+/// The opening of the store.
+#[derive(Debug, Default)]
+struct Attempt {
+    under_way: bool,
+    /// The store is being closed for good.
+    closed: bool,
+    trouble: Option<Trouble>,
+    /// The era in which the store was scrubbed last.
+    scrubbed_era: u64,
+}
+
+/// The reason why the store is not open.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    /// The text for people, which says what to do.
+    pub(super) text: String,
+    /// Whether it is tried again.
+    pub(super) passing: bool,
 }
 
 impl Holder {
-    pub(super) fn new(opener: Box<dyn Opener>, collections: Vec<String>, space: Space) -> Self {
+    pub(super) fn new(
+        opener: Box<dyn Opener>,
+        data: DataFolder,
+        collections: Vec<String>,
+        log_keep: u64,
+        space: Space,
+    ) -> Self {
         Self {
             opener,
+            data,
             collections,
+            log_keep,
             space,
             engine: EngineLock::default(),
             readers: ReaderState::default(),
-            refusal: Mutex::new(None),
+            lock: Mutex::new(None),
+            before: Mutex::new(None),
+            attempt: Mutex::default(),
+            attempt_changed: Condvar::new(),
+            view_in_doubt: AtomicBool::new(false),
+            segment_is_damaged: AtomicBool::new(false),
+            snapshotting: AtomicBool::new(false),
+            journal_bytes: AtomicU64::new(0),
         }
     }
 
-    /// The engine for a new incarnation of the writer: as it is if it is in no doubt, else opened and checked. Blocks; on a
-    /// full disk until there is room, as long as the incarnation is `wanted`.
-    pub(super) fn ensure_open(
-        &self,
+    /// Waits until the store is open, while it is being opened without trouble and as long as `wanted`. `None` if it is not:
+    /// then it is in trouble, or no longer wanted.
+    pub(super) fn wait_open(
+        self: &Arc<Self>,
+        limit: Duration,
         wanted: &dyn Fn() -> bool,
-    ) -> Result<(Arc<OpenEngine>, Checked), OpenError> {
-        let mut state = self.engine.settled().map_err(|fault| self.error(fault))?;
-        if let EngineState::Open { open, checked, .. } = &*state {
-            return Ok((Arc::clone(open), checked.clone()));
-        }
-        if let EngineState::Doubtful { open } = std::mem::take(&mut *state) {
-            if let Err((fault, open)) = close(open) {
-                *state = EngineState::Doubtful { open };
-                return Err(self.error(fault));
+    ) -> Option<(Arc<OpenEngine>, Checked)> {
+        /// The time between two questions whether it is wanted: there is no event for it.
+        const LOOK: Duration = Duration::from_millis(50);
+        let mut so_far = Duration::ZERO;
+        loop {
+            if let Some(open) = self.engine.open() {
+                return Some(open);
             }
-            self.opener.distrust_cache();
+            self.open_in_background();
+            let mut attempt = self.attempt.lock();
+            if attempt.trouble.is_some() || attempt.closed || so_far >= limit || !wanted() {
+                return None;
+            }
+            if self
+                .attempt_changed
+                .wait_for(&mut attempt, LOOK)
+                .timed_out()
+            {
+                so_far += LOOK;
+            }
         }
-        let opened = self
-            .open_with_room(wanted)
-            .map_err(|fault| self.error(fault));
-        *self.refusal.lock() = opened.as_ref().err().map(OpenError::to_string);
-        let (open, checked) = opened?;
-        *state = EngineState::Open {
-            open: Arc::clone(&open),
-            checked: checked.clone(),
-            committing: false,
-        };
-        drop(state);
-        self.readers.publish(&open, &checked);
-        Ok((open, checked))
+    }
+
+    /// Waits until the store was opened again, or for `limit`. False when it is closed for good.
+    pub(super) fn wait_era(&self, limit: Duration) -> bool {
+        let mut attempt = self.attempt.lock();
+        if attempt.closed {
+            return false;
+        }
+        let era = || self.readers.progress().borrow().era;
+        if attempt.scrubbed_era == era() {
+            self.attempt_changed.wait_for(&mut attempt, limit);
+        }
+        attempt.scrubbed_era = era();
+        !attempt.closed
+    }
+
+    /// Waits until the store is open, whatever is wrong with it meanwhile.
+    #[cfg(test)]
+    pub(super) fn wait_until_open(&self, limit: Duration) -> Option<()> {
+        let mut attempt = self.attempt.lock();
+        while self.engine.open().is_none() {
+            if self
+                .attempt_changed
+                .wait_for(&mut attempt, limit)
+                .timed_out()
+            {
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// Opens the store on a thread of its own, unless that is done already.
+    fn open_in_background(self: &Arc<Self>) {
+        let mut attempt = self.attempt.lock();
+        let refused = attempt
+            .trouble
+            .as_ref()
+            .is_some_and(|trouble| !trouble.passing);
+        if attempt.under_way || attempt.closed || refused {
+            return;
+        }
+        let holder = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("store-opening".to_owned());
+        match thread.spawn(move || holder.open_until_done()) {
+            Ok(_) => attempt.under_way = true,
+            Err(error) => tracing::error!(%error, "no thread to open the store; it is tried again"),
+        }
+    }
+
+    fn open_until_done(&self) {
+        let mut pause = RETRY_MIN;
+        loop {
+            let opened = contain(|| self.open());
+            let fault = match opened {
+                Ok(Ok(())) => None,
+                Ok(Err(fault)) => Some(fault),
+                Err(panic) => Some(OpenFault::Io(std::io::Error::other(format!(
+                    "opening it ended in a {panic}"
+                )))),
+            };
+            let mut attempt = self.attempt.lock();
+            let passing = fault.as_ref().is_some_and(OpenFault::is_passing);
+            let full = fault.as_ref().is_some_and(OpenFault::is_full);
+            let trouble = fault.map(|fault| Trouble {
+                passing,
+                text: self.error(fault).to_string(),
+            });
+            let known = attempt.trouble.as_ref().map(|trouble| &trouble.text);
+            if let Some(trouble) = &trouble
+                && known != Some(&trouble.text)
+            {
+                tracing::error!("{}", trouble.text);
+            }
+            self.readers.troubled(trouble.is_some());
+            if full {
+                self.space.release();
+            }
+            attempt.trouble = trouble;
+            self.attempt_changed.notify_all();
+            if !passing || attempt.closed {
+                attempt.under_way = false;
+                return;
+            }
+            self.attempt_changed.wait_for(&mut attempt, pause);
+            if attempt.closed {
+                attempt.under_way = false;
+                return;
+            }
+            drop(attempt);
+            // A full disk gets room at any moment, and looking costs little.
+            pause = if full {
+                RETRY_MIN
+            } else {
+                (pause * 2).min(RETRY_MAX)
+            };
+        }
     }
 
     fn error(&self, fault: OpenFault) -> OpenError {
-        let path = self.opener.path().to_owned();
+        let path = self.data.path.clone();
         OpenError { path, fault }
     }
 
-    fn open_with_room(
-        &self,
-        wanted: &dyn Fn() -> bool,
-    ) -> Result<(Arc<OpenEngine>, Checked), OpenFault> {
-        loop {
-            match self.open() {
-                Err(fault) if fault.is_full() => {
-                    if !self.space.release() && !self.space.wait(wanted) {
-                        return Err(fault);
-                    }
-                }
-                opened => return opened,
+    fn open(&self) -> Result<(), OpenFault> {
+        let mut state = self.engine.settled()?;
+        match std::mem::take(&mut *state) {
+            open @ EngineState::Open { .. } => {
+                *state = open;
+                return Ok(());
             }
+            EngineState::Doubtful { open } => {
+                if let Err((fault, open)) = close(open) {
+                    *state = EngineState::Doubtful { open };
+                    return Err(fault);
+                }
+            }
+            EngineState::Closed => {}
         }
+        self.take_lock()?;
+        let durable = self.readers.progress().borrow().durable;
+        let before = *self.before.lock();
+        let opening = Opening {
+            data: &self.data,
+            opener: &*self.opener,
+            collections: &self.collections,
+            log_keep: self.log_keep,
+            before: before.map(|store| (store, durable)),
+            view_in_doubt: self.view_in_doubt.load(Ordering::SeqCst),
+        };
+        let opened = opening.run()?;
+        self.view_in_doubt.store(false, Ordering::SeqCst);
+        let store = opened.log.mark.store;
+        *self.before.lock() = Some(store);
+        let era = self.readers.progress().borrow().era + 1;
+        let open = Arc::new(OpenEngine {
+            engine: opened.engine,
+            era,
+            store,
+            log: Mutex::new(opened.log),
+        });
+        *state = EngineState::Open {
+            open: Arc::clone(&open),
+            checked: opened.checked.clone(),
+            committing: false,
+        };
+        drop(state);
+        self.readers.publish(&open, &opened.checked);
+        Ok(())
     }
 
-    fn open(&self) -> Result<(Arc<OpenEngine>, Checked), OpenFault> {
-        let engine = self.opener.open(&self.collections)?;
-        let mark = Watermark::open(self.opener.path()).map_err(OpenFault::Io)?;
-        let acknowledged = mark.read();
-        let checked = recovery::check(&*engine, &self.collections, acknowledged)?;
-        if acknowledged.is_none() {
-            // From now on an empty store is a damaged one.
-            mark.write(checked.last_seq).map_err(OpenFault::Io)?;
+    fn take_lock(&self) -> Result<(), OpenFault> {
+        let mut lock = self.lock.lock();
+        if !lock
+            .as_ref()
+            .is_some_and(|lock| lock.is_of(&self.data.path))
+        {
+            *lock = None;
+            *lock = Some(DataLock::take(&self.data.path)?);
         }
-        let era = self.readers.progress().borrow().era + 1;
-        Ok((Arc::new(OpenEngine { engine, era, mark }), checked))
+        Ok(())
+    }
+
+    /// Lets `look` read the engine; `None` while it is not open.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&OpenEngine) -> T) -> Option<T> {
+        self.readers.engine().as_deref().map(look)
     }
 
     /// Ends a commit that went well: everything up to it is on the disk.
@@ -122,31 +306,92 @@ impl Holder {
         self.engine.doubt();
     }
 
-    /// Closes the engine for good. Blocks until everything is on the disk. An open that is under way is not waited for: it
-    /// has acknowledged nothing.
-    pub(super) fn close(&self) {
-        self.readers.withdraw();
-        if let Some(open) = self.engine.take()
-            && let Err((fault, _)) = close(open)
-        {
-            tracing::error!("the store {fault}");
+    /// Notes that a group may be in the view in part: the view must be made again, by this process or the next.
+    pub(super) fn doubt_view(&self, log: &mut CommitLog) {
+        self.view_in_doubt.store(true, Ordering::SeqCst);
+        log.mark.boot = 0;
+        if let Err(error) = log.marks.write(&log.mark) {
+            tracing::warn!(%error, "the view is in doubt, and that could not be written down");
         }
     }
 
-    /// The error of the last attempt to open the engine, if it failed.
-    pub(super) fn refusal(&self) -> Option<String> {
-        self.refusal.lock().clone()
+    /// Closes the store for good. Blocks until everything is on the disk. An open that is under way is not waited for: it
+    /// has acknowledged nothing.
+    pub(super) fn close(&self) {
+        self.attempt.lock().closed = true;
+        self.attempt_changed.notify_all();
+        self.readers.withdraw();
+        if let Some(open) = self.engine.take() {
+            self.close_cleanly(open);
+        }
+        *self.lock.lock() = None;
+    }
+
+    fn close_cleanly(&self, open: Arc<OpenEngine>) {
+        let flushed = open.engine.flush();
+        let closed = close(open);
+        let (Ok(()), Ok(mut log)) = (&flushed, closed) else {
+            tracing::warn!("the view could not be closed in order: it will be made again");
+            return;
+        };
+        // sled syncs nothing itself. Only what is on the disk is closed cleanly.
+        let synced = std::fs::File::open(&self.data.path)
+            .and_then(|folder| Ok(rustix::fs::syncfs(folder)?))
+            .map_err(OpenFault::Io)
+            .and_then(|()| {
+                log.mark.clean = log.mark.boot != 0;
+                let mark = log.mark;
+                Ok(log.marks.write_both(&mark)?)
+            });
+        if let Err(fault) = synced {
+            tracing::warn!(%fault, "the store was not closed cleanly: the view may be made again at the next start");
+        }
+    }
+
+    /// The reason why the store is not open, if it is not.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.attempt.lock().trouble.clone()
+    }
+
+    /// Makes the next group begin a new file of the journal, since the current one is damaged.
+    pub(super) fn leave_segment(&self) {
+        self.segment_is_damaged.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the next group begins a new file of the journal. Asked once for each group.
+    pub(super) fn takes_new_segment(&self) -> bool {
+        self.segment_is_damaged.load(Ordering::Relaxed)
+            && self.segment_is_damaged.swap(false, Ordering::SeqCst)
+    }
+
+    /// Notes that the journal has grown, and returns by how much since the last snapshot.
+    pub(super) fn grown(&self, bytes: u64) -> u64 {
+        self.journal_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+
+    /// Whether a snapshot may be begun: one at a time is made.
+    pub(super) fn begin_snapshot(&self) -> bool {
+        let free = !self.snapshotting.swap(true, Ordering::AcqRel);
+        if free {
+            self.journal_bytes.store(0, Ordering::Relaxed);
+        }
+        free
+    }
+
+    /// Ends the making of a snapshot.
+    pub(super) fn end_snapshot(&self) {
+        self.snapshotting.store(false, Ordering::Release);
     }
 }
 
 /// Waits until nobody reads, and drops the engine; gives it back if readers take too long.
-fn close(mut open: Arc<OpenEngine>) -> Result<(), (OpenFault, Arc<OpenEngine>)> {
+fn close(mut open: Arc<OpenEngine>) -> Result<CommitLog, (OpenFault, Arc<OpenEngine>)> {
     let tries = CLOSE_LIMIT.as_millis() / CLOSE_PAUSE.as_millis();
     for _ in 0..tries {
         match Arc::try_unwrap(open) {
             Ok(last) => {
-                drop(last);
-                return Ok(());
+                drop(last.engine);
+                return Ok(last.log.into_inner());
             }
             Err(held) => open = held,
         }

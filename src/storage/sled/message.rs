@@ -38,6 +38,8 @@ pub(super) enum StoreMessage {
         slice: Slice,
         reply: ReplyTo<Option<ListPage>, StoreError>,
     },
+    /// Makes the view again: a record in it, as it was when the store was opened for the `era`th time, can't be read.
+    Heal { era: u64 },
 }
 
 /// How much of the queue's bytes one id of [`QueuedWrite::matching`] takes: 1000 ids, the most there may be, take as much as
@@ -54,6 +56,7 @@ impl Message for StoreMessage {
                 WriteCommand::Delete { .. } | WriteCommand::DeleteMatching { .. } => "delete",
             },
             Self::Page { .. } => "page",
+            Self::Heal { .. } => "heal",
         }
     }
 
@@ -62,7 +65,7 @@ impl Message for StoreMessage {
             Self::Write { write, .. } => {
                 size_of::<QueuedWrite>() + write.write.bytes + write.matching.len() * MATCHING_BYTES
             }
-            Self::Page { .. } => 0,
+            Self::Page { .. } | Self::Heal { .. } => 0,
         };
         size_of_val(self) + content
     }

@@ -1,6 +1,6 @@
 //! The store's families of `/metrics`.
 
-use super::recovery::Tally;
+use super::checked::Tally;
 use super::store::SledStore;
 use crate::storage::CollectionId;
 use crate::telemetry::Rows;
@@ -20,6 +20,15 @@ pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
             room.reserve,
         );
     }
+    rows.gauges(
+        "perennial_storage_bytes",
+        "Bytes of the files of the store: the journal of changes, the view that is read, snapshots, and what was moved aside",
+        store
+            .holder
+            .data
+            .bytes()
+            .map(|(part, bytes)| ([("part", part)], bytes)),
+    );
     rows.counter(
         "perennial_storage_refused_writes",
         "Writes refused because the disk was full",

@@ -2,16 +2,22 @@
 
 use bytes::Bytes;
 
-use super::engine::{Engine, Keyspace};
+use super::engine::{Engine, Keyspace, OpenFault};
+use super::holder::Holder;
 use super::read_error::ReadError;
 use super::reader_state::ReaderState;
-use super::stored_record::Damaged;
+use super::stored_record::{Damaged, StoredRecord};
 use super::value;
 use crate::record::{Record, RecordId, Slice};
 use crate::storage::{CollectionId, ListPage};
 
 /// How many bytes of records are read on an event loop without a pause; a longer page is read elsewhere.
 const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// The most records of a chunk.
+const CHUNK_RECORDS: usize = 500;
+/// The most attempts to read a chunk while groups are applied.
+const CHUNK_TRIES: u32 = 1_000;
 
 /// Reads a page; `None` if it is longer than [`PAGE_BYTES_MAX`]. The caller makes sure that no group is applied meanwhile.
 pub(super) fn read(
@@ -43,8 +49,28 @@ pub(super) fn records(
     engine: &dyn Engine,
     collection: CollectionId,
     from: &[u8],
-    mut skip: usize,
+    skip: usize,
     mut visit: impl FnMut(Record) -> bool,
+) -> Result<(), ReadError> {
+    let mut named = Ok(());
+    stored(engine, collection, from, skip, |key, record| {
+        if let Some(id) = RecordId::from_key(key) {
+            visit(record.into_record(id))
+        } else {
+            named = Err(ReadError::from(Damaged).of_record(key));
+            false
+        }
+    })?;
+    named
+}
+
+/// The same with the keys, and all that is stored of a record.
+pub(super) fn stored(
+    engine: &dyn Engine,
+    collection: CollectionId,
+    from: &[u8],
+    mut skip: usize,
+    mut visit: impl FnMut(&[u8], StoredRecord) -> bool,
 ) -> Result<(), ReadError> {
     let mut read = Ok(());
     engine.scan(Keyspace::Records(collection), from, &mut |key, value| {
@@ -52,8 +78,9 @@ pub(super) fn records(
             skip -= 1;
             return true;
         }
-        match record(engine, collection, key, value) {
-            Ok(record) => visit(record),
+        let value = Bytes::copy_from_slice(value);
+        match value::whole(engine, None, collection, key, value) {
+            Ok(record) => visit(key, record),
             Err(error) => {
                 read = Err(error);
                 false
@@ -63,15 +90,36 @@ pub(super) fn records(
     read
 }
 
-/// The record of a key and its value.
-fn record(
-    engine: &dyn Engine,
+/// Keys, and what is stored at them.
+type Chunk = Vec<(Vec<u8>, StoredRecord)>;
+
+/// The next records of a resource, of one moment; none at the end. `None` if the store is not the one that was opened for
+/// the `era`th time. For threads of their own: it waits for the writer.
+pub(super) fn chunk(
+    holder: &Holder,
+    era: u64,
     collection: CollectionId,
-    key: &[u8],
-    value: &[u8],
-) -> Result<Record, ReadError> {
-    let id = RecordId::from_key(key).ok_or_else(|| ReadError::from(Damaged).of_record(key))?;
-    let value = Bytes::copy_from_slice(value);
-    let found = value::whole(engine, None, collection, key, value)?;
-    Ok(found.into_record(id))
+    from: &[u8],
+) -> Result<Option<Chunk>, OpenFault> {
+    for _ in 0..CHUNK_TRIES {
+        let read = holder.look(|open| {
+            let read = || {
+                let mut records = Vec::new();
+                stored(&*open.engine, collection, from, 0, |key, record| {
+                    records.push((key.to_vec(), record));
+                    records.len() < CHUNK_RECORDS
+                })?;
+                Ok::<_, OpenFault>(records)
+            };
+            (open.era == era).then(|| holder.readers.between_groups(read))
+        });
+        match read.flatten() {
+            None => return Ok(None),
+            Some(Some(chunk)) => return chunk.map(Some),
+            Some(None) => std::thread::yield_now(),
+        }
+    }
+    Err(OpenFault::Io(std::io::Error::other(format!(
+        "the writer left no time to read {CHUNK_RECORDS} records"
+    ))))
 }

@@ -3,30 +3,36 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::checked::{Checked, Tally};
 use super::engine::Engine;
-use super::recovery::{Checked, Tally};
+use super::opening::CommitLog;
 use super::seqlock::SeqLock;
-use super::watermark::Watermark;
 use crate::storage::CollectionId;
+use crate::storage::journal::StoreId;
 
 /// The progress of the store, which waiting readers watch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// How often the engine was opened. A change that was seen in an earlier era may never become durable.
+    /// The number of times that the engine was opened.
     pub(super) era: u64,
     /// All changes up to this one are on the disk.
     pub(super) durable: u64,
     /// Whether the engine can be read.
     pub(super) readable: bool,
+    /// Whether the last attempt to open it failed.
+    pub(super) troubled: bool,
 }
 
 /// The engine while it is open. Readers hold it for one read, and never over an await.
 pub(super) struct OpenEngine {
     pub(super) engine: Box<dyn Engine>,
     pub(super) era: u64,
-    pub(super) mark: Watermark,
+    pub(super) store: StoreId,
+    /// Used by the writer alone.
+    pub(super) log: Mutex<CommitLog>,
 }
 
 /// The state that the writer publishes and all readers see without a lock.
@@ -34,8 +40,6 @@ pub(super) struct OpenEngine {
 pub(super) struct ReaderState {
     open: ArcSwapOption<OpenEngine>,
     progress: watch::Sender<Progress>,
-    /// The figures as they will be when the changes that may be visible are applied completely.
-    staged: ArcSwap<Vec<Tally>>,
     /// The figures of what is applied completely.
     applied: ArcSwap<Vec<Tally>>,
     /// Whether a group is being applied to the engine and the figures.
@@ -63,20 +67,14 @@ impl ReaderState {
         of(&self.applied, collection)
     }
 
-    /// The last change of a resource that may be visible: known before it is applied.
-    pub(super) fn staged(&self, collection: CollectionId) -> u64 {
-        of(&self.staged, collection).seq
-    }
-
     /// Called by the writer before the first change of a group becomes visible.
-    pub(super) fn group_begins(&self, tallies: &[Tally]) {
-        self.staged.store(Arc::new(tallies.to_vec()));
+    pub(super) fn group_begins(&self) {
         self.group.write_begin();
     }
 
     /// Called by the writer after the last change of a group became visible.
-    pub(super) fn group_ends(&self) {
-        self.applied.store(self.staged.load_full());
+    pub(super) fn group_ends(&self, tallies: &[Tally]) {
+        self.applied.store(Arc::new(tallies.to_vec()));
         self.group.write_end();
     }
 
@@ -87,14 +85,21 @@ impl ReaderState {
 
     /// Lets readers see an engine that was just opened and checked.
     pub(super) fn publish(&self, open: &Arc<OpenEngine>, checked: &Checked) {
-        self.group_begins(&checked.tallies);
-        self.group_ends();
+        self.group_begins();
+        self.group_ends(&checked.tallies);
         self.open.store(Some(Arc::clone(open)));
         self.progress.send_replace(Progress {
             era: open.era,
             durable: checked.last_seq,
             readable: true,
+            troubled: false,
         });
+    }
+
+    /// Notes whether the last attempt to open the engine failed.
+    pub(super) fn troubled(&self, troubled: bool) {
+        self.progress
+            .send_modify(|progress| progress.troubled = troubled);
     }
 
     /// Takes the engine away from readers.

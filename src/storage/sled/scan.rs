@@ -23,7 +23,7 @@ const CHUNK_RECORDS_MIN: usize = 8;
 
 impl SledStore {
     /// Shows every record of a resource to `visit`, in the order of ids, until it returns false. Returns what `visit` made of
-    /// `state`, and the resource's last change at the beginning. All that was shown is durable then.
+    /// `state`, and the resource's last change at the beginning.
     pub(super) async fn scan<T: Send + 'static>(
         &self,
         collection: CollectionId,
@@ -34,21 +34,14 @@ impl SledStore {
         let permit = Arc::clone(&self.scans).acquire_owned();
         let permit = tokio::time::timeout_at(deadline, permit).await;
         let permit = permit.map_err(|_| StoreError::Overloaded)?;
-        self.readable(deadline).await?;
+        self.readable(0, deadline).await?;
         let holder = Arc::clone(&self.holder);
         let scan = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let scan = CollectionScan::new(&holder, collection, deadline)?;
-            let state = scan.run(state, visit)?;
-            // The last change that may have been shown.
-            let need = holder.readers.staged(collection);
-            Ok::<_, StoreError>((state, scan.era, scan.seq, need))
+            Ok((scan.run(state, visit)?, scan.seq))
         });
-        let (state, era, seq, need) = scan.await.map_err(|_| StoreError::Failed)??;
-        self.durable(era, need, deadline)
-            .await?
-            .then_some((state, seq))
-            .ok_or(StoreError::Unavailable)
+        scan.await.map_err(|_| StoreError::Failed)?
     }
 }
 

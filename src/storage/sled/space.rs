@@ -11,7 +11,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use crate::settings::Reserve;
 
@@ -23,11 +22,6 @@ const BALLAST_SHARE: u64 = 16;
 const RESERVE_SHARE: u64 = 20;
 const RESERVE_BYTES_MIN: u64 = 64 << 20;
 const RESERVE_BYTES_MAX: u64 = 1 << 30;
-/// How much must be free before the engine is opened again on a disk that was full.
-const OPEN_BYTES: u64 = 4 << 20;
-/// The pause between two looks at a full disk: there is no event to wait for.
-const PAUSE: Duration = Duration::from_millis(200);
-
 /// The size of a file system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Disk {
@@ -166,19 +160,6 @@ impl Space {
             tracing::warn!(file = %path.display(), "the disk is full to the last byte: freed the room of the ballast");
         }
         released
-    }
-
-    /// Waits until there is room to open the engine. False if `wanted` became false meanwhile.
-    pub(super) fn wait(&self, wanted: &dyn Fn() -> bool) -> bool {
-        tracing::error!(folder = %self.folder.display(), "the disk is full: the store will be opened when there is room");
-        while wanted() {
-            let room = Disk::of(&self.folder);
-            if room.map_or(true, |disk| disk.available >= OPEN_BYTES) {
-                return true;
-            }
-            std::thread::park_timeout(PAUSE);
-        }
-        false
     }
 }
 

@@ -4,14 +4,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use super::checked::{Checked, next_key};
 use super::engine::{Engine, Group, Keyspace};
 use super::log::{LogEntry, seq_key, seq_of};
 use super::read_error::ReadError;
-use super::recovery::{Checked, next_key};
 use super::stored_record::StoredRecord;
 use super::value::{self, Before};
 use crate::num::{as_millis, as_u64};
 use crate::record::{Record, RecordId, Revision};
+use crate::storage::journal::{JournalChange, JournalEffect};
 use crate::storage::{ChangeKind, CollectionId, StoreError};
 use crate::supervision::{Faults, MessageId};
 
@@ -24,7 +25,10 @@ pub(super) struct Staging<'a> {
     /// Whether the disk is so full that nothing may be staged.
     pub(super) full: bool,
     pub(super) engine: &'a dyn Engine,
-    pub(super) collections: &'a [String],
+    /// The changes of the group, for the journal.
+    pub(super) changes: Vec<JournalChange>,
+    /// Changes before this one get no entry in the log.
+    pub(super) log_from: u64,
 }
 
 /// A record that a command is about, as the group has it now.
@@ -32,15 +36,18 @@ pub(super) struct WriteTarget {
     pub(super) id: RecordId,
     pub(super) current: Option<Record>,
     /// The time of its creation, in milliseconds since 1970; none without a record.
-    created_ms: Option<u64>,
+    pub(super) created_ms: Option<u64>,
     before: Before,
 }
 
-/// The command that stages something.
+/// The number of a change, its time, and the message that asked for it.
 #[derive(Clone, Copy)]
 pub(super) struct Origin {
     pub(super) collection: CollectionId,
     pub(super) message: MessageId,
+    pub(super) seq: u64,
+    /// In milliseconds since 1970.
+    pub(super) at_ms: u64,
 }
 
 impl<'a> Staging<'a> {
@@ -49,7 +56,7 @@ impl<'a> Staging<'a> {
         &self,
         collection: CollectionId,
         id: RecordId,
-    ) -> Result<WriteTarget, StoreError> {
+    ) -> Result<WriteTarget, ReadError> {
         let found = self.read(collection, &id.key())?;
         let before = Before::look(
             self.engine,
@@ -94,67 +101,101 @@ impl<'a> Staging<'a> {
     }
 
     fn name(&self, collection: CollectionId) -> &'a str {
-        self.collections
+        self.engine
+            .collections()
             .get(collection.0)
             .map_or("", String::as_str)
     }
 
+    /// The origin of the next change.
+    pub(super) fn next(&self, collection: CollectionId, message: MessageId) -> Origin {
+        Origin {
+            collection,
+            message,
+            seq: self.checked.last_seq + 1,
+            at_ms: unix_ms(),
+        }
+    }
+
     /// Stages a record's new text and returns the record.
     pub(super) fn put(&mut self, origin: Origin, target: WriteTarget, json: Bytes) -> Record {
+        let created_ms = target.created_ms.unwrap_or(origin.at_ms);
+        let (key, created_json) = (target.id.key().into_owned(), json.clone());
+        let effect = JournalEffect::Put {
+            created_ms,
+            json: created_json,
+        };
+        self.log(origin, key, effect);
+        let stored = StoredRecord {
+            seq: origin.seq,
+            created_ms,
+            updated_ms: origin.at_ms,
+            json: json.clone(),
+        };
         let WriteTarget {
             id,
             current,
-            created_ms,
             before,
+            ..
         } = target;
-        let now = unix_ms();
-        let seq = self.log(origin, &id, ChangeKind::Put, now);
-        let stored = StoredRecord {
-            seq,
-            created_ms: created_ms.unwrap_or(now),
-            updated_ms: now,
-            json: json.clone(),
-        };
         before.put(&mut self.group, &stored);
         if current.is_none()
             && let RecordId::Number(number) = id
         {
-            let next = seq_key(number + 1).to_vec();
-            let key = next_key(self.name(origin.collection));
-            self.group.put(Keyspace::Meta, key, next);
+            self.give_next(origin.collection, number + 1);
         }
         self.count(origin.collection, current.as_ref(), Some(&json));
         Record {
             id,
-            revision: Revision(seq),
+            revision: Revision(origin.seq),
             json,
         }
     }
 
     /// Stages the removal of a record and returns it as it was.
     pub(super) fn remove(&mut self, origin: Origin, target: WriteTarget) -> Option<Record> {
-        self.log(origin, &target.id, ChangeKind::Delete, unix_ms());
+        let key = target.id.key().into_owned();
+        self.log(origin, key, JournalEffect::Delete);
         target.before.remove(&mut self.group);
         self.count(origin.collection, target.current.as_ref(), None);
         target.current
     }
 
-    /// Stages an entry of the log and returns its number.
-    fn log(&mut self, origin: Origin, id: &RecordId, kind: ChangeKind, at_ms: u64) -> u64 {
-        self.checked.last_seq += 1;
-        let seq = self.checked.last_seq;
+    /// Stages that the resource gives the number `next` to its next record.
+    pub(super) fn give_next(&mut self, collection: CollectionId, next: u64) {
+        let key = next_key(self.name(collection));
+        self.group.put(Keyspace::Meta, key, seq_key(next).to_vec());
+    }
+
+    /// Notes a change for the journal, and stages its entry of the log.
+    fn log(&mut self, origin: Origin, key: Vec<u8>, effect: JournalEffect) {
+        let kind = match effect {
+            JournalEffect::Put { .. } => ChangeKind::Put,
+            JournalEffect::Delete | JournalEffect::Numbers { .. } => ChangeKind::Delete,
+        };
+        self.checked.last_seq = self.checked.last_seq.max(origin.seq);
         let entry = LogEntry {
             kind,
             message: origin.message,
-            at_ms,
+            at_ms: origin.at_ms,
             collection: self.name(origin.collection).to_owned(),
-            id: id.key().into_owned(),
+            id: key.clone(),
         };
-        self.group.put(Keyspace::Log, seq_key(seq), entry.encode());
-        if let Some(tally) = self.checked.tallies.get_mut(origin.collection.0) {
-            tally.seq = seq;
+        if origin.seq >= self.log_from {
+            let seq = seq_key(origin.seq);
+            self.group.put(Keyspace::Log, seq, entry.encode());
         }
-        seq
+        if let Some(tally) = self.checked.tallies.get_mut(origin.collection.0) {
+            tally.seq = tally.seq.max(origin.seq);
+        }
+        self.changes.push(JournalChange {
+            seq: origin.seq,
+            at_ms: origin.at_ms,
+            message: origin.message,
+            collection: entry.collection,
+            key,
+            effect,
+        });
     }
 
     /// Counts a record that took the place of another, either of which may be none.

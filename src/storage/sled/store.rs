@@ -1,7 +1,6 @@
 //! The store as its callers see it: reads go to the engine on the caller's thread, writes to the writer.
 //!
-//! What a read shows is returned once it is durable, so that nobody sees what a power cut could take back. Mostly it is
-//! durable already, and the read waits for nothing.
+//! A group is applied to the view after the journal has it on the disk, so nobody sees what a power cut could take back.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -40,11 +39,11 @@ pub(super) struct SledStore {
     pub(super) queries: QueryCounts,
 }
 
-/// The result of reading the engine.
-pub(super) struct Seen<T> {
-    pub(super) found: T,
-    /// The last change that was seen, or may be why something was not.
-    pub(super) need: u64,
+/// The reason why nothing was read.
+enum Unread {
+    Error(StoreError),
+    /// Look again when the engine was opened so many times.
+    Until(u64),
 }
 
 impl SledStore {
@@ -52,89 +51,69 @@ impl SledStore {
         Instant::now() + self.deadline
     }
 
-    /// Answers with what `look` finds in the engine: at once if the engine is open and all of it is durable.
+    /// Answers with what `look` finds in the engine: at once if the engine is open.
     pub(super) fn read<'a, T: 'a>(
         &'a self,
-        look: impl Fn(&OpenEngine) -> Result<Seen<T>, StoreError> + 'a,
+        look: impl Fn(&OpenEngine) -> Result<T, StoreError> + 'a,
     ) -> StoreReply<'a, T> {
-        let seen = match self.look(&look) {
-            Ok(seen) => seen,
-            Err(error) => return Either::Left(ready(Err(error))),
-        };
-        let now = *self.holder.readers.progress().borrow();
-        match seen {
-            Some((seen, era)) if now.era == era && now.durable >= seen.need => {
-                Either::Left(ready(Ok(seen.found)))
-            }
-            seen => Either::Right(self.wait(seen, look).boxed_local()),
+        match self.look(&look) {
+            Ok(found) => Either::Left(ready(Ok(found))),
+            Err(Unread::Error(error)) => Either::Left(ready(Err(error))),
+            Err(Unread::Until(era)) => Either::Right(self.wait(era, look).boxed_local()),
         }
     }
 
-    /// What `look` finds, and in which era; `None` while the engine is not open.
-    fn look<T>(
-        &self,
-        look: impl Fn(&OpenEngine) -> Result<Seen<T>, StoreError>,
-    ) -> Result<Option<(Seen<T>, u64)>, StoreError> {
+    /// The result of `look`.
+    fn look<T>(&self, look: impl Fn(&OpenEngine) -> Result<T, StoreError>) -> Result<T, Unread> {
         loop {
             let open = self.holder.readers.engine();
             let Some(open) = open.as_deref() else {
-                return Ok(None);
+                return Err(Unread::Until(0));
             };
             match look(open) {
                 // Reading may need room on the disk, too.
                 Err(StoreError::Full) if self.holder.space.release() => {}
-                seen => return Ok(Some((seen?, open.era))),
+                Err(StoreError::Damaged) => {
+                    self.heal(open.era);
+                    return Err(Unread::Until(open.era + 1));
+                }
+                found => return found.map_err(Unread::Error),
             }
         }
     }
 
-    /// The slow part of [`read`](Self::read): waits for the engine, and for what was seen to be durable.
+    /// Has the view made again.
+    pub(super) fn heal(&self, era: u64) {
+        if let Err(error) = self.writer.tell(StoreMessage::Heal { era }) {
+            tracing::warn!(%error, "the damaged view is not made again now");
+        }
+    }
+
+    /// The slow part of [`read`](Self::read): waits until the engine was opened for the `era`th time.
     async fn wait<T>(
         &self,
-        mut seen: Option<(Seen<T>, u64)>,
-        look: impl Fn(&OpenEngine) -> Result<Seen<T>, StoreError>,
+        mut era: u64,
+        look: impl Fn(&OpenEngine) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let deadline = self.deadline_from_now();
         loop {
-            if let Some((seen, era)) = seen
-                && self.durable(era, seen.need, deadline).await?
-            {
-                return Ok(seen.found);
+            self.readable(era, deadline).await?;
+            match self.look(&look) {
+                Ok(found) => return Ok(found),
+                Err(Unread::Error(error)) => return Err(error),
+                Err(Unread::Until(next)) => era = next,
             }
-            // What was seen in an earlier era may be gone: look again.
-            self.readable(deadline).await?;
-            seen = self.look(&look)?;
         }
     }
 
-    /// Waits until change `need` is on the disk. False if the engine was opened again since `era`.
-    pub(super) async fn durable(
-        &self,
-        era: u64,
-        need: u64,
-        deadline: Instant,
-    ) -> Result<bool, StoreError> {
-        let settled = |now: &Progress| now.era != era || now.durable >= need;
-        Ok(self.progressed(deadline, settled).await? == era)
-    }
-
-    /// Waits until the engine is open.
-    pub(super) async fn readable(&self, deadline: Instant) -> Result<(), StoreError> {
-        let opened = self.progressed(deadline, |now| now.readable);
-        opened.await.map(drop)
-    }
-
-    /// Waits until the progress of the store is as `wanted`. Returns the era of that moment.
-    async fn progressed(
-        &self,
-        deadline: Instant,
-        wanted: impl FnMut(&Progress) -> bool,
-    ) -> Result<u64, StoreError> {
+    /// Waits until the engine is open, for the `era`th time at least, as long as nothing is wrong with it.
+    pub(super) async fn readable(&self, era: u64, deadline: Instant) -> Result<(), StoreError> {
         let mut progress = self.holder.readers.progress().subscribe();
-        match timeout_at(deadline, progress.wait_for(wanted)).await {
-            Ok(Ok(now)) => Ok(now.era),
+        let settled = |now: &Progress| now.readable && now.era >= era || now.troubled;
+        match timeout_at(deadline, progress.wait_for(settled)).await {
+            Ok(Ok(now)) if now.readable => Ok(()),
             Ok(Err(_)) => Err(StoreError::ShuttingDown),
-            Err(_) => Err(StoreError::Unavailable),
+            Ok(Ok(_)) | Err(_) => Err(StoreError::Unavailable),
         }
     }
 
@@ -170,6 +149,9 @@ impl SledStore {
         &self,
         message: impl FnOnce(ReplyTo<T, StoreError>) -> StoreMessage,
     ) -> Result<T, StoreError> {
+        if self.holder.readers.progress().borrow().troubled {
+            return Err(StoreError::Unavailable);
+        }
         let answer = self.writer.ask(message, self.deadline).await;
         answer.map_err(|error| match error {
             AskError::Rejected(error) => error,
@@ -195,15 +177,7 @@ impl Store for SledStore {
         collection: CollectionId,
         id: &'a RecordId,
     ) -> StoreReply<'a, Option<Record>> {
-        self.read(move |open| {
-            let found = record(open, collection, id)?;
-            let need = match &found {
-                Some(record) => record.revision.0,
-                // It may have been removed by a change that is not durable yet.
-                None => self.holder.readers.staged(collection),
-            };
-            Ok(Seen { found, need })
-        })
+        self.read(move |open| record(open, collection, id))
     }
 
     fn query<'a>(
@@ -223,12 +197,10 @@ impl Store for SledStore {
         self.read(move |open| {
             let engine = &*open.engine;
             let entries = log::entries(engine, next, CHANGES_MAX)?;
-            let need = entries.last().map_or(0, |(seq, _)| *seq);
-            let found = match log::first(engine)? {
+            Ok(match log::first(engine)? {
                 Some(first) if first > next => Changes::Trimmed { first },
                 _ => Changes::Found(entries.into_iter().filter_map(log::change).collect()),
-            };
-            Ok(Seen { found, need })
+            })
         })
     }
 
@@ -236,8 +208,15 @@ impl Store for SledStore {
         self.holder.readers.progress().borrow().readable && self.writer.running()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.holder.trouble().map(|trouble| trouble.text)
+    }
+
     fn refusal(&self) -> Option<String> {
-        self.holder.refusal()
+        let trouble = self.holder.trouble();
+        trouble
+            .filter(|trouble| !trouble.passing)
+            .map(|trouble| trouble.text)
     }
 
     fn overdue(&self) -> Option<Duration> {

@@ -110,15 +110,6 @@ impl StoredRecord {
             json,
         })
     }
-
-    /// The length of the JSON of the record whose value this is, without checking anything else.
-    pub(super) fn json_bytes(value: &[u8]) -> Result<u64, Damaged> {
-        let (head, rest) = value.split_at_checked(HEAD_BYTES).ok_or(Damaged)?;
-        match head {
-            [_, CHUNKED, ..] => seq_of(rest),
-            _ => Ok(as_u64(rest.len())),
-        }
-    }
 }
 
 /// The check sum of a record. Of `head`, the last field is left out, since it is the check sum.

@@ -4,7 +4,6 @@ mod dying;
 mod memory;
 mod modelled;
 mod opening;
-mod recovering;
 mod values;
 
 use std::collections::BTreeMap;
@@ -37,6 +36,10 @@ fn settings(data: &Path) -> Settings {
     };
     settings.resources.insert("books".to_owned(), books);
     settings
+}
+
+fn names() -> Vec<String> {
+    vec!["books".to_owned()]
 }
 
 fn book(n: u32) -> JsonObject {
@@ -163,7 +166,7 @@ impl Running {
 }
 
 fn on_sled(data: &Path, faults: &Faults) -> (Arc<SledStore>, ChildSpec) {
-    let opener = SledOpener::new(data, settings(data).storage.cache_bytes, faults);
+    let opener = SledOpener::new(data.join("view"), settings(data).storage.cache_bytes);
     with_engine(Box::new(opener), &settings(data), faults)
 }
 
@@ -207,7 +210,7 @@ fn records_are_kept_over_a_restart_and_revisions_never_repeat() {
 }
 
 fn in_memory(memory: &Arc<Memory>, folder: &Path) -> (Arc<SledStore>, ChildSpec) {
-    let opener = MemoryOpener(Arc::clone(memory), folder.join("memory"));
+    let opener = MemoryOpener(Arc::clone(memory));
     with_engine(Box::new(opener), &settings(folder), &Faults::none())
 }
 

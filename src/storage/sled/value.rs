@@ -10,8 +10,7 @@
 //!
 //! A text id has no zero byte, and the keys of numbers are all of one length, so the chunks of one id are exactly the keys
 //! that begin with the id and the zero. New chunks are applied before the record that needs them, and old ones are removed
-//! after it: a group that was cut off in between leaves chunks too many, never too few, and
-//! [`recovery`](super::recovery) removes those.
+//! after it, so that a reader beside the writer finds them.
 
 // Decision: Long bodies are stored in chunks.
 
@@ -151,24 +150,6 @@ pub(super) fn whole(
         }
     };
     StoredRecord::decode(value, chunks).map_err(|error: ReadError| error.of_record(id))
-}
-
-/// The chunks in the engine that the record of `id` does not need: all but those of change `seq`.
-pub(super) fn strays(
-    engine: &dyn Engine,
-    collection: CollectionId,
-    id: &[u8],
-    seq: Option<u64>,
-) -> Result<Vec<Vec<u8>>, EngineError> {
-    let prefix = prefix(id);
-    let kept = seq.map(|seq| [prefix.as_slice(), &seq.to_be_bytes()].concat());
-    let mut strays = Vec::new();
-    scan_prefix(engine, collection, &prefix, |key| {
-        if !kept.as_ref().is_some_and(|kept| key.starts_with(kept)) {
-            strays.push(key.to_vec());
-        }
-    })?;
-    Ok(strays)
 }
 
 /// Visits the keys of the chunks that begin with `prefix`.

@@ -1,7 +1,7 @@
 //! The writer: the only one that changes the store, on a thread of its own.
 //!
 //! Whatever has arrived while the last group was written becomes the next group: its commands are evaluated one by one on
-//! top of what the group holds already, applied in one transaction, made durable, and only then answered.
+//! top of what the group holds already, appended to the journal and synced, applied to the view, and only then answered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +9,17 @@ use std::time::Duration;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::time::Instant;
 
-use super::engine::{CommitError, Group, Keyspace};
+use super::checked::Checked;
+use super::doubt::Doubt;
+use super::engine::{Group, Keyspace};
 use super::holder::Holder;
 use super::log::{LogEntry, seq_key};
 use super::message::{Prepared, QueuedWrite, StoreMessage};
-use super::page;
+use super::opening::CommitLog;
 use super::reader_state::OpenEngine;
-use super::recovery::{Checked, LAST_SEQ_KEY, tally_key};
-use super::staging::{Origin, Staging};
+use super::replay::add_figures;
+use super::staging::Staging;
+use super::{page, snapshots};
 use crate::record::{Decision, RecordId, Schema, Slice, WriteCommand, decide};
 use crate::storage::{CollectionId, ListPage, StoreError, Written};
 use crate::supervision::{
@@ -41,6 +44,12 @@ pub(super) const POINTS: [&str; 5] = [
     "writer.before_flush",
     "writer.after_flush",
 ];
+/// The fault point that skips the sync of the journal, so that a test can show what a power cut does without it.
+pub(super) const WEAK_FLUSH: &str = "storage.weak_flush";
+/// The fault point at which the disk fails while the journal is written.
+pub(super) const FAILING_SYNC: &str = "storage.failing_sync";
+/// How long the start waits for the store, before the rest of the daemon starts without it.
+const START_WAIT: Duration = Duration::from_secs(2);
 
 /// The durations of commits, in seconds.
 pub(super) type CommitTimes = Histogram;
@@ -55,6 +64,10 @@ pub(super) fn commit_times() -> CommitTimes {
 pub(super) struct WriterSettings {
     pub(super) flush_limit: Duration,
     pub(super) log_keep: u64,
+    /// Whether a store that is refused ends the process.
+    pub(super) exit_on_refusal: bool,
+    /// The longest time that a message waits for the store.
+    pub(super) deadline: Duration,
     pub(super) faults: Faults,
     /// One for each resource.
     pub(super) schemas: Vec<Arc<Schema>>,
@@ -64,31 +77,54 @@ pub(super) struct WriterSettings {
 /// One incarnation of the writer.
 pub(super) struct Writer {
     holder: Arc<Holder>,
-    open: Arc<OpenEngine>,
-    checked: Checked,
+    incarnation: Incarnation,
     fence: Fence,
     settings: WriterSettings,
+    /// The open store; none until it was opened.
+    open: Option<Arc<OpenEngine>>,
+    checked: Checked,
 }
+
+/// The result of a group: whether it was committed, or why the disk had no room for it.
+type Committed = Result<(), StoreError>;
 
 impl Writer {
     pub(super) fn new(
         holder: Arc<Holder>,
-        incarnation: &Incarnation,
+        incarnation: Incarnation,
         settings: WriterSettings,
     ) -> Result<Self, BoxError> {
-        let (open, checked) = holder.ensure_open(&|| incarnation.wanted())?;
-        Ok(Self {
+        let mut writer = Self {
             holder,
-            open,
-            checked,
             fence: incarnation.fence(),
+            incarnation,
             settings,
-        })
+            open: None,
+            checked: Checked::default(),
+        };
+        writer.wait_open(START_WAIT);
+        let trouble = writer.holder.trouble().filter(|trouble| !trouble.passing);
+        match trouble {
+            Some(trouble) if writer.settings.exit_on_refusal => Err(trouble.text.into()),
+            Some(_) | None => Ok(writer),
+        }
+    }
+
+    /// Waits until the store is open. `None` if it does not open now.
+    fn wait_open(&mut self, limit: Duration) -> Option<Arc<OpenEngine>> {
+        if self.open.is_none() {
+            let wanted = || self.incarnation.wanted();
+            let (open, checked) = self.holder.wait_open(limit, &wanted)?;
+            self.open = Some(open);
+            self.checked = checked;
+        }
+        self.open.clone()
     }
 
     /// Stages a write. Returns its answer, which is due when the group is durable; `None` if nobody waits for it any more.
     fn evaluate(
         &self,
+        open: &OpenEngine,
         staging: &mut Staging<'_>,
         delivery: &Delivery<StoreMessage>,
         queued: &QueuedWrite,
@@ -96,7 +132,7 @@ impl Writer {
         if delivery.attempt() > 1 {
             let prepared = queued.prepared.lock().clone();
             if let Some(prepared) = prepared
-                && self.was_committed(delivery.id(), &prepared)?
+                && was_committed(open, delivery.id(), &prepared)?
             {
                 return Ok(Some(prepared.written));
             }
@@ -124,13 +160,10 @@ impl Writer {
             return Ok(None);
         }
         let before = staging.checked.last_seq;
-        let origin = Origin {
-            collection: write.collection,
-            message: delivery.id(),
-        };
         let matching = matches!(write.command, WriteCommand::DeleteMatching { .. });
         let (mut written, mut deleted) = (None, Vec::new());
         for (target, decision) in decided {
+            let origin = staging.next(write.collection, delivery.id());
             match decision {
                 Decision::Put(json) if target.current.is_none() => {
                     written = Some(Written::Created(staging.put(origin, target, json)));
@@ -153,63 +186,64 @@ impl Writer {
         Ok(Some(written))
     }
 
-    /// Whether the log has the entries of a write that was staged before, and they are this message's.
-    fn was_committed(&self, message: MessageId, prepared: &Prepared) -> Result<bool, StoreError> {
-        let mut any = false;
-        for seq in prepared.changes.clone() {
-            let entry = self.open.engine.get(Keyspace::Log, &seq_key(seq))?;
-            let its = |entry: &[u8]| LogEntry::decode(entry).is_ok_and(|e| e.message == message);
-            if !entry.is_some_and(|entry| its(&entry)) {
-                return Ok(false);
-            }
-            any = true;
-        }
-        Ok(any)
-    }
-
-    /// Applies the group, makes it durable, and tells readers so.
-    fn commit(&mut self, staging: Staging<'_>) -> Result<(), BoxError> {
+    /// Appends the group to the journal, applies it to the view, and tells readers so.
+    fn commit(&mut self, open: &OpenEngine, staging: Staging<'_>) -> Result<Committed, BoxError> {
         let Staging {
             mut group,
             mut checked,
             faults,
+            changes,
             ..
         } = staging;
         self.trim_log(&mut group, &mut checked);
-        for (name, tally) in self.holder.collections.iter().zip(&checked.tallies) {
-            group.put(Keyspace::Meta, tally_key(name), tally.encode());
-        }
-        let last_seq = seq_key(checked.last_seq).to_vec();
-        group.put(Keyspace::Meta, LAST_SEQ_KEY, last_seq);
+        add_figures(&mut group, &checked, &*open.engine, open.store);
         let begun = Instant::now();
-        let doubt = Doubt::begin(&self.holder, begun);
-        let engine = &self.open.engine;
-        let allowed = || {
-            faults.hit("writer.in_transaction");
-            // The one fault point that is hit again at a second delivery: it makes a message fail for good.
-            self.settings.faults.hit("writer.fatal");
-            let allowed = self.holder.engine.begin_commit(&|| self.fence.holds());
-            if allowed {
-                self.holder.readers.group_begins(&checked.tallies);
-            }
-            allowed
-        };
-        if let Err(error) = engine.commit(&group, &allowed) {
-            if matches!(error, CommitError::Fenced) {
-                // Nothing was changed, and another incarnation has the engine by now.
+        let mut log = open.log.lock();
+        let mut doubt = Doubt::begin(&self.holder, &mut log, begun);
+        if self.holder.takes_new_segment() {
+            doubt.log.journal.leave_segment();
+        }
+        if let Err(error) = doubt.log.journal.prepare(&changes) {
+            if error.is_full() {
+                tracing::warn!(%error, "the disk has no room for the journal: writes are refused");
                 doubt.dispel();
+                return Ok(Err(StoreError::Full));
             }
             return Err(error.into());
         }
-        self.holder.readers.group_ends();
+        faults.hit("writer.in_transaction");
+        // The one fault point that is hit again at a second delivery: it makes a message fail for good.
+        self.settings.faults.hit("writer.fatal");
+        if !self.holder.engine.begin_commit(&|| self.fence.holds()) {
+            // Nothing was changed, and another incarnation has the store by now.
+            doubt.dispel();
+            return Err("the writer has been replaced".into());
+        }
+        if self.settings.faults.take(FAILING_SYNC) {
+            return Err(std::io::Error::other("a fault that was asked for").into());
+        }
+        let sync = !self.settings.faults.take(WEAK_FLUSH);
+        doubt.log.journal.append(&changes, sync)?;
         faults.hit("writer.before_flush");
-        engine.durable_flush()?;
-        self.open.mark.write(checked.last_seq)?;
+        self.holder.readers.group_begins();
+        doubt.view = true;
+        open.engine.commit(&group)?;
+        doubt.view = false;
+        self.holder.readers.group_ends(&checked.tallies);
+        doubt.log.mark.acknowledged = checked.last_seq;
+        let CommitLog { marks, mark, .. } = &mut *doubt.log;
+        marks.write(mark)?;
         doubt.dispel();
         self.settings.commits.observe(begun.elapsed().as_secs_f64());
+        let journal_bytes = log.journal.bytes_since_asked();
+        drop(log);
+        self.holder.committed(checked.clone());
         self.checked = checked;
-        self.holder.committed(self.checked.clone());
-        Ok(())
+        let grown = self.holder.grown(journal_bytes);
+        if snapshots::is_due(grown, &self.checked) {
+            snapshots::make_in_background(&self.holder);
+        }
+        Ok(Ok(()))
     }
 
     /// Removes the oldest entries of a log that is too long, a bounded number of them.
@@ -225,10 +259,67 @@ impl Writer {
         }
     }
 
-    fn page(&self, collection: CollectionId, slice: Slice) -> Result<Option<ListPage>, StoreError> {
-        let readers = &self.holder.readers;
-        Ok(page::read(&*self.open.engine, readers, collection, slice)?)
+    /// Answers a batch whose groups were committed.
+    fn answer(
+        &self,
+        open: &OpenEngine,
+        batch: &[Delivery<StoreMessage>],
+        answers: Vec<Option<Result<Written, StoreError>>>,
+    ) -> Result<(), BoxError> {
+        let mut heal = false;
+        for (delivery, answer) in batch.iter().zip(answers) {
+            match &**delivery {
+                StoreMessage::Write { reply, .. } => {
+                    if let Some(answer) = answer {
+                        reply.settle(answer);
+                    }
+                }
+                StoreMessage::Page {
+                    collection,
+                    slice,
+                    reply,
+                } if !delivery.expired() => {
+                    reply.settle(self.page(open, *collection, *slice));
+                }
+                StoreMessage::Heal { era } if *era == open.era => heal = true,
+                StoreMessage::Page { .. } | StoreMessage::Heal { .. } => {}
+            }
+        }
+        if heal {
+            self.holder.doubt_view(&mut open.log.lock());
+            self.holder.doubt();
+            return Err("a record in the view is damaged: the view is made again".into());
+        }
+        Ok(())
     }
+
+    fn page(
+        &self,
+        open: &OpenEngine,
+        collection: CollectionId,
+        slice: Slice,
+    ) -> Result<Option<ListPage>, StoreError> {
+        let readers = &self.holder.readers;
+        Ok(page::read(&*open.engine, readers, collection, slice)?)
+    }
+}
+
+/// Whether the log has the entries of a write that was staged before, and they are this message's.
+fn was_committed(
+    open: &OpenEngine,
+    message: MessageId,
+    prepared: &Prepared,
+) -> Result<bool, StoreError> {
+    let mut any = false;
+    for seq in prepared.changes.clone() {
+        let entry = open.engine.get(Keyspace::Log, &seq_key(seq))?;
+        let its = |entry: &[u8]| LogEntry::decode(entry).is_ok_and(|e| e.message == message);
+        if !entry.is_some_and(|entry| its(&entry)) {
+            return Ok(false);
+        }
+        any = true;
+    }
+    Ok(any)
 }
 
 /// The ids of the records that a write is about.
@@ -247,6 +338,12 @@ impl BlockingChild for Writer {
     type Message = StoreMessage;
 
     fn handle(&mut self, batch: &[Delivery<StoreMessage>]) -> Result<(), BoxError> {
+        let Some(open) = self.wait_open(self.settings.deadline) else {
+            for delivery in batch {
+                refuse(delivery);
+            }
+            return Ok(());
+        };
         let first = batch.iter().all(|delivery| delivery.attempt() == 1);
         let faults = if first {
             self.settings.faults.clone()
@@ -254,56 +351,46 @@ impl BlockingChild for Writer {
             Faults::none()
         };
         faults.hit("writer.message");
-        let (holder, open) = (Arc::clone(&self.holder), Arc::clone(&self.open));
         let writes =
             |delivery: &Delivery<StoreMessage>| matches!(**delivery, StoreMessage::Write { .. });
-        let full = batch.iter().any(writes) && holder.space.refuses();
+        let full = batch.iter().any(writes) && self.holder.space.refuses();
         let stage = |writer: &Self| Staging {
             group: Group::default(),
             checked: writer.checked.clone(),
             faults: faults.clone(),
             full,
             engine: &*open.engine,
-            collections: &holder.collections,
+            changes: Vec::new(),
+            log_from: 0,
         };
         let mut staging = stage(self);
         let mut answers = Vec::with_capacity(batch.len());
-        for delivery in batch {
+        let mut group_begins = 0;
+        for (index, delivery) in batch.iter().enumerate() {
             let answer = match &**delivery {
-                StoreMessage::Write { write, .. } if !delivery.expired() => {
-                    self.evaluate(&mut staging, delivery, write).transpose()
-                }
-                StoreMessage::Write { .. } | StoreMessage::Page { .. } => None,
+                StoreMessage::Write { write, .. } if !delivery.expired() => self
+                    .evaluate(&open, &mut staging, delivery, write)
+                    .transpose(),
+                StoreMessage::Write { .. }
+                | StoreMessage::Page { .. }
+                | StoreMessage::Heal { .. } => None,
             };
             answers.push(answer);
             // The chunks that a command removes were not counted when it was taken from the queue.
-            if staging.group.bytes() >= GROUP.bytes {
-                self.commit(staging)?;
-                staging = stage(self);
-            }
-        }
-        if !staging.group.is_empty() {
-            self.commit(staging)?;
-        }
-        faults.hit("writer.after_flush");
-        for (delivery, answer) in batch.iter().zip(answers) {
-            match &**delivery {
-                StoreMessage::Write { reply, .. } => {
-                    if let Some(answer) = answer {
-                        reply.settle(answer);
+            let last = index + 1 == batch.len();
+            if staging.group.bytes() >= GROUP.bytes || last && !staging.group.is_empty() {
+                if let Err(error) = self.commit(&open, staging)? {
+                    let group = answers.get_mut(group_begins..).unwrap_or_default();
+                    for answer in group.iter_mut().filter(|answer| answer.is_some()) {
+                        *answer = Some(Err(error.clone()));
                     }
                 }
-                StoreMessage::Page {
-                    collection,
-                    slice,
-                    reply,
-                } if !delivery.expired() => {
-                    reply.settle(self.page(*collection, *slice));
-                }
-                StoreMessage::Page { .. } => {}
+                staging = stage(self);
+                group_begins = index + 1;
             }
         }
-        Ok(())
+        faults.hit("writer.after_flush");
+        self.answer(&open, batch, answers)
     }
 
     fn stop(&mut self) {
@@ -311,31 +398,20 @@ impl BlockingChild for Writer {
     }
 }
 
-/// Held during a commit: unless it is dispelled, the engine is in doubt when it is dropped, by an error or a panic.
-struct Doubt<'a> {
-    holder: &'a Holder,
-    doubtful: bool,
-}
-
-impl<'a> Doubt<'a> {
-    fn begin(holder: &'a Holder, begun: Instant) -> Self {
-        holder.engine.clock_commit(Some(begun));
-        Self {
-            holder,
-            doubtful: true,
+/// Answers a message while there is no store.
+fn refuse(delivery: &Delivery<StoreMessage>) {
+    match &**delivery {
+        // The journal may have it: it was staged before the store was left.
+        StoreMessage::Write { write, reply } if write.prepared.lock().is_some() => {
+            reply.settle(Err(StoreError::OutcomeUnknown));
         }
-    }
-
-    fn dispel(mut self) {
-        self.doubtful = false;
-    }
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        self.holder.engine.clock_commit(None);
-        if self.doubtful {
-            self.holder.doubt();
+        StoreMessage::Write { reply, .. } => {
+            reply.settle(Err(StoreError::Unavailable));
         }
+        StoreMessage::Page { reply, .. } => {
+            reply.settle(Err(StoreError::Unavailable));
+        }
+        // It is made again already.
+        StoreMessage::Heal { .. } => {}
     }
 }

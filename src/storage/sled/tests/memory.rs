@@ -1,16 +1,14 @@
 //! An engine in memory that records the calls it gets, and fails or waits when a test tells it to.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::super::engine::{
-    CommitError, Engine, EngineError, Group, Keyspace, OpenFault, Opener, Visit,
-};
+use super::super::engine::{Engine, EngineError, Group, Keyspace, OpenFault, Opener, Visit};
 
 /// Every keyspace with its keys and values.
 pub(super) type Keyspaces = BTreeMap<Keyspace, BTreeMap<Vec<u8>, Vec<u8>>>;
@@ -20,9 +18,8 @@ pub(super) type Keyspaces = BTreeMap<Keyspace, BTreeMap<Vec<u8>, Vec<u8>>>;
 pub(super) struct Memory {
     pub(super) keyspaces: Mutex<Keyspaces>,
     pub(super) calls: Mutex<Vec<&'static str>>,
-    pub(super) failing_flushes: AtomicU32,
-    /// A flush does not return while it is locked.
-    pub(super) gate: Mutex<()>,
+    /// Fails the next commit after its first keyspace.
+    pub(super) failing: AtomicBool,
 }
 
 /// The keyspace in which `keyspace` is stored: chunks are applied in two steps, but to one keyspace.
@@ -35,9 +32,26 @@ fn kept(keyspace: Keyspace) -> Keyspace {
     }
 }
 
-pub(super) struct MemoryEngine(pub(super) Arc<Memory>);
+pub(super) struct MemoryEngine(pub(super) Arc<Memory>, Vec<String>);
+
+impl MemoryEngine {
+    pub(super) fn new(memory: Arc<Memory>, collections: &[String]) -> Self {
+        Self(memory, collections.to_vec())
+    }
+}
 
 impl Engine for MemoryEngine {
+    fn collections(&self) -> &[String] {
+        &self.1
+    }
+
+    fn declare(&mut self, collection: &str) -> Result<(), EngineError> {
+        if !self.1.iter().any(|known| known == collection) {
+            self.1.push(collection.to_owned());
+        }
+        Ok(())
+    }
+
     fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         let keyspaces = self.0.keyspaces.lock();
         Ok(keyspaces
@@ -60,18 +74,7 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
-    fn last(&self, keyspace: Keyspace) -> Result<Option<(Vec<u8>, Bytes)>, EngineError> {
-        let keyspaces = self.0.keyspaces.lock();
-        let last = keyspaces
-            .get(&kept(keyspace))
-            .and_then(BTreeMap::last_key_value);
-        Ok(last.map(|(key, value)| (key.clone(), Bytes::from(value.clone()))))
-    }
-
-    fn commit(&self, group: &Group, allowed: &dyn Fn() -> bool) -> Result<(), CommitError> {
-        if !allowed() {
-            return Err(CommitError::Fenced);
-        }
+    fn commit(&self, group: &Group) -> Result<(), EngineError> {
         self.0.calls.lock().push("commit");
         let mut keyspaces = self.0.keyspaces.lock();
         for (keyspace, changes) in group.keyspaces() {
@@ -82,32 +85,35 @@ impl Engine for MemoryEngine {
                     None => drop(keys.remove(key)),
                 }
             }
+            if self.0.failing.swap(false, Ordering::SeqCst) {
+                return Err(EngineError::Failed("no commit today".to_owned()));
+            }
         }
         Ok(())
     }
 
-    fn durable_flush(&self) -> Result<(), EngineError> {
-        drop(self.0.gate.lock());
-        let failing = &self.0.failing_flushes;
-        if failing
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
-            .is_ok()
-        {
-            return Err(EngineError::Failed("no flush today".to_owned()));
-        }
-        self.0.calls.lock().push("flush");
+    fn flush(&self) -> Result<(), EngineError> {
         Ok(())
     }
 }
 
-pub(super) struct MemoryOpener(pub(super) Arc<Memory>, pub(super) PathBuf);
+pub(super) struct MemoryOpener(pub(super) Arc<Memory>);
 
 impl Opener for MemoryOpener {
-    fn open(&self, _: &[String]) -> Result<Box<dyn Engine>, OpenFault> {
-        Ok(Box::new(MemoryEngine(Arc::clone(&self.0))))
+    fn exists(&self) -> bool {
+        !self.0.keyspaces.lock().is_empty()
     }
 
-    fn path(&self) -> &Path {
-        &self.1
+    fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault> {
+        Ok(Box::new(MemoryEngine::new(
+            Arc::clone(&self.0),
+            collections,
+        )))
+    }
+
+    fn set_aside(&self, _: &str) -> io::Result<()> {
+        self.0.keyspaces.lock().clear();
+        self.0.calls.lock().push("aside");
+        Ok(())
     }
 }

@@ -31,8 +31,10 @@ enum Step {
     Restart,
     /// The next write that passes this point kills the writer.
     Die(&'static str),
-    /// The next flush fails.
-    FailFlush,
+    /// The next sync of the journal fails.
+    FailSync,
+    /// The next group is applied to the view in part.
+    FailView,
 }
 
 #[derive(Debug, Clone)]
@@ -148,7 +150,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => lists().prop_map(Step::List),
         1 => Just(Step::Restart),
         1 => prop::sample::select(POINTS.to_vec()).prop_map(Step::Die),
-        1 => Just(Step::FailFlush),
+        1 => prop_oneof![Just(Step::FailSync), Just(Step::FailView)],
     ];
     prop::collection::vec(step, 1..12)
 }
@@ -213,23 +215,17 @@ impl Stage {
         let Some(memory) = &self.memory else {
             return Running::on_sled(self.folder.path(), &self.faults).await;
         };
-        let opener = MemoryOpener(Arc::clone(memory), self.folder.path().join("memory"));
+        let opener = MemoryOpener(Arc::clone(memory));
         let settings = settings(self.folder.path());
         let made = with_engine(Box::new(opener), &settings, &self.faults);
         Running::start(made).await
     }
 
-    fn fail_flushes(&self, count: u32) {
-        if let Some(memory) = &self.memory {
-            memory.failing_flushes.store(count, Ordering::SeqCst);
-        }
-    }
-
     /// Whether an injected fault is still to come.
     fn faulty(&self) -> bool {
-        let flush = |memory: &Arc<Memory>| memory.failing_flushes.load(Ordering::SeqCst) > 0;
+        let view = |memory: &Arc<Memory>| memory.failing.load(Ordering::SeqCst);
         let points = self.faults.points();
-        self.memory.as_ref().is_some_and(flush) || points.values().any(|left| *left > 0)
+        self.memory.as_ref().is_some_and(view) || points.values().any(|left| *left > 0)
     }
 
     async fn play(&self, steps: Vec<Step>) {
@@ -253,17 +249,22 @@ impl Stage {
                     assert_eq!((page, total), expected.list(&asked), "{asked:?}");
                 }
                 Step::Restart => {
-                    // A store that can't be flushed can't be opened.
-                    self.fail_flushes(0);
                     running.stop().await;
                     running = self.start().await;
                 }
                 // One fault at a time: a message whose writer dies twice is given up.
-                Step::Die(_) | Step::FailFlush if self.faulty() => {}
+                Step::Die(_) | Step::FailSync | Step::FailView if self.faulty() => {}
                 Step::Die(point) => {
                     self.faults.arm(point, 1);
                 }
-                Step::FailFlush => self.fail_flushes(1),
+                Step::FailSync => {
+                    self.faults.arm(FAILING_SYNC, 1);
+                }
+                Step::FailView => {
+                    if let Some(memory) = &self.memory {
+                        memory.failing.store(true, Ordering::SeqCst);
+                    }
+                }
             }
         }
         running.stop().await;

@@ -1,90 +1,279 @@
-//! Stores that are opened again: leftovers of sled are moved aside, a lost end is refused, the log keeps its length.
+//! Stores that are opened again: after any one of their files was damaged, removed or replaced, and after a crash.
 
-use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 
 use super::super::database::SledEngine;
-use super::super::engine::{CommitError, Engine as _, Group};
-use super::super::log::seq_key;
-use super::super::recovery;
-use super::memory::MemoryEngine;
-use super::recovering::{logged, names, put};
+use super::super::engine::{Engine as _, Group};
+use super::super::log;
+use super::super::stored_record::StoredRecord;
 use super::*;
+use crate::record::Record;
+
+/// The number of records that are made: enough for several segments.
+const RECORDS: u32 = 150;
+
+/// Makes a store with records, some of them replaced and deleted, and stops it.
+async fn make(folder: &Path) -> Vec<Record> {
+    let running = Running::on_sled(folder, &Faults::none()).await;
+    for n in 0..RECORDS {
+        let text = format!("{{\"n\":{n},\"filling\":\"{}\"}}", "x".repeat(300));
+        let object = JsonObject::parse(text.as_bytes()).unwrap();
+        let made = running.store.create(BOOKS, object, None).await.unwrap();
+        if n % 10 == 0 {
+            running.store.delete(BOOKS, &made.id).await.unwrap();
+        }
+    }
+    let records = running.all().await;
+    running.stop().await;
+    records
+}
+
+/// The daemon was killed: the store was not closed in order.
+fn unclean(folder: &Path) {
+    use crate::storage::journal::{Marks, MarksFound};
+    let MarksFound::Found { mut mark, .. } = Marks::read(folder).unwrap() else {
+        panic!("no marks");
+    };
+    mark.clean = false;
+    Marks::open(folder).unwrap().write_both(&mark).unwrap();
+}
+
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.join("journal")).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "journal"));
+    paths.sort();
+    paths
+}
+
+/// The end of what was written into a segment.
+fn used(path: &Path) -> u64 {
+    let content = fs::read(path).unwrap();
+    let end = content.iter().rposition(|byte| *byte != 0).unwrap();
+    u64::try_from(end + 1).unwrap()
+}
+
+async fn wait_for_snapshot(folder: &Path) {
+    let snapshots = folder.join("snapshots");
+    let made = || {
+        let mut names = fs::read_dir(&snapshots).into_iter().flatten().flatten();
+        names.any(|entry| entry.path().extension().is_some())
+    };
+    while !made() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn flip(path: &Path, at: u64) {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+/// A name, and what is done to the files of a store.
+type Damage = (&'static str, fn(&Path));
+
+/// Kinds of damage to a store that was not closed in order.
+const DAMAGES: [Damage; 11] = [
+    ("nothing", |_| {}),
+    ("the view is gone", |data| {
+        fs::remove_dir_all(data.join("view")).unwrap();
+    }),
+    ("the view is cut", |data| {
+        let file = OpenOptions::new()
+            .write(true)
+            .open(data.join("view/db"))
+            .unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    }),
+    ("the view's head is damaged", |data| {
+        flip(&data.join("view/conf"), 3);
+    }),
+    ("a mark is damaged", |data| {
+        flip(&data.join("marks"), 20);
+    }),
+    ("the marks are gone", |data| {
+        fs::remove_file(data.join("marks")).unwrap();
+    }),
+    ("a bit of the first segment", |data| {
+        flip(&segments(data)[0], 3_000);
+    }),
+    ("the first segment is gone", |data| {
+        fs::remove_file(&segments(data)[0]).unwrap();
+    }),
+    ("the head of the last segment", |data| {
+        flip(segments(data).last().unwrap(), 9);
+    }),
+    ("the last change", |data| {
+        let last = segments(data).pop().unwrap();
+        flip(&last, used(&last) - 5);
+    }),
+    ("the whole journal is gone", |data| {
+        fs::remove_dir_all(data.join("journal")).unwrap();
+    }),
+];
 
 #[test]
-fn a_fenced_writer_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("sled");
-    let engine = SledEngine::open(&path, 1 << 20, &names()).unwrap();
-    let mut group = Group::default();
-    put(&mut group, 1, 1, ChangeKind::Put);
-    assert!(matches!(
-        engine.commit(&group, &|| false),
-        Err(CommitError::Fenced)
-    ));
-    assert!(engine.last(Keyspace::Log).unwrap().is_none());
-    engine.commit(&group, &|| true).unwrap();
-    assert_eq!(
-        engine
-            .get(Keyspace::Log, &seq_key(1))
-            .unwrap()
-            .map(|v| v.len() > 20),
-        Some(true)
-    );
+fn any_one_damage_is_healed_from_the_other_copy() {
+    for (name, damage) in DAMAGES {
+        run(async move {
+            let folder = tempfile::tempdir().unwrap();
+            let records = make(folder.path()).await;
+            assert!(segments(folder.path()).len() > 2);
+            unclean(folder.path());
+            damage(folder.path());
+            for time in 0..2 {
+                let running = Running::on_sled(folder.path(), &Faults::none()).await;
+                assert_eq!(running.store.trouble(), None, "{name}, open {time}");
+                assert_eq!(running.all().await, records, "{name}, open {time}");
+                let next = running.store.create(BOOKS, book(7), None).await.unwrap();
+                assert!(records.iter().all(|record| record.revision < next.revision));
+                running.store.delete(BOOKS, &next.id).await.unwrap();
+                if time == 0 && name.contains("first segment") {
+                    // Nothing needed it, but scrubbing finds it.
+                    wait_for_snapshot(folder.path()).await;
+                }
+                running.stop().await;
+                if time == 0 {
+                    // The healed store has two copies again.
+                    fs::remove_dir_all(folder.path().join("view")).unwrap();
+                }
+            }
+        });
+    }
 }
 
 #[test]
-fn unfinished_scratch_files_are_moved_aside_and_the_store_opens() {
+fn a_torn_end_that_was_not_acknowledged_is_left_behind() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
+        let records = make(folder.path()).await;
+        let last = segments(folder.path()).pop().unwrap();
+        let file = OpenOptions::new().write(true).open(&last).unwrap();
+        file.write_all_at(b"PRNFhalf a frame", used(&last) + 4)
+            .unwrap();
+        unclean(folder.path());
         let running = Running::on_sled(folder.path(), &Faults::none()).await;
-        let record = running.store.create(BOOKS, book(1), None).await.unwrap();
+        assert_eq!(running.all().await, records);
+        assert_eq!(
+            segments(folder.path()).last().map(|path| *path > last),
+            Some(true)
+        );
         running.stop().await;
-        let sled = folder.path().join("sled");
-        std::fs::write(sled.join("snap.00000.generating"), b"half").unwrap();
-        std::fs::write(sled.join("conf"), b"").unwrap();
-        let running = Running::on_sled(folder.path(), &Faults::none()).await;
-        assert_eq!(running.all().await, [record]);
-        running.stop().await;
-        let mut aside = BTreeSet::new();
-        for entry in std::fs::read_dir(folder.path()).unwrap() {
-            let path = entry.unwrap().path();
-            if path
-                .file_name()
-                .unwrap()
-                .to_string_lossy()
-                .starts_with("aside-")
-            {
-                let files = std::fs::read_dir(path).unwrap();
-                aside.extend(files.map(|file| file.unwrap().file_name()));
-            }
-        }
-        let expected = ["conf", "snap.00000.generating"].map(Into::into);
-        assert_eq!(aside, BTreeSet::from(expected), "nothing was deleted");
     });
 }
 
 #[test]
-fn a_store_that_lost_acknowledged_changes_is_refused() {
+fn what_no_copy_has_is_refused_by_its_numbers_and_nothing_is_changed() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
-        let running = Running::on_sled(folder.path(), &Faults::none()).await;
-        for n in 0..20 {
-            running.store.create(BOOKS, book(n), None).await.unwrap();
-        }
-        running.stop().await;
-        let sled = folder.path().join("sled");
-        std::fs::rename(&sled, folder.path().join("gone")).unwrap();
-        let (store, spec) = on_sled(folder.path(), &Faults::none());
-        let spec = SupervisorSpec::new("root").child(spec);
-        let mut root = PreparedTree::new(spec).unwrap().start(Env::default());
-        let exit = root.exit.wait_for(Option::is_some).await.unwrap().clone();
-        assert_eq!(exit.map(|reason| reason.cause()), Some("start_failed"));
+        make(folder.path()).await;
+        unclean(folder.path());
+        fs::remove_dir_all(folder.path().join("view")).unwrap();
+        let last = segments(folder.path()).pop().unwrap();
+        flip(&last, used(&last) - 5);
+        let before: Vec<_> = segments(folder.path())
+            .iter()
+            .map(|path| fs::read(path).unwrap())
+            .collect();
+        let (store, _spec) = on_sled(folder.path(), &Faults::none());
+        assert!(
+            store
+                .holder
+                .wait_open(Duration::from_secs(20), &|| true)
+                .is_none()
+        );
         let refusal = store.refusal().unwrap();
         assert!(
-            refusal.contains("it is empty, but it was made before, and change 20 was acknowledged"),
+            refusal.contains("the changes 165 to 165 were acknowledged"),
             "{refusal}"
         );
-        assert!(refusal.contains("restore the last backup"), "{refusal}");
+        let after: Vec<_> = segments(folder.path())
+            .iter()
+            .map(|path| fs::read(path).unwrap())
+            .collect();
+        assert_eq!(before, after);
+        let answer = store.get(BOOKS, &RecordId::Number(1)).await;
+        assert_eq!(answer, Err(StoreError::Unavailable), "at once");
+    });
+}
+
+#[test]
+fn a_folder_that_is_moved_away_is_not_replaced_by_an_empty_store() {
+    run(async {
+        let parent = tempfile::tempdir().unwrap();
+        let (data, away) = (parent.path().join("data"), parent.path().join("away"));
+        let running = Running::on_sled(&data, &Faults::none()).await;
+        let first = running.store.create(BOOKS, book(1), None).await.unwrap();
+        fs::rename(&data, &away).unwrap();
+        let refused = running.store.create(BOOKS, book(2), None).await;
+        assert!(
+            matches!(refused, Err(StoreError::OutcomeUnknown)),
+            "{refused:?}"
+        );
+        assert!(!running.store.ready());
+        let trouble = running.store.trouble().unwrap();
+        assert!(trouble.contains("put the folder back"), "{trouble}");
+        drop(fs::remove_dir_all(&data));
+        fs::rename(&away, &data).unwrap();
+        let limit = Duration::from_secs(30);
+        running
+            .store
+            .holder
+            .wait_until_open(limit)
+            .expect("it opens again by itself");
+        let second = running.store.create(BOOKS, book(2), None).await.unwrap();
+        assert_eq!(running.all().await, [first, second]);
+        running.stop().await;
+    });
+}
+
+#[test]
+fn a_store_of_the_format_before_is_taken_over() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let old = SledEngine::open(&folder.path().join("sled"), 1 << 20, &names()).unwrap();
+        let mut group = Group::default();
+        for n in 1..=20_u64 {
+            let record = StoredRecord {
+                seq: n,
+                created_ms: n,
+                updated_ms: n,
+                json: format!("{{\"n\":{n}}}").into(),
+            };
+            let key = RecordId::Number(n).key().into_owned();
+            group.put(Keyspace::Records(BOOKS), key, record.encode());
+        }
+        group.put(Keyspace::Meta, &b"schema"[..], 2_u32.to_be_bytes().to_vec());
+        group.put(
+            Keyspace::Meta,
+            &b"last_seq"[..],
+            20_u64.to_be_bytes().to_vec(),
+        );
+        group.put(
+            Keyspace::Meta,
+            &b"next/books"[..],
+            31_u64.to_be_bytes().to_vec(),
+        );
+        old.commit(&group).unwrap();
+        old.flush().unwrap();
+        drop(old);
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        let records = running.all().await;
+        assert_eq!(records.len(), 20);
+        assert_eq!(records[4].revision.0, 5);
+        running.stop().await;
+        assert!(!folder.path().join("sled").exists(), "moved aside");
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        assert_eq!(running.all().await, records);
+        running.stop().await;
     });
 }
 
@@ -95,20 +284,14 @@ fn the_log_is_trimmed_to_its_length() {
         let memory = Arc::<Memory>::default();
         let mut short = settings(folder.path());
         short.storage.log_keep = 3000;
-        let opener = MemoryOpener(Arc::clone(&memory), folder.path().join("memory"));
+        let opener = MemoryOpener(Arc::clone(&memory));
         let made = with_engine(Box::new(opener), &short, &Faults::none());
         let running = Running::start(made).await;
         for n in 0..3100 {
             running.store.create(BOOKS, book(n), None).await.unwrap();
         }
-        assert_eq!(logged(&MemoryEngine(Arc::clone(&memory))).len(), 3000);
+        let first = running.store.holder.look(|open| log::first(&*open.engine));
+        assert_eq!(first.unwrap().unwrap(), Some(101));
         running.stop().await;
-        let engine = MemoryEngine(memory);
-        assert_eq!(
-            recovery::check(&engine, &names(), Some(3100))
-                .unwrap()
-                .log_first,
-            101
-        );
     });
 }

@@ -2,13 +2,10 @@
 
 use super::super::database::SledEngine;
 use super::super::engine::{Engine, Group, Keyspace};
-use super::super::log::seq_key;
 use super::super::read_error::ReadError;
-use super::super::recovery::{self, LAST_SEQ_KEY, SCHEMA_KEY};
 use super::super::stored_record::StoredRecord;
 use super::super::value::{self, Before, CHUNK_BYTES};
 use super::memory::MemoryEngine;
-use super::recovering::{names, put, tally};
 use super::*;
 
 const MIB: usize = 1 << 20;
@@ -58,7 +55,7 @@ fn lengths_come_and_go(engine: &dyn Engine) {
     let (id, neighbours) = (b"dune".as_slice(), [b"dun".as_slice(), b"dune-2"]);
     for neighbour in neighbours {
         let group = write(engine, neighbour, Some(&record(1, 10_000)));
-        engine.commit(&group, &|| true).unwrap();
+        engine.commit(&group).unwrap();
     }
     let lengths = [
         100, 4_065, 4_066, 4_067, 4_096, 8_192, 8_193, 60_000, 300, MIB, 5_000, MIB, 1,
@@ -67,7 +64,7 @@ fn lengths_come_and_go(engine: &dyn Engine) {
         let new = record(seq, bytes);
         let group = write(engine, id, Some(&new));
         assert!(group.bytes() >= bytes, "chunks count");
-        engine.commit(&group, &|| true).unwrap();
+        engine.commit(&group).unwrap();
         let read = value::read(engine, None, BOOKS, id).unwrap();
         assert_eq!(read, Some(new), "{bytes}");
         let chunks = if bytes <= 4_066 {
@@ -78,8 +75,8 @@ fn lengths_come_and_go(engine: &dyn Engine) {
         assert_eq!(keys(engine, Keyspace::Chunks(BOOKS)), chunks + 6, "{bytes}");
     }
     let group = write(engine, id, Some(&record(99, MIB)));
-    engine.commit(&group, &|| true).unwrap();
-    engine.commit(&write(engine, id, None), &|| true).unwrap();
+    engine.commit(&group).unwrap();
+    engine.commit(&write(engine, id, None)).unwrap();
     assert_eq!(value::read(engine, None, BOOKS, id).unwrap(), None);
     assert_eq!(keys(engine, Keyspace::Chunks(BOOKS)), 6, "the neighbours'");
     assert_eq!(keys(engine, Keyspace::Records(BOOKS)), 2);
@@ -91,26 +88,26 @@ fn lengths_come_and_go(engine: &dyn Engine) {
 
 #[test]
 fn a_body_of_any_length_is_read_whole_and_leaves_no_chunks_behind() {
-    lengths_come_and_go(&MemoryEngine(Arc::default()));
+    lengths_come_and_go(&MemoryEngine::new(Arc::default(), &names()));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sled");
     let engine = SledEngine::open(&path, 16 << 20, &names()).unwrap();
     lengths_come_and_go(&engine);
-    engine.durable_flush().unwrap();
+    engine.flush().unwrap();
     let blobs = std::fs::read_dir(path.join("blobs")).unwrap().count();
     assert_eq!(blobs, 0, "no page became a file of its own");
 }
 
 #[test]
 fn a_group_sees_its_own_chunks() {
-    let engine = MemoryEngine(Arc::default());
+    let engine = MemoryEngine::new(Arc::default(), &names());
     let mut group = write(&engine, b"x", Some(&record(1, 9_000)));
     let read = |group: &Group| value::read(&engine, Some(group), BOOKS, b"x").unwrap();
     assert_eq!(read(&group), Some(record(1, 9_000)));
     let again = before(&engine, &group, b"x");
     again.put(&mut group, &record(2, 20_000));
     assert_eq!(read(&group), Some(record(2, 20_000)));
-    engine.commit(&group, &|| true).unwrap();
+    engine.commit(&group).unwrap();
     assert_eq!(keys(&engine, Keyspace::Chunks(BOOKS)), 5);
     let mut group = Group::default();
     for remove in [false, true] {
@@ -122,7 +119,7 @@ fn a_group_sees_its_own_chunks() {
         }
     }
     assert_eq!(read(&group), None);
-    engine.commit(&group, &|| true).unwrap();
+    engine.commit(&group).unwrap();
     assert_eq!(keys(&engine, Keyspace::Chunks(BOOKS)), 0);
 }
 
@@ -136,9 +133,9 @@ fn a_chunk_that_is_missing_cut_or_changed_is_damage() {
         |chunks: &mut Vec<u8>| chunks.push(0),
     ] {
         for n in 0..3 {
-            let engine = MemoryEngine(Arc::default());
+            let engine = MemoryEngine::new(Arc::default(), &names());
             let group = write(&engine, b"x", Some(&good));
-            engine.commit(&group, &|| true).unwrap();
+            engine.commit(&group).unwrap();
             let mut keyspaces = engine.0.keyspaces.lock();
             let chunks = keyspaces.get_mut(&Keyspace::Chunks(BOOKS)).unwrap();
             damage(chunks.values_mut().nth(n).unwrap());
@@ -146,73 +143,6 @@ fn a_chunk_that_is_missing_cut_or_changed_is_damage() {
             let read = value::read(&engine, None, BOOKS, b"x");
             assert!(matches!(read, Err(ReadError::Damaged { .. })));
         }
-    }
-}
-
-#[test]
-fn a_store_of_the_previous_version_opens_and_gets_the_new_version() {
-    let engine = MemoryEngine(Arc::default());
-    let mut old = Group::default();
-    put(&mut old, 1, 1, ChangeKind::Put);
-    let tally = tally(1, 1);
-    old.put(Keyspace::Meta, SCHEMA_KEY, 1_u32.to_be_bytes().to_vec());
-    old.put(Keyspace::Meta, LAST_SEQ_KEY, seq_key(1).to_vec());
-    old.put(Keyspace::Meta, recovery::tally_key("books"), tally.encode());
-    engine.commit(&old, &|| true).unwrap();
-    recovery::check(&engine, &names(), Some(1)).unwrap();
-    let marked = engine.get(Keyspace::Meta, SCHEMA_KEY).unwrap().unwrap();
-    assert_eq!(&marked[..], recovery::SCHEMA.to_be_bytes());
-    assert!(value::read(&engine, None, BOOKS, b"1").unwrap().is_some());
-}
-
-#[test]
-fn leftover_chunks_of_a_torn_group_are_removed() {
-    // Cut after the new chunks; cut after the envelopes.
-    for applied in [[true, false, false], [true, true, false]] {
-        let engine = MemoryEngine(Arc::default());
-        engine
-            .commit(&write(&engine, b"1", Some(&record(1, 9_000))), &|| true)
-            .unwrap();
-        let mut group = Group::default();
-        put(&mut group, 1, 1, ChangeKind::Put);
-        let log = group
-            .get(Keyspace::Log, &seq_key(1))
-            .unwrap()
-            .unwrap()
-            .to_vec();
-        let tally = tally(1, 1);
-        let mut acknowledged = Group::default();
-        acknowledged.put(Keyspace::Log, seq_key(1), log.clone());
-        let schema = recovery::SCHEMA.to_be_bytes().to_vec();
-        acknowledged.put(Keyspace::Meta, SCHEMA_KEY, schema);
-        acknowledged.put(Keyspace::Meta, LAST_SEQ_KEY, seq_key(1).to_vec());
-        acknowledged.put(Keyspace::Meta, recovery::tally_key("books"), tally.encode());
-        engine.commit(&acknowledged, &|| true).unwrap();
-        let whole = write(&engine, b"1", Some(&record(2, 20_000)));
-        let mut torn = Group::default();
-        torn.put(Keyspace::Log, seq_key(2), log);
-        let keyspaces = [
-            Keyspace::Chunks(BOOKS),
-            Keyspace::Records(BOOKS),
-            Keyspace::OldChunks(BOOKS),
-        ];
-        for (keyspace, _) in keyspaces
-            .into_iter()
-            .zip(applied)
-            .filter(|(_, applied)| *applied)
-        {
-            for (_, changes) in whole.keyspaces().filter(|(of, _)| *of == keyspace) {
-                for (key, value) in changes {
-                    torn.put(keyspace, key.as_slice(), value.clone().unwrap());
-                }
-            }
-        }
-        engine.commit(&torn, &|| true).unwrap();
-        recovery::check(&engine, &names(), Some(1)).unwrap();
-        let kept = value::read(&engine, None, BOOKS, b"1").unwrap().unwrap();
-        let (seq, chunks) = if applied[1] { (2, 5) } else { (1, 3) };
-        assert_eq!(kept.seq, seq);
-        assert_eq!(keys(&engine, Keyspace::Chunks(BOOKS)), chunks);
     }
 }
 
@@ -239,7 +169,7 @@ fn a_long_body_is_read_listed_and_deleted_like_a_short_one() {
             assert_eq!(deleted, Ok(Some(record.clone())));
         }
         running.stop().await;
-        let engine = SledEngine::open(&folder.path().join("sled"), 1 << 20, &names()).unwrap();
+        let engine = SledEngine::open(&folder.path().join("view"), 1 << 20, &names()).unwrap();
         assert_eq!(keys(&engine, Keyspace::Chunks(BOOKS)), 0);
     });
 }

@@ -1,0 +1,109 @@
+//! The journal: every change that was acknowledged, in order, in files that are only appended to.
+//!
+//! It is the truth of a store. The records that are read come from a view, which is made from the journal and may be made
+//! again at any time. `JOURNAL.md` beside this file gives the format byte by byte.
+//!
+//! Order of reading: [`frame`] (one group of changes as bytes), [`segment`] (one file), [`append`] (writing), [`read`]
+//! (reading and checking), [`marks`] (what was acknowledged), [`snapshot`] (all records of one moment, so that older
+//! files can be removed), [`lock`] (one process at a time).
+
+// Decision: The journal is the truth, and sled is a view of it.
+
+mod append;
+mod frame;
+mod lock;
+mod marks;
+mod read;
+mod segment;
+mod snapshot;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub(super) use append::Journal;
+pub(super) use frame::{FrameFault, JournalChange, JournalEffect};
+pub(super) use lock::{DataLock, LockError};
+pub(super) use marks::{Mark, Marks, MarksFound, boot_id};
+pub(super) use read::{JournalEnd, JournalFiles, Reach};
+pub(super) use snapshot::{Snapshot, SnapshotWriter};
+
+/// The number that a store was given when it was made. It is in each of its files, so that a file of another store is
+/// recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StoreId(pub(super) u128);
+
+impl StoreId {
+    /// A number that no other store has.
+    pub(super) fn random() -> Self {
+        Self(uuid::Uuid::now_v7().as_u128())
+    }
+}
+
+impl std::fmt::Display for StoreId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        uuid::Uuid::from_u128(self.0).fmt(f)
+    }
+}
+
+/// The error of a file of the journal.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JournalError {
+    /// The file system returned an error.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not what was written.
+    #[error("{} at byte {at}: {fault}", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The position in it.
+        at: u64,
+        fault: FrameFault,
+    },
+    /// Changes are missing between two files.
+    #[error("changes {first} to {last} are missing: they should be in {}", .path.display())]
+    Missing {
+        /// The file in which they should be.
+        path: PathBuf,
+        first: u64,
+        last: u64,
+    },
+    /// The file was removed, or another one took its place, while the daemon had it open.
+    #[error("{} was moved, removed or replaced while it was in use; put the data folder back", .path.display())]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl JournalError {
+    /// Whether the file system had no room.
+    pub(super) fn is_full(&self) -> bool {
+        let Self::Io { source, .. } = self else {
+            return false;
+        };
+        matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
+}
+
+/// Adds the path to an error of the file system.
+fn at(path: &Path) -> impl FnOnce(io::Error) -> JournalError + use<'_> {
+    move |source| JournalError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Makes the names in a folder survive a power cut.
+fn sync_folder(folder: &Path) -> Result<(), JournalError> {
+    let opened = std::fs::File::open(folder).map_err(at(folder))?;
+    opened.sync_all().map_err(at(folder))
+}

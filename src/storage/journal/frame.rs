@@ -1,0 +1,440 @@
+//! A frame: one group of changes as bytes, with check sums. Pure.
+
+use bytes::Bytes;
+
+use crate::num::as_usize;
+use crate::supervision::MessageId;
+
+/// The first four bytes of a frame.
+pub(super) const MAGIC: [u8; 4] = *b"PRNF";
+const VERSION: u8 = 1;
+/// The flag of a frame whose body is compressed by zstd.
+const COMPRESSED: u8 = 1;
+/// The flag of the last frame of a snapshot.
+const LAST: u8 = 2;
+/// The length of a frame's head.
+pub(super) const HEAD_BYTES: usize = 48;
+/// The longest body: a group of writes is far shorter, so a longer one is damage.
+const BODY_BYTES_MAX: u32 = 256 << 20;
+const LEVEL: i32 = 1;
+
+/// The bytes of a change besides its name, key and text.
+const CHANGE_BYTES: usize = 48;
+
+const PUT: u8 = 1;
+const DELETE: u8 = 2;
+const NUMBERS: u8 = 3;
+
+/// One change of one record, with all that is needed to make it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JournalChange {
+    /// The number of the change.
+    pub(crate) seq: u64,
+    /// The time of the change, in milliseconds since 1970.
+    pub(crate) at_ms: u64,
+    /// The message that asked for it.
+    pub(crate) message: MessageId,
+    /// The name of the resource.
+    pub(crate) collection: String,
+    /// The record's id as a key.
+    pub(crate) key: Vec<u8>,
+    pub(crate) effect: JournalEffect,
+}
+
+impl JournalChange {
+    /// The bytes that it takes in a frame.
+    pub(crate) fn bytes(&self) -> usize {
+        let json = match &self.effect {
+            JournalEffect::Put { json, .. } => json.len(),
+            JournalEffect::Delete | JournalEffect::Numbers { .. } => 0,
+        };
+        CHANGE_BYTES + self.collection.len() + self.key.len() + json
+    }
+}
+
+/// The effect of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum JournalEffect {
+    /// The record has this text now.
+    Put {
+        /// The time of the record's creation, in milliseconds since 1970.
+        created_ms: u64,
+        json: Bytes,
+    },
+    /// The record was deleted.
+    Delete,
+    /// The resource gives this number, or a larger one, to its next record.
+    Numbers { next: u64 },
+}
+
+/// The reason why bytes are not the frame that is expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FrameFault {
+    #[error("the bytes of a head are not a frame's")]
+    NoFrame,
+    #[error("the check sum of a head is wrong")]
+    Head,
+    #[error("the frame has version {0}, this program knows {VERSION}")]
+    Version(u8),
+    #[error("the frame is longer than its file")]
+    Short,
+    #[error("the check sum of a body is wrong")]
+    Body,
+    #[error("the frame does not follow the one before it")]
+    Order,
+    #[error("the body's fields don't fit together")]
+    Form,
+    #[error("the head of the file is wrong")]
+    FileHead,
+    #[error("the file belongs to another store")]
+    Foreign,
+}
+
+/// What follows what: the check sum of a frame's head is part of the next frame's head.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Chain(pub(crate) u32);
+
+/// The head of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FrameInfo {
+    flags: u8,
+    body_bytes: u32,
+    changes: u32,
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) before: Chain,
+    body_crc: u32,
+    /// The chain after this frame.
+    pub(super) chain: Chain,
+}
+
+/// The form in which a frame is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FrameKind {
+    /// In the journal: as it is.
+    Plain,
+    /// In a snapshot: compressed.
+    Compressed,
+    /// The last one of a snapshot.
+    End,
+}
+
+/// Appends the frame of these changes, which are not none, to `out`. Returns the chain after it.
+pub(super) fn encode(
+    out: &mut Vec<u8>,
+    changes: &[JournalChange],
+    kind: FrameKind,
+    before: Chain,
+) -> Chain {
+    let begin = out.len();
+    out.resize(begin + HEAD_BYTES, 0);
+    for change in changes {
+        encode_change(out, change);
+    }
+    let flags = match kind {
+        FrameKind::Plain => 0,
+        FrameKind::End => LAST,
+        FrameKind::Compressed => {
+            let body = out.get(begin + HEAD_BYTES..).unwrap_or_default();
+            match zstd::bulk::compress(body, LEVEL) {
+                Ok(shorter) => {
+                    out.truncate(begin + HEAD_BYTES);
+                    out.extend_from_slice(&shorter);
+                    COMPRESSED
+                }
+                Err(_) => 0,
+            }
+        }
+    };
+    let body = out.get(begin + HEAD_BYTES..).unwrap_or_default();
+    let seqs = || changes.iter().map(|change| change.seq);
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    head.extend_from_slice(&MAGIC);
+    head.extend_from_slice(&[VERSION, flags, 0, 0]);
+    head.extend_from_slice(&length(body.len()).to_be_bytes());
+    head.extend_from_slice(&length(changes.len()).to_be_bytes());
+    head.extend_from_slice(&seqs().min().unwrap_or(0).to_be_bytes());
+    head.extend_from_slice(&seqs().max().unwrap_or(0).to_be_bytes());
+    head.extend_from_slice(&before.0.to_be_bytes());
+    head.extend_from_slice(&crc32c::crc32c(body).to_be_bytes());
+    let chain = crc32c::crc32c(&head);
+    head.extend_from_slice(&chain.to_be_bytes());
+    head.resize(HEAD_BYTES, 0);
+    if let Some(room) = out.get_mut(begin..begin + HEAD_BYTES) {
+        room.copy_from_slice(&head);
+    }
+    Chain(chain)
+}
+
+/// Bodies, names and keys are bounded far below what the fields can hold; if one were longer, the frame would not be read
+/// back, and a write that can't be read back is not acknowledged.
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn encode_change(out: &mut Vec<u8>, change: &JournalChange) {
+    let (kind, number, json) = match &change.effect {
+        JournalEffect::Put { created_ms, json } => (PUT, *created_ms, json.as_ref()),
+        JournalEffect::Delete => (DELETE, 0, &[][..]),
+        JournalEffect::Numbers { next } => (NUMBERS, *next, &[][..]),
+    };
+    let (name, key) = (change.collection.as_bytes(), change.key.as_slice());
+    out.push(kind);
+    out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+    out.extend_from_slice(&u16::try_from(key.len()).unwrap_or(u16::MAX).to_be_bytes());
+    out.extend_from_slice(&length(json.len()).to_be_bytes());
+    out.extend_from_slice(&change.seq.to_be_bytes());
+    out.extend_from_slice(&change.at_ms.to_be_bytes());
+    out.extend_from_slice(&number.to_be_bytes());
+    out.extend_from_slice(&change.message.to_be_bytes());
+    out.extend_from_slice(name);
+    out.extend_from_slice(key);
+    out.extend_from_slice(json);
+}
+
+/// Reads fields one after the other.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn slice(&mut self, bytes: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(bytes)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.slice(N)?.try_into().ok()
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+}
+
+impl FrameInfo {
+    /// The head at the beginning of `bytes`; `None` if nothing was written there: only zeros.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Option<Self>, FrameFault> {
+        let Some(head) = bytes.get(..HEAD_BYTES) else {
+            let unused = bytes.iter().all(|byte| *byte == 0);
+            return if unused {
+                Ok(None)
+            } else {
+                Err(FrameFault::Short)
+            };
+        };
+        if head.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        let mut cursor = Cursor(head);
+        Self::fields(&mut cursor, head).map(Some)
+    }
+
+    fn fields(cursor: &mut Cursor<'_>, head: &[u8]) -> Result<Self, FrameFault> {
+        let short = || FrameFault::Short;
+        if cursor.array::<4>() != Some(MAGIC) {
+            return Err(FrameFault::NoFrame);
+        }
+        let [version, flags, _, _] = cursor.array().ok_or_else(short)?;
+        let info = Self {
+            flags,
+            body_bytes: cursor.u32().ok_or_else(short)?,
+            changes: cursor.u32().ok_or_else(short)?,
+            first: cursor.u64().ok_or_else(short)?,
+            last: cursor.u64().ok_or_else(short)?,
+            before: Chain(cursor.u32().ok_or_else(short)?),
+            body_crc: cursor.u32().ok_or_else(short)?,
+            chain: Chain(cursor.u32().ok_or_else(short)?),
+        };
+        let summed = head.get(..HEAD_BYTES - 8).unwrap_or_default();
+        let rest = head.get(HEAD_BYTES - 4..).unwrap_or_default();
+        if crc32c::crc32c(summed) != info.chain.0 || rest != [0; 4] {
+            return Err(FrameFault::Head);
+        }
+        if version != VERSION {
+            return Err(FrameFault::Version(version));
+        }
+        if info.body_bytes > BODY_BYTES_MAX || info.flags > COMPRESSED | LAST {
+            return Err(FrameFault::Form);
+        }
+        Ok(info)
+    }
+
+    /// The length of the whole frame.
+    pub(super) fn bytes(&self) -> usize {
+        HEAD_BYTES + as_usize(u64::from(self.body_bytes))
+    }
+
+    /// Whether it is the last frame of a snapshot.
+    pub(super) fn is_end(&self) -> bool {
+        self.flags & LAST != 0
+    }
+
+    /// Whether it may follow the frame that left the chain `before`.
+    pub(super) fn follows(&self, before: Chain) -> bool {
+        self.before == before
+    }
+
+    /// Whether the body of the frame that begins `bytes` is what was written. Does not read its fields.
+    pub(super) fn body<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], FrameFault> {
+        let body = bytes
+            .get(HEAD_BYTES..self.bytes())
+            .ok_or(FrameFault::Short)?;
+        if crc32c::crc32c(body) == self.body_crc {
+            Ok(body)
+        } else {
+            Err(FrameFault::Body)
+        }
+    }
+
+    /// The changes of a body that was checked.
+    pub(super) fn changes(&self, body: &[u8]) -> Result<Vec<JournalChange>, FrameFault> {
+        let plain = if self.flags & COMPRESSED == 0 {
+            Bytes::copy_from_slice(body)
+        } else {
+            Bytes::from(zstd::stream::decode_all(body).map_err(|_| FrameFault::Form)?)
+        };
+        let mut cursor = Cursor(&plain);
+        let mut changes = Vec::new();
+        while !cursor.0.is_empty() {
+            let change = decode_change(&plain, &mut cursor).ok_or(FrameFault::Form)?;
+            changes.push(change);
+        }
+        if length(changes.len()) == self.changes {
+            Ok(changes)
+        } else {
+            Err(FrameFault::Form)
+        }
+    }
+}
+
+fn decode_change(body: &Bytes, cursor: &mut Cursor<'_>) -> Option<JournalChange> {
+    let kind = cursor.u8()?;
+    let name_bytes = usize::from(cursor.u8()?);
+    let key_bytes = usize::from(cursor.array().map(u16::from_be_bytes)?);
+    let json_bytes = as_usize(u64::from(cursor.u32()?));
+    let (seq, at_ms, number) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
+    let message = MessageId(u128::from_be_bytes(cursor.array()?));
+    let collection = std::str::from_utf8(cursor.slice(name_bytes)?)
+        .ok()?
+        .to_owned();
+    let key = cursor.slice(key_bytes)?.to_vec();
+    let json = cursor.slice(json_bytes)?;
+    let effect = match kind {
+        PUT => JournalEffect::Put {
+            created_ms: number,
+            json: body.slice_ref(json),
+        },
+        DELETE => JournalEffect::Delete,
+        NUMBERS => JournalEffect::Numbers { next: number },
+        _ => return None,
+    };
+    Some(JournalChange {
+        seq,
+        at_ms,
+        message,
+        collection,
+        key,
+        effect,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes() -> Vec<JournalChange> {
+        let change = |seq, effect| JournalChange {
+            seq,
+            at_ms: seq * 1000,
+            message: MessageId(u128::MAX - 7),
+            collection: "books".to_owned(),
+            key: b"dune".to_vec(),
+            effect,
+        };
+        let put = JournalEffect::Put {
+            created_ms: 5,
+            json: Bytes::from(format!("{{\"title\":\"{}\"}}", "Dune ".repeat(200))),
+        };
+        vec![
+            change(8, put),
+            change(9, JournalEffect::Delete),
+            change(10, JournalEffect::Numbers { next: 77 }),
+        ]
+    }
+
+    fn decode(bytes: &[u8], before: Chain) -> Result<Vec<JournalChange>, FrameFault> {
+        let info = FrameInfo::decode(bytes)?.ok_or(FrameFault::NoFrame)?;
+        if !info.follows(before) {
+            return Err(FrameFault::Order);
+        }
+        info.changes(info.body(bytes)?)
+    }
+
+    #[test]
+    fn a_frame_is_read_as_it_was_written() {
+        for kind in [FrameKind::Plain, FrameKind::Compressed, FrameKind::End] {
+            let mut out = vec![7; 3];
+            let chain = encode(&mut out, &changes(), kind, Chain(4));
+            let frame = out.get(3..).unwrap();
+            assert_eq!(decode(frame, Chain(4)), Ok(changes()), "{kind:?}");
+            assert_eq!(decode(frame, Chain(5)), Err(FrameFault::Order));
+            let info = FrameInfo::decode(frame).unwrap().unwrap();
+            assert_eq!((info.first, info.last, info.chain), (8, 10, chain));
+            assert_eq!(info.is_end(), kind == FrameKind::End);
+            assert_eq!(frame.len() < 600, kind == FrameKind::Compressed);
+        }
+    }
+
+    #[test]
+    fn nothing_written_is_no_frame() {
+        for length in [0, 1, HEAD_BYTES - 1, HEAD_BYTES, 4096] {
+            assert_eq!(FrameInfo::decode(&vec![0; length]), Ok(None));
+        }
+    }
+
+    #[test]
+    fn no_bit_of_a_frame_can_change_unseen() {
+        let mut whole = Vec::new();
+        encode(&mut whole, &changes(), FrameKind::Plain, Chain(4));
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&damaged, Chain(4)).is_err(), "bit {bit}");
+        }
+        for cut in 0..whole.len() {
+            assert!(decode(&whole[..cut], Chain(4)).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn random_bytes_behind_a_right_check_sum_are_refused_without_a_panic() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut accepted = 0;
+        for _ in 0..20_000 {
+            let length_of = random.usize(..200);
+            let body: Vec<u8> = std::iter::repeat_with(|| random.u8(..4))
+                .take(length_of)
+                .collect();
+            let info = FrameInfo {
+                flags: random.u8(..2),
+                body_bytes: length(body.len()),
+                changes: random.u32(..3),
+                first: 0,
+                last: 0,
+                before: Chain(0),
+                body_crc: crc32c::crc32c(&body),
+                chain: Chain(0),
+            };
+            accepted += usize::from(info.changes(&body).is_ok());
+        }
+        assert!(accepted < 20_000);
+    }
+}

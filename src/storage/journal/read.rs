@@ -1,0 +1,270 @@
+//! Reads the journal and checks it: each frame's check sums, and that none is missing between two.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use super::frame::{Chain, FrameFault, FrameInfo, HEAD_BYTES, JournalChange};
+use super::segment::{self, SEGMENT_HEAD_BYTES, SegmentHead};
+use super::{JournalError, StoreId, at};
+use crate::num::as_u64;
+
+/// The place after the last frame that counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct JournalEnd {
+    /// The number of the last segment; 0 if there is none.
+    pub(crate) number: u64,
+    /// The position in it.
+    pub(crate) at: u64,
+    /// The last change; that before the first one if there is none.
+    pub(crate) last: u64,
+    pub(crate) chain: Chain,
+    /// Whether nothing was written behind it. Otherwise there are bytes that are no frame: a tear, or damage.
+    pub(crate) clean: bool,
+}
+
+/// The place where a reading ended.
+#[derive(Debug)]
+pub(crate) enum Reach {
+    /// To the end.
+    End(JournalEnd),
+    /// To damage that is not at the end: all changes up to `last` were read.
+    Damage { last: u64, error: JournalError },
+}
+
+/// The segments of a journal.
+#[derive(Debug)]
+pub(crate) struct JournalFiles {
+    folder: PathBuf,
+    segments: Vec<(u64, Result<SegmentHead, FrameFault>)>,
+}
+
+impl JournalFiles {
+    /// Looks which segments there are. Those of another store count as damaged.
+    pub(crate) fn find(folder: &Path, store: StoreId) -> Result<Self, JournalError> {
+        let mut segments = Vec::new();
+        let numbers = match folder.try_exists() {
+            Ok(false) => Vec::new(),
+            Ok(true) | Err(_) => segment::numbers(folder)?,
+        };
+        for number in numbers {
+            let path = segment::path_of(folder, number);
+            let head = head_of(&path)?.and_then(|head| {
+                if head.store == store && head.number == number {
+                    Ok(head)
+                } else {
+                    Err(FrameFault::Foreign)
+                }
+            });
+            let head = match head {
+                Err(FrameFault::FileHead) => {
+                    head_from_frame(&path, store, number)?.ok_or(FrameFault::FileHead)
+                }
+                head => head,
+            };
+            segments.push((number, head));
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            segments,
+        })
+    }
+
+    /// The store whose journal is in a folder, by the first segment that can be read.
+    pub(crate) fn store_of(folder: &Path) -> Result<Option<StoreId>, JournalError> {
+        if !folder.exists() {
+            return Ok(None);
+        }
+        for number in segment::numbers(folder)? {
+            if let Ok(head) = head_of(&segment::path_of(folder, number))? {
+                return Ok(Some(head.store));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The number of the last segment; 0 if there is none.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.segments.last().map_or(0, |(number, _)| *number)
+    }
+
+    /// The first change of the first segment, if that can be read.
+    pub(crate) fn first(&self) -> Option<u64> {
+        let (_, head) = self.segments.first()?;
+        head.as_ref().ok().map(|head| head.first)
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Removes the segments whose changes are all at or before `seq`. The last segment stays.
+    pub(crate) fn remove_before(&self, seq: u64) -> Result<usize, JournalError> {
+        let mut removed = 0;
+        for pair in self.segments.windows(2) {
+            let [(number, _), (_, Ok(next))] = pair else {
+                break;
+            };
+            if next.first > seq + 1 {
+                break;
+            }
+            let path = segment::path_of(&self.folder, *number);
+            fs::remove_file(&path).map_err(at(&path))?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// Shows the changes after `after` to `visit`, frame by frame, in order. The changes right after it must be there: if
+    /// they are not, that is damage.
+    ///
+    /// Errors are those of the file system, and those of `visit`.
+    pub(crate) fn read<E: From<JournalError>>(
+        &self,
+        after: u64,
+        mut visit: impl FnMut(Vec<JournalChange>) -> Result<(), E>,
+    ) -> Result<Reach, E> {
+        let mut end = JournalEnd {
+            last: after,
+            clean: true,
+            ..JournalEnd::default()
+        };
+        let begin = self.segments.iter().rposition(|(_, head)| {
+            head.as_ref()
+                .is_ok_and(|head| head.first <= after.saturating_add(1))
+        });
+        let mut known = None;
+        for (index, (number, head)) in self.segments.iter().enumerate().skip(begin.unwrap_or(0)) {
+            let path = segment::path_of(&self.folder, *number);
+            let head = match head {
+                Ok(head) => head,
+                Err(fault) => return Ok(damage(end.last, path, 0, fault.clone())),
+            };
+            if known.is_some_and(|chain| chain != head.chain) || head.first > end.last + 1 {
+                let (first, last) = (end.last + 1, head.first.saturating_sub(1));
+                let error = JournalError::Missing { path, first, last };
+                let last = end.last;
+                return Ok(Reach::Damage { last, error });
+            }
+            // Frames from here on don't count; without a segment behind this one, all do.
+            let next = self.segments.get(index + 1).map(|(_, next)| next.as_ref());
+            let until = match next {
+                Some(Ok(next)) => Some(next.first),
+                // The damage of the next one is told when it is its turn.
+                Some(Err(_)) | None => None,
+            };
+            let content = fs::read(&path).map_err(at(&path))?;
+            let mut place = Place {
+                content: &content,
+                at: SEGMENT_HEAD_BYTES,
+                last: head.first.saturating_sub(1),
+                chain: head.chain,
+            };
+            let fault = loop {
+                if until == Some(place.last + 1) {
+                    break None;
+                }
+                match place.next() {
+                    Ok(Some((info, body))) if info.last > after => {
+                        match info.changes(body) {
+                            Ok(changes) => visit(changes)?,
+                            Err(fault) => break Some(fault),
+                        }
+                        place.pass(&info);
+                    }
+                    Ok(Some((info, _))) => place.pass(&info),
+                    Ok(None) => break None,
+                    Err(fault) => break Some(fault),
+                }
+            };
+            let at = as_u64(place.at);
+            end = JournalEnd {
+                number: *number,
+                at,
+                last: place.last,
+                chain: place.chain,
+                clean: fault.is_none(),
+            };
+            known = Some(place.chain);
+            match (until, next, fault) {
+                (Some(until), _, fault) if place.last + 1 < until => {
+                    let fault = fault.unwrap_or(FrameFault::NoFrame);
+                    return Ok(damage(place.last, path, at, fault));
+                }
+                (None, Some(_), Some(fault)) => return Ok(damage(place.last, path, at, fault)),
+                _ => {}
+            }
+        }
+        Ok(Reach::End(end))
+    }
+}
+
+/// The head of the segment at a path. Errors are those of the file system.
+fn head_of(path: &Path) -> Result<Result<SegmentHead, FrameFault>, JournalError> {
+    let mut head = [0; SEGMENT_HEAD_BYTES];
+    read_from(path, 0, &mut head)?;
+    Ok(SegmentHead::decode(&head))
+}
+
+/// The same without the head, from the first frame.
+fn head_from_frame(
+    path: &Path,
+    store: StoreId,
+    number: u64,
+) -> Result<Option<SegmentHead>, JournalError> {
+    let mut frame = [0; HEAD_BYTES];
+    read_from(path, as_u64(SEGMENT_HEAD_BYTES), &mut frame)?;
+    let info = FrameInfo::decode(&frame).ok().flatten();
+    Ok(info.map(|info| SegmentHead {
+        store,
+        number,
+        first: info.first,
+        chain: info.before,
+    }))
+}
+
+/// Fills `bytes` from a place in a file; what the file does not have stays as it is.
+fn read_from(path: &Path, place: u64, bytes: &mut [u8]) -> Result<(), JournalError> {
+    let file = fs::File::open(path).map_err(at(path))?;
+    match file.read_exact_at(bytes, place) {
+        // A file that was cut is damaged; the disk did not fail.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        read => read.map_err(at(path)),
+    }
+}
+
+fn damage(last: u64, path: PathBuf, at: u64, fault: FrameFault) -> Reach {
+    let error = JournalError::Damaged { path, at, fault };
+    Reach::Damage { last, error }
+}
+
+/// A place in a segment.
+struct Place<'a> {
+    content: &'a [u8],
+    at: usize,
+    last: u64,
+    chain: Chain,
+}
+
+impl<'a> Place<'a> {
+    /// The next frame with its checked body; `None` if nothing was written here.
+    fn next(&self) -> Result<Option<(FrameInfo, &'a [u8])>, FrameFault> {
+        let rest = self.content.get(self.at..).unwrap_or_default();
+        let Some(info) = FrameInfo::decode(rest)? else {
+            return Ok(None);
+        };
+        if !info.follows(self.chain) || info.first != self.last + 1 || info.last < info.first {
+            return Err(FrameFault::Order);
+        }
+        let body = info.body(rest)?;
+        Ok(Some((info, body)))
+    }
+
+    fn pass(&mut self, info: &FrameInfo) {
+        self.at += info.bytes();
+        self.last = info.last;
+        self.chain = info.chain;
+    }
+}

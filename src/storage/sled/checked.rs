@@ -1,0 +1,128 @@
+//! The figures of a view: how far it is, and how much each resource has. They are stored in `meta` with each group.
+
+use bytes::Bytes;
+
+use super::engine::{Engine, Keyspace, OpenFault};
+use super::log::{self, seq_of};
+use super::read_error::ReadError;
+use super::stored_record::Damaged;
+use crate::storage::CollectionId;
+use crate::storage::journal::StoreId;
+
+/// The version of the view's format. 3: made from the journal; older ones have no journal.
+pub(super) const SCHEMA: u32 = 3;
+
+pub(super) const SCHEMA_KEY: &[u8] = b"schema";
+pub(super) const STORE_KEY: &[u8] = b"store";
+pub(super) const LAST_SEQ_KEY: &[u8] = b"last_seq";
+
+/// The key of a resource's [`Tally`] in `meta`.
+pub(super) fn tally_key(collection: &str) -> Vec<u8> {
+    [b"tally/", collection.as_bytes()].concat()
+}
+
+/// The key in `meta` of the next number that a resource gives to a record as its id.
+pub(super) fn next_key(collection: &str) -> Vec<u8> {
+    [b"next/", collection.as_bytes()].concat()
+}
+
+/// The figures of one resource.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) records: u64,
+    /// The number of the resource's last change.
+    pub(super) seq: u64,
+    /// The bytes of its records as they are served.
+    pub(super) bytes: u64,
+}
+
+impl Tally {
+    pub(super) fn encode(self) -> Vec<u8> {
+        [self.records, self.seq, self.bytes]
+            .map(u64::to_be_bytes)
+            .concat()
+    }
+
+    fn decode(stored: &[u8]) -> Result<Self, Damaged> {
+        let [records, seq, bytes] = [0, 8, 16].map(|from| stored.get(from..from + 8));
+        let read = |field: Option<&[u8]>| field.ok_or(Damaged).and_then(seq_of);
+        Ok(Self {
+            records: read(records)?,
+            seq: read(seq)?,
+            bytes: read(bytes)?,
+        })
+    }
+}
+
+/// The figures of a whole view.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Checked {
+    /// The number of the last change.
+    pub(super) last_seq: u64,
+    /// The oldest change that the log still has; `last_seq + 1` if it has none.
+    pub(super) log_first: u64,
+    /// One for each of the engine's resources.
+    pub(super) tallies: Vec<Tally>,
+}
+
+impl From<Damaged> for OpenFault {
+    fn from(damaged: Damaged) -> Self {
+        Self::View(damaged.to_string())
+    }
+}
+
+impl From<ReadError> for OpenFault {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Engine(error) => error.into(),
+            damaged @ ReadError::Damaged { .. } => Self::View(damaged.to_string()),
+        }
+    }
+}
+
+/// Reads the figures of a view of the store `store`; `None` if it is empty. A view of another store or another version is an
+/// error.
+pub(super) fn read(engine: &dyn Engine, store: StoreId) -> Result<Option<Checked>, OpenFault> {
+    let Some(schema) = engine.get(Keyspace::Meta, SCHEMA_KEY)? else {
+        return Ok(None);
+    };
+    let schema: [u8; 4] = schema.as_ref().try_into().map_err(|_| Damaged)?;
+    let found = u32::from_be_bytes(schema);
+    if found != SCHEMA {
+        return Err(OpenFault::View(format!(
+            "it has version {found}, not {SCHEMA}"
+        )));
+    }
+    let of = engine.get(Keyspace::Meta, STORE_KEY)?;
+    if of.as_deref() != Some(store.0.to_be_bytes().as_slice()) {
+        return Err(OpenFault::View("it is another store's".to_owned()));
+    }
+    let last_seq = number(engine.get(Keyspace::Meta, LAST_SEQ_KEY)?)?.unwrap_or(0);
+    let mut tallies = Vec::new();
+    for name in engine.collections() {
+        let stored = engine.get(Keyspace::Meta, &tally_key(name))?;
+        let tally = stored.map_or(Ok(Tally::default()), |stored| Tally::decode(&stored));
+        tallies.push(tally?);
+    }
+    Ok(Some(Checked {
+        last_seq,
+        log_first: log::first(engine)?.unwrap_or(last_seq + 1),
+        tallies,
+    }))
+}
+
+/// The next number that a resource gives to a record as its id, if it gave one before.
+pub(super) fn next_number(
+    engine: &dyn Engine,
+    collection: CollectionId,
+) -> Result<Option<u64>, ReadError> {
+    let Some(name) = engine.collections().get(collection.0) else {
+        return Ok(None);
+    };
+    let stored = engine.get(Keyspace::Meta, &next_key(name))?;
+    number(stored).map_err(|_| ReadError::damaged("the counter of ids"))
+}
+
+fn number(value: Option<Bytes>) -> Result<Option<u64>, Damaged> {
+    value.as_deref().map(seq_of).transpose()
+}

@@ -1,0 +1,108 @@
+//! Takes over a store of the format before the journal, in which sled's own files were the only copy.
+//!
+//! Opening such a store may change it, so a copy is opened. Its records become the first snapshot; then the store is moved
+//! aside.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::checked::{Checked, LAST_SEQ_KEY, SCHEMA, SCHEMA_KEY};
+use super::engine::{Engine, Keyspace, OpenFault, Opener as _};
+use super::log::seq_of;
+use super::opener::SledOpener;
+use super::opening::DataFolder;
+use super::snapshots;
+use super::stored_record::Damaged;
+use crate::storage::journal::StoreId;
+
+/// The cache of the engine that is only read once.
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// Turns the old store in `data` into a first snapshot of the store `store`.
+pub(super) fn take_over(data: &DataFolder, store: StoreId) -> Result<(), OpenFault> {
+    match read(data, store) {
+        // There is nothing to make it again from.
+        Err(OpenFault::View(found)) => Err(OpenFault::Damaged(found)),
+        read => read,
+    }
+}
+
+fn read(data: &DataFolder, store: StoreId) -> Result<(), OpenFault> {
+    let (old, copy) = (data.old(), data.path.join("sled-copy"));
+    let mark = data.path.join("sled.acknowledged");
+    tracing::info!(store = %old.display(), "taking over a store of the format before");
+    if copy.exists() {
+        fs::remove_dir_all(&copy).map_err(OpenFault::Io)?;
+    }
+    copy_all(&old, &copy).map_err(OpenFault::Io)?;
+    let engine = SledOpener::new(copy.clone(), CACHE_BYTES).open(&[])?;
+    let last_seq = check(&*engine, &mark)?;
+    let checked = Checked {
+        last_seq,
+        ..Checked::default()
+    };
+    let snapshot = snapshots::of_view(&*engine, &checked, store, data)?;
+    drop(engine);
+    tracing::info!(file = %snapshot.path().display(), change = last_seq, "snapshot written");
+    fs::remove_dir_all(&copy).map_err(OpenFault::Io)
+}
+
+/// Whether the old store has all that was acknowledged. Returns its last change.
+fn check(engine: &dyn Engine, mark: &Path) -> Result<u64, OpenFault> {
+    let number = |key| -> Result<Option<u64>, OpenFault> {
+        let value = engine.get(Keyspace::Meta, key)?;
+        Ok(value.as_deref().map(seq_of).transpose()?)
+    };
+    let Some(schema) = engine.get(Keyspace::Meta, SCHEMA_KEY)? else {
+        return acknowledged(mark).map_or(Ok(0), |change| {
+            Err(OpenFault::Damaged(format!(
+                "it is empty, but it was made before, and change {change} was acknowledged"
+            )))
+        });
+    };
+    let schema: [u8; 4] = schema.as_ref().try_into().map_err(|_| Damaged)?;
+    let found = u32::from_be_bytes(schema);
+    if found >= SCHEMA {
+        let known = SCHEMA;
+        return Err(OpenFault::Newer { found, known });
+    }
+    let last_seq = number(LAST_SEQ_KEY)?.unwrap_or(0);
+    let acknowledged = acknowledged(mark).unwrap_or(0);
+    if last_seq < acknowledged {
+        return Err(OpenFault::Damaged(format!(
+            "it ends at change {last_seq}, but change {acknowledged} was acknowledged"
+        )));
+    }
+    // A group that an error of the disk cut off has entries in the log, and perhaps records, that nobody was told of.
+    let mut logged = last_seq;
+    engine.scan(Keyspace::Log, &last_seq.to_be_bytes(), &mut |key, _| {
+        logged = seq_of(key).unwrap_or(logged).max(logged);
+        true
+    })?;
+    Ok(logged)
+}
+
+/// The last change that was acknowledged, if that is known.
+fn acknowledged(mark: &Path) -> Option<u64> {
+    let bytes = fs::read(mark).ok()?;
+    let (seq, crc) = (bytes.get(..8)?, bytes.get(8..12)?);
+    let told = u32::from_be_bytes(crc.try_into().ok()?);
+    (told == crc32fast::hash(seq))
+        .then(|| seq_of(seq).ok())
+        .flatten()
+}
+
+fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_all(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,439 @@
+//! Opens a data folder: finds what is in it, carries out what [`start`](super::start) decides, and heals what is damaged.
+//!
+//! Nothing that may be the only copy of something is written into. What is replaced is moved to `aside-<unix ms>`.
+
+use std::path::{Path, PathBuf};
+
+use super::checked::{self, Checked};
+use super::engine::{Engine, OpenFault, Opener};
+use super::old_format;
+use super::opener::move_aside;
+use super::replay::Replay;
+use super::snapshots;
+use super::start::{self, Copies, DataParts, JournalState, Remedy, StoreKind};
+use crate::storage::journal::{
+    Journal, JournalChange, JournalEnd, JournalFiles, Mark, Marks, Reach, Snapshot, StoreId,
+    boot_id,
+};
+
+/// The paths of a store.
+#[derive(Debug, Clone)]
+pub(super) struct DataFolder {
+    pub(super) path: PathBuf,
+}
+
+impl DataFolder {
+    pub(super) fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    pub(super) fn snapshots(&self) -> PathBuf {
+        self.path.join("snapshots")
+    }
+
+    pub(super) fn view(&self) -> PathBuf {
+        self.path.join("view")
+    }
+
+    /// The store of the format before the journal.
+    pub(super) fn old(&self) -> PathBuf {
+        self.path.join("sled")
+    }
+}
+
+impl DataFolder {
+    /// The bytes of the files of each part.
+    pub(super) fn bytes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let mut parts = [("journal", 0), ("view", 0), ("snapshots", 0), ("aside", 0)];
+        let entries = std::fs::read_dir(&self.path)
+            .into_iter()
+            .flatten()
+            .flatten();
+        for entry in entries {
+            let name = entry.file_name();
+            let of = |part: &&mut (&str, u64)| name.to_string_lossy().starts_with(part.0);
+            if let Some(part) = parts.iter_mut().find(of) {
+                part.1 += bytes_below(&entry.path());
+            }
+        }
+        parts.into_iter()
+    }
+}
+
+/// The bytes of all files below a folder; of those that can be read.
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let bytes = entries.map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes_below(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    });
+    bytes.sum()
+}
+
+/// The parts of a store that only the writer uses.
+#[derive(Debug)]
+pub(super) struct CommitLog {
+    pub(super) journal: Journal,
+    pub(super) marks: Marks,
+    pub(super) mark: Mark,
+}
+
+/// An opened store.
+pub(super) struct OpenedStore {
+    pub(super) engine: Box<dyn Engine>,
+    pub(super) checked: Checked,
+    pub(super) log: CommitLog,
+}
+
+/// One attempt to open a store.
+pub(super) struct Opening<'a> {
+    pub(super) data: &'a DataFolder,
+    pub(super) opener: &'a dyn Opener,
+    pub(super) collections: &'a [String],
+    /// The number of changes that the log keeps.
+    pub(super) log_keep: u64,
+    /// The store that this process had open before, and its last change.
+    pub(super) before: Option<(StoreId, u64)>,
+    /// Whether the view was left in the middle of a group.
+    pub(super) view_in_doubt: bool,
+}
+
+impl Opening<'_> {
+    /// Opens the store.
+    pub(super) fn run(&self) -> Result<OpenedStore, OpenFault> {
+        let marks = Marks::read(&self.data.path)?;
+        let parts = DataParts {
+            marks,
+            journal: self.data.journal().exists(),
+            snapshots: self.data.snapshots().exists(),
+            old: self.data.old().exists(),
+        };
+        let kind = start::kind(&parts);
+        self.same_store(kind)?;
+        match kind {
+            StoreKind::New => {
+                tracing::info!(folder = %self.data.path.display(), "new, empty store");
+                self.begin(StoreId::random())
+            }
+            StoreKind::Old => {
+                let store = StoreId::random();
+                old_format::take_over(self.data, store)?;
+                let opened = self.known(store, Some(0), None)?;
+                self.move_old_aside()?;
+                Ok(opened)
+            }
+            StoreKind::Marked(mark) => {
+                // Taken over before, but the process ended before it was moved.
+                self.move_old_aside()?;
+                let view = start::trusts_view(&mark, boot_id());
+                self.known(mark.store, Some(mark.acknowledged), view.then_some(()))
+            }
+            StoreKind::Unmarked => {
+                let store = self.find_id()?;
+                tracing::warn!(folder = %self.data.path.display(), "the file marks can't be read; the copies of the store are compared");
+                self.known(store, None, Some(()))
+            }
+        }
+    }
+
+    fn move_old_aside(&self) -> Result<(), OpenFault> {
+        for old in [self.data.old(), self.data.path.join("sled.acknowledged")] {
+            if old.exists() {
+                move_aside(&old, "a store of the format before").map_err(OpenFault::Io)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the folder still holds the store that was open before.
+    fn same_store(&self, kind: StoreKind) -> Result<(), OpenFault> {
+        let Some((store, last)) = self.before else {
+            return Ok(());
+        };
+        let folder = self.data.path.display();
+        let why = match kind {
+            StoreKind::Marked(mark) if mark.store != store => {
+                format!("{folder} holds another store than before")
+            }
+            StoreKind::Marked(mark) if mark.acknowledged < last => format!(
+                "{folder} ends at change {}, but was at {last} before: an older copy took its place",
+                mark.acknowledged
+            ),
+            StoreKind::Marked(_) | StoreKind::Unmarked => return Ok(()),
+            StoreKind::New | StoreKind::Old => {
+                format!("{folder} was moved or emptied while it was in use")
+            }
+        };
+        Err(OpenFault::Replaced(why))
+    }
+
+    /// The id of a store without marks.
+    fn find_id(&self) -> Result<StoreId, OpenFault> {
+        let found = JournalFiles::store_of(&self.data.journal())?;
+        found.ok_or_else(|| {
+            OpenFault::Damaged("neither the file marks nor the journal can be read".to_owned())
+        })
+    }
+
+    /// Begins an empty store.
+    fn begin(&self, store: StoreId) -> Result<OpenedStore, OpenFault> {
+        self.opener
+            .set_aside("a view without a store")
+            .map_err(OpenFault::Io)?;
+        let engine = self.opener.open(self.collections)?;
+        let end = JournalEnd::default();
+        self.opened(engine, Checked::default(), store, &end)
+    }
+
+    /// Opens a store that exists. `view` is `None` if the view must be made again.
+    fn known(
+        &self,
+        store: StoreId,
+        acknowledged: Option<u64>,
+        view: Option<()>,
+    ) -> Result<OpenedStore, OpenFault> {
+        let view = view.filter(|()| !self.view_in_doubt && self.opener.exists());
+        let opened = match view.map(|()| self.open_view(store)) {
+            Some(Ok((engine, checked))) => self.with_view(store, acknowledged, engine, checked),
+            Some(Err(fault)) => Err(fault),
+            None => return self.rebuild(store, acknowledged),
+        };
+        match opened {
+            Err(OpenFault::View(found)) => {
+                tracing::warn!(found, "the view of the store is damaged: it is made again");
+                self.rebuild(store, acknowledged)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_view(&self, store: StoreId) -> Result<(Box<dyn Engine>, Checked), OpenFault> {
+        let engine = self.opener.open(self.collections)?;
+        let checked = checked::read(&*engine, store)?;
+        let checked = checked.ok_or_else(|| OpenFault::View("it is empty".to_owned()))?;
+        Ok((engine, checked))
+    }
+
+    /// Makes a trusted view and the journal agree.
+    fn with_view(
+        &self,
+        store: StoreId,
+        acknowledged: Option<u64>,
+        mut engine: Box<dyn Engine>,
+        checked: Checked,
+    ) -> Result<OpenedStore, OpenFault> {
+        let at = checked.last_seq;
+        let files = JournalFiles::find(&self.data.journal(), store)?;
+        let reach = files.read::<OpenFault>(at, |_| Ok(()))?;
+        let (end, state) = judge(&files, reach, 0);
+        let copies = Copies {
+            acknowledged,
+            view: Some(at),
+            journal: end.last,
+            state,
+        };
+        match start::remedy(&copies) {
+            Remedy::Replay => {
+                let mut replay = Replay::new(&mut *engine, store, checked, self.log_from(end.last));
+                files.read::<OpenFault>(at, |changes| replay.add(changes))?;
+                let (checked, applied) = replay.finish(end.last)?;
+                if applied > 0 {
+                    tracing::info!(
+                        changes = applied,
+                        "the view took over changes that only the journal had"
+                    );
+                }
+                self.opened(engine, checked, store, &end)
+            }
+            Remedy::Renew => {
+                tracing::warn!(
+                    change = at,
+                    "the journal is damaged: it begins again with a snapshot of the view, which has all that was acknowledged"
+                );
+                let snapshot = snapshots::of_view(&*engine, &checked, store, self.data)?;
+                let journal = self.data.journal();
+                if journal.exists() {
+                    move_aside(&journal, "a damaged journal").map_err(OpenFault::Io)?;
+                }
+                tracing::info!(file = %snapshot.path().display(), "snapshot written");
+                let end = JournalEnd {
+                    last: at,
+                    ..JournalEnd::default()
+                };
+                self.opened(engine, checked, store, &end)
+            }
+            lost @ (Remedy::Lost { .. } | Remedy::Unknown) => Err(refused(lost)),
+        }
+    }
+
+    /// Makes the view again from the newest snapshot that can be read and the journal behind it.
+    fn rebuild(&self, store: StoreId, acknowledged: Option<u64>) -> Result<OpenedStore, OpenFault> {
+        let files = JournalFiles::find(&self.data.journal(), store)?;
+        let mut fault = None;
+        let mut snapshots: Vec<_> = Snapshot::find(&self.data.snapshots(), store)?
+            .into_iter()
+            .map(Some)
+            .collect();
+        // Without a snapshot the journal has everything, from the first change on.
+        snapshots.push(None);
+        for snapshot in snapshots {
+            match Self::source(&files, snapshot.as_ref(), acknowledged) {
+                Ok(end) => {
+                    if let Some(fault) = fault {
+                        tracing::warn!(%fault, "a damaged snapshot was passed over");
+                    }
+                    return self.rebuild_from(store, &files, snapshot.as_ref(), end);
+                }
+                Err(OpenFault::Io(error)) => return Err(OpenFault::Io(error)),
+                Err(found) => fault = fault.or(Some(found)),
+            }
+        }
+        Err(fault.unwrap_or_else(|| OpenFault::Damaged("it has no copies".to_owned())))
+    }
+
+    /// Reads a snapshot and the journal behind it, and changes nothing. Returns the journal's end if together they have all
+    /// that was acknowledged.
+    fn source(
+        files: &JournalFiles,
+        snapshot: Option<&Snapshot>,
+        acknowledged: Option<u64>,
+    ) -> Result<JournalEnd, OpenFault> {
+        let base = snapshot.map_or(0, |snapshot| snapshot.seq);
+        if let Some(snapshot) = snapshot {
+            snapshot.read::<OpenFault>(|_| Ok(()))?;
+        }
+        let reach = files.read::<OpenFault>(base, |_| Ok(()))?;
+        let told = match &reach {
+            Reach::Damage { error, .. } => Some(error.to_string()),
+            Reach::End(_) => None,
+        };
+        let (end, state) = judge(files, reach, base);
+        let copies = Copies {
+            acknowledged,
+            view: Some(base),
+            journal: end.last,
+            state,
+        };
+        match start::remedy(&copies) {
+            Remedy::Replay => Ok(end),
+            // The journal goes on after the snapshot, with a new file.
+            Remedy::Renew => Ok(JournalEnd {
+                number: files.last_number(),
+                last: base,
+                ..JournalEnd::default()
+            }),
+            lost @ (Remedy::Lost { .. } | Remedy::Unknown) => Err(match (refused(lost), told) {
+                (OpenFault::Damaged(text), Some(told)) => {
+                    OpenFault::Damaged(format!("{text} ({told})"))
+                }
+                (fault, _) => fault,
+            }),
+        }
+    }
+
+    fn rebuild_from(
+        &self,
+        store: StoreId,
+        files: &JournalFiles,
+        snapshot: Option<&Snapshot>,
+        end: JournalEnd,
+    ) -> Result<OpenedStore, OpenFault> {
+        tracing::info!(to = end.last, "making the view again");
+        let why = "it is made again from the journal";
+        self.opener.set_aside(why).map_err(OpenFault::Io)?;
+        let mut engine = self.opener.open(self.collections)?;
+        let base = snapshot.map_or(0, |snapshot| snapshot.seq);
+        let mut replay = Replay::new(&mut *engine, store, Checked::default(), u64::MAX);
+        if let Some(snapshot) = snapshot {
+            snapshot.read::<OpenFault>(|changes| replay.add(changes))?;
+        }
+        let (mut checked, records) = replay.finish(base)?;
+        checked.log_first = base + 1;
+        let from = self.log_from(end.last);
+        let mut replay = Replay::new(&mut *engine, store, checked, from);
+        if end.last > base {
+            files.read::<OpenFault>(base, |changes: Vec<JournalChange>| replay.add(changes))?;
+        }
+        let (mut checked, changes) = replay.finish(end.last)?;
+        checked.log_first = (base + 1).max(from);
+        tracing::info!(records, changes, "the view was made again");
+        self.opened(engine, checked, store, &end)
+    }
+
+    fn log_from(&self, last: u64) -> u64 {
+        (last + 1).saturating_sub(self.log_keep)
+    }
+
+    fn opened(
+        &self,
+        engine: Box<dyn Engine>,
+        mut checked: Checked,
+        store: StoreId,
+        end: &JournalEnd,
+    ) -> Result<OpenedStore, OpenFault> {
+        if checked.last_seq == 0 {
+            checked.log_first = 1;
+        }
+        let collections = engine.collections().len();
+        checked.tallies.resize_with(collections, Default::default);
+        let journal = Journal::open(&self.data.journal(), store, end)?;
+        let mark = Mark {
+            store,
+            boot: boot_id(),
+            acknowledged: checked.last_seq,
+            clean: false,
+        };
+        let mut group = super::engine::Group::default();
+        super::replay::add_figures(&mut group, &checked, &*engine, store);
+        engine.commit(&group)?;
+        let mut marks = Marks::open(&self.data.path)?;
+        marks.write_both(&mark)?;
+        let records: u64 = checked.tallies.iter().map(|tally| tally.records).sum();
+        tracing::info!(records, change = checked.last_seq, folder = %self.data.path.display(), "store open");
+        let log = CommitLog {
+            journal,
+            marks,
+            mark,
+        };
+        Ok(OpenedStore {
+            engine,
+            checked,
+            log,
+        })
+    }
+}
+
+/// The end of the journal and its state. `base` is the last change that is known without it.
+fn judge(files: &JournalFiles, reach: Reach, base: u64) -> (JournalEnd, JournalState) {
+    let damaged = |last| {
+        let end = JournalEnd {
+            number: files.last_number(),
+            last,
+            ..JournalEnd::default()
+        };
+        (end, JournalState::Damaged)
+    };
+    match reach {
+        // A snapshot needs no journal; a view without one does.
+        Reach::End(_) if files.is_empty() && base == 0 => damaged(0),
+        Reach::End(end) if end.clean => (end, JournalState::Whole),
+        Reach::End(end) => (end, JournalState::Torn),
+        Reach::Damage { last, error } => {
+            tracing::warn!(%error, "the journal is damaged");
+            damaged(last)
+        }
+    }
+}
+
+fn refused(remedy: Remedy) -> OpenFault {
+    OpenFault::Damaged(match remedy {
+        Remedy::Lost { first, last } => {
+            format!("the changes {first} to {last} were acknowledged, and no copy has them")
+        }
+        Remedy::Unknown | Remedy::Replay | Remedy::Renew => {
+            "the file marks can't be read, and without it nobody knows where the journal ended"
+                .to_owned()
+        }
+    })
+}

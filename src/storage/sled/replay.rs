@@ -1,0 +1,148 @@
+//! Applies changes of the journal or of a snapshot to a view.
+
+use super::checked::{self, Checked, LAST_SEQ_KEY, SCHEMA, SCHEMA_KEY, STORE_KEY, tally_key};
+use super::engine::{Engine, Group, Keyspace, OpenFault};
+use super::log::seq_key;
+use super::staging::{Origin, Staging};
+use super::stored_record::Damaged;
+use crate::record::RecordId;
+use crate::storage::CollectionId;
+use crate::storage::journal::{JournalChange, JournalEffect, StoreId};
+use crate::supervision::Faults;
+
+/// The most bytes that are applied at once, and one change more.
+const GROUP_BYTES: usize = 1 << 20;
+
+/// A view that changes are applied to.
+pub(super) struct Replay<'a> {
+    engine: &'a mut dyn Engine,
+    store: StoreId,
+    pub(super) checked: Checked,
+    /// Changes before this one get no entry in the log.
+    log_from: u64,
+    waiting: Vec<JournalChange>,
+    waiting_bytes: usize,
+    /// The number of changes that were applied.
+    pub(super) applied: u64,
+}
+
+impl<'a> Replay<'a> {
+    pub(super) fn new(
+        engine: &'a mut dyn Engine,
+        store: StoreId,
+        checked: Checked,
+        log_from: u64,
+    ) -> Self {
+        Self {
+            engine,
+            store,
+            checked,
+            log_from,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            applied: 0,
+        }
+    }
+
+    /// Applies changes, sooner or later. A record that has a later change already keeps it.
+    pub(super) fn add(&mut self, changes: Vec<JournalChange>) -> Result<(), OpenFault> {
+        for change in changes {
+            self.waiting_bytes += change.bytes();
+            self.waiting.push(change);
+            if self.waiting_bytes >= GROUP_BYTES {
+                self.apply()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies what is left, and says that the view is at change `last` now.
+    pub(super) fn finish(mut self, last: u64) -> Result<(Checked, u64), OpenFault> {
+        self.checked.last_seq = self.checked.last_seq.max(last);
+        self.apply()?;
+        Ok((self.checked, self.applied))
+    }
+
+    fn apply(&mut self) -> Result<(), OpenFault> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
+        for change in &waiting {
+            self.engine.declare(&change.collection)?;
+        }
+        let collections = self.engine.collections().len();
+        self.checked
+            .tallies
+            .resize_with(collections, Default::default);
+        let mut staging = Staging {
+            group: Group::default(),
+            checked: self.checked.clone(),
+            faults: Faults::none(),
+            full: false,
+            engine: &*self.engine,
+            changes: Vec::new(),
+            log_from: self.log_from,
+        };
+        for change in waiting {
+            apply(&mut staging, change)?;
+            self.applied += 1;
+        }
+        let Staging {
+            mut group, checked, ..
+        } = staging;
+        add_figures(&mut group, &checked, &*self.engine, self.store);
+        self.engine.commit(&group)?;
+        self.checked = checked;
+        Ok(())
+    }
+}
+
+fn apply(staging: &mut Staging<'_>, change: JournalChange) -> Result<(), OpenFault> {
+    let mut names = staging.engine.collections().iter();
+    let collection = names.position(|name| *name == change.collection);
+    let collection = CollectionId(collection.ok_or(Damaged)?);
+    let origin = Origin {
+        collection,
+        message: change.message,
+        seq: change.seq,
+        at_ms: change.at_ms,
+    };
+    if let JournalEffect::Numbers { next } = change.effect {
+        let known = checked::next_number(staging.engine, collection)?;
+        if known.is_none_or(|known| known < next) {
+            staging.give_next(collection, next);
+        }
+        return Ok(());
+    }
+    let id = RecordId::from_key(&change.key).ok_or(Damaged)?;
+    let mut target = staging.target(collection, id)?;
+    let current = target.current.as_ref();
+    if current.is_some_and(|current| current.revision.0 >= change.seq) {
+        return Ok(());
+    }
+    match change.effect {
+        JournalEffect::Put { created_ms, json } => {
+            target.created_ms = Some(created_ms);
+            staging.put(origin, target, json);
+        }
+        JournalEffect::Delete | JournalEffect::Numbers { .. } => {
+            staging.remove(origin, target);
+        }
+    }
+    Ok(())
+}
+
+/// Adds the figures of a view, as they are after `group`, to it.
+pub(super) fn add_figures(
+    group: &mut Group,
+    checked: &Checked,
+    engine: &dyn Engine,
+    store: StoreId,
+) {
+    for (name, tally) in engine.collections().iter().zip(&checked.tallies) {
+        group.put(Keyspace::Meta, tally_key(name), tally.encode());
+    }
+    let mut meta = |key: &[u8], value: Vec<u8>| group.put(Keyspace::Meta, key, value);
+    meta(LAST_SEQ_KEY, seq_key(checked.last_seq).to_vec());
+    meta(STORE_KEY, store.0.to_be_bytes().to_vec());
+    meta(SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
+}

@@ -1,0 +1,125 @@
+//! Scrubbing: everything that is stored is read in the background, and what is found damaged is made again from the other
+//! copy before that is needed.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::engine::OpenFault;
+use super::holder::Holder;
+use super::page;
+use super::snapshots;
+use super::store::SledStore;
+use crate::storage::CollectionId;
+use crate::storage::journal::{JournalChange, JournalFiles, Reach, Snapshot};
+use crate::supervision::contain;
+
+/// The time from one scrubbing to the next; the first begins when the store is opened.
+const PERIOD: Duration = Duration::from_secs(6 * 3600);
+/// After this many bytes there is a pause, so that the disk is free for others: at most 100 MB/s are read.
+const STRETCH_BYTES: usize = 1 << 20;
+const STRETCH_PAUSE: Duration = Duration::from_millis(10);
+
+/// Scrubs a store as long as it is used, on a thread of its own.
+pub(super) fn in_background(store: &Arc<SledStore>) {
+    let (holder, store) = (Arc::clone(&store.holder), Arc::downgrade(store));
+    let scrub = move || {
+        while holder.wait_era(PERIOD) {
+            if let Err(panic) = contain(|| scrub(&holder, &store)) {
+                tracing::error!(%panic, "scrubbing the store ended in a panic");
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("scrub".to_owned());
+    if let Err(error) = thread.spawn(scrub) {
+        tracing::warn!(%error, "no thread for scrubbing: damage will be found when it is read");
+    }
+}
+
+fn scrub(holder: &Arc<Holder>, store: &Weak<SledStore>) {
+    match journal_is_whole(holder) {
+        Ok(true) => {}
+        Ok(false) => {
+            holder.leave_segment();
+            snapshots::make_in_background(holder);
+        }
+        Err(error) => tracing::warn!(%error, "the journal could not be scrubbed"),
+    }
+    if let Some(era) = damaged_view(holder)
+        && let Some(store) = store.upgrade()
+    {
+        store.heal(era);
+    }
+}
+
+/// Reads the snapshots and the journal behind the oldest.
+fn journal_is_whole(holder: &Holder) -> Result<bool, OpenFault> {
+    let Some(store) = holder.look(|open| open.store) else {
+        return Ok(true);
+    };
+    let durable = holder.readers.progress().borrow().durable;
+    let mut read = 0;
+    let mut pace = |changes: Vec<JournalChange>| {
+        read += changes.iter().map(JournalChange::bytes).sum::<usize>();
+        if read >= STRETCH_BYTES {
+            read = 0;
+            std::thread::park_timeout(STRETCH_PAUSE);
+        }
+        Ok::<_, OpenFault>(())
+    };
+    let mut whole = true;
+    let mut oldest = 0;
+    for snapshot in Snapshot::find(&holder.data.snapshots(), store)? {
+        oldest = snapshot.seq;
+        match snapshot.read(&mut pace) {
+            Ok(_) => {}
+            // It was thinned out meanwhile, or the disk fails.
+            Err(fault @ OpenFault::Io(_)) => return Err(fault),
+            Err(fault) => {
+                tracing::warn!(%fault, "a snapshot is damaged: a new one is made");
+                whole = false;
+            }
+        }
+    }
+    let files = JournalFiles::find(&holder.data.journal(), store)?;
+    let last = match files.read(oldest, &mut pace)? {
+        Reach::End(end) => end.last,
+        Reach::Damage { last, error } => {
+            tracing::warn!(%error, "the journal is damaged: a snapshot takes its place");
+            last
+        }
+    };
+    if last < durable {
+        tracing::warn!(last, durable, "the journal has less than was acknowledged");
+    }
+    Ok(whole && last >= durable)
+}
+
+/// Reads every record of the view. Returns how often the store had been opened if one is damaged.
+fn damaged_view(holder: &Holder) -> Option<u64> {
+    let (era, collections) = holder.look(|open| (open.era, open.engine.collections().len()))?;
+    for collection in (0..collections).map(CollectionId) {
+        let mut from = Vec::new();
+        loop {
+            let chunk = match page::chunk(holder, era, collection, &from) {
+                Ok(chunk) => chunk?,
+                Err(OpenFault::View(found)) => {
+                    tracing::warn!(
+                        found,
+                        "a record in the view is damaged: the view is made again"
+                    );
+                    return Some(era);
+                }
+                Err(_) => return None,
+            };
+            let bytes: usize = chunk.iter().map(|(_, record)| record.json.len()).sum();
+            let Some((last, _)) = chunk.last() else {
+                break;
+            };
+            from = [last.as_slice(), &[0]].concat();
+            if bytes >= STRETCH_BYTES / 4 {
+                std::thread::park_timeout(STRETCH_PAUSE / 4);
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,167 @@
+//! Makes snapshots: of a view that nobody changes, and of one that is in use.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::checked::{self, Checked};
+use super::engine::{Engine, OpenFault};
+use super::holder::Holder;
+use super::opening::DataFolder;
+use super::page;
+use super::stored_record::StoredRecord;
+use crate::storage::CollectionId;
+use crate::storage::journal::{
+    JournalChange, JournalEffect, JournalError, JournalFiles, Reach, Snapshot, SnapshotWriter,
+    StoreId,
+};
+use crate::supervision::{MessageId, contain};
+
+/// A snapshot is made when the journal has grown by this much since the last one, or by as much as there is to keep.
+const JOURNAL_BYTES_MIN: u64 = 64 << 20;
+/// The pause between two chunks, so that writers and readers have the disk and the processor.
+const CHUNK_PAUSE: Duration = Duration::from_millis(1);
+/// Whether it is time for a snapshot.
+pub(super) fn is_due(journal_bytes: u64, checked: &Checked) -> bool {
+    let live: u64 = checked.tallies.iter().map(|tally| tally.bytes).sum();
+    journal_bytes >= live.max(JOURNAL_BYTES_MIN)
+}
+
+/// The change that made a record what it is.
+fn change(collection: &str, key: Vec<u8>, record: StoredRecord) -> JournalChange {
+    JournalChange {
+        seq: record.seq,
+        at_ms: record.updated_ms,
+        message: MessageId(0),
+        collection: collection.to_owned(),
+        key,
+        effect: JournalEffect::Put {
+            created_ms: record.created_ms,
+            json: record.json,
+        },
+    }
+}
+
+/// The change that makes a resource go on with its numbers.
+fn numbers(
+    engine: &dyn Engine,
+    collection: CollectionId,
+) -> Result<Option<JournalChange>, OpenFault> {
+    let name = engine.collections().get(collection.0);
+    let next = checked::next_number(engine, collection)?;
+    Ok(next.zip(name).map(|(next, name)| JournalChange {
+        seq: 0,
+        at_ms: 0,
+        message: MessageId(0),
+        collection: name.clone(),
+        key: Vec::new(),
+        effect: JournalEffect::Numbers { next },
+    }))
+}
+
+/// Makes a snapshot of a view that nobody changes meanwhile.
+pub(super) fn of_view(
+    engine: &dyn Engine,
+    checked: &Checked,
+    store: StoreId,
+    data: &DataFolder,
+) -> Result<Snapshot, OpenFault> {
+    let mut out = SnapshotWriter::begin(&data.snapshots(), store)?;
+    for (index, name) in engine.collections().iter().enumerate() {
+        let collection = CollectionId(index);
+        let mut written = Ok(());
+        page::stored(engine, collection, &[], 0, |key, record| {
+            let change = change(name, key.to_vec(), record);
+            written = out.add(change);
+            written.is_ok()
+        })?;
+        written?;
+        if let Some(numbers) = numbers(engine, collection)? {
+            out.add(numbers)?;
+        }
+    }
+    Ok(out.finish(checked.last_seq)?)
+}
+
+/// Makes a snapshot on a thread of its own, beside the writer, and removes what it makes superfluous.
+pub(super) fn make_in_background(holder: &Arc<Holder>) {
+    if !holder.begin_snapshot() {
+        return;
+    }
+    let of = Arc::clone(holder);
+    let make = move || {
+        match contain(|| beside_the_writer(&of)) {
+            Ok(Ok(Some(snapshot))) => {
+                tracing::info!(file = %snapshot.path().display(), change = snapshot.seq, "snapshot written");
+            }
+            Ok(Ok(None)) => tracing::debug!("no snapshot: the store was closed meanwhile"),
+            Ok(Err(error)) => tracing::warn!(%error, "no snapshot was made; it is tried again"),
+            Err(panic) => {
+                tracing::error!(%panic, "the making of a snapshot ended in a panic; it is tried again");
+            }
+        }
+        of.end_snapshot();
+    };
+    let thread = std::thread::Builder::new().name("snapshot".to_owned());
+    if let Err(error) = thread.spawn(make) {
+        tracing::warn!(%error, "no thread for a snapshot; it is tried again");
+        holder.end_snapshot();
+    }
+}
+
+/// The records are read while they change, and the changes that were made meanwhile follow them. `None` if the store was
+/// closed meanwhile.
+fn beside_the_writer(holder: &Holder) -> Result<Option<Snapshot>, OpenFault> {
+    let Some((era, store, begin, names)) = holder.look(|open| {
+        let begin = holder.readers.progress().borrow().durable;
+        (
+            open.era,
+            open.store,
+            begin,
+            open.engine.collections().to_vec(),
+        )
+    }) else {
+        return Ok(None);
+    };
+    let mut out = SnapshotWriter::begin(&holder.data.snapshots(), store)?;
+    for (index, name) in names.iter().enumerate() {
+        let collection = CollectionId(index);
+        let mut from = Vec::new();
+        loop {
+            let Some(chunk) = page::chunk(holder, era, collection, &from)? else {
+                return Ok(None);
+            };
+            let Some((last, _)) = chunk.last() else {
+                break;
+            };
+            from = [last.as_slice(), &[0]].concat();
+            for (key, record) in chunk {
+                let change = change(name, key, record);
+                out.add(change)?;
+            }
+            std::thread::park_timeout(CHUNK_PAUSE);
+        }
+        let numbers = holder.look(|open| numbers(&*open.engine, collection));
+        if let Some(numbers) = numbers.transpose()?.flatten() {
+            out.add(numbers)?;
+        }
+    }
+    let end = holder.readers.progress().borrow().durable;
+    let journal = holder.data.journal();
+    if end > begin {
+        let reach =
+            JournalFiles::find(&journal, store)?.read::<JournalError>(begin, |changes| {
+                let mut seen = changes.into_iter().filter(|change| change.seq <= end);
+                seen.try_for_each(|change| out.add(change))
+            })?;
+        if let Reach::Damage { last, error } = reach
+            && last < end
+        {
+            return Err(error.into());
+        }
+    }
+    let snapshot = out.finish(end)?;
+    if let Some(oldest) = Snapshot::thin_out(&holder.data.snapshots(), store)? {
+        JournalFiles::find(&journal, store)?.remove_before(oldest)?;
+    }
+    Ok(Some(snapshot))
+}

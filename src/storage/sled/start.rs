@@ -1,0 +1,206 @@
+//! What is done with a data folder at the start, decided from what is found in it. Pure.
+
+// Decision: What was acknowledged is known twice.
+// Decision: A view is trusted in the same run of the machine.
+
+use crate::storage::journal::{Mark, MarksFound};
+
+/// The parts of a data folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DataParts {
+    pub(super) marks: MarksFound,
+    pub(super) journal: bool,
+    pub(super) snapshots: bool,
+    /// A store of the format before the journal.
+    pub(super) old: bool,
+}
+
+/// The kind of store that a data folder holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StoreKind {
+    /// None yet.
+    New,
+    /// One of the format before the journal.
+    Old,
+    /// One with this newest mark.
+    Marked(Mark),
+    /// One whose marks can't be read.
+    Unmarked,
+}
+
+/// The kind of store that these parts are.
+pub(super) fn kind(parts: &DataParts) -> StoreKind {
+    match parts.marks {
+        MarksFound::Found { mark, .. } => StoreKind::Marked(mark),
+        MarksFound::Damaged => StoreKind::Unmarked,
+        MarksFound::Absent if parts.journal => StoreKind::Unmarked,
+        // A store of the old format gets its first snapshot before its marks: it may be half way.
+        MarksFound::Absent if parts.old => StoreKind::Old,
+        MarksFound::Absent if parts.snapshots => StoreKind::Unmarked,
+        MarksFound::Absent => StoreKind::New,
+    }
+}
+
+/// Whether the view has all that it had when it was used last. It is never synced while it is used: after a power cut only
+/// the journal is right.
+pub(super) fn trusts_view(mark: &Mark, boot: u128) -> bool {
+    mark.clean || boot != 0 && mark.boot == boot
+}
+
+/// The state of the journal's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum JournalState {
+    /// Nothing was written behind its last frame.
+    Whole,
+    /// Its last frame can't be read.
+    Torn,
+    /// It is damaged before its end, or files are missing.
+    Damaged,
+}
+
+/// The numbers of the last changes that the copies of a store have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Copies {
+    /// The last change that was acknowledged for certain; `None` if the marks can't be read.
+    pub(super) acknowledged: Option<u64>,
+    /// That of the view, if it can be trusted.
+    pub(super) view: Option<u64>,
+    pub(super) journal: u64,
+    pub(super) state: JournalState,
+}
+
+/// The step that makes the copies of a store agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// The view takes over what only the journal has. A torn end is left behind.
+    Replay,
+    /// The journal is made again from the view.
+    Renew,
+    /// Nothing: the changes from `first` to `last` were acknowledged, and no copy has them.
+    Lost { first: u64, last: u64 },
+    /// Nothing: without the marks nobody knows whether the end of the journal is torn or damaged.
+    Unknown,
+}
+
+/// Decides how the copies of a store are made to agree.
+pub(super) fn remedy(copies: &Copies) -> Remedy {
+    let (view, journal) = (copies.view.unwrap_or(0), copies.journal);
+    let Some(acknowledged) = copies.acknowledged else {
+        return match (copies.state, copies.view) {
+            (JournalState::Whole, Some(view)) if view <= journal => Remedy::Replay,
+            (_, Some(view)) if view > journal => Remedy::Renew,
+            _ => Remedy::Unknown,
+        };
+    };
+    let whole = match copies.state {
+        JournalState::Whole | JournalState::Torn => journal >= acknowledged.max(view),
+        JournalState::Damaged => false,
+    };
+    if whole {
+        Remedy::Replay
+    } else if copies.view.is_some() && view >= acknowledged.max(journal) {
+        Remedy::Renew
+    } else {
+        Remedy::Lost {
+            first: view.max(journal) + 1,
+            last: acknowledged.max(view.max(journal) + 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::journal::StoreId;
+
+    const MARK: Mark = Mark {
+        store: StoreId(1),
+        boot: 7,
+        acknowledged: 3,
+        clean: false,
+    };
+
+    #[test]
+    fn the_kind_of_a_store_follows_from_its_parts() {
+        let found = MarksFound::Found {
+            mark: MARK,
+            damaged: true,
+        };
+        let absent = MarksFound::Absent;
+        for (marks, journal, snapshots, old, expected) in [
+            (absent, false, false, false, StoreKind::New),
+            (absent, false, false, true, StoreKind::Old),
+            (absent, false, true, true, StoreKind::Old),
+            (absent, true, true, true, StoreKind::Unmarked),
+            (absent, true, false, false, StoreKind::Unmarked),
+            (absent, false, true, false, StoreKind::Unmarked),
+            (
+                MarksFound::Damaged,
+                false,
+                false,
+                false,
+                StoreKind::Unmarked,
+            ),
+            (found, false, false, true, StoreKind::Marked(MARK)),
+        ] {
+            let parts = DataParts {
+                marks,
+                journal,
+                snapshots,
+                old,
+            };
+            assert_eq!(kind(&parts), expected, "{parts:?}");
+        }
+    }
+
+    #[test]
+    fn a_view_is_trusted_after_a_clean_stop_or_in_the_same_run_of_the_machine() {
+        assert!(trusts_view(&MARK, 7));
+        assert!(!trusts_view(&MARK, 8), "the machine was started again");
+        let clean = Mark {
+            clean: true,
+            ..MARK
+        };
+        assert!(trusts_view(&clean, 8));
+        let unknown = Mark { boot: 0, ..MARK };
+        assert!(!trusts_view(&unknown, 0), "the machine does not tell");
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_taken_from_the_copy_that_has_it_or_refused() {
+        use JournalState::{Damaged, Torn, Whole};
+        use Remedy::{Lost, Renew, Replay, Unknown};
+        let lost = |first, last| Lost { first, last };
+        for (acknowledged, view, journal, state, expected) in [
+            (Some(5), Some(5), 5, Whole, Replay),
+            (Some(5), Some(2), 5, Whole, Replay),
+            (Some(5), None, 5, Whole, Replay),
+            (Some(5), Some(5), 6, Torn, Replay),
+            (Some(5), Some(4), 5, Torn, Replay),
+            // The end of the journal is gone.
+            (Some(5), Some(5), 4, Whole, Renew),
+            (Some(5), Some(5), 4, Torn, Renew),
+            (Some(5), Some(6), 5, Torn, Renew),
+            (Some(5), Some(5), 2, Damaged, Renew),
+            (Some(5), Some(4), 2, Damaged, lost(5, 5)),
+            (Some(5), Some(4), 3, Torn, lost(5, 5)),
+            (Some(5), None, 3, Torn, lost(4, 5)),
+            (Some(5), None, 3, Whole, lost(4, 5)),
+            (Some(5), None, 5, Damaged, lost(6, 6)),
+            (Some(0), None, 0, Whole, Replay),
+            (None, Some(5), 5, Whole, Replay),
+            (None, Some(4), 5, Whole, Replay),
+            (None, Some(5), 5, Torn, Unknown),
+            (None, Some(6), 5, Torn, Renew),
+            (None, None, 5, Whole, Unknown),
+        ] {
+            let copies = Copies {
+                acknowledged,
+                view,
+                journal,
+                state,
+            };
+            assert_eq!(remedy(&copies), expected, "{copies:?}");
+        }
+    }
+}
