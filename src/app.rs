@@ -2,6 +2,7 @@
 
 mod assembly;
 mod errors;
+mod memory;
 mod notifier;
 mod phase;
 mod run_file;

@@ -101,6 +101,8 @@ pub struct ServerSettings {
     pub max_connections: NonZeroUsize,
     /// Open connections of one peer on them; without a number, a quarter of all.
     pub max_connections_per_peer: AutoCount,
+    /// Bytes of requests and answers that all public connections hold together.
+    pub max_buffered: AutoSize,
     /// The time that a stop waits for requests to finish.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
@@ -292,16 +294,19 @@ pub enum OnRefusal {
     Exit,
 }
 
-/// `storage.reserve`
+/// A size that the daemon may choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Reserve {
-    /// By the size of the disk.
+pub enum AutoSize {
+    /// As the setting says.
     Auto,
     /// This many bytes.
     #[serde(untagged, deserialize_with = "size")]
     Bytes(u64),
 }
+
+/// `storage.reserve`
+pub type Reserve = AutoSize;
 
 /// `[chaos]`
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]

@@ -15,10 +15,12 @@
 //! 8. `problem`: every error as problem+json. `body`, `file_body`, `accept`, `hosts`, `request_id`: bodies of requests and of
 //!    answers, what a client accepts, which names the server answers to, ids.
 //! 9. `recorder`, which writes to `metrics` and `access_log`; `counters` counts connections and the limits that they reach.
+//! 10. `buffered`: the bound on what all clients together make the server hold.
 
 mod accept;
 mod access_log;
 mod body;
+mod buffered;
 mod counters;
 mod drain;
 mod exchange;

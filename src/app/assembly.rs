@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::errors::BuildError;
+use super::memory;
 use super::run_file::RunFile;
 use super::system::Bound;
 use crate::admin::{Admin, Check, Running};
@@ -100,11 +101,12 @@ impl Assembly {
         let run_file = RunFile::new(&settings.server.data);
         let opened = AccessSink::open(&settings.logging).map_err(BuildError::AccessLog)?;
         let (sink, access) = opened.unzip();
+        let most = memory::buffered_bytes(settings.server.max_buffered);
         let builder = Builder {
+            counters: Arc::new(ConnectionCounters::new(most)),
             hosts: Arc::new(Hosts::new(&settings.server.hosts)),
             settings,
             faults: faults.unwrap_or_default(),
-            counters: Arc::default(),
             access: sink,
             listener_metrics: ListenerMetrics::default(),
         };

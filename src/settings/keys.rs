@@ -93,6 +93,8 @@ pub(crate) const KEYS: &[Key] = &[
         "How many public connections may be open; for more, idle ones are closed, and the rest wait in the kernel's backlog"),
     key("server.max_connections_per_peer", Kind::Auto(&COUNT), r#""auto""#,
         "How many of them one address may have (of IPv6, one /64); for more, its idle ones are closed, or else the new one; auto is a quarter. Loopback and unix sockets have no bound; for a proxy on another machine, raise it"),
+    key("server.max_buffered", Kind::Auto(&Kind::Size(64 * KIB, 1024 * GIB)), r#""auto""#,
+        "How many bytes of requests and of answers that are not taken all public connections may hold together, each beyond 16 KiB; past it, a request for which there is no room gets 503; auto is an eighth of the memory, at least 64 MiB"),
     key("server.drain", DELAY, r#""20s""#,
         "How long a stop waits for requests in flight"),
     key("server.hosts", HOSTS, "[]",

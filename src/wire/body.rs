@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::time::timeout_at;
 
+use super::buffered::no_room;
 use super::http1::Fault;
 use super::incoming::Incoming;
 use super::problem::{Code, Problem};
@@ -58,6 +59,9 @@ fn broken(error: &PayloadError) -> Problem {
     if let PayloadError::Io(error) = error {
         if error.kind() == ErrorKind::TimedOut {
             return Problem::new(Code::BodyTimeout);
+        }
+        if error.kind() == ErrorKind::OutOfMemory {
+            return no_room();
         }
         let fault = error
             .get_ref()

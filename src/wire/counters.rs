@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::buffered::Buffered;
 use super::http1::Fault;
+use crate::num::as_u64;
 use crate::telemetry::Rows;
 
 /// Counts one.
@@ -17,6 +19,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct ConnectionCounters {
             $(pub $field: AtomicU64,)+
+            /// The bytes that connections hold.
+            pub(super) buffered: Buffered,
             /// Messages that were refused, in the order of [`Fault::ALL`].
             pub(super) faults: [AtomicU64; Fault::ALL.len()],
         }
@@ -25,6 +29,11 @@ macro_rules! counters {
             /// Writes all of them, for a scrape.
             pub(crate) fn write(&self, rows: &mut Rows<'_>) {
                 $(rows.counter($metric, $help, self.$field.load(Ordering::Relaxed));)+
+                rows.gauge(
+                    "perennial_wire_buffered_bytes",
+                    "Bytes of requests that were read and of answers that were not taken, as far as server.max_buffered counts them",
+                    as_u64(self.buffered.bytes()),
+                );
                 let faults = Fault::ALL.iter().zip(&self.faults);
                 rows.counters(
                     "perennial_http_messages_refused",
@@ -39,6 +48,14 @@ macro_rules! counters {
 }
 
 impl ConnectionCounters {
+    /// Counters of connections that may hold `most` bytes together.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            buffered: Buffered::new(most),
+            ..Self::default()
+        }
+    }
+
     /// Counts a message that breaks a rule.
     pub(super) fn refused(&self, fault: Fault) {
         if matches!(fault, Fault::HeadTooLarge | Fault::TooManyFields) {
@@ -63,6 +80,8 @@ counters! {
         "Times a connection of HTTP/2 had as many streams as it may have, so that its client had to wait";
     unsent_full = "perennial_http2_unsent_full",
         "Times a piece of a large answer had to wait, because so much of its connection of HTTP/2 was not sent yet";
+    buffered_full = "perennial_wire_buffered_full",
+        "Times server.max_buffered left no room: a request got 503, a piece of a file had to be small, or a connection of HTTP/2 ended";
     floods = "perennial_http2_floods",
         "Connections of HTTP/2 ended because their clients sent too many frames that ask for nothing";
 }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::HttpMessage as _;
-use actix_web::body::BoxBody;
+use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode, Version};
@@ -22,6 +22,7 @@ use futures_util::future::{Either, select};
 use tokio::time::{Instant, timeout_at};
 
 use super::access_log::Access;
+use super::buffered::{Held, UNCOUNTED_BYTES, no_room};
 use super::counters::{ConnectionCounters, count};
 use super::drain::Drain;
 use super::hosts::Hosts;
@@ -31,6 +32,7 @@ use super::metrics::HandlerMetrics;
 use super::problem::{Code, Problem};
 use super::recorder::Recorder;
 use super::request_id::X_REQUEST_ID;
+use crate::num::as_usize;
 use crate::settings::LimitSettings;
 use crate::supervision::{ExitReason, contain, contain_future};
 
@@ -88,10 +90,36 @@ impl<R: Responder> Worker<R> {
         }
         let _in_flight = parts.metrics.begin();
         let mut response = self.decide(&mut incoming).await;
+        if matches!(response.body().size(), BodySize::Sized(bytes) if as_usize(bytes) > UNCOUNTED_BYTES)
+        {
+            response = self.hold(&incoming, response);
+        }
         if let Some(id) = incoming.link.id.value() {
             response.headers_mut().insert(X_REQUEST_ID.clone(), id);
         }
         ServiceResponse::new(incoming.request, response)
+    }
+
+    /// Counts the bytes of an answer that was made for this request alone, until they are sent. If all connections hold too
+    /// much, a request that changes nothing is refused.
+    fn hold(&self, incoming: &Incoming, response: Response) -> Response {
+        let (response, body) = response.into_parts();
+        let bytes = match body.try_into_bytes() {
+            Ok(bytes) => bytes,
+            Err(body) => return response.set_body(body),
+        };
+        let own = bytes.is_unique().then_some(bytes.len());
+        let mut response = response.set_body(BoxBody::new(bytes));
+        let Some(own) = own else {
+            return response;
+        };
+        let mut held = Held::new(&self.parts.counters);
+        if held.set(own) {
+            response.extensions_mut().insert(held);
+        } else if incoming.method().is_safe() {
+            return no_room().response(incoming);
+        }
+        response
     }
 
     async fn decide(&self, incoming: &mut Incoming) -> Response {

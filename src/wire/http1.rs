@@ -33,6 +33,7 @@ use actix_web::http::Version;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
+use super::buffered::no_room;
 use super::counters::count;
 use super::drain::DrainWatch;
 use super::hosts::Peer;
@@ -65,6 +66,8 @@ enum Next {
     Fault(Fault),
     /// The head did not arrive in time.
     Late,
+    /// All connections hold too much.
+    Full,
     /// The client speaks HTTP/2.
     Http2,
     /// The client has gone, or its time is over.
@@ -145,6 +148,7 @@ impl Http1 {
                     self.refuse(&Problem::new(Code::HeadTimeout), "head_timeout")
                         .await
                 }
+                Next::Full => self.refuse(&no_room(), "max_buffered").await,
                 Next::Http2 => {
                     let input = Rc::into_inner(self.input)?.into_inner();
                     return Some(Http2Begun {
@@ -200,10 +204,13 @@ impl Http1 {
             match input.poll_head(cx) {
                 Poll::Ready(Ok(true)) => {
                     self.idle.store(false, Ordering::Relaxed);
+                    if !input.hold() {
+                        return Poll::Ready(Next::Full);
+                    }
                     continue;
                 }
                 Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(Next::End),
-                Poll::Pending => {}
+                Poll::Pending => input.rest(),
             }
             if self.drain.late(cx) {
                 return Poll::Ready(Next::End);
@@ -293,7 +300,7 @@ impl Http1 {
     /// Drops what has arrived of the request's body, and tells what is left.
     fn rest_of_body(&self) -> Rest {
         let mut input = self.input.borrow_mut();
-        input.drop_arrived();
+        input.answered();
         if input.body.is_done() {
             return Rest::None;
         }

@@ -82,7 +82,7 @@ pub(super) async fn serve(thread: Rc<Thread>, begun: Http2Begun, peer: Peer) {
     } = begun;
     count(&thread.counters.http2);
     let budget = Rc::new(FrameBudget::new());
-    let streams = Streams::new();
+    let streams = Streams::new(&thread.counters);
     let io = Io::new(&thread, socket, early, &budget, &streams);
     let window = stream_window(thread.limits.body_bytes);
     let of_connection = CONNECTION_WINDOW_STREAMS * window;
@@ -182,6 +182,11 @@ impl Session {
                         Poll::Ready(SessionEvent::Idle)
                     }
                     deadline => {
+                        if self.streams.count() == 0 {
+                            self.budget.all_read();
+                        }
+                        // It can only have become less.
+                        self.streams.hold_unread(self.budget.unread());
                         self.idle.store(deadline.is_some(), Ordering::Relaxed);
                         self.streams.on_idle(cx.waker());
                         Poll::Pending

@@ -202,3 +202,43 @@ fn without_free_descriptors_clients_wait_and_the_admin_listener_still_answers() 
     drop(held);
     client::get(daemon.public(), "/").expect(200);
 }
+
+#[test]
+fn bodies_past_what_all_clients_may_hold_are_answered_503_and_small_ones_are_served() {
+    let mut daemon = TestDaemon::prepare("");
+    daemon.run_under(&["env", "PERENNIAL__SERVER__MAX_BUFFERED=64 KiB"]);
+    daemon.spawn();
+    daemon.wait_ready();
+    let body = format!("{{\"t\": \"{}\"}}", "x".repeat(50_000));
+    let (begin, end) = body.split_at(49_000);
+    let mut holder = connect(&daemon);
+    let head = format!(
+        "POST /books HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{begin}",
+        body.len()
+    );
+    holder.write_all(head.as_bytes()).unwrap();
+    wait_for_counter(&daemon, "perennial_wire_buffered_bytes", 40_000);
+    let json = [("content-type", "application/json")];
+    let post = || {
+        client::send(
+            daemon.public(),
+            "POST",
+            "/books",
+            &json,
+            Some(body.as_bytes()),
+        )
+    };
+    let refused = post();
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(refused.expect_problem(503), "overloaded");
+    wait_for_counter(&daemon, "perennial_wire_buffered_full_total", 1);
+    let small = serde_json::json!({"t": "small"});
+    client::post(daemon.public(), "/books", &small).expect(201);
+    holder.write_all(end.as_bytes()).unwrap();
+    let answer = rest(&mut holder);
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    // There is room again.
+    post().expect(201);
+    let bytes = metric(&daemon.metrics(), "perennial_wire_buffered_bytes", "");
+    assert_eq!(bytes, Some(0.0));
+}

@@ -10,6 +10,7 @@ use actix_http::error::PayloadError;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
+use super::super::buffered::Held;
 use super::super::counters::count;
 use super::super::lazy_timer::LazyTimer;
 use super::super::socket::{LazySocket, Then};
@@ -39,6 +40,9 @@ pub(super) struct Input {
     pub(super) fault: Option<Fault>,
     /// Since when the service waits for bytes of the body.
     waiting_since: Option<Instant>,
+    /// Bytes of the body that its handler has taken, and holds until it has answered.
+    collected: usize,
+    held: Held,
     thread: Rc<Thread>,
 }
 
@@ -54,6 +58,8 @@ impl Input {
             broken: false,
             fault: None,
             waiting_since: None,
+            collected: 0,
+            held: Held::new(&thread.counters),
             thread,
         }
     }
@@ -66,6 +72,26 @@ impl Input {
         self.broken = false;
         self.fault = None;
         self.waiting_since = None;
+    }
+
+    /// Counts what is held of the client's bytes. False if all connections hold too much.
+    pub(super) fn hold(&mut self) -> bool {
+        self.held.set(self.bytes.len() + self.collected)
+    }
+
+    /// The request was answered, and its handler holds nothing of it any more.
+    pub(super) fn answered(&mut self) {
+        self.drop_arrived();
+        self.collected = 0;
+        self.hold();
+    }
+
+    /// Gives memory back while nothing is expected soon.
+    pub(super) fn rest(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = BytesMut::new();
+        }
+        self.hold();
     }
 
     /// Reads more; false if the client has closed its side.
@@ -103,7 +129,7 @@ impl Input {
     }
 
     /// Drops what has arrived of the body.
-    pub(super) fn drop_arrived(&mut self) {
+    fn drop_arrived(&mut self) {
         while !self.broken {
             match self.body.decode(&mut self.bytes) {
                 Ok(BodyPart::Data(_)) => {}
@@ -129,6 +155,11 @@ impl Input {
             match self.body.decode(&mut self.bytes) {
                 Ok(BodyPart::Data(data)) => {
                     self.waiting_since = None;
+                    self.collected += data.len();
+                    if !self.hold() {
+                        let full = io::Error::from(ErrorKind::OutOfMemory);
+                        return Poll::Ready(Some(Err(PayloadError::Io(full))));
+                    }
                     return Poll::Ready(Some(Ok(data)));
                 }
                 Ok(BodyPart::End) => return Poll::Ready(None),

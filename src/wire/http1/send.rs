@@ -15,6 +15,7 @@ use bytes::{Buf, Bytes};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep};
 
+use super::super::buffered::Held;
 use super::super::counters::count;
 use super::super::file_body::{BodyFile, DiskBody};
 use super::super::recorder::AnswerEnd;
@@ -111,6 +112,8 @@ impl Http1 {
             head.write(&mut out);
         });
         let file = response.extensions_mut().remove::<BodyFile>();
+        // It counts the body until that is sent.
+        let _held = response.extensions_mut().remove::<Held>();
         drop(response);
         // The end of the connection follows its last answer.
         let then = if last { Then::GoOn } else { Then::Wait };

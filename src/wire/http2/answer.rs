@@ -14,6 +14,7 @@ use futures_util::future::{Either, select};
 use h2::Reason;
 use h2::server::SendResponse;
 
+use super::super::buffered::Held;
 use super::super::file_body::BodyFile;
 use super::super::hosts::Peer;
 use super::super::http1::{Fault, is_bodiless};
@@ -196,11 +197,12 @@ fn begin(
     let size = size(&response);
     let (mut response, body) = response.into_parts();
     let file = response.extensions_mut().remove::<BodyFile>();
+    let counted = response.extensions_mut().remove::<Held>();
     let empty = head_only || matches!(size, BodySize::None | BodySize::Sized(0));
     let head = thread.with_date(|date| head(response.status(), response.headers(), size, date));
     let stream = respond.send_response(head, empty)?;
     let sender = BodySender::new(stream, size);
-    Ok((!empty).then(|| (sender, Source::new(file, body))))
+    Ok((!empty).then(|| (sender, Source::new(file, body, counted))))
 }
 
 fn head(status: StatusCode, headers: &HeaderMap, size: BodySize, date: &str) -> http::Response<()> {

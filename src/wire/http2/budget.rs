@@ -40,6 +40,8 @@ pub(super) struct FrameBudget {
     /// The time up to which seconds have earned. The clock is read only when the rest is not enough.
     earned_until: Cell<Instant>,
     spent: Cell<bool>,
+    /// Bytes of DATA frames that were not read.
+    unread: Cell<usize>,
 }
 
 impl FrameBudget {
@@ -48,11 +50,16 @@ impl FrameBudget {
             left: Cell::new(FULL),
             earned_until: Cell::new(Instant::now()),
             spent: Cell::new(false),
+            unread: Cell::new(0),
         }
     }
 
     /// Takes the cost of a frame that has arrived. If too little is left, the budget is spent from then on.
     pub(super) fn arrived(&self, frame: FrameHead) {
+        if frame.kind == FrameHead::DATA {
+            let length = usize::try_from(frame.length).unwrap_or(usize::MAX);
+            self.unread.set(self.unread.get().saturating_add(length));
+        }
         let cost = cost(frame);
         if self.left.get() < cost {
             self.earn_time();
@@ -68,8 +75,24 @@ impl FrameBudget {
         self.spent.get()
     }
 
+    /// The bytes of DATA frames that were not read, or a few more: padding, and what came for streams that had ended.
+    pub(super) fn unread(&self) -> usize {
+        self.unread.get()
+    }
+
+    /// There is no stream whose body could be unread.
+    pub(super) fn all_read(&self) {
+        self.unread.set(0);
+    }
+
+    /// Bytes will not be read any more.
+    pub(super) fn dropped(&self, bytes: usize) {
+        self.unread.set(self.unread.get().saturating_sub(bytes));
+    }
+
     /// Gives back the cost of a DATA frame that was read.
     pub(super) fn read(&self, bytes: usize) {
+        self.dropped(bytes);
         // A padded frame may have cost something although it brings more than a small one.
         if (1..SMALL_DATA_BYTES + PADDING_BYTES_MAX).contains(&as_u64(bytes)) {
             self.earn(SMALL_DATA_COST);

@@ -74,6 +74,9 @@ impl Io {
         if budget.is_spent() {
             return Err(io::Error::other("a flood of frames"));
         }
+        if !self.streams.hold_unread(budget.unread()) {
+            return Err(io::Error::other("all connections hold too much"));
+        }
         Ok(())
     }
 

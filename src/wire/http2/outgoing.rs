@@ -6,6 +6,7 @@
 
 // Decision: A body over HTTP/2 is made as the client takes it.
 
+use std::any::Any;
 use std::cell::OnceCell;
 use std::fmt::Display;
 use std::future::poll_fn;
@@ -25,13 +26,14 @@ use h2::{Reason, SendStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::super::buffered::{Held, UNCOUNTED_BYTES};
 use super::super::counters::count;
 use super::super::file_body::BodyFile;
 use super::super::lazy_timer::LazyTimer;
 use super::super::thread::Thread;
 use super::SEND_BUFFER_BYTES;
 use super::answer::Answer;
-use super::streams::Streams;
+use super::streams::{Streams, UNSENT_BYTES_MAX, UnsentRoom};
 use crate::memory_file::MemoryFile;
 use crate::num::{as_u64, as_usize};
 
@@ -46,14 +48,20 @@ pub(super) enum OutgoingBytes {
     /// The room that they take is free again when the library drops them.
     InMemory {
         bytes: Bytes,
-        _room: Option<OwnedSemaphorePermit>,
+        _counted: Counted,
     },
     InFile(FileBytes),
 }
 
+/// Counts bytes until the library drops them: the room of a piece of a file, or an answer that was made for one request.
+type Counted = Option<Rc<dyn Any>>;
+
 impl OutgoingBytes {
-    fn memory(bytes: Bytes, room: Option<OwnedSemaphorePermit>) -> Self {
-        Self::InMemory { bytes, _room: room }
+    fn memory(bytes: Bytes, counted: Counted) -> Self {
+        Self::InMemory {
+            bytes,
+            _counted: counted,
+        }
     }
 }
 
@@ -121,16 +129,16 @@ impl FileBytes {
 
 /// The origin of a body.
 pub(super) enum Source {
-    Body(BoxBody),
+    Body(BoxBody, Counted),
     Memory(MemoryFile),
     /// Pieces of a file on a disk, and the most bytes that the next one may have.
     Disk(LocalBoxStream<'static, io::Result<Bytes>>, Arc<AtomicUsize>),
 }
 
 impl Source {
-    pub(super) fn new(file: Option<BodyFile>, body: BoxBody) -> Self {
+    pub(super) fn new(file: Option<BodyFile>, body: BoxBody, held: Option<Held>) -> Self {
         match file {
-            None => Self::Body(body),
+            None => Self::Body(body, held.map(|held| -> Rc<dyn Any> { Rc::new(held) })),
             Some(BodyFile::Memory(file)) => Self::Memory(file),
             Some(BodyFile::Disk(disk)) => {
                 let most = Arc::new(AtomicUsize::new(usize::MAX));
@@ -171,35 +179,40 @@ impl BodySender {
         source: Source,
         answer: &Answer,
     ) -> Result<Option<Source>, Reason> {
-        let Source::Body(body) = source else {
+        let Source::Body(body, counted) = source else {
             return Ok(Some(source));
         };
         let bytes = match body.try_into_bytes() {
             Ok(bytes) => bytes,
-            Err(body) => return Ok(Some(Source::Body(body))),
+            Err(body) => return Ok(Some(Source::Body(body, counted))),
         };
         let length = bytes.len();
         if length <= PIECE_BYTES && self.left == Some(as_u64(length)) {
             self.stream.reserve_capacity(length);
             if self.stream.capacity() >= length {
-                self.hand_over(OutgoingBytes::memory(bytes, None), length, answer)?;
+                self.hand_over(OutgoingBytes::memory(bytes, counted), length, answer)?;
                 return Ok(None);
             }
         }
-        Ok(Some(Source::Body(BoxBody::new(bytes))))
+        Ok(Some(Source::Body(BoxBody::new(bytes), counted)))
     }
 
     /// Sends all. The error is the reason for the client if the body ends too early.
     pub(super) async fn send(&mut self, source: Source, answer: &Answer) -> Result<(), Reason> {
         match source {
-            Source::Body(body) => self.send_body(body, answer).await,
+            Source::Body(body, counted) => self.send_body(body, &counted, answer).await,
             Source::Memory(file) => self.send_memory(file, answer).await,
             // Boxed, since most bodies are in memory.
             Source::Disk(pieces, most) => Box::pin(self.send_disk(pieces, &most, answer)).await,
         }
     }
 
-    async fn send_body(&mut self, mut body: BoxBody, answer: &Answer) -> Result<(), Reason> {
+    async fn send_body(
+        &mut self,
+        mut body: BoxBody,
+        counted: &Counted,
+        answer: &Answer,
+    ) -> Result<(), Reason> {
         while self.left != Some(0) {
             let part = poll_fn(|cx| Pin::new(&mut body).poll_next(cx)).await;
             let Some(mut part) = part.transpose().map_err(|error| broken_off(&error))? else {
@@ -210,7 +223,11 @@ impl BodySender {
             while !part.is_empty() {
                 let wanted = part.len().min(PIECE_BYTES);
                 let piece = part.split_to(self.capacity(wanted, answer).await?);
-                self.hand_over(OutgoingBytes::memory(piece, None), wanted, answer)?;
+                self.hand_over(
+                    OutgoingBytes::memory(piece, counted.clone()),
+                    wanted,
+                    answer,
+                )?;
             }
         }
         Ok(())
@@ -240,13 +257,17 @@ impl BodySender {
         while let Some(left @ 1..) = self.left {
             let wanted = as_usize(left).min(answer.open.share_bytes());
             let bytes = self.capacity(wanted, answer).await?;
-            let room = self.room(bytes, answer).await?;
+            let (room, bytes) = self.room(bytes, answer).await?;
             most.store(bytes, Ordering::Relaxed);
             let piece = pieces.next().await.transpose();
             let Some(piece) = piece.map_err(|error| broken_off(&error))? else {
                 return self.check_end();
             };
-            self.hand_over(OutgoingBytes::memory(piece, Some(room)), wanted, answer)?;
+            self.hand_over(
+                OutgoingBytes::memory(piece, Some(Rc::new(room))),
+                wanted,
+                answer,
+            )?;
         }
         Ok(())
     }
@@ -312,23 +333,36 @@ impl BodySender {
         Poll::Ready(Ok(self.stream.capacity().min(wanted)))
     }
 
+    /// Waits for room for a piece; fewer bytes, once all others are sent, if all connections hold too much.
+    async fn room(&mut self, bytes: usize, answer: &Answer) -> Result<(UnsentRoom, usize), Reason> {
+        let streams = answer.open.streams();
+        let permit = self.permit(bytes, answer).await?;
+        if let Some(room) = streams.room(permit, bytes) {
+            return Ok((room, bytes));
+        }
+        let (bytes, all) = (bytes.min(UNCOUNTED_BYTES), UNSENT_BYTES_MAX);
+        let permit = self.permit(all, answer).await?;
+        let room = streams.room(permit, bytes).ok_or(Reason::CANCEL)?;
+        Ok((room, bytes))
+    }
+
     /// Waits until bytes of other answers of the connection have been sent, so that these may be made. No time limits it: if the
     /// client takes nothing, the others are ended, and so is the connection whose socket is full.
-    async fn room(
+    async fn permit(
         &mut self,
         bytes: usize,
         answer: &Answer,
     ) -> Result<OwnedSemaphorePermit, Reason> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        if let Ok(room) = answer.open.unsent().try_acquire_many_owned(bytes) {
-            return Ok(room);
+        if let Ok(permit) = answer.open.unsent().try_acquire_many_owned(bytes) {
+            return Ok(permit);
         }
         count(&answer.thread.counters.unsent_full);
-        let room = pin!(answer.open.unsent().acquire_many_owned(bytes));
+        let permit = pin!(answer.open.unsent().acquire_many_owned(bytes));
         // If the client cancels the stream, its body is dropped.
         let gone = pin!(poll_fn(|cx| self.stream.poll_reset(cx)));
-        match select(room, gone).await {
-            Either::Left((room, _)) => room.map_err(|_| Reason::CANCEL),
+        match select(permit, gone).await {
+            Either::Left((permit, _)) => permit.map_err(|_| Reason::CANCEL),
             Either::Right(_) => Err(Reason::CANCEL),
         }
     }

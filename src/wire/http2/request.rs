@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,7 +16,8 @@ use h2::RecvStream;
 use http::request::Parts;
 use tokio::time::{Instant, timeout};
 
-use super::super::counters::{ConnectionCounters, count};
+use super::super::buffered::Held;
+use super::super::counters::count;
 use super::super::hosts::Peer;
 use super::super::http1::Fault;
 use super::super::lazy_timer::LazyTimer;
@@ -43,7 +43,8 @@ pub(super) fn request(
                 stall: thread.limits.stall_timeout,
                 waiting: None,
                 timer: LazyTimer::default(),
-                counters: Arc::clone(&thread.counters),
+                collected: 0,
+                held: Held::new(&thread.counters),
                 link: Rc::clone(&link),
             }),
         },
@@ -117,13 +118,25 @@ impl StreamBody {
     }
 }
 
+/// Nobody reads the rest.
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        if let Some(stream) = Rc::get_mut(&mut self.stream) {
+            let unread = stream.get_mut().flow_control().used_capacity();
+            self.budget.dropped(unread);
+        }
+    }
+}
+
 /// A body whose reader waits no longer than `stall` for the next bytes.
 struct BodyReader {
     body: StreamBody,
     stall: Duration,
     waiting: Option<Instant>,
     timer: LazyTimer,
-    counters: Arc<ConnectionCounters>,
+    /// Bytes that the handler has taken, and holds until it has answered.
+    collected: usize,
+    held: Held,
     link: Rc<Link>,
 }
 
@@ -138,16 +151,23 @@ impl Stream for BodyReader {
                 if !this.timer.exceeded(&mut this.waiting, this.stall, cx) {
                     return Poll::Pending;
                 }
-                count(&this.counters.stalled);
+                count(&this.held.counters.stalled);
                 let late = io::Error::from(io::ErrorKind::TimedOut);
                 return Poll::Ready(Some(Err(PayloadError::Io(late))));
             }
         };
         this.waiting = None;
+        if let Some(Ok(bytes)) = &data {
+            this.collected += bytes.len();
+            if !this.held.set(this.collected) {
+                let full = io::Error::from(io::ErrorKind::OutOfMemory);
+                return Poll::Ready(Some(Err(PayloadError::Io(full))));
+            }
+        }
         if data.is_none()
             && let Err(fault) = this.body.check_trailers(cx)
         {
-            this.counters.refused(fault);
+            this.held.counters.refused(fault);
             this.link.fault.set(Some(fault));
             let error = io::Error::new(io::ErrorKind::InvalidData, fault);
             return Poll::Ready(Some(Err(PayloadError::Io(error))));

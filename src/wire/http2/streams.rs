@@ -1,15 +1,18 @@
 //! Counts the open streams of a connection, and remembers when the last one ended; and the room that their answers share.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::super::buffered::Held;
+use super::super::counters::ConnectionCounters;
+
 /// The most bytes of a connection's answers that were read from a disk and wait to be sent.
-const UNSENT_BYTES_MAX: usize = 64 * 1024;
+pub(super) const UNSENT_BYTES_MAX: usize = 64 * 1024;
 /// The least and the most bytes that one answer reads at a time.
 const SHARE_BYTES: [usize; 2] = [16 * 1024, 32 * 1024];
 
@@ -28,6 +31,19 @@ pub(super) struct Streams {
     waiting: Cell<Option<Waker>>,
     /// Room for bytes of answers.
     unsent: Arc<Semaphore>,
+    /// Bytes of answers that have room.
+    unsent_bytes: Cell<usize>,
+    /// Counts them.
+    held: RefCell<Held>,
+    /// Counts bytes of requests' bodies that were not read.
+    held_unread: RefCell<Held>,
+}
+
+/// Room for bytes that were made, until it is dropped.
+pub(super) struct UnsentRoom {
+    streams: Rc<Streams>,
+    bytes: usize,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// Counts one stream as open until it is dropped.
@@ -36,7 +52,7 @@ pub(super) struct OpenStream {
 }
 
 impl Streams {
-    pub(super) fn new() -> Rc<Self> {
+    pub(super) fn new(counters: &Arc<ConnectionCounters>) -> Rc<Self> {
         Rc::new(Self {
             open: Cell::new(0),
             blocked: Cell::new(false),
@@ -46,7 +62,33 @@ impl Streams {
             idle_since: Cell::new(Instant::now()),
             waiting: Cell::new(None),
             unsent: Arc::new(Semaphore::new(UNSENT_BYTES_MAX)),
+            unsent_bytes: Cell::new(0),
+            held: RefCell::new(Held::new(counters)),
+            held_unread: RefCell::new(Held::new(counters)),
         })
+    }
+
+    /// Room for bytes that have a permit; `None` if all connections hold too much.
+    pub(super) fn room(
+        self: &Rc<Self>,
+        permit: OwnedSemaphorePermit,
+        bytes: usize,
+    ) -> Option<UnsentRoom> {
+        let used = self.unsent_bytes.get() + bytes;
+        if !self.held.borrow_mut().set(used) {
+            return None;
+        }
+        self.unsent_bytes.set(used);
+        Some(UnsentRoom {
+            streams: Rc::clone(self),
+            bytes,
+            _permit: permit,
+        })
+    }
+
+    /// Counts bytes of bodies that wait unread. False if all connections hold too much.
+    pub(super) fn hold_unread(&self, bytes: usize) -> bool {
+        self.held_unread.borrow_mut().set(bytes)
     }
 
     /// Counts one more stream.
@@ -108,6 +150,15 @@ impl OpenStream {
     }
 }
 
+impl Drop for UnsentRoom {
+    fn drop(&mut self) {
+        let streams = &self.streams;
+        let used = streams.unsent_bytes.get().saturating_sub(self.bytes);
+        streams.unsent_bytes.set(used);
+        streams.held.borrow_mut().set(used);
+    }
+}
+
 impl Drop for OpenStream {
     fn drop(&mut self) {
         let streams = &self.streams;
@@ -129,7 +180,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_idle_from_the_end_of_its_last_stream_on() {
         let start = Instant::now();
-        let streams = Streams::new();
+        let streams = Streams::new(&Arc::default());
         let seconds = || Some((streams.idle_since()? - start).as_secs());
         assert_eq!(seconds(), Some(0));
         let (first, second) = (streams.open(), streams.open());
@@ -149,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn streams_share_the_room_for_what_is_unsent() {
-        let streams = Streams::new();
+        let streams = Streams::new(&Arc::default());
         let alone = streams.open();
         assert_eq!(alone.share_bytes(), 32 * 1024);
         let _second = streams.open();

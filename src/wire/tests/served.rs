@@ -139,7 +139,12 @@ impl Served {
     }
 
     async fn with<R: Responder>(responder: R, limits: LimitSettings) -> Self {
-        let counters = Arc::new(ConnectionCounters::default());
+        Self::bounded(responder, limits, usize::MAX).await
+    }
+
+    /// All connections together may hold `most` bytes.
+    async fn bounded<R: Responder>(responder: R, limits: LimitSettings, most: usize) -> Self {
+        let counters = Arc::new(ConnectionCounters::new(most));
         let metrics = Arc::new(HandlerMetrics::new(8));
         let drain = Drain::new(Duration::from_secs(20));
         let service = Service::build(Arc::new(Parts {

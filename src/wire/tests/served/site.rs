@@ -50,6 +50,11 @@ impl ServedSite {
     }
 
     pub(super) async fn with(limits: LimitSettings) -> Self {
+        Self::bounded(limits, usize::MAX).await
+    }
+
+    /// All connections together may hold `most` bytes.
+    pub(super) async fn bounded(limits: LimitSettings, most: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("docs")).unwrap();
         std::fs::write(folder.path().join("docs/index.html"), "docs").unwrap();
@@ -86,7 +91,7 @@ impl ServedSite {
             body_bytes: 1000,
         };
         Self {
-            served: Served::with(site, limits).await,
+            served: Served::bounded(site, limits, most).await,
             folder,
             faults,
             _tree: tree,

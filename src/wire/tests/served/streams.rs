@@ -6,7 +6,7 @@ use super::frames::{
     ACK, DATA, END_HEADERS, END_STREAM, FrameClient, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE,
     block, field, frame, get, post, window,
 };
-use super::site::ServedSite;
+use super::site::{LARGE, ServedSite};
 use super::{LIMITS, LimitSettings, Served, read, run};
 use crate::num::as_u64;
 
@@ -285,5 +285,65 @@ fn streams_without_a_window_hold_up_no_other() {
             let page = client.answer_with_body(2 * UNREAD + 1).await;
             assert_eq!(page, (200, b"<p>home".to_vec()), "{path}");
         }
+    });
+}
+
+/// What was read of files and is not taken has a bound for each connection, and one for all together. Past that, pieces are
+/// small, and all is sent all the same.
+#[test]
+fn unread_files_hold_little_and_are_sent_whole() {
+    const UNREAD: usize = 20;
+    run(async {
+        let limits = LimitSettings {
+            stall_timeout: Duration::from_secs(10),
+            ..LIMITS
+        };
+        for (most, held) in [(usize::MAX, 64 * 1024), (20_000, 20_000)] {
+            let site = ServedSite::bounded(limits, most).await;
+            let counters = &site.served.counters;
+            let settings = [(4, 0x7fff_ffff)];
+            let mut client = FrameClient::unread(&site.served, &settings).await;
+            client.send(&window(0, 0x7000_0000)).await;
+            let all =
+                (0..UNREAD).map(|number| get(2 * u32::try_from(number).unwrap() + 1, "/large.bin"));
+            client.send(&all.collect::<Vec<_>>().concat()).await;
+            super::until("pieces wait", || read(&counters.unsent_full) > 0).await;
+            let (mut bytes, mut ended) = (0, 0);
+            while ended < UNREAD {
+                let frame = client.next().await.expect("a frame");
+                if frame.kind == DATA {
+                    bytes += frame.payload.len();
+                    ended += usize::from(frame.ends_stream());
+                }
+                assert!(counters.buffered.bytes() <= held);
+            }
+            assert_eq!(bytes, UNREAD * LARGE);
+            super::until("nothing is held", || counters.buffered.bytes() == 0).await;
+            assert_eq!(read(&counters.buffered_full) > 0, most < usize::MAX);
+        }
+    });
+}
+
+/// Bodies that nobody reads end their connection where nothing more may be held.
+#[test]
+fn unread_bodies_past_what_all_may_hold_end_their_connection() {
+    run(async {
+        let limits = LimitSettings {
+            request_timeout: Duration::from_secs(10),
+            ..LIMITS
+        };
+        let served = Served::bounded(super::Stage, limits, 40_000).await;
+        let mut client = FrameClient::connect(&served, &[]).await;
+        client.send(&post(1, "/hang")).await;
+        let part = frame(DATA, 0, 1, &[b'x'; 16_000]);
+        client.send(&part.repeat(2)).await;
+        super::until("it is held", || served.counters.buffered.bytes() >= 32_000).await;
+        client.send(&part).await;
+        client.goodbye().await;
+        super::until("it is not", || served.counters.buffered.bytes() == 0).await;
+        assert_eq!(read(&served.counters.buffered_full), 1);
+        let mut other = FrameClient::connect(&served, &[]).await;
+        other.send(&get(1, "/now")).await;
+        assert_eq!(other.answer(1).await, 200);
     });
 }
