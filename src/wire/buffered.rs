@@ -40,6 +40,11 @@ impl Buffered {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether no more may be added. Only answers to writes can exceed the bound.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes() >= self.most
+    }
+
     /// False, and nothing changes, if there would be too many.
     fn add(&self, more: usize) -> bool {
         let add = |bytes: usize| bytes.checked_add(more).filter(|sum| *sum <= self.most);
@@ -79,6 +84,14 @@ impl Held {
         self.counted = bytes;
         true
     }
+
+    /// Counts these bytes whatever all others hold: an answer that tells what was changed.
+    pub(super) fn set_past_bound(&mut self, bytes: usize) {
+        self.set(0);
+        let all = &self.counters.buffered.bytes;
+        all.fetch_add(bytes, Ordering::Relaxed);
+        self.counted = bytes;
+    }
 }
 
 impl Drop for Held {
@@ -89,7 +102,7 @@ impl Drop for Held {
 
 /// The answer to a request for which there is no room.
 pub(super) fn no_room() -> Problem {
-    let detail = "the server holds as many bytes of requests and answers as server.max_buffered allows; try again later";
+    let detail = "the server holds as many bytes of requests and answers as server.max_buffered allows; try again later, or ask for less at once";
     Problem::new(Code::Overloaded).detail(detail)
 }
 
@@ -114,6 +127,10 @@ mod tests {
         assert_eq!(bytes(), 20_000);
         drop(first);
         assert_eq!(bytes(), 0);
+        second.set_past_bound(150_000);
+        assert!(bytes() == 150_000 && counters.buffered.is_full());
+        drop(second);
+        assert!(bytes() == 0 && !counters.buffered.is_full());
         assert_eq!(counters.buffered_full.load(Ordering::Relaxed), 1);
     }
 }

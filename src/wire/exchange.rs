@@ -114,11 +114,13 @@ impl<R: Responder> Worker<R> {
             return response;
         };
         let mut held = Held::new(&self.parts.counters);
-        if held.set(own) {
-            response.extensions_mut().insert(held);
-        } else if incoming.method().is_safe() {
-            return no_room().response(incoming);
+        if !held.set(own) {
+            if incoming.method().is_safe() {
+                return no_room().response(incoming);
+            }
+            held.set_past_bound(own);
         }
+        response.extensions_mut().insert(held);
         response
     }
 
@@ -179,6 +181,11 @@ impl<R: Responder> Resolved<'_, R> {
             let problem = Problem::new(Code::NotImplemented);
             let problem = problem.detail("the method is not one that this server knows");
             return self.refuse(incoming, problem).await;
+        }
+        // What it changes has to be answered, whatever the answer holds.
+        if !incoming.method().is_safe() && self.parts.counters.buffered.is_full() {
+            count(&self.parts.counters.buffered_full);
+            return self.refuse(incoming, no_room()).await;
         }
         if !incoming.has_body() {
             match contain(|| responder.quick(incoming, self.matched, incoming.link.started)) {

@@ -203,12 +203,95 @@ fn without_free_descriptors_clients_wait_and_the_admin_listener_still_answers() 
     client::get(daemon.public(), "/").expect(200);
 }
 
-#[test]
-fn bodies_past_what_all_clients_may_hold_are_answered_503_and_small_ones_are_served() {
-    let mut daemon = TestDaemon::prepare("");
-    daemon.run_under(&["env", "PERENNIAL__SERVER__MAX_BUFFERED=64 KiB"]);
+/// A daemon whose clients may hold this much together.
+fn start_bounded(more: &str, most: &str) -> TestDaemon {
+    let mut daemon = TestDaemon::prepare(more);
+    let most = format!("PERENNIAL__SERVER__MAX_BUFFERED={most}");
+    daemon.run_under(&["env", &most]);
     daemon.spawn();
     daemon.wait_ready();
+    daemon
+}
+
+/// Records of 1 MB, so many that the kernel can't take a list of them from the daemon while its client reads nothing.
+const LARGE_RECORDS: usize = 12;
+/// The clients that read nothing are not broken off before the test is over.
+const PATIENT: &str = "delete_matching = true\n[limits]\nstall_timeout = \"120s\"\n";
+
+fn post_large_records(daemon: &TestDaemon) {
+    let record = serde_json::json!({"kind": "large", "text": "x".repeat(1_000_000)});
+    for _ in 0..LARGE_RECORDS {
+        client::post(daemon.public(), "/books", &record).expect(201);
+    }
+}
+
+/// Sends a request and reads nothing.
+fn ask(daemon: &TestDaemon, request: &str) -> TcpStream {
+    let mut stream = connect(daemon);
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
+
+fn wait_until_nothing_is_held(daemon: &TestDaemon) {
+    let deadline = Instant::now() + TIMEOUT;
+    while metric(&daemon.metrics(), "perennial_wire_buffered_bytes", "") != Some(0.0) {
+        assert!(Instant::now() < deadline, "bytes are still held");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn lists_that_nobody_reads_have_one_bound_and_the_next_is_answered_503() {
+    const FIT: usize = 3;
+    let daemon = start_bounded(PATIENT, "40 MiB");
+    post_large_records(&daemon);
+    let list = || client::get(daemon.public(), "/books");
+    let bytes = list().expect(200).body.len();
+    wait_until_nothing_is_held(&daemon);
+    let request = "GET /books HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let unread: Vec<_> = (0..FIT).map(|_| ask(&daemon, request)).collect();
+    let held = u64::try_from(FIT * bytes).unwrap();
+    wait_for_counter(&daemon, "perennial_wire_buffered_bytes", held);
+    let refused = list();
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(refused.expect_problem(503), "overloaded");
+    wait_for_counter(&daemon, "perennial_wire_buffered_full_total", 1);
+    // What is small is read and written all the same.
+    client::get(daemon.public(), "/books?_limit=0").expect(200);
+    let small = serde_json::json!({"kind": "small"});
+    client::post(daemon.public(), "/books", &small).expect(201);
+    drop(unread);
+    wait_until_nothing_is_held(&daemon);
+    list().expect(200);
+}
+
+#[test]
+fn the_answer_to_a_write_is_held_past_the_bound_and_no_write_is_begun_until_it_is_gone() {
+    let daemon = start_bounded(PATIENT, "4 MiB");
+    post_large_records(&daemon);
+    let example = "{\"kind\": \"large\"}";
+    let request = format!(
+        "DELETE /books HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{example}",
+        example.len()
+    );
+    let unread = ask(&daemon, &request);
+    let held = u64::try_from(LARGE_RECORDS * 1_000_000).unwrap();
+    wait_for_counter(&daemon, "perennial_wire_buffered_bytes", held);
+    let small = serde_json::json!({"kind": "small"});
+    let post = || client::post(daemon.public(), "/books", &small);
+    let refused = post();
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(refused.expect_problem(503), "overloaded");
+    let left = client::get(daemon.public(), "/books").expect(200);
+    assert_eq!(left.json(), serde_json::json!([]));
+    drop(unread);
+    wait_until_nothing_is_held(&daemon);
+    post().expect(201);
+}
+
+#[test]
+fn bodies_past_what_all_clients_may_hold_are_answered_503_and_small_ones_are_served() {
+    let daemon = start_bounded("", "64 KiB");
     let body = format!("{{\"t\": \"{}\"}}", "x".repeat(50_000));
     let (begin, end) = body.split_at(49_000);
     let mut holder = connect(&daemon);
