@@ -322,6 +322,5 @@ fn bodies_past_what_all_clients_may_hold_are_answered_503_and_small_ones_are_ser
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     // There is room again.
     post().expect(201);
-    let bytes = metric(&daemon.metrics(), "perennial_wire_buffered_bytes", "");
-    assert_eq!(bytes, Some(0.0));
+    wait_until_nothing_is_held(&daemon);
 }
