@@ -16,6 +16,8 @@ mod marks;
 mod read;
 mod segment;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};

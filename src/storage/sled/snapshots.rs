@@ -17,7 +17,7 @@ use crate::storage::journal::{
 use crate::supervision::{MessageId, contain};
 
 /// A snapshot is made when the journal has grown by this much since the last one, or by as much as there is to keep.
-const JOURNAL_BYTES_MIN: u64 = 64 << 20;
+const JOURNAL_BYTES_MIN: u64 = if cfg!(test) { 256 << 10 } else { 64 << 20 };
 /// The pause between two chunks, so that writers and readers have the disk and the processor.
 const CHUNK_PAUSE: Duration = Duration::from_millis(1);
 /// Whether it is time for a snapshot.

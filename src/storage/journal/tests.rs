@@ -1,0 +1,214 @@
+//! The journal as files: written, read again, cut, damaged.
+//!
+//! `FUZZ_CASES` sets how many damaged journals are read.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+
+use super::*;
+use crate::num::as_u64;
+use crate::supervision::MessageId;
+
+const STORE: StoreId = StoreId(77);
+
+fn change(seq: u64, bytes: usize) -> JournalChange {
+    JournalChange {
+        seq,
+        at_ms: seq,
+        message: MessageId(seq.into()),
+        collection: "books".to_owned(),
+        key: seq.to_be_bytes().to_vec(),
+        effect: JournalEffect::Put {
+            created_ms: seq,
+            json: vec![b'x'; bytes].into(),
+        },
+    }
+}
+
+fn open(folder: &Path) -> (Journal, u64) {
+    let files = JournalFiles::find(folder, STORE).unwrap();
+    let Reach::End(end) = files.read::<JournalError>(0, |_| Ok(())).unwrap() else {
+        panic!("damaged");
+    };
+    (Journal::open(folder, STORE, &end).unwrap(), end.last)
+}
+
+fn append(journal: &mut Journal, changes: &[JournalChange]) {
+    journal.prepare(changes).unwrap();
+    journal.append(changes, true).unwrap();
+}
+
+/// Writes groups of one to three changes, each of up to `bytes_max`, and opens the journal again now and then.
+fn write(folder: &Path, groups: u64, bytes_max: usize) -> Vec<JournalChange> {
+    let mut random = fastrand::Rng::with_seed(groups);
+    let (mut journal, mut last) = open(folder);
+    let mut written = Vec::new();
+    for group in 0..groups {
+        let mut changes = Vec::new();
+        for _ in 0..random.u64(1..4) {
+            last += 1;
+            changes.push(change(last, random.usize(..bytes_max)));
+        }
+        append(&mut journal, &changes);
+        written.extend(changes);
+        if group % 7 == 3 {
+            drop(journal);
+            (journal, last) = open(folder);
+        }
+    }
+    written
+}
+
+/// The changes after `after`, and where the reading ended.
+fn read(folder: &Path, after: u64) -> (Vec<JournalChange>, Reach) {
+    let mut found = Vec::new();
+    let files = JournalFiles::find(folder, STORE).unwrap();
+    let reach = files.read::<JournalError>(after, |changes| {
+        found.extend(changes.into_iter().filter(|change| change.seq > after));
+        Ok(())
+    });
+    (found, reach.unwrap())
+}
+
+#[test]
+fn what_was_appended_is_read_from_any_change_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = write(folder.path(), 60, 3_000);
+    assert!(segment::numbers(folder.path()).unwrap().len() > 3);
+    let last = written.last().unwrap().seq;
+    for after in 0..=last {
+        let (found, reach) = read(folder.path(), after);
+        let rest = written.iter().filter(|change| change.seq > after);
+        assert!(found.iter().eq(rest), "after {after}");
+        assert!(matches!(reach, Reach::End(end) if end.last == last && end.clean));
+    }
+}
+
+#[test]
+fn a_group_that_is_longer_than_a_segment_gets_one_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(folder.path());
+    let long = [change(1, 300_000)];
+    append(&mut journal, &long);
+    append(&mut journal, &[change(2, 10)]);
+    let (found, _) = read(folder.path(), 0);
+    assert_eq!(found, [change(1, 300_000), change(2, 10)]);
+}
+
+#[test]
+fn what_follows_a_tear_does_not_count_once_a_new_segment_was_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(folder.path());
+    append(&mut journal, &[change(1, 10)]);
+    // Change 2 was written, but its sync failed: nobody was told of it.
+    let (_, end) = read(folder.path(), 0);
+    append(&mut journal, &[change(2, 10)]);
+    let Reach::End(end) = end else {
+        panic!("{end:?}");
+    };
+    let torn = JournalEnd {
+        clean: false,
+        ..end
+    };
+    let mut journal = Journal::open(folder.path(), STORE, &torn).unwrap();
+    let mut other = change(2, 500);
+    other.key = b"another".to_vec();
+    append(&mut journal, std::slice::from_ref(&other));
+    assert_eq!(read(folder.path(), 0).0, [change(1, 10), other]);
+}
+
+#[test]
+fn segments_are_removed_only_if_all_their_changes_are_in_the_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = write(folder.path(), 60, 3_000);
+    let last = written.last().unwrap().seq;
+    for seq in [0, last / 3, last / 2, last] {
+        let files = JournalFiles::find(folder.path(), STORE).unwrap();
+        files.remove_before(seq).unwrap();
+        let (found, _) = read(folder.path(), seq);
+        let rest = written.iter().filter(|change| change.seq > seq);
+        assert!(found.iter().eq(rest), "after {seq}");
+    }
+    assert_eq!(segment::numbers(folder.path()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_snapshot_is_read_as_it_was_written_and_no_damage_goes_unseen() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut out = SnapshotWriter::begin(folder.path(), STORE).unwrap();
+    let changes: Vec<_> = (1..=40).map(|seq| change(seq, 100)).collect();
+    for change in &changes {
+        out.add(change.clone()).unwrap();
+    }
+    let snapshot = out.finish(55).unwrap();
+    let read = || {
+        let mut found = Vec::new();
+        snapshot.read::<JournalError>(|changes| {
+            found.extend(changes);
+            Ok(())
+        })?;
+        Ok::<_, JournalError>(found)
+    };
+    assert_eq!(read().unwrap(), changes);
+    let listed = Snapshot::find(folder.path(), STORE).unwrap();
+    assert!(listed.iter().eq([&snapshot]));
+    let whole = fs::read(snapshot.path()).unwrap();
+    for bit in 0..whole.len() * 8 {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        fs::write(snapshot.path(), &damaged).unwrap();
+        assert!(read().is_err(), "bit {bit}");
+    }
+    for length in 0..whole.len() {
+        fs::write(snapshot.path(), &whole[..length]).unwrap();
+        assert!(read().is_err(), "{length} bytes");
+    }
+}
+
+/// Reads journals with damage of all kinds: without a panic, and never another change than those that were written.
+#[test]
+fn fuzz_a_damaged_journal_never_gives_a_wrong_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = write(folder.path(), 40, 1_500);
+    let paths: Vec<_> = segment::numbers(folder.path())
+        .unwrap()
+        .into_iter()
+        .map(|number| segment::path_of(folder.path(), number))
+        .collect();
+    let cases = std::env::var("FUZZ_CASES").map_or(1_000, |cases| cases.parse().unwrap());
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut whole = 0;
+    // Each case reads several files: fewer cases than those of what is read from memory.
+    for _ in 0..cases / 50 + 200 {
+        let path = &paths[random.usize(..paths.len())];
+        let kept = fs::read(path).unwrap();
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        let at = random.usize(..kept.len() / 2);
+        match random.u8(..4) {
+            0 => file
+                .write_all_at(&[kept[at] ^ (1 << random.u8(..8))], as_u64(at))
+                .unwrap(),
+            1 => file.set_len(as_u64(at)).unwrap(),
+            2 => file
+                .write_all_at(&vec![random.u8(..); random.usize(..900)], as_u64(at))
+                .unwrap(),
+            _ => {
+                // A stretch from elsewhere in the same file.
+                let from = random.usize(..kept.len() / 2);
+                let stretch = &kept[from..from + random.usize(..900)];
+                file.write_all_at(stretch, as_u64(at)).unwrap();
+            }
+        }
+        let (found, reach) = read(folder.path(), 0);
+        assert!(
+            written.starts_with(&found),
+            "other changes than those that were written"
+        );
+        if let Reach::End(end) = reach {
+            assert_eq!(end.last, found.last().map_or(0, |change| change.seq));
+            whole += usize::from(found.len() == written.len());
+        }
+        fs::write(path, kept).unwrap();
+    }
+    println!("{whole} journals were whole in spite of the damage");
+}
