@@ -145,9 +145,13 @@ impl<R: Responder> Worker<R> {
     }
 
     fn check_host(&self, request: &HttpRequest) -> Result<(), Problem> {
+        if request.uri().host().is_some() {
+            // Its Host header was not checked, so that header must not be remembered.
+            return self.parts.hosts.check(request);
+        }
         let host = request.headers().get(header::HOST);
         let mut accepted = self.accepted_host.borrow_mut();
-        if request.uri().host().is_some() || host != accepted.as_ref() {
+        if host != accepted.as_ref() {
             self.parts.hosts.check(request)?;
             *accepted = host.cloned();
         }

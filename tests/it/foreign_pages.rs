@@ -145,6 +145,44 @@ fn a_loopback_listener_answers_to_names_of_this_machine_and_configured_ones() {
 }
 
 #[test]
+fn no_request_changes_which_hosts_the_next_one_may_name() {
+    let daemon = TestDaemon::start("");
+    let accepted = [
+        ("http://localhost/PATH HTTP/1.1", "host: evil.example\r\n"),
+        ("http://127.0.0.1/PATH HTTP/1.1", "host: localhost\r\n"),
+        ("/PATH HTTP/1.1", "host: localhost\r\n"),
+        ("/PATH HTTP/1.0", "connection: keep-alive\r\n"),
+    ];
+    let refused = [
+        ("/PATH HTTP/1.1", "host: evil.example\r\n"),
+        ("http://evil.example/PATH HTTP/1.1", "host: localhost\r\n"),
+        (
+            "http://evil.example/PATH HTTP/1.1",
+            "host: evil.example\r\n",
+        ),
+    ];
+    for (address, path) in [(daemon.public(), ""), (daemon.admin(), "livez")] {
+        // One connection is served by one thread, whose requests share what was accepted.
+        let mut client = Client::connect(address).unwrap();
+        let mut status = |(target, host): (&str, &str)| {
+            let target = target.replace("PATH", path);
+            let head = format!("GET {target}\r\n{host}\r\n");
+            client.write(head.as_bytes()).unwrap();
+            client.read_answer(false).unwrap().status
+        };
+        for before in accepted.iter().chain(&refused) {
+            status(*before);
+            for wrong in refused {
+                assert_eq!(status(wrong), 421, "{wrong:?} after {before:?}");
+            }
+            for right in accepted {
+                assert_eq!(status(right), 200, "{right:?} after {before:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn other_listeners_answer_to_every_name() {
     let mut daemon = TestDaemon::prepare("");
     let text = daemon::toml(daemon.folder(), "").replace("127.0.0.1:0\"]", "0.0.0.0:0\"]");
