@@ -16,7 +16,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, open as open_file};
+use rustix::io::{Errno, retry_on_intr};
 
 use super::containment::SafePath;
 use super::file_error::{FileError, number};
@@ -78,14 +79,23 @@ fn locate(base: &Path, path: &Path) -> Result<Located, FileError> {
 /// Opens `located`. `None` if something else has taken its place meanwhile: look again.
 pub(crate) fn open(located: &Located) -> Result<Option<(File, Stamp)>, FileError> {
     let opened = (|| -> io::Result<Option<(File, Stamp)>> {
-        let file = File::open(&located.path)?;
-        let stamp = Stamp::of(&file.metadata()?);
-        let same = stamp.same_file(&Stamp::of(&located.metadata))
+        // A pipe or a device that has taken the file's place must neither block the opening nor become a terminal of ours.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = File::from(retry_on_intr(|| {
+            open_file(&located.path, flags, Mode::empty())
+        })?);
+        let metadata = file.metadata()?;
+        let stamp = Stamp::of(&metadata);
+        let same = metadata.is_file()
+            && stamp.same_file(&Stamp::of(&located.metadata))
             && located.path.canonicalize()? == located.path;
         Ok(same.then_some((file, stamp)))
     })();
     match opened {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // A socket can't be opened, and a file that another program has leased only when it is given back.
+        Err(error) if matches!(number(&error), Errno::NOENT | Errno::NXIO | Errno::AGAIN) => {
+            Ok(None)
+        }
         other => other.map_err(FileError::of_file),
     }
 }

@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tokio::sync::Semaphore;
 
 use super::super::containment::SafePath;
 use super::super::file_error::FileError;
-use super::super::folder::{find, open};
+use super::super::folder::{Located, find, open};
 use super::super::loader::{Loader, Look};
 use super::super::metrics::CacheCounters;
 use super::super::root::SiteRoot;
@@ -335,4 +336,35 @@ fn what_is_swapped_between_the_look_and_the_opening_is_not_served() {
         open(&located).unwrap().is_none(),
         "the same file, by a way that leads out"
     );
+}
+
+/// Opens `located` on a thread of its own, which has some seconds for it.
+fn opened_in_time(located: Located) -> Result<bool, FileError> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(open(&located).map(|opened| opened.is_some())));
+    let opened = receiver.recv_timeout(std::time::Duration::from_secs(10));
+    opened.expect("the opening does not wait")
+}
+
+#[test]
+fn a_pipe_or_a_socket_in_the_place_of_a_file_is_opened_without_waiting_and_not_served() {
+    let world = world();
+    let page = world.path().join("site/sub/index.html");
+    let site = SiteRoot::plain(&world.path().join("site"));
+    let path = SafePath::new("/sub/").unwrap();
+    let pipe = |page: &Path| mknodat(CWD, page, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let socket = |page: &Path| drop(std::os::unix::net::UnixListener::bind(page).unwrap());
+    for replace in [&pipe as &dyn Fn(&Path), &socket] {
+        fs::write(&page, "honest").unwrap();
+        let located = find(&site, &path).unwrap().expect("it names a file");
+        fs::remove_file(&page).unwrap();
+        replace(&page);
+        assert_eq!(opened_in_time(located), Ok(false), "swapped in");
+        // A new file may have the number of one that was removed.
+        let metadata = page.symlink_metadata().unwrap();
+        let path = page.canonicalize().unwrap();
+        let same = Located { path, metadata };
+        assert_eq!(opened_in_time(same), Ok(false), "with the same number");
+        fs::remove_file(&page).unwrap();
+    }
 }
