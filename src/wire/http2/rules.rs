@@ -17,6 +17,7 @@ pub(super) fn check(head: &Parts, ends: bool) -> Result<(), Fault> {
     if head.headers.values().any(blank) {
         return Err(Fault::FieldValue);
     }
+    check_path(head)?;
     check_host(head)?;
     let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
     // The library compares the length with the body, if there is one.
@@ -41,6 +42,16 @@ pub(super) fn check_number(fields: &HeaderMap) -> Result<(), Fault> {
         return Err(Fault::TooManyFields);
     }
     Ok(())
+}
+
+/// A path begins with a slash; `*` alone stands for the server as a whole (RFC 9113 section 8.3.1). What follows a `#` can't be
+/// refused as in HTTP/1: the library has dropped it.
+fn check_path(head: &Parts) -> Result<(), Fault> {
+    match head.uri.path_and_query().map_or("", |path| path.as_str()) {
+        "*" if head.method == Method::OPTIONS => Ok(()),
+        path if path.starts_with('/') => Ok(()),
+        _ => Err(Fault::Target),
+    }
 }
 
 fn check_host(head: &Parts) -> Result<(), Fault> {

@@ -48,6 +48,20 @@ fn a_request_that_breaks_a_rule_is_refused_alone() {
             assert_eq!(client.answer(stream).await, wanted, "{more:?}");
             stream += 2;
         }
+        for (method, path, wanted) in [
+            ("GET", "*", 400),
+            ("GET", "now", 400),
+            ("GET", "?now", 400),
+            ("GET", "http://b/now", 400),
+            ("OPTIONS", "*", 204),
+            ("OPTIONS", "**", 400),
+        ] {
+            let block = block(method, path);
+            let request = frame(HEADERS, END_HEADERS | END_STREAM, stream, &block);
+            client.send(&request).await;
+            assert_eq!(client.answer(stream).await, wanted, "{method} {path}");
+            stream += 2;
+        }
         let lengths = [("content-length", "2"), ("content-length", "2")];
         let twice = [block("POST", "/read"), fields(&lengths)].concat();
         client
@@ -55,7 +69,7 @@ fn a_request_that_breaks_a_rule_is_refused_alone() {
             .await;
         client.send(&frame(DATA, END_STREAM, stream, b"ab")).await;
         assert_eq!(client.answer(stream).await, 400);
-        assert_eq!(served.counters.faults(), 8);
+        assert_eq!(served.counters.faults(), 13);
         assert_eq!(read(&served.counters.floods), 0);
     });
 }
