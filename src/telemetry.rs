@@ -9,6 +9,7 @@ mod metrics;
 mod output;
 mod panics;
 mod process;
+mod readable;
 mod rows;
 
 pub(crate) use access_sink::{AccessGuard, AccessSink};
@@ -17,6 +18,7 @@ pub(crate) use log_file::Reopen;
 pub(crate) use logs::{LogControl, Logs, LogsError};
 pub(crate) use metrics::{Counter, Metrics};
 pub(crate) use panics::log_panics;
+pub(crate) use readable::push_readable;
 #[cfg(test)]
 pub(crate) use rows::tests::exposed;
 pub(crate) use rows::{Histogram, MetricSource, Rows, metrics};

@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::logs::LogsError;
 use super::metrics::Counter;
+use super::readable::push_readable;
 use crate::num::as_u64;
 
 /// Bytes that may wait for the writer; as many again may be in its hands.
@@ -195,7 +196,14 @@ impl Output {
 /// The layers of `tracing` write one whole line in each call.
 impl Write for &Output {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.push(line, 1);
+        match std::str::from_utf8(line) {
+            Ok(text) if !text.is_ascii() || text.contains('\u{7f}') => {
+                let mut readable = Vec::with_capacity(line.len());
+                push_readable(&mut readable, text);
+                self.push(&readable, 1);
+            }
+            Ok(_) | Err(_) => self.push(line, 1),
+        }
         Ok(line.len())
     }
 
@@ -251,6 +259,20 @@ mod tests {
         assert!((10..=most + 10).contains(&dropped), "{dropped}");
         assert_eq!(output.lines.get(), 3 * (2 * most + 10));
         drop(go);
+    }
+
+    #[test]
+    fn what_an_event_quotes_can_not_steer_a_terminal() {
+        let (output, go, blocks) = slow();
+        go.send(Ok(1000)).unwrap();
+        let line =
+            "\u{1b}[2mred\u{1b}[0m caf\u{e9} \u{7f}\u{85}\u{9b}31m\u{2028}\u{202e}\u{2066}\n";
+        (&*output).write_all(line.as_bytes()).unwrap();
+        // The colours of this line are our own.
+        let wanted =
+            "\u{1b}[2mred\u{1b}[0m caf\u{e9} \\u007f\\u0085\\u009b31m\\u2028\\u202e\\u2066\n";
+        assert_eq!(text(&blocks), wanted);
+        output.close();
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::metrics::OTHER;
-use crate::telemetry::AccessSink;
+use crate::telemetry::{AccessSink, push_readable};
 
 /// The size of a block of lines.
 const BLOCK_BYTES: usize = 16 * 1024;
@@ -193,10 +193,9 @@ impl Second {
 
 /// A JSON string.
 fn text(block: &mut Vec<u8>, text: &str) {
-    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    let special = |byte: u8| !(b' '..0x7f).contains(&byte) || byte == b'"' || byte == b'\\';
     if text.bytes().any(special) {
-        // Writing a text into memory does not fail.
-        let _infallible = serde_json::to_writer(&mut *block, text);
+        push_readable(block, &serde_json::Value::from(text).to_string());
         return;
     }
     block.push(b'"');
@@ -329,6 +328,8 @@ mod tests {
             prop_assert_eq!(&read["bytes"], bytes);
             prop_assert_eq!(&read["route"], "_other");
             prop_assert_eq!(&read["peer"], if v6 { "[2001:db8::1]:80" } else { "unix" });
+            let controls = String::from_utf8_lossy(&block).chars().filter(|char| char.is_control()).count();
+            prop_assert_eq!(controls, 1, "the end of the line");
             prop_assert_eq!(block.split_inclusive(|byte| *byte == b'\n').count(), 1);
         }
     }

@@ -137,6 +137,38 @@ fn a_line_tells_the_whole_answer_and_how_it_ended() {
 }
 
 #[test]
+fn what_a_client_sends_can_not_steer_whoever_reads_the_logs() {
+    let (mut daemon, logs) = start("[logging]\naccess = true\nlevel = \"debug\"\n");
+    let steering: String = ('\u{80}'..='\u{9f}')
+        .chain('\u{2028}'..='\u{202e}')
+        .chain('\u{2066}'..='\u{2069}')
+        .chain(['\u{61c}', '\u{200e}', '\u{200f}'])
+        .collect();
+    let sent = format!("a{steering}z");
+    let mut client = Client::connect(daemon.public()).unwrap();
+    for target in ["/".to_owned(), format!("/{sent}"), format!("/?{sent}")] {
+        let head = format!(
+            "GET {target} HTTP/1.1\r\nhost: localhost\r\nuser-agent: {sent}\r\nreferer: {sent}\r\n\r\n"
+        );
+        client.write(head.as_bytes()).unwrap();
+        client.read_answer(false).unwrap();
+    }
+    stop(&mut daemon);
+    for file in fs::read_dir(&logs).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        assert!(!text.contains(|char| steering.contains(char)), "{text}");
+    }
+    let lines = lines(&logs);
+    assert_eq!(lines.len(), 3);
+    for line in lines {
+        assert_eq!(
+            (&line["user_agent"], &line["referer"]),
+            (&json!(sent), &json!(sent))
+        );
+    }
+}
+
+#[test]
 fn queries_can_be_left_out() {
     let (mut daemon, logs) = start("[logging]\naccess = true\naccess_query = false\n");
     daemon.get("/?secret=1").expect(200);
