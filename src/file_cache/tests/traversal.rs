@@ -354,7 +354,8 @@ fn a_pipe_or_a_socket_in_the_place_of_a_file_is_opened_without_waiting_and_not_s
     let path = SafePath::new("/sub/").unwrap();
     let pipe = |page: &Path| mknodat(CWD, page, FileType::Fifo, Mode::RWXU, 0).unwrap();
     let socket = |page: &Path| drop(std::os::unix::net::UnixListener::bind(page).unwrap());
-    for replace in [&pipe as &dyn Fn(&Path), &socket] {
+    let replacements: [&dyn Fn(&Path); 2] = [&pipe, &socket];
+    for replace in replacements {
         fs::write(&page, "honest").unwrap();
         let located = find(&site, &path).unwrap().expect("it names a file");
         fs::remove_file(&page).unwrap();
