@@ -41,14 +41,33 @@ pub(crate) struct JournalFiles {
 }
 
 impl JournalFiles {
+    /// Whether there are segments in a folder.
+    pub(crate) fn any(folder: &Path) -> Result<bool, JournalError> {
+        match folder.try_exists() {
+            Ok(false) => Ok(false),
+            Ok(true) | Err(_) => Ok(!segment::numbers(folder)?.is_empty()),
+        }
+    }
+
+    /// Makes the next reading come from the disk: after a failed sync, the kernel has pages that were never written, and takes
+    /// them for written.
+    pub(crate) fn forget_cached(folder: &Path) -> Result<(), JournalError> {
+        if let Some(number) = segment::numbers(folder)?.last() {
+            let path = segment::path_of(folder, *number);
+            let forgotten = fs::File::open(&path).and_then(|file| {
+                let advice = rustix::fs::Advice::DontNeed;
+                Ok(rustix::fs::fadvise(&file, 0, None, advice)?)
+            });
+            forgotten.map_err(at(&path))?;
+        }
+        Ok(())
+    }
+
     /// Looks which segments there are. Those of another store count as damaged.
     pub(crate) fn find(folder: &Path, store: StoreId) -> Result<Self, JournalError> {
         let mut segments = Vec::new();
-        let numbers = match folder.try_exists() {
-            Ok(false) => Vec::new(),
-            Ok(true) | Err(_) => segment::numbers(folder)?,
-        };
-        for number in numbers {
+        let numbers = Self::any(folder)?.then(|| segment::numbers(folder));
+        for number in numbers.transpose()?.unwrap_or_default() {
             let path = segment::path_of(folder, number);
             let head = head_of(&path)?.and_then(|head| {
                 if head.store == store && head.number == number {
@@ -73,10 +92,8 @@ impl JournalFiles {
 
     /// The store whose journal is in a folder, by the first segment that can be read.
     pub(crate) fn store_of(folder: &Path) -> Result<Option<StoreId>, JournalError> {
-        if !folder.exists() {
-            return Ok(None);
-        }
-        for number in segment::numbers(folder)? {
+        let numbers = Self::any(folder)?.then(|| segment::numbers(folder));
+        for number in numbers.transpose()?.unwrap_or_default() {
             if let Ok(head) = head_of(&segment::path_of(folder, number))? {
                 return Ok(Some(head.store));
             }

@@ -18,7 +18,7 @@ use super::engine_state::{EngineLock, EngineState};
 use super::opening::{CommitLog, DataFolder, Opening};
 use super::reader_state::{OpenEngine, ReaderState};
 use super::space::Space;
-use crate::storage::journal::{DataLock, StoreId};
+use crate::storage::journal::{DataLock, JournalFiles, StoreId};
 use crate::supervision::contain;
 
 /// The time that readers have to release an engine that is to be closed.
@@ -240,6 +240,9 @@ impl Holder {
                 if let Err((fault, open)) = close(open) {
                     *state = EngineState::Doubtful { open };
                     return Err(fault);
+                }
+                if let Err(error) = JournalFiles::forget_cached(&self.data.journal()) {
+                    tracing::warn!(%error, "the kernel's cache of the journal could not be dropped; it may differ from the disk");
                 }
             }
             EngineState::Closed => {}

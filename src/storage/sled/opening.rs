@@ -105,7 +105,7 @@ impl Opening<'_> {
         let marks = Marks::read(&self.data.path)?;
         let parts = DataParts {
             marks,
-            journal: self.data.journal().exists(),
+            journal: JournalFiles::any(&self.data.journal())?,
             snapshots: self.data.snapshots().exists(),
             old: self.data.old().exists(),
         };
@@ -126,7 +126,16 @@ impl Opening<'_> {
             StoreKind::Marked(mark) => {
                 // Taken over before, but the process ended before it was moved.
                 self.move_old_aside()?;
-                let view = start::trusts_view(&mark, boot_id());
+                let (view, boot) = (start::trusts_view(&mark, boot_id()), boot_id());
+                if mark.clean {
+                    // From here on the view is used, and a power cut makes it worthless.
+                    let clean = false;
+                    Marks::open(&self.data.path)?.write_both(&Mark {
+                        boot,
+                        clean,
+                        ..mark
+                    })?;
+                }
                 self.known(mark.store, Some(mark.acknowledged), view.then_some(()))
             }
             StoreKind::Unmarked => {

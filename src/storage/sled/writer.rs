@@ -223,7 +223,11 @@ impl Writer {
             return Err(std::io::Error::other("a fault that was asked for").into());
         }
         let sync = !self.settings.faults.take(WEAK_FLUSH);
-        doubt.log.journal.append(&changes, sync)?;
+        if let Err(error) = doubt.log.journal.append(&changes, sync) {
+            // What the disk has of the group is not known. A new segment says where the old one ends.
+            self.holder.leave_segment();
+            return Err(error.into());
+        }
         faults.hit("writer.before_flush");
         self.holder.readers.group_begins();
         doubt.view = true;
