@@ -54,7 +54,7 @@ pub enum RunError {
 /// # // Somebody has to stop it: here, what systemd would do.
 /// # let data = settings.server.data.clone();
 /// # std::thread::spawn(move || {
-/// #     while !data.join("sled").exists() { std::thread::yield_now(); }
+/// #     while !data.join("view").exists() { std::thread::yield_now(); }
 /// #     std::process::Command::new("kill").arg(std::process::id().to_string()).status()
 /// # });
 /// perennial::run(settings)?; // returns after SIGTERM, when everything has stopped in order

@@ -16,7 +16,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, open as open_file};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::containment::SafePath;
@@ -82,7 +82,7 @@ pub(crate) fn open(located: &Located) -> Result<Option<(File, Stamp)>, FileError
         // A pipe or a device that has taken the file's place must neither block the opening nor become a terminal of ours.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = File::from(retry_on_intr(|| {
-            open_file(&located.path, flags, Mode::empty())
+            openat(CWD, &located.path, flags, Mode::empty())
         })?);
         let metadata = file.metadata()?;
         let stamp = Stamp::of(&metadata);
