@@ -13,7 +13,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{JournalError, StoreId, at};
+use super::{JournalError, StoreId, at, sync_folder};
 
 const MAGIC: [u8; 8] = *b"PRNMARK1";
 const SLOT_BYTES: usize = 64;
@@ -140,6 +140,7 @@ impl Marks {
     /// Opens the file to write into it, or makes it.
     pub(crate) fn open(data: &Path) -> Result<Self, JournalError> {
         let path = data.join("marks");
+        let is_new = !path.try_exists().map_err(at(&path))?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -147,6 +148,14 @@ impl Marks {
             .truncate(false)
             .open(&path)
             .map_err(at(&path))?;
+        if is_new {
+            // The name of the file, and that of the folder, must survive a power cut, too.
+            sync_folder(data)?;
+            let parent = data
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
+            sync_folder(parent.unwrap_or(Path::new(".")))?;
+        }
         let turn = newest(&slots(&path, &file)?).map_or(0, |(_, turn)| turn);
         Ok(Self { path, file, turn })
     }

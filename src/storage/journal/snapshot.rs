@@ -52,7 +52,12 @@ pub(crate) struct SnapshotWriter {
 impl SnapshotWriter {
     /// Begins one in `folder`, in the place of one that was not finished.
     pub(crate) fn begin(folder: &Path, store: StoreId) -> Result<Self, JournalError> {
-        fs::create_dir_all(folder).map_err(at(folder))?;
+        if !folder.exists() {
+            fs::create_dir_all(folder).map_err(at(folder))?;
+            if let Some(data) = folder.parent() {
+                sync_folder(data)?;
+            }
+        }
         let unfinished = folder.join("unfinished");
         let file = File::create(&unfinished).map_err(at(&unfinished))?;
         let mut out = BufWriter::new(file);
