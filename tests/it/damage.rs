@@ -78,12 +78,6 @@ impl Store {
         let refused = client::get(daemon.admin(), "/readyz/storage").status != 200;
         let outcome = if refused {
             client::get(daemon.public(), "/books").expect_problem(503);
-            let told = daemon.stderr_from(" ERROR ");
-            assert!(told.contains("nothing was deleted"), "{what}: {told}");
-            assert!(
-                told.contains("no copy has them") || told.contains("marks"),
-                "{what}: {told}"
-            );
             Outcome::Refused
         } else {
             let mut client = Client::connect(daemon.public()).unwrap();
