@@ -9,6 +9,6 @@ mod plan;
 mod sled;
 mod store;
 
-pub(crate) use self::sled::{PrintError, print_journal, storage};
+pub(crate) use self::sled::{PrintError, print_journal, storage, verify_journal};
 use store::{CHANGES_MAX, Change, ChangeKind, Changes, StoreReply};
 pub(crate) use store::{CollectionId, ListPage, Store, StoreError, Write, Written};

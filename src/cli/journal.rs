@@ -4,32 +4,27 @@ use std::io::{self, BufWriter, Write as _};
 
 use super::{Exit, say};
 use crate::settings::LoadedSettings;
-use crate::storage::{PrintError, print_journal};
+use crate::storage::{PrintError, print_journal, verify_journal};
 
 pub(super) fn run(loaded: &LoadedSettings, from: Option<u64>, verify: bool) -> Exit {
     let data = &loaded.settings.server.data;
-    let printed = if verify {
-        print_journal(data, from, &mut io::sink())
+    let done = if verify {
+        verify_journal(data).map(Some)
     } else {
         let mut out = BufWriter::new(io::stdout().lock());
-        print_journal(data, from, &mut out).and_then(|seen| {
-            out.flush()?;
-            Ok(seen)
-        })
+        let printed = print_journal(data, from, &mut out);
+        printed.and_then(|()| Ok(out.flush().map(|()| None)?))
     };
-    match printed {
-        Ok((first, last)) if verify && last < first => {
-            super::print("the journal and its snapshots are whole; it has no changes\n")
-        }
-        Ok((first, last)) if verify => super::print(&format!(
-            "the journal and its snapshots are whole: changes {first} to {last}\n"
+    match done {
+        Ok(None) => Exit::Ok,
+        Ok(Some(last)) => super::print(&format!(
+            "the journal and its snapshots are whole, up to change {last}\n"
         )),
-        Ok(_) => Exit::Ok,
         Err(PrintError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
-        Err(error @ PrintError::Journal(_)) => {
+        Err(error) if error.is_damage() => {
             say(format_args!("perennial: {error}"));
             say(format_args!(
-                "the daemon makes it again from its other copy when it runs; keep a copy of the folder"
+                "keep a copy of the folder; the daemon makes it again from the view when it runs, if that has all changes"
             ));
             Exit::Data
         }

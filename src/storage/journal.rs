@@ -84,6 +84,11 @@ pub(crate) enum JournalError {
 }
 
 impl JournalError {
+    /// Whether the content of a file is not what was written.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Missing { .. })
+    }
+
     /// Whether the file system had no room.
     pub(super) fn is_full(&self) -> bool {
         let Self::Io { source, .. } = self else {

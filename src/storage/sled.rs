@@ -58,7 +58,7 @@ use find::QueryCounts;
 use holder::Holder;
 use opener::SledOpener;
 use opening::DataFolder;
-pub(crate) use print::{PrintError, print_journal};
+pub(crate) use print::{PrintError, print_journal, verify_journal};
 use scan::SCANS_MAX;
 use space::Space;
 use store::SledStore;
@@ -66,9 +66,7 @@ use writer::{FAILING_SYNC, GROUP, WEAK_FLUSH, Writer, WriterSettings, commit_tim
 
 /// The store that `settings` describe, and the child spec of its writer.
 pub(crate) fn storage(settings: &Settings, faults: &Faults) -> (Arc<dyn Store>, ChildSpec) {
-    let data = DataFolder {
-        path: settings.server.data.clone(),
-    };
+    let data = DataFolder::new(&settings.server.data);
     let opener = SledOpener::new(data.view(), settings.storage.cache_bytes);
     let (store, spec) = with_engine(Box::new(opener), settings, faults);
     (store, spec)
@@ -82,9 +80,7 @@ fn with_engine(
 ) -> (Arc<SledStore>, ChildSpec) {
     let collections = settings.resources.keys().cloned().collect();
     let space = Space::new(&settings.server.data, settings.storage.reserve);
-    let data = DataFolder {
-        path: settings.server.data.clone(),
-    };
+    let data = DataFolder::new(&settings.server.data);
     let log_keep = crate::num::as_u64(settings.storage.log_keep);
     let holder = Arc::new(Holder::new(opener, data, collections, log_keep, space));
     let limits = settings.supervision.children.storage;

@@ -20,15 +20,19 @@ const SPARE: &str = "spare";
 pub(crate) struct Journal {
     folder: PathBuf,
     store: StoreId,
-    current: Option<Current>,
+    current: Current,
     number: u64,
     last: u64,
     chain: Chain,
+    /// Whether the next group begins a new segment.
+    leaves_segment: bool,
+    /// The frame of the next group, and the chain after it.
+    frame: Vec<u8>,
+    frame_chain: Chain,
     /// The bytes of frames that were appended since that was asked.
     appended: u64,
     /// Whether a thread is making the spare file.
     making: Arc<AtomicBool>,
-    buffer: Vec<u8>,
 }
 
 /// The segment that is appended to.
@@ -36,6 +40,8 @@ pub(crate) struct Journal {
 struct Current {
     path: PathBuf,
     file: File,
+    /// Device and number of the file.
+    id: (u64, u64),
     /// The end of what was written.
     at: u64,
     bytes: u64,
@@ -54,52 +60,62 @@ impl Journal {
                 sync_folder(parent)?;
             }
         }
-        let mut journal = Self {
-            folder: folder.to_owned(),
-            store,
-            current: None,
-            number: end.number,
-            last: end.last,
-            chain: end.chain,
-            appended: 0,
-            making: Arc::default(),
-            buffer: Vec::new(),
-        };
         // What could not be read at the end of a segment is not overwritten: a new segment says that it doesn't count.
-        if end.clean && end.number > 0 {
+        let goes_on = end.clean && end.number > 0;
+        let (number, current) = if goes_on {
             let path = segment::path_of(folder, end.number);
             let file = OpenOptions::new().read(true).write(true).open(&path);
             let file = file.map_err(at(&path))?;
             // A process that was killed may have left changes in the kernel's cache.
             file.sync_data().map_err(at(&path))?;
-            let bytes = file.metadata().map_err(at(&path))?.len();
-            journal.current = Some(Current {
-                path,
-                file,
-                at: end.at,
-                bytes,
-            });
+            (end.number, Current::new(path, file, end.at)?)
         } else {
-            journal.begin_segment(0)?;
-        }
-        Ok(journal)
+            let head = SegmentHead {
+                store,
+                number: end.number + 1,
+                first: end.last + 1,
+                chain: end.chain,
+            };
+            (head.number, Current::begin(folder, &head, 0, false)?)
+        };
+        Ok(Self {
+            folder: folder.to_owned(),
+            store,
+            current,
+            number,
+            last: end.last,
+            chain: end.chain,
+            leaves_segment: false,
+            frame: Vec::new(),
+            frame_chain: end.chain,
+            appended: 0,
+            making: Arc::default(),
+        })
     }
 
-    /// Puts the frame of `changes` into the buffer and makes sure that a segment has room for it. Nothing is written yet.
+    /// Puts the changes into a frame and makes sure that a segment has room for it. Nothing of it is written yet.
     pub(crate) fn prepare(&mut self, changes: &[JournalChange]) -> Result<(), JournalError> {
-        self.encode(changes);
-        let needed = as_u64(self.buffer.len());
-        let room = self.current.as_ref().map_or(0, |now| now.bytes - now.at);
-        if room < needed {
-            self.begin_segment(needed)?;
-            self.encode(changes);
+        self.frame.clear();
+        self.frame_chain = encode(&mut self.frame, changes, FrameKind::Plain, self.chain);
+        let needed = as_u64(self.frame.len());
+        if self.leaves_segment || self.current.bytes - self.current.at < needed {
+            let head = SegmentHead {
+                store: self.store,
+                number: self.number + 1,
+                first: self.last + 1,
+                chain: self.chain,
+            };
+            let has_spare = !self.making.load(Ordering::Acquire);
+            self.current = Current::begin(&self.folder, &head, needed, has_spare)?;
+            self.number = head.number;
+            self.leaves_segment = false;
         }
         Ok(())
     }
 
-    /// Makes the next group begin a new file.
+    /// Makes the next group begin a new segment.
     pub(crate) fn leave_segment(&mut self) {
-        self.current = None;
+        self.leaves_segment = true;
     }
 
     /// The number of bytes that were appended since the last call.
@@ -107,70 +123,25 @@ impl Journal {
         std::mem::take(&mut self.appended)
     }
 
-    fn encode(&mut self, changes: &[JournalChange]) {
-        self.buffer.clear();
-        encode(&mut self.buffer, changes, FrameKind::Plain, self.chain);
-    }
-
-    /// Writes what was prepared and returns when it is on the disk; without `sync`, when the kernel has it.
+    /// Writes the frame that was prepared, whose last change is `last`, and returns when it is on the disk; without `sync`,
+    /// when the kernel has it.
     ///
     /// After an error nobody knows what is on the disk: the journal must be opened again.
-    pub(crate) fn append(
-        &mut self,
-        changes: &[JournalChange],
-        sync: bool,
-    ) -> Result<(), JournalError> {
-        let Some(current) = &mut self.current else {
-            return Ok(());
-        };
+    pub(crate) fn append(&mut self, last: u64, sync: bool) -> Result<(), JournalError> {
+        let current = &mut self.current;
         current.is_in_place()?;
-        let written = current.file.write_all_at(&self.buffer, current.at);
+        let written = current.file.write_all_at(&self.frame, current.at);
         written.map_err(at(&current.path))?;
         if sync {
             current.file.sync_data().map_err(at(&current.path))?;
         }
-        current.at += as_u64(self.buffer.len());
-        self.appended += as_u64(self.buffer.len());
-        let nearly_full = current.at > current.bytes / 2;
-        self.last = changes.last().map_or(self.last, |change| change.seq);
-        if let Ok(Some(info)) = super::frame::FrameInfo::decode(&self.buffer) {
-            self.chain = info.chain;
-        }
-        if nearly_full {
+        let bytes = as_u64(self.frame.len());
+        current.at += bytes;
+        self.appended += bytes;
+        (self.last, self.chain) = (last, self.frame_chain);
+        if self.current.at > self.current.bytes / 2 {
             self.make_spare();
         }
-        Ok(())
-    }
-
-    fn begin_segment(&mut self, frame_bytes: u64) -> Result<(), JournalError> {
-        let head = SegmentHead {
-            store: self.store,
-            number: self.number + 1,
-            first: self.last + 1,
-            chain: self.chain,
-        };
-        let needed = frame_bytes + as_u64(SEGMENT_HEAD_BYTES + HEAD_BYTES);
-        let bytes = bytes_of(head.number).max(needed);
-        let spare = self.folder.join(SPARE);
-        let ready = !self.making.load(Ordering::Acquire)
-            && fs::metadata(&spare).is_ok_and(|file| file.len() == bytes);
-        let (room, file) = if ready {
-            let file = OpenOptions::new().read(true).write(true).open(&spare);
-            let file = file.map_err(at(&spare))?;
-            (spare, file)
-        } else {
-            let room = self.folder.join("new");
-            let file = segment::make_room(&room, bytes)?;
-            (room, file)
-        };
-        let path = segment::begin(&self.folder, &room, &file, &head)?;
-        self.number = head.number;
-        self.current = Some(Current {
-            path,
-            file,
-            at: as_u64(SEGMENT_HEAD_BYTES),
-            bytes,
-        });
         Ok(())
     }
 
@@ -199,13 +170,46 @@ impl Journal {
 }
 
 impl Current {
+    fn new(path: PathBuf, file: File, place: u64) -> Result<Self, JournalError> {
+        let found = file.metadata().map_err(at(&path))?;
+        Ok(Self {
+            path,
+            file,
+            id: (found.dev(), found.ino()),
+            at: place,
+            bytes: found.len(),
+        })
+    }
+
+    /// Begins the segment of this head, with room for a frame of `frame_bytes`. Takes the spare file if it may be used.
+    fn begin(
+        folder: &Path,
+        head: &SegmentHead,
+        frame_bytes: u64,
+        has_spare: bool,
+    ) -> Result<Self, JournalError> {
+        let needed = frame_bytes + as_u64(SEGMENT_HEAD_BYTES + HEAD_BYTES);
+        let bytes = bytes_of(head.number).max(needed);
+        let spare = folder.join(SPARE);
+        let (room, file) =
+            if has_spare && fs::metadata(&spare).is_ok_and(|file| file.len() == bytes) {
+                let file = OpenOptions::new().read(true).write(true).open(&spare);
+                let file = file.map_err(at(&spare))?;
+                (spare, file)
+            } else {
+                let room = folder.join("new");
+                let file = segment::make_room(&room, bytes)?;
+                (room, file)
+            };
+        let path = segment::begin(folder, &room, &file, head)?;
+        Self::new(path, file, as_u64(SEGMENT_HEAD_BYTES))
+    }
+
     /// Whether the path still leads to the file that is open: a folder that was moved away, replaced or unmounted must not
     /// be written into as if nothing had happened.
     fn is_in_place(&self) -> Result<(), JournalError> {
-        let ours = self.file.metadata().map_err(at(&self.path))?;
         let found = fs::metadata(&self.path);
-        let same = found.is_ok_and(|found| (found.dev(), found.ino()) == (ours.dev(), ours.ino()));
-        if same {
+        if found.is_ok_and(|found| (found.dev(), found.ino()) == self.id) {
             Ok(())
         } else {
             let path = self.path.clone();

@@ -170,7 +170,7 @@ pub(super) enum OpenFault {
     Replaced(String),
     /// The engine must be closed first, but a reader or a commit still uses it.
     #[error(
-        "could not be closed within {limit:?}, since it is still in use; only a new process can open it again"
+        "could not be closed within {limit:?}, since a reader or a write still uses it: it is tried again"
     )]
     StillHeld { limit: Duration },
 }
@@ -188,8 +188,9 @@ impl OpenFault {
             | Self::Io(_)
             | Self::View(_)
             | Self::Hung { .. }
+            | Self::StillHeld { .. }
             | Self::Replaced(_) => true,
-            Self::Damaged(_) | Self::Newer { .. } | Self::StillHeld { .. } => false,
+            Self::Damaged(_) | Self::Newer { .. } => false,
         }
     }
 }

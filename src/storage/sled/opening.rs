@@ -12,8 +12,8 @@ use super::replay::Replay;
 use super::snapshots;
 use super::start::{self, Copies, DataParts, JournalState, Remedy, StoreKind};
 use crate::storage::journal::{
-    Journal, JournalChange, JournalEnd, JournalFiles, Mark, Marks, Reach, Snapshot, StoreId,
-    boot_id,
+    Journal, JournalChange, JournalEnd, JournalFiles, Mark, Marks, MarksFound, Reach, Snapshot,
+    StoreId, boot_id,
 };
 
 /// The paths of a store.
@@ -23,6 +23,11 @@ pub(super) struct DataFolder {
 }
 
 impl DataFolder {
+    pub(super) fn new(path: &Path) -> Self {
+        let path = path.to_owned();
+        Self { path }
+    }
+
     pub(super) fn journal(&self) -> PathBuf {
         self.path.join("journal")
     }
@@ -111,6 +116,9 @@ impl Opening<'_> {
         };
         let kind = start::kind(&parts);
         self.same_store(kind)?;
+        if let MarksFound::Found { damaged: true, .. } = marks {
+            tracing::warn!(folder = %self.data.path.display(), "one of the two marks is damaged: it is written again");
+        }
         match kind {
             StoreKind::New => {
                 tracing::info!(folder = %self.data.path.display(), "new, empty store");
@@ -119,14 +127,14 @@ impl Opening<'_> {
             StoreKind::Old => {
                 let store = StoreId::random();
                 old_format::take_over(self.data, store)?;
-                let opened = self.known(store, Some(0), None)?;
+                let opened = self.known(store, Some(0), false)?;
                 self.move_old_aside()?;
                 Ok(opened)
             }
             StoreKind::Marked(mark) => {
                 // Taken over before, but the process ended before it was moved.
                 self.move_old_aside()?;
-                let (view, boot) = (start::trusts_view(&mark, boot_id()), boot_id());
+                let boot = boot_id();
                 if mark.clean {
                     // From here on the view is used, and a power cut makes it worthless.
                     let clean = false;
@@ -136,12 +144,13 @@ impl Opening<'_> {
                         ..mark
                     })?;
                 }
-                self.known(mark.store, Some(mark.acknowledged), view.then_some(()))
+                let trusted = start::trusts_view(&mark, boot);
+                self.known(mark.store, Some(mark.acknowledged), trusted)
             }
             StoreKind::Unmarked => {
                 let store = self.find_id()?;
                 tracing::warn!(folder = %self.data.path.display(), "the file marks can't be read; the copies of the store are compared");
-                self.known(store, None, Some(()))
+                self.known(store, None, true)
             }
         }
     }
@@ -195,20 +204,20 @@ impl Opening<'_> {
         self.opened(engine, Checked::default(), store, &end)
     }
 
-    /// Opens a store that exists. `view` is `None` if the view must be made again.
+    /// Opens a store that exists. A view that is not `trusted` is made again.
     fn known(
         &self,
         store: StoreId,
         acknowledged: Option<u64>,
-        view: Option<()>,
+        trusted: bool,
     ) -> Result<OpenedStore, OpenFault> {
-        let view = view.filter(|()| !self.view_in_doubt && self.opener.exists());
-        let opened = match view.map(|()| self.open_view(store)) {
-            Some(Ok((engine, checked))) => self.with_view(store, acknowledged, engine, checked),
-            Some(Err(fault)) => Err(fault),
-            None => return self.rebuild(store, acknowledged),
-        };
-        match opened {
+        if !trusted || self.view_in_doubt || !self.opener.exists() {
+            return self.rebuild(store, acknowledged);
+        }
+        let opened = self.open_view(store);
+        match opened
+            .and_then(|(engine, checked)| self.with_view(store, acknowledged, engine, checked))
+        {
             Err(OpenFault::View(found)) => {
                 tracing::warn!(found, "the view of the store is damaged: it is made again");
                 self.rebuild(store, acknowledged)
@@ -357,8 +366,7 @@ impl Opening<'_> {
         if let Some(snapshot) = snapshot {
             snapshot.read::<OpenFault>(|changes| replay.add(changes))?;
         }
-        let (mut checked, records) = replay.finish(base)?;
-        checked.log_first = base + 1;
+        let (checked, records) = replay.finish(base)?;
         let from = self.log_from(end.last);
         let mut replay = Replay::new(&mut *engine, store, checked, from);
         if end.last > base {

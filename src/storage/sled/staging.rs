@@ -37,6 +37,8 @@ pub(super) struct WriteTarget {
     pub(super) current: Option<Record>,
     /// The time of its creation, in milliseconds since 1970; none without a record.
     pub(super) created_ms: Option<u64>,
+    /// The next number of the resource once there is a record of this id, if that changes it.
+    next: Option<u64>,
     before: Before,
 }
 
@@ -65,7 +67,13 @@ impl<'a> Staging<'a> {
             &id.key(),
             found.as_ref(),
         )?;
+        // Numbers are not given twice, even if the record of a later one was made first.
+        let next = match (&id, &found) {
+            (RecordId::Number(number), None) => Some(self.next_number(collection)?.max(number + 1)),
+            (RecordId::Number(_) | RecordId::Text(_), _) => None,
+        };
         Ok(WriteTarget {
+            next,
             created_ms: found.as_ref().map(|found| found.created_ms),
             current: found.map(|found| found.into_record(id.clone())),
             id,
@@ -120,12 +128,11 @@ impl<'a> Staging<'a> {
     /// Stages a record's new text and returns the record.
     pub(super) fn put(&mut self, origin: Origin, target: WriteTarget, json: Bytes) -> Record {
         let created_ms = target.created_ms.unwrap_or(origin.at_ms);
-        let (key, created_json) = (target.id.key().into_owned(), json.clone());
         let effect = JournalEffect::Put {
             created_ms,
-            json: created_json,
+            json: json.clone(),
         };
-        self.log(origin, key, effect);
+        self.log(origin, target.id.key().into_owned(), effect);
         let stored = StoredRecord {
             seq: origin.seq,
             created_ms,
@@ -136,13 +143,12 @@ impl<'a> Staging<'a> {
             id,
             current,
             before,
+            next,
             ..
         } = target;
         before.put(&mut self.group, &stored);
-        if current.is_none()
-            && let RecordId::Number(number) = id
-        {
-            self.give_next(origin.collection, number + 1);
+        if let Some(next) = next {
+            self.give_next(origin.collection, next);
         }
         self.count(origin.collection, current.as_ref(), Some(&json));
         Record {

@@ -102,7 +102,13 @@ impl Writer {
             open: None,
             checked: Checked::default(),
         };
-        writer.wait_open(START_WAIT);
+        // A store that is refused late must end the process, too.
+        let limit = if writer.settings.exit_on_refusal {
+            Duration::MAX
+        } else {
+            START_WAIT
+        };
+        writer.wait_open(limit);
         let trouble = writer.holder.trouble().filter(|trouble| !trouble.passing);
         match trouble {
             Some(trouble) if writer.settings.exit_on_refusal => Err(trouble.text.into()),
@@ -223,7 +229,7 @@ impl Writer {
             return Err(std::io::Error::other("a fault that was asked for").into());
         }
         let sync = !self.settings.faults.take(WEAK_FLUSH);
-        if let Err(error) = doubt.log.journal.append(&changes, sync) {
+        if let Err(error) = doubt.log.journal.append(checked.last_seq, sync) {
             // What the disk has of the group is not known. A new segment says where the old one ends.
             self.holder.leave_segment();
             return Err(error.into());

@@ -123,7 +123,7 @@ impl Expected {
             (Change::DeleteMatching(_), _) => panic!("is not about one record"),
         };
         if let (RecordId::Number(number), None) = (&id, current) {
-            self.given = *number;
+            self.given = self.given.max(*number);
         }
         self.seq += 1;
         self.records.insert(id.clone(), (self.seq, after.clone()));
@@ -135,7 +135,7 @@ impl Expected {
         Ok((what, vec![(id, self.seq, after)]))
     }
 
-    /// The first number after the last one given that is no record's id.
+    /// The first number after the largest one given that is no record's id.
     fn next(&self) -> u64 {
         let mut number = self.given + 1;
         while self.records.contains_key(&RecordId::Number(number)) {
