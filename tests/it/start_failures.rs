@@ -4,6 +4,8 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::client;
 use crate::daemon::{BINARY, TestDaemon};
 
@@ -57,4 +59,60 @@ fn a_data_folder_that_cannot_be_used_stops_no_page_and_is_tried_again() {
     daemon.kill9();
     let told = daemon.stderr_from(" ERROR ");
     assert_eq!(told.matches("can't be used").count(), 1, "{told}");
+}
+
+/// A store whose last change is in no copy: what was made of it, and the arguments that ask for the daemon's end.
+fn lose_the_last_change(daemon: &mut TestDaemon) {
+    for n in 0..20 {
+        daemon.post("/books", &json!({ "n": n })).expect(201);
+    }
+    daemon.sigterm();
+    daemon.wait_exit(TIMEOUT);
+    let data = daemon.folder().join("data");
+    fs::remove_dir_all(data.join("view")).unwrap();
+    let segment = data.join("journal/000000000001.journal");
+    let mut content = fs::read(&segment).unwrap();
+    let last = content.iter().rposition(|byte| *byte != 0).unwrap();
+    content[last] ^= 1;
+    fs::write(&segment, content).unwrap();
+}
+
+#[test]
+fn changes_that_no_copy_has_are_named_and_end_the_process_only_where_that_is_asked_for() {
+    for (more, exits) in [("", false), ("[storage]\non_refusal = \"exit\"\n", true)] {
+        let mut daemon = TestDaemon::start(more);
+        let verify = |daemon: &TestDaemon| {
+            let mut verify = Command::new(BINARY);
+            verify.arg("--config").arg(daemon.config());
+            let output = verify.args(["journal", "--verify"]).output().unwrap();
+            let told = [output.stdout, output.stderr].concat();
+            (output.status.code(), String::from_utf8(told).unwrap())
+        };
+        let (code, told) = verify(&daemon);
+        assert_eq!(code, Some(0), "{told}");
+        lose_the_last_change(&mut daemon);
+        let (code, told) = verify(&daemon);
+        assert_eq!(code, Some(65), "{told}");
+        assert!(told.contains("ends at change 19, but change 20"), "{told}");
+        daemon.spawn();
+        if exits {
+            assert_eq!(daemon.wait_exit(TIMEOUT).code(), Some(65));
+        } else {
+            daemon.wait_ready();
+            client::get(daemon.public(), "/").expect(200);
+            client::get(daemon.public(), "/books").expect_problem(503);
+            let ready = client::get(daemon.admin(), "/readyz/storage").expect(503);
+            assert!(
+                ready.text().contains("the changes 20 to 20"),
+                "{}",
+                ready.text()
+            );
+            daemon.kill9();
+        }
+        let told = daemon.stderr_from(" ERROR ");
+        assert!(
+            told.contains("the changes 20 to 20 were acknowledged"),
+            "{told}"
+        );
+    }
 }
