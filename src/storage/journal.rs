@@ -23,7 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub(super) use append::Journal;
-pub(super) use frame::{FrameFault, JournalChange, JournalEffect};
+pub(super) use frame::{FRAME_VERSION, FrameFault, JournalChange, JournalEffect};
 pub(super) use lock::{DataLock, LockError};
 pub(super) use marks::{Mark, Marks, MarksFound, boot_id};
 pub(super) use read::{JournalEnd, JournalFiles, Reach};

@@ -6,8 +6,9 @@ use crate::num::as_usize;
 use crate::supervision::MessageId;
 
 /// The first four bytes of a frame.
-pub(super) const MAGIC: [u8; 4] = *b"PRNF";
-const VERSION: u8 = 1;
+const MAGIC: [u8; 4] = *b"PRNF";
+/// The version of the format of frames.
+pub(crate) const FRAME_VERSION: u8 = 1;
 /// The flag of a frame whose body is compressed by zstd.
 const COMPRESSED: u8 = 1;
 /// The flag of the last frame of a snapshot.
@@ -74,7 +75,7 @@ pub(crate) enum FrameFault {
     NoFrame,
     #[error("the check sum of a head is wrong")]
     Head,
-    #[error("the frame has version {0}, this program knows {VERSION}")]
+    #[error("the frame has version {0}, this program knows {FRAME_VERSION}")]
     Version(u8),
     #[error("the frame is longer than its file")]
     Short,
@@ -150,7 +151,7 @@ pub(super) fn encode(
     let seqs = || changes.iter().map(|change| change.seq);
     let mut head = Vec::with_capacity(HEAD_BYTES);
     head.extend_from_slice(&MAGIC);
-    head.extend_from_slice(&[VERSION, flags, 0, 0]);
+    head.extend_from_slice(&[FRAME_VERSION, flags, 0, 0]);
     head.extend_from_slice(&length(body.len()).to_be_bytes());
     head.extend_from_slice(&length(changes.len()).to_be_bytes());
     head.extend_from_slice(&seqs().min().unwrap_or(0).to_be_bytes());
@@ -258,7 +259,7 @@ impl FrameInfo {
         if crc32c::crc32c(summed) != info.chain.0 || rest != [0; 4] {
             return Err(FrameFault::Head);
         }
-        if version != VERSION {
+        if version != FRAME_VERSION {
             return Err(FrameFault::Version(version));
         }
         if info.body_bytes > BODY_BYTES_MAX || info.flags > COMPRESSED | LAST {

@@ -43,10 +43,7 @@ pub(crate) struct JournalFiles {
 impl JournalFiles {
     /// Whether there are segments in a folder.
     pub(crate) fn any(folder: &Path) -> Result<bool, JournalError> {
-        match folder.try_exists() {
-            Ok(false) => Ok(false),
-            Ok(true) | Err(_) => Ok(!segment::numbers(folder)?.is_empty()),
-        }
+        Ok(!segment::numbers(folder)?.is_empty())
     }
 
     /// Makes the next reading come from the disk: after a failed sync, the kernel has pages that were never written, and takes
@@ -66,8 +63,7 @@ impl JournalFiles {
     /// Looks which segments there are. Those of another store count as damaged.
     pub(crate) fn find(folder: &Path, store: StoreId) -> Result<Self, JournalError> {
         let mut segments = Vec::new();
-        let numbers = Self::any(folder)?.then(|| segment::numbers(folder));
-        for number in numbers.transpose()?.unwrap_or_default() {
+        for number in segment::numbers(folder)? {
             let path = segment::path_of(folder, number);
             let head = head_of(&path)?.and_then(|head| {
                 if head.store == store && head.number == number {
@@ -92,8 +88,7 @@ impl JournalFiles {
 
     /// The store whose journal is in a folder, by the first segment that can be read.
     pub(crate) fn store_of(folder: &Path) -> Result<Option<StoreId>, JournalError> {
-        let numbers = Self::any(folder)?.then(|| segment::numbers(folder));
-        for number in numbers.transpose()?.unwrap_or_default() {
+        for number in segment::numbers(folder)? {
             if let Ok(head) = head_of(&segment::path_of(folder, number))? {
                 return Ok(Some(head.store));
             }
@@ -117,9 +112,18 @@ impl JournalFiles {
         self.segments.is_empty()
     }
 
+    /// The length of the segments that were begun after `seq`.
+    pub(crate) fn bytes_after(&self, seq: u64) -> u64 {
+        let begun = |(number, head): &(u64, Result<SegmentHead, FrameFault>)| {
+            let path = segment::path_of(&self.folder, *number);
+            let after = head.as_ref().is_ok_and(|head| head.first > seq);
+            after.then(|| fs::metadata(path).map_or(0, |file| file.len()))
+        };
+        self.segments.iter().filter_map(begun).sum()
+    }
+
     /// Removes the segments whose changes are all at or before `seq`. The last segment stays.
-    pub(crate) fn remove_before(&self, seq: u64) -> Result<usize, JournalError> {
-        let mut removed = 0;
+    pub(crate) fn remove_before(&self, seq: u64) -> Result<(), JournalError> {
         for pair in self.segments.windows(2) {
             let [(number, _), (_, Ok(next))] = pair else {
                 break;
@@ -129,9 +133,8 @@ impl JournalFiles {
             }
             let path = segment::path_of(&self.folder, *number);
             fs::remove_file(&path).map_err(at(&path))?;
-            removed += 1;
         }
-        Ok(removed)
+        Ok(())
     }
 
     /// Shows the changes after `after` to `visit`, frame by frame, in order. The changes right after it must be there: if
@@ -179,23 +182,12 @@ impl JournalFiles {
                 last: head.first.saturating_sub(1),
                 chain: head.chain,
             };
-            let fault = loop {
-                if until == Some(place.last + 1) {
-                    break None;
-                }
-                match place.next() {
-                    Ok(Some((info, body))) if info.last > after => {
-                        match info.changes(body) {
-                            Ok(changes) => visit(changes)?,
-                            Err(fault) => break Some(fault),
-                        }
-                        place.pass(&info);
-                    }
-                    Ok(Some((info, _))) => place.pass(&info),
-                    Ok(None) => break None,
-                    Err(fault) => break Some(fault),
-                }
-            };
+            let fault = place.read(until, after, &mut visit)?;
+            if let Some(fault @ FrameFault::Version(_)) = fault {
+                // A newer release wrote it: that is no damage.
+                let at = as_u64(place.at);
+                return Err(JournalError::Damaged { path, at, fault }.into());
+            }
             let at = as_u64(place.at);
             end = JournalEnd {
                 number: *number,
@@ -277,6 +269,30 @@ impl<'a> Place<'a> {
         }
         let body = info.body(rest)?;
         Ok(Some((info, body)))
+    }
+
+    /// Passes all frames up to change `until`, or up to a fault, and shows the changes after `after` to `visit`.
+    fn read<E>(
+        &mut self,
+        until: Option<u64>,
+        after: u64,
+        visit: &mut impl FnMut(Vec<JournalChange>) -> Result<(), E>,
+    ) -> Result<Option<FrameFault>, E> {
+        while until != Some(self.last + 1) {
+            let (info, body) = match self.next() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(fault) => return Ok(Some(fault)),
+            };
+            if info.last > after {
+                match info.changes(body) {
+                    Ok(changes) => visit(changes)?,
+                    Err(fault) => return Ok(Some(fault)),
+                }
+            }
+            self.pass(&info);
+        }
+        Ok(None)
     }
 
     fn pass(&mut self, info: &FrameInfo) {

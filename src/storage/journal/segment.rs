@@ -80,9 +80,12 @@ pub(super) fn path_of(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:012}.{ENDING}"))
 }
 
-/// The numbers of the segments in a folder, in order.
+/// The numbers of the segments in a folder, in order; none if it is not there.
 pub(super) fn numbers(folder: &Path) -> Result<Vec<u64>, JournalError> {
     let mut numbers = Vec::new();
+    if matches!(folder.try_exists(), Ok(false)) {
+        return Ok(numbers);
+    }
     for entry in fs::read_dir(folder).map_err(at(folder))? {
         let path = entry.map_err(at(folder))?.path();
         let number = path

@@ -29,13 +29,6 @@ pub(crate) struct Snapshot {
     pub(crate) seq: u64,
 }
 
-/// The figures of a snapshot that was read to its end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct SnapshotEnd {
-    /// The number of its changes.
-    pub(crate) changes: u64,
-}
-
 /// Writes a snapshot.
 #[derive(Debug)]
 pub(crate) struct SnapshotWriter {
@@ -119,10 +112,7 @@ impl SnapshotWriter {
             store: self.store,
             seq,
         };
-        let end = unfinished.read::<JournalError>(|_| Ok(()))?;
-        if end.changes != self.written {
-            return Err(unfinished.damaged(0, FrameFault::Form));
-        }
+        unfinished.read::<JournalError>(|_| Ok(()))?;
         let path = self.folder.join(format!("{seq:020}.{ENDING}"));
         fs::rename(&self.unfinished, &path).map_err(at(&path))?;
         sync_folder(&self.folder)?;
@@ -185,11 +175,11 @@ impl Snapshot {
     pub(crate) fn read<E: From<JournalError>>(
         &self,
         mut visit: impl FnMut(Vec<JournalChange>) -> Result<(), E>,
-    ) -> Result<SnapshotEnd, E> {
+    ) -> Result<(), E> {
         let path = self.path.as_path();
         let file = File::open(path).map_err(at(path))?;
         let mut file = BufReader::with_capacity(FRAME_BYTES, file);
-        let (mut place, mut chain, mut end) = (0, Chain::default(), SnapshotEnd::default());
+        let (mut place, mut chain, mut seen) = (0, Chain::default(), 0);
         let mut take = |length: usize, place: &mut u64| {
             let mut bytes = vec![0; length];
             match file.read_exact(&mut bytes) {
@@ -219,12 +209,12 @@ impl Snapshot {
             chain = info.chain;
             if info.is_end() {
                 let told = changes.first().map_or(0, |last| last.at_ms);
-                if told != end.changes || info.last != self.seq {
+                if told != seen || info.last != self.seq {
                     return Err(damaged(FrameFault::Form).into());
                 }
-                return Ok(end);
+                return Ok(());
             }
-            end.changes += as_u64(changes.len());
+            seen += as_u64(changes.len());
             visit(changes)?;
         }
     }

@@ -118,6 +118,27 @@ fn what_follows_a_tear_does_not_count_once_a_new_segment_was_begun() {
 }
 
 #[test]
+fn a_frame_of_a_newer_version_is_an_error_and_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(folder.path());
+    append(&mut journal, &[change(1, 10)]);
+    let path = segment::path_of(folder.path(), 1);
+    let mut content = fs::read(&path).unwrap();
+    let frame = &mut content[segment::SEGMENT_HEAD_BYTES..];
+    frame[4] = FRAME_VERSION + 1;
+    let sum = crc32c::crc32c(&frame[..40]).to_be_bytes();
+    frame[40..44].copy_from_slice(&sum);
+    fs::write(&path, content).unwrap();
+    let files = JournalFiles::find(folder.path(), STORE).unwrap();
+    let error = files.read::<JournalError>(0, |_| Ok(())).unwrap_err();
+    let told = error.to_string();
+    assert!(
+        told.contains("has version 2, this program knows 1"),
+        "{told}"
+    );
+}
+
+#[test]
 fn segments_are_removed_only_if_all_their_changes_are_in_the_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let written = write(folder.path(), 60, 3_000);

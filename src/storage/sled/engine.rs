@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::storage::CollectionId;
-use crate::storage::journal::{JournalError, LockError};
+use crate::storage::journal::{FRAME_VERSION, FrameFault, JournalError, LockError};
 
 /// A part of the store with keys of its own. A group is applied in the order of these variants, and recovery relies on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -210,6 +210,13 @@ impl From<JournalError> for OpenFault {
             JournalError::Io { ref source, .. } => {
                 Self::Io(io::Error::new(source.kind(), error.to_string()))
             }
+            JournalError::Damaged {
+                fault: FrameFault::Version(found),
+                ..
+            } => Self::Newer {
+                found: found.into(),
+                known: FRAME_VERSION.into(),
+            },
             JournalError::Damaged { .. } | JournalError::Missing { .. } => {
                 Self::Damaged(error.to_string())
             }

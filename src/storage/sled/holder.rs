@@ -259,6 +259,8 @@ impl Holder {
             view_in_doubt: self.view_in_doubt.load(Ordering::SeqCst),
         };
         let opened = opening.run()?;
+        self.journal_bytes
+            .store(opened.journal_bytes, Ordering::Relaxed);
         self.view_in_doubt.store(false, Ordering::SeqCst);
         let store = opened.log.mark.store;
         *self.before.lock() = Some(store);

@@ -89,6 +89,8 @@ pub(super) struct OpenedStore {
     pub(super) engine: Box<dyn Engine>,
     pub(super) checked: Checked,
     pub(super) log: CommitLog,
+    /// The length of what the journal has after the newest snapshot.
+    pub(super) journal_bytes: u64,
 }
 
 /// One attempt to open a store.
@@ -111,7 +113,7 @@ impl Opening<'_> {
         let parts = DataParts {
             marks,
             journal: JournalFiles::any(&self.data.journal())?,
-            snapshots: self.data.snapshots().exists(),
+            copies: self.data.snapshots().exists() || self.opener.exists(),
             old: self.data.old().exists(),
         };
         let kind = start::kind(&parts);
@@ -194,14 +196,25 @@ impl Opening<'_> {
         })
     }
 
-    /// Begins an empty store.
+    /// Begins an empty store. Its marks come first: a view or a journal without them is never taken for a new store.
     fn begin(&self, store: StoreId) -> Result<OpenedStore, OpenFault> {
+        let mark = Mark {
+            store,
+            boot: boot_id(),
+            acknowledged: 0,
+            clean: false,
+        };
+        Marks::open(&self.data.path)?.write_both(&mark)?;
         self.opener
             .set_aside("a view without a store")
             .map_err(OpenFault::Io)?;
-        let engine = self.opener.open(self.collections)?;
-        let end = JournalEnd::default();
-        self.opened(engine, Checked::default(), store, &end)
+        let mut engine = self.opener.open(self.collections)?;
+        let checked = Checked {
+            log_first: 1,
+            ..Checked::default()
+        };
+        let (checked, _) = Replay::new(&mut *engine, store, checked, 0).finish(0)?;
+        self.opened(engine, checked, store, &JournalEnd::default())
     }
 
     /// Opens a store that exists. A view that is not `trusted` is made again.
@@ -385,15 +398,10 @@ impl Opening<'_> {
     fn opened(
         &self,
         engine: Box<dyn Engine>,
-        mut checked: Checked,
+        checked: Checked,
         store: StoreId,
         end: &JournalEnd,
     ) -> Result<OpenedStore, OpenFault> {
-        if checked.last_seq == 0 {
-            checked.log_first = 1;
-        }
-        let collections = engine.collections().len();
-        checked.tallies.resize_with(collections, Default::default);
         let journal = Journal::open(&self.data.journal(), store, end)?;
         let mark = Mark {
             store,
@@ -401,9 +409,6 @@ impl Opening<'_> {
             acknowledged: checked.last_seq,
             clean: false,
         };
-        let mut group = super::engine::Group::default();
-        super::replay::add_figures(&mut group, &checked, &*engine, store);
-        engine.commit(&group)?;
         let mut marks = Marks::open(&self.data.path)?;
         marks.write_both(&mark)?;
         let records: u64 = checked.tallies.iter().map(|tally| tally.records).sum();
@@ -413,10 +418,14 @@ impl Opening<'_> {
             marks,
             mark,
         };
+        let snapshots = Snapshot::find(&self.data.snapshots(), store)?;
+        let newest = snapshots.first().map_or(0, |snapshot| snapshot.seq);
+        let files = JournalFiles::find(&self.data.journal(), store)?;
         Ok(OpenedStore {
             engine,
             checked,
             log,
+            journal_bytes: files.bytes_after(newest),
         })
     }
 }

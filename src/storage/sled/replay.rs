@@ -1,6 +1,6 @@
 //! Applies changes of the journal or of a snapshot to a view.
 
-use super::checked::{self, Checked, LAST_SEQ_KEY, SCHEMA, SCHEMA_KEY, STORE_KEY, tally_key};
+use super::checked::{Checked, LAST_SEQ_KEY, SCHEMA, SCHEMA_KEY, STORE_KEY, tally_key};
 use super::engine::{Engine, Group, Keyspace, OpenFault};
 use super::log::seq_key;
 use super::staging::{Origin, Staging};
@@ -17,13 +17,13 @@ const GROUP_BYTES: usize = 1 << 20;
 pub(super) struct Replay<'a> {
     engine: &'a mut dyn Engine,
     store: StoreId,
-    pub(super) checked: Checked,
+    checked: Checked,
     /// Changes before this one get no entry in the log.
     log_from: u64,
     waiting: Vec<JournalChange>,
     waiting_bytes: usize,
     /// The number of changes that were applied.
-    pub(super) applied: u64,
+    applied: u64,
 }
 
 impl<'a> Replay<'a> {
@@ -107,10 +107,8 @@ fn apply(staging: &mut Staging<'_>, change: JournalChange) -> Result<(), OpenFau
         at_ms: change.at_ms,
     };
     if let JournalEffect::Numbers { next } = change.effect {
-        let known = checked::next_number(staging.engine, collection)?;
-        if known.is_none_or(|known| known < next) {
-            staging.give_next(collection, next);
-        }
+        let next = next.max(staging.next_number(collection)?);
+        staging.give_next(collection, next);
         return Ok(());
     }
     let id = RecordId::from_key(&change.key).ok_or(Damaged)?;

@@ -71,7 +71,7 @@ fn journal_is_whole(holder: &Holder) -> Result<bool, OpenFault> {
     for snapshot in Snapshot::find(&holder.data.snapshots(), store)? {
         oldest = snapshot.seq;
         match snapshot.read(&mut pace) {
-            Ok(_) => {}
+            Ok(()) => {}
             // It was thinned out meanwhile, or the disk fails.
             Err(fault @ OpenFault::Io(_)) => return Err(fault),
             Err(fault) => {

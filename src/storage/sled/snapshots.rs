@@ -20,6 +20,7 @@ use crate::supervision::{MessageId, contain};
 const JOURNAL_BYTES_MIN: u64 = if cfg!(test) { 256 << 10 } else { 64 << 20 };
 /// The pause between two chunks, so that writers and readers have the disk and the processor.
 const CHUNK_PAUSE: Duration = Duration::from_millis(1);
+
 /// Whether it is time for a snapshot.
 pub(super) fn is_due(journal_bytes: u64, checked: &Checked) -> bool {
     let live: u64 = checked.tallies.iter().map(|tally| tally.bytes).sum();
@@ -94,16 +95,18 @@ pub(super) fn make_in_background(holder: &Arc<Holder>) {
                 tracing::info!(file = %snapshot.path().display(), change = snapshot.seq, "snapshot written");
             }
             Ok(Ok(None)) => tracing::debug!("no snapshot: the store was closed meanwhile"),
-            Ok(Err(error)) => tracing::warn!(%error, "no snapshot was made; it is tried again"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "no snapshot was made: the journal is kept, and the next one is made when it has grown again");
+            }
             Err(panic) => {
-                tracing::error!(%panic, "the making of a snapshot ended in a panic; it is tried again");
+                tracing::error!(%panic, "the making of a snapshot ended in a panic: the journal is kept, and the next one is made when it has grown again");
             }
         }
         of.end_snapshot();
     };
     let thread = std::thread::Builder::new().name("snapshot".to_owned());
     if let Err(error) = thread.spawn(make) {
-        tracing::warn!(%error, "no thread for a snapshot; it is tried again");
+        tracing::warn!(%error, "no thread for a snapshot: the next one is made when the journal has grown again");
         holder.end_snapshot();
     }
 }

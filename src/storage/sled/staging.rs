@@ -101,7 +101,7 @@ impl<'a> Staging<'a> {
         }
     }
 
-    fn next_number(&self, collection: CollectionId) -> Result<u64, ReadError> {
+    pub(super) fn next_number(&self, collection: CollectionId) -> Result<u64, ReadError> {
         let key = next_key(self.name(collection));
         let value = value::get(self.engine, Some(&self.group), Keyspace::Meta, &key)?;
         let Some(value) = value else { return Ok(1) };

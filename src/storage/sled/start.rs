@@ -10,7 +10,8 @@ use crate::storage::journal::{Mark, MarksFound};
 pub(super) struct DataParts {
     pub(super) marks: MarksFound,
     pub(super) journal: bool,
-    pub(super) snapshots: bool,
+    /// Snapshots or a view.
+    pub(super) copies: bool,
     /// A store of the format before the journal.
     pub(super) old: bool,
 }
@@ -36,7 +37,7 @@ pub(super) fn kind(parts: &DataParts) -> StoreKind {
         MarksFound::Absent if parts.journal => StoreKind::Unmarked,
         // A store of the old format gets its first snapshot before its marks: it may be half way.
         MarksFound::Absent if parts.old => StoreKind::Old,
-        MarksFound::Absent if parts.snapshots => StoreKind::Unmarked,
+        MarksFound::Absent if parts.copies => StoreKind::Unmarked,
         MarksFound::Absent => StoreKind::New,
     }
 }
@@ -127,28 +128,22 @@ mod tests {
             damaged: true,
         };
         let absent = MarksFound::Absent;
-        for (marks, journal, snapshots, old, expected) in [
-            (absent, false, false, false, StoreKind::New),
-            (absent, false, false, true, StoreKind::Old),
-            (absent, false, true, true, StoreKind::Old),
-            (absent, true, true, true, StoreKind::Unmarked),
-            (absent, true, false, false, StoreKind::Unmarked),
-            (absent, false, true, false, StoreKind::Unmarked),
-            (
-                MarksFound::Damaged,
-                false,
-                false,
-                false,
-                StoreKind::Unmarked,
-            ),
-            (found, false, false, true, StoreKind::Marked(MARK)),
+        let parts = |marks, [journal, copies, old]: [bool; 3]| DataParts {
+            marks,
+            journal,
+            copies,
+            old,
+        };
+        for (parts, expected) in [
+            (parts(absent, [false, false, false]), StoreKind::New),
+            (parts(absent, [false, false, true]), StoreKind::Old),
+            (parts(absent, [false, true, true]), StoreKind::Old),
+            (parts(absent, [true, true, true]), StoreKind::Unmarked),
+            (parts(absent, [true, false, false]), StoreKind::Unmarked),
+            (parts(absent, [false, true, false]), StoreKind::Unmarked),
+            (parts(MarksFound::Damaged, [false; 3]), StoreKind::Unmarked),
+            (parts(found, [false, false, true]), StoreKind::Marked(MARK)),
         ] {
-            let parts = DataParts {
-                marks,
-                journal,
-                snapshots,
-                old,
-            };
             assert_eq!(kind(&parts), expected, "{parts:?}");
         }
     }
