@@ -3,13 +3,14 @@
 //! It is the truth of a store. The records that are read come from a view, which is made from the journal and may be made
 //! again at any time. `JOURNAL.md` beside this file gives the format byte by byte.
 //!
-//! Order of reading: [`frame`] (one group of changes as bytes), [`segment`] (one file), [`append`] (writing), [`read`]
+//! Order of reading: [`change`] (one change), [`frame`] (one group of changes as bytes), [`segment`] (one file), [`append`] (writing), [`read`]
 //! (reading and checking), [`marks`] (what was acknowledged), [`snapshot`] (all records of one moment, so that older
 //! files can be removed), [`lock`] (one process at a time).
 
 // Decision: The journal is the truth, and sled is a view of it.
 
 mod append;
+mod change;
 mod frame;
 mod lock;
 mod marks;
@@ -23,7 +24,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub(super) use append::Journal;
-pub(super) use frame::{FRAME_VERSION, FrameFault, JournalChange, JournalEffect};
+pub(super) use change::{JournalChange, JournalEffect};
+pub(super) use frame::{FRAME_VERSION, FrameFault};
 pub(super) use lock::{DataLock, LockError};
 pub(super) use marks::{Mark, Marks, MarksFound, boot_id};
 pub(super) use read::{JournalEnd, JournalFiles, Reach};

@@ -9,12 +9,13 @@
 //! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`, `checked`.
 //! 2. How it is written: `message`, `writer`, `staging`, `replay`, `doubt`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, on top of `reader_state` and `seqlock`.
-//! 4. How it is opened and kept open: `start` (the decisions), `opening`, `snapshots`, `scrub`, `old_format`, `holder`,
+//! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `snapshots`, `scrub`, `old_format`, `holder`,
 //!    `engine_state`, `space`.
 //! 5. What is measured: `metrics`; what is printed: `print`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
 mod checked;
+mod data_folder;
 mod database;
 mod doubt;
 mod engine;
@@ -53,11 +54,11 @@ use tokio::sync::Semaphore;
 use super::Store;
 use crate::settings::{OnRefusal, Settings};
 use crate::supervision::{ChildSpec, Faults, Slot};
+use data_folder::DataFolder;
 use engine::Opener;
 use find::QueryCounts;
 use holder::Holder;
 use opener::SledOpener;
-use opening::DataFolder;
 pub(crate) use print::{PrintError, print_journal, verify_journal};
 use scan::SCANS_MAX;
 use space::Space;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::frame::{Chain, FrameKind, HEAD_BYTES, JournalChange, encode};
+use super::change::JournalChange;
+use super::frame::{Chain, FrameKind, HEAD_BYTES, encode};
 use super::read::JournalEnd;
 use super::segment::{self, SEGMENT_HEAD_BYTES, SegmentHead, bytes_of};
 use super::{JournalError, StoreId, at, sync_folder};

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
+use super::change::{self, Cursor, JournalChange};
 use crate::num::as_usize;
-use crate::supervision::MessageId;
 
 /// The first four bytes of a frame.
 const MAGIC: [u8; 4] = *b"PRNF";
@@ -18,55 +18,6 @@ pub(super) const HEAD_BYTES: usize = 48;
 /// The longest body: a group of writes is far shorter, so a longer one is damage.
 const BODY_BYTES_MAX: u32 = 256 << 20;
 const LEVEL: i32 = 1;
-
-/// The bytes of a change besides its name, key and text.
-const CHANGE_BYTES: usize = 48;
-
-const PUT: u8 = 1;
-const DELETE: u8 = 2;
-const NUMBERS: u8 = 3;
-
-/// One change of one record, with all that is needed to make it again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct JournalChange {
-    /// The number of the change.
-    pub(crate) seq: u64,
-    /// The time of the change, in milliseconds since 1970.
-    pub(crate) at_ms: u64,
-    /// The message that asked for it.
-    pub(crate) message: MessageId,
-    /// The name of the resource.
-    pub(crate) collection: String,
-    /// The record's id as a key.
-    pub(crate) key: Vec<u8>,
-    pub(crate) effect: JournalEffect,
-}
-
-impl JournalChange {
-    /// The bytes that it takes in a frame.
-    pub(crate) fn bytes(&self) -> usize {
-        let json = match &self.effect {
-            JournalEffect::Put { json, .. } => json.len(),
-            JournalEffect::Delete | JournalEffect::Numbers { .. } => 0,
-        };
-        CHANGE_BYTES + self.collection.len() + self.key.len() + json
-    }
-}
-
-/// The effect of a change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum JournalEffect {
-    /// The record has this text now.
-    Put {
-        /// The time of the record's creation, in milliseconds since 1970.
-        created_ms: u64,
-        json: Bytes,
-    },
-    /// The record was deleted.
-    Delete,
-    /// The resource gives this number, or a larger one, to its next record.
-    Numbers { next: u64 },
-}
 
 /// The reason why bytes are not the frame that is expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -130,7 +81,7 @@ pub(super) fn encode(
     let begin = out.len();
     out.resize(begin + HEAD_BYTES, 0);
     for change in changes {
-        encode_change(out, change);
+        change::encode(out, change);
     }
     let flags = match kind {
         FrameKind::Plain => 0,
@@ -152,8 +103,8 @@ pub(super) fn encode(
     let mut head = Vec::with_capacity(HEAD_BYTES);
     head.extend_from_slice(&MAGIC);
     head.extend_from_slice(&[FRAME_VERSION, flags, 0, 0]);
-    head.extend_from_slice(&length(body.len()).to_be_bytes());
-    head.extend_from_slice(&length(changes.len()).to_be_bytes());
+    head.extend_from_slice(&change::length(body.len()).to_be_bytes());
+    head.extend_from_slice(&change::length(changes.len()).to_be_bytes());
     head.extend_from_slice(&seqs().min().unwrap_or(0).to_be_bytes());
     head.extend_from_slice(&seqs().max().unwrap_or(0).to_be_bytes());
     head.extend_from_slice(&before.0.to_be_bytes());
@@ -165,59 +116,6 @@ pub(super) fn encode(
         room.copy_from_slice(&head);
     }
     Chain(chain)
-}
-
-/// Bodies, names and keys are bounded far below what the fields can hold; if one were longer, the frame would not be read
-/// back, and a write that can't be read back is not acknowledged.
-fn length(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
-}
-
-fn encode_change(out: &mut Vec<u8>, change: &JournalChange) {
-    let (kind, number, json) = match &change.effect {
-        JournalEffect::Put { created_ms, json } => (PUT, *created_ms, json.as_ref()),
-        JournalEffect::Delete => (DELETE, 0, &[][..]),
-        JournalEffect::Numbers { next } => (NUMBERS, *next, &[][..]),
-    };
-    let (name, key) = (change.collection.as_bytes(), change.key.as_slice());
-    out.push(kind);
-    out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-    out.extend_from_slice(&u16::try_from(key.len()).unwrap_or(u16::MAX).to_be_bytes());
-    out.extend_from_slice(&length(json.len()).to_be_bytes());
-    out.extend_from_slice(&change.seq.to_be_bytes());
-    out.extend_from_slice(&change.at_ms.to_be_bytes());
-    out.extend_from_slice(&number.to_be_bytes());
-    out.extend_from_slice(&change.message.to_be_bytes());
-    out.extend_from_slice(name);
-    out.extend_from_slice(key);
-    out.extend_from_slice(json);
-}
-
-/// Reads fields one after the other.
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    fn slice(&mut self, bytes: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(bytes)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.slice(N)?.try_into().ok()
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.array().map(u8::from_be_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_be_bytes)
-    }
 }
 
 impl FrameInfo {
@@ -305,10 +203,10 @@ impl FrameInfo {
         let mut cursor = Cursor(&plain);
         let mut changes = Vec::new();
         while !cursor.0.is_empty() {
-            let change = decode_change(&plain, &mut cursor).ok_or(FrameFault::Form)?;
+            let change = change::decode(&plain, &mut cursor).ok_or(FrameFault::Form)?;
             changes.push(change);
         }
-        if length(changes.len()) == self.changes {
+        if change::length(changes.len()) == self.changes {
             Ok(changes)
         } else {
             Err(FrameFault::Form)
@@ -316,40 +214,11 @@ impl FrameInfo {
     }
 }
 
-fn decode_change(body: &Bytes, cursor: &mut Cursor<'_>) -> Option<JournalChange> {
-    let kind = cursor.u8()?;
-    let name_bytes = usize::from(cursor.u8()?);
-    let key_bytes = usize::from(cursor.array().map(u16::from_be_bytes)?);
-    let json_bytes = as_usize(u64::from(cursor.u32()?));
-    let (seq, at_ms, number) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
-    let message = MessageId(u128::from_be_bytes(cursor.array()?));
-    let collection = std::str::from_utf8(cursor.slice(name_bytes)?)
-        .ok()?
-        .to_owned();
-    let key = cursor.slice(key_bytes)?.to_vec();
-    let json = cursor.slice(json_bytes)?;
-    let effect = match kind {
-        PUT => JournalEffect::Put {
-            created_ms: number,
-            json: body.slice_ref(json),
-        },
-        DELETE => JournalEffect::Delete,
-        NUMBERS => JournalEffect::Numbers { next: number },
-        _ => return None,
-    };
-    Some(JournalChange {
-        seq,
-        at_ms,
-        message,
-        collection,
-        key,
-        effect,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::change::JournalEffect;
     use super::*;
+    use crate::supervision::MessageId;
 
     fn changes() -> Vec<JournalChange> {
         let change = |seq, effect| JournalChange {
@@ -426,7 +295,7 @@ mod tests {
                 .collect();
             let info = FrameInfo {
                 flags: random.u8(..2),
-                body_bytes: length(body.len()),
+                body_bytes: change::length(body.len()),
                 changes: random.u32(..3),
                 first: 0,
                 last: 0,

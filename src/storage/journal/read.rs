@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::frame::{Chain, FrameFault, FrameInfo, HEAD_BYTES, JournalChange};
+use super::change::JournalChange;
+use super::frame::{Chain, FrameFault, FrameInfo, HEAD_BYTES};
 use super::segment::{self, SEGMENT_HEAD_BYTES, SegmentHead};
 use super::{JournalError, StoreId, at};
 use crate::num::as_u64;

@@ -8,7 +8,8 @@ use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::frame::{Chain, FrameFault, FrameInfo, FrameKind, HEAD_BYTES, JournalChange, encode};
+use super::change::JournalChange;
+use super::frame::{Chain, FrameFault, FrameInfo, FrameKind, HEAD_BYTES, encode};
 use super::segment::SEGMENT_HEAD_BYTES;
 use super::{JournalError, StoreId, at, sync_folder};
 use crate::num::as_u64;

@@ -13,9 +13,10 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::checked::Checked;
+use super::data_folder::DataFolder;
 use super::engine::{OpenError, OpenFault, Opener};
 use super::engine_state::{EngineLock, EngineState};
-use super::opening::{CommitLog, DataFolder, Opening};
+use super::opening::{CommitLog, Opening};
 use super::reader_state::{OpenEngine, ReaderState};
 use super::space::Space;
 use crate::storage::journal::{DataLock, JournalFiles, StoreId};

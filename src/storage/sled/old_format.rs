@@ -8,10 +8,10 @@ use std::io;
 use std::path::Path;
 
 use super::checked::{Checked, LAST_SEQ_KEY, SCHEMA, SCHEMA_KEY};
+use super::data_folder::{self, DataFolder};
 use super::engine::{Engine, Keyspace, OpenFault, Opener as _};
 use super::log::seq_of;
 use super::opener::SledOpener;
-use super::opening::DataFolder;
 use super::snapshots;
 use super::stored_record::Damaged;
 use crate::storage::journal::StoreId;
@@ -28,16 +28,26 @@ pub(super) fn take_over(data: &DataFolder, store: StoreId) -> Result<(), OpenFau
     }
 }
 
+/// Moves the old store aside, when the new one has all of it.
+pub(super) fn move_aside(data: &DataFolder) -> Result<(), OpenFault> {
+    for old in [data.old(), data.old_mark()] {
+        if old.exists() {
+            let why = "a store of the format before";
+            data_folder::move_aside(&old, why).map_err(OpenFault::Io)?;
+        }
+    }
+    Ok(())
+}
+
 fn read(data: &DataFolder, store: StoreId) -> Result<(), OpenFault> {
     let (old, copy) = (data.old(), data.path.join("sled-copy"));
-    let mark = data.path.join("sled.acknowledged");
     tracing::info!(store = %old.display(), "taking over a store of the format before");
     if copy.exists() {
         fs::remove_dir_all(&copy).map_err(OpenFault::Io)?;
     }
     copy_all(&old, &copy).map_err(OpenFault::Io)?;
     let engine = SledOpener::new(copy.clone(), CACHE_BYTES).open(&[])?;
-    let last_seq = check(&*engine, &mark)?;
+    let last_seq = check(&*engine, &data.old_mark())?;
     let checked = Checked {
         last_seq,
         ..Checked::default()

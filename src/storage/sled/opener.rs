@@ -3,12 +3,12 @@
 //! The open runs on a thread of its own, behind a panic boundary, with a time limit. If it fails, the view is moved aside
 //! and made again.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use super::data_folder::move_aside;
 use super::database::SledEngine;
 use super::engine::{Engine, OpenFault, Opener};
 use crate::supervision::contain;
@@ -65,19 +65,6 @@ impl SledOpener {
             )),
         }
     }
-}
-
-/// Moves a file or folder of a data folder into a new folder `aside-<unix ms>` beside it. Nothing is ever deleted.
-pub(super) fn move_aside(path: &Path, why: &str) -> io::Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.unwrap_or_default().as_millis();
-    let aside = path.with_file_name(format!("aside-{now}"));
-    fs::create_dir_all(&aside)?;
-    if let Some(name) = path.file_name() {
-        fs::rename(path, aside.join(name))?;
-        tracing::warn!(moved = %path.display(), to = %aside.display(), why, "moved a part of the store aside");
-    }
-    Ok(())
 }
 
 impl Opener for SledOpener {

@@ -2,12 +2,10 @@
 //!
 //! Nothing that may be the only copy of something is written into. What is replaced is moved to `aside-<unix ms>`.
 
-use std::path::{Path, PathBuf};
-
 use super::checked::{self, Checked};
+use super::data_folder::{DataFolder, move_aside};
 use super::engine::{Engine, OpenFault, Opener};
 use super::old_format;
-use super::opener::move_aside;
 use super::replay::Replay;
 use super::snapshots;
 use super::start::{self, Copies, DataParts, JournalState, Remedy, StoreKind};
@@ -15,66 +13,6 @@ use crate::storage::journal::{
     Journal, JournalChange, JournalEnd, JournalFiles, Mark, Marks, MarksFound, Reach, Snapshot,
     StoreId, boot_id,
 };
-
-/// The paths of a store.
-#[derive(Debug, Clone)]
-pub(super) struct DataFolder {
-    pub(super) path: PathBuf,
-}
-
-impl DataFolder {
-    pub(super) fn new(path: &Path) -> Self {
-        let path = path.to_owned();
-        Self { path }
-    }
-
-    pub(super) fn journal(&self) -> PathBuf {
-        self.path.join("journal")
-    }
-
-    pub(super) fn snapshots(&self) -> PathBuf {
-        self.path.join("snapshots")
-    }
-
-    pub(super) fn view(&self) -> PathBuf {
-        self.path.join("view")
-    }
-
-    /// The store of the format before the journal.
-    pub(super) fn old(&self) -> PathBuf {
-        self.path.join("sled")
-    }
-}
-
-impl DataFolder {
-    /// The bytes of the files of each part.
-    pub(super) fn bytes(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let mut parts = [("journal", 0), ("view", 0), ("snapshots", 0), ("aside", 0)];
-        let entries = std::fs::read_dir(&self.path)
-            .into_iter()
-            .flatten()
-            .flatten();
-        for entry in entries {
-            let name = entry.file_name();
-            let of = |part: &&mut (&str, u64)| name.to_string_lossy().starts_with(part.0);
-            if let Some(part) = parts.iter_mut().find(of) {
-                part.1 += bytes_below(&entry.path());
-            }
-        }
-        parts.into_iter()
-    }
-}
-
-/// The bytes of all files below a folder; of those that can be read.
-fn bytes_below(folder: &Path) -> u64 {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let bytes = entries.map(|entry| match entry.metadata() {
-        Ok(found) if found.is_dir() => bytes_below(&entry.path()),
-        Ok(found) => found.len(),
-        Err(_) => 0,
-    });
-    bytes.sum()
-}
 
 /// The parts of a store that only the writer uses.
 #[derive(Debug)]
@@ -130,12 +68,12 @@ impl Opening<'_> {
                 let store = StoreId::random();
                 old_format::take_over(self.data, store)?;
                 let opened = self.known(store, Some(0), false)?;
-                self.move_old_aside()?;
+                old_format::move_aside(self.data)?;
                 Ok(opened)
             }
             StoreKind::Marked(mark) => {
                 // Taken over before, but the process ended before it was moved.
-                self.move_old_aside()?;
+                old_format::move_aside(self.data)?;
                 let boot = boot_id();
                 if mark.clean {
                     // From here on the view is used, and a power cut makes it worthless.
@@ -155,15 +93,6 @@ impl Opening<'_> {
                 self.known(store, None, true)
             }
         }
-    }
-
-    fn move_old_aside(&self) -> Result<(), OpenFault> {
-        for old in [self.data.old(), self.data.path.join("sled.acknowledged")] {
-            if old.exists() {
-                move_aside(&old, "a store of the format before").map_err(OpenFault::Io)?;
-            }
-        }
-        Ok(())
     }
 
     /// Whether the folder still holds the store that was open before.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::opening::DataFolder;
+use super::data_folder::DataFolder;
 use crate::record::RecordId;
 use crate::storage::journal::{
     JournalChange, JournalEffect, JournalError, JournalFiles, Marks, MarksFound, Reach, Snapshot,

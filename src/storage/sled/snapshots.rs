@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::checked::{self, Checked};
+use super::data_folder::DataFolder;
 use super::engine::{Engine, OpenFault};
 use super::holder::Holder;
-use super::opening::DataFolder;
 use super::page;
 use super::stored_record::StoredRecord;
 use crate::storage::CollectionId;

@@ -1,0 +1,79 @@
+//! The data folder: where the parts of a store are, how large they are, and how one is moved aside.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The paths of a store.
+#[derive(Debug, Clone)]
+pub(super) struct DataFolder {
+    pub(super) path: PathBuf,
+}
+
+impl DataFolder {
+    pub(super) fn new(path: &Path) -> Self {
+        let path = path.to_owned();
+        Self { path }
+    }
+
+    pub(super) fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    pub(super) fn snapshots(&self) -> PathBuf {
+        self.path.join("snapshots")
+    }
+
+    pub(super) fn view(&self) -> PathBuf {
+        self.path.join("view")
+    }
+
+    /// The store of the format before the journal.
+    pub(super) fn old(&self) -> PathBuf {
+        self.path.join("sled")
+    }
+
+    /// The last change of that store that was acknowledged.
+    pub(super) fn old_mark(&self) -> PathBuf {
+        self.path.join("sled.acknowledged")
+    }
+
+    /// The bytes of the files of each part.
+    pub(super) fn bytes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let mut parts = [("journal", 0), ("view", 0), ("snapshots", 0), ("aside", 0)];
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        for entry in entries {
+            let name = entry.file_name();
+            let of = |part: &&mut (&str, u64)| name.to_string_lossy().starts_with(part.0);
+            if let Some(part) = parts.iter_mut().find(of) {
+                part.1 += bytes_below(&entry.path());
+            }
+        }
+        parts.into_iter()
+    }
+}
+
+/// The bytes of all files below a folder; of those that can be read.
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let bytes = entries.map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes_below(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    });
+    bytes.sum()
+}
+
+/// Moves a file or folder of a data folder into a new folder `aside-<unix ms>` beside it. Nothing is ever deleted.
+pub(super) fn move_aside(path: &Path, why: &str) -> io::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_millis();
+    let aside = path.with_file_name(format!("aside-{now}"));
+    fs::create_dir_all(&aside)?;
+    if let Some(name) = path.file_name() {
+        fs::rename(path, aside.join(name))?;
+        tracing::warn!(moved = %path.display(), to = %aside.display(), why, "moved a part of the store aside");
+    }
+    Ok(())
+}
