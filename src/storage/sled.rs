@@ -7,17 +7,18 @@
 //! Order of reading:
 //!
 //! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`, `checked`.
-//! 2. How it is written: `message`, `writer`, `staging`, `replay`, `doubt`.
+//! 2. How it is written: `message`, `writer`, `staging`, `commit`, `replay`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, on top of `reader_state` and `seqlock`.
-//! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `snapshots`, `scrub`, `old_format`, `holder`,
+//! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `snapshots`, `scrub`, `old_format`, `holder`, `attempts`,
 //!    `engine_state`, `space`.
 //! 5. What is measured: `metrics`; what is printed: `print`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
+mod attempts;
 mod checked;
+mod commit;
 mod data_folder;
 mod database;
-mod doubt;
 mod engine;
 mod engine_state;
 mod find;
@@ -54,6 +55,7 @@ use tokio::sync::Semaphore;
 use super::Store;
 use crate::settings::{OnRefusal, Settings};
 use crate::supervision::{ChildSpec, Faults, Slot};
+use commit::{FAILING_SYNC, WEAK_FLUSH};
 use data_folder::DataFolder;
 use engine::Opener;
 use find::QueryCounts;
@@ -63,7 +65,7 @@ pub(crate) use print::{PrintError, print_journal, verify_journal};
 use scan::SCANS_MAX;
 use space::Space;
 use store::SledStore;
-use writer::{FAILING_SYNC, GROUP, WEAK_FLUSH, Writer, WriterSettings, commit_times};
+use writer::{GROUP, Writer, WriterSettings, commit_times};
 
 /// The store that `settings` describe, and the child spec of its writer.
 pub(crate) fn storage(settings: &Settings, faults: &Faults) -> (Arc<dyn Store>, ChildSpec) {

@@ -1,10 +1,7 @@
 //! What outlives each incarnation of the writer: the store, opened once and lent to each of them, and what readers see.
 //!
-//! The store is opened on a thread of its own, which tries again as long as the fault may pass: a full disk, a lock, an
-//! error of the disk. A commit that fails or panics leaves the store in *doubt*: it is taken away from readers, and opened
+//! A commit that fails or panics leaves the store in *doubt*: it is taken away from readers, and opened
 //! again before anybody reads it.
-
-// Decision: The site outlives the store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,24 +9,20 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::attempts::Attempt;
 use super::checked::Checked;
 use super::data_folder::DataFolder;
-use super::engine::{OpenError, OpenFault, Opener};
+use super::engine::{OpenFault, Opener};
 use super::engine_state::{EngineLock, EngineState};
 use super::opening::{CommitLog, Opening};
 use super::reader_state::{OpenEngine, ReaderState};
 use super::space::Space;
 use crate::storage::journal::{DataLock, JournalFiles, StoreId};
-use crate::supervision::contain;
 
 /// The time that readers have to release an engine that is to be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// The pause between two looks whether they have: there is no event to wait for.
 const CLOSE_PAUSE: Duration = Duration::from_millis(1);
-/// The pause after the first attempt to open the store that failed; it doubles up to the longest.
-const RETRY_MIN: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(30);
-
 /// The engine and its state, shared by the writer and all readers.
 pub(super) struct Holder {
     opener: Box<dyn Opener>,
@@ -43,33 +36,13 @@ pub(super) struct Holder {
     lock: Mutex<Option<DataLock>>,
     /// The store that was open before, if one was.
     before: Mutex<Option<StoreId>>,
-    attempt: Mutex<Attempt>,
-    attempt_changed: Condvar,
+    pub(super) attempt: Mutex<Attempt>,
+    pub(super) attempt_changed: Condvar,
     view_in_doubt: AtomicBool,
     segment_is_damaged: AtomicBool,
     snapshotting: AtomicBool,
     /// The bytes that the journal has grown by since the last snapshot.
     journal_bytes: AtomicU64,
-}
-
-/// The opening of the store.
-#[derive(Debug, Default)]
-struct Attempt {
-    under_way: bool,
-    /// The store is being closed for good.
-    closed: bool,
-    trouble: Option<Trouble>,
-    /// The era in which the store was scrubbed last.
-    scrubbed_era: u64,
-}
-
-/// The reason why the store is not open.
-#[derive(Debug, Clone)]
-pub(super) struct Trouble {
-    /// The text for people, which says what to do.
-    pub(super) text: String,
-    /// Whether it is tried again.
-    pub(super) passing: bool,
 }
 
 impl Holder {
@@ -99,138 +72,8 @@ impl Holder {
         }
     }
 
-    /// Waits until the store is open, while it is being opened without trouble and as long as `wanted`. `None` if it is not:
-    /// then it is in trouble, or no longer wanted.
-    pub(super) fn wait_open(
-        self: &Arc<Self>,
-        limit: Duration,
-        wanted: &dyn Fn() -> bool,
-    ) -> Option<(Arc<OpenEngine>, Checked)> {
-        /// The time between two questions whether it is wanted: there is no event for it.
-        const LOOK: Duration = Duration::from_millis(50);
-        let mut so_far = Duration::ZERO;
-        loop {
-            if let Some(open) = self.engine.open() {
-                return Some(open);
-            }
-            self.open_in_background();
-            let mut attempt = self.attempt.lock();
-            if attempt.trouble.is_some() || attempt.closed || so_far >= limit || !wanted() {
-                return None;
-            }
-            if self
-                .attempt_changed
-                .wait_for(&mut attempt, LOOK)
-                .timed_out()
-            {
-                so_far += LOOK;
-            }
-        }
-    }
-
-    /// Waits until the store was opened again, or for `limit`. False when it is closed for good.
-    pub(super) fn wait_era(&self, limit: Duration) -> bool {
-        let mut attempt = self.attempt.lock();
-        if attempt.closed {
-            return false;
-        }
-        let era = || self.readers.progress().borrow().era;
-        if attempt.scrubbed_era == era() {
-            self.attempt_changed.wait_for(&mut attempt, limit);
-        }
-        attempt.scrubbed_era = era();
-        !attempt.closed
-    }
-
-    /// Waits until the store is open, whatever is wrong with it meanwhile.
-    #[cfg(test)]
-    pub(super) fn wait_until_open(&self, limit: Duration) -> Option<()> {
-        let mut attempt = self.attempt.lock();
-        while self.engine.open().is_none() {
-            if self
-                .attempt_changed
-                .wait_for(&mut attempt, limit)
-                .timed_out()
-            {
-                return None;
-            }
-        }
-        Some(())
-    }
-
-    /// Opens the store on a thread of its own, unless that is done already.
-    fn open_in_background(self: &Arc<Self>) {
-        let mut attempt = self.attempt.lock();
-        let refused = attempt
-            .trouble
-            .as_ref()
-            .is_some_and(|trouble| !trouble.passing);
-        if attempt.under_way || attempt.closed || refused {
-            return;
-        }
-        let holder = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("store-opening".to_owned());
-        match thread.spawn(move || holder.open_until_done()) {
-            Ok(_) => attempt.under_way = true,
-            Err(error) => tracing::error!(%error, "no thread to open the store; it is tried again"),
-        }
-    }
-
-    fn open_until_done(&self) {
-        let mut pause = RETRY_MIN;
-        loop {
-            let opened = contain(|| self.open());
-            let fault = match opened {
-                Ok(Ok(())) => None,
-                Ok(Err(fault)) => Some(fault),
-                Err(panic) => Some(OpenFault::Io(std::io::Error::other(format!(
-                    "opening it ended in a {panic}"
-                )))),
-            };
-            let mut attempt = self.attempt.lock();
-            let passing = fault.as_ref().is_some_and(OpenFault::is_passing);
-            let full = fault.as_ref().is_some_and(OpenFault::is_full);
-            let trouble = fault.map(|fault| Trouble {
-                passing,
-                text: self.error(fault).to_string(),
-            });
-            let known = attempt.trouble.as_ref().map(|trouble| &trouble.text);
-            if let Some(trouble) = &trouble
-                && known != Some(&trouble.text)
-            {
-                tracing::error!("{}", trouble.text);
-            }
-            self.readers.troubled(trouble.is_some());
-            if full {
-                self.space.release();
-            }
-            attempt.trouble = trouble;
-            self.attempt_changed.notify_all();
-            if !passing || attempt.closed {
-                attempt.under_way = false;
-                return;
-            }
-            self.attempt_changed.wait_for(&mut attempt, pause);
-            if attempt.closed {
-                attempt.under_way = false;
-                return;
-            }
-            drop(attempt);
-            // A full disk gets room at any moment, and looking costs little.
-            pause = if full {
-                RETRY_MIN
-            } else {
-                (pause * 2).min(RETRY_MAX)
-            };
-        }
-    }
-
-    fn error(&self, fault: OpenFault) -> OpenError {
-        let path = self.data.path.clone();
-        OpenError { path, fault }
-    }
-
-    fn open(&self) -> Result<(), OpenFault> {
+    /// Opens the store, unless it is open. Blocks.
+    pub(super) fn open(&self) -> Result<(), OpenFault> {
         let mut state = self.engine.settled()?;
         match std::mem::take(&mut *state) {
             open @ EngineState::Open { .. } => {
@@ -352,11 +195,6 @@ impl Holder {
         if let Err(fault) = synced {
             tracing::warn!(%fault, "the store was not closed cleanly: the view may be made again at the next start");
         }
-    }
-
-    /// The reason why the store is not open, if it is not.
-    pub(super) fn trouble(&self) -> Option<Trouble> {
-        self.attempt.lock().trouble.clone()
     }
 
     /// Makes the next group begin a new file of the journal, since the current one is damaged.

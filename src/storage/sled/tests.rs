@@ -209,9 +209,9 @@ fn records_are_kept_over_a_restart_and_revisions_never_repeat() {
     });
 }
 
-fn in_memory(memory: &Arc<Memory>, folder: &Path) -> (Arc<SledStore>, ChildSpec) {
+fn in_memory(memory: &Arc<Memory>, folder: &Path, faults: &Faults) -> (Arc<SledStore>, ChildSpec) {
     let opener = MemoryOpener(Arc::clone(memory));
-    with_engine(Box::new(opener), &settings(folder), &Faults::none())
+    with_engine(Box::new(opener), &settings(folder), faults)
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn changes_are_read_in_order_until_the_log_was_trimmed() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let memory = Arc::<Memory>::default();
-        let running = Running::start(in_memory(&memory, folder.path())).await;
+        let running = Running::start(in_memory(&memory, folder.path(), &Faults::none())).await;
         let mut expected = Vec::new();
         for n in 0..3 {
             let record = running.store.create(BOOKS, book(n), None).await.unwrap();

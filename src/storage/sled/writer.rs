@@ -10,16 +10,14 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::time::Instant;
 
 use super::checked::Checked;
-use super::doubt::Doubt;
+use super::commit::Committed;
 use super::engine::{Group, Keyspace};
 use super::holder::Holder;
 use super::log::{LogEntry, seq_key};
 use super::message::{Prepared, QueuedWrite, StoreMessage};
-use super::opening::CommitLog;
+use super::page;
 use super::reader_state::OpenEngine;
-use super::replay::add_figures;
 use super::staging::Staging;
-use super::{page, snapshots};
 use crate::record::{Decision, RecordId, Schema, Slice, WriteCommand, decide};
 use crate::storage::{CollectionId, ListPage, StoreError, Written};
 use crate::supervision::{
@@ -31,11 +29,6 @@ pub(super) const GROUP: BatchLimits = BatchLimits {
     messages: 128,
     bytes: 1 << 20,
 };
-/// The fewest entries the log keeps. A message that is delivered again is looked for there, two groups later at most.
-const LOG_KEEP_MIN: u64 = 2560;
-/// How many entries of the log a group removes at most, besides as many as it adds.
-const LOG_TRIM: u64 = 256;
-
 /// The writer's fault points.
 pub(super) const POINTS: [&str; 5] = [
     "writer.message",
@@ -44,10 +37,8 @@ pub(super) const POINTS: [&str; 5] = [
     "writer.before_flush",
     "writer.after_flush",
 ];
-/// The fault point that skips the sync of the journal, so that a test can show what a power cut does without it.
-pub(super) const WEAK_FLUSH: &str = "storage.weak_flush";
-/// The fault point at which the disk fails while the journal is written.
-pub(super) const FAILING_SYNC: &str = "storage.failing_sync";
+/// The pause after the disk had no room for the journal: making room for it costs time, and each attempt is a line in the log.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// How long the start waits for the store, before the rest of the daemon starts without it.
 const START_WAIT: Duration = Duration::from_secs(2);
 
@@ -76,17 +67,16 @@ pub(super) struct WriterSettings {
 
 /// One incarnation of the writer.
 pub(super) struct Writer {
-    holder: Arc<Holder>,
+    pub(super) holder: Arc<Holder>,
     incarnation: Incarnation,
-    fence: Fence,
-    settings: WriterSettings,
+    pub(super) fence: Fence,
+    pub(super) settings: WriterSettings,
     /// The open store; none until it was opened.
     open: Option<Arc<OpenEngine>>,
-    checked: Checked,
+    pub(super) checked: Checked,
+    /// Until when nothing is tried, since the disk had no room for the journal.
+    full_until: Option<Instant>,
 }
-
-/// The result of a group: whether it was committed, or why the disk had no room for it.
-type Committed = Result<(), StoreError>;
 
 impl Writer {
     pub(super) fn new(
@@ -101,6 +91,7 @@ impl Writer {
             settings,
             open: None,
             checked: Checked::default(),
+            full_until: None,
         };
         // A store that is refused late must end the process, too.
         let limit = if writer.settings.exit_on_refusal {
@@ -190,83 +181,6 @@ impl Writer {
             changes: before + 1..=staging.checked.last_seq,
         });
         Ok(Some(written))
-    }
-
-    /// Appends the group to the journal, applies it to the view, and tells readers so.
-    fn commit(&mut self, open: &OpenEngine, staging: Staging<'_>) -> Result<Committed, BoxError> {
-        let Staging {
-            mut group,
-            mut checked,
-            faults,
-            changes,
-            ..
-        } = staging;
-        self.trim_log(&mut group, &mut checked);
-        add_figures(&mut group, &checked, &*open.engine, open.store);
-        let begun = Instant::now();
-        let mut log = open.log.lock();
-        let mut doubt = Doubt::begin(&self.holder, &mut log, begun);
-        if self.holder.takes_new_segment() {
-            doubt.log.journal.leave_segment();
-        }
-        if let Err(error) = doubt.log.journal.prepare(&changes) {
-            if error.is_full() {
-                tracing::warn!(%error, "the disk has no room for the journal: writes are refused");
-                doubt.dispel();
-                return Ok(Err(StoreError::Full));
-            }
-            return Err(error.into());
-        }
-        faults.hit("writer.in_transaction");
-        // The one fault point that is hit again at a second delivery: it makes a message fail for good.
-        self.settings.faults.hit("writer.fatal");
-        if !self.holder.engine.begin_commit(&|| self.fence.holds()) {
-            // Nothing was changed, and another incarnation has the store by now.
-            doubt.dispel();
-            return Err("the writer has been replaced".into());
-        }
-        if self.settings.faults.take(FAILING_SYNC) {
-            return Err(std::io::Error::other("a fault that was asked for").into());
-        }
-        let sync = !self.settings.faults.take(WEAK_FLUSH);
-        if let Err(error) = doubt.log.journal.append(checked.last_seq, sync) {
-            // What the disk has of the group is not known. A new segment says where the old one ends.
-            self.holder.leave_segment();
-            return Err(error.into());
-        }
-        faults.hit("writer.before_flush");
-        self.holder.readers.group_begins();
-        doubt.view = true;
-        open.engine.commit(&group)?;
-        doubt.view = false;
-        self.holder.readers.group_ends(&checked.tallies);
-        doubt.log.mark.acknowledged = checked.last_seq;
-        let CommitLog { marks, mark, .. } = &mut *doubt.log;
-        marks.write(mark)?;
-        doubt.dispel();
-        self.settings.commits.observe(begun.elapsed().as_secs_f64());
-        let journal_bytes = log.journal.bytes_since_asked();
-        drop(log);
-        self.holder.committed(checked.clone());
-        self.checked = checked;
-        let grown = self.holder.grown(journal_bytes);
-        if snapshots::is_due(grown, &self.checked) {
-            snapshots::make_in_background(&self.holder);
-        }
-        Ok(Ok(()))
-    }
-
-    /// Removes the oldest entries of a log that is too long, a bounded number of them.
-    fn trim_log(&self, group: &mut Group, checked: &mut Checked) {
-        let added = checked.last_seq - self.checked.last_seq;
-        for _ in 0..added.saturating_add(LOG_TRIM) {
-            let kept = checked.last_seq + 1 - checked.log_first;
-            if kept <= self.settings.log_keep.max(LOG_KEEP_MIN) {
-                break;
-            }
-            group.remove(Keyspace::Log, seq_key(checked.log_first));
-            checked.log_first += 1;
-        }
     }
 
     /// Answers a batch whose groups were committed.
@@ -363,7 +277,9 @@ impl BlockingChild for Writer {
         faults.hit("writer.message");
         let writes =
             |delivery: &Delivery<StoreMessage>| matches!(**delivery, StoreMessage::Write { .. });
-        let full = batch.iter().any(writes) && self.holder.space.refuses();
+        let full = batch.iter().any(writes)
+            && (self.full_until.is_some_and(|until| Instant::now() < until)
+                || self.holder.space.refuses());
         let stage = |writer: &Self| Staging {
             group: Group::default(),
             checked: writer.checked.clone(),
@@ -389,10 +305,13 @@ impl BlockingChild for Writer {
             // The chunks that a command removes were not counted when it was taken from the queue.
             let last = index + 1 == batch.len();
             if staging.group.bytes() >= GROUP.bytes || last && !staging.group.is_empty() {
-                if let Err(error) = self.commit(&open, staging)? {
+                self.full_until = None;
+                if let Committed::NoRoom = self.commit(&open, staging)? {
+                    self.full_until = Some(Instant::now() + FULL_PAUSE);
                     let group = answers.get_mut(group_begins..).unwrap_or_default();
                     for answer in group.iter_mut().filter(|answer| answer.is_some()) {
-                        *answer = Some(Err(error.clone()));
+                        self.holder.space.refused();
+                        *answer = Some(Err(StoreError::Full));
                     }
                 }
                 staging = stage(self);

@@ -66,9 +66,7 @@ fn a_group_is_in_the_journal_before_it_is_seen_and_before_it_is_answered() {
         let folder = tempfile::tempdir().unwrap();
         let memory = Arc::<Memory>::default();
         let faults = Faults::armed();
-        let opener = MemoryOpener(Arc::clone(&memory));
-        let made = with_engine(Box::new(opener), &settings(folder.path()), &faults);
-        let running = Running::start(made).await;
+        let running = Running::start(in_memory(&memory, folder.path(), &faults)).await;
         // It dies between the journal and the view.
         faults.arm("writer.before_flush", 1);
         memory.calls.lock().clear();
@@ -89,9 +87,7 @@ fn after_a_failed_sync_or_view_the_next_incarnation_answers_and_applies_nothing_
             let folder = tempfile::tempdir().unwrap();
             let memory = Arc::<Memory>::default();
             let faults = Faults::armed();
-            let opener = MemoryOpener(Arc::clone(&memory));
-            let made = with_engine(Box::new(opener), &settings(folder.path()), &faults);
-            let running = Running::start(made).await;
+            let running = Running::start(in_memory(&memory, folder.path(), &faults)).await;
             let first = running.store.create(BOOKS, book(0), None).await.unwrap();
             memory.calls.lock().clear();
             if view {
@@ -120,7 +116,7 @@ fn a_view_with_a_damaged_record_is_made_again_while_its_reader_waits() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let memory = Arc::<Memory>::default();
-        let running = Running::start(in_memory(&memory, folder.path())).await;
+        let running = Running::start(in_memory(&memory, folder.path(), &Faults::none())).await;
         let record = running.store.create(BOOKS, book(1), None).await.unwrap();
         if let Some(value) = memory
             .keyspaces

@@ -215,10 +215,7 @@ impl Stage {
         let Some(memory) = &self.memory else {
             return Running::on_sled(self.folder.path(), &self.faults).await;
         };
-        let opener = MemoryOpener(Arc::clone(memory));
-        let settings = settings(self.folder.path());
-        let made = with_engine(Box::new(opener), &settings, &self.faults);
-        Running::start(made).await
+        Running::start(in_memory(memory, self.folder.path(), &self.faults)).await
     }
 
     /// Whether an injected fault is still to come.
