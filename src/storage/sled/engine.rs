@@ -140,7 +140,7 @@ pub(super) struct OpenError {
 pub(super) enum OpenFault {
     /// Another process has the store open.
     #[error(
-        "is in use by process {holder}; stop that one, or give this one a data folder of its own (server.data)"
+        "is in use by process {holder}; stop that one, or give this one a data folder of its own (server.data): it is tried again"
     )]
     Locked {
         /// Its number, if it is known.
@@ -166,7 +166,7 @@ pub(super) enum OpenFault {
     #[error("has version {found}, this program knows {known}; run the newer release that wrote it")]
     Newer { found: u32, known: u32 },
     /// The folder is not the one that was open before.
-    #[error("{0}; put the folder back, or restart to begin with what is there")]
+    #[error("{0}; put the folder back, or restart to begin with what is there: it is tried again")]
     Replaced(String),
     /// The engine must be closed first, but a reader or a commit still uses it.
     #[error(

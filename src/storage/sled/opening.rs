@@ -100,18 +100,17 @@ impl Opening<'_> {
         let Some((store, last)) = self.before else {
             return Ok(());
         };
-        let folder = self.data.path.display();
         let why = match kind {
             StoreKind::Marked(mark) if mark.store != store => {
-                format!("{folder} holds another store than before")
+                "holds another store than before".to_owned()
             }
             StoreKind::Marked(mark) if mark.acknowledged < last => format!(
-                "{folder} ends at change {}, but was at {last} before: an older copy took its place",
+                "ends at change {}, but was at {last} before: an older copy took its place",
                 mark.acknowledged
             ),
             StoreKind::Marked(_) | StoreKind::Unmarked => return Ok(()),
             StoreKind::New | StoreKind::Old => {
-                format!("{folder} was moved or emptied while it was in use")
+                "was moved or emptied while it was in use".to_owned()
             }
         };
         Err(OpenFault::Replaced(why))
