@@ -55,7 +55,7 @@ use tokio::sync::Semaphore;
 use super::Store;
 use crate::settings::{OnRefusal, Settings};
 use crate::supervision::{ChildSpec, Faults, Slot};
-use commit::{FAILING_SYNC, WEAK_FLUSH};
+use commit::{FAILING_SYNC, WEAK_SYNC};
 use data_folder::DataFolder;
 use engine::Opener;
 use find::QueryCounts;
@@ -100,7 +100,7 @@ fn with_engine(
         commits: commits.clone(),
         queries: QueryCounts::default(),
     };
-    for point in writer::POINTS.into_iter().chain([WEAK_FLUSH, FAILING_SYNC]) {
+    for point in writer::POINTS.into_iter().chain([WEAK_SYNC, FAILING_SYNC]) {
         faults.register(point);
     }
     let settings = WriterSettings {

@@ -29,8 +29,8 @@ pub(crate) const CHILDREN: [(&str, &[&str]); 8] = [
         &[
             "writer.message",
             "writer.in_transaction",
-            "writer.before_flush",
-            "writer.after_flush",
+            "writer.before_view",
+            "writer.after_view",
         ],
     ),
     ("file-cache", &["file-cache.message", "file-cache.loaded"]),

@@ -119,7 +119,7 @@ fn cut_the_power(images: u64, weak: bool) -> Vec<Result<(), String>> {
     let mut daemon = TestDaemon::prepare_on(&disk.data(), "[chaos]\nenabled = true\n");
     daemon.restart();
     if weak {
-        daemon.chaos(&json!({ "point": "storage.weak_flush", "hits": u32::MAX }));
+        daemon.chaos(&json!({ "point": "storage.weak_sync", "hits": u32::MAX }));
     }
     let mut durations = RandomDurations::new();
     let writers = Writers::start(daemon.public());

@@ -15,7 +15,7 @@ use super::writer::Writer;
 use crate::supervision::BoxError;
 
 /// The fault point that skips the sync of the journal, so that a test can show what a power cut does without it.
-pub(super) const WEAK_FLUSH: &str = "storage.weak_flush";
+pub(super) const WEAK_SYNC: &str = "storage.weak_sync";
 /// The fault point at which the disk fails while the journal is written.
 pub(super) const FAILING_SYNC: &str = "storage.failing_sync";
 /// The fewest entries the log keeps. A message that is delivered again is looked for there, two groups later at most.
@@ -71,13 +71,13 @@ impl Writer {
         if self.settings.faults.take(FAILING_SYNC) {
             return Err(std::io::Error::other("a fault that was asked for").into());
         }
-        let sync = !self.settings.faults.take(WEAK_FLUSH);
+        let sync = !self.settings.faults.take(WEAK_SYNC);
         if let Err(error) = doubt.log.journal.append(checked.last_seq, sync) {
             // What the disk has of the group is not known. A new segment says where the old one ends.
             self.holder.leave_segment();
             return Err(error.into());
         }
-        faults.hit("writer.before_flush");
+        faults.hit("writer.before_view");
         self.holder.readers.group_begins();
         doubt.view = true;
         open.engine.commit(&group)?;

@@ -34,8 +34,8 @@ pub(super) const POINTS: [&str; 5] = [
     "writer.message",
     "writer.in_transaction",
     "writer.fatal",
-    "writer.before_flush",
-    "writer.after_flush",
+    "writer.before_view",
+    "writer.after_view",
 ];
 /// The pause after the disk had no room for the journal: making room for it costs time, and each attempt is a line in the log.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
@@ -318,7 +318,7 @@ impl BlockingChild for Writer {
                 group_begins = index + 1;
             }
         }
-        faults.hit("writer.after_flush");
+        faults.hit("writer.after_view");
         self.answer(&open, batch, answers)
     }
 

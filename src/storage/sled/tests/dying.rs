@@ -12,8 +12,8 @@ fn a_panic_at_any_point_of_a_group_neither_loses_nor_repeats_a_write() {
     for point in [
         "writer.message",
         "writer.in_transaction",
-        "writer.before_flush",
-        "writer.after_flush",
+        "writer.before_view",
+        "writer.after_view",
     ] {
         run(async move {
             let folder = tempfile::tempdir().unwrap();
@@ -68,7 +68,7 @@ fn a_group_is_in_the_journal_before_it_is_seen_and_before_it_is_answered() {
         let faults = Faults::armed();
         let running = Running::start(in_memory(&memory, folder.path(), &faults)).await;
         // It dies between the journal and the view.
-        faults.arm("writer.before_flush", 1);
+        faults.arm("writer.before_view", 1);
         memory.calls.lock().clear();
         let record = running.store.create(BOOKS, book(1), None).await.unwrap();
         assert_eq!(journaled(folder.path()), 1);

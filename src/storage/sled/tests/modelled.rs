@@ -15,8 +15,8 @@ use expected::{Expected, outcome, shown};
 const POINTS: [&str; 4] = [
     "writer.message",
     "writer.in_transaction",
-    "writer.before_flush",
-    "writer.after_flush",
+    "writer.before_view",
+    "writer.after_view",
 ];
 /// A body of this many bytes is kept in chunks.
 const LONG: usize = 5_000;
