@@ -282,6 +282,15 @@ pub struct StorageSettings {
     pub log_keep: usize,
     /// The treatment of a store whose data is refused.
     pub on_refusal: OnRefusal,
+    /// The folder of the archive, if there is one.
+    #[serde(default)]
+    pub archive: Option<PathBuf>,
+    /// The time that the archive reaches back; without a limit if there is none.
+    #[serde(default, with = "humantime_serde")]
+    pub archive_keep: Option<Duration>,
+    /// Bytes of the journal that are kept for an archive that lacks them.
+    #[serde(deserialize_with = "size")]
+    pub archive_backlog: u64,
 }
 
 /// `storage.on_refusal`

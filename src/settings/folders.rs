@@ -1,5 +1,6 @@
 //! Looks for what the settings name on the disk. The folders of routes must exist and must not hold the records or the logs,
-//! which anybody could download then; their error pages should exist.
+//! which anybody could download then; their error pages should exist. Nor may the
+//! archive be in the folder of the data.
 //!
 //! `perennial check` and each start look once. The file cache finds out when a folder vanishes later.
 
@@ -20,6 +21,7 @@ use super::texts::PATH;
 use super::walk::Findings;
 
 const DATA: [&str; 2] = ["server", "data"];
+const ARCHIVE: [&str; 2] = ["storage", "archive"];
 const LOGS: [&str; 3] = ["logging", "file", "dir"];
 
 /// How long the folders of all routes together may take to answer, and before them those of the data and the logs. A folder
@@ -31,7 +33,7 @@ type Looked = Result<Vec<String>, String>;
 
 /// A folder that nobody may download.
 struct Private {
-    /// The kind of its content, for people: records or logs.
+    /// The kind of its content, for people, such as records.
     what: &'static str,
     key: &'static [&'static str],
     /// The location of its key, or of a resource that needs it.
@@ -65,6 +67,14 @@ impl Private {
     /// Looks at the disk. The folder may be missing, since the start creates it, and only the daemon's user may be able to
     /// read it.
     fn looked_at(mut self) -> Self {
+        if self.key == ARCHIVE {
+            self.path = real(&self.path);
+            let (folder, what) = (self.path.display(), self.what);
+            let missing =
+                format!("there is no folder {folder}; until there is one, no {what} are written");
+            self.fault = (!self.path.is_dir()).then_some(missing);
+            return self;
+        }
         let mut above = self.path.ancestors();
         let blocked = above.find(|above| fs::metadata(above).is_ok_and(|is| !is.is_dir()));
         self.fault = blocked.map(|file| {
@@ -88,7 +98,9 @@ pub(super) fn check(found: &mut Findings, data: bool) {
     let private: Arc<Vec<Private>> = Arc::new(private.recv_timeout(ANSWER_MAX).unwrap_or_default());
     for folder in private.iter() {
         let location = folder.location.clone();
-        if let Some(problem) = &folder.fault
+        if folder.key == ARCHIVE {
+            copies(found, folder, &private);
+        } else if let Some(problem) = &folder.fault
             && (data || folder.key != DATA)
         {
             found.fault(location, folder.key, problem);
@@ -119,6 +131,18 @@ pub(super) fn check(found: &mut Findings, data: bool) {
                 found.warn_of(&root, problem);
             }
         }
+    }
+}
+
+/// The folder of the archive is never made: it may be that of a disk that is away, which must not keep
+/// the daemon from serving.
+fn copies(found: &mut Findings, folder: &Private, private: &[Private]) {
+    let data = private.iter().find(|other| other.key == DATA);
+    if data.is_some_and(|data| folder.path.starts_with(&data.path)) {
+        let problem = "is in the data folder, and would be lost together with the records; name a folder on another disk";
+        found.fault_of(folder.key, problem);
+    } else if let Some(problem) = &folder.fault {
+        found.warn_of(folder.key, problem);
     }
 }
 
@@ -161,9 +185,14 @@ fn look_at(
 fn private(found: &Findings) -> Vec<Private> {
     let needed = found.named("resource").into_iter().next();
     let records = needed.map(|(_, location)| Private::new(found, "records", &DATA, location));
-    let logs = found.written(&LOGS).cloned();
-    let logs = logs.map(|(_, location)| Private::new(found, "logs", &LOGS, location));
-    records.into_iter().chain(logs).collect()
+    let written = |what, key: &'static [&'static str]| {
+        let (_, location) = found.written(key).cloned()?;
+        Some(Private::new(found, what, key, location))
+    };
+    let logs = written("logs", &LOGS);
+    let archive = written("archived changes", &ARCHIVE);
+    let others = [logs, archive].into_iter().flatten();
+    records.into_iter().chain(others).collect()
 }
 
 fn holds_fault(folder: &Path, private: &[Private]) -> Option<String> {

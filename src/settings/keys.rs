@@ -178,6 +178,12 @@ pub(crate) const KEYS: &[Key] = &[
         "How many changes the store's log keeps"),
     key("storage.on_refusal", Kind::Choice(&["degrade", "exit"]), r#""degrade""#,
         "If the stored data is damaged in all copies: degrade serves everything else, exit ends the process with 65"),
+    optional("storage.archive", PATH, r#""/mnt/other/perennial""#,
+        "A folder that exists, on another disk, to which the journal and the snapshots are copied as they are written, at most a second later; it keeps all changes, so that each moment can be restored"),
+    optional("storage.archive_keep", Kind::Duration(HOUR, 100.0 * 366.0 * 24.0 * HOUR), r#""90d""#,
+        "How far back it reaches; without this, to its beginning"),
+    key("storage.archive_backlog", Kind::Size(MIB, 1024 * GIB), r#""4 GiB""#,
+        "How much of the journal is kept for an archive that is away, and as long as the disk is not full; it lacks what is removed"),
     // --- routes
     key("route.*.files.root", PATH, r#""public""#,
         "The folder; nothing outside it is served"),

@@ -5,11 +5,12 @@
 //!
 //! Order of reading: [`change`] (one change), [`frame`] (one group of changes as bytes), [`segment`] (one file), [`append`] (writing), [`read`]
 //! (reading and checking), [`marks`] (what was acknowledged), [`snapshot`] (all records of one moment, so that older
-//! files can be removed), [`lock`] (one process at a time).
+//! files can be removed), [`lock`] (one process at a time), [`archive`] (a copy elsewhere).
 
 // Decision: The journal is the truth, and sled is a view of it.
 
 mod append;
+mod archive;
 mod change;
 mod frame;
 mod lock;
@@ -24,6 +25,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub(super) use append::Journal;
+pub(super) use archive::{Archive, ArchiveError, ArchiveFolders};
 pub(super) use change::{JournalChange, JournalEffect};
 pub(super) use frame::{FRAME_VERSION, FrameFault};
 pub(super) use lock::{DataLock, LockError};

@@ -9,11 +9,12 @@
 //! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`, `checked`.
 //! 2. How it is written: `message`, `writer`, `staging`, `commit`, `replay`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, on top of `reader_state` and `seqlock`.
-//! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `snapshots`, `scrub`, `old_format`, `holder`, `attempts`,
+//! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `snapshots`, `archiving`, `scrub`, `old_format`, `holder`, `attempts`,
 //!    `engine_state`, `space`.
 //! 5. What is measured: `metrics`; what is printed: `print`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
+mod archiving;
 mod attempts;
 mod checked;
 mod commit;
@@ -55,6 +56,7 @@ use tokio::sync::Semaphore;
 use super::Store;
 use crate::settings::{OnRefusal, Settings};
 use crate::supervision::{ChildSpec, Faults, Slot};
+use archiving::Archiving;
 use commit::{FAILING_SYNC, WEAK_SYNC};
 use data_folder::DataFolder;
 use engine::Opener;
@@ -85,7 +87,9 @@ fn with_engine(
     let space = Space::new(&settings.server.data, settings.storage.reserve);
     let data = DataFolder::new(&settings.server.data);
     let log_keep = crate::num::as_u64(settings.storage.log_keep);
-    let holder = Arc::new(Holder::new(opener, data, collections, log_keep, space));
+    let archiving = Archiving::new(&data, &settings.storage);
+    let holder = Holder::new(opener, data, collections, log_keep, space, archiving);
+    let holder = Arc::new(holder);
     let limits = settings.supervision.children.storage;
     let (slot, writer) = Slot::with_limits("writer", limits.limits());
     let commits = commit_times();
@@ -123,5 +127,6 @@ fn with_engine(
     });
     let store = Arc::new(store);
     scrub::in_background(&store);
+    archiving::in_background(&store.holder);
     (store, spec)
 }

@@ -14,6 +14,7 @@
 
 mod access_log;
 mod admin;
+mod archive;
 mod chaos;
 mod check;
 mod client;

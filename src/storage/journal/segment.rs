@@ -34,7 +34,7 @@ pub(super) struct SegmentHead {
 }
 
 impl SegmentHead {
-    fn encode(&self) -> [u8; SEGMENT_HEAD_BYTES] {
+    pub(super) fn encode(&self) -> [u8; SEGMENT_HEAD_BYTES] {
         let mut out = Vec::with_capacity(SEGMENT_HEAD_BYTES);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&self.store.0.to_be_bytes());

@@ -166,6 +166,26 @@ impl Snapshot {
         &self.path
     }
 
+    /// Copies it into another folder, and reads the copy.
+    pub(super) fn copy_to(&self, folder: &Path) -> Result<(), JournalError> {
+        let path = folder.join("unfinished");
+        let copy = || {
+            fs::copy(&self.path, &path)?;
+            let file = File::options().write(true).open(&path)?;
+            file.set_modified(fs::metadata(&self.path)?.modified()?)?;
+            file.sync_all()
+        };
+        copy().map_err(at(&path))?;
+        let named = folder.join(format!("{:020}.{ENDING}", self.seq));
+        let copy = Self {
+            path: path.clone(),
+            ..self.clone()
+        };
+        copy.read::<JournalError>(|_| Ok(()))?;
+        fs::rename(&path, &named).map_err(at(&named))?;
+        sync_folder(folder)
+    }
+
     fn damaged(&self, place: u64, fault: FrameFault) -> JournalError {
         let path = self.path.clone();
         let at = place;

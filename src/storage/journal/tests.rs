@@ -2,6 +2,8 @@
 //!
 //! `FUZZ_CASES` sets how many damaged journals are read.
 
+mod archive;
+
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 
@@ -27,7 +29,9 @@ fn change(seq: u64, bytes: usize) -> JournalChange {
 
 fn open(folder: &Path) -> (Journal, u64) {
     let files = JournalFiles::find(folder, STORE).unwrap();
-    let Reach::End(end) = files.read::<JournalError>(0, |_| Ok(())).unwrap() else {
+    let before = files.first().map_or(0, |first| first - 1);
+    let reach = files.read::<JournalError>(before, |_| Ok(()));
+    let Reach::End(end) = reach.unwrap() else {
         panic!("damaged");
     };
     (Journal::open(folder, STORE, &end).unwrap(), end.last)

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::archiving::Archiving;
 use super::attempts::Attempt;
 use super::checked::Checked;
 use super::data_folder::DataFolder;
@@ -31,6 +32,7 @@ pub(super) struct Holder {
     pub(super) collections: Vec<String>,
     log_keep: u64,
     pub(super) space: Space,
+    pub(super) archiving: Option<Arc<Archiving>>,
     pub(super) engine: EngineLock,
     pub(super) readers: ReaderState,
     lock: Mutex<Option<DataLock>>,
@@ -52,6 +54,7 @@ impl Holder {
         collections: Vec<String>,
         log_keep: u64,
         space: Space,
+        archiving: Option<Archiving>,
     ) -> Self {
         Self {
             opener,
@@ -59,6 +62,7 @@ impl Holder {
             collections,
             log_keep,
             space,
+            archiving: archiving.map(Arc::new),
             engine: EngineLock::default(),
             readers: ReaderState::default(),
             lock: Mutex::new(None),
@@ -162,6 +166,11 @@ impl Holder {
         if let Err(error) = log.marks.write(&log.mark) {
             tracing::warn!(%error, "the view is in doubt, and that could not be written down");
         }
+    }
+
+    /// Whether it was closed for good.
+    pub(super) fn is_closed(&self) -> bool {
+        self.attempt.lock().closed
     }
 
     /// Closes the store for good. Blocks until everything is on the disk. An open that is under way is not waited for: it

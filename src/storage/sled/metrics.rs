@@ -39,6 +39,9 @@ pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
         "The number of the last change that is on the disk",
         readers.progress().borrow().durable,
     );
+    if let Some(archiving) = &store.holder.archiving {
+        archiving.write(rows, readers.progress().borrow().durable);
+    }
     rows.counters(
         "perennial_storage_queries",
         "Lists answered by reading a page (page), the records of the ids asked for (ids), or the whole resource (scan)",

@@ -164,7 +164,12 @@ fn beside_the_writer(holder: &Holder) -> Result<Option<Snapshot>, OpenFault> {
     }
     let snapshot = out.finish(end)?;
     if let Some(oldest) = Snapshot::thin_out(&holder.data.snapshots(), store)? {
-        JournalFiles::find(&journal, store)?.remove_before(oldest)?;
+        let files = JournalFiles::find(&journal, store)?;
+        let removable = match &holder.archiving {
+            Some(archiving) => archiving.removable(oldest, &files, holder.space.refuses()),
+            None => oldest,
+        };
+        files.remove_before(removable)?;
     }
     Ok(Some(snapshot))
 }
