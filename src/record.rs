@@ -17,7 +17,8 @@ mod slice;
 mod tests;
 
 pub(crate) use command::{
-    Absent, CommandError, Conditions, Decision, MATCHING_MAX, Tags, WriteCommand, decide,
+    Absent, CommandError, Conditions, Decision, MATCHING_MAX, NewRecordError, Tags, WriteCommand,
+    decide,
 };
 pub use id::IdScheme;
 pub(crate) use id::{IdError, RecordId};

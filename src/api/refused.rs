@@ -4,7 +4,7 @@ use actix_web::http::header;
 use serde_json::json;
 
 use crate::file_cache::{FileError, PathRefusal};
-use crate::record::{BodyError, CommandError, IdError, QueryError, RuleViolation};
+use crate::record::{BodyError, CommandError, IdError, NewRecordError, QueryError, RuleViolation};
 use crate::storage::StoreError;
 use crate::supervision::AskError;
 use crate::wire::{Code, Problem};
@@ -50,6 +50,15 @@ impl From<QueryError> for Problem {
 impl From<IdError> for Problem {
     fn from(error: IdError) -> Self {
         Self::new(Code::InvalidId).detail(error.to_string())
+    }
+}
+
+impl From<NewRecordError> for Problem {
+    fn from(error: NewRecordError) -> Self {
+        match error {
+            NewRecordError::Id(error) => error.into(),
+            NewRecordError::Invalid(violations) => violations.into(),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::id::RecordId;
+use super::id::{ID_NUMBER_MAX, IdError, IdScheme, RecordId};
 use super::object::{self, JsonObject};
 use super::schema::{RuleViolation, Schema};
 use super::{Record, Revision};
@@ -111,6 +111,46 @@ pub(crate) enum CommandError {
     Damaged,
 }
 
+/// The reason why a body can't become a record.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum NewRecordError {
+    #[error(transparent)]
+    Id(#[from] IdError),
+    #[error("the record is not valid")]
+    Invalid(Vec<RuleViolation>),
+}
+
+impl WriteCommand {
+    /// The command that creates a record with these members. Its id is the client's, or else as `ids` says; `uuid` makes
+    /// the next UUID.
+    pub(crate) fn create(
+        mut object: JsonObject,
+        ids: IdScheme,
+        schema: &Schema,
+        uuid: impl FnOnce() -> uuid::Uuid,
+    ) -> Result<Self, NewRecordError> {
+        let chosen = object.chosen_id(ids)?;
+        object.remove_id();
+        let lacking = ids == IdScheme::Client && chosen.is_none();
+        let of_id = lacking.then(RuleViolation::without_id);
+        let of_members = schema.check(&mut object).err().unwrap_or_default();
+        let violations: Vec<_> = of_id.into_iter().chain(of_members).collect();
+        if !violations.is_empty() {
+            return Err(NewRecordError::Invalid(violations));
+        }
+        let id = match (chosen, ids) {
+            (Some(id), _) => id,
+            (None, IdScheme::Sequence) => {
+                let members = object.without_id();
+                return Ok(Self::CreateNumbered { members });
+            }
+            (None, IdScheme::Uuid | IdScheme::Client) => RecordId::from_uuid(uuid()),
+        };
+        let json = object.text(&id);
+        Ok(Self::Create { id, json })
+    }
+}
+
 /// The change that a command makes to one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Decision {
@@ -139,6 +179,10 @@ pub(crate) fn decide(
             Err(CommandError::Duplicate { id: id.clone() })
         }
         (WriteCommand::CreateNumbered { members }, None) => {
+            if *id > RecordId::Number(ID_NUMBER_MAX) {
+                let violations = vec![RuleViolation::without_number()];
+                return Err(CommandError::Invalid(violations));
+            }
             Ok(Decision::Put(object::with_id(id, members)))
         }
         (WriteCommand::Replace { absent, .. } | WriteCommand::Merge { absent, .. }, None)

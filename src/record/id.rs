@@ -18,7 +18,7 @@ const NUMBER_MARK: u8 = 1;
 /// Ids are ordered as the keys in the store are: numbers by value, then texts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum RecordId {
-    /// From 1 to [`ID_NUMBER_MAX`], given by the store.
+    /// Up to [`ID_NUMBER_MAX`]; the store gives those from 1 on.
     Number(u64),
     /// 1 to [`ID_BYTES_MAX`] of the characters that need no escape in a URL (RFC 3986 section 2.3: letters, digits, `-`, `.`,
     /// `_`, `~`). It does not begin with `_`, which is reserved, or with `.`. Made by [`RecordId::parse`].
@@ -33,7 +33,7 @@ pub enum IdScheme {
     #[default]
     #[serde(rename = "uuidv7")]
     Uuid,
-    /// 1, 2, 3: given by the store, without gaps for failed writes. A client can't choose one.
+    /// The client's, or else the next number (1, 2, 3), without gaps for failed writes.
     Sequence,
     /// Always the client's.
     Client,
@@ -50,8 +50,10 @@ pub(crate) enum IdError {
     Reserved,
     #[error("an id consists of letters, digits, - . _ and ~")]
     Character,
-    #[error("the id must be a string")]
+    #[error("the id must be a string; a resource with id = \"sequence\" takes numbers, too")]
     Type,
+    #[error("the id must be a string or a whole number from 0 to {ID_NUMBER_MAX}")]
+    Number,
 }
 
 impl RecordId {
@@ -120,8 +122,12 @@ impl IdScheme {
     pub(crate) fn of_member(self, member: &Value) -> Result<RecordId, IdError> {
         match (self, member) {
             (_, Value::String(text)) => self.parse(text),
-            (Self::Sequence, Value::Number(number)) => self.parse(&number.to_string()),
-            _ => Err(IdError::Type),
+            (Self::Sequence, Value::Number(number)) => match number.as_u64() {
+                Some(number) if number <= ID_NUMBER_MAX => Ok(RecordId::Number(number)),
+                _ => Err(IdError::Number),
+            },
+            (Self::Sequence, _) => Err(IdError::Number),
+            (Self::Uuid | Self::Client, _) => Err(IdError::Type),
         }
     }
 }
@@ -176,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_an_id_only_if_the_store_gives_the_ids() {
+    fn a_number_is_an_id_only_where_ids_are_counted() {
         let one = RecordId::Number(1);
         assert_eq!(IdScheme::Sequence.parse("1"), Ok(one.clone()));
         assert_eq!(IdScheme::Sequence.of_member(&Value::from(1)), Ok(one));
@@ -186,9 +192,13 @@ mod tests {
             IdScheme::Uuid.of_member(&Value::from(1)),
             Err(IdError::Type)
         );
-        assert_eq!(
-            IdScheme::Sequence.of_member(&Value::from(1.5)),
-            RecordId::parse("1.5")
-        );
+        for wrong in [
+            Value::from(1.5),
+            (-1).into(),
+            (ID_NUMBER_MAX + 1).into(),
+            true.into(),
+        ] {
+            assert_eq!(IdScheme::Sequence.of_member(&wrong), Err(IdError::Number));
+        }
     }
 }

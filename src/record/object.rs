@@ -62,6 +62,15 @@ impl JsonObject {
         member.map(|id| scheme.of_member(id)).transpose()
     }
 
+    /// The id that the client chose for a new record; null and an empty text choose none.
+    pub(super) fn chosen_id(&self, scheme: IdScheme) -> Result<Option<RecordId>, IdError> {
+        match self.0.get("id") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => Ok(None),
+            Some(id) => scheme.of_member(id).map(Some),
+        }
+    }
+
     /// Removes the `id` member: it is no field, the URL names the record.
     pub(crate) fn remove_id(&mut self) {
         self.0.shift_remove("id");

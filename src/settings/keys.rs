@@ -207,7 +207,7 @@ pub(crate) const KEYS: &[Key] = &[
     optional("resource.*.access", Kind::Access, r#""public""#,
         "Who may read and write; must be written if other machines can connect"),
     key("resource.*.id", Kind::Choice(&["uuidv7", "sequence", "client"]), r#""uuidv7""#,
-        "Who chooses the id of a new record: uuidv7 the client or else the server, sequence the server (1, 2, 3), client the client"),
+        "Who chooses the id of a new record: uuidv7 the client or else the server, sequence the client or else the server (the next number), client the client"),
     key("resource.*.fields", Kind::Fields, r#""any""#,
         "\"any\": any JSON object is a record; else a table of fields such as title = { type = \"string\", required = true }"),
     key("resource.*.if_match", Kind::Choice(&["optional", "required"]), r#""optional""#,

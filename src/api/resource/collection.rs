@@ -7,9 +7,7 @@ use super::super::answer::{Answered, set};
 use super::super::conditional;
 use super::dialect::BodyOf;
 use super::{ResourceRequest, array, json, prefers, set_preference_applied};
-use crate::record::{
-    Conditions, Handling, IdScheme, ListQuery, RecordId, RuleViolation, WriteCommand,
-};
+use crate::record::{Conditions, Handling, ListQuery, WriteCommand};
 use crate::wire::{Code, Problem};
 
 impl ResourceRequest<'_> {
@@ -55,24 +53,9 @@ impl ResourceRequest<'_> {
 
     async fn create(&mut self) -> Answered {
         let settings = &self.target.settings;
-        let mut object = self.read_object(BodyOf::Post).await?;
-        let id = object.id(settings.ids)?;
-        let of_id = RuleViolation::of_id(settings.ids, id.is_some());
-        let of_members = settings.check(&mut object).err().unwrap_or_default();
-        let violations: Vec<_> = of_id.into_iter().chain(of_members).collect();
-        if !violations.is_empty() {
-            return Err(violations.into());
-        }
-        let command = match settings.ids {
-            IdScheme::Sequence => WriteCommand::CreateNumbered {
-                members: object.without_id(),
-            },
-            IdScheme::Uuid | IdScheme::Client => {
-                let id = id.unwrap_or_else(|| RecordId::from_uuid(uuid::Uuid::now_v7()));
-                let json = object.text(&id);
-                WriteCommand::Create { id, json }
-            }
-        };
+        let object = self.read_object(BodyOf::Post).await?;
+        let uuid = uuid::Uuid::now_v7;
+        let command = WriteCommand::create(object, settings.ids, &settings.schema, uuid)?;
         self.write(command, Conditions::default()).await
     }
 

@@ -1,7 +1,5 @@
 //! Rules that a record breaks, and where in the record.
 
-use crate::record::IdScheme;
-
 /// One broken rule, as a response lists it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct RuleViolation {
@@ -25,7 +23,6 @@ pub(crate) enum Rule {
     MaxLength,
     Pattern,
     Unknown,
-    Id,
 }
 
 impl RuleViolation {
@@ -39,19 +36,18 @@ impl RuleViolation {
         names.join(".")
     }
 
-    /// What is wrong with a new record whose id the client chose or did not choose, if something is.
-    pub(crate) fn of_id(scheme: IdScheme, chosen: bool) -> Option<Self> {
-        let (rule, detail) = match (scheme, chosen) {
-            (IdScheme::Sequence, true) => (Rule::Id, "is given by the server; leave it out"),
-            (IdScheme::Client, false) => {
-                let detail = "must be there: the client gives the ids of this resource";
-                (Rule::Required, detail)
-            }
-            (IdScheme::Uuid, _) | (IdScheme::Sequence, false) | (IdScheme::Client, true) => {
-                return None;
-            }
-        };
-        Some(Pointer::Member(&Pointer::Root, "id").violates(rule, detail))
+    /// A new record has no id, and only the client gives ids.
+    pub(crate) fn without_id() -> Self {
+        Self::of_id("must be there: the client gives the ids of this resource")
+    }
+
+    /// A new record has no id, and there is no next number.
+    pub(crate) fn without_number() -> Self {
+        Self::of_id("must be there: a record has the largest number, so there is no next one")
+    }
+
+    fn of_id(detail: &str) -> Self {
+        Pointer::Member(&Pointer::Root, "id").violates(Rule::Required, detail)
     }
 }
 

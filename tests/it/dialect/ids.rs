@@ -17,7 +17,7 @@ fn the_server_gives_an_id_unless_the_client_does() {
     assert_eq!(path, "/books/dune-1.5_~X");
     let long = "x".repeat(129);
     let long = format!("{{\"id\":\"{long}\"}}");
-    let type_ = "the id must be a string";
+    let type_ = "the id must be a string; a resource with id = \"sequence\" takes numbers, too";
     let reserved = "an id must not begin with _ or .";
     let character = "an id consists of letters, digits, - . _ and ~";
     let duplicate = "a record with the id dune-1.5_~X exists already";
@@ -25,22 +25,6 @@ fn the_server_gives_an_id_unless_the_client_does() {
         &daemon,
         &[
             ("POST", "/books", &[JSON], "{\"id\":5}", INVALID_ID, type_),
-            (
-                "POST",
-                "/books",
-                &[JSON],
-                "{\"id\":null}",
-                INVALID_ID,
-                type_,
-            ),
-            (
-                "POST",
-                "/books",
-                &[JSON],
-                "{\"id\":\"\"}",
-                INVALID_ID,
-                "an id must not be empty",
-            ),
             (
                 "POST",
                 "/books",
@@ -98,7 +82,7 @@ fn an_id_in_the_body_that_differs_from_the_path_is_a_conflict() {
     let daemon = TestDaemon::start(RESOURCES);
     make(&daemon, "/books", &json!({"id": "a", "n": 1}));
     let detail = "the path names a, the body b";
-    let type_ = "the id must be a string";
+    let type_ = "the id must be a string; a resource with id = \"sequence\" takes numbers, too";
     for (method, kind) in [("PUT", JSON), ("PATCH", MERGE)] {
         assert_refused(
             &daemon,
@@ -149,7 +133,7 @@ fn an_invalid_id_in_a_path_is_a_404() {
 }
 
 #[test]
-fn counted_ids_have_no_gaps_and_cannot_be_chosen() {
+fn counted_ids_have_no_gaps() {
     let daemon = TestDaemon::start(RESOURCES);
     for number in 1..=3 {
         let made = ask(&daemon, "POST", "/counted", &[JSON], "{\"a\":1}").expect(201);
@@ -158,15 +142,6 @@ fn counted_ids_have_no_gaps_and_cannot_be_chosen() {
             made.header("location").unwrap(),
             format!("/counted/{number}")
         );
-        let given = json!({
-            "errors": {"id": "is given by the server; leave it out"},
-            "violations": [{"pointer": "/id", "code": "id", "detail": "is given by the server; leave it out"}],
-        });
-        for body in ["{\"id\":9}", "{\"id\":\"9\"}"] {
-            let answer = ask(&daemon, "POST", "/counted", &[JSON], body);
-            let detail = "id is given by the server; leave it out";
-            assert_problem(&answer, VALIDATION, "/counted", detail, &given);
-        }
         ask(&daemon, "POST", "/counted", &[JSON], "{").expect(400);
     }
     let detail = "there is no record with this id";
@@ -198,6 +173,81 @@ fn counted_ids_have_no_gaps_and_cannot_be_chosen() {
         listed(&daemon, "/counted?id=4&id=2&id=02&id=x", "id"),
         [2, 4]
     );
+}
+
+#[test]
+fn a_client_may_choose_a_counted_id_and_the_counter_goes_past_it() {
+    let mut daemon = TestDaemon::start(RESOURCES);
+    let made = |daemon: &TestDaemon, body: &str| {
+        let answer = ask(daemon, "POST", "/counted", &[JSON], body).expect(201);
+        let id = answer.json()["id"].clone();
+        let path = format!("/counted/{}", id.as_str().unwrap_or(&id.to_string()));
+        assert_eq!(answer.header("location"), Some(path.as_str()));
+        assert_eq!(daemon.get(&path).expect(200).text(), answer.text());
+        id
+    };
+    assert_eq!(made(&daemon, "{}"), 1);
+    assert_eq!(made(&daemon, r#"{"id":7}"#), 7);
+    assert_eq!(made(&daemon, "{}"), 8);
+    assert_eq!(made(&daemon, r#"{"id":"20"}"#), 20, "a number as text");
+    assert_eq!(made(&daemon, r#"{"id":4}"#), 4, "a gap");
+    assert_eq!(made(&daemon, r#"{"id":0}"#), 0);
+    assert_eq!(made(&daemon, r#"{"id":"dune"}"#), "dune");
+    assert_eq!(made(&daemon, r#"{"id":"007"}"#), "007", "no number");
+    daemon.kill9();
+    daemon.restart();
+    assert_eq!(made(&daemon, "{}"), 21);
+    let number = "the id must be a string or a whole number from 0 to 9007199254740991";
+    for (body, kind, detail) in [
+        (
+            r#"{"id":7}"#,
+            DUPLICATE_ID,
+            "a record with the id 7 exists already",
+        ),
+        (r#"{"id":1.5}"#, INVALID_ID, number),
+        (r#"{"id":-1}"#, INVALID_ID, number),
+        (r#"{"id":9007199254740992}"#, INVALID_ID, number),
+        (r#"{"id":[7]}"#, INVALID_ID, number),
+    ] {
+        assert_refused(
+            &daemon,
+            &[("POST", "/counted", &[JSON], body, kind, detail)],
+        );
+    }
+    assert_eq!(
+        made(&daemon, r#"{"id":9007199254740991}"#),
+        9_007_199_254_740_991_u64
+    );
+    let none = "must be there: a record has the largest number, so there is no next one";
+    let more = json!({
+        "errors": {"id": none},
+        "violations": [{"pointer": "/id", "code": "required", "detail": none}],
+    });
+    let answer = ask(&daemon, "POST", "/counted", &[JSON], "{}");
+    assert_problem(
+        &answer,
+        VALIDATION,
+        "/counted",
+        &format!("id {none}"),
+        &more,
+    );
+    assert_eq!(made(&daemon, r#"{"id":22}"#), 22);
+}
+
+#[test]
+fn a_null_or_empty_id_of_a_new_record_is_none() {
+    let daemon = TestDaemon::start(RESOURCES);
+    for body in [r#"{"id":null,"a":1}"#, r#"{"id":"","a":1}"#] {
+        let made = ask(&daemon, "POST", "/books", &[JSON], body)
+            .expect(201)
+            .json();
+        assert_eq!(made["id"].as_str().unwrap().len(), 36);
+        let made = ask(&daemon, "POST", "/counted", &[JSON], body)
+            .expect(201)
+            .json();
+        assert!(made["id"].is_u64(), "{made}");
+        ask(&daemon, "POST", "/named", &[JSON], body).expect_problem(422);
+    }
 }
 
 #[test]
