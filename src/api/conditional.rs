@@ -84,13 +84,20 @@ fn date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
     httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
 
-/// The conditions of a request to a record, for the store to compare. A tag that is not a revision's matches nothing.
-pub(super) fn conditions(headers: &HeaderMap) -> Conditions {
+/// The strong entity tag of a record in the store of this mark.
+pub(super) fn etag(revision: Revision, mark: &str) -> String {
+    format!("\"{}-{mark}\"", revision.0)
+}
+
+/// The conditions of a request to a record in the store of this mark, for the store to compare. A tag that is not a
+/// revision's, or is another store's, matches nothing.
+pub(super) fn conditions(headers: &HeaderMap, mark: &str) -> Conditions {
     let revisions = |name, weak_matches: bool| match listed(headers, &name)? {
         Tags::Any => Some(Tags::Any),
         Tags::OneOf(tags) => {
             let tags = tags.iter().filter(|tag| weak_matches || !tag.weak);
-            Some(Tags::OneOf(tags.filter_map(revision).collect()))
+            let revisions = tags.filter_map(|tag| revision(tag, mark));
+            Some(Tags::OneOf(revisions.collect()))
         }
     };
     Conditions {
@@ -100,10 +107,11 @@ pub(super) fn conditions(headers: &HeaderMap) -> Conditions {
     }
 }
 
-fn revision(tag: &EntityTag) -> Option<Revision> {
-    let number: u64 = tag.tag().parse().ok()?;
-    // `"007"` is not the tag that was sent.
-    (number.to_string() == tag.tag()).then_some(Revision(number))
+fn revision(tag: &EntityTag, mark: &str) -> Option<Revision> {
+    let sent = tag.tag().strip_suffix(mark)?.strip_suffix('-')?;
+    let number: u64 = sent.parse().ok()?;
+    // `"007-k3x9q2"` is not the tag that was sent.
+    (number.to_string() == sent).then_some(Revision(number))
 }
 
 #[cfg(test)]
@@ -172,19 +180,24 @@ mod tests {
     #[test]
     fn if_match_of_a_change_compares_strongly() {
         for (values, holds) in [
-            (&["\"7\""][..], true),
-            (&["\"6\", \"7\""], true),
-            (&["\"6\"", "\"7\""], true),
+            (&["\"7-a\""][..], true),
+            (&["\"6-a\", \"7-a\""], true),
+            (&["\"6-a\"", "\"7-a\""], true),
             (&["*"], true),
-            (&["W/\"7\""], false),
-            (&["\"07\""], false),
-            (&["7"], false),
-            (&["\"8\""], false),
+            (&["W/\"7-a\""], false),
+            (&["\"07-a\""], false),
+            (&["7-a"], false),
+            (&["\"8-a\""], false),
+            (&["\"7\""], false),
+            (&["\"7a\""], false),
+            (&["\"7-\""], false),
+            (&["\"7-b\""], false),
+            (&["\"7-b-a\""], false),
             (&[""], false),
             (&[], true),
         ] {
             let fields: Vec<_> = values.iter().map(|value| ("if-match", *value)).collect();
-            let conditions = conditions(&asked(&fields));
+            let conditions = conditions(&asked(&fields), "a");
             assert_eq!(conditions.hold(Some(Revision(7))), holds, "{values:?}");
             assert_eq!(conditions.hold(None), values.is_empty(), "{values:?}");
         }
@@ -193,14 +206,16 @@ mod tests {
     #[test]
     fn if_none_match_of_a_change_compares_weakly() {
         for (value, holds) in [
-            ("\"7\"", false),
-            ("W/\"7\"", false),
-            ("\"1\" , W/\"7\"", false),
+            ("\"7-a\"", false),
+            ("W/\"7-a\"", false),
+            ("\"1-a\" , W/\"7-a\"", false),
             ("*", false),
-            ("\"8\"", true),
+            ("\"8-a\"", true),
+            ("\"7\"", true),
+            ("\"7-b\"", true),
             ("x", true),
         ] {
-            let conditions = conditions(&asked(&[("if-none-match", value)]));
+            let conditions = conditions(&asked(&[("if-none-match", value)]), "a");
             assert_eq!(conditions.hold(Some(Revision(7))), holds, "{value}");
             assert!(conditions.hold(None), "{value}");
         }

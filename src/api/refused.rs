@@ -84,9 +84,7 @@ impl From<CommandError> for Problem {
         let code = match error {
             CommandError::Absent => Code::NotFound,
             CommandError::Duplicate { .. } => Code::DuplicateId,
-            CommandError::Precondition {
-                current: Some(revision),
-            } => return failed_condition(&format!("\"{}\"", revision.0)),
+            CommandError::Precondition { current: Some(_) } => Code::PreconditionFailed,
             CommandError::Precondition { current: None } => {
                 let problem = Self::new(Code::PreconditionFailed);
                 return problem.detail("there is no record with this id");

@@ -12,10 +12,12 @@ use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
 
 use super::answer::{Answered, empty, set};
+use super::conditional::etag;
+use super::refused::failed_condition;
 use super::routes::{Matched, ResourceTarget, segment};
 use super::site::Site;
-use crate::record::{Conditions, JsonObject, Record, WriteCommand};
-use crate::storage::{Write, Written};
+use crate::record::{CommandError, Conditions, JsonObject, Record, WriteCommand};
+use crate::storage::{StoreError, Write, Written};
 use crate::wire::{Incoming, Problem, Response, options, read_body};
 use dialect::{BodyOf, JSON};
 use negotiation::{must_take_json, prefers, refuse_later};
@@ -83,7 +85,13 @@ impl ResourceRequest<'_> {
             conditions,
             bytes: self.body_bytes,
         };
-        let written = self.site.store.write(write).await?;
+        let mark = self.site.store.mark().await?;
+        let written = match self.site.store.write(write).await {
+            Err(StoreError::Refused(CommandError::Precondition {
+                current: Some(current),
+            })) => return Err(failed_condition(&etag(current, mark))),
+            written => written?,
+        };
         let mut response = if prefers(self.request.headers(), "return", "minimal") {
             let mut minimal = empty(match written {
                 Written::Created(_) => StatusCode::CREATED,
@@ -104,7 +112,7 @@ impl ResourceRequest<'_> {
         };
         // A deleted record has no representation left that an entity tag could be of.
         if let Written::Created(record) | Written::Replaced(record) = &written {
-            set(&mut response, header::ETAG, etag(record));
+            set(&mut response, header::ETAG, etag(record.revision, mark));
         }
         if let Written::Created(record) = &written {
             let place = format!("{}/{}", self.target.url, record.id);
@@ -112,11 +120,6 @@ impl ResourceRequest<'_> {
         }
         Ok(response)
     }
-}
-
-/// The entity tag of a record.
-fn etag(record: &Record) -> String {
-    format!("\"{}\"", record.revision.0)
 }
 
 /// Names the preference of the request that the answer follows (RFC 7240 section 3).

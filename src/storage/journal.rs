@@ -43,6 +43,13 @@ impl StoreId {
     pub(super) fn random() -> Self {
         Self(uuid::Uuid::now_v7().as_u128())
     }
+
+    /// Its short form, in six letters and digits of its random part.
+    pub(super) fn mark(self) -> String {
+        let digit = |place: u32| u32::try_from((self.0 >> (5 * place)) & 31).ok();
+        let sign = |place| char::from_digit(digit(place)?, 32);
+        (0..6).filter_map(sign).collect()
+    }
 }
 
 impl std::fmt::Display for StoreId {

@@ -54,6 +54,10 @@ pub(crate) trait Store: Send + Sync + 'static {
     )]
     fn changes(&self, after: u64) -> StoreReply<'_, Changes>;
 
+    /// A short text that is part of each entity tag, so that tags of one store are never those of another. It is known from
+    /// the first time on that the store is open.
+    fn mark(&self) -> StoreReply<'_, &str>;
+
     /// Whether reads and writes are served now.
     fn ready(&self) -> bool;
 

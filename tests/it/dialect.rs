@@ -100,6 +100,12 @@ fn make(daemon: &TestDaemon, path: &str, body: &Value) -> (String, String) {
     (header("location"), header("etag"))
 }
 
+/// The entity tag of revision `number` in the store that gave the tag `of`.
+fn tag(number: u64, of: &str) -> String {
+    let (_, mark) = of.split_once('-').unwrap();
+    format!("\"{number}-{mark}")
+}
+
 /// Fails unless the answer is exactly this problem; `more` are the members that not every problem has.
 #[track_caller]
 fn assert_problem(answer: &Response, kind: Kind, instance: &str, detail: &str, more: &Value) {

@@ -54,11 +54,14 @@ awk -v into="$WORK/step" '
     inside { print > (n ".expected") }' README.md
 
 ID='[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
-# The id in the README, and the id of the record created here.
+TAG='"1-[0-9a-v]{6}"'
+# The id and the entity tag in the README, and those of the record created here.
 WRITTEN=$(grep -oE "$ID" README.md | head -n 1)
+WRITTEN_TAG=$(grep -oE "$TAG" README.md | head -n 1)
 HERE=''
+HERE_TAG=''
 plain() { # FILE
-    tr -d '\r' <"$1" | sed -E -e "s/$ID/ID/g" -e 's/up +[0-9.]+s/up TIME/' -e "$HANDLERS"
+    tr -d '\r' <"$1" | sed -E -e "s/$ID/ID/g" -e "s/$TAG/TAG/" -e 's/up +[0-9.]+s/up TIME/' -e "$HANDLERS"
 }
 # The README shows the tree of a machine with two cores.
 HANDLERS=''
@@ -66,9 +69,10 @@ HANDLERS=''
 
 step() { # FILE WITHOUT ENDING
     local command
-    command=$(sed "s/$WRITTEN/${HERE:-$WRITTEN}/g" "$1.command")
+    command=$(sed "s/$WRITTEN/${HERE:-$WRITTEN}/g; s/$WRITTEN_TAG/${HERE_TAG:-$WRITTEN_TAG}/g" "$1.command")
     timeout 60 bash -c "$command" >"$1.output" 2>&1 || true
     [ -n "$HERE" ] || HERE=$(grep -oE "$ID" "$1.output" | head -n 1) || true
+    [ -n "$HERE_TAG" ] || HERE_TAG=$(grep -oE "$TAG" "$1.output" | head -n 1) || true
     plain "$1.expected" >"$1.wanted"
     plain "$1.output" >"$1.got"
     # A missing newline at the end does not count.

@@ -4,10 +4,10 @@ use actix_web::http::header::{self, HeaderName};
 use actix_web::http::{Method, StatusCode};
 
 use super::super::answer::{Answered, set};
-use super::super::conditional;
+use super::super::conditional::{self, etag};
 use super::dialect::BodyOf;
 use super::{ResourceRequest, array, json, prefers, set_preference_applied};
-use crate::record::{Conditions, Handling, ListQuery, WriteCommand};
+use crate::record::{Conditions, Handling, ListQuery, Revision, WriteCommand};
 use crate::wire::{Code, Problem};
 
 impl ResourceRequest<'_> {
@@ -35,7 +35,8 @@ impl ResourceRequest<'_> {
             .store
             .query(self.target.collection, &query)
             .await?;
-        let etag = format!("W/\"{}\"", page.seq);
+        let mark = self.site.store.mark().await?;
+        let etag = format!("W/{}", etag(Revision(page.seq), mark));
         let whole = || json(StatusCode::OK, array(&page.records));
         let mut response = conditional::answer(headers, etag, None, whole)?;
         let total = HeaderName::from_static("x-total-count");

@@ -4,10 +4,10 @@ use actix_web::http::header;
 use actix_web::http::{Method, StatusCode};
 
 use super::super::answer::{Answered, set};
-use super::super::conditional::{self, conditions};
+use super::super::conditional::{self, conditions, etag};
 use super::super::routes::ResourceTarget;
 use super::dialect::BodyOf;
-use super::{ResourceRequest, etag, json};
+use super::{ResourceRequest, json};
 use crate::record::{Absent, Conditions, IdScheme, JsonObject, RecordId, Tags, WriteCommand};
 use crate::settings::Put;
 use crate::wire::{Code, Problem};
@@ -32,7 +32,7 @@ impl ResourceRequest<'_> {
     async fn read(&self, id: &RecordId) -> Answered {
         let record = self.site.store.get(self.target.collection, id).await?;
         let record = record.ok_or_else(|| absent(self.target))?;
-        let etag = etag(&record);
+        let etag = etag(record.revision, self.site.store.mark().await?);
         let whole = || json(StatusCode::OK, record.json);
         let mut response = conditional::answer(self.request.headers(), etag, None, whole)?;
         // It may change at any time, so clients ask again before they use it again (RFC 9111 section 5.2.2.4).
@@ -41,8 +41,8 @@ impl ResourceRequest<'_> {
     }
 
     /// The conditions of a change, which some resources insist on (RFC 6585 section 3).
-    fn required(&self) -> Result<Conditions, Problem> {
-        let conditions = conditions(self.request.headers());
+    async fn required(&self) -> Result<Conditions, Problem> {
+        let conditions = conditions(self.request.headers(), self.site.store.mark().await?);
         // `If-None-Match: *` names a state, too: that there is no record. Other tags there name none.
         let named = conditions.if_match.is_some() || conditions.if_none_match == Some(Tags::Any);
         if self.target.settings.if_match_required && !named {
@@ -66,7 +66,7 @@ impl ResourceRequest<'_> {
 
     async fn put(&mut self, id: RecordId) -> Answered {
         let settings = &self.target.settings;
-        let conditions = self.required()?;
+        let conditions = self.required().await?;
         let mut object = self.read_for(&id, BodyOf::Other).await?;
         let create_only = conditions.if_none_match == Some(Tags::Any);
         // Where the store numbers records, a client can't choose the id of a new one.
@@ -88,7 +88,7 @@ impl ResourceRequest<'_> {
     }
 
     async fn patch(&mut self, id: RecordId) -> Answered {
-        let conditions = self.required()?;
+        let conditions = self.required().await?;
         let patch = self.read_for(&id, BodyOf::Patch).await?;
         let command = self.merge(id, patch, Absent::Refuse);
         self.write(command, conditions).await
@@ -104,7 +104,7 @@ impl ResourceRequest<'_> {
     }
 
     async fn delete(&self, id: RecordId) -> Answered {
-        let conditions = self.required()?;
+        let conditions = self.required().await?;
         self.write(WriteCommand::Delete { id }, conditions).await
     }
 }

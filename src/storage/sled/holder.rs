@@ -3,8 +3,8 @@
 //! A commit that fails or panics leaves the store in *doubt*: it is taken away from readers, and opened
 //! again before anybody reads it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -38,6 +38,8 @@ pub(super) struct Holder {
     lock: Mutex<Option<DataLock>>,
     /// The store that was open before, if one was.
     before: Mutex<Option<StoreId>>,
+    /// The short form of the store's id, which stays the same: another store is not opened later.
+    pub(super) mark: OnceLock<String>,
     pub(super) attempt: Mutex<Attempt>,
     pub(super) attempt_changed: Condvar,
     view_in_doubt: AtomicBool,
@@ -67,6 +69,7 @@ impl Holder {
             readers: ReaderState::default(),
             lock: Mutex::new(None),
             before: Mutex::new(None),
+            mark: OnceLock::new(),
             attempt: Mutex::default(),
             attempt_changed: Condvar::new(),
             view_in_doubt: AtomicBool::new(false),
@@ -112,6 +115,7 @@ impl Holder {
         self.view_in_doubt.store(false, Ordering::SeqCst);
         let store = opened.log.mark.store;
         *self.before.lock() = Some(store);
+        self.mark.get_or_init(|| store.mark());
         let era = self.readers.progress().borrow().era + 1;
         let open = Arc::new(OpenEngine {
             engine: opened.engine,

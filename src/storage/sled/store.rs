@@ -204,6 +204,18 @@ impl Store for SledStore {
         })
     }
 
+    fn mark(&self) -> StoreReply<'_, &str> {
+        let known = || self.holder.mark.get().map(String::as_str);
+        if let Some(mark) = known() {
+            return Either::Left(ready(Ok(mark)));
+        }
+        let wait = async move {
+            self.readable(0, self.deadline_from_now()).await?;
+            known().ok_or(StoreError::Unavailable)
+        };
+        Either::Right(wait.boxed_local())
+    }
+
     fn ready(&self) -> bool {
         self.holder.readers.progress().borrow().readable && self.writer.running()
     }

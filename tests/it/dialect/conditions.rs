@@ -4,6 +4,13 @@ use serde_json::{Value, json};
 
 use super::*;
 
+/// The tag of the same revision in another store.
+fn another_stores(tag: &str) -> String {
+    let (number, mark) = tag.split_once('-').unwrap();
+    let first = if mark.starts_with('0') { '1' } else { '0' };
+    format!("{number}-{first}{}", &mark[1..])
+}
+
 #[test]
 fn a_change_is_made_only_to_the_etag_it_names() {
     let daemon = TestDaemon::start(RESOURCES);
@@ -18,10 +25,13 @@ fn a_change_is_made_only_to_the_etag_it_names() {
     .expect(200);
     let now = put.header("etag").unwrap().to_owned();
     let weak = format!("W/{now}");
-    let stale: [Head<'_>; 5] = [
+    let foreign = another_stores(&now);
+    let stale: [Head<'_>; 7] = [
         &[JSON, ("if-match", &first)],
         &[JSON, ("if-match", &weak)],
         &[JSON, ("if-match", "2")],
+        &[JSON, ("if-match", "\"2\"")],
+        &[JSON, ("if-match", &foreign)],
         &[JSON, ("if-none-match", "*")],
         &[JSON, ("if-none-match", &weak)],
     ];
@@ -81,7 +91,7 @@ fn a_reader_that_knows_the_etag_is_answered_304() {
         assert_eq!(answer.header("cache-control"), Some("no-cache"));
         assert_eq!(answer.header("content-type"), None);
     }
-    for other in ["\"9\"", "x", ""] {
+    for other in ["\"9\"", "\"1\"", &another_stores(&etag), "x", ""] {
         ask(&daemon, "GET", &book, &[("if-none-match", other)], "").expect(200);
     }
     ask(&daemon, "GET", &book, &[("if-match", &etag)], "").expect(200);
@@ -90,8 +100,10 @@ fn a_reader_that_knows_the_etag_is_answered_304() {
     assert_problem(&answer, PRECONDITION_FAILED, &book, &detail, &Value::Null);
 
     let list = daemon.get("/books").expect(200);
-    let tag = list.header("etag").unwrap();
-    assert_eq!((tag, etag.as_str()), ("W/\"1\"", "\"1\""));
+    let listed = list.header("etag").unwrap();
+    assert_eq!(listed, format!("W/{etag}"));
+    let (weak, next) = (format!("\"0\", {listed}"), format!("W/{}", tag(2, &etag)));
+    let foreign = another_stores(listed);
     for path in [
         "/books",
         "/books?n=0",
@@ -99,28 +111,23 @@ fn a_reader_that_knows_the_etag_is_answered_304() {
         "/books?id=x&id=y",
         "/books?_end=0",
     ] {
-        for known in [tag, "\"1\"", "*", "\"0\", W/\"1\""] {
+        for known in [listed, &etag, "*", &weak] {
             let answer = ask(&daemon, "GET", path, &[("if-none-match", known)], "").expect(304);
             let header = |name| answer.header(name);
-            assert_eq!(header("etag"), Some(tag), "{path}");
+            assert_eq!(header("etag"), Some(listed), "{path}");
             assert_eq!(header("cache-control"), Some("no-cache"));
             assert_eq!(header("vary"), Some("Prefer"));
         }
-        ask(&daemon, "GET", path, &[("if-none-match", "W/\"2\"")], "").expect(200);
+        for other in [&next, &foreign, "W/\"1\""] {
+            ask(&daemon, "GET", path, &[("if-none-match", other)], "").expect(200);
+        }
     }
     ask(&daemon, "PATCH", &book, &[JSON], "{\"n\":1}").expect(200);
-    let changed = ask(&daemon, "GET", "/books", &[("if-none-match", tag)], "").expect(200);
-    assert_eq!(changed.header("etag"), Some("W/\"2\""));
+    let changed = ask(&daemon, "GET", "/books", &[("if-none-match", listed)], "").expect(200);
+    assert_eq!(changed.header("etag"), Some(next.as_str()));
     // Another resource's writes do not change this one's list.
     make(&daemon, "/pens", &json!({}));
-    ask(
-        &daemon,
-        "GET",
-        "/books",
-        &[("if-none-match", "W/\"2\"")],
-        "",
-    )
-    .expect(304);
+    ask(&daemon, "GET", "/books", &[("if-none-match", &next)], "").expect(304);
 }
 
 #[test]
@@ -135,16 +142,17 @@ fn a_put_creates_a_record_only_with_if_none_match_or_upsert() {
     let made = ask(&daemon, "PUT", "/books/a", &once, "{\"n\":1}").expect(201);
     assert_eq!(made.header("location"), Some("/books/a"));
     assert_eq!(made.json(), json!({"id": "a", "n": 1}));
+    let etag = made.header("etag").unwrap();
     let again = ask(&daemon, "PUT", "/books/a", &once, "{\"n\":2}");
-    let detail = "the current ETag is \"1\"";
+    let detail = format!("the current ETag is {etag}");
     assert_problem(
         &again,
         PRECONDITION_FAILED,
         "/books/a",
-        detail,
+        &detail,
         &Value::Null,
     );
-    assert_eq!(again.header("etag"), Some("\"1\""));
+    assert_eq!(again.header("etag"), Some(etag));
     ask(&daemon, "PUT", "/pens/b", &[JSON], "{\"n\":1}").expect(201);
     ask(&daemon, "PUT", "/pens/b", &[JSON], "{\"n\":2}").expect(200);
     ask(&daemon, "PUT", "/pens/c", &[JSON, MINIMAL], "{}").expect(201);
@@ -202,4 +210,30 @@ fn with_if_match_required_a_change_without_it_is_answered_428() {
     )
     .expect(201);
     ask(&daemon, "DELETE", &path, &[("if-match", "*")], "").expect(200);
+}
+
+#[test]
+fn entity_tags_stay_through_a_restart_and_are_never_those_of_another_store() {
+    let mut daemon = TestDaemon::start(RESOURCES);
+    let (path, old) = make(&daemon, "/counted", &json!({"n": 0}));
+    let stop = |daemon: &mut TestDaemon| {
+        daemon.sigterm();
+        daemon.wait_exit(std::time::Duration::from_secs(20));
+    };
+    stop(&mut daemon);
+    daemon.restart();
+    assert_eq!(daemon.get(&path).header("etag"), Some(old.as_str()));
+    stop(&mut daemon);
+    std::fs::remove_dir_all(daemon.folder().join("data")).unwrap();
+    daemon.restart();
+    let (same, new) = make(&daemon, "/counted", &json!({"n": 1}));
+    assert_eq!(same, path);
+    assert_ne!(old, new);
+    ask(&daemon, "GET", &path, &[("if-none-match", &old)], "").expect(200);
+    let list = format!("W/{old}");
+    ask(&daemon, "GET", "/counted", &[("if-none-match", &list)], "").expect(200);
+    let head = [JSON, ("if-match", old.as_str())];
+    ask(&daemon, "PUT", &path, &head, "{}").expect_problem(412);
+    let head = [JSON, ("if-match", new.as_str())];
+    ask(&daemon, "PUT", &path, &head, "{}").expect(200);
 }

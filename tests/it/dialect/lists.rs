@@ -283,7 +283,8 @@ fn a_page_of_a_list_has_the_total_count_and_links() {
         assert_eq!(header("x-total-count"), Some(total.to_string()), "{query}");
         assert_eq!(header("link"), links, "{query}");
         assert_eq!(header("content-type").as_deref(), Some("application/json"));
-        assert_eq!(header("etag").as_deref(), Some("W/\"25\""));
+        let etag = header("etag").unwrap();
+        assert!(etag.starts_with("W/\"25-"), "{etag}");
         assert_eq!(header("cache-control").as_deref(), Some("no-cache"));
         assert_eq!(header("vary").as_deref(), Some("Prefer"));
     }
