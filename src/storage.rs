@@ -1,9 +1,10 @@
 //! The record store: records of declared resources, kept durably.
 //!
 //! Order of reading: [`store`] (the interface, the same for every engine), [`plan`] (how a query is answered), [`journal`]
-//! (the changes on the disk), then [`sled`](self::sled), the one engine there is, whose head has an order of reading of its
+//! (the changes on the disk), [`fit`] (whether settings and stored records fit together), then [`sled`](self::sled), the one engine there is, whose head has an order of reading of its
 //! own.
 
+mod fit;
 mod journal;
 mod plan;
 mod sled;

@@ -220,6 +220,7 @@ pub(crate) fn decide(
     }
 }
 
+// Decision: A change answers for what it changes.
 /// The text of a record after a patch.
 fn merged(
     patch: &JsonObject,
@@ -227,13 +228,21 @@ fn merged(
     id: &RecordId,
     current: Option<&Record>,
 ) -> Result<Bytes, CommandError> {
-    let mut object = match current {
-        Some(record) => JsonObject::parse(&record.json).map_err(|_| CommandError::Damaged)?,
-        None => JsonObject::default(),
+    let stored = |record: &Record| {
+        let mut object = JsonObject::parse(&record.json).map_err(|_| CommandError::Damaged)?;
+        object.remove_id();
+        Ok(object)
     };
-    object.remove_id();
+    let mut object = current.map_or_else(|| Ok(JsonObject::default()), stored)?;
     object.merge(patch);
     object.remove_id();
-    schema.check(&mut object).map_err(CommandError::Invalid)?;
+    if let Err(mut found) = schema.check(&mut object) {
+        if let Some(record) = current {
+            found = schema.made_by_change(found, stored(record)?, &object);
+        }
+        if !found.is_empty() {
+            return Err(CommandError::Invalid(found));
+        }
+    }
     Ok(object.text(id))
 }

@@ -105,6 +105,20 @@ impl fmt::Display for RecordId {
 }
 
 impl IdScheme {
+    /// The name in the settings.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Uuid => "uuidv7",
+            Self::Sequence => "sequence",
+            Self::Client => "client",
+        }
+    }
+
+    /// Whether a path can name the record of this id.
+    pub(crate) fn reaches(self, id: &RecordId) -> bool {
+        self.parse(&id.to_string()).as_ref() == Ok(id)
+    }
+
     /// Reads the id in a path.
     pub(crate) fn parse(self, text: &str) -> Result<RecordId, IdError> {
         match (self, text.parse::<u64>()) {

@@ -8,6 +8,8 @@ pub(crate) use check::{moment, whole};
 pub use field::{Bounds, Field, FieldType, Pattern};
 pub(crate) use violation::RuleViolation;
 
+use serde_json::Value;
+
 use super::object::JsonObject;
 
 /// The rules that each record of a resource must keep.
@@ -33,6 +35,29 @@ impl Schema {
         } else {
             Err(violations)
         }
+    }
+
+    /// Whether a record can break a rule.
+    pub(crate) fn has_rules(&self) -> bool {
+        *self != Self::Any
+    }
+
+    /// The violations that a change is refused for, of those `found` in the record after it: a value that is wrong already,
+    /// and that the change leaves as it is, does not count.
+    pub(crate) fn made_by_change(
+        &self,
+        found: Vec<RuleViolation>,
+        mut before: JsonObject,
+        after: &JsonObject,
+    ) -> Vec<RuleViolation> {
+        let old = self.check(&mut before).err().unwrap_or_default();
+        let [before, after] = [&before, after].map(|of| Value::Object(of.members().clone()));
+        let stays = |violation: &RuleViolation| {
+            let value = |of: &'_ Value| of.pointer(&violation.pointer).cloned();
+            old.contains(violation) && value(&before) == value(&after)
+        };
+        let found = found.into_iter();
+        found.filter(|violation| !stays(violation)).collect()
     }
 
     /// The type of the field at a path of names: `author.name` is a member of an object. `None` if there is no such field.

@@ -10,7 +10,7 @@
 //! 2. How it is written: `message`, `writer`, `staging`, `commit`, `replay`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, on top of `reader_state` and `seqlock`.
 //! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `snapshots`, `archiving`, `scrub`, `old_format`, `holder`, `attempts`,
-//!    `engine_state`, `space`.
+//!    `engine_state`, `space`; `stored_fit` compares it with the settings.
 //! 5. What is measured: `metrics`; what is printed: `print`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
@@ -43,6 +43,7 @@ mod space;
 mod staging;
 mod start;
 mod store;
+mod stored_fit;
 mod stored_record;
 #[cfg(test)]
 mod tests;
@@ -83,12 +84,12 @@ fn with_engine(
     settings: &Settings,
     faults: &Faults,
 ) -> (Arc<SledStore>, ChildSpec) {
-    let collections = settings.resources.keys().cloned().collect();
     let space = Space::new(&settings.server.data, settings.storage.reserve);
     let data = DataFolder::new(&settings.server.data);
     let log_keep = crate::num::as_u64(settings.storage.log_keep);
+    let declared = settings.resources.clone();
     let archiving = Archiving::new(&data, &settings.storage);
-    let holder = Holder::new(opener, data, collections, log_keep, space, archiving);
+    let holder = Holder::new(opener, data, declared, log_keep, space, archiving);
     let holder = Arc::new(holder);
     let limits = settings.supervision.children.storage;
     let (slot, writer) = Slot::with_limits("writer", limits.limits());

@@ -36,6 +36,7 @@ mod linear;
 mod load;
 mod model;
 mod nginx;
+mod old_data;
 mod operation;
 mod pairs;
 mod powercut;

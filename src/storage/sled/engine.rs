@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::storage::CollectionId;
+use crate::storage::fit::DataFinding;
 use crate::storage::journal::{FRAME_VERSION, FrameFault, JournalError, LockError};
 
 /// A part of the store with keys of its own. A group is applied in the order of these variants, and recovery relies on it.
@@ -165,6 +166,9 @@ pub(super) enum OpenFault {
     /// A newer release wrote the store.
     #[error("has version {found}, this program knows {known}; run the newer release that wrote it")]
     Newer { found: u32, known: u32 },
+    /// The settings don't fit what is stored.
+    #[error("does not fit the settings: {0}")]
+    Settings(DataFinding),
     /// The folder is not the one that was open before.
     #[error("{0}; put the folder back, or restart to begin with what is there: it is tried again")]
     Replaced(String),
@@ -190,7 +194,7 @@ impl OpenFault {
             | Self::Hung { .. }
             | Self::StillHeld { .. }
             | Self::Replaced(_) => true,
-            Self::Damaged(_) | Self::Newer { .. } => false,
+            Self::Damaged(_) | Self::Newer { .. } | Self::Settings(_) => false,
         }
     }
 }

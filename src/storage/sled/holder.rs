@@ -18,6 +18,8 @@ use super::engine_state::{EngineLock, EngineState};
 use super::opening::{CommitLog, Opening};
 use super::reader_state::{OpenEngine, ReaderState};
 use super::space::Space;
+use super::stored_fit;
+use crate::storage::fit::Resources;
 use crate::storage::journal::{DataLock, JournalFiles, StoreId};
 
 /// The time that readers have to release an engine that is to be closed.
@@ -30,6 +32,8 @@ pub(super) struct Holder {
     pub(super) data: DataFolder,
     /// The names of the declared resources; a `CollectionId` is a position in it.
     pub(super) collections: Vec<String>,
+    /// The same with their settings, in the same order.
+    pub(super) resources: Resources,
     log_keep: u64,
     pub(super) space: Space,
     pub(super) archiving: Option<Arc<Archiving>>,
@@ -53,7 +57,7 @@ impl Holder {
     pub(super) fn new(
         opener: Box<dyn Opener>,
         data: DataFolder,
-        collections: Vec<String>,
+        resources: Resources,
         log_keep: u64,
         space: Space,
         archiving: Option<Archiving>,
@@ -61,7 +65,8 @@ impl Holder {
         Self {
             opener,
             data,
-            collections,
+            collections: resources.keys().cloned().collect(),
+            resources,
             log_keep,
             space,
             archiving: archiving.map(Arc::new),
@@ -123,6 +128,10 @@ impl Holder {
             store,
             log: Mutex::new(opened.log),
         });
+        if let Err(fault) = stored_fit::ids(&*open.engine, &self.resources) {
+            self.close_cleanly(open);
+            return Err(fault);
+        }
         *state = EngineState::Open {
             open: Arc::clone(&open),
             checked: opened.checked.clone(),
@@ -130,6 +139,9 @@ impl Holder {
         };
         drop(state);
         self.readers.publish(&open, &opened.checked);
+        if era == 1 {
+            stored_fit::tell_undeclared(self);
+        }
         Ok(())
     }
 

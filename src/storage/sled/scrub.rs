@@ -9,6 +9,7 @@ use super::holder::Holder;
 use super::page;
 use super::snapshots;
 use super::store::SledStore;
+use super::stored_fit;
 use crate::storage::CollectionId;
 use crate::storage::journal::{JournalChange, JournalFiles, Reach, Snapshot};
 use crate::supervision::contain;
@@ -23,8 +24,13 @@ const STRETCH_PAUSE: Duration = Duration::from_millis(10);
 pub(super) fn in_background(store: &Arc<SledStore>) {
     let (holder, store) = (Arc::clone(&store.holder), Arc::downgrade(store));
     let scrub = move || {
+        let mut told = false;
         while holder.wait_era(PERIOD) {
-            if let Err(panic) = contain(|| scrub(&holder, &store)) {
+            let work = || {
+                told = told || stored_fit::tell_broken_rules(&holder);
+                scrub(&holder, &store);
+            };
+            if let Err(panic) = contain(work) {
                 tracing::error!(%panic, "scrubbing the store ended in a panic");
             }
         }
