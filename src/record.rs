@@ -33,8 +33,8 @@ pub(crate) use slice::Slice;
 use bytes::Bytes;
 
 /// The number of a record's last write in the store's sequence. It never repeats, not even when a record is deleted and
-/// created again, so it serves as a strong validator, together
-/// with the mark of the store.
+/// created again, so together with the mark of the store
+/// it serves as a strong validator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Revision(pub(crate) u64);
 

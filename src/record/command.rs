@@ -121,6 +121,11 @@ pub(crate) enum NewRecordError {
 }
 
 impl WriteCommand {
+    /// Whether it leaves fewer records than before.
+    pub(crate) fn deletes(&self) -> bool {
+        matches!(self, Self::Delete { .. } | Self::DeleteMatching { .. })
+    }
+
     /// The command that creates a record with these members. Its id is the client's, or else as `ids` says; `uuid` makes
     /// the next UUID.
     pub(crate) fn create(

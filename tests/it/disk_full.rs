@@ -67,6 +67,15 @@ impl FillingClient {
         panic!("{WRITES} writes did not fill the disk");
     }
 
+    /// Deletes a record, which makes room and must work without any.
+    #[track_caller]
+    fn delete_one(&mut self) {
+        let (path, promised) = self.acked.pop_first().unwrap();
+        let deleted = self.client.send("DELETE", &path, &[], None).unwrap();
+        assert_eq!(deleted.expect(200).json(), promised);
+        self.client.get(&path).unwrap().expect(404);
+    }
+
     #[track_caller]
     fn check(&mut self) {
         assert!(self.acked.len() > 100, "{} records", self.acked.len());
@@ -126,20 +135,47 @@ fn test_fill_up_to_the_reserve(disk: &Disk) {
     let mut client = FillingClient::new(&daemon);
     assert_eq!(client.fill(), (507, "disk_full".to_owned()));
     client.check();
-    let path = client.acked.keys().next().unwrap().clone();
-    let refused = client.client.send("DELETE", &path, &[], None).unwrap();
-    refused.expect_problem(507);
+    client.delete_one();
     client::get(daemon.admin(), "/readyz").expect(200);
     let refused = metric(
         &daemon.metrics(),
         "perennial_storage_refused_writes_total",
         "",
     );
-    assert_eq!(refused, Some(2.0));
+    assert_eq!(refused, Some(1.0));
     fs::remove_file(filler).unwrap();
     client.wait_until_writes_work();
     client.check();
     assert_eq!(restarts(&daemon.tree(), "writer"), 0);
+}
+
+/// The disk has bytes, but no room for another file: `statvfs` tells of bytes only.
+fn test_no_free_inode(disk: &Disk) {
+    let daemon = start(disk, "0 B");
+    let mut client = FillingClient::new(&daemon);
+    assert_eq!(client.post().0, 201);
+    let filler = disk.mount_point().join("filler");
+    fs::create_dir(&filler).unwrap();
+    let mut count = 0;
+    while File::create(filler.join(count.to_string())).is_ok() {
+        count += 1;
+    }
+    assert_eq!(client.fill(), (507, "disk_full".to_owned()));
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        assert_eq!(client.post().0, 507);
+    }
+    client.check();
+    client.delete_one();
+    client::get(daemon.admin(), "/readyz").expect(200);
+    fs::remove_dir_all(filler).unwrap();
+    client.wait_until_writes_work();
+    client.check();
+    assert_eq!(restarts(&daemon.tree(), "writer"), 0);
+    let told = daemon.stderr();
+    for line in ["the disk has no room: ", "the disk has room again: "] {
+        assert_eq!(told.matches(line).count(), 1, "{line}");
+    }
 }
 
 /// Another program fills the disk to the last byte while a client writes.
@@ -173,6 +209,8 @@ fn on_a_full_tmpfs_writes_are_refused_until_there_is_room() {
         test_fill_up_to_the_reserve(&Disk::tmpfs(folder.path(), "48m"));
         let folder = TempDir::new().unwrap();
         test_fill_to_the_last_byte(&Disk::tmpfs(folder.path(), "48m"));
+        let folder = TempDir::new().unwrap();
+        test_no_free_inode(&Disk::tmpfs(folder.path(), "200m,nr_inodes=60"));
     }
 }
 

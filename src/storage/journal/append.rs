@@ -1,6 +1,7 @@
 //! Appends groups of changes to the journal: one write and one sync for each group.
 
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(crate) struct Journal {
     chain: Chain,
     /// Whether the next group begins a new segment.
     leaves_segment: bool,
+    /// Whether no room is made for the next segment, since the disk has none to spare.
+    no_more_room: bool,
     /// The frame of the next group, and the chain after it.
     frame: Vec<u8>,
     frame_chain: Chain,
@@ -77,7 +80,8 @@ impl Journal {
                 first: end.last + 1,
                 chain: end.chain,
             };
-            (head.number, Current::begin(folder, &head, 0, false)?)
+            let begun = Current::begin(folder, &head, 0, false, false)?;
+            (head.number, begun)
         };
         Ok(Self {
             folder: folder.to_owned(),
@@ -87,6 +91,7 @@ impl Journal {
             last: end.last,
             chain: end.chain,
             leaves_segment: false,
+            no_more_room: false,
             frame: Vec::new(),
             frame_chain: end.chain,
             appended: 0,
@@ -94,8 +99,14 @@ impl Journal {
         })
     }
 
-    /// Puts the changes into a frame and makes sure that a segment has room for it. Nothing of it is written yet.
-    pub(crate) fn prepare(&mut self, changes: &[JournalChange]) -> Result<(), JournalError> {
+    /// Puts the changes into a frame and makes sure that a segment has room for it. Nothing of it is written yet. With
+    /// `no_more_room` the disk may not be used for it: then only a spare file can be the next segment.
+    pub(crate) fn prepare(
+        &mut self,
+        changes: &[JournalChange],
+        no_more_room: bool,
+    ) -> Result<(), JournalError> {
+        self.no_more_room = no_more_room;
         self.frame.clear();
         self.frame_chain = encode(&mut self.frame, changes, FrameKind::Plain, self.chain);
         let needed = as_u64(self.frame.len());
@@ -107,7 +118,7 @@ impl Journal {
                 chain: self.chain,
             };
             let has_spare = !self.making.load(Ordering::Acquire);
-            self.current = Current::begin(&self.folder, &head, needed, has_spare)?;
+            self.current = Current::begin(&self.folder, &head, needed, has_spare, no_more_room)?;
             self.number = head.number;
             self.leaves_segment = false;
         }
@@ -140,7 +151,7 @@ impl Journal {
         current.at += bytes;
         self.appended += bytes;
         (self.last, self.chain) = (last, self.frame_chain);
-        if self.current.at > self.current.bytes / 2 {
+        if !self.no_more_room && self.current.at > self.current.bytes / 2 {
             self.make_spare();
         }
         Ok(())
@@ -188,6 +199,7 @@ impl Current {
         head: &SegmentHead,
         frame_bytes: u64,
         has_spare: bool,
+        no_more_room: bool,
     ) -> Result<Self, JournalError> {
         let needed = frame_bytes + as_u64(SEGMENT_HEAD_BYTES + HEAD_BYTES);
         let bytes = bytes_of(head.number).max(needed);
@@ -197,6 +209,8 @@ impl Current {
                 let file = OpenOptions::new().read(true).write(true).open(&spare);
                 let file = file.map_err(at(&spare))?;
                 (spare, file)
+            } else if no_more_room {
+                return Err(at(&spare)(io::ErrorKind::StorageFull.into()));
             } else {
                 let room = folder.join("new");
                 let file = segment::make_room(&room, bytes)?;

@@ -38,7 +38,7 @@ fn open(folder: &Path) -> (Journal, u64) {
 }
 
 fn append(journal: &mut Journal, changes: &[JournalChange]) {
-    journal.prepare(changes).unwrap();
+    journal.prepare(changes, false).unwrap();
     journal.append(changes.last().unwrap().seq, true).unwrap();
 }
 

@@ -42,6 +42,7 @@ impl Writer {
             mut checked,
             faults,
             changes,
+            full,
             ..
         } = staging;
         self.trim_log(&mut group, &mut checked);
@@ -52,9 +53,9 @@ impl Writer {
         if self.holder.takes_new_segment() {
             doubt.log.journal.leave_segment();
         }
-        if let Err(error) = doubt.log.journal.prepare(&changes) {
+        if let Err(error) = doubt.log.journal.prepare(&changes, full) {
             if error.is_full() {
-                tracing::warn!(%error, "the disk has no room for the journal: writes are refused");
+                self.holder.space.had_none(&error);
                 doubt.dispel();
                 return Ok(Committed::NoRoom);
             }
@@ -91,6 +92,9 @@ impl Writer {
         let journal_bytes = log.journal.bytes_since_asked();
         drop(log);
         self.holder.committed(checked.clone());
+        if !full {
+            self.holder.space.had_some();
+        }
         self.checked = checked;
         let grown = self.holder.grown(journal_bytes);
         if snapshots::is_due(grown, &self.checked) {

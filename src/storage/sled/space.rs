@@ -3,7 +3,8 @@
 //! A full disk must not reach the engine: after an error sled must be opened again, which needs room itself, and reading
 //! may need some, too. So writes are refused while a *reserve* is left, and reads go on. If another program fills the disk
 //! to the last byte, the *ballast*, a file that only takes up room, is cut to nothing, so that the engine can be opened and
-//! read. When there is room again, writes are taken again, and the ballast is made again.
+//! read. When there is room again, writes are taken again, and the ballast is made again. Deleting is the one write that
+//! may use the reserve: otherwise nobody could make room.
 
 // Decision: A full disk never reaches sled.
 
@@ -11,8 +12,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::settings::Reserve;
+use crate::storage::journal::JournalError;
 
 /// The size of the ballast, in bytes.
 const BALLAST_BYTES: u64 = 32 << 20;
@@ -22,6 +28,11 @@ const BALLAST_SHARE: u64 = 16;
 const RESERVE_SHARE: u64 = 20;
 const RESERVE_BYTES_MIN: u64 = 64 << 20;
 const RESERVE_BYTES_MAX: u64 = 1 << 30;
+/// How much must be free for deleting: the view grows by a little before it can shrink.
+const DELETING_BYTES: u64 = 4 << 20;
+/// The pause after the disk had no room, whatever the file system says of it: an attempt to make room costs time.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+
 /// The size of a file system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Disk {
@@ -69,6 +80,8 @@ pub(super) struct Space {
     reserve: Reserve,
     ballasted: AtomicBool,
     full: AtomicBool,
+    /// Set when the disk had no room, until a group was written: the next attempt is due then.
+    next_attempt: Mutex<Option<Instant>>,
     refused: AtomicU64,
 }
 
@@ -79,6 +92,7 @@ impl Space {
             reserve,
             ballasted: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            next_attempt: Mutex::new(None),
             refused: AtomicU64::new(0),
         }
     }
@@ -96,6 +110,10 @@ impl Space {
 
     /// Whether writes are refused now. Costs one system call.
     pub(super) fn refuses(&self) -> bool {
+        let attempt = *self.next_attempt.lock();
+        if attempt.is_some_and(|next| Instant::now() < next) {
+            return true;
+        }
         let Room { disk, reserve } = match self.measure() {
             Ok(room) => room,
             Err(error) => {
@@ -104,26 +122,49 @@ impl Space {
             }
         };
         let full = disk.available < reserve;
-        if self.full.swap(full, Ordering::Relaxed) != full {
-            let available = disk.available;
-            if full {
-                tracing::warn!(
-                    available,
-                    reserve,
-                    "the disk is full: writes are refused, reads go on"
-                );
-            } else {
-                tracing::info!(
-                    available,
-                    reserve,
-                    "there is room on the disk again: writes are taken"
-                );
-            }
+        let available = disk.available;
+        if full && !self.full.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                available,
+                reserve,
+                "the disk is full: writes are refused, reads go on, and deleting may use the reserve"
+            );
+        } else if !full && attempt.is_none() && self.full.swap(false, Ordering::Relaxed) {
+            tracing::info!(
+                available,
+                reserve,
+                "there is room on the disk again: writes are taken"
+            );
         }
         if !full && !self.ballasted.load(Ordering::Relaxed) {
             self.take_ballast(disk);
         }
         full
+    }
+
+    /// Notes that the disk had no room, though it may say that it has: a quota, or no free inode. Writes are refused, and
+    /// tried once in a while.
+    pub(super) fn had_none(&self, error: &JournalError) {
+        *self.next_attempt.lock() = Some(Instant::now() + FULL_PAUSE);
+        if !self.full.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "the disk has no room: writes are refused, reads go on");
+        }
+    }
+
+    /// Notes that the disk had room for a group.
+    pub(super) fn had_some(&self) {
+        if self.next_attempt.lock().take().is_some() && self.full.swap(false, Ordering::Relaxed) {
+            tracing::info!("the disk has room again: writes are taken");
+        }
+    }
+
+    /// Whether there is room for deleting, for which the ballast is freed.
+    pub(super) fn can_delete(&self) -> bool {
+        let enough = || {
+            let room = self.measure();
+            room.is_ok_and(|room| room.disk.available >= DELETING_BYTES)
+        };
+        enough() || self.release() && enough()
     }
 
     /// Counts a write that was refused.

@@ -22,7 +22,7 @@ pub(super) struct Staging<'a> {
     pub(super) checked: Checked,
     /// None for a message that is handed out again: one injected death must not make it fail.
     pub(super) faults: Faults,
-    /// Whether the disk is so full that nothing may be staged.
+    /// Whether the disk is so full that only deletions may be staged.
     pub(super) full: bool,
     pub(super) engine: &'a dyn Engine,
     /// The changes of the group, for the journal.

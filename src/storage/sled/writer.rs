@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use tokio::time::Instant;
 
 use super::checked::Checked;
 use super::commit::Committed;
@@ -37,8 +36,6 @@ pub(super) const POINTS: [&str; 5] = [
     "writer.before_view",
     "writer.after_view",
 ];
-/// The pause after the disk had no room for the journal: making room for it costs time, and each attempt is a line in the log.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// How long the start waits for the store, before the rest of the daemon starts without it.
 const START_WAIT: Duration = Duration::from_secs(2);
 
@@ -74,8 +71,6 @@ pub(super) struct Writer {
     /// The open store; none until it was opened.
     open: Option<Arc<OpenEngine>>,
     pub(super) checked: Checked,
-    /// Until when nothing is tried, since the disk had no room for the journal.
-    full_until: Option<Instant>,
 }
 
 impl Writer {
@@ -91,7 +86,6 @@ impl Writer {
             settings,
             open: None,
             checked: Checked::default(),
-            full_until: None,
         };
         // A store that is refused late must end the process, too.
         let limit = if writer.settings.exit_on_refusal {
@@ -134,7 +128,7 @@ impl Writer {
                 return Ok(Some(prepared.written));
             }
         }
-        if staging.full {
+        if staging.full && !(queued.write.command.deletes() && self.holder.space.can_delete()) {
             self.holder.space.refused();
             return Err(StoreError::Full);
         }
@@ -277,9 +271,7 @@ impl BlockingChild for Writer {
         faults.hit("writer.message");
         let writes =
             |delivery: &Delivery<StoreMessage>| matches!(**delivery, StoreMessage::Write { .. });
-        let full = batch.iter().any(writes)
-            && (self.full_until.is_some_and(|until| Instant::now() < until)
-                || self.holder.space.refuses());
+        let full = batch.iter().any(writes) && self.holder.space.refuses();
         let stage = |writer: &Self| Staging {
             group: Group::default(),
             checked: writer.checked.clone(),
@@ -305,9 +297,7 @@ impl BlockingChild for Writer {
             // The chunks that a command removes were not counted when it was taken from the queue.
             let last = index + 1 == batch.len();
             if staging.group.bytes() >= GROUP.bytes || last && !staging.group.is_empty() {
-                self.full_until = None;
                 if let Committed::NoRoom = self.commit(&open, staging)? {
-                    self.full_until = Some(Instant::now() + FULL_PAUSE);
                     let group = answers.get_mut(group_begins..).unwrap_or_default();
                     for answer in group.iter_mut().filter(|answer| answer.is_some()) {
                         self.holder.space.refused();
