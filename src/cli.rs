@@ -34,6 +34,8 @@ pub enum Exit {
     Unavailable = 69,
     /// Children died too often: whoever started the daemon decides.
     GaveUp = 70,
+    /// The store is in use or can't be read now: try again.
+    TryAgain = 75,
     /// The settings are wrong.
     Config = 78,
 }
@@ -61,18 +63,21 @@ struct Args {
 enum Command {
     /// Serve until told to stop (the default)
     Serve,
-    /// Look for faults in the settings, and name all of them
+    /// Look for faults in the settings and, if asked for, in the data folder, and name all of them
     Check {
         /// The settings, instead of --config
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
+        /// Read the whole data folder, too: exit code 0 if it is whole, 65 if damaged, 75 if it can't be read now
+        #[arg(long)]
+        data: bool,
     },
     /// Print the changes that the store has, a line of JSON for each
     Journal {
         /// The first change to print [default: the oldest that is kept]
         #[arg(long, value_name = "CHANGE")]
         from: Option<u64>,
-        /// Print only whether the journal and the snapshots are whole: exit code 0 if so, else 65
+        /// Only read the data folder, as `check --data` does
         #[arg(long)]
         verify: bool,
     },
@@ -139,11 +144,14 @@ impl Command {
         let source = |config| SettingsSource::find(config, env);
         match self {
             Self::Serve => source(config).with(CheckedFolders::AllButData, serve::run),
-            Self::Check { file: Some(_) } if config.is_some() => {
+            Self::Check { file: Some(_), .. } if config.is_some() => {
                 say("perennial: name one settings file: either --config FILE or check FILE");
                 Exit::Usage
             }
-            Self::Check { file } => source(file.or(config)).with(CheckedFolders::All, check::run),
+            Self::Check { file, data } => source(file.or(config))
+                .with(CheckedFolders::All, |loaded, source| {
+                    check::run(loaded, source, data)
+                }),
             Self::Journal { from, verify } => source(config)
                 .with(CheckedFolders::None, |loaded, _| {
                     journal::run(&loaded, from, verify)

@@ -10,6 +10,8 @@ mod plan;
 mod sled;
 mod store;
 
-pub(crate) use self::sled::{PrintError, print_journal, storage, verify_journal};
+pub(crate) use self::sled::{
+    DataCheck, FolderFault, PrintError, ViewCheck, check_data, print_journal, storage,
+};
 use store::{CHANGES_MAX, Change, ChangeKind, Changes, StoreReply};
 pub(crate) use store::{CollectionId, ListPage, Store, StoreError, Write, Written};

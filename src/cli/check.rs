@@ -1,14 +1,74 @@
-//! `perennial check`: whether the settings are valid. What is wrong with them was printed when they were loaded.
+//! `perennial check`: whether the settings are valid, and whether the data folder is whole. What is wrong with the settings
+//! was printed when they were loaded.
 
-use super::{Exit, SettingsSource, print, say};
-use crate::settings::LoadedSettings;
+use super::{Exit, SettingsSource, complain, print, say};
+use crate::settings::{LoadedSettings, Settings};
+use crate::storage::{DataCheck, FolderFault, PrintError, ViewCheck, check_data};
 
-pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
+pub(super) fn run(loaded: LoadedSettings, source: SettingsSource, with_data: bool) -> Exit {
     for warning in &loaded.warnings {
         say(format_args!("{warning} (a warning)"));
     }
-    let count = |n: usize, thing: &str| format!("{n} {thing}{}", if n == 1 { "" } else { "s" });
     let routes = count(loaded.settings.routes.len(), "route");
     let resources = count(loaded.settings.resources.len(), "resource");
-    print(&format!("{}: ok, {routes}, {resources}\n", source.name()))
+    let printed = print(&format!("{}: ok, {routes}, {resources}\n", source.name()));
+    if with_data && printed == Exit::Ok {
+        data(&loaded.settings)
+    } else {
+        printed
+    }
+}
+
+fn count(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Reads the data folder, and prints what is wrong with it.
+pub(super) fn data(settings: &Settings) -> Exit {
+    let folder = settings.server.data.display();
+    let checked = match check_data(&settings.server.data, settings.storage.cache_bytes) {
+        Ok(checked) => checked,
+        Err(error @ PrintError::NoStore(_)) => return complain(&error, Exit::Failed),
+        Err(error) if error.is_damage() => return complain(&error, Exit::Data),
+        Err(error) => return complain(&error, Exit::TryAgain),
+    };
+    for finding in &checked.findings {
+        say(format_args!("{folder}: {finding}"));
+    }
+    if let Some(advice) = advice(&checked) {
+        if let ViewCheck::NotCompared(why) | ViewCheck::Failed(why) = &checked.view {
+            say(format_args!("{folder}: the view was not compared: {why}"));
+        }
+        say(format_args!("{folder}: damaged; {advice}"));
+        return Exit::Data;
+    }
+    let view = match &checked.view {
+        ViewCheck::Compared { records } => format!(", and the view with {records} records"),
+        ViewCheck::NotCompared(why) => format!("; the view was not compared: {why}"),
+        ViewCheck::Failed(why) => {
+            say(format_args!("{folder}: the view was not compared: {why}"));
+            return Exit::TryAgain;
+        }
+    };
+    let snapshots = count(checked.snapshots, "snapshot");
+    print(&format!(
+        "{folder}: whole, up to change {}: the journal, {snapshots}{view}\n",
+        checked.last
+    ))
+}
+
+/// The next step with a damaged folder; `None` if it is whole.
+fn advice(checked: &DataCheck) -> Option<&'static str> {
+    let damaged = checked.findings.iter().any(FolderFault::is_damage);
+    damaged.then_some(match checked.mends {
+        Some(true) => {
+            "keep a copy of the folder, then start the daemon: another copy has all that was acknowledged"
+        }
+        Some(false) => {
+            "keep a copy of the folder, then put back a backup: no copy has all that was acknowledged"
+        }
+        None => {
+            "the daemon that runs finds it when it reads everything, at its start and every 6 hours, and mends it from the other copy; if it can't, /readyz/storage says so"
+        }
+    })
 }

@@ -1,36 +1,27 @@
-//! `perennial journal`: the changes that a store has, and whether its journal and its snapshots are whole.
+//! `perennial journal`: the changes that a store has.
 
 use std::io::{self, BufWriter, Write as _};
 
-use super::{Exit, say};
+use super::{Exit, check, say};
 use crate::settings::LoadedSettings;
-use crate::storage::{PrintError, print_journal, verify_journal};
+use crate::storage::{PrintError, print_journal};
 
 pub(super) fn run(loaded: &LoadedSettings, from: Option<u64>, verify: bool) -> Exit {
-    let data = &loaded.settings.server.data;
-    let done = if verify {
-        verify_journal(data).map(Some)
-    } else {
-        let mut out = BufWriter::new(io::stdout().lock());
-        let printed = print_journal(data, from, &mut out);
-        printed.and_then(|()| Ok(out.flush().map(|()| None)?))
-    };
-    match done {
-        Ok(None) => Exit::Ok,
-        Ok(Some(last)) => super::print(&format!(
-            "the journal and its snapshots are whole, up to change {last}\n"
-        )),
+    if verify {
+        return check::data(&loaded.settings);
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    let printed = print_journal(&loaded.settings.server.data, from, &mut out);
+    match printed.and_then(|()| Ok(out.flush()?)) {
+        Ok(()) => Exit::Ok,
         Err(PrintError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
-        Err(error) if error.is_damage() => {
-            say(format_args!("perennial: {error}"));
-            say(format_args!(
-                "keep a copy of the folder; the daemon makes it again from the view when it runs, if that has all changes"
-            ));
-            Exit::Data
-        }
         Err(error) => {
             say(format_args!("perennial: {error}"));
-            Exit::Failed
+            if error.is_damage() {
+                Exit::Data
+            } else {
+                Exit::Failed
+            }
         }
     }
 }

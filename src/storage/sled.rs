@@ -11,13 +11,14 @@
 //! 3. How it is read: `store`, `find`, `page`, `scan`, on top of `reader_state` and `seqlock`.
 //! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `snapshots`, `archiving`, `scrub`, `old_format`, `holder`, `attempts`,
 //!    `engine_state`, `space`; `stored_fit` compares it with the settings.
-//! 5. What is measured: `metrics`; what is printed: `print`.
+//! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `view_check`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
 mod archiving;
 mod attempts;
 mod checked;
 mod commit;
+mod data_check;
 mod data_folder;
 mod database;
 mod engine;
@@ -48,6 +49,7 @@ mod stored_record;
 #[cfg(test)]
 mod tests;
 mod value;
+mod view_check;
 mod writer;
 
 use std::sync::Arc;
@@ -59,12 +61,13 @@ use crate::settings::{OnRefusal, Settings};
 use crate::supervision::{ChildSpec, Faults, Slot};
 use archiving::Archiving;
 use commit::{FAILING_SYNC, WEAK_SYNC};
+pub(crate) use data_check::{DataCheck, FolderFault, ViewCheck, check_data};
 use data_folder::DataFolder;
 use engine::Opener;
 use find::QueryCounts;
 use holder::Holder;
 use opener::SledOpener;
-pub(crate) use print::{PrintError, print_journal, verify_journal};
+pub(crate) use print::{PrintError, print_journal};
 use scan::SCANS_MAX;
 use space::Space;
 use store::SledStore;

@@ -4,6 +4,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::json;
 
 use crate::daemon::{BINARY, TestDaemon};
 
@@ -215,4 +218,56 @@ fn a_daemon_that_does_not_answer_is_told_apart_from_one_that_is_not_there() {
     drop(silent);
     let told = String::from_utf8(run(&["healthcheck", "--admin", &address]).stderr).unwrap();
     assert!(told.contains("nothing answers at"), "{told}");
+}
+
+#[test]
+fn the_data_folder_is_read_whole_whether_a_daemon_uses_it_or_not() {
+    let mut daemon = TestDaemon::start("");
+    for n in 0..30 {
+        daemon.post("/books", &json!({ "n": n })).expect(201);
+    }
+    let file = daemon.config();
+    let file = file.to_str().unwrap().to_owned();
+    let check = |code| {
+        let data = run(&["check", "--data", &file]);
+        let alias = run(&["--config", &file, "journal", "--verify"]);
+        for output in [&data, &alias] {
+            assert_eq!(output.status.code(), Some(code), "{output:?}");
+        }
+        String::from_utf8([data.stdout, data.stderr].concat()).unwrap()
+    };
+    let told = check(0);
+    assert!(
+        told.contains("whole, up to change 30: the journal"),
+        "{told}"
+    );
+    assert!(
+        told.contains("the view was not compared: process"),
+        "{told}"
+    );
+    daemon.sigterm();
+    daemon.wait_exit(Duration::from_secs(20));
+    let view = daemon.folder().join("data/view");
+    let before = fs::read(view.join("db")).unwrap();
+    let told = check(0);
+    assert!(told.contains("and the view with 30 records"), "{told}");
+    assert_eq!(
+        fs::read(view.join("db")).unwrap(),
+        before,
+        "nothing is written"
+    );
+    let segment = daemon.folder().join("data/journal/000000000001.journal");
+    let whole = fs::read(&segment).unwrap();
+    let mut damaged = whole.clone();
+    damaged[700] ^= 1;
+    fs::write(&segment, damaged).unwrap();
+    let told = check(65);
+    assert!(told.contains("000000000001.journal"), "{told}");
+    assert!(told.contains("another copy has all"), "{told}");
+    fs::remove_file(&segment).unwrap();
+    fs::create_dir(&segment).unwrap();
+    check(75);
+    fs::remove_dir(&segment).unwrap();
+    fs::write(&segment, whole).unwrap();
+    check(0);
 }

@@ -27,26 +27,39 @@ impl DataLock {
     /// Takes the lock of the folder `data`, which is made if it is missing.
     pub(crate) fn take(data: &Path) -> Result<Self, LockError> {
         std::fs::create_dir_all(data)?;
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(data.join("lock"))?;
+        let mut lock = Self::locked(file)?;
+        lock.0.set_len(0)?;
+        writeln!(lock.0, "{}", std::process::id())?;
+        Ok(lock)
+    }
+
+    /// Takes the lock of a folder that is only read, and changes nothing in it. `None` if no process ever used the folder.
+    pub(crate) fn of_reader(data: &Path) -> Result<Option<Self>, LockError> {
+        match File::open(data.join("lock")) {
+            Ok(file) => Self::locked(file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn locked(mut file: File) -> Result<Self, LockError> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
+            Ok(()) => Ok(Self(file)),
             Err(Errno::WOULDBLOCK) => {
                 let mut holder = String::new();
                 file.read_to_string(&mut holder)?;
                 let holder = holder.trim();
                 let holder = if holder.is_empty() { "unknown" } else { holder };
-                return Err(LockError::Held(holder.to_owned()));
+                Err(LockError::Held(holder.to_owned()))
             }
-            Err(error) => return Err(io::Error::from(error).into()),
+            Err(error) => Err(io::Error::from(error).into()),
         }
-        file.set_len(0)?;
-        writeln!(file, "{}", std::process::id())?;
-        Ok(Self(file))
     }
 
     /// Whether it is the lock of what is at `data` now: another folder may have taken its place.
@@ -68,7 +81,13 @@ mod tests {
         let lock = DataLock::take(folder.path()).unwrap();
         let refused = DataLock::take(folder.path()).unwrap_err().to_string();
         assert_eq!(refused, format!("process {} uses it", std::process::id()));
+        let refused = DataLock::of_reader(folder.path()).unwrap_err();
+        assert!(matches!(refused, LockError::Held(_)), "{refused}");
         drop(lock);
+        assert!(DataLock::of_reader(folder.path()).unwrap().is_some());
         DataLock::take(folder.path()).unwrap();
+        let unused = tempfile::tempdir().unwrap();
+        assert!(DataLock::of_reader(unused.path()).unwrap().is_none());
+        assert!(!unused.path().join("lock").exists());
     }
 }

@@ -97,6 +97,23 @@ impl JournalFiles {
         Ok(None)
     }
 
+    /// The damaged heads of segments that are read all the same, since their first frame is whole.
+    pub(crate) fn damaged_heads(&self) -> Result<Vec<JournalError>, JournalError> {
+        let mut damaged = Vec::new();
+        for (number, _) in self.segments.iter().filter(|(_, head)| head.is_ok()) {
+            let path = segment::path_of(&self.folder, *number);
+            if let Err(fault) = head_of(&path)? {
+                damaged.push(JournalError::Damaged { path, at: 0, fault });
+            }
+        }
+        Ok(damaged)
+    }
+
+    /// The file of a segment.
+    pub(crate) fn path_of(&self, number: u64) -> PathBuf {
+        segment::path_of(&self.folder, number)
+    }
+
     /// The number of the last segment; 0 if there is none.
     pub(crate) fn last_number(&self) -> u64 {
         self.segments.last().map_or(0, |(number, _)| *number)

@@ -55,7 +55,7 @@ impl DataFolder {
 }
 
 /// The bytes of all files below a folder; of those that can be read.
-fn bytes_below(folder: &Path) -> u64 {
+pub(super) fn bytes_below(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let bytes = entries.map(|entry| match entry.metadata() {
         Ok(found) if found.is_dir() => bytes_below(&entry.path()),
@@ -74,6 +74,21 @@ pub(super) fn move_aside(path: &Path, why: &str) -> io::Result<()> {
     if let Some(name) = path.file_name() {
         fs::rename(path, aside.join(name))?;
         tracing::warn!(moved = %path.display(), to = %aside.display(), why, "moved a part of the store aside");
+    }
+    Ok(())
+}
+
+/// Copies a folder with all that is in it.
+pub(super) fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_all(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
     }
     Ok(())
 }

@@ -4,11 +4,10 @@
 //! aside.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use super::checked::{Checked, LAST_SEQ_KEY, SCHEMA, SCHEMA_KEY};
-use super::data_folder::{self, DataFolder};
+use super::data_folder::{self, DataFolder, copy_all};
 use super::engine::{Engine, Keyspace, OpenFault, Opener as _};
 use super::log::seq_of;
 use super::opener::SledOpener;
@@ -101,18 +100,4 @@ fn acknowledged(mark: &Path) -> Option<u64> {
     (told == crc32fast::hash(seq))
         .then(|| seq_of(seq).ok())
         .flatten()
-}
-
-fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_all(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }

@@ -253,7 +253,7 @@ impl Opening<'_> {
 
     /// Reads a snapshot and the journal behind it, and changes nothing. Returns the journal's end if together they have all
     /// that was acknowledged.
-    fn source(
+    pub(super) fn source(
         files: &JournalFiles,
         snapshot: Option<&Snapshot>,
         acknowledged: Option<u64>,
@@ -359,7 +359,7 @@ impl Opening<'_> {
 }
 
 /// The end of the journal and its state. `base` is the last change that is known without it.
-fn judge(files: &JournalFiles, reach: Reach, base: u64) -> (JournalEnd, JournalState) {
+pub(super) fn judge(files: &JournalFiles, reach: Reach, base: u64) -> (JournalEnd, JournalState) {
     let damaged = |last| {
         let end = JournalEnd {
             number: files.last_number(),

@@ -1,0 +1,407 @@
+//! `perennial check --data`: reads everything that a data folder has, says what is damaged, and changes nothing.
+//!
+//! A daemon may use the folder meanwhile. Then its view is not compared, and a snapshot that it makes during the check makes
+//! older files superfluous: the check begins again.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use super::checked;
+use super::data_folder::{DataFolder, bytes_below, copy_all};
+use super::engine::{OpenFault, Opener as _};
+use super::opener::SledOpener;
+use super::opening::{Opening, judge};
+use super::print::{PrintError, store_of};
+use super::start::{self, Copies, Remedy};
+use super::view_check::{self, ViewSource};
+use crate::num::as_u64;
+use crate::storage::journal::{
+    DataLock, JournalError, JournalFiles, LockError, Marks, MarksFound, Reach, Snapshot, StoreId,
+    boot_id,
+};
+use crate::supervision::contain;
+
+/// The most attempts: each but the last begins again because the daemon has removed files meanwhile.
+const TRIES: u32 = 5;
+/// The bytes of a view whose records are in memory at a time.
+const PART_BYTES: u64 = 256 << 20;
+
+/// The result of a check.
+#[derive(Debug)]
+pub(crate) struct DataCheck {
+    /// The last change of the journal.
+    pub(crate) last: u64,
+    pub(crate) snapshots: usize,
+    pub(crate) view: ViewCheck,
+    pub(crate) findings: Vec<FolderFault>,
+    /// Whether the copies of the store have all that was acknowledged, although something is damaged; `None` if a daemon uses
+    /// the folder, which knows better.
+    pub(crate) mends: Option<bool>,
+}
+
+/// The result for the view.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ViewCheck {
+    /// It was compared with the journal.
+    Compared { records: u64 },
+    /// It was not, and need not be.
+    NotCompared(String),
+    /// It could not be compared.
+    Failed(String),
+}
+
+/// One thing that is not as it was written. Each text says what becomes of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FolderFault {
+    #[error("one of the two marks can't be read: the daemon writes it again when it starts")]
+    Mark,
+    #[error(
+        "the file marks can't be read: without it nobody knows where the journal should end; the daemon compares the journal with the view when it starts"
+    )]
+    Marks,
+    #[error("{0}: the daemon makes a new snapshot in its place while it runs")]
+    Snapshot(JournalError),
+    #[error("{0}: the frames behind this head are whole, and nothing is lost")]
+    SegmentHead(JournalError),
+    #[error("{0}: the daemon makes the journal again from the view, if that has all changes")]
+    Journal(JournalError),
+    #[error(
+        "the journal ends at change {last}, but change {acknowledged} was acknowledged: the rest is damaged from byte {at} of {} on, or missing; the daemon makes the journal again from the view, if that has all changes",
+        .path.display()
+    )]
+    Short {
+        path: PathBuf,
+        at: u64,
+        last: u64,
+        acknowledged: u64,
+    },
+    #[error("{error}: no snapshot needs it, but moments before change {before} can't be restored")]
+    Old { error: JournalError, before: u64 },
+    #[error(
+        "the view differs from the journal: {0}; stop the daemon and move the folder view out of the data folder: it is made again"
+    )]
+    Difference(String),
+    #[error(
+        "the view is at change {view}, but the journal ends at {last}: the daemon makes the journal again from the view when it starts"
+    )]
+    Ahead { view: u64, last: u64 },
+    #[error(
+        "the view can't be read: {0}; the daemon makes it again from the journal when it starts"
+    )]
+    View(String),
+}
+
+impl FolderFault {
+    /// Whether it is damage, and not only a loss of history.
+    pub(crate) fn is_damage(&self) -> bool {
+        !matches!(self, Self::Old { .. })
+    }
+}
+
+/// Checks a data folder, the folder of an archive, or a copy of one.
+pub(crate) fn check_data(data: &Path, cache_bytes: u64) -> Result<DataCheck, PrintError> {
+    let folder = DataFolder::new(data);
+    let snapshots = || -> Result<Vec<u64>, PrintError> {
+        let (store, _) = store_of(&folder)?;
+        let found = Snapshot::find(&folder.snapshots(), store)?;
+        Ok(found.iter().map(|snapshot| snapshot.seq).collect())
+    };
+    let mut tries = 1;
+    loop {
+        let before = snapshots()?;
+        let checked = check(&folder, cache_bytes);
+        if tries == TRIES || !is_outdated(&checked, before == snapshots()?) {
+            return checked;
+        }
+        tries += 1;
+    }
+}
+
+/// Whether what was found may only mean that the daemon made a snapshot meanwhile, and removed older files.
+fn is_outdated(checked: &Result<DataCheck, PrintError>, same_snapshots: bool) -> bool {
+    match checked {
+        Ok(checked) => !checked.findings.is_empty() && !same_snapshots,
+        Err(PrintError::Journal(JournalError::Io { source, .. })) => {
+            source.kind() == io::ErrorKind::NotFound
+        }
+        Err(_) => false,
+    }
+}
+
+fn check(folder: &DataFolder, cache_bytes: u64) -> Result<DataCheck, PrintError> {
+    // As long as the lock is held, no daemon begins to change the view.
+    let lock = DataLock::of_reader(&folder.path);
+    let marks = Marks::read(&folder.path)?;
+    let (store, acknowledged) = store_of(folder)?;
+    let view = match &lock {
+        Err(LockError::Held(holder)) => {
+            Err(ViewCheck::NotCompared(format!("process {holder} uses it")))
+        }
+        Err(LockError::Io(error)) => Err(ViewCheck::Failed(format!(
+            "the lock of the folder can't be read: {error}"
+        ))),
+        Ok(_) => copy_view(folder, marks),
+    };
+    let in_use = lock.is_err();
+    drop(lock);
+    let mut parts = CheckedParts::read(folder, store, acknowledged)?;
+    parts.marks(marks, folder);
+    let view = match view {
+        Ok(copy) => parts.compare_view(store, &copy, cache_bytes),
+        Err(view) => view,
+    };
+    let damaged = parts.findings.iter().any(FolderFault::is_damage);
+    let mends = (damaged && !in_use).then(|| parts.mends(acknowledged));
+    Ok(DataCheck {
+        last: parts.last,
+        snapshots: parts.snapshots.len(),
+        view,
+        findings: parts.findings,
+        mends,
+    })
+}
+
+/// Copies the view of a store that no daemon uses, if it counts: sled writes into what it opens.
+fn copy_view(folder: &DataFolder, marks: MarksFound) -> Result<ViewCopy, ViewCheck> {
+    let not = |why: &str| Err(ViewCheck::NotCompared(why.to_owned()));
+    match marks {
+        _ if !folder.view().exists() => {
+            not("there is none, and the daemon makes it from the journal when it starts")
+        }
+        MarksFound::Found { mark, .. } if !start::trusts_view(&mark, boot_id()) => {
+            not("the machine was switched off while it was in use, and it is made again")
+        }
+        MarksFound::Found { .. } | MarksFound::Damaged | MarksFound::Absent => ViewCopy::make(&folder.view()).map_err(|(path, error)| {
+            let path = path.display();
+            ViewCheck::Failed(format!(
+                "it can't be copied to {path}: {error}; name a folder with room and rights in TMPDIR"
+            ))
+        }),
+    }
+}
+
+/// A copy of a view, removed with this value.
+struct ViewCopy(PathBuf);
+
+impl ViewCopy {
+    fn make(view: &Path) -> Result<Self, (PathBuf, io::Error)> {
+        let name = format!("perennial-check-{}", uuid::Uuid::now_v7());
+        let copy = Self(std::env::temp_dir().join(name));
+        let made = DirBuilder::new().mode(0o700).create(&copy.0);
+        made.and_then(|()| copy_all(view, &copy.0))
+            .map_err(|error| (copy.0.clone(), error))?;
+        Ok(copy)
+    }
+}
+
+impl Drop for ViewCopy {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// The snapshots and the journal of a store, and what is wrong with them.
+struct CheckedParts {
+    /// Those that are whole, the newest first.
+    snapshots: Vec<Snapshot>,
+    files: JournalFiles,
+    /// The last change that can be read without a gap behind the oldest snapshot.
+    last: u64,
+    /// The last change of the view, if it was compared and is whole.
+    view: Option<u64>,
+    findings: Vec<FolderFault>,
+}
+
+impl CheckedParts {
+    fn read(
+        folder: &DataFolder,
+        store: StoreId,
+        acknowledged: Option<u64>,
+    ) -> Result<Self, PrintError> {
+        let mut findings = Vec::new();
+        let mut snapshots = Snapshot::find(&folder.snapshots(), store)?;
+        let base = snapshots.last().map_or(0, |oldest| oldest.seq);
+        let mut read = Ok(());
+        snapshots.retain(|snapshot| match snapshot.read(|_| Ok(())) {
+            Ok(()) => true,
+            Err(error @ JournalError::Io { .. }) => {
+                read = Err(error);
+                false
+            }
+            Err(error) => {
+                findings.push(FolderFault::Snapshot(error));
+                false
+            }
+        });
+        read?;
+        let files = JournalFiles::find(&folder.journal(), store)?;
+        for error in files.damaged_heads()? {
+            findings.push(FolderFault::SegmentHead(error));
+        }
+        let first = files.first().unwrap_or(1).saturating_sub(1);
+        let read = |after| files.read::<JournalError>(after, |_| Ok(()));
+        let mut reach = read(first.min(base))?;
+        if let Reach::Damage { last, error } = reach {
+            if last < base {
+                let before = base;
+                findings.push(FolderFault::Old { error, before });
+                reach = read(base)?;
+            } else {
+                reach = Reach::Damage { last, error };
+            }
+        }
+        let last = match reach {
+            Reach::End(end) => {
+                if let Some(acknowledged) = acknowledged
+                    && end.last < acknowledged
+                {
+                    findings.push(FolderFault::Short {
+                        path: files.path_of(end.number),
+                        at: end.at,
+                        last: end.last,
+                        acknowledged,
+                    });
+                }
+                end.last
+            }
+            Reach::Damage { last, error } => {
+                findings.push(FolderFault::Journal(error));
+                last
+            }
+        };
+        Ok(Self {
+            snapshots,
+            files,
+            last,
+            view: None,
+            findings,
+        })
+    }
+
+    /// Adds the state of the marks.
+    fn marks(&mut self, marks: MarksFound, folder: &DataFolder) {
+        self.findings.extend(match marks {
+            MarksFound::Found { damaged: true, .. } => Some(FolderFault::Mark),
+            MarksFound::Damaged => Some(FolderFault::Marks),
+            // An archive has neither.
+            MarksFound::Absent => folder.view().exists().then_some(FolderFault::Marks),
+            MarksFound::Found { .. } => None,
+        });
+    }
+
+    fn compare_view(&mut self, store: StoreId, copy: &ViewCopy, cache_bytes: u64) -> ViewCheck {
+        // sled panics on some damage.
+        let found = match contain(|| self.compare(store, copy, cache_bytes)) {
+            Ok(Ok(view)) => return view,
+            Ok(Err(fault @ OpenFault::Io(_))) => return ViewCheck::Failed(fault.to_string()),
+            Ok(Err(OpenFault::View(found))) => found,
+            Ok(Err(fault)) => fault.to_string(),
+            Err(panic) => panic.to_string(),
+        };
+        self.findings.push(FolderFault::View(found));
+        ViewCheck::NotCompared("it can't be read".to_owned())
+    }
+
+    fn compare(
+        &mut self,
+        store: StoreId,
+        copy: &ViewCopy,
+        cache_bytes: u64,
+    ) -> Result<ViewCheck, OpenFault> {
+        let engine = SledOpener::new(copy.0.clone(), cache_bytes).open(&[])?;
+        let checked = checked::read(&*engine, store)?;
+        let checked = checked.ok_or_else(|| OpenFault::View("it is empty".to_owned()))?;
+        let (view, last) = (checked.last_seq, self.last);
+        if view > last {
+            self.findings.push(FolderFault::Ahead { view, last });
+            self.view = Some(view);
+            return Ok(ViewCheck::NotCompared(
+                "the journal has less than it".to_owned(),
+            ));
+        }
+        let mut snapshots = self.snapshots.iter();
+        let source = ViewSource {
+            snapshot: snapshots.find(|snapshot| snapshot.seq <= view),
+            journal: &self.files,
+        };
+        if source.snapshot.is_none() && self.files.first().is_some_and(|first| first > 1) {
+            return Ok(ViewCheck::NotCompared(format!(
+                "it is at change {view}, before the oldest snapshot, and takes over the rest when the daemon starts"
+            )));
+        }
+        let bytes = bytes_below(&copy.0);
+        let parts = u32::try_from(bytes / PART_BYTES).unwrap_or(u32::MAX);
+        let differences = view_check::compare(&*engine, &checked, source, parts.saturating_add(1))?;
+        let count = differences.count;
+        let more = count.saturating_sub(as_u64(differences.named.len()));
+        let mut named = differences.named;
+        if more > 0 {
+            named.push(format!("and {more} more"));
+        }
+        if count == 0 {
+            self.view = Some(view);
+        } else {
+            self.findings
+                .push(FolderFault::Difference(named.join("; ")));
+        }
+        let records = checked.tallies.iter().map(|tally| tally.records).sum();
+        Ok(ViewCheck::Compared { records })
+    }
+
+    /// Whether the daemon finds all that was acknowledged when it starts.
+    fn mends(&self, acknowledged: Option<u64>) -> bool {
+        if let Some(view) = self.view {
+            return self
+                .files
+                .read::<OpenFault>(view, |_| Ok(()))
+                .is_ok_and(|reach| {
+                    let (end, state) = judge(&self.files, reach, 0);
+                    let copies = Copies {
+                        acknowledged,
+                        view: Some(view),
+                        journal: end.last,
+                        state,
+                    };
+                    matches!(start::remedy(&copies), Remedy::Replay | Remedy::Renew)
+                });
+        }
+        // Without a snapshot the journal has everything, from the first change on.
+        let mut snapshots = self.snapshots.iter().map(Some).chain([None]);
+        snapshots.any(|snapshot| Opening::source(&self.files, snapshot, acknowledged).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_begins_again_only_if_files_were_removed_meanwhile() {
+        let checked = |findings| {
+            Ok(DataCheck {
+                last: 1,
+                snapshots: 1,
+                view: ViewCheck::Compared { records: 1 },
+                findings,
+                mends: None,
+            })
+        };
+        let failed = |kind: io::ErrorKind| {
+            let source = kind.into();
+            let path = PathBuf::new();
+            Err(PrintError::Journal(JournalError::Io { path, source }))
+        };
+        for (result, same_snapshots, outdated) in [
+            (checked(vec![]), false, false),
+            (checked(vec![FolderFault::Mark]), true, false),
+            (checked(vec![FolderFault::Mark]), false, true),
+            (failed(io::ErrorKind::NotFound), true, true),
+            (failed(io::ErrorKind::PermissionDenied), false, false),
+        ] {
+            let found = is_outdated(&result, same_snapshots);
+            assert_eq!(found, outdated, "{result:?}");
+        }
+    }
+}
