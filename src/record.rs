@@ -24,11 +24,13 @@ pub use id::IdScheme;
 pub(crate) use id::{IdError, RecordId};
 pub(crate) use nearest::nearest;
 pub(crate) use object::{BodyError, JsonObject};
-pub(crate) use query::{Handling, ListQuery, QueryError};
+pub(crate) use query::{Handling, HistoryQuery, ListQuery, QueryError, wants_meta};
 pub(crate) use schema::RuleViolation;
 pub use schema::{Bounds, Field, FieldType, Pattern, Schema};
 pub(crate) use selection::{Example, SELECTED_BYTES_MAX, Selection};
 pub(crate) use slice::Slice;
+
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -43,6 +45,41 @@ pub(crate) struct Revision(pub(crate) u64);
 pub(crate) struct Record {
     pub(crate) id: RecordId,
     pub(crate) revision: Revision,
+    /// The times of its creation and of its last write, in milliseconds since 1970.
+    pub(crate) created_ms: u64,
+    pub(crate) changed_ms: u64,
     /// The JSON text as it is served, `"id"` included.
     pub(crate) json: Bytes,
+}
+
+/// The members that a client gets on request, and that the store alone gives a value.
+const META: [&str; 3] = ["_created", "_changed", "_revision"];
+
+impl Record {
+    /// The text with the times and the revision as its last members.
+    pub(crate) fn json_with_meta(&self) -> Bytes {
+        let [created, changed, revision] = META;
+        let text = self.json.strip_suffix(b"}").unwrap_or(&self.json);
+        let meta = format!(
+            ",\"{created}\":\"{}\",\"{changed}\":\"{}\",\"{revision}\":{}}}",
+            moment_text(self.created_ms),
+            moment_text(self.changed_ms),
+            self.revision.0
+        );
+        [text, meta.as_bytes()].concat().into()
+    }
+}
+
+impl Revision {
+    /// The strong entity tag of a record in the store of this mark.
+    pub(crate) fn etag(self, mark: &str) -> String {
+        format!("\"{}-{mark}\"", self.0)
+    }
+}
+
+/// A time in milliseconds since 1970, as RFC 3339 writes it. It has no years after 9999.
+pub(crate) fn moment_text(ms: u64) -> String {
+    const LAST: u64 = 253_402_300_799_999;
+    let moment = UNIX_EPOCH + Duration::from_millis(ms.min(LAST));
+    humantime::format_rfc3339_millis(moment).to_string()
 }

@@ -1,10 +1,11 @@
 //! The record store: records of declared resources, kept durably.
 //!
 //! Order of reading: [`store`] (the interface, the same for every engine), [`plan`] (how a query is answered), [`journal`]
-//! (the changes on the disk), [`fit`] (whether settings and stored records fit together), then [`sled`](self::sled), the one engine there is, whose head has an order of reading of its
+//! (the changes on the disk), [`history`] (what a record was), [`fit`] (whether settings and stored records fit together), then [`sled`](self::sled), the one engine there is, whose head has an order of reading of its
 //! own.
 
 mod fit;
+mod history;
 mod journal;
 mod plan;
 mod sled;
@@ -13,5 +14,6 @@ mod store;
 pub(crate) use self::sled::{
     DataCheck, FolderFault, PrintError, ViewCheck, check_data, print_journal, storage,
 };
+pub(crate) use history::RecordHistory;
 use store::{CHANGES_MAX, Change, ChangeKind, Changes, StoreReply};
 pub(crate) use store::{CollectionId, ListPage, Store, StoreError, Write, Written};

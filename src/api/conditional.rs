@@ -86,7 +86,7 @@ fn date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
 
 /// The strong entity tag of a record in the store of this mark.
 pub(super) fn etag(revision: Revision, mark: &str) -> String {
-    format!("\"{}-{mark}\"", revision.0)
+    revision.etag(mark)
 }
 
 /// The conditions of a request to a record in the store of this mark, for the store to compare. A tag that is not a

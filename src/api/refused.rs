@@ -102,7 +102,7 @@ impl From<StoreError> for Problem {
         let code = match error {
             StoreError::Refused(error) => return error.into(),
             StoreError::Unavailable => Code::Unavailable,
-            StoreError::Overloaded => Code::Overloaded,
+            StoreError::Overloaded | StoreError::Busy => Code::Overloaded,
             StoreError::Expired | StoreError::TooSlow => Code::Deadline,
             StoreError::TooLarge | StoreError::TooManyMatches => Code::InvalidParameter,
             StoreError::Crashed | StoreError::Failed => Code::Internal,

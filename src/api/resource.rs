@@ -1,7 +1,8 @@
-//! Records over HTTP: `collection` answers for a resource as a whole, `item` for one record.
+//! Records over HTTP: `collection` answers for a resource as a whole, `item` for one record, `history` for what it was.
 
 mod collection;
 mod dialect;
+mod history;
 mod item;
 mod negotiation;
 
@@ -42,9 +43,14 @@ pub(super) async fn answer(
     let sent = matched.rest(request.path()).strip_prefix('/');
     // `/books/` is the list too: clients that join paths produce it.
     let sent = sent.filter(|id| !id.is_empty());
+    let (sent, past) = match sent.and_then(|sent| sent.split_once('/')) {
+        Some((id, _)) => (Some(id), true),
+        None => (sent, false),
+    };
     // No record has an id that can't be read.
     let id = sent.map(|sent| segment(sent).and_then(|id| settings.ids.parse(&id).ok()));
     let (allow, body) = match id {
+        Some(_) if past => (history::METHODS, BodyOf::Other),
         Some(_) => (item::METHODS, BodyOf::Patch),
         None => (settings.collection_methods(), BodyOf::Post),
     };
@@ -62,6 +68,7 @@ pub(super) async fn answer(
         body_bytes: 0,
     };
     match id {
+        Some(id) if past => request.answer_history(id).await,
         Some(id) => request.answer_item(id).await,
         None => request.answer_collection(allow).await,
     }
@@ -74,7 +81,9 @@ impl ResourceRequest<'_> {
         settings.must_read(body, self.request.headers())?;
         let body = read_body(self.request, self.site.body_bytes).await?;
         self.body_bytes = body.len();
-        Ok(JsonObject::parse(&body)?)
+        let mut object = JsonObject::parse(&body)?;
+        object.remove_meta();
+        Ok(object)
     }
 
     /// Has the store carry out a write, and answers with the records as they are now, or as they were last.

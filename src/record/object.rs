@@ -76,6 +76,13 @@ impl JsonObject {
         self.0.shift_remove("id");
     }
 
+    /// Removes what a client was told on request: it may send back what it got.
+    pub(crate) fn remove_meta(&mut self) {
+        for name in super::META {
+            self.0.shift_remove(name);
+        }
+    }
+
     pub(crate) fn members(&self) -> &Map<String, Value> {
         &self.0
     }

@@ -5,12 +5,14 @@
 //!                           into an object
 //! _sort=author,-year        or _sort=author,year&_order=asc,desc; records that are equal are sorted by id
 //! _start=20&_end=30         or _start=20&_limit=10, or _page=3&_limit=10
+//! _meta=true                each record has its times and its revision
 //! ```
 
 // Decision: A query parameter without a meaning is refused.
 
 mod error;
 mod filter;
+mod history;
 mod parameters;
 mod sort;
 
@@ -26,6 +28,7 @@ use super::slice::{PAGE_RECORDS_MAX, Slice};
 use crate::num::as_u64;
 pub(crate) use error::QueryError;
 use filter::Filters;
+pub(crate) use history::HistoryQuery;
 use parameters::Parameters;
 use sort::By;
 pub(crate) use sort::SortKey;
@@ -47,7 +50,7 @@ const SHAPES: [&str; 3] = ["_embed", "_expand", "_fields"];
 /// Ends of names that will ask for other comparisons than equality.
 const OPERATORS: [&str; 6] = ["_gte", "_lte", "_gt", "_lt", "_ne", "_like"];
 /// The names that are known besides the fields.
-const KNOWN: [&str; 7] = [
+const KNOWN: [&str; 8] = [
     "_start",
     "_end",
     "_limit",
@@ -55,6 +58,7 @@ const KNOWN: [&str; 7] = [
     "_per_page",
     "_sort",
     "_order",
+    "_meta",
 ];
 
 /// The treatment of a name that is not a field.
@@ -188,6 +192,21 @@ impl ListQuery {
         }
         links.push(("last", to(last)));
         links
+    }
+}
+
+/// Whether a query asks for the times and the revision of a record.
+pub(crate) fn wants_meta(query: &str) -> Result<bool, QueryError> {
+    if query.is_empty() {
+        return Ok(false);
+    }
+    match Parameters::parse(query)?.once("_meta")? {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(QueryError::Value {
+            name: "_meta".to_owned(),
+            article: "true or false",
+        }),
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`, `checked`.
 //! 2. How it is written: `message`, `writer`, `staging`, `commit`, `replay`.
-//! 3. How it is read: `store`, `find`, `page`, `scan`, on top of `reader_state` and `seqlock`.
+//! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`.
 //! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `snapshots`, `archiving`, `scrub`, `old_format`, `holder`, `attempts`,
 //!    `engine_state`, `space`; `stored_fit` compares it with the settings.
 //! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `view_check`.
@@ -32,6 +32,7 @@ mod old_format;
 mod opener;
 mod opening;
 mod page;
+mod past;
 mod print;
 mod read_error;
 mod reader_state;
@@ -67,6 +68,7 @@ use engine::Opener;
 use find::QueryCounts;
 use holder::Holder;
 use opener::SledOpener;
+use past::HISTORIES_MAX;
 pub(crate) use print::{PrintError, print_journal};
 use scan::SCANS_MAX;
 use space::Space;
@@ -105,6 +107,7 @@ fn with_engine(
         deadline: limits.deadline,
         flush_limit: settings.storage.flush_limit,
         scans: Arc::new(Semaphore::new(SCANS_MAX)),
+        histories: Arc::new(Semaphore::new(HISTORIES_MAX)),
         commits: commits.clone(),
         queries: QueryCounts::default(),
     };

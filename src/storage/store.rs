@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use futures_util::future::{Either, LocalBoxFuture};
 
+use super::history::RecordHistory;
 use crate::record::{
-    CommandError, Conditions, ListQuery, MATCHING_MAX, Record, RecordId, SELECTED_BYTES_MAX,
-    WriteCommand,
+    CommandError, Conditions, HistoryQuery, ListQuery, MATCHING_MAX, Record, RecordId,
+    SELECTED_BYTES_MAX, WriteCommand,
 };
 use crate::telemetry::{MetricSource, Rows};
 
@@ -53,6 +54,14 @@ pub(crate) trait Store: Send + Sync + 'static {
         expect(dead_code, reason = "the feed of changes will be its first caller")
     )]
     fn changes(&self, after: u64) -> StoreReply<'_, Changes>;
+
+    /// Reads what a record was, as far as the journal and its snapshots reach.
+    fn history<'a>(
+        &'a self,
+        collection: CollectionId,
+        id: &'a RecordId,
+        query: HistoryQuery,
+    ) -> StoreReply<'a, RecordHistory>;
 
     /// A short text that is part of each entity tag, so that tags of one store are never those of another. It is known from
     /// the first time on that the store is open.
@@ -164,6 +173,9 @@ pub(crate) enum StoreError {
     /// The writer's queue is full.
     #[error("too many writes are waiting; try again")]
     Overloaded,
+    /// As many histories are being read as may be at once.
+    #[error("too many histories of records are being read; try again")]
+    Busy,
     /// The deadline passed before the writer got to the write.
     #[error("the deadline passed before the write was begun; it was not done, try again")]
     Expired,

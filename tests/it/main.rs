@@ -29,6 +29,7 @@ mod faults;
 mod file_faults;
 mod foreign_pages;
 mod fuzz;
+mod history;
 mod large_files;
 mod library;
 mod limits;

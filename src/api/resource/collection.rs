@@ -7,7 +7,7 @@ use super::super::answer::{Answered, set};
 use super::super::conditional::{self, etag};
 use super::dialect::BodyOf;
 use super::{ResourceRequest, array, json, prefers, set_preference_applied};
-use crate::record::{Conditions, Handling, ListQuery, Revision, WriteCommand};
+use crate::record::{Conditions, Handling, ListQuery, Revision, WriteCommand, wants_meta};
 use crate::wire::{Code, Problem};
 
 impl ResourceRequest<'_> {
@@ -30,11 +30,16 @@ impl ResourceRequest<'_> {
             Handling::Strict
         };
         let query = ListQuery::parse(self.request.query(), schema, handling)?;
-        let page = self
+        let mut page = self
             .site
             .store
             .query(self.target.collection, &query)
             .await?;
+        if wants_meta(self.request.query())? {
+            for record in &mut page.records {
+                record.json = record.json_with_meta();
+            }
+        }
         let mark = self.site.store.mark().await?;
         let etag = format!("W/{}", etag(Revision(page.seq), mark));
         let whole = || json(StatusCode::OK, array(&page.records));

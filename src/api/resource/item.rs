@@ -8,7 +8,9 @@ use super::super::conditional::{self, conditions, etag};
 use super::super::routes::ResourceTarget;
 use super::dialect::BodyOf;
 use super::{ResourceRequest, json};
-use crate::record::{Absent, Conditions, IdScheme, JsonObject, RecordId, Tags, WriteCommand};
+use crate::record::{
+    Absent, Conditions, IdScheme, JsonObject, RecordId, Tags, WriteCommand, wants_meta,
+};
 use crate::settings::Put;
 use crate::wire::{Code, Problem};
 
@@ -33,7 +35,12 @@ impl ResourceRequest<'_> {
         let record = self.site.store.get(self.target.collection, id).await?;
         let record = record.ok_or_else(|| absent(self.target))?;
         let etag = etag(record.revision, self.site.store.mark().await?);
-        let whole = || json(StatusCode::OK, record.json);
+        let text = if wants_meta(self.request.query())? {
+            record.json_with_meta()
+        } else {
+            record.json
+        };
+        let whole = || json(StatusCode::OK, text);
         let mut response = conditional::answer(self.request.headers(), etag, None, whole)?;
         // It may change at any time, so clients ask again before they use it again (RFC 9111 section 5.2.2.4).
         set(&mut response, header::CACHE_CONTROL, "no-cache");

@@ -94,7 +94,7 @@ pub(crate) enum Unrouted {
 pub(crate) struct RouteTable {
     /// Folders, the longest path first. Each has all paths below its own.
     prefixes: Vec<Arc<Route>>,
-    /// Resources, by path. Each has its own path and those of one more segment.
+    /// Resources, by path. Each has its own path, those of one more segment, and the histories of its records.
     resources: HashMap<String, Arc<Route>>,
     /// All routes, by index.
     pub(super) all: Vec<Arc<Route>>,
@@ -154,6 +154,10 @@ impl RouteTable {
         let parent = || decoded.rsplit_once('/').map(|(parent, _)| parent);
         let resource = self.resources.get(decoded);
         let resource = resource.or_else(|| self.resources.get(parent()?));
+        // The history of a record is one segment below it.
+        let record = || parent().filter(|_| decoded.ends_with("/_history"));
+        let of_record = || self.resources.get(record()?.rsplit_once('/')?.0);
+        let resource = resource.or_else(of_record);
         let mut prefixes = self.prefixes.iter();
         resource.or_else(|| prefixes.find(|route| is_below(&route.pattern, decoded)))
     }
@@ -223,6 +227,9 @@ mod tests {
             ("/books/1", "/books", "/1"),
             ("/%62ooks/%31", "/books", "/%31"),
             ("/api/v1/pens/7", "/api/v1/pens", "/7"),
+            ("/books/1/_history", "/books", "/1/_history"),
+            ("/books/1/%5Fhistory", "/books", "/1/%5Fhistory"),
+            ("/books/1/2/_history", "/", "/books/1/2/_history"),
             ("/books/1/2", "/", "/books/1/2"),
         ] {
             let expected = (pattern.to_owned(), rest.to_owned());

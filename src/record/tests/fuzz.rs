@@ -51,6 +51,8 @@ fn records() -> Vec<Record> {
             json: json.unwrap_or_default().text(&id),
             id,
             revision: Revision(1),
+            created_ms: 0,
+            changed_ms: 0,
         }
     };
     ids.map(record).to_vec()

@@ -171,6 +171,11 @@ impl FrameInfo {
         HEAD_BYTES + as_usize(u64::from(self.body_bytes))
     }
 
+    /// Whether its body is not as it will be read.
+    pub(super) fn is_compressed(&self) -> bool {
+        self.flags & COMPRESSED != 0
+    }
+
     /// Whether it is the last frame of a snapshot.
     pub(super) fn is_end(&self) -> bool {
         self.flags & LAST != 0

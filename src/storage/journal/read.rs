@@ -162,6 +162,16 @@ impl JournalFiles {
     pub(crate) fn read<E: From<JournalError>>(
         &self,
         after: u64,
+        visit: impl FnMut(Vec<JournalChange>) -> Result<(), E>,
+    ) -> Result<Reach, E> {
+        self.read_wanted(after, |_| Ok(true), visit)
+    }
+
+    /// The same without the frames whose body is not `wanted`: they are checked, but not taken apart.
+    pub(crate) fn read_wanted<E: From<JournalError>>(
+        &self,
+        after: u64,
+        mut wanted: impl FnMut(&[u8]) -> Result<bool, E>,
         mut visit: impl FnMut(Vec<JournalChange>) -> Result<(), E>,
     ) -> Result<Reach, E> {
         let mut end = JournalEnd {
@@ -200,7 +210,7 @@ impl JournalFiles {
                 last: head.first.saturating_sub(1),
                 chain: head.chain,
             };
-            let fault = place.read(until, after, &mut visit)?;
+            let fault = place.read(until, after, &mut wanted, &mut visit)?;
             if let Some(fault @ FrameFault::Version(_)) = fault {
                 // A newer release wrote it: that is no damage.
                 let at = as_u64(place.at);
@@ -294,6 +304,7 @@ impl<'a> Place<'a> {
         &mut self,
         until: Option<u64>,
         after: u64,
+        wanted: &mut impl FnMut(&[u8]) -> Result<bool, E>,
         visit: &mut impl FnMut(Vec<JournalChange>) -> Result<(), E>,
     ) -> Result<Option<FrameFault>, E> {
         while until != Some(self.last + 1) {
@@ -302,7 +313,7 @@ impl<'a> Place<'a> {
                 Ok(None) => break,
                 Err(fault) => return Ok(Some(fault)),
             };
-            if info.last > after {
+            if info.last > after && (info.is_compressed() || wanted(body)?) {
                 match info.changes(body) {
                     Ok(changes) => visit(changes)?,
                     Err(fault) => return Ok(Some(fault)),

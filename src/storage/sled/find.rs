@@ -22,9 +22,18 @@ pub(super) struct QueryCounts {
     pages: AtomicU64,
     picks: AtomicU64,
     scans: AtomicU64,
+    refused_histories: AtomicU64,
 }
 
 impl QueryCounts {
+    pub(super) fn refuse_history(&self) {
+        count(&self.refused_histories);
+    }
+
+    pub(super) fn refused_histories(&self) -> u64 {
+        self.refused_histories.load(Ordering::Relaxed)
+    }
+
     pub(super) fn read(&self) -> [(&'static str, u64); 3] {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [

@@ -47,6 +47,11 @@ pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
         "Lists answered by reading a page (page), the records of the ids asked for (ids), or the whole resource (scan)",
         store.queries.read().map(|(plan, count)| ([("plan", plan)], count)),
     );
+    rows.counter(
+        "perennial_storage_refused_histories",
+        "Histories of records that were not read, since others were being read",
+        store.queries.refused_histories(),
+    );
     let by_resource = |value: fn(Tally) -> u64| {
         let names = store.holder.collections.iter().enumerate();
         names.map(move |(index, name)| {

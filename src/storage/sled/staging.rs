@@ -154,6 +154,8 @@ impl<'a> Staging<'a> {
         Record {
             id,
             revision: Revision(origin.seq),
+            created_ms,
+            changed_ms: origin.at_ms,
             json,
         }
     }

@@ -16,9 +16,10 @@ use super::message::{QueuedWrite, StoreMessage};
 use super::reader_state::{OpenEngine, Progress};
 use super::writer::CommitTimes;
 use super::{log, metrics, value};
-use crate::record::{Example, IdScheme, ListQuery, Record, RecordId, WriteCommand};
+use crate::record::{Example, HistoryQuery, IdScheme, ListQuery, Record, RecordId, WriteCommand};
 use crate::storage::{
-    CHANGES_MAX, Changes, CollectionId, ListPage, Store, StoreError, StoreReply, Write, Written,
+    CHANGES_MAX, Changes, CollectionId, ListPage, RecordHistory, Store, StoreError, StoreReply,
+    Write, Written,
 };
 use crate::supervision::{AskError, ChildRef, ReplyTo};
 use crate::telemetry::Rows;
@@ -35,6 +36,8 @@ pub(super) struct SledStore {
     pub(super) flush_limit: Duration,
     /// The permits that scans wait for.
     pub(super) scans: Arc<Semaphore>,
+    /// The permits to read histories.
+    pub(super) histories: Arc<Semaphore>,
     pub(super) commits: CommitTimes,
     pub(super) queries: QueryCounts,
 }
@@ -202,6 +205,15 @@ impl Store for SledStore {
                 _ => Changes::Found(entries.into_iter().filter_map(log::change).collect()),
             })
         })
+    }
+
+    fn history<'a>(
+        &'a self,
+        collection: CollectionId,
+        id: &'a RecordId,
+        query: HistoryQuery,
+    ) -> StoreReply<'a, RecordHistory> {
+        Either::Right(self.past(collection, id, query).boxed_local())
     }
 
     fn mark(&self) -> StoreReply<'_, &str> {

@@ -47,6 +47,8 @@ impl StoredRecord {
         Record {
             id,
             revision: Revision(self.seq),
+            created_ms: self.created_ms,
+            changed_ms: self.updated_ms,
             json: self.json,
         }
     }

@@ -1,0 +1,43 @@
+//! The history of one record: `GET /books/ID/_history`.
+
+use actix_web::http::header;
+use actix_web::http::{Method, StatusCode};
+
+use super::super::answer::{Answered, set};
+use super::{ResourceRequest, json};
+use crate::record::{HistoryQuery, RecordId};
+use crate::wire::{Code, Problem};
+
+/// The methods that are allowed on a history.
+pub(super) const METHODS: &str = "GET, HEAD, OPTIONS";
+/// The last segment of its path. No record has such an id.
+pub(super) const SEGMENT: &str = "_history";
+
+impl ResourceRequest<'_> {
+    /// Answers a request for the history of a record; without an `id` there is none.
+    pub(super) async fn answer_history(&self, id: Option<RecordId>) -> Answered {
+        if ![Method::GET, Method::HEAD].contains(self.request.method()) {
+            return Err(Problem::not_allowed(METHODS));
+        }
+        let id = id.ok_or_else(|| Problem::new(Code::NotFound))?;
+        let query = HistoryQuery::parse(self.request.query())?;
+        let collection = self.target.collection;
+        let history = self.site.store.history(collection, &id, query).await?;
+        if history.changes.is_empty() && query.before > history.first {
+            let detail = format!(
+                "there is no change of a record with this id; the journal begins with change {}",
+                history.first
+            );
+            return Err(Problem::new(Code::NotFound).detail(detail));
+        }
+        let mut response = json(StatusCode::OK, history.json());
+        if let Some(before) = history.next() {
+            let (url, limit) = (&self.target.url, query.limit);
+            let next =
+                format!("<{url}/{id}/{SEGMENT}?_limit={limit}&_before={before}>; rel=\"next\"");
+            set(&mut response, header::LINK, next);
+        }
+        set(&mut response, header::CACHE_CONTROL, "no-cache");
+        Ok(response)
+    }
+}

@@ -1,0 +1,31 @@
+//! The query of a record's history: `_limit=20&_before=4711`.
+
+use super::QueryError;
+use super::parameters::Parameters;
+use crate::num::as_u64;
+
+/// The most changes of one answer, and their number if none is asked for.
+const CHANGES_MAX: usize = 100;
+const CHANGES: usize = 20;
+
+/// The part of a history that a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HistoryQuery {
+    /// The most changes.
+    pub(crate) limit: usize,
+    /// Only changes before this one.
+    pub(crate) before: u64,
+}
+
+impl HistoryQuery {
+    /// Reads the part of a URL after the `?`. Other names are ignored.
+    pub(crate) fn parse(query: &str) -> Result<Self, QueryError> {
+        let parameters = Parameters::parse(query)?;
+        let limit = parameters.number("_limit", 1)?.unwrap_or(CHANGES);
+        let before = parameters.number("_before", 1)?.map_or(u64::MAX, as_u64);
+        Ok(Self {
+            limit: limit.min(CHANGES_MAX),
+            before,
+        })
+    }
+}

@@ -1,0 +1,159 @@
+//! Reads the history of a record from the files of the journal, and what is older from the oldest snapshot.
+//!
+//! A scan of the whole journal: a frame is taken apart only if the bytes of the record's key occur in it, which costs about as
+//! much as its check sum.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use memchr::memmem::Finder;
+use tokio::time::Instant;
+
+use super::data_folder::DataFolder;
+use super::store::SledStore;
+use crate::record::{HistoryQuery, RecordId};
+use crate::storage::history::{KeptChanges, RecordHistory};
+use crate::storage::journal::{
+    JournalChange, JournalError, JournalFiles, Reach, Snapshot, StoreId,
+};
+use crate::storage::{CollectionId, StoreError};
+
+/// The most histories that are read at once; for more the answer is an error.
+pub(super) const HISTORIES_MAX: usize = 2;
+
+/// The record whose history is read, and from which files.
+pub(super) struct PastOf<'a> {
+    pub(super) data: &'a DataFolder,
+    pub(super) store: StoreId,
+    /// The name of the resource.
+    pub(super) resource: &'a str,
+    pub(super) id: &'a RecordId,
+    pub(super) query: HistoryQuery,
+    /// Later changes are not told: they may not be on the disk.
+    pub(super) until: u64,
+}
+
+impl PastOf<'_> {
+    /// Reads the history. `go_on` ends it with an error.
+    pub(super) fn read<E: From<JournalError>>(
+        &self,
+        go_on: impl Fn() -> Result<(), E>,
+    ) -> Result<RecordHistory, E> {
+        let key = self.id.key();
+        let name_and_key = [self.resource.as_bytes(), &*key].concat();
+        let finder = Finder::new(&name_and_key);
+        let is_its = |change: &JournalChange| {
+            change.seq <= self.until && change.collection == self.resource && change.key == *key
+        };
+        let files = JournalFiles::find(&self.data.journal(), self.store)?;
+        let first = files.first().unwrap_or(self.until.saturating_add(1));
+        let mut kept = KeptChanges::new(self.query);
+        let wanted = |body: &[u8]| go_on().map(|()| finder.find(body).is_some());
+        let reach = files.read_wanted::<E>(first.saturating_sub(1), wanted, |changes| {
+            for change in changes.iter().filter(|change| is_its(change)) {
+                kept.add(change);
+            }
+            Ok(())
+        })?;
+        if let Reach::Damage { last, error } = reach
+            && last < self.until
+        {
+            return Err(error.into());
+        }
+        if first > 1 && kept.wants_older() {
+            let mut older = BTreeMap::new();
+            let snapshots = Snapshot::find(&self.data.snapshots(), self.store)?;
+            if let Some(oldest) = snapshots.last() {
+                oldest.read::<E>(|changes| {
+                    go_on()?;
+                    let its = changes.into_iter().filter(is_its);
+                    older.extend(its.filter(|it| it.seq < first).map(|it| (it.seq, it)));
+                    Ok(())
+                })?;
+            }
+            for change in older.values().rev() {
+                kept.add_older(change);
+            }
+        }
+        Ok(kept.finish(first, self.store.mark()))
+    }
+}
+
+/// The reason why a history was not read.
+#[derive(Debug, thiserror::Error)]
+enum PastError {
+    #[error("the deadline has passed")]
+    TooSlow,
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl PastError {
+    /// Whether a file was removed while the others were read, since a snapshot took its place.
+    fn is_gone(&self) -> bool {
+        matches!(self, Self::Journal(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+impl From<PastError> for StoreError {
+    fn from(error: PastError) -> Self {
+        match error {
+            PastError::TooSlow => return Self::TooSlow,
+            PastError::Journal(ref error) => {
+                tracing::error!(%error, "the history of a record could not be read");
+                if error.is_damage() {
+                    return Self::Damaged;
+                }
+            }
+        }
+        Self::Failed
+    }
+}
+
+impl SledStore {
+    /// Reads the history of a record, on a thread for blocking work.
+    pub(super) async fn past(
+        &self,
+        collection: CollectionId,
+        id: &RecordId,
+        query: HistoryQuery,
+    ) -> Result<RecordHistory, StoreError> {
+        let Ok(permit) = Arc::clone(&self.histories).try_acquire_owned() else {
+            self.queries.refuse_history();
+            return Err(StoreError::Busy);
+        };
+        let deadline = self.deadline_from_now();
+        self.readable(0, deadline).await?;
+        let (holder, id) = (Arc::clone(&self.holder), id.clone());
+        let read = move || {
+            let _permit = permit;
+            let store = holder.look(|open| open.store);
+            let resource = holder.collections.get(collection.0);
+            let (store, resource) = store.zip(resource).ok_or(StoreError::Unavailable)?;
+            let past = PastOf {
+                data: &holder.data,
+                store,
+                resource,
+                id: &id,
+                query,
+                until: holder.readers.progress().borrow().durable,
+            };
+            let go_on = || {
+                let late = Instant::now() >= deadline;
+                if late {
+                    Err(PastError::TooSlow)
+                } else {
+                    Ok(())
+                }
+            };
+            let read = match past.read(go_on) {
+                Err(error) if error.is_gone() => past.read(go_on),
+                read => read,
+            };
+            Ok(read?)
+        };
+        let read = tokio::task::spawn_blocking(read);
+        read.await.map_err(|_| StoreError::Failed)?
+    }
+}
