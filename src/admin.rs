@@ -1,9 +1,11 @@
 //! The admin listener's answers: health, metrics, every child, and, where the settings allow it, orders to panic.
 
 mod chaos;
+mod history;
 mod page;
 mod readiness;
 
+pub(crate) use history::Histories;
 pub(crate) use readiness::Check;
 
 use std::borrow::Cow;
@@ -27,8 +29,7 @@ const PULSE_LIMIT: Duration = Duration::from_secs(1);
 /// The largest body of a POST to `/chaos`.
 const ORDER_BYTES_MAX: usize = 4096;
 const READ: &str = "GET, HEAD";
-const PATHS: &str =
-    "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics and /supervisor";
+const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor and /history/RESOURCE/ID";
 
 /// The handler of requests on the admin listener.
 pub(crate) struct Admin {
@@ -45,6 +46,8 @@ pub(crate) struct Running {
     pub metrics: Metrics,
     /// The checks of `/readyz`, besides the state of the children.
     pub checks: Vec<Check>,
+    /// The records of `/history`.
+    pub histories: Histories,
 }
 
 type Answered = Result<HttpResponse<BoxBody>, Problem>;
@@ -60,7 +63,10 @@ impl Responder for Admin {
         let path = request.path().to_owned();
         let answer = match path.as_str() {
             "/chaos" if self.faults.enabled() => self.chaos(request).await,
-            _ => self.tell(request),
+            _ => match path.strip_prefix("/history/") {
+                Some(record) => self.history(record, request).await,
+                None => self.tell(request),
+            },
         };
         answer.unwrap_or_else(|problem| problem.response(request))
     }
@@ -187,6 +193,13 @@ impl Admin {
         match fault(part) {
             None => Ok(json_answer(&json!({ "ready": true, "part": name }))),
             Some(fault) => Err(not_ready(&[fault])),
+        }
+    }
+
+    async fn history(&self, record: &str, request: &Incoming) -> Answered {
+        match self.running.get() {
+            Some(running) => running.histories.answer(record, request).await,
+            None => Err(not_ready(&[])),
         }
     }
 

@@ -3,6 +3,7 @@
 mod admin_client;
 mod check;
 mod healthcheck;
+mod history;
 mod journal;
 mod on_signal;
 mod serve;
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 
 use crate::app::with_causes;
 use crate::settings::{self, CheckedFolders, LoadError, LoadedSettings, Settings};
+use history::{HistoryArgs, RevertArgs};
 
 /// How a command ended, as its caller sees it (`sysexits.h` where it has a number).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +83,10 @@ enum Command {
         #[arg(long)]
         verify: bool,
     },
+    /// Print what a record was: from the running daemon, or else from the files of the store
+    History(HistoryArgs),
+    /// Give a record of the running daemon the content again that it had before
+    Revert(RevertArgs),
     /// Show what runs, as a tree
     Status {
         /// Print the tree as JSON
@@ -156,6 +162,8 @@ impl Command {
                 .with(CheckedFolders::None, |loaded, _| {
                     journal::run(&loaded, from, verify)
                 }),
+            Self::History(args) => args.run(source(config)),
+            Self::Revert(args) => args.run(source(config)),
             Self::Status { json, admin } => {
                 admin.ask(source(config), |address| status::run(address, json))
             }

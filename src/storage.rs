@@ -12,8 +12,10 @@ mod sled;
 mod store;
 
 pub(crate) use self::sled::{
-    DataCheck, FolderFault, PrintError, ViewCheck, check_data, print_journal, storage,
+    DataCheck, FolderFault, PrintError, ViewCheck, check_data, data_fit, print_journal, read_past,
+    storage,
 };
+pub(crate) use fit::DataFinding;
 pub(crate) use history::RecordHistory;
 use store::{CHANGES_MAX, Change, ChangeKind, Changes, StoreReply};
 pub(crate) use store::{CollectionId, ListPage, Store, StoreError, Write, Written};

@@ -12,7 +12,7 @@ use super::errors::BuildError;
 use super::memory;
 use super::run_file::RunFile;
 use super::system::Bound;
-use crate::admin::{Admin, Check, Running};
+use crate::admin::{Admin, Check, Histories, Running};
 use crate::api::{ResourceTarget, RouteRules, RouteTable, Site, Target};
 use crate::descriptors;
 use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, RootId, SiteRoot};
@@ -146,6 +146,7 @@ impl Assembly {
             tree: tree.clone(),
             metrics: metrics.clone(),
             checks: checks(&store, &files),
+            histories: Histories::new(&store, &builder.settings),
         });
         Ok(Self {
             bound,

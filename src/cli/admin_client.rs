@@ -1,4 +1,4 @@
-//! One GET to the admin listener: all the HTTP the command line needs.
+//! One request to the admin listener: all the HTTP the command line needs.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -23,7 +23,7 @@ pub(super) enum ClientError {
     #[error("http://{address}{path} answered {status}{detail}")]
     Refused {
         address: String,
-        path: &'static str,
+        path: String,
         status: String,
         /// The detail of the problem, if the answer is one.
         detail: String,
@@ -31,12 +31,25 @@ pub(super) enum ClientError {
 }
 
 /// The body of a 200. The address is HOST:PORT.
-pub(super) fn get(address: &str, path: &'static str) -> Result<Vec<u8>, ClientError> {
+pub(super) fn get(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
+    let mut attempts = (1..ATTEMPTS).map(|_| exchange(address, "GET", path));
+    let answered = attempts.find(|answer| !was_closed(answer));
+    let answer = answered.unwrap_or_else(|| exchange(address, "GET", path));
+    body_of(answer, address, path)
+}
+
+/// The body of a 200 to a POST without a body. It is sent once: it may change something.
+pub(super) fn post(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
+    body_of(exchange(address, "POST", path), address, path)
+}
+
+fn body_of(
+    answer: std::io::Result<Vec<u8>>,
+    address: &str,
+    path: &str,
+) -> Result<Vec<u8>, ClientError> {
     // A read that runs out of time is the first of these on Linux.
     let is_late = |kind| matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut);
-    let mut attempts = (1..ATTEMPTS).map(|_| exchange(address, path));
-    let answered = attempts.find(|answer| !was_closed(answer));
-    let answer = answered.unwrap_or_else(|| exchange(address, path));
     let answer = answer.map_err(|source| {
         let address = address.to_owned();
         if is_late(source.kind()) {
@@ -57,7 +70,7 @@ pub(super) fn get(address: &str, path: &'static str) -> Result<Vec<u8>, ClientEr
         Some((_, code)) if code.starts_with("200") => Ok(body.to_vec()),
         _ => Err(ClientError::Refused {
             address: address.to_owned(),
-            path,
+            path: path.to_owned(),
             status: status.to_owned(),
             detail: detail(body).map_or_else(String::new, |detail| format!(": {detail}")),
         }),
@@ -93,11 +106,14 @@ fn connect(address: &str) -> std::io::Result<TcpStream> {
     Err(failed)
 }
 
-fn exchange(address: &str, path: &str) -> std::io::Result<Vec<u8>> {
+fn exchange(address: &str, method: &str, path: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     // HTTP/1.0: the answer comes whole, not chunked, and the connection ends with it.
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n"
+    )?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     Ok(answer)

@@ -3,7 +3,9 @@
 
 use super::{Exit, SettingsSource, complain, print, say};
 use crate::settings::{LoadedSettings, Settings};
-use crate::storage::{DataCheck, FolderFault, PrintError, ViewCheck, check_data};
+use crate::storage::{
+    DataCheck, DataFinding, FolderFault, PrintError, ViewCheck, check_data, data_fit,
+};
 
 pub(super) fn run(loaded: LoadedSettings, source: SettingsSource, with_data: bool) -> Exit {
     for warning in &loaded.warnings {
@@ -13,7 +15,12 @@ pub(super) fn run(loaded: LoadedSettings, source: SettingsSource, with_data: boo
     let resources = count(loaded.settings.resources.len(), "resource");
     let printed = print(&format!("{}: ok, {routes}, {resources}\n", source.name()));
     if with_data && printed == Exit::Ok {
-        data(&loaded.settings)
+        let read = data(&loaded.settings);
+        if read == Exit::Ok {
+            fit(&loaded.settings)
+        } else {
+            read
+        }
     } else {
         printed
     }
@@ -21,6 +28,24 @@ pub(super) fn run(loaded: LoadedSettings, source: SettingsSource, with_data: boo
 
 fn count(n: usize, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Prints in what the settings don't fit the records of a data folder that is whole.
+fn fit(settings: &Settings) -> Exit {
+    let folder = settings.server.data.display();
+    match data_fit(&settings.server.data, &settings.resources) {
+        Ok(findings) => {
+            for finding in &findings {
+                say(format_args!("{folder}: {finding}"));
+            }
+            if findings.iter().any(DataFinding::is_refusal) {
+                Exit::Data
+            } else {
+                Exit::Ok
+            }
+        }
+        Err(error) => complain(&error, Exit::TryAgain),
+    }
 }
 
 /// Reads the data folder, and prints what is wrong with it.

@@ -11,7 +11,7 @@
 //! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`.
 //! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `snapshots`, `archiving`, `scrub`, `old_format`, `holder`, `attempts`,
 //!    `engine_state`, `space`; `stored_fit` compares it with the settings.
-//! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `view_check`.
+//! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `view_check`, `data_fit`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
 mod archiving;
@@ -19,6 +19,7 @@ mod attempts;
 mod checked;
 mod commit;
 mod data_check;
+mod data_fit;
 mod data_folder;
 mod database;
 mod engine;
@@ -63,13 +64,14 @@ use crate::supervision::{ChildSpec, Faults, Slot};
 use archiving::Archiving;
 use commit::{FAILING_SYNC, WEAK_SYNC};
 pub(crate) use data_check::{DataCheck, FolderFault, ViewCheck, check_data};
+pub(crate) use data_fit::data_fit;
 use data_folder::DataFolder;
 use engine::Opener;
 use find::QueryCounts;
 use holder::Holder;
 use opener::SledOpener;
 use past::HISTORIES_MAX;
-pub(crate) use print::{PrintError, print_journal};
+pub(crate) use print::{PrintError, print_journal, read_past};
 use scan::SCANS_MAX;
 use space::Space;
 use store::SledStore;

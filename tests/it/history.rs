@@ -1,9 +1,12 @@
 //! The past of a record: its times on request, its history over HTTP and on the command line, and the way back.
 
+use std::process::{Command, Output};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::client::{self, Client};
-use crate::daemon::TestDaemon;
+use crate::daemon::{BINARY, TestDaemon};
 
 /// The numbers and kinds of the changes in an answer.
 fn changes(history: &Value) -> Vec<(u64, &str)> {
@@ -149,4 +152,106 @@ fn a_history_tells_what_a_snapshot_cut_off() {
             .unwrap()
             .contains("oldest snapshot")
     );
+}
+
+/// Runs a command with the settings of the daemon, and asks the daemon if it runs.
+fn perennial(daemon: &TestDaemon, runs: bool, args: &[&str]) -> Output {
+    let mut command = Command::new(BINARY);
+    command.arg("--config").arg(daemon.config()).args(args);
+    if runs {
+        command.args(["--admin", &daemon.admin().to_string()]);
+    }
+    command.output().unwrap()
+}
+
+#[track_caller]
+fn told(output: &Output, code: i32) -> String {
+    let [out, error] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    let all = format!("{out}{error}");
+    assert_eq!(output.status.code(), Some(code), "{all}");
+    all
+}
+
+#[test]
+fn the_command_line_tells_the_history_with_and_without_a_daemon_and_leads_back() {
+    let mut daemon = TestDaemon::start(
+        "id = \"sequence\"\n[resource.books.fields]\nn = { type = \"integer\", max = 9 }",
+    );
+    daemon.post("/books", &json!({"n": 1})).expect(201);
+    let mut client = Client::connect(daemon.public()).unwrap();
+    let put = client.json("PUT", "/books/1", &json!({"n": 2})).unwrap();
+    put.expect(200);
+    let history = told(&perennial(&daemon, true, &["history", "books/1"]), 0);
+    let lines: Vec<_> = history.lines().collect();
+    assert_eq!(lines.len(), 2, "{history}");
+    assert!(
+        lines[0].starts_with("2  ") && lines[0].ends_with(r#"{"id":1,"n":2}"#),
+        "{history}"
+    );
+    assert!(
+        lines[1].starts_with("1  ") && lines[1].ends_with(r#"{"id":1,"n":1}"#),
+        "{history}"
+    );
+
+    let revert = ["revert", "books/1", "--to"];
+    let to = |change| [&revert[..], &[change]].concat();
+    told(&perennial(&daemon, true, &to("1")), 0);
+    assert_eq!(
+        daemon.get("/books/1").expect(200).json(),
+        json!({"id": 1, "n": 1})
+    );
+    client::send(daemon.public(), "DELETE", "/books/1", &[], None).expect(200);
+    let refused = told(&perennial(&daemon, true, &to("4")), 1);
+    assert!(refused.contains("deleted the record"), "{refused}");
+    told(&perennial(&daemon, true, &to("2")), 0);
+    assert_eq!(
+        daemon.get("/books/1").expect(200).json(),
+        json!({"id": 1, "n": 2})
+    );
+    assert_eq!(
+        daemon.post("/books", &json!({})).expect(201).json()["id"],
+        2
+    );
+    let refused = told(&perennial(&daemon, true, &to("6")), 1);
+    assert!(refused.contains("no change of this record"), "{refused}");
+
+    daemon.sigterm();
+    daemon.wait_exit(Duration::from_secs(20));
+    let output = perennial(
+        &daemon,
+        false,
+        &["history", "books/1", "--json", "--limit", "3"],
+    );
+    let history: Value = serde_json::from_str(&told(&output, 0)).unwrap();
+    assert_eq!(changes(&history), [(5, "put"), (4, "delete"), (3, "put")]);
+    assert_eq!(history["more"], true);
+    let none = told(&perennial(&daemon, false, &["history", "books/77"]), 1);
+    assert!(none.contains("no change of books/77 is known"), "{none}");
+    told(&perennial(&daemon, false, &["history", "books"]), 64);
+}
+
+#[test]
+fn a_revert_keeps_the_rules_of_today() {
+    let mut daemon = TestDaemon::start("");
+    for n in [json!("x"), json!(3)] {
+        let mut client = Client::connect(daemon.public()).unwrap();
+        let put = ("if-none-match", "*");
+        let body = json!({ "n": n }).to_string();
+        let head = [("content-type", "application/json"), put];
+        let head = if n == 3 { &head[..1] } else { &head[..] };
+        let put = client.send("PUT", "/books/a", head, Some(body.as_bytes()));
+        assert!([200, 201].contains(&put.unwrap().status));
+    }
+    daemon.sigterm();
+    daemon.wait_exit(Duration::from_secs(20));
+    let fields = "[resource.books.fields]\nn = { type = \"integer\" }";
+    let text = crate::daemon::toml(daemon.folder(), fields);
+    std::fs::write(daemon.config(), text).unwrap();
+    daemon.restart();
+    let refused = told(
+        &perennial(&daemon, true, &["revert", "books/a", "--to", "1"]),
+        1,
+    );
+    assert!(refused.contains("n must be a whole number"), "{refused}");
+    assert_eq!(daemon.get("/books/a").expect(200).json()["n"], 3);
 }

@@ -1,12 +1,13 @@
 //! Settings that were changed between two runs, over the records that the first one stored.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::client::{self, Client};
-use crate::daemon::{TestDaemon, toml};
+use crate::daemon::{BINARY, TestDaemon, toml};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -22,6 +23,17 @@ fn write_settings(daemon: &TestDaemon, more: &str) {
     fs::write(daemon.config(), toml(daemon.folder(), more)).unwrap();
 }
 
+/// The output of `perennial check --data`.
+#[track_caller]
+fn check_data(daemon: &TestDaemon, code: i32) -> String {
+    let mut check = Command::new(BINARY);
+    check.arg("check").arg(daemon.config()).arg("--data");
+    let output = check.output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{told}");
+    told
+}
+
 #[test]
 fn a_kind_of_ids_that_would_hide_records_is_refused_and_the_site_is_served() {
     let mut daemon = TestDaemon::start("id = \"sequence\"");
@@ -29,6 +41,8 @@ fn a_kind_of_ids_that_would_hide_records_is_refused_and_the_site_is_served() {
         daemon.post("/books", &json!({ "n": n })).expect(201);
     }
     run_again(&mut daemon, "");
+    let told = check_data(&daemon, 65);
+    assert!(told.contains("4 records (1, 2, 3, ..)"), "{told}");
     client::get(daemon.public(), "/").expect(200);
     daemon.get("/books").expect_problem(503);
     daemon
@@ -92,6 +106,8 @@ fn a_resource_that_is_not_declared_any_more_is_told_and_comes_back_under_its_nam
     let told = daemon.stderr();
     assert!(told.contains("Was it renamed to pencils?"), "{told}");
     client::get(daemon.admin(), "/readyz").expect(200);
+    let told = check_data(&daemon, 0);
+    assert!(told.contains("Was it renamed to pencils?"), "{told}");
     assert_eq!(daemon.get("/pencils").expect(200).json(), json!([]));
     // As the line says.
     run_again(&mut daemon, "[resource.pens]\npath = \"/pencils\"");
@@ -108,6 +124,8 @@ fn old_records_that_break_new_rules_are_told_and_a_patch_answers_for_what_it_cha
                   year = { type = \"integer\", max = 2000 }\nisbn = { type = \"string\", required = true }\n";
     run_again(&mut daemon, fields);
     daemon.wait_for_log("the fields of [resource.books] do not fit 1 record (");
+    let told = check_data(&daemon, 0);
+    assert!(told.contains("year must be a whole number"), "{told}");
     let told = daemon.stderr();
     for part in [
         "year must be a whole number: 1 record (",

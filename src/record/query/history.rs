@@ -28,4 +28,11 @@ impl HistoryQuery {
             before,
         })
     }
+    /// The query for one change.
+    pub(crate) fn of(change: u64) -> Self {
+        Self {
+            limit: 1,
+            before: change.saturating_add(1),
+        }
+    }
 }

@@ -4,7 +4,9 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::data_folder::DataFolder;
-use crate::record::RecordId;
+use super::past::PastOf;
+use crate::record::{HistoryQuery, RecordId};
+use crate::storage::RecordHistory;
 use crate::storage::journal::{
     JournalChange, JournalEffect, JournalError, JournalFiles, Marks, MarksFound, Reach, StoreId,
 };
@@ -42,6 +44,26 @@ pub(crate) fn print_journal(
         Reach::End(_) => Ok(()),
         Reach::Damage { error, .. } => Err(error.into()),
     }
+}
+
+/// Reads the history of a record from the files.
+pub(crate) fn read_past(
+    data: &Path,
+    resource: &str,
+    id: &RecordId,
+    query: HistoryQuery,
+) -> Result<RecordHistory, PrintError> {
+    let data = DataFolder::new(data);
+    let (store, _) = store_of(&data)?;
+    let past = PastOf {
+        data: &data,
+        store,
+        resource,
+        id,
+        query,
+        until: u64::MAX,
+    };
+    past.read(|| Ok(()))
 }
 
 /// The store of a folder, and the last change that was acknowledged, if the marks can be read.

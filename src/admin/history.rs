@@ -1,0 +1,118 @@
+//! `/history/RESOURCE/ID`: what a record was (GET), and the way back to it (POST with `?to=CHANGE`), for `perennial history`
+//! and `perennial revert`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix_web::http::Method;
+use serde_json::{Value, json};
+
+use super::{Answered, answer, decoded, json_answer};
+use crate::record::{
+    Absent, Conditions, HistoryQuery, JsonObject, RecordId, Revision, Tags, WriteCommand,
+};
+use crate::settings::{ResourceSettings, Settings};
+use crate::storage::{CollectionId, Store, Write, Written};
+use crate::wire::{Code, Incoming, Problem};
+
+/// The records of all resources, for whoever asks what they were.
+pub(crate) struct Histories {
+    store: Arc<dyn Store>,
+    resources: BTreeMap<String, ResourceSettings>,
+}
+
+impl Histories {
+    pub(crate) fn new(store: &Arc<dyn Store>, settings: &Settings) -> Self {
+        Self {
+            store: Arc::clone(store),
+            resources: settings.resources.clone(),
+        }
+    }
+
+    /// Answers a request for the record `name`, which is `RESOURCE/ID`.
+    pub(super) async fn answer(&self, name: &str, request: &Incoming) -> Answered {
+        let (resource, id) = name.split_once('/').unwrap_or((name, ""));
+        let resource = decoded(resource);
+        let collection = self.store.collection(&resource);
+        let Some((collection, settings)) = collection.zip(self.resources.get(&*resource)) else {
+            let detail = format!("there is no resource named {resource}");
+            return Err(Problem::new(Code::NotFound).detail(detail));
+        };
+        let id = settings.ids.parse(&decoded(id))?;
+        match *request.method() {
+            Method::GET | Method::HEAD => {
+                let query = HistoryQuery::parse(request.query())?;
+                let history = self.store.history(collection, &id, query).await?;
+                let text = String::from_utf8(history.json()).unwrap_or_default();
+                Ok(answer("application/json", text))
+            }
+            Method::POST => {
+                request.refuse_cross_site()?;
+                let to = request.query().strip_prefix("to=");
+                let to = to.and_then(|to| to.parse().ok()).ok_or_else(|| {
+                    let detail = "write ?to= and the number of a change of the record";
+                    Problem::new(Code::InvalidParameter).detail(detail)
+                })?;
+                self.revert(collection, settings, id, to).await
+            }
+            _ => Err(Problem::not_allowed("GET, HEAD, POST")),
+        }
+    }
+
+    /// Gives a record the text again that it had after the change `to`, if nobody changes it meanwhile.
+    async fn revert(
+        &self,
+        collection: CollectionId,
+        settings: &ResourceSettings,
+        id: RecordId,
+        to: u64,
+    ) -> Answered {
+        let current = self.store.get(collection, &id).await?;
+        let past = self.store.history(collection, &id, HistoryQuery::of(to));
+        let past = past.await?;
+        let change = past.changes.first().filter(|change| change.seq == to);
+        let refused = |why: String| Err(Problem::new(Code::NotFound).detail(why));
+        let Some(change) = change else {
+            let cut_off = past.cut_off().map(|cut_off| format!("; {cut_off}"));
+            return refused(format!(
+                "{to} is no change of this record that is known{}",
+                cut_off.unwrap_or_default()
+            ));
+        };
+        let Some(text) = &change.json else {
+            return refused(format!(
+                "change {to} deleted the record: name the one before it, or DELETE the record"
+            ));
+        };
+        let mut object = JsonObject::parse(text)?;
+        object.remove_id();
+        settings.schema.check(&mut object)?;
+        let json = object.text(&id);
+        let conditions = match current.map(|record| record.revision) {
+            Some(revision) => Conditions {
+                if_match: Some(Tags::OneOf(vec![revision])),
+                ..Conditions::default()
+            },
+            None => Conditions {
+                if_none_match: Some(Tags::Any),
+                ..Conditions::default()
+            },
+        };
+        let bytes = json.len();
+        let absent = Absent::Create;
+        let written = self.store.write(Write {
+            collection,
+            command: WriteCommand::Replace { id, json, absent },
+            conditions,
+            bytes,
+        });
+        let (Revision(change), record) = match written.await? {
+            Written::Created(record) | Written::Replaced(record) => (record.revision, record.json),
+            Written::Deleted(_) | Written::DeletedMatching(_) => {
+                return Err(Problem::new(Code::Internal));
+            }
+        };
+        let record: Value = serde_json::from_slice(&record).unwrap_or_default();
+        Ok(json_answer(&json!({ "change": change, "record": record })))
+    }
+}

@@ -1,0 +1,55 @@
+//! Compares the settings with the records of a store that need not be open, for `perennial check --data`.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::Path;
+
+use super::data_folder::DataFolder;
+use super::print::{PrintError, store_of};
+use crate::record::RecordId;
+use crate::storage::fit::{DataFinding, DataFit, Resources};
+use crate::storage::journal::{JournalChange, JournalEffect, JournalFiles, Reach, Snapshot};
+
+/// The findings of a comparison of the settings with the records of a data folder.
+pub(crate) fn data_fit(data: &Path, resources: &Resources) -> Result<Vec<DataFinding>, PrintError> {
+    let hasher = RandomState::new();
+    let of = |change: &JournalChange| hasher.hash_one((&change.collection, &change.key));
+    // The last change of each record. The records are too many to be kept.
+    let mut last = HashMap::new();
+    read(data, |change| {
+        let last = last.entry(of(&change)).or_insert(change.seq);
+        *last = change.seq.max(*last);
+    })?;
+    let mut fit = DataFit::new(resources);
+    read(data, |change| {
+        let is_last = last.get(&of(&change)) == Some(&change.seq);
+        if let (JournalEffect::Put { json, .. }, true) = (&change.effect, is_last)
+            && let Some(id) = RecordId::from_key(&change.key)
+        {
+            // A snapshot may have the same change twice.
+            last.remove(&of(&change));
+            fit.add(&change.collection, &id, json);
+        }
+    })?;
+    Ok(fit.findings())
+}
+
+/// Shows the changes of the newest snapshot and of the journal behind it.
+fn read(data: &Path, mut visit: impl FnMut(JournalChange)) -> Result<(), PrintError> {
+    let folder = DataFolder::new(data);
+    let (store, _) = store_of(&folder)?;
+    let mut show = |changes: Vec<JournalChange>| {
+        changes.into_iter().for_each(&mut visit);
+        Ok::<_, PrintError>(())
+    };
+    let snapshots = Snapshot::find(&folder.snapshots(), store)?;
+    let mut base = 0;
+    if let Some(snapshot) = snapshots.first() {
+        snapshot.read(&mut show)?;
+        base = snapshot.seq;
+    }
+    match JournalFiles::find(&folder.journal(), store)?.read(base, show)? {
+        Reach::End(_) => Ok(()),
+        Reach::Damage { error, .. } => Err(error.into()),
+    }
+}
