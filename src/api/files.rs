@@ -61,7 +61,7 @@ pub(super) async fn slow(
 
 impl DiskBody for Large {
     fn pieces(&self, most: Arc<AtomicUsize>) -> LocalBoxStream<'static, io::Result<Bytes>> {
-        Box::pin(self.chunks(0..self.length(), most))
+        Box::pin(self.read(0..self.length(), most))
     }
 
     fn send(&self, socket: Arc<Socket>) -> LocalBoxStream<'static, io::Result<usize>> {

@@ -25,7 +25,7 @@ use super::stamp::Stamp;
 use crate::num::{as_u64, as_usize};
 
 /// Bytes of one piece of a stream, which is what a large file costs in memory for each client of HTTP/2.
-pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
+pub(crate) const READ_BYTES_MAX: usize = 128 * 1024;
 /// The most bytes that one call writes into a socket.
 const SEND_BYTES: usize = 512 * 1024;
 /// A call takes no further bytes from the disk after this time, so that a slow disk is not taken for one that hangs.
@@ -87,13 +87,13 @@ impl Large {
         self.opened.stamp.length()
     }
 
-    /// The bytes of `range`, read on the threads of the root in pieces of at most [`CHUNK_BYTES`], or of `most` if that is less
+    /// The bytes of `range`, read on the threads of the root in pieces of at most [`READ_BYTES_MAX`], or of `most` if that is less
     /// when a piece begins.
     ///
     /// A file that is appended to meanwhile is sent up to the length it had. The stream ends with an error, and a line in
     /// the log, if the file is rewritten or cut (the head has promised one state of it), if the disk fails, or if the folder
     /// does not answer; the connection has to be broken off then.
-    pub(crate) fn chunks(
+    pub(crate) fn read(
         &self,
         range: Range<u64>,
         most: Arc<AtomicUsize>,
@@ -104,7 +104,7 @@ impl Large {
     /// Writes the bytes of `range` into `socket`, which does not block, on the threads of the root and without a copy. Each
     /// item is the number of bytes that one call has written, 0 if the socket has no room: wait for room before the next.
     ///
-    /// The stream ends as that of [`chunks`](Self::chunks) does, and also if the client has gone. What is written is the
+    /// The stream ends as that of [`read`](Self::read) does, and also if the client has gone. What is written is the
     /// kernel's own pages: bytes that are overwritten in place while they wait in the socket arrive overwritten. Who replaces
     /// a file by a rename is safe, and so is who cuts it first.
     pub(crate) fn send_to(
@@ -222,7 +222,7 @@ impl DownloadProgress {
 
     /// Reads the next piece, of at most `most` bytes.
     fn read(&mut self, most: &AtomicUsize) -> io::Result<Option<Bytes>> {
-        let most = most.load(Ordering::Relaxed).clamp(1, CHUNK_BYTES);
+        let most = most.load(Ordering::Relaxed).clamp(1, READ_BYTES_MAX);
         let mut bytes = vec![0; self.left().min(most)];
         let start = self.range.start;
         read_exact(&self.large.opened.file, &mut bytes, start)?;
@@ -275,7 +275,7 @@ impl DownloadProgress {
                 offset,
                 inlet,
                 None,
-                CHUNK_BYTES,
+                READ_BYTES_MAX,
                 SpliceFlags::NONBLOCK,
             ) {
                 Ok(0) => return Err(cut()),
