@@ -48,7 +48,7 @@ pub(super) use fault::Fault;
 pub(super) use field::is_host;
 pub(super) use head::{FIELDS_MAX, expects_continue};
 use head::{Framing, Head, HeadReader};
-use input::{Input, RequestBody};
+use input::{Input, RequestBody, let_others_run};
 
 /// What a client that speaks HTTP/2 sends first (RFC 9113 section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -258,7 +258,8 @@ impl Http1 {
                 let mut input = self.input.borrow_mut();
                 match input.poll_ahead(cx) {
                     Ok(true) if input.ended => link.leave(),
-                    Ok(true) => {}
+                    // The service may wait for these bytes. Others have their turn first.
+                    Ok(true) => return let_others_run(cx).map(|()| None),
                     Ok(false) => return Poll::Pending,
                     // Nobody reads the answer.
                     Err(_) => return Poll::Ready(None),

@@ -8,6 +8,8 @@ use crate::num::{as_u64, as_usize};
 
 /// The longest line with the size of a chunk: 16 digits and a short extension.
 const CHUNK_LINE_BYTES_MAX: usize = 1024;
+/// A chunk of fewer bytes is given out together with those behind it.
+const SMALL_CHUNK_BYTES: usize = 4096;
 /// The most digits in the size of a chunk.
 const SIZE_DIGITS_MAX: usize = 16;
 
@@ -58,6 +60,14 @@ pub(super) enum BodyPart {
     More,
 }
 
+/// The next thing at the front of the input.
+enum Step {
+    /// So many bytes of the body.
+    Data(usize),
+    End,
+    More,
+}
+
 impl Decoder {
     /// A decoder for a body of this length, whose extensions and trailers may have `overhead` bytes.
     pub(super) fn new(length: BodyLength, overhead: usize) -> Self {
@@ -83,17 +93,41 @@ impl Decoder {
         }
     }
 
-    /// Takes the next part of the body from the front of `input`.
+    /// Takes the next part of the body from the front of `input`. Small chunks that have arrived are one part, because each part
+    /// costs its reader as much as many bytes.
     pub(super) fn decode(&mut self, input: &mut BytesMut) -> Result<BodyPart, Fault> {
+        let mut gathered = BytesMut::new();
+        loop {
+            match self.step(input)? {
+                Step::Data(length)
+                    if gathered.is_empty()
+                        && (length >= SMALL_CHUNK_BYTES || length == input.len()) =>
+                {
+                    return Ok(BodyPart::Data(input.split_to(length).freeze()));
+                }
+                Step::Data(length) => {
+                    gathered.extend_from_slice(input.get(..length).unwrap_or_default());
+                    input.advance(length);
+                }
+                Step::End | Step::More if !gathered.is_empty() => {
+                    return Ok(BodyPart::Data(gathered.freeze()));
+                }
+                Step::End => return Ok(BodyPart::End),
+                Step::More => return Ok(BodyPart::More),
+            }
+        }
+    }
+
+    /// Reads what is between the bytes of the body, up to the next of them.
+    fn step(&mut self, input: &mut BytesMut) -> Result<Step, Fault> {
         loop {
             match self.state {
-                State::Done => return Ok(BodyPart::End),
+                State::Done => return Ok(Step::End),
                 State::Sized(left) | State::Chunk(left) => {
                     if input.is_empty() {
-                        return Ok(BodyPart::More);
+                        return Ok(Step::More);
                     }
                     let taken = input.len().min(as_usize(left));
-                    let data = input.split_to(taken).freeze();
                     let left = left.saturating_sub(as_u64(taken));
                     self.state = match (self.state, left) {
                         (State::Chunk(_), 0) => State::ChunkEnd,
@@ -101,11 +135,14 @@ impl Decoder {
                         (_, 0) => State::Done,
                         (_, left) => State::Sized(left),
                     };
-                    return Ok(BodyPart::Data(data));
+                    return Ok(Step::Data(taken));
                 }
                 State::ChunkEnd => match line(input, Fault::ChunkEnd, 2)? {
-                    None => return Ok(BodyPart::More),
-                    Some(line) if line.is_empty() => self.state = State::Size,
+                    None => return Ok(Step::More),
+                    Some([]) => {
+                        input.advance(2);
+                        self.state = State::Size;
+                    }
                     Some(_) => return Err(Fault::ChunkEnd),
                 },
                 State::Size => {
@@ -114,9 +151,11 @@ impl Decoder {
                         chunk_size(input.get(..CHUNK_LINE_BYTES_MAX).unwrap_or_default())?;
                     }
                     let Some(line) = line? else {
-                        return Ok(BodyPart::More);
+                        return Ok(Step::More);
                     };
-                    let (size, extension) = chunk_size(&line)?;
+                    let (size, extension) = chunk_size(line)?;
+                    let read = line.len() + 2;
+                    input.advance(read);
                     self.spend(extension)?;
                     self.state = match size {
                         0 => State::Trailers,
@@ -126,16 +165,18 @@ impl Decoder {
                 State::Trailers => {
                     let limit = self.overhead.saturating_add(2);
                     let Some(line) = line(input, Fault::ChunkOverhead, limit)? else {
-                        return Ok(BodyPart::More);
+                        return Ok(Step::More);
                     };
+                    let read = line.len() + 2;
                     if line.is_empty() {
                         self.state = State::Done;
-                        continue;
+                    } else {
+                        self.spend(read)?;
+                        if !field::is_trailer(line) {
+                            return Err(Fault::Trailer);
+                        }
                     }
-                    self.spend(line.len() + 2)?;
-                    if !field::is_trailer(&line) {
-                        return Err(Fault::Trailer);
-                    }
+                    input.advance(read);
                 }
             }
         }
@@ -148,8 +189,8 @@ impl Decoder {
     }
 }
 
-/// Takes a line of at most `limit` bytes, without its CR LF. `long` is the fault of a longer line.
-fn line(input: &mut BytesMut, long: Fault, limit: usize) -> Result<Option<BytesMut>, Fault> {
+/// The line of at most `limit` bytes at the front, without its CR LF. `long` is the fault of a longer line.
+fn line(input: &[u8], long: Fault, limit: usize) -> Result<Option<&[u8]>, Fault> {
     let Some(end) = input.iter().take(limit).position(|byte| *byte == b'\n') else {
         // A line that can only be wrong is refused before its end has come.
         return if input.len() >= limit {
@@ -158,16 +199,10 @@ fn line(input: &mut BytesMut, long: Fault, limit: usize) -> Result<Option<BytesM
             Ok(None)
         };
     };
-    let mut line = input.split_to(end);
-    input.advance(1);
-    if line.last() != Some(&b'\r') {
-        return Err(Fault::LineEnd);
+    match input.get(..end).unwrap_or_default() {
+        [line @ .., b'\r'] if !line.contains(&b'\r') => Ok(Some(line)),
+        _ => Err(Fault::LineEnd),
     }
-    line.truncate(line.len().saturating_sub(1));
-    if line.contains(&b'\r') {
-        return Err(Fault::LineEnd);
-    }
-    Ok(Some(line))
 }
 
 /// The size of a chunk, and the length of its extensions (RFC 9112 section 7.1).

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -22,6 +22,7 @@ use super::fault::Fault;
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// The client's side of a connection. The connection and the body of its request take turns with it, in one task.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Input {
     pub(super) socket: LazySocket,
     /// The bytes that have arrived and were not used yet.
@@ -38,6 +39,8 @@ pub(super) struct Input {
     pub(super) broken: bool,
     /// The rule that the body breaks, as its reader was told.
     pub(super) fault: Option<Fault>,
+    /// Whether others have a turn before more of the body is read.
+    owes_turn: bool,
     /// Since when the service waits for bytes of the body.
     waiting_since: Option<Instant>,
     /// Bytes of the body that its handler has taken, and holds until it has answered.
@@ -57,6 +60,7 @@ impl Input {
             expects_continue: false,
             broken: false,
             fault: None,
+            owes_turn: false,
             waiting_since: None,
             collected: 0,
             held: Held::new(&thread.counters),
@@ -160,6 +164,8 @@ impl Input {
                         let full = io::Error::from(ErrorKind::OutOfMemory);
                         return Poll::Ready(Some(Err(PayloadError::Io(full))));
                     }
+                    // Few bytes in many chunks are much work.
+                    self.owes_turn = self.body.left().is_none();
                     return Poll::Ready(Some(Ok(data)));
                 }
                 Ok(BodyPart::End) => return Poll::Ready(None),
@@ -175,6 +181,9 @@ impl Input {
                 let go_on = IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n");
                 // There is room for it, because the client has read every answer before.
                 let _sent = self.socket.poll_send(cx, &[go_on], Then::Wait)?;
+            }
+            if std::mem::take(&mut self.owes_turn) {
+                ready!(let_others_run(cx));
             }
             match self.poll_fill(cx)? {
                 Poll::Ready(true) => {}
@@ -192,6 +201,11 @@ impl Input {
         let late = io::Error::from(ErrorKind::TimedOut);
         Poll::Ready(Some(Err(PayloadError::Io(late))))
     }
+}
+
+/// Pending, until the other tasks of the thread had their turn.
+pub(super) fn let_others_run(cx: &mut Context<'_>) -> Poll<()> {
+    pin!(tokio::task::yield_now()).poll(cx)
 }
 
 /// The body of a request, for the service.

@@ -55,6 +55,19 @@ fn a_body_ends_at_the_same_byte_however_it_comes() {
 }
 
 #[test]
+fn small_chunks_that_have_arrived_are_one_part() {
+    let mut decoder = Decoder::new(BodyLength::Chunked, 100);
+    let large = format!("2000\r\n{}\r\n", "b".repeat(0x2000));
+    let text = "1\r\na\r\n".repeat(5000) + &large + "0\r\n\r\nGET";
+    let mut input = BytesMut::from(text.as_str());
+    let body = "a".repeat(5000) + &"b".repeat(0x2000);
+    let whole = BodyPart::Data(body.into());
+    assert_eq!(decoder.decode(&mut input), Ok(whole));
+    assert_eq!(decoder.decode(&mut input), Ok(BodyPart::End));
+    assert_eq!(&input[..], b"GET");
+}
+
+#[test]
 fn a_malformed_chunk_is_refused_however_it_comes() {
     let long = format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(2000));
     let trailers = format!("0\r\n{}\r\n", "x: y\r\n".repeat(50));

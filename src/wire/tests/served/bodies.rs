@@ -1,11 +1,17 @@
 //! Bodies: read within their limits, thrown away, or the end of the connection.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-use super::{Served, read, run};
+use super::client::Client;
+use super::{Incoming, LIMITS, Responder, Response, Served, read, read_body, run};
 
 fn head(method: &str, path: &str, more: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nhost: a\r\n{more}\r\n")
@@ -29,6 +35,51 @@ fn a_body_that_stalls_ends_its_connection() {
             );
         }
         assert_eq!(read(&served.counters.stalled), 2);
+    });
+}
+
+/// Answers with the number of turns that another task had while a body was read.
+struct TurnsOfAnother(Arc<AtomicUsize>);
+
+impl Responder for TurnsOfAnother {
+    type Matched = ();
+
+    fn resolve(&self, _: &Incoming) {}
+
+    fn quick(&self, _: &Incoming, (): &(), _: Instant) -> Option<Response> {
+        None
+    }
+
+    async fn slow(&self, request: &mut Incoming, (): &()) -> Response {
+        let before = self.0.load(Ordering::Relaxed);
+        let body = read_body(request, 1 << 20).await.unwrap();
+        let turns = self.0.load(Ordering::Relaxed) - before;
+        let body = format!("{} {turns}", body.len());
+        HttpResponse::with_body(StatusCode::OK, BoxBody::new(body))
+    }
+}
+
+#[test]
+fn a_body_of_tiny_chunks_lets_others_have_their_turns() {
+    run(async {
+        let turns = Arc::<AtomicUsize>::default();
+        let responder = TurnsOfAnother(Arc::clone(&turns));
+        let served = Served::with(responder, LIMITS).await;
+        actix_rt::spawn(async move {
+            loop {
+                turns.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        // All of it is there before the server looks, so that it need not wait for any of it.
+        let head = head("POST", "/", "transfer-encoding: chunked\r\n");
+        let request = head + &"1\r\na\r\n".repeat(40_000) + "0\r\n\r\n";
+        let mut client = Client::eager(served.address, request.as_bytes());
+        let reply = client.reply(false).await;
+        let (length, turns) = reply.text().split_once(' ').unwrap();
+        assert_eq!((reply.status, length), (200, "40000"));
+        // At most 64 KiB of its 240 KB are read at a time.
+        assert!(turns.parse::<usize>().unwrap() >= 3, "{turns}");
     });
 }
 
