@@ -37,7 +37,7 @@ use crate::supervision::{
     BoxError, Child, ChildContext, ChildSpec, Delivery, EventLoop, Incarnation, LocalBoxFuture,
     Message, Slot, StartError,
 };
-use crate::wire::register;
+use crate::wire::{ClientWait, register};
 
 /// How long to wait after an accept failed for want of descriptors or memory, and between two looks for a handler or for a
 /// connection that can make room.
@@ -151,7 +151,7 @@ async fn accept(
 }
 
 /// A place among all connections. Clients wait in the kernel's backlog until there is one; idle connections are closed for
-/// them.
+/// them, and then those whose head is not whole.
 async fn place(
     state: &ListenerState,
     socket: &AsyncFd<OwnedFd>,
@@ -173,13 +173,23 @@ async fn place(
         if !std::mem::replace(&mut counted, true) {
             state.counters.full.inc();
         }
-        let now = Instant::now();
-        for handler in &state.handlers {
-            let closed = handler.load.make_room(now);
-            state.counters.gave_way.inc_by(as_u64(closed));
-        }
+        make_room(state);
         if let Ok(place) = timeout(PAUSE, &mut place).await {
             return Ok(place?);
+        }
+    }
+}
+
+/// Closes the connections that give way: idle ones, and only if there are none, those whose head is not whole.
+fn make_room(state: &ListenerState) {
+    let now = Instant::now();
+    for wait in [ClientWait::Request, ClientWait::RestOfHead] {
+        let handlers = state.handlers.iter();
+        let closed = handlers.map(|handler| handler.load.make_room(wait, now));
+        let closed = as_u64(closed.sum());
+        state.counters.gave_way.inc_by(closed);
+        if closed > 0 {
+            return;
         }
     }
 }

@@ -12,7 +12,6 @@ pub(crate) use load::{GiveWay, HandlerLoad};
 pub(crate) use peers::PeerBound;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,7 +21,7 @@ use crate::supervision::{
     Child, ChildContext, ChildRef, ChildSpec, Delivery, EventLoop, Faults, LocalBoxFuture, Message,
     QueueLimits, Shutdown, Slot,
 };
-use crate::wire::{Drain, Parts, Peer, Responder, Service, Socket};
+use crate::wire::{CurrentWait, Drain, Parts, Peer, Responder, Service, Socket};
 use load::LivingConnection;
 use peers::PeerPlace;
 
@@ -94,9 +93,9 @@ impl Child for RequestHandler {
         let Some((accepted, living)) = message.take() else {
             return;
         };
-        let idle = Arc::<AtomicBool>::default();
-        let connection = self.service.serve(accepted.socket, accepted.peer, &idle);
-        let connection = self.load.join(connection, idle, accepted.peer_place);
+        let wait = Arc::<CurrentWait>::default();
+        let connection = self.service.serve(accepted.socket, accepted.peer, &wait);
+        let connection = self.load.join(connection, wait, accepted.peer_place);
         drop(actix_rt::spawn(async move {
             connection.await;
             drop((living, accepted.place));

@@ -40,6 +40,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod wait;
 
 pub(crate) use accept::{takes_html, wish};
 pub(crate) use access_log::Access;
@@ -54,3 +55,4 @@ pub(crate) use metrics::{HandlerMetrics, HttpMetrics};
 pub(crate) use problem::{Code, Problem, escape_html};
 pub(crate) use serve::{SILENCED, Service};
 pub(crate) use socket::{Socket, register};
+pub(crate) use wait::{ClientWait, CurrentWait};

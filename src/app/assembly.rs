@@ -287,7 +287,7 @@ impl Builder {
                 &format!("handler-{n}"),
                 HANDLER_QUEUE,
                 parts,
-                GiveWay::Idle,
+                GiveWay::Unasked,
                 self.faults.clone(),
             );
             let limit = self.settings.supervision.start_timeout;

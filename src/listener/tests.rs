@@ -75,7 +75,7 @@ fn handler(
         access: None,
         hosts: Arc::default(),
     };
-    request_handler::prepare(name, queue, parts, GiveWay::Idle, faults.clone())
+    request_handler::prepare(name, queue, parts, GiveWay::Unasked, faults.clone())
 }
 
 async fn start(socket: OwnedFd, queues: &[usize], places: usize) -> StartedTree {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -11,6 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::peers::{PeerKey, PeerPlace};
+use crate::wire::{ClientWait, CurrentWait};
 
 /// How long a connection is left alone, so that a client on a busy machine has time to send its request.
 const AGE_MIN: Duration = Duration::from_millis(50);
@@ -18,9 +19,9 @@ const AGE_MIN: Duration = Duration::from_millis(50);
 /// The connections that may be closed for a newcomer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum GiveWay {
-    /// The oldest one that waits for its next request.
+    /// The oldest one that waits for its next request, or else for the rest of a head.
     #[default]
-    Idle,
+    Unasked,
     /// The older half, busy or not; used by the admin listener, whose answers are quick.
     Any,
 }
@@ -39,7 +40,7 @@ pub(crate) struct HandlerLoad {
 #[derive(Debug)]
 struct TrackedConnection {
     since: Instant,
-    idle: Arc<AtomicBool>,
+    wait: Arc<CurrentWait>,
     /// The peer's place; a newcomer of the same peer takes it over.
     place: Option<PeerPlace>,
     /// Dropped, it closes the connection.
@@ -71,18 +72,18 @@ impl HandlerLoad {
         }
     }
 
-    /// Serves `connection` to its end, or until it has to give way. `idle` is true while it waits for its next request.
+    /// Serves `connection` to its end, or until it has to give way.
     pub(super) fn join<F: Future<Output = ()>>(
         self: &Arc<Self>,
         connection: F,
-        idle: Arc<AtomicBool>,
+        wait: Arc<CurrentWait>,
         place: Option<PeerPlace>,
     ) -> impl Future<Output = ()> + use<F> {
         let id = self.entered.fetch_add(1, Ordering::Relaxed);
         let (open, closed) = oneshot::channel();
         let tracked = TrackedConnection {
             since: Instant::now(),
-            idle,
+            wait,
             place,
             _open: open,
         };
@@ -98,17 +99,16 @@ impl HandlerLoad {
         }
     }
 
-    /// Closes the connections that give way to a newcomer now, and returns their number.
-    pub(crate) fn make_room(&self, now: Instant) -> usize {
+    /// Closes the connections that give way to a newcomer now, of those that wait like this, and returns their number.
+    pub(crate) fn make_room(&self, wait: ClientWait, now: Instant) -> usize {
         let mut served = self.served.lock();
         let many = match self.give_way {
-            GiveWay::Idle => 1,
+            GiveWay::Unasked => 1,
             // One at a time would let in one newcomer for each turn of the handler's thread, which may have much to do.
             GiveWay::Any => served.len().div_ceil(2),
         };
         let any = self.give_way == GiveWay::Any;
-        let fit =
-            aged(&served, now).filter(|(_, tracked)| any || tracked.idle.load(Ordering::Relaxed));
+        let fit = aged(&served, now).filter(|(_, tracked)| any || tracked.wait.get() == wait);
         let chosen: Vec<u64> = fit.map(|(id, _)| *id).take(many).collect();
         for id in &chosen {
             served.remove(id);
@@ -121,7 +121,7 @@ impl HandlerLoad {
         let mut served = self.served.lock();
         let (id, _) = aged(&served, now).find(|(_, tracked)| {
             let same = tracked.place.as_ref().is_some_and(|of| of.key == peer);
-            same && tracked.idle.load(Ordering::Relaxed)
+            same && tracked.wait.get() == ClientWait::Request
         })?;
         let id = *id;
         served.remove(&id)?.place

@@ -90,7 +90,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("server.handlers", Kind::Auto(&Kind::Integer(1, 256)), r#""auto""#,
         "How many request handlers run, one thread each; auto is one for each core"),
     key("server.max_connections", COUNT, "10000",
-        "How many public connections may be open; for more, idle ones are closed, and the rest wait in the kernel's backlog"),
+        "How many public connections may be open; for more, idle ones are closed, then those whose request has only begun, and the rest wait in the kernel's backlog"),
     key("server.max_connections_per_peer", Kind::Auto(&COUNT), r#""auto""#,
         "How many of them one address may have (of IPv6, one /64); for more, its idle ones are closed, or else the new one; auto is a quarter. Loopback and unix sockets have no bound; for a proxy on another machine, raise it"),
     key("server.max_buffered", Kind::Auto(&Kind::Size(64 * KIB, 1024 * GIB)), r#""auto""#,

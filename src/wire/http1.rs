@@ -22,7 +22,6 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -42,6 +41,7 @@ use super::problem::{Code, Problem};
 use super::recorder::RefusedLine;
 use super::socket::LazySocket;
 use super::thread::Thread;
+use super::wait::{ClientWait, CurrentWait};
 pub(super) use answer::is_bodiless;
 use decoder::BodyLength;
 pub(super) use fault::Fault;
@@ -92,8 +92,7 @@ pub(super) struct Http1 {
     input: Rc<RefCell<Input>>,
     reader: HeadReader,
     drain: DrainWatch,
-    /// Whether the connection waits for its next request, for whoever looks for room.
-    idle: Arc<AtomicBool>,
+    wait: Arc<CurrentWait>,
     /// Whether a request was answered.
     used: bool,
     /// Whether a head has begun.
@@ -109,8 +108,8 @@ pub(super) struct Http2Begun {
     pub(super) socket: LazySocket,
     /// The bytes that were read to see that.
     pub(super) early: Bytes,
-    /// Whether the connection is idle, for whoever looks for room.
-    pub(super) idle: Arc<AtomicBool>,
+    /// What the connection waits for.
+    pub(super) wait: Arc<CurrentWait>,
 }
 
 impl Http1 {
@@ -118,10 +117,10 @@ impl Http1 {
         thread: &Rc<Thread>,
         socket: LazySocket,
         peer: Peer,
-        idle: Arc<AtomicBool>,
+        wait: Arc<CurrentWait>,
     ) -> Self {
         Self {
-            idle,
+            wait,
             peer,
             input: Rc::new(RefCell::new(Input::new(socket, Rc::clone(thread)))),
             reader: HeadReader::default(),
@@ -154,7 +153,7 @@ impl Http1 {
                     return Some(Http2Begun {
                         socket: input.socket,
                         early: input.bytes.freeze(),
-                        idle: self.idle,
+                        wait: self.wait,
                     });
                 }
                 Next::End => return None,
@@ -203,7 +202,7 @@ impl Http1 {
             }
             match input.poll_head(cx) {
                 Poll::Ready(Ok(true)) => {
-                    self.idle.store(false, Ordering::Relaxed);
+                    self.wait.set(ClientWait::Other);
                     if !input.hold() {
                         return Poll::Ready(Next::Full);
                     }
@@ -220,7 +219,11 @@ impl Http1 {
             } else {
                 limits.header_timeout
             };
-            self.idle.store(!self.head_begun, Ordering::Relaxed);
+            self.wait.set(if self.head_begun {
+                ClientWait::RestOfHead
+            } else {
+                ClientWait::Request
+            });
             if !input.timer.exceeded(&mut self.since, limit, cx) {
                 return Poll::Pending;
             }

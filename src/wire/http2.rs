@@ -20,7 +20,6 @@ mod streams;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use h2::server::{Builder, Connection, SendResponse};
@@ -32,6 +31,7 @@ use super::hosts::Peer;
 use super::http1::{DISCARD_TIME_MAX, Http2Begun, LINGER};
 use super::lazy_timer::LazyTimer;
 use super::thread::Thread;
+use super::wait::{ClientWait, CurrentWait};
 use answer::Answer;
 use budget::FrameBudget;
 use io::Io;
@@ -78,7 +78,7 @@ pub(super) async fn serve(thread: Rc<Thread>, begun: Http2Begun, peer: Peer) {
     let Http2Begun {
         socket,
         early,
-        idle,
+        wait,
     } = begun;
     count(&thread.counters.http2);
     let budget = Rc::new(FrameBudget::new());
@@ -112,7 +112,7 @@ pub(super) async fn serve(thread: Rc<Thread>, begun: Http2Begun, peer: Peer) {
         timer: LazyTimer::default(),
         asked: false,
         closing: None,
-        idle,
+        wait,
         connection,
         peer,
         thread,
@@ -139,8 +139,8 @@ struct Session {
     asked: bool,
     /// The time when the client was told that the connection ends.
     closing: Option<Instant>,
-    /// Whether it waits with nothing to send, so that it may give way to a newcomer.
-    idle: Arc<AtomicBool>,
+    /// It waits for a request only with nothing to send.
+    wait: Arc<CurrentWait>,
 }
 
 /// A connection that is dropped while it waits gives way to another one. The client is told, so that it knows that no request
@@ -149,7 +149,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         // Without a runtime, which the last threads of a stop no longer have, the socket can't be asked.
         let served = tokio::runtime::Handle::try_current().is_ok();
-        if served && self.closing.is_none() && self.idle.load(Ordering::Relaxed) {
+        if served && self.closing.is_none() && self.wait.get() == ClientWait::Request {
             self.connection.abrupt_shutdown(Reason::NO_ERROR);
             // The frame is sent if the socket takes it at once.
             let mut cx = Context::from_waker(Waker::noop());
@@ -187,14 +187,17 @@ impl Session {
                         }
                         // It can only have become less.
                         self.streams.hold_unread(self.budget.unread());
-                        self.idle.store(deadline.is_some(), Ordering::Relaxed);
+                        self.wait.set(match deadline {
+                            Some(_) => ClientWait::Request,
+                            None => ClientWait::Other,
+                        });
                         self.streams.on_idle(cx.waker());
                         Poll::Pending
                     }
                 }
             });
             let event = event.await;
-            self.idle.store(false, Ordering::Relaxed);
+            self.wait.set(ClientWait::Other);
             match event {
                 SessionEvent::Stream(accepted) => {
                     new_streams += usize::from(self.begin(*accepted).await);

@@ -3,7 +3,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use actix_http::Request;
 use actix_service::{IntoServiceFactory, Service as _, ServiceFactory, fn_service, map_config};
@@ -20,6 +19,7 @@ use super::incoming::Responder;
 use super::recorder::Recorder;
 use super::socket::{LazySocket, Socket};
 use super::thread::{Call, Thread};
+use super::wait::CurrentWait;
 use crate::supervision::StartError;
 
 /// A log filter: the h2 library logs what clients send.
@@ -46,17 +46,17 @@ impl Service {
         })
     }
 
-    /// Serves one connection to its end. `idle` is true while it waits for its next request. (In a box, because a task that is
-    /// as large as a connection would be copied several times.)
+    /// Serves one connection to its end, and tells in `wait` what it waits for. (In a box, because a task that is as large as a
+    /// connection would be copied several times.)
     pub(crate) fn serve(
         &self,
         socket: Socket,
         peer: Peer,
-        idle: &Arc<AtomicBool>,
+        wait: &Arc<CurrentWait>,
     ) -> LocalBoxFuture<'static, ()> {
         let thread = Rc::clone(&self.thread);
         count(&thread.counters.connections);
-        let connection = Http1::new(&thread, LazySocket::new(socket), peer, Arc::clone(idle));
+        let connection = Http1::new(&thread, LazySocket::new(socket), peer, Arc::clone(wait));
         Box::pin(async move {
             if let Some(begun) = connection.run().await {
                 Box::pin(http2::serve(thread, begun, peer)).await;

@@ -39,6 +39,38 @@ fn the_oldest_idle_connection_gives_way_to_a_newcomer() {
     });
 }
 
+#[test]
+fn a_head_that_is_not_whole_keeps_no_place_from_a_newcomer() {
+    run(async {
+        let (socket, address) = tcp();
+        let started = start(socket, &[100], 3).await;
+        let mut clients = Vec::new();
+        for begun in ["G", "", "GET / HTTP/1.1\r\nx: "] {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(begun.as_bytes()).await.unwrap();
+            clients.push(client);
+        }
+        // The idle one first, then the older of the two that have begun.
+        for next in [1, 0] {
+            let mut newcomer = TcpStream::connect(address).await.unwrap();
+            assert_eq!(ask(&mut newcomer).await, "handler-0");
+            newcomer.write_all(b"P").await.unwrap();
+            let end = tokio::time::timeout(PATIENCE, clients[next].read(&mut [0; 1])).await;
+            assert!(matches!(end.unwrap(), Ok(0) | Err(_)), "{next} is closed");
+            clients.push(newcomer);
+        }
+        clients[2].write_all(b"y\r\nhost: a\r\n\r\n").await.unwrap();
+        let mut byte = [0; 1];
+        assert_eq!(
+            clients[2].read(&mut byte).await.unwrap(),
+            1,
+            "it is answered"
+        );
+        assert_eq!(started.state.counters.gave_way.get(), 2);
+        started.stop().await;
+    });
+}
+
 /// A client with this address on this machine.
 async fn client_from(address: &str, server: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();

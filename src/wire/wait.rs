@@ -1,0 +1,42 @@
+//! What a connection waits for, as whoever looks for room among the connections sees it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientWait {
+    /// The next request.
+    Request,
+    /// The rest of a head that has begun.
+    RestOfHead,
+    /// A body, or nothing: a request is answered.
+    Other,
+}
+
+/// The current wait of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct CurrentWait {
+    request: AtomicBool,
+    rest_of_head: AtomicBool,
+}
+
+impl CurrentWait {
+    pub(super) fn set(&self, wait: ClientWait) {
+        let is = |other| wait == other;
+        self.request
+            .store(is(ClientWait::Request), Ordering::Relaxed);
+        self.rest_of_head
+            .store(is(ClientWait::RestOfHead), Ordering::Relaxed);
+    }
+
+    /// The last one that was set.
+    pub(crate) fn get(&self) -> ClientWait {
+        if self.request.load(Ordering::Relaxed) {
+            ClientWait::Request
+        } else if self.rest_of_head.load(Ordering::Relaxed) {
+            ClientWait::RestOfHead
+        } else {
+            ClientWait::Other
+        }
+    }
+}
