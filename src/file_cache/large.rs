@@ -16,7 +16,7 @@ use futures_util::stream::{self, Stream};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::containment::SafePath;
 use super::representation::Representation;
@@ -30,6 +30,10 @@ pub(crate) const READ_BYTES_MAX: usize = 128 * 1024;
 const SEND_BYTES: usize = 512 * 1024;
 /// A call takes no further bytes from the disk after this time, so that a slow disk is not taken for one that hangs.
 const TAKING_TIME: Duration = Duration::from_millis(50);
+/// The bytes that a call takes first; each of its next pieces may have twice as many.
+const FIRST_TAKEN_BYTES: usize = 16 * 1024;
+/// How long a download waits for a thread of its folder, which is long even for a slow disk.
+const TURN_TIME_MAX: Duration = Duration::from_secs(60);
 /// How many bytes are read again to tell whether a file that has grown was appended to or rewritten.
 const SAMPLE_BYTES: usize = 4096;
 /// How often a step is tried while the time of the file has changed and its length has not.
@@ -199,7 +203,8 @@ impl DownloadProgress {
     async fn try_step<T: Send + 'static>(mut self, step: Arc<Step<T>>) -> io::Result<(T, Self)> {
         let Large { root, path, .. } = self.large.clone();
         for _ in 0..APPENDING_LOOKS {
-            let turn = root.turn().await;
+            let turn = timeout(TURN_TIME_MAX, root.turn()).await;
+            let turn = turn.map_err(|_| io::Error::other("no thread of the folder was free"))?;
             let step = Arc::clone(&step);
             let mut call = root.begin(&path, turn, move || (step(&mut self), self));
             let Some((done, next)) = call.in_time().await else {
@@ -267,19 +272,15 @@ impl DownloadProgress {
         let until = Instant::now() + TAKING_TIME;
         let Range { start, end } = self.range;
         let mut at = start;
+        let mut piece = FIRST_TAKEN_BYTES;
         loop {
             let (file, offset) = (&self.large.opened.file, Some(&mut at));
             // The pipe does not block; the file may.
-            match splice(
-                file,
-                offset,
-                inlet,
-                None,
-                READ_BYTES_MAX,
-                SpliceFlags::NONBLOCK,
-            ) {
+            match splice(file, offset, inlet, None, piece, SpliceFlags::NONBLOCK) {
                 Ok(0) => return Err(cut()),
-                Ok(_) if at < end && Instant::now() < until => {}
+                Ok(_) if at < end && Instant::now() < until => {
+                    piece = READ_BYTES_MAX.min(2 * piece);
+                }
                 Ok(_) | Err(Errno::WOULDBLOCK | Errno::INTR) => {
                     return Ok(as_usize(at.min(end).saturating_sub(start)));
                 }
