@@ -217,7 +217,7 @@ fn method_of(name: &str) -> Result<Method, Fault> {
     }
 }
 
-/// The target as a URI. Characters that a URI must not have and that clients send all the same, such as those of
+/// The target as a URI, without what follows a `#`, which is never sent to a server on purpose. Characters that a URI must not have and that clients send all the same, such as those of
 /// `?title=Caf\u{e9}`, are percent-encoded.
 fn uri(target: Bytes, method: &Method) -> Result<Uri, Fault> {
     match target.as_ref() {
@@ -225,9 +225,6 @@ fn uri(target: Bytes, method: &Method) -> Result<Uri, Fault> {
         [b'/', ..] => {}
         absolute if has_scheme(absolute) => {}
         _ => return Err(Fault::Target),
-    }
-    if target.contains(&b'#') {
-        return Err(Fault::Target);
     }
     let uri = Uri::from_maybe_shared(target.clone()).or_else(|_| encoded(&target));
     let uri = uri.map_err(|_| Fault::Target)?;

@@ -44,8 +44,7 @@ pub(super) fn check_number(fields: &HeaderMap) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A path begins with a slash; `*` alone stands for the server as a whole (RFC 9113 section 8.3.1). What follows a `#` can't be
-/// refused as in HTTP/1: the library has dropped it.
+/// A path begins with a slash; `*` alone stands for the server as a whole (RFC 9113 section 8.3.1).
 fn check_path(head: &Parts) -> Result<(), Fault> {
     match head.uri.path_and_query().map_or("", |path| path.as_str()) {
         "*" if head.method == Method::OPTIONS => Ok(()),
