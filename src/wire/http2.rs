@@ -150,10 +150,7 @@ impl Drop for Session {
         // Without a runtime, which the last threads of a stop no longer have, the socket can't be asked.
         let served = tokio::runtime::Handle::try_current().is_ok();
         if served && self.closing.is_none() && self.wait.get() == ClientWait::Request {
-            self.connection.abrupt_shutdown(Reason::NO_ERROR);
-            // The frame is sent if the socket takes it at once.
-            let mut cx = Context::from_waker(Waker::noop());
-            let _told_or_full = self.connection.poll_closed(&mut cx);
+            self.say_end();
         }
     }
 }
@@ -209,7 +206,7 @@ impl Session {
                     tokio::task::coop::consume_budget().await;
                 }
                 SessionEvent::Drain => self.close(),
-                SessionEvent::Idle if self.closing.is_some() => return,
+                SessionEvent::Idle if self.closing.is_some() => return self.say_end(),
                 SessionEvent::Idle => {
                     count(&self.thread.counters.idle);
                     self.close();
@@ -241,10 +238,23 @@ impl Session {
         })
     }
 
-    /// Lets the open streams finish and accepts no more.
+    /// Lets the open streams finish. The library accepts more until the client says that it knows of the end.
     fn close(&mut self) {
         self.closing = Some(Instant::now());
         self.connection.graceful_shutdown();
+    }
+
+    /// Whether a client that never says so had the time to.
+    fn has_closed(&self) -> bool {
+        let closing = self.closing;
+        closing.is_some_and(|closing| closing.elapsed() >= LINGER)
+    }
+
+    /// Tells the client which of its streams were the last, if the socket takes that at once.
+    fn say_end(&mut self) {
+        self.connection.abrupt_shutdown(Reason::NO_ERROR);
+        let mut cx = Context::from_waker(Waker::noop());
+        let _told_or_full = self.connection.poll_closed(&mut cx);
     }
 
     /// Ends a connection that broke off. A client that floods it is told so.
@@ -264,7 +274,12 @@ impl Session {
     }
 
     /// Begins to answer a stream. True if that needs a task of its own.
-    async fn begin(&mut self, (request, respond): Accepted) -> bool {
+    async fn begin(&mut self, (request, mut respond): Accepted) -> bool {
+        if self.has_closed() {
+            // The client may send it again on another connection.
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return false;
+        }
         self.asked = true;
         let (thread, budget) = (&self.thread, &self.budget);
         let (head, body) = request.into_parts();

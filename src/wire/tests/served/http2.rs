@@ -7,10 +7,12 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, SendStream};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::super::super::http2::STREAMS_MAX;
+use super::frames::{FrameClient, GOAWAY, RST_STREAM, get};
 use super::site::{LARGE, ServedSite};
 use super::{LIMITS, LimitSettings, Served, read, run};
 
@@ -294,6 +296,46 @@ fn a_drain_lets_streams_finish_and_takes_no_more() {
         idle.ended().await;
         assert_eq!(whole(nap).await.body, b"nap");
         busy.ended().await;
+    });
+}
+
+#[test]
+fn a_client_that_does_not_acknowledge_the_drain_is_refused_before_long() {
+    const REFUSED_STREAM: u32 = 7;
+    run(async {
+        let served = Served::stage().await;
+        let mut client = FrameClient::connect(&served, &[]).await;
+        served.drain.begin();
+        let began = Instant::now();
+        let (mut answered, mut refused, mut last) = (0, 0, 0);
+        let mut ends = false;
+        for stream in (1..).step_by(2) {
+            ends |= client.writer.write_all(&get(stream, "/now")).await.is_err();
+            while !ends {
+                let Some(frame) = client.next().await else {
+                    ends = true;
+                    break;
+                };
+                match frame.kind {
+                    GOAWAY => last = frame.number(0),
+                    RST_STREAM => {
+                        assert_eq!(frame.number(0), REFUSED_STREAM);
+                        refused += 1;
+                    }
+                    _ => answered += usize::from(frame.ends_stream()),
+                }
+                if frame.stream == stream && (frame.kind == RST_STREAM || frame.ends_stream()) {
+                    break;
+                }
+            }
+            if ends {
+                break;
+            }
+            actix_rt::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(began.elapsed() < PATIENCE);
+        assert!(answered > 0 && refused > 0, "{answered} {refused}");
+        assert!(last < 0x7fff_ffff, "it is told which were the last");
     });
 }
 
