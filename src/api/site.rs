@@ -9,7 +9,9 @@ use super::routes::{Matched, RouteTable, Target, Unrouted};
 use super::{files, resource};
 use crate::file_cache::Files;
 use crate::storage::Store;
-use crate::wire::{Code, Incoming, Pass, Problem, Responder, Response, takes_html};
+use crate::wire::{
+    Code, ConnectionCounters, Incoming, Pass, Problem, Responder, Response, takes_html,
+};
 
 /// The public site and API; all request handlers share it.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub(crate) struct Site {
     pub files: Files,
     /// The records of all resources.
     pub store: Arc<dyn Store>,
+    /// The counters of the connections, which know whether an answer may be held.
+    pub counters: Arc<ConnectionCounters>,
     /// The largest body of a request, in bytes.
     pub body_bytes: usize,
 }

@@ -121,6 +121,7 @@ impl Assembly {
             routes: Arc::clone(&routes),
             files: files.clone(),
             store: Arc::clone(&store),
+            counters: Arc::clone(&builder.counters),
             body_bytes: builder.settings.limits.body_bytes,
         });
         let (handlers, refs, http) = builder.handlers(&site);

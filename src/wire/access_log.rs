@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::metrics::OTHER;
+use super::request_id::RequestId;
 use crate::telemetry::{AccessSink, push_readable};
 
 /// The size of a block of lines.
@@ -36,7 +37,7 @@ pub(crate) struct Access {
 }
 
 /// The line of one request.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Line<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
@@ -49,7 +50,7 @@ pub(crate) struct Line<'a> {
     /// From the end of the head to the end of the answer.
     pub(crate) took: Duration,
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) id: &'a str,
+    pub(crate) id: RequestId,
     pub(crate) user_agent: Option<&'a [u8]>,
     pub(crate) referer: Option<&'a [u8]>,
     /// The reason for which the message was refused or the answer broke off.
@@ -147,7 +148,7 @@ impl AccessLog {
         block.extend_from_slice(b",\"peer\":\"");
         peer(block, line.peer);
         block.extend_from_slice(b"\",\"request_id\":\"");
-        block.extend_from_slice(line.id.as_bytes());
+        block.extend_from_slice(line.id.as_str().as_bytes());
         block.push(b'"');
         for (name, value) in [("user_agent", line.user_agent), ("referer", line.referer)] {
             if let Some(value) = value {
@@ -261,7 +262,7 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_millis(1_764_042_001_007)
     }
 
-    fn line<'a>(path: &'a str, id: &'a str) -> Line<'a> {
+    fn line<'a>(path: &'a str, id: &RequestId) -> Line<'a> {
         Line {
             method: "GET",
             path,
@@ -272,7 +273,7 @@ mod tests {
             bytes: 1024,
             took: Duration::from_micros(85),
             peer: Some(([127, 0, 0, 1], 50_123).into()),
-            id,
+            id: id.clone(),
             user_agent: Some(b"a \"browser\""),
             referer: None,
             fault: None,
@@ -282,12 +283,13 @@ mod tests {
     #[test]
     fn a_line_is_an_object_with_all_there_is_to_say() {
         let (log, _folder, _guard) = log();
-        let id = RequestIds::new().next().as_str().to_owned();
+        let id = RequestIds::new().next();
         let mut block = Vec::new();
         log.encode(&mut block, now(), &line("/a", &id));
         let expected = format!(
             "{{\"time\":\"2025-11-25T03:40:01.007Z\",\"method\":\"GET\",\"path\":\"/a\",\"query\":\"a=b\",\"protocol\":\"HTTP/1.1\",\"route\":\"/\",\"status\":200,\
-             \"bytes\":1024,\"duration_us\":85,\"peer\":\"127.0.0.1:50123\",\"request_id\":\"{id}\",\"user_agent\":\"a \\\"browser\\\"\"}}\n"
+             \"bytes\":1024,\"duration_us\":85,\"peer\":\"127.0.0.1:50123\",\"request_id\":\"{}\",\"user_agent\":\"a \\\"browser\\\"\"}}\n",
+            id.as_str()
         );
         assert_eq!(String::from_utf8(block).unwrap(), expected);
     }
@@ -299,7 +301,7 @@ mod tests {
             let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap();
             std::fs::read_to_string(file.unwrap().path()).unwrap()
         };
-        let id = RequestIds::new().next().as_str().to_owned();
+        let id = RequestIds::new().next();
         actix_rt::System::new().block_on(async {
             log.add(&line("/first", &id));
             while !read().contains("/first") {
@@ -318,7 +320,7 @@ mod tests {
         #[test]
         fn every_path_and_number_makes_a_line_of_json(path in "\\PC*|[\\x00-\\x7f]{0,20}", bytes: u64, v6: bool) {
             let (log, _folder, _guard) = log();
-            let id = RequestIds::new().next().as_str().to_owned();
+            let id = RequestIds::new().next();
             let peer = v6.then(|| "[2001:db8::1]:80".parse().unwrap());
             let line = Line { bytes, peer, route: None, ..line(&path, &id) };
             let mut block = Vec::new();

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::buffered::Buffered;
+use super::buffered::{Buffered, no_room};
 use super::http1::Fault;
+use super::problem::Problem;
 use crate::num::as_u64;
 use crate::telemetry::Rows;
 
@@ -54,6 +55,15 @@ impl ConnectionCounters {
             buffered: Buffered::new(most),
             ..Self::default()
         }
+    }
+
+    /// Refuses an answer that may be large before it is made, if no more may be held.
+    pub(crate) fn check_room(&self) -> Result<(), Problem> {
+        if self.buffered.is_full() {
+            count(&self.buffered_full);
+            return Err(no_room());
+        }
+        Ok(())
     }
 
     /// Counts a message that breaks a rule.

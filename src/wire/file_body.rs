@@ -17,8 +17,8 @@ use super::socket::Socket;
 use crate::memory_file::{Content, MemoryFile};
 use crate::num::as_u64;
 
-/// The most bytes of a memory file that are copied at a time, where they have to be.
-const PIECE_BYTES: u64 = 64 * 1024;
+/// The most bytes of a body in memory that are copied, or handed to the HTTP/2 library, at a time.
+pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
 /// The body of an answer that lies on a disk, which may be slow. Its bytes come from threads that may wait for the disk.
 pub(crate) trait DiskBody {
@@ -84,7 +84,7 @@ impl MessageBody for FileBody {
         if self.read == self.file.length() {
             return Poll::Ready(None);
         }
-        let piece = self.file.read(self.read..self.read + PIECE_BYTES);
+        let piece = self.file.read(self.read..self.read + as_u64(PIECE_BYTES));
         if let Ok(piece) = &piece {
             self.read += as_u64(piece.len());
         }

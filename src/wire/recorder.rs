@@ -1,6 +1,5 @@
 //! Records answers: in the metrics when they begin, and in the access log when they have ended.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -29,15 +28,6 @@ pub(super) struct AnswerEnd {
     pub(super) bytes: u64,
     /// Whether it was sent to its end.
     pub(super) whole: bool,
-}
-
-/// The refusal of a message that never became a request.
-pub(super) struct RefusedLine {
-    pub(super) version: Version,
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) status: u16,
-    pub(super) id: RequestId,
-    pub(super) fault: &'static str,
 }
 
 impl Recorder {
@@ -87,7 +77,7 @@ impl Recorder {
             bytes: ended.bytes,
             took: link.started.elapsed(),
             peer: request.peer_addr(),
-            id: link.id.as_str(),
+            id: link.id.clone(),
             user_agent: header(header::USER_AGENT),
             referer: header(header::REFERER),
             fault: if ended.whole {
@@ -98,18 +88,10 @@ impl Recorder {
         });
     }
 
-    /// Logs the refusal of a message that never became a request, and the bytes of the answer's body that were sent.
-    pub(super) fn log_refused(&self, refused: &RefusedLine, bytes: u64) {
+    /// Logs the refusal of a message that never became a request.
+    pub(super) fn log_refused(&self, line: &Line<'_>) {
         if let Some(access) = &self.access {
-            access.add(&Line {
-                protocol: protocol(refused.version),
-                status: refused.status,
-                bytes,
-                peer: refused.peer,
-                id: refused.id.as_str(),
-                fault: Some(refused.fault),
-                ..Line::default()
-            });
+            access.add(line);
         }
     }
 }

@@ -20,7 +20,7 @@ const DIGITS: usize = 28;
 const BATCH: usize = 64;
 
 /// The id of one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RequestId(Bytes);
 
 impl RequestId {

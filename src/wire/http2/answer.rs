@@ -8,18 +8,19 @@ use std::rc::Rc;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode, Version};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::{Either, select};
 use h2::Reason;
 use h2::server::SendResponse;
 
+use super::super::access_log::Line;
 use super::super::buffered::Held;
 use super::super::file_body::BodyFile;
 use super::super::hosts::Peer;
 use super::super::http1::{Fault, is_bodiless};
 use super::super::link::Link;
-use super::super::recorder::{AnswerEnd, RefusedLine};
+use super::super::recorder::AnswerEnd;
 use super::super::thread::{Answering, Thread};
 use super::budget::FrameBudget;
 use super::outgoing::{BodySender, OutgoingBytes, Source};
@@ -49,7 +50,7 @@ pub(super) struct Answer {
 /// A line of the access log that waits for the end of its answer.
 enum LogRow {
     Answered(HttpRequest, Rc<Link>, u16),
-    Refused(RefusedLine),
+    Refused(Line<'static>),
 }
 
 impl Answer {
@@ -79,7 +80,7 @@ impl Answer {
         // Without a log, nobody needs the request any more, and sending the body may take long.
         let row = recorder.logs();
         let row = row.then(|| Box::new(LogRow::Answered(request, link, status)));
-        self.send(response, head_only, row, respond);
+        self.send(response, size, head_only, row, respond);
     }
 
     /// Refuses a request that breaks a rule, on its stream alone.
@@ -91,21 +92,24 @@ impl Answer {
         let id = self.thread.recorder.next_id();
         let response = fault.problem().refusal(&id);
         let row = self.thread.recorder.logs().then(|| {
-            Box::new(LogRow::Refused(RefusedLine {
-                version: Version::HTTP_2,
+            Box::new(LogRow::Refused(Line {
+                protocol: "HTTP/2",
                 peer: peer.address,
                 status: response.status().as_u16(),
                 id,
-                fault: label,
+                fault: Some(label),
+                ..Line::default()
             }))
         });
-        self.send(response, false, row, respond);
+        let size = size(&response);
+        self.send(response, size, false, row, respond);
     }
 
     /// Sends the answer: at once if it is small, or else in a task of its own.
     fn send(
         self,
         response: HttpResponse<BoxBody>,
+        size: BodySize,
         head_only: bool,
         row: Option<Box<LogRow>>,
         mut respond: SendResponse<OutgoingBytes>,
@@ -114,7 +118,7 @@ impl Answer {
             bytes: 0,
             whole: true,
         };
-        match begin(&self.thread, response, head_only, &mut respond) {
+        match begin(&self.thread, response, size, head_only, &mut respond) {
             Ok(None) => {}
             Ok(Some((mut sender, source))) => {
                 match sender.send_at_once(source, &self) {
@@ -151,7 +155,7 @@ impl Answer {
     /// clients take an answer for lost if the stream is reset while they send.
     fn end(self, row: Option<Box<LogRow>>, end: AnswerEnd) {
         if let Some(row) = row {
-            self.log(&row, end);
+            self.log(*row, end);
         }
         if !end.whole {
             return;
@@ -169,11 +173,14 @@ impl Answer {
         }
     }
 
-    fn log(&self, row: &LogRow, end: AnswerEnd) {
+    fn log(&self, row: LogRow, end: AnswerEnd) {
         let recorder = &self.thread.recorder;
         match row {
-            LogRow::Answered(request, link, status) => recorder.log(request, link, *status, end),
-            LogRow::Refused(line) => recorder.log_refused(line, end.bytes),
+            LogRow::Answered(request, link, status) => recorder.log(&request, &link, status, end),
+            LogRow::Refused(line) => recorder.log_refused(&Line {
+                bytes: end.bytes,
+                ..line
+            }),
         }
     }
 }
@@ -191,10 +198,10 @@ fn size(response: &HttpResponse<BoxBody>) -> BodySize {
 fn begin(
     thread: &Thread,
     response: HttpResponse<BoxBody>,
+    size: BodySize,
     head_only: bool,
     respond: &mut SendResponse<OutgoingBytes>,
 ) -> Result<Option<(BodySender, Source)>, h2::Error> {
-    let size = size(&response);
     let (mut response, body) = response.into_parts();
     let file = response.extensions_mut().remove::<BodyFile>();
     let counted = response.extensions_mut().remove::<Held>();

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use super::super::buffered::{Held, UNCOUNTED_BYTES};
 use super::super::counters::count;
-use super::super::file_body::BodyFile;
+use super::super::file_body::{BodyFile, PIECE_BYTES};
 use super::super::lazy_timer::LazyTimer;
 use super::super::thread::Thread;
 use super::SEND_BUFFER_BYTES;
@@ -37,9 +37,6 @@ use super::streams::{Streams, UNSENT_BYTES_MAX, UnsentRoom};
 use crate::memory_file::MemoryFile;
 use crate::num::{as_u64, as_usize};
 
-/// The most bytes of a body in memory that are handed over at a time. The library keeps as little for a large piece as for a
-/// small one.
-const PIECE_BYTES: usize = 64 * 1024;
 /// The bytes of a frame, after which the library sends another stream's.
 const FRAME_BYTES: usize = 16 * 1024;
 

@@ -139,12 +139,14 @@ impl Served {
     }
 
     async fn with<R: Responder>(responder: R, limits: LimitSettings) -> Self {
-        Self::bounded(responder, limits, usize::MAX).await
+        Self::counted(responder, limits, Arc::default()).await
     }
 
-    /// All connections together may hold `most` bytes.
-    async fn bounded<R: Responder>(responder: R, limits: LimitSettings, most: usize) -> Self {
-        let counters = Arc::new(ConnectionCounters::new(most));
+    async fn counted<R: Responder>(
+        responder: R,
+        limits: LimitSettings,
+        counters: Arc<ConnectionCounters>,
+    ) -> Self {
         let metrics = Arc::new(HandlerMetrics::new(8));
         let drain = Drain::new(Duration::from_secs(20));
         let service = Service::build(Arc::new(Parts {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LIMITS, LimitSettings, Served};
+use super::{ConnectionCounters, LIMITS, LimitSettings, Served};
 use crate::api::{self, ResourceTarget, RouteRules, RouteTable, Target};
 use crate::file_cache::{CallThreads, Files, RootId, SiteRoot};
 use crate::settings::{self, ResourceSettings, Settings};
@@ -84,14 +84,16 @@ impl ServedSite {
             ]
             .map(|(path, target)| (path.to_owned(), RouteRules::default(), target)),
         );
+        let counters = Arc::new(ConnectionCounters::new(most));
         let site = api::Site {
             routes: Arc::new(routes),
             files,
             store,
+            counters: Arc::clone(&counters),
             body_bytes: 1000,
         };
         Self {
-            served: Served::bounded(site, limits, most).await,
+            served: Served::counted(site, limits, counters).await,
             folder,
             faults,
             _tree: tree,

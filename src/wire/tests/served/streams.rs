@@ -1,5 +1,6 @@
 //! The streams of HTTP/2: the rules of their heads, and bodies that nobody reads.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::frames::{
@@ -346,7 +347,8 @@ fn unread_bodies_past_what_all_may_hold_end_their_connection() {
             request_timeout: Duration::from_secs(10),
             ..LIMITS
         };
-        let served = Served::bounded(super::Stage, limits, 40_000).await;
+        let counters = Arc::new(super::ConnectionCounters::new(40_000));
+        let served = Served::counted(super::Stage, limits, counters).await;
         let mut client = FrameClient::connect(&served, &[]).await;
         client.send(&post(1, "/hang")).await;
         let part = frame(DATA, 0, 1, &[b'x'; 16_000]);
