@@ -145,9 +145,9 @@ impl ListenerState {
                 self.counters.refused.inc();
                 return false;
             };
-            tried.extend(chosen);
             // A connection that is not handed over stays here.
             if let Err(refused) = handler.child.tell(Handover::new(accepted, &handler.load)) {
+                tried.extend(chosen);
                 *waiting = refused.message.take().map(|(accepted, _)| accepted);
             }
         }

@@ -4,11 +4,11 @@
 // Decision: All handlers drain at once.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use fnv::FnvHashMap;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -67,7 +67,7 @@ enum Stage {
 pub(crate) struct LocalDrain {
     stage: Cell<Stage>,
     next: Cell<u64>,
-    waiting: RefCell<HashMap<u64, Waker>>,
+    waiting: RefCell<FnvHashMap<u64, Waker>>,
     /// The task that copies the stage of the process to this thread.
     follower: Cell<Option<JoinHandle<()>>>,
 }

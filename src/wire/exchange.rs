@@ -187,9 +187,10 @@ impl<R: Responder> Resolved<'_, R> {
             return self.refuse(incoming, problem).await;
         }
         // What it changes has to be answered, whatever the answer holds.
-        if !incoming.method().is_safe() && self.parts.counters.buffered.is_full() {
-            count(&self.parts.counters.buffered_full);
-            return self.refuse(incoming, no_room()).await;
+        if !incoming.method().is_safe()
+            && let Err(problem) = self.parts.counters.check_room()
+        {
+            return self.refuse(incoming, problem).await;
         }
         if !incoming.has_body() {
             match contain(|| responder.quick(incoming, self.matched, incoming.link.started)) {
@@ -198,7 +199,8 @@ impl<R: Responder> Resolved<'_, R> {
                 Err(reason) => return self.panicked(incoming, &reason).await,
             }
         }
-        self.wait(incoming).await
+        // What is rare is boxed, so that an answer that need not wait is made in little memory.
+        Box::pin(self.wait(incoming)).await
     }
 
     /// Waits for the request's turn, which is when its time begins, and for its answer. A delay is not cut off: it is
@@ -247,8 +249,8 @@ impl<R: Responder> Resolved<'_, R> {
 
     async fn refuse(&self, incoming: &Incoming, problem: Problem) -> Response {
         let responder = &self.parts.responder;
-        let refused =
-            contain_future(responder.refuse(incoming, self.matched, problem.clone())).await;
+        let refused = Box::pin(responder.refuse(incoming, self.matched, problem.clone()));
+        let refused = contain_future(refused).await;
         // If this panics as well, it is the same fault, which has been counted and logged.
         refused.unwrap_or_else(|_| problem.response(incoming))
     }

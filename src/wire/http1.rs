@@ -28,17 +28,16 @@ use std::time::Duration;
 use actix_http::Payload;
 use actix_web::HttpMessage as _;
 use actix_web::body::MessageBody as _;
-use actix_web::http::Version;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
+use super::access_log::Line;
 use super::buffered::no_room;
 use super::counters::count;
 use super::drain::DrainWatch;
 use super::hosts::Peer;
 use super::link::Link;
 use super::problem::{Code, Problem};
-use super::recorder::RefusedLine;
 use super::socket::LazySocket;
 use super::thread::Thread;
 use super::wait::{ClientWait, CurrentWait};
@@ -135,6 +134,12 @@ impl Http1 {
 
     /// Serves the connection to its end. If the client speaks HTTP/2, it is given back.
     pub(super) async fn run(mut self) -> Option<Http2Begun> {
+        // The first request is sent at once, and others have their turn until it is there: that costs less than to register the
+        // socket.
+        let there = self.input.borrow_mut().fill_at_once();
+        if !there {
+            tokio::task::yield_now().await;
+        }
         loop {
             let after = match poll_fn(|cx| self.poll_next(cx)).await {
                 Next::Request(head) => self.exchange(head).await,
@@ -337,15 +342,15 @@ impl Http1 {
         let response = problem.refusal(&id);
         let status = response.status().as_u16();
         let sent = self.send(response, &Framing::default(), true).await;
-        let recorder = &self.thread.recorder;
-        let refused = RefusedLine {
-            version: Version::HTTP_11,
+        self.thread.recorder.log_refused(&Line {
+            protocol: "HTTP/1.1",
             peer: self.peer.address,
             status,
             id,
-            fault,
-        };
-        recorder.log_refused(&refused, sent.bytes);
+            fault: Some(fault),
+            bytes: sent.bytes,
+            ..Line::default()
+        });
         if sent.whole {
             After::Linger
         } else {

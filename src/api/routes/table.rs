@@ -1,8 +1,9 @@
 //! Finds the route of a path. Pure; the table is built once for each set of settings.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use fnv::FnvHashMap;
 
 use super::path::{Spelling, after_segments, encoded, spelling};
 use super::rules::RouteRules;
@@ -95,7 +96,7 @@ pub(crate) struct RouteTable {
     /// Folders, the longest path first. Each has all paths below its own.
     prefixes: Vec<Arc<Route>>,
     /// Resources, by path. Each has its own path, those of one more segment, and the histories of its records.
-    resources: HashMap<String, Arc<Route>>,
+    resources: FnvHashMap<String, Arc<Route>>,
     /// All routes, by index.
     pub(super) all: Vec<Arc<Route>>,
 }
