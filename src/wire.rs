@@ -10,7 +10,8 @@
 //! 4. `http1`: the phases of a connection, and below it `head`, `decoder` and `answer`, which read and write messages and
 //!    are pure. `fault` is the table of what is refused.
 //! 5. `http2`: a connection with many streams, and below it `budget`, against floods of frames.
-//! 6. `socket`, `lazy_timer`, `drain`: the socket and the timer of a connection, and its end when the daemon stops.
+//! 6. `socket`, `lazy_timer`, `drain`, `wait`: the socket and the timer of a connection, its end when the daemon stops, and
+//!    what it waits for, as others see it.
 //! 7. `link`, `thread`: the state that a request shares with its connection, and that the connections of a thread share.
 //! 8. `problem`: every error as problem+json. `body`, `file_body`, `accept`, `hosts`, `request_id`: bodies of requests and of
 //!    answers, what a client accepts, which names the server answers to, ids.

@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 use super::id::{IdScheme, RecordId};
 use super::nearest;
 use super::schema::{FieldType, Schema};
+use super::selection::SELECTED_BYTES_MAX;
 use super::slice::{PAGE_RECORDS_MAX, Slice};
 use crate::num::as_u64;
 pub(crate) use error::QueryError;
@@ -77,6 +78,8 @@ pub(crate) struct ListQuery {
     sort: Vec<By>,
     slice: Slice,
     page: Option<Page>,
+    /// The most bytes of records that the answer may have.
+    bytes_max: usize,
 }
 
 /// A page that was asked for by its number.
@@ -110,7 +113,18 @@ impl ListQuery {
             sort,
             slice,
             page,
+            bytes_max: SELECTED_BYTES_MAX,
         })
+    }
+
+    /// The same with an answer of at most `bytes` bytes.
+    pub(crate) fn within(self, bytes: usize) -> Self {
+        let bytes_max = self.bytes_max.min(bytes);
+        Self { bytes_max, ..self }
+    }
+
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max
     }
 
     /// Refuses the names that will ask for a part of a record or for more than a record, where a single record is read or

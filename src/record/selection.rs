@@ -6,7 +6,7 @@ use super::query::{ListQuery, SortKey};
 use super::{Record, RecordId};
 use crate::num::as_u64;
 
-/// The most bytes of records that one selection keeps.
+/// The most bytes of records that one selection keeps, whatever the query allows.
 pub(crate) const SELECTED_BYTES_MAX: usize = 64 << 20;
 /// Fewer records than these are not sorted before the end: it would save no memory worth mentioning.
 const SORT_RECORDS_MIN: usize = 1024;
@@ -54,10 +54,10 @@ impl Selection {
         } else if before >= as_u64(slice.start()) && self.kept.len() < slice.limit() {
             self.keep(key, record);
         }
-        self.kept_bytes <= SELECTED_BYTES_MAX
+        self.kept_bytes <= self.query.bytes_max()
     }
 
-    /// The page, and how many records match; `None` if the page has more than [`SELECTED_BYTES_MAX`].
+    /// The page, and how many records match; `None` if the page has more bytes than the query allows.
     pub(crate) fn finish(mut self) -> Option<(Vec<Record>, u64)> {
         let slice = self.query.slice();
         let skip = if self.query.is_sorted() {
@@ -66,7 +66,7 @@ impl Selection {
         } else {
             0
         };
-        if self.kept_bytes > SELECTED_BYTES_MAX {
+        if self.kept_bytes > self.query.bytes_max() {
             return None;
         }
         let records = self.kept.into_iter().map(|(_, record)| record);
@@ -92,7 +92,8 @@ impl Selection {
     /// Sorts whenever twice as many records are kept as needed: seldom enough to cost little for each record.
     fn sort_if_full(&mut self) {
         let most = self.query.slice().end().saturating_mul(2);
-        if self.kept.len() > most.max(SORT_RECORDS_MIN) || self.kept_bytes > SELECTED_BYTES_MAX {
+        if self.kept.len() > most.max(SORT_RECORDS_MIN) || self.kept_bytes > self.query.bytes_max()
+        {
             self.sort();
         }
     }
@@ -128,5 +129,32 @@ impl Example {
     /// The ids; `None` if there are more than [`MATCHING_MAX`].
     pub(crate) fn finish(self) -> Option<Vec<RecordId>> {
         (self.ids.len() <= MATCHING_MAX).then_some(self.ids)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Handling, Revision, schema::Schema};
+    use super::*;
+
+    #[test]
+    fn a_selection_ends_where_it_has_more_bytes_than_the_query_allows() {
+        for (bytes, whole) in [(10_000_000, true), (25_000, false)] {
+            for sorted in ["", "_sort=a"] {
+                let query = ListQuery::parse(sorted, &Schema::default(), Handling::Strict);
+                let mut selection = Selection::new(query.unwrap().within(bytes));
+                let visited = (0..100).take_while(|id| {
+                    let text = "x".repeat(9000);
+                    selection.visit(Record {
+                        id: RecordId::parse(&id.to_string()).unwrap(),
+                        revision: Revision(1),
+                        json: format!("{{\"id\":\"{id}\",\"a\":\"{text}\"}}").into(),
+                    })
+                });
+                let visited = visited.count();
+                assert!(if whole { visited == 100 } else { visited < 3 });
+                assert_eq!(selection.finish().is_some(), whole);
+            }
+        }
     }
 }

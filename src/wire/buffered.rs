@@ -45,6 +45,12 @@ impl Buffered {
         self.bytes() >= self.most
     }
 
+    /// The bytes that one connection, body or answer more may have.
+    pub(super) fn room(&self) -> usize {
+        let left = self.most.saturating_sub(self.bytes());
+        left.max(UNCOUNTED_BYTES)
+    }
+
     /// False, and nothing changes, if there would be too many.
     fn add(&self, more: usize) -> bool {
         let add = |bytes: usize| bytes.checked_add(more).filter(|sum| *sum <= self.most);
@@ -127,7 +133,9 @@ mod tests {
         assert_eq!(bytes(), 20_000);
         drop(first);
         assert_eq!(bytes(), 0);
+        assert_eq!(counters.buffered.room(), 100_000);
         second.set_past_bound(150_000);
+        assert_eq!(counters.buffered.room(), UNCOUNTED_BYTES);
         assert!(bytes() == 150_000 && counters.buffered.is_full());
         drop(second);
         assert!(bytes() == 0 && !counters.buffered.is_full());

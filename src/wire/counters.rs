@@ -57,13 +57,15 @@ impl ConnectionCounters {
         }
     }
 
-    /// Refuses an answer that may be large before it is made, if no more may be held.
-    pub(crate) fn check_room(&self) -> Result<(), Problem> {
-        if self.buffered.is_full() {
-            count(&self.buffered_full);
-            return Err(no_room());
-        }
-        Ok(())
+    /// The bytes that one more answer may have.
+    pub(crate) fn room(&self) -> usize {
+        self.buffered.room()
+    }
+
+    /// Counts a request for which there is no room, and refuses it.
+    pub(crate) fn no_room(&self) -> Problem {
+        count(&self.buffered_full);
+        no_room()
     }
 
     /// Counts a message that breaks a rule.

@@ -187,10 +187,8 @@ impl<R: Responder> Resolved<'_, R> {
             return self.refuse(incoming, problem).await;
         }
         // What it changes has to be answered, whatever the answer holds.
-        if !incoming.method().is_safe()
-            && let Err(problem) = self.parts.counters.check_room()
-        {
-            return self.refuse(incoming, problem).await;
+        if !incoming.method().is_safe() && self.parts.counters.buffered.is_full() {
+            return self.refuse(incoming, self.parts.counters.no_room()).await;
         }
         if !incoming.has_body() {
             match contain(|| responder.quick(incoming, self.matched, incoming.link.started)) {

@@ -7,7 +7,10 @@ use super::super::answer::{Answered, set};
 use super::super::conditional::{self, etag};
 use super::dialect::BodyOf;
 use super::{ResourceRequest, array, json, prefers, set_preference_applied};
-use crate::record::{Conditions, Handling, ListQuery, Revision, WriteCommand, wants_meta};
+use crate::record::{
+    Conditions, Handling, ListQuery, Revision, SELECTED_BYTES_MAX, WriteCommand, wants_meta,
+};
+use crate::storage::StoreError;
 use crate::wire::{Code, Problem};
 
 impl ResourceRequest<'_> {
@@ -30,11 +33,14 @@ impl ResourceRequest<'_> {
             Handling::Strict
         };
         let query = ListQuery::parse(self.request.query(), schema, handling)?;
-        let mut page = self
-            .site
-            .store
-            .query(self.target.collection, &query)
-            .await?;
+        // No more is read than may be held.
+        let room = self.site.counters.room();
+        let query = query.within(room);
+        let page = self.site.store.query(self.target.collection, &query).await;
+        let mut page = page.map_err(|error| match error {
+            StoreError::TooLarge if room < SELECTED_BYTES_MAX => self.site.counters.no_room(),
+            error => error.into(),
+        })?;
         if wants_meta(self.request.query())? {
             for record in &mut page.records {
                 record.json = record.json_with_meta();

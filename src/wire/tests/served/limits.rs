@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-use super::site::ServedSite;
 use super::{Client, LIMITS, Served, read, run, until};
 
 const GET: &[u8] = b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -222,19 +221,5 @@ fn a_client_that_closes_its_side_gets_its_answer() {
         client.socket.shutdown().await.unwrap();
         assert_eq!(client.reply(false).await.text(), "later");
         client.closed().await;
-    });
-}
-
-#[test]
-fn a_list_is_refused_before_it_is_read_where_no_more_may_be_held() {
-    run(async {
-        // The store never opens, so that a list which is read waits for it.
-        for (most, code) in [(0, "overloaded"), (usize::MAX, "deadline")] {
-            let site = ServedSite::bounded(LIMITS, most).await;
-            let reply = site.served.client().await.get("/books").await;
-            assert_eq!(reply.code(), code);
-            let full = read(&site.served.counters.buffered_full);
-            assert_eq!(full, u64::from(most == 0));
-        }
     });
 }
