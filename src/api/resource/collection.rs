@@ -37,9 +37,12 @@ impl ResourceRequest<'_> {
         let room = self.site.counters.room();
         let query = query.within(room);
         let page = self.site.store.query(self.target.collection, &query).await;
-        let mut page = page.map_err(|error| match error {
-            StoreError::TooLarge if room < SELECTED_BYTES_MAX => self.site.counters.no_room(),
-            error => error.into(),
+        let mut page = page.map_err(|error| {
+            if error == StoreError::TooLarge && room < SELECTED_BYTES_MAX {
+                self.site.counters.no_room()
+            } else {
+                error.into()
+            }
         })?;
         if wants_meta(self.request.query())? {
             for record in &mut page.records {

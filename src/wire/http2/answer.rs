@@ -50,7 +50,7 @@ pub(super) struct Answer {
 /// A line of the access log that waits for the end of its answer.
 enum LogRow {
     Answered(HttpRequest, Rc<Link>, u16),
-    Refused(Line<'static>),
+    Refused(Box<Line<'static>>),
 }
 
 impl Answer {
@@ -79,7 +79,7 @@ impl Answer {
         let head_only = request.method() == Method::HEAD;
         // Without a log, nobody needs the request any more, and sending the body may take long.
         let row = recorder.logs();
-        let row = row.then(|| Box::new(LogRow::Answered(request, link, status)));
+        let row = row.then(|| LogRow::Answered(request, link, status));
         self.send(response, size, head_only, row, respond);
     }
 
@@ -92,7 +92,7 @@ impl Answer {
         let id = self.thread.recorder.next_id();
         let response = fault.problem().refusal(&id);
         let row = self.thread.recorder.logs().then(|| {
-            Box::new(LogRow::Refused(Line {
+            LogRow::Refused(Box::new(Line {
                 protocol: "HTTP/2",
                 peer: peer.address,
                 status: response.status().as_u16(),
@@ -111,7 +111,7 @@ impl Answer {
         response: HttpResponse<BoxBody>,
         size: BodySize,
         head_only: bool,
-        row: Option<Box<LogRow>>,
+        row: Option<LogRow>,
         mut respond: SendResponse<OutgoingBytes>,
     ) {
         let mut end = AnswerEnd {
@@ -153,9 +153,9 @@ impl Answer {
 
     /// Records the end of the answer. If the request's body has not ended, the rest is read before the stream ends: many
     /// clients take an answer for lost if the stream is reset while they send.
-    fn end(self, row: Option<Box<LogRow>>, end: AnswerEnd) {
+    fn end(self, row: Option<LogRow>, end: AnswerEnd) {
         if let Some(row) = row {
-            self.log(*row, end);
+            self.log(row, end);
         }
         if !end.whole {
             return;
@@ -179,7 +179,7 @@ impl Answer {
             LogRow::Answered(request, link, status) => recorder.log(&request, &link, status, end),
             LogRow::Refused(line) => recorder.log_refused(&Line {
                 bytes: end.bytes,
-                ..line
+                ..*line
             }),
         }
     }
