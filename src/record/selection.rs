@@ -148,8 +148,8 @@ mod tests {
                     selection.visit(Record {
                         id: RecordId::parse(&id.to_string()).unwrap(),
                         revision: Revision(1),
-                        created_ms: Default::default(),
-                        changed_ms: Default::default(),
+                        created_ms: 0,
+                        changed_ms: 0,
                         json: format!("{{\"id\":\"{id}\",\"a\":\"{text}\"}}").into(),
                     })
                 });

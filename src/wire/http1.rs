@@ -107,7 +107,7 @@ pub(super) struct Http2Begun {
     pub(super) socket: LazySocket,
     /// The bytes that were read to see that.
     pub(super) early: Bytes,
-    /// What the connection waits for.
+    /// The present wait of the connection.
     pub(super) wait: Arc<CurrentWait>,
 }
 
@@ -134,12 +134,6 @@ impl Http1 {
 
     /// Serves the connection to its end. If the client speaks HTTP/2, it is given back.
     pub(super) async fn run(mut self) -> Option<Http2Begun> {
-        // The first request is sent at once, and others have their turn until it is there: that costs less than to register the
-        // socket.
-        let there = self.input.borrow_mut().fill_at_once();
-        if !there {
-            tokio::task::yield_now().await;
-        }
         loop {
             let after = match poll_fn(|cx| self.poll_next(cx)).await {
                 Next::Request(head) => self.exchange(head).await,

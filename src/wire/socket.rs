@@ -44,12 +44,6 @@ impl LazySocket {
         }
     }
 
-    /// Reads what has arrived, without waiting for more; 0 bytes are the end.
-    pub(super) fn recv(&self, buffer: &mut [u8]) -> Option<usize> {
-        let read = recv(&*self.socket, buffer, RecvFlags::empty()).ok()?;
-        Some(read.0)
-    }
-
     /// Reads what has arrived; 0 bytes are the end. `Pending` wakes the task when more can be read.
     pub(super) fn poll_recv(
         &mut self,

@@ -103,19 +103,6 @@ impl Input {
         self.poll_fill_up_to(usize::MAX, cx)
     }
 
-    /// Reads what has arrived on a new connection. False if nothing has.
-    pub(super) fn fill_at_once(&mut self) -> bool {
-        let mut scratch = self.thread.scratch.borrow_mut();
-        let scratch = scratch.get_mut(..AHEAD_BYTES_MAX).unwrap_or_default();
-        let Some(read) = self.socket.recv(scratch) else {
-            return false;
-        };
-        self.bytes
-            .extend_from_slice(scratch.get(..read).unwrap_or_default());
-        self.ended = read == 0;
-        true
-    }
-
     /// Reads more of what comes before a head or with it, a bounded part at a time.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         self.poll_fill_up_to(AHEAD_BYTES_MAX, cx)
