@@ -1,8 +1,8 @@
 //! The store on sled: one writer that commits in groups, and readers that do not wait for it.
 //!
-//! A write goes through fixed steps: evaluate, append to the journal and sync, apply to the view in one transaction, publish,
-//! answer. A writer that dies in between leaves the store in doubt; it is opened again, the view takes over what only the
-//! journal has, and a redelivered message is answered from the log if that message was committed.
+//! A write goes through fixed steps: evaluate, append to the journal and sync, publish, answer, apply to the view in one
+//! transaction. A writer that dies in between leaves the store in doubt; it is opened again, the view takes over what only
+//! the journal has, and a redelivered message is answered from the log if that message was committed.
 //!
 //! Order of reading:
 //!

@@ -29,6 +29,7 @@ pub(crate) const CHILDREN: [(&str, &[&str]); 8] = [
         &[
             "writer.message",
             "writer.in_transaction",
+            "writer.before_answers",
             "writer.before_view",
             "writer.after_view",
         ],

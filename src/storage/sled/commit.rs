@@ -1,4 +1,11 @@
-//! A commit: one group goes to the journal, then to the view, and then readers see it.
+//! A commit: one group goes to the journal, then it is answered, and then it is applied to the view.
+//!
+//! From the answer on, readers must see it. So until the view has it, a reader of one record looks first into the group
+//! ([`OpenEngine::unapplied`]), and a reader of more than one waits.
+
+// Decision: A group is answered before it is applied.
+
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -31,11 +38,12 @@ pub(super) enum Committed {
 }
 
 impl Writer {
-    /// Appends the group to the journal, applies it to the view, and tells readers so.
+    /// Appends the group to the journal, answers it, and applies it to the view while its callers are on their way.
     pub(super) fn commit(
         &mut self,
         open: &OpenEngine,
         staging: Staging<'_>,
+        answer: impl FnOnce(),
     ) -> Result<Committed, BoxError> {
         let Staging {
             mut group,
@@ -46,7 +54,7 @@ impl Writer {
             ..
         } = staging;
         self.trim_log(&mut group, &mut checked);
-        add_figures(&mut group, &checked, &*open.engine, open.store);
+        add_figures(&mut group, &checked, &*open.engine);
         let begun = Instant::now();
         let mut log = open.log.lock();
         let mut doubt = Doubt::begin(&self.holder, &mut log, begun);
@@ -78,20 +86,25 @@ impl Writer {
             self.holder.leave_segment();
             return Err(error.into());
         }
-        faults.hit("writer.before_view");
-        self.holder.readers.group_begins();
-        doubt.view = true;
-        open.engine.commit(&group)?;
-        doubt.view = false;
-        self.holder.readers.group_ends(&checked.tallies);
         doubt.log.mark.acknowledged = checked.last_seq;
         let CommitLog { marks, mark, .. } = &mut *doubt.log;
         marks.write(mark)?;
-        doubt.dispel();
+        faults.hit("writer.before_answers");
         self.settings.commits.observe(begun.elapsed().as_secs_f64());
+        let group = Arc::new(group);
+        open.unapplied.store(Some(Arc::clone(&group)));
+        self.holder.readers.group_begins(&checked);
+        answer();
+        faults.hit("writer.before_view");
+        doubt.view = true;
+        open.engine.commit(&group)?;
+        doubt.view = false;
+        open.unapplied.store(None);
+        self.holder.readers.group_ends();
+        doubt.dispel();
         let journal_bytes = log.journal.bytes_since_asked();
         drop(log);
-        self.holder.committed(checked.clone());
+        self.holder.engine.committed(checked.clone());
         if !full {
             self.holder.space.had_some();
         }

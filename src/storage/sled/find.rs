@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::message::StoreMessage;
 use super::page;
+use super::reader_state::OpenEngine;
 use super::store::{SledStore, record};
 use crate::record::{ListQuery, Record, RecordId, Selection, Slice};
 use crate::storage::plan::Plan;
@@ -148,19 +149,25 @@ impl SledStore {
         ids: &[RecordId],
         deadline: Instant,
     ) -> Result<(Vec<Record>, u64), StoreError> {
+        let look = |open: &OpenEngine| {
+            let seq = self.holder.readers.tally(collection).seq;
+            let records = ids.iter().map(|id| record(open, collection, id));
+            let records = records.filter_map(Result::transpose);
+            let records = records.collect::<Result<_, _>>();
+            records.map(|records| (records, seq))
+        };
+        self.between_groups(look, deadline).await
+    }
+
+    /// The result of `look` at a moment when no group was being applied.
+    pub(super) async fn between_groups<T>(
+        &self,
+        look: impl Fn(&OpenEngine) -> Result<T, StoreError>,
+        deadline: Instant,
+    ) -> Result<T, StoreError> {
         let readers = &self.holder.readers;
         loop {
-            let quick = self.read(|open| {
-                let read = || {
-                    let seq = readers.tally(collection).seq;
-                    let records = ids.iter().map(|id| record(open, collection, id));
-                    let records = records.filter_map(Result::transpose);
-                    records
-                        .collect::<Result<_, _>>()
-                        .map(|records| (records, seq))
-                };
-                readers.between_groups(read).transpose()
-            });
+            let quick = self.read(|open| readers.between_groups(|| look(open)).transpose());
             if let Some(found) = quick.await? {
                 return Ok(found);
             }

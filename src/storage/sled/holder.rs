@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use parking_lot::{Condvar, Mutex};
 
 use super::archiving::Archiving;
 use super::attempts::Attempt;
-use super::checked::Checked;
 use super::data_folder::DataFolder;
 use super::engine::{OpenFault, Opener};
 use super::engine_state::{EngineLock, EngineState};
@@ -126,6 +126,7 @@ impl Holder {
             engine: opened.engine,
             era,
             store,
+            unapplied: ArcSwapOption::empty(),
             log: Mutex::new(opened.log),
         });
         if let Err(fault) = stored_fit::ids(&*open.engine, &self.resources) {
@@ -160,13 +161,6 @@ impl Holder {
     /// Lets `look` read the engine; `None` while it is not open.
     pub(super) fn look<T>(&self, look: impl FnOnce(&OpenEngine) -> T) -> Option<T> {
         self.readers.engine().as_deref().map(look)
-    }
-
-    /// Ends a commit that went well: everything up to it is on the disk.
-    pub(super) fn committed(&self, now: Checked) {
-        let durable = now.last_seq;
-        self.engine.committed(now);
-        self.readers.durable(durable);
     }
 
     /// Ends a commit that failed half way: nobody reads the engine until it was opened again.

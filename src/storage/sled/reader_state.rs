@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::checked::{Checked, Tally};
-use super::engine::Engine;
+use super::engine::{Engine, Group};
 use super::opening::CommitLog;
 use super::seqlock::SeqLock;
 use crate::storage::CollectionId;
@@ -31,6 +31,8 @@ pub(super) struct OpenEngine {
     pub(super) engine: Box<dyn Engine>,
     pub(super) era: u64,
     pub(super) store: StoreId,
+    /// The group that is on the disk and is being applied to the engine: what it changes is read here.
+    pub(super) unapplied: ArcSwapOption<Group>,
     /// Used by the writer alone.
     pub(super) log: Mutex<CommitLog>,
 }
@@ -40,8 +42,8 @@ pub(super) struct OpenEngine {
 pub(super) struct ReaderState {
     open: ArcSwapOption<OpenEngine>,
     progress: watch::Sender<Progress>,
-    /// The figures of what is applied completely.
-    applied: ArcSwap<Vec<Tally>>,
+    /// The figures of each resource.
+    tallies: ArcSwap<Vec<Tally>>,
     /// Whether a group is being applied to the engine and the figures.
     group: SeqLock,
 }
@@ -62,31 +64,31 @@ impl ReaderState {
         self.group.read(look)
     }
 
-    /// The figures of a resource, without a group that is being applied.
+    /// The figures of a resource, with those of a group that is being applied.
     pub(super) fn tally(&self, collection: CollectionId) -> Tally {
-        of(&self.applied, collection)
+        let tallies = self.tallies.load();
+        tallies.get(collection.0).copied().unwrap_or_default()
     }
 
-    /// Called by the writer before the first change of a group becomes visible.
-    pub(super) fn group_begins(&self) {
+    /// Called by the writer when a group is on the disk, before it is answered or applied. Whoever reads more than one
+    /// record waits from here on until it is applied.
+    pub(super) fn group_begins(&self, now: &Checked) {
         self.group.write_begin();
+        self.tallies.store(Arc::new(now.tallies.clone()));
+        let durable = now.last_seq;
+        self.progress
+            .send_modify(|progress| progress.durable = durable);
     }
 
-    /// Called by the writer after the last change of a group became visible.
-    pub(super) fn group_ends(&self, tallies: &[Tally]) {
-        self.applied.store(Arc::new(tallies.to_vec()));
+    /// Called by the writer when a group has been applied.
+    pub(super) fn group_ends(&self) {
         self.group.write_end();
-    }
-
-    /// All changes up to this one are on the disk.
-    pub(super) fn durable(&self, seq: u64) {
-        self.progress.send_modify(|progress| progress.durable = seq);
     }
 
     /// Lets readers see an engine that was just opened and checked.
     pub(super) fn publish(&self, open: &Arc<OpenEngine>, checked: &Checked) {
-        self.group_begins();
-        self.group_ends(&checked.tallies);
+        self.group_begins(checked);
+        self.group_ends();
         self.open.store(Some(Arc::clone(open)));
         self.progress.send_replace(Progress {
             era: open.era,
@@ -108,9 +110,4 @@ impl ReaderState {
         self.progress
             .send_modify(|progress| progress.readable = false);
     }
-}
-
-fn of(tallies: &ArcSwap<Vec<Tally>>, collection: CollectionId) -> Tally {
-    let tallies = tallies.load();
-    tallies.get(collection.0).copied().unwrap_or_default()
 }

@@ -89,7 +89,10 @@ impl<'a> Replay<'a> {
         let Staging {
             mut group, checked, ..
         } = staging;
-        add_figures(&mut group, &checked, &*self.engine, self.store);
+        add_figures(&mut group, &checked, &*self.engine);
+        let mut meta = |key: &[u8], value: Vec<u8>| group.put(Keyspace::Meta, key, value);
+        meta(STORE_KEY, self.store.0.to_be_bytes().to_vec());
+        meta(SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
         self.engine.commit(&group)?;
         self.checked = checked;
         Ok(())
@@ -130,17 +133,10 @@ fn apply(staging: &mut Staging<'_>, change: JournalChange) -> Result<(), OpenFau
 }
 
 /// Adds the figures of a view, as they are after `group`, to it.
-pub(super) fn add_figures(
-    group: &mut Group,
-    checked: &Checked,
-    engine: &dyn Engine,
-    store: StoreId,
-) {
+pub(super) fn add_figures(group: &mut Group, checked: &Checked, engine: &dyn Engine) {
     for (name, tally) in engine.collections().iter().zip(&checked.tallies) {
         group.put(Keyspace::Meta, tally_key(name), tally.encode());
     }
-    let mut meta = |key: &[u8], value: Vec<u8>| group.put(Keyspace::Meta, key, value);
-    meta(LAST_SEQ_KEY, seq_key(checked.last_seq).to_vec());
-    meta(STORE_KEY, store.0.to_be_bytes().to_vec());
-    meta(SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
+    let last = seq_key(checked.last_seq).to_vec();
+    group.put(Keyspace::Meta, LAST_SEQ_KEY, last);
 }

@@ -1,6 +1,6 @@
 //! The store as its callers see it: reads go to the engine on the caller's thread, writes to the writer.
 //!
-//! A group is applied to the view after the journal has it on the disk, so nobody sees what a power cut could take back.
+//! A group is seen after the journal has it on the disk, so nobody sees what a power cut could take back.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -197,14 +197,16 @@ impl Store for SledStore {
 
     fn changes(&self, after: u64) -> StoreReply<'_, Changes> {
         let next = after.saturating_add(1);
-        self.read(move |open| {
+        let look = move |open: &OpenEngine| {
             let engine = &*open.engine;
             let entries = log::entries(engine, next, CHANGES_MAX)?;
             Ok(match log::first(engine)? {
                 Some(first) if first > next => Changes::Trimmed { first },
                 _ => Changes::Found(entries.into_iter().filter_map(log::change).collect()),
             })
-        })
+        };
+        let found = self.between_groups(look, self.deadline_from_now());
+        Either::Right(found.boxed_local())
     }
 
     fn history<'a>(
@@ -262,6 +264,7 @@ pub(super) fn record(
     collection: CollectionId,
     id: &RecordId,
 ) -> Result<Option<Record>, StoreError> {
-    let found = value::read(&*open.engine, None, collection, &id.key())?;
+    let unapplied = open.unapplied.load();
+    let found = value::read(&*open.engine, unapplied.as_deref(), collection, &id.key())?;
     Ok(found.map(|found| found.into_record(id.clone())))
 }

@@ -1,7 +1,7 @@
 //! The writer: the only one that changes the store, on a thread of its own.
 //!
 //! Whatever has arrived while the last group was written becomes the next group: its commands are evaluated one by one on
-//! top of what the group holds already, appended to the journal and synced, applied to the view, and only then answered.
+//! top of what the group holds already, appended to the journal and synced, answered, and then applied to the view.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::staging::Staging;
 use crate::record::{Decision, RecordId, Schema, Slice, WriteCommand, decide};
 use crate::storage::{CollectionId, ListPage, StoreError, Written};
 use crate::supervision::{
-    BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, Incarnation, MessageId,
+    BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, Incarnation, MessageId, ReplyTo,
 };
 
 /// The largest group. While a group is applied, its writer holds sled's process-wide lock, and readers wait.
@@ -29,16 +29,19 @@ pub(super) const GROUP: BatchLimits = BatchLimits {
     bytes: 1 << 20,
 };
 /// The writer's fault points.
-pub(super) const POINTS: [&str; 5] = [
+pub(super) const POINTS: [&str; 6] = [
     "writer.message",
     "writer.in_transaction",
     "writer.fatal",
+    "writer.before_answers",
     "writer.before_view",
     "writer.after_view",
 ];
 /// How long the start waits for the store, before the rest of the daemon starts without it.
 const START_WAIT: Duration = Duration::from_secs(2);
 
+/// The place for the answer to a write.
+type WriteReply = ReplyTo<Written, StoreError>;
 /// The durations of commits, in seconds.
 pub(super) type CommitTimes = Histogram;
 
@@ -177,21 +180,42 @@ impl Writer {
         Ok(Some(written))
     }
 
-    /// Answers a batch whose groups were committed.
-    fn answer(
+    /// Commits a group and answers its writes. Their answers wait for that even if they are errors: what they tell may be
+    /// the group's doing.
+    fn end_group(
+        &mut self,
+        open: &OpenEngine,
+        staging: Staging<'_>,
+        answers: &mut Vec<(&WriteReply, Result<Written, StoreError>)>,
+    ) -> Result<(), BoxError> {
+        let answer = |answers: &mut Vec<(&WriteReply, _)>| {
+            for (reply, answer) in answers.drain(..) {
+                reply.settle(answer);
+            }
+        };
+        if staging.group.is_empty() {
+            answer(answers);
+            return Ok(());
+        }
+        let answer = || answer(answers);
+        if let Committed::NoRoom = self.commit(open, staging, answer)? {
+            for (reply, _) in answers.drain(..) {
+                self.holder.space.refused();
+                reply.settle(Err(StoreError::Full));
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers what is not a write.
+    fn answer_others(
         &self,
         open: &OpenEngine,
         batch: &[Delivery<StoreMessage>],
-        answers: Vec<Option<Result<Written, StoreError>>>,
     ) -> Result<(), BoxError> {
         let mut heal = false;
-        for (delivery, answer) in batch.iter().zip(answers) {
+        for delivery in batch {
             match &**delivery {
-                StoreMessage::Write { reply, .. } => {
-                    if let Some(answer) = answer {
-                        reply.settle(answer);
-                    }
-                }
                 StoreMessage::Page {
                     collection,
                     slice,
@@ -200,7 +224,9 @@ impl Writer {
                     reply.settle(self.page(open, *collection, *slice));
                 }
                 StoreMessage::Heal { era } if *era == open.era => heal = true,
-                StoreMessage::Page { .. } | StoreMessage::Heal { .. } => {}
+                StoreMessage::Write { .. }
+                | StoreMessage::Page { .. }
+                | StoreMessage::Heal { .. } => {}
             }
         }
         if heal {
@@ -283,33 +309,22 @@ impl BlockingChild for Writer {
         };
         let mut staging = stage(self);
         let mut answers = Vec::with_capacity(batch.len());
-        let mut group_begins = 0;
         for (index, delivery) in batch.iter().enumerate() {
-            let answer = match &**delivery {
-                StoreMessage::Write { write, .. } if !delivery.expired() => self
-                    .evaluate(&open, &mut staging, delivery, write)
-                    .transpose(),
-                StoreMessage::Write { .. }
-                | StoreMessage::Page { .. }
-                | StoreMessage::Heal { .. } => None,
-            };
-            answers.push(answer);
+            if let StoreMessage::Write { write, reply } = &**delivery
+                && !delivery.expired()
+            {
+                let answer = self.evaluate(&open, &mut staging, delivery, write);
+                answers.extend(answer.transpose().map(|answer| (reply, answer)));
+            }
             // The chunks that a command removes were not counted when it was taken from the queue.
             let last = index + 1 == batch.len();
-            if staging.group.bytes() >= GROUP.bytes || last && !staging.group.is_empty() {
-                if let Committed::NoRoom = self.commit(&open, staging)? {
-                    let group = answers.get_mut(group_begins..).unwrap_or_default();
-                    for answer in group.iter_mut().filter(|answer| answer.is_some()) {
-                        self.holder.space.refused();
-                        *answer = Some(Err(StoreError::Full));
-                    }
-                }
+            if staging.group.bytes() >= GROUP.bytes || last {
+                self.end_group(&open, staging, &mut answers)?;
                 staging = stage(self);
-                group_begins = index + 1;
             }
         }
         faults.hit("writer.after_view");
-        self.answer(&open, batch, answers)
+        self.answer_others(&open, batch)
     }
 
     fn stop(&mut self) {

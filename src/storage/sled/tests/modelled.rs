@@ -12,9 +12,10 @@ use super::*;
 use crate::record::{Absent, Handling, Schema};
 use expected::{Expected, outcome, shown};
 
-const POINTS: [&str; 4] = [
+const POINTS: [&str; 5] = [
     "writer.message",
     "writer.in_transaction",
+    "writer.before_answers",
     "writer.before_view",
     "writer.after_view",
 ];
@@ -225,6 +226,15 @@ impl Stage {
         self.memory.as_ref().is_some_and(view) || points.values().any(|left| *left > 0)
     }
 
+    fn arm(&self, fault: &Step) {
+        match (fault, &self.memory) {
+            (Step::Die(point), _) => drop(self.faults.arm(point, 1)),
+            (Step::FailSync, _) => drop(self.faults.arm(FAILING_SYNC, 1)),
+            (Step::FailView, Some(memory)) => memory.failing.store(true, Ordering::SeqCst),
+            _ => {}
+        }
+    }
+
     async fn play(&self, steps: Vec<Step>) {
         let mut expected = Expected::default();
         let mut running = self.start().await;
@@ -251,16 +261,10 @@ impl Stage {
                 }
                 // One fault at a time: a message whose writer dies twice is given up.
                 Step::Die(_) | Step::FailSync | Step::FailView if self.faulty() => {}
-                Step::Die(point) => {
-                    self.faults.arm(point, 1);
-                }
-                Step::FailSync => {
-                    self.faults.arm(FAILING_SYNC, 1);
-                }
-                Step::FailView => {
-                    if let Some(memory) = &self.memory {
-                        memory.failing.store(true, Ordering::SeqCst);
-                    }
+                Step::Die(_) | Step::FailSync | Step::FailView => {
+                    // The writer may still apply what it has answered, and die of the fault before.
+                    running.list().await;
+                    self.arm(&step);
                 }
             }
         }
@@ -340,7 +344,13 @@ async fn list(store: &SledStore, asked: &Asked) -> (Vec<Record>, usize) {
         format!("&_sort={sign}n")
     }));
     let query = ListQuery::parse(&query, &Schema::Any, Handling::Strict).unwrap();
-    let page = store.query(BOOKS, &query).await.unwrap();
+    let page = loop {
+        match store.query(BOOKS, &query).await {
+            // It began before the view of the last writes failed.
+            Err(StoreError::Unavailable) => {}
+            page => break page.unwrap(),
+        }
+    };
     (page.records, usize::try_from(page.total).unwrap())
 }
 

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use super::super::data_check::check_data;
 use super::super::database::SledEngine;
 use super::super::engine::{Engine as _, Group};
-use super::super::log;
 use super::super::stored_record::StoredRecord;
 use super::*;
 use crate::record::Record;
@@ -352,8 +351,8 @@ fn the_log_is_trimmed_to_its_length() {
         for n in 0..3100 {
             running.store.create(BOOKS, book(n), None).await.unwrap();
         }
-        let first = running.store.holder.look(|open| log::first(&*open.engine));
-        assert_eq!(first.unwrap().unwrap(), Some(101));
+        let trimmed = running.store.changes(0).await;
+        assert_eq!(trimmed, Ok(Changes::Trimmed { first: 101 }));
         running.stop().await;
     });
 }
