@@ -11,13 +11,14 @@ use actix_web::body::BoxBody;
 use actix_web::http::header::{self, HeaderName};
 use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 
 use super::answer::{Answered, empty, set};
 use super::conditional::etag;
 use super::refused::failed_condition;
 use super::routes::{Matched, ResourceTarget, segment};
 use super::site::Site;
-use crate::record::{CommandError, Conditions, JsonObject, Record, WriteCommand};
+use crate::record::{CommandError, Conditions, JsonObject, Record, RecordId, WriteCommand};
 use crate::storage::{StoreError, Write, Written};
 use crate::wire::{Incoming, Problem, Response, options, read_body};
 use dialect::{BodyOf, JSON};
@@ -32,6 +33,47 @@ struct ResourceRequest<'a> {
     body_bytes: usize,
 }
 
+/// The answer to a GET or HEAD of a record, if the record can be read without waiting. Errors are left to [`answer`].
+pub(super) fn quick(
+    site: &Site,
+    target: &ResourceTarget,
+    matched: &Matched,
+    request: &Incoming,
+) -> Option<Response> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return None;
+    }
+    let named = NamedRecord::of(target, matched, request)?;
+    let id = named.id.filter(|_| !named.past)?;
+    must_take_json(request.headers()).ok()?;
+    refuse_later(request).ok()?;
+    let record = site.store.get(target.collection, &id).now_or_never()?;
+    let mark = site.store.mark().now_or_never()?.ok()?;
+    item::found(request, record.ok()??, mark).ok()
+}
+
+/// The record that a path names.
+struct NamedRecord {
+    /// `None` if it can't be read: no record has such an id.
+    id: Option<RecordId>,
+    /// Whether more follows the id.
+    past: bool,
+}
+
+impl NamedRecord {
+    /// The record whose id follows the resource's path; `None` if the path is that of the resource as a whole.
+    fn of(target: &ResourceTarget, matched: &Matched, request: &Incoming) -> Option<Self> {
+        let sent = matched.rest(request.path()).strip_prefix('/');
+        // `/books/` is the list too: clients that join paths produce it.
+        let sent = sent.filter(|id| !id.is_empty())?;
+        let (sent, past) = sent
+            .split_once('/')
+            .map_or((sent, false), |(id, _)| (id, true));
+        let id = segment(sent).and_then(|id| target.settings.ids.parse(&id).ok());
+        Some(Self { id, past })
+    }
+}
+
 /// Answers a request for a resource, or for the record whose id follows the resource's path.
 pub(super) async fn answer(
     site: &Site,
@@ -40,17 +82,9 @@ pub(super) async fn answer(
     request: &mut Incoming,
 ) -> Answered {
     let settings = &target.settings;
-    let sent = matched.rest(request.path()).strip_prefix('/');
-    // `/books/` is the list too: clients that join paths produce it.
-    let sent = sent.filter(|id| !id.is_empty());
-    let (sent, past) = match sent.and_then(|sent| sent.split_once('/')) {
-        Some((id, _)) => (Some(id), true),
-        None => (sent, false),
-    };
-    // No record has an id that can't be read.
-    let id = sent.map(|sent| segment(sent).and_then(|id| settings.ids.parse(&id).ok()));
-    let (allow, body) = match id {
-        Some(_) if past => (history::METHODS, BodyOf::Other),
+    let named = NamedRecord::of(target, matched, request);
+    let (allow, body) = match &named {
+        Some(named) if named.past => (history::METHODS, BodyOf::Other),
         Some(_) => (item::METHODS, BodyOf::Patch),
         None => (settings.collection_methods(), BodyOf::Post),
     };
@@ -67,9 +101,9 @@ pub(super) async fn answer(
         request,
         body_bytes: 0,
     };
-    match id {
-        Some(id) if past => request.answer_history(id).await,
-        Some(id) => request.answer_item(id).await,
+    match named {
+        Some(NamedRecord { id, past: true }) => request.answer_history(id).await,
+        Some(NamedRecord { id, past: false }) => request.answer_item(id).await,
         None => request.answer_collection(allow).await,
     }
 }

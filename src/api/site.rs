@@ -42,11 +42,13 @@ impl Responder for Site {
     fn quick(&self, request: &Incoming, matched: &Self::Matched, now: Instant) -> Option<Response> {
         let matched = matched.as_ref().ok()?;
         let rules = &matched.route.rules;
-        let root = matched.route.target.root()?;
         if rules.waits() {
             return None;
         }
-        let mut response = files::quick(self, request, root, matched, now)?;
+        let mut response = match &matched.route.target {
+            Target::Files(root) => files::quick(self, request, *root, matched, now)?,
+            Target::Resource(target) => resource::quick(self, target, matched, request)?,
+        };
         rules.add_headers(&mut response);
         Some(response)
     }

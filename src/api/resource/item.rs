@@ -9,10 +9,10 @@ use super::super::routes::ResourceTarget;
 use super::dialect::BodyOf;
 use super::{ResourceRequest, json};
 use crate::record::{
-    Absent, Conditions, IdScheme, JsonObject, RecordId, Tags, WriteCommand, wants_meta,
+    Absent, Conditions, IdScheme, JsonObject, Record, RecordId, Tags, WriteCommand, wants_meta,
 };
 use crate::settings::Put;
-use crate::wire::{Code, Problem};
+use crate::wire::{Code, Incoming, Problem};
 
 /// The methods that are allowed on a record.
 pub(super) const METHODS: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
@@ -34,17 +34,8 @@ impl ResourceRequest<'_> {
     async fn read(&self, id: &RecordId) -> Answered {
         let record = self.site.store.get(self.target.collection, id).await?;
         let record = record.ok_or_else(|| absent(self.target))?;
-        let etag = etag(record.revision, self.site.store.mark().await?);
-        let text = if wants_meta(self.request.query())? {
-            record.json_with_meta()
-        } else {
-            record.json
-        };
-        let whole = || json(StatusCode::OK, text);
-        let mut response = conditional::answer(self.request.headers(), etag, None, whole)?;
-        // It may change at any time, so clients ask again before they use it again (RFC 9111 section 5.2.2.4).
-        set(&mut response, header::CACHE_CONTROL, "no-cache");
-        Ok(response)
+        let mark = self.site.store.mark().await?;
+        found(self.request, record, mark)
     }
 
     /// The conditions of a change, which some resources insist on (RFC 6585 section 3).
@@ -114,6 +105,21 @@ impl ResourceRequest<'_> {
         let conditions = self.required().await?;
         self.write(WriteCommand::Delete { id }, conditions).await
     }
+}
+
+/// The answer to a GET or HEAD of this record. `mark` is the store's.
+pub(super) fn found(request: &Incoming, record: Record, mark: &str) -> Answered {
+    let etag = etag(record.revision, mark);
+    let text = if wants_meta(request.query())? {
+        record.json_with_meta()
+    } else {
+        record.json
+    };
+    let whole = || json(StatusCode::OK, text);
+    let mut response = conditional::answer(request.headers(), etag, None, whole)?;
+    // It may change at any time, so clients ask again before they use it again (RFC 9111 section 5.2.2.4).
+    set(&mut response, header::CACHE_CONTROL, "no-cache");
+    Ok(response)
 }
 
 fn absent(target: &ResourceTarget) -> Problem {
