@@ -128,11 +128,15 @@ fn a_history_tells_what_a_snapshot_cut_off() {
     // A snapshot is made when the journal has grown by 64 MiB, and takes the place of what is before it.
     let filler = json!({"id": "filler", "x": "x".repeat(900_000)});
     client.post("/books", &filler).unwrap().expect(201);
-    for _ in 0..80 {
+    for _ in 0..70 {
         let put = client.json("PUT", "/books/filler", &filler).unwrap();
         put.expect(200);
     }
+    let filler = filler.to_string();
+    let head = [("content-type", "application/json")];
     daemon.wait_until("the journal is cut", |daemon| {
+        let body = Some(filler.as_bytes());
+        client::send(daemon.public(), "PUT", "/books/filler", &head, body).expect(200);
         let history = daemon.get("/books/dune/_history").expect(200).json();
         history["journal_begins"].as_u64() > Some(2)
     });
