@@ -1,11 +1,13 @@
 //! The command line: one file per command.
 
 mod admin_client;
+mod backup;
 mod check;
 mod healthcheck;
 mod history;
 mod journal;
 mod on_signal;
+mod restore;
 mod serve;
 mod status;
 
@@ -18,6 +20,7 @@ use clap::{Parser, Subcommand};
 
 use crate::app::with_causes;
 use crate::settings::{self, CheckedFolders, LoadError, LoadedSettings, Settings};
+use crate::storage::Moment;
 use history::{HistoryArgs, RevertArgs};
 
 /// How a command ended, as its caller sees it (`sysexits.h` where it has a number).
@@ -87,6 +90,24 @@ enum Command {
     History(HistoryArgs),
     /// Give a record of the running daemon the content again that it had before
     Revert(RevertArgs),
+    /// Make a backup of the store, also while the daemon runs
+    Backup {
+        /// A new file, or - for stdout
+        #[arg(value_name = "TARGET")]
+        target: PathBuf,
+    },
+    /// Make a store from a backup, a data folder or an archive, as it was at a moment
+    Restore {
+        /// The backup, - for stdin, or the folder
+        #[arg(value_name = "SOURCE")]
+        source: PathBuf,
+        /// The last change to restore, or a time such as 2026-11-29T14:00:00Z [default: the end]
+        #[arg(long, value_name = "CHANGE|TIME", value_parser = restore::moment)]
+        at: Option<Moment>,
+        /// The new data folder [default: server.data]
+        #[arg(long, value_name = "FOLDER")]
+        into: Option<PathBuf>,
+    },
     /// Show what runs, as a tree
     Status {
         /// Print the tree as JSON
@@ -164,6 +185,22 @@ impl Command {
                 }),
             Self::History(args) => args.run(source(config)),
             Self::Revert(args) => args.run(source(config)),
+            Self::Backup { target } => source(config).with(CheckedFolders::None, |loaded, _| {
+                backup::run(&loaded.settings.server.data, &target)
+            }),
+            Self::Restore {
+                source: from,
+                at,
+                into,
+            } => {
+                let at = at.unwrap_or(Moment::Latest);
+                match into {
+                    Some(into) => restore::run(&from, at, &into),
+                    None => source(config).with(CheckedFolders::None, |loaded, _| {
+                        restore::run(&from, at, &loaded.settings.server.data)
+                    }),
+                }
+            }
             Self::Status { json, admin } => {
                 admin.ask(source(config), |address| status::run(address, json))
             }

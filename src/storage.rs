@@ -1,9 +1,11 @@
 //! The record store: records of declared resources, kept durably.
 //!
-//! Order of reading: [`store`] (the interface, the same for every engine), [`plan`] (how a query is answered), [`journal`]
-//! (the changes on the disk), [`history`] (what a record was), [`fit`] (whether settings and stored records fit together), then [`sled`](self::sled), the one engine there is, whose head has an order of reading of its
-//! own.
+//! Order of reading: [`store`] (the interface, the same for every engine), [`plan`] (how a query is answered), [`journal`] (the
+//! changes on the disk), [`history`] (what a record was), [`fit`] (whether settings and stored records fit together), then
+//! [`sled`](self::sled), the one engine there is, whose head has an order of reading of its own. [`backup`] makes copies of a
+//! store and stores from copies.
 
+mod backup;
 mod fit;
 mod history;
 mod journal;
@@ -11,6 +13,10 @@ mod plan;
 mod sled;
 mod store;
 
+pub(crate) use self::backup::{
+    BackupError, BackupPlan, Manifest, Moment, restore_backup, restore_folder, verify_backup,
+};
+use self::sled::DataFolder;
 pub(crate) use self::sled::{
     DataCheck, FolderFault, PrintError, ViewCheck, check_data, data_fit, print_journal, read_past,
     storage,

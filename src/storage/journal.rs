@@ -4,7 +4,7 @@
 //! again at any time. `JOURNAL.md` beside this file gives the format byte by byte.
 //!
 //! Order of reading: [`change`] (one change), [`frame`] (one group of changes as bytes), [`segment`] (one file), [`append`] (writing), [`read`]
-//! (reading and checking), [`marks`] (what was acknowledged), [`snapshot`] (all records of one moment, so that older
+//! (reading and checking), [`marks`] (what was acknowledged), [`stream`] (changes one after the other, compressed), [`snapshot`] (all records of one moment, so that older
 //! files can be removed), [`lock`] (one process at a time), [`archive`] (a copy elsewhere).
 
 // Decision: The journal is the truth, and sled is a view of it.
@@ -18,6 +18,7 @@ mod marks;
 mod read;
 mod segment;
 mod snapshot;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ pub(super) use lock::{DataLock, LockError};
 pub(super) use marks::{Mark, Marks, MarksFound, boot_id};
 pub(super) use read::{JournalEnd, JournalFiles, Reach};
 pub(super) use snapshot::{Snapshot, SnapshotWriter};
+pub(super) use stream::{StreamError, StreamHead, StreamReader, StreamWriter};
 
 /// The number that a store was given when it was made. It is in each of its files, so that a file of another store is
 /// recognised.
@@ -121,7 +123,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> JournalError + use<'_> {
 }
 
 /// Makes the names in a folder survive a power cut.
-fn sync_folder(folder: &Path) -> Result<(), JournalError> {
+pub(super) fn sync_folder(folder: &Path) -> Result<(), JournalError> {
     let opened = std::fs::File::open(folder).map_err(at(folder))?;
     opened.sync_all().map_err(at(folder))
 }

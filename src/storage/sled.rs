@@ -65,7 +65,7 @@ use archiving::Archiving;
 use commit::{FAILING_SYNC, WEAK_SYNC};
 pub(crate) use data_check::{DataCheck, FolderFault, ViewCheck, check_data};
 pub(crate) use data_fit::data_fit;
-use data_folder::DataFolder;
+pub(super) use data_folder::DataFolder;
 use engine::Opener;
 use find::QueryCounts;
 use holder::Holder;

@@ -5,19 +5,19 @@
 //! read back, and only then gets its own.
 
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Read as _, Write as _};
+use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
 
 use super::change::JournalChange;
-use super::frame::{Chain, FrameFault, FrameInfo, FrameKind, HEAD_BYTES, encode};
-use super::segment::SEGMENT_HEAD_BYTES;
+use super::frame::FrameFault;
+use super::stream::{FRAME_BYTES, StreamError, StreamHead, StreamReader, StreamWriter};
 use super::{JournalError, StoreId, at, sync_folder};
-use crate::num::as_u64;
 
 const ENDING: &str = "snapshot";
 const MAGIC: [u8; 8] = *b"PRNSNAP1";
-/// The bytes of records that are put into one frame.
-const FRAME_BYTES: usize = 1 << 20;
 /// The number of snapshots that are kept.
 const KEPT: usize = 2;
 
@@ -35,12 +35,8 @@ pub(crate) struct Snapshot {
 pub(crate) struct SnapshotWriter {
     folder: PathBuf,
     unfinished: PathBuf,
-    out: BufWriter<File>,
+    out: StreamWriter<BufWriter<File>>,
     store: StoreId,
-    chain: Chain,
-    waiting: Vec<JournalChange>,
-    waiting_bytes: usize,
-    written: u64,
 }
 
 impl SnapshotWriter {
@@ -54,80 +50,45 @@ impl SnapshotWriter {
         }
         let unfinished = folder.join("unfinished");
         let file = File::create(&unfinished).map_err(at(&unfinished))?;
-        let mut out = BufWriter::new(file);
-        out.write_all(&head(store)).map_err(at(&unfinished))?;
+        let out = StreamWriter::begin(BufWriter::new(file), &head(store));
+        let out = out.map_err(at(&unfinished))?;
         Ok(Self {
             folder: folder.to_owned(),
             unfinished,
             out,
             store,
-            chain: Chain::default(),
-            waiting: Vec::new(),
-            waiting_bytes: 0,
-            written: 0,
         })
     }
 
     /// Adds a change.
     pub(crate) fn add(&mut self, change: JournalChange) -> Result<(), JournalError> {
-        self.waiting_bytes += change.bytes();
-        self.waiting.push(change);
-        if self.waiting_bytes >= FRAME_BYTES {
-            self.write(FrameKind::Compressed)?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, kind: FrameKind) -> Result<(), JournalError> {
-        let changes = std::mem::take(&mut self.waiting);
-        self.waiting_bytes = 0;
-        if kind != FrameKind::End {
-            if changes.is_empty() {
-                return Ok(());
-            }
-            self.written += as_u64(changes.len());
-        }
-        let mut frame = Vec::new();
-        self.chain = encode(&mut frame, &changes, kind, self.chain);
-        self.out.write_all(&frame).map_err(at(&self.unfinished))
+        self.out.add(change).map_err(at(&self.unfinished))
     }
 
     /// Ends the snapshot, whose last change is `seq`: writes it to the disk, reads it back, and gives it its name.
-    pub(crate) fn finish(mut self, seq: u64) -> Result<Snapshot, JournalError> {
-        self.write(FrameKind::Compressed)?;
-        // The last frame carries the number of the last change and how many there are.
-        self.waiting.push(JournalChange {
-            seq,
-            at_ms: self.written,
-            message: crate::supervision::MessageId(0),
-            collection: String::new(),
-            key: Vec::new(),
-            effect: super::JournalEffect::Delete,
-        });
-        self.write(FrameKind::End)?;
-        let path = &self.unfinished;
-        self.out.flush().map_err(at(path))?;
-        self.out.get_ref().sync_all().map_err(at(path))?;
+    pub(crate) fn finish(self, seq: u64) -> Result<Snapshot, JournalError> {
+        let path = self.unfinished;
+        let out = self.out.finish(seq, Bytes::new()).map_err(at(&path))?;
+        out.get_ref().sync_all().map_err(at(&path))?;
         let unfinished = Snapshot {
-            path: path.clone(),
+            path,
             store: self.store,
             seq,
         };
         unfinished.read::<JournalError>(|_| Ok(()))?;
         let path = self.folder.join(format!("{seq:020}.{ENDING}"));
-        fs::rename(&self.unfinished, &path).map_err(at(&path))?;
+        fs::rename(&unfinished.path, &path).map_err(at(&path))?;
         sync_folder(&self.folder)?;
         Ok(Snapshot { path, ..unfinished })
     }
 }
 
-fn head(store: StoreId) -> Vec<u8> {
-    let mut head = Vec::with_capacity(SEGMENT_HEAD_BYTES);
-    head.extend_from_slice(&MAGIC);
-    head.extend_from_slice(&store.0.to_be_bytes());
-    head.extend_from_slice(&crc32c::crc32c(&head).to_be_bytes());
-    head.resize(SEGMENT_HEAD_BYTES, 0);
-    head
+fn head(store: StoreId) -> StreamHead {
+    StreamHead {
+        magic: MAGIC,
+        store,
+        numbers: [0; 2],
+    }
 }
 
 impl Snapshot {
@@ -186,6 +147,14 @@ impl Snapshot {
         sync_folder(folder)
     }
 
+    /// The time when it was written, in milliseconds since 1970: no change in it is later.
+    pub(crate) fn written_ms(&self) -> Result<u64, JournalError> {
+        let modified = fs::metadata(&self.path).and_then(|file| file.modified());
+        let modified = modified.map_err(at(&self.path))?;
+        let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
     fn damaged(&self, place: u64, fault: FrameFault) -> JournalError {
         let path = self.path.clone();
         let at = place;
@@ -195,48 +164,24 @@ impl Snapshot {
     /// Shows its changes to `visit`, in order.
     pub(crate) fn read<E: From<JournalError>>(
         &self,
-        mut visit: impl FnMut(Vec<JournalChange>) -> Result<(), E>,
+        visit: impl FnMut(Vec<JournalChange>) -> Result<(), E>,
     ) -> Result<(), E> {
         let path = self.path.as_path();
-        let file = File::open(path).map_err(at(path))?;
-        let mut file = BufReader::with_capacity(FRAME_BYTES, file);
-        let (mut place, mut chain, mut seen) = (0, Chain::default(), 0);
-        let mut take = |length: usize, place: &mut u64| {
-            let mut bytes = vec![0; length];
-            match file.read_exact(&mut bytes) {
-                Ok(()) => *place += as_u64(length),
-                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                    return Err(self.damaged(*place, FrameFault::Short));
-                }
-                Err(error) => return Err(at(path)(error)),
-            }
-            Ok(bytes)
+        let failed = |error| match error {
+            StreamError::Io(error) => at(path)(error),
+            StreamError::Damaged { at, fault } => self.damaged(at, fault),
         };
-        if take(SEGMENT_HEAD_BYTES, &mut place)? != head(self.store) {
+        let file = File::open(path).map_err(at(path))?;
+        let file = BufReader::with_capacity(FRAME_BYTES, file);
+        let stream = StreamReader::begin(file, MAGIC).map_err(failed)?;
+        if stream.head != head(self.store) {
             return Err(self.damaged(0, FrameFault::FileHead).into());
         }
-        loop {
-            let begin = place;
-            let damaged = |fault| self.damaged(begin, fault);
-            let mut frame = take(HEAD_BYTES, &mut place)?;
-            let info = FrameInfo::decode(&frame).map_err(damaged)?;
-            let info = info.ok_or_else(|| damaged(FrameFault::NoFrame))?;
-            if !info.follows(chain) {
-                return Err(damaged(FrameFault::Order).into());
-            }
-            frame.extend(take(info.bytes() - HEAD_BYTES, &mut place)?);
-            let body = info.body(&frame).map_err(damaged)?;
-            let changes = info.changes(body).map_err(damaged)?;
-            chain = info.chain;
-            if info.is_end() {
-                let told = changes.first().map_or(0, |last| last.at_ms);
-                if told != seen || info.last != self.seq {
-                    return Err(damaged(FrameFault::Form).into());
-                }
-                return Ok(());
-            }
-            seen += as_u64(changes.len());
-            visit(changes)?;
+        let (last, _) = stream.read(|error| failed(error).into(), visit)?;
+        if last == self.seq {
+            Ok(())
+        } else {
+            Err(self.damaged(0, FrameFault::Form).into())
         }
     }
 }

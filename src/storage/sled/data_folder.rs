@@ -7,40 +7,57 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The paths of a store.
 #[derive(Debug, Clone)]
-pub(super) struct DataFolder {
-    pub(super) path: PathBuf,
+pub(in crate::storage) struct DataFolder {
+    pub(in crate::storage) path: PathBuf,
 }
 
 impl DataFolder {
-    pub(super) fn new(path: &Path) -> Self {
+    pub(in crate::storage) fn new(path: &Path) -> Self {
         let path = path.to_owned();
         Self { path }
     }
 
-    pub(super) fn journal(&self) -> PathBuf {
+    pub(in crate::storage) fn journal(&self) -> PathBuf {
         self.path.join("journal")
     }
 
-    pub(super) fn snapshots(&self) -> PathBuf {
+    pub(in crate::storage) fn snapshots(&self) -> PathBuf {
         self.path.join("snapshots")
     }
 
-    pub(super) fn view(&self) -> PathBuf {
+    pub(in crate::storage) fn view(&self) -> PathBuf {
         self.path.join("view")
     }
 
     /// The store of the format before the journal.
-    pub(super) fn old(&self) -> PathBuf {
+    pub(in crate::storage) fn old(&self) -> PathBuf {
         self.path.join("sled")
     }
 
     /// The last change of that store that was acknowledged.
-    pub(super) fn old_mark(&self) -> PathBuf {
+    pub(in crate::storage) fn old_mark(&self) -> PathBuf {
         self.path.join("sled.acknowledged")
     }
 
+    /// The place where a store is restored before it is moved to its own.
+    pub(in crate::storage) fn restoring(&self) -> PathBuf {
+        self.path.join("restoring")
+    }
+
+    /// Whether there is a store in the folder, or a part of one. What a restore left that was cut off is none.
+    pub(in crate::storage) fn has_store(&self) -> bool {
+        let parts = [
+            self.path.join("marks"),
+            self.journal(),
+            self.view(),
+            self.old(),
+        ];
+        parts.iter().any(|part| part.exists())
+            || self.snapshots().exists() && !self.restoring().exists()
+    }
+
     /// The bytes of the files of each part.
-    pub(super) fn bytes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(in crate::storage) fn bytes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let mut parts = [("journal", 0), ("view", 0), ("snapshots", 0), ("aside", 0)];
         let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
         for entry in entries {

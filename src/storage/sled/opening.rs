@@ -48,6 +48,11 @@ impl Opening<'_> {
     /// Opens the store.
     pub(super) fn run(&self) -> Result<OpenedStore, OpenFault> {
         let marks = Marks::read(&self.data.path)?;
+        if marks == MarksFound::Absent && self.data.restoring().exists() {
+            let unfinished =
+                "holds a restore that was cut off; run it again, or remove its folder restoring";
+            return Err(OpenFault::Replaced(unfinished.to_owned()));
+        }
         let parts = DataParts {
             marks,
             journal: JournalFiles::any(&self.data.journal())?,

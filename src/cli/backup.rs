@@ -1,0 +1,94 @@
+//! `perennial backup`: all changes of a store from its oldest snapshot on, in one file.
+
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+
+use super::{Exit, complain, say};
+use crate::storage::{BackupError, BackupPlan, Manifest, verify_backup};
+
+/// How often a backup is begun again when the daemon made a snapshot meanwhile.
+const ATTEMPTS: u32 = 5;
+
+pub(super) fn run(data: &Path, target: &Path) -> Exit {
+    let done = if target == Path::new("-") {
+        to_stdout(data)
+    } else {
+        to_file(data, target)
+    };
+    match done {
+        Ok(manifest) => {
+            let (records, last) = (manifest.records(), manifest.last);
+            let (first, target) = (manifest.first, target.display());
+            say(format_args!(
+                "{target}: {records} records at change {last}; it can be restored to any change from {first} on"
+            ));
+            Exit::Ok
+        }
+        Err(error) => complain(&error, exit_of(&error)),
+    }
+}
+
+/// The exit code of an error.
+pub(super) fn exit_of(error: &BackupError) -> Exit {
+    if error.is_damage() {
+        Exit::Data
+    } else {
+        Exit::Failed
+    }
+}
+
+fn to_stdout(data: &Path) -> Result<Manifest, BackupError> {
+    let mut stdout = io::stdout().lock();
+    if stdout.is_terminal() {
+        let text = "a terminal does not take a backup: redirect stdout, or name a file";
+        return Err(BackupError::Output(io::Error::other(text)));
+    }
+    let manifest = BackupPlan::of(data)?.write(&mut stdout)?;
+    stdout.flush().map_err(BackupError::Output)?;
+    Ok(manifest)
+}
+
+/// Writes into a file under another name, reads it back, and only then gives it its name.
+fn to_file(data: &Path, target: &Path) -> Result<Manifest, BackupError> {
+    if target.exists() {
+        return Err(BackupError::Exists(target.to_owned()));
+    }
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(".unfinished");
+    let unfinished = target.with_file_name(name);
+    let mut attempt = 1;
+    let done = loop {
+        match write_and_verify(data, &unfinished) {
+            Err(BackupError::Vanished) if attempt < ATTEMPTS => attempt += 1,
+            done => break done,
+        }
+    };
+    let named = done.and_then(|manifest| {
+        let folder = target
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let renamed = fs::rename(&unfinished, target)
+            .and_then(|()| File::open(folder.unwrap_or(Path::new(".")))?.sync_all());
+        renamed.map_err(BackupError::Output)?;
+        Ok(manifest)
+    });
+    if named.is_err() {
+        drop(fs::remove_file(&unfinished));
+    }
+    named
+}
+
+fn write_and_verify(data: &Path, unfinished: &Path) -> Result<Manifest, BackupError> {
+    let plan = BackupPlan::of(data)?;
+    let mut file = File::create(unfinished).map_err(BackupError::Output)?;
+    let written = plan.write(&mut file)?;
+    file.sync_all().map_err(BackupError::Output)?;
+    let mut file = File::open(unfinished).map_err(BackupError::Input)?;
+    let read = verify_backup(&mut file)?;
+    if read == written {
+        Ok(read)
+    } else {
+        Err(BackupError::OtherRecords)
+    }
+}

@@ -1,0 +1,50 @@
+//! `perennial restore`: a store as it was at a moment.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use super::backup::exit_of;
+use super::{Exit, complain, print};
+use crate::storage::{BackupError, Manifest, Moment, restore_backup, restore_folder};
+
+/// Reads a moment as people write it.
+pub(super) fn moment(text: &str) -> Result<Moment, &'static str> {
+    if let Ok(change) = text.parse() {
+        return Ok(Moment::Change(change));
+    }
+    let time = humantime::parse_rfc3339(text)
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+        .and_then(|since| u64::try_from(since.as_millis()).ok());
+    time.map(Moment::Time)
+        .ok_or("write the number of a change, or a time such as 2026-11-29T14:00:00Z")
+}
+
+pub(super) fn run(source: &Path, at: Moment, into: &Path) -> Exit {
+    match restore(source, at, into) {
+        Ok(manifest) => {
+            let (records, last) = (manifest.records(), manifest.last);
+            let resources = manifest.resources.iter();
+            let lines = resources.map(|(name, totals)| format!("  {name}: {}\n", totals.records));
+            print(&format!(
+                "{}: a store with {records} records, as it was after change {last}\n{}",
+                into.display(),
+                lines.collect::<String>()
+            ))
+        }
+        Err(error) => complain(&error, exit_of(&error)),
+    }
+}
+
+fn restore(source: &Path, at: Moment, into: &Path) -> Result<Manifest, BackupError> {
+    if source == Path::new("-") {
+        restore_backup(&mut io::stdin().lock(), at, into)
+    } else if source.is_dir() {
+        restore_folder(source, at, into)
+    } else {
+        let mut file = File::open(source).map_err(BackupError::Input)?;
+        restore_backup(&mut file, at, into)
+    }
+}

@@ -1,0 +1,311 @@
+//! Makes a store from a backup, or from the files of a data folder or an archive, as it was at a moment.
+//!
+//! The new store has one snapshot and no journal. It is made in the folder `restoring` of the data folder and then moved to its
+//! place, its marks last, so that a restore that was cut off is never taken for a store.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use super::manifest::{Census, Manifest};
+use super::write::{FolderChanges, identify};
+use super::{BackupError, MAGIC};
+use crate::storage::DataFolder;
+use crate::storage::journal::{
+    DataLock, JournalChange, JournalFiles, LockError, Mark, Marks, Reach, Snapshot, SnapshotWriter,
+    StoreId, StreamReader, sync_folder,
+};
+
+/// The latest time that has four digits for its year, in milliseconds since 1970.
+const LATEST_MS: u64 = 253_402_300_799_999;
+
+/// The moment to which a store is restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// After the last change.
+    Latest,
+    /// After the change of this number.
+    Change(u64),
+    /// Before the first change that is later than this time, in milliseconds since 1970.
+    Time(u64),
+}
+
+/// Reads a backup whole. Returns what it says of itself, if it has the records that it says it has.
+pub(crate) fn verify_backup(from: &mut dyn Read) -> Result<Manifest, BackupError> {
+    read_backup(from, |_, _| Ok(()))
+}
+
+/// Shows the changes of a backup to `visit`, with its base.
+fn read_backup(
+    from: &mut dyn Read,
+    mut visit: impl FnMut([u64; 2], JournalChange) -> Result<(), BackupError>,
+) -> Result<Manifest, BackupError> {
+    let stream = StreamReader::begin(BufReader::new(from), MAGIC)?;
+    let base = stream.head.numbers;
+    let mut census = Census::default();
+    let (last, text): (u64, Bytes) = stream.read(BackupError::from, |changes| {
+        changes.into_iter().try_for_each(|change| {
+            census.add(&change);
+            visit(base, change)
+        })
+    })?;
+    let manifest: Manifest =
+        serde_json::from_slice(&text).map_err(|_| BackupError::OtherRecords)?;
+    if manifest.last == last && manifest.resources == census.totals() {
+        Ok(manifest)
+    } else {
+        Err(BackupError::OtherRecords)
+    }
+}
+
+/// Restores the store in a backup into the folder `into`, which must not have one. The store gets a new id, so that its
+/// `ETag`s are not taken for those of the old one. Returns the manifest of what was restored.
+pub(crate) fn restore_backup(
+    from: &mut dyn Read,
+    at: Moment,
+    into: &Path,
+) -> Result<Manifest, BackupError> {
+    let mut restore = Restore::begin(into, at)?;
+    let manifest = read_backup(from, |base, change| restore.add(base, change))?;
+    let end_ms = manifest.taken_ms.max(manifest.last_ms);
+    restore.cut.may_end(manifest.last, end_ms)?;
+    restore.finish(manifest)
+}
+
+/// The same from a data folder or an archive.
+pub(crate) fn restore_folder(
+    source: &Path,
+    at: Moment,
+    into: &Path,
+) -> Result<Manifest, BackupError> {
+    let folder = DataFolder::new(source);
+    let (store, acknowledged) = identify(&folder)?;
+    let files = JournalFiles::find(&folder.journal(), store)?;
+    let mut fitting = Vec::new();
+    for snapshot in Snapshot::find(&folder.snapshots(), store)? {
+        if match at {
+            Moment::Latest => true,
+            Moment::Change(change) => snapshot.seq <= change,
+            Moment::Time(time) => snapshot.written_ms()? <= time,
+        } {
+            fitting.push(Some(snapshot));
+        }
+    }
+    fitting.push(None);
+    let acknowledged = acknowledged.filter(|_| at == Moment::Latest).unwrap_or(0);
+    let changes = FolderChanges::choose(files, fitting.into_iter(), acknowledged)?;
+    let changes = changes.ok_or(BackupError::Short { acknowledged })?;
+    let mut restore = Restore::begin(into, at)?;
+    let base = changes.base;
+    let (mut last, mut last_ms) = (base[0], base[1]);
+    let reach = changes.read(|change| {
+        if change.seq > last {
+            (last, last_ms) = (change.seq, change.at_ms);
+        }
+        restore.add(base, change)
+    })?;
+    restore.cut.may_end(last, u64::MAX)?;
+    if let Reach::Damage { error, .. } = reach
+        && !restore.cut.passed
+        && at != Moment::Change(last)
+    {
+        return Err(BackupError::Store(error));
+    }
+    restore.finish(Manifest {
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        store: store.to_string(),
+        first: base[0],
+        last,
+        last_ms,
+        taken_ms: last_ms,
+        resources: BTreeMap::default(),
+    })
+}
+
+fn out_of_range(from: [u64; 2], to: [u64; 2]) -> BackupError {
+    BackupError::OutOfRange {
+        first: from[0],
+        last: to[0],
+        from: time_of(from[1]),
+        to: time_of(to[1]),
+    }
+}
+
+/// A time as people write it.
+fn time_of(ms: u64) -> String {
+    let time = UNIX_EPOCH + Duration::from_millis(ms.min(LATEST_MS));
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// Which changes belong to the moment. Pure.
+#[derive(Debug)]
+struct Cut {
+    at: Moment,
+    base: [u64; 2],
+    /// The first moment that can be had: the base, or else the first change.
+    begin: Option<[u64; 2]>,
+    /// The last change that belongs to it, and its time.
+    last: [u64; 2],
+    passed: bool,
+}
+
+impl Cut {
+    fn new(at: Moment) -> Self {
+        Self {
+            at,
+            base: [0; 2],
+            begin: None,
+            last: [0; 2],
+            passed: false,
+        }
+    }
+
+    /// Whether a change belongs to it. The changes of the snapshot come first, then all others in order.
+    fn takes(&mut self, base: [u64; 2], change: &JournalChange) -> bool {
+        if self.base != base {
+            (self.base, self.last, self.begin) = (base, base, Some(base));
+        }
+        if change.seq <= base[0] {
+            return true;
+        }
+        self.begin.get_or_insert([change.seq, change.at_ms]);
+        self.passed |= match self.at {
+            Moment::Latest => false,
+            Moment::Change(last) => change.seq > last,
+            Moment::Time(time) => change.at_ms > time,
+        };
+        if !self.passed {
+            self.last = [change.seq, change.at_ms];
+        }
+        !self.passed
+    }
+
+    /// Whether the moment lies within what was read: up to the change `last` and the time `end_ms`.
+    fn may_end(&self, last: u64, end_ms: u64) -> Result<(), BackupError> {
+        let begin = self.begin.unwrap_or_default();
+        let inside = match self.at {
+            Moment::Latest => true,
+            Moment::Change(change) => (begin[0]..=last).contains(&change),
+            Moment::Time(time) => begin[1] <= time && time <= end_ms,
+        };
+        if inside {
+            return Ok(());
+        }
+        let end_ms = if end_ms == u64::MAX {
+            self.last[1]
+        } else {
+            end_ms
+        };
+        Err(out_of_range(begin, [last, end_ms]))
+    }
+}
+
+/// A folder that is removed at the end.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::warn!(folder = %self.0.display(), %error, "a folder of a restore was not removed");
+        }
+    }
+}
+
+/// A store that is being made.
+struct Restore {
+    folder: DataFolder,
+    unfinished: DataFolder,
+    _scratch: Scratch,
+    store: StoreId,
+    out: SnapshotWriter,
+    census: Census,
+    cut: Cut,
+    /// Nobody uses the folder meanwhile.
+    _lock: DataLock,
+}
+
+impl Restore {
+    fn begin(into: &Path, at: Moment) -> Result<Self, BackupError> {
+        let folder = DataFolder::new(into);
+        let failed = |source| BackupError::Folder {
+            path: into.to_owned(),
+            source,
+        };
+        let lock = match DataLock::take(into) {
+            Ok(lock) => lock,
+            Err(LockError::Held(_)) => return Err(BackupError::HasStore(into.to_owned())),
+            Err(LockError::Io(source)) => return Err(failed(source)),
+        };
+        let unfinished = DataFolder::new(&folder.restoring());
+        if folder.has_store() {
+            return Err(BackupError::HasStore(into.to_owned()));
+        }
+        // What an earlier restore left.
+        for left in [unfinished.path.clone(), folder.snapshots()] {
+            if left.exists() {
+                fs::remove_dir_all(left).map_err(failed)?;
+            }
+        }
+        fs::create_dir(&unfinished.path).map_err(failed)?;
+        let store = StoreId::random();
+        Ok(Self {
+            out: SnapshotWriter::begin(&unfinished.snapshots(), store)?,
+            folder,
+            _scratch: Scratch(unfinished.path.clone()),
+            unfinished,
+            store,
+            census: Census::default(),
+            cut: Cut::new(at),
+            _lock: lock,
+        })
+    }
+
+    fn add(&mut self, base: [u64; 2], change: JournalChange) -> Result<(), BackupError> {
+        if self.cut.takes(base, &change) {
+            self.census.add(&change);
+            self.out.add(change)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the store and moves it to its place. `manifest` is that of the source.
+    fn finish(self, manifest: Manifest) -> Result<Manifest, BackupError> {
+        let [last, last_ms] = self.cut.last;
+        let restored = Manifest {
+            last,
+            last_ms,
+            resources: self.census.totals(),
+            ..manifest
+        };
+        let snapshot = self.out.finish(last)?;
+        let mut census = Census::default();
+        snapshot.read::<BackupError>(|changes| {
+            for change in &changes {
+                census.add(change);
+            }
+            Ok(())
+        })?;
+        if census.totals() != restored.resources {
+            return Err(BackupError::OtherRecords);
+        }
+        let mark = Mark {
+            store: self.store,
+            // The view must be made.
+            boot: 0,
+            acknowledged: last,
+            clean: false,
+        };
+        Marks::open(&self.unfinished.path)?.write_both(&mark)?;
+        for part in ["snapshots", "marks"] {
+            let path = self.folder.path.join(part);
+            let moved = fs::rename(self.unfinished.path.join(part), &path);
+            moved.map_err(|source| BackupError::Folder { path, source })?;
+            sync_folder(&self.folder.path)?;
+        }
+        Ok(restored)
+    }
+}

@@ -1,0 +1,175 @@
+//! Makes a backup from the files of a data folder.
+
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use super::manifest::{Census, Manifest};
+use super::{BackupError, MAGIC};
+use crate::storage::DataFolder;
+use crate::storage::journal::{
+    JournalChange, JournalError, JournalFiles, Marks, MarksFound, Reach, Snapshot, StoreId,
+    StreamHead, StreamWriter,
+};
+
+/// A backup that can be made: where it begins and ends.
+#[derive(Debug)]
+pub(crate) struct BackupPlan {
+    pub(crate) store: StoreId,
+    /// The last change that it will have.
+    pub(crate) last: u64,
+    changes: FolderChanges,
+}
+
+/// All changes of a store from a snapshot on, as they are in a folder.
+#[derive(Debug)]
+pub(super) struct FolderChanges {
+    files: JournalFiles,
+    snapshot: Option<Snapshot>,
+    /// The last change of the snapshot, and a time after it in milliseconds since 1970; 0 without a snapshot.
+    pub(super) base: [u64; 2],
+}
+
+impl FolderChanges {
+    /// The first of these snapshots that is whole, if the journal behind it goes up to change `last` at least. `None` in the
+    /// list is the journal from its first change on.
+    pub(super) fn choose(
+        files: JournalFiles,
+        candidates: impl Iterator<Item = Option<Snapshot>>,
+        last: u64,
+    ) -> Result<Option<Self>, BackupError> {
+        let mut fault = None;
+        for snapshot in candidates {
+            match Self::reaches(&files, snapshot.as_ref()) {
+                Ok(reached) if reached >= last => {
+                    let base = match &snapshot {
+                        Some(snapshot) => [snapshot.seq, snapshot.written_ms()?],
+                        None => [0; 2],
+                    };
+                    return Ok(Some(Self {
+                        files,
+                        snapshot,
+                        base,
+                    }));
+                }
+                Ok(_) => {}
+                Err(error) if error.is_damage() => fault = fault.or(Some(error)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        fault.map_or(Ok(None), |fault| Err(fault.into()))
+    }
+
+    /// Reads a snapshot and the journal behind it. Returns the last change.
+    fn reaches(files: &JournalFiles, snapshot: Option<&Snapshot>) -> Result<u64, JournalError> {
+        let mut base = 0;
+        if let Some(snapshot) = snapshot {
+            snapshot.read::<JournalError>(|_| Ok(()))?;
+            base = snapshot.seq;
+        }
+        Ok(match files.read::<JournalError>(base, |_| Ok(()))? {
+            Reach::End(end) => end.last,
+            Reach::Damage { last, .. } => last,
+        })
+    }
+
+    /// Shows the changes to `visit`: those of the snapshot, then those after it, in order.
+    pub(super) fn read(
+        &self,
+        mut visit: impl FnMut(JournalChange) -> Result<(), BackupError>,
+    ) -> Result<Reach, BackupError> {
+        let mut all = |changes: Vec<JournalChange>| changes.into_iter().try_for_each(&mut visit);
+        if let Some(snapshot) = &self.snapshot {
+            snapshot.read(&mut all)?;
+        }
+        let [base, _] = self.base;
+        self.files.read(base, all)
+    }
+}
+
+/// The store in a folder, and the last change that was acknowledged, if that is known.
+pub(super) fn identify(folder: &DataFolder) -> Result<(StoreId, Option<u64>), BackupError> {
+    if let MarksFound::Found { mark, .. } = Marks::read(&folder.path)? {
+        return Ok((mark.store, Some(mark.acknowledged)));
+    }
+    let found = JournalFiles::store_of(&folder.journal())?;
+    let found = found.ok_or_else(|| BackupError::NoStore(folder.path.clone()))?;
+    Ok((found, None))
+}
+
+/// The moment in milliseconds since 1970.
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+impl BackupPlan {
+    /// Plans a backup of the store in the folder `data`, up to the last change that was acknowledged. It reads all of the
+    /// store, and changes nothing.
+    pub(crate) fn of(data: &Path) -> Result<Self, BackupError> {
+        let folder = DataFolder::new(data);
+        let (store, acknowledged) = identify(&folder)?;
+        let files = JournalFiles::find(&folder.journal(), store)?;
+        let mut snapshots = Snapshot::find(&folder.snapshots(), store)?;
+        let newest = snapshots.first().map_or(0, |snapshot| snapshot.seq);
+        let last = match acknowledged {
+            Some(acknowledged) => acknowledged,
+            // Nobody knows where the journal should end: what can be read counts.
+            None => FolderChanges::reaches(&files, snapshots.first())?,
+        };
+        let last = last.max(newest);
+        snapshots.reverse();
+        let candidates = std::iter::once(None).chain(snapshots.into_iter().map(Some));
+        let changes = FolderChanges::choose(files, candidates, last)?;
+        let short = BackupError::Short { acknowledged: last };
+        let changes = changes.ok_or(short)?;
+        Ok(Self {
+            store,
+            last,
+            changes,
+        })
+    }
+
+    /// Writes the backup.
+    pub(crate) fn write(&self, out: &mut dyn Write) -> Result<Manifest, BackupError> {
+        let head = StreamHead {
+            magic: MAGIC,
+            store: self.store,
+            numbers: self.changes.base,
+        };
+        let [first, mut last_ms] = self.changes.base;
+        let out = BufWriter::new(out);
+        let mut out = StreamWriter::begin(out, &head).map_err(BackupError::Output)?;
+        let mut census = Census::default();
+        let mut reached = first;
+        self.changes.read(|change| {
+            if change.seq > self.last {
+                return Ok(());
+            }
+            if change.seq > first {
+                (reached, last_ms) = (change.seq, change.at_ms);
+            }
+            census.add(&change);
+            out.add(change).map_err(BackupError::Output)
+        })?;
+        if reached != self.last {
+            return Err(BackupError::Vanished);
+        }
+        let manifest = Manifest {
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            store: self.store.to_string(),
+            first: first.max(1).min(self.last),
+            last: self.last,
+            last_ms,
+            taken_ms: now_ms(),
+            resources: census.totals(),
+        };
+        let text =
+            serde_json::to_vec(&manifest).map_err(|error| BackupError::Output(error.into()))?;
+        let written = out.finish(self.last, Bytes::from(text));
+        written.map(drop).map_err(BackupError::Output)?;
+        Ok(manifest)
+    }
+}
