@@ -15,6 +15,8 @@ COPY config/public config/public
 RUN cargo build --release --locked --bin perennial \
     # A new volume takes the owner of this folder: the user below.
     && install -d -o 65532 -g 65532 -m 700 /out/var/lib/perennial \
+    # Whom backups to https servers trust.
+    && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt \
     && install -D -m 755 target/release/perennial /out/usr/bin/perennial
 
 FROM debian:bookworm-slim

@@ -92,13 +92,13 @@ enum Command {
     Revert(RevertArgs),
     /// Make a backup of the store, also while the daemon runs
     Backup {
-        /// A new file, or - for stdout
+        /// A new file, - for stdout, or a folder or bucket as backup.to names one
         #[arg(value_name = "TARGET")]
         target: PathBuf,
     },
     /// Make a store from a backup, a data folder or an archive, as it was at a moment
     Restore {
-        /// The backup, - for stdin, or the folder
+        /// The backup, - for stdin, or the folder or bucket
         #[arg(value_name = "SOURCE")]
         source: PathBuf,
         /// The last change to restore, or a time such as 2026-11-29T14:00:00Z [default: the end]
@@ -186,7 +186,7 @@ impl Command {
             Self::History(args) => args.run(source(config)),
             Self::Revert(args) => args.run(source(config)),
             Self::Backup { target } => source(config).with(CheckedFolders::None, |loaded, _| {
-                backup::run(&loaded.settings.server.data, &target)
+                backup::run(&loaded.settings, &target)
             }),
             Self::Restore {
                 source: from,
@@ -194,12 +194,11 @@ impl Command {
                 into,
             } => {
                 let at = at.unwrap_or(Moment::Latest);
-                match into {
-                    Some(into) => restore::run(&from, at, &into),
-                    None => source(config).with(CheckedFolders::None, |loaded, _| {
-                        restore::run(&from, at, &loaded.settings.server.data)
-                    }),
-                }
+                source(config).with(CheckedFolders::None, |loaded, _| {
+                    let settings = &loaded.settings;
+                    let into = into.as_ref().unwrap_or(&settings.server.data);
+                    restore::run(&settings.backup, &from, at, into)
+                })
             }
             Self::Status { json, admin } => {
                 admin.ask(source(config), |address| status::run(address, json))

@@ -4,6 +4,7 @@
 mod admin;
 mod api;
 mod app;
+mod backup;
 #[doc(hidden)]
 pub mod cli;
 mod descriptors;

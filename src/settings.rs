@@ -6,11 +6,12 @@
 //! Order of reading: `keys` (the table of all keys), `kind` and `texts` (what a value may be), `walk` (finds every fault of
 //! a file, with its line), `fields` (what a resource's records look like), `rules` (faults that span several keys),
 //! `folders` (what must be on the disk), `load` (finds, merges and reads the files), then the structs that are the result:
-//! here, and in `routes`. `reference` writes `config/reference.toml` from the table.
+//! here, in `backup` and in `routes`. `reference` writes `config/reference.toml` from the table.
 //!
 //! The walk reads every file and the environment, and names all faults at once. If it finds none, the `config` crate merges
 //! what was written over the defaults, and serde reads the merged value into [`Settings`].
 
+mod backup;
 mod fault;
 mod fields;
 mod folders;
@@ -26,6 +27,7 @@ mod tests;
 mod texts;
 mod walk;
 
+pub use backup::{BackupSettings, BackupTo, DrillInterval, KeepSettings, NoBackupTo};
 pub use fault::{Location, SettingFault};
 pub use listen::{Listen, NotListen};
 pub use load::{CheckedFolders, LoadError, LoadedSettings, find, load};
@@ -61,6 +63,8 @@ pub struct Settings {
     pub file_cache: FileCacheSettings,
     /// The record store.
     pub storage: StorageSettings,
+    /// Backups of the records.
+    pub backup: BackupSettings,
     /// Routes by path prefix, as it reads when it is decoded; it begins and does not end with `/` (except `/` itself).
     #[serde(rename = "route")]
     pub routes: BTreeMap<String, RouteSettings>,

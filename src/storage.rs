@@ -19,7 +19,7 @@ pub(crate) use self::backup::{
 use self::sled::DataFolder;
 pub(crate) use self::sled::{
     DataCheck, FolderFault, PrintError, ViewCheck, check_data, data_fit, print_journal, read_past,
-    storage,
+    spare_bytes, storage, store_in,
 };
 pub(crate) use fit::DataFinding;
 pub(crate) use history::RecordHistory;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room may use only rooms with a smaller number: the table of `src/ARCHITECTURE.md`.
-const LAYERS: [(&str, u8); 18] = [
+const LAYERS: [(&str, u8); 19] = [
     ("num", 0),
     ("percent", 0),
     ("descriptors", 1),
@@ -23,6 +23,7 @@ const LAYERS: [(&str, u8); 18] = [
     ("file_cache", 4),
     ("wire", 4),
     ("api", 5),
+    ("backup", 5),
     ("request_handler", 5),
     ("admin", 5),
     ("listener", 6),

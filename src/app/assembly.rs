@@ -14,6 +14,7 @@ use super::run_file::RunFile;
 use super::system::Bound;
 use crate::admin::{Admin, Check, Histories, Running};
 use crate::api::{ResourceTarget, RouteRules, RouteTable, Site, Target};
+use crate::backup::BackupSchedule;
 use crate::descriptors;
 use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, RootId, SiteRoot};
 use crate::listener::{
@@ -26,7 +27,7 @@ use crate::storage;
 use crate::supervision::{
     ChildSpec, Env, Faults, PreparedTree, Pulse, QueueLimits, Slot, SupervisorSpec, Tree,
 };
-use crate::telemetry::{AccessGuard, AccessSink, Metrics};
+use crate::telemetry::{AccessGuard, AccessSink, MetricSource, Metrics};
 use crate::wire::{
     Access, ConnectionCounters, Drain, HandlerMetrics, Hosts, HttpMetrics, Parts, Responder,
 };
@@ -125,10 +126,11 @@ impl Assembly {
             body_bytes: builder.settings.limits.body_bytes,
         });
         let (handlers, refs, http) = builder.handlers(&site);
+        let (storage, backups) = builder.storage(writer);
         let spec = builder
             .supervisor("perennial")
             .child(builder.admin(sockets.admin, &admin))
-            .child(builder.supervisor("storage").child(writer))
+            .child(storage)
             .child(file_cache)
             .child(handlers)
             .child(builder.listeners(&sockets.public, &refs));
@@ -137,9 +139,8 @@ impl Assembly {
         let metrics = Metrics::new(tree.clone());
         metrics.add(http);
         metrics.add(routes);
-        if let Some(access) = builder.access {
-            metrics.add(access);
-        }
+        metrics.add_some(backups);
+        metrics.add_some(builder.access);
         metrics.add(builder.listener_metrics);
         metrics.add(Arc::clone(&store));
         metrics.add(files.clone());
@@ -177,6 +178,16 @@ impl Builder {
             .strategy(settings.strategy)
             .intensity(settings.max_restarts)
             .backoff(settings.backoff)
+    }
+
+    /// The writer and, if there is a schedule, the child that makes backups, with what that counts.
+    fn storage(&self, writer: ChildSpec) -> (SupervisorSpec, Option<impl MetricSource + use<>>) {
+        let supervisor = self.supervisor("storage").child(writer);
+        let schedule = BackupSchedule::new(&self.settings, &self.faults);
+        match schedule.map(BackupSchedule::child_spec) {
+            Some((spec, metrics)) => (supervisor.child(spec), Some(metrics)),
+            None => (supervisor, None),
+        }
     }
 
     fn parts<R: Responder>(

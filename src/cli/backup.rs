@@ -5,21 +5,29 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use super::{Exit, complain, say};
+use crate::backup::{BackupPlace, BackupRunError, back_up};
+use crate::settings::Settings;
 use crate::storage::{BackupError, BackupPlan, Manifest, verify_backup};
 
 /// How often a backup is begun again when the daemon made a snapshot meanwhile.
 const ATTEMPTS: u32 = 5;
 
-pub(super) fn run(data: &Path, target: &Path) -> Exit {
+pub(super) fn run(settings: &Settings, target: &Path) -> Exit {
+    let data = &settings.server.data;
     let done = if target == Path::new("-") {
-        to_stdout(data)
+        to_stdout(data).map(|manifest| (target.display().to_string(), manifest))
+    } else if let Some(place) = BackupPlace::of(target) {
+        match back_up(settings, &place) {
+            Ok(done) => Ok(done),
+            Err(BackupRunError::Write(error)) => Err(error),
+            Err(error) => return complain(&error, Exit::Failed),
+        }
     } else {
-        to_file(data, target)
+        to_file(data, target).map(|manifest| (target.display().to_string(), manifest))
     };
     match done {
-        Ok(manifest) => {
-            let (records, last) = (manifest.records(), manifest.last);
-            let (first, target) = (manifest.first, target.display());
+        Ok((target, manifest)) => {
+            let (records, last, first) = (manifest.records(), manifest.last, manifest.first);
             say(format_args!(
                 "{target}: {records} records at change {last}; it can be restored to any change from {first} on"
             ));

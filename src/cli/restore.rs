@@ -7,6 +7,8 @@ use std::time::UNIX_EPOCH;
 
 use super::backup::exit_of;
 use super::{Exit, complain, print};
+use crate::backup::{self, BackupPlace, BackupRunError};
+use crate::settings::BackupSettings;
 use crate::storage::{BackupError, Manifest, Moment, restore_backup, restore_folder};
 
 /// Reads a moment as people write it.
@@ -22,8 +24,16 @@ pub(super) fn moment(text: &str) -> Result<Moment, &'static str> {
         .ok_or("write the number of a change, or a time such as 2026-11-29T14:00:00Z")
 }
 
-pub(super) fn run(source: &Path, at: Moment, into: &Path) -> Exit {
-    match restore(source, at, into) {
+pub(super) fn run(settings: &BackupSettings, source: &Path, at: Moment, into: &Path) -> Exit {
+    let restored = match BackupPlace::with_backups(source) {
+        Some(place) => match backup::restore(settings, &place, at, into) {
+            Err(BackupRunError::Restore { error, .. }) => Err(error),
+            Err(error) => return complain(&error, Exit::Failed),
+            Ok(manifest) => Ok(manifest),
+        },
+        None => restore(source, at, into),
+    };
+    match restored {
         Ok(manifest) => {
             let (records, last) = (manifest.records(), manifest.last);
             let resources = manifest.resources.iter();

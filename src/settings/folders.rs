@@ -1,6 +1,6 @@
 //! Looks for what the settings name on the disk. The folders of routes must exist and must not hold the records or the logs,
 //! which anybody could download then; their error pages should exist. Nor may the
-//! archive be in the folder of the data.
+//! folder of the backups or of the archive be in that of the data.
 //!
 //! `perennial check` and each start look once. The file cache finds out when a folder vanishes later.
 
@@ -15,12 +15,14 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::backup::BackupTo;
 use super::fault::Location;
 use super::keys;
 use super::texts::PATH;
 use super::walk::Findings;
 
 const DATA: [&str; 2] = ["server", "data"];
+const BACKUPS: [&str; 2] = ["backup", "to"];
 const ARCHIVE: [&str; 2] = ["storage", "archive"];
 const LOGS: [&str; 3] = ["logging", "file", "dir"];
 
@@ -67,7 +69,7 @@ impl Private {
     /// Looks at the disk. The folder may be missing, since the start creates it, and only the daemon's user may be able to
     /// read it.
     fn looked_at(mut self) -> Self {
-        if self.key == ARCHIVE {
+        if self.key == BACKUPS || self.key == ARCHIVE {
             self.path = real(&self.path);
             let (folder, what) = (self.path.display(), self.what);
             let missing =
@@ -98,7 +100,7 @@ pub(super) fn check(found: &mut Findings, data: bool) {
     let private: Arc<Vec<Private>> = Arc::new(private.recv_timeout(ANSWER_MAX).unwrap_or_default());
     for folder in private.iter() {
         let location = folder.location.clone();
-        if folder.key == ARCHIVE {
+        if folder.key == BACKUPS || folder.key == ARCHIVE {
             copies(found, folder, &private);
         } else if let Some(problem) = &folder.fault
             && (data || folder.key != DATA)
@@ -134,7 +136,7 @@ pub(super) fn check(found: &mut Findings, data: bool) {
     }
 }
 
-/// The folder of the archive is never made: it may be that of a disk that is away, which must not keep
+/// The folder of the backups or of the archive is never made: it may be that of a disk that is away, which must not keep
 /// the daemon from serving.
 fn copies(found: &mut Findings, folder: &Private, private: &[Private]) {
     let data = private.iter().find(|other| other.key == DATA);
@@ -189,9 +191,12 @@ fn private(found: &Findings) -> Vec<Private> {
         let (_, location) = found.written(key).cloned()?;
         Some(Private::new(found, what, key, location))
     };
+    let to = found.value_of(&BACKUPS).and_then(Value::as_str);
+    let to = to.is_some_and(|to| matches!(to.parse(), Ok(BackupTo::Folder(_))));
+    let backups = to.then(|| written("backups", &BACKUPS)).flatten();
     let logs = written("logs", &LOGS);
     let archive = written("archived changes", &ARCHIVE);
-    let others = [logs, archive].into_iter().flatten();
+    let others = [logs, backups, archive].into_iter().flatten();
     records.into_iter().chain(others).collect()
 }
 

@@ -5,8 +5,8 @@
 
 use super::kind::Kind;
 use super::texts::{
-    ADDRESS, CACHE_RULES, CONTENT_TYPES, ERROR_PAGES, FILE_NAME, FILTER, HEADERS, HOSTS, INCLUDES,
-    LISTENS, MEDIA_TYPES, PATH, URL_PATH,
+    ADDRESS, BACKUP_TO, CACHE_RULES, CONTENT_TYPES, ENDPOINT, ERROR_PAGES, FILE_NAME, FILTER,
+    HEADERS, HOSTS, INCLUDES, LISTENS, MEDIA_TYPES, PATH, REGION, URL_PATH,
 };
 
 /// One key.
@@ -56,8 +56,8 @@ const fn optional(path: &'static str, kind: Kind, value: &'static str, doc: &'st
 
 /// Names of keys and tables, and words, that a coming release will have.
 #[rustfmt::skip]
-pub(crate) const COMING: [&str; 18] = [
-    "auth", "backup", "fallback", "hang_limit", "history", "index", "interval", "postgres", "precompressed", "proxy", "rate",
+pub(crate) const COMING: [&str; 17] = [
+    "auth", "fallback", "hang_limit", "history", "index", "interval", "postgres", "precompressed", "proxy", "rate",
     "redirect", "restart", "service", "timer", "tls", "trusted_proxies", "unique",
 ];
 
@@ -71,6 +71,8 @@ const TIMEOUT: Kind = Kind::Duration(0.1, HOUR);
 const DEADLINE: Kind = Kind::Duration(0.01, HOUR);
 const DELAY: Kind = Kind::Duration(0.0, HOUR);
 const COUNT: Kind = Kind::Integer(1, 1_000_000);
+/// The number of backups of a kind that are kept.
+const KEEP: Kind = Kind::Integer(1, 10_000);
 const QUEUE_BYTES: Kind = Kind::Size(KIB, GIB);
 
 /// All keys, in the order of the reference; not formatted, so that each is one row.
@@ -184,6 +186,33 @@ pub(crate) const KEYS: &[Key] = &[
         "How far back it reaches; without this, to its beginning"),
     key("storage.archive_backlog", Kind::Size(MIB, 1024 * GIB), r#""4 GiB""#,
         "How much of the journal is kept for an archive that is away, and as long as the disk is not full; it lacks what is removed"),
+    // --- backup
+    optional("backup.to", BACKUP_TO, r#""/backup/perennial""#,
+        "Where backups of the records are written: a folder that exists, on another disk, or s3://BUCKET/PREFIX; without it there are none"),
+    key("backup.every", Kind::Duration(1.0, 366.0 * 24.0 * HOUR), r#""6h""#,
+        "The time from one backup to the next"),
+    key("backup.drill", Kind::Choice(&["each", "daily", "weekly", "monthly", "never"]), r#""each""#,
+        "How often the newest backup is verified, by restoring it into a scratch folder and comparing all records: each backup, or one in this time"),
+    optional("backup.scratch", PATH, r#""/var/tmp/perennial""#,
+        "The folder in which they are restored for that, and removed again; without it, server.data"),
+    optional("backup.endpoint", ENDPOINT, r#""https://s3.example.org""#,
+        "The server for s3:// that is not Amazon's"),
+    key("backup.region", REGION, r#""us-east-1""#,
+        "The region of the bucket"),
+    optional("backup.credentials_file", PATH, r#""/run/credentials/perennial.service/s3""#,
+        "A file with aws_access_key_id = ... and aws_secret_access_key = ... for s3://; without it, the environment has AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+    optional("backup.keep.last", KEEP, "7",
+        "How many of the newest backups are kept. What no line of keep asks for is removed, but never the newest backup that was verified; without any such line: last = 7, daily = 7, weekly = 4, monthly = 12"),
+    optional("backup.keep.hourly", KEEP, "24",
+        "Of how many hours in which there are backups the newest one is kept; hours, days, weeks (from Monday), months and years are those of UTC"),
+    optional("backup.keep.daily", KEEP, "7",
+        "The same of how many days"),
+    optional("backup.keep.weekly", KEEP, "4",
+        "The same of how many weeks"),
+    optional("backup.keep.monthly", KEEP, "12",
+        "The same of how many months"),
+    optional("backup.keep.yearly", KEEP, "10",
+        "The same of how many years"),
     // --- routes
     key("route.*.files.root", PATH, r#""public""#,
         "The folder; nothing outside it is served"),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::backup::BackupTo;
 use super::fault::Location;
 use super::keys;
 use super::listen::Listen;
@@ -23,6 +24,7 @@ pub(super) fn check(found: &mut Findings) {
         addresses(found);
     }
     chaos(found);
+    backup(found);
     for (prefix, location) in found.named("route") {
         let key = ["route", &prefix];
         let root = found.value_of(&["route", &prefix, "files", "root"]);
@@ -96,6 +98,27 @@ fn chaos(found: &mut Findings) {
             "would let everybody who can reach {address} make parts of the daemon panic; set server.admin to an address of this machine only, such as 127.0.0.1:3001, or take it out"
         );
         found.fault_of(&ENABLED, problem);
+    }
+}
+
+/// All that is written about backups must have an effect.
+fn backup(found: &mut Findings) {
+    let Some(to) = found.value_of(&["backup", "to"]) else {
+        let below = |path: &&Vec<String>| path.first().is_some_and(|first| first == "backup");
+        let first = found.written.keys().find(below).cloned();
+        if let Some(first) = first {
+            let path: Vec<&str> = first.iter().map(String::as_str).collect();
+            let problem = "has no effect without backup.to, since no backups are made; name a folder or a bucket there";
+            found.warn_of(&path, problem);
+        }
+        return;
+    };
+    let to = to.as_str().and_then(|to| to.parse::<BackupTo>().ok());
+    if let Some(BackupTo::Folder(_)) = to {
+        for name in ["endpoint", "region", "credentials_file"] {
+            let problem = "is for s3:// alone, and backup.to is a folder; take it out";
+            found.fault_of(&["backup", name], problem);
+        }
     }
 }
 

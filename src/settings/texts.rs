@@ -4,6 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use globset::{Glob, GlobBuilder};
 
+use super::backup::BackupTo;
 use super::kind::Kind;
 use super::listen::Listen;
 
@@ -39,6 +40,24 @@ pub(super) const ADDRESS: Kind = text(
     "an address; write IP:PORT, such as \"127.0.0.1:3001\"",
     |text| unless(text.parse::<SocketAddr>().is_ok()),
 );
+pub(super) const BACKUP_TO: Kind = text(
+    "a place for backups; write a folder such as \"/backup/perennial\", or \"s3://bucket/prefix\"",
+    |text| unless(text.parse::<BackupTo>().is_ok()),
+);
+pub(super) const ENDPOINT: Kind = text(
+    "an address; write one such as \"https://s3.example.org\"",
+    |text| {
+        let host = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"));
+        let plain = |c: char| c.is_ascii_graphic() && !"?#@\\".contains(c);
+        unless(host.is_some_and(|host| !host.is_empty() && host.chars().all(plain)))
+    },
+);
+pub(super) const REGION: Kind = text("a region; write one such as \"eu-central-1\"", |text| {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    unless(!text.is_empty() && text.chars().all(plain))
+});
 /// A level, or a filter of targets and levels.
 pub(super) const FILTER: Kind = text(LEVEL, filter_fault);
 const LEVEL: &str = "a level; write one of off, error, warn, info, debug, trace";

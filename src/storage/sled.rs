@@ -71,9 +71,10 @@ use find::QueryCounts;
 use holder::Holder;
 use opener::SledOpener;
 use past::HISTORIES_MAX;
-pub(crate) use print::{PrintError, print_journal, read_past};
+pub(crate) use print::{PrintError, print_journal, read_past, store_in};
 use scan::SCANS_MAX;
 use space::Space;
+pub(crate) use space::spare_bytes;
 use store::SledStore;
 use writer::{GROUP, Writer, WriterSettings, commit_times};
 

@@ -40,6 +40,13 @@ impl Metrics {
         self.registry.lock().register_collector(collector);
     }
 
+    /// The same of a part that may not run.
+    pub(crate) fn add_some(&self, source: Option<impl MetricSource>) {
+        if let Some(source) = source {
+            self.add(source);
+        }
+    }
+
     /// All numbers, in this format.
     pub(crate) fn encode(&self, exposition: Exposition) -> String {
         let mut out = String::new();

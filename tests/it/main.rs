@@ -15,6 +15,7 @@
 mod access_log;
 mod admin;
 mod archive;
+mod backup_schedule;
 mod chaos;
 mod check;
 mod client;

@@ -73,28 +73,29 @@ fn a_file_in_the_place_of_the_logs_or_the_data_is_a_fault() {
 }
 
 #[test]
-fn an_archive_is_outside_the_data_and_its_folder_is_not_made() {
+fn copies_are_outside_the_data_and_their_folders_are_not_made() {
     let folder = tempfile::tempdir().unwrap();
     let (file, shown) = (folder.path().join("a.toml"), folder.path().display());
-    let written = |archive: &str| {
-        let text = format!(
-            "server.data = '{shown}/data'\nstorage.archive = '{shown}/{archive}'\n[resource.pens]\n"
-        );
+    let written = |key: &str, copies: &str| {
+        let text =
+            format!("server.data = '{shown}/data'\n{key} = '{shown}/{copies}'\n[resource.pens]\n");
         fs::write(&file, text).unwrap();
         check(Some(&file), &BTreeMap::new())
     };
-    for inside in ["data", "data/archive"] {
-        let told = written(inside).unwrap_err().to_string();
-        assert!(
-            told.contains("storage.archive: is in the data folder"),
-            "{told}"
-        );
+    for key in ["storage.archive", "backup.to"] {
+        for inside in ["data", "data/copies"] {
+            let told = written(key, inside).unwrap_err().to_string();
+            assert!(told.contains(": is in the data folder"), "{told}");
+        }
+        let warnings = written(key, "other").unwrap().warnings;
+        let told = warnings.first().unwrap().to_string();
+        assert!(told.contains("there is no folder"), "{told}");
+        assert!(written(key, ".").unwrap().warnings.is_empty());
     }
-    let warnings = written("other").unwrap().warnings;
+    fs::write(&file, "backup.every = '1h'\n").unwrap();
+    let warnings = check(Some(&file), &BTreeMap::new()).unwrap().warnings;
     let told = warnings.first().unwrap().to_string();
-    assert!(told.contains("there is no folder"), "{told}");
-    fs::create_dir(folder.path().join("other")).unwrap();
-    assert!(written("other").unwrap().warnings.is_empty());
+    assert!(told.contains("has no effect without backup.to"), "{told}");
 }
 
 #[test]

@@ -66,6 +66,12 @@ pub(crate) fn read_past(
     past.read(|| Ok(()))
 }
 
+/// The number of the store in a data folder; `None` if none can be read.
+pub(crate) fn store_in(data: &Path) -> Option<u128> {
+    let (store, _) = store_of(&DataFolder::new(data)).ok()?;
+    Some(store.0)
+}
+
 /// The store of a folder, and the last change that was acknowledged, if the marks can be read.
 pub(super) fn store_of(folder: &DataFolder) -> Result<(StoreId, Option<u64>), PrintError> {
     if let MarksFound::Found { mark, .. } = Marks::read(&folder.path)? {

@@ -74,6 +74,12 @@ pub(super) struct Room {
     pub(super) reserve: u64,
 }
 
+/// The bytes that may be written into a folder without touching the reserve of its disk.
+pub(crate) fn spare_bytes(folder: &Path, reserve: Reserve) -> io::Result<u64> {
+    let disk = Disk::of(folder)?;
+    Ok(disk.available.saturating_sub(disk.reserve(reserve)))
+}
+
 /// The room in the data folder.
 pub(super) struct Space {
     folder: PathBuf,
