@@ -15,6 +15,7 @@
 mod access_log;
 mod admin;
 mod archive;
+mod backup;
 mod backup_schedule;
 mod chaos;
 mod check;
