@@ -390,6 +390,7 @@ fn a_backup_or_a_restore_that_was_killed_leaves_nothing_half() {
     let told = expect(&run(&daemon, &words), 0);
     assert!(told.contains("2000 records"), "{told}");
     let mut restored = TestDaemon::prepare_on(&into, "");
+    expect(&run(&restored, &["check", "--data"]), 0);
     restored.restart();
     let list = restored.get("/books?_end=1").expect(200);
     assert_eq!(list.header("x-total-count"), Some("2000"));

@@ -240,9 +240,14 @@ impl CheckedParts {
         for error in files.damaged_heads()? {
             findings.push(FolderFault::SegmentHead(error));
         }
-        let first = files.first().unwrap_or(1).saturating_sub(1);
+        let begin = match files.first() {
+            Some(first) => first.saturating_sub(1).min(base),
+            // A store that was restored has only a snapshot.
+            None if files.is_empty() => snapshots.first().map_or(0, |newest| newest.seq),
+            None => base,
+        };
         let read = |after| files.read::<JournalError>(after, |_| Ok(()));
-        let mut reach = read(first.min(base))?;
+        let mut reach = read(begin)?;
         if let Reach::Damage { last, error } = reach {
             if last < base {
                 let before = base;
@@ -258,7 +263,7 @@ impl CheckedParts {
                     && end.last < acknowledged
                 {
                     findings.push(FolderFault::Short {
-                        path: files.path_of(end.number),
+                        path: files.path_of(end.number.max(1)),
                         at: end.at,
                         last: end.last,
                         acknowledged,
