@@ -78,8 +78,8 @@ pub(crate) struct ListQuery {
     sort: Vec<By>,
     slice: Slice,
     page: Option<Page>,
-    /// The most bytes of records that the answer may have.
-    bytes_max: usize,
+    /// The most bytes of records that the answer may have, if it is fewer than a selection keeps.
+    room: Option<usize>,
 }
 
 /// A page that was asked for by its number.
@@ -113,18 +113,18 @@ impl ListQuery {
             sort,
             slice,
             page,
-            bytes_max: SELECTED_BYTES_MAX,
+            room: None,
         })
     }
 
     /// The same with an answer of at most `bytes` bytes.
     pub(crate) fn within(self, bytes: usize) -> Self {
-        let bytes_max = self.bytes_max.min(bytes);
-        Self { bytes_max, ..self }
+        let room = Some(self.bytes_max().min(bytes));
+        Self { room, ..self }
     }
 
     pub(super) fn bytes_max(&self) -> usize {
-        self.bytes_max
+        self.room.unwrap_or(SELECTED_BYTES_MAX)
     }
 
     /// Refuses the names that will ask for a part of a record or for more than a record, where a single record is read or
