@@ -308,7 +308,8 @@ impl Opening<'_> {
         self.opener.set_aside(why).map_err(OpenFault::Io)?;
         let mut engine = self.opener.open(self.collections)?;
         let base = snapshot.map_or(0, |snapshot| snapshot.seq);
-        let mut replay = Replay::new(&mut *engine, store, Checked::default(), u64::MAX);
+        let mut replay =
+            Replay::new(&mut *engine, store, Checked::default(), u64::MAX).of_snapshot();
         if let Some(snapshot) = snapshot {
             snapshot.read::<OpenFault>(|changes| replay.add(changes))?;
         }

@@ -24,6 +24,8 @@ pub(super) struct Replay<'a> {
     waiting_bytes: usize,
     /// The number of changes that were applied.
     applied: u64,
+    /// Whether the view is worth nothing before all is applied.
+    from_snapshot: bool,
 }
 
 impl<'a> Replay<'a> {
@@ -41,6 +43,16 @@ impl<'a> Replay<'a> {
             waiting: Vec::new(),
             waiting_bytes: 0,
             applied: 0,
+            from_snapshot: false,
+        }
+    }
+
+    /// The changes are those of a snapshot, which are not in the order in which they were made: the view counts as empty until
+    /// all are applied.
+    pub(super) fn of_snapshot(self) -> Self {
+        Self {
+            from_snapshot: true,
+            ..self
         }
     }
 
@@ -50,7 +62,7 @@ impl<'a> Replay<'a> {
             self.waiting_bytes += change.bytes();
             self.waiting.push(change);
             if self.waiting_bytes >= GROUP_BYTES {
-                self.apply()?;
+                self.apply(false)?;
             }
         }
         Ok(())
@@ -59,11 +71,21 @@ impl<'a> Replay<'a> {
     /// Applies what is left, and says that the view is at change `last` now.
     pub(super) fn finish(mut self, last: u64) -> Result<(Checked, u64), OpenFault> {
         self.checked.last_seq = self.checked.last_seq.max(last);
-        self.apply()?;
+        if self.from_snapshot {
+            // Which resource's record was deleted last is not known. The number must not be lower than before: it is part of
+            // the entity tag of lists.
+            let collections = self.engine.collections().len();
+            let tallies = &mut self.checked.tallies;
+            tallies.resize_with(collections, Default::default);
+            for tally in tallies {
+                tally.seq = tally.seq.max(last);
+            }
+        }
+        self.apply(true)?;
         Ok((self.checked, self.applied))
     }
 
-    fn apply(&mut self) -> Result<(), OpenFault> {
+    fn apply(&mut self, last: bool) -> Result<(), OpenFault> {
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
         for change in &waiting {
@@ -92,7 +114,9 @@ impl<'a> Replay<'a> {
         add_figures(&mut group, &checked, &*self.engine);
         let mut meta = |key: &[u8], value: Vec<u8>| group.put(Keyspace::Meta, key, value);
         meta(STORE_KEY, self.store.0.to_be_bytes().to_vec());
-        meta(SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
+        if last || !self.from_snapshot {
+            meta(SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
+        }
         self.engine.commit(&group)?;
         self.checked = checked;
         Ok(())

@@ -4,13 +4,16 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
+use super::super::checked::Checked;
 use super::super::data_check::check_data;
 use super::super::database::SledEngine;
 use super::super::engine::{Engine as _, Group};
+use super::super::replay::Replay;
 use super::super::stored_record::StoredRecord;
 use super::*;
 use crate::record::Record;
-use crate::storage::journal::{Marks, MarksFound, Snapshot};
+use crate::storage::journal::{JournalChange, JournalEffect, Marks, MarksFound, Snapshot};
+use crate::supervision::MessageId;
 
 /// The number of records that are made: enough for several segments.
 const RECORDS: u32 = 150;
@@ -353,6 +356,50 @@ fn the_log_is_trimmed_to_its_length() {
         }
         let trimmed = running.store.changes(0).await;
         assert_eq!(trimmed, Ok(Changes::Trimmed { first: 101 }));
+        running.stop().await;
+    });
+}
+
+/// The process was killed while the view was made again from a snapshot: what it has is not all there is.
+#[test]
+fn a_view_that_was_made_in_part_is_made_again() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        for n in 0..450 {
+            let text = format!("{{\"n\":{n},\"filling\":\"{}\"}}", "x".repeat(4000));
+            let object = JsonObject::parse(text.as_bytes()).unwrap();
+            running.store.create(BOOKS, object, None).await.unwrap();
+        }
+        let made = running.all().await;
+        let store = running.store.holder.look(|open| open.store).unwrap();
+        running.stop().await;
+        unclean(folder.path());
+        let view = folder.path().join("view");
+        fs::remove_dir_all(&view).unwrap();
+        let names = names();
+        let mut engine = SledEngine::open(&view, 16 << 20, &names).unwrap();
+        let replay = Replay::new(&mut engine, store, Checked::default(), u64::MAX);
+        let mut replay = replay.of_snapshot();
+        // The last record goes in first, so that the view claims to be further than it is.
+        let changes = made.iter().skip(20).rev().map(|record| JournalChange {
+            seq: record.revision.0,
+            at_ms: 0,
+            message: MessageId(1),
+            collection: names[0].clone(),
+            key: record.id.key().into_owned(),
+            effect: JournalEffect::Put {
+                created_ms: 0,
+                json: record.json.clone(),
+            },
+        });
+        replay.add(changes.collect()).unwrap();
+        drop(replay);
+        assert!(!engine.collections().is_empty());
+        engine.flush().unwrap();
+        drop(engine);
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        assert!(running.all().await == made, "records are missing");
         running.stop().await;
     });
 }
