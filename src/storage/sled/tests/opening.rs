@@ -399,6 +399,10 @@ fn a_view_that_was_made_in_part_is_made_again() {
         engine.flush().unwrap();
         drop(engine);
         let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        // On a busy machine the daemon starts before the view is made.
+        while !running.store.ready() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         assert!(running.all().await == made, "records are missing");
         running.stop().await;
     });
