@@ -11,7 +11,7 @@
 //! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`.
 //! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `snapshots`, `archiving`, `scrub`, `old_format`, `holder`, `attempts`,
 //!    `engine_state`, `space`; `stored_fit` compares it with the settings.
-//! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `view_check`, `data_fit`.
+//! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `folder_fault`, `view_check`, `data_fit`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
 mod archiving;
@@ -25,6 +25,7 @@ mod database;
 mod engine;
 mod engine_state;
 mod find;
+mod folder_fault;
 mod holder;
 mod log;
 mod message;
@@ -63,11 +64,12 @@ use crate::settings::{OnRefusal, Settings};
 use crate::supervision::{ChildSpec, Faults, Slot};
 use archiving::Archiving;
 use commit::{FAILING_SYNC, WEAK_SYNC};
-pub(crate) use data_check::{DataCheck, FolderFault, ViewCheck, check_data};
+pub(crate) use data_check::{DataCheck, ViewCheck, check_data};
 pub(crate) use data_fit::data_fit;
 pub(super) use data_folder::DataFolder;
 use engine::Opener;
 use find::QueryCounts;
+pub(crate) use folder_fault::FolderFault;
 use holder::Holder;
 use opener::SledOpener;
 use past::HISTORIES_MAX;
