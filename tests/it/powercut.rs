@@ -19,7 +19,7 @@ use crate::drills::{RandomDurations, count};
 
 const IMAGE: &str = "4G";
 /// The pause after each write: the disk must have room for the writes of all images.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(40);
 const WRITERS: usize = 4;
 /// The sizes of the records in bytes; every power of two between them is equally likely.
 const SMALLEST: usize = 100;
