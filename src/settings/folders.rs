@@ -1,9 +1,10 @@
 //! Looks for what the settings name on the disk. The folders of routes must exist and must not hold the records or the logs,
-//! which anybody could download then; their error pages should exist. Nor may the
+//! which anybody could download then; their error pages should exist, and each file should have one address. Nor may the
 //! folder of the backups or of the archive be in that of the data.
 //!
 //! `perennial check` and each start look once. The file cache finds out when a folder vanishes later.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 use super::backup::BackupTo;
 use super::fault::Location;
 use super::keys;
+use super::rules::resource_paths;
 use super::texts::PATH;
 use super::walk::Findings;
 
@@ -30,8 +32,18 @@ const LOGS: [&str; 3] = ["logging", "file", "dir"];
 /// on a network disk that is away may never do so.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// What was found in the folder of a route: the error pages that it does not hold, or the reason why it can't be served.
-type Looked = Result<Vec<String>, String>;
+/// What was found in the folder of a route, or the reason why it can't be served.
+type Looked = Result<Served, String>;
+
+/// The folder of a route as it is on the disk.
+struct Served {
+    /// The path without links.
+    real: PathBuf,
+    /// The error pages that it does not hold.
+    missing: Vec<String>,
+    /// What it holds at the addresses of other routes and of resources, each with the key of that one.
+    hidden: Vec<(String, PathBuf)>,
+}
 
 /// A folder that nobody may download.
 struct Private {
@@ -117,13 +129,23 @@ pub(super) fn check(found: &mut Findings, data: bool) {
             Some((route, folder, look))
         })
         .collect();
+    let mut served: BTreeMap<PathBuf, String> = BTreeMap::new();
+    let mut hidden = Vec::new();
     for (route, folder, look) in pending {
         let root = ["route", &route, "files", "root"];
         match look.recv_timeout(left()) {
-            Ok(Ok(missing)) => {
-                for problem in missing {
+            Ok(Ok(folder)) => {
+                for problem in folder.missing {
                     found.warn_of(&["route", &route, "errors"], problem);
                 }
+                hidden.extend(folder.hidden);
+                if let Some(other) = served.get(&folder.real) {
+                    let problem = format!(
+                        "route.{other:?} serves this folder, too, so that each of its files has two addresses"
+                    );
+                    found.warn_of(&root, problem);
+                }
+                served.entry(folder.real).or_insert(route);
             }
             Ok(Err(problem)) => found.fault_of(&root, problem),
             Err(_) => {
@@ -133,6 +155,19 @@ pub(super) fn check(found: &mut Findings, data: bool) {
                 found.warn_of(&root, problem);
             }
         }
+    }
+    // A route may show again what it hides: a folder within the other one.
+    for (by, file) in hidden
+        .into_iter()
+        .filter(|(_, file)| !served.contains_key(file))
+    {
+        let problem = format!("hides {}: requests for it lead here", file.display());
+        let table = if by.starts_with('/') {
+            "route"
+        } else {
+            "resource"
+        };
+        found.warn_table(&[table, &by], problem);
     }
 }
 
@@ -176,11 +211,43 @@ fn look_at(
         .map(|page| folder.join(page.trim_start_matches('/')))
         .collect();
     let looked_at = folder.clone();
+    let others = below(found, route);
     let look = on_a_thread(move || {
         let fault = folder_fault(&looked_at).or_else(|| holds_fault(&looked_at, &private));
-        fault.map_or_else(|| Ok(missing_files(&files)), Err)
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        let real = real(&looked_at);
+        let hidden = others.into_iter().map(|(by, path)| (by, real.join(path)));
+        Ok(Served {
+            missing: missing_files(&files),
+            hidden: hidden.filter(|(_, file)| file.exists()).collect(),
+            real,
+        })
     });
     Some((folder, look))
+}
+
+/// The routes and resources below a route, by name, each with its path from there, unless a longer route is between them.
+fn below(found: &Findings, route: &str) -> Vec<(String, String)> {
+    let routes = found.named("route").into_iter().map(|(prefix, _)| prefix);
+    let routes: Vec<_> = routes.collect();
+    let resources = resource_paths(found).into_iter();
+    let own = resources.map(|(name, path, _)| (name, path));
+    let all = routes.iter().map(|prefix| (prefix.clone(), prefix.clone()));
+    let inside = |path: &str, prefix: &str| {
+        let rest = path.strip_prefix(prefix.trim_end_matches('/'))?;
+        let rest = rest.strip_prefix('/').filter(|rest| !rest.is_empty())?;
+        Some(rest.to_owned())
+    };
+    let is_between = |path: &str| {
+        let mut longer = routes.iter().filter(|other| other.len() > route.len());
+        longer.any(|other| inside(path, other).is_some())
+    };
+    own.chain(all)
+        .filter(|(_, path)| !is_between(path))
+        .filter_map(|(name, path)| Some((name, inside(&path, route)?)))
+        .collect()
 }
 
 /// The folders that nobody may download: that of the records, where there are some, and that of the log files.

@@ -15,7 +15,7 @@ use super::fault::{Location, SettingFault, WHOLE, shown};
 use super::keys::{self, Key};
 use super::reference;
 use super::walk::Findings;
-use super::{Settings, folders, rules};
+use super::{Settings, effects, folders, rules};
 
 /// The files that are tried if no file is given.
 const PLACES: [&str; 2] = ["config/perennial.toml", "/etc/perennial/perennial.toml"];
@@ -109,6 +109,10 @@ fn settings(path: Option<&Path>, mut found: Findings) -> Result<LoadedSettings, 
     if found.faults.is_empty() {
         match merge(&found) {
             Ok(settings) => {
+                effects::check(&settings, &mut found);
+                found
+                    .warnings
+                    .sort_by(|one, other| one.location.cmp(&other.location));
                 let mut written = BTreeMap::new();
                 let all = Value::Object(tree(&found, |_| true));
                 flatten(&mut written, &mut Vec::new(), &all);

@@ -133,6 +133,20 @@ fn upsert(found: &mut Findings, name: &str) {
     }
 }
 
+/// Each resource with its path. A wrong name or path has been told, and what follows from it is not the operator's fault.
+pub(super) fn resource_paths(found: &Findings) -> Vec<(String, String, Location)> {
+    let all = found.named("resource").into_iter();
+    let paths = all.filter_map(|(name, location)| {
+        let path = match found.value_of(&["resource", &name, "path"]) {
+            Some(written) => written.as_str().unwrap_or_default().to_owned(),
+            None => format!("/{name}"),
+        };
+        let fine = !name.is_empty() && url_path_fault(&path).is_none();
+        fine.then_some((name, path, location))
+    });
+    paths.collect()
+}
+
 /// Each resource has a path of its own, outside the records of the others. A route at the address of a record is not
 /// reached there.
 fn paths(found: &mut Findings) {
@@ -143,15 +157,7 @@ fn paths(found: &mut Findings) {
         .map(|(prefix, _)| (prefix.clone(), format!("route.{prefix:?}")))
         .collect();
     let mut resources = BTreeMap::new();
-    for (name, location) in found.named("resource") {
-        let path = match found.value_of(&["resource", &name, "path"]) {
-            Some(written) => written.as_str().unwrap_or_default().to_owned(),
-            None => format!("/{name}"),
-        };
-        // A wrong name or path has been told, and what follows from it is not the operator's fault.
-        if name.is_empty() || url_path_fault(&path).is_some() {
-            continue;
-        }
+    for (name, path, location) in resource_paths(found) {
         let key = ["resource", &name];
         if path == "/" {
             let problem = "a resource can't be served at /; write path = \"/NAME\"";

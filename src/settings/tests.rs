@@ -55,6 +55,19 @@ fn every_wrong_file_is_told_all_its_faults() {
 }
 
 #[test]
+fn every_file_that_is_worth_a_look_is_told_why() {
+    let here = std::env::current_dir().unwrap();
+    let here = format!("{}/", here.canonicalize().unwrap().display());
+    for name in ["cache", "effects", "folders", "pages", "records"] {
+        let file = Path::new("tests/golden/settings/warnings").join(format!("{name}.toml"));
+        let warnings = check(Some(&file), &BTreeMap::new()).unwrap().warnings;
+        let lines = warnings.iter().map(|warning| format!("{warning}\n"));
+        let told = lines.collect::<String>().replace(&here, "");
+        golden(&file.with_extension("txt"), &told);
+    }
+}
+
+#[test]
 fn the_reference_is_what_the_table_says_and_changes_nothing() {
     let path = Path::new("config/reference.toml");
     golden(path, &reference());

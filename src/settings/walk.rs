@@ -265,6 +265,14 @@ impl Findings {
         }
     }
 
+    /// Notes what is worth a look at a route or a resource.
+    pub(super) fn warn_table(&mut self, path: &[&str], problem: impl Into<String>) {
+        let key: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
+        if let Some(location) = self.tables.get(&key).cloned() {
+            self.warn(location, path, problem);
+        }
+    }
+
     /// The value of this key, if one was written.
     pub(super) fn value_of(&self, path: &[&str]) -> Option<&Value> {
         self.written(path).map(|(value, _)| value)

@@ -36,8 +36,8 @@ fn folders_that_are_not_there_are_faults_and_pages_are_warnings() {
     let checked = check(Some(&at("main.toml")), &BTreeMap::new()).unwrap();
     let warnings: Vec<_> = checked.warnings.iter().map(ToString::to_string).collect();
     let expected = [
-        format!("{shown}/main.toml:1:1: include: no file matches {shown}/none/*.toml"),
         format!("{shown}/c.toml:3:1: route.\"/c\".errors: there is no file {shown}/site/500.html"),
+        format!("{shown}/main.toml:1:1: include: no file matches {shown}/none/*.toml"),
     ];
     assert_eq!(warnings, expected);
 }

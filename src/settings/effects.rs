@@ -1,0 +1,96 @@
+//! What was written, but has no effect. It is looked for in the settings as they were read, so that defaults count, too.
+
+use globset::Glob;
+
+use super::listen::Listen;
+use super::walk::Findings;
+use super::{AutoCount, Settings};
+
+/// Paths that a pattern for all files matches.
+const ANY_FILES: [&str; 2] = ["a", "a/b.c/d.e"];
+
+/// A key that may be written for nothing: the key, whether it is, and the reason.
+type Idle = (&'static [&'static str], fn(&Settings) -> bool, &'static str);
+
+/// The keys that depend on one other setting.
+const IDLE: [Idle; 8] = [
+    (
+        &["server", "ipv6_only"],
+        |settings| {
+            let tcp = |listen: &Listen| matches!(listen, Listen::Tcp(at) if at.is_ipv6());
+            !settings.server.listen.iter().any(tcp) && !settings.server.admin.is_ipv6()
+        },
+        "no address is one of IPv6",
+    ),
+    (
+        &["server", "max_connections_per_peer"],
+        |settings| match settings.server.max_connections_per_peer {
+            AutoCount::Auto => false,
+            AutoCount::Count(most) => most > settings.server.max_connections,
+        },
+        "it is more than server.max_connections",
+    ),
+    (
+        &["logging", "access_query"],
+        |settings| !settings.logging.access,
+        "logging.access is off",
+    ),
+    (
+        &["logging", "file", "rotate"],
+        |settings| settings.logging.file.is_none(),
+        "logging.file.dir names no folder",
+    ),
+    (
+        &["logging", "file", "keep"],
+        |settings| settings.logging.file.is_none(),
+        "logging.file.dir names no folder",
+    ),
+    (
+        &["file_cache", "max_file"],
+        |settings| settings.file_cache.max_file_bytes > settings.file_cache.budget_bytes,
+        "it is more than file_cache.budget, and what is larger than that is not kept in memory",
+    ),
+    (
+        &["storage", "archive_keep"],
+        |settings| settings.storage.archive.is_none(),
+        "storage.archive names no folder",
+    ),
+    (
+        &["storage", "archive_backlog"],
+        |settings| settings.storage.archive.is_none(),
+        "storage.archive names no folder",
+    ),
+];
+
+/// Adds what has no effect to the warnings.
+pub(super) fn check(settings: &Settings, found: &mut Findings) {
+    for (key, is_idle, why) in IDLE {
+        if is_idle(settings) {
+            found.warn_of(key, format!("has no effect, since {why}"));
+        }
+    }
+    for (prefix, route) in &settings.routes {
+        let all = |pattern: &Glob| {
+            let matcher = pattern.compile_matcher();
+            ANY_FILES.iter().all(|path| matcher.is_match(path))
+        };
+        let first = route.cache.iter().position(|rule| all(&rule.pattern));
+        let Some((rule, after)) = first.and_then(|n| route.cache.get(n..)?.split_first()) else {
+            continue;
+        };
+        for idle in after {
+            let (pattern, idle) = (written(&rule.pattern), written(&idle.pattern));
+            let problem = format!(
+                "the rule for {idle:?} has no effect, since {pattern:?} matches all files and is not shorter"
+            );
+            found.warn_of(&["route", prefix, "cache"], problem);
+        }
+    }
+}
+
+/// A pattern as it may have been written.
+fn written(pattern: &Glob) -> String {
+    let pattern = pattern.glob();
+    let anywhere = pattern.strip_prefix("**/").map(str::to_owned);
+    anywhere.unwrap_or_else(|| format!("/{pattern}"))
+}
