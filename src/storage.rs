@@ -24,4 +24,4 @@ pub(crate) use self::sled::{
 pub(crate) use fit::DataFinding;
 pub(crate) use history::RecordHistory;
 use store::{CHANGES_MAX, Change, ChangeKind, Changes, StoreReply};
-pub(crate) use store::{CollectionId, ListPage, Store, StoreError, Write, Written};
+pub(crate) use store::{CollectionId, ListPage, Refusal, Store, StoreError, Write, Written};

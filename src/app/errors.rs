@@ -46,6 +46,8 @@ pub enum Ended {
     DataRefused {
         /// The fault that was found, and the advice to the operator.
         text: String,
+        /// Whether the fault is that another process uses it: it may be let go.
+        held: bool,
         /// Everything that failed, if that was at the start.
         causes: Option<Causes>,
     },

@@ -16,7 +16,7 @@ use super::run_file::RunFile;
 use super::service_manager::ServiceManager;
 use crate::listener::{Inherited, SocketFile};
 use crate::settings::Settings;
-use crate::storage::Store;
+use crate::storage::{Refusal, Store};
 use crate::supervision::{ExitReason, RunningTree, Sentinel, Stopper, Tree};
 use crate::telemetry::Reopen;
 
@@ -169,11 +169,14 @@ impl System {
 
     fn ended(&self, reason: ExitReason) -> Ended {
         match (self.parts.store.refusal(), reason) {
-            (Some(text), ExitReason::ChildrenFailed(causes)) => Ended::DataRefused {
-                text,
-                causes: Some(causes),
-            },
-            (Some(text), _) => Ended::DataRefused { text, causes: None },
+            (Some(Refusal { text, held }), ExitReason::ChildrenFailed(causes)) => {
+                let causes = Some(causes);
+                Ended::DataRefused { text, held, causes }
+            }
+            (Some(Refusal { text, held }), _) => {
+                let causes = None;
+                Ended::DataRefused { text, held, causes }
+            }
             (None, ExitReason::ChildrenFailed(causes)) => Ended::NotStarted { causes },
             (None, reason) => Ended::GaveUp(reason),
         }

@@ -179,7 +179,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("storage.log_keep", Kind::Integer(1_000, 1_000_000_000), "100000",
         "How many changes the store's log keeps"),
     key("storage.on_refusal", Kind::Choice(&["degrade", "exit"]), r#""degrade""#,
-        "If the stored data is damaged in all copies: degrade serves everything else, exit ends the process with 65"),
+        "If the stored data is damaged in all copies, or another process uses it: degrade serves everything else, exit ends the process, with 65 or 75"),
     optional("storage.archive", PATH, r#""/mnt/other/perennial""#,
         "A folder that exists, on another disk, to which the journal and the snapshots are copied as they are written, at most a second later; it keeps all changes, so that each moment can be restored"),
     optional("storage.archive_keep", Kind::Duration(HOUR, 100.0 * 366.0 * 24.0 * HOUR), r#""90d""#,

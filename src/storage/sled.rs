@@ -105,12 +105,14 @@ fn with_engine(
     let (slot, writer) = Slot::with_limits("writer", limits.limits());
     let commits = commit_times();
     let resources = settings.resources.values();
+    let exit_on_refusal = settings.storage.on_refusal == OnRefusal::Exit;
     let store = SledStore {
         holder: Arc::clone(&holder),
         writer,
         ids: resources.clone().map(|resource| resource.ids).collect(),
         deadline: limits.deadline,
         flush_limit: settings.storage.flush_limit,
+        exit_on_refusal,
         scans: Arc::new(Semaphore::new(SCANS_MAX)),
         histories: Arc::new(Semaphore::new(HISTORIES_MAX)),
         commits: commits.clone(),
@@ -122,7 +124,7 @@ fn with_engine(
     let settings = WriterSettings {
         flush_limit: settings.storage.flush_limit,
         log_keep,
-        exit_on_refusal: settings.storage.on_refusal == OnRefusal::Exit,
+        exit_on_refusal,
         deadline: limits.deadline,
         faults: faults.clone(),
         schemas: resources

@@ -73,8 +73,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Why the store is not open, if something is wrong; the text says what to do.
     fn trouble(&self) -> Option<String>;
 
-    /// The same, if it does not pass by itself: the stored data was refused.
-    fn refusal(&self) -> Option<String>;
+    /// The same, if that ends the process, as `storage.on_refusal` may ask for.
+    fn refusal(&self) -> Option<Refusal>;
 
     /// How long a commit has been under way, if it takes longer than it may: then only a new process can help.
     fn overdue(&self) -> Option<Duration>;
@@ -96,6 +96,15 @@ impl MetricSource for Arc<dyn Store> {
     fn write(&self, rows: &mut Rows<'_>) {
         self.write_metrics(rows);
     }
+}
+
+/// The reason for the process to end without its store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The fault, and what to do.
+    pub(crate) text: String,
+    /// Whether it is only that another process uses the data folder.
+    pub(crate) held: bool,
 }
 
 /// A command on its way to the store.

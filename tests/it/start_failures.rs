@@ -61,6 +61,31 @@ fn a_data_folder_that_cannot_be_used_stops_no_page_and_is_tried_again() {
     assert_eq!(told.matches("can't be used").count(), 1, "{told}");
 }
 
+#[test]
+fn a_data_folder_in_use_ends_the_process_with_75_only_where_that_is_asked_for() {
+    let mut first = TestDaemon::start("");
+    first.post("/books", &json!({ "n": 1 })).expect(201);
+    let data = first.folder().join("data");
+    let told = format!("in use by process {}", first.pid());
+    let mut second = TestDaemon::prepare_on(&data, "[storage]\non_refusal = \"exit\"\n");
+    second.spawn();
+    assert_eq!(second.wait_exit(TIMEOUT).code(), Some(75));
+    let ended = second.stderr_from(" ERROR ");
+    assert!(ended.contains(&told), "{ended}");
+    let mut third = TestDaemon::prepare_on(&data, "");
+    third.restart();
+    client::get(third.public(), "/").expect(200);
+    let ready = client::get(third.admin(), "/readyz/storage").expect(503);
+    assert!(ready.text().contains(&told), "{}", ready.text());
+    first.get("/books").expect(200);
+    first.sigterm();
+    first.wait_exit(TIMEOUT);
+    third.wait_until("the store is open", |third| {
+        client::get(third.public(), "/books").status == 200
+    });
+    assert_eq!(third.get("/books").header("x-total-count"), Some("1"));
+}
+
 /// A store whose last change is in no copy: what was made of it, and the arguments that ask for the daemon's end.
 fn lose_the_last_change(daemon: &mut TestDaemon) {
     for n in 0..20 {

@@ -10,6 +10,7 @@ use super::checked::Checked;
 use super::engine::{OpenError, OpenFault};
 use super::holder::Holder;
 use super::reader_state::OpenEngine;
+use crate::storage::Refusal;
 use crate::supervision::contain;
 
 /// The pause after the first attempt to open the store that failed; it doubles up to the longest.
@@ -34,6 +35,8 @@ pub(super) struct Trouble {
     pub(super) text: String,
     /// Whether it is tried again.
     pub(super) passing: bool,
+    /// Whether it is that another process uses the data folder.
+    pub(super) held: bool,
 }
 
 impl Holder {
@@ -130,6 +133,7 @@ impl Holder {
             let full = fault.as_ref().is_some_and(OpenFault::is_full);
             let trouble = fault.map(|fault| Trouble {
                 passing,
+                held: matches!(fault, OpenFault::Locked { .. }),
                 text: self.error(fault).to_string(),
             });
             let known = attempt.trouble.as_ref().map(|trouble| &trouble.text);
@@ -166,6 +170,14 @@ impl Holder {
     fn error(&self, fault: OpenFault) -> OpenError {
         let path = self.data.path.clone();
         OpenError { path, fault }
+    }
+
+    /// The reason to end the process if that is preferred to waiting: what does not pass, or may take any time.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        let trouble = self.trouble();
+        let trouble = trouble.filter(|trouble| !trouble.passing || trouble.held)?;
+        let Trouble { text, held, .. } = trouble;
+        Some(Refusal { text, held })
     }
 
     /// The reason why the store is not open, if it is not.

@@ -18,8 +18,8 @@ use super::writer::CommitTimes;
 use super::{log, metrics, value};
 use crate::record::{Example, HistoryQuery, IdScheme, ListQuery, Record, RecordId, WriteCommand};
 use crate::storage::{
-    CHANGES_MAX, Changes, CollectionId, ListPage, RecordHistory, Store, StoreError, StoreReply,
-    Write, Written,
+    CHANGES_MAX, Changes, CollectionId, ListPage, RecordHistory, Refusal, Store, StoreError,
+    StoreReply, Write, Written,
 };
 use crate::supervision::{AskError, ChildRef, ReplyTo};
 use crate::telemetry::Rows;
@@ -34,6 +34,8 @@ pub(super) struct SledStore {
     pub(super) deadline: Duration,
     /// The longest time that a commit may take.
     pub(super) flush_limit: Duration,
+    /// Whether a store that is refused ends the process.
+    pub(super) exit_on_refusal: bool,
     /// The permits that scans wait for.
     pub(super) scans: Arc<Semaphore>,
     /// The permits to read histories.
@@ -238,11 +240,9 @@ impl Store for SledStore {
         self.holder.trouble().map(|trouble| trouble.text)
     }
 
-    fn refusal(&self) -> Option<String> {
-        let trouble = self.holder.trouble();
-        trouble
-            .filter(|trouble| !trouble.passing)
-            .map(|trouble| trouble.text)
+    fn refusal(&self) -> Option<Refusal> {
+        let refusal = self.holder.refusal();
+        refusal.filter(|_| self.exit_on_refusal)
     }
 
     fn overdue(&self) -> Option<Duration> {

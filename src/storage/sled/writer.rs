@@ -97,9 +97,8 @@ impl Writer {
             START_WAIT
         };
         writer.wait_open(limit);
-        let trouble = writer.holder.trouble().filter(|trouble| !trouble.passing);
-        match trouble {
-            Some(trouble) if writer.settings.exit_on_refusal => Err(trouble.text.into()),
+        match writer.holder.refusal() {
+            Some(refusal) if writer.settings.exit_on_refusal => Err(refusal.text.into()),
             Some(_) | None => Ok(writer),
         }
     }

@@ -204,7 +204,8 @@ fn what_no_copy_has_is_refused_by_its_numbers_and_nothing_is_changed() {
                 .wait_open(Duration::from_secs(20), &|| true)
                 .is_none()
         );
-        let refusal = store.refusal().unwrap();
+        assert_eq!(store.refusal(), None, "the rest is served without it");
+        let refusal = store.holder.refusal().unwrap().text;
         assert!(
             refusal.contains("the changes 165 to 165 were acknowledged"),
             "{refusal}"
