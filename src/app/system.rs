@@ -195,6 +195,9 @@ impl Drop for System {
 /// The sentinel beats ten times a second; where this much time lies between two beats, the process stood still.
 const PAUSE: Duration = Duration::from_secs(3);
 
+/// The most of the time between two beats for which the process counts as running: for what is more, it was paused.
+const RAN_MAX: Duration = Duration::from_millis(500);
+
 /// The time since the machine was started, with the time for which it was suspended. All limits use the clock that stands
 /// still meanwhile, so that none runs out.
 fn since_boot() -> Duration {
@@ -209,7 +212,7 @@ fn live(mut planned: Planned, mut notifier: Option<Notifier>, store: &Arc<dyn St
     planned.run_file.tell_last();
     let overdue = Arc::new(OnceLock::new());
     let (verdict, watched, stopper) = (Arc::clone(&overdue), Arc::clone(store), stop.clone());
-    let mut last_beat = since_boot();
+    let (mut last_beat, mut ran) = (since_boot(), Duration::ZERO);
     let on_beat = Box::new(move |silence| {
         let now = since_boot();
         let gap = now.saturating_sub(std::mem::replace(&mut last_beat, now));
@@ -223,7 +226,8 @@ fn live(mut planned: Planned, mut notifier: Option<Notifier>, store: &Arc<dyn St
             notifier.beat(silence);
         }
         socket_files.iter_mut().for_each(SocketFile::look);
-        if let Some(age) = watched.overdue()
+        ran += gap.min(RAN_MAX);
+        if let Some(age) = watched.overdue(ran)
             && verdict.set(ExitReason::Hung { age }).is_ok()
         {
             tracing::error!(

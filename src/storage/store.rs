@@ -76,8 +76,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// The same, if that ends the process, as `storage.on_refusal` may ask for.
     fn refusal(&self) -> Option<Refusal>;
 
-    /// How long a commit has been under way, if it takes longer than it may: then only a new process can help.
-    fn overdue(&self) -> Option<Duration>;
+    /// How long a commit has been under way, if it takes longer than it may: then only a new process can help. `ran` is how
+    /// long this process has run by now, without its pauses.
+    fn overdue(&self, ran: Duration) -> Option<Duration>;
 
     /// Writes the store's families of `/metrics`.
     fn write_metrics(&self, rows: &mut Rows<'_>);

@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -222,6 +223,38 @@ fn a_disk_that_does_not_answer_ends_the_process_with_70() {
     let code = daemon.wait_exit(Duration::from_secs(60)).code();
     assert_eq!(code, Some(70), "{}", daemon.stderr());
     println!("the process ended with 70 after {:?}", begun.elapsed());
+}
+
+/// The disk hangs for longer than `storage.flush_limit`, but for most of that time the process does not run.
+#[test]
+#[ignore = "needs strace: .ci/run runs it"]
+fn a_pause_of_the_process_during_a_commit_does_not_end_it() {
+    if !strace_available() {
+        return;
+    }
+    let mut daemon = TestDaemon::prepare("[storage]\nflush_limit = \"2s\"\n");
+    let hang = "inject=fdatasync:delay_enter=5000000:when=4";
+    let options = ["-D", "-f", "-e", "trace=fdatasync", "-e", hang];
+    daemon.run_under(&[&["strace", "-o", "/dev/null"][..], &options].concat());
+    daemon.restart();
+    let host = daemon.public();
+    let (sent, sending) = mpsc::channel();
+    let writes = thread::spawn(move || {
+        let mut client = Client::connect(host).unwrap();
+        for n in 0..10 {
+            sent.send(()).unwrap();
+            client.post("/books", &json!({ "n": n })).unwrap();
+        }
+    });
+    // A write that is not answered for so long is the one that waits for the disk.
+    while sending.recv_timeout(Duration::from_millis(300)).is_ok() {}
+    daemon.signal("-STOP");
+    thread::sleep(Duration::from_secs(4));
+    daemon.signal("-CONT");
+    writes.join().unwrap();
+    daemon.wait_for_log("nothing ran meanwhile");
+    daemon.post("/books", &json!({})).expect(201);
+    assert_eq!(daemon.exited(), None, "{}", daemon.stderr());
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub(super) struct EngineLock {
     commit_ended: Condvar,
     /// The time at which the current commit began.
     commit_begun: Mutex<Option<Instant>>,
+    /// The commit that was under way at the last look, and how long the process had run when it was seen first.
+    seen: Mutex<(Option<Instant>, Duration)>,
 }
 
 impl EngineLock {
@@ -122,8 +124,39 @@ impl EngineLock {
         *self.commit_begun.lock() = begun;
     }
 
-    /// For how long a commit has been under way, if one is.
-    pub(super) fn commit_age(&self) -> Option<Duration> {
-        self.commit_begun.lock().map(|begun| begun.elapsed())
+    /// For how long a commit has been seen under way, if one is. `ran` is how long the process has run by now.
+    pub(super) fn commit_age(&self, ran: Duration) -> Option<Duration> {
+        let begun = *self.commit_begun.lock();
+        let mut seen = self.seen.lock();
+        if seen.0 != begun {
+            *seen = (begun, ran);
+        }
+        begun.map(|_| ran.saturating_sub(seen.1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_of_a_commit_is_the_time_for_which_the_process_ran() {
+        let lock = EngineLock::default();
+        let begun = Instant::now();
+        let second = Duration::from_secs(1);
+        for (commit, ran, age) in [
+            (None, 1, None),
+            (Some(begun), 2, Some(0)),
+            (Some(begun), 3, Some(1)),
+            (Some(begun), 5, Some(3)),
+            (Some(begun + second), 6, Some(0)),
+            (None, 7, None),
+            (Some(begun + second * 2), 9, Some(0)),
+            (Some(begun + second * 2), 10, Some(1)),
+        ] {
+            lock.clock_commit(commit);
+            let age = age.map(Duration::from_secs);
+            assert_eq!(lock.commit_age(Duration::from_secs(ran)), age, "{ran}");
+        }
     }
 }

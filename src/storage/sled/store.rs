@@ -245,8 +245,8 @@ impl Store for SledStore {
         refusal.filter(|_| self.exit_on_refusal)
     }
 
-    fn overdue(&self) -> Option<Duration> {
-        let age = self.holder.engine.commit_age();
+    fn overdue(&self, ran: Duration) -> Option<Duration> {
+        let age = self.holder.engine.commit_age(ran);
         age.filter(|age| *age > self.flush_limit)
     }
 
