@@ -1,12 +1,15 @@
-//! The admin listener's answers: health, metrics, every child, and, where the settings allow it, orders to panic.
+//! The admin listener's answers: health, metrics, every child, records out and in, and, where the settings allow it,
+//! orders to panic.
 
 mod chaos;
 mod history;
 mod page;
 mod readiness;
+mod records;
 
 pub(crate) use history::Histories;
 pub(crate) use readiness::Check;
+pub(crate) use records::{Catalogue, PARCEL_BYTES, PARCEL_LINES, ParcelDone, Records};
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -29,7 +32,7 @@ const PULSE_LIMIT: Duration = Duration::from_secs(1);
 /// The largest body of a POST to `/chaos`.
 const ORDER_BYTES_MAX: usize = 4096;
 const READ: &str = "GET, HEAD";
-const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor and /history/RESOURCE/ID";
+const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor, /records and /history/RESOURCE/ID";
 
 /// The handler of requests on the admin listener.
 pub(crate) struct Admin {
@@ -48,6 +51,8 @@ pub(crate) struct Running {
     pub checks: Vec<Check>,
     /// The records of `/history`.
     pub histories: Histories,
+    /// The records of `/records`.
+    pub records: Records,
 }
 
 type Answered = Result<HttpResponse<BoxBody>, Problem>;
@@ -63,6 +68,8 @@ impl Responder for Admin {
         let path = request.path().to_owned();
         let answer = match path.as_str() {
             "/chaos" if self.faults.enabled() => self.chaos(request).await,
+            "/records" => self.records(request).await,
+            _ if path.starts_with("/records/") => self.records(request).await,
             _ => match path.strip_prefix("/history/") {
                 Some(record) => self.history(record, request).await,
                 None => self.tell(request),
@@ -199,6 +206,13 @@ impl Admin {
     async fn history(&self, record: &str, request: &Incoming) -> Answered {
         match self.running.get() {
             Some(running) => running.histories.answer(record, request).await,
+            None => Err(not_ready(&[])),
+        }
+    }
+
+    async fn records(&self, request: &mut Incoming) -> Answered {
+        match self.running.get() {
+            Some(running) => running.records.answer(request).await,
             None => Err(not_ready(&[])),
         }
     }

@@ -10,6 +10,7 @@ mod on_signal;
 mod restore;
 mod serve;
 mod status;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -22,6 +23,7 @@ use crate::app::with_causes;
 use crate::settings::{self, CheckedFolders, LoadError, LoadedSettings, Settings};
 use crate::storage::Moment;
 use history::{HistoryArgs, RevertArgs};
+use transfer::{ExportArgs, ImportArgs};
 
 /// How a command ended, as its caller sees it (`sysexits.h` where it has a number).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +109,20 @@ enum Command {
         /// The new data folder [default: server.data]
         #[arg(long, value_name = "FOLDER")]
         into: Option<PathBuf>,
+    },
+    /// Write the records of the running daemon to a file
+    Export {
+        #[command(flatten)]
+        args: ExportArgs,
+        #[command(flatten)]
+        admin: AdminArg,
+    },
+    /// Bring the records of a file into the running daemon: exit code 0 if all went in, else 65
+    Import {
+        #[command(flatten)]
+        args: ImportArgs,
+        #[command(flatten)]
+        admin: AdminArg,
     },
     /// Show what runs, as a tree
     Status {
@@ -200,6 +216,8 @@ impl Command {
                     restore::run(&settings.backup, &from, at, into)
                 })
             }
+            Self::Export { args, admin } => admin.ask(source(config), |address| args.run(address)),
+            Self::Import { args, admin } => admin.ask(source(config), |address| args.run(address)),
             Self::Status { json, admin } => {
                 admin.ask(source(config), |address| status::run(address, json))
             }

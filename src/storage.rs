@@ -23,5 +23,8 @@ pub(crate) use self::sled::{
 };
 pub(crate) use fit::DataFinding;
 pub(crate) use history::RecordHistory;
-use store::{CHANGES_MAX, Change, ChangeKind, Changes, StoreReply};
-pub(crate) use store::{CollectionId, ListPage, Refusal, Store, StoreError, Write, Written};
+pub(crate) use store::{
+    BATCH_COMMANDS_MAX, BatchWritten, Change, Changes, CollectionId, ListPage, Refusal, Store,
+    StoreError, Write, WriteBatch, Written,
+};
+use store::{CHANGES_MAX, ChangeKind, StoreReply};

@@ -12,7 +12,7 @@ use super::errors::BuildError;
 use super::memory;
 use super::run_file::RunFile;
 use super::system::Bound;
-use crate::admin::{Admin, Check, Histories, Running};
+use crate::admin::{Admin, Check, Histories, Records, Running};
 use crate::api::{ResourceTarget, RouteRules, RouteTable, Site, Target};
 use crate::backup::BackupSchedule;
 use crate::descriptors;
@@ -149,6 +149,7 @@ impl Assembly {
             metrics: metrics.clone(),
             checks: checks(&store, &files),
             histories: Histories::new(&store, &builder.settings),
+            records: Records::new(&store, &builder.settings),
         });
         Ok(Self {
             bound,

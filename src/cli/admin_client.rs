@@ -1,21 +1,26 @@
-//! One request to the admin listener: all the HTTP the command line needs.
+//! Requests of the command line to the admin listener.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::io::{self, Read};
 use std::time::Duration;
 
-/// The time limit for connecting and for each read.
+use serde::de::DeserializeOwned;
+use ureq::{Agent, Body};
+
+/// The time limit for connecting and for each read of an answer that nothing has to be waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often the request is sent. A listener with too many connections may close one before its answer is sent.
+/// The time limit for each read and write where the daemon may wait for its disk.
+const PATIENCE_WITH_DISK: Duration = Duration::from_secs(60);
+/// How often a request that changes nothing is sent. A listener with too many connections may close one before its answer is
+/// sent.
 const ATTEMPTS: usize = 3;
-/// The largest answer that is taken.
+/// The largest answer that is taken whole.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 /// The error of a request to the admin listener.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
     #[error("nothing answers at http://{0}; is the daemon running, and is that its admin address?")]
-    Unreachable(String, #[source] std::io::Error),
+    Unreachable(String, #[source] Box<ureq::Error>),
     #[error(
         "http://{0} did not answer in time; the daemon there may be stuck or stopped: look at its log"
     )]
@@ -24,97 +29,150 @@ pub(super) enum ClientError {
     Refused {
         address: String,
         path: String,
-        status: String,
+        status: u16,
         /// The detail of the problem, if the answer is one.
         detail: String,
     },
+    #[error("the answer of http://{0} broke off")]
+    Broken(String, #[source] io::Error),
 }
+
+impl ClientError {
+    /// Whether the same request may succeed a little later.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable(..) | Self::Silent(_) | Self::Broken(..) => true,
+            Self::Refused { status, .. } => *status >= 500,
+        }
+    }
+}
+
+/// The admin listener at an address, HOST:PORT. Its connection is kept between requests.
+pub(super) struct AdminClient {
+    agent: Agent,
+    address: String,
+}
+
+/// An answer with status 200.
+pub(super) struct AdminAnswer {
+    /// `X-Total-Count`
+    pub(super) total: Option<u64>,
+    body: Body,
+    address: String,
+}
+
+impl AdminAnswer {
+    /// The body, as it comes.
+    pub(super) fn reader(self) -> impl Read {
+        self.body.into_reader()
+    }
+
+    pub(super) fn bytes(self) -> Result<Vec<u8>, ClientError> {
+        let body = self.body.into_with_config().limit(ANSWER_BYTES_MAX);
+        let broken = |error: ureq::Error| ClientError::Broken(self.address, error.into_io());
+        body.read_to_vec().map_err(broken)
+    }
+
+    pub(super) fn json<T: DeserializeOwned>(self) -> Result<T, ClientError> {
+        let address = self.address.clone();
+        let read = serde_json::from_slice(&self.bytes()?);
+        read.map_err(|error| ClientError::Broken(address, error.into()))
+    }
+}
+
+impl AdminClient {
+    pub(super) fn new(address: &str) -> Self {
+        Self::with_patience(address, PATIENCE_WITH_DISK)
+    }
+
+    fn with_patience(address: &str, patience: Duration) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            // The daemon is here or in the next room: a proxy for the internet does not know it.
+            .proxy(None)
+            .timeout_connect(Some(PATIENCE))
+            .timeout_per_read(Some(patience))
+            .timeout_per_write(Some(patience));
+        Self {
+            agent: config.build().into(),
+            address: address.to_owned(),
+        }
+    }
+
+    pub(super) fn get(&self, path: &str) -> Result<AdminAnswer, ClientError> {
+        let get = || self.agent.get(self.url(path)).call();
+        let mut attempts = (1..ATTEMPTS).map(|_| get());
+        let answered = attempts.find(|answer| !was_closed(answer));
+        self.answer(path, answered.unwrap_or_else(get))
+    }
+
+    pub(super) fn post(&self, path: &str, body: &[u8]) -> Result<AdminAnswer, ClientError> {
+        self.answer(path, self.agent.post(self.url(path)).send(body))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn answer(&self, path: &str, answer: Answer) -> Result<AdminAnswer, ClientError> {
+        let address = self.address.clone();
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(ureq::Error::Timeout(_)) => return Err(ClientError::Silent(address)),
+            Err(error) => return Err(ClientError::Unreachable(address, Box::new(error))),
+        };
+        let status = answer.status().as_u16();
+        let total = answer.headers().get("x-total-count");
+        let total = total.and_then(|total| total.to_str().ok()?.parse().ok());
+        let body = answer.into_body();
+        let answer = AdminAnswer {
+            total,
+            body,
+            address: address.clone(),
+        };
+        if status == 200 {
+            return Ok(answer);
+        }
+        let detail = answer.bytes().ok().and_then(|body| detail(&body));
+        Err(ClientError::Refused {
+            address,
+            path: path.split('?').next().unwrap_or_default().to_owned(),
+            status,
+            detail: detail.map_or_else(String::new, |detail| format!(": {detail}")),
+        })
+    }
+}
+
+type Answer = Result<ureq::http::Response<Body>, ureq::Error>;
 
 /// The body of a 200. The address is HOST:PORT.
 pub(super) fn get(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
-    let mut attempts = (1..ATTEMPTS).map(|_| exchange(address, "GET", path));
-    let answered = attempts.find(|answer| !was_closed(answer));
-    let answer = answered.unwrap_or_else(|| exchange(address, "GET", path));
-    body_of(answer, address, path)
+    AdminClient::with_patience(address, PATIENCE)
+        .get(path)?
+        .bytes()
 }
 
 /// The body of a 200 to a POST without a body. It is sent once: it may change something.
 pub(super) fn post(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
-    body_of(exchange(address, "POST", path), address, path)
-}
-
-fn body_of(
-    answer: std::io::Result<Vec<u8>>,
-    address: &str,
-    path: &str,
-) -> Result<Vec<u8>, ClientError> {
-    // A read that runs out of time is the first of these on Linux.
-    let is_late = |kind| matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut);
-    let answer = answer.map_err(|source| {
-        let address = address.to_owned();
-        if is_late(source.kind()) {
-            ClientError::Silent(address)
-        } else {
-            ClientError::Unreachable(address, source)
-        }
-    })?;
-    let split = answer
-        .windows(4)
-        .position(|four| four == b"\r\n\r\n")
-        .unwrap_or(answer.len());
-    let (head, body) = answer.split_at(split);
-    let head = String::from_utf8_lossy(head);
-    let status = head.lines().next().unwrap_or_default();
-    let body = body.get(4..).unwrap_or_default();
-    match status.split_once(' ') {
-        Some((_, code)) if code.starts_with("200") => Ok(body.to_vec()),
-        _ => Err(ClientError::Refused {
-            address: address.to_owned(),
-            path: path.to_owned(),
-            status: status.to_owned(),
-            detail: detail(body).map_or_else(String::new, |detail| format!(": {detail}")),
-        }),
-    }
+    AdminClient::with_patience(address, PATIENCE)
+        .post(path, b"")?
+        .bytes()
 }
 
 /// Whether the connection was closed before an answer came.
-fn was_closed(answer: &std::io::Result<Vec<u8>>) -> bool {
-    match answer {
-        Ok(answer) => answer.is_empty(),
-        Err(error) => matches!(
-            error.kind(),
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-        ),
-    }
+fn was_closed(answer: &Answer) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let kinds = [
+        BrokenPipe,
+        ConnectionAborted,
+        ConnectionReset,
+        UnexpectedEof,
+    ];
+    matches!(answer, Err(ureq::Error::Io(error)) if kinds.contains(&error.kind()))
 }
 
 /// The detail of a problem.
 fn detail(body: &[u8]) -> Option<String> {
     let problem: serde_json::Value = serde_json::from_slice(body).ok()?;
     Some(problem.get("detail")?.as_str()?.to_owned())
-}
-
-/// Connects to the first address of the name at which something answers.
-fn connect(address: &str) -> std::io::Result<TcpStream> {
-    let mut failed = ErrorKind::AddrNotAvailable.into();
-    for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
-}
-
-fn exchange(address: &str, method: &str, path: &str) -> std::io::Result<Vec<u8>> {
-    let mut stream = connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    // HTTP/1.0: the answer comes whole, not chunked, and the connection ends with it.
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n"
-    )?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-    Ok(answer)
 }

@@ -7,7 +7,7 @@
 //! Order of reading:
 //!
 //! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`, `checked`.
-//! 2. How it is written: `message`, `writer`, `staging`, `commit`, `replay`.
+//! 2. How it is written: `message`, `writer`, `batch`, `staging`, `commit`, `replay`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`.
 //! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `snapshots`, `archiving`, `scrub`, `old_format`, `holder`, `attempts`,
 //!    `engine_state`, `space`; `stored_fit` compares it with the settings.
@@ -16,6 +16,7 @@
 
 mod archiving;
 mod attempts;
+mod batch;
 mod checked;
 mod commit;
 mod data_check;

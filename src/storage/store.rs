@@ -11,10 +11,14 @@ use crate::record::{
     CommandError, Conditions, HistoryQuery, ListQuery, MATCHING_MAX, Record, RecordId,
     SELECTED_BYTES_MAX, WriteCommand,
 };
+use crate::supervision::MessageId;
 use crate::telemetry::{MetricSource, Rows};
 
 /// The most changes that one call of [`Store::changes`] returns.
 pub(crate) const CHANGES_MAX: usize = 500;
+
+/// The most commands of a [`WriteBatch`].
+pub(crate) const BATCH_COMMANDS_MAX: usize = 128;
 
 /// A declared resource, by its position in the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,11 +52,19 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Carries out a command.
     fn write(&self, write: Write) -> StoreReply<'_, Written>;
 
+    /// Carries out the commands of a batch, one after the other, as one group of the journal: after a failure it has all of
+    /// their changes or none.
+    fn write_batch(&self, batch: WriteBatch) -> StoreReply<'_, BatchWritten>;
+
+    /// Reads the records that follow the id `after`, or else the first, in the order of ids: some of them, of one moment; none
+    /// at the end.
+    fn records<'a>(
+        &'a self,
+        collection: CollectionId,
+        after: Option<&'a RecordId>,
+    ) -> StoreReply<'a, Vec<Record>>;
+
     /// Reads what changed after the change `after`, oldest first, [`CHANGES_MAX`] changes at most.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the feed of changes will be its first caller")
-    )]
     fn changes(&self, after: u64) -> StoreReply<'_, Changes>;
 
     /// Reads what a record was, as far as the journal and its snapshots reach.
@@ -118,6 +130,27 @@ pub(crate) struct Write {
     pub(crate) bytes: usize,
 }
 
+/// Commands that become one group of changes. Each may create or replace one record.
+#[derive(Debug, Clone)]
+pub(crate) struct WriteBatch {
+    pub(crate) collection: CollectionId,
+    /// [`BATCH_COMMANDS_MAX`] at most.
+    pub(crate) commands: Vec<WriteCommand>,
+    /// All its changes have this id, by which its sender finds them again.
+    pub(crate) origin: MessageId,
+    /// The length of the texts that the commands came from.
+    pub(crate) bytes: usize,
+}
+
+/// What a batch did.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct BatchWritten {
+    /// One for each command.
+    pub(crate) results: Vec<Result<Written, StoreError>>,
+    /// The number of the store's last change after it.
+    pub(crate) last: u64,
+}
+
 /// What a write did, with the records as they are now, or as they were last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Written {
@@ -162,6 +195,8 @@ pub(crate) struct Change {
     /// The name of the resource.
     pub(crate) collection: String,
     pub(crate) id: RecordId,
+    /// The message that asked for it.
+    pub(crate) message: MessageId,
     pub(crate) kind: ChangeKind,
     /// The time of the change, in milliseconds since 1970.
     pub(crate) at_ms: u64,

@@ -58,6 +58,7 @@ mod static_pages;
 mod strategies;
 mod streams;
 mod stuck_logs;
+mod transfer;
 mod varied_traffic;
 #[path = "../../src/wire/http1/tests/cases.rs"]
 mod wire_cases;

@@ -64,6 +64,19 @@ impl FieldType {
         found
     }
 
+    /// The name of the type, as the settings write it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::String { .. } => "string",
+            Self::Integer(_) => "integer",
+            Self::Number(_) => "number",
+            Self::Boolean => "boolean",
+            Self::DateTime => "datetime",
+            Self::Array { .. } => "array",
+            Self::Object(_) => "object",
+        }
+    }
+
     /// The name of the type with its article, for people.
     pub(crate) fn article(&self) -> &'static str {
         match self {

@@ -121,6 +121,7 @@ pub(super) fn change((seq, entry): (u64, LogEntry)) -> Option<Change> {
         seq,
         id: RecordId::from_key(&entry.id)?,
         collection: entry.collection,
+        message: entry.message,
         kind: entry.kind,
         at_ms: entry.at_ms,
     })

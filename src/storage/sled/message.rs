@@ -4,8 +4,12 @@ use std::ops::RangeInclusive;
 
 use parking_lot::Mutex;
 
+use super::writer::GROUP;
 use crate::record::{RecordId, Slice, WriteCommand};
-use crate::storage::{CollectionId, ListPage, StoreError, Write, Written};
+use crate::storage::{
+    BATCH_COMMANDS_MAX, BatchWritten, CollectionId, ListPage, StoreError, Write, WriteBatch,
+    Written,
+};
 use crate::supervision::{Message, ReplyTo};
 
 /// A write in the writer's queue.
@@ -15,13 +19,20 @@ pub(super) struct QueuedWrite {
     pub(super) matching: Vec<RecordId>,
     /// Set when the write is staged. If the writer dies and the write is delivered again, this answer is given again,
     /// provided that the log says that the write was committed.
-    pub(super) prepared: Mutex<Option<Prepared>>,
+    pub(super) prepared: Mutex<Option<Prepared<Written>>>,
 }
 
-/// The answer to a write that was staged, and the numbers of its entries in the log.
+/// A batch in the writer's queue.
+pub(super) struct QueuedBatch {
+    pub(super) batch: WriteBatch,
+    /// As for a [`QueuedWrite`].
+    pub(super) prepared: Mutex<Option<Prepared<BatchWritten>>>,
+}
+
+/// The answer to a message that was staged, and the numbers of its entries in the log.
 #[derive(Clone)]
-pub(super) struct Prepared {
-    pub(super) written: Written,
+pub(super) struct Prepared<T> {
+    pub(super) written: T,
     pub(super) changes: RangeInclusive<u64>,
 }
 
@@ -31,6 +42,11 @@ pub(super) enum StoreMessage {
     Write {
         write: Box<QueuedWrite>,
         reply: ReplyTo<Written, StoreError>,
+    },
+    /// Creates and replaces records.
+    Batch {
+        batch: Box<QueuedBatch>,
+        reply: ReplyTo<BatchWritten, StoreError>,
     },
     /// Reads a page between two groups, for a reader that the writer has overtaken several times.
     Page {
@@ -45,6 +61,8 @@ pub(super) enum StoreMessage {
 /// How much of the queue's bytes one id of [`QueuedWrite::matching`] takes: 1000 ids, the most there may be, take as much as
 /// a whole group.
 const MATCHING_BYTES: usize = 1024;
+/// How much one command of a batch takes at least: the largest batch fills a group.
+const COMMAND_BYTES: usize = GROUP.bytes / BATCH_COMMANDS_MAX;
 
 impl Message for StoreMessage {
     fn kind(&self) -> &'static str {
@@ -55,6 +73,7 @@ impl Message for StoreMessage {
                 WriteCommand::Merge { .. } => "merge",
                 WriteCommand::Delete { .. } | WriteCommand::DeleteMatching { .. } => "delete",
             },
+            Self::Batch { .. } => "batch",
             Self::Page { .. } => "page",
             Self::Heal { .. } => "heal",
         }
@@ -64,6 +83,10 @@ impl Message for StoreMessage {
         let content = match self {
             Self::Write { write, .. } => {
                 size_of::<QueuedWrite>() + write.write.bytes + write.matching.len() * MATCHING_BYTES
+            }
+            Self::Batch { batch, .. } => {
+                let batch = &batch.batch;
+                batch.bytes.max(batch.commands.len() * COMMAND_BYTES)
             }
             Self::Page { .. } | Self::Heal { .. } => 0,
         };

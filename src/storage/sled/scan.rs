@@ -11,7 +11,7 @@ use super::holder::Holder;
 use super::page;
 use super::read_error::ReadError;
 use super::store::SledStore;
-use crate::record::Record;
+use crate::record::{Record, RecordId};
 use crate::storage::{CollectionId, StoreError};
 
 /// The most scans that run at once; others wait, up to their deadline.
@@ -20,6 +20,10 @@ pub(super) const SCANS_MAX: usize = 4;
 const CHUNK_RECORDS_MAX: usize = 500;
 /// The fewest records in a chunk: they can be read between two groups.
 const CHUNK_RECORDS_MIN: usize = 8;
+/// How much is read at once on an event loop, for a caller that reads on: about a millisecond's worth.
+const STRETCH_RECORDS: usize = 256;
+/// The same in bytes; the record that reaches it is still part of what is read.
+const STRETCH_BYTES: usize = 256 * 1024;
 
 impl SledStore {
     /// Shows every record of a resource to `visit`, in the order of ids, until it returns false. Returns what `visit` made of
@@ -43,6 +47,44 @@ impl SledStore {
         });
         scan.await.map_err(|_| StoreError::Failed)?
     }
+
+    /// Some records that follow the id `after`, of one moment; none at the end.
+    pub(super) async fn stretch(
+        &self,
+        collection: CollectionId,
+        after: Option<&RecordId>,
+    ) -> Result<Vec<Record>, StoreError> {
+        let from = after.map_or_else(Vec::new, |id| next_key(&id.key()));
+        let deadline = self.deadline_from_now();
+        let mut records_max = STRETCH_RECORDS;
+        loop {
+            let quick = self.read(|open| {
+                let read = || {
+                    let (mut records, mut bytes) = (Vec::new(), 0);
+                    page::records(&*open.engine, collection, &from, 0, |record| {
+                        bytes += record.json.len();
+                        records.push(record);
+                        records.len() < records_max && bytes < STRETCH_BYTES
+                    })?;
+                    Ok::<_, ReadError>(records)
+                };
+                Ok(self.holder.readers.between_groups(read).transpose()?)
+            });
+            if let Some(records) = quick.await? {
+                return Ok(records);
+            }
+            if Instant::now() >= deadline {
+                return Err(StoreError::TooSlow);
+            }
+            records_max = (records_max / 2).max(CHUNK_RECORDS_MIN);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// The next key that is possible.
+fn next_key(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
 }
 
 /// A scan that is under way.
@@ -87,8 +129,7 @@ impl<'a> CollectionScan<'a> {
             };
             let more = chunk.len() == records_max;
             if let Some(last) = chunk.last() {
-                // The next key that is possible.
-                from = [&*last.id.key(), &[0]].concat();
+                from = next_key(&last.id.key());
             }
             for record in chunk {
                 if !visit(&mut state, record) {

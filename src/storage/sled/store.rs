@@ -12,14 +12,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::find::QueryCounts;
 use super::holder::Holder;
-use super::message::{QueuedWrite, StoreMessage};
+use super::message::{QueuedBatch, QueuedWrite, StoreMessage};
 use super::reader_state::{OpenEngine, Progress};
 use super::writer::CommitTimes;
 use super::{log, metrics, value};
 use crate::record::{Example, HistoryQuery, IdScheme, ListQuery, Record, RecordId, WriteCommand};
 use crate::storage::{
-    CHANGES_MAX, Changes, CollectionId, ListPage, RecordHistory, Refusal, Store, StoreError,
-    StoreReply, Write, Written,
+    BatchWritten, CHANGES_MAX, Changes, CollectionId, ListPage, RecordHistory, Refusal, Store,
+    StoreError, StoreReply, Write, WriteBatch, Written,
 };
 use crate::supervision::{AskError, ChildRef, ReplyTo};
 use crate::telemetry::Rows;
@@ -195,6 +195,23 @@ impl Store for SledStore {
 
     fn write(&self, write: Write) -> StoreReply<'_, Written> {
         Either::Right(self.carry_out(write).boxed_local())
+    }
+
+    fn write_batch(&self, batch: WriteBatch) -> StoreReply<'_, BatchWritten> {
+        let batch = Box::new(QueuedBatch {
+            batch,
+            prepared: parking_lot::Mutex::new(None),
+        });
+        let ask = self.ask(|reply| StoreMessage::Batch { batch, reply });
+        Either::Right(ask.boxed_local())
+    }
+
+    fn records<'a>(
+        &'a self,
+        collection: CollectionId,
+        after: Option<&'a RecordId>,
+    ) -> StoreReply<'a, Vec<Record>> {
+        Either::Right(self.stretch(collection, after).boxed_local())
     }
 
     fn changes(&self, after: u64) -> StoreReply<'_, Changes> {

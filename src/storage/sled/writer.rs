@@ -3,11 +3,13 @@
 //! Whatever has arrived while the last group was written becomes the next group: its commands are evaluated one by one on
 //! top of what the group holds already, appended to the journal and synced, answered, and then applied to the view.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
+use super::batch::Answer;
 use super::checked::Checked;
 use super::commit::Committed;
 use super::engine::{Group, Keyspace};
@@ -16,11 +18,11 @@ use super::log::{LogEntry, seq_key};
 use super::message::{Prepared, QueuedWrite, StoreMessage};
 use super::page;
 use super::reader_state::OpenEngine;
-use super::staging::Staging;
-use crate::record::{Decision, RecordId, Schema, Slice, WriteCommand, decide};
+use super::staging::{Staging, WriteTarget};
+use crate::record::{Conditions, Decision, RecordId, Schema, Slice, WriteCommand, decide};
 use crate::storage::{CollectionId, ListPage, StoreError, Written};
 use crate::supervision::{
-    BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, Incarnation, MessageId, ReplyTo,
+    BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, Incarnation, MessageId,
 };
 
 /// The largest group. While a group is applied, its writer holds sled's process-wide lock, and readers wait.
@@ -41,7 +43,6 @@ pub(super) const POINTS: [&str; 6] = [
 const START_WAIT: Duration = Duration::from_secs(2);
 
 /// The place for the answer to a write.
-type WriteReply = ReplyTo<Written, StoreError>;
 /// The durations of commits, in seconds.
 pub(super) type CommitTimes = Histogram;
 
@@ -115,7 +116,7 @@ impl Writer {
     }
 
     /// Stages a write. Returns its answer, which is due when the group is durable; `None` if nobody waits for it any more.
-    fn evaluate(
+    pub(super) fn evaluate(
         &self,
         open: &OpenEngine,
         staging: &mut Staging<'_>,
@@ -125,7 +126,7 @@ impl Writer {
         if delivery.attempt() > 1 {
             let prepared = queued.prepared.lock().clone();
             if let Some(prepared) = prepared
-                && was_committed(open, delivery.id(), &prepared)?
+                && was_committed(open, delivery.id(), prepared.changes)?
             {
                 return Ok(Some(prepared.written));
             }
@@ -135,48 +136,40 @@ impl Writer {
             return Err(StoreError::Full);
         }
         let write = &queued.write;
-        let schema = self.settings.schemas.get(write.collection.0);
-        let schema = schema.ok_or(StoreError::Failed)?;
-        let mut decided = Vec::new();
-        for id in targets(staging, queued)? {
-            let target = staging.target(write.collection, id)?;
-            let decision = decide(
-                &write.command,
-                &write.conditions,
-                schema,
-                &target.id,
-                target.current.as_ref(),
-            )?;
-            decided.push((target, decision));
-        }
+        let (collection, command) = (write.collection, &write.command);
+        let targets = targets(staging, collection, command, &queued.matching)?;
+        let decided = self.decide(staging, collection, command, &write.conditions, targets)?;
         if !delivery.commit_to(self.settings.flush_limit) {
             return Ok(None);
         }
         let before = staging.checked.last_seq;
-        let matching = matches!(write.command, WriteCommand::DeleteMatching { .. });
-        let (mut written, mut deleted) = (None, Vec::new());
-        for (target, decision) in decided {
-            let origin = staging.next(write.collection, delivery.id());
-            match decision {
-                Decision::Put(json) if target.current.is_none() => {
-                    written = Some(Written::Created(staging.put(origin, target, json)));
-                }
-                Decision::Put(json) => {
-                    written = Some(Written::Replaced(staging.put(origin, target, json)));
-                }
-                Decision::Remove if matching => deleted.extend(staging.remove(origin, target)),
-                Decision::Remove => {
-                    written = staging.remove(origin, target).map(Written::Deleted);
-                }
-                Decision::Keep => {}
-            }
-        }
-        let written = written.unwrap_or(Written::DeletedMatching(deleted));
+        let written = stage(staging, collection, command, delivery.id(), decided);
         *queued.prepared.lock() = Some(Prepared {
             written: written.clone(),
             changes: before + 1..=staging.checked.last_seq,
         });
         Ok(Some(written))
+    }
+
+    /// Decides what a command does to each record that it is about.
+    pub(super) fn decide(
+        &self,
+        staging: &Staging<'_>,
+        collection: CollectionId,
+        command: &WriteCommand,
+        conditions: &Conditions,
+        targets: Vec<RecordId>,
+    ) -> Result<Vec<(WriteTarget, Decision)>, StoreError> {
+        let schema = self.settings.schemas.get(collection.0);
+        let schema = schema.ok_or(StoreError::Failed)?;
+        let mut decided = Vec::with_capacity(targets.len());
+        for id in targets {
+            let target = staging.target(collection, id)?;
+            let current = target.current.as_ref();
+            let decision = decide(command, conditions, schema, &target.id, current)?;
+            decided.push((target, decision));
+        }
+        Ok(decided)
     }
 
     /// Commits a group and answers its writes. Their answers wait for that even if they are errors: what they tell may be
@@ -185,22 +178,18 @@ impl Writer {
         &mut self,
         open: &OpenEngine,
         staging: Staging<'_>,
-        answers: &mut Vec<(&WriteReply, Result<Written, StoreError>)>,
+        answers: &mut Vec<Answer<'_>>,
     ) -> Result<(), BoxError> {
-        let answer = |answers: &mut Vec<(&WriteReply, _)>| {
-            for (reply, answer) in answers.drain(..) {
-                reply.settle(answer);
-            }
-        };
+        let answer = |answers: &mut Vec<Answer<'_>>| answers.drain(..).for_each(Answer::give);
         if staging.group.is_empty() {
             answer(answers);
             return Ok(());
         }
         let answer = || answer(answers);
         if let Committed::NoRoom = self.commit(open, staging, answer)? {
-            for (reply, _) in answers.drain(..) {
+            for answer in answers.drain(..) {
                 self.holder.space.refused();
-                reply.settle(Err(StoreError::Full));
+                answer.refuse(StoreError::Full);
             }
         }
         Ok(())
@@ -224,6 +213,7 @@ impl Writer {
                 }
                 StoreMessage::Heal { era } if *era == open.era => heal = true,
                 StoreMessage::Write { .. }
+                | StoreMessage::Batch { .. }
                 | StoreMessage::Page { .. }
                 | StoreMessage::Heal { .. } => {}
             }
@@ -248,13 +238,13 @@ impl Writer {
 }
 
 /// Whether the log has the entries of a write that was staged before, and they are this message's.
-fn was_committed(
+pub(super) fn was_committed(
     open: &OpenEngine,
     message: MessageId,
-    prepared: &Prepared,
+    changes: RangeInclusive<u64>,
 ) -> Result<bool, StoreError> {
     let mut any = false;
-    for seq in prepared.changes.clone() {
+    for seq in changes {
         let entry = open.engine.get(Keyspace::Log, &seq_key(seq))?;
         let its = |entry: &[u8]| LogEntry::decode(entry).is_ok_and(|e| e.message == message);
         if !entry.is_some_and(|entry| its(&entry)) {
@@ -265,16 +255,50 @@ fn was_committed(
     Ok(any)
 }
 
-/// The ids of the records that a write is about.
-fn targets(staging: &Staging<'_>, queued: &QueuedWrite) -> Result<Vec<RecordId>, StoreError> {
-    Ok(match &queued.write.command {
-        WriteCommand::CreateNumbered { .. } => vec![staging.next_id(queued.write.collection)?],
+/// The ids of the records that a command is about.
+pub(super) fn targets(
+    staging: &Staging<'_>,
+    collection: CollectionId,
+    command: &WriteCommand,
+    matching: &[RecordId],
+) -> Result<Vec<RecordId>, StoreError> {
+    Ok(match command {
+        WriteCommand::CreateNumbered { .. } => vec![staging.next_id(collection)?],
         WriteCommand::Create { id, .. }
         | WriteCommand::Replace { id, .. }
         | WriteCommand::Merge { id, .. }
         | WriteCommand::Delete { id } => vec![id.clone()],
-        WriteCommand::DeleteMatching { .. } => queued.matching.clone(),
+        WriteCommand::DeleteMatching { .. } => matching.to_vec(),
     })
+}
+
+/// Stages what was decided about the records of a command.
+pub(super) fn stage(
+    staging: &mut Staging<'_>,
+    collection: CollectionId,
+    command: &WriteCommand,
+    message: MessageId,
+    decided: Vec<(WriteTarget, Decision)>,
+) -> Written {
+    let matching = matches!(command, WriteCommand::DeleteMatching { .. });
+    let (mut written, mut deleted) = (None, Vec::new());
+    for (target, decision) in decided {
+        let origin = staging.next(collection, message);
+        match decision {
+            Decision::Put(json) if target.current.is_none() => {
+                written = Some(Written::Created(staging.put(origin, target, json)));
+            }
+            Decision::Put(json) => {
+                written = Some(Written::Replaced(staging.put(origin, target, json)));
+            }
+            Decision::Remove if matching => deleted.extend(staging.remove(origin, target)),
+            Decision::Remove => {
+                written = staging.remove(origin, target).map(Written::Deleted);
+            }
+            Decision::Keep => {}
+        }
+    }
+    written.unwrap_or(Written::DeletedMatching(deleted))
 }
 
 impl BlockingChild for Writer {
@@ -294,8 +318,12 @@ impl BlockingChild for Writer {
             Faults::none()
         };
         faults.hit("writer.message");
-        let writes =
-            |delivery: &Delivery<StoreMessage>| matches!(**delivery, StoreMessage::Write { .. });
+        let writes = |delivery: &Delivery<StoreMessage>| {
+            matches!(
+                **delivery,
+                StoreMessage::Write { .. } | StoreMessage::Batch { .. }
+            )
+        };
         let full = batch.iter().any(writes) && self.holder.space.refuses();
         let stage = |writer: &Self| Staging {
             group: Group::default(),
@@ -309,11 +337,8 @@ impl BlockingChild for Writer {
         let mut staging = stage(self);
         let mut answers = Vec::with_capacity(batch.len());
         for (index, delivery) in batch.iter().enumerate() {
-            if let StoreMessage::Write { write, reply } = &**delivery
-                && !delivery.expired()
-            {
-                let answer = self.evaluate(&open, &mut staging, delivery, write);
-                answers.extend(answer.transpose().map(|answer| (reply, answer)));
+            if !delivery.expired() {
+                answers.extend(self.answer_for(&open, &mut staging, delivery));
             }
             // The chunks that a command removes were not counted when it was taken from the queue.
             let last = index + 1 == batch.len();
@@ -338,7 +363,13 @@ fn refuse(delivery: &Delivery<StoreMessage>) {
         StoreMessage::Write { write, reply } if write.prepared.lock().is_some() => {
             reply.settle(Err(StoreError::OutcomeUnknown));
         }
+        StoreMessage::Batch { batch, reply } if batch.prepared.lock().is_some() => {
+            reply.settle(Err(StoreError::OutcomeUnknown));
+        }
         StoreMessage::Write { reply, .. } => {
+            reply.settle(Err(StoreError::Unavailable));
+        }
+        StoreMessage::Batch { reply, .. } => {
             reply.settle(Err(StoreError::Unavailable));
         }
         StoreMessage::Page { reply, .. } => {

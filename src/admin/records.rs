@@ -1,0 +1,366 @@
+//! `/records`: the records of a resource, out of the store and into it, for `perennial export` and `perennial import`.
+//!
+//! Records come in as parcels: each is a request with a line of JSON for each record, and is cut into batches, each a group of
+//! the journal. A few batches are on their way to the writer at a time, in the order of the lines.
+
+mod parcel;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use actix_web::http::Method;
+use actix_web::http::header;
+use futures_util::stream::{self, StreamExt as _};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::{Answered, READ, decoded, json_answer};
+use crate::record::{
+    CommandError, Handling, ListQuery, Record, RecordId, Schema, WriteCommand, nearest,
+};
+use crate::settings::{ResourceSettings, Settings};
+use crate::storage::{Changes, CollectionId, Store, StoreError, WriteBatch, Written};
+use crate::supervision::MessageId;
+use crate::wire::{Code, Incoming, Problem, Response, read_body};
+use parcel::{Line, Parcel};
+
+/// The length of a parcel at which its sender begins the next one.
+pub(crate) const PARCEL_BYTES: usize = 1 << 20;
+/// The most lines of a parcel.
+pub(crate) const PARCEL_LINES: usize = 2048;
+/// The batches of a parcel that are on their way to the writer at a time.
+const IN_FLIGHT: usize = 3;
+
+/// The resources, for whoever brings records or takes them.
+pub(crate) struct Records {
+    store: Arc<dyn Store>,
+    resources: BTreeMap<String, ResourceSettings>,
+    /// The longest record that is taken.
+    record_bytes: usize,
+    /// Parcels are taken one at a time, so that what a broken connection left is done when its sender comes again.
+    turn: Semaphore,
+}
+
+/// The answer to a GET of `/records`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Catalogue {
+    /// The longest record that is taken, in bytes.
+    pub(crate) record_bytes: usize,
+    /// The fields of each resource with their types, in the order of the settings; `None` where any object is a record.
+    pub(crate) resources: BTreeMap<String, Option<Vec<(String, String)>>>,
+}
+
+/// The answer to a parcel.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ParcelDone {
+    /// Records that were created; in a dry run, those that could be.
+    pub(crate) created: u64,
+    pub(crate) replaced: u64,
+    /// Records that an earlier attempt at the same parcel has brought.
+    pub(crate) before: u64,
+    /// The last change that the parcel made; for an empty one, the last that the store has.
+    pub(crate) change: Option<u64>,
+    pub(crate) refused: Vec<RefusedLine>,
+}
+
+/// A line whose record was not taken.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RefusedLine {
+    /// Its position in the parcel, from 0 on.
+    pub(crate) at: usize,
+    /// All that is wrong with it.
+    pub(crate) faults: Vec<String>,
+}
+
+impl ParcelDone {
+    fn add(&mut self, more: Self) {
+        self.created += more.created;
+        self.replaced += more.replaced;
+        self.before += more.before;
+        self.change = self.change.max(more.change);
+        self.refused.extend(more.refused);
+    }
+
+    fn refuse(&mut self, line: &Line<'_>, faults: Vec<String>) {
+        let at = line.at;
+        self.refused.push(RefusedLine { at, faults });
+    }
+}
+
+/// What an earlier attempt at a batch did.
+#[derive(Debug, Default)]
+struct Earlier {
+    ids: BTreeSet<RecordId>,
+    last: u64,
+}
+
+impl Records {
+    pub(crate) fn new(store: &Arc<dyn Store>, settings: &Settings) -> Self {
+        Self {
+            store: Arc::clone(store),
+            resources: settings.resources.clone(),
+            record_bytes: settings.limits.body_bytes,
+            turn: Semaphore::new(1),
+        }
+    }
+
+    /// Answers a request for `/records` or what is below it.
+    pub(super) async fn answer(&self, request: &mut Incoming) -> Answered {
+        let read = [Method::GET, Method::HEAD].contains(request.method());
+        let path = request.path().to_owned();
+        match path.strip_prefix("/records/") {
+            None if read => Ok(json_answer(&json!(self.catalogue()))),
+            None => Err(Problem::not_allowed(READ)),
+            Some(name) if read => self.give(name).await,
+            Some(name) if request.method() == Method::POST => {
+                let done = self.take(name, request).await?;
+                Ok(json_answer(&json!(done)))
+            }
+            Some(_) => Err(Problem::not_allowed("GET, HEAD, POST")),
+        }
+    }
+
+    fn catalogue(&self) -> Catalogue {
+        let fields = |resource: &ResourceSettings| match &*resource.schema {
+            Schema::Any => None,
+            Schema::Fields(fields) => {
+                let fields = fields.iter();
+                let typed = fields.map(|field| (field.name.clone(), field.kind.name().to_owned()));
+                Some(typed.collect())
+            }
+        };
+        let resources = self.resources.iter();
+        Catalogue {
+            record_bytes: self.record_bytes,
+            resources: resources
+                .map(|(name, resource)| (name.clone(), fields(resource)))
+                .collect(),
+        }
+    }
+
+    fn resource(&self, name: &str) -> Result<(CollectionId, &ResourceSettings), Problem> {
+        let name = decoded(name);
+        let found = self.store.collection(&name).zip(self.resources.get(&*name));
+        found.ok_or_else(|| {
+            let names = self.resources.keys().map(String::as_str);
+            let near = nearest(&name, names).map(|near| format!("; did you mean {near}?"));
+            let near = near.unwrap_or_default();
+            let detail = format!("there is no resource named {name}{near}");
+            Problem::new(Code::NotFound).detail(detail)
+        })
+    }
+
+    /// All records of a resource, a line of JSON for each, in the order of their ids.
+    async fn give(&self, name: &str) -> Result<Response, Problem> {
+        let (collection, _) = self.resource(name)?;
+        let none = ListQuery::parse("_limit=0", &Schema::Any, Handling::Strict)?;
+        let total = self.store.query(collection, &none).await?.total;
+        let first = self.store.records(collection, None).await?;
+        let begin = (Arc::clone(&self.store), Some(first), None);
+        let pieces = stream::try_unfold(begin, move |(store, first, last)| async move {
+            let records = match first {
+                Some(first) => first,
+                None => store.records(collection, last.as_ref()).await?,
+            };
+            let Some(last) = records.last().map(|last| last.id.clone()) else {
+                return Ok::<_, StoreError>(None);
+            };
+            Ok(Some((lines(&records), (store, None, Some(last)))))
+        });
+        Ok(HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, "application/x-ndjson"))
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .insert_header(("x-total-count", total.to_string()))
+            .streaming(pieces))
+    }
+
+    /// Brings the records of a parcel in.
+    async fn take(&self, name: &str, request: &mut Incoming) -> Result<ParcelDone, Problem> {
+        let (collection, settings) = self.resource(name)?;
+        let parcel = Parcel::parse(request.query())
+            .map_err(|detail| Problem::new(Code::InvalidParameter).detail(detail))?;
+        let body = read_body(request, PARCEL_BYTES + self.record_bytes + 1).await?;
+        let turn = self.turn.acquire().await;
+        let _turn = turn.map_err(|_| Problem::new(Code::ShuttingDown))?;
+        if body.is_empty() {
+            let last = self.last_change(collection).await?;
+            return Ok(ParcelDone {
+                change: Some(last),
+                ..ParcelDone::default()
+            });
+        }
+        let batches = parcel::batches(&body);
+        let earlier = match parcel.again {
+            Some(since) => self.earlier(collection, &parcel, &batches, since).await?,
+            None => HashMap::new(),
+        };
+        let mut all = ParcelDone::default();
+        let batches = stream::iter(&batches);
+        let batches = batches.map(|lines| {
+            let origin = parcel.origin(lines.first().map_or(0, |line| line.at));
+            let earlier = earlier.get(&origin);
+            self.take_batch(collection, settings, &parcel, lines, origin, earlier)
+        });
+        let mut batches = std::pin::pin!(batches.buffered(IN_FLIGHT));
+        while let Some(done) = batches.next().await {
+            all.add(done?);
+        }
+        Ok(all)
+    }
+
+    /// The store's last change, once the writer has done all that it was sent before.
+    async fn last_change(&self, collection: CollectionId) -> Result<u64, StoreError> {
+        let nothing = WriteBatch {
+            collection,
+            commands: Vec::new(),
+            origin: MessageId(0),
+            bytes: 0,
+        };
+        Ok(self.store.write_batch(nothing).await?.last)
+    }
+
+    /// What earlier attempts at these batches did after the change `since`.
+    async fn earlier(
+        &self,
+        collection: CollectionId,
+        parcel: &Parcel,
+        batches: &[Vec<Line<'_>>],
+        since: u64,
+    ) -> Result<HashMap<MessageId, Earlier>, Problem> {
+        self.last_change(collection).await?;
+        let firsts = batches.iter().filter_map(|lines| lines.first());
+        let origins: BTreeSet<_> = firsts.map(|line| parcel.origin(line.at)).collect();
+        let mut earlier = HashMap::<_, Earlier>::new();
+        let mut after = since;
+        loop {
+            let changes = match self.store.changes(after).await? {
+                Changes::Found(changes) => changes,
+                Changes::Trimmed { first } => {
+                    let detail = format!(
+                        "the log of changes begins with change {first}, but this import was cut after change {since}, so nobody knows how far it came: see which of its records are there, and import the rest"
+                    );
+                    return Err(Problem::new(Code::InvalidParameter).detail(detail));
+                }
+            };
+            let Some(last) = changes.last() else {
+                return Ok(earlier);
+            };
+            after = last.seq;
+            for change in changes {
+                if origins.contains(&change.message) {
+                    let batch = earlier.entry(change.message).or_default();
+                    batch.ids.insert(change.id);
+                    batch.last = change.seq;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Brings the records of some lines in.
+    async fn take_batch(
+        &self,
+        collection: CollectionId,
+        settings: &ResourceSettings,
+        parcel: &Parcel,
+        lines: &[Line<'_>],
+        origin: MessageId,
+        earlier: Option<&Earlier>,
+    ) -> Result<ParcelDone, StoreError> {
+        let mut done = ParcelDone::default();
+        let (mut commands, mut taken, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for line in lines {
+            match parcel.command(line, settings, self.record_bytes) {
+                Ok(command) => {
+                    commands.push(command);
+                    taken.push(line);
+                    bytes += line.text.len();
+                }
+                Err(faults) => done.refuse(line, faults),
+            }
+        }
+        let results = match earlier {
+            _ if commands.is_empty() => Vec::new(),
+            _ if parcel.dry_run => self.try_out(collection, commands).await?,
+            Some(earlier) => {
+                done.change = Some(earlier.last);
+                commands
+                    .into_iter()
+                    .map(|command| earlier.result(command))
+                    .collect()
+            }
+            None => {
+                let batch = WriteBatch {
+                    collection,
+                    commands,
+                    origin,
+                    bytes,
+                };
+                let results = self.store.write_batch(batch).await?.results.into_iter();
+                results.map(|result| result.map(Some)).collect()
+            }
+        };
+        for (line, result) in taken.into_iter().zip(results) {
+            match result {
+                Ok(Some(Written::Created(record))) => {
+                    done.created += 1;
+                    done.change = done.change.max(Some(record.revision.0));
+                }
+                Ok(Some(Written::Replaced(record))) => {
+                    done.replaced += 1;
+                    done.change = done.change.max(Some(record.revision.0));
+                }
+                Ok(Some(Written::Deleted(_) | Written::DeletedMatching(_))) => {}
+                Ok(None) if parcel.dry_run => done.created += 1,
+                Ok(None) => done.before += 1,
+                Err(error) => done.refuse(line, parcel::faults_of_write(error)),
+            }
+        }
+        done.refused.sort_by_key(|refused| refused.at);
+        Ok(done)
+    }
+
+    /// Whether the records could be created, one result for each.
+    async fn try_out(
+        &self,
+        collection: CollectionId,
+        commands: Vec<WriteCommand>,
+    ) -> Result<Vec<Result<Option<Written>, StoreError>>, StoreError> {
+        let mut results = Vec::with_capacity(commands.len());
+        for command in commands {
+            let mut result = Ok(None);
+            if let WriteCommand::Create { id, .. } = command
+                && self.store.get(collection, &id).await?.is_some()
+            {
+                result = Err(CommandError::Duplicate { id }.into());
+            }
+            results.push(result);
+        }
+        Ok(results)
+    }
+}
+
+impl Earlier {
+    /// The result that the command had: a group has all changes of its batch, so a record that is not among them was refused
+    /// because of its id.
+    fn result(&self, command: WriteCommand) -> Result<Option<Written>, StoreError> {
+        if let WriteCommand::Create { id, .. } = command
+            && !self.ids.contains(&id)
+        {
+            return Err(CommandError::Duplicate { id }.into());
+        }
+        Ok(None)
+    }
+}
+
+fn lines(records: &[Record]) -> bytes::Bytes {
+    let bytes: usize = records.iter().map(|record| record.json.len() + 1).sum();
+    let mut text = Vec::with_capacity(bytes);
+    for record in records {
+        text.extend_from_slice(&record.json);
+        text.push(b'\n');
+    }
+    text.into()
+}

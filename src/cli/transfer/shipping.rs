@@ -1,0 +1,163 @@
+//! Sends parcels of rows to the daemon, one after the other, and keeps the state of the import.
+//!
+//! Whether a parcel whose answer is missing was taken, the daemon knows from its log: the parcel is sent again with the change
+//! before it. So is the first parcel of an import that goes on, and those after it as long as they turn out to have been taken.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::import_state::ImportState;
+use super::meter::Meter;
+use super::records_path;
+use crate::admin::ParcelDone;
+use crate::cli::admin_client::{AdminAnswer, AdminClient, ClientError};
+use crate::cli::say;
+use crate::num::as_u64;
+
+/// How long a daemon that does not answer, or has no room, is waited for.
+const RETRY_FOR: Duration = Duration::from_secs(5);
+/// The pause between two attempts.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Rows on their way to the daemon.
+#[derive(Debug, Default)]
+pub(super) struct Shipment {
+    pub(super) resource: String,
+    /// A line of JSON for each row; an empty one for a row that is wrong already, or left out.
+    pub(super) body: Vec<u8>,
+    /// The lines of the rows in the file.
+    pub(super) lines: Vec<u64>,
+    /// The rows that are wrong already, by their positions here.
+    pub(super) faults: Vec<(usize, Vec<String>)>,
+}
+
+/// Sends shipments.
+pub(super) struct Shipper<'a> {
+    pub(super) client: &'a AdminClient,
+    pub(super) state: ImportState,
+    /// The place of the state; none if the import can't go on later.
+    pub(super) state_file: Option<PathBuf>,
+    /// Whether the next parcel may have been taken already.
+    pub(super) unsure: bool,
+    pub(super) dry_run: bool,
+    /// The name of the file, for people.
+    pub(super) name: String,
+    pub(super) meter: Meter,
+    /// The bytes of the file that were read.
+    pub(super) read: Arc<AtomicU64>,
+}
+
+impl Shipper<'_> {
+    /// Sends all shipments. Returns the state after the last one.
+    pub(super) fn run(mut self, shipments: Receiver<Shipment>) -> Result<ImportState, ClientError> {
+        self.save();
+        for shipment in shipments {
+            let sent = self.send(&shipment);
+            let done = match sent {
+                Ok(done) => done,
+                Err(error) => {
+                    self.meter.end();
+                    return Err(error);
+                }
+            };
+            self.unsure = self.unsure && is_unsure_after(&done);
+            self.report(&shipment, &done);
+            let state = &mut self.state;
+            state.rows += as_u64(shipment.lines.len());
+            state.change = done.change.unwrap_or(state.change);
+            state.created += done.created + done.before;
+            state.replaced += done.replaced;
+            state.refused += as_u64(shipment.faults.len() + done.refused.len());
+            self.save();
+            let read = self.read.load(Ordering::Relaxed);
+            self.meter.show(read, self.state.rows);
+        }
+        self.meter.end();
+        Ok(self.state)
+    }
+
+    /// Sends a shipment, again and again for a while if the daemon does not answer.
+    fn send(&self, shipment: &Shipment) -> Result<ParcelDone, ClientError> {
+        if shipment.body.iter().all(|byte| *byte == b'\n') {
+            return Ok(ParcelDone::default());
+        }
+        let state = &self.state;
+        let set = |set: bool, word: &'static str| if set { word } else { "" };
+        let path = format!(
+            "{}?import={}&first={}{}{}",
+            records_path(&shipment.resource),
+            state.import,
+            state.rows,
+            set(state.subject.upsert, "&upsert"),
+            set(self.dry_run, "&dry_run"),
+        );
+        let until = Instant::now() + RETRY_FOR;
+        let mut unsure = self.unsure;
+        loop {
+            let again = format!("{path}&again={}", state.change);
+            let path = if unsure { &again } else { &path };
+            let answer = self.client.post(path, &shipment.body);
+            match answer.and_then(AdminAnswer::json) {
+                Err(error) if error.is_passing() && Instant::now() < until => {
+                    std::thread::park_timeout(RETRY_PAUSE);
+                }
+                done => return done,
+            }
+            unsure = !self.dry_run;
+        }
+    }
+
+    /// Prints what is wrong with rows, in their order.
+    fn report(&self, shipment: &Shipment, done: &ParcelDone) {
+        let refused = done.refused.iter().map(|line| (line.at, &line.faults));
+        let known = shipment.faults.iter().map(|(at, faults)| (*at, faults));
+        let mut all: Vec<_> = refused.chain(known).collect();
+        all.sort();
+        for (at, faults) in all {
+            let line = shipment.lines.get(at).copied().unwrap_or(0);
+            let faults = faults.join("; ");
+            self.meter
+                .say(format_args!("{}:{line}: {faults}", self.name));
+        }
+    }
+
+    fn save(&mut self) {
+        if let Some(path) = &self.state_file
+            && let Err(error) = self.state.save(path)
+        {
+            let path = path.display();
+            say(format_args!(
+                "perennial: can't write {path}: {error}; if this import is cut, it can't go on where it was"
+            ));
+            self.state_file = None;
+        }
+    }
+}
+
+/// Whether a parcel that may have been taken already leaves open whether the next one was.
+fn is_unsure_after(done: &ParcelDone) -> bool {
+    done.before > 0 || done.created + done.replaced == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parcel_that_was_new_tells_that_all_later_ones_are() {
+        let done = |created, before| ParcelDone {
+            created,
+            before,
+            ..ParcelDone::default()
+        };
+        assert!(is_unsure_after(&done(0, 5)));
+        assert!(is_unsure_after(&done(3, 5)), "it was taken in part");
+        assert!(is_unsure_after(&done(0, 0)), "all of it was refused");
+        assert!(!is_unsure_after(&done(5, 0)));
+    }
+}

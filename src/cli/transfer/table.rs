@@ -1,0 +1,294 @@
+//! CSV: a header row with the names of members, then a row for each record.
+//!
+//! An empty cell is a member that is not there. Every other cell is JSON if it can be read as such by the type of its field:
+//! a number, `true`, `false`, an array, an object, `null`; else it is the text. A text that would be read as something else is
+//! written as JSON, in quotes. In a field of type `string` or `datetime`, and in the id, only `null` and a text in quotes are
+//! read as JSON.
+
+use std::io::{BufRead, Read as _, Write};
+
+use csv::{ByteRecord, ReaderBuilder, Terminator};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::format::{Place, Placed, ReadFault, RowSink, one_line};
+use crate::num::as_u64;
+
+/// How the cells of a column are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Column {
+    /// Texts: also those that look like numbers.
+    Text,
+    Boolean,
+    /// JSON, or else a text.
+    Json,
+}
+
+/// The fields of a resource with their types; `None` where any object is a record.
+pub(super) type Fields<'a> = Option<&'a [(String, String)]>;
+
+impl Column {
+    pub(super) fn of(name: &str, fields: Fields<'_>) -> Self {
+        let kind = fields.and_then(|fields| fields.iter().find(|(known, _)| known == name));
+        match kind.map(|(_, kind)| kind.as_str()) {
+            _ if name == "id" => Self::Text,
+            Some("string" | "datetime") => Self::Text,
+            Some("boolean") => Self::Boolean,
+            Some(_) | None => Self::Json,
+        }
+    }
+
+    /// The JSON of a cell; `None` if it is empty.
+    fn read(self, cell: &str) -> Option<Vec<u8>> {
+        let json = || serde_json::from_str::<&RawValue>(cell).ok();
+        let json = match self {
+            _ if cell.is_empty() => return None,
+            Self::Text if cell == "null" || cell.starts_with('"') => json(),
+            Self::Boolean if cell.eq_ignore_ascii_case("true") => return Some(b"true".to_vec()),
+            Self::Boolean if cell.eq_ignore_ascii_case("false") => return Some(b"false".to_vec()),
+            Self::Text => None,
+            Self::Boolean | Self::Json => json(),
+        };
+        Some(match json {
+            Some(json) => one_line(json.get()),
+            None => Value::from(cell).to_string().into_bytes(),
+        })
+    }
+
+    /// The cell of a value.
+    fn cell(self, value: &Value) -> String {
+        match value {
+            Value::String(text) => {
+                let json = Value::from(text.as_str()).to_string();
+                let same = self.read(text).is_some_and(|read| read == json.as_bytes());
+                if same { text.clone() } else { json }
+            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_) => value.to_string(),
+        }
+    }
+}
+
+/// Reads all rows below the header.
+pub(super) fn read(
+    input: &mut dyn BufRead,
+    record_bytes: usize,
+    fields: Fields<'_>,
+    sink: &mut impl RowSink,
+) -> Result<(), ReadFault> {
+    let place = &Place::new(record_bytes);
+    // The last row ends as all others do, which makes no row more.
+    let inner = input.chain(&b"\n"[..]);
+    let mut table = ReaderBuilder::new();
+    // With CRLF the reader would end a row before its last byte, and count the lines of the next one wrongly.
+    let lines = Terminator::Any(b'\n');
+    let table = table.flexible(true).has_headers(false).terminator(lines);
+    let mut table = table.from_reader(Placed { inner, place });
+    let mut row = ByteRecord::new();
+    if !table.read_byte_record(&mut row).map_err(fault)? {
+        return Ok(());
+    }
+    let crlf = row
+        .iter()
+        .next_back()
+        .is_some_and(|cell| cell.ends_with(b"\r"));
+    let columns = header(&cells(&row, crlf), fields)?;
+    while table.read_byte_record(&mut row).map_err(fault)? {
+        place.next_record();
+        let cells = cells(&row, crlf);
+        if cells == [b""] {
+            continue;
+        }
+        let breaks = cells
+            .iter()
+            .map(|cell| memchr::memchr_iter(b'\n', cell).count());
+        let after = as_u64(breaks.sum::<usize>()) + 1;
+        let line = table.position().line().saturating_sub(after);
+        sink.row(line, object(&columns, &cells))?;
+    }
+    Ok(())
+}
+
+/// The cells of a row; in a file with CRLF the last one has the first half of its end.
+fn cells(row: &ByteRecord, crlf: bool) -> Vec<&[u8]> {
+    let mut cells: Vec<_> = row.iter().collect();
+    if let Some(last) = cells.last_mut().filter(|_| crlf) {
+        *last = last.strip_suffix(b"\r").unwrap_or(last);
+    }
+    cells
+}
+
+fn fault(error: csv::Error) -> ReadFault {
+    // Rows of any length and any bytes are read, so nothing else can fail.
+    ReadFault::Io(error.into())
+}
+
+/// The names in the header as JSON, with their columns.
+fn header(row: &[&[u8]], fields: Fields<'_>) -> Result<Vec<(String, Column)>, ReadFault> {
+    let mut names = Vec::new();
+    for cell in row {
+        let Ok(name) = std::str::from_utf8(cell) else {
+            return Err(ReadFault::Syntax(
+                "has a header that is not UTF-8".to_owned(),
+            ));
+        };
+        if name.is_empty() || names.contains(&name) {
+            let fault = format!("has {name:?} in its header, which is empty or there twice");
+            return Err(ReadFault::Syntax(fault));
+        }
+        names.push(name);
+    }
+    let names = names.into_iter();
+    Ok(names
+        .map(|name| (Value::from(name).to_string(), Column::of(name, fields)))
+        .collect())
+}
+
+/// The record of a row.
+fn object(columns: &[(String, Column)], row: &[&[u8]]) -> Result<Vec<u8>, String> {
+    if row.len() != columns.len() {
+        let (cells, names) = (row.len(), columns.len());
+        return Err(format!("the row has {cells} cells, the header {names}"));
+    }
+    let mut text = b"{".to_vec();
+    for ((name, column), cell) in columns.iter().zip(row) {
+        let cell = std::str::from_utf8(cell).map_err(|_| format!("{name} is not UTF-8"))?;
+        let Some(value) = column.read(cell) else {
+            continue;
+        };
+        if text.len() > 1 {
+            text.push(b',');
+        }
+        text.extend_from_slice(name.as_bytes());
+        text.push(b':');
+        text.extend_from_slice(&value);
+    }
+    text.push(b'}');
+    Ok(text)
+}
+
+/// Writes records as rows.
+pub(super) struct TableWriter<W: Write> {
+    columns: Vec<(String, Column)>,
+    out: csv::Writer<W>,
+}
+
+impl<W: Write> TableWriter<W> {
+    /// Writes the header.
+    pub(super) fn new(names: Vec<String>, fields: Fields<'_>, out: W) -> csv::Result<Self> {
+        let mut out = csv::Writer::from_writer(out);
+        out.write_record(&names)?;
+        let column = |name: String| {
+            let column = Column::of(&name, fields);
+            (name, column)
+        };
+        let columns = names.into_iter().map(column).collect();
+        Ok(Self { columns, out })
+    }
+
+    /// Writes a record. False if it has a member that the header does not have.
+    pub(super) fn write(&mut self, record: &Map<String, Value>) -> csv::Result<bool> {
+        let mut written = 0;
+        for (name, column) in &self.columns {
+            let value = record.get(name);
+            written += usize::from(value.is_some());
+            let cell = value.map_or_else(String::new, |value| column.cell(value));
+            self.out.write_field(cell)?;
+        }
+        self.out.write_record(None::<&[u8]>)?;
+        Ok(written == record.len())
+    }
+
+    pub(super) fn end(mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::Kept;
+    use super::*;
+
+    fn fields() -> Vec<(String, String)> {
+        let field = |name: &str, kind: &str| (name.to_owned(), kind.to_owned());
+        vec![
+            field("title", "string"),
+            field("year", "integer"),
+            field("lent", "boolean"),
+            field("tags", "array"),
+        ]
+    }
+
+    fn rows(text: &str, fields: Fields<'_>) -> Vec<(u64, Result<String, String>)> {
+        let mut kept = Kept::default();
+        read(&mut text.as_bytes(), 1000, fields, &mut kept).unwrap();
+        kept.rows
+    }
+
+    #[test]
+    fn cells_are_read_by_the_type_of_their_field() {
+        let fields = fields();
+        let text = "id,title,year,lent,tags,other\r\n7,1984,1949,TRUE,\"[\"\"a\"\",\n1]\",1.50\r\n\r\n,null,x,no,,\"a \"\"b\"\"\"\n,\"\"\"null\"\"\",\"  \",false,[,";
+        let rows = rows(text, Some(&fields));
+        let row = |line, text: &str| (line, Ok(text.to_owned()));
+        let expected = [
+            row(
+                2,
+                r#"{"id":"7","title":"1984","year":1949,"lent":true,"tags":["a", 1],"other":1.50}"#,
+            ),
+            row(
+                5,
+                r#"{"title":null,"year":"x","lent":"no","other":"a \"b\""}"#,
+            ),
+            row(6, r#"{"title":"null","year":"  ","lent":false,"tags":"["}"#),
+        ];
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn a_row_of_another_length_is_wrong_and_so_is_a_header() {
+        let found = rows("a,b\n1\n1,2,3\n1,2", None);
+        let told: Vec<_> = found
+            .iter()
+            .map(|(line, row)| (*line, row.is_ok()))
+            .collect();
+        assert_eq!(told, [(2, false), (3, false), (4, true)]);
+        let fault = "the row has 1 cells, the header 2".to_owned();
+        assert_eq!(found[0].1, Err(fault));
+        for header in ["a,a\n", "a,\n"] {
+            let read = read(&mut header.as_bytes(), 10, None, &mut Kept::default());
+            assert!(matches!(read, Err(ReadFault::Syntax(_))), "{header}");
+        }
+        assert_eq!(rows("", None), []);
+        assert_eq!(rows("a,b", None), []);
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_the_same() {
+        let record = serde_json::json!({
+            "id": "1", "title": "", "year": 9_007_199_254_740_993_i64, "lent": null, "tags": [{"a": "x\ny"}],
+            "any": "5", "text": "plain, \"quoted\"\r\nlines", "null": "null", "space": " 1 ", "float": 0.1, "empty": {},
+            "umlaut": "\u{e4}\u{1f600}", "truth": "true",
+        });
+        let Value::Object(record) = record else {
+            panic!()
+        };
+        let own = fields();
+        for fields in [None, Some(own.as_slice())] {
+            let mut text = Vec::new();
+            let names = record.keys().cloned().collect();
+            let mut table = TableWriter::new(names, fields, &mut text).unwrap();
+            assert!(table.write(&record).unwrap());
+            table.end().unwrap();
+            let text = String::from_utf8(text).unwrap();
+            let rows = rows(&text, fields);
+            let read = rows[0].1.as_ref().unwrap();
+            assert_eq!(*read, Value::from(record.clone()).to_string(), "{text}");
+        }
+        let mut table = TableWriter::new(vec!["a".to_owned()], None, Vec::new()).unwrap();
+        assert!(!table.write(&record).unwrap());
+    }
+}

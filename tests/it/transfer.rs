@@ -1,0 +1,413 @@
+//! `perennial export` and `perennial import`, with the real daemon and the command line.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::daemon::{BINARY, TestDaemon};
+
+/// A resource for each kind of id, with and without fields.
+const RESOURCES: &str = r#"
+[resource.counted]
+id = "sequence"
+[resource.named]
+id = "client"
+[resource.albums]
+id = "sequence"
+[resource.albums.fields]
+title = { type = "string", required = true, max_length = 20 }
+year = { type = "integer", min = 0, max = 3000 }
+price = { type = "number" }
+lent = { type = "boolean" }
+tags = { type = "array", items = "string" }
+artist = { type = "object" }
+"#;
+
+#[track_caller]
+fn run(daemon: &TestDaemon, words: &[&str]) -> Output {
+    let mut command = Command::new(BINARY);
+    command
+        .args(words)
+        .args(["--admin", &daemon.admin().to_string()]);
+    command.arg("--config").arg(daemon.config());
+    command.current_dir(daemon.folder()).output().unwrap()
+}
+
+/// Runs a command that must end with this code; returns its stdout and its stderr.
+#[track_caller]
+fn expect(daemon: &TestDaemon, words: &[&str], code: i32) -> (String, String) {
+    let output = run(daemon, words);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{words:?}: {out}{err}");
+    (out, err)
+}
+
+fn write(daemon: &TestDaemon, name: &str, text: impl AsRef<[u8]>) {
+    fs::write(daemon.folder().join(name), text).unwrap();
+}
+
+fn read(daemon: &TestDaemon, name: &str) -> String {
+    fs::read_to_string(daemon.folder().join(name)).unwrap()
+}
+
+#[track_caller]
+fn listed(daemon: &TestDaemon, path: &str) -> Value {
+    daemon.get(path).expect(200).json()
+}
+
+/// Records of each kind of id, with values that formats get wrong.
+fn fill(daemon: &TestDaemon) {
+    let odd = json!({
+        "text": "a,\"b\"\r\nc\u{e4}\u{1f600}", "empty": "", "number_text": "5", "null_text": "null", "quoted": "\"x\"",
+        "null": null, "nested": {"a": [1, {"b": "\n"}]}, "big": 9_007_199_254_740_993_i64, "biggest": u64::MAX, "small": -1,
+        "float": 0.1, "exponent": 1e300, "truth": true, "truth_text": "true", "space": " 1",
+    });
+    for path in ["/books", "/counted"] {
+        daemon.post(path, &odd).expect(201);
+        daemon
+            .post(path, &json!({"id": "text-1.~_", "a": 1}))
+            .expect(201);
+        daemon.post(path, &json!({})).expect(201);
+        daemon
+            .post(path, &json!({"id": "7", "other": [], "a b": {}}))
+            .expect(201);
+    }
+    daemon.post("/counted", &json!({"id": 0})).expect(201);
+    daemon
+        .post("/counted", &json!({"id": 9_007_199_254_740_990_u64}))
+        .expect(201);
+    daemon.post("/counted", &json!({"id": "007"})).expect(201);
+    daemon
+        .post("/named", &json!({"id": "b", "x": 1}))
+        .expect(201);
+    daemon.post("/named", &json!({"id": "a"})).expect(201);
+    let albums = [
+        json!({"title": "1984", "year": 1984, "price": 1.50, "lent": false, "tags": ["a", "5"], "artist": {"name": "\u{e4}"}}),
+        json!({"id": 50, "title": "null", "year": null, "lent": true, "tags": []}),
+        json!({"title": ""}),
+    ];
+    for album in albums {
+        daemon.post("/albums", &album).expect(201);
+    }
+}
+
+const NAMES: [&str; 4] = ["albums", "books", "counted", "named"];
+
+#[test]
+fn each_format_brings_the_same_records_into_another_store() {
+    let from = TestDaemon::start(RESOURCES);
+    fill(&from);
+    for ending in ["ndjson", "csv", "json"] {
+        let to = TestDaemon::start(RESOURCES);
+        for name in NAMES {
+            let file = to.folder().join(format!("{name}.{ending}"));
+            let file = file.to_str().unwrap();
+            expect(&from, &["export", name, file], 0);
+            let (told, _) = expect(&to, &["import", name, file], 0);
+            assert!(told.contains("0 refused"), "{told}");
+            let path = format!("/{name}");
+            assert_eq!(listed(&to, &path), listed(&from, &path), "{ending}");
+            let (first, _) = expect(&from, &["export", name, "--format", "ndjson"], 0);
+            let (second, _) = expect(&to, &["export", name], 0);
+            assert_eq!(second, first, "{ending}");
+            let again = format!("again.{ending}");
+            expect(&to, &["export", name, &again], 0);
+            assert_eq!(read(&to, &again), fs::read_to_string(file).unwrap());
+        }
+        // The counter went past the ids.
+        assert_eq!(
+            to.post("/albums", &json!({"title": "x"}))
+                .expect(201)
+                .json()["id"],
+            52
+        );
+    }
+    let to = TestDaemon::start(RESOURCES);
+    let (database, _) = expect(&from, &["export", "--format", "db.json"], 0);
+    write(&to, "db.json", &database);
+    expect(&to, &["import", "db.json"], 0);
+    let (again, _) = expect(&to, &["export", "--format", "db.json"], 0);
+    assert_eq!(again, database);
+    let parsed: Value = serde_json::from_str(&database).unwrap();
+    assert_eq!(parsed["albums"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn wrong_lines_are_reported_with_all_their_faults_and_the_others_go_in() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let text = "\u{feff}{\"title\":\"a\"}\r\n\r\n{\"titel\":1,\"year\":4000}\r\n{\"title\":\r\n[]\r\n{\"id\":1.5,\"title\":\"b\"}\r\n{\"id\":1,\"title\":\"c\"}\r\n{\"id\":2,\"title\":\"unterminated\"}";
+    write(&daemon, "albums.ndjson", text);
+    let (told, faults) = expect(&daemon, &["import", "albums", "albums.ndjson"], 65);
+    assert_eq!(
+        told,
+        "albums.ndjson: 2 records imported, 0 of them replaced others; 5 refused\n"
+    );
+    let faults: Vec<_> = faults.lines().collect();
+    assert_eq!(
+        faults,
+        [
+            "albums.ndjson:3: title must be there; year must be at most 3000; titel is not a field of this resource; did you mean title?",
+            "albums.ndjson:4: not valid JSON at column 9: EOF while parsing a value",
+            "albums.ndjson:5: a record must be a JSON object, this is an array",
+            "albums.ndjson:6: the id must be a string or a whole number from 0 to 9007199254740991",
+            "albums.ndjson:7: a record with the id 1 exists already",
+        ]
+    );
+    let titles = |daemon: &TestDaemon| {
+        let all = listed(daemon, "/albums");
+        let all = all.as_array().unwrap().iter();
+        all.map(|album| format!("{}", album["title"]))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(titles(&daemon), ["\"a\"", "\"unterminated\""]);
+    assert!(!daemon.folder().join("albums.ndjson.import").exists());
+
+    let csv =
+        "\u{feff}id,title,year\r\n1,again,5\r\n,\"new\r\nlines\",2000\r\n\r\n,short\r\n7,late,x";
+    write(&daemon, "albums.csv", csv);
+    let dry = &["import", "albums", "albums.csv", "--dry-run"];
+    let (told, dry) = expect(&daemon, dry, 65);
+    assert_eq!(
+        told,
+        "albums.csv: 1 records could be imported, 0 of them replaced others; 3 refused\n"
+    );
+    assert_eq!(titles(&daemon).len(), 2, "a dry run changes nothing");
+    let (_, wet) = expect(&daemon, &["import", "albums", "albums.csv"], 65);
+    assert_eq!(dry, wet);
+    let lines: Vec<_> = wet.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "albums.csv:2: a record with the id 1 exists already",
+            "albums.csv:6: the row has 2 cells, the header 3",
+            "albums.csv:7: year must be a whole number",
+        ]
+    );
+    write(&daemon, "one.csv", "id,title\n1,replaced\n60,new");
+    let (told, _) = expect(&daemon, &["import", "albums", "one.csv", "--upsert"], 0);
+    assert_eq!(
+        told,
+        "one.csv: 2 records imported, 1 of them replaced others; 0 refused\n"
+    );
+    assert_eq!(listed(&daemon, "/albums/1")["title"], "replaced");
+    for empty in ["empty.ndjson", "empty.csv"] {
+        write(&daemon, empty, "");
+        expect(&daemon, &["import", "albums", empty], 0);
+    }
+    write(&daemon, "empty.json", "{}");
+    expect(&daemon, &["import", "empty.json"], 65);
+}
+
+#[test]
+fn an_array_that_is_no_resource_is_told_with_its_settings() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let database = "{\"comments\": [{\"id\": 1}, {}],\n \"profile\": {\"name\": \"x\"},\n \"named\": [{\"id\": \"a\"}]}";
+    write(&daemon, "db.json", database);
+    let (told, faults) = expect(&daemon, &["import", "db.json"], 65);
+    assert!(told.contains("1 records imported"), "{told}");
+    assert!(faults.contains("[resource.comments]\n"), "{faults}");
+    assert!(faults.contains("id = \"sequence\""), "{faults}");
+    assert!(
+        faults.contains("profile is no array of records"),
+        "{faults}"
+    );
+    let (_, told) = expect(&daemon, &["import", "comments", "db.json"], 65);
+    assert!(told.contains("[resource.comments]"), "{told}");
+    let (_, told) = expect(&daemon, &["export", "comments"], 1);
+    assert!(told.contains("no resource named comments"), "{told}");
+    write(
+        &daemon,
+        "cut.json",
+        "{\"named\": [{\"id\": \"b\"}, {\"id\": ",
+    );
+    let (told, fault) = expect(&daemon, &["import", "cut.json"], 65);
+    assert!(told.contains("1 records imported"), "{told}");
+    assert!(fault.contains("is not a db.json: EOF"), "{fault}");
+    for words in [
+        &["import", "x.ndjson"][..],
+        &["import", "books"],
+        &["export"],
+    ] {
+        expect(&daemon, words, 64);
+    }
+}
+
+#[test]
+fn records_come_from_stdin_and_a_daemon_that_is_not_there_is_told() {
+    let mut daemon = TestDaemon::start(RESOURCES);
+    let mut import = Command::new(BINARY);
+    import.args(["import", "books", "-", "--format", "csv"]);
+    import.args(["--admin", &daemon.admin().to_string()]);
+    let mut import = import
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    import
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"n\n1\n2\n")
+        .unwrap();
+    let output = import.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(listed(&daemon, "/books").as_array().map(Vec::len), Some(2));
+    daemon.kill9();
+    write(&daemon, "x.csv", "n\n1");
+    for words in [&["import", "books", "x.csv"][..], &["export", "books"]] {
+        let (_, told) = expect(&daemon, words, 69);
+        assert!(told.contains("is the daemon running"), "{told}");
+    }
+}
+
+/// The lines of a file whose records have no ids, and the numbers in them.
+fn numbered(records: usize) -> String {
+    let mut text = String::new();
+    for n in 0..records {
+        writeln!(text, "{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(200)).unwrap();
+    }
+    text
+}
+
+/// All numbers of a resource, sorted, by an export.
+fn numbers(daemon: &TestDaemon, resource: &str) -> Vec<u64> {
+    let (text, _) = expect(daemon, &["export", resource], 0);
+    let number = |line: &str| {
+        let record: Value = serde_json::from_str(line).unwrap();
+        record["n"].as_u64().unwrap()
+    };
+    let mut numbers: Vec<_> = text.lines().map(number).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn an_import_whose_daemon_or_sender_is_killed_goes_on_where_it_was() {
+    let mut daemon = TestDaemon::start(RESOURCES);
+    let records = 20_000;
+    write(&daemon, "n.ndjson", numbered(records));
+    let state = daemon.folder().join("n.ndjson.import");
+    let spawn = |daemon: &TestDaemon, resource: &str| {
+        let mut import = Command::new(BINARY);
+        import
+            .args(["import", resource, "n.ndjson"])
+            .current_dir(daemon.folder());
+        import.args(["--admin", &daemon.admin().to_string()]);
+        import
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let came = |daemon: &TestDaemon, path: &str, least: usize| {
+        daemon.wait_until("some records", |daemon| {
+            let list = daemon.get(path).expect(200);
+            let total = list.header("x-total-count").unwrap();
+            total.parse::<usize>().unwrap() > least
+        });
+    };
+    for (resource, path) in [
+        ("counted", "/counted?_limit=0"),
+        ("books", "/books?_limit=0"),
+    ] {
+        // The sender is killed, and the daemon does what it has got meanwhile.
+        let mut import = spawn(&daemon, resource);
+        came(&daemon, path, 1000);
+        import.kill().unwrap();
+        import.wait().unwrap();
+        assert!(state.exists());
+        // Then the daemon is killed; the sender gives up, since the next one has another address.
+        let import = spawn(&daemon, resource);
+        came(&daemon, path, 9000);
+        daemon.kill9();
+        let output = import.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(69), "{output:?}");
+        daemon.restart();
+        daemon
+            .post(&format!("/{resource}"), &json!({"n": 1_000_000}))
+            .expect(201);
+        let (told, goes_on) = expect(&daemon, &["import", resource, "n.ndjson"], 0);
+        assert!(goes_on.contains("goes on after"), "{goes_on}");
+        assert!(
+            told.contains(&format!(": {records} records imported")),
+            "{told}"
+        );
+        let mut all: Vec<_> = (0..20_000).collect();
+        all.push(1_000_000);
+        assert_eq!(numbers(&daemon, resource), all);
+        assert!(!state.exists());
+    }
+    // The state of another version of the file is not used.
+    let import = spawn(&daemon, "books");
+    daemon.wait_until("the state", |_| state.exists());
+    let mut import = import;
+    import.kill().unwrap();
+    import.wait().unwrap();
+    if state.exists() {
+        write(&daemon, "n.ndjson", "{}");
+        let (_, told) = expect(&daemon, &["import", "books", "n.ndjson"], 65);
+        assert!(told.contains("remove it to begin again"), "{told}");
+    }
+}
+
+/// A log that was trimmed past the cut leaves open which records are in.
+#[test]
+fn an_import_does_not_go_on_where_the_log_is_too_short_to_know() {
+    let more = format!("{RESOURCES}\n[storage]\nlog_keep = 1000");
+    let daemon = TestDaemon::start(&more);
+    write(&daemon, "few.ndjson", numbered(4000));
+    expect(&daemon, &["import", "counted", "few.ndjson"], 0);
+    let path = format!(
+        "/records/counted?import={}&first=0&again=5",
+        uuid::Uuid::now_v7()
+    );
+    let answer = crate::client::send(daemon.admin(), "POST", &path, &[], Some(b"{}"));
+    let code = answer.clone().expect_problem(400);
+    assert_eq!(code, "invalid_parameter");
+    assert!(
+        answer.text().contains("nobody knows how far it came"),
+        "{}",
+        answer.text()
+    );
+}
+
+#[test]
+fn a_parcel_that_is_sent_again_is_not_applied_twice_and_tells_the_same_faults() {
+    let daemon = TestDaemon::start(RESOURCES);
+    daemon.post("/counted", &json!({"id": 70})).expect(201);
+    let import = uuid::Uuid::now_v7();
+    let send = |first: u64, more: &str, body: &str| {
+        let path = format!("/records/counted?import={import}&first={first}{more}");
+        let answer = crate::client::send(daemon.admin(), "POST", &path, &[], Some(body.as_bytes()));
+        answer.expect(200).json()
+    };
+    let begun = send(0, "", "")["change"].as_u64().unwrap();
+    let body = "{\"id\":70}\n{\"a\":1}\n\n{\"id\":80}\n[]\n{\"id\":80}\n";
+    let refused = json!([
+        {"at": 0, "faults": ["a record with the id 70 exists already"]},
+        {"at": 4, "faults": ["a record must be a JSON object, this is an array"]},
+        {"at": 5, "faults": ["a record with the id 80 exists already"]},
+    ]);
+    let done = send(0, "", body);
+    let change = begun + 2;
+    let created =
+        json!({"created": 2, "replaced": 0, "before": 0, "change": change, "refused": refused});
+    assert_eq!(done, created);
+    let again = send(0, &format!("&again={begun}"), body);
+    // The second of two records with one id is taken for the first.
+    assert_eq!(
+        (&again["created"], &again["change"]),
+        (&json!(0), &json!(change))
+    );
+    assert_eq!(again["refused"][0], refused[0]);
+    assert_eq!(
+        listed(&daemon, "/counted").as_array().map(Vec::len),
+        Some(3)
+    );
+    let next = send(6, &format!("&again={change}"), "{}\n");
+    assert_eq!(next["created"], 1);
+}
