@@ -263,7 +263,9 @@ impl Stage {
                 Step::Die(_) | Step::FailSync | Step::FailView if self.faulty() => {}
                 Step::Die(_) | Step::FailSync | Step::FailView => {
                     // The writer may still apply what it has answered, and die of the fault before.
-                    running.list().await;
+                    let all = ListQuery::default();
+                    let unavailable = Err(StoreError::Unavailable);
+                    while running.store.query(BOOKS, &all).await == unavailable {}
                     self.arm(&step);
                 }
             }
