@@ -9,7 +9,7 @@ mod records;
 
 pub(crate) use history::Histories;
 pub(crate) use readiness::Check;
-pub(crate) use records::{Catalogue, PARCEL_BYTES, PARCEL_LINES, ParcelDone, Records};
+pub(crate) use records::{Catalogue, PARCEL_BYTES, PARCEL_LINES, ParcelDone, Records, RefusedLine};
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};

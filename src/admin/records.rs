@@ -58,6 +58,9 @@ pub(crate) struct ParcelDone {
     /// Records that were created; in a dry run, those that could be.
     pub(crate) created: u64,
     pub(crate) replaced: u64,
+    /// The positions of these lines; only in a dry run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) replaced_at: Vec<usize>,
     /// Records that an earlier attempt at the same parcel has brought.
     pub(crate) before: u64,
     /// The last change that the parcel made; for an empty one, the last that the store has.
@@ -78,6 +81,7 @@ impl ParcelDone {
     fn add(&mut self, more: Self) {
         self.created += more.created;
         self.replaced += more.replaced;
+        self.replaced_at.extend(more.replaced_at);
         self.before += more.before;
         self.change = self.change.max(more.change);
         self.refused.extend(more.refused);
@@ -115,6 +119,7 @@ impl Records {
             None => Err(Problem::not_allowed(READ)),
             Some(name) if read => self.give(name).await,
             Some(name) if request.method() == Method::POST => {
+                request.refuse_cross_site()?;
                 let done = self.take(name, request).await?;
                 Ok(json_answer(&json!(done)))
             }
@@ -281,15 +286,13 @@ impl Records {
                 Err(faults) => done.refuse(line, faults),
             }
         }
-        let results = match earlier {
+        let results: Vec<Result<Fate, StoreError>> = match earlier {
             _ if commands.is_empty() => Vec::new(),
             _ if parcel.dry_run => self.try_out(collection, commands).await?,
             Some(earlier) => {
                 done.change = Some(earlier.last);
-                commands
-                    .into_iter()
-                    .map(|command| earlier.result(command))
-                    .collect()
+                let commands = commands.into_iter();
+                commands.map(|command| earlier.fate(command)).collect()
             }
             None => {
                 let batch = WriteBatch {
@@ -298,23 +301,25 @@ impl Records {
                     origin,
                     bytes,
                 };
-                let results = self.store.write_batch(batch).await?.results.into_iter();
-                results.map(|result| result.map(Some)).collect()
+                let written = self.store.write_batch(batch).await?;
+                let results = written.results.into_iter();
+                results.map(|result| result.map(Fate::of)).collect()
             }
         };
         for (line, result) in taken.into_iter().zip(results) {
             match result {
-                Ok(Some(Written::Created(record))) => {
+                Ok(Fate::Created(change)) => {
                     done.created += 1;
-                    done.change = done.change.max(Some(record.revision.0));
+                    done.change = done.change.max(change);
                 }
-                Ok(Some(Written::Replaced(record))) => {
+                Ok(Fate::Replaced(change)) => {
                     done.replaced += 1;
-                    done.change = done.change.max(Some(record.revision.0));
+                    if parcel.dry_run {
+                        done.replaced_at.push(line.at);
+                    }
+                    done.change = done.change.max(change);
                 }
-                Ok(Some(Written::Deleted(_) | Written::DeletedMatching(_))) => {}
-                Ok(None) if parcel.dry_run => done.created += 1,
-                Ok(None) => done.before += 1,
+                Ok(Fate::Before) => done.before += 1,
                 Err(error) => done.refuse(line, parcel::faults_of_write(error)),
             }
         }
@@ -322,19 +327,24 @@ impl Records {
         Ok(done)
     }
 
-    /// Whether the records could be created, one result for each.
+    /// The fate that each record would have if no other of them came before it.
     async fn try_out(
         &self,
         collection: CollectionId,
         commands: Vec<WriteCommand>,
-    ) -> Result<Vec<Result<Option<Written>, StoreError>>, StoreError> {
+    ) -> Result<Vec<Result<Fate, StoreError>>, StoreError> {
         let mut results = Vec::with_capacity(commands.len());
         for command in commands {
-            let mut result = Ok(None);
-            if let WriteCommand::Create { id, .. } = command
+            let creates = matches!(command, WriteCommand::Create { .. });
+            let mut result = Ok(Fate::Created(None));
+            if let WriteCommand::Create { id, .. } | WriteCommand::Replace { id, .. } = command
                 && self.store.get(collection, &id).await?.is_some()
             {
-                result = Err(CommandError::Duplicate { id }.into());
+                result = if creates {
+                    Err(CommandError::Duplicate { id }.into())
+                } else {
+                    Ok(Fate::Replaced(None))
+                };
             }
             results.push(result);
         }
@@ -342,16 +352,36 @@ impl Records {
     }
 }
 
+/// What became of the record of a line, and by which change.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    Created(Option<u64>),
+    Replaced(Option<u64>),
+    /// An earlier attempt has brought it.
+    Before,
+}
+
+impl Fate {
+    fn of(written: Written) -> Self {
+        match written {
+            Written::Created(record) => Self::Created(Some(record.revision.0)),
+            Written::Replaced(record) => Self::Replaced(Some(record.revision.0)),
+            // No line is such a command.
+            Written::Deleted(_) | Written::DeletedMatching(_) => Self::Before,
+        }
+    }
+}
+
 impl Earlier {
-    /// The result that the command had: a group has all changes of its batch, so a record that is not among them was refused
+    /// The fate that the command had: a group has all changes of its batch, so a record that is not among them was refused
     /// because of its id.
-    fn result(&self, command: WriteCommand) -> Result<Option<Written>, StoreError> {
+    fn fate(&self, command: WriteCommand) -> Result<Fate, StoreError> {
         if let WriteCommand::Create { id, .. } = command
             && !self.ids.contains(&id)
         {
             return Err(CommandError::Duplicate { id }.into());
         }
-        Ok(None)
+        Ok(Fate::Before)
     }
 }
 

@@ -53,6 +53,15 @@ fn a_page_of_another_site_may_not_change_anything() {
             let code = ask(&daemon, method, path, &all).expect_problem(403);
             assert_eq!(code, "cross_site", "{method} {path} {headers:?}");
         }
+        let import = "/records/books?import=01a210f2-6a46-7604-bfff-fffffffffffe&first=0";
+        for path in ["/history/books/1?to=1", import] {
+            let answer = client::send(daemon.admin(), "POST", path, headers, Some(b"{}"));
+            assert_eq!(
+                answer.expect_problem(403),
+                "cross_site",
+                "{path} {headers:?}"
+            );
+        }
         // Reading is for the browser to refuse.
         ask(&daemon, "GET", "/books", headers).expect(200);
     }

@@ -203,6 +203,33 @@ fn wrong_lines_are_reported_with_all_their_faults_and_the_others_go_in() {
 }
 
 #[test]
+fn a_dry_run_tells_the_same_as_the_import_after_it() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let mut text =
+        "{\"id\":\"a\"}\n{\"id\":\"old\"}\n{\"id\":\"a\"}\n{\"id\":\"\u{e4}\"}\n".to_owned();
+    // The next parcel.
+    for n in 0..3000 {
+        writeln!(text, "{{\"id\":\"n{n}\"}}").unwrap();
+    }
+    text.push_str("{\"id\":\"a\"}\n{\"id\":\"\\u0061\"}\n{\"id\":\"old\"}\n{\"id\":\"b\"}");
+    write(&daemon, "n.ndjson", text);
+    for (name, upsert, refused) in [("named", false, 6), ("books", true, 1)] {
+        let path = format!("/{name}");
+        daemon.post(&path, &json!({"id": "old"})).expect(201);
+        let more = upsert.then_some("--upsert");
+        let mut words = vec!["import", name, "n.ndjson"];
+        words.extend(more);
+        let dry = [&words[..], &["--dry-run"]].concat();
+        let (told_dry, faults_dry) = expect(&daemon, &dry, 65);
+        assert_eq!(listed(&daemon, &path).as_array().map(Vec::len), Some(1));
+        let (told, faults) = expect(&daemon, &words, 65);
+        assert_eq!(faults_dry, faults);
+        assert_eq!(faults.lines().count(), refused);
+        assert_eq!(told_dry.replace("could be imported", "imported"), told);
+    }
+}
+
+#[test]
 fn an_array_that_is_no_resource_is_told_with_its_settings() {
     let daemon = TestDaemon::start(RESOURCES);
     let database = "{\"comments\": [{\"id\": 1}, {}],\n \"profile\": {\"name\": \"x\"},\n \"named\": [{\"id\": \"a\"}]}";

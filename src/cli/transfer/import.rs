@@ -10,7 +10,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use super::format::{Format, ReadFault, Row, RowSink};
 use super::import_state::{ImportState, ImportSubject, StateFault};
 use super::meter::Meter;
-use super::shipping::{Shipment, Shipper};
+use super::shipping::{SeenIds, Shipment, Shipper};
 use super::{Named, database, is_stream, ndjson, records_path, table};
 use crate::admin::{Catalogue, PARCEL_BYTES, PARCEL_LINES, ParcelDone};
 use crate::cli::admin_client::{AdminClient, ClientError};
@@ -130,7 +130,7 @@ impl Job<'_> {
             client: self.client,
             unsure: state_file.as_ref().is_some_and(|file| file.exists()),
             state_file: state_file.clone(),
-            dry_run: self.args.dry_run,
+            seen: self.args.dry_run.then(SeenIds::default),
             name: name.clone(),
             meter: Meter::new(&name, (total > 0).then_some(total)),
             read,
