@@ -24,7 +24,7 @@ use crate::settings::{ResourceSettings, Settings};
 use crate::storage::{Changes, CollectionId, Store, StoreError, WriteBatch, Written};
 use crate::supervision::MessageId;
 use crate::wire::{Code, Incoming, Problem, Response, read_body};
-use parcel::{Line, Parcel};
+use parcel::{Parcel, ParcelLine};
 
 /// The length of a parcel at which its sender begins the next one.
 pub(crate) const PARCEL_BYTES: usize = 1 << 20;
@@ -87,13 +87,13 @@ impl ParcelDone {
         self.refused.extend(more.refused);
     }
 
-    fn refuse(&mut self, line: &Line<'_>, faults: Vec<String>) {
+    fn refuse(&mut self, line: &ParcelLine<'_>, faults: Vec<String>) {
         let at = line.at;
         self.refused.push(RefusedLine { at, faults });
     }
 }
 
-/// What an earlier attempt at a batch did.
+/// The changes that an earlier attempt at a batch made.
 #[derive(Debug, Default)]
 struct Earlier {
     ids: BTreeSet<RecordId>,
@@ -226,12 +226,12 @@ impl Records {
         Ok(self.store.write_batch(nothing).await?.last)
     }
 
-    /// What earlier attempts at these batches did after the change `since`.
+    /// The changes that earlier attempts at these batches made after the change `since`.
     async fn earlier(
         &self,
         collection: CollectionId,
         parcel: &Parcel,
-        batches: &[Vec<Line<'_>>],
+        batches: &[Vec<ParcelLine<'_>>],
         since: u64,
     ) -> Result<HashMap<MessageId, Earlier>, Problem> {
         self.last_change(collection).await?;
@@ -270,7 +270,7 @@ impl Records {
         collection: CollectionId,
         settings: &ResourceSettings,
         parcel: &Parcel,
-        lines: &[Line<'_>],
+        lines: &[ParcelLine<'_>],
         origin: MessageId,
         earlier: Option<&Earlier>,
     ) -> Result<ParcelDone, StoreError> {
@@ -352,7 +352,7 @@ impl Records {
     }
 }
 
-/// What became of the record of a line, and by which change.
+/// The fate of the record of a line, and the change that it made.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     Created(Option<u64>),

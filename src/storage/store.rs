@@ -142,7 +142,7 @@ pub(crate) struct WriteBatch {
     pub(crate) bytes: usize,
 }
 
-/// What a batch did.
+/// The results of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct BatchWritten {
     /// One for each command.

@@ -30,7 +30,7 @@ pub(super) struct Parcel {
 
 /// A line that is not empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Line<'a> {
+pub(super) struct ParcelLine<'a> {
     /// Its position in the parcel, from 0 on.
     pub(super) at: usize,
     pub(super) text: &'a [u8],
@@ -81,7 +81,7 @@ impl Parcel {
     /// The command that brings the record of a line in, or all that is wrong with it.
     pub(super) fn command(
         &self,
-        line: &Line<'_>,
+        line: &ParcelLine<'_>,
         settings: &ResourceSettings,
         bytes_max: usize,
     ) -> Result<WriteCommand, Vec<String>> {
@@ -125,11 +125,11 @@ fn faults(violations: &[RuleViolation]) -> Vec<String> {
 }
 
 /// The lines that are not empty, in batches. The same text is always cut in the same way.
-pub(super) fn batches(text: &[u8]) -> Vec<Vec<Line<'_>>> {
+pub(super) fn batches(text: &[u8]) -> Vec<Vec<ParcelLine<'_>>> {
     let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
     let lines = text.split(|byte| *byte == b'\n').enumerate();
     for (at, text) in lines.filter(|(_, text)| !text.is_empty()) {
-        batch.push(Line { at, text });
+        batch.push(ParcelLine { at, text });
         bytes += text.len();
         if batch.len() == BATCH_COMMANDS_MAX || bytes >= BATCH_BYTES {
             batches.push(std::mem::take(&mut batch));
@@ -200,7 +200,7 @@ mod tests {
         let mut settings = ResourceSettings::at("/books");
         let mut of = |text: &str, more: &str, ids: IdScheme| {
             settings.ids = ids;
-            let line = Line {
+            let line = ParcelLine {
                 at: 1,
                 text: text.as_bytes(),
             };

@@ -9,7 +9,7 @@ use serde::de::{
 };
 use serde_json::value::RawValue;
 
-use super::format::{Place, Placed, ReadFault, RowSink, one_line};
+use super::format::{FilePlace, Placed, ReadFault, RowSink, one_line};
 
 /// Reads the arrays of an object, or only that named `only`; or an array that is all of the file, if `only` says what it is.
 pub(super) fn read(
@@ -18,13 +18,13 @@ pub(super) fn read(
     only: Option<&str>,
     sink: &mut impl RowSink,
 ) -> Result<(), ReadFault> {
-    let place = &Place::new(record_bytes);
+    let place = &FilePlace::new(record_bytes);
     let inner = input;
     let mut json = serde_json::Deserializer::from_reader(Placed { inner, place });
     let mut fault = None;
     let whole = WholeFile {
         only,
-        rows: Rows {
+        rows: ArrayRows {
             place,
             sink,
             fault: &mut fault,
@@ -40,14 +40,14 @@ pub(super) fn read(
 }
 
 /// The records of one array.
-struct Rows<'a, S> {
-    place: &'a Place,
+struct ArrayRows<'a, S> {
+    place: &'a FilePlace,
     sink: &'a mut S,
     /// The reason why the sink takes no more.
     fault: &'a mut Option<ReadFault>,
 }
 
-impl<S: RowSink> Rows<'_, S> {
+impl<S: RowSink> ArrayRows<'_, S> {
     /// Gives the records of an array to the sink. `name` is that of the array in an object.
     fn read<'de, A: SeqAccess<'de>>(
         self,
@@ -77,7 +77,7 @@ impl<S: RowSink> Rows<'_, S> {
 }
 
 /// A record as it is written, and the line that it begins in.
-struct RawRow<'a>(&'a Place);
+struct RawRow<'a>(&'a FilePlace);
 
 impl<'de> DeserializeSeed<'de> for RawRow<'_> {
     type Value = (u64, Box<RawValue>);
@@ -90,7 +90,7 @@ impl<'de> DeserializeSeed<'de> for RawRow<'_> {
 
 struct WholeFile<'a, S> {
     only: Option<&'a str>,
-    rows: Rows<'a, S>,
+    rows: ArrayRows<'a, S>,
 }
 
 impl<'de, S: RowSink> Visitor<'de> for WholeFile<'_, S> {
@@ -101,12 +101,12 @@ impl<'de, S: RowSink> Visitor<'de> for WholeFile<'_, S> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let Rows { place, sink, fault } = self.rows;
+        let ArrayRows { place, sink, fault } = self.rows;
         while let Some(name) = members.next_key::<String>()? {
             members.next_value_seed(DatabaseMember {
                 wanted: self.only.is_none_or(|only| only == name),
                 name,
-                rows: Rows {
+                rows: ArrayRows {
                     place,
                     sink: &mut *sink,
                     fault: &mut *fault,
@@ -131,7 +131,7 @@ impl<'de, S: RowSink> Visitor<'de> for WholeFile<'_, S> {
 struct DatabaseMember<'a, S> {
     name: String,
     wanted: bool,
-    rows: Rows<'a, S>,
+    rows: ArrayRows<'a, S>,
 }
 
 impl<S: RowSink> DatabaseMember<'_, S> {
@@ -200,11 +200,11 @@ impl<'de, S: RowSink> Visitor<'de> for DatabaseMember<'_, S> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::format::Kept;
+    use super::super::format::KeptRows;
     use super::*;
 
-    fn kept(text: &str, only: Option<&str>) -> (Kept, Option<String>) {
-        let mut kept = Kept::default();
+    fn kept(text: &str, only: Option<&str>) -> (KeptRows, Option<String>) {
+        let mut kept = KeptRows::default();
         let read = read(&mut text.as_bytes(), 100, only, &mut kept);
         (kept, read.err().map(|error| error.to_string()))
     }
@@ -258,7 +258,7 @@ mod tests {
         let (cut, _) = kept("{\"books\": [{}, {\"a\"", None);
         assert_eq!(cut.rows.len(), 1);
         let endless = format!("{{\"books\": [{{\"a\": \"{}", "x".repeat(100_000));
-        let mut sink = Kept::default();
+        let mut sink = KeptRows::default();
         let error = read(&mut endless.as_bytes(), 100, None, &mut sink).unwrap_err();
         assert!(matches!(error, ReadFault::Io(_)), "{error:?}");
     }

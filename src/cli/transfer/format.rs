@@ -49,7 +49,7 @@ pub(super) trait RowSink {
     fn row(&mut self, line: u64, row: Row) -> Result<(), ReadFault>;
 }
 
-/// Why a file was not read to its end.
+/// The reason why a file was not read to its end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadFault {
     #[error("can't be read")]
@@ -61,15 +61,15 @@ pub(super) enum ReadFault {
     Stopped,
 }
 
-/// How far a file was read.
-pub(super) struct Place {
+/// The place up to which a file was read.
+pub(super) struct FilePlace {
     lines: Cell<u64>,
     /// The bytes since the last record.
     bytes: Cell<u64>,
     bytes_max: u64,
 }
 
-impl Place {
+impl FilePlace {
     /// At the beginning of a file whose records may have so many bytes.
     pub(super) fn new(record_bytes: usize) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl Place {
 /// Reads a file and notes the place; fails at a record that is so long that it can't be one.
 pub(super) struct Placed<'a, R> {
     pub(super) inner: R,
-    pub(super) place: &'a Place,
+    pub(super) place: &'a FilePlace,
 }
 
 impl<R: Read> Read for Placed<'_, R> {
@@ -132,13 +132,13 @@ pub(super) fn one_line(json: &str) -> Vec<u8> {
 /// A sink that keeps all, for tests of readers.
 #[cfg(test)]
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct KeptRows {
     pub(super) rows: Vec<(u64, Result<String, String>)>,
     pub(super) names: Vec<String>,
 }
 
 #[cfg(test)]
-impl RowSink for Kept {
+impl RowSink for KeptRows {
     fn begin(&mut self, array: &str, first: &str) -> Result<(), ReadFault> {
         self.names.push(format!("{array} {first}"));
         Ok(())

@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ImportSubject {
     pub(super) bytes: u64,
-    /// When the file was changed last, in nanoseconds since 1970.
+    /// The time of the file's last change, in nanoseconds since 1970.
     pub(super) modified_ns: u64,
     pub(super) resource: Option<String>,
     pub(super) format: String,
     pub(super) upsert: bool,
 }
 
-/// How far an import is.
+/// The progress of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ImportState {
     /// A UUID of version 7, made when the import began.
@@ -33,7 +33,7 @@ pub(super) struct ImportState {
     pub(super) refused: u64,
 }
 
-/// Why an import can't go on.
+/// The reason why an import can't go on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StateFault {
     #[error(

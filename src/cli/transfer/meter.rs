@@ -11,7 +11,7 @@ use crate::cli::say;
 /// The time between two lines where stderr is no terminal.
 const LINES_EVERY: Duration = Duration::from_secs(5);
 
-/// How far a transfer is.
+/// The display of a transfer's progress.
 pub(super) struct Meter {
     name: String,
     bar: Option<ProgressBar>,

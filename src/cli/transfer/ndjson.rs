@@ -35,12 +35,12 @@ pub(super) fn read(
 
 #[cfg(test)]
 mod tests {
-    use super::super::format::Kept;
+    use super::super::format::KeptRows;
     use super::*;
 
     #[test]
     fn each_line_is_a_row_whatever_ends_it() {
-        let mut kept = Kept::default();
+        let mut kept = KeptRows::default();
         let long = format!("{{\"a\":\"{}\"}}", "x".repeat(40));
         let text = format!("{{\"a\":1}}\r\n\n  \n{long}\n{{\"b\":2}}");
         read(&mut text.as_bytes(), 20, &mut kept).unwrap();
@@ -51,7 +51,7 @@ mod tests {
             (5, Ok("{\"b\":2}".to_owned())),
         ];
         assert_eq!(kept.rows, rows);
-        let mut kept = Kept::default();
+        let mut kept = KeptRows::default();
         read(&mut &b""[..], 20, &mut kept).unwrap();
         assert_eq!(kept.rows, []);
     }
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn a_line_may_have_exactly_the_most_bytes() {
         for end in ["", "\n", "\r\n"] {
-            let mut kept = Kept::default();
+            let mut kept = KeptRows::default();
             let text = format!("{{\"a\":1}}{end}");
             read(&mut text.as_bytes(), 7, &mut kept).unwrap();
             assert_eq!(kept.rows, [(1, Ok("{\"a\":1}".to_owned()))]);

@@ -22,7 +22,7 @@ use crate::cli::admin_client::{AdminAnswer, AdminClient, ClientError};
 use crate::cli::say;
 use crate::num::as_u64;
 
-/// How long a daemon that does not answer, or has no room, is waited for.
+/// The time for which a daemon that does not answer, or has no room, is asked again.
 const RETRY_FOR: Duration = Duration::from_secs(5);
 /// The pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);

@@ -11,10 +11,10 @@ use csv::{ByteRecord, ReaderBuilder, Terminator};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::format::{Place, Placed, ReadFault, RowSink, one_line};
+use super::format::{FilePlace, Placed, ReadFault, RowSink, one_line};
 use crate::num::as_u64;
 
-/// How the cells of a column are read.
+/// The way in which the cells of a column are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Column {
     /// Texts: also those that look like numbers.
@@ -79,7 +79,7 @@ pub(super) fn read(
     fields: Fields<'_>,
     sink: &mut impl RowSink,
 ) -> Result<(), ReadFault> {
-    let place = &Place::new(record_bytes);
+    let place = &FilePlace::new(record_bytes);
     // The last row ends as all others do, which makes no row more.
     let inner = input.chain(&b"\n"[..]);
     let mut table = ReaderBuilder::new();
@@ -209,7 +209,7 @@ impl<W: Write> TableWriter<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::format::Kept;
+    use super::super::format::KeptRows;
     use super::*;
 
     fn fields() -> Vec<(String, String)> {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     fn rows(text: &str, fields: Fields<'_>) -> Vec<(u64, Result<String, String>)> {
-        let mut kept = Kept::default();
+        let mut kept = KeptRows::default();
         read(&mut text.as_bytes(), 1000, fields, &mut kept).unwrap();
         kept.rows
     }
@@ -259,7 +259,7 @@ mod tests {
         let fault = "the row has 1 cells, the header 2".to_owned();
         assert_eq!(found[0].1, Err(fault));
         for header in ["a,a\n", "a,\n"] {
-            let read = read(&mut header.as_bytes(), 10, None, &mut Kept::default());
+            let read = read(&mut header.as_bytes(), 10, None, &mut KeptRows::default());
             assert!(matches!(read, Err(ReadFault::Syntax(_))), "{header}");
         }
         assert_eq!(rows("", None), []);

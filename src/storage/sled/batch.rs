@@ -16,15 +16,15 @@ impl Writer {
         open: &OpenEngine,
         staging: &mut Staging<'_>,
         delivery: &'a Delivery<StoreMessage>,
-    ) -> Option<Answer<'a>> {
+    ) -> Option<WriteAnswer<'a>> {
         match &**delivery {
             StoreMessage::Write { write, reply } => {
                 let written = self.evaluate(open, staging, delivery, write).transpose()?;
-                Some(Answer::Write(reply, written))
+                Some(WriteAnswer::Write(reply, written))
             }
             StoreMessage::Batch { batch, reply } => {
                 let written = self.evaluate_batch(open, staging, delivery, batch);
-                Some(Answer::Batch(reply, written.transpose()?))
+                Some(WriteAnswer::Batch(reply, written.transpose()?))
             }
             StoreMessage::Page { .. } | StoreMessage::Heal { .. } => None,
         }
@@ -76,7 +76,7 @@ impl Writer {
 }
 
 /// The answer to a message that changes records, and whom it is for.
-pub(super) enum Answer<'a> {
+pub(super) enum WriteAnswer<'a> {
     Write(
         &'a ReplyTo<Written, StoreError>,
         Result<Written, StoreError>,
@@ -87,7 +87,7 @@ pub(super) enum Answer<'a> {
     ),
 }
 
-impl Answer<'_> {
+impl WriteAnswer<'_> {
     pub(super) fn give(self) {
         match self {
             Self::Write(reply, answer) => reply.settle(answer),

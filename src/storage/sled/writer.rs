@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
-use super::batch::Answer;
+use super::batch::WriteAnswer;
 use super::checked::Checked;
 use super::commit::Committed;
 use super::engine::{Group, Keyspace};
@@ -42,7 +42,6 @@ pub(super) const POINTS: [&str; 6] = [
 /// How long the start waits for the store, before the rest of the daemon starts without it.
 const START_WAIT: Duration = Duration::from_secs(2);
 
-/// The place for the answer to a write.
 /// The durations of commits, in seconds.
 pub(super) type CommitTimes = Histogram;
 
@@ -178,9 +177,10 @@ impl Writer {
         &mut self,
         open: &OpenEngine,
         staging: Staging<'_>,
-        answers: &mut Vec<Answer<'_>>,
+        answers: &mut Vec<WriteAnswer<'_>>,
     ) -> Result<(), BoxError> {
-        let answer = |answers: &mut Vec<Answer<'_>>| answers.drain(..).for_each(Answer::give);
+        let answer =
+            |answers: &mut Vec<WriteAnswer<'_>>| answers.drain(..).for_each(WriteAnswer::give);
         if staging.group.is_empty() {
             answer(answers);
             return Ok(());
