@@ -22,6 +22,7 @@ use actix_web::http::header::{self, HeaderValue};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
+use crate::incidents::Incidents;
 use crate::supervision::{Faults, NodeView, Pulse, Tree};
 use crate::telemetry::{Exposition, Metrics};
 use crate::wire::{Code, Incoming, Problem, Responder, Response, read_body, wish};
@@ -32,7 +33,7 @@ const PULSE_LIMIT: Duration = Duration::from_secs(1);
 /// The largest body of a POST to `/chaos`.
 const ORDER_BYTES_MAX: usize = 4096;
 const READ: &str = "GET, HEAD";
-const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor, /records and /history/RESOURCE/ID";
+const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor, /incidents, /records and /history/RESOURCE/ID";
 
 /// The handler of requests on the admin listener.
 pub(crate) struct Admin {
@@ -53,6 +54,7 @@ pub(crate) struct Running {
     pub histories: Histories,
     /// The records of `/records`.
     pub records: Records,
+    pub incidents: Arc<Incidents>,
 }
 
 type Answered = Result<HttpResponse<BoxBody>, Problem>;
@@ -114,6 +116,13 @@ impl Admin {
             "/readyz" => self.ready(request.query()),
             "/metrics" => Ok(self.metrics(request)),
             "/supervisor" => Ok(json_answer(&json!(self.view()))),
+            "/incidents" => {
+                let running = self.running.get();
+                let incidents = running.map(|running| running.incidents.all());
+                Ok(json_answer(
+                    &json!({ "incidents": incidents.unwrap_or_default() }),
+                ))
+            }
             _ => {
                 let asset = page::ASSETS.iter().find(|(at, ..)| *at == path);
                 match (path.strip_prefix("/readyz/"), asset) {

@@ -9,6 +9,7 @@ mod backup;
 pub mod cli;
 mod descriptors;
 mod file_cache;
+mod incidents;
 mod listener;
 mod memory_file;
 mod num;

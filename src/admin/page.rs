@@ -42,6 +42,7 @@ const HEAD: &str = r#"<!DOCTYPE html>
 <li><a href="/readyz">/readyz</a></li>
 <li><a href="/livez">/livez</a></li>
 <li><a href="/supervisor">/supervisor</a></li>
+<li><a href="/incidents">/incidents</a></li>
 <li><a href="/metrics">/metrics</a></li>
 </ul>
 </nav>

@@ -17,6 +17,7 @@ use crate::api::{ResourceTarget, RouteRules, RouteTable, Site, Target};
 use crate::backup::BackupSchedule;
 use crate::descriptors;
 use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, RootId, SiteRoot};
+use crate::incidents::Incidents;
 use crate::listener::{
     self, ConnectionBounds, Inherited, ListenerMetrics, ListenerState, SharedListening,
     SocketError, SocketFile, bind, bind_unix,
@@ -61,6 +62,7 @@ pub(super) struct Planned {
     pub(super) env: Env,
     pub(super) pulse: Arc<Pulse>,
     pub(super) run_file: RunFile,
+    pub(super) incidents: Arc<Incidents>,
     /// Removed when the listeners are gone.
     pub(super) socket_files: Vec<SocketFile>,
 }
@@ -99,7 +101,6 @@ impl Assembly {
     /// Binds every socket and prepares every child.
     pub(super) fn new(settings: Settings, inherited: Inherited) -> Result<Self, BuildError> {
         let faults = settings.chaos.enabled.then(Faults::armed);
-        let run_file = RunFile::new(&settings.server.data);
         let opened = AccessSink::open(&settings.logging).map_err(BuildError::AccessLog)?;
         let (sink, access) = opened.unzip();
         let most = memory::buffered_bytes(settings.server.max_buffered);
@@ -111,7 +112,8 @@ impl Assembly {
             access: sink,
             listener_metrics: ListenerMetrics::default(),
         };
-        let (store, writer) = storage::storage(&builder.settings, &builder.faults);
+        let incidents = Arc::new(Incidents::new(&builder.settings.server.data));
+        let (store, writer) = storage::storage(&builder.settings, &builder.faults, &incidents);
         let pulse = Pulse::new();
         let admin = Arc::new(Admin::new(Arc::clone(&pulse), builder.faults.clone()));
         let sockets = builder.sockets(inherited)?;
@@ -144,30 +146,37 @@ impl Assembly {
         metrics.add(builder.listener_metrics);
         metrics.add(Arc::clone(&store));
         metrics.add(files.clone());
+        metrics.add(Arc::clone(&incidents));
         admin.attach(Running {
             tree: tree.clone(),
             metrics: metrics.clone(),
             checks: checks(&store, &files),
             histories: Histories::new(&store, &builder.settings),
             records: Records::new(&store, &builder.settings),
+            incidents: Arc::clone(&incidents),
         });
         Ok(Self {
             bound,
             tree,
             planned: Some(Planned {
                 prepared,
-                env: Env {
-                    faults: builder.faults,
-                    ..Env::default()
-                },
+                env: env(builder.faults),
                 pulse,
-                run_file,
+                run_file: RunFile::new(&builder.settings.server.data),
+                incidents,
                 socket_files: sockets.files,
             }),
             metrics,
             store,
             access,
         })
+    }
+}
+
+fn env(faults: Faults) -> Env {
+    Env {
+        faults,
+        ..Env::default()
     }
 }
 

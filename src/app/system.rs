@@ -192,6 +192,8 @@ impl Drop for System {
     }
 }
 
+/// The longest time that the end waits until all incidents are written.
+const INCIDENTS_FLUSH: Duration = Duration::from_secs(1);
 /// The sentinel beats ten times a second; where this much time lies between two beats, the process stood still.
 const PAUSE: Duration = Duration::from_secs(3);
 
@@ -262,6 +264,7 @@ fn live(mut planned: Planned, mut notifier: Option<Notifier>, store: &Arc<dyn St
     });
     // The listeners were closed first; the disk is closed last.
     store.close();
+    planned.incidents.flush(INCIDENTS_FLUSH);
     planned.run_file.remove();
     // If a commit hangs, that is the reason, whatever the children report.
     let reason = overdue.get().cloned().unwrap_or(reason);

@@ -5,7 +5,11 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{Exit, admin_client, complain, print};
+use crate::incidents::Incident;
 use crate::supervision::{ExitView, NodeView};
+
+/// The most incidents that are shown; `/incidents` has all that are kept.
+const INCIDENTS_SHOWN: usize = 5;
 
 pub(super) fn run(admin: &str, json: bool) -> Exit {
     let body = match admin_client::get(admin, "/supervisor") {
@@ -15,12 +19,45 @@ pub(super) fn run(admin: &str, json: bool) -> Exit {
     let drawn = if json {
         serde_json::from_slice(&body).map(|tree: Value| format!("{tree:#}\n"))
     } else {
-        serde_json::from_slice(&body).map(|root| text(&root))
+        serde_json::from_slice(&body).map(|root| text(&root) + &incidents(admin))
     };
     match drawn {
         Ok(drawn) => print(&drawn),
         Err(error) => complain(&error, Exit::Failed),
     }
+}
+
+/// The last incidents, if the daemon tells of any.
+fn incidents(admin: &str) -> String {
+    #[derive(Default, serde::Deserialize)]
+    struct Listed {
+        incidents: Vec<Incident>,
+    }
+    let body = admin_client::get(admin, "/incidents").unwrap_or_default();
+    let listed: Listed = serde_json::from_slice(&body).unwrap_or_default();
+    let newest = listed.incidents.len().saturating_sub(INCIDENTS_SHOWN);
+    let mut out = String::new();
+    for incident in listed.incidents.iter().skip(newest) {
+        if out.is_empty() {
+            out.push_str("\nlast incidents:\n");
+        }
+        out.push_str(&incident_line(incident));
+    }
+    out
+}
+
+fn incident_line(incident: &Incident) -> String {
+    let file = incident.file.as_ref();
+    let file = file.map_or_else(String::new, |file| format!(" ({file})"));
+    let lasted = if incident.seconds > 0.0 {
+        format!(" after {:.3}s", incident.seconds)
+    } else {
+        String::new()
+    };
+    format!(
+        "{}  {}  {}{file}; {}{lasted}\n",
+        incident.at, incident.part, incident.what, incident.done
+    )
 }
 
 /// The tree with one line a node.

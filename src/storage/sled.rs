@@ -61,6 +61,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::Store;
+use crate::incidents::Incidents;
 use crate::settings::{OnRefusal, Settings};
 use crate::supervision::{ChildSpec, Faults, Slot};
 use archiving::Archiving;
@@ -82,10 +83,14 @@ use store::SledStore;
 use writer::{GROUP, Writer, WriterSettings, commit_times};
 
 /// The store that `settings` describe, and the child spec of its writer.
-pub(crate) fn storage(settings: &Settings, faults: &Faults) -> (Arc<dyn Store>, ChildSpec) {
+pub(crate) fn storage(
+    settings: &Settings,
+    faults: &Faults,
+    incidents: &Arc<Incidents>,
+) -> (Arc<dyn Store>, ChildSpec) {
     let data = DataFolder::new(&settings.server.data);
     let opener = SledOpener::new(data.view(), settings.storage.cache_bytes);
-    let (store, spec) = with_engine(Box::new(opener), settings, faults);
+    let (store, spec) = with_engine(Box::new(opener), settings, faults, incidents);
     (store, spec)
 }
 
@@ -94,13 +99,16 @@ fn with_engine(
     opener: Box<dyn Opener>,
     settings: &Settings,
     faults: &Faults,
+    incidents: &Arc<Incidents>,
 ) -> (Arc<SledStore>, ChildSpec) {
     let space = Space::new(&settings.server.data, settings.storage.reserve);
     let data = DataFolder::new(&settings.server.data);
     let log_keep = crate::num::as_u64(settings.storage.log_keep);
     let declared = settings.resources.clone();
     let archiving = Archiving::new(&data, &settings.storage);
-    let holder = Holder::new(opener, data, declared, log_keep, space, archiving);
+    let holder = Holder::new(
+        opener, data, declared, log_keep, space, archiving, incidents,
+    );
     let holder = Arc::new(holder);
     let limits = settings.supervision.children.storage;
     let (slot, writer) = Slot::with_limits("writer", limits.limits());

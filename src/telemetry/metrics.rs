@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use super::exposition::Exposition;
 use super::process::ProcessMetrics;
 use super::rows::{Collected, Histogram, MetricSource, Rows};
+use crate::incidents::Incidents;
 use crate::num::{as_f64, as_u64};
 use crate::supervision::{ExitReason, NodeView, SlotView, Tree};
 
@@ -98,6 +99,21 @@ impl MetricSource for Tree {
         );
         write_children(&nodes, rows);
         write_slots(&nodes, rows);
+    }
+}
+
+impl MetricSource for Arc<Incidents> {
+    fn write(&self, rows: &mut Rows<'_>) {
+        rows.counters(
+            "perennial_incidents",
+            "What was damaged or failed, by its kind; /incidents lists the last ones",
+            self.counts().map(|(kind, count)| ([("kind", kind)], count)),
+        );
+        rows.counter(
+            "perennial_incidents_unwritten",
+            "Incidents that could not be written to the data folder",
+            self.unwritten(),
+        );
     }
 }
 

@@ -32,6 +32,7 @@ mod file_faults;
 mod foreign_pages;
 mod fuzz;
 mod history;
+mod incidents;
 mod large_files;
 mod library;
 mod limits;

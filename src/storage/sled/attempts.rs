@@ -6,10 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::checked::Checked;
 use super::engine::{OpenError, OpenFault};
 use super::holder::Holder;
 use super::reader_state::OpenEngine;
+use crate::incidents::{Incident, IncidentKind, STORAGE};
 use crate::storage::Refusal;
 use crate::supervision::contain;
 
@@ -118,8 +121,9 @@ impl Holder {
     }
 
     fn open_until_done(&self) {
+        let begun = Instant::now();
         let mut pause = RETRY_MIN;
-        loop {
+        for attempts in 1_u64.. {
             let opened = contain(|| self.open());
             let fault = match opened {
                 Ok(Ok(())) => None,
@@ -141,6 +145,12 @@ impl Holder {
                 && known != Some(&trouble.text)
             {
                 tracing::error!("{}", trouble.text);
+            }
+            if let (None, Some(passed)) = (&trouble, &attempt.trouble) {
+                let done = format!("attempt {attempts} to open it was successful");
+                let incident =
+                    Incident::new(IncidentKind::Unavailable, STORAGE, &passed.text, &done);
+                self.incidents.add(incident.lasting(begun.elapsed()));
             }
             self.readers.troubled(trouble.is_some());
             if full {

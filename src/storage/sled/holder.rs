@@ -19,6 +19,7 @@ use super::opening::{CommitLog, Opening};
 use super::reader_state::{OpenEngine, ReaderState};
 use super::space::Space;
 use super::stored_fit;
+use crate::incidents::Incidents;
 use crate::storage::fit::Resources;
 use crate::storage::journal::{DataLock, JournalFiles, StoreId};
 
@@ -37,6 +38,7 @@ pub(super) struct Holder {
     log_keep: u64,
     pub(super) space: Space,
     pub(super) archiving: Option<Arc<Archiving>>,
+    pub(super) incidents: Arc<Incidents>,
     pub(super) engine: EngineLock,
     pub(super) readers: ReaderState,
     lock: Mutex<Option<DataLock>>,
@@ -61,6 +63,7 @@ impl Holder {
         log_keep: u64,
         space: Space,
         archiving: Option<Archiving>,
+        incidents: &Arc<Incidents>,
     ) -> Self {
         Self {
             opener,
@@ -70,6 +73,7 @@ impl Holder {
             log_keep,
             space,
             archiving: archiving.map(Arc::new),
+            incidents: Arc::clone(incidents),
             engine: EngineLock::default(),
             readers: ReaderState::default(),
             lock: Mutex::new(None),

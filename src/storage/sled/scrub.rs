@@ -10,6 +10,7 @@ use super::page;
 use super::snapshots;
 use super::store::SledStore;
 use super::stored_fit;
+use crate::incidents::{Incident, IncidentKind, STORAGE};
 use crate::storage::CollectionId;
 use crate::storage::journal::{JournalChange, JournalFiles, Reach, Snapshot};
 use crate::supervision::contain;
@@ -82,6 +83,10 @@ fn journal_is_whole(holder: &Holder) -> Result<bool, OpenFault> {
             Err(fault @ OpenFault::Io(_)) => return Err(fault),
             Err(fault) => {
                 tracing::warn!(%fault, "a snapshot is damaged: a new one is made");
+                let kind = IncidentKind::DamagedSnapshot;
+                let done = "a new snapshot is made";
+                let incident = Incident::new(kind, STORAGE, &fault.to_string(), done);
+                holder.incidents.add(incident.of_file(snapshot.path()));
                 whole = false;
             }
         }
@@ -91,6 +96,10 @@ fn journal_is_whole(holder: &Holder) -> Result<bool, OpenFault> {
         Reach::End(end) => end.last,
         Reach::Damage { last, error } => {
             tracing::warn!(%error, "the journal is damaged: a snapshot takes its place");
+            let kind = IncidentKind::DamagedJournal;
+            let done = "a snapshot takes its place";
+            let incident = Incident::new(kind, STORAGE, &error.to_string(), done);
+            holder.incidents.add(incident);
             last
         }
     };

@@ -168,7 +168,11 @@ impl Running {
 
 fn on_sled(data: &Path, faults: &Faults) -> (Arc<SledStore>, ChildSpec) {
     let opener = SledOpener::new(data.join("view"), settings(data).storage.cache_bytes);
-    with_engine(Box::new(opener), &settings(data), faults)
+    with_engine(Box::new(opener), &settings(data), faults, &incidents(data))
+}
+
+fn incidents(data: &Path) -> Arc<Incidents> {
+    Arc::new(Incidents::new(data))
 }
 
 fn run<F: Future<Output = ()>>(test: F) {
@@ -212,7 +216,12 @@ fn records_are_kept_over_a_restart_and_revisions_never_repeat() {
 
 fn in_memory(memory: &Arc<Memory>, folder: &Path, faults: &Faults) -> (Arc<SledStore>, ChildSpec) {
     let opener = MemoryOpener(Arc::clone(memory));
-    with_engine(Box::new(opener), &settings(folder), faults)
+    with_engine(
+        Box::new(opener),
+        &settings(folder),
+        faults,
+        &incidents(folder),
+    )
 }
 
 #[test]

@@ -350,7 +350,8 @@ fn the_log_is_trimmed_to_its_length() {
         let mut short = settings(folder.path());
         short.storage.log_keep = 3000;
         let opener = MemoryOpener(Arc::clone(&memory));
-        let made = with_engine(Box::new(opener), &short, &Faults::none());
+        let incidents = incidents(folder.path());
+        let made = with_engine(Box::new(opener), &short, &Faults::none(), &incidents);
         let running = Running::start(made).await;
         for n in 0..3100 {
             running.store.create(BOOKS, book(n), None).await.unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{ConnectionCounters, LIMITS, LimitSettings, Served};
 use crate::api::{self, ResourceTarget, RouteRules, RouteTable, Target};
 use crate::file_cache::{CallThreads, Files, RootId, SiteRoot};
+use crate::incidents::Incidents;
 use crate::settings::{self, ResourceSettings, Settings};
 use crate::storage::{self, CollectionId};
 use crate::supervision::{
@@ -70,7 +71,8 @@ impl ServedSite {
         let mut settings = Settings::default();
         settings.server.data = folder.path().join("data");
         // Its writer is never started.
-        let (store, _writer) = storage::storage(&settings, &faults);
+        let incidents = Arc::new(Incidents::new(&settings.server.data));
+        let (store, _writer) = storage::storage(&settings, &faults, &incidents);
         let routes = RouteTable::new(
             [
                 ("/", Target::Files(RootId(0))),
