@@ -8,7 +8,7 @@ mod readiness;
 mod records;
 
 pub(crate) use history::Histories;
-pub(crate) use readiness::Check;
+pub(crate) use readiness::{Check, Checks};
 pub(crate) use records::{Catalogue, PARCEL_BYTES, PARCEL_LINES, ParcelDone, Records, RefusedLine};
 
 use std::borrow::Cow;
@@ -49,7 +49,7 @@ pub(crate) struct Running {
     /// The metrics of `/metrics`.
     pub metrics: Metrics,
     /// The checks of `/readyz`, besides the state of the children.
-    pub checks: Vec<Check>,
+    pub checks: Box<Checks>,
     /// The records of `/history`.
     pub histories: Histories,
     /// The records of `/records`.
@@ -104,7 +104,7 @@ impl Admin {
     /// Each part of the daemon, and whether it can serve.
     fn parts(&self) -> Vec<Part> {
         let running = self.running.get();
-        let checks = running.map_or(&[][..], |running| &running.checks);
+        let checks = running.map_or_else(Vec::new, |running| (running.checks)());
         readiness::parts(self.view().as_ref(), checks)
     }
 

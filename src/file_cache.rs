@@ -1,12 +1,13 @@
 //! The file cache: files of the configured folders, kept in memory and compared with their files again and again.
 //!
-//! A request for a file is answered in one of two ways. The **hot way** ([`Files::hit`]) reads a published, immutable table:
+//! A request for a file is answered in one of two ways. The **hot way** ([`Files::hit`]) reads the published, immutable table of its folder:
 //! no lock, no message, no allocation. The **slow way** ([`Files::load`]) asks the file-cache child, which has the file looked
-//! at by a thread of its root. The child alone publishes new tables. The table outlives the child: while the child restarts,
+//! at by a thread of its root. The child alone publishes new tables. They outlive the child: while the child restarts,
 //! hits go on. A folder that does not answer delays only requests for its files.
 //!
 //! Order of reading: [`containment`] (which paths are let through, and why), `folder` (how they are opened), `loader` (one
-//! look at a file), `health` (whether a folder answers; pure), `root_io` (blocking calls), `entry`, `table`, `budget`, `cache`
+//! look at a file), `health` (whether a folder answers; pure), `root_io` (blocking calls), `roots` (folders come and
+//! go), `entry`, `table`, `budget`, `cache`
 //! (the child), `handle` (what the request handlers hold).
 //!
 //! HTTP statuses are not known here: the answers are [`Loaded`] and [`FileError`].
@@ -23,6 +24,7 @@ mod folder;
 mod handle;
 mod health;
 mod large;
+mod limits;
 mod loader;
 mod message;
 mod metrics;
@@ -30,6 +32,7 @@ mod published;
 mod representation;
 mod root;
 mod root_io;
+mod roots;
 mod stamp;
 mod table;
 mod waiting;
@@ -43,8 +46,9 @@ pub(crate) use handle::Files;
 pub(crate) use large::Large;
 pub(crate) use message::Loaded;
 pub(crate) use representation::Representation;
-pub(crate) use root::{RootId, SiteRoot};
+pub(crate) use root::SiteRoot;
 pub(crate) use root_io::CallThreads;
+pub(crate) use roots::{RootFault, RootHandle};
 
 #[cfg(test)]
 mod tests;

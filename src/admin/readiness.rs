@@ -5,14 +5,15 @@ use crate::supervision::NodeView;
 /// The part of the tree that answers `/readyz`: it is left out, since whoever asks is being answered.
 const ASKED: &str = "admin";
 
-type Ask = dyn Fn() -> Result<(), String> + Send + Sync;
+/// Makes the checks of this moment. It must not wait: it is called on the admin's thread.
+pub(crate) type Checks = dyn Fn() -> Vec<Check> + Send + Sync;
 
-/// A named question whose answer decides whether the daemon is ready. It must not wait: it is asked on the admin's thread.
+/// A part that has to serve for the daemon to be ready.
 pub(crate) struct Check {
     /// A check named like a part of the tree belongs to that part; any other name is a part of its own in `/readyz`.
     pub name: String,
-    /// The error says for an operator what is wrong.
-    pub ask: Box<Ask>,
+    /// The reason why it can't serve, for an operator.
+    pub fault: Option<String>,
 }
 
 /// One part of the daemon, as `/readyz` tells of it.
@@ -24,7 +25,7 @@ pub(super) struct Part {
 }
 
 /// All parts: those of the tree in their order, then those that only a check names.
-pub(super) fn parts(root: Option<&NodeView>, checks: &[Check]) -> Vec<Part> {
+pub(super) fn parts(root: Option<&NodeView>, checks: Vec<Check>) -> Vec<Part> {
     let children = root.map_or(&[][..], |root| root.children.as_slice());
     let children = children.iter().filter(|child| child.name != ASKED);
     let mut parts: Vec<_> = children
@@ -37,14 +38,10 @@ pub(super) fn parts(root: Option<&NodeView>, checks: &[Check]) -> Vec<Part> {
     if parts.is_empty() {
         return parts;
     }
-    for check in checks {
-        let fault = (check.ask)().err();
-        match parts.iter_mut().find(|part| part.name == check.name) {
+    for Check { name, fault } in checks {
+        match parts.iter_mut().find(|part| part.name == name) {
             Some(part) => part.fault = part.fault.take().or(fault),
-            None => parts.push(Part {
-                name: check.name.clone(),
-                fault,
-            }),
+            None => parts.push(Part { name, fault }),
         }
     }
     parts

@@ -14,7 +14,7 @@ use super::answer::{Answered, redirect, set};
 use super::conditional;
 use super::routes::Matched;
 use super::site::Site;
-use crate::file_cache::{Entry, Large, Loaded, Representation, RootId};
+use crate::file_cache::{Entry, Large, Loaded, Representation, RootHandle};
 use crate::wire::{
     DiskBody, Incoming, Problem, Response, Socket, content_body, content_response, disk_response,
     options,
@@ -26,7 +26,7 @@ const ALLOW: &str = "GET, HEAD, OPTIONS";
 pub(super) fn quick(
     site: &Site,
     request: &Incoming,
-    root: RootId,
+    root: &RootHandle,
     matched: &Matched,
     now: Instant,
 ) -> Option<Response> {
@@ -41,7 +41,7 @@ pub(super) fn quick(
 /// The answer, however long it takes.
 pub(super) async fn slow(
     site: &Site,
-    root: RootId,
+    root: &RootHandle,
     matched: &Matched,
     request: &Incoming,
 ) -> Answered {
@@ -72,7 +72,7 @@ impl DiskBody for Large {
 /// An error with the route's own page for it, if the page can be read.
 pub(super) async fn with_page(
     site: &Site,
-    root: RootId,
+    root: &RootHandle,
     page: &str,
     mut response: Response,
 ) -> Response {
@@ -84,7 +84,7 @@ pub(super) async fn with_page(
     response.set_body(content_body(&entry.content))
 }
 
-async fn error_page(site: &Site, root: RootId, page: &str) -> Option<Arc<Entry>> {
+async fn error_page(site: &Site, root: &RootHandle, page: &str) -> Option<Arc<Entry>> {
     if let Some(entry) = site.files.hit(root, page, Instant::now()) {
         return Some(entry);
     }

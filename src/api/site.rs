@@ -46,7 +46,7 @@ impl Responder for Site {
             return None;
         }
         let mut response = match &matched.route.target {
-            Target::Files(root) => files::quick(self, request, *root, matched, now)?,
+            Target::Files(root) => files::quick(self, request, root, matched, now)?,
             Target::Resource(target) => resource::quick(self, target, matched, request)?,
         };
         rules.add_headers(&mut response);
@@ -64,7 +64,7 @@ impl Responder for Site {
     async fn slow(&self, request: &mut Incoming, matched: &Self::Matched) -> Response {
         let answered = match matched {
             Ok(matched) => match &matched.route.target {
-                Target::Files(root) => files::slow(self, *root, matched, request).await,
+                Target::Files(root) => files::slow(self, root, matched, request).await,
                 Target::Resource(resource) => {
                     resource::answer(self, resource, matched, request).await
                 }

@@ -1,6 +1,7 @@
 //! Everything is put together here, before anything runs.
 
 use std::io;
+use std::iter;
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -12,11 +13,11 @@ use super::errors::BuildError;
 use super::memory;
 use super::run_file::RunFile;
 use super::system::Bound;
-use crate::admin::{Admin, Check, Histories, Records, Running};
+use crate::admin::{Admin, Check, Checks, Histories, Records, Running};
 use crate::api::{ResourceTarget, RouteRules, RouteTable, Site, Target};
 use crate::backup::BackupSchedule;
 use crate::descriptors;
-use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, RootId, SiteRoot};
+use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, SiteRoot};
 use crate::incidents::Incidents;
 use crate::listener::{
     self, ConnectionBounds, Inherited, ListenerMetrics, ListenerState, SharedListening,
@@ -251,25 +252,22 @@ impl Builder {
         let (slot, child) = Slot::with_limits("file-cache", limits.limits());
         // The welcome page is shown only where no route was written.
         let welcome = settings.routes == Settings::default().routes;
-        let mut roots = Vec::new();
+        let threads = CallThreads::new().map_err(BuildError::Thread)?;
+        let files = Files::new(&settings.file_cache, limits.deadline, threads, child);
         let mut table = Vec::new();
         for (prefix, route) in &settings.routes {
             let TargetSettings::Files(folder) = &route.target;
-            let target = Target::Files(RootId(roots.len()));
-            roots.push(SiteRoot {
+            let root = files.add(SiteRoot {
                 route: prefix.clone(),
                 path: folder.root.clone(),
                 index: folder.index.clone(),
                 built_in: welcome,
                 cache: CacheRules::new(&route.cache),
                 types: ContentTypes::new(&route.types),
-            });
+            })?;
             let rules = RouteRules::new(&route.rules);
-            table.push((prefix.clone(), rules, target));
+            table.push((prefix.clone(), rules, Target::Files(root)));
         }
-        let threads = CallThreads::new(roots.len()).map_err(BuildError::Thread)?;
-        let cache = settings.file_cache.clone();
-        let files = Files::new(roots, cache, limits.deadline, threads, child);
         let spec = files.child_spec(&slot, self.faults.clone());
         for (name, resource) in &settings.resources {
             if let Some(collection) = store.collection(name) {
@@ -394,21 +392,18 @@ impl Builder {
 }
 
 /// The checks of `/readyz`, besides the state of the children.
-fn checks(store: &Arc<dyn storage::Store>, files: &Files) -> Vec<Check> {
-    let store = Arc::clone(store);
-    let opened = move || {
+fn checks(store: &Arc<dyn storage::Store>, files: &Files) -> Box<Checks> {
+    let (store, files) = (Arc::clone(store), files.clone());
+    Box::new(move || {
         let fault = || "the store is being opened, or its writer restarted".to_owned();
-        let ready = store.ready().then_some(());
-        ready.ok_or_else(|| store.trouble().unwrap_or_else(fault))
-    };
-    let mut checks = vec![Check {
-        name: "storage".to_owned(),
-        ask: Box::new(opened),
-    }];
-    for root in files.roots() {
-        let (name, root) = (format!("files:{}", root.site.route), Arc::clone(root));
-        let ask = Box::new(move || root.fault().map_or(Ok(()), Err));
-        checks.push(Check { name, ask });
-    }
-    checks
+        let storage = Check {
+            name: "storage".to_owned(),
+            fault: (!store.ready()).then(|| store.trouble().unwrap_or_else(fault)),
+        };
+        let folders = files.roots().into_iter().map(|root| Check {
+            name: format!("files:{}", root.site.route),
+            fault: root.fault(),
+        });
+        iter::once(storage).chain(folders).collect()
+    })
 }

@@ -1,5 +1,6 @@
 //! Why the daemon could not be built or started, and why it stops although nobody asked it to.
 
+use crate::file_cache::RootFault;
 use crate::listener::SocketError;
 use crate::supervision::{Causes, ExitReason, SpecFaults, chain};
 use crate::telemetry::LogsError;
@@ -16,6 +17,9 @@ pub enum BuildError {
     /// The access log can't be written.
     #[error("the access log can't be opened")]
     AccessLog(#[source] LogsError),
+    /// A folder can't be used.
+    #[error(transparent)]
+    Folder(#[from] RootFault),
     /// The children can't be arranged as the settings ask for.
     #[error(transparent)]
     Spec(#[from] SpecFaults),

@@ -41,7 +41,7 @@ pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
 fn exit_of(error: &RunError) -> Exit {
     match error {
         RunError::Build(BuildError::Sockets(_)) => Exit::Unavailable,
-        RunError::Build(BuildError::AccessLog(_)) => Exit::Config,
+        RunError::Build(BuildError::AccessLog(_) | BuildError::Folder(_)) => Exit::Config,
         RunError::Ended(Ended::DataRefused { held: true, .. }) => Exit::TryAgain,
         RunError::Ended(Ended::DataRefused { .. }) => Exit::Data,
         RunError::Build(BuildError::Address(_) | BuildError::Spec(_) | BuildError::Thread(_))

@@ -20,8 +20,8 @@ pub(crate) fn cost(content_bytes: usize) -> usize {
 /// The entries that are kept, by age.
 #[derive(Debug)]
 pub(crate) struct Budget<K> {
-    limit_bytes: usize,
-    /// The cost of everything kept; never more than the limit.
+    pub(crate) limit_bytes: usize,
+    /// The cost of everything kept; never more than the limit, once there was room made for it.
     pub(crate) used_bytes: usize,
     /// By the turn in which they were admitted or last spared: the oldest first.
     by_age: BTreeMap<u64, K>,
@@ -56,15 +56,28 @@ impl<K: Clone + Eq + Hash> Budget<K> {
         &mut self,
         key: K,
         cost: usize,
-        mut take_mark: impl FnMut(&K) -> bool,
+        take_mark: impl FnMut(&K) -> bool,
     ) -> Option<Vec<K>> {
         if cost > self.limit_bytes {
             return None;
         }
+        let evicted = self.make_room(cost, take_mark);
+        self.used_bytes += cost;
+        self.kept.insert(key.clone(), Kept { turn: 0, cost });
+        self.place(key);
+        Some(evicted)
+    }
+
+    /// Evicts until there is room for `cost`, which is not more than the whole budget.
+    pub(crate) fn make_room(
+        &mut self,
+        cost: usize,
+        mut take_mark: impl FnMut(&K) -> bool,
+    ) -> Vec<K> {
         let mut evicted = Vec::new();
         // Readers go on marking; after two rounds no entry is spared any more, so this always ends.
         let mut chances = self.kept.len().saturating_mul(2);
-        while self.used_bytes > self.limit_bytes - cost {
+        while self.used_bytes > self.limit_bytes.saturating_sub(cost) {
             let Some((_, oldest)) = self.by_age.pop_first() else {
                 break;
             };
@@ -76,10 +89,7 @@ impl<K: Clone + Eq + Hash> Budget<K> {
             }
             chances = chances.saturating_sub(1);
         }
-        self.used_bytes += cost;
-        self.kept.insert(key.clone(), Kept { turn: 0, cost });
-        self.place(key);
-        Some(evicted)
+        evicted
     }
 
     /// Makes `key`, which is kept, the youngest.

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::future;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use super::budget::{Budget, cost};
 use super::containment::SafePath;
@@ -22,12 +23,18 @@ use super::message::{FileMessage, Loaded};
 use super::published::Published;
 use super::root::RootId;
 use super::root_io::{Call, RootIo};
-use super::table::{Key, Table};
+use super::table::Table;
 use super::waiting::{Joined, WaitingList};
 use crate::num::as_u64;
 use crate::supervision::{
     BoxError, Child, ChildContext, Delivery, Faults, Fence, Incarnation, LocalBoxFuture,
 };
+
+/// The time between two looks whether folders have come out of use or the budget has changed.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(500);
+
+/// A file in memory: its root and the safe path below it.
+type Key = (Arc<RootIo>, Arc<str>);
 
 /// One incarnation of the file cache. What has to outlive it is published; the budget is made again from that.
 pub(crate) struct FileCache(Rc<Looks>);
@@ -49,18 +56,23 @@ impl FileCache {
         incarnation: &Incarnation,
         faults: Faults,
     ) -> Self {
-        let mut budget = Budget::new(published.limits.budget_bytes);
-        for (key, entry) in published.table.load().iter() {
-            // All fit: the incarnation before kept to the same budget.
-            budget.admit(key, cost(entry.content.length()), |_| false);
-        }
-        Self(Rc::new(Looks {
-            published,
-            budget: RefCell::new(budget),
+        let looks = Looks {
+            budget: RefCell::new(Budget::new(published.limits.budget_bytes())),
             waiting: RefCell::default(),
             fence: incarnation.fence(),
             faults,
-        }))
+            published,
+        };
+        for root in looks.published.roots.all() {
+            for (path, entry) in root.table.load().iter() {
+                let key = (Arc::clone(&root), Arc::clone(path));
+                // All fit, unless the budget has become smaller.
+                if !looks.admit(&key, entry) {
+                    looks.publish(&key, None);
+                }
+            }
+        }
+        Self(Rc::new(looks))
     }
 }
 
@@ -74,7 +86,7 @@ impl Child for FileCache {
             return;
         }
         let (root, path) = (Arc::clone(&message.root), message.path.clone());
-        let known = looks.known(&root, &path);
+        let known = known(&root, &path);
         let asked = message.reply.is_some();
         if let Some(fresh) = known.as_ref().filter(|known| asked && looks.fresh(known)) {
             // It was loaded while this message waited.
@@ -101,17 +113,29 @@ impl Child for FileCache {
         }
     }
 
-    /// Probes the folders: those that answer now and then, so that their loss is noticed without requests.
+    /// Probes the folders: those that answer now and then, so that their loss is noticed without requests. Follows the
+    /// settings: forgets folders that nobody uses any more, and keeps to a smaller budget.
     fn run(
         &mut self,
         _: &mut ChildContext,
     ) -> Option<LocalBoxFuture<'static, Result<(), BoxError>>> {
-        let published = Arc::clone(&self.0.published);
+        let looks = Rc::clone(&self.0);
         Some(Box::pin(async move {
-            loop {
-                published.probe_due().await;
-                tokio::time::sleep(PROBE_FIRST).await;
-            }
+            let probing = async {
+                loop {
+                    looks.published.probe_due().await;
+                    tokio::time::sleep(PROBE_FIRST).await;
+                }
+            };
+            // A probe of a folder that hangs takes its time.
+            let following = async {
+                loop {
+                    looks.forget_unused();
+                    looks.follow_budget();
+                    tokio::time::sleep(FOLLOW_PAUSE).await;
+                }
+            };
+            future::join(probing, following).await.0
         }))
     }
 }
@@ -124,11 +148,6 @@ fn settle(message: &Delivery<FileMessage>, answer: Result<Loaded, FileError>) {
 }
 
 impl Looks {
-    fn known(&self, root: &RootIo, path: &SafePath) -> Option<Arc<Entry>> {
-        let table = self.published.table.load();
-        table.get(root.id, path.as_str()).map(Arc::clone)
-    }
-
     fn fresh(&self, entry: &Entry) -> bool {
         self.published.freshness(entry, Instant::now()) == Freshness::Fresh
     }
@@ -166,13 +185,13 @@ impl Looks {
         path: &SafePath,
         turn: OwnedSemaphorePermit,
     ) -> Call<Looked> {
-        let known = self.known(root, path);
+        let known = known(root, path);
         let published = Arc::clone(&self.published);
         let (site, looked) = (Arc::clone(root), path.clone());
         let look = move || {
             let loader = Loader {
                 root: &site.site,
-                max_file_bytes: published.limits.max_file_bytes,
+                max_file_bytes: published.limits.max_file_bytes(),
                 counters: &published.counters,
                 memory_files: &published.memory_files,
                 large_files: &published.large_files,
@@ -189,7 +208,13 @@ impl Looks {
         root: &RootIo,
         change: impl FnOnce(&mut WaitingList<Delivery<FileMessage>>) -> T,
     ) -> T {
-        change(self.waiting.borrow_mut().entry(root.id).or_default())
+        let mut all = self.waiting.borrow_mut();
+        let waiting = all.entry(root.id).or_default();
+        let result = change(waiting);
+        if waiting.is_empty() {
+            all.remove(&root.id);
+        }
+        result
     }
 
     /// Keeps what a look found, and returns the answer.
@@ -199,7 +224,7 @@ impl Looks {
         path: &SafePath,
         looked: Looked,
     ) -> Result<Loaded, FileError> {
-        let key = (root.id, Arc::clone(path.key()));
+        let key = (Arc::clone(root), Arc::clone(path.key()));
         let counters = &self.published.counters;
         match looked {
             Ok(Look::Unchanged(entry)) => {
@@ -226,7 +251,7 @@ impl Looks {
             }
             Err(error) => {
                 // An error of the whole folder is logged when the folder is judged.
-                if let Some(known) = self.known(root, path)
+                if let Some(known) = known(root, path)
                     && known.doubt()
                     && !matches!(error, FileError::Root(_))
                 {
@@ -240,61 +265,116 @@ impl Looks {
 
     /// Takes `entry` into the table, in the place of what is there, and evicts what it displaces.
     fn keep(&self, key: &Key, entry: &Arc<Entry>) {
-        let table = self.published.table.load_full();
-        let mut budget = self.budget.borrow_mut();
-        budget.remove(key);
-        let marked = |key: &Key| {
-            let entry = table.get(key.0, &key.1);
-            entry.is_some_and(|entry| entry.take_used())
-        };
-        let Some(evicted) = budget.admit(key.clone(), cost(entry.content.length()), marked) else {
-            // It is larger than the whole budget: served and not kept.
-            drop(budget);
+        self.budget.borrow_mut().remove(key);
+        // A folder that nobody uses any more is forgotten, or will be in a moment. What is larger than the whole budget is
+        // served and not kept.
+        if !key.0.is_used() || !self.admit(key, entry) {
             return self.forget(key);
-        };
+        }
+        self.publish(key, Some(Arc::clone(entry)));
+    }
+
+    /// Makes room for `entry` in the budget; false if it is larger than all of it.
+    fn admit(&self, key: &Key, entry: &Entry) -> bool {
+        let cost = cost(entry.content.length());
+        let admitted = self.budget.borrow_mut().admit(key.clone(), cost, take_used);
+        let fits = admitted.is_some();
+        self.drop_evicted(&admitted.unwrap_or_default());
+        fits
+    }
+
+    fn drop_evicted(&self, evicted: &[Key]) {
         let evictions = &self.published.counters.evictions;
         evictions.inc_by(as_u64(evicted.len()));
-        let mut next = table.with(key, Some(Arc::clone(entry)));
-        for gone in &evicted {
-            next = next.with(gone, None);
+        for gone in evicted {
+            self.publish(gone, None);
         }
-        self.publish(&table, next, &budget);
     }
 
     fn forget(&self, key: &Key) {
-        let table = self.published.table.load_full();
-        if table.get(key.0, &key.1).is_some() {
+        if key.0.table.load().get(&key.1).is_some() {
             self.published.counters.dropped.inc();
-            let mut budget = self.budget.borrow_mut();
-            budget.remove(key);
-            self.publish(&table, table.with(key, None), &budget);
+            self.budget.borrow_mut().remove(key);
+            self.publish(key, None);
         }
     }
 
-    /// Publishes `next` in the place of `table`. An incarnation that was replaced while it hung publishes nothing: the
-    /// fence says so, and if its successor has published in between, so does the comparison.
-    fn publish(&self, table: &Arc<Table>, next: Table, budget: &Budget<Key>) {
+    /// Publishes a new table of a root: with `entry` at `key`, or without any. An incarnation that was replaced while it hung
+    /// publishes nothing: the fence says so, and if its successor has published in between, so does the comparison.
+    fn publish(&self, key: &Key, entry: Option<Arc<Entry>>) {
         if !self.fence.holds() {
             return;
         }
-        let previous = self.published.table.compare_and_swap(table, Arc::new(next));
-        if Arc::ptr_eq(&previous, table) {
-            let counters = &self.published.counters;
-            counters.entries.set(as_u64(budget.len()));
-            counters.bytes.set(as_u64(budget.used_bytes));
+        let (root, path) = key;
+        let table = root.table.load_full();
+        let next = Arc::new(table.with(path, entry));
+        let previous = root.table.compare_and_swap(&table, next);
+        if Arc::ptr_eq(&previous, &table) {
+            self.count();
         }
     }
+
+    fn count(&self) {
+        let (budget, counters) = (self.budget.borrow(), &self.published.counters);
+        counters.entries.set(as_u64(budget.len()));
+        counters.bytes.set(as_u64(budget.used_bytes));
+    }
+
+    /// Forgets the files of folders that nobody uses any more.
+    fn forget_unused(&self) {
+        if !self.fence.holds() {
+            return;
+        }
+        for root in self.published.roots.take_unused() {
+            let table = root.table.swap(Arc::new(Table::empty()));
+            for (path, _) in table.iter() {
+                let key = (Arc::clone(&root), Arc::clone(path));
+                self.budget.borrow_mut().remove(&key);
+            }
+            let (route, folder) = (&root.site.route, root.site.path.display());
+            tracing::info!(route, %folder, "a folder is no longer in use: its files have left the memory");
+            self.count();
+        }
+    }
+
+    /// Keeps to the budget of the settings, if it has changed.
+    fn follow_budget(&self) {
+        let limit = self.published.limits.budget_bytes();
+        let evicted = {
+            let mut budget = self.budget.borrow_mut();
+            if budget.limit_bytes == limit {
+                return;
+            }
+            budget.limit_bytes = limit;
+            budget.make_room(0, take_used)
+        };
+        self.drop_evicted(&evicted);
+    }
+}
+
+fn known(root: &RootIo, path: &SafePath) -> Option<Arc<Entry>> {
+    root.table.load().get(path.as_str()).map(Arc::clone)
+}
+
+/// Whether what is in memory was used since the last question.
+fn take_used((root, path): &Key) -> bool {
+    let table = root.table.load();
+    table.get(path).is_some_and(|entry| entry.take_used())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file_cache::RootHandle;
 
     impl FileCache {
         /// The answer to a request for `path`.
-        pub(crate) async fn load(&self, id: RootId, path: &SafePath) -> Result<Loaded, FileError> {
-            let looks = &self.0;
-            let root = looks.published.root(id).unwrap();
+        pub(crate) async fn load(
+            &self,
+            root: &RootHandle,
+            path: &SafePath,
+        ) -> Result<Loaded, FileError> {
+            let (looks, root) = (&self.0, &root.0);
             let mut call = looks.begin(root, path, root.turn().await);
             let looked = call.in_time().await.unwrap();
             looks.keep_looked(root, path, looked)

@@ -3,7 +3,7 @@
 // Decision: Cache-Control is decided when a file is read.
 
 use bytes::Bytes;
-use globset::GlobMatcher;
+use globset::{Glob, GlobMatcher};
 
 use super::containment::SafePath;
 use crate::settings::CacheRule;
@@ -14,6 +14,20 @@ const PAGES: [&[u8]; 2] = [b"text/html", b"application/xhtml+xml"];
 /// The rules of one root, in their order: the first that matches counts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CacheRules(Vec<(GlobMatcher, Bytes)>);
+
+impl PartialEq for CacheRules {
+    fn eq(&self, other: &Self) -> bool {
+        let written = |rules: &Self| -> Vec<(Glob, Bytes)> {
+            let rules = rules.0.iter();
+            rules
+                .map(|(pattern, value)| (pattern.glob().clone(), value.clone()))
+                .collect()
+        };
+        written(self) == written(other)
+    }
+}
+
+impl Eq for CacheRules {}
 
 impl CacheRules {
     /// The rules as they were written.
@@ -45,7 +59,6 @@ impl CacheRules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use globset::Glob;
 
     #[test]
     fn the_first_rule_that_matches_the_file_counts() {

@@ -58,7 +58,7 @@ const TEXT: [&str; 10] = [
 ];
 
 /// The types that an operator wrote for a route (`types = { ".foo" = "..." }`), by ending.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ContentTypes(BTreeMap<String, Bytes>);
 
 impl ContentTypes {

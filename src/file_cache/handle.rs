@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -11,15 +10,15 @@ use super::cache::FileCache;
 use super::containment::SafePath;
 use super::entry::{Entry, Freshness};
 use super::file_error::FileError;
+use super::limits::CacheLimits;
 use super::message::{FileMessage, Loaded};
 use super::metrics::CacheCounters;
 use super::published::Published;
-use super::root::{RootId, SiteRoot};
+use super::root::SiteRoot;
 use super::root_io::{CallThreads, RootIo};
-use super::table::Table;
+use super::roots::{RootFault, RootHandle, Roots};
 use crate::descriptors::DescriptorShares;
 use crate::memory_file::MemoryFiles;
-use crate::num::as_millis;
 use crate::settings::FileCacheSettings;
 use crate::supervision::{AskError, ChildRef, ChildSpec, Faults, Slot};
 
@@ -34,33 +33,46 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// A cache of the folders in `roots`, each of which has its index as its [`RootId`], that is served by `child`. A request
-    /// waits for a file until `deadline` at most; blocking calls are made by `threads`.
+    /// A cache without folders, which is served by `child`. A request waits for a file until `deadline` at most; blocking calls
+    /// are made by `threads`.
     pub(crate) fn new(
-        roots: Vec<SiteRoot>,
-        limits: FileCacheSettings,
+        limits: &FileCacheSettings,
         deadline: Duration,
         threads: CallThreads,
         child: ChildRef<FileMessage>,
     ) -> Self {
-        let roots = roots.into_iter().enumerate();
-        let roots = roots.map(|(index, site)| RootIo::new(RootId(index), site, &threads, deadline));
-        let roots: Vec<_> = roots.map(Arc::new).collect();
         let shares = DescriptorShares::now();
+        let limits = Arc::new(CacheLimits::new(limits, deadline));
         let published = Arc::new(Published {
-            table: ArcSwap::from_pointee(Table::empty(roots.len())),
+            roots: Roots::new(Arc::clone(&limits), threads),
             counters: CacheCounters::default(),
             memory_files: MemoryFiles::new(shares.memory_files),
             large_files: Arc::new(Semaphore::new(shares.connections)),
-            revalidate_ms: as_millis(limits.revalidate),
             limits,
-            deadline,
-            roots,
             wall: SystemTime::now,
             base: Instant::now(),
-            _threads: threads,
         });
         Self { published, child }
+    }
+
+    /// The folder that `site` describes, for as long as the handle is held. If an equal one is in use, it is that one, with
+    /// what is in memory of it. A new one should be looked at before it is served: [`RootHandle::probe`].
+    pub(crate) fn add(&self, site: SiteRoot) -> Result<RootHandle, RootFault> {
+        self.published.roots.add(site).inspect_err(|_| {
+            self.published.counters.roots_full.inc();
+        })
+    }
+
+    /// Changes the limits. The child follows in its next turn.
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "a reload of the settings will be its first caller"
+        )
+    )]
+    pub(crate) fn set_limits(&self, limits: &FileCacheSettings, deadline: Duration) {
+        self.published.limits.set(limits, deadline);
     }
 
     /// The child spec: the child runs on an arbiter of its own.
@@ -84,8 +96,8 @@ impl Files {
     ///
     /// Takes no lock, sends no message (but one for each half of `revalidate` at most, to have an ageing entry looked at),
     /// and allocates only for a path with a `%`.
-    pub(crate) fn hit(&self, root: RootId, path: &str, now: Instant) -> Option<Arc<Entry>> {
-        let entry = self.kept(root, path)?;
+    pub(crate) fn hit(&self, root: &RootHandle, path: &str, now: Instant) -> Option<Arc<Entry>> {
+        let entry = kept(root, path)?;
         match self.published.freshness(&entry, now) {
             Freshness::Fresh => {}
             Freshness::Ageing => self.revalidate(root, path, &entry),
@@ -102,7 +114,7 @@ impl Files {
     /// restarts, while the root does not answer (then at once), and while the disk fails.
     pub(crate) async fn load(
         &self,
-        root: RootId,
+        root: &RootHandle,
         path: &str,
     ) -> Result<Loaded, AskError<FileError>> {
         self.published.counters.misses.inc();
@@ -116,60 +128,46 @@ impl Files {
             Duration::MAX
         };
         let now_ms = self.published.millis_at(Instant::now());
-        let kept = self.kept(root, path);
+        let kept = kept(root, path);
         let Some(entry) = kept.filter(|kept| Duration::from_millis(kept.age_ms(now_ms)) < bridged)
         else {
             return Err(error);
         };
-        if let Some(root) = self.published.root(root) {
-            root.stale.inc();
-        }
+        root.0.stale.inc();
         entry.touch();
         Ok(Loaded::Entry(entry))
     }
 
-    async fn ask(&self, root: RootId, path: &str) -> Result<Loaded, AskError<FileError>> {
+    async fn ask(&self, root: &RootHandle, path: &str) -> Result<Loaded, AskError<FileError>> {
         // Refused here, so that nonsense never fills the child's queue.
         let path = SafePath::new(path).map_err(|refusal| AskError::Rejected(refusal.into()))?;
-        let root = self.published.root(root);
-        let root = root.ok_or(AskError::Rejected(FileError::Absent))?;
-        if root.hung() {
+        if root.0.hung() {
             return Err(AskError::Rejected(FileError::Hung));
         }
         let message = |reply| FileMessage {
-            root: Arc::clone(root),
+            root: Arc::clone(&root.0),
             path,
             reply: Some(reply),
         };
-        self.child.ask(message, self.published.deadline).await
+        self.child
+            .ask(message, self.published.limits.deadline())
+            .await
     }
 
-    /// The entry in memory at `path`, however old.
-    pub(super) fn kept(&self, root: RootId, path: &str) -> Option<Arc<Entry>> {
-        // A path without a `%` equals its safe form, or breaks a rule and so is no key of the table.
-        let table = self.published.table.load();
-        let entry = if path.contains('%') {
-            table.get(root, SafePath::new(path).ok()?.as_str())
-        } else {
-            table.get(root, path)
-        };
-        entry.map(Arc::clone)
+    /// The folder of each route: for health checks and metrics.
+    pub(crate) fn roots(&self) -> Vec<Arc<RootIo>> {
+        self.published.roots.of_routes()
     }
 
-    /// The folders that are served: for health checks and metrics.
-    pub(crate) fn roots(&self) -> &[Arc<RootIo>] {
-        &self.published.roots
-    }
-
-    fn revalidate(&self, root: RootId, path: &str, entry: &Entry) {
+    fn revalidate(&self, root: &RootHandle, path: &str, entry: &Entry) {
         if !entry.ask() {
             return;
         }
-        let (Some(root), Ok(path)) = (self.published.root(root), SafePath::new(path)) else {
+        let Ok(path) = SafePath::new(path) else {
             return;
         };
         let message = FileMessage {
-            root: Arc::clone(root),
+            root: Arc::clone(&root.0),
             path,
             reply: None,
         };
@@ -178,4 +176,16 @@ impl Files {
             entry.unask();
         }
     }
+}
+
+/// The entry in memory at `path`, however old.
+pub(super) fn kept(root: &RootHandle, path: &str) -> Option<Arc<Entry>> {
+    // A path without a `%` equals its safe form, or breaks a rule and so is no key of the table.
+    let table = root.0.table.load();
+    let entry = if path.contains('%') {
+        table.get(SafePath::new(path).ok()?.as_str())
+    } else {
+        table.get(path)
+    };
+    entry.map(Arc::clone)
 }

@@ -77,7 +77,9 @@ impl Loader<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            let same = known.filter(|known| known.stamp == Some(Stamp::of(&located.metadata)));
+            let stamp = Stamp::of(&located.metadata);
+            let small = as_usize(stamp.length()) <= self.max_file_bytes;
+            let same = known.filter(|known| small && known.stamp == Some(stamp));
             if let Some(same) = same
                 && same.settled
             {

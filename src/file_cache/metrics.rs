@@ -32,6 +32,8 @@ metrics! {
             "Files opened to be streamed since they are larger than file_cache.max_file";
         large_full: Counter = "perennial_file_cache_large_full",
             "Requests refused since too many large files were open: raise the limit of open files";
+        roots_full: Counter = "perennial_file_cache_roots_full",
+            "Folders refused since as many were in use, or had calls that hang, as there may be";
         memory_files_full: Counter = "perennial_file_cache_memory_files_full",
             "Large files kept on the heap since there were as many memory files as there may be";
         rereads: Counter = "perennial_file_cache_rereads", "Readings repeated because the file changed meanwhile";
@@ -80,8 +82,9 @@ impl EncodeMetric for Striped {
 
 impl MetricSource for Files {
     fn write(&self, rows: &mut Rows<'_>) {
+        let roots = self.roots();
         let each = |value: fn(&RootIo) -> u64| {
-            let roots = self.roots().iter();
+            let roots = roots.iter();
             roots.map(move |root| ([("root", root.site.route.as_str())], value(root)))
         };
         rows.gauges(

@@ -12,12 +12,13 @@ pub(crate) static BUILT_IN_PAGE: &[u8] = include_bytes!("../../config/public/ind
 /// The built-in page's file name.
 pub(crate) const BUILT_IN_INDEX: &str = "index.html";
 
-/// A root's number: its index in the list given to [`Files::new`](super::Files::new).
+/// A root's number. No other root ever gets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct RootId(pub usize);
+pub(crate) struct RootId(pub u64);
 
-/// A folder that is served, with the rules for its files. Nothing outside of it is ever served.
-#[derive(Debug, Clone)]
+/// A folder that is served, with the rules for its files. Nothing outside of it is ever served. Of two that are equal, each file
+/// has the same answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SiteRoot {
     /// The prefix of its route: its name in logs, metrics and `/readyz`.
     pub route: String,

@@ -6,11 +6,12 @@
 //! come back are bounded: [`RENEWALS_MAX`] times, when a probe is answered although calls are stuck (the folder was
 //! mounted anew), the root gets a new set of calls.
 
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,7 +22,10 @@ use super::containment::SafePath;
 use super::file_error::FileError;
 use super::folder::probe;
 use super::health::{Condition, Health};
+use super::limits::CacheLimits;
 use super::root::{RootId, SiteRoot};
+use super::roots::ROOTS_MAX;
+use super::table::Table;
 use crate::telemetry::Counter;
 
 /// Calls of one root that run at a time.
@@ -30,8 +34,6 @@ pub(crate) const CALLS_PER_ROOT: usize = 16;
 const RENEWALS_MAX: usize = 3;
 /// Probes of one root that may be stuck.
 const PROBES_PER_ROOT: usize = 8;
-/// The longest time that a call may take before the root counts as hung, whatever the settings allow a request to wait.
-const CALL_LIMIT_MAX: Duration = Duration::from_secs(10);
 /// Stack of a thread that makes file calls.
 const STACK_BYTES: usize = 256 * 1024;
 
@@ -43,13 +45,13 @@ pub(crate) struct CallThreads {
 }
 
 impl CallThreads {
-    /// Threads for this many roots.
-    pub(crate) fn new(roots: usize) -> io::Result<Self> {
+    /// Threads for every root that there may be. Each root limits its own calls.
+    pub(crate) fn new() -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .thread_name("file-calls")
             .thread_stack_size(STACK_BYTES)
             .max_blocking_threads(
-                (roots * (CALLS_PER_ROOT * (1 + RENEWALS_MAX) + PROBES_PER_ROOT)).max(1),
+                ROOTS_MAX * (CALLS_PER_ROOT * (1 + RENEWALS_MAX) + PROBES_PER_ROOT),
             )
             .build()?;
         Ok(Self {
@@ -68,13 +70,18 @@ impl Drop for CallThreads {
     }
 }
 
-/// A folder that is served, with its calls and its health. It outlives the file-cache child's lives.
+/// A folder that is served, with what is in memory of it, its calls and its health. It outlives the file-cache child's lives.
 #[derive(Debug)]
 pub(crate) struct RootIo {
     pub(crate) id: RootId,
     pub(crate) site: SiteRoot,
+    /// The files in memory; only the child changes it.
+    pub(crate) table: ArcSwap<Table>,
+    /// The number of its [`RootHandle`](super::RootHandle)s; once it is 0, it stays 0.
+    pub(super) handles: AtomicUsize,
     threads: Handle,
-    limit: Duration,
+    limits: Arc<CacheLimits>,
+    _place: OwnedSemaphorePermit,
     probes: Arc<Semaphore>,
     state: Mutex<RootState>,
     /// Requests that were refused because too many waited for this root.
@@ -97,18 +104,22 @@ struct RootState {
 }
 
 impl RootIo {
-    /// `deadline` is how long a request waits for a file: a call is overdue early enough for the request to be answered.
+    /// A folder with one handle.
     pub(crate) fn new(
         id: RootId,
         site: SiteRoot,
         threads: &CallThreads,
-        deadline: Duration,
+        limits: Arc<CacheLimits>,
+        place: OwnedSemaphorePermit,
     ) -> Self {
         Self {
             id,
             site,
+            table: ArcSwap::from_pointee(Table::empty()),
+            handles: AtomicUsize::new(1),
             threads: threads.handle.clone(),
-            limit: (deadline * 3 / 4).min(CALL_LIMIT_MAX),
+            limits,
+            _place: place,
             probes: Arc::new(Semaphore::new(PROBES_PER_ROOT)),
             state: Mutex::new(RootState {
                 health: Health::new(Instant::now()),
@@ -121,6 +132,11 @@ impl RootIo {
             #[cfg(test)]
             hang: super::tests::HangSwitch::default(),
         }
+    }
+
+    /// Whether somebody has a handle of it.
+    pub(crate) fn is_used(&self) -> bool {
+        self.handles.load(Ordering::Acquire) > 0
     }
 
     pub(crate) fn condition(&self) -> Condition {
@@ -191,14 +207,19 @@ impl RootIo {
         self.judge(|state| state.health.answered(condition_of(result), Instant::now()));
     }
 
-    /// Looks whether the folder answers, if a probe is due, and judges the folder by it.
+    /// Looks whether the folder answers, if a probe is due.
     pub(crate) async fn probe_if_due(self: &Arc<Self>) {
+        let due = self.state.lock().health.probe_at;
+        if due <= Instant::now() {
+            self.probe().await;
+        }
+    }
+
+    /// Looks whether the folder answers, and judges the folder by it.
+    pub(crate) async fn probe(self: &Arc<Self>) {
         let path = {
-            let (mut state, now) = (self.state.lock(), Instant::now());
-            if state.health.probe_at > now {
-                return;
-            }
-            state.health.postpone(now);
+            let mut state = self.state.lock();
+            state.health.postpone(Instant::now());
             state.suspect.clone()
         };
         // If all probes are stuck, only one that comes back can tell anything new.
@@ -243,10 +264,24 @@ impl RootIo {
             Condition::Hung => tracing::warn!(
                 route,
                 %folder,
-                limit = ?self.limit,
+                limit = ?self.limits.call_time(),
                 "the folder of a route does not answer: look at its disk or mount; what is in memory is served meanwhile"
             ),
         }
+    }
+}
+
+impl PartialEq for RootIo {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for RootIo {}
+
+impl Hash for RootIo {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
     }
 }
 
@@ -271,7 +306,9 @@ pub(crate) struct Call<T> {
 impl<T> Call<T> {
     /// The result, if it came in time; otherwise its root counts as hung.
     pub(crate) async fn in_time(&mut self) -> Option<T> {
-        if let Ok(ended) = tokio::time::timeout(self.root.limit, &mut self.thread).await {
+        if let Ok(ended) =
+            tokio::time::timeout(self.root.limits.call_time(), &mut self.thread).await
+        {
             return result_of(ended);
         }
         let mut ended = false;

@@ -2,6 +2,7 @@
 
 mod deaths;
 mod hangs;
+mod roots;
 mod sending;
 mod site;
 mod traversal;
@@ -16,11 +17,12 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::{Duration, Instant};
 
 use super::budget::cost;
+use super::handle::kept;
 use super::root::BUILT_IN_PAGE;
 use super::*;
 use crate::supervision::AskError;
 pub(crate) use hangs::HangSwitch;
-use site::{CachedSite, MAX_FILE, NOWHERE, SITE, any, pass, paused, text};
+use site::{CachedSite, MAX_FILE, any, pass, paused, text};
 
 #[test]
 fn a_file_is_loaded_once_and_then_hit() {
@@ -36,7 +38,6 @@ fn a_file_is_loaded_once_and_then_hit() {
         assert_eq!(entry.about.content_type, "text/css; charset=utf-8");
         assert_eq!(site.hit("/a b.css").unwrap().about.etag, entry.about.etag);
         assert!(site.hit("/%zz").is_none());
-        assert!(site.files.hit(RootId(9), "/", Instant::now()).is_none());
         assert_eq!(site.counted().reads, 2);
         assert_eq!(site.counted().bytes, u64::try_from(cost(4) * 2).unwrap());
     });
@@ -93,7 +94,7 @@ fn a_page_that_is_asked_for_rarely_is_looked_at_first() {
         site.write("index.html", "newer");
         pass(1000).await;
         assert!(site.hit("/").is_none(), "stale");
-        assert_eq!(text(site.files.kept(SITE, "/")), Some("old".to_owned()));
+        assert_eq!(text(kept(&site.root, "/")), Some("old".to_owned()));
         assert_eq!(site.page("/").await, "newer");
         assert_eq!(text(site.hit("/")), Some("newer".to_owned()));
         pass(1000).await;
@@ -113,7 +114,7 @@ fn what_is_gone_is_forgotten() {
         assert!(site.hit("/a.html").is_some(), "within the second");
         pass(1).await;
         assert!(
-            site.files.kept(SITE, "/a.html").is_none(),
+            kept(&site.root, "/a.html").is_none(),
             "the hit has had it looked at"
         );
         assert_eq!(
@@ -275,7 +276,7 @@ fn a_file_that_outgrows_the_cache_leaves_it() {
         site.write("log.txt", &"long".repeat(MAX_FILE));
         pass(1000).await;
         assert!(matches!(site.load("/log.txt").await, Ok(Loaded::Large(_))));
-        assert!(site.files.kept(SITE, "/log.txt").is_none());
+        assert!(kept(&site.root, "/log.txt").is_none());
         assert_eq!(site.counted().bytes, 0);
     });
 }
@@ -309,10 +310,7 @@ fn the_budget_holds_and_what_is_used_stays() {
             site.page(&format!("/{n}.txt")).await;
             assert!(site.counted().bytes <= u64::try_from(cost(100) * 4).unwrap());
         }
-        assert!(
-            site.files.kept(SITE, "/").is_some(),
-            "it was used all the time"
-        );
+        assert!(kept(&site.root, "/").is_some(), "it was used all the time");
         let figures = site.counted();
         assert_eq!(
             (figures.entries, figures.evictions, figures.reads),
@@ -335,17 +333,17 @@ fn a_file_above_the_whole_budget_is_served_and_not_kept() {
 fn the_built_in_page_stands_in_until_the_folder_exists() {
     paused(async {
         let site = CachedSite::new(1 << 20).await;
-        let Ok(Loaded::Entry(page)) = site.files.load(NOWHERE, "/").await else {
+        let Ok(Loaded::Entry(page)) = site.files.load(&site.nowhere, "/").await else {
             panic!("a page")
         };
         assert_eq!(*page.bytes(), BUILT_IN_PAGE);
         assert_eq!(page.about.content_type, "text/html; charset=utf-8");
-        let other = site.files.load(NOWHERE, "/other").await;
+        let other = site.files.load(&site.nowhere, "/other").await;
         assert_eq!(other.unwrap_err(), AskError::Rejected(FileError::Absent));
         site.write("nowhere/index.html", "mine");
         pass(1000).await;
         assert!(
-            matches!(site.files.load(NOWHERE, "/").await, Ok(Loaded::Entry(page)) if page.bytes() == "mine")
+            matches!(site.files.load(&site.nowhere, "/").await, Ok(Loaded::Entry(page)) if page.bytes() == "mine")
         );
     });
 }
@@ -359,7 +357,7 @@ fn a_full_queue_leaves_the_question_open() {
         pass(500).await;
         // Four fill the queue; none is handled before this task waits.
         let waiting: Vec<_> = (0..4)
-            .map(|n| Box::pin(site.files.load(SITE, ["/1", "/2", "/3", "/4"][n])))
+            .map(|n| Box::pin(site.files.load(&site.root, ["/1", "/2", "/3", "/4"][n])))
             .collect();
         let mut waiting = futures_util::future::join_all(waiting);
         let first = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut waiting).poll(cx))).await;

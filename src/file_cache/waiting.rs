@@ -49,6 +49,11 @@ impl<T> WaitingList<T> {
         }
     }
 
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
     /// Whether a request waits for `path`.
     pub(crate) fn wants(&self, path: &str) -> bool {
         self.by_path.contains_key(path)

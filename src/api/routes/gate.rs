@@ -85,7 +85,7 @@ impl MetricSource for Arc<RouteTable> {
 mod tests {
     use super::*;
     use crate::api::{RouteRules, Target};
-    use crate::file_cache::RootId;
+    use crate::file_cache::RootHandle;
     use futures_util::FutureExt;
 
     #[tokio::test]
@@ -129,7 +129,11 @@ mod tests {
         assert!(gate.enter().await.is_none());
         let mut rules = RouteRules::default();
         rules.gate = Some(Arc::clone(&gate));
-        let route = ("/slow".to_owned(), rules, Target::Files(RootId(0)));
+        let route = (
+            "/slow".to_owned(),
+            rules,
+            Target::Files(RootHandle::unused()),
+        );
         let scrape = crate::telemetry::exposed(Arc::new(RouteTable::new([route])));
         for line in [
             "perennial_http_queue_requests{route=\"/slow\"} 0",

@@ -7,7 +7,7 @@ use fnv::FnvHashMap;
 
 use super::path::{Spelling, after_segments, encoded, spelling};
 use super::rules::RouteRules;
-use crate::file_cache::RootId;
+use crate::file_cache::RootHandle;
 use crate::settings::ResourceSettings;
 use crate::storage::CollectionId;
 
@@ -28,16 +28,16 @@ pub(crate) struct Route {
 #[derive(Debug)]
 pub(crate) enum Target {
     /// A folder.
-    Files(RootId),
+    Files(RootHandle),
     /// A resource.
     Resource(ResourceTarget),
 }
 
 impl Target {
     /// The folder from which a file or the page of an error can be taken.
-    pub(crate) fn root(&self) -> Option<RootId> {
+    pub(crate) fn root(&self) -> Option<&RootHandle> {
         match self {
-            Self::Files(root) => Some(*root),
+            Self::Files(root) => Some(root),
             Self::Resource(_) => None,
         }
     }
@@ -179,8 +179,8 @@ mod tests {
 
     fn table() -> RouteTable {
         let folders = ["/", "/slow", "/slow/er", "/caf\u{e9}", "/a b"];
-        let folders = folders.iter().zip(0..).map(|(prefix, n)| {
-            let target = Target::Files(RootId(n));
+        let folders = folders.iter().map(|prefix| {
+            let target = Target::Files(RootHandle::unused());
             ((*prefix).to_owned(), RouteRules::default(), target)
         });
         let resources = ["/books", "/api/v1/pens"];

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::super::cache::FileCache;
 use super::super::containment::SafePath;
+use super::super::handle::kept;
 use super::super::message::FileMessage;
 use super::super::*;
-use super::site::{CachedSite, SITE, pass, paused, text};
+use super::site::{CachedSite, pass, paused, text};
 use crate::file_cache::budget::cost;
 use crate::supervision::{
     AskError, ChildSpec, Env, Faults, Incarnation, PreparedTree, QueueLimits, Slot, SupervisorSpec,
@@ -30,7 +31,7 @@ fn through_its_death_hits_go_on_and_callers_get_their_files() {
             // The new life knows what the old one kept, and keeps to the budget.
             site.page("/b.html").await;
             assert_eq!(site.counted().entries, 2);
-            assert!(site.files.kept(SITE, "/b.html").is_some());
+            assert!(kept(&site.root, "/b.html").is_some());
         }
     });
 }
@@ -99,12 +100,12 @@ fn an_incarnation_that_was_replaced_publishes_nothing() {
         let current = lives.lock().unwrap()[1].clone();
         let path = SafePath::new("/").unwrap();
         assert!(matches!(
-            revenant(&life).load(SITE, &path).await,
+            revenant(&life).load(&site.root, &path).await,
             Ok(Loaded::Entry(_))
         ));
         assert!(site.hit("/").is_none(), "the old life had its say");
         assert!(matches!(
-            revenant(&current).load(SITE, &path).await,
+            revenant(&current).load(&site.root, &path).await,
             Ok(Loaded::Entry(_))
         ));
         assert!(site.hit("/").is_some());

@@ -1,6 +1,7 @@
 //! A folder that does not answer, or answers with errors.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -9,9 +10,9 @@ use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::super::health::{Condition, PROBE_HEALTHY};
-use super::super::root_io::{CALLS_PER_ROOT, RootIo};
+use super::super::root_io::CALLS_PER_ROOT;
 use super::super::*;
-use super::site::{CachedSite, DEADLINE, NOWHERE, SITE, any, pass, paused, text};
+use super::site::{CachedSite, DEADLINE, any, pass, paused, text};
 use crate::supervision::AskError;
 
 /// Makes every call of a root hang, for a test.
@@ -35,12 +36,8 @@ impl HangSwitch {
     }
 }
 
-fn root_of(site: &CachedSite, id: RootId) -> &RootIo {
-    site.files.published.root(id).unwrap()
-}
-
 /// Moves the paused clock, which stands still while a call hangs, and lets tasks run.
-async fn advance(time: Duration) {
+pub(super) async fn advance(time: Duration) {
     tokio::time::advance(time).await;
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -56,26 +53,21 @@ fn a_root_that_hangs_is_answered_from_memory_and_delays_no_other() {
         site.write("nowhere/index.html", "elsewhere");
         assert_eq!(site.page("/").await, "home");
         pass(2000).await;
-        let root = root_of(&site, SITE);
+        let root = Arc::clone(&site.root.0);
         root.hang.set(true);
         let (kept, unknown) = (site.load("/"), site.load("/other.html"));
         let both = async { tokio::join!(kept, unknown) };
         let mut both = Box::pin(both);
         assert!((&mut both).now_or_never().is_none());
-        let other_root = site.files.load(NOWHERE, "/").await;
+        let other_root = site.files.load(&site.nowhere, "/").await;
         assert!(matches!(other_root, Ok(Loaded::Entry(_))), "{other_root:?}");
         advance(DEADLINE * 3 / 4 + Duration::from_millis(1)).await;
         let (kept, unknown) = both.await;
         assert!(matches!(kept, Ok(Loaded::Entry(entry)) if entry.bytes() == "home"));
         assert_eq!(unknown.unwrap_err(), AskError::Rejected(FileError::Hung));
         assert_eq!(root.condition(), Condition::Hung);
-        assert!(
-            root_of(&site, SITE)
-                .fault()
-                .unwrap()
-                .contains("does not answer")
-        );
-        assert_eq!(root_of(&site, NOWHERE).fault(), None);
+        assert!(site.root.0.fault().unwrap().contains("does not answer"));
+        assert_eq!(site.nowhere.0.fault(), None);
         // From now on nobody waits, and no more threads are used up.
         let begun = Instant::now();
         let stuck = root.stuck();
@@ -98,7 +90,7 @@ fn a_root_that_hangs_is_answered_from_memory_and_delays_no_other() {
 fn the_threads_of_a_root_that_hangs_are_bounded() {
     paused(async {
         let site = CachedSite::new(1 << 20).await;
-        let root = root_of(&site, SITE);
+        let root = Arc::clone(&site.root.0);
         pass(1).await;
         root.hang.set(true);
         let paths: Vec<_> = (0..3 * CALLS_PER_ROOT).map(|n| format!("/{n}")).collect();
@@ -130,7 +122,7 @@ fn a_download_from_a_root_that_hangs_is_broken_off() {
         let large = site.large("/film.mp4").await;
         let mut pieces = Box::pin(large.read(0..large.length(), any()));
         assert!(pieces.next().await.unwrap().is_ok());
-        let root = root_of(&site, SITE);
+        let root = Arc::clone(&site.root.0);
         root.hang.set(true);
         let mut next = pieces.next();
         assert!((&mut next).now_or_never().is_none());
@@ -155,7 +147,8 @@ fn a_root_that_is_taken_away_is_noticed_without_requests_and_comes_back() {
         fs::rename(&place, &away).unwrap();
         pass(6000).await;
         assert!(
-            root_of(&site, SITE)
+            site.root
+                .0
                 .fault()
                 .unwrap()
                 .contains("No such file or directory")
@@ -170,7 +163,7 @@ fn a_root_that_is_taken_away_is_noticed_without_requests_and_comes_back() {
         fs::remove_file(&place).unwrap();
         fs::rename(&away, &place).unwrap();
         tokio::time::sleep(PROBE_HEALTHY * 7).await;
-        assert_eq!(root_of(&site, SITE).fault(), None);
+        assert_eq!(site.root.0.fault(), None);
         assert_eq!(site.page("/").await, "home");
         assert_eq!(site.counted().reads, 1, "its stamp is the same");
     });

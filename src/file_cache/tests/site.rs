@@ -10,14 +10,13 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::super::root::BUILT_IN_INDEX;
+use super::super::roots::Roots;
 use super::super::*;
 use crate::settings;
 use crate::supervision::{
     AskError, Env, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot, SupervisorSpec,
 };
 
-pub(super) const SITE: RootId = RootId(0);
-pub(super) const NOWHERE: RootId = RootId(1);
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 pub(super) const MAX_FILE: usize = 1000;
 
@@ -60,6 +59,15 @@ impl Files {
     }
 }
 
+impl RootHandle {
+    /// A folder that is never read.
+    pub(crate) fn unused() -> Self {
+        let threads = CallThreads::new().unwrap();
+        let roots = Roots::new(Arc::default(), threads);
+        roots.add(SiteRoot::plain(Path::new("/"))).unwrap()
+    }
+}
+
 impl CallThreads {
     /// Those of the runtime that runs the test, whose paused clock then waits for them.
     pub(crate) fn of_the_test() -> Self {
@@ -70,8 +78,20 @@ impl CallThreads {
     }
 }
 
+/// The limits of a cache with this budget.
+pub(super) fn limits(budget_bytes: usize) -> settings::FileCacheSettings {
+    settings::FileCacheSettings {
+        budget_bytes,
+        max_file_bytes: MAX_FILE,
+        revalidate: Duration::from_secs(1),
+    }
+}
+
 pub(super) struct CachedSite {
     pub(super) folder: tempfile::TempDir,
+    pub(super) root: RootHandle,
+    /// A folder that does not exist, in whose place the built-in page stands.
+    pub(super) nowhere: RootHandle,
     pub(super) files: Files,
     pub(super) faults: Faults,
     pub(super) tree: RunningTree,
@@ -97,20 +117,15 @@ impl CachedSite {
         };
         let (slot, child) = Slot::with_limits("file-cache", queue);
         let nowhere = folder.path().join("nowhere");
-        let roots = vec![
-            SiteRoot::plain(folder.path()),
-            SiteRoot {
-                built_in: true,
-                ..SiteRoot::plain(&nowhere)
-            },
-        ];
-        let limits = settings::FileCacheSettings {
-            budget_bytes,
-            max_file_bytes: MAX_FILE,
-            revalidate: Duration::from_secs(1),
-        };
         let threads = CallThreads::of_the_test();
-        let files = Files::new(roots, limits, DEADLINE, threads, child).with_wall(later);
+        let files = Files::new(&limits(budget_bytes), DEADLINE, threads, child).with_wall(later);
+        let root = files.add(SiteRoot::plain(folder.path())).unwrap();
+        let nowhere = SiteRoot {
+            route: "/nowhere".to_owned(),
+            built_in: true,
+            ..SiteRoot::plain(&nowhere)
+        };
+        let nowhere = files.add(nowhere).unwrap();
         let intensity = Intensity {
             max_restarts: 5,
             period: Duration::from_secs(30),
@@ -125,6 +140,8 @@ impl CachedSite {
         (&mut tree.ready).await.unwrap();
         Self {
             folder,
+            root,
+            nowhere,
             files,
             faults,
             tree,
@@ -153,11 +170,11 @@ impl CachedSite {
     }
 
     pub(super) fn hit(&self, path: &str) -> Option<Arc<Entry>> {
-        self.files.hit(SITE, path, Instant::now())
+        self.files.hit(&self.root, path, Instant::now())
     }
 
     pub(super) async fn load(&self, path: &str) -> Result<Loaded, AskError<FileError>> {
-        self.files.load(SITE, path).await
+        self.files.load(&self.root, path).await
     }
 
     /// The content of a file that is loaded and kept.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{ConnectionCounters, LIMITS, LimitSettings, Served};
 use crate::api::{self, ResourceTarget, RouteRules, RouteTable, Target};
-use crate::file_cache::{CallThreads, Files, RootId, SiteRoot};
+use crate::file_cache::{CallThreads, Files, RootHandle, SiteRoot};
 use crate::incidents::Incidents;
 use crate::settings::{self, ResourceSettings, Settings};
 use crate::storage::{self, CollectionId};
@@ -22,8 +22,7 @@ pub(super) struct ServedSite {
     _tree: RunningTree,
 }
 
-fn files(folder: &std::path::Path, faults: &Faults) -> (Files, SupervisorSpec) {
-    let root = SiteRoot::plain(folder);
+fn files(folder: &std::path::Path, faults: &Faults) -> (Files, RootHandle, SupervisorSpec) {
     let queue = QueueLimits {
         messages: 100,
         bytes: 100_000,
@@ -34,15 +33,16 @@ fn files(folder: &std::path::Path, faults: &Faults) -> (Files, SupervisorSpec) {
         max_file_bytes: 100_000,
         revalidate: Duration::from_millis(50),
     };
-    let (deadline, threads) = (Duration::from_secs(5), CallThreads::new(1).unwrap());
-    let files = Files::new(vec![root], cache, deadline, threads, child);
+    let (deadline, threads) = (Duration::from_secs(5), CallThreads::new().unwrap());
+    let files = Files::new(&cache, deadline, threads, child);
+    let handle = files.add(SiteRoot::plain(folder)).unwrap();
     let spec = files.child_spec(&slot, faults.clone());
     let intensity = Intensity {
         max_restarts: 100,
         period: Duration::from_secs(1),
     };
     let root = SupervisorSpec::new("root").intensity(intensity);
-    (files, root.child(spec))
+    (files, handle, root.child(spec))
 }
 
 impl ServedSite {
@@ -62,7 +62,7 @@ impl ServedSite {
         std::fs::write(folder.path().join("index.html"), "<p>home").unwrap();
         std::fs::write(folder.path().join("large.bin"), vec![7; LARGE]).unwrap();
         let faults = Faults::armed();
-        let (files, spec) = files(folder.path(), &faults);
+        let (files, root, spec) = files(folder.path(), &faults);
         let mut tree = PreparedTree::new(spec).unwrap().start(Env {
             inline: true,
             faults: faults.clone(),
@@ -75,7 +75,7 @@ impl ServedSite {
         let (store, _writer) = storage::storage(&settings, &faults, &incidents);
         let routes = RouteTable::new(
             [
-                ("/", Target::Files(RootId(0))),
+                ("/", Target::Files(root)),
                 (
                     "/books",
                     Target::Resource(ResourceTarget::new(
