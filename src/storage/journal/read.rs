@@ -142,17 +142,51 @@ impl JournalFiles {
 
     /// Removes the segments whose changes are all at or before `seq`. The last segment stays.
     pub(crate) fn remove_before(&self, seq: u64) -> Result<(), JournalError> {
-        for pair in self.segments.windows(2) {
-            let [(number, _), (_, Ok(next))] = pair else {
-                break;
-            };
-            if next.first > seq + 1 {
-                break;
-            }
+        for (number, _) in self.segments.iter().take(self.begin(seq)) {
             let path = segment::path_of(&self.folder, *number);
             fs::remove_file(&path).map_err(at(&path))?;
         }
         Ok(())
+    }
+
+    /// Has `take` take away the segments whose changes are all at or before `seq`, and tells it whether one is damaged. The
+    /// last segment stays.
+    pub(crate) fn take_before(
+        &self,
+        seq: u64,
+        take: impl Fn(&Path, bool) -> io::Result<()>,
+    ) -> Result<(), JournalError> {
+        let first = self.begin(seq);
+        for (index, (number, _)) in self.segments.iter().enumerate().take(first) {
+            let path = segment::path_of(&self.folder, *number);
+            let damaged = !self.is_whole(index)?;
+            take(&path, damaged).map_err(at(&path))?;
+        }
+        Ok(())
+    }
+
+    /// The index of the segment that has the change after `after`, if one has; 0 if not.
+    fn begin(&self, after: u64) -> usize {
+        let begins = |(_, head): &(u64, Result<SegmentHead, FrameFault>)| {
+            let head = head.as_ref();
+            head.is_ok_and(|head| head.first <= after.saturating_add(1))
+        };
+        self.segments.iter().rposition(begins).unwrap_or(0)
+    }
+
+    /// Whether all changes of a segment can be read.
+    fn is_whole(&self, index: usize) -> Result<bool, JournalError> {
+        let Some((number, Ok(head))) = self.segments.get(index) else {
+            return Ok(false);
+        };
+        let path = segment::path_of(&self.folder, *number);
+        let content = fs::read(&path).map_err(at(&path))?;
+        let mut place = Place::begin(&content, head);
+        let next = self.segments.get(index + 1);
+        let until = next.and_then(|(_, next)| Some(next.as_ref().ok()?.first));
+        let unread = |_: &[u8]| Ok::<_, JournalError>(false);
+        let fault = place.read(until, u64::MAX, &mut { unread }, &mut |_| Ok(()))?;
+        Ok(fault.is_none() && until.is_none_or(|until| place.last + 1 == until))
     }
 
     /// Shows the changes after `after` to `visit`, frame by frame, in order. The changes right after it must be there: if
@@ -179,12 +213,9 @@ impl JournalFiles {
             clean: true,
             ..JournalEnd::default()
         };
-        let begin = self.segments.iter().rposition(|(_, head)| {
-            head.as_ref()
-                .is_ok_and(|head| head.first <= after.saturating_add(1))
-        });
         let mut known = None;
-        for (index, (number, head)) in self.segments.iter().enumerate().skip(begin.unwrap_or(0)) {
+        let begin = self.begin(after);
+        for (index, (number, head)) in self.segments.iter().enumerate().skip(begin) {
             let path = segment::path_of(&self.folder, *number);
             let head = match head {
                 Ok(head) => head,
@@ -204,12 +235,7 @@ impl JournalFiles {
                 Some(Err(_)) | None => None,
             };
             let content = fs::read(&path).map_err(at(&path))?;
-            let mut place = Place {
-                content: &content,
-                at: SEGMENT_HEAD_BYTES,
-                last: head.first.saturating_sub(1),
-                chain: head.chain,
-            };
+            let mut place = Place::begin(&content, head);
             let fault = place.read(until, after, &mut wanted, &mut visit)?;
             if let Some(fault @ FrameFault::Version(_)) = fault {
                 // A newer release wrote it: that is no damage.
@@ -286,6 +312,15 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
+    fn begin(content: &'a [u8], head: &SegmentHead) -> Self {
+        Self {
+            content,
+            at: SEGMENT_HEAD_BYTES,
+            last: head.first.saturating_sub(1),
+            chain: head.chain,
+        }
+    }
+
     /// The next frame with its checked body; `None` if nothing was written here.
     fn next(&self) -> Result<Option<(FrameInfo, &'a [u8])>, FrameFault> {
         let rest = self.content.get(self.at..).unwrap_or_default();

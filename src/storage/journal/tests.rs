@@ -158,6 +158,37 @@ fn segments_are_removed_only_if_all_their_changes_are_in_the_snapshot() {
 }
 
 #[test]
+fn segments_are_taken_away_past_damage_and_damaged_ones_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = write(folder.path(), 60, 3_000);
+    let numbers = segment::numbers(folder.path()).unwrap().into_iter();
+    let path_of = |number| segment::path_of(folder.path(), number);
+    let paths: Vec<_> = numbers.map(path_of).collect();
+    assert!(paths.len() > 4, "{paths:?}");
+    let spoil = |path: &Path, bytes: usize| {
+        let mut content = fs::read(path).unwrap();
+        content[10..10 + bytes].fill(7);
+        fs::write(path, content).unwrap();
+    };
+    // The head and the first frame; the head alone, which is known from the frame behind it.
+    spoil(&paths[1], 200);
+    spoil(&paths[2], 8);
+    let files = JournalFiles::find(folder.path(), STORE).unwrap();
+    let taken = std::cell::RefCell::new(Vec::new());
+    let take = |path: &Path, damaged: bool| {
+        taken.borrow_mut().push((path.to_owned(), damaged));
+        fs::remove_file(path)
+    };
+    files
+        .take_before(written.last().unwrap().seq, take)
+        .unwrap();
+    let last = paths.len() - 1;
+    let expected = paths.into_iter().take(last).enumerate();
+    let expected = expected.map(|(index, path)| (path, index == 1));
+    assert!(taken.into_inner().into_iter().eq(expected));
+}
+
+#[test]
 fn a_snapshot_is_read_as_it_was_written_and_no_damage_goes_unseen() {
     let folder = tempfile::tempdir().unwrap();
     let mut out = SnapshotWriter::begin(folder.path(), STORE).unwrap();

@@ -5,6 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// The most folders of what was moved aside that are kept, and the most bytes in them. The newest is kept whatever it holds.
+const ASIDE_MAX: usize = 16;
+const ASIDE_BYTES_MAX: u64 = 4 << 30;
+const ASIDE: &str = "aside-";
+
 /// The paths of a store.
 #[derive(Debug, Clone)]
 pub(in crate::storage) struct DataFolder {
@@ -56,6 +61,27 @@ impl DataFolder {
             || self.snapshots().exists() && !self.restoring().exists()
     }
 
+    /// Removes the folders that were moved aside first, if there is too much of it. Returns how many it removed.
+    pub(in crate::storage) fn limit_aside(&self) -> io::Result<usize> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let time = name.to_str().and_then(|name| name.strip_prefix(ASIDE));
+            if let Some(time) = time.and_then(|time| time.parse::<u64>().ok()) {
+                found.push((time, bytes_below(&entry.path()), entry.path()));
+            }
+        }
+        found.sort_unstable_by(|one, other| other.cmp(one));
+        let sizes: Vec<_> = found.iter().map(|(_, bytes, _)| *bytes).collect();
+        let removed = found.split_off(kept(&sizes).min(found.len()));
+        for (_, bytes, folder) in &removed {
+            fs::remove_dir_all(folder)?;
+            tracing::warn!(folder = %folder.display(), bytes, "removed the oldest of what was moved aside, since there is too much of it");
+        }
+        Ok(removed.len())
+    }
+
     /// The bytes of the files of each part.
     pub(in crate::storage) fn bytes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let mut parts = [("journal", 0), ("view", 0), ("snapshots", 0), ("aside", 0)];
@@ -82,11 +108,21 @@ pub(super) fn bytes_below(folder: &Path) -> u64 {
     bytes.sum()
 }
 
-/// Moves a file or folder of a data folder into a new folder `aside-<unix ms>` beside it. Nothing is ever deleted.
-pub(super) fn move_aside(path: &Path, why: &str) -> io::Result<()> {
+/// The number of folders of these sizes that are kept, the newest first.
+fn kept(sizes: &[u64]) -> usize {
+    let mut sum: u64 = 0;
+    let fit = sizes.iter().take(ASIDE_MAX).take_while(|bytes| {
+        sum = sum.saturating_add(**bytes);
+        sum <= ASIDE_BYTES_MAX
+    });
+    fit.count().max(1)
+}
+
+/// Moves a file or folder of a data folder into a new folder `aside-<unix ms>` of it.
+pub(super) fn move_aside(data: &Path, path: &Path, why: &str) -> io::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or_default().as_millis();
-    let aside = path.with_file_name(format!("aside-{now}"));
+    let aside = data.join(format!("{ASIDE}{now}"));
     fs::create_dir_all(&aside)?;
     if let Some(name) = path.file_name() {
         fs::rename(path, aside.join(name))?;
@@ -108,4 +144,34 @@ pub(super) fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_was_moved_aside_the_oldest_goes_first() {
+        for (sizes, expected) in [
+            (&[u64::MAX][..], 1),
+            (&[u64::MAX, 1], 1),
+            (&[1, u64::MAX, 1], 1),
+            (&[1 << 31, 1 << 31, 1], 2),
+            (&[1; 16], 16),
+            (&[1; 17], 16),
+        ] {
+            assert_eq!(kept(sizes), expected, "{sizes:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::new(folder.path());
+        assert_eq!(data.limit_aside().unwrap(), 0);
+        for time in 8..26 {
+            fs::create_dir(folder.path().join(format!("aside-{time}"))).unwrap();
+        }
+        fs::create_dir(folder.path().join("aside-by-hand")).unwrap();
+        assert_eq!(data.limit_aside().unwrap(), 2);
+        let there = |name: &str| folder.path().join(name).exists();
+        assert!(!there("aside-8") && !there("aside-9"));
+        assert!(there("aside-10") && there("aside-25") && there("aside-by-hand"));
+    }
 }

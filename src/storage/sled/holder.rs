@@ -3,6 +3,8 @@
 //! A commit that fails or panics leaves the store in *doubt*: it is taken away from readers, and opened
 //! again before anybody reads it.
 
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::archiving::Archiving;
 use super::attempts::Attempt;
-use super::data_folder::DataFolder;
+use super::data_folder::{self, DataFolder};
 use super::engine::{OpenFault, Opener};
 use super::engine_state::{EngineLock, EngineState};
 use super::opening::{CommitLog, Opening};
@@ -20,8 +22,10 @@ use super::reader_state::{OpenEngine, ReaderState};
 use super::space::Space;
 use super::stored_fit;
 use crate::incidents::Incidents;
+use crate::num::as_u64;
 use crate::storage::fit::Resources;
 use crate::storage::journal::{DataLock, JournalFiles, StoreId};
+use crate::telemetry::Counter;
 
 /// The time that readers have to release an engine that is to be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -51,6 +55,8 @@ pub(super) struct Holder {
     view_in_doubt: AtomicBool,
     segment_is_damaged: AtomicBool,
     snapshotting: AtomicBool,
+    /// Folders of what was moved aside that were removed.
+    pub(super) removed_aside: Counter,
     /// The bytes that the journal has grown by since the last snapshot.
     journal_bytes: AtomicU64,
 }
@@ -84,6 +90,7 @@ impl Holder {
             view_in_doubt: AtomicBool::new(false),
             segment_is_damaged: AtomicBool::new(false),
             snapshotting: AtomicBool::new(false),
+            removed_aside: Counter::default(),
             journal_bytes: AtomicU64::new(0),
         }
     }
@@ -118,7 +125,9 @@ impl Holder {
             before: before.map(|store| (store, durable)),
             view_in_doubt: self.view_in_doubt.load(Ordering::SeqCst),
         };
-        let opened = opening.run()?;
+        let opened = opening.run();
+        self.limit_aside();
+        let opened = opened?;
         self.journal_bytes
             .store(opened.journal_bytes, Ordering::Relaxed);
         self.view_in_doubt.store(false, Ordering::SeqCst);
@@ -217,6 +226,23 @@ impl Holder {
             });
         if let Err(fault) = synced {
             tracing::warn!(%fault, "the store was not closed cleanly: the view may be made again at the next start");
+        }
+    }
+
+    /// Moves a file of the store aside.
+    pub(super) fn move_aside(&self, path: &Path, why: &str) -> io::Result<()> {
+        data_folder::move_aside(&self.data.path, path, why)
+    }
+
+    /// Removes the oldest of what was moved aside, if there is too much of it.
+    pub(super) fn limit_aside(&self) {
+        match self.data.limit_aside() {
+            Ok(removed) => {
+                self.removed_aside.inc_by(as_u64(removed));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what was moved aside can't be looked through or removed: it may fill the disk");
+            }
         }
     }
 

@@ -7,33 +7,8 @@ use crate::telemetry::Rows;
 
 /// Writes all of them.
 pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
-    let (space, readers) = (&store.holder.space, &store.holder.readers);
-    if let Ok(room) = space.measure() {
-        rows.gauge(
-            "perennial_storage_available_bytes",
-            "Free bytes on the disk of the data folder",
-            room.disk.available,
-        );
-        rows.gauge(
-            "perennial_storage_reserve_bytes",
-            "Writes are refused while fewer bytes than this are free",
-            room.reserve,
-        );
-    }
-    rows.gauges(
-        "perennial_storage_bytes",
-        "Bytes of the files of the store: the journal of changes, the view that is read, snapshots, and what was moved aside",
-        store
-            .holder
-            .data
-            .bytes()
-            .map(|(part, bytes)| ([("part", part)], bytes)),
-    );
-    rows.counter(
-        "perennial_storage_refused_writes",
-        "Writes refused because the disk was full",
-        space.refused_total(),
-    );
+    write_space(store, rows);
+    let readers = &store.holder.readers;
     rows.counter(
         "perennial_storage_durable_changes",
         "The number of the last change that is on the disk",
@@ -73,5 +48,40 @@ pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
         "perennial_storage_commit_seconds",
         "How long a group of writes takes until it is on the disk",
         &store.commits,
+    );
+}
+
+fn write_space(store: &SledStore, rows: &mut Rows<'_>) {
+    let space = &store.holder.space;
+    if let Ok(room) = space.measure() {
+        rows.gauge(
+            "perennial_storage_available_bytes",
+            "Free bytes on the disk of the data folder",
+            room.disk.available,
+        );
+        rows.gauge(
+            "perennial_storage_reserve_bytes",
+            "Writes are refused while fewer bytes than this are free",
+            room.reserve,
+        );
+    }
+    rows.gauges(
+        "perennial_storage_bytes",
+        "Bytes of the files of the store: the journal of changes, the view that is read, snapshots, and what was moved aside",
+        store
+            .holder
+            .data
+            .bytes()
+            .map(|(part, bytes)| ([("part", part)], bytes)),
+    );
+    rows.metric(
+        "perennial_storage_removed_aside",
+        "Folders of what was moved aside that were removed, since there was too much of it",
+        &store.holder.removed_aside,
+    );
+    rows.counter(
+        "perennial_storage_refused_writes",
+        "Writes refused because the disk was full",
+        space.refused_total(),
     );
 }

@@ -32,7 +32,7 @@ pub(super) fn move_aside(data: &DataFolder) -> Result<(), OpenFault> {
     for old in [data.old(), data.old_mark()] {
         if old.exists() {
             let why = "a store of the format before";
-            data_folder::move_aside(&old, why).map_err(OpenFault::Io)?;
+            data_folder::move_aside(&data.path, &old, why).map_err(OpenFault::Io)?;
         }
     }
     Ok(())

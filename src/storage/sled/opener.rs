@@ -86,7 +86,8 @@ impl Opener for SledOpener {
 
     fn set_aside(&self, why: &str) -> io::Result<()> {
         if self.exists() {
-            move_aside(&self.path, why)?;
+            let data = self.path.parent().unwrap_or(&self.path);
+            move_aside(data, &self.path, why)?;
         }
         Ok(())
     }

@@ -218,7 +218,8 @@ impl Opening<'_> {
                 let snapshot = snapshots::of_view(&*engine, &checked, store, self.data)?;
                 let journal = self.data.journal();
                 if journal.exists() {
-                    move_aside(&journal, "a damaged journal").map_err(OpenFault::Io)?;
+                    move_aside(&self.data.path, &journal, "a damaged journal")
+                        .map_err(OpenFault::Io)?;
                 }
                 tracing::info!(file = %snapshot.path().display(), "snapshot written");
                 let end = JournalEnd {

@@ -87,6 +87,10 @@ fn journal_is_whole(holder: &Holder) -> Result<bool, OpenFault> {
                 let done = "a new snapshot is made";
                 let incident = Incident::new(kind, STORAGE, &fault.to_string(), done);
                 holder.incidents.add(incident.of_file(snapshot.path()));
+                let why = "a damaged snapshot";
+                holder
+                    .move_aside(snapshot.path(), why)
+                    .map_err(OpenFault::Io)?;
                 whole = false;
             }
         }

@@ -1,5 +1,6 @@
 //! Makes snapshots: of a view that nobody changes, and of one that is in use.
 
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,7 +170,17 @@ fn beside_the_writer(holder: &Holder) -> Result<Option<Snapshot>, OpenFault> {
             Some(archiving) => archiving.removable(oldest, &files, holder.space.refuses()),
             None => oldest,
         };
-        files.remove_before(removable)?;
+        files.take_before(removable, |path, damaged| {
+            if damaged {
+                holder.move_aside(
+                    path,
+                    "a damaged file of the journal, whose changes a snapshot has",
+                )
+            } else {
+                fs::remove_file(path)
+            }
+        })?;
+        holder.limit_aside();
     }
     Ok(Some(snapshot))
 }

@@ -5,6 +5,7 @@ mod dying;
 mod memory;
 mod modelled;
 mod opening;
+mod snapshots;
 mod values;
 
 use std::collections::BTreeMap;

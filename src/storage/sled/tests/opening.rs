@@ -12,7 +12,7 @@ use super::super::replay::Replay;
 use super::super::stored_record::StoredRecord;
 use super::*;
 use crate::record::Record;
-use crate::storage::journal::{JournalChange, JournalEffect, Marks, MarksFound, Snapshot};
+use crate::storage::journal::{JournalChange, JournalEffect, Marks, MarksFound};
 use crate::supervision::MessageId;
 
 /// The number of records that are made: enough for several segments.
@@ -247,56 +247,6 @@ fn a_folder_that_is_moved_away_is_not_replaced_by_an_empty_store() {
         let second = running.store.create(BOOKS, book(2), None).await.unwrap();
         assert_eq!(running.all().await, [first, second]);
         running.stop().await;
-    });
-}
-
-#[test]
-fn snapshots_are_made_beside_the_writer_and_bound_the_journal() {
-    run(async {
-        let folder = tempfile::tempdir().unwrap();
-        let running = Running::on_sled(folder.path(), &Faults::none()).await;
-        let text = |n: u32| format!("{{\"n\":{n},\"filling\":\"{}\"}}", "x".repeat(1_000));
-        let object = |n: u32| JsonObject::parse(text(n).as_bytes()).unwrap();
-        let snapshots = || {
-            let MarksFound::Found { mark, .. } = Marks::read(folder.path()).unwrap() else {
-                panic!("no marks");
-            };
-            let store = mark.store;
-            Snapshot::find(&folder.path().join("snapshots"), store).unwrap()
-        };
-        // The journal grows by far more than what lives: the same records are made and deleted again and again.
-        let mut n = 0;
-        while snapshots().len() < 2 || snapshots()[1].seq == 0 {
-            let made = (0..20).map(|_| running.store.create(BOOKS, object(n), None));
-            for record in futures_util::future::join_all(made).await {
-                if n % 5 != 0 {
-                    running
-                        .store
-                        .delete(BOOKS, &record.unwrap().id)
-                        .await
-                        .unwrap();
-                }
-                n += 1;
-            }
-        }
-        let records = running.all().await;
-        running.stop().await;
-        let journal: u64 = segments(folder.path())
-            .iter()
-            .map(|path| fs::metadata(path).unwrap().len())
-            .sum();
-        assert!(journal < 3 << 20, "{journal} bytes");
-        // From the newest snapshot, and from the one before if the newest is damaged.
-        for damaged in [false, true] {
-            fs::remove_dir_all(folder.path().join("view")).unwrap();
-            unclean(folder.path());
-            if damaged {
-                flip(snapshots()[0].path(), 900);
-            }
-            let running = Running::on_sled(folder.path(), &Faults::none()).await;
-            assert_eq!(running.all().await, records, "{damaged}");
-            running.stop().await;
-        }
     });
 }
 

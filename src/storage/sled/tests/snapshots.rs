@@ -1,0 +1,89 @@
+//! Snapshots of a store that is in use, and the files that they make superfluous.
+
+use std::fs;
+
+use super::opening::{flip, segments, unclean};
+use super::*;
+use crate::storage::journal::{Marks, MarksFound, Snapshot};
+
+fn snapshots(folder: &Path) -> Vec<Snapshot> {
+    let MarksFound::Found { mark, .. } = Marks::read(folder).unwrap() else {
+        panic!("no marks");
+    };
+    Snapshot::find(&folder.join("snapshots"), mark.store).unwrap()
+}
+
+/// The journal grows by far more than what lives: the same records are made and deleted again and again.
+async fn churn(running: &Running, done: impl Fn() -> bool) {
+    let text = |n: u32| format!("{{\"n\":{n},\"filling\":\"{}\"}}", "x".repeat(1_000));
+    let object = |n: u32| JsonObject::parse(text(n).as_bytes()).unwrap();
+    let mut n = 0;
+    while !done() {
+        let made = (0..20).map(|_| running.store.create(BOOKS, object(n), None));
+        for record in futures_util::future::join_all(made).await {
+            if n % 5 != 0 {
+                let id = record.unwrap().id;
+                running.store.delete(BOOKS, &id).await.unwrap();
+            }
+            n += 1;
+        }
+    }
+}
+
+#[test]
+fn snapshots_are_made_beside_the_writer_and_bound_the_journal() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshots = || snapshots(folder.path());
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        churn(&running, || snapshots().len() > 1).await;
+        let records = running.all().await;
+        running.stop().await;
+        let journal: u64 = segments(folder.path())
+            .iter()
+            .map(|path| fs::metadata(path).unwrap().len())
+            .sum();
+        assert!(journal < 3 << 20, "{journal} bytes");
+        // From the newest snapshot, and from the one before if the newest is damaged.
+        for damaged in [false, true] {
+            fs::remove_dir_all(folder.path().join("view")).unwrap();
+            unclean(folder.path());
+            if damaged {
+                flip(snapshots()[0].path(), 900);
+            }
+            let running = Running::on_sled(folder.path(), &Faults::none()).await;
+            assert_eq!(running.all().await, records, "{damaged}");
+            running.stop().await;
+        }
+    });
+}
+
+#[test]
+fn damaged_files_are_moved_aside_when_they_are_superfluous() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        churn(&running, || snapshots(folder.path()).len() > 1).await;
+        running.stop().await;
+        let old = snapshots(folder.path()).pop().unwrap().path().to_owned();
+        let segment = segments(folder.path()).remove(0);
+        let damaged = [&old, &segment].map(|path| {
+            flip(path, 600);
+            (path.file_name().unwrap(), fs::read(path).unwrap())
+        });
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        while old.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        churn(&running, || !segment.exists()).await;
+        running.stop().await;
+        let entries = fs::read_dir(folder.path()).unwrap();
+        let folders: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        for (name, content) in damaged {
+            let found = folders
+                .iter()
+                .filter_map(|path| fs::read(path.join(name)).ok());
+            assert!(found.eq([content]), "{}", name.display());
+        }
+    });
+}
