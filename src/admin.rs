@@ -3,6 +3,7 @@
 
 mod chaos;
 mod history;
+mod orders;
 mod page;
 mod readiness;
 mod records;
@@ -23,7 +24,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::incidents::Incidents;
-use crate::supervision::{Faults, NodeView, Pulse, Tree};
+use crate::supervision::{Faults, NodeView, Pulse, Supervisors, Tree};
 use crate::telemetry::{Exposition, Metrics};
 use crate::wire::{Code, Incoming, Problem, Responder, Response, read_body, wish};
 use readiness::Part;
@@ -33,7 +34,7 @@ const PULSE_LIMIT: Duration = Duration::from_secs(1);
 /// The largest body of a POST to `/chaos`.
 const ORDER_BYTES_MAX: usize = 4096;
 const READ: &str = "GET, HEAD";
-const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor, /incidents, /records and /history/RESOURCE/ID";
+const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor, /supervisor/PART/restart, /incidents, /records and /history/RESOURCE/ID";
 
 /// The handler of requests on the admin listener.
 pub(crate) struct Admin {
@@ -46,6 +47,8 @@ pub(crate) struct Admin {
 pub(crate) struct Running {
     /// Every child.
     pub tree: Tree,
+    /// Whoever takes orders for them.
+    pub supervisors: Supervisors,
     /// The metrics of `/metrics`.
     pub metrics: Metrics,
     /// The checks of `/readyz`, besides the state of the children.
@@ -72,9 +75,13 @@ impl Responder for Admin {
             "/chaos" if self.faults.enabled() => self.chaos(request).await,
             "/records" => self.records(request).await,
             _ if path.starts_with("/records/") => self.records(request).await,
-            _ => match path.strip_prefix("/history/") {
-                Some(record) => self.history(record, request).await,
-                None => self.tell(request),
+            _ => match (
+                path.strip_prefix("/history/"),
+                path.strip_prefix("/supervisor/"),
+            ) {
+                (Some(record), _) => self.history(record, request).await,
+                (None, Some(target)) => orders::answer(self, target, request).await,
+                (None, None) => self.tell(request),
             },
         };
         answer.unwrap_or_else(|problem| problem.response(request))

@@ -7,6 +7,7 @@ mod healthcheck;
 mod history;
 mod journal;
 mod on_signal;
+mod orders;
 mod restore;
 mod serve;
 mod status;
@@ -23,6 +24,7 @@ use crate::app::with_causes;
 use crate::settings::{self, CheckedFolders, LoadError, LoadedSettings, Settings};
 use crate::storage::Moment;
 use history::{HistoryArgs, RevertArgs};
+use orders::PartArgs;
 use transfer::{ExportArgs, ImportArgs};
 
 /// How a command ended, as its caller sees it (`sysexits.h` where it has a number).
@@ -132,6 +134,12 @@ enum Command {
         #[command(flatten)]
         admin: AdminArg,
     },
+    /// Restart a part of the running daemon, such as writer; its callers wait meanwhile
+    Restart(PartArgs),
+    /// Stop a part of the running daemon until it is started again
+    Stop(PartArgs),
+    /// Start a part of the running daemon that is stopped
+    Start(PartArgs),
     /// Ask the running daemon whether it is ready: exit code 0 if so, else 1
     Healthcheck {
         #[command(flatten)]
@@ -221,6 +229,9 @@ impl Command {
             Self::Status { json, admin } => {
                 admin.ask(source(config), |address| status::run(address, json))
             }
+            Self::Restart(args) => args.order(source(config), "restart"),
+            Self::Stop(args) => args.order(source(config), "stop"),
+            Self::Start(args) => args.order(source(config), "start"),
             Self::Healthcheck { admin } => admin.ask(source(config), healthcheck::run),
         }
     }

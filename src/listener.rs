@@ -43,6 +43,9 @@ use crate::wire::{ClientWait, register};
 /// connection that can make room.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// The time for which a listener that stops alone waits for a handler.
+const LAST_HANDOVER: Duration = Duration::from_secs(1);
+
 /// A listener takes no messages: it works from its socket.
 #[derive(Debug)]
 pub(crate) enum ListenerMessage {}
@@ -104,6 +107,22 @@ impl Child for Listener {
     fn stop(&mut self) -> LocalBoxFuture<'static, ()> {
         let state = Arc::clone(&self.state);
         Box::pin(async move { state.close() })
+    }
+
+    /// The other listeners of the socket go on, and the next incarnation accepts from it. What was accepted is handed over.
+    fn stop_alone(&mut self) -> LocalBoxFuture<'static, ()> {
+        let state = Arc::clone(&self.state);
+        Box::pin(async move {
+            let mut rotation = 0_usize;
+            let handed_over = async {
+                while state.has_waiting() && !state.hand_over(rotation) {
+                    rotation = rotation.wrapping_add(1);
+                    tokio::time::sleep(PAUSE).await;
+                }
+            };
+            // If no handler runs by then, the client waits for the next incarnation.
+            drop(timeout(LAST_HANDOVER, handed_over).await);
+        })
     }
 
     /// The next incarnation accepts from the same socket.

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 
 use crate::supervision::{
     Child, ChildContext, ChildRef, ChildSpec, Delivery, EventLoop, Faults, LocalBoxFuture, Message,
@@ -107,20 +108,26 @@ impl Child for RequestHandler {
         Box::pin(async {})
     }
 
+    /// All handlers drain at once.
     fn stop(&mut self) -> LocalBoxFuture<'static, ()> {
-        let (load, drain) = (Arc::clone(&self.load), self.drain.clone());
-        Box::pin(async move {
-            let until = drain.begin();
-            if tokio::time::timeout_at(until, load.drained())
-                .await
-                .is_err()
-            {
-                tracing::warn!(
-                    connections = load.living(),
-                    "closing connections that did not finish in time"
-                );
-            }
-        })
+        let until = self.drain.begin_all();
+        Box::pin(drained(Arc::clone(&self.load), until))
+    }
+
+    /// The connections of the other handlers stay.
+    fn stop_alone(&mut self) -> LocalBoxFuture<'static, ()> {
+        let until = self.drain.begin();
+        Box::pin(drained(Arc::clone(&self.load), until))
+    }
+}
+
+/// Waits for the end of all connections, or of the drain.
+async fn drained(load: Arc<HandlerLoad>, until: Instant) {
+    if timeout_at(until, load.drained()).await.is_err() {
+        tracing::warn!(
+            connections = load.living(),
+            "closing connections that did not finish in time"
+        );
     }
 }
 

@@ -41,7 +41,7 @@ pub use intensity::Intensity;
 pub(crate) use life::chain;
 pub use life::{
     BlockingChild, BoxError, Child, ChildContext, ChildSpec, Env, EventLoop, LocalBoxFuture,
-    SHUTDOWN_TIMEOUT, START_TIMEOUT, StartError,
+    OrderError, SHUTDOWN_TIMEOUT, START_TIMEOUT, StartError, Started, SupervisorRef, Supervisors,
 };
 pub use slot::{
     AskError, BatchLimits, ChildRef, DELIVERIES_MAX, Delivery, Fence, Incarnation, Message,
@@ -50,7 +50,7 @@ pub use slot::{
 pub use spec_fault::{SpecFault, SpecFaults};
 pub use strategy::{Restart, Shutdown, Strategy};
 pub use supervisor::{
-    BEAT, OnBeat, OrderError, PreparedTree, Pulse, RunningTree, Sentinel, Started, Stopper,
-    SupervisorRef, SupervisorSpec, TreeError, run,
+    BEAT, OnBeat, PreparedTree, Pulse, RunningTree, Sentinel, Stopper, SupervisorSpec, TreeError,
+    run,
 };
 pub use tree::{ExitView, NodeView, RestartTimes, Tree};

@@ -3,7 +3,7 @@
 use crate::supervision::NodeView;
 
 /// The part of the tree that answers `/readyz`: it is left out, since whoever asks is being answered.
-const ASKED: &str = "admin";
+pub(super) const ASKED: &str = "admin";
 
 /// Makes the checks of this moment. It must not wait: it is called on the admin's thread.
 pub(crate) type Checks = dyn Fn() -> Vec<Check> + Send + Sync;
@@ -31,7 +31,7 @@ pub(super) fn parts(root: Option<&NodeView>, checks: Vec<Check>) -> Vec<Part> {
     let mut parts: Vec<_> = children
         .map(|child| Part {
             name: child.name.clone(),
-            fault: (!child.running()).then(|| format!("it is {}", child.state)),
+            fault: trouble(child),
         })
         .collect();
     // Before there is a tree there is nothing to check.
@@ -45,4 +45,22 @@ pub(super) fn parts(root: Option<&NodeView>, checks: Vec<Check>) -> Vec<Part> {
         }
     }
     parts
+}
+
+/// What keeps a part of the tree from running, if something does: its own state, or that of a child below it.
+pub(super) fn trouble(part: &NodeView) -> Option<String> {
+    let nodes = part.walk();
+    let node = nodes.into_iter().find(|node| node.state != "running")?;
+    let name = if node.name == part.name {
+        "it"
+    } else {
+        &node.name
+    };
+    let last = node.exits.last();
+    let ordered = node.state == "ended" && last.is_some_and(|exit| exit.cause == "ordered");
+    Some(if ordered {
+        format!("{name} is stopped by order: perennial start {}", node.name)
+    } else {
+        format!("{name} is {}", node.state)
+    })
 }

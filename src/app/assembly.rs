@@ -101,15 +101,14 @@ struct Builder {
 impl Assembly {
     /// Binds every socket and prepares every child.
     pub(super) fn new(settings: Settings, inherited: Inherited) -> Result<Self, BuildError> {
-        let faults = settings.chaos.enabled.then(Faults::armed);
         let opened = AccessSink::open(&settings.logging).map_err(BuildError::AccessLog)?;
         let (sink, access) = opened.unzip();
         let most = memory::buffered_bytes(settings.server.max_buffered);
         let builder = Builder {
             counters: Arc::new(ConnectionCounters::new(most)),
             hosts: Arc::new(Hosts::new(&settings.server.hosts)),
+            faults: faults(&settings),
             settings,
-            faults: faults.unwrap_or_default(),
             access: sink,
             listener_metrics: ListenerMetrics::default(),
         };
@@ -150,6 +149,7 @@ impl Assembly {
         metrics.add(Arc::clone(&incidents));
         admin.attach(Running {
             tree: tree.clone(),
+            supervisors: prepared.supervisors(),
             metrics: metrics.clone(),
             checks: checks(&store, &files),
             histories: Histories::new(&store, &builder.settings),
@@ -171,6 +171,15 @@ impl Assembly {
             store,
             access,
         })
+    }
+}
+
+/// Fault points are armed only where the settings allow it.
+fn faults(settings: &Settings) -> Faults {
+    if settings.chaos.enabled {
+        Faults::armed()
+    } else {
+        Faults::none()
     }
 }
 
@@ -297,7 +306,7 @@ impl Builder {
         let mut refs = Vec::new();
         for n in 0..count {
             let metrics = Arc::new(HandlerMetrics::new(http.patterns.len()));
-            let mut parts = self.parts(site, &metrics, &drain);
+            let mut parts = self.parts(site, &metrics, &drain.another());
             parts.access = self.access.as_ref().map(|sink| Access {
                 sink: sink.clone(),
                 patterns: Arc::from(http.patterns.clone()),

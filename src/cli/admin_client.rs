@@ -6,10 +6,14 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use ureq::{Agent, Body};
 
+use super::Exit;
+
 /// The time limit for connecting and for each read of an answer that nothing has to be waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The time limit for each read and write where the daemon may wait for its disk.
 const PATIENCE_WITH_DISK: Duration = Duration::from_secs(60);
+/// The same where the daemon waits for the outcome of an order, which it does for a minute.
+const PATIENCE_WITH_ORDERS: Duration = Duration::from_secs(75);
 /// How often a request that changes nothing is sent. A listener with too many connections may close one before its answer is
 /// sent.
 const ATTEMPTS: usize = 3;
@@ -38,6 +42,15 @@ pub(super) enum ClientError {
 }
 
 impl ClientError {
+    /// The exit of a command that needs the answer.
+    pub(super) fn exit(&self) -> Exit {
+        if matches!(self, Self::Unreachable(..)) {
+            Exit::Unavailable
+        } else {
+            Exit::Failed
+        }
+    }
+
     /// Whether the same request may succeed a little later.
     pub(super) fn is_passing(&self) -> bool {
         match self {
@@ -154,7 +167,7 @@ pub(super) fn get(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
 
 /// The body of a 200 to a POST without a body. It is sent once: it may change something.
 pub(super) fn post(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
-    AdminClient::with_patience(address, PATIENCE)
+    AdminClient::with_patience(address, PATIENCE_WITH_ORDERS)
         .post(path, b"")?
         .bytes()
 }

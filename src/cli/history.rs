@@ -79,14 +79,14 @@ impl HistoryArgs {
         if let Some(address) = &self.admin.admin {
             return match ask(address) {
                 Ok(history) => self.show(&history),
-                Err(error) => complain(&error, exit_of(&error)),
+                Err(error) => complain(&error, error.exit()),
             };
         }
         source.with(CheckedFolders::None, |loaded, _| {
             match ask(&admin_address(&loaded.settings).to_string()) {
                 Ok(history) => self.show(&history),
                 Err(ClientError::Unreachable(..)) => self.read(&loaded.settings, &query),
-                Err(error) => complain(&error, exit_of(&error)),
+                Err(error) => complain(&error, error.exit()),
             }
         })
     }
@@ -197,7 +197,7 @@ impl RevertArgs {
             let path = record.path(&format!("to={to}"));
             let answer = match admin_client::post(address, &path) {
                 Ok(answer) => answer,
-                Err(error) => return complain(&error, exit_of(&error)),
+                Err(error) => return complain(&error, error.exit()),
             };
             if json {
                 return print_json(&answer);
@@ -216,14 +216,6 @@ impl RevertArgs {
 #[derive(serde::Deserialize)]
 struct RevertDone {
     change: u64,
-}
-
-fn exit_of(error: &ClientError) -> Exit {
-    if matches!(error, ClientError::Unreachable(..)) {
-        Exit::Unavailable
-    } else {
-        Exit::Failed
-    }
 }
 
 fn exit_of_files(error: &PrintError) -> Exit {

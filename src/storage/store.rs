@@ -239,8 +239,10 @@ pub(crate) enum StoreError {
     /// The write was begun, and nobody knows whether it was done.
     #[error("the write was begun, but its outcome is not known; read before trying again")]
     OutcomeUnknown,
-    /// The daemon is stopping.
-    #[error("the store is closed, since the server is stopping")]
+    /// The daemon is stopping, or the writer was stopped by order.
+    #[error(
+        "the store takes nothing: the server is stopping, or this part of it was stopped by order"
+    )]
     ShuttingDown,
     /// A stored record is not what was written.
     #[error("a stored record is damaged")]

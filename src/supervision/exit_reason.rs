@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// The reason for the end of an incarnation.
 ///
-/// `Normal` and `Shutdown` are normal ends, as in OTP; all others are abnormal. A
+/// `Normal`, `Shutdown` and `Ordered` are normal ends, as in OTP; all others are abnormal. A
 /// [transient](crate::supervision::Restart::Transient) child is restarted only after an abnormal end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExitReason {
@@ -16,6 +16,9 @@ pub enum ExitReason {
     /// It was asked to stop and did so.
     #[error("shutdown")]
     Shutdown,
+    /// It was stopped by an order for it alone, and did so.
+    #[error("stopped by order")]
+    Ordered,
     /// It gave up by itself; the text says why.
     #[error("error: {0}")]
     Error(Arc<str>),
@@ -70,9 +73,10 @@ pub struct Panic {
 
 impl ExitReason {
     /// Every word that [`cause`](Self::cause) can return.
-    pub const CAUSES: [&str; 10] = [
+    pub const CAUSES: [&str; 11] = [
         "normal",
         "shutdown",
+        "ordered",
         "error",
         "panic",
         "hung",
@@ -94,7 +98,7 @@ impl ExitReason {
 
     /// Whether this is a normal end (OTP: `normal`, `shutdown`).
     pub fn is_normal(&self) -> bool {
-        matches!(self, Self::Normal | Self::Shutdown)
+        matches!(self, Self::Normal | Self::Shutdown | Self::Ordered)
     }
 
     /// The word for it in metrics: one of [`CAUSES`](Self::CAUSES).
@@ -102,6 +106,7 @@ impl ExitReason {
         match self {
             Self::Normal => "normal",
             Self::Shutdown => "shutdown",
+            Self::Ordered => "ordered",
             Self::Error(_) => "error",
             Self::Panic(_) => "panic",
             Self::Hung { .. } => "hung",
@@ -193,6 +198,7 @@ mod tests {
         let reasons = [
             ExitReason::Normal,
             ExitReason::Shutdown,
+            ExitReason::Ordered,
             ExitReason::Error(text()),
             ExitReason::Panic(panic),
             ExitReason::Hung { age },

@@ -32,8 +32,10 @@ pub(crate) struct Rules {
 pub(crate) enum AfterStop {
     /// It is started again, as soon as the rest of its group is down.
     Restart,
-    /// It stays down.
+    /// It stays down, and so do the children that it shares things with, such as a socket.
     StayDown,
+    /// It stays down alone: those children go on.
+    StayDownAlone,
 }
 
 /// The state of a child.

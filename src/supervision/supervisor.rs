@@ -4,13 +4,11 @@ mod action;
 mod actor;
 mod machine;
 mod nested;
-mod order;
 mod sentinel;
 mod spec;
 mod state;
 mod whole_tree;
 
-pub use order::{OrderError, Started, SupervisorRef};
 pub use sentinel::{BEAT, OnBeat, Pulse, Sentinel};
 pub use spec::SupervisorSpec;
 pub use whole_tree::{PreparedTree, RunningTree, Stopper, TreeError, run};

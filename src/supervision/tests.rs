@@ -8,6 +8,7 @@ mod escalation;
 mod group_start;
 mod messages;
 mod play;
+mod renewal;
 mod restart_types;
 mod specs;
 mod start;

@@ -1,14 +1,16 @@
-//! Ends connections when the daemon stops: each finishes its request and closes. All handlers do so within one limit, whichever
-//! is asked first.
+//! Ends connections when the daemon or their handler stops: each finishes its request and closes. When the daemon stops, all
+//! handlers do so within one limit, whichever is asked first.
 
 // Decision: All handlers drain at once.
 
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::{self, Rc};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use fnv::FnvHashMap;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -17,31 +19,56 @@ use tokio::time::Instant;
 /// answered with `connection: close`, instead of failing on a closed connection.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
-/// Lets every connection finish its request and close.
+/// The end of a drain; `None` unless it has begun.
+type Until = watch::Sender<Option<Instant>>;
+
+/// Lets every connection of a handler finish its request and close.
 #[derive(Debug, Clone)]
 pub(crate) struct Drain {
     /// The longest time that the drain may take.
     pub limit: Duration,
-    /// Its end; `None` unless it has begun.
-    until: watch::Sender<Option<Instant>>,
+    until: Arc<Until>,
+    /// Those of all handlers that drain together.
+    all: Arc<Mutex<Vec<Weak<Until>>>>,
 }
 
 impl Drain {
     /// A drain that may take `limit`, and has not begun.
     pub(crate) fn new(limit: Duration) -> Self {
-        let until = watch::Sender::new(None);
-        Self { limit, until }
+        let until = Arc::new(Until::new(None));
+        let all = Arc::new(Mutex::new(vec![Arc::downgrade(&until)]));
+        Self { limit, until, all }
     }
 
-    /// Begins the drain; the limit runs from the first call. Returns its end.
+    /// The drain of one more handler.
+    pub(crate) fn another(&self) -> Self {
+        let until = Arc::new(Until::new(None));
+        let mut all = self.all.lock();
+        all.retain(|handler| handler.strong_count() > 0);
+        all.push(Arc::downgrade(&until));
+        Self {
+            limit: self.limit,
+            until,
+            all: Arc::clone(&self.all),
+        }
+    }
+
+    /// Begins the drain of this handler; the limit runs from the first call. Returns its end.
     pub(crate) fn begin(&self) -> Instant {
-        let mut end = Instant::now() + self.limit;
-        self.until
-            .send_modify(|until| end = *until.get_or_insert(end));
+        begin(&self.until, Instant::now() + self.limit)
+    }
+
+    /// Begins the drain of all handlers. Returns its end.
+    pub(crate) fn begin_all(&self) -> Instant {
+        let end = self.begin();
+        let all = self.all.lock();
+        for handler in all.iter().filter_map(Weak::upgrade) {
+            begin(&handler, end);
+        }
         end
     }
 
-    /// Ends the drain: a handler starts, so connections are served again.
+    /// Ends the drain: the handler starts, so its connections are served again.
     pub(crate) fn renew(&self) {
         self.until.send_replace(None);
     }
@@ -50,6 +77,12 @@ impl Drain {
     pub(crate) fn follow(&self) -> Rc<LocalDrain> {
         LocalDrain::follow(self.until.subscribe())
     }
+}
+
+/// Begins a drain that has not begun. Returns its end.
+fn begin(until: &Until, mut end: Instant) -> Instant {
+    until.send_modify(|until| end = *until.get_or_insert(end));
+    end
 }
 
 /// The stage of the drain.
@@ -107,7 +140,7 @@ impl LocalDrain {
         local
     }
 
-    fn reach(local: &Weak<Self>, stage: Stage) {
+    fn reach(local: &rc::Weak<Self>, stage: Stage) {
         if let Some(local) = local.upgrade() {
             local.stage.set(stage);
             local.waiting.borrow().values().for_each(Waker::wake_by_ref);

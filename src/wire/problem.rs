@@ -99,7 +99,7 @@ codes! {
     NotImplemented = 501, "not_implemented", "The server does not know this";
     Unavailable = 503, "unavailable", "A part of the server is being restarted";
     Overloaded = 503, "overloaded", "Too many requests are waiting";
-    ShuttingDown = 503, "shutting_down", "The server is stopping";
+    ShuttingDown = 503, "shutting_down", "The server, or this part of it, is stopped";
     OutcomeUnknown = 503, "outcome_unknown", "It is not known whether the change was made";
     NotReady = 503, "not_ready", "Not ready";
     Deadline = 504, "deadline", "The answer took too long";

@@ -42,6 +42,7 @@ mod model;
 mod nginx;
 mod old_data;
 mod operation;
+mod orders;
 mod pairs;
 mod powercut;
 #[path = "../../src/record/tests/random_input.rs"]

@@ -238,6 +238,7 @@ impl<C: Child> Handler<Signal> for ChildActor<C> {
                 let stop = contain(|| match after {
                     AfterStop::Restart => child.step_aside(),
                     AfterStop::StayDown => child.stop(),
+                    AfterStop::StayDownAlone => child.stop_alone(),
                 });
                 match stop {
                     Ok(stop) => self.supervise(ctx, async move {

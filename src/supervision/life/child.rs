@@ -56,7 +56,13 @@ pub trait Child: Sized + Unpin + 'static {
         Box::pin(async {})
     }
 
-    /// The same when the child stops only because its group is restarted: the next incarnation follows on the same thread,
+    /// The same when the child is stopped alone, by an [order](crate::supervision::SupervisorRef::terminate_child): it leaves
+    /// the others what it shares with them.
+    fn stop_alone(&mut self) -> LocalBoxFuture<'static, ()> {
+        self.stop()
+    }
+
+    /// The same when the child stops only because it is restarted by an order or with its group: the next incarnation follows on the same thread,
     /// and can take over what runs beside the incarnation.
     fn step_aside(&mut self) -> LocalBoxFuture<'static, ()> {
         self.stop()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::order::SupervisorRef;
 use super::runtime::Runtime;
 use crate::supervision::rules::Rules;
 use crate::supervision::spec_fault::{self, SpecFault};
@@ -22,6 +23,8 @@ pub struct ChildSpec {
     pub(crate) node: Arc<Node>,
     /// The faults of the specs below it, if it is a supervisor.
     pub(crate) below: Vec<SpecFault>,
+    /// The addresses of itself and of all below it that are supervisors.
+    pub(crate) supervisors: Vec<SupervisorRef>,
 }
 
 impl ChildSpec {
@@ -38,6 +41,7 @@ impl ChildSpec {
             runtime: Arc::new(runtime),
             node,
             below: Vec::new(),
+            supervisors: Vec::new(),
         }
     }
 

@@ -9,6 +9,7 @@ use super::fence::Incarnation;
 use super::message::Message;
 use super::queue::{DELIVERIES_MAX, Shared, Signal, Wake};
 use crate::supervision::exit_reason::ExitReason;
+use crate::supervision::rules::AfterStop;
 
 /// A snapshot of a slot.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -116,6 +117,8 @@ impl<M: Message> Control for Shared<M> {
         if matches!(signal, Signal::Stop(_)) {
             self.vitals.wanted.store(0, Ordering::SeqCst);
         }
+        // No message may arrive behind the last look at the queue.
+        state.closed |= signal == Signal::Stop(AfterStop::StayDownAlone) && state.wake.is_some();
         if let Some(Wake::Actor(recipient)) = &state.wake {
             // This fails only if the incarnation is ending, and then no signal is needed.
             return drop(recipient.try_send(signal));

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::order::{OrderReply, OrderResult};
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::life::{IncarnationId, Timer};
+use crate::supervision::life::{IncarnationId, OrderReply, OrderResult, Timer};
 use crate::supervision::rules::{AfterStop, Status};
 
 /// One thing that a supervisor should do. A `usize` is a child's position in the start order.

@@ -14,13 +14,12 @@ use tokio::time::Instant;
 
 use super::action::{Action, Turn, Verdict};
 use super::machine::Machine;
-use super::order::Order;
 use super::sentinel::Pulse;
 use super::state::SupervisorState;
 use crate::supervision::boundary::contain;
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::life::{
-    ChildSpec, Env, IncarnationId, Reporter, StartError, SupervisorEvent, Timer, chain,
+    ChildSpec, Env, IncarnationId, Order, Reporter, StartError, SupervisorEvent, Timer, chain,
 };
 use crate::supervision::rules::{AfterStop, Status};
 
@@ -261,6 +260,10 @@ impl Supervisor {
         let (now, at) = (Instant::now(), SystemTime::now());
         spec.node.exited(generation, reason, restart_in, now, at);
         match verdict {
+            // Whoever gave the order logs it.
+            _ if *reason == ExitReason::Ordered => {
+                tracing::debug!(supervisor, child, generation, %reason, "child stopped");
+            }
             Verdict::Restart(delay) => {
                 tracing::warn!(supervisor, child, generation, %reason, ?delay, "child died, restarting");
             }

@@ -19,11 +19,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::action::{Action, Turn};
-use super::order::{OrderReply, Started};
 use crate::supervision::backoff::BackoffState;
 use crate::supervision::exit_reason::{Cause, ExitReason};
 use crate::supervision::intensity::Window;
-use crate::supervision::life::{ChildSpec, IncarnationId, SupervisorEvent, Timer, TimerKind};
+use crate::supervision::life::{
+    ChildSpec, IncarnationId, OrderReply, Started, SupervisorEvent, Timer, TimerKind,
+};
 use crate::supervision::rules::{AfterStop, Flags, Rules, Status};
 
 /// The state of the supervisor as a whole.
@@ -61,6 +62,10 @@ pub(crate) struct Row {
     start: Option<StartOrder>,
     /// The orders that terminated it, until they are answered.
     ends: Vec<OrderReply>,
+    /// The step that those orders want to follow.
+    after_end: AfterStop,
+    /// The orders that renew it, until it is ready again.
+    renewals: Vec<OrderReply>,
 }
 
 impl Row {
@@ -77,7 +82,14 @@ impl Row {
             proven: status == Status::Running,
             start: None,
             ends: Vec::new(),
+            after_end: AfterStop::StayDownAlone,
+            renewals: Vec::new(),
         }
+    }
+
+    /// Whether it goes down by an order for it alone.
+    fn ordered(&self) -> bool {
+        self.status == Status::Stopping && !(self.ends.is_empty() && self.renewals.is_empty())
     }
 
     fn set(&mut self, status: Status, turn: &mut Turn) {
@@ -219,9 +231,10 @@ impl Machine {
         };
         row.set(Status::Running, turn);
         row.proven = true;
-        if let Some(start) = row.start.take() {
-            let generation = incarnation.generation;
-            turn.answer(start.reply, Ok(Started::Running { generation }));
+        let start = row.start.take().map(|start| start.reply);
+        let generation = incarnation.generation;
+        for reply in start.into_iter().chain(row.renewals.drain(..)) {
+            turn.answer(reply, Ok(Started::Running { generation }));
         }
         self.rising.remove(&incarnation.child);
     }

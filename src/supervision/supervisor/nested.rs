@@ -16,7 +16,7 @@ use crate::supervision::strategy::Shutdown;
 impl ChildSpec {
     /// The spec of a child that is a supervisor. It is given all the time its children need to stop, as in OTP.
     pub fn supervisor(spec: SupervisorSpec) -> Self {
-        let below = spec.faults();
+        let (below, supervisors) = (spec.faults(), spec.supervisors());
         let state = SupervisorState::new(spec);
         let node = Arc::clone(&state.spec.node);
         let runtime = SupervisorRuntime {
@@ -25,7 +25,7 @@ impl ChildSpec {
         };
         let mut child = Self::worker(node, runtime).shutdown(Shutdown::Infinity);
         child.rules.supervisor = true;
-        child.below = below;
+        (child.below, child.supervisors) = (below, supervisors);
         child
     }
 }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::order::{OrderQueue, SupervisorRef};
 use crate::supervision::backoff::Backoff;
 use crate::supervision::intensity::Intensity;
-use crate::supervision::life::{ChildSpec, StartError};
+use crate::supervision::life::{ChildSpec, OrderQueue, StartError, SupervisorRef};
 use crate::supervision::rules::Flags;
 use crate::supervision::spec_fault::{self, SpecFault};
 use crate::supervision::strategy::Strategy;
@@ -89,6 +88,15 @@ impl SupervisorSpec {
             node: Arc::clone(&self.node),
             orders: Arc::clone(&self.orders),
         }
+    }
+
+    /// The addresses of this supervisor and of all below it.
+    pub(crate) fn supervisors(&self) -> Vec<SupervisorRef> {
+        let below = self
+            .children
+            .iter()
+            .flat_map(|child| child.supervisors.clone());
+        [self.supervisor_ref()].into_iter().chain(below).collect()
     }
 
     /// The faults of this spec and of all specs below it, except for names that occur twice.

@@ -9,12 +9,11 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
 use super::actor::{self, Parent};
-use super::order::SupervisorRef;
 use super::sentinel::Pulse;
 use super::spec::SupervisorSpec;
 use super::state::SupervisorState;
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::life::{Env, IncarnationId, SupervisorEvent};
+use crate::supervision::life::{Env, IncarnationId, SupervisorEvent, SupervisorRef, Supervisors};
 use crate::supervision::rules::AfterStop;
 use crate::supervision::spec_fault::{self, SpecFaults};
 use crate::supervision::tree::Tree;
@@ -22,6 +21,7 @@ use crate::supervision::tree::Tree;
 /// A tree whose specs have been checked, and which has not been started yet.
 pub struct PreparedTree {
     state: Arc<SupervisorState>,
+    supervisors: Supervisors,
     pulse: Option<Arc<Pulse>>,
 }
 
@@ -29,9 +29,14 @@ impl PreparedTree {
     /// Checks and prepares the tree of this root supervisor. The error names every fault of its specs.
     pub fn new(spec: SupervisorSpec) -> Result<Self, SpecFaults> {
         let faults = spec.faults();
+        let supervisors = Supervisors::new(spec.supervisors());
         let state = SupervisorState::new(spec);
         spec_fault::none_of(faults, state.spec.node.names())?;
-        Ok(Self { state, pulse: None })
+        Ok(Self {
+            state,
+            supervisors,
+            pulse: None,
+        })
     }
 
     /// Makes the root supervisor answer a [`Sentinel`](crate::supervision::Sentinel) through this pulse.
@@ -46,6 +51,11 @@ impl PreparedTree {
         Tree {
             root: Arc::clone(&self.state.spec.node),
         }
+    }
+
+    /// The supervisors of the tree, for orders. Those that are added later are reached by the address of their own spec.
+    pub fn supervisors(&self) -> Supervisors {
+        self.supervisors.clone()
     }
 
     /// Starts the tree. Must be called inside an actix system; [`run`](crate::supervision::run) starts one.

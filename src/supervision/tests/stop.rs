@@ -64,7 +64,8 @@ fn otp_sup_stop_timeout_dynamic() {
         assert_eq!(begun.elapsed(), SECOND);
         tree.admin.terminate_child("polite").await.unwrap();
         assert_eq!(begun.elapsed(), SECOND);
-        assert_eq!(tree.node("polite").last_exit.as_deref(), Some("shutdown"));
+        let polite = tree.node("polite").last_exit;
+        assert_eq!(polite.as_deref(), Some("stopped by order"));
         assert_eq!(tree.node("deaf").last_exit.as_deref(), Some("killed"));
     });
 }

@@ -4,11 +4,10 @@ use actix::prelude::*;
 use tokio::time::Instant;
 
 use super::{Supervisor, turn};
-use crate::supervision::life::ChildSpec;
+use crate::supervision::life::{ChildSpec, Order, OrderCommand, OrderError, OrderReply};
 use crate::supervision::spec_fault;
 use crate::supervision::supervisor::action::Action;
 use crate::supervision::supervisor::machine::Row;
-use crate::supervision::supervisor::order::{Order, OrderCommand, OrderError, OrderReply};
 
 impl Handler<Order> for Supervisor {
     type Result = ();
@@ -29,7 +28,10 @@ impl Supervisor {
         let Order { command, reply } = order;
         let actions = match command {
             OrderCommand::Start(spec) => self.add_child(spec, reply),
-            OrderCommand::Terminate(name) => self.machine.terminate(&name, reply, turn()),
+            OrderCommand::Terminate(name, after) => {
+                self.machine.terminate(&name, after, reply, turn())
+            }
+            OrderCommand::Renew(name) => self.machine.renew(&name, reply, turn()),
             OrderCommand::Restart(name) => self.machine.restart(&name, reply, turn()),
             OrderCommand::Delete(name) => self.machine.delete(&name, reply, turn()),
         };

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use super::{Ending, Machine, Mode};
 use crate::supervision::exit_reason::{Cause, ExitReason};
-use crate::supervision::life::{IncarnationId, TimerKind};
+use crate::supervision::life::{IncarnationId, OrderError, Started, TimerKind};
 use crate::supervision::rules::{AfterStop, Status};
 use crate::supervision::strategy::{Restart, Shutdown};
 use crate::supervision::supervisor::action::{Action, Turn, Verdict};
-use crate::supervision::supervisor::order::{OrderError, Started};
 
 /// The end of an incarnation.
 #[derive(Clone, Copy)]
@@ -39,10 +38,11 @@ impl Machine {
         let Some(row) = row.filter(|row| row.status == Status::Starting) else {
             return self.exited(incarnation, ExitReason::Normal, false, turn);
         };
-        let start = row.start.take();
+        let start = row.start.take().map(|start| start.reply);
+        let renewals = std::mem::take(&mut row.renewals);
         self.retire(incarnation.child, turn);
-        if let Some(start) = start {
-            turn.answer(start.reply, Ok(Started::Down));
+        for reply in start.into_iter().chain(renewals) {
+            turn.answer(reply, Ok(Started::Down));
         }
     }
 
@@ -57,6 +57,11 @@ impl Machine {
         let row = self.row(dead);
         let Some(row) = row.filter(|row| row.status.alive()) else {
             return;
+        };
+        let reason = if row.ordered() && reason.is_normal() {
+            ExitReason::Ordered
+        } else {
+            reason
         };
         let mut end = IncarnationEnd {
             reason: &reason,
@@ -92,16 +97,13 @@ impl Machine {
                 Verdict::Stay
             }
             (Mode::Done, _) => Verdict::Stay,
-            (_, Status::Stopping) => {
-                self.stopped(child, turn);
-                Verdict::Stay
-            }
+            (_, Status::Stopping) => self.stopped(child, turn),
             // OTP: a sibling that dies while its group goes down is no restart of its own.
             (_, Status::Starting | Status::Running) if end.falling => {
-                if !self.start_failed(child, end.reason, turn) {
-                    self.stopped(child, turn);
+                if self.start_failed(child, end.reason, turn) {
+                    return Verdict::Stay;
                 }
-                Verdict::Stay
+                self.stopped(child, turn)
             }
             (Mode::Booting | Mode::Serving, _) => self.died(child, end, turn),
         }
@@ -123,20 +125,29 @@ impl Machine {
     }
 
     /// A child has gone down that was to go down, while the supervisor goes on.
-    fn stopped(&mut self, child: usize, turn: &mut Turn) {
+    fn stopped(&mut self, child: usize, turn: &mut Turn) -> Verdict {
         let Some(row) = self.rows.get_mut(&child) else {
-            return;
+            return Verdict::Stay;
         };
         if row.ends.is_empty() {
             if self.rising.contains(&child) {
-                // It went down with its group and rises again with it.
-                return;
+                // It went down by an order or with its group, and rises again.
+                let renewed = !row.renewals.is_empty();
+                return if renewed {
+                    Verdict::Restart(Duration::ZERO)
+                } else {
+                    Verdict::Stay
+                };
             }
         } else if let Some(start) = row.start.take() {
             turn.answer(start.reply, Err(OrderError::Terminated));
         }
-        self.answer_ends(child, turn);
+        let ends = std::mem::take(&mut row.ends);
         self.retire(child, turn);
+        for reply in ends {
+            turn.answer(reply, Ok(Started::Down));
+        }
+        Verdict::Stay
     }
 
     /// If the child was being started by an order, the order fails, and no restart follows: whoever gave the order decides
@@ -145,6 +156,7 @@ impl Machine {
         let start = self.rows.get_mut(&child).and_then(|row| row.start.take());
         let Some(start) = start else { return false };
         let failed = OrderError::StartFailed(reason.clone());
+        self.refuse_renewals(child, &failed, turn);
         turn.answer(start.reply, Err(failed));
         if start.new {
             self.forget(child, turn);
@@ -187,7 +199,7 @@ impl Machine {
     }
 
     /// Lets the siblings that are restarted with `dead` go down. All but temporary ones rise again after it.
-    fn take_down_group(&mut self, dead: usize, turn: &mut Turn) {
+    pub(super) fn take_down_group(&mut self, dead: usize, turn: &mut Turn) {
         for (&sibling, row) in self.rows.range_mut(self.flags.strategy.group(dead)) {
             if sibling == dead {
                 continue;
@@ -206,6 +218,7 @@ impl Machine {
     /// Lets a child stay down. A temporary child is forgotten.
     pub(super) fn retire(&mut self, child: usize, turn: &mut Turn) {
         self.rising.remove(&child);
+        self.refuse_renewals(child, &OrderError::Terminated, turn);
         let row = self.rows.get(&child);
         if row.is_some_and(|row| row.rules.restart == Restart::Temporary) {
             self.forget(child, turn);
@@ -219,6 +232,14 @@ impl Machine {
         if self.rows.remove(&child).is_some() {
             self.rising.remove(&child);
             turn.decide(Action::Forget(child));
+        }
+    }
+
+    fn refuse_renewals(&mut self, child: usize, error: &OrderError, turn: &mut Turn) {
+        if let Some(row) = self.rows.get_mut(&child) {
+            for reply in row.renewals.drain(..) {
+                turn.answer(reply, Err(error.clone()));
+            }
         }
     }
 

@@ -1,9 +1,9 @@
-//! Orders for single children, and when they are refused (the table is OTP's).
+//! Orders for single children, and when they are refused (the table is OTP's, save for the renewal).
 
 use super::{Machine, Mode, Row, StartOrder};
-use crate::supervision::rules::Status;
+use crate::supervision::life::{OrderError, OrderReply, Started};
+use crate::supervision::rules::{AfterStop, Status};
 use crate::supervision::supervisor::action::{Action, Turn};
-use crate::supervision::supervisor::order::{OrderError, OrderReply, Started};
 
 impl Machine {
     fn find(&self, name: &str) -> Result<&Row, OrderError> {
@@ -56,6 +56,7 @@ impl Machine {
     pub(crate) fn terminate(
         &mut self,
         name: &str,
+        after: AfterStop,
         reply: OrderReply,
         mut turn: Turn,
     ) -> Vec<Action> {
@@ -70,6 +71,7 @@ impl Machine {
         match self.rows.get_mut(&child) {
             Some(row) if row.status.alive() => {
                 row.ends.push(reply);
+                row.after_end = after;
                 self.fall(child, &mut turn);
             }
             Some(_) | None => {
@@ -78,6 +80,43 @@ impl Machine {
             }
         }
         // Others may have waited for it to rise.
+        self.advance(&mut turn);
+        turn.actions
+    }
+
+    /// Restarts a child that runs, with its group, and starts one that is down.
+    pub(crate) fn renew(&mut self, name: &str, reply: OrderReply, mut turn: Turn) -> Vec<Action> {
+        let (child, status) = match self.find(name) {
+            Ok(row) => (row.incarnation.child, row.status),
+            Err(error) => {
+                turn.answer(reply, Err(error));
+                return turn.actions;
+            }
+        };
+        let Some(row) = self.rows.get_mut(&child) else {
+            return turn.actions;
+        };
+        match status {
+            Status::Ended => {
+                self.start_by_order(child, StartOrder { reply, new: false }, &mut turn);
+                return turn.actions;
+            }
+            Status::Stopping if !row.ends.is_empty() => {
+                turn.answer(reply, Err(OrderError::Terminated));
+                return turn.actions;
+            }
+            Status::Running => {
+                self.falling.insert(child);
+                self.rising.insert(child);
+            }
+            Status::Backoff => row.set(Status::Down, &mut turn),
+            // It is on its way up.
+            Status::Down | Status::Starting | Status::Stopping => {}
+        }
+        row.renewals.push(reply);
+        if status == Status::Running {
+            self.take_down_group(child, &mut turn);
+        }
         self.advance(&mut turn);
         turn.actions
     }

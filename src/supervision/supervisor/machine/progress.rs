@@ -82,7 +82,11 @@ impl Machine {
         match self.mode {
             Mode::Stopping(_, after) => after,
             Mode::Booting | Mode::Serving if self.rising.contains(&child) => AfterStop::Restart,
-            Mode::Booting | Mode::Serving | Mode::Done => AfterStop::StayDown,
+            Mode::Booting | Mode::Serving => {
+                let row = self.rows.get(&child);
+                row.map_or(AfterStop::StayDownAlone, |row| row.after_end)
+            }
+            Mode::Done => AfterStop::StayDown,
         }
     }
 

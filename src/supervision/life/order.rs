@@ -1,4 +1,5 @@
-//! Orders to a running supervisor: start, terminate, restart and delete a child, with OTP's meanings and errors.
+//! Orders to a running supervisor: start, terminate, restart and delete a child, with OTP's meanings and errors; and renew one,
+//! which OTP does not have.
 
 use std::sync::Arc;
 
@@ -7,8 +8,9 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
+use super::child_spec::ChildSpec;
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::life::ChildSpec;
+use crate::supervision::rules::AfterStop;
 use crate::supervision::spec_fault::SpecFaults;
 use crate::supervision::tree::{Node, NodeView};
 
@@ -40,7 +42,7 @@ pub enum OrderError {
     #[error("the child could not start: {0}")]
     StartFailed(ExitReason),
     /// The child was terminated before it was ready.
-    #[error("the child was terminated before it was ready")]
+    #[error("the child was terminated before it was ready: start it again")]
     Terminated,
     /// The supervisor is not running, or ended before it carried out the order.
     #[error("the supervisor is not running")]
@@ -71,8 +73,9 @@ pub(crate) struct Order {
 /// What is ordered of a supervisor. A `str` is a child's name.
 pub(crate) enum OrderCommand {
     Start(ChildSpec),
-    Terminate(Arc<str>),
+    Terminate(Arc<str>, AfterStop),
     Restart(Arc<str>),
+    Renew(Arc<str>),
     Delete(Arc<str>),
 }
 
@@ -136,8 +139,8 @@ impl OrderQueue {
 /// for its children, so it answers at once unless an order takes time itself.
 #[derive(Clone)]
 pub struct SupervisorRef {
-    pub(super) node: Arc<Node>,
-    pub(super) orders: Arc<OrderQueue>,
+    pub(crate) node: Arc<Node>,
+    pub(crate) orders: Arc<OrderQueue>,
 }
 
 impl SupervisorRef {
@@ -150,9 +153,28 @@ impl SupervisorRef {
 
     /// Stops a child within its shutdown timeout. Its spec is kept, unless it is temporary. A child that is down already is
     /// no error.
+    ///
+    /// It accepts no message from then on. What it shares with other children goes on: another listener of its socket accepts
+    /// from it, and clients of a socket without a listener wait in its backlog.
     pub async fn terminate_child(&self, name: &str) -> Result<(), OrderError> {
-        let done = self.orders.order(OrderCommand::Terminate(name.into()));
-        done.await.map(drop)
+        self.stop_child(name, AfterStop::StayDownAlone).await
+    }
+
+    /// The same, and what it shares with other children ends, too, as at the end of the tree: the socket of a listener refuses
+    /// clients from then on, and all request handlers drain.
+    pub async fn close_child(&self, name: &str) -> Result<(), OrderError> {
+        self.stop_child(name, AfterStop::StayDown).await
+    }
+
+    async fn stop_child(&self, name: &str, after: AfterStop) -> Result<(), OrderError> {
+        let command = OrderCommand::Terminate(name.into(), after);
+        self.orders.order(command).await.map(drop)
+    }
+
+    /// Restarts a child that runs, together with its group, as after a death: its callers wait meanwhile. A child that is down
+    /// is started. Returns when it is ready again, however many starts that takes; no restart is counted for the order itself.
+    pub async fn renew_child(&self, name: &str) -> Result<Started, OrderError> {
+        self.orders.order(OrderCommand::Renew(name.into())).await
     }
 
     /// Starts a child that is down.
@@ -166,8 +188,37 @@ impl SupervisorRef {
         done.await.map(drop)
     }
 
+    /// The supervisor's name.
+    pub fn name(&self) -> &str {
+        &self.node.name
+    }
+
     /// A snapshot of the children, in start order. Does not ask the supervisor.
     pub fn children(&self) -> Vec<NodeView> {
         self.node.views(Instant::now())
+    }
+}
+
+/// The supervisors of a tree, for orders to any child by its name.
+#[derive(Clone)]
+pub struct Supervisors(Arc<[SupervisorRef]>);
+
+impl Supervisors {
+    pub(crate) fn new(all: Vec<SupervisorRef>) -> Self {
+        Self(all.into())
+    }
+
+    /// The supervisor of this name.
+    pub fn named(&self, name: &str) -> Option<&SupervisorRef> {
+        self.0.iter().find(|supervisor| supervisor.name() == name)
+    }
+
+    /// The supervisor of the child of this name.
+    pub fn above(&self, child: &str) -> Option<&SupervisorRef> {
+        let named = |supervisor: &&SupervisorRef| {
+            let children = supervisor.node.children.lock();
+            children.values().any(|node| *node.name == *child)
+        };
+        self.0.iter().find(named)
     }
 }
