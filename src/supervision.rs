@@ -41,7 +41,8 @@ pub use intensity::Intensity;
 pub(crate) use life::chain;
 pub use life::{
     BlockingChild, BoxError, Child, ChildContext, ChildSpec, Env, EventLoop, LocalBoxFuture,
-    OrderError, SHUTDOWN_TIMEOUT, START_TIMEOUT, StartError, Started, SupervisorRef, Supervisors,
+    OrderError, SHUTDOWN_TIMEOUT, START_TIMEOUT, StartError, Started, SupervisorLimits,
+    SupervisorRef, Supervisors,
 };
 pub use slot::{
     AskError, BatchLimits, ChildRef, DELIVERIES_MAX, Delivery, Fence, Incarnation, Message,

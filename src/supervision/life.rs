@@ -15,7 +15,7 @@ pub use child::{BlockingChild, BoxError, Child, ChildContext, LocalBoxFuture, St
 pub use child_spec::{ChildSpec, SHUTDOWN_TIMEOUT, START_TIMEOUT};
 pub(crate) use event::{IncarnationId, Reporter, SupervisorEvent, Timer, TimerKind};
 pub use event_loop::EventLoop;
-pub(crate) use order::{Order, OrderCommand, OrderQueue, OrderReply, OrderResult};
-pub use order::{OrderError, Started, SupervisorRef, Supervisors};
+pub(crate) use order::{Lasting, Order, OrderCommand, OrderQueue, OrderReply, OrderResult};
+pub use order::{OrderError, Started, SupervisorLimits, SupervisorRef, Supervisors};
 pub use runtime::Env;
 pub(crate) use runtime::Runtime;

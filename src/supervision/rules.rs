@@ -14,6 +14,8 @@ pub(crate) struct Flags {
     pub(crate) backoff: Backoff,
     /// Whether its children start all at once for the first time, because they do not need each other.
     pub(crate) start_together: bool,
+    /// How long each of its children may take to become ready, instead of what their specs say.
+    pub(crate) start_timeout: Option<Duration>,
 }
 
 /// What a supervisor knows of a child (OTP: the child spec, without its start function).

@@ -20,7 +20,7 @@ pub enum SpecFault {
     /// Two nodes of the tree have this name.
     #[error("two children are named {0}: names are unique in a tree")]
     NameTwice(Arc<str>),
-    /// The start timeout of this child is zero.
+    /// The start timeout of this child, or of the children of this supervisor, is zero.
     #[error("{0}: the start timeout is zero, it must be longer")]
     StartTimeout(Arc<str>),
     /// The shutdown timeout of this child is zero.
@@ -50,6 +50,9 @@ pub(crate) fn of_flags(supervisor: &Arc<str>, flags: &Flags) -> Vec<SpecFault> {
     }
     if !backoff.factor.is_finite() || backoff.factor < 1.0 {
         faults.push(SpecFault::BackoffFactor(Arc::clone(supervisor)));
+    }
+    if flags.start_timeout == Some(Duration::ZERO) {
+        faults.push(SpecFault::StartTimeout(Arc::clone(supervisor)));
     }
     if !(0.0..=1.0).contains(&backoff.jitter) {
         faults.push(SpecFault::Jitter(Arc::clone(supervisor)));

@@ -6,6 +6,7 @@ mod administration;
 mod adoption;
 mod escalation;
 mod group_start;
+mod live_changes;
 mod messages;
 mod play;
 mod renewal;

@@ -2,6 +2,7 @@
 //! which OTP does not have.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::Recipient;
 use parking_lot::Mutex;
@@ -9,9 +10,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::child_spec::ChildSpec;
+use crate::supervision::backoff::Backoff;
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::rules::AfterStop;
-use crate::supervision::spec_fault::SpecFaults;
+use crate::supervision::intensity::Intensity;
+use crate::supervision::rules::{AfterStop, Flags};
+use crate::supervision::spec_fault::{self, SpecFaults};
+use crate::supervision::strategy::Strategy;
 use crate::supervision::tree::{Node, NodeView};
 
 /// How many orders to one supervisor may be under way. Further ones wait until one of them is answered.
@@ -35,6 +39,9 @@ pub enum OrderError {
     /// There is no child of this name.
     #[error("there is no child of this name")]
     NotFound,
+    /// Too many children were added at the same place.
+    #[error("there is no room for one more child before that one: add it behind all others")]
+    NoRoom,
     /// The spec has faults. The child was not added.
     #[error(transparent)]
     Faulty(#[from] SpecFaults),
@@ -72,11 +79,37 @@ pub(crate) struct Order {
 
 /// What is ordered of a supervisor. A `str` is a child's name.
 pub(crate) enum OrderCommand {
-    Start(ChildSpec),
+    Start {
+        spec: ChildSpec,
+        /// The child before which it has its place; behind all others if there is none.
+        before: Option<Arc<str>>,
+        lasting: Lasting,
+    },
     Terminate(Arc<str>, AfterStop),
     Restart(Arc<str>),
     Renew(Arc<str>),
-    Delete(Arc<str>),
+    Delete(Arc<str>, Lasting),
+}
+
+/// The time for which a change of the list of children lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    /// Until the supervisor is restarted: then it has the children again that it had before.
+    OneTerm,
+    ForGood,
+}
+
+/// What can be changed of a supervisor while it runs. It applies from the next death or start of a child on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SupervisorLimits {
+    /// The strategy.
+    pub strategy: Strategy,
+    /// The number of restarts that are allowed. Those within the new period count.
+    pub intensity: Intensity,
+    /// The delays of a child that gets nothing done. One that waits already waits to its end.
+    pub backoff: Backoff,
+    /// The limit for each start of a child; `None` for those of the specs.
+    pub start_timeout: Option<Duration>,
 }
 
 impl actix::Message for Order {
@@ -140,6 +173,7 @@ impl OrderQueue {
 #[derive(Clone)]
 pub struct SupervisorRef {
     pub(crate) node: Arc<Node>,
+    pub(crate) flags: Arc<Mutex<Flags>>,
     pub(crate) orders: Arc<OrderQueue>,
 }
 
@@ -148,7 +182,67 @@ impl SupervisorRef {
     ///
     /// The child belongs to this run of the supervisor: after a restart the supervisor has the children of its spec again.
     pub async fn start_child(&self, spec: ChildSpec) -> Result<Started, OrderError> {
-        self.orders.order(OrderCommand::Start(spec)).await
+        let (before, lasting) = (None, Lasting::OneTerm);
+        let command = OrderCommand::Start {
+            spec,
+            before,
+            lasting,
+        };
+        self.orders.order(command).await
+    }
+
+    /// Adds a child for good, before the child of that name or else behind all others, and starts it. Returns when it is ready,
+    /// or when its start has failed; then it was not added. It is a child of the spec from then on, also after a restart of the
+    /// supervisor.
+    ///
+    /// If the supervisor ends meanwhile, the error is [`NotRunning`](OrderError::NotRunning), and the child may have been added:
+    /// [`remove_child`](Self::remove_child) undoes that.
+    pub async fn add_child(
+        &self,
+        spec: ChildSpec,
+        before: Option<&str>,
+    ) -> Result<Started, OrderError> {
+        let (before, lasting) = (before.map(Arc::from), Lasting::ForGood);
+        let command = OrderCommand::Start {
+            spec,
+            before,
+            lasting,
+        };
+        self.orders.order(command).await
+    }
+
+    /// Stops a child as [`terminate_child`](Self::terminate_child) does, so a request handler drains first, and removes it for
+    /// good. A child that is not there is an error.
+    pub async fn remove_child(&self, name: &str) -> Result<(), OrderError> {
+        self.terminate_child(name).await?;
+        let command = OrderCommand::Delete(name.into(), Lasting::ForGood);
+        match self.orders.order(command).await {
+            // A temporary child was gone when it had stopped.
+            Ok(_) | Err(OrderError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Changes the limits of the supervisor, also for its restarts. The error says what is wrong with them; then nothing has
+    /// changed.
+    pub fn set_limits(&self, limits: SupervisorLimits) -> Result<(), SpecFaults> {
+        let SupervisorLimits {
+            strategy,
+            intensity,
+            backoff,
+            start_timeout,
+        } = limits;
+        let mut flags = self.flags.lock();
+        let changed = Flags {
+            strategy,
+            intensity,
+            backoff,
+            start_timeout,
+            ..*flags
+        };
+        spec_fault::none_of(spec_fault::of_flags(&self.node.name, &changed), [])?;
+        *flags = changed;
+        Ok(())
     }
 
     /// Stops a child within its shutdown timeout. Its spec is kept, unless it is temporary. A child that is down already is
@@ -182,10 +276,10 @@ impl SupervisorRef {
         self.orders.order(OrderCommand::Restart(name.into())).await
     }
 
-    /// Removes a child that is down.
+    /// Removes a child that is down, from this run of the supervisor.
     pub async fn delete_child(&self, name: &str) -> Result<(), OrderError> {
-        let done = self.orders.order(OrderCommand::Delete(name.into()));
-        done.await.map(drop)
+        let command = OrderCommand::Delete(name.into(), Lasting::OneTerm);
+        self.orders.order(command).await.map(drop)
     }
 
     /// The supervisor's name.

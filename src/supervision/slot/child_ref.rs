@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::message::Message;
-use super::queue::{NotAccepted, Shared, TellError};
+use super::queue::{NotAccepted, QueueLimits, Shared, TellError};
 use super::reply::{AskError, ReplyCell, ReplyTo, Settle};
 
 /// The time after which a caller whose message was not accepted should try again.
@@ -88,6 +88,11 @@ impl<M: Message> ChildRef<M> {
             })
             .await
         }
+    }
+
+    /// Changes the limits of the queue. What waits in it stays, even if it is more.
+    pub fn set_limits(&self, limits: QueueLimits) {
+        self.shared.state.lock().limits = limits;
     }
 
     /// The child's name.

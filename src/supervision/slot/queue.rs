@@ -117,6 +117,7 @@ impl<M> QueuedMessage<M> {
 
 /// The queue of a slot and the state of its incarnation, under one lock.
 pub(crate) struct SlotState<M> {
+    pub(crate) limits: QueueLimits,
     pub(crate) queue: VecDeque<Arc<QueuedMessage<M>>>,
     pub(crate) queued_bytes: usize,
     pub(crate) in_flight: VecDeque<Arc<QueuedMessage<M>>>,
@@ -137,6 +138,12 @@ pub(crate) struct SlotState<M> {
 }
 
 impl<M> SlotState<M> {
+    /// Whether there is no room for a message of this size.
+    fn full(&self, size_bytes: usize) -> bool {
+        self.queue.len() >= self.limits.messages
+            || self.queued_bytes.saturating_add(size_bytes) > self.limits.bytes
+    }
+
     /// Whether this generation has been replaced or fenced.
     pub(crate) fn is_over(&self, generation: u64) -> bool {
         self.generation != generation || self.ended == generation
@@ -156,7 +163,6 @@ pub(crate) struct SlotCounters {
 /// The inside of a slot, shared by the child's address, its incarnations and its supervisor.
 pub(crate) struct Shared<M> {
     pub(crate) name: Arc<str>,
-    pub(crate) limits: QueueLimits,
     pub(crate) counters: SlotCounters,
     pub(crate) vitals: Arc<Vitals>,
     id_base: u64,
@@ -172,13 +178,13 @@ impl<M: Message> Shared<M> {
     pub(crate) fn new(name: &str, limits: QueueLimits) -> Self {
         Self {
             name: Arc::from(name),
-            limits,
             counters: SlotCounters::default(),
             vitals: Arc::default(),
             // From the random keys of the system, not from `fastrand`: an id must not come again after a restart.
             id_base: RandomState::new().hash_one(name),
             id_next: AtomicU64::new(0),
             state: Mutex::new(SlotState {
+                limits,
                 queue: VecDeque::new(),
                 queued_bytes: 0,
                 in_flight: VecDeque::new(),
@@ -206,12 +212,12 @@ impl<M: Message> Shared<M> {
     ) -> Result<(), TellError<M>> {
         let size_bytes = message.size_bytes();
         let mut state = self.state.lock();
-        if self.full(&state, size_bytes) {
+        if state.full(size_bytes) {
             // Makes room: drops messages whose callers have given up.
             state.queue.retain(|queued| !queued.closed());
             state.queued_bytes = state.queue.iter().map(|queued| queued.size_bytes).sum();
         }
-        let full = self.full(&state, size_bytes);
+        let full = state.full(size_bytes);
         if full || state.closed {
             drop(state);
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
@@ -236,11 +242,6 @@ impl<M: Message> Shared<M> {
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
         self.wake(&mut state);
         Ok(())
-    }
-
-    fn full(&self, state: &SlotState<M>, more_bytes: usize) -> bool {
-        state.queue.len() >= self.limits.messages
-            || state.queued_bytes.saturating_add(more_bytes) > self.limits.bytes
     }
 
     /// Sends one `Pull` to an incarnation that is idle. A busy one looks at the queue again by itself.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::life::{IncarnationId, OrderReply, OrderResult, Timer};
+use crate::supervision::life::{IncarnationId, Lasting, OrderReply, OrderResult, Timer};
 use crate::supervision::rules::{AfterStop, Status};
 
 /// One thing that a supervisor should do. A `usize` is a child's position in the start order.
@@ -25,7 +25,7 @@ pub(crate) enum Action {
     /// The child stays down: answer what waits in its slot.
     Close(usize),
     /// Drop a child's spec.
-    Forget(usize),
+    Forget(usize, Lasting),
     /// Answer an order.
     Answer(OrderReply, OrderResult),
     /// All children are ready for the first time.

@@ -19,7 +19,8 @@ use super::state::SupervisorState;
 use crate::supervision::boundary::contain;
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::life::{
-    ChildSpec, Env, IncarnationId, Order, Reporter, StartError, SupervisorEvent, Timer, chain,
+    ChildSpec, Env, IncarnationId, Lasting, Order, Reporter, StartError, SupervisorEvent, Timer,
+    chain,
 };
 use crate::supervision::rules::{AfterStop, Status};
 
@@ -66,7 +67,7 @@ pub(crate) fn start(
         Parent::Supervisor(_) => AfterStop::Restart,
         Parent::Program { .. } => AfterStop::StayDown,
     };
-    let machine = Machine::new(state.spec.flags, after_giving_up, state.rows());
+    let machine = Machine::new(*state.spec.flags.lock(), after_giving_up, state.rows());
     let supervisor = Supervisor {
         state,
         term,
@@ -137,6 +138,7 @@ impl Supervisor {
     /// Asks the machine. If it panics while all children are up, a new machine is made from what the children are doing
     /// and asked once more. So a bug in the supervisor itself restarts no child.
     fn decide(&mut self, event: SupervisorEvent) -> Result<Vec<Action>, ExitReason> {
+        self.machine.flags = *self.state.spec.flags.lock();
         let serving = self.machine.serving();
         let again = event.clone();
         let taken = contain(|| {
@@ -187,8 +189,11 @@ impl Supervisor {
                 });
             }
             Action::Close(child) => self.with(child, |child| child.node.close()),
-            Action::Forget(child) => {
-                self.state.forget(child);
+            Action::Forget(child, lasting) => {
+                match lasting {
+                    Lasting::OneTerm => self.state.forget(child),
+                    Lasting::ForGood => self.state.remove(child),
+                }
                 if let Some(armed) = self.timers.remove(&child) {
                     armed.abort();
                 }
@@ -268,7 +273,7 @@ impl Supervisor {
                 tracing::warn!(supervisor, child, generation, %reason, ?delay, "child died, restarting");
             }
             Verdict::Escalate => {
-                tracing::error!(supervisor, child, generation, %reason, intensity = ?self.state.spec.flags.intensity,
+                tracing::error!(supervisor, child, generation, %reason, intensity = ?self.machine.flags.intensity,
                     "child died too often, the supervisor gives up");
             }
             Verdict::Stay if reason.is_normal() => {

@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::action::{Action, Turn};
+use super::state::STRIDE;
 use crate::supervision::backoff::BackoffState;
 use crate::supervision::exit_reason::{Cause, ExitReason};
 use crate::supervision::intensity::Window;
@@ -113,7 +114,8 @@ struct StartOrder {
 
 /// The state of one supervisor.
 pub(crate) struct Machine {
-    flags: Flags,
+    /// They may change from one turn to the next.
+    pub(crate) flags: Flags,
     /// What follows when it gives up: its parent starts it again, or nobody does.
     after_giving_up: AfterStop,
     /// By position in the start order.
@@ -138,7 +140,7 @@ impl Machine {
             flags,
             after_giving_up,
             rows: BTreeMap::new(),
-            next_position: 0,
+            next_position: STRIDE,
             mode: Mode::Booting,
             falling: BTreeSet::new(),
             rising: BTreeSet::new(),
@@ -152,7 +154,7 @@ impl Machine {
         machine
     }
 
-    /// Adds a child that is down behind all others.
+    /// Adds a child that is down.
     fn append_down(&mut self, child: Row) {
         let (status, proven) = (Status::Down, false);
         self.append(Row {
@@ -162,10 +164,10 @@ impl Machine {
         });
     }
 
-    /// Adds a child behind all others.
+    /// Adds a child.
     fn append(&mut self, child: Row) {
         let position = child.incarnation.child;
-        self.next_position = position + 1;
+        self.next_position = self.next_position.max(position + STRIDE);
         self.rows.insert(position, child);
     }
 
@@ -241,13 +243,14 @@ impl Machine {
 
     fn fired(&mut self, timer: Timer, turn: &mut Turn) {
         let Timer { kind, incarnation } = timer;
+        let start_timeout = self.flags.start_timeout;
         let Some(row) = self.row(incarnation) else {
             return;
         };
         match (kind, row.status) {
             (TimerKind::Backoff, Status::Backoff) => row.set(Status::Down, turn),
             (TimerKind::Start, Status::Starting) => {
-                let limit = row.rules.start_timeout;
+                let limit = start_timeout.unwrap_or(row.rules.start_timeout);
                 self.kill(incarnation, ExitReason::StartTimeout { limit }, turn);
             }
             (TimerKind::Shutdown, Status::Stopping) => {

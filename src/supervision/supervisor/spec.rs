@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::supervision::backoff::Backoff;
 use crate::supervision::intensity::Intensity;
 use crate::supervision::life::{ChildSpec, OrderQueue, StartError, SupervisorRef};
@@ -15,7 +17,7 @@ type Init = dyn Fn() -> Result<(), StartError> + Send + Sync;
 
 /// How a supervisor is made: its children in start order, its strategy, its intensity and its backoff.
 pub struct SupervisorSpec {
-    pub(crate) flags: Flags,
+    pub(crate) flags: Arc<Mutex<Flags>>,
     pub(crate) init: Option<Box<Init>>,
     pub(crate) children: Vec<Arc<ChildSpec>>,
     pub(crate) node: Arc<Node>,
@@ -27,7 +29,7 @@ impl SupervisorSpec {
     pub fn new(name: &str) -> Self {
         Self {
             node: Node::new(Arc::from(name), None),
-            flags: Flags::default(),
+            flags: Arc::default(),
             init: None,
             children: Vec::new(),
             orders: OrderQueue::new(),
@@ -43,30 +45,30 @@ impl SupervisorSpec {
 
     /// Sets which children are restarted when one dies.
     #[must_use]
-    pub fn strategy(mut self, strategy: Strategy) -> Self {
-        self.flags.strategy = strategy;
+    pub fn strategy(self, strategy: Strategy) -> Self {
+        self.flags.lock().strategy = strategy;
         self
     }
 
     /// Sets how many restarts are allowed within a period before the supervisor gives up.
     #[must_use]
-    pub fn intensity(mut self, intensity: Intensity) -> Self {
-        self.flags.intensity = intensity;
+    pub fn intensity(self, intensity: Intensity) -> Self {
+        self.flags.lock().intensity = intensity;
         self
     }
 
     /// Sets how long a child that gets nothing done waits before it is restarted.
     #[must_use]
-    pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.flags.backoff = backoff;
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        self.flags.lock().backoff = backoff;
         self
     }
 
     /// Starts the children all at once, because they do not need each other. If one fails, the others are cancelled in
     /// reverse order, and all causes are reported. Restarts follow the strategy.
     #[must_use]
-    pub fn start_together(mut self) -> Self {
-        self.flags.start_together = true;
+    pub fn start_together(self) -> Self {
+        self.flags.lock().start_together = true;
         self
     }
 
@@ -86,6 +88,7 @@ impl SupervisorSpec {
     pub fn supervisor_ref(&self) -> SupervisorRef {
         SupervisorRef {
             node: Arc::clone(&self.node),
+            flags: Arc::clone(&self.flags),
             orders: Arc::clone(&self.orders),
         }
     }
@@ -101,7 +104,7 @@ impl SupervisorSpec {
 
     /// The faults of this spec and of all specs below it, except for names that occur twice.
     pub(crate) fn faults(&self) -> Vec<SpecFault> {
-        let mut faults = spec_fault::of_flags(&self.node.name, &self.flags);
+        let mut faults = spec_fault::of_flags(&self.node.name, &self.flags.lock());
         for child in &self.children {
             faults.extend(child.faults(&self.node.name));
         }

@@ -10,21 +10,32 @@ use tokio::time::Instant;
 use super::machine::Row;
 use super::spec::SupervisorSpec;
 use crate::supervision::exit_reason::ExitReason;
-use crate::supervision::life::ChildSpec;
+use crate::supervision::life::{ChildSpec, Lasting};
+
+/// Children by their position in the start order.
+type Members = BTreeMap<usize, Arc<ChildSpec>>;
+
+/// The distance of the positions of the first children: there is room for others between them.
+pub(crate) const STRIDE: usize = 1 << 32;
 
 /// What stays of a supervisor when it is restarted. The time from one start to the next is a term.
 pub(crate) struct SupervisorState {
     pub(crate) spec: SupervisorSpec,
-    /// The children of the present term, by position in the start order.
-    members: Mutex<BTreeMap<usize, Arc<ChildSpec>>>,
+    /// The children with which each term begins.
+    lasting: Mutex<Members>,
+    /// The children of the present term.
+    members: Mutex<Members>,
     /// Counts the terms; only the actor of the last one may act.
     term: AtomicU64,
 }
 
 impl SupervisorState {
-    pub(crate) fn new(spec: SupervisorSpec) -> Arc<Self> {
+    pub(crate) fn new(mut spec: SupervisorSpec) -> Arc<Self> {
+        let children = std::mem::take(&mut spec.children).into_iter();
+        let placed = (1..).zip(children).map(|(n, child)| (n * STRIDE, child));
         let state = Self {
             spec,
+            lasting: Mutex::new(placed.collect()),
             members: Mutex::default(),
             term: AtomicU64::new(0),
         };
@@ -32,10 +43,10 @@ impl SupervisorState {
         Arc::new(state)
     }
 
-    /// Begins a term, with the children of the spec. Returns its number.
+    /// Begins a term, with the children that last. Returns its number.
     pub(crate) fn begin_term(&self) -> u64 {
         self.end_term();
-        let members: BTreeMap<_, _> = self.spec.children.iter().cloned().enumerate().collect();
+        let members = self.lasting.lock().clone();
         let nodes = members
             .iter()
             .map(|(at, child)| (*at, Arc::clone(&child.node)));
@@ -49,15 +60,19 @@ impl SupervisorState {
         self.term.load(Ordering::Relaxed) == term
     }
 
-    /// Ends the term: its actor may not act any more, and the children that were added to those of the spec are gone.
+    /// Ends the term: its actor may not act any more, and the children that were added for it alone are gone.
     pub(crate) fn end_term(&self) {
         self.term.fetch_add(1, Ordering::Relaxed);
         self.spec.orders.serve(None);
-        let added = self.members.lock().split_off(&self.spec.children.len());
-        for (position, child) in added {
-            self.spec.node.children.lock().remove(&position);
-            child.give_up();
-        }
+        let lasting = self.lasting.lock();
+        self.members.lock().retain(|position, child| {
+            let lasts = lasting.contains_key(position);
+            if !lasts {
+                self.spec.node.children.lock().remove(position);
+                child.give_up();
+            }
+            lasts
+        });
     }
 
     /// Fences all children and leaves them behind, the last one first.
@@ -73,7 +88,8 @@ impl SupervisorState {
     /// Ends the term for good: no child will be started again.
     pub(crate) fn give_up(&self) {
         self.end_term();
-        self.spec.children.iter().for_each(|child| child.give_up());
+        let children = self.lasting.lock();
+        children.values().for_each(|child| child.give_up());
     }
 
     /// The children, in start order, as a machine takes them over.
@@ -87,10 +103,19 @@ impl SupervisorState {
         self.members.lock().get(&position).cloned()
     }
 
-    pub(crate) fn add(&self, position: usize, child: ChildSpec) {
-        let node = Arc::clone(&child.node);
+    pub(crate) fn add(&self, position: usize, child: ChildSpec, lasting: Lasting) {
+        let (node, child) = (Arc::clone(&child.node), Arc::new(child));
         self.spec.node.children.lock().insert(position, node);
-        self.members.lock().insert(position, Arc::new(child));
+        if lasting == Lasting::ForGood {
+            self.lasting.lock().insert(position, Arc::clone(&child));
+        }
+        self.members.lock().insert(position, child);
+    }
+
+    /// Drops a child, also for the terms to come.
+    pub(crate) fn remove(&self, position: usize) {
+        self.lasting.lock().remove(&position);
+        self.forget(position);
     }
 
     pub(crate) fn forget(&self, position: usize) {

@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use super::actor::{self, Parent};
 use super::sentinel::Pulse;
 use super::spec::SupervisorSpec;
-use super::state::SupervisorState;
+use super::state::{STRIDE, SupervisorState};
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::life::{Env, IncarnationId, SupervisorEvent, SupervisorRef, Supervisors};
 use crate::supervision::rules::AfterStop;
@@ -111,10 +111,11 @@ impl RunningTree {
             .unwrap_or(ExitReason::Lost)
     }
 
-    /// Tells the root supervisor that an incarnation of its child at position `child` hangs: it is replaced, and its thread
+    /// Tells the root supervisor that an incarnation of the child that is at `child` in its spec, from 0, hangs: it is replaced, and its thread
     /// is left behind.
     pub fn hung(&self, child: usize, generation: u64, age: Duration) {
         // A tree that has ended has no children.
+        let child = (child + 1) * STRIDE;
         let incarnation = IncarnationId { child, generation };
         drop(self.events.send(SupervisorEvent::Hung { incarnation, age }));
     }

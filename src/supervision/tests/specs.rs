@@ -25,7 +25,7 @@ fn otp_sup_start_map() {
         (START_TIMEOUT, false)
     );
     let inner = SupervisorSpec::new("inner");
-    let flags = inner.flags;
+    let flags = *inner.flags.lock();
     assert_eq!(flags.strategy, Strategy::OneForOne);
     assert_eq!(flags.intensity.max_restarts, 1);
     assert_eq!(flags.intensity.period, Duration::from_secs(5));

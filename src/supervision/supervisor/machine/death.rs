@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Ending, Machine, Mode};
 use crate::supervision::exit_reason::{Cause, ExitReason};
-use crate::supervision::life::{IncarnationId, OrderError, Started, TimerKind};
+use crate::supervision::life::{IncarnationId, Lasting, OrderError, Started, TimerKind};
 use crate::supervision::rules::{AfterStop, Status};
 use crate::supervision::strategy::{Restart, Shutdown};
 use crate::supervision::supervisor::action::{Action, Turn, Verdict};
@@ -159,7 +159,7 @@ impl Machine {
         self.refuse_renewals(child, &failed, turn);
         turn.answer(start.reply, Err(failed));
         if start.new {
-            self.forget(child, turn);
+            self.forget(child, Lasting::ForGood, turn);
         } else {
             self.retire(child, turn);
         }
@@ -221,17 +221,17 @@ impl Machine {
         self.refuse_renewals(child, &OrderError::Terminated, turn);
         let row = self.rows.get(&child);
         if row.is_some_and(|row| row.rules.restart == Restart::Temporary) {
-            self.forget(child, turn);
+            self.forget(child, Lasting::OneTerm, turn);
         } else {
             self.set(child, Status::Ended, turn);
             turn.decide(Action::Close(child));
         }
     }
 
-    pub(super) fn forget(&mut self, child: usize, turn: &mut Turn) {
+    pub(super) fn forget(&mut self, child: usize, lasting: Lasting, turn: &mut Turn) {
         if self.rows.remove(&child).is_some() {
             self.rising.remove(&child);
-            turn.decide(Action::Forget(child));
+            turn.decide(Action::Forget(child, lasting));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Orders for single children, and when they are refused (the table is OTP's, save for the renewal).
 
 use super::{Machine, Mode, Row, StartOrder};
-use crate::supervision::life::{OrderError, OrderReply, Started};
+use crate::supervision::life::{Lasting, OrderError, OrderReply, Started};
 use crate::supervision::rules::{AfterStop, Status};
 use crate::supervision::supervisor::action::{Action, Turn};
 
@@ -17,13 +17,31 @@ impl Machine {
     }
 
     /// The position that a new child of this name gets. The error is why it can't be added.
-    pub(crate) fn position_for(&self, name: &str) -> Result<usize, OrderError> {
+    pub(crate) fn position_for(
+        &self,
+        name: &str,
+        before: Option<&str>,
+    ) -> Result<usize, OrderError> {
         match self.find(name) {
-            Err(OrderError::NotFound) => Ok(self.next_position),
+            Err(OrderError::NotFound) => self.place(before),
             Err(error) => Err(error),
             Ok(row) if row.status.alive() => Err(OrderError::AlreadyStarted),
             Ok(_) => Err(OrderError::AlreadyPresent),
         }
+    }
+
+    /// A free position, before that child or else behind all.
+    fn place(&self, before: Option<&str>) -> Result<usize, OrderError> {
+        let Some(next) = before else {
+            return Ok(self.next_position);
+        };
+        let next = self.find(next)?.incarnation.child;
+        let previous = self.rows.range(..next).next_back();
+        let previous = previous.map_or(0, |(position, _)| *position);
+        let middle = previous.midpoint(next);
+        (middle > previous)
+            .then_some(middle)
+            .ok_or(OrderError::NoRoom)
     }
 
     /// Adds a child at the [position](Self::position_for) that there is for it, and starts it.
@@ -122,9 +140,15 @@ impl Machine {
     }
 
     /// Removes a child that is down.
-    pub(crate) fn delete(&mut self, name: &str, reply: OrderReply, mut turn: Turn) -> Vec<Action> {
+    pub(crate) fn delete(
+        &mut self,
+        name: &str,
+        lasting: Lasting,
+        reply: OrderReply,
+        mut turn: Turn,
+    ) -> Vec<Action> {
         let result = self.find_down(name).map(|child| {
-            self.forget(child, &mut turn);
+            self.forget(child, lasting, &mut turn);
             Started::Down
         });
         turn.answer(reply, result);

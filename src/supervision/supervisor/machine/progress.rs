@@ -104,6 +104,7 @@ impl Machine {
 
     /// Starts the next incarnation of a child.
     pub(super) fn start(&mut self, child: usize, turn: &mut Turn) {
+        let limit = self.flags.start_timeout;
         let Some(row) = self.rows.get_mut(&child) else {
             return;
         };
@@ -112,7 +113,8 @@ impl Machine {
         turn.decide(Action::Start(row.incarnation));
         // The start of a supervisor is not timed, because the starts of its children are.
         if !row.rules.supervisor {
-            row.arm(TimerKind::Start, row.rules.start_timeout, turn);
+            let limit = limit.unwrap_or(row.rules.start_timeout);
+            row.arm(TimerKind::Start, limit, turn);
         }
     }
 }
