@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::chaos::{CHILDREN, UNLIMITED_RESTARTS};
 use crate::daemon::{BINARY, TestDaemon};
 
 /// A resource for each kind of id, with and without fields.
@@ -379,6 +380,53 @@ fn an_import_whose_daemon_or_sender_is_killed_goes_on_where_it_was() {
         let (_, told) = expect(&daemon, &["import", "books", "n.ndjson"], 65);
         assert!(told.contains("remove it to begin again"), "{told}");
     }
+}
+
+/// The disk fails, and the writer and whoever takes the parcels die, at each of their fault points.
+#[test]
+fn an_import_during_which_children_die_brings_each_record_once() {
+    let daemon = TestDaemon::start(&format!("{UNLIMITED_RESTARTS}{RESOURCES}"));
+    let records = 3000;
+    let text = numbered(records);
+    write(&daemon, "n.ndjson", &text);
+    let points = CHILDREN[2].1.iter().map(|point| json!({ "point": point }));
+    let more = ["writer.fatal", "storage.failing_sync"];
+    let more = more.iter().map(|point| json!({ "point": point }));
+    let children = ["admin-handler", "admin-listener", "writer"];
+    let children = children.iter().map(|child| json!({ "child": child }));
+    let mut rounds: u64 = 0;
+    for order in points.chain(more).chain(children) {
+        daemon.chaos(&order);
+        let (told, _) = expect(&daemon, &["import", "counted", "n.ndjson"], 0);
+        let all =
+            format!("n.ndjson: {records} records imported, 0 of them replaced others; 0 refused\n");
+        assert_eq!(told, all, "{order}");
+        rounds += 1;
+        if let Some(point) = order["point"].as_str() {
+            let known = crate::client::get(daemon.admin(), "/chaos").expect(200);
+            assert_eq!(known.json()["points"][point], 0, "{point} was not passed");
+        }
+    }
+    let (all, _) = expect(&daemon, &["export", "counted"], 0);
+    let ids = all.lines().map(|line| {
+        let record: Value = serde_json::from_str(line).unwrap();
+        (
+            record["id"].as_u64().unwrap(),
+            record["n"].as_u64().unwrap(),
+        )
+    });
+    // The ids follow one another, and so do the records.
+    let count = as_u64(records) * rounds;
+    let expected = (1..=count).map(|id| (id, (id - 1) % as_u64(records)));
+    assert!(
+        ids.eq(expected),
+        "{} of {count} records",
+        all.lines().count()
+    );
+}
+
+fn as_u64(n: usize) -> u64 {
+    u64::try_from(n).unwrap()
 }
 
 /// A log that was trimmed past the cut leaves open which records are in.
