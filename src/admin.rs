@@ -33,6 +33,9 @@ use readiness::Part;
 const PULSE_LIMIT: Duration = Duration::from_secs(1);
 /// The largest body of a POST to `/chaos`.
 const ORDER_BYTES_MAX: usize = 4096;
+/// The header, with the value 1, of each request that changes something. A web page can't send it: its browser would ask before,
+/// and is told no.
+pub(crate) const ADMIN_HEADER: &str = "Perennial-Admin";
 const READ: &str = "GET, HEAD";
 const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor, /supervisor/PART/restart, /incidents, /records and /history/RESOURCE/ID";
 
@@ -70,6 +73,9 @@ impl Responder for Admin {
     async fn slow(&self, request: &mut Incoming, (): &()) -> Response {
         // One answer for each connection in each turn of the thread: whoever asks a thousand times at once delays nobody.
         tokio::task::yield_now().await;
+        if let Err(problem) = permitted(request) {
+            return problem.response(request);
+        }
         let path = request.path().to_owned();
         let answer = match path.as_str() {
             "/chaos" if self.faults.enabled() => self.chaos(request).await,
@@ -241,11 +247,25 @@ impl Admin {
         if method != Method::POST {
             return Err(Problem::not_allowed("GET, HEAD, POST"));
         }
-        request.refuse_cross_site()?;
         let body = read_body(request, ORDER_BYTES_MAX).await?;
         chaos::obey(self, &body)?;
         Ok(HttpResponse::NoContent().finish())
     }
+}
+
+/// Refuses a request that may change something if a web page may have sent it. Every such request comes by here.
+fn permitted(request: &Incoming) -> Result<(), Problem> {
+    let headers = request.headers();
+    let detail = if request.method() == Method::GET || request.method() == Method::HEAD {
+        return Ok(());
+    } else if headers.contains_key(header::ORIGIN) {
+        "web pages change nothing here: send the request from a program, without the header Origin"
+    } else if headers.get(ADMIN_HEADER).is_none_or(|value| value != "1") {
+        "send the header Perennial-Admin: 1, which no web page can send unasked"
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(Code::CrossSite).detail(detail))
 }
 
 /// A part's name as it was meant: the prefix of a route may have any letters.

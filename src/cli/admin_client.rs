@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use ureq::{Agent, Body};
 
 use super::Exit;
+use crate::admin::ADMIN_HEADER;
 
 /// The time limit for connecting and for each read of an answer that nothing has to be waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -120,7 +121,8 @@ impl AdminClient {
     }
 
     pub(super) fn post(&self, path: &str, body: &[u8]) -> Result<AdminAnswer, ClientError> {
-        self.answer(path, self.agent.post(self.url(path)).send(body))
+        let request = self.agent.post(self.url(path));
+        self.answer(path, request.header(ADMIN_HEADER, "1").send(body))
     }
 
     fn url(&self, path: &str) -> String {

@@ -6,7 +6,7 @@
 //! | 400 | `malformed_request` | the message breaks a rule of HTTP; a connection of HTTP/1 closes |
 //! | 400 | `not_available` | a later release will understand it |
 //! | 403 | `forbidden` | the daemon may not read the file |
-//! | 403 | `cross_site` | a page of another site sent a request that may change something |
+//! | 403 | `cross_site` | a page of another site sent a request that may change something; on the admin listener, any page may have |
 //! | 404 | `not_found` | nothing here |
 //! | 405 | `method_not_allowed` | with `Allow` |
 //! | 406 | `not_acceptable` | the client takes no JSON |
@@ -75,7 +75,7 @@ codes! {
     MalformedRequest = 400, "malformed_request", "The request is not valid HTTP";
     NotAvailable = 400, "not_available", "This is not available yet";
     Forbidden = 403, "forbidden", "The server has no permission to read this file";
-    CrossSite = 403, "cross_site", "Pages of other sites may not change anything here";
+    CrossSite = 403, "cross_site", "Web pages, or those of other sites, may not change anything here";
     NotFound = 404, "not_found", "There is nothing here";
     MethodNotAllowed = 405, "method_not_allowed", "The method is not allowed here";
     NotAcceptable = 406, "not_acceptable", "There is no answer in a format that the client accepts";

@@ -250,20 +250,40 @@ fn a_wrong_order_is_a_problem_that_names_what_there_is() {
 }
 
 #[test]
-fn a_page_of_another_site_can_order_nothing() {
+fn a_web_page_can_order_nothing() {
     let daemon = TestDaemon::start(UNLIMITED_RESTARTS);
     let (admin, body) = (daemon.admin(), br#"{"child":"writer"}"#);
+    let own = format!("http://{admin}");
     for header in [
         ("origin", "https://evil.example"),
         ("origin", "null"),
         ("sec-fetch-site", "cross-site"),
         ("origin", "http://127.0.0.1:1"),
+        ("origin", own.as_str()),
     ] {
         client::send(admin, "POST", "/chaos", &[header], Some(body)).expect_problem(403);
     }
+    // A page can send a form to any path without being asked, but no header of its own.
+    for path in [
+        "/chaos",
+        "/supervisor/writer/restart",
+        "/history/books/1?to=1",
+        "/records/books?import=01a210f2-6a46-7604-bfff-fffffffffffe&first=0",
+        "/reload",
+    ] {
+        for field in ["", "Perennial-Admin: 0\r\n"] {
+            let mut client = Client::connect(admin).unwrap();
+            let head = format!("POST {path} HTTP/1.1\r\nHost: {admin}\r\n{field}");
+            let form = "Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}";
+            client.write((head + form).as_bytes()).unwrap();
+            let answer = client.read_answer(false).unwrap();
+            let text = answer.text();
+            assert_eq!(answer.expect_problem(403), "cross_site");
+            assert!(text.contains("send the header Perennial-Admin: 1"), "{text}");
+        }
+    }
     assert_eq!(restarts(&daemon.tree(), "writer"), 0);
-    let own = format!("http://{admin}");
-    let headers = [("origin", own.as_str()), ("sec-fetch-site", "same-origin")];
+    let headers = [("sec-fetch-site", "none")];
     client::send(admin, "POST", "/chaos", &headers, Some(body)).expect(204);
 }
 

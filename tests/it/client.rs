@@ -159,6 +159,10 @@ impl Client {
         for (name, value) in headers {
             head.extend([name, ": ", value, "\r\n"]);
         }
+        if method != "GET" && method != "HEAD" {
+            // The admin listener insists on it.
+            head.push_str("perennial-admin: 1\r\n");
+        }
         if let Some(body) = body {
             let length = body.len().to_string();
             head.extend(["content-length: ", length.as_str(), "\r\n"]);

@@ -37,7 +37,7 @@ check "GET of a page" is 200 code "$SITE/"
 check "GET of a missing page" is 404 code "$SITE/gone"
 check "POST of a record" is 201 code -H "$JSON" -d '{"title":"Dune"}' "$SITE/books"
 check "a method that is not allowed" is 405 code -X PUT "$SITE/books"
-check "a panic is ordered" is 204 code -H "$JSON" -d '{"child":"file-cache"}' "$ADMIN/chaos"
+check "a panic is ordered" is 204 code -H "$JSON" -H "Perennial-Admin: 1" -d '{"child":"file-cache"}' "$ADMIN/chaos"
 check "the restart is counted" until_true counted '^perennial_child_restarts_total{child="file-cache",cause="panic"} 1$'
 check "promtool accepts the metrics afterwards" lint
 check "OpenMetrics if requested" has "# EOF" \
