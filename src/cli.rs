@@ -15,13 +15,13 @@ mod transfer;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
 use crate::app::with_causes;
-use crate::settings::{self, CheckedFolders, LoadError, LoadedSettings, Settings};
+use crate::settings::{self, AdminListen, CheckedFolders, LoadError, LoadedSettings, Settings};
 use crate::storage::Moment;
 use history::{HistoryArgs, RevertArgs};
 use orders::PartArgs;
@@ -150,20 +150,28 @@ enum Command {
 /// The address of the running daemon.
 #[derive(Debug, clap::Args)]
 struct AdminArg {
-    /// The admin address of the daemon, instead of the one in the settings
-    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
+    /// The admin address of the daemon, HOST:PORT or unix:PATH, instead of the one in the settings
+    #[arg(long, value_name = "ADDRESS", value_parser = asked_address)]
     admin: Option<String>,
 }
 
-/// An address as curl takes it, without what a URL has around it.
-fn host_and_port(text: &str) -> Result<String, &'static str> {
+/// The path of a unix socket, or an address as curl takes it, without what a URL has around it.
+fn asked_address(text: &str) -> Result<String, &'static str> {
+    if text
+        .strip_prefix("unix:")
+        .is_some_and(|path| !path.is_empty())
+    {
+        return Ok(text.to_owned());
+    }
     let address = text.strip_prefix("http://").unwrap_or(text);
     let address = address.trim_end_matches('/');
     match address.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && matches!(port.parse::<u16>(), Ok(1..)) => {
             Ok(address.to_owned())
         }
-        Some(_) | None => Err("write HOST:PORT, such as localhost:3001 or [::1]:3001"),
+        Some(_) | None => {
+            Err("write HOST:PORT, such as localhost:3001 or [::1]:3001, or unix:PATH")
+        }
     }
 }
 
@@ -318,14 +326,16 @@ fn unwritten(error: &std::io::Error) -> Exit {
 }
 
 /// Where the admin listener of a running daemon with these settings is, as seen from this machine.
-fn admin_address(settings: &Settings) -> SocketAddr {
-    let mut address = settings.server.admin;
-    match address.ip() {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        IpAddr::V4(_) | IpAddr::V6(_) => {}
+fn admin_address(settings: &Settings) -> AdminListen {
+    let mut admin = settings.server.admin.clone();
+    if let AdminListen::Tcp(address) = &mut admin {
+        match address.ip() {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            IpAddr::V4(_) | IpAddr::V6(_) => {}
+        }
     }
-    address
+    admin
 }
 
 #[cfg(test)]
@@ -339,6 +349,7 @@ mod tests {
             ("0.0.0.0:1", "127.0.0.1:1"),
             ("[::]:2", "[::1]:2"),
             ("127.0.0.2:3", "127.0.0.2:3"),
+            ("unix:/run/admin.sock", "unix:/run/admin.sock"),
         ] {
             settings.server.admin = written.parse().unwrap();
             assert_eq!(admin_address(&settings).to_string(), asked);

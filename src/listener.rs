@@ -20,7 +20,7 @@ pub(crate) use listening::SharedListening;
 pub(crate) use metrics::ListenerMetrics;
 pub use socket_error::SocketError;
 pub(crate) use state::{ConnectionBounds, ListenerState};
-pub(crate) use unix_path::{SocketFile, bind_unix};
+pub(crate) use unix_path::{OpenTo, SocketFile, bind_unix};
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -30,7 +30,7 @@ mod walk;
 
 pub use backup::{BackupSettings, BackupTo, DrillInterval, KeepSettings, NoBackupTo};
 pub use fault::{Location, SettingFault};
-pub use listen::{Listen, NotListen};
+pub use listen::{AdminListen, Listen, NotAdminListen, NotListen};
 pub use load::{CheckedFolders, LoadError, LoadedSettings, find, load};
 pub use reference::reference;
 pub use routes::{
@@ -38,7 +38,6 @@ pub use routes::{
 };
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -97,7 +96,7 @@ pub struct ServerSettings {
     /// Whether a socket of `[::]` leaves the addresses of IPv4 to others.
     pub ipv6_only: bool,
     /// The admin listener: health, metrics, the tree.
-    pub admin: SocketAddr,
+    pub admin: AdminListen,
     /// The data folder.
     pub data: PathBuf,
     /// Request-handler actors, one thread each; without a number, one for each core.

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::iter;
-use std::net::TcpListener;
 use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::getsockname;
 use tokio::sync::Semaphore;
 
 use super::errors::BuildError;
@@ -20,11 +22,11 @@ use crate::descriptors;
 use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, SiteRoot};
 use crate::incidents::Incidents;
 use crate::listener::{
-    self, ConnectionBounds, Inherited, ListenerMetrics, ListenerState, SharedListening,
+    self, ConnectionBounds, Inherited, ListenerMetrics, ListenerState, OpenTo, SharedListening,
     SocketError, SocketFile, bind, bind_unix,
 };
 use crate::request_handler::{self, GiveWay, HandlerRef, PeerBound};
-use crate::settings::{AutoCount, Listen, Settings, TargetSettings};
+use crate::settings::{AdminListen, AutoCount, Listen, Settings, TargetSettings};
 use crate::storage;
 use crate::supervision::{
     ChildSpec, Env, Faults, PreparedTree, Pulse, QueueLimits, Slot, SupervisorSpec, Tree,
@@ -70,8 +72,13 @@ pub(super) struct Planned {
 
 /// The sockets of a system, bound or inherited.
 struct Sockets {
-    admin: TcpListener,
+    admin: OwnedFd,
+    /// Its address.
+    admin_at: AdminListen,
     public: Vec<Arc<SharedListening>>,
+    /// The paths of the public unix sockets.
+    unix: Vec<PathBuf>,
+    /// Of all unix sockets.
     files: Vec<SocketFile>,
 }
 
@@ -79,11 +86,10 @@ impl Sockets {
     /// The addresses at which clients reach them.
     fn bound(&self) -> io::Result<Bound> {
         let public = self.public.iter().filter_map(|socket| socket.address());
-        let unix = self.files.iter().map(|file| file.path.clone());
         Ok(Bound {
             public: public.collect::<io::Result<_>>()?,
-            unix: unix.collect(),
-            admin: self.admin.local_addr()?,
+            unix: self.unix.clone(),
+            admin: self.admin_at.clone(),
         })
     }
 }
@@ -228,7 +234,7 @@ impl Builder {
     }
 
     /// A handler and its listener for the admin's address alone: full public handlers must not fail a health check.
-    fn admin(&self, socket: TcpListener, admin: &Arc<Admin>) -> SupervisorSpec {
+    fn admin(&self, socket: OwnedFd, admin: &Arc<Admin>) -> SupervisorSpec {
         let drain = Drain::new(ADMIN_DRAIN);
         let mut parts = self.parts(admin, &Arc::new(HandlerMetrics::new(0)), &drain);
         // Its connections are none of the public ones.
@@ -242,7 +248,7 @@ impl Builder {
         );
         let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
         let event_loop = handler.event_loop.clone();
-        let socket = SharedListening::new(socket.into(), false);
+        let socket = SharedListening::new(socket, false);
         let handlers = vec![handler];
         let peers = PeerBound::new(ADMIN_CONNECTIONS);
         let bounds = ConnectionBounds { places, peers };
@@ -338,7 +344,7 @@ impl Builder {
                     public.push(SharedListening::new(socket.into(), false));
                 }
                 Listen::Unix(path) => {
-                    let (socket, file) = bind_unix(path)?;
+                    let (socket, file) = bind_unix(path, OpenTo::Group)?;
                     public.push(SharedListening::new(socket.into(), false));
                     files.push(file);
                 }
@@ -349,22 +355,49 @@ impl Builder {
             }
             Ok(())
         };
-        let admin = bind(server.admin, server.ipv6_only);
+        let admin = self.admin_socket();
         let listens = server.listen.iter();
         failed.extend(listens.filter_map(|listen| take(listen).err()));
         let admin = admin.map_err(|error| failed.push(error)).ok();
-        let Some(admin) = admin.filter(|_| failed.is_empty()) else {
+        let Some((admin, admin_file)) = admin.filter(|_| failed.is_empty()) else {
             return Err(BuildError::Sockets(failed));
         };
         if !inherited.is_empty() {
             let names = inherited.names();
             tracing::warn!(%names, "sockets were passed to this process that server.listen does not name: write systemd:NAME");
         }
+        let admin_at = match &server.admin {
+            AdminListen::Tcp(written) => {
+                let bound = getsockname(&admin).ok();
+                let bound = bound.and_then(|bound| bound.try_into().ok());
+                AdminListen::Tcp(bound.unwrap_or(*written))
+            }
+            unix @ AdminListen::Unix(_) => unix.clone(),
+        };
+        let unix = files.iter().map(|file| file.path.clone()).collect();
+        files.extend(admin_file);
         Ok(Sockets {
             admin,
+            admin_at,
             public,
+            unix,
             files,
         })
+    }
+
+    /// The socket of the admin listener, and its file if it is a unix socket.
+    fn admin_socket(&self) -> Result<(OwnedFd, Option<SocketFile>), SocketError> {
+        let server = &self.settings.server;
+        match &server.admin {
+            AdminListen::Tcp(address) => {
+                let socket = bind(*address, server.ipv6_only)?;
+                Ok((socket.into(), None))
+            }
+            AdminListen::Unix(path) => {
+                let (socket, file) = bind_unix(path, OpenTo::Owner)?;
+                Ok((socket.into(), Some(file)))
+            }
+        }
     }
 
     fn listeners(

@@ -15,7 +15,7 @@ use super::phase::{Phase, Phases};
 use super::run_file::RunFile;
 use super::service_manager::ServiceManager;
 use crate::listener::{Inherited, SocketFile};
-use crate::settings::Settings;
+use crate::settings::{AdminListen, Settings};
 use crate::storage::{Refusal, Store};
 use crate::supervision::{ExitReason, RunningTree, Sentinel, Stopper, Tree};
 use crate::telemetry::Reopen;
@@ -28,7 +28,7 @@ pub struct Bound {
     /// Paths of the public unix sockets that were made, in the order of the settings.
     pub unix: Vec<PathBuf>,
     /// Of the admin listener.
-    pub admin: SocketAddr,
+    pub admin: AdminListen,
 }
 
 /// A daemon inside this process: the explicit way, step by step.
@@ -120,7 +120,10 @@ impl System {
         for path in &self.parts.bound.unix {
             tracing::info!("listening on unix:{}", path.display());
         }
-        tracing::info!("admin on http://{}", self.parts.bound.admin);
+        match &self.parts.bound.admin {
+            AdminListen::Tcp(address) => tracing::info!("admin on http://{address}"),
+            AdminListen::Unix(path) => tracing::info!("admin on unix:{}", path.display()),
+        }
         let thread = std::thread::Builder::new()
             .name("perennial".to_owned())
             .spawn(move || live(planned, notifier, &store, &stop))

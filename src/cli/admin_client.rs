@@ -1,13 +1,17 @@
 //! Requests of the command line to the admin listener.
 
+mod over_unix;
+
 use std::io::{self, Read};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body};
 
 use super::Exit;
 use crate::admin::ADMIN_HEADER;
+use over_unix::UnixConnector;
 
 /// The time limit for connecting and for each read of an answer that nothing has to be waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,13 +28,13 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 /// The error of a request to the admin listener.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
-    #[error("nothing answers at http://{0}; is the daemon running, and is that its admin address?")]
+    #[error("nothing answers at {0}; is the daemon running, and is that its admin address?")]
     Unreachable(String, #[source] Box<ureq::Error>),
     #[error(
-        "http://{0} did not answer in time; the daemon there may be stuck or stopped: look at its log"
+        "{0} did not answer in time; the daemon there may be stuck or stopped: look at its log"
     )]
     Silent(String),
-    #[error("http://{address}{path} answered {status}{detail}")]
+    #[error("{address}{path} answered {status}{detail}")]
     Refused {
         address: String,
         path: String,
@@ -38,7 +42,7 @@ pub(super) enum ClientError {
         /// The detail of the problem, if the answer is one.
         detail: String,
     },
-    #[error("the answer of http://{0} broke off")]
+    #[error("the answer of {0} broke off")]
     Broken(String, #[source] io::Error),
 }
 
@@ -61,10 +65,16 @@ impl ClientError {
     }
 }
 
-/// The admin listener at an address, HOST:PORT. Its connection is kept between requests.
+/// The prefix of the path of a unix socket.
+const UNIX: &str = "unix:";
+
+/// The admin listener at an address, HOST:PORT or unix:PATH. Its connection is kept between requests.
 pub(super) struct AdminClient {
     agent: Agent,
+    /// The address, for people.
     address: String,
+    /// The beginning of each URL.
+    base: String,
 }
 
 /// An answer with status 200.
@@ -107,9 +117,22 @@ impl AdminClient {
             .timeout_connect(Some(PATIENCE))
             .timeout_per_read(Some(patience))
             .timeout_per_write(Some(patience));
-        Self {
-            agent: config.build().into(),
-            address: address.to_owned(),
+        let config = config.build();
+        match address.strip_prefix(UNIX) {
+            Some(path) => Self {
+                agent: Agent::with_parts(
+                    config,
+                    UnixConnector::new(path),
+                    DefaultResolver::default(),
+                ),
+                address: address.to_owned(),
+                base: "http://127.0.0.1".to_owned(),
+            },
+            None => Self {
+                agent: config.into(),
+                address: format!("http://{address}"),
+                base: format!("http://{address}"),
+            },
         }
     }
 
@@ -126,7 +149,7 @@ impl AdminClient {
     }
 
     fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}{path}", self.base)
     }
 
     fn answer(&self, path: &str, answer: Answer) -> Result<AdminAnswer, ClientError> {
@@ -160,7 +183,7 @@ impl AdminClient {
 
 type Answer = Result<ureq::http::Response<Body>, ureq::Error>;
 
-/// The body of a 200. The address is HOST:PORT.
+/// The body of a 200.
 pub(super) fn get(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
     AdminClient::with_patience(address, PATIENCE)
         .get(path)?

@@ -11,8 +11,23 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::bind::BACKLOG;
 use super::socket_error::SocketError;
 
-/// Who may connect: the user of the daemon and its group, such as a proxy's.
-const MODE: u32 = 0o660;
+/// Who may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpenTo {
+    /// The user of the daemon and its group, such as a proxy's.
+    Group,
+    /// Only the user of the daemon, and root.
+    Owner,
+}
+
+impl OpenTo {
+    fn mode(self) -> u32 {
+        match self {
+            Self::Group => 0o660,
+            Self::Owner => 0o600,
+        }
+    }
+}
 
 /// The file of a socket that listens. Dropping it removes the file, unless another one has taken its place.
 #[derive(Debug)]
@@ -50,7 +65,10 @@ impl Drop for SocketFile {
 }
 
 /// Listens at `path`. A socket that a killed process has left there is removed.
-pub(crate) fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
+pub(crate) fn bind_unix(
+    path: &Path,
+    open_to: OpenTo,
+) -> Result<(UnixListener, SocketFile), SocketError> {
     let refused = |source| SocketError::Refused(path.to_owned(), source);
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -67,10 +85,10 @@ pub(crate) fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), Socke
             Err(error) => return Err(refused(error)),
         },
     }
-    listen(path).map_err(refused)
+    listen(path, open_to).map_err(refused)
 }
 
-fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+fn listen(path: &Path, open_to: OpenTo) -> io::Result<(UnixListener, SocketFile)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
@@ -81,7 +99,7 @@ fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         told: false,
     };
     // Before it listens, so that nobody connects who must not.
-    fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    fs::set_permissions(path, Permissions::from_mode(open_to.mode()))?;
     socket.listen(BACKLOG)?;
     Ok((socket.into(), file))
 }
@@ -99,12 +117,19 @@ mod tests {
     #[test]
     fn a_socket_is_there_for_its_group_and_gone_with_its_owner() {
         let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let (_socket, _file) = bind_unix(&path, OpenTo::Owner).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         let path = folder.path().join("http.sock");
-        let (socket, file) = bind_unix(&path).unwrap();
+        let (socket, file) = bind_unix(&path, OpenTo::Group).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
         assert!(UnixStream::connect(&path).is_ok());
-        assert!(matches!(bind_unix(&path), Err(SocketError::InUse { .. })));
+        assert!(matches!(
+            bind_unix(&path, OpenTo::Group),
+            Err(SocketError::InUse { .. })
+        ));
         drop((socket, file));
         assert!(!path.exists());
     }
@@ -115,21 +140,21 @@ mod tests {
         let path = folder.path().join("http.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "as after kill -9");
-        let (_socket, file) = bind_unix(&path).unwrap();
+        let (_socket, file) = bind_unix(&path, OpenTo::Group).unwrap();
         assert!(UnixStream::connect(&path).is_ok());
         // Somebody else's file in its place is left alone.
         fs::remove_file(&path).unwrap();
         fs::write(&path, "mine").unwrap();
         drop(file);
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
-        let error = bind_unix(&path).unwrap_err();
+        let error = bind_unix(&path, OpenTo::Group).unwrap_err();
         assert!(matches!(error, SocketError::NoSocket { .. }), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
     }
 
     #[test]
     fn a_folder_that_is_not_there_is_told() {
-        let error = bind_unix(Path::new("/nowhere/http.sock")).unwrap_err();
+        let error = bind_unix(Path::new("/nowhere/http.sock"), OpenTo::Owner).unwrap_err();
         let told = "cannot listen on unix:/nowhere/http.sock; does the folder exist,";
         assert!(error.to_string().starts_with(told), "{error}");
     }

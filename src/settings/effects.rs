@@ -2,7 +2,7 @@
 
 use globset::Glob;
 
-use super::listen::Listen;
+use super::listen::{AdminListen, Listen};
 use super::walk::Findings;
 use super::{AutoCount, Settings};
 
@@ -18,7 +18,8 @@ const IDLE: [Idle; 8] = [
         &["server", "ipv6_only"],
         |settings| {
             let tcp = |listen: &Listen| matches!(listen, Listen::Tcp(at) if at.is_ipv6());
-            !settings.server.listen.iter().any(tcp) && !settings.server.admin.is_ipv6()
+            let admin = matches!(settings.server.admin, AdminListen::Tcp(at) if at.is_ipv6());
+            !settings.server.listen.iter().any(tcp) && !admin
         },
         "no address is one of IPv6",
     ),

@@ -86,7 +86,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("server.ipv6_only", Kind::Bool, "false",
         "Whether [::] means the addresses of IPv6 alone, so that 0.0.0.0 can have the same port"),
     key("server.admin", ADDRESS, r#""127.0.0.1:3001""#,
-        "The address of health, metrics and the tree of supervisors; keep it off the public net"),
+        "The address of health, metrics, the tree of supervisors and orders to them; keep it off the public net. Or unix:PATH, for the user of the daemon alone"),
     key("server.data", PATH, r#""data""#,
         "The data folder; each daemon needs its own"),
     key("server.handlers", Kind::Auto(&Kind::Integer(1, 256)), r#""auto""#,

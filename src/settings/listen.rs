@@ -1,4 +1,4 @@
-//! Where clients come in, as it is written in `server.listen`.
+//! Where clients come in, as it is written in `server.listen` and `server.admin`.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -63,6 +63,50 @@ impl FromStr for Listen {
             return fits.then(|| Self::Unix(path.into())).ok_or(NotListen::Path);
         }
         text.parse().map(Self::Tcp).map_err(|_| NotListen::Address)
+    }
+}
+
+/// The address of the admin listener.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub enum AdminListen {
+    /// An address of this machine. Port 0 asks the kernel for one.
+    Tcp(SocketAddr),
+    /// A unix socket at this path, for the user of the daemon alone.
+    Unix(PathBuf),
+}
+
+/// The error of a text that is not an address of the admin listener.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("is not an address; write IP:PORT, such as \"127.0.0.1:3001\", or unix:PATH")]
+pub struct NotAdminListen;
+
+impl FromStr for AdminListen {
+    type Err = NotAdminListen;
+
+    fn from_str(text: &str) -> Result<Self, NotAdminListen> {
+        match text.parse() {
+            Ok(Listen::Tcp(address)) => Ok(Self::Tcp(address)),
+            Ok(Listen::Unix(path)) => Ok(Self::Unix(path)),
+            Ok(Listen::Inherited(_)) | Err(_) => Err(NotAdminListen),
+        }
+    }
+}
+
+impl TryFrom<String> for AdminListen {
+    type Error = NotAdminListen;
+
+    fn try_from(text: String) -> Result<Self, NotAdminListen> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for AdminListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+        }
     }
 }
 

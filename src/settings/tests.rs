@@ -267,7 +267,7 @@ fn a_wrong_variable_is_a_fault_that_names_it() {
     assert_eq!(
         error,
         "$PERENNIAL__RESOURCE__BOOKS__ACCESS: resource.books.access: not a setting that can be given by the environment\n\
-         $PERENNIAL__SERVER__ADMIN: server.admin: \"nowhere\" is not an address; write IP:PORT, such as \"127.0.0.1:3001\"\n\
+         $PERENNIAL__SERVER__ADMIN: server.admin: \"nowhere\" is not an address; write IP:PORT, such as \"127.0.0.1:3001\", or unix:PATH\n\
          $PERENNIAL__SERVER__LISTN: server.listn: unknown; did you mean listen?\n\
          3 faults in the settings; nothing was started"
     );

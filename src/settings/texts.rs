@@ -1,12 +1,12 @@
 //! The kinds of values that are texts with rules of their own, alone, in lists, and in tables.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 
 use globset::{Glob, GlobBuilder};
 
 use super::backup::BackupTo;
 use super::kind::Kind;
-use super::listen::Listen;
+use super::listen::{AdminListen, Listen};
 
 const fn text(right: &'static str, fault: fn(&str) -> Option<String>) -> Kind {
     Kind::Text { right, fault }
@@ -37,8 +37,8 @@ pub(super) const FILE_NAME: Kind = text(
     |text| unless(!matches!(text, "" | "." | "..") && !text.contains(['/', '\0'])),
 );
 pub(super) const ADDRESS: Kind = text(
-    "an address; write IP:PORT, such as \"127.0.0.1:3001\"",
-    |text| unless(text.parse::<SocketAddr>().is_ok()),
+    "an address; write IP:PORT, such as \"127.0.0.1:3001\", or unix:PATH",
+    |text| Some(format!("{text:?} {}", text.parse::<AdminListen>().err()?)),
 );
 pub(super) const BACKUP_TO: Kind = text(
     "a place for backups; write a folder such as \"/backup/perennial\", or \"s3://bucket/prefix\"",

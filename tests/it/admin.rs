@@ -279,7 +279,10 @@ fn a_web_page_can_order_nothing() {
             let answer = client.read_answer(false).unwrap();
             let text = answer.text();
             assert_eq!(answer.expect_problem(403), "cross_site");
-            assert!(text.contains("send the header Perennial-Admin: 1"), "{text}");
+            assert!(
+                text.contains("send the header Perennial-Admin: 1"),
+                "{text}"
+            );
         }
     }
     assert_eq!(restarts(&daemon.tree(), "writer"), 0);

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use perennial::settings::{ResourceSettings, Settings};
+use perennial::settings::{AdminListen, ResourceSettings, Settings};
 use perennial::{BuildError, Phase, SocketError, System};
 use serde_json::json;
 use tempfile::TempDir;
@@ -79,11 +79,13 @@ fn a_taken_address_is_a_typed_error() {
     let folder = TempDir::new().unwrap();
     let first = System::build(settings(&folder)).unwrap();
     let mut taken = settings(&folder);
-    taken.server.admin = first.bound().admin;
+    taken.server.admin = first.bound().admin.clone();
     let Err(BuildError::Sockets(errors)) = System::build(taken) else {
         panic!("the address is taken");
     };
-    let admin = first.bound().admin;
+    let AdminListen::Tcp(admin) = first.bound().admin else {
+        panic!("it has an address");
+    };
     assert!(
         matches!(&errors[..], [SocketError::Bind { address, .. }] if *address == admin),
         "{errors:?}"

@@ -1,11 +1,12 @@
 //! What an operator sees: the end of the last run, a pause, the figures of the process, and commands with odd outputs.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::daemon::{BINARY, TestDaemon, metric};
 
@@ -15,7 +16,7 @@ const NOT_IN_ORDER: &str = "the last run did not stop in order";
 #[test]
 fn a_run_that_was_killed_is_told_by_the_next_start_and_one_that_stopped_is_not() {
     let mut daemon = TestDaemon::start("");
-    let pid = std::fs::read_to_string(daemon.folder().join("data/running")).unwrap();
+    let pid = fs::read_to_string(daemon.folder().join("data/running")).unwrap();
     let pid = pid.lines().next().unwrap().to_owned();
     daemon.kill9();
     daemon.restart();
@@ -110,6 +111,51 @@ fn a_daemon_is_found_by_its_admin_address_alone() {
 }
 
 #[test]
+fn a_unix_socket_of_the_admin_is_for_its_owner_and_serves_every_command() {
+    let mut daemon = TestDaemon::prepare("");
+    let path = daemon.folder().join("admin.sock");
+    let address = format!("unix:{}", path.display());
+    let variable = format!("PERENNIAL__SERVER__ADMIN={address}");
+    daemon.run_under(&["env", &variable]);
+    daemon.restart();
+    let bits = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(bits & 0o777, 0o600);
+    let title = json!({ "title": "by a socket" });
+    let posted = daemon.post("/books", &title).expect(201).json();
+    let record = format!("books/{}", posted["id"].as_str().unwrap());
+    for (words, printed) in [
+        (&["healthcheck"][..], ""),
+        (&["status"], "writer"),
+        (&["restart", "writer"], "writer is running (generation 2)"),
+        (&["history", &record], "by a socket"),
+        (&["export", "books"], "by a socket"),
+    ] {
+        let words = [words, &["--admin", &address]].concat();
+        let output = command(&words, Stdio::piped());
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        assert!(text.contains(printed), "{words:?}: {text}");
+    }
+    // Without --admin it is found by the settings.
+    let by_settings = Command::new(BINARY)
+        .env("PERENNIAL__SERVER__ADMIN", &address)
+        .args(["healthcheck", "--config"])
+        .arg(daemon.config())
+        .status();
+    assert!(by_settings.unwrap().success());
+    daemon.sigterm();
+    daemon.wait_exit(LIMIT);
+    assert!(!path.exists(), "the file is removed at the stop");
+    let output = command(&["status", "--admin", &address], Stdio::piped());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69));
+    assert!(
+        text.contains(&format!("nothing answers at {address};")),
+        "{text}"
+    );
+}
+
+#[test]
 fn an_admin_address_that_is_none_is_a_usage_error_that_says_how_to_write_it() {
     for wrong in [
         "localhost",
@@ -117,6 +163,7 @@ fn an_admin_address_that_is_none_is_a_usage_error_that_says_how_to_write_it() {
         "[::1]",
         "localhost:0",
         "localhost:http",
+        "unix:",
         "3001",
         "",
     ] {

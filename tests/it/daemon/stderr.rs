@@ -23,6 +23,7 @@ pub(super) struct Lines {
     pub(super) admin: Option<SocketAddr>,
     pub(super) ready: bool,
     pub(super) ended: bool,
+    admin_is_unix: bool,
 }
 
 impl Lines {
@@ -31,8 +32,11 @@ impl Lines {
             self.listening.push(address);
         } else if let Some(address) = address_after(&line, "admin on http://") {
             self.admin = Some(address);
+        } else if line.contains("admin on unix:") {
+            self.admin_is_unix = true;
         } else if line.split_whitespace().any(|word| word == "ready") {
-            self.ready |= self.admin.is_some() && !self.listening.is_empty();
+            self.ready |=
+                (self.admin.is_some() || self.admin_is_unix) && !self.listening.is_empty();
         }
         self.all.push(line);
     }
