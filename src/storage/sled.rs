@@ -9,7 +9,7 @@
 //! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`, `checked`.
 //! 2. How it is written: `message`, `writer`, `batch`, `staging`, `commit`, `replay`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`.
-//! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `snapshots`, `archiving`, `scrub`, `old_format`, `holder`, `attempts`,
+//! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `sources`, `snapshots`, `archiving`, `scrub`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
 //!    `engine_state`, `space`; `stored_fit` compares it with the settings.
 //! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `folder_fault`, `view_check`, `data_fit`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
@@ -17,8 +17,10 @@
 mod archiving;
 mod attempts;
 mod batch;
+mod built_view;
 mod checked;
 mod commit;
+mod compaction;
 mod data_check;
 mod data_fit;
 mod data_folder;
@@ -27,6 +29,7 @@ mod engine;
 mod engine_state;
 mod find;
 mod folder_fault;
+mod held_bytes;
 mod holder;
 mod log;
 mod message;
@@ -44,6 +47,7 @@ mod scan;
 mod scrub;
 mod seqlock;
 mod snapshots;
+mod sources;
 mod space;
 mod staging;
 mod start;
@@ -65,7 +69,9 @@ use crate::incidents::Incidents;
 use crate::settings::{OnRefusal, Settings};
 use crate::supervision::{ChildSpec, Faults, Slot};
 use archiving::Archiving;
+use built_view::{AFTER_SWAP, BEFORE_SWAP};
 use commit::{FAILING_SYNC, WEAK_SYNC};
+use compaction::Compactor;
 pub(crate) use data_check::{DataCheck, ViewCheck, check_data};
 pub(crate) use data_fit::data_fit;
 pub(super) use data_folder::DataFolder;
@@ -115,6 +121,12 @@ fn with_engine(
     let commits = commit_times();
     let resources = settings.resources.values();
     let exit_on_refusal = settings.storage.on_refusal == OnRefusal::Exit;
+    let compactor = Compactor {
+        holder: Arc::clone(&holder),
+        writer: writer.clone(),
+        log_keep,
+        counts: Arc::default(),
+    };
     let store = SledStore {
         holder: Arc::clone(&holder),
         writer,
@@ -126,8 +138,13 @@ fn with_engine(
         histories: Arc::new(Semaphore::new(HISTORIES_MAX)),
         commits: commits.clone(),
         queries: QueryCounts::default(),
+        compactor,
     };
-    for point in writer::POINTS.into_iter().chain([WEAK_SYNC, FAILING_SYNC]) {
+    for point in writer::POINTS
+        .into_iter()
+        .chain([WEAK_SYNC, FAILING_SYNC])
+        .chain([BEFORE_SWAP, AFTER_SWAP])
+    {
         faults.register(point);
     }
     let settings = WriterSettings {
@@ -150,6 +167,7 @@ fn with_engine(
     });
     let store = Arc::new(store);
     scrub::in_background(&store);
+    store.compactor.in_background(&store);
     archiving::in_background(&store.holder);
     (store, spec)
 }

@@ -76,7 +76,11 @@ impl SnapshotWriter {
             seq,
         };
         unfinished.read::<JournalError>(|_| Ok(()))?;
-        let path = self.folder.join(format!("{seq:020}.{ENDING}"));
+        let mut path = self.folder.join(format!("{seq:020}.{ENDING}"));
+        if path.exists() {
+            // Two are kept, and nothing has changed since: the second one has the same number, written with one digit fewer.
+            path = self.folder.join(format!("{seq:019}.{ENDING}"));
+        }
         fs::rename(&unfinished.path, &path).map_err(at(&path))?;
         sync_folder(&self.folder)?;
         Ok(Snapshot { path, ..unfinished })

@@ -86,6 +86,15 @@ impl Holder {
         !attempt.closed
     }
 
+    /// Waits for `limit`, or until something about the store changes. False when it is closed for good.
+    pub(super) fn wait_look(&self, limit: Duration) -> bool {
+        let mut attempt = self.attempt.lock();
+        if !attempt.closed {
+            self.attempt_changed.wait_for(&mut attempt, limit);
+        }
+        !attempt.closed
+    }
+
     /// Waits until the store is open, whatever is wrong with it meanwhile.
     #[cfg(test)]
     pub(super) fn wait_until_open(&self, limit: Duration) -> Option<()> {

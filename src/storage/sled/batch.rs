@@ -26,7 +26,9 @@ impl Writer {
                 let written = self.evaluate_batch(open, staging, delivery, batch);
                 Some(WriteAnswer::Batch(reply, written.transpose()?))
             }
-            StoreMessage::Page { .. } | StoreMessage::Heal { .. } => None,
+            StoreMessage::Page { .. } | StoreMessage::Heal { .. } | StoreMessage::Adopt { .. } => {
+                None
+            }
         }
     }
 

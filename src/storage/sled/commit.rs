@@ -92,6 +92,7 @@ impl Writer {
         faults.hit("writer.before_answers");
         self.settings.commits.observe(begun.elapsed().as_secs_f64());
         let group = Arc::new(group);
+        let applying = self.holder.readers.applying();
         open.unapplied.store(Some(Arc::clone(&group)));
         self.holder.readers.group_begins(&checked);
         answer();
@@ -101,6 +102,7 @@ impl Writer {
         doubt.view = false;
         open.unapplied.store(None);
         self.holder.readers.group_ends();
+        drop(applying);
         doubt.dispel();
         let journal_bytes = log.journal.bytes_since_asked();
         drop(log);

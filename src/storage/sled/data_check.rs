@@ -13,8 +13,9 @@ use super::data_folder::{DataFolder, bytes_below, copy_all};
 use super::engine::{OpenFault, Opener as _};
 use super::folder_fault::FolderFault;
 use super::opener::SledOpener;
-use super::opening::{Opening, judge};
+use super::opening::Opening;
 use super::print::{PrintError, store_of};
+use super::sources::judge;
 use super::start::{self, Copies, Remedy};
 use super::view_check::{self, ViewSource};
 use crate::num::as_u64;
@@ -120,13 +121,13 @@ fn check(folder: &DataFolder, cache_bytes: u64) -> Result<DataCheck, PrintError>
 fn copy_view(folder: &DataFolder, marks: MarksFound) -> Result<ViewCopy, ViewCheck> {
     let not = |why: &str| Err(ViewCheck::NotCompared(why.to_owned()));
     match marks {
-        _ if !folder.view().exists() => {
+        _ if !folder.found_view().exists() => {
             not("there is none, and the daemon makes it from the journal when it starts")
         }
         MarksFound::Found { mark, .. } if !start::trusts_view(&mark, boot_id()) => {
             not("the machine was switched off while it was in use, and it is made again")
         }
-        MarksFound::Found { .. } | MarksFound::Damaged | MarksFound::Absent => ViewCopy::make(&folder.view()).map_err(|(path, error)| {
+        MarksFound::Found { .. } | MarksFound::Damaged | MarksFound::Absent => ViewCopy::make(&folder.found_view()).map_err(|(path, error)| {
             let path = path.display();
             ViewCheck::Failed(format!(
                 "it can't be copied to {path}: {error}; name a folder with room and rights in TMPDIR"
@@ -244,7 +245,7 @@ impl CheckedParts {
             MarksFound::Found { damaged: true, .. } => Some(FolderFault::Mark),
             MarksFound::Damaged => Some(FolderFault::Marks),
             // An archive has neither.
-            MarksFound::Absent => folder.view().exists().then_some(FolderFault::Marks),
+            MarksFound::Absent => folder.found_view().exists().then_some(FolderFault::Marks),
             MarksFound::Found { .. } => None,
         });
     }

@@ -30,8 +30,20 @@ impl DataFolder {
         self.path.join("snapshots")
     }
 
+    /// The first of the two places of a view.
     pub(in crate::storage) fn view(&self) -> PathBuf {
         self.path.join("view")
+    }
+
+    /// The view that the next start uses: that in the first place, unless only the second has one that is finished.
+    pub(super) fn found_view(&self) -> PathBuf {
+        let (first, next) = (self.view(), second_place(&self.view()));
+        let is_there = |place: &Path| place.exists() && !unfinished(place).exists();
+        if !is_there(&first) && is_there(&next) {
+            next
+        } else {
+            first
+        }
     }
 
     /// The store of the format before the journal.
@@ -54,7 +66,7 @@ impl DataFolder {
         let parts = [
             self.path.join("marks"),
             self.journal(),
-            self.view(),
+            self.found_view(),
             self.old(),
         ];
         parts.iter().any(|part| part.exists())
@@ -95,6 +107,23 @@ impl DataFolder {
         }
         parts.into_iter()
     }
+}
+
+/// The second of the two places of a view.
+pub(super) fn second_place(view: &Path) -> PathBuf {
+    named(view, "-next")
+}
+
+/// The file that is there while the view at this place is being made.
+pub(super) fn unfinished(place: &Path) -> PathBuf {
+    named(place, "-unfinished")
+}
+
+/// The path with another ending of its name.
+pub(super) fn named(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }
 
 /// The bytes of all files below a folder; of those that can be read.

@@ -265,4 +265,12 @@ pub(super) trait Opener: Send + Sync + 'static {
     fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault>;
     /// Moves all of it aside, so that the next open makes an empty one.
     fn set_aside(&self, why: &str) -> io::Result<()>;
+    /// Removes what a process that was killed left of a second engine. Called before any is opened.
+    fn tidy(&self) -> io::Result<()>;
+    /// Makes an empty engine beside the one in use.
+    fn open_beside(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault>;
+    /// From now on the one beside is the one in use.
+    fn switch(&self);
+    /// Removes the one that is not in use, which must be closed, or moves it aside if there is a reason for that.
+    fn remove_unused(&self, aside: Option<&str>) -> io::Result<()>;
 }

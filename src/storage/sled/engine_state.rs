@@ -96,6 +96,27 @@ impl EngineLock {
         self.commit_ended.notify_all();
     }
 
+    /// Puts another view in the place of the one that is open, unless a commit is under way or `holds` no longer holds.
+    pub(super) fn replace(
+        &self,
+        new: &Arc<OpenEngine>,
+        figures: &Checked,
+        holds: &dyn Fn() -> bool,
+    ) -> bool {
+        match &mut *self.state.lock() {
+            EngineState::Open {
+                open,
+                checked,
+                committing: false,
+            } if holds() => {
+                *open = Arc::clone(new);
+                checked.clone_from(figures);
+                true
+            }
+            EngineState::Open { .. } | EngineState::Doubtful { .. } | EngineState::Closed => false,
+        }
+    }
+
     /// Ends a commit that failed half way.
     pub(super) fn doubt(&self) {
         let mut state = self.state.lock();

@@ -99,7 +99,7 @@ impl SledStore {
         let quick = self.read(|open| {
             for _ in 0..PAGE_TRIES {
                 let read = || page::read(&*open.engine, readers, collection, slice);
-                if let Some(page) = readers.between_groups(read) {
+                if let Some(page) = readers.between_groups(open, read) {
                     return Ok(Some(page?));
                 }
                 std::thread::yield_now();
@@ -167,7 +167,7 @@ impl SledStore {
     ) -> Result<T, StoreError> {
         let readers = &self.holder.readers;
         loop {
-            let quick = self.read(|open| readers.between_groups(|| look(open)).transpose());
+            let quick = self.read(|open| readers.between_groups(open, || look(open)).transpose());
             if let Some(found) = quick.await? {
                 return Ok(found);
             }

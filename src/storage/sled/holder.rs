@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::archiving::Archiving;
 use super::attempts::Attempt;
+use super::checked::Checked;
 use super::data_folder::{self, DataFolder};
 use super::engine::{OpenFault, Opener};
 use super::engine_state::{EngineLock, EngineState};
@@ -33,7 +34,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 const CLOSE_PAUSE: Duration = Duration::from_millis(1);
 /// The engine and its state, shared by the writer and all readers.
 pub(super) struct Holder {
-    opener: Box<dyn Opener>,
+    pub(super) opener: Box<dyn Opener>,
     pub(super) data: DataFolder,
     /// The names of the declared resources; a `CollectionId` is a position in it.
     pub(super) collections: Vec<String>,
@@ -140,7 +141,7 @@ impl Holder {
             era,
             store,
             unapplied: ArcSwapOption::empty(),
-            log: Mutex::new(opened.log),
+            log: Arc::new(Mutex::new(opened.log)),
         });
         if let Err(fault) = stored_fit::ids(&*open.engine, &self.resources) {
             self.close_cleanly(open);
@@ -167,6 +168,7 @@ impl Holder {
         {
             *lock = None;
             *lock = Some(DataLock::take(&self.data.path)?);
+            self.opener.tidy().map_err(OpenFault::Io)?;
         }
         Ok(())
     }
@@ -174,6 +176,21 @@ impl Holder {
     /// Lets `look` read the engine; `None` while it is not open.
     pub(super) fn look<T>(&self, look: impl FnOnce(&OpenEngine) -> T) -> Option<T> {
         self.readers.engine().as_deref().map(look)
+    }
+
+    /// Puts another view, which has the same changes, in the place of the one that is open. False if the writer was replaced.
+    pub(super) fn swap(
+        &self,
+        new: &Arc<OpenEngine>,
+        checked: &Checked,
+        holds: &dyn Fn() -> bool,
+    ) -> bool {
+        let swapped = self.engine.replace(new, checked, holds);
+        if swapped {
+            self.opener.switch();
+            self.readers.publish(new, checked);
+        }
+        swapped
     }
 
     /// Ends a commit that failed half way: nobody reads the engine until it was opened again.
@@ -211,10 +228,11 @@ impl Holder {
     fn close_cleanly(&self, open: Arc<OpenEngine>) {
         let flushed = open.engine.flush();
         let closed = close(open);
-        let (Ok(()), Ok(mut log)) = (&flushed, closed) else {
+        let (Ok(()), Ok(log)) = (&flushed, closed) else {
             tracing::warn!("the view could not be closed in order: it will be made again");
             return;
         };
+        let mut log = log.lock();
         // sled syncs nothing itself. Only what is on the disk is closed cleanly.
         let synced = std::fs::File::open(&self.data.path)
             .and_then(|folder| Ok(rustix::fs::syncfs(folder)?))
@@ -278,13 +296,13 @@ impl Holder {
 }
 
 /// Waits until nobody reads, and drops the engine; gives it back if readers take too long.
-fn close(mut open: Arc<OpenEngine>) -> Result<CommitLog, (OpenFault, Arc<OpenEngine>)> {
+fn close(mut open: Arc<OpenEngine>) -> Result<Arc<Mutex<CommitLog>>, (OpenFault, Arc<OpenEngine>)> {
     let tries = CLOSE_LIMIT.as_millis() / CLOSE_PAUSE.as_millis();
     for _ in 0..tries {
         match Arc::try_unwrap(open) {
             Ok(last) => {
                 drop(last.engine);
-                return Ok(last.log.into_inner());
+                return Ok(last.log);
             }
             Err(held) => open = held,
         }

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use parking_lot::Mutex;
 
+use super::built_view::BuiltView;
 use super::writer::GROUP;
 use crate::record::{RecordId, Slice, WriteCommand};
 use crate::storage::{
@@ -56,6 +57,8 @@ pub(super) enum StoreMessage {
     },
     /// Makes the view again: a record in it, as it was when the store was opened for the `era`th time, can't be read.
     Heal { era: u64 },
+    /// Puts a view that was made beside in the place of the one in use.
+    Adopt { view: Mutex<Option<Box<BuiltView>>> },
 }
 
 /// How much of the queue's bytes one id of [`QueuedWrite::matching`] takes: 1000 ids, the most there may be, take as much as
@@ -76,6 +79,7 @@ impl Message for StoreMessage {
             Self::Batch { .. } => "batch",
             Self::Page { .. } => "page",
             Self::Heal { .. } => "heal",
+            Self::Adopt { .. } => "adopt",
         }
     }
 
@@ -88,7 +92,7 @@ impl Message for StoreMessage {
                 let batch = &batch.batch;
                 batch.bytes.max(batch.commands.len() * COMMAND_BYTES)
             }
-            Self::Page { .. } | Self::Heal { .. } => 0,
+            Self::Page { .. } | Self::Heal { .. } | Self::Adopt { .. } => 0,
         };
         size_of_val(self) + content
     }

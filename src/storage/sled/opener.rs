@@ -2,13 +2,18 @@
 //!
 //! The open runs on a thread of its own, behind a panic boundary, with a time limit. If it fails, the view is moved aside
 //! and made again.
+//!
+//! A view has two places, `view` and `view-next`: one is in use, and another view may be made in the other one, with a file
+//! `..-unfinished` beside it until it is in use.
 
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use super::data_folder::move_aside;
+use super::data_folder::{move_aside, named, second_place, unfinished};
 use super::database::SledEngine;
 use super::engine::{Engine, OpenFault, Opener};
 use crate::supervision::contain;
@@ -24,17 +29,61 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 pub(super) struct SledOpener {
     path: PathBuf,
     cache_bytes: u64,
+    /// Whether the second place is the one in use.
+    uses_next: AtomicBool,
+}
+
+fn remove_folder(path: &Path) -> io::Result<()> {
+    if path.exists() {
+        fs::remove_dir_all(path)?;
+    }
+    Ok(())
 }
 
 impl SledOpener {
     /// A view in the folder `path`.
     pub(super) fn new(path: PathBuf, cache_bytes: u64) -> Self {
-        Self { path, cache_bytes }
+        Self {
+            path,
+            cache_bytes,
+            uses_next: AtomicBool::new(false),
+        }
+    }
+
+    /// The place in use, and the other one.
+    fn places(&self) -> (PathBuf, PathBuf) {
+        let (first, next) = (self.path.clone(), second_place(&self.path));
+        if self.uses_next.load(Ordering::SeqCst) {
+            (next, first)
+        } else {
+            (first, next)
+        }
+    }
+
+    fn move_aside(&self, place: &Path, why: &str) -> io::Result<()> {
+        let data = self.path.parent().unwrap_or(&self.path);
+        move_aside(data, place, why)
+    }
+
+    fn open_at(&self, place: &Path, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault> {
+        let tries = LOCK_LIMIT.as_millis() / LOCK_PAUSE.as_millis();
+        for _ in 0..tries {
+            if let Some(engine) = self.attempt(place, collections)? {
+                return Ok(Box::new(engine));
+            }
+            std::thread::park_timeout(LOCK_PAUSE);
+        }
+        let holder = "unknown".to_owned();
+        Err(OpenFault::Locked { holder })
     }
 
     /// One attempt to open it, guarded. `None` if sled's own lock is still held.
-    fn attempt(&self, collections: &[String]) -> Result<Option<SledEngine>, OpenFault> {
-        let (path, cache_bytes) = (self.path.clone(), self.cache_bytes);
+    fn attempt(
+        &self,
+        place: &Path,
+        collections: &[String],
+    ) -> Result<Option<SledEngine>, OpenFault> {
+        let (path, cache_bytes) = (place.to_owned(), self.cache_bytes);
         let collections = collections.to_vec();
         let (tx, rx) = mpsc::channel();
         let spawned = std::thread::Builder::new()
@@ -69,26 +118,72 @@ impl SledOpener {
 
 impl Opener for SledOpener {
     fn exists(&self) -> bool {
-        self.path.exists()
+        self.places().0.exists()
     }
 
     fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault> {
-        let tries = LOCK_LIMIT.as_millis() / LOCK_PAUSE.as_millis();
-        for _ in 0..tries {
-            if let Some(engine) = self.attempt(collections)? {
-                return Ok(Box::new(engine));
-            }
-            std::thread::park_timeout(LOCK_PAUSE);
-        }
-        let holder = "unknown".to_owned();
-        Err(OpenFault::Locked { holder })
+        self.open_at(&self.places().0, collections)
     }
 
     fn set_aside(&self, why: &str) -> io::Result<()> {
         if self.exists() {
-            let data = self.path.parent().unwrap_or(&self.path);
-            move_aside(data, &self.path, why)?;
+            self.move_aside(&self.places().0, why)?;
         }
         Ok(())
+    }
+
+    fn tidy(&self) -> io::Result<()> {
+        self.uses_next.store(false, Ordering::SeqCst);
+        let (first, next) = self.places();
+        for place in [&first, &next] {
+            let unfinished = unfinished(place);
+            if unfinished.exists() {
+                remove_folder(place)?;
+                fs::remove_file(unfinished)?;
+            }
+        }
+        remove_folder(&named(&self.path, "-old"))?;
+        if first.exists() {
+            // The process ended right after the switch: the journal still has what only this one took over.
+            remove_folder(&next)
+        } else if next.exists() {
+            fs::rename(next, first)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn open_beside(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault> {
+        let (_, place) = self.places();
+        self.remove_unused(None).map_err(OpenFault::Io)?;
+        fs::File::create(unfinished(&place)).map_err(OpenFault::Io)?;
+        self.open_at(&place, collections)
+    }
+
+    fn switch(&self) {
+        let (_, place) = self.places();
+        self.uses_next.fetch_xor(true, Ordering::SeqCst);
+        if let Err(error) = fs::remove_file(unfinished(&place)) {
+            tracing::warn!(%error, "the view that was made will be made again at the next start");
+        }
+    }
+
+    fn remove_unused(&self, aside: Option<&str>) -> io::Result<()> {
+        let (_, place) = self.places();
+        if place.exists() {
+            if let Some(why) = aside {
+                self.move_aside(&place, why)?;
+            } else {
+                // Under another name at once: a view is never there in part.
+                let old = named(&self.path, "-old");
+                remove_folder(&old)?;
+                fs::rename(&place, &old)?;
+                remove_folder(&old)?;
+            }
+        }
+        match fs::remove_file(unfinished(&place)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }

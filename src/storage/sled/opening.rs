@@ -8,10 +8,11 @@ use super::engine::{Engine, OpenFault, Opener};
 use super::old_format;
 use super::replay::Replay;
 use super::snapshots;
-use super::start::{self, Copies, DataParts, JournalState, Remedy, StoreKind};
+use super::sources::{judge, refused};
+use super::start::{self, Copies, DataParts, Remedy, StoreKind};
 use crate::storage::journal::{
-    Journal, JournalChange, JournalEnd, JournalFiles, Mark, Marks, MarksFound, Reach, Snapshot,
-    StoreId, boot_id,
+    Journal, JournalChange, JournalEnd, JournalFiles, Mark, Marks, MarksFound, Snapshot, StoreId,
+    boot_id,
 };
 
 /// The parts of a store that only the writer uses.
@@ -232,98 +233,55 @@ impl Opening<'_> {
         }
     }
 
-    /// Makes the view again from the newest snapshot that can be read and the journal behind it.
+    /// Makes the view again from its best source.
     fn rebuild(&self, store: StoreId, acknowledged: Option<u64>) -> Result<OpenedStore, OpenFault> {
         let files = JournalFiles::find(&self.data.journal(), store)?;
-        let mut fault = None;
-        let mut snapshots: Vec<_> = Snapshot::find(&self.data.snapshots(), store)?
-            .into_iter()
-            .map(Some)
-            .collect();
-        // Without a snapshot the journal has everything, from the first change on.
-        snapshots.push(None);
-        for snapshot in snapshots {
-            match Self::source(&files, snapshot.as_ref(), acknowledged) {
-                Ok(end) => {
-                    if let Some(fault) = fault {
-                        tracing::warn!(%fault, "a damaged snapshot was passed over");
-                    }
-                    return self.rebuild_from(store, &files, snapshot.as_ref(), end);
-                }
-                Err(OpenFault::Io(error)) => return Err(OpenFault::Io(error)),
-                Err(found) => fault = fault.or(Some(found)),
-            }
-        }
-        Err(fault.unwrap_or_else(|| OpenFault::Damaged("it has no copies".to_owned())))
-    }
-
-    /// Reads a snapshot and the journal behind it, and changes nothing. Returns the journal's end if together they have all
-    /// that was acknowledged.
-    pub(super) fn source(
-        files: &JournalFiles,
-        snapshot: Option<&Snapshot>,
-        acknowledged: Option<u64>,
-    ) -> Result<JournalEnd, OpenFault> {
-        let base = snapshot.map_or(0, |snapshot| snapshot.seq);
-        if let Some(snapshot) = snapshot {
-            snapshot.read::<OpenFault>(|_| Ok(()))?;
-        }
-        let reach = files.read::<OpenFault>(base, |_| Ok(()))?;
-        let told = match &reach {
-            Reach::Damage { error, .. } => Some(error.to_string()),
-            Reach::End(_) => None,
-        };
-        let (end, state) = judge(files, reach, base);
-        let copies = Copies {
-            acknowledged,
-            view: Some(base),
-            journal: end.last,
-            state,
-        };
-        match start::remedy(&copies) {
-            Remedy::Replay => Ok(end),
-            // The journal goes on after the snapshot, with a new file.
-            Remedy::Renew => Ok(JournalEnd {
-                number: files.last_number(),
-                last: base,
-                ..JournalEnd::default()
-            }),
-            lost @ (Remedy::Lost { .. } | Remedy::Unknown) => Err(match (refused(lost), told) {
-                (OpenFault::Damaged(text), Some(told)) => {
-                    OpenFault::Damaged(format!("{text} ({told})"))
-                }
-                (fault, _) => fault,
-            }),
-        }
-    }
-
-    fn rebuild_from(
-        &self,
-        store: StoreId,
-        files: &JournalFiles,
-        snapshot: Option<&Snapshot>,
-        end: JournalEnd,
-    ) -> Result<OpenedStore, OpenFault> {
+        let (snapshot, end) = self.best_source(store, &files, acknowledged)?;
         tracing::info!(to = end.last, "making the view again");
         let why = "it is made again from the journal";
         self.opener.set_aside(why).map_err(OpenFault::Io)?;
-        let mut engine = self.opener.open(self.collections)?;
+        let engine = self.opener.open(self.collections)?;
+        let source = (&files, snapshot.as_ref(), &end);
+        let (engine, checked) = self.fill(engine, store, source, false)?;
+        self.opened(engine, checked, store, &end)
+    }
+
+    /// Makes a view beside the one in use, with all changes up to `durable` at least.
+    pub(super) fn beside(
+        &self,
+        store: StoreId,
+        durable: u64,
+    ) -> Result<(Box<dyn Engine>, Checked), OpenFault> {
+        let files = JournalFiles::find(&self.data.journal(), store)?;
+        let (snapshot, end) = self.best_source(store, &files, Some(durable))?;
+        let engine = self.opener.open_beside(self.collections)?;
+        self.fill(engine, store, (&files, snapshot.as_ref(), &end), true)
+    }
+
+    /// Fills an empty view.
+    fn fill(
+        &self,
+        mut engine: Box<dyn Engine>,
+        store: StoreId,
+        (files, snapshot, end): (&JournalFiles, Option<&Snapshot>, &JournalEnd),
+        beside: bool,
+    ) -> Result<(Box<dyn Engine>, Checked), OpenFault> {
         let base = snapshot.map_or(0, |snapshot| snapshot.seq);
-        let mut replay =
-            Replay::new(&mut *engine, store, Checked::default(), u64::MAX).of_snapshot();
+        let replay = Replay::new(&mut *engine, store, Checked::default(), u64::MAX);
+        let mut replay = replay.of_snapshot().beside(beside);
         if let Some(snapshot) = snapshot {
             snapshot.read::<OpenFault>(|changes| replay.add(changes))?;
         }
         let (checked, records) = replay.finish(base)?;
         let from = self.log_from(end.last);
-        let mut replay = Replay::new(&mut *engine, store, checked, from);
+        let mut replay = Replay::new(&mut *engine, store, checked, from).beside(beside);
         if end.last > base {
             files.read::<OpenFault>(base, |changes: Vec<JournalChange>| replay.add(changes))?;
         }
         let (mut checked, changes) = replay.finish(end.last)?;
         checked.log_first = (base + 1).max(from);
-        tracing::info!(records, changes, "the view was made again");
-        self.opened(engine, checked, store, &end)
+        tracing::info!(records, changes, beside, "the view was made again");
+        Ok((engine, checked))
     }
 
     fn log_from(&self, last: u64) -> u64 {
@@ -363,38 +321,4 @@ impl Opening<'_> {
             journal_bytes: files.bytes_after(newest),
         })
     }
-}
-
-/// The end of the journal and its state. `base` is the last change that is known without it.
-pub(super) fn judge(files: &JournalFiles, reach: Reach, base: u64) -> (JournalEnd, JournalState) {
-    let damaged = |last| {
-        let end = JournalEnd {
-            number: files.last_number(),
-            last,
-            ..JournalEnd::default()
-        };
-        (end, JournalState::Damaged)
-    };
-    match reach {
-        // A snapshot needs no journal; a view without one does.
-        Reach::End(_) if files.is_empty() && base == 0 => damaged(0),
-        Reach::End(end) if end.clean => (end, JournalState::Whole),
-        Reach::End(end) => (end, JournalState::Torn),
-        Reach::Damage { last, error } => {
-            tracing::warn!(%error, "the journal is damaged");
-            damaged(last)
-        }
-    }
-}
-
-fn refused(remedy: Remedy) -> OpenFault {
-    OpenFault::Damaged(match remedy {
-        Remedy::Lost { first, last } => {
-            format!("the changes {first} to {last} were acknowledged, and no copy has them")
-        }
-        Remedy::Unknown | Remedy::Replay | Remedy::Renew => {
-            "the file marks can't be read, and without it nobody knows where the journal ended"
-                .to_owned()
-        }
-    })
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::engine::{Engine, Keyspace, OpenFault};
 use super::holder::Holder;
 use super::read_error::ReadError;
-use super::reader_state::ReaderState;
+use super::reader_state::{OpenEngine, ReaderState};
 use super::stored_record::{Damaged, StoredRecord};
 use super::value;
 use crate::record::{Record, RecordId, Slice};
@@ -14,10 +14,9 @@ use crate::storage::{CollectionId, ListPage};
 /// How many bytes of records are read on an event loop without a pause; a longer page is read elsewhere.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
-/// The most records of a chunk.
+/// The most records of a chunk, and the bytes after which it ends: the writer may have to wait while it is read.
 const CHUNK_RECORDS: usize = 500;
-/// The most attempts to read a chunk while groups are applied.
-const CHUNK_TRIES: u32 = 1_000;
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// Reads a page; `None` if it is longer than [`PAGE_BYTES_MAX`]. The caller makes sure that no group is applied meanwhile.
 pub(super) fn read(
@@ -94,32 +93,28 @@ pub(super) fn stored(
 type Chunk = Vec<(Vec<u8>, StoredRecord)>;
 
 /// The next records of a resource, of one moment; none at the end. `None` if the store is not the one that was opened for
-/// the `era`th time. For threads of their own: it waits for the writer.
+/// the `era`th time. For threads of their own: it may wait for the writer.
 pub(super) fn chunk(
     holder: &Holder,
     era: u64,
     collection: CollectionId,
     from: &[u8],
 ) -> Result<Option<Chunk>, OpenFault> {
-    for _ in 0..CHUNK_TRIES {
-        let read = holder.look(|open| {
-            let read = || {
-                let mut records = Vec::new();
-                stored(&*open.engine, collection, from, 0, |key, record| {
-                    records.push((key.to_vec(), record));
-                    records.len() < CHUNK_RECORDS
-                })?;
-                Ok::<_, OpenFault>(records)
-            };
-            (open.era == era).then(|| holder.readers.between_groups(read))
-        });
-        match read.flatten() {
-            None => return Ok(None),
-            Some(Some(chunk)) => return chunk.map(Some),
-            Some(None) => std::thread::yield_now(),
-        }
-    }
-    Err(OpenFault::Io(std::io::Error::other(format!(
-        "the writer left no time to read {CHUNK_RECORDS} records"
-    ))))
+    let read = |open: &OpenEngine| {
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        stored(&*open.engine, collection, from, 0, |key, record| {
+            bytes += record.json.len();
+            records.push((key.to_vec(), record));
+            records.len() < CHUNK_RECORDS && bytes < CHUNK_BYTES
+        })?;
+        Ok::<_, OpenFault>(records)
+    };
+    let readers = &holder.readers;
+    let found = holder.look(|open| {
+        let quick = || readers.between_groups(open, || read(open));
+        // A writer that is never idle would never leave the time. By now, all is in memory.
+        let found = || quick().or_else(|| readers.before_next_group(open, || read(open)));
+        (open.era == era).then(found)
+    });
+    found.flatten().flatten().transpose()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::checked::{Checked, Tally};
@@ -16,7 +16,7 @@ use crate::storage::journal::StoreId;
 /// The progress of the store, which waiting readers watch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// The number of times that the engine was opened.
+    /// The number of times that the engine was opened or replaced.
     pub(super) era: u64,
     /// All changes up to this one are on the disk.
     pub(super) durable: u64,
@@ -33,8 +33,8 @@ pub(super) struct OpenEngine {
     pub(super) store: StoreId,
     /// The group that is on the disk and is being applied to the engine: what it changes is read here.
     pub(super) unapplied: ArcSwapOption<Group>,
-    /// Used by the writer alone.
-    pub(super) log: Mutex<CommitLog>,
+    /// Used by the writer alone. A view that takes the place of another goes on with its log.
+    pub(super) log: Arc<Mutex<CommitLog>>,
 }
 
 /// The state that the writer publishes and all readers see without a lock.
@@ -46,6 +46,8 @@ pub(super) struct ReaderState {
     tallies: ArcSwap<Vec<Tally>>,
     /// Whether a group is being applied to the engine and the figures.
     group: SeqLock,
+    /// Held by the writer meanwhile.
+    applying: Mutex<()>,
 }
 
 impl ReaderState {
@@ -59,15 +61,46 @@ impl ReaderState {
         &self.progress
     }
 
-    /// The result of `look`, if no group was applied while it ran.
-    pub(super) fn between_groups<T>(&self, look: impl FnOnce() -> T) -> Option<T> {
-        self.group.read(look)
+    /// The result of `look` into this engine, if it is in use and no group was applied while it ran.
+    pub(super) fn between_groups<T>(
+        &self,
+        open: &OpenEngine,
+        look: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let in_use = || {
+            let used = self.open.load();
+            used.as_deref().is_some_and(|used| std::ptr::eq(used, open))
+        };
+        self.group.read(|| in_use().then(look)).flatten()
+    }
+
+    /// The result of `look` into this engine while the writer waits, so it must not take long. `None` if it is not in use, or
+    /// was left with a group that is applied in part.
+    pub(super) fn before_next_group<T>(
+        &self,
+        open: &OpenEngine,
+        look: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let _held = self.applying.lock();
+        let used = self.open.load();
+        let in_use = used.as_deref().is_some_and(|used| std::ptr::eq(used, open));
+        (in_use && open.unapplied.load().is_none()).then(look)
+    }
+
+    /// Taken by the writer for the time in which a group is applied.
+    pub(super) fn applying(&self) -> MutexGuard<'_, ()> {
+        self.applying.lock()
     }
 
     /// The figures of a resource, with those of a group that is being applied.
     pub(super) fn tally(&self, collection: CollectionId) -> Tally {
         let tallies = self.tallies.load();
         tallies.get(collection.0).copied().unwrap_or_default()
+    }
+
+    /// The sum of a figure of all resources.
+    pub(super) fn sum(&self, figure: impl Fn(&Tally) -> u64) -> u64 {
+        self.tallies.load().iter().map(figure).sum()
     }
 
     /// Called by the writer when a group is on the disk, before it is answered or applied. Whoever reads more than one
@@ -88,8 +121,8 @@ impl ReaderState {
     /// Lets readers see an engine that was just opened and checked.
     pub(super) fn publish(&self, open: &Arc<OpenEngine>, checked: &Checked) {
         self.group_begins(checked);
-        self.group_ends();
         self.open.store(Some(Arc::clone(open)));
+        self.group_ends();
         self.progress.send_replace(Progress {
             era: open.era,
             durable: checked.last_seq,

@@ -1,5 +1,7 @@
 //! Applies changes of the journal or of a snapshot to a view.
 
+use std::time::Duration;
+
 use super::checked::{Checked, LAST_SEQ_KEY, SCHEMA, SCHEMA_KEY, STORE_KEY, tally_key};
 use super::engine::{Engine, Group, Keyspace, OpenFault};
 use super::log::seq_key;
@@ -12,6 +14,9 @@ use crate::supervision::Faults;
 
 /// The most bytes that are applied at once, and one change more.
 const GROUP_BYTES: usize = 1 << 20;
+/// The same beside a view that is in use, where readers and the writer wait meanwhile, and the pause after it.
+const BESIDE_BYTES: usize = 64 << 10;
+const BESIDE_PAUSE: Duration = Duration::from_millis(1);
 
 /// A view that changes are applied to.
 pub(super) struct Replay<'a> {
@@ -26,6 +31,7 @@ pub(super) struct Replay<'a> {
     applied: u64,
     /// Whether the view is worth nothing before all is applied.
     from_snapshot: bool,
+    beside: bool,
 }
 
 impl<'a> Replay<'a> {
@@ -44,6 +50,7 @@ impl<'a> Replay<'a> {
             waiting_bytes: 0,
             applied: 0,
             from_snapshot: false,
+            beside: false,
         }
     }
 
@@ -56,12 +63,20 @@ impl<'a> Replay<'a> {
         }
     }
 
+    /// There is a view in use beside it, which is not to be delayed.
+    pub(super) fn beside(self, beside: bool) -> Self {
+        Self { beside, ..self }
+    }
+
     /// Applies changes, sooner or later. A record that has a later change already keeps it.
     pub(super) fn add(&mut self, changes: Vec<JournalChange>) -> Result<(), OpenFault> {
         for change in changes {
             self.waiting_bytes += change.bytes();
             self.waiting.push(change);
-            if self.waiting_bytes >= GROUP_BYTES {
+            if self.beside && self.waiting_bytes >= BESIDE_BYTES {
+                self.apply(false)?;
+                std::thread::park_timeout(BESIDE_PAUSE);
+            } else if self.waiting_bytes >= GROUP_BYTES {
                 self.apply(false)?;
             }
         }

@@ -68,7 +68,7 @@ impl SledStore {
                     })?;
                     Ok::<_, ReadError>(records)
                 };
-                Ok(self.holder.readers.between_groups(read).transpose()?)
+                Ok(self.holder.readers.between_groups(open, read).transpose()?)
             });
             if let Some(records) = quick.await? {
                 return Ok(records);
@@ -92,8 +92,6 @@ struct CollectionScan<'a> {
     holder: &'a Holder,
     collection: CollectionId,
     deadline: Instant,
-    /// The era in which it began; the scan ends with an error when the engine is opened again.
-    era: u64,
     /// The resource's last change at the beginning.
     seq: u64,
 }
@@ -105,12 +103,13 @@ impl<'a> CollectionScan<'a> {
         deadline: Instant,
     ) -> Result<Self, StoreError> {
         let open = holder.readers.engine();
-        let open = open.as_deref().ok_or(StoreError::Unavailable)?;
+        if open.is_none() {
+            return Err(StoreError::Unavailable);
+        }
         Ok(Self {
             holder,
             collection,
             deadline,
-            era: open.era,
             seq: holder.readers.tally(collection).seq,
         })
     }
@@ -145,8 +144,8 @@ impl<'a> CollectionScan<'a> {
     /// The next records; `None` if a group was applied meanwhile, or if room for reading had to be made.
     fn chunk(&self, from: &[u8], records_max: usize) -> Result<Option<Vec<Record>>, StoreError> {
         let open = self.holder.readers.engine();
-        let open = open.as_deref().filter(|open| open.era == self.era);
-        let engine = &*open.ok_or(StoreError::Unavailable)?.engine;
+        let open = open.as_deref().ok_or(StoreError::Unavailable)?;
+        let engine = &*open.engine;
         let read = || {
             let mut records = Vec::new();
             page::records(engine, self.collection, from, 0, |record| {
@@ -155,7 +154,7 @@ impl<'a> CollectionScan<'a> {
             })?;
             Ok::<_, ReadError>(records)
         };
-        match self.holder.readers.between_groups(read).transpose() {
+        match self.holder.readers.between_groups(open, read).transpose() {
             Err(error) if error.is_full() && self.holder.space.release() => Ok(None),
             chunk => Ok(chunk?),
         }

@@ -54,7 +54,7 @@ fn scrub(holder: &Arc<Holder>, store: &Weak<SledStore>) {
     if let Some(era) = damaged_view(holder)
         && let Some(store) = store.upgrade()
     {
-        store.heal(era);
+        store.compactor.heal(era);
     }
 }
 

@@ -17,15 +17,15 @@ use crate::storage::journal::{
 };
 use crate::supervision::{MessageId, contain};
 
-/// A snapshot is made when the journal has grown by this much since the last one, or by as much as there is to keep.
-const JOURNAL_BYTES_MIN: u64 = if cfg!(test) { 256 << 10 } else { 64 << 20 };
+/// A snapshot is made when the journal has grown by this much since the last one, or by half of what lives.
+const JOURNAL_BYTES_MIN: u64 = if cfg!(test) { 256 << 10 } else { 32 << 20 };
 /// The pause between two chunks, so that writers and readers have the disk and the processor.
 const CHUNK_PAUSE: Duration = Duration::from_millis(1);
 
 /// Whether it is time for a snapshot.
 pub(super) fn is_due(journal_bytes: u64, checked: &Checked) -> bool {
     let live: u64 = checked.tallies.iter().map(|tally| tally.bytes).sum();
-    journal_bytes >= live.max(JOURNAL_BYTES_MIN)
+    journal_bytes >= (live / 2).max(JOURNAL_BYTES_MIN)
 }
 
 /// The change that made a record what it is.
@@ -90,26 +90,37 @@ pub(super) fn make_in_background(holder: &Arc<Holder>) {
         return;
     }
     let of = Arc::clone(holder);
-    let make = move || {
-        match contain(|| beside_the_writer(&of)) {
-            Ok(Ok(Some(snapshot))) => {
-                tracing::info!(file = %snapshot.path().display(), change = snapshot.seq, "snapshot written");
-            }
-            Ok(Ok(None)) => tracing::debug!("no snapshot: the store was closed meanwhile"),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "no snapshot was made: the journal is kept, and the next one is made when it has grown again");
-            }
-            Err(panic) => {
-                tracing::error!(%panic, "the making of a snapshot ended in a panic: the journal is kept, and the next one is made when it has grown again");
-            }
-        }
-        of.end_snapshot();
-    };
     let thread = std::thread::Builder::new().name("snapshot".to_owned());
-    if let Err(error) = thread.spawn(make) {
+    if let Err(error) = thread.spawn(move || make(&of)) {
         tracing::warn!(%error, "no thread for a snapshot: the next one is made when the journal has grown again");
         holder.end_snapshot();
     }
+}
+
+/// The number of snapshots that end at this change.
+pub(super) fn at_change(data: &DataFolder, store: StoreId, change: u64) -> usize {
+    let found = Snapshot::find(&data.snapshots(), store).unwrap_or_default();
+    found
+        .iter()
+        .filter(|snapshot| snapshot.seq == change)
+        .count()
+}
+
+/// Makes a snapshot that was begun, and removes what it makes superfluous.
+pub(super) fn make(holder: &Holder) {
+    match contain(|| beside_the_writer(holder)) {
+        Ok(Ok(Some(snapshot))) => {
+            tracing::info!(file = %snapshot.path().display(), change = snapshot.seq, "snapshot written");
+        }
+        Ok(Ok(None)) => tracing::debug!("no snapshot: the store was closed meanwhile"),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "no snapshot was made: the journal is kept, and the next one is made when it has grown again");
+        }
+        Err(panic) => {
+            tracing::error!(%panic, "the making of a snapshot ended in a panic: the journal is kept, and the next one is made when it has grown again");
+        }
+    }
+    holder.end_snapshot();
 }
 
 /// The records are read while they change, and the changes that were made meanwhile follow them. `None` if the store was

@@ -166,11 +166,13 @@ impl Space {
 
     /// Whether there is room for deleting, for which the ballast is freed.
     pub(super) fn can_delete(&self) -> bool {
-        let enough = || {
-            let room = self.measure();
-            room.is_ok_and(|room| room.disk.available >= DELETING_BYTES)
-        };
-        enough() || self.release() && enough()
+        self.has(DELETING_BYTES) || self.release() && self.has(DELETING_BYTES)
+    }
+
+    /// Whether so many bytes are free.
+    pub(super) fn has(&self, bytes: u64) -> bool {
+        let room = self.measure();
+        room.is_ok_and(|room| room.disk.available >= bytes)
     }
 
     /// Counts a write that was refused.

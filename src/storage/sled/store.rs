@@ -10,6 +10,7 @@ use futures_util::future::{Either, FutureExt as _};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use super::compaction::Compactor;
 use super::find::QueryCounts;
 use super::holder::Holder;
 use super::message::{QueuedBatch, QueuedWrite, StoreMessage};
@@ -42,6 +43,7 @@ pub(super) struct SledStore {
     pub(super) histories: Arc<Semaphore>,
     pub(super) commits: CommitTimes,
     pub(super) queries: QueryCounts,
+    pub(super) compactor: Compactor,
 }
 
 /// The reason why nothing was read.
@@ -79,18 +81,11 @@ impl SledStore {
                 // Reading may need room on the disk, too.
                 Err(StoreError::Full) if self.holder.space.release() => {}
                 Err(StoreError::Damaged) => {
-                    self.heal(open.era);
+                    self.compactor.heal(open.era);
                     return Err(Unread::Until(open.era + 1));
                 }
                 found => return found.map_err(Unread::Error),
             }
-        }
-    }
-
-    /// Has the view made again.
-    pub(super) fn heal(&self, era: u64) {
-        if let Err(error) = self.writer.tell(StoreMessage::Heal { era }) {
-            tracing::warn!(%error, "the damaged view is not made again now");
         }
     }
 
@@ -159,6 +154,12 @@ impl SledStore {
         }
         let answer = self.writer.ask(message, self.deadline).await;
         answer.map_err(|error| match error {
+            // The record that the write is about can't be read.
+            AskError::Rejected(StoreError::Damaged) => {
+                self.compactor
+                    .heal(self.holder.readers.progress().borrow().era);
+                StoreError::Unavailable
+            }
             AskError::Rejected(error) => error,
             AskError::Lost => StoreError::Failed,
             AskError::Overloaded { .. } => StoreError::Overloaded,

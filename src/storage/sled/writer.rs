@@ -72,7 +72,7 @@ pub(super) struct Writer {
     pub(super) fence: Fence,
     pub(super) settings: WriterSettings,
     /// The open store; none until it was opened.
-    open: Option<Arc<OpenEngine>>,
+    pub(super) open: Option<Arc<OpenEngine>>,
     pub(super) checked: Checked,
 }
 
@@ -215,7 +215,8 @@ impl Writer {
                 StoreMessage::Write { .. }
                 | StoreMessage::Batch { .. }
                 | StoreMessage::Page { .. }
-                | StoreMessage::Heal { .. } => {}
+                | StoreMessage::Heal { .. }
+                | StoreMessage::Adopt { .. } => {}
             }
         }
         if heal {
@@ -347,8 +348,11 @@ impl BlockingChild for Writer {
                 staging = stage(self);
             }
         }
+        drop(staging);
         faults.hit("writer.after_view");
-        self.answer_others(&open, batch)
+        self.answer_others(&open, batch)?;
+        self.adopt_from(batch);
+        Ok(())
     }
 
     fn stop(&mut self) {
@@ -377,5 +381,6 @@ fn refuse(delivery: &Delivery<StoreMessage>) {
         }
         // It is made again already.
         StoreMessage::Heal { .. } => {}
+        StoreMessage::Adopt { view } => drop(view.lock().take()),
     }
 }

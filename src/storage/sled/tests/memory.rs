@@ -116,4 +116,18 @@ impl Opener for MemoryOpener {
         self.0.calls.lock().push("aside");
         Ok(())
     }
+
+    fn tidy(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn open_beside(&self, _: &[String]) -> Result<Box<dyn Engine>, OpenFault> {
+        Err(OpenFault::View("there is room for one".to_owned()))
+    }
+
+    fn switch(&self) {}
+
+    fn remove_unused(&self, _: Option<&str>) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -46,7 +46,7 @@ fn snapshots_are_made_beside_the_writer_and_bound_the_journal() {
         assert!(journal < 3 << 20, "{journal} bytes");
         // From the newest snapshot, and from the one before if the newest is damaged.
         for damaged in [false, true] {
-            fs::remove_dir_all(folder.path().join("view")).unwrap();
+            fs::remove_dir_all(DataFolder::new(folder.path()).found_view()).unwrap();
             unclean(folder.path());
             if damaged {
                 flip(snapshots()[0].path(), 900);
@@ -85,5 +85,31 @@ fn damaged_files_are_moved_aside_when_they_are_superfluous() {
                 .filter_map(|path| fs::read(path.join(name)).ok());
             assert!(found.eq([content]), "{}", name.display());
         }
+    });
+}
+
+/// A writer that is never idle would otherwise keep every snapshot from being made.
+#[test]
+fn records_are_read_beside_a_writer_that_is_never_idle() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        let made = running.store.create(BOOKS, book(1), None).await.unwrap();
+        let holder = &running.store.holder;
+        let (open, checked) = holder.engine.open().unwrap();
+        holder.readers.group_begins(&checked);
+        let chunk = |era| page::chunk(holder, era, BOOKS, &[]).unwrap();
+        let found = chunk(open.era).expect("the store is open");
+        assert_eq!(found[0].1.json, made.json);
+        assert!(chunk(open.era + 1).is_none(), "another opening");
+        open.unapplied.store(Some(Arc::default()));
+        assert!(
+            chunk(open.era).is_none(),
+            "a group that was applied in part"
+        );
+        open.unapplied.store(None);
+        holder.readers.group_ends();
+        drop(open);
+        running.stop().await;
     });
 }
