@@ -43,7 +43,7 @@ pub(crate) use content_type::ContentTypes;
 pub(crate) use entry::Entry;
 pub(crate) use file_error::FileError;
 pub(crate) use handle::Files;
-pub(crate) use large::Large;
+pub(crate) use large::Download;
 pub(crate) use message::Loaded;
 pub(crate) use representation::Representation;
 pub(crate) use root::SiteRoot;

@@ -2,6 +2,7 @@
 //! handlers.
 
 // Decision: Each handler has a listener on its own thread.
+// Decision: Connections that give way are found handler by handler.
 
 mod bind;
 mod inherited;

@@ -1,23 +1,20 @@
 //! Files: `quick` answers from memory; `slow` asks the file cache for the rest.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use actix_web::http::header;
 use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
-use futures_util::stream::LocalBoxStream;
 use tokio::time::Instant;
 
 use super::answer::{Answered, redirect, set};
 use super::conditional;
 use super::routes::Matched;
 use super::site::Site;
-use crate::file_cache::{Entry, Large, Loaded, Representation, RootHandle};
+use crate::file_cache::{Download, Entry, Loaded, Representation, RootHandle};
 use crate::wire::{
-    DiskBody, Incoming, Problem, Response, Socket, content_body, content_response, disk_response,
-    options,
+    DiskBody, DiskStep, Incoming, Problem, Response, Socket, content_body, content_response,
+    disk_response, options,
 };
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -53,20 +50,26 @@ pub(super) async fn slow(
     match site.files.load(root, matched.rest(request.path())).await? {
         Loaded::Entry(entry) => entry_response(request, &entry),
         Loaded::Large(large) => response(request, large.about(), || {
-            disk_response(StatusCode::OK, large.length(), Box::new(large.clone()))
+            let length = large.length();
+            let download = Box::new(large.download(0..length));
+            disk_response(StatusCode::OK, length, download)
         }),
         Loaded::Moved => to_folder(request),
     }
 }
 
-impl DiskBody for Large {
-    fn pieces(&self, most: Arc<AtomicUsize>) -> LocalBoxStream<'static, io::Result<Bytes>> {
-        Box::pin(self.read(0..self.length(), most))
+impl DiskBody for Download {
+    fn read(self: Box<Self>, most: usize) -> DiskStep<Bytes> {
+        Box::pin(async move { Ok(self.read(most).await?.map(with_rest)) })
     }
 
-    fn send(&self, socket: Arc<Socket>) -> LocalBoxStream<'static, io::Result<usize>> {
-        Box::pin(self.send_to(0..self.length(), socket))
+    fn send(self: Box<Self>, socket: Arc<Socket>) -> DiskStep<usize> {
+        Box::pin(async move { Ok(self.send_to(socket).await?.map(with_rest)) })
     }
+}
+
+fn with_rest<T>((done, rest): (T, Box<Download>)) -> (T, Box<dyn DiskBody>) {
+    (done, rest)
 }
 
 /// An error with the route's own page for it, if the page can be read.

@@ -97,7 +97,8 @@ impl Responder for Site {
             && takes_html(request.headers())
             && let Some(page) = route.rules.page(response.status().as_u16())
         {
-            response = files::with_page(self, root, page, response).await;
+            // Boxed, since it is rare.
+            response = Box::pin(files::with_page(self, root, page, response)).await;
         }
         route.rules.add_headers(&mut response);
         response

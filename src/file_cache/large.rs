@@ -8,11 +8,9 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{self, Stream};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::sync::OwnedSemaphorePermit;
@@ -24,7 +22,7 @@ use super::root_io::RootIo;
 use super::stamp::Stamp;
 use crate::num::{as_u64, as_usize};
 
-/// Bytes of one piece of a stream, which is what a large file costs in memory for each client of HTTP/2.
+/// The most bytes that one step reads, which is what a large file costs in memory for each client of HTTP/2.
 pub(crate) const READ_BYTES_MAX: usize = 128 * 1024;
 /// The most bytes that one call writes into a socket.
 const SEND_BYTES: usize = 512 * 1024;
@@ -91,58 +89,24 @@ impl Large {
         self.opened.stamp.length()
     }
 
-    /// The bytes of `range`, read on the threads of the root in pieces of at most [`READ_BYTES_MAX`], or of `most` if that is less
-    /// when a piece begins.
-    ///
-    /// A file that is appended to meanwhile is sent up to the length it had. The stream ends with an error, and a line in
-    /// the log, if the file is rewritten or cut (the head has promised one state of it), if the disk fails, or if the folder
-    /// does not answer; the connection has to be broken off then.
-    pub(crate) fn read(
-        &self,
-        range: Range<u64>,
-        most: Arc<AtomicUsize>,
-    ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
-        self.steps(range, Arc::new(move |progress| progress.read(&most)))
-    }
-
-    /// Writes the bytes of `range` into `socket`, which does not block, on the threads of the root and without a copy. Each
-    /// item is the number of bytes that one call has written, 0 if the socket has no room: wait for room before the next.
-    ///
-    /// The stream ends as that of [`read`](Self::read) does, and also if the client has gone. What is written is the
-    /// kernel's own pages: bytes that are overwritten in place while they wait in the socket arrive overwritten. Who replaces
-    /// a file by a rename is safe, and so is who cuts it first.
-    pub(crate) fn send_to(
-        &self,
-        range: Range<u64>,
-        socket: Arc<OwnedFd>,
-    ) -> impl Stream<Item = io::Result<usize>> + Send + use<> {
-        self.steps(range, Arc::new(move |progress| progress.send(&socket)))
-    }
-
-    fn steps<T: Send + 'static>(
-        &self,
-        range: Range<u64>,
-        step: Arc<Step<T>>,
-    ) -> impl Stream<Item = io::Result<T>> + Send + use<T> {
-        let progress = DownloadProgress {
+    /// A download of the bytes of `range`, of which nothing has been sent.
+    pub(crate) fn download(&self, range: Range<u64>) -> Download {
+        Download {
             large: self.clone(),
             range,
             seen: self.opened.stamp,
             sent: self.opened.beginning,
-        };
-        // Boxed, so that a stream that waits for its client is small.
-        stream::try_unfold(progress, move |progress| {
-            Box::pin(progress.next(Arc::clone(&step)))
-        })
+        }
     }
 }
 
-/// What is done on a thread of the root. `None` if a writer may be appending at this moment: try again.
-type Step<T> = dyn Fn(&mut DownloadProgress) -> io::Result<Option<T>> + Send + Sync;
-
-/// The progress of a stream.
+/// The progress of a download.
+///
+/// A file that is appended to meanwhile is sent up to the length it had. A step fails, and with it the download, if the file is
+/// rewritten or cut (the head has promised one state of it), if the disk fails, or if the folder does not answer; the connection
+/// has to be broken off then.
 #[derive(Debug)]
-struct DownloadProgress {
+pub(crate) struct Download {
     large: Large,
     /// The bytes that are still to be sent.
     range: Range<u64>,
@@ -151,6 +115,9 @@ struct DownloadProgress {
     /// The beginning of what the last step has sent, or of the file.
     sent: Sample,
 }
+
+/// The result of a step, and the download after it; `None` at the end.
+type Step<T> = io::Result<Option<(T, Box<Download>)>>;
 
 /// The check sum of some bytes of a file, as they were at one moment.
 #[derive(Debug, Clone, Copy, Default)]
@@ -184,9 +151,26 @@ impl Sample {
     }
 }
 
-impl DownloadProgress {
-    /// The result of the next step, and the progress after it; `None` at the end.
-    async fn next<T: Send + 'static>(self, step: Arc<Step<T>>) -> io::Result<Option<(T, Self)>> {
+impl Download {
+    /// The next bytes, read on a thread of the root: at most [`READ_BYTES_MAX`], or `most` if that is less.
+    pub(crate) async fn read(self: Box<Self>, most: usize) -> Step<Bytes> {
+        self.step(move |download| download.take_piece(most)).await
+    }
+
+    /// Writes the next bytes into `socket`, which does not block, on a thread of the root and without a copy. The result is
+    /// their number, 0 if the socket has no room: wait for room before the next step.
+    ///
+    /// It fails also if the client has gone. What is written is the kernel's own pages: bytes that are overwritten in place while
+    /// they wait in the socket arrive overwritten. Who replaces a file by a rename is safe, and so is who cuts it first.
+    pub(crate) async fn send_to(self: Box<Self>, socket: Arc<OwnedFd>) -> Step<usize> {
+        self.step(move |download| download.send(&socket)).await
+    }
+
+    /// `step` is done on a thread of the root. It gives `None` if a writer may be appending at this moment, and is tried again.
+    async fn step<T: Send + 'static>(
+        self: Box<Self>,
+        step: impl Fn(&mut Self) -> io::Result<Option<T>> + Clone + Send + 'static,
+    ) -> Step<T> {
         if self.range.is_empty() {
             return Ok(None);
         }
@@ -200,12 +184,15 @@ impl DownloadProgress {
         done.map(Some)
     }
 
-    async fn try_step<T: Send + 'static>(mut self, step: Arc<Step<T>>) -> io::Result<(T, Self)> {
+    async fn try_step<T: Send + 'static>(
+        mut self: Box<Self>,
+        step: impl Fn(&mut Self) -> io::Result<Option<T>> + Clone + Send + 'static,
+    ) -> io::Result<(T, Box<Self>)> {
         let Large { root, path, .. } = self.large.clone();
         for _ in 0..APPENDING_LOOKS {
             let turn = timeout(TURN_TIME_MAX, root.turn()).await;
             let turn = turn.map_err(|_| io::Error::other("no thread of the folder was free"))?;
-            let step = Arc::clone(&step);
+            let step = step.clone();
             let mut call = root.begin(&path, turn, move || (step(&mut self), self));
             let Some((done, next)) = call.in_time().await else {
                 let error = "the folder of the route does not answer";
@@ -225,9 +212,8 @@ impl DownloadProgress {
         as_usize(self.range.end.saturating_sub(self.range.start))
     }
 
-    /// Reads the next piece, of at most `most` bytes.
-    fn read(&mut self, most: &AtomicUsize) -> io::Result<Option<Bytes>> {
-        let most = most.load(Ordering::Relaxed).clamp(1, READ_BYTES_MAX);
+    fn take_piece(&mut self, most: usize) -> io::Result<Option<Bytes>> {
+        let most = most.clamp(1, READ_BYTES_MAX);
         let mut bytes = vec![0; self.left().min(most)];
         let start = self.range.start;
         read_exact(&self.large.opened.file, &mut bytes, start)?;

@@ -3,14 +3,14 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 
 use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody, SizedStream};
 use actix_web::http::StatusCode;
 use bytes::Bytes;
-use futures_util::stream::{self, LocalBoxStream};
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream;
 
 use super::incoming::Response;
 use super::socket::Socket;
@@ -20,14 +20,18 @@ use crate::num::as_u64;
 /// The most bytes of a body in memory that are copied, or handed to the HTTP/2 library, at a time.
 pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
-/// The body of an answer that lies on a disk, which may be slow. Its bytes come from threads that may wait for the disk.
+/// The body of an answer that lies on a disk, which may be slow: what is left of it. Its bytes come from threads that may wait for
+/// the disk.
 pub(crate) trait DiskBody {
-    /// The bytes, in pieces of at most `most` bytes.
-    fn pieces(&self, most: Arc<AtomicUsize>) -> LocalBoxStream<'static, io::Result<Bytes>>;
+    /// The next bytes, at most `most`.
+    fn read(self: Box<Self>, most: usize) -> DiskStep<Bytes>;
 
-    /// Writes the bytes into `socket`. Each item is the number of bytes of one write, 0 if there was no room.
-    fn send(&self, socket: Arc<Socket>) -> LocalBoxStream<'static, io::Result<usize>>;
+    /// Writes the next bytes into `socket`: their number, 0 if there was no room.
+    fn send(self: Box<Self>, socket: Arc<Socket>) -> DiskStep<usize>;
 }
+
+/// One step of a body on a disk, and what is left of it then; `None` at its end.
+pub(crate) type DiskStep<T> = LocalBoxFuture<'static, io::Result<Option<(T, Box<dyn DiskBody>)>>>;
 
 /// A body that is not in the memory of the process. The connection takes it from the answer, and sends it in its own way.
 pub(super) enum BodyFile {

@@ -9,6 +9,7 @@
 // Decision: No 100 is sent over HTTP/2.
 
 mod answer;
+mod body_sender;
 mod budget;
 mod frames;
 mod io;

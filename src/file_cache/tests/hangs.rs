@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::super::health::{Condition, PROBE_HEALTHY};
 use super::super::root_io::CALLS_PER_ROOT;
 use super::super::*;
-use super::site::{CachedSite, DEADLINE, any, pass, paused, text};
+use super::site::{CachedSite, DEADLINE, any, pass, paused, read_steps, text};
 use crate::supervision::AskError;
 
 /// Makes every call of a root hang, for a test.
@@ -120,7 +120,7 @@ fn a_download_from_a_root_that_hangs_is_broken_off() {
         let site = CachedSite::new(1 << 20).await;
         site.write("film.mp4", &"x".repeat(600_000));
         let large = site.large("/film.mp4").await;
-        let mut pieces = Box::pin(large.read(0..large.length(), any()));
+        let mut pieces = read_steps(&large, 0..large.length(), any());
         assert!(pieces.next().await.unwrap().is_ok());
         let root = Arc::clone(&site.root.0);
         root.hang.set(true);
@@ -131,6 +131,37 @@ fn a_download_from_a_root_that_hangs_is_broken_off() {
         assert!(error.contains("does not answer"), "{error}");
         assert_eq!(root.condition(), Condition::Hung);
         root.hang.set(false);
+    });
+}
+
+#[test]
+fn a_download_waits_a_minute_for_a_thread_of_its_folder() {
+    paused(async {
+        let site = CachedSite::new(1 << 20).await;
+        site.write("film.mp4", &"x".repeat(600_000));
+        let large = site.large("/film.mp4").await;
+        let root = Arc::clone(&site.root.0);
+        let mut turns = Vec::new();
+        for _ in 0..CALLS_PER_ROOT {
+            turns.push(root.turn().await);
+        }
+        let mut pieces = read_steps(&large, 0..large.length(), any());
+        let mut next = pieces.next();
+        assert!((&mut next).now_or_never().is_none());
+        advance(Duration::from_secs(59)).await;
+        assert!((&mut next).now_or_never().is_none());
+        turns.pop();
+        assert!(next.await.unwrap().is_ok(), "a thread is free in time");
+        turns.push(root.turn().await);
+        let mut next = pieces.next();
+        assert!((&mut next).now_or_never().is_none());
+        advance(Duration::from_secs(60)).await;
+        let error = next.await.unwrap().unwrap_err().to_string();
+        assert!(
+            error.contains("no thread of the folder was free"),
+            "{error}"
+        );
+        assert!(pieces.next().await.is_none(), "no more after the error");
     });
 }
 

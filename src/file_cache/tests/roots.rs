@@ -12,7 +12,7 @@ use super::super::handle::kept;
 use super::super::roots::{ROOTS_MAX, RootFault};
 use super::super::*;
 use super::hangs::advance;
-use super::site::{CachedSite, DEADLINE, any, limits, pass, paused};
+use super::site::{CachedSite, DEADLINE, any, limits, pass, paused, read_steps};
 use crate::telemetry::exposed;
 
 /// Longer than the child needs to find out that a folder is no longer in use, or that a limit has changed.
@@ -113,11 +113,8 @@ fn what_was_begun_ends_after_its_folder_has_gone() {
         let other = site.files.add(at("/more", &more)).unwrap();
         pass(A_TURN).await;
         assert_eq!((site.counted().entries, site.counted().bytes), (0, 0));
-        let sent: Vec<_> = large
-            .read(0..large.length(), any())
-            .try_collect()
-            .await
-            .unwrap();
+        let steps = read_steps(&large, 0..large.length(), any());
+        let sent: Vec<_> = steps.try_collect().await.unwrap();
         assert_eq!(sent.concat().len(), 300_000);
         assert_eq!(page(&site, &other, "/").await, "more");
         let rows = exposed(site.files.clone());

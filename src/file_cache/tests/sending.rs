@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{StreamExt, stream};
 
-use super::super::Large;
-use super::site::{CachedSite, paused};
+use super::super::large::{Download, Large};
+use super::site::{CachedSite, Steps, paused};
 
 /// A socket that does not block, and what reads from its other end.
 fn pair() -> (Arc<OwnedFd>, UnixStream) {
@@ -29,10 +30,14 @@ fn arrived(far: &mut UnixStream) -> Vec<u8> {
     bytes
 }
 
-type Writes = std::pin::Pin<Box<dyn Stream<Item = std::io::Result<usize>>>>;
+fn whole(large: &Large, socket: &Arc<OwnedFd>) -> Steps<usize> {
+    send_steps(large, 0..large.length(), socket)
+}
 
-fn whole(large: &Large, socket: &Arc<OwnedFd>) -> Writes {
-    Box::pin(large.send_to(0..large.length(), Arc::clone(socket)))
+fn send_steps(large: &Large, range: Range<u64>, socket: &Arc<OwnedFd>) -> Steps<usize> {
+    let socket = Arc::clone(socket);
+    let send = move |download: Box<Download>| download.send_to(Arc::clone(&socket));
+    Box::pin(stream::try_unfold(Box::new(large.download(range)), send))
 }
 
 /// Content no two pages of which are the same.
@@ -69,7 +74,7 @@ fn a_large_file_is_written_into_a_socket_whenever_that_has_room() {
             assert_eq!((all.len(), told), (length, length));
             assert!(all == content.as_bytes(), "{length}");
             assert_eq!(full > 0, length > 1 << 20, "{length}");
-            let part = large.send_to(15..1000, Arc::clone(&socket));
+            let part = send_steps(&large, 15..1000, &socket);
             assert_eq!(part.count().await, 1);
             assert!(arrived(&mut far) == content.as_bytes()[15..1000]);
         }

@@ -1,14 +1,20 @@
 //! A site in a folder of its own, with its cache, on one thread and a paused clock.
 
 use std::fs;
+use std::io;
+use std::ops::Range;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
+use futures_util::{Stream, stream};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::super::large::Large;
 use super::super::root::BUILT_IN_INDEX;
 use super::super::roots::Roots;
 use super::super::*;
@@ -206,3 +212,12 @@ pub(super) fn text(entry: Option<Arc<Entry>>) -> Option<String> {
 pub(super) fn any() -> Arc<AtomicUsize> {
     Arc::new(AtomicUsize::new(usize::MAX))
 }
+
+/// The pieces of a download, each of at most `most` bytes.
+pub(super) fn read_steps(large: &Large, range: Range<u64>, most: Arc<AtomicUsize>) -> Steps<Bytes> {
+    let read = move |download: Box<Download>| download.read(most.load(Ordering::Relaxed));
+    Box::pin(stream::try_unfold(Box::new(large.download(range)), read))
+}
+
+/// The results of the steps of a download.
+pub(super) type Steps<T> = Pin<Box<dyn Stream<Item = io::Result<T>>>>;

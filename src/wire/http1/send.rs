@@ -6,13 +6,13 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::body::{BoxBody, MessageBody};
 use bytes::{Buf, Bytes};
-use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep};
 
 use super::super::buffered::Held;
@@ -237,29 +237,31 @@ impl Http1 {
     async fn send_disk(
         &mut self,
         out: &mut Vec<u8>,
-        disk: Box<dyn DiskBody>,
+        mut disk: Box<dyn DiskBody>,
         end: BodyEnd,
         sent: &mut u64,
     ) -> io::Result<()> {
         self.write(out, Unsent::NONE, Then::GoOn, &mut 0).await?;
         let socket = self.input.borrow().socket.share();
-        let mut writes = disk.send(socket);
-        drop(disk);
         loop {
             poll_fn(|cx| self.poll_room(cx)).await?;
-            match writes.next().await {
-                Some(Ok(0)) => sleep(NO_MEMORY_PAUSE).await,
-                Some(Ok(bytes)) => {
-                    self.blocked_since = None;
-                    *sent += as_u64(bytes);
+            match disk.send(Arc::clone(&socket)).await {
+                Ok(Some((bytes, rest))) => {
+                    disk = rest;
+                    if bytes == 0 {
+                        sleep(NO_MEMORY_PAUSE).await;
+                    } else {
+                        self.blocked_since = None;
+                        *sent += as_u64(bytes);
+                    }
                 }
-                Some(Err(error)) => {
+                Err(error) => {
                     // A thread that waits for the disk still has the socket.
                     self.input.borrow().socket.end();
                     return Err(error);
                 }
-                None if end == BodyEnd::Length(*sent) => return Ok(()),
-                None => return Err(io::Error::other("the body is shorter than was told")),
+                Ok(None) if end == BodyEnd::Length(*sent) => return Ok(()),
+                Ok(None) => return Err(io::Error::other("the body is shorter than was told")),
             }
         }
     }

@@ -22,8 +22,9 @@ use super::super::http1::{Fault, is_bodiless};
 use super::super::link::Link;
 use super::super::recorder::AnswerEnd;
 use super::super::thread::{Answering, Thread};
+use super::body_sender::{BodySender, Source};
 use super::budget::FrameBudget;
-use super::outgoing::{BodySender, OutgoingBytes, Source};
+use super::outgoing::OutgoingBytes;
 use super::request::StreamBody;
 use super::stream_window;
 use super::streams::OpenStream;
@@ -123,10 +124,11 @@ impl Answer {
             Ok(Some((mut sender, source))) => {
                 match sender.send_at_once(source, &self) {
                     Ok(None) => {}
-                    Ok(Some(source)) => {
+                    Ok(Some(mut source)) => {
                         // A block keeps what it uses once, and an async fn would twice.
                         drop(actix_rt::spawn(async move {
-                            let sent = sender.send(source, &self).await;
+                            let sent = poll_fn(|cx| sender.poll_send(&mut source, &self, cx));
+                            let sent = sent.await;
                             if let Err(reason) = sent {
                                 sender.stream.send_reset(reason);
                             }

@@ -1,18 +1,18 @@
 //! Counts the open streams of a connection, and remembers when the last one ended; and the room that their answers share.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::super::buffered::Held;
-use super::super::counters::ConnectionCounters;
+use super::super::buffered::{Held, UNCOUNTED_BYTES};
+use super::super::counters::{ConnectionCounters, count};
 
 /// The most bytes of a connection's answers that were read from a disk and wait to be sent.
-pub(super) const UNSENT_BYTES_MAX: usize = 64 * 1024;
+const UNSENT_BYTES_MAX: usize = 64 * 1024;
 /// The least and the most bytes that one answer reads at a time.
 const SHARE_BYTES: [usize; 2] = [16 * 1024, 32 * 1024];
 
@@ -29,12 +29,13 @@ pub(super) struct Streams {
     idle_since: Cell<Instant>,
     /// The task that waits for the last one to end.
     waiting: Cell<Option<Waker>>,
-    /// Room for bytes of answers.
-    unsent: Arc<Semaphore>,
     /// Bytes of answers that have room.
-    unsent_bytes: Cell<usize>,
+    unsent: Cell<usize>,
     /// Counts them.
     held: RefCell<Held>,
+    /// Those who wait for room, in the order in which they get it; each has a number.
+    in_line: RefCell<VecDeque<(u64, Waker)>>,
+    next_number: Cell<u64>,
     /// Counts bytes of requests' bodies that were not read.
     held_unread: RefCell<Held>,
 }
@@ -42,8 +43,13 @@ pub(super) struct Streams {
 /// Room for bytes that were made, until it is dropped.
 pub(super) struct UnsentRoom {
     streams: Rc<Streams>,
-    bytes: usize,
-    _permit: OwnedSemaphorePermit,
+    pub(super) bytes: usize,
+}
+
+/// One of those who wait for room, until it is dropped.
+pub(super) struct PlaceInLine {
+    streams: Rc<Streams>,
+    number: u64,
 }
 
 /// Counts one stream as open until it is dropped.
@@ -61,29 +67,69 @@ impl Streams {
             gathered: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
             waiting: Cell::new(None),
-            unsent: Arc::new(Semaphore::new(UNSENT_BYTES_MAX)),
-            unsent_bytes: Cell::new(0),
+            unsent: Cell::new(0),
             held: RefCell::new(Held::new(counters)),
+            in_line: RefCell::default(),
+            next_number: Cell::new(0),
             held_unread: RefCell::new(Held::new(counters)),
         })
     }
 
-    /// Room for bytes that have a permit; `None` if all connections hold too much.
-    pub(super) fn room(
+    /// Waits for room for bytes that are about to be made. It may be for fewer, if all connections hold too much. No time limits
+    /// the wait: if the client takes nothing, those who have room are ended, and so is the connection whose socket is full.
+    pub(super) fn poll_room(
         self: &Rc<Self>,
-        permit: OwnedSemaphorePermit,
+        place: &mut Option<PlaceInLine>,
         bytes: usize,
-    ) -> Option<UnsentRoom> {
-        let used = self.unsent_bytes.get() + bytes;
-        if !self.held.borrow_mut().set(used) {
+        cx: &Context<'_>,
+    ) -> Poll<UnsentRoom> {
+        let mut in_line = self.in_line.borrow_mut();
+        let number = place.as_ref().map(|place| place.number);
+        if in_line.front().map(|(number, _)| *number) == number
+            && let Some(room) = self.room(bytes)
+        {
+            drop(in_line);
+            *place = None;
+            return Poll::Ready(room);
+        }
+        let waker = cx.waker().clone();
+        if let Some(mine) = in_line.iter_mut().find(|(other, _)| Some(*other) == number) {
+            mine.1 = waker;
+        } else {
+            count(&self.held.borrow().counters.unsent_full);
+            let number = self.next_number.replace(self.next_number.get() + 1);
+            in_line.push_back((number, waker));
+            *place = Some(PlaceInLine {
+                streams: Rc::clone(self),
+                number,
+            });
+        }
+        Poll::Pending
+    }
+
+    fn room(self: &Rc<Self>, mut bytes: usize) -> Option<UnsentRoom> {
+        let unsent = self.unsent.get();
+        if unsent + bytes > UNSENT_BYTES_MAX {
             return None;
         }
-        self.unsent_bytes.set(used);
+        if !self.held.borrow_mut().set(unsent + bytes) {
+            // All connections hold too much. So this one gets a little, once all else is sent.
+            if unsent > 0 {
+                return None;
+            }
+            bytes = bytes.min(UNCOUNTED_BYTES);
+        }
+        self.unsent.set(unsent + bytes);
         Some(UnsentRoom {
             streams: Rc::clone(self),
             bytes,
-            _permit: permit,
         })
+    }
+
+    fn wake_first_in_line(&self) {
+        if let Some((_, waker)) = self.in_line.borrow().front() {
+            waker.wake_by_ref();
+        }
     }
 
     /// Counts bytes of bodies that wait unread. False if all connections hold too much.
@@ -143,19 +189,23 @@ impl OpenStream {
         let share = (UNSENT_BYTES_MAX / 2).checked_div(self.streams.count());
         share.unwrap_or(most).clamp(least, most)
     }
-
-    /// The room for bytes that were made and wait to be sent. Its permits are bytes.
-    pub(super) fn unsent(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.streams.unsent)
-    }
 }
 
 impl Drop for UnsentRoom {
     fn drop(&mut self) {
         let streams = &self.streams;
-        let used = streams.unsent_bytes.get().saturating_sub(self.bytes);
-        streams.unsent_bytes.set(used);
-        streams.held.borrow_mut().set(used);
+        let unsent = streams.unsent.get().saturating_sub(self.bytes);
+        streams.unsent.set(unsent);
+        streams.held.borrow_mut().set(unsent);
+        streams.wake_first_in_line();
+    }
+}
+
+impl Drop for PlaceInLine {
+    fn drop(&mut self) {
+        let others = |(number, _): &(u64, Waker)| *number != self.number;
+        self.streams.in_line.borrow_mut().retain(others);
+        self.streams.wake_first_in_line();
     }
 }
 
@@ -207,5 +257,80 @@ mod tests {
         assert_eq!(alone.share_bytes(), 16 * 1024);
         let _more: Vec<_> = (0..98).map(|_| streams.open()).collect();
         assert_eq!(alone.share_bytes(), 16 * 1024);
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_for_room_get_it_in_their_order() {
+        let counters = Arc::new(ConnectionCounters::new(usize::MAX));
+        let streams = Streams::new(&counters);
+        let cx = Context::from_waker(Waker::noop());
+        let mut places: [Option<PlaceInLine>; 4] = Default::default();
+        let mut ask = |n: usize, bytes| match streams.poll_room(&mut places[n], bytes, &cx) {
+            Poll::Ready(room) => Some(room),
+            Poll::Pending => None,
+        };
+        let (half, all) = (UNSENT_BYTES_MAX / 2, UNSENT_BYTES_MAX);
+        let (first, second) = (ask(0, half).unwrap(), ask(1, half).unwrap());
+        assert!(ask(0, 1).is_none());
+        assert!(ask(1, half).is_none());
+        assert!(ask(2, 1).is_none());
+        drop(first);
+        assert!(ask(2, 1).is_none(), "it is not the first");
+        let little = ask(0, 1).unwrap();
+        assert!(ask(1, half).is_none());
+        drop((second, little));
+        assert!(ask(1, all).is_some());
+        assert!(ask(3, 1).is_none(), "one waits before it");
+        assert!(ask(2, all).is_some() && ask(3, all).is_some());
+        assert_eq!(
+            counters
+                .unsent_full
+                .load(std::sync::atomic::Ordering::Relaxed),
+            4
+        );
+    }
+
+    #[tokio::test]
+    async fn who_leaves_the_line_makes_room_for_the_next() {
+        let streams = Streams::new(&Arc::default());
+        let woken = futures_util::task::noop_waker();
+        let cx = Context::from_waker(&woken);
+        let (mut first, mut second) = (None, None);
+        let Poll::Ready(room) = streams.poll_room(&mut None, 1, &cx) else {
+            panic!("there is room")
+        };
+        assert!(
+            streams
+                .poll_room(&mut first, UNSENT_BYTES_MAX, &cx)
+                .is_pending()
+        );
+        assert!(streams.poll_room(&mut second, 1, &cx).is_pending());
+        drop(first);
+        assert!(streams.poll_room(&mut second, 1, &cx).is_ready());
+        drop(room);
+        assert_eq!(streams.unsent.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn there_is_little_room_if_all_connections_hold_too_much() {
+        let counters = Arc::new(ConnectionCounters::new(40_000));
+        let streams = Streams::new(&counters);
+        let cx = Context::from_waker(Waker::noop());
+        let mut place = None;
+        let mut ask = |bytes| match streams.poll_room(&mut place, bytes, &cx) {
+            Poll::Ready(room) => Some(room),
+            Poll::Pending => None,
+        };
+        let room = ask(30_000).unwrap();
+        assert_eq!((room.bytes, counters.buffered.bytes()), (30_000, 30_000));
+        assert!(ask(20_000).is_none());
+        drop(room);
+        let mut others = Held::new(&counters);
+        assert!(others.set(30_000));
+        let room = ask(20_000).unwrap();
+        assert_eq!(room.bytes, UNCOUNTED_BYTES);
+        assert!(ask(20_000).is_none());
+        drop(room);
+        assert_eq!(ask(1000).unwrap().bytes, 1000);
     }
 }
