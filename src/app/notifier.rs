@@ -6,11 +6,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 use super::phase::{Phase, Phases};
 use super::service_manager::ServiceManager;
-use crate::supervision::{NodeView, Tree};
+use crate::supervision::{NodeView, SlotView, Tree};
 
 /// After this much silence of the root supervisor no WATCHDOG=1 is sent; the service manager's own limit runs from then on.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
@@ -18,6 +19,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 const TIMES: u32 = 4;
 /// The most children that a status line names.
 const NAMES_MAX: usize = 4;
+
+/// The child that reads the settings again; its messages are the reloads.
+const RELOADER: &str = "reloader";
 
 /// Sends what has changed since the last beat.
 #[derive(Debug)]
@@ -28,6 +32,7 @@ pub(super) struct Notifier {
     /// The phase at the last beat.
     told: Phase,
     status: String,
+    reloads: ReloadsTold,
     alive: Option<Instant>,
 }
 
@@ -39,6 +44,7 @@ impl Notifier {
             phases,
             told: Phase::Built,
             status: String::new(),
+            reloads: ReloadsTold::default(),
             alive: None,
         }
     }
@@ -46,13 +52,29 @@ impl Notifier {
     /// Sends what is new. `silence` is the time since the supervisor last answered.
     pub(super) fn beat(&mut self, silence: Duration) {
         let phase = self.phases.now();
-        let status = status(&phase, &self.tree.view());
+        let tree = self.tree.view();
+        let status = status(&phase, &tree);
         if status != self.status {
             self.manager.tell(&format!("STATUS={status}"));
             self.status = status;
         }
         if phase == Phase::Ready && self.told != Phase::Ready {
             self.manager.tell("READY=1");
+        }
+        let reloader = tree.walk().into_iter().find(|node| node.name == RELOADER);
+        if let Some(slot) = reloader.and_then(|node| node.slot.as_ref())
+            && phase == Phase::Ready
+        {
+            let (begun, ended) = self.reloads.look(slot);
+            if begun {
+                let now = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default();
+                let now = now.as_micros();
+                self.manager
+                    .tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
+            }
+            if ended {
+                self.manager.tell("READY=1");
+            }
         }
         if phase.ending() && !self.told.ending() {
             self.manager.tell("STOPPING=1");
@@ -65,6 +87,25 @@ impl Notifier {
                 self.alive = Some(now);
             }
         }
+    }
+}
+
+/// The reloads that the service manager knows of.
+#[derive(Debug, Default)]
+struct ReloadsTold {
+    begun: u64,
+    under_way: bool,
+}
+
+impl ReloadsTold {
+    /// Whether reloads have begun that have not been told, and whether all have ended.
+    fn look(&mut self, slot: &SlotView) -> (bool, bool) {
+        let begun = slot.accepted_total > std::mem::replace(&mut self.begun, slot.accepted_total);
+        self.under_way |= begun;
+        let idle = slot.queue_messages == 0 && slot.in_flight == 0;
+        let ended = self.under_way && idle;
+        self.under_way &= !ended;
+        (begun, ended)
     }
 }
 
@@ -163,6 +204,30 @@ mod tests {
         assert!(due(Some(now), now + PATIENCE / 4, PATIENCE, quick));
         assert!(!due(Some(now), now + PATIENCE * 10, PATIENCE, SILENCE_MAX));
         assert!(!due(None, now, PATIENCE, SILENCE_MAX));
+    }
+
+    #[test]
+    fn a_reload_is_told_when_it_begins_and_when_the_last_one_has_ended() {
+        let mut told = ReloadsTold::default();
+        for (accepted_total, queue_messages, in_flight, report) in [
+            (0, 0, 0, (false, false)),
+            (1, 0, 1, (true, false)),
+            (1, 0, 1, (false, false)),
+            (2, 1, 1, (true, false)),
+            (2, 0, 1, (false, false)),
+            (2, 0, 0, (false, true)),
+            (2, 0, 0, (false, false)),
+            // A quick one, between two looks.
+            (3, 0, 0, (true, true)),
+        ] {
+            let slot = SlotView {
+                queue_messages,
+                in_flight,
+                accepted_total,
+                ..SlotView::default()
+            };
+            assert_eq!(told.look(&slot), report, "{slot:?}");
+        }
     }
 
     #[test]
