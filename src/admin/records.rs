@@ -3,6 +3,8 @@
 //! Records come in as parcels: each is a request with a line of JSON for each record, and is cut into batches, each a group of
 //! the journal. A few batches are on their way to the writer at a time, in the order of the lines.
 
+// Decision: An import goes through the running daemon.
+
 mod parcel;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
