@@ -33,7 +33,9 @@ pub(crate) enum BackupError {
     #[error("{0}; perennial check --data says what to do")]
     Store(JournalError),
     /// A file was removed while it was read: the daemon made a snapshot that replaces it.
-    #[error("the daemon removed a file of the journal while it was read; begin again")]
+    #[error(
+        "the daemon made a snapshot and removed a file of the journal that was still to be read: what was written is no backup; run the command again, or name a file as its target, which begins again by itself"
+    )]
     Vanished,
     /// The journal ends too early.
     #[error(
