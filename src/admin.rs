@@ -20,6 +20,7 @@ use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
+use futures_util::future::LocalBoxFuture;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
@@ -37,7 +38,7 @@ const ORDER_BYTES_MAX: usize = 4096;
 /// and is told no.
 pub(crate) const ADMIN_HEADER: &str = "Perennial-Admin";
 const READ: &str = "GET, HEAD";
-const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor, /supervisor/PART/restart, /incidents, /records and /history/RESOURCE/ID";
+const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor, /supervisor/PART/restart, /incidents, /records, /history/RESOURCE/ID and /explain?method=METHOD&url=URL";
 
 /// The handler of requests on the admin listener.
 pub(crate) struct Admin {
@@ -61,7 +62,13 @@ pub(crate) struct Running {
     /// The records of `/records`.
     pub records: Records,
     pub incidents: Arc<Incidents>,
+    /// The answer of `/explain`.
+    pub explain: Explain,
 }
+
+/// Explains what a request of this method to this URL gets, as JSON; the error is about the method or the URL.
+pub(crate) type Explain =
+    Box<dyn Fn(&str, &str) -> LocalBoxFuture<'static, Result<Value, String>> + Send + Sync>;
 
 type Answered = Result<HttpResponse<BoxBody>, Problem>;
 
@@ -78,6 +85,7 @@ impl Responder for Admin {
         }
         let path = request.path().to_owned();
         let answer = match path.as_str() {
+            "/explain" => self.explain(request).await,
             "/chaos" if self.faults.enabled() => self.chaos(request).await,
             "/records" => self.records(request).await,
             _ if path.starts_with("/records/") => self.records(request).await,
@@ -236,6 +244,23 @@ impl Admin {
         match self.running.get() {
             Some(running) => running.records.answer(request).await,
             None => Err(not_ready(&[])),
+        }
+    }
+
+    async fn explain(&self, request: &Incoming) -> Answered {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Err(Problem::not_allowed(READ));
+        }
+        let running = self.running.get().ok_or_else(|| not_ready(&[]))?;
+        let of = |name: &str| {
+            let mut pairs = request.query().split('&');
+            pairs.find_map(|pair| pair.strip_prefix(name)).map(decoded)
+        };
+        let (method, url) = (of("method="), of("url=").unwrap_or_default());
+        let method = method.unwrap_or(Cow::Borrowed("GET"));
+        match (running.explain)(&method, &url).await {
+            Ok(explanation) => Ok(json_answer(&explanation)),
+            Err(detail) => Err(Problem::new(Code::InvalidParameter).detail(detail)),
         }
     }
 

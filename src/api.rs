@@ -8,14 +8,19 @@
 //! 3. `files` and `resource`: the answers.
 //! 4. `conditional` and `answer`: `If-Match` and its like, and what answers have in common, for both.
 //! 5. `refused`: the problem for each error of the rooms below.
+//! 6. `explain`: the same decisions for a request that is only asked about, in words.
 
 mod answer;
 mod conditional;
+mod explain;
 mod files;
 mod refused;
 mod resource;
 mod routes;
 mod site;
 
-pub(crate) use routes::{ResourceTarget, RouteRules, RouteTable, Target};
+pub(crate) use explain::{AskedRequest, Explainer, Explanation};
+#[cfg(test)]
+pub(crate) use routes::{ResourceTarget, RouteRules, Target};
+pub(crate) use routes::{RouteTable, declared};
 pub(crate) use site::Site;

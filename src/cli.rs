@@ -3,6 +3,7 @@
 mod admin_client;
 mod backup;
 mod check;
+mod explain;
 mod healthcheck;
 mod history;
 mod journal;
@@ -23,6 +24,7 @@ use clap::{Parser, Subcommand};
 use crate::app::with_causes;
 use crate::settings::{self, AdminListen, CheckedFolders, LoadError, LoadedSettings, Settings};
 use crate::storage::Moment;
+use explain::ExplainArgs;
 use history::{HistoryArgs, RevertArgs};
 use orders::PartArgs;
 use transfer::{ExportArgs, ImportArgs};
@@ -81,6 +83,8 @@ enum Command {
         #[arg(long)]
         data: bool,
     },
+    /// Print what a request would get, and why; nothing is changed
+    Explain(ExplainArgs),
     /// Print the changes that the store has, a line of JSON for each
     Journal {
         /// The first change to print [default: the oldest that is kept]
@@ -211,6 +215,7 @@ impl Command {
                 .with(CheckedFolders::All, |loaded, source| {
                     check::run(loaded, source, data)
                 }),
+            Self::Explain(args) => args.run(source(config)),
             Self::Journal { from, verify } => source(config)
                 .with(CheckedFolders::None, |loaded, _| {
                     journal::run(&loaded, from, verify)

@@ -23,6 +23,7 @@ pub(crate) use self::sled::{
 };
 pub(crate) use fit::DataFinding;
 pub(crate) use history::RecordHistory;
+pub(crate) use plan::Plan;
 pub(crate) use store::{
     BATCH_COMMANDS_MAX, BatchWritten, Change, Changes, CollectionId, ListPage, Refusal, Store,
     StoreError, Write, WriteBatch, Written,

@@ -48,7 +48,7 @@ pub(crate) use access_log::Access;
 pub(crate) use body::read_body;
 pub(crate) use counters::ConnectionCounters;
 pub(crate) use drain::Drain;
-pub(crate) use exchange::{Parts, options};
+pub(crate) use exchange::{Parts, must_know, options};
 pub(crate) use file_body::{DiskBody, DiskStep, content_body, content_response, disk_response};
 pub(crate) use hosts::{Hosts, Peer};
 pub(crate) use incoming::{Incoming, Pass, Responder, Response};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderMap};
 use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ pub(super) fn quick(
     }
     let entry = site.files.hit(root, matched.rest(request.path()), now)?;
     // If a condition fails, `slow` answers with the error.
-    entry_response(request, &entry).ok()
+    entry_response(request.headers(), &entry).ok()
 }
 
 /// The answer, however long it takes.
@@ -42,19 +42,26 @@ pub(super) async fn slow(
     matched: &Matched,
     request: &Incoming,
 ) -> Answered {
-    match *request.method() {
-        Method::OPTIONS => return Ok(options(ALLOW)),
-        Method::GET | Method::HEAD => {}
-        _ => return Err(Problem::not_allowed(ALLOW)),
+    if let Some(answered) = without_file(request.method()) {
+        return answered;
     }
     match site.files.load(root, matched.rest(request.path())).await? {
-        Loaded::Entry(entry) => entry_response(request, &entry),
-        Loaded::Large(large) => response(request, large.about(), || {
+        Loaded::Entry(entry) => entry_response(request.headers(), &entry),
+        Loaded::Large(large) => response(request.headers(), large.about(), || {
             let length = large.length();
             let download = Box::new(large.download(0..length));
             disk_response(StatusCode::OK, length, download)
         }),
-        Loaded::Moved => to_folder(request),
+        Loaded::Moved => to_folder(request.path(), request.query()),
+    }
+}
+
+/// The answer to a request whose method needs no file.
+pub(super) fn without_file(method: &Method) -> Option<Answered> {
+    match *method {
+        Method::GET | Method::HEAD => None,
+        Method::OPTIONS => Some(Ok(options(ALLOW))),
+        _ => Some(Err(Problem::not_allowed(ALLOW))),
     }
 }
 
@@ -102,20 +109,20 @@ async fn error_page(site: &Site, root: &RootHandle, page: &str) -> Option<Arc<En
     }
 }
 
-fn entry_response(request: &Incoming, entry: &Entry) -> Answered {
-    response(request, &entry.about, || {
+fn entry_response(headers: &HeaderMap, entry: &Entry) -> Answered {
+    response(headers, &entry.about, || {
         content_response(StatusCode::OK, &entry.content)
     })
 }
 
 /// The answer with a file: its header fields, and its body unless the request's conditions say otherwise.
-fn response(
-    request: &Incoming,
+pub(super) fn response(
+    headers: &HeaderMap,
     about: &Representation,
     whole: impl FnOnce() -> Response,
 ) -> Answered {
     let (etag, modified) = (about.etag.clone(), Some(about.modified));
-    let mut response = conditional::answer(request.headers(), etag, modified, || {
+    let mut response = conditional::answer(headers, etag, modified, || {
         let mut response = whole();
         let content_type = about.content_type.clone();
         set(&mut response, header::CONTENT_TYPE, content_type);
@@ -133,10 +140,9 @@ fn response(
 }
 
 /// A redirect from a folder's path to the path with a slash at its end, where its page is.
-fn to_folder(request: &Incoming) -> Answered {
-    let path = request.path();
+pub(super) fn to_folder(path: &str, query: &str) -> Answered {
     let name = path.rsplit('/').next().unwrap_or_default();
     // `a:b/` would be an address with the scheme `a`.
     let here = if name.contains(':') { "./" } else { "" };
-    redirect(&format!("{here}{name}/"), request.query())
+    redirect(&format!("{here}{name}/"), query)
 }

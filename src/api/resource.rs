@@ -19,9 +19,13 @@ use super::refused::failed_condition;
 use super::routes::{Matched, ResourceTarget, segment};
 use super::site::Site;
 use crate::record::{CommandError, Conditions, JsonObject, Record, RecordId, WriteCommand};
+use crate::settings::ResourceSettings;
 use crate::storage::{StoreError, Write, Written};
 use crate::wire::{Incoming, Problem, Response, options, read_body};
-use dialect::{BodyOf, JSON};
+pub(super) use collection::{list_query, listed};
+pub(super) use dialect::BodyOf;
+use dialect::JSON;
+pub(super) use item::{absent, absent_in_put, found};
 use negotiation::{must_take_json, prefers, refuse_later};
 
 /// A request to a resource, or to one of its records.
@@ -43,27 +47,27 @@ pub(super) fn quick(
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return None;
     }
-    let named = NamedRecord::of(target, matched, request)?;
+    let named = NamedRecord::of(target, matched, request.path())?;
     let id = named.id.filter(|_| !named.past)?;
     must_take_json(request.headers()).ok()?;
     refuse_later(request).ok()?;
     let record = site.store.get(target.collection, &id).now_or_never()?;
     let mark = site.store.mark().now_or_never()?.ok()?;
-    item::found(request, record.ok()??, mark).ok()
+    found(request.headers(), request.query(), record.ok()??, mark).ok()
 }
 
 /// The record that a path names.
-struct NamedRecord {
+pub(super) struct NamedRecord {
     /// `None` if it can't be read: no record has such an id.
-    id: Option<RecordId>,
+    pub(super) id: Option<RecordId>,
     /// Whether more follows the id.
-    past: bool,
+    pub(super) past: bool,
 }
 
 impl NamedRecord {
     /// The record whose id follows the resource's path; `None` if the path is that of the resource as a whole.
-    fn of(target: &ResourceTarget, matched: &Matched, request: &Incoming) -> Option<Self> {
-        let sent = matched.rest(request.path()).strip_prefix('/');
+    pub(super) fn of(target: &ResourceTarget, matched: &Matched, path: &str) -> Option<Self> {
+        let sent = matched.rest(path).strip_prefix('/');
         // `/books/` is the list too: clients that join paths produce it.
         let sent = sent.filter(|id| !id.is_empty())?;
         let (sent, past) = sent
@@ -74,6 +78,25 @@ impl NamedRecord {
     }
 }
 
+/// The methods that are allowed on a resource or on what is named there, and the body whose media types OPTIONS lists.
+pub(super) fn allowed(
+    settings: &ResourceSettings,
+    named: Option<&NamedRecord>,
+) -> (&'static str, BodyOf) {
+    match named {
+        Some(named) if named.past => (history::METHODS, BodyOf::Other),
+        Some(_) => (item::METHODS, BodyOf::Patch),
+        None => (settings.collection_methods(), BodyOf::Post),
+    }
+}
+
+/// The answer to OPTIONS.
+pub(super) fn allows(settings: &ResourceSettings, allow: &'static str, body: BodyOf) -> Response {
+    let mut response = options(allow);
+    set(&mut response, body.field(), settings.accepted(body));
+    response
+}
+
 /// Answers a request for a resource, or for the record whose id follows the resource's path.
 pub(super) async fn answer(
     site: &Site,
@@ -82,16 +105,10 @@ pub(super) async fn answer(
     request: &mut Incoming,
 ) -> Answered {
     let settings = &target.settings;
-    let named = NamedRecord::of(target, matched, request);
-    let (allow, body) = match &named {
-        Some(named) if named.past => (history::METHODS, BodyOf::Other),
-        Some(_) => (item::METHODS, BodyOf::Patch),
-        None => (settings.collection_methods(), BodyOf::Post),
-    };
+    let named = NamedRecord::of(target, matched, request.path());
+    let (allow, body) = allowed(settings, named.as_ref());
     if *request.method() == Method::OPTIONS {
-        let mut response = options(allow);
-        set(&mut response, body.field(), settings.accepted(body));
-        return Ok(response);
+        return Ok(allows(settings, allow, body));
     }
     must_take_json(request.headers())?;
     refuse_later(request)?;

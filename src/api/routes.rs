@@ -1,10 +1,12 @@
 //! Routes: the target of a path, and the rules for its answers.
 
+mod declared;
 mod gate;
 mod path;
 mod rules;
 mod table;
 
+pub(crate) use declared::declared;
 pub(crate) use path::segment;
 pub(crate) use rules::RouteRules;
-pub(crate) use table::{Matched, ResourceTarget, RouteTable, Target, Unrouted};
+pub(crate) use table::{Matched, ResourceTarget, Route, RouteTable, Target, Unrouted};

@@ -15,18 +15,18 @@ use super::errors::BuildError;
 use super::memory;
 use super::run_file::RunFile;
 use super::system::Bound;
-use crate::admin::{Admin, Check, Checks, Histories, Records, Running};
-use crate::api::{ResourceTarget, RouteRules, RouteTable, Site, Target};
+use crate::admin::{Admin, Check, Checks, Explain, Histories, Records, Running};
+use crate::api::{AskedRequest, Explainer, RouteTable, Site, declared};
 use crate::backup::BackupSchedule;
 use crate::descriptors;
-use crate::file_cache::{CacheRules, CallThreads, ContentTypes, Files, SiteRoot};
+use crate::file_cache::{CallThreads, Files};
 use crate::incidents::Incidents;
 use crate::listener::{
     self, ConnectionBounds, Inherited, ListenerMetrics, ListenerState, OpenTo, SharedListening,
     SocketError, SocketFile, bind, bind_unix,
 };
 use crate::request_handler::{self, GiveWay, HandlerRef, PeerBound};
-use crate::settings::{AdminListen, AutoCount, Listen, Settings, TargetSettings};
+use crate::settings::{AdminListen, AutoCount, Listen, Settings};
 use crate::storage;
 use crate::supervision::{
     ChildSpec, Env, Faults, PreparedTree, Pulse, QueueLimits, Slot, SupervisorSpec, Tree,
@@ -125,7 +125,6 @@ impl Assembly {
         let sockets = builder.sockets(inherited)?;
         let bound = sockets.bound().map_err(BuildError::Address)?;
         let (files, file_cache, routes) = builder.routes(&*store)?;
-        let routes = Arc::new(routes);
         let site = Arc::new(Site {
             routes: Arc::clone(&routes),
             files: files.clone(),
@@ -161,6 +160,7 @@ impl Assembly {
             histories: Histories::new(&store, &builder.settings),
             records: Records::new(&store, &builder.settings),
             incidents: Arc::clone(&incidents),
+            explain: explain(&site, &builder.settings),
         });
         Ok(Self {
             bound,
@@ -261,40 +261,20 @@ impl Builder {
     fn routes(
         &self,
         store: &dyn storage::Store,
-    ) -> Result<(Files, ChildSpec, RouteTable), BuildError> {
+    ) -> Result<(Files, ChildSpec, Arc<RouteTable>), BuildError> {
         let settings = &self.settings;
         let limits = settings.supervision.children.file_cache;
         let (slot, child) = Slot::with_limits("file-cache", limits.limits());
-        // The welcome page is shown only where no route was written.
-        let welcome = settings.routes == Settings::default().routes;
         let threads = CallThreads::new().map_err(BuildError::Thread)?;
         let files = Files::new(&settings.file_cache, limits.deadline, threads, child);
-        let mut table = Vec::new();
-        for (prefix, route) in &settings.routes {
-            let TargetSettings::Files(folder) = &route.target;
-            let root = files.add(SiteRoot {
-                route: prefix.clone(),
-                path: folder.root.clone(),
-                index: folder.index.clone(),
-                built_in: welcome,
-                cache: CacheRules::new(&route.cache),
-                types: ContentTypes::new(&route.types),
-            })?;
-            let rules = RouteRules::new(&route.rules);
-            table.push((prefix.clone(), rules, Target::Files(root)));
-        }
+        let routes = declared(
+            settings,
+            |site| files.add(site),
+            |name| store.collection(name),
+        )?;
         let spec = files.child_spec(&slot, self.faults.clone());
-        for (name, resource) in &settings.resources {
-            if let Some(collection) = store.collection(name) {
-                let target = ResourceTarget::new(collection, resource.clone());
-                let target = Target::Resource(target);
-                let rules = RouteRules::new(&resource.rules);
-                table.push((resource.path.clone(), rules, target));
-            }
-        }
-        let routes = RouteTable::new(table);
         let spec = spec.start_timeout(settings.supervision.start_timeout);
-        Ok((files, spec, routes))
+        Ok((files, spec, Arc::new(routes)))
     }
 
     fn handlers(&self, site: &Arc<Site>) -> (SupervisorSpec, Vec<HandlerRef>, HttpMetrics) {
@@ -431,6 +411,23 @@ impl Builder {
         }
         supervisor
     }
+}
+
+/// The function by which the admin listener explains a request to the site.
+fn explain(site: &Arc<Site>, settings: &Settings) -> Explain {
+    let (site, settings) = (Arc::clone(site), Arc::new(settings.clone()));
+    Box::new(move |method, url| {
+        let (site, settings) = (Arc::clone(&site), Arc::clone(&settings));
+        let asked = AskedRequest::parse(method, url);
+        Box::pin(async move {
+            let asked = asked.map_err(|error| error.to_string())?;
+            let explainer = Explainer {
+                routes: &site.routes,
+                settings: &settings,
+            };
+            Ok(serde_json::json!(explainer.running(&asked, &site).await))
+        })
+    })
 }
 
 /// The checks of `/readyz`, besides the state of the children.

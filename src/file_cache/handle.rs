@@ -138,7 +138,11 @@ impl Files {
         Ok(Loaded::Entry(entry))
     }
 
-    async fn ask(&self, root: &RootHandle, path: &str) -> Result<Loaded, AskError<FileError>> {
+    pub(super) async fn ask(
+        &self,
+        root: &RootHandle,
+        path: &str,
+    ) -> Result<Loaded, AskError<FileError>> {
         // Refused here, so that nonsense never fills the child's queue.
         let path = SafePath::new(path).map_err(|refusal| AskError::Rejected(refusal.into()))?;
         if root.0.hung() {

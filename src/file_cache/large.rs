@@ -68,6 +68,11 @@ impl Opened {
             _place: place,
         }
     }
+
+    /// Bytes of the file when it was opened.
+    pub(crate) fn length(&self) -> u64 {
+        self.stamp.length()
+    }
 }
 
 /// A file that is larger than what is cached. Its path was checked before; nothing has to be opened again.
@@ -86,7 +91,7 @@ impl Large {
 
     /// Bytes of the file when it was opened.
     pub(crate) fn length(&self) -> u64 {
-        self.opened.stamp.length()
+        self.opened.length()
     }
 
     /// A download of the bytes of `range`, of which nothing has been sent.

@@ -44,6 +44,11 @@ pub enum RootFault {
 pub(crate) struct RootHandle(pub(super) Arc<RootIo>);
 
 impl RootHandle {
+    /// The folder, with the rules for its files.
+    pub(crate) fn site(&self) -> &SiteRoot {
+        &self.0.site
+    }
+
     /// Another handle of a folder that is still in use.
     fn of_used(root: &Arc<RootIo>) -> Option<Self> {
         let one_more = |handles: usize| (handles > 0).then_some(handles + 1);

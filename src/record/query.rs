@@ -15,6 +15,7 @@ mod filter;
 mod history;
 mod parameters;
 mod sort;
+mod told;
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -115,6 +116,14 @@ impl ListQuery {
             page,
             room: None,
         })
+    }
+
+    /// The query for the number of all records.
+    pub(crate) fn counting() -> Self {
+        Self {
+            slice: Slice::new(0, 0),
+            ..Self::default()
+        }
     }
 
     /// The same with an answer of at most `bytes` bytes.

@@ -7,7 +7,7 @@ const SKIP_RECORDS_MAX: usize = 2_000;
 
 /// The way in which the page of a query is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Plan {
+pub(crate) enum Plan {
     /// Read this part of the list in the order of ids.
     Page(Slice),
     /// Read only the records of these ids.
@@ -18,7 +18,7 @@ pub(super) enum Plan {
 
 impl Plan {
     /// The cheapest way to answer `query` on a resource whose ids are of this scheme.
-    pub(super) fn of(query: &ListQuery, ids: IdScheme) -> Self {
+    pub(crate) fn of(query: &ListQuery, ids: IdScheme) -> Self {
         if query.is_plain() && query.slice().start() <= SKIP_RECORDS_MAX {
             return Self::Page(query.slice());
         }

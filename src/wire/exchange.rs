@@ -181,9 +181,7 @@ impl<R: Responder> Resolved<'_, R> {
             // The server as a whole (RFC 9110 section 9.3.7).
             return options("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         }
-        if !is_registered(incoming.method()) {
-            let problem = Problem::new(Code::NotImplemented);
-            let problem = problem.detail("the method is not one that this server knows");
+        if let Err(problem) = must_know(incoming.method()) {
             return self.refuse(incoming, problem).await;
         }
         // What it changes has to be answered, whatever the answer holds.
@@ -258,6 +256,15 @@ fn note_panic<R>(parts: &Parts<R>, incoming: &Incoming, reason: &ExitReason) -> 
     parts.metrics.panicked();
     tracing::error!(%reason, method = %incoming.method(), path = incoming.path(), "a request panicked");
     Problem::new(Code::Internal)
+}
+
+/// Refuses a method that the IANA registry does not have.
+pub(crate) fn must_know(method: &Method) -> Result<(), Problem> {
+    if is_registered(method) {
+        return Ok(());
+    }
+    let detail = "the method is not one that this server knows";
+    Err(Problem::new(Code::NotImplemented).detail(detail))
 }
 
 /// Whether the IANA registry has the method. One that no route answers is a 405, and an unknown one a 501 (RFC 9110

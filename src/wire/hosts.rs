@@ -48,15 +48,21 @@ impl Hosts {
         let named = named.map(|value| value.to_str().unwrap_or("?"));
         // The host of an absolute target counts alone (RFC 9112 section 3.2.2).
         if let Some(authority) = target.or(named) {
-            let host = host(authority);
-            if !self.is_local(host) && !self.is_configured(host) {
-                let detail = format!(
-                    "{host:?} is not a name of this machine; if clients may use it, add it to server.hosts"
-                );
-                return Err(Problem::new(Code::Misdirected).detail(detail));
-            }
+            return self.known(authority);
         }
         Ok(())
+    }
+
+    /// Refuses an authority, such as `example.org:80`, whose host is neither this machine nor in `server.hosts`.
+    pub(crate) fn known(&self, authority: &str) -> Result<(), Problem> {
+        let host = host(authority);
+        if self.is_local(host) || self.is_configured(host) {
+            return Ok(());
+        }
+        let detail = format!(
+            "{host:?} is not a name of this machine; if clients may use it, add it to server.hosts"
+        );
+        Err(Problem::new(Code::Misdirected).detail(detail))
     }
 
     /// Whether a page of another site sent the request, as far as its browser tells. Clients that are no browsers tell

@@ -149,6 +149,11 @@ impl Problem {
         self
     }
 
+    /// The text that the client reads.
+    pub(crate) fn text(&self) -> &str {
+        &self.detail
+    }
+
     /// Says when to try again.
     #[must_use]
     pub(crate) fn retry_after(mut self, after: Duration) -> Self {
@@ -273,6 +278,12 @@ impl Problem {
                 "a request was answered with an error"
             );
         }
+        self.unlogged(instance, request_id)
+    }
+
+    /// The same, of which the log is not told.
+    pub(crate) fn unlogged(&self, instance: &str, request_id: &str) -> HttpResponse<BoxBody> {
+        let status = self.code.status();
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = self.body(instance, request_id).to_string();
         let mut response = HttpResponse::with_body(status, BoxBody::new(body));

@@ -27,6 +27,7 @@ mod disk;
 mod disk_full;
 mod drills;
 mod errors_for_people;
+mod explain;
 mod faults;
 mod file_faults;
 mod foreign_pages;

@@ -1,6 +1,6 @@
 //! A resource as a whole: the list, making records, and deleting by example.
 
-use actix_web::http::header::{self, HeaderName};
+use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::http::{Method, StatusCode};
 
 use super::super::answer::{Answered, set};
@@ -8,9 +8,10 @@ use super::super::conditional::{self, etag};
 use super::dialect::BodyOf;
 use super::{ResourceRequest, array, json, prefers, set_preference_applied};
 use crate::record::{
-    Conditions, Handling, ListQuery, Revision, SELECTED_BYTES_MAX, WriteCommand, wants_meta,
+    Conditions, Handling, ListQuery, QueryError, Revision, SELECTED_BYTES_MAX, Schema,
+    WriteCommand, wants_meta,
 };
-use crate::storage::StoreError;
+use crate::storage::{ListPage, StoreError};
 use crate::wire::{Code, Problem};
 
 impl ResourceRequest<'_> {
@@ -25,14 +26,8 @@ impl ResourceRequest<'_> {
     }
 
     async fn list(&self) -> Answered {
-        let (headers, schema) = (self.request.headers(), &self.target.settings.schema);
-        let lenient = prefers(headers, "handling", "lenient");
-        let handling = if lenient {
-            Handling::Lenient
-        } else {
-            Handling::Strict
-        };
-        let query = ListQuery::parse(self.request.query(), schema, handling)?;
+        let (headers, sent) = (self.request.headers(), self.request.query());
+        let query = list_query(headers, sent, &self.target.settings.schema)?;
         // No more is read than may be held.
         let room = self.site.counters.room();
         let query = query.within(room);
@@ -44,25 +39,16 @@ impl ResourceRequest<'_> {
                 error.into()
             }
         })?;
-        if wants_meta(self.request.query())? {
+        if wants_meta(sent)? {
             for record in &mut page.records {
                 record.json = record.json_with_meta();
             }
         }
         let mark = self.site.store.mark().await?;
-        let etag = format!("W/{}", etag(Revision(page.seq), mark));
-        let whole = || json(StatusCode::OK, array(&page.records));
-        let mut response = conditional::answer(headers, etag, None, whole)?;
-        let total = HeaderName::from_static("x-total-count");
-        set(&mut response, total, page.total.to_string());
-        set(&mut response, header::VARY, "Prefer");
-        if let Some(links) = links(&self.target.url, &query, page.total) {
-            set(&mut response, header::LINK, links);
-        }
-        if lenient {
+        let mut response = listed(&self.target.url, headers, &query, &page, mark)?;
+        if is_lenient(headers) {
             set_preference_applied(&mut response, "handling=lenient");
         }
-        set(&mut response, header::CACHE_CONTROL, "no-cache");
         Ok(response)
     }
 
@@ -92,6 +78,45 @@ impl ResourceRequest<'_> {
         let command = WriteCommand::DeleteMatching { example };
         self.write(command, Conditions::default()).await
     }
+}
+
+fn is_lenient(headers: &HeaderMap) -> bool {
+    prefers(headers, "handling", "lenient")
+}
+
+/// Reads the query of a list.
+pub(crate) fn list_query(
+    headers: &HeaderMap,
+    query: &str,
+    schema: &Schema,
+) -> Result<ListQuery, QueryError> {
+    let handling = if is_lenient(headers) {
+        Handling::Lenient
+    } else {
+        Handling::Strict
+    };
+    ListQuery::parse(query, schema, handling)
+}
+
+/// The answer with a page of the list at `url`, from the store of this mark.
+pub(crate) fn listed(
+    url: &str,
+    headers: &HeaderMap,
+    query: &ListQuery,
+    page: &ListPage,
+    mark: &str,
+) -> Answered {
+    let etag = format!("W/{}", etag(Revision(page.seq), mark));
+    let whole = || json(StatusCode::OK, array(&page.records));
+    let mut response = conditional::answer(headers, etag, None, whole)?;
+    let total = HeaderName::from_static("x-total-count");
+    set(&mut response, total, page.total.to_string());
+    set(&mut response, header::VARY, "Prefer");
+    if let Some(links) = links(url, query, page.total) {
+        set(&mut response, header::LINK, links);
+    }
+    set(&mut response, header::CACHE_CONTROL, "no-cache");
+    Ok(response)
 }
 
 /// The links to the other pages (RFC 8288 section 3), if there are any. They are relative, since the daemon does not know

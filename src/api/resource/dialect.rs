@@ -13,7 +13,7 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// The requests whose bodies differ in the media types that they may have, and in the field that names those types.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum BodyOf {
+pub(crate) enum BodyOf {
     /// `Accept-Post` (the LDP's section 7.1).
     Post,
     /// `Accept-Patch` (RFC 5789 section 3.1). A merge patch may be sent, too.
@@ -24,7 +24,7 @@ pub(super) enum BodyOf {
 
 impl BodyOf {
     /// The field of an answer that lists the media types.
-    pub(super) fn field(self) -> HeaderName {
+    pub(crate) fn field(self) -> HeaderName {
         match self {
             Self::Post => HeaderName::from_static("accept-post"),
             Self::Patch => HeaderName::from_static("accept-patch"),
@@ -50,7 +50,7 @@ impl ResourceSettings {
     }
 
     /// The media types that a body may have, as a list.
-    pub(super) fn accepted(&self, body: BodyOf) -> String {
+    pub(crate) fn accepted(&self, body: BodyOf) -> String {
         self.media_types(body).collect::<Vec<_>>().join(", ")
     }
 

@@ -1,6 +1,6 @@
 //! One record: read, put, patch, delete.
 
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderMap};
 use actix_web::http::{Method, StatusCode};
 
 use super::super::answer::{Answered, set};
@@ -11,8 +11,8 @@ use super::{ResourceRequest, json};
 use crate::record::{
     Absent, Conditions, IdScheme, JsonObject, Record, RecordId, Tags, WriteCommand, wants_meta,
 };
-use crate::settings::Put;
-use crate::wire::{Code, Incoming, Problem};
+use crate::settings::{Put, ResourceSettings};
+use crate::wire::{Code, Problem};
 
 /// The methods that are allowed on a record.
 pub(super) const METHODS: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
@@ -35,7 +35,7 @@ impl ResourceRequest<'_> {
         let record = self.site.store.get(self.target.collection, id).await?;
         let record = record.ok_or_else(|| absent(self.target))?;
         let mark = self.site.store.mark().await?;
-        found(self.request, record, mark)
+        found(self.request.headers(), self.request.query(), record, mark)
     }
 
     /// The conditions of a change, which some resources insist on (RFC 6585 section 3).
@@ -67,13 +67,7 @@ impl ResourceRequest<'_> {
         let conditions = self.required().await?;
         let mut object = self.read_for(&id, BodyOf::Other).await?;
         let create_only = conditions.if_none_match == Some(Tags::Any);
-        // Where the store numbers records, a client can't choose the id of a new one.
-        let named = settings.ids != IdScheme::Sequence;
-        let absent = if named && (settings.upsert || create_only) {
-            Absent::Create
-        } else {
-            Absent::Refuse
-        };
+        let absent = absent_in_put(settings, create_only);
         let command = match settings.put {
             Put::Replace => {
                 settings.check(&mut object)?;
@@ -107,22 +101,34 @@ impl ResourceRequest<'_> {
     }
 }
 
+/// The effect of a PUT of a record that does not exist. `create_only` says that the request insists on that.
+pub(crate) fn absent_in_put(settings: &ResourceSettings, create_only: bool) -> Absent {
+    // Where the store numbers records, a client can't choose the id of a new one.
+    let named = settings.ids != IdScheme::Sequence;
+    if named && (settings.upsert || create_only) {
+        Absent::Create
+    } else {
+        Absent::Refuse
+    }
+}
+
 /// The answer to a GET or HEAD of this record. `mark` is the store's.
-pub(super) fn found(request: &Incoming, record: Record, mark: &str) -> Answered {
+pub(crate) fn found(headers: &HeaderMap, query: &str, record: Record, mark: &str) -> Answered {
     let etag = etag(record.revision, mark);
-    let text = if wants_meta(request.query())? {
+    let text = if wants_meta(query)? {
         record.json_with_meta()
     } else {
         record.json
     };
     let whole = || json(StatusCode::OK, text);
-    let mut response = conditional::answer(request.headers(), etag, None, whole)?;
+    let mut response = conditional::answer(headers, etag, None, whole)?;
     // It may change at any time, so clients ask again before they use it again (RFC 9111 section 5.2.2.4).
     set(&mut response, header::CACHE_CONTROL, "no-cache");
     Ok(response)
 }
 
-fn absent(target: &ResourceTarget) -> Problem {
+/// The answer for an id that no record has.
+pub(crate) fn absent(target: &ResourceTarget) -> Problem {
     let path = &target.settings.path;
     Problem::new(Code::NotFound).detail(format!("{path} has no record with this id"))
 }

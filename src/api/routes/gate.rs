@@ -14,10 +14,13 @@ pub(crate) const WAITING_MAX: usize = 1024;
 /// The limit and the queue of one route. All handlers share it.
 #[derive(Debug)]
 pub(crate) struct Gate {
+    /// The most requests that are served at a time.
+    pub(crate) most: usize,
     places: Arc<Semaphore>,
     /// Places in the queue.
     queue: Semaphore,
-    waiting_max: usize,
+    /// The most requests that wait.
+    pub(crate) waiting_max: usize,
     waited: Counter,
     refused: Counter,
 }
@@ -26,6 +29,7 @@ impl Gate {
     /// A gate that lets `places` requests in at a time, while `waiting_max` more may wait.
     pub(crate) fn new(places: usize, waiting_max: usize) -> Self {
         Self {
+            most: places,
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             queue: Semaphore::new(waiting_max),
             waiting_max,
@@ -83,8 +87,8 @@ impl MetricSource for Arc<RouteTable> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{RouteRules, Target};
     use super::*;
-    use crate::api::{RouteRules, Target};
     use crate::file_cache::RootHandle;
     use futures_util::FutureExt;
 

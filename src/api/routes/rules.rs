@@ -16,10 +16,12 @@ use crate::wire::{Code, Pass, Problem, Response};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RouteRules {
     headers: Vec<(HeaderName, HeaderValue)>,
-    errors: BTreeMap<u16, String>,
-    delay: Duration,
+    /// The pages that are shown in the place of errors, by status.
+    pub(crate) errors: BTreeMap<u16, String>,
+    /// The shortest time between a request and its answer.
+    pub(crate) delay: Duration,
     /// The queue of requests, if the route limits how many are served at a time. All handlers share it.
-    pub(super) gate: Option<Arc<Gate>>,
+    pub(crate) gate: Option<Arc<Gate>>,
 }
 
 impl RouteRules {

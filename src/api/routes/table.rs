@@ -136,7 +136,7 @@ impl RouteTable {
             Spelling::Direct(decoded) => decoded,
             Spelling::Detour(reference) => return Err(Unrouted::Elsewhere(reference)),
         };
-        let route = self.find(&decoded).ok_or(Unrouted::Nowhere)?;
+        let route = self.candidates(&decoded).next().ok_or(Unrouted::Nowhere)?;
         let pattern = route.pattern.as_str();
         let prefix_bytes = if pattern == "/" {
             0
@@ -151,16 +151,28 @@ impl RouteTable {
         })
     }
 
-    fn find(&self, decoded: &str) -> Option<&Arc<Route>> {
-        let parent = || decoded.rsplit_once('/').map(|(parent, _)| parent);
-        let resource = self.resources.get(decoded);
-        let resource = resource.or_else(|| self.resources.get(parent()?));
+    /// The routes that have a decoded path, the one that answers first.
+    fn candidates<'a>(&'a self, decoded: &'a str) -> impl Iterator<Item = &'a Arc<Route>> {
+        let above = |path: &'a str| path.rsplit_once('/').map(|(above, _)| above);
+        let parent = above(decoded);
         // The history of a record is one segment below it.
-        let record = || parent().filter(|_| decoded.ends_with("/_history"));
-        let of_record = || self.resources.get(record()?.rsplit_once('/')?.0);
-        let resource = resource.or_else(of_record);
-        let mut prefixes = self.prefixes.iter();
-        resource.or_else(|| prefixes.find(|route| is_below(&route.pattern, decoded)))
+        let record = parent.filter(|_| decoded.ends_with("/_history"));
+        let of_record = record.and_then(above);
+        let paths = [Some(decoded), parent, of_record].into_iter().flatten();
+        let resources = paths.filter_map(|path| self.resources.get(path));
+        let prefixes = self.prefixes.iter();
+        resources.chain(prefixes.filter(move |route| is_below(&route.pattern, decoded)))
+    }
+
+    /// The route that would have this path if the one that has it were not there.
+    pub(crate) fn runner_up(&self, path: &str) -> Option<&Arc<Route>> {
+        match spelling(path) {
+            Spelling::Direct(decoded) => {
+                let index = self.candidates(&decoded).nth(1)?.index;
+                self.all.get(index)
+            }
+            Spelling::Detour(_) => None,
+        }
     }
 }
 

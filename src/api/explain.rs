@@ -1,0 +1,279 @@
+//! The answer that a request would get, and the reasons, in plain English: for `perennial explain`.
+//!
+//! Nothing is decided here. Routes, rules, methods, queries, plans and header fields come from the functions that serve; what
+//! they need from the outside (a file, a record) is looked up by [`Explainer::alone`] on the disk, and by [`Explainer::running`] in
+//! the running daemon. A request that would change something is never carried out.
+
+mod asked;
+mod explanation;
+mod records;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderMap;
+use tokio::time::Instant;
+
+use super::answer::{empty, redirect};
+use super::files;
+use super::resource::NamedRecord;
+use super::routes::{Matched, Route, RouteTable, Target, Unrouted};
+use super::site::Site;
+use crate::file_cache::containment::SafePath;
+use crate::file_cache::{ContentPlace, Glance, RootHandle, glance};
+use crate::num::as_u64;
+use crate::settings::{Listen, Settings};
+use crate::wire::{Code, Hosts, Problem, must_know};
+pub(crate) use asked::AskedRequest;
+pub(crate) use explanation::Explanation;
+use explanation::{duration, size};
+use records::AskedRecords;
+
+/// All that an explanation needs.
+pub(crate) struct Explainer<'a> {
+    /// The routes.
+    pub(crate) routes: &'a RouteTable,
+    /// The limits of requests, and the names of the server.
+    pub(crate) settings: &'a Settings,
+}
+
+/// A request that has a route.
+struct RoutedRequest<'a> {
+    asked: &'a AskedRequest,
+    matched: Matched,
+}
+
+impl RoutedRequest<'_> {
+    /// The path below the route, as it was sent.
+    fn rest(&self) -> &str {
+        self.matched.rest(&self.asked.path)
+    }
+}
+
+impl Explainer<'_> {
+    /// Explains without a daemon. Files are looked at on the disk; records are not.
+    pub(crate) async fn alone(&self, asked: &AskedRequest) -> Explanation {
+        self.explain(asked, None).await
+    }
+
+    /// Explains with what the running daemon has in memory and in its store.
+    pub(crate) async fn running(&self, asked: &AskedRequest, site: &Site) -> Explanation {
+        self.explain(asked, Some(site)).await
+    }
+
+    async fn explain(&self, asked: &AskedRequest, site: Option<&Site>) -> Explanation {
+        let mut told = Explanation::new(asked);
+        let Some(routed) = self.route(asked, &mut told) else {
+            return told;
+        };
+        match &routed.matched.route.target {
+            Target::Files(root) => self.file(&routed, root, site, &mut told).await,
+            Target::Resource(target) => {
+                let records = AskedRecords::new(self.settings, target, &routed);
+                records.tell(site.map(|site| &*site.store), &mut told).await;
+            }
+        }
+        self.limits(&routed, &mut told);
+        told
+    }
+
+    /// Tells the route, or the answer where there is none.
+    fn route<'b>(
+        &self,
+        asked: &'b AskedRequest,
+        told: &mut Explanation,
+    ) -> Option<RoutedRequest<'b>> {
+        self.host(asked, told);
+        let resolved = self.routes.resolve(&asked.path);
+        let unknown = must_know(&asked.method);
+        let answered = match resolved {
+            Ok(matched) => {
+                let route = &matched.route;
+                told.route = Some(route.pattern.clone());
+                told.add(
+                    "route",
+                    format!("{}: {}", route.pattern, why(&matched, asked)),
+                );
+                let second = self.routes.runner_up(&asked.path);
+                let second = second.map_or_else(
+                    || "none: no other route has this path".to_owned(),
+                    |second| format!("{}: {}", second.pattern, why_not(route, second)),
+                );
+                told.add("runner-up", second);
+                if let Err(problem) = unknown {
+                    told.answered(&asked.path, Err(problem), Some(&route.rules));
+                    return None;
+                }
+                return Some(RoutedRequest { asked, matched });
+            }
+            Err(Unrouted::Elsewhere(reference)) => {
+                told.add(
+                    "route",
+                    "none: the path has empty or dot segments, and leads elsewhere",
+                );
+                redirect(&reference, &asked.query)
+            }
+            Err(Unrouted::Nowhere) => {
+                let patterns = self.routes.patterns().join(", ");
+                told.add("route", format!("none; there are {patterns}"));
+                Err(Problem::new(Code::NotFound))
+            }
+        };
+        told.answered(&asked.path, unknown.and(answered), None);
+        told.add("answered by", "a request handler");
+        None
+    }
+
+    /// Tells whether the host of a URL is served.
+    fn host(&self, asked: &AskedRequest, told: &mut Explanation) {
+        let local = |listen: &Listen| matches!(listen, Listen::Tcp(at) if at.ip().is_loopback());
+        let Some(authority) = &asked.authority else {
+            return;
+        };
+        let known = Hosts::new(&self.settings.server.hosts).known(authority);
+        let refused = known
+            .err()
+            .filter(|_| self.settings.server.listen.iter().any(local));
+        told.add(
+            "host",
+            refused.map_or_else(
+                || format!("{authority} is served"),
+                |problem| format!("421 on a loopback address: {}", problem.text()),
+            ),
+        );
+    }
+
+    /// Tells which file is served.
+    async fn file(
+        &self,
+        routed: &RoutedRequest<'_>,
+        root: &RootHandle,
+        site: Option<&Site>,
+        told: &mut Explanation,
+    ) {
+        let (asked, rules) = (routed.asked, &routed.matched.route.rules);
+        told.add(
+            "target",
+            format!("the folder {}", root.site().path.display()),
+        );
+        if let Some(answered) = files::without_file(&asked.method) {
+            told.answered(&asked.path, answered, Some(rules));
+            told.add("answered by", "a request handler");
+            return;
+        }
+        if let Ok(path) = SafePath::new(routed.rest()) {
+            let file = path.under(&root.site().path, &root.site().index);
+            told.add("file", file.display().to_string());
+        }
+        let found = if let Some(site) = site {
+            let found = site.files.glance(root, routed.rest(), Instant::now()).await;
+            found.map_err(Problem::from)
+        } else {
+            let most = self.settings.file_cache.max_file_bytes;
+            glance(root, routed.rest(), most).map_err(Problem::from)
+        };
+        let mut by = "file-cache, which looks at the disk".to_owned();
+        let answered = match found {
+            Ok(Glance::File {
+                about,
+                bytes,
+                place,
+            }) => {
+                told.add("content", self.place(bytes, place));
+                by = self.who_has(place);
+                files::response(&HeaderMap::new(), &about, || empty(StatusCode::OK))
+            }
+            Ok(Glance::Moved) => files::to_folder(&asked.path, &asked.query),
+            Err(problem) => Err(problem),
+        };
+        told.answered(&asked.path, answered, Some(rules));
+        told.add("answered by", by);
+        let deadline = duration(self.settings.supervision.children.file_cache.deadline);
+        told.add(
+            "limit",
+            format!("waits for the file {deadline} at most, then 504"),
+        );
+    }
+
+    /// The length of a file, and where it is.
+    fn place(&self, bytes: u64, place: ContentPlace) -> String {
+        let bytes = size(bytes);
+        match place {
+            ContentPlace::Memory(age) => format!(
+                "{bytes} in memory, compared with the file {} ago",
+                duration(age)
+            ),
+            ContentPlace::Disk => format!("{bytes} on the disk"),
+            ContentPlace::DiskAlone => {
+                let most = as_u64(self.settings.file_cache.max_file_bytes);
+                format!(
+                    "{bytes} on the disk; more than {} is not kept in memory",
+                    size(most)
+                )
+            }
+        }
+    }
+
+    fn who_has(&self, place: ContentPlace) -> String {
+        let revalidate = self.settings.file_cache.revalidate;
+        match place {
+            ContentPlace::Memory(age) if age < revalidate => {
+                "a request handler, from memory".to_owned()
+            }
+            ContentPlace::Memory(_) => format!(
+                "file-cache, which compares what is in memory with the file: that was done more than {} ago",
+                duration(revalidate)
+            ),
+            ContentPlace::Disk => {
+                "file-cache, which reads the file; then a request handler, from memory".to_owned()
+            }
+            ContentPlace::DiskAlone => {
+                "file-cache, which opens the file; a request handler sends it from the disk"
+                    .to_owned()
+            }
+        }
+    }
+
+    /// Tells the rules of the route and the limits of every request.
+    fn limits(&self, routed: &RoutedRequest<'_>, told: &mut Explanation) {
+        let rules = &routed.matched.route.rules;
+        let limits = &self.settings.limits;
+        told.add("access", "public: everybody who can connect");
+        if !rules.delay.is_zero() {
+            let delay = duration(rules.delay);
+            told.add("rule", format!("answered after {delay} at the earliest"));
+        }
+        if let Some(gate) = &rules.gate {
+            let (most, waiting, room) = (gate.most, gate.waiting(), gate.waiting_max);
+            told.add(
+                "rule",
+                format!("{most} at a time; {waiting} wait, and more than {room} get 503"),
+            );
+        }
+        let head = size(as_u64(limits.head_bytes));
+        told.add("limit", format!("a head of {head}, else 431"));
+        if routed.asked.method.is_safe() {
+            let time = duration(limits.request_timeout);
+            told.add("limit", format!("answered within {time}, else 504"));
+        }
+    }
+}
+
+/// The reason why a route has a path.
+fn why(matched: &Matched, asked: &AskedRequest) -> &'static str {
+    match &matched.route.target {
+        Target::Files(_) => "the longest prefix of the path, by whole segments",
+        Target::Resource(target) => match NamedRecord::of(target, matched, &asked.path) {
+            None => "the path is that of the resource",
+            Some(named) if named.past => "the path is that of a record's history",
+            Some(_) => "the path is that of a record, one segment below the resource",
+        },
+    }
+}
+
+/// The reason why another route does not have it.
+fn why_not(route: &Route, second: &Route) -> &'static str {
+    match (&route.target, &second.target) {
+        (Target::Resource(_), Target::Files(_)) => "a folder comes after a resource",
+        (Target::Files(_), _) => "its path is shorter",
+        (Target::Resource(_), Target::Resource(_)) => "its path is less like the one that was sent",
+    }
+}

@@ -1,0 +1,317 @@
+//! A request to a resource: what it names, what its method does there, and how the records are found.
+
+use actix_web::http::header::HeaderMap;
+use actix_web::http::{Method, StatusCode};
+use bytes::Bytes;
+
+use super::super::answer::{Answered, empty};
+use super::super::resource::{
+    self, BodyOf, NamedRecord, absent, absent_in_put, allowed, allows, list_query, listed,
+};
+use super::super::routes::ResourceTarget;
+use super::explanation::{duration, size};
+use super::{Explanation, RoutedRequest};
+use crate::num::as_u64;
+use crate::record::{
+    Absent, HistoryQuery, IdScheme, ListQuery, Record, RecordId, Revision, wants_meta,
+};
+use crate::settings::{Put, Settings};
+use crate::storage::{ListPage, Plan, Store};
+use crate::wire::{Problem, Response};
+
+/// The part of a resource that is asked for.
+enum ResourceWish {
+    /// A page of the list.
+    List(ListQuery),
+    /// One record.
+    Item(RecordId),
+    /// The past of a record.
+    History,
+    /// A change.
+    Write,
+}
+
+/// A request to a resource.
+pub(super) struct AskedRecords<'a> {
+    settings: &'a Settings,
+    target: &'a ResourceTarget,
+    routed: &'a RoutedRequest<'a>,
+    named: Option<NamedRecord>,
+}
+
+impl<'a> AskedRecords<'a> {
+    pub(super) fn new(
+        settings: &'a Settings,
+        target: &'a ResourceTarget,
+        routed: &'a RoutedRequest<'a>,
+    ) -> Self {
+        Self {
+            settings,
+            target,
+            routed,
+            named: NamedRecord::of(target, &routed.matched, &routed.asked.path),
+        }
+    }
+
+    fn method(&self) -> &Method {
+        &self.routed.asked.method
+    }
+
+    fn reads(&self) -> bool {
+        matches!(*self.method(), Method::GET | Method::HEAD)
+    }
+
+    /// The part that is asked of the store, or the answer that needs no store.
+    fn wanted(&self) -> Result<ResourceWish, Box<Answered>> {
+        let (target, query) = (self.target, self.routed.asked.query.as_str());
+        let (allow, body) = allowed(&target.settings, self.named.as_ref());
+        if *self.method() == Method::OPTIONS {
+            return Err(Box::new(Ok(allows(&target.settings, allow, body))));
+        }
+        if !allow
+            .split(", ")
+            .any(|allowed| allowed == self.method().as_str())
+        {
+            return Err(Box::new(Err(Problem::not_allowed(allow))));
+        }
+        let refused = |problem: Problem| Box::new(Err(problem));
+        ListQuery::refuse_shape(query).map_err(|error| refused(error.into()))?;
+        let id = match &self.named {
+            Some(named) => Some(named.id.clone().ok_or_else(|| refused(absent(target)))?),
+            None => None,
+        };
+        if !self.reads() {
+            return Ok(ResourceWish::Write);
+        }
+        let past = self.named.as_ref().is_some_and(|named| named.past);
+        match id {
+            Some(_) if past => {
+                HistoryQuery::parse(query).map_err(|error| refused(error.into()))?;
+                Ok(ResourceWish::History)
+            }
+            id => {
+                wants_meta(query).map_err(|error| refused(error.into()))?;
+                if let Some(id) = id {
+                    return Ok(ResourceWish::Item(id));
+                }
+                let query = list_query(&HeaderMap::new(), query, &target.settings.schema);
+                Ok(ResourceWish::List(
+                    query.map_err(|error| refused(error.into()))?,
+                ))
+            }
+        }
+    }
+
+    /// Tells what a request names and does, and how it is answered. Without a store, records are not looked up.
+    pub(super) async fn tell(&self, store: Option<&dyn Store>, told: &mut Explanation) {
+        told.add("target", self.place());
+        let rules = &self.routed.matched.route.rules;
+        let path = &self.routed.asked.path;
+        let wanted = match self.wanted() {
+            Ok(wanted) => wanted,
+            Err(answered) => {
+                told.answered(path, *answered, Some(rules));
+                told.add("answered by", "a request handler");
+                return;
+            }
+        };
+        told.add("method", self.effect());
+        if let ResourceWish::List(query) = &wanted {
+            told.add("query", query.told());
+            told.add("found by", self.plan(query));
+        }
+        let by = match &wanted {
+            ResourceWish::List(_) | ResourceWish::Item(_) => {
+                "a request handler, from the view of the store"
+            }
+            ResourceWish::History => "a thread that reads the journal",
+            ResourceWish::Write => "writer, after the journal has the change on the disk",
+        };
+        let looked = match store {
+            Some(store) => self.look_up(&wanted, store, told).await,
+            None => Ok(None),
+        };
+        if let Some(answered) = looked.transpose() {
+            told.answered(path, answered, Some(rules));
+        } else {
+            let head = self.head(&wanted).unwrap_or_else(|_| empty(StatusCode::OK));
+            told.open(self.open_answer(), head, rules);
+        }
+        told.add("answered by", by);
+        if let ResourceWish::Write = wanted {
+            self.limits(told);
+        }
+    }
+
+    /// Reads the record, or counts the records of the list, without the records themselves.
+    async fn look_up(
+        &self,
+        wanted: &ResourceWish,
+        store: &dyn Store,
+        told: &mut Explanation,
+    ) -> Result<Option<Response>, Problem> {
+        let (target, headers) = (self.target, HeaderMap::new());
+        let mark = store.mark().await?;
+        match wanted {
+            ResourceWish::Item(id) => {
+                let record = store.get(target.collection, id).await?;
+                let record = record.ok_or_else(|| absent(target))?;
+                told.add("content", size(as_u64(record.json.len())));
+                let query = &self.routed.asked.query;
+                resource::found(&headers, query, record, mark).map(Some)
+            }
+            ResourceWish::List(query) => {
+                let all = store
+                    .query(target.collection, &ListQuery::counting())
+                    .await?;
+                told.add("content", format!("the resource has {} records", all.total));
+                let page = ListPage {
+                    records: Vec::new(),
+                    ..all
+                };
+                let mut response = listed(&target.url, &headers, query, &page, mark)?;
+                // How many match is known only when they have been read.
+                if !query.is_plain() {
+                    let headers = response.headers_mut();
+                    headers.remove("x-total-count");
+                    headers.remove("link");
+                }
+                Ok(Some(response))
+            }
+            ResourceWish::History | ResourceWish::Write => Ok(None),
+        }
+    }
+
+    /// The head of an answer, without what depends on the records.
+    fn head(&self, wanted: &ResourceWish) -> Answered {
+        let (headers, query) = (HeaderMap::new(), &self.routed.asked.query);
+        match wanted {
+            ResourceWish::List(query) => {
+                let page = ListPage {
+                    records: Vec::new(),
+                    total: 0,
+                    seq: 0,
+                };
+                listed(&self.target.url, &headers, query, &page, "")
+            }
+            ResourceWish::Item(id) => {
+                let record = Record {
+                    id: id.clone(),
+                    revision: Revision(0),
+                    created_ms: 0,
+                    changed_ms: 0,
+                    json: Bytes::new(),
+                };
+                resource::found(&headers, query, record, "")
+            }
+            ResourceWish::History | ResourceWish::Write => Ok(empty(StatusCode::OK)),
+        }
+    }
+
+    /// The thing that the path names.
+    fn place(&self) -> String {
+        let path = &self.target.settings.path;
+        match &self.named {
+            None => format!("the resource at {path} as a whole"),
+            Some(NamedRecord { id: None, .. }) => {
+                format!(
+                    "a record of the resource at {path} that can't be there: no id reads like this"
+                )
+            }
+            Some(NamedRecord { id: Some(id), past }) => {
+                let of = if *past {
+                    "the history of record"
+                } else {
+                    "record"
+                };
+                format!("{of} {id} of the resource at {path}")
+            }
+        }
+    }
+
+    /// The effect of the method there.
+    fn effect(&self) -> String {
+        let settings = &self.target.settings;
+        let condition = if settings.if_match_required {
+            "; 428 without If-Match"
+        } else {
+            ""
+        };
+        let absent = "; 404 if it does not exist";
+        match (self.method().as_str(), &self.named) {
+            ("POST", _) => format!("creates a record; its id is {}", ids(settings.ids)),
+            ("DELETE", None) => {
+                "deletes the records that are equal to the example in the body".to_owned()
+            }
+            ("DELETE", Some(_)) => format!("deletes the record{absent}{condition}"),
+            ("PATCH", _) => format!(
+                "replaces the members that are sent, and removes those that are null{absent}{condition}"
+            ),
+            ("PUT", _) => {
+                let does = match settings.put {
+                    Put::Replace => "replaces the record",
+                    Put::Merge => "replaces the members that are sent",
+                };
+                let absent = match absent_in_put(settings, false) {
+                    Absent::Create => "; creates it if it does not exist",
+                    Absent::Refuse => absent,
+                };
+                format!("{does}{absent}{condition}")
+            }
+            _ => "reads".to_owned(),
+        }
+    }
+
+    /// The way in which the records of a list are found.
+    fn plan(&self, query: &ListQuery) -> String {
+        match Plan::of(query, self.target.settings.ids) {
+            Plan::Page(slice) => format!(
+                "their place in the order of ids: {} records at most are read",
+                slice.limit()
+            ),
+            Plan::Pick(ids) => format!("id: {} records at most are read", ids.len()),
+            Plan::Scan => "a scan: every record of the resource is read".to_owned(),
+        }
+    }
+
+    /// The answers that are possible where the request has to be carried out to know.
+    fn open_answer(&self) -> &'static str {
+        let item = self.named.is_some();
+        match self.method().as_str() {
+            "POST" => "201 with the record, unless the body or its id is refused",
+            "GET" | "HEAD" if item => "200, or 404 if there is no such record; --running looks",
+            "GET" | "HEAD" => "200 with the list",
+            "PUT" => "200 or 201 with the record, unless it is refused",
+            "PATCH" => "200 with the record, unless it is refused",
+            _ => "200 with what was deleted, unless it is refused",
+        }
+    }
+
+    /// Tells what a write may send, and how long it may take.
+    fn limits(&self, told: &mut Explanation) {
+        let body = match *self.method() {
+            Method::POST => BodyOf::Post,
+            Method::PATCH => BodyOf::Patch,
+            _ => BodyOf::Other,
+        };
+        if *self.method() != Method::DELETE || self.named.is_none() {
+            let accepted = self.target.settings.accepted(body);
+            told.add("limit", format!("a body of {accepted}, else 415"));
+            let most = size(as_u64(self.settings.limits.body_bytes));
+            told.add("limit", format!("a body of {most}, else 413"));
+        }
+        let deadline = duration(self.settings.supervision.children.storage.deadline);
+        told.add(
+            "limit",
+            format!("waits for the writer {deadline} at most, then 504"),
+        );
+    }
+}
+
+fn ids(ids: IdScheme) -> &'static str {
+    match ids {
+        IdScheme::Uuid => "the one in the body, or else a new UUID",
+        IdScheme::Sequence => "the one in the body, or else the next number",
+        IdScheme::Client => "the one in the body, which must have it",
+    }
+}
