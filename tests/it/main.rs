@@ -48,6 +48,7 @@ mod pairs;
 mod powercut;
 #[path = "../../src/record/tests/random_input.rs"]
 mod random_input;
+mod released;
 mod required;
 mod resources;
 mod routes;
