@@ -21,11 +21,11 @@ pub(crate) use self::sled::{
     DataCheck, FolderFault, PrintError, ViewCheck, check_data, data_fit, print_journal, read_past,
     spare_bytes, storage, store_in,
 };
-pub(crate) use fit::DataFinding;
+pub(crate) use fit::{DataFinding, Resources};
 pub(crate) use history::RecordHistory;
 pub(crate) use plan::Plan;
 pub(crate) use store::{
-    BATCH_COMMANDS_MAX, BatchWritten, Change, Changes, CollectionId, ListPage, Refusal, Store,
-    StoreError, Write, WriteBatch, Written,
+    BATCH_COMMANDS_MAX, BatchWritten, Change, Changes, CollectionId, ListPage, Refusal,
+    ResourcesFault, Store, StoreError, Write, WriteBatch, Written,
 };
 use store::{CHANGES_MAX, ChangeKind, StoreReply};

@@ -1,7 +1,6 @@
 //! `/history/RESOURCE/ID`: what a record was (GET), and the way back to it (POST with `?to=CHANGE`), for `perennial history`
 //! and `perennial revert`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::http::Method;
@@ -11,21 +10,19 @@ use super::{Answered, answer, decoded, json_answer};
 use crate::record::{
     Absent, Conditions, HistoryQuery, JsonObject, RecordId, Revision, Tags, WriteCommand,
 };
-use crate::settings::{ResourceSettings, Settings};
+use crate::settings::ResourceSettings;
 use crate::storage::{CollectionId, Store, Write, Written};
 use crate::wire::{Code, Incoming, Problem};
 
 /// The records of all resources, for whoever asks what they were.
 pub(crate) struct Histories {
     store: Arc<dyn Store>,
-    resources: BTreeMap<String, ResourceSettings>,
 }
 
 impl Histories {
-    pub(crate) fn new(store: &Arc<dyn Store>, settings: &Settings) -> Self {
+    pub(crate) fn new(store: &Arc<dyn Store>) -> Self {
         Self {
             store: Arc::clone(store),
-            resources: settings.resources.clone(),
         }
     }
 
@@ -34,7 +31,8 @@ impl Histories {
         let (resource, id) = name.split_once('/').unwrap_or((name, ""));
         let resource = decoded(resource);
         let collection = self.store.collection(&resource);
-        let Some((collection, settings)) = collection.zip(self.resources.get(&*resource)) else {
+        let settings = self.store.resources().remove(&*resource);
+        let Some((collection, settings)) = collection.zip(settings) else {
             let detail = format!("there is no resource named {resource}");
             return Err(Problem::new(Code::NotFound).detail(detail));
         };
@@ -52,7 +50,7 @@ impl Histories {
                     let detail = "write ?to= and the number of a change of the record";
                     Problem::new(Code::InvalidParameter).detail(detail)
                 })?;
-                self.revert(collection, settings, id, to).await
+                self.revert(collection, &settings, id, to).await
             }
             _ => Err(Problem::not_allowed("GET, HEAD, POST")),
         }
@@ -101,6 +99,7 @@ impl Histories {
         let absent = Absent::Create;
         let written = self.store.write(Write {
             collection,
+            schema: Arc::clone(&settings.schema),
             command: WriteCommand::Replace { id, json, absent },
             conditions,
             bytes,

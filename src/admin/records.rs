@@ -38,7 +38,6 @@ const IN_FLIGHT: usize = 3;
 /// The resources, for whoever brings records or takes them.
 pub(crate) struct Records {
     store: Arc<dyn Store>,
-    resources: BTreeMap<String, ResourceSettings>,
     /// The longest record that is taken.
     record_bytes: usize,
     /// Parcels are taken one at a time, so that what a broken connection left is done when its sender comes again.
@@ -106,7 +105,6 @@ impl Records {
     pub(crate) fn new(store: &Arc<dyn Store>, settings: &Settings) -> Self {
         Self {
             store: Arc::clone(store),
-            resources: settings.resources.clone(),
             record_bytes: settings.limits.body_bytes,
             turn: Semaphore::new(1),
         }
@@ -137,20 +135,22 @@ impl Records {
                 Some(typed.collect())
             }
         };
-        let resources = self.resources.iter();
+        let resources = self.store.resources();
         Catalogue {
             record_bytes: self.record_bytes,
             resources: resources
+                .iter()
                 .map(|(name, resource)| (name.clone(), fields(resource)))
                 .collect(),
         }
     }
 
-    fn resource(&self, name: &str) -> Result<(CollectionId, &ResourceSettings), Problem> {
+    fn resource(&self, name: &str) -> Result<(CollectionId, ResourceSettings), Problem> {
         let name = decoded(name);
-        let found = self.store.collection(&name).zip(self.resources.get(&*name));
-        found.ok_or_else(|| {
-            let names = self.resources.keys().map(String::as_str);
+        let resources = self.store.resources();
+        let settings = resources.get(&*name).cloned();
+        self.store.collection(&name).zip(settings).ok_or_else(|| {
+            let names = resources.keys().map(String::as_str);
             let near = nearest(&name, names).map(|near| format!("; did you mean {near}?"));
             let near = near.unwrap_or_default();
             let detail = format!("there is no resource named {name}{near}");
@@ -207,7 +207,7 @@ impl Records {
         let batches = batches.map(|lines| {
             let origin = parcel.origin(lines.first().map_or(0, |line| line.at));
             let earlier = earlier.get(&origin);
-            self.take_batch(collection, settings, &parcel, lines, origin, earlier)
+            self.take_batch(collection, &settings, &parcel, lines, origin, earlier)
         });
         let mut batches = std::pin::pin!(batches.buffered(IN_FLIGHT));
         while let Some(done) = batches.next().await {
@@ -220,6 +220,7 @@ impl Records {
     async fn last_change(&self, collection: CollectionId) -> Result<u64, StoreError> {
         let nothing = WriteBatch {
             collection,
+            schema: Arc::default(),
             commands: Vec::new(),
             origin: MessageId(0),
             bytes: 0,
@@ -298,6 +299,7 @@ impl Records {
             None => {
                 let batch = WriteBatch {
                     collection,
+                    schema: Arc::clone(&settings.schema),
                     commands,
                     origin,
                     bytes,

@@ -6,6 +6,8 @@ mod history;
 mod item;
 mod negotiation;
 
+use std::sync::Arc;
+
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use actix_web::http::header::{self, HeaderName};
@@ -141,6 +143,7 @@ impl ResourceRequest<'_> {
     async fn write(&self, command: WriteCommand, conditions: Conditions) -> Answered {
         let write = Write {
             collection: self.target.collection,
+            schema: Arc::clone(&self.target.settings.schema),
             command,
             conditions,
             bytes: self.body_bytes,

@@ -157,7 +157,7 @@ impl Assembly {
             supervisors: prepared.supervisors(),
             metrics: metrics.clone(),
             checks: checks(&store, &files),
-            histories: Histories::new(&store, &builder.settings),
+            histories: Histories::new(&store),
             records: Records::new(&store, &builder.settings),
             incidents: Arc::clone(&incidents),
             explain: explain(&site, &builder.settings),

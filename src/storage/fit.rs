@@ -133,6 +133,15 @@ pub(crate) enum DataFinding {
         /// The name and the path of the only declared resource without records.
         empty: Option<(String, String)>,
     },
+    /// Records would break rules that are to be declared.
+    #[error(
+        "[resource.{resource}] would get rules that {records} break: {}. Change these records, or the rules", listed(.rules)
+    )]
+    Narrower {
+        resource: String,
+        records: CountedRecords,
+        rules: Vec<BrokenRule>,
+    },
     /// Records break rules of the fields as they are declared now.
     #[error(
         "the fields of [resource.{resource}] do not fit {records}: {}. They are served as they are; a PATCH of other members is accepted, a PUT has to keep every rule", listed(.rules)
@@ -147,7 +156,26 @@ pub(crate) enum DataFinding {
 impl DataFinding {
     /// Whether the store is not opened with such settings.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Ids { .. })
+        matches!(self, Self::Ids { .. } | Self::Narrower { .. })
+    }
+
+    /// The refusal of rules that were not declared before; `None` if it is no finding about rules.
+    pub(crate) fn of_new_rules(self) -> Option<Self> {
+        match self {
+            Self::Fields {
+                resource,
+                records,
+                rules,
+            } => Some(Self::Narrower {
+                resource,
+                records,
+                rules,
+            }),
+            Self::Ids { .. }
+            | Self::MixedIds { .. }
+            | Self::Undeclared { .. }
+            | Self::Narrower { .. } => None,
+        }
     }
 }
 
@@ -167,7 +195,7 @@ fn listed(rules: &[BrokenRule]) -> String {
 }
 
 /// All records of a resource, as far as they were looked at.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct StoredResource {
     all: CountedRecords,
     ids: StoredIds,
@@ -176,14 +204,14 @@ struct StoredResource {
 }
 
 /// Compares settings with records that are shown to it one by one.
-#[derive(Debug)]
-pub(crate) struct DataFit<'a> {
-    resources: &'a Resources,
+#[derive(Debug, Clone)]
+pub(crate) struct DataFit {
+    resources: Resources,
     stored: BTreeMap<String, StoredResource>,
 }
 
-impl<'a> DataFit<'a> {
-    pub(crate) fn new(resources: &'a Resources) -> Self {
+impl DataFit {
+    pub(crate) fn new(resources: Resources) -> Self {
         Self {
             resources,
             stored: BTreeMap::new(),
@@ -222,8 +250,10 @@ impl<'a> DataFit<'a> {
 
     /// The findings, those that refuse the store first.
     pub(crate) fn findings(self) -> Vec<DataFinding> {
-        let names = || self.resources.iter();
-        let without_records = names().filter(|(name, _)| !self.stored.contains_key(*name));
+        let without_records = self
+            .resources
+            .iter()
+            .filter(|(name, _)| !self.stored.contains_key(*name));
         let empty = only_one(without_records);
         let mut found = Vec::new();
         for (resource, stored) in self.stored {
@@ -357,7 +387,7 @@ mod tests {
             ("novels".to_owned(), ResourceSettings::at("/read")),
         ];
         let resources = resources.into();
-        let mut fit = DataFit::new(&resources);
+        let mut fit = DataFit::new(resources);
         for (id, json) in [
             ("a", r#"{"id":"a","year":1999,"tags":[true]}"#),
             ("b", r#"{"id":"b","year":2001,"tags":[1,true,2]}"#),

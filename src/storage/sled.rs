@@ -10,7 +10,7 @@
 //! 2. How it is written: `message`, `writer`, `batch`, `staging`, `commit`, `replay`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`.
 //! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `sources`, `snapshots`, `archiving`, `scrub`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
-//!    `engine_state`, `space`; `stored_fit` compares it with the settings.
+//!    `engine_state`, `space`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` changes which of them are declared.
 //! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `folder_fault`, `view_check`, `data_fit`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
@@ -25,12 +25,14 @@ mod data_check;
 mod data_fit;
 mod data_folder;
 mod database;
+mod declaring;
 mod engine;
 mod engine_state;
 mod find;
 mod folder_fault;
 mod held_bytes;
 mod holder;
+mod known;
 mod log;
 mod message;
 mod metrics;
@@ -75,6 +77,7 @@ use compaction::Compactor;
 pub(crate) use data_check::{DataCheck, ViewCheck, check_data};
 pub(crate) use data_fit::data_fit;
 pub(super) use data_folder::DataFolder;
+pub(super) use declaring::PreparedResources;
 use engine::Opener;
 use find::QueryCounts;
 pub(crate) use folder_fault::FolderFault;
@@ -119,7 +122,6 @@ fn with_engine(
     let limits = settings.supervision.children.storage;
     let (slot, writer) = Slot::with_limits("writer", limits.limits());
     let commits = commit_times();
-    let resources = settings.resources.values();
     let exit_on_refusal = settings.storage.on_refusal == OnRefusal::Exit;
     let compactor = Compactor {
         holder: Arc::clone(&holder),
@@ -130,7 +132,6 @@ fn with_engine(
     let store = SledStore {
         holder: Arc::clone(&holder),
         writer,
-        ids: resources.clone().map(|resource| resource.ids).collect(),
         deadline: limits.deadline,
         flush_limit: settings.storage.flush_limit,
         exit_on_refusal,
@@ -153,9 +154,6 @@ fn with_engine(
         exit_on_refusal,
         deadline: limits.deadline,
         faults: faults.clone(),
-        schemas: resources
-            .map(|resource| Arc::clone(&resource.schema))
-            .collect(),
         commits,
     };
     let spec = ChildSpec::blocking(&slot, GROUP, move |incarnation| {

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use futures_util::future::{Either, LocalBoxFuture};
 
+use super::fit::{DataFinding, Resources};
 use super::history::RecordHistory;
+use super::sled::PreparedResources;
 use crate::record::{
     CommandError, Conditions, HistoryQuery, ListQuery, MATCHING_MAX, Record, RecordId,
-    SELECTED_BYTES_MAX, WriteCommand,
+    SELECTED_BYTES_MAX, Schema, WriteCommand,
 };
 use crate::supervision::MessageId;
 use crate::telemetry::{MetricSource, Rows};
@@ -20,7 +22,7 @@ pub(crate) const CHANGES_MAX: usize = 500;
 /// The most commands of a [`WriteBatch`].
 pub(crate) const BATCH_COMMANDS_MAX: usize = 128;
 
-/// A declared resource, by its position in the settings.
+/// A resource. Its number stays the same as long as the process runs, whatever the settings declare meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct CollectionId(pub(crate) usize);
 
@@ -34,6 +36,37 @@ pub(crate) type StoreReply<'a, T> =
 pub(crate) trait Store: Send + Sync + 'static {
     /// The declared resource of this name.
     fn collection(&self, name: &str) -> Option<CollectionId>;
+
+    /// The declared resources.
+    fn resources(&self) -> Resources;
+
+    /// Looks whether other resources may be declared: whether the stored records keep their rules and could be named by their
+    /// ids. Records are read in the background, and reads and writes go on. A resource that is not declared any more keeps its
+    /// records, and has them again when it is declared again.
+    ///
+    /// From here until [`adopt`](Self::adopt), each write is also held against the new rules.
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "a reload of the settings will be its first caller"
+        )
+    )]
+    fn prepare<'a>(
+        &'a self,
+        resources: &'a Resources,
+    ) -> LocalBoxFuture<'a, Result<PreparedResources, ResourcesFault>>;
+
+    /// Declares prepared resources, between two groups of writes: all of them or, with an error, none. From here on a write
+    /// has to keep their rules too, whichever rules its request began with.
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "a reload of the settings will be its first caller"
+        )
+    )]
+    fn adopt(&self, prepared: PreparedResources) -> LocalBoxFuture<'_, Result<(), ResourcesFault>>;
 
     /// Reads one record.
     fn get<'a>(
@@ -124,6 +157,8 @@ pub(crate) struct Refusal {
 #[derive(Debug, Clone)]
 pub(crate) struct Write {
     pub(crate) collection: CollectionId,
+    /// The rules of the settings that the request began with.
+    pub(crate) schema: Arc<Schema>,
     pub(crate) command: WriteCommand,
     pub(crate) conditions: Conditions,
     /// The length of the request's body: the queue of writes is bounded by it.
@@ -134,6 +169,8 @@ pub(crate) struct Write {
 #[derive(Debug, Clone)]
 pub(crate) struct WriteBatch {
     pub(crate) collection: CollectionId,
+    /// The rules of the settings that the request began with.
+    pub(crate) schema: Arc<Schema>,
     /// [`BATCH_COMMANDS_MAX`] at most.
     pub(crate) commands: Vec<WriteCommand>,
     /// All its changes have this id, by which its sender finds them again.
@@ -207,6 +244,17 @@ pub(crate) struct Change {
 pub(crate) enum ChangeKind {
     Put,
     Delete,
+}
+
+/// Why other resources may not be declared. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum ResourcesFault {
+    /// They don't fit the stored records.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Misfits(Vec<DataFinding>),
+    /// The store could not tell.
+    #[error("the resources can't be changed now: {0}")]
+    Store(#[from] StoreError),
 }
 
 /// Why a store did not do what it was asked to. Clients read these texts.

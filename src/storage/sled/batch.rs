@@ -26,9 +26,11 @@ impl Writer {
                 let written = self.evaluate_batch(open, staging, delivery, batch);
                 Some(WriteAnswer::Batch(reply, written.transpose()?))
             }
-            StoreMessage::Page { .. } | StoreMessage::Heal { .. } | StoreMessage::Adopt { .. } => {
-                None
-            }
+            StoreMessage::Page { .. }
+            | StoreMessage::Heal { .. }
+            | StoreMessage::Adopt { .. }
+            | StoreMessage::Applied { .. }
+            | StoreMessage::Declare { .. } => None,
         }
     }
 
@@ -62,8 +64,15 @@ impl Writer {
         for command in &batch.commands {
             let none = Conditions::default();
             let targets = targets(staging, collection, command, &[]);
-            let decided = targets
-                .and_then(|targets| self.decide(staging, collection, command, &none, targets));
+            let decided = targets.and_then(|targets| {
+                self.decide(
+                    staging,
+                    (collection, &batch.schema),
+                    command,
+                    &none,
+                    targets,
+                )
+            });
             let stage = |decided| stage(staging, collection, command, batch.origin, decided);
             results.push(decided.map(stage));
         }

@@ -38,6 +38,15 @@ impl BuiltView {
         store: StoreId,
         last: u64,
     ) -> Result<(), OpenFault> {
+        // A resource has the same number in every view.
+        let names = holder.known.load().names();
+        for name in &names {
+            self.engine.declare(name)?;
+        }
+        if !self.engine.collections().starts_with(&names) {
+            let why = "resources were declared while it was made";
+            return Err(OpenFault::View(why.to_owned()));
+        }
         let files = JournalFiles::find(&holder.data.journal(), store)?;
         let from = self.checked.last_seq;
         if last <= from {

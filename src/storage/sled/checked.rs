@@ -99,7 +99,7 @@ pub(super) fn read(engine: &dyn Engine, store: StoreId) -> Result<Option<Checked
     }
     let last_seq = number(engine.get(Keyspace::Meta, LAST_SEQ_KEY)?)?.unwrap_or(0);
     let mut tallies = Vec::new();
-    for name in engine.collections() {
+    for name in engine.collections().iter() {
         let stored = engine.get(Keyspace::Meta, &tally_key(name))?;
         let tally = stored.map_or(Ok(Tally::default()), |stored| Tally::decode(&stored));
         tallies.push(tally?);
@@ -116,7 +116,8 @@ pub(super) fn next_number(
     engine: &dyn Engine,
     collection: CollectionId,
 ) -> Result<Option<u64>, ReadError> {
-    let Some(name) = engine.collections().get(collection.0) else {
+    let names = engine.collections();
+    let Some(name) = names.get(collection.0) else {
         return Ok(None);
     };
     let stored = engine.get(Keyspace::Meta, &next_key(name))?;

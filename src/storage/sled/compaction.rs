@@ -274,10 +274,11 @@ impl Compactor {
             return Ok(None);
         };
         let durable = self.holder.readers.progress().borrow().durable;
+        let names = self.holder.known.load().names();
         let opening = Opening {
             data: &self.holder.data,
             opener: &*self.holder.opener,
-            collections: &self.holder.collections,
+            collections: &names,
             log_keep: self.log_keep,
             before: None,
             view_in_doubt: false,

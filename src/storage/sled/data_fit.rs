@@ -20,7 +20,7 @@ pub(crate) fn data_fit(data: &Path, resources: &Resources) -> Result<Vec<DataFin
         let last = last.entry(of(&change)).or_insert(change.seq);
         *last = change.seq.max(*last);
     })?;
-    let mut fit = DataFit::new(resources);
+    let mut fit = DataFit::new(resources.clone());
     read(data, |change| {
         let is_last = last.get(&of(&change)) == Some(&change.seq);
         if let (JournalEffect::Put { json, .. }, true) = (&change.effect, is_last)

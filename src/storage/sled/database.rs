@@ -5,7 +5,9 @@
 
 use std::convert::Infallible;
 use std::path::Path;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
@@ -19,7 +21,13 @@ pub(super) struct SledEngine {
     db: sled::Db,
     log: sled::Tree,
     meta: sled::Tree,
-    collections: Vec<String>,
+    resources: ArcSwap<ResourceTrees>,
+}
+
+/// The trees of each resource, by its number.
+#[derive(Clone, Default)]
+struct ResourceTrees {
+    names: Arc<[String]>,
     records: Vec<sled::Tree>,
     chunks: Vec<sled::Tree>,
 }
@@ -37,12 +45,10 @@ impl SledEngine {
             .path(path)
             .cache_capacity(cache_bytes)
             .open()?;
-        let mut engine = Self {
+        let engine = Self {
             log: db.open_tree("log")?,
             meta: db.open_tree("meta")?,
-            collections: Vec::new(),
-            records: Vec::new(),
-            chunks: Vec::new(),
+            resources: ArcSwap::default(),
             db,
         };
         let mut known: Vec<_> = engine.db.tree_names();
@@ -58,24 +64,32 @@ impl SledEngine {
         Ok(engine)
     }
 
-    fn open_trees(&mut self, collection: &str) -> sled::Result<()> {
-        if self.collections.iter().any(|known| known == collection) {
+    /// Only its one opener or writer calls it, never two at a time.
+    fn open_trees(&self, collection: &str) -> sled::Result<()> {
+        let mut next = ResourceTrees::clone(&self.resources.load());
+        if next.names.iter().any(|known| known == collection) {
             return Ok(());
         }
         let records = self.db.open_tree(format!("{RECORDS}{collection}"))?;
         let chunks = self.db.open_tree(format!("c/{collection}"))?;
-        self.records.push(records);
-        self.chunks.push(chunks);
-        self.collections.push(collection.to_owned());
+        next.records.push(records);
+        next.chunks.push(chunks);
+        let name = std::iter::once(collection.to_owned());
+        next.names = next.names.iter().cloned().chain(name).collect();
+        self.resources.store(Arc::new(next));
         Ok(())
     }
 
-    fn tree(&self, keyspace: Keyspace) -> Result<&sled::Tree, EngineError> {
+    fn tree<'a>(
+        &'a self,
+        resources: &'a ResourceTrees,
+        keyspace: Keyspace,
+    ) -> Result<&'a sled::Tree, EngineError> {
         let (trees, id) = match keyspace {
             Keyspace::Log => return Ok(&self.log),
             Keyspace::Meta => return Ok(&self.meta),
-            Keyspace::Records(id) => (&self.records, id),
-            Keyspace::Chunks(id) | Keyspace::OldChunks(id) => (&self.chunks, id),
+            Keyspace::Records(id) => (&resources.records, id),
+            Keyspace::Chunks(id) | Keyspace::OldChunks(id) => (&resources.chunks, id),
         };
         trees
             .get(id.0)
@@ -97,21 +111,23 @@ fn failed(error: sled::Error) -> EngineError {
 }
 
 impl Engine for SledEngine {
-    fn collections(&self) -> &[String] {
-        &self.collections
+    fn collections(&self) -> Arc<[String]> {
+        Arc::clone(&self.resources.load().names)
     }
 
-    fn declare(&mut self, collection: &str) -> Result<(), EngineError> {
+    fn declare(&self, collection: &str) -> Result<(), EngineError> {
         self.open_trees(collection).map_err(failed)
     }
 
     fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        let value = self.tree(keyspace)?.get(key).map_err(failed)?;
+        let resources = self.resources.load();
+        let value = self.tree(&resources, keyspace)?.get(key).map_err(failed)?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn scan(&self, keyspace: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
-        for item in self.tree(keyspace)?.range(from..) {
+        let resources = self.resources.load();
+        for item in self.tree(&resources, keyspace)?.range(from..) {
             let (key, value) = item.map_err(failed)?;
             if !visit(&key, &value) {
                 break;
@@ -121,9 +137,10 @@ impl Engine for SledEngine {
     }
 
     fn commit(&self, group: &Group) -> Result<(), EngineError> {
+        let resources = self.resources.load();
         let trees: Result<Vec<_>, _> = group
             .keyspaces()
-            .map(|(keyspace, _)| self.tree(keyspace))
+            .map(|(keyspace, _)| self.tree(&resources, keyspace))
             .collect();
         let trees = trees?;
         let applied = trees.as_slice().transaction(|views| {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -243,10 +244,10 @@ pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 
 /// A store of bytes. Readers may use it beside the one writer.
 pub(super) trait Engine: Send + Sync + 'static {
-    /// The names of the resources that it has keyspaces for; a `CollectionId` is a position in it.
-    fn collections(&self) -> &[String];
+    /// The names of the resources that it has keyspaces for; a `CollectionId` is a position in it. Names are only added.
+    fn collections(&self) -> Arc<[String]>;
     /// Makes keyspaces for a resource that it has none for.
-    fn declare(&mut self, collection: &str) -> Result<(), EngineError>;
+    fn declare(&self, collection: &str) -> Result<(), EngineError>;
     /// The value at `key`.
     fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
     /// Visits keys in ascending order, beginning with `from`.

@@ -56,7 +56,7 @@ impl SledStore {
         collection: CollectionId,
         query: &ListQuery,
     ) -> Result<ListPage, StoreError> {
-        let ids = self.ids.get(collection.0).copied().unwrap_or_default();
+        let ids = self.holder.known.load().ids(collection);
         let (selection, seq) = match Plan::of(query, ids) {
             Plan::Page(slice) => {
                 if let Some(page) = self.page(collection, slice).await? {

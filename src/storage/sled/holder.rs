@@ -9,15 +9,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Condvar, Mutex};
 
 use super::archiving::Archiving;
 use super::attempts::Attempt;
 use super::checked::Checked;
 use super::data_folder::{self, DataFolder};
+use super::declaring::NextResources;
 use super::engine::{OpenFault, Opener};
 use super::engine_state::{EngineLock, EngineState};
+use super::known::KnownResources;
 use super::opening::{CommitLog, Opening};
 use super::reader_state::{OpenEngine, ReaderState};
 use super::space::Space;
@@ -36,10 +38,10 @@ const CLOSE_PAUSE: Duration = Duration::from_millis(1);
 pub(super) struct Holder {
     pub(super) opener: Box<dyn Opener>,
     pub(super) data: DataFolder,
-    /// The names of the declared resources; a `CollectionId` is a position in it.
-    pub(super) collections: Vec<String>,
-    /// The same with their settings, in the same order.
-    pub(super) resources: Resources,
+    /// The resources, and which of them are declared.
+    pub(super) known: ArcSwap<KnownResources>,
+    /// Those that are to be declared next.
+    pub(super) candidate: ArcSwapOption<NextResources>,
     log_keep: u64,
     pub(super) space: Space,
     pub(super) archiving: Option<Arc<Archiving>>,
@@ -75,8 +77,8 @@ impl Holder {
         Self {
             opener,
             data,
-            collections: resources.keys().cloned().collect(),
-            resources,
+            known: ArcSwap::from_pointee(KnownResources::new(resources)),
+            candidate: ArcSwapOption::empty(),
             log_keep,
             space,
             archiving: archiving.map(Arc::new),
@@ -118,10 +120,11 @@ impl Holder {
         self.take_lock()?;
         let durable = self.readers.progress().borrow().durable;
         let before = *self.before.lock();
+        let names = self.known.load().names();
         let opening = Opening {
             data: &self.data,
             opener: &*self.opener,
-            collections: &self.collections,
+            collections: &names,
             log_keep: self.log_keep,
             before: before.map(|store| (store, durable)),
             view_in_doubt: self.view_in_doubt.load(Ordering::SeqCst),
@@ -143,7 +146,9 @@ impl Holder {
             unapplied: ArcSwapOption::empty(),
             log: Arc::new(Mutex::new(opened.log)),
         });
-        if let Err(fault) = stored_fit::ids(&*open.engine, &self.resources) {
+        let names = open.engine.collections();
+        self.known.rcu(|known| known.with_names(&names));
+        if let Err(fault) = stored_fit::ids(&*open.engine, &self.known.load().declared()) {
             self.close_cleanly(open);
             return Err(fault);
         }
@@ -155,7 +160,7 @@ impl Holder {
         drop(state);
         self.readers.publish(&open, &opened.checked);
         if era == 1 {
-            stored_fit::tell_undeclared(self);
+            stored_fit::tell_undeclared(self, |_| true);
         }
         Ok(())
     }

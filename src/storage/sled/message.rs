@@ -1,15 +1,17 @@
 //! The messages to the writer.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::built_view::BuiltView;
+use super::declaring::NextResources;
 use super::writer::GROUP;
 use crate::record::{RecordId, Slice, WriteCommand};
 use crate::storage::{
-    BATCH_COMMANDS_MAX, BatchWritten, CollectionId, ListPage, StoreError, Write, WriteBatch,
-    Written,
+    BATCH_COMMANDS_MAX, BatchWritten, CollectionId, DataFinding, ListPage, StoreError, Write,
+    WriteBatch, Written,
 };
 use crate::supervision::{Message, ReplyTo};
 
@@ -55,6 +57,13 @@ pub(super) enum StoreMessage {
         slice: Slice,
         reply: ReplyTo<Option<ListPage>, StoreError>,
     },
+    /// Answered once all groups before it are in the view.
+    Applied { reply: ReplyTo<(), StoreError> },
+    /// Declares other resources, unless records don't fit them.
+    Declare {
+        candidate: Arc<NextResources>,
+        reply: ReplyTo<Vec<DataFinding>, StoreError>,
+    },
     /// Makes the view again: a record in it, as it was when the store was opened for the `era`th time, can't be read.
     Heal { era: u64 },
     /// Puts a view that was made beside in the place of the one in use.
@@ -80,6 +89,8 @@ impl Message for StoreMessage {
             Self::Page { .. } => "page",
             Self::Heal { .. } => "heal",
             Self::Adopt { .. } => "adopt",
+            Self::Applied { .. } => "applied",
+            Self::Declare { .. } => "declare",
         }
     }
 
@@ -92,7 +103,11 @@ impl Message for StoreMessage {
                 let batch = &batch.batch;
                 batch.bytes.max(batch.commands.len() * COMMAND_BYTES)
             }
-            Self::Page { .. } | Self::Heal { .. } | Self::Adopt { .. } => 0,
+            Self::Page { .. }
+            | Self::Heal { .. }
+            | Self::Adopt { .. }
+            | Self::Applied { .. }
+            | Self::Declare { .. } => 0,
         };
         size_of_val(self) + content
     }

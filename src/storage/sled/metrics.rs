@@ -2,7 +2,6 @@
 
 use super::checked::Tally;
 use super::store::SledStore;
-use crate::storage::CollectionId;
 use crate::telemetry::Rows;
 
 /// Writes all of them.
@@ -28,10 +27,12 @@ pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
         "Histories of records that were not read, since others were being read",
         store.queries.refused_histories(),
     );
+    let known = store.holder.known.load();
+    let (known, declared) = (&known, known.declared());
     let by_resource = |value: fn(Tally) -> u64| {
-        let names = store.holder.collections.iter().enumerate();
-        names.map(move |(index, name)| {
-            let tally = readers.tally(CollectionId(index));
+        declared.keys().map(move |name| {
+            let tally = known.id(name).map(|id| readers.tally(id));
+            let tally = tally.unwrap_or_default();
             ([("resource", name.as_str())], value(tally))
         })
     };

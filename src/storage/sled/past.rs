@@ -129,8 +129,10 @@ impl SledStore {
         let read = move || {
             let _permit = permit;
             let store = holder.look(|open| open.store);
-            let resource = holder.collections.get(collection.0);
-            let (store, resource) = store.zip(resource).ok_or(StoreError::Unavailable)?;
+            let known = holder.known.load_full();
+            let (store, resource) = store
+                .zip(known.name(collection))
+                .ok_or(StoreError::Unavailable)?;
             let past = PastOf {
                 data: &holder.data,
                 store,

@@ -116,6 +116,7 @@ impl<'a> Replay<'a> {
             faults: Faults::none(),
             full: false,
             engine: &*self.engine,
+            names: self.engine.collections(),
             changes: Vec::new(),
             log_from: self.log_from,
         };
@@ -139,7 +140,7 @@ impl<'a> Replay<'a> {
 }
 
 fn apply(staging: &mut Staging<'_>, change: JournalChange) -> Result<(), OpenFault> {
-    let mut names = staging.engine.collections().iter();
+    let mut names = staging.names.iter();
     let collection = names.position(|name| *name == change.collection);
     let collection = CollectionId(collection.ok_or(Damaged)?);
     let origin = Origin {

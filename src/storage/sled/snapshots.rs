@@ -48,7 +48,8 @@ fn numbers(
     engine: &dyn Engine,
     collection: CollectionId,
 ) -> Result<Option<JournalChange>, OpenFault> {
-    let name = engine.collections().get(collection.0);
+    let names = engine.collections();
+    let name = names.get(collection.0);
     let next = checked::next_number(engine, collection)?;
     Ok(next.zip(name).map(|(next, name)| JournalChange {
         seq: 0,
@@ -128,12 +129,7 @@ pub(super) fn make(holder: &Holder) {
 fn beside_the_writer(holder: &Holder) -> Result<Option<Snapshot>, OpenFault> {
     let Some((era, store, begin, names)) = holder.look(|open| {
         let begin = holder.readers.progress().borrow().durable;
-        (
-            open.era,
-            open.store,
-            begin,
-            open.engine.collections().to_vec(),
-        )
+        (open.era, open.store, begin, open.engine.collections())
     }) else {
         return Ok(None);
     };

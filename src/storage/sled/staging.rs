@@ -1,5 +1,6 @@
 //! A group while it is being put together: what its commands have staged so far, on top of what the engine has.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -25,6 +26,8 @@ pub(super) struct Staging<'a> {
     /// Whether the disk is so full that only deletions may be staged.
     pub(super) full: bool,
     pub(super) engine: &'a dyn Engine,
+    /// The names of its resources.
+    pub(super) names: Arc<[String]>,
     /// The changes of the group, for the journal.
     pub(super) changes: Vec<JournalChange>,
     /// Changes before this one get no entry in the log.
@@ -52,7 +55,7 @@ pub(super) struct Origin {
     pub(super) at_ms: u64,
 }
 
-impl<'a> Staging<'a> {
+impl Staging<'_> {
     /// Reads all that is needed to replace or remove the record of this id.
     pub(super) fn target(
         &self,
@@ -108,11 +111,8 @@ impl<'a> Staging<'a> {
         seq_of(&value).map_err(|_| ReadError::damaged("the counter of ids"))
     }
 
-    fn name(&self, collection: CollectionId) -> &'a str {
-        self.engine
-            .collections()
-            .get(collection.0)
-            .map_or("", String::as_str)
+    fn name(&self, collection: CollectionId) -> &str {
+        self.names.get(collection.0).map_or("", String::as_str)
     }
 
     /// The origin of the next change.

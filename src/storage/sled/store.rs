@@ -6,21 +6,22 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{Either, FutureExt as _};
+use futures_util::future::{Either, FutureExt as _, LocalBoxFuture};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::compaction::Compactor;
+use super::declaring::PreparedResources;
 use super::find::QueryCounts;
 use super::holder::Holder;
 use super::message::{QueuedBatch, QueuedWrite, StoreMessage};
 use super::reader_state::{OpenEngine, Progress};
 use super::writer::CommitTimes;
 use super::{log, metrics, value};
-use crate::record::{Example, HistoryQuery, IdScheme, ListQuery, Record, RecordId, WriteCommand};
+use crate::record::{Example, HistoryQuery, ListQuery, Record, RecordId, WriteCommand};
 use crate::storage::{
-    BatchWritten, CHANGES_MAX, Changes, CollectionId, ListPage, RecordHistory, Refusal, Store,
-    StoreError, StoreReply, Write, WriteBatch, Written,
+    BatchWritten, CHANGES_MAX, Changes, CollectionId, ListPage, RecordHistory, Refusal, Resources,
+    ResourcesFault, Store, StoreError, StoreReply, Write, WriteBatch, Written,
 };
 use crate::supervision::{AskError, ChildRef, ReplyTo};
 use crate::telemetry::Rows;
@@ -29,8 +30,6 @@ use crate::telemetry::Rows;
 pub(super) struct SledStore {
     pub(super) holder: Arc<Holder>,
     pub(super) writer: ChildRef<StoreMessage>,
-    /// One for each resource.
-    pub(super) ids: Vec<IdScheme>,
     /// The longest time that a caller waits for its answer.
     pub(super) deadline: Duration,
     /// The longest time that a commit may take.
@@ -174,8 +173,22 @@ impl SledStore {
 
 impl Store for SledStore {
     fn collection(&self, name: &str) -> Option<CollectionId> {
-        let mut names = self.holder.collections.iter();
-        names.position(|known| known == name).map(CollectionId)
+        self.holder.known.load().id(name)
+    }
+
+    fn resources(&self) -> Resources {
+        self.holder.known.load().declared()
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        resources: &'a Resources,
+    ) -> LocalBoxFuture<'a, Result<PreparedResources, ResourcesFault>> {
+        self.prepare_resources(resources).boxed_local()
+    }
+
+    fn adopt(&self, prepared: PreparedResources) -> LocalBoxFuture<'_, Result<(), ResourcesFault>> {
+        self.adopt_resources(prepared).boxed_local()
     }
 
     fn get<'a>(

@@ -16,8 +16,8 @@ const CHUNK_PAUSE: Duration = Duration::from_millis(5);
 /// Refuses a store that has records which no request could name with these settings.
 pub(super) fn ids(engine: &dyn Engine, resources: &Resources) -> Result<(), OpenFault> {
     for (name, settings) in resources {
-        let mut names = engine.collections().iter();
-        let Some(index) = names.position(|known| known == name) else {
+        let names = engine.collections();
+        let Some(index) = names.iter().position(|known| known == name) else {
             continue;
         };
         match stored_ids(engine, CollectionId(index), settings.ids)?.judge(name, settings.ids) {
@@ -86,25 +86,25 @@ fn add_digits(
     Ok(())
 }
 
-/// Tells which resources have records and are not declared.
-pub(super) fn tell_undeclared(holder: &Holder) {
+/// Tells which of these resources have records and are not declared.
+pub(super) fn tell_undeclared(holder: &Holder, of: impl Fn(&str) -> bool) {
+    let known = holder.known.load();
     let told = holder.look(|open| {
-        let tally = |index| holder.readers.tally(CollectionId(index));
-        let declared = holder.resources.iter().enumerate();
-        let without_records = declared.filter(|(index, _)| tally(*index).records == 0);
-        let empty = only_one(without_records.map(|(_, resource)| resource));
-        let names = open.engine.collections().iter().enumerate();
-        for (index, name) in names.skip(holder.collections.len()) {
+        let tally = |id| holder.readers.tally(id);
+        let declared = known.declared();
+        let empty = |name: &str| known.id(name).is_some_and(|id| tally(id).records == 0);
+        let empty = only_one(declared.iter().filter(|(name, _)| empty(name)));
+        for (id, name) in known.undeclared().filter(|(_, name)| of(name)) {
             let mut records = CountedRecords::default();
             let visit = &mut |key: &[u8], _: &[u8]| {
                 RecordId::from_key(key).inspect(|id| records.add(id));
                 !records.names_enough()
             };
-            let keyspace = Keyspace::Records(CollectionId(index));
+            let keyspace = Keyspace::Records(id);
             open.engine.scan(keyspace, &[], visit)?;
-            records.count = tally(index).records;
+            records.count = tally(id).records;
             if records.count > 0 {
-                let (resource, empty) = (name.clone(), empty.clone());
+                let (resource, empty) = (name.to_owned(), empty.clone());
                 let finding = DataFinding::Undeclared {
                     resource,
                     records,
@@ -126,12 +126,17 @@ pub(super) fn tell_broken_rules(holder: &Holder) -> bool {
     let Some(era) = holder.look(|open| open.era) else {
         return false;
     };
-    let mut fit = DataFit::new(&holder.resources);
+    let known = holder.known.load_full();
+    let declared = known.declared();
+    let mut fit = DataFit::new(declared.clone());
     let mut look = || {
-        for (index, (name, settings)) in holder.resources.iter().enumerate() {
+        for (name, settings) in &declared {
+            let Some(id) = known.id(name) else {
+                continue;
+            };
             let mut from = Vec::new();
             while settings.schema.has_rules() {
-                let chunk = page::chunk(holder, era, CollectionId(index), &from)?;
+                let chunk = page::chunk(holder, era, id, &from)?;
                 let chunk = chunk.unwrap_or_default();
                 let Some((last, _)) = chunk.last() else {
                     break;

@@ -2,6 +2,7 @@
 
 mod checking;
 mod compaction;
+mod declaring;
 mod dying;
 mod memory;
 mod modelled;
@@ -52,6 +53,7 @@ fn book(n: u32) -> JsonObject {
 fn write(collection: CollectionId, command: WriteCommand) -> Write {
     Write {
         collection,
+        schema: Arc::default(),
         command,
         conditions: Conditions::default(),
         bytes: 100,

@@ -154,9 +154,8 @@ pub(super) fn compare(
             ));
         }
     }
-    for ((tally, name), (records, bytes)) in
-        checked.tallies.iter().zip(engine.collections()).zip(found)
-    {
+    let names = engine.collections();
+    for ((tally, name), (records, bytes)) in checked.tallies.iter().zip(names.iter()).zip(found) {
         if (tally.records, tally.bytes) != (records, bytes) {
             let (counted, of) = (tally.records, tally.bytes);
             differences.add(format!(
@@ -176,8 +175,8 @@ fn compare_records(
     expected: &mut HashMap<Vec<u8>, StoredRecord>,
     differences: &mut Differences,
 ) -> Result<(u64, u64), OpenFault> {
-    let name = engine.collections().get(collection.0);
-    let name = name.map_or("", String::as_str);
+    let names = engine.collections();
+    let name = names.get(collection.0).map_or("", String::as_str);
     let (mut count, mut bytes) = (0, 0);
     engine.scan(Keyspace::Records(collection), &[], &mut |key, stored| {
         if !in_part(key) {

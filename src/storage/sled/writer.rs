@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use super::batch::WriteAnswer;
 use super::checked::Checked;
 use super::commit::Committed;
+use super::declaring::PutRecord;
 use super::engine::{Group, Keyspace};
 use super::holder::Holder;
 use super::log::{LogEntry, seq_key};
@@ -31,13 +32,14 @@ pub(super) const GROUP: BatchLimits = BatchLimits {
     bytes: 1 << 20,
 };
 /// The writer's fault points.
-pub(super) const POINTS: [&str; 6] = [
+pub(super) const POINTS: [&str; 7] = [
     "writer.message",
     "writer.in_transaction",
     "writer.fatal",
     "writer.before_answers",
     "writer.before_view",
     "writer.after_view",
+    "writer.declaring",
 ];
 /// How long the start waits for the store, before the rest of the daemon starts without it.
 const START_WAIT: Duration = Duration::from_secs(2);
@@ -60,8 +62,6 @@ pub(super) struct WriterSettings {
     /// The longest time that a message waits for the store.
     pub(super) deadline: Duration,
     pub(super) faults: Faults,
-    /// One for each resource.
-    pub(super) schemas: Vec<Arc<Schema>>,
     pub(super) commits: CommitTimes,
 }
 
@@ -137,7 +137,13 @@ impl Writer {
         let write = &queued.write;
         let (collection, command) = (write.collection, &write.command);
         let targets = targets(staging, collection, command, &queued.matching)?;
-        let decided = self.decide(staging, collection, command, &write.conditions, targets)?;
+        let decided = self.decide(
+            staging,
+            (collection, &write.schema),
+            command,
+            &write.conditions,
+            targets,
+        )?;
         if !delivery.commit_to(self.settings.flush_limit) {
             return Ok(None);
         }
@@ -154,18 +160,25 @@ impl Writer {
     pub(super) fn decide(
         &self,
         staging: &Staging<'_>,
-        collection: CollectionId,
+        (collection, schema): (CollectionId, &Arc<Schema>),
         command: &WriteCommand,
         conditions: &Conditions,
         targets: Vec<RecordId>,
     ) -> Result<Vec<(WriteTarget, Decision)>, StoreError> {
-        let schema = self.settings.schemas.get(collection.0);
-        let schema = schema.ok_or(StoreError::Failed)?;
         let mut decided = Vec::with_capacity(targets.len());
         for id in targets {
             let target = staging.target(collection, id)?;
             let current = target.current.as_ref();
             let decision = decide(command, conditions, schema, &target.id, current)?;
+            if let Decision::Put(json) = &decision {
+                let put = PutRecord {
+                    collection,
+                    schema,
+                    id: &target.id,
+                    json,
+                };
+                self.holder.judge(&put)?;
+            }
             decided.push((target, decision));
         }
         Ok(decided)
@@ -212,6 +225,13 @@ impl Writer {
                     reply.settle(self.page(open, *collection, *slice));
                 }
                 StoreMessage::Heal { era } if *era == open.era => heal = true,
+                StoreMessage::Applied { reply } => {
+                    reply.settle(Ok(()));
+                }
+                StoreMessage::Declare { candidate, reply } => {
+                    self.settings.faults.hit("writer.declaring");
+                    reply.settle(self.holder.declare(open, candidate));
+                }
                 StoreMessage::Write { .. }
                 | StoreMessage::Batch { .. }
                 | StoreMessage::Page { .. }
@@ -325,6 +345,11 @@ impl BlockingChild for Writer {
                 StoreMessage::Write { .. } | StoreMessage::Batch { .. }
             )
         };
+        // A resource may have been declared meanwhile.
+        let resources = open.engine.collections().len();
+        self.checked
+            .tallies
+            .resize_with(resources, Default::default);
         let full = batch.iter().any(writes) && self.holder.space.refuses();
         let stage = |writer: &Self| Staging {
             group: Group::default(),
@@ -332,6 +357,7 @@ impl BlockingChild for Writer {
             faults: faults.clone(),
             full,
             engine: &*open.engine,
+            names: open.engine.collections(),
             changes: Vec::new(),
             log_from: 0,
         };
@@ -377,6 +403,12 @@ fn refuse(delivery: &Delivery<StoreMessage>) {
             reply.settle(Err(StoreError::Unavailable));
         }
         StoreMessage::Page { reply, .. } => {
+            reply.settle(Err(StoreError::Unavailable));
+        }
+        StoreMessage::Applied { reply } => {
+            reply.settle(Err(StoreError::Unavailable));
+        }
+        StoreMessage::Declare { reply, .. } => {
             reply.settle(Err(StoreError::Unavailable));
         }
         // It is made again already.

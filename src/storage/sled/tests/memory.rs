@@ -32,22 +32,24 @@ fn kept(keyspace: Keyspace) -> Keyspace {
     }
 }
 
-pub(super) struct MemoryEngine(pub(super) Arc<Memory>, Vec<String>);
+pub(super) struct MemoryEngine(pub(super) Arc<Memory>, Mutex<Arc<[String]>>);
 
 impl MemoryEngine {
     pub(super) fn new(memory: Arc<Memory>, collections: &[String]) -> Self {
-        Self(memory, collections.to_vec())
+        Self(memory, Mutex::new(collections.into()))
     }
 }
 
 impl Engine for MemoryEngine {
-    fn collections(&self) -> &[String] {
-        &self.1
+    fn collections(&self) -> Arc<[String]> {
+        Arc::clone(&self.1.lock())
     }
 
-    fn declare(&mut self, collection: &str) -> Result<(), EngineError> {
-        if !self.1.iter().any(|known| known == collection) {
-            self.1.push(collection.to_owned());
+    fn declare(&self, collection: &str) -> Result<(), EngineError> {
+        let mut names = self.1.lock();
+        if !names.iter().any(|known| known == collection) {
+            let name = std::iter::once(collection.to_owned());
+            *names = names.iter().cloned().chain(name).collect();
         }
         Ok(())
     }

@@ -292,6 +292,7 @@ async fn write(
     let writes = told.iter().map(|(command, conditions)| {
         let write = Write {
             collection: BOOKS,
+            schema: Arc::default(),
             command: command.clone(),
             conditions: conditions.clone(),
             bytes: 100,

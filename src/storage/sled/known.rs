@@ -1,0 +1,149 @@
+//! The resources that the store knows, and which of them are declared. Pure.
+
+use std::sync::Arc;
+
+use crate::record::{IdScheme, Schema};
+use crate::settings::ResourceSettings;
+use crate::storage::CollectionId;
+use crate::storage::fit::Resources;
+
+/// Every resource that was declared or stored since the process began. A [`CollectionId`] is a position in it: resources are
+/// added and never removed, so a number means the same resource for good.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KnownResources(Vec<KnownResource>);
+
+#[derive(Debug, Clone)]
+struct KnownResource {
+    name: String,
+    /// Its settings, as they were declared last.
+    settings: Option<ResourceSettings>,
+    declared: bool,
+}
+
+impl KnownResources {
+    pub(super) fn new(resources: Resources) -> Self {
+        Self::default().with(&[], &resources)
+    }
+
+    /// All names, in the order of their numbers.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.0.iter().map(|known| known.name.clone()).collect()
+    }
+
+    /// With the names of the engine, which has the known ones at the same positions.
+    pub(super) fn with_names(&self, names: &[String]) -> Self {
+        let mut next = self.clone();
+        let added = names.iter().skip(self.0.len());
+        next.0.extend(added.map(|name| KnownResource {
+            name: name.clone(),
+            settings: None,
+            declared: false,
+        }));
+        next
+    }
+
+    /// With these resources declared, and no others. `names` are those of the engine.
+    pub(super) fn with(&self, names: &[String], resources: &Resources) -> Self {
+        let mut next = self.with_names(names);
+        for known in &mut next.0 {
+            known.declared = resources.contains_key(&known.name);
+            if let Some(settings) = resources.get(&known.name) {
+                known.settings = Some(settings.clone());
+            }
+        }
+        let lacking = resources.iter();
+        let lacking = lacking.filter(|(name, _)| self.0.iter().all(|known| known.name != **name));
+        let lacking = lacking.filter(|(name, _)| !names.contains(name));
+        next.0.extend(lacking.map(|(name, settings)| KnownResource {
+            name: name.clone(),
+            settings: Some(settings.clone()),
+            declared: true,
+        }));
+        next
+    }
+
+    /// The declared resource of this name.
+    pub(super) fn id(&self, name: &str) -> Option<CollectionId> {
+        let mut known = self.0.iter();
+        let found = known.position(|known| known.declared && known.name == name);
+        found.map(CollectionId)
+    }
+
+    /// The number of a resource, whether it is declared or not.
+    pub(super) fn any_id(&self, name: &str) -> Option<CollectionId> {
+        let mut known = self.0.iter();
+        known.position(|known| known.name == name).map(CollectionId)
+    }
+
+    pub(super) fn name(&self, id: CollectionId) -> Option<&str> {
+        self.0.get(id.0).map(|known| known.name.as_str())
+    }
+
+    /// The kind of ids, as it was declared last.
+    pub(super) fn ids(&self, id: CollectionId) -> IdScheme {
+        let settings = self.0.get(id.0).and_then(|known| known.settings.as_ref());
+        settings.map(|settings| settings.ids).unwrap_or_default()
+    }
+
+    /// The rules of a declared resource.
+    pub(super) fn schema(&self, id: CollectionId) -> Option<&Arc<Schema>> {
+        let known = self.0.get(id.0).filter(|known| known.declared)?;
+        known.settings.as_ref().map(|settings| &settings.schema)
+    }
+
+    /// The declared resources.
+    pub(super) fn declared(&self) -> Resources {
+        let declared = self.0.iter().filter(|known| known.declared);
+        let settings = |known: &KnownResource| Some((known.name.clone(), known.settings.clone()?));
+        declared.filter_map(settings).collect()
+    }
+
+    /// The others.
+    pub(super) fn undeclared(&self) -> impl Iterator<Item = (CollectionId, &str)> {
+        let known = self.0.iter().enumerate();
+        let others = known.filter(|(_, known)| !known.declared);
+        others.map(|(index, known)| (CollectionId(index), known.name.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declare(names: &[&str]) -> Resources {
+        let settings = |name: &&str| ((*name).to_owned(), ResourceSettings::at(name));
+        names.iter().map(settings).collect()
+    }
+
+    #[test]
+    fn a_number_means_the_same_resource_for_good() {
+        let books = CollectionId(0);
+        let first = KnownResources::new(declare(&["books"]));
+        assert_eq!(first.id("books"), Some(books));
+        // The engine has one that is not declared.
+        let engine = ["books", "old"].map(str::to_owned);
+        let opened = first.with_names(&engine);
+        assert_eq!(opened.id("old"), None);
+        assert_eq!(
+            opened.undeclared().collect::<Vec<_>>(),
+            [(CollectionId(1), "old")]
+        );
+        let engine = ["books", "old", "albums"].map(str::to_owned);
+        let second = opened.with(&engine, &declare(&["albums"]));
+        assert_eq!(
+            (second.id("books"), second.any_id("books")),
+            (None, Some(books))
+        );
+        assert_eq!(second.id("albums"), Some(CollectionId(2)));
+        assert_eq!(
+            (second.name(books), second.schema(books)),
+            (Some("books"), None)
+        );
+        let third = second.with(&engine, &declare(&["albums", "books", "old"]));
+        assert_eq!(third.id("books"), Some(books));
+        assert_eq!(third.id("old"), Some(CollectionId(1)));
+        assert_eq!(third.undeclared().count(), 0);
+        assert_eq!(third.names(), engine);
+        assert_eq!(third.declared().len(), 3);
+    }
+}
