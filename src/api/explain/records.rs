@@ -68,14 +68,14 @@ impl<'a> AskedRecords<'a> {
         if *self.method() == Method::OPTIONS {
             return Err(Box::new(Ok(allows(&target.settings, allow, body))));
         }
+        let refused = |problem: Problem| Box::new(Err(problem));
+        ListQuery::refuse_shape(query).map_err(|error| refused(error.into()))?;
         if !allow
             .split(", ")
             .any(|allowed| allowed == self.method().as_str())
         {
             return Err(Box::new(Err(Problem::not_allowed(allow))));
         }
-        let refused = |problem: Problem| Box::new(Err(problem));
-        ListQuery::refuse_shape(query).map_err(|error| refused(error.into()))?;
         let id = match &self.named {
             Some(named) => Some(named.id.clone().ok_or_else(|| refused(absent(target)))?),
             None => None,
