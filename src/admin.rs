@@ -7,10 +7,12 @@ mod orders;
 mod page;
 mod readiness;
 mod records;
+mod reload;
 
 pub(crate) use history::Histories;
 pub(crate) use readiness::{Check, Checks};
 pub(crate) use records::{Catalogue, PARCEL_BYTES, PARCEL_LINES, ParcelDone, Records, RefusedLine};
+pub(crate) use reload::{NotReloaded, ReloadOrder, ReloadStatus, Reloaded, Reloads};
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -38,7 +40,7 @@ const ORDER_BYTES_MAX: usize = 4096;
 /// and is told no.
 pub(crate) const ADMIN_HEADER: &str = "Perennial-Admin";
 const READ: &str = "GET, HEAD";
-const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor, /supervisor/PART/restart, /incidents, /records, /history/RESOURCE/ID and /explain?method=METHOD&url=URL";
+const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor, /supervisor/PART/restart, /incidents, /records, /history/RESOURCE/ID, /reload and /explain?method=METHOD&url=URL";
 
 /// The handler of requests on the admin listener.
 pub(crate) struct Admin {
@@ -64,6 +66,8 @@ pub(crate) struct Running {
     pub incidents: Arc<Incidents>,
     /// The answer of `/explain`.
     pub explain: Explain,
+    /// The settings, which can be read again.
+    pub reloads: Arc<Reloads>,
 }
 
 /// Explains what a request of this method to this URL gets, as JSON; the error is about the method or the URL.
@@ -89,6 +93,7 @@ impl Responder for Admin {
             "/chaos" if self.faults.enabled() => self.chaos(request).await,
             "/records" => self.records(request).await,
             _ if path.starts_with("/records/") => self.records(request).await,
+            "/reload" => self.reload(request).await,
             _ => match (
                 path.strip_prefix("/history/"),
                 path.strip_prefix("/supervisor/"),
@@ -136,7 +141,7 @@ impl Admin {
             "/livez" => self.live(),
             "/readyz" => self.ready(request.query()),
             "/metrics" => Ok(self.metrics(request)),
-            "/supervisor" => Ok(json_answer(&json!(self.view()))),
+            "/supervisor" => Ok(json_answer(&self.supervisor())),
             "/incidents" => {
                 let running = self.running.get();
                 let incidents = running.map(|running| running.incidents.all());
@@ -230,6 +235,22 @@ impl Admin {
         match fault(part) {
             None => Ok(json_answer(&json!({ "ready": true, "part": name }))),
             Some(fault) => Err(not_ready(&[fault])),
+        }
+    }
+
+    /// The tree, and in it which settings are in force.
+    fn supervisor(&self) -> Value {
+        let mut tree = json!(self.view());
+        if let (Some(root), Some(running)) = (tree.as_object_mut(), self.running.get()) {
+            root.insert("settings".to_owned(), running.reloads.view());
+        }
+        tree
+    }
+
+    async fn reload(&self, request: &Incoming) -> Answered {
+        match self.running.get() {
+            Some(running) => running.reloads.answer(request).await,
+            None => Err(not_ready(&[])),
         }
     }
 

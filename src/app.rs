@@ -5,22 +5,24 @@ mod errors;
 mod memory;
 mod notifier;
 mod phase;
+mod reload;
 mod run_file;
 mod service_manager;
+mod serving;
 mod signals;
 mod system;
 
 pub(crate) use errors::with_causes;
 pub use errors::{BuildError, Ended};
 pub use phase::Phase;
-pub(crate) use signals::{OnSignal, Unattended};
+pub(crate) use reload::SettingsOrigin;
 pub use system::{Bound, Stop, System};
 
 use crate::listener::Inherited;
 pub use crate::listener::SocketError;
 use crate::settings::Settings;
 use service_manager::ServiceManager;
-use signals::Signals;
+use signals::{OnSignal, Signals};
 
 /// The error of [`run`].
 #[derive(Debug, thiserror::Error)]
@@ -63,24 +65,28 @@ pub enum RunError {
 /// # }
 /// ```
 pub fn run(settings: Settings) -> Result<(), RunError> {
-    run_with(settings, Unattended)
+    run_from(settings, None)
 }
 
-/// The same, with something to do at the signals that do not stop the daemon.
-pub(crate) fn run_with(settings: Settings, on_signal: impl OnSignal) -> Result<(), RunError> {
+/// The same with settings that can be read again.
+pub(crate) fn run_from(settings: Settings, origin: Option<SettingsOrigin>) -> Result<(), RunError> {
     let refused = |what| move |source| RunError::System(what, source);
     crate::descriptors::raise();
     let signals = Signals::catch().map_err(refused("signal handlers"))?;
     let inherited = Inherited::take().map_err(|error| BuildError::Sockets(vec![error]))?;
-    let mut system = System::build_with(settings, inherited)?;
-    if let Some(log) = on_signal.log() {
-        system.parts.metrics.add(log);
-    }
+    let log = origin.as_ref().map(|origin| origin.log.clone());
+    let mut system = System::with_origin(settings, inherited, origin)?;
+    system.parts.metrics.add_some(log.clone());
     if let Some(manager) = ServiceManager::of(|name| std::env::var_os(name)) {
         system.tell(manager);
     }
     signals
-        .watch(system.stopper(), system.access_log(), on_signal)
+        .watch(OnSignal {
+            stop: system.stopper(),
+            reloader: system.parts.reloader.clone(),
+            access_log: system.access_log(),
+            log,
+        })
         .map_err(refused("a thread for signals"))?;
     system.start()?;
     Ok(system.join()?)

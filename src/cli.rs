@@ -7,8 +7,8 @@ mod explain;
 mod healthcheck;
 mod history;
 mod journal;
-mod on_signal;
 mod orders;
+mod reload;
 mod restore;
 mod serve;
 mod status;
@@ -17,12 +17,12 @@ mod transfer;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
 use crate::app::with_causes;
-use crate::settings::{self, AdminListen, CheckedFolders, LoadError, LoadedSettings, Settings};
+use crate::settings::{AdminListen, CheckedFolders, LoadedSettings, Settings, SettingsSource};
 use crate::storage::Moment;
 use explain::ExplainArgs;
 use history::{HistoryArgs, RevertArgs};
@@ -127,6 +127,14 @@ enum Command {
     Import {
         #[command(flatten)]
         args: ImportArgs,
+        #[command(flatten)]
+        admin: AdminArg,
+    },
+    /// Have the running daemon read its settings again, and print what changes: exit code 78 if nothing was changed
+    Reload {
+        /// Only print what would change
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         admin: AdminArg,
     },
@@ -239,6 +247,9 @@ impl Command {
             }
             Self::Export { args, admin } => admin.ask(source(config), |address| args.run(address)),
             Self::Import { args, admin } => admin.ask(source(config), |address| args.run(address)),
+            Self::Reload { dry_run, admin } => {
+                admin.ask(source(config), |address| reload::run(address, dry_run))
+            }
             Self::Status { json, admin } => {
                 admin.ask(source(config), |address| status::run(address, json))
             }
@@ -263,21 +274,13 @@ impl AdminArg {
     }
 }
 
-/// The source of the settings, to read them again.
-#[derive(Debug)]
-struct SettingsSource {
-    path: Option<PathBuf>,
-    env: BTreeMap<String, String>,
+/// Settings that a command needs.
+trait LoadOrSay: Sized {
+    /// Loads the settings and carries out what needs them, or prints what is wrong with them.
+    fn with(self, checked: CheckedFolders, run: impl FnOnce(LoadedSettings, Self) -> Exit) -> Exit;
 }
 
-impl SettingsSource {
-    /// The file that is asked for, or else the usual one.
-    fn find(asked: Option<PathBuf>, env: BTreeMap<String, String>) -> Self {
-        let path = settings::find(asked, &env, Path::is_file);
-        Self { path, env }
-    }
-
-    /// Loads the settings and carries out what needs them, or prints what is wrong with them.
+impl LoadOrSay for SettingsSource {
     fn with(self, checked: CheckedFolders, run: impl FnOnce(LoadedSettings, Self) -> Exit) -> Exit {
         match self.load(checked) {
             Ok(loaded) => run(loaded, self),
@@ -286,16 +289,6 @@ impl SettingsSource {
                 Exit::Config
             }
         }
-    }
-
-    fn load(&self, checked: CheckedFolders) -> Result<LoadedSettings, LoadError> {
-        settings::load(self.path.as_deref(), &self.env, checked)
-    }
-
-    /// The file, for people.
-    fn name(&self) -> String {
-        let path = self.path.as_ref().map(|path| path.display().to_string());
-        path.unwrap_or_else(|| "built-in defaults".to_owned())
     }
 }
 

@@ -10,6 +10,9 @@
 //!
 //! The walk reads every file and the environment, and names all faults at once. If it finds none, the `config` crate merges
 //! what was written over the defaults, and serde reads the merged value into [`Settings`].
+//!
+//! `source` reads the settings again; `values` has the value of each key, and `plan` tells what changes from one reading to the
+//! next.
 
 mod backup;
 mod effects;
@@ -20,22 +23,28 @@ mod keys;
 mod kind;
 mod listen;
 mod load;
+mod plan;
 mod reference;
 mod routes;
 mod rules;
+mod source;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod values;
 mod walk;
 
 pub use backup::{BackupSettings, BackupTo, DrillInterval, KeepSettings, NoBackupTo};
 pub use fault::{Location, SettingFault};
 pub use listen::{AdminListen, Listen, NotAdminListen, NotListen};
 pub use load::{CheckedFolders, LoadError, LoadedSettings, find, load};
+pub(crate) use plan::{NodeChange, plan};
 pub use reference::reference;
 pub use routes::{
     CacheRule, FolderSettings, Put, ResourceSettings, RouteSettings, RuleSettings, TargetSettings,
 };
+pub(crate) use source::SettingsSource;
+pub(crate) use values::SettingValues;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

@@ -6,6 +6,7 @@
 //! 1. `incoming`: [`Incoming`] and the trait [`Responder`], all that the rooms above receive and implement.
 //! 2. `exchange`: one request from its head to its answer: resolve, `quick`, `admit`, `slow`. `pass` is the right to go on
 //!    that `admit` gives.
+//!    `edition` is what a reload of the settings replaces.
 //! 3. `serve`: where connections begin; one actix-web `App` behind `http1` and `http2`.
 //! 4. `http1`: the phases of a connection, and below it `head`, `decoder` and `answer`, which read and write messages and
 //!    are pure. `fault` is the table of what is refused.
@@ -15,7 +16,7 @@
 //! 7. `link`, `thread`: the state that a request shares with its connection, and that the connections of a thread share.
 //! 8. `problem`: every error as problem+json. `body`, `file_body`, `accept`, `hosts`, `request_id`: bodies of requests and of
 //!    answers, what a client accepts, which names the server answers to, ids.
-//! 9. `recorder`, which writes to `metrics` and `access_log`; `counters` counts connections and the limits that they reach.
+//! 9. `recorder`, which writes to `metrics` and `access_log`; `route_patterns` numbers the routes for both; `counters` counts connections and the limits that they reach.
 //! 10. `buffered`: the bound on what all clients together make the server hold.
 
 mod accept;
@@ -24,6 +25,7 @@ mod body;
 mod buffered;
 mod counters;
 mod drain;
+mod edition;
 mod exchange;
 mod file_body;
 mod hosts;
@@ -36,6 +38,7 @@ mod metrics;
 mod problem;
 mod recorder;
 mod request_id;
+mod route_patterns;
 mod serve;
 mod socket;
 #[cfg(test)]
@@ -48,12 +51,14 @@ pub(crate) use access_log::Access;
 pub(crate) use body::read_body;
 pub(crate) use counters::ConnectionCounters;
 pub(crate) use drain::Drain;
+pub(crate) use edition::{Edition, Editions};
 pub(crate) use exchange::{Parts, must_know, options};
 pub(crate) use file_body::{DiskBody, DiskStep, content_body, content_response, disk_response};
 pub(crate) use hosts::{Hosts, Peer};
 pub(crate) use incoming::{Incoming, Pass, Responder, Response};
 pub(crate) use metrics::{HandlerMetrics, HttpMetrics};
 pub(crate) use problem::{Code, Problem, escape_html};
+pub(crate) use route_patterns::RoutePatterns;
 pub(crate) use serve::{SILENCED, Service};
 pub(crate) use socket::{Socket, register};
 pub(crate) use wait::{ClientWait, CurrentWait};

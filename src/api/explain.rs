@@ -242,7 +242,7 @@ impl Explainer<'_> {
             told.add("rule", format!("answered after {delay} at the earliest"));
         }
         if let Some(gate) = &rules.gate {
-            let (most, waiting, room) = (gate.most, gate.waiting(), gate.waiting_max);
+            let (most, waiting, room) = (gate.most(), gate.waiting(), gate.waiting_max);
             told.add(
                 "rule",
                 format!("{most} at a time; {waiting} wait, and more than {room} get 503"),

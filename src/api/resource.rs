@@ -132,7 +132,7 @@ impl ResourceRequest<'_> {
     async fn read_object(&mut self, body: BodyOf) -> Result<JsonObject, Problem> {
         let settings = &self.target.settings;
         settings.must_read(body, self.request.headers())?;
-        let body = read_body(self.request, self.site.body_bytes).await?;
+        let body = read_body(self.request, self.site.settings.limits.body_bytes).await?;
         self.body_bytes = body.len();
         let mut object = JsonObject::parse(&body)?;
         object.remove_meta();

@@ -8,12 +8,13 @@ use super::answer::redirect;
 use super::routes::{Matched, RouteTable, Target, Unrouted};
 use super::{files, resource};
 use crate::file_cache::Files;
+use crate::settings::Settings;
 use crate::storage::Store;
 use crate::wire::{
     Code, ConnectionCounters, Incoming, Pass, Problem, Responder, Response, takes_html,
 };
 
-/// The public site and API; all request handlers share it.
+/// The public site and API of one edition of the settings; all request handlers share it.
 #[derive(Debug)]
 pub(crate) struct Site {
     /// The routes.
@@ -24,8 +25,8 @@ pub(crate) struct Site {
     pub store: Arc<dyn Store>,
     /// The counters of the connections, which know whether an answer may be held.
     pub counters: Arc<ConnectionCounters>,
-    /// The largest body of a request, in bytes.
-    pub body_bytes: usize,
+    /// The settings of this edition.
+    pub settings: Arc<Settings>,
 }
 
 impl Responder for Site {
@@ -36,7 +37,7 @@ impl Responder for Site {
     }
 
     fn route_index(&self, matched: &Self::Matched) -> Option<usize> {
-        Some(matched.as_ref().ok()?.route.index)
+        matched.as_ref().ok()?.route.number
     }
 
     fn quick(&self, request: &Incoming, matched: &Self::Matched, now: Instant) -> Option<Response> {

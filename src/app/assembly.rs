@@ -13,10 +13,14 @@ use tokio::sync::Semaphore;
 
 use super::errors::BuildError;
 use super::memory;
+use super::reload::{self, Reloading, SettingsOrigin, Values};
 use super::run_file::RunFile;
+use super::serving::{Serving, edition};
 use super::system::Bound;
-use crate::admin::{Admin, Check, Checks, Explain, Histories, Records, Running};
-use crate::api::{AskedRequest, Explainer, RouteTable, Site, declared};
+use crate::admin::{
+    Admin, Check, Checks, Explain, Histories, Records, ReloadOrder, Reloads, Running,
+};
+use crate::api::{AskedRequest, Explainer, Site};
 use crate::backup::BackupSchedule;
 use crate::descriptors;
 use crate::file_cache::{CallThreads, Files};
@@ -26,14 +30,15 @@ use crate::listener::{
     SocketError, SocketFile, bind, bind_unix,
 };
 use crate::request_handler::{self, GiveWay, HandlerRef, PeerBound};
-use crate::settings::{AdminListen, AutoCount, Listen, Settings};
+use crate::settings::{AdminListen, AutoCount, Listen, SettingValues, Settings};
 use crate::storage;
 use crate::supervision::{
-    ChildSpec, Env, Faults, PreparedTree, Pulse, QueueLimits, Slot, SupervisorSpec, Tree,
+    ChildRef, ChildSpec, Env, Faults, PreparedTree, Pulse, QueueLimits, Slot, SupervisorSpec, Tree,
 };
 use crate::telemetry::{AccessGuard, AccessSink, MetricSource, Metrics};
 use crate::wire::{
-    Access, ConnectionCounters, Drain, HandlerMetrics, Hosts, HttpMetrics, Parts, Responder,
+    Access, ConnectionCounters, Drain, Editions, HandlerMetrics, HttpMetrics, Parts, Responder,
+    RoutePatterns,
 };
 
 /// Connections that may wait for one handler; they are few bytes each, and the listener waits when it is full.
@@ -57,6 +62,8 @@ pub(super) struct Assembly {
     pub(super) store: Arc<dyn storage::Store>,
     /// Outlives the handlers, whose last lines it writes out.
     pub(super) access: Option<AccessGuard>,
+    /// Reads the settings again, if they can be.
+    pub(super) reloader: Option<ChildRef<ReloadOrder>>,
 }
 
 /// All that a system needs to be started.
@@ -100,43 +107,41 @@ struct Builder {
     faults: Faults,
     counters: Arc<ConnectionCounters>,
     access: Option<AccessSink>,
-    hosts: Arc<Hosts>,
+    patterns: Arc<RoutePatterns>,
     listener_metrics: ListenerMetrics,
 }
 
 impl Assembly {
     /// Binds every socket and prepares every child.
-    pub(super) fn new(settings: Settings, inherited: Inherited) -> Result<Self, BuildError> {
+    pub(super) fn new(
+        settings: Settings,
+        inherited: Inherited,
+        origin: Option<SettingsOrigin>,
+    ) -> Result<Self, BuildError> {
         let opened = AccessSink::open(&settings.logging).map_err(BuildError::AccessLog)?;
         let (sink, access) = opened.unzip();
-        let most = memory::buffered_bytes(settings.server.max_buffered);
-        let builder = Builder {
-            counters: Arc::new(ConnectionCounters::new(most)),
-            hosts: Arc::new(Hosts::new(&settings.server.hosts)),
-            faults: faults(&settings),
-            settings,
-            access: sink,
-            listener_metrics: ListenerMetrics::default(),
-        };
+        let builder = Builder::new(settings, sink);
         let incidents = Arc::new(Incidents::new(&builder.settings.server.data));
         let (store, writer) = storage::storage(&builder.settings, &builder.faults, &incidents);
         let pulse = Pulse::new();
         let admin = Arc::new(Admin::new(Arc::clone(&pulse), builder.faults.clone()));
         let sockets = builder.sockets(inherited)?;
         let bound = sockets.bound().map_err(BuildError::Address)?;
-        let (files, file_cache, routes) = builder.routes(&*store)?;
-        let site = Arc::new(Site {
-            routes: Arc::clone(&routes),
+        let (files, file_cache) = builder.files()?;
+        let serving = Serving {
             files: files.clone(),
             store: Arc::clone(&store),
             counters: Arc::clone(&builder.counters),
-            body_bytes: builder.settings.limits.body_bytes,
-        });
+            patterns: Arc::clone(&builder.patterns),
+        };
+        let site = Editions::new(serving.edition(1, &builder.settings, None)?);
+        let admin_editions = Editions::new(edition(1, &builder.settings, Arc::clone(&admin)));
+        let (reloads, reloader) = builder.reloader(origin, serving, &site, &admin_editions);
         let (handlers, refs, http) = builder.handlers(&site);
         let (storage, backups) = builder.storage(writer);
         let spec = builder
             .supervisor("perennial")
-            .child(builder.admin(sockets.admin, &admin))
+            .child(builder.admin(sockets.admin, &admin_editions, reloader))
             .child(storage)
             .child(file_cache)
             .child(handlers)
@@ -145,7 +150,8 @@ impl Assembly {
         let tree = prepared.tree();
         let metrics = Metrics::new(tree.clone());
         metrics.add(http);
-        metrics.add(routes);
+        metrics.add(Arc::clone(&site));
+        metrics.add(Arc::clone(&reloads));
         metrics.add_some(backups);
         metrics.add_some(builder.access);
         metrics.add(builder.listener_metrics);
@@ -160,7 +166,8 @@ impl Assembly {
             histories: Histories::new(&store),
             records: Records::new(&store, &builder.settings),
             incidents: Arc::clone(&incidents),
-            explain: explain(&site, &builder.settings),
+            explain: explain(&site),
+            reloads: Arc::clone(&reloads),
         });
         Ok(Self {
             bound,
@@ -176,6 +183,7 @@ impl Assembly {
             metrics,
             store,
             access,
+            reloader: reloads.child.clone(),
         })
     }
 }
@@ -197,6 +205,19 @@ fn env(faults: Faults) -> Env {
 }
 
 impl Builder {
+    fn new(settings: Settings, access: Option<AccessSink>) -> Self {
+        let most = memory::buffered_bytes(settings.server.max_buffered);
+        let routes = settings.routes.len() + settings.resources.len();
+        Self {
+            counters: Arc::new(ConnectionCounters::new(most)),
+            patterns: Arc::new(RoutePatterns::with_room(routes)),
+            faults: faults(&settings),
+            settings,
+            access,
+            listener_metrics: ListenerMetrics::default(),
+        }
+    }
+
     /// A supervisor as the settings want all of them.
     fn supervisor(&self, name: &str) -> SupervisorSpec {
         let settings = &self.settings.supervision;
@@ -218,23 +239,26 @@ impl Builder {
 
     fn parts<R: Responder>(
         &self,
-        responder: &Arc<R>,
+        editions: &Arc<Editions<R>>,
         metrics: &Arc<HandlerMetrics>,
         drain: &Drain,
     ) -> Parts<R> {
         Parts {
-            responder: Arc::clone(responder),
+            editions: Arc::clone(editions),
             metrics: Arc::clone(metrics),
             counters: Arc::clone(&self.counters),
-            limits: self.settings.limits,
             drain: drain.clone(),
             access: None,
-            hosts: Arc::clone(&self.hosts),
         }
     }
 
     /// A handler and its listener for the admin's address alone: full public handlers must not fail a health check.
-    fn admin(&self, socket: OwnedFd, admin: &Arc<Admin>) -> SupervisorSpec {
+    fn admin(
+        &self,
+        socket: OwnedFd,
+        admin: &Arc<Editions<Admin>>,
+        reloader: Option<ChildSpec>,
+    ) -> SupervisorSpec {
         let drain = Drain::new(ADMIN_DRAIN);
         let mut parts = self.parts(admin, &Arc::new(HandlerMetrics::new(0)), &drain);
         // Its connections are none of the public ones.
@@ -255,48 +279,73 @@ impl Builder {
         let (faults, counters) = (Faults::none(), self.listener_metrics.admin.clone());
         let state = ListenerState::new(&socket, handlers, Some(0), bounds, faults, counters);
         let listener = listener::child_spec("admin-listener", &event_loop, state);
-        self.supervisor("admin").child(spec).child(listener)
+        let supervisor = self.supervisor("admin").child(spec).child(listener);
+        match reloader {
+            Some(reloader) => supervisor.child(reloader),
+            None => supervisor,
+        }
     }
 
-    fn routes(
+    /// What is told of the settings, and the child that reads them again, if they can be.
+    fn reloader(
         &self,
-        store: &dyn storage::Store,
-    ) -> Result<(Files, ChildSpec, Arc<RouteTable>), BuildError> {
+        origin: Option<SettingsOrigin>,
+        serving: Serving,
+        site: &Arc<Editions<Site>>,
+        admin: &Arc<Editions<Admin>>,
+    ) -> (Arc<Reloads>, Option<ChildSpec>) {
+        let Some(origin) = origin else {
+            let status = reload::first_status("none".to_owned(), &SettingValues::default());
+            return (Arc::new(Reloads::new(None, status)), None);
+        };
+        let (slot, child) = reload::slot();
+        let status = reload::first_status(origin.source.name(), &origin.values);
+        let reloads = Arc::new(Reloads::new(Some(child), status));
+        let reloading = Arc::new(Reloading {
+            values: Values::first(origin.values.clone()),
+            origin,
+            serving,
+            site: Arc::clone(site),
+            admin: Arc::clone(admin),
+            reloads: Arc::clone(&reloads),
+            faults: self.faults.clone(),
+        });
+        (reloads, Some(reloading.child_spec(&slot)))
+    }
+
+    fn files(&self) -> Result<(Files, ChildSpec), BuildError> {
         let settings = &self.settings;
         let limits = settings.supervision.children.file_cache;
         let (slot, child) = Slot::with_limits("file-cache", limits.limits());
         let threads = CallThreads::new().map_err(BuildError::Thread)?;
         let files = Files::new(&settings.file_cache, limits.deadline, threads, child);
-        let routes = declared(
-            settings,
-            |site| files.add(site),
-            |name| store.collection(name),
-        )?;
         let spec = files.child_spec(&slot, self.faults.clone());
         let spec = spec.start_timeout(settings.supervision.start_timeout);
-        Ok((files, spec, Arc::new(routes)))
+        Ok((files, spec))
     }
 
-    fn handlers(&self, site: &Arc<Site>) -> (SupervisorSpec, Vec<HandlerRef>, HttpMetrics) {
+    fn handlers(
+        &self,
+        site: &Arc<Editions<Site>>,
+    ) -> (SupervisorSpec, Vec<HandlerRef>, HttpMetrics) {
         let count = match self.settings.server.handlers {
             AutoCount::Auto => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             AutoCount::Count(count) => count.get(),
         };
         let drain = Drain::new(self.settings.server.drain);
         let mut http = HttpMetrics {
-            patterns: site.routes.patterns(),
+            patterns: Arc::clone(&self.patterns),
             handlers: Vec::new(),
             connections: Arc::clone(&self.counters),
         };
         let mut supervisor = self.supervisor("request-handlers").start_together();
         let mut refs = Vec::new();
         for n in 0..count {
-            let metrics = Arc::new(HandlerMetrics::new(http.patterns.len()));
+            let metrics = Arc::new(HandlerMetrics::new(self.patterns.room()));
             let mut parts = self.parts(site, &metrics, &drain.another());
             parts.access = self.access.as_ref().map(|sink| Access {
                 sink: sink.clone(),
-                patterns: Arc::from(http.patterns.clone()),
-                queries: self.settings.logging.access_query,
+                patterns: Arc::clone(&self.patterns),
             });
             let (spec, handler) = request_handler::prepare(
                 &format!("handler-{n}"),
@@ -414,16 +463,16 @@ impl Builder {
 }
 
 /// The function by which the admin listener explains a request to the site.
-fn explain(site: &Arc<Site>, settings: &Settings) -> Explain {
-    let (site, settings) = (Arc::clone(site), Arc::new(settings.clone()));
+fn explain(site: &Arc<Editions<Site>>) -> Explain {
+    let editions = Arc::clone(site);
     Box::new(move |method, url| {
-        let (site, settings) = (Arc::clone(&site), Arc::clone(&settings));
+        let site = Arc::clone(&editions.current().responder);
         let asked = AskedRequest::parse(method, url);
         Box::pin(async move {
             let asked = asked.map_err(|error| error.to_string())?;
             let explainer = Explainer {
                 routes: &site.routes,
-                settings: &settings,
+                settings: &site.settings,
             };
             Ok(serde_json::json!(explainer.running(&asked, &site).await))
         })

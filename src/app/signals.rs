@@ -1,4 +1,4 @@
-//! Signals: TERM, INT and QUIT stop the daemon; the program around it decides what HUP and USR1 do.
+//! Signals: TERM, INT and QUIT stop the daemon, HUP reads the settings again, and USR1 opens the log files again.
 
 use std::future::poll_fn;
 use std::io;
@@ -7,35 +7,52 @@ use std::task::Poll;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Stop;
+use crate::admin::ReloadOrder;
+use crate::supervision::ChildRef;
 use crate::telemetry::{LogControl, Reopen};
 
 /// The answer to a signal that comes while the daemon stops.
 const ALREADY: &str = "already stopping; requests in flight may take until server.drain has passed. SIGKILL ends the \
     process at once, and loses no write that was answered";
 
-/// What the program around the daemon does at the signals that do not stop it. By default it has no files.
-pub(crate) trait OnSignal: Send + 'static {
-    /// SIGHUP: the settings may have changed.
-    fn hangup(&mut self) {
-        tracing::info!("SIGHUP: there is no file to read again");
-    }
-
-    /// SIGUSR1: the log files may have been moved away. The daemon itself opens its access log again.
-    fn user1(&mut self) {
-        tracing::info!("SIGUSR1: the program has no files to open again");
-    }
-
-    /// The program's log, whose counters are exposed with the daemon's own metrics.
-    fn log(&self) -> Option<LogControl> {
-        None
-    }
+/// The parts that signals have something to do.
+#[derive(Debug)]
+pub(crate) struct OnSignal {
+    pub(crate) stop: Stop,
+    /// Reads the settings again, if they can be.
+    pub(crate) reloader: Option<ChildRef<ReloadOrder>>,
+    pub(crate) access_log: Option<Reopen>,
+    /// The log of the program, if the daemon is one of its own.
+    pub(crate) log: Option<LogControl>,
 }
 
-/// A program without a settings file and without log files.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Unattended;
+impl OnSignal {
+    /// SIGHUP: the settings may have changed. The child logs the outcome.
+    fn hangup(&self) {
+        let order = ReloadOrder {
+            dry_run: false,
+            reply: None,
+        };
+        match self.reloader.as_ref().map(|reloader| reloader.tell(order)) {
+            Some(Ok(())) => tracing::info!("SIGHUP: the settings are read again"),
+            Some(Err(refused)) => tracing::error!(
+                "SIGHUP: the settings are not read again: {:?}",
+                refused.reason
+            ),
+            None => tracing::info!("SIGHUP: there is no file to read again"),
+        }
+    }
 
-impl OnSignal for Unattended {}
+    /// SIGUSR1: the log files may have been moved away.
+    fn user1(&self) {
+        self.access_log.iter().for_each(Reopen::ask);
+        if self.log.as_ref().is_some_and(LogControl::reopen) {
+            tracing::info!("SIGUSR1: log files are opened again");
+        } else {
+            tracing::info!("SIGUSR1: there is no log file to open again");
+        }
+    }
+}
 
 /// The signals that are caught, with their names.
 const CAUGHT: [(&str, SignalKind); 5] = [
@@ -67,22 +84,14 @@ impl Signals {
     }
 
     /// Acts on them, on a thread that ends with the process.
-    pub(crate) fn watch(
-        self,
-        stop: Stop,
-        access_log: Option<Reopen>,
-        mut on_signal: impl OnSignal,
-    ) -> io::Result<()> {
+    pub(crate) fn watch(self, on_signal: OnSignal) -> io::Result<()> {
         let mut caught = self.caught;
         let watch = async move {
             loop {
                 match next(&mut caught).await {
                     "SIGHUP" => on_signal.hangup(),
-                    "SIGUSR1" => {
-                        access_log.iter().for_each(Reopen::ask);
-                        on_signal.user1();
-                    }
-                    name if stop.stop() => tracing::info!("{name}: stopping"),
+                    "SIGUSR1" => on_signal.user1(),
+                    name if on_signal.stop.stop() => tracing::info!("{name}: stopping"),
                     name => tracing::info!("{name}: {ALREADY}"),
                 }
             }

@@ -12,6 +12,7 @@ use super::assembly::{Assembly, Planned};
 use super::errors::{BuildError, Ended};
 use super::notifier::Notifier;
 use super::phase::{Phase, Phases};
+use super::reload::SettingsOrigin;
 use super::run_file::RunFile;
 use super::service_manager::ServiceManager;
 use crate::listener::{Inherited, SocketFile};
@@ -72,8 +73,17 @@ impl System {
 
     /// The same for a process that was started with sockets, for `server.listen = ["systemd:NAME"]`.
     pub fn build_with(settings: Settings, inherited: Inherited) -> Result<Self, BuildError> {
+        Self::with_origin(settings, inherited, None)
+    }
+
+    /// The same with settings that can be read again.
+    pub(super) fn with_origin(
+        settings: Settings,
+        inherited: Inherited,
+        origin: Option<SettingsOrigin>,
+    ) -> Result<Self, BuildError> {
         Ok(Self {
-            parts: Assembly::new(settings, inherited)?,
+            parts: Assembly::new(settings, inherited, origin)?,
             stop: Stop::default(),
             notifier: None,
             thread: None,

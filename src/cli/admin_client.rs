@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body};
 
@@ -41,6 +42,8 @@ pub(super) enum ClientError {
         status: u16,
         /// The detail of the problem, if the answer is one.
         detail: String,
+        /// Its reasons, one by one, if it has some.
+        reasons: Vec<String>,
     },
     #[error("the answer of {0} broke off")]
     Broken(String, #[source] io::Error),
@@ -171,12 +174,17 @@ impl AdminClient {
         if status == 200 {
             return Ok(answer);
         }
-        let detail = answer.bytes().ok().and_then(|body| detail(&body));
+        let body = answer.bytes().unwrap_or_default();
+        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let detail = problem.get("detail").and_then(Value::as_str);
+        let reasons = problem.get("reasons").and_then(Value::as_array);
+        let reasons = reasons.into_iter().flatten().filter_map(Value::as_str);
         Err(ClientError::Refused {
             address,
             path: path.split('?').next().unwrap_or_default().to_owned(),
             status,
             detail: detail.map_or_else(String::new, |detail| format!(": {detail}")),
+            reasons: reasons.map(str::to_owned).collect(),
         })
     }
 }
@@ -207,10 +215,4 @@ fn was_closed(answer: &Answer) -> bool {
         UnexpectedEof,
     ];
     matches!(answer, Err(ureq::Error::Io(error)) if kinds.contains(&error.kind()))
-}
-
-/// The detail of a problem.
-fn detail(body: &[u8]) -> Option<String> {
-    let problem: serde_json::Value = serde_json::from_slice(body).ok()?;
-    Some(problem.get("detail")?.as_str()?.to_owned())
 }

@@ -1,8 +1,8 @@
 //! `perennial check`: whether the settings are valid, and whether the data folder is whole. What is wrong with the settings
 //! was printed when they were loaded.
 
-use super::{Exit, SettingsSource, complain, print, say};
-use crate::settings::{LoadedSettings, Settings};
+use super::{Exit, complain, print, say};
+use crate::settings::{LoadedSettings, Settings, SettingsSource};
 use crate::storage::{
     DataCheck, DataFinding, FolderFault, PrintError, ViewCheck, check_data, data_fit,
 };

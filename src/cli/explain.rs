@@ -5,11 +5,12 @@ use std::error::Error;
 use futures_util::FutureExt as _;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{AdminArg, Exit, SettingsSource, admin_client, complain, print};
+use super::{AdminArg, Exit, LoadOrSay as _, admin_client, complain, print};
 use crate::api::{AskedRequest, Explainer, Explanation, declared};
 use crate::file_cache::roots_alone;
-use crate::settings::{CheckedFolders, Settings};
+use crate::settings::{CheckedFolders, Settings, SettingsSource};
 use crate::storage::CollectionId;
+use crate::wire::RoutePatterns;
 
 /// `perennial explain`
 #[derive(Debug, clap::Args)]
@@ -70,7 +71,9 @@ fn by_settings(
     let roots = roots_alone(&settings.file_cache, deadline)?;
     let place = |name: &str| settings.resources.keys().position(|known| known == name);
     let collection = |name: &str| place(name).map(CollectionId);
-    let routes = &declared(settings, |site| roots.add(site), collection)?;
+    let patterns = RoutePatterns::with_room(0);
+    let root = |site| roots.add(site);
+    let routes = &declared(settings, &patterns, None, root, collection)?;
     Ok(Explainer { routes, settings }.alone(asked).now_or_never())
 }
 

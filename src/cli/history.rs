@@ -8,9 +8,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::admin_client::{self, ClientError};
-use super::{AdminArg, Exit, SettingsSource, admin_address, complain, print, say};
+use super::{AdminArg, Exit, LoadOrSay as _, admin_address, complain, print, say};
 use crate::record::HistoryQuery;
-use crate::settings::{CheckedFolders, IdScheme, Settings};
+use crate::settings::{CheckedFolders, IdScheme, Settings, SettingsSource};
 use crate::storage::{PrintError, read_past};
 
 /// A record, as the command line names it.

@@ -1,15 +1,14 @@
 //! `perennial serve`: the daemon.
 
-use super::on_signal::OperatorsSignals;
-use super::{Exit, SettingsSource, complain};
-use crate::app::{self, BuildError, Ended, RunError, with_causes};
-use crate::settings::LoadedSettings;
+use super::{Exit, complain};
+use crate::app::{self, BuildError, Ended, RunError, SettingsOrigin, with_causes};
+use crate::settings::{LoadedSettings, SettingsSource};
 use crate::supervision::install_panic_hook;
 use crate::telemetry::{Logs, log_panics};
 use crate::wire::SILENCED;
 
 pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
-    let settings = loaded.settings.clone();
+    let settings = loaded.settings;
     let logs = match Logs::install(&settings.logging, SILENCED) {
         Ok(logs) => logs,
         Err(error) => return complain(&error, Exit::Config),
@@ -24,12 +23,12 @@ pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let on_signal = OperatorsSignals {
+    let origin = SettingsOrigin {
         source,
-        running: loaded,
+        values: loaded.values,
         log: logs.control.clone(),
     };
-    match app::run_with(settings, on_signal) {
+    match app::run_from(settings, Some(origin)) {
         Ok(()) => Exit::Ok,
         Err(error) => {
             tracing::error!("{}", with_causes(&error));

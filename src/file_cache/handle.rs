@@ -64,13 +64,6 @@ impl Files {
     }
 
     /// Changes the limits. The child follows in its next turn.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "a reload of the settings will be its first caller"
-        )
-    )]
     pub(crate) fn set_limits(&self, limits: &FileCacheSettings, deadline: Duration) {
         self.published.limits.set(limits, deadline);
     }

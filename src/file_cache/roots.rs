@@ -59,13 +59,6 @@ impl RootHandle {
 
     /// Looks whether the folder can be read, within a time limit, if nobody else uses it. A folder that is in use already
     /// may well be ill: that is no reason against a new generation, and its requests and `/readyz` tell of it.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "a reload of the settings will be its first caller"
-        )
-    )]
     pub(crate) async fn probe(&self) -> Result<(), RootFault> {
         if self.0.handles.load(Ordering::Acquire) > 1 {
             return Ok(());

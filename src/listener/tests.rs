@@ -20,8 +20,8 @@ use crate::supervision::{
     Env, EventLoop, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, SupervisorSpec, Tree,
 };
 use crate::wire::{
-    Code, ConnectionCounters, Drain, HandlerMetrics, Incoming, Parts, Problem, Responder, Response,
-    read_body,
+    Code, ConnectionCounters, Drain, Editions, HandlerMetrics, Incoming, Parts, Problem, Responder,
+    Response, read_body,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,21 +62,20 @@ fn handler(
         bytes: 100_000,
     };
     let second = Duration::from_secs(30);
+    let limits = LimitSettings {
+        head_bytes: 4096,
+        body_bytes: 1000,
+        request_timeout: second,
+        header_timeout: second,
+        idle_timeout: second,
+        stall_timeout: second,
+    };
     let parts = Parts {
-        responder: Arc::new(Named(name)),
+        editions: Editions::only(Named(name), limits),
         metrics: Arc::new(HandlerMetrics::new(0)),
         counters: Arc::<ConnectionCounters>::default(),
-        limits: LimitSettings {
-            head_bytes: 4096,
-            body_bytes: 1000,
-            request_timeout: second,
-            header_timeout: second,
-            idle_timeout: second,
-            stall_timeout: second,
-        },
         drain: Drain::new(Duration::from_secs(2)),
         access: None,
-        hosts: Arc::default(),
     };
     request_handler::prepare(name, queue, parts, GiveWay::Unasked, faults.clone())
 }

@@ -102,6 +102,28 @@ impl Kind {
         (!fits).then(|| format!("{shown} is not {}", self.right()))
     }
 
+    /// The value without the choice of its spelling: two values mean the same if these are equal.
+    pub(super) fn meaning(self, value: &Value) -> Value {
+        let text = value.as_str().unwrap_or_default();
+        let meant = match self {
+            Self::Duration(..) => humantime::parse_duration(text)
+                .ok()
+                .map(|is| Value::from(is.as_secs_f64())),
+            Self::Size(..) => text.parse::<ByteSize>().ok().map(|is| is.as_u64().into()),
+            Self::Auto(kind) => Some(kind.meaning(value)),
+            Self::Bool
+            | Self::Integer(..)
+            | Self::Number(..)
+            | Self::Choice(_)
+            | Self::Text { .. }
+            | Self::List { .. }
+            | Self::Table { .. }
+            | Self::Access
+            | Self::Fields => None,
+        };
+        meant.unwrap_or_else(|| value.clone())
+    }
+
     fn right(self) -> String {
         match self {
             Self::Bool => "true or false".to_owned(),

@@ -11,9 +11,10 @@ use config::{Config, ConfigError, File, FileFormat};
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-use super::fault::{Location, SettingFault, WHOLE, shown};
+use super::fault::{Location, SettingFault, WHOLE};
 use super::keys::{self, Key};
 use super::reference;
+use super::values::SettingValues;
 use super::walk::Findings;
 use super::{Settings, effects, folders, rules};
 
@@ -32,8 +33,8 @@ pub struct LoadedSettings {
     pub settings: Settings,
     /// What may be meant as it is: pages that are not there, patterns that match nothing.
     pub warnings: Vec<SettingFault>,
-    /// Every key that was written, with its value: to tell what has changed between two readings.
-    pub(crate) written: BTreeMap<String, String>,
+    /// The value of every key, to tell what has changed between two readings.
+    pub(crate) values: SettingValues,
 }
 
 /// The error of loading settings.
@@ -113,13 +114,10 @@ fn settings(path: Option<&Path>, mut found: Findings) -> Result<LoadedSettings, 
                 found
                     .warnings
                     .sort_by(|one, other| one.location.cmp(&other.location));
-                let mut written = BTreeMap::new();
-                let all = Value::Object(tree(&found, |_| true));
-                flatten(&mut written, &mut Vec::new(), &all);
                 return Ok(LoadedSettings {
                     settings,
+                    values: SettingValues::of(&found),
                     warnings: found.warnings,
-                    written,
                 });
             }
             // The walk found no fault, but serde can't read a value: the table of keys and the field disagree.
@@ -138,7 +136,7 @@ fn settings(path: Option<&Path>, mut found: Findings) -> Result<LoadedSettings, 
 fn merge(found: &Findings) -> Result<Settings, ConfigError> {
     let defaults = reference::defaults(found.named("route").is_empty());
     let mut merged = Config::builder().add_source(File::from_str(&defaults, FileFormat::Toml));
-    for (name, value) in tree(found, Key::has_field) {
+    for (name, value) in tree(found) {
         let value = config::Value::deserialize(value)
             .map_err(|error: serde_json::Error| ConfigError::Message(error.to_string()))?;
         merged = merged.set_override(name, value)?;
@@ -155,15 +153,15 @@ fn merge(found: &Findings) -> Result<Settings, ConfigError> {
     Ok(settings)
 }
 
-/// What was written for the keys that are `wanted`, as one table of tables.
-fn tree(found: &Findings, wanted: impl Fn(&Key) -> bool) -> Map<String, Value> {
+/// What was written for the keys that have a field, as one table of tables.
+fn tree(found: &Findings) -> Map<String, Value> {
     let mut tree = Map::new();
     // A resource may have defaults only, and is there all the same.
     for (name, _) in found.named("resource") {
         insert(&mut tree, &["resource".to_owned(), name], json!({}));
     }
     for (path, (value, _)) in &found.written {
-        if keys::find(path).is_some_and(&wanted) {
+        if keys::find(path).is_some_and(Key::has_field) {
             insert(&mut tree, path, value.clone());
         }
     }
@@ -179,20 +177,6 @@ fn insert(table: &mut Map<String, Value>, path: &[String], value: Value) {
                 insert(inner, below, value);
             }
         }
-    }
-}
-
-/// Adds each value that is no table, or an empty one, by its key.
-fn flatten(keys: &mut BTreeMap<String, String>, path: &mut Vec<String>, value: &Value) {
-    let members = value.as_object().filter(|members| !members.is_empty());
-    let Some(members) = members else {
-        keys.insert(shown(path), value.to_string());
-        return;
-    };
-    for (name, value) in members {
-        path.push(name.clone());
-        flatten(keys, path, value);
-        path.pop();
     }
 }
 

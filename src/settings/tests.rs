@@ -20,6 +20,15 @@ fn load(path: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Settings,
     super::load(path, env, CheckedFolders::None).map(|loaded| loaded.settings)
 }
 
+/// The value of every key of a file with this text.
+pub(super) fn values(text: &str) -> SettingValues {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("perennial.toml");
+    fs::write(&file, text).unwrap();
+    let loaded = super::load(Some(&file), &BTreeMap::new(), CheckedFolders::None);
+    loaded.unwrap().values
+}
+
 /// The same with the folders on the disk looked at.
 fn check(path: Option<&Path>, env: &BTreeMap<String, String>) -> Result<LoadedSettings, LoadError> {
     super::load(path, env, CheckedFolders::All)

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use super::metrics::OTHER;
 use super::request_id::RequestId;
+use super::route_patterns::RoutePatterns;
 use crate::telemetry::{AccessSink, push_readable};
 
 /// The size of a block of lines.
@@ -30,10 +31,8 @@ const FLUSH_AFTER: Duration = Duration::from_millis(200);
 pub(crate) struct Access {
     /// The sink of the lines.
     pub sink: AccessSink,
-    /// The pattern of each route, by index.
-    pub patterns: Arc<[String]>,
-    /// Whether queries are written (`logging.access_query`).
-    pub queries: bool,
+    /// The patterns of all routes.
+    pub patterns: Arc<RoutePatterns>,
 }
 
 /// The line of one request.
@@ -41,7 +40,7 @@ pub(crate) struct Access {
 pub(crate) struct Line<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
-    /// Without its `?`.
+    /// Without its `?`; `None` also where `logging.access_query` is false.
     pub(crate) query: Option<&'a str>,
     pub(crate) protocol: &'static str,
     pub(crate) route: Option<usize>,
@@ -130,15 +129,17 @@ impl AccessLog {
         text(block, line.method);
         block.extend_from_slice(b",\"path\":");
         text(block, line.path);
-        if let Some(query) = line.query.filter(|_| self.access.queries) {
+        if let Some(query) = line.query {
             block.extend_from_slice(b",\"query\":");
             text(block, query);
         }
         block.extend_from_slice(b",\"protocol\":");
         text(block, line.protocol);
         block.extend_from_slice(b",\"route\":");
-        let route = line.route.and_then(|index| self.access.patterns.get(index));
-        text(block, route.map_or(OTHER, String::as_str));
+        let route = line
+            .route
+            .and_then(|number| self.access.patterns.text(number));
+        text(block, route.unwrap_or(OTHER));
         block.extend_from_slice(b",\"status\":");
         number(block, line.status);
         block.extend_from_slice(b",\"bytes\":");
@@ -246,13 +247,10 @@ mod tests {
             keep: std::num::NonZeroUsize::MIN,
         });
         let (sink, guard) = AccessSink::open(&settings).unwrap().unwrap();
-        let patterns = Arc::from(["/".to_owned()]);
+        let patterns = Arc::new(RoutePatterns::with_room(1));
+        patterns.number("/");
         (
-            Rc::new(AccessLog::new(Access {
-                sink,
-                patterns,
-                queries: true,
-            })),
+            Rc::new(AccessLog::new(Access { sink, patterns })),
             folder,
             guard,
         )

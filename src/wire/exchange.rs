@@ -25,71 +25,79 @@ use super::access_log::Access;
 use super::buffered::{Held, UNCOUNTED_BYTES, no_room};
 use super::counters::{ConnectionCounters, count};
 use super::drain::Drain;
-use super::hosts::Hosts;
+use super::edition::{Edition, Editions, HeldEdition, ThreadEdition};
 use super::incoming::{Incoming, Responder, Response};
 use super::link::Link;
 use super::metrics::HandlerMetrics;
 use super::problem::{Code, Problem};
-use super::recorder::Recorder;
-use super::request_id::X_REQUEST_ID;
+use super::request_id::{RequestId, X_REQUEST_ID};
 use crate::num::as_usize;
-use crate::settings::LimitSettings;
 use crate::supervision::{ExitReason, contain, contain_future};
 
 /// The parts from which a service is made.
 pub(crate) struct Parts<R> {
-    /// Answers the requests.
-    pub responder: Arc<R>,
+    /// The edition that answers the requests.
+    pub editions: Arc<Editions<R>>,
     /// The counters of requests.
     pub metrics: Arc<HandlerMetrics>,
     /// The counters of connections.
     pub counters: Arc<ConnectionCounters>,
-    /// The limits of connections and requests.
-    pub limits: LimitSettings,
     /// The drain, which tells when connections have to end.
     pub drain: Drain,
     /// The access log, if there is one.
     pub access: Option<Access>,
-    /// The host names that the server answers to.
-    pub hosts: Arc<Hosts>,
 }
 
 /// The state that all requests of one thread share.
 pub(super) struct Worker<R> {
     parts: Arc<Parts<R>>,
-    recorder: Rc<Recorder>,
-    /// The last `Host` that was accepted; most requests have the same.
-    accepted_host: RefCell<Option<HeaderValue>>,
+    edition: Rc<ThreadEdition<R>>,
+    /// The last `Host` that was accepted, and by which edition; most requests have the same.
+    accepted_host: RefCell<(u64, Option<HeaderValue>)>,
 }
 
 impl<R: Responder> Worker<R> {
-    pub(super) fn new(parts: Arc<Parts<R>>, recorder: Rc<Recorder>) -> Self {
+    pub(super) fn new(parts: Arc<Parts<R>>, edition: Rc<ThreadEdition<R>>) -> Self {
         Self {
             parts,
-            recorder,
+            edition,
             accepted_host: RefCell::default(),
         }
     }
 
+    /// The edition of a request whose rules the thread has just looked at.
+    pub(super) fn edition(&self) -> Rc<HeldEdition<R>> {
+        self.edition.seen()
+    }
+
     /// Answers one request, whatever happens.
-    pub(super) async fn answer(&self, request: ServiceRequest) -> ServiceResponse {
-        let parts = &*self.parts;
+    pub(super) async fn answer(
+        &self,
+        request: ServiceRequest,
+        edition: &Edition<R>,
+    ) -> ServiceResponse {
         let (request, payload) = request.into_parts();
         let link = request.extensions().get::<Rc<Link>>().map(Rc::clone);
-        let link = link.unwrap_or_else(|| Link::new(false, self.recorder.next_id()));
+        let Some(link) = link else {
+            // The connections add one to each request.
+            return ServiceResponse::new(
+                request,
+                Problem::new(Code::Internal).refusal(&RequestId::default()),
+            );
+        };
         let mut incoming = Incoming {
             request,
             payload,
-            deadline: link.started + parts.limits.request_timeout,
+            deadline: link.started + edition.limits.request_timeout,
             cross_site: false,
             link,
         };
         if !incoming.method().is_safe() {
             let loopback = incoming.link.on_loopback;
-            incoming.cross_site = parts.hosts.is_cross_site(&incoming.request, loopback);
+            incoming.cross_site = edition.hosts.is_cross_site(&incoming.request, loopback);
         }
-        let _in_flight = parts.metrics.begin();
-        let mut response = self.decide(&mut incoming).await;
+        let _in_flight = self.parts.metrics.begin();
+        let mut response = self.decide(&mut incoming, edition).await;
         if matches!(response.body().size(), BodySize::Sized(bytes) if as_usize(bytes) > UNCOUNTED_BYTES)
         {
             response = self.hold(&incoming, response);
@@ -124,36 +132,37 @@ impl<R: Responder> Worker<R> {
         response
     }
 
-    async fn decide(&self, incoming: &mut Incoming) -> Response {
+    async fn decide(&self, incoming: &mut Incoming, edition: &Edition<R>) -> Response {
         let parts = &*self.parts;
-        let matched = match contain(|| parts.responder.resolve(incoming)) {
+        let matched = match contain(|| edition.responder.resolve(incoming)) {
             Ok(matched) => matched,
             Err(reason) => return note_panic(parts, incoming, &reason).response(incoming),
         };
-        let route = parts.responder.route_index(&matched);
+        let route = edition.responder.route_index(&matched);
         incoming.link.route_index.set(route);
         let resolved = Resolved {
             parts,
+            edition,
             matched: &matched,
         };
         if incoming.link.on_loopback
-            && let Err(problem) = self.check_host(&incoming.request)
+            && let Err(problem) = self.check_host(&incoming.request, edition)
         {
             return resolved.refuse(incoming, problem).await;
         }
         resolved.run(incoming).await
     }
 
-    fn check_host(&self, request: &HttpRequest) -> Result<(), Problem> {
+    fn check_host(&self, request: &HttpRequest, edition: &Edition<R>) -> Result<(), Problem> {
         if request.uri().host().is_some() {
             // Its Host header was not checked, so that header must not be remembered.
-            return self.parts.hosts.check(request);
+            return edition.hosts.check(request);
         }
         let host = request.headers().get(header::HOST);
-        let mut accepted = self.accepted_host.borrow_mut();
-        if host != accepted.as_ref() {
-            self.parts.hosts.check(request)?;
-            *accepted = host.cloned();
+        let (by, accepted) = &mut *self.accepted_host.borrow_mut();
+        if *by != edition.number || host != accepted.as_ref() {
+            edition.hosts.check(request)?;
+            (*by, *accepted) = (edition.number, host.cloned());
         }
         Ok(())
     }
@@ -162,16 +171,17 @@ impl<R: Responder> Worker<R> {
 /// One request that knows where it leads.
 struct Resolved<'a, R: Responder> {
     parts: &'a Parts<R>,
+    edition: &'a Edition<R>,
     matched: &'a R::Matched,
 }
 
 impl<R: Responder> Resolved<'_, R> {
     /// The answer.
     async fn run(&self, incoming: &mut Incoming) -> Response {
-        let responder = &self.parts.responder;
+        let responder = &self.edition.responder;
         // The connection has measured a head of HTTP/1.
         if incoming.request.version() == Version::HTTP_2
-            && incoming.head_bytes() > self.parts.limits.head_bytes
+            && incoming.head_bytes() > self.edition.limits.head_bytes
         {
             count(&self.parts.counters.heads_too_large);
             let problem = Problem::new(Code::HeadTooLarge);
@@ -203,7 +213,7 @@ impl<R: Responder> Resolved<'_, R> {
     /// what the settings ask for.
     async fn wait(&self, incoming: &mut Incoming) -> Response {
         let link = Rc::clone(&incoming.link);
-        let admitted = contain_future(self.parts.responder.admit(incoming, self.matched));
+        let admitted = contain_future(self.edition.responder.admit(incoming, self.matched));
         let admitted = match select(pin!(admitted), pin!(link.client_left())).await {
             Either::Left((admitted, _)) => admitted,
             // The client has gone, so its request leaves the queue.
@@ -214,7 +224,7 @@ impl<R: Responder> Resolved<'_, R> {
             Ok(Err(problem)) => return self.refuse(incoming, problem).await,
             Err(reason) => return self.panicked(incoming, &reason).await,
         };
-        incoming.deadline = Instant::now() + self.parts.limits.request_timeout;
+        incoming.deadline = Instant::now() + self.edition.limits.request_timeout;
         let response = self.work(incoming).await;
         pass.wait_delay().await;
         response
@@ -225,7 +235,7 @@ impl<R: Responder> Resolved<'_, R> {
     async fn work(&self, incoming: &mut Incoming) -> Response {
         let safe = incoming.method().is_safe();
         let deadline = incoming.deadline;
-        let work = contain_future(self.parts.responder.slow(incoming, self.matched));
+        let work = contain_future(self.edition.responder.slow(incoming, self.matched));
         let done = if safe {
             timeout_at(deadline, work).await
         } else {
@@ -244,7 +254,7 @@ impl<R: Responder> Resolved<'_, R> {
     }
 
     async fn refuse(&self, incoming: &Incoming, problem: Problem) -> Response {
-        let responder = &self.parts.responder;
+        let responder = &self.edition.responder;
         let refused = Box::pin(responder.refuse(incoming, self.matched, problem.clone()));
         let refused = contain_future(refused).await;
         // If this panics as well, it is the same fault, which has been counted and logged.

@@ -176,7 +176,7 @@ impl Http1 {
     /// Waits for the next request, within the time for it.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         let input = &mut *self.input.borrow_mut();
-        let limits = &self.thread.limits;
+        let limits = self.thread.limits();
         loop {
             if !self.used && input.bytes.starts_with(PREFACE) {
                 return Poll::Ready(Next::Http2);
@@ -240,11 +240,13 @@ impl Http1 {
             mut request,
             framing,
         } = head;
-        let link = Link::new(self.peer.loopback, self.thread.recorder.next_id());
+        let rules = self.thread.rules();
+        let id = self.thread.recorder.next_id();
+        let link = Link::new(self.peer.loopback, id, rules);
         request.extensions_mut().insert(Rc::clone(&link));
         self.input
             .borrow_mut()
-            .begin(framing.body, framing.expects_continue);
+            .begin(framing.body, framing.expects_continue, &rules.limits);
         if framing.body != BodyLength::None {
             let input = Rc::clone(&self.input);
             *request.payload() = Payload::Stream {

@@ -83,9 +83,10 @@ pub(super) async fn serve(thread: Rc<Thread>, begun: Http2Begun, peer: Peer) {
     } = begun;
     count(&thread.counters.http2);
     let budget = Rc::new(FrameBudget::new());
-    let streams = Streams::new(&thread.counters);
+    let limits = thread.limits();
+    let streams = Streams::new(&thread.counters, limits.stall_timeout);
     let io = Io::new(&thread, socket, early, &budget, &streams);
-    let window = stream_window(thread.limits.body_bytes);
+    let window = stream_window(limits.body_bytes);
     let of_connection = CONNECTION_WINDOW_STREAMS * window;
     let mut builder = Builder::new();
     builder
@@ -99,7 +100,7 @@ pub(super) async fn serve(thread: Rc<Thread>, begun: Http2Begun, peer: Peer) {
         .max_header_list_size(HEAD_BYTES_MAX);
     // The client's preface has arrived, so this waits only until our first frame is written.
     let handshake = timeout(
-        thread.limits.header_timeout,
+        limits.header_timeout,
         builder.handshake::<_, OutgoingBytes>(io),
     );
     let connection = match handshake.await {
@@ -234,8 +235,8 @@ impl Session {
         let idle_since = self.streams.idle_since()?;
         Some(match self.closing {
             Some(closing) => closing.max(idle_since) + LINGER,
-            None if self.asked => idle_since + self.thread.limits.idle_timeout,
-            None => idle_since + self.thread.limits.header_timeout,
+            None if self.asked => idle_since + self.thread.limits().idle_timeout,
+            None => idle_since + self.thread.limits().header_timeout,
         })
     }
 
@@ -290,7 +291,9 @@ impl Session {
             open: self.streams.open(),
             budget: Some(Rc::clone(budget)),
             body: body.clone(),
+            stall: self.thread.limits().stall_timeout,
         };
+        self.streams.begin_with(answer.stall);
         if self.streams.count() == STREAMS_MAX {
             count(&thread.counters.streams_full);
         }

@@ -106,7 +106,7 @@ pub(crate) trait Responder: Send + Sync + 'static {
     /// Finds where a request leads.
     fn resolve(&self, request: &Incoming) -> Self::Matched;
 
-    /// The number of the route under which a request is counted and logged; `None` if it has none.
+    /// The number of the route's pattern, under which a request is counted and logged; `None` if it has none.
     fn route_index(&self, _matched: &Self::Matched) -> Option<usize> {
         None
     }

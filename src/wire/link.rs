@@ -9,15 +9,18 @@ use tokio::time::Instant;
 
 use super::http1::Fault;
 use super::request_id::RequestId;
+use super::thread::RequestRules;
 
 /// One request as its connection and the service share it. It travels to the service in the request's extensions.
 #[derive(Debug)]
 pub(super) struct Link {
     /// Whether the request came by a listener with a loopback address.
     pub(super) on_loopback: bool,
+    /// The rules of its edition.
+    pub(super) rules: RequestRules,
     /// The time when its head was complete.
     pub(super) started: Instant,
-    /// The number of the route under which it is counted; the service sets it.
+    /// The number of the route's pattern, under which it is counted; the service sets it.
     pub(super) route_index: Cell<Option<usize>>,
     /// Its id in the answer, the log and the access log.
     pub(super) id: RequestId,
@@ -27,9 +30,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(on_loopback: bool, id: RequestId) -> Rc<Self> {
+    pub(super) fn new(on_loopback: bool, id: RequestId, rules: RequestRules) -> Rc<Self> {
         Rc::new(Self {
             on_loopback,
+            rules,
             started: Instant::now(),
             route_index: Cell::new(None),
             id,

@@ -2,13 +2,14 @@
 //! request; a scrape adds them up.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use actix_web::http::Method;
 
 use super::counters::ConnectionCounters;
 use super::problem::Code;
+use super::route_patterns::RoutePatterns;
 use crate::num::as_f64;
 use crate::telemetry::{Histogram, MetricSource, Rows};
 
@@ -46,8 +47,9 @@ static STATUSES: LazyLock<Vec<u16>> = LazyLock::new(|| {
 /// The counters of one handler.
 #[derive(Debug)]
 pub(crate) struct HandlerMetrics {
-    /// By index; the last one counts the requests without a route.
-    pub(super) routes: Vec<RouteCounters>,
+    /// By the number of the route's pattern, made when the route is asked for the first time; the last one counts the requests
+    /// without a route.
+    pub(super) routes: Box<[OnceLock<Box<RouteCounters>>]>,
     pub(super) in_flight: AtomicI64,
     pub(super) panics: AtomicU64,
 }
@@ -103,7 +105,7 @@ impl Drop for InFlight<'_> {
 impl HandlerMetrics {
     /// Counters for this many routes.
     pub(crate) fn new(routes: usize) -> Self {
-        let counters = (0..=routes).map(|_| RouteCounters::new());
+        let counters = (0..=routes).map(|_| OnceLock::new());
         Self {
             routes: counters.collect(),
             in_flight: AtomicI64::new(0),
@@ -130,6 +132,7 @@ impl HandlerMetrics {
         let Some(route) = self.routes.get(route.unwrap_or(other)) else {
             return;
         };
+        let route = route.get_or_init(|| Box::new(RouteCounters::new()));
         let known = METHODS.iter().position(|known| *known == method.as_str());
         let requests = route.requests.get(known.unwrap_or(METHODS.len() - 1));
         let known = STATUSES.iter().position(|known| *known == code);
@@ -142,6 +145,13 @@ impl HandlerMetrics {
         add(Some(&route.bytes), bytes);
     }
 
+    /// The counters of one route, or those of no route.
+    pub(super) fn route(&self, number: Option<usize>) -> Option<&RouteCounters> {
+        let other = self.routes.len().saturating_sub(1);
+        let counters = self.routes.get(number.unwrap_or(other))?.get();
+        counters.map(|counters| &**counters)
+    }
+
     /// A request panicked.
     pub(crate) fn panicked(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
@@ -151,8 +161,8 @@ impl HandlerMetrics {
 /// The counters of all handlers, for a scrape.
 #[derive(Debug)]
 pub(crate) struct HttpMetrics {
-    /// The pattern of each route, by index.
-    pub patterns: Vec<String>,
+    /// The patterns of all routes.
+    pub patterns: Arc<RoutePatterns>,
     /// One for each handler.
     pub handlers: Vec<Arc<HandlerMetrics>>,
     /// Of all connections.
@@ -161,20 +171,21 @@ pub(crate) struct HttpMetrics {
 
 impl HttpMetrics {
     /// The sum of one counter of a route over all handlers.
-    fn sum(&self, route: usize, counter: impl Fn(&RouteCounters) -> Option<&AtomicU64>) -> u64 {
-        let routes = self
-            .handlers
-            .iter()
-            .filter_map(|handler| handler.routes.get(route));
+    fn sum(
+        &self,
+        route: Option<usize>,
+        counter: impl Fn(&RouteCounters) -> Option<&AtomicU64>,
+    ) -> u64 {
+        let handlers = self.handlers.iter();
+        let routes = handlers.filter_map(|handler| handler.route(route));
         routes.filter_map(counter).map(read).sum()
     }
 
-    fn routes(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.patterns
-            .iter()
-            .map(String::as_str)
-            .chain([OTHER])
-            .enumerate()
+    /// All patterns with their numbers, and what stands for no route.
+    fn routes(&self) -> impl Iterator<Item = (Option<usize>, &str)> {
+        let numbered = self.patterns.all().enumerate();
+        let numbered = numbered.map(|(number, pattern)| (Some(number), pattern));
+        numbered.chain([(None, OTHER)])
     }
 
     fn requests(&self) -> Vec<([(&'static str, String); 3], u64)> {
@@ -200,7 +211,7 @@ impl HttpMetrics {
         &'a self,
         bounds: &'a [f64],
         counters: fn(&RouteCounters) -> &[AtomicU64],
-        sum: impl Fn(usize) -> f64 + 'a,
+        sum: impl Fn(Option<usize>) -> f64 + 'a,
     ) -> impl Iterator<Item = ([(&'static str, &'a str); 1], Histogram)> {
         self.routes().filter_map(move |(route, pattern)| {
             let bounds = bounds.iter().copied().chain([f64::INFINITY]).enumerate();
@@ -236,6 +247,11 @@ impl MetricSource for HttpMetrics {
             self.histograms(&SIZES, |route| &route.sizes, bytes),
         );
         self.connections.write(rows);
+        rows.metric(
+            "perennial_http_routes_uncounted",
+            "Routes that came by reloads and are counted as _other, because there is no room for more patterns",
+            &self.patterns.refused,
+        );
         rows.counter(
             "perennial_http_panics",
             "Requests that panicked and were answered 500",
@@ -270,8 +286,10 @@ mod tests {
             handler.answered(Some(0), &Method::GET, 200, took, 5_000_000_000);
         }
         handlers[0].answered(None, &Method::TRACE, 418, Duration::ZERO, 0);
+        let patterns = Arc::new(RoutePatterns::with_room(1));
+        patterns.number("/books");
         let metrics = HttpMetrics {
-            patterns: vec!["/books".to_owned()],
+            patterns,
             handlers,
             connections: Arc::default(),
         };

@@ -12,6 +12,7 @@
 //! | 406 | `not_acceptable` | the client takes no JSON |
 //! | 408 | `head_timeout`, `body_timeout` | the head or the body did not come in time |
 //! | 409 | `duplicate_id`, `id_mismatch` | there is a record of this id; path and body name different ones |
+//! | 409 | `needs_restart` | a change of the settings that can't be made while the daemon runs |
 //! | 412 | `precondition_failed` | with the current `ETag` |
 //! | 413 | `body_too_large` | past `limits.body`, or a patch that would make a record so long |
 //! | 414 | `uri_too_long` | the target alone is past `limits.headers` |
@@ -20,6 +21,7 @@
 //! | 421 | `misdirected` | a loopback listener was asked under a name that is not this machine's |
 //! | 422 | `validation` | with every violation |
 //! | 422 | `invalid_order` | what the admin listener can't do |
+//! | 422 | `invalid_settings` | settings that are read again have faults |
 //! | 428 | `precondition_required` | the resource insists on `If-Match` |
 //! | 431 | `head_too_large` | past `limits.headers` |
 //! | 499 | `client_left` | the client closed while its request was queued; it reads this only if it closed one side |
@@ -83,6 +85,7 @@ codes! {
     BodyTimeout = 408, "body_timeout", "The body of the request did not arrive in time";
     DuplicateId = 409, "duplicate_id", "A record with this id exists already";
     IdMismatch = 409, "id_mismatch", "Path and body name different records";
+    NeedsRestart = 409, "needs_restart", "The daemon must be started again for this";
     PreconditionFailed = 412, "precondition_failed", "A condition of the request does not hold";
     BodyTooLarge = 413, "body_too_large", "The body is too large";
     UriTooLong = 414, "uri_too_long", "The target of the request is too long";
@@ -91,6 +94,7 @@ codes! {
     Misdirected = 421, "misdirected", "The server does not answer to this host name";
     Validation = 422, "validation", "The record is not valid";
     InvalidOrder = 422, "invalid_order", "The order is not valid";
+    InvalidSettings = 422, "invalid_settings", "The settings are wrong";
     ClientLeft = 499, "client_left", "The client closed its side while the request waited for its turn";
     PreconditionRequired = 428, "precondition_required", "A change needs an If-Match header";
     HeadTooLarge = 431, "head_too_large", "The request's headers are too large";

@@ -70,7 +70,7 @@ impl Recorder {
         access.add(&Line {
             method: request.method().as_str(),
             path: request.uri().path(),
-            query: request.uri().query(),
+            query: request.uri().query().filter(|_| link.rules.logs_query),
             protocol: protocol(request.version()),
             route: link.route_index.get(),
             status,

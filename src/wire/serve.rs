@@ -11,6 +11,7 @@ use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use futures_util::future::LocalBoxFuture;
 
 use super::counters::count;
+use super::edition::ThreadEdition;
 use super::exchange::{Parts, Worker};
 use super::hosts::Peer;
 use super::http1::Http1;
@@ -18,7 +19,7 @@ use super::http2;
 use super::incoming::Responder;
 use super::recorder::Recorder;
 use super::socket::{LazySocket, Socket};
-use super::thread::{Call, Thread};
+use super::thread::{Call, RequestRules, Thread};
 use super::wait::CurrentWait;
 use crate::supervision::StartError;
 
@@ -34,15 +35,24 @@ pub(crate) struct Service {
 impl Service {
     /// Builds the service on the thread that will serve.
     pub(crate) async fn build<R: Responder>(parts: Arc<Parts<R>>) -> Result<Self, StartError> {
-        let (limits, counters) = (parts.limits, Arc::clone(&parts.counters));
+        let counters = Arc::clone(&parts.counters);
         let drain = parts.drain.follow();
         let recorder = Recorder::new(Arc::clone(&parts.metrics), parts.access.clone());
-        let app = app(Worker::new(parts, Rc::clone(&recorder)));
+        let edition = ThreadEdition::follow(&parts.editions);
+        let current = Rc::clone(&edition);
+        let rules = Box::new(move || {
+            let edition = current.look();
+            RequestRules {
+                limits: edition.limits,
+                logs_query: edition.access_queries,
+            }
+        });
+        let app = app(Worker::new(parts, edition));
         let app = app.new_service(()).await;
         let app = app.map_err(|()| StartError::failed("the actix-web App did not start"))?;
         let call: Box<Call> = Box::new(move |request| app.call(request));
         Ok(Self {
-            thread: Thread::new(call, limits, counters, drain, recorder),
+            thread: Thread::new(call, rules, counters, drain, recorder),
         })
     }
 
@@ -83,8 +93,8 @@ fn app<R: Responder>(
 > {
     let worker = Rc::new(worker);
     let app = App::new().default_service(fn_service(move |request: ServiceRequest| {
-        let worker = Rc::clone(&worker);
-        async move { Ok::<_, actix_web::Error>(worker.answer(request).await) }
+        let (worker, edition) = (Rc::clone(&worker), worker.edition());
+        async move { Ok::<_, actix_web::Error>(worker.answer(request, &edition).await) }
     }));
     map_config(app.into_factory(), |()| AppConfig::default())
 }

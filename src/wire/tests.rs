@@ -21,8 +21,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{
-    ConnectionCounters, Drain, HandlerMetrics, HttpMetrics, Incoming, Parts, Peer, Responder,
-    Response, Service, Socket, read_body,
+    ConnectionCounters, Drain, Editions, HandlerMetrics, HttpMetrics, Incoming, Parts, Peer,
+    Responder, Response, RoutePatterns, Service, Socket, read_body,
 };
 
 use crate::settings::LimitSettings;
@@ -125,13 +125,11 @@ impl Server {
 
     async fn with(limits: LimitSettings) -> Self {
         let parts = Arc::new(Parts {
-            responder: Arc::new(Told),
+            editions: Editions::only(Told, limits),
             metrics: Arc::new(HandlerMetrics::new(1)),
             counters: Arc::new(ConnectionCounters::default()),
-            limits,
             drain: Drain::new(PATIENCE),
             access: None,
-            hosts: Arc::default(),
         });
         Self {
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -155,8 +153,10 @@ impl Server {
 
     /// One figure of the metrics.
     fn figure(&self, name: &str) -> f64 {
+        let patterns = Arc::new(RoutePatterns::with_room(1));
+        patterns.number("/");
         let scrape = crate::telemetry::exposed(HttpMetrics {
-            patterns: vec!["/".to_owned()],
+            patterns,
             handlers: vec![Arc::clone(&self.parts.metrics)],
             connections: Arc::clone(&self.parts.counters),
         });

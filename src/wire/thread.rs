@@ -25,7 +25,8 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 /// The state that all connections of one thread share.
 pub(super) struct Thread {
     pub(super) call: Box<Call>,
-    pub(super) limits: LimitSettings,
+    /// Looks for the current edition, which is that of the next call.
+    rules: Box<dyn Fn() -> RequestRules>,
     pub(super) counters: Arc<ConnectionCounters>,
     pub(super) drain: Rc<LocalDrain>,
     pub(super) recorder: Rc<Recorder>,
@@ -34,6 +35,14 @@ pub(super) struct Thread {
     /// The buffer for the head of the next answer.
     pub(super) out: Cell<Vec<u8>>,
     date: RefCell<Date>,
+}
+
+/// The rules of an edition for requests, besides their answers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RequestRules {
+    pub(super) limits: LimitSettings,
+    /// Whether the access log has the query.
+    pub(super) logs_query: bool,
 }
 
 /// The time as HTTP writes it.
@@ -46,14 +55,14 @@ struct Date {
 impl Thread {
     pub(super) fn new(
         call: Box<Call>,
-        limits: LimitSettings,
+        rules: Box<dyn Fn() -> RequestRules>,
         counters: Arc<ConnectionCounters>,
         drain: Rc<LocalDrain>,
         recorder: Rc<Recorder>,
     ) -> Rc<Self> {
         Rc::new(Self {
             call,
-            limits,
+            rules,
             counters,
             drain,
             recorder,
@@ -61,6 +70,16 @@ impl Thread {
             out: Cell::default(),
             date: RefCell::default(),
         })
+    }
+
+    /// The rules of the current edition. The call that follows at once has the same edition.
+    pub(super) fn rules(&self) -> RequestRules {
+        (self.rules)()
+    }
+
+    /// The limits of the current edition.
+    pub(super) fn limits(&self) -> LimitSettings {
+        self.rules().limits
     }
 
     /// Calls `with` with the time as HTTP writes it. It is formatted once a second.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::chaos::UNLIMITED_RESTARTS;
 use crate::client::{self, Client};
-use crate::daemon::{BINARY, TestDaemon, generation, metric, node, restarts, running};
+use crate::daemon::{BINARY, TestDaemon, generation, metric, node, restarts, running, toml};
 
 #[test]
 fn health_is_reported_for_the_daemon_and_for_each_part() {
@@ -333,6 +333,14 @@ fn every_fault_point_that_is_listed_is_passed() {
                 client::post(daemon.admin(), "/chaos", &json!({ "child": child }));
             }
             fs::write(daemon.site(&format!("{n}.html")), "new").unwrap();
+            if point.starts_with("reload.") {
+                let more = format!(
+                    "{UNLIMITED_RESTARTS}[limits]\nidle_timeout = \"{}s\"",
+                    n + 1
+                );
+                fs::write(daemon.config(), toml(daemon.folder(), &more)).unwrap();
+                client::post(daemon.admin(), "/reload", &json!({})).expect(200);
+            }
             // A fault that is fatal is answered with a problem.
             drop(
                 Client::connect(daemon.public())

@@ -49,6 +49,7 @@ mod powercut;
 #[path = "../../src/record/tests/random_input.rs"]
 mod random_input;
 mod released;
+mod reload;
 mod required;
 mod resources;
 mod routes;

@@ -91,7 +91,7 @@ impl ResourceRequest<'_> {
             id,
             patch,
             absent,
-            bytes_max: self.site.body_bytes,
+            bytes_max: self.site.settings.limits.body_bytes,
         }
     }
 

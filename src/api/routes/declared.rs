@@ -1,39 +1,47 @@
 //! The routes that the settings declare.
 
 use super::rules::RouteRules;
-use super::table::{ResourceTarget, RouteTable, Target};
+use super::table::{ResourceTarget, Route, RouteTable, Target};
 use crate::file_cache::{CacheRules, ContentTypes, RootFault, RootHandle, SiteRoot};
-use crate::settings::{Settings, TargetSettings};
+use crate::settings::{RuleSettings, Settings, TargetSettings};
 use crate::storage::CollectionId;
+use crate::wire::RoutePatterns;
 
-/// The table of the routes. `root` gives the handle of a folder, `collection` finds the records of a resource by its name.
+/// The table of the routes. `root` gives the handle of a folder, `collection` finds the records of a resource by its name. Routes
+/// that there were in the table `before` go on with their queues.
 pub(crate) fn declared(
     settings: &Settings,
+    patterns: &RoutePatterns,
+    before: Option<&RouteTable>,
     root: impl Fn(SiteRoot) -> Result<RootHandle, RootFault>,
     collection: impl Fn(&str) -> Option<CollectionId>,
 ) -> Result<RouteTable, RootFault> {
+    let route = |pattern: &str, rules: &RuleSettings, target| Route {
+        pattern: pattern.to_owned(),
+        number: patterns.number(pattern),
+        rules: RouteRules::new(rules, before.and_then(|before| before.rules(pattern))),
+        target,
+    };
     // The welcome page is shown only where no route was written.
     let welcome = settings.routes == Settings::default().routes;
-    let mut table = Vec::new();
-    for (prefix, route) in &settings.routes {
-        let TargetSettings::Files(folder) = &route.target;
+    let mut routes = Vec::new();
+    for (prefix, written) in &settings.routes {
+        let TargetSettings::Files(folder) = &written.target;
         let root = root(SiteRoot {
             route: prefix.clone(),
             path: folder.root.clone(),
             index: folder.index.clone(),
             built_in: welcome,
-            cache: CacheRules::new(&route.cache),
-            types: ContentTypes::new(&route.types),
+            cache: CacheRules::new(&written.cache),
+            types: ContentTypes::new(&written.types),
         })?;
-        let rules = RouteRules::new(&route.rules);
-        table.push((prefix.clone(), rules, Target::Files(root)));
+        routes.push(route(prefix, &written.rules, Target::Files(root)));
     }
-    for (name, resource) in &settings.resources {
+    for (name, written) in &settings.resources {
         if let Some(collection) = collection(name) {
-            let target = ResourceTarget::new(collection, resource.clone());
-            let rules = RouteRules::new(&resource.rules);
-            table.push((resource.path.clone(), rules, Target::Resource(target)));
+            let target = Target::Resource(ResourceTarget::new(collection, written.clone()));
+            routes.push(route(&written.path, &written.rules, target));
         }
     }
-    Ok(RouteTable::new(table))
+    Ok(RouteTable::new(routes))
 }

@@ -1,6 +1,7 @@
 //! The rules of a route for all its answers: headers, error pages, delay, and how many requests are served at a time.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,22 +23,34 @@ pub(crate) struct RouteRules {
     pub(crate) delay: Duration,
     /// The queue of requests, if the route limits how many are served at a time. All handlers share it.
     pub(crate) gate: Option<Arc<Gate>>,
+    max_in_flight: Option<NonZeroUsize>,
 }
 
 impl RouteRules {
-    /// The rules from the settings.
-    pub(crate) fn new(written: &RuleSettings) -> Self {
+    /// The rules from the settings. If the route has had some before, its requests share its queue.
+    pub(crate) fn new(written: &RuleSettings, before: Option<&Self>) -> Self {
         // Invalid names and values are violations of the settings, so none is left out here.
         let headers = written.headers.iter().filter_map(|(name, value)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             Some((name, HeaderValue::from_str(value).ok()?))
         });
-        let gate = |places: std::num::NonZeroUsize| Arc::new(Gate::new(places.get(), WAITING_MAX));
+        let kept = before.and_then(|before| before.gate.clone());
+        let gate = |places: NonZeroUsize| {
+            kept.unwrap_or_else(|| Arc::new(Gate::new(places.get(), WAITING_MAX)))
+        };
         Self {
             headers: headers.collect(),
             errors: written.errors.clone(),
             delay: written.delay,
             gate: written.max_in_flight.map(gate),
+            max_in_flight: written.max_in_flight,
+        }
+    }
+
+    /// Applies the limit of these rules to the queue that they share with those before.
+    pub(super) fn resize(&self) {
+        if let Some((gate, places)) = self.gate.as_ref().zip(self.max_in_flight) {
+            gate.resize(places.get());
         }
     }
 
@@ -79,7 +92,6 @@ impl RouteRules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::num::NonZeroUsize;
 
     fn rules(delay: Duration, max_in_flight: Option<usize>) -> Arc<RouteRules> {
         let written = RuleSettings {
@@ -87,7 +99,7 @@ mod tests {
             max_in_flight: max_in_flight.and_then(NonZeroUsize::new),
             ..RuleSettings::default()
         };
-        Arc::new(RouteRules::new(&written))
+        Arc::new(RouteRules::new(&written, None))
     }
 
     /// How long so many requests at once take, each with its turn and its delay.

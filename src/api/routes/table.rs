@@ -16,12 +16,25 @@ use crate::storage::CollectionId;
 pub(crate) struct Route {
     /// `/`, or a decoded path without a slash at its end.
     pub pattern: String,
-    /// Its number among the routes, for metrics and the access log.
-    pub index: usize,
+    /// The number of its pattern, for metrics and the access log, if there was room for it.
+    pub number: Option<usize>,
     /// Headers, error pages, delay, requests at a time.
     pub rules: RouteRules,
     /// The target of the route.
     pub target: Target,
+}
+
+#[cfg(test)]
+impl Route {
+    /// A route without rules.
+    pub(crate) fn plain(pattern: &str, target: Target) -> Self {
+        Self {
+            pattern: pattern.to_owned(),
+            number: Some(0),
+            rules: RouteRules::default(),
+            target,
+        }
+    }
 }
 
 /// The target of a route.
@@ -97,25 +110,22 @@ pub(crate) struct RouteTable {
     prefixes: Vec<Arc<Route>>,
     /// Resources, by path. Each has its own path, those of one more segment, and the histories of its records.
     resources: FnvHashMap<String, Arc<Route>>,
-    /// All routes, by index.
+    /// All routes.
     pub(super) all: Vec<Arc<Route>>,
 }
 
 impl RouteTable {
-    /// A table of these routes. Their indexes are in the order given.
-    pub(crate) fn new(routes: impl IntoIterator<Item = (String, RouteRules, Target)>) -> Self {
+    /// A table of these routes.
+    pub(crate) fn new(routes: impl IntoIterator<Item = Route>) -> Self {
         let mut table = Self::default();
-        for (index, (pattern, rules, target)) in routes.into_iter().enumerate() {
-            let route = Arc::new(Route {
-                pattern: pattern.clone(),
-                index,
-                rules,
-                target,
-            });
+        for route in routes.into_iter().map(Arc::new) {
             table.all.push(Arc::clone(&route));
             match route.target {
                 Target::Files(_) => table.prefixes.push(route),
-                Target::Resource(_) => drop(table.resources.insert(pattern, route)),
+                Target::Resource(_) => {
+                    let pattern = route.pattern.clone();
+                    table.resources.insert(pattern, route);
+                }
             }
         }
         table
@@ -124,10 +134,26 @@ impl RouteTable {
         table
     }
 
-    /// The pattern of each route, by index.
-    pub(crate) fn patterns(&self) -> Vec<String> {
+    /// The pattern of each route.
+    pub(crate) fn patterns(&self) -> Vec<&str> {
         let routes = self.all.iter();
-        routes.map(|route| route.pattern.clone()).collect()
+        routes.map(|route| route.pattern.as_str()).collect()
+    }
+
+    /// The rules of the route with this pattern, for its next edition.
+    pub(crate) fn rules(&self, pattern: &str) -> Option<&RouteRules> {
+        let route = self.all.iter().find(|route| route.pattern == pattern)?;
+        Some(&route.rules)
+    }
+
+    /// The folders that its routes lead to.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &RootHandle> {
+        self.all.iter().filter_map(|route| route.target.root())
+    }
+
+    /// Applies the limits of this table to the queues that its routes share with those of the table before.
+    pub(crate) fn resize(&self) {
+        self.all.iter().for_each(|route| route.rules.resize());
     }
 
     /// Where a path leads, however it is spelt: a resource comes before a folder, and the longest prefix before others.
@@ -168,8 +194,8 @@ impl RouteTable {
     pub(crate) fn runner_up(&self, path: &str) -> Option<&Arc<Route>> {
         match spelling(path) {
             Spelling::Direct(decoded) => {
-                let index = self.candidates(&decoded).nth(1)?.index;
-                self.all.get(index)
+                let second = self.candidates(&decoded).nth(1)?;
+                self.all.iter().find(|route| Arc::ptr_eq(route, second))
             }
             Spelling::Detour(_) => None,
         }
@@ -191,15 +217,13 @@ mod tests {
 
     fn table() -> RouteTable {
         let folders = ["/", "/slow", "/slow/er", "/caf\u{e9}", "/a b"];
-        let folders = folders.iter().map(|prefix| {
-            let target = Target::Files(RootHandle::unused());
-            ((*prefix).to_owned(), RouteRules::default(), target)
-        });
+        let folders = folders
+            .iter()
+            .map(|prefix| Route::plain(prefix, Target::Files(RootHandle::unused())));
         let resources = ["/books", "/api/v1/pens"];
         let resources = resources.iter().zip(0..).map(|(path, n)| {
             let resource = ResourceTarget::new(CollectionId(n), ResourceSettings::at(path));
-            let target = Target::Resource(resource);
-            ((*path).to_owned(), RouteRules::default(), target)
+            Route::plain(path, Target::Resource(resource))
         });
         RouteTable::new(folders.chain(resources))
     }
@@ -249,8 +273,6 @@ mod tests {
             assert_eq!(resolved(path), expected, "{path}");
         }
         assert!(matches!(table().resolve("*"), Err(Unrouted::Nowhere)));
-        let patterns = table().patterns();
-        assert_eq!(patterns.get(5).map(String::as_str), Some("/books"));
     }
 
     #[test]

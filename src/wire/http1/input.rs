@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use actix_http::error::PayloadError;
 use bytes::{Bytes, BytesMut};
@@ -17,6 +18,7 @@ use super::super::socket::{LazySocket, Then};
 use super::super::thread::Thread;
 use super::decoder::{BodyLength, BodyPart, Decoder};
 use super::fault::Fault;
+use crate::settings::LimitSettings;
 
 /// The most bytes that are read before they are needed: of later requests, or of a body that nobody reads yet.
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
@@ -43,6 +45,8 @@ pub(super) struct Input {
     owes_turn: bool,
     /// Since when the service waits for bytes of the body.
     waiting_since: Option<Instant>,
+    /// The longest time without one byte of progress, for the current request.
+    pub(super) stall: Duration,
     /// Bytes of the body that its handler has taken, and holds until it has answered.
     collected: usize,
     held: Held,
@@ -62,6 +66,7 @@ impl Input {
             fault: None,
             owes_turn: false,
             waiting_since: None,
+            stall: thread.limits().stall_timeout,
             collected: 0,
             held: Held::new(&thread.counters),
             thread,
@@ -69,8 +74,14 @@ impl Input {
     }
 
     /// A request begins whose body has this length.
-    pub(super) fn begin(&mut self, body: BodyLength, expects_continue: bool) {
-        self.body = Decoder::new(body, self.thread.limits.head_bytes);
+    pub(super) fn begin(
+        &mut self,
+        body: BodyLength,
+        expects_continue: bool,
+        limits: &LimitSettings,
+    ) {
+        self.body = Decoder::new(body, limits.head_bytes);
+        self.stall = limits.stall_timeout;
         // A client that sends the body at once waits for nothing.
         self.expects_continue = expects_continue && self.bytes.is_empty();
         self.broken = false;
@@ -193,8 +204,7 @@ impl Input {
                 Poll::Pending => break,
             }
         }
-        let limit = self.thread.limits.stall_timeout;
-        if !self.timer.exceeded(&mut self.waiting_since, limit, cx) {
+        if !self.timer.exceeded(&mut self.waiting_since, self.stall, cx) {
             return Poll::Pending;
         }
         count(&self.thread.counters.stalled);

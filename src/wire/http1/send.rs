@@ -334,8 +334,7 @@ fn stalled(
     thread: &Thread,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
-    let limit = thread.limits.stall_timeout;
-    if !input.timer.exceeded(since, limit, cx) {
+    if !input.timer.exceeded(since, input.stall, cx) {
         return Poll::Pending;
     }
     count(&thread.counters.stalled);

@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::time::Duration;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -46,6 +47,8 @@ pub(super) struct Answer {
     pub(super) budget: Option<Rc<FrameBudget>>,
     /// The request's body, if there is one.
     pub(super) body: Option<StreamBody>,
+    /// The longest time for which the client may take nothing.
+    pub(super) stall: Duration,
 }
 
 /// A line of the access log that waits for the end of its answer.
@@ -166,7 +169,7 @@ impl Answer {
             budget.answered();
         }
         if let Some(body) = self.body.filter(|body| !body.is_done()) {
-            let window = as_usize(stream_window(self.thread.limits.body_bytes).into());
+            let window = as_usize(stream_window(self.thread.limits().body_bytes).into());
             let open = self.open;
             drop(actix_rt::spawn(async move {
                 body.discard(window).await;

@@ -24,7 +24,6 @@ use super::super::buffered::Held;
 use super::super::counters::count;
 use super::super::file_body::{BodyFile, DiskBody, DiskStep, PIECE_BYTES};
 use super::super::lazy_timer::LazyTimer;
-use super::super::thread::Thread;
 use super::SEND_BUFFER_BYTES;
 use super::answer::Answer;
 use super::outgoing::{Counted, FRAME_BYTES, OutgoingBytes};
@@ -168,7 +167,7 @@ impl BodySender {
         if wanted == 0 {
             return Poll::Ready(Err(self.too_short()));
         }
-        let piece = bytes.split_to(ready!(self.poll_capacity(wanted, &answer.thread, cx))?);
+        let piece = bytes.split_to(ready!(self.poll_capacity(wanted, answer, cx))?);
         let piece = OutgoingBytes::memory(piece, counted.clone());
         Poll::Ready(Ok((piece, wanted)))
     }
@@ -198,7 +197,7 @@ impl BodySender {
     ) -> Poll<Result<Piece, Reason>> {
         let left = as_usize(file.length().saturating_sub(self.sent));
         let wanted = left.min(SEND_BUFFER_BYTES);
-        let bytes = ready!(self.poll_capacity(wanted, &answer.thread, cx))?;
+        let bytes = ready!(self.poll_capacity(wanted, answer, cx))?;
         let piece = OutgoingBytes::file(file.clone(), self.sent, bytes, answer.open.streams());
         Poll::Ready(Ok((piece, wanted)))
     }
@@ -214,7 +213,7 @@ impl BodySender {
         } else {
             let left = self.left.map_or(usize::MAX, as_usize);
             let wanted = left.min(answer.open.share_bytes());
-            let bytes = ready!(self.poll_capacity(wanted, &answer.thread, cx))?;
+            let bytes = ready!(self.poll_capacity(wanted, answer, cx))?;
             let room = ready!(self.poll_room(&mut disk.place, bytes, answer, cx))?;
             let rest = disk.rest.take().ok_or(Reason::INTERNAL_ERROR)?;
             Box::new(PieceBeingRead {
@@ -269,7 +268,7 @@ impl BodySender {
     fn poll_capacity(
         &mut self,
         wanted: usize,
-        thread: &Thread,
+        answer: &Answer,
         cx: &mut Context<'_>,
     ) -> Poll<Result<usize, Reason>> {
         self.stream.reserve_capacity(wanted);
@@ -279,11 +278,11 @@ impl BodySender {
                 // The client has gone, or has cancelled the stream.
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(Reason::CANCEL)),
                 Poll::Pending => {
-                    let limit = thread.limits.stall_timeout;
+                    let limit = answer.stall;
                     if !self.timer.exceeded(&mut self.waiting_since, limit, cx) {
                         return Poll::Pending;
                     }
-                    count(&thread.counters.stalled);
+                    count(&answer.thread.counters.stalled);
                     return Poll::Ready(Err(Reason::CANCEL));
                 }
             }

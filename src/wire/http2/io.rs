@@ -91,7 +91,7 @@ impl Io {
             self.blocked_since = None;
             return sent;
         }
-        let limit = self.thread.limits.stall_timeout;
+        let limit = self.streams.stall();
         if !self.timer.exceeded(&mut self.blocked_since, limit, cx) {
             return Poll::Pending;
         }

@@ -34,13 +34,13 @@ pub(super) fn request(
     body: Option<StreamBody>,
     peer: Peer,
 ) -> (Request, Rc<Link>) {
-    let link = Link::new(peer.loopback, thread.recorder.next_id());
+    let link = Link::new(peer.loopback, thread.recorder.next_id(), thread.rules());
     let payload: Payload = match body {
         None => Payload::None,
         Some(body) => Payload::Stream {
             payload: Box::pin(BodyReader {
                 body,
-                stall: thread.limits.stall_timeout,
+                stall: link.rules.limits.stall_timeout,
                 waiting: None,
                 timer: LazyTimer::default(),
                 collected: 0,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -26,6 +27,8 @@ pub(super) struct Streams {
     /// Whether more may follow at once, so that small writes are gathered; and whether some were.
     pub(super) gathers: Cell<bool>,
     pub(super) gathered: Cell<bool>,
+    /// The longest time for which the client may take nothing: that of the open stream that allows most.
+    stall: Cell<Duration>,
     idle_since: Cell<Instant>,
     /// The task that waits for the last one to end.
     waiting: Cell<Option<Waker>>,
@@ -58,13 +61,14 @@ pub(super) struct OpenStream {
 }
 
 impl Streams {
-    pub(super) fn new(counters: &Arc<ConnectionCounters>) -> Rc<Self> {
+    pub(super) fn new(counters: &Arc<ConnectionCounters>, stall: Duration) -> Rc<Self> {
         Rc::new(Self {
             open: Cell::new(0),
             blocked: Cell::new(false),
             broken: Cell::new(false),
             gathers: Cell::new(false),
             gathered: Cell::new(false),
+            stall: Cell::new(stall),
             idle_since: Cell::new(Instant::now()),
             waiting: Cell::new(None),
             unsent: Cell::new(0),
@@ -143,6 +147,20 @@ impl Streams {
         OpenStream {
             streams: Rc::clone(self),
         }
+    }
+
+    /// A stream was opened whose client may take nothing for so long.
+    pub(super) fn begin_with(&self, stall: Duration) {
+        let others = if self.open.get() > 1 {
+            self.stall.get()
+        } else {
+            Duration::ZERO
+        };
+        self.stall.set(others.max(stall));
+    }
+
+    pub(super) fn stall(&self) -> Duration {
+        self.stall.get()
     }
 
     pub(super) fn count(&self) -> usize {
@@ -230,7 +248,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_idle_from_the_end_of_its_last_stream_on() {
         let start = Instant::now();
-        let streams = Streams::new(&Arc::default());
+        let streams = Streams::new(&Arc::default(), Duration::ZERO);
         let seconds = || Some((streams.idle_since()? - start).as_secs());
         assert_eq!(seconds(), Some(0));
         let (first, second) = (streams.open(), streams.open());
@@ -250,7 +268,7 @@ mod tests {
 
     #[tokio::test]
     async fn streams_share_the_room_for_what_is_unsent() {
-        let streams = Streams::new(&Arc::default());
+        let streams = Streams::new(&Arc::default(), Duration::ZERO);
         let alone = streams.open();
         assert_eq!(alone.share_bytes(), 32 * 1024);
         let _second = streams.open();
@@ -262,7 +280,7 @@ mod tests {
     #[tokio::test]
     async fn those_who_wait_for_room_get_it_in_their_order() {
         let counters = Arc::new(ConnectionCounters::new(usize::MAX));
-        let streams = Streams::new(&counters);
+        let streams = Streams::new(&counters, Duration::ZERO);
         let cx = Context::from_waker(Waker::noop());
         let mut places: [Option<PlaceInLine>; 4] = Default::default();
         let mut ask = |n: usize, bytes| match streams.poll_room(&mut places[n], bytes, &cx) {
@@ -292,7 +310,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_leaves_the_line_makes_room_for_the_next() {
-        let streams = Streams::new(&Arc::default());
+        let streams = Streams::new(&Arc::default(), Duration::ZERO);
         let woken = futures_util::task::noop_waker();
         let cx = Context::from_waker(&woken);
         let (mut first, mut second) = (None, None);
@@ -314,7 +332,7 @@ mod tests {
     #[tokio::test]
     async fn there_is_little_room_if_all_connections_hold_too_much() {
         let counters = Arc::new(ConnectionCounters::new(40_000));
-        let streams = Streams::new(&counters);
+        let streams = Streams::new(&counters, Duration::ZERO);
         let cx = Context::from_waker(Waker::noop());
         let mut place = None;
         let mut ask = |bytes| match streams.poll_room(&mut place, bytes, &cx) {

@@ -23,8 +23,8 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::super::{
-    Code, ConnectionCounters, Drain, HandlerMetrics, Incoming, Parts, Problem, Responder, Response,
-    Service, read_body,
+    Code, ConnectionCounters, Drain, Editions, HandlerMetrics, Incoming, Parts, Problem, Responder,
+    Response, Service, read_body,
 };
 use crate::settings::LimitSettings;
 use client::Client;
@@ -64,7 +64,8 @@ impl HandlerMetrics {
 
     /// Requests that were answered.
     fn answers(&self) -> u64 {
-        let all = self.routes.iter().flat_map(|route| &route.durations);
+        let all = self.routes.iter().filter_map(|route| route.get());
+        let all = all.flat_map(|route| &route.durations);
         all.map(read).sum()
     }
 
@@ -150,13 +151,11 @@ impl Served {
         let metrics = Arc::new(HandlerMetrics::new(8));
         let drain = Drain::new(Duration::from_secs(20));
         let service = Service::build(Arc::new(Parts {
-            responder: Arc::new(responder),
+            editions: Editions::only(responder, limits),
             metrics: Arc::clone(&metrics),
             counters: Arc::clone(&counters),
-            limits,
             drain: drain.clone(),
             access: None,
-            hosts: Arc::default(),
         }))
         .await
         .unwrap();

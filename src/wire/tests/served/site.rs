@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ConnectionCounters, LIMITS, LimitSettings, Served};
-use crate::api::{self, ResourceTarget, RouteRules, RouteTable, Target};
+use crate::api::{self, ResourceTarget, Route, RouteTable, Target};
 use crate::file_cache::{CallThreads, Files, RootHandle, SiteRoot};
 use crate::incidents::Incidents;
 use crate::settings::{self, ResourceSettings, Settings};
@@ -70,6 +70,7 @@ impl ServedSite {
         (&mut tree.ready).await.unwrap();
         let mut settings = Settings::default();
         settings.server.data = folder.path().join("data");
+        settings.limits.body_bytes = 1000;
         // Its writer is never started.
         let incidents = Arc::new(Incidents::new(&settings.server.data));
         let (store, _writer) = storage::storage(&settings, &faults, &incidents);
@@ -84,7 +85,7 @@ impl ServedSite {
                     )),
                 ),
             ]
-            .map(|(path, target)| (path.to_owned(), RouteRules::default(), target)),
+            .map(|(path, target)| Route::plain(path, target)),
         );
         let counters = Arc::new(ConnectionCounters::new(most));
         let site = api::Site {
@@ -92,7 +93,7 @@ impl ServedSite {
             files,
             store,
             counters: Arc::clone(&counters),
-            body_bytes: 1000,
+            settings: Arc::new(settings),
         };
         Self {
             served: Served::counted(site, limits, counters).await,

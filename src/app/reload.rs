@@ -1,0 +1,263 @@
+//! Reads the settings again while the daemon runs. One reload follows the other; each is carried out as a whole, or changes
+//! nothing.
+//!
+//! Everything new is made first. Then one edition is replaced by the next, which is the one step that decides; what follows it
+//! is done again if the child dies there.
+
+// Decision: A reload changes all or nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+
+use super::serving::{Serving, edition};
+use crate::admin::{Admin, NotReloaded, ReloadOrder, ReloadStatus, Reloaded, Reloads};
+use crate::api::{RouteTable, Site};
+use crate::file_cache::RootHandle;
+use crate::settings::{
+    CheckedFolders, LoadError, LoadedSettings, SettingValues, Settings, SettingsSource, plan,
+};
+use crate::supervision::{
+    BatchLimits, BlockingChild, BoxError, ChildSpec, Delivery, Faults, QueueLimits, Slot,
+};
+use crate::telemetry::LogControl;
+use crate::wire::Editions;
+
+/// Reloads that may wait.
+const QUEUE: QueueLimits = QueueLimits {
+    messages: 64,
+    bytes: 1 << 20,
+};
+/// The time for which a caller waits for the outcome of a reload that was decided.
+const LAST_STEP: Duration = Duration::from_secs(30);
+/// One reload after the other.
+const ONE: BatchLimits = BatchLimits {
+    messages: 1,
+    bytes: 1,
+};
+const LOADED: &str = "reload.loaded";
+const BUILT: &str = "reload.built";
+const REPLACED: &str = "reload.replaced";
+
+/// The origin of a daemon's settings, and the log that they rule.
+#[derive(Debug)]
+pub(crate) struct SettingsOrigin {
+    pub(crate) source: SettingsSource,
+    /// The values that were read at the start.
+    pub(crate) values: SettingValues,
+    pub(crate) log: LogControl,
+}
+
+/// All that a reload needs; it outlives the incarnations of the child.
+pub(super) struct Reloading {
+    pub(super) origin: SettingsOrigin,
+    pub(super) serving: Serving,
+    pub(super) site: Arc<Editions<Site>>,
+    pub(super) admin: Arc<Editions<Admin>>,
+    pub(super) reloads: Arc<Reloads>,
+    pub(super) faults: Faults,
+    /// The values in force, and those of the edition that is being put in force.
+    pub(super) values: Mutex<Values>,
+}
+
+/// Values with the number of their edition.
+pub(super) struct Values {
+    in_force: (u64, SettingValues),
+    next: Option<(u64, Arc<LoadedSettings>)>,
+}
+
+impl Values {
+    /// Those of the start.
+    pub(super) fn first(values: SettingValues) -> Mutex<Self> {
+        Mutex::new(Self {
+            in_force: (1, values),
+            next: None,
+        })
+    }
+}
+
+/// The child: a thread, since reading files may block.
+struct Reloader(Arc<Reloading>);
+
+/// The slot of the child.
+pub(super) fn slot() -> (Slot<ReloadOrder>, crate::supervision::ChildRef<ReloadOrder>) {
+    Slot::with_limits("reloader", QUEUE)
+}
+
+/// The status at the start.
+pub(super) fn first_status(file: String, values: &SettingValues) -> ReloadStatus {
+    ReloadStatus {
+        generation: 1,
+        file,
+        hash: values.hash(),
+        since: SystemTime::now(),
+        last_reload: SystemTime::now(),
+        last_error: None,
+    }
+}
+
+impl Reloading {
+    /// The child spec.
+    pub(super) fn child_spec(self: Arc<Self>, slot: &Slot<ReloadOrder>) -> ChildSpec {
+        for point in [LOADED, BUILT, REPLACED] {
+            self.faults.register(point);
+        }
+        ChildSpec::blocking(slot, ONE, move |_| {
+            // If the incarnation before died after the step that decides, the rest is done now.
+            self.finish();
+            Ok(Reloader(Arc::clone(&self)))
+        })
+    }
+
+    /// Reads the settings and puts them in force, unless this is a dry run.
+    fn reload(&self, order: &Delivery<ReloadOrder>) -> Result<Reloaded, NotReloaded> {
+        let loaded = self.origin.source.load(CheckedFolders::AllButData);
+        let loaded = loaded.map_err(|error| NotReloaded::Faulty(faults(error)))?;
+        self.faults.hit(LOADED);
+        let (number, plan) = {
+            let values = self.values.lock();
+            let (number, in_force) = &values.in_force;
+            (*number, plan(in_force, &loaded.values))
+        };
+        if !plan.refused.is_empty() {
+            return Err(NotReloaded::NeedsRestart(plan.refused));
+        }
+        let mut reloaded = Reloaded {
+            applied: !order.dry_run,
+            generation: number,
+            warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
+            changes: plan.changes,
+        };
+        if order.dry_run || reloaded.changes.is_empty() {
+            return Ok(reloaded);
+        }
+        reloaded.generation = number + 1;
+        let settings = &loaded.settings;
+        let before = self.site.current();
+        let before = &before.responder.routes;
+        let next = self.serving.edition(number + 1, settings, Some(before));
+        let next = next.map_err(NotReloaded::unusable)?;
+        probe(&next.responder.routes)?;
+        self.faults.hit(BUILT);
+        if !order.commit_to(LAST_STEP) {
+            return Err(NotReloaded::Expired);
+        }
+        self.tell(&reloaded, settings);
+        self.values.lock().next = Some((number + 1, Arc::new(loaded)));
+        self.site.replace(next);
+        self.faults.hit(REPLACED);
+        self.finish();
+        Ok(reloaded)
+    }
+
+    /// Logs each change: before the log level is changed or after that, so that it can be heard.
+    fn tell(&self, reloaded: &Reloaded, settings: &Settings) {
+        let heard = tracing::enabled!(tracing::Level::INFO);
+        if !heard {
+            self.set_level(&settings.logging.level);
+        }
+        for warning in &reloaded.warnings {
+            tracing::warn!("reload: {warning}");
+        }
+        for change in &reloaded.changes {
+            tracing::info!("reload: {change}");
+        }
+        let generation = reloaded.generation;
+        tracing::info!(generation, "the settings are read again and in force");
+    }
+
+    fn set_level(&self, level: &str) {
+        if let Err(error) = self.origin.log.set_level(level) {
+            tracing::error!(%error, "reload: the log level stays");
+        }
+    }
+
+    /// What follows the step that decides. Doing it twice changes nothing.
+    fn finish(&self) {
+        let current = self.site.current();
+        let next = self.values.lock().next.clone();
+        let Some((number, loaded)) = next.filter(|(number, _)| *number == current.number) else {
+            return;
+        };
+        let settings = &loaded.settings;
+        self.set_level(&settings.logging.level);
+        let deadline = settings.supervision.children.file_cache.deadline;
+        self.serving
+            .files
+            .set_limits(&settings.file_cache, deadline);
+        let admin = Arc::clone(&self.admin.current().responder);
+        self.admin.replace(edition(number, settings, admin));
+        current.responder.routes.resize();
+        {
+            let mut status = self.reloads.status.lock();
+            status.generation = number;
+            status.hash = loaded.values.hash();
+            status.since = SystemTime::now();
+        }
+        let mut values = self.values.lock();
+        values.in_force = (number, loaded.values.clone());
+        values.next = None;
+    }
+
+    /// Notes the outcome, for `/supervisor` and the metrics.
+    fn note(&self, outcome: &Result<Reloaded, NotReloaded>) {
+        let mut status = self.reloads.status.lock();
+        status.last_reload = SystemTime::now();
+        status.last_error = outcome.as_ref().err().map(ToString::to_string);
+    }
+}
+
+/// Looks whether new folders can be read.
+fn probe(routes: &RouteTable) -> Result<(), NotReloaded> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().build();
+    let runtime = runtime.map_err(NotReloaded::unusable)?;
+    let probes = routes.roots().map(RootHandle::probe);
+    let looked_at = runtime.block_on(join_all(probes)).into_iter();
+    let faults: Vec<_> = looked_at.filter_map(Result::err).collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(NotReloaded::Unusable(
+        faults.iter().map(ToString::to_string).collect(),
+    ))
+}
+
+/// All faults, a line for each.
+fn faults(error: LoadError) -> Vec<String> {
+    match error {
+        LoadError::Invalid(faults) => faults.iter().map(ToString::to_string).collect(),
+        LoadError::Unreadable { .. } => vec![error.to_string()],
+    }
+}
+
+impl BlockingChild for Reloader {
+    type Message = ReloadOrder;
+
+    fn handle(&mut self, batch: &[Delivery<ReloadOrder>]) -> Result<(), BoxError> {
+        for order in batch {
+            let outcome = self.0.reload(order);
+            if !order.dry_run {
+                self.0.note(&outcome);
+                match &outcome {
+                    Ok(reloaded) if reloaded.changes.is_empty() => {
+                        tracing::info!("the settings were read again: nothing has changed");
+                    }
+                    Ok(_) => {}
+                    Err(refused) => {
+                        for line in refused.lines() {
+                            tracing::error!("reload: {line}");
+                        }
+                        tracing::error!("reload: the settings are refused, nothing has changed");
+                    }
+                }
+            }
+            if let Some(reply) = &order.reply {
+                reply.settle(outcome);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+//! Makes what is served from the settings: the routes of one edition after the other.
+
+use std::sync::Arc;
+
+use crate::api::{RouteTable, Site, declared};
+use crate::file_cache::{Files, RootFault};
+use crate::settings::Settings;
+use crate::storage::Store;
+use crate::wire::{ConnectionCounters, Edition, Hosts, RoutePatterns};
+
+/// The parts that all editions share.
+#[derive(Debug)]
+pub(super) struct Serving {
+    pub(super) files: Files,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) counters: Arc<ConnectionCounters>,
+    pub(super) patterns: Arc<RoutePatterns>,
+}
+
+impl Serving {
+    /// What these settings ask for. Routes that there were in the edition `before` go on with their queues.
+    pub(super) fn edition(
+        &self,
+        number: u64,
+        settings: &Settings,
+        before: Option<&RouteTable>,
+    ) -> Result<Edition<Site>, RootFault> {
+        let routes = declared(
+            settings,
+            &self.patterns,
+            before,
+            |site| self.files.add(site),
+            |name| self.store.collection(name),
+        )?;
+        let site = Site {
+            routes: Arc::new(routes),
+            files: self.files.clone(),
+            store: Arc::clone(&self.store),
+            counters: Arc::clone(&self.counters),
+            settings: Arc::new(settings.clone()),
+        };
+        Ok(edition(number, settings, Arc::new(site)))
+    }
+}
+
+/// An edition of what `responder` answers.
+pub(super) fn edition<R>(number: u64, settings: &Settings, responder: Arc<R>) -> Edition<R> {
+    Edition {
+        number,
+        limits: settings.limits,
+        hosts: Hosts::new(&settings.server.hosts),
+        access_queries: settings.logging.access_query,
+        responder,
+    }
+}

@@ -1,0 +1,208 @@
+//! What a reload would do: the difference of two settings, node by node, and what of it can't be done while the daemon runs.
+//! Pure; how a key is applied is a column of the table of keys.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::fault::shown;
+use super::keys::{self, Applied};
+use super::values::{KeyPath, SettingValues};
+
+/// The changes from one edition of the settings to the next.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ReloadPlan {
+    /// The nodes that change, in the order of their names.
+    pub changes: Vec<NodeChange>,
+    /// What can't change while the daemon runs. If there is any, nothing is changed.
+    pub refused: Vec<String>,
+}
+
+/// A part of the settings that changes: a section, a route or a resource.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NodeChange {
+    /// Its name, as TOML writes it.
+    pub node: String,
+    /// The kind of its change.
+    pub change: Changed,
+    /// The keys of it that differ; all of them if it is added or removed.
+    pub keys: Vec<KeyChange>,
+}
+
+/// The kind of a change of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Changed {
+    /// It goes on with new values.
+    Live,
+    /// It is new.
+    Added,
+    /// It is there no longer.
+    Removed,
+}
+
+/// A key with both values; `None` where it has none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct KeyChange {
+    /// The key.
+    pub key: String,
+    /// The value before.
+    pub from: Option<Value>,
+    /// The value from now on.
+    pub to: Option<Value>,
+}
+
+impl fmt::Display for KeyChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |value: &Option<Value>| {
+            let text = value.as_ref().map(Value::to_string);
+            text.unwrap_or_else(|| "nothing".to_owned())
+        };
+        write!(
+            f,
+            "{} from {} to {}",
+            self.key,
+            text(&self.from),
+            text(&self.to)
+        )
+    }
+}
+
+impl fmt::Display for NodeChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.change {
+            Changed::Added => write!(f, "{}: added", self.node),
+            Changed::Removed => write!(f, "{}: removed", self.node),
+            Changed::Live => {
+                let keys: Vec<_> = self.keys.iter().map(KeyChange::to_string).collect();
+                write!(f, "{}: changed: {}", self.node, keys.join(", "))
+            }
+        }
+    }
+}
+
+/// Compares `old` with `new`.
+pub(crate) fn plan(old: &SettingValues, new: &SettingValues) -> ReloadPlan {
+    let (had, has) = (old.tables(), new.tables());
+    let keys: BTreeSet<&KeyPath> = old.0.keys().chain(new.0.keys()).collect();
+    let mut nodes: BTreeMap<(&[String], Changed), Vec<KeyChange>> = BTreeMap::new();
+    let mut refused = Vec::new();
+    for path in keys {
+        let Some(key) = keys::find(path) else {
+            continue;
+        };
+        let (from, to) = (old.0.get(path), new.0.get(path));
+        let meaning = |value: Option<&Value>| value.map(|value| key.kind.meaning(value));
+        if meaning(from) == meaning(to) {
+            continue;
+        }
+        let node = path.get(..if key.is_named() { 2 } else { 1 });
+        let node = node.unwrap_or_default();
+        let change = match (had.contains(node), has.contains(node)) {
+            (false, true) => Changed::Added,
+            (true, false) => Changed::Removed,
+            (true, true) | (false, false) => Changed::Live,
+        };
+        let one = KeyChange {
+            key: shown(path),
+            from: from.cloned(),
+            to: to.cloned(),
+        };
+        if change == Changed::Live && key.applied == Applied::Restart {
+            refused.push(one.to_string());
+        }
+        nodes.entry((node, change)).or_default().push(one);
+    }
+    let changes = nodes.into_iter().map(|((node, change), keys)| NodeChange {
+        node: shown(node),
+        change,
+        keys,
+    });
+    let changes: Vec<_> = changes.collect();
+    let is_route = |node: &NodeChange| node.node.starts_with("route.");
+    let coming = changes
+        .iter()
+        .filter(|node| node.change != Changed::Live && !is_route(node));
+    refused.extend(coming.map(NodeChange::to_string));
+    ReloadPlan { changes, refused }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::values;
+    use super::*;
+
+    #[test]
+    fn every_difference_is_a_change_of_its_node_or_refused_by_its_name() {
+        let books = "[resource.books]\n";
+        for (old, new, changes, refused) in [
+            ("", "", &[][..], &[][..]),
+            (
+                "[limits]\nbody = \"1024 KiB\"",
+                "[limits]\nbody = \"1 MiB\"",
+                &[],
+                &[],
+            ),
+            (
+                "",
+                "[limits]\nbody = \"2 MiB\"\nidle_timeout = \"1s\"",
+                &[
+                    "limits: changed: limits.body from \"1 MiB\" to \"2 MiB\", limits.idle_timeout from \"75s\" to \"1s\"",
+                ],
+                &[],
+            ),
+            (
+                "[server]\ndata = \"a\"\nhosts = [\"a\"]",
+                "[server]\ndata = \"b\"\nhosts = []",
+                &[
+                    "server: changed: server.data from \"a\" to \"b\", server.hosts from [\"a\"] to []",
+                ],
+                &["server.data from \"a\" to \"b\""],
+            ),
+            (
+                "[route.\"/\"]\nfiles.root = \"x\"",
+                "[route.\"/\"]\nfiles.root = \"x\"\nheaders = { A = \"b\" }",
+                &["route.\"/\": changed: route.\"/\".headers from nothing to {\"A\":\"b\"}"],
+                &[],
+            ),
+            (
+                "",
+                books,
+                &["resource.books: added"],
+                &["resource.books: added"],
+            ),
+            (
+                books,
+                "",
+                &["resource.books: removed"],
+                &["resource.books: removed"],
+            ),
+            (
+                books,
+                "[resource.books]\nput = \"merge\"",
+                &["resource.books: changed: resource.books.put from \"replace\" to \"merge\""],
+                &[],
+            ),
+            (
+                "",
+                "[route.\"/a\"]\nfiles.root = \"a\"",
+                &["route.\"/\": removed", "route.\"/a\": added"],
+                &[],
+            ),
+        ] {
+            let plan = plan(&values(old), &values(new));
+            let told: Vec<_> = plan.changes.iter().map(NodeChange::to_string).collect();
+            assert_eq!(told, changes, "{old} -> {new}");
+            assert_eq!(plan.refused, refused, "{old} -> {new}");
+        }
+    }
+
+    #[test]
+    fn equal_values_have_one_hash() {
+        let (one, other) = ("[limits]\nbody = \"1 MiB\"", "[limits]\nbody = \"2 MiB\"");
+        assert_eq!(values("").hash(), values(one).hash());
+        assert_ne!(values(one).hash(), values(other).hash());
+    }
+}

@@ -1,0 +1,73 @@
+//! Every value that is in force, by its key: what was written, or else the default.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use toml::de::DeTable;
+
+use super::keys::{self, KEYS, Key};
+use super::walk::{Findings, json};
+
+/// The path of a key, with the names that the operator chose.
+pub(super) type KeyPath = Vec<String>;
+
+/// Every value that is in force, to tell in what two settings differ.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct SettingValues(pub(super) BTreeMap<KeyPath, Value>);
+
+impl SettingValues {
+    /// The values of settings without a fault.
+    pub(super) fn of(found: &Findings) -> Self {
+        let mut values = BTreeMap::new();
+        let mut defaults = |above: &str, name: Option<&str>| {
+            let below = KEYS.iter().filter(|key| key.has_default);
+            for key in below.filter(|key| key.path.starts_with(above)) {
+                if key.is_named() == name.is_some() {
+                    let parts = key.path.split('.');
+                    let path = parts.map(|part| name.filter(|_| part == "*").unwrap_or(part));
+                    values.insert(path.map(str::to_owned).collect(), default(key));
+                }
+            }
+        };
+        defaults("", None);
+        let routes = found.named("route");
+        if routes.is_empty() {
+            defaults("route.", Some("/"));
+        }
+        for (name, _) in routes {
+            defaults("route.", Some(&name));
+        }
+        for (name, _) in found.named("resource") {
+            defaults("resource.", Some(&name));
+        }
+        values.remove(["include".to_owned()].as_slice());
+        for (path, (value, _)) in &found.written {
+            values.insert(path.clone(), value.clone());
+        }
+        Self(values)
+    }
+
+    /// The routes and resources that there are, such as `["route", "/"]`.
+    pub(super) fn tables(&self) -> BTreeSet<&[String]> {
+        let named = |path: &&KeyPath| keys::find(path).is_some_and(Key::is_named);
+        let named = self.0.keys().filter(named);
+        named.filter_map(|path| path.get(..2)).collect()
+    }
+
+    /// A number that is the same for equal values, and hardly ever for others, as sixteen digits.
+    pub(crate) fn hash(&self) -> String {
+        use std::hash::Hasher as _;
+        let mut hasher = fnv::FnvHasher::default();
+        for (path, value) in &self.0 {
+            hasher.write(format!("{path:?}={value}\n").as_bytes());
+        }
+        format!("{:016x}", hasher.finish())
+    }
+}
+
+fn default(key: &Key) -> Value {
+    let text = format!("value = {}", key.value);
+    let (table, _) = DeTable::parse_recoverable(&text);
+    let value = table.get_ref().get("value");
+    value.map_or(Value::Null, |value| json(value.get_ref()))
+}
