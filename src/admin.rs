@@ -218,11 +218,16 @@ impl Admin {
             .iter()
             .map(|part| (part.name.clone(), json!(part.fault.is_none())))
             .collect();
+        let busy = |part: &Part| Some((part.name.clone(), json!(part.doing.as_ref()?)));
+        let doing: Value = parts.iter().filter_map(busy).collect();
         let faults: Vec<_> = parts.iter().filter_map(fault).collect();
         if faults.is_empty() && !parts.is_empty() {
-            return Ok(json_answer(&json!({ "ready": true, "parts": by_name })));
+            return Ok(json_answer(
+                &json!({ "ready": true, "parts": by_name, "doing": doing }),
+            ));
         }
-        Err(not_ready(&faults).extension("parts", by_name))
+        let problem = not_ready(&faults).extension("parts", by_name);
+        Err(problem.extension("doing", doing))
     }
 
     fn ready_part(&self, name: &str) -> Answered {
@@ -233,7 +238,9 @@ impl Admin {
             return Err(Problem::new(Code::NotFound).detail(detail));
         };
         match fault(part) {
-            None => Ok(json_answer(&json!({ "ready": true, "part": name }))),
+            None => Ok(json_answer(
+                &json!({ "ready": true, "part": name, "doing": part.doing }),
+            )),
             Some(fault) => Err(not_ready(&[fault])),
         }
     }
@@ -322,7 +329,9 @@ fn decoded(name: &str) -> Cow<'_, str> {
 /// A part that can't serve, and why.
 fn fault(part: &Part) -> Option<String> {
     let fault = part.fault.as_ref()?;
-    Some(format!("{} ({fault})", part.name))
+    let doing = part.doing.as_ref();
+    let doing = doing.map_or_else(String::new, |doing| format!("; {doing}"));
+    Some(format!("{} ({fault}{doing})", part.name))
 }
 
 fn not_ready(faults: &[String]) -> Problem {

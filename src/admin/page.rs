@@ -86,6 +86,12 @@ fn readiness(out: &mut String, parts: &[Part]) -> fmt::Result {
         }
         out.push_str("</ul>\n");
     }
+    let busy = |part: &&Part| part.doing.is_some();
+    for part in parts.iter().filter(busy) {
+        let doing = part.doing.as_deref().unwrap_or_default();
+        let (name, doing) = (escape_html(&part.name), escape_html(doing));
+        writeln!(out, "<p>{name}: {doing}</p>")?;
+    }
     Ok(())
 }
 
@@ -156,12 +162,17 @@ mod tests {
         let part = |name: &str, fault: Option<&str>| Part {
             name: name.to_owned(),
             fault: fault.map(str::to_owned),
+            doing: fault.map(|_| "mending <it>".to_owned()),
         };
         let page = html(
             None,
             &[part("storage", Some("<b>&")), part("listeners", None)],
         );
         assert!(page.contains("<li>storage: &lt;b&gt;&amp;</li>"), "{page}");
+        assert!(
+            page.contains("<p>storage: mending &lt;it&gt;</p>"),
+            "{page}"
+        );
         assert!(!page.contains("<li>listeners"), "{page}");
         assert!(html(None, &[part("storage", None)]).contains("Ready"));
         assert!(html(None, &[]).contains("Starting"));

@@ -14,6 +14,8 @@ pub(crate) struct Check {
     pub name: String,
     /// The reason why it can't serve, for an operator.
     pub fault: Option<String>,
+    /// The work on it that is under way, and how far that is.
+    pub doing: Option<String>,
 }
 
 /// One part of the daemon, as `/readyz` tells of it.
@@ -22,6 +24,8 @@ pub(super) struct Part {
     pub(super) name: String,
     /// The reason why it can't serve; `None` if it can.
     pub(super) fault: Option<String>,
+    /// The work on it that is under way.
+    pub(super) doing: Option<String>,
 }
 
 /// All parts: those of the tree in their order, then those that only a check names.
@@ -32,16 +36,19 @@ pub(super) fn parts(root: Option<&NodeView>, checks: Vec<Check>) -> Vec<Part> {
         .map(|child| Part {
             name: child.name.clone(),
             fault: trouble(child),
+            doing: None,
         })
         .collect();
     // Before there is a tree there is nothing to check.
     if parts.is_empty() {
         return parts;
     }
-    for Check { name, fault } in checks {
-        match parts.iter_mut().find(|part| part.name == name) {
-            Some(part) => part.fault = part.fault.take().or(fault),
-            None => parts.push(Part { name, fault }),
+    for Check { name, fault, doing } in checks {
+        if let Some(part) = parts.iter_mut().find(|part| part.name == name) {
+            part.fault = part.fault.take().or(fault);
+            part.doing = doing;
+        } else {
+            parts.push(Part { name, fault, doing });
         }
     }
     parts

@@ -101,6 +101,10 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let code = match error {
             StoreError::Refused(error) => return error.into(),
+            StoreError::Unready { told, retry_after } => {
+                let problem = Self::new(Code::Unavailable);
+                return problem.detail(told).retry_after(retry_after);
+            }
             StoreError::Unavailable => Code::Unavailable,
             StoreError::Overloaded | StoreError::Busy => Code::Overloaded,
             StoreError::Expired | StoreError::TooSlow => Code::Deadline,

@@ -487,10 +487,12 @@ fn checks(store: &Arc<dyn storage::Store>, files: &Files) -> Box<Checks> {
         let storage = Check {
             name: "storage".to_owned(),
             fault: (!store.ready()).then(|| store.trouble().unwrap_or_else(fault)),
+            doing: store.doing(),
         };
         let folders = files.roots().into_iter().map(|root| Check {
             name: format!("files:{}", root.site.route),
             fault: root.fault(),
+            doing: None,
         });
         iter::once(storage).chain(folders).collect()
     })

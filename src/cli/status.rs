@@ -19,12 +19,30 @@ pub(super) fn run(admin: &str, json: bool) -> Exit {
     let drawn = if json {
         serde_json::from_slice(&body).map(|tree: Value| format!("{tree:#}\n"))
     } else {
-        serde_json::from_slice(&body).map(|root| text(&root) + &incidents(admin))
+        serde_json::from_slice(&body)
+            .map(|root| text(&root) + &readiness(admin) + &incidents(admin))
     };
     match drawn {
         Ok(drawn) => print(&drawn),
         Err(error) => complain(&error, Exit::Failed),
     }
+}
+
+/// The parts that can't serve, and the work that is under way.
+fn readiness(admin: &str) -> String {
+    let body = match admin_client::get(admin, "/readyz") {
+        Ok(body) => body,
+        Err(error) => return format!("\n{error}\n"),
+    };
+    let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let doing = answer.get("doing").and_then(Value::as_object);
+    let mut out = String::new();
+    for (part, doing) in doing.into_iter().flatten() {
+        let doing = doing.as_str().unwrap_or_default();
+        // Writing into a String does not fail.
+        let _infallible = writeln!(out, "\n{part}: {doing}");
+    }
+    out
 }
 
 /// The last incidents, if the daemon tells of any.

@@ -9,7 +9,7 @@
 //! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`, `checked`.
 //! 2. How it is written: `message`, `writer`, `batch`, `staging`, `commit`, `replay`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`.
-//! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `sources`, `snapshots`, `archiving`, `scrub`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
+//! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `sources`, `snapshots`, `archiving`, `scrub`, `healing`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
 //!    `engine_state`, `space`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` changes which of them are declared.
 //! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `folder_fault`, `view_check`, `data_fit`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
@@ -30,6 +30,7 @@ mod engine;
 mod engine_state;
 mod find;
 mod folder_fault;
+mod healing;
 mod held_bytes;
 mod holder;
 mod known;
@@ -72,7 +73,7 @@ use crate::settings::{OnRefusal, Settings};
 use crate::supervision::{ChildSpec, Faults, Slot};
 use archiving::Archiving;
 use built_view::{AFTER_SWAP, BEFORE_SWAP};
-use commit::{FAILING_SYNC, WEAK_SYNC};
+use commit::{FAILING_SYNC, HANGING_SYNC, WEAK_SYNC};
 use compaction::Compactor;
 pub(crate) use data_check::{DataCheck, ViewCheck, check_data};
 pub(crate) use data_fit::data_fit;
@@ -143,7 +144,7 @@ fn with_engine(
     };
     for point in writer::POINTS
         .into_iter()
-        .chain([WEAK_SYNC, FAILING_SYNC])
+        .chain([WEAK_SYNC, FAILING_SYNC, HANGING_SYNC])
         .chain([BEFORE_SWAP, AFTER_SWAP])
     {
         faults.register(point);

@@ -121,6 +121,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// The same, if that ends the process, as `storage.on_refusal` may ask for.
     fn refusal(&self) -> Option<Refusal>;
 
+    /// The long tasks that bring the store into order or read it through now, and how far they are.
+    fn doing(&self) -> Option<String>;
+
     /// How long a commit has been under way, if it takes longer than it may: then only a new process can help. `ran` is how
     /// long this process has run by now, without its pauses.
     fn overdue(&self, ran: Duration) -> Option<Duration>;
@@ -263,6 +266,14 @@ pub(crate) enum StoreError {
     /// The store is being opened, or its writer is being restarted.
     #[error("the store is being opened or its writer is being restarted; try again")]
     Unavailable,
+    /// The store can't be read or written for some time.
+    #[error("{told}")]
+    Unready {
+        /// The reason, and how far the work on it is.
+        told: String,
+        /// The time after which it may be over.
+        retry_after: Duration,
+    },
     /// The writer's queue is full.
     #[error("too many writes are waiting; try again")]
     Overloaded,

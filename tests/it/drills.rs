@@ -203,7 +203,8 @@ fn a_disk_that_does_not_answer_ends_the_process_with_70() {
     if !strace_available() {
         return;
     }
-    let mut daemon = TestDaemon::prepare("[storage]\nflush_limit = \"1s\"\n");
+    let settings = "[storage]\nflush_limit = \"1s\"\non_refusal = \"exit\"\n";
+    let mut daemon = TestDaemon::prepare(settings);
     // The first sync belongs to the start; one of the next is delayed by 20 seconds.
     let hang = "inject=fdatasync:delay_enter=20000000:when=4";
     let options = ["-D", "-f", "-e", "trace=fdatasync", "-e", hang];
@@ -232,7 +233,8 @@ fn a_pause_of_the_process_during_a_commit_does_not_end_it() {
     if !strace_available() {
         return;
     }
-    let mut daemon = TestDaemon::prepare("[storage]\nflush_limit = \"2s\"\n");
+    let settings = "[storage]\nflush_limit = \"2s\"\non_refusal = \"exit\"\n";
+    let mut daemon = TestDaemon::prepare(settings);
     let hang = "inject=fdatasync:delay_enter=5000000:when=4";
     let options = ["-D", "-f", "-e", "trace=fdatasync", "-e", hang];
     daemon.run_under(&[&["strace", "-o", "/dev/null"][..], &options].concat());

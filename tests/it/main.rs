@@ -33,6 +33,7 @@ mod file_faults;
 mod foreign_pages;
 mod fuzz;
 mod history;
+mod ill_disk;
 mod incidents;
 mod large_files;
 mod library;

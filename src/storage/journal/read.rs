@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::change::JournalChange;
 use super::frame::{Chain, FrameFault, FrameInfo, HEAD_BYTES};
@@ -39,6 +41,8 @@ pub(crate) enum Reach {
 pub(crate) struct JournalFiles {
     folder: PathBuf,
     segments: Vec<(u64, Result<SegmentHead, FrameFault>)>,
+    /// Counts the bytes that are read.
+    counter: Option<Arc<AtomicU64>>,
 }
 
 impl JournalFiles {
@@ -84,7 +88,23 @@ impl JournalFiles {
         Ok(Self {
             folder: folder.to_owned(),
             segments,
+            counter: None,
         })
+    }
+
+    /// The same, with a counter of the bytes of segments that are read.
+    pub(crate) fn counted(self, counter: &Arc<AtomicU64>) -> Self {
+        let counter = Some(Arc::clone(counter));
+        Self { counter, ..self }
+    }
+
+    /// The bytes that are read for the changes after `after`.
+    pub(crate) fn bytes_to_read(&self, after: u64) -> u64 {
+        let segments = self.segments.iter().skip(self.begin(after));
+        let paths = segments.map(|(number, _)| segment::path_of(&self.folder, *number));
+        paths
+            .map(|path| fs::metadata(path).map_or(0, |file| file.len()))
+            .sum()
     }
 
     /// The store whose journal is in a folder, by the first segment that can be read.
@@ -237,6 +257,9 @@ impl JournalFiles {
             let content = fs::read(&path).map_err(at(&path))?;
             let mut place = Place::begin(&content, head);
             let fault = place.read(until, after, &mut wanted, &mut visit)?;
+            if let Some(counter) = &self.counter {
+                counter.fetch_add(as_u64(content.len()), Ordering::Relaxed);
+            }
             if let Some(fault @ FrameFault::Version(_)) = fault {
                 // A newer release wrote it: that is no damage.
                 let at = as_u64(place.at);

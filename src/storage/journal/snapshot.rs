@@ -5,8 +5,9 @@
 //! read back, and only then gets its own.
 
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter};
+use std::io::{self, BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use super::change::JournalChange;
 use super::frame::FrameFault;
 use super::stream::{FRAME_BYTES, StreamError, StreamHead, StreamReader, StreamWriter};
 use super::{JournalError, StoreId, at, sync_folder};
+use crate::num::as_u64;
 
 const ENDING: &str = "snapshot";
 const MAGIC: [u8; 8] = *b"PRNSNAP1";
@@ -84,6 +86,20 @@ impl SnapshotWriter {
         fs::rename(&unfinished.path, &path).map_err(at(&path))?;
         sync_folder(&self.folder)?;
         Ok(Snapshot { path, ..unfinished })
+    }
+}
+
+/// A file that is read, with a counter of its bytes.
+struct CountedFile<'a> {
+    file: File,
+    counter: &'a AtomicU64,
+}
+
+impl Read for CountedFile<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.file.read(into)?;
+        self.counter.fetch_add(as_u64(bytes), Ordering::Relaxed);
+        Ok(bytes)
     }
 }
 
@@ -165,9 +181,23 @@ impl Snapshot {
         JournalError::Damaged { path, at, fault }
     }
 
+    /// The length of the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |file| file.len())
+    }
+
     /// Shows its changes to `visit`, in order.
     pub(crate) fn read<E: From<JournalError>>(
         &self,
+        visit: impl FnMut(Vec<JournalChange>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.read_counted(&AtomicU64::new(0), visit)
+    }
+
+    /// The same, with a counter of the bytes that are read.
+    pub(crate) fn read_counted<E: From<JournalError>>(
+        &self,
+        counter: &AtomicU64,
         visit: impl FnMut(Vec<JournalChange>) -> Result<(), E>,
     ) -> Result<(), E> {
         let path = self.path.as_path();
@@ -176,7 +206,7 @@ impl Snapshot {
             StreamError::Damaged { at, fault } => self.damaged(at, fault),
         };
         let file = File::open(path).map_err(at(path))?;
-        let file = BufReader::with_capacity(FRAME_BYTES, file);
+        let file = BufReader::with_capacity(FRAME_BYTES, CountedFile { file, counter });
         let stream = StreamReader::begin(file, MAGIC).map_err(failed)?;
         if stream.head != head(self.store) {
             return Err(self.damaged(0, FrameFault::FileHead).into());

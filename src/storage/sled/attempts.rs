@@ -13,12 +13,15 @@ use super::engine::{OpenError, OpenFault};
 use super::holder::Holder;
 use super::reader_state::OpenEngine;
 use crate::incidents::{Incident, IncidentKind, STORAGE};
-use crate::storage::Refusal;
+use crate::storage::{Refusal, StoreError};
 use crate::supervision::contain;
 
 /// The pause after the first attempt to open the store that failed; it doubles up to the longest.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// The time after which a client may come again if the store is refused until somebody mends it.
+const REFUSED_RETRY: Duration = Duration::from_secs(60);
 
 /// The opening of the store.
 #[derive(Debug, Default)]
@@ -38,6 +41,8 @@ pub(super) struct Trouble {
     pub(super) text: String,
     /// Whether it is tried again.
     pub(super) passing: bool,
+    /// The time until then, or a guess of when somebody may have mended it.
+    retry_after: Duration,
     /// Whether it is that another process uses the data folder.
     pub(super) held: bool,
 }
@@ -54,10 +59,13 @@ impl Holder {
         const LOOK: Duration = Duration::from_millis(50);
         let mut so_far = Duration::ZERO;
         loop {
-            if let Some(open) = self.engine.open() {
-                return Some(open);
+            // The engine is locked while it is being opened.
+            if !self.attempt.lock().under_way {
+                if let Some(open) = self.engine.open() {
+                    return Some(open);
+                }
+                self.open_in_background();
             }
-            self.open_in_background();
             let mut attempt = self.attempt.lock();
             if attempt.trouble.is_some() || attempt.closed || so_far >= limit || !wanted() {
                 return None;
@@ -146,6 +154,7 @@ impl Holder {
             let full = fault.as_ref().is_some_and(OpenFault::is_full);
             let trouble = fault.map(|fault| Trouble {
                 passing,
+                retry_after: if passing { pause } else { REFUSED_RETRY },
                 held: matches!(fault, OpenFault::Locked { .. }),
                 text: self.error(fault).to_string(),
             });
@@ -159,7 +168,9 @@ impl Holder {
                 let done = format!("attempt {attempts} to open it was successful");
                 let incident =
                     Incident::new(IncidentKind::Unavailable, STORAGE, &passed.text, &done);
-                self.incidents.add(incident.lasting(begun.elapsed()));
+                self.healing
+                    .incidents
+                    .add(incident.lasting(begun.elapsed()));
             }
             self.readers.troubled(trouble.is_some());
             if full {
@@ -197,6 +208,22 @@ impl Holder {
         let trouble = trouble.filter(|trouble| !trouble.passing || trouble.held)?;
         let Trouble { text, held, .. } = trouble;
         Some(Refusal { text, held })
+    }
+
+    /// The reason for clients why nothing can be read or written for some time, if that is so.
+    pub(super) fn unready(&self) -> Option<StoreError> {
+        let (told, retry_after) = if let Some(trouble) = self.trouble() {
+            let told = if trouble.passing {
+                "the store can't be opened now; it is tried again"
+            } else {
+                "the store can't be opened as it is; the log of the server says what to do"
+            };
+            (told.to_owned(), trouble.retry_after)
+        } else {
+            let (text, rest) = self.healing.blocked()?;
+            (format!("the store is not open yet: {text}"), rest)
+        };
+        Some(StoreError::Unready { told, retry_after })
     }
 
     /// The reason why the store is not open, if it is not.

@@ -6,6 +6,7 @@
 // Decision: A group is answered before it is applied.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -25,6 +26,9 @@ use crate::supervision::BoxError;
 pub(super) const WEAK_SYNC: &str = "storage.weak_sync";
 /// The fault point at which the disk fails while the journal is written.
 pub(super) const FAILING_SYNC: &str = "storage.failing_sync";
+/// The fault point at which the disk does not answer for a tenth of a second.
+pub(super) const HANGING_SYNC: &str = "storage.hanging_sync";
+const HANG: Duration = Duration::from_millis(100);
 /// The fewest entries the log keeps. A message that is delivered again is looked for there, two groups later at most.
 const LOG_KEEP_MIN: u64 = 2560;
 /// How many entries of the log a group removes at most, besides as many as it adds.
@@ -80,6 +84,7 @@ impl Writer {
         if self.settings.faults.take(FAILING_SYNC) {
             return Err(std::io::Error::other("a fault that was asked for").into());
         }
+        self.hang();
         let sync = !self.settings.faults.take(WEAK_SYNC);
         if let Err(error) = doubt.log.journal.append(checked.last_seq, sync) {
             // What the disk has of the group is not known. A new segment says where the old one ends.
@@ -95,6 +100,7 @@ impl Writer {
         let applying = self.holder.readers.applying();
         open.unapplied.store(Some(Arc::clone(&group)));
         self.holder.readers.group_begins(&checked);
+        self.holder.engine.applies_group();
         answer();
         faults.hit("writer.before_view");
         doubt.view = true;
@@ -116,6 +122,13 @@ impl Writer {
             snapshots::make_in_background(&self.holder);
         }
         Ok(Committed::Done)
+    }
+
+    /// Waits for as long as a test has asked for.
+    fn hang(&self) {
+        while self.settings.faults.take(HANGING_SYNC) {
+            std::thread::park_timeout(HANG);
+        }
     }
 
     /// Removes the oldest entries of a log that is too long, a bounded number of them.

@@ -21,6 +21,7 @@ use super::opening::Opening;
 use super::reader_state::OpenEngine;
 use super::snapshots;
 use super::store::SledStore;
+use crate::incidents::{Incident, IncidentKind, STORAGE};
 use crate::supervision::{ChildRef, contain};
 use crate::telemetry::{Counter, Rows};
 
@@ -185,6 +186,10 @@ impl Compactor {
             match contain(|| healer.replace(era, Some("a damaged view"))) {
                 Ok(Ok(true)) => {
                     healer.counts.healings.inc();
+                    let what = "a record in the view was damaged";
+                    let done = "another view, made beside it, took its place";
+                    let incident = Incident::new(IncidentKind::DamagedView, STORAGE, what, done);
+                    healer.holder.healing.incidents.add(incident);
                     tracing::info!("the damaged view was replaced");
                     return;
                 }
@@ -282,6 +287,7 @@ impl Compactor {
             log_keep: self.log_keep,
             before: None,
             view_in_doubt: false,
+            healing: &self.holder.healing,
         };
         let (engine, checked) = opening.beside(store, durable)?;
         let mut built = BuiltView {

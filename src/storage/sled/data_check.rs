@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 
 use super::checked;
 use super::data_folder::{DataFolder, bytes_below, copy_all};
@@ -328,7 +329,10 @@ impl CheckedParts {
         }
         // Without a snapshot the journal has everything, from the first change on.
         let mut snapshots = self.snapshots.iter().map(Some).chain([None]);
-        snapshots.any(|snapshot| Opening::source(&self.files, snapshot, acknowledged).is_ok())
+        snapshots.any(|snapshot| {
+            let counter = AtomicU64::new(0);
+            Opening::source(&self.files, snapshot, acknowledged, &counter).is_ok()
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 // Decision: A commit ends before its successor begins.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -12,9 +13,13 @@ use tokio::time::Instant;
 use super::checked::Checked;
 use super::engine::OpenFault;
 use super::reader_state::OpenEngine;
+use crate::num::as_millis;
 
 /// How long a writer that was replaced during its commit may take to end it.
 const COMMIT_LIMIT: Duration = Duration::from_secs(30);
+
+/// A commit that takes this long is told of, and further writes are refused until it has ended.
+const SLOW_COMMIT: Duration = Duration::from_secs(2);
 
 /// The engine, as the writers see it.
 #[derive(Default)]
@@ -38,6 +43,10 @@ pub(super) struct EngineLock {
     commit_ended: Condvar,
     /// The time at which the current commit began.
     commit_begun: Mutex<Option<Instant>>,
+    /// Whether the current commit is past the journal.
+    applying: AtomicBool,
+    /// The milliseconds for which it has been under way if it takes long, else 0.
+    slow_for: AtomicU64,
     /// The commit that was under way at the last look, and how long the process had run when it was seen first.
     seen: Mutex<(Option<Instant>, Duration)>,
 }
@@ -143,6 +152,30 @@ impl EngineLock {
     /// Notes when a commit began, or that it has ended.
     pub(super) fn clock_commit(&self, begun: Option<Instant>) {
         *self.commit_begun.lock() = begun;
+        self.applying.store(false, Ordering::Relaxed);
+        self.slow_for.store(0, Ordering::Relaxed);
+    }
+
+    /// Notes that the journal has the group of the commit.
+    pub(super) fn applies_group(&self) {
+        self.applying.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a commit is past the journal.
+    pub(super) fn is_applying(&self) -> bool {
+        self.applying.load(Ordering::Relaxed)
+    }
+
+    /// Notes for how long a commit has been under way.
+    pub(super) fn note_commit_age(&self, age: Option<Duration>) {
+        let slow = age.filter(|age| *age >= SLOW_COMMIT).map_or(0, as_millis);
+        self.slow_for.store(slow, Ordering::Relaxed);
+    }
+
+    /// For how long a commit has been under way, as it was noted last, if it takes long.
+    pub(super) fn slow_commit(&self) -> Option<Duration> {
+        let ms = self.slow_for.load(Ordering::Relaxed);
+        (ms > 0).then(|| Duration::from_millis(ms))
     }
 
     /// For how long a commit has been seen under way, if one is. `ran` is how long the process has run by now.

@@ -19,6 +19,7 @@ use super::data_folder::{self, DataFolder};
 use super::declaring::NextResources;
 use super::engine::{OpenFault, Opener};
 use super::engine_state::{EngineLock, EngineState};
+use super::healing::Healing;
 use super::known::KnownResources;
 use super::opening::{CommitLog, Opening};
 use super::reader_state::{OpenEngine, ReaderState};
@@ -45,7 +46,7 @@ pub(super) struct Holder {
     log_keep: u64,
     pub(super) space: Space,
     pub(super) archiving: Option<Arc<Archiving>>,
-    pub(super) incidents: Arc<Incidents>,
+    pub(super) healing: Healing,
     pub(super) engine: EngineLock,
     pub(super) readers: ReaderState,
     lock: Mutex<Option<DataLock>>,
@@ -82,7 +83,7 @@ impl Holder {
             log_keep,
             space,
             archiving: archiving.map(Arc::new),
-            incidents: Arc::clone(incidents),
+            healing: Healing::new(incidents),
             engine: EngineLock::default(),
             readers: ReaderState::default(),
             lock: Mutex::new(None),
@@ -128,6 +129,7 @@ impl Holder {
             log_keep: self.log_keep,
             before: before.map(|store| (store, durable)),
             view_in_doubt: self.view_in_doubt.load(Ordering::SeqCst),
+            healing: &self.healing,
         };
         let opened = opening.run();
         self.limit_aside();

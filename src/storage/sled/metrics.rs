@@ -17,6 +17,7 @@ pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
         archiving.write(rows, readers.progress().borrow().durable);
     }
     store.compactor.counts.write(rows);
+    store.holder.healing.write(rows);
     rows.counters(
         "perennial_storage_queries",
         "Lists answered by reading a page (page), the records of the ids asked for (ids), or the whole resource (scan)",

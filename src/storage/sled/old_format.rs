@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 use super::checked::{Checked, LAST_SEQ_KEY, SCHEMA, SCHEMA_KEY};
 use super::data_folder::{self, DataFolder, copy_all};
@@ -51,7 +52,7 @@ fn read(data: &DataFolder, store: StoreId) -> Result<(), OpenFault> {
         last_seq,
         ..Checked::default()
     };
-    let snapshot = snapshots::of_view(&*engine, &checked, store, data)?;
+    let snapshot = snapshots::of_view(&*engine, &checked, store, data, &AtomicU64::new(0))?;
     drop(engine);
     tracing::info!(file = %snapshot.path().display(), change = last_seq, "snapshot written");
     fs::remove_dir_all(&copy).map_err(OpenFault::Io)

@@ -5,11 +5,13 @@
 use super::checked::{self, Checked};
 use super::data_folder::{DataFolder, move_aside};
 use super::engine::{Engine, OpenFault, Opener};
+use super::healing::{Healing, HealingTask, TaskKind};
 use super::old_format;
 use super::replay::Replay;
 use super::snapshots;
-use super::sources::{judge, refused};
+use super::sources::{self, judge, refused};
 use super::start::{self, Copies, DataParts, Remedy, StoreKind};
+use crate::incidents::{Incident, IncidentKind, STORAGE};
 use crate::storage::journal::{
     Journal, JournalChange, JournalEnd, JournalFiles, Mark, Marks, MarksFound, Snapshot, StoreId,
     boot_id,
@@ -43,6 +45,7 @@ pub(super) struct Opening<'a> {
     pub(super) before: Option<(StoreId, u64)>,
     /// Whether the view was left in the middle of a group.
     pub(super) view_in_doubt: bool,
+    pub(super) healing: &'a Healing,
 }
 
 impl Opening<'_> {
@@ -62,9 +65,27 @@ impl Opening<'_> {
         };
         let kind = start::kind(&parts);
         self.same_store(kind)?;
-        if let MarksFound::Found { damaged: true, .. } = marks {
-            tracing::warn!(folder = %self.data.path.display(), "one of the two marks is damaged: it is written again");
+        let opened = self.of_kind(kind)?;
+        let damage = match marks {
+            MarksFound::Found { damaged: true, .. } => {
+                Some("one of the two marks of the last acknowledged change was damaged")
+            }
+            MarksFound::Found { .. } => None,
+            MarksFound::Damaged | MarksFound::Absent => (kind == StoreKind::Unmarked)
+                .then_some("the marks of the last acknowledged change could not be read"),
+        };
+        if let Some(damage) = damage {
+            let done = "it was written again";
+            tracing::warn!(folder = %self.data.path.display(), "{damage}: {done}");
+            let incident = Incident::new(IncidentKind::DamagedMark, STORAGE, damage, done);
+            let file = self.data.path.join("marks");
+            self.healing.incidents.add(incident.of_file(&file));
         }
+        Ok(opened)
+    }
+
+    /// Opens a store of this kind.
+    fn of_kind(&self, kind: StoreKind) -> Result<OpenedStore, OpenFault> {
         match kind {
             StoreKind::New => {
                 tracing::info!(folder = %self.data.path.display(), "new, empty store");
@@ -158,8 +179,16 @@ impl Opening<'_> {
         acknowledged: Option<u64>,
         trusted: bool,
     ) -> Result<OpenedStore, OpenFault> {
-        if !trusted || self.view_in_doubt || !self.opener.exists() {
-            return self.rebuild(store, acknowledged);
+        let doubt = if !self.opener.exists() {
+            Some("the view of the records was missing")
+        } else if !trusted {
+            Some("the machine went down while the view of the records was in use")
+        } else {
+            let in_doubt = "a group of changes may have been in the view of the records in part";
+            self.view_in_doubt.then_some(in_doubt)
+        };
+        if let Some(doubt) = doubt {
+            return self.rebuild(store, acknowledged, doubt);
         }
         let opened = self.open_view(store);
         match opened
@@ -167,7 +196,8 @@ impl Opening<'_> {
         {
             Err(OpenFault::View(found)) => {
                 tracing::warn!(found, "the view of the store is damaged: it is made again");
-                self.rebuild(store, acknowledged)
+                let what = format!("the view of the records was damaged: {found}");
+                self.rebuild(store, acknowledged, &what)
             }
             opened => opened,
         }
@@ -189,8 +219,11 @@ impl Opening<'_> {
         checked: Checked,
     ) -> Result<OpenedStore, OpenFault> {
         let at = checked.last_seq;
-        let files = JournalFiles::find(&self.data.journal(), store)?;
+        let task = self.healing.begin(TaskKind::CatchUp);
+        let files = JournalFiles::find(&self.data.journal(), store)?.counted(task.counter());
+        task.has_left(2 * files.bytes_to_read(at));
         let reach = files.read::<OpenFault>(at, |_| Ok(()))?;
+        let found = sources::damage_in(&reach);
         let (end, state) = judge(&files, reach, 0);
         let copies = Copies {
             acknowledged,
@@ -212,38 +245,52 @@ impl Opening<'_> {
                 self.opened(engine, checked, store, &end)
             }
             Remedy::Renew => {
-                tracing::warn!(
-                    change = at,
-                    "the journal is damaged: it begins again with a snapshot of the view, which has all that was acknowledged"
-                );
-                let snapshot = snapshots::of_view(&*engine, &checked, store, self.data)?;
+                drop(task);
+                let done = "it begins again with a snapshot of the view, which has all that was acknowledged";
+                tracing::warn!(change = at, "the journal is damaged: {done}");
+                let task = self.healing.begin(TaskKind::RenewJournal).announced();
+                task.has_left(checked.tallies.iter().map(|tally| tally.bytes).sum());
+                let counter = task.counter();
+                let snapshot = snapshots::of_view(&*engine, &checked, store, self.data, counter)?;
                 let journal = self.data.journal();
                 if journal.exists() {
                     move_aside(&self.data.path, &journal, "a damaged journal")
                         .map_err(OpenFault::Io)?;
                 }
                 tracing::info!(file = %snapshot.path().display(), "snapshot written");
+                let short = || format!("it ended at change {}, the view at {at}", end.last);
+                let what = found.unwrap_or_else(short);
                 let end = JournalEnd {
                     last: at,
                     ..JournalEnd::default()
                 };
-                self.opened(engine, checked, store, &end)
+                let opened = self.opened(engine, checked, store, &end)?;
+                task.mended(IncidentKind::DamagedJournal, &what, done);
+                Ok(opened)
             }
             lost @ (Remedy::Lost { .. } | Remedy::Unknown) => Err(refused(lost)),
         }
     }
 
     /// Makes the view again from its best source.
-    fn rebuild(&self, store: StoreId, acknowledged: Option<u64>) -> Result<OpenedStore, OpenFault> {
-        let files = JournalFiles::find(&self.data.journal(), store)?;
-        let (snapshot, end) = self.best_source(store, &files, acknowledged)?;
-        tracing::info!(to = end.last, "making the view again");
+    fn rebuild(
+        &self,
+        store: StoreId,
+        acknowledged: Option<u64>,
+        found: &str,
+    ) -> Result<OpenedStore, OpenFault> {
+        let task = self.healing.begin(TaskKind::MakeView).announced();
+        let files = JournalFiles::find(&self.data.journal(), store)?.counted(task.counter());
+        let (snapshot, end) = self.best_source(store, &files, acknowledged, &task)?;
         let why = "it is made again from the journal";
         self.opener.set_aside(why).map_err(OpenFault::Io)?;
         let engine = self.opener.open(self.collections)?;
         let source = (&files, snapshot.as_ref(), &end);
-        let (engine, checked) = self.fill(engine, store, source, false)?;
-        self.opened(engine, checked, store, &end)
+        let (engine, checked) = self.fill(engine, store, source, false, &task)?;
+        let opened = self.opened(engine, checked, store, &end)?;
+        let done = format!("it was made again, up to change {}", end.last);
+        task.mended(IncidentKind::DamagedView, found, &done);
+        Ok(opened)
     }
 
     /// Makes a view beside the one in use, with all changes up to `durable` at least.
@@ -252,10 +299,12 @@ impl Opening<'_> {
         store: StoreId,
         durable: u64,
     ) -> Result<(Box<dyn Engine>, Checked), OpenFault> {
-        let files = JournalFiles::find(&self.data.journal(), store)?;
-        let (snapshot, end) = self.best_source(store, &files, Some(durable))?;
+        let task = self.healing.begin(TaskKind::MakeBeside).announced();
+        let files = JournalFiles::find(&self.data.journal(), store)?.counted(task.counter());
+        let (snapshot, end) = self.best_source(store, &files, Some(durable), &task)?;
         let engine = self.opener.open_beside(self.collections)?;
-        self.fill(engine, store, (&files, snapshot.as_ref(), &end), true)
+        let source = (&files, snapshot.as_ref(), &end);
+        self.fill(engine, store, source, true, &task)
     }
 
     /// Fills an empty view.
@@ -265,12 +314,13 @@ impl Opening<'_> {
         store: StoreId,
         (files, snapshot, end): (&JournalFiles, Option<&Snapshot>, &JournalEnd),
         beside: bool,
+        task: &HealingTask<'_>,
     ) -> Result<(Box<dyn Engine>, Checked), OpenFault> {
         let base = snapshot.map_or(0, |snapshot| snapshot.seq);
         let replay = Replay::new(&mut *engine, store, Checked::default(), u64::MAX);
         let mut replay = replay.of_snapshot().beside(beside);
         if let Some(snapshot) = snapshot {
-            snapshot.read::<OpenFault>(|changes| replay.add(changes))?;
+            snapshot.read_counted::<OpenFault>(task.counter(), |changes| replay.add(changes))?;
         }
         let (checked, records) = replay.finish(base)?;
         let from = self.log_from(end.last);
@@ -280,7 +330,8 @@ impl Opening<'_> {
         }
         let (mut checked, changes) = replay.finish(end.last)?;
         checked.log_first = (base + 1).max(from);
-        tracing::info!(records, changes, beside, "the view was made again");
+        let seconds = task.lasted().as_secs_f64();
+        tracing::info!(records, changes, beside, seconds, "the view was made again");
         Ok((engine, checked))
     }
 

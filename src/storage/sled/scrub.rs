@@ -1,16 +1,19 @@
 //! Scrubbing: everything that is stored is read in the background, and what is found damaged is made again from the other
 //! copy before that is needed.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::engine::OpenFault;
+use super::healing::{HealingTask, TaskKind};
 use super::holder::Holder;
 use super::page;
 use super::snapshots;
 use super::store::SledStore;
 use super::stored_fit;
 use crate::incidents::{Incident, IncidentKind, STORAGE};
+use crate::num::as_u64;
 use crate::storage::CollectionId;
 use crate::storage::journal::{JournalChange, JournalFiles, Reach, Snapshot};
 use crate::supervision::contain;
@@ -43,7 +46,8 @@ pub(super) fn in_background(store: &Arc<SledStore>) {
 }
 
 fn scrub(holder: &Arc<Holder>, store: &Weak<SledStore>) {
-    match journal_is_whole(holder) {
+    let task = holder.healing.begin(TaskKind::Scrub).announced();
+    match journal_is_whole(holder, &task) {
         Ok(true) => {}
         Ok(false) => {
             holder.leave_segment();
@@ -51,15 +55,18 @@ fn scrub(holder: &Arc<Holder>, store: &Weak<SledStore>) {
         }
         Err(error) => tracing::warn!(%error, "the journal could not be scrubbed"),
     }
-    if let Some(era) = damaged_view(holder)
+    if let Some(era) = damaged_view(holder, &task)
         && let Some(store) = store.upgrade()
     {
         store.compactor.heal(era);
     }
+    let bytes = task.counter().load(Ordering::Relaxed);
+    let seconds = task.lasted().as_secs_f64();
+    tracing::info!(bytes, seconds, "everything that is stored was read");
 }
 
 /// Reads the snapshots and the journal behind the oldest.
-fn journal_is_whole(holder: &Holder) -> Result<bool, OpenFault> {
+fn journal_is_whole(holder: &Holder, task: &HealingTask<'_>) -> Result<bool, OpenFault> {
     let Some(store) = holder.look(|open| open.store) else {
         return Ok(true);
     };
@@ -75,9 +82,14 @@ fn journal_is_whole(holder: &Holder) -> Result<bool, OpenFault> {
     };
     let mut whole = true;
     let mut oldest = 0;
-    for snapshot in Snapshot::find(&holder.data.snapshots(), store)? {
+    let snapshots = Snapshot::find(&holder.data.snapshots(), store)?;
+    let files = JournalFiles::find(&holder.data.journal(), store)?.counted(task.counter());
+    let journal = files.bytes_to_read(snapshots.last().map_or(0, |oldest| oldest.seq));
+    let copies: u64 = snapshots.iter().map(Snapshot::bytes).sum();
+    task.has_left(copies + journal + holder.readers.sum(|tally| tally.bytes));
+    for snapshot in snapshots {
         oldest = snapshot.seq;
-        match snapshot.read(&mut pace) {
+        match snapshot.read_counted(task.counter(), &mut pace) {
             Ok(()) => {}
             // It was thinned out meanwhile, or the disk fails.
             Err(fault @ OpenFault::Io(_)) => return Err(fault),
@@ -86,7 +98,8 @@ fn journal_is_whole(holder: &Holder) -> Result<bool, OpenFault> {
                 let kind = IncidentKind::DamagedSnapshot;
                 let done = "a new snapshot is made";
                 let incident = Incident::new(kind, STORAGE, &fault.to_string(), done);
-                holder.incidents.add(incident.of_file(snapshot.path()));
+                let incident = incident.of_file(snapshot.path());
+                holder.healing.incidents.add(incident);
                 let why = "a damaged snapshot";
                 holder
                     .move_aside(snapshot.path(), why)
@@ -95,7 +108,6 @@ fn journal_is_whole(holder: &Holder) -> Result<bool, OpenFault> {
             }
         }
     }
-    let files = JournalFiles::find(&holder.data.journal(), store)?;
     let last = match files.read(oldest, &mut pace)? {
         Reach::End(end) => end.last,
         Reach::Damage { last, error } => {
@@ -103,7 +115,7 @@ fn journal_is_whole(holder: &Holder) -> Result<bool, OpenFault> {
             let kind = IncidentKind::DamagedJournal;
             let done = "a snapshot takes its place";
             let incident = Incident::new(kind, STORAGE, &error.to_string(), done);
-            holder.incidents.add(incident);
+            holder.healing.incidents.add(incident);
             last
         }
     };
@@ -114,7 +126,7 @@ fn journal_is_whole(holder: &Holder) -> Result<bool, OpenFault> {
 }
 
 /// Reads every record of the view. Returns how often the store had been opened if one is damaged.
-fn damaged_view(holder: &Holder) -> Option<u64> {
+fn damaged_view(holder: &Holder, task: &HealingTask<'_>) -> Option<u64> {
     let (era, collections) = holder.look(|open| (open.era, open.engine.collections().len()))?;
     for collection in (0..collections).map(CollectionId) {
         let mut from = Vec::new();
@@ -135,6 +147,7 @@ fn damaged_view(holder: &Holder) -> Option<u64> {
                 break;
             };
             from = [last.as_slice(), &[0]].concat();
+            task.add(as_u64(bytes));
             if bytes >= STRETCH_BYTES / 4 {
                 std::thread::park_timeout(STRETCH_PAUSE / 4);
             }

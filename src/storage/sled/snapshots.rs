@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::checked::{self, Checked};
@@ -10,6 +11,7 @@ use super::engine::{Engine, OpenFault};
 use super::holder::Holder;
 use super::page;
 use super::stored_record::StoredRecord;
+use crate::num::as_u64;
 use crate::storage::CollectionId;
 use crate::storage::journal::{
     JournalChange, JournalEffect, JournalError, JournalFiles, Reach, Snapshot, SnapshotWriter,
@@ -61,18 +63,20 @@ fn numbers(
     }))
 }
 
-/// Makes a snapshot of a view that nobody changes meanwhile.
+/// Makes a snapshot of a view that nobody changes meanwhile, and counts the bytes of its records.
 pub(super) fn of_view(
     engine: &dyn Engine,
     checked: &Checked,
     store: StoreId,
     data: &DataFolder,
+    counter: &AtomicU64,
 ) -> Result<Snapshot, OpenFault> {
     let mut out = SnapshotWriter::begin(&data.snapshots(), store)?;
     for (index, name) in engine.collections().iter().enumerate() {
         let collection = CollectionId(index);
         let mut written = Ok(());
         page::stored(engine, collection, &[], 0, |key, record| {
+            counter.fetch_add(as_u64(record.json.len()), Ordering::Relaxed);
             let change = change(name, key.to_vec(), record);
             written = out.add(change);
             written.is_ok()

@@ -1,6 +1,9 @@
 //! Where a view can be made from: a snapshot and the journal behind it, if together they have all that was acknowledged.
 
+use std::sync::atomic::AtomicU64;
+
 use super::engine::OpenFault;
+use super::healing::HealingTask;
 use super::opening::Opening;
 use super::start::{self, Copies, JournalState, Remedy};
 use crate::storage::journal::{JournalEnd, JournalFiles, Reach, Snapshot, StoreId};
@@ -13,6 +16,7 @@ impl Opening<'_> {
         store: StoreId,
         files: &JournalFiles,
         acknowledged: Option<u64>,
+        task: &HealingTask<'_>,
     ) -> Result<(Option<Snapshot>, JournalEnd), OpenFault> {
         let mut fault = None;
         let mut snapshots: Vec<_> = Snapshot::find(&self.data.snapshots(), store)?
@@ -22,7 +26,11 @@ impl Opening<'_> {
         // Without a snapshot the journal has everything, from the first change on.
         snapshots.push(None);
         for snapshot in snapshots {
-            match Self::source(files, snapshot.as_ref(), acknowledged) {
+            let base = snapshot.as_ref();
+            let journal = files.bytes_to_read(base.map_or(0, |snapshot| snapshot.seq));
+            // It is read once to check it, and once to apply it.
+            task.has_left(2 * (base.map_or(0, Snapshot::bytes) + journal));
+            match Self::source(files, base, acknowledged, task.counter()) {
                 Ok(end) => {
                     if let Some(fault) = fault {
                         tracing::warn!(%fault, "a damaged snapshot was passed over");
@@ -42,16 +50,14 @@ impl Opening<'_> {
         files: &JournalFiles,
         snapshot: Option<&Snapshot>,
         acknowledged: Option<u64>,
+        counter: &AtomicU64,
     ) -> Result<JournalEnd, OpenFault> {
         let base = snapshot.map_or(0, |snapshot| snapshot.seq);
         if let Some(snapshot) = snapshot {
-            snapshot.read::<OpenFault>(|_| Ok(()))?;
+            snapshot.read_counted::<OpenFault>(counter, |_| Ok(()))?;
         }
         let reach = files.read::<OpenFault>(base, |_| Ok(()))?;
-        let told = match &reach {
-            Reach::Damage { error, .. } => Some(error.to_string()),
-            Reach::End(_) => None,
-        };
+        let told = damage_in(&reach);
         let (end, state) = judge(files, reach, base);
         let copies = Copies {
             acknowledged,
@@ -74,6 +80,14 @@ impl Opening<'_> {
                 (fault, _) => fault,
             }),
         }
+    }
+}
+
+/// The damage that ended a reading of the journal.
+pub(super) fn damage_in(reach: &Reach) -> Option<String> {
+    match reach {
+        Reach::Damage { error, .. } => Some(error.to_string()),
+        Reach::End(_) => None,
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::compaction::Compactor;
 use super::declaring::PreparedResources;
 use super::find::QueryCounts;
+use super::healing::PATIENCE;
 use super::holder::Holder;
 use super::message::{QueuedBatch, QueuedWrite, StoreMessage};
 use super::reader_state::{OpenEngine, Progress};
@@ -109,11 +110,39 @@ impl SledStore {
     pub(super) async fn readable(&self, era: u64, deadline: Instant) -> Result<(), StoreError> {
         let mut progress = self.holder.readers.progress().subscribe();
         let settled = |now: &Progress| now.readable && now.era >= era || now.troubled;
-        match timeout_at(deadline, progress.wait_for(settled)).await {
-            Ok(Ok(now)) if now.readable => Ok(()),
-            Ok(Err(_)) => Err(StoreError::ShuttingDown),
-            Ok(Ok(_)) | Err(_) => Err(StoreError::Unavailable),
+        loop {
+            if let Some(unready) = self.unready() {
+                return Err(unready);
+            }
+            // A task that takes longer may have begun meanwhile.
+            let now = Instant::now();
+            let until = deadline.min(now + PATIENCE);
+            match timeout_at(until, progress.wait_for(settled)).await {
+                Ok(Ok(now)) if now.readable => return Ok(()),
+                Ok(Err(_)) => return Err(StoreError::ShuttingDown),
+                Ok(Ok(_)) => return Err(self.unready().unwrap_or(StoreError::Unavailable)),
+                Err(_) if now + PATIENCE >= deadline => return Err(StoreError::Unavailable),
+                Err(_) => {}
+            }
         }
+    }
+
+    /// The reason why nothing can be read or written for some time, if that is so.
+    fn unready(&self) -> Option<StoreError> {
+        let readable = self.holder.readers.progress().borrow().readable;
+        (!readable).then(|| self.holder.unready()).flatten()
+    }
+
+    /// The reason why nothing can be written, if the disk does not finish what is being written.
+    fn stuck(&self) -> Option<StoreError> {
+        let age = self.holder.engine.slow_commit()?;
+        let seconds = age.as_secs();
+        Some(StoreError::Unready {
+            told: format!(
+                "the disk has not finished a write for {seconds} s; this one was not begun"
+            ),
+            retry_after: age,
+        })
     }
 
     /// Finds the records that the command is about if only a scan can, and has the writer carry it out.
@@ -148,8 +177,8 @@ impl SledStore {
         &self,
         message: impl FnOnce(ReplyTo<T, StoreError>) -> StoreMessage,
     ) -> Result<T, StoreError> {
-        if self.holder.readers.progress().borrow().troubled {
-            return Err(StoreError::Unavailable);
+        if let Some(unready) = self.unready().or_else(|| self.stuck()) {
+            return Err(unready);
         }
         let answer = self.writer.ask(message, self.deadline).await;
         answer.map_err(|error| match error {
@@ -264,11 +293,22 @@ impl Store for SledStore {
     }
 
     fn ready(&self) -> bool {
-        self.holder.readers.progress().borrow().readable && self.writer.running()
+        let readable = self.holder.readers.progress().borrow().readable;
+        readable && self.writer.running() && self.holder.engine.slow_commit().is_none()
     }
 
     fn trouble(&self) -> Option<String> {
-        self.holder.trouble().map(|trouble| trouble.text)
+        let trouble = self.holder.trouble().map(|trouble| trouble.text);
+        trouble.or_else(|| {
+            let seconds = self.holder.engine.slow_commit()?.as_secs();
+            Some(format!(
+                "a commit has been under way for {seconds} s: look at the disk; records are read meanwhile"
+            ))
+        })
+    }
+
+    fn doing(&self) -> Option<String> {
+        self.holder.healing.text()
     }
 
     fn refusal(&self) -> Option<Refusal> {
@@ -277,8 +317,12 @@ impl Store for SledStore {
     }
 
     fn overdue(&self, ran: Duration) -> Option<Duration> {
-        let age = self.holder.engine.commit_age(ran);
-        age.filter(|age| *age > self.flush_limit)
+        let engine = &self.holder.engine;
+        let age = engine.commit_age(ran);
+        engine.note_commit_age(age);
+        // While the journal waits for the disk, records are read, and another process would wait as well.
+        let only_a_process_helps = self.exit_on_refusal || engine.is_applying();
+        age.filter(|age| *age > self.flush_limit && only_a_process_helps)
     }
 
     fn write_metrics(&self, rows: &mut Rows<'_>) {

@@ -96,17 +96,21 @@ impl Writer {
         } else {
             START_WAIT
         };
-        writer.wait_open(limit);
+        writer.wait_open(limit, &|_| true);
         match writer.holder.refusal() {
             Some(refusal) if writer.settings.exit_on_refusal => Err(refusal.text.into()),
             Some(_) | None => Ok(writer),
         }
     }
 
-    /// Waits until the store is open. `None` if it does not open now.
-    fn wait_open(&mut self, limit: Duration) -> Option<Arc<OpenEngine>> {
+    /// Waits until the store is open, as long as that is `worth_it`. `None` if it does not open now.
+    fn wait_open(
+        &mut self,
+        limit: Duration,
+        worth_it: &dyn Fn(&Holder) -> bool,
+    ) -> Option<Arc<OpenEngine>> {
         if self.open.is_none() {
-            let wanted = || self.incarnation.wanted();
+            let wanted = || self.incarnation.wanted() && worth_it(&self.holder);
             let (open, checked) = self.holder.wait_open(limit, &wanted)?;
             self.open = Some(open);
             self.checked = checked;
@@ -326,9 +330,11 @@ impl BlockingChild for Writer {
     type Message = StoreMessage;
 
     fn handle(&mut self, batch: &[Delivery<StoreMessage>]) -> Result<(), BoxError> {
-        let Some(open) = self.wait_open(self.settings.deadline) else {
+        let is_short = |holder: &Holder| holder.healing.blocked().is_none();
+        let Some(open) = self.wait_open(self.settings.deadline, &is_short) else {
+            let error = self.holder.unready().unwrap_or(StoreError::Unavailable);
             for delivery in batch {
-                refuse(delivery);
+                refuse(delivery, error.clone());
             }
             return Ok(());
         };
@@ -387,7 +393,7 @@ impl BlockingChild for Writer {
 }
 
 /// Answers a message while there is no store.
-fn refuse(delivery: &Delivery<StoreMessage>) {
+fn refuse(delivery: &Delivery<StoreMessage>, error: StoreError) {
     match &**delivery {
         // The journal may have it: it was staged before the store was left.
         StoreMessage::Write { write, reply } if write.prepared.lock().is_some() => {
@@ -397,13 +403,13 @@ fn refuse(delivery: &Delivery<StoreMessage>) {
             reply.settle(Err(StoreError::OutcomeUnknown));
         }
         StoreMessage::Write { reply, .. } => {
-            reply.settle(Err(StoreError::Unavailable));
+            reply.settle(Err(error));
         }
         StoreMessage::Batch { reply, .. } => {
-            reply.settle(Err(StoreError::Unavailable));
+            reply.settle(Err(error));
         }
         StoreMessage::Page { reply, .. } => {
-            reply.settle(Err(StoreError::Unavailable));
+            reply.settle(Err(error));
         }
         StoreMessage::Applied { reply } => {
             reply.settle(Err(StoreError::Unavailable));

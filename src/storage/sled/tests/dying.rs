@@ -137,3 +137,62 @@ fn a_view_with_a_damaged_record_is_made_again_while_its_reader_waits() {
         running.stop().await;
     });
 }
+
+#[test]
+fn while_the_view_is_made_again_callers_are_told_at_once_how_far_that_is() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Arc::<Memory>::default();
+        let running = Running::start(in_memory(&memory, folder.path(), &Faults::none())).await;
+        let record = running.store.create(BOOKS, book(1), None).await.unwrap();
+        running.stop().await;
+        memory.keyspaces.lock().clear();
+        memory.held.store(true, Ordering::SeqCst);
+        let running = Running::start(in_memory(&memory, folder.path(), &Faults::none())).await;
+        let begun = tokio::time::Instant::now();
+        let read = running.store.get(BOOKS, &record.id).await.unwrap_err();
+        let written = running
+            .store
+            .create(BOOKS, book(2), None)
+            .await
+            .unwrap_err();
+        let listed = running
+            .store
+            .query(BOOKS, &ListQuery::default())
+            .await
+            .unwrap_err();
+        let waited = begun.elapsed();
+        assert!(waited < running.store.deadline / 2, "{waited:?}");
+        for error in [read, written, listed] {
+            let StoreError::Unready { told, retry_after } = error else {
+                panic!("{error:?}");
+            };
+            assert!(
+                told.contains("making the view of the records again"),
+                "{told}"
+            );
+            assert!(told.contains(" % ("), "{told}");
+            assert!(retry_after >= Duration::from_secs(1), "{retry_after:?}");
+        }
+        let doing = running.store.doing().unwrap();
+        assert!(
+            doing.contains("making the view of the records again"),
+            "{doing}"
+        );
+        assert!(!running.store.ready());
+        memory.held.store(false, Ordering::SeqCst);
+        running
+            .store
+            .holder
+            .wait_until_open(Duration::from_secs(10))
+            .unwrap();
+        assert_eq!(running.all().await, [record]);
+        let incidents = running.store.holder.healing.incidents.all();
+        let mended: Vec<_> = incidents
+            .iter()
+            .map(|incident| incident.what.as_str())
+            .collect();
+        assert_eq!(mended, ["the view of the records was missing"]);
+        running.stop().await;
+    });
+}

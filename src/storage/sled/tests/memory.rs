@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -20,6 +21,8 @@ pub(super) struct Memory {
     pub(super) calls: Mutex<Vec<&'static str>>,
     /// Fails the next commit after its first keyspace.
     pub(super) failing: AtomicBool,
+    /// Makes commits wait.
+    pub(super) held: AtomicBool,
 }
 
 /// The keyspace in which `keyspace` is stored: chunks are applied in two steps, but to one keyspace.
@@ -78,6 +81,9 @@ impl Engine for MemoryEngine {
 
     fn commit(&self, group: &Group) -> Result<(), EngineError> {
         self.0.calls.lock().push("commit");
+        while self.0.held.load(Ordering::SeqCst) {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
         let mut keyspaces = self.0.keyspaces.lock();
         for (keyspace, changes) in group.keyspaces() {
             for (key, value) in changes {

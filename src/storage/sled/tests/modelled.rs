@@ -350,7 +350,7 @@ async fn list(store: &SledStore, asked: &Asked) -> (Vec<Record>, usize) {
     let page = loop {
         match store.query(BOOKS, &query).await {
             // It began before the view of the last writes failed.
-            Err(StoreError::Unavailable) => {}
+            Err(StoreError::Unavailable | StoreError::Unready { .. }) => {}
             page => break page.unwrap(),
         }
     };
