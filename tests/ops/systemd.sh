@@ -110,6 +110,22 @@ inside sed -i '$a [logging]\nlevel = "perennial=debug"' /etc/perennial/perennial
 inside systemctl kill --signal=HUP --kill-who=main perennial.service
 check "SIGHUP takes over the log level" until_true has "the log level of the settings is taken over level=\"perennial=debug\"" journal
 
+# --- reload
+inside sed -i '$a [limits]\nbody = "1 KiB"' /etc/perennial/perennial.toml
+long() { code "$SITE/books" -H 'Content-Type: application/json' -d "{\"title\":\"$(printf '%02000d' 0)\"}"; }
+check "a reload with a good file succeeds" inside systemctl reload perennial.service
+check "the new limit is in force" is 413 long
+check "systemd knows that the reload is over" until_true is active show ActiveState
+inside cp /etc/perennial/perennial.toml /etc/perennial/good
+inside sed -i 's/^listen/lisen/' /etc/perennial/perennial.toml
+LINE=$(inside sed -n '/^lisen/=' /etc/perennial/perennial.toml)
+not_reloaded() { ! inside systemctl reload perennial.service 2>/dev/null; }
+check "a reload with a wrong file fails" not_reloaded
+check "the journal names the line" has "/etc/perennial/perennial.toml:$LINE:1: server.lisen: unknown; did you mean listen?" journal
+check "the service goes on" is active show ActiveState
+check "the limit stays in force" is 413 long
+inside mv /etc/perennial/good /etc/perennial/perennial.toml
+
 # --- kill
 PID=$(show MainPID)
 inside systemctl kill --signal=KILL --kill-who=main perennial.service
