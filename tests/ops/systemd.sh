@@ -108,7 +108,7 @@ check "other users can not read the records" is "700" inside stat -c %a /var/lib
 # --- the log level
 inside sed -i '$a [logging]\nlevel = "perennial=debug"' /etc/perennial/perennial.toml
 inside systemctl kill --signal=HUP --kill-who=main perennial.service
-check "SIGHUP takes over the log level" until_true has "the log level of the settings is taken over level=\"perennial=debug\"" journal
+check "SIGHUP takes over the log level" until_true has 'to "perennial=debug"' journal
 
 # --- reload
 inside sed -i '$a [limits]\nbody = "1 KiB"' /etc/perennial/perennial.toml
