@@ -80,7 +80,7 @@ impl TaskKind {
 
 /// A task at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stage {
+struct HealingStage {
     kind: TaskKind,
     done: u64,
     /// All bytes that have to be read; 0 if that is not known.
@@ -88,7 +88,7 @@ struct Stage {
     lasted: Duration,
 }
 
-impl Stage {
+impl HealingStage {
     /// The time that it still takes, if it goes on as fast.
     fn rest(&self) -> Option<Duration> {
         let left = self.total.checked_sub(self.done)?;
@@ -134,8 +134,8 @@ struct Task {
 }
 
 impl Task {
-    fn stage(&self) -> Stage {
-        Stage {
+    fn stage(&self) -> HealingStage {
+        HealingStage {
             kind: self.kind,
             done: self.done.load(Ordering::Relaxed),
             total: self.total.load(Ordering::Relaxed),
@@ -201,20 +201,20 @@ impl Healing {
         }
     }
 
-    fn stages(&self) -> Vec<Stage> {
+    fn stages(&self) -> Vec<HealingStage> {
         let tasks = self.running.tasks.lock();
         tasks.iter().map(|task| task.stage()).collect()
     }
 
     /// The text about all tasks that run, if any does.
     pub(super) fn text(&self) -> Option<String> {
-        let texts: Vec<_> = self.stages().iter().map(Stage::text).collect();
+        let texts: Vec<_> = self.stages().iter().map(HealingStage::text).collect();
         (!texts.is_empty()).then(|| texts.join("; "))
     }
 
     /// The text and the time to come again, if a task keeps the records from being read for longer than a caller waits.
     pub(super) fn blocked(&self) -> Option<(String, Duration)> {
-        let blocks = |stage: &Stage| stage.kind.blocks() && stage.lasted >= PATIENCE;
+        let blocks = |stage: &HealingStage| stage.kind.blocks() && stage.lasted >= PATIENCE;
         let stage = self.stages().into_iter().find(blocks)?;
         Some((stage.text(), stage.retry_after()))
     }
@@ -222,7 +222,7 @@ impl Healing {
     /// Writes the families of healing.
     pub(super) fn write(&self, rows: &mut Rows<'_>) {
         let stages = self.stages();
-        let of = |value: fn(&Stage) -> u64| {
+        let of = |value: fn(&HealingStage) -> u64| {
             TaskKind::ALL.map(|kind| {
                 let stages = stages.iter().filter(|stage| stage.kind == kind);
                 ([("task", kind.name())], stages.map(value).sum::<u64>())
@@ -311,7 +311,7 @@ impl Drop for HealingTask<'_> {
 mod tests {
     use super::*;
 
-    const STAGE: Stage = Stage {
+    const STAGE: HealingStage = HealingStage {
         kind: TaskKind::MakeView,
         done: 12 * MIB,
         total: 28 * MIB,
@@ -324,9 +324,9 @@ mod tests {
         let ends =
             "again from a snapshot and the journal: 42 % (12 of 28 MiB) in 3 s, about 5 s left";
         assert!(text.ends_with(ends), "{text}");
-        let unknown = Stage { total: 0, ..STAGE };
+        let unknown = HealingStage { total: 0, ..STAGE };
         assert!(unknown.text().ends_with("journal in 3 s"), "{unknown:?}");
-        let more = Stage {
+        let more = HealingStage {
             done: 40 * MIB,
             ..STAGE
         };
@@ -349,7 +349,7 @@ mod tests {
         ] {
             let (done, total) = (done * MIB, total * MIB);
             let lasted = seconds(lasted);
-            let stage = Stage {
+            let stage = HealingStage {
                 done,
                 total,
                 lasted,
