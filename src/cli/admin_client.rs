@@ -16,10 +16,9 @@ use over_unix::UnixConnector;
 
 /// The time limit for connecting and for each read of an answer that nothing has to be waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The time limit for each read and write where the daemon may wait for its disk.
-const PATIENCE_WITH_DISK: Duration = Duration::from_secs(60);
-/// The same where the daemon waits for the outcome of an order, which it does for a minute.
-const PATIENCE_WITH_ORDERS: Duration = Duration::from_secs(75);
+/// The time limit for each read and write where the daemon may wait for its disk, or for the outcome of an order: for a
+/// reload that is a minute and a half.
+const PATIENCE_WITH_WORK: Duration = Duration::from_secs(100);
 /// How often a request that changes nothing is sent. A listener with too many connections may close one before its answer is
 /// sent.
 const ATTEMPTS: usize = 3;
@@ -109,7 +108,7 @@ impl AdminAnswer {
 
 impl AdminClient {
     pub(super) fn new(address: &str) -> Self {
-        Self::with_patience(address, PATIENCE_WITH_DISK)
+        Self::with_patience(address, PATIENCE_WITH_WORK)
     }
 
     fn with_patience(address: &str, patience: Duration) -> Self {
@@ -200,9 +199,7 @@ pub(super) fn get(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
 
 /// The body of a 200 to a POST without a body. It is sent once: it may change something.
 pub(super) fn post(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
-    AdminClient::with_patience(address, PATIENCE_WITH_ORDERS)
-        .post(path, b"")?
-        .bytes()
+    AdminClient::new(address).post(path, b"")?.bytes()
 }
 
 /// Whether the connection was closed before an answer came.

@@ -45,12 +45,17 @@ impl Parcel {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let wrong = || format!("{name} can't be {value:?}");
             let number = || value.parse::<u64>().map(Some).map_err(|_| wrong());
+            let yes_or_no = || match value {
+                "" | "true" => Ok(true),
+                "false" => Ok(false),
+                _ => Err(wrong()),
+            };
             match name {
                 "import" => import = Some(value.parse().map_err(|_| wrong())?),
                 "first" => first = number()?,
                 "again" => again = number()?,
-                "upsert" => upsert = true,
-                "dry_run" => dry_run = true,
+                "upsert" => upsert = yes_or_no()?,
+                "dry_run" => dry_run = yes_or_no()?,
                 _ => return Err(format!("{name} means nothing here")),
             }
         }
@@ -174,7 +179,14 @@ mod tests {
     fn a_query_says_all_or_is_refused() {
         let all = parcel("&again=5&upsert&dry_run=true");
         assert_eq!((all.again, all.upsert, all.dry_run), (Some(5), true, true));
-        for wrong in ["", "first=1", "import=x&first=1", "first=-1", "colour=red"] {
+        for wrong in [
+            "",
+            "first=1",
+            "import=x&first=1",
+            "first=-1",
+            "colour=red",
+            "upsert=no",
+        ] {
             assert!(Parcel::parse(wrong).is_err(), "{wrong}");
         }
     }

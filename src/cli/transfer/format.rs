@@ -61,6 +61,11 @@ pub(super) enum ReadFault {
     Stopped,
 }
 
+/// The fault of a row that is longer than a record may be.
+pub(super) fn too_long(record_bytes: usize) -> String {
+    format!("a record may have {record_bytes} bytes (limits.body)")
+}
+
 /// The place up to which a file was read.
 pub(super) struct FilePlace {
     lines: Cell<u64>,

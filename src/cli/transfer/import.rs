@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use super::format::{Format, ReadFault, Row, RowSink};
+use super::format::{Format, ReadFault, Row, RowSink, too_long};
 use super::import_state::{ImportState, ImportSubject, StateFault};
 use super::meter::Meter;
 use super::shipping::{SeenIds, Shipment, Shipper};
@@ -361,6 +361,10 @@ impl RowSink for Importer<'_> {
         match row {
             // It is counted, so that an import that goes on finds its place, whatever is declared by then.
             Ok(_) if !self.declared => {}
+            Ok(text) if text.len() > self.catalogue.record_bytes => {
+                let fault = too_long(self.catalogue.record_bytes);
+                next.faults.push((next.lines.len(), vec![fault]));
+            }
             Ok(text) => next.body.extend_from_slice(&text),
             Err(fault) => next.faults.push((next.lines.len(), vec![fault])),
         }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Read as _};
 
-use super::format::{ReadFault, RowSink};
+use super::format::{ReadFault, RowSink, too_long};
 use crate::num::as_u64;
 
 /// Reads all lines that are not blank. A line that is longer than a record may be is skipped, and is a wrong row.
@@ -24,8 +24,7 @@ pub(super) fn read(
             if !whole {
                 input.skip_until(b'\n')?;
             }
-            let fault = format!("a record may have {record_bytes} bytes (limits.body)");
-            sink.row(number, Err(fault))?;
+            sink.row(number, Err(too_long(record_bytes)))?;
         } else if !text.is_empty() {
             sink.row(number, Ok(text.to_vec()))?;
         }

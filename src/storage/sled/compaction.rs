@@ -193,28 +193,42 @@ impl Compactor {
                     tracing::info!("the damaged view was replaced");
                     return;
                 }
-                Ok(Ok(false)) => return,
+                // Not now: the store was opened again, or nothing may be put in place of the view at present.
+                Ok(Ok(false)) => return healer.look_again(era),
                 Ok(Err(fault @ OpenFault::View(_))) => {
                     tracing::warn!(%fault, "the damaged view could not be made again beside the old one");
                 }
                 Ok(Err(fault)) => {
                     tracing::error!(%fault, "the damaged view can't be made again now: it serves the other records, and it is tried again");
-                    healer.holder.wait_look(HEAL_AGAIN);
-                    healer.counts.damaged_era.store(0, Ordering::Release);
-                    return;
+                    return healer.look_again(era);
                 }
                 Err(panic) => {
                     tracing::error!(%panic, "making the damaged view again ended in a panic");
                 }
             }
             if let Err(error) = healer.writer.tell(StoreMessage::Heal { era }) {
-                tracing::warn!(%error, "the damaged view is not made again now");
+                tracing::warn!(%error, "the damaged view is not made again now: it is tried again");
+                healer.look_again(era);
             }
         };
         let thread = std::thread::Builder::new().name("view-healing".to_owned());
         if let Err(error) = thread.spawn(heal) {
             tracing::warn!(%error, "no thread to make the damaged view again");
-            self.counts.damaged_era.store(0, Ordering::Release);
+            self.forget_damage(era);
+        }
+    }
+
+    /// After a pause, whoever finds the damage of this era again makes the view again.
+    fn look_again(&self, era: u64) {
+        self.holder.wait_look(HEAL_AGAIN);
+        self.forget_damage(era);
+    }
+
+    fn forget_damage(&self, era: u64) {
+        let damaged = &self.counts.damaged_era;
+        // A later era has its own damage.
+        if damaged.load(Ordering::Acquire) == era {
+            damaged.store(0, Ordering::Release);
         }
     }
 

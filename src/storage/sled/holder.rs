@@ -151,6 +151,9 @@ impl Holder {
         let names = open.engine.collections();
         self.known.rcu(|known| known.with_names(&names));
         if let Err(fault) = stored_fit::ids(&*open.engine, &self.known.load().declared()) {
+            // What can't be read now can't be read next time either: then the view is made again.
+            let unreadable = matches!(fault, OpenFault::View(_));
+            self.view_in_doubt.store(unreadable, Ordering::SeqCst);
             self.close_cleanly(open);
             return Err(fault);
         }
