@@ -130,7 +130,7 @@ fn public_addresses_serve_no_admin_pages() {
 const FLOOD: usize = 1000;
 /// A second on a machine of one's own, and more where other tests run at the same time. Without room for new clients it
 /// would be the ten seconds of `limits.header_timeout`.
-const PROMPT: Duration = Duration::from_secs(3);
+const PROMPT: Duration = Duration::from_secs(6);
 
 /// One of many clients that each keep a connection to the admin listener.
 fn hold(admin: SocketAddr, n: usize) -> Option<TcpStream> {
