@@ -10,6 +10,7 @@ mod run_file;
 mod service_manager;
 mod serving;
 mod signals;
+mod sockets;
 mod system;
 
 pub(crate) use errors::with_causes;

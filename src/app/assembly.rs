@@ -1,14 +1,11 @@
 //! Everything is put together here, before anything runs.
 
-use std::io;
 use std::iter;
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::getsockname;
 use tokio::sync::Semaphore;
 
 use super::errors::BuildError;
@@ -16,6 +13,7 @@ use super::memory;
 use super::reload::{self, Reloading, SettingsOrigin, Values};
 use super::run_file::RunFile;
 use super::serving::{Serving, edition};
+use super::sockets::Sockets;
 use super::system::Bound;
 use crate::admin::{
     Admin, Check, Checks, Explain, Histories, Records, ReloadOrder, Reloads, Running,
@@ -26,11 +24,10 @@ use crate::descriptors;
 use crate::file_cache::{CallThreads, Files};
 use crate::incidents::Incidents;
 use crate::listener::{
-    self, ConnectionBounds, Inherited, ListenerMetrics, ListenerState, OpenTo, SharedListening,
-    SocketError, SocketFile, bind, bind_unix,
+    self, ConnectionBounds, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile,
 };
 use crate::request_handler::{self, GiveWay, HandlerRef, PeerBound};
-use crate::settings::{AdminListen, AutoCount, Listen, SettingValues, Settings};
+use crate::settings::{AutoCount, SettingValues, Settings};
 use crate::storage;
 use crate::supervision::{
     ChildRef, ChildSpec, Env, Faults, PreparedTree, Pulse, QueueLimits, Slot, SupervisorSpec, Tree,
@@ -77,30 +74,6 @@ pub(super) struct Planned {
     pub(super) socket_files: Vec<SocketFile>,
 }
 
-/// The sockets of a system, bound or inherited.
-struct Sockets {
-    admin: OwnedFd,
-    /// Its address.
-    admin_at: AdminListen,
-    public: Vec<Arc<SharedListening>>,
-    /// The paths of the public unix sockets.
-    unix: Vec<PathBuf>,
-    /// Of all unix sockets.
-    files: Vec<SocketFile>,
-}
-
-impl Sockets {
-    /// The addresses at which clients reach them.
-    fn bound(&self) -> io::Result<Bound> {
-        let public = self.public.iter().filter_map(|socket| socket.address());
-        Ok(Bound {
-            public: public.collect::<io::Result<_>>()?,
-            unix: self.unix.clone(),
-            admin: self.admin_at.clone(),
-        })
-    }
-}
-
 /// Builds the children of a system; holds what all of them need.
 struct Builder {
     settings: Settings,
@@ -125,7 +98,7 @@ impl Assembly {
         let (store, writer) = storage::storage(&builder.settings, &builder.faults, &incidents);
         let pulse = Pulse::new();
         let admin = Arc::new(Admin::new(Arc::clone(&pulse), builder.faults.clone()));
-        let sockets = builder.sockets(inherited)?;
+        let sockets = Sockets::new(&builder.settings.server, inherited)?;
         let bound = sockets.bound().map_err(BuildError::Address)?;
         let (files, file_cache) = builder.files()?;
         let serving = Serving {
@@ -360,73 +333,6 @@ impl Builder {
             http.handlers.push(metrics);
         }
         (supervisor, refs, http)
-    }
-
-    /// Binds or takes every socket. The error names all that can't be had.
-    fn sockets(&self, mut inherited: Inherited) -> Result<Sockets, BuildError> {
-        let (mut public, mut files, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-        let server = &self.settings.server;
-        let mut take = |listen: &Listen| -> Result<(), SocketError> {
-            match listen {
-                Listen::Tcp(address) => {
-                    let socket = bind(*address, server.ipv6_only)?;
-                    public.push(SharedListening::new(socket.into(), false));
-                }
-                Listen::Unix(path) => {
-                    let (socket, file) = bind_unix(path, OpenTo::Group)?;
-                    public.push(SharedListening::new(socket.into(), false));
-                    files.push(file);
-                }
-                Listen::Inherited(name) => {
-                    let sockets = inherited.named(name)?.into_iter();
-                    public.extend(sockets.map(|socket| SharedListening::new(socket, true)));
-                }
-            }
-            Ok(())
-        };
-        let admin = self.admin_socket();
-        let listens = server.listen.iter();
-        failed.extend(listens.filter_map(|listen| take(listen).err()));
-        let admin = admin.map_err(|error| failed.push(error)).ok();
-        let Some((admin, admin_file)) = admin.filter(|_| failed.is_empty()) else {
-            return Err(BuildError::Sockets(failed));
-        };
-        if !inherited.is_empty() {
-            let names = inherited.names();
-            tracing::warn!(%names, "sockets were passed to this process that server.listen does not name: write systemd:NAME");
-        }
-        let admin_at = match &server.admin {
-            AdminListen::Tcp(written) => {
-                let bound = getsockname(&admin).ok();
-                let bound = bound.and_then(|bound| bound.try_into().ok());
-                AdminListen::Tcp(bound.unwrap_or(*written))
-            }
-            unix @ AdminListen::Unix(_) => unix.clone(),
-        };
-        let unix = files.iter().map(|file| file.path.clone()).collect();
-        files.extend(admin_file);
-        Ok(Sockets {
-            admin,
-            admin_at,
-            public,
-            unix,
-            files,
-        })
-    }
-
-    /// The socket of the admin listener, and its file if it is a unix socket.
-    fn admin_socket(&self) -> Result<(OwnedFd, Option<SocketFile>), SocketError> {
-        let server = &self.settings.server;
-        match &server.admin {
-            AdminListen::Tcp(address) => {
-                let socket = bind(*address, server.ipv6_only)?;
-                Ok((socket.into(), None))
-            }
-            AdminListen::Unix(path) => {
-                let (socket, file) = bind_unix(path, OpenTo::Owner)?;
-                Ok((socket.into(), Some(file)))
-            }
-        }
     }
 
     fn listeners(
