@@ -40,6 +40,7 @@ mod library;
 mod limits;
 mod linear;
 mod load;
+mod many_routes;
 mod model;
 mod nginx;
 mod old_data;
