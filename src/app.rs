@@ -1,6 +1,7 @@
 //! The composition root: the only place where sockets, slots and child specs are made.
 
 mod assembly;
+mod bounds;
 mod errors;
 mod memory;
 mod notifier;

@@ -55,15 +55,18 @@ impl DescriptorShares {
     }
 }
 
-/// The connection limit: `wanted`, or fewer if descriptors are short, which is logged.
+/// The connection limit: `wanted`, or fewer if descriptors are short.
 pub(crate) fn places(wanted: usize) -> usize {
-    let places = wanted.min(DescriptorShares::now().connections);
+    wanted.min(DescriptorShares::now().connections)
+}
+
+/// Logs that there are fewer places for connections than wanted, if there are.
+pub(crate) fn tell_fewer(wanted: usize, places: usize) {
     if places < wanted {
         tracing::warn!(
             "server.max_connections is {wanted}, but the limit of open files allows {places}; more wait in the kernel's backlog. To serve them, raise LimitNOFILE or ulimit -n"
         );
     }
-    places
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod listener;
 mod memory_file;
 mod num;
 mod percent;
+mod places;
 mod record;
 mod request_handler;
 pub mod settings;

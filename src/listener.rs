@@ -30,10 +30,10 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use crate::num::as_u64;
+use crate::places::TakenPlace;
 use crate::supervision::{
     BoxError, Child, ChildContext, ChildSpec, Delivery, EventLoop, Incarnation, LocalBoxFuture,
     Message, Slot, StartError,
@@ -172,14 +172,11 @@ async fn accept(
 
 /// A place among all connections. Clients wait in the kernel's backlog until there is one; idle connections are closed for
 /// them, and then those whose head is not whole.
-async fn place(
-    state: &ListenerState,
-    socket: &AsyncFd<OwnedFd>,
-) -> Result<OwnedSemaphorePermit, BoxError> {
-    if let Ok(place) = Arc::clone(&state.bounds.places).try_acquire_owned() {
+async fn place(state: &ListenerState, socket: &AsyncFd<OwnedFd>) -> Result<TakenPlace, BoxError> {
+    if let Some(place) = state.bounds.places.try_take() {
         return Ok(place);
     }
-    let mut place = std::pin::pin!(Arc::clone(&state.bounds.places).acquire_owned());
+    let mut place = std::pin::pin!(Arc::clone(&state.bounds.places).take());
     let mut counted = false;
     loop {
         // Room is made for clients that are there, and not for those that may come.
@@ -195,7 +192,7 @@ async fn place(
         }
         make_room(state);
         if let Ok(place) = timeout(PAUSE, &mut place).await {
-            return Ok(place?);
+            return Ok(place);
         }
     }
 }

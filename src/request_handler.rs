@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
+use crate::places::TakenPlace;
 use crate::supervision::{
     Child, ChildContext, ChildRef, ChildSpec, Delivery, EventLoop, Faults, LocalBoxFuture, Message,
     QueueLimits, Shutdown, Slot,
@@ -141,7 +141,7 @@ pub(crate) struct Accepted {
     /// Its place among the connections of its peer, if these have a bound.
     pub peer_place: Option<PeerPlace>,
     /// Its place among all connections.
-    pub place: OwnedSemaphorePermit,
+    pub place: TakenPlace,
 }
 
 /// A connection as a message: taken out once, by the handler that serves it.

@@ -10,10 +10,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room may use only rooms with a smaller number: the table of `src/ARCHITECTURE.md`.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
     ("num", 0),
     ("percent", 0),
     ("incidents", 0),
+    ("places", 0),
     ("descriptors", 1),
     ("memory_file", 1),
     ("supervision", 1),

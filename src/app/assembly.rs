@@ -6,10 +6,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
+use super::bounds::ServerBounds;
 use super::errors::BuildError;
-use super::memory;
 use super::reload::{self, Reloading, SettingsOrigin, Values};
 use super::run_file::RunFile;
 use super::serving::{Serving, edition};
@@ -20,12 +18,12 @@ use crate::admin::{
 };
 use crate::api::{AskedRequest, Explainer, Site};
 use crate::backup::BackupSchedule;
-use crate::descriptors;
 use crate::file_cache::{CallThreads, Files};
 use crate::incidents::Incidents;
 use crate::listener::{
     self, ConnectionBounds, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile,
 };
+use crate::places::Places;
 use crate::request_handler::{self, GiveWay, HandlerRef, PeerBound};
 use crate::settings::{AutoCount, SettingValues, Settings};
 use crate::storage;
@@ -79,6 +77,7 @@ struct Builder {
     settings: Settings,
     faults: Faults,
     counters: Arc<ConnectionCounters>,
+    bounds: Arc<ServerBounds>,
     access: Option<AccessSink>,
     patterns: Arc<RoutePatterns>,
     listener_metrics: ListenerMetrics,
@@ -179,10 +178,11 @@ fn env(faults: Faults) -> Env {
 
 impl Builder {
     fn new(settings: Settings, access: Option<AccessSink>) -> Self {
-        let most = memory::buffered_bytes(settings.server.max_buffered);
+        let bounds = Arc::new(ServerBounds::new(&settings.server));
         let routes = settings.routes.len() + settings.resources.len();
         Self {
-            counters: Arc::new(ConnectionCounters::new(most)),
+            counters: Arc::clone(&bounds.counters),
+            bounds,
             patterns: Arc::new(RoutePatterns::with_room(routes)),
             faults: faults(&settings),
             settings,
@@ -243,7 +243,7 @@ impl Builder {
             GiveWay::Any,
             self.faults.clone(),
         );
-        let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
+        let places = Places::new(ADMIN_CONNECTIONS);
         let event_loop = handler.event_loop.clone();
         let socket = SharedListening::new(socket, false);
         let handlers = vec![handler];
@@ -278,6 +278,7 @@ impl Builder {
             values: Values::first(origin.values.clone()),
             origin,
             serving,
+            bounds: Arc::clone(&self.bounds),
             site: Arc::clone(site),
             admin: Arc::clone(admin),
             reloads: Arc::clone(&reloads),
@@ -340,15 +341,6 @@ impl Builder {
         sockets: &[Arc<SharedListening>],
         handlers: &[HandlerRef],
     ) -> SupervisorSpec {
-        let places = descriptors::places(self.settings.server.max_connections.get());
-        let for_a_peer = match self.settings.server.max_connections_per_peer {
-            AutoCount::Auto => places.div_ceil(4),
-            AutoCount::Count(most) => most.get(),
-        };
-        let bounds = ConnectionBounds {
-            places: Arc::new(Semaphore::new(places)),
-            peers: PeerBound::new(for_a_peer),
-        };
         let mut supervisor = self.supervisor("listeners").start_together();
         // Each handler has a listener for each socket, on its own thread.
         let pairs = sockets.iter().flat_map(|socket| {
@@ -356,7 +348,7 @@ impl Builder {
             handlers.map(move |(near, handler)| (socket, near, handler))
         });
         for (n, (socket, near, handler)) in pairs.enumerate() {
-            let (all, bounds) = (handlers.to_vec(), bounds.clone());
+            let (all, bounds) = (handlers.to_vec(), self.bounds.connections.clone());
             let (faults, counters) = (self.faults.clone(), self.listener_metrics.public.clone());
             let state = ListenerState::new(socket, all, Some(near), bounds, faults, counters);
             let name = format!("listener-{n}");

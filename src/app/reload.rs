@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
+use super::bounds::ServerBounds;
 use super::serving::{Serving, edition};
 use crate::admin::{Admin, NotReloaded, ReloadOrder, ReloadStatus, Reloaded, Reloads};
 use crate::api::{RouteTable, Site};
@@ -54,6 +55,7 @@ pub(crate) struct SettingsOrigin {
 pub(super) struct Reloading {
     pub(super) origin: SettingsOrigin,
     pub(super) serving: Serving,
+    pub(super) bounds: Arc<ServerBounds>,
     pub(super) site: Arc<Editions<Site>>,
     pub(super) admin: Arc<Editions<Admin>>,
     pub(super) reloads: Arc<Reloads>,
@@ -187,6 +189,7 @@ impl Reloading {
         self.serving
             .files
             .set_limits(&settings.file_cache, deadline);
+        self.bounds.set(&settings.server);
         let admin = Arc::clone(&self.admin.current().responder);
         self.admin.replace(edition(number, settings, admin));
         current.responder.routes.resize();

@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::least_loaded::{Candidate, choose};
 use super::listening::{self, SharedListening};
 use super::metrics::ListenerCounters;
+use crate::places::{Places, TakenPlace};
 use crate::request_handler::{Accepted, HandlerRef, Handover, PeerBound};
 use crate::supervision::Faults;
 use crate::wire::{Peer, Socket};
@@ -19,8 +19,8 @@ use crate::wire::{Peer, Socket};
 /// The bounds of connections, shared by all public listeners.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionBounds {
-    /// Permits for connections.
-    pub places: Arc<Semaphore>,
+    /// A place for each connection.
+    pub places: Arc<Places>,
     /// The bound of the connections of each peer.
     pub peers: Arc<PeerBound>,
 }
@@ -70,12 +70,7 @@ impl ListenerState {
     }
 
     /// Keeps a connection that was just accepted from this address, or closes it if its peer has too many.
-    pub(super) fn keep(
-        &self,
-        socket: Socket,
-        address: Option<SocketAddr>,
-        place: OwnedSemaphorePermit,
-    ) {
+    pub(super) fn keep(&self, socket: Socket, address: Option<SocketAddr>, place: TakenPlace) {
         self.counters.accepted.inc();
         let mut handlers = self.handlers.iter();
         let now = Instant::now();
@@ -114,7 +109,7 @@ impl ListenerState {
         let mut rotation = 0;
         while !self.socket.is_shut() && (!self.has_waiting() || self.hand_over(rotation)) {
             rotation += 1;
-            let Ok(place) = Arc::clone(&self.bounds.places).try_acquire_owned() else {
+            let Some(place) = self.bounds.places.try_take() else {
                 break;
             };
             let Ok((socket, address)) = listening::accept(&self.socket.socket) else {

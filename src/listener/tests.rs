@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Semaphore;
 
 use super::metrics::ListenerCounters;
 use super::{ConnectionBounds, ListenerState, SharedListening, bind, child_spec};
+use crate::places::Places;
 use crate::request_handler::{self, GiveWay, HandlerLoad, HandlerRef, PeerBound};
 use crate::settings::LimitSettings;
 use crate::supervision::{
@@ -104,7 +104,7 @@ async fn start_bounded(
         handlers.push(handler_ref);
     }
     let loads = handlers.iter().map(|t| Arc::clone(&t.load)).collect();
-    let places = Arc::new(Semaphore::new(places));
+    let places = Places::new(places);
     let bounds = ConnectionBounds { places, peers };
     let socket = SharedListening::new(socket, false);
     let state = ListenerState::new(

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -74,7 +75,7 @@ fn is_over(since: Option<Instant>, pause: Duration, now: Instant) -> bool {
 /// The bound of the connections of each peer.
 #[derive(Debug, Default)]
 pub(crate) struct PeerBound {
-    most: usize,
+    most: AtomicUsize,
     with_loopback: bool,
     peers: Mutex<HashMap<PeerKey, PeerCount>>,
     warned: Mutex<Option<Instant>>,
@@ -84,7 +85,7 @@ impl PeerBound {
     /// A bound of `most` connections.
     pub(crate) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
-            most,
+            most: AtomicUsize::new(most),
             ..Self::default()
         })
     }
@@ -93,7 +94,7 @@ impl PeerBound {
     #[cfg(test)]
     pub(crate) fn with_loopback(most: usize) -> Arc<Self> {
         Arc::new(Self {
-            most,
+            most: AtomicUsize::new(most),
             with_loopback: true,
             ..Self::default()
         })
@@ -113,7 +114,7 @@ impl PeerBound {
         let verdict = {
             let mut peers = self.peers.lock();
             let count = peers.entry(key).or_default();
-            let verdict = decide(count, self.most, now);
+            let verdict = decide(count, self.most(), now);
             if verdict == PeerVerdict::Admit {
                 count.open += 1;
             }
@@ -137,6 +138,15 @@ impl PeerBound {
         place.map(Some).ok_or(PeerFull(key))
     }
 
+    /// Changes the bound. A peer with more connections keeps them.
+    pub(crate) fn set_most(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
     /// Tells of a peer that was refused, once a minute at most: no client may fill the log.
     pub(crate) fn warn(&self, PeerFull(PeerKey(peer)): PeerFull) {
         let now = Instant::now();
@@ -145,7 +155,7 @@ impl PeerBound {
             *warned = Some(now);
             tracing::warn!(
                 %peer,
-                most = self.most,
+                most = self.most(),
                 "connections of a peer are closed at once, because it has as many open as server.max_connections_per_peer allows; if it is a proxy, raise that setting"
             );
         }
@@ -245,6 +255,10 @@ mod tests {
         let replaced = bound.admit(full, Instant::now(), |_| first);
         assert!(replaced.unwrap().is_some(), "the place is handed on");
         assert!(admit("192.0.2.1").unwrap().is_some(), "and then dropped");
+        bound.set_most(1);
+        assert!(admit("192.0.2.1").is_err(), "it keeps the one it has");
+        bound.set_most(2);
+        assert!(admit("192.0.2.1").is_ok());
         drop(second);
         assert!(bound.peers.lock().is_empty(), "nothing is remembered");
     }

@@ -3,8 +3,6 @@
 //! Whatever depends on the keys is made from this table: the walk that finds faults, the nearest name for a misspelt one,
 //! the defaults, and `config/reference.toml`. A new setting is one row here and one field in [`Settings`](super::Settings).
 
-use std::sync::LazyLock;
-
 use super::kind::Kind;
 use super::texts::{
     ADDRESS, BACKUP_TO, CACHE_RULES, CONTENT_TYPES, ENDPOINT, ERROR_PAGES, FILE_NAME, FILTER,
@@ -119,11 +117,11 @@ pub(crate) const KEYS: &[Key] = &[
         "The data folder; each daemon needs its own"),
     key("server.handlers", RESTART, Kind::Auto(&Kind::Integer(1, 256)), r#""auto""#,
         "How many request handlers run, one thread each; auto is one for each core"),
-    key("server.max_connections", RESTART, COUNT, "10000",
+    key("server.max_connections", LIVE, COUNT, "10000",
         "How many public connections may be open; for more, idle ones are closed, then those whose request has only begun, and the rest wait in the kernel's backlog"),
-    key("server.max_connections_per_peer", RESTART, Kind::Auto(&COUNT), r#""auto""#,
+    key("server.max_connections_per_peer", LIVE, Kind::Auto(&COUNT), r#""auto""#,
         "How many of them one address may have (of IPv6, one /64); for more, its idle ones are closed, or else the new one; auto is a quarter. Loopback and unix sockets have no bound; for a proxy on another machine, raise it"),
-    key("server.max_buffered", RESTART, Kind::Auto(&Kind::Size(64 * KIB, 1024 * GIB)), r#""auto""#,
+    key("server.max_buffered", LIVE, Kind::Auto(&Kind::Size(64 * KIB, 1024 * GIB)), r#""auto""#,
         "How many bytes of requests and of answers that are not taken all public connections may hold together, each beyond 16 KiB; past it, a request for which there is no room gets 503; auto is an eighth of the memory, at least 64 MiB"),
     key("server.drain", RESTART, DELAY, r#""20s""#,
         "How long a stop waits for requests in flight"),
@@ -288,24 +286,17 @@ pub(crate) const KEYS: &[Key] = &[
         "Whether the admin listener takes orders to make children panic: for tests and drills only"),
 ];
 
-/// All keys, each with the parts of its path.
-static PARTS: LazyLock<Vec<(Vec<&'static str>, &'static Key)>> = LazyLock::new(|| {
-    let parts = |key: &'static Key| (key.path.split('.').collect(), key);
-    KEYS.iter().map(parts).collect()
-});
-
 /// The key of this path, whose `*` parts match any name.
 pub(crate) fn find(path: &[impl AsRef<str>]) -> Option<&'static Key> {
-    let mut all = PARTS.iter();
-    let found = all.find(|(parts, _)| parts.len() == path.len() && matches(parts, path));
-    found.map(|(_, key)| *key)
+    let is = |key: &&Key| key.path.split('.').count() == path.len() && matches(key, path);
+    KEYS.iter().find(is)
 }
 
 /// The names that may stand below this path, `*` for any name; none if it is not a table.
 pub(crate) fn names_below(path: &[impl AsRef<str>]) -> Vec<&'static str> {
-    let below = PARTS.iter().filter(|(parts, _)| matches(parts, path));
+    let below = KEYS.iter().filter(|key| matches(key, path));
     let mut names: Vec<_> = below
-        .filter_map(|(parts, _)| parts.get(path.len()).copied())
+        .filter_map(|key| key.path.split('.').nth(path.len()))
         .collect();
     names.dedup();
     names
@@ -313,18 +304,19 @@ pub(crate) fn names_below(path: &[impl AsRef<str>]) -> Vec<&'static str> {
 
 /// The only key of this name further below this path, as it would be written there.
 pub(crate) fn named_below(path: &[impl AsRef<str>], name: &str) -> Option<String> {
-    let below = PARTS.iter().filter(|(parts, _)| matches(parts, path));
-    let rest = below.filter_map(|(parts, _)| parts.get(path.len()..));
-    let mut same = rest.filter(|rest| rest.last() == Some(&name) && !rest.contains(&"*"));
+    let parts = |key: &'static Key| key.path.split('.').skip(path.len());
+    let mut same = KEYS.iter().filter(|key| {
+        matches(key, path) && parts(key).last() == Some(name) && parts(key).all(|part| part != "*")
+    });
     let only = same.next().filter(|_| same.next().is_none())?;
-    Some(only.join("."))
+    Some(parts(only).collect::<Vec<_>>().join("."))
 }
 
-/// Whether the path of a key begins with this one.
-fn matches(parts: &[&str], path: &[impl AsRef<str>]) -> bool {
-    let is = |(part, name): (&&str, &str)| *part == "*" || *part == name;
-    let names = path.iter().map(AsRef::as_ref);
-    parts.len() >= path.len() && parts.iter().zip(names).all(is)
+/// Whether the key's path begins with this one.
+fn matches(key: &Key, path: &[impl AsRef<str>]) -> bool {
+    let mut parts = key.path.split('.');
+    let mut is = |name: &str| parts.next().is_some_and(|part| part == "*" || part == name);
+    path.iter().all(|name| is(name.as_ref()))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub(super) const UNCOUNTED_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Buffered {
     bytes: AtomicUsize,
-    most: usize,
+    most: AtomicUsize,
 }
 
 /// Without a bound.
@@ -32,7 +32,7 @@ impl Buffered {
     pub(super) fn new(most: usize) -> Self {
         Self {
             bytes: AtomicUsize::new(0),
-            most,
+            most: AtomicUsize::new(most),
         }
     }
 
@@ -40,20 +40,31 @@ impl Buffered {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether no more may be added. Only answers to writes can exceed the bound.
+    /// Changes the bound. What is held already stays, even if it is more.
+    pub(super) fn set_most(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    /// Whether no more may be added. Only answers to writes can exceed the bound, and what was held when it was
+    /// lowered.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes() >= self.most
+        self.bytes() >= self.most()
     }
 
     /// The bytes that one connection, body or answer more may have.
     pub(super) fn room(&self) -> usize {
-        let left = self.most.saturating_sub(self.bytes());
+        let left = self.most().saturating_sub(self.bytes());
         left.max(UNCOUNTED_BYTES)
     }
 
     /// False, and nothing changes, if there would be too many.
     fn add(&self, more: usize) -> bool {
-        let add = |bytes: usize| bytes.checked_add(more).filter(|sum| *sum <= self.most);
+        let most = self.most();
+        let add = |bytes: usize| bytes.checked_add(more).filter(|sum| *sum <= most);
         let added = self
             .bytes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
@@ -116,6 +127,10 @@ pub(super) fn no_room() -> Problem {
 mod tests {
     use super::*;
 
+    fn one_more(counters: &Arc<ConnectionCounters>, bytes: usize) -> bool {
+        Held::new(counters).set(bytes)
+    }
+
     #[test]
     fn what_is_held_is_counted_from_a_floor_on_up_to_the_bound_and_given_back() {
         let counters = Arc::new(ConnectionCounters::new(100_000));
@@ -137,8 +152,13 @@ mod tests {
         second.set_past_bound(150_000);
         assert_eq!(counters.buffered.room(), UNCOUNTED_BYTES);
         assert!(bytes() == 150_000 && counters.buffered.is_full());
+        counters.set_most_buffered(200_000);
+        assert_eq!(counters.room(), 50_000);
+        assert!(one_more(&counters, 50_000) && !one_more(&counters, 50_001));
+        counters.set_most_buffered(100_000);
+        assert!(!one_more(&counters, 20_000), "what is held stays");
         drop(second);
         assert!(bytes() == 0 && !counters.buffered.is_full());
-        assert_eq!(counters.buffered_full.load(Ordering::Relaxed), 1);
+        assert_eq!(counters.buffered_full.load(Ordering::Relaxed), 3);
     }
 }

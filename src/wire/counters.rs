@@ -57,6 +57,11 @@ impl ConnectionCounters {
         }
     }
 
+    /// Changes the bytes that the connections may hold together.
+    pub(crate) fn set_most_buffered(&self, most: usize) {
+        self.buffered.set_most(most);
+    }
+
     /// The bytes that one more answer may have.
     pub(crate) fn room(&self) -> usize {
         self.buffered.room()

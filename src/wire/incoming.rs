@@ -8,11 +8,11 @@ use actix_web::dev::Payload;
 use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::link::Link;
 use super::problem::{Code, Problem};
+use crate::places::TakenPlace;
 
 /// A request that has not been answered.
 pub(crate) struct Incoming {
@@ -75,12 +75,12 @@ impl Incoming {
 #[derive(Debug, Default)]
 pub(crate) struct Pass {
     not_before: Option<Instant>,
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: Option<TakenPlace>,
 }
 
 impl Pass {
     /// A pass for an answer that is given at this moment at the earliest, and that holds `permit` until then.
-    pub(crate) fn new(not_before: Option<Instant>, permit: Option<OwnedSemaphorePermit>) -> Self {
+    pub(crate) fn new(not_before: Option<Instant>, permit: Option<TakenPlace>) -> Self {
         Self {
             not_before,
             _permit: permit,

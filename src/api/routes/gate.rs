@@ -1,14 +1,13 @@
 //! Limits how many requests a route answers at a time (`max_in_flight`). The others wait in the order of their arrival.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::table::RouteTable;
 use crate::api::site::Site;
 use crate::num::as_u64;
+use crate::places::{Places, TakenPlace};
 use crate::telemetry::{Counter, MetricSource, Rows};
 use crate::wire::Editions;
 
@@ -18,11 +17,7 @@ pub(crate) const WAITING_MAX: usize = 1024;
 /// The limit and the queue of one route. All handlers share it, and so do the editions of the route that have a limit.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    places: Arc<Semaphore>,
-    /// The number of places, once the excess has been given back.
-    size: Mutex<usize>,
-    /// Places that go when whoever has them leaves.
-    excess: AtomicUsize,
+    places: Arc<Places>,
     /// Places in the queue.
     queue: Semaphore,
     /// The most requests that wait.
@@ -35,9 +30,7 @@ impl Gate {
     /// A gate that lets `places` requests in at a time, while `waiting_max` more may wait.
     pub(crate) fn new(places: usize, waiting_max: usize) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(places)),
-            size: Mutex::new(places),
-            excess: AtomicUsize::new(0),
+            places: Places::new(places),
             queue: Semaphore::new(waiting_max),
             waiting_max,
             waited: Counter::default(),
@@ -46,52 +39,29 @@ impl Gate {
     }
 
     /// Waits until fewer than `max_in_flight` requests are being answered; `None` at once if the queue is full. Dropping the
-    /// permit lets the next request in; dropping the future leaves the queue.
-    pub(crate) async fn enter(&self) -> Option<OwnedSemaphorePermit> {
-        // A returned permit goes to a waiting request first, so this overtakes none.
-        while let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            if !self.take_excess() {
-                return Some(place);
-            }
-            place.forget();
+    /// place lets the next request in; dropping the future leaves the queue.
+    pub(crate) async fn enter(&self) -> Option<TakenPlace> {
+        // A place that is given back goes to a waiting request first, so this overtakes none.
+        if let Some(place) = self.places.try_take() {
+            return Some(place);
         }
         let Ok(_waiting) = self.queue.try_acquire() else {
             self.refused.inc();
             return None;
         };
         self.waited.inc();
-        loop {
-            let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
-            if !self.take_excess() {
-                return Some(place);
-            }
-            place.forget();
-        }
+        Some(Arc::clone(&self.places).take().await)
     }
 
     /// From now on lets `places` requests in at a time. Those that are inside stay; if they are more, nobody is let in until
     /// enough of them have left.
     pub(crate) fn resize(&self, places: usize) {
-        let mut size = self.size.lock();
-        let before = std::mem::replace(&mut *size, places);
-        self.excess
-            .fetch_add(before.saturating_sub(places), Ordering::AcqRel);
-        let more = places.saturating_sub(before);
-        let still_there = (0..more).take_while(|_| self.take_excess()).count();
-        self.places.add_permits(more - still_there);
-    }
-
-    /// Whether the place of whoever asks is one that goes.
-    fn take_excess(&self) -> bool {
-        let less = |excess: usize| excess.checked_sub(1);
-        let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
-        self.excess.load(Ordering::Relaxed) > 0
-            && self.excess.fetch_update(set, fetch, less).is_ok()
+        self.places.resize(places);
     }
 
     /// The most requests that are served at a time.
     pub(crate) fn most(&self) -> usize {
-        *self.size.lock()
+        self.places.size()
     }
 
     /// The number of waiting requests.
