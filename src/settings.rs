@@ -5,7 +5,7 @@
 //!
 //! Order of reading: `keys` (the table of all keys), `kind` and `texts` (what a value may be), `walk` (finds every fault of
 //! a file, with its line), `fields` (what a resource's records look like), `rules` (faults that span several keys),
-//! `folders` (what must be on the disk), `effects` (what has no effect), `load` (finds, merges and reads the files), then the
+//! `folders` (what must be on the disk; `look_threads` looks), `effects` (what has no effect), `load` (finds, merges and reads the files), then the
 //! structs that are the result: here, in `backup` and in `routes`. `reference` writes `config/reference.toml` from the table.
 //!
 //! The walk reads every file and the environment, and names all faults at once. If it finds none, the `config` crate merges
@@ -23,6 +23,7 @@ mod keys;
 mod kind;
 mod listen;
 mod load;
+mod look_threads;
 mod plan;
 mod reference;
 mod routes;

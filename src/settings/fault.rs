@@ -20,14 +20,39 @@ pub enum Location {
     Variable(String),
 }
 
-impl Location {
-    /// The location of the byte `at` in the text of a file.
-    pub(super) fn at(path: &Path, text: &str, at: usize) -> Self {
-        let before = text.get(..at).unwrap_or(text);
-        let column = before.rsplit('\n').next().unwrap_or_default();
-        Self::File {
-            path: path.to_owned(),
-            line: before.matches('\n').count() + 1,
+/// The text of a file, whose lines are counted once.
+#[derive(Debug)]
+pub(super) struct Lines<'a> {
+    path: &'a Path,
+    text: &'a str,
+    /// The first byte of each line but the first.
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(path: &'a Path, text: &'a str) -> Self {
+        let starts = memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1);
+        Self {
+            path,
+            text,
+            starts: starts.collect(),
+        }
+    }
+
+    /// The location of the byte `at`.
+    pub(super) fn location(&self, at: usize) -> Location {
+        let at = if self.text.is_char_boundary(at) {
+            at
+        } else {
+            self.text.len()
+        };
+        let before = self.starts.partition_point(|start| *start <= at);
+        let last = before.checked_sub(1).and_then(|n| self.starts.get(n));
+        let start = last.copied().unwrap_or_default();
+        let column = self.text.get(start..at).unwrap_or_default();
+        Location::File {
+            path: self.path.to_owned(),
+            line: before + 1,
             column: column.chars().count() + 1,
         }
     }
@@ -70,4 +95,31 @@ pub(super) fn shown(path: &[impl AsRef<str>]) -> String {
         part => format!("{part:?}"),
     });
     parts.collect::<Vec<_>>().join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_is_found_in_its_line_by_characters() {
+        let lines = Lines::new(Path::new("a"), "\u{e9}b\n\ncd\n");
+        for (at, found) in [
+            (0, "a:1:1"),
+            (2, "a:1:2"),
+            (3, "a:1:3"),
+            (4, "a:2:1"),
+            (5, "a:3:1"),
+            (7, "a:3:3"),
+            (8, "a:4:1"),
+            (9, "a:4:1"),
+            (1, "a:4:1"),
+        ] {
+            assert_eq!(lines.location(at).to_string(), found, "{at}");
+        }
+        assert_eq!(
+            Lines::new(Path::new("a"), "").location(0).to_string(),
+            "a:1:1"
+        );
+    }
 }

@@ -4,24 +4,21 @@
 //!
 //! `perennial check` and each start look once. The file cache finds out when a folder vanishes later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 use std::time::Duration;
-
-use serde_json::Value;
-use tokio::time::Instant;
 
 use super::backup::BackupTo;
 use super::fault::Location;
 use super::keys;
+use super::look_threads::LookThreads;
 use super::rules::resource_paths;
 use super::texts::PATH;
 use super::walk::Findings;
+use serde_json::Value;
 
 const DATA: [&str; 2] = ["server", "data"];
 const BACKUPS: [&str; 2] = ["backup", "to"];
@@ -46,6 +43,7 @@ struct Served {
 }
 
 /// A folder that nobody may download.
+#[derive(Clone)]
 struct Private {
     /// The kind of its content, for people, such as records.
     what: &'static str,
@@ -80,14 +78,20 @@ impl Private {
 
     /// Looks at the disk. The folder may be missing, since the start creates it, and only the daemon's user may be able to
     /// read it.
-    fn looked_at(mut self) -> Self {
+    fn looked_at(&self) -> Self {
+        let mut folder = self.clone();
+        folder.look();
+        folder
+    }
+
+    fn look(&mut self) {
         if self.key == BACKUPS || self.key == ARCHIVE {
             self.path = real(&self.path);
             let (folder, what) = (self.path.display(), self.what);
             let missing =
                 format!("there is no folder {folder}; until there is one, no {what} are written");
             self.fault = (!self.path.is_dir()).then_some(missing);
-            return self;
+            return;
         }
         let mut above = self.path.ancestors();
         let blocked = above.find(|above| fs::metadata(above).is_ok_and(|is| !is.is_dir()));
@@ -99,17 +103,16 @@ impl Private {
             )
         });
         self.path = real(&self.path);
-        self
     }
 }
 
 /// Adds folders that can't be served or written to the faults; missing pages, and folders that do not answer, to the
 /// warnings. The data folder is looked at if `data` says so.
-pub(super) fn check(found: &mut Findings, data: bool) {
-    let private = private(found);
-    let private = on_a_thread(move || private.into_iter().map(Private::looked_at).collect());
+pub(super) fn check(found: &mut Findings, data: bool, threads: &LookThreads) {
+    let private = Arc::new(private(found));
+    let private = threads.look_at_all(&private, ANSWER_MAX, Private::looked_at);
     // Without an answer the start finds out what is wrong with the data.
-    let private: Arc<Vec<Private>> = Arc::new(private.recv_timeout(ANSWER_MAX).unwrap_or_default());
+    let private: Arc<Vec<Private>> = Arc::new(private.into_iter().flatten().collect());
     for folder in private.iter() {
         let location = folder.location.clone();
         if folder.key == BACKUPS || folder.key == ARCHIVE {
@@ -120,23 +123,16 @@ pub(super) fn check(found: &mut Findings, data: bool) {
             found.fault(location, folder.key, problem);
         }
     }
-    let until = Instant::now() + ANSWER_MAX;
-    let left = || until.saturating_duration_since(Instant::now());
-    let routes = found.named("route").into_iter();
-    let pending: Vec<_> = routes
-        .filter_map(|(route, _)| {
-            let (folder, look) = look_at(found, &route, Arc::clone(&private))?;
-            Some((route, folder, look))
-        })
-        .collect();
+    let folders = served_folders(found);
+    let looked = threads.look_at_all(&folders, ANSWER_MAX, move |folder| folder.look(&private));
     let mut served: BTreeMap<PathBuf, String> = BTreeMap::new();
     let mut hidden = Vec::new();
-    for (route, folder, look) in pending {
-        let root = ["route", &route, "files", "root"];
-        match look.recv_timeout(left()) {
-            Ok(Ok(folder)) => {
+    for (FolderOfRoute { route, path, .. }, looked) in folders.iter().zip(looked) {
+        let root = ["route", route, "files", "root"];
+        match looked {
+            Some(Ok(folder)) => {
                 for problem in folder.missing {
-                    found.warn_of(&["route", &route, "errors"], problem);
+                    found.warn_of(&["route", route, "errors"], problem);
                 }
                 hidden.extend(folder.hidden);
                 if let Some(other) = served.get(&folder.real) {
@@ -145,11 +141,11 @@ pub(super) fn check(found: &mut Findings, data: bool) {
                     );
                     found.warn_of(&root, problem);
                 }
-                served.entry(folder.real).or_insert(route);
+                served.entry(folder.real).or_insert_with(|| route.clone());
             }
-            Ok(Err(problem)) => found.fault_of(&root, problem),
-            Err(_) => {
-                let folder = absolute(&folder);
+            Some(Err(problem)) => found.fault_of(&root, problem),
+            None => {
+                let folder = absolute(path);
                 let problem =
                     format!("{folder} does not answer; requests for it get 503 until it does");
                 found.warn_of(&root, problem);
@@ -183,71 +179,95 @@ fn copies(found: &mut Findings, folder: &Private, private: &[Private]) {
     }
 }
 
-/// Runs `look` on a thread of its own, which a folder that never answers keeps until the process ends.
-fn on_a_thread<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
-    let (answer, looked) = channel();
-    let begun = thread::Builder::new().name("folders".to_owned());
-    // Without a thread there is no answer, as from a folder that does not answer; and nobody waits for one that is late.
-    drop(begun.spawn(move || drop(answer.send(look()))));
-    looked
+/// The folder of a route, and what is looked for there.
+struct FolderOfRoute {
+    route: String,
+    path: PathBuf,
+    pages: Vec<PathBuf>,
+    /// The routes and resources below the route.
+    below: Vec<Below>,
 }
 
-/// Begins to look at the folder of a route.
-fn look_at(
-    found: &Findings,
-    route: &str,
-    private: Arc<Vec<Private>>,
-) -> Option<(PathBuf, Receiver<Looked>)> {
-    let folder = found.value_of(&["route", route, "files", "root"])?;
-    let folder = PathBuf::from(
-        folder
-            .as_str()
-            .filter(|_| PATH.fault(folder, "").is_none())?,
-    );
-    let pages = found.value_of(&["route", route, "errors"]);
-    let pages = pages.and_then(Value::as_object).into_iter();
-    let files: Vec<_> = pages
-        .flat_map(|pages| pages.values().filter_map(Value::as_str))
-        .map(|page| folder.join(page.trim_start_matches('/')))
-        .collect();
-    let looked_at = folder.clone();
-    let others = below(found, route);
-    let look = on_a_thread(move || {
-        let fault = folder_fault(&looked_at).or_else(|| holds_fault(&looked_at, &private));
-        if let Some(fault) = fault {
+/// A route or a resource below a route.
+struct Below {
+    /// Its name.
+    by: String,
+    /// Its path from there.
+    path: String,
+}
+
+impl FolderOfRoute {
+    /// Looks at the disk.
+    fn look(&self, private: &[Private]) -> Looked {
+        if let Some(fault) = folder_fault(&self.path) {
             return Err(fault);
         }
-        let real = real(&looked_at);
-        let hidden = others.into_iter().map(|(by, path)| (by, real.join(path)));
+        let real = real(&self.path);
+        if let Some(fault) = holds_fault(&self.path, &real, private) {
+            return Err(fault);
+        }
+        let hidden = self.below.iter();
+        let hidden = hidden.map(|below| (below.by.clone(), real.join(&below.path)));
         Ok(Served {
-            missing: missing_files(&files),
+            missing: missing_files(&self.pages),
             hidden: hidden.filter(|(_, file)| file.exists()).collect(),
             real,
         })
-    });
-    Some((folder, look))
+    }
 }
 
-/// The routes and resources below a route, by name, each with its path from there, unless a longer route is between them.
-fn below(found: &Findings, route: &str) -> Vec<(String, String)> {
+/// The folders of all routes whose paths are right.
+fn served_folders(found: &Findings) -> Arc<Vec<FolderOfRoute>> {
+    let mut below = below(found);
+    let routes = found.named("route").into_iter();
+    let folders = routes.filter_map(|(route, _)| {
+        let path = found.value_of(&["route", &route, "files", "root"])?;
+        let right = path.as_str().filter(|_| PATH.fault(path, "").is_none());
+        let path = PathBuf::from(right?);
+        let pages = found.value_of(&["route", &route, "errors"]);
+        let pages = pages.and_then(Value::as_object).into_iter();
+        let pages = pages.flat_map(|pages| pages.values().filter_map(Value::as_str));
+        Some(FolderOfRoute {
+            pages: pages
+                .map(|page| path.join(page.trim_start_matches('/')))
+                .collect(),
+            below: below.remove(&route).unwrap_or_default(),
+            path,
+            route,
+        })
+    });
+    Arc::new(folders.collect())
+}
+
+/// The routes and resources below each route, unless a longer route is between them.
+fn below(found: &Findings) -> BTreeMap<String, Vec<Below>> {
     let routes = found.named("route").into_iter().map(|(prefix, _)| prefix);
-    let routes: Vec<_> = routes.collect();
+    let routes: BTreeSet<String> = routes.collect();
     let resources = resource_paths(found).into_iter();
-    let own = resources.map(|(name, path, _)| (name, path));
+    let resources = resources.map(|(name, path, _)| (name, path));
     let all = routes.iter().map(|prefix| (prefix.clone(), prefix.clone()));
-    let inside = |path: &str, prefix: &str| {
-        let rest = path.strip_prefix(prefix.trim_end_matches('/'))?;
+    let mut below: BTreeMap<String, Vec<Below>> = BTreeMap::new();
+    for (by, path) in resources.chain(all) {
+        if let Some((route, path)) = nearest_above(&path, |above| routes.contains(above)) {
+            let path = path.to_owned();
+            below
+                .entry(route.to_owned())
+                .or_default()
+                .push(Below { by, path });
+        }
+    }
+    below
+}
+
+/// The longest of the routes that a path is below, and the rest of the path.
+fn nearest_above(path: &str, is_route: impl Fn(&str) -> bool) -> Option<(&str, &str)> {
+    let mut slashes = path.match_indices('/').rev();
+    slashes.find_map(|(at, _)| {
+        let (above, rest) = path.split_at_checked(at)?;
+        let above = if above.is_empty() { "/" } else { above };
         let rest = rest.strip_prefix('/').filter(|rest| !rest.is_empty())?;
-        Some(rest.to_owned())
-    };
-    let is_between = |path: &str| {
-        let mut longer = routes.iter().filter(|other| other.len() > route.len());
-        longer.any(|other| inside(path, other).is_some())
-    };
-    own.chain(all)
-        .filter(|(_, path)| !is_between(path))
-        .filter_map(|(name, path)| Some((name, inside(&path, route)?)))
-        .collect()
+        is_route(above).then_some((above, rest))
+    })
 }
 
 /// The folders that nobody may download: that of the records, where there are some, and that of the log files.
@@ -267,9 +287,8 @@ fn private(found: &Findings) -> Vec<Private> {
     records.into_iter().chain(others).collect()
 }
 
-fn holds_fault(folder: &Path, private: &[Private]) -> Option<String> {
-    let root = real(folder);
-    let held = private.iter().find(|held| held.path.starts_with(&root))?;
+fn holds_fault(folder: &Path, root: &Path, private: &[Private]) -> Option<String> {
+    let held = private.iter().find(|held| held.path.starts_with(root))?;
     Some(format!(
         "{} holds the {}, in {}, so that anybody could download them; name a folder beside it",
         absolute(folder),
@@ -320,4 +339,47 @@ fn missing_files(files: &[PathBuf]) -> Vec<String> {
     missing
         .map(|file| format!("there is no file {}", absolute(file)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_path_is_below_the_longest_route_above_it() {
+        let routes = ["/", "/a", "/a/b", "/c/d"];
+        for (path, above) in [
+            ("/", None),
+            ("/x", Some(("/", "x"))),
+            ("/ab", Some(("/", "ab"))),
+            ("/a", Some(("/", "a"))),
+            ("/a/x/y", Some(("/a", "x/y"))),
+            ("/a/b", Some(("/a", "b"))),
+            ("/a/b/c", Some(("/a/b", "c"))),
+            ("/c", Some(("/", "c"))),
+            ("x", None),
+        ] {
+            let found = nearest_above(path, |route| routes.contains(&route));
+            assert_eq!(found, above, "{path}");
+        }
+        assert_eq!(nearest_above("/x", |_| false), None);
+    }
+
+    #[test]
+    fn four_times_the_routes_are_four_times_the_comparisons() {
+        let comparisons = |count: usize| {
+            let routes: BTreeSet<_> = (0..count).map(|n| format!("/site/{n}")).collect();
+            let compared = Cell::new(0);
+            for route in &routes {
+                nearest_above(route, |above| {
+                    compared.set(compared.get() + 1);
+                    routes.contains(above)
+                });
+            }
+            compared.get()
+        };
+        assert_eq!(comparisons(4_000), 4 * comparisons(1_000));
+    }
 }

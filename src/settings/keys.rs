@@ -3,6 +3,8 @@
 //! Whatever depends on the keys is made from this table: the walk that finds faults, the nearest name for a misspelt one,
 //! the defaults, and `config/reference.toml`. A new setting is one row here and one field in [`Settings`](super::Settings).
 
+use std::sync::LazyLock;
+
 use super::kind::Kind;
 use super::texts::{
     ADDRESS, BACKUP_TO, CACHE_RULES, CONTENT_TYPES, ENDPOINT, ERROR_PAGES, FILE_NAME, FILTER,
@@ -286,17 +288,24 @@ pub(crate) const KEYS: &[Key] = &[
         "Whether the admin listener takes orders to make children panic: for tests and drills only"),
 ];
 
+/// All keys, each with the parts of its path.
+static PARTS: LazyLock<Vec<(Vec<&'static str>, &'static Key)>> = LazyLock::new(|| {
+    let parts = |key: &'static Key| (key.path.split('.').collect(), key);
+    KEYS.iter().map(parts).collect()
+});
+
 /// The key of this path, whose `*` parts match any name.
 pub(crate) fn find(path: &[impl AsRef<str>]) -> Option<&'static Key> {
-    let is = |key: &&Key| key.path.split('.').count() == path.len() && matches(key, path);
-    KEYS.iter().find(is)
+    let mut all = PARTS.iter();
+    let found = all.find(|(parts, _)| parts.len() == path.len() && matches(parts, path));
+    found.map(|(_, key)| *key)
 }
 
 /// The names that may stand below this path, `*` for any name; none if it is not a table.
 pub(crate) fn names_below(path: &[impl AsRef<str>]) -> Vec<&'static str> {
-    let below = KEYS.iter().filter(|key| matches(key, path));
+    let below = PARTS.iter().filter(|(parts, _)| matches(parts, path));
     let mut names: Vec<_> = below
-        .filter_map(|key| key.path.split('.').nth(path.len()))
+        .filter_map(|(parts, _)| parts.get(path.len()).copied())
         .collect();
     names.dedup();
     names
@@ -304,19 +313,18 @@ pub(crate) fn names_below(path: &[impl AsRef<str>]) -> Vec<&'static str> {
 
 /// The only key of this name further below this path, as it would be written there.
 pub(crate) fn named_below(path: &[impl AsRef<str>], name: &str) -> Option<String> {
-    let parts = |key: &'static Key| key.path.split('.').skip(path.len());
-    let mut same = KEYS.iter().filter(|key| {
-        matches(key, path) && parts(key).last() == Some(name) && parts(key).all(|part| part != "*")
-    });
+    let below = PARTS.iter().filter(|(parts, _)| matches(parts, path));
+    let rest = below.filter_map(|(parts, _)| parts.get(path.len()..));
+    let mut same = rest.filter(|rest| rest.last() == Some(&name) && !rest.contains(&"*"));
     let only = same.next().filter(|_| same.next().is_none())?;
-    Some(parts(only).collect::<Vec<_>>().join("."))
+    Some(only.join("."))
 }
 
-/// Whether the key's path begins with this one.
-fn matches(key: &Key, path: &[impl AsRef<str>]) -> bool {
-    let mut parts = key.path.split('.');
-    let mut is = |name: &str| parts.next().is_some_and(|part| part == "*" || part == name);
-    path.iter().all(|name| is(name.as_ref()))
+/// Whether the path of a key begins with this one.
+fn matches(parts: &[&str], path: &[impl AsRef<str>]) -> bool {
+    let is = |(part, name): (&&str, &str)| *part == "*" || *part == name;
+    let names = path.iter().map(AsRef::as_ref);
+    parts.len() >= path.len() && parts.iter().zip(names).all(is)
 }
 
 #[cfg(test)]

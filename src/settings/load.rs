@@ -11,8 +11,9 @@ use config::{Config, ConfigError, File, FileFormat};
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-use super::fault::{Location, SettingFault, WHOLE};
+use super::fault::{Lines, Location, SettingFault, WHOLE};
 use super::keys::{self, Key};
+use super::look_threads::LookThreads;
 use super::reference;
 use super::values::SettingValues;
 use super::walk::Findings;
@@ -93,6 +94,16 @@ pub fn load(
     env: &BTreeMap<String, String>,
     checked: CheckedFolders,
 ) -> Result<LoadedSettings, LoadError> {
+    load_on(path, env, checked, &LookThreads::default())
+}
+
+/// The same with threads that earlier readings may have left at folders that do not answer.
+pub(super) fn load_on(
+    path: Option<&Path>,
+    env: &BTreeMap<String, String>,
+    checked: CheckedFolders,
+    threads: &LookThreads,
+) -> Result<LoadedSettings, LoadError> {
     let mut found = Findings::default();
     if let Some(path) = path {
         read_all(path, &mut found)?;
@@ -100,7 +111,7 @@ pub fn load(
     found.environment(env);
     rules::check(&mut found);
     if checked != CheckedFolders::None {
-        folders::check(&mut found, checked == CheckedFolders::All);
+        folders::check(&mut found, checked == CheckedFolders::All, threads);
     }
     settings(path, found)
 }
@@ -123,7 +134,7 @@ fn settings(path: Option<&Path>, mut found: Findings) -> Result<LoadedSettings, 
             // The walk found no fault, but serde can't read a value: the table of keys and the field disagree.
             Err(error) => {
                 let path = path.unwrap_or(Path::new("defaults"));
-                found.fault(Location::at(path, "", 0), &WHOLE, error.to_string());
+                found.fault(Lines::new(path, "").location(0), &WHOLE, error.to_string());
             }
         }
     }
@@ -237,7 +248,7 @@ fn decode(found: &mut Findings, path: &Path, bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| {
         let at = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-        let place = Location::at(path, &text, at);
+        let place = Lines::new(path, &text).location(at);
         found.fault(
             place,
             &WHOLE,

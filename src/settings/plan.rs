@@ -95,7 +95,7 @@ pub(crate) fn plan(old: &SettingValues, new: &SettingValues) -> ReloadPlan {
         };
         let (from, to) = (old.0.get(path), new.0.get(path));
         let meaning = |value: Option<&Value>| value.map(|value| key.kind.meaning(value));
-        if meaning(from) == meaning(to) {
+        if from == to || meaning(from) == meaning(to) {
             continue;
         }
         let node = path.get(..if key.is_named() { 2 } else { 1 });

@@ -4,24 +4,27 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::load::{self, CheckedFolders, LoadError, LoadedSettings};
+use super::look_threads::LookThreads;
 
 /// The source of the settings: a file with what it includes, and the environment of the process.
 #[derive(Debug, Clone)]
 pub(crate) struct SettingsSource {
     path: Option<PathBuf>,
     env: BTreeMap<String, String>,
+    threads: LookThreads,
 }
 
 impl SettingsSource {
     /// The file that is asked for, or else the usual one.
     pub(crate) fn find(asked: Option<PathBuf>, env: BTreeMap<String, String>) -> Self {
         let path = load::find(asked, &env, Path::is_file);
-        Self { path, env }
+        let threads = LookThreads::default();
+        Self { path, env, threads }
     }
 
     /// Reads the settings.
     pub(crate) fn load(&self, checked: CheckedFolders) -> Result<LoadedSettings, LoadError> {
-        load::load(self.path.as_deref(), &self.env, checked)
+        load::load_on(self.path.as_deref(), &self.env, checked, &self.threads)
     }
 
     /// The file, for people.

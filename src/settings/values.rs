@@ -19,28 +19,32 @@ impl SettingValues {
     /// The values of settings without a fault.
     pub(super) fn of(found: &Findings) -> Self {
         let mut values = BTreeMap::new();
-        let mut defaults = |above: &str, name: Option<&str>| {
-            let below = KEYS.iter().filter(|key| key.has_default);
-            for key in below.filter(|key| key.path.starts_with(above)) {
-                if key.is_named() == name.is_some() {
-                    let parts = key.path.split('.');
-                    let path = parts.map(|part| name.filter(|_| part == "*").unwrap_or(part));
-                    values.insert(path.map(str::to_owned).collect(), default(key));
+        let with_default = KEYS.iter().filter(|key| key.has_default);
+        let (starred, flat): (Vec<&Key>, Vec<&Key>) = with_default.partition(|key| key.is_named());
+        for key in flat.into_iter().filter(|key| key.path != "include") {
+            values.insert(
+                key.path.split('.').map(str::to_owned).collect(),
+                default(key),
+            );
+        }
+        let names = |kind| found.named(kind).into_iter().map(|(name, _)| name);
+        let mut routes: Vec<_> = names("route").collect();
+        if routes.is_empty() {
+            routes.push("/".to_owned());
+        }
+        for (kind, names) in [("route", routes), ("resource", names("resource").collect())] {
+            let of_kind = starred
+                .iter()
+                .filter(|key| key.path.split('.').next() == Some(kind));
+            let defaults: Vec<_> = of_kind.map(|key| (key.path, default(key))).collect();
+            for name in names {
+                for (path, value) in &defaults {
+                    let parts = path.split('.');
+                    let path = parts.map(|part| if part == "*" { &name } else { part });
+                    values.insert(path.map(str::to_owned).collect(), value.clone());
                 }
             }
-        };
-        defaults("", None);
-        let routes = found.named("route");
-        if routes.is_empty() {
-            defaults("route.", Some("/"));
         }
-        for (name, _) in routes {
-            defaults("route.", Some(&name));
-        }
-        for (name, _) in found.named("resource") {
-            defaults("resource.", Some(&name));
-        }
-        values.remove(["include".to_owned()].as_slice());
         for (path, (value, _)) in &found.written {
             values.insert(path.clone(), value.clone());
         }

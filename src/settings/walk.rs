@@ -8,7 +8,7 @@ use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::fault::{Location, SettingFault, WHOLE, shown};
+use super::fault::{Lines, Location, SettingFault, WHOLE, shown};
 use super::keys::{self, COMING};
 use super::kind::Kind;
 use super::texts::{INCLUDE, name_fault, url_path_fault};
@@ -31,8 +31,8 @@ pub(super) struct Findings {
 /// One file while it is walked.
 pub(super) struct Walk<'a> {
     found: &'a mut Findings,
-    file: &'a Path,
     text: &'a str,
+    lines: &'a Lines<'a>,
     /// The path of the key that is looked at.
     key: Vec<String>,
 }
@@ -53,7 +53,7 @@ impl Walk<'_> {
     }
 
     fn location(&self, at: Range<usize>) -> Location {
-        Location::at(self.file, self.text, at.start)
+        self.lines.location(at.start)
     }
 
     fn table(&mut self, table: &DeTable<'_>) {
@@ -155,16 +155,17 @@ impl Findings {
     /// Walks one file. Returns the files it includes, as written, and where.
     pub(super) fn file(&mut self, file: &Path, text: &str) -> Vec<(PathBuf, Location)> {
         let (table, errors) = DeTable::parse_recoverable(text);
+        let lines = Lines::new(file, text);
         for error in errors {
-            let location = Location::at(file, text, error.span().unwrap_or_default().start);
+            let location = lines.location(error.span().unwrap_or_default().start);
             let problem = error.message().trim_end_matches('\n').replace('\n', "; ");
             self.faults
                 .push(SettingFault::new(location, &WHOLE, problem));
         }
         let mut walk = Walk {
             found: self,
-            file,
             text,
+            lines: &lines,
             key: Vec::new(),
         };
         walk.table(table.get_ref());

@@ -41,6 +41,7 @@ mod limits;
 mod linear;
 mod live_children;
 mod load;
+mod many_routes;
 mod model;
 mod nginx;
 mod old_data;

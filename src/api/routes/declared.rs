@@ -16,10 +16,11 @@ pub(crate) fn declared(
     root: impl Fn(SiteRoot) -> Result<RootHandle, RootFault>,
     collection: impl Fn(&str) -> Option<CollectionId>,
 ) -> Result<RouteTable, RootFault> {
+    let before = before.map(RouteTable::rules).unwrap_or_default();
     let route = |pattern: &str, rules: &RuleSettings, target| Route {
         pattern: pattern.to_owned(),
         number: patterns.number(pattern),
-        rules: RouteRules::new(rules, before.and_then(|before| before.rules(pattern))),
+        rules: RouteRules::new(rules, before.get(pattern).copied()),
         target,
     };
     // The welcome page is shown only where no route was written.

@@ -140,10 +140,12 @@ impl RouteTable {
         routes.map(|route| route.pattern.as_str()).collect()
     }
 
-    /// The rules of the route with this pattern, for its next edition.
-    pub(crate) fn rules(&self, pattern: &str) -> Option<&RouteRules> {
-        let route = self.all.iter().find(|route| route.pattern == pattern)?;
-        Some(&route.rules)
+    /// The rules of each route by its pattern, for its next edition.
+    pub(super) fn rules(&self) -> FnvHashMap<&str, &RouteRules> {
+        let routes = self.all.iter();
+        routes
+            .map(|route| (route.pattern.as_str(), &route.rules))
+            .collect()
     }
 
     /// The folders that its routes lead to.
