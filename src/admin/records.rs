@@ -47,6 +47,8 @@ pub(crate) struct Records {
 /// The answer to a GET of `/records`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Catalogue {
+    /// The short id of the store.
+    pub(crate) store: String,
     /// The longest record that is taken, in bytes.
     pub(crate) record_bytes: usize,
     /// The fields of each resource with their types, in the order of the settings; `None` where any object is a record.
@@ -115,7 +117,7 @@ impl Records {
         let read = [Method::GET, Method::HEAD].contains(request.method());
         let path = request.path().to_owned();
         match path.strip_prefix("/records/") {
-            None if read => Ok(json_answer(&json!(self.catalogue()))),
+            None if read => Ok(json_answer(&json!(self.catalogue().await?))),
             None => Err(Problem::not_allowed(READ)),
             Some(name) if read => self.give(name).await,
             Some(name) if request.method() == Method::POST => {
@@ -126,7 +128,7 @@ impl Records {
         }
     }
 
-    fn catalogue(&self) -> Catalogue {
+    async fn catalogue(&self) -> Result<Catalogue, StoreError> {
         let fields = |resource: &ResourceSettings| match &*resource.schema {
             Schema::Any => None,
             Schema::Fields(fields) => {
@@ -136,13 +138,14 @@ impl Records {
             }
         };
         let resources = self.store.resources();
-        Catalogue {
+        Ok(Catalogue {
+            store: self.store.mark().await?.to_owned(),
             record_bytes: self.record_bytes,
             resources: resources
                 .iter()
                 .map(|(name, resource)| (name.clone(), fields(resource)))
                 .collect(),
-        }
+        })
     }
 
     fn resource(&self, name: &str) -> Result<(CollectionId, ResourceSettings), Problem> {
@@ -288,7 +291,7 @@ impl Records {
                 Err(faults) => done.refuse(line, faults),
             }
         }
-        let results: Vec<Result<Fate, StoreError>> = match earlier {
+        let results: Vec<Result<Fate, CommandError>> = match earlier {
             _ if commands.is_empty() => Vec::new(),
             _ if parcel.dry_run => self.try_out(collection, commands).await?,
             Some(earlier) => {
@@ -323,7 +326,7 @@ impl Records {
                     done.change = done.change.max(change);
                 }
                 Ok(Fate::Before) => done.before += 1,
-                Err(error) => done.refuse(line, parcel::faults_of_write(error)),
+                Err(error) => done.refuse(line, parcel::faults_of_refusal(error)),
             }
         }
         done.refused.sort_by_key(|refused| refused.at);
@@ -335,7 +338,7 @@ impl Records {
         &self,
         collection: CollectionId,
         commands: Vec<WriteCommand>,
-    ) -> Result<Vec<Result<Fate, StoreError>>, StoreError> {
+    ) -> Result<Vec<Result<Fate, CommandError>>, StoreError> {
         let mut results = Vec::with_capacity(commands.len());
         for command in commands {
             let creates = matches!(command, WriteCommand::Create { .. });
@@ -344,7 +347,7 @@ impl Records {
                 && self.store.get(collection, &id).await?.is_some()
             {
                 result = if creates {
-                    Err(CommandError::Duplicate { id }.into())
+                    Err(CommandError::Duplicate { id })
                 } else {
                     Ok(Fate::Replaced(None))
                 };
@@ -378,11 +381,11 @@ impl Fate {
 impl Earlier {
     /// The fate that the command had: a group has all changes of its batch, so a record that is not among them was refused
     /// because of its id.
-    fn fate(&self, command: WriteCommand) -> Result<Fate, StoreError> {
+    fn fate(&self, command: WriteCommand) -> Result<Fate, CommandError> {
         if let WriteCommand::Create { id, .. } = command
             && !self.ids.contains(&id)
         {
-            return Err(CommandError::Duplicate { id }.into());
+            return Err(CommandError::Duplicate { id });
         }
         Ok(Fate::Before)
     }

@@ -65,6 +65,11 @@ impl ClientError {
             Self::Refused { status, .. } => *status >= 500,
         }
     }
+
+    /// Whether the daemon says that it can't do it now, though it could a little later.
+    pub(super) fn asks_for_patience(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if matches!(status, 503 | 507))
+    }
 }
 
 /// The prefix of the path of a unix socket.

@@ -1,16 +1,19 @@
 //! `perennial export` and `perennial import`: records out of a running daemon, and into it.
 //!
 //! Order of reading: `format` (the three formats, and the trait that readers of files push rows into), `ndjson`, `table` (CSV)
-//! and `database` (`db.json`), which read and write them; `export`; `import`, which makes parcels of rows, `shipping`, which
-//! sends them, and `import_state`, by which an import that was cut goes on; `meter` shows how far it is.
+//! and `database` (`db.json`), which read and write them; `export`; `import`, with `importer`, which makes
+//! parcels of rows, `shipping`, which sends them, and `import_state` with `rows_in`, by which an import that was cut or had wrong
+//! rows goes on; `meter` shows how far it is.
 
 mod database;
 mod export;
 mod format;
 mod import;
 mod import_state;
+mod importer;
 mod meter;
 mod ndjson;
+mod rows_in;
 mod shipping;
 mod table;
 

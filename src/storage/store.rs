@@ -185,8 +185,8 @@ pub(crate) struct WriteBatch {
 /// The results of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct BatchWritten {
-    /// One for each command.
-    pub(crate) results: Vec<Result<Written, StoreError>>,
+    /// One for each command: an error of the store is none of them, but makes the batch fail as a whole.
+    pub(crate) results: Vec<Result<Written, CommandError>>,
     /// The number of the store's last change after it.
     pub(crate) last: u64,
 }

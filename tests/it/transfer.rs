@@ -55,6 +55,13 @@ fn read(daemon: &TestDaemon, name: &str) -> String {
     fs::read_to_string(daemon.folder().join(name)).unwrap()
 }
 
+/// The last line of an import that refused some rows and brought others in.
+fn not_in(file: &str, rows: usize) -> String {
+    format!(
+        "{file}: {rows} records are not in: mend them in place and give the same command again, which sends only those ({file}.import says which)"
+    )
+}
+
 #[track_caller]
 fn listed(daemon: &TestDaemon, path: &str) -> Value {
     daemon.get(path).expect(200).json()
@@ -156,6 +163,7 @@ fn wrong_lines_are_reported_with_all_their_faults_and_the_others_go_in() {
             "albums.ndjson:5: a record must be a JSON object, this is an array",
             "albums.ndjson:6: the id must be a string or a whole number from 0 to 9007199254740991",
             "albums.ndjson:7: a record with the id 1 exists already",
+            &not_in("albums.ndjson", 5),
         ]
     );
     let titles = |daemon: &TestDaemon| {
@@ -165,7 +173,7 @@ fn wrong_lines_are_reported_with_all_their_faults_and_the_others_go_in() {
             .collect::<Vec<_>>()
     };
     assert_eq!(titles(&daemon), ["\"a\"", "\"unterminated\""]);
-    assert!(!daemon.folder().join("albums.ndjson.import").exists());
+    assert!(daemon.folder().join("albums.ndjson.import").exists());
 
     let csv =
         "\u{feff}id,title,year\r\n1,again,5\r\n,\"new\r\nlines\",2000\r\n\r\n,short\r\n7,late,x";
@@ -178,8 +186,8 @@ fn wrong_lines_are_reported_with_all_their_faults_and_the_others_go_in() {
     );
     assert_eq!(titles(&daemon).len(), 2, "a dry run changes nothing");
     let (_, wet) = expect(&daemon, &["import", "albums", "albums.csv"], 65);
-    assert_eq!(dry, wet);
-    let lines: Vec<_> = wet.lines().collect();
+    assert_eq!(format!("{dry}{}\n", not_in("albums.csv", 3)), wet);
+    let lines: Vec<_> = dry.lines().collect();
     assert_eq!(
         lines,
         [
@@ -224,8 +232,10 @@ fn a_dry_run_tells_the_same_as_the_import_after_it() {
         let (told_dry, faults_dry) = expect(&daemon, &dry, 65);
         assert_eq!(listed(&daemon, &path).as_array().map(Vec::len), Some(1));
         let (told, faults) = expect(&daemon, &words, 65);
-        assert_eq!(faults_dry, faults);
-        assert_eq!(faults.lines().count(), refused);
+        let hint = not_in("n.ndjson", refused);
+        assert_eq!(format!("{faults_dry}{hint}\n"), faults);
+        assert_eq!(faults_dry.lines().count(), refused);
+        fs::remove_file(daemon.folder().join("n.ndjson.import")).unwrap();
         assert_eq!(told_dry.replace("could be imported", "imported"), told);
     }
 }
@@ -359,7 +369,7 @@ fn an_import_whose_daemon_or_sender_is_killed_goes_on_where_it_was() {
             .post(&format!("/{resource}"), &json!({"n": 1_000_000}))
             .expect(201);
         let (told, goes_on) = expect(&daemon, &["import", resource, "n.ndjson"], 0);
-        assert!(goes_on.contains("goes on after"), "{goes_on}");
+        assert!(goes_on.contains("goes on, "), "{goes_on}");
         assert!(
             told.contains(&format!(": {records} records imported")),
             "{told}"
@@ -369,17 +379,101 @@ fn an_import_whose_daemon_or_sender_is_killed_goes_on_where_it_was() {
         assert_eq!(numbers(&daemon, resource), all);
         assert!(!state.exists());
     }
-    // The state of another version of the file is not used.
-    let import = spawn(&daemon, "books");
-    daemon.wait_until("the state", |_| state.exists());
-    let mut import = import;
+    // Rows that may be on their way must be as they were.
+    let mut import = spawn(&daemon, "books");
+    came(&daemon, "/books?_limit=0", records + 1000);
     import.kill().unwrap();
     import.wait().unwrap();
-    if state.exists() {
-        write(&daemon, "n.ndjson", "{}");
-        let (_, told) = expect(&daemon, &["import", "books", "n.ndjson"], 65);
-        assert!(told.contains("remove it to begin again"), "{told}");
+    let whole = read(&daemon, "n.ndjson");
+    write(&daemon, "n.ndjson", whole.replace("\"n\":", "\"m\":"));
+    let (_, told) = expect(&daemon, &["import", "books", "n.ndjson"], 65);
+    assert!(told.contains("were changed"), "{told}");
+    write(&daemon, "n.ndjson", whole);
+    let (_, told) = expect(&daemon, &["import", "counted", "n.ndjson"], 65);
+    assert!(told.contains("into another resource"), "{told}");
+    expect(&daemon, &["import", "books", "n.ndjson"], 0);
+    assert!(!state.exists());
+}
+
+/// Rows that were refused are mended in place; only they are sent when the same command is given again.
+#[test]
+fn mended_rows_go_in_and_those_that_are_in_are_not_sent_again() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let state = |name: &str| daemon.folder().join(format!("{name}.import"));
+    // No id of their own: sent twice, they would be there twice.
+    let rows = |wrong: &[usize], wrong_row: &str| {
+        let row = |n| {
+            if wrong.contains(&n) {
+                format!("{wrong_row}\n")
+            } else {
+                format!("{{\"title\":\"t{n}\",\"year\":{n}}}\n")
+            }
+        };
+        (0..2500).map(row).collect::<String>()
+    };
+    let years = |daemon: &TestDaemon| {
+        let (text, _) = expect(daemon, &["export", "albums"], 0);
+        let year = |line: &str| serde_json::from_str::<Value>(line).unwrap()["year"].as_u64();
+        let mut years: Vec<_> = text.lines().map(year).map(Option::unwrap).collect();
+        years.sort_unstable();
+        years
+    };
+    let import = |file: &str, code: i32| expect(&daemon, &["import", "albums", file], code);
+    write(&daemon, "a.ndjson", rows(&[0, 7, 8, 2400], "{\"titel\":1}"));
+    let (told, faults) = import("a.ndjson", 65);
+    assert!(told.contains("2496 records imported"), "{told}");
+    assert!(
+        faults.ends_with(&format!("{}\n", not_in("a.ndjson", 4))),
+        "{faults}"
+    );
+    // Unchanged, they are told of again, and nothing happens.
+    let (_, again) = import("a.ndjson", 65);
+    assert!(again.contains("goes on, 2496 records are in"), "{again}");
+    assert!(again.ends_with(&faults), "{again}");
+    // Rows that are in must stay where they are.
+    let mended = rows(&[8], "{}");
+    write(&daemon, "a.ndjson", mended.replace("t1000", "changed"));
+    let (_, refused) = import("a.ndjson", 65);
+    assert!(refused.contains("says that 2496 rows"), "{refused}");
+    write(&daemon, "a.ndjson", mended.split_once('\n').unwrap().1);
+    import("a.ndjson", 65);
+    // Some are mended, and then the last one; a row that came to the end is sent, too.
+    write(&daemon, "a.ndjson", &mended);
+    let (told, faults) = import("a.ndjson", 65);
+    assert!(
+        told.contains("2499 records imported") && told.contains("1 refused"),
+        "{told}"
+    );
+    assert!(
+        faults.contains("a.ndjson:9: title must be there"),
+        "{faults}"
+    );
+    let end = "{\"title\":\"end\",\"year\":2500}\n";
+    write(&daemon, "a.ndjson", format!("{}{end}", rows(&[], "")));
+    import("a.ndjson", 0);
+    assert_eq!(years(&daemon), (0..=2500).collect::<Vec<_>>());
+    assert!(!state("a.ndjson").exists());
+
+    // A file that breaks off is mended behind what is in.
+    let broken = "{\"albums\": [{\"title\":\"x\",\"year\":2600}, {\"title\":\"y\",\"year\":2601";
+    write(&daemon, "b.json", broken);
+    expect(&daemon, &["import", "b.json"], 65);
+    assert!(state("b.json").exists());
+    write(&daemon, "b.json", format!("{broken}}}]}}"));
+    expect(&daemon, &["import", "b.json"], 0);
+    assert_eq!(years(&daemon).len(), 2503);
+
+    // An array that was not declared is sent when it is; one that nothing came of leaves nothing behind.
+    write(&daemon, "none.csv", "title,year\n,x\n");
+    import("none.csv", 65);
+    write(&daemon, "broken.csv", "title,title\nx,5\n");
+    import("broken.csv", 65);
+    for name in ["none.csv", "broken.csv", "b.json"] {
+        assert!(!state(name).exists(), "{name}");
     }
+    write(&daemon, "none.csv", "title,year\nnow,2700\n");
+    import("none.csv", 0);
+    assert_eq!(years(&daemon).len(), 2504);
 }
 
 /// The disk fails, and the writer and whoever takes the parcels die, at each of their fault points.

@@ -5,7 +5,7 @@ use crate::record::{
     Absent, BodyError, CommandError, JsonObject, NewRecordError, RuleViolation, WriteCommand,
 };
 use crate::settings::ResourceSettings;
-use crate::storage::{BATCH_COMMANDS_MAX, StoreError};
+use crate::storage::BATCH_COMMANDS_MAX;
 use crate::supervision::MessageId;
 
 /// The length of the lines of a batch at which the next batch begins.
@@ -117,8 +117,8 @@ impl Parcel {
 }
 
 /// All that is wrong with a record that the store refused.
-pub(super) fn faults_of_write(error: StoreError) -> Vec<String> {
-    if let StoreError::Refused(CommandError::Invalid(violations)) = &error {
+pub(super) fn faults_of_refusal(error: CommandError) -> Vec<String> {
+    if let CommandError::Invalid(violations) = &error {
         return faults(violations);
     }
     vec![error.to_string()]

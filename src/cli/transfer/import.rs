@@ -4,18 +4,18 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::sync_channel;
 
-use super::format::{Format, ReadFault, Row, RowSink, too_long};
+use super::format::{Format, ReadFault, RowSink};
 use super::import_state::{ImportState, ImportSubject, StateFault};
+use super::importer::{Comparer, CountedRead, Importer, undeclared};
 use super::meter::Meter;
-use super::shipping::{SeenIds, Shipment, Shipper};
+use super::shipping::{SeenIds, Shipment, Shipper, ShippingFault};
 use super::{Named, database, is_stream, ndjson, records_path, table};
-use crate::admin::{Catalogue, PARCEL_BYTES, PARCEL_LINES, ParcelDone};
+use crate::admin::{Catalogue, ParcelDone};
 use crate::cli::admin_client::{AdminClient, ClientError};
 use crate::cli::{Exit, complain, print, say};
-use crate::num::as_u64;
 
 const READ_BYTES: usize = 256 * 1024;
 
@@ -49,6 +49,8 @@ enum ImportFault {
     State(#[from] StateFault),
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    Shipping(#[from] ShippingFault),
     /// It was told.
     #[error("the resource is not declared")]
     Undeclared,
@@ -59,8 +61,16 @@ impl ImportFault {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::Unreadable(..) | Self::File(_, ReadFault::Io(_)) => Exit::Failed,
-            Self::Client(error) if error.is_passing() => Exit::Unavailable,
-            Self::File(..) | Self::State(_) | Self::Client(_) | Self::Undeclared => Exit::Data,
+            Self::Client(error) | Self::Shipping(ShippingFault::Client(error))
+                if error.is_passing() =>
+            {
+                Exit::Unavailable
+            }
+            Self::File(..)
+            | Self::State(_)
+            | Self::Client(_)
+            | Self::Shipping(_)
+            | Self::Undeclared => Exit::Data,
         }
     }
 }
@@ -113,6 +123,28 @@ struct Job<'a> {
     file: &'a Path,
 }
 
+/// The end of an import.
+struct Transferred {
+    /// How many members of a `db.json` were left out, and whether there was something to import.
+    read: Result<(u64, bool), ReadFault>,
+    state: ImportState,
+    /// Whether all that was read was sent.
+    sent: Result<(), ShippingFault>,
+}
+
+/// Removes the state if the next run has no use for it, and else says what it is good for.
+fn leave(name: &str, state: &ImportState, path: &Path, whole: bool) {
+    let missing = state.rows_in.missing();
+    if state.is_without_trace() || whole && missing == 0 {
+        drop(fs::remove_file(path));
+    } else if whole {
+        let path = path.display();
+        say(format_args!(
+            "{name}: {missing} records are not in: mend them in place and give the same command again, which sends only those ({path} says which)"
+        ));
+    }
+}
+
 impl Job<'_> {
     fn run(&self) -> Result<Exit, ImportFault> {
         let name = self.file.display().to_string();
@@ -128,7 +160,7 @@ impl Job<'_> {
         let mut input = BufReader::with_capacity(READ_BYTES, counted);
         let shipper = Shipper {
             client: self.client,
-            unsure: state_file.as_ref().is_some_and(|file| file.exists()),
+            unsure: state.sent.is_some(),
             state_file: state_file.clone(),
             seen: self.args.dry_run.then(SeenIds::default),
             name: name.clone(),
@@ -136,12 +168,15 @@ impl Job<'_> {
             read,
             state,
         };
-        let rows = shipper.state.rows;
-        if rows > 0 {
-            say(format_args!("{name}: goes on after {rows} records"));
+        let before = shipper.state.rows_in.count();
+        if before > 0 {
+            say(format_args!("{name}: goes on, {before} records are in"));
         }
-        let (read, state) = self.transfer(&mut input, shipper);
-        let state = state?;
+        let Transferred { read, state, sent } = self.transfer(&mut input, shipper);
+        if let Some(path) = &state_file {
+            leave(&name, &state, path, read.is_ok() && sent.is_ok());
+        }
+        sent?;
         let (left_out, found) = match read {
             Ok(told) => told,
             Err(fault) => {
@@ -149,10 +184,6 @@ impl Job<'_> {
                 return Err(ImportFault::File(name, fault));
             }
         };
-        if let Some(path) = state_file {
-            // All of it was answered; without its state the same command begins again.
-            drop(fs::remove_file(path));
-        }
         if !found {
             let what = self.resource.map_or_else(
                 || "no array".to_owned(),
@@ -163,24 +194,19 @@ impl Job<'_> {
         Ok(self.summary(&name, &state, left_out == 0 && found))
     }
 
-    /// Reads all rows and sends them. Returns how many members of a `db.json` were left out, and whether there was something
-    /// to import; and how far it came.
-    fn transfer(
-        &self,
-        input: &mut dyn io::BufRead,
-        shipper: Shipper<'_>,
-    ) -> (
-        Result<(u64, bool), ReadFault>,
-        Result<ImportState, ClientError>,
-    ) {
-        let (name, skip) = (shipper.name.clone(), shipper.state.rows);
+    /// Reads all rows and sends them.
+    fn transfer(&self, input: &mut dyn io::BufRead, shipper: Shipper<'_>) -> Transferred {
+        let (name, from) = (shipper.name.clone(), shipper.state.rows);
+        let rows_in = shipper.state.rows_in.clone();
         let (sender, receiver) = sync_channel(1);
         std::thread::scope(|threads| {
             let shipping = threads.spawn(|| shipper.run(receiver));
             let mut importer = Importer {
                 catalogue: self.catalogue,
                 name: &name,
-                skip,
+                row: 0,
+                from,
+                rows_in,
                 next: Shipment {
                     resource: self.resource.unwrap_or_default().to_owned(),
                     ..Shipment::default()
@@ -190,6 +216,8 @@ impl Job<'_> {
                 declared: true,
                 found: self.format != Format::Database,
             };
+            // An array that is all of the file has no name of its own.
+            importer.found |= self.resource.is_some();
             let read = self.read(input, &mut importer);
             // What came before a fault of the file goes in.
             let flushed = importer.flush();
@@ -197,9 +225,10 @@ impl Job<'_> {
             let told = (importer.left_out, importer.found);
             // The other thread ends when nothing more can come.
             drop(importer);
-            let state = shipping.join();
-            let state = state.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (read.map(|()| told), state)
+            let joined = shipping.join();
+            let (state, sent) = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let read = read.map(|()| told);
+            Transferred { read, state, sent }
         })
     }
 
@@ -260,165 +289,50 @@ impl Job<'_> {
             Some(path) => ImportState::load(path)?,
             None => None,
         };
+        let store = self.catalogue.store.clone();
         let Some(any) = self.catalogue.resources.keys().next() else {
-            return Ok((ImportState::new(subject, import, 0), None));
+            return Ok((ImportState::new(subject, import, store, 0), None));
         };
         let any = format!("{}?import={import}&first=0", records_path(any));
         let now: ParcelDone = self.client.post(&any, b"")?.json()?;
         let now = now.change.unwrap_or(0);
         match (found, path) {
             (Some(state), Some(path)) => {
-                state.goes_on(&subject, now, &path)?;
-                Ok((state, Some(path)))
+                if state.goes_on(&subject, (&store, now), &path)? {
+                    self.compare(&state, &path)?;
+                }
+                Ok((state.again(subject), Some(path)))
             }
-            (_, path) => Ok((ImportState::new(subject, import, now), path)),
+            (_, path) => Ok((ImportState::new(subject, import, store, now), path)),
         }
     }
 
-    fn read(
-        &self,
-        input: &mut dyn io::BufRead,
-        importer: &mut Importer<'_>,
-    ) -> Result<(), ReadFault> {
+    /// Whether the rows that are in, or may be, are still what they were in another version of the file.
+    fn compare(&self, state: &ImportState, path: &Path) -> Result<(), ImportFault> {
+        let name = self.file.display().to_string();
+        let (source, _) = self
+            .open()
+            .map_err(|error| ImportFault::Unreadable(name.clone(), error))?;
+        let mut comparer = Comparer(state.check());
+        let mut input = BufReader::with_capacity(READ_BYTES, source);
+        match self.read(&mut input, &mut comparer) {
+            Ok(()) | Err(ReadFault::Stopped) => {}
+            Err(fault) => return Err(ImportFault::File(name, fault)),
+        }
+        Ok(state.compared(&comparer.0, path)?)
+    }
+
+    fn read(&self, input: &mut dyn io::BufRead, sink: &mut impl RowSink) -> Result<(), ReadFault> {
         let record_bytes = self.catalogue.record_bytes;
         match self.format {
-            Format::Ndjson => ndjson::read(input, record_bytes, importer),
+            Format::Ndjson => ndjson::read(input, record_bytes, sink),
             Format::Csv => {
                 let resource = self.resource.unwrap_or_default();
                 let fields = self.catalogue.resources.get(resource);
                 let fields = fields.and_then(|fields| fields.as_deref());
-                table::read(input, record_bytes, fields, importer)
+                table::read(input, record_bytes, fields, sink)
             }
-            Format::Database => {
-                // An array that is all of the file has no name of its own.
-                importer.found |= self.resource.is_some();
-                database::read(input, record_bytes, self.resource, importer)
-            }
+            Format::Database => database::read(input, record_bytes, self.resource, sink),
         }
-    }
-}
-
-/// Makes shipments of rows.
-struct Importer<'a> {
-    catalogue: &'a Catalogue,
-    name: &'a str,
-    /// The rows at the beginning that were answered before.
-    skip: u64,
-    next: Shipment,
-    sender: SyncSender<Shipment>,
-    /// The members of a `db.json` that can't be imported.
-    left_out: u64,
-    /// Whether the rows are of a resource that there is.
-    declared: bool,
-    /// Whether there was something to import.
-    found: bool,
-}
-
-impl Importer<'_> {
-    /// Sends what there is, if there is something.
-    fn flush(&mut self) -> Result<(), ReadFault> {
-        if self.next.lines.is_empty() {
-            return Ok(());
-        }
-        let resource = self.next.resource.clone();
-        let next = Shipment {
-            resource,
-            ..Shipment::default()
-        };
-        let full = std::mem::replace(&mut self.next, next);
-        self.sender.send(full).map_err(|_| ReadFault::Stopped)
-    }
-}
-
-impl RowSink for Importer<'_> {
-    fn begin(&mut self, array: &str, first: &str) -> Result<(), ReadFault> {
-        self.flush()?;
-        array.clone_into(&mut self.next.resource);
-        self.declared = self.catalogue.resources.contains_key(array);
-        self.found |= self.declared;
-        if !self.declared {
-            self.left_out += 1;
-            let what = format!("{}: the array", self.name);
-            say(undeclared(array, &what, first));
-        }
-        Ok(())
-    }
-
-    fn no_array(&mut self, member: &str) {
-        self.left_out += 1;
-        let name = self.name;
-        say(format_args!(
-            "{name}: {member} is no array of records, and is left out"
-        ));
-    }
-
-    fn row(&mut self, line: u64, row: Row) -> Result<(), ReadFault> {
-        if self.skip > 0 {
-            self.skip -= 1;
-            return Ok(());
-        }
-        let next = &mut self.next;
-        match row {
-            // It is counted, so that an import that goes on finds its place, whatever is declared by then.
-            Ok(_) if !self.declared => {}
-            Ok(text) if text.len() > self.catalogue.record_bytes => {
-                let fault = too_long(self.catalogue.record_bytes);
-                next.faults.push((next.lines.len(), vec![fault]));
-            }
-            Ok(text) => next.body.extend_from_slice(&text),
-            Err(fault) => next.faults.push((next.lines.len(), vec![fault])),
-        }
-        next.body.push(b'\n');
-        next.lines.push(line);
-        if next.lines.len() == PARCEL_LINES || next.body.len() >= PARCEL_BYTES {
-            self.flush()?;
-        }
-        Ok(())
-    }
-}
-
-/// Counts the bytes that are read.
-struct CountedRead<R> {
-    inner: R,
-    read: Arc<AtomicU64>,
-}
-
-impl<R: Read> Read for CountedRead<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.read.fetch_add(as_u64(read), Ordering::Relaxed);
-        Ok(read)
-    }
-}
-
-/// Says that a resource is not declared, and what to write so that it is. `first` is the JSON of its first record.
-fn undeclared(name: &str, what: &str, first: &str) -> String {
-    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let key = if !name.is_empty() && name.chars().all(bare) {
-        name.to_owned()
-    } else {
-        serde_json::Value::from(name).to_string()
-    };
-    let first: Option<serde_json::Value> = serde_json::from_str(first).ok();
-    let counted =
-        first.is_some_and(|first| first.get("id").is_some_and(serde_json::Value::is_number));
-    let id = if counted { "id = \"sequence\"\n" } else { "" };
-    format!(
-        "{what} {name} is left out: the running daemon has no resource of this name. Write into its settings, restart it, and import it:\n\n[resource.{key}]\naccess = \"public\"  # for everybody who can connect\n{id}"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_declared_is_told_with_its_settings() {
-        let told = undeclared("comments", "the array", "{\"id\": 1}");
-        assert!(told.starts_with("the array comments is left out"), "{told}");
-        assert!(told.ends_with("[resource.comments]\naccess = \"public\"  # for everybody who can connect\nid = \"sequence\"\n"), "{told}");
-        let told = undeclared("my things", "the array", "{\"id\": \"x\"}");
-        assert!(told.contains("[resource.\"my things\"]"), "{told}");
-        assert!(!told.contains("sequence"), "{told}");
     }
 }

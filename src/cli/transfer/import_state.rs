@@ -1,5 +1,6 @@
 //! The state of an import, in a file beside the one that is imported: by it the same command goes on where it was cut.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,12 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-/// What is imported, and how. Only the same can go on.
+use super::rows_in::{RowsCheck, RowsIn, RowsSent};
+use super::shipping::{RowFate, ShippedRow};
+use crate::admin::ParcelDone;
+use crate::num::as_u64;
+
+/// The file of an import, and the way in which it is imported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ImportSubject {
     pub(super) bytes: u64,
@@ -24,12 +30,20 @@ pub(super) struct ImportState {
     /// A UUID of version 7, made when the import began.
     pub(super) import: String,
     pub(super) subject: ImportSubject,
-    /// The rows that were answered.
+    /// The short id of the store.
+    pub(super) store: String,
+    /// The rows that this run has been through. The next run goes on there if rows were on their way, and else begins with the
+    /// first one again: rows that were refused may have been mended.
     pub(super) rows: u64,
-    /// The last change of the store that came from them, or that was there before them.
+    pub(super) rows_in: RowsIn,
+    /// The rows after `rows` that may be in, since no answer told of them.
+    pub(super) sent: Option<RowsSent>,
+    /// The last change of the store that came from it, or that was there before it.
     pub(super) change: u64,
+    /// Records that were created and replaced by this run and those before it.
     pub(super) created: u64,
     pub(super) replaced: u64,
+    /// Rows that were refused by this run.
     pub(super) refused: u64,
 }
 
@@ -37,16 +51,26 @@ pub(super) struct ImportState {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StateFault {
     #[error(
-        "{0} is from an import of another file, or of another version of this one, or with other options; remove it to begin again"
+        "{0} is from an import into another resource, in another format or, while rows were on their way, with other options: give the same, or {AGAIN}"
     )]
     Other(String),
-    #[error("{0} can't be read; remove it to begin again")]
-    Unreadable(String, #[source] io::Error),
     #[error(
-        "the store has {now} changes, but had {then} when the import was cut: it is another one, or an older copy; remove {path} to begin again"
+        "{path} says that {rows} rows of this file are in the store, and some of them were changed, moved or removed: put them where they were, as they were (rows that were refused may be mended in place), or {AGAIN}"
     )]
-    Store { path: String, now: u64, then: u64 },
+    Changed { path: String, rows: u64 },
+    #[error(
+        "{path} says that rows {first} to {last} of this file were on their way to the store when the import was cut, and some of them were changed since: put them back as they were, give the command once, and change them then; or {AGAIN}"
+    )]
+    ChangedOnTheWay { path: String, first: u64, last: u64 },
+    #[error("{0} can't be read: {AGAIN}")]
+    Unreadable(String, #[source] io::Error),
+    #[error("{0} is from an import into another store, or into a later state of this one: {AGAIN}")]
+    Store(String),
 }
+
+/// The advice for whoever does not want an import to go on.
+const AGAIN: &str =
+    "remove that file to import all rows, which brings those without an id a second time";
 
 impl ImportSubject {
     pub(super) fn of(
@@ -69,12 +93,20 @@ impl ImportSubject {
 }
 
 impl ImportState {
-    /// The state of an import that begins after the change `change`.
-    pub(super) fn new(subject: ImportSubject, import: uuid::Uuid, change: u64) -> Self {
+    /// The state of an import that begins after the change `change` of the store `store`.
+    pub(super) fn new(
+        subject: ImportSubject,
+        import: uuid::Uuid,
+        store: String,
+        change: u64,
+    ) -> Self {
         Self {
             import: import.to_string(),
             subject,
+            store,
             rows: 0,
+            rows_in: RowsIn::default(),
+            sent: None,
             change,
             created: 0,
             replaced: 0,
@@ -101,22 +133,86 @@ impl ImportState {
         }
     }
 
-    /// Whether it may go on with this subject in a store whose last change is `now`.
+    /// Whether it may go on with this subject in a store whose last change is `now`. If so, it returns whether the file is
+    /// another version of the one before: then its rows must be [compared](Self::compared), too.
     pub(super) fn goes_on(
         &self,
         subject: &ImportSubject,
-        now: u64,
+        (store, now): (&str, u64),
         path: &Path,
-    ) -> Result<(), StateFault> {
-        let path = path.display().to_string();
-        if self.subject != *subject {
-            return Err(StateFault::Other(path));
+    ) -> Result<bool, StateFault> {
+        let name = path.display().to_string();
+        let before = &self.subject;
+        let same = before.resource == subject.resource
+            && before.format == subject.format
+            && (before.upsert == subject.upsert || self.sent.is_none());
+        if !same {
+            return Err(StateFault::Other(name));
         }
-        if now < self.change {
-            let then = self.change;
-            return Err(StateFault::Store { path, now, then });
+        if self.store != store || now < self.change {
+            return Err(StateFault::Store(name));
+        }
+        Ok((before.bytes, before.modified_ns) != (subject.bytes, subject.modified_ns))
+    }
+
+    /// The rows that matter for whether another version of the file may go on.
+    pub(super) fn check(&self) -> RowsCheck<'_> {
+        RowsCheck::new(&self.rows_in, self.rows, self.sent)
+    }
+
+    /// Whether it may go on with a file whose rows were compared.
+    pub(super) fn compared(&self, check: &RowsCheck<'_>, path: &Path) -> Result<(), StateFault> {
+        let path = path.display().to_string();
+        if !check.are_in() {
+            let rows = self.rows_in.count();
+            return Err(StateFault::Changed { path, rows });
+        }
+        if !check.are_as_sent() {
+            let first = self.rows + 1;
+            let last = self.rows + self.sent.map_or(0, |sent| sent.rows);
+            return Err(StateFault::ChangedOnTheWay { path, first, last });
         }
         Ok(())
+    }
+
+    /// The state at the beginning of another run.
+    pub(super) fn again(self, subject: ImportSubject) -> Self {
+        match self.sent {
+            Some(_) => Self { subject, ..self },
+            None => Self {
+                subject,
+                rows: 0,
+                refused: 0,
+                ..self
+            },
+        }
+    }
+
+    /// Whether nothing is in, and nothing can be.
+    pub(super) fn is_without_trace(&self) -> bool {
+        self.rows_in.count() == 0 && self.sent.is_none()
+    }
+
+    /// Notes what the rows of a shipment have become.
+    pub(super) fn answered(&mut self, rows: &[ShippedRow], done: &ParcelDone) {
+        let refused: BTreeSet<_> = done.refused.iter().map(|line| line.at).collect();
+        for (at, row) in rows.iter().enumerate() {
+            let number = self.rows + as_u64(at);
+            match &row.fate {
+                RowFate::Sent { hash } if !refused.contains(&at) => self.rows_in.add(number, *hash),
+                RowFate::Sent { .. } | RowFate::Wrong(_) => {
+                    self.rows_in.miss(number);
+                    self.refused += 1;
+                }
+                RowFate::LeftOut => self.rows_in.miss(number),
+                RowFate::IsIn => {}
+            }
+        }
+        self.rows += as_u64(rows.len());
+        self.sent = None;
+        self.change = done.change.unwrap_or(self.change);
+        self.created += done.created + done.before;
+        self.replaced += done.replaced;
     }
 
     /// Writes the state in one step.
@@ -131,6 +227,7 @@ impl ImportState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::RefusedLine;
 
     fn subject() -> ImportSubject {
         ImportSubject {
@@ -142,32 +239,108 @@ mod tests {
         }
     }
 
+    fn state() -> ImportState {
+        ImportState::new(subject(), uuid::Uuid::now_v7(), "k3g9q2".to_owned(), 7)
+    }
+
     #[test]
     fn a_state_is_read_as_it_was_written_and_goes_on_only_with_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let path = ImportState::path(&folder.path().join("books.csv"));
         assert!(path.ends_with("books.csv.import"));
         assert!(ImportState::load(&path).unwrap().is_none());
-        let state = ImportState::new(subject(), uuid::Uuid::now_v7(), 7);
+        let state = state();
         state.save(&path).unwrap();
         let read = ImportState::load(&path).unwrap().unwrap();
         assert_eq!(read, state);
-        read.goes_on(&subject(), 7, &path).unwrap();
-        let older = read.goes_on(&subject(), 6, &path);
-        assert!(matches!(older, Err(StateFault::Store { .. })));
-        let changes: [fn(&mut ImportSubject); 4] = [
-            |subject| subject.bytes = 11,
-            |subject| subject.modified_ns = 6,
-            |subject| subject.resource = None,
-            |subject| subject.upsert = true,
-        ];
-        for change in changes {
+        let store = ("k3g9q2", 7);
+        assert!(!read.goes_on(&subject(), store, &path).unwrap());
+        for store in [("k3g9q2", 6), ("another", 8)] {
+            let older = read.goes_on(&subject(), store, &path);
+            assert!(matches!(older, Err(StateFault::Store(_))));
+        }
+        let with = |change: fn(&mut ImportSubject)| {
             let mut other = subject();
             change(&mut other);
-            let other = read.goes_on(&other, 7, &path);
+            other
+        };
+        let others = [
+            with(|subject| subject.resource = None),
+            with(|subject| subject.format = "ndjson".to_owned()),
+        ];
+        for other in others {
+            let other = read.goes_on(&other, store, &path);
             assert!(matches!(other, Err(StateFault::Other(_))));
         }
+        let versions = [
+            with(|subject| subject.bytes = 11),
+            with(|subject| subject.modified_ns = 6),
+        ];
+        for other in versions {
+            assert!(read.goes_on(&other, store, &path).unwrap());
+        }
+        let upsert = with(|subject| subject.upsert = true);
+        assert!(!read.goes_on(&upsert, store, &path).unwrap());
+        let on_the_way = ImportState {
+            sent: Some(RowsSent { rows: 1, sum: 0 }),
+            ..read
+        };
+        let refused = on_the_way.goes_on(&upsert, store, &path);
+        assert!(matches!(refused, Err(StateFault::Other(_))));
         fs::write(&path, "{").unwrap();
         assert!(ImportState::load(&path).is_err());
+    }
+
+    #[test]
+    fn a_run_notes_which_rows_are_in_and_the_next_one_begins_again_or_goes_on() {
+        let row = |fate| ShippedRow { line: 1, fate };
+        let sent = |hash| row(RowFate::Sent { hash });
+        let refused = |at| RefusedLine {
+            at,
+            faults: Vec::new(),
+        };
+        let rows = [
+            sent(1),
+            sent(2),
+            row(RowFate::Wrong(Vec::new())),
+            row(RowFate::LeftOut),
+        ];
+        let mut state = state();
+        assert!(state.is_without_trace());
+        let done = ParcelDone {
+            created: 1,
+            change: Some(8),
+            refused: vec![refused(1)],
+            ..ParcelDone::default()
+        };
+        state.answered(&rows, &done);
+        let told = |state: &ImportState| {
+            let ImportState { rows, refused, .. } = *state;
+            (
+                rows,
+                refused,
+                state.rows_in.count(),
+                state.rows_in.missing(),
+            )
+        };
+        assert_eq!(told(&state), (4, 2, 1, 3));
+        assert_eq!((state.created, state.change), (1, 8));
+        // The next run sends those that are not in.
+        let mut state = state.again(subject());
+        assert_eq!(told(&state), (0, 0, 1, 3));
+        let rows = [row(RowFate::IsIn), sent(2), sent(3), row(RowFate::LeftOut)];
+        let done = ParcelDone {
+            before: 1,
+            refused: vec![refused(2)],
+            ..ParcelDone::default()
+        };
+        state.answered(&rows, &done);
+        assert_eq!(told(&state), (4, 1, 2, 2));
+        assert_eq!((state.created, state.change), (2, 8));
+        // Rows on their way are told of first.
+        state.sent = Some(RowsSent { rows: 2, sum: 7 });
+        let state = state.again(subject());
+        assert_eq!(told(&state), (4, 1, 2, 2));
+        assert!(!state.is_without_trace());
     }
 }

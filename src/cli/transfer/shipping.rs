@@ -17,13 +17,17 @@ use tokio::time::Instant;
 use super::import_state::ImportState;
 use super::meter::Meter;
 use super::records_path;
+use super::rows_in::RowsSent;
 use crate::admin::{ParcelDone, RefusedLine};
 use crate::cli::admin_client::{AdminAnswer, AdminClient, ClientError};
 use crate::cli::say;
 use crate::num::as_u64;
 
-/// The time for which a daemon that does not answer, or has no room, is asked again.
+/// The time for which a daemon that does not answer, or fails, is asked again.
 const RETRY_FOR: Duration = Duration::from_secs(5);
+/// The time for which a daemon is asked again that says that it can't take records now: its store is being made again, or has
+/// no room.
+const RETRY_LATER_FOR: Duration = Duration::from_secs(60);
 /// The pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
@@ -31,12 +35,65 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Default)]
 pub(super) struct Shipment {
     pub(super) resource: String,
-    /// A line of JSON for each row; an empty one for a row that is wrong already, or left out.
+    /// A line of JSON for each row; an empty one for a row that is not sent.
     pub(super) body: Vec<u8>,
-    /// The lines of the rows in the file.
-    pub(super) lines: Vec<u64>,
-    /// The rows that are wrong already, by their positions here.
-    pub(super) faults: Vec<(usize, Vec<String>)>,
+    pub(super) rows: Vec<ShippedRow>,
+}
+
+/// A row of a shipment.
+#[derive(Debug)]
+pub(super) struct ShippedRow {
+    /// Its line in the file.
+    pub(super) line: u64,
+    pub(super) fate: RowFate,
+}
+
+/// The fate of a row.
+#[derive(Debug)]
+pub(super) enum RowFate {
+    /// It is sent.
+    Sent { hash: u64 },
+    /// It is wrong already.
+    Wrong(Vec<String>),
+    /// Its resource is not declared.
+    LeftOut,
+    /// An earlier run has brought it.
+    IsIn,
+}
+
+impl Shipment {
+    /// The rows that the daemon gets, if there are any.
+    fn sent(&self) -> Option<RowsSent> {
+        let hashes = self.rows.iter().filter_map(|row| match row.fate {
+            RowFate::Sent { hash } => Some(hash),
+            RowFate::Wrong(_) | RowFate::LeftOut | RowFate::IsIn => None,
+        });
+        let sum = hashes.reduce(u64::wrapping_add)?;
+        let rows = as_u64(self.rows.len());
+        Some(RowsSent { rows, sum })
+    }
+}
+
+/// The reason why shipments were not all sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ShippingFault {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(
+        "rows were refused in more than 100 000 places: the import stops here; mend them, and give the same command again"
+    )]
+    Scattered,
+}
+
+/// The time for which a shipment is sent again after this error.
+fn patience(error: &ClientError) -> Duration {
+    if !error.is_passing() {
+        Duration::ZERO
+    } else if error.asks_for_patience() {
+        RETRY_LATER_FOR
+    } else {
+        RETRY_FOR
+    }
 }
 
 /// Sends shipments.
@@ -57,42 +114,42 @@ pub(super) struct Shipper<'a> {
 }
 
 impl Shipper<'_> {
-    /// Sends all shipments. Returns the state after the last one.
-    pub(super) fn run(mut self, shipments: Receiver<Shipment>) -> Result<ImportState, ClientError> {
+    /// Sends all shipments, up to one that fails. Returns the state after the last one.
+    pub(super) fn run(
+        mut self,
+        shipments: Receiver<Shipment>,
+    ) -> (ImportState, Result<(), ShippingFault>) {
+        let shipped = shipments
+            .into_iter()
+            .try_for_each(|shipment| self.ship(&shipment));
         self.save();
-        for shipment in shipments {
-            let sent = self.send(&shipment);
-            let mut done = match sent {
-                Ok(done) => done,
-                Err(error) => {
-                    self.meter.end();
-                    return Err(error);
-                }
-            };
-            if let Some(seen) = &mut self.seen {
-                seen.rehearse(&shipment, &mut done, self.state.subject.upsert);
-            }
-            self.unsure = self.unsure && is_unsure_after(&done);
-            self.report(&shipment, &done);
-            let state = &mut self.state;
-            state.rows += as_u64(shipment.lines.len());
-            state.change = done.change.unwrap_or(state.change);
-            state.created += done.created + done.before;
-            state.replaced += done.replaced;
-            state.refused += as_u64(shipment.faults.len() + done.refused.len());
-            self.save();
-            let read = self.read.load(Ordering::Relaxed);
-            self.meter.show(read, self.state.rows);
-        }
         self.meter.end();
-        Ok(self.state)
+        (self.state, shipped)
     }
 
-    /// Sends a shipment, again and again for a while if the daemon does not answer.
-    fn send(&self, shipment: &Shipment) -> Result<ParcelDone, ClientError> {
-        if shipment.body.iter().all(|byte| *byte == b'\n') {
-            return Ok(ParcelDone::default());
+    fn ship(&mut self, shipment: &Shipment) -> Result<(), ShippingFault> {
+        self.state.sent = shipment.sent();
+        self.save();
+        let mut done = ParcelDone::default();
+        if self.state.sent.is_some() {
+            done = self.send(shipment)?;
         }
+        if let Some(seen) = &mut self.seen {
+            seen.rehearse(shipment, &mut done, self.state.subject.upsert);
+        }
+        self.unsure = self.unsure && is_unsure_after(&done);
+        self.report(shipment, &done);
+        self.state.answered(&shipment.rows, &done);
+        let read = self.read.load(Ordering::Relaxed);
+        self.meter.show(read, self.state.rows);
+        if self.state.rows_in.is_too_scattered() {
+            return Err(ShippingFault::Scattered);
+        }
+        Ok(())
+    }
+
+    /// Sends a shipment, again and again for a while if the daemon does not answer or can't take it.
+    fn send(&mut self, shipment: &Shipment) -> Result<ParcelDone, ClientError> {
         let state = &self.state;
         let dry_run = self.seen.is_some();
         let set = |set: bool, word: &'static str| if set { word } else { "" };
@@ -104,18 +161,29 @@ impl Shipper<'_> {
             set(state.subject.upsert, "&upsert"),
             set(dry_run, "&dry_run"),
         );
-        let until = Instant::now() + RETRY_FOR;
+        let begun = Instant::now();
         let mut unsure = self.unsure;
+        let mut told = false;
         loop {
-            let again = format!("{path}&again={}", state.change);
+            let again = format!("{path}&again={}", self.state.change);
             let path = if unsure { &again } else { &path };
             let answer = self.client.post(path, &shipment.body);
-            match answer.and_then(AdminAnswer::json) {
-                Err(error) if error.is_passing() && Instant::now() < until => {
-                    std::thread::park_timeout(RETRY_PAUSE);
+            let error = match answer.and_then(AdminAnswer::json) {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            if begun.elapsed() >= patience(&error) {
+                if !unsure && !error.is_passing() {
+                    // It was refused as a whole.
+                    self.state.sent = None;
                 }
-                done => return done,
+                return Err(error);
             }
+            if !std::mem::replace(&mut told, true) {
+                let name = &self.name;
+                self.meter.say(format_args!("{name}: waits, since {error}"));
+            }
+            std::thread::park_timeout(RETRY_PAUSE);
             unsure = !dry_run;
         }
     }
@@ -123,11 +191,15 @@ impl Shipper<'_> {
     /// Prints what is wrong with rows, in their order.
     fn report(&self, shipment: &Shipment, done: &ParcelDone) {
         let refused = done.refused.iter().map(|line| (line.at, &line.faults));
-        let known = shipment.faults.iter().map(|(at, faults)| (*at, faults));
+        let known = shipment.rows.iter().enumerate();
+        let known = known.filter_map(|(at, row)| match &row.fate {
+            RowFate::Wrong(faults) => Some((at, faults)),
+            RowFate::Sent { .. } | RowFate::LeftOut | RowFate::IsIn => None,
+        });
         let mut all: Vec<_> = refused.chain(known).collect();
         all.sort();
         for (at, faults) in all {
-            let line = shipment.lines.get(at).copied().unwrap_or(0);
+            let line = shipment.rows.get(at).map_or(0, |row| row.line);
             let faults = faults.join("; ");
             self.meter
                 .say(format_args!("{}:{line}: {faults}", self.name));

@@ -35,6 +35,7 @@ impl Writer {
     }
 
     /// Stages a batch. Returns its answer, which is due when the group is durable; `None` if nobody waits for it any more.
+    /// After an error a part of it may be staged.
     fn evaluate_batch(
         &self,
         open: &OpenEngine,
@@ -63,16 +64,8 @@ impl Writer {
         let mut results = Vec::with_capacity(batch.commands.len());
         for command in &batch.commands {
             let none = Conditions::default();
-            let targets = targets(staging, collection, command, &[]);
-            let decided = targets.and_then(|targets| {
-                self.decide(
-                    staging,
-                    (collection, &batch.schema),
-                    command,
-                    &none,
-                    targets,
-                )
-            });
+            let targets = targets(staging, collection, command, &[])?;
+            let decided = self.decide((collection, &batch.schema), command, &none, targets);
             let stage = |decided| stage(staging, collection, command, batch.origin, decided);
             results.push(decided.map(stage));
         }
@@ -99,6 +92,11 @@ pub(super) enum WriteAnswer<'a> {
 }
 
 impl WriteAnswer<'_> {
+    /// Whether it is a batch that the store failed at. A part of it may be staged.
+    pub(super) fn is_failed_batch(&self) -> bool {
+        matches!(self, Self::Batch(_, Err(_)))
+    }
+
     pub(super) fn give(self) {
         match self {
             Self::Write(reply, answer) => reply.settle(answer),

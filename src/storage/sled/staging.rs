@@ -14,7 +14,7 @@ use super::value::{self, Before};
 use crate::num::{as_millis, as_u64};
 use crate::record::{Record, RecordId, Revision};
 use crate::storage::journal::{JournalChange, JournalEffect};
-use crate::storage::{ChangeKind, CollectionId, StoreError};
+use crate::storage::{ChangeKind, CollectionId};
 use crate::supervision::{Faults, MessageId};
 
 /// A group while it is being put together.
@@ -92,13 +92,14 @@ impl Staging<'_> {
         value::read(self.engine, Some(&self.group), collection, key)
     }
 
-    /// The next number that is no record's id. It counts as given when a record of that id is [put](Self::put).
-    pub(super) fn next_id(&self, collection: CollectionId) -> Result<RecordId, StoreError> {
+    /// The target for a new record whose id is the next number that is no record's. It counts as given when the record is
+    /// [put](Self::put).
+    pub(super) fn numbered(&self, collection: CollectionId) -> Result<WriteTarget, ReadError> {
         let mut number = self.next_number(collection)?;
         loop {
-            let id = RecordId::Number(number);
-            if self.read(collection, &id.key())?.is_none() {
-                return Ok(id);
+            let target = self.target(collection, RecordId::Number(number))?;
+            if target.current.is_none() {
+                return Ok(target);
             }
             number += 1;
         }

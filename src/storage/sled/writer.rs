@@ -20,7 +20,9 @@ use super::message::{Prepared, QueuedWrite, StoreMessage};
 use super::page;
 use super::reader_state::OpenEngine;
 use super::staging::{Staging, WriteTarget};
-use crate::record::{Conditions, Decision, RecordId, Schema, Slice, WriteCommand, decide};
+use crate::record::{
+    CommandError, Conditions, Decision, RecordId, Schema, Slice, WriteCommand, decide,
+};
 use crate::storage::{CollectionId, ListPage, StoreError, Written};
 use crate::supervision::{
     BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, Incarnation, MessageId,
@@ -142,7 +144,6 @@ impl Writer {
         let (collection, command) = (write.collection, &write.command);
         let targets = targets(staging, collection, command, &queued.matching)?;
         let decided = self.decide(
-            staging,
             (collection, &write.schema),
             command,
             &write.conditions,
@@ -163,15 +164,13 @@ impl Writer {
     /// Decides what a command does to each record that it is about.
     pub(super) fn decide(
         &self,
-        staging: &Staging<'_>,
         (collection, schema): (CollectionId, &Arc<Schema>),
         command: &WriteCommand,
         conditions: &Conditions,
-        targets: Vec<RecordId>,
-    ) -> Result<Vec<(WriteTarget, Decision)>, StoreError> {
+        targets: Vec<WriteTarget>,
+    ) -> Result<Vec<(WriteTarget, Decision)>, CommandError> {
         let mut decided = Vec::with_capacity(targets.len());
-        for id in targets {
-            let target = staging.target(collection, id)?;
+        for target in targets {
             let current = target.current.as_ref();
             let decision = decide(command, conditions, schema, &target.id, current)?;
             if let Decision::Put(json) = &decision {
@@ -280,21 +279,23 @@ pub(super) fn was_committed(
     Ok(any)
 }
 
-/// The ids of the records that a command is about.
+/// The records that a command is about. All that it reads is read here, so that nothing of it is staged after an error.
 pub(super) fn targets(
     staging: &Staging<'_>,
     collection: CollectionId,
     command: &WriteCommand,
     matching: &[RecordId],
-) -> Result<Vec<RecordId>, StoreError> {
-    Ok(match command {
-        WriteCommand::CreateNumbered { .. } => vec![staging.next_id(collection)?],
+) -> Result<Vec<WriteTarget>, StoreError> {
+    let ids = match command {
+        WriteCommand::CreateNumbered { .. } => return Ok(vec![staging.numbered(collection)?]),
         WriteCommand::Create { id, .. }
         | WriteCommand::Replace { id, .. }
         | WriteCommand::Merge { id, .. }
-        | WriteCommand::Delete { id } => vec![id.clone()],
-        WriteCommand::DeleteMatching { .. } => matching.to_vec(),
-    })
+        | WriteCommand::Delete { id } => std::slice::from_ref(id),
+        WriteCommand::DeleteMatching { .. } => matching,
+    };
+    let target = |id: &RecordId| Ok(staging.target(collection, id.clone())?);
+    ids.iter().map(target).collect()
 }
 
 /// Stages what was decided about the records of a command.
@@ -370,8 +371,18 @@ impl BlockingChild for Writer {
         let mut staging = stage(self);
         let mut answers = Vec::with_capacity(batch.len());
         for (index, delivery) in batch.iter().enumerate() {
+            let begins_group = matches!(**delivery, StoreMessage::Batch { .. });
+            if begins_group && !staging.group.is_empty() {
+                self.end_group(&open, staging, &mut answers)?;
+                staging = stage(self);
+            }
             if !delivery.expired() {
-                answers.extend(self.answer_for(&open, &mut staging, delivery));
+                let answer = self.answer_for(&open, &mut staging, delivery);
+                if answer.as_ref().is_some_and(WriteAnswer::is_failed_batch) {
+                    // What was staged of it goes, and nothing else was.
+                    staging = stage(self);
+                }
+                answers.extend(answer);
             }
             // The chunks that a command removes were not counted when it was taken from the queue.
             let last = index + 1 == batch.len();

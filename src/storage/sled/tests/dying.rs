@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
+use crate::record::Absent;
+use crate::storage::WriteBatch;
 use crate::storage::journal::{JournalError, JournalFiles, Reach};
+use crate::supervision::MessageId;
 
 #[test]
 fn a_panic_at_any_point_of_a_group_neither_loses_nor_repeats_a_write() {
@@ -114,6 +117,70 @@ fn after_a_failed_sync_or_view_the_next_incarnation_answers_and_applies_nothing_
     }
 }
 
+/// Changes one bit of the record that is stored first.
+async fn damage_a_record(running: &Running, memory: &Memory) {
+    // A list waits until the view has the last group.
+    assert!(!running.all().await.is_empty());
+    let mut keyspaces = memory.keyspaces.lock();
+    let records = keyspaces.get_mut(&Keyspace::Records(BOOKS)).unwrap();
+    *records.values_mut().next().unwrap().last_mut().unwrap() ^= 1;
+}
+
+#[test]
+fn a_batch_beside_a_damaged_record_fails_as_a_whole_and_goes_in_once_it_is_healed() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Arc::<Memory>::default();
+        let running = Running::start(in_memory(&memory, folder.path(), &Faults::none())).await;
+        let store = &running.store;
+        let first = RecordId::Number(1);
+        store
+            .create(BOOKS, book(1), Some(first.clone()))
+            .await
+            .unwrap();
+        let command = |n: u32| WriteCommand::Replace {
+            id: RecordId::Number(n.into()),
+            json: book(n + 10).text(&RecordId::Number(n.into())),
+            absent: Absent::Create,
+        };
+        let batch = || WriteBatch {
+            collection: BOOKS,
+            schema: Arc::default(),
+            commands: [3, 1, 2].map(command).to_vec(),
+            origin: MessageId(7),
+            bytes: 100,
+        };
+        damage_a_record(&running, &memory).await;
+        // Another write of the same group is not concerned.
+        let (other, failed) = futures_util::future::join(
+            store.create(BOOKS, book(4), Some(RecordId::Number(4))),
+            store.write_batch(batch()),
+        )
+        .await;
+        assert_eq!(failed, Err(StoreError::Unavailable));
+        assert_eq!(other.unwrap().revision.0, 2);
+        let written = loop {
+            match store.write_batch(batch()).await {
+                Ok(written) => break written,
+                Err(StoreError::Unavailable) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        // Nothing of the attempts before is in.
+        assert_eq!(written.last, 5);
+        assert!(matches!(
+            written.results.as_slice(),
+            [
+                Ok(Written::Created(_)),
+                Ok(Written::Replaced(_)),
+                Ok(Written::Created(_))
+            ]
+        ));
+        assert_eq!(running.all().await.len(), 4);
+        running.stop().await;
+    });
+}
+
 #[test]
 fn a_view_with_a_damaged_record_is_made_again_while_its_reader_waits() {
     run(async {
@@ -121,14 +188,7 @@ fn a_view_with_a_damaged_record_is_made_again_while_its_reader_waits() {
         let memory = Arc::<Memory>::default();
         let running = Running::start(in_memory(&memory, folder.path(), &Faults::none())).await;
         let record = running.store.create(BOOKS, book(1), None).await.unwrap();
-        if let Some(value) = memory
-            .keyspaces
-            .lock()
-            .get_mut(&Keyspace::Records(BOOKS))
-            .and_then(|keys| keys.values_mut().next())
-        {
-            *value.last_mut().unwrap() ^= 1;
-        }
+        damage_a_record(&running, &memory).await;
         let got = running.store.get(BOOKS, &record.id).await;
         assert_eq!(got, Ok(Some(record.clone())));
         assert_eq!(running.all().await, [record]);
