@@ -33,7 +33,7 @@ use super::schema::Schema;
 use super::selection::SELECTED_BYTES_MAX;
 use super::slice::{PAGE_RECORDS_MAX, Slice};
 use crate::num::as_u64;
-pub(crate) use condition::Condition;
+pub(crate) use condition::QueryCondition;
 pub(crate) use error::{QueryError, Wrong};
 use filters::Filters;
 pub(crate) use history::HistoryQuery;
@@ -76,7 +76,7 @@ pub(crate) enum Handling {
 /// The records of a list that a client asks for.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct ListQuery {
-    conditions: Vec<Condition>,
+    conditions: Vec<QueryCondition>,
     sort: Vec<By>,
     slice: Slice,
     page: Option<Page>,
@@ -158,7 +158,7 @@ impl ListQuery {
     /// The conditions that must all hold, in the order in which their names were first sent. With [`order`](Self::order) and
     /// [`slice`](Self::slice) it is all that a plan is made from.
     #[cfg_attr(not(test), expect(dead_code, reason = "indexes will be chosen by it"))]
-    pub(crate) fn conditions(&self) -> &[Condition] {
+    pub(crate) fn conditions(&self) -> &[QueryCondition] {
         &self.conditions
     }
 
@@ -365,7 +365,7 @@ fn conditions(
     parameters: &Parameters,
     json: &JsonDialect,
     names: Names<'_>,
-) -> Result<Vec<Condition>, QueryError> {
+) -> Result<Vec<QueryCondition>, QueryError> {
     let mut filters = Filters::new(names);
     for (name, value) in parameters.iter() {
         if KNOWN.contains(&name) || json.has(name) {

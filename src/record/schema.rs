@@ -61,7 +61,7 @@ impl Schema {
         found.filter(|violation| !stays(violation)).collect()
     }
 
-    /// What is declared at a path of names: `author.name` is a member of an object, `tags.0` an item of an array.
+    /// The declaration at a path of names: `author.name` is a member of an object, `tags.0` an item of an array.
     pub(crate) fn at(&self, path: &[String]) -> Declared<'_> {
         match self {
             Self::Any => Declared::Anything,

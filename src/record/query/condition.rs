@@ -1,6 +1,6 @@
 //! The conditions of a query: a tree whose top level must hold as a whole.
 //!
-//! The planner of the store reads it to find records by an index; [`Condition::holds`] is what every plan must agree with.
+//! The planner of the store reads it to find records by an index; [`QueryCondition::holds`] is what every plan must agree with.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -17,13 +17,13 @@ use crate::record::schema::FieldType;
 
 /// One condition.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Condition {
+pub(crate) enum QueryCondition {
     /// About the value at one path.
     Field(FieldCondition),
     /// `q`: some text of the record has these characters.
     Search(Search),
     /// All conditions of at least one of these groups hold.
-    AnyOf(Vec<Vec<Condition>>),
+    AnyOf(Vec<Vec<QueryCondition>>),
 }
 
 /// A condition about the value at one path. An array passes a test if one of its items does, and `NoneOf` and `Null` as a
@@ -37,7 +37,7 @@ pub(crate) struct FieldCondition {
     pub(crate) test: Test,
 }
 
-/// What a value is asked for. What is missing passes no test but `Null`, and null only `Null` and the word `null`.
+/// A test of a value. What is missing passes no test but `Null`, and null only `Null` and the word `null`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Test {
     /// It is equal to one of these.
@@ -63,13 +63,13 @@ pub(crate) struct ValueRange {
 #[derive(Debug, Clone)]
 pub(crate) struct Needle {
     pub(super) text: String,
-    pub(super) place: Place,
+    pub(super) place: TextPlace,
     pattern: Regex,
 }
 
-/// Where in a value a text is looked for.
+/// The place in a value where a text is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum TextPlace {
     Anywhere,
     Start,
     End,
@@ -83,7 +83,7 @@ pub(crate) struct Search {
     pub(super) texts_only: bool,
 }
 
-impl Condition {
+impl QueryCondition {
     /// Whether it holds for a record with these members.
     pub(super) fn holds(&self, members: &Map<String, Value>) -> bool {
         match self {
@@ -95,7 +95,7 @@ impl Condition {
 }
 
 /// Whether all these conditions hold for a record with these members.
-pub(super) fn all_hold(conditions: &[Condition], members: &Map<String, Value>) -> bool {
+pub(super) fn all_hold(conditions: &[QueryCondition], members: &Map<String, Value>) -> bool {
     conditions.iter().all(|condition| condition.holds(members))
 }
 
@@ -179,12 +179,12 @@ fn text(value: &Value) -> Option<Cow<'_, str>> {
 
 impl Needle {
     /// `None` if the text is too long.
-    pub(super) fn new(text: &str, place: Place) -> Option<Self> {
+    pub(super) fn new(text: &str, place: TextPlace) -> Option<Self> {
         let escaped = regex::escape(text);
         let pattern = match place {
-            Place::Anywhere => escaped,
-            Place::Start => format!(r"\A{escaped}"),
-            Place::End => format!(r"{escaped}\z"),
+            TextPlace::Anywhere => escaped,
+            TextPlace::Start => format!(r"\A{escaped}"),
+            TextPlace::End => format!(r"{escaped}\z"),
         };
         let pattern = RegexBuilder::new(&pattern).case_insensitive(true).build();
         Some(Self {
@@ -229,12 +229,12 @@ impl Search {
 }
 
 /// The ids that records must have one of, if these conditions ask for some.
-pub(super) fn words<'a>(conditions: &'a [Condition], name: &str) -> Option<BTreeSet<&'a str>> {
+pub(super) fn words<'a>(conditions: &'a [QueryCondition], name: &str) -> Option<BTreeSet<&'a str>> {
     conditions.iter().find_map(|condition| match condition {
-        Condition::Field(field) if field.path == [name] => {
+        QueryCondition::Field(field) if field.path == [name] => {
             let words = field.test.one_of()?.iter().map(Operand::word);
             words.collect()
         }
-        Condition::Field(_) | Condition::Search(_) | Condition::AnyOf(_) => None,
+        QueryCondition::Field(_) | QueryCondition::Search(_) | QueryCondition::AnyOf(_) => None,
     })
 }

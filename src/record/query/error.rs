@@ -73,7 +73,7 @@ pub(crate) enum QueryError {
     },
 }
 
-/// What a value must be.
+/// The requirement that a value does not meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Wrong {
     /// A value of the field's type, which is named with its article.
@@ -97,7 +97,7 @@ pub(crate) enum Wrong {
     Filter,
 }
 
-/// How much of a wrong value is shown.
+/// The most characters of a wrong value that are shown.
 const SENT_CHARACTERS_MAX: usize = 80;
 
 impl QueryError {

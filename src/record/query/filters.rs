@@ -4,7 +4,9 @@ use std::ops::Bound;
 
 use serde_json::{Map, Value};
 
-use super::condition::{Condition, FieldCondition, Needle, Place, Search, Test, ValueRange};
+use super::condition::{
+    FieldCondition, Needle, QueryCondition, Search, Test, TextPlace, ValueRange,
+};
 use super::names::Names;
 use super::operand::Operand;
 use super::operator::{Operator, Side};
@@ -18,7 +20,7 @@ const CONDITIONS_MAX: usize = 200;
 const VALUES_MAX: usize = 1000;
 /// The longest text that is looked for inside other texts, in bytes.
 const NEEDLE_BYTES_MAX: usize = 1024;
-/// How deep groups may be nested in a filter.
+/// The most levels of groups in a filter.
 const GROUP_DEPTH_MAX: usize = 4;
 /// The names of groups in a filter.
 const GROUPS: [&str; 2] = ["or", "and"];
@@ -27,10 +29,10 @@ const GROUPS: [&str; 2] = ["or", "and"];
 #[derive(Debug)]
 pub(super) struct Filters<'a> {
     names: Names<'a>,
-    /// How many groups these conditions are in.
+    /// The number of groups that these conditions are in.
     depth: usize,
     fields: Vec<Gathered<'a>>,
-    others: Vec<Condition>,
+    others: Vec<QueryCondition>,
 }
 
 /// All values that one field is compared with in one way.
@@ -124,7 +126,7 @@ impl<'a> Filters<'a> {
         if name == "and" {
             self.others.extend(read.into_iter().flatten());
         } else {
-            self.others.push(Condition::AnyOf(read));
+            self.others.push(QueryCondition::AnyOf(read));
         }
         Ok(())
     }
@@ -157,7 +159,7 @@ impl<'a> Filters<'a> {
         self.field(name).map(drop)
     }
 
-    /// What was gathered for a name, and its operator; `None` if the name is ignored.
+    /// The values that were gathered for a name, and its operator; `None` if the name is ignored.
     fn field(&mut self, name: &str) -> Result<Option<(&mut Gathered<'a>, Operator)>, QueryError> {
         let Some(((path, kind), operator)) = self.names.field(name)? else {
             return Ok(None);
@@ -189,17 +191,17 @@ impl<'a> Filters<'a> {
         };
         if !text.is_empty() {
             let search = Search {
-                needle: needle("q", &text, Place::Anywhere)?,
+                needle: needle("q", &text, TextPlace::Anywhere)?,
                 texts_only: self.names.are_declared(),
             };
-            self.others.push(Condition::Search(search));
+            self.others.push(QueryCondition::Search(search));
         }
         Ok(())
     }
 
     /// The conditions.
-    pub(super) fn finish(self) -> Result<Vec<Condition>, QueryError> {
-        let mut conditions: Vec<Condition> = Vec::new();
+    pub(super) fn finish(self) -> Result<Vec<QueryCondition>, QueryError> {
+        let mut conditions: Vec<QueryCondition> = Vec::new();
         for gathered in self.fields {
             let condition = gathered.condition()?;
             let merged = conditions.iter_mut().any(|known| known.narrow(&condition));
@@ -218,10 +220,10 @@ impl<'a> Filters<'a> {
     }
 }
 
-fn count(conditions: &[Condition]) -> usize {
+fn count(conditions: &[QueryCondition]) -> usize {
     let counts = conditions.iter().map(|condition| match condition {
-        Condition::AnyOf(groups) => 1 + groups.iter().map(|group| count(group)).sum::<usize>(),
-        Condition::Field(_) | Condition::Search(_) => 1,
+        QueryCondition::AnyOf(groups) => 1 + groups.iter().map(|group| count(group)).sum::<usize>(),
+        QueryCondition::Field(_) | QueryCondition::Search(_) => 1,
     });
     counts.sum()
 }
@@ -244,7 +246,7 @@ impl Sent {
 }
 
 impl Gathered<'_> {
-    fn condition(self) -> Result<Condition, QueryError> {
+    fn condition(self) -> Result<QueryCondition, QueryError> {
         let test = match self.operator {
             Operator::Equal | Operator::In | Operator::NotEqual => return self.equality(),
             Operator::Bounded(side) => return self.range(side),
@@ -270,8 +272,8 @@ impl Gathered<'_> {
         Ok(self.with(test))
     }
 
-    fn with(self, test: Test) -> Condition {
-        Condition::Field(FieldCondition {
+    fn with(self, test: Test) -> QueryCondition {
+        QueryCondition::Field(FieldCondition {
             path: self.path,
             kind: self.kind.cloned(),
             test,
@@ -288,7 +290,7 @@ impl Gathered<'_> {
     }
 
     /// Equal to one of the values or to none of them. Null is not compared: it is there, or it is not.
-    fn equality(self) -> Result<Condition, QueryError> {
+    fn equality(self) -> Result<QueryCondition, QueryError> {
         let not = self.operator == Operator::NotEqual;
         let null = self.values.iter().any(|value| matches!(value, Sent::Null));
         let texts = self.values.iter().filter_map(|value| match value {
@@ -300,7 +302,7 @@ impl Gathered<'_> {
         let (path, kind) = (self.path, self.kind);
         let field = |test| {
             let (path, kind) = (path.clone(), kind.cloned());
-            Condition::Field(FieldCondition { path, kind, test })
+            QueryCondition::Field(FieldCondition { path, kind, test })
         };
         Ok(match (not, null) {
             (false, false) => field(Test::OneOf(operands)),
@@ -310,13 +312,13 @@ impl Gathered<'_> {
             (false, true) if operands.is_empty() => field(Test::Null(true)),
             (false, true) => {
                 let either = [Test::OneOf(operands), Test::Null(true)];
-                Condition::AnyOf(either.map(|test| vec![field(test)]).to_vec())
+                QueryCondition::AnyOf(either.map(|test| vec![field(test)]).to_vec())
             }
         })
     }
 
     /// Beyond at least one of the values.
-    fn range(self, side: Side) -> Result<Condition, QueryError> {
+    fn range(self, side: Side) -> Result<QueryCondition, QueryError> {
         let operands = self.texts()?.into_iter();
         let operands = operands.map(|text| self.operand(text, true));
         let operands: Vec<_> = operands.collect::<Result<_, _>>()?;
@@ -330,13 +332,13 @@ impl Gathered<'_> {
         let mut ranges = ranges.map(|(lower, upper)| {
             let test = Test::Range(Box::new(ValueRange { lower, upper }));
             let (path, kind) = (path.clone(), kind.cloned());
-            Condition::Field(FieldCondition { path, kind, test })
+            QueryCondition::Field(FieldCondition { path, kind, test })
         });
         Ok(match (ranges.next(), ranges.next()) {
             (Some(only), None) => only,
             (first, second) => {
                 let ranges = first.into_iter().chain(second).chain(ranges);
-                Condition::AnyOf(ranges.map(|range| vec![range]).collect())
+                QueryCondition::AnyOf(ranges.map(|range| vec![range]).collect())
             }
         })
     }
@@ -369,7 +371,7 @@ impl Gathered<'_> {
     }
 }
 
-fn needle(name: &str, text: &str, place: Place) -> Result<Needle, QueryError> {
+fn needle(name: &str, text: &str, place: TextPlace) -> Result<Needle, QueryError> {
     let short = (text.len() <= NEEDLE_BYTES_MAX).then_some(text);
     let needle = short.and_then(|text| Needle::new(text, place));
     needle.ok_or_else(|| QueryError::TooLong {
@@ -378,7 +380,7 @@ fn needle(name: &str, text: &str, place: Place) -> Result<Needle, QueryError> {
     })
 }
 
-impl Condition {
+impl QueryCondition {
     /// Makes it hold only where `other` holds too, if both are bounds of one value: they become one range.
     fn narrow(&mut self, other: &Self) -> bool {
         let (Self::Field(field), Self::Field(other)) = (self, other) else {

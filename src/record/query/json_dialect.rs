@@ -14,7 +14,7 @@ const SORT: &str = "sort";
 const RANGE: &str = "range";
 const FILTER: &str = "filter";
 
-/// What a query says in the second dialect.
+/// The parameters of a query in the second dialect.
 #[derive(Debug, Default)]
 pub(super) struct JsonDialect {
     /// Names with their orders.

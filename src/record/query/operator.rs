@@ -1,6 +1,6 @@
 //! The ways to compare, and how names spell them: `year_gte` and `year:gte` ask for the same.
 
-use super::condition::Place;
+use super::condition::TextPlace;
 
 /// A way to compare a field with the values that were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) enum Operator {
     /// On the same side of at least one of them.
     Bounded(Side),
     /// The text has one of them at this place.
-    Like(Place),
+    Like(TextPlace),
     /// Null or missing; the value says whether.
     Null,
 }
@@ -37,10 +37,10 @@ const NAMED: [(&str, Operator); 12] = [
     ("gt", Operator::Bounded(Side::More)),
     ("lt", Operator::Bounded(Side::Less)),
     ("in", Operator::In),
-    ("like", Operator::Like(Place::Anywhere)),
-    ("contains", Operator::Like(Place::Anywhere)),
-    ("startsWith", Operator::Like(Place::Start)),
-    ("endsWith", Operator::Like(Place::End)),
+    ("like", Operator::Like(TextPlace::Anywhere)),
+    ("contains", Operator::Like(TextPlace::Anywhere)),
+    ("startsWith", Operator::Like(TextPlace::Start)),
+    ("endsWith", Operator::Like(TextPlace::End)),
     ("isnull", Operator::Null),
 ];
 /// The spellings at the end of a name.
@@ -50,7 +50,7 @@ const SUFFIXES: [(&str, Operator); 6] = [
     ("_gt", Operator::Bounded(Side::More)),
     ("_lt", Operator::Bounded(Side::Less)),
     ("_ne", Operator::NotEqual),
-    ("_like", Operator::Like(Place::Anywhere)),
+    ("_like", Operator::Like(TextPlace::Anywhere)),
 ];
 
 impl Operator {

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::ops::Bound;
 
 use super::ListQuery;
-use super::condition::{Condition, FieldCondition, Place, Test};
+use super::condition::{FieldCondition, QueryCondition, Test, TextPlace};
 use super::operand::Operand;
 use crate::record::compare::Scalar;
 use crate::record::moment_text;
@@ -18,7 +18,7 @@ impl ListQuery {
         } else {
             format!("records {first} to {last}")
         };
-        let filters: Vec<_> = self.conditions.iter().map(Condition::told).collect();
+        let filters: Vec<_> = self.conditions.iter().map(QueryCondition::told).collect();
         if filters.is_empty() {
             told.push_str(" of all");
         } else {
@@ -37,7 +37,7 @@ impl ListQuery {
     }
 }
 
-impl Condition {
+impl QueryCondition {
     fn told(&self) -> String {
         match self {
             Self::Field(field) => field.told(),
@@ -84,9 +84,9 @@ impl FieldCondition {
             Test::Text(needles) => {
                 let needles = needles.iter().map(|needle| {
                     let verb = match needle.place {
-                        Place::Anywhere => "contains",
-                        Place::Start => "begins with",
-                        Place::End => "ends with",
+                        TextPlace::Anywhere => "contains",
+                        TextPlace::Start => "begins with",
+                        TextPlace::End => "ends with",
                     };
                     format!("{verb} {:?}", needle.text)
                 });

@@ -121,7 +121,7 @@ impl PartialEq for Pattern {
     }
 }
 
-/// What is declared at a path of names.
+/// The declaration at a path of names.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Declared<'a> {
     /// A field of this type.
@@ -132,7 +132,7 @@ pub(crate) enum Declared<'a> {
     Nothing,
 }
 
-/// What these fields declare at a path of names.
+/// The declaration among these fields at a path of names.
 pub(super) fn find<'a>(fields: &'a [Field], path: &[String]) -> Declared<'a> {
     let first = path.split_first();
     let found = first.and_then(|(first, rest)| {
