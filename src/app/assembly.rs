@@ -136,7 +136,7 @@ impl Assembly {
             metrics: metrics.clone(),
             checks: checks(&store, &files),
             histories: Histories::new(&store),
-            records: Records::new(&store),
+            records: Records::new(&store, &builder.settings),
             incidents: Arc::clone(&incidents),
             explain: explain(&site),
             reloads: Arc::clone(&reloads),

@@ -25,7 +25,7 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub(super) use append::Journal;
+pub(super) use append::{FrameSync, Journal};
 pub(super) use archive::{Archive, ArchiveError, ArchiveFolders};
 pub(super) use change::{JournalChange, JournalEffect};
 pub(super) use frame::{FRAME_VERSION, FrameFault};
@@ -100,6 +100,11 @@ impl JournalError {
     /// Whether the content of a file is not what was written.
     pub(super) fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged { .. } | Self::Missing { .. })
+    }
+
+    /// Whether the file system returned an error.
+    pub(super) fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Io { .. })
     }
 
     /// Whether the file system had no room.

@@ -10,7 +10,7 @@
 //! 2. How it is written: `message`, `writer`, `batch`, `staging`, `commit`, `replay`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`.
 //! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `sources`, `snapshots`, `archiving`, `scrub`, `healing`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
-//!    `engine_state`, `space`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` changes which of them are declared.
+//!    `engine_state`, `space`, `failing_disk`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` changes which of them are declared.
 //! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `folder_fault`, `view_check`, `data_fit`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
@@ -28,6 +28,7 @@ mod database;
 mod declaring;
 mod engine;
 mod engine_state;
+mod failing_disk;
 mod find;
 mod folder_fault;
 mod healing;

@@ -1,14 +1,19 @@
 //! A disk that hangs or fails for some time under the running daemon: pages and records are served meanwhile, writes are answered
 //! in time, nothing that was acknowledged is lost, and afterwards all is well without anybody's help.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::client;
-use crate::daemon::TestDaemon;
+use crate::daemon::{TestDaemon, restarts};
 
+/// How long the disk fails in seconds, if another time is wanted.
+const SECONDS: &str = "DISK_FAULT_SECONDS";
 const SETTINGS: &str = r#"
 [chaos]
 enabled = true
@@ -59,4 +64,78 @@ fn while_the_disk_hangs_everything_but_writes_is_served() {
         .collect();
     assert_eq!(numbers, [1, 2, 4]);
     assert_eq!(daemon.exited(), None, "{}", daemon.stderr());
+}
+
+/// The values of `n` of all records.
+fn numbers(daemon: &TestDaemon) -> BTreeSet<u64> {
+    let listed = daemon.get("/books?_limit=100000").expect(200).json();
+    let listed = listed.as_array().unwrap().iter();
+    listed.map(|book| book["n"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn while_the_disk_fails_writes_are_refused_and_nothing_restarts() {
+    let seconds = std::env::var(SECONDS).map_or(3, |text| text.parse().unwrap());
+    let failing = Duration::from_secs(seconds);
+    let mut daemon = TestDaemon::start(SETTINGS);
+    let first = daemon.post("/books", &json!({ "n": 0 })).expect(201);
+    let first = first.header("location").unwrap().to_owned();
+    let (acknowledged, unknown) = (Mutex::new(BTreeSet::from([0])), Mutex::new(BTreeSet::new()));
+    let (ended, next) = (AtomicBool::new(false), AtomicU64::new(1));
+    let works_again = thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let answer = client::post(daemon.public(), "/books", &json!({ "n": n }));
+                    match answer.status {
+                        201 => drop(acknowledged.lock().unwrap().insert(n)),
+                        503 if answer.text().contains("outcome_unknown") => {
+                            unknown.lock().unwrap().insert(n);
+                        }
+                        503 => assert!(answer.header("retry-after").is_some()),
+                        other => panic!("{other}: {}", answer.text()),
+                    }
+                }
+            });
+        }
+        let many = || acknowledged.lock().unwrap().len();
+        daemon.wait_until("some writes", |_| many() > 20);
+        daemon.chaos(&json!({ "point": "storage.failing_sync", "hits": 1_000_000 }));
+        let begun = Instant::now();
+        daemon.wait_until("the failing disk is told of", |daemon| {
+            let told = client::get(daemon.admin(), "/readyz/storage");
+            told.status == 503 && told.text().contains("the disk fails since")
+        });
+        let written = many();
+        while begun.elapsed() < failing {
+            daemon.get("/").expect(200);
+            assert_eq!(daemon.get(&first).expect(200).json()["n"], 0);
+            daemon.get("/books?_limit=5").expect(200);
+        }
+        assert_eq!(many(), written, "nothing was acknowledged meanwhile");
+        // One hit is left, for a probe or a first attempt.
+        daemon.chaos(&json!({ "point": "storage.failing_sync", "hits": 1 }));
+        let back = Instant::now();
+        daemon.wait_until("writes go on", |_| many() > written + 20);
+        ended.store(true, Ordering::Relaxed);
+        back.elapsed()
+    });
+    assert!(works_again < Duration::from_secs(5), "{works_again:?}");
+    let stored = numbers(&daemon);
+    let acknowledged = acknowledged.into_inner().unwrap();
+    let lost: Vec<_> = acknowledged.difference(&stored).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    let unknown = unknown.into_inner().unwrap();
+    let others = stored.difference(&acknowledged).copied().collect();
+    assert!(unknown.is_superset(&others), "{others:?}");
+    let metrics = client::get(daemon.admin(), "/metrics").text();
+    assert!(metrics.contains("perennial_storage_disk_failing 0\n"));
+    assert_eq!(restarts(&daemon.tree(), "writer"), 0);
+    let told = client::get(daemon.admin(), "/incidents").expect(200);
+    assert!(told.text().contains("failed_write"), "{}", told.text());
+    assert_eq!(daemon.exited(), None, "{}", daemon.stderr());
+    daemon.kill9();
+    daemon.restart();
+    assert!(numbers(&daemon).is_superset(&acknowledged));
 }

@@ -53,7 +53,6 @@ mod powercut;
 mod random_input;
 mod released;
 mod reload;
-mod reload_limits;
 mod required;
 mod resources;
 mod routes;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::storage::journal::{
-    Journal, JournalChange, JournalEffect, JournalEnd, Mark, Marks, MarksFound, Snapshot,
-    SnapshotWriter, StoreId,
+    FrameSync, Journal, JournalChange, JournalEffect, JournalEnd, Mark, Marks, MarksFound,
+    Snapshot, SnapshotWriter, StoreId,
 };
 use crate::supervision::MessageId;
 
@@ -96,7 +96,9 @@ fn store(data: &Path, random: &mut fastrand::Rng) -> Vec<Model> {
     let mut journal = Journal::open(&data.join("journal"), STORE, &end).unwrap();
     for group in changes[usize::try_from(SNAPSHOT).unwrap()..].chunks(7) {
         journal.prepare(group, false).unwrap();
-        journal.append(group.last().unwrap().seq, true).unwrap();
+        journal
+            .append(group.last().unwrap().seq, FrameSync::Synced)
+            .unwrap();
     }
     let mark = Mark {
         store: STORE,

@@ -17,6 +17,16 @@ use crate::num::as_u64;
 /// The file whose room is made before it is needed.
 const SPARE: &str = "spare";
 
+/// Whether a frame is synced after it was written; the others are for tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FrameSync {
+    Synced,
+    /// As if it were.
+    Skipped,
+    /// As if the disk returned an error.
+    Failing,
+}
+
 /// The open journal. Its one user is the writer.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -111,18 +121,38 @@ impl Journal {
         self.frame_chain = encode(&mut self.frame, changes, FrameKind::Plain, self.chain);
         let needed = as_u64(self.frame.len());
         if self.leaves_segment || self.current.bytes - self.current.at < needed {
-            let head = SegmentHead {
-                store: self.store,
-                number: self.number + 1,
-                first: self.last + 1,
-                chain: self.chain,
-            };
-            let has_spare = !self.making.load(Ordering::Acquire);
-            self.current = Current::begin(&self.folder, &head, needed, has_spare, no_more_room)?;
-            self.number = head.number;
-            self.leaves_segment = false;
+            self.begin_segment()?;
         }
         Ok(())
+    }
+
+    /// Begins a new segment with room for the frame that was prepared. What the one before has of later changes doesn't count.
+    fn begin_segment(&mut self) -> Result<(), JournalError> {
+        self.current.is_in_place()?;
+        let head = SegmentHead {
+            store: self.store,
+            number: self.number + 1,
+            first: self.last + 1,
+            chain: self.chain,
+        };
+        let needed = as_u64(self.frame.len());
+        let has_spare = !self.making.load(Ordering::Acquire);
+        let begun = Current::begin(&self.folder, &head, needed, has_spare, self.no_more_room);
+        match begun {
+            Ok(begun) => {
+                self.current = begun;
+                self.number = head.number;
+                self.leaves_segment = false;
+                Ok(())
+            }
+            Err(error) => {
+                if !error.is_full() && has_spare {
+                    // A sync after a failed one says nothing about the same file.
+                    drop(fs::remove_file(self.folder.join(SPARE)));
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Makes the next group begin a new segment.
@@ -135,18 +165,23 @@ impl Journal {
         std::mem::take(&mut self.appended)
     }
 
-    /// Writes the frame that was prepared, whose last change is `last`, and returns when it is on the disk; without `sync`,
-    /// when the kernel has it.
+    /// Writes the frame that was prepared, whose last change is `last`, and returns when it is on the disk.
     ///
-    /// After an error nobody knows what is on the disk: the journal must be opened again.
-    pub(crate) fn append(&mut self, last: u64, sync: bool) -> Result<(), JournalError> {
+    /// After an error nobody knows what the disk has of it, and a second sync of the same file would not tell: the next group
+    /// begins a new segment, which says where this one ends.
+    pub(crate) fn append(&mut self, last: u64, sync: FrameSync) -> Result<(), JournalError> {
+        self.leaves_segment = true;
         let current = &mut self.current;
         current.is_in_place()?;
         let written = current.file.write_all_at(&self.frame, current.at);
         written.map_err(at(&current.path))?;
-        if sync {
-            current.file.sync_data().map_err(at(&current.path))?;
-        }
+        let synced = match sync {
+            FrameSync::Synced => current.file.sync_data(),
+            FrameSync::Skipped => Ok(()),
+            FrameSync::Failing => Err(io::Error::other("a fault that was asked for")),
+        };
+        synced.map_err(at(&current.path))?;
+        self.leaves_segment = false;
         let bytes = as_u64(self.frame.len());
         current.at += bytes;
         self.appended += bytes;
@@ -155,6 +190,12 @@ impl Journal {
             self.make_spare();
         }
         Ok(())
+    }
+
+    /// Writes the frame that was prepared into a new segment, after an attempt to append it failed.
+    pub(crate) fn append_again(&mut self, last: u64, sync: FrameSync) -> Result<(), JournalError> {
+        self.begin_segment()?;
+        self.append(last, sync)
     }
 
     /// Makes room for the next segment on a thread of its own, so that no group waits for it.
@@ -223,12 +264,20 @@ impl Current {
     /// Whether the path still leads to the file that is open: a folder that was moved away, replaced or unmounted must not
     /// be written into as if nothing had happened.
     fn is_in_place(&self) -> Result<(), JournalError> {
-        let found = fs::metadata(&self.path);
-        if found.is_ok_and(|found| (found.dev(), found.ino()) == self.id) {
-            Ok(())
-        } else {
-            let path = self.path.clone();
-            Err(JournalError::Replaced { path })
+        let is_it = |found: fs::Metadata| (found.dev(), found.ino()) == self.id;
+        match fs::metadata(&self.path).map(is_it) {
+            Ok(true) => Ok(()),
+            Err(error) if !is_absent(&error) => Err(at(&self.path)(error)),
+            Ok(false) | Err(_) => {
+                let path = self.path.clone();
+                Err(JournalError::Replaced { path })
+            }
         }
     }
+}
+
+/// Whether there is nothing at a path.
+fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
 }

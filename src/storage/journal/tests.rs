@@ -39,7 +39,9 @@ fn open(folder: &Path) -> (Journal, u64) {
 
 fn append(journal: &mut Journal, changes: &[JournalChange]) {
     journal.prepare(changes, false).unwrap();
-    journal.append(changes.last().unwrap().seq, true).unwrap();
+    journal
+        .append(changes.last().unwrap().seq, FrameSync::Synced)
+        .unwrap();
 }
 
 /// Writes groups of one to three changes, each of up to `bytes_max`, and opens the journal again now and then.

@@ -20,6 +20,11 @@ use crate::supervision::contain;
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
+/// The time from one scrubbing to the next; the first begins when the store is opened.
+const SCRUB_PERIOD: Duration = Duration::from_secs(6 * 3600);
+/// The shortest time between two, however often somebody meets damage.
+const SCRUB_ASKED: Duration = Duration::from_secs(10);
+
 /// The time after which a client may come again if the store is refused until somebody mends it.
 const REFUSED_RETRY: Duration = Duration::from_secs(60);
 
@@ -30,8 +35,21 @@ pub(super) struct Attempt {
     /// The store is being closed for good.
     pub(super) closed: bool,
     trouble: Option<Trouble>,
-    /// The era in which the store was scrubbed last.
+    /// The era in which the store was scrubbed last, and the end of that.
     scrubbed_era: u64,
+    scrubbed: Option<Instant>,
+    /// Whether somebody has met damage or an error of the disk since.
+    scrub_is_asked: bool,
+}
+
+/// The time until the next scrubbing of a store that is not opened again: `since` is the time since the last one ended, if
+/// there was one.
+fn until_scrub(asked: bool, since: Option<Duration>) -> Duration {
+    match since {
+        Some(since) if asked => SCRUB_ASKED.saturating_sub(since),
+        Some(since) => SCRUB_PERIOD.saturating_sub(since),
+        None => SCRUB_PERIOD,
+    }
 }
 
 /// The reason why the store is not open.
@@ -80,18 +98,32 @@ impl Holder {
         }
     }
 
-    /// Waits until the store was opened again, or for `limit`. False when it is closed for good.
-    pub(super) fn wait_era(&self, limit: Duration) -> bool {
+    /// Asks for a scrubbing before its time: somebody met damage, or an error of the disk.
+    pub(super) fn ask_for_scrub(&self) {
+        self.attempt.lock().scrub_is_asked = true;
+        self.attempt_changed.notify_all();
+    }
+
+    /// Waits until the store was opened again, or another scrubbing is due. False when it is closed for good.
+    pub(super) fn wait_scrub(&self) -> bool {
         let mut attempt = self.attempt.lock();
-        if attempt.closed {
-            return false;
+        while !attempt.closed {
+            let era = self.readers.progress().borrow().era;
+            let since = attempt.scrubbed.map(|end| end.elapsed());
+            let pause = until_scrub(attempt.scrub_is_asked, since);
+            if attempt.scrubbed_era != era || pause.is_zero() {
+                attempt.scrubbed_era = era;
+                attempt.scrub_is_asked = false;
+                return true;
+            }
+            self.attempt_changed.wait_for(&mut attempt, pause);
         }
-        let era = || self.readers.progress().borrow().era;
-        if attempt.scrubbed_era == era() {
-            self.attempt_changed.wait_for(&mut attempt, limit);
-        }
-        attempt.scrubbed_era = era();
-        !attempt.closed
+        false
+    }
+
+    /// Notes that a scrubbing has ended.
+    pub(super) fn scrub_ended(&self) {
+        self.attempt.lock().scrubbed = Some(Instant::now());
     }
 
     /// Waits for `limit`, or until something about the store changes. False when it is closed for good.
@@ -229,5 +261,25 @@ impl Holder {
     /// The reason why the store is not open, if it is not.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         self.attempt.lock().trouble.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrubbing_that_is_asked_for_begins_soon_after_the_last() {
+        let seconds = Duration::from_secs;
+        for (asked, since, pause) in [
+            (false, None, SCRUB_PERIOD),
+            (true, None, SCRUB_PERIOD),
+            (false, Some(3600), seconds(5 * 3600)),
+            (false, Some(6 * 3600), Duration::ZERO),
+            (true, Some(3), seconds(7)),
+            (true, Some(60), Duration::ZERO),
+        ] {
+            assert_eq!(until_scrub(asked, since.map(seconds)), pause, "{since:?}");
+        }
     }
 }

@@ -20,7 +20,9 @@ use super::replay::add_figures;
 use super::snapshots;
 use super::staging::Staging;
 use super::writer::Writer;
-use crate::supervision::BoxError;
+use crate::incidents::{Incident, IncidentKind, STORAGE};
+use crate::storage::journal::{FrameSync, Journal, JournalChange, JournalError};
+use crate::supervision::{BoxError, Faults};
 
 /// The fault point that skips the sync of the journal, so that a test can show what a power cut does without it.
 pub(super) const WEAK_SYNC: &str = "storage.weak_sync";
@@ -34,11 +36,17 @@ const LOG_KEEP_MIN: u64 = 2560;
 /// How many entries of the log a group removes at most, besides as many as it adds.
 const LOG_TRIM: u64 = 256;
 
-/// The end of a commit that left no doubt.
+/// The end of a commit that left the view in no doubt.
 pub(super) enum Committed {
     Done,
     /// The disk had no room for the journal; nothing was changed.
     NoRoom,
+    /// The disk failed before anything was written.
+    NotWritten,
+    /// The disk failed, and may have the group, unless a later one is written.
+    Unknown,
+    /// Nothing was changed: another incarnation has the store by now.
+    Replaced,
 }
 
 impl Writer {
@@ -62,38 +70,10 @@ impl Writer {
         let begun = Instant::now();
         let mut log = open.log.lock();
         let mut doubt = Doubt::begin(&self.holder, &mut log, begun);
-        if self.holder.takes_new_segment() {
-            doubt.log.journal.leave_segment();
-        }
-        if let Err(error) = doubt.log.journal.prepare(&changes, full) {
-            if error.is_full() {
-                self.holder.space.had_none(&error);
-                doubt.dispel();
-                return Ok(Committed::NoRoom);
-            }
-            return Err(error.into());
-        }
-        faults.hit("writer.in_transaction");
-        // The one fault point that is hit again at a second delivery: it makes a message fail for good.
-        self.settings.faults.hit("writer.fatal");
-        if !self.holder.engine.begin_commit(&|| self.fence.holds()) {
-            // Nothing was changed, and another incarnation has the store by now.
+        if let Some(committed) = self.journal(doubt.log, &checked, &changes, &faults, full)? {
             doubt.dispel();
-            return Err("the writer has been replaced".into());
+            return Ok(committed);
         }
-        if self.settings.faults.take(FAILING_SYNC) {
-            return Err(std::io::Error::other("a fault that was asked for").into());
-        }
-        self.hang();
-        let sync = !self.settings.faults.take(WEAK_SYNC);
-        if let Err(error) = doubt.log.journal.append(checked.last_seq, sync) {
-            // What the disk has of the group is not known. A new segment says where the old one ends.
-            self.holder.leave_segment();
-            return Err(error.into());
-        }
-        doubt.log.mark.acknowledged = checked.last_seq;
-        let CommitLog { marks, mark, .. } = &mut *doubt.log;
-        marks.write(mark)?;
         faults.hit("writer.before_answers");
         self.settings.commits.observe(begun.elapsed().as_secs_f64());
         let group = Arc::new(group);
@@ -122,6 +102,87 @@ impl Writer {
             snapshots::make_in_background(&self.holder);
         }
         Ok(Committed::Done)
+    }
+
+    /// Appends the group to the journal. Otherwise returns why not, if that leaves no doubt about the view.
+    fn journal(
+        &self,
+        log: &mut CommitLog,
+        checked: &Checked,
+        changes: &[JournalChange],
+        faults: &Faults,
+        full: bool,
+    ) -> Result<Option<Committed>, BoxError> {
+        let CommitLog {
+            journal,
+            marks,
+            mark,
+        } = log;
+        if self.holder.takes_new_segment() {
+            journal.leave_segment();
+        }
+        if let Err(error) = journal.prepare(changes, full) {
+            if error.is_full() {
+                self.holder.space.had_none(&error);
+                return Ok(Some(Committed::NoRoom));
+            }
+            if error.is_of_disk() {
+                self.holder.disk.count();
+                self.holder.disk_fails(&error, &self.settings.faults);
+                return Ok(Some(Committed::NotWritten));
+            }
+            return Err(error.into());
+        }
+        faults.hit("writer.in_transaction");
+        // The one fault point that is hit again at a second delivery: it makes a message fail for good.
+        self.settings.faults.hit("writer.fatal");
+        if !self.holder.engine.begin_commit(&|| self.fence.holds()) {
+            // Nothing was changed, and another incarnation has the store by now.
+            return Ok(Some(Committed::Replaced));
+        }
+        self.hang();
+        if let Err(error) = self.append(journal, checked.last_seq) {
+            if error.is_of_disk() {
+                // The view has nothing of the group.
+                self.holder.engine.committed(self.checked.clone());
+                self.holder.disk_fails(&error, &self.settings.faults);
+                return Ok(Some(Committed::Unknown));
+            }
+            return Err(error.into());
+        }
+        mark.acknowledged = checked.last_seq;
+        if let Err(error) = marks.write(mark) {
+            // The journal has the group. A mark that is too low does no harm.
+            self.holder.disk_fails(&error, &self.settings.faults);
+        }
+        Ok(None)
+    }
+
+    /// Appends the group; if the disk fails, once more in a new file.
+    fn append(&self, journal: &mut Journal, last: u64) -> Result<(), JournalError> {
+        let first = match journal.append(last, self.sync()) {
+            Err(error) if error.is_of_disk() => error,
+            appended => return appended,
+        };
+        self.holder.disk.count();
+        journal.append_again(last, self.sync())?;
+        tracing::warn!(error = %first, "the disk did not take a group of writes; a new file of the journal has it");
+        let done = "a new file of the journal has the writes";
+        let incident = Incident::new(IncidentKind::FailedWrite, STORAGE, &first.to_string(), done);
+        self.holder.healing.incidents.add(incident);
+        self.holder.ask_for_scrub();
+        Ok(())
+    }
+
+    fn sync(&self) -> FrameSync {
+        let faults = &self.settings.faults;
+        if faults.take(FAILING_SYNC) {
+            FrameSync::Failing
+        } else if faults.take(WEAK_SYNC) {
+            FrameSync::Skipped
+        } else {
+            FrameSync::Synced
+        }
     }
 
     /// Waits for as long as a test has asked for.

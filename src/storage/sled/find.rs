@@ -109,6 +109,12 @@ impl SledStore {
         if let Some(page) = quick.await? {
             return Ok(page);
         }
+        if self.stuck().is_some() {
+            // The writer waits for the disk, so it neither answers nor applies a group.
+            let read =
+                |open: &OpenEngine| Ok(page::read(&*open.engine, readers, collection, slice)?);
+            return self.between_groups(read, self.deadline_from_now()).await;
+        }
         self.ask(|reply| StoreMessage::Page {
             collection,
             slice,

@@ -19,6 +19,7 @@ use super::data_folder::{self, DataFolder};
 use super::declaring::NextResources;
 use super::engine::{OpenFault, Opener};
 use super::engine_state::{EngineLock, EngineState};
+use super::failing_disk::FailingDisk;
 use super::healing::Healing;
 use super::known::KnownResources;
 use super::opening::{CommitLog, Opening};
@@ -45,6 +46,7 @@ pub(super) struct Holder {
     pub(super) candidate: ArcSwapOption<NextResources>,
     log_keep: u64,
     pub(super) space: Space,
+    pub(super) disk: FailingDisk,
     pub(super) archiving: Option<Arc<Archiving>>,
     pub(super) healing: Healing,
     pub(super) engine: EngineLock,
@@ -76,6 +78,7 @@ impl Holder {
         incidents: &Arc<Incidents>,
     ) -> Self {
         Self {
+            disk: FailingDisk::new(&data.path),
             opener,
             data,
             known: ArcSwap::from_pointee(KnownResources::new(resources)),
@@ -112,13 +115,14 @@ impl Holder {
                     *state = EngineState::Doubtful { open };
                     return Err(fault);
                 }
-                if let Err(error) = JournalFiles::forget_cached(&self.data.journal()) {
-                    tracing::warn!(%error, "the kernel's cache of the journal could not be dropped; it may differ from the disk");
-                }
             }
             EngineState::Closed => {}
         }
         self.take_lock()?;
+        // A sync may have failed, in this process or in one that was killed.
+        if let Err(error) = JournalFiles::forget_cached(&self.data.journal()) {
+            tracing::warn!(%error, "the kernel's cache of the journal could not be dropped; it may differ from the disk");
+        }
         let durable = self.readers.progress().borrow().durable;
         let before = *self.before.lock();
         let names = self.known.load().names();

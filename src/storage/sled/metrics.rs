@@ -13,6 +13,7 @@ pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
         "The number of the last change that is on the disk",
         readers.progress().borrow().durable,
     );
+    store.holder.disk.write(rows);
     if let Some(archiving) = &store.holder.archiving {
         archiving.write(rows, readers.progress().borrow().durable);
     }

@@ -13,8 +13,7 @@ use super::sources::{self, judge, refused};
 use super::start::{self, Copies, DataParts, Remedy, StoreKind};
 use crate::incidents::{Incident, IncidentKind, STORAGE};
 use crate::storage::journal::{
-    Journal, JournalChange, JournalEnd, JournalFiles, Mark, Marks, MarksFound, Snapshot, StoreId,
-    boot_id,
+    Journal, JournalEnd, JournalFiles, Mark, Marks, MarksFound, Snapshot, StoreId, boot_id,
 };
 
 /// The parts of a store that only the writer uses.
@@ -285,7 +284,7 @@ impl Opening<'_> {
         let why = "it is made again from the journal";
         self.opener.set_aside(why).map_err(OpenFault::Io)?;
         let engine = self.opener.open(self.collections)?;
-        let source = (&files, snapshot.as_ref(), &end);
+        let source = (&files, snapshot.as_ref(), end.last);
         let (engine, checked) = self.fill(engine, store, source, false, &task)?;
         let opened = self.opened(engine, checked, store, &end)?;
         let done = format!("it was made again, up to change {}", end.last);
@@ -293,7 +292,7 @@ impl Opening<'_> {
         Ok(opened)
     }
 
-    /// Makes a view beside the one in use, with all changes up to `durable` at least.
+    /// Makes a view beside the one in use, with all changes up to `durable`: later ones may never have been acknowledged.
     pub(super) fn beside(
         &self,
         store: StoreId,
@@ -301,18 +300,20 @@ impl Opening<'_> {
     ) -> Result<(Box<dyn Engine>, Checked), OpenFault> {
         let task = self.healing.begin(TaskKind::MakeBeside).announced();
         let files = JournalFiles::find(&self.data.journal(), store)?.counted(task.counter());
-        let (snapshot, end) = self.best_source(store, &files, Some(durable), &task)?;
+        let (snapshot, _) = self.best_source(store, &files, Some(durable), &task)?;
         let engine = self.opener.open_beside(self.collections)?;
-        let source = (&files, snapshot.as_ref(), &end);
+        // One may have been made meanwhile.
+        let base = snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
+        let source = (&files, snapshot.as_ref(), durable.max(base));
         self.fill(engine, store, source, true, &task)
     }
 
-    /// Fills an empty view.
+    /// Fills an empty view with the changes up to `last`.
     fn fill(
         &self,
         mut engine: Box<dyn Engine>,
         store: StoreId,
-        (files, snapshot, end): (&JournalFiles, Option<&Snapshot>, &JournalEnd),
+        (files, snapshot, last): (&JournalFiles, Option<&Snapshot>, u64),
         beside: bool,
         task: &HealingTask<'_>,
     ) -> Result<(Box<dyn Engine>, Checked), OpenFault> {
@@ -323,12 +324,15 @@ impl Opening<'_> {
             snapshot.read_counted::<OpenFault>(task.counter(), |changes| replay.add(changes))?;
         }
         let (checked, records) = replay.finish(base)?;
-        let from = self.log_from(end.last);
+        let from = self.log_from(last);
         let mut replay = Replay::new(&mut *engine, store, checked, from).beside(beside);
-        if end.last > base {
-            files.read::<OpenFault>(base, |changes: Vec<JournalChange>| replay.add(changes))?;
+        if last > base {
+            files.read::<OpenFault>(base, |changes| {
+                let wanted = changes.into_iter().filter(|change| change.seq <= last);
+                replay.add(wanted.collect())
+            })?;
         }
-        let (mut checked, changes) = replay.finish(end.last)?;
+        let (mut checked, changes) = replay.finish(last)?;
         checked.log_first = (base + 1).max(from);
         let seconds = task.lasted().as_secs_f64();
         tracing::info!(records, changes, beside, seconds, "the view was made again");

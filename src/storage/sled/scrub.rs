@@ -18,8 +18,6 @@ use crate::storage::CollectionId;
 use crate::storage::journal::{JournalChange, JournalFiles, Reach, Snapshot};
 use crate::supervision::contain;
 
-/// The time from one scrubbing to the next; the first begins when the store is opened.
-const PERIOD: Duration = Duration::from_secs(6 * 3600);
 /// After this many bytes there is a pause, so that the disk is free for others: at most 100 MB/s are read.
 const STRETCH_BYTES: usize = 1 << 20;
 const STRETCH_PAUSE: Duration = Duration::from_millis(10);
@@ -29,7 +27,7 @@ pub(super) fn in_background(store: &Arc<SledStore>) {
     let (holder, store) = (Arc::clone(&store.holder), Arc::downgrade(store));
     let scrub = move || {
         let mut told = false;
-        while holder.wait_era(PERIOD) {
+        while holder.wait_scrub() {
             let work = || {
                 told = told || stored_fit::tell_broken_rules(&holder);
                 scrub(&holder, &store);
@@ -37,6 +35,7 @@ pub(super) fn in_background(store: &Arc<SledStore>) {
             if let Err(panic) = contain(work) {
                 tracing::error!(%panic, "scrubbing the store ended in a panic");
             }
+            holder.scrub_ended();
         }
     };
     let thread = std::thread::Builder::new().name("scrub".to_owned());

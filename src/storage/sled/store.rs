@@ -134,7 +134,7 @@ impl SledStore {
     }
 
     /// The reason why nothing can be written, if the disk does not finish what is being written.
-    fn stuck(&self) -> Option<StoreError> {
+    pub(super) fn stuck(&self) -> Option<StoreError> {
         let age = self.holder.engine.slow_commit()?;
         let seconds = age.as_secs();
         Some(StoreError::Unready {
@@ -170,7 +170,19 @@ impl SledStore {
             matching,
             prepared: parking_lot::Mutex::new(None),
         });
-        self.ask(|reply| StoreMessage::Write { write, reply }).await
+        let write = |reply| StoreMessage::Write { write, reply };
+        self.ask_to_change(write).await
+    }
+
+    /// Has the writer change something, unless the disk fails.
+    pub(super) async fn ask_to_change<T: Send + 'static>(
+        &self,
+        message: impl FnOnce(ReplyTo<T, StoreError>) -> StoreMessage,
+    ) -> Result<T, StoreError> {
+        if let Some(refusal) = self.holder.disk.refusal() {
+            return Err(refusal);
+        }
+        self.ask(message).await
     }
 
     pub(super) async fn ask<T: Send + 'static>(
@@ -245,7 +257,7 @@ impl Store for SledStore {
             batch,
             prepared: parking_lot::Mutex::new(None),
         });
-        let ask = self.ask(|reply| StoreMessage::Batch { batch, reply });
+        let ask = self.ask_to_change(|reply| StoreMessage::Batch { batch, reply });
         Either::Right(ask.boxed_local())
     }
 
@@ -294,11 +306,14 @@ impl Store for SledStore {
 
     fn ready(&self) -> bool {
         let readable = self.holder.readers.progress().borrow().readable;
-        readable && self.writer.running() && self.holder.engine.slow_commit().is_none()
+        let writable =
+            self.holder.engine.slow_commit().is_none() && self.holder.disk.trouble().is_none();
+        readable && self.writer.running() && writable
     }
 
     fn trouble(&self) -> Option<String> {
         let trouble = self.holder.trouble().map(|trouble| trouble.text);
+        let trouble = trouble.or_else(|| self.holder.disk.trouble());
         trouble.or_else(|| {
             let seconds = self.holder.engine.slow_commit()?.as_secs();
             Some(format!(

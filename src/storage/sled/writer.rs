@@ -14,6 +14,7 @@ use super::checked::Checked;
 use super::commit::Committed;
 use super::declaring::PutRecord;
 use super::engine::{Group, Keyspace};
+use super::failing_disk;
 use super::holder::Holder;
 use super::log::{LogEntry, seq_key};
 use super::message::{Prepared, QueuedWrite, StoreMessage};
@@ -202,11 +203,18 @@ impl Writer {
             return Ok(());
         }
         let answer = || answer(answers);
-        if let Committed::NoRoom = self.commit(open, staging, answer)? {
-            for answer in answers.drain(..) {
+        let error = match self.commit(open, staging, answer)? {
+            Committed::Done => return Ok(()),
+            Committed::NoRoom => StoreError::Full,
+            Committed::NotWritten => failing_disk::not_written(Duration::ZERO),
+            Committed::Unknown => StoreError::OutcomeUnknown,
+            Committed::Replaced => return Err("the writer has been replaced".into()),
+        };
+        for answer in answers.drain(..) {
+            if error == StoreError::Full {
                 self.holder.space.refused();
-                answer.refuse(StoreError::Full);
             }
+            answer.refuse(error.clone());
         }
         Ok(())
     }

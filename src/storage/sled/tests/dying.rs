@@ -87,7 +87,7 @@ fn a_group_is_in_the_journal_before_it_is_seen_and_before_it_is_answered() {
 }
 
 #[test]
-fn after_a_failed_sync_or_view_the_next_incarnation_answers_and_applies_nothing_twice() {
+fn a_failed_sync_is_tried_again_and_after_a_failed_view_the_next_incarnation_answers() {
     for view in [false, true] {
         run(async move {
             let folder = tempfile::tempdir().unwrap();
@@ -111,10 +111,107 @@ fn after_a_failed_sync_or_view_the_next_incarnation_answers_and_applies_nothing_
                 "a view that has a part of a group is made again"
             );
             let restarts = &running.tree.view().children[0].restarts;
-            assert_eq!(restarts.get("error"), Some(&1));
+            assert_eq!(restarts.get("error"), view.then_some(&1));
             running.stop().await;
         });
     }
+}
+
+fn unready(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unready { told, .. } if told.starts_with("the disk of the server fails"))
+}
+
+/// Creates a record as soon as the disk takes it.
+async fn create_when_it_works(running: &Running, n: u32) -> Record {
+    loop {
+        match running.store.create(BOOKS, book(n), None).await {
+            Ok(record) => return record,
+            Err(error) => assert!(unready(&error), "{error}"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn while_the_disk_fails_reads_go_on_and_what_was_in_doubt_does_not_come_back() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let faults = Faults::armed();
+        let running = Running::on_sled(folder.path(), &faults).await;
+        let store = &running.store;
+        let first = store.create(BOOKS, book(0), None).await.unwrap();
+        faults.arm(FAILING_SYNC, u32::MAX);
+        let both = [1, 2].map(|n| store.create(BOOKS, book(n), None));
+        for answer in futures_util::future::join_all(both).await {
+            let error = answer.unwrap_err();
+            assert!(
+                error == StoreError::OutcomeUnknown || unready(&error),
+                "{error}"
+            );
+        }
+        // Nothing is begun, whatever the journal may have.
+        let refused = store.create(BOOKS, book(3), None).await.unwrap_err();
+        assert!(unready(&refused), "{refused}");
+        assert!(!store.ready());
+        let trouble = store.trouble().unwrap();
+        assert!(trouble.contains("the disk fails since"), "{trouble}");
+        assert_eq!(running.all().await, std::slice::from_ref(&first));
+        assert_eq!(store.get(BOOKS, &first.id).await, Ok(Some(first.clone())));
+        faults.arm(FAILING_SYNC, 0);
+        let second = create_when_it_works(&running, 4).await;
+        assert_eq!(second.revision.0, 2);
+        assert_eq!((store.ready(), store.trouble()), (true, None));
+        let both = [first, second];
+        let all = |records: Vec<Record>| {
+            records
+                .into_iter()
+                .map(|it| it.revision)
+                .collect::<BTreeSet<_>>()
+        };
+        assert_eq!(all(running.all().await), all(both.to_vec()));
+        assert_eq!(journaled(folder.path()), 2);
+        assert_eq!(running.tree.view().children[0].restarts_total(), 0);
+        running.stop().await;
+        // Nor does it at the next start, with or without the view.
+        for without_view in [false, true] {
+            if without_view {
+                std::fs::remove_dir_all(folder.path().join("view")).unwrap();
+            }
+            let running = Running::on_sled(folder.path(), &faults).await;
+            assert_eq!(all(running.all().await), all(both.to_vec()));
+            running.stop().await;
+        }
+    });
+}
+
+#[test]
+fn a_write_of_which_nothing_was_written_is_refused_as_such() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let faults = Faults::armed();
+        let memory = Arc::<Memory>::default();
+        let running = Running::start(in_memory(&memory, folder.path(), &faults)).await;
+        let store = &running.store;
+        store.create(BOOKS, book(0), None).await.unwrap();
+        // No new file can be made, so the second attempt fails, too, and so do all later ones.
+        let new = folder.path().join("journal/new");
+        std::fs::create_dir(&new).unwrap();
+        faults.arm(FAILING_SYNC, 1);
+        let unknown = store.create(BOOKS, book(1), None).await;
+        assert_eq!(unknown, Err(StoreError::OutcomeUnknown));
+        let failed = || store.holder.disk.failures.get();
+        while failed() == 1 {
+            let refused = store.create(BOOKS, book(2), None).await.unwrap_err();
+            assert!(unready(&refused), "{refused}");
+            tokio::task::yield_now().await;
+        }
+        std::fs::remove_dir(&new).unwrap();
+        let second = create_when_it_works(&running, 3).await;
+        assert_eq!(second.revision.0, 2);
+        assert_eq!(running.all().await.len(), 2);
+        assert_eq!(running.tree.view().children[0].restarts_total(), 0);
+        running.stop().await;
+    });
 }
 
 /// Changes one bit of the record that is stored first.
