@@ -40,7 +40,7 @@ const ORDER_BYTES_MAX: usize = 4096;
 /// and is told no.
 pub(crate) const ADMIN_HEADER: &str = "Perennial-Admin";
 const READ: &str = "GET, HEAD";
-const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor, /supervisor/PART/restart, /incidents, /records, /history/RESOURCE/ID, /reload and /explain?method=METHOD&url=URL";
+const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor, /supervisor/PART/restart, /supervisor/PART/stop, /supervisor/PART/start, /incidents, /records, /history/RESOURCE/ID, /reload and /explain?method=METHOD&url=URL";
 
 /// The handler of requests on the admin listener.
 pub(crate) struct Admin {
@@ -177,7 +177,9 @@ impl Admin {
     }
 
     fn page(&self) -> HttpResponse<BoxBody> {
-        let html = page::html(self.view().as_ref(), &self.parts());
+        let settings = self.running.get();
+        let settings = settings.map_or_else(Vec::new, |running| running.reloads.lines());
+        let html = page::html(self.view().as_ref(), &self.parts(), &settings);
         let mut page = answer("text/html; charset=utf-8", html);
         page.headers_mut().insert(
             header::CONTENT_SECURITY_POLICY,

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::app::with_causes;
-use crate::settings::{AdminListen, CheckedFolders, LoadedSettings, Settings, SettingsSource};
+use crate::settings::{AdminListen, CheckedFolders, LoadedSettings, SettingsSource};
 use crate::storage::Moment;
 use explain::ExplainArgs;
 use history::{HistoryArgs, RevertArgs};
@@ -82,6 +82,11 @@ enum Command {
         /// Read the whole data folder, too: exit code 0 if it is whole, 65 if damaged, 75 if it can't be read now
         #[arg(long)]
         data: bool,
+        /// Print what a reload would change in the running daemon, too: exit code 78 if it would be refused
+        #[arg(long)]
+        against_running: bool,
+        #[command(flatten)]
+        admin: AdminArg,
     },
     /// Print what a request would get, and why; nothing is changed
     Explain(ExplainArgs),
@@ -219,10 +224,17 @@ impl Command {
                 say("perennial: name one settings file: either --config FILE or check FILE");
                 Exit::Usage
             }
-            Self::Check { file, data } => source(file.or(config))
-                .with(CheckedFolders::All, |loaded, source| {
-                    check::run(loaded, source, data)
-                }),
+            Self::Check {
+                file,
+                data,
+                against_running,
+                admin,
+            } => {
+                let running = (against_running || admin.admin.is_some()).then_some(admin);
+                source(file.or(config)).with(CheckedFolders::All, |loaded, source| {
+                    check::run(&loaded, source, data, running)
+                })
+            }
             Self::Explain(args) => args.run(source(config)),
             Self::Journal { from, verify } => source(config)
                 .with(CheckedFolders::None, |loaded, _| {
@@ -248,7 +260,12 @@ impl Command {
             Self::Export { args, admin } => admin.ask(source(config), |address| args.run(address)),
             Self::Import { args, admin } => admin.ask(source(config), |address| args.run(address)),
             Self::Reload { dry_run, admin } => {
-                admin.ask(source(config), |address| reload::run(address, dry_run))
+                let named = config.is_some() || admin.admin.is_none();
+                let source = source(config);
+                let file = source.file().filter(|_| named);
+                admin.ask(source, |address| {
+                    reload::run(address, dry_run, file.as_deref())
+                })
             }
             Self::Status { json, admin } => {
                 admin.ask(source(config), |address| status::run(address, json))
@@ -264,12 +281,18 @@ impl Command {
 impl AdminArg {
     /// Asks the daemon at the address that is given, or else at that of the settings.
     fn ask(self, source: SettingsSource, ask: impl FnOnce(&str) -> Exit) -> Exit {
-        match self.admin {
-            Some(address) => ask(&address),
-            // Asking a running daemon needs no folders.
-            None => source.with(CheckedFolders::None, |loaded, _| {
-                ask(&admin_address(&loaded.settings).to_string())
-            }),
+        if let Some(address) = self.admin {
+            return ask(&address);
+        }
+        match source.admin() {
+            Ok(admin) => ask(&reachable(admin).to_string()),
+            Err(error) => {
+                say(error);
+                say(
+                    "server.admin can't be read from the settings: mend them, or write --admin ADDRESS",
+                );
+                Exit::Config
+            }
         }
     }
 }
@@ -323,9 +346,8 @@ fn unwritten(error: &std::io::Error) -> Exit {
     Exit::Failed
 }
 
-/// Where the admin listener of a running daemon with these settings is, as seen from this machine.
-fn admin_address(settings: &Settings) -> AdminListen {
-    let mut admin = settings.server.admin.clone();
+/// Where the admin listener at this address is, as seen from this machine.
+fn reachable(mut admin: AdminListen) -> AdminListen {
     if let AdminListen::Tcp(address) = &mut admin {
         match address.ip() {
             IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -342,15 +364,14 @@ mod tests {
 
     #[test]
     fn a_listener_on_every_address_is_asked_on_this_machine() {
-        let mut settings = Settings::default();
         for (written, asked) in [
             ("0.0.0.0:1", "127.0.0.1:1"),
             ("[::]:2", "[::1]:2"),
             ("127.0.0.2:3", "127.0.0.2:3"),
             ("unix:/run/admin.sock", "unix:/run/admin.sock"),
         ] {
-            settings.server.admin = written.parse().unwrap();
-            assert_eq!(admin_address(&settings).to_string(), asked);
+            let admin = written.parse().unwrap();
+            assert_eq!(reachable(admin).to_string(), asked);
         }
     }
 }

@@ -11,7 +11,7 @@
 //! The walk reads every file and the environment, and names all faults at once. If it finds none, the `config` crate merges
 //! what was written over the defaults, and serde reads the merged value into [`Settings`].
 //!
-//! `source` reads the settings again; `values` has the value of each key, and `plan` tells what changes from one reading to the
+//! `source` reads the settings again, and `watched` tells which places on the disk decide what they are; `values` has the value of each key, and `plan` tells what changes from one reading to the
 //! next.
 
 mod backup;
@@ -34,6 +34,7 @@ mod tests;
 mod texts;
 mod values;
 mod walk;
+mod watched;
 
 pub use backup::{BackupSettings, BackupTo, DrillInterval, KeepSettings, NoBackupTo};
 pub use fault::{Location, SettingFault};
@@ -46,6 +47,7 @@ pub use routes::{
 };
 pub(crate) use source::SettingsSource;
 pub(crate) use values::SettingValues;
+pub(crate) use watched::WatchedPlaces;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -123,6 +125,8 @@ pub struct ServerSettings {
     /// Host names that the daemon answers to beside this machine's own, in lower case.
     #[serde(deserialize_with = "lower_case")]
     pub hosts: Vec<String>,
+    /// Whether changes of the files of the settings are applied without an order.
+    pub watch: bool,
 }
 
 /// A number that the daemon may choose.

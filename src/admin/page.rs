@@ -53,10 +53,14 @@ const HEAD: &str = r#"<!DOCTYPE html>
 const FOOT: &str = "</main>\n</body>\n</html>\n";
 
 /// The page for this moment.
-pub(super) fn html(root: Option<&NodeView>, parts: &[Part]) -> String {
+pub(super) fn html(root: Option<&NodeView>, parts: &[Part], settings: &[String]) -> String {
     let mut out = HEAD.to_owned();
     // Writing into a String does not fail.
     let _infallible = readiness(&mut out, parts);
+    out.push_str("<h2>Settings</h2>\n");
+    for line in settings {
+        out.extend(["<p>", &escape_html(line), "</p>\n"]);
+    }
     out.push_str("<h2>Supervisors and children</h2>\n<ul class=\"tree\">\n");
     let _infallible = root.map(|root| item(&mut out, root));
     out.push_str("</ul>\n");
@@ -167,14 +171,16 @@ mod tests {
         let page = html(
             None,
             &[part("storage", Some("<b>&")), part("listeners", None)],
+            &["of <a>".to_owned()],
         );
+        assert!(page.contains("<p>of &lt;a&gt;</p>"), "{page}");
         assert!(page.contains("<li>storage: &lt;b&gt;&amp;</li>"), "{page}");
         assert!(
             page.contains("<p>storage: mending &lt;it&gt;</p>"),
             "{page}"
         );
         assert!(!page.contains("<li>listeners"), "{page}");
-        assert!(html(None, &[part("storage", None)]).contains("Ready"));
-        assert!(html(None, &[]).contains("Starting"));
+        assert!(html(None, &[part("storage", None)], &[]).contains("Ready"));
+        assert!(html(None, &[], &[]).contains("Starting"));
     }
 }

@@ -1,10 +1,15 @@
 //! `/reload`: reads the settings again (POST), or only tells what that would change (POST with `?dry_run=true`).
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, SystemTime};
 
 use actix_web::http::Method;
 use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -23,8 +28,21 @@ const RELOAD_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct ReloadOrder {
     /// Whether it is only told what would change.
     pub dry_run: bool,
+    /// The file that is meant, without links, if whoever asks knows one.
+    pub file: Option<PathBuf>,
     /// The answer to whoever waits for the outcome.
     pub reply: Option<ReplyTo<Reloaded, NotReloaded>>,
+}
+
+impl ReloadOrder {
+    /// An order for whose outcome nobody waits.
+    pub(crate) fn apply() -> Self {
+        Self {
+            dry_run: false,
+            file: None,
+            reply: None,
+        }
+    }
 }
 
 impl Message for ReloadOrder {
@@ -58,6 +76,16 @@ pub(crate) enum NotReloaded {
     /// Something new can't be used; all of it is told.
     #[error("nothing has changed, because something new can't be used: {}", .0.join("; "))]
     Unusable(Vec<String>),
+    /// Another file is meant than the one that the daemon reads.
+    #[error(
+        "nothing has changed, because the daemon runs with {runs}, and not with {asked}: name that file, or start the daemon with this one"
+    )]
+    OtherFile {
+        /// The file that is meant.
+        asked: String,
+        /// What the daemon reads.
+        runs: String,
+    },
     /// Whoever asked has given up.
     #[error("nothing has changed, because nobody waits for it any more")]
     Expired,
@@ -77,7 +105,7 @@ impl NotReloaded {
                 let restart = |line| format!("{line}: start the daemon again for this");
                 lines.iter().map(restart).collect()
             }
-            Self::Expired => vec![self.to_string()],
+            Self::OtherFile { .. } | Self::Expired => vec![self.to_string()],
         }
     }
 }
@@ -87,6 +115,7 @@ impl From<NotReloaded> for Problem {
         let code = match &refused {
             NotReloaded::Faulty(_) | NotReloaded::Unusable(_) => Code::InvalidSettings,
             NotReloaded::NeedsRestart(_) => Code::NeedsRestart,
+            NotReloaded::OtherFile { .. } => Code::InvalidParameter,
             NotReloaded::Expired => return Problem::new(Code::Deadline),
         };
         let problem = Problem::new(code).detail(refused.to_string());
@@ -95,7 +124,7 @@ impl From<NotReloaded> for Problem {
 }
 
 /// Which settings are in force, and how the last attempt to read them again ended.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ReloadStatus {
     /// 1 at the start, and one more for each reload that changed something.
     pub generation: u64,
@@ -104,17 +133,101 @@ pub(crate) struct ReloadStatus {
     /// The same for equal settings.
     pub hash: String,
     /// Since when they are in force.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(with = "rfc3339")]
     pub since: SystemTime,
     /// The time of the last attempt that had an outcome.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(with = "rfc3339")]
     pub last_reload: SystemTime,
+    /// Its outcome.
+    pub last_outcome: ReloadOutcome,
     /// The reason for which it changed nothing, if it was refused.
     pub last_error: Option<String>,
+    /// The last time at which the file was what is in force.
+    #[serde(with = "rfc3339")]
+    pub last_success: SystemTime,
 }
 
-fn rfc3339<S: serde::Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(&humantime::format_rfc3339_seconds(*time))
+/// The outcome of an attempt to read the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ReloadOutcome {
+    /// They were read at the start.
+    Started,
+    /// They were put in force.
+    Applied,
+    /// They were in force already.
+    Unchanged,
+    /// They were refused.
+    Refused,
+}
+
+impl ReloadStatus {
+    /// The status at the start.
+    pub(crate) fn first(file: String, hash: String) -> Self {
+        let now = SystemTime::now();
+        Self {
+            generation: 1,
+            file,
+            hash,
+            since: now,
+            last_reload: now,
+            last_outcome: ReloadOutcome::Started,
+            last_error: None,
+            last_success: now,
+        }
+    }
+
+    /// Notes how an attempt at this time ended.
+    pub(crate) fn note(&mut self, outcome: &Result<Reloaded, NotReloaded>, now: SystemTime) {
+        self.last_reload = now;
+        self.last_error = outcome.as_ref().err().map(ToString::to_string);
+        self.last_outcome = match outcome {
+            Ok(reloaded) if reloaded.changes.is_empty() => ReloadOutcome::Unchanged,
+            Ok(_) => ReloadOutcome::Applied,
+            Err(_) => ReloadOutcome::Refused,
+        };
+        if outcome.is_ok() {
+            self.last_success = now;
+        }
+    }
+
+    /// One line about what is in force, and one about the last attempt, if there was one.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let time = humantime::format_rfc3339_seconds;
+        let in_force = format!(
+            "generation {} of {}, hash {}, in force since {}",
+            self.generation,
+            self.file,
+            self.hash,
+            time(self.since)
+        );
+        let last = match (self.last_outcome, &self.last_error) {
+            (ReloadOutcome::Started, _) => None,
+            (ReloadOutcome::Applied, _) => Some("applied".to_owned()),
+            (ReloadOutcome::Unchanged, _) => Some("nothing had changed".to_owned()),
+            (ReloadOutcome::Refused, error) => {
+                Some(format!("refused: {}", error.as_deref().unwrap_or_default()))
+            }
+        };
+        let last = last.map(|last| format!("last read {}: {last}", time(self.last_reload)));
+        std::iter::once(in_force).chain(last).collect()
+    }
+}
+
+mod rfc3339 {
+    use std::time::SystemTime;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&humantime::format_rfc3339_seconds(*time))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
+        let text = String::deserialize(from)?;
+        humantime::parse_rfc3339(&text).map_err(D::Error::custom)
+    }
 }
 
 /// The way to the child that reads the settings again.
@@ -124,6 +237,10 @@ pub(crate) struct Reloads {
     pub child: Option<ChildRef<ReloadOrder>>,
     /// The settings in force, as far as they are told.
     pub status: Mutex<ReloadStatus>,
+    /// Reloads that have begun, dry runs left out.
+    pub begun: AtomicU64,
+    /// Whether one of them has not ended.
+    pub under_way: AtomicBool,
 }
 
 impl Reloads {
@@ -132,6 +249,8 @@ impl Reloads {
         Self {
             child,
             status: Mutex::new(status),
+            begun: AtomicU64::new(0),
+            under_way: AtomicBool::new(false),
         }
     }
 
@@ -139,20 +258,14 @@ impl Reloads {
         if request.method() != Method::POST {
             return Err(Problem::not_allowed("POST"));
         }
-        let dry_run = match request.query() {
-            "" | "dry_run=false" => false,
-            "dry_run=true" => true,
-            _ => {
-                let detail = "write ?dry_run=true, or no query";
-                return Err(Problem::new(Code::InvalidParameter).detail(detail));
-            }
-        };
+        let (dry_run, file) = asked(request.query())?;
         let Some(child) = &self.child else {
             let detail = "the program that the daemon is a part of has no settings file";
             return Err(Problem::new(Code::NotFound).detail(detail));
         };
         let order = |reply| ReloadOrder {
             dry_run,
+            file,
             reply: Some(reply),
         };
         match child.ask(order, RELOAD_MAX).await {
@@ -177,16 +290,42 @@ impl Reloads {
         }
     }
 
+    /// The status, for people.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.status.lock().lines()
+    }
+
     /// The status, for `/supervisor`.
     pub(super) fn view(&self) -> Value {
         json!(*self.status.lock())
     }
 }
 
+/// Whether it is a dry run, and the file that is meant.
+fn asked(query: &str) -> Result<(bool, Option<PathBuf>), Problem> {
+    let (mut dry_run, mut file) = (false, None);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("dry_run", "false")) => dry_run = false,
+            Some(("dry_run", "true")) => dry_run = true,
+            Some(("file", path)) => {
+                let bytes: Vec<u8> = percent_decode_str(path).collect();
+                file = Some(PathBuf::from(OsString::from_vec(bytes)));
+            }
+            _ => {
+                let detail =
+                    "write ?dry_run=true, ?file=FILE, both with & between them, or no query";
+                return Err(Problem::new(Code::InvalidParameter).detail(detail));
+            }
+        }
+    }
+    Ok((dry_run, file))
+}
+
 impl MetricSource for Arc<Reloads> {
     fn write(&self, rows: &mut Rows<'_>) {
         let status = self.status.lock().clone();
-        let since = status.since.duration_since(SystemTime::UNIX_EPOCH);
+        let last_success = status.last_success.duration_since(SystemTime::UNIX_EPOCH);
         rows.gauge(
             "perennial_config_generation",
             "The number of the settings in force: 1 at the start, and one more for each reload that changed something",
@@ -203,8 +342,65 @@ impl MetricSource for Arc<Reloads> {
         );
         rows.gauge(
             "perennial_config_last_reload_success_timestamp_seconds",
-            "When the settings in force were read",
-            since.unwrap_or_default().as_secs_f64(),
+            "When the file was last read and had the settings that are in force",
+            last_success.unwrap_or_default().as_secs_f64(),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reloaded(changes: Vec<NodeChange>) -> Reloaded {
+        Reloaded {
+            applied: true,
+            generation: 2,
+            changes,
+            warnings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_status_tells_every_outcome_and_the_time_of_the_last_success() {
+        let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let change = json!({ "node": "limits", "change": "live", "keys": [] });
+        let change: NodeChange = serde_json::from_value(change).unwrap();
+        let mut status = ReloadStatus::first("a.toml".to_owned(), "12".to_owned());
+        status.since = at(1);
+        let first = "generation 1 of a.toml, hash 12, in force since 1970-01-01T00:00:01Z";
+        assert_eq!(status.lines(), [first]);
+        let wrong = NotReloaded::Faulty(vec!["a.toml:1:1: wrong".to_owned()]);
+        for (seconds, outcome, success, told) in [
+            (10, Ok(reloaded(vec![change])), 10, "applied"),
+            (
+                20,
+                Err(wrong),
+                10,
+                "refused: the settings are wrong, and nothing has changed: a.toml:1:1: wrong",
+            ),
+            (30, Ok(reloaded(Vec::new())), 30, "nothing had changed"),
+        ] {
+            status.note(&outcome, at(seconds));
+            assert_eq!(status.last_success, at(success));
+            let told = format!("last read 1970-01-01T00:00:{seconds}Z: {told}");
+            assert_eq!(status.lines(), [first.to_owned(), told]);
+        }
+        let read: ReloadStatus = serde_json::from_value(json!(status)).unwrap();
+        assert_eq!(read.last_success, at(30));
+    }
+
+    #[test]
+    fn a_query_is_read_whole_or_refused() {
+        for (query, dry_run, file) in [
+            ("", false, None),
+            ("dry_run=true", true, None),
+            ("file=%2Fa%20b&dry_run=true", true, Some("/a b")),
+        ] {
+            assert_eq!(asked(query).unwrap(), (dry_run, file.map(PathBuf::from)));
+        }
+        for query in ["dry_run", "dry_run=1", "force=true"] {
+            assert!(asked(query).is_err(), "{query}");
+        }
     }
 }

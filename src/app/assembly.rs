@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use super::bounds::ServerBounds;
 use super::errors::BuildError;
-use super::reload::{self, Reloading, SettingsOrigin, Values};
+use super::reload::{self, Reloading, SettingsOrigin, Values, Watching};
 use super::run_file::RunFile;
 use super::serving::{Serving, edition};
 use super::sockets::Sockets;
 use super::system::Bound;
 use crate::admin::{
-    Admin, Check, Checks, Explain, Histories, Records, ReloadOrder, Reloads, Running,
+    Admin, Check, Checks, Explain, Histories, Records, ReloadOrder, ReloadStatus, Reloads, Running,
 };
 use crate::api::{AskedRequest, Explainer, Site};
 use crate::backup::BackupSchedule;
@@ -59,6 +59,8 @@ pub(super) struct Assembly {
     pub(super) access: Option<AccessGuard>,
     /// Reads the settings again, if they can be.
     pub(super) reloader: Option<ChildRef<ReloadOrder>>,
+    /// The settings in force, and the reloads.
+    pub(super) reloads: Arc<Reloads>,
 }
 
 /// All that a system needs to be started.
@@ -71,6 +73,9 @@ pub(super) struct Planned {
     /// Removed when the listeners are gone.
     pub(super) socket_files: Vec<SocketFile>,
 }
+
+/// What is told of the settings, and what reads them again and watches them.
+type SettingsParts = (Arc<Reloads>, Option<(SupervisorSpec, Arc<Watching>)>);
 
 /// Builds the children of a system; holds what all of them need.
 struct Builder {
@@ -108,12 +113,13 @@ impl Assembly {
         };
         let site = Editions::new(serving.edition(1, &builder.settings, None)?);
         let admin_editions = Editions::new(edition(1, &builder.settings, Arc::clone(&admin)));
-        let (reloads, reloader) = builder.reloader(origin, serving, &site, &admin_editions);
+        let (reloads, settings) = builder.settings(origin, serving, &site, &admin_editions);
+        let (settings, watching) = settings.unzip();
         let (handlers, refs, http) = builder.handlers(&site);
         let (storage, backups) = builder.storage(writer);
         let spec = builder
             .supervisor("perennial")
-            .child(builder.admin(sockets.admin, &admin_editions, reloader))
+            .child(builder.admin(sockets.admin, &admin_editions, settings))
             .child(storage)
             .child(file_cache)
             .child(handlers)
@@ -124,6 +130,7 @@ impl Assembly {
         metrics.add(http);
         metrics.add(Arc::clone(&site));
         metrics.add(Arc::clone(&reloads));
+        metrics.add_some(watching);
         metrics.add_some(backups);
         metrics.add_some(builder.access);
         metrics.add(builder.listener_metrics);
@@ -156,6 +163,7 @@ impl Assembly {
             store,
             access,
             reloader: reloads.child.clone(),
+            reloads,
         })
     }
 }
@@ -230,7 +238,7 @@ impl Builder {
         &self,
         socket: OwnedFd,
         admin: &Arc<Editions<Admin>>,
-        reloader: Option<ChildSpec>,
+        settings: Option<SupervisorSpec>,
     ) -> SupervisorSpec {
         let drain = Drain::new(ADMIN_DRAIN);
         let mut parts = self.parts(admin, &Arc::new(HandlerMetrics::new(0)), &drain);
@@ -253,27 +261,31 @@ impl Builder {
         let state = ListenerState::new(&socket, handlers, Some(0), bounds, faults, counters);
         let listener = listener::child_spec("admin-listener", &event_loop, state);
         let supervisor = self.supervisor("admin").child(spec).child(listener);
-        match reloader {
-            Some(reloader) => supervisor.child(reloader),
+        match settings {
+            Some(settings) => supervisor.child(settings),
             None => supervisor,
         }
     }
 
-    /// What is told of the settings, and the child that reads them again, if they can be.
-    fn reloader(
+    /// What is told of the settings, and the children that read them again, if they can be.
+    fn settings(
         &self,
         origin: Option<SettingsOrigin>,
         serving: Serving,
         site: &Arc<Editions<Site>>,
         admin: &Arc<Editions<Admin>>,
-    ) -> (Arc<Reloads>, Option<ChildSpec>) {
+    ) -> SettingsParts {
         let Some(origin) = origin else {
-            let status = reload::first_status("none".to_owned(), &SettingValues::default());
+            let hash = SettingValues::default().hash();
+            let status = ReloadStatus::first("none".to_owned(), hash);
             return (Arc::new(Reloads::new(None, status)), None);
         };
         let (slot, child) = reload::slot();
-        let status = reload::first_status(origin.source.name(), &origin.values);
-        let reloads = Arc::new(Reloads::new(Some(child), status));
+        let status = ReloadStatus::first(origin.source.name(), origin.values.hash());
+        let reloads = Arc::new(Reloads::new(Some(child.clone()), status));
+        let source = origin.source.clone();
+        let watch = self.settings.server.watch;
+        let watching = Watching::new(source, child, Arc::clone(&reloads), watch);
         let reloading = Arc::new(Reloading {
             values: Values::first(origin.values.clone()),
             origin,
@@ -282,9 +294,15 @@ impl Builder {
             site: Arc::clone(site),
             admin: Arc::clone(admin),
             reloads: Arc::clone(&reloads),
+            watching: Arc::clone(&watching),
             faults: self.faults.clone(),
         });
-        (reloads, Some(reloading.child_spec(&slot)))
+        let supervisor = self
+            .supervisor("settings")
+            .intensity(reload::RESTARTS)
+            .child(reloading.child_spec(&slot))
+            .child(Arc::clone(&watching).child_spec());
+        (reloads, Some((supervisor, watching)))
     }
 
     fn files(&self) -> Result<(Files, ChildSpec), BuildError> {

@@ -4,6 +4,8 @@
 // Decision: The sentinel notifies systemd.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -11,7 +13,8 @@ use tokio::time::Instant;
 
 use super::phase::{Phase, Phases};
 use super::service_manager::ServiceManager;
-use crate::supervision::{NodeView, SlotView, Tree};
+use crate::admin::Reloads;
+use crate::supervision::{NodeView, Tree};
 
 /// After this much silence of the root supervisor no WATCHDOG=1 is sent; the service manager's own limit runs from then on.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
@@ -19,9 +22,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 const TIMES: u32 = 4;
 /// The most children that a status line names.
 const NAMES_MAX: usize = 4;
-
-/// The child that reads the settings again; its messages are the reloads.
-const RELOADER: &str = "reloader";
 
 /// Sends what has changed since the last beat.
 #[derive(Debug)]
@@ -32,19 +32,26 @@ pub(super) struct Notifier {
     /// The phase at the last beat.
     told: Phase,
     status: String,
-    reloads: ReloadsTold,
+    reloads: Arc<Reloads>,
+    reloads_told: ReloadsTold,
     alive: Option<Instant>,
 }
 
 impl Notifier {
-    pub(super) fn new(manager: ServiceManager, tree: Tree, phases: Phases) -> Self {
+    pub(super) fn new(
+        manager: ServiceManager,
+        tree: Tree,
+        phases: Phases,
+        reloads: Arc<Reloads>,
+    ) -> Self {
         Self {
             manager,
             tree,
             phases,
             told: Phase::Built,
             status: String::new(),
-            reloads: ReloadsTold::default(),
+            reloads,
+            reloads_told: ReloadsTold::default(),
             alive: None,
         }
     }
@@ -61,11 +68,10 @@ impl Notifier {
         if phase == Phase::Ready && self.told != Phase::Ready {
             self.manager.tell("READY=1");
         }
-        let reloader = tree.walk().into_iter().find(|node| node.name == RELOADER);
-        if let Some(slot) = reloader.and_then(|node| node.slot.as_ref())
-            && phase == Phase::Ready
-        {
-            let (begun, ended) = self.reloads.look(slot);
+        if phase == Phase::Ready {
+            let begun = self.reloads.begun.load(Ordering::Acquire);
+            let under_way = self.reloads.under_way.load(Ordering::Acquire);
+            let (begun, ended) = self.reloads_told.look(begun, under_way);
             if begun {
                 let now = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default();
                 let now = now.as_micros();
@@ -99,13 +105,12 @@ struct ReloadsTold {
 
 impl ReloadsTold {
     /// Whether reloads have begun that have not been told, and whether all have ended.
-    fn look(&mut self, slot: &SlotView) -> (bool, bool) {
-        let begun = slot.accepted_total > std::mem::replace(&mut self.begun, slot.accepted_total);
-        self.under_way |= begun;
-        let idle = slot.queue_messages == 0 && slot.in_flight == 0;
-        let ended = self.under_way && idle;
+    fn look(&mut self, begun: u64, under_way: bool) -> (bool, bool) {
+        let more = begun > std::mem::replace(&mut self.begun, begun);
+        self.under_way |= more;
+        let ended = self.under_way && !under_way;
         self.under_way &= !ended;
-        (begun, ended)
+        (more, ended)
     }
 }
 
@@ -158,6 +163,7 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
+    use crate::admin::ReloadStatus;
     use crate::supervision::{ExitReason, PreparedTree, Pulse, SupervisorSpec};
 
     const PATIENCE: Duration = Duration::from_secs(2);
@@ -209,24 +215,17 @@ mod tests {
     #[test]
     fn a_reload_is_told_when_it_begins_and_when_the_last_one_has_ended() {
         let mut told = ReloadsTold::default();
-        for (accepted_total, queue_messages, in_flight, report) in [
-            (0, 0, 0, (false, false)),
-            (1, 0, 1, (true, false)),
-            (1, 0, 1, (false, false)),
-            (2, 1, 1, (true, false)),
-            (2, 0, 1, (false, false)),
-            (2, 0, 0, (false, true)),
-            (2, 0, 0, (false, false)),
+        for (begun, under_way, report) in [
+            (0, false, (false, false)),
+            (1, true, (true, false)),
+            (1, true, (false, false)),
+            (2, true, (true, false)),
+            (2, false, (false, true)),
+            (2, false, (false, false)),
             // A quick one, between two looks.
-            (3, 0, 0, (true, true)),
+            (3, false, (true, true)),
         ] {
-            let slot = SlotView {
-                queue_messages,
-                in_flight,
-                accepted_total,
-                ..SlotView::default()
-            };
-            assert_eq!(told.look(&slot), report, "{slot:?}");
+            assert_eq!(told.look(begun, under_way), report, "{begun}");
         }
     }
 
@@ -243,7 +242,14 @@ mod tests {
         });
         let prepared = PreparedTree::new(SupervisorSpec::new("root")).unwrap();
         let phases = Phases::default();
-        let mut notifier = Notifier::new(manager.unwrap(), prepared.tree(), phases.clone());
+        let status = ReloadStatus::first("none".to_owned(), String::new());
+        let reloads = Arc::new(Reloads::new(None, status));
+        let mut notifier = Notifier::new(
+            manager.unwrap(),
+            prepared.tree(),
+            phases.clone(),
+            Arc::clone(&reloads),
+        );
         let mut beat = |silence| {
             notifier.beat(silence);
             let mut told = Vec::new();
@@ -260,6 +266,16 @@ mod tests {
         let told = beat(pulse.silence());
         assert_eq!(told, ["STATUS=serving; root down", "READY=1", "WATCHDOG=1"]);
         assert_eq!(beat(pulse.silence()), Vec::<String>::new());
+        reloads.begun.store(1, Ordering::Release);
+        reloads.under_way.store(true, Ordering::Release);
+        let told = beat(pulse.silence());
+        assert!(
+            told[0].starts_with("RELOADING=1\nMONOTONIC_USEC="),
+            "{told:?}"
+        );
+        assert_eq!(told.len(), 1, "{told:?}");
+        reloads.under_way.store(false, Ordering::Release);
+        assert_eq!(beat(pulse.silence()), ["READY=1"]);
         phases.enter(Phase::Stopping);
         assert_eq!(beat(pulse.silence()), ["STATUS=stopping", "STOPPING=1"]);
         phases.enter(Phase::Stopped(ExitReason::Normal));

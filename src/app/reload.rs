@@ -6,7 +6,11 @@
 
 // Decision: A reload changes all or nothing.
 
+mod watcher;
+
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -14,17 +18,19 @@ use parking_lot::Mutex;
 
 use super::bounds::ServerBounds;
 use super::serving::{Serving, edition};
-use crate::admin::{Admin, NotReloaded, ReloadOrder, ReloadStatus, Reloaded, Reloads};
+use crate::admin::{Admin, NotReloaded, ReloadOrder, Reloaded, Reloads};
 use crate::api::{RouteTable, Site};
 use crate::file_cache::RootHandle;
 use crate::settings::{
-    CheckedFolders, LoadError, LoadedSettings, SettingValues, Settings, SettingsSource, plan,
+    CheckedFolders, LoadError, LoadedSettings, SettingValues, SettingsSource, plan,
 };
 use crate::supervision::{
-    BatchLimits, BlockingChild, BoxError, ChildSpec, Delivery, Faults, QueueLimits, Slot,
+    BatchLimits, BlockingChild, BoxError, ChildSpec, Delivery, Faults, Intensity, MessageId,
+    QueueLimits, Slot,
 };
 use crate::telemetry::LogControl;
 use crate::wire::Editions;
+pub(super) use watcher::Watching;
 
 /// Reloads that may wait.
 const QUEUE: QueueLimits = QueueLimits {
@@ -37,6 +43,13 @@ const LAST_STEP: Duration = Duration::from_secs(30);
 const ONE: BatchLimits = BatchLimits {
     messages: 1,
     bytes: 1,
+};
+/// Restarts of the children below the supervisor `settings`. It practically never gives up: what reads the settings again must
+/// not end what serves.
+// Decision: A reload that panics does not end the daemon.
+pub(super) const RESTARTS: Intensity = Intensity {
+    max_restarts: 1_000,
+    period: Duration::from_secs(1),
 };
 const LOADED: &str = "reload.loaded";
 const BUILT: &str = "reload.built";
@@ -59,6 +72,7 @@ pub(super) struct Reloading {
     pub(super) site: Arc<Editions<Site>>,
     pub(super) admin: Arc<Editions<Admin>>,
     pub(super) reloads: Arc<Reloads>,
+    pub(super) watching: Arc<Watching>,
     pub(super) faults: Faults,
     /// The values in force, and those of the edition that is being put in force.
     pub(super) values: Mutex<Values>,
@@ -67,7 +81,17 @@ pub(super) struct Reloading {
 /// Values with the number of their edition.
 pub(super) struct Values {
     in_force: (u64, SettingValues),
-    next: Option<(u64, Arc<LoadedSettings>)>,
+    next: Option<Arc<NextSettings>>,
+    /// The last order that was carried out. It comes again if the child died before it had answered.
+    done: Option<(MessageId, Reloaded)>,
+}
+
+/// Settings that are being put in force.
+struct NextSettings {
+    loaded: LoadedSettings,
+    /// The order that they follow, and its outcome.
+    order: MessageId,
+    reloaded: Reloaded,
 }
 
 impl Values {
@@ -76,6 +100,7 @@ impl Values {
         Mutex::new(Self {
             in_force: (1, values),
             next: None,
+            done: None,
         })
     }
 }
@@ -88,18 +113,6 @@ pub(super) fn slot() -> (Slot<ReloadOrder>, crate::supervision::ChildRef<ReloadO
     Slot::with_limits("reloader", QUEUE)
 }
 
-/// The status at the start.
-pub(super) fn first_status(file: String, values: &SettingValues) -> ReloadStatus {
-    ReloadStatus {
-        generation: 1,
-        file,
-        hash: values.hash(),
-        since: SystemTime::now(),
-        last_reload: SystemTime::now(),
-        last_error: None,
-    }
-}
-
 impl Reloading {
     /// The child spec.
     pub(super) fn child_spec(self: Arc<Self>, slot: &Slot<ReloadOrder>) -> ChildSpec {
@@ -107,6 +120,7 @@ impl Reloading {
             self.faults.register(point);
         }
         ChildSpec::blocking(slot, ONE, move |_| {
+            self.reloads.under_way.store(false, Ordering::Release);
             // If the incarnation before died after the step that decides, the rest is done now.
             self.finish();
             Ok(Reloader(Arc::clone(&self)))
@@ -115,6 +129,10 @@ impl Reloading {
 
     /// Reads the settings and puts them in force, unless this is a dry run.
     fn reload(&self, order: &Delivery<ReloadOrder>) -> Result<Reloaded, NotReloaded> {
+        self.must_mean(order.file.as_deref())?;
+        if let Some(reloaded) = self.done(order.id()) {
+            return Ok(reloaded);
+        }
         let loaded = self.origin.source.load(CheckedFolders::AllButData);
         let loaded = loaded.map_err(|error| NotReloaded::Faulty(faults(error)))?;
         self.faults.hit(LOADED);
@@ -146,19 +164,44 @@ impl Reloading {
         if !order.commit_to(LAST_STEP) {
             return Err(NotReloaded::Expired);
         }
-        self.tell(&reloaded, settings);
-        self.values.lock().next = Some((number + 1, Arc::new(loaded)));
+        self.values.lock().next = Some(Arc::new(NextSettings {
+            loaded,
+            order: order.id(),
+            reloaded: reloaded.clone(),
+        }));
         self.site.replace(next);
         self.faults.hit(REPLACED);
         self.finish();
         Ok(reloaded)
     }
 
+    /// Refuses an order for another file than the one that is read.
+    fn must_mean(&self, asked: Option<&Path>) -> Result<(), NotReloaded> {
+        let reads = self.origin.source.file();
+        match asked {
+            Some(asked) if reads.as_deref() != Some(asked) => Err(NotReloaded::OtherFile {
+                asked: asked.display().to_string(),
+                runs: reads.map_or_else(
+                    || self.origin.source.name(),
+                    |reads| reads.display().to_string(),
+                ),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The outcome of this order, if the incarnation before carried it out and did not answer it.
+    fn done(&self, order: MessageId) -> Option<Reloaded> {
+        let done = self.values.lock().done.clone();
+        done.filter(|(id, _)| *id == order)
+            .map(|(_, reloaded)| reloaded)
+    }
+
     /// Logs each change: before the log level is changed or after that, so that it can be heard.
-    fn tell(&self, reloaded: &Reloaded, settings: &Settings) {
+    fn tell(&self, reloaded: &Reloaded, level: &str) {
         let heard = tracing::enabled!(tracing::Level::INFO);
         if !heard {
-            self.set_level(&settings.logging.level);
+            self.set_level(level);
         }
         for warning in &reloaded.warnings {
             tracing::warn!("reload: {warning}");
@@ -168,6 +211,9 @@ impl Reloading {
         }
         let generation = reloaded.generation;
         tracing::info!(generation, "the settings are read again and in force");
+        if heard {
+            self.set_level(level);
+        }
     }
 
     fn set_level(&self, level: &str) {
@@ -180,11 +226,14 @@ impl Reloading {
     fn finish(&self) {
         let current = self.site.current();
         let next = self.values.lock().next.clone();
-        let Some((number, loaded)) = next.filter(|(number, _)| *number == current.number) else {
+        let is_in_force = |next: &Arc<NextSettings>| next.reloaded.generation == current.number;
+        let Some(next) = next.filter(is_in_force) else {
             return;
         };
-        let settings = &loaded.settings;
-        self.set_level(&settings.logging.level);
+        let NextSettings {
+            loaded, reloaded, ..
+        } = &*next;
+        let (number, settings) = (current.number, &loaded.settings);
         let deadline = settings.supervision.children.file_cache.deadline;
         self.serving
             .files
@@ -193,22 +242,57 @@ impl Reloading {
         let admin = Arc::clone(&self.admin.current().responder);
         self.admin.replace(edition(number, settings, admin));
         current.responder.routes.resize();
+        self.watching.want(settings.server.watch);
         {
             let mut status = self.reloads.status.lock();
             status.generation = number;
             status.hash = loaded.values.hash();
             status.since = SystemTime::now();
         }
+        self.tell(reloaded, &settings.logging.level);
         let mut values = self.values.lock();
         values.in_force = (number, loaded.values.clone());
         values.next = None;
+        values.done = Some((next.order, reloaded.clone()));
     }
 
-    /// Notes the outcome, for `/supervisor` and the metrics.
+    /// Notes and logs the outcome of an order that was not a dry run.
     fn note(&self, outcome: &Result<Reloaded, NotReloaded>) {
         let mut status = self.reloads.status.lock();
-        status.last_reload = SystemTime::now();
-        status.last_error = outcome.as_ref().err().map(ToString::to_string);
+        status.note(outcome, SystemTime::now());
+        drop(status);
+        match outcome {
+            Ok(reloaded) if reloaded.changes.is_empty() => {
+                tracing::info!("the settings were read again: nothing has changed");
+            }
+            Ok(_) => {}
+            Err(refused) => {
+                for line in refused.lines() {
+                    tracing::error!("reload: {line}");
+                }
+                tracing::error!("reload: the settings are refused, nothing has changed");
+            }
+        }
+    }
+
+    /// Carries out an order.
+    fn obey(&self, order: &Delivery<ReloadOrder>) {
+        if !order.dry_run {
+            self.reloads.begun.fetch_add(1, Ordering::AcqRel);
+            self.reloads.under_way.store(true, Ordering::Release);
+        }
+        let outcome = self.reload(order);
+        if !order.dry_run {
+            match &outcome {
+                // Nothing was read.
+                Err(other @ NotReloaded::OtherFile { .. }) => tracing::warn!("reload: {other}"),
+                outcome => self.note(outcome),
+            }
+            self.reloads.under_way.store(false, Ordering::Release);
+        }
+        if let Some(reply) = &order.reply {
+            reply.settle(outcome);
+        }
     }
 }
 
@@ -240,27 +324,7 @@ impl BlockingChild for Reloader {
     type Message = ReloadOrder;
 
     fn handle(&mut self, batch: &[Delivery<ReloadOrder>]) -> Result<(), BoxError> {
-        for order in batch {
-            let outcome = self.0.reload(order);
-            if !order.dry_run {
-                self.0.note(&outcome);
-                match &outcome {
-                    Ok(reloaded) if reloaded.changes.is_empty() => {
-                        tracing::info!("the settings were read again: nothing has changed");
-                    }
-                    Ok(_) => {}
-                    Err(refused) => {
-                        for line in refused.lines() {
-                            tracing::error!("reload: {line}");
-                        }
-                        tracing::error!("reload: the settings are refused, nothing has changed");
-                    }
-                }
-            }
-            if let Some(reply) = &order.reply {
-                reply.settle(outcome);
-            }
-        }
+        batch.iter().for_each(|order| self.0.obey(order));
         Ok(())
     }
 }

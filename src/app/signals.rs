@@ -29,11 +29,8 @@ pub(crate) struct OnSignal {
 impl OnSignal {
     /// SIGHUP: the settings may have changed. The child logs the outcome.
     fn hangup(&self) {
-        let order = ReloadOrder {
-            dry_run: false,
-            reply: None,
-        };
-        match self.reloader.as_ref().map(|reloader| reloader.tell(order)) {
+        let order = |reloader: &ChildRef<ReloadOrder>| reloader.tell(ReloadOrder::apply());
+        match self.reloader.as_ref().map(order) {
             Some(Ok(())) => tracing::info!("SIGHUP: the settings are read again"),
             Some(Err(refused)) => tracing::error!(
                 "SIGHUP: the settings are not read again: {:?}",

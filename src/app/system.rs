@@ -113,7 +113,8 @@ impl System {
     /// Reports to the service manager from the start on.
     pub(super) fn tell(&mut self, manager: ServiceManager) {
         let (tree, phases) = (self.parts.tree.clone(), self.stop.phases.clone());
-        self.notifier = Some(Notifier::new(manager, tree, phases));
+        let reloads = Arc::clone(&self.parts.reloads);
+        self.notifier = Some(Notifier::new(manager, tree, phases, reloads));
     }
 
     /// Starts the children, in order, on threads of their own. A second call does nothing.

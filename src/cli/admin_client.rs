@@ -46,6 +46,10 @@ pub(super) enum ClientError {
     },
     #[error("the answer of {0} broke off")]
     Broken(String, #[source] io::Error),
+    #[error(
+        "the connection to {0} was closed before an answer came; the request may have been carried out: `perennial status` shows what runs"
+    )]
+    Cut(String, #[source] Box<ureq::Error>),
 }
 
 impl ClientError {
@@ -61,7 +65,7 @@ impl ClientError {
     /// Whether the same request may succeed a little later.
     pub(super) fn is_passing(&self) -> bool {
         match self {
-            Self::Unreachable(..) | Self::Silent(_) | Self::Broken(..) => true,
+            Self::Unreachable(..) | Self::Silent(_) | Self::Broken(..) | Self::Cut(..) => true,
             Self::Refused { status, .. } => *status >= 500,
         }
     }
@@ -164,6 +168,7 @@ impl AdminClient {
         let answer = match answer {
             Ok(answer) => answer,
             Err(ureq::Error::Timeout(_)) => return Err(ClientError::Silent(address)),
+            Err(error) if is_cut(&error) => return Err(ClientError::Cut(address, Box::new(error))),
             Err(error) => return Err(ClientError::Unreachable(address, Box::new(error))),
         };
         let status = answer.status().as_u16();
@@ -209,6 +214,11 @@ pub(super) fn post(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
 
 /// Whether the connection was closed before an answer came.
 fn was_closed(answer: &Answer) -> bool {
+    answer.as_ref().err().is_some_and(is_cut)
+}
+
+/// Whether this is the error of a connection that was there and was closed.
+fn is_cut(error: &ureq::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let kinds = [
         BrokenPipe,
@@ -216,5 +226,5 @@ fn was_closed(answer: &Answer) -> bool {
         ConnectionReset,
         UnexpectedEof,
     ];
-    matches!(answer, Err(ureq::Error::Io(error)) if kinds.contains(&error.kind()))
+    matches!(error, ureq::Error::Io(error) if kinds.contains(&error.kind()))
 }

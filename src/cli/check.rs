@@ -1,28 +1,48 @@
 //! `perennial check`: whether the settings are valid, and whether the data folder is whole. What is wrong with the settings
 //! was printed when they were loaded.
 
-use super::{Exit, complain, print, say};
+use super::{AdminArg, Exit, complain, print, reload, say};
 use crate::settings::{LoadedSettings, Settings, SettingsSource};
 use crate::storage::{
     DataCheck, DataFinding, FolderFault, PrintError, ViewCheck, check_data, data_fit,
 };
 
-pub(super) fn run(loaded: LoadedSettings, source: SettingsSource, with_data: bool) -> Exit {
+pub(super) fn run(
+    loaded: &LoadedSettings,
+    source: SettingsSource,
+    with_data: bool,
+    running: Option<AdminArg>,
+) -> Exit {
     for warning in &loaded.warnings {
         say(format_args!("{warning} (a warning)"));
     }
     let routes = count(loaded.settings.routes.len(), "route");
     let resources = count(loaded.settings.resources.len(), "resource");
     let printed = print(&format!("{}: ok, {routes}, {resources}\n", source.name()));
-    if with_data && printed == Exit::Ok {
-        let read = data(&loaded.settings);
-        if read == Exit::Ok {
-            fit(&loaded.settings)
-        } else {
-            read
+    let data_checked = || {
+        if !with_data {
+            return Exit::Ok;
         }
-    } else {
-        printed
+        match data(&loaded.settings) {
+            Exit::Ok => fit(&loaded.settings),
+            damaged => damaged,
+        }
+    };
+    let against_running = || {
+        let Some(admin) = running else {
+            return Exit::Ok;
+        };
+        let file = source.file();
+        admin.ask(source, |address| {
+            reload::run(address, true, file.as_deref())
+        })
+    };
+    match printed {
+        Exit::Ok => match data_checked() {
+            Exit::Ok => against_running(),
+            damaged => damaged,
+        },
+        unprinted => unprinted,
     }
 }
 

@@ -8,7 +8,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::admin_client::{self, ClientError};
-use super::{AdminArg, Exit, LoadOrSay as _, admin_address, complain, print, say};
+use super::{AdminArg, Exit, LoadOrSay as _, complain, print, reachable, say};
 use crate::record::HistoryQuery;
 use crate::settings::{CheckedFolders, IdScheme, Settings, SettingsSource};
 use crate::storage::{PrintError, read_past};
@@ -83,7 +83,7 @@ impl HistoryArgs {
             };
         }
         source.with(CheckedFolders::None, |loaded, _| {
-            match ask(&admin_address(&loaded.settings).to_string()) {
+            match ask(&reachable(loaded.settings.server.admin.clone()).to_string()) {
                 Ok(history) => self.show(&history),
                 Err(ClientError::Unreachable(..)) => self.read(&loaded.settings, &query),
                 Err(error) => complain(&error, error.exit()),

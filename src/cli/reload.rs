@@ -1,12 +1,19 @@
 //! `perennial reload`: has the running daemon read its settings again.
 
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+
 use super::admin_client::{AdminAnswer, AdminClient, ClientError};
 use super::{Exit, complain, print, say};
 use crate::admin::Reloaded;
 
-pub(super) fn run(admin: &str, dry_run: bool) -> Exit {
-    let query = if dry_run { "?dry_run=true" } else { "" };
-    let path = format!("/reload{query}");
+/// Has the daemon at `admin` read its settings again, which is refused if that is another file than `file`.
+pub(super) fn run(admin: &str, dry_run: bool, file: Option<&Path>) -> Exit {
+    let file = file.map(|file| percent_encode(file.as_os_str().as_bytes(), NON_ALPHANUMERIC));
+    let file = file.map_or_else(String::new, |file| format!("&file={file}"));
+    let path = format!("/reload?dry_run={dry_run}{file}");
     let answer = AdminClient::new(admin).post(&path, b"");
     match answer.and_then(AdminAnswer::json) {
         Ok(reloaded) => print(&text(&reloaded)),
@@ -16,7 +23,7 @@ pub(super) fn run(admin: &str, dry_run: bool) -> Exit {
             Exit::Config
         }
         Err(error @ ClientError::Refused { .. }) => complain(&error, Exit::Failed),
-        Err(error) => complain(&error, Exit::Unavailable),
+        Err(error) => complain(&error, error.exit()),
     }
 }
 

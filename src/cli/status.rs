@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{Exit, admin_client, complain, print};
+use crate::admin::ReloadStatus;
 use crate::incidents::Incident;
 use crate::supervision::{ExitView, NodeView};
 
@@ -20,12 +21,25 @@ pub(super) fn run(admin: &str, json: bool) -> Exit {
         serde_json::from_slice(&body).map(|tree: Value| format!("{tree:#}\n"))
     } else {
         serde_json::from_slice(&body)
-            .map(|root| text(&root) + &readiness(admin) + &incidents(admin))
+            .map(|root| text(&root) + &settings(&body) + &readiness(admin) + &incidents(admin))
     };
     match drawn {
         Ok(drawn) => print(&drawn),
         Err(error) => complain(&error, Exit::Failed),
     }
+}
+
+/// The settings in force, and how they were last read.
+fn settings(supervisor: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct OfSettings {
+        settings: ReloadStatus,
+    }
+    let told = serde_json::from_slice(supervisor);
+    told.map_or_else(
+        |_| String::new(),
+        |OfSettings { settings }| format!("\nsettings: {}\n", settings.lines().join("\n")),
+    )
 }
 
 /// The parts that can't serve, and the work that is under way.

@@ -331,9 +331,13 @@ impl Looks {
                 let key = (Arc::clone(&root), Arc::clone(path));
                 self.budget.borrow_mut().remove(&key);
             }
+            self.count();
+            // Without files it may be the folder of settings that were refused.
+            if table.iter().next().is_none() {
+                continue;
+            }
             let (route, folder) = (&root.site.route, root.site.path.display());
             tracing::info!(route, %folder, "a folder is no longer in use: its files have left the memory");
-            self.count();
         }
     }
 

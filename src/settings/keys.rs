@@ -129,6 +129,8 @@ pub(crate) const KEYS: &[Key] = &[
         "How long a stop waits for requests in flight"),
     key("server.hosts", LIVE, HOSTS, "[]",
         "Host names that this daemon answers to beside the machine's own, such as \"example.org\""),
+    key("server.watch", LIVE, Kind::Bool, "false",
+        "Whether changes of this file, and of those that it includes, are applied by themselves, as `perennial reload` applies them"),
     // --- limits
     key("limits.body", LIVE, QUEUE_BYTES, r#""1 MiB""#,
         "The largest body of a request; a larger one gets 413"),

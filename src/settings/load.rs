@@ -17,7 +17,8 @@ use super::look_threads::LookThreads;
 use super::reference;
 use super::values::SettingValues;
 use super::walk::Findings;
-use super::{Settings, effects, folders, rules};
+use super::watched::WatchedPlaces;
+use super::{AdminListen, Settings, effects, folders, rules};
 
 /// The files that are tried if no file is given.
 const PLACES: [&str; 2] = ["config/perennial.toml", "/etc/perennial/perennial.toml"];
@@ -116,6 +117,30 @@ pub(super) fn load_on(
     settings(path, found)
 }
 
+/// The address of the admin listener, whatever else is wrong. The error has all that is wrong if it could not be read.
+pub(super) fn admin(
+    path: Option<&Path>,
+    env: &BTreeMap<String, String>,
+) -> Result<AdminListen, LoadError> {
+    let mut found = Findings::default();
+    if let Some(path) = path {
+        read_all(path, &mut found)?;
+    }
+    found.environment(env);
+    rules::admin(&found).ok_or(LoadError::Invalid(found.faults))
+}
+
+/// The places on the disk that decide what the settings in `path` are.
+pub(super) fn places(path: &Path) -> WatchedPlaces {
+    let mut found = Findings::default();
+    // A file that can't be read was looked for.
+    drop(read_all(path, &mut found));
+    let absolute = found.files.iter().map(std::path::absolute);
+    let files: Vec<_> = absolute.flatten().collect();
+    let read_link = |path: &Path| fs::read_link(path).ok();
+    WatchedPlaces::of(files.iter().map(PathBuf::as_path), read_link)
+}
+
 /// The settings, if nothing wrong was found.
 fn settings(path: Option<&Path>, mut found: Findings) -> Result<LoadedSettings, LoadError> {
     if found.faults.is_empty() {
@@ -205,6 +230,7 @@ fn read_all(path: &Path, found: &mut Findings) -> Result<(), LoadError> {
             found.fault(place, &INCLUDE, problem);
             break;
         }
+        found.files.push(path.clone());
         let text = match (read(&path), included) {
             (Ok(bytes), _) => decode(found, &path, bytes),
             (Err(error), None) => return Err(LoadError::Unreadable { path, error }),
@@ -215,6 +241,7 @@ fn read_all(path: &Path, found: &mut Findings) -> Result<(), LoadError> {
         };
         for (name, place) in found.file(&path, &text) {
             let pattern = path.parent().unwrap_or(Path::new("")).join(name);
+            found.files.push(pattern.clone());
             match expand(&pattern) {
                 Ok(files) => {
                     if files.is_empty() {
@@ -278,16 +305,20 @@ fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        let name = file_name(&path);
-        let long = name.len() >= before.len() + after.len();
-        // As a shell does it: what editors leave behind is hidden.
-        let hidden = name.starts_with('.') && !before.starts_with('.');
-        if long && !hidden && name.starts_with(before) && name.ends_with(after) {
+        if is_meant(file_name(&path), before, after) {
             files.push(path);
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether a pattern that has one `*` between these texts means a file of this name.
+pub(super) fn is_meant(name: &str, before: &str, after: &str) -> bool {
+    let long = name.len() >= before.len() + after.len();
+    // As a shell does it: what editors leave behind is hidden.
+    let hidden = name.starts_with('.') && !before.starts_with('.');
+    long && !hidden && name.starts_with(before) && name.ends_with(after)
 }
 
 /// The last part of a path; empty if it is not UTF-8.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::backup::BackupTo;
 use super::fault::Location;
 use super::keys;
-use super::listen::Listen;
+use super::listen::{AdminListen, Listen};
 use super::texts::url_path_fault;
 use super::walk::Findings;
 
@@ -23,7 +23,7 @@ pub(super) fn check(found: &mut Findings) {
     if found.faults.iter().all(|fault| !fault.key.is_empty()) {
         addresses(found);
     }
-    chaos(found);
+    open_admin(found);
     backup(found);
     for (prefix, location) in found.named("route") {
         let key = ["route", &prefix];
@@ -88,11 +88,33 @@ fn listens(found: &Findings, key: [&str; 2]) -> Vec<Listen> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-/// Whoever can reach the admin listener can order faults, so only this machine may.
-fn chaos(found: &mut Findings) {
+/// The address of the admin listener: what is written, or the default if surely nothing is.
+pub(super) fn admin(found: &Findings) -> Option<AdminListen> {
+    let written = match found.value_of(&ADMIN) {
+        Some(written) => written.as_str(),
+        None if found.faults.iter().any(|fault| hides(&fault.key)) => None,
+        None => keys::find(&ADMIN).map(|key| key.value.trim_matches('"')),
+    };
+    written?.parse().ok()
+}
+
+/// Whether a fault of this key may hide another key: the text is no TOML, or a file was not read.
+fn hides(key: &str) -> bool {
+    key.is_empty() || key == "include"
+}
+
+/// Whoever can reach the admin listener can order faults, so only this machine may; and can change everything, which is worth
+/// a look.
+fn open_admin(found: &mut Findings) {
     const ENABLED: [&str; 2] = ["chaos", "enabled"];
     let admin = listens(found, ADMIN);
     let open = admin.iter().find(|listen| !listen.is_local());
+    if let Some(address) = open {
+        let problem = format!(
+            "everybody who can reach {address} can read and change all records, and stop parts of the daemon, without a password; write an address of this machine only, such as 127.0.0.1:3001, or unix:PATH"
+        );
+        found.warn_of(&ADMIN, problem);
+    }
     if let (Some(Value::Bool(true)), Some(address)) = (found.value_of(&ENABLED), open) {
         let problem = format!(
             "would let everybody who can reach {address} make parts of the daemon panic; set server.admin to an address of this machine only, such as 127.0.0.1:3001, or take it out"

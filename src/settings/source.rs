@@ -1,10 +1,13 @@
 //! The source of the settings, to read them again.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::AdminListen;
 use super::load::{self, CheckedFolders, LoadError, LoadedSettings};
 use super::look_threads::LookThreads;
+use super::watched::WatchedPlaces;
 
 /// The source of the settings: a file with what it includes, and the environment of the process.
 #[derive(Debug, Clone)]
@@ -25,6 +28,24 @@ impl SettingsSource {
     /// Reads the settings.
     pub(crate) fn load(&self, checked: CheckedFolders) -> Result<LoadedSettings, LoadError> {
         load::load_on(self.path.as_deref(), &self.env, checked, &self.threads)
+    }
+
+    /// The address of the admin listener, whatever else is wrong with the settings.
+    pub(crate) fn admin(&self) -> Result<AdminListen, LoadError> {
+        load::admin(self.path.as_deref(), &self.env)
+    }
+
+    /// The places on the disk that decide what the settings are.
+    pub(crate) fn places(&self) -> WatchedPlaces {
+        let path = self.path.as_deref();
+        path.map_or_else(WatchedPlaces::default, load::places)
+    }
+
+    /// The file without links, if there is one.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        let path = self.path.as_ref()?;
+        let real = fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+        Some(real.unwrap_or_else(|_| path.clone()))
     }
 
     /// The file, for people.

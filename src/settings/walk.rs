@@ -24,6 +24,8 @@ pub(super) struct Findings {
     pub(super) written: BTreeMap<Vec<String>, (Value, Location)>,
     /// The location where each table was first written, by its path: a route and a resource are tables.
     tables: BTreeMap<Vec<String>, Location>,
+    /// Every file and every pattern of files that was looked for.
+    pub(super) files: Vec<PathBuf>,
     /// The fields of each resource that declares some, by its name.
     pub(super) schemas: BTreeMap<String, Schema>,
 }

@@ -1,0 +1,275 @@
+//! The ways to a reload: files that are watched, commands with other files and with wrong ones, and children that die.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::client;
+use crate::daemon::{BINARY, TestDaemon, toml};
+
+/// Settings whose files are watched, with the body limit of the generation.
+fn watched(daemon: &TestDaemon, watch: bool, kib: u64) -> String {
+    let more = format!("[limits]\nbody = \"{kib} KiB\"");
+    let text = toml(daemon.folder(), &more);
+    text.replace("handlers = 2", &format!("handlers = 2\nwatch = {watch}"))
+}
+
+fn settings(daemon: &TestDaemon) -> Value {
+    client::get(daemon.admin(), "/supervisor").json()["settings"].clone()
+}
+
+#[track_caller]
+fn wait_generation(daemon: &TestDaemon, generation: u64) {
+    let reached = |daemon: &TestDaemon| settings(daemon)["generation"] == generation;
+    daemon.wait_until(&format!("generation {generation}"), reached);
+}
+
+/// How often the log has a line with this text.
+fn count(daemon: &TestDaemon, text: &str) -> usize {
+    daemon.stderr().matches(text).count()
+}
+
+const CHANGED: &str = "the files of the settings have changed";
+const WATCHED: &str = "the files of the settings are watched";
+
+/// As an editor saves: the new file gets the name of the old one.
+fn save(file: &Path, text: &str) {
+    let other = file.with_extension("new");
+    fs::write(&other, text).unwrap();
+    fs::rename(other, file).unwrap();
+}
+
+#[test]
+fn what_is_saved_is_applied_and_a_wrong_file_changes_nothing() {
+    let mut daemon = TestDaemon::prepare("");
+    fs::write(daemon.config(), watched(&daemon, true, 10)).unwrap();
+    daemon.restart();
+    daemon.wait_for_log(WATCHED);
+    save(&daemon.config(), &watched(&daemon, true, 11));
+    wait_generation(&daemon, 2);
+    // In place, many times at once.
+    for kib in 12..=30 {
+        fs::write(daemon.config(), watched(&daemon, true, kib)).unwrap();
+    }
+    wait_generation(&daemon, 3);
+    assert_eq!(count(&daemon, CHANGED), 2);
+    daemon.wait_for_log("to \"30 KiB\"");
+    save(&daemon.config(), "[server]\nwatch = 7");
+    daemon.wait_for_log("reload: the settings are refused, nothing has changed");
+    assert_eq!(settings(&daemon)["generation"], 3);
+    assert_eq!(settings(&daemon)["last_outcome"], "refused");
+    // Away for longer than it takes to be noticed, and back.
+    fs::remove_file(daemon.config()).unwrap();
+    daemon.wait_for_log("can't be read");
+    save(&daemon.config(), &watched(&daemon, true, 31));
+    wait_generation(&daemon, 4);
+    // Switched off: what is saved waits for an order.
+    save(&daemon.config(), &watched(&daemon, false, 32));
+    wait_generation(&daemon, 5);
+    daemon.wait_for_log("are watched no longer");
+    let before = count(&daemon, CHANGED);
+    save(&daemon.config(), &watched(&daemon, true, 33));
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(count(&daemon, CHANGED), before);
+    // Switched on by that order.
+    client::post(daemon.admin(), "/reload", &Value::Null).expect(200);
+    daemon.wait_until("a second watch", |daemon| count(daemon, WATCHED) == 3);
+    save(&daemon.config(), &watched(&daemon, true, 34));
+    wait_generation(&daemon, 7);
+}
+
+#[test]
+fn a_link_that_is_swapped_is_a_change() {
+    let mut daemon = TestDaemon::prepare("");
+    let folder = daemon.folder().to_owned();
+    let text = |kib: u64| watched(&daemon, true, kib);
+    let texts = [10, 20, 30].map(text);
+    // As Kubernetes mounts a ConfigMap.
+    let publish = |name: &str, text: &str| {
+        fs::create_dir(folder.join(name)).unwrap();
+        fs::write(folder.join(name).join("perennial.toml"), text).unwrap();
+        symlink(name, folder.join("..next")).unwrap();
+        fs::rename(folder.join("..next"), folder.join("..data")).unwrap();
+    };
+    publish("..1", &texts[0]);
+    fs::remove_file(daemon.config()).unwrap();
+    symlink("..data/perennial.toml", daemon.config()).unwrap();
+    daemon.restart();
+    daemon.wait_for_log(WATCHED);
+    publish("..2", &texts[1]);
+    wait_generation(&daemon, 2);
+    fs::remove_dir_all(folder.join("..1")).unwrap();
+    publish("..3", &texts[2]);
+    wait_generation(&daemon, 3);
+    daemon.wait_for_log("limits.body from \"20 KiB\" to \"30 KiB\"");
+}
+
+#[test]
+fn an_included_file_that_comes_is_applied() {
+    let mut daemon = TestDaemon::prepare("");
+    let text = format!(
+        "include = [\"conf.d/*.toml\"]\n{}",
+        watched(&daemon, true, 10)
+    );
+    fs::write(daemon.config(), text).unwrap();
+    daemon.restart();
+    daemon.wait_for_log(WATCHED);
+    let folder = daemon.folder().join("conf.d");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("a.toml"), "server.hosts = [\"a.example\"]").unwrap();
+    wait_generation(&daemon, 2);
+    save(&folder.join("a.toml"), "server.hosts = [\"b.example\"]");
+    wait_generation(&daemon, 3);
+    fs::remove_dir_all(&folder).unwrap();
+    wait_generation(&daemon, 4);
+}
+
+fn perennial(daemon: &TestDaemon, file: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(BINARY);
+    command.arg("--config").arg(file).args(words);
+    let admin = daemon.admin().to_string();
+    command.args(["--admin", &admin]).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_owned()).unwrap()
+}
+
+#[test]
+fn another_file_than_that_of_the_daemon_is_refused() {
+    let daemon = TestDaemon::start("");
+    let other = daemon.folder().join("other.toml");
+    fs::write(&other, toml(daemon.folder(), "")).unwrap();
+    for words in [&["reload"][..], &["reload", "--dry-run"]] {
+        let refused = perennial(&daemon, &other, words);
+        assert_eq!(refused.status.code(), Some(78));
+        let (told, other, own) = (text(&refused.stderr), other.display(), daemon.config());
+        let expected = format!(
+            "the daemon runs with {}, and not with {other}",
+            own.display()
+        );
+        assert!(told.contains(&expected), "{told}");
+    }
+    assert_eq!(settings(&daemon)["last_outcome"], "started");
+    // The same file by another name.
+    let link = daemon.folder().join("link.toml");
+    symlink(daemon.config(), &link).unwrap();
+    let reloaded = perennial(&daemon, &link, &["reload"]);
+    assert!(reloaded.status.success(), "{}", text(&reloaded.stderr));
+    assert_eq!(settings(&daemon)["last_outcome"], "unchanged");
+}
+
+#[test]
+fn a_daemon_is_asked_although_the_file_has_faults_and_is_told_of_them() {
+    let daemon = TestDaemon::start("");
+    let admin = format!("admin = \"{}\"", daemon.admin());
+    let whole = toml(daemon.folder(), "[limits]\nbody = 7");
+    let faulty = whole.replace("admin = \"127.0.0.1:0\"", &admin);
+    fs::write(daemon.config(), &faulty).unwrap();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command.arg("--config").arg(daemon.config()).args(words);
+        command.output().unwrap()
+    };
+    for words in [&["status"][..], &["healthcheck"], &["restart", "writer"]] {
+        let asked = run(words);
+        assert!(asked.status.success(), "{words:?}: {}", text(&asked.stderr));
+    }
+    let refused = run(&["reload"]);
+    assert_eq!(refused.status.code(), Some(78));
+    let told = text(&refused.stderr);
+    assert!(told.contains("limits.body: 7 is not a size"), "{told}");
+    let error = settings(&daemon)["last_error"].clone();
+    assert!(error.as_str().unwrap().contains("limits.body"), "{error}");
+    let metrics = daemon.metrics();
+    assert!(metrics.contains("perennial_config_last_reload_successful 0.0"));
+    let told = text(&run(&["status"]).stdout);
+    assert!(told.contains("\nsettings: generation 1 of "), "{told}");
+    assert!(told.contains(": refused: the settings are wrong"), "{told}");
+    let page = client::get(daemon.admin(), "/").expect(200).text();
+    assert!(page.contains(": refused: the settings are wrong"), "{page}");
+    // No TOML, and no address that could be read.
+    fs::write(daemon.config(), "[server\n").unwrap();
+    let told = run(&["status"]);
+    assert_eq!(told.status.code(), Some(78));
+    assert!(text(&told.stderr).contains("write --admin ADDRESS"));
+}
+
+#[test]
+fn check_prints_what_a_reload_would_change() {
+    let daemon = TestDaemon::start("");
+    let check = |more: &str| {
+        fs::write(daemon.config(), toml(daemon.folder(), more)).unwrap();
+        let checked = perennial(&daemon, &daemon.config(), &["check", "--against-running"]);
+        (
+            checked.status.code(),
+            text(&checked.stdout),
+            text(&checked.stderr),
+        )
+    };
+    let (code, told, _) = check("");
+    assert_eq!(code, Some(0));
+    assert!(
+        told.ends_with("nothing to change: generation 1 is in force\n"),
+        "{told}"
+    );
+    let (code, told, _) = check("[limits]\nbody = \"2 MiB\"");
+    assert_eq!(code, Some(0));
+    assert!(
+        told.contains("limits.body from \"1 MiB\" to \"2 MiB\""),
+        "{told}"
+    );
+    assert!(
+        told.ends_with("not applied: generation 1 stays in force\n"),
+        "{told}"
+    );
+    let (code, _, told) = check("[storage]\ncache = \"2 MiB\"");
+    assert_eq!(code, Some(78));
+    assert!(told.contains("storage.cache"), "{told}");
+    let (code, _, told) = check("[limits]\nbody = 7");
+    assert_eq!(code, Some(78));
+    assert!(told.contains("limits.body"), "{told}");
+}
+
+#[test]
+fn a_reload_that_dies_tells_what_was_applied_and_ends_no_daemon() {
+    let daemon = TestDaemon::start("[chaos]\nenabled = true");
+    let chaos = "[chaos]\nenabled = true\n[limits]";
+    let before = settings(&daemon)["last_success"].clone();
+    for (n, point) in ["reload.loaded", "reload.built", "reload.replaced"]
+        .iter()
+        .enumerate()
+    {
+        daemon.chaos(&json!({ "point": point }));
+        let text = toml(
+            daemon.folder(),
+            &format!("{chaos}\nbody = \"{} KiB\"", n + 10),
+        );
+        fs::write(daemon.config(), text).unwrap();
+        let answer = client::post(daemon.admin(), "/reload", &Value::Null);
+        let reloaded = answer.expect(200).json();
+        assert_eq!(
+            reloaded["changes"][0]["node"], "limits",
+            "{point}: {reloaded}"
+        );
+        assert_eq!(reloaded["generation"], n + 2, "{point}: {reloaded}");
+        assert_eq!(reloaded["applied"], true, "{point}: {reloaded}");
+    }
+    assert_eq!(settings(&daemon)["last_outcome"], "applied");
+    // What was read and had not changed is a success, too.
+    thread::sleep(Duration::from_millis(1_100));
+    client::post(daemon.admin(), "/reload", &Value::Null).expect(200);
+    assert_ne!(settings(&daemon)["last_success"], before);
+    // Far more panics than a supervisor allows.
+    for _ in 0..12 {
+        daemon.chaos(&json!({ "point": "reload.loaded", "hits": 2 }));
+        client::post(daemon.admin(), "/reload", &Value::Null).expect(500);
+    }
+    client::post(daemon.admin(), "/reload", &Value::Null).expect(200);
+    daemon.get("/").expect(200);
+}
