@@ -21,6 +21,6 @@ mod site;
 
 pub(crate) use explain::{AskedRequest, Explainer, Explanation};
 #[cfg(test)]
-pub(crate) use routes::{ResourceTarget, Route, Target};
-pub(crate) use routes::{RouteTable, declared};
+pub(crate) use routes::{ResourceTarget, Target};
+pub(crate) use routes::{Route, RouteTable, declared};
 pub(crate) use site::Site;

@@ -37,6 +37,7 @@ mod walk;
 mod watched;
 
 pub use backup::{BackupSettings, BackupTo, DrillInterval, KeepSettings, NoBackupTo};
+pub(crate) use fault::node_name;
 pub use fault::{Location, SettingFault};
 pub use listen::{AdminListen, Listen, NotAdminListen, NotListen};
 pub use load::{CheckedFolders, LoadError, LoadedSettings, find, load};

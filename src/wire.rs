@@ -35,6 +35,7 @@ mod incoming;
 mod lazy_timer;
 mod link;
 mod metrics;
+mod own;
 mod problem;
 mod recorder;
 mod request_id;

@@ -6,6 +6,7 @@
 
 // Decision: A reload changes all or nothing.
 
+mod asking;
 mod watcher;
 
 use std::path::Path;
@@ -13,14 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::join_all;
 use parking_lot::Mutex;
 
 use super::bounds::ServerBounds;
 use super::serving::{Serving, edition};
 use crate::admin::{Admin, NotReloaded, ReloadOrder, Reloaded, Reloads};
-use crate::api::{RouteTable, Site};
-use crate::file_cache::RootHandle;
+use crate::api::Site;
 use crate::settings::{
     CheckedFolders, LoadError, LoadedSettings, SettingValues, SettingsSource, plan,
 };
@@ -156,10 +155,10 @@ impl Reloading {
         reloaded.generation = number + 1;
         let settings = &loaded.settings;
         let before = self.site.current();
-        let before = &before.responder.routes;
-        let next = self.serving.edition(number + 1, settings, Some(before));
+        let routes = &before.responder.routes;
+        let next = self.serving.edition(number + 1, settings, Some(routes));
         let next = next.map_err(NotReloaded::unusable)?;
-        probe(&next.responder.routes)?;
+        asking::ask(&next, &before, settings, &reloaded.changes)?;
         self.faults.hit(BUILT);
         if !order.commit_to(LAST_STEP) {
             return Err(NotReloaded::Expired);
@@ -294,22 +293,6 @@ impl Reloading {
             reply.settle(outcome);
         }
     }
-}
-
-/// Looks whether new folders can be read.
-fn probe(routes: &RouteTable) -> Result<(), NotReloaded> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_time().build();
-    let runtime = runtime.map_err(NotReloaded::unusable)?;
-    let probes = routes.roots().map(RootHandle::probe);
-    let looked_at = runtime.block_on(join_all(probes)).into_iter();
-    let faults: Vec<_> = looked_at.filter_map(Result::err).collect();
-    if faults.is_empty() {
-        return Ok(());
-    }
-    Err(NotReloaded::Unusable(
-        faults.iter().map(ToString::to_string).collect(),
-    ))
 }
 
 /// All faults, a line for each.

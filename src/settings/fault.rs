@@ -87,6 +87,11 @@ impl SettingFault {
 /// The path of a fault that is about no key, but the file as a whole.
 pub(super) const WHOLE: [&str; 0] = [];
 
+/// The name of the node of a route or a resource in a plan.
+pub(crate) fn node_name(kind: &str, name: &str) -> String {
+    shown(&[kind, name])
+}
+
 /// A key as it would be written in TOML.
 pub(super) fn shown(path: &[impl AsRef<str>]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);

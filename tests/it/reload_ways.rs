@@ -273,3 +273,31 @@ fn a_reload_that_dies_tells_what_was_applied_and_ends_no_daemon() {
     client::post(daemon.admin(), "/reload", &Value::Null).expect(200);
     daemon.get("/").expect(200);
 }
+
+#[test]
+fn a_new_route_that_fails_when_the_daemon_asks_it_is_refused_by_its_name() {
+    let chaos = "[chaos]\nenabled = true";
+    let daemon = TestDaemon::start(chaos);
+    let site = daemon.site("").display().to_string();
+    let route = format!("{chaos}\n[route.\"/a b\"]\nfiles = {{ root = '{site}' }}\ndelay = '9s'");
+    fs::write(daemon.config(), toml(daemon.folder(), &route)).unwrap();
+    daemon.chaos(&json!({ "point": "file-cache.message", "hits": 2 }));
+    let refused = client::post(daemon.admin(), "/reload", &Value::Null);
+    let told = refused.clone().expect(422).json();
+    let told = told["reasons"][0].as_str().unwrap().to_owned();
+    let expected = "route /a b: a GET of /a%20b/ by the daemon itself was answered 500";
+    assert!(told.starts_with(expected), "{told}");
+    assert_eq!(settings(&daemon)["generation"], 1);
+    daemon.get("/a%20b/").expect(404);
+    // It is asked in no queue and without its delay, and it is neither counted nor logged.
+    client::post(daemon.admin(), "/reload", &Value::Null).expect(200);
+    assert_eq!(settings(&daemon)["generation"], 2);
+    let metrics = daemon.metrics();
+    let counted = metrics
+        .lines()
+        .filter(|line| line.contains("route=\"/a b\""));
+    let counted: Vec<_> = counted
+        .filter(|line| line.starts_with("perennial_http_requests"))
+        .collect();
+    assert!(counted.is_empty(), "{counted:?}");
+}

@@ -61,7 +61,8 @@ WRITTEN_TAG=$(grep -oE "$TAG" README.md | head -n 1)
 HERE=''
 HERE_TAG=''
 plain() { # FILE
-    tr -d '\r' <"$1" | sed -E -e "s/$ID/ID/g" -e "s/$TAG/TAG/" -e 's/up +[0-9.]+s/up TIME/' -e "$HANDLERS"
+    tr -d '\r' <"$1" | sed -E -e "s/$ID/ID/g" -e "s/$TAG/TAG/" -e 's/up +[0-9.]+s/up TIME/' \
+        -e 's/hash [0-9a-f]{16}/hash HASH/' -e 's/[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z/TIME/g' -e "$HANDLERS"
 }
 # The README shows the tree of a machine with two cores.
 HANDLERS=''

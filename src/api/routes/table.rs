@@ -24,6 +24,17 @@ pub(crate) struct Route {
     pub target: Target,
 }
 
+impl Route {
+    /// The URL of what the route has in any case: the page of its folder, or the beginning of its list.
+    pub(crate) fn own_url(&self) -> String {
+        match &self.target {
+            Target::Files(_) if self.pattern == "/" => "/".to_owned(),
+            Target::Files(_) => encoded(&self.pattern) + "/",
+            Target::Resource(target) => format!("{}?_limit=1", target.url),
+        }
+    }
+}
+
 #[cfg(test)]
 impl Route {
     /// A route without rules.
@@ -146,6 +157,11 @@ impl RouteTable {
         routes
             .map(|route| (route.pattern.as_str(), &route.rules))
             .collect()
+    }
+
+    /// All routes.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Route> {
+        self.all.iter().map(|route| &**route)
     }
 
     /// The folders that its routes lead to.
