@@ -297,9 +297,7 @@ impl Builder {
             watching: Arc::clone(&watching),
             faults: self.faults.clone(),
         });
-        let supervisor = self
-            .supervisor("settings")
-            .intensity(reload::RESTARTS)
+        let supervisor = reload::supervisor(&self.settings)
             .child(reloading.child_spec(&slot))
             .child(Arc::clone(&watching).child_spec());
         (reloads, Some((supervisor, watching)))

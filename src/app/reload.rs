@@ -21,11 +21,11 @@ use super::serving::{Serving, edition};
 use crate::admin::{Admin, NotReloaded, ReloadOrder, Reloaded, Reloads};
 use crate::api::Site;
 use crate::settings::{
-    CheckedFolders, LoadError, LoadedSettings, SettingValues, SettingsSource, plan,
+    CheckedFolders, LoadError, LoadedSettings, SettingValues, Settings, SettingsSource, plan,
 };
 use crate::supervision::{
-    BatchLimits, BlockingChild, BoxError, ChildSpec, Delivery, Faults, Intensity, MessageId,
-    QueueLimits, Slot,
+    Backoff, BatchLimits, BlockingChild, BoxError, ChildSpec, Delivery, Faults, Intensity,
+    MessageId, QueueLimits, Slot, SupervisorSpec,
 };
 use crate::telemetry::LogControl;
 use crate::wire::Editions;
@@ -43,13 +43,25 @@ const ONE: BatchLimits = BatchLimits {
     messages: 1,
     bytes: 1,
 };
-/// Restarts of the children below the supervisor `settings`. It practically never gives up: what reads the settings again must
-/// not end what serves.
+/// The supervisor of the children that read and watch the settings. It practically never gives up: they must not end what serves.
 // Decision: A reload that panics does not end the daemon.
-pub(super) const RESTARTS: Intensity = Intensity {
-    max_restarts: 1_000,
-    period: Duration::from_secs(1),
-};
+pub(super) fn supervisor(settings: &Settings) -> SupervisorSpec {
+    let restarts = Intensity {
+        max_restarts: 1_000,
+        period: Duration::from_secs(1),
+    };
+    let backoff = settings.supervision.backoff;
+    SupervisorSpec::new("settings")
+        .intensity(restarts)
+        .backoff(Backoff {
+            max: backoff.max.min(DELAY_MAX),
+            first: backoff.first.min(DELAY_MAX),
+            ..backoff
+        })
+}
+
+/// The longest delay before one of these children is restarted: an operator may wait for it.
+const DELAY_MAX: Duration = Duration::from_secs(1);
 const LOADED: &str = "reload.loaded";
 const BUILT: &str = "reload.built";
 const REPLACED: &str = "reload.replaced";

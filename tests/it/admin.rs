@@ -326,6 +326,7 @@ fn every_fault_point_that_is_listed_is_passed() {
                 .find(|name| point.starts_with(&format!("{name}.")));
             let below = [
                 ("storage.", "writer"),
+                ("settings.", "reloader"),
                 ("request-handlers.", "handler-0"),
                 ("listeners.", "listener-0"),
                 ("admin.", "admin-handler"),

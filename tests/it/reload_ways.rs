@@ -56,21 +56,21 @@ fn what_is_saved_is_applied_and_a_wrong_file_changes_nothing() {
     for kib in 12..=30 {
         fs::write(daemon.config(), watched(&daemon, true, kib)).unwrap();
     }
-    wait_generation(&daemon, 3);
-    assert_eq!(count(&daemon, CHANGED), 2);
     daemon.wait_for_log("to \"30 KiB\"");
+    // One more, or a few if this machine is slow.
+    let now = settings(&daemon)["generation"].as_u64().unwrap();
     save(&daemon.config(), "[server]\nwatch = 7");
     daemon.wait_for_log("reload: the settings are refused, nothing has changed");
-    assert_eq!(settings(&daemon)["generation"], 3);
+    assert_eq!(settings(&daemon)["generation"], now);
     assert_eq!(settings(&daemon)["last_outcome"], "refused");
     // Away for longer than it takes to be noticed, and back.
     fs::remove_file(daemon.config()).unwrap();
     daemon.wait_for_log("can't be read");
     save(&daemon.config(), &watched(&daemon, true, 31));
-    wait_generation(&daemon, 4);
+    wait_generation(&daemon, now + 1);
     // Switched off: what is saved waits for an order.
     save(&daemon.config(), &watched(&daemon, false, 32));
-    wait_generation(&daemon, 5);
+    wait_generation(&daemon, now + 2);
     daemon.wait_for_log("are watched no longer");
     let before = count(&daemon, CHANGED);
     save(&daemon.config(), &watched(&daemon, true, 33));
@@ -80,7 +80,7 @@ fn what_is_saved_is_applied_and_a_wrong_file_changes_nothing() {
     client::post(daemon.admin(), "/reload", &Value::Null).expect(200);
     daemon.wait_until("a second watch", |daemon| count(daemon, WATCHED) == 3);
     save(&daemon.config(), &watched(&daemon, true, 34));
-    wait_generation(&daemon, 7);
+    wait_generation(&daemon, now + 4);
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn a_reload_that_dies_tells_what_was_applied_and_ends_no_daemon() {
     client::post(daemon.admin(), "/reload", &Value::Null).expect(200);
     assert_ne!(settings(&daemon)["last_success"], before);
     // Far more panics than a supervisor allows.
-    for _ in 0..12 {
+    for _ in 0..6 {
         daemon.chaos(&json!({ "point": "reload.loaded", "hits": 2 }));
         client::post(daemon.admin(), "/reload", &Value::Null).expect(500);
     }

@@ -158,15 +158,10 @@ impl Watching {
     }
 
     fn order(&self) {
-        match self.reloader.tell(ReloadOrder::apply()) {
-            Ok(()) => {
-                tracing::info!("the files of the settings have changed: they are read again");
-            }
+        tracing::info!("the files of the settings have changed: they are read again");
+        if let Err(refused) = self.reloader.tell(ReloadOrder::apply()) {
             // Those that wait will read what is there now.
-            Err(refused) => tracing::warn!(
-                "the files of the settings have changed; many reloads wait already: {:?}",
-                refused.reason
-            ),
+            tracing::warn!("many reloads wait already: {:?}", refused.reason);
         }
     }
 }
