@@ -57,6 +57,11 @@ impl Exit {
     pub fn code(self) -> u8 {
         self as u8
     }
+
+    /// The end of a command that does something else next, if this went well.
+    fn and_then(self, next: impl FnOnce() -> Self) -> Self {
+        if self == Self::Ok { next() } else { self }
+    }
 }
 
 #[derive(Debug, Parser)]

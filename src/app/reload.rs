@@ -319,7 +319,9 @@ impl BlockingChild for Reloader {
     type Message = ReloadOrder;
 
     fn handle(&mut self, batch: &[Delivery<ReloadOrder>]) -> Result<(), BoxError> {
-        batch.iter().for_each(|order| self.0.obey(order));
+        for order in batch {
+            self.0.obey(order);
+        }
         Ok(())
     }
 }

@@ -20,15 +20,13 @@ pub(super) fn run(
     let resources = count(loaded.settings.resources.len(), "resource");
     let printed = print(&format!("{}: ok, {routes}, {resources}\n", source.name()));
     let data_checked = || {
-        if !with_data {
-            return Exit::Ok;
-        }
-        match data(&loaded.settings) {
-            Exit::Ok => fit(&loaded.settings),
-            damaged => damaged,
+        if with_data {
+            data(&loaded.settings).and_then(|| fit(&loaded.settings))
+        } else {
+            Exit::Ok
         }
     };
-    let against_running = || {
+    printed.and_then(data_checked).and_then(|| {
         let Some(admin) = running else {
             return Exit::Ok;
         };
@@ -36,14 +34,7 @@ pub(super) fn run(
         admin.ask(source, |address| {
             reload::run(address, true, file.as_deref())
         })
-    };
-    match printed {
-        Exit::Ok => match data_checked() {
-            Exit::Ok => against_running(),
-            damaged => damaged,
-        },
-        unprinted => unprinted,
-    }
+    })
 }
 
 fn count(n: usize, thing: &str) -> String {

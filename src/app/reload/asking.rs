@@ -28,10 +28,10 @@ pub(super) fn ask(
     let probes = routes.roots().map(RootHandle::probe);
     let looked_at = runtime.block_on(together(probes)).into_iter();
     refuse(looked_at.filter_map(|looked| Some(looked.err()?.to_string())))?;
-    let changed = changed(settings, changes);
+    let patterns = changed(settings, changes);
     let asked = routes
         .all()
-        .filter(|route| changed.contains(&*route.pattern));
+        .filter(|route| patterns.contains(&*route.pattern));
     let asked = asked.map(|route| fault(route, next, before));
     refuse(runtime.block_on(together(asked)).into_iter().flatten())
 }
