@@ -83,7 +83,7 @@ pub(crate) enum NotReloaded {
     OtherFile {
         /// The file that is meant.
         asked: String,
-        /// What the daemon reads.
+        /// The file that the daemon reads.
         runs: String,
     },
     /// Whoever asked has given up.

@@ -321,7 +321,7 @@ mod tests {
 
     use super::*;
 
-    /// How long it takes until changes after these pauses have settled.
+    /// The time until changes after these pauses have settled.
     async fn settles(pauses: &[u64]) -> Duration {
         let (begun, next) = (Instant::now(), Cell::new(0));
         let changed = async || {
