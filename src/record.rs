@@ -1,10 +1,11 @@
 //! Records as values: ids, revisions, JSON objects, rules, queries, and what a write does to them. Pure: nothing here knows
 //! a store or HTTP.
 //!
-//! Order of reading: `id` and `object` (what a record is), `schema` (its rules), `command` (writes), `query` and
-//! `selection` (reads).
+//! Order of reading: `id` and `object` (what a record is), `compare` (when values are equal or less), `schema` (its rules),
+//! `command` (writes), `query` and `selection` (reads).
 
 mod command;
+mod compare;
 mod id;
 mod json;
 mod nearest;

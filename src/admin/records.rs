@@ -22,7 +22,7 @@ use super::{Answered, READ, decoded, json_answer};
 use crate::record::{
     CommandError, Handling, ListQuery, Record, RecordId, Schema, WriteCommand, nearest,
 };
-use crate::settings::{ResourceSettings, Settings};
+use crate::settings::ResourceSettings;
 use crate::storage::{Changes, CollectionId, Store, StoreError, WriteBatch, Written};
 use crate::supervision::MessageId;
 use crate::wire::{Code, Incoming, Problem, Response, read_body};
@@ -38,8 +38,6 @@ const IN_FLIGHT: usize = 3;
 /// The resources, for whoever brings records or takes them.
 pub(crate) struct Records {
     store: Arc<dyn Store>,
-    /// The longest record that is taken.
-    record_bytes: usize,
     /// Parcels are taken one at a time, so that what a broken connection left is done when its sender comes again.
     turn: Semaphore,
 }
@@ -104,10 +102,9 @@ struct Earlier {
 }
 
 impl Records {
-    pub(crate) fn new(store: &Arc<dyn Store>, settings: &Settings) -> Self {
+    pub(crate) fn new(store: &Arc<dyn Store>) -> Self {
         Self {
             store: Arc::clone(store),
-            record_bytes: settings.limits.body_bytes,
             turn: Semaphore::new(1),
         }
     }
@@ -117,7 +114,10 @@ impl Records {
         let read = [Method::GET, Method::HEAD].contains(request.method());
         let path = request.path().to_owned();
         match path.strip_prefix("/records/") {
-            None if read => Ok(json_answer(&json!(self.catalogue().await?))),
+            None if read => {
+                let record_bytes = request.limits().body_bytes;
+                Ok(json_answer(&json!(self.catalogue(record_bytes).await?)))
+            }
             None => Err(Problem::not_allowed(READ)),
             Some(name) if read => self.give(name).await,
             Some(name) if request.method() == Method::POST => {
@@ -128,7 +128,7 @@ impl Records {
         }
     }
 
-    async fn catalogue(&self) -> Result<Catalogue, StoreError> {
+    async fn catalogue(&self, record_bytes: usize) -> Result<Catalogue, StoreError> {
         let fields = |resource: &ResourceSettings| match &*resource.schema {
             Schema::Any => None,
             Schema::Fields(fields) => {
@@ -140,7 +140,7 @@ impl Records {
         let resources = self.store.resources();
         Ok(Catalogue {
             store: self.store.mark().await?.to_owned(),
-            record_bytes: self.record_bytes,
+            record_bytes,
             resources: resources
                 .iter()
                 .map(|(name, resource)| (name.clone(), fields(resource)))
@@ -188,9 +188,9 @@ impl Records {
     /// Brings the records of a parcel in.
     async fn take(&self, name: &str, request: &mut Incoming) -> Result<ParcelDone, Problem> {
         let (collection, settings) = self.resource(name)?;
-        let parcel = Parcel::parse(request.query())
+        let parcel = Parcel::parse(request.query(), request.limits().body_bytes)
             .map_err(|detail| Problem::new(Code::InvalidParameter).detail(detail))?;
-        let body = read_body(request, PARCEL_BYTES + self.record_bytes + 1).await?;
+        let body = read_body(request, PARCEL_BYTES + parcel.record_bytes + 1).await?;
         let turn = self.turn.acquire().await;
         let _turn = turn.map_err(|_| Problem::new(Code::ShuttingDown))?;
         if body.is_empty() {
@@ -282,7 +282,7 @@ impl Records {
         let mut done = ParcelDone::default();
         let (mut commands, mut taken, mut bytes) = (Vec::new(), Vec::new(), 0);
         for line in lines {
-            match parcel.command(line, settings, self.record_bytes) {
+            match parcel.command(line, settings) {
                 Ok(command) => {
                     commands.push(command);
                     taken.push(line);

@@ -32,6 +32,10 @@ impl From<QueryError> for Problem {
             QueryError::Later { .. } => Code::NotAvailable,
             QueryError::Encoding
             | QueryError::TooMany
+            | QueryError::Limit { .. }
+            | QueryError::TooLong { .. }
+            | QueryError::Operator { .. }
+            | QueryError::Json { .. }
             | QueryError::Unknown { .. }
             | QueryError::Repeated { .. }
             | QueryError::Number { .. }

@@ -143,7 +143,7 @@ impl Assembly {
             metrics: metrics.clone(),
             checks: checks(&store, &files),
             histories: Histories::new(&store),
-            records: Records::new(&store, &builder.settings),
+            records: Records::new(&store),
             incidents: Arc::clone(&incidents),
             explain: explain(&site),
             reloads: Arc::clone(&reloads),

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use super::compare::same;
 use super::id::{IdError, IdScheme, RecordId};
 use super::json;
 
@@ -99,7 +100,7 @@ impl JsonObject {
     /// Whether it has all members of `example`, with equal values.
     pub(crate) fn is_like(&self, example: &Self) -> bool {
         let mut members = example.0.iter();
-        members.all(|(name, value)| self.0.get(name) == Some(value))
+        members.all(|(name, value)| self.0.get(name).is_some_and(|own| same(own, value)))
     }
 
     /// The text as it is stored and served: the id first, then the members in the client's order.

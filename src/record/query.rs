@@ -10,10 +10,16 @@
 
 // Decision: A query parameter without a meaning is refused.
 
+mod condition;
 mod error;
-mod filter;
+mod filters;
 mod history;
+mod json_dialect;
+mod names;
+mod operand;
+mod operator;
 mod parameters;
+mod path;
 mod sort;
 mod told;
 
@@ -23,17 +29,18 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::id::{IdScheme, RecordId};
-use super::nearest;
-use super::schema::{FieldType, Schema};
+use super::schema::Schema;
 use super::selection::SELECTED_BYTES_MAX;
 use super::slice::{PAGE_RECORDS_MAX, Slice};
 use crate::num::as_u64;
-pub(crate) use error::QueryError;
-use filter::Filters;
+pub(crate) use condition::QueryCondition;
+pub(crate) use error::{QueryError, Wrong};
+use filters::Filters;
 pub(crate) use history::HistoryQuery;
+use json_dialect::JsonDialect;
+use names::Names;
 use parameters::Parameters;
-use sort::By;
-pub(crate) use sort::SortKey;
+pub(crate) use sort::{By, SortKey};
 
 /// The most parameters in a query.
 const PARAMETERS_MAX: usize = 1000;
@@ -43,14 +50,8 @@ const SORT_KEYS_MAX: usize = 8;
 const SORT_RECORDS_MAX: usize = 10_000;
 /// The size of a page of which only the number was given.
 const PAGE_RECORDS: usize = 10;
-/// Names that a later release will understand. Until then they are refused, so that no client uses them as fields.
-const LATER: [&str; 10] = [
-    "_after", "_count", "_embed", "_expand", "_fields", "_q", "q", "range", "sort", "filter",
-];
-/// Those of them that will change the form of a record.
+/// Those that will change the form of a record.
 const SHAPES: [&str; 3] = ["_embed", "_expand", "_fields"];
-/// Ends of names that will ask for other comparisons than equality.
-const OPERATORS: [&str; 6] = ["_gte", "_lte", "_gt", "_lt", "_ne", "_like"];
 /// The names that are known besides the fields.
 const KNOWN: [&str; 8] = [
     "_start",
@@ -75,7 +76,7 @@ pub(crate) enum Handling {
 /// The records of a list that a client asks for.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct ListQuery {
-    filters: Filters,
+    conditions: Vec<QueryCondition>,
     sort: Vec<By>,
     slice: Slice,
     page: Option<Page>,
@@ -100,8 +101,10 @@ impl ListQuery {
         handling: Handling,
     ) -> Result<Self, QueryError> {
         let parameters = Parameters::parse(query)?;
-        let (slice, page) = slice(&parameters)?;
-        let sort = sort_keys(&parameters, schema, handling)?;
+        let names = Names::new(schema, handling);
+        let json = JsonDialect::read(&parameters)?;
+        let (slice, page) = slice(&parameters, json.range)?;
+        let sort = sort_keys(sent_order(&parameters, &json)?, names)?;
         if !sort.is_empty() && slice.end() > SORT_RECORDS_MAX {
             return Err(QueryError::SortedTooFar);
         }
@@ -110,7 +113,7 @@ impl ListQuery {
             rest: Parameters::without(query, "_page"),
         });
         Ok(Self {
-            filters: filters(&parameters, schema, handling)?,
+            conditions: conditions(&parameters, &json, names)?,
             sort,
             slice,
             page,
@@ -152,11 +155,25 @@ impl ListQuery {
         }
     }
 
+    /// The conditions that must all hold, in the order in which their names were first sent. With [`order`](Self::order) and
+    /// [`slice`](Self::slice) it is all that a plan is made from.
+    #[cfg_attr(not(test), expect(dead_code, reason = "indexes will be chosen by it"))]
+    pub(crate) fn conditions(&self) -> &[QueryCondition] {
+        &self.conditions
+    }
+
+    /// The fields by which the list is sorted, the most important first. Records that are equal in them are in the order of
+    /// ids; without any, all are.
+    #[cfg_attr(not(test), expect(dead_code, reason = "indexes will be chosen by it"))]
+    pub(crate) fn order(&self) -> &[By] {
+        &self.sort
+    }
+
     /// The ids that are asked for, sorted, if the query filters by id: no other record can match.
     pub(crate) fn ids(&self, scheme: IdScheme) -> Option<Vec<RecordId>> {
-        let wanted = self.filters.get(["id".to_owned()].as_slice())?.iter();
+        let wanted = condition::words(&self.conditions, "id")?.into_iter();
         // No record has an id of another form.
-        let ids = wanted.filter_map(|wanted| scheme.parse(wanted.word()?).ok());
+        let ids = wanted.filter_map(|wanted| scheme.parse(wanted).ok());
         let ids: BTreeSet<_> = ids.collect();
         Some(ids.into_iter().collect())
     }
@@ -168,7 +185,7 @@ impl ListQuery {
 
     /// Whether all records match, in the order of ids.
     pub(crate) fn is_plain(&self) -> bool {
-        self.filters.is_empty() && self.sort.is_empty()
+        self.conditions.is_empty() && self.sort.is_empty()
     }
 
     /// Whether another order than that of ids is asked for.
@@ -178,8 +195,7 @@ impl ListQuery {
 
     /// Whether a record with these members matches.
     pub(crate) fn matches(&self, members: &Map<String, Value>) -> bool {
-        let mut filters = self.filters.iter();
-        filters.all(|(path, any_of)| filter::matches(members, path, any_of))
+        condition::all_hold(&self.conditions, members)
     }
 
     /// The values by which a record is sorted.
@@ -226,15 +242,15 @@ pub(crate) fn wants_meta(query: &str) -> Result<bool, QueryError> {
     match Parameters::parse(query)?.once("_meta")? {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(_) => Err(QueryError::Value {
-            name: "_meta".to_owned(),
-            article: "true or false",
-        }),
+        Some(sent) => Err(QueryError::wrong("_meta", sent, Wrong::Boolean)),
     }
 }
 
 /// The part of the list that is asked for, and the number of its page.
-fn slice(parameters: &Parameters) -> Result<(Slice, Option<usize>), QueryError> {
+fn slice(
+    parameters: &Parameters,
+    range: Option<(usize, usize)>,
+) -> Result<(Slice, Option<usize>), QueryError> {
     let page = parameters.number("_page", 1)?;
     let start = parameters.number("_start", 0)?;
     let end = parameters.number("_end", 0)?;
@@ -245,6 +261,17 @@ fn slice(parameters: &Parameters) -> Result<(Slice, Option<usize>), QueryError> 
         (Some(_), Some(_)) => return Err(conflict("_limit", "_per_page")),
         (limit, per_page) => limit.or(per_page),
     };
+    if let Some((first, last)) = range {
+        return match (page, start, end, limit) {
+            (None, None, None, None) => {
+                Ok((Slice::new(first, (last - first).saturating_add(1)), None))
+            }
+            (Some(_), ..) => Err(conflict("range", "_page")),
+            (_, Some(_), ..) => Err(conflict("range", "_start")),
+            (_, _, Some(_), _) => Err(conflict("range", "_end")),
+            (_, _, _, Some(_)) => Err(conflict("range", "_limit")),
+        };
+    }
     let slice = match (page, start, end, limit) {
         (Some(_), Some(_), ..) => return Err(conflict("_page", "_start")),
         (Some(_), _, Some(_), _) => return Err(conflict("_page", "_end")),
@@ -269,124 +296,90 @@ fn conflict(one: &'static str, other: &'static str) -> QueryError {
     QueryError::Conflict { one, other }
 }
 
-fn sort_keys(
+/// The names that a list is sorted by, with their directions as they were sent.
+fn sent_order(
     parameters: &Parameters,
-    schema: &Schema,
-    handling: Handling,
-) -> Result<Vec<By>, QueryError> {
-    let mut keys = Vec::new();
-    let mut directions = parameters.once("_order")?.unwrap_or_default().split(',');
-    for name in parameters.once("_sort")?.unwrap_or_default().split(',') {
-        let order = match directions.next().unwrap_or_default().trim() {
-            "" => Ordering::Less,
-            asc if asc.eq_ignore_ascii_case("asc") => Ordering::Less,
-            desc if desc.eq_ignore_ascii_case("desc") => Ordering::Greater,
-            _ => return Err(QueryError::Order),
+    json: &JsonDialect,
+) -> Result<Vec<(String, Ordering)>, QueryError> {
+    let names = parameters.once("_sort")?;
+    if let Some(sort) = &json.sort {
+        return match names {
+            Some(_) => Err(conflict("_sort", "sort")),
+            None => Ok(sort.clone()),
         };
+    }
+    let names = names.unwrap_or_default().split(',');
+    let mut directions = parameters.once("_order")?.unwrap_or_default().split(',');
+    let mut sort = Vec::new();
+    for name in names {
+        let order = directions.next().unwrap_or_default();
+        let order = direction(order).ok_or(QueryError::Order)?;
         let name = name.trim();
         let (name, order) = match name.strip_prefix('-') {
             Some(name) => (name, order.reverse()),
             None => (name, order),
         };
-        if name.is_empty() {
-            continue;
-        }
-        let path = path(name);
-        let kind = match known(&path, schema, handling)? {
-            Known::Any => None,
-            Known::Field(kind) => Some(kind.clone()),
-            Known::Nothing => continue,
-        };
-        keys.push(By { path, kind, order });
-        if keys.len() > SORT_KEYS_MAX {
-            return Err(QueryError::SortKeys);
+        if !name.is_empty() {
+            sort.push((name.to_owned(), order));
         }
     }
     if directions.next().is_some() {
         return Err(QueryError::Order);
     }
+    Ok(sort)
+}
+
+/// The order that a direction means; ascending if it is empty.
+fn direction(direction: &str) -> Option<Ordering> {
+    match direction.trim() {
+        "" => Some(Ordering::Less),
+        asc if asc.eq_ignore_ascii_case("asc") => Some(Ordering::Less),
+        desc if desc.eq_ignore_ascii_case("desc") => Some(Ordering::Greater),
+        _ => None,
+    }
+}
+
+fn sort_keys(sort: Vec<(String, Ordering)>, names: Names<'_>) -> Result<Vec<By>, QueryError> {
+    let mut keys = Vec::new();
+    for (name, order) in sort {
+        let Some((path, kind)) = names.plain(&name)? else {
+            continue;
+        };
+        let ends = path == ["id"];
+        let kind = kind.cloned();
+        keys.push(By { path, kind, order });
+        if keys.len() > SORT_KEYS_MAX {
+            return Err(QueryError::SortKeys);
+        }
+        // No two records have one id.
+        if ends {
+            break;
+        }
+    }
+    // Records that are equal are in the order of their ids anyway.
+    keys.pop_if(|last| last.path == ["id"] && last.order == Ordering::Less);
     Ok(keys)
 }
 
-fn filters(
+fn conditions(
     parameters: &Parameters,
-    schema: &Schema,
-    handling: Handling,
-) -> Result<Filters, QueryError> {
-    let mut filters = Filters::new();
+    json: &JsonDialect,
+    names: Names<'_>,
+) -> Result<Vec<QueryCondition>, QueryError> {
+    let mut filters = Filters::new(names);
     for (name, value) in parameters.iter() {
-        if KNOWN.contains(&name) {
+        if KNOWN.contains(&name) || json.has(name) {
             continue;
         }
-        let path = path(name);
-        let declared = schema.field(&path).is_some() || name == "id";
-        if !declared && is_later(name) {
-            return Err(QueryError::Later {
-                name: name.to_owned(),
-            });
+        if names.are_declared() && !names.declares(name) {
+            JsonDialect::misused(name, value).map_or(Ok(()), Err)?;
         }
-        let kind = match known(&path, schema, handling)? {
-            Known::Any if name.starts_with('_') => continue,
-            Known::Any => None,
-            Known::Field(kind) => Some(kind),
-            Known::Nothing => continue,
-        };
-        let wanted = filter::wanted(name, value, kind)?;
-        filters.entry(path).or_default().push(wanted);
+        filters.add(name, value)?;
     }
-    Ok(filters)
-}
-
-fn is_later(name: &str) -> bool {
-    LATER.contains(&name)
-        || name.contains(':')
-        || OPERATORS.iter().any(|end| {
-            name.strip_suffix(end)
-                .is_some_and(|field| !field.is_empty())
-        })
-}
-
-/// The meaning of a name in a query.
-enum Known<'a> {
-    /// A value of any type: the resource has no schema, or it is the id.
-    Any,
-    Field(&'a FieldType),
-    /// Nothing; it is ignored.
-    Nothing,
-}
-
-fn known<'a>(
-    path: &[String],
-    schema: &'a Schema,
-    handling: Handling,
-) -> Result<Known<'a>, QueryError> {
-    if *schema == Schema::Any || path == ["id"] {
-        return Ok(Known::Any);
+    if let Some(members) = &json.filter {
+        filters.add_object("", members)?;
     }
-    match (schema.field(path), handling) {
-        (Some(kind), _) => Ok(Known::Field(kind)),
-        (None, Handling::Lenient) => Ok(Known::Nothing),
-        (None, Handling::Strict) => {
-            let name = path.join(".");
-            let names = schema.names().chain(KNOWN).chain(["id"]);
-            let near = nearest(&name, names).map(str::to_owned);
-            Err(QueryError::Unknown { name, near })
-        }
-    }
-}
-
-fn path(name: &str) -> Vec<String> {
-    name.split('.').map(str::to_owned).collect()
-}
-
-/// The value at a path of names, if there is one.
-fn at<'a>(members: &'a Map<String, Value>, path: &[String]) -> Option<&'a Value> {
-    let (first, rest) = path.split_first()?;
-    let mut value = members.get(first)?;
-    for name in rest {
-        value = value.as_object()?.get(name)?;
-    }
-    Some(value)
+    filters.finish()
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ mod check;
 mod field;
 mod violation;
 
-pub(crate) use check::{moment, whole};
+pub(crate) use check::moment;
+pub(crate) use field::Declared;
 pub use field::{Bounds, Field, FieldType, Pattern};
 pub(crate) use violation::RuleViolation;
 
@@ -60,20 +61,20 @@ impl Schema {
         found.filter(|violation| !stays(violation)).collect()
     }
 
-    /// The type of the field at a path of names: `author.name` is a member of an object. `None` if there is no such field.
-    pub(crate) fn field(&self, path: &[String]) -> Option<&FieldType> {
-        let Self::Fields(fields) = self else {
-            return None;
-        };
-        field::find(fields, path)
+    /// The declaration at a path of names: `author.name` is a member of an object, `tags.0` an item of an array.
+    pub(crate) fn at(&self, path: &[String]) -> Declared<'_> {
+        match self {
+            Self::Any => Declared::Anything,
+            Self::Fields(fields) => field::find(fields, path),
+        }
     }
 
-    /// The names of the fields, if they are declared.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        let fields = match self {
-            Self::Any => &[][..],
-            Self::Fields(fields) => fields,
-        };
-        fields.iter().map(|field| field.name.as_str())
+    /// The paths of all declared fields.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        if let Self::Fields(fields) = self {
+            field::paths(fields, "", &mut paths);
+        }
+        paths
     }
 }

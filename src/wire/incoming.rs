@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::link::Link;
 use super::problem::{Code, Problem};
 use crate::places::TakenPlace;
+use crate::settings::LimitSettings;
 
 /// A request that has not been answered.
 pub(crate) struct Incoming {
@@ -60,6 +61,11 @@ impl Incoming {
         let detail =
             "the request comes from a page of another site; send it from a page of this one";
         Err(Problem::new(Code::CrossSite).detail(detail))
+    }
+
+    /// The limits of the settings' edition that it keeps.
+    pub(crate) fn limits(&self) -> &LimitSettings {
+        &self.link.rules.limits
     }
 
     /// The length of its head, as far as it is kept.

@@ -2,12 +2,14 @@
 
 mod stderr;
 
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,23 @@ use tempfile::TempDir;
 use crate::client::{self, Response};
 use stderr::{Lines, Stderr};
 
-pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_perennial");
+/// The daemon's binary: the one that cargo built with the tests, or the one that `PERENNIAL_BINARY` names.
+pub(crate) const BINARY: Binary = Binary;
+
+/// See [`BINARY`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Binary;
+
+impl AsRef<OsStr> for Binary {
+    fn as_ref(&self) -> &OsStr {
+        static PATH: OnceLock<OsString> = OnceLock::new();
+        PATH.get_or_init(|| {
+            let named = env::var_os("PERENNIAL_BINARY");
+            named.unwrap_or_else(|| env!("CARGO_BIN_EXE_perennial").into())
+        })
+    }
+}
+
 const START: Duration = Duration::from_secs(20);
 
 /// A daemon under test. Dropping it kills the process, and prints its stderr if the test failed.
@@ -121,10 +139,10 @@ impl TestDaemon {
     /// Starts the process, on the same data if it ran before, and does not wait until it is ready.
     pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "the daemon is already running");
-        let mut words = self.wrapper.clone();
-        words.push(BINARY.to_owned());
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]);
+        let words = self.wrapper.iter().map(OsStr::new);
+        let mut words = words.chain([BINARY.as_ref()]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
         command.arg("--config").arg(self.config()).arg("serve");
         let stdin = self.stdin.as_ref().map(|stdin| stdin.try_clone().unwrap());
         command.env("NO_COLOR", "1");

@@ -53,6 +53,7 @@ mod powercut;
 mod random_input;
 mod released;
 mod reload;
+mod reload_limits;
 mod reload_ways;
 mod required;
 mod resources;

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use crate::client::{self, Client, Response};
 use crate::daemon::{BINARY, TestDaemon, toml};
 
-fn rewrite(daemon: &TestDaemon, more: &str) {
+pub(crate) fn rewrite(daemon: &TestDaemon, more: &str) {
     fs::write(daemon.config(), toml(daemon.folder(), more)).unwrap();
 }
 
-fn reload(daemon: &TestDaemon, query: &str) -> Response {
+pub(crate) fn reload(daemon: &TestDaemon, query: &str) -> Response {
     client::post(daemon.admin(), &format!("/reload{query}"), &Value::Null)
 }
 

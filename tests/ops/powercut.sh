@@ -15,6 +15,6 @@ for tool in mkfs.ext4 mount losetup; do
 done
 [ -e /dev/loop-control ] || skip "no loop devices" "modprobe loop"
 
-cargo test --release --test it -- --ignored --nocapture --exact \
+cargo test --test it -- --ignored --nocapture --exact \
     powercut::a_power_cut_at_any_moment_loses_no_acknowledged_record
 echo "1 passed, 0 failed, 0 skipped"

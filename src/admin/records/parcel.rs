@@ -26,6 +26,8 @@ pub(super) struct Parcel {
     pub(super) upsert: bool,
     /// Whether nothing may be changed.
     pub(super) dry_run: bool,
+    /// The longest record that is taken: the limit when the parcel came.
+    pub(super) record_bytes: usize,
 }
 
 /// A line that is not empty.
@@ -38,7 +40,7 @@ pub(super) struct ParcelLine<'a> {
 
 impl Parcel {
     /// Reads a query. The error is for its sender.
-    pub(super) fn parse(query: &str) -> Result<Self, String> {
+    pub(super) fn parse(query: &str, record_bytes: usize) -> Result<Self, String> {
         let (mut import, mut first, mut again) = (None, None, None);
         let (mut upsert, mut dry_run) = (false, false);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -68,6 +70,7 @@ impl Parcel {
             again,
             upsert,
             dry_run,
+            record_bytes,
         })
     }
 
@@ -88,8 +91,8 @@ impl Parcel {
         &self,
         line: &ParcelLine<'_>,
         settings: &ResourceSettings,
-        bytes_max: usize,
     ) -> Result<WriteCommand, Vec<String>> {
+        let bytes_max = self.record_bytes;
         if line.text.len() > bytes_max {
             let fault = format!("a record may have {bytes_max} bytes (limits.body)");
             return Err(vec![fault]);
@@ -155,13 +158,13 @@ mod tests {
     const IMPORT: &str = "01a210f2-6a46-7604-bfff-fffffffffffe";
 
     fn parcel(more: &str) -> Parcel {
-        Parcel::parse(&format!("import={IMPORT}&first=0{more}")).unwrap()
+        Parcel::parse(&format!("import={IMPORT}&first=0{more}"), 50).unwrap()
     }
 
     #[test]
     fn lines_without_an_id_have_ids_that_are_the_same_again_and_in_order() {
         let uuid = |first: u64, at: usize| {
-            let parcel = Parcel::parse(&format!("import={IMPORT}&first={first}")).unwrap();
+            let parcel = Parcel::parse(&format!("import={IMPORT}&first={first}"), 50).unwrap();
             parcel.uuid(at)
         };
         assert_eq!(uuid(0, 0).to_string(), IMPORT);
@@ -187,7 +190,7 @@ mod tests {
             "colour=red",
             "upsert=no",
         ] {
-            assert!(Parcel::parse(wrong).is_err(), "{wrong}");
+            assert!(Parcel::parse(wrong, 50).is_err(), "{wrong}");
         }
     }
 
@@ -216,7 +219,7 @@ mod tests {
                 at: 1,
                 text: text.as_bytes(),
             };
-            parcel(more).command(&line, &settings, 50)
+            parcel(more).command(&line, &settings)
         };
         let id = RecordId::from_uuid(parcel("").uuid(1));
         let json = bytes::Bytes::from(format!("{{\"id\":\"{id}\",\"a\":1}}"));

@@ -1,6 +1,9 @@
 //! The reasons for refusing a query.
 
+use std::fmt::Display;
+
 use super::{PARAMETERS_MAX, SORT_KEYS_MAX, SORT_RECORDS_MAX};
+use crate::record::schema::FieldType;
 
 /// Why a query is refused. Clients read these texts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -9,22 +12,33 @@ pub(crate) enum QueryError {
     Encoding,
     #[error("the query has more than {PARAMETERS_MAX} parameters")]
     TooMany,
+    /// Too much of something.
+    #[error("a query has {most} {told} at most")]
+    Limit { told: &'static str, most: usize },
     #[error("{name} is not a field of this resource{}", hint(near.as_deref()))]
     Unknown {
         name: String,
-        /// The field that was probably meant.
+        /// The name that was probably meant.
         near: Option<String>,
+    },
+    #[error(
+        "{name} has no operator after its colon; there are eq, ne, gt, gte, lt, lte, in, contains, startsWith, endsWith and isnull{}",
+        hint(*near)
+    )]
+    Operator {
+        name: String,
+        near: Option<&'static str>,
     },
     /// A later release will understand it.
     #[error("{name} is not available yet")]
     Later { name: String },
     #[error("{name} must be given once")]
-    Repeated { name: &'static str },
+    Repeated { name: String },
     #[error("{name} must be a whole number, {least} or more")]
     Number { name: &'static str, least: usize },
     #[error("_end must not be less than _start")]
     Backwards,
-    /// Two ways to say which part of the list is asked for.
+    /// Two ways to say the same.
     #[error("{one} and {other} exclude each other")]
     Conflict {
         one: &'static str,
@@ -38,16 +52,80 @@ pub(crate) enum QueryError {
         "a sorted page ends at record {SORT_RECORDS_MAX} at the latest; filter, or ask without _sort"
     )]
     SortedTooFar,
-    /// No value of the field's type reads like this.
-    #[error("{name} must be {article}")]
+    /// The value does not read as it must.
+    #[error("{name} must be {wrong}, not {sent}")]
     Value {
         name: String,
-        /// The type, with its article.
-        article: &'static str,
+        /// The beginning of what was sent.
+        sent: String,
+        wrong: Wrong,
     },
+    #[error("{name} may have {most} bytes at most")]
+    TooLong { name: String, most: usize },
+    #[error("{name} is not valid JSON: {reason}")]
+    Json { name: &'static str, reason: String },
     /// No value can be compared with an object.
-    #[error("{name} is an object; name one of its members, such as {name}.MEMBER")]
-    Object { name: String },
+    #[error("{name} is an object; name one of its members, such as {name}.{member}")]
+    Object {
+        name: String,
+        /// A member that it has.
+        member: String,
+    },
+}
+
+/// The requirement that a value does not meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Wrong {
+    /// A value of the field's type, which is named with its article.
+    #[error("{0}")]
+    Type(&'static str),
+    #[error("a whole number from {} to {}", i64::MIN, i64::MAX)]
+    Integer,
+    #[error("true or false")]
+    Boolean,
+    #[error("a value; for null and what is missing there is :isnull=true")]
+    NotNull,
+    #[error("a value or an array of values")]
+    Nested,
+    #[error("an array of filters such as [{{\"year\":1965}},{{\"title_like\":\"dune\"}}]")]
+    Groups,
+    #[error("an array such as [\"year\",\"DESC\"]")]
+    Sort,
+    #[error("an array of the first and the last record such as [0,24]")]
+    Range,
+    #[error("an object such as {{\"year\":1965}}")]
+    Filter,
+}
+
+/// The most characters of a wrong value that are shown.
+const SENT_CHARACTERS_MAX: usize = 80;
+
+impl QueryError {
+    pub(super) fn wrong(name: &str, sent: impl Display, wrong: Wrong) -> Self {
+        let sent = sent.to_string();
+        let mut shown: String = sent.chars().take(SENT_CHARACTERS_MAX).collect();
+        if shown.len() < sent.len() {
+            shown.push_str("...");
+        }
+        Self::Value {
+            name: name.to_owned(),
+            sent: format!("{shown:?}"),
+            wrong,
+        }
+    }
+
+    /// The error of a comparison with an object of this type.
+    pub(super) fn of_object(name: &str, kind: &FieldType) -> Self {
+        let first = if let FieldType::Object(Some(fields)) = kind {
+            fields.first()
+        } else {
+            None
+        };
+        Self::Object {
+            name: name.to_owned(),
+            member: first.map_or_else(|| "MEMBER".to_owned(), |field| field.name.clone()),
+        }
+    }
 }
 
 fn hint(near: Option<&str>) -> String {

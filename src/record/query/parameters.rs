@@ -17,7 +17,8 @@ impl Parameters {
                 return Err(QueryError::TooMany);
             }
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            pairs.push((decode(name)?, decode(value)?));
+            let name = decode(name)?;
+            pairs.push((repeated(&name).to_owned(), decode(value)?));
         }
         Ok(Self(pairs))
     }
@@ -42,7 +43,9 @@ impl Parameters {
         let mut values = self.iter().filter(|(name, _)| *name == wanted);
         let value = values.next().map(|(_, value)| value);
         match values.next() {
-            Some(_) => Err(QueryError::Repeated { name: wanted }),
+            Some(_) => Err(QueryError::Repeated {
+                name: wanted.to_owned(),
+            }),
             None => Ok(value),
         }
     }
@@ -62,6 +65,17 @@ impl Parameters {
             .ok()
             .filter(|number| digits && *number >= least);
         number.map(Some).ok_or(QueryError::Number { name, least })
+    }
+}
+
+/// `id[]` and `id[0]` are ways to write that `id` is repeated.
+fn repeated(name: &str) -> &str {
+    let inside = name
+        .strip_suffix(']')
+        .and_then(|name| name.rsplit_once('['));
+    match inside {
+        Some((repeated, index)) if index.bytes().all(|byte| byte.is_ascii_digit()) => repeated,
+        Some(_) | None => name,
     }
 }
 

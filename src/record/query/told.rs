@@ -1,9 +1,12 @@
 //! A query in words, for whoever asks what it means.
 
 use std::cmp::Ordering;
+use std::ops::Bound;
 
 use super::ListQuery;
-use super::filter::Wanted;
+use super::condition::{FieldCondition, QueryCondition, Test, TextPlace};
+use super::operand::Operand;
+use crate::record::compare::Scalar;
 use crate::record::moment_text;
 
 impl ListQuery {
@@ -15,11 +18,7 @@ impl ListQuery {
         } else {
             format!("records {first} to {last}")
         };
-        let filters = self.filters.iter().map(|(path, any_of)| {
-            let values: Vec<_> = any_of.iter().map(Wanted::told).collect();
-            format!("{} is {}", path.join("."), values.join(" or "))
-        });
-        let filters: Vec<_> = filters.collect();
+        let filters: Vec<_> = self.conditions.iter().map(QueryCondition::told).collect();
         if filters.is_empty() {
             told.push_str(" of all");
         } else {
@@ -38,16 +37,80 @@ impl ListQuery {
     }
 }
 
-impl Wanted {
+impl QueryCondition {
     fn told(&self) -> String {
         match self {
-            Self::Text(text) | Self::Word(text) => format!("{text:?}"),
-            Self::Integer(number) => number.to_string(),
-            Self::Number(number) => number.to_string(),
-            Self::Boolean(yes) => yes.to_string(),
-            Self::Moment(nanoseconds) => {
-                moment_text(u64::try_from(nanoseconds / 1_000_000).unwrap_or_default())
+            Self::Field(field) => field.told(),
+            Self::Search(search) => format!("text contains {:?}", search.needle.text),
+            Self::AnyOf(groups) => {
+                let groups = groups.iter().map(|group| {
+                    let group: Vec<_> = group.iter().map(Self::told).collect();
+                    format!("({})", group.join(" and "))
+                });
+                groups.collect::<Vec<_>>().join(" or ")
             }
+        }
+    }
+}
+
+impl FieldCondition {
+    fn told(&self) -> String {
+        let field = self.path.join(".");
+        let any = |values: &[Operand]| {
+            let values: Vec<_> = values.iter().map(Operand::told).collect();
+            values.join(" or ")
+        };
+        match &self.test {
+            Test::OneOf(values) => format!("{field} is {}", any(values)),
+            Test::NoneOf(values) => format!("{field} is not {}", any(values)),
+            Test::Range(range) => {
+                let lower = match &range.lower {
+                    Bound::Included(bound) => format!(" at least {}", bound.told()),
+                    Bound::Excluded(bound) => format!(" more than {}", bound.told()),
+                    Bound::Unbounded => String::new(),
+                };
+                let upper = match &range.upper {
+                    Bound::Included(bound) => format!(" at most {}", bound.told()),
+                    Bound::Excluded(bound) => format!(" less than {}", bound.told()),
+                    Bound::Unbounded => String::new(),
+                };
+                let and = if lower.is_empty() || upper.is_empty() {
+                    ""
+                } else {
+                    " and"
+                };
+                format!("{field} is{lower}{and}{upper}")
+            }
+            Test::Text(needles) => {
+                let needles = needles.iter().map(|needle| {
+                    let verb = match needle.place {
+                        TextPlace::Anywhere => "contains",
+                        TextPlace::Start => "begins with",
+                        TextPlace::End => "ends with",
+                    };
+                    format!("{verb} {:?}", needle.text)
+                });
+                format!("{field} {}", needles.collect::<Vec<_>>().join(" or "))
+            }
+            Test::Null(true) => format!("{field} is null or missing"),
+            Test::Null(false) => format!("{field} is neither null nor missing"),
+        }
+    }
+}
+
+impl Operand {
+    fn told(&self) -> String {
+        match self {
+            Self::Word(word) => format!("{:?}", word.text()),
+            Self::Typed(scalar) => match scalar {
+                Scalar::Text(text) => format!("{text:?}"),
+                Scalar::Number(number) => number.to_string(),
+                Scalar::Boolean(yes) => yes.to_string(),
+                Scalar::Moment(nanoseconds) => {
+                    moment_text(u64::try_from(nanoseconds / 1_000_000).unwrap_or_default())
+                }
+                Scalar::Unordered | Scalar::Null | Scalar::Missing => "nothing".to_owned(),
+            },
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::fmt::Display;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 use super::field::{Bounds, Field, FieldType};
 use super::violation::{Pointer, Rule, RuleViolation};
+use crate::record::compare::ExactNumber;
 use crate::record::nearest;
 
 /// Fills in the defaults of these fields, and finds every rule that the object breaks.
@@ -77,12 +78,18 @@ pub(super) fn value(
                 found.push(here.violates(Rule::Pattern, detail));
             }
         }
-        (FieldType::Integer(bounds), Value::Number(number)) => match whole(number) {
-            Some(number) => check_number(number, bounds, here, found),
-            None => mismatch(),
-        },
-        (FieldType::Number(bounds), Value::Number(number)) => match number.as_f64() {
-            Some(number) => check_number(number, bounds, here, found),
+        (FieldType::Integer(bounds), Value::Number(number)) => {
+            match ExactNumber::of(number).and_then(ExactNumber::whole) {
+                Some(number) => check_number(number, bounds, here, found),
+                None => mismatch(),
+            }
+        }
+        (FieldType::Number(bounds), Value::Number(number)) => match ExactNumber::of(number) {
+            Some(number) => {
+                let exact = |bound: Option<f64>| bound.and_then(ExactNumber::from_f64);
+                let (min, max) = (exact(bounds.min), exact(bounds.max));
+                check_number(number, &Bounds { min, max }, here, found);
+            }
             None => mismatch(),
         },
         (FieldType::Boolean, Value::Bool(_)) | (FieldType::Object(None), Value::Object(_)) => {}
@@ -131,15 +138,6 @@ fn check_length(
         let detail = format!("must have at most {max} {of}");
         found.push(here.violates(Rule::MaxLength, detail));
     }
-}
-
-/// A number as an integer of 64 bits, if it is exactly one: `2.0` is 2.
-pub(crate) fn whole(number: &Number) -> Option<i64> {
-    number.as_i64().or_else(|| {
-        let text = number.to_string();
-        let digits = text.strip_suffix(".0")?;
-        digits.parse().ok()
-    })
 }
 
 /// The moment of an RFC 3339 text, in nanoseconds since 1970.

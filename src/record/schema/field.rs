@@ -121,13 +121,55 @@ impl PartialEq for Pattern {
     }
 }
 
-/// The type of the field at a path of names.
-pub(super) fn find<'a>(fields: &'a [Field], path: &[String]) -> Option<&'a FieldType> {
-    let (first, rest) = path.split_first()?;
-    let field = fields.iter().find(|field| field.name == *first)?;
-    match (&field.kind, rest) {
-        (kind, []) => Some(kind),
-        (FieldType::Object(Some(fields)), rest) => find(fields, rest),
-        _ => None,
+/// The declaration at a path of names.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Declared<'a> {
+    /// A field of this type.
+    Kind(&'a FieldType),
+    /// Values of any type.
+    Anything,
+    /// No field.
+    Nothing,
+}
+
+/// The declaration among these fields at a path of names.
+pub(super) fn find<'a>(fields: &'a [Field], path: &[String]) -> Declared<'a> {
+    let first = path.split_first();
+    let found = first.and_then(|(first, rest)| {
+        let field = fields.iter().find(|field| field.name == *first)?;
+        Some(within(&field.kind, rest))
+    });
+    found.unwrap_or(Declared::Nothing)
+}
+
+fn within<'a>(kind: &'a FieldType, path: &[String]) -> Declared<'a> {
+    let Some((first, rest)) = path.split_first() else {
+        return Declared::Kind(kind);
+    };
+    let is_index = !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit());
+    match kind {
+        FieldType::Object(Some(fields)) => find(fields, path),
+        FieldType::Object(None) => Declared::Anything,
+        FieldType::Array { items, .. } if is_index => match items {
+            Some(items) => within(items, rest),
+            None => Declared::Anything,
+        },
+        FieldType::Array { .. }
+        | FieldType::String { .. }
+        | FieldType::Integer(_)
+        | FieldType::Number(_)
+        | FieldType::Boolean
+        | FieldType::DateTime => Declared::Nothing,
+    }
+}
+
+/// Adds the paths of these fields, which are below `prefix`.
+pub(super) fn paths(fields: &[Field], prefix: &str, into: &mut Vec<String>) {
+    for field in fields {
+        let path = format!("{prefix}{}", field.name);
+        if let FieldType::Object(Some(fields)) = &field.kind {
+            paths(fields, &format!("{path}."), into);
+        }
+        into.push(path);
     }
 }

@@ -10,25 +10,11 @@ fn reserved_features_are_refused_as_not_available() {
     let (book, etag) = make(&daemon, "/books", &json!({"title": "Dune"}));
     let later = |what: &str| format!("{what} is not available yet");
     for query in [
-        "year_gte=1960",
-        "year_lte=1",
-        "year_gt=1",
-        "year_lt=1",
-        "title_ne=x",
-        "title_like=x",
-        "year:gte=1960",
-        "id:in=1,2",
-        "title:contains=x",
-        "isbn:isnull=true",
-        "q=sand",
         "_after=x",
         "_count=exact",
         "_fields=id",
         "_embed=reviews",
         "_expand=book",
-        "sort=%5B%22year%22%2C%22DESC%22%5D",
-        "range=%5B0%2C24%5D",
-        "filter=%7B%7D",
     ] {
         let name = query.split('=').next().unwrap();
         for path in ["/books", "/albums"] {

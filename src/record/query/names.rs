@@ -1,0 +1,113 @@
+//! The names in a query: which field one means, and what nobody knows.
+
+use super::operator::Operator;
+use super::path::path;
+use super::{Handling, KNOWN, QueryError};
+use crate::record::nearest;
+use crate::record::schema::{Declared, FieldType, Schema};
+
+/// The most names in the path of a field.
+const PATH_NAMES_MAX: usize = 16;
+/// Names that a later release will understand. Until then they are refused, so that no client uses them as fields.
+const LATER: [&str; 5] = ["_after", "_count", "_embed", "_expand", "_fields"];
+
+/// The names that are known in a resource.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Names<'a> {
+    schema: &'a Schema,
+    handling: Handling,
+}
+
+/// A field: the way to it, and its declared type. No type means that values of any type are there.
+pub(super) type NamedField<'a> = (Vec<String>, Option<&'a FieldType>);
+
+impl<'a> Names<'a> {
+    pub(super) fn new(schema: &'a Schema, handling: Handling) -> Self {
+        Self { schema, handling }
+    }
+
+    /// Whether the fields of the resource are declared.
+    pub(super) fn are_declared(self) -> bool {
+        *self.schema != Schema::Any
+    }
+
+    /// Whether a field of this name is declared.
+    pub(super) fn declares(self, name: &str) -> bool {
+        self.are_declared() && !matches!(self.schema.at(&path(name)), Declared::Nothing)
+    }
+
+    /// The field that a name is, without an operator; `None` if the name is ignored.
+    pub(super) fn plain(self, name: &str) -> Result<Option<NamedField<'a>>, QueryError> {
+        self.at(name, "")
+    }
+
+    /// The field and the operator that a name asks for; `None` if the name is ignored. The name of a declared field is never
+    /// taken for another one with an operator.
+    pub(super) fn field(
+        self,
+        name: &str,
+    ) -> Result<Option<(NamedField<'a>, Operator)>, QueryError> {
+        if LATER.contains(&name) {
+            return Err(QueryError::Later {
+                name: name.to_owned(),
+            });
+        }
+        // What nobody declared and begins like a parameter is none of the record's members. Browsers' libraries send `_=123`.
+        if name == "_" || !self.are_declared() && name.starts_with('_') {
+            return Ok(None);
+        }
+        let (field, operator) = self.split(name)?;
+        let (_, suffix) = name.split_at_checked(field.len()).unwrap_or((name, ""));
+        let found = self.at(field, suffix)?;
+        Ok(found.map(|field| (field, operator)))
+    }
+
+    /// The field's name, and the operator behind it.
+    fn split(self, name: &str) -> Result<(&str, Operator), QueryError> {
+        if self.declares(name) || name == "id" {
+            return Ok((name, Operator::Equal));
+        }
+        if let Some((field, operator)) = name.rsplit_once(':') {
+            match Operator::named(operator) {
+                Some(operator) => return Ok((field, operator)),
+                None if self.are_declared() => {
+                    return Err(QueryError::Operator {
+                        name: name.to_owned(),
+                        near: nearest(operator, Operator::names()),
+                    });
+                }
+                None => {}
+            }
+        }
+        Ok(Operator::suffix(name).unwrap_or((name, Operator::Equal)))
+    }
+
+    /// The field at a path. `suffix` is what followed its name.
+    fn at(self, name: &str, suffix: &str) -> Result<Option<NamedField<'a>>, QueryError> {
+        let path = path(name);
+        if path.len() > PATH_NAMES_MAX {
+            return Err(QueryError::Limit {
+                told: "names in the path of a field",
+                most: PATH_NAMES_MAX,
+            });
+        }
+        if name == "id" {
+            return Ok(Some((path, None)));
+        }
+        match (self.schema.at(&path), self.handling) {
+            (Declared::Kind(kind), _) => Ok(Some((path, Some(kind)))),
+            (Declared::Anything, _) => Ok(Some((path, None))),
+            (Declared::Nothing, Handling::Lenient) => Ok(None),
+            (Declared::Nothing, Handling::Strict) => Err(self.unknown(name, suffix)),
+        }
+    }
+
+    fn unknown(self, name: &str, suffix: &str) -> QueryError {
+        let fields = self.schema.paths();
+        let fields = fields.iter().map(String::as_str);
+        let near = nearest(name, fields.chain(["id"])).map(|near| format!("{near}{suffix}"));
+        let sent = format!("{name}{suffix}");
+        let near = near.or_else(|| nearest(&sent, KNOWN).map(str::to_owned));
+        QueryError::Unknown { name: sent, near }
+    }
+}
