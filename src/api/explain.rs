@@ -81,9 +81,9 @@ impl Explainer<'_> {
         asked: &'b AskedRequest,
         told: &mut Explanation,
     ) -> Option<RoutedRequest<'b>> {
-        self.host(asked, told);
+        let misdirected = self.host(asked, told);
         let resolved = self.routes.resolve(&asked.path);
-        let unknown = must_know(&asked.method);
+        let refused = misdirected.or(must_know(&asked.method).err());
         let answered = match resolved {
             Ok(matched) => {
                 let route = &matched.route;
@@ -98,7 +98,7 @@ impl Explainer<'_> {
                     |second| format!("{}: {}", second.pattern, why_not(route, second)),
                 );
                 told.add("runner-up", second);
-                if let Err(problem) = unknown {
+                if let Some(problem) = refused {
                     told.answered(&asked.path, Err(problem), Some(&route.rules));
                     return None;
                 }
@@ -117,28 +117,35 @@ impl Explainer<'_> {
                 Err(Problem::new(Code::NotFound))
             }
         };
-        told.answered(&asked.path, unknown.and(answered), None);
+        told.answered(&asked.path, refused.map_or(answered, Err), None);
         told.add("answered by", "a request handler");
         None
     }
 
-    /// Tells whether the host of a URL is served.
-    fn host(&self, asked: &AskedRequest, told: &mut Explanation) {
+    /// Tells whether the host of a URL is served, and refuses it if it is served at no address.
+    fn host(&self, asked: &AskedRequest, told: &mut Explanation) -> Option<Problem> {
         let local = |listen: &Listen| matches!(listen, Listen::Tcp(at) if at.ip().is_loopback());
-        let Some(authority) = &asked.authority else {
-            return;
+        let authority = asked.authority.as_ref()?;
+        let refused = Hosts::new(&self.settings.server.hosts)
+            .known(authority)
+            .err();
+        let listens = &self.settings.server.listen;
+        let Some(problem) = refused.filter(|_| listens.iter().any(local)) else {
+            told.add("host", format!("{authority} is served"));
+            return None;
         };
-        let known = Hosts::new(&self.settings.server.hosts).known(authority);
-        let refused = known
-            .err()
-            .filter(|_| self.settings.server.listen.iter().any(local));
+        let everywhere = listens.iter().all(local);
+        let elsewhere = if everywhere {
+            ""
+        } else {
+            "; it is served at the other addresses"
+        };
+        let text = problem.text();
         told.add(
             "host",
-            refused.map_or_else(
-                || format!("{authority} is served"),
-                |problem| format!("421 on a loopback address: {}", problem.text()),
-            ),
+            format!("421 on a loopback address: {text}{elsewhere}"),
         );
+        everywhere.then_some(problem)
     }
 
     /// Tells which file is served.

@@ -112,6 +112,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// the first time on that the store is open.
     fn mark(&self) -> StoreReply<'_, &str>;
 
+    /// The error that a write would get at once, if it would get one.
+    fn refuses_writes(&self) -> Option<StoreError>;
+
     /// Whether reads and writes are served now.
     fn ready(&self) -> bool;
 

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::client::{self, Response};
+use crate::client::{self, Client, Response};
 use crate::daemon::{BINARY, TestDaemon};
 
 const SETTINGS: &str = r#"
@@ -158,7 +158,7 @@ fn an_explanation_is_what_the_daemon_answers() {
     ];
     let changes = ["POST", "PUT", "PATCH", "DELETE"];
     for path in paths {
-        for method in ["GET", "HEAD", "OPTIONS", "TRACE", "FOO"]
+        for method in ["GET", "HEAD", "OPTIONS", "TRACE", "FOO", "get"]
             .iter()
             .chain(&changes)
         {
@@ -188,7 +188,7 @@ fn an_explanation_is_what_the_daemon_answers() {
 #[test]
 fn the_route_the_runner_up_the_file_and_the_query_are_told() {
     let daemon = daemon();
-    let told = running(&daemon, "get", "/other/b.txt");
+    let told = running(&daemon, "GET", "/other/b.txt");
     let file = daemon.folder().join("other/b.txt");
     assert_eq!(told["route"], "/other");
     for (about, text) in [
@@ -228,6 +228,31 @@ fn the_route_the_runner_up_the_file_and_the_query_are_told() {
     }
     let told = running(&daemon, "GET", "http://evil.example/");
     assert!(facts(&told, "host")[0].starts_with("421 "), "{told:#}");
+    assert_eq!(told["status"], 421);
+    let mut client = Client::connect(daemon.public()).unwrap();
+    client
+        .write(b"GET / HTTP/1.1\r\nhost: evil.example\r\n\r\n")
+        .unwrap();
+    client.read_answer(false).unwrap().expect(421);
+}
+
+#[test]
+fn a_writer_that_is_stopped_is_told() {
+    let daemon = daemon();
+    client::send(daemon.admin(), "POST", "/supervisor/writer/stop", &[], None).expect(200);
+    let book = json!({"title": "Persuasion"});
+    for (method, path) in [("POST", "/books"), ("DELETE", "/books/Dune")] {
+        let told = running(&daemon, method, path);
+        assert_eq!(told["status"], 503, "{told:#}");
+        let body = (method == "POST").then(|| book.to_string());
+        let headers = [("Content-Type", "application/json")];
+        let body = body.as_ref().map(|body| body.as_bytes());
+        client::send(daemon.public(), method, path, &headers, body).expect(503);
+    }
+    compare(
+        &running(&daemon, "GET", "/books/Dune"),
+        &daemon.get("/books/Dune"),
+    );
 }
 
 #[test]

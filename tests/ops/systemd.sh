@@ -125,6 +125,11 @@ check "the journal names the line" has "/etc/perennial/perennial.toml:$LINE:1: s
 check "the service goes on" is active show ActiveState
 check "the limit stays in force" is 413 long
 inside mv /etc/perennial/good /etc/perennial/perennial.toml
+watched() { inside sed -i "s/^listen/watch = true\nlisten/; s/1 KiB/$1/" /etc/perennial/perennial.toml; }
+watched "4 KiB"
+check "a reload switches the watch on" inside systemctl reload perennial.service
+inside sed -i 's/4 KiB/1 KiB/' /etc/perennial/perennial.toml
+check "what is saved then is in force without a reload" until_true is 413 long
 
 # --- kill
 PID=$(show MainPID)

@@ -27,11 +27,10 @@ pub(crate) enum AskedError {
 }
 
 impl AskedRequest {
-    /// Reads a method in capital or small letters, and a path or a whole URL. What follows a `#` is not sent.
+    /// Reads a method as it is sent, and a path or a whole URL. What follows a `#` is not sent.
     pub(crate) fn parse(method: &str, url: &str) -> Result<Self, AskedError> {
-        let capital = method.to_uppercase();
-        let method = Method::from_bytes(capital.as_bytes());
-        let method = method.map_err(|_| AskedError::Method(capital))?;
+        let sent = Method::from_bytes(method.as_bytes());
+        let method = sent.map_err(|_| AskedError::Method(method.to_owned()))?;
         let sent = url.split('#').next().unwrap_or_default();
         let uri = sent.parse::<Uri>().ok();
         let uri = uri.filter(|uri| uri.path().starts_with('/'));
@@ -57,7 +56,7 @@ mod tests {
             ("http://localhost:3000", Some("localhost:3000"), "/", ""),
             ("http://[::1]/a//b", Some("[::1]"), "/a//b", ""),
         ] {
-            let asked = AskedRequest::parse("get", url).unwrap();
+            let asked = AskedRequest::parse("GET", url).unwrap();
             assert_eq!(asked.method, Method::GET);
             assert_eq!(asked.authority.as_deref(), authority, "{url}");
             assert_eq!((asked.path.as_str(), asked.query.as_str()), (path, query));
@@ -67,5 +66,7 @@ mod tests {
             assert_eq!(AskedRequest::parse("GET", url), wrong);
         }
         assert!(AskedRequest::parse("A B", "/").is_err());
+        let small = AskedRequest::parse("get", "/").unwrap();
+        assert_ne!(small.method, Method::GET, "methods have capital letters");
     }
 }

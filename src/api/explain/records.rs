@@ -178,7 +178,8 @@ impl<'a> AskedRecords<'a> {
                 }
                 Ok(Some(response))
             }
-            ResourceWish::History | ResourceWish::Write => Ok(None),
+            ResourceWish::Write => store.refuses_writes().map_or(Ok(None), |no| Err(no.into())),
+            ResourceWish::History => Ok(None),
         }
     }
 

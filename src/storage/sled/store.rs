@@ -189,8 +189,8 @@ impl SledStore {
         &self,
         message: impl FnOnce(ReplyTo<T, StoreError>) -> StoreMessage,
     ) -> Result<T, StoreError> {
-        if let Some(unready) = self.unready().or_else(|| self.stuck()) {
-            return Err(unready);
+        if let Some(refused) = self.refuses_writes() {
+            return Err(refused);
         }
         let answer = self.writer.ask(message, self.deadline).await;
         answer.map_err(|error| match error {
@@ -302,6 +302,11 @@ impl Store for SledStore {
             known().ok_or(StoreError::Unavailable)
         };
         Either::Right(wait.boxed_local())
+    }
+
+    fn refuses_writes(&self) -> Option<StoreError> {
+        let unready = self.unready().or_else(|| self.stuck());
+        unready.or_else(|| self.writer.closed().then_some(StoreError::ShuttingDown))
     }
 
     fn ready(&self) -> bool {

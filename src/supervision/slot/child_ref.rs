@@ -105,6 +105,11 @@ impl<M: Message> ChildRef<M> {
         self.shared.vitals.current.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether the child takes no messages: it was stopped by order, or will not be started again.
+    pub fn closed(&self) -> bool {
+        self.shared.state.lock().closed
+    }
+
     /// The number of messages in the queue.
     pub fn queue_messages(&self) -> usize {
         self.shared.state.lock().queue.len()
