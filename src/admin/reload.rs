@@ -77,9 +77,7 @@ pub(crate) enum NotReloaded {
     #[error("nothing has changed, because something new can't be used: {}", .0.join("; "))]
     Unusable(Vec<String>),
     /// Another file is meant than the one that the daemon reads.
-    #[error(
-        "nothing has changed, because the daemon runs with {runs}, and not with {asked}: name that file, or start the daemon with this one"
-    )]
+    #[error("nothing has changed, because the daemon runs with {runs}, and not with {asked}")]
     OtherFile {
         /// The file that is meant.
         asked: String,
@@ -105,7 +103,10 @@ impl NotReloaded {
                 let restart = |line| format!("{line}: start the daemon again for this");
                 lines.iter().map(restart).collect()
             }
-            Self::OtherFile { .. } | Self::Expired => vec![self.to_string()],
+            Self::OtherFile { asked, runs } => vec![format!(
+                "the daemon runs with {runs}, and not with {asked}: name that file, or start the daemon with this one"
+            )],
+            Self::Expired => vec![self.to_string()],
         }
     }
 }

@@ -246,7 +246,7 @@ fn a_writer_that_is_stopped_is_told() {
         assert_eq!(told["status"], 503, "{told:#}");
         let body = (method == "POST").then(|| book.to_string());
         let headers = [("Content-Type", "application/json")];
-        let body = body.as_ref().map(|body| body.as_bytes());
+        let body = body.as_ref().map(String::as_bytes);
         client::send(daemon.public(), method, path, &headers, body).expect(503);
     }
     compare(

@@ -99,6 +99,53 @@ fn copies_are_outside_the_data_and_their_folders_are_not_made() {
 }
 
 #[test]
+fn the_address_of_the_admin_listener_is_read_whatever_else_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.toml");
+    let env = BTreeMap::new();
+    for (text, found) in [
+        (
+            "server.admin = '127.0.0.1:9'\nlimits.body = 7",
+            Some("127.0.0.1:9"),
+        ),
+        (
+            "server.admin = 'unix:a'\n[route.x]\nfiles = 1",
+            Some("unix:a"),
+        ),
+        ("limits.body = 7", Some("127.0.0.1:3001")),
+        ("server.admin = 9", None),
+        // These may hide it.
+        ("limits.body =", None),
+        ("include = ['none.toml']", None),
+    ] {
+        fs::write(&file, text).unwrap();
+        let admin = load::admin(Some(&file), &env);
+        let admin = admin.ok().map(|admin| admin.to_string());
+        assert_eq!(admin.as_deref(), found, "{text}");
+    }
+    let none = load::admin(Some(&folder.path().join("none")), &env);
+    assert!(none.is_err());
+}
+
+#[test]
+fn an_admin_listener_that_other_machines_reach_is_worth_a_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.toml");
+    for (admin, warned) in [
+        ("0.0.0.0:1", true),
+        ("127.0.0.1:1", false),
+        ("unix:a", false),
+    ] {
+        fs::write(&file, format!("server.admin = '{admin}'\n")).unwrap();
+        let warnings = check(Some(&file), &BTreeMap::new()).unwrap().warnings;
+        let told = warnings
+            .iter()
+            .any(|warning| warning.problem.contains("without a password"));
+        assert_eq!(told, warned, "{admin}");
+    }
+}
+
+#[test]
 fn a_file_without_an_end_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.toml");
