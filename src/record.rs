@@ -25,7 +25,7 @@ pub use id::IdScheme;
 pub(crate) use id::{IdError, RecordId};
 pub(crate) use nearest::nearest;
 pub(crate) use object::{BodyError, JsonObject};
-pub(crate) use query::{Handling, HistoryQuery, ListQuery, QueryError, wants_meta};
+pub(crate) use query::{Handling, HistoryQuery, ListQuery, QueryError, RecordShape};
 pub(crate) use schema::RuleViolation;
 pub use schema::{Bounds, Field, FieldType, Pattern, Schema};
 pub(crate) use selection::{Example, SELECTED_BYTES_MAX, Selection};
@@ -57,10 +57,10 @@ pub(crate) struct Record {
 const META: [&str; 3] = ["_created", "_changed", "_revision"];
 
 impl Record {
-    /// The text with the times and the revision as its last members.
-    pub(crate) fn json_with_meta(&self) -> Bytes {
+    /// A text of it with the times and the revision as its last members.
+    fn with_meta(&self, text: &[u8]) -> Bytes {
         let [created, changed, revision] = META;
-        let text = self.json.strip_suffix(b"}").unwrap_or(&self.json);
+        let text = text.strip_suffix(b"}").unwrap_or(text);
         let meta = format!(
             ",\"{created}\":\"{}\",\"{changed}\":\"{}\",\"{revision}\":{}}}",
             moment_text(self.created_ms),

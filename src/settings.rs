@@ -163,6 +163,8 @@ pub struct LimitSettings {
     /// Without one byte of progress while a body is read or an answer is written.
     #[serde(with = "humantime_serde")]
     pub stall_timeout: Duration,
+    /// Records in one answer to a list.
+    pub list_records: NonZeroUsize,
 }
 
 /// `[logging]`

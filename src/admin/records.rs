@@ -166,6 +166,7 @@ impl Records {
         let (collection, _) = self.resource(name)?;
         let none = ListQuery::parse("_limit=0", &Schema::Any, Handling::Strict)?;
         let total = self.store.query(collection, &none).await?.total;
+        let total = total.unwrap_or_default();
         let first = self.store.records(collection, None).await?;
         let begin = (Arc::clone(&self.store), Some(first), None);
         let pieces = stream::try_unfold(begin, move |(store, first, last)| async move {

@@ -43,7 +43,8 @@ impl From<QueryError> for Problem {
             | QueryError::Conflict { .. }
             | QueryError::Order
             | QueryError::SortKeys
-            | QueryError::SortedTooFar
+            | QueryError::Position
+            | QueryError::PositionTooLong
             | QueryError::Value { .. }
             | QueryError::Object { .. } => Code::InvalidParameter,
         };

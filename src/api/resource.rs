@@ -24,7 +24,7 @@ use crate::record::{CommandError, Conditions, JsonObject, Record, RecordId, Writ
 use crate::settings::ResourceSettings;
 use crate::storage::{StoreError, Write, Written};
 use crate::wire::{Incoming, Problem, Response, options, read_body};
-pub(super) use collection::{list_query, listed};
+pub(super) use collection::listed;
 pub(super) use dialect::BodyOf;
 use dialect::JSON;
 pub(super) use item::{absent, absent_in_put, found};
@@ -55,7 +55,8 @@ pub(super) fn quick(
     refuse_later(request).ok()?;
     let record = site.store.get(target.collection, &id).now_or_never()?;
     let mark = site.store.mark().now_or_never()?.ok()?;
-    found(request.headers(), request.query(), record.ok()??, mark).ok()
+    let shape = item::shape(request, &target.settings.schema).ok()?;
+    found(request.headers(), &shape, &record.ok()??, mark).ok()
 }
 
 /// The record that a path names.
@@ -139,6 +140,12 @@ impl ResourceRequest<'_> {
         Ok(object)
     }
 
+    /// The address of the resource: absolute if the request named a host of this server.
+    fn url(&self) -> String {
+        let base = self.site.hosts.base(&self.request.request);
+        format!("{}{}", base.unwrap_or_default(), self.target.url)
+    }
+
     /// Has the store carry out a write, and answers with the records as they are now, or as they were last.
     async fn write(&self, command: WriteCommand, conditions: Conditions) -> Answered {
         let write = Write {
@@ -178,7 +185,7 @@ impl ResourceRequest<'_> {
             set(&mut response, header::ETAG, etag(record.revision, mark));
         }
         if let Written::Created(record) = &written {
-            let place = format!("{}/{}", self.target.url, record.id);
+            let place = format!("{}/{}", self.url(), record.id);
             set(&mut response, header::LOCATION, place);
         }
         Ok(response)

@@ -11,7 +11,7 @@ use crate::file_cache::Files;
 use crate::settings::Settings;
 use crate::storage::Store;
 use crate::wire::{
-    Code, ConnectionCounters, Incoming, Pass, Problem, Responder, Response, takes_html,
+    Code, ConnectionCounters, Hosts, Incoming, Pass, Problem, Responder, Response, takes_html,
 };
 
 /// The public site and API of one edition of the settings; all request handlers share it.
@@ -25,6 +25,8 @@ pub(crate) struct Site {
     pub store: Arc<dyn Store>,
     /// The counters of the connections, which know whether an answer may be held.
     pub counters: Arc<ConnectionCounters>,
+    /// The names of the server.
+    pub hosts: Hosts,
     /// The settings of this edition.
     pub settings: Arc<Settings>,
 }

@@ -37,6 +37,7 @@ impl Serving {
             files: self.files.clone(),
             store: Arc::clone(&self.store),
             counters: Arc::clone(&self.counters),
+            hosts: Hosts::new(&settings.server.hosts),
             settings: Arc::new(settings.clone()),
         };
         Ok(edition(number, settings, Arc::new(site)))

@@ -69,6 +69,7 @@ fn handler(
         header_timeout: second,
         idle_timeout: second,
         stall_timeout: second,
+        list_records: std::num::NonZeroUsize::MIN,
     };
     let parts = Parts {
         editions: Editions::only(Named(name), limits),

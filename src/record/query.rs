@@ -11,6 +11,7 @@
 // Decision: A query parameter without a meaning is refused.
 
 mod condition;
+mod cursor;
 mod error;
 mod filters;
 mod history;
@@ -19,7 +20,9 @@ mod names;
 mod operand;
 mod operator;
 mod parameters;
+mod part;
 mod path;
+mod shape;
 mod sort;
 mod told;
 
@@ -29,31 +32,29 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::id::{IdScheme, RecordId};
+use super::object::JsonObject;
 use super::schema::Schema;
 use super::selection::SELECTED_BYTES_MAX;
-use super::slice::{PAGE_RECORDS_MAX, Slice};
-use crate::num::as_u64;
+use super::{Record, Slice};
 pub(crate) use condition::QueryCondition;
+pub(crate) use cursor::Position;
+use cursor::query_number;
 pub(crate) use error::{QueryError, Wrong};
 use filters::Filters;
 pub(crate) use history::HistoryQuery;
 use json_dialect::JsonDialect;
-use names::Names;
+use names::{LATER, Names};
 use parameters::Parameters;
+use part::{Extent, Origin, Part};
+pub(crate) use shape::RecordShape;
 pub(crate) use sort::{By, SortKey};
 
 /// The most parameters in a query.
 const PARAMETERS_MAX: usize = 1000;
 /// The most names in `_sort`.
 const SORT_KEYS_MAX: usize = 8;
-/// The last record of a sorted list that can be asked for: this many records are kept in memory while the others are read.
-const SORT_RECORDS_MAX: usize = 10_000;
-/// The size of a page of which only the number was given.
-const PAGE_RECORDS: usize = 10;
-/// Those that will change the form of a record.
-const SHAPES: [&str; 3] = ["_embed", "_expand", "_fields"];
 /// The names that are known besides the fields.
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 11] = [
     "_start",
     "_end",
     "_limit",
@@ -62,6 +63,9 @@ const KNOWN: [&str; 8] = [
     "_sort",
     "_order",
     "_meta",
+    "_after",
+    "_count",
+    "_fields",
 ];
 
 /// The treatment of a name that is not a field.
@@ -78,18 +82,16 @@ pub(crate) enum Handling {
 pub(crate) struct ListQuery {
     conditions: Vec<QueryCondition>,
     sort: Vec<By>,
-    slice: Slice,
-    page: Option<Page>,
-    /// The most bytes of records that the answer may have, if it is fewer than a selection keeps.
+    part: Part,
+    /// Whether the matching records are counted even if the part does not need it.
+    counted: bool,
+    /// The query as it was sent, and the number that its positions have.
+    sent: String,
+    number: u64,
+    /// The most records that the answer may have.
+    records_max: Option<usize>,
+    /// The most bytes of records that may be held now, if it is fewer than a selection keeps.
     room: Option<usize>,
-}
-
-/// A page that was asked for by its number.
-#[derive(Debug, Clone, PartialEq)]
-struct Page {
-    number: usize,
-    /// The rest of the query, as it was sent.
-    rest: String,
 }
 
 impl ListQuery {
@@ -103,20 +105,29 @@ impl ListQuery {
         let parameters = Parameters::parse(query)?;
         let names = Names::new(schema, handling);
         let json = JsonDialect::read(&parameters)?;
-        let (slice, page) = slice(&parameters, json.range)?;
         let sort = sort_keys(sent_order(&parameters, &json)?, names)?;
-        if !sort.is_empty() && slice.end() > SORT_RECORDS_MAX {
-            return Err(QueryError::SortedTooFar);
-        }
-        let page = page.map(|number| Page {
-            number,
-            rest: Parameters::without(query, "_page"),
+        let number = query_number(&parameters);
+        let after = parameters.once("_after")?.map(|text| match text {
+            "" => Ok(Origin::First),
+            text => Position::decode(text, number, sort.len())
+                .map(Origin::After)
+                .ok_or(QueryError::Position),
         });
+        let after = after.transpose()?;
+        let part = Part::read(&parameters, json.range, after)?;
+        let counted = match parameters.once("_count")? {
+            None => false,
+            Some("exact") => true,
+            Some(sent) => return Err(QueryError::wrong("_count", sent, Wrong::Count)),
+        };
         Ok(Self {
             conditions: conditions(&parameters, &json, names)?,
             sort,
-            slice,
-            page,
+            part,
+            counted,
+            sent: query.to_owned(),
+            number,
+            records_max: None,
             room: None,
         })
     }
@@ -124,30 +135,41 @@ impl ListQuery {
     /// The query for the number of all records.
     pub(crate) fn counting() -> Self {
         Self {
-            slice: Slice::new(0, 0),
+            part: Part::Between { start: 0, end: 0 },
             ..Self::default()
         }
     }
 
-    /// The same with an answer of at most `bytes` bytes.
+    /// The same with an answer of at most so many records. The rest is linked.
+    pub(crate) fn at_most(self, records: usize) -> Self {
+        let records_max = Some(records);
+        Self {
+            records_max,
+            ..self
+        }
+    }
+
+    /// The same while there is room for only so many bytes of records. More than that is an error.
     pub(crate) fn within(self, bytes: usize) -> Self {
-        let room = Some(self.bytes_max().min(bytes));
+        let room = Some(bytes);
         Self { room, ..self }
     }
 
-    pub(super) fn bytes_max(&self) -> usize {
-        self.room.unwrap_or(SELECTED_BYTES_MAX)
+    /// The most bytes of records that may be held now; `None` if as many as the answer may have.
+    pub(super) fn room(&self) -> Option<usize> {
+        self.room.filter(|room| *room < SELECTED_BYTES_MAX)
     }
 
     /// Refuses the names that will ask for a part of a record or for more than a record, where a single record is read or
     /// written. All other names are ignored there.
-    pub(crate) fn refuse_shape(query: &str) -> Result<(), QueryError> {
+    pub(crate) fn refuse_shape(query: &str, reads: bool) -> Result<(), QueryError> {
         if query.is_empty() {
             return Ok(());
         }
         let parameters = Parameters::parse(query)?;
         let mut names = parameters.iter().map(|(name, _)| name);
-        match names.find(|name| SHAPES.contains(name)) {
+        let later = |name: &&str| LATER.contains(name) || *name == "_fields" && !reads;
+        match names.find(later) {
             Some(name) => Err(QueryError::Later {
                 name: name.to_owned(),
             }),
@@ -178,14 +200,52 @@ impl ListQuery {
         Some(ids.into_iter().collect())
     }
 
-    /// The part of the matching records that is asked for.
+    /// The part of the matching records that is asked for. If there is a [position](Self::after), it is counted from there.
     pub(crate) fn slice(&self) -> Slice {
-        self.slice
+        self.part.slice(self.records_max.unwrap_or(usize::MAX))
     }
 
-    /// Whether all records match, in the order of ids.
+    /// The position that the records of the answer follow: they come after its id or, in a sorted list, after its values, and
+    /// after its id where the values are equal.
+    pub(crate) fn after(&self) -> Option<&Position> {
+        self.part.after()
+    }
+
+    /// The id that all records of the answer follow, if nothing else has to be looked at: the list is in the order of ids and is
+    /// not counted.
+    pub(crate) fn first_id(&self) -> Option<&RecordId> {
+        let first = self
+            .after()
+            .filter(|_| !self.is_sorted() && !self.wants_total());
+        first.map(|after| &after.id)
+    }
+
+    /// Whether the number of all matching records is told. If not, it is enough to know whether more follow.
+    pub(crate) fn wants_total(&self) -> bool {
+        self.counted || !self.part.is_by_position()
+    }
+
+    /// Whether all records match, in the order of ids and counted from the first one.
     pub(crate) fn is_plain(&self) -> bool {
-        self.conditions.is_empty() && self.sort.is_empty()
+        self.conditions.is_empty() && self.sort.is_empty() && self.after().is_none()
+    }
+
+    /// Whether a record with this key and this id is in the list, but not after the position.
+    pub(crate) fn is_before(&self, key: &SortKey, id: &RecordId) -> bool {
+        self.after().is_some_and(|after| {
+            let order = self
+                .compare(key, &after.key)
+                .then_with(|| id.cmp(&after.id));
+            order.is_le()
+        })
+    }
+
+    /// The first and the last record that `range` asks for, if it is sent: then the answer tells its own range.
+    pub(crate) fn range(&self) -> Option<(usize, usize)> {
+        match self.part {
+            Part::Range { first, last } => Some((first, last)),
+            Part::Rest { .. } | Part::Between { .. } | Part::Page { .. } => None,
+        }
     }
 
     /// Whether another order than that of ids is asked for.
@@ -208,88 +268,40 @@ impl ListQuery {
         a.compare(b, &self.sort)
     }
 
-    /// The queries of the first, previous, next and last page, with their relations (RFC 8288), if a page was asked for by
-    /// its number.
-    pub(crate) fn links(&self, total: u64) -> Vec<(&'static str, String)> {
-        let Some(page) = &self.page else {
-            return Vec::new();
-        };
-        let limit = as_u64(self.slice.limit());
-        let last = total.div_ceil(limit.max(1)).max(1);
-        let number = as_u64(page.number);
-        let to = |number: u64| {
-            let rest = &page.rest;
-            let and = if rest.is_empty() { "" } else { "&" };
-            format!("{rest}{and}_page={number}")
-        };
-        let mut links = vec![("first", to(1))];
-        if number > 1 {
-            links.push(("prev", to((number - 1).min(last))));
+    /// The queries of other parts of the list, with their relations (RFC 8288). `records` are those of the answer, `total` is
+    /// the number of all that match, and `more` says whether others follow.
+    pub(crate) fn links(
+        &self,
+        records: &[Record],
+        total: Option<u64>,
+        more: bool,
+    ) -> Result<Vec<(&'static str, String)>, QueryError> {
+        let last = records.last().filter(|_| more);
+        let last = last.and_then(|record| self.position(record)?.encode(self.number));
+        if more && last.is_none() && !records.is_empty() && self.part.is_by_position() {
+            return Err(QueryError::PositionTooLong);
         }
-        if number < last {
-            links.push(("next", to(number + 1)));
-        }
-        links.push(("last", to(last)));
-        links
+        let extent = Extent {
+            records: records.len(),
+            total,
+            more,
+            last: last.as_deref(),
+        };
+        Ok(self.part.links(&self.sent, extent))
     }
-}
 
-/// Whether a query asks for the times and the revision of a record.
-pub(crate) fn wants_meta(query: &str) -> Result<bool, QueryError> {
-    if query.is_empty() {
-        return Ok(false);
-    }
-    match Parameters::parse(query)?.once("_meta")? {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(sent) => Err(QueryError::wrong("_meta", sent, Wrong::Boolean)),
-    }
-}
-
-/// The part of the list that is asked for, and the number of its page.
-fn slice(
-    parameters: &Parameters,
-    range: Option<(usize, usize)>,
-) -> Result<(Slice, Option<usize>), QueryError> {
-    let page = parameters.number("_page", 1)?;
-    let start = parameters.number("_start", 0)?;
-    let end = parameters.number("_end", 0)?;
-    let limit = match (
-        parameters.number("_limit", 0)?,
-        parameters.number("_per_page", 0)?,
-    ) {
-        (Some(_), Some(_)) => return Err(conflict("_limit", "_per_page")),
-        (limit, per_page) => limit.or(per_page),
-    };
-    if let Some((first, last)) = range {
-        return match (page, start, end, limit) {
-            (None, None, None, None) => {
-                Ok((Slice::new(first, (last - first).saturating_add(1)), None))
-            }
-            (Some(_), ..) => Err(conflict("range", "_page")),
-            (_, Some(_), ..) => Err(conflict("range", "_start")),
-            (_, _, Some(_), _) => Err(conflict("range", "_end")),
-            (_, _, _, Some(_)) => Err(conflict("range", "_limit")),
+    /// The position after a record.
+    fn position(&self, record: &Record) -> Option<Position> {
+        let members = if self.is_sorted() {
+            JsonObject::parse(&record.json).ok()?
+        } else {
+            JsonObject::default()
         };
+        Some(Position {
+            key: self.sort_key(members.members()),
+            id: record.id.clone(),
+        })
     }
-    let slice = match (page, start, end, limit) {
-        (Some(_), Some(_), ..) => return Err(conflict("_page", "_start")),
-        (Some(_), _, Some(_), _) => return Err(conflict("_page", "_end")),
-        (_, _, Some(_), Some(_)) => return Err(conflict("_end", "_limit")),
-        (Some(page), None, None, limit) => {
-            let limit = limit.unwrap_or(PAGE_RECORDS).min(PAGE_RECORDS_MAX);
-            Slice::new((page - 1).saturating_mul(limit), limit)
-        }
-        (None, start, Some(end), None) => {
-            let start = start.unwrap_or(0);
-            let length = end.checked_sub(start).ok_or(QueryError::Backwards)?;
-            Slice::new(start, length)
-        }
-        (None, start, None, limit) => {
-            Slice::new(start.unwrap_or(0), limit.unwrap_or(PAGE_RECORDS_MAX))
-        }
-    };
-    Ok((slice, page))
 }
 
 fn conflict(one: &'static str, other: &'static str) -> QueryError {

@@ -17,16 +17,41 @@ pub(crate) struct Selection {
     query: ListQuery,
     kept: Vec<(SortKey, Record)>,
     kept_bytes: usize,
+    /// The most records that are kept: more of them had too many bytes.
+    kept_max: usize,
+    /// The number of matching records, and of those after the position where the page begins.
     total: u64,
+    following: u64,
+    /// Whether the records that have to be kept have too many bytes.
+    overflowed: bool,
+}
+
+/// The records that were selected.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Selected {
+    /// The page.
+    pub(crate) records: Vec<Record>,
+    /// The number of all matching records, if the query wants it.
+    pub(crate) total: Option<u64>,
+    /// Whether others follow.
+    pub(crate) more: bool,
 }
 
 impl Selection {
     pub(crate) fn new(query: ListQuery) -> Self {
+        let kept_max = if query.is_sorted() {
+            query.slice().end()
+        } else {
+            query.slice().limit()
+        };
         Self {
             query,
             kept: Vec::new(),
             kept_bytes: 0,
+            kept_max,
             total: 0,
+            following: 0,
+            overflowed: false,
         }
     }
 
@@ -44,34 +69,57 @@ impl Selection {
             }
             object
         };
-        let before = self.total;
         self.total += 1;
-        let slice = self.query.slice();
         let key = self.query.sort_key(object.members());
+        if self.query.is_before(&key, &record.id) {
+            return true;
+        }
+        let before = self.following;
+        self.following += 1;
         if self.query.is_sorted() {
             self.keep(key, record);
             self.sort_if_full();
-        } else if before >= as_u64(slice.start()) && self.kept.len() < slice.limit() {
+        } else if before >= as_u64(self.query.slice().start()) && self.kept.len() < self.kept_max {
             self.keep(key, record);
+            self.shorten(1);
         }
-        self.kept_bytes <= self.query.bytes_max()
+        // Without a total, one more record says that there are more.
+        let enough = !self.query.is_sorted() && !self.query.wants_total() && self.has_more();
+        !self.overflowed && !enough
     }
 
-    /// The page, and how many records match; `None` if the page has more bytes than the query allows.
-    pub(crate) fn finish(mut self) -> Option<(Vec<Record>, u64)> {
+    /// The page; `None` if it takes more bytes than there is room for.
+    pub(crate) fn finish(mut self) -> Option<Selected> {
         let slice = self.query.slice();
-        let skip = if self.query.is_sorted() {
+        if self.query.is_sorted() {
             self.sort();
+        }
+        if self.overflowed {
+            return None;
+        }
+        let more = self.has_more();
+        let skip = if self.query.is_sorted() {
             slice.start()
         } else {
             0
         };
-        if self.kept_bytes > self.query.bytes_max() {
-            return None;
-        }
         let records = self.kept.into_iter().map(|(_, record)| record);
-        let page = records.skip(skip).take(slice.limit());
-        Some((page.collect(), self.total))
+        Some(Selected {
+            records: records.skip(skip).collect(),
+            total: self.query.wants_total().then_some(self.total),
+            more,
+        })
+    }
+
+    /// Whether matching records follow those that are kept.
+    fn has_more(&self) -> bool {
+        let start = self.query.slice().start();
+        let end = if self.query.is_sorted() {
+            self.kept.len().max(start)
+        } else {
+            start.saturating_add(self.kept.len())
+        };
+        self.following > as_u64(end)
     }
 
     fn keep(&mut self, key: SortKey, record: Record) {
@@ -79,21 +127,42 @@ impl Selection {
         self.kept.push((key, record));
     }
 
+    /// Drops the last records as long as they have too many bytes, and keeps no more from then on: a page has no gaps. At least
+    /// `least` are kept.
+    fn shorten(&mut self, least: usize) {
+        if let Some(room) = self.query.room() {
+            self.overflowed |= self.kept_bytes > room;
+            return;
+        }
+        while self.kept_bytes > SELECTED_BYTES_MAX {
+            if self.kept.len() <= least {
+                self.overflowed |= least > 1;
+                return;
+            }
+            if let Some((key, record)) = self.kept.pop() {
+                self.kept_bytes -= weight(&key, &record);
+            }
+            self.kept_max = self.kept.len();
+        }
+    }
+
     /// Sorts, and drops the records that come after the page.
     fn sort(&mut self) {
         let query = &self.query;
         // The sort is stable: equal records stay in the order of ids.
         self.kept.sort_by(|(a, _), (b, _)| query.compare(a, b));
-        self.kept.truncate(query.slice().end());
+        self.kept.truncate(self.kept_max);
         let weights = self.kept.iter().map(|(key, record)| weight(key, record));
         self.kept_bytes = weights.sum();
+        let start = self.query.slice().start();
+        self.shorten(start.saturating_add(1));
     }
 
     /// Sorts whenever twice as many records are kept as needed: seldom enough to cost little for each record.
     fn sort_if_full(&mut self) {
-        let most = self.query.slice().end().saturating_mul(2);
-        if self.kept.len() > most.max(SORT_RECORDS_MIN) || self.kept_bytes > self.query.bytes_max()
-        {
+        let most = self.kept_max.saturating_mul(2);
+        let bytes_max = self.query.room().unwrap_or(SELECTED_BYTES_MAX);
+        if self.kept.len() > most.max(SORT_RECORDS_MIN) || self.kept_bytes > bytes_max {
             self.sort();
         }
     }
@@ -137,26 +206,94 @@ mod tests {
     use super::super::{Handling, Revision, schema::Schema};
     use super::*;
 
+    /// Shows a hundred records of some 9 kB; `None` if there is no room, else how many were selected, and whether there are
+    /// more.
+    fn select(query: ListQuery) -> (usize, Option<(usize, bool)>) {
+        let mut selection = Selection::new(query);
+        let visited = (0..100).take_while(|id| {
+            let text = "x".repeat(9000);
+            selection.visit(Record {
+                id: RecordId::parse(&format!("{id:02}")).unwrap(),
+                revision: Revision(1),
+                created_ms: 0,
+                changed_ms: 0,
+                json: format!("{{\"id\":\"{id:02}\",\"a\":\"{text}\"}}").into(),
+            })
+        });
+        let visited = visited.count();
+        let selected = selection.finish();
+        (
+            visited,
+            selected.map(|selected| (selected.records.len(), selected.more)),
+        )
+    }
+
+    fn query(text: &str) -> ListQuery {
+        ListQuery::parse(text, &Schema::default(), Handling::Strict).unwrap()
+    }
+
     #[test]
-    fn a_selection_ends_where_it_has_more_bytes_than_the_query_allows() {
+    fn a_selection_ends_where_there_is_no_room() {
         for (bytes, whole) in [(10_000_000, true), (25_000, false)] {
             for sorted in ["", "_sort=a"] {
-                let query = ListQuery::parse(sorted, &Schema::default(), Handling::Strict);
-                let mut selection = Selection::new(query.unwrap().within(bytes));
-                let visited = (0..100).take_while(|id| {
-                    let text = "x".repeat(9000);
-                    selection.visit(Record {
-                        id: RecordId::parse(&id.to_string()).unwrap(),
-                        revision: Revision(1),
-                        created_ms: 0,
-                        changed_ms: 0,
-                        json: format!("{{\"id\":\"{id}\",\"a\":\"{text}\"}}").into(),
-                    })
-                });
-                let visited = visited.count();
+                let (visited, selected) = select(query(sorted).within(bytes));
                 assert!(if whole { visited == 100 } else { visited < 3 });
-                assert_eq!(selection.finish().is_some(), whole);
+                assert_eq!(selected.is_some(), whole);
             }
+        }
+    }
+
+    #[test]
+    fn a_selection_without_a_total_ends_behind_its_page() {
+        assert_eq!(select(query("_limit=10")), (100, Some((10, true))));
+        assert_eq!(select(query("_limit=10&_after=")), (10, Some((10, true))));
+        assert_eq!(
+            select(query("_limit=100&_after=")),
+            (100, Some((100, false)))
+        );
+        assert_eq!(
+            select(query("_limit=10&_after=&_sort=a")),
+            (100, Some((10, true)))
+        );
+        assert_eq!(
+            select(query("_limit=10&_after=&_count=exact")),
+            (100, Some((10, true)))
+        );
+        assert_eq!(select(query("").at_most(30)), (100, Some((30, true))));
+    }
+
+    #[test]
+    fn a_page_with_too_many_bytes_is_cut() {
+        for sorted in [false, true] {
+            let text = if sorted {
+                "_sort=a&_limit=10000"
+            } else {
+                "_limit=10000"
+            };
+            let mut selection = Selection::new(query(text));
+            let long = "x".repeat(SELECTED_BYTES_MAX / 4);
+            for id in 0..10 {
+                let seen = selection.visit(Record {
+                    id: RecordId::Number(id),
+                    revision: Revision(1),
+                    created_ms: 0,
+                    changed_ms: 0,
+                    json: format!("{{\"id\":{id},\"a\":{},\"b\":\"{long}\"}}", 9 - id).into(),
+                });
+                assert!(seen);
+            }
+            let selected = selection.finish().unwrap();
+            let ids = selected.records.iter().map(|record| record.id.to_string());
+            let ids: Vec<_> = ids.collect();
+            let first = if sorted {
+                ["9", "8", "7"]
+            } else {
+                ["0", "1", "2"]
+            };
+            assert_eq!(
+                (ids, selected.total, selected.more),
+                (first.map(str::to_owned).to_vec(), Some(10), true)
+            );
         }
     }
 }

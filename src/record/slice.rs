@@ -1,8 +1,5 @@
 //! A part of a list.
 
-/// The most records in one answer.
-pub(crate) const PAGE_RECORDS_MAX: usize = 500;
-
 /// The records of a list from `start` on, `limit` at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slice {
@@ -11,12 +8,8 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
-    /// A limit over [`PAGE_RECORDS_MAX`] is lowered to it.
     pub(crate) fn new(start: usize, limit: usize) -> Self {
-        Self {
-            start,
-            limit: limit.min(PAGE_RECORDS_MAX),
-        }
+        Self { start, limit }
     }
 
     /// The number of records before it.
@@ -32,11 +25,5 @@ impl Slice {
     /// The most records in it.
     pub(crate) fn limit(self) -> usize {
         self.limit
-    }
-}
-
-impl Default for Slice {
-    fn default() -> Self {
-        Self::new(0, PAGE_RECORDS_MAX)
     }
 }

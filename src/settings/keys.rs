@@ -144,6 +144,8 @@ pub(crate) const KEYS: &[Key] = &[
         "The longest time between two requests on one connection"),
     key("limits.stall_timeout", LIVE, TIMEOUT, r#""30s""#,
         "The longest time without one byte of progress in a body or an answer: against slow readers"),
+    key("limits.list_records", LIVE, COUNT, "10000",
+        "The most records in one answer to a list, whatever number is asked for; what is cut has a link to the rest"),
     // --- logging
     key("logging.level", LIVE, FILTER, r#""info""#,
         "error, warn, info, debug, trace, or a filter such as \"info,perennial::storage=debug\""),

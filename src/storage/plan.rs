@@ -41,6 +41,7 @@ mod tests {
         let page = |start, limit| Plan::Page(Slice::new(start, limit));
         for (query, scheme, plan) in [
             ("", IdScheme::Uuid, page(0, 500)),
+            ("_limit=5&_after=", IdScheme::Uuid, page(0, 5)),
             ("_page=3&_limit=10", IdScheme::Uuid, page(20, 10)),
             ("_start=2000&_limit=5", IdScheme::Uuid, page(2000, 5)),
             ("_start=2001&_limit=5", IdScheme::Uuid, Plan::Scan),

@@ -213,7 +213,10 @@ pub(crate) struct ListPage {
     /// The records, in the order that was asked for.
     pub(crate) records: Vec<Record>,
     /// The number of matching records on all pages together.
-    pub(crate) total: u64,
+    /// `None` if the query asks for no total.
+    pub(crate) total: Option<u64>,
+    /// Whether matching records follow these in the list.
+    pub(crate) more: bool,
     /// The number of the resource's last change: as long as it stays the same, so does the list.
     pub(crate) seq: u64,
 }
@@ -289,8 +292,8 @@ pub(crate) enum StoreError {
     /// The deadline passed while records were read.
     #[error("reading the whole resource took too long; ask for less of it")]
     TooSlow,
-    /// The page would hold more than [`SELECTED_BYTES_MAX`].
-    #[error("the records asked for are more than {} MiB; ask for fewer of them at once", SELECTED_BYTES_MAX >> 20)]
+    /// The records before the page of a sorted list have more than [`SELECTED_BYTES_MAX`], or there is no room for a page.
+    #[error("the records of this sorted list up to the page asked for are more than {} MiB; filter, or read the list with _limit=100&_after= and follow its links", SELECTED_BYTES_MAX >> 20)]
     TooLarge,
     /// More records match the example than may be deleted at once.
     #[error("the example matches more than {MATCHING_MAX} records; say more in it")]

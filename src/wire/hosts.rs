@@ -65,6 +65,22 @@ impl Hosts {
         Err(Problem::new(Code::Misdirected).detail(detail))
     }
 
+    // Decision: Links begin with the scheme that a proxy names.
+    /// The beginning of the address that the client used, such as `http://example.org:80`, if the request named a host that is
+    /// this machine or in `server.hosts`. A proxy that speaks TLS for us says so in `X-Forwarded-Proto`.
+    pub(crate) fn base(&self, request: &HttpRequest) -> Option<String> {
+        let text = |name: &str| request.headers().get(name)?.to_str().ok();
+        let own = request.uri().authority().map(Authority::as_str);
+        let authority: Authority = own.or(text("host"))?.parse().ok()?;
+        self.known(authority.as_str()).ok()?;
+        let forwarded = text("x-forwarded-proto").unwrap_or_default();
+        let scheme = match forwarded.split(',').next() {
+            Some(scheme) if scheme.trim().eq_ignore_ascii_case("https") => "https",
+            Some(_) | None => "http",
+        };
+        Some(format!("{scheme}://{authority}"))
+    }
+
     /// Whether a page of another site sent the request, as far as its browser tells. Clients that are no browsers tell
     /// nothing. A field that occurs twice, or that has an unknown value, is taken for that of another site.
     pub(super) fn is_cross_site(&self, request: &HttpRequest, loopback: bool) -> bool {
@@ -182,6 +198,31 @@ mod tests {
         let absolute = TestRequest::with_uri("http://localhost/");
         let absolute = absolute.insert_header((header::HOST, "evil.example"));
         assert!(hosts().check(&absolute.to_http_request()).is_ok());
+    }
+
+    #[test]
+    fn links_begin_with_the_host_that_the_request_named_if_it_is_ours() {
+        for (host, forwarded, base) in [
+            ("localhost:3000", None, Some("http://localhost:3000")),
+            ("example.org", Some("https"), Some("https://example.org")),
+            (
+                "example.org:80",
+                Some("HTTPS, http"),
+                Some("https://example.org:80"),
+            ),
+            ("example.org", Some("gopher"), Some("http://example.org")),
+            ("evil.example", None, None),
+            ("", None, None),
+            ("localhost>; rel=x", None, None),
+        ] {
+            let request = TestRequest::default().insert_header((header::HOST, host));
+            let request = match forwarded {
+                Some(scheme) => request.insert_header(("x-forwarded-proto", scheme)),
+                None => request,
+            };
+            let found = hosts().base(&request.to_http_request());
+            assert_eq!(found.as_deref(), base, "{host}");
+        }
     }
 
     #[test]

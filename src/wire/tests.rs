@@ -119,6 +119,7 @@ impl Server {
             header_timeout: PATIENCE,
             idle_timeout: PATIENCE,
             stall_timeout: PATIENCE,
+            list_records: std::num::NonZeroUsize::MIN,
         })
         .await
     }

@@ -38,7 +38,7 @@ impl Archived {
         let made = (0..records).map(|n| {
             let record = json!({ "n": n, "filling": "x".repeat(500) });
             let made = client.post("/books", &record).unwrap().expect(201);
-            made.header("location").unwrap().to_owned()
+            made.location().unwrap().to_owned()
         });
         made.collect()
     }

@@ -76,7 +76,7 @@ fn write(host: std::net::SocketAddr, writer: u64, stop: &AtomicBool) -> Puts {
             (kind, _) => {
                 let collection = if kind == 3 { "/counted" } else { "/books" };
                 let answer = client.post(collection, &record).unwrap().expect(201);
-                let path = answer.header("location").unwrap().to_owned();
+                let path = answer.location().unwrap().to_owned();
                 own.push(path.clone());
                 (answer, path)
             }
@@ -163,7 +163,7 @@ fn compare(into: &Path, history: &History, last: u64) {
         .expect(201);
     assert_eq!(change_of(made.header("etag")), last + 1);
     let next = format!("/counted/{}", history.next(last));
-    assert_eq!(made.header("location"), Some(next.as_str()));
+    assert_eq!(made.location(), Some(next.as_str()));
     // A backup of the restored store begins with the moment that was restored.
     let again = into.with_extension("backup");
     let words = ["backup", text(&again)];

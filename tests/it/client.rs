@@ -28,6 +28,12 @@ impl Response {
             .map(|(_, value)| value.as_str())
     }
 
+    /// The path in the `Location` of a record, which is an address with the host of the request.
+    pub(crate) fn location(&self) -> Option<&str> {
+        let (_, rest) = self.location()?.split_once("://")?;
+        rest.find('/').map(|at| &rest[at..])
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

@@ -39,7 +39,7 @@ impl Store {
                     let length = [20, 200, 900, 9_000][usize::try_from(n % 4).unwrap()];
                     let record = json!({ "writer": writer, "n": n, "filling": "x".repeat(length) });
                     let made = client.post("/books", &record).unwrap().expect(201);
-                    acked.push((made.header("location").unwrap().to_owned(), made.json()));
+                    acked.push((made.location().unwrap().to_owned(), made.json()));
                 }
                 acked
             })
@@ -90,7 +90,7 @@ impl Store {
                 .post("/books", &json!({ "n": 0 }))
                 .unwrap()
                 .expect(201);
-            assert!(!self.acked.contains_key(made.header("location").unwrap()));
+            assert!(!self.acked.contains_key(made.location().unwrap()));
             Outcome::Whole
         };
         daemon.kill9();

@@ -8,6 +8,7 @@ mod lecture;
 mod lists;
 mod methods;
 mod not_available;
+mod parts;
 mod typed;
 
 use serde_json::{Value, json};
@@ -96,8 +97,8 @@ fn ask(daemon: &TestDaemon, method: &str, path: &str, head: Head<'_>, body: &str
 #[track_caller]
 fn make(daemon: &TestDaemon, path: &str, body: &Value) -> (String, String) {
     let made = daemon.post(path, body).expect(201);
-    let header = |name| made.header(name).unwrap().to_owned();
-    (header("location"), header("etag"))
+    let etag = made.header("etag").unwrap().to_owned();
+    (made.location().unwrap().to_owned(), etag)
 }
 
 /// The entity tag of revision `number` in the store that gave the tag `of`.

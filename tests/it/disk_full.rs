@@ -47,7 +47,7 @@ impl FillingClient {
         let answer = self.client.post("/books", &record).unwrap();
         let body = answer.json();
         if answer.status == 201 {
-            let location = answer.header("location").unwrap().to_owned();
+            let location = answer.location().unwrap().to_owned();
             self.acked.insert(location, body);
             return (201, String::new());
         }

@@ -29,7 +29,7 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 fn while_the_disk_hangs_everything_but_writes_is_served() {
     let mut daemon = TestDaemon::start(SETTINGS);
     let first = daemon.post("/books", &json!({ "n": 1 })).expect(201);
-    let first = first.header("location").unwrap().to_owned();
+    let first = first.location().unwrap().to_owned();
     // It hangs for longer than storage.flush_limit.
     daemon.chaos(&json!({ "point": "storage.hanging_sync", "hits": 40 }));
     let host = daemon.public();

@@ -136,10 +136,9 @@ struct Register {
 fn registers(host: SocketAddr) -> Vec<Register> {
     let register = |_| {
         let made = client::post(host, "/books", &json!({"token": "first"})).expect(201);
-        let header = |name| made.header(name).unwrap().to_owned();
         Register {
-            path: header("location"),
-            first: header("etag"),
+            path: made.location().unwrap().to_owned(),
+            first: made.header("etag").unwrap().to_owned(),
         }
     };
     (0..RECORDS).map(register).collect()

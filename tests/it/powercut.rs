@@ -52,7 +52,7 @@ impl Writers {
                     let Ok(answer) = client.post("/books", &record) else {
                         return;
                     };
-                    let location = answer.expect(201).header("location").unwrap().to_owned();
+                    let location = answer.expect(201).location().unwrap().to_owned();
                     acked
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)

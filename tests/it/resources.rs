@@ -12,7 +12,7 @@ fn a_posted_record_can_be_read_again_and_deleted_once() {
     let record = made.json();
     let id = record["id"].as_str().expect("an id in the body");
     let path = format!("/books/{id}");
-    let location = made.header("location").expect("a Location");
+    let location = made.location().expect("a Location");
     assert!(location.ends_with(&path), "{location}");
     let etag = made.header("etag").expect("an ETag").to_owned();
     assert_eq!(record["title"], "Dune");

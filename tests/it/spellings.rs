@@ -89,7 +89,7 @@ fn records_have_every_spelling_of_their_address() {
     }
     let tea = json!({ "id": "tea" });
     let made = daemon.post("/caf%C3%A9s/tea%20time", &tea).expect(201);
-    let place = made.header("location").unwrap();
+    let place = made.location().unwrap();
     assert_eq!(place, "/caf%C3%A9s/tea%20time/tea");
     assert_eq!(daemon.get(place).expect(200).json(), tea);
 }

@@ -6,14 +6,14 @@ use bytes::Bytes;
 
 use super::super::answer::{Answered, empty};
 use super::super::resource::{
-    self, BodyOf, NamedRecord, absent, absent_in_put, allowed, allows, list_query, listed,
+    self, BodyOf, NamedRecord, absent, absent_in_put, allowed, allows, listed,
 };
 use super::super::routes::ResourceTarget;
 use super::explanation::{duration, size};
 use super::{Explanation, RoutedRequest};
 use crate::num::as_u64;
 use crate::record::{
-    Absent, HistoryQuery, IdScheme, ListQuery, Record, RecordId, Revision, wants_meta,
+    Absent, Handling, HistoryQuery, IdScheme, ListQuery, Record, RecordId, RecordShape, Revision,
 };
 use crate::settings::{Put, Settings};
 use crate::storage::{ListPage, Plan, Store};
@@ -23,8 +23,8 @@ use crate::wire::{Problem, Response};
 enum ResourceWish {
     /// A page of the list.
     List(ListQuery),
-    /// One record.
-    Item(RecordId),
+    /// One record, in this form.
+    Item(RecordId, RecordShape),
     /// The past of a record.
     History,
     /// A change.
@@ -69,7 +69,7 @@ impl<'a> AskedRecords<'a> {
             return Err(Box::new(Ok(allows(&target.settings, allow, body))));
         }
         let refused = |problem: Problem| Box::new(Err(problem));
-        ListQuery::refuse_shape(query).map_err(|error| refused(error.into()))?;
+        ListQuery::refuse_shape(query, self.reads()).map_err(|error| refused(error.into()))?;
         if !allow
             .split(", ")
             .any(|allowed| allowed == self.method().as_str())
@@ -90,14 +90,16 @@ impl<'a> AskedRecords<'a> {
                 Ok(ResourceWish::History)
             }
             id => {
-                wants_meta(query).map_err(|error| refused(error.into()))?;
+                let (schema, strict) = (&target.settings.schema, Handling::Strict);
+                let shape = RecordShape::parse(query, schema, strict);
+                let shape = shape.map_err(|error| refused(error.into()))?;
                 if let Some(id) = id {
-                    return Ok(ResourceWish::Item(id));
+                    return Ok(ResourceWish::Item(id, shape));
                 }
-                let query = list_query(&HeaderMap::new(), query, &target.settings.schema);
-                Ok(ResourceWish::List(
-                    query.map_err(|error| refused(error.into()))?,
-                ))
+                let query = ListQuery::parse(query, schema, strict);
+                let query = query.map_err(|error| refused(error.into()))?;
+                let most = self.settings.limits.list_records.get();
+                Ok(ResourceWish::List(query.at_most(most)))
             }
         }
     }
@@ -121,7 +123,7 @@ impl<'a> AskedRecords<'a> {
             told.add("found by", self.plan(query));
         }
         let by = match &wanted {
-            ResourceWish::List(_) | ResourceWish::Item(_) => {
+            ResourceWish::List(_) | ResourceWish::Item(..) => {
                 "a request handler, from the view of the store"
             }
             ResourceWish::History => "a thread that reads the journal",
@@ -134,7 +136,7 @@ impl<'a> AskedRecords<'a> {
         if let Some(answered) = looked.transpose() {
             told.answered(path, answered, Some(rules));
         } else {
-            let head = self.head(&wanted).unwrap_or_else(|_| empty(StatusCode::OK));
+            let head = Self::head(&wanted).unwrap_or_else(|_| empty(StatusCode::OK));
             told.open(self.open_answer(), head, rules);
         }
         told.add("answered by", by);
@@ -153,30 +155,25 @@ impl<'a> AskedRecords<'a> {
         let (target, headers) = (self.target, HeaderMap::new());
         let mark = store.mark().await?;
         match wanted {
-            ResourceWish::Item(id) => {
+            ResourceWish::Item(id, shape) => {
                 let record = store.get(target.collection, id).await?;
                 let record = record.ok_or_else(|| absent(target))?;
                 told.add("content", size(as_u64(record.json.len())));
-                let query = &self.routed.asked.query;
-                resource::found(&headers, query, record, mark).map(Some)
+                resource::found(&headers, shape, &record, mark).map(Some)
             }
             ResourceWish::List(query) => {
                 let all = store
                     .query(target.collection, &ListQuery::counting())
                     .await?;
-                told.add("content", format!("the resource has {} records", all.total));
+                let records = all.total.unwrap_or_default();
+                told.add("content", format!("the resource has {records} records"));
                 let page = ListPage {
                     records: Vec::new(),
+                    // How many match is known only when they have been read.
+                    total: all.total.filter(|_| query.is_plain()),
                     ..all
                 };
-                let mut response = listed(&target.url, &headers, query, &page, mark)?;
-                // How many match is known only when they have been read.
-                if !query.is_plain() {
-                    let headers = response.headers_mut();
-                    headers.remove("x-total-count");
-                    headers.remove("link");
-                }
-                Ok(Some(response))
+                listed(&headers, &page, mark).map(Some)
             }
             ResourceWish::Write => store.refuses_writes().map_or(Ok(None), |no| Err(no.into())),
             ResourceWish::History => Ok(None),
@@ -184,18 +181,19 @@ impl<'a> AskedRecords<'a> {
     }
 
     /// The head of an answer, without what depends on the records.
-    fn head(&self, wanted: &ResourceWish) -> Answered {
-        let (headers, query) = (HeaderMap::new(), &self.routed.asked.query);
+    fn head(wanted: &ResourceWish) -> Answered {
+        let headers = HeaderMap::new();
         match wanted {
-            ResourceWish::List(query) => {
+            ResourceWish::List(_) => {
                 let page = ListPage {
                     records: Vec::new(),
-                    total: 0,
+                    total: Some(0),
+                    more: false,
                     seq: 0,
                 };
-                listed(&self.target.url, &headers, query, &page, "")
+                listed(&headers, &page, "")
             }
-            ResourceWish::Item(id) => {
+            ResourceWish::Item(id, shape) => {
                 let record = Record {
                     id: id.clone(),
                     revision: Revision(0),
@@ -203,7 +201,7 @@ impl<'a> AskedRecords<'a> {
                     changed_ms: 0,
                     json: Bytes::new(),
                 };
-                resource::found(&headers, query, record, "")
+                resource::found(&headers, shape, &record, "")
             }
             ResourceWish::History | ResourceWish::Write => Ok(empty(StatusCode::OK)),
         }

@@ -6,10 +6,11 @@ use actix_web::http::{Method, StatusCode};
 use super::super::answer::{Answered, set};
 use super::super::conditional::{self, etag};
 use super::dialect::BodyOf;
-use super::{ResourceRequest, array, json, prefers, set_preference_applied};
+use super::item::shape;
+use super::negotiation::handling;
+use super::{ResourceRequest, array, json, set_preference_applied};
 use crate::record::{
-    Conditions, Handling, ListQuery, QueryError, Revision, SELECTED_BYTES_MAX, Schema,
-    WriteCommand, wants_meta,
+    Conditions, Handling, ListQuery, QueryError, Revision, SELECTED_BYTES_MAX, WriteCommand,
 };
 use crate::storage::{ListPage, StoreError};
 use crate::wire::{Code, Problem};
@@ -27,10 +28,15 @@ impl ResourceRequest<'_> {
 
     async fn list(&self) -> Answered {
         let (headers, sent) = (self.request.headers(), self.request.query());
-        let query = list_query(headers, sent, &self.target.settings.schema)?;
+        let schema = &self.target.settings.schema;
+        let handling = handling(headers);
+        let query = ListQuery::parse(sent, schema, handling)?;
+        let shape = shape(self.request, schema)?;
         // No more is read than may be held.
         let room = self.site.counters.room();
-        let query = query.within(room);
+        let query = query
+            .at_most(self.site.settings.limits.list_records.get())
+            .within(room);
         let page = self.site.store.query(self.target.collection, &query).await;
         let mut page = page.map_err(|error| {
             if error == StoreError::TooLarge && room < SELECTED_BYTES_MAX {
@@ -39,17 +45,52 @@ impl ResourceRequest<'_> {
                 error.into()
             }
         })?;
-        if wants_meta(sent)? {
+        page.total = page.total.filter(|_| query.wants_total());
+        let links = self.links(&query, &page)?;
+        if !shape.is_whole() {
             for record in &mut page.records {
-                record.json = record.json_with_meta();
+                record.json = shape.text(record);
             }
         }
         let mark = self.site.store.mark().await?;
-        let mut response = listed(&self.target.url, headers, &query, &page, mark)?;
-        if is_lenient(headers) {
+        let mut response = listed(headers, &page, mark)?;
+        if let Some(links) = links {
+            set(&mut response, header::LINK, links);
+        }
+        if let Some((first, _)) = query.range() {
+            let range = self.content_range(first, &page);
+            set(&mut response, header::CONTENT_RANGE, range);
+        }
+        if handling == Handling::Lenient {
             set_preference_applied(&mut response, "handling=lenient");
         }
         Ok(response)
+    }
+
+    /// The links to other parts of the list (RFC 8288 section 3), if there are any.
+    fn links(&self, query: &ListQuery, page: &ListPage) -> Result<Option<String>, QueryError> {
+        let links = query.links(&page.records, page.total, page.more)?;
+        if links.is_empty() {
+            return Ok(None);
+        }
+        let url = self.url();
+        let links = links.into_iter();
+        let links = links.map(|(rel, query)| format!("<{url}?{query}>; rel=\"{rel}\""));
+        Ok(Some(links.collect::<Vec<_>>().join(", ")))
+    }
+
+    /// The records of a page that begins with the record `first`, such as `books 0-24/319`.
+    fn content_range(&self, first: usize, page: &ListPage) -> String {
+        let url = &self.target.url;
+        let unit = url.rsplit('/').next().unwrap_or_default();
+        let total = page.total.unwrap_or_default();
+        match page.records.len().checked_sub(1) {
+            Some(further) => {
+                let last = first.saturating_add(further);
+                format!("{unit} {first}-{last}/{total}")
+            }
+            None => format!("{unit} */{total}"),
+        }
     }
 
     async fn create(&mut self) -> Answered {
@@ -80,51 +121,16 @@ impl ResourceRequest<'_> {
     }
 }
 
-fn is_lenient(headers: &HeaderMap) -> bool {
-    prefers(headers, "handling", "lenient")
-}
-
-/// Reads the query of a list.
-pub(crate) fn list_query(
-    headers: &HeaderMap,
-    query: &str,
-    schema: &Schema,
-) -> Result<ListQuery, QueryError> {
-    let handling = if is_lenient(headers) {
-        Handling::Lenient
-    } else {
-        Handling::Strict
-    };
-    ListQuery::parse(query, schema, handling)
-}
-
-/// The answer with a page of the list at `url`, from the store of this mark.
-pub(crate) fn listed(
-    url: &str,
-    headers: &HeaderMap,
-    query: &ListQuery,
-    page: &ListPage,
-    mark: &str,
-) -> Answered {
+/// The answer with a page of a list, from the store of this mark, without links.
+pub(crate) fn listed(headers: &HeaderMap, page: &ListPage, mark: &str) -> Answered {
     let etag = format!("W/{}", etag(Revision(page.seq), mark));
     let whole = || json(StatusCode::OK, array(&page.records));
     let mut response = conditional::answer(headers, etag, None, whole)?;
-    let total = HeaderName::from_static("x-total-count");
-    set(&mut response, total, page.total.to_string());
-    set(&mut response, header::VARY, "Prefer");
-    if let Some(links) = links(url, query, page.total) {
-        set(&mut response, header::LINK, links);
+    if let Some(total) = page.total {
+        let name = HeaderName::from_static("x-total-count");
+        set(&mut response, name, total.to_string());
     }
+    set(&mut response, header::VARY, "Prefer");
     set(&mut response, header::CACHE_CONTROL, "no-cache");
     Ok(response)
-}
-
-/// The links to the other pages (RFC 8288 section 3), if there are any. They are relative, since the daemon does not know
-/// under which name clients reach it.
-fn links(path: &str, query: &ListQuery, total: u64) -> Option<String> {
-    let links = query.links(total).into_iter();
-    let links: Vec<_> = links
-        .map(|(rel, query)| format!("<{path}?{query}>; rel=\"{rel}\""))
-        .collect();
-    (!links.is_empty()).then(|| links.join(", "))
 }

@@ -7,12 +7,14 @@ use super::super::answer::{Answered, set};
 use super::super::conditional::{self, conditions, etag};
 use super::super::routes::ResourceTarget;
 use super::dialect::BodyOf;
+use super::negotiation::handling;
 use super::{ResourceRequest, json};
 use crate::record::{
-    Absent, Conditions, IdScheme, JsonObject, Record, RecordId, Tags, WriteCommand, wants_meta,
+    Absent, Conditions, IdScheme, JsonObject, QueryError, Record, RecordId, RecordShape, Schema,
+    Tags, WriteCommand,
 };
 use crate::settings::{Put, ResourceSettings};
-use crate::wire::{Code, Problem};
+use crate::wire::{Code, Incoming, Problem};
 
 /// The methods that are allowed on a record.
 pub(super) const METHODS: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
@@ -35,7 +37,8 @@ impl ResourceRequest<'_> {
         let record = self.site.store.get(self.target.collection, id).await?;
         let record = record.ok_or_else(|| absent(self.target))?;
         let mark = self.site.store.mark().await?;
-        found(self.request.headers(), self.request.query(), record, mark)
+        let shape = shape(self.request, &self.target.settings.schema)?;
+        found(self.request.headers(), &shape, &record, mark)
     }
 
     /// The conditions of a change, which some resources insist on (RFC 6585 section 3).
@@ -112,15 +115,30 @@ pub(crate) fn absent_in_put(settings: &ResourceSettings, create_only: bool) -> A
     }
 }
 
+/// The form of records that a request asks for.
+pub(super) fn shape(request: &Incoming, schema: &Schema) -> Result<RecordShape, QueryError> {
+    if request.query().is_empty() {
+        return Ok(RecordShape::default());
+    }
+    RecordShape::parse(request.query(), schema, handling(request.headers()))
+}
+
 /// The answer to a GET or HEAD of this record. `mark` is the store's.
-pub(crate) fn found(headers: &HeaderMap, query: &str, record: Record, mark: &str) -> Answered {
+pub(crate) fn found(
+    headers: &HeaderMap,
+    shape: &RecordShape,
+    record: &Record,
+    mark: &str,
+) -> Answered {
     let etag = etag(record.revision, mark);
-    let text = if wants_meta(query)? {
-        record.json_with_meta()
-    } else {
-        record.json
+    let whole = || {
+        let text = if shape.is_whole() {
+            record.json.clone()
+        } else {
+            shape.text(record)
+        };
+        json(StatusCode::OK, text)
     };
-    let whole = || json(StatusCode::OK, text);
     let mut response = conditional::answer(headers, etag, None, whole)?;
     // It may change at any time, so clients ask again before they use it again (RFC 9111 section 5.2.2.4).
     set(&mut response, header::CACHE_CONTROL, "no-cache");

@@ -4,7 +4,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{HeaderMap, HeaderName};
 
 use super::dialect::JSON;
-use crate::record::ListQuery;
+use crate::record::{Handling, ListQuery};
 use crate::wire::{Code, Incoming, Problem, wish};
 
 /// Refuses a client that takes no JSON, before anything is done for it.
@@ -29,7 +29,19 @@ pub(super) fn refuse_later(request: &Incoming) -> Result<(), Problem> {
     if !request.method().is_safe() && prefers(headers, "tx", "rollback") {
         return Err(Problem::not_available("Prefer: tx=rollback"));
     }
-    Ok(ListQuery::refuse_shape(request.query())?)
+    Ok(ListQuery::refuse_shape(
+        request.query(),
+        request.method().is_safe(),
+    )?)
+}
+
+/// The treatment of unknown names that a request prefers.
+pub(super) fn handling(headers: &HeaderMap) -> Handling {
+    if prefers(headers, "handling", "lenient") {
+        Handling::Lenient
+    } else {
+        Handling::Strict
+    }
 }
 
 /// Whether the request prefers `name=value` (RFC 7240 section 2).

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::{PARAMETERS_MAX, SORT_KEYS_MAX, SORT_RECORDS_MAX};
+use super::{PARAMETERS_MAX, SORT_KEYS_MAX};
 use crate::record::schema::FieldType;
 
 /// Why a query is refused. Clients read these texts.
@@ -49,9 +49,13 @@ pub(crate) enum QueryError {
     #[error("_sort has {SORT_KEYS_MAX} names at most")]
     SortKeys,
     #[error(
-        "a sorted page ends at record {SORT_RECORDS_MAX} at the latest; filter, or ask without _sort"
+        "_after is no position in this list: it goes with the filters and the order of the list that gave it; begin again with an empty one"
     )]
-    SortedTooFar,
+    Position,
+    #[error(
+        "the values that the list is sorted by are too long for a position; leave _after out, and read it by _start and _limit"
+    )]
+    PositionTooLong,
     /// The value does not read as it must.
     #[error("{name} must be {wrong}, not {sent}")]
     Value {
@@ -83,6 +87,8 @@ pub(crate) enum Wrong {
     Integer,
     #[error("true or false")]
     Boolean,
+    #[error("exact")]
+    Count,
     #[error("a value; for null and what is missing there is :isnull=true")]
     NotNull,
     #[error("a value or an array of values")]

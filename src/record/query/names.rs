@@ -9,7 +9,7 @@ use crate::record::schema::{Declared, FieldType, Schema};
 /// The most names in the path of a field.
 const PATH_NAMES_MAX: usize = 16;
 /// Names that a later release will understand. Until then they are refused, so that no client uses them as fields.
-const LATER: [&str; 5] = ["_after", "_count", "_embed", "_expand", "_fields"];
+pub(super) const LATER: [&str; 2] = ["_embed", "_expand"];
 
 /// The names that are known in a resource.
 #[derive(Debug, Clone, Copy)]

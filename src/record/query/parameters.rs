@@ -23,11 +23,11 @@ impl Parameters {
         Ok(Self(pairs))
     }
 
-    /// `query` without the parameters of this name.
-    pub(super) fn without(query: &str, name: &str) -> String {
+    /// `query` without the parameters of these names.
+    pub(super) fn without(query: &str, names: &[&str]) -> String {
         let kept = |pair: &&str| {
             let sent = pair.split_once('=').map_or(*pair, |(name, _)| name);
-            !pair.is_empty() && decode(sent).as_deref() != Ok(name)
+            !pair.is_empty() && !decode(sent).is_ok_and(|name| names.contains(&name.as_str()))
         };
         query.split('&').filter(kept).collect::<Vec<_>>().join("&")
     }

@@ -19,7 +19,7 @@ pub(crate) struct By {
 }
 
 /// The values by which one record is sorted.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SortKey(Vec<Scalar<'static>>);
 
 impl SortKey {
@@ -27,6 +27,15 @@ impl SortKey {
     pub(super) fn new(sort: &[By], members: &Map<String, Value>) -> Self {
         let value = |by: &By| Scalar::of(at(members, &by.path), by.kind.as_ref()).into_owned();
         Self(sort.iter().map(value).collect())
+    }
+
+    pub(super) fn from_values(values: Vec<Scalar<'static>>) -> Self {
+        Self(values)
+    }
+
+    /// The values, in the order of the fields that the list is sorted by.
+    pub(crate) fn values(&self) -> &[Scalar<'static>] {
+        &self.0
     }
 
     /// The order of two records in a list that is sorted by `sort`.

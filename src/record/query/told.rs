@@ -12,9 +12,12 @@ use crate::record::moment_text;
 impl ListQuery {
     /// The records that it asks for, and their order.
     pub(crate) fn told(&self) -> String {
-        let (first, last) = (self.slice.start().saturating_add(1), self.slice.end());
-        let mut told = if self.slice.limit() == 0 {
+        let slice = self.slice();
+        let (first, last) = (slice.start().saturating_add(1), slice.end());
+        let mut told = if slice.limit() == 0 {
             "the number of records".to_owned()
+        } else if self.after().is_some() {
+            format!("records {first} to {last} after a position")
         } else {
             format!("records {first} to {last}")
         };

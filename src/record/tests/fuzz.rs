@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::fields::{bounds, field};
 use super::random_input::RandomInput;
 use crate::record::{
-    Field, FieldType, Handling, IdScheme, JsonObject, ListQuery, Record, RecordId, Revision,
-    Schema, Selection,
+    Field, FieldType, Handling, IdScheme, JsonObject, ListQuery, Record, RecordId, RecordShape,
+    Revision, Schema, Selection,
 };
 
 fn schema() -> Schema {
@@ -58,10 +58,16 @@ fn records() -> Vec<Record> {
     ids.map(record).to_vec()
 }
 
-fn select(query: &ListQuery, records: &[Record]) -> (Vec<Record>, u64) {
+/// The page of a query, how many records match if that is counted, and whether there are more.
+fn select(query: &ListQuery, records: &[Record]) -> (Vec<Record>, Option<u64>, bool) {
     let mut selection = Selection::new(query.clone());
-    assert!(records.iter().all(|record| selection.visit(record.clone())));
-    selection.finish().unwrap()
+    for record in records {
+        if !selection.visit(record.clone()) {
+            break;
+        }
+    }
+    let selected = selection.finish().unwrap();
+    (selected.records, selected.total, selected.more)
 }
 
 /// Checks what must hold for every query that is accepted.
@@ -69,17 +75,49 @@ fn check_query(text: &str, schema: &Schema, handling: Handling, records: &[Recor
     let Ok(query) = ListQuery::parse(text, schema, handling) else {
         return;
     };
-    let (page, total) = select(&query, records);
-    assert!(page.len() <= query.slice().limit() && total <= 7, "{text}");
-    for (rel, link) in query.links(total) {
+    let (page, total, more) = select(&query, records);
+    assert!(page.len() <= query.slice().limit(), "{text}");
+    assert!(total.is_none_or(|total| total <= 7), "{text}");
+    assert!(!query.told().is_empty());
+    for (rel, link) in query.links(&page, total, more).unwrap() {
         let linked = ListQuery::parse(&link, schema, handling);
         assert!(linked.is_ok(), "{text}: {rel} is {link}");
     }
     if let Some(ids) = query.ids(IdScheme::Uuid) {
         let mut named = records.to_vec();
         named.retain(|record| ids.contains(&record.id));
-        assert_eq!(select(&query, &named), (page, total), "{text}");
+        let (picked, _, _) = select(&query, &named);
+        assert_eq!(picked, page, "{text}");
     }
+    if let Ok(shape) = RecordShape::parse(text, schema, handling) {
+        for record in &page {
+            assert!(JsonObject::parse(&shape.text(record)).is_ok(), "{text}");
+        }
+    }
+    check_links(text, schema, handling, records);
+}
+
+/// Checks that the links of a list that is cut after each record lead to every record once, in the order of the list.
+fn check_links(text: &str, schema: &Schema, handling: Handling, records: &[Record]) {
+    let parse = |text: &str| ListQuery::parse(text, schema, handling).unwrap();
+    let (whole, _, _) = select(&parse(text), records);
+    let mut seen = Vec::new();
+    let mut next = Some(text.to_owned());
+    while let Some(sent) = next.take() {
+        let query = parse(&sent).at_most(1);
+        let (page, total, more) = select(&query, records);
+        let links = query.links(&page, total, more).unwrap();
+        seen.extend(page);
+        assert!(seen.len() <= records.len(), "{text}");
+        next = links
+            .into_iter()
+            .find_map(|(rel, to)| (rel == "next").then_some(to));
+    }
+    assert!(seen.starts_with(&whole), "{text}");
+    let mut ids: Vec<_> = seen.iter().map(|record| &record.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), seen.len(), "{text}");
 }
 
 /// Checks what must hold for every body that is accepted.

@@ -71,10 +71,11 @@ impl SledStore {
             }
             Plan::Scan => self.select(collection, query).await?,
         };
-        let (records, total) = selection.finish().ok_or(StoreError::TooLarge)?;
+        let selected = selection.finish().ok_or(StoreError::TooLarge)?;
         Ok(ListPage {
-            records,
-            total,
+            records: selected.records,
+            total: selected.total,
+            more: selected.more,
             seq,
         })
     }
@@ -85,8 +86,10 @@ impl SledStore {
         query: &ListQuery,
     ) -> Result<(Selection, u64), StoreError> {
         count(&self.queries.scans);
+        let from = query.first_id();
         let selection = Selection::new(query.clone());
-        self.scan(collection, selection, Selection::visit).await
+        self.scan_from(collection, from, selection, Selection::visit)
+            .await
     }
 
     /// A page in the order of ids, of one moment; `None` if it is too long to be read without a pause.

@@ -8,6 +8,7 @@ use super::read_error::ReadError;
 use super::reader_state::{OpenEngine, ReaderState};
 use super::stored_record::{Damaged, StoredRecord};
 use super::value;
+use crate::num::as_u64;
 use crate::record::{Record, RecordId, Slice};
 use crate::storage::{CollectionId, ListPage};
 
@@ -28,9 +29,11 @@ pub(super) fn read(
     let tally = readers.tally(collection);
     let mut page = ListPage {
         records: Vec::new(),
-        total: tally.records,
+        total: Some(tally.records),
+        more: false,
         seq: tally.seq,
     };
+    page.more = tally.records > as_u64(slice.start());
     if slice.limit() == 0 {
         return Ok(Some(page));
     }
@@ -40,6 +43,8 @@ pub(super) fn read(
         page.records.push(record);
         bytes <= PAGE_BYTES_MAX && page.records.len() < slice.limit()
     })?;
+    let end = slice.start().saturating_add(page.records.len());
+    page.more = tally.records > as_u64(end);
     Ok((bytes <= PAGE_BYTES_MAX).then_some(page))
 }
 

@@ -34,6 +34,18 @@ impl SledStore {
         state: T,
         visit: fn(&mut T, Record) -> bool,
     ) -> Result<(T, u64), StoreError> {
+        self.scan_from(collection, None, state, visit).await
+    }
+
+    /// The same from the record on that follows the id `after`.
+    pub(super) async fn scan_from<T: Send + 'static>(
+        &self,
+        collection: CollectionId,
+        after: Option<&RecordId>,
+        state: T,
+        visit: fn(&mut T, Record) -> bool,
+    ) -> Result<(T, u64), StoreError> {
+        let from = after.map_or_else(Vec::new, |id| next_key(&id.key()));
         let deadline = self.deadline_from_now();
         let permit = Arc::clone(&self.scans).acquire_owned();
         let permit = tokio::time::timeout_at(deadline, permit).await;
@@ -43,7 +55,7 @@ impl SledStore {
         let scan = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let scan = CollectionScan::new(&holder, collection, deadline)?;
-            Ok((scan.run(state, visit)?, scan.seq))
+            Ok((scan.run(from, state, visit)?, scan.seq))
         });
         scan.await.map_err(|_| StoreError::Failed)?
     }
@@ -114,8 +126,12 @@ impl<'a> CollectionScan<'a> {
         })
     }
 
-    fn run<T>(&self, mut state: T, visit: fn(&mut T, Record) -> bool) -> Result<T, StoreError> {
-        let mut from = Vec::new();
+    fn run<T>(
+        &self,
+        mut from: Vec<u8>,
+        mut state: T,
+        visit: fn(&mut T, Record) -> bool,
+    ) -> Result<T, StoreError> {
         let mut records_max = CHUNK_RECORDS_MAX;
         loop {
             if Instant::now() >= self.deadline {

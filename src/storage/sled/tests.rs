@@ -165,7 +165,7 @@ impl Running {
 
     async fn all(&self) -> Vec<Record> {
         let page = self.list().await;
-        assert_eq!(page.total, u64::try_from(page.records.len()).unwrap());
+        assert_eq!(page.total, Some(u64::try_from(page.records.len()).unwrap()));
         page.records
     }
 }

@@ -13,6 +13,7 @@ const SHORT: LimitSettings = LimitSettings {
     header_timeout: Duration::from_millis(200),
     idle_timeout: Duration::from_millis(300),
     stall_timeout: Duration::from_secs(5),
+    list_records: std::num::NonZeroUsize::MIN,
 };
 const QUICK: &[u8] = b"GET /quick HTTP/1.1\r\nhost: x\r\n\r\n";
 

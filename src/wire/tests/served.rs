@@ -38,6 +38,7 @@ const LIMITS: LimitSettings = LimitSettings {
     header_timeout: Duration::from_millis(300),
     idle_timeout: Duration::from_millis(600),
     stall_timeout: Duration::from_millis(400),
+    list_records: std::num::NonZeroUsize::MIN,
 };
 
 /// Runs a test inside an actix system.

@@ -178,7 +178,7 @@ fn post(port: u16, path: &str, body: &str) -> String {
     stream.read_to_string(&mut answer).unwrap();
     let place = answer
         .lines()
-        .find_map(|line| line.strip_prefix("location: "));
+        .find_map(|line| line.strip_prefix("location: http://localhost"));
     place.unwrap_or_else(|| panic!("{answer}")).to_owned()
 }
 

@@ -221,7 +221,7 @@ fn a_write_is_answered_with_the_record_or_with_prefer_minimal_without() {
         "{\"title\": \"Dune\", \"n\": 1.0}",
     );
     let made = made.expect(201);
-    let path = made.header("location").unwrap().to_owned();
+    let path = made.location().unwrap().to_owned();
     let id = path.strip_prefix("/books/").unwrap();
     assert_eq!(
         made.text(),
@@ -241,7 +241,7 @@ fn a_write_is_answered_with_the_record_or_with_prefer_minimal_without() {
         put.text(),
         format!("{{\"id\":\"{id}\",\"b\":{{\"c\":1,\"d\":2}}}}")
     );
-    assert_eq!((etag(&put), put.header("location")), (tag(2), None));
+    assert_eq!((etag(&put), put.location()), (tag(2), None));
     let changes = "{\"b\":{\"c\":null,\"e\":[1]},\"f\":{\"g\":null}}";
     let patched = ask(&daemon, "PATCH", &path, &[MERGE], changes).expect(200);
     let text = format!("{{\"id\":\"{id}\",\"b\":{{\"d\":2,\"e\":[1]}},\"f\":{{}}}}");
@@ -250,7 +250,7 @@ fn a_write_is_answered_with_the_record_or_with_prefer_minimal_without() {
     assert_eq!((deleted.text(), deleted.header("etag")), (text, None));
 
     let made = ask(&daemon, "POST", "/books", &[JSON, MINIMAL], "{}").expect(201);
-    let path = made.header("location").unwrap().to_owned();
+    let path = made.location().unwrap().to_owned();
     let minimal = |answer: &Response| {
         let applied = answer.header("preference-applied") == Some("return=minimal");
         applied && answer.body.is_empty() && answer.header("content-type").is_none()

@@ -140,7 +140,7 @@ fn a_put_creates_a_record_only_with_if_none_match_or_upsert() {
     );
     let once = [JSON, ("if-none-match", "*")];
     let made = ask(&daemon, "PUT", "/books/a", &once, "{\"n\":1}").expect(201);
-    assert_eq!(made.header("location"), Some("/books/a"));
+    assert_eq!(made.location(), Some("/books/a"));
     assert_eq!(made.json(), json!({"id": "a", "n": 1}));
     let etag = made.header("etag").unwrap();
     let again = ask(&daemon, "PUT", "/books/a", &once, "{\"n\":2}");

@@ -138,10 +138,7 @@ fn counted_ids_have_no_gaps() {
     for number in 1..=3 {
         let made = ask(&daemon, "POST", "/counted", &[JSON], "{\"a\":1}").expect(201);
         assert_eq!(made.json(), json!({"id": number, "a": 1}));
-        assert_eq!(
-            made.header("location").unwrap(),
-            format!("/counted/{number}")
-        );
+        assert_eq!(made.location().unwrap(), format!("/counted/{number}"));
         ask(&daemon, "POST", "/counted", &[JSON], "{").expect(400);
     }
     let detail = "there is no record with this id";
@@ -182,7 +179,7 @@ fn a_client_may_choose_a_counted_id_and_the_counter_goes_past_it() {
         let answer = ask(daemon, "POST", "/counted", &[JSON], body).expect(201);
         let id = answer.json()["id"].clone();
         let path = format!("/counted/{}", id.as_str().unwrap_or(&id.to_string()));
-        assert_eq!(answer.header("location"), Some(path.as_str()));
+        assert_eq!(answer.location(), Some(path.as_str()));
         assert_eq!(daemon.get(&path).expect(200).text(), answer.text());
         id
     };

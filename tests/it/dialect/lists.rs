@@ -178,7 +178,7 @@ fn a_wrong_query_is_refused_with_the_reason() {
     }
     let whole = |name: &str, least| format!("{name} must be a whole number, {least} or more");
     let order = "_order consists of asc and desc, one for each name in _sort at most";
-    let far = "a sorted page ends at record 10000 at the latest; filter, or ask without _sort";
+    let position = "_after is no position in this list: it goes with the filters and the order of the list that gave it; begin again with an empty one";
     let encoding = "the query is not percent-encoded UTF-8";
     for (query, detail) in [
         ("_start=-1", whole("_start", 0).as_str()),
@@ -199,7 +199,8 @@ fn a_wrong_query_is_refused_with_the_reason() {
         ("_sort=a&_order=up", order),
         ("_sort=a&_order=asc,desc", order),
         ("_sort=a,b,c,d,e,f,g,h,i", "_sort has 8 names at most"),
-        ("_sort=a&_start=9999&_end=10001", far),
+        ("_after=00", position),
+        ("range=[0,4]&_page=1", "range and _page exclude each other"),
         ("a=%zz", encoding),
         ("a=%ff", encoding),
         ("%4=1", encoding),
@@ -264,7 +265,7 @@ fn a_page_of_a_list_has_the_total_count_and_links() {
     let link = |to: &[(&str, &str)]| {
         let links: Vec<_> = to
             .iter()
-            .map(|(rel, q)| format!("</books?{q}>; rel=\"{rel}\""))
+            .map(|(rel, q)| format!("<http://{}/books?{q}>; rel=\"{rel}\"", daemon.public()))
             .collect();
         links.join(", ")
     };

@@ -7,6 +7,11 @@ use super::*;
 #[test]
 fn the_second_dialect_says_what_the_first_does() {
     let schema = typed();
+    let meaning = |query: &str| {
+        let query = strict(query, &schema).unwrap();
+        let (conditions, order) = (query.conditions().to_vec(), query.order().to_vec());
+        (conditions, order, query.slice())
+    };
     for (second, first) in [
         ("range=[0,24]", "_start=0&_end=25"),
         ("range=[24,24]", "_start=24&_limit=1&_end=25"),
@@ -40,7 +45,7 @@ fn the_second_dialect_says_what_the_first_does() {
         ),
     ] {
         let first = first.replace("&_limit=1", "");
-        assert_eq!(strict(second, &schema), strict(&first, &schema), "{second}");
+        assert_eq!(meaning(second), meaning(&first), "{second}");
     }
 }
 

@@ -354,7 +354,7 @@ async fn list(store: &SledStore, asked: &Asked) -> (Vec<Record>, usize) {
             page => break page.unwrap(),
         }
     };
-    (page.records, usize::try_from(page.total).unwrap())
+    (page.records, usize::try_from(page.total.unwrap()).unwrap())
 }
 
 fn try_sequences(cases: u32, in_memory: bool) {

@@ -12,6 +12,7 @@ use crate::storage::{self, CollectionId};
 use crate::supervision::{
     Env, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, Slot, SupervisorSpec,
 };
+use crate::wire::Hosts;
 
 pub(super) const LARGE: usize = 600_000;
 
@@ -93,6 +94,7 @@ impl ServedSite {
             files,
             store,
             counters: Arc::clone(&counters),
+            hosts: Hosts::default(),
             settings: Arc::new(settings),
         };
         Self {
