@@ -83,6 +83,8 @@ pub(crate) struct ListQuery {
     conditions: Vec<QueryCondition>,
     sort: Vec<By>,
     part: Part,
+    /// The number of ids that are asked for.
+    ids_sent: usize,
     /// Whether the matching records are counted even if the part does not need it.
     counted: bool,
     /// The query as it was sent, and the number that its positions have.
@@ -120,8 +122,10 @@ impl ListQuery {
             Some("exact") => true,
             Some(sent) => return Err(QueryError::wrong("_count", sent, Wrong::Count)),
         };
+        let conditions = conditions(&parameters, &json, names)?;
         Ok(Self {
-            conditions: conditions(&parameters, &json, names)?,
+            ids_sent: condition::words(&conditions, "id").map_or(0, |ids| ids.len()),
+            conditions,
             sort,
             part,
             counted,
@@ -202,7 +206,8 @@ impl ListQuery {
 
     /// The part of the matching records that is asked for. If there is a [position](Self::after), it is counted from there.
     pub(crate) fn slice(&self) -> Slice {
-        self.part.slice(self.records_max.unwrap_or(usize::MAX))
+        let records_max = self.records_max.unwrap_or(usize::MAX);
+        self.part.slice(self.ids_sent, records_max)
     }
 
     /// The position that the records of the answer follow: they come after its id or, in a sorted list, after its values, and

@@ -30,7 +30,7 @@ impl Response {
 
     /// The path in the `Location` of a record, which is an address with the host of the request.
     pub(crate) fn location(&self) -> Option<&str> {
-        let (_, rest) = self.location()?.split_once("://")?;
+        let (_, rest) = self.header("location")?.split_once("://")?;
         rest.find('/').map(|at| &rest[at..])
     }
 

@@ -31,7 +31,7 @@ pub(super) fn refuse_later(request: &Incoming) -> Result<(), Problem> {
     }
     Ok(ListQuery::refuse_shape(
         request.query(),
-        request.method().is_safe(),
+        matches!(*request.method(), Method::GET | Method::HEAD),
     )?)
 }
 

@@ -34,8 +34,12 @@ pub(crate) enum QueryError {
     Later { name: String },
     #[error("{name} must be given once")]
     Repeated { name: String },
-    #[error("{name} must be a whole number, {least} or more")]
-    Number { name: &'static str, least: usize },
+    #[error("{name} must be a whole number, {least} or more, not {sent:?}")]
+    Number {
+        name: &'static str,
+        least: usize,
+        sent: String,
+    },
     #[error("_end must not be less than _start")]
     Backwards,
     /// Two ways to say the same.
@@ -104,7 +108,7 @@ pub(crate) enum Wrong {
 }
 
 /// The most characters of a wrong value that are shown.
-const SENT_CHARACTERS_MAX: usize = 80;
+pub(super) const SENT_CHARACTERS_MAX: usize = 80;
 
 impl QueryError {
     pub(super) fn wrong(name: &str, sent: impl Display, wrong: Wrong) -> Self {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::error::SENT_CHARACTERS_MAX;
 use super::{PARAMETERS_MAX, QueryError};
 use crate::percent;
 
@@ -64,7 +65,11 @@ impl Parameters {
             .parse()
             .ok()
             .filter(|number| digits && *number >= least);
-        number.map(Some).ok_or(QueryError::Number { name, least })
+        number.map(Some).ok_or_else(|| QueryError::Number {
+            name,
+            least,
+            sent: text.chars().take(SENT_CHARACTERS_MAX).collect(),
+        })
     }
 }
 

@@ -139,15 +139,16 @@ impl Part {
         })
     }
 
-    /// The records that are asked for, as far as they may be in one answer.
-    pub(super) fn slice(&self, records_max: usize) -> Slice {
+    /// The records that are asked for, as far as they may be in one answer. If no size is asked for, there are as many as
+    /// there are `ids` in the query.
+    pub(super) fn slice(&self, ids: usize, records_max: usize) -> Slice {
         let (start, size) = match self {
             Self::Rest { origin, size } => {
                 let start = match origin {
                     Origin::Counted(start) => *start,
                     Origin::First | Origin::After(_) => 0,
                 };
-                (start, size.unwrap_or(LIST_RECORDS))
+                (start, size.unwrap_or(LIST_RECORDS.max(ids)))
             }
             Self::Between { start, end } => (*start, end.saturating_sub(*start)),
             Self::Range { first, last } => (*first, last.saturating_sub(*first).saturating_add(1)),

@@ -53,6 +53,7 @@ fn matches(schema: &Schema, query: &str, record: Value) -> bool {
 
 #[test]
 fn a_part_of_the_list_is_chosen_by_start_and_end_by_limit_or_by_page() {
+    let ids = (0..700).fold(String::new(), |query, id| format!("{query}id={id}&"));
     for (query, start, limit) in [
         ("", 0, 500),
         ("x=1&_start=20&_end=30", 20, 10),
@@ -66,6 +67,7 @@ fn a_part_of_the_list_is_chosen_by_start_and_end_by_limit_or_by_page() {
         ("_page=2&_limit=9000", 9000, 9000),
         ("range=[5,5]", 5, 1),
         ("_after=", 0, 500),
+        (ids.as_str(), 0, 700),
         ("_after=&_limit=7", 0, 7),
         ("_page=18446744073709551615", usize::MAX, 10),
     ] {

@@ -176,17 +176,22 @@ fn a_wrong_query_is_refused_with_the_reason() {
             &[("GET", &path, &[], "", INVALID_PARAMETER, detail)],
         );
     }
-    let whole = |name: &str, least| format!("{name} must be a whole number, {least} or more");
+    let whole = |name: &str, least, sent: &str| {
+        format!("{name} must be a whole number, {least} or more, not {sent:?}")
+    };
     let order = "_order consists of asc and desc, one for each name in _sort at most";
     let position = "_after is no position in this list: it goes with the filters and the order of the list that gave it; begin again with an empty one";
     let encoding = "the query is not percent-encoded UTF-8";
     for (query, detail) in [
-        ("_start=-1", whole("_start", 0).as_str()),
-        ("_start=", &whole("_start", 0)),
-        ("_end=x", &whole("_end", 0)),
-        ("_limit=1.0", &whole("_limit", 0)),
-        ("_page=0", &whole("_page", 1)),
-        ("_per_page=99999999999999999999", &whole("_per_page", 0)),
+        ("_start=-1", whole("_start", 0, "-1").as_str()),
+        ("_start=", &whole("_start", 0, "")),
+        ("_end=x", &whole("_end", 0, "x")),
+        ("_limit=1.0", &whole("_limit", 0, "1.0")),
+        ("_page=0", &whole("_page", 1, "0")),
+        (
+            "_per_page=99999999999999999999",
+            &whole("_per_page", 0, "99999999999999999999"),
+        ),
         ("_start=2&_end=1", "_end must not be less than _start"),
         ("_limit=1&_limit=1", "_limit must be given once"),
         ("_page=1&_start=0", "_page and _start exclude each other"),
