@@ -240,9 +240,13 @@ impl Part {
     }
 }
 
-/// The query with `parameter` in place of those of these names.
+/// The query with `parameter` in place of those of these names, fit to stand between `<` and `>`.
 fn with(sent: &str, names: &[&str], parameter: &str) -> String {
     let rest = Parameters::without(sent, names);
+    let rest = rest
+        .replace('<', "%3C")
+        .replace('>', "%3E")
+        .replace('"', "%22");
     let and = if rest.is_empty() { "" } else { "&" };
     format!("{rest}{and}{parameter}")
 }

@@ -59,6 +59,10 @@ fn a_page_by_number_links_to_its_neighbours() {
         ]
     );
     assert_eq!(
+        links("x=<\">&_page=1", 35, 1000),
+        ["first x=%3C%22%3E&_page=1", "last x=%3C%22%3E&_page=1"]
+    );
+    assert_eq!(
         links("_page=9", 35, 1000),
         ["first _page=1", "prev _page=4", "last _page=4"]
     );
