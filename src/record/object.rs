@@ -211,6 +211,22 @@ mod tests {
     }
 
     #[test]
+    fn an_example_is_compared_by_value() {
+        let parse = |text: &str| JsonObject::parse(text.as_bytes()).unwrap();
+        let object = parse(r#"{"k": 1.0, "a": [{"b": 1e2, "c": null}], "t": "1"}"#);
+        for (example, like) in [
+            (r#"{"k": 1}"#, true),
+            (r#"{"a": [{"c": null, "b": 100}]}"#, true),
+            (r#"{"a": [{"b": 100}]}"#, false),
+            (r#"{"k": "1"}"#, false),
+            (r#"{"t": 1}"#, false),
+            (r#"{"x": null}"#, false),
+        ] {
+            assert_eq!(object.is_like(&parse(example)), like, "{example}");
+        }
+    }
+
+    #[test]
     fn the_error_says_what_is_wrong_and_where() {
         let wrong = |body: &str| JsonObject::parse(body.as_bytes()).unwrap_err().to_string();
         assert_eq!(

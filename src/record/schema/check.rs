@@ -264,6 +264,15 @@ mod tests {
     }
 
     #[test]
+    fn bounds_of_numbers_are_exact() {
+        let kind = FieldType::Number(bounds(None, Some(9_007_199_254_740_992.0)));
+        assert_eq!(kind.violations(&json!(9_007_199_254_740_992_u64)), []);
+        let found = kind.violations(&json!(9_007_199_254_740_993_u64));
+        let details: Vec<_> = found.iter().map(|found| found.detail.as_str()).collect();
+        assert_eq!(details, ["must be at most 9007199254740992"]);
+    }
+
+    #[test]
     fn an_integer_is_a_whole_number_within_its_bounds() {
         for (year, rule) in [
             (json!(1.5), Some("type")),
@@ -271,6 +280,10 @@ mod tests {
             (json!(-1), Some("min")),
             (json!(u64::MAX), Some("type")),
             (json!(3000), None),
+            (json!(1e15), Some("max")),
+            (json!(1e16), Some("max")),
+            (json!(-1e16), Some("min")),
+            (json!(-0.0), None),
         ] {
             let (_, found) = check(json!({"title": "x", "year": year}));
             assert_eq!(found.first().and_then(|f| f.1.as_str()), rule, "{year}");
