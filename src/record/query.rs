@@ -45,7 +45,7 @@ pub(crate) use history::HistoryQuery;
 use json_dialect::JsonDialect;
 use names::{LATER, Names};
 use parameters::Parameters;
-use part::{Extent, Origin, Part};
+use part::{Extent, ListPart, PartOrigin};
 pub(crate) use shape::RecordShape;
 pub(crate) use sort::{By, SortKey};
 
@@ -82,7 +82,7 @@ pub(crate) enum Handling {
 pub(crate) struct ListQuery {
     conditions: Vec<QueryCondition>,
     sort: Vec<By>,
-    part: Part,
+    part: ListPart,
     /// The number of ids that are asked for.
     ids_sent: usize,
     /// Whether the matching records are counted even if the part does not need it.
@@ -110,13 +110,13 @@ impl ListQuery {
         let sort = sort_keys(sent_order(&parameters, &json)?, names)?;
         let number = query_number(&parameters);
         let after = parameters.once("_after")?.map(|text| match text {
-            "" => Ok(Origin::First),
+            "" => Ok(PartOrigin::First),
             text => Position::decode(text, number, sort.len())
-                .map(Origin::After)
+                .map(PartOrigin::After)
                 .ok_or(QueryError::Position),
         });
         let after = after.transpose()?;
-        let part = Part::read(&parameters, json.range, after)?;
+        let part = ListPart::read(&parameters, json.range, after)?;
         let counted = match parameters.once("_count")? {
             None => false,
             Some("exact") => true,
@@ -139,7 +139,7 @@ impl ListQuery {
     /// The query for the number of all records.
     pub(crate) fn counting() -> Self {
         Self {
-            part: Part::Between { start: 0, end: 0 },
+            part: ListPart::Between { start: 0, end: 0 },
             ..Self::default()
         }
     }
@@ -248,8 +248,8 @@ impl ListQuery {
     /// The first and the last record that `range` asks for, if it is sent: then the answer tells its own range.
     pub(crate) fn range(&self) -> Option<(usize, usize)> {
         match self.part {
-            Part::Range { first, last } => Some((first, last)),
-            Part::Rest { .. } | Part::Between { .. } | Part::Page { .. } => None,
+            ListPart::Range { first, last } => Some((first, last)),
+            ListPart::Rest { .. } | ListPart::Between { .. } | ListPart::Page { .. } => None,
         }
     }
 

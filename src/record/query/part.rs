@@ -34,9 +34,12 @@ const TOGETHER: [(&str, &str); 4] = [
 
 /// The part of a list that is asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Part {
+pub(super) enum ListPart {
     /// From here to the end, which the client goes to from link to link. `size` is `_limit`.
-    Rest { origin: Origin, size: Option<usize> },
+    Rest {
+        origin: PartOrigin,
+        size: Option<usize>,
+    },
     /// `_start` and `_end`, which is exclusive; `_start` and `_limit`.
     Between { start: usize, end: usize },
     /// `range`, with the first and the last record.
@@ -47,7 +50,7 @@ pub(super) enum Part {
 
 /// The place in a list where a part begins.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Origin {
+pub(super) enum PartOrigin {
     /// After so many records: `_start`.
     Counted(usize),
     /// At the beginning, for a client that goes on from position to position: an empty `_after`.
@@ -56,9 +59,9 @@ pub(super) enum Origin {
     After(Position),
 }
 
-impl Default for Part {
+impl Default for ListPart {
     fn default() -> Self {
-        let origin = Origin::Counted(0);
+        let origin = PartOrigin::Counted(0);
         Self::Rest { origin, size: None }
     }
 }
@@ -76,12 +79,12 @@ pub(super) struct Extent<'a> {
     pub(super) last: Option<&'a str>,
 }
 
-impl Part {
+impl ListPart {
     /// Reads it. `after` is what `_after` names.
     pub(super) fn read(
         parameters: &Parameters,
         range: Option<(usize, usize)>,
-        after: Option<Origin>,
+        after: Option<PartOrigin>,
     ) -> Result<Self, QueryError> {
         let page = parameters.number("_page", 1)?;
         let start = parameters.number("_start", 0)?;
@@ -132,7 +135,7 @@ impl Part {
                     Self::Between { start, end }
                 }
                 (start, None, size) => {
-                    let origin = Origin::Counted(start.unwrap_or(0));
+                    let origin = PartOrigin::Counted(start.unwrap_or(0));
                     Self::Rest { origin, size }
                 }
             },
@@ -145,8 +148,8 @@ impl Part {
         let (start, size) = match self {
             Self::Rest { origin, size } => {
                 let start = match origin {
-                    Origin::Counted(start) => *start,
-                    Origin::First | Origin::After(_) => 0,
+                    PartOrigin::Counted(start) => *start,
+                    PartOrigin::First | PartOrigin::After(_) => 0,
                 };
                 (start, size.unwrap_or(LIST_RECORDS.max(ids)))
             }
@@ -161,7 +164,7 @@ impl Part {
     pub(super) fn after(&self) -> Option<&Position> {
         match self {
             Self::Rest {
-                origin: Origin::After(position),
+                origin: PartOrigin::After(position),
                 ..
             } => Some(position),
             Self::Rest { .. } | Self::Between { .. } | Self::Range { .. } | Self::Page { .. } => {
@@ -175,7 +178,7 @@ impl Part {
         let Self::Rest { origin, .. } = self else {
             return false;
         };
-        !matches!(origin, Origin::Counted(_))
+        !matches!(origin, PartOrigin::Counted(_))
     }
 
     /// The queries of other parts, with their relations (RFC 8288). `sent` is the query.
@@ -215,7 +218,7 @@ impl Part {
         match self {
             // A position that can't be named is counted.
             Self::Rest {
-                origin: Origin::Counted(start),
+                origin: PartOrigin::Counted(start),
                 ..
             } if last.is_none() && records > 0 => {
                 let start = start.saturating_add(records);
