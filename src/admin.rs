@@ -12,7 +12,7 @@ mod reload;
 pub(crate) use history::Histories;
 pub(crate) use readiness::{Check, Checks};
 pub(crate) use records::{Catalogue, PARCEL_BYTES, PARCEL_LINES, ParcelDone, Records, RefusedLine};
-pub(crate) use reload::{NotReloaded, ReloadOrder, ReloadStatus, Reloaded, Reloads};
+pub(crate) use reload::{NotReloaded, RELOAD_MAX, ReloadOrder, ReloadStatus, Reloaded, Reloads};
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};

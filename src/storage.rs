@@ -18,8 +18,8 @@ pub(crate) use self::backup::{
 };
 use self::sled::DataFolder;
 pub(crate) use self::sled::{
-    DataCheck, FolderFault, PrintError, ViewCheck, check_data, data_fit, print_journal, read_past,
-    spare_bytes, storage, store_in,
+    DataCheck, FolderFault, PreparedResources, PrintError, ProposedResources, ViewCheck,
+    check_data, data_fit, print_journal, read_past, spare_bytes, storage, store_in,
 };
 pub(crate) use fit::{DataFinding, Resources};
 pub(crate) use history::RecordHistory;

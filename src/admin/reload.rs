@@ -20,8 +20,8 @@ use crate::supervision::{AskError, ChildRef, Message, ReplyTo};
 use crate::telemetry::{MetricSource, Rows};
 use crate::wire::{Code, Incoming, Problem};
 
-/// How long a reload may take: folders on disks that are away are waited for.
-const RELOAD_MAX: Duration = Duration::from_secs(60);
+/// How long a reload may take: folders on disks that are away are waited for, and stored records compared with new rules.
+pub(crate) const RELOAD_MAX: Duration = Duration::from_secs(600);
 
 /// An order to read the settings again.
 #[derive(Debug)]
@@ -84,6 +84,12 @@ pub(crate) enum NotReloaded {
         /// The file that the daemon reads.
         runs: String,
     },
+    /// Stored records don't fit the new settings; all findings are told.
+    #[error("nothing has changed, because stored records do not fit the new settings: {}", .0.join("; "))]
+    Misfits(Vec<String>),
+    /// It can't be done at this time.
+    #[error("nothing has changed: {0}")]
+    NotNow(String),
     /// Whoever asked has given up.
     #[error("nothing has changed, because nobody waits for it any more")]
     Expired,
@@ -98,7 +104,8 @@ impl NotReloaded {
     /// One line for each reason.
     pub(crate) fn lines(&self) -> Vec<String> {
         match self {
-            Self::Faulty(lines) | Self::Unusable(lines) => lines.clone(),
+            Self::Faulty(lines) | Self::Unusable(lines) | Self::Misfits(lines) => lines.clone(),
+            Self::NotNow(reason) => vec![reason.clone()],
             Self::NeedsRestart(lines) => {
                 let restart = |line| format!("{line}: start the daemon again for this");
                 lines.iter().map(restart).collect()
@@ -114,7 +121,10 @@ impl NotReloaded {
 impl From<NotReloaded> for Problem {
     fn from(refused: NotReloaded) -> Self {
         let code = match &refused {
-            NotReloaded::Faulty(_) | NotReloaded::Unusable(_) => Code::InvalidSettings,
+            NotReloaded::Faulty(_) | NotReloaded::Unusable(_) | NotReloaded::Misfits(_) => {
+                Code::InvalidSettings
+            }
+            NotReloaded::NotNow(_) => Code::Unavailable,
             NotReloaded::NeedsRestart(_) => Code::NeedsRestart,
             NotReloaded::OtherFile { .. } => Code::InvalidParameter,
             NotReloaded::Expired => return Problem::new(Code::Deadline),

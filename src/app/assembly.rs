@@ -111,7 +111,9 @@ impl Assembly {
             counters: Arc::clone(&builder.counters),
             patterns: Arc::clone(&builder.patterns),
         };
-        let site = Editions::new(serving.edition(1, &builder.settings, None)?);
+        let resources = store.propose(&builder.settings.resources);
+        let first = serving.edition(1, &builder.settings, &resources, None)?;
+        let site = Editions::new(first);
         let admin_editions = Editions::new(edition(1, &builder.settings, Arc::clone(&admin)));
         let (reloads, settings) = builder.settings(origin, serving, &site, &admin_editions);
         let (settings, watching) = settings.unzip();

@@ -1,12 +1,13 @@
 //! Reads the settings again while the daemon runs. One reload follows the other; each is carried out as a whole, or changes
 //! nothing.
 //!
-//! Everything new is made first. Then one edition is replaced by the next, which is the one step that decides; what follows it
-//! is done again if the child dies there.
+//! Everything new is made first. Then the store adopts the resources, which is the one step that decides. What follows it, with
+//! the edition that is replaced, is done by the next incarnation if the child dies there.
 
 // Decision: A reload changes all or nothing.
 
 mod asking;
+mod resources;
 mod watcher;
 
 use std::path::Path;
@@ -23,12 +24,13 @@ use crate::api::Site;
 use crate::settings::{
     CheckedFolders, LoadError, LoadedSettings, SettingValues, Settings, SettingsSource, plan,
 };
+use crate::storage::ProposedResources;
 use crate::supervision::{
-    Backoff, BatchLimits, BlockingChild, BoxError, ChildSpec, Delivery, Faults, Intensity,
-    MessageId, QueueLimits, Slot, SupervisorSpec,
+    Backoff, BatchLimits, BlockingChild, BoxError, ChildSpec, Delivery, Faults, Incarnation,
+    Intensity, MessageId, QueueLimits, Slot, SupervisorSpec,
 };
 use crate::telemetry::LogControl;
-use crate::wire::Editions;
+use crate::wire::{Edition, Editions};
 pub(super) use watcher::Watching;
 
 /// Reloads that may wait.
@@ -64,6 +66,7 @@ pub(super) fn supervisor(settings: &Settings) -> SupervisorSpec {
 const DELAY_MAX: Duration = Duration::from_secs(1);
 const LOADED: &str = "reload.loaded";
 const BUILT: &str = "reload.built";
+const ADOPTED: &str = "reload.adopted";
 const REPLACED: &str = "reload.replaced";
 
 /// The origin of a daemon's settings, and the log that they rule.
@@ -97,8 +100,10 @@ pub(super) struct Values {
     done: Option<(MessageId, Reloaded)>,
 }
 
-/// Settings that are being put in force.
+/// Settings that are being put in force, which is decided once the store has adopted their resources.
 struct NextSettings {
+    resources: ProposedResources,
+    edition: Arc<Edition<Site>>,
     loaded: LoadedSettings,
     /// The order that they follow, and its outcome.
     order: MessageId,
@@ -117,7 +122,10 @@ impl Values {
 }
 
 /// The child: a thread, since reading files may block.
-struct Reloader(Arc<Reloading>);
+struct Reloader {
+    reloading: Arc<Reloading>,
+    incarnation: Incarnation,
+}
 
 /// The slot of the child.
 pub(super) fn slot() -> (Slot<ReloadOrder>, crate::supervision::ChildRef<ReloadOrder>) {
@@ -127,19 +135,26 @@ pub(super) fn slot() -> (Slot<ReloadOrder>, crate::supervision::ChildRef<ReloadO
 impl Reloading {
     /// The child spec.
     pub(super) fn child_spec(self: Arc<Self>, slot: &Slot<ReloadOrder>) -> ChildSpec {
-        for point in [LOADED, BUILT, REPLACED] {
+        for point in [LOADED, BUILT, ADOPTED, REPLACED] {
             self.faults.register(point);
         }
-        ChildSpec::blocking(slot, ONE, move |_| {
+        ChildSpec::blocking(slot, ONE, move |incarnation| {
             self.reloads.under_way.store(false, Ordering::Release);
             // If the incarnation before died after the step that decides, the rest is done now.
             self.finish();
-            Ok(Reloader(Arc::clone(&self)))
+            Ok(Reloader {
+                reloading: Arc::clone(&self),
+                incarnation,
+            })
         })
     }
 
     /// Reads the settings and puts them in force, unless this is a dry run.
-    fn reload(&self, order: &Delivery<ReloadOrder>) -> Result<Reloaded, NotReloaded> {
+    fn reload(
+        &self,
+        order: &Delivery<ReloadOrder>,
+        incarnation: &Incarnation,
+    ) -> Result<Reloaded, NotReloaded> {
         self.must_mean(order.file.as_deref())?;
         if let Some(reloaded) = self.done(order.id()) {
             return Ok(reloaded);
@@ -168,22 +183,30 @@ impl Reloading {
         let settings = &loaded.settings;
         let before = self.site.current();
         let routes = &before.responder.routes;
-        let next = self.serving.edition(number + 1, settings, Some(routes));
+        let store = &*self.serving.store;
+        let proposed = store.propose(&settings.resources);
+        let next = self
+            .serving
+            .edition(number + 1, settings, &proposed, Some(routes));
         let next = next.map_err(NotReloaded::unusable)?;
         asking::ask(&next, &before, settings, &reloaded.changes)?;
+        let wanted = || incarnation.wanted() && !order.expired();
+        let prepared = resources::prepare(store, &proposed, wanted)?;
         self.faults.hit(BUILT);
         if !order.commit_to(LAST_STEP) {
             return Err(NotReloaded::Expired);
         }
         self.values.lock().next = Some(Arc::new(NextSettings {
+            resources: proposed,
+            edition: Arc::new(next),
             loaded,
             order: order.id(),
             reloaded: reloaded.clone(),
         }));
-        self.site.replace(next);
-        self.faults.hit(REPLACED);
+        let adopted = resources::adopt(store, prepared);
+        self.faults.hit(ADOPTED);
         self.finish();
-        Ok(reloaded)
+        adopted.map(|()| reloaded)
     }
 
     /// Refuses an order for another file than the one that is read.
@@ -233,18 +256,25 @@ impl Reloading {
         }
     }
 
-    /// What follows the step that decides. Doing it twice changes nothing.
+    /// All that follows the step that decides; nothing, if that was not taken. Doing it twice changes nothing.
     fn finish(&self) {
-        let current = self.site.current();
         let next = self.values.lock().next.clone();
-        let is_in_force = |next: &Arc<NextSettings>| next.reloaded.generation == current.number;
-        let Some(next) = next.filter(is_in_force) else {
+        let Some(next) = next else { return };
+        if !next.resources.adopted() {
+            self.values.lock().next = None;
             return;
-        };
+        }
         let NextSettings {
-            loaded, reloaded, ..
+            edition: site,
+            loaded,
+            reloaded,
+            ..
         } = &*next;
-        let (number, settings) = (current.number, &loaded.settings);
+        let (number, settings) = (site.number, &loaded.settings);
+        if self.site.current().number != number {
+            self.site.replace(Arc::clone(site));
+        }
+        self.faults.hit(REPLACED);
         let deadline = settings.supervision.children.file_cache.deadline;
         self.serving
             .files
@@ -252,7 +282,7 @@ impl Reloading {
         self.bounds.set(&settings.server);
         let admin = Arc::clone(&self.admin.current().responder);
         self.admin.replace(edition(number, settings, admin));
-        current.responder.routes.resize();
+        site.responder.routes.resize();
         self.watching.want(settings.server.watch);
         {
             let mut status = self.reloads.status.lock();
@@ -287,12 +317,12 @@ impl Reloading {
     }
 
     /// Carries out an order.
-    fn obey(&self, order: &Delivery<ReloadOrder>) {
+    fn obey(&self, order: &Delivery<ReloadOrder>, incarnation: &Incarnation) {
         if !order.dry_run {
             self.reloads.begun.fetch_add(1, Ordering::AcqRel);
             self.reloads.under_way.store(true, Ordering::Release);
         }
-        let outcome = self.reload(order);
+        let outcome = self.reload(order, incarnation);
         if !order.dry_run {
             match &outcome {
                 // Nothing was read.
@@ -320,7 +350,7 @@ impl BlockingChild for Reloader {
 
     fn handle(&mut self, batch: &[Delivery<ReloadOrder>]) -> Result<(), BoxError> {
         for order in batch {
-            self.0.obey(order);
+            self.reloading.obey(order, &self.incarnation);
         }
         Ok(())
     }

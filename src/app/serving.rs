@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::api::{RouteTable, Site, declared};
 use crate::file_cache::{Files, RootFault};
 use crate::settings::Settings;
-use crate::storage::Store;
+use crate::storage::{ProposedResources, Store};
 use crate::wire::{ConnectionCounters, Edition, Hosts, RoutePatterns};
 
 /// The parts that all editions share.
@@ -18,11 +18,13 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    /// What these settings ask for. Routes that there were in the edition `before` go on with their queues.
+    /// What these settings ask for, with the numbers of their resources. Routes that there were in the edition `before` go on
+    /// with their queues.
     pub(super) fn edition(
         &self,
         number: u64,
         settings: &Settings,
+        resources: &ProposedResources,
         before: Option<&RouteTable>,
     ) -> Result<Edition<Site>, RootFault> {
         let routes = declared(
@@ -30,7 +32,7 @@ impl Serving {
             &self.patterns,
             before,
             |site| self.files.add(site),
-            |name| self.store.collection(name),
+            |name| resources.collection(name),
         )?;
         let site = Site {
             routes: Arc::new(routes),

@@ -16,8 +16,7 @@ use over_unix::UnixConnector;
 
 /// The time limit for connecting and for each read of an answer that nothing has to be waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The time limit for each read and write where the daemon may wait for its disk, or for the outcome of an order: for a
-/// reload that is a minute and a half.
+/// The time limit for each read and write where the daemon may wait for its disk, or for the outcome of an order.
 const PATIENCE_WITH_WORK: Duration = Duration::from_secs(100);
 /// How often a request that changes nothing is sent. A listener with too many connections may close one before its answer is
 /// sent.
@@ -120,7 +119,8 @@ impl AdminClient {
         Self::with_patience(address, PATIENCE_WITH_WORK)
     }
 
-    fn with_patience(address: &str, patience: Duration) -> Self {
+    /// With this time limit for each read and write.
+    pub(super) fn with_patience(address: &str, patience: Duration) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // The daemon is here or in the next room: a proxy for the internet does not know it.

@@ -2,19 +2,23 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
 use super::admin_client::{AdminAnswer, AdminClient, ClientError};
 use super::{Exit, complain, print, say};
-use crate::admin::Reloaded;
+use crate::admin::{RELOAD_MAX, Reloaded};
+
+/// The time limit for the answer: that of the reload, and a little for its last step and the way.
+const PATIENCE: Duration = RELOAD_MAX.saturating_add(Duration::from_secs(60));
 
 /// Has the daemon at `admin` read its settings again, which is refused if that is another file than `file`.
 pub(super) fn run(admin: &str, dry_run: bool, file: Option<&Path>) -> Exit {
     let file = file.map(|file| percent_encode(file.as_os_str().as_bytes(), NON_ALPHANUMERIC));
     let file = file.map_or_else(String::new, |file| format!("&file={file}"));
     let path = format!("/reload?dry_run={dry_run}{file}");
-    let answer = AdminClient::new(admin).post(&path, b"");
+    let answer = AdminClient::with_patience(admin, PATIENCE).post(&path, b"");
     match answer.and_then(AdminAnswer::json) {
         Ok(reloaded) => print(&text(&reloaded)),
         Err(ClientError::Refused { reasons, .. }) if !reasons.is_empty() => {

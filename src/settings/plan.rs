@@ -74,6 +74,11 @@ impl fmt::Display for NodeChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.change {
             Changed::Added => write!(f, "{}: added", self.node),
+            Changed::Removed if self.node.starts_with("resource.") => write!(
+                f,
+                "{}: removed; its records are kept, and are there again when it is declared again",
+                self.node
+            ),
             Changed::Removed => write!(f, "{}: removed", self.node),
             Changed::Live => {
                 let keys: Vec<_> = self.keys.iter().map(KeyChange::to_string).collect();
@@ -120,12 +125,7 @@ pub(crate) fn plan(old: &SettingValues, new: &SettingValues) -> ReloadPlan {
         change,
         keys,
     });
-    let changes: Vec<_> = changes.collect();
-    let is_route = |node: &NodeChange| node.node.starts_with("route.");
-    let coming = changes
-        .iter()
-        .filter(|node| node.change != Changed::Live && !is_route(node));
-    refused.extend(coming.map(NodeChange::to_string));
+    let changes = changes.collect();
     ReloadPlan { changes, refused }
 }
 
@@ -167,17 +167,20 @@ mod tests {
                 &["route.\"/\": changed: route.\"/\".headers from nothing to {\"A\":\"b\"}"],
                 &[],
             ),
+            ("", books, &["resource.books: added"], &[]),
             (
-                "",
                 books,
-                &["resource.books: added"],
-                &["resource.books: added"],
+                "",
+                &[
+                    "resource.books: removed; its records are kept, and are there again when it is declared again",
+                ],
+                &[],
             ),
             (
                 books,
-                "",
-                &["resource.books: removed"],
-                &["resource.books: removed"],
+                "[resource.books]\nid = \"client\"",
+                &["resource.books: changed: resource.books.id from \"uuidv7\" to \"client\""],
+                &[],
             ),
             (
                 books,

@@ -10,7 +10,7 @@
 //! 2. How it is written: `message`, `writer`, `batch`, `staging`, `commit`, `replay`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`.
 //! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `sources`, `snapshots`, `archiving`, `scrub`, `healing`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
-//!    `engine_state`, `space`, `failing_disk`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` changes which of them are declared.
+//!    `engine_state`, `space`, `failing_disk`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` with `candidate` changes which of them are declared.
 //! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `folder_fault`, `view_check`, `data_fit`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
@@ -18,6 +18,7 @@ mod archiving;
 mod attempts;
 mod batch;
 mod built_view;
+mod candidate;
 mod checked;
 mod commit;
 mod compaction;
@@ -79,7 +80,7 @@ use compaction::Compactor;
 pub(crate) use data_check::{DataCheck, ViewCheck, check_data};
 pub(crate) use data_fit::data_fit;
 pub(super) use data_folder::DataFolder;
-pub(super) use declaring::PreparedResources;
+pub(crate) use declaring::{PreparedResources, ProposedResources};
 use engine::Opener;
 use find::QueryCounts;
 pub(crate) use folder_fault::FolderFault;

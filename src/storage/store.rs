@@ -8,7 +8,7 @@ use futures_util::future::{Either, LocalBoxFuture};
 
 use super::fit::{DataFinding, Resources};
 use super::history::RecordHistory;
-use super::sled::PreparedResources;
+use super::sled::{PreparedResources, ProposedResources};
 use crate::record::{
     CommandError, Conditions, HistoryQuery, ListQuery, MATCHING_MAX, Record, RecordId,
     SELECTED_BYTES_MAX, Schema, WriteCommand,
@@ -40,32 +40,21 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// The declared resources.
     fn resources(&self) -> Resources;
 
-    /// Looks whether other resources may be declared: whether the stored records keep their rules and could be named by their
-    /// ids. Records are read in the background, and reads and writes go on. A resource that is not declared any more keeps its
-    /// records, and has them again when it is declared again.
+    /// Begins to declare other resources: says which numbers they would have. Nothing is changed.
+    fn propose(&self, resources: &Resources) -> ProposedResources;
+
+    /// Looks whether proposed resources may be declared: whether the stored records keep their rules and could be named by
+    /// their ids. Records are read in the background, and reads and writes go on. A resource that is not declared any more
+    /// keeps its records, and has them again when it is declared again. The future belongs on a tokio runtime.
     ///
     /// From here until [`adopt`](Self::adopt), each write is also held against the new rules.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "a reload of the settings will be its first caller"
-        )
-    )]
-    fn prepare<'a>(
-        &'a self,
-        resources: &'a Resources,
-    ) -> LocalBoxFuture<'a, Result<PreparedResources, ResourcesFault>>;
+    fn prepare(
+        &self,
+        proposed: ProposedResources,
+    ) -> LocalBoxFuture<'_, Result<PreparedResources, ResourcesFault>>;
 
     /// Declares prepared resources, between two groups of writes: all of them or, with an error, none. From here on a write
     /// has to keep their rules too, whichever rules its request began with.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "a reload of the settings will be its first caller"
-        )
-    )]
     fn adopt(&self, prepared: PreparedResources) -> LocalBoxFuture<'_, Result<(), ResourcesFault>>;
 
     /// Reads one record.
@@ -261,8 +250,11 @@ pub(crate) enum ResourcesFault {
     /// They don't fit the stored records.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Misfits(Vec<DataFinding>),
+    /// Resources were declared meanwhile, or so many records were written that break new rules that not all were noted.
+    #[error("resources or too many records were changed meanwhile; try again")]
+    Overtaken,
     /// The store could not tell.
-    #[error("the resources can't be changed now: {0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 

@@ -61,8 +61,8 @@ impl<R> Editions<R> {
     }
 
     /// Replaces the edition: requests whose head is complete from now on have the new one.
-    pub(crate) fn replace(&self, next: Edition<R>) {
-        self.current.send_replace(Arc::new(next));
+    pub(crate) fn replace(&self, next: impl Into<Arc<Edition<R>>>) {
+        self.current.send_replace(next.into());
     }
 }
 

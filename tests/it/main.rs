@@ -54,6 +54,7 @@ mod random_input;
 mod released;
 mod reload;
 mod reload_limits;
+mod reload_resources;
 mod reload_ways;
 mod required;
 mod resources;

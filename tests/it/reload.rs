@@ -17,7 +17,7 @@ pub(crate) fn reload(daemon: &TestDaemon, query: &str) -> Response {
     client::post(daemon.admin(), &format!("/reload{query}"), &Value::Null)
 }
 
-fn perennial_reload(daemon: &TestDaemon, more: &[&str]) -> Output {
+pub(crate) fn perennial_reload(daemon: &TestDaemon, more: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
     command.arg("--config").arg(daemon.config()).arg("reload");
     let admin = daemon.admin().to_string();
@@ -25,12 +25,12 @@ fn perennial_reload(daemon: &TestDaemon, more: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-fn settings(daemon: &TestDaemon) -> Value {
+pub(crate) fn settings(daemon: &TestDaemon) -> Value {
     client::get(daemon.admin(), "/supervisor").json()["settings"].clone()
 }
 
 /// The value of one metric.
-fn metric(daemon: &TestDaemon, name: &str) -> String {
+pub(crate) fn metric(daemon: &TestDaemon, name: &str) -> String {
     let metrics = client::get(daemon.admin(), "/metrics").text();
     let line = metrics.lines().find_map(|line| line.strip_prefix(name));
     line.unwrap_or_else(|| panic!("no {name}"))

@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt as _};
 use crate::admin::NotReloaded;
 use crate::api::{Route, Site};
 use crate::file_cache::RootHandle;
-use crate::settings::{NodeChange, Settings, node_name};
+use crate::settings::{Changed, NodeChange, Settings, node_name};
 use crate::wire::Edition;
 
 /// Folders and routes that are asked at a time.
@@ -49,9 +49,13 @@ async fn together<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<
     stream::iter(all).buffered(AT_A_TIME).collect().await
 }
 
-/// The patterns of the routes that change.
+/// The patterns of the routes that change. A resource that is added has nothing to be asked for before the store has it.
 fn changed<'a>(settings: &'a Settings, changes: &[NodeChange]) -> HashSet<&'a str> {
-    let nodes: HashSet<&str> = changes.iter().map(|change| &*change.node).collect();
+    let is_there = |change: &&NodeChange| {
+        change.change != Changed::Added || !change.node.starts_with("resource.")
+    };
+    let nodes = changes.iter().filter(is_there);
+    let nodes: HashSet<&str> = nodes.map(|change| &*change.node).collect();
     let routes = settings.routes.keys();
     let routes = routes.map(|prefix| (node_name("route", prefix), prefix));
     let resources = settings.resources.iter();

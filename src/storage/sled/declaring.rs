@@ -1,34 +1,30 @@
-//! Other resources are declared while the store runs, in two steps.
+//! Other resources are declared while the store runs, in three steps.
 //!
-//! *Prepare*: the candidate is put where the writer sees it, and then the stored records are compared with it in the
-//! background. A write that the writer decides from then on is compared by the writer itself, so each record is looked at by
-//! one of the two: the comparison begins once all that was decided before is in the view. *Adopt*: the writer declares the
-//! candidate between two groups, unless a misfit was found. One store of a pointer divides before from after, so a writer that
-//! dies leaves the one set or the other.
+//! *Propose* gives them their numbers and changes nothing. *Prepare*: the candidate is put where the writer sees it, and then
+//! the stored records are compared with it in the background. A record that a write puts from then on, and that breaks the
+//! candidate's rules, is noted by the writer; so each record is looked at by one of the two: the comparison begins once all
+//! that was decided before is in the view. *Adopt*: the writer reads the noted records again, and declares the candidate
+//! between two groups, unless a misfit was found. One store of a pointer divides before from after, so a writer that dies
+//! leaves the one set or the other.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use super::engine::{Engine, OpenFault};
+use super::candidate::{NextResources, Outcome, broken_rules, of_new_rules};
+use super::healing::TaskKind;
 use super::holder::Holder;
-use super::known::KnownResources;
 use super::message::StoreMessage;
 use super::page;
 use super::reader_state::OpenEngine;
 use super::store::SledStore;
 use super::stored_fit;
-use crate::record::{CommandError, JsonObject, RecordId, RuleViolation, Schema};
+use crate::num::as_u64;
+use crate::record::{CommandError, RecordId, Schema};
 use crate::storage::fit::{DataFinding, DataFit, Resources};
 use crate::storage::{CollectionId, ResourcesFault, StoreError};
 
 /// The pause after each chunk of records that are compared, so that this takes a part of one processor only.
 const CHUNK_PAUSE: Duration = Duration::from_millis(1);
-/// The progress is logged each time that so many records were compared.
-const TOLD_RECORDS: usize = 100_000;
-
 /// A record that a write puts, and the rules that it was decided by.
 pub(super) struct PutRecord<'a> {
     pub(super) collection: CollectionId,
@@ -37,98 +33,29 @@ pub(super) struct PutRecord<'a> {
     pub(super) json: &'a [u8],
 }
 
-/// The resources that are to be declared next.
+/// The writer's answer to a candidate.
 #[derive(Debug)]
-pub(super) struct NextResources {
-    resources: Resources,
-    /// Those with other rules than now, by name, with the rules as they are now. A record that breaks these already does not
-    /// count.
-    other_rules: BTreeMap<String, Option<Arc<Schema>>>,
-    /// Those whose ids are to be compared.
-    other_ids: Resources,
-    /// Whether a resource comes or goes.
-    other_names: bool,
-    fit: Mutex<DataFit>,
-    outcome: Mutex<Outcome>,
+pub(super) enum Declaration {
+    Done,
+    Misfits(Vec<DataFinding>),
+    /// The candidate does not fit what is declared or noted by now.
+    Overtaken,
 }
 
-/// The outcome of a candidate; the first one stays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Open,
-    Adopted,
-    Withdrawn,
-}
+/// Resources that are proposed.
+#[derive(Debug, Clone)]
+pub(crate) struct ProposedResources(Arc<NextResources>);
 
-impl NextResources {
-    fn new(known: &KnownResources, resources: &Resources) -> Self {
-        let now = known.declared();
-        let schema = |name: &String| now.get(name).map(|now| Arc::clone(&now.schema));
-        let others = |other: &dyn Fn(&String) -> bool| -> Resources {
-            let others = resources.iter().filter(|(name, _)| other(name));
-            others
-                .map(|(name, settings)| (name.clone(), settings.clone()))
-                .collect()
-        };
-        let ids = |of: &Resources, name: &String| of.get(name).map(|settings| settings.ids);
-        let rules = resources.iter();
-        let rules = rules.filter(|(name, next)| {
-            next.schema.has_rules() && schema(name).is_none_or(|now| now != next.schema)
-        });
-        Self {
-            other_rules: rules
-                .map(|(name, _)| (name.clone(), schema(name)))
-                .collect(),
-            other_ids: others(&|name| ids(&now, name) != ids(resources, name)),
-            other_names: !now.keys().eq(resources.keys()),
-            fit: Mutex::new(DataFit::new(resources.clone())),
-            outcome: Mutex::new(Outcome::Open),
-            resources: resources.clone(),
-        }
+impl ProposedResources {
+    /// The number of one of them, from the moment on that they are adopted.
+    pub(crate) fn collection(&self, name: &str) -> Option<CollectionId> {
+        self.0.ids.get(name).copied()
     }
 
-    /// Whether the store has nothing to do for it.
-    fn is_like_now(&self) -> bool {
-        self.other_rules.is_empty() && self.other_ids.is_empty() && !self.other_names
+    /// Whether they were adopted.
+    pub(crate) fn adopted(&self) -> bool {
+        self.0.outcome() == Outcome::Adopted
     }
-
-    /// Looks at a record. It does not count if it breaks the rules that it was kept by, too.
-    fn add(&self, resource: &str, id: &RecordId, json: &[u8], kept_by: Option<&Schema>) {
-        let fits = |schema: &Schema| broken_rules(schema, json).is_none();
-        if kept_by.is_none_or(fits) {
-            self.fit.lock().add(resource, id, json);
-        }
-    }
-
-    /// The rules that records break which were looked at so far.
-    fn broken(&self) -> Vec<DataFinding> {
-        let findings = self.fit.lock().clone().findings();
-        findings
-            .into_iter()
-            .filter_map(DataFinding::of_new_rules)
-            .collect()
-    }
-
-    /// All that is known to stand against it.
-    fn misfits(&self, engine: &dyn Engine) -> Result<Vec<DataFinding>, StoreError> {
-        let mut found = self.broken();
-        match stored_fit::ids(engine, &self.other_ids) {
-            Ok(()) => {}
-            Err(OpenFault::Settings(refusal)) => found.push(refusal),
-            Err(fault) => {
-                tracing::error!(%fault, "ids could not be compared with the settings");
-                return Err(StoreError::Failed);
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// The rules that a record breaks; `None` if it breaks none, or is no object, which is damage and told elsewhere.
-fn broken_rules(schema: &Schema, json: &[u8]) -> Option<Vec<RuleViolation>> {
-    let mut object = JsonObject::parse(json).ok()?;
-    object.remove_id();
-    schema.check(&mut object).err()
 }
 
 /// Resources that may be declared. They may not any more once this is dropped.
@@ -157,11 +84,19 @@ impl Drop for PreparedResources {
 }
 
 impl SledStore {
+    pub(super) fn propose_resources(&self, resources: &Resources) -> ProposedResources {
+        let known = self.holder.known.load();
+        let engine = self.holder.look(|open| open.engine.collections());
+        let engine = engine.unwrap_or_else(|| known.names().into());
+        let candidate = NextResources::new(&known, &engine, resources);
+        ProposedResources(Arc::new(candidate))
+    }
+
     pub(super) async fn prepare_resources(
         &self,
-        resources: &Resources,
+        proposed: ProposedResources,
     ) -> Result<PreparedResources, ResourcesFault> {
-        let candidate = Arc::new(NextResources::new(&self.holder.known.load(), resources));
+        let candidate = proposed.0;
         let prepared = PreparedResources {
             holder: Arc::clone(&self.holder),
             candidate: Arc::clone(&candidate),
@@ -186,13 +121,12 @@ impl SledStore {
         prepared: PreparedResources,
     ) -> Result<(), ResourcesFault> {
         let candidate = &prepared.candidate;
-        let before = self.holder.known.load_full();
         if candidate.is_like_now() {
             // The writer has nothing to do with the rest of the settings.
-            let resources = &candidate.resources;
-            self.holder.known.rcu(|known| known.with(&[], resources));
-            return Ok(());
+            let adopted = self.holder.put_in_force(candidate, &[]);
+            return adopted.then_some(()).ok_or(ResourcesFault::Overtaken);
         }
+        let before = self.holder.known.load_full();
         let message = |reply| StoreMessage::Declare {
             candidate: Arc::clone(candidate),
             reply,
@@ -204,16 +138,16 @@ impl SledStore {
             stored_fit::tell_undeclared(&self.holder, gone);
             return Ok(());
         }
-        match declared {
-            Ok(found) => Err(ResourcesFault::Misfits(found)),
-            Err(error) => Err(error.into()),
-        }
+        Err(match declared? {
+            Declaration::Misfits(found) => ResourcesFault::Misfits(found),
+            Declaration::Done | Declaration::Overtaken => ResourcesFault::Overtaken,
+        })
     }
 }
 
 impl Holder {
     /// Decides whether a record may be put that keeps the rules of its request: it has to keep the rules that are declared
-    /// now, too. Notes whether it keeps those that are to be declared.
+    /// now, too. Notes it if it breaks those that are to be declared.
     pub(super) fn judge(&self, put: &PutRecord<'_>) -> Result<(), CommandError> {
         let known = self.known.load();
         let other = |schema: &Arc<Schema>| !Arc::ptr_eq(schema, put.schema) && schema != put.schema;
@@ -225,9 +159,8 @@ impl Holder {
         }
         if let Some(candidate) = &*self.candidate.load()
             && let Some(name) = known.name(put.collection)
-            && candidate.other_rules.contains_key(name)
         {
-            candidate.add(name, put.id, put.json, Some(put.schema));
+            candidate.note(name, put.collection, put.id, put.json);
         }
         Ok(())
     }
@@ -236,11 +169,15 @@ impl Holder {
     fn compare(&self, candidate: &Arc<NextResources>) -> Result<Vec<DataFinding>, StoreError> {
         let known = self.known.load_full();
         let era = self.look(|open| open.era).ok_or(StoreError::Unavailable)?;
-        for (name, now) in &candidate.other_rules {
-            let Some(collection) = known.any_id(name) else {
-                continue;
-            };
-            let (mut from, mut records) = (Vec::new(), 0);
+        let stored = candidate.other_rules.keys();
+        let stored = stored.filter_map(|name| Some((name, known.any_id(name)?)));
+        let stored: Vec<_> = stored.collect();
+        let mut fit = DataFit::new(candidate.resources.clone());
+        let task = self.healing.begin(TaskKind::Compare);
+        let bytes = |(_, id): &(_, CollectionId)| self.readers.tally(*id).bytes;
+        task.has_left(stored.iter().map(bytes).sum());
+        for (name, collection) in stored {
+            let mut from = Vec::new();
             loop {
                 let chunk = page::chunk(self, era, collection, &from);
                 let chunk = chunk.map_err(|fault| {
@@ -248,51 +185,50 @@ impl Holder {
                     StoreError::Failed
                 })?;
                 // The store was closed meanwhile, or nobody wants to know any more.
-                let chunk = chunk.filter(|_| *candidate.outcome.lock() == Outcome::Open);
+                let chunk = chunk.filter(|_| candidate.outcome() == Outcome::Open);
                 let chunk = chunk.ok_or(StoreError::Unavailable)?;
                 let Some((last, _)) = chunk.last() else {
                     break;
                 };
                 from = [last.as_slice(), &[0]].concat();
                 for (key, record) in &chunk {
-                    if let Some(id) = RecordId::from_key(key) {
-                        candidate.add(name, &id, &record.json, now.as_deref());
+                    let id = RecordId::from_key(key);
+                    if let Some(id) = id.filter(|_| candidate.breaks(name, &record.json)) {
+                        fit.add(name, &id, &record.json);
                     }
+                    task.add(as_u64(record.json.len()));
                 }
-                if (records + chunk.len()) / TOLD_RECORDS > records / TOLD_RECORDS {
-                    let so_far = records + chunk.len();
-                    tracing::info!(resource = %name, records = so_far, "records are compared with new rules");
-                }
-                records += chunk.len();
                 std::thread::park_timeout(CHUNK_PAUSE);
             }
         }
-        let found = self.look(|open| candidate.misfits(&*open.engine));
-        found.ok_or(StoreError::Unavailable)?
+        let mut found = of_new_rules(fit);
+        let ids = self.look(|open| candidate.misfit_ids(&*open.engine));
+        found.extend(ids.ok_or(StoreError::Unavailable)??);
+        Ok(found)
     }
 
-    /// Declares a candidate, unless something stands against it, which is returned. Called by the writer between two groups.
-    /// If it dies here, the message is delivered again, and whatever was done is done again.
+    /// Declares a candidate, unless something stands against it. Called by the writer between two groups. If it dies here, the
+    /// message is delivered again, and whatever was done is done again.
     pub(super) fn declare(
         &self,
         open: &OpenEngine,
         candidate: &Arc<NextResources>,
-    ) -> Result<Vec<DataFinding>, StoreError> {
-        let mut outcome = candidate.outcome.lock();
-        match *outcome {
-            Outcome::Adopted => return Ok(Vec::new()),
-            Outcome::Withdrawn => return Err(StoreError::Expired),
-            Outcome::Open => {}
+    ) -> Result<Declaration, StoreError> {
+        if candidate.outcome() == Outcome::Adopted {
+            return Ok(Declaration::Done);
         }
         if !self.is_candidate(candidate) {
-            // Another one was prepared after it.
-            return Err(StoreError::Busy);
+            return Ok(Declaration::Overtaken);
         }
-        let found = candidate.misfits(&*open.engine)?;
+        let mut found = candidate.noted_misfits(&self.known.load(), open)?;
+        found.extend(candidate.misfit_ids(&*open.engine)?);
         if !found.is_empty() {
-            return Ok(found);
+            return Ok(Declaration::Misfits(found));
         }
-        for name in candidate.resources.keys() {
+        if candidate.noted_too_many() {
+            return Ok(Declaration::Overtaken);
+        }
+        for name in &candidate.names {
             let declared = open.engine.declare(name);
             declared.map_err(|error| {
                 tracing::error!(%error, "a resource could not be declared");
@@ -300,11 +236,30 @@ impl Holder {
             })?;
         }
         let names = open.engine.collections();
-        self.known
-            .rcu(|known| known.with(&names, &candidate.resources));
-        *outcome = Outcome::Adopted;
-        self.forget_candidate(candidate);
-        Ok(found)
+        // Another declaration that failed half way may have left a name in one view and not in the next.
+        let as_proposed = *names == *candidate.names;
+        if as_proposed && self.put_in_force(candidate, &names) {
+            Ok(Declaration::Done)
+        } else {
+            Ok(Declaration::Overtaken)
+        }
+    }
+
+    /// Declares a candidate, unless it was withdrawn or others were declared since it was proposed.
+    fn put_in_force(&self, candidate: &Arc<NextResources>, names: &[String]) -> bool {
+        let mut outcome = candidate.outcome.lock();
+        while *outcome == Outcome::Open {
+            let now = self.known.load();
+            if now.version != candidate.base {
+                break;
+            }
+            let next = Arc::new(now.with(names, &candidate.resources));
+            if Arc::ptr_eq(&now, &self.known.compare_and_swap(&*now, next)) {
+                *outcome = Outcome::Adopted;
+                self.forget_candidate(candidate);
+            }
+        }
+        *outcome == Outcome::Adopted
     }
 
     fn is_candidate(&self, candidate: &Arc<NextResources>) -> bool {

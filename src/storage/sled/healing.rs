@@ -34,15 +34,18 @@ pub(super) enum TaskKind {
     RenewJournal,
     /// Everything that is stored is read.
     Scrub,
+    /// Records are compared with rules that are to be declared.
+    Compare,
 }
 
 impl TaskKind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::CatchUp,
         Self::MakeView,
         Self::MakeBeside,
         Self::RenewJournal,
         Self::Scrub,
+        Self::Compare,
     ];
 
     /// Its name in metrics.
@@ -53,6 +56,7 @@ impl TaskKind {
             Self::MakeBeside => "make_beside",
             Self::RenewJournal => "renew_journal",
             Self::Scrub => "scrub",
+            Self::Compare => "compare",
         }
     }
 
@@ -66,6 +70,7 @@ impl TaskKind {
             Self::RenewJournal => "writing a snapshot in place of the damaged journal",
             Self::MakeBeside => "making another view of the records beside the one in use",
             Self::Scrub => "reading everything that is stored, to find damage",
+            Self::Compare => "comparing the stored records with new rules of their fields",
         }
     }
 
@@ -73,7 +78,7 @@ impl TaskKind {
     fn blocks(self) -> bool {
         match self {
             Self::CatchUp | Self::MakeView | Self::RenewJournal => true,
-            Self::MakeBeside | Self::Scrub => false,
+            Self::MakeBeside | Self::Scrub | Self::Compare => false,
         }
     }
 }

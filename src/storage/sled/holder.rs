@@ -14,9 +14,9 @@ use parking_lot::{Condvar, Mutex};
 
 use super::archiving::Archiving;
 use super::attempts::Attempt;
+use super::candidate::NextResources;
 use super::checked::Checked;
 use super::data_folder::{self, DataFolder};
-use super::declaring::NextResources;
 use super::engine::{OpenFault, Opener};
 use super::engine_state::{EngineLock, EngineState};
 use super::failing_disk::FailingDisk;

@@ -10,7 +10,11 @@ use crate::storage::fit::Resources;
 /// Every resource that was declared or stored since the process began. A [`CollectionId`] is a position in it: resources are
 /// added and never removed, so a number means the same resource for good.
 #[derive(Debug, Clone, Default)]
-pub(super) struct KnownResources(Vec<KnownResource>);
+pub(super) struct KnownResources {
+    all: Vec<KnownResource>,
+    /// How often resources were declared: what was proposed for one version may not take the place of another.
+    pub(super) version: u64,
+}
 
 #[derive(Debug, Clone)]
 struct KnownResource {
@@ -27,14 +31,14 @@ impl KnownResources {
 
     /// All names, in the order of their numbers.
     pub(super) fn names(&self) -> Vec<String> {
-        self.0.iter().map(|known| known.name.clone()).collect()
+        self.all.iter().map(|known| known.name.clone()).collect()
     }
 
     /// With the names of the engine, which has the known ones at the same positions.
     pub(super) fn with_names(&self, names: &[String]) -> Self {
         let mut next = self.clone();
-        let added = names.iter().skip(self.0.len());
-        next.0.extend(added.map(|name| KnownResource {
+        let added = names.iter().skip(self.all.len());
+        next.all.extend(added.map(|name| KnownResource {
             name: name.clone(),
             settings: None,
             declared: false,
@@ -45,62 +49,64 @@ impl KnownResources {
     /// With these resources declared, and no others. `names` are those of the engine.
     pub(super) fn with(&self, names: &[String], resources: &Resources) -> Self {
         let mut next = self.with_names(names);
-        for known in &mut next.0 {
+        next.version += 1;
+        for known in &mut next.all {
             known.declared = resources.contains_key(&known.name);
             if let Some(settings) = resources.get(&known.name) {
                 known.settings = Some(settings.clone());
             }
         }
         let lacking = resources.iter();
-        let lacking = lacking.filter(|(name, _)| self.0.iter().all(|known| known.name != **name));
+        let lacking = lacking.filter(|(name, _)| self.all.iter().all(|known| known.name != **name));
         let lacking = lacking.filter(|(name, _)| !names.contains(name));
-        next.0.extend(lacking.map(|(name, settings)| KnownResource {
-            name: name.clone(),
-            settings: Some(settings.clone()),
-            declared: true,
-        }));
+        next.all
+            .extend(lacking.map(|(name, settings)| KnownResource {
+                name: name.clone(),
+                settings: Some(settings.clone()),
+                declared: true,
+            }));
         next
     }
 
     /// The declared resource of this name.
     pub(super) fn id(&self, name: &str) -> Option<CollectionId> {
-        let mut known = self.0.iter();
+        let mut known = self.all.iter();
         let found = known.position(|known| known.declared && known.name == name);
         found.map(CollectionId)
     }
 
     /// The number of a resource, whether it is declared or not.
     pub(super) fn any_id(&self, name: &str) -> Option<CollectionId> {
-        let mut known = self.0.iter();
+        let mut known = self.all.iter();
         known.position(|known| known.name == name).map(CollectionId)
     }
 
     pub(super) fn name(&self, id: CollectionId) -> Option<&str> {
-        self.0.get(id.0).map(|known| known.name.as_str())
+        self.all.get(id.0).map(|known| known.name.as_str())
     }
 
     /// The kind of ids, as it was declared last.
     pub(super) fn ids(&self, id: CollectionId) -> IdScheme {
-        let settings = self.0.get(id.0).and_then(|known| known.settings.as_ref());
+        let settings = self.all.get(id.0).and_then(|known| known.settings.as_ref());
         settings.map(|settings| settings.ids).unwrap_or_default()
     }
 
-    /// The rules of a declared resource.
+    /// The rules of a resource, as they were declared last. A record that is put when it is not declared any more keeps them.
     pub(super) fn schema(&self, id: CollectionId) -> Option<&Arc<Schema>> {
-        let known = self.0.get(id.0).filter(|known| known.declared)?;
-        known.settings.as_ref().map(|settings| &settings.schema)
+        let settings = self.all.get(id.0)?.settings.as_ref();
+        settings.map(|settings| &settings.schema)
     }
 
     /// The declared resources.
     pub(super) fn declared(&self) -> Resources {
-        let declared = self.0.iter().filter(|known| known.declared);
+        let declared = self.all.iter().filter(|known| known.declared);
         let settings = |known: &KnownResource| Some((known.name.clone(), known.settings.clone()?));
         declared.filter_map(settings).collect()
     }
 
     /// The others.
     pub(super) fn undeclared(&self) -> impl Iterator<Item = (CollectionId, &str)> {
-        let known = self.0.iter().enumerate();
+        let known = self.all.iter().enumerate();
         let others = known.filter(|(_, known)| !known.declared);
         others.map(|(index, known)| (CollectionId(index), known.name.as_str()))
     }
@@ -135,10 +141,10 @@ mod tests {
             (None, Some(books))
         );
         assert_eq!(second.id("albums"), Some(CollectionId(2)));
-        assert_eq!(
-            (second.name(books), second.schema(books)),
-            (Some("books"), None)
-        );
+        assert_eq!(second.name(books), Some("books"));
+        assert_eq!(second.schema(books), first.schema(books));
+        assert_eq!(second.schema(CollectionId(1)), None);
+        assert_eq!((opened.version, second.version), (1, 2));
         let third = second.with(&engine, &declare(&["albums", "books", "old"]));
         assert_eq!(third.id("books"), Some(books));
         assert_eq!(third.id("old"), Some(CollectionId(1)));

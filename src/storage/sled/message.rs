@@ -6,12 +6,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::built_view::BuiltView;
-use super::declaring::NextResources;
+use super::candidate::NextResources;
+use super::declaring::Declaration;
 use super::writer::GROUP;
 use crate::record::{RecordId, Slice, WriteCommand};
 use crate::storage::{
-    BATCH_COMMANDS_MAX, BatchWritten, CollectionId, DataFinding, ListPage, StoreError, Write,
-    WriteBatch, Written,
+    BATCH_COMMANDS_MAX, BatchWritten, CollectionId, ListPage, StoreError, Write, WriteBatch,
+    Written,
 };
 use crate::supervision::{Message, ReplyTo};
 
@@ -62,7 +63,7 @@ pub(super) enum StoreMessage {
     /// Declares other resources, unless records don't fit them.
     Declare {
         candidate: Arc<NextResources>,
-        reply: ReplyTo<Vec<DataFinding>, StoreError>,
+        reply: ReplyTo<Declaration, StoreError>,
     },
     /// Makes the view again: a record in it, as it was when the store was opened for the `era`th time, can't be read.
     Heal { era: u64 },

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::compaction::Compactor;
-use super::declaring::PreparedResources;
+use super::declaring::{PreparedResources, ProposedResources};
 use super::find::QueryCounts;
 use super::healing::PATIENCE;
 use super::holder::Holder;
@@ -221,11 +221,15 @@ impl Store for SledStore {
         self.holder.known.load().declared()
     }
 
-    fn prepare<'a>(
-        &'a self,
-        resources: &'a Resources,
-    ) -> LocalBoxFuture<'a, Result<PreparedResources, ResourcesFault>> {
-        self.prepare_resources(resources).boxed_local()
+    fn propose(&self, resources: &Resources) -> ProposedResources {
+        self.propose_resources(resources)
+    }
+
+    fn prepare(
+        &self,
+        proposed: ProposedResources,
+    ) -> LocalBoxFuture<'_, Result<PreparedResources, ResourcesFault>> {
+        self.prepare_resources(proposed).boxed_local()
     }
 
     fn adopt(&self, prepared: PreparedResources) -> LocalBoxFuture<'_, Result<(), ResourcesFault>> {

@@ -6,7 +6,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 use crate::record::{Bounds, Field, FieldType};
-use crate::storage::{Resources, ResourcesFault};
+use crate::storage::{PreparedResources, Resources, ResourcesFault};
 
 const NAMES: [&str; 3] = ["albums", "books", "pens"];
 
@@ -45,8 +45,12 @@ async fn start(data: &Path, resources: Resources, faults: &Faults) -> Running {
 }
 
 impl SledStore {
+    async fn prepared(&self, resources: &Resources) -> Result<PreparedResources, ResourcesFault> {
+        self.prepare(self.propose(resources)).await
+    }
+
     async fn declare(&self, resources: &Resources) -> Result<(), ResourcesFault> {
-        let prepared = self.prepare(resources).await?;
+        let prepared = self.prepared(resources).await?;
         self.adopt(prepared).await
     }
 
@@ -194,7 +198,7 @@ fn a_write_between_the_two_steps_counts_and_a_late_one_keeps_the_new_rules() {
         let store = &running.store;
         let books = store.collection("books").unwrap();
         let (old, narrow) = (Arc::default(), declared(&[("books", Some(4))]));
-        let prepared = store.prepare(&narrow).await.unwrap();
+        let prepared = store.prepared(&narrow).await.unwrap();
         let wrong = store.create_by(books, &old, 5).await.unwrap();
         let refused = store.adopt(prepared).await;
         assert!(
@@ -203,14 +207,13 @@ fn a_write_between_the_two_steps_counts_and_a_late_one_keeps_the_new_rules() {
         );
         store.delete(books, &wrong.id).await.unwrap();
         // One that is given up leaves nothing behind.
-        drop(store.prepare(&narrow).await.unwrap());
+        drop(store.prepared(&narrow).await.unwrap());
         let wrong = store.create_by(books, &old, 5).await.unwrap();
         store.delete(books, &wrong.id).await.unwrap();
         // Only the last that was prepared can be adopted.
-        let first = store.prepare(&narrow).await.unwrap();
-        let second = store.prepare(&narrow).await.unwrap();
-        let busy = ResourcesFault::Store(StoreError::Busy);
-        assert_eq!(store.adopt(first).await, Err(busy));
+        let first = store.prepared(&narrow).await.unwrap();
+        let second = store.prepared(&narrow).await.unwrap();
+        assert_eq!(store.adopt(first).await, Err(ResourcesFault::Overtaken));
         store.create_by(books, &old, 4).await.unwrap();
         store.adopt(second).await.unwrap();
         let late = store.create_by(books, &old, 5).await;
@@ -233,13 +236,13 @@ fn a_writer_that_dies_on_the_way_leaves_one_of_the_two() {
             let running = start(folder.path(), declared(&[("books", None)]), &faults).await;
             let store = &running.store;
             let both = declared(&[("albums", Some(1)), ("books", None)]);
-            let prepared = store.prepare(&both).await.unwrap();
+            let prepared = store.prepared(&both).await.unwrap();
             faults.arm(point, 1);
             store.adopt(prepared).await.unwrap();
             assert_eq!(faults.points()[point], 0, "it has died");
             assert_eq!(store.resources(), both);
             let prepared = store
-                .prepare(&declared(&[("albums", Some(1))]))
+                .prepared(&declared(&[("albums", Some(1))]))
                 .await
                 .unwrap();
             // It dies twice on the message, which is given up.
@@ -346,6 +349,7 @@ async fn play(steps: Vec<DeclaringStep>) {
                 now = step.next;
             }
             Err(ResourcesFault::Misfits(found)) => assert!(any_misfit, "{found:?}"),
+            Err(ResourcesFault::Overtaken) => panic!("nobody else declares"),
             Err(ResourcesFault::Store(error)) => assert!(died, "{error:?}"),
         }
         assert_eq!(store.resources(), resources_of(now));

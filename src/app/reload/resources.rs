@@ -1,0 +1,59 @@
+//! The resources of a reload. The edition that is built has the numbers that are proposed for them; then the stored records are
+//! compared with them, which may take long; then the store adopts them, right before the edition is replaced.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::admin::NotReloaded;
+use crate::storage::{PreparedResources, ProposedResources, ResourcesFault, Store};
+
+/// The time between two looks whether the outcome of a comparison is still wanted.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Compares proposed resources with the stored records, as long as somebody wants to know the outcome.
+pub(super) fn prepare(
+    store: &dyn Store,
+    proposed: &ProposedResources,
+    wanted: impl Fn() -> bool,
+) -> Result<PreparedResources, NotReloaded> {
+    block_on(async {
+        let mut preparing = store.prepare(proposed.clone());
+        loop {
+            match timeout(LOOK, &mut preparing).await {
+                Ok(prepared) => return prepared.map_err(|fault| told(store, fault)),
+                Err(_) if !wanted() => return Err(NotReloaded::Expired),
+                Err(_) => {}
+            }
+        }
+    })?
+}
+
+/// Declares prepared resources, or none of them.
+pub(super) fn adopt(store: &dyn Store, prepared: PreparedResources) -> Result<(), NotReloaded> {
+    let adopted = block_on(store.adopt(prepared))?;
+    adopted.map_err(|fault| told(store, fault))
+}
+
+/// Waits on this thread.
+fn block_on<F: Future>(future: F) -> Result<F::Output, NotReloaded> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().build();
+    Ok(runtime.map_err(NotReloaded::unusable)?.block_on(future))
+}
+
+/// The reason, for whoever asked for the reload.
+fn told(store: &dyn Store, fault: ResourcesFault) -> NotReloaded {
+    match fault {
+        ResourcesFault::Misfits(found) => {
+            NotReloaded::Misfits(found.iter().map(ToString::to_string).collect())
+        }
+        ResourcesFault::Overtaken => NotReloaded::NotNow(fault.to_string()),
+        ResourcesFault::Store(error) => {
+            let why = store.trouble().unwrap_or_else(|| error.to_string());
+            NotReloaded::NotNow(format!(
+                "resources, their fields and their ids are changed only while the store takes writes, and it does not: {why}. Reload again when it does, or start the daemon again; settings that do not concern them can be reloaded meanwhile"
+            ))
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The resources that are to be declared next: how they differ from those of now, and which records are known to stand against
+//! them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::engine::{Engine, OpenFault};
+use super::known::KnownResources;
+use super::reader_state::OpenEngine;
+use super::store::record;
+use super::stored_fit;
+use crate::record::{JsonObject, RecordId, RuleViolation, Schema};
+use crate::storage::fit::{DataFinding, DataFit, Resources};
+use crate::storage::{CollectionId, StoreError};
+
+/// How many records that break the rules of a candidate are noted while it is prepared.
+const NOTED_MAX: usize = 1000;
+
+/// The resources that are to be declared next.
+#[derive(Debug)]
+pub(super) struct NextResources {
+    pub(super) resources: Resources,
+    /// The version of the known resources that they may take the place of.
+    pub(super) base: u64,
+    /// The names that the engine has when they are declared.
+    pub(super) names: Vec<String>,
+    pub(super) ids: BTreeMap<String, CollectionId>,
+    /// Those with other rules than before, by name, with the rules as they were declared last. A record that breaks these
+    /// already does not count.
+    pub(super) other_rules: BTreeMap<String, Option<Arc<Schema>>>,
+    /// Those whose ids are to be compared.
+    other_ids: Resources,
+    /// Whether a resource comes or goes.
+    other_names: bool,
+    noted: Mutex<NotedRecords>,
+    pub(super) outcome: Mutex<Outcome>,
+}
+
+/// Records that writes have put since the preparation began, and that break the rules of the candidate. Each was noted before
+/// its commit, which may have failed, and may have been changed since.
+#[derive(Debug, Default)]
+struct NotedRecords {
+    records: BTreeSet<(CollectionId, RecordId)>,
+    /// Whether there are more than are noted.
+    more: bool,
+}
+
+/// The outcome of a candidate; the first one stays. The lock is held for moments only, never while anything is read or
+/// written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Open,
+    Adopted,
+    Withdrawn,
+}
+
+impl NextResources {
+    pub(super) fn new(known: &KnownResources, engine: &[String], resources: &Resources) -> Self {
+        let now = known.declared();
+        let other_names = !now.keys().eq(resources.keys());
+        let lacking = resources.keys().filter(|name| !engine.contains(name));
+        let names: Vec<_> = engine.iter().chain(lacking).cloned().collect();
+        let next = known.with(&names, resources);
+        let ids = resources.keys();
+        let ids = ids.filter_map(|name| Some((name.clone(), next.id(name)?)));
+        let last = |name: &str| known.schema(known.any_id(name)?).cloned();
+        let rules = resources.iter();
+        let rules = rules.filter(|(name, next)| {
+            next.schema.has_rules() && last(name).is_none_or(|last| last != next.schema)
+        });
+        let ids_of = |of: &Resources, name: &String| of.get(name).map(|settings| settings.ids);
+        let others = resources.iter();
+        let others = others.filter(|(name, _)| ids_of(&now, name) != ids_of(resources, name));
+        Self {
+            base: known.version,
+            ids: ids.collect(),
+            other_rules: rules.map(|(name, _)| (name.clone(), last(name))).collect(),
+            other_ids: others
+                .map(|(name, settings)| (name.clone(), settings.clone()))
+                .collect(),
+            other_names,
+            noted: Mutex::default(),
+            outcome: Mutex::new(Outcome::Open),
+            resources: resources.clone(),
+            names,
+        }
+    }
+
+    /// Whether the store has nothing to do for it.
+    pub(super) fn is_like_now(&self) -> bool {
+        self.other_rules.is_empty() && self.other_ids.is_empty() && !self.other_names
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        *self.outcome.lock()
+    }
+
+    /// Whether a record breaks the new rules of its resource, and not those that it was kept by.
+    pub(super) fn breaks(&self, resource: &str, json: &[u8]) -> bool {
+        let Some((kept_by, next)) = self
+            .other_rules
+            .get(resource)
+            .zip(self.resources.get(resource))
+        else {
+            return false;
+        };
+        let broken = |schema: &Schema| broken_rules(schema, json).is_some();
+        broken(&next.schema) && !kept_by.as_deref().is_some_and(broken)
+    }
+
+    /// Notes a record that a write is about to put, if it breaks the rules.
+    pub(super) fn note(
+        &self,
+        resource: &str,
+        collection: CollectionId,
+        id: &RecordId,
+        json: &[u8],
+    ) {
+        if self.breaks(resource, json) {
+            let mut noted = self.noted.lock();
+            if noted.records.len() < NOTED_MAX {
+                noted.records.insert((collection, id.clone()));
+            } else {
+                noted.more = true;
+            }
+        }
+    }
+
+    /// Whether more such records were written than could be noted.
+    pub(super) fn noted_too_many(&self) -> bool {
+        self.noted.lock().more
+    }
+
+    /// The noted records that still break the rules. Between two groups, so all that was noted is in the view, or is not
+    /// stored.
+    pub(super) fn noted_misfits(
+        &self,
+        known: &KnownResources,
+        open: &OpenEngine,
+    ) -> Result<Vec<DataFinding>, StoreError> {
+        let mut fit = DataFit::new(self.resources.clone());
+        for (collection, id) in &self.noted.lock().records {
+            if let Some(name) = known.name(*collection)
+                && let Some(found) = record(open, *collection, id)?
+                && self.breaks(name, &found.json)
+            {
+                fit.add(name, id, &found.json);
+            }
+        }
+        Ok(of_new_rules(fit))
+    }
+
+    /// The stored ids that no request could name.
+    pub(super) fn misfit_ids(
+        &self,
+        engine: &dyn Engine,
+    ) -> Result<Option<DataFinding>, StoreError> {
+        match stored_fit::ids(engine, &self.other_ids) {
+            Ok(()) => Ok(None),
+            Err(OpenFault::Settings(refusal)) => Ok(Some(refusal)),
+            Err(fault) => {
+                tracing::error!(%fault, "ids could not be compared with the settings");
+                Err(StoreError::Failed)
+            }
+        }
+    }
+}
+
+pub(super) fn of_new_rules(fit: DataFit) -> Vec<DataFinding> {
+    let findings = fit.findings().into_iter();
+    findings.filter_map(DataFinding::of_new_rules).collect()
+}
+
+/// The rules that a record breaks; `None` if it breaks none, or is no object, which is damage and told elsewhere.
+pub(super) fn broken_rules(schema: &Schema, json: &[u8]) -> Option<Vec<RuleViolation>> {
+    let mut object = JsonObject::parse(json).ok()?;
+    object.remove_id();
+    schema.check(&mut object).err()
+}
