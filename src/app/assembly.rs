@@ -111,9 +111,7 @@ impl Assembly {
             counters: Arc::clone(&builder.counters),
             patterns: Arc::clone(&builder.patterns),
         };
-        let resources = store.propose(&builder.settings.resources);
-        let first = serving.edition(1, &builder.settings, &resources, None)?;
-        let site = Editions::new(first);
+        let site = Editions::new(serving.first(&builder.settings)?);
         let admin_editions = Editions::new(edition(1, &builder.settings, Arc::clone(&admin)));
         let (reloads, settings) = builder.settings(origin, serving, &site, &admin_editions);
         let (settings, watching) = settings.unzip();

@@ -18,6 +18,12 @@ pub(super) struct Serving {
 }
 
 impl Serving {
+    /// The edition of the start.
+    pub(super) fn first(&self, settings: &Settings) -> Result<Edition<Site>, RootFault> {
+        let resources = self.store.propose(&settings.resources);
+        self.edition(1, settings, &resources, None)
+    }
+
     /// What these settings ask for, with the numbers of their resources. Routes that there were in the edition `before` go on
     /// with their queues.
     pub(super) fn edition(
