@@ -2,6 +2,8 @@
 
 // Decision: Cache-Control is decided when a file is read.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use globset::{Glob, GlobMatcher};
 
@@ -12,29 +14,39 @@ use crate::settings::CacheRule;
 const PAGES: [&[u8]; 2] = [b"text/html", b"application/xhtml+xml"];
 
 /// The rules of one root, in their order: the first that matches counts.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct CacheRules(Vec<(GlobMatcher, Bytes)>);
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct CacheRules(Vec<LazyRule>);
 
-impl PartialEq for CacheRules {
+/// A rule. What matches its pattern is made when it is needed first: a reload with many routes needs few of them.
+#[derive(Debug, Clone)]
+struct LazyRule {
+    pattern: Glob,
+    matcher: OnceLock<GlobMatcher>,
+    value: Bytes,
+}
+
+impl PartialEq for LazyRule {
     fn eq(&self, other: &Self) -> bool {
-        let written = |rules: &Self| -> Vec<(Glob, Bytes)> {
-            let rules = rules.0.iter();
-            rules
-                .map(|(pattern, value)| (pattern.glob().clone(), value.clone()))
-                .collect()
-        };
-        written(self) == written(other)
+        (&self.pattern, &self.value) == (&other.pattern, &other.value)
     }
 }
 
-impl Eq for CacheRules {}
+impl Eq for LazyRule {}
+
+impl LazyRule {
+    fn matches(&self, name: &str) -> bool {
+        let matcher = || self.pattern.compile_matcher();
+        self.matcher.get_or_init(matcher).is_match(name)
+    }
+}
 
 impl CacheRules {
     /// The rules as they were written.
     pub(crate) fn new(rules: &[CacheRule]) -> Self {
-        let rules = rules.iter().map(|rule| {
-            let value = Bytes::copy_from_slice(rule.value.as_bytes());
-            (rule.pattern.compile_matcher(), value)
+        let rules = rules.iter().map(|rule| LazyRule {
+            pattern: rule.pattern.clone(),
+            matcher: OnceLock::new(),
+            value: Bytes::copy_from_slice(rule.value.as_bytes()),
         });
         Self(rules.collect())
     }
@@ -48,8 +60,8 @@ impl CacheRules {
         if path.is_folder() {
             name.push_str(index);
         }
-        if let Some((_, value)) = self.0.iter().find(|(glob, _)| glob.is_match(&name)) {
-            return Some(value.clone());
+        if let Some(rule) = self.0.iter().find(|rule| rule.matches(&name)) {
+            return Some(rule.value.clone());
         }
         let page = PAGES.iter().any(|page| content_type.starts_with(page));
         page.then(|| Bytes::from_static(b"no-cache"))

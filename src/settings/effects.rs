@@ -80,7 +80,12 @@ pub(super) fn check(settings: &Settings, found: &mut Findings) {
             let matcher = pattern.compile_matcher();
             ANY_FILES.iter().all(|path| matcher.is_match(path))
         };
-        let first = route.cache.iter().position(|rule| all(&rule.pattern));
+        // The last one hides none.
+        let before_others = route
+            .cache
+            .split_last()
+            .map_or(&[][..], |(_, before)| before);
+        let first = before_others.iter().position(|rule| all(&rule.pattern));
         let Some((rule, after)) = first.and_then(|n| route.cache.get(n..)?.split_first()) else {
             continue;
         };

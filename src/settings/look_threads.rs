@@ -12,6 +12,11 @@ use tokio::time::Instant;
 /// Threads that look at folders, those of earlier readings included that no folder has answered.
 const THREADS_MAX: usize = 64;
 
+/// Threads that begin at once; more follow if there is no answer for a while.
+const THREADS_FIRST: usize = 4;
+/// The time without an answer after which one more begins.
+const SLOW: Duration = Duration::from_millis(10);
+
 /// The places of these threads. A thread whose folder never answers keeps its place until the process ends.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LookThreads(Arc<AtomicUsize>);
@@ -48,8 +53,7 @@ impl LookThreads {
         let until = Instant::now() + limit;
         let next = Arc::new(AtomicUsize::new(0));
         let (answer, answers) = channel();
-        let places = iter::from_fn(|| self.place());
-        for place in places.take(things.len()) {
+        let begin = |place: ThreadPlace| {
             let (things, next) = (Arc::clone(things), Arc::clone(&next));
             let (answer, look) = (answer.clone(), look.clone());
             let begun = thread::Builder::new().name("folders".to_owned());
@@ -60,13 +64,26 @@ impl LookThreads {
                 // Nobody waits for an answer that is late.
                 mine.try_for_each(|n| answer.send((n, look(things.get(n)?))).ok())
             }));
-        }
-        drop(answer);
+        };
+        let places = iter::from_fn(|| self.place());
+        places.take(things.len().min(THREADS_FIRST)).for_each(begin);
         let mut found: Vec<_> = things.iter().map(|_| None).collect();
-        let left = || until.saturating_duration_since(Instant::now());
-        while let Ok((n, looked)) = answers.recv_timeout(left()) {
-            if let Some(place) = found.get_mut(n) {
-                *place = Some(looked);
+        let mut missing = things.len();
+        while missing > 0 {
+            let left = until.saturating_duration_since(Instant::now());
+            match answers.recv_timeout(left.min(SLOW)) {
+                Ok((n, looked)) => {
+                    missing -= 1;
+                    if let Some(place) = found.get_mut(n) {
+                        *place = Some(looked);
+                    }
+                }
+                Err(_) if left.is_zero() => break,
+                // All threads may be at folders that do not answer.
+                Err(_) if next.load(Ordering::Relaxed) < things.len() => {
+                    self.place().into_iter().for_each(begin);
+                }
+                Err(_) => {}
             }
         }
         found

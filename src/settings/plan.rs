@@ -1,7 +1,8 @@
 //! What a reload would do: the difference of two settings, node by node, and what of it can't be done while the daemon runs.
 //! Pure; how a key is applied is a column of the table of keys.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -91,16 +92,14 @@ impl fmt::Display for NodeChange {
 /// Compares `old` with `new`.
 pub(crate) fn plan(old: &SettingValues, new: &SettingValues) -> ReloadPlan {
     let (had, has) = (old.tables(), new.tables());
-    let keys: BTreeSet<&KeyPath> = old.0.keys().chain(new.0.keys()).collect();
     let mut nodes: BTreeMap<(&[String], Changed), Vec<KeyChange>> = BTreeMap::new();
     let mut refused = Vec::new();
-    for path in keys {
+    for (path, from, to) in differences(old, new) {
         let Some(key) = keys::find(path) else {
             continue;
         };
-        let (from, to) = (old.0.get(path), new.0.get(path));
         let meaning = |value: Option<&Value>| value.map(|value| key.kind.meaning(value));
-        if from == to || meaning(from) == meaning(to) {
+        if meaning(from) == meaning(to) {
             continue;
         }
         let node = path.get(..if key.is_named() { 2 } else { 1 });
@@ -127,6 +126,28 @@ pub(crate) fn plan(old: &SettingValues, new: &SettingValues) -> ReloadPlan {
     });
     let changes = changes.collect();
     ReloadPlan { changes, refused }
+}
+
+type Difference<'a> = (&'a KeyPath, Option<&'a Value>, Option<&'a Value>);
+
+/// The keys whose values are not the same, in their order. Each key is looked at once: both sides are in order.
+fn differences<'a>(old: &'a SettingValues, new: &'a SettingValues) -> Vec<Difference<'a>> {
+    let (mut olds, mut news) = (old.0.iter().peekable(), new.0.iter().peekable());
+    let mut found = Vec::new();
+    loop {
+        let order = match (olds.peek(), news.peek()) {
+            (Some((old, _)), Some((new, _))) => old.cmp(new),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return found,
+        };
+        let from = if order.is_le() { olds.next() } else { None };
+        let to = if order.is_ge() { news.next() } else { None };
+        let (from_value, to_value) = (from.map(|(_, value)| value), to.map(|(_, value)| value));
+        if let Some((path, _)) = from.or(to).filter(|_| from_value != to_value) {
+            found.push((path, from_value, to_value));
+        }
+    }
 }
 
 #[cfg(test)]

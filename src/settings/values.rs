@@ -1,6 +1,8 @@
 //! Every value that is in force, by its key: what was written, or else the default.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher as _;
+use std::io::{self, Write};
 
 use serde_json::Value;
 use toml::de::DeTable;
@@ -53,19 +55,40 @@ impl SettingValues {
 
     /// The routes and resources that there are, such as `["route", "/"]`.
     pub(super) fn tables(&self) -> BTreeSet<&[String]> {
+        // The keys of one table stand together.
+        let mut paths: Vec<_> = self.0.keys().collect();
+        paths.dedup_by_key(|path| path.get(..2));
         let named = |path: &&KeyPath| keys::find(path).is_some_and(Key::is_named);
-        let named = self.0.keys().filter(named);
+        let named = paths.into_iter().filter(named);
         named.filter_map(|path| path.get(..2)).collect()
     }
 
     /// A number that is the same for equal values, and hardly ever for others, as sixteen digits.
     pub(crate) fn hash(&self) -> String {
-        use std::hash::Hasher as _;
-        let mut hasher = fnv::FnvHasher::default();
+        let mut hash = Hashed(fnv::FnvHasher::default());
         for (path, value) in &self.0 {
-            hasher.write(format!("{path:?}={value}\n").as_bytes());
+            for part in path {
+                hash.0.write(part.as_bytes());
+                hash.0.write(&[0]);
+            }
+            // Neither a value nor the hash makes this fail.
+            drop(serde_json::to_writer(&mut hash, value));
         }
-        format!("{:016x}", hasher.finish())
+        format!("{:016x}", hash.0.finish())
+    }
+}
+
+/// Hashes what is written to it.
+struct Hashed(fnv::FnvHasher);
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn declared(
         target,
     };
     // The welcome page is shown only where no route was written.
-    let welcome = settings.routes == Settings::default().routes;
+    let welcome = settings.routes.len() == 1 && settings.routes == Settings::default().routes;
     let mut routes = Vec::new();
     for (prefix, written) in &settings.routes {
         let TargetSettings::Files(folder) = &written.target;
