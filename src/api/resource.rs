@@ -5,6 +5,7 @@ mod dialect;
 mod history;
 mod item;
 mod negotiation;
+mod wanted;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub(super) use dialect::BodyOf;
 use dialect::JSON;
 pub(super) use item::{absent, absent_in_put, found};
 use negotiation::{must_take_json, prefers, refuse_later};
+pub(super) use wanted::{ResourceWish, WriteWish, wanted};
 
 /// A request to a resource, or to one of its records.
 struct ResourceRequest<'a> {
@@ -52,7 +54,7 @@ pub(super) fn quick(
     let named = NamedRecord::of(target, matched, request.path())?;
     let id = named.id.filter(|_| !named.past)?;
     must_take_json(request.headers()).ok()?;
-    refuse_later(request).ok()?;
+    refuse_later(request.method(), request.headers(), request.query()).ok()?;
     let record = site.store.get(target.collection, &id).now_or_never()?;
     let mark = site.store.mark().now_or_never()?.ok()?;
     let shape = item::shape(request, &target.settings.schema).ok()?;
@@ -60,6 +62,7 @@ pub(super) fn quick(
 }
 
 /// The record that a path names.
+#[derive(Clone)]
 pub(super) struct NamedRecord {
     /// `None` if it can't be read: no record has such an id.
     pub(super) id: Option<RecordId>,
@@ -82,10 +85,7 @@ impl NamedRecord {
 }
 
 /// The methods that are allowed on a resource or on what is named there, and the body whose media types OPTIONS lists.
-pub(super) fn allowed(
-    settings: &ResourceSettings,
-    named: Option<&NamedRecord>,
-) -> (&'static str, BodyOf) {
+fn allowed(settings: &ResourceSettings, named: Option<&NamedRecord>) -> (&'static str, BodyOf) {
     match named {
         Some(named) if named.past => (history::METHODS, BodyOf::Other),
         Some(_) => (item::METHODS, BodyOf::Patch),
@@ -94,7 +94,7 @@ pub(super) fn allowed(
 }
 
 /// The answer to OPTIONS.
-pub(super) fn allows(settings: &ResourceSettings, allow: &'static str, body: BodyOf) -> Response {
+fn allows(settings: &ResourceSettings, allow: &'static str, body: BodyOf) -> Response {
     let mut response = options(allow);
     set(&mut response, body.field(), settings.accepted(body));
     response
@@ -107,24 +107,25 @@ pub(super) async fn answer(
     matched: &Matched,
     request: &mut Incoming,
 ) -> Answered {
-    let settings = &target.settings;
     let named = NamedRecord::of(target, matched, request.path());
-    let (allow, body) = allowed(settings, named.as_ref());
-    if *request.method() == Method::OPTIONS {
-        return Ok(allows(settings, allow, body));
-    }
-    must_take_json(request.headers())?;
-    refuse_later(request)?;
+    let (method, headers, query) = (request.method(), request.headers(), request.query());
+    let wish = wanted(target, named, method, headers, query)?;
     let mut request = ResourceRequest {
         site,
         target,
         request,
         body_bytes: 0,
     };
-    match named {
-        Some(NamedRecord { id, past: true }) => request.answer_history(id).await,
-        Some(NamedRecord { id, past: false }) => request.answer_item(id).await,
-        None => request.answer_collection(allow).await,
+    match wish {
+        ResourceWish::Methods(methods) => Ok(*methods),
+        ResourceWish::List(query, shape) => request.list(*query, &shape).await,
+        ResourceWish::Item(id, shape) => request.read(&id, &shape).await,
+        ResourceWish::History(id, query) => request.history(&id, query).await,
+        ResourceWish::Write(WriteWish::Create) => request.create().await,
+        ResourceWish::Write(WriteWish::DeleteMatching) => request.delete_matching().await,
+        ResourceWish::Write(WriteWish::Put(id)) => request.put(id).await,
+        ResourceWish::Write(WriteWish::Patch(id)) => request.patch(id).await,
+        ResourceWish::Write(WriteWish::Delete(id)) => request.delete(id).await,
     }
 }
 

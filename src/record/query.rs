@@ -230,9 +230,14 @@ impl ListQuery {
         self.counted || !self.part.is_by_position()
     }
 
+    /// Whether all records match.
+    pub(crate) fn selects_all(&self) -> bool {
+        self.conditions.is_empty()
+    }
+
     /// Whether all records match, in the order of ids and counted from the first one.
     pub(crate) fn is_plain(&self) -> bool {
-        self.conditions.is_empty() && self.sort.is_empty() && self.after().is_none()
+        self.selects_all() && self.sort.is_empty() && self.after().is_none()
     }
 
     /// Whether a record with this key and this id is in the list, but not after the position.

@@ -226,6 +226,9 @@ fn the_route_the_runner_up_the_file_and_the_query_are_told() {
     ] {
         assert_eq!(facts(&told, about), [text], "{told:#}");
     }
+    let told = running(&daemon, "GET", "/books?_sort=title");
+    let total = facts(&told, "header").contains(&"x-total-count: 2");
+    assert!(total, "{told:#}");
     let told = running(&daemon, "GET", "http://evil.example/");
     assert!(facts(&told, "host")[0].starts_with("421 "), "{told:#}");
     assert_eq!(told["status"], 421);

@@ -6,30 +6,16 @@ use bytes::Bytes;
 
 use super::super::answer::{Answered, empty};
 use super::super::resource::{
-    self, BodyOf, NamedRecord, absent, absent_in_put, allowed, allows, listed,
+    self, BodyOf, NamedRecord, ResourceWish, absent, absent_in_put, listed, wanted,
 };
 use super::super::routes::ResourceTarget;
 use super::explanation::{duration, size};
 use super::{Explanation, RoutedRequest};
 use crate::num::as_u64;
-use crate::record::{
-    Absent, Handling, HistoryQuery, IdScheme, ListQuery, Record, RecordId, RecordShape, Revision,
-};
+use crate::record::{Absent, IdScheme, ListQuery, Record, Revision};
 use crate::settings::{Put, Settings};
 use crate::storage::{ListPage, Plan, Store};
 use crate::wire::{Problem, Response};
-
-/// The part of a resource that is asked for.
-enum ResourceWish {
-    /// A page of the list.
-    List(ListQuery),
-    /// One record, in this form.
-    Item(RecordId, RecordShape),
-    /// The past of a record.
-    History,
-    /// A change.
-    Write,
-}
 
 /// A request to a resource.
 pub(super) struct AskedRecords<'a> {
@@ -57,50 +43,18 @@ impl<'a> AskedRecords<'a> {
         &self.routed.asked.method
     }
 
-    fn reads(&self) -> bool {
-        matches!(*self.method(), Method::GET | Method::HEAD)
-    }
-
-    /// The part that is asked of the store, or the answer that needs no store.
+    /// The part that is asked for by a request without header fields, or the answer that needs no store.
     fn wanted(&self) -> Result<ResourceWish, Box<Answered>> {
-        let (target, query) = (self.target, self.routed.asked.query.as_str());
-        let (allow, body) = allowed(&target.settings, self.named.as_ref());
-        if *self.method() == Method::OPTIONS {
-            return Err(Box::new(Ok(allows(&target.settings, allow, body))));
-        }
-        let refused = |problem: Problem| Box::new(Err(problem));
-        ListQuery::refuse_shape(query, self.reads()).map_err(|error| refused(error.into()))?;
-        if !allow
-            .split(", ")
-            .any(|allowed| allowed == self.method().as_str())
-        {
-            return Err(Box::new(Err(Problem::not_allowed(allow))));
-        }
-        let id = match &self.named {
-            Some(named) => Some(named.id.clone().ok_or_else(|| refused(absent(target)))?),
-            None => None,
-        };
-        if !self.reads() {
-            return Ok(ResourceWish::Write);
-        }
-        let past = self.named.as_ref().is_some_and(|named| named.past);
-        match id {
-            Some(_) if past => {
-                HistoryQuery::parse(query).map_err(|error| refused(error.into()))?;
-                Ok(ResourceWish::History)
-            }
-            id => {
-                let (schema, strict) = (&target.settings.schema, Handling::Strict);
-                let shape = RecordShape::parse(query, schema, strict);
-                let shape = shape.map_err(|error| refused(error.into()))?;
-                if let Some(id) = id {
-                    return Ok(ResourceWish::Item(id, shape));
-                }
-                let query = ListQuery::parse(query, schema, strict);
-                let query = query.map_err(|error| refused(error.into()))?;
+        let (asked, headers) = (self.routed.asked, HeaderMap::new());
+        let named = self.named.clone();
+        match wanted(self.target, named, &asked.method, &headers, &asked.query) {
+            Ok(ResourceWish::Methods(methods)) => Err(Box::new(Ok(*methods))),
+            Ok(ResourceWish::List(query, shape)) => {
                 let most = self.settings.limits.list_records.get();
-                Ok(ResourceWish::List(query.at_most(most)))
+                Ok(ResourceWish::List(Box::new(query.at_most(most)), shape))
             }
+            Ok(wanted) => Ok(wanted),
+            Err(problem) => Err(Box::new(Err(problem))),
         }
     }
 
@@ -118,16 +72,18 @@ impl<'a> AskedRecords<'a> {
             }
         };
         told.add("method", self.effect());
-        if let ResourceWish::List(query) = &wanted {
+        if let ResourceWish::List(query, _) = &wanted {
             told.add("query", query.told());
             told.add("found by", self.plan(query));
         }
         let by = match &wanted {
-            ResourceWish::List(_) | ResourceWish::Item(..) => {
+            ResourceWish::List(..) | ResourceWish::Item(..) => {
                 "a request handler, from the view of the store"
             }
-            ResourceWish::History => "a thread that reads the journal",
-            ResourceWish::Write => "writer, after the journal has the change on the disk",
+            ResourceWish::History(..) => "a thread that reads the journal",
+            ResourceWish::Methods(_) | ResourceWish::Write(_) => {
+                "writer, after the journal has the change on the disk"
+            }
         };
         let looked = match store {
             Some(store) => self.look_up(&wanted, store, told).await,
@@ -140,7 +96,7 @@ impl<'a> AskedRecords<'a> {
             told.open(self.open_answer(), head, rules);
         }
         told.add("answered by", by);
-        if let ResourceWish::Write = wanted {
+        if let ResourceWish::Write(_) = wanted {
             self.limits(told);
         }
     }
@@ -161,7 +117,7 @@ impl<'a> AskedRecords<'a> {
                 told.add("content", size(as_u64(record.json.len())));
                 resource::found(&headers, shape, &record, mark).map(Some)
             }
-            ResourceWish::List(query) => {
+            ResourceWish::List(query, _) => {
                 let all = store
                     .query(target.collection, &ListQuery::counting())
                     .await?;
@@ -169,14 +125,16 @@ impl<'a> AskedRecords<'a> {
                 told.add("content", format!("the resource has {records} records"));
                 let page = ListPage {
                     records: Vec::new(),
-                    // How many match is known only when they have been read.
-                    total: all.total.filter(|_| query.is_plain()),
+                    // How many of them match is known only when they have been read.
+                    total: all
+                        .total
+                        .filter(|_| query.selects_all() && query.wants_total()),
                     ..all
                 };
                 listed(&headers, &page, mark).map(Some)
             }
-            ResourceWish::Write => store.refuses_writes().map_or(Ok(None), |no| Err(no.into())),
-            ResourceWish::History => Ok(None),
+            ResourceWish::Write(_) => store.refuses_writes().map_or(Ok(None), |no| Err(no.into())),
+            ResourceWish::Methods(_) | ResourceWish::History(..) => Ok(None),
         }
     }
 
@@ -184,7 +142,7 @@ impl<'a> AskedRecords<'a> {
     fn head(wanted: &ResourceWish) -> Answered {
         let headers = HeaderMap::new();
         match wanted {
-            ResourceWish::List(_) => {
+            ResourceWish::List(..) => {
                 let page = ListPage {
                     records: Vec::new(),
                     total: Some(0),
@@ -203,7 +161,9 @@ impl<'a> AskedRecords<'a> {
                 };
                 resource::found(&headers, shape, &record, "")
             }
-            ResourceWish::History | ResourceWish::Write => Ok(empty(StatusCode::OK)),
+            ResourceWish::Methods(_) | ResourceWish::History(..) | ResourceWish::Write(_) => {
+                Ok(empty(StatusCode::OK))
+            }
         }
     }
 

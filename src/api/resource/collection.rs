@@ -1,37 +1,24 @@
 //! A resource as a whole: the list, making records, and deleting by example.
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
-use actix_web::http::{Method, StatusCode};
 
 use super::super::answer::{Answered, set};
 use super::super::conditional::{self, etag};
 use super::dialect::BodyOf;
-use super::item::shape;
 use super::negotiation::handling;
 use super::{ResourceRequest, array, json, set_preference_applied};
 use crate::record::{
-    Conditions, Handling, ListQuery, QueryError, Revision, SELECTED_BYTES_MAX, WriteCommand,
+    Conditions, Handling, ListQuery, QueryError, RecordShape, Revision, SELECTED_BYTES_MAX,
+    WriteCommand,
 };
 use crate::storage::{ListPage, StoreError};
 use crate::wire::{Code, Problem};
 
 impl ResourceRequest<'_> {
-    /// Answers a request for the resource as a whole.
-    pub(super) async fn answer_collection(&mut self, allowed: &'static str) -> Answered {
-        match *self.request.method() {
-            Method::GET | Method::HEAD => self.list().await,
-            Method::POST => self.create().await,
-            Method::DELETE if self.target.settings.delete_matching => self.delete_matching().await,
-            _ => Err(Problem::not_allowed(allowed)),
-        }
-    }
-
-    async fn list(&self) -> Answered {
-        let (headers, sent) = (self.request.headers(), self.request.query());
-        let schema = &self.target.settings.schema;
-        let handling = handling(headers);
-        let query = ListQuery::parse(sent, schema, handling)?;
-        let shape = shape(self.request, schema)?;
+    /// Answers with a page of the list.
+    pub(super) async fn list(&self, query: ListQuery, shape: &RecordShape) -> Answered {
+        let headers = self.request.headers();
         // No more is read than may be held.
         let room = self.site.counters.room();
         let query = query
@@ -61,7 +48,7 @@ impl ResourceRequest<'_> {
             let range = self.content_range(first, &page);
             set(&mut response, header::CONTENT_RANGE, range);
         }
-        if handling == Handling::Lenient {
+        if handling(headers) == Handling::Lenient {
             set_preference_applied(&mut response, "handling=lenient");
         }
         Ok(response)
@@ -93,7 +80,7 @@ impl ResourceRequest<'_> {
         }
     }
 
-    async fn create(&mut self) -> Answered {
+    pub(super) async fn create(&mut self) -> Answered {
         let settings = &self.target.settings;
         let object = self.read_object(BodyOf::Post).await?;
         let uuid = uuid::Uuid::now_v7;
@@ -102,10 +89,7 @@ impl ResourceRequest<'_> {
     }
 
     /// Deletes the records that are equal to the body in all its members, and answers with them.
-    async fn delete_matching(&mut self) -> Answered {
-        if !self.request.query().is_empty() {
-            return Err(Problem::not_available("DELETE with a query"));
-        }
+    pub(super) async fn delete_matching(&mut self) -> Answered {
         let refused = |detail: &str| Err(Problem::new(Code::InvalidParameter).detail(detail));
         if !self.request.has_body() {
             return refused("send an example: what is equal to it in all its members is deleted");

@@ -1,7 +1,7 @@
 //! The history of one record: `GET /books/ID/_history`.
 
+use actix_web::http::StatusCode;
 use actix_web::http::header;
-use actix_web::http::{Method, StatusCode};
 
 use super::super::answer::{Answered, set};
 use super::{ResourceRequest, json};
@@ -14,15 +14,10 @@ pub(super) const METHODS: &str = "GET, HEAD, OPTIONS";
 pub(super) const SEGMENT: &str = "_history";
 
 impl ResourceRequest<'_> {
-    /// Answers a request for the history of a record; without an `id` there is none.
-    pub(super) async fn answer_history(&self, id: Option<RecordId>) -> Answered {
-        if ![Method::GET, Method::HEAD].contains(self.request.method()) {
-            return Err(Problem::not_allowed(METHODS));
-        }
-        let id = id.ok_or_else(|| Problem::new(Code::NotFound))?;
-        let query = HistoryQuery::parse(self.request.query())?;
+    /// Answers with the history of a record.
+    pub(super) async fn history(&self, id: &RecordId, query: HistoryQuery) -> Answered {
         let collection = self.target.collection;
-        let history = self.site.store.history(collection, &id, query).await?;
+        let history = self.site.store.history(collection, id, query).await?;
         if history.changes.is_empty() && query.before > history.first {
             let detail = format!(
                 "there is no change of a record with this id; the journal begins with change {}",

@@ -1,7 +1,7 @@
 //! One record: read, put, patch, delete.
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::http::{Method, StatusCode};
 
 use super::super::answer::{Answered, set};
 use super::super::conditional::{self, conditions, etag};
@@ -20,25 +20,12 @@ use crate::wire::{Code, Incoming, Problem};
 pub(super) const METHODS: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
 
 impl ResourceRequest<'_> {
-    /// Answers a request for one record; without an `id` there is none.
-    pub(super) async fn answer_item(&mut self, id: Option<RecordId>) -> Answered {
-        let target = self.target;
-        let id = || id.ok_or_else(|| absent(target));
-        match *self.request.method() {
-            Method::GET | Method::HEAD => self.read(&id()?).await,
-            Method::PUT => self.put(id()?).await,
-            Method::PATCH => self.patch(id()?).await,
-            Method::DELETE => self.delete(id()?).await,
-            _ => Err(Problem::not_allowed(METHODS)),
-        }
-    }
-
-    async fn read(&self, id: &RecordId) -> Answered {
+    /// Answers with a record.
+    pub(super) async fn read(&self, id: &RecordId, shape: &RecordShape) -> Answered {
         let record = self.site.store.get(self.target.collection, id).await?;
         let record = record.ok_or_else(|| absent(self.target))?;
         let mark = self.site.store.mark().await?;
-        let shape = shape(self.request, &self.target.settings.schema)?;
-        found(self.request.headers(), &shape, &record, mark)
+        found(self.request.headers(), shape, &record, mark)
     }
 
     /// The conditions of a change, which some resources insist on (RFC 6585 section 3).
@@ -65,7 +52,7 @@ impl ResourceRequest<'_> {
         }
     }
 
-    async fn put(&mut self, id: RecordId) -> Answered {
+    pub(super) async fn put(&mut self, id: RecordId) -> Answered {
         let settings = &self.target.settings;
         let conditions = self.required().await?;
         let mut object = self.read_for(&id, BodyOf::Other).await?;
@@ -82,7 +69,7 @@ impl ResourceRequest<'_> {
         self.write(command, conditions).await
     }
 
-    async fn patch(&mut self, id: RecordId) -> Answered {
+    pub(super) async fn patch(&mut self, id: RecordId) -> Answered {
         let conditions = self.required().await?;
         let patch = self.read_for(&id, BodyOf::Patch).await?;
         let command = self.merge(id, patch, Absent::Refuse);
@@ -98,7 +85,7 @@ impl ResourceRequest<'_> {
         }
     }
 
-    async fn delete(&self, id: RecordId) -> Answered {
+    pub(super) async fn delete(&self, id: RecordId) -> Answered {
         let conditions = self.required().await?;
         self.write(WriteCommand::Delete { id }, conditions).await
     }

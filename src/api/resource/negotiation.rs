@@ -5,7 +5,7 @@ use actix_web::http::header::{HeaderMap, HeaderName};
 
 use super::dialect::JSON;
 use crate::record::{Handling, ListQuery};
-use crate::wire::{Code, Incoming, Problem, wish};
+use crate::wire::{Code, Problem, wish};
 
 /// Refuses a client that takes no JSON, before anything is done for it.
 pub(super) fn must_take_json(headers: &HeaderMap) -> Result<(), Problem> {
@@ -19,19 +19,22 @@ pub(super) fn must_take_json(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Refuses `Idempotency-Key`, `Prefer: tx=rollback`, and parameters that ask for a part of a record or for more than it: these
 /// features come with a later release, and a client that sends one relies on it.
-pub(super) fn refuse_later(request: &Incoming) -> Result<(), Problem> {
-    let headers = request.headers();
+pub(super) fn refuse_later(
+    method: &Method,
+    headers: &HeaderMap,
+    query: &str,
+) -> Result<(), Problem> {
     // Other methods are idempotent by themselves.
-    let once = matches!(*request.method(), Method::POST | Method::PATCH);
+    let once = matches!(*method, Method::POST | Method::PATCH);
     if once && headers.contains_key("idempotency-key") {
         return Err(Problem::not_available("Idempotency-Key"));
     }
-    if !request.method().is_safe() && prefers(headers, "tx", "rollback") {
+    if !method.is_safe() && prefers(headers, "tx", "rollback") {
         return Err(Problem::not_available("Prefer: tx=rollback"));
     }
     Ok(ListQuery::refuse_shape(
-        request.query(),
-        matches!(*request.method(), Method::GET | Method::HEAD),
+        query,
+        matches!(*method, Method::GET | Method::HEAD),
     )?)
 }
 
