@@ -16,15 +16,13 @@ use super::thinning::superfluous;
 use crate::num::{as_millis, as_u64};
 use crate::settings::{BackupSettings, BackupTo, Reserve, Settings};
 use crate::storage::{
-    BackupError, BackupPlan, Manifest, Moment, restore_backup, spare_bytes, store_in,
+    BackupError, BackupPlan, JournalFiles, Manifest, Moment, restore_backup, spare_bytes, store_in,
 };
 use crate::supervision::Faults;
 
 /// The fault point in the middle of a backup: some of it was written.
 pub(super) const IN_THE_MIDDLE: &str = "backup.in_the_middle";
 
-/// The number of attempts in one run.
-const TRIES: u32 = 3;
 /// The room that a restore takes at most, compared to the backup.
 const ROOM_FACTOR: u64 = 3;
 
@@ -175,13 +173,8 @@ impl Run {
         store: u64,
         taken: u64,
     ) -> Result<(BackupName, Manifest), BackupRunError> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let plan = match BackupPlan::of(&self.data) {
-                Err(BackupError::Vanished) if tries < TRIES => continue,
-                plan => plan.map_err(BackupRunError::Write)?,
-            };
+        let make = || {
+            let plan = BackupPlan::of(&self.data).map_err(BackupRunError::Write)?;
             let name = BackupName {
                 taken,
                 change: plan.last,
@@ -191,15 +184,13 @@ impl Run {
                 out: target.begin(name)?,
                 run: self,
             };
-            match plan.write(&mut out) {
-                Err(BackupError::Vanished) if tries < TRIES => {}
-                Err(error) => return Err(BackupRunError::Write(error)),
-                Ok(manifest) => {
-                    out.out.finish()?;
-                    return Ok((name, manifest));
-                }
-            }
-        }
+            let manifest = plan.write(&mut out).map_err(BackupRunError::Write)?;
+            out.out.finish()?;
+            Ok((name, manifest))
+        };
+        JournalFiles::beside_daemon(make, |made| {
+            matches!(made, Err(BackupRunError::Write(BackupError::Vanished)))
+        })
     }
 
     /// Whether a backup of so many bytes can be restored without taking the room that writes need.

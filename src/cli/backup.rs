@@ -7,10 +7,7 @@ use std::path::Path;
 use super::{Exit, complain, say};
 use crate::backup::{BackupPlace, BackupRunError, back_up};
 use crate::settings::Settings;
-use crate::storage::{BackupError, BackupPlan, Manifest, verify_backup};
-
-/// How often a backup is begun again when the daemon made a snapshot meanwhile.
-const ATTEMPTS: u32 = 5;
+use crate::storage::{BackupError, BackupPlan, JournalFiles, Manifest, verify_backup};
 
 pub(super) fn run(settings: &Settings, target: &Path) -> Exit {
     let data = &settings.server.data;
@@ -65,13 +62,9 @@ fn to_file(data: &Path, target: &Path) -> Result<Manifest, BackupError> {
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(".unfinished");
     let unfinished = target.with_file_name(name);
-    let mut attempt = 1;
-    let done = loop {
-        match write_and_verify(data, &unfinished) {
-            Err(BackupError::Vanished) if attempt < ATTEMPTS => attempt += 1,
-            done => break done,
-        }
-    };
+    let write = || write_and_verify(data, &unfinished);
+    let is_outdated = |done: &Result<_, _>| matches!(done, Err(BackupError::Vanished));
+    let done = JournalFiles::beside_daemon(write, is_outdated);
     let named = done.and_then(|manifest| {
         let folder = target
             .parent()

@@ -99,13 +99,8 @@ pub(crate) enum BackupError {
 impl From<JournalError> for BackupError {
     fn from(error: JournalError) -> Self {
         match error {
-            JournalError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Self::Vanished
-            }
-            JournalError::Io { .. }
-            | JournalError::Damaged { .. }
-            | JournalError::Missing { .. }
-            | JournalError::Replaced { .. } => Self::Store(error),
+            gone if gone.is_vanished() => Self::Vanished,
+            error => Self::Store(error),
         }
     }
 }

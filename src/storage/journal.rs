@@ -31,7 +31,8 @@ pub(super) use change::{JournalChange, JournalEffect};
 pub(super) use frame::{FRAME_VERSION, FrameFault};
 pub(super) use lock::{DataLock, LockError};
 pub(super) use marks::{Mark, Marks, MarksFound, boot_id};
-pub(super) use read::{JournalEnd, JournalFiles, Reach};
+pub(crate) use read::JournalFiles;
+pub(super) use read::{JournalEnd, Reach};
 pub(super) use snapshot::{Snapshot, SnapshotWriter};
 pub(super) use stream::{StreamError, StreamHead, StreamReader, StreamWriter};
 
@@ -105,6 +106,11 @@ impl JournalError {
     /// Whether the file system returned an error.
     pub(super) fn is_of_disk(&self) -> bool {
         matches!(self, Self::Io { .. })
+    }
+
+    /// Whether a file was not there. Beside a daemon that means that it has made a snapshot in the place of older files.
+    pub(super) fn is_vanished(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
     /// Whether the file system had no room.

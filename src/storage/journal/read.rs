@@ -13,6 +13,9 @@ use super::segment::{self, SEGMENT_HEAD_BYTES, SegmentHead};
 use super::{JournalError, StoreId, at};
 use crate::num::as_u64;
 
+/// How often files are read that a daemon removes meanwhile.
+const READINGS_MAX: u32 = 5;
+
 /// The place after the last frame that counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct JournalEnd {
@@ -46,6 +49,21 @@ pub(crate) struct JournalFiles {
 }
 
 impl JournalFiles {
+    /// The result of `read`, which finds the files and reads them. It is begun again a few times if the daemon that uses them
+    /// made a snapshot meanwhile and removed older files, which `is_outdated` tells from the result.
+    pub(crate) fn beside_daemon<T>(
+        mut read: impl FnMut() -> T,
+        is_outdated: impl Fn(&T) -> bool,
+    ) -> T {
+        for _ in 1..READINGS_MAX {
+            let result = read();
+            if !is_outdated(&result) {
+                return result;
+            }
+        }
+        read()
+    }
+
     /// Whether there are segments in a folder.
     pub(crate) fn any(folder: &Path) -> Result<bool, JournalError> {
         Ok(!segment::numbers(folder)?.is_empty())

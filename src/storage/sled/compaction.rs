@@ -277,8 +277,9 @@ impl Compactor {
             }
         }
         let aside = aside.filter(|_| swapped);
-        let removed = self.holder.opener.remove_unused(aside);
-        removed.map_err(OpenFault::Io)?;
+        if let Err(error) = self.holder.opener.remove_unused(aside) {
+            tracing::warn!(%error, "a view that is not used any more could not be removed: the next start removes it");
+        }
         Ok(swapped)
     }
 

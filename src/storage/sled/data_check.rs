@@ -26,8 +26,6 @@ use crate::storage::journal::{
 };
 use crate::supervision::contain;
 
-/// The most attempts: each but the last begins again because the daemon has removed files meanwhile.
-const TRIES: u32 = 5;
 /// The bytes of a view whose records are in memory at a time.
 const PART_BYTES: u64 = 256 << 20;
 
@@ -63,25 +61,22 @@ pub(crate) fn check_data(data: &Path, cache_bytes: u64) -> Result<DataCheck, Pri
         let found = Snapshot::find(&folder.snapshots(), store)?;
         Ok(found.iter().map(|snapshot| snapshot.seq).collect())
     };
-    let mut tries = 1;
-    loop {
+    let read = || {
         let before = snapshots()?;
-        let checked = check(&folder, cache_bytes);
-        if tries == TRIES || !is_outdated(&checked, before == snapshots()?) {
-            return checked;
-        }
-        tries += 1;
-    }
+        let checked = check(&folder, cache_bytes)?;
+        Ok((checked, before == snapshots()?))
+    };
+    let checked = JournalFiles::beside_daemon(read, is_outdated);
+    checked.map(|(checked, _)| checked)
 }
 
-/// Whether what was found may only mean that the daemon made a snapshot meanwhile, and removed older files.
-fn is_outdated(checked: &Result<DataCheck, PrintError>, same_snapshots: bool) -> bool {
+/// Whether what was found may only mean that the daemon made a snapshot meanwhile, and removed older files. It is told whether
+/// there are still the same snapshots.
+fn is_outdated(checked: &Result<(DataCheck, bool), PrintError>) -> bool {
     match checked {
-        Ok(checked) => !checked.findings.is_empty() && !same_snapshots,
-        Err(PrintError::Journal(JournalError::Io { source, .. })) => {
-            source.kind() == io::ErrorKind::NotFound
-        }
-        Err(_) => false,
+        Ok((checked, same_snapshots)) => !checked.findings.is_empty() && !same_snapshots,
+        Err(PrintError::Journal(error)) => error.is_vanished(),
+        Err(PrintError::NoStore(_) | PrintError::Output(_)) => false,
     }
 }
 
@@ -363,8 +358,8 @@ mod tests {
             (failed(io::ErrorKind::NotFound), true, true),
             (failed(io::ErrorKind::PermissionDenied), false, false),
         ] {
-            let found = is_outdated(&result, same_snapshots);
-            assert_eq!(found, outdated, "{result:?}");
+            let result = result.map(|checked| (checked, same_snapshots));
+            assert_eq!(is_outdated(&result), outdated, "{result:?}");
         }
     }
 }

@@ -4,7 +4,6 @@
 //! much as its check sum.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
 use memchr::memmem::Finder;
@@ -92,7 +91,7 @@ enum PastError {
 impl PastError {
     /// Whether a file was removed while the others were read, since a snapshot took its place.
     fn is_gone(&self) -> bool {
-        matches!(self, Self::Journal(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound)
+        matches!(self, Self::Journal(error) if error.is_vanished())
     }
 }
 
@@ -149,10 +148,14 @@ impl SledStore {
                     Ok(())
                 }
             };
-            let read = match past.read(go_on) {
-                Err(error) if error.is_gone() => past.read(go_on),
-                read => read,
-            };
+            let is_gone =
+                |read: &Result<_, PastError>| read.as_ref().is_err_and(PastError::is_gone);
+            let read = JournalFiles::beside_daemon(|| past.read(go_on), is_gone);
+            if let Err(PastError::Journal(error)) = &read
+                && (error.is_damage() || error.is_of_disk())
+            {
+                holder.ask_for_scrub();
+            }
             Ok(read?)
         };
         let read = tokio::task::spawn_blocking(read);

@@ -63,7 +63,11 @@ pub(crate) fn read_past(
         query,
         until: u64::MAX,
     };
-    past.read(|| Ok(()))
+    let read = || past.read(|| Ok(()));
+    JournalFiles::beside_daemon(
+        read,
+        |read| matches!(read, Err(PrintError::Journal(error)) if error.is_vanished()),
+    )
 }
 
 /// The number of the store in a data folder; `None` if none can be read.
