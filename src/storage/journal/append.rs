@@ -16,6 +16,9 @@ use crate::num::as_u64;
 
 /// The file whose room is made before it is needed.
 const SPARE: &str = "spare";
+/// The beginning of the names of such files while they are made: each is written by one thread only, and has a name of its own,
+/// since a thread may outlive the journal that began it.
+const UNFINISHED: &str = "spare-";
 
 /// Whether a frame is synced after it was written; the others are for tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +77,7 @@ impl Journal {
                 sync_folder(parent)?;
             }
         }
+        remove_unfinished(folder)?;
         // What could not be read at the end of a segment is not overwritten: a new segment says that it doesn't count.
         let goes_on = end.clean && end.number > 0;
         let (number, current) = if goes_on {
@@ -205,11 +209,12 @@ impl Journal {
             return;
         }
         let making = Arc::clone(&self.making);
-        let unfinished = self.folder.join("spare-unfinished");
+        let name = format!("{UNFINISHED}{}", uuid::Uuid::now_v7());
+        let unfinished = self.folder.join(name);
         let bytes = bytes_of(self.number + 1);
         let make = move || {
             let made = segment::make_room(&unfinished, bytes)
-                .and_then(|_| fs::rename(&unfinished, &spare).map_err(at(&spare)));
+                .and_then(|_| publish(&unfinished, &spare).map_err(at(&spare)));
             if let Err(error) = made {
                 tracing::debug!(%error, "no room was made for the next file of the journal; it will be made when it is needed");
             }
@@ -276,8 +281,59 @@ impl Current {
     }
 }
 
+/// Gives a file that was made the name by which it is taken, unless another has it: that one may be in use at this moment.
+fn publish(unfinished: &Path, spare: &Path) -> io::Result<()> {
+    let linked = fs::hard_link(unfinished, spare);
+    fs::remove_file(unfinished)?;
+    linked
+}
+
+/// Removes what was not finished by journals that were open before.
+fn remove_unfinished(folder: &Path) -> Result<(), JournalError> {
+    for entry in fs::read_dir(folder).map_err(at(folder))? {
+        let entry = entry.map_err(at(folder))?;
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(UNFINISHED.as_bytes())
+        {
+            match fs::remove_file(entry.path()) {
+                Err(error) if !is_absent(&error) => return Err(at(&entry.path())(error)),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether there is nothing at a path.
 fn is_absent(error: &io::Error) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound};
     matches!(error.kind(), NotFound | NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_made_too_late_takes_no_name_and_none_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let spare = path(SPARE);
+        for (name, content) in [("spare-1", "first"), ("spare-2", "second")] {
+            fs::write(path(name), content).unwrap();
+            assert_eq!(publish(&path(name), &spare).is_ok(), name == "spare-1");
+            assert!(!path(name).exists());
+            assert_eq!(fs::read(&spare).unwrap(), b"first");
+        }
+        // Journals that are opened one after the other, while the threads of those before still make room.
+        fs::write(path("spare-3"), "killed").unwrap();
+        let store = StoreId::random();
+        let end = JournalEnd::default();
+        let journal = Journal::open(folder.path(), store, &end).unwrap();
+        journal.make_spare();
+        assert!(!path("spare-3").exists());
+        assert_eq!(fs::read(&spare).unwrap(), b"first", "there is one");
+    }
 }

@@ -49,6 +49,13 @@ pub(crate) enum ArchiveError {
     Journal(#[from] JournalError),
 }
 
+impl ArchiveError {
+    /// Whether the journal that is copied is not what was written.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Journal(error) if error.is_damage())
+    }
+}
+
 /// An open archive.
 #[derive(Debug)]
 pub(crate) struct Archive {

@@ -227,7 +227,12 @@ impl ChangeCopier {
             }
         };
         let durable = self.holder.readers.progress().borrow().durable;
-        archive.advance(durable)?;
+        let gaps = archive.gaps;
+        let advanced = archive.advance(durable);
+        if archive.gaps > gaps || advanced.as_ref().is_err_and(ArchiveError::is_damage) {
+            self.holder.ask_for_scrub();
+        }
+        advanced?;
         archiving.works.store(true, Ordering::Relaxed);
         archiving.copied(&mut archive, durable);
         self.open = Some((era, archive));

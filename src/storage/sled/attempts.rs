@@ -25,6 +25,9 @@ const SCRUB_PERIOD: Duration = Duration::from_secs(6 * 3600);
 /// The shortest time between two, however often somebody meets damage.
 const SCRUB_ASKED: Duration = Duration::from_secs(10);
 
+/// The time that an open that is under way has to end when the store is closed for good.
+const CLOSING_LIMIT: Duration = Duration::from_secs(2);
+
 /// The time after which a client may come again if the store is refused until somebody mends it.
 const REFUSED_RETRY: Duration = Duration::from_secs(60);
 
@@ -126,6 +129,18 @@ impl Holder {
         self.attempt.lock().scrubbed = Some(Instant::now());
     }
 
+    /// Notes that the store is closed for good, and gives an open that is under way a little time to end. False if it did not.
+    pub(super) fn end_attempts(&self) -> bool {
+        let mut attempt = self.attempt.lock();
+        attempt.closed = true;
+        self.attempt_changed.notify_all();
+        let under_way = |attempt: &mut Attempt| attempt.under_way;
+        let waited = self
+            .attempt_changed
+            .wait_while_for(&mut attempt, under_way, CLOSING_LIMIT);
+        !waited.timed_out()
+    }
+
     /// Waits for `limit`, or until something about the store changes. False when it is closed for good.
     pub(super) fn wait_look(&self, limit: Duration) -> bool {
         let mut attempt = self.attempt.lock();
@@ -210,13 +225,12 @@ impl Holder {
             }
             attempt.trouble = trouble;
             self.attempt_changed.notify_all();
+            if passing && !attempt.closed {
+                self.attempt_changed.wait_for(&mut attempt, pause);
+            }
             if !passing || attempt.closed {
                 attempt.under_way = false;
-                return;
-            }
-            self.attempt_changed.wait_for(&mut attempt, pause);
-            if attempt.closed {
-                attempt.under_way = false;
+                self.attempt_changed.notify_all();
                 return;
             }
             drop(attempt);

@@ -128,7 +128,7 @@ impl Compactor {
         let enough = if held.snapshot_is_due() { 2 } else { 1 };
         for _ in 0..enough {
             let newest = snapshots::at_change(&self.holder.data, store, durable());
-            if newest < enough && self.holder.begin_snapshot() {
+            if newest < enough && self.holder.snapshotting.begin() {
                 snapshots::make(&self.holder);
             }
         }
@@ -235,14 +235,14 @@ impl Compactor {
     /// Makes a view beside the one of this era and puts it in its place. False if that one is not in use any more.
     fn replace(&self, era: u64, aside: Option<&str>) -> Result<bool, OpenFault> {
         let begun = Instant::now();
-        while !self.holder.begin_snapshot() {
+        while !self.holder.snapshotting.begin() {
             if begun.elapsed() > SNAPSHOT_WAIT || self.holder.is_closed() {
                 return Ok(false);
             }
             std::thread::park_timeout(PAUSE);
         }
         let replaced = contain(|| self.replace_alone(era, aside));
-        self.holder.end_snapshot();
+        snapshots::end(&self.holder);
         replaced.unwrap_or_else(|panic| {
             Err(OpenFault::View(format!(
                 "making it again ended in a {panic}"

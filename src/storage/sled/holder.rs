@@ -22,6 +22,7 @@ use super::engine_state::{EngineLock, EngineState};
 use super::failing_disk::FailingDisk;
 use super::healing::Healing;
 use super::known::KnownResources;
+use super::one_at_a_time::OneAtATime;
 use super::opening::{CommitLog, Opening};
 use super::reader_state::{OpenEngine, ReaderState};
 use super::space::Space;
@@ -60,7 +61,7 @@ pub(super) struct Holder {
     pub(super) attempt_changed: Condvar,
     view_in_doubt: AtomicBool,
     segment_is_damaged: AtomicBool,
-    snapshotting: AtomicBool,
+    pub(super) snapshotting: OneAtATime,
     /// Folders of what was moved aside that were removed.
     pub(super) removed_aside: Counter,
     /// The bytes that the journal has grown by since the last snapshot.
@@ -96,7 +97,7 @@ impl Holder {
             attempt_changed: Condvar::new(),
             view_in_doubt: AtomicBool::new(false),
             segment_is_damaged: AtomicBool::new(false),
-            snapshotting: AtomicBool::new(false),
+            snapshotting: OneAtATime::default(),
             removed_aside: Counter::default(),
             journal_bytes: AtomicU64::new(0),
         }
@@ -227,16 +228,17 @@ impl Holder {
         self.attempt.lock().closed
     }
 
-    /// Closes the store for good. Blocks until everything is on the disk. An open that is under way is not waited for: it
-    /// has acknowledged nothing.
+    /// Closes the store for good. Blocks until everything is on the disk. An open that takes long is not waited for: it has
+    /// acknowledged nothing, but it keeps the lock until the process ends.
     pub(super) fn close(&self) {
-        self.attempt.lock().closed = true;
-        self.attempt_changed.notify_all();
+        let ended = self.end_attempts();
         self.readers.withdraw();
         if let Some(open) = self.engine.take() {
             self.close_cleanly(open);
         }
-        *self.lock.lock() = None;
+        if ended {
+            *self.lock.lock() = None;
+        }
     }
 
     fn close_cleanly(&self, open: Arc<OpenEngine>) {
@@ -294,18 +296,9 @@ impl Holder {
         self.journal_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 
-    /// Whether a snapshot may be begun: one at a time is made.
-    pub(super) fn begin_snapshot(&self) -> bool {
-        let free = !self.snapshotting.swap(true, Ordering::AcqRel);
-        if free {
-            self.journal_bytes.store(0, Ordering::Relaxed);
-        }
-        free
-    }
-
-    /// Ends the making of a snapshot.
-    pub(super) fn end_snapshot(&self) {
-        self.snapshotting.store(false, Ordering::Release);
+    /// Notes that a snapshot is being made: the next one is due when the journal has grown again.
+    pub(super) fn forget_growth(&self) {
+        self.journal_bytes.store(0, Ordering::Relaxed);
     }
 }
 

@@ -91,14 +91,21 @@ pub(super) fn of_view(
 
 /// Makes a snapshot on a thread of its own, beside the writer, and removes what it makes superfluous.
 pub(super) fn make_in_background(holder: &Arc<Holder>) {
-    if !holder.begin_snapshot() {
+    if !holder.snapshotting.begin_or_ask() {
         return;
     }
     let of = Arc::clone(holder);
     let thread = std::thread::Builder::new().name("snapshot".to_owned());
     if let Err(error) = thread.spawn(move || make(&of)) {
         tracing::warn!(%error, "no thread for a snapshot: the next one is made when the journal has grown again");
-        holder.end_snapshot();
+        holder.snapshotting.give_up();
+    }
+}
+
+/// Ends the time in which no snapshot may be begun. Begins one if it was asked for meanwhile.
+pub(super) fn end(holder: &Arc<Holder>) {
+    if holder.snapshotting.end() {
+        make_in_background(holder);
     }
 }
 
@@ -112,7 +119,8 @@ pub(super) fn at_change(data: &DataFolder, store: StoreId, change: u64) -> usize
 }
 
 /// Makes a snapshot that was begun, and removes what it makes superfluous.
-pub(super) fn make(holder: &Holder) {
+pub(super) fn make(holder: &Arc<Holder>) {
+    holder.forget_growth();
     match contain(|| beside_the_writer(holder)) {
         Ok(Ok(Some(snapshot))) => {
             tracing::info!(file = %snapshot.path().display(), change = snapshot.seq, "snapshot written");
@@ -125,7 +133,7 @@ pub(super) fn make(holder: &Holder) {
             tracing::error!(%panic, "the making of a snapshot ended in a panic: the journal is kept, and the next one is made when it has grown again");
         }
     }
-    holder.end_snapshot();
+    end(holder);
 }
 
 /// The records are read while they change, and the changes that were made meanwhile follow them. `None` if the store was
