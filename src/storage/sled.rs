@@ -9,7 +9,7 @@
 //! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`, `checked`.
 //! 2. How it is written: `message`, `writer`, `batch`, `staging`, `commit`, `replay`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`.
-//! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `sources`, `snapshots`, `one_at_a_time`, `archiving`, `scrub`, `healing`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
+//! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `sources`, `snapshots`, `one_at_a_time`, `view_flush`, `archiving`, `scrub`, `healing`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
 //!    `engine_state`, `space`, `failing_disk`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` with `candidate` changes which of them are declared.
 //! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `folder_fault`, `view_check`, `data_fit`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
@@ -64,6 +64,7 @@ mod stored_record;
 mod tests;
 mod value;
 mod view_check;
+mod view_flush;
 mod writer;
 
 use std::sync::Arc;
@@ -169,6 +170,7 @@ fn with_engine(
     });
     let store = Arc::new(store);
     scrub::in_background(&store);
+    view_flush::in_background(&store.holder);
     store.compactor.in_background(&store);
     archiving::in_background(&store.holder);
     (store, spec)

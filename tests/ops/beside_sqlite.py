@@ -1,7 +1,7 @@
 """Single faults of files, for Perennial and for SQLite with Litestream.
 
-Each store gets the same records and is killed (SIGKILL) when all are acknowledged and Litestream has had the time to copy
-them. Then, case by case, one file of a copy of the folder gets one fault, and the program is started again as its manual
+Each store gets the same records and is killed (SIGKILL) a few seconds after all are acknowledged, when Litestream has had the
+time to copy them. Then, case by case, one file of a copy of the folder gets one fault, and the program is started again as its manual
 says: Perennial by its command; SQLite by `litestream restore -if-db-not-exists`, then by opening the file. What is served
 then is compared with what was acknowledged. If SQLite does not serve all of it, an operator restores from the replica.
 """
@@ -64,10 +64,8 @@ class Perennial:
             body = json.dumps({"id": key, "text": text}).encode()
             head = {"Content-Type": "application/json"}
             urllib.request.urlopen(urllib.request.Request(self.site + "/books", body, head)).read()
+        time.sleep(COPIED)
         kill(process)
-
-    def files(self, folder):
-        return files_below(os.path.join(folder, "data"))
 
     def serve(self, folder):
         """The records that are served, without anybody's help, or the error; tries for a while, as a client would."""
@@ -125,9 +123,6 @@ class Sqlite:
         if os.path.exists(database + "-shm"):
             os.remove(database + "-shm")
 
-    def files(self, folder):
-        return files_below(os.path.join(folder, "data"))
-
     def serve(self, folder):
         database, replica = self.paths(folder)
         self.litestream("restore", "-if-db-not-exists", "-if-replica-exists", "-o", database, f"file://{replica}").wait()
@@ -136,10 +131,14 @@ class Sqlite:
     def read(self, database):
         try:
             records = sqlite3.connect(f"file:{database}?mode=rw", uri=True)
-            served = dict(records.execute("SELECT id, text FROM books NOT INDEXED ORDER BY rowid"))
-            return served, None
+        except sqlite3.Error as error:
+            return {}, str(error)
+        try:
+            return dict(records.execute("SELECT id, text FROM books NOT INDEXED ORDER BY rowid")), None
         except (sqlite3.Error, UnicodeDecodeError) as error:
             return {}, str(error)
+        finally:
+            records.close()
 
     def operator(self, folder):
         _, replica = self.paths(folder)
@@ -155,6 +154,14 @@ def files_below(folder):
     for path, _, names in os.walk(folder):
         found += [os.path.join(path, name) for name in names]
     return sorted(path for path in found if os.path.getsize(path) > 0 and not path.endswith(("/lock", "/ballast")))
+
+
+def choose(data, chance):
+    """A file of a folder: each part of the folder is as likely as any other, and in it each file."""
+    parts = {}
+    for path in files_below(data):
+        parts.setdefault(os.path.relpath(path, data).split(os.sep)[0], []).append(path)
+    return chance.choice(parts[chance.choice(sorted(parts))])
 
 
 def used(path):
@@ -199,8 +206,7 @@ def run(system):
         folder = os.path.join(WORK, "case")
         shutil.copytree(made, folder)
         fault = FAULTS[case % len(FAULTS)]
-        # Each file is as likely as any other.
-        file = chance.choice(system.files(folder))
+        file = choose(os.path.join(folder, "data"), chance)
         fault(file, chance)
         begun = time.time()
         served, error = system.serve(folder)

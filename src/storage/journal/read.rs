@@ -13,7 +13,7 @@ use super::segment::{self, SEGMENT_HEAD_BYTES, SegmentHead};
 use super::{JournalError, StoreId, at};
 use crate::num::as_u64;
 
-/// How often files are read that a daemon removes meanwhile.
+/// The most readings of files that a daemon removes meanwhile.
 const READINGS_MAX: u32 = 5;
 
 /// The place after the last frame that counts.

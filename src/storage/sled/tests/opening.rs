@@ -10,6 +10,7 @@ use super::super::database::SledEngine;
 use super::super::engine::{Engine as _, Group};
 use super::super::replay::Replay;
 use super::super::stored_record::StoredRecord;
+use super::compaction::copy;
 use super::*;
 use crate::record::Record;
 use crate::storage::journal::{JournalChange, JournalEffect, Marks, MarksFound};
@@ -166,6 +167,34 @@ fn any_one_damage_is_healed_from_the_other_copy() {
             }
         });
     }
+}
+
+/// A process that is killed takes what it has in memory with it. After a moment, the journal is not the only copy of anything.
+#[test]
+fn soon_after_the_last_change_a_killed_daemon_leaves_two_copies() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        for n in 0..20 {
+            running.store.create(BOOKS, book(n), None).await.unwrap();
+        }
+        let records = running.all().await;
+        loop {
+            // The files as the kernel has them, without the journal.
+            let killed = tempfile::tempdir().unwrap();
+            let (from, to) = (folder.path(), killed.path());
+            copy(&from.join("view"), &to.join("view"));
+            fs::copy(from.join("marks"), to.join("marks")).unwrap();
+            let left = Running::on_sled(killed.path(), &Faults::none()).await;
+            if left.store.trouble().is_none() {
+                assert_eq!(left.all().await, records);
+                left.stop().await;
+                break;
+            }
+            left.stop().await;
+        }
+        running.stop().await;
+    });
 }
 
 #[test]
