@@ -296,6 +296,28 @@ fn a_view_with_a_damaged_record_is_made_again_while_its_reader_waits() {
 }
 
 #[test]
+fn a_view_that_opens_but_can_not_be_read_is_made_again() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Arc::<Memory>::default();
+        let start = || Running::start(in_memory(&memory, folder.path(), &Faults::none()));
+        let running = start().await;
+        running.store.create(BOOKS, book(1), None).await.unwrap();
+        let records = running.all().await;
+        running.stop().await;
+        memory.calls.lock().clear();
+        memory.unreadable.store(true, Ordering::SeqCst);
+        let running = start().await;
+        let limit = Duration::from_secs(50);
+        running.store.holder.wait_until_open(limit).unwrap();
+        assert_eq!(running.all().await, records);
+        assert_eq!(running.store.trouble(), None);
+        assert!(memory.calls.lock().contains(&"aside"));
+        running.stop().await;
+    });
+}
+
+#[test]
 fn while_the_view_is_made_again_callers_are_told_at_once_how_far_that_is() {
     run(async {
         let folder = tempfile::tempdir().unwrap();

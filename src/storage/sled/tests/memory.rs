@@ -21,6 +21,8 @@ pub(super) struct Memory {
     pub(super) calls: Mutex<Vec<&'static str>>,
     /// Fails the next commit after its first keyspace.
     pub(super) failing: AtomicBool,
+    /// Fails each scan of records until all of it is moved aside.
+    pub(super) unreadable: AtomicBool,
     /// Makes commits wait.
     pub(super) held: AtomicBool,
 }
@@ -66,6 +68,9 @@ impl Engine for MemoryEngine {
     }
 
     fn scan(&self, keyspace: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
+        if matches!(keyspace, Keyspace::Records(_)) && self.0.unreadable.load(Ordering::SeqCst) {
+            return Err(EngineError::Failed("no scan today".to_owned()));
+        }
         let found = self
             .0
             .keyspaces
@@ -121,6 +126,7 @@ impl Opener for MemoryOpener {
 
     fn set_aside(&self, _: &str) -> io::Result<()> {
         self.0.keyspaces.lock().clear();
+        self.0.unreadable.store(false, Ordering::SeqCst);
         self.0.calls.lock().push("aside");
         Ok(())
     }
