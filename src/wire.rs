@@ -50,7 +50,7 @@ mod wait;
 pub(crate) use accept::{takes_html, wish};
 pub(crate) use access_log::Access;
 pub(crate) use body::read_body;
-pub(crate) use counters::ConnectionCounters;
+pub(crate) use counters::{ConnectionCounters, count};
 pub(crate) use drain::Drain;
 pub(crate) use edition::{Edition, Editions};
 pub(crate) use exchange::{Parts, must_know, options};

@@ -300,6 +300,11 @@ impl ListQuery {
         Ok(self.part.links(&self.sent, extent))
     }
 
+    /// Whether an answer with so many records has fewer than were asked for, although there are more.
+    pub(crate) fn is_cut(&self, records: usize, more: bool) -> bool {
+        more && records < self.part.slice(self.ids_sent, usize::MAX).limit()
+    }
+
     /// The position after a record.
     fn position(&self, record: &Record) -> Option<Position> {
         let members = if self.is_sorted() {

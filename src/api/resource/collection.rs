@@ -13,7 +13,7 @@ use crate::record::{
     WriteCommand,
 };
 use crate::storage::{ListPage, StoreError};
-use crate::wire::{Code, Problem};
+use crate::wire::{Code, Problem, count};
 
 impl ResourceRequest<'_> {
     /// Answers with a page of the list.
@@ -33,6 +33,9 @@ impl ResourceRequest<'_> {
             }
         })?;
         page.total = page.total.filter(|_| query.wants_total());
+        if query.is_cut(page.records.len(), page.more) {
+            count(&self.site.counters.lists_cut);
+        }
         let links = self.links(&query, &page)?;
         if !shape.is_whole() {
             for record in &mut page.records {

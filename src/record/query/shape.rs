@@ -55,14 +55,12 @@ impl RecordShape {
 
     /// The text of a record in this form.
     pub(crate) fn text(&self, record: &Record) -> Bytes {
-        let text = match JsonObject::parse(&record.json) {
-            Ok(object) if !self.paths.is_empty() => {
-                let paths: Vec<_> = self.paths.iter().map(Vec::as_slice).collect();
-                let shown = members(object.members(), &paths);
-                Value::Object(shown).to_string().into()
-            }
-            _ => record.json.clone(),
-        };
+        let shown = (!self.paths.is_empty()).then(|| {
+            let paths: Vec<_> = self.paths.iter().map(Vec::as_slice).collect();
+            let object = JsonObject::parse(&record.json).unwrap_or_default();
+            Value::Object(members(object.members(), &paths)).to_string()
+        });
+        let text = shown.map_or_else(|| record.json.clone(), Bytes::from);
         if self.meta {
             record.with_meta(&text)
         } else {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::daemon::metric;
 
 /// At most five records are in one answer.
 const FEW: &str = "[limits]\nlist_records = 5\n";
@@ -63,6 +64,8 @@ fn no_record_is_lost_where_a_list_is_cut() {
         assert_eq!(seen, all[wanted], "{query}");
         assert_eq!(lengths, sizes, "{query}");
     }
+    let cut = metric(&daemon.metrics(), "perennial_http_lists_cut_total", "");
+    assert!(cut > Some(8.0), "{cut:?}");
 }
 
 #[test]

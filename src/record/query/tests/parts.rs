@@ -113,6 +113,25 @@ fn what_is_cut_links_to_its_rest_and_what_is_whole_to_nothing() {
     );
 }
 
+#[test]
+fn an_answer_is_cut_if_it_has_fewer_records_than_were_asked_for() {
+    for (query, records, more, cut) in [
+        ("", 10, true, true),
+        ("", 500, true, false),
+        ("", 10, false, false),
+        ("_limit=10", 10, true, false),
+        ("_limit=10&_after=", 9, true, true),
+        ("_start=5&_end=9", 4, true, false),
+        ("_start=5&_end=9", 3, true, true),
+        ("range=[0,9]", 9, true, true),
+        ("_page=2&_limit=20", 10, true, true),
+        ("_page=2&_limit=20", 10, false, false),
+    ] {
+        let query_read = strict(query, &Schema::Any).unwrap().at_most(10);
+        assert_eq!(query_read.is_cut(records, more), cut, "{query}");
+    }
+}
+
 /// The ids of all pages from this one on, and the number of pages. `change` may change the records after each page.
 fn follow(query: &str, mut among: Vec<Record>, change: fn(&mut Vec<Record>)) -> (Vec<u64>, usize) {
     let (mut query, mut pages) = (query.to_owned(), 0);
