@@ -1,12 +1,15 @@
 //! The query of a list: which records of a resource a client asks for, in which order, and which part of them.
 //!
 //! ```text
-//! author=Le Guin            the field equals the value; with a repeated name, one of the values; author.name=Joyce looks
-//!                           into an object
-//! _sort=author,-year        or _sort=author,year&_order=asc,desc; records that are equal are sorted by id
-//! _start=20&_end=30         or _start=20&_limit=10, or _page=3&_limit=10
-//! _meta=true                each record has its times and its revision
+//! author=Le Guin&year_gte=1960     conditions: all must hold
+//! filter={"or":[{..},{..}]}        the same in JSON, with groups
+//! _sort=author,-year               the order; records that are equal are sorted by id
+//! _start=20&_end=30                the part, or _start and _limit, _page and _limit, _limit and _after, range
+//! _fields=title&_meta=true         the form of each record
 //! ```
+//!
+//! Order of reading: `filters` and `gathered` make the conditions, `condition` and `operand` say when they hold, `sort` has the
+//! order, `part` the parts and the links between them, `cursor` the positions, `shape` the form.
 
 // Decision: A query parameter without a meaning is refused.
 
@@ -14,6 +17,7 @@ mod condition;
 mod cursor;
 mod error;
 mod filters;
+mod gathered;
 mod history;
 mod json_dialect;
 mod names;
@@ -48,11 +52,10 @@ use parameters::Parameters;
 use part::{Extent, ListPart, PartOrigin};
 pub(crate) use shape::RecordShape;
 pub(crate) use sort::{By, SortKey};
+use sort::{sent_order, sort_keys};
 
 /// The most parameters in a query.
 const PARAMETERS_MAX: usize = 1000;
-/// The most names in `_sort`.
-const SORT_KEYS_MAX: usize = 8;
 /// The names that are known besides the fields.
 const KNOWN: [&str; 11] = [
     "_start",
@@ -321,71 +324,6 @@ impl ListQuery {
 
 fn conflict(one: &'static str, other: &'static str) -> QueryError {
     QueryError::Conflict { one, other }
-}
-
-/// The names that a list is sorted by, with their directions as they were sent.
-fn sent_order(
-    parameters: &Parameters,
-    json: &JsonDialect,
-) -> Result<Vec<(String, Ordering)>, QueryError> {
-    let names = parameters.once("_sort")?;
-    if let Some(sort) = &json.sort {
-        return match names {
-            Some(_) => Err(conflict("_sort", "sort")),
-            None => Ok(sort.clone()),
-        };
-    }
-    let names = names.unwrap_or_default().split(',');
-    let mut directions = parameters.once("_order")?.unwrap_or_default().split(',');
-    let mut sort = Vec::new();
-    for name in names {
-        let order = directions.next().unwrap_or_default();
-        let order = direction(order).ok_or(QueryError::Order)?;
-        let name = name.trim();
-        let (name, order) = match name.strip_prefix('-') {
-            Some(name) => (name, order.reverse()),
-            None => (name, order),
-        };
-        if !name.is_empty() {
-            sort.push((name.to_owned(), order));
-        }
-    }
-    if directions.next().is_some() {
-        return Err(QueryError::Order);
-    }
-    Ok(sort)
-}
-
-/// The order that a direction means; ascending if it is empty.
-fn direction(direction: &str) -> Option<Ordering> {
-    match direction.trim() {
-        "" => Some(Ordering::Less),
-        asc if asc.eq_ignore_ascii_case("asc") => Some(Ordering::Less),
-        desc if desc.eq_ignore_ascii_case("desc") => Some(Ordering::Greater),
-        _ => None,
-    }
-}
-
-fn sort_keys(sort: Vec<(String, Ordering)>, names: Names<'_>) -> Result<Vec<By>, QueryError> {
-    let mut keys = Vec::new();
-    for (name, order) in sort {
-        let Some((path, kind)) = names.plain(&name)? else {
-            continue;
-        };
-        let ends = path == ["id"];
-        let kind = kind.cloned();
-        keys.push(By { path, kind, order });
-        if keys.len() > SORT_KEYS_MAX {
-            return Err(QueryError::SortKeys);
-        }
-        // No two records have one id.
-        if ends {
-            break;
-        }
-    }
-    // Records that are equal are in the order of their ids anyway.
-    keys.pop_if(|last| last.path == ["id"] && last.order == Ordering::Less);
-    Ok(keys)
 }
 
 fn conditions(

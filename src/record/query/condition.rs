@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ops::Bound;
+use std::sync::OnceLock;
 
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
@@ -64,7 +65,8 @@ pub(crate) struct ValueRange {
 pub(crate) struct Needle {
     pub(super) text: String,
     pub(super) place: TextPlace,
-    pattern: Regex,
+    /// Made when it is first looked for, which is not on an event loop: that takes time.
+    pattern: OnceLock<Option<Regex>>,
 }
 
 /// The place in a value where a text is looked for.
@@ -178,8 +180,16 @@ fn text(value: &Value) -> Option<Cow<'_, str>> {
 }
 
 impl Needle {
-    /// `None` if the text is too long.
-    pub(super) fn new(text: &str, place: TextPlace) -> Option<Self> {
+    pub(super) fn new(text: &str, place: TextPlace) -> Self {
+        Self {
+            text: text.to_owned(),
+            place,
+            pattern: OnceLock::new(),
+        }
+    }
+
+    /// The pattern. A text that is short enough to be sent has one.
+    fn pattern(text: &str, place: TextPlace) -> Option<Regex> {
         let escaped = regex::escape(text);
         let pattern = match place {
             TextPlace::Anywhere => escaped,
@@ -187,15 +197,13 @@ impl Needle {
             TextPlace::End => format!(r"{escaped}\z"),
         };
         let pattern = RegexBuilder::new(&pattern).case_insensitive(true).build();
-        Some(Self {
-            text: text.to_owned(),
-            place,
-            pattern: pattern.ok()?,
-        })
+        pattern.ok()
     }
 
     fn is_in(&self, text: &str) -> bool {
-        self.pattern.is_match(text)
+        let pattern = || Self::pattern(&self.text, self.place);
+        let pattern = self.pattern.get_or_init(pattern).as_ref();
+        pattern.is_some_and(|pattern| pattern.is_match(text))
     }
 }
 

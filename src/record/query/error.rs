@@ -2,7 +2,8 @@
 
 use std::fmt::Display;
 
-use super::{PARAMETERS_MAX, SORT_KEYS_MAX};
+use super::PARAMETERS_MAX;
+use super::sort::SORT_KEYS_MAX;
 use crate::record::schema::FieldType;
 
 /// Why a query is refused. Clients read these texts.

@@ -6,7 +6,8 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value};
 
 use super::parameters::Parameters;
-use super::{QueryError, Wrong, direction};
+use super::sort::direction;
+use super::{QueryError, Wrong};
 use crate::num::as_usize;
 use crate::record::json;
 

@@ -6,6 +6,7 @@ mod parts;
 
 use serde_json::json;
 
+use super::sort::SORT_KEYS_MAX;
 use super::*;
 use crate::record::tests::fields::{field, text};
 use crate::record::{Bounds, FieldType};

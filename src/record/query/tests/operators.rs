@@ -201,6 +201,10 @@ fn what_a_query_can_blow_up_is_limited() {
             "a query has 200 conditions at most",
         ),
         (
+            many("title_like=x&", 51),
+            "a query has 50 texts to look for at most",
+        ),
+        (
             format!("title_like={}", many("x", 1025)),
             "title_like may have 1024 bytes at most",
         ),
