@@ -203,7 +203,7 @@ impl<'a> Filters<'a> {
     }
 }
 
-/// What conditions count for together, those in groups included.
+/// The sum of what each condition counts for, those in groups included.
 fn count(conditions: &[QueryCondition], one: fn(&QueryCondition) -> usize) -> usize {
     let counts = conditions.iter().map(|condition| match condition {
         QueryCondition::AnyOf(groups) => {
