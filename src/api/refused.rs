@@ -97,6 +97,7 @@ impl From<CommandError> for Problem {
             CommandError::Invalid(violations) => return violations.into(),
             CommandError::TooLong { .. } => Code::BodyTooLarge,
             CommandError::Damaged => Code::Damaged,
+            CommandError::Overtaken => Code::Unavailable,
         };
         Self::new(code).detail(error.to_string())
     }

@@ -109,6 +109,11 @@ pub(crate) enum CommandError {
     /// The stored text is not a JSON object.
     #[error("the stored record is damaged")]
     Damaged,
+    /// No request could name the record that it would create.
+    #[error(
+        "the kind of the resource's ids was changed while the request was under way, and it was not done; try again"
+    )]
+    Overtaken,
 }
 
 /// The reason why a body can't become a record.

@@ -25,8 +25,13 @@ use crate::storage::{CollectionId, ResourcesFault, StoreError};
 
 /// The pause after each chunk of records that are compared, so that this takes a part of one processor only.
 const CHUNK_PAUSE: Duration = Duration::from_millis(1);
+/// How often the stored records are compared with one candidate, if the store is opened again meanwhile.
+const COMPARISONS_MAX: usize = 3;
+
 /// A record that a write puts, and the rules that it was decided by.
 pub(super) struct PutRecord<'a> {
+    /// Whether there is no record of this id yet.
+    pub(super) creates: bool,
     pub(super) collection: CollectionId,
     pub(super) schema: &'a Arc<Schema>,
     pub(super) id: &'a RecordId,
@@ -105,14 +110,19 @@ impl SledStore {
             return Ok(prepared);
         }
         self.holder.candidate.store(Some(Arc::clone(&candidate)));
-        self.ask(|reply| StoreMessage::Applied { reply }).await?;
-        let holder = Arc::clone(&self.holder);
-        let compare = tokio::task::spawn_blocking(move || holder.compare(&candidate));
-        let found = compare.await.map_err(|_| StoreError::Failed)??;
-        if found.is_empty() {
-            Ok(prepared)
-        } else {
-            Err(ResourcesFault::Misfits(found))
+        let mut found = Err(StoreError::Unavailable);
+        for _ in 0..COMPARISONS_MAX {
+            self.ask(|reply| StoreMessage::Applied { reply }).await?;
+            let (holder, next) = (Arc::clone(&self.holder), Arc::clone(&candidate));
+            let compare = tokio::task::spawn_blocking(move || holder.compare(&next));
+            found = compare.await.map_err(|_| StoreError::Failed)?;
+            if found != Err(StoreError::Unavailable) {
+                break;
+            }
+        }
+        match found? {
+            found if found.is_empty() => Ok(prepared),
+            found => Err(ResourcesFault::Misfits(found)),
         }
     }
 
@@ -147,9 +157,13 @@ impl SledStore {
 
 impl Holder {
     /// Decides whether a record may be put that keeps the rules of its request: it has to keep the rules that are declared
-    /// now, too. Notes it if it breaks those that are to be declared.
+    /// now, too, and a new one has to have an id that requests can name now. Notes it if it breaks the rules that are to be
+    /// declared.
     pub(super) fn judge(&self, put: &PutRecord<'_>) -> Result<(), CommandError> {
         let known = self.known.load();
+        if put.creates && !known.ids(put.collection).reaches(put.id) {
+            return Err(CommandError::Overtaken);
+        }
         let other = |schema: &Arc<Schema>| !Arc::ptr_eq(schema, put.schema) && schema != put.schema;
         if let Some(now) = known.schema(put.collection).filter(|now| other(now))
             && let Some(broken) = broken_rules(now, put.json)

@@ -1,5 +1,6 @@
 //! The store on sled: the real writer under a real supervisor, on sled and on an engine in memory that fails when told to.
 
+mod candidates;
 mod checking;
 mod compaction;
 mod declaring;

@@ -176,6 +176,7 @@ impl Writer {
             let decision = decide(command, conditions, schema, &target.id, current)?;
             if let Decision::Put(json) = &decision {
                 let put = PutRecord {
+                    creates: current.is_none(),
                     collection,
                     schema,
                     id: &target.id,

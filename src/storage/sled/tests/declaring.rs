@@ -11,7 +11,7 @@ use crate::storage::{PreparedResources, Resources, ResourcesFault};
 const NAMES: [&str; 3] = ["albums", "books", "pens"];
 
 /// Rules by which `n` is at most this.
-fn at_most(max: i64) -> Arc<Schema> {
+pub(super) fn at_most(max: i64) -> Arc<Schema> {
     let bounds = Bounds {
         min: None,
         max: Some(max),
@@ -25,7 +25,7 @@ fn at_most(max: i64) -> Arc<Schema> {
 }
 
 /// Resources whose records have any members, or an `n` up to a number.
-fn declared(resources: &[(&str, Option<i64>)]) -> Resources {
+pub(super) fn declared(resources: &[(&str, Option<i64>)]) -> Resources {
     let settings = |(name, max): &(&str, Option<i64>)| {
         let settings = ResourceSettings {
             schema: max.map_or_else(Arc::default, at_most),
@@ -36,7 +36,7 @@ fn declared(resources: &[(&str, Option<i64>)]) -> Resources {
     resources.iter().map(settings).collect()
 }
 
-async fn start(data: &Path, resources: Resources, faults: &Faults) -> Running {
+pub(super) async fn start(data: &Path, resources: Resources, faults: &Faults) -> Running {
     let mut settings = settings(data);
     settings.resources = resources;
     let opener = SledOpener::new(data.join("view"), settings.storage.cache_bytes);
@@ -45,17 +45,20 @@ async fn start(data: &Path, resources: Resources, faults: &Faults) -> Running {
 }
 
 impl SledStore {
-    async fn prepared(&self, resources: &Resources) -> Result<PreparedResources, ResourcesFault> {
+    pub(super) async fn prepared(
+        &self,
+        resources: &Resources,
+    ) -> Result<PreparedResources, ResourcesFault> {
         self.prepare(self.propose(resources)).await
     }
 
-    async fn declare(&self, resources: &Resources) -> Result<(), ResourcesFault> {
+    pub(super) async fn declare(&self, resources: &Resources) -> Result<(), ResourcesFault> {
         let prepared = self.prepared(resources).await?;
         self.adopt(prepared).await
     }
 
     /// Creates a record with this `n`, by the rules of a request.
-    async fn create_by(
+    pub(super) async fn create_by(
         &self,
         collection: CollectionId,
         schema: &Arc<Schema>,
@@ -73,7 +76,7 @@ impl SledStore {
         }
     }
 
-    async fn all_of(&self, collection: CollectionId) -> Vec<Record> {
+    pub(super) async fn all_of(&self, collection: CollectionId) -> Vec<Record> {
         let everything = ListQuery::default();
         self.query(collection, &everything).await.unwrap().records
     }

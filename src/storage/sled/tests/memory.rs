@@ -25,6 +25,10 @@ pub(super) struct Memory {
     pub(super) unreadable: AtomicBool,
     /// Makes commits wait.
     pub(super) held: AtomicBool,
+    /// Whether a declaration has begun.
+    pub(super) declaring: AtomicBool,
+    /// Makes declarations wait.
+    pub(super) declaring_held: AtomicBool,
 }
 
 /// The keyspace in which `keyspace` is stored: chunks are applied in two steps, but to one keyspace.
@@ -51,6 +55,10 @@ impl Engine for MemoryEngine {
     }
 
     fn declare(&self, collection: &str) -> Result<(), EngineError> {
+        self.0.declaring.store(true, Ordering::SeqCst);
+        while self.0.declaring_held.load(Ordering::SeqCst) {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
         let mut names = self.1.lock();
         if !names.iter().any(|known| known == collection) {
             let name = std::iter::once(collection.to_owned());
