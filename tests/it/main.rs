@@ -53,6 +53,7 @@ mod powercut;
 mod random_input;
 mod released;
 mod reload;
+mod reload_drills;
 mod reload_limits;
 mod reload_resources;
 mod reload_ways;
