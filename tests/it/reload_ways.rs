@@ -34,7 +34,6 @@ fn count(daemon: &TestDaemon, text: &str) -> usize {
     daemon.stderr().matches(text).count()
 }
 
-const CHANGED: &str = "the files of the settings have changed";
 const WATCHED: &str = "the files of the settings are watched";
 
 /// As an editor saves: the new file gets the name of the old one.
@@ -72,13 +71,12 @@ fn what_is_saved_is_applied_and_a_wrong_file_changes_nothing() {
     save(&daemon.config(), &watched(&daemon, false, 32));
     wait_generation(&daemon, now + 2);
     daemon.wait_for_log("are watched no longer");
-    let before = count(&daemon, CHANGED);
     save(&daemon.config(), &watched(&daemon, true, 33));
     thread::sleep(Duration::from_secs(1));
-    assert_eq!(count(&daemon, CHANGED), before);
+    assert_eq!(settings(&daemon)["generation"], now + 2);
     // Switched on by that order.
     client::post(daemon.admin(), "/reload", &Value::Null).expect(200);
-    daemon.wait_until("a second watch", |daemon| count(daemon, WATCHED) == 3);
+    daemon.wait_until("a second watch", |daemon| count(daemon, WATCHED) >= 3);
     save(&daemon.config(), &watched(&daemon, true, 34));
     wait_generation(&daemon, now + 4);
 }
