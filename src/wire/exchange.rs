@@ -213,11 +213,19 @@ impl<R: Responder> Resolved<'_, R> {
     /// what the settings ask for.
     async fn wait(&self, incoming: &mut Incoming) -> Response {
         let link = Rc::clone(&incoming.link);
-        let admitted = contain_future(self.edition.responder.admit(incoming, self.matched));
-        let admitted = match select(pin!(admitted), pin!(link.client_left())).await {
-            Either::Left((admitted, _)) => admitted,
+        let responder = &self.edition.responder;
+        // Each future is pinned where it is made: a variable would take its place once more.
+        let admitted = {
+            let admitted = pin!(contain_future(responder.admit(incoming, self.matched)));
+            let left = pin!(link.client_left());
+            match select(admitted, left).await {
+                Either::Left((admitted, _)) => Some(admitted),
+                Either::Right(_) => None,
+            }
+        };
+        let Some(admitted) = admitted else {
             // The client has gone, so its request leaves the queue.
-            Either::Right(_) => return Problem::new(Code::ClientLeft).response(incoming),
+            return Problem::new(Code::ClientLeft).response(incoming);
         };
         let pass = match admitted {
             Ok(Ok(pass)) => pass,
@@ -235,11 +243,15 @@ impl<R: Responder> Resolved<'_, R> {
     async fn work(&self, incoming: &mut Incoming) -> Response {
         let safe = incoming.method().is_safe();
         let deadline = incoming.deadline;
-        let work = contain_future(self.edition.responder.slow(incoming, self.matched));
+        let responder = &self.edition.responder;
         let done = if safe {
-            timeout_at(deadline, work).await
+            timeout_at(
+                deadline,
+                contain_future(responder.slow(incoming, self.matched)),
+            )
+            .await
         } else {
-            Ok(work.await)
+            Ok(contain_future(responder.slow(incoming, self.matched)).await)
         };
         match done {
             Ok(Ok(response)) => response,

@@ -11,6 +11,7 @@
 mod answer;
 mod body_sender;
 mod budget;
+mod bursts;
 mod frames;
 mod io;
 mod outgoing;
@@ -18,10 +19,11 @@ mod request;
 mod rules;
 mod streams;
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
@@ -35,10 +37,12 @@ use super::thread::Thread;
 use super::wait::{ClientWait, CurrentWait};
 use answer::Answer;
 use budget::FrameBudget;
+use bursts::Bursts;
+pub(super) use bursts::UnansweredOfThread;
 use io::Io;
 use outgoing::OutgoingBytes;
 use request::StreamBody;
-use streams::Streams;
+use streams::{OpenStream, Streams};
 
 /// The most open streams of one connection. The client is told this number, and waits.
 pub(crate) const STREAMS_MAX: usize = 100;
@@ -51,8 +55,6 @@ const CONNECTION_WINDOW_BYTES_MIN: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_STREAMS: u32 = 4;
 /// The most bytes of an answer that wait in the library to be sent: two pieces, so that one is made while the other is sent.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
-/// After this many new streams that wait for their answers, the loop yields once, so that few begin at a time.
-const NEW_AT_A_TIME: usize = 32;
 /// Streams that the client may reset before they are accepted.
 const TAKEN_BACK_MAX: usize = 20;
 /// Ended streams that are remembered, because the client may not know yet that they have ended.
@@ -62,7 +64,14 @@ const FAULTY_STREAMS_MAX: usize = 256;
 /// The h2 crate refuses larger heads. `limits.headers`, which is smaller, is checked later and answered with a problem.
 const HEAD_BYTES_MAX: u32 = 128 * 1024;
 
-type Accepted = (http::Request<RecvStream>, SendResponse<OutgoingBytes>);
+type AcceptedStream = (http::Request<RecvStream>, SendResponse<OutgoingBytes>);
+
+/// A request that was not begun.
+struct Accepted {
+    request: http::Request<RecvStream>,
+    respond: SendResponse<OutgoingBytes>,
+    open: OpenStream,
+}
 
 /// The next event on a connection.
 enum SessionEvent {
@@ -110,6 +119,8 @@ pub(super) async fn serve(thread: Rc<Thread>, begun: Http2Begun, peer: Peer) {
     };
     Session {
         streams,
+        bursts: Bursts::new(&thread.unanswered, Instant::now()),
+        waiting: VecDeque::new(),
         budget,
         timer: LazyTimer::default(),
         asked: false,
@@ -135,6 +146,9 @@ struct Session {
     connection: Connection<Io, OutgoingBytes>,
     peer: Peer,
     streams: Rc<Streams>,
+    bursts: Rc<Bursts>,
+    /// Requests that wait for their turn to be begun.
+    waiting: VecDeque<Box<Accepted>>,
     budget: Rc<FrameBudget>,
     timer: LazyTimer,
     /// Whether the client has sent a request.
@@ -160,12 +174,11 @@ impl Drop for Session {
 impl Session {
     async fn run(mut self) {
         let mut end = Rc::clone(&self.thread.drain).watch();
-        let mut new_streams: usize = 0;
         loop {
             let event = poll_fn(|cx| {
-                match self.poll_accept(cx) {
+                match self.poll_next(cx) {
                     Poll::Ready(Some(Ok(accepted))) => {
-                        return Poll::Ready(SessionEvent::Stream(Box::new(accepted)));
+                        return Poll::Ready(SessionEvent::Stream(accepted));
                     }
                     Poll::Ready(Some(Err(error))) => {
                         return Poll::Ready(SessionEvent::Gone(Some(error)));
@@ -199,11 +212,7 @@ impl Session {
             self.wait.set(ClientWait::Other);
             match event {
                 SessionEvent::Stream(accepted) => {
-                    new_streams += usize::from(self.begin(*accepted).await);
-                    if new_streams == NEW_AT_A_TIME {
-                        new_streams = 0;
-                        tokio::task::yield_now().await;
-                    }
+                    self.begin(*accepted).await;
                     // A client that sends many requests at once lets others have their turn.
                     tokio::task::coop::consume_budget().await;
                 }
@@ -219,15 +228,83 @@ impl Session {
         }
     }
 
-    /// The next stream. Small answers leave together once there is none.
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Accepted, h2::Error>>> {
-        self.streams.gathers.set(true);
-        let accepted = self.connection.poll_accept(cx);
-        self.streams.gathers.set(false);
-        if accepted.is_pending() && self.streams.gathered.get() {
-            return self.connection.poll_accept(cx);
+    /// The next request to begin. All that have come are accepted, and wait in their order until a few more may be begun.
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Box<Accepted>, h2::Error>>> {
+        loop {
+            let may_begin = self.may_begin(cx);
+            if may_begin && let Some(first) = self.waiting.pop_front() {
+                return Poll::Ready(Some(Ok(first)));
+            }
+            let (request, mut respond) = match ready!(self.poll_accept(cx)) {
+                Some(Ok(accepted)) => accepted,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            };
+            if self.has_closed() {
+                // The client may send it again on another connection.
+                respond.send_reset(Reason::REFUSED_STREAM);
+                continue;
+            }
+            self.asked = true;
+            if self.streams.count() + 1 == STREAMS_MAX {
+                count(&self.thread.counters.streams_full);
+            }
+            let accepted = Box::new(Accepted {
+                request,
+                respond,
+                open: self.streams.open(),
+            });
+            if may_begin {
+                return Poll::Ready(Some(Ok(accepted)));
+            }
+            count(&self.thread.counters.begun_full);
+            if self.waiting.len() >= STREAMS_MAX {
+                // The client has taken some back.
+                let mut left = |waiting: &mut Box<Accepted>| waiting.respond.poll_reset(cx);
+                self.waiting
+                    .retain_mut(|waiting| left(waiting).is_pending());
+            }
+            self.waiting.push_back(accepted);
         }
-        accepted
+    }
+
+    /// Whether another request may be begun. If not, the task is woken when that is so.
+    fn may_begin(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(until) = self.bursts.full_until() else {
+            return true;
+        };
+        if self.timer.passed(until, cx) {
+            self.bursts.end();
+            return true;
+        }
+        self.bursts.on_answer(cx.waker());
+        false
+    }
+
+    /// The next stream. Small answers leave together once there is none.
+    fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<AcceptedStream, h2::Error>>> {
+        let mut gathers = true;
+        loop {
+            self.streams.gathers.set(gathers);
+            let accepted = self.connection.poll_accept(cx);
+            self.streams.gathers.set(false);
+            if accepted.is_ready() {
+                return accepted;
+            }
+            if self.streams.all_accepted() {
+                continue;
+            }
+            if !gathers || !self.streams.gathered.get() {
+                return Poll::Pending;
+            }
+            gathers = false;
+        }
     }
 
     /// The time when an idle connection is closed; `None` while an answer is made or sent.
@@ -275,40 +352,38 @@ impl Session {
         }
     }
 
-    /// Begins to answer a stream. True if that needs a task of its own.
-    async fn begin(&mut self, (request, mut respond): Accepted) -> bool {
-        if self.has_closed() {
-            // The client may send it again on another connection.
-            respond.send_reset(Reason::REFUSED_STREAM);
-            return false;
-        }
-        self.asked = true;
+    /// Begins to answer a stream.
+    async fn begin(&mut self, accepted: Accepted) {
+        let Accepted {
+            request,
+            respond,
+            open,
+        } = accepted;
         let (thread, budget) = (&self.thread, &self.budget);
         let (head, body) = request.into_parts();
         let body = (!body.is_end_stream()).then(|| StreamBody::new(body, budget));
         let answer = Answer {
             thread: Rc::clone(thread),
-            open: self.streams.open(),
+            open,
             budget: Some(Rc::clone(budget)),
             body: body.clone(),
             stall: self.thread.limits().stall_timeout,
         };
         self.streams.begin_with(answer.stall);
-        if self.streams.count() == STREAMS_MAX {
-            count(&thread.counters.streams_full);
-        }
         if let Err(fault) = rules::check(&head, body.is_none()) {
-            answer.refuse(fault, self.peer, respond);
-            return false;
+            return answer.refuse(fault, self.peer, respond);
         }
         let at_once = body.is_none();
         let (request, link) = request::request(thread, head, body, self.peer);
         let mut task = Box::pin(answer.answer((thread.call)(request), link, respond));
         // Most answers need not be waited for. (A body has a timer, which one task alone may use.)
         if at_once && poll_fn(|cx| Poll::Ready(task.as_mut().poll(cx).is_ready())).await {
-            return false;
+            return;
         }
-        drop(actix_rt::spawn(task));
-        true
+        let unanswered = self.bursts.add(Instant::now());
+        drop(actix_rt::spawn(async move {
+            task.await;
+            drop(unanswered);
+        }));
     }
 }

@@ -11,6 +11,7 @@ use futures_util::future::LocalBoxFuture;
 
 use super::counters::ConnectionCounters;
 use super::drain::LocalDrain;
+use super::http2::UnansweredOfThread;
 use super::recorder::Recorder;
 use crate::settings::LimitSettings;
 
@@ -34,6 +35,7 @@ pub(super) struct Thread {
     pub(super) scratch: RefCell<Box<[u8]>>,
     /// The buffer for the head of the next answer.
     pub(super) out: Cell<Vec<u8>>,
+    pub(super) unanswered: UnansweredOfThread,
     date: RefCell<Date>,
 }
 
@@ -68,6 +70,7 @@ impl Thread {
             recorder,
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             out: Cell::default(),
+            unanswered: UnansweredOfThread::default(),
             date: RefCell::default(),
         })
     }

@@ -71,6 +71,7 @@ mod strategies;
 mod streams;
 mod stuck_logs;
 mod transfer;
+mod unread;
 mod varied_traffic;
 #[path = "../../src/wire/http1/tests/cases.rs"]
 mod wire_cases;

@@ -2,6 +2,8 @@
 //!
 //! The h2 library answers many frames by itself and shows none of them.
 
+use std::ops::ControlFlow;
+
 use super::super::http1::PREFACE;
 
 /// The head of a frame, as far as it is needed here.
@@ -52,26 +54,30 @@ impl FrameReader {
         }
     }
 
-    /// Calls `see` for each head that is complete with these bytes.
-    pub(super) fn read(&mut self, mut bytes: &[u8], mut see: impl FnMut(FrameHead)) {
+    /// Calls `see` for each head that is complete with these bytes, until it says to stop. The result is the rest behind the
+    /// last head then, and otherwise empty.
+    pub(super) fn read<'b>(
+        &mut self,
+        mut bytes: &'b [u8],
+        mut see: impl FnMut(FrameHead) -> ControlFlow<()>,
+    ) -> &'b [u8] {
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = bytes.get(skipped..).unwrap_or_default();
-            if bytes.is_empty() {
-                return;
-            }
             let missing = self.head.iter_mut().skip(self.known);
             let added = missing.zip(bytes).map(|(to, from)| *to = *from).count();
             self.known += added;
             bytes = bytes.get(added..).unwrap_or_default();
             if self.known < FrameHead::BYTES {
-                return;
+                return bytes;
             }
             let head = FrameHead::new(self.head);
             self.known = 0;
             self.skip = usize::try_from(head.length).unwrap_or(usize::MAX);
-            see(head);
+            if see(head).is_break() {
+                return bytes;
+            }
         }
     }
 }
@@ -96,10 +102,18 @@ mod tests {
         for size in 1..=bytes.len() {
             let (mut reader, mut found) = (FrameReader::new(), Vec::new());
             for piece in bytes.chunks(size) {
-                reader.read(piece, |head| found.push(head));
+                let rest = reader.read(piece, |head| {
+                    found.push(head);
+                    ControlFlow::Continue(())
+                });
+                assert_eq!(rest, b"");
             }
             assert_eq!(found, wanted, "pieces of {size}");
-            reader.read(&[0; 5], |head| found.push(head));
+            let rest = reader.read(&[0; 6], |head| {
+                found.push(head);
+                ControlFlow::Break(())
+            });
+            assert_eq!(rest, [0], "what is behind the last head");
             let last = FrameHead {
                 length: 8,
                 kind: 6,

@@ -3,6 +3,7 @@
 // Decision: Small answers over HTTP/2 leave together.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -17,7 +18,7 @@ use super::super::socket::{LazySocket, Then};
 use super::super::thread::Thread;
 use super::LINGER;
 use super::budget::FrameBudget;
-use super::frames::FrameReader;
+use super::frames::{FrameHead, FrameReader};
 use super::streams::Streams;
 
 /// The most bytes that are read and dropped after the end of this side.
@@ -31,7 +32,8 @@ const GATHERED_BYTES_MAX: usize = 4 * 1024;
 pub(super) struct Io {
     thread: Rc<Thread>,
     socket: LazySocket,
-    /// Bytes that were read to see which protocol the client speaks.
+    /// Bytes that were read and not handed to the library: to see which protocol the client speaks, and behind the last head that
+    /// it may have.
     early: Bytes,
     /// Bytes that were gathered to be written. Without any, it has no memory.
     out: Vec<u8>,
@@ -67,17 +69,33 @@ impl Io {
         }
     }
 
-    /// Counts the frames that begin in these bytes. The error ends the connection: the client has sent too many.
-    fn count_frames(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let budget = &self.budget;
-        self.frames.read(bytes, |frame| budget.arrived(frame));
+    /// Hands bytes to the library, up to the last head that it may have now. The rest waits.
+    fn hand_over(&mut self, bytes: &[u8], buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+        let rest = self.count_frames(bytes)?;
+        let taken = bytes.len() - rest;
+        buffer.put_slice(bytes.get(..taken).unwrap_or_default());
+        Ok(taken)
+    }
+
+    /// Counts the frames that begin in these bytes, up to the last head of a request that the library may have now; the result
+    /// is the number of bytes behind it. The error ends the connection: the client has sent too many.
+    fn count_frames(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (budget, streams) = (&self.budget, &self.streams);
+        let rest = self.frames.read(bytes, |frame| {
+            budget.arrived(frame);
+            if frame.kind == FrameHead::HEADERS && streams.add_head() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
         if budget.is_spent() {
             return Err(io::Error::other("a flood of frames"));
         }
-        if !self.streams.hold_unread(budget.unread()) {
+        if !streams.hold_unread(budget.unread()) {
             return Err(io::Error::other("all connections hold too much"));
         }
-        Ok(())
+        Ok(rest.len())
     }
 
     /// Notes whether the client takes what is sent, and ends the wait for it.
@@ -139,12 +157,17 @@ impl AsyncRead for Io {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.streams.has_heads() {
+            // The session asks again when it has accepted them.
+            return Poll::Pending;
+        }
         if this.early.has_remaining() {
-            let early = this
-                .early
-                .split_to(this.early.len().min(buffer.remaining()));
-            buffer.put_slice(&early);
-            return Poll::Ready(this.count_frames(&early));
+            let mut early = std::mem::take(&mut this.early);
+            let now = early.get(..buffer.remaining()).unwrap_or(&early);
+            let taken = this.hand_over(now, buffer)?;
+            early.advance(taken);
+            this.early = early;
+            return Poll::Ready(Ok(()));
         }
         let thread = Rc::clone(&this.thread);
         let mut scratch = thread.scratch.borrow_mut();
@@ -152,8 +175,11 @@ impl AsyncRead for Io {
         let scratch = scratch.get_mut(..room).unwrap_or_default();
         let read = ready!(this.socket.poll_recv(cx, scratch))?;
         let bytes = scratch.get(..read).unwrap_or_default();
-        buffer.put_slice(bytes);
-        Poll::Ready(this.count_frames(bytes))
+        let taken = this.hand_over(bytes, buffer)?;
+        if taken < read {
+            this.early = Bytes::copy_from_slice(bytes.get(taken..).unwrap_or_default());
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -12,8 +12,12 @@ use tokio::time::Instant;
 use super::super::buffered::{Held, UNCOUNTED_BYTES};
 use super::super::counters::{ConnectionCounters, count};
 
-/// The most bytes of a connection's answers that were read from a disk and wait to be sent.
-const UNSENT_BYTES_MAX: usize = 64 * 1024;
+/// The most bytes of a connection's answers that were read from a disk and wait to be sent: of few streams, and of many.
+const UNSENT_BYTES_MAX: [usize; 2] = [64 * 1024, 32 * 1024];
+/// More streams are many.
+const FEW_STREAMS: usize = 32;
+/// The heads of requests that the library gets at a time. Its table for them never becomes smaller.
+const HEADS_AT_A_TIME: usize = 16;
 /// The least and the most bytes that one answer reads at a time.
 const SHARE_BYTES: [usize; 2] = [16 * 1024, 32 * 1024];
 
@@ -27,6 +31,8 @@ pub(super) struct Streams {
     /// Whether more may follow at once, so that small writes are gathered; and whether some were.
     pub(super) gathers: Cell<bool>,
     pub(super) gathered: Cell<bool>,
+    /// Heads of requests that the library has got and the session may not have accepted.
+    heads: Cell<usize>,
     /// The longest time for which the client may take nothing: that of the open stream that allows most.
     stall: Cell<Duration>,
     idle_since: Cell<Instant>,
@@ -68,6 +74,7 @@ impl Streams {
             broken: Cell::new(false),
             gathers: Cell::new(false),
             gathered: Cell::new(false),
+            heads: Cell::new(0),
             stall: Cell::new(stall),
             idle_since: Cell::new(Instant::now()),
             waiting: Cell::new(None),
@@ -113,7 +120,7 @@ impl Streams {
 
     fn room(self: &Rc<Self>, mut bytes: usize) -> Option<UnsentRoom> {
         let unsent = self.unsent.get();
-        if unsent + bytes > UNSENT_BYTES_MAX {
+        if unsent + bytes > self.unsent_bytes_max() {
             return None;
         }
         if !self.held.borrow_mut().set(unsent + bytes) {
@@ -130,10 +137,35 @@ impl Streams {
         })
     }
 
+    fn unsent_bytes_max(&self) -> usize {
+        let [few, many] = UNSENT_BYTES_MAX;
+        if self.open.get() > FEW_STREAMS {
+            many
+        } else {
+            few
+        }
+    }
+
     fn wake_first_in_line(&self) {
         if let Some((_, waker)) = self.in_line.borrow().front() {
             waker.wake_by_ref();
         }
+    }
+
+    /// Counts the head of a request for the library. True if it has as many as it may have now.
+    pub(super) fn add_head(&self) -> bool {
+        self.heads.set(self.heads.get() + 1);
+        self.has_heads()
+    }
+
+    /// Whether the library has as many heads as it may have, until the session has accepted them.
+    pub(super) fn has_heads(&self) -> bool {
+        self.heads.get() >= HEADS_AT_A_TIME
+    }
+
+    /// The session has accepted all requests. True if the library may have missed some.
+    pub(super) fn all_accepted(&self) -> bool {
+        self.heads.replace(0) >= HEADS_AT_A_TIME
     }
 
     /// Counts bytes of bodies that wait unread. False if all connections hold too much.
@@ -204,7 +236,7 @@ impl OpenStream {
     /// The bytes that its answer may read at a time: the more streams there are, the fewer.
     pub(super) fn share_bytes(&self) -> usize {
         let [least, most] = SHARE_BYTES;
-        let share = (UNSENT_BYTES_MAX / 2).checked_div(self.streams.count());
+        let share = (self.streams.unsent_bytes_max() / 2).checked_div(self.streams.count());
         share.unwrap_or(most).clamp(least, most)
     }
 }
@@ -273,8 +305,10 @@ mod tests {
         assert_eq!(alone.share_bytes(), 32 * 1024);
         let _second = streams.open();
         assert_eq!(alone.share_bytes(), 16 * 1024);
+        assert_eq!(streams.unsent_bytes_max(), 64 * 1024);
         let _more: Vec<_> = (0..98).map(|_| streams.open()).collect();
         assert_eq!(alone.share_bytes(), 16 * 1024);
+        assert_eq!(streams.unsent_bytes_max(), 32 * 1024);
     }
 
     #[tokio::test]
@@ -287,7 +321,7 @@ mod tests {
             Poll::Ready(room) => Some(room),
             Poll::Pending => None,
         };
-        let (half, all) = (UNSENT_BYTES_MAX / 2, UNSENT_BYTES_MAX);
+        let (half, all) = (streams.unsent_bytes_max() / 2, streams.unsent_bytes_max());
         let (first, second) = (ask(0, half).unwrap(), ask(1, half).unwrap());
         assert!(ask(0, 1).is_none());
         assert!(ask(1, half).is_none());
@@ -319,7 +353,7 @@ mod tests {
         };
         assert!(
             streams
-                .poll_room(&mut first, UNSENT_BYTES_MAX, &cx)
+                .poll_room(&mut first, streams.unsent_bytes_max(), &cx)
                 .is_pending()
         );
         assert!(streams.poll_room(&mut second, 1, &cx).is_pending());

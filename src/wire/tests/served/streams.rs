@@ -363,3 +363,70 @@ fn unread_bodies_past_what_all_may_hold_end_their_connection() {
         assert_eq!(other.answer(1).await, 200);
     });
 }
+
+/// The library gets few heads at a time; what stands behind them is not lost.
+#[test]
+fn many_heads_and_bodies_in_one_write_are_all_answered() {
+    const STREAMS: u32 = 90;
+    run(async {
+        let served = Served::stage().await;
+        let mut client = FrameClient::connect(&served, &[]).await;
+        let streams = (0..STREAMS).map(|number| 2 * number + 1);
+        let heads = streams.clone().flat_map(|stream| post(stream, "/read"));
+        let bodies = streams.flat_map(|stream| frame(DATA, END_STREAM, stream, b"body"));
+        let all: Vec<u8> = heads.chain(bodies).collect();
+        client.send(&all).await;
+        let mut answered = 0;
+        while answered < STREAMS {
+            let frame = client.next().await.expect("an answer");
+            if frame.kind == DATA {
+                assert_eq!(frame.payload, b"read");
+                answered += u32::from(frame.ends_stream());
+            }
+        }
+    });
+}
+
+/// Where very many requests wait for their answers, those of a connection are begun few at a time, and none waits for long.
+#[test]
+fn a_busy_thread_begins_few_requests_of_a_connection_at_a_time() {
+    const BUSY: i64 = 2048;
+    const CLIENTS: i64 = 22;
+    const STREAMS: i64 = 100;
+    run(async {
+        let limits = LimitSettings {
+            request_timeout: Duration::from_secs(60),
+            ..LIMITS
+        };
+        let served = Served::with(super::Stage, limits).await;
+        let all = |path| {
+            let streams = (0..STREAMS).map(|number| 2 * u32::try_from(number).unwrap() + 1);
+            streams
+                .flat_map(|stream| get(stream, path))
+                .collect::<Vec<_>>()
+        };
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            let mut client = FrameClient::connect(&served, &[]).await;
+            client.send(&all("/hang")).await;
+            clients.push(client);
+        }
+        let begun = || served.metrics.in_flight();
+        super::until("many wait", || begun() >= BUSY).await;
+        assert!(begun() < CLIENTS * STREAMS, "{}", begun());
+        assert!(read(&served.counters.begun_full) > 0);
+        // All of one connection are taken back while they wait, and as many are asked for again.
+        let last = clients.last_mut().unwrap();
+        for number in 0..STREAMS {
+            let stream = 2 * u32::try_from(number).unwrap() + 1;
+            let cancel = frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+            let again = get(stream + 2 * u32::try_from(STREAMS).unwrap(), "/now");
+            last.send(&[cancel, again].concat()).await;
+        }
+        for _ in 0..STREAMS {
+            assert_eq!(last.find(HEADERS).await.status(), 200);
+        }
+        let hanging = (CLIENTS - 1) * STREAMS;
+        super::until("each has had its turn", || begun() == hanging).await;
+    });
+}
