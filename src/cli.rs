@@ -8,6 +8,7 @@ mod healthcheck;
 mod history;
 mod journal;
 mod orders;
+mod probe;
 mod reload;
 mod restore;
 mod serve;
@@ -27,6 +28,7 @@ use crate::storage::Moment;
 use explain::ExplainArgs;
 use history::{HistoryArgs, RevertArgs};
 use orders::PartArgs;
+use probe::ProbeArgs;
 use transfer::{ExportArgs, ImportArgs};
 
 /// How a command ended, as its caller sees it (`sysexits.h` where it has a number).
@@ -148,6 +150,9 @@ enum Command {
         #[command(flatten)]
         admin: AdminArg,
     },
+    /// Send concurrent requests to a server, and print how long they took: exit code 0 if all were answered without an error, 69
+    /// if none was answered, else 1
+    Probe(ProbeArgs),
     /// Show what runs, as a tree
     Status {
         /// Print the tree as JSON
@@ -272,6 +277,7 @@ impl Command {
                     reload::run(address, dry_run, file.as_deref())
                 })
             }
+            Self::Probe(args) => args.run(),
             Self::Status { json, admin } => {
                 admin.ask(source(config), |address| status::run(address, json))
             }

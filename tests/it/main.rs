@@ -49,6 +49,7 @@ mod operation;
 mod orders;
 mod pairs;
 mod powercut;
+mod probe;
 #[path = "../../src/record/tests/random_input.rs"]
 mod random_input;
 mod released;

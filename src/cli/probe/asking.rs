@@ -1,0 +1,167 @@
+//! One request to any server, and how it ended.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Method, Url};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::app::with_causes;
+use crate::num::as_u64;
+
+/// Sends requests.
+pub(super) struct Asking(reqwest::Client);
+
+/// The reason why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Failure {
+    NotConnected,
+    TimedOut,
+    BrokenOff,
+}
+
+/// The end of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ended {
+    Answered { status: u16, bytes: u64 },
+    Failed { failure: Failure, error: String },
+}
+
+/// A request that has ended.
+#[derive(Debug, Clone)]
+pub(super) struct Timed {
+    /// When it was begun, from the begin of the first.
+    pub(super) at: Duration,
+    /// From its begin to the last byte of the answer.
+    pub(super) took: Duration,
+    pub(super) ended: Ended,
+}
+
+/// The URL of a web server.
+pub(super) fn web_url(text: &str) -> Result<Url, &'static str> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        Ok(_) | Err(_) => Err("write the whole URL, such as http://localhost:3000/books"),
+    }
+}
+
+impl Failure {
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::NotConnected => "not connected",
+            Self::TimedOut => "timed out",
+            Self::BrokenOff => "broken off",
+        }
+    }
+
+    fn of(error: &reqwest::Error) -> Self {
+        if error.is_timeout() {
+            Self::TimedOut
+        } else if error.is_connect() {
+            Self::NotConnected
+        } else {
+            Self::BrokenOff
+        }
+    }
+}
+
+impl Asking {
+    /// Each request may take so long.
+    pub(super) fn new(timeout: Duration) -> Result<Self, reqwest::Error> {
+        // An error says that there is one already.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let client = reqwest::Client::builder()
+            .user_agent("perennial")
+            .timeout(timeout)
+            .redirect(Policy::none())
+            .no_proxy();
+        Ok(Self(client.build()?))
+    }
+
+    /// Sends a request, and reads its answer to the end. `begun` is the time when the first was sent.
+    pub(super) async fn ask(&self, method: Method, url: Url, begun: Instant) -> Timed {
+        let start = Instant::now();
+        let ended = match self.answer(method, url).await {
+            Ok((status, bytes)) => Ended::Answered { status, bytes },
+            Err(error) => Ended::Failed {
+                failure: Failure::of(&error),
+                error: with_causes(&error.without_url()).to_string(),
+            },
+        };
+        Timed {
+            at: start - begun,
+            took: start.elapsed(),
+            ended,
+        }
+    }
+
+    async fn answer(&self, method: Method, url: Url) -> Result<(u16, u64), reqwest::Error> {
+        let mut answer = self.0.request(method, url).send().await?;
+        let mut bytes = 0;
+        while let Some(part) = answer.chunk().await? {
+            bytes += as_u64(part.len());
+        }
+        Ok((answer.status().as_u16(), bytes))
+    }
+}
+
+impl Timed {
+    /// Whether it was answered, and without an error.
+    pub(super) fn is_good(&self) -> bool {
+        matches!(self.ended, Ended::Answered { status, .. } if status < 400)
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let [at, took] = [self.at, self.took].map(milliseconds);
+        match &self.ended {
+            Ended::Answered { status, bytes } => {
+                json!({"at_ms": at, "took_ms": took, "status": status, "bytes": bytes})
+            }
+            Ended::Failed { failure, error } => {
+                json!({"at_ms": at, "took_ms": took, "failure": failure.label(), "error": error})
+            }
+        }
+    }
+}
+
+impl fmt::Display for Timed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [at, took] = [self.at, self.took].map(milliseconds);
+        write!(f, "{at:>10.1} ms  {took:>9.2} ms  ")?;
+        match &self.ended {
+            Ended::Answered { status, bytes } => write!(f, "{status}  {bytes} bytes"),
+            Ended::Failed { failure, error } => write!(f, "{}: {error}", failure.label()),
+        }
+    }
+}
+
+/// To the thousandth.
+pub(super) fn milliseconds(time: Duration) -> f64 {
+    let microseconds = u32::try_from(time.as_micros()).map_or(f64::INFINITY, f64::from);
+    if microseconds.is_finite() {
+        microseconds / 1000.0
+    } else {
+        time.as_secs_f64() * 1000.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_a_scheme_of_the_web() {
+        for (text, good) in [
+            ("http://localhost:3000/books", true),
+            ("https://example.com", true),
+            ("localhost:3000", false),
+            ("/books", false),
+            ("ftp://example.com/", false),
+            ("http://", false),
+        ] {
+            assert_eq!(web_url(text).is_ok(), good, "{text}");
+        }
+    }
+}
