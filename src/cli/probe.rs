@@ -17,7 +17,7 @@ use statistics::Distribution;
 /// `perennial probe`
 #[derive(Debug, clap::Args)]
 pub(super) struct ProbeArgs {
-    /// The URL, such as http://localhost:3000/books; https too
+    /// The URL, such as <http://localhost:3000/books>; https too
     #[arg(value_name = "URL", value_parser = web_url)]
     url: reqwest::Url,
     /// The number of requests, each of which is remembered
@@ -81,9 +81,10 @@ impl ProbeArgs {
         if !self.each {
             printed = print(&self.summary(&whole));
         }
-        match printed {
-            Exit::Ok => exit(&all),
-            failed => failed,
+        if printed == Exit::Ok {
+            exit(&all)
+        } else {
+            printed
         }
     }
 

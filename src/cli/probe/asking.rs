@@ -1,5 +1,6 @@
 //! One request to any server, and how it ended.
 
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
@@ -8,7 +9,6 @@ use reqwest::{Method, Url};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::app::with_causes;
 use crate::num::as_u64;
 
 /// Sends requests.
@@ -67,6 +67,11 @@ impl Failure {
     }
 }
 
+/// The error behind all others, which tells most.
+fn first_cause<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
+    error.source().map_or(error, first_cause)
+}
+
 impl Asking {
     /// Each request may take so long.
     pub(super) fn new(timeout: Duration) -> Result<Self, reqwest::Error> {
@@ -87,7 +92,7 @@ impl Asking {
             Ok((status, bytes)) => Ended::Answered { status, bytes },
             Err(error) => Ended::Failed {
                 failure: Failure::of(&error),
-                error: with_causes(&error.without_url()).to_string(),
+                error: first_cause(&error).to_string(),
             },
         };
         Timed {

@@ -147,11 +147,14 @@ mod tests {
     async fn requests_that_come_slowly_are_never_held_up() {
         let start = Instant::now();
         let bursts = Bursts::new(&busy(), start);
-        let hanging = (0..10).map(|number| {
+        let hang = |number| {
             let now = start + BURST_TIME * number;
             assert!(bursts.full_until().is_none_or(|until| until <= now));
             (0..OF_BURST).map(|_| bursts.add(now)).collect::<Vec<_>>()
-        });
-        assert_eq!(hanging.count(), 10);
+        };
+        let hanging: Vec<_> = (0..10).map(hang).collect();
+        assert_eq!(bursts.of_thread.get(), OF_THREAD + 10 * OF_BURST);
+        drop(hanging);
+        assert_eq!(bursts.of_thread.get(), OF_THREAD);
     }
 }
