@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Exit, complain, print};
 use crate::num::as_usize;
-use asking::{Asking, Ended, Timed, web_url};
+use asking::{Asking, RequestEnd, Timed, web_url};
 use statistics::Distribution;
 
 /// `perennial probe`
@@ -24,7 +24,7 @@ pub(super) struct ProbeArgs {
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     requests: u32,
-    /// How many of them wait for their answers at a time
+    /// The number of those that wait for their answers at a time
     #[arg(short, long, value_name = "COUNT", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: u32,
@@ -114,7 +114,7 @@ fn exit(all: &[Timed]) -> Exit {
         Exit::Ok
     } else if all
         .iter()
-        .all(|timed| matches!(timed.ended, Ended::Failed { .. }))
+        .all(|timed| matches!(timed.ended, RequestEnd::Failed { .. }))
     {
         Exit::Unavailable
     } else {
@@ -129,15 +129,15 @@ mod tests {
 
     #[test]
     fn the_exit_code_tells_whether_all_some_or_none_were_answered_well() {
-        let good = Ended::Answered {
+        let good = RequestEnd::Answered {
             status: 200,
             bytes: 1,
         };
-        let bad = Ended::Answered {
+        let bad = RequestEnd::Answered {
             status: 404,
             bytes: 1,
         };
-        let failed = Ended::Failed {
+        let failed = RequestEnd::Failed {
             failure: Failure::NotConnected,
             error: "refused".to_owned(),
         };

@@ -67,7 +67,7 @@ const HEAD_BYTES_MAX: u32 = 128 * 1024;
 type AcceptedStream = (http::Request<RecvStream>, SendResponse<OutgoingBytes>);
 
 /// A request that was not begun.
-struct Accepted {
+struct ToBegin {
     request: http::Request<RecvStream>,
     respond: SendResponse<OutgoingBytes>,
     open: OpenStream,
@@ -75,7 +75,7 @@ struct Accepted {
 
 /// The next event on a connection.
 enum SessionEvent {
-    Stream(Box<Accepted>),
+    Stream(Box<ToBegin>),
     /// The client has closed, or speaks no HTTP/2.
     Gone(Option<h2::Error>),
     Drain,
@@ -148,7 +148,7 @@ struct Session {
     streams: Rc<Streams>,
     bursts: Rc<Bursts>,
     /// Requests that wait for their turn to be begun.
-    waiting: VecDeque<Box<Accepted>>,
+    waiting: VecDeque<Box<ToBegin>>,
     budget: Rc<FrameBudget>,
     timer: LazyTimer,
     /// Whether the client has sent a request.
@@ -229,10 +229,7 @@ impl Session {
     }
 
     /// The next request to begin. All that have come are accepted, and wait in their order until a few more may be begun.
-    fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Box<Accepted>, h2::Error>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Box<ToBegin>, h2::Error>>> {
         loop {
             let may_begin = self.may_begin(cx);
             if may_begin && let Some(first) = self.waiting.pop_front() {
@@ -252,7 +249,7 @@ impl Session {
             if self.streams.count() + 1 == STREAMS_MAX {
                 count(&self.thread.counters.streams_full);
             }
-            let accepted = Box::new(Accepted {
+            let accepted = Box::new(ToBegin {
                 request,
                 respond,
                 open: self.streams.open(),
@@ -263,7 +260,7 @@ impl Session {
             count(&self.thread.counters.begun_full);
             if self.waiting.len() >= STREAMS_MAX {
                 // The client has taken some back.
-                let mut left = |waiting: &mut Box<Accepted>| waiting.respond.poll_reset(cx);
+                let mut left = |waiting: &mut Box<ToBegin>| waiting.respond.poll_reset(cx);
                 self.waiting
                     .retain_mut(|waiting| left(waiting).is_pending());
             }
@@ -353,8 +350,8 @@ impl Session {
     }
 
     /// Begins to answer a stream.
-    async fn begin(&mut self, accepted: Accepted) {
-        let Accepted {
+    async fn begin(&mut self, accepted: ToBegin) {
+        let ToBegin {
             request,
             respond,
             open,

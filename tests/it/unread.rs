@@ -18,7 +18,7 @@ const KIB_MAX_WIDE: f64 = 300.0;
 const STREAMS: u32 = 100;
 /// The time after which memory is measured. What was needed for a moment has been given back by then.
 const AFTER: Duration = Duration::from_secs(5);
-/// How long a client tries to send more.
+/// The time for which a client tries to send more.
 const PATIENCE: Duration = Duration::from_millis(20);
 const SMALL_REQUESTS: usize = 8000;
 

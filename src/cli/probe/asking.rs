@@ -24,7 +24,7 @@ pub(super) enum Failure {
 
 /// The end of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum RequestEnd {
     Answered { status: u16, bytes: u64 },
     Failed { failure: Failure, error: String },
 }
@@ -32,11 +32,11 @@ pub(super) enum Ended {
 /// A request that has ended.
 #[derive(Debug, Clone)]
 pub(super) struct Timed {
-    /// When it was begun, from the begin of the first.
+    /// The time from the begin of the first to its own.
     pub(super) at: Duration,
     /// From its begin to the last byte of the answer.
     pub(super) took: Duration,
-    pub(super) ended: Ended,
+    pub(super) ended: RequestEnd,
 }
 
 /// The URL of a web server.
@@ -89,8 +89,8 @@ impl Asking {
     pub(super) async fn ask(&self, method: Method, url: Url, begun: Instant) -> Timed {
         let start = Instant::now();
         let ended = match self.answer(method, url).await {
-            Ok((status, bytes)) => Ended::Answered { status, bytes },
-            Err(error) => Ended::Failed {
+            Ok((status, bytes)) => RequestEnd::Answered { status, bytes },
+            Err(error) => RequestEnd::Failed {
                 failure: Failure::of(&error),
                 error: first_cause(&error).to_string(),
             },
@@ -115,16 +115,16 @@ impl Asking {
 impl Timed {
     /// Whether it was answered, and without an error.
     pub(super) fn is_good(&self) -> bool {
-        matches!(self.ended, Ended::Answered { status, .. } if status < 400)
+        matches!(self.ended, RequestEnd::Answered { status, .. } if status < 400)
     }
 
     pub(super) fn json(&self) -> Value {
         let [at, took] = [self.at, self.took].map(milliseconds);
         match &self.ended {
-            Ended::Answered { status, bytes } => {
+            RequestEnd::Answered { status, bytes } => {
                 json!({"at_ms": at, "took_ms": took, "status": status, "bytes": bytes})
             }
-            Ended::Failed { failure, error } => {
+            RequestEnd::Failed { failure, error } => {
                 json!({"at_ms": at, "took_ms": took, "failure": failure.label(), "error": error})
             }
         }
@@ -136,8 +136,8 @@ impl fmt::Display for Timed {
         let [at, took] = [self.at, self.took].map(milliseconds);
         write!(f, "{at:>10.1} ms  {took:>9.2} ms  ")?;
         match &self.ended {
-            Ended::Answered { status, bytes } => write!(f, "{status}  {bytes} bytes"),
-            Ended::Failed { failure, error } => write!(f, "{}: {error}", failure.label()),
+            RequestEnd::Answered { status, bytes } => write!(f, "{status}  {bytes} bytes"),
+            RequestEnd::Failed { failure, error } => write!(f, "{}: {error}", failure.label()),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::asking::{Ended, Failure, Timed, milliseconds};
+use super::asking::{Failure, RequestEnd, Timed, milliseconds};
 
 /// The requests as a whole.
 #[derive(Debug, PartialEq)]
@@ -46,12 +46,12 @@ impl Distribution {
         let mut times = Vec::new();
         for timed in all {
             match &timed.ended {
-                Ended::Answered { status, bytes } => {
+                RequestEnd::Answered { status, bytes } => {
                     *whole.statuses.entry(*status).or_default() += 1;
                     whole.bytes += bytes;
                     times.push(timed.took);
                 }
-                Ended::Failed { failure, error } => {
+                RequestEnd::Failed { failure, error } => {
                     let known = whole.failures.entry(*failure);
                     known.or_insert_with(|| (0, error.clone())).0 += 1;
                 }
@@ -138,7 +138,7 @@ impl fmt::Display for Distribution {
 mod tests {
     use super::*;
 
-    fn timed(milliseconds: u64, ended: Ended) -> Timed {
+    fn timed(milliseconds: u64, ended: RequestEnd) -> Timed {
         Timed {
             at: Duration::ZERO,
             took: Duration::from_millis(milliseconds),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn answered(milliseconds: u64, status: u16) -> Timed {
-        timed(milliseconds, Ended::Answered { status, bytes: 10 })
+        timed(milliseconds, RequestEnd::Answered { status, bytes: 10 })
     }
 
     #[test]
@@ -170,7 +170,7 @@ mod tests {
     fn answers_and_failures_are_counted_by_kind() {
         let failed = |failure, error: &str| {
             let error = error.to_owned();
-            timed(9000, Ended::Failed { failure, error })
+            timed(9000, RequestEnd::Failed { failure, error })
         };
         let all = [
             answered(4, 200),

@@ -35,7 +35,7 @@ pub(super) struct Bursts {
 }
 
 /// A request that waits for its answer, until it is dropped.
-pub(super) struct Unanswered {
+pub(super) struct BegunRequest {
     bursts: Rc<Bursts>,
     burst: u64,
 }
@@ -52,14 +52,14 @@ impl Bursts {
     }
 
     /// Notes that a request waits for its answer.
-    pub(super) fn add(self: &Rc<Self>, now: Instant) -> Unanswered {
+    pub(super) fn add(self: &Rc<Self>, now: Instant) -> BegunRequest {
         if now >= self.ends.get() {
             self.end();
             self.ends.set(now + BURST_TIME);
         }
         self.unanswered.set(self.unanswered.get() + 1);
         self.of_thread.set(self.of_thread.get() + 1);
-        Unanswered {
+        BegunRequest {
             bursts: Rc::clone(self),
             burst: self.current.get(),
         }
@@ -83,7 +83,7 @@ impl Bursts {
     }
 }
 
-impl Drop for Unanswered {
+impl Drop for BegunRequest {
     fn drop(&mut self) {
         let bursts = &self.bursts;
         let less = |number: &Cell<usize>| number.set(number.get().saturating_sub(1));
