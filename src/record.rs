@@ -2,11 +2,13 @@
 //! a store or HTTP.
 //!
 //! Order of reading: `id` and `object` (what a record is), `compare` (when values are equal or less), `schema` (its rules),
-//! `command` (writes), `query` and `selection` (reads).
+//! `command` (writes), `query` and `selection` (reads), `encoding` and `index` (how records are found by their values).
 
 mod command;
 mod compare;
+mod encoding;
 mod id;
+mod index;
 mod json;
 mod nearest;
 mod object;
@@ -21,11 +23,17 @@ pub(crate) use command::{
     Absent, CommandError, Conditions, Decision, MATCHING_MAX, NewRecordError, Tags, WriteCommand,
     decide,
 };
+pub(crate) use encoding::{EncodedRange, after_all};
 pub use id::IdScheme;
 pub(crate) use id::{IdError, RecordId};
+pub(crate) use index::IndexSection;
+pub use index::{IndexColumn, RecordIndex};
 pub(crate) use nearest::nearest;
 pub(crate) use object::{BodyError, JsonObject};
-pub(crate) use query::{Handling, HistoryQuery, ListQuery, QueryError, RecordShape};
+pub(crate) use query::{
+    By, FieldRanges, Handling, HistoryQuery, IndexableQuery, ListQuery, QueryError, RecordShape,
+};
+pub(crate) use schema::Declared;
 pub(crate) use schema::RuleViolation;
 pub use schema::{Bounds, Field, FieldType, Pattern, Schema};
 pub(crate) use selection::{Example, SELECTED_BYTES_MAX, Selection};

@@ -4,7 +4,7 @@
 //! [`Settings::default`] is what an empty file means.
 //!
 //! Order of reading: `keys` (the table of all keys), `kind` and `texts` (what a value may be), `walk` (finds every fault of
-//! a file, with its line), `fields` (what a resource's records look like), `rules` (faults that span several keys),
+//! a file, with its line), `fields` and `indexes` (what a resource's records look like, and how they are found), `rules` (faults that span several keys),
 //! `folders` (what must be on the disk; `look_threads` looks), `effects` (what has no effect), `load` (finds, merges and reads the files), then the
 //! structs that are the result: here, in `backup` and in `routes`. `reference` writes `config/reference.toml` from the table.
 //!
@@ -19,6 +19,7 @@ mod effects;
 mod fault;
 mod fields;
 mod folders;
+mod indexes;
 mod keys;
 mod kind;
 mod listen;
@@ -58,7 +59,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::de::{Deserialize, Deserializer, Error};
 
-pub use crate::record::{Bounds, Field, FieldType, IdScheme, Pattern, Schema};
+pub use crate::record::{
+    Bounds, Field, FieldType, IdScheme, IndexColumn, Pattern, RecordIndex, Schema,
+};
 use crate::supervision::{Backoff, Intensity, QueueLimits, Strategy};
 
 /// The whole daemon.

@@ -24,7 +24,7 @@ pub(crate) use self::sled::{
 pub(crate) use fit::{DataFinding, Resources};
 pub(crate) use history::RecordHistory;
 pub(crate) use journal::JournalFiles;
-pub(crate) use plan::Plan;
+pub(crate) use plan::{IndexPart, Plan, PlanFacts, unknown_size};
 pub(crate) use store::{
     BATCH_COMMANDS_MAX, BatchWritten, Change, Changes, CollectionId, ListPage, Refusal,
     ResourcesFault, Store, StoreError, Write, WriteBatch, Written,

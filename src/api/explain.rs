@@ -6,6 +6,7 @@
 
 mod asked;
 mod explanation;
+mod plan;
 mod records;
 
 use actix_web::http::StatusCode;

@@ -89,6 +89,13 @@ impl From<CommandError> for Problem {
         let code = match error {
             CommandError::Absent => Code::NotFound,
             CommandError::Duplicate { .. } => Code::DuplicateId,
+            CommandError::Taken { ref fields, .. } => {
+                let fields: Vec<_> = fields.split(", ").collect();
+                let problem = Self::new(Code::DuplicateValue);
+                return problem
+                    .extension("fields", json!(fields))
+                    .detail(error.to_string());
+            }
             CommandError::Precondition { current: Some(_) } => Code::PreconditionFailed,
             CommandError::Precondition { current: None } => {
                 let problem = Self::new(Code::PreconditionFailed);
@@ -112,8 +119,12 @@ impl From<StoreError> for Problem {
                 return problem.detail(told).retry_after(retry_after);
             }
             StoreError::Unavailable => Code::Unavailable,
-            StoreError::Overloaded | StoreError::Busy => Code::Overloaded,
-            StoreError::Expired | StoreError::TooSlow => Code::Deadline,
+            StoreError::Overloaded
+            | StoreError::Busy
+            | StoreError::Unindexed { begun: false, .. } => Code::Overloaded,
+            StoreError::Expired
+            | StoreError::TooSlow
+            | StoreError::Unindexed { begun: true, .. } => Code::Deadline,
             StoreError::TooLarge | StoreError::TooManyMatches => Code::InvalidParameter,
             StoreError::Crashed | StoreError::Failed => Code::Internal,
             StoreError::OutcomeUnknown => Code::OutcomeUnknown,

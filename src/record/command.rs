@@ -98,6 +98,13 @@ pub(crate) enum CommandError {
     Absent,
     #[error("a record with the id {id} exists already")]
     Duplicate { id: RecordId },
+    /// Another record has the values that no two records may have.
+    #[error("{fields}: the record {id} has the same already, and no two records may")]
+    Taken {
+        /// The names of the fields.
+        fields: String,
+        id: RecordId,
+    },
     /// A condition does not hold; the record has this revision, or there is none.
     #[error("the record is not in the state that the request depends on")]
     Precondition { current: Option<Revision> },

@@ -117,10 +117,6 @@ impl ExactNumber {
     }
 
     /// The nearest `f64`, and the exact value where several numbers share it, else 0: numbers are ordered by these two.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "indexes will store numbers in this order")
-    )]
     pub(crate) fn parts(self) -> (f64, i128) {
         (self.near, self.exact)
     }

@@ -26,6 +26,7 @@ mod operator;
 mod parameters;
 mod part;
 mod path;
+mod ranges;
 mod shape;
 mod sort;
 mod told;
@@ -40,7 +41,7 @@ use super::object::JsonObject;
 use super::schema::Schema;
 use super::selection::SELECTED_BYTES_MAX;
 use super::{Record, Slice};
-pub(crate) use condition::QueryCondition;
+use condition::QueryCondition;
 pub(crate) use cursor::Position;
 use cursor::query_number;
 pub(crate) use error::{QueryError, Wrong};
@@ -50,6 +51,8 @@ use json_dialect::JsonDialect;
 use names::{LATER, Names};
 use parameters::Parameters;
 use part::{Extent, ListPart, PartOrigin};
+pub(super) use path::at;
+pub(crate) use ranges::{FieldRanges, IndexableQuery};
 pub(crate) use shape::RecordShape;
 pub(crate) use sort::{By, SortKey};
 use sort::{sent_order, sort_keys};
@@ -184,16 +187,8 @@ impl ListQuery {
         }
     }
 
-    /// The conditions that must all hold, in the order in which their names were first sent. With [`order`](Self::order) and
-    /// [`slice`](Self::slice) it is all that a plan is made from.
-    #[cfg_attr(not(test), expect(dead_code, reason = "indexes will be chosen by it"))]
-    pub(crate) fn conditions(&self) -> &[QueryCondition] {
-        &self.conditions
-    }
-
     /// The fields by which the list is sorted, the most important first. Records that are equal in them are in the order of
     /// ids; without any, all are.
-    #[cfg_attr(not(test), expect(dead_code, reason = "indexes will be chosen by it"))]
     pub(crate) fn order(&self) -> &[By] {
         &self.sort
     }
@@ -259,6 +254,11 @@ impl ListQuery {
             ListPart::Range { first, last } => Some((first, last)),
             ListPart::Rest { .. } | ListPart::Between { .. } | ListPart::Page { .. } => None,
         }
+    }
+
+    /// Whether only some records match.
+    pub(crate) fn is_filtered(&self) -> bool {
+        !self.conditions.is_empty()
     }
 
     /// Whether another order than that of ids is asked for.

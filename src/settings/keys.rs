@@ -44,7 +44,10 @@ impl Key {
     /// Whether its value is a field of [`Settings`](super::Settings). The walk reads the fields of records; and where there
     /// is one choice, nothing depends on it.
     pub(crate) fn has_field(&self) -> bool {
-        !matches!(self.kind, Kind::Access | Kind::Fields | Kind::Choice([_]))
+        !matches!(
+            self.kind,
+            Kind::Access | Kind::Fields | Kind::Indexes | Kind::Choice([_])
+        )
     }
 }
 
@@ -82,9 +85,9 @@ const fn optional(
 
 /// Names of keys and tables, and words, that a coming release will have.
 #[rustfmt::skip]
-pub(crate) const COMING: [&str; 17] = [
-    "auth", "fallback", "hang_limit", "history", "index", "interval", "postgres", "precompressed", "proxy", "rate",
-    "redirect", "restart", "service", "timer", "tls", "trusted_proxies", "unique",
+pub(crate) const COMING: [&str; 15] = [
+    "auth", "fallback", "hang_limit", "history", "interval", "postgres", "precompressed", "proxy", "rate",
+    "redirect", "restart", "service", "timer", "tls", "trusted_proxies",
 ];
 
 const LIVE: Applied = Applied::Live;
@@ -271,6 +274,10 @@ pub(crate) const KEYS: &[Key] = &[
         "Who chooses the id of a new record: uuidv7 the client or else the server, sequence the client or else the server (the next number), client the client"),
     key("resource.*.fields", LIVE, Kind::Fields, r#""any""#,
         "\"any\": any JSON object is a record; else a table of fields such as title = { type = \"string\", required = true }"),
+    optional("resource.*.index", LIVE, Kind::Indexes, r#"["year", "author.name", ["author", "year"]]"#,
+        "The fields by which records are found and sorted without reading all of them; a list in the list is an index of several fields, in this order. Each makes writes a little dearer"),
+    optional("resource.*.unique", LIVE, Kind::Indexes, r#"["isbn"]"#,
+        "The same for fields whose values, unless null or missing, no two records may have; a second one gets 409"),
     key("resource.*.if_match", LIVE, Kind::Choice(&["optional", "required"]), r#""optional""#,
         "required: a change must name the ETag of the state that it changes, else it gets 428"),
     key("resource.*.put", LIVE, Kind::Choice(&["replace", "merge"]), r#""replace""#,

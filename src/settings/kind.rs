@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde_json::Value;
 
+use super::indexes;
 use super::keys::COMING;
 
 /// The kind of a value.
@@ -47,6 +48,8 @@ pub(crate) enum Kind {
     Access,
     /// `"any"`, or a table of fields, which [`fields`](super::fields) reads.
     Fields,
+    /// A list of fields and of lists of fields, which [`indexes`](super::indexes) reads.
+    Indexes,
 }
 
 impl Kind {
@@ -97,6 +100,11 @@ impl Kind {
             }
             (Self::Table { right, .. }, _) => return Some(format!("must be {right}")),
             (Self::Access, _) => return access_fault(value),
+            (Self::Indexes, _) => match indexes::fault(value) {
+                None => true,
+                Some(fault) if fault.is_empty() => false,
+                Some(fault) => return Some(fault),
+            },
             _ => false,
         };
         (!fits).then(|| format!("{shown} is not {}", self.right()))
@@ -119,7 +127,8 @@ impl Kind {
             | Self::List { .. }
             | Self::Table { .. }
             | Self::Access
-            | Self::Fields => None,
+            | Self::Fields
+            | Self::Indexes => None,
         };
         meant.unwrap_or_else(|| value.clone())
     }
@@ -141,6 +150,9 @@ impl Kind {
                 right.to_owned()
             }
             Self::Access => "allowed; write \"public\"".to_owned(),
+            Self::Indexes => {
+                "a list of fields, such as [\"year\", [\"author\", \"year\"]]".to_owned()
+            }
             Self::Fields => "allowed; write \"any\", or a table of fields".to_owned(),
         }
     }
@@ -159,7 +171,8 @@ impl Kind {
             | Self::Text { .. }
             | Self::Table { .. }
             | Self::Access
-            | Self::Fields => None,
+            | Self::Fields
+            | Self::Indexes => None,
         };
         value.unwrap_or_else(|| Value::from(text))
     }

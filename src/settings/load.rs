@@ -12,6 +12,7 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 use super::fault::{Lines, Location, SettingFault, WHOLE};
+use super::indexes;
 use super::keys::{self, Key};
 use super::look_threads::LookThreads;
 use super::reference;
@@ -185,6 +186,7 @@ fn merge(found: &Findings) -> Result<Settings, ConfigError> {
         if let Some(schema) = found.schemas.get(name) {
             resource.schema = Arc::new(schema.clone());
         }
+        resource.indexes = indexes::of(found, name);
     }
     Ok(settings)
 }

@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, Error};
 
 use super::keys;
 use super::texts::{error_status, glob};
-use crate::record::{IdScheme, Schema};
+use crate::record::{IdScheme, RecordIndex, Schema};
 
 /// `[route."/prefix"]`
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
@@ -88,6 +88,9 @@ pub struct ResourceSettings {
     /// The schema of its records: the walk reads `fields`.
     #[serde(skip)]
     pub schema: Arc<Schema>,
+    /// Its indexes: the walk reads `index` and `unique`.
+    #[serde(skip)]
+    pub indexes: Vec<RecordIndex>,
     /// The effect of `PUT` on the members that it does not name.
     pub put: Put,
     /// Whether `PUT` creates a record that does not exist.

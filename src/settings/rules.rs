@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::backup::BackupTo;
 use super::fault::Location;
+use super::indexes;
 use super::keys;
 use super::listen::{AdminListen, Listen};
 use super::texts::url_path_fault;
@@ -39,6 +40,7 @@ pub(super) fn check(found: &mut Findings) {
     let open = public.iter().find(|listen| !listen.is_local());
     for (name, location) in found.named("resource") {
         upsert(found, &name);
+        indexes::check(found, &name);
         if let (None, Some(address)) = (found.value_of(&["resource", &name, "access"]), open) {
             let problem = format!(
                 "open to everybody who can reach {address}; if that is meant, write access = \"public\", else listen on 127.0.0.1 only"

@@ -142,6 +142,15 @@ pub(crate) enum DataFinding {
         records: CountedRecords,
         rules: Vec<BrokenRule>,
     },
+    /// Records have values that are declared to be unique.
+    #[error(
+        "[resource.{resource}] has unique = [{fields}], but {records} have the same there as another one. They are served as they are; from now on no further record gets a value that is taken. Change these records, or take it out"
+    )]
+    Repeated {
+        resource: String,
+        fields: String,
+        records: CountedRecords,
+    },
     /// Records break rules of the fields as they are declared now.
     #[error(
         "the fields of [resource.{resource}] do not fit {records}: {}. They are served as they are; a PATCH of other members is accepted, a PUT has to keep every rule", listed(.rules)
@@ -174,6 +183,7 @@ impl DataFinding {
             Self::Ids { .. }
             | Self::MixedIds { .. }
             | Self::Undeclared { .. }
+            | Self::Repeated { .. }
             | Self::Narrower { .. } => None,
         }
     }

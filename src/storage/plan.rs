@@ -1,60 +1,342 @@
-//! Decides how an engine without indexes finds what a query asks for. Pure.
+//! Decides how the records that a query asks for are found: by their ids, by an index, or by a look at all of them. Pure.
 
-use crate::record::{IdScheme, ListQuery, RecordId, Slice};
+// Decision: The planner chooses by rules first, and by sizes where rules don't decide.
 
-/// A page that begins further into the list than this is found by a scan, off the event loops: skipping takes time.
-const SKIP_RECORDS_MAX: usize = 2_000;
+use std::cmp::Ordering;
+
+use crate::record::{
+    By, EncodedRange, FieldRanges, FieldType, IdScheme, IndexableQuery, ListQuery, RecordId,
+    RecordIndex, Slice,
+};
+
+/// The most ranges of an index that are read for one query.
+const RANGES_MAX: usize = 100;
 
 /// The way in which the page of a query is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// Read this part of the list in the order of ids.
-    Page(Slice),
+    /// Read this part of the list in the order of ids, or in the reverse.
+    Page { slice: Slice, descending: bool },
     /// Read only the records of these ids.
     Pick(Vec<RecordId>),
+    /// Read the page from an index that has exactly the matching records, in the order asked for.
+    Walk(IndexPart),
+    /// Look at the records that a part of an index names: all that match are among them.
+    Gather(IndexPart),
     /// Look at every record.
     Scan,
 }
 
+/// A part of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IndexPart {
+    /// The position of the index among those of the resource.
+    pub(crate) index: usize,
+    /// Ranges of its values. They don't overlap.
+    pub(crate) ranges: Vec<EncodedRange>,
+    /// Whether it is read from its end.
+    pub(crate) descending: bool,
+    /// Whether a search for the values of fields leads there, so that items of arrays count.
+    pub(crate) searched: bool,
+}
+
+/// What the planner knows of a resource.
+pub(crate) struct PlanFacts<'a> {
+    pub(crate) ids: IdScheme,
+    /// Its indexes.
+    pub(crate) indexes: &'a [&'a RecordIndex],
+    /// The number of its records.
+    pub(crate) records: u64,
+    /// About how many records a part of an index names.
+    pub(crate) size: &'a dyn Fn(&IndexPart) -> u64,
+}
+
 impl Plan {
-    /// The cheapest way to answer `query` on a resource whose ids are of this scheme.
-    pub(crate) fn of(query: &ListQuery, ids: IdScheme) -> Self {
-        if query.is_plain() && query.slice().start() <= SKIP_RECORDS_MAX {
-            return Self::Page(query.slice());
+    /// The cheapest way to answer a query.
+    pub(crate) fn of(query: &ListQuery, facts: &PlanFacts<'_>) -> Self {
+        if let Some(descending) = by_id(query) {
+            let slice = query.slice();
+            return Self::Page { slice, descending };
         }
-        query.ids(ids).map_or(Self::Scan, Self::Pick)
+        if let Some(ids) = query.ids(facts.ids) {
+            return Self::Pick(ids);
+        }
+        let (conditions, order) = (query.indexable(), query.order());
+        let uses = facts.indexes.iter().enumerate();
+        let uses = uses.map(|(at, index)| IndexUse::of(at, index, &conditions, order));
+        let (walks, gathers): (Vec<_>, Vec<_>) = uses
+            .flatten()
+            .partition(|found| found.walks && query.after().is_none());
+        if let Some(found) = walks.into_iter().next() {
+            return Self::Walk(found.part);
+        }
+        let sized = gathers
+            .into_iter()
+            .map(|found| ((facts.size)(&found.part), found.part));
+        match sized.min_by_key(|(size, _)| *size) {
+            // To look a record up costs more than to come across it.
+            Some((size, part)) if size.saturating_mul(2) <= facts.records.max(RECORDS_FEW) => {
+                Self::Gather(part)
+            }
+            Some(_) | None => Self::Scan,
+        }
     }
+}
+
+/// The direction of a query for all records in the order of their ids: `true` for the reverse.
+fn by_id(query: &ListQuery) -> Option<bool> {
+    match query.order() {
+        _ if query.is_filtered() || query.after().is_some() => None,
+        [] => Some(false),
+        [by] if by.path == ["id"] => Some(by.order == Ordering::Greater),
+        _ => None,
+    }
+}
+
+/// So few records are looked at by any index rather than all.
+const RECORDS_FEW: u64 = 64;
+
+/// A way to use an index for a query.
+struct IndexUse {
+    part: IndexPart,
+    /// Whether it has exactly the matching records, in the order asked for.
+    walks: bool,
+}
+
+impl IndexUse {
+    /// The best use of an index; `None` if it is of no use.
+    fn of(
+        at: usize,
+        index: &RecordIndex,
+        conditions: &IndexableQuery<'_>,
+        order: &[By],
+    ) -> Option<Self> {
+        let mut ranges = vec![EncodedRange::all()];
+        let (mut used, mut equal) = (0, 0);
+        for column in &index.columns {
+            let its = |field: &&FieldRanges<'_>| {
+                field.path == column.path && field.moments == column.moments
+            };
+            let Some(field) = conditions.fields.iter().find(its) else {
+                break;
+            };
+            let product = ranges.len().saturating_mul(field.ranges.len());
+            if product > RANGES_MAX {
+                break;
+            }
+            let further = ranges.iter().flat_map(|before| {
+                let next = field.ranges.iter();
+                next.map(|range| before.followed_by(range))
+            });
+            ranges = further.collect();
+            used += 1;
+            if !field.ranges.iter().all(|range| range.one) {
+                break;
+            }
+            equal += 1;
+        }
+        let covers = conditions.complete
+            && used == conditions.fields.len()
+            && ranges.iter().all(|range| range.exact);
+        let direction = direction(index, equal, order);
+        let walks = covers && ranges.len() == 1 && direction.is_some();
+        let part = IndexPart {
+            index: at,
+            ranges,
+            descending: walks && direction == Some(true),
+            searched: used > 0,
+        };
+        (walks || used > 0).then_some(Self { part, walks })
+    }
+}
+
+/// Whether an index of which the first `equal` columns have one value has its records in this order (`false`), or in the
+/// reverse (`true`); `None` if it has neither.
+fn direction(index: &RecordIndex, equal: usize, order: &[By]) -> Option<bool> {
+    let (fixed, rest) = index.columns.split_at_checked(equal)?;
+    // What has one value only does not order anything.
+    let is_fixed = |by: &&By| fixed.iter().any(|column| column.path == by.path);
+    let order: Vec<_> = order.iter().filter(|by| !is_fixed(by)).collect();
+    let same = rest.iter().zip(&order).all(|(column, by)| {
+        let moments = by.kind == Some(FieldType::DateTime);
+        column.path == by.path && column.moments == moments
+    });
+    let is_descending = |by: &By| by.order == Ordering::Greater;
+    let descending = order.first().is_some_and(|by| is_descending(by));
+    let one_way = order.iter().all(|by| is_descending(by) == descending);
+    // Records that are equal in all that is asked for come in the order of ids.
+    let whole = rest.len() == order.len();
+    (same && one_way && whole).then_some(descending)
+}
+
+/// The size of a part where nobody knows it: none is larger than another.
+pub(crate) fn unknown_size(_: &IndexPart) -> u64 {
+    0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Handling, Schema};
+    use crate::num::as_u64;
+    use crate::record::{Handling, IndexColumn, Schema};
+
+    fn index(fields: &[&str]) -> RecordIndex {
+        RecordIndex::of_name(&fields.join(","))
+    }
+
+    /// A plan in short: the index, the number of its ranges, and the direction.
+    fn told(plan: &Plan, indexes: &[&RecordIndex]) -> String {
+        let part = |how: &str, part: &IndexPart| {
+            let back = if part.descending { " back" } else { "" };
+            let fields = indexes[part.index].fields();
+            format!("{how} {fields} in {}{back}", part.ranges.len())
+        };
+        match plan {
+            Plan::Page { slice, descending } => {
+                let back = if *descending { " back" } else { "" };
+                format!("page {} {}{back}", slice.start(), slice.limit())
+            }
+            Plan::Pick(ids) => {
+                let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+                format!("pick {}", ids.join(" "))
+            }
+            Plan::Walk(it) => part("walk", it),
+            Plan::Gather(it) => part("gather", it),
+            Plan::Scan => "scan".to_owned(),
+        }
+    }
+
+    /// Queries, the ids of the resource, and the plan.
+    const PLANS: [(&str, IdScheme, &str); 36] = [
+        ("", IdScheme::Uuid, "page 0 500"),
+        ("_page=3&_limit=10", IdScheme::Uuid, "page 20 10"),
+        ("_start=200000&_limit=5", IdScheme::Uuid, "page 200000 5"),
+        ("id=b&id=a&id=b", IdScheme::Uuid, "pick a b"),
+        ("id=a&year=1949&_sort=-year", IdScheme::Uuid, "pick a"),
+        ("id=no/id", IdScheme::Uuid, "pick "),
+        ("id=7&id=2", IdScheme::Sequence, "pick 2 7"),
+        ("_sort=title", IdScheme::Uuid, "scan"),
+        ("title=Emma", IdScheme::Uuid, "scan"),
+        // Order.
+        ("_sort=year", IdScheme::Uuid, "walk year in 1"),
+        ("_sort=-year", IdScheme::Uuid, "walk year in 1 back"),
+        (
+            "_sort=author,year",
+            IdScheme::Uuid,
+            "walk author, year in 1",
+        ),
+        (
+            "_sort=-author,-year",
+            IdScheme::Uuid,
+            "walk author, year in 1 back",
+        ),
+        ("_sort=-author,year", IdScheme::Uuid, "scan"),
+        ("_sort=author", IdScheme::Uuid, "walk author in 1"),
+        ("_sort=shelf", IdScheme::Uuid, "scan"),
+        ("_sort=year,title", IdScheme::Uuid, "scan"),
+        // One value, and the order.
+        ("author=Joyce", IdScheme::Uuid, "walk author in 1"),
+        (
+            "author=Joyce&_sort=year",
+            IdScheme::Uuid,
+            "walk author, year in 1",
+        ),
+        (
+            "author=Joyce&_sort=-year",
+            IdScheme::Uuid,
+            "walk author, year in 1 back",
+        ),
+        (
+            "author=Joyce&_sort=author,-year",
+            IdScheme::Uuid,
+            "walk author, year in 1 back",
+        ),
+        (
+            "author=Joyce&_sort=-author",
+            IdScheme::Uuid,
+            "walk author in 1",
+        ),
+        (
+            "author=Joyce&_sort=title",
+            IdScheme::Uuid,
+            "gather author in 1",
+        ),
+        (
+            "author=Joyce&title=Ulysses",
+            IdScheme::Uuid,
+            "gather author in 1",
+        ),
+        // A word is equal to a text and to a number.
+        ("year=1949", IdScheme::Uuid, "gather year in 2"),
+        (
+            "author=Joyce&year=1922",
+            IdScheme::Uuid,
+            "gather author, year in 2",
+        ),
+        (
+            "author=Joyce&author=Woolf",
+            IdScheme::Uuid,
+            "gather author in 2",
+        ),
+        ("shelf=a", IdScheme::Uuid, "gather shelf, row in 1"),
+        ("shelf=a&_sort=row", IdScheme::Uuid, "walk shelf, row in 1"),
+        ("row=a", IdScheme::Uuid, "scan"),
+        ("author=null", IdScheme::Uuid, "gather author in 2"),
+        ("author:isnull=true", IdScheme::Uuid, "gather author in 1"),
+        ("author_ne=Joyce", IdScheme::Uuid, "scan"),
+        ("q=Joyce", IdScheme::Uuid, "scan"),
+        ("_sort=-id", IdScheme::Uuid, "page 0 500 back"),
+        ("_sort=year,-id", IdScheme::Uuid, "scan"),
+    ];
 
     #[test]
     fn a_query_is_answered_in_the_cheapest_way() {
-        let ids = |ids: &[&str]| {
-            let ids = ids.iter().map(|id| RecordId::parse(id).unwrap());
-            Plan::Pick(ids.collect())
-        };
-        let numbers = |ids: &[u64]| Plan::Pick(ids.iter().copied().map(RecordId::Number).collect());
-        let page = |start, limit| Plan::Page(Slice::new(start, limit));
-        for (query, scheme, plan) in [
-            ("", IdScheme::Uuid, page(0, 500)),
-            ("_limit=5&_after=", IdScheme::Uuid, page(0, 5)),
-            ("_page=3&_limit=10", IdScheme::Uuid, page(20, 10)),
-            ("_start=2000&_limit=5", IdScheme::Uuid, page(2000, 5)),
-            ("_start=2001&_limit=5", IdScheme::Uuid, Plan::Scan),
-            ("_sort=year", IdScheme::Uuid, Plan::Scan),
-            ("year=1949", IdScheme::Uuid, Plan::Scan),
-            ("id=b&id=a&id=b", IdScheme::Uuid, ids(&["a", "b"])),
-            ("id=a&year=1949&_sort=-year", IdScheme::Uuid, ids(&["a"])),
-            ("id=no/id", IdScheme::Uuid, ids(&[])),
-            ("id=7&id=2", IdScheme::Sequence, numbers(&[2, 7])),
-            ("id=7", IdScheme::Uuid, ids(&["7"])),
-        ] {
+        let indexes = [
+            index(&["year"]),
+            index(&["author"]),
+            index(&["author", "year"]),
+            index(&["shelf", "row"]),
+        ];
+        let indexes: Vec<_> = indexes.iter().collect();
+        for (query, scheme, plan) in PLANS {
             let parsed = ListQuery::parse(query, &Schema::Any, Handling::Strict).unwrap();
-            assert_eq!(Plan::of(&parsed, scheme), plan, "{query}");
+            // A longer beginning names fewer records.
+            let size = |part: &IndexPart| {
+                let all = part.ranges.iter().any(|range| !range.exact);
+                let beginning = part.ranges.iter().map(|range| range.from.len()).min();
+                if all {
+                    1_000
+                } else {
+                    400 - as_u64(beginning.unwrap_or(0))
+                }
+            };
+            let facts = PlanFacts {
+                ids: scheme,
+                indexes: &indexes,
+                records: 1_000,
+                size: &size,
+            };
+            assert_eq!(told(&Plan::of(&parsed, &facts), &indexes), plan, "{query}");
         }
+        let columns = vec![IndexColumn {
+            path: vec!["seen".to_owned()],
+            moments: true,
+        }];
+        let moments = RecordIndex {
+            columns,
+            unique: false,
+        };
+        let parsed = ListQuery::parse("_sort=seen", &Schema::Any, Handling::Strict).unwrap();
+        let facts = PlanFacts {
+            ids: IdScheme::Uuid,
+            indexes: &[&moments],
+            records: 1_000,
+            size: &unknown_size,
+        };
+        assert_eq!(
+            Plan::of(&parsed, &facts),
+            Plan::Scan,
+            "texts are not moments"
+        );
     }
 }

@@ -8,7 +8,8 @@
 //!
 //! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`, `checked`.
 //! 2. How it is written: `message`, `writer`, `batch`, `staging`, `commit`, `replay`.
-//! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`.
+//! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`; with indexes:
+//!    `index_catalog` (which there are), `index_reading`, `block_counts`, `index_building`, `unique`, `index_check`.
 //! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `sources`, `snapshots`, `one_at_a_time`, `view_flush`, `archiving`, `scrub`, `healing`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
 //!    `engine_state`, `space`, `failing_disk`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` with `candidate` changes which of them are declared.
 //! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `folder_fault`, `view_check`, `data_fit`.
@@ -17,6 +18,7 @@
 mod archiving;
 mod attempts;
 mod batch;
+mod block_counts;
 mod built_view;
 mod candidate;
 mod checked;
@@ -35,6 +37,10 @@ mod folder_fault;
 mod healing;
 mod held_bytes;
 mod holder;
+mod index_building;
+mod index_catalog;
+mod index_check;
+mod index_reading;
 mod known;
 mod log;
 mod message;
@@ -62,6 +68,7 @@ mod stored_fit;
 mod stored_record;
 #[cfg(test)]
 mod tests;
+mod unique;
 mod value;
 mod view_check;
 mod view_flush;
@@ -90,7 +97,7 @@ use holder::Holder;
 use opener::SledOpener;
 use past::HISTORIES_MAX;
 pub(crate) use print::{PrintError, print_journal, read_past, store_in};
-use scan::SCANS_MAX;
+use scan::scans_max;
 use space::Space;
 pub(crate) use space::spare_bytes;
 use store::SledStore;
@@ -140,7 +147,7 @@ fn with_engine(
         deadline: limits.deadline,
         flush_limit: settings.storage.flush_limit,
         exit_on_refusal,
-        scans: Arc::new(Semaphore::new(SCANS_MAX)),
+        scans: Arc::new(Semaphore::new(scans_max())),
         histories: Arc::new(Semaphore::new(HISTORIES_MAX)),
         commits: commits.clone(),
         queries: QueryCounts::default(),
@@ -171,6 +178,7 @@ fn with_engine(
     let store = Arc::new(store);
     scrub::in_background(&store);
     view_flush::in_background(&store.holder);
+    index_building::in_background(&store);
     store.compactor.in_background(&store);
     archiving::in_background(&store.holder);
     (store, spec)

@@ -281,6 +281,14 @@ pub(crate) enum StoreError {
     /// The deadline passed before the writer got to the write.
     #[error("the deadline passed before the write was begun; it was not done, try again")]
     Expired,
+    /// All records would have to be looked at, and that took too long, or too many others were being answered in this way.
+    #[error("no index serves this query, so every record has to be read: {}; {}", if *.begun { "that took too long" } else { "too many such queries are being answered" }, advice(.fields))]
+    Unindexed {
+        /// The fields of an index that could serve it.
+        fields: Vec<String>,
+        /// Whether records were read.
+        begun: bool,
+    },
     /// The deadline passed while records were read.
     #[error("reading the whole resource took too long; ask for less of it")]
     TooSlow,
@@ -313,4 +321,13 @@ pub(crate) enum StoreError {
     /// The command may not be carried out as things are.
     #[error(transparent)]
     Refused(#[from] CommandError),
+}
+
+/// What a client can do whose query no index serves.
+fn advice(fields: &[String]) -> String {
+    match fields {
+        [] => "ask for records by their fields".to_owned(),
+        [field] => format!("an index of {field} could serve it"),
+        fields => format!("an index of {} could serve it", fields.join(", ")),
+    }
 }

@@ -10,11 +10,11 @@ use super::super::resource::{
 };
 use super::super::routes::ResourceTarget;
 use super::explanation::{duration, size};
-use super::{Explanation, RoutedRequest};
+use super::{Explanation, RoutedRequest, plan};
 use crate::num::as_u64;
 use crate::record::{Absent, IdScheme, ListQuery, Record, Revision};
 use crate::settings::{Put, Settings};
-use crate::storage::{ListPage, Plan, Store};
+use crate::storage::{ListPage, Plan, PlanFacts, Store, unknown_size};
 use crate::wire::{Problem, Response};
 
 /// A request to a resource.
@@ -223,14 +223,15 @@ impl<'a> AskedRecords<'a> {
 
     /// The way in which the records of a list are found.
     fn plan(&self, query: &ListQuery) -> String {
-        match Plan::of(query, self.target.settings.ids) {
-            Plan::Page(slice) => format!(
-                "their place in the order of ids: {} records at most are read",
-                slice.limit()
-            ),
-            Plan::Pick(ids) => format!("id: {} records at most are read", ids.len()),
-            Plan::Scan => "a scan: every record of the resource is read".to_owned(),
-        }
+        let settings = &self.target.settings;
+        let indexes: Vec<_> = settings.indexes.iter().collect();
+        let facts = PlanFacts {
+            ids: settings.ids,
+            indexes: &indexes,
+            records: 0,
+            size: &unknown_size,
+        };
+        plan::told(&Plan::of(query, &facts), query, &indexes)
     }
 
     /// The answers that are possible where the request has to be carried out to know.

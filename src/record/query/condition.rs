@@ -153,7 +153,7 @@ impl Test {
 }
 
 impl ValueRange {
-    fn holds(&self, value: &Scalar<'_>) -> bool {
+    pub(super) fn holds(&self, value: &Scalar<'_>) -> bool {
         let lower = match &self.lower {
             Bound::Included(bound) => bound.order(value).is_some_and(Ordering::is_ge),
             Bound::Excluded(bound) => bound.order(value).is_some_and(Ordering::is_gt),

@@ -51,6 +51,35 @@ impl Operand {
         }
     }
 
+    /// The values that are equal to it.
+    pub(super) fn equal(&self) -> Vec<Scalar<'_>> {
+        match self {
+            Self::Typed(wanted) => vec![wanted.clone()],
+            Self::Word(word) => {
+                let mut equal = vec![Scalar::Text(Cow::Borrowed(&word.text))];
+                equal.extend(word.same.map(Scalar::Number));
+                match word.text.as_str() {
+                    "true" | "false" => equal.push(Scalar::Boolean(word.text == "true")),
+                    "null" => equal.push(Scalar::Null),
+                    _ => {}
+                }
+                equal
+            }
+        }
+    }
+
+    /// The values that others are less or greater than, one of each kind, if they are so of it. Booleans are not among them.
+    pub(super) fn bounds(&self) -> Vec<Scalar<'_>> {
+        match self {
+            Self::Typed(bound) => vec![bound.clone()],
+            Self::Word(word) => {
+                let text = Scalar::Text(Cow::Borrowed(&word.text));
+                let number = word.near.map(Scalar::Number);
+                std::iter::once(text).chain(number).collect()
+            }
+        }
+    }
+
     /// Whether it is a whole number of 64 bits.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self, Self::Typed(Scalar::Number(number)) if number.whole().is_some())

@@ -8,7 +8,10 @@ pub(super) fn path(name: &str) -> Vec<String> {
 }
 
 /// The value at a path, if there is one.
-pub(super) fn at<'a>(members: &'a Map<String, Value>, path: &[String]) -> Option<&'a Value> {
+pub(in crate::record) fn at<'a>(
+    members: &'a Map<String, Value>,
+    path: &[String],
+) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
     let mut value = members.get(first)?;
     for name in rest {

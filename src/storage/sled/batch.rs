@@ -26,8 +26,9 @@ impl Writer {
                 let written = self.evaluate_batch(open, staging, delivery, batch);
                 Some(WriteAnswer::Batch(reply, written.transpose()?))
             }
-            StoreMessage::Page { .. }
+            StoreMessage::Look { .. }
             | StoreMessage::Heal { .. }
+            | StoreMessage::Indexes { .. }
             | StoreMessage::Adopt { .. }
             | StoreMessage::Applied { .. }
             | StoreMessage::Declare { .. } => None,
@@ -65,7 +66,13 @@ impl Writer {
         for command in &batch.commands {
             let none = Conditions::default();
             let targets = targets(staging, collection, command, &[])?;
-            let decided = self.decide((collection, &batch.schema), command, &none, targets);
+            let decided = self.decide(
+                staging,
+                (collection, &batch.schema),
+                command,
+                &none,
+                targets,
+            )?;
             let stage = |decided| stage(staging, collection, command, batch.origin, decided);
             results.push(decided.map(stage));
         }

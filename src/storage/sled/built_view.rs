@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::checked::Checked;
 use super::engine::{Engine, OpenFault};
 use super::holder::Holder;
+use super::index_catalog::IndexCatalog;
 use super::message::StoreMessage;
 use super::reader_state::OpenEngine;
 use super::replay::Replay;
@@ -52,7 +53,7 @@ impl BuiltView {
         if last <= from {
             return Ok(());
         }
-        let mut replay = Replay::new(&mut *self.engine, store, self.checked.clone(), 0);
+        let mut replay = Replay::new(&mut *self.engine, store, self.checked.clone(), 0)?;
         let reach = files.read::<OpenFault>(from, |changes| {
             let known = changes.into_iter().filter(|change| change.seq <= last);
             replay.add(known.collect())
@@ -104,8 +105,16 @@ impl Writer {
             replaced,
             ..
         } = view;
+        let indexes = match IndexCatalog::read(&*engine) {
+            Ok(indexes) => ArcSwap::from_pointee(indexes),
+            Err(error) => {
+                tracing::warn!(%error, "a view that was made beside the one in use does not take its place");
+                return;
+            }
+        };
         let new = Arc::new(OpenEngine {
             engine,
+            indexes,
             era: open.era + 1,
             store: open.store,
             unapplied: ArcSwapOption::empty(),

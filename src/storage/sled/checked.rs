@@ -9,8 +9,11 @@ use super::stored_record::Damaged;
 use crate::storage::CollectionId;
 use crate::storage::journal::StoreId;
 
-/// The version of the view's format. 3: made from the journal; older ones have no journal.
-pub(super) const SCHEMA: u32 = 3;
+/// The version of the view's format. 4: indexes are kept with the records; 3: without indexes, and otherwise the same; older
+/// ones have no journal.
+pub(super) const SCHEMA: u32 = 4;
+/// The oldest version that is read.
+pub(super) const SCHEMA_OLDEST: u32 = 3;
 
 pub(super) const SCHEMA_KEY: &[u8] = b"schema";
 pub(super) const STORE_KEY: &[u8] = b"store";
@@ -88,7 +91,7 @@ pub(super) fn read(engine: &dyn Engine, store: StoreId) -> Result<Option<Checked
     };
     let schema: [u8; 4] = schema.as_ref().try_into().map_err(|_| Damaged)?;
     let found = u32::from_be_bytes(schema);
-    if found != SCHEMA {
+    if !(SCHEMA_OLDEST..=SCHEMA).contains(&found) {
         return Err(OpenFault::View(format!(
             "it has version {found}, not {SCHEMA}"
         )));

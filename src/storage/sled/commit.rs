@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::checked::Checked;
 use super::engine::{Group, Keyspace};
 use super::holder::Holder;
+use super::index_catalog::IndexCatalog;
 use super::log::seq_key;
 use super::opening::CommitLog;
 use super::reader_state::OpenEngine;
@@ -63,6 +64,8 @@ impl Writer {
             faults,
             changes,
             full,
+            indexes,
+            moves,
             ..
         } = staging;
         self.trim_log(&mut group, &mut checked);
@@ -85,6 +88,7 @@ impl Writer {
         faults.hit("writer.before_view");
         doubt.view = true;
         open.engine.commit(&group)?;
+        moves.apply(&*open.engine, &indexes)?;
         doubt.view = false;
         open.unapplied.store(None);
         self.holder.readers.group_ends();
@@ -92,16 +96,49 @@ impl Writer {
         doubt.dispel();
         let journal_bytes = log.journal.bytes_since_asked();
         drop(log);
-        self.holder.engine.committed(checked.clone());
         if !full {
             self.holder.space.had_some();
         }
+        self.committed(checked, journal_bytes);
+        Ok(Committed::Done)
+    }
+
+    /// Goes on after a commit by which the journal has grown.
+    fn committed(&mut self, checked: Checked, journal_bytes: u64) {
+        self.holder.engine.committed(checked.clone());
         self.checked = checked;
         let grown = self.holder.grown(journal_bytes);
         if snapshots::is_due(grown, &self.checked) {
             snapshots::make_in_background(&self.holder);
         }
-        Ok(Committed::Done)
+    }
+
+    /// Changes the view only, between two groups: what the journal does not have.
+    pub(super) fn change_view(
+        &self,
+        open: &OpenEngine,
+        group: &Group,
+        indexes: IndexCatalog,
+    ) -> Result<(), BoxError> {
+        let mut log = open.log.lock();
+        let mut doubt = Doubt::begin(&self.holder, &mut log, Instant::now());
+        if !self.holder.engine.begin_commit(&|| self.fence.holds()) {
+            doubt.dispel();
+            return Err("the writer has been replaced".into());
+        }
+        let applying = self.holder.readers.applying();
+        self.holder.readers.group_begins(&self.checked);
+        self.holder.engine.applies_group();
+        doubt.view = true;
+        open.engine.commit(group)?;
+        open.indexes.store(Arc::new(indexes));
+        doubt.view = false;
+        self.holder.readers.group_ends();
+        drop(applying);
+        doubt.dispel();
+        drop(log);
+        self.holder.engine.committed(self.checked.clone());
+        Ok(())
     }
 
     /// Appends the group to the journal. Otherwise returns why not, if that leaves no doubt about the view.

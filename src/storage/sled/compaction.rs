@@ -294,8 +294,10 @@ impl Compactor {
             return Ok(None);
         };
         let durable = self.holder.readers.progress().borrow().durable;
-        let names = self.holder.known.load().names();
+        let known = self.holder.known.load_full();
+        let names = known.names();
         let opening = Opening {
+            resources: &known.declared(),
             data: &self.holder.data,
             opener: &*self.holder.opener,
             collections: &names,

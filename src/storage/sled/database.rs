@@ -30,6 +30,7 @@ struct ResourceTrees {
     names: Arc<[String]>,
     records: Vec<sled::Tree>,
     chunks: Vec<sled::Tree>,
+    indexes: Vec<sled::Tree>,
 }
 
 impl SledEngine {
@@ -72,8 +73,10 @@ impl SledEngine {
         }
         let records = self.db.open_tree(format!("{RECORDS}{collection}"))?;
         let chunks = self.db.open_tree(format!("c/{collection}"))?;
+        let indexes = self.db.open_tree(format!("x/{collection}"))?;
         next.records.push(records);
         next.chunks.push(chunks);
+        next.indexes.push(indexes);
         let name = std::iter::once(collection.to_owned());
         next.names = next.names.iter().cloned().chain(name).collect();
         self.resources.store(Arc::new(next));
@@ -90,6 +93,7 @@ impl SledEngine {
             Keyspace::Meta => return Ok(&self.meta),
             Keyspace::Records(id) => (&resources.records, id),
             Keyspace::Chunks(id) | Keyspace::OldChunks(id) => (&resources.chunks, id),
+            Keyspace::Index(id) => (&resources.indexes, id),
         };
         trees
             .get(id.0)
@@ -128,6 +132,23 @@ impl Engine for SledEngine {
     fn scan(&self, keyspace: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
         let resources = self.resources.load();
         for item in self.tree(&resources, keyspace)?.range(from..) {
+            let (key, value) = item.map_err(failed)?;
+            if !visit(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_back(
+        &self,
+        keyspace: Keyspace,
+        before: &[u8],
+        visit: Visit<'_>,
+    ) -> Result<(), EngineError> {
+        let resources = self.resources.load();
+        let tree = self.tree(&resources, keyspace)?;
+        for item in tree.range(..before).rev() {
             let (key, value) = item.map_err(failed)?;
             if !visit(&key, &value) {
                 break;

@@ -134,6 +134,7 @@ impl SledStore {
         if candidate.is_like_now() {
             // The writer has nothing to do with the rest of the settings.
             let adopted = self.holder.put_in_force(candidate, &[]);
+            self.holder.index_work.wake();
             return adopted.then_some(()).ok_or(ResourcesFault::Overtaken);
         }
         let before = self.holder.known.load_full();
@@ -146,6 +147,7 @@ impl SledStore {
         if prepared.settle() {
             let gone = |name: &str| before.id(name).is_some();
             stored_fit::tell_undeclared(&self.holder, gone);
+            self.holder.index_work.wake();
             return Ok(());
         }
         Err(match declared? {

@@ -24,7 +24,9 @@ pub(super) enum Keyspace {
     Records(CollectionId),
     /// The keyspace of [`Chunks`](Self::Chunks) once more: parts that no record needs are removed after the records.
     OldChunks(CollectionId),
-    /// Counters and the number of the last change. Applied last.
+    /// From the number of an index, a section, values and id to nothing: all indexes of a resource.
+    Index(CollectionId),
+    /// Counters, the indexes that there are, and the number of the last change. Applied last.
     Meta,
 }
 
@@ -252,6 +254,13 @@ pub(super) trait Engine: Send + Sync + 'static {
     fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
     /// Visits keys in ascending order, beginning with `from`.
     fn scan(&self, keyspace: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError>;
+    /// Visits keys in descending order, beginning with the last one before `before`.
+    fn scan_back(
+        &self,
+        keyspace: Keyspace,
+        before: &[u8],
+        visit: Visit<'_>,
+    ) -> Result<(), EngineError>;
     /// Applies `group` keyspace by keyspace. After an error part of it may be visible.
     fn commit(&self, group: &Group) -> Result<(), EngineError>;
     /// Writes everything that was applied to its files, without a sync.

@@ -1,15 +1,21 @@
 //! Answers a query in the way that the planner has chosen.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::holder::Holder;
+use super::index_reading::{IndexReader, WalkedPage};
 use super::message::StoreMessage;
-use super::page;
+use super::page::{self, OrderedRecords};
 use super::reader_state::OpenEngine;
+use super::scan::ScanSource;
 use super::store::{SledStore, record};
-use crate::record::{ListQuery, Record, RecordId, Selection, Slice};
-use crate::storage::plan::Plan;
+use crate::num::as_u64;
+use crate::record::{Declared, ListQuery, Record, RecordId, Selection};
+use crate::storage::plan::{IndexPart, Plan, PlanFacts};
 use crate::storage::{CollectionId, ListPage, StoreError};
 
 /// How often a page is read while groups are applied, before the writer is asked to read it between two groups.
@@ -17,36 +23,189 @@ const PAGE_TRIES: u32 = 3;
 /// The number of records read by id without a pause for other requests.
 const PICK_RECORDS_MAX: usize = 32;
 
+/// The most records that an index may name to be looked at without a thread of their own.
+const GATHER_RECORDS_MAX: usize = 1_024;
+
+/// The kind of a plan, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum QueryPlan {
+    Page,
+    Ids,
+    Index,
+    Scan,
+}
+
+impl QueryPlan {
+    const ALL: [Self; 4] = [Self::Page, Self::Ids, Self::Index, Self::Scan];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Ids => "ids",
+            Self::Index => "index",
+            Self::Scan => "scan",
+        }
+    }
+}
+
 /// The number of queries for each kind of plan.
 #[derive(Debug, Default)]
 pub(super) struct QueryCounts {
-    pages: AtomicU64,
-    picks: AtomicU64,
-    scans: AtomicU64,
+    plans: [AtomicU64; QueryPlan::ALL.len()],
     refused_histories: AtomicU64,
+    /// The number of scans, by resource and by a field that an index would have to have.
+    pub(super) scans: Mutex<BTreeMap<(String, String), u64>>,
 }
 
 impl QueryCounts {
     pub(super) fn refuse_history(&self) {
-        count(&self.refused_histories);
+        self.refused_histories.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn refused_histories(&self) -> u64 {
         self.refused_histories.load(Ordering::Relaxed)
     }
 
-    pub(super) fn read(&self) -> [(&'static str, u64); 3] {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        [
-            ("page", read(&self.pages)),
-            ("ids", read(&self.picks)),
-            ("scan", read(&self.scans)),
-        ]
+    fn count(&self, plan: QueryPlan) {
+        let mut plans = QueryPlan::ALL.iter().zip(&self.plans);
+        if let Some((_, count)) = plans.find(|(kind, _)| **kind == plan) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn read(&self) -> [(&'static str, u64); QueryPlan::ALL.len()] {
+        let mut plans = QueryPlan::ALL.iter().zip(&self.plans);
+        QueryPlan::ALL.map(|_| {
+            let next = plans.next();
+            next.map_or(("", 0), |(plan, count)| {
+                (plan.name(), count.load(Ordering::Relaxed))
+            })
+        })
     }
 }
 
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+/// What a look at the view tells about a query.
+#[derive(Debug)]
+pub(super) enum QueryLook {
+    /// The page.
+    Page { page: ListPage, plan: QueryPlan },
+    /// All records that match are among these.
+    Among { ids: Vec<RecordId>, plan: QueryPlan },
+    /// All records that match are among those of this part of an index.
+    Part { index: String, part: IndexPart },
+    /// Only a look at all records can tell.
+    Unknown,
+}
+
+/// Looks for the page of a query, as far as that takes no long time. The caller makes sure that no group is applied meanwhile.
+pub(super) fn look(
+    open: &OpenEngine,
+    holder: &Holder,
+    collection: CollectionId,
+    query: &ListQuery,
+) -> Result<QueryLook, StoreError> {
+    let tally = holder.readers.tally(collection);
+    let catalog = open.indexes.load();
+    let kept: Vec<_> = catalog
+        .of(collection)
+        .iter()
+        .filter(|kept| kept.is_complete())
+        .collect();
+    let indexes: Vec<_> = kept.iter().map(|kept| &kept.index).collect();
+    let reader = |part: &IndexPart| {
+        let kept = kept.get(part.index)?;
+        Some(IndexReader::new(open, collection, kept))
+    };
+    let size = |part: &IndexPart| {
+        let size = reader(part).and_then(|reader| reader.size(part).ok()?);
+        size.unwrap_or(tally.records / 4)
+    };
+    let facts = PlanFacts {
+        ids: holder.known.load().ids(collection),
+        indexes: &indexes,
+        records: tally.records,
+        size: &size,
+    };
+    let part = match Plan::of(query, &facts) {
+        Plan::Page { slice, descending } => {
+            let counts = catalog.records(collection);
+            let records = OrderedRecords {
+                engine: &*open.engine,
+                collection,
+                counts,
+            };
+            let page = page::read(&records, tally, slice, descending)?;
+            let plan = QueryPlan::Page;
+            return Ok(page.map_or(QueryLook::Unknown, |page| QueryLook::Page { page, plan }));
+        }
+        Plan::Pick(ids) => {
+            let plan = QueryPlan::Ids;
+            return Ok(QueryLook::Among { ids, plan });
+        }
+        Plan::Scan => return Ok(QueryLook::Unknown),
+        Plan::Walk(part) => {
+            let Some(reader) = reader(&part) else {
+                return Ok(QueryLook::Unknown);
+            };
+            if let Some(walked) = reader.page(&part, query, tally.records)?
+                && let Some(page) = walked.read(&reader, query, tally.seq)?
+            {
+                return Ok(page);
+            }
+            if !part.searched {
+                return Ok(QueryLook::Unknown);
+            }
+            part
+        }
+        Plan::Gather(part) => part,
+    };
+    let Some(reader) = reader(&part) else {
+        return Ok(QueryLook::Unknown);
+    };
+    Ok(match reader.gather(&part, GATHER_RECORDS_MAX)? {
+        Some(ids) => QueryLook::Among {
+            ids,
+            plan: QueryPlan::Index,
+        },
+        None => QueryLook::Part {
+            index: indexes
+                .get(part.index)
+                .map(|index| index.name())
+                .unwrap_or_default(),
+            part,
+        },
+    })
+}
+
+impl WalkedPage {
+    /// Reads the records of the page; `None` if they are too many bytes to be read at once.
+    fn read(
+        self,
+        reader: &IndexReader<'_>,
+        query: &ListQuery,
+        seq: u64,
+    ) -> Result<Option<QueryLook>, StoreError> {
+        let Self { ids, total } = self;
+        let (mut records, mut bytes) = (Vec::with_capacity(ids.len()), 0);
+        for chunk in ids.chunks(PICK_RECORDS_MAX) {
+            for record in reader.records(chunk)? {
+                bytes += record.json.len();
+                records.push(record);
+            }
+            if bytes > page::PAGE_BYTES_MAX {
+                return Ok(None);
+            }
+        }
+        let end = query.slice().start().saturating_add(records.len());
+        let page = ListPage {
+            records,
+            more: total > as_u64(end),
+            total: query.wants_total().then_some(total),
+            seq,
+        };
+        let plan = QueryPlan::Index;
+        Ok(Some(QueryLook::Page { page, plan }))
+    }
 }
 
 impl SledStore {
@@ -56,20 +215,23 @@ impl SledStore {
         collection: CollectionId,
         query: &ListQuery,
     ) -> Result<ListPage, StoreError> {
-        let ids = self.holder.known.load().ids(collection);
-        let (selection, seq) = match Plan::of(query, ids) {
-            Plan::Page(slice) => {
-                if let Some(page) = self.page(collection, slice).await? {
-                    count(&self.queries.pages);
-                    return Ok(page);
-                }
-                self.select(collection, query).await?
+        let (selection, seq) = match self.look_for(collection, query).await? {
+            QueryLook::Page { page, plan } => {
+                self.queries.count(plan);
+                return Ok(page);
             }
-            Plan::Pick(ids) => {
-                count(&self.queries.picks);
+            QueryLook::Among { ids, plan } => {
+                self.queries.count(plan);
                 self.pick(collection, ids, query).await?
             }
-            Plan::Scan => self.select(collection, query).await?,
+            QueryLook::Part { index, part } => {
+                self.queries.count(QueryPlan::Index);
+                let selection = Selection::new(query.clone());
+                let source = ScanSource::Part { index, part };
+                self.scan_from(collection, source, selection, Selection::visit)
+                    .await?
+            }
+            QueryLook::Unknown => self.select(collection, query).await?,
         };
         let selected = selection.finish().ok_or(StoreError::TooLarge)?;
         Ok(ListPage {
@@ -80,50 +242,86 @@ impl SledStore {
         })
     }
 
-    async fn select(
+    /// Looks for the page between two groups.
+    async fn look_for(
         &self,
         collection: CollectionId,
         query: &ListQuery,
-    ) -> Result<(Selection, u64), StoreError> {
-        count(&self.queries.scans);
-        let from = query.first_id();
-        let selection = Selection::new(query.clone());
-        self.scan_from(collection, from, selection, Selection::visit)
-            .await
-    }
-
-    /// A page in the order of ids, of one moment; `None` if it is too long to be read without a pause.
-    async fn page(
-        &self,
-        collection: CollectionId,
-        slice: Slice,
-    ) -> Result<Option<ListPage>, StoreError> {
+    ) -> Result<QueryLook, StoreError> {
         let readers = &self.holder.readers;
         let quick = self.read(|open| {
             for _ in 0..PAGE_TRIES {
-                let read = || page::read(&*open.engine, readers, collection, slice);
-                if let Some(page) = readers.between_groups(open, read) {
-                    return Ok(Some(page?));
+                let look = || look(open, &self.holder, collection, query);
+                if let Some(found) = readers.between_groups(open, look) {
+                    return found.map(Some);
                 }
                 std::thread::yield_now();
             }
             Ok(None)
         });
-        if let Some(page) = quick.await? {
-            return Ok(page);
+        if let Some(found) = quick.await? {
+            return Ok(found);
         }
         if self.stuck().is_some() {
             // The writer waits for the disk, so it neither answers nor applies a group.
-            let read =
-                |open: &OpenEngine| Ok(page::read(&*open.engine, readers, collection, slice)?);
-            return self.between_groups(read, self.deadline_from_now()).await;
+            let look = |open: &OpenEngine| look(open, &self.holder, collection, query);
+            return self.between_groups(look, self.deadline_from_now()).await;
         }
-        self.ask(|reply| StoreMessage::Page {
+        let query = Box::new(query.clone());
+        self.ask(|reply| StoreMessage::Look {
             collection,
-            slice,
+            query,
             reply,
         })
         .await
+    }
+
+    async fn select(
+        &self,
+        collection: CollectionId,
+        query: &ListQuery,
+    ) -> Result<(Selection, u64), StoreError> {
+        self.queries.count(QueryPlan::Scan);
+        let fields = query.wanted_index();
+        self.count_scan(collection, &fields);
+        let source = ScanSource::From(query.first_id().cloned());
+        let selection = Selection::new(query.clone());
+        let scanned = self.scan_from(collection, source, selection, Selection::visit);
+        scanned.await.map_err(|error| {
+            let begun = error == StoreError::TooSlow;
+            if begun || error == StoreError::Overloaded {
+                StoreError::Unindexed { fields, begun }
+            } else {
+                error
+            }
+        })
+    }
+
+    /// Counts a scan for each field that an index would have to have.
+    fn count_scan(&self, collection: CollectionId, fields: &[String]) {
+        let known = self.holder.known.load();
+        let Some(resource) = known.name(collection) else {
+            return;
+        };
+        let is_declared = |field: &&String| {
+            let path: Vec<_> = field.split('.').map(str::to_owned).collect();
+            let schema = known.schema(collection);
+            schema.is_some_and(|schema| matches!(schema.at(&path), Declared::Kind(_)))
+        };
+        // A client may send any name.
+        let declared = fields.iter().filter(is_declared).map(String::as_str);
+        let declared: Vec<_> = declared.collect();
+        let names = if declared.is_empty() {
+            vec!["other"]
+        } else {
+            declared
+        };
+        let mut scans = self.queries.scans.lock();
+        for name in names {
+            *scans
+                .entry((resource.to_owned(), name.to_owned()))
+                .or_default() += 1;
+        }
     }
 
     /// Selects among the records of these ids. The records between two pauses are of one moment.

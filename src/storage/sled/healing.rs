@@ -36,16 +36,19 @@ pub(super) enum TaskKind {
     Scrub,
     /// Records are compared with rules that are to be declared.
     Compare,
+    /// Records are added to new indexes.
+    BuildIndexes,
 }
 
 impl TaskKind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::CatchUp,
         Self::MakeView,
         Self::MakeBeside,
         Self::RenewJournal,
         Self::Scrub,
         Self::Compare,
+        Self::BuildIndexes,
     ];
 
     /// Its name in metrics.
@@ -57,6 +60,7 @@ impl TaskKind {
             Self::RenewJournal => "renew_journal",
             Self::Scrub => "scrub",
             Self::Compare => "compare",
+            Self::BuildIndexes => "build_indexes",
         }
     }
 
@@ -71,6 +75,7 @@ impl TaskKind {
             Self::MakeBeside => "making another view of the records beside the one in use",
             Self::Scrub => "reading everything that is stored, to find damage",
             Self::Compare => "comparing the stored records with new rules of their fields",
+            Self::BuildIndexes => "adding the records to new indexes",
         }
     }
 
@@ -78,7 +83,7 @@ impl TaskKind {
     fn blocks(self) -> bool {
         match self {
             Self::CatchUp | Self::MakeView | Self::RenewJournal => true,
-            Self::MakeBeside | Self::Scrub | Self::Compare => false,
+            Self::MakeBeside | Self::Scrub | Self::Compare | Self::BuildIndexes => false,
         }
     }
 }

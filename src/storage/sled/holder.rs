@@ -21,6 +21,8 @@ use super::engine::{OpenFault, Opener};
 use super::engine_state::{EngineLock, EngineState};
 use super::failing_disk::FailingDisk;
 use super::healing::Healing;
+use super::index_building::IndexWork;
+use super::index_catalog::IndexCatalog;
 use super::known::KnownResources;
 use super::one_at_a_time::OneAtATime;
 use super::opening::{CommitLog, Opening};
@@ -66,6 +68,7 @@ pub(super) struct Holder {
     pub(super) removed_aside: Counter,
     /// The bytes that the journal has grown by since the last snapshot.
     journal_bytes: AtomicU64,
+    pub(super) index_work: IndexWork,
 }
 
 impl Holder {
@@ -100,6 +103,7 @@ impl Holder {
             snapshotting: OneAtATime::default(),
             removed_aside: Counter::default(),
             journal_bytes: AtomicU64::new(0),
+            index_work: IndexWork::default(),
         }
     }
 
@@ -126,8 +130,10 @@ impl Holder {
         }
         let durable = self.readers.progress().borrow().durable;
         let before = *self.before.lock();
-        let names = self.known.load().names();
+        let known = self.known.load_full();
+        let names = known.names();
         let opening = Opening {
+            resources: &known.declared(),
             data: &self.data,
             opener: &*self.opener,
             collections: &names,
@@ -147,6 +153,7 @@ impl Holder {
         self.mark.get_or_init(|| store.mark());
         let era = self.readers.progress().borrow().era + 1;
         let open = Arc::new(OpenEngine {
+            indexes: ArcSwap::from_pointee(IndexCatalog::read(&*opened.engine)?),
             engine: opened.engine,
             era,
             store,
@@ -169,6 +176,7 @@ impl Holder {
         };
         drop(state);
         self.readers.publish(&open, &opened.checked);
+        self.index_work.wake();
         if era == 1 {
             stored_fit::tell_undeclared(self, |_| true);
         }
@@ -204,6 +212,7 @@ impl Holder {
         if swapped {
             self.opener.switch();
             self.readers.publish(new, checked);
+            self.index_work.wake();
         }
         swapped
     }
@@ -231,6 +240,7 @@ impl Holder {
     /// Closes the store for good. Blocks until everything is on the disk. An open that takes long is not waited for: it has
     /// acknowledged nothing, but it keeps the lock until the process ends.
     pub(super) fn close(&self) {
+        self.index_work.close();
         let ended = self.end_attempts();
         self.readers.withdraw();
         if let Some(open) = self.engine.take() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::record::{IdScheme, Schema};
+use crate::record::{IdScheme, RecordIndex, Schema};
 use crate::settings::ResourceSettings;
 use crate::storage::CollectionId;
 use crate::storage::fit::Resources;
@@ -95,6 +95,15 @@ impl KnownResources {
     pub(super) fn schema(&self, id: CollectionId) -> Option<&Arc<Schema>> {
         let settings = self.all.get(id.0)?.settings.as_ref();
         settings.map(|settings| &settings.schema)
+    }
+
+    /// The indexes of a declared resource.
+    pub(super) fn indexes(&self, id: CollectionId) -> Option<&[RecordIndex]> {
+        let known = self.0.get(id.0).filter(|known| known.declared)?;
+        known
+            .settings
+            .as_ref()
+            .map(|settings| settings.indexes.as_slice())
     }
 
     /// The declared resources.

@@ -2,17 +2,19 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use parking_lot::Mutex;
 
 use super::built_view::BuiltView;
 use super::candidate::NextResources;
 use super::declaring::Declaration;
+use super::find::QueryLook;
+use super::index_building::IndexStep;
 use super::writer::GROUP;
-use crate::record::{RecordId, Slice, WriteCommand};
+use crate::record::{ListQuery, RecordId, WriteCommand};
 use crate::storage::{
-    BATCH_COMMANDS_MAX, BatchWritten, CollectionId, ListPage, StoreError, Write, WriteBatch,
-    Written,
+    BATCH_COMMANDS_MAX, BatchWritten, CollectionId, StoreError, Write, WriteBatch, Written,
 };
 use crate::supervision::{Message, ReplyTo};
 
@@ -52,11 +54,11 @@ pub(super) enum StoreMessage {
         batch: Box<QueuedBatch>,
         reply: ReplyTo<BatchWritten, StoreError>,
     },
-    /// Reads a page between two groups, for a reader that the writer has overtaken several times.
-    Page {
+    /// Looks for the page of a query between two groups, for a reader that the writer has overtaken several times.
+    Look {
         collection: CollectionId,
-        slice: Slice,
-        reply: ReplyTo<Option<ListPage>, StoreError>,
+        query: Box<ListQuery>,
+        reply: ReplyTo<QueryLook, StoreError>,
     },
     /// Answered once all groups before it are in the view.
     Applied { reply: ReplyTo<(), StoreError> },
@@ -65,6 +67,8 @@ pub(super) enum StoreMessage {
         candidate: Arc<NextResources>,
         reply: ReplyTo<Declaration, StoreError>,
     },
+    /// Does a part of what is to be done about the indexes, and tells whether there is more.
+    Indexes { done: Sender<IndexStep> },
     /// Makes the view again: a record in it, as it was when the store was opened for the `era`th time, can't be read.
     Heal { era: u64 },
     /// Puts a view that was made beside in the place of the one in use.
@@ -87,7 +91,8 @@ impl Message for StoreMessage {
                 WriteCommand::Delete { .. } | WriteCommand::DeleteMatching { .. } => "delete",
             },
             Self::Batch { .. } => "batch",
-            Self::Page { .. } => "page",
+            Self::Look { .. } => "page",
+            Self::Indexes { .. } => "indexes",
             Self::Heal { .. } => "heal",
             Self::Adopt { .. } => "adopt",
             Self::Applied { .. } => "applied",
@@ -104,7 +109,8 @@ impl Message for StoreMessage {
                 let batch = &batch.batch;
                 batch.bytes.max(batch.commands.len() * COMMAND_BYTES)
             }
-            Self::Page { .. }
+            Self::Look { .. }
+            | Self::Indexes { .. }
             | Self::Heal { .. }
             | Self::Adopt { .. }
             | Self::Applied { .. }

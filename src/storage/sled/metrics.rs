@@ -21,8 +21,16 @@ pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
     store.holder.healing.write(rows);
     rows.counters(
         "perennial_storage_queries",
-        "Lists answered by reading a page (page), the records of the ids asked for (ids), or the whole resource (scan)",
+        "Lists answered by reading a page (page), the records of the ids asked for (ids), those that an index names (index), or the whole resource (scan)",
         store.queries.read().map(|(plan, count)| ([("plan", plan)], count)),
+    );
+    let scans = store.queries.scans.lock().clone();
+    rows.counters(
+        "perennial_storage_scans",
+        "Lists for which the whole resource was read, by a declared field that an index would have to have; other: none is declared",
+        scans.iter().map(|((resource, field), count)| {
+            ([("resource", resource.as_str()), ("field", field.as_str())], *count)
+        }),
     );
     rows.counter(
         "perennial_storage_refused_histories",

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
-use super::checked::{Checked, LAST_SEQ_KEY, SCHEMA, SCHEMA_KEY};
+use super::checked::{Checked, LAST_SEQ_KEY, SCHEMA_KEY, SCHEMA_OLDEST};
 use super::data_folder::{self, DataFolder, copy_all};
 use super::engine::{Engine, Keyspace, OpenFault, Opener as _};
 use super::log::seq_of;
@@ -73,8 +73,8 @@ fn check(engine: &dyn Engine, mark: &Path) -> Result<u64, OpenFault> {
     };
     let schema: [u8; 4] = schema.as_ref().try_into().map_err(|_| Damaged)?;
     let found = u32::from_be_bytes(schema);
-    if found >= SCHEMA {
-        let known = SCHEMA;
+    if found >= SCHEMA_OLDEST {
+        let known = SCHEMA_OLDEST;
         return Err(OpenFault::Newer { found, known });
     }
     let last_seq = number(LAST_SEQ_KEY)?.unwrap_or(0);

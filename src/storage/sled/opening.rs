@@ -6,12 +6,14 @@ use super::checked::{self, Checked};
 use super::data_folder::{DataFolder, move_aside};
 use super::engine::{Engine, OpenFault, Opener};
 use super::healing::{Healing, HealingTask, TaskKind};
+use super::index_catalog::IndexCatalog;
 use super::old_format;
 use super::replay::Replay;
 use super::snapshots;
 use super::sources::{self, judge, refused};
 use super::start::{self, Copies, DataParts, Remedy, StoreKind};
 use crate::incidents::{Incident, IncidentKind, STORAGE};
+use crate::storage::fit::Resources;
 use crate::storage::journal::{
     Journal, JournalEnd, JournalFiles, Mark, Marks, MarksFound, Snapshot, StoreId, boot_id,
 };
@@ -38,6 +40,8 @@ pub(super) struct Opening<'a> {
     pub(super) data: &'a DataFolder,
     pub(super) opener: &'a dyn Opener,
     pub(super) collections: &'a [String],
+    /// The declared resources: a view that is made has their indexes from the beginning.
+    pub(super) resources: &'a Resources,
     /// The number of changes that the log keeps.
     pub(super) log_keep: u64,
     /// The store that this process had open before, and its last change.
@@ -167,7 +171,8 @@ impl Opening<'_> {
             log_first: 1,
             ..Checked::default()
         };
-        let (checked, _) = Replay::new(&mut *engine, store, checked, 0).finish(0)?;
+        IndexCatalog::declare_empty(&*engine, self.resources)?;
+        let (checked, _) = Replay::new(&mut *engine, store, checked, 0)?.finish(0)?;
         self.opened(engine, checked, store, &JournalEnd::default())
     }
 
@@ -232,7 +237,8 @@ impl Opening<'_> {
         };
         match start::remedy(&copies) {
             Remedy::Replay => {
-                let mut replay = Replay::new(&mut *engine, store, checked, self.log_from(end.last));
+                let mut replay =
+                    Replay::new(&mut *engine, store, checked, self.log_from(end.last))?;
                 files.read::<OpenFault>(at, |changes| replay.add(changes))?;
                 let (checked, applied) = replay.finish(end.last)?;
                 if applied > 0 {
@@ -318,14 +324,15 @@ impl Opening<'_> {
         task: &HealingTask<'_>,
     ) -> Result<(Box<dyn Engine>, Checked), OpenFault> {
         let base = snapshot.map_or(0, |snapshot| snapshot.seq);
-        let replay = Replay::new(&mut *engine, store, Checked::default(), u64::MAX);
+        IndexCatalog::declare_empty(&*engine, self.resources)?;
+        let replay = Replay::new(&mut *engine, store, Checked::default(), u64::MAX)?;
         let mut replay = replay.of_snapshot().beside(beside);
         if let Some(snapshot) = snapshot {
             snapshot.read_counted::<OpenFault>(task.counter(), |changes| replay.add(changes))?;
         }
         let (checked, records) = replay.finish(base)?;
         let from = self.log_from(last);
-        let mut replay = Replay::new(&mut *engine, store, checked, from).beside(beside);
+        let mut replay = Replay::new(&mut *engine, store, checked, from)?.beside(beside);
         if last > base {
             files.read::<OpenFault>(base, |changes| {
                 let wanted = changes.into_iter().filter(|change| change.seq <= last);

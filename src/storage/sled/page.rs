@@ -1,32 +1,51 @@
 //! Reads one page of a resource in the order of ids.
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
+use super::block_counts::{BlockCounts, CountedKeys, KeyAfter, OrderedKeys};
+use super::checked::Tally;
 use super::engine::{Engine, Keyspace, OpenFault};
 use super::holder::Holder;
 use super::read_error::ReadError;
-use super::reader_state::{OpenEngine, ReaderState};
+use super::reader_state::OpenEngine;
 use super::stored_record::{Damaged, StoredRecord};
 use super::value;
-use crate::num::as_u64;
+use crate::num::{as_u64, as_usize};
 use crate::record::{Record, RecordId, Slice};
 use crate::storage::{CollectionId, ListPage};
 
 /// How many bytes of records are read on an event loop without a pause; a longer page is read elsewhere.
-const PAGE_BYTES_MAX: usize = 1 << 20;
+pub(super) const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// The most records of a chunk, and the bytes after which it ends: the writer may have to wait while it is read.
 const CHUNK_RECORDS: usize = 500;
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// Reads a page; `None` if it is longer than [`PAGE_BYTES_MAX`]. The caller makes sure that no group is applied meanwhile.
+/// The records of a resource, with the counts of their keys, as far as there are some.
+pub(super) struct OrderedRecords<'a> {
+    pub(super) engine: &'a dyn Engine,
+    pub(super) collection: CollectionId,
+    pub(super) counts: Option<&'a Mutex<BlockCounts>>,
+}
+
+impl OrderedRecords<'_> {
+    fn keys(&self) -> OrderedKeys<'_> {
+        OrderedKeys {
+            engine: self.engine,
+            of: CountedKeys::records(self.collection),
+            counts: self.counts,
+        }
+    }
+}
+
+/// Reads a page in the order of ids, or in the reverse; `None` if it is longer than [`PAGE_BYTES_MAX`], or far behind while records are not counted yet. The caller makes sure that no group is applied meanwhile.
 pub(super) fn read(
-    engine: &dyn Engine,
-    readers: &ReaderState,
-    collection: CollectionId,
+    from: &OrderedRecords<'_>,
+    tally: Tally,
     slice: Slice,
+    descending: bool,
 ) -> Result<Option<ListPage>, ReadError> {
-    let tally = readers.tally(collection);
     let mut page = ListPage {
         records: Vec::new(),
         total: Some(tally.records),
@@ -34,30 +53,45 @@ pub(super) fn read(
         seq: tally.seq,
     };
     page.more = tally.records > as_u64(slice.start());
-    if slice.limit() == 0 {
+    if slice.limit() == 0 || !page.more {
         return Ok(Some(page));
     }
+    // In the reverse, the page is read from its end.
+    let start = as_u64(slice.start());
+    let end = as_u64(slice.end()).min(tally.records);
+    let skip = if descending {
+        tally.records - end
+    } else {
+        start
+    };
+    let first = match from.keys().after(&[], skip)? {
+        KeyAfter::Key(key) => key,
+        KeyAfter::None => return Ok(Some(page)),
+        KeyAfter::Unknown => return Ok(None),
+    };
     let mut bytes = 0;
-    records(engine, collection, &[], slice.start(), |record| {
+    let wanted = as_usize(end - start);
+    records(from.engine, from.collection, &first, |record| {
         bytes += record.json.len();
         page.records.push(record);
-        bytes <= PAGE_BYTES_MAX && page.records.len() < slice.limit()
+        bytes <= PAGE_BYTES_MAX && page.records.len() < wanted
     })?;
-    let end = slice.start().saturating_add(page.records.len());
-    page.more = tally.records > as_u64(end);
+    if descending {
+        page.records.reverse();
+    }
+    page.more = tally.records > end;
     Ok((bytes <= PAGE_BYTES_MAX).then_some(page))
 }
 
-/// Shows the records of a resource from the key `from` on to `visit`, except the first `skip`, until it returns false.
+/// Shows the records of a resource from the key `from` on to `visit`, until it returns false.
 pub(super) fn records(
     engine: &dyn Engine,
     collection: CollectionId,
     from: &[u8],
-    skip: usize,
     mut visit: impl FnMut(Record) -> bool,
 ) -> Result<(), ReadError> {
     let mut named = Ok(());
-    stored(engine, collection, from, skip, |key, record| {
+    stored(engine, collection, from, |key, record| {
         if let Some(id) = RecordId::from_key(key) {
             visit(record.into_record(id))
         } else {
@@ -73,15 +107,10 @@ pub(super) fn stored(
     engine: &dyn Engine,
     collection: CollectionId,
     from: &[u8],
-    mut skip: usize,
     mut visit: impl FnMut(&[u8], StoredRecord) -> bool,
 ) -> Result<(), ReadError> {
     let mut read = Ok(());
     engine.scan(Keyspace::Records(collection), from, &mut |key, value| {
-        if skip > 0 {
-            skip -= 1;
-            return true;
-        }
         let value = Bytes::copy_from_slice(value);
         match value::whole(engine, None, collection, key, value) {
             Ok(record) => visit(key, record),
@@ -107,7 +136,7 @@ pub(super) fn chunk(
 ) -> Result<Option<Chunk>, OpenFault> {
     let read = |open: &OpenEngine| {
         let (mut records, mut bytes) = (Vec::new(), 0);
-        stored(&*open.engine, collection, from, 0, |key, record| {
+        stored(&*open.engine, collection, from, |key, record| {
             bytes += record.json.len();
             records.push((key.to_vec(), record));
             records.len() < CHUNK_RECORDS && bytes < CHUNK_BYTES

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::checked::{Checked, Tally};
 use super::engine::{Engine, Group};
+use super::index_catalog::IndexCatalog;
 use super::opening::CommitLog;
 use super::seqlock::SeqLock;
 use crate::storage::CollectionId;
@@ -33,6 +34,8 @@ pub(super) struct OpenEngine {
     pub(super) store: StoreId,
     /// The group that is on the disk and is being applied to the engine: what it changes is read here.
     pub(super) unapplied: ArcSwapOption<Group>,
+    /// Its indexes. The writer changes them while no reader [looks](ReaderState::between_groups).
+    pub(super) indexes: ArcSwap<IndexCatalog>,
     /// Used by the writer alone. A view that takes the place of another goes on with its log.
     pub(super) log: Arc<Mutex<CommitLog>>,
 }

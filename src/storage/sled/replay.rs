@@ -1,10 +1,14 @@
 //! Applies changes of the journal or of a snapshot to a view.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::block_counts::KeyMoves;
 use super::checked::{Checked, LAST_SEQ_KEY, SCHEMA, SCHEMA_KEY, STORE_KEY, tally_key};
 use super::engine::{Engine, Group, Keyspace, OpenFault};
+use super::index_catalog::IndexCatalog;
 use super::log::seq_key;
+use super::read_error::ReadError;
 use super::staging::{Origin, Staging};
 use super::stored_record::Damaged;
 use crate::record::RecordId;
@@ -32,6 +36,7 @@ pub(super) struct Replay<'a> {
     /// Whether the view is worth nothing before all is applied.
     from_snapshot: bool,
     beside: bool,
+    indexes: Arc<IndexCatalog>,
 }
 
 impl<'a> Replay<'a> {
@@ -40,8 +45,9 @@ impl<'a> Replay<'a> {
         store: StoreId,
         checked: Checked,
         log_from: u64,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, ReadError> {
+        Ok(Self {
+            indexes: Arc::new(IndexCatalog::read(engine)?),
             engine,
             store,
             checked,
@@ -51,7 +57,7 @@ impl<'a> Replay<'a> {
             applied: 0,
             from_snapshot: false,
             beside: false,
-        }
+        })
     }
 
     /// The changes are those of a snapshot, which are not in the order in which they were made: the view counts as empty until
@@ -119,6 +125,8 @@ impl<'a> Replay<'a> {
             names: self.engine.collections(),
             changes: Vec::new(),
             log_from: self.log_from,
+            indexes: Arc::clone(&self.indexes),
+            moves: KeyMoves::default(),
         };
         for change in waiting {
             apply(&mut staging, change)?;

@@ -8,14 +8,21 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::holder::Holder;
+use super::index_reading::IndexReader;
 use super::page;
 use super::read_error::ReadError;
-use super::store::SledStore;
+use super::store::{SledStore, record};
 use crate::record::{Record, RecordId};
+use crate::storage::plan::IndexPart;
 use crate::storage::{CollectionId, StoreError};
 
-/// The most scans that run at once; others wait, up to their deadline.
-pub(super) const SCANS_MAX: usize = 4;
+/// The most scans that run at once; others wait, up to their deadline. They have one processor of two, so that reads of single
+/// records and pages go on.
+pub(super) fn scans_max() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| (processors.get() / 2).clamp(1, 4))
+}
+/// How often a part of an index is read while groups are applied, before all records are read instead.
+const GATHER_TRIES: u32 = 5;
 /// The most records in a chunk.
 const CHUNK_RECORDS_MAX: usize = 500;
 /// The fewest records in a chunk: they can be read between two groups.
@@ -34,18 +41,18 @@ impl SledStore {
         state: T,
         visit: fn(&mut T, Record) -> bool,
     ) -> Result<(T, u64), StoreError> {
-        self.scan_from(collection, None, state, visit).await
+        let source = ScanSource::From(None);
+        self.scan_from(collection, source, state, visit).await
     }
 
-    /// The same from the record on that follows the id `after`.
+    /// The same of some of the records.
     pub(super) async fn scan_from<T: Send + 'static>(
         &self,
         collection: CollectionId,
-        after: Option<&RecordId>,
+        source: ScanSource,
         state: T,
         visit: fn(&mut T, Record) -> bool,
     ) -> Result<(T, u64), StoreError> {
-        let from = after.map_or_else(Vec::new, |id| next_key(&id.key()));
         let deadline = self.deadline_from_now();
         let permit = Arc::clone(&self.scans).acquire_owned();
         let permit = tokio::time::timeout_at(deadline, permit).await;
@@ -55,7 +62,16 @@ impl SledStore {
         let scan = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let scan = CollectionScan::new(&holder, collection, deadline)?;
-            Ok((scan.run(from, state, visit)?, scan.seq))
+            let (from, among) = match source {
+                ScanSource::From(after) => (after, None),
+                ScanSource::Part { index, part } => (None, scan.gather(&index, &part)?),
+            };
+            let from = from.map_or_else(Vec::new, |id| next_key(&id.key()));
+            let state = match among {
+                Some(ids) => scan.run_among(&ids, state, visit)?,
+                None => scan.run(from, state, visit)?,
+            };
+            Ok((state, scan.seq))
         });
         scan.await.map_err(|_| StoreError::Failed)?
     }
@@ -73,7 +89,7 @@ impl SledStore {
             let quick = self.read(|open| {
                 let read = || {
                     let (mut records, mut bytes) = (Vec::new(), 0);
-                    page::records(&*open.engine, collection, &from, 0, |record| {
+                    page::records(&*open.engine, collection, &from, |record| {
                         bytes += record.json.len();
                         records.push(record);
                         records.len() < records_max && bytes < STRETCH_BYTES
@@ -92,6 +108,14 @@ impl SledStore {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// The records that a scan looks at.
+pub(super) enum ScanSource {
+    /// Those that follow this id; all of them without one.
+    From(Option<RecordId>),
+    /// Those that a part of the index of this name names.
+    Part { index: String, part: IndexPart },
 }
 
 /// The next key that is possible.
@@ -157,6 +181,51 @@ impl<'a> CollectionScan<'a> {
         }
     }
 
+    /// The ids of the records that a part of an index names; `None` if the index is not there any more, or changes too fast.
+    fn gather(&self, name: &str, part: &IndexPart) -> Result<Option<Vec<RecordId>>, StoreError> {
+        let open = self.holder.readers.engine();
+        let open = open.as_deref().ok_or(StoreError::Unavailable)?;
+        let catalog = open.indexes.load();
+        let mut kept = catalog.of(self.collection).iter();
+        let kept = kept.find(|kept| kept.is_complete() && kept.index.name() == name);
+        let Some(kept) = kept else {
+            return Ok(None);
+        };
+        let reader = IndexReader::new(open, self.collection, kept);
+        // Beside the writer, a record could move from what is not read yet to what was.
+        for _ in 0..GATHER_TRIES {
+            let gather = || reader.gather(part, usize::MAX);
+            if let Some(ids) = self.holder.readers.between_groups(open, gather) {
+                return Ok(ids?);
+            }
+            std::thread::yield_now();
+        }
+        Ok(None)
+    }
+
+    fn run_among<T>(
+        &self,
+        ids: &[RecordId],
+        mut state: T,
+        visit: fn(&mut T, Record) -> bool,
+    ) -> Result<T, StoreError> {
+        for ids in ids.chunks(CHUNK_RECORDS_MAX) {
+            if Instant::now() >= self.deadline {
+                return Err(StoreError::TooSlow);
+            }
+            let open = self.holder.readers.engine();
+            let open = open.as_deref().ok_or(StoreError::Unavailable)?;
+            for id in ids {
+                if let Some(record) = record(open, self.collection, id)?
+                    && !visit(&mut state, record)
+                {
+                    return Ok(state);
+                }
+            }
+        }
+        Ok(state)
+    }
+
     /// The next records; `None` if a group was applied meanwhile, or if room for reading had to be made.
     fn chunk(&self, from: &[u8], records_max: usize) -> Result<Option<Vec<Record>>, StoreError> {
         let open = self.holder.readers.engine();
@@ -164,7 +233,7 @@ impl<'a> CollectionScan<'a> {
         let engine = &*open.engine;
         let read = || {
             let mut records = Vec::new();
-            page::records(engine, self.collection, from, 0, |record| {
+            page::records(engine, self.collection, from, |record| {
                 records.push(record);
                 records.len() < records_max
             })?;

@@ -75,7 +75,7 @@ pub(super) fn of_view(
     for (index, name) in engine.collections().iter().enumerate() {
         let collection = CollectionId(index);
         let mut written = Ok(());
-        page::stored(engine, collection, &[], 0, |key, record| {
+        page::stored(engine, collection, &[], |key, record| {
             counter.fetch_add(as_u64(record.json.len()), Ordering::Relaxed);
             let change = change(name, key.to_vec(), record);
             written = out.add(change);

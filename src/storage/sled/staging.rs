@@ -5,14 +5,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use super::block_counts::{CountedKeys, KeyMoves};
 use super::checked::{Checked, next_key};
 use super::engine::{Engine, Group, Keyspace};
+use super::index_catalog::IndexCatalog;
 use super::log::{LogEntry, seq_key, seq_of};
 use super::read_error::ReadError;
 use super::stored_record::StoredRecord;
 use super::value::{self, Before};
 use crate::num::{as_millis, as_u64};
-use crate::record::{Record, RecordId, Revision};
+use crate::record::{JsonObject, Record, RecordId, Revision};
 use crate::storage::journal::{JournalChange, JournalEffect};
 use crate::storage::{ChangeKind, CollectionId};
 use crate::supervision::{Faults, MessageId};
@@ -32,6 +34,9 @@ pub(super) struct Staging<'a> {
     pub(super) changes: Vec<JournalChange>,
     /// Changes before this one get no entry in the log.
     pub(super) log_from: u64,
+    pub(super) indexes: Arc<IndexCatalog>,
+    /// The keys that come and go, among those that are counted.
+    pub(super) moves: KeyMoves,
 }
 
 /// A record that a command is about, as the group has it now.
@@ -148,6 +153,7 @@ impl Staging<'_> {
             ..
         } = target;
         before.put(&mut self.group, &stored);
+        self.keep_indexes(origin.collection, &id, current.as_ref(), Some(&json));
         if let Some(next) = next {
             self.give_next(origin.collection, next);
         }
@@ -166,6 +172,7 @@ impl Staging<'_> {
         let key = target.id.key().into_owned();
         self.log(origin, key, JournalEffect::Delete);
         target.before.remove(&mut self.group);
+        self.keep_indexes(origin.collection, &target.id, target.current.as_ref(), None);
         self.count(origin.collection, target.current.as_ref(), None);
         target.current
     }
@@ -205,6 +212,50 @@ impl Staging<'_> {
             key,
             effect,
         });
+    }
+
+    /// Stages the keys of a record that takes the place of another, either of which may be none.
+    fn keep_indexes(
+        &mut self,
+        collection: CollectionId,
+        id: &RecordId,
+        old: Option<&Record>,
+        new: Option<&Bytes>,
+    ) {
+        let id = id.key();
+        if old.is_some() != new.is_some() {
+            let of = CountedKeys::records(collection);
+            self.moves.add(of, id.to_vec(), new.is_some());
+        }
+        let indexes = Arc::clone(&self.indexes);
+        let mut indexes = indexes
+            .of(collection)
+            .iter()
+            .filter(|index| index.has(&id))
+            .peekable();
+        if indexes.peek().is_none() {
+            return;
+        }
+        let members = |json: &Bytes| JsonObject::parse(json).unwrap_or_default();
+        let (old, new) = (old.map(|old| members(&old.json)), new.map(members));
+        for kept in indexes {
+            let entries = |of: Option<&JsonObject>| {
+                of.map(|of| kept.index.entries(of.members()))
+                    .unwrap_or_default()
+            };
+            let (old, new) = (entries(old.as_ref()), entries(new.as_ref()));
+            let changed = old.symmetric_difference(&new);
+            for entry in changed {
+                let key = kept.key(entry, &id);
+                let added = new.contains(entry);
+                self.moves.add(kept.keys(collection), key.clone(), added);
+                if added {
+                    self.group.put(Keyspace::Index(collection), key, Vec::new());
+                } else {
+                    self.group.remove(Keyspace::Index(collection), key);
+                }
+            }
+        }
     }
 
     /// Counts a record that took the place of another, either of which may be none.

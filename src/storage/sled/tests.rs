@@ -5,7 +5,8 @@ mod checking;
 mod compaction;
 mod declaring;
 mod dying;
-mod memory;
+mod indexing;
+pub(super) mod memory;
 mod modelled;
 mod opening;
 mod snapshots;
@@ -19,8 +20,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::record::{
-    CommandError, Conditions, Handling, IdScheme, JsonObject, ListQuery, Record, RecordId, Schema,
-    WriteCommand,
+    CommandError, Conditions, Handling, IdScheme, JsonObject, ListQuery, Record, RecordId,
+    RecordIndex, Schema, WriteCommand,
 };
 use crate::settings::ResourceSettings;
 use crate::storage::{ChangeKind, Changes, CollectionId, ListPage, StoreError, Write, Written};
@@ -40,6 +41,15 @@ fn settings(data: &Path) -> Settings {
         ..ResourceSettings::at("/books")
     };
     settings.resources.insert("books".to_owned(), books);
+    settings
+}
+
+/// The same with indexes of this name each.
+fn indexed(data: &Path, indexes: &[&str]) -> Settings {
+    let mut settings = settings(data);
+    let of = indexes.iter().map(|name| RecordIndex::of_name(name));
+    let books = settings.resources.get_mut("books");
+    books.unwrap().indexes = of.collect();
     settings
 }
 
@@ -172,8 +182,12 @@ impl Running {
 }
 
 fn on_sled(data: &Path, faults: &Faults) -> (Arc<SledStore>, ChildSpec) {
-    let opener = SledOpener::new(data.join("view"), settings(data).storage.cache_bytes);
-    with_engine(Box::new(opener), &settings(data), faults, &incidents(data))
+    sled_with(data, &settings(data), faults)
+}
+
+fn sled_with(data: &Path, settings: &Settings, faults: &Faults) -> (Arc<SledStore>, ChildSpec) {
+    let opener = SledOpener::new(data.join("view"), settings.storage.cache_bytes);
+    with_engine(Box::new(opener), settings, faults, &incidents(data))
 }
 
 fn incidents(data: &Path) -> Arc<Incidents> {
@@ -301,6 +315,7 @@ fn the_metrics_show_records_bytes_queries_and_commits() {
         for line in sizes.iter().map(String::as_str).chain([
             "perennial_storage_queries_total{plan=\"page\"} 2\n",
             "perennial_storage_queries_total{plan=\"ids\"} 1\n",
+            "perennial_storage_queries_total{plan=\"index\"} 0\n",
             "perennial_storage_queries_total{plan=\"scan\"} 1\n",
             "perennial_storage_commit_seconds_count 4\n",
             "perennial_storage_durable_changes_total 4\n",

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::checked::{Checked, next_number};
 use super::engine::{Engine, Keyspace, OpenFault};
+use super::index_check::{self, IndexFault};
 use super::stored_record::StoredRecord;
 use super::value;
 use crate::num::as_u64;
@@ -155,6 +156,14 @@ pub(super) fn compare(
         }
     }
     let names = engine.collections();
+    index_check::compare(engine, |id, kept, key, fault| {
+        let of = names.get(id.0).map_or("", String::as_str);
+        let what = match fault {
+            IndexFault::Lacks => "is missing in the index of",
+            IndexFault::Stray => "has a key that is not its own in the index of",
+        };
+        differences.add_record(of, key, &format!("{what} {}", kept.index.fields()));
+    })?;
     for ((tally, name), (records, bytes)) in checked.tallies.iter().zip(names.iter()).zip(found) {
         if (tally.records, tally.bytes) != (records, bytes) {
             let (counted, of) = (tally.records, tally.bytes);

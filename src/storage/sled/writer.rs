@@ -10,21 +10,21 @@ use std::time::Duration;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use super::batch::WriteAnswer;
+use super::block_counts::KeyMoves;
 use super::checked::Checked;
 use super::commit::Committed;
 use super::declaring::PutRecord;
 use super::engine::{Group, Keyspace};
 use super::failing_disk;
+use super::find;
 use super::holder::Holder;
 use super::log::{LogEntry, seq_key};
 use super::message::{Prepared, QueuedWrite, StoreMessage};
-use super::page;
+use super::read_error::ReadError;
 use super::reader_state::OpenEngine;
 use super::staging::{Staging, WriteTarget};
-use crate::record::{
-    CommandError, Conditions, Decision, RecordId, Schema, Slice, WriteCommand, decide,
-};
-use crate::storage::{CollectionId, ListPage, StoreError, Written};
+use crate::record::{CommandError, Conditions, Decision, RecordId, Schema, WriteCommand, decide};
+use crate::storage::{CollectionId, StoreError, Written};
 use crate::supervision::{
     BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, Incarnation, MessageId,
 };
@@ -145,11 +145,12 @@ impl Writer {
         let (collection, command) = (write.collection, &write.command);
         let targets = targets(staging, collection, command, &queued.matching)?;
         let decided = self.decide(
+            staging,
             (collection, &write.schema),
             command,
             &write.conditions,
             targets,
-        )?;
+        )??;
         if !delivery.commit_to(self.settings.flush_limit) {
             return Ok(None);
         }
@@ -165,15 +166,21 @@ impl Writer {
     /// Decides what a command does to each record that it is about.
     pub(super) fn decide(
         &self,
+        staging: &Staging<'_>,
         (collection, schema): (CollectionId, &Arc<Schema>),
         command: &WriteCommand,
         conditions: &Conditions,
         targets: Vec<WriteTarget>,
-    ) -> Result<Vec<(WriteTarget, Decision)>, CommandError> {
+    ) -> Result<Result<Vec<(WriteTarget, Decision)>, CommandError>, ReadError> {
+        let known = self.holder.known.load();
+        let unique = known.indexes(collection).unwrap_or_default();
         let mut decided = Vec::with_capacity(targets.len());
         for target in targets {
             let current = target.current.as_ref();
-            let decision = decide(command, conditions, schema, &target.id, current)?;
+            let decision = match decide(command, conditions, schema, &target.id, current) {
+                Ok(decision) => decision,
+                Err(error) => return Ok(Err(error)),
+            };
             if let Decision::Put(json) = &decision {
                 let put = PutRecord {
                     creates: current.is_none(),
@@ -182,11 +189,16 @@ impl Writer {
                     id: &target.id,
                     json,
                 };
-                self.holder.judge(&put)?;
+                if let Err(error) = self.holder.judge(&put) {
+                    return Ok(Err(error));
+                }
+                if let Some(taken) = staging.taken(collection, unique, &target.id, json)? {
+                    return Ok(Err(taken));
+                }
             }
             decided.push((target, decision));
         }
-        Ok(decided)
+        Ok(Ok(decided))
     }
 
     /// Commits a group and answers its writes. Their answers wait for that even if they are errors: what they tell may be
@@ -229,24 +241,25 @@ impl Writer {
         let mut heal = false;
         for delivery in batch {
             match &**delivery {
-                StoreMessage::Page {
+                StoreMessage::Look {
                     collection,
-                    slice,
+                    query,
                     reply,
                 } if !delivery.expired() => {
-                    reply.settle(self.page(open, *collection, *slice));
+                    reply.settle(find::look(open, &self.holder, *collection, query));
                 }
                 StoreMessage::Heal { era } if *era == open.era => heal = true,
                 StoreMessage::Applied { reply } => {
                     reply.settle(Ok(()));
                 }
+                StoreMessage::Indexes { done } => self.tell_index_step(open, done)?,
                 StoreMessage::Declare { candidate, reply } => {
                     self.settings.faults.hit("writer.declaring");
                     reply.settle(self.holder.declare(open, candidate));
                 }
                 StoreMessage::Write { .. }
                 | StoreMessage::Batch { .. }
-                | StoreMessage::Page { .. }
+                | StoreMessage::Look { .. }
                 | StoreMessage::Heal { .. }
                 | StoreMessage::Adopt { .. } => {}
             }
@@ -257,16 +270,6 @@ impl Writer {
             return Err("a record in the view is damaged: the view is made again".into());
         }
         Ok(())
-    }
-
-    fn page(
-        &self,
-        open: &OpenEngine,
-        collection: CollectionId,
-        slice: Slice,
-    ) -> Result<Option<ListPage>, StoreError> {
-        let readers = &self.holder.readers;
-        Ok(page::read(&*open.engine, readers, collection, slice)?)
     }
 }
 
@@ -376,6 +379,8 @@ impl BlockingChild for Writer {
             names: open.engine.collections(),
             changes: Vec::new(),
             log_from: 0,
+            indexes: open.indexes.load_full(),
+            moves: KeyMoves::default(),
         };
         let mut staging = stage(self);
         let mut answers = Vec::with_capacity(batch.len());
@@ -428,7 +433,7 @@ fn refuse(delivery: &Delivery<StoreMessage>, error: StoreError) {
         StoreMessage::Batch { reply, .. } => {
             reply.settle(Err(error));
         }
-        StoreMessage::Page { reply, .. } => {
+        StoreMessage::Look { reply, .. } => {
             reply.settle(Err(error));
         }
         StoreMessage::Applied { reply } => {
@@ -437,8 +442,8 @@ fn refuse(delivery: &Delivery<StoreMessage>, error: StoreError) {
         StoreMessage::Declare { reply, .. } => {
             reply.settle(Err(StoreError::Unavailable));
         }
-        // It is made again already.
-        StoreMessage::Heal { .. } => {}
+        // It is made again already, and whoever asks about indexes asks again.
+        StoreMessage::Heal { .. } | StoreMessage::Indexes { .. } => {}
         StoreMessage::Adopt { view } => drop(view.lock().take()),
     }
 }

@@ -9,7 +9,7 @@ fn the_second_dialect_says_what_the_first_does() {
     let schema = typed();
     let meaning = |query: &str| {
         let query = strict(query, &schema).unwrap();
-        let (conditions, order) = (query.conditions().to_vec(), query.order().to_vec());
+        let (conditions, order) = (query.conditions.clone(), query.order().to_vec());
         (conditions, order, query.slice())
     };
     for (second, first) in [

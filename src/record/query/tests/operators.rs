@@ -179,7 +179,7 @@ fn without_declared_fields_values_are_compared_as_json_server_does() {
 fn bounds_of_one_value_become_one_range() {
     let conditions = |schema: &Schema, query: &str| {
         let query = strict(query, schema).unwrap();
-        query.conditions().len()
+        query.conditions.len()
     };
     let (any, typed) = (&Schema::Any, &typed());
     assert_eq!(conditions(typed, "year_gte=1&year_lt=9&title=x"), 2);

@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 use super::super::engine::{Engine, EngineError, Group, Keyspace, OpenFault, Opener, Visit};
 
 /// Every keyspace with its keys and values.
-pub(super) type Keyspaces = BTreeMap<Keyspace, BTreeMap<Vec<u8>, Vec<u8>>>;
+pub(in super::super) type Keyspaces = BTreeMap<Keyspace, BTreeMap<Vec<u8>, Vec<u8>>>;
 
 /// The content of an engine in memory; it stays when the engine is opened again.
 #[derive(Default)]
-pub(super) struct Memory {
+pub(in super::super) struct Memory {
     pub(super) keyspaces: Mutex<Keyspaces>,
     pub(super) calls: Mutex<Vec<&'static str>>,
     /// Fails the next commit after its first keyspace.
@@ -35,16 +35,18 @@ pub(super) struct Memory {
 fn kept(keyspace: Keyspace) -> Keyspace {
     match keyspace {
         Keyspace::OldChunks(id) => Keyspace::Chunks(id),
-        other @ (Keyspace::Log | Keyspace::Chunks(_) | Keyspace::Records(_) | Keyspace::Meta) => {
-            other
-        }
+        other @ (Keyspace::Log
+        | Keyspace::Chunks(_)
+        | Keyspace::Records(_)
+        | Keyspace::Index(_)
+        | Keyspace::Meta) => other,
     }
 }
 
-pub(super) struct MemoryEngine(pub(super) Arc<Memory>, Mutex<Arc<[String]>>);
+pub(in super::super) struct MemoryEngine(pub(in super::super) Arc<Memory>, Mutex<Arc<[String]>>);
 
 impl MemoryEngine {
-    pub(super) fn new(memory: Arc<Memory>, collections: &[String]) -> Self {
+    pub(in super::super) fn new(memory: Arc<Memory>, collections: &[String]) -> Self {
         Self(memory, Mutex::new(collections.into()))
     }
 }
@@ -88,6 +90,22 @@ impl Engine for MemoryEngine {
             .unwrap_or_default();
         let _stopped = found
             .range(from.to_vec()..)
+            .all(|(key, value)| visit(key, value));
+        Ok(())
+    }
+
+    fn scan_back(
+        &self,
+        keyspace: Keyspace,
+        before: &[u8],
+        visit: Visit<'_>,
+    ) -> Result<(), EngineError> {
+        let keyspaces = self.0.keyspaces.lock();
+        let found = keyspaces.get(&kept(keyspace)).cloned().unwrap_or_default();
+        drop(keyspaces);
+        let _stopped = found
+            .range(..before.to_vec())
+            .rev()
             .all(|(key, value)| visit(key, value));
         Ok(())
     }

@@ -21,6 +21,7 @@ const POINTS: [&str; 5] = [
 ];
 /// A body of this many bytes is kept in chunks.
 const LONG: usize = 5_000;
+const INDEXES: [&str; 4] = ["n", "t", "t,n", "o.p"];
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -28,8 +29,8 @@ enum Step {
     Writes(Vec<(Change, Condition)>),
     Get(RecordId),
     List(Asked),
-    /// Closed and opened again.
-    Restart,
+    /// Closed and opened again, with so many indexes.
+    Restart(usize),
     /// The next write that passes this point kills the writer.
     Die(&'static str),
     /// The next sync of the journal fails.
@@ -149,7 +150,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => writes.prop_map(Step::Writes),
         2 => ids().prop_map(Step::Get),
         4 => lists().prop_map(Step::List),
-        1 => Just(Step::Restart),
+        2 => (0..=INDEXES.len()).prop_map(Step::Restart),
         1 => prop::sample::select(POINTS.to_vec()).prop_map(Step::Die),
         1 => prop_oneof![Just(Step::FailSync), Just(Step::FailView)],
     ];
@@ -201,6 +202,8 @@ struct Stage {
     folder: tempfile::TempDir,
     memory: Option<Arc<Memory>>,
     faults: Faults,
+    /// How many of the indexes are declared.
+    indexes: usize,
 }
 
 impl Stage {
@@ -209,14 +212,20 @@ impl Stage {
             folder: tempfile::tempdir().unwrap(),
             memory: in_memory.then(Arc::default),
             faults: Faults::armed(),
+            indexes: 0,
         }
     }
 
     async fn start(&self) -> Running {
-        let Some(memory) = &self.memory else {
-            return Running::on_sled(self.folder.path(), &self.faults).await;
+        let folder = self.folder.path();
+        let settings = indexed(folder, &INDEXES[..self.indexes]);
+        let store = if let Some(memory) = &self.memory {
+            let opener = Box::new(MemoryOpener(Arc::clone(memory)));
+            with_engine(opener, &settings, &self.faults, &incidents(folder))
+        } else {
+            sled_with(folder, &settings, &self.faults)
         };
-        Running::start(in_memory(memory, self.folder.path(), &self.faults)).await
+        Running::start(store).await
     }
 
     /// Whether an injected fault is still to come.
@@ -235,7 +244,7 @@ impl Stage {
         }
     }
 
-    async fn play(&self, steps: Vec<Step>) {
+    async fn play(&mut self, steps: Vec<Step>) {
         let mut expected = Expected::default();
         let mut running = self.start().await;
         for step in steps {
@@ -255,9 +264,13 @@ impl Stage {
                     let page: Vec<_> = page.iter().map(shown).collect();
                     assert_eq!((page, total), expected.list(&asked), "{asked:?}");
                 }
-                Step::Restart => {
+                Step::Restart(indexes) => {
                     running.stop().await;
+                    self.indexes = indexes;
                     running = self.start().await;
+                    if indexes.is_multiple_of(2) {
+                        running.store.settle_indexes().await;
+                    }
                 }
                 // One fault at a time: a message whose writer dies twice is given up.
                 Step::Die(_) | Step::FailSync | Step::FailView if self.faulty() => {}
@@ -270,6 +283,7 @@ impl Stage {
                 }
             }
         }
+        running.store.assert_indexes().await;
         running.stop().await;
     }
 }
@@ -366,7 +380,10 @@ fn try_sequences(cases: u32, in_memory: bool) {
         ..Config::default()
     };
     let tried = TestRunner::new(config).run(&steps(), |steps| {
-        run(async move { Stage::new(in_memory).play(steps).await });
+        run(async move {
+            let mut stage = Stage::new(in_memory);
+            stage.play(steps).await;
+        });
         Ok(())
     });
     tried.unwrap_or_else(|failure| panic!("{failure}"));

@@ -365,7 +365,7 @@ fn a_view_that_was_made_in_part_is_made_again() {
         fs::remove_dir_all(&view).unwrap();
         let names = names();
         let mut engine = SledEngine::open(&view, 16 << 20, &names).unwrap();
-        let replay = Replay::new(&mut engine, store, Checked::default(), u64::MAX);
+        let replay = Replay::new(&mut engine, store, Checked::default(), u64::MAX).unwrap();
         let mut replay = replay.of_snapshot();
         // The last record goes in first, so that the view claims to be further than it is.
         let changes = made.iter().skip(20).rev().map(|record| JournalChange {

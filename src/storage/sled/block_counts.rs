@@ -1,0 +1,359 @@
+//! How many keys there are up to a key, without a look at each of them: keys in order are counted in blocks.
+//!
+//! The counts are in memory only. They are made in the background when a view was opened, from the first key on, and the
+//! writer keeps those that are there.
+
+// Decision: Keys are counted in blocks, in memory.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+use super::engine::{Engine, EngineError, Keyspace};
+use super::index_catalog::IndexCatalog;
+use crate::num::as_u64;
+use crate::storage::CollectionId;
+
+/// A block that has more keys is divided.
+const BLOCK_KEYS_MAX: u32 = 256;
+/// So few keys are counted one by one.
+const FEW_KEYS: usize = 128;
+/// As many are counted one by one while there are no counts.
+const WALKED_KEYS: usize = 2_000;
+
+/// The keys that are counted: those of a keyspace that begin with the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct CountedKeys {
+    pub(super) keyspace: Keyspace,
+    pub(super) beginning: Vec<u8>,
+}
+
+impl CountedKeys {
+    /// The keys of the records of a resource.
+    pub(super) fn records(collection: CollectionId) -> Self {
+        Self {
+            keyspace: Keyspace::Records(collection),
+            beginning: Vec::new(),
+        }
+    }
+}
+
+/// The number of keys in each block.
+#[derive(Debug, Default)]
+pub(super) struct BlockCounts {
+    /// The first key of each block; that of the first one counts as the least.
+    firsts: Vec<Box<[u8]>>,
+    counts: Vec<u32>,
+    /// Keys from this one on are not counted yet; `None` once all are.
+    rest: Option<Vec<u8>>,
+    begun: bool,
+}
+
+impl BlockCounts {
+    /// Whether all keys are counted.
+    pub(super) fn are_complete(&self) -> bool {
+        self.begun && self.rest.is_none()
+    }
+
+    #[cfg(test)]
+    pub(super) fn total(&self) -> u64 {
+        self.counts.iter().copied().map(u64::from).sum()
+    }
+
+    /// The key from which on keys are to be counted next; `None` if all are.
+    pub(super) fn next(&self, of: &CountedKeys) -> Option<Vec<u8>> {
+        if self.begun {
+            self.rest.clone()
+        } else {
+            Some(of.beginning.clone())
+        }
+    }
+
+    /// Adds the `count` keys that come next, from `first` on. `rest` is the key after them, if there are more.
+    fn add_block(&mut self, first: &[u8], count: u32, rest: Option<Vec<u8>>) {
+        self.begun = true;
+        if count > 0 {
+            self.firsts.push(first.into());
+            self.counts.push(count);
+        }
+        self.rest = rest;
+    }
+
+    /// The block that a key belongs to.
+    fn block_of(&self, key: &[u8]) -> usize {
+        let after = self.firsts.partition_point(|first| **first <= *key);
+        after.saturating_sub(1)
+    }
+
+    /// Whether this key is counted.
+    fn has(&self, key: &[u8]) -> bool {
+        self.begun && self.rest.as_deref().is_none_or(|rest| key < rest)
+    }
+
+    /// Counts a key that was added or removed. Returns the block if it is too large now.
+    fn count(&mut self, key: &[u8], added: bool) -> Option<usize> {
+        if !self.has(key) {
+            return None;
+        }
+        if self.firsts.is_empty() && added {
+            self.firsts.push(key.into());
+            self.counts.push(0);
+        }
+        let block = self.block_of(key);
+        let count = self.counts.get_mut(block)?;
+        if added {
+            *count += 1;
+            return (*count > BLOCK_KEYS_MAX).then_some(block);
+        }
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            self.counts.remove(block);
+            self.firsts.remove(block);
+        }
+        None
+    }
+
+    /// Divides a block: the keys from `middle` on, which are `count`, become another one.
+    fn divide(&mut self, block: usize, middle: &[u8], count: u32) {
+        if let Some(before) = self.counts.get_mut(block) {
+            *before = before.saturating_sub(count);
+            self.counts.insert(block + 1, count);
+            self.firsts.insert(block + 1, middle.into());
+        }
+    }
+
+    /// The number of keys in the blocks before that of `key`, and the first key of its block.
+    fn before(&self, key: &[u8]) -> (u64, Option<&[u8]>) {
+        let block = self.block_of(key);
+        let before = self.counts.iter().take(block).copied().map(u64::from).sum();
+        (before, self.firsts.get(block).map(|first| &**first))
+    }
+
+    /// The first key of the block that has the key of this position, and the position of that first key.
+    fn block_at(&self, position: u64) -> Option<(&[u8], u64)> {
+        let mut before = 0;
+        for (first, count) in self.firsts.iter().zip(&self.counts) {
+            let count = u64::from(*count);
+            if position < before + count {
+                return Some((first, before));
+            }
+            before += count;
+        }
+        None
+    }
+}
+
+/// Counts the keys that come next, a block of them. Called while no group is applied.
+pub(super) fn count_block(
+    engine: &dyn Engine,
+    of: &CountedKeys,
+    counts: &mut BlockCounts,
+) -> Result<(), EngineError> {
+    let Some(from) = counts.next(of) else {
+        return Ok(());
+    };
+    let (mut first, mut rest, mut count) = (Vec::new(), None, 0);
+    engine.scan(of.keyspace, &from, &mut |key, _| {
+        if !key.starts_with(&of.beginning) {
+            return false;
+        }
+        if count == BLOCK_KEYS_MAX / 2 {
+            rest = Some(key.to_vec());
+            return false;
+        }
+        if count == 0 {
+            first = key.to_vec();
+        }
+        count += 1;
+        true
+    })?;
+    counts.add_block(&first, count, rest);
+    Ok(())
+}
+
+/// The keys that a group adds and removes, among those that are counted.
+#[derive(Debug, Default)]
+pub(super) struct KeyMoves(BTreeMap<CountedKeys, BTreeMap<Vec<u8>, bool>>);
+
+impl KeyMoves {
+    /// Notes that a key is added, or removed.
+    pub(super) fn add(&mut self, of: CountedKeys, key: Vec<u8>, added: bool) {
+        let moves = self.0.entry(of).or_default();
+        // Added and removed by the same group: nothing changes.
+        if moves.get(&key) == Some(&!added) {
+            moves.remove(&key);
+        } else {
+            moves.insert(key, added);
+        }
+    }
+
+    /// Counts them, once the engine has them.
+    pub(super) fn apply(
+        &self,
+        engine: &dyn Engine,
+        catalog: &IndexCatalog,
+    ) -> Result<(), EngineError> {
+        for (of, moves) in &self.0 {
+            let Some(counts) = catalog.counts(of) else {
+                continue;
+            };
+            let mut counts = counts.lock();
+            for (key, added) in moves {
+                count_change(engine, of, &mut counts, key, *added)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counts a key that was added to the engine or removed from it.
+fn count_change(
+    engine: &dyn Engine,
+    of: &CountedKeys,
+    counts: &mut BlockCounts,
+    key: &[u8],
+    added: bool,
+) -> Result<(), EngineError> {
+    let Some(block) = counts.count(key, added) else {
+        return Ok(());
+    };
+    let first = counts.firsts.get(block).cloned().unwrap_or_default();
+    // A key before the first block belongs to it, too.
+    let from = if block == 0 { &*of.beginning } else { &first };
+    let (mut middle, mut seen) = (None, 0);
+    engine.scan(of.keyspace, from, &mut |key, _| {
+        seen += 1;
+        let reached = seen > BLOCK_KEYS_MAX / 2;
+        if reached && key.starts_with(&of.beginning) {
+            middle = Some(key.to_vec());
+        }
+        !reached
+    })?;
+    if let Some(middle) = middle {
+        let total = counts.counts.get(block).copied().unwrap_or(0);
+        counts.divide(block, &middle, total.saturating_sub(BLOCK_KEYS_MAX / 2));
+    }
+    Ok(())
+}
+
+/// Keys in order, with their counts, as far as there are some.
+pub(super) struct OrderedKeys<'a> {
+    pub(super) engine: &'a dyn Engine,
+    pub(super) of: CountedKeys,
+    pub(super) counts: Option<&'a Mutex<BlockCounts>>,
+}
+
+impl OrderedKeys<'_> {
+    /// The number of keys from `from` up to and without `to`; `None` if they are too many to be counted one by one, and not
+    /// counted in blocks yet.
+    pub(super) fn count(&self, from: &[u8], to: &[u8]) -> Result<Option<u64>, EngineError> {
+        let few = self.few(from, to, FEW_KEYS)?;
+        if few.is_some() {
+            return Ok(few);
+        }
+        match (self.rank(from)?, self.rank(to)?) {
+            (Some(from), Some(to)) => Ok(Some(to.saturating_sub(from))),
+            _ => self.few(from, to, WALKED_KEYS),
+        }
+    }
+
+    /// The key that `skip` keys after `from`, or after the first one behind it, if there are so many.
+    pub(super) fn after(&self, from: &[u8], skip: u64) -> Result<KeyAfter, EngineError> {
+        if skip > as_u64(FEW_KEYS)
+            && let Some(rank) = self.rank(from)?
+        {
+            let found = self.at(rank + skip)?;
+            return Ok(found.map_or(KeyAfter::None, KeyAfter::Key));
+        }
+        if skip > as_u64(WALKED_KEYS) {
+            return Ok(KeyAfter::Unknown);
+        }
+        let (mut found, mut left) = (None, skip);
+        self.scan(from, |key| {
+            if left == 0 {
+                found = Some(key.to_vec());
+            }
+            left = left.saturating_sub(1);
+            found.is_none()
+        })?;
+        Ok(found.map_or(KeyAfter::None, KeyAfter::Key))
+    }
+
+    fn scan(&self, from: &[u8], mut visit: impl FnMut(&[u8]) -> bool) -> Result<(), EngineError> {
+        let beginning = &self.of.beginning;
+        self.engine.scan(self.of.keyspace, from, &mut |key, _| {
+            key.starts_with(beginning) && visit(key)
+        })
+    }
+
+    /// The number of these keys, if they are at most `max`.
+    fn few(&self, from: &[u8], to: &[u8], max: usize) -> Result<Option<u64>, EngineError> {
+        let mut count = 0;
+        self.scan(from, |key| {
+            let within = key < to;
+            count += usize::from(within);
+            within && count <= max
+        })?;
+        Ok((count <= max).then_some(as_u64(count)))
+    }
+
+    /// The number of keys before `key`; `None` unless all are counted.
+    fn rank(&self, key: &[u8]) -> Result<Option<u64>, EngineError> {
+        let Some(counts) = self.counts else {
+            return Ok(None);
+        };
+        let counts = counts.lock();
+        if !counts.are_complete() {
+            return Ok(None);
+        }
+        let (before, first) = counts.before(key);
+        let Some(first) = first else {
+            return Ok(Some(0));
+        };
+        let from = if before == 0 {
+            &*self.of.beginning
+        } else {
+            first
+        };
+        let mut more = 0;
+        self.scan(from, |other| {
+            more += u64::from(other < key);
+            other < key
+        })?;
+        Ok(Some(before + more))
+    }
+
+    /// The key at a position, from 0 on, if there are so many.
+    fn at(&self, position: u64) -> Result<Option<Vec<u8>>, EngineError> {
+        let Some(counts) = self.counts else {
+            return Ok(None);
+        };
+        let counts = counts.lock();
+        let Some((first, mut at)) = counts.block_at(position) else {
+            return Ok(None);
+        };
+        let from = if at == 0 { &*self.of.beginning } else { first };
+        let mut found = None;
+        self.scan(from, |key| {
+            if at == position {
+                found = Some(key.to_vec());
+            }
+            at += 1;
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+}
+
+/// A key at a distance from another.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum KeyAfter {
+    Key(Vec<u8>),
+    /// There are not so many keys.
+    None,
+    /// It is too far away to be found without counts.
+    Unknown,
+}
+
+#[cfg(test)]
+mod tests;

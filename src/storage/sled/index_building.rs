@@ -1,0 +1,382 @@
+//! Indexes come and go while the store is used: the writer does a bounded part of the work between two groups, whenever a
+//! thread in the background asks it to, and what it does is in the view like everything else.
+//!
+//! The same thread counts the keys of indexes and records, see [`block_counts`](super::block_counts).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::time::Instant;
+
+use super::block_counts::count_block;
+use super::engine::{Group, Keyspace};
+use super::healing::{HealingTask, TaskKind};
+use super::holder::Holder;
+use super::index_catalog::{IndexCatalog, IndexState, KeptIndex};
+use super::message::StoreMessage;
+use super::page;
+use super::read_error::ReadError;
+use super::reader_state::OpenEngine;
+use super::store::SledStore;
+use super::unique::tell_repeated;
+use super::writer::Writer;
+use crate::num::as_u64;
+use crate::record::{JsonObject, RecordIndex, after_all};
+use crate::storage::CollectionId;
+use crate::supervision::{BoxError, ChildRef, contain};
+
+/// The most records that one step adds to an index, and the bytes after which it ends.
+const STEP_RECORDS: usize = 256;
+const STEP_BYTES: usize = 256 << 10;
+/// The most keys that one step removes.
+const STEP_KEYS: usize = 1_000;
+/// The longest pause after a step: as long as the step, so that writes have half of the writer's time at least.
+const PAUSE_MAX: Duration = Duration::from_millis(20);
+/// The pause before work that can't be done now is tried again.
+const LATER: Duration = Duration::from_secs(1);
+/// The blocks of keys that are counted while the writer waits.
+const BLOCKS_AT_ONCE: usize = 8;
+
+/// The result of one step of the writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IndexStep {
+    /// There is more to do. So many bytes of records were added to an index.
+    More {
+        added: u64,
+    },
+    /// There is work that can't be done now.
+    Later,
+    Done,
+}
+
+/// Tells the thread in the background that there may be work.
+#[derive(Debug, Default)]
+pub(super) struct IndexWork {
+    wanted: Mutex<Wanted>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Wanted {
+    work: bool,
+    closed: bool,
+}
+
+impl IndexWork {
+    /// There may be work.
+    pub(super) fn wake(&self) {
+        self.wanted.lock().work = true;
+        self.changed.notify_all();
+    }
+
+    /// There is no more work for good.
+    pub(super) fn close(&self) {
+        self.wanted.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for work. False if there is none any more.
+    fn wait(&self) -> bool {
+        let mut wanted = self.wanted.lock();
+        let idle = |wanted: &mut Wanted| !wanted.work && !wanted.closed;
+        self.changed.wait_while(&mut wanted, idle);
+        wanted.work = false;
+        !wanted.closed
+    }
+
+    /// Waits for as long as this. False if there is no work any more.
+    fn pause(&self, limit: Duration) -> bool {
+        let mut wanted = self.wanted.lock();
+        let open = |wanted: &mut Wanted| !wanted.closed;
+        self.changed.wait_while_for(&mut wanted, open, limit);
+        !wanted.closed
+    }
+}
+
+/// Looks after the indexes of a store as long as it is used, on a thread of its own.
+pub(super) fn in_background(store: &SledStore) {
+    let (holder, writer) = (Arc::clone(&store.holder), store.writer.clone());
+    let work = move || {
+        while holder.index_work.wait() {
+            let work = || {
+                change_indexes(&holder, &writer);
+                tell_repeated(&holder);
+                count_keys(&holder);
+            };
+            if let Err(panic) = contain(work) {
+                tracing::error!(%panic, "looking after the indexes ended in a panic");
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("indexes".to_owned());
+    if let Err(error) = thread.spawn(work) {
+        tracing::warn!(%error, "no thread for indexes: those that are not built yet are not used");
+    }
+}
+
+/// Has the writer do one step after the other until all indexes are as they are declared.
+fn change_indexes(holder: &Holder, writer: &ChildRef<StoreMessage>) {
+    let mut task: Option<HealingTask<'_>> = None;
+    loop {
+        let begun = Instant::now();
+        let (done, told) = mpsc::channel();
+        let step = match writer.tell(StoreMessage::Indexes { done }) {
+            Ok(()) => told.recv().unwrap_or(IndexStep::Later),
+            Err(_) => IndexStep::Later,
+        };
+        let pause = match step {
+            IndexStep::Done => return,
+            IndexStep::Later => LATER,
+            IndexStep::More { added } => {
+                if added > 0 {
+                    let task = task.get_or_insert_with(|| {
+                        let task = holder.healing.begin(TaskKind::BuildIndexes).announced();
+                        task.has_left(bytes_to_read(holder));
+                        task
+                    });
+                    task.add(added);
+                }
+                begun.elapsed().min(PAUSE_MAX)
+            }
+        };
+        if !holder.index_work.pause(pause) {
+            return;
+        }
+    }
+}
+
+/// The bytes of the records that are to be read for indexes, as if none were read yet.
+fn bytes_to_read(holder: &Holder) -> u64 {
+    let bytes = holder.look(|open| {
+        let indexes = open.indexes.load();
+        let ids = (0..open.engine.collections().len()).map(CollectionId);
+        let bytes = ids.map(|id| {
+            let mut of = indexes.of(id).iter();
+            let builds = of.any(|index| matches!(index.state, IndexState::Building(_)));
+            if builds {
+                holder.readers.tally(id).bytes
+            } else {
+                0
+            }
+        });
+        bytes.sum()
+    });
+    bytes.unwrap_or(0)
+}
+
+/// Counts the keys that are not counted yet.
+fn count_keys(holder: &Holder) {
+    let Some(era) = holder.look(|open| open.era) else {
+        return;
+    };
+    let counted = holder.look(|open| open.indexes.load().counted());
+    for of in counted.unwrap_or_default() {
+        loop {
+            let count = |open: &OpenEngine| -> Result<bool, ReadError> {
+                let indexes = open.indexes.load();
+                let Some(counts) = indexes.counts(&of) else {
+                    return Ok(true);
+                };
+                let mut counts = counts.lock();
+                for _ in 0..BLOCKS_AT_ONCE {
+                    count_block(&*open.engine, &of, &mut counts)?;
+                }
+                Ok(counts.are_complete())
+            };
+            let readers = &holder.readers;
+            let complete = holder.look(|open| {
+                let same = open.era == era;
+                same.then(|| readers.before_next_group(open, || count(open)))
+                    .flatten()
+            });
+            match complete.flatten() {
+                Some(Ok(false)) => std::thread::yield_now(),
+                Some(Ok(true)) => break,
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "the keys of an index could not be counted");
+                    return;
+                }
+                // The store was closed or opened again, which wakes this thread.
+                None => return,
+            }
+        }
+    }
+}
+
+impl Writer {
+    /// Tells whoever asked for it how one step went.
+    pub(super) fn tell_index_step(
+        &self,
+        open: &OpenEngine,
+        done: &Sender<IndexStep>,
+    ) -> Result<(), BoxError> {
+        let step = self.index_step(open)?;
+        // Whoever asked may be gone.
+        let _gone = done.send(step);
+        Ok(())
+    }
+
+    /// Does a bounded part of what is to be done about the indexes.
+    fn index_step(&self, open: &OpenEngine) -> Result<IndexStep, BoxError> {
+        if self.holder.space.refuses() {
+            return Ok(IndexStep::Later);
+        }
+        let names = open.engine.collections();
+        let catalog = open.indexes.load().of_resources(names.len());
+        let mut group = Group::default();
+        if let Some(changed) = self.declared_indexes(&catalog, &names, &mut group) {
+            self.change_view(open, &group, changed)?;
+            self.holder.index_work.wake();
+            return Ok(IndexStep::More { added: 0 });
+        }
+        for (id, name) in (0..).map(CollectionId).zip(names.iter()) {
+            for kept in catalog.of(id) {
+                let mut next = catalog.clone();
+                let step = match &kept.state {
+                    IndexState::Complete => continue,
+                    IndexState::Building(from) => {
+                        let read = build(open, id, kept, from, &mut group);
+                        let (state, added) = match read {
+                            Err(ReadError::Damaged { what }) => {
+                                self.holder.doubt_view(&mut open.log.lock());
+                                self.holder.doubt();
+                                let problem = format!("{what} is damaged: the view is made again");
+                                return Err(problem.into());
+                            }
+                            read => read?,
+                        };
+                        if state == IndexState::Complete {
+                            tracing::info!(resource = %name, fields = %kept.index.fields(), "an index is complete");
+                            self.holder.index_work.wake();
+                        }
+                        (Some(state), added)
+                    }
+                    IndexState::Dropping => (remove(open, id, kept, &mut group)?, 0),
+                };
+                let (state, added) = step;
+                let indexes = next.change(id).ok_or("a resource without indexes")?;
+                if let Some(state) = state {
+                    let now = KeptIndex {
+                        state,
+                        ..kept.clone()
+                    };
+                    now.note(&mut group, name);
+                    indexes.retain(|other| other.number != kept.number);
+                    indexes.push(now);
+                } else {
+                    kept.forget(&mut group, name);
+                    indexes.retain(|other| other.number != kept.number);
+                    tracing::info!(resource = %name, fields = %kept.index.fields(), "an index was removed");
+                }
+                self.change_view(open, &group, next)?;
+                let added = added.max(1);
+                return Ok(IndexStep::More { added });
+            }
+        }
+        // Resources that were declared meanwhile are counted, too.
+        open.indexes.store(Arc::new(catalog));
+        Ok(IndexStep::Done)
+    }
+
+    /// The catalog with the indexes that are declared now; `None` if it has them already.
+    fn declared_indexes(
+        &self,
+        catalog: &IndexCatalog,
+        names: &[String],
+        group: &mut Group,
+    ) -> Option<IndexCatalog> {
+        let known = self.holder.known.load();
+        let mut next = catalog.clone();
+        let mut changed = false;
+        for (id, name) in (0..).map(CollectionId).zip(names) {
+            let Some(declared) = known.indexes(id) else {
+                continue;
+            };
+            let wanted: BTreeSet<_> = declared.iter().map(RecordIndex::name).collect();
+            let indexes = next.change(id)?;
+            for kept in indexes.iter_mut() {
+                if !kept.is_dropping() && !wanted.contains(&kept.index.name()) {
+                    tracing::info!(resource = %name, fields = %kept.index.fields(), "an index is not declared any more, and is removed");
+                    kept.state = IndexState::Dropping;
+                    kept.counts = Arc::default();
+                    kept.note(group, name);
+                    changed = true;
+                }
+            }
+            for index in declared {
+                let its =
+                    |kept: &KeptIndex| !kept.is_dropping() && kept.index.name() == index.name();
+                if indexes.iter().any(its) {
+                    continue;
+                }
+                let last = indexes.iter().map(|kept| kept.number).max().unwrap_or(0);
+                let state = IndexState::Building(Vec::new());
+                let kept = KeptIndex::new(last + 1, index.clone(), state);
+                tracing::info!(resource = %name, fields = %index.fields(), "an index is new, and is built");
+                kept.note(group, name);
+                indexes.push(kept);
+                changed = true;
+            }
+        }
+        changed.then_some(next)
+    }
+}
+
+/// Adds the next records to an index. Returns its state after that, and the bytes of the records.
+fn build(
+    open: &OpenEngine,
+    collection: CollectionId,
+    kept: &KeptIndex,
+    from: &[u8],
+    group: &mut Group,
+) -> Result<(IndexState, u64), ReadError> {
+    let (mut records, mut bytes) = (0, 0);
+    let mut next = None;
+    page::stored(&*open.engine, collection, from, |key, record| {
+        let object = JsonObject::parse(&record.json).unwrap_or_default();
+        for entry in kept.index.entries(object.members()) {
+            group.put(
+                Keyspace::Index(collection),
+                kept.key(&entry, key),
+                Vec::new(),
+            );
+        }
+        records += 1;
+        bytes += record.json.len();
+        let more = records < STEP_RECORDS && bytes < STEP_BYTES;
+        if !more {
+            next = Some([key, &[0]].concat());
+        }
+        more
+    })?;
+    let state = next.map_or(IndexState::Complete, IndexState::Building);
+    Ok((state, as_u64(bytes)))
+}
+
+/// Removes some keys of an index. Returns its state after that; `None` if it has no more keys.
+fn remove(
+    open: &OpenEngine,
+    collection: CollectionId,
+    kept: &KeptIndex,
+    group: &mut Group,
+) -> Result<Option<IndexState>, ReadError> {
+    let of = kept.keys(collection);
+    let (mut keys, end) = (0, after_all(&of.beginning));
+    let mut more = false;
+    open.engine
+        .scan(of.keyspace, &of.beginning, &mut |key, _| {
+            if key >= end.as_slice() {
+                return false;
+            }
+            more = keys == STEP_KEYS;
+            if !more {
+                keys += 1;
+                group.remove(of.keyspace, key);
+            }
+            !more
+        })?;
+    Ok(more.then_some(IndexState::Dropping))
+}

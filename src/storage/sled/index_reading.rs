@@ -1,0 +1,428 @@
+//! Reads from an index: which records are on the page of a query, or which may match it. The caller makes sure that no group
+//! is applied meanwhile.
+
+use super::block_counts::{KeyAfter, OrderedKeys};
+use super::engine::{Engine, EngineError};
+use super::index_catalog::KeptIndex;
+use super::read_error::ReadError;
+use super::reader_state::OpenEngine;
+use super::store::record;
+use crate::num::as_u64;
+use crate::record::{
+    EncodedRange, IndexSection, JsonObject, ListQuery, Record, RecordId, after_all,
+};
+use crate::storage::plan::IndexPart;
+use crate::storage::{CollectionId, StoreError};
+
+/// The most records whose texts begin alike that are compared to find their order.
+const ALIKE_MAX: usize = 1_000;
+
+/// An index while it is read.
+pub(super) struct IndexReader<'a> {
+    open: &'a OpenEngine,
+    collection: CollectionId,
+    kept: &'a KeptIndex,
+}
+
+/// The page of a query: ids in the order asked for, and the number of all that match.
+pub(super) struct WalkedPage {
+    pub(super) ids: Vec<RecordId>,
+    pub(super) total: u64,
+}
+
+/// Keys from the first one up to and without the second.
+type KeySpan = (Vec<u8>, Vec<u8>);
+
+impl<'a> IndexReader<'a> {
+    pub(super) fn new(open: &'a OpenEngine, collection: CollectionId, kept: &'a KeptIndex) -> Self {
+        Self {
+            open,
+            collection,
+            kept,
+        }
+    }
+
+    fn engine(&self) -> &'a dyn Engine {
+        &*self.open.engine
+    }
+
+    fn keys(&self) -> OrderedKeys<'_> {
+        OrderedKeys {
+            engine: self.engine(),
+            of: self.kept.keys(self.collection),
+            counts: Some(&self.kept.counts),
+        }
+    }
+
+    /// The keys of a range of values in a section.
+    fn span(&self, section: IndexSection, range: &EncodedRange) -> KeySpan {
+        let start = section.start();
+        let from = self.kept.key(&start, &range.from);
+        let to = if range.to.is_empty() {
+            after_all(&self.kept.key(&start, &[]))
+        } else {
+            self.kept.key(&start, &range.to)
+        };
+        (from, to)
+    }
+
+    /// The keys that a search looks at: of records, of items of arrays, and of records that are always looked at.
+    fn searched(&self, part: &IndexPart) -> Vec<KeySpan> {
+        let mut spans = Vec::new();
+        for section in [IndexSection::Sorted, IndexSection::Items] {
+            if section == IndexSection::Sorted || part.searched {
+                spans.extend(part.ranges.iter().map(|range| self.span(section, range)));
+            }
+        }
+        if part.searched {
+            spans.push(self.span(IndexSection::Whole, &EncodedRange::all()));
+        }
+        spans
+    }
+
+    /// About how many records a part names; `None` if that is not known.
+    pub(super) fn size(&self, part: &IndexPart) -> Result<Option<u64>, EngineError> {
+        let keys = self.keys();
+        let mut size = 0;
+        for (from, to) in self.searched(part) {
+            match keys.count(&from, &to)? {
+                Some(count) => size += count,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(size))
+    }
+
+    /// The ids of the records that a part names, sorted; `None` if they are more than `max`.
+    pub(super) fn gather(
+        &self,
+        part: &IndexPart,
+        max: usize,
+    ) -> Result<Option<Vec<RecordId>>, ReadError> {
+        let mut ids = Vec::new();
+        for (from, to) in self.searched(part) {
+            let mut read = Ok(());
+            self.scan(&from, &to, |id, _| match id {
+                Ok(id) => {
+                    ids.push(id);
+                    ids.len() <= max
+                }
+                Err(error) => {
+                    read = Err(error);
+                    false
+                }
+            })?;
+            read?;
+            if ids.len() > max {
+                return Ok(None);
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(Some(ids))
+    }
+
+    /// Visits the ids of these keys with the part that orders them, and whether that was cut.
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        mut visit: impl FnMut(Result<RecordId, ReadError>, (&[u8], bool)) -> bool,
+    ) -> Result<(), ReadError> {
+        let keyspace = self.kept.keys(self.collection).keyspace;
+        self.engine().scan(keyspace, from, &mut |key, _| {
+            key < to && self.visit(key, &mut visit)
+        })?;
+        Ok(())
+    }
+
+    fn scan_back(
+        &self,
+        from: &[u8],
+        before: &[u8],
+        mut visit: impl FnMut(Result<RecordId, ReadError>, (&[u8], bool)) -> bool,
+    ) -> Result<(), ReadError> {
+        let keyspace = self.kept.keys(self.collection).keyspace;
+        self.engine().scan_back(keyspace, before, &mut |key, _| {
+            key >= from && self.visit(key, &mut visit)
+        })?;
+        Ok(())
+    }
+
+    fn visit(
+        &self,
+        key: &[u8],
+        visit: &mut impl FnMut(Result<RecordId, ReadError>, (&[u8], bool)) -> bool,
+    ) -> bool {
+        let entry = key
+            .split_at_checked(4)
+            .and_then(|(_, key)| self.kept.index.split(key));
+        let id = entry.and_then(|entry| RecordId::from_key(entry.id));
+        let id = id.ok_or_else(|| ReadError::damaged("a key of an index"));
+        let group = entry.map_or((&[][..], false), |entry| (entry.group, entry.is_cut));
+        visit(id, group)
+    }
+
+    /// The page of a query whose matching records are those of a part; `None` if the index can't tell without a look at
+    /// many records. `all` is the number of all records.
+    pub(super) fn page(
+        &self,
+        part: &IndexPart,
+        query: &ListQuery,
+        all: u64,
+    ) -> Result<Option<WalkedPage>, StoreError> {
+        let [range] = part.ranges.as_slice() else {
+            return Ok(None);
+        };
+        if part.searched && self.has_arrays(range)? {
+            return Ok(None);
+        }
+        let span = self.span(IndexSection::Sorted, range);
+        let total = if part.searched {
+            self.keys().count(&span.0, &span.1)?
+        } else {
+            Some(all)
+        };
+        let Some(total) = total else {
+            return Ok(None);
+        };
+        let start = as_u64(query.slice().start());
+        if start >= total || query.slice().limit() == 0 {
+            let ids = Vec::new();
+            return Ok(Some(WalkedPage { ids, total }));
+        }
+        let at = if part.descending {
+            total - 1 - start
+        } else {
+            start
+        };
+        let KeyAfter::Key(key) = self.keys().after(&span.0, at)? else {
+            return Ok(None);
+        };
+        let mut walk = Walk {
+            reader: self,
+            query,
+            ids: Vec::new(),
+            alike: Vec::new(),
+            group: Vec::new(),
+            is_cut: false,
+            enough: 0,
+        };
+        let skip = if part.descending {
+            walk.back(&span, &key, total, start)?
+        } else {
+            walk.forth(&span, key, start)?
+        };
+        let Some(skip) = skip else {
+            return Ok(None);
+        };
+        let ids = walk.ids.into_iter().skip(skip);
+        let ids = ids.take(query.slice().limit()).collect();
+        Ok(Some(WalkedPage { ids, total }))
+    }
+
+    /// Whether a search of this range may find records by items of arrays.
+    fn has_arrays(&self, range: &EncodedRange) -> Result<bool, EngineError> {
+        let keyspace = self.kept.keys(self.collection).keyspace;
+        let spans = [
+            self.span(IndexSection::Items, range),
+            self.span(IndexSection::Whole, &EncodedRange::all()),
+        ];
+        let mut found = false;
+        for (from, to) in spans {
+            self.engine().scan(keyspace, &from, &mut |key, _| {
+                found |= key < to.as_slice();
+                false
+            })?;
+        }
+        Ok(found)
+    }
+
+    /// The keys of the group that a key belongs to, and whether it was cut.
+    fn group_of(&self, key: &[u8]) -> Option<(KeySpan, bool)> {
+        let (number, entry) = key.split_at_checked(4)?;
+        let entry = self.kept.index.split(entry)?;
+        let from = [number, entry.group].concat();
+        let to = after_all(&from);
+        Some(((from, to), entry.is_cut))
+    }
+}
+
+/// A page while it is read from an index.
+struct Walk<'a> {
+    reader: &'a IndexReader<'a>,
+    query: &'a ListQuery,
+    /// Those that are found, in the order asked for.
+    ids: Vec<RecordId>,
+    /// Those of a group that is not complete yet.
+    alike: Vec<RecordId>,
+    group: Vec<u8>,
+    is_cut: bool,
+    /// How many are to be found.
+    enough: usize,
+}
+
+impl Walk<'_> {
+    /// Reads on from `key`, which is the one at `start`. Returns how many of the first ids are not on the page; `None` if
+    /// too many are alike.
+    fn forth(
+        &mut self,
+        span: &KeySpan,
+        mut key: Vec<u8>,
+        start: u64,
+    ) -> Result<Option<usize>, StoreError> {
+        let Some((group, is_cut)) = self.reader.group_of(&key) else {
+            return Err(ReadError::damaged("a key of an index").into());
+        };
+        let mut skip = 0;
+        if is_cut {
+            let Some(before) = self.reader.keys().count(&span.0, &group.0)? else {
+                return Ok(None);
+            };
+            skip = usize::try_from(start - before.min(start)).unwrap_or(usize::MAX);
+            key = group.0;
+        }
+        self.enough = self.query.slice().limit().saturating_add(skip);
+        let mut failed = None;
+        let reader = self.reader;
+        reader.scan(&key, &span.1, |id, (group, is_cut)| {
+            let step = id.map_err(StoreError::from).and_then(|id| {
+                if !is_cut || self.group != group {
+                    self.end_group(false)?;
+                }
+                if is_cut {
+                    self.begin_group(group, true);
+                    self.alike.push(id);
+                    Ok(self.ids.len() < self.enough && self.alike.len() <= ALIKE_MAX)
+                } else {
+                    self.ids.push(id);
+                    Ok(self.ids.len() < self.enough)
+                }
+            });
+            step.unwrap_or_else(|error| {
+                failed = Some(error);
+                false
+            })
+        })?;
+        self.end(failed, false).map(|fits| fits.then_some(skip))
+    }
+
+    /// The same from the end: `key` is the one that would be at `start` if records that are alike were reversed, too.
+    fn back(
+        &mut self,
+        span: &KeySpan,
+        key: &[u8],
+        total: u64,
+        start: u64,
+    ) -> Result<Option<usize>, StoreError> {
+        let Some((first, _)) = self.reader.group_of(key) else {
+            return Err(ReadError::damaged("a key of an index").into());
+        };
+        // Records after those of the first group come before them.
+        let Some(through) = self.reader.keys().count(&span.0, &first.1)? else {
+            return Ok(None);
+        };
+        let before = total.saturating_sub(through);
+        let skip = usize::try_from(start.saturating_sub(before)).unwrap_or(usize::MAX);
+        self.enough = self.query.slice().limit().saturating_add(skip);
+        let (mut failed, mut many) = (None, None);
+        let reader = self.reader;
+        reader.scan_back(&span.0, &first.1, |id, (group, is_cut)| {
+            let step = id.map_err(StoreError::from).and_then(|id| {
+                if self.group != group {
+                    self.end_group(true)?;
+                    self.begin_group(group, is_cut);
+                }
+                self.alike.push(id);
+                let missing = self.enough.saturating_sub(self.ids.len());
+                if is_cut {
+                    return Ok(missing > 0 && self.alike.len() <= ALIKE_MAX);
+                }
+                if self.alike.len() > missing {
+                    many = Some((group.to_vec(), missing));
+                }
+                Ok(many.is_none())
+            });
+            step.unwrap_or_else(|error| {
+                failed = Some(error);
+                false
+            })
+        })?;
+        if let Some((group, missing)) = many {
+            // The first ones of a group are read from its beginning.
+            self.alike.clear();
+            let from = self.reader.kept.key(&group, &[]);
+            let to = after_all(&from);
+            let ids = &mut self.ids;
+            let mut left = missing;
+            reader.scan(&from, &to, |id, _| match id {
+                Ok(id) if left > 0 => {
+                    ids.push(id);
+                    left -= 1;
+                    left > 0
+                }
+                Ok(_) => false,
+                Err(error) => {
+                    failed = Some(error.into());
+                    false
+                }
+            })?;
+        }
+        self.end(failed, true).map(|fits| fits.then_some(skip))
+    }
+
+    fn begin_group(&mut self, group: &[u8], is_cut: bool) {
+        if self.alike.is_empty() {
+            self.group = group.to_vec();
+            self.is_cut = is_cut;
+        }
+    }
+
+    /// Adds the records of the group that was read. They were `reversed` if it was read from its end.
+    fn end_group(&mut self, reversed: bool) -> Result<(), StoreError> {
+        let mut alike = std::mem::take(&mut self.alike);
+        if reversed {
+            alike.reverse();
+        }
+        if self.is_cut && alike.len() > 1 {
+            let records = self.reader.records(&alike)?;
+            let key = |record: &Record| {
+                let object = JsonObject::parse(&record.json).unwrap_or_default();
+                self.query.sort_key(object.members())
+            };
+            let mut keyed: Vec<_> = records.iter().map(|it| (key(it), it.id.clone())).collect();
+            keyed.sort_by(|(a, _), (b, _)| self.query.compare(a, b));
+            alike = keyed.into_iter().map(|(_, id)| id).collect();
+        }
+        self.ids.extend(alike);
+        Ok(())
+    }
+
+    /// Ends the reading. False if too many records are alike.
+    fn end(&mut self, failed: Option<StoreError>, reversed: bool) -> Result<bool, StoreError> {
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if self.alike.len() > ALIKE_MAX && self.is_cut {
+            return Ok(false);
+        }
+        self.end_group(reversed)?;
+        Ok(true)
+    }
+}
+
+impl IndexReader<'_> {
+    /// The records of these ids, which are there.
+    pub(super) fn records(&self, ids: &[RecordId]) -> Result<Vec<Record>, StoreError> {
+        let read = |id: &RecordId| {
+            let found = record(self.open, self.collection, id)?;
+            let lost = || {
+                ReadError::damaged(format!(
+                    "an index names the record {id}, which is not there: it"
+                ))
+            };
+            Ok(found.ok_or_else(lost)?)
+        };
+        ids.iter().map(read).collect()
+    }
+}
