@@ -137,7 +137,7 @@ impl RecordIndex {
 
     /// Whether records with this key, without its id, must not have the same: it has no null or missing value, and none that
     /// was cut.
-    pub(crate) fn tells_apart(&self, entry: &[u8]) -> bool {
+    pub(crate) fn tells_apart(entry: &[u8]) -> bool {
         let mut rest = entry.strip_prefix(&[IndexSection::Sorted.byte()]);
         while let Some(bytes) = rest.filter(|rest| !rest.is_empty()) {
             match end_of_value(bytes) {
@@ -279,7 +279,7 @@ mod tests {
             let entries = unique.entries(members);
             let tells = entries
                 .first()
-                .is_some_and(|entry| unique.tells_apart(entry));
+                .is_some_and(|entry| RecordIndex::tells_apart(entry));
             assert_eq!(tells, is_unique, "{record}");
         }
         let [one, other] =

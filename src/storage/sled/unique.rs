@@ -139,7 +139,7 @@ fn repeated(
             let id = kept.index.split(key).map(|entry| entry.id);
             let entry = id.and_then(|id| key.strip_suffix(id)).unwrap_or(key);
             if entry == before
-                && kept.index.tells_apart(entry)
+                && RecordIndex::tells_apart(entry)
                 && let Some(id) = id.and_then(RecordId::from_key)
             {
                 found.add(&id);
