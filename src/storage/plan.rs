@@ -40,7 +40,7 @@ pub(crate) struct IndexPart {
     pub(crate) searched: bool,
 }
 
-/// What the planner knows of a resource.
+/// A resource as the planner sees it.
 pub(crate) struct PlanFacts<'a> {
     pub(crate) ids: IdScheme,
     /// Its indexes.

@@ -323,7 +323,7 @@ pub(crate) enum StoreError {
     Refused(#[from] CommandError),
 }
 
-/// What a client can do whose query no index serves.
+/// Advice for a client whose query no index serves.
 fn advice(fields: &[String]) -> String {
     match fields {
         [] => "ask for records by their fields".to_owned(),

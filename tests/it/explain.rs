@@ -221,7 +221,10 @@ fn the_route_the_runner_up_the_file_and_the_query_are_told() {
             "query",
             "records 1 to 500 of those whose title is \"Blue\", sorted by year descending, id",
         ),
-        ("found by", "a scan: every record of the resource is read"),
+        (
+            "found by",
+            "a scan: every record of the resource is read; index = [[\"title\", \"year\"]] could make that unnecessary",
+        ),
         ("content", "the resource has 1 records"),
     ] {
         assert_eq!(facts(&told, about), [text], "{told:#}");

@@ -84,7 +84,7 @@ impl QueryCounts {
     }
 }
 
-/// What a look at the view tells about a query.
+/// The result of a look at the view for a query.
 #[derive(Debug)]
 pub(super) enum QueryLook {
     /// The page.

@@ -199,7 +199,7 @@ impl<'a> IndexReader<'a> {
         let KeyAfter::Key(key) = self.keys().after(&span.0, at)? else {
             return Ok(None);
         };
-        let mut walk = Walk {
+        let mut walk = IndexWalk {
             reader: self,
             query,
             ids: Vec::new(),
@@ -249,7 +249,7 @@ impl<'a> IndexReader<'a> {
 }
 
 /// A page while it is read from an index.
-struct Walk<'a> {
+struct IndexWalk<'a> {
     reader: &'a IndexReader<'a>,
     query: &'a ListQuery,
     /// Those that are found, in the order asked for.
@@ -258,11 +258,11 @@ struct Walk<'a> {
     alike: Vec<RecordId>,
     group: Vec<u8>,
     is_cut: bool,
-    /// How many are to be found.
+    /// The number of ids that are to be found.
     enough: usize,
 }
 
-impl Walk<'_> {
+impl IndexWalk<'_> {
     /// Reads on from `key`, which is the one at `start`. Returns how many of the first ids are not on the page; `None` if
     /// too many are alike.
     fn forth(

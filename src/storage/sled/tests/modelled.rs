@@ -202,7 +202,7 @@ struct Stage {
     folder: tempfile::TempDir,
     memory: Option<Arc<Memory>>,
     faults: Faults,
-    /// How many of the indexes are declared.
+    /// The number of indexes that are declared.
     indexes: usize,
 }
 
