@@ -462,8 +462,7 @@ fn an_index_is_declared_and_undeclared_while_the_store_runs() {
         store.fill(&made).await;
         for indexes in [&["n"][..], &["n", "t"], &["t"], &[]] {
             let wanted = indexed(folder.path(), indexes).resources;
-            let prepared = store.prepare(&wanted).await.unwrap();
-            store.adopt(prepared).await.unwrap();
+            store.declare(&wanted).await.unwrap();
             store.assert_indexes().await;
         }
         running.stop().await;
