@@ -99,7 +99,7 @@ impl KnownResources {
 
     /// The indexes of a declared resource.
     pub(super) fn indexes(&self, id: CollectionId) -> Option<&[RecordIndex]> {
-        let known = self.0.get(id.0).filter(|known| known.declared)?;
+        let known = self.all.get(id.0).filter(|known| known.declared)?;
         known
             .settings
             .as_ref()
