@@ -162,18 +162,21 @@ pub(super) fn look(
     let Some(reader) = reader(&part) else {
         return Ok(QueryLook::Unknown);
     };
-    Ok(match reader.gather(&part, GATHER_RECORDS_MAX)? {
-        Some(ids) => QueryLook::Among {
-            ids,
-            plan: QueryPlan::Index,
-        },
-        None => QueryLook::Part {
-            index: indexes
-                .get(part.index)
-                .map(|index| index.name())
-                .unwrap_or_default(),
-            part,
-        },
+    let name = indexes.get(part.index).map(|index| index.name());
+    gathered(&reader, name.unwrap_or_default(), part)
+}
+
+/// The records that a part of the index of this name names, unless they are many.
+fn gathered(
+    reader: &IndexReader<'_>,
+    index: String,
+    part: IndexPart,
+) -> Result<QueryLook, StoreError> {
+    let plan = QueryPlan::Index;
+    let found = reader.gather(&part, GATHER_RECORDS_MAX)?;
+    Ok(match found {
+        Some(ids) => QueryLook::Among { ids, plan },
+        None => QueryLook::Part { index, part },
     })
 }
 
