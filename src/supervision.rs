@@ -54,4 +54,4 @@ pub use supervisor::{
     BEAT, OnBeat, PreparedTree, Pulse, RunningTree, Sentinel, Stopper, SupervisorSpec, TreeError,
     run,
 };
-pub use tree::{ExitView, NodeView, RestartTimes, Tree};
+pub use tree::{ExitView, NodeView, RestartTimes, Tree, TreeChange};

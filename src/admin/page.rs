@@ -108,6 +108,9 @@ fn item(out: &mut String, node: &NodeView) -> fmt::Result {
         state = node.state,
     )?;
     let up = node.up_seconds.map_or_else(|| "-".to_owned(), duration);
+    if let Some(change) = node.change {
+        writeln!(out, "<span class=\"change\">{}</span>", change.as_str())?;
+    }
     let queue = node.slot.as_ref();
     let queue = queue.map_or_else(|| "-".to_owned(), |slot| slot.queue_messages.to_string());
     for (term, value) in [

@@ -57,7 +57,8 @@ pub(super) fn parts(root: Option<&NodeView>, checks: Vec<Check>) -> Vec<Part> {
 /// What keeps a part of the tree from running, if something does: its own state, or that of a child below it.
 pub(super) fn trouble(part: &NodeView) -> Option<String> {
     let nodes = part.walk();
-    let node = nodes.into_iter().find(|node| node.state != "running")?;
+    let needed = |node: &&NodeView| node.state != "running" && !node.in_passing();
+    let node = nodes.into_iter().find(needed)?;
     let name = if node.name == part.name {
         "it"
     } else {

@@ -133,7 +133,7 @@ fn status(phase: &Phase, tree: &NodeView) -> String {
         let fine = if phase.ending() {
             over
         } else {
-            node.state == "running"
+            node.state == "running" || node.in_passing()
         };
         node.children.is_empty() && !fine
     };

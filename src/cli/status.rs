@@ -157,6 +157,9 @@ fn facts(node: &NodeView) -> String {
     if let Some(slot) = &node.slot {
         let _infallible = write!(facts, "  queue {}", slot.queue_messages);
     }
+    if let Some(change) = node.change {
+        let _infallible = write!(facts, "  {}", change.as_str());
+    }
     if let Some(last) = &node.last_exit {
         let _infallible = write!(facts, "  last: {last}");
         if let Some(at) = &node.last_exit_at {
@@ -175,7 +178,8 @@ mod tests {
         let leaf =
             |name: &str| serde_json::json!({"name": name, "state": "running", "generation": 1});
         let tree = serde_json::json!({"name": "root", "state": "running", "generation": 1,
-            "children": [{"name": "a", "state": "running", "generation": 1, "children": [leaf("b")]}, leaf("c")]});
+            "children": [{"name": "a", "state": "running", "generation": 1, "children": [leaf("b")]},
+                {"name": "c", "state": "stopping", "change": "removed"}]});
         let text = text(&serde_json::from_value(tree).unwrap());
         let starts = ["root ", "|-- a ", "|   `-- b ", "`-- c "];
         assert!(
@@ -185,6 +189,7 @@ mod tests {
             "{text}"
         );
         assert_eq!(text.lines().count(), starts.len());
+        assert!(text.ends_with("restarts 0  being removed\n"), "{text}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod node;
 mod view;
 
 pub(crate) use node::Node;
-pub use view::{ExitView, NodeView, RestartTimes};
+pub use view::{ExitView, NodeView, RestartTimes, TreeChange};
 
 use std::sync::Arc;
 

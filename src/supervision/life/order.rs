@@ -88,7 +88,8 @@ pub(crate) enum OrderCommand {
     Terminate(Arc<str>, AfterStop),
     Restart(Arc<str>),
     Renew(Arc<str>),
-    Delete(Arc<str>, Lasting),
+    Delete(Arc<str>),
+    Remove(Arc<str>, AfterStop),
 }
 
 /// The time for which a change of the list of children lasts.
@@ -150,6 +151,15 @@ impl OrderQueue {
     }
 
     async fn order(&self, command: OrderCommand) -> OrderResult {
+        let answer = self.send(command).await?;
+        answer.await.unwrap_or(Err(OrderError::NotRunning))
+    }
+
+    /// Gives the order to the actor. Returns what will have its answer.
+    async fn send(
+        &self,
+        command: OrderCommand,
+    ) -> Result<oneshot::Receiver<OrderResult>, OrderError> {
         let (to, answer) = oneshot::channel();
         let reply = OrderReply {
             to,
@@ -162,7 +172,7 @@ impl OrderQueue {
             Some(actor) => actor.do_send(Order { command, reply }),
             None => return Err(OrderError::NotRunning),
         }
-        answer.await.unwrap_or(Err(OrderError::NotRunning))
+        Ok(answer)
     }
 }
 
@@ -212,15 +222,22 @@ impl SupervisorRef {
     }
 
     /// Stops a child as [`terminate_child`](Self::terminate_child) does, so a request handler drains first, and removes it for
-    /// good. A child that is not there is an error.
+    /// good. It is never restarted from then on, whatever happens meanwhile. A child that is not there is an error.
     pub async fn remove_child(&self, name: &str) -> Result<(), OrderError> {
-        self.terminate_child(name).await?;
-        let command = OrderCommand::Delete(name.into(), Lasting::ForGood);
-        match self.orders.order(command).await {
-            // A temporary child was gone when it had stopped.
-            Ok(_) | Err(OrderError::NotFound) => Ok(()),
-            Err(error) => Err(error),
-        }
+        let command = OrderCommand::Remove(name.into(), AfterStop::StayDownAlone);
+        self.orders.order(command).await.map(drop)
+    }
+
+    /// The same, and what it shares with other children ends, too, as with [`close_child`](Self::close_child).
+    pub async fn close_and_remove_child(&self, name: &str) -> Result<(), OrderError> {
+        let command = OrderCommand::Remove(name.into(), AfterStop::StayDown);
+        self.orders.order(command).await.map(drop)
+    }
+
+    /// Orders what [`remove_child`](Self::remove_child) does, and does not wait for it: a request handler may drain for long.
+    pub async fn begin_removal(&self, name: &str) -> Result<(), OrderError> {
+        let command = OrderCommand::Remove(name.into(), AfterStop::StayDownAlone);
+        self.orders.send(command).await.map(drop)
     }
 
     /// Changes the limits of the supervisor, also for its restarts. The error says what is wrong with them; then nothing has
@@ -278,8 +295,10 @@ impl SupervisorRef {
 
     /// Removes a child that is down, from this run of the supervisor.
     pub async fn delete_child(&self, name: &str) -> Result<(), OrderError> {
-        let command = OrderCommand::Delete(name.into(), Lasting::OneTerm);
-        self.orders.order(command).await.map(drop)
+        self.orders
+            .order(OrderCommand::Delete(name.into()))
+            .await
+            .map(drop)
     }
 
     /// The supervisor's name.

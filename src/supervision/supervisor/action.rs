@@ -24,6 +24,8 @@ pub(crate) enum Action {
     Record(IncarnationId, ExitReason, Verdict),
     /// The child stays down: answer what waits in its slot.
     Close(usize),
+    /// A child is removed: it is none of the children of later terms.
+    Expel(usize),
     /// Drop a child's spec.
     Forget(usize, Lasting),
     /// Answer an order.

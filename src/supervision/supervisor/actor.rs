@@ -189,6 +189,7 @@ impl Supervisor {
                 });
             }
             Action::Close(child) => self.with(child, |child| child.node.close()),
+            Action::Expel(child) => self.state.expel(child),
             Action::Forget(child, lasting) => {
                 match lasting {
                     Lasting::OneTerm => self.state.forget(child),

@@ -27,6 +27,7 @@ use crate::supervision::life::{
     ChildSpec, IncarnationId, OrderReply, Started, SupervisorEvent, Timer, TimerKind,
 };
 use crate::supervision::rules::{AfterStop, Flags, Rules, Status};
+use crate::supervision::strategy::Restart;
 
 /// The state of the supervisor as a whole.
 enum Mode {
@@ -73,9 +74,13 @@ impl Row {
     /// A child as the tree shows it: with its status, and the number of its last incarnation.
     pub(crate) fn new(child: usize, spec: &ChildSpec, now: Instant) -> Self {
         let (status, generation) = spec.node.status();
+        let mut rules = spec.rules;
+        if spec.node.is_leaving() {
+            rules.restart = Restart::Temporary;
+        }
         Self {
             name: Arc::clone(&spec.node.name),
-            rules: spec.rules,
+            rules,
             status,
             incarnation: IncarnationId { child, generation },
             since: now,

@@ -11,6 +11,7 @@ use super::machine::Row;
 use super::spec::SupervisorSpec;
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::life::{ChildSpec, Lasting};
+use crate::supervision::tree::TreeChange;
 
 /// Children by their position in the start order.
 type Members = BTreeMap<usize, Arc<ChildSpec>>;
@@ -105,11 +106,21 @@ impl SupervisorState {
 
     pub(crate) fn add(&self, position: usize, child: ChildSpec, lasting: Lasting) {
         let (node, child) = (Arc::clone(&child.node), Arc::new(child));
+        node.set_change(TreeChange::Added);
         self.spec.node.children.lock().insert(position, node);
         if lasting == Lasting::ForGood {
             self.lasting.lock().insert(position, Arc::clone(&child));
         }
         self.members.lock().insert(position, child);
+    }
+
+    /// Lets a child end with the present term, or before.
+    pub(crate) fn expel(&self, position: usize) {
+        let child = self.lasting.lock().remove(&position);
+        let child = child.or_else(|| self.member(position));
+        if let Some(child) = child {
+            child.node.set_change(TreeChange::Removed);
+        }
     }
 
     /// Drops a child, also for the terms to come.

@@ -174,6 +174,46 @@ fn a_child_that_is_removed_answers_what_it_has_accepted_first() {
     });
 }
 
+/// Whatever happens while it stops, it does not come back.
+#[test]
+fn a_child_that_is_being_removed_is_never_restarted() {
+    paused(async {
+        for strategy in [Strategy::OneForOne, Strategy::OneForAll] {
+            let play = Play::new();
+            let (c, giving_up) = play.child("c");
+            let inner = supervisor("inner", strategy, 1, 5)
+                .child(play.spec("a"))
+                .child(c);
+            let admin = inner.supervisor_ref();
+            let mut tree = started(root(9, 5).child(inner)).await;
+            for name in ["b", "d"] {
+                let added = admin.add_child(play.spec(name), None).await;
+                assert_eq!(added, Ok(Started::Running { generation: 1 }));
+                assert_eq!(tree.node(name).change, Some(TreeChange::Added));
+            }
+            for name in ["a", "b"] {
+                play.stops(name, Stop::Takes(SECOND * 3));
+                let begun = tokio::time::Instant::now();
+                assert_eq!(admin.begin_removal(name).await, Ok(()));
+                assert!(begun.elapsed() < SECOND, "it does not wait");
+                settled().await;
+                let node = tree.node(name);
+                assert_eq!(node.change, Some(TreeChange::Removed));
+                assert!(node.in_passing() && node.state == "stopping");
+            }
+            // The supervisor is restarted meanwhile.
+            for _ in 0..2 {
+                end(&giving_up, &error()).await;
+                tokio::time::sleep(SECOND).await;
+            }
+            tokio::time::sleep(SECOND * 5).await;
+            assert_eq!(tree.life("inner"), ("running", 2), "{strategy:?}");
+            assert_eq!(names(&admin), ["c", "d"]);
+            tree.stop().await;
+        }
+    });
+}
+
 #[test]
 fn there_is_room_for_many_children_at_one_place_and_the_error_says_when_there_is_none() {
     paused(async {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::view::{ExitView, NodeView};
+use super::view::{ExitView, NodeView, TreeChange};
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::rules::Status;
 use crate::supervision::slot::{Control, Signal};
@@ -93,6 +93,16 @@ impl Node {
         }
         state.status = status;
         state.shown.generation = generation;
+    }
+
+    /// Notes that the child comes to or goes from a tree that runs.
+    pub(crate) fn set_change(&self, change: TreeChange) {
+        self.state.lock().shown.change = Some(change);
+    }
+
+    /// Whether it is being removed.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.state.lock().shown.change == Some(TreeChange::Removed)
     }
 
     pub(crate) fn set_window_fill(&self, fill: usize) {

@@ -20,6 +20,9 @@ pub struct NodeView {
     pub restart: Cow<'static, str>,
     /// `down`, `starting`, `running`, `stopping`, `backoff` or `ended`.
     pub state: Cow<'static, str>,
+    /// Whether it was added to the running tree, or is being removed from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<TreeChange>,
     /// The number of its present or last incarnation; the first one is 1.
     pub generation: u64,
     /// How often it was restarted, by the [cause](crate::supervision::ExitReason::cause) of the death before.
@@ -69,9 +72,38 @@ impl NodeView {
         self.state == "running" && self.children.iter().all(Self::running)
     }
 
+    /// Whether nothing depends on it yet, or any more: it was added a moment ago and has not been ready, or is being removed.
+    pub fn in_passing(&self) -> bool {
+        match self.change {
+            Some(TreeChange::Added) => self.generation <= 1 && self.state != "running",
+            Some(TreeChange::Removed) => true,
+            None => false,
+        }
+    }
+
     /// The number of its restarts, for any cause.
     pub fn restarts_total(&self) -> u64 {
         self.restarts.values().sum()
+    }
+}
+
+/// A change of the running tree, as an order wanted it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TreeChange {
+    /// The child was not there at the start.
+    Added,
+    /// The child stops, and then is gone.
+    Removed,
+}
+
+impl TreeChange {
+    /// The word for it in views.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "being removed",
+        }
     }
 }
 

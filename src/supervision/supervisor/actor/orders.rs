@@ -38,9 +38,8 @@ impl Supervisor {
             }
             OrderCommand::Renew(name) => self.machine.renew(&name, reply, turn()),
             OrderCommand::Restart(name) => self.machine.restart(&name, reply, turn()),
-            OrderCommand::Delete(name, lasting) => {
-                self.machine.delete(&name, lasting, reply, turn())
-            }
+            OrderCommand::Delete(name) => self.machine.delete(&name, reply, turn()),
+            OrderCommand::Remove(name, after) => self.machine.remove(&name, after, reply, turn()),
         };
         self.carry_out(actions, ctx);
     }

@@ -4,6 +4,7 @@
 
 use super::{Machine, Mode, Row};
 use crate::supervision::rules::Status;
+use crate::supervision::strategy::Restart;
 
 impl Machine {
     /// Whether all children have been up, and the supervisor is not stopping.
@@ -19,12 +20,15 @@ impl Machine {
         machine.window = std::mem::take(&mut self.window);
         for row in children {
             let (child, status) = (row.incarnation.child, row.status);
+            let temporary = row.rules.restart == Restart::Temporary;
             machine.append(row);
             match status {
                 Status::Running | Status::Ended => {}
                 Status::Stopping => {
                     machine.falling.insert(child);
-                    machine.rising.insert(child);
+                    if !temporary {
+                        machine.rising.insert(child);
+                    }
                 }
                 Status::Down | Status::Starting | Status::Backoff => {
                     machine.rising.insert(child);

@@ -3,6 +3,7 @@
 use super::{Machine, Mode, Row, StartOrder};
 use crate::supervision::life::{Lasting, OrderError, OrderReply, Started};
 use crate::supervision::rules::{AfterStop, Status};
+use crate::supervision::strategy::Restart;
 use crate::supervision::supervisor::action::{Action, Turn};
 
 impl Machine {
@@ -139,16 +140,28 @@ impl Machine {
         turn.actions
     }
 
-    /// Removes a child that is down.
-    pub(crate) fn delete(
+    /// Removes a child for good, as soon as it has stopped. From now on it is like a temporary one.
+    pub(crate) fn remove(
         &mut self,
         name: &str,
-        lasting: Lasting,
+        after: AfterStop,
         reply: OrderReply,
         mut turn: Turn,
     ) -> Vec<Action> {
+        if let Ok(row) = self.find(name) {
+            let child = row.incarnation.child;
+            if let Some(row) = self.rows.get_mut(&child) {
+                row.rules.restart = Restart::Temporary;
+            }
+            turn.decide(Action::Expel(child));
+        }
+        self.terminate(name, after, reply, turn)
+    }
+
+    /// Removes a child that is down.
+    pub(crate) fn delete(&mut self, name: &str, reply: OrderReply, mut turn: Turn) -> Vec<Action> {
         let result = self.find_down(name).map(|child| {
-            self.forget(child, lasting, &mut turn);
+            self.forget(child, Lasting::OneTerm, &mut turn);
             Started::Down
         });
         turn.answer(reply, result);
