@@ -3,6 +3,8 @@
 mod assembly;
 mod bounds;
 mod errors;
+mod handlers;
+mod listeners;
 mod memory;
 mod notifier;
 mod phase;

@@ -18,7 +18,7 @@ mod unix_path;
 pub(crate) use bind::bind;
 pub(crate) use inherited::Inherited;
 pub(crate) use listening::SharedListening;
-pub(crate) use metrics::ListenerMetrics;
+pub(crate) use metrics::{ListenerCounters, ListenerMetrics};
 pub use socket_error::SocketError;
 pub(crate) use state::{ConnectionBounds, ListenerState};
 pub(crate) use unix_path::{OpenTo, SocketFile, bind_unix};
@@ -199,9 +199,9 @@ async fn place(state: &ListenerState, socket: &AsyncFd<OwnedFd>) -> Result<Taken
 
 /// Closes the connections that give way: idle ones, and only if there are none, those whose head is not whole.
 fn make_room(state: &ListenerState) {
-    let now = Instant::now();
+    let (now, handlers) = (Instant::now(), state.handlers.load());
     for wait in [ClientWait::Request, ClientWait::RestOfHead] {
-        let handlers = state.handlers.iter();
+        let handlers = handlers.iter();
         let closed = handlers.map(|handler| handler.load.make_room(wait, now));
         let closed = as_u64(closed.sum());
         state.counters.gave_way.inc_by(closed);

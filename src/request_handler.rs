@@ -14,6 +14,7 @@ pub(crate) use peers::PeerBound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
@@ -47,6 +48,9 @@ pub(crate) struct HandlerRef {
     /// The thread it runs on.
     pub event_loop: EventLoop,
 }
+
+/// The handlers that take new connections, as all their listeners know them; a reload replaces the list.
+pub(crate) type Handlers = ArcSwap<Vec<HandlerRef>>;
 
 /// Returns the child spec of a request handler, and the reference that listeners use; up to `queue` connections may wait.
 pub(crate) fn prepare<R: Responder>(

@@ -41,7 +41,7 @@ pub use intensity::Intensity;
 pub(crate) use life::chain;
 pub use life::{
     BlockingChild, BoxError, Child, ChildContext, ChildSpec, Env, EventLoop, LocalBoxFuture,
-    OrderError, SHUTDOWN_TIMEOUT, START_TIMEOUT, StartError, Started, SupervisorLimits,
+    OrderError, Removal, SHUTDOWN_TIMEOUT, START_TIMEOUT, StartError, Started, SupervisorLimits,
     SupervisorRef, Supervisors,
 };
 pub use slot::{

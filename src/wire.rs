@@ -57,7 +57,7 @@ pub(crate) use exchange::{Parts, must_know, options};
 pub(crate) use file_body::{DiskBody, DiskStep, content_body, content_response, disk_response};
 pub(crate) use hosts::{Hosts, Peer};
 pub(crate) use incoming::{Incoming, Pass, Responder, Response};
-pub(crate) use metrics::{HandlerMetrics, HttpMetrics};
+pub(crate) use metrics::{HandlerCounters, HandlerMetrics, HttpMetrics};
 pub(crate) use problem::{Code, Problem, escape_html};
 pub(crate) use route_patterns::RoutePatterns;
 pub(crate) use serve::{SILENCED, Service};

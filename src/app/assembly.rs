@@ -1,17 +1,15 @@
 //! Everything is put together here, before anything runs.
 
+mod children;
+
 use std::iter;
-use std::num::NonZeroUsize;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::bounds::ServerBounds;
 use super::errors::BuildError;
-use super::reload::{self, Reloading, SettingsOrigin, Values, Watching};
+use super::reload::{self, LiveChildren, Reloading, SettingsOrigin, Values, Watching};
 use super::run_file::RunFile;
 use super::serving::{Serving, edition};
-use super::sockets::Sockets;
 use super::system::Bound;
 use crate::admin::{
     Admin, Check, Checks, Explain, Histories, Records, ReloadOrder, ReloadStatus, Reloads, Running,
@@ -20,31 +18,14 @@ use crate::api::{AskedRequest, Explainer, Site};
 use crate::backup::BackupSchedule;
 use crate::file_cache::{CallThreads, Files};
 use crate::incidents::Incidents;
-use crate::listener::{
-    self, ConnectionBounds, Inherited, ListenerMetrics, ListenerState, SharedListening, SocketFile,
-};
-use crate::places::Places;
-use crate::request_handler::{self, GiveWay, HandlerRef, PeerBound};
-use crate::settings::{AutoCount, SettingValues, Settings};
+use crate::listener::{Inherited, ListenerMetrics};
+use crate::settings::{SettingValues, Settings};
 use crate::storage;
 use crate::supervision::{
-    ChildRef, ChildSpec, Env, Faults, PreparedTree, Pulse, QueueLimits, Slot, SupervisorSpec, Tree,
+    ChildRef, ChildSpec, Env, Faults, PreparedTree, Pulse, Slot, SupervisorSpec, Tree,
 };
 use crate::telemetry::{AccessGuard, AccessSink, MetricSource, Metrics};
-use crate::wire::{
-    Access, ConnectionCounters, Drain, Editions, HandlerMetrics, HttpMetrics, Parts, Responder,
-    RoutePatterns,
-};
-
-/// Connections that may wait for one handler; they are few bytes each, and the listener waits when it is full.
-const HANDLER_QUEUE: QueueLimits = QueueLimits {
-    messages: 1024,
-    bytes: 1 << 20,
-};
-/// Connections of the admin listener; the oldest ones are closed for newer ones.
-const ADMIN_CONNECTIONS: usize = 128;
-/// The time that the admin's own connections have to end at the very end.
-const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+use crate::wire::{Editions, HandlerCounters, RoutePatterns};
 
 /// The parts of a system.
 pub(super) struct Assembly {
@@ -70,8 +51,8 @@ pub(super) struct Planned {
     pub(super) pulse: Arc<Pulse>,
     pub(super) run_file: RunFile,
     pub(super) incidents: Arc<Incidents>,
-    /// Removed when the listeners are gone.
-    pub(super) socket_files: Vec<SocketFile>,
+    /// The files of its sockets are removed when the listeners are gone.
+    pub(super) children: Arc<LiveChildren>,
 }
 
 /// What is told of the settings, and what reads them again and watches them.
@@ -81,8 +62,8 @@ type SettingsParts = (Arc<Reloads>, Option<(SupervisorSpec, Arc<Watching>)>);
 struct Builder {
     settings: Settings,
     faults: Faults,
-    counters: Arc<ConnectionCounters>,
     bounds: Arc<ServerBounds>,
+    handler_counters: Arc<HandlerCounters>,
     access: Option<AccessSink>,
     patterns: Arc<RoutePatterns>,
     listener_metrics: ListenerMetrics,
@@ -102,32 +83,33 @@ impl Assembly {
         let (store, writer) = storage::storage(&builder.settings, &builder.faults, &incidents);
         let pulse = Pulse::new();
         let admin = Arc::new(Admin::new(Arc::clone(&pulse), builder.faults.clone()));
-        let sockets = Sockets::new(&builder.settings.server, inherited)?;
-        let bound = sockets.bound().map_err(BuildError::Address)?;
+        let sockets = builder.open(inherited)?;
+        let bound = sockets.bound.clone();
         let (files, file_cache) = builder.files()?;
-        let serving = Serving {
-            files: files.clone(),
-            store: Arc::clone(&store),
-            counters: Arc::clone(&builder.counters),
-            patterns: Arc::clone(&builder.patterns),
-        };
+        let serving = builder.serving(&files, &store);
         let site = Editions::new(serving.first(&builder.settings)?);
         let admin_editions = Editions::new(edition(1, &builder.settings, Arc::clone(&admin)));
-        let (reloads, settings) = builder.settings(origin, serving, &site, &admin_editions);
+        let (children, [admin_children, handlers, listeners]) =
+            builder.live_children(sockets, &site, &admin_editions);
+        let (reloads, settings) =
+            builder.settings(origin, serving, &site, &admin_editions, &children);
         let (settings, watching) = settings.unzip();
-        let (handlers, refs, http) = builder.handlers(&site);
         let (storage, backups) = builder.storage(writer);
         let spec = builder
             .supervisor("perennial")
-            .child(builder.admin(sockets.admin, &admin_editions, settings))
+            .child(
+                settings
+                    .into_iter()
+                    .fold(admin_children, SupervisorSpec::child),
+            )
             .child(storage)
             .child(file_cache)
             .child(handlers)
-            .child(builder.listeners(&sockets.public, &refs));
+            .child(listeners);
         let prepared = PreparedTree::new(spec)?.with_pulse(Arc::clone(&pulse));
         let tree = prepared.tree();
         let metrics = Metrics::new(tree.clone());
-        metrics.add(http);
+        metrics.add(builder.http());
         metrics.add(Arc::clone(&site));
         metrics.add(Arc::clone(&reloads));
         metrics.add_some(watching);
@@ -157,7 +139,7 @@ impl Assembly {
                 pulse,
                 run_file: RunFile::new(&builder.settings.server.data),
                 incidents,
-                socket_files: sockets.files,
+                children,
             }),
             metrics,
             store,
@@ -188,10 +170,11 @@ impl Builder {
     fn new(settings: Settings, access: Option<AccessSink>) -> Self {
         let bounds = Arc::new(ServerBounds::new(&settings.server));
         let routes = settings.routes.len() + settings.resources.len();
+        let patterns = RoutePatterns::with_room(routes);
         Self {
-            counters: Arc::clone(&bounds.counters),
+            handler_counters: HandlerCounters::new(patterns.room()),
             bounds,
-            patterns: Arc::new(RoutePatterns::with_room(routes)),
+            patterns: Arc::new(patterns),
             faults: faults(&settings),
             settings,
             access,
@@ -208,6 +191,15 @@ impl Builder {
             .backoff(settings.backoff)
     }
 
+    fn serving(&self, files: &Files, store: &Arc<dyn storage::Store>) -> Serving {
+        Serving {
+            files: files.clone(),
+            store: Arc::clone(store),
+            counters: Arc::clone(&self.bounds.counters),
+            patterns: Arc::clone(&self.patterns),
+        }
+    }
+
     /// The writer and, if there is a schedule, the child that makes backups, with what that counts.
     fn storage(&self, writer: ChildSpec) -> (SupervisorSpec, Option<impl MetricSource + use<>>) {
         let supervisor = self.supervisor("storage").child(writer);
@@ -218,55 +210,6 @@ impl Builder {
         }
     }
 
-    fn parts<R: Responder>(
-        &self,
-        editions: &Arc<Editions<R>>,
-        metrics: &Arc<HandlerMetrics>,
-        drain: &Drain,
-    ) -> Parts<R> {
-        Parts {
-            editions: Arc::clone(editions),
-            metrics: Arc::clone(metrics),
-            counters: Arc::clone(&self.counters),
-            drain: drain.clone(),
-            access: None,
-        }
-    }
-
-    /// A handler and its listener for the admin's address alone: full public handlers must not fail a health check.
-    fn admin(
-        &self,
-        socket: OwnedFd,
-        admin: &Arc<Editions<Admin>>,
-        settings: Option<SupervisorSpec>,
-    ) -> SupervisorSpec {
-        let drain = Drain::new(ADMIN_DRAIN);
-        let mut parts = self.parts(admin, &Arc::new(HandlerMetrics::new(0)), &drain);
-        // Its connections are none of the public ones.
-        parts.counters = Arc::new(ConnectionCounters::default());
-        let (spec, handler) = request_handler::prepare(
-            "admin-handler",
-            HANDLER_QUEUE,
-            parts,
-            GiveWay::Any,
-            self.faults.clone(),
-        );
-        let places = Places::new(ADMIN_CONNECTIONS);
-        let event_loop = handler.event_loop.clone();
-        let socket = SharedListening::new(socket, false);
-        let handlers = vec![handler];
-        let peers = PeerBound::new(ADMIN_CONNECTIONS);
-        let bounds = ConnectionBounds { places, peers };
-        let (faults, counters) = (Faults::none(), self.listener_metrics.admin.clone());
-        let state = ListenerState::new(&socket, handlers, Some(0), bounds, faults, counters);
-        let listener = listener::child_spec("admin-listener", &event_loop, state);
-        let supervisor = self.supervisor("admin").child(spec).child(listener);
-        match settings {
-            Some(settings) => supervisor.child(settings),
-            None => supervisor,
-        }
-    }
-
     /// What is told of the settings, and the children that read them again, if they can be.
     fn settings(
         &self,
@@ -274,6 +217,7 @@ impl Builder {
         serving: Serving,
         site: &Arc<Editions<Site>>,
         admin: &Arc<Editions<Admin>>,
+        children: &Arc<LiveChildren>,
     ) -> SettingsParts {
         let Some(origin) = origin else {
             let hash = SettingValues::default().hash();
@@ -290,7 +234,7 @@ impl Builder {
             values: Values::first(origin.values.clone()),
             origin,
             serving,
-            bounds: Arc::clone(&self.bounds),
+            children: Arc::clone(children),
             site: Arc::clone(site),
             admin: Arc::clone(admin),
             reloads: Arc::clone(&reloads),
@@ -312,67 +256,6 @@ impl Builder {
         let spec = files.child_spec(&slot, self.faults.clone());
         let spec = spec.start_timeout(settings.supervision.start_timeout);
         Ok((files, spec))
-    }
-
-    fn handlers(
-        &self,
-        site: &Arc<Editions<Site>>,
-    ) -> (SupervisorSpec, Vec<HandlerRef>, HttpMetrics) {
-        let count = match self.settings.server.handlers {
-            AutoCount::Auto => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            AutoCount::Count(count) => count.get(),
-        };
-        let drain = Drain::new(self.settings.server.drain);
-        let mut http = HttpMetrics {
-            patterns: Arc::clone(&self.patterns),
-            handlers: Vec::new(),
-            connections: Arc::clone(&self.counters),
-        };
-        let mut supervisor = self.supervisor("request-handlers").start_together();
-        let mut refs = Vec::new();
-        for n in 0..count {
-            let metrics = Arc::new(HandlerMetrics::new(self.patterns.room()));
-            let mut parts = self.parts(site, &metrics, &drain.another());
-            parts.access = self.access.as_ref().map(|sink| Access {
-                sink: sink.clone(),
-                patterns: Arc::clone(&self.patterns),
-            });
-            let (spec, handler) = request_handler::prepare(
-                &format!("handler-{n}"),
-                HANDLER_QUEUE,
-                parts,
-                GiveWay::Unasked,
-                self.faults.clone(),
-            );
-            let limit = self.settings.supervision.start_timeout;
-            supervisor = supervisor.child(spec.start_timeout(limit));
-            refs.push(handler);
-            http.handlers.push(metrics);
-        }
-        (supervisor, refs, http)
-    }
-
-    fn listeners(
-        &self,
-        sockets: &[Arc<SharedListening>],
-        handlers: &[HandlerRef],
-    ) -> SupervisorSpec {
-        let mut supervisor = self.supervisor("listeners").start_together();
-        // Each handler has a listener for each socket, on its own thread.
-        let pairs = sockets.iter().flat_map(|socket| {
-            let handlers = handlers.iter().enumerate();
-            handlers.map(move |(near, handler)| (socket, near, handler))
-        });
-        for (n, (socket, near, handler)) in pairs.enumerate() {
-            let (all, bounds) = (handlers.to_vec(), self.bounds.connections.clone());
-            let (faults, counters) = (self.faults.clone(), self.listener_metrics.public.clone());
-            let state = ListenerState::new(socket, all, Some(near), bounds, faults, counters);
-            let name = format!("listener-{n}");
-            let spec = listener::child_spec(&name, &handler.event_loop, state);
-            let limit = self.settings.supervision.start_timeout;
-            supervisor = supervisor.child(spec.start_timeout(limit));
-        }
-        supervisor
     }
 }
 

@@ -7,6 +7,8 @@
 // Decision: A reload changes all or nothing.
 
 mod asking;
+mod children;
+pub(super) mod difference;
 mod resources;
 mod watcher;
 
@@ -17,7 +19,6 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 
-use super::bounds::ServerBounds;
 use super::serving::{Serving, edition};
 use crate::admin::{Admin, NotReloaded, ReloadOrder, Reloaded, Reloads};
 use crate::api::Site;
@@ -31,6 +32,7 @@ use crate::supervision::{
 };
 use crate::telemetry::LogControl;
 use crate::wire::{Edition, Editions};
+pub(super) use children::LiveChildren;
 pub(super) use watcher::Watching;
 
 /// Reloads that may wait.
@@ -66,8 +68,10 @@ pub(super) fn supervisor(settings: &Settings) -> SupervisorSpec {
 const DELAY_MAX: Duration = Duration::from_secs(1);
 const LOADED: &str = "reload.loaded";
 const BUILT: &str = "reload.built";
+const STARTED: &str = "reload.started";
 const ADOPTED: &str = "reload.adopted";
 const REPLACED: &str = "reload.replaced";
+const REMOVED: &str = "reload.removed";
 
 /// The origin of a daemon's settings, and the log that they rule.
 #[derive(Debug)]
@@ -82,7 +86,7 @@ pub(crate) struct SettingsOrigin {
 pub(super) struct Reloading {
     pub(super) origin: SettingsOrigin,
     pub(super) serving: Serving,
-    pub(super) bounds: Arc<ServerBounds>,
+    pub(super) children: Arc<LiveChildren>,
     pub(super) site: Arc<Editions<Site>>,
     pub(super) admin: Arc<Editions<Admin>>,
     pub(super) reloads: Arc<Reloads>,
@@ -135,7 +139,7 @@ pub(super) fn slot() -> (Slot<ReloadOrder>, crate::supervision::ChildRef<ReloadO
 impl Reloading {
     /// The child spec.
     pub(super) fn child_spec(self: Arc<Self>, slot: &Slot<ReloadOrder>) -> ChildSpec {
-        for point in [LOADED, BUILT, ADOPTED, REPLACED] {
+        for point in [LOADED, BUILT, STARTED, ADOPTED, REPLACED, REMOVED] {
             self.faults.register(point);
         }
         ChildSpec::blocking(slot, ONE, move |incarnation| {
@@ -175,6 +179,7 @@ impl Reloading {
             generation: number,
             warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
             changes: plan.changes,
+            admin: None,
         };
         if order.dry_run || reloaded.changes.is_empty() {
             return Ok(reloaded);
@@ -192,10 +197,20 @@ impl Reloading {
         asking::ask(&next, &before, settings, &reloaded.changes)?;
         let wanted = || incarnation.wanted() && !order.expired();
         let prepared = resources::prepare(store, &proposed, wanted)?;
+        let new = self.children.prepare(settings);
+        let new = new.map_err(NotReloaded::Unusable)?;
         self.faults.hit(BUILT);
-        if !order.commit_to(LAST_STEP) {
-            return Err(NotReloaded::Expired);
-        }
+        let started = wait_for(self.children.start(new, settings))?;
+        self.faults.hit(STARTED);
+        let committed = order.commit_to(LAST_STEP);
+        reloaded.admin = match started {
+            Ok(admin) if committed => admin,
+            started => {
+                self.finish_children();
+                started.map_err(NotReloaded::Unusable)?;
+                return Err(NotReloaded::Expired);
+            }
+        };
         self.values.lock().next = Some(Arc::new(NextSettings {
             resources: proposed,
             edition: Arc::new(next),
@@ -258,6 +273,20 @@ impl Reloading {
 
     /// All that follows the step that decides; nothing, if that was not taken. Doing it twice changes nothing.
     fn finish(&self) {
+        self.finish_values();
+        self.finish_children();
+    }
+
+    /// Removes the children that the settings in force do not ask for.
+    fn finish_children(&self) {
+        let settings = Arc::clone(&self.site.current().responder.settings);
+        if let Err(error) = wait_for(self.children.finish(&settings.server)) {
+            tracing::error!(%error, "reload: children that are not wanted any more stay until the next reload");
+        }
+        self.faults.hit(REMOVED);
+    }
+
+    fn finish_values(&self) {
         let next = self.values.lock().next.clone();
         let Some(next) = next else { return };
         if !next.resources.adopted() {
@@ -279,7 +308,6 @@ impl Reloading {
         self.serving
             .files
             .set_limits(&settings.file_cache, deadline);
-        self.bounds.set(&settings.server);
         let admin = Arc::clone(&self.admin.current().responder);
         self.admin.replace(edition(number, settings, admin));
         site.responder.routes.resize();
@@ -335,6 +363,14 @@ impl Reloading {
             reply.settle(outcome);
         }
     }
+}
+
+/// Waits on this thread, which is the child's own.
+fn wait_for<F: Future>(future: F) -> Result<F::Output, NotReloaded> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().build();
+    let runtime = runtime.map_err(NotReloaded::unusable)?;
+    Ok(runtime.block_on(future))
 }
 
 /// All faults, a line for each.

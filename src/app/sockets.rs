@@ -1,107 +1,199 @@
-//! The sockets of a system: bound, or inherited from the service manager.
+//! The sockets of the addresses in the settings: bound, or inherited from the service manager.
 
+use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use rustix::net::getsockname;
+use parking_lot::Mutex;
 
-use super::errors::BuildError;
 use super::system::Bound;
 use crate::listener::{
     Inherited, OpenTo, SharedListening, SocketError, SocketFile, bind, bind_unix,
 };
 use crate::settings::{AdminListen, Listen, ServerSettings};
 
-/// The sockets of a system, bound or inherited.
-pub(super) struct Sockets {
-    pub(super) admin: OwnedFd,
-    /// Its address.
-    admin_at: AdminListen,
-    pub(super) public: Vec<Arc<SharedListening>>,
-    /// The paths of the public unix sockets.
-    unix: Vec<PathBuf>,
-    /// Of all unix sockets.
-    pub(super) files: Vec<SocketFile>,
+/// An address at which clients come in, with all that decides on its sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ListenAddress {
+    listen: Listen,
+    /// As `server.ipv6_only` says, for an address of IPv6.
+    ipv6_only: bool,
+    open_to: OpenTo,
 }
 
-impl Sockets {
-    /// Binds or takes every socket. The error names all that can't be had.
-    pub(super) fn new(
-        server: &ServerSettings,
-        mut inherited: Inherited,
-    ) -> Result<Self, BuildError> {
-        let (mut public, mut files, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-        let mut take = |listen: &Listen| -> Result<(), SocketError> {
-            match listen {
-                Listen::Tcp(address) => {
-                    let socket = bind(*address, server.ipv6_only)?;
-                    public.push(SharedListening::new(socket.into(), false));
-                }
-                Listen::Unix(path) => {
-                    let (socket, file) = bind_unix(path, OpenTo::Group)?;
-                    public.push(SharedListening::new(socket.into(), false));
-                    files.push(file);
-                }
-                Listen::Inherited(name) => {
-                    let sockets = inherited.named(name)?.into_iter();
-                    public.extend(sockets.map(|socket| SharedListening::new(socket, true)));
-                }
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.listen.fmt(f)
+    }
+}
+
+impl ListenAddress {
+    fn new(listen: Listen, server: &ServerSettings, open_to: OpenTo) -> Self {
+        let is_ipv6 = matches!(listen, Listen::Tcp(address) if address.is_ipv6());
+        Self {
+            listen,
+            ipv6_only: is_ipv6 && server.ipv6_only,
+            open_to,
+        }
+    }
+
+    /// The public ones.
+    pub(super) fn public(server: &ServerSettings) -> Vec<Self> {
+        let all = server.listen.iter().cloned();
+        all.map(|listen| Self::new(listen, server, OpenTo::Group))
+            .collect()
+    }
+
+    /// That of the admin listener.
+    pub(super) fn admin(server: &ServerSettings) -> Vec<Self> {
+        let listen = match &server.admin {
+            AdminListen::Tcp(address) => Listen::Tcp(*address),
+            AdminListen::Unix(path) => Listen::Unix(path.clone()),
+        };
+        vec![Self::new(listen, server, OpenTo::Owner)]
+    }
+}
+
+/// An address with its sockets, which listen.
+#[derive(Debug)]
+pub(super) struct OpenAddress {
+    pub(super) address: ListenAddress,
+    pub(super) sockets: Vec<Arc<SharedListening>>,
+    file: Option<Arc<SocketFile>>,
+}
+
+impl OpenAddress {
+    /// Where clients reach it, as URLs.
+    pub(super) fn urls(&self) -> Vec<String> {
+        let addresses = self.sockets.iter().filter_map(|socket| socket.address());
+        let addresses = addresses.filter_map(Result::ok);
+        let urls = addresses.map(|address| format!("http://{address}"));
+        let file = self.file.as_ref();
+        urls.chain(file.map(|file| format!("unix:{}", file.path.display())))
+            .collect()
+    }
+
+    /// Removes the file of a unix socket, so that no client can connect any more.
+    pub(super) fn remove_file(&self) {
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+}
+
+/// Opens the sockets of addresses.
+#[derive(Debug)]
+pub(super) struct SocketOpener {
+    inherited: Inherited,
+    /// The files of the unix sockets that are open.
+    files: Mutex<Vec<Weak<SocketFile>>>,
+}
+
+impl SocketOpener {
+    /// Has these inherited sockets.
+    pub(super) fn new(inherited: Inherited) -> Self {
+        Self {
+            inherited,
+            files: Mutex::default(),
+        }
+    }
+
+    /// Opens the sockets of all these addresses, public ones and the admin's, or says why some of them can't be had. Some may
+    /// take the place of sockets that are `going`.
+    pub(super) fn open_both(
+        &self,
+        public: &[ListenAddress],
+        admin: &[ListenAddress],
+        going: &[Arc<SharedListening>],
+    ) -> Result<(Vec<OpenAddress>, Vec<OpenAddress>), Vec<SocketError>> {
+        let mut failed = Vec::new();
+        let mut open = |addresses: &[ListenAddress]| -> Vec<_> {
+            let opened = addresses
+                .iter()
+                .map(|address| self.open_one(address, going));
+            opened
+                .filter_map(|opened| opened.map_err(|error| failed.push(error)).ok())
+                .collect()
+        };
+        let opened = (open(public), open(admin));
+        if failed.is_empty() {
+            Ok(opened)
+        } else {
+            Err(failed)
+        }
+    }
+
+    fn open_one(
+        &self,
+        address: &ListenAddress,
+        going: &[Arc<SharedListening>],
+    ) -> Result<OpenAddress, SocketError> {
+        let (sockets, file) = match &address.listen {
+            Listen::Tcp(at) => {
+                let socket = bind(*at, address.ipv6_only, going)?;
+                (vec![SharedListening::new(socket.into(), false)], None)
             }
-            Ok(())
+            Listen::Unix(path) => {
+                let (socket, file) = bind_unix(path, address.open_to)?;
+                let file = Arc::new(file);
+                let mut files = self.files.lock();
+                files.retain(|file| file.strong_count() > 0);
+                files.push(Arc::downgrade(&file));
+                (vec![SharedListening::new(socket.into(), false)], Some(file))
+            }
+            Listen::Inherited(name) => (self.inherited.named(name)?, None),
         };
-        let admin = admin_socket(server);
-        let listens = server.listen.iter();
-        failed.extend(listens.filter_map(|listen| take(listen).err()));
-        let admin = admin.map_err(|error| failed.push(error)).ok();
-        let Some((admin, admin_file)) = admin.filter(|_| failed.is_empty()) else {
-            return Err(BuildError::Sockets(failed));
+        Ok(OpenAddress {
+            address: address.clone(),
+            sockets,
+            file,
+        })
+    }
+
+    /// Warns of inherited sockets that none of these addresses names.
+    pub(super) fn tell_unnamed(&self, addresses: &[ListenAddress]) {
+        let is_named = |name: &str| {
+            let mut all = addresses.iter();
+            all.any(|address| matches!(&address.listen, Listen::Inherited(of) if of == name))
         };
-        if !inherited.is_empty() {
-            let names = inherited.names();
+        if let Some(names) = self.inherited.names_besides(is_named) {
             tracing::warn!(%names, "sockets were passed to this process that server.listen does not name: write systemd:NAME");
         }
-        let admin_at = match &server.admin {
-            AdminListen::Tcp(written) => {
-                let bound = getsockname(&admin).ok();
-                let bound = bound.and_then(|bound| bound.try_into().ok());
-                AdminListen::Tcp(bound.unwrap_or(*written))
-            }
-            unix @ AdminListen::Unix(_) => unix.clone(),
-        };
-        let unix = files.iter().map(|file| file.path.clone()).collect();
-        files.extend(admin_file);
-        Ok(Self {
-            admin,
-            admin_at,
-            public,
-            unix,
-            files,
-        })
     }
 
-    /// The addresses at which clients reach them.
-    pub(super) fn bound(&self) -> io::Result<Bound> {
-        let public = self.public.iter().filter_map(|socket| socket.address());
-        Ok(Bound {
-            public: public.collect::<io::Result<_>>()?,
-            unix: self.unix.clone(),
-            admin: self.admin_at.clone(),
-        })
+    /// Logs if a file of a unix socket was removed by somebody else.
+    pub(super) fn look_at_files(&self) {
+        self.with_files(SocketFile::look);
+    }
+
+    /// Removes the files of all unix sockets.
+    pub(super) fn remove_files(&self) {
+        self.with_files(SocketFile::remove);
+    }
+
+    fn with_files(&self, act: fn(&SocketFile)) {
+        let files = self.files.lock();
+        let files = files.iter().filter_map(Weak::upgrade);
+        files.for_each(|file| act(&file));
     }
 }
 
-/// The socket of the admin listener, and its file if it is a unix socket.
-fn admin_socket(server: &ServerSettings) -> Result<(OwnedFd, Option<SocketFile>), SocketError> {
-    match &server.admin {
-        AdminListen::Tcp(address) => {
-            let socket = bind(*address, server.ipv6_only)?;
-            Ok((socket.into(), None))
-        }
-        AdminListen::Unix(path) => {
-            let (socket, file) = bind_unix(path, OpenTo::Owner)?;
-            Ok((socket.into(), Some(file)))
-        }
-    }
+/// The addresses at which clients reach these sockets.
+pub(super) fn bound(public: &[OpenAddress], admin: &[OpenAddress]) -> io::Result<Bound> {
+    let addresses = |open: &[OpenAddress]| -> io::Result<Vec<_>> {
+        let sockets = open.iter().flat_map(|open| &open.sockets);
+        sockets.filter_map(|socket| socket.address()).collect()
+    };
+    let files = |open: &[OpenAddress]| -> Vec<_> {
+        let files = open.iter().filter_map(|open| open.file.as_ref());
+        files.map(|file| file.path.clone()).collect()
+    };
+    let tcp = addresses(admin)?.into_iter().map(AdminListen::Tcp);
+    let unix = files(admin).into_iter().map(AdminListen::Unix);
+    let none = || io::Error::from(io::ErrorKind::AddrNotAvailable);
+    Ok(Bound {
+        public: addresses(public)?,
+        unix: files(public),
+        admin: tcp.chain(unix).next().ok_or_else(none)?,
+    })
 }

@@ -15,13 +15,13 @@ use super::phase::{Phase, Phases};
 use super::reload::SettingsOrigin;
 use super::run_file::RunFile;
 use super::service_manager::ServiceManager;
-use crate::listener::{Inherited, SocketFile};
+use crate::listener::Inherited;
 use crate::settings::{AdminListen, Settings};
 use crate::storage::{Refusal, Store};
 use crate::supervision::{ExitReason, RunningTree, Sentinel, Stopper, Tree};
 use crate::telemetry::Reopen;
 
-/// The addresses that are bound: with the ports the kernel chose where the settings say 0.
+/// The addresses that are bound at the start: with the ports the kernel chose where the settings say 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
     /// Of the public listeners that have one, in the order of the settings.
@@ -224,7 +224,7 @@ fn since_boot() -> Duration {
 
 /// Runs the tree from its start to its end, on the thread of the actix system.
 fn live(mut planned: Planned, mut notifier: Option<Notifier>, store: &Arc<dyn Store>, stop: &Stop) {
-    let mut socket_files = planned.socket_files;
+    let children = Arc::clone(&planned.children);
     planned.run_file.tell_last();
     let overdue = Arc::new(OnceLock::new());
     let (verdict, watched, stopper) = (Arc::clone(&overdue), Arc::clone(store), stop.clone());
@@ -241,7 +241,7 @@ fn live(mut planned: Planned, mut notifier: Option<Notifier>, store: &Arc<dyn St
         if let Some(notifier) = &mut notifier {
             notifier.beat(silence);
         }
-        socket_files.iter_mut().for_each(SocketFile::look);
+        children.opener.look_at_files();
         ran += gap.min(RAN_MAX);
         if let Some(age) = watched.overdue(ran)
             && verdict.set(ExitReason::Hung { age }).is_ok()
@@ -276,6 +276,7 @@ fn live(mut planned: Planned, mut notifier: Option<Notifier>, store: &Arc<dyn St
         supervisors.stop();
         reason
     });
+    planned.children.opener.remove_files();
     // The listeners were closed first; the disk is closed last.
     store.close();
     planned.incidents.flush(INCIDENTS_FLUSH);

@@ -36,6 +36,9 @@ fn text(reloaded: &Reloaded) -> String {
     let warnings = reloaded.warnings.iter();
     let mut lines: Vec<_> = warnings.map(|line| format!("{line} (a warning)")).collect();
     lines.extend(reloaded.changes.iter().map(ToString::to_string));
+    if let Some(admin) = &reloaded.admin {
+        lines.push(format!("the admin listener is at {admin} from now on"));
+    }
     let generation = reloaded.generation;
     lines.push(match (reloaded.changes.is_empty(), reloaded.applied) {
         (true, _) => format!("nothing to change: generation {generation} is in force"),

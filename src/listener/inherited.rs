@@ -3,10 +3,12 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use listenfd::ListenFd;
 use socket2::SockRef;
 
+use super::listening::SharedListening;
 use super::socket_error::SocketError;
 
 /// The name that systemd gives to a socket without a name.
@@ -15,7 +17,7 @@ const NAMELESS: &str = "unknown";
 /// The sockets this process was started with, by name.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    sockets: Vec<(String, OwnedFd)>,
+    sockets: Vec<(String, Arc<SharedListening>)>,
 }
 
 impl Inherited {
@@ -32,35 +34,33 @@ impl Inherited {
         for at in 0..passed.len() {
             let name = names.next().unwrap_or(NAMELESS).to_owned();
             match listening(&mut passed, at) {
-                Ok(socket) => sockets.push((name, socket)),
+                Ok(socket) => sockets.push((name, SharedListening::new(socket, true))),
                 Err(source) => return Err(SocketError::Unfit(name, source)),
             }
         }
         Ok(Self { sockets })
     }
 
-    /// Takes the sockets of this name: a `.socket` unit may have several.
-    pub(crate) fn named(&mut self, name: &str) -> Result<Vec<OwnedFd>, SocketError> {
-        let found = self.sockets.extract_if(.., |(of, _)| of == name);
-        let found: Vec<_> = found.map(|(_, socket)| socket).collect();
+    /// The sockets of this name: a `.socket` unit may have several. They stay open when nobody accepts from them.
+    pub(crate) fn named(&self, name: &str) -> Result<Vec<Arc<SharedListening>>, SocketError> {
+        let all = self.sockets.iter();
+        let found: Vec<_> = all
+            .filter(|(of, _)| of == name)
+            .map(|(_, socket)| Arc::clone(socket))
+            .collect();
         if found.is_empty() {
-            return Err(SocketError::Absent(name.to_owned(), self.names()));
+            let others = self.names_besides(|_| false);
+            let others = others.unwrap_or_else(|| "none".to_owned());
+            return Err(SocketError::Absent(name.to_owned(), others));
         }
         Ok(found)
     }
 
-    /// The names of the sockets that have not been taken, as a text.
-    pub(crate) fn names(&self) -> String {
-        if self.sockets.is_empty() {
-            return "none".to_owned();
-        }
-        let names: Vec<_> = self.sockets.iter().map(|(name, _)| name.as_str()).collect();
-        names.join(", ")
-    }
-
-    /// Whether all sockets have been taken.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.sockets.is_empty()
+    /// The names of the sockets that are not `taken`, as a text, if there are any.
+    pub(crate) fn names_besides(&self, taken: impl Fn(&str) -> bool) -> Option<String> {
+        let names = self.sockets.iter().map(|(name, _)| name.as_str());
+        let names: Vec<_> = names.filter(|name| !taken(name)).collect();
+        (!names.is_empty()).then(|| names.join(", "))
     }
 }
 
@@ -92,7 +92,10 @@ mod tests {
     fn inherited(names: &[&str]) -> Inherited {
         let socket = |name: &&str| {
             let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-            ((*name).to_owned(), socket.into())
+            (
+                (*name).to_owned(),
+                SharedListening::new(socket.into(), true),
+            )
         };
         Inherited {
             sockets: names.iter().map(socket).collect(),
@@ -100,14 +103,16 @@ mod tests {
     }
 
     #[test]
-    fn all_sockets_of_a_name_are_taken_once() {
-        let mut passed = inherited(&["http", "other", "http"]);
-        assert_eq!(passed.named("http").unwrap().len(), 2);
-        assert_eq!(passed.names(), "other");
-        assert!(!passed.is_empty());
-        let error = passed.named("http").unwrap_err().to_string();
+    fn all_sockets_of_a_name_are_had_again_and_again() {
+        let passed = inherited(&["http", "other", "http"]);
+        for _ in 0..2 {
+            assert_eq!(passed.named("http").unwrap().len(), 2);
+        }
+        let rest = passed.names_besides(|name| name == "http");
+        assert_eq!(rest.as_deref(), Some("other"));
+        let error = passed.named("https").unwrap_err().to_string();
         assert!(
-            error.contains("no socket named http was passed to this process (other)"),
+            error.contains("no socket named https was passed to this process (http, other, http)"),
             "{error}"
         );
     }
@@ -116,6 +121,7 @@ mod tests {
     fn a_process_without_any_says_none() {
         let error = Inherited::default().named("http").unwrap_err().to_string();
         assert!(error.contains("(none)"), "{error}");
-        assert!(Inherited::of(ListenFd::empty(), "http").unwrap().is_empty());
+        let none = Inherited::of(ListenFd::empty(), "http").unwrap();
+        assert_eq!(none.names_besides(|_| false), None);
     }
 }

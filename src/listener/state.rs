@@ -12,7 +12,7 @@ use super::least_loaded::{Candidate, choose};
 use super::listening::{self, SharedListening};
 use super::metrics::ListenerCounters;
 use crate::places::{Places, TakenPlace};
-use crate::request_handler::{Accepted, HandlerRef, Handover, PeerBound};
+use crate::request_handler::{Accepted, HandlerLoad, HandlerRef, Handlers, Handover, PeerBound};
 use crate::supervision::Faults;
 use crate::wire::{Peer, Socket};
 
@@ -31,9 +31,9 @@ pub(crate) struct ListenerState {
     /// Bound by the app, once.
     pub socket: Arc<SharedListening>,
     /// The request handlers.
-    pub handlers: Vec<HandlerRef>,
-    /// The index in `handlers` of the handler on the listener's own thread.
-    near: Option<usize>,
+    pub handlers: Arc<Handlers>,
+    /// The load of the handler on the listener's own thread.
+    near: Option<Arc<HandlerLoad>>,
     pub bounds: ConnectionBounds,
     /// The fault points that a drill may arm.
     pub faults: Faults,
@@ -49,8 +49,8 @@ impl ListenerState {
     /// The state of a new listener: no connection waits.
     pub(crate) fn new(
         socket: &Arc<SharedListening>,
-        handlers: Vec<HandlerRef>,
-        near: Option<usize>,
+        handlers: Arc<Handlers>,
+        near: Option<Arc<HandlerLoad>>,
         bounds: ConnectionBounds,
         faults: Faults,
         counters: ListenerCounters,
@@ -72,9 +72,10 @@ impl ListenerState {
     /// Keeps a connection that was just accepted from this address, or closes it if its peer has too many.
     pub(super) fn keep(&self, socket: Socket, address: Option<SocketAddr>, place: TakenPlace) {
         self.counters.accepted.inc();
-        let mut handlers = self.handlers.iter();
+        let handlers = self.handlers.load();
         let now = Instant::now();
         let peer_place = self.bounds.peers.admit(address, now, |peer| {
+            let mut handlers = handlers.iter();
             let place = handlers.find_map(|handler| handler.load.give_up_place(peer, now));
             if place.is_some() {
                 self.counters.gave_way.inc();
@@ -103,6 +104,10 @@ impl ListenerState {
     /// Accepts the clients in the backlog, as far as there are places, and refuses later ones. A socket that somebody else has
     /// opened stays as it is.
     pub(super) fn close(&self) {
+        // Another listener may have shut the socket before this one has handed over what it had accepted.
+        if self.has_waiting() {
+            self.hand_over(0);
+        }
         if self.socket.inherited {
             return;
         }
@@ -128,14 +133,19 @@ impl ListenerState {
     /// Hands the waiting connection to the best handler that takes it. False if none does now.
     pub(super) fn hand_over(&self, rotation: usize) -> bool {
         let mut waiting = self.waiting.lock();
-        let mut near = self.near;
+        let all = self.handlers.load();
+        let is_near = |handler: &HandlerRef| {
+            let near = self.near.as_ref();
+            near.is_some_and(|near| Arc::ptr_eq(near, &handler.load))
+        };
+        let mut near = all.iter().position(is_near);
         let mut tried = Vec::new();
         while let Some(accepted) = waiting.take() {
-            let handlers = self.handlers.iter().enumerate();
+            let handlers = all.iter().enumerate();
             let left = handlers.filter(|(index, _)| !tried.contains(index));
             let candidates = left.map(|(index, handler)| (index, candidate(handler)));
             let chosen = choose(candidates, near.take(), rotation);
-            let Some(handler) = chosen.and_then(|chosen| self.handlers.get(chosen)) else {
+            let Some(handler) = chosen.and_then(|chosen| all.get(chosen)) else {
                 *waiting = Some(accepted);
                 self.counters.refused.inc();
                 return false;

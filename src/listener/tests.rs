@@ -14,7 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::metrics::ListenerCounters;
 use super::{ConnectionBounds, ListenerState, SharedListening, bind, child_spec};
 use crate::places::Places;
-use crate::request_handler::{self, GiveWay, HandlerLoad, HandlerRef, PeerBound};
+use crate::request_handler::{self, GiveWay, HandlerLoad, HandlerRef, Handlers, PeerBound};
 use crate::settings::LimitSettings;
 use crate::supervision::{
     Env, EventLoop, Faults, Intensity, PreparedTree, QueueLimits, RunningTree, SupervisorSpec, Tree,
@@ -110,7 +110,7 @@ async fn start_bounded(
     let socket = SharedListening::new(socket, false);
     let state = ListenerState::new(
         &socket,
-        handlers,
+        Arc::new(Handlers::from_pointee(handlers)),
         None,
         bounds,
         faults.clone(),
@@ -158,7 +158,7 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 fn tcp() -> (OwnedFd, SocketAddr) {
-    let socket = bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
+    let socket = bind("127.0.0.1:0".parse().unwrap(), false, &[]).unwrap();
     let address = socket.local_addr().unwrap();
     (socket.into(), address)
 }

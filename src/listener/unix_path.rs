@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -36,16 +37,28 @@ pub(crate) struct SocketFile {
     pub(crate) path: PathBuf,
     /// Device and inode of the file.
     identity: (u64, u64),
-    /// Whether the log has been told that it is gone.
-    told: bool,
+    /// Whether it need not be looked for any more: it was removed, or the log has been told that it is gone.
+    gone: AtomicBool,
 }
 
 impl SocketFile {
     /// Logs, once, that the file was removed or replaced.
-    pub(crate) fn look(&mut self) {
-        if !self.told && !self.is_there() {
-            self.told = true;
+    pub(crate) fn look(&self) {
+        if !self.gone.load(Ordering::Relaxed)
+            && !self.is_there()
+            && !self.gone.swap(true, Ordering::Relaxed)
+        {
             tracing::error!(path = %self.path.display(), "the file of a unix socket was removed or replaced, so no client can connect to it: restart the daemon, which makes it again");
+        }
+    }
+
+    /// Removes the file, unless another one has taken its place.
+    pub(crate) fn remove(&self) {
+        if self.gone.swap(true, Ordering::Relaxed) || !self.is_there() {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "the file of a unix socket could not be removed");
         }
     }
 
@@ -56,11 +69,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.is_there()
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::warn!(path = %self.path.display(), %error, "the file of a unix socket could not be removed");
-        }
+        self.remove();
     }
 }
 
@@ -96,7 +105,7 @@ fn listen(path: &Path, open_to: OpenTo) -> io::Result<(UnixListener, SocketFile)
     let file = SocketFile {
         path: path.to_owned(),
         identity: identity(path)?,
-        told: false,
+        gone: AtomicBool::new(false),
     };
     // Before it listens, so that nobody connects who must not.
     fs::set_permissions(path, Permissions::from_mode(open_to.mode()))?;

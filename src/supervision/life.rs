@@ -16,6 +16,6 @@ pub use child_spec::{ChildSpec, SHUTDOWN_TIMEOUT, START_TIMEOUT};
 pub(crate) use event::{IncarnationId, Reporter, SupervisorEvent, Timer, TimerKind};
 pub use event_loop::EventLoop;
 pub(crate) use order::{Lasting, Order, OrderCommand, OrderQueue, OrderReply, OrderResult};
-pub use order::{OrderError, Started, SupervisorLimits, SupervisorRef, Supervisors};
+pub use order::{OrderError, Removal, Started, SupervisorLimits, SupervisorRef, Supervisors};
 pub use runtime::Env;
 pub(crate) use runtime::Runtime;

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use actix_web::http::Method;
+use parking_lot::Mutex;
 
 use super::counters::ConnectionCounters;
 use super::problem::Code;
@@ -158,18 +159,62 @@ impl HandlerMetrics {
     }
 }
 
+/// The counters of all handlers that there are or were, by their numbers. A handler goes on with those of the one that had its
+/// number before, so that no sum goes back.
+#[derive(Debug)]
+pub(crate) struct HandlerCounters {
+    routes: usize,
+    all: Mutex<Vec<Arc<HandlerMetrics>>>,
+}
+
+impl HandlerCounters {
+    /// For handlers that count this many routes.
+    pub(crate) fn new(routes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            routes,
+            all: Mutex::default(),
+        })
+    }
+
+    /// Those of one handler, for a test.
+    #[cfg(test)]
+    pub(crate) fn only(counters: &Arc<HandlerMetrics>) -> Arc<Self> {
+        Arc::new(Self {
+            routes: 0,
+            all: Mutex::new(vec![Arc::clone(counters)]),
+        })
+    }
+
+    /// Those of the handler of this number.
+    pub(crate) fn of(&self, number: usize) -> Arc<HandlerMetrics> {
+        let mut all = self.all.lock();
+        loop {
+            if let Some(counters) = all.get(number) {
+                return Arc::clone(counters);
+            }
+            all.push(Arc::new(HandlerMetrics::new(self.routes)));
+        }
+    }
+}
+
 /// The counters of all handlers, for a scrape.
 #[derive(Debug)]
 pub(crate) struct HttpMetrics {
     /// The patterns of all routes.
     pub patterns: Arc<RoutePatterns>,
-    /// One for each handler.
-    pub handlers: Vec<Arc<HandlerMetrics>>,
+    /// Of each handler.
+    pub handlers: Arc<HandlerCounters>,
     /// Of all connections.
     pub connections: Arc<ConnectionCounters>,
 }
 
-impl HttpMetrics {
+/// The counters of all handlers at the time of one scrape.
+struct HttpScrape<'a> {
+    patterns: &'a RoutePatterns,
+    handlers: Vec<Arc<HandlerMetrics>>,
+}
+
+impl HttpScrape<'_> {
     /// The sum of one counter of a route over all handlers.
     fn sum(
         &self,
@@ -226,25 +271,29 @@ impl HttpMetrics {
 
 impl MetricSource for HttpMetrics {
     fn write(&self, rows: &mut Rows<'_>) {
+        let scrape = HttpScrape {
+            patterns: &self.patterns,
+            handlers: self.handlers.all.lock().clone(),
+        };
         rows.counters(
             "perennial_http_requests",
             "Requests answered, by the configured route",
-            self.requests(),
+            scrape.requests(),
         );
         let seconds = |route| {
-            let nanos = self.sum(route, |route| Some(&route.nanoseconds));
+            let nanos = scrape.sum(route, |route| Some(&route.nanoseconds));
             Duration::from_nanos(nanos).as_secs_f64()
         };
         rows.histograms(
             "perennial_http_request_duration_seconds",
             "Time from the end of a request's head to the beginning of its answer",
-            self.histograms(&BUCKETS, |route| &route.durations, seconds),
+            scrape.histograms(&BUCKETS, |route| &route.durations, seconds),
         );
-        let bytes = |route| as_f64(self.sum(route, |route| Some(&route.bytes)));
+        let bytes = |route| as_f64(scrape.sum(route, |route| Some(&route.bytes)));
         rows.histograms(
             "perennial_http_response_size_bytes",
             "Bytes of answered bodies",
-            self.histograms(&SIZES, |route| &route.sizes, bytes),
+            scrape.histograms(&SIZES, |route| &route.sizes, bytes),
         );
         self.connections.write(rows);
         rows.metric(
@@ -255,12 +304,13 @@ impl MetricSource for HttpMetrics {
         rows.counter(
             "perennial_http_panics",
             "Requests that panicked and were answered 500",
-            self.handlers
+            scrape
+                .handlers
                 .iter()
                 .map(|handler| read(&handler.panics))
                 .sum::<u64>(),
         );
-        let in_flight: i64 = self
+        let in_flight: i64 = scrape
             .handlers
             .iter()
             .map(|handler| handler.in_flight.load(Ordering::Relaxed))
@@ -279,13 +329,17 @@ mod tests {
 
     #[test]
     fn what_two_handlers_counted_is_added_up_under_the_route() {
-        let handlers: Vec<_> = (0..2).map(|_| Arc::new(HandlerMetrics::new(1))).collect();
-        for handler in &handlers {
+        let handlers = HandlerCounters::new(1);
+        // The second one of a number goes on where the first one was.
+        for number in [1, 1] {
+            let handler = handlers.of(number);
             let _in_flight = handler.begin();
             let took = Duration::from_millis(2);
             handler.answered(Some(0), &Method::GET, 200, took, 5_000_000_000);
         }
-        handlers[0].answered(None, &Method::TRACE, 418, Duration::ZERO, 0);
+        handlers
+            .of(0)
+            .answered(None, &Method::TRACE, 418, Duration::ZERO, 0);
         let patterns = Arc::new(RoutePatterns::with_room(1));
         patterns.number("/books");
         let metrics = HttpMetrics {

@@ -21,8 +21,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{
-    ConnectionCounters, Drain, Editions, HandlerMetrics, HttpMetrics, Incoming, Parts, Peer,
-    Responder, Response, RoutePatterns, Service, Socket, read_body,
+    ConnectionCounters, Drain, Editions, HandlerCounters, HandlerMetrics, HttpMetrics, Incoming,
+    Parts, Peer, Responder, Response, RoutePatterns, Service, Socket, read_body,
 };
 
 use crate::settings::LimitSettings;
@@ -158,7 +158,7 @@ impl Server {
         patterns.number("/");
         let scrape = crate::telemetry::exposed(HttpMetrics {
             patterns,
-            handlers: vec![Arc::clone(&self.parts.metrics)],
+            handlers: HandlerCounters::only(&self.parts.metrics),
             connections: Arc::clone(&self.parts.counters),
         });
         let samples = scrape.lines().filter(|line| !line.starts_with('#'));

@@ -1,12 +1,13 @@
 //! The daemon under a service manager, simulated: a datagram socket receives what systemd would receive, a descriptor is
 //! passed as systemd passes its sockets, and `healthcheck` runs as a container engine would run it.
 
+use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::daemon::{BINARY, TestDaemon};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -89,6 +90,38 @@ fn clients_wait_at_an_inherited_socket_while_no_daemon_runs() {
     let mut between = ask();
     daemon.restart();
     between.read_answer(false).unwrap().expect(200);
+}
+
+#[test]
+fn an_inherited_socket_comes_and_goes_by_reloads_and_its_clients_wait() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut daemon = prepare_with_socket(&socket);
+    let exec =
+        "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=http; exec \"$0\" \"$@\" 3<&0 </dev/null";
+    daemon.run_under(&["sh", "-c", exec]);
+    let without = fs::read_to_string(daemon.config()).unwrap();
+    let with = "listen = [\"systemd:http\", \"127.0.0.1:0\"]";
+    let with = without.replace("listen = [\"127.0.0.1:0\"]", with);
+    let reload = |daemon: &TestDaemon, text: &str| {
+        fs::write(daemon.config(), text).unwrap();
+        client::post(daemon.admin(), "/reload", &serde_json::Value::Null).expect(200);
+    };
+    let ask = || {
+        let mut client = Client::connect(address).unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        client.write(request).unwrap();
+        client
+    };
+    daemon.restart();
+    let mut waiting = ask();
+    for _ in 0..2 {
+        reload(&daemon, &with);
+        waiting.read_answer(false).unwrap().expect(200);
+        reload(&daemon, &without);
+        waiting.get("/").unwrap().expect(200);
+        waiting = ask();
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::future::Future;
 
 use futures_util::stream::{self, StreamExt as _};
 
+use super::wait_for;
 use crate::admin::NotReloaded;
 use crate::api::{Route, Site};
 use crate::file_cache::RootHandle;
@@ -21,19 +22,16 @@ pub(super) fn ask(
     settings: &Settings,
     changes: &[NodeChange],
 ) -> Result<(), NotReloaded> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_time().build();
-    let runtime = runtime.map_err(NotReloaded::unusable)?;
     let routes = &next.responder.routes;
     let probes = routes.roots().map(RootHandle::probe);
-    let looked_at = runtime.block_on(together(probes)).into_iter();
+    let looked_at = wait_for(together(probes))?.into_iter();
     refuse(looked_at.filter_map(|looked| Some(looked.err()?.to_string())))?;
     let patterns = changed(settings, changes);
     let asked = routes
         .all()
         .filter(|route| patterns.contains(&*route.pattern));
     let asked = asked.map(|route| fault(route, next, before));
-    refuse(runtime.block_on(together(asked)).into_iter().flatten())
+    refuse(wait_for(together(asked))?.into_iter().flatten())
 }
 
 fn refuse(faults: impl Iterator<Item = String>) -> Result<(), NotReloaded> {

@@ -224,20 +224,19 @@ impl SupervisorRef {
     /// Stops a child as [`terminate_child`](Self::terminate_child) does, so a request handler drains first, and removes it for
     /// good. It is never restarted from then on, whatever happens meanwhile. A child that is not there is an error.
     pub async fn remove_child(&self, name: &str) -> Result<(), OrderError> {
-        let command = OrderCommand::Remove(name.into(), AfterStop::StayDownAlone);
-        self.orders.order(command).await.map(drop)
+        self.begin_removal(name, false).await?.done().await
     }
 
-    /// The same, and what it shares with other children ends, too, as with [`close_child`](Self::close_child).
-    pub async fn close_and_remove_child(&self, name: &str) -> Result<(), OrderError> {
-        let command = OrderCommand::Remove(name.into(), AfterStop::StayDown);
-        self.orders.order(command).await.map(drop)
-    }
-
-    /// Orders what [`remove_child`](Self::remove_child) does, and does not wait for it: a request handler may drain for long.
-    pub async fn begin_removal(&self, name: &str) -> Result<(), OrderError> {
-        let command = OrderCommand::Remove(name.into(), AfterStop::StayDownAlone);
-        self.orders.send(command).await.map(drop)
+    /// Orders a removal and does not wait for its end: a request handler may drain for long. If it `closes`, what the child
+    /// shares with others ends, too, as with [`close_child`](Self::close_child).
+    pub async fn begin_removal(&self, name: &str, closes: bool) -> Result<Removal, OrderError> {
+        let after = if closes {
+            AfterStop::StayDown
+        } else {
+            AfterStop::StayDownAlone
+        };
+        let command = OrderCommand::Remove(name.into(), after);
+        self.orders.send(command).await.map(Removal)
     }
 
     /// Changes the limits of the supervisor, also for its restarts. The error says what is wrong with them; then nothing has
@@ -309,6 +308,20 @@ impl SupervisorRef {
     /// A snapshot of the children, in start order. Does not ask the supervisor.
     pub fn children(&self) -> Vec<NodeView> {
         self.node.views(Instant::now())
+    }
+}
+
+/// A removal that was ordered. It is carried out even if this is dropped.
+#[derive(Debug)]
+pub struct Removal(oneshot::Receiver<OrderResult>);
+
+impl Removal {
+    /// Waits until the child is gone.
+    pub async fn done(self) -> Result<(), OrderError> {
+        self.0
+            .await
+            .unwrap_or(Err(OrderError::NotRunning))
+            .map(drop)
     }
 }
 
