@@ -197,3 +197,71 @@ pub(super) fn bound(public: &[OpenAddress], admin: &[OpenAddress]) -> io::Result
         admin: tcp.chain(unix).next().ok_or_else(none)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::reload::difference::compare;
+    use super::*;
+    use crate::settings::Settings;
+
+    fn addresses((listen, ipv6_only): (&[&str], bool)) -> Vec<ListenAddress> {
+        let mut server = Settings::default().server;
+        server.listen = listen.iter().map(|text| text.parse().unwrap()).collect();
+        server.ipv6_only = ipv6_only;
+        ListenAddress::public(&server)
+    }
+
+    #[test]
+    fn only_addresses_whose_sockets_would_be_others_come_and_go() {
+        let tcp = "127.0.0.1:1";
+        for (old, new, going, missing) in [
+            ((&[tcp][..], false), (&[tcp][..], true), &[][..], &[][..]),
+            (
+                (&[tcp], false),
+                (&["unix:/a", tcp, "systemd:http"], false),
+                &[],
+                &["unix:/a", "systemd:http"],
+            ),
+            (
+                (&["[::]:1", "systemd:http"], false),
+                (&["[::]:1", "0.0.0.0:1"], true),
+                &["[::]:1", "systemd:http"],
+                &["[::]:1", "0.0.0.0:1"],
+            ),
+            (
+                (&["127.0.0.1:0"; 3], false),
+                (&["127.0.0.1:0"], false),
+                &["127.0.0.1:0"; 2],
+                &[],
+            ),
+        ] {
+            let (have, want) = (addresses(old), addresses(new));
+            let difference = compare(&have, &want, |one, other| one == other);
+            let told = |all: &[ListenAddress], positions: &[usize]| -> Vec<_> {
+                positions.iter().map(|at| all[*at].to_string()).collect()
+            };
+            assert_eq!(told(&have, &difference.surplus), going, "{old:?} {new:?}");
+            assert_eq!(told(&want, &difference.missing), missing, "{old:?} {new:?}");
+        }
+        let server = Settings::default().server;
+        let admin = ListenAddress::admin(&server);
+        let public = ListenAddress::public(&server);
+        assert!(admin.len() == 1 && !public.contains(&admin[0]));
+    }
+
+    #[test]
+    fn one_that_cannot_be_had_leaves_none_open_and_all_failures_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("http.sock");
+        let unix = format!("unix:{}", path.display());
+        let opener = SocketOpener::new(Inherited::default());
+        let wanted = addresses((&[&unix, "systemd:a", "systemd:b"], false));
+        let failed = opener.open_both(&wanted, &[], &[]).unwrap_err();
+        assert_eq!(failed.len(), 2);
+        assert!(!path.exists());
+        let (open, _) = opener.open_both(&wanted[..1], &[], &[]).unwrap();
+        assert!(path.exists() && open[0].urls() == [unix]);
+        opener.remove_files();
+        assert!(!path.exists());
+    }
+}
