@@ -368,6 +368,7 @@ mod tests {
 
     fn reloaded(changes: Vec<NodeChange>) -> Reloaded {
         Reloaded {
+            admin: None,
             applied: true,
             generation: 2,
             changes,
