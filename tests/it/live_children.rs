@@ -380,7 +380,7 @@ fn the_admin_listener_moves_and_the_answer_to_the_reload_still_arrives() {
     assert_eq!(reloaded["admin"], format!("http://{new}"));
     client::get(new, "/readyz").expect(200);
     daemon.wait_until("the old one is gone", |_| TcpStream::connect(old).is_err());
-    let names = ["admin-handler", "admin-listener-1", "reloader"];
+    let names = ["admin-handler", "admin-listener-1", "settings"];
     daemon.wait_until("it is the only one", |_| {
         let tree = client::get(new, "/supervisor").json();
         let admin = node(&tree, "admin").unwrap()["children"].clone();
