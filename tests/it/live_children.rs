@@ -444,6 +444,7 @@ fn a_reload_that_dies_leaves_all_of_the_old_children_or_all_of_the_new_ones() {
         ("reload.loaded", false),
         ("reload.built", false),
         ("reload.started", false),
+        ("reload.adopted", true),
         ("reload.replaced", true),
         ("reload.removed", true),
     ] {
