@@ -94,14 +94,13 @@ impl Assembly {
         let (reloads, settings) =
             builder.settings(origin, serving, &site, &admin_editions, &children);
         let (settings, watching) = settings.unzip();
+        let admin_children = settings
+            .into_iter()
+            .fold(admin_children, SupervisorSpec::child);
         let (storage, backups) = builder.storage(writer);
         let spec = builder
             .supervisor("perennial")
-            .child(
-                settings
-                    .into_iter()
-                    .fold(admin_children, SupervisorSpec::child),
-            )
+            .child(admin_children)
             .child(storage)
             .child(file_cache)
             .child(handlers)
