@@ -330,9 +330,9 @@ fn a_handler_that_goes_ends_what_it_has_begun_and_blocks_nobody() {
     let mut clients: Vec<_> = (0..140)
         .map(|_| Client::connect(daemon.public()).unwrap())
         .collect();
-    clients
-        .iter_mut()
-        .for_each(|client| client.write(request.as_bytes()).unwrap());
+    for client in &mut clients {
+        client.write(request.as_bytes()).unwrap();
+    }
     daemon.wait_until("all are in flight", |daemon| {
         daemon
             .metrics()
