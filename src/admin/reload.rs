@@ -62,7 +62,7 @@ pub(crate) struct Reloaded {
     pub changes: Vec<NodeChange>,
     /// Findings in the settings that are worth a look.
     pub warnings: Vec<String>,
-    /// Where the admin listener is from now on, if that has changed.
+    /// The URL of the admin listener from now on, if that has changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<String>,
 }

@@ -23,7 +23,7 @@ pub(super) const HANDLER_QUEUE: QueueLimits = QueueLimits {
     bytes: 1 << 20,
 };
 
-/// What all request handlers have in common.
+/// The parts that all request handlers share.
 pub(super) struct HandlerParts {
     pub(super) site: Arc<Editions<Site>>,
     pub(super) patterns: Arc<RoutePatterns>,

@@ -13,7 +13,7 @@ use crate::listener::{self, ConnectionBounds, ListenerCounters, ListenerState, S
 use crate::request_handler::{HandlerLoad, HandlerRef, Handlers};
 use crate::supervision::{ChildSpec, Faults, OrderError, SupervisorRef};
 
-/// What all listeners of a kind have in common.
+/// The parts that all listeners of a kind share.
 pub(super) struct ListenerParts {
     pub(super) handlers: Arc<Handlers>,
     pub(super) bounds: ConnectionBounds,

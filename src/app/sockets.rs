@@ -63,7 +63,7 @@ pub(super) struct OpenAddress {
 }
 
 impl OpenAddress {
-    /// Where clients reach it, as URLs.
+    /// The URLs at which clients reach it.
     pub(super) fn urls(&self) -> Vec<String> {
         let addresses = self.sockets.iter().filter_map(|socket| socket.address());
         let addresses = addresses.filter_map(Result::ok);

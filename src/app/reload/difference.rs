@@ -3,9 +3,9 @@
 /// The difference between what there is and what is wanted, as positions in the two lists.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::app) struct Difference {
-    /// What there is and is not wanted.
+    /// Those that there are and that are not wanted.
     pub surplus: Vec<usize>,
-    /// What is wanted and not there.
+    /// Those that are wanted and not there.
     pub missing: Vec<usize>,
 }
 
