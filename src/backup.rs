@@ -2,7 +2,7 @@
 //!
 //! Order of reading: `name`, then the decisions, which are pure: `due` (when the next one is made) and `thinning` (which are
 //! removed); `target` with `folder_target` and `s3_target` (where they are), `run` (one backup, on a thread of its own),
-//! `child` (what waits for the next one), `by_hand` (what the commands do),
+//! `child` (what waits for the next one), `schedule` (which child that is while the settings change), `by_hand` (what the commands do),
 //! `metrics`.
 //!
 //! A failure is told and tried again. It never reaches the store, of which a backup is only a reader.
@@ -15,9 +15,10 @@ mod metrics;
 mod name;
 mod run;
 mod s3_target;
+mod schedule;
 mod target;
 mod thinning;
 
 pub(crate) use by_hand::{BackupPlace, back_up, restore};
-pub(crate) use child::BackupSchedule;
 pub(crate) use run::BackupRunError;
+pub(crate) use schedule::Backups;

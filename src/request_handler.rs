@@ -52,6 +52,11 @@ pub(crate) struct HandlerRef {
 /// The handlers that take new connections, as all their listeners know them; a reload replaces the list.
 pub(crate) type Handlers = ArcSwap<Vec<HandlerRef>>;
 
+/// The longest time that a request handler takes to stop, whose drain has this limit.
+pub(crate) fn stop_timeout(drain: Duration) -> Duration {
+    drain.saturating_add(DRAIN_GRACE)
+}
+
 /// Returns the child spec of a request handler, and the reference that listeners use; up to `queue` connections may wait.
 pub(crate) fn prepare<R: Responder>(
     name: &str,
@@ -68,7 +73,7 @@ pub(crate) fn prepare<R: Responder>(
         event_loop: event_loop.clone(),
     };
     let drain = parts.drain.clone();
-    let shutdown = Shutdown::Timeout(drain.limit + DRAIN_GRACE);
+    let shutdown = Shutdown::Timeout(stop_timeout(drain.limit()));
     let parts = Arc::new(parts);
     faults.register("handler.message");
     let spec = ChildSpec::actor_on(&event_loop, &slot, move |_| {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::bounds::ServerBounds;
 use super::errors::BuildError;
-use super::reload::{self, LiveChildren, Reloading, SettingsOrigin, Values, Watching};
+use super::reload::{self, Limited, LiveChildren, Reloading, SettingsOrigin, Values, Watching};
 use super::run_file::RunFile;
 use super::serving::{Serving, edition};
 use super::system::Bound;
@@ -15,7 +15,6 @@ use crate::admin::{
     Admin, Check, Checks, Explain, Histories, Records, ReloadOrder, ReloadStatus, Reloads, Running,
 };
 use crate::api::{AskedRequest, Explainer, Site};
-use crate::backup::BackupSchedule;
 use crate::file_cache::{CallThreads, Files};
 use crate::incidents::Incidents;
 use crate::listener::{Inherited, ListenerMetrics};
@@ -24,8 +23,15 @@ use crate::storage;
 use crate::supervision::{
     ChildRef, ChildSpec, Env, Faults, PreparedTree, Pulse, Slot, SupervisorSpec, Tree,
 };
-use crate::telemetry::{AccessGuard, AccessSink, MetricSource, Metrics};
+use crate::telemetry::{AccessGuard, AccessSink, Metrics};
 use crate::wire::{Editions, HandlerCounters, RoutePatterns};
+
+/// The name of the root supervisor.
+pub(super) const ROOT: &str = "perennial";
+/// The name of the supervisor of the children that read and watch the settings.
+pub(super) const SETTINGS: &str = "settings";
+/// The name of the supervisor of the writer and of the backups.
+pub(super) const STORAGE: &str = "storage";
 
 /// The parts of a system.
 pub(super) struct Assembly {
@@ -65,6 +71,7 @@ struct Builder {
     bounds: Arc<ServerBounds>,
     handler_counters: Arc<HandlerCounters>,
     access: Option<AccessSink>,
+    limited: Arc<Limited>,
     patterns: Arc<RoutePatterns>,
     listener_metrics: ListenerMetrics,
 }
@@ -97,22 +104,22 @@ impl Assembly {
         let admin_children = settings
             .into_iter()
             .fold(admin_children, SupervisorSpec::child);
-        let (storage, backups) = builder.storage(writer);
+        let storage = builder.storage(writer);
         let spec = builder
-            .supervisor("perennial")
+            .supervisor(ROOT)
             .child(admin_children)
             .child(storage)
             .child(file_cache)
             .child(handlers)
             .child(listeners);
-        let prepared = PreparedTree::new(spec)?.with_pulse(Arc::clone(&pulse));
+        let prepared = builder.prepare(spec, &pulse)?;
         let tree = prepared.tree();
         let metrics = Metrics::new(tree.clone());
         metrics.add(builder.http());
         metrics.add(Arc::clone(&site));
         metrics.add(Arc::clone(&reloads));
         metrics.add_some(watching);
-        metrics.add_some(backups);
+        metrics.add(Arc::clone(&builder.limited.backups));
         metrics.add_some(builder.access);
         metrics.add(builder.listener_metrics);
         metrics.add(Arc::clone(&store));
@@ -149,15 +156,6 @@ impl Assembly {
     }
 }
 
-/// Fault points are armed only where the settings allow it.
-fn faults(settings: &Settings) -> Faults {
-    if settings.chaos.enabled {
-        Faults::armed()
-    } else {
-        Faults::none()
-    }
-}
-
 fn env(faults: Faults) -> Env {
     Env {
         faults,
@@ -168,26 +166,31 @@ fn env(faults: Faults) -> Env {
 impl Builder {
     fn new(settings: Settings, access: Option<AccessSink>) -> Self {
         let bounds = Arc::new(ServerBounds::new(&settings.server));
+        let limited = Arc::new(Limited::new(&settings));
         let routes = settings.routes.len() + settings.resources.len();
         let patterns = RoutePatterns::with_room(routes);
         Self {
             handler_counters: HandlerCounters::new(patterns.room()),
             bounds,
             patterns: Arc::new(patterns),
-            faults: faults(&settings),
+            faults: limited.faults.clone(),
+            limited,
             settings,
             access,
             listener_metrics: ListenerMetrics::default(),
         }
     }
 
-    /// A supervisor as the settings want all of them.
-    fn supervisor(&self, name: &str) -> SupervisorSpec {
-        let settings = &self.settings.supervision;
-        SupervisorSpec::new(name)
-            .strategy(settings.strategy)
-            .intensity(settings.max_restarts)
-            .backoff(settings.backoff)
+    /// The tree. From now on a reload knows its supervisors.
+    fn prepare(
+        &self,
+        spec: SupervisorSpec,
+        pulse: &Arc<Pulse>,
+    ) -> Result<PreparedTree, BuildError> {
+        let prepared = PreparedTree::new(spec)?.with_pulse(Arc::clone(pulse));
+        // Set once: a system is assembled once.
+        drop(self.limited.supervisors.set(prepared.supervisors()));
+        Ok(prepared)
     }
 
     fn serving(&self, files: &Files, store: &Arc<dyn storage::Store>) -> Serving {
@@ -199,13 +202,17 @@ impl Builder {
         }
     }
 
-    /// The writer and, if there is a schedule, the child that makes backups, with what that counts.
-    fn storage(&self, writer: ChildSpec) -> (SupervisorSpec, Option<impl MetricSource + use<>>) {
-        let supervisor = self.supervisor("storage").child(writer);
-        let schedule = BackupSchedule::new(&self.settings, &self.faults);
-        match schedule.map(BackupSchedule::child_spec) {
-            Some((spec, metrics)) => (supervisor.child(spec), Some(metrics)),
-            None => (supervisor, None),
+    /// A supervisor as the settings want all of them.
+    fn supervisor(&self, name: &str) -> SupervisorSpec {
+        SupervisorSpec::new(name).limits(reload::supervisor_limits(name, &self.settings))
+    }
+
+    /// The writer and, if there is a schedule, the child that makes backups.
+    fn storage(&self, writer: ChildSpec) -> SupervisorSpec {
+        let supervisor = self.supervisor(STORAGE).child(writer);
+        match self.limited.backups.begin(&self.settings) {
+            Some(schedule) => supervisor.child(schedule),
+            None => supervisor,
         }
     }
 
@@ -234,13 +241,15 @@ impl Builder {
             origin,
             serving,
             children: Arc::clone(children),
+            limited: Arc::clone(&self.limited),
             site: Arc::clone(site),
             admin: Arc::clone(admin),
             reloads: Arc::clone(&reloads),
             watching: Arc::clone(&watching),
             faults: self.faults.clone(),
         });
-        let supervisor = reload::supervisor(&self.settings)
+        let supervisor = self
+            .supervisor(SETTINGS)
             .child(reloading.child_spec(&slot))
             .child(Arc::clone(&watching).child_spec());
         (reloads, Some((supervisor, watching)))
@@ -253,7 +262,6 @@ impl Builder {
         let threads = CallThreads::new().map_err(BuildError::Thread)?;
         let files = Files::new(&settings.file_cache, limits.deadline, threads, child);
         let spec = files.child_spec(&slot, self.faults.clone());
-        let spec = spec.start_timeout(settings.supervision.start_timeout);
         Ok((files, spec))
     }
 }

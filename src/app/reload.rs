@@ -9,6 +9,7 @@
 mod asking;
 mod children;
 pub(super) mod difference;
+mod limits;
 mod resources;
 mod watcher;
 
@@ -23,16 +24,17 @@ use super::serving::{Serving, edition};
 use crate::admin::{Admin, NotReloaded, ReloadOrder, Reloaded, Reloads};
 use crate::api::Site;
 use crate::settings::{
-    CheckedFolders, LoadError, LoadedSettings, SettingValues, Settings, SettingsSource, plan,
+    CheckedFolders, LoadError, LoadedSettings, SettingValues, SettingsSource, plan,
 };
 use crate::storage::ProposedResources;
 use crate::supervision::{
-    Backoff, BatchLimits, BlockingChild, BoxError, ChildSpec, Delivery, Faults, Incarnation,
-    Intensity, MessageId, QueueLimits, Slot, SupervisorSpec,
+    BatchLimits, BlockingChild, BoxError, ChildSpec, Delivery, Faults, Incarnation, MessageId,
+    QueueLimits, Slot,
 };
 use crate::telemetry::LogControl;
 use crate::wire::{Edition, Editions};
 pub(super) use children::LiveChildren;
+pub(super) use limits::{Limited, supervisor_limits};
 pub(super) use watcher::Watching;
 
 /// Reloads that may wait.
@@ -47,31 +49,13 @@ const ONE: BatchLimits = BatchLimits {
     messages: 1,
     bytes: 1,
 };
-/// The supervisor of the children that read and watch the settings. It practically never gives up: they must not end what serves.
-// Decision: A reload that panics does not end the daemon.
-pub(super) fn supervisor(settings: &Settings) -> SupervisorSpec {
-    let restarts = Intensity {
-        max_restarts: 1_000,
-        period: Duration::from_secs(1),
-    };
-    let backoff = settings.supervision.backoff;
-    SupervisorSpec::new("settings")
-        .intensity(restarts)
-        .backoff(Backoff {
-            max: backoff.max.min(DELAY_MAX),
-            first: backoff.first.min(DELAY_MAX),
-            ..backoff
-        })
-}
-
-/// The longest delay before one of these children is restarted: an operator may wait for it.
-const DELAY_MAX: Duration = Duration::from_secs(1);
 const LOADED: &str = "reload.loaded";
 const BUILT: &str = "reload.built";
 const STARTED: &str = "reload.started";
 const ADOPTED: &str = "reload.adopted";
 const REPLACED: &str = "reload.replaced";
 const REMOVED: &str = "reload.removed";
+const FINISHING: &str = "reload.finishing";
 
 /// The origin of a daemon's settings, and the log that they rule.
 #[derive(Debug)]
@@ -87,6 +71,7 @@ pub(super) struct Reloading {
     pub(super) origin: SettingsOrigin,
     pub(super) serving: Serving,
     pub(super) children: Arc<LiveChildren>,
+    pub(super) limited: Arc<Limited>,
     pub(super) site: Arc<Editions<Site>>,
     pub(super) admin: Arc<Editions<Admin>>,
     pub(super) reloads: Arc<Reloads>,
@@ -139,7 +124,9 @@ pub(super) fn slot() -> (Slot<ReloadOrder>, crate::supervision::ChildRef<ReloadO
 impl Reloading {
     /// The child spec.
     pub(super) fn child_spec(self: Arc<Self>, slot: &Slot<ReloadOrder>) -> ChildSpec {
-        for point in [LOADED, BUILT, STARTED, ADOPTED, REPLACED, REMOVED] {
+        for point in [
+            LOADED, BUILT, STARTED, ADOPTED, REPLACED, FINISHING, REMOVED,
+        ] {
             self.faults.register(point);
         }
         ChildSpec::blocking(slot, ONE, move |incarnation| {
@@ -186,6 +173,7 @@ impl Reloading {
         }
         reloaded.generation = number + 1;
         let settings = &loaded.settings;
+        self.limited.prepare(settings)?;
         let before = self.site.current();
         let routes = &before.responder.routes;
         let store = &*self.serving.store;
@@ -304,10 +292,11 @@ impl Reloading {
             self.site.replace(Arc::clone(site));
         }
         self.faults.hit(REPLACED);
-        let deadline = settings.supervision.children.file_cache.deadline;
-        self.serving
-            .files
-            .set_limits(&settings.file_cache, deadline);
+        self.limited.set(&self.serving, settings);
+        self.faults.hit(FINISHING);
+        if let Err(error) = wait_for(self.limited.replace(settings)) {
+            tracing::error!(%error, "reload: the schedule of backups stays");
+        }
         let admin = Arc::clone(&self.admin.current().responder);
         self.admin.replace(edition(number, settings, admin));
         site.responder.routes.resize();

@@ -3,7 +3,7 @@
 // Decision: A failed backup is no failed child.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -11,16 +11,15 @@ use tokio::time::{sleep, timeout};
 
 use super::due::{BackupFailures, next_backup, wait_after};
 use super::metrics::BackupMetrics;
-use super::run::{IN_THE_MIDDLE, Ran, Run, now};
+use super::run::{Ran, Run, now};
 use crate::settings::Settings;
 use crate::supervision::{
     BoxError, Child, ChildContext, ChildSpec, Delivery, Faults, LocalBoxFuture, Message, Slot,
     contain,
 };
-use crate::telemetry::MetricSource;
 
 /// The child's fault point.
-const BEFORE_RUN: &str = "backup.before_run";
+pub(super) const BEFORE_RUN: &str = "backup.before_run";
 /// The longest sleep: the clock may be set, and the machine may sleep longer than the child.
 const NAP: Duration = Duration::from_secs(60);
 /// The pause between two looks whether the store is open.
@@ -29,10 +28,13 @@ const OPEN_PAUSE: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Backups by schedule.
-pub(crate) struct BackupSchedule {
+#[derive(Debug)]
+pub(super) struct BackupSchedule {
     run: Arc<Run>,
     /// Held by the thread that works, also when the incarnation that began it has ended.
     at_work: Arc<tokio::sync::Mutex<()>>,
+    /// Whether a backup that is being written is finished when the child stops.
+    finishes: AtomicBool,
 }
 
 /// The child takes no messages: it works by the clock.
@@ -52,30 +54,40 @@ struct BackupChild {
 
 impl BackupSchedule {
     /// The schedule that the settings describe; `None` if there is no place for backups.
-    pub(crate) fn new(settings: &Settings, faults: &Faults) -> Option<Self> {
+    pub(super) fn new(
+        settings: &Settings,
+        faults: &Faults,
+        at_work: &Arc<tokio::sync::Mutex<()>>,
+    ) -> Option<Self> {
         let to = settings.backup.to.clone()?;
         let mut run = Run::new(settings, to);
         run.faults = faults.clone();
         Some(Self {
             run: Arc::new(run),
-            at_work: Arc::default(),
+            at_work: Arc::clone(at_work),
+            finishes: AtomicBool::new(false),
         })
     }
 
-    /// The child spec, and what it counts.
-    pub(crate) fn child_spec(self) -> (ChildSpec, impl MetricSource) {
-        let metrics: BackupMetrics = self.run.metrics.clone();
-        for point in [BEFORE_RUN, IN_THE_MIDDLE] {
-            self.run.faults.register(point);
-        }
-        let schedule = Arc::new(self);
-        let (slot, _) = Slot::new("backup");
-        let spec = ChildSpec::actor(&slot, move |_| {
+    /// The child spec.
+    pub(super) fn child_spec(self: &Arc<Self>, name: &str) -> ChildSpec {
+        let schedule = Arc::clone(self);
+        let (slot, _) = Slot::new(name);
+        ChildSpec::actor(&slot, move |_| {
             let schedule = Arc::clone(&schedule);
             schedule.run.stopped.store(false, Ordering::Relaxed);
             async { Ok(BackupChild { schedule }) }
-        });
-        (spec, metrics)
+        })
+    }
+
+    /// Its counters and times.
+    pub(super) fn metrics(&self) -> &BackupMetrics {
+        &self.run.metrics
+    }
+
+    /// A backup that is being written when the child stops is finished.
+    pub(super) fn finish_what_runs(&self) {
+        self.finishes.store(true, Ordering::Relaxed);
     }
 
     /// Runs once on a thread of its own. A panic there is a failure as any other.
@@ -153,9 +165,10 @@ impl Child for BackupChild {
         Some(Box::pin(async move { schedule.keep_running().await }))
     }
 
-    /// A backup that is being written is given up.
+    /// A backup that is being written is given up, unless another schedule takes over.
     fn stop(&mut self) -> LocalBoxFuture<'static, ()> {
-        self.schedule.run.stopped.store(true, Ordering::Relaxed);
+        let gives_up = !self.schedule.finishes.load(Ordering::Relaxed);
+        self.schedule.run.stopped.store(gives_up, Ordering::Relaxed);
         Box::pin(async {})
     }
 

@@ -27,6 +27,7 @@ pub(super) const IN_THE_MIDDLE: &str = "backup.in_the_middle";
 const ROOM_FACTOR: u64 = 3;
 
 /// All that a run needs.
+#[derive(Debug)]
 pub(super) struct Run {
     pub(super) to: BackupTo,
     pub(super) settings: BackupSettings,

@@ -20,7 +20,7 @@ use super::roots::{RootFault, RootHandle, Roots};
 use crate::descriptors::DescriptorShares;
 use crate::memory_file::MemoryFiles;
 use crate::settings::FileCacheSettings;
-use crate::supervision::{AskError, ChildRef, ChildSpec, Faults, Slot};
+use crate::supervision::{AskError, ChildRef, ChildSpec, Faults, QueueLimits, Slot};
 
 /// A handle to the file cache. It is cheap to clone and stays valid across restarts of the child.
 ///
@@ -66,6 +66,11 @@ impl Files {
     /// Changes the limits. The child follows in its next turn.
     pub(crate) fn set_limits(&self, limits: &FileCacheSettings, deadline: Duration) {
         self.published.limits.set(limits, deadline);
+    }
+
+    /// Changes the limits of the child's queue. What waits in it stays.
+    pub(crate) fn set_queue(&self, limits: QueueLimits) {
+        self.child.set_limits(limits);
     }
 
     /// The child spec: the child runs on an arbiter of its own.

@@ -38,6 +38,8 @@ pub(crate) struct NodeChange {
 pub(crate) enum Changed {
     /// It goes on with new values.
     Live,
+    /// The children that use it are replaced by others with new values.
+    Replaced,
     /// It is new.
     Added,
     /// It is there no longer.
@@ -71,6 +73,13 @@ impl fmt::Display for KeyChange {
     }
 }
 
+impl NodeChange {
+    fn listed(&self) -> String {
+        let keys: Vec<_> = self.keys.iter().map(KeyChange::to_string).collect();
+        keys.join(", ")
+    }
+}
+
 impl fmt::Display for NodeChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.change {
@@ -81,10 +90,8 @@ impl fmt::Display for NodeChange {
                 self.node
             ),
             Changed::Removed => write!(f, "{}: removed", self.node),
-            Changed::Live => {
-                let keys: Vec<_> = self.keys.iter().map(KeyChange::to_string).collect();
-                write!(f, "{}: changed: {}", self.node, keys.join(", "))
-            }
+            Changed::Live => write!(f, "{}: changed: {}", self.node, self.listed()),
+            Changed::Replaced => write!(f, "{}: replaced: {}", self.node, self.listed()),
         }
     }
 }
@@ -107,6 +114,7 @@ pub(crate) fn plan(old: &SettingValues, new: &SettingValues) -> ReloadPlan {
         let change = match (had.contains(node), has.contains(node)) {
             (false, true) => Changed::Added,
             (true, false) => Changed::Removed,
+            (true, true) | (false, false) if key.applied == Applied::Replaced => Changed::Replaced,
             (true, true) | (false, false) => Changed::Live,
         };
         let one = KeyChange {
@@ -221,6 +229,19 @@ mod tests {
             assert_eq!(told, changes, "{old} -> {new}");
             assert_eq!(plan.refused, refused, "{old} -> {new}");
         }
+    }
+
+    #[test]
+    fn keys_whose_children_are_replaced_are_told_apart_from_those_that_change_live() {
+        let new = "[backup]\nto = \"s3://b\"\n[storage]\nreserve = \"1 MiB\"";
+        let plan = plan(&values(""), &values(new));
+        let told: Vec<_> = plan.changes.iter().map(NodeChange::to_string).collect();
+        let expected = [
+            "backup: replaced: backup.to from nothing to \"s3://b\"",
+            "storage: changed: storage.reserve from \"auto\" to \"1 MiB\"",
+        ];
+        assert_eq!(told, expected);
+        assert!(plan.refused.is_empty());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `config/reference.toml` and the defaults, both made from the table of keys.
 
-use super::keys::{KEYS, Key};
+use super::keys::{Applied, KEYS, Key};
 
 /// An example of the fields of a resource.
 const FIELDS: &str = r#"
@@ -38,7 +38,9 @@ pub fn reference() -> String {
     let mut out = String::from(
         "# Every setting there is, with its default. Durations are written \"500ms\", \"5s\", \"2m\"; sizes \"16 KiB\", \"1 MiB\".\n\
          # Relative paths are relative to the working folder; those of include to the file that includes.\n\
-         # PERENNIAL__SERVER__ADMIN=... in the environment overrides server.admin, and so on for every key of this part.\n",
+         # PERENNIAL__SERVER__ADMIN=... in the environment overrides server.admin, and so on for every key of this part.\n\
+         # A reload applies a changed value while the daemon runs. At a key with (replaced), the parts that use it are replaced by new\n\
+         # ones; at a key with (restart), the change is refused until the daemon is started again.\n",
     );
     let mut table = "";
     for key in KEYS.iter().filter(|key| !key.is_named()) {
@@ -72,5 +74,12 @@ fn named(out: &mut String, prefix: &str) {
 /// A key without a default is shown by an example, as a comment.
 fn entry(out: &mut String, key: &Key, name: &str) {
     let mark = if key.has_default { "" } else { "# " };
-    out.extend(["# ", key.doc, "\n", mark, name, " = ", key.value, "\n"]);
+    let applied = match key.applied {
+        Applied::Live => "",
+        Applied::Replaced => " (replaced)",
+        Applied::Restart => " (restart)",
+    };
+    out.extend([
+        "# ", key.doc, applied, "\n", mark, name, " = ", key.value, "\n",
+    ]);
 }

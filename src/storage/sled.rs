@@ -11,7 +11,7 @@
 //! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`; with indexes:
 //!    `index_catalog` (which there are), `index_reading`, `block_counts`, `index_building`, `unique`, `index_check`.
 //! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `sources`, `snapshots`, `one_at_a_time`, `view_flush`, `archiving`, `scrub`, `healing`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
-//!    `engine_state`, `space`, `failing_disk`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` with `candidate` changes which of them are declared.
+//!    `engine_state`, `space`, `failing_disk`, `limits`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` with `candidate` changes which of them are declared.
 //! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `folder_fault`, `view_check`, `data_fit`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
@@ -42,6 +42,7 @@ mod index_catalog;
 mod index_check;
 mod index_reading;
 mod known;
+mod limits;
 mod log;
 mod message;
 mod metrics;
@@ -80,7 +81,7 @@ use tokio::sync::Semaphore;
 
 use super::Store;
 use crate::incidents::Incidents;
-use crate::settings::{OnRefusal, Settings};
+use crate::settings::Settings;
 use crate::supervision::{ChildSpec, Faults, Slot};
 use archiving::Archiving;
 use built_view::{AFTER_SWAP, BEFORE_SWAP};
@@ -94,6 +95,7 @@ use engine::Opener;
 use find::QueryCounts;
 pub(crate) use folder_fault::FolderFault;
 use holder::Holder;
+use limits::SharedLimits;
 use opener::SledOpener;
 use past::HISTORIES_MAX;
 pub(crate) use print::{PrintError, print_journal, read_past, store_in};
@@ -122,31 +124,24 @@ fn with_engine(
     faults: &Faults,
     incidents: &Arc<Incidents>,
 ) -> (Arc<SledStore>, ChildSpec) {
-    let space = Space::new(&settings.server.data, settings.storage.reserve);
+    let limits = SharedLimits::new(settings);
+    let space = Space::new(&settings.server.data, &limits);
     let data = DataFolder::new(&settings.server.data);
-    let log_keep = crate::num::as_u64(settings.storage.log_keep);
     let declared = settings.resources.clone();
-    let archiving = Archiving::new(&data, &settings.storage);
-    let holder = Holder::new(
-        opener, data, declared, log_keep, space, archiving, incidents,
-    );
+    let archiving = Archiving::new(&data, &settings.storage, &limits);
+    let holder = Holder::new(opener, data, declared, limits, space, archiving, incidents);
     let holder = Arc::new(holder);
-    let limits = settings.supervision.children.storage;
-    let (slot, writer) = Slot::with_limits("writer", limits.limits());
+    let queue = settings.supervision.children.storage;
+    let (slot, writer) = Slot::with_limits("writer", queue.limits());
     let commits = commit_times();
-    let exit_on_refusal = settings.storage.on_refusal == OnRefusal::Exit;
     let compactor = Compactor {
         holder: Arc::clone(&holder),
         writer: writer.clone(),
-        log_keep,
         counts: Arc::default(),
     };
     let store = SledStore {
         holder: Arc::clone(&holder),
         writer,
-        deadline: limits.deadline,
-        flush_limit: settings.storage.flush_limit,
-        exit_on_refusal,
         scans: Arc::new(Semaphore::new(scans_max())),
         histories: Arc::new(Semaphore::new(HISTORIES_MAX)),
         commits: commits.clone(),
@@ -161,10 +156,6 @@ fn with_engine(
         faults.register(point);
     }
     let settings = WriterSettings {
-        flush_limit: settings.storage.flush_limit,
-        log_keep,
-        exit_on_refusal,
-        deadline: limits.deadline,
         faults: faults.clone(),
         commits,
     };

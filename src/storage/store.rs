@@ -13,6 +13,7 @@ use crate::record::{
     CommandError, Conditions, HistoryQuery, ListQuery, MATCHING_MAX, Record, RecordId,
     SELECTED_BYTES_MAX, Schema, WriteCommand,
 };
+use crate::settings::Settings;
 use crate::supervision::MessageId;
 use crate::telemetry::{MetricSource, Rows};
 
@@ -122,6 +123,9 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// Writes the store's families of `/metrics`.
     fn write_metrics(&self, rows: &mut Rows<'_>);
+
+    /// Puts other limits in force: those of `storage` that may change, and those of the writer's queue.
+    fn set_limits(&self, settings: &Settings);
 
     /// Closes the store for good. Blocks until everything is on the disk; called after the last write was answered.
     fn close(&self);

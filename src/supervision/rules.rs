@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::supervision::backoff::Backoff;
 use crate::supervision::intensity::Intensity;
+use crate::supervision::life::SupervisorLimits;
 use crate::supervision::strategy::{Restart, Shutdown, Strategy};
 
 /// The settings of a supervisor (OTP: `sup_flags`).
@@ -16,6 +17,29 @@ pub(crate) struct Flags {
     pub(crate) start_together: bool,
     /// How long each of its children may take to become ready, instead of what their specs say.
     pub(crate) start_timeout: Option<Duration>,
+    /// How long each of its children that has a limit may take to stop, instead of what their specs say.
+    pub(crate) stop_timeout: Option<Duration>,
+}
+
+impl Flags {
+    /// These flags with other limits.
+    pub(crate) fn with(&self, limits: SupervisorLimits) -> Self {
+        let SupervisorLimits {
+            strategy,
+            intensity,
+            backoff,
+            start_timeout,
+            stop_timeout,
+        } = limits;
+        Self {
+            strategy,
+            intensity,
+            backoff,
+            start_together: self.start_together,
+            start_timeout,
+            stop_timeout,
+        }
+    }
 }
 
 /// What a supervisor knows of a child (OTP: the child spec, without its start function).

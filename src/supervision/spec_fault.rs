@@ -23,7 +23,7 @@ pub enum SpecFault {
     /// The start timeout of this child, or of the children of this supervisor, is zero.
     #[error("{0}: the start timeout is zero, it must be longer")]
     StartTimeout(Arc<str>),
-    /// The shutdown timeout of this child is zero.
+    /// The shutdown timeout of this child, or of the children of this supervisor, is zero.
     #[error("{0}: the shutdown timeout is zero, use Shutdown::Brutal to stop a child at once")]
     Shutdown(Arc<str>),
     /// The period of this supervisor's intensity is zero.
@@ -53,6 +53,9 @@ pub(crate) fn of_flags(supervisor: &Arc<str>, flags: &Flags) -> Vec<SpecFault> {
     }
     if flags.start_timeout == Some(Duration::ZERO) {
         faults.push(SpecFault::StartTimeout(Arc::clone(supervisor)));
+    }
+    if flags.stop_timeout == Some(Duration::ZERO) {
+        faults.push(SpecFault::Shutdown(Arc::clone(supervisor)));
     }
     if !(0.0..=1.0).contains(&backoff.jitter) {
         faults.push(SpecFault::Jitter(Arc::clone(supervisor)));

@@ -25,8 +25,8 @@ type Until = watch::Sender<Option<Instant>>;
 /// Lets every connection of a handler finish its request and close.
 #[derive(Debug, Clone)]
 pub(crate) struct Drain {
-    /// The longest time that the drain may take.
-    pub limit: Duration,
+    /// The longest time that the drain may take, for all handlers that drain together.
+    limit: Arc<Mutex<Duration>>,
     until: Arc<Until>,
     /// Those of all handlers that drain together.
     all: Arc<Mutex<Vec<Weak<Until>>>>,
@@ -37,6 +37,7 @@ impl Drain {
     pub(crate) fn new(limit: Duration) -> Self {
         let until = Arc::new(Until::new(None));
         let all = Arc::new(Mutex::new(vec![Arc::downgrade(&until)]));
+        let limit = Arc::new(Mutex::new(limit));
         Self { limit, until, all }
     }
 
@@ -47,15 +48,25 @@ impl Drain {
         all.retain(|handler| handler.strong_count() > 0);
         all.push(Arc::downgrade(&until));
         Self {
-            limit: self.limit,
+            limit: Arc::clone(&self.limit),
             until,
             all: Arc::clone(&self.all),
         }
     }
 
+    /// The longest time that the drain may take.
+    pub(crate) fn limit(&self) -> Duration {
+        *self.limit.lock()
+    }
+
+    /// Changes that for drains that have not begun.
+    pub(crate) fn set_limit(&self, limit: Duration) {
+        *self.limit.lock() = limit;
+    }
+
     /// Begins the drain of this handler; the limit runs from the first call. Returns its end.
     pub(crate) fn begin(&self) -> Instant {
-        begin(&self.until, Instant::now() + self.limit)
+        begin(&self.until, Instant::now() + self.limit())
     }
 
     /// Begins the drain of all handlers. Returns its end.

@@ -124,7 +124,7 @@ impl Builder {
             metrics: Arc::clone(&self.handler_counters),
             access: self.access.clone(),
             faults: self.faults.clone(),
-            drain: Drain::new(self.settings.server.drain),
+            drain: self.limited.drain.clone(),
         };
         let handlers = RequestHandlers::new(supervisor.supervisor_ref(), parts);
         let count = handlers::count(&self.settings.server);

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::data_folder::DataFolder;
 use super::holder::Holder;
+use super::limits::SharedLimits;
 use crate::settings::StorageSettings;
 use crate::storage::journal::{Archive, ArchiveError, ArchiveFolders, JournalFiles};
 use crate::supervision::contain;
@@ -25,10 +26,7 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// The archive of a store.
 pub(super) struct Archiving {
     folders: ArchiveFolders,
-    /// The time that it reaches back; without a limit if there is none.
-    keep: Option<Duration>,
-    /// The bytes of the journal that are kept for an archive that lacks them.
-    backlog: u64,
+    limits: SharedLimits,
     /// The last change that it has.
     last: AtomicU64,
     /// The last moment at which it had all changes.
@@ -41,15 +39,18 @@ pub(super) struct Archiving {
 }
 
 impl Archiving {
-    pub(super) fn new(data: &DataFolder, settings: &StorageSettings) -> Option<Self> {
+    pub(super) fn new(
+        data: &DataFolder,
+        settings: &StorageSettings,
+        limits: &SharedLimits,
+    ) -> Option<Self> {
         Some(Self {
             folders: ArchiveFolders {
                 journal: data.journal(),
                 snapshots: data.snapshots(),
                 archive: settings.archive.clone()?,
             },
-            keep: settings.archive_keep,
-            backlog: settings.archive_backlog,
+            limits: limits.clone(),
             last: AtomicU64::new(0),
             complete: Mutex::new(Instant::now()),
             works: AtomicBool::new(false),
@@ -62,8 +63,8 @@ impl Archiving {
     /// Up to which change the journal may be removed, if it needs nothing up to `unneeded` itself.
     pub(super) fn removable(&self, unneeded: u64, files: &JournalFiles, full: bool) -> u64 {
         let last = self.last.load(Ordering::Relaxed);
-        let (removable, given_up) =
-            removable(unneeded, last, files.bytes_after(last), self.backlog, full);
+        let (lacking, backlog) = (files.bytes_after(last), self.limits.now().archive_backlog);
+        let (removable, given_up) = removable(unneeded, last, lacking, backlog, full);
         if given_up {
             self.given_up.inc();
             tracing::warn!(
@@ -246,7 +247,7 @@ fn copy_snapshots(holder: &Holder, archiving: &Archiving) -> Result<(), ArchiveE
         && archiving.works.load(Ordering::Relaxed)
     {
         archiving.folders.copy_snapshots(store)?;
-        if let Some(keep) = archiving.keep {
+        if let Some(keep) = archiving.limits.now().archive_keep {
             let now = SystemTime::now();
             archiving.folders.thin_out(store, keep, now)?;
         }

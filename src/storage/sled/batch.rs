@@ -57,7 +57,7 @@ impl Writer {
             self.holder.space.refused();
             return Err(StoreError::Full);
         }
-        if !delivery.commit_to(self.settings.flush_limit) {
+        if !delivery.commit_to(self.holder.limits.now().flush_limit) {
             return Ok(None);
         }
         let before = staging.checked.last_seq;

@@ -231,10 +231,11 @@ impl Writer {
 
     /// Removes the oldest entries of a log that is too long, a bounded number of them.
     fn trim_log(&self, group: &mut Group, checked: &mut Checked) {
+        let keep = self.holder.limits.now().log_keep.max(LOG_KEEP_MIN);
         let added = checked.last_seq - self.checked.last_seq;
         for _ in 0..added.saturating_add(LOG_TRIM) {
             let kept = checked.last_seq + 1 - checked.log_first;
-            if kept <= self.settings.log_keep.max(LOG_KEEP_MIN) {
+            if kept <= keep {
                 break;
             }
             group.remove(Keyspace::Log, seq_key(checked.log_first));

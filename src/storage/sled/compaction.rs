@@ -52,7 +52,6 @@ const RELEASES: u32 = 6_000;
 pub(super) struct Compactor {
     pub(super) holder: Arc<Holder>,
     pub(super) writer: ChildRef<StoreMessage>,
-    pub(super) log_keep: u64,
     pub(super) counts: Arc<CompactionCounts>,
 }
 
@@ -301,7 +300,7 @@ impl Compactor {
             data: &self.holder.data,
             opener: &*self.holder.opener,
             collections: &names,
-            log_keep: self.log_keep,
+            log_keep: self.holder.limits.now().log_keep,
             before: None,
             view_in_doubt: false,
             healing: &self.holder.healing,

@@ -24,6 +24,7 @@ use super::healing::Healing;
 use super::index_building::IndexWork;
 use super::index_catalog::IndexCatalog;
 use super::known::KnownResources;
+use super::limits::SharedLimits;
 use super::one_at_a_time::OneAtATime;
 use super::opening::{CommitLog, Opening};
 use super::reader_state::{OpenEngine, ReaderState};
@@ -47,7 +48,8 @@ pub(super) struct Holder {
     pub(super) known: ArcSwap<KnownResources>,
     /// Those that are to be declared next.
     pub(super) candidate: ArcSwapOption<NextResources>,
-    log_keep: u64,
+    /// The limits that may change.
+    pub(super) limits: SharedLimits,
     pub(super) space: Space,
     pub(super) disk: FailingDisk,
     pub(super) archiving: Option<Arc<Archiving>>,
@@ -76,7 +78,7 @@ impl Holder {
         opener: Box<dyn Opener>,
         data: DataFolder,
         resources: Resources,
-        log_keep: u64,
+        limits: SharedLimits,
         space: Space,
         archiving: Option<Archiving>,
         incidents: &Arc<Incidents>,
@@ -87,7 +89,7 @@ impl Holder {
             data,
             known: ArcSwap::from_pointee(KnownResources::new(resources)),
             candidate: ArcSwapOption::empty(),
-            log_keep,
+            limits,
             space,
             archiving: archiving.map(Arc::new),
             healing: Healing::new(incidents),
@@ -137,7 +139,7 @@ impl Holder {
             data: &self.data,
             opener: &*self.opener,
             collections: &names,
-            log_keep: self.log_keep,
+            log_keep: self.limits.now().log_keep,
             before: before.map(|store| (store, durable)),
             view_in_doubt: self.view_in_doubt.load(Ordering::SeqCst),
             healing: &self.healing,

@@ -17,6 +17,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::limits::SharedLimits;
 use crate::settings::Reserve;
 use crate::storage::journal::JournalError;
 
@@ -83,7 +84,8 @@ pub(crate) fn spare_bytes(folder: &Path, reserve: Reserve) -> io::Result<u64> {
 /// The room in the data folder.
 pub(super) struct Space {
     folder: PathBuf,
-    reserve: Reserve,
+    /// Has the reserve, which may change.
+    limits: SharedLimits,
     ballasted: AtomicBool,
     full: AtomicBool,
     /// Set when the disk had no room, until a group was written: the next attempt is due then.
@@ -92,10 +94,10 @@ pub(super) struct Space {
 }
 
 impl Space {
-    pub(super) fn new(folder: &Path, reserve: Reserve) -> Self {
+    pub(super) fn new(folder: &Path, limits: &SharedLimits) -> Self {
         Self {
             folder: folder.to_owned(),
-            reserve,
+            limits: limits.clone(),
             ballasted: AtomicBool::new(false),
             full: AtomicBool::new(false),
             next_attempt: Mutex::new(None),
@@ -110,7 +112,7 @@ impl Space {
     /// Asks the file system how much room there is.
     pub(super) fn measure(&self) -> io::Result<Room> {
         let disk = Disk::of(&self.folder)?;
-        let reserve = disk.reserve(self.reserve);
+        let reserve = disk.reserve(self.limits.now().reserve);
         Ok(Room { disk, reserve })
     }
 
@@ -186,7 +188,7 @@ impl Space {
     }
 
     fn take_ballast(&self, disk: Disk) {
-        let Some(bytes) = disk.ballast(self.reserve) else {
+        let Some(bytes) = disk.ballast(self.limits.now().reserve) else {
             return;
         };
         // Tried once, since some file systems can't do it.
@@ -255,10 +257,20 @@ mod tests {
         assert!(!ballast(400, 500));
     }
 
+    fn reserving(reserve: Reserve) -> crate::settings::Settings {
+        let mut settings = crate::settings::Settings::default();
+        settings.storage.reserve = reserve;
+        settings
+    }
+
+    fn limits(reserve: Reserve) -> SharedLimits {
+        SharedLimits::new(&reserving(reserve))
+    }
+
     #[test]
     fn the_ballast_is_freed_once_and_can_be_made_again() {
         let folder = tempfile::tempdir().unwrap();
-        let space = Space::new(folder.path(), Reserve::Bytes(0));
+        let space = Space::new(folder.path(), &limits(Reserve::Bytes(0)));
         assert!(!space.release(), "there is none yet");
         let disk = Disk {
             available: u64::MAX / 2,
@@ -274,9 +286,11 @@ mod tests {
     #[test]
     fn writes_are_refused_on_a_disk_with_less_room_than_the_reserve() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Space::new(folder.path(), Reserve::Bytes(u64::MAX)).refuses());
-        let space = Space::new(folder.path(), Reserve::Bytes(0));
-        assert!(!space.refuses());
-        assert!(!Space::new(Path::new("/nowhere"), Reserve::Auto).refuses());
+        let limits = limits(Reserve::Bytes(u64::MAX));
+        let space = Space::new(folder.path(), &limits);
+        assert!(space.refuses());
+        limits.set(&reserving(Reserve::Bytes(0)));
+        assert!(!space.refuses(), "the reserve was changed");
+        assert!(!Space::new(Path::new("/nowhere"), &limits).refuses());
     }
 }

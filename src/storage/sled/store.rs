@@ -20,6 +20,7 @@ use super::reader_state::{OpenEngine, Progress};
 use super::writer::CommitTimes;
 use super::{log, metrics, value};
 use crate::record::{Example, HistoryQuery, ListQuery, Record, RecordId, WriteCommand};
+use crate::settings::Settings;
 use crate::storage::{
     BatchWritten, CHANGES_MAX, Changes, CollectionId, ListPage, RecordHistory, Refusal, Resources,
     ResourcesFault, Store, StoreError, StoreReply, Write, WriteBatch, Written,
@@ -31,12 +32,6 @@ use crate::telemetry::Rows;
 pub(super) struct SledStore {
     pub(super) holder: Arc<Holder>,
     pub(super) writer: ChildRef<StoreMessage>,
-    /// The longest time that a caller waits for its answer.
-    pub(super) deadline: Duration,
-    /// The longest time that a commit may take.
-    pub(super) flush_limit: Duration,
-    /// Whether a store that is refused ends the process.
-    pub(super) exit_on_refusal: bool,
     /// The permits that scans wait for.
     pub(super) scans: Arc<Semaphore>,
     /// The permits to read histories.
@@ -55,7 +50,7 @@ enum Unread {
 
 impl SledStore {
     pub(super) fn deadline_from_now(&self) -> Instant {
-        Instant::now() + self.deadline
+        Instant::now() + self.holder.limits.now().deadline
     }
 
     /// Answers with what `look` finds in the engine: at once if the engine is open.
@@ -192,7 +187,10 @@ impl SledStore {
         if let Some(refused) = self.refuses_writes() {
             return Err(refused);
         }
-        let answer = self.writer.ask(message, self.deadline).await;
+        let answer = self
+            .writer
+            .ask(message, self.holder.limits.now().deadline)
+            .await;
         answer.map_err(|error| match error {
             // The record that the write is about can't be read.
             AskError::Rejected(StoreError::Damaged) => {
@@ -337,7 +335,7 @@ impl Store for SledStore {
 
     fn refusal(&self) -> Option<Refusal> {
         let refusal = self.holder.refusal();
-        refusal.filter(|_| self.exit_on_refusal)
+        refusal.filter(|_| self.holder.limits.now().exit_on_refusal)
     }
 
     fn overdue(&self, ran: Duration) -> Option<Duration> {
@@ -345,8 +343,15 @@ impl Store for SledStore {
         let age = engine.commit_age(ran);
         engine.note_commit_age(age);
         // While the journal waits for the disk, records are read, and another process would wait as well.
-        let only_a_process_helps = self.exit_on_refusal || engine.is_applying();
-        age.filter(|age| *age > self.flush_limit && only_a_process_helps)
+        let limits = self.holder.limits.now();
+        let only_a_process_helps = limits.exit_on_refusal || engine.is_applying();
+        age.filter(|age| *age > limits.flush_limit && only_a_process_helps)
+    }
+
+    fn set_limits(&self, settings: &Settings) {
+        self.holder.limits.set(settings);
+        let queue = settings.supervision.children.storage;
+        self.writer.set_limits(queue.limits());
     }
 
     fn write_metrics(&self, rows: &mut Rows<'_>) {

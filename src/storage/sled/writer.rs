@@ -55,15 +55,9 @@ pub(super) fn commit_times() -> CommitTimes {
     Histogram::new(exponential_buckets(0.0001, 2.0, 17))
 }
 
-/// The settings of the writer, the same for all its incarnations.
+/// The parts that all incarnations of the writer use.
 #[derive(Clone)]
 pub(super) struct WriterSettings {
-    pub(super) flush_limit: Duration,
-    pub(super) log_keep: u64,
-    /// Whether a store that is refused ends the process.
-    pub(super) exit_on_refusal: bool,
-    /// The longest time that a message waits for the store.
-    pub(super) deadline: Duration,
     pub(super) faults: Faults,
     pub(super) commits: CommitTimes,
 }
@@ -94,14 +88,11 @@ impl Writer {
             checked: Checked::default(),
         };
         // A store that is refused late must end the process, too.
-        let limit = if writer.settings.exit_on_refusal {
-            Duration::MAX
-        } else {
-            START_WAIT
-        };
+        let exits = writer.holder.limits.now().exit_on_refusal;
+        let limit = if exits { Duration::MAX } else { START_WAIT };
         writer.wait_open(limit, &|_| true);
         match writer.holder.refusal() {
-            Some(refusal) if writer.settings.exit_on_refusal => Err(refusal.text.into()),
+            Some(refusal) if exits => Err(refusal.text.into()),
             Some(_) | None => Ok(writer),
         }
     }
@@ -151,7 +142,7 @@ impl Writer {
             &write.conditions,
             targets,
         )??;
-        if !delivery.commit_to(self.settings.flush_limit) {
+        if !delivery.commit_to(self.holder.limits.now().flush_limit) {
             return Ok(None);
         }
         let before = staging.checked.last_seq;
@@ -344,7 +335,7 @@ impl BlockingChild for Writer {
 
     fn handle(&mut self, batch: &[Delivery<StoreMessage>]) -> Result<(), BoxError> {
         let is_short = |holder: &Holder| holder.healing.blocked().is_none();
-        let Some(open) = self.wait_open(self.settings.deadline, &is_short) else {
+        let Some(open) = self.wait_open(self.holder.limits.now().deadline, &is_short) else {
             let error = self.holder.unready().unwrap_or(StoreError::Unavailable);
             for delivery in batch {
                 refuse(delivery, error.clone());

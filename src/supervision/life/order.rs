@@ -13,7 +13,7 @@ use super::child_spec::ChildSpec;
 use crate::supervision::backoff::Backoff;
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::intensity::Intensity;
-use crate::supervision::rules::{AfterStop, Flags};
+use crate::supervision::rules::{AfterStop, Flags, Status};
 use crate::supervision::spec_fault::{self, SpecFaults};
 use crate::supervision::strategy::Strategy;
 use crate::supervision::tree::{Node, NodeView};
@@ -111,6 +111,8 @@ pub struct SupervisorLimits {
     pub backoff: Backoff,
     /// The limit for each start of a child; `None` for those of the specs.
     pub start_timeout: Option<Duration>,
+    /// The limit for each stop of a child that has one; `None` for those of the specs.
+    pub stop_timeout: Option<Duration>,
 }
 
 impl actix::Message for Order {
@@ -242,20 +244,8 @@ impl SupervisorRef {
     /// Changes the limits of the supervisor, also for its restarts. The error says what is wrong with them; then nothing has
     /// changed.
     pub fn set_limits(&self, limits: SupervisorLimits) -> Result<(), SpecFaults> {
-        let SupervisorLimits {
-            strategy,
-            intensity,
-            backoff,
-            start_timeout,
-        } = limits;
         let mut flags = self.flags.lock();
-        let changed = Flags {
-            strategy,
-            intensity,
-            backoff,
-            start_timeout,
-            ..*flags
-        };
+        let changed = flags.with(limits);
         spec_fault::none_of(spec_fault::of_flags(&self.node.name, &changed), [])?;
         *flags = changed;
         Ok(())
@@ -305,6 +295,11 @@ impl SupervisorRef {
         &self.node.name
     }
 
+    /// Whether it is up, so that it takes orders.
+    pub(crate) fn is_running(&self) -> bool {
+        self.node.status().0 == Status::Running
+    }
+
     /// A snapshot of the children, in start order. Does not ask the supervisor.
     pub fn children(&self) -> Vec<NodeView> {
         self.node.views(Instant::now())
@@ -332,6 +327,11 @@ pub struct Supervisors(Arc<[SupervisorRef]>);
 impl Supervisors {
     pub(crate) fn new(all: Vec<SupervisorRef>) -> Self {
         Self(all.into())
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> &[SupervisorRef] {
+        &self.0
     }
 
     /// The supervisor of this name.

@@ -44,6 +44,8 @@ struct Supervisor {
     events: UnboundedSender<SupervisorEvent>,
     parent: Parent,
     env: Env,
+    /// Passed at each event.
+    fault_point: String,
     /// By the child that each of them is for.
     timers: HashMap<usize, JoinHandle<()>>,
     /// Orders that wait until the supervisor is up. The permits of the order queue bound them.
@@ -68,6 +70,8 @@ pub(crate) fn start(
         Parent::Program { .. } => AfterStop::StayDown,
     };
     let machine = Machine::new(*state.spec.flags.lock(), after_giving_up, state.rows());
+    let fault_point = format!("{}.event", state.spec.node.name);
+    env.faults.register(&fault_point);
     let supervisor = Supervisor {
         state,
         term,
@@ -75,6 +79,7 @@ pub(crate) fn start(
         events: events.clone(),
         parent,
         env,
+        fault_point,
         timers: HashMap::new(),
         deferred: Vec::new(),
     };
@@ -142,11 +147,7 @@ impl Supervisor {
         let serving = self.machine.serving();
         let again = event.clone();
         let taken = contain(|| {
-            if self.env.faults.enabled() {
-                let point = format!("{}.event", self.state.spec.node.name);
-                self.env.faults.register(&point);
-                self.env.faults.hit(&point);
-            }
+            self.env.faults.hit(&self.fault_point);
             self.machine.take(event, turn())
         });
         match taken {

@@ -6,7 +6,9 @@ use parking_lot::Mutex;
 
 use crate::supervision::backoff::Backoff;
 use crate::supervision::intensity::Intensity;
-use crate::supervision::life::{ChildSpec, OrderQueue, StartError, SupervisorRef};
+use crate::supervision::life::{
+    ChildSpec, OrderQueue, StartError, SupervisorLimits, SupervisorRef,
+};
 use crate::supervision::rules::Flags;
 use crate::supervision::spec_fault::{self, SpecFault};
 use crate::supervision::strategy::Strategy;
@@ -61,6 +63,15 @@ impl SupervisorSpec {
     #[must_use]
     pub fn backoff(self, backoff: Backoff) -> Self {
         self.flags.lock().backoff = backoff;
+        self
+    }
+
+    /// Sets all limits that [`set_limits`](SupervisorRef::set_limits) can change later.
+    #[must_use]
+    pub fn limits(self, limits: SupervisorLimits) -> Self {
+        let mut flags = self.flags.lock();
+        *flags = flags.with(limits);
+        drop(flags);
         self
     }
 

@@ -22,6 +22,7 @@ fn limits(strategy: Strategy, max_restarts: usize) -> SupervisorLimits {
             ..Backoff::default()
         },
         start_timeout: None,
+        stop_timeout: None,
     }
 }
 
@@ -95,6 +96,45 @@ fn a_start_timeout_that_was_changed_counts_from_the_next_start() {
         let exit = tree.node("a").exits.pop().unwrap();
         assert_eq!(exit.reason, "not ready within 1s");
         tree.stop().await;
+    });
+}
+
+#[test]
+fn a_stop_timeout_that_was_changed_counts_from_the_next_stop() {
+    paused(async {
+        let play = Play::new();
+        let tree = started(root(9, 5).child(play.spec("a"))).await;
+        play.stops("a", Stop::Hangs);
+        let changed = SupervisorLimits {
+            stop_timeout: Some(SECOND),
+            ..limits(Strategy::OneForOne, 9)
+        };
+        assert_eq!(tree.admin.set_limits(changed), Ok(()));
+        let begun = tokio::time::Instant::now();
+        assert_eq!(tree.admin.terminate_child("a").await, Ok(()));
+        assert_eq!(begun.elapsed().as_secs(), 1);
+        drop(tree);
+    });
+}
+
+/// OTP keeps the restarts that were counted when the intensity changes.
+#[test]
+fn restarts_that_were_counted_count_for_an_intensity_that_was_changed() {
+    paused(async {
+        let play = Play::new();
+        let (a, child) = play.child("a");
+        let mut tree = started(root(9, 5).child(a)).await;
+        for _ in 0..2 {
+            end(&child, &error()).await;
+            settled().await;
+        }
+        assert_eq!(tree.life("a"), ("running", 3));
+        let changed = limits(Strategy::RestForOne, 2);
+        assert_eq!(tree.admin.set_limits(changed), Ok(()));
+        settled().await;
+        assert_eq!(tree.life("a"), ("running", 3), "a change restarts nothing");
+        end(&child, &error()).await;
+        assert!(matches!(tree.ended().await, ExitReason::Escalated { .. }));
     });
 }
 

@@ -341,7 +341,10 @@ fn while_the_view_is_made_again_callers_are_told_at_once_how_far_that_is() {
             .await
             .unwrap_err();
         let waited = begun.elapsed();
-        assert!(waited < running.store.deadline / 2, "{waited:?}");
+        assert!(
+            waited < running.store.holder.limits.now().deadline / 2,
+            "{waited:?}"
+        );
         for error in [read, written, listed] {
             let StoreError::Unready { told, retry_after } = error else {
                 panic!("{error:?}");

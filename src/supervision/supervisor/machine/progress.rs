@@ -56,6 +56,7 @@ impl Machine {
     /// Brings one child down. Returns false while it has to be waited for.
     pub(super) fn fall(&mut self, child: usize, turn: &mut Turn) -> bool {
         let after = self.after_stop(child);
+        let stop_timeout = self.flags.stop_timeout;
         let Some(row) = self.rows.get_mut(&child) else {
             return self.falling.remove(&child);
         };
@@ -70,7 +71,9 @@ impl Machine {
                 self.kill(incarnation, ExitReason::Killed, turn);
                 return true;
             }
-            Shutdown::Timeout(limit) => row.arm(TimerKind::Shutdown, limit, turn),
+            Shutdown::Timeout(limit) => {
+                row.arm(TimerKind::Shutdown, stop_timeout.unwrap_or(limit), turn);
+            }
             Shutdown::Infinity => {}
         }
         turn.decide(Action::Stop(child, after));

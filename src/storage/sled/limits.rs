@@ -1,0 +1,66 @@
+//! The settings of the store that may change while it runs. Whoever needs one reads it anew for each group, each message or
+//! each attempt to open the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::num::as_u64;
+use crate::settings::{OnRefusal, Reserve, Settings};
+
+/// The limits of a store.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StoreLimits {
+    /// The longest time that a caller waits for its answer, and a message for the store.
+    pub(super) deadline: Duration,
+    /// The longest time that a commit may take.
+    pub(super) flush_limit: Duration,
+    /// The number of changes that the log keeps.
+    pub(super) log_keep: u64,
+    /// Whether a store that is refused ends the process.
+    pub(super) exit_on_refusal: bool,
+    /// The room on the disk below which writes are refused.
+    pub(super) reserve: Reserve,
+    /// The time that the archive reaches back; without a limit if there is none.
+    pub(super) archive_keep: Option<Duration>,
+    /// The bytes of the journal that are kept for an archive that lacks them.
+    pub(super) archive_backlog: u64,
+}
+
+impl StoreLimits {
+    /// Those of the settings.
+    pub(super) fn of(settings: &Settings) -> Self {
+        let storage = &settings.storage;
+        Self {
+            deadline: settings.supervision.children.storage.deadline,
+            flush_limit: storage.flush_limit,
+            log_keep: as_u64(storage.log_keep),
+            exit_on_refusal: storage.on_refusal == OnRefusal::Exit,
+            reserve: storage.reserve,
+            archive_keep: storage.archive_keep,
+            archive_backlog: storage.archive_backlog,
+        }
+    }
+}
+
+/// The limits that are in force, for all parts of a store.
+#[derive(Debug, Clone)]
+pub(super) struct SharedLimits(Arc<ArcSwap<StoreLimits>>);
+
+impl SharedLimits {
+    /// Those of the settings.
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(StoreLimits::of(settings))))
+    }
+
+    /// The limits at this moment.
+    pub(super) fn now(&self) -> StoreLimits {
+        **self.0.load()
+    }
+
+    /// Puts those of the settings in force.
+    pub(super) fn set(&self, settings: &Settings) {
+        self.0.store(Arc::new(StoreLimits::of(settings)));
+    }
+}
