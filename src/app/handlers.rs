@@ -140,7 +140,7 @@ impl RequestHandlers {
     }
 }
 
-/// The next reload tries it again.
+/// The next reload tries it again, even if no setting has changed.
 pub(super) fn not_removed(child: &str, error: &OrderError) {
     tracing::error!(child, %error, "reload: a child that is not wanted any more could not be removed yet");
 }

@@ -11,6 +11,7 @@ mod children;
 pub(super) mod difference;
 mod limits;
 mod resources;
+mod values;
 mod watcher;
 
 use std::path::Path;
@@ -23,18 +24,17 @@ use parking_lot::Mutex;
 use super::serving::{Serving, edition};
 use crate::admin::{Admin, NotReloaded, ReloadOrder, Reloaded, Reloads};
 use crate::api::Site;
-use crate::settings::{
-    CheckedFolders, LoadError, LoadedSettings, SettingValues, SettingsSource, plan,
-};
-use crate::storage::ProposedResources;
+use crate::settings::{CheckedFolders, LoadError, SettingValues, SettingsSource, plan};
 use crate::supervision::{
-    BatchLimits, BlockingChild, BoxError, ChildSpec, Delivery, Faults, Incarnation, MessageId,
-    QueueLimits, Slot,
+    BatchLimits, BlockingChild, BoxError, ChildSpec, Delivery, Faults, Incarnation, QueueLimits,
+    Slot,
 };
 use crate::telemetry::LogControl;
-use crate::wire::{Edition, Editions};
+use crate::wire::Editions;
 pub(super) use children::LiveChildren;
 pub(super) use limits::{Limited, supervisor_limits};
+pub(super) use values::Values;
+use values::{NextSettings, wait_for_turn};
 pub(super) use watcher::Watching;
 
 /// Reloads that may wait.
@@ -44,6 +44,9 @@ const QUEUE: QueueLimits = QueueLimits {
 };
 /// The time for which a caller waits for the outcome of a reload that was decided.
 const LAST_STEP: Duration = Duration::from_secs(30);
+/// The time for which an incarnation waits for the one before, which was killed and is still at a step. The rest of its start
+/// timeout is for finishing what that one has left.
+const TURN: Duration = Duration::from_secs(15);
 /// One reload after the other.
 const ONE: BatchLimits = BatchLimits {
     messages: 1,
@@ -77,37 +80,9 @@ pub(super) struct Reloading {
     pub(super) reloads: Arc<Reloads>,
     pub(super) watching: Arc<Watching>,
     pub(super) faults: Faults,
-    /// The values in force, and those of the edition that is being put in force.
+    /// The values in force, and those of the edition that is being put in force. Whoever reloads or finishes a reload holds them
+    /// all the time.
     pub(super) values: Mutex<Values>,
-}
-
-/// Values with the number of their edition.
-pub(super) struct Values {
-    in_force: (u64, SettingValues),
-    next: Option<Arc<NextSettings>>,
-    /// The last order that was carried out. It comes again if the child died before it had answered.
-    done: Option<(MessageId, Reloaded)>,
-}
-
-/// Settings that are being put in force, which is decided once the store has adopted their resources.
-struct NextSettings {
-    resources: ProposedResources,
-    edition: Arc<Edition<Site>>,
-    loaded: LoadedSettings,
-    /// The order that they follow, and its outcome.
-    order: MessageId,
-    reloaded: Reloaded,
-}
-
-impl Values {
-    /// Those of the start.
-    pub(super) fn first(values: SettingValues) -> Mutex<Self> {
-        Mutex::new(Self {
-            in_force: (1, values),
-            next: None,
-            done: None,
-        })
-    }
 }
 
 /// The child: a thread, since reading files may block.
@@ -130,9 +105,11 @@ impl Reloading {
             self.faults.register(point);
         }
         ChildSpec::blocking(slot, ONE, move |incarnation| {
+            let mut values = wait_for_turn(&self.values, &incarnation, TURN)?;
             self.reloads.under_way.store(false, Ordering::Release);
             // If the incarnation before died after the step that decides, the rest is done now.
-            self.finish();
+            self.finish(&mut values);
+            drop(values);
             Ok(Reloader {
                 reloading: Arc::clone(&self),
                 incarnation,
@@ -145,19 +122,17 @@ impl Reloading {
         &self,
         order: &Delivery<ReloadOrder>,
         incarnation: &Incarnation,
+        values: &mut Values,
     ) -> Result<Reloaded, NotReloaded> {
         self.must_mean(order.file.as_deref())?;
-        if let Some(reloaded) = self.done(order.id()) {
+        if let Some(reloaded) = values.done(order.id()) {
             return Ok(reloaded);
         }
         let loaded = self.origin.source.load(CheckedFolders::AllButData);
         let loaded = loaded.map_err(|error| NotReloaded::Faulty(faults(error)))?;
         self.faults.hit(LOADED);
-        let (number, plan) = {
-            let values = self.values.lock();
-            let (number, in_force) = &values.in_force;
-            (*number, plan(in_force, &loaded.values))
-        };
+        let (number, in_force) = &values.in_force;
+        let (number, plan) = (*number, plan(in_force, &loaded.values));
         if !plan.refused.is_empty() {
             return Err(NotReloaded::NeedsRestart(plan.refused));
         }
@@ -168,7 +143,12 @@ impl Reloading {
             changes: plan.changes,
             admin: None,
         };
-        if order.dry_run || reloaded.changes.is_empty() {
+        if order.dry_run {
+            return Ok(reloaded);
+        }
+        if reloaded.changes.is_empty() {
+            // A step that failed is tried again.
+            self.finish(values);
             return Ok(reloaded);
         }
         reloaded.generation = number + 1;
@@ -188,9 +168,12 @@ impl Reloading {
         let new = self.children.prepare(settings);
         let new = new.map_err(NotReloaded::Unusable)?;
         self.faults.hit(BUILT);
+        if !wanted() {
+            return Err(NotReloaded::Expired);
+        }
         let started = wait_for(self.children.start(new, settings))?;
         self.faults.hit(STARTED);
-        let committed = order.commit_to(LAST_STEP);
+        let committed = incarnation.wanted() && order.commit_to(LAST_STEP);
         reloaded.admin = match started {
             Ok(admin) if committed => admin,
             started => {
@@ -199,16 +182,17 @@ impl Reloading {
                 return Err(NotReloaded::Expired);
             }
         };
-        self.values.lock().next = Some(Arc::new(NextSettings {
+        values.next = Some(NextSettings {
             resources: proposed,
             edition: Arc::new(next),
             loaded,
             order: order.id(),
             reloaded: reloaded.clone(),
-        }));
+        });
+        // Whoever kills this incarnation now waits until it has finished.
         let adopted = resources::adopt(store, prepared);
         self.faults.hit(ADOPTED);
-        self.finish();
+        self.finish(values);
         adopted.map(|()| reloaded)
     }
 
@@ -225,13 +209,6 @@ impl Reloading {
             }),
             Some(_) | None => Ok(()),
         }
-    }
-
-    /// The outcome of this order, if the incarnation before carried it out and did not answer it.
-    fn done(&self, order: MessageId) -> Option<Reloaded> {
-        let done = self.values.lock().done.clone();
-        done.filter(|(id, _)| *id == order)
-            .map(|(_, reloaded)| reloaded)
     }
 
     /// Logs each change: before the log level is changed or after that, so that it can be heard.
@@ -259,9 +236,17 @@ impl Reloading {
         }
     }
 
-    /// All that follows the step that decides; nothing, if that was not taken. Doing it twice changes nothing.
-    fn finish(&self) {
-        self.finish_values();
+    /// All that follows the step that decides, and whatever of it failed before. Doing it twice changes nothing.
+    fn finish(&self, values: &mut Values) {
+        match &values.next {
+            Some(next) if next.resources.adopted() => {
+                self.put_in_force(next);
+                values.done = Some((next.order, next.reloaded.clone()));
+                values.in_force = (next.edition.number, next.loaded.values.clone());
+            }
+            Some(_) | None => self.replace_backups(),
+        }
+        values.next = None;
         self.finish_children();
     }
 
@@ -274,19 +259,21 @@ impl Reloading {
         self.faults.hit(REMOVED);
     }
 
-    fn finish_values(&self) {
-        let next = self.values.lock().next.clone();
-        let Some(next) = next else { return };
-        if !next.resources.adopted() {
-            self.values.lock().next = None;
-            return;
+    /// Replaces the schedule of backups, unless it follows the settings in force.
+    fn replace_backups(&self) {
+        let settings = Arc::clone(&self.site.current().responder.settings);
+        if let Err(error) = wait_for(self.limited.replace(&settings)) {
+            tracing::error!(%error, "reload: the schedule of backups stays until the next reload");
         }
+    }
+
+    fn put_in_force(&self, next: &NextSettings) {
         let NextSettings {
             edition: site,
             loaded,
             reloaded,
             ..
-        } = &*next;
+        } = next;
         let (number, settings) = (site.number, &loaded.settings);
         if self.site.current().number != number {
             self.site.replace(Arc::clone(site));
@@ -294,9 +281,7 @@ impl Reloading {
         self.faults.hit(REPLACED);
         self.limited.set(&self.serving, settings);
         self.faults.hit(FINISHING);
-        if let Err(error) = wait_for(self.limited.replace(settings)) {
-            tracing::error!(%error, "reload: the schedule of backups stays");
-        }
+        self.replace_backups();
         let admin = Arc::clone(&self.admin.current().responder);
         self.admin.replace(edition(number, settings, admin));
         site.responder.routes.resize();
@@ -308,10 +293,6 @@ impl Reloading {
             status.since = SystemTime::now();
         }
         self.tell(reloaded, &settings.logging.level);
-        let mut values = self.values.lock();
-        values.in_force = (number, loaded.values.clone());
-        values.next = None;
-        values.done = Some((next.order, reloaded.clone()));
     }
 
     /// Notes and logs the outcome of an order that was not a dry run.
@@ -335,20 +316,24 @@ impl Reloading {
 
     /// Carries out an order.
     fn obey(&self, order: &Delivery<ReloadOrder>, incarnation: &Incarnation) {
+        let mut values = self.values.lock();
         if !order.dry_run {
             self.reloads.begun.fetch_add(1, Ordering::AcqRel);
             self.reloads.under_way.store(true, Ordering::Release);
         }
-        let outcome = self.reload(order, incarnation);
+        let outcome = self.reload(order, incarnation, &mut values);
+        // The next incarnation gets the order again, notes its outcome and answers it.
+        let killed = !incarnation.fence().holds();
         if !order.dry_run {
             match &outcome {
+                _ if killed => {}
                 // Nothing was read.
                 Err(other @ NotReloaded::OtherFile { .. }) => tracing::warn!("reload: {other}"),
                 outcome => self.note(outcome),
             }
             self.reloads.under_way.store(false, Ordering::Release);
         }
-        if let Some(reply) = &order.reply {
+        if let Some(reply) = order.reply.as_ref().filter(|_| !killed) {
             reply.settle(outcome);
         }
     }

@@ -79,7 +79,7 @@ impl Limited {
         let until = Instant::now() + RESTART_MAX;
         while let Err(error) = self.backups.follow(settings, storage).await {
             if Instant::now() >= until {
-                tracing::error!(%error, "reload: the schedule of backups could not be replaced; there is none until the daemon is started again");
+                tracing::error!(%error, "reload: the schedule of backups could not be replaced; there may be none until the settings are read again, which tries it again");
                 return;
             }
             // Its supervisor is being restarted.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::wait_for;
 use crate::admin::NotReloaded;
 use crate::storage::{PreparedResources, ProposedResources, ResourcesFault, Store};
 
-/// The time between two looks whether the outcome of a comparison is still wanted.
-const LOOK: Duration = Duration::from_millis(100);
+/// The time between two looks whether what is waited for is still wanted.
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// Compares proposed resources with the stored records, as long as somebody wants to know the outcome.
 pub(super) fn prepare(
@@ -17,7 +18,7 @@ pub(super) fn prepare(
     proposed: &ProposedResources,
     wanted: impl Fn() -> bool,
 ) -> Result<PreparedResources, NotReloaded> {
-    block_on(async {
+    wait_for(async {
         let mut preparing = store.prepare(proposed.clone());
         loop {
             match timeout(LOOK, &mut preparing).await {
@@ -31,15 +32,8 @@ pub(super) fn prepare(
 
 /// Declares prepared resources, or none of them.
 pub(super) fn adopt(store: &dyn Store, prepared: PreparedResources) -> Result<(), NotReloaded> {
-    let adopted = block_on(store.adopt(prepared))?;
+    let adopted = wait_for(store.adopt(prepared))?;
     adopted.map_err(|fault| told(store, fault))
-}
-
-/// Waits on this thread.
-fn block_on<F: Future>(future: F) -> Result<F::Output, NotReloaded> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_time().build();
-    Ok(runtime.map_err(NotReloaded::unusable)?.block_on(future))
 }
 
 /// The reason, for whoever asked for the reload.

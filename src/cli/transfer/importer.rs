@@ -147,7 +147,7 @@ pub(super) fn undeclared(name: &str, what: &str, first: &str) -> String {
         first.is_some_and(|first| first.get("id").is_some_and(serde_json::Value::is_number));
     let id = if counted { "id = \"sequence\"\n" } else { "" };
     format!(
-        "{what} {name} is left out: the running daemon has no resource of this name. Write into its settings, restart it, and import it:\n\n[resource.{key}]\naccess = \"public\"  # for everybody who can connect\n{id}"
+        "{what} {name} is left out: the running daemon has no resource of this name. Write into its settings, have it read them again (perennial reload), and import it:\n\n[resource.{key}]\naccess = \"public\"  # for everybody who can connect\n{id}"
     )
 }
 
