@@ -4,9 +4,10 @@
 // Decision: A reload is one turn.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
 
 use super::resources::LOOK;
 use crate::admin::Reloaded;
