@@ -44,7 +44,7 @@ use crate::wire::{ClientWait, register};
 /// connection that can make room.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The time for which a listener that stops alone waits for a handler.
+/// The time for which a listener that stops waits for handlers, and for places.
 const LAST_HANDOVER: Duration = Duration::from_secs(1);
 
 /// A listener takes no messages: it works from its socket.
@@ -107,22 +107,16 @@ impl Child for Listener {
     /// inherited socket wait in its backlog for the next daemon.
     fn stop(&mut self) -> LocalBoxFuture<'static, ()> {
         let state = Arc::clone(&self.state);
-        Box::pin(async move { state.close() })
+        Box::pin(async move { state.close(Instant::now() + LAST_HANDOVER).await })
     }
 
     /// The other listeners of the socket go on, and the next incarnation accepts from it. What was accepted is handed over.
     fn stop_alone(&mut self) -> LocalBoxFuture<'static, ()> {
         let state = Arc::clone(&self.state);
         Box::pin(async move {
-            let mut rotation = 0_usize;
-            let handed_over = async {
-                while state.has_waiting() && !state.hand_over(rotation) {
-                    rotation = rotation.wrapping_add(1);
-                    tokio::time::sleep(PAUSE).await;
-                }
-            };
             // If no handler runs by then, the client waits for the next incarnation.
-            drop(timeout(LAST_HANDOVER, handed_over).await);
+            let until = Instant::now() + LAST_HANDOVER;
+            state.hand_over_until(until).await;
         })
     }
 
@@ -151,6 +145,10 @@ async fn accept(
         let mut ready = socket.readable().await?;
         // A place is taken when a client is there: one that is held in advance would be missing at another socket.
         let place = place(&state, &socket).await?;
+        if state.has_waiting() {
+            // The stop of this incarnation has accepted it meanwhile.
+            continue;
+        }
         match ready.try_io(|socket| listening::accept(socket.get_ref())) {
             Ok(Ok((socket, address))) => {
                 state.keep(socket, address, place);

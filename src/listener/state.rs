@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::least_loaded::{Candidate, choose};
 use super::listening::{self, SharedListening};
 use super::metrics::ListenerCounters;
+use super::{PAUSE, has_client, make_room};
 use crate::places::{Places, TakenPlace};
 use crate::request_handler::{Accepted, HandlerLoad, HandlerRef, Handlers, Handover, PeerBound};
 use crate::supervision::Faults;
@@ -101,28 +102,47 @@ impl ListenerState {
         });
     }
 
-    /// Accepts the clients in the backlog, as far as there are places, and refuses later ones. A socket that somebody else has
-    /// opened stays as it is.
-    pub(super) fn close(&self) {
+    /// Accepts the clients in the backlog, and refuses later ones. It waits until `until` for places and for handlers; clients
+    /// that have none by then are refused. A socket that somebody else has opened stays as it is.
+    pub(super) async fn close(&self, until: Instant) {
         // Another listener may have shut the socket before this one has handed over what it had accepted.
-        if self.has_waiting() {
-            self.hand_over(0);
-        }
+        self.hand_over_until(until).await;
         if self.socket.inherited {
             return;
         }
-        let mut rotation = 0;
-        while !self.socket.is_shut() && (!self.has_waiting() || self.hand_over(rotation)) {
-            rotation += 1;
+        while !self.accept_all() && Instant::now() < until {
+            make_room(self);
+            sleep(PAUSE).await;
+        }
+        self.socket.shut();
+    }
+
+    /// Accepts the clients in the backlog, as far as there are places and handlers for them. False if more wait for these.
+    fn accept_all(&self) -> bool {
+        let mut rotation = 0_usize;
+        while !self.has_waiting() || self.hand_over(rotation) {
+            rotation = rotation.wrapping_add(1);
+            if self.socket.is_shut() {
+                return true;
+            }
             let Some(place) = self.bounds.places.try_take() else {
-                break;
+                return !has_client(&self.socket.socket);
             };
             let Ok((socket, address)) = listening::accept(&self.socket.socket) else {
-                break;
+                return true;
             };
             self.keep(socket, address, place);
         }
-        self.socket.shut();
+        false
+    }
+
+    /// Hands the waiting connection over, if a handler takes it by then.
+    pub(super) async fn hand_over_until(&self, until: Instant) {
+        let mut rotation = 0_usize;
+        while self.has_waiting() && !self.hand_over(rotation) && Instant::now() < until {
+            rotation = rotation.wrapping_add(1);
+            sleep(PAUSE).await;
+        }
     }
 
     /// Whether a connection waits to be handed over.

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
 
 use super::metrics::ListenerCounters;
-use super::{ConnectionBounds, ListenerState, SharedListening, bind, child_spec};
+use super::{ConnectionBounds, ListenerState, PAUSE, SharedListening, bind, child_spec};
 use crate::places::Places;
 use crate::request_handler::{self, GiveWay, HandlerLoad, HandlerRef, Handlers, PeerBound};
 use crate::settings::LimitSettings;
@@ -294,6 +295,55 @@ fn at_the_limit_accepting_stops_and_is_counted() {
         let answered = tokio::time::timeout(PATIENCE, waiting.read(&mut byte)).await;
         assert_eq!(answered.unwrap().unwrap(), 1, "and is served");
         drop((clients, waiting));
+        started.stop().await;
+    });
+}
+
+/// Also when a reload moves a listener while the daemon is busy.
+#[test]
+fn a_client_in_the_backlog_of_a_listener_that_stops_waits_for_a_place() {
+    run(async {
+        let (socket, address) = tcp();
+        let started = start(socket, &[100], 1).await;
+        let mut busy = TcpStream::connect(address).await.unwrap();
+        ask(&mut busy).await;
+        let head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n";
+        busy.write_all(head).await.unwrap();
+        let mut waiting = TcpStream::connect(address).await.unwrap();
+        let state = Arc::clone(&started.state);
+        while state.counters.full.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut closing = std::pin::pin!(state.close(Instant::now() + PATIENCE));
+        assert!(futures_util::poll!(&mut closing).is_pending());
+        assert!(!state.socket.is_shut());
+        drop(busy);
+        let (answer, ()) = tokio::join!(ask(&mut waiting), closing);
+        assert_eq!(answer, "handler-0");
+        assert!(state.socket.is_shut());
+        started.stop().await;
+    });
+}
+
+#[test]
+fn a_listener_that_stops_does_not_wait_for_a_place_for_ever() {
+    run(async {
+        let (socket, address) = tcp();
+        let started = start(socket, &[100], 1).await;
+        let mut busy = TcpStream::connect(address).await.unwrap();
+        ask(&mut busy).await;
+        let head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n";
+        busy.write_all(head).await.unwrap();
+        let mut waiting = TcpStream::connect(address).await.unwrap();
+        while started.state.counters.full.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let closing = started.state.close(Instant::now() + PAUSE * 3);
+        tokio::time::timeout(PATIENCE, closing).await.unwrap();
+        let mut byte = [0; 1];
+        let read = tokio::time::timeout(PATIENCE, waiting.read(&mut byte));
+        assert!(!matches!(read.await.unwrap(), Ok(1..)), "it is reset");
+        drop(busy);
         started.stop().await;
     });
 }

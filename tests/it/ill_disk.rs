@@ -105,7 +105,7 @@ fn while_the_disk_fails_writes_are_refused_and_nothing_restarts() {
         let begun = Instant::now();
         daemon.wait_until("the failing disk is told of", |daemon| {
             let told = client::get(daemon.admin(), "/readyz/storage");
-            told.status == 503 && told.text().contains("the disk fails since")
+            told.status == 503 && told.text().contains("the disk has failed for")
         });
         let written = many();
         while begun.elapsed() < failing {

@@ -3,6 +3,7 @@
 
 // Decision: A failing disk refuses writes and nothing else.
 
+use std::convert::Infallible;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -14,11 +15,12 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::commit::FAILING_SYNC;
+use super::engine::is_full;
 use super::holder::Holder;
 use crate::incidents::{Incident, IncidentKind, STORAGE};
 use crate::storage::StoreError;
 use crate::storage::journal::JournalError;
-use crate::supervision::Faults;
+use crate::supervision::{Faults, contain};
 use crate::telemetry::{Counter, Rows};
 
 /// The pause before the first probe; it doubles up to the longest.
@@ -52,6 +54,29 @@ struct DiskTrouble {
     /// The first error.
     error: String,
     pause: Duration,
+}
+
+/// The outcome of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probed {
+    /// The disk takes writes. Whether there is room for them is another question.
+    Works,
+    Fails,
+    /// No file could be opened, which says nothing of the disk.
+    Unknown,
+}
+
+impl Probed {
+    fn of(probe: io::Result<()>) -> Self {
+        match probe {
+            Ok(()) => Self::Works,
+            Err(error) if is_full(&error) => Self::Works,
+            Err(error) => match rustix::io::Errno::from_io_error(&error) {
+                Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => Self::Unknown,
+                Some(_) | None => Self::Fails,
+            },
+        }
+    }
 }
 
 /// The pause before the first probe of a disk that fails now.
@@ -99,6 +124,17 @@ impl FailingDisk {
         Some(pause)
     }
 
+    /// Has another thread or this one probe the disk. If that is not possible, the next write is tried: it probes the disk, too.
+    fn probe_by<E: std::fmt::Display>(&self, probing: impl FnOnce() -> Result<(), E>) {
+        let why = match contain(probing) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic.to_string(),
+        };
+        tracing::error!(why, "the disk can't be probed: the next write is tried");
+        self.end_trouble();
+    }
+
     /// Notes that another probe failed. Returns the pause before the next.
     fn fails_still(&self) -> Duration {
         let mut state = self.state.lock();
@@ -111,13 +147,17 @@ impl FailingDisk {
 
     /// Notes that the disk takes writes again. Returns what it was, and how long it lasted.
     fn works(&self) -> Option<(String, Duration)> {
-        let mut state = self.state.lock();
-        let trouble = state.trouble.take()?;
-        let lasted = trouble.begun.elapsed();
-        state.before = Some((Instant::now(), trouble.pause));
+        let (what, lasted) = self.end_trouble()?;
         let seconds = lasted.as_secs_f64();
         tracing::info!(seconds, "the disk takes writes again");
-        Some((trouble.error, lasted))
+        Some((what, lasted))
+    }
+
+    fn end_trouble(&self) -> Option<(String, Duration)> {
+        let mut state = self.state.lock();
+        let trouble = state.trouble.take()?;
+        state.before = Some((Instant::now(), trouble.pause));
+        Some((trouble.error, trouble.begun.elapsed()))
     }
 
     /// The trouble with the disk, if there is some; for an operator.
@@ -126,7 +166,7 @@ impl FailingDisk {
         let DiskTrouble { error, begun, .. } = state.trouble.as_ref()?;
         let seconds = begun.elapsed().as_secs();
         Some(format!(
-            "the disk fails since {seconds} s: {error}; writes are refused until it takes them again, records are read: look at the disk"
+            "the disk has failed for {seconds} s: {error}; writes are refused until it takes them again, records are read: look at the disk"
         ))
     }
 
@@ -138,7 +178,7 @@ impl FailingDisk {
     }
 
     /// Writes something that is on the disk afterwards.
-    fn probe(&self) -> io::Result<()> {
+    fn probe(&self) -> Probed {
         let path = self.folder.join("probe");
         let probe = || {
             // A file of its own each time: a sync after a failed one says nothing about the same file.
@@ -151,7 +191,7 @@ impl FailingDisk {
             fs::File::open(&self.folder)?.sync_all()
         };
         drop(fs::remove_file(&path));
-        let probed = probe();
+        let probed = Probed::of(probe());
         drop(fs::remove_file(&path));
         probed
     }
@@ -192,19 +232,31 @@ impl Holder {
             return;
         };
         let (holder, faults) = (Arc::clone(self), faults.clone());
+        let probing = move || {
+            holder.disk.probe_by(|| {
+                holder.probe_disk(pause, &faults);
+                Ok::<_, Infallible>(())
+            });
+        };
         let thread = std::thread::Builder::new().name("disk-probe".to_owned());
-        if let Err(error) = thread.spawn(move || holder.probe_disk(pause, &faults)) {
-            tracing::warn!(%error, "no thread to probe the disk: the next write is tried");
-            self.disk.works();
-        }
+        self.disk.probe_by(|| thread.spawn(probing).map(drop));
     }
 
     fn probe_disk(&self, mut pause: Duration, faults: &Faults) {
         while self.wait_look(pause) {
             let failing = faults.take(FAILING_SYNC);
-            if failing || self.disk.probe().is_err() {
-                pause = self.disk.fails_still();
-                continue;
+            let probed = if failing {
+                Probed::Fails
+            } else {
+                self.disk.probe()
+            };
+            match probed {
+                Probed::Works => {}
+                Probed::Unknown => continue,
+                Probed::Fails => {
+                    pause = self.disk.fails_still();
+                    continue;
+                }
             }
             if let Some((what, lasted)) = self.disk.works() {
                 let done = "writes were refused until the disk took them again";
@@ -258,18 +310,56 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3)).await;
         let told = disk.trouble().unwrap();
         assert!(
-            told.starts_with("the disk fails since 3 s: x: no"),
+            told.starts_with("the disk has failed for 3 s: x: no"),
             "{told}"
         );
         assert!(matches!(
             disk.refusal(),
             Some(StoreError::Unready { retry_after, .. }) if retry_after == Duration::from_secs(1)
         ));
-        disk.probe().unwrap();
+        assert_eq!(disk.probe(), Probed::Works);
         assert_eq!(folder.path().read_dir().unwrap().count(), 0);
         let (what, lasted) = disk.works().unwrap();
         assert_eq!((what.as_str(), lasted.as_secs()), ("x: no", 3));
         assert_eq!((disk.trouble(), disk.works()), (None, None));
-        assert!(FailingDisk::new(Path::new("/nowhere")).probe().is_err());
+        let nowhere = FailingDisk::new(Path::new("/nowhere"));
+        assert_eq!(nowhere.probe(), Probed::Fails);
+    }
+
+    #[test]
+    fn a_probe_tells_a_failing_disk_from_a_full_one_and_from_too_many_open_files() {
+        use rustix::io::Errno;
+        for (errno, probed) in [
+            (Errno::NOSPC, Probed::Works),
+            (Errno::DQUOT, Probed::Works),
+            (Errno::MFILE, Probed::Unknown),
+            (Errno::NFILE, Probed::Unknown),
+            (Errno::IO, Probed::Fails),
+            (Errno::ROFS, Probed::Fails),
+            (Errno::NOENT, Probed::Fails),
+        ] {
+            assert_eq!(Probed::of(Err(errno.into())), probed, "{errno:?}");
+        }
+        assert_eq!(Probed::of(Ok(())), Probed::Works);
+    }
+
+    #[test]
+    fn a_disk_that_cannot_be_probed_is_tried_by_the_next_write() {
+        let disk = FailingDisk::new(Path::new("/nowhere"));
+        let error = JournalError::Io {
+            path: "x".into(),
+            source: io::Error::other("no"),
+        };
+        let panics = || -> io::Result<()> { panic!("a fault of the probe") };
+        let no_thread = || Err(io::Error::other("no thread"));
+        assert_eq!(disk.fails(&error), Some(PAUSE_MIN));
+        disk.probe_by(panics);
+        assert!(disk.refusal().is_none());
+        assert_eq!(disk.fails(&error), Some(PAUSE_MIN * 2), "soon again");
+        disk.probe_by(no_thread);
+        assert!(disk.refusal().is_none());
+        disk.fails(&error);
+        disk.probe_by(|| io::Result::Ok(()));
+        assert!(disk.refusal().is_some(), "it is being probed");
     }
 }

@@ -259,15 +259,35 @@ fn there_is_room_for_many_children_at_one_place_and_the_error_says_when_there_is
     paused(async {
         let play = Play::new();
         let mut tree = started(root(1, 5).child(play.spec("last"))).await;
-        let mut added = 0;
+        // As one admin listener replaces another: the new one is there before the old one goes.
+        for n in 0..1_000 {
+            let spec = play.spec(&format!("child {n}"));
+            let added = tree.admin.add_child(spec, Some("last")).await;
+            assert!(added.is_ok(), "{n}: {added:?}");
+            if n > 0 {
+                let old = format!("child {}", n - 1);
+                assert_eq!(tree.admin.remove_child(&old).await, Ok(()));
+            }
+        }
+        assert_eq!(names(&tree.admin), ["child 999", "last"]);
+        // The old ones may stay, too.
+        for n in 1_000..2_000 {
+            let spec = play.spec(&format!("child {n}"));
+            assert!(tree.admin.add_child(spec, Some("last")).await.is_ok());
+        }
+        let mut expected: Vec<_> = (999..2_000).map(|n| format!("child {n}")).collect();
+        expected.push("last".to_owned());
+        assert_eq!(names(&tree.admin), expected);
+        let (mut before, mut added) = ("last".to_owned(), 0);
         let full = loop {
-            let spec = play.spec(&format!("child {added}"));
-            match tree.admin.add_child(spec, Some("last")).await {
+            let name = format!("nested {added}");
+            match tree.admin.add_child(play.spec(&name), Some(&before)).await {
                 Ok(_) => added += 1,
                 Err(error) => break error,
             }
+            before = name;
         };
-        assert_eq!((added, full), (32, OrderError::NoRoom));
+        assert_eq!((added, full), (17, OrderError::NoRoom));
         let behind = tree.admin.add_child(play.spec("behind"), None).await;
         assert!(behind.is_ok());
         tree.stop().await;

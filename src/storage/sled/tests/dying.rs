@@ -154,7 +154,7 @@ fn while_the_disk_fails_reads_go_on_and_what_was_in_doubt_does_not_come_back() {
         assert!(unready(&refused), "{refused}");
         assert!(!store.ready());
         let trouble = store.trouble().unwrap();
-        assert!(trouble.contains("the disk fails since"), "{trouble}");
+        assert!(trouble.contains("the disk has failed for"), "{trouble}");
         assert_eq!(running.all().await, std::slice::from_ref(&first));
         assert_eq!(store.get(BOOKS, &first.id).await, Ok(Some(first.clone())));
         faults.arm(FAILING_SYNC, 0);

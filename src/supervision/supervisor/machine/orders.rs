@@ -6,6 +6,10 @@ use crate::supervision::rules::{AfterStop, Status};
 use crate::supervision::strategy::Restart;
 use crate::supervision::supervisor::action::{Action, Turn};
 
+/// The distance of a child that is added to the one before it, where there is room for that. It is small: children that are
+/// added before the same one follow each other, so there is room for tens of thousands, even if none is removed.
+const STEP: usize = 1 << 16;
+
 impl Machine {
     fn find(&self, name: &str) -> Result<&Row, OrderError> {
         match self.mode {
@@ -31,7 +35,8 @@ impl Machine {
         }
     }
 
-    /// A free position, before that child or else behind all.
+    /// A free position, right before that child or else behind all. Positions are never changed: a child that runs reports with
+    /// its own.
     fn place(&self, before: Option<&str>) -> Result<usize, OrderError> {
         let Some(next) = before else {
             return Ok(self.next_position);
@@ -39,9 +44,9 @@ impl Machine {
         let next = self.find(next)?.incarnation.child;
         let previous = self.rows.range(..next).next_back();
         let previous = previous.map_or(0, |(position, _)| *position);
-        let middle = previous.midpoint(next);
-        (middle > previous)
-            .then_some(middle)
+        let step = (next.saturating_sub(previous) / 2).min(STEP);
+        (step > 0)
+            .then_some(previous.saturating_add(step))
             .ok_or(OrderError::NoRoom)
     }
 
