@@ -69,7 +69,7 @@ pub(super) fn check(found: &mut Findings, resource: &str) {
                 Err(problem) => found.fault_of(&path, problem),
                 Ok(index) if !names.insert(index.name()) => {
                     let problem = format!(
-                        "there is an index of {} already; take one of the two out (what is unique is an index, too)",
+                        "{} is listed twice in index and unique; remove one (unique makes an index, too)",
                         index.fields()
                     );
                     found.fault_of(&path, problem);

@@ -144,7 +144,7 @@ pub(crate) enum DataFinding {
     },
     /// Records have values that are declared to be unique.
     #[error(
-        "[resource.{resource}] has unique = [{fields}], but {records} have the same there as another one. They are served as they are; from now on no further record gets a value that is taken. Change these records, or take it out"
+        "[resource.{resource}] has unique = [{fields}], but {records} have the same there as another one. They are served as they are; from now on no further record gets a value that is taken. Change these records, or remove {fields} from unique in [resource.{resource}]"
     )]
     Repeated {
         resource: String,

@@ -9,7 +9,7 @@
 //! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`, `checked`.
 //! 2. How it is written: `message`, `writer`, `batch`, `staging`, `commit`, `replay`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`; with indexes:
-//!    `index_catalog` (which there are), `index_reading`, `block_counts`, `index_building`, `unique`, `index_check`.
+//!    `index_catalog` (which there are), `index_reading`, `block_counts`, `index_declaring`, `index_building`, `unique`, `index_check`.
 //! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `sources`, `snapshots`, `one_at_a_time`, `view_flush`, `archiving`, `scrub`, `healing`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
 //!    `engine_state`, `space`, `failing_disk`, `limits`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` with `candidate` changes which of them are declared.
 //! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `folder_fault`, `view_check`, `data_fit`.
@@ -40,6 +40,7 @@ mod holder;
 mod index_building;
 mod index_catalog;
 mod index_check;
+mod index_declaring;
 mod index_reading;
 mod known;
 mod limits;

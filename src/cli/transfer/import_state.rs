@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -215,11 +215,13 @@ impl ImportState {
         self.replaced += done.replaced;
     }
 
-    /// Writes the state in one step.
+    /// Writes the state in one step. It is on the disk before it takes the place of the state before.
     pub(super) fn save(&self, path: &Path) -> io::Result<()> {
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
-        fs::write(&part, serde_json::to_vec(self)?)?;
+        let mut file = fs::File::create(&part)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_all()?;
         fs::rename(&part, path)
     }
 }

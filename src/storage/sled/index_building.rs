@@ -3,8 +3,8 @@
 //!
 //! The same thread counts the keys of indexes and records, see [`block_counts`](super::block_counts).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use parking_lot::{Condvar, Mutex};
 use tokio::time::Instant;
 
 use super::block_counts::count_block;
-use super::engine::{Group, Keyspace};
+use super::engine::{EngineError, Group, Keyspace};
 use super::healing::{HealingTask, TaskKind};
 use super::holder::Holder;
-use super::index_catalog::{IndexCatalog, IndexState, KeptIndex};
+use super::index_catalog::{IndexState, KeptIndex};
 use super::message::StoreMessage;
 use super::page;
 use super::read_error::ReadError;
 use super::reader_state::OpenEngine;
 use super::store::SledStore;
-use super::unique::tell_repeated;
+use super::unique::{ToldIndexes, tell_repeated};
 use super::writer::Writer;
 use crate::num::as_u64;
-use crate::record::{JsonObject, RecordIndex, after_all};
+use crate::record::{JsonObject, after_all};
 use crate::storage::CollectionId;
 use crate::supervision::{BoxError, ChildRef, contain};
 
@@ -57,6 +57,8 @@ pub(super) enum IndexStep {
 pub(super) struct IndexWork {
     wanted: Mutex<Wanted>,
     changed: Condvar,
+    /// Whether the last step could not read the view.
+    failing: AtomicBool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -76,6 +78,21 @@ impl IndexWork {
     pub(super) fn close(&self) {
         self.wanted.lock().closed = true;
         self.changed.notify_all();
+    }
+
+    /// Notes that a step could not read the view.
+    fn fails(&self, error: &EngineError) {
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            tracing::error!(%error, cause, "an index can't be built or removed now: it is tried again each second; look at the disk");
+        }
+    }
+
+    /// Notes that a step has read the view.
+    fn reads(&self) {
+        if self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("indexes are built and removed again");
+        }
     }
 
     /// Waits for work. False if there is none any more.
@@ -99,11 +116,12 @@ impl IndexWork {
 /// Looks after the indexes of a store as long as it is used, on a thread of its own.
 pub(super) fn in_background(store: &SledStore) {
     let (holder, writer) = (Arc::clone(&store.holder), store.writer.clone());
+    let mut told = ToldIndexes::new();
     let work = move || {
         while holder.index_work.wait() {
             let work = || {
                 change_indexes(&holder, &writer);
-                tell_repeated(&holder);
+                tell_repeated(&holder, &mut told);
                 count_keys(&holder);
             };
             if let Err(panic) = contain(work) {
@@ -113,7 +131,7 @@ pub(super) fn in_background(store: &SledStore) {
     };
     let thread = std::thread::Builder::new().name("indexes".to_owned());
     if let Err(error) = thread.spawn(work) {
-        tracing::warn!(%error, "no thread for indexes: those that are not built yet are not used");
+        tracing::warn!(%error, "no thread for indexes: those that are not complete are not used, and unique is not enforced for records that they lack; restart to have them built");
     }
 }
 
@@ -219,44 +237,55 @@ impl Writer {
         Ok(())
     }
 
+    /// Ends a step that could not read the view. Nothing of it was written.
+    fn not_read(&self, open: &OpenEngine, error: ReadError) -> Result<IndexStep, BoxError> {
+        match error {
+            ReadError::Engine(error @ EngineError::Io { .. }) => {
+                if error.is_full() {
+                    self.holder.space.release();
+                }
+                self.holder.index_work.fails(&error);
+                Ok(IndexStep::Later)
+            }
+            ReadError::Engine(EngineError::Failed(_)) | ReadError::Damaged { .. } => {
+                self.holder.doubt_view(&mut open.log.lock());
+                self.holder.doubt();
+                Err(format!("{error}: the view is made again").into())
+            }
+        }
+    }
+
     /// Does a bounded part of what is to be done about the indexes.
     fn index_step(&self, open: &OpenEngine) -> Result<IndexStep, BoxError> {
-        if self.holder.space.refuses() {
+        if self.holder.space.refuses() || self.holder.disk.trouble().is_some() {
             return Ok(IndexStep::Later);
+        }
+        if self.declare_indexes(open)? {
+            return Ok(IndexStep::More { added: 0 });
         }
         let names = open.engine.collections();
         let catalog = open.indexes.load().of_resources(names.len());
         let mut group = Group::default();
-        if let Some(changed) = self.declared_indexes(&catalog, &names, &mut group) {
-            self.change_view(open, &group, changed)?;
-            self.holder.index_work.wake();
-            return Ok(IndexStep::More { added: 0 });
-        }
         for (id, name) in (0..).map(CollectionId).zip(names.iter()) {
             for kept in catalog.of(id) {
                 let mut next = catalog.clone();
-                let step = match &kept.state {
+                let read = match &kept.state {
                     IndexState::Complete => continue,
-                    IndexState::Building(from) => {
-                        let read = build(open, id, kept, from, &mut group);
-                        let (state, added) = match read {
-                            Err(ReadError::Damaged { what }) => {
-                                self.holder.doubt_view(&mut open.log.lock());
-                                self.holder.doubt();
-                                let problem = format!("{what} is damaged: the view is made again");
-                                return Err(problem.into());
-                            }
-                            read => read?,
-                        };
-                        if state == IndexState::Complete {
-                            tracing::info!(resource = %name, fields = %kept.index.fields(), "an index is complete");
-                            self.holder.index_work.wake();
-                        }
-                        (Some(state), added)
+                    IndexState::Building(from) => build(open, id, kept, from, &mut group)
+                        .map(|(state, added)| (Some(state), added)),
+                    IndexState::Dropping => {
+                        remove(open, id, kept, &mut group).map(|state| (state, 0))
                     }
-                    IndexState::Dropping => (remove(open, id, kept, &mut group)?, 0),
                 };
-                let (state, added) = step;
+                let (state, added) = match read {
+                    Ok(read) => read,
+                    Err(error) => return self.not_read(open, error),
+                };
+                self.holder.index_work.reads();
+                if state == Some(IndexState::Complete) {
+                    tracing::info!(resource = %name, fields = %kept.index.fields(), "an index is complete");
+                    self.holder.index_work.wake();
+                }
                 let indexes = next.change(id).ok_or("a resource without indexes")?;
                 if let Some(state) = state {
                     let now = KeptIndex {
@@ -279,49 +308,6 @@ impl Writer {
         // Resources that were declared meanwhile are counted, too.
         open.indexes.store(Arc::new(catalog));
         Ok(IndexStep::Done)
-    }
-
-    /// The catalog with the indexes that are declared now; `None` if it has them already.
-    fn declared_indexes(
-        &self,
-        catalog: &IndexCatalog,
-        names: &[String],
-        group: &mut Group,
-    ) -> Option<IndexCatalog> {
-        let known = self.holder.known.load();
-        let mut next = catalog.clone();
-        let mut changed = false;
-        for (id, name) in (0..).map(CollectionId).zip(names) {
-            let Some(declared) = known.indexes(id) else {
-                continue;
-            };
-            let wanted: BTreeSet<_> = declared.iter().map(RecordIndex::name).collect();
-            let indexes = next.change(id)?;
-            for kept in indexes.iter_mut() {
-                if !kept.is_dropping() && !wanted.contains(&kept.index.name()) {
-                    tracing::info!(resource = %name, fields = %kept.index.fields(), "an index is not declared any more, and is removed");
-                    kept.state = IndexState::Dropping;
-                    kept.counts = Arc::default();
-                    kept.note(group, name);
-                    changed = true;
-                }
-            }
-            for index in declared {
-                let its =
-                    |kept: &KeptIndex| !kept.is_dropping() && kept.index.name() == index.name();
-                if indexes.iter().any(its) {
-                    continue;
-                }
-                let last = indexes.iter().map(|kept| kept.number).max().unwrap_or(0);
-                let state = IndexState::Building(Vec::new());
-                let kept = KeptIndex::new(last + 1, index.clone(), state);
-                tracing::info!(resource = %name, fields = %index.fields(), "an index is new, and is built");
-                kept.note(group, name);
-                indexes.push(kept);
-                changed = true;
-            }
-        }
-        changed.then_some(next)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::storage::fit::Resources;
 /// The state of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum IndexState {
-    /// It has the records before this key.
+    /// It has the records before this key, and of later ones what was written since it was declared.
     Building(Vec<u8>),
     /// It has all records.
     Complete,
@@ -50,8 +50,8 @@ impl KeptIndex {
         }
     }
 
-    /// Whether it has a record of this key, so that a change of the record changes it, too.
-    pub(super) fn has(&self, record: &[u8]) -> bool {
+    /// Whether it has all keys of a record of this key.
+    pub(super) fn covers(&self, record: &[u8]) -> bool {
         match &self.state {
             IndexState::Building(from) => record < from.as_slice(),
             IndexState::Complete => true,
@@ -170,6 +170,12 @@ impl IndexCatalog {
     pub(super) fn of(&self, collection: CollectionId) -> &[KeptIndex] {
         let found = self.resources.get(collection.0);
         found.map_or(&[], |found| &found.indexes)
+    }
+
+    /// The index of this name that is not being removed.
+    pub(super) fn named(&self, collection: CollectionId, name: &str) -> Option<&KeptIndex> {
+        let mut kept = self.of(collection).iter();
+        kept.find(|kept| !kept.is_dropping() && kept.index.name() == name)
     }
 
     /// The counts of the records of a resource.

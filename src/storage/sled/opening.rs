@@ -256,6 +256,9 @@ impl Opening<'_> {
                 let task = self.healing.begin(TaskKind::RenewJournal).announced();
                 task.has_left(checked.tallies.iter().map(|tally| tally.bytes).sum());
                 let counter = task.counter();
+                // It has no changes, and writes the version of the format: this release makes indexes in an older one, too.
+                let replay = Replay::new(&mut *engine, store, checked, self.log_from(at))?;
+                let (checked, _) = replay.finish(at)?;
                 let snapshot = snapshots::of_view(&*engine, &checked, store, self.data, counter)?;
                 let journal = self.data.journal();
                 if journal.exists() {

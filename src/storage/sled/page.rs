@@ -143,6 +143,16 @@ pub(super) fn chunk(
         })?;
         Ok::<_, OpenFault>(records)
     };
+    at_one_moment(holder, era, read).transpose()
+}
+
+/// The result of a short `read` of one moment; `None` if the store is not the one that was opened for the `era`th time. For
+/// threads of their own: it may wait for the writer.
+pub(super) fn at_one_moment<T>(
+    holder: &Holder,
+    era: u64,
+    read: impl Fn(&OpenEngine) -> T,
+) -> Option<T> {
     let readers = &holder.readers;
     let found = holder.look(|open| {
         let quick = || readers.between_groups(open, || read(open));
@@ -150,5 +160,5 @@ pub(super) fn chunk(
         let found = || quick().or_else(|| readers.before_next_group(open, || read(open)));
         (open.era == era).then(found)
     });
-    found.flatten().flatten().transpose()
+    found.flatten().flatten()
 }

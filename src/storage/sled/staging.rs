@@ -231,7 +231,7 @@ impl Staging<'_> {
         let mut indexes = indexes
             .of(collection)
             .iter()
-            .filter(|index| index.has(&id))
+            .filter(|kept| !kept.is_dropping())
             .peekable();
         if indexes.peek().is_none() {
             return;
@@ -244,8 +244,11 @@ impl Staging<'_> {
                     .unwrap_or_default()
             };
             let (old, new) = (entries(old.as_ref()), entries(new.as_ref()));
-            let changed = old.symmetric_difference(&new);
-            for entry in changed {
+            // Of a record that it does not cover yet, it may lack what stays the same.
+            let covered = kept.covers(&id);
+            let changed =
+                |entry: &&Vec<u8>| !covered || old.contains(*entry) != new.contains(*entry);
+            for entry in old.union(&new).filter(changed) {
                 let key = kept.key(entry, &id);
                 let added = new.contains(entry);
                 self.moves.add(kept.keys(collection), key.clone(), added);

@@ -10,6 +10,7 @@ pub(super) mod memory;
 mod modelled;
 mod opening;
 mod snapshots;
+mod unique;
 mod values;
 
 use std::collections::BTreeMap;

@@ -1,8 +1,12 @@
 //! Values that no two records may have: a write that would give them to a second record is refused.
 
+use std::collections::BTreeSet;
+
 use super::engine::{EngineError, Keyspace};
 use super::holder::Holder;
 use super::index_catalog::KeptIndex;
+use super::known::KnownResources;
+use super::page;
 use super::read_error::ReadError;
 use super::reader_state::OpenEngine;
 use super::staging::Staging;
@@ -10,6 +14,9 @@ use super::value;
 use crate::record::{CommandError, JsonObject, RecordId, RecordIndex};
 use crate::storage::CollectionId;
 use crate::storage::fit::{CountedRecords, DataFinding};
+
+/// The most keys of an index that are read at a time: the writer may have to wait meanwhile.
+const CHUNK_KEYS: usize = 1_000;
 
 impl Staging<'_> {
     /// The refusal of a record whose values another one has, as the group leaves it.
@@ -29,10 +36,8 @@ impl Staging<'_> {
             let Some(entry) = index.unique_entry(object.members()) else {
                 continue;
             };
-            let name = index.name();
-            let mut kept = self.indexes.of(collection).iter();
-            let of = |kept: &&KeptIndex| !kept.is_dropping() && kept.index.name() == name;
-            let Some(kept) = kept.find(of) else {
+            // An index that is not complete has the records that were written since it was declared, among others.
+            let Some(kept) = self.indexes.named(collection, &index.name()) else {
                 continue;
             };
             if let Some(other) = self.holder_of(collection, kept, &entry, id, &object)? {
@@ -88,54 +93,100 @@ impl Staging<'_> {
     }
 }
 
-/// Tells which records have values that are declared to be unique. For a thread of its own.
-pub(super) fn tell_repeated(holder: &Holder) {
-    let known = holder.known.load();
-    let told = holder.look(|open| {
-        let catalog = open.indexes.load();
-        for (id, name) in (0..)
-            .map(CollectionId)
-            .zip(open.engine.collections().iter())
-        {
-            let unique = known.indexes(id).unwrap_or_default().iter();
-            for declared in unique.filter(|index| index.unique) {
-                let its =
-                    |kept: &&KeptIndex| kept.is_complete() && kept.index.name() == declared.name();
-                let Some(kept) = catalog.of(id).iter().find(its) else {
-                    continue;
-                };
-                let records = repeated(open, id, kept)?;
-                if records.count > 0 {
-                    let finding = DataFinding::Repeated {
-                        resource: name.clone(),
-                        fields: declared.fields(),
-                        records,
-                    };
-                    tracing::warn!("{finding}");
-                }
-            }
-        }
-        Ok::<_, EngineError>(())
-    });
-    if let Some(Err(error)) = told {
-        tracing::warn!(%error, "values that are declared to be unique could not be compared");
+/// The indexes of which it was told whether values repeat: the number of each, and its name.
+pub(super) type ToldIndexes = BTreeSet<(CollectionId, u32, String)>;
+
+/// Tells, once for each index, which records have values that are declared to be unique. For a thread of its own.
+pub(super) fn tell_repeated(holder: &Holder, told: &mut ToldIndexes) {
+    for finding in find_repeated(holder, told) {
+        tracing::warn!("{finding}");
     }
 }
 
-/// The records with the same key as the one before.
+/// The indexes with such records, among those of which it was not told yet.
+pub(super) fn find_repeated(holder: &Holder, told: &mut ToldIndexes) -> Vec<DataFinding> {
+    let known = holder.known.load();
+    let mut findings = Vec::new();
+    let Some((era, unique)) = holder.look(|open| (open.era, complete_unique(&known, open))) else {
+        return findings;
+    };
+    let of = |(id, kept): &(CollectionId, KeptIndex)| (*id, kept.number, kept.index.name());
+    let now: ToldIndexes = unique.iter().map(of).collect();
+    told.retain(|index| now.contains(index));
+    for index in unique {
+        let (id, kept) = &index;
+        if told.contains(&of(&index)) {
+            continue;
+        }
+        match repeated(holder, era, *id, kept) {
+            Ok(Some(records)) => {
+                told.insert(of(&index));
+                if records.count > 0 {
+                    findings.push(DataFinding::Repeated {
+                        resource: known.name(*id).unwrap_or_default().to_owned(),
+                        fields: kept.index.fields(),
+                        records,
+                    });
+                }
+            }
+            // The store was closed, or the index is removed: either wakes this thread later.
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "values that are declared to be unique could not be compared");
+            }
+        }
+    }
+    findings
+}
+
+/// The complete indexes that are declared to be unique.
+fn complete_unique(known: &KnownResources, open: &OpenEngine) -> Vec<(CollectionId, KeptIndex)> {
+    let catalog = open.indexes.load();
+    let ids = (0..open.engine.collections().len()).map(CollectionId);
+    let unique = ids.flat_map(|id| {
+        let declared = known.indexes(id).unwrap_or_default().iter();
+        let names = declared.filter(|index| index.unique).map(RecordIndex::name);
+        let kept = names.filter_map(|name| catalog.named(id, &name));
+        let complete = kept.filter(|kept| kept.is_complete());
+        complete.map(|kept| (id, kept.clone())).collect::<Vec<_>>()
+    });
+    unique.collect()
+}
+
+/// The records with the same key as the one before; `None` if the index is not in use any more.
 fn repeated(
-    open: &OpenEngine,
+    holder: &Holder,
+    era: u64,
     collection: CollectionId,
     kept: &KeptIndex,
-) -> Result<CountedRecords, EngineError> {
+) -> Result<Option<CountedRecords>, EngineError> {
     let of = kept.keys(collection);
-    let mut found = CountedRecords::default();
-    let mut before = Vec::new();
-    open.engine
-        .scan(of.keyspace, &of.beginning, &mut |key, _| {
-            let Some(key) = key.strip_prefix(of.beginning.as_slice()) else {
-                return false;
-            };
+    let name = kept.index.name();
+    let (mut found, mut before) = (CountedRecords::default(), Vec::new());
+    let mut next = Some(of.beginning.clone());
+    while let Some(from) = next {
+        let read = |open: &OpenEngine| {
+            let catalog = open.indexes.load();
+            let now = catalog.named(collection, &name);
+            now.filter(|now| now.number == kept.number)?;
+            let mut keys = Vec::new();
+            let scanned = open.engine.scan(of.keyspace, &from, &mut |key, _| {
+                let its = key.starts_with(&of.beginning);
+                if its {
+                    keys.push(key.to_vec());
+                }
+                its && keys.len() < CHUNK_KEYS
+            });
+            Some(scanned.map(|()| keys))
+        };
+        let Some(keys) = page::at_one_moment(holder, era, read).flatten() else {
+            return Ok(None);
+        };
+        let keys = keys?;
+        let last = keys.last().filter(|_| keys.len() == CHUNK_KEYS);
+        next = last.map(|last| [last.as_slice(), &[0]].concat());
+        for key in &keys {
+            let key = key.get(of.beginning.len()..).unwrap_or_default();
             let id = kept.index.split(key).map(|entry| entry.id);
             let entry = id.and_then(|id| key.strip_suffix(id)).unwrap_or(key);
             if entry == before
@@ -145,7 +196,7 @@ fn repeated(
                 found.add(&id);
             }
             before = entry.to_vec();
-            true
-        })?;
-    Ok(found)
+        }
+    }
+    Ok(Some(found))
 }

@@ -18,6 +18,7 @@ use super::engine::{Group, Keyspace};
 use super::failing_disk;
 use super::find;
 use super::holder::Holder;
+use super::index_declaring::DeclaredIndexes;
 use super::log::{LogEntry, seq_key};
 use super::message::{Prepared, QueuedWrite, StoreMessage};
 use super::read_error::ReadError;
@@ -71,6 +72,8 @@ pub(super) struct Writer {
     /// The open store; none until it was opened.
     pub(super) open: Option<Arc<OpenEngine>>,
     pub(super) checked: Checked,
+    /// Which declaration its indexes are in line with.
+    pub(super) declared: Option<DeclaredIndexes>,
 }
 
 impl Writer {
@@ -86,6 +89,7 @@ impl Writer {
             settings,
             open: None,
             checked: Checked::default(),
+            declared: None,
         };
         // A store that is refused late must end the process, too.
         let exits = writer.holder.limits.now().exit_on_refusal;
@@ -360,7 +364,11 @@ impl BlockingChild for Writer {
         self.checked
             .tallies
             .resize_with(resources, Default::default);
-        let full = batch.iter().any(writes) && self.holder.space.refuses();
+        let writes = batch.iter().any(writes);
+        let full = writes && self.holder.space.refuses();
+        if writes && !full {
+            self.follow_declaration(&open)?;
+        }
         let stage = |writer: &Self| Staging {
             group: Group::default(),
             checked: writer.checked.clone(),

@@ -94,7 +94,7 @@ impl SledStore {
     }
 
     /// Creates records with these members, whose ids are `0`, `1` and so on.
-    async fn fill(&self, records: &[Value]) {
+    pub(super) async fn fill(&self, records: &[Value]) {
         let mut number = 0;
         for chunk in records.chunks(100) {
             let commands = chunk.iter().map(|record| {
@@ -371,21 +371,24 @@ fn an_index_is_built_while_records_change_and_goes_on_after_each_end_of_the_proc
     });
 }
 
-fn object(value: &Value) -> JsonObject {
+pub(super) fn object(value: &Value) -> JsonObject {
     JsonObject::parse(value.to_string().as_bytes()).unwrap()
 }
 
-fn id(id: &str) -> RecordId {
+pub(super) fn id(id: &str) -> RecordId {
     RecordId::parse(id).unwrap()
 }
 
-fn create(name: &str, value: &Value) -> WriteCommand {
+pub(super) fn create(name: &str, value: &Value) -> WriteCommand {
     let json = object(value).text(&id(name));
     WriteCommand::Create { id: id(name), json }
 }
 
 /// Carries out commands as one group. Returns which of them was refused because of a record and fields.
-async fn refused(store: &SledStore, commands: Vec<WriteCommand>) -> Vec<Option<(String, String)>> {
+pub(super) async fn refused(
+    store: &SledStore,
+    commands: Vec<WriteCommand>,
+) -> Vec<Option<(String, String)>> {
     let batch = WriteBatch {
         collection: BOOKS,
         schema: Arc::default(),

@@ -23,6 +23,8 @@ pub(in super::super) struct Memory {
     pub(super) failing: AtomicBool,
     /// Fails each scan of records until all of it is moved aside.
     pub(super) unreadable: AtomicBool,
+    /// The number of the error that the disk returns to each scan of records.
+    pub(super) failing_reads: Mutex<Option<i32>>,
     /// Makes commits wait.
     pub(super) held: AtomicBool,
     /// Whether a declaration has begun.
@@ -80,6 +82,13 @@ impl Engine for MemoryEngine {
     fn scan(&self, keyspace: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
         if matches!(keyspace, Keyspace::Records(_)) && self.0.unreadable.load(Ordering::SeqCst) {
             return Err(EngineError::Failed("no scan today".to_owned()));
+        }
+        if let (Keyspace::Records(_), Some(error)) = (keyspace, *self.0.failing_reads.lock()) {
+            self.0.calls.lock().push("failed read");
+            return Err(EngineError::Io {
+                what: "no read today",
+                source: io::Error::from_raw_os_error(error),
+            });
         }
         let found = self
             .0

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
-use super::super::checked::Checked;
+use super::super::checked::{Checked, SCHEMA, SCHEMA_KEY};
 use super::super::data_check::check_data;
 use super::super::database::SledEngine;
 use super::super::engine::{Engine as _, Group};
@@ -324,6 +324,40 @@ fn a_store_of_the_format_before_is_taken_over() {
         assert_eq!(running.all().await, records);
         running.stop().await;
     });
+}
+
+/// An older release must not use a view whose indexes it would not keep.
+#[test]
+fn a_view_of_the_version_before_gets_the_version_that_has_indexes() {
+    let ways: [Damage; 2] = [
+        ("nothing", |_| {}),
+        ("the journal is damaged", |data| {
+            flip(segments(data).last().unwrap(), 9);
+        }),
+    ];
+    for (name, damage) in ways {
+        run(async move {
+            let folder = tempfile::tempdir().unwrap();
+            let records = make(folder.path()).await;
+            let view = folder.path().join("view");
+            let open = || SledEngine::open(&view, 1 << 20, &names()).unwrap();
+            let engine = open();
+            let mut group = Group::default();
+            group.put(Keyspace::Meta, SCHEMA_KEY, 3_u32.to_be_bytes().to_vec());
+            engine.commit(&group).unwrap();
+            engine.flush().unwrap();
+            drop(engine);
+            damage(folder.path());
+            let settings = indexed(folder.path(), &["n"]);
+            let running =
+                Running::start(sled_with(folder.path(), &settings, &Faults::none())).await;
+            assert_eq!(running.all().await, records, "{name}");
+            running.store.assert_indexes().await;
+            running.stop().await;
+            let version = open().get(Keyspace::Meta, SCHEMA_KEY).unwrap();
+            assert_eq!(version.unwrap()[..], SCHEMA.to_be_bytes(), "{name}");
+        });
+    }
 }
 
 #[test]
