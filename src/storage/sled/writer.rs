@@ -72,7 +72,7 @@ pub(super) struct Writer {
     /// The open store; none until it was opened.
     pub(super) open: Option<Arc<OpenEngine>>,
     pub(super) checked: Checked,
-    /// Which declaration its indexes are in line with.
+    /// The declaration that its indexes are in line with; none until they are.
     pub(super) declared: Option<DeclaredIndexes>,
 }
 
