@@ -34,6 +34,7 @@ mod engine_state;
 mod failing_disk;
 mod find;
 mod folder_fault;
+mod guarded_keys;
 mod healing;
 mod held_bytes;
 mod holder;

@@ -3,6 +3,7 @@
 //! A transaction is applied tree by tree, in the order in which the trees are given, under one process-wide lock. A process
 //! that dies in the middle leaves nothing of it; an error in the middle leaves a part, and then the view is made again.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
 use super::engine::{Engine, EngineError, Group, Keyspace, Visit};
+use super::guarded_keys::{guarded, plain};
 
 /// The beginning of the name of a tree of records.
 const RECORDS: &str = "r/";
@@ -114,6 +116,30 @@ fn failed(error: sled::Error) -> EngineError {
     }
 }
 
+/// The key as sled has it.
+fn in_sled(keyspace: Keyspace, key: &[u8]) -> Cow<'_, [u8]> {
+    match keyspace {
+        Keyspace::Index(_) => guarded(key),
+        Keyspace::Log
+        | Keyspace::Chunks(_)
+        | Keyspace::Records(_)
+        | Keyspace::OldChunks(_)
+        | Keyspace::Meta => Cow::Borrowed(key),
+    }
+}
+
+/// The key that sled has as `key`.
+fn out_of_sled(keyspace: Keyspace, key: &[u8]) -> Cow<'_, [u8]> {
+    match keyspace {
+        Keyspace::Index(_) => plain(key),
+        Keyspace::Log
+        | Keyspace::Chunks(_)
+        | Keyspace::Records(_)
+        | Keyspace::OldChunks(_)
+        | Keyspace::Meta => Cow::Borrowed(key),
+    }
+}
+
 impl Engine for SledEngine {
     fn collections(&self) -> Arc<[String]> {
         Arc::clone(&self.resources.load().names)
@@ -125,15 +151,17 @@ impl Engine for SledEngine {
 
     fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         let resources = self.resources.load();
+        let key = in_sled(keyspace, key);
         let value = self.tree(&resources, keyspace)?.get(key).map_err(failed)?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn scan(&self, keyspace: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
         let resources = self.resources.load();
+        let from = in_sled(keyspace, from);
         for item in self.tree(&resources, keyspace)?.range(from..) {
             let (key, value) = item.map_err(failed)?;
-            if !visit(&key, &value) {
+            if !visit(&out_of_sled(keyspace, &key), &value) {
                 break;
             }
         }
@@ -148,9 +176,9 @@ impl Engine for SledEngine {
     ) -> Result<(), EngineError> {
         let resources = self.resources.load();
         let tree = self.tree(&resources, keyspace)?;
-        for item in tree.range(..before).rev() {
+        for item in tree.range(..in_sled(keyspace, before)).rev() {
             let (key, value) = item.map_err(failed)?;
-            if !visit(&key, &value) {
+            if !visit(&out_of_sled(keyspace, &key), &value) {
                 break;
             }
         }
@@ -165,11 +193,12 @@ impl Engine for SledEngine {
             .collect();
         let trees = trees?;
         let applied = trees.as_slice().transaction(|views| {
-            for (view, (_, changes)) in views.iter().zip(group.keyspaces()) {
+            for (view, (keyspace, changes)) in views.iter().zip(group.keyspaces()) {
                 for (key, value) in changes {
+                    let key = in_sled(keyspace, key);
                     match value {
-                        Some(value) => view.insert(key.as_slice(), value.as_slice())?,
-                        None => view.remove(key.as_slice())?,
+                        Some(value) => view.insert(&*key, value.as_slice())?,
+                        None => view.remove(&*key)?,
                     };
                 }
             }
