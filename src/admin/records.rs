@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::{Answered, READ, decoded, json_answer};
+use crate::num::as_u64;
 use crate::record::{
     CommandError, Handling, ListQuery, Record, RecordId, Schema, WriteCommand, nearest,
 };
@@ -94,12 +95,8 @@ impl ParcelDone {
     }
 }
 
-/// The changes that an earlier attempt at a batch made.
-#[derive(Debug, Default)]
-struct Earlier {
-    ids: BTreeSet<RecordId>,
-    last: u64,
-}
+/// The changes that earlier attempts at a batch made: the record of each, and its number.
+type Earlier = Vec<(RecordId, u64)>;
 
 impl Records {
     pub(crate) fn new(store: &Arc<dyn Store>) -> Self {
@@ -262,8 +259,7 @@ impl Records {
             for change in changes {
                 if origins.contains(&change.message) {
                     let batch = earlier.entry(change.message).or_default();
-                    batch.ids.insert(change.id);
-                    batch.last = change.seq;
+                    batch.push((change.id, change.seq));
                 }
             }
             tokio::task::yield_now().await;
@@ -281,37 +277,41 @@ impl Records {
         earlier: Option<&Earlier>,
     ) -> Result<ParcelDone, StoreError> {
         let mut done = ParcelDone::default();
-        let (mut commands, mut taken, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut commands, mut taken) = (Vec::new(), Vec::new());
         for line in lines {
             match parcel.command(line, settings) {
                 Ok(command) => {
                     commands.push(command);
                     taken.push(line);
-                    bytes += line.text.len();
                 }
                 Err(faults) => done.refuse(line, faults),
             }
         }
-        let results: Vec<Result<Fate, CommandError>> = match earlier {
-            _ if commands.is_empty() => Vec::new(),
-            _ if parcel.dry_run => self.try_out(collection, commands).await?,
-            Some(earlier) => {
-                done.change = Some(earlier.last);
-                let commands = commands.into_iter();
-                commands.map(|command| earlier.fate(command)).collect()
-            }
-            None => {
-                let batch = WriteBatch {
-                    collection,
-                    schema: Arc::clone(&settings.schema),
-                    commands,
-                    origin,
-                    bytes,
-                };
-                let written = self.store.write_batch(batch).await?;
-                let results = written.results.into_iter();
-                results.map(|result| result.map(Fate::of)).collect()
-            }
+        if let Some(earlier) = earlier {
+            // What is not in was refused: it is tried again, so that its sender is told the reason.
+            let is_in = self.are_in(collection, earlier, &commands).await?;
+            let mut is_in = is_in.iter().copied();
+            let all = commands.len();
+            let both = commands.into_iter().zip(taken);
+            (commands, taken) = both.filter(|_| is_in.next() == Some(false)).unzip();
+            done.before = as_u64(all - commands.len());
+            done.change = earlier.last().map(|(_, seq)| *seq);
+        }
+        let results: Vec<Result<Fate, CommandError>> = if commands.is_empty() {
+            Vec::new()
+        } else if parcel.dry_run {
+            self.try_out(collection, commands).await?
+        } else {
+            let batch = WriteBatch {
+                collection,
+                schema: Arc::clone(&settings.schema),
+                commands,
+                origin,
+                bytes: taken.iter().map(|line| line.text.len()).sum(),
+            };
+            let written = self.store.write_batch(batch).await?;
+            let results = written.results.into_iter();
+            results.map(|result| result.map(Fate::of)).collect()
         };
         for (line, result) in taken.into_iter().zip(results) {
             match result {
@@ -326,12 +326,28 @@ impl Records {
                     }
                     done.change = done.change.max(change);
                 }
-                Ok(Fate::Before) => done.before += 1,
+                Ok(Fate::Other) => {}
                 Err(error) => done.refuse(line, parcel::faults_of_refusal(error)),
             }
         }
         done.refused.sort_by_key(|refused| refused.at);
         Ok(done)
+    }
+
+    /// Whether earlier attempts brought each of these commands in.
+    async fn are_in(
+        &self,
+        collection: CollectionId,
+        earlier: &Earlier,
+        commands: &[WriteCommand],
+    ) -> Result<Vec<bool>, StoreError> {
+        let mut brought = Vec::with_capacity(earlier.len());
+        for (id, seq) in earlier {
+            let record = self.store.get(collection, id).await?;
+            let record = record.filter(|record| record.revision.0 == *seq);
+            brought.push((id.clone(), record.map(|record| record.json)));
+        }
+        Ok(parcel::are_in(brought, commands))
     }
 
     /// The fate that each record would have if no other of them came before it.
@@ -364,8 +380,8 @@ impl Records {
 enum Fate {
     Created(Option<u64>),
     Replaced(Option<u64>),
-    /// An earlier attempt has brought it.
-    Before,
+    /// No line is such a command.
+    Other,
 }
 
 impl Fate {
@@ -373,22 +389,8 @@ impl Fate {
         match written {
             Written::Created(record) => Self::Created(Some(record.revision.0)),
             Written::Replaced(record) => Self::Replaced(Some(record.revision.0)),
-            // No line is such a command.
-            Written::Deleted(_) | Written::DeletedMatching(_) => Self::Before,
+            Written::Deleted(_) | Written::DeletedMatching(_) => Self::Other,
         }
-    }
-}
-
-impl Earlier {
-    /// The fate that the command had: a group has all changes of its batch, so a record that is not among them was refused
-    /// because of its id.
-    fn fate(&self, command: WriteCommand) -> Result<Fate, CommandError> {
-        if let WriteCommand::Create { id, .. } = command
-            && !self.ids.contains(&id)
-        {
-            return Err(CommandError::Duplicate { id });
-        }
-        Ok(Fate::Before)
     }
 }
 

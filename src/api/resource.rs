@@ -21,16 +21,21 @@ use super::conditional::etag;
 use super::refused::failed_condition;
 use super::routes::{Matched, ResourceTarget, segment};
 use super::site::Site;
-use crate::record::{CommandError, Conditions, JsonObject, Record, RecordId, WriteCommand};
+use crate::record::{
+    CommandError, Conditions, IdScheme, JsonObject, Record, RecordId, WriteCommand,
+};
 use crate::settings::ResourceSettings;
 use crate::storage::{StoreError, Write, Written};
-use crate::wire::{Incoming, Problem, Response, options, read_body};
+use crate::wire::{Code, Incoming, Problem, Response, options, read_body};
 pub(super) use collection::listed;
 pub(super) use dialect::BodyOf;
 use dialect::JSON;
 pub(super) use item::{absent, absent_in_put, found};
 use negotiation::{must_take_json, prefers, refuse_later};
 pub(super) use wanted::{ResourceWish, WriteWish, wanted};
+
+/// The detail of the answer to a PUT that could have created the record.
+const PUT_ABSENT: &str = "there is no record with this id; to create it, send If-None-Match: *, or set upsert = true for the resource";
 
 /// A request to a resource, or to one of its records.
 struct ResourceRequest<'a> {
@@ -147,6 +152,11 @@ impl ResourceRequest<'_> {
         format!("{}{}", base.unwrap_or_default(), self.target.url)
     }
 
+    /// Whether the request could create the record that it names, if it insisted on that.
+    fn could_create(&self) -> bool {
+        self.request.method() == Method::PUT && self.target.settings.ids != IdScheme::Sequence
+    }
+
     /// Has the store carry out a write, and answers with the records as they are now, or as they were last.
     async fn write(&self, command: WriteCommand, conditions: Conditions) -> Answered {
         let write = Write {
@@ -161,6 +171,9 @@ impl ResourceRequest<'_> {
             Err(StoreError::Refused(CommandError::Precondition {
                 current: Some(current),
             })) => return Err(failed_condition(&etag(current, mark))),
+            Err(StoreError::Refused(CommandError::Absent)) if self.could_create() => {
+                return Err(Problem::new(Code::NotFound).detail(PUT_ABSENT));
+            }
             written => written?,
         };
         let mut response = if prefers(self.request.headers(), "return", "minimal") {

@@ -259,8 +259,12 @@ fn read_all(path: &Path, found: &mut Findings) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Reads a whole file; one without an end, such as a device, is refused.
+/// Reads a whole file. A pipe or a device is refused before it is opened, because that may never end.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        let problem = "it is no regular file (but a folder, a pipe, or a device); name a file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    }
     let mut bytes = Vec::new();
     let length = fs::File::open(path)?
         .take(FILE_BYTES_MAX + 1)

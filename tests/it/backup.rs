@@ -482,3 +482,19 @@ fn on_a_full_disk_a_backup_leaves_nothing() {
     );
     assert!(!into.join("marks").exists() && !into.join("restoring").exists());
 }
+
+#[test]
+fn the_history_of_a_restored_folder_begins_after_its_snapshot() {
+    let daemon = TestDaemon::start(MORE);
+    daemon.post("/counted", &json!({"n": 1})).expect(201);
+    daemon.post("/counted", &json!({"n": 2})).expect(201);
+    let folder = TempDir::new().unwrap();
+    let [backup, into] = ["a.backup", "into"].map(|name| folder.path().join(name));
+    expect(&run(&daemon, &["backup", text(&backup)]), 0);
+    let words = ["restore", text(&backup), "--into", text(&into)];
+    expect(&run(&daemon, &words), 0);
+    let restored = TestDaemon::prepare_on(&into, MORE);
+    let told = expect(&run(&restored, &["history", "counted/1"]), 0);
+    assert!(told.contains("{\"id\":1,\"n\":1}"), "{told}");
+    assert!(told.contains("the journal begins with change 3:"), "{told}");
+}

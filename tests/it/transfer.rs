@@ -567,16 +567,88 @@ fn a_parcel_that_is_sent_again_is_not_applied_twice_and_tells_the_same_faults() 
         json!({"created": 2, "replaced": 0, "before": 0, "change": change, "refused": refused});
     assert_eq!(done, created);
     let again = send(0, &format!("&again={begun}"), body);
-    // The second of two records with one id is taken for the first.
-    assert_eq!(
-        (&again["created"], &again["change"]),
-        (&json!(0), &json!(change))
-    );
-    assert_eq!(again["refused"][0], refused[0]);
+    let before =
+        json!({"created": 0, "replaced": 0, "before": 2, "change": change, "refused": refused});
+    assert_eq!(again, before);
     assert_eq!(
         listed(&daemon, "/counted").as_array().map(Vec::len),
         Some(3)
     );
     let next = send(6, &format!("&again={change}"), "{}\n");
     assert_eq!(next["created"], 1);
+}
+
+#[test]
+fn a_line_that_was_refused_is_told_with_its_reason_when_the_parcel_is_sent_again() {
+    let mut settings = String::new();
+    for (name, id) in [
+        ("counted", "sequence"),
+        ("named", "client"),
+        ("made", "uuidv7"),
+    ] {
+        writeln!(
+            settings,
+            "[resource.{name}]\nid = \"{id}\"\nunique = [\"isbn\"]\n"
+        )
+        .unwrap();
+    }
+    let daemon = TestDaemon::start(&settings);
+    let taken =
+        |id: &str| format!("isbn: the record {id} has the same already, and no two records may");
+    let duplicate = |id: &str| format!("a record with the id {id} exists already");
+    for (name, upsert, lines, before, refused) in [
+        (
+            "counted",
+            "",
+            "{\"isbn\":1}\n{\"isbn\":1}\n{\"isbn\":2}\n{\"id\":2}\n{}\n{}\n",
+            4,
+            vec![(1, taken("1")), (3, duplicate("2"))],
+        ),
+        (
+            "named",
+            "",
+            "{\"id\":\"a\",\"isbn\":1}\n{\"id\":\"b\",\"isbn\":1}\n{\"id\":\"a\"}\n",
+            1,
+            vec![(1, taken("a")), (2, duplicate("a"))],
+        ),
+        (
+            "named",
+            "&upsert",
+            "{\"id\":\"c\",\"isbn\":1}\n{\"id\":\"d\",\"isbn\":2}\n{\"id\":\"a\",\"isbn\":2}\n",
+            1,
+            vec![(0, taken("a")), (2, taken("d"))],
+        ),
+    ] {
+        let import = uuid::Uuid::now_v7();
+        let send = |more: &str, body: &str| {
+            let path = format!("/records/{name}?import={import}&first=0{upsert}{more}");
+            let body = Some(body.as_bytes());
+            let answer = crate::client::send(daemon.admin(), "POST", &path, &[], body);
+            answer.expect(200).json()
+        };
+        let begun = send("", "")["change"].as_u64().unwrap();
+        let first = send("", lines);
+        let faults = |(at, fault): &(usize, String)| json!({"at": at, "faults": [fault]});
+        let refused: Vec<_> = refused.iter().map(faults).collect();
+        assert_eq!(first["refused"], json!(refused), "{name}");
+        for _ in 0..2 {
+            let again = send(&format!("&again={begun}"), lines);
+            assert_eq!(again["refused"], first["refused"], "{name}");
+            assert_eq!(again["before"], json!(before), "{name}");
+            assert_eq!(again["created"], json!(0), "{name}");
+            assert_eq!(again["change"], first["change"], "{name}");
+        }
+    }
+    // One whose id the daemon made has the same again.
+    let path = format!("/records/made?import={}&first=0", uuid::Uuid::now_v7());
+    let body = Some(&b"{\"isbn\":1}\n{\"isbn\":1}\n"[..]);
+    let send = |more: &str| {
+        let path = format!("{path}{more}");
+        crate::client::send(daemon.admin(), "POST", &path, &[], body)
+            .expect(200)
+            .json()
+    };
+    let refused = send("")["refused"].clone();
+    let again = send("&again=0");
+    assert_eq!((&again["before"], &again["refused"]), (&json!(1), &refused));
 }

@@ -1,8 +1,11 @@
 //! A parcel: lines of JSON, and what its sender says of them. Pure.
 
+use bytes::Bytes;
+
 use crate::num::as_u64;
 use crate::record::{
-    Absent, BodyError, CommandError, JsonObject, NewRecordError, RuleViolation, WriteCommand,
+    Absent, BodyError, CommandError, JsonObject, NewRecordError, RecordId, RuleViolation,
+    WriteCommand,
 };
 use crate::settings::ResourceSettings;
 use crate::storage::BATCH_COMMANDS_MAX;
@@ -119,6 +122,52 @@ impl Parcel {
     }
 }
 
+/// Whether each command made one of these changes: the id of its record, and the text, where that is known still. Records that
+/// the store numbered are found by their texts, and those whose text is not known are taken for the first that are left.
+pub(super) fn are_in(
+    mut changes: Vec<(RecordId, Option<Bytes>)>,
+    commands: &[WriteCommand],
+) -> Vec<bool> {
+    let mut are_in = vec![false; commands.len()];
+    for by_text in [true, false] {
+        changes.retain(|(id, text)| {
+            let mut left = commands.iter().zip(&mut are_in);
+            let found = left.find(|(command, is_in)| {
+                !**is_in
+                    && may_have_made(command, id)
+                    && (!by_text || has_text(command, text.as_ref()))
+            });
+            found.map(|(_, is_in)| *is_in = true).is_none()
+        });
+    }
+    are_in
+}
+
+fn may_have_made(command: &WriteCommand, changed: &RecordId) -> bool {
+    match command {
+        WriteCommand::Create { id, .. } | WriteCommand::Replace { id, .. } => id == changed,
+        WriteCommand::CreateNumbered { .. } => matches!(changed, RecordId::Number(_)),
+        WriteCommand::Merge { .. }
+        | WriteCommand::Delete { .. }
+        | WriteCommand::DeleteMatching { .. } => false,
+    }
+}
+
+fn has_text(command: &WriteCommand, text: Option<&Bytes>) -> bool {
+    let Some(text) = text else {
+        return false;
+    };
+    match command {
+        WriteCommand::Create { json, .. } | WriteCommand::Replace { json, .. } => json == text,
+        WriteCommand::CreateNumbered { members } => {
+            JsonObject::parse(text).is_ok_and(|object| object.without_id() == *members)
+        }
+        WriteCommand::Merge { .. }
+        | WriteCommand::Delete { .. }
+        | WriteCommand::DeleteMatching { .. } => false,
+    }
+}
+
 /// All that is wrong with a record that the store refused.
 pub(super) fn faults_of_refusal(error: CommandError) -> Vec<String> {
     if let CommandError::Invalid(violations) = &error {
@@ -153,7 +202,7 @@ pub(super) fn batches(text: &[u8]) -> Vec<Vec<ParcelLine<'_>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{IdScheme, RecordId};
+    use crate::record::IdScheme;
 
     const IMPORT: &str = "01a210f2-6a46-7604-bfff-fffffffffffe";
 
@@ -222,7 +271,7 @@ mod tests {
             parcel(more).command(&line, &settings)
         };
         let id = RecordId::from_uuid(parcel("").uuid(1));
-        let json = bytes::Bytes::from(format!("{{\"id\":\"{id}\",\"a\":1}}"));
+        let json = Bytes::from(format!("{{\"id\":\"{id}\",\"a\":1}}"));
         let create = WriteCommand::Create {
             id: id.clone(),
             json: json.clone(),
@@ -264,5 +313,71 @@ mod tests {
         let long = format!("{{\"a\":\"{}\"}}", "x".repeat(50));
         let fault = "a record may have 50 bytes (limits.body)".to_owned();
         assert_eq!(of(&long, "", IdScheme::Uuid), Err(vec![fault]));
+    }
+
+    #[test]
+    fn what_is_in_is_told_from_what_was_refused() {
+        let number = RecordId::Number;
+        let members = |n: u64| format!(",\"n\":{n}}}");
+        let text = |id: u64, n: u64| Bytes::from(format!("{{\"id\":{id},\"n\":{n}}}"));
+        let numbered = |n| WriteCommand::CreateNumbered {
+            members: members(n),
+        };
+        let create = |id, n| WriteCommand::Create {
+            id: number(id),
+            json: text(id, n),
+        };
+        let replace = |id, n| WriteCommand::Replace {
+            id: number(id),
+            json: text(id, n),
+            absent: Absent::Create,
+        };
+        let known = |id, n| (number(id), Some(text(id, n)));
+        let unknown = |id| (number(id), None);
+        for (changes, commands, expected) in [
+            (vec![], vec![numbered(1), create(2, 2)], vec![false, false]),
+            (
+                vec![known(5, 2)],
+                vec![numbered(1), numbered(2), numbered(2)],
+                vec![false, true, false],
+            ),
+            // The id was given to a record without one.
+            (
+                vec![known(1, 1)],
+                vec![numbered(1), create(1, 2)],
+                vec![true, false],
+            ),
+            (
+                vec![known(1, 1)],
+                vec![create(1, 2), numbered(1)],
+                vec![false, true],
+            ),
+            (
+                vec![unknown(1)],
+                vec![create(1, 1), create(1, 1)],
+                vec![true, false],
+            ),
+            (
+                vec![known(1, 2)],
+                vec![replace(1, 1), replace(1, 2)],
+                vec![false, true],
+            ),
+            (
+                vec![unknown(1), known(1, 2)],
+                vec![replace(1, 1), replace(1, 2)],
+                vec![true, true],
+            ),
+            (
+                vec![unknown(6), known(7, 1)],
+                vec![numbered(1), numbered(2), numbered(3)],
+                vec![true, true, false],
+            ),
+        ] {
+            assert_eq!(
+                are_in(changes.clone(), &commands),
+                expected,
+                "{changes:?}, {commands:?}"
+            );
+        }
     }
 }

@@ -146,18 +146,34 @@ fn an_admin_listener_that_other_machines_reach_is_worth_a_look() {
 }
 
 #[test]
-fn a_file_without_an_end_is_refused() {
+fn what_is_no_regular_file_or_too_long_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("a.toml");
-    let error = load(Some(Path::new("/dev/zero")), &BTreeMap::new()).unwrap_err();
-    assert!(
-        error.to_string().contains("more than 16777216 bytes"),
-        "{error}"
-    );
-    fs::write(&file, "include = ['/dev/zero']\n").unwrap();
-    let error = load(Some(&file), &BTreeMap::new()).unwrap_err();
-    let told = ": include: /dev/zero can't be read: it has more than 16777216 bytes";
-    assert!(error.to_string().contains(told), "{error}");
+    let at = |name: &str| folder.path().join(name);
+    // Whoever opens a pipe waits for the other end.
+    let made = std::process::Command::new("mkfifo")
+        .arg(at("pipe"))
+        .status();
+    assert!(made.unwrap().success());
+    fs::create_dir(at("folder")).unwrap();
+    let long = fs::File::create(at("long")).unwrap();
+    long.set_len((16 << 20) + 1).unwrap();
+    let irregular = "it is no regular file";
+    for (path, problem) in [
+        (at("pipe"), irregular),
+        (at("folder"), irregular),
+        ("/dev/zero".into(), irregular),
+        (at("long"), "it has more than 16777216 bytes"),
+    ] {
+        let path = path.display().to_string();
+        let error = load(Some(Path::new(&path)), &BTreeMap::new()).unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains(&path) && told.contains(problem), "{told}");
+        let file = at("a.toml");
+        fs::write(&file, format!("include = ['{path}']\n")).unwrap();
+        let error = load(Some(&file), &BTreeMap::new()).unwrap_err();
+        let told = format!(": include: {path} can't be read: {problem}");
+        assert!(error.to_string().contains(&told), "{error}");
+    }
 }
 
 #[test]

@@ -46,7 +46,14 @@ impl PastOf<'_> {
             change.seq <= self.until && change.collection == self.resource && change.key == *key
         };
         let files = JournalFiles::find(&self.data.journal(), self.store)?;
-        let first = files.first().unwrap_or(self.until.saturating_add(1));
+        let snapshots = || Snapshot::find(&self.data.snapshots(), self.store);
+        let first = match files.first() {
+            Some(first) => first,
+            // The journal begins after the newest snapshot.
+            None => snapshots()?
+                .first()
+                .map_or(1, |snapshot| snapshot.seq.saturating_add(1)),
+        };
         let mut kept = KeptChanges::new(self.query);
         let wanted = |body: &[u8]| go_on().map(|()| finder.find(body).is_some());
         let reach = files.read_wanted::<E>(first.saturating_sub(1), wanted, |changes| {
@@ -62,8 +69,7 @@ impl PastOf<'_> {
         }
         if first > 1 && kept.wants_older() {
             let mut older = BTreeMap::new();
-            let snapshots = Snapshot::find(&self.data.snapshots(), self.store)?;
-            if let Some(oldest) = snapshots.last() {
+            if let Some(oldest) = snapshots()?.last() {
                 oldest.read::<E>(|changes| {
                     go_on()?;
                     let its = changes.into_iter().filter(is_its);

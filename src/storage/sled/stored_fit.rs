@@ -31,7 +31,7 @@ pub(super) fn ids(engine: &dyn Engine, resources: &Resources) -> Result<(), Open
 
 /// The ids that a kind of ids does not read, and if there are some, those that only it reads. They are found by their keys,
 /// without a look at all others.
-fn stored_ids(
+pub(super) fn stored_ids(
     engine: &dyn Engine,
     collection: CollectionId,
     kind: IdScheme,
@@ -76,11 +76,12 @@ fn add_digits(
 ) -> Result<(), ReadError> {
     for (from, first) in [(b"0", b'0'..=b'0'), (b"1", b'1'..=b'9')] {
         engine.scan(Keyspace::Records(collection), from, &mut |key, _| {
-            let id = RecordId::from_key(key);
+            let its = key.first().is_some_and(|byte| first.contains(byte));
+            let id = RecordId::from_key(key).filter(|_| its);
             if let Some(id) = id.filter(|id| !IdScheme::Sequence.reaches(id)) {
                 digits.add(&id);
             }
-            from != b"0" && key.first().is_some_and(|byte| first.contains(byte))
+            its && from != b"0"
         })?;
     }
     Ok(())

@@ -72,9 +72,12 @@ fn a_change_is_made_only_to_the_etag_it_names() {
         let answer = ask(&daemon, method, &book, &[JSON, ("if-match", "*")], body);
         assert_problem(&answer, PRECONDITION_FAILED, &book, detail, &Value::Null);
         assert_eq!(answer.header("etag"), None, "a missing record has no ETag");
+        let advice = "; to create it, send If-None-Match: *, or set upsert = true for the resource";
+        let advice = if method == "PUT" { advice } else { "" };
+        let absent = format!("{detail}{advice}");
         assert_refused(
             &daemon,
-            &[(method, &book, &[JSON], body, NOT_FOUND, detail)],
+            &[(method, &book, &[JSON], body, NOT_FOUND, &absent)],
         );
     }
 }
@@ -133,7 +136,7 @@ fn a_reader_that_knows_the_etag_is_answered_304() {
 #[test]
 fn a_put_creates_a_record_only_with_if_none_match_or_upsert() {
     let daemon = TestDaemon::start(RESOURCES);
-    let detail = "there is no record with this id";
+    let detail = "there is no record with this id; to create it, send If-None-Match: *, or set upsert = true for the resource";
     assert_refused(
         &daemon,
         &[("PUT", "/books/a", &[JSON], "{}", NOT_FOUND, detail)],

@@ -122,10 +122,12 @@ fn an_invalid_id_in_a_path_is_a_404() {
         &long,
     ] {
         for (method, body) in [("GET", ""), ("PUT", "{}"), ("PATCH", "{}"), ("DELETE", "")] {
-            let found = if path == "/books/none" && method != "GET" {
-                "there is no record with this id"
-            } else {
-                detail
+            let found = match (path, method) {
+                ("/books/none", "PUT") => {
+                    "there is no record with this id; to create it, send If-None-Match: *, or set upsert = true for the resource"
+                }
+                ("/books/none", "PATCH" | "DELETE") => "there is no record with this id",
+                _ => detail,
             };
             assert_refused(&daemon, &[(method, path, &[JSON], body, NOT_FOUND, found)]);
         }

@@ -6,7 +6,9 @@ use super::super::checked;
 use super::super::data_check::{DataCheck, ViewCheck, check_data};
 use super::super::database::SledEngine;
 use super::super::engine::{Engine as _, Group};
+use super::super::index_catalog::{IndexState, KeptIndex};
 use super::super::snapshots::make_in_background;
+use super::super::stored_fit::stored_ids;
 use super::super::stored_record::StoredRecord;
 use super::super::view_check::{ViewSource, compare};
 use super::opening::{flip, make, segments, unclean, used, wait_for_snapshot};
@@ -145,4 +147,59 @@ fn what_no_copy_has_is_said_to_be_lost() {
         assert!(told(&checked).contains("ends at change 164, but change 165"));
         assert_eq!(checked.mends, Some(false));
     });
+}
+
+#[test]
+fn an_index_that_is_being_removed_is_no_fault() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        make(data).await;
+        let engine = SledEngine::open(&data.join("view"), 1 << 20, &names()).unwrap();
+        for (state, faults) in [(IndexState::Dropping, 0), (IndexState::Complete, 1)] {
+            let index = RecordIndex::of_name("n");
+            let kept = KeptIndex::new(900, index, state);
+            let mut group = Group::default();
+            kept.note(&mut group, &names()[BOOKS.0]);
+            let stray = kept.key(b"a value", b"gone");
+            group.put(Keyspace::Index(BOOKS), stray, Vec::new());
+            engine.commit(&group).unwrap();
+            let mut found = 0;
+            index_check::compare(&engine, |_, kept, key, _| {
+                let strays = kept.number == 900 && key.ends_with(b"gone");
+                found += u32::from(strays);
+            })
+            .unwrap();
+            assert_eq!(found, faults);
+        }
+    });
+}
+
+#[test]
+fn each_id_that_reads_as_a_number_is_counted_once() {
+    for ids in [
+        &["10"][..],
+        &["0"],
+        &["0", "10"],
+        &["0", "10", "9", "0a", "10a"],
+        &["0a"],
+        &["a"],
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = SledEngine::open(&folder.path().join("view"), 1 << 20, &names()).unwrap();
+        let mut group = Group::default();
+        for id in ids {
+            let id = RecordId::parse(id).unwrap();
+            let space = Keyspace::Records(BOOKS);
+            group.put(space, id.key().into_owned(), Vec::new());
+        }
+        engine.commit(&group).unwrap();
+        let digits = stored_ids(&engine, BOOKS, IdScheme::Sequence)
+            .unwrap()
+            .digits;
+        let expected = ids.iter().filter(|id| !id.ends_with('a'));
+        let expected: Vec<_> = expected.map(|id| RecordId::parse(id).unwrap()).collect();
+        let count = u64::try_from(expected.len()).unwrap();
+        assert_eq!((digits.count, digits.first), (count, expected), "{ids:?}");
+    }
 }
