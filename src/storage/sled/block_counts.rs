@@ -90,35 +90,43 @@ impl BlockCounts {
         self.begun && self.rest.as_deref().is_none_or(|rest| key < rest)
     }
 
-    /// Counts a key that was added or removed. Returns the block if it is too large now.
-    fn count(&mut self, key: &[u8], added: bool) -> Option<usize> {
-        if !self.has(key) {
-            return None;
-        }
-        if self.firsts.is_empty() && added {
-            self.firsts.push(key.into());
+    /// Counts keys that were added or removed together.
+    fn count(&mut self, moves: &BTreeMap<Vec<u8>, bool>) {
+        let mut counted = moves.iter().filter(|(key, _)| self.has(key));
+        let first = counted.find(|(_, added)| **added);
+        if self.firsts.is_empty()
+            && let Some((first, _)) = first
+        {
+            self.firsts.push(first.as_slice().into());
             self.counts.push(0);
         }
-        let block = self.block_of(key);
-        let count = self.counts.get_mut(block)?;
-        if added {
-            *count += 1;
-            return (*count > BLOCK_KEYS_MAX).then_some(block);
+        let mut changes = vec![(0, 0); self.counts.len()];
+        for (key, added) in moves.iter().filter(|(key, _)| self.has(key)) {
+            if let Some((more, fewer)) = changes.get_mut(self.block_of(key)) {
+                *(if *added { more } else { fewer }) += 1;
+            }
         }
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            self.counts.remove(block);
-            self.firsts.remove(block);
+        for (count, (more, fewer)) in self.counts.iter_mut().zip(changes) {
+            *count = (*count + more).saturating_sub(fewer);
         }
-        None
+        let mut counts = self.counts.iter();
+        self.firsts
+            .retain(|_| counts.next().is_some_and(|count| *count > 0));
+        self.counts.retain(|count| *count > 0);
     }
 
-    /// Divides a block: the keys from `middle` on, which are `count`, become another one.
-    fn divide(&mut self, block: usize, middle: &[u8], count: u32) {
-        if let Some(before) = self.counts.get_mut(block) {
-            *before = before.saturating_sub(count);
-            self.counts.insert(block + 1, count);
-            self.firsts.insert(block + 1, middle.into());
+    /// The last block that is too long, among the first `blocks` ones.
+    fn too_long(&self, blocks: usize) -> Option<usize> {
+        let mut counts = self.counts.iter().take(blocks);
+        counts.rposition(|count| *count > BLOCK_KEYS_MAX)
+    }
+
+    /// Puts others in the place of a block: their first keys and counts.
+    fn divide(&mut self, block: usize, into: Vec<(Box<[u8]>, u32)>) {
+        let (firsts, counts): (Vec<_>, Vec<_>) = into.into_iter().unzip();
+        if block < self.counts.len() {
+            self.firsts.splice(block..=block, firsts);
+            self.counts.splice(block..=block, counts);
         }
     }
 
@@ -198,42 +206,53 @@ impl KeyMoves {
                 continue;
             };
             let mut counts = counts.lock();
-            for (key, added) in moves {
-                count_change(engine, of, &mut counts, key, *added)?;
-            }
+            count_moves(engine, of, &mut counts, moves)?;
         }
         Ok(())
     }
 }
 
-/// Counts a key that was added to the engine or removed from it.
-fn count_change(
+/// Counts keys that were added to the engine or removed from it together. The engine has all of them.
+fn count_moves(
     engine: &dyn Engine,
     of: &CountedKeys,
     counts: &mut BlockCounts,
-    key: &[u8],
-    added: bool,
+    moves: &BTreeMap<Vec<u8>, bool>,
 ) -> Result<(), EngineError> {
-    let Some(block) = counts.count(key, added) else {
-        return Ok(());
-    };
-    let first = counts.firsts.get(block).cloned().unwrap_or_default();
-    // A key before the first block belongs to it, too.
-    let from = if block == 0 { &*of.beginning } else { &first };
-    let (mut middle, mut seen) = (None, 0);
-    engine.scan(of.keyspace, from, &mut |key, _| {
-        seen += 1;
-        let reached = seen > BLOCK_KEYS_MAX / 2;
-        if reached && key.starts_with(&of.beginning) {
-            middle = Some(key.to_vec());
-        }
-        !reached
-    })?;
-    if let Some(middle) = middle {
-        let total = counts.counts.get(block).copied().unwrap_or(0);
-        counts.divide(block, &middle, total.saturating_sub(BLOCK_KEYS_MAX / 2));
+    counts.count(moves);
+    let mut blocks = counts.counts.len();
+    while let Some(block) = counts.too_long(blocks) {
+        let into = blocks_within(engine, of, counts, block)?;
+        counts.divide(block, into);
+        blocks = block;
     }
     Ok(())
+}
+
+/// The blocks that the keys of a block make: their first keys and counts.
+fn blocks_within(
+    engine: &dyn Engine,
+    of: &CountedKeys,
+    counts: &BlockCounts,
+    block: usize,
+) -> Result<Vec<(Box<[u8]>, u32)>, EngineError> {
+    // A key before the first block belongs to it, too.
+    let first = counts.firsts.get(block).filter(|_| block > 0);
+    let from = first.map_or(of.beginning.as_slice(), |first| first);
+    let next = counts.firsts.get(block + 1).map(|next| &**next);
+    let end = next.or(counts.rest.as_deref());
+    let mut blocks: Vec<(Box<[u8]>, u32)> = Vec::new();
+    engine.scan(of.keyspace, from, &mut |key, _| {
+        if !key.starts_with(&of.beginning) || end.is_some_and(|end| key >= end) {
+            return false;
+        }
+        match blocks.last_mut() {
+            Some((_, count)) if *count < BLOCK_KEYS_MAX / 2 => *count += 1,
+            _ => blocks.push((key.into(), 1)),
+        }
+        true
+    })?;
+    Ok(blocks)
 }
 
 /// Keys in order, with their counts, as far as there are some.

@@ -19,17 +19,70 @@ fn key(n: u16) -> Vec<u8> {
     [&[7], &n.to_be_bytes()[..]].concat()
 }
 
-/// Keys that come and go, and how many blocks are counted before each.
-fn changes() -> impl Strategy<Value = Vec<(u16, bool, usize)>> {
-    let change = (0_u16..900, prop::bool::weighted(0.8), 0_usize..2);
-    prop::collection::vec(change, 0..1_200)
+/// Groups of keys that come and go, and how many blocks are counted before each group.
+fn groups() -> impl Strategy<Value = Vec<(Vec<(u16, bool)>, usize)>> {
+    let change = || (0_u16..KEYS, prop::bool::weighted(0.7));
+    let spread = prop::collection::vec(change(), 0..200);
+    let one = prop::collection::vec(change(), 1);
+    let beside = (0_u16..KEYS, 1_u16..200, any::<bool>());
+    let beside =
+        beside.prop_map(|(from, count, added)| (from..from + count).map(|n| (n, added)).collect());
+    let group = prop_oneof![spread, one, beside];
+    prop::collection::vec((group, 0_usize..3), 0..40)
+}
+
+/// Keys of tests are numbers below this.
+const KEYS: u16 = 1_800;
+
+/// Applies a group of keys to the engine, and then to the counts.
+fn apply(engine: &MemoryEngine, counts: &Mutex<BlockCounts>, keys_moved: &BTreeMap<Vec<u8>, bool>) {
+    let mut group = Group::default();
+    for (key, added) in keys_moved {
+        if *added {
+            group.put(OF, key.clone(), Vec::new());
+        } else {
+            group.remove(OF, key.clone());
+        }
+    }
+    engine.commit(&group).unwrap();
+    count_moves(engine, &keys(), &mut counts.lock(), keys_moved).unwrap();
+}
+
+fn count_all(engine: &MemoryEngine, counts: &Mutex<BlockCounts>) {
+    while !counts.lock().are_complete() {
+        count_block(engine, &keys(), &mut counts.lock()).unwrap();
+    }
+}
+
+#[test]
+fn a_group_that_makes_a_block_too_long_is_counted_once() {
+    let all = |numbers: &mut dyn Iterator<Item = u16>| numbers.map(|n| (key(n), true)).collect();
+    for (before, group, blocks) in [
+        // Before all others, behind them, and among them.
+        (200..400, all(&mut (0..200)), vec![128, 128, 128, 16]),
+        (0..200, all(&mut (200..400)), vec![128, 128, 128, 16]),
+        (0..250, all(&mut (1_000..1_128)), vec![128, 128, 122]),
+        (500..628, all(&mut (0..KEYS).step_by(9)), vec![128, 128, 58]),
+    ] {
+        let engine = MemoryEngine::new(Arc::<Memory>::default(), &[]);
+        let counts = Mutex::new(BlockCounts::default());
+        count_all(&engine, &counts);
+        for n in before.clone() {
+            apply(&engine, &counts, &BTreeMap::from([(key(n), true)]));
+        }
+        let mut group: BTreeMap<_, _> = group;
+        group.retain(|key_moved, _| !before.clone().any(|n| key(n) == *key_moved));
+        apply(&engine, &counts, &group);
+        assert_eq!(counts.lock().counts, blocks);
+        assert_eq!(counts.lock().total(), as_u64(before.len() + group.len()));
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn counts_are_those_of_a_look_at_each_key(before in 0_u16..900, changes in changes()) {
+    fn counts_are_those_of_a_look_at_each_key(before in 0_u16..900, groups in groups()) {
         let engine = MemoryEngine::new(Arc::<Memory>::default(), &[]);
         let mut expected = std::collections::BTreeSet::new();
         let mut group = Group::default();
@@ -42,37 +95,29 @@ proptest! {
         }
         engine.commit(&group).unwrap();
         let counts = Mutex::new(BlockCounts::default());
-        for (n, added, blocks) in changes {
+        for (changes, blocks) in groups {
             for _ in 0..blocks {
                 count_block(&engine, &keys(), &mut counts.lock()).unwrap();
             }
-            let added = added && !expected.contains(&n);
-            if !added && !expected.contains(&n) {
-                continue;
+            let mut moves = KeyMoves::default();
+            for (n, added) in changes {
+                let changed = if added { expected.insert(n) } else { expected.remove(&n) };
+                if changed {
+                    moves.add(keys(), key(n), added);
+                }
             }
-            let mut group = Group::default();
-            if added {
-                expected.insert(n);
-                group.put(OF, key(n), Vec::new());
-            } else {
-                expected.remove(&n);
-                group.remove(OF, key(n));
-            }
-            engine.commit(&group).unwrap();
-            count_change(&engine, &keys(), &mut counts.lock(), &key(n), added).unwrap();
+            apply(&engine, &counts, &moves.0.remove(&keys()).unwrap_or_default());
         }
-        while !counts.lock().are_complete() {
-            count_block(&engine, &keys(), &mut counts.lock()).unwrap();
-        }
+        count_all(&engine, &counts);
         let sum: u32 = counts.lock().counts.iter().sum();
         prop_assert_eq!(usize::try_from(sum).unwrap(), expected.len());
         prop_assert!(counts.lock().counts.iter().all(|count| *count <= BLOCK_KEYS_MAX));
         let ordered = OrderedKeys { engine: &engine, of: keys(), counts: Some(&counts) };
         let in_order: Vec<_> = expected.iter().copied().collect();
-        for from in (0..900).step_by(97) {
+        for from in (0..KEYS).step_by(97) {
             let first = in_order.partition_point(|n| *n < from);
             prop_assert_eq!(ordered.rank(&key(from)).unwrap(), Some(as_u64(first)));
-            for to in (from..900).step_by(211) {
+            for to in (from..KEYS).step_by(211) {
                 let count = in_order.partition_point(|n| *n < to) - first;
                 prop_assert_eq!(ordered.count(&key(from), &key(to)).unwrap(), Some(as_u64(count)));
             }
