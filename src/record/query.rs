@@ -150,6 +150,13 @@ impl ListQuery {
         }
     }
 
+    /// The same for the records of its page only.
+    pub(crate) fn of_page(self) -> Self {
+        let end = self.slice().limit();
+        let part = ListPart::Between { start: 0, end };
+        Self { part, ..self }
+    }
+
     /// The same with an answer of at most so many records. The rest is linked.
     pub(crate) fn at_most(self, records: usize) -> Self {
         let records_max = Some(records);

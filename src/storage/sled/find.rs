@@ -1,6 +1,6 @@
 //! Answers a query in the way that the planner has chosen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use super::reader_state::OpenEngine;
 use super::scan::ScanSource;
 use super::store::{SledStore, record};
 use crate::num::as_u64;
-use crate::record::{Declared, ListQuery, Record, RecordId, Selection};
+use crate::record::{Declared, ListQuery, Record, RecordId, Schema, Selection};
 use crate::storage::plan::{IndexPart, Plan, PlanFacts};
 use crate::storage::{CollectionId, ListPage, StoreError};
 
@@ -89,8 +89,14 @@ impl QueryCounts {
 pub(super) enum QueryLook {
     /// The page.
     Page { page: ListPage, plan: QueryPlan },
-    /// All records that match are among these.
-    Among { ids: Vec<RecordId>, plan: QueryPlan },
+    /// All records that matched are among these, after the resource's last change `seq`.
+    Among {
+        ids: Vec<RecordId>,
+        seq: u64,
+        plan: QueryPlan,
+    },
+    /// The records of the page, which are too long to be read at once.
+    Walked { page: WalkedPage, seq: u64 },
     /// All records that match are among those of this part of an index.
     Part { index: String, part: IndexPart },
     /// Only a look at all records can tell.
@@ -140,17 +146,16 @@ pub(super) fn look(
         }
         Plan::Pick(ids) => {
             let plan = QueryPlan::Ids;
-            return Ok(QueryLook::Among { ids, plan });
+            let seq = tally.seq;
+            return Ok(QueryLook::Among { ids, seq, plan });
         }
         Plan::Scan => return Ok(QueryLook::Unknown),
         Plan::Walk(part) => {
             let Some(reader) = reader(&part) else {
                 return Ok(QueryLook::Unknown);
             };
-            if let Some(walked) = reader.page(&part, query, tally.records)?
-                && let Some(page) = walked.read(&reader, query, tally.seq)?
-            {
-                return Ok(page);
+            if let Some(walked) = reader.page(&part, query, tally.records)? {
+                return walked.read(&reader, query, tally.seq);
             }
             if !part.searched {
                 return Ok(QueryLook::Unknown);
@@ -163,7 +168,7 @@ pub(super) fn look(
         return Ok(QueryLook::Unknown);
     };
     let name = indexes.get(part.index).map(|index| index.name());
-    gathered(&reader, name.unwrap_or_default(), part)
+    gathered(&reader, name.unwrap_or_default(), part, tally.seq)
 }
 
 /// The records that a part of the index of this name names, unless they are many.
@@ -171,43 +176,48 @@ fn gathered(
     reader: &IndexReader<'_>,
     index: String,
     part: IndexPart,
+    seq: u64,
 ) -> Result<QueryLook, StoreError> {
     let plan = QueryPlan::Index;
     let found = reader.gather(&part, GATHER_RECORDS_MAX)?;
     Ok(match found {
-        Some(ids) => QueryLook::Among { ids, plan },
+        Some(ids) => QueryLook::Among { ids, seq, plan },
         None => QueryLook::Part { index, part },
     })
 }
 
 impl WalkedPage {
-    /// Reads the records of the page; `None` if they are too many bytes to be read at once.
+    /// Reads the records of the page, unless they are too many bytes to be read at once.
     fn read(
         self,
         reader: &IndexReader<'_>,
         query: &ListQuery,
         seq: u64,
-    ) -> Result<Option<QueryLook>, StoreError> {
-        let Self { ids, total } = self;
-        let (mut records, mut bytes) = (Vec::with_capacity(ids.len()), 0);
-        for chunk in ids.chunks(PICK_RECORDS_MAX) {
+    ) -> Result<QueryLook, StoreError> {
+        let (mut records, mut bytes) = (Vec::with_capacity(self.ids.len()), 0);
+        for chunk in self.ids.chunks(PICK_RECORDS_MAX) {
             for record in reader.records(chunk)? {
                 bytes += record.json.len();
                 records.push(record);
             }
             if bytes > page::PAGE_BYTES_MAX {
-                return Ok(None);
+                return Ok(QueryLook::Walked { page: self, seq });
             }
         }
-        let end = query.slice().start().saturating_add(records.len());
-        let page = ListPage {
-            records,
-            more: total > as_u64(end),
-            total: query.wants_total().then_some(total),
-            seq,
-        };
+        let page = self.of(records, query, seq);
         let plan = QueryPlan::Index;
-        Ok(Some(QueryLook::Page { page, plan }))
+        Ok(QueryLook::Page { page, plan })
+    }
+
+    /// The page with these records.
+    fn of(&self, records: Vec<Record>, query: &ListQuery, seq: u64) -> ListPage {
+        let end = query.slice().start().saturating_add(self.ids.len());
+        ListPage {
+            records,
+            more: self.total > as_u64(end),
+            total: query.wants_total().then_some(self.total),
+            seq,
+        }
     }
 }
 
@@ -218,14 +228,34 @@ impl SledStore {
         collection: CollectionId,
         query: &ListQuery,
     ) -> Result<ListPage, StoreError> {
-        let (selection, seq) = match self.look_for(collection, query).await? {
+        let look = self.look_for(collection, query).await?;
+        self.answer(collection, query, look).await
+    }
+
+    /// The page, after a look at the view.
+    pub(super) async fn answer(
+        &self,
+        collection: CollectionId,
+        query: &ListQuery,
+        look: QueryLook,
+    ) -> Result<ListPage, StoreError> {
+        let (selection, seq) = match look {
             QueryLook::Page { page, plan } => {
                 self.queries.count(plan);
                 return Ok(page);
             }
-            QueryLook::Among { ids, plan } => {
+            QueryLook::Walked { page, seq } => {
+                self.queries.count(QueryPlan::Index);
+                let (ids, of_page) = (page.ids.clone(), query.clone().of_page());
+                let selection = self.pick(collection, ids, &of_page).await?;
+                let selected = selection.finish().ok_or(StoreError::TooLarge)?;
+                let page = page.of(selected.records, query, seq);
+                let more = page.more || selected.more;
+                return Ok(ListPage { more, ..page });
+            }
+            QueryLook::Among { ids, seq, plan } => {
                 self.queries.count(plan);
-                self.pick(collection, ids, query).await?
+                (self.pick(collection, ids, query).await?, seq)
             }
             QueryLook::Part { index, part } => {
                 self.queries.count(QueryPlan::Index);
@@ -246,7 +276,7 @@ impl SledStore {
     }
 
     /// Looks for the page between two groups.
-    async fn look_for(
+    pub(super) async fn look_for(
         &self,
         collection: CollectionId,
         query: &ListQuery,
@@ -306,24 +336,11 @@ impl SledStore {
         let Some(resource) = known.name(collection) else {
             return;
         };
-        let is_declared = |field: &&String| {
-            let path: Vec<_> = field.split('.').map(str::to_owned).collect();
-            let schema = known.schema(collection);
-            schema.is_some_and(|schema| matches!(schema.at(&path), Declared::Kind(_)))
-        };
-        // A client may send any name.
-        let declared = fields.iter().filter(is_declared).map(String::as_str);
-        let declared: Vec<_> = declared.collect();
-        let names = if declared.is_empty() {
-            vec!["other"]
-        } else {
-            declared
-        };
+        let schema = known.schema(collection);
+        let names = schema.map(|schema| declared_names(schema, fields));
         let mut scans = self.queries.scans.lock();
-        for name in names {
-            *scans
-                .entry((resource.to_owned(), name.to_owned()))
-                .or_default() += 1;
+        for name in names.unwrap_or_default() {
+            *scans.entry((resource.to_owned(), name)).or_default() += 1;
         }
     }
 
@@ -333,38 +350,29 @@ impl SledStore {
         collection: CollectionId,
         ids: Vec<RecordId>,
         query: &ListQuery,
-    ) -> Result<(Selection, u64), StoreError> {
+    ) -> Result<Selection, StoreError> {
         let deadline = self.deadline_from_now();
         let mut selection = Selection::new(query.clone());
-        let mut seq = None;
         for ids in ids.chunks(PICK_RECORDS_MAX) {
-            let (records, at) = self.several(collection, ids, deadline).await?;
-            seq.get_or_insert(at);
+            let records = self.several(collection, ids, deadline).await?;
             if !records.into_iter().all(|record| selection.visit(record)) {
                 break;
             }
             tokio::task::yield_now().await;
         }
-        let seq = match seq {
-            Some(seq) => seq,
-            None => self.several(collection, &[], deadline).await?.1,
-        };
-        Ok((selection, seq))
+        Ok(selection)
     }
 
-    /// The records of these ids at one moment, and the resource's last change at that moment.
+    /// The records of these ids at one moment.
     async fn several(
         &self,
         collection: CollectionId,
         ids: &[RecordId],
         deadline: Instant,
-    ) -> Result<(Vec<Record>, u64), StoreError> {
+    ) -> Result<Vec<Record>, StoreError> {
         let look = |open: &OpenEngine| {
-            let seq = self.holder.readers.tally(collection).seq;
             let records = ids.iter().map(|id| record(open, collection, id));
-            let records = records.filter_map(Result::transpose);
-            let records = records.collect::<Result<_, _>>();
-            records.map(|records| (records, seq))
+            records.filter_map(Result::transpose).collect()
         };
         self.between_groups(look, deadline).await
     }
@@ -386,5 +394,61 @@ impl SledStore {
             }
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// The declared fields among these: a client may send any name, and each of them becomes a label of a metric. An item of an
+/// array counts as the array; if no field is declared, the name is `other`.
+fn declared_names(schema: &Schema, fields: &[String]) -> BTreeSet<String> {
+    let declared = fields.iter().filter_map(|field| {
+        let is_name = |part: &&str| !part.bytes().all(|byte| byte.is_ascii_digit());
+        let path: Vec<_> = field.split('.').take_while(is_name).collect();
+        let names: Vec<_> = path.iter().copied().map(str::to_owned).collect();
+        matches!(schema.at(&names), Declared::Kind(_)).then(|| path.join("."))
+    });
+    let mut names: BTreeSet<_> = declared.collect();
+    if names.is_empty() {
+        names.insert("other".to_owned());
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Bounds, Field, FieldType};
+
+    #[test]
+    fn a_scan_is_counted_by_declared_fields() {
+        let field = |name: &str, kind| Field {
+            name: name.to_owned(),
+            kind,
+            required: false,
+            default: None,
+        };
+        let whole = || FieldType::Integer(Bounds::default());
+        let tags = FieldType::Array {
+            items: Some(Box::new(whole())),
+            length: Bounds::default(),
+        };
+        let schema = Schema::Fields(vec![
+            field("n", whole()),
+            field("tags", tags),
+            field("o", FieldType::Object(Some(vec![field("p", whole())]))),
+            field("free", FieldType::Object(None)),
+        ]);
+        for (fields, names) in [
+            (&["n"][..], &["n"][..]),
+            (&["tags", "tags.1", "tags.00017", "tags.1.2"], &["tags"]),
+            (&["o.p", "n", "unknown"], &["n", "o.p"]),
+            (&["free.1", "free.x"], &["free"]),
+            (&["free.x", "1", "", "n.x"], &["other"]),
+        ] {
+            let fields: Vec<_> = fields.iter().copied().map(str::to_owned).collect();
+            let found: Vec<_> = declared_names(&schema, &fields).into_iter().collect();
+            assert_eq!(found, names, "{fields:?}");
+        }
+        let any = declared_names(&Schema::Any, &["n".to_owned()]);
+        assert_eq!(any.into_iter().collect::<Vec<_>>(), ["other"]);
     }
 }

@@ -286,7 +286,8 @@ impl Writer {
                     tracing::info!(resource = %name, fields = %kept.index.fields(), "an index is complete");
                     self.holder.index_work.wake();
                 }
-                let indexes = next.change(id).ok_or("a resource without indexes")?;
+                let resource = next.change(id).ok_or("a resource without indexes")?;
+                let indexes = &mut resource.indexes;
                 if let Some(state) = state {
                     let now = KeptIndex {
                         state,

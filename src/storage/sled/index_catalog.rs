@@ -134,6 +134,20 @@ pub(super) struct KeptIndexes {
     pub(super) indexes: Vec<KeptIndex>,
     /// The counts of its records.
     pub(super) records: Arc<Mutex<BlockCounts>>,
+    /// The last number that was given to an index. While the store is open, the number of a removed index is not given again:
+    /// the thread that counts keys may still have it.
+    last_number: u32,
+}
+
+impl KeptIndexes {
+    /// Adds an index that is to be built, and stages that.
+    pub(super) fn add(&mut self, index: RecordIndex, group: &mut Group, resource: &str) {
+        self.last_number += 1;
+        let state = IndexState::Building(Vec::new());
+        let kept = KeptIndex::new(self.last_number, index, state);
+        kept.note(group, resource);
+        self.indexes.push(kept);
+    }
 }
 
 impl IndexCatalog {
@@ -158,9 +172,11 @@ impl IndexCatalog {
                 read.is_ok()
             })?;
             read?;
+            let last = indexes.iter().map(|kept: &KeptIndex| kept.number).max();
             resources.push(KeptIndexes {
                 indexes,
                 records: Arc::default(),
+                last_number: last.unwrap_or(0),
             });
         }
         Ok(Self { resources })
@@ -217,9 +233,8 @@ impl IndexCatalog {
     }
 
     /// The indexes of a resource, to be changed; `None` if the catalog has fewer resources.
-    pub(super) fn change(&mut self, collection: CollectionId) -> Option<&mut Vec<KeptIndex>> {
-        let found = self.resources.get_mut(collection.0);
-        found.map(|found| &mut found.indexes)
+    pub(super) fn change(&mut self, collection: CollectionId) -> Option<&mut KeptIndexes> {
+        self.resources.get_mut(collection.0)
     }
 
     /// Declares the indexes of resources that have no records yet.

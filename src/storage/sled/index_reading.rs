@@ -25,6 +25,7 @@ pub(super) struct IndexReader<'a> {
 }
 
 /// The page of a query: ids in the order asked for, and the number of all that match.
+#[derive(Debug)]
 pub(super) struct WalkedPage {
     pub(super) ids: Vec<RecordId>,
     pub(super) total: u64,
@@ -307,7 +308,8 @@ impl IndexWalk<'_> {
         self.end(failed, false).map(|fits| fits.then_some(skip))
     }
 
-    /// The same from the end: `key` is the one that would be at `start` if records that are alike were reversed, too.
+    /// The same from the end: `key` is the one that would be at `start` if records that are alike were reversed, too. There
+    /// may be any number of records before it in its group, so they are not read, unless the group was cut.
     fn back(
         &mut self,
         span: &KeySpan,
@@ -315,7 +317,7 @@ impl IndexWalk<'_> {
         total: u64,
         start: u64,
     ) -> Result<Option<usize>, StoreError> {
-        let Some((first, _)) = self.reader.group_of(key) else {
+        let Some((first, is_cut)) = self.reader.group_of(key) else {
             return Err(ReadError::damaged("a key of an index").into());
         };
         // Records after those of the first group come before them.
@@ -323,11 +325,29 @@ impl IndexWalk<'_> {
             return Ok(None);
         };
         let before = total.saturating_sub(through);
-        let skip = usize::try_from(start.saturating_sub(before)).unwrap_or(usize::MAX);
-        self.enough = self.query.slice().limit().saturating_add(skip);
+        let skip = start.saturating_sub(before);
+        let limit = self.query.slice().limit();
+        if is_cut {
+            let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+            self.enough = limit.saturating_add(skip);
+            let fits = self.groups_back(&span.0, &first.1)?;
+            return Ok(fits.then_some(skip));
+        }
+        let (begin, end) = first;
+        let KeyAfter::Key(from) = self.reader.keys().after(&begin, skip)? else {
+            return Ok(None);
+        };
+        self.enough = limit;
+        self.add(&from, &end, limit)?;
+        let fits = self.ids.len() == limit || self.groups_back(&span.0, &begin)?;
+        Ok(fits.then_some(0))
+    }
+
+    /// Reads whole groups from the end, until there are enough records. False if too many are alike.
+    fn groups_back(&mut self, from: &[u8], before: &[u8]) -> Result<bool, StoreError> {
         let (mut failed, mut many) = (None, None);
         let reader = self.reader;
-        reader.scan_back(&span.0, &first.1, |id, (group, is_cut)| {
+        reader.scan_back(from, before, |id, (group, is_cut)| {
             let step = id.map_err(StoreError::from).and_then(|id| {
                 if self.group != group {
                     self.end_group(true)?;
@@ -353,22 +373,24 @@ impl IndexWalk<'_> {
             self.alike.clear();
             let from = self.reader.kept.key(&group, &[]);
             let to = after_all(&from);
-            let ids = &mut self.ids;
-            let mut left = missing;
-            reader.scan(&from, &to, |id, _| match id {
-                Ok(id) if left > 0 => {
-                    ids.push(id);
-                    left -= 1;
-                    left > 0
-                }
-                Ok(_) => false,
-                Err(error) => {
-                    failed = Some(error.into());
-                    false
-                }
-            })?;
+            self.add(&from, &to, missing)?;
         }
-        self.end(failed, true).map(|fits| fits.then_some(skip))
+        self.end(failed, true)
+    }
+
+    /// Adds the first ids of these keys, so many at most.
+    fn add(&mut self, from: &[u8], to: &[u8], most: usize) -> Result<(), ReadError> {
+        let (mut left, mut read) = (most, Ok(()));
+        self.reader.scan(from, to, |id, _| {
+            match id {
+                Ok(id) if left > 0 => self.ids.push(id),
+                Ok(_) => {}
+                Err(error) => read = Err(error),
+            }
+            left = left.saturating_sub(1);
+            left > 0 && read.is_ok()
+        })?;
+        read
     }
 
     fn begin_group(&mut self, group: &[u8], is_cut: bool) {

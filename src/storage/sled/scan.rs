@@ -185,16 +185,16 @@ impl<'a> CollectionScan<'a> {
     fn gather(&self, name: &str, part: &IndexPart) -> Result<Option<Vec<RecordId>>, StoreError> {
         let open = self.holder.readers.engine();
         let open = open.as_deref().ok_or(StoreError::Unavailable)?;
-        let catalog = open.indexes.load();
-        let mut kept = catalog.of(self.collection).iter();
-        let kept = kept.find(|kept| kept.is_complete() && kept.index.name() == name);
-        let Some(kept) = kept else {
-            return Ok(None);
+        // The index may be removed meanwhile, so each try looks for it.
+        let gather = || {
+            let catalog = open.indexes.load();
+            let mut kept = catalog.of(self.collection).iter();
+            let kept = kept.find(|kept| kept.is_complete() && kept.index.name() == name);
+            let reader = kept.map(|kept| IndexReader::new(open, self.collection, kept));
+            reader.map_or(Ok(None), |reader| reader.gather(part, usize::MAX))
         };
-        let reader = IndexReader::new(open, self.collection, kept);
         // Beside the writer, a record could move from what is not read yet to what was.
         for _ in 0..GATHER_TRIES {
-            let gather = || reader.gather(part, usize::MAX);
             if let Some(ids) = self.holder.readers.between_groups(open, gather) {
                 return Ok(ids?);
             }

@@ -5,6 +5,7 @@ mod checking;
 mod compaction;
 mod declaring;
 mod dying;
+mod finding;
 mod indexing;
 pub(super) mod memory;
 mod modelled;

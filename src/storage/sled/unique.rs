@@ -50,7 +50,7 @@ impl Staging<'_> {
         Ok(None)
     }
 
-    /// Another record with the same values.
+    /// Another record with the same values, the first one that is found: from before the index was unique, there may be many.
     fn holder_of(
         &self,
         collection: CollectionId,
@@ -61,35 +61,35 @@ impl Staging<'_> {
     ) -> Result<Option<RecordId>, ReadError> {
         let keyspace = Keyspace::Index(collection);
         let beginning = kept.key(entry, &[]);
-        let mut others = Vec::new();
-        let mut add = |key: &[u8]| {
-            let other = key
-                .strip_prefix(beginning.as_slice())
-                .and_then(RecordId::from_key);
-            others.extend(other.filter(|other| other != id));
+        let holds = |key: &[u8]| {
+            let other = key.strip_prefix(beginning.as_slice());
+            let other = other.and_then(RecordId::from_key);
+            let Some(other) = other.filter(|other| other != id) else {
+                return Ok(None);
+            };
+            let found = value::read(self.engine, Some(&self.group), collection, &other.key())?;
+            let object_found = found.and_then(|found| JsonObject::parse(&found.json).ok());
+            let same = |found: JsonObject| kept.index.is_same(found.members(), object.members());
+            Ok::<_, ReadError>(object_found.is_some_and(same).then_some(other))
         };
+        let mut found = Ok(None);
         self.engine.scan(keyspace, &beginning, &mut |key, _| {
             let its = key.starts_with(&beginning);
             if its && self.group.get(keyspace, key).is_none() {
-                add(key);
+                found = holds(key);
             }
-            its
+            its && matches!(found, Ok(None))
         })?;
         let staged = self.group.keys_from(keyspace, &beginning);
         for key in staged.take_while(|key| key.starts_with(&beginning)) {
+            if !matches!(found, Ok(None)) {
+                break;
+            }
             if self.group.get(keyspace, key).flatten().is_some() {
-                add(key);
+                found = holds(key);
             }
         }
-        for other in others {
-            let found = value::read(self.engine, Some(&self.group), collection, &other.key())?;
-            let other_object = found.and_then(|found| JsonObject::parse(&found.json).ok());
-            let same = |found: JsonObject| kept.index.is_same(found.members(), object.members());
-            if other_object.is_some_and(same) {
-                return Ok(Some(other));
-            }
-        }
-        Ok(None)
+        found
     }
 }
 

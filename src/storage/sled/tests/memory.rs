@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,10 +27,23 @@ pub(in super::super) struct Memory {
     pub(super) failing_reads: Mutex<Option<i32>>,
     /// Makes commits wait.
     pub(super) held: AtomicBool,
+    /// Makes the next scan of indexes wait; and whether one waits.
+    pub(super) scan_held: AtomicBool,
+    pub(super) scan_waits: AtomicBool,
+    /// The number of keys that scans of indexes and reads of records have visited.
+    pub(super) visited: AtomicU64,
     /// Whether a declaration has begun.
     pub(super) declaring: AtomicBool,
     /// Makes declarations wait.
     pub(super) declaring_held: AtomicBool,
+}
+
+impl Memory {
+    fn visit(&self, keyspace: Keyspace) {
+        if matches!(keyspace, Keyspace::Index(_) | Keyspace::Records(_)) {
+            self.visited.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 }
 
 /// The keyspace in which `keyspace` is stored: chunks are applied in two steps, but to one keyspace.
@@ -72,6 +85,7 @@ impl Engine for MemoryEngine {
     }
 
     fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.0.visit(keyspace);
         let keyspaces = self.0.keyspaces.lock();
         Ok(keyspaces
             .get(&kept(keyspace))
@@ -90,6 +104,13 @@ impl Engine for MemoryEngine {
                 source: io::Error::from_raw_os_error(error),
             });
         }
+        if matches!(keyspace, Keyspace::Index(_)) && self.0.scan_held.swap(false, Ordering::SeqCst)
+        {
+            self.0.scan_waits.store(true, Ordering::SeqCst);
+            while self.0.scan_waits.load(Ordering::SeqCst) {
+                std::thread::park_timeout(Duration::from_millis(2));
+            }
+        }
         let found = self
             .0
             .keyspaces
@@ -99,6 +120,7 @@ impl Engine for MemoryEngine {
             .unwrap_or_default();
         let _stopped = found
             .range(from.to_vec()..)
+            .inspect(|_| self.0.visit(keyspace))
             .all(|(key, value)| visit(key, value));
         Ok(())
     }
@@ -115,6 +137,7 @@ impl Engine for MemoryEngine {
         let _stopped = found
             .range(..before.to_vec())
             .rev()
+            .inspect(|_| self.0.visit(keyspace))
             .all(|(key, value)| visit(key, value));
         Ok(())
     }
