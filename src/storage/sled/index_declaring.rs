@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::engine::Group;
-use super::index_catalog::{IndexCatalog, IndexState, KeptIndex};
+use super::index_catalog::{IndexCatalog, IndexState};
 use super::known::KnownResources;
 use super::reader_state::OpenEngine;
 use super::writer::Writer;
@@ -56,7 +56,7 @@ fn declared(
             continue;
         };
         let wanted: BTreeSet<_> = declared.iter().map(RecordIndex::name).collect();
-        for kept in catalog.change(id)? {
+        for kept in &mut catalog.change(id)?.indexes {
             if !kept.is_dropping() && !wanted.contains(&kept.index.name()) {
                 tracing::info!(resource = %name, fields = %kept.index.fields(), "an index is not declared any more, and is removed");
                 kept.state = IndexState::Dropping;
@@ -69,18 +69,13 @@ fn declared(
             if catalog.named(id, &index.name()).is_some() {
                 continue;
             }
-            let indexes = catalog.change(id)?;
-            let last = indexes.iter().map(|kept| kept.number).max().unwrap_or(0);
-            let state = IndexState::Building(Vec::new());
-            let kept = KeptIndex::new(last + 1, index.clone(), state);
             let limits = if index.unique {
                 "; until it is complete, unique is enforced only among the records that it has and those that are written from now on"
             } else {
                 ""
             };
             tracing::info!(resource = %name, fields = %index.fields(), "an index is new, and is built{limits}");
-            kept.note(group, name);
-            indexes.push(kept);
+            catalog.change(id)?.add(index.clone(), group, name);
             changed = true;
         }
     }
