@@ -11,12 +11,14 @@ mod panics;
 mod process;
 mod readable;
 mod rows;
+mod switched;
 
 pub(crate) use access_sink::{AccessGuard, AccessSink};
 pub(crate) use exposition::Exposition;
 pub(crate) use log_file::Reopen;
 pub(crate) use logs::{LogControl, Logs, LogsError};
 pub(crate) use metrics::{Counter, Metrics};
+pub(crate) use output::LogWriter;
 pub(crate) use panics::log_panics;
 pub(crate) use readable::push_readable;
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub(super) struct Assembly {
     pub(super) metrics: Metrics,
     pub(super) store: Arc<dyn storage::Store>,
     /// Outlives the handlers, whose last lines it writes out.
-    pub(super) access: Option<AccessGuard>,
+    pub(super) access: AccessGuard,
     /// Reads the settings again, if they can be.
     pub(super) reloader: Option<ChildRef<ReloadOrder>>,
     /// The settings in force, and the reloads.
@@ -70,7 +70,7 @@ struct Builder {
     faults: Faults,
     bounds: Arc<ServerBounds>,
     handler_counters: Arc<HandlerCounters>,
-    access: Option<AccessSink>,
+    access: AccessSink,
     limited: Arc<Limited>,
     patterns: Arc<RoutePatterns>,
     listener_metrics: ListenerMetrics,
@@ -83,8 +83,8 @@ impl Assembly {
         inherited: Inherited,
         origin: Option<SettingsOrigin>,
     ) -> Result<Self, BuildError> {
-        let opened = AccessSink::open(&settings.logging).map_err(BuildError::AccessLog)?;
-        let (sink, access) = opened.unzip();
+        let opened = AccessSink::open(&settings.logging);
+        let (sink, access) = opened.map_err(BuildError::AccessLog)?;
         let builder = Builder::new(settings, sink);
         let incidents = Arc::new(Incidents::new(&builder.settings.server.data));
         let (store, writer) = storage::storage(&builder.settings, &builder.faults, &incidents);
@@ -120,7 +120,7 @@ impl Assembly {
         metrics.add(Arc::clone(&reloads));
         metrics.add_some(watching);
         metrics.add(Arc::clone(&builder.limited.backups));
-        metrics.add_some(builder.access);
+        metrics.add(builder.access);
         metrics.add(builder.listener_metrics);
         metrics.add(Arc::clone(&store));
         metrics.add(files.clone());
@@ -164,7 +164,7 @@ fn env(faults: Faults) -> Env {
 }
 
 impl Builder {
-    fn new(settings: Settings, access: Option<AccessSink>) -> Self {
+    fn new(settings: Settings, access: AccessSink) -> Self {
         let bounds = Arc::new(ServerBounds::new(&settings.server));
         let limited = Arc::new(Limited::new(&settings));
         let routes = settings.routes.len() + settings.resources.len();
@@ -242,6 +242,7 @@ impl Builder {
             serving,
             children: Arc::clone(children),
             limited: Arc::clone(&self.limited),
+            access: self.access.clone(),
             site: Arc::clone(site),
             admin: Arc::clone(admin),
             reloads: Arc::clone(&reloads),

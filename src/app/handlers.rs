@@ -29,7 +29,7 @@ pub(super) struct HandlerParts {
     pub(super) patterns: Arc<RoutePatterns>,
     pub(super) counters: Arc<ConnectionCounters>,
     pub(super) metrics: Arc<HandlerCounters>,
-    pub(super) access: Option<AccessSink>,
+    pub(super) access: AccessSink,
     pub(super) faults: Faults,
     pub(super) drain: Drain,
 }
@@ -90,8 +90,8 @@ impl RequestHandlers {
             faults,
             drain,
         } = &self.parts;
-        let access = access.as_ref().map(|sink| Access {
-            sink: sink.clone(),
+        let access = Some(Access {
+            sink: access.clone(),
             patterns: Arc::clone(patterns),
         });
         let parts = Parts {

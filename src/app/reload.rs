@@ -10,6 +10,7 @@ mod asking;
 mod children;
 pub(super) mod difference;
 mod limits;
+mod logs;
 mod resources;
 mod values;
 mod watcher;
@@ -29,7 +30,7 @@ use crate::supervision::{
     BatchLimits, BlockingChild, BoxError, ChildSpec, Delivery, Faults, Incarnation, QueueLimits,
     Slot,
 };
-use crate::telemetry::LogControl;
+use crate::telemetry::{AccessSink, LogControl};
 use crate::wire::Editions;
 pub(super) use children::LiveChildren;
 pub(super) use limits::{Limited, supervisor_limits};
@@ -75,6 +76,7 @@ pub(super) struct Reloading {
     pub(super) serving: Serving,
     pub(super) children: Arc<LiveChildren>,
     pub(super) limited: Arc<Limited>,
+    pub(super) access: AccessSink,
     pub(super) site: Arc<Editions<Site>>,
     pub(super) admin: Arc<Editions<Admin>>,
     pub(super) reloads: Arc<Reloads>,
@@ -173,19 +175,27 @@ impl Reloading {
         }
         let started = wait_for(self.children.start(new, settings))?;
         self.faults.hit(STARTED);
+        let old = &before.responder.settings.logging;
+        // Last, because a new file may be one too many, for which the oldest is removed.
+        let opened = started.and_then(|admin| {
+            let opened = logs::prepare(self.logs(), old, &settings.logging)?;
+            Ok((admin, opened))
+        });
         let committed = incarnation.wanted() && order.commit_to(LAST_STEP);
-        reloaded.admin = match started {
-            Ok(admin) if committed => admin,
-            started => {
+        let (admin, opened) = match opened {
+            Ok(opened) if committed => opened,
+            opened => {
                 self.finish_children();
-                started.map_err(NotReloaded::Unusable)?;
+                opened.map_err(NotReloaded::Unusable)?;
                 return Err(NotReloaded::Expired);
             }
         };
+        reloaded.admin = admin;
         values.next = Some(NextSettings {
             resources: proposed,
             edition: Arc::new(next),
             loaded,
+            logs: Mutex::new(opened),
             order: order.id(),
             reloaded: reloaded.clone(),
         });
@@ -228,6 +238,10 @@ impl Reloading {
         if heard {
             self.set_level(level);
         }
+    }
+
+    fn logs(&self) -> (&LogControl, &AccessSink) {
+        (&self.origin.log, &self.access)
     }
 
     fn set_level(&self, level: &str) {
@@ -275,6 +289,8 @@ impl Reloading {
             ..
         } = next;
         let (number, settings) = (site.number, &loaded.settings);
+        let opened = std::mem::take(&mut *next.logs.lock());
+        logs::finish(self.logs(), &settings.logging, opened);
         if self.site.current().number != number {
             self.site.replace(Arc::clone(site));
         }

@@ -58,6 +58,7 @@ pub(super) fn edition<R>(number: u64, settings: &Settings, responder: Arc<R>) ->
         number,
         limits: settings.limits,
         hosts: Hosts::new(&settings.server.hosts),
+        access_lines: settings.logging.access,
         access_queries: settings.logging.access_query,
         responder,
     }

@@ -21,7 +21,7 @@ pub(crate) struct OnSignal {
     pub(crate) stop: Stop,
     /// Reads the settings again, if they can be.
     pub(crate) reloader: Option<ChildRef<ReloadOrder>>,
-    pub(crate) access_log: Option<Reopen>,
+    pub(crate) access_log: Reopen,
     /// The log of the program, if the daemon is one of its own.
     pub(crate) log: Option<LogControl>,
 }
@@ -42,7 +42,7 @@ impl OnSignal {
 
     /// SIGUSR1: the log files may have been moved away.
     fn user1(&self) {
-        self.access_log.iter().for_each(Reopen::ask);
+        self.access_log.ask();
         if self.log.as_ref().is_some_and(LogControl::reopen) {
             tracing::info!("SIGUSR1: log files are opened again");
         } else {

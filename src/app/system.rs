@@ -106,8 +106,8 @@ impl System {
     }
 
     /// Opens the file of the access log again, where there is one.
-    pub(super) fn access_log(&self) -> Option<Reopen> {
-        self.parts.access.as_ref()?.reopen.clone()
+    pub(super) fn access_log(&self) -> Reopen {
+        self.parts.access.reopen.clone()
     }
 
     /// Reports to the service manager from the start on.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::log_file::{LogFile, Reopen};
 use super::logs::{LogsError, copy};
-use super::output::Output;
+use super::output::{LogWriter, Output};
 use super::rows::{MetricSource, Rows};
 use crate::settings::LogSettings;
 
@@ -13,6 +13,8 @@ use crate::settings::LogSettings;
 #[derive(Debug, Clone)]
 pub(crate) struct AccessSink {
     output: Arc<Output>,
+    /// Asks for its file to be opened again, where it goes to one.
+    reopen: Reopen,
 }
 
 /// Keeps the access log open. Dropping it writes out what is left.
@@ -20,7 +22,7 @@ pub(crate) struct AccessSink {
 pub(crate) struct AccessGuard {
     output: Arc<Output>,
     /// Asks for its file to be opened again, where it goes to one.
-    pub reopen: Option<Reopen>,
+    pub reopen: Reopen,
 }
 
 impl Drop for AccessGuard {
@@ -30,32 +32,47 @@ impl Drop for AccessGuard {
 }
 
 impl AccessSink {
-    /// The access log that the settings ask for: in files beside the log's, or on stdout where there are none. `None` if
-    /// they ask for none.
-    pub(crate) fn open(settings: &LogSettings) -> Result<Option<(Self, AccessGuard)>, LogsError> {
-        if !settings.access {
-            return Ok(None);
-        }
-        let (output, reopen) = if let Some(file) = &settings.file {
-            let writer = LogFile::open(file, "access")?;
-            let reopen = writer.reopen.clone();
-            (Output::start("access", writer, || {})?, Some(reopen))
-        } else {
-            (
-                Output::start("access", copy("stdout", io::stdout())?, || {})?,
-                None,
-            )
-        };
-        let sink = Self {
+    /// The access log that the settings ask for: in files beside the log's, or on stdout where there are none. If they ask
+    /// for none, nobody should write lines, and no file is kept open.
+    pub(crate) fn open(settings: &LogSettings) -> Result<(Self, AccessGuard), LogsError> {
+        let reopen = Reopen::default();
+        let output = Output::start("access", writer(settings, &reopen)?, || {})?;
+        let guard = AccessGuard {
             output: Arc::clone(&output),
+            reopen: reopen.clone(),
         };
-        Ok(Some((sink, AccessGuard { output, reopen })))
+        Ok((Self { output, reopen }, guard))
+    }
+
+    /// Opens what `new` asks for. `None` if lines go on to where they go by `old`.
+    pub(crate) fn prepare(
+        &self,
+        old: &LogSettings,
+        new: &LogSettings,
+    ) -> Result<Option<LogWriter>, LogsError> {
+        let same = old.access == new.access && old.file == new.file;
+        (!same).then(|| writer(new, &self.reopen)).transpose()
+    }
+
+    /// Lines that are handed over from now on go to `writer`.
+    pub(crate) fn replace_writer(&self, writer: LogWriter) {
+        self.output.replace_writer(writer);
     }
 
     /// Hands over a block of so many whole lines. Never waits for the disk.
     pub(crate) fn write(&self, block: &[u8], lines: u64) {
         self.output.push(block, lines);
     }
+}
+
+fn writer(settings: &LogSettings, reopen: &Reopen) -> Result<LogWriter, LogsError> {
+    let reopen = reopen.clone();
+    Ok(match &settings.file {
+        Some(file) if settings.access => LogWriter::new(LogFile::open(file, "access", reopen)?),
+        // A request in flight while the log was switched off may still have a line.
+        Some(file) => LogWriter::new(LogFile::resting(file, "access", reopen)),
+        None => LogWriter::new(copy("stdout", io::stdout())?),
+    })
 }
 
 impl MetricSource for AccessSink {

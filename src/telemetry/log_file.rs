@@ -24,8 +24,10 @@ impl Reopen {
 pub(super) struct LogFile {
     settings: LogFileSettings,
     prefix: &'static str,
-    file: RollingFileAppender,
-    pub(super) reopen: Reopen,
+    file: Option<RollingFileAppender>,
+    /// It is closed after each block.
+    rests: bool,
+    reopen: Reopen,
 }
 
 impl LogFile {
@@ -33,6 +35,7 @@ impl LogFile {
     pub(super) fn open(
         settings: &LogFileSettings,
         prefix: &'static str,
+        reopen: Reopen,
     ) -> Result<Self, LogsError> {
         let dir = &settings.dir;
         let made = std::fs::create_dir_all(dir);
@@ -42,9 +45,25 @@ impl LogFile {
         Ok(Self {
             settings: settings.clone(),
             prefix,
-            file,
-            reopen: Reopen::default(),
+            file: Some(file),
+            rests: false,
+            reopen,
         })
+    }
+
+    /// A file that is open only while a block is written: hardly any line is expected.
+    pub(super) fn resting(
+        settings: &LogFileSettings,
+        prefix: &'static str,
+        reopen: Reopen,
+    ) -> Self {
+        Self {
+            settings: settings.clone(),
+            prefix,
+            file: None,
+            rests: true,
+            reopen,
+        }
     }
 }
 
@@ -53,13 +72,24 @@ impl Write for LogFile {
         if self.reopen.0.swap(false, Ordering::Acquire)
             && let Ok(file) = open(&self.settings, self.prefix)
         {
-            self.file = file;
+            self.file = Some(file);
         }
-        self.file.write(bytes)
+        let file = match &mut self.file {
+            Some(file) => file,
+            closed => {
+                let opened = open(&self.settings, self.prefix).map_err(io::Error::other)?;
+                closed.insert(opened)
+            }
+        };
+        file.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        let flushed = self.file.as_mut().map_or(Ok(()), Write::flush);
+        if self.rests {
+            self.file = None;
+        }
+        flushed
     }
 }
 
@@ -86,13 +116,30 @@ mod tests {
 
     use super::*;
 
-    fn log_in(dir: &Path) -> LogFile {
-        let settings = LogFileSettings {
+    fn settings(dir: &Path) -> LogFileSettings {
+        LogFileSettings {
             dir: dir.to_owned(),
             rotate: Rotation::Never,
             keep: NonZeroUsize::MIN,
-        };
-        LogFile::open(&settings, "log").unwrap()
+        }
+    }
+
+    fn log_in(dir: &Path) -> LogFile {
+        LogFile::open(&settings(dir), "log", Reopen::default()).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_rests_is_there_once_a_line_comes_and_is_closed_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.json");
+        let mut log = LogFile::resting(&settings(folder.path()), "log", Reopen::default());
+        assert!(!path.exists());
+        for line in [b"1", b"2"] {
+            log.write_all(line).unwrap();
+            log.flush().unwrap();
+            assert!(log.file.is_none());
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"12");
     }
 
     #[test]

@@ -16,9 +16,10 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use super::limiter::{Limit, Limiter};
 use super::log_file::{LogFile, Reopen};
-use super::output::Output;
+use super::output::{LogWriter, Output};
 use super::rows::{MetricSource, Rows};
-use crate::settings::{LogFormat, LogSettings};
+use super::switched::{Switched, Switches};
+use crate::settings::LogSettings;
 
 /// The error of setting up the log.
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +59,10 @@ pub(crate) struct Logs {
 pub(crate) struct LogControl {
     filter: reload::Handle<EnvFilter, Registry>,
     silenced: String,
-    reopen: Option<Reopen>,
-    outputs: Vec<Arc<Output>>,
+    switches: Arc<Switches>,
+    reopen: Reopen,
+    stderr: Arc<Output>,
+    file: Arc<Output>,
     limiter: Arc<Limiter>,
 }
 
@@ -73,12 +76,39 @@ impl LogControl {
     /// The next event goes to a file that is opened again by its name, for whoever has moved the old one away. False if
     /// events go to no file.
     pub(crate) fn reopen(&self) -> bool {
-        self.reopen.as_ref().map(Reopen::ask).is_some()
+        self.reopen.ask();
+        self.switches.file()
+    }
+
+    /// Opens the file that `new` asks for. `None` if events go on to where they go by `old`.
+    pub(crate) fn prepare(
+        &self,
+        old: &LogSettings,
+        new: &LogSettings,
+    ) -> Result<Option<LogWriter>, LogsError> {
+        let same = old.file == new.file;
+        (!same).then(|| writer(new, &self.reopen)).transpose()
+    }
+
+    /// From now on, the format and the files of these settings; `writer` was prepared for them.
+    pub(crate) fn set_outputs(&self, settings: &LogSettings, writer: Option<LogWriter>) {
+        if settings.file.is_none() {
+            // Before the file goes, so that no line is meant for it any more.
+            self.switches.set(settings);
+        }
+        if let Some(writer) = writer {
+            self.file.replace_writer(writer);
+        }
+        self.switches.set(settings);
+    }
+
+    fn outputs(&self) -> [&Arc<Output>; 2] {
+        [&self.stderr, &self.file]
     }
 
     /// Waits until everything is written, but no longer than `patience` for each output.
     pub(super) fn flush(&self, patience: Duration) {
-        for output in &self.outputs {
+        for output in self.outputs() {
             output.flush(patience);
         }
     }
@@ -90,32 +120,38 @@ impl Logs {
     pub(crate) fn install(settings: &LogSettings, silenced: &str) -> Result<Self, LogsError> {
         let (filter, handle) = reload::Layer::new(filter(&settings.level, silenced)?);
         let limiter = Arc::<Limiter>::default();
-        let start = |name, writer: Box<dyn io::Write + Send>| {
+        let start = |name, writer| {
             let limiter = Arc::clone(&limiter);
             Output::start(name, writer, move || limiter.tell(Instant::now()))
         };
-        let stderr = start("stderr", Box::new(copy("stderr", io::stderr())?))?;
-        let mut outputs = vec![Arc::clone(&stderr)];
-        let (mut file, mut reopen) = (None, None);
-        if let Some(settings) = &settings.file {
-            let writer = LogFile::open(settings, "perennial")?;
-            reopen = Some(writer.reopen.clone());
-            let output = start("file", Box::new(writer))?;
-            outputs.push(Arc::clone(&output));
-            file = Some(lines(output, LogFormat::Json));
-        }
+        let reopen = Reopen::default();
+        let stderr = start("stderr", LogWriter::new(copy("stderr", io::stderr())?))?;
+        let file = start("file", writer(settings, &reopen)?)?;
+        let switches = Arc::<Switches>::default();
+        switches.set(settings);
+        let text = fmt::layer()
+            .with_writer(Arc::clone(&stderr))
+            .with_target(false)
+            .with_ansi(io::stderr().is_terminal());
         let installed = tracing_subscriber::registry()
             .with(filter)
             .with(Limit(Arc::clone(&limiter)))
-            .with(lines(stderr, settings.format))
-            .with(file)
+            .with(Switched {
+                layer: text,
+                switches: Arc::clone(&switches),
+                on: |switches| !switches.json(),
+            })
+            .with(json(&stderr, &switches, Switches::json))
+            .with(json(&file, &switches, Switches::file))
             .try_init();
         installed.map_err(LogsError::Twice)?;
         let control = LogControl {
             filter: handle,
             silenced: silenced.to_owned(),
+            switches,
             reopen,
-            outputs,
+            stderr,
+            file,
             limiter,
         };
         Ok(Self { control })
@@ -125,7 +161,7 @@ impl Logs {
 impl Drop for Logs {
     fn drop(&mut self) {
         self.control.limiter.tell_rest();
-        for output in &self.control.outputs {
+        for output in self.control.outputs() {
             output.close();
         }
     }
@@ -143,19 +179,29 @@ fn filter(level: &str, silenced: &str) -> Result<EnvFilter, LogsError> {
     filter.map_err(|source| LogsError::Level(level.to_owned(), source))
 }
 
-/// Writes events as lines into `output`.
-fn lines<S>(output: Arc<Output>, format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+/// Writes events as lines of JSON into `output` while it is `on`.
+fn json<S>(
+    output: &Arc<Output>,
+    switches: &Arc<Switches>,
+    on: fn(&Switches) -> bool,
+) -> impl Layer<S> + Send + Sync
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    let base = fmt::layer().with_writer(output);
-    match format {
-        LogFormat::Json => base.json().flatten_event(true).boxed(),
-        LogFormat::Text => base
-            .with_target(false)
-            .with_ansi(io::stderr().is_terminal())
-            .boxed(),
+    let layer = fmt::layer().with_writer(Arc::clone(output));
+    Switched {
+        layer: layer.json().flatten_event(true),
+        switches: Arc::clone(switches),
+        on,
     }
+}
+
+/// The log file of these settings. Without one, nothing is written.
+fn writer(settings: &LogSettings, reopen: &Reopen) -> Result<LogWriter, LogsError> {
+    Ok(match &settings.file {
+        Some(file) => LogWriter::new(LogFile::open(file, "perennial", reopen.clone())?),
+        None => LogWriter::new(io::sink()),
+    })
 }
 
 /// Standard output or standard error without the lock that other threads might wait for.
@@ -168,7 +214,8 @@ pub(super) fn copy(name: &'static str, descriptor: impl AsFd) -> Result<File, Lo
 impl MetricSource for LogControl {
     fn write(&self, rows: &mut Rows<'_>) {
         let each = |value: fn(&Output) -> u64| {
-            let outputs = self.outputs.iter();
+            let files = self.switches.file();
+            let outputs = self.outputs().into_iter().take(1 + usize::from(files));
             outputs.map(move |output| ([("output", output.name)], value(output)))
         };
         rows.counters(

@@ -4,7 +4,9 @@
 //! and counted.
 
 // Decision: Nothing waits for a log.
+// Decision: A log keeps its queue and its thread, and changes its writer.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,19 +44,48 @@ pub(super) struct Output {
     failing: AtomicBool,
 }
 
+/// Something that lines can be written to.
+pub(crate) struct LogWriter(Box<dyn Write + Send>);
+
+impl LogWriter {
+    pub(super) fn new(writer: impl Write + Send + 'static) -> Self {
+        Self(Box::new(writer))
+    }
+}
+
+impl fmt::Debug for LogWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogWriter").finish_non_exhaustive()
+    }
+}
+
+/// What the thread does next: it writes the bytes, which may be none, and then changes to the writer, if there is one.
+struct Work {
+    block: Vec<u8>,
+    next_writer: Option<LogWriter>,
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     pending: Vec<u8>,
+    /// The writer that replaces the present one, and how many of the bytes that wait still go to that.
+    next_writer: Option<(usize, LogWriter)>,
     /// The thread writes.
     busy: bool,
     closed: bool,
+}
+
+impl Queue {
+    fn has_work(&self) -> bool {
+        !self.pending.is_empty() || self.next_writer.is_some()
+    }
 }
 
 impl Output {
     /// Starts the thread. `on_tick` is called at least once a second while the writer is not stuck.
     pub(super) fn start(
         name: &'static str,
-        writer: impl Write + Send + 'static,
+        writer: LogWriter,
         on_tick: impl Fn() + Send + 'static,
     ) -> Result<Arc<Self>, LogsError> {
         let output = Arc::new(Self {
@@ -86,6 +117,15 @@ impl Output {
         self.news.notify_one();
     }
 
+    /// Lines that are queued from now on go to `writer`; those that wait go to the present one, which is dropped then.
+    pub(super) fn replace_writer(&self, writer: LogWriter) {
+        let mut queue = self.queue.lock();
+        let waiting = queue.next_writer.take().map(|(waiting, _)| waiting);
+        let waiting = waiting.unwrap_or(queue.pending.len());
+        queue.next_writer = Some((waiting, writer));
+        self.news.notify_one();
+    }
+
     /// Whether the writer refused the last lines.
     pub(super) fn failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
@@ -94,7 +134,7 @@ impl Output {
     /// Waits until everything is written, but not longer than `patience`.
     pub(super) fn flush(&self, patience: Duration) {
         let mut queue = self.queue.lock();
-        let waits = |queue: &mut Queue| queue.busy || !queue.pending.is_empty();
+        let waits = |queue: &mut Queue| queue.busy || queue.has_work();
         self.idle.wait_while_for(&mut queue, waits, patience);
     }
 
@@ -105,11 +145,11 @@ impl Output {
         self.news.notify_one();
     }
 
-    /// The bytes to be written next, which may be none; `None` at the end.
-    fn next(&self) -> Option<Vec<u8>> {
+    /// `None` at the end.
+    fn next(&self) -> Option<Work> {
         let mut queue = self.queue.lock();
         queue.busy = false;
-        if queue.pending.is_empty() {
+        if !queue.has_work() {
             self.idle.notify_all();
             if queue.closed {
                 return None;
@@ -117,38 +157,52 @@ impl Output {
             self.news.wait_for(&mut queue, TICK);
         }
         queue.busy = true;
-        Some(std::mem::take(&mut queue.pending))
+        let mut block = std::mem::take(&mut queue.pending);
+        let next = queue.next_writer.take();
+        let next_writer = next.map(|(waiting, writer)| {
+            queue.pending = block.split_off(waiting);
+            writer
+        });
+        Some(Work { block, next_writer })
     }
 
-    fn work(&self, mut writer: impl Write, on_tick: impl Fn()) {
+    fn work(&self, mut writer: LogWriter, on_tick: impl Fn()) {
         let (mut torn, mut told) = (false, 0);
-        while let Some(block) = self.next() {
+        while let Some(Work { block, next_writer }) = self.next() {
             on_tick();
-            if block.is_empty() {
-                continue;
+            if !block.is_empty() {
+                let written = self.write(&mut writer.0, &block, &mut torn);
+                self.tell(written, &mut told);
             }
-            match self.write(&mut writer, &block, &mut torn) {
-                Ok(()) => {
-                    let lost = self.dropped.get() - told;
-                    told += lost;
-                    if self.failing.swap(false, Ordering::Relaxed) {
-                        tracing::info!(output = self.name, lost, "this log can be written again");
-                    } else if lost > 0 {
-                        tracing::warn!(
-                            output = self.name,
-                            lost,
-                            "lines of this log were dropped: it is read or written too slowly"
-                        );
-                    }
+            if let Some(next) = next_writer {
+                writer = next;
+            }
+        }
+    }
+
+    /// Logs a change of whether lines are written, and how many more than `told` were lost.
+    fn tell(&self, written: io::Result<()>, told: &mut u64) {
+        match written {
+            Ok(()) => {
+                let lost = self.dropped.get() - *told;
+                *told += lost;
+                if self.failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!(output = self.name, lost, "this log can be written again");
+                } else if lost > 0 {
+                    tracing::warn!(
+                        output = self.name,
+                        lost,
+                        "lines of this log were dropped: it is read or written too slowly"
+                    );
                 }
-                Err(error) => {
-                    if !self.failing.swap(true, Ordering::Relaxed) {
-                        tracing::error!(
-                            output = self.name,
-                            %error,
-                            "this log can't be written: its lines are lost until it can be again"
-                        );
-                    }
+            }
+            Err(error) => {
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    tracing::error!(
+                        output = self.name,
+                        %error,
+                        "this log can't be written: its lines are lost until it can be again"
+                    );
                 }
             }
         }
@@ -240,7 +294,11 @@ mod tests {
     fn slow() -> (Arc<Output>, Sender<io::Result<usize>>, Receiver<Vec<u8>>) {
         let ((go, going), (written, blocks)) = (mpsc::channel(), mpsc::channel());
         let disk = SlowDisk { go: going, written };
-        (Output::start("test", disk, || {}).unwrap(), go, blocks)
+        (
+            Output::start("test", LogWriter::new(disk), || {}).unwrap(),
+            go,
+            blocks,
+        )
     }
 
     fn text(blocks: &Receiver<Vec<u8>>) -> String {
@@ -273,6 +331,35 @@ mod tests {
             "\u{1b}[2mred\u{1b}[0m caf\u{e9} \\u007f\\u0085\\u009b31m\\u2028\\u202e\\u2066\n";
         assert_eq!(text(&blocks), wanted);
         output.close();
+    }
+
+    #[test]
+    fn lines_that_wait_go_to_the_old_writer_and_those_behind_to_the_new_one() {
+        let (output, go, old) = slow();
+        let ((new_go, going), (written, new)) = (mpsc::channel(), mpsc::channel());
+        output.push(b"1\n", 1);
+        output.push(b"2\n", 1);
+        let (never, _none) = mpsc::channel();
+        let skipped = SlowDisk {
+            go: mpsc::channel().1,
+            written: never,
+        };
+        output.replace_writer(LogWriter::new(skipped));
+        let disk = SlowDisk { go: going, written };
+        output.replace_writer(LogWriter::new(disk));
+        output.push(b"3\n", 1);
+        output.push(b"4\n", 1);
+        for _ in 0..2 {
+            // The thread may have taken the first line alone.
+            go.send(Ok(100)).unwrap();
+            new_go.send(Ok(100)).unwrap();
+        }
+        output.flush(Duration::from_secs(10));
+        output.close();
+        let all = |blocks: Receiver<Vec<u8>>| blocks.iter().flatten().collect::<Vec<u8>>();
+        assert_eq!(all(old), b"1\n2\n", "it is closed then");
+        assert_eq!(all(new), b"3\n4\n");
+        assert_eq!((output.lines.get(), output.dropped.get()), (4, 0));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::telemetry::{AccessSink, push_readable};
 const BLOCK_BYTES: usize = 16 * 1024;
 /// Room for a line over the size of a block; most have a quarter of it.
 const LINE_BYTES: usize = 1024;
+const ROOM: usize = BLOCK_BYTES + LINE_BYTES;
 /// The longest time that a line waits for others.
 const FLUSH_AFTER: Duration = Duration::from_millis(200);
 
@@ -71,7 +72,7 @@ impl AccessLog {
     pub(crate) fn new(access: Access) -> Self {
         Self {
             access,
-            block: RefCell::new(Vec::with_capacity(BLOCK_BYTES + LINE_BYTES)),
+            block: RefCell::default(),
             lines: Cell::new(0),
             flushing: Cell::new(false),
             second: Cell::new(Second::of(0)),
@@ -82,6 +83,10 @@ impl AccessLog {
     pub(crate) fn add(self: &Rc<Self>, line: &Line<'_>) {
         let full = {
             let mut block = self.block.borrow_mut();
+            // Once: the log may be off for ever.
+            if block.capacity() == 0 {
+                block.reserve_exact(ROOM);
+            }
             self.encode(&mut block, SystemTime::now(), line);
             block.len() >= BLOCK_BYTES
         };
@@ -246,7 +251,7 @@ mod tests {
             rotate: crate::settings::Rotation::Never,
             keep: std::num::NonZeroUsize::MIN,
         });
-        let (sink, guard) = AccessSink::open(&settings).unwrap().unwrap();
+        let (sink, guard) = AccessSink::open(&settings).unwrap();
         let patterns = Arc::new(RoutePatterns::with_room(1));
         patterns.number("/");
         (

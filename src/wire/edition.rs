@@ -23,7 +23,9 @@ pub(crate) struct Edition<R> {
     pub limits: LimitSettings,
     /// The host names that the server answers to.
     pub hosts: Hosts,
-    /// Whether the access log has queries (`logging.access_query`).
+    /// Whether answers have a line in the access log (`logging.access`).
+    pub access_lines: bool,
+    /// Whether these have queries (`logging.access_query`).
     pub access_queries: bool,
     /// Answers the requests.
     pub responder: Arc<R>,
@@ -50,6 +52,7 @@ impl<R> Editions<R> {
             number: 1,
             limits,
             hosts: Hosts::default(),
+            access_lines: true,
             access_queries: true,
             responder: Arc::new(responder),
         })
@@ -149,6 +152,7 @@ mod tests {
             number: 2,
             limits: one.limits,
             hosts: Hosts::default(),
+            access_lines: true,
             access_queries: true,
             responder: Arc::new(2),
         });

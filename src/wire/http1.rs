@@ -338,15 +338,18 @@ impl Http1 {
         let response = problem.refusal(&id);
         let status = response.status().as_u16();
         let sent = self.send(response, &Framing::default(), true).await;
-        self.thread.recorder.log_refused(&Line {
-            protocol: "HTTP/1.1",
-            peer: self.peer.address,
-            status,
-            id,
-            fault: Some(fault),
-            bytes: sent.bytes,
-            ..Line::default()
-        });
+        let recorder = &self.thread.recorder;
+        if recorder.logs(&self.thread.rules()) {
+            recorder.log_refused(&Line {
+                protocol: "HTTP/1.1",
+                peer: self.peer.address,
+                status,
+                id,
+                fault: Some(fault),
+                bytes: sent.bytes,
+                ..Line::default()
+            });
+        }
         if sent.whole {
             After::Linger
         } else {

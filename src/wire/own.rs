@@ -32,6 +32,7 @@ impl<R: Responder> Edition<R> {
         url.parse::<Uri>().map_err(|_| Unanswered::Url)?;
         let rules = RequestRules {
             limits: self.limits,
+            logs: self.access_lines,
             logs_query: self.access_queries,
         };
         let link = Link::new(false, RequestId::default(), rules);

@@ -13,6 +13,7 @@ use super::http1::Fault;
 use super::link::Link;
 use super::metrics::HandlerMetrics;
 use super::request_id::{RequestId, RequestIds};
+use super::thread::RequestRules;
 
 /// Records the answers of one thread.
 pub(super) struct Recorder {
@@ -56,14 +57,14 @@ impl Recorder {
         self.metrics.answered(route, method, status, took, bytes);
     }
 
-    /// Whether there is a log.
-    pub(super) fn logs(&self) -> bool {
-        self.access.is_some()
+    /// Whether a request with these rules has a line in the log.
+    pub(super) fn logs(&self, rules: &RequestRules) -> bool {
+        rules.logs && self.access.is_some()
     }
 
-    /// Logs the answer to a request.
+    /// Logs the answer to a request, if its rules say so.
     pub(super) fn log(&self, request: &HttpRequest, link: &Link, status: u16, ended: AnswerEnd) {
-        let Some(access) = &self.access else {
+        let Some(access) = self.access.as_ref().filter(|_| link.rules.logs) else {
             return;
         };
         let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);

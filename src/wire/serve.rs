@@ -44,6 +44,7 @@ impl Service {
             let edition = current.look();
             RequestRules {
                 limits: edition.limits,
+                logs: edition.access_lines,
                 logs_query: edition.access_queries,
             }
         });

@@ -45,6 +45,8 @@ pub(super) struct RequestRules {
     pub(super) limits: LimitSettings,
     /// Whether the access log has the query.
     pub(super) logs_query: bool,
+    /// Whether its answer has a line in the access log.
+    pub(super) logs: bool,
 }
 
 /// The time as HTTP writes it.

@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::daemon::{TestDaemon, metric};
 
 /// All lines of the access log files in `dir`.
-fn lines(dir: &Path) -> Vec<Value> {
+pub(crate) fn lines(dir: &Path) -> Vec<Value> {
     let files = fs::read_dir(dir).unwrap();
     let files = files.map(|file| file.unwrap().path()).filter(|path| {
         let name = path.file_name().unwrap().to_str().unwrap();

@@ -56,6 +56,7 @@ mod released;
 mod reload;
 mod reload_drills;
 mod reload_limits;
+mod reload_logs;
 mod reload_resources;
 mod reload_ways;
 mod required;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use super::logs::OpenedLogs;
 use super::resources::LOOK;
 use crate::admin::Reloaded;
 use crate::api::Site;
@@ -30,6 +31,7 @@ pub(super) struct NextSettings {
     pub(super) resources: ProposedResources,
     pub(super) edition: Arc<Edition<Site>>,
     pub(super) loaded: LoadedSettings,
+    pub(super) logs: Mutex<OpenedLogs>,
     /// The order that they follow, and its outcome.
     pub(super) order: MessageId,
     pub(super) reloaded: Reloaded,

@@ -82,7 +82,7 @@ impl Answer {
         recorder.count(&request, &link, status, size);
         let head_only = request.method() == Method::HEAD;
         // Without a log, nobody needs the request any more, and sending the body may take long.
-        let row = recorder.logs();
+        let row = recorder.logs(&link.rules);
         let row = row.then(|| LogRow::Answered(request, link, status));
         self.send(response, size, head_only, row, respond);
     }
@@ -95,7 +95,8 @@ impl Answer {
         self.thread.counters.refused(fault);
         let id = self.thread.recorder.next_id();
         let response = fault.problem().refusal(&id);
-        let row = self.thread.recorder.logs().then(|| {
+        let logs = self.thread.recorder.logs(&self.thread.rules());
+        let row = logs.then(|| {
             LogRow::Refused(Box::new(Line {
                 protocol: "HTTP/2",
                 peer: peer.address,
