@@ -40,7 +40,7 @@ impl LogFile {
         let dir = &settings.dir;
         let made = std::fs::create_dir_all(dir);
         made.map_err(|source| LogsError::Folder(dir.clone(), source))?;
-        let opened = open(settings, prefix);
+        let opened = open(settings, prefix, Some(settings.keep.get()));
         let file = opened.map_err(|source| LogsError::File(dir.clone(), source))?;
         Ok(Self {
             settings: settings.clone(),
@@ -65,20 +65,27 @@ impl LogFile {
             reopen,
         }
     }
+
+    /// The number of files that are kept. A file that rests removes none: each time it is opened, the last one would be counted
+    /// as an old one.
+    fn keep(&self) -> Option<usize> {
+        (!self.rests).then(|| self.settings.keep.get())
+    }
 }
 
 impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.reopen.0.swap(false, Ordering::Acquire)
-            && let Ok(file) = open(&self.settings, self.prefix)
+            && let Ok(file) = open(&self.settings, self.prefix, self.keep())
         {
             self.file = Some(file);
         }
+        let keep = self.keep();
         let file = match &mut self.file {
             Some(file) => file,
             closed => {
-                let opened = open(&self.settings, self.prefix).map_err(io::Error::other)?;
-                closed.insert(opened)
+                let opened = open(&self.settings, self.prefix, keep);
+                closed.insert(opened.map_err(io::Error::other)?)
             }
         };
         file.write(bytes)
@@ -93,19 +100,26 @@ impl Write for LogFile {
     }
 }
 
-fn open(settings: &LogFileSettings, prefix: &str) -> Result<RollingFileAppender, InitError> {
+fn open(
+    settings: &LogFileSettings,
+    prefix: &str,
+    keep: Option<usize>,
+) -> Result<RollingFileAppender, InitError> {
     let rotation = match settings.rotate {
         Rotation::Minutely => Rolled::MINUTELY,
         Rotation::Hourly => Rolled::HOURLY,
         Rotation::Daily => Rolled::DAILY,
         Rotation::Never => Rolled::NEVER,
     };
-    RollingFileAppender::builder()
+    let builder = RollingFileAppender::builder()
         .rotation(rotation)
         .filename_prefix(prefix)
-        .filename_suffix("json")
-        .max_log_files(settings.keep.get())
-        .build(&settings.dir)
+        .filename_suffix("json");
+    let builder = match keep {
+        Some(keep) => builder.max_log_files(keep),
+        None => builder,
+    };
+    builder.build(&settings.dir)
 }
 
 #[cfg(test)]
