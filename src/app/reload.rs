@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use super::serving::{Serving, edition};
 use crate::admin::{Admin, NotReloaded, ReloadOrder, Reloaded, Reloads};
 use crate::api::Site;
-use crate::settings::{CheckedFolders, LoadError, SettingValues, SettingsSource, plan};
+use crate::settings::{CheckedFolders, LoadError, SettingValues, Settings, SettingsSource, plan};
 use crate::supervision::{
     BatchLimits, BlockingChild, BoxError, ChildSpec, Delivery, Faults, Incarnation, QueueLimits,
     Slot,
@@ -175,12 +175,8 @@ impl Reloading {
         }
         let started = wait_for(self.children.start(new, settings))?;
         self.faults.hit(STARTED);
-        let old = &before.responder.settings.logging;
         // Last, because a new file may be one too many, for which the oldest is removed.
-        let opened = started.and_then(|admin| {
-            let opened = logs::prepare(self.logs(), old, &settings.logging)?;
-            Ok((admin, opened))
-        });
+        let opened = started.and_then(|admin| Ok((admin, self.open_logs(&before, settings)?)));
         let committed = incarnation.wanted() && order.commit_to(LAST_STEP);
         let (admin, opened) = match opened {
             Ok(opened) if committed => opened,
@@ -242,6 +238,11 @@ impl Reloading {
 
     fn logs(&self) -> (&LogControl, &AccessSink) {
         (&self.origin.log, &self.access)
+    }
+
+    fn open_logs(&self, old: &Edition<Site>, new: &Settings) -> Result<OpenedLogs, Vec<String>> {
+        let old = &old.responder.settings.logging;
+        logs::prepare(self.logs(), old, &new.logging)
     }
 
     fn set_level(&self, level: &str) {
