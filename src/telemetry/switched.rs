@@ -9,7 +9,7 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use crate::settings::{LogFormat, LogSettings};
 
-/// What the settings in force say.
+/// The parts of the settings in force by which layers are switched.
 #[derive(Debug, Default)]
 pub(super) struct Switches {
     json: AtomicBool,
