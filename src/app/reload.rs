@@ -31,9 +31,10 @@ use crate::supervision::{
     Slot,
 };
 use crate::telemetry::{AccessSink, LogControl};
-use crate::wire::Editions;
+use crate::wire::{Edition, Editions};
 pub(super) use children::LiveChildren;
 pub(super) use limits::{Limited, supervisor_limits};
+use logs::OpenedLogs;
 pub(super) use values::Values;
 use values::{NextSettings, wait_for_turn};
 pub(super) use watcher::Watching;
