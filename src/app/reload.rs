@@ -155,9 +155,8 @@ impl Reloading {
             return Ok(reloaded);
         }
         reloaded.generation = number + 1;
-        let settings = &loaded.settings;
+        let (settings, before) = (&loaded.settings, self.site.current());
         self.limited.prepare(settings)?;
-        let before = self.site.current();
         let routes = &before.responder.routes;
         let store = &*self.serving.store;
         let proposed = store.propose(&settings.resources);
