@@ -229,13 +229,16 @@ fn count_moves(
     Ok(())
 }
 
+/// The first key of a block, and the number of its keys.
+type CountedBlock = (Box<[u8]>, u32);
+
 /// The blocks that the keys of a block make: their first keys and counts.
 fn blocks_within(
     engine: &dyn Engine,
     of: &CountedKeys,
     counts: &BlockCounts,
     block: usize,
-) -> Result<Vec<(Box<[u8]>, u32)>, EngineError> {
+) -> Result<Vec<CountedBlock>, EngineError> {
     // A key before the first block belongs to it, too.
     let first = counts.firsts.get(block).filter(|_| block > 0);
     let from = first.map_or(of.beginning.as_slice(), |first| first);
