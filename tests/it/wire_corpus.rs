@@ -159,7 +159,11 @@ fn carry_out(exchange: &mut Exchange, case: &WireCase) -> Result<(), String> {
                     return Err(format!("{status}, not {}: {body}", wanted.status));
                 }
                 check_head(&answer)?;
-                closing |= answer.head.contains("\r\nconnection: close\r\n");
+                let closes = answer.head.contains("\r\nconnection: close\r\n");
+                if closes && case.early && exchange.pieces {
+                    return exchange.ends();
+                }
+                closing |= closes;
             }
         }
     }

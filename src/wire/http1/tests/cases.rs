@@ -10,6 +10,7 @@
 //! | `end` | the client closes its side |
 //! | `< 400 chunk_size` | the client gets this status; the label is that of the broken rule |
 //! | `< 200 no-body` | the client gets this status, and no body although the answer tells a length |
+//! | `early` | in pieces, an answer may come before the end of its chunked body; then it closes the connection, and is the last |
 //! | `open` | the case ends; the connection takes another request |
 //! | `close` | the case ends; the server closes the connection |
 //!
@@ -27,6 +28,8 @@ pub(crate) struct WireCase {
     /// The RFC and the section.
     pub(crate) rule: String,
     pub(crate) steps: Vec<WireStep>,
+    /// Whether an answer that comes before the end of its body may be the last, if the client sends pieces.
+    pub(crate) early: bool,
     /// Whether the connection takes another request afterwards.
     pub(crate) open: bool,
 }
@@ -108,6 +111,7 @@ fn read_cases(file: &str, text: &str, cases: &mut Vec<WireCase>) {
                 let bytes = unescape(&replace_names(rest, &names), &place);
                 current.steps.push(WireStep::Send(bytes));
             }
+            "early" => current.early = true,
             "end" => current.steps.push(WireStep::End),
             "<" => current.steps.push(WireStep::Want(wanted(rest, &place))),
             "open" | "close" => {

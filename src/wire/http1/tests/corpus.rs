@@ -29,6 +29,7 @@ fn the_corpus_has_a_case_for_each_rule() {
         let (rfc, section) = rule.split_once(' ').unwrap_or_default();
         let numbers = section.split('.').all(|part| part.parse::<u8>().is_ok());
         assert!(RFCS.contains(&rfc) && numbers, "{name}: {rule:?}");
+        assert!(case.open || !case.early, "{name} is closed at any rate");
         used.extend(case.wanted().filter_map(|answer| answer.fault.as_deref()));
     }
     let rules = Fault::ALL.iter().filter(|fault| {
