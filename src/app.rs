@@ -9,7 +9,6 @@ mod memory;
 mod notifier;
 mod phase;
 mod reload;
-mod run_file;
 mod service_manager;
 mod serving;
 mod signals;

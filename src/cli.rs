@@ -11,6 +11,7 @@ mod orders;
 mod probe;
 mod reload;
 mod restore;
+mod salvage;
 mod serve;
 mod status;
 mod transfer;
@@ -127,6 +128,16 @@ enum Command {
         /// The new data folder [default: server.data]
         #[arg(long, value_name = "FOLDER")]
         into: Option<PathBuf>,
+    },
+    /// Make a store from what can be read of one that is damaged in all its copies: exit code 0 if all that was acknowledged came
+    /// out, 65 if something is missing, 75 if a daemon uses it
+    Salvage {
+        /// Data folders and archives of one store [default: server.data and storage.archive]
+        #[arg(value_name = "FOLDER")]
+        from: Vec<PathBuf>,
+        /// The new data folder
+        #[arg(long, value_name = "FOLDER")]
+        into: PathBuf,
     },
     /// Write the records of the running daemon to a file
     Export {
@@ -267,6 +278,10 @@ impl Command {
                     restore::run(&settings.backup, &from, at, into)
                 })
             }
+            Self::Salvage { from, into } => source(config)
+                .with(CheckedFolders::None, |loaded, _| {
+                    salvage::run(&loaded.settings, from, &into)
+                }),
             Self::Export { args, admin } => admin.ask(source(config), |address| args.run(address)),
             Self::Import { args, admin } => admin.ask(source(config), |address| args.run(address)),
             Self::Reload { dry_run, admin } => {

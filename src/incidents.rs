@@ -137,12 +137,20 @@ struct IncidentList {
     kept: VecDeque<Incident>,
     /// The number of those at the end of `kept` that are not in the file yet.
     pending: usize,
+    /// Whether the data folder is this process's, and may be written into.
+    owned: bool,
+    /// Whether those of the runs before were read.
+    has_read: bool,
     /// Whether the thread is writing.
     writing: bool,
     closed: bool,
 }
 
 impl IncidentList {
+    fn may_write(&self) -> bool {
+        !self.closed && self.owned && (self.pending > 0 || !self.has_read)
+    }
+
     fn push(&mut self, incident: Incident) {
         self.kept.push_back(incident);
         while self.kept.len() > KEPT {
@@ -152,7 +160,8 @@ impl IncidentList {
 }
 
 impl Incidents {
-    /// The incidents that are kept in the data folder `data`. They are read in the background.
+    /// The incidents that are kept in the data folder `data`. They are read and written in the background, from
+    /// [`begin_writing`](Self::begin_writing) on.
     pub(crate) fn new(data: &Path) -> Self {
         let shared = Arc::<SharedIncidents>::default();
         let (of, file) = (Arc::clone(&shared), IncidentFile::new(data));
@@ -197,11 +206,18 @@ impl Incidents {
         self.shared.unwritten.load(Ordering::Relaxed)
     }
 
-    /// Waits until all are written, for `limit` at most.
-    pub(crate) fn flush(&self, limit: Duration) {
+    /// From now on the data folder is this process's.
+    pub(crate) fn begin_writing(&self) {
+        self.shared.list.lock().owned = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits until all are written, for `limit` at most; from then on the data folder may be another process's.
+    pub(crate) fn end_writing(&self, limit: Duration) {
         let mut list = self.shared.list.lock();
-        let busy = |list: &mut IncidentList| !list.closed && (list.pending > 0 || list.writing);
+        let busy = |list: &mut IncidentList| list.writing || list.may_write();
         self.shared.changed.wait_while_for(&mut list, busy, limit);
+        list.owned = false;
     }
 }
 
@@ -213,30 +229,38 @@ impl Drop for Incidents {
 }
 
 impl SharedIncidents {
-    /// Reads the file, and writes what is added from then on.
+    /// Reads the file, and writes what is added, as soon as and as long as the folder is this process's.
     fn keep(&self, mut file: IncidentFile) {
-        let mut before = VecDeque::from(file.read());
         let mut list = self.list.lock();
-        before.append(&mut list.kept);
-        for incident in before {
-            list.push(incident);
-        }
         loop {
             self.changed
-                .wait_while(&mut list, |list| list.pending == 0 && !list.closed);
-            if list.pending == 0 {
+                .wait_while(&mut list, |list| !list.closed && !list.may_write());
+            // What was added before the end is written, too.
+            if !list.owned || list.pending == 0 && list.closed {
                 return;
             }
-            let pending = std::mem::take(&mut list.pending);
-            let kept: Vec<_> = list.kept.iter().cloned().collect();
             list.writing = true;
-            drop(list);
-            if let Err(error) = file.write(&kept, pending) {
-                let count = u64::try_from(pending).unwrap_or(u64::MAX);
-                self.unwritten.fetch_add(count, Ordering::Relaxed);
-                tracing::warn!(%error, "an incident could not be written to the data folder: it is listed until the daemon ends");
+            if !list.has_read {
+                list.has_read = true;
+                drop(list);
+                let mut before = VecDeque::from(file.read());
+                list = self.list.lock();
+                before.append(&mut list.kept);
+                for incident in before {
+                    list.push(incident);
+                }
             }
-            list = self.list.lock();
+            let pending = std::mem::take(&mut list.pending);
+            if pending > 0 {
+                let kept: Vec<_> = list.kept.iter().cloned().collect();
+                drop(list);
+                if let Err(error) = file.write(&kept, pending) {
+                    let count = u64::try_from(pending).unwrap_or(u64::MAX);
+                    self.unwritten.fetch_add(count, Ordering::Relaxed);
+                    tracing::warn!(%error, "an incident could not be written to the data folder: it is listed until the daemon ends");
+                }
+                list = self.list.lock();
+            }
             list.writing = false;
             self.changed.notify_all();
         }
@@ -250,6 +274,14 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(10);
+
+    impl Incidents {
+        /// Waits until all are written.
+        fn flush(&self) {
+            self.begin_writing();
+            self.end_writing(LIMIT);
+        }
+    }
 
     fn incident(n: usize) -> Incident {
         let what = format!("the {n}th");
@@ -272,13 +304,13 @@ mod tests {
         let file = folder.path().join("journal/1.journal");
         let first = incident(1).of_file(&file).lasting(Duration::from_secs(2));
         incidents.add(first.clone());
-        incidents.flush(LIMIT);
+        incidents.flush();
         let path = folder.path().join("incidents.ndjson");
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{text}{{\"at\":\"2026-1")).unwrap();
         let later = Incidents::new(folder.path());
         later.add(incident(2));
-        later.flush(LIMIT);
+        later.flush();
         assert_eq!(read(folder.path()), ["the 1th", "the 2th"]);
         assert_eq!(later.all().first(), Some(&first));
         let counts: Vec<_> = later.counts().filter(|(_, count)| *count > 0).collect();
@@ -294,7 +326,7 @@ mod tests {
             long.done = cut(&"\u{1}".repeat(10_000));
             incidents.add(long);
             if n % 100 == 99 {
-                incidents.flush(LIMIT);
+                incidents.flush();
             }
         }
         let kept = read(folder.path());
@@ -310,12 +342,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let incidents = Incidents::new(&folder.path().join("nowhere"));
         incidents.add(incident(1));
-        incidents.flush(LIMIT);
+        incidents.flush();
         assert_eq!(incidents.unwritten(), 1);
         assert_eq!(incidents.all().len(), 1);
         fs::create_dir(folder.path().join("nowhere")).unwrap();
         incidents.add(incident(2));
-        incidents.flush(LIMIT);
+        incidents.flush();
         assert_eq!(read(&folder.path().join("nowhere")), ["the 1th", "the 2th"]);
     }
 

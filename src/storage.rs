@@ -3,13 +3,14 @@
 //! Order of reading: [`store`] (the interface, the same for every engine), [`plan`] (how a query is answered), [`journal`] (the
 //! changes on the disk), [`history`] (what a record was), [`fit`] (whether settings and stored records fit together), then
 //! [`sled`](self::sled), the one engine there is, whose head has an order of reading of its own. [`backup`] makes copies of a
-//! store and stores from copies.
+//! store and stores from copies, [`salvage`] a store from what is left of one.
 
 mod backup;
 mod fit;
 mod history;
 mod journal;
 mod plan;
+mod salvage;
 mod sled;
 mod store;
 
@@ -25,6 +26,7 @@ pub(crate) use fit::{DataFinding, Resources};
 pub(crate) use history::RecordHistory;
 pub(crate) use journal::JournalFiles;
 pub(crate) use plan::{IndexPart, Plan, PlanFacts, unknown_size};
+pub(crate) use salvage::{SalvageError, Salvaged, salvage};
 pub(crate) use store::{
     BATCH_COMMANDS_MAX, BatchWritten, Change, Changes, CollectionId, ListPage, Refusal,
     ResourcesFault, Store, StoreError, Write, WriteBatch, Written,

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::bounds::ServerBounds;
 use super::errors::BuildError;
 use super::reload::{self, Limited, LiveChildren, Reloading, SettingsOrigin, Values, Watching};
-use super::run_file::RunFile;
 use super::serving::{Serving, edition};
 use super::system::Bound;
 use crate::admin::{
@@ -55,8 +54,6 @@ pub(super) struct Planned {
     pub(super) prepared: PreparedTree,
     pub(super) env: Env,
     pub(super) pulse: Arc<Pulse>,
-    pub(super) run_file: RunFile,
-    pub(super) incidents: Arc<Incidents>,
     /// The files of its sockets are removed when the listeners are gone.
     pub(super) children: Arc<LiveChildren>,
 }
@@ -143,8 +140,6 @@ impl Assembly {
                 prepared,
                 env: env(builder.faults),
                 pulse,
-                run_file: RunFile::new(&builder.settings.server.data),
-                incidents,
                 children,
             }),
             metrics,

@@ -13,7 +13,6 @@ use super::errors::{BuildError, Ended};
 use super::notifier::Notifier;
 use super::phase::{Phase, Phases};
 use super::reload::SettingsOrigin;
-use super::run_file::RunFile;
 use super::service_manager::ServiceManager;
 use crate::listener::Inherited;
 use crate::settings::{AdminListen, Settings};
@@ -206,8 +205,6 @@ impl Drop for System {
     }
 }
 
-/// The longest time that the end waits until all incidents are written.
-const INCIDENTS_FLUSH: Duration = Duration::from_secs(1);
 /// The sentinel beats ten times a second; where this much time lies between two beats, the process stood still.
 const PAUSE: Duration = Duration::from_secs(3);
 
@@ -223,9 +220,8 @@ fn since_boot() -> Duration {
 }
 
 /// Runs the tree from its start to its end, on the thread of the actix system.
-fn live(mut planned: Planned, mut notifier: Option<Notifier>, store: &Arc<dyn Store>, stop: &Stop) {
+fn live(planned: Planned, mut notifier: Option<Notifier>, store: &Arc<dyn Store>, stop: &Stop) {
     let children = Arc::clone(&planned.children);
-    planned.run_file.tell_last();
     let overdue = Arc::new(OnceLock::new());
     let (verdict, watched, stopper) = (Arc::clone(&overdue), Arc::clone(store), stop.clone());
     let (mut last_beat, mut ran) = (since_boot(), Duration::ZERO);
@@ -270,7 +266,7 @@ fn live(mut planned: Planned, mut notifier: Option<Notifier>, store: &Arc<dyn St
             tracing::error!(%error, "the system refused a thread for the sentinel: stopping");
             tree.stopper().stop();
         }
-        let reason = watch(tree, &stop.phases, &mut planned.run_file).await;
+        let reason = watch(tree, &stop.phases).await;
         stop.phases.enter(Phase::Stopping);
         drop(sentinel);
         supervisors.stop();
@@ -279,17 +275,14 @@ fn live(mut planned: Planned, mut notifier: Option<Notifier>, store: &Arc<dyn St
     planned.children.opener.remove_files();
     // The listeners were closed first; the disk is closed last.
     store.close();
-    planned.incidents.flush(INCIDENTS_FLUSH);
-    planned.run_file.remove();
     // If a commit hangs, that is the reason, whatever the children report.
     let reason = overdue.get().cloned().unwrap_or(reason);
     tracing::info!(%reason, "stopped");
     stop.phases.enter(Phase::Stopped(reason));
 }
 
-async fn watch(mut tree: RunningTree, phases: &Phases, run_file: &mut RunFile) -> ExitReason {
+async fn watch(mut tree: RunningTree, phases: &Phases) -> ExitReason {
     if (&mut tree.ready).await.is_ok() {
-        run_file.write();
         tracing::info!("ready");
         phases.enter(Phase::Ready);
     }

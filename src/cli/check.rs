@@ -101,7 +101,7 @@ fn advice(checked: &DataCheck) -> Option<&'static str> {
             "keep a copy of the folder, then start the daemon: another copy has all that was acknowledged"
         }
         Some(false) => {
-            "keep a copy of the folder, then put back a backup: no copy has all that was acknowledged"
+            "no copy has all that was acknowledged: keep a copy of the folder, then put back a backup, or have perennial salvage make a store of what can be read"
         }
         None => {
             "the daemon that runs finds it when it reads everything, at its start and every 6 hours, and mends it from the other copy; if it can't, /readyz/storage says so"

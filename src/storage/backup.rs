@@ -3,18 +3,21 @@
 //! A backup is made from the files of the data folder, which are only appended to, so the daemon may run meanwhile and takes
 //! no part in it. `journal/JOURNAL.md` gives the format.
 //!
-//! Order of reading: [`manifest`] (what a backup says of itself), [`write`](self::write), [`restore`](self::restore).
+//! Order of reading: [`manifest`] (what a backup says of itself), [`write`](self::write), [`new_store`] (a store that is made), [`restore`](self::restore).
 
 mod manifest;
+mod new_store;
 mod restore;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod write;
 
 use std::io;
 use std::path::PathBuf;
 
 pub(crate) use manifest::Manifest;
+pub(super) use manifest::Totals;
+pub(super) use new_store::NewStore;
 pub(crate) use restore::{Moment, restore_backup, restore_folder, verify_backup};
 pub(crate) use write::BackupPlan;
 
@@ -74,7 +77,7 @@ pub(crate) enum BackupError {
     OtherRecords,
     /// The moment is not in the backup.
     #[error(
-        "what was asked for is not in it: it has the changes {first} to {last}, of {from} to {to}"
+        "what was asked for is not in it: it has the changes {first} to {last}, of {from} to {to}; name one of these with --at, or take an older backup or an archive"
     )]
     OutOfRange {
         /// The first change to which a store can be restored.

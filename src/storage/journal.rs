@@ -5,7 +5,7 @@
 //!
 //! Order of reading: [`change`] (one change), [`frame`] (one group of changes as bytes), [`segment`] (one file), [`append`] (writing), [`read`]
 //! (reading and checking), [`marks`] (what was acknowledged), [`stream`] (changes one after the other, compressed), [`snapshot`] (all records of one moment, so that older
-//! files can be removed), [`lock`] (one process at a time), [`archive`] (a copy elsewhere).
+//! files can be removed), [`lock`] (one process at a time), [`archive`] (a copy elsewhere), [`pieces`] (what is left of a damaged file).
 
 // Decision: The journal is the truth, and sled is a view of it.
 
@@ -15,6 +15,7 @@ mod change;
 mod frame;
 mod lock;
 mod marks;
+mod pieces;
 mod read;
 mod segment;
 mod snapshot;
@@ -31,6 +32,7 @@ pub(super) use change::{JournalChange, JournalEffect};
 pub(super) use frame::{FRAME_VERSION, FrameFault};
 pub(super) use lock::{DataLock, LockError};
 pub(super) use marks::{Mark, Marks, MarksFound, boot_id};
+pub(super) use pieces::{DamagedPiece, Piece};
 pub(crate) use read::JournalFiles;
 pub(super) use read::{JournalEnd, Reach};
 pub(super) use snapshot::{Snapshot, SnapshotWriter};

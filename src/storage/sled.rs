@@ -10,9 +10,9 @@
 //! 2. How it is written: `message`, `writer`, `batch`, `staging`, `commit`, `replay`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`; with indexes:
 //!    `index_catalog` (which there are), `index_reading`, `block_counts`, `index_declaring`, `index_building`, `unique`, `index_check`.
-//! 4. How it is opened and kept open: `data_folder`, `start` (the decisions), `opening`, `sources`, `snapshots`, `one_at_a_time`, `view_flush`, `archiving`, `scrub`, `healing`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
+//! 4. How it is opened and kept open: `data_folder`, `folder_use` with `run_file`, `start` (the decisions), `opening`, `sources`, `snapshots`, `one_at_a_time`, `view_flush`, `archiving`, `scrub`, `healing`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
 //!    `engine_state`, `space`, `failing_disk`, `limits`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` with `candidate` changes which of them are declared.
-//! 5. What is measured: `metrics`; what is printed: `print`; what is checked: `data_check`, `folder_fault`, `view_check`, `data_fit`.
+//! 5. What is measured: `metrics`; what is printed: `print`; what is salvaged: `salvaged_view`; what is checked: `data_check`, `folder_fault`, `view_check`, `data_fit`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
 mod archiving;
@@ -34,6 +34,7 @@ mod engine_state;
 mod failing_disk;
 mod find;
 mod folder_fault;
+mod folder_use;
 mod guarded_keys;
 mod healing;
 mod held_bytes;
@@ -58,6 +59,8 @@ mod print;
 mod read_error;
 mod reader_state;
 mod replay;
+mod run_file;
+mod salvaged_view;
 mod scan;
 mod scrub;
 mod seqlock;
@@ -101,9 +104,11 @@ use limits::SharedLimits;
 use opener::SledOpener;
 use past::HISTORIES_MAX;
 pub(crate) use print::{PrintError, print_journal, read_past, store_in};
+pub(super) use salvaged_view::{SalvagedView, ViewEntry};
 use scan::scans_max;
 use space::Space;
 pub(crate) use space::spare_bytes;
+pub(super) use start::is_trusted;
 use store::SledStore;
 use writer::{GROUP, Writer, WriterSettings, commit_times};
 

@@ -62,6 +62,7 @@ mod reload_ways;
 mod required;
 mod resources;
 mod routes;
+mod salvage;
 mod service;
 mod shutdown;
 mod signals;

@@ -1,24 +1,18 @@
 //! Makes a store from a backup, or from the files of a data folder or an archive, as it was at a moment.
-//!
-//! The new store has one snapshot and no journal. It is made in the folder `restoring` of the data folder and then moved to its
-//! place, its marks last, so that a restore that was cut off is never taken for a store.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 
 use super::manifest::{Census, Manifest};
+use super::new_store::NewStore;
 use super::write::{FolderChanges, identify};
 use super::{BackupError, MAGIC};
 use crate::storage::DataFolder;
-use crate::storage::journal::{
-    DataLock, JournalChange, JournalFiles, LockError, Mark, Marks, Reach, Snapshot, SnapshotWriter,
-    StoreId, StreamReader, sync_folder,
-};
+use crate::storage::journal::{JournalChange, JournalFiles, Reach, Snapshot, StreamReader};
 
 /// The latest time that has four digits for its year, in milliseconds since 1970.
 const LATEST_MS: u64 = 253_402_300_799_999;
@@ -85,17 +79,23 @@ pub(crate) fn restore_folder(
     let folder = DataFolder::new(source);
     let (store, acknowledged) = identify(&folder)?;
     let files = JournalFiles::find(&folder.journal(), store)?;
+    let snapshots = Snapshot::find(&folder.snapshots(), store)?;
     let mut fitting = Vec::new();
-    for snapshot in Snapshot::find(&folder.snapshots(), store)? {
+    for snapshot in &snapshots {
         if match at {
             Moment::Latest => true,
             Moment::Change(change) => snapshot.seq <= change,
             Moment::Time(time) => snapshot.written_ms()? <= time,
         } {
-            fitting.push(Some(snapshot));
+            fitting.push(Some(snapshot.clone()));
         }
     }
-    fitting.push(None);
+    if files.has_first(snapshots.is_empty()) {
+        fitting.push(None);
+    }
+    if fitting.is_empty() {
+        return Err(before_all(files, snapshots)?);
+    }
     let acknowledged = acknowledged.filter(|_| at == Moment::Latest).unwrap_or(0);
     let changes = FolderChanges::choose(files, fitting.into_iter(), acknowledged)?;
     let changes = changes.ok_or(BackupError::Short { acknowledged })?;
@@ -108,13 +108,13 @@ pub(crate) fn restore_folder(
         }
         restore.add(base, change)
     })?;
-    restore.cut.may_end(last, u64::MAX)?;
     if let Reach::Damage { error, .. } = reach
         && !restore.cut.passed
         && at != Moment::Change(last)
     {
         return Err(BackupError::Store(error));
     }
+    restore.cut.may_end(last, u64::MAX)?;
     restore.finish(Manifest {
         program: env!("CARGO_PKG_VERSION").to_owned(),
         store: store.to_string(),
@@ -124,6 +124,22 @@ pub(crate) fn restore_folder(
         taken_ms: last_ms,
         resources: BTreeMap::default(),
     })
+}
+
+/// The answer to a moment before the oldest snapshot, behind which the journal begins: it says which moments there are.
+fn before_all(
+    files: JournalFiles,
+    mut snapshots: Vec<Snapshot>,
+) -> Result<BackupError, BackupError> {
+    snapshots.reverse();
+    let oldest = FolderChanges::choose(files, snapshots.into_iter().map(Some), 0)?;
+    let oldest = oldest.ok_or(BackupError::Short { acknowledged: 0 })?;
+    let mut last = oldest.base;
+    oldest.read(|change| {
+        last = last.max([change.seq, change.at_ms]);
+        Ok(())
+    })?;
+    Ok(out_of_range(oldest.base, last))
 }
 
 fn out_of_range(from: [u64; 2], to: [u64; 2]) -> BackupError {
@@ -204,69 +220,22 @@ impl Cut {
     }
 }
 
-/// A folder that is removed at the end.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(folder = %self.0.display(), %error, "a folder of a restore was not removed");
-        }
-    }
-}
-
-/// A store that is being made.
+/// A store that is being made from the changes up to a moment.
 struct Restore {
-    folder: DataFolder,
-    unfinished: DataFolder,
-    _scratch: Scratch,
-    store: StoreId,
-    out: SnapshotWriter,
-    census: Census,
+    out: NewStore,
     cut: Cut,
-    /// Nobody uses the folder meanwhile.
-    _lock: DataLock,
 }
 
 impl Restore {
     fn begin(into: &Path, at: Moment) -> Result<Self, BackupError> {
-        let folder = DataFolder::new(into);
-        let failed = |source| BackupError::Folder {
-            path: into.to_owned(),
-            source,
-        };
-        let lock = match DataLock::take(into) {
-            Ok(lock) => lock,
-            Err(LockError::Held(_)) => return Err(BackupError::HasStore(into.to_owned())),
-            Err(LockError::Io(source)) => return Err(failed(source)),
-        };
-        let unfinished = DataFolder::new(&folder.restoring());
-        if folder.has_store() {
-            return Err(BackupError::HasStore(into.to_owned()));
-        }
-        // What an earlier restore left.
-        for left in [unfinished.path.clone(), folder.snapshots()] {
-            if left.exists() {
-                fs::remove_dir_all(left).map_err(failed)?;
-            }
-        }
-        fs::create_dir(&unfinished.path).map_err(failed)?;
-        let store = StoreId::random();
         Ok(Self {
-            out: SnapshotWriter::begin(&unfinished.snapshots(), store)?,
-            folder,
-            _scratch: Scratch(unfinished.path.clone()),
-            unfinished,
-            store,
-            census: Census::default(),
+            out: NewStore::begin(into)?,
             cut: Cut::new(at),
-            _lock: lock,
         })
     }
 
     fn add(&mut self, base: [u64; 2], change: JournalChange) -> Result<(), BackupError> {
         if self.cut.takes(base, &change) {
-            self.census.add(&change);
             self.out.add(change)?;
         }
         Ok(())
@@ -275,37 +244,11 @@ impl Restore {
     /// Ends the store and moves it to its place. `manifest` is that of the source.
     fn finish(self, manifest: Manifest) -> Result<Manifest, BackupError> {
         let [last, last_ms] = self.cut.last;
-        let restored = Manifest {
+        Ok(Manifest {
             last,
             last_ms,
-            resources: self.census.totals(),
+            resources: self.out.finish(last)?,
             ..manifest
-        };
-        let snapshot = self.out.finish(last)?;
-        let mut census = Census::default();
-        snapshot.read::<BackupError>(|changes| {
-            for change in &changes {
-                census.add(change);
-            }
-            Ok(())
-        })?;
-        if census.totals() != restored.resources {
-            return Err(BackupError::OtherRecords);
-        }
-        let mark = Mark {
-            store: self.store,
-            // The view must be made.
-            boot: 0,
-            acknowledged: last,
-            clean: false,
-        };
-        Marks::open(&self.unfinished.path)?.write_both(&mark)?;
-        for part in ["snapshots", "marks"] {
-            let path = self.folder.path.join(part);
-            let moved = fs::rename(self.unfinished.path.join(part), &path);
-            moved.map_err(|source| BackupError::Folder { path, source })?;
-            sync_folder(&self.folder.path)?;
-        }
-        Ok(restored)
+        })
     }
 }

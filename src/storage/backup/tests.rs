@@ -13,7 +13,7 @@ use crate::storage::journal::{
 };
 use crate::supervision::MessageId;
 
-const STORE: StoreId = StoreId(0xabcd);
+pub(in crate::storage) const STORE: StoreId = StoreId(0xabcd);
 const CHANGES: u64 = 300;
 /// The change after which the store has a snapshot, and its journal begins.
 const SNAPSHOT: u64 = 100;
@@ -21,7 +21,7 @@ const SNAPSHOT: u64 = 100;
 const START_MS: u64 = 1_700_000_000_000;
 
 /// The records by key, with their revisions.
-type Model = BTreeMap<Vec<u8>, (u64, Bytes)>;
+pub(in crate::storage) type Model = BTreeMap<Vec<u8>, (u64, Bytes)>;
 
 fn change(seq: u64, random: &mut fastrand::Rng) -> JournalChange {
     let text = format!(
@@ -46,7 +46,7 @@ fn change(seq: u64, random: &mut fastrand::Rng) -> JournalChange {
     }
 }
 
-fn apply(model: &mut Model, change: &JournalChange) {
+pub(in crate::storage) fn apply(model: &mut Model, change: &JournalChange) {
     match &change.effect {
         JournalEffect::Put { json, .. } => {
             model.insert(change.key.clone(), (change.seq, json.clone()));
@@ -111,7 +111,7 @@ fn store(data: &Path, random: &mut fastrand::Rng) -> Vec<Model> {
 }
 
 /// The records of a store that was restored.
-fn restored(data: &Path) -> (Mark, Model) {
+pub(in crate::storage) fn restored(data: &Path) -> (Mark, Model) {
     let MarksFound::Found { mark, .. } = Marks::read(data).unwrap() else {
         panic!("no marks");
     };
@@ -192,7 +192,14 @@ fn what_is_not_there_is_not_restored_and_the_answer_says_what_is() {
             text.contains("has the changes 100 to 300, of 2023-11-14T22:13:21"),
             "{at:?}: {text}"
         );
-        assert!(!into.join("marks").exists() && !into.join("restoring").exists());
+        assert!(!into.exists());
+        let refused = restore_folder(&data, at, &into).unwrap_err();
+        let text = refused.to_string();
+        assert!(
+            text.contains("has the changes 100 to 300, of 2023-11-14T22:13:21"),
+            "{at:?}: {text}"
+        );
+        assert!(!refused.is_damage() && !into.exists());
     }
     restore_backup(&mut backup.as_slice(), Moment::Latest, &into).unwrap();
     let again = restore_backup(&mut backup.as_slice(), Moment::Latest, &into).unwrap_err();
@@ -226,7 +233,68 @@ fn no_byte_of_a_backup_can_change_unseen() {
     let mut damaged = backup.clone();
     *damaged.last_mut().unwrap() ^= 1;
     restore_backup(&mut damaged.as_slice(), Moment::Latest, &into).unwrap_err();
-    assert!(!into.join("marks").exists() && !into.join("restoring").exists());
+    assert!(!into.exists());
+}
+
+#[test]
+fn a_store_that_was_restored_and_never_used_is_restored_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let models = store(&data, &mut fastrand::Rng::with_seed(17));
+    let first = folder.path().join("first");
+    restore_folder(&data, Moment::Change(200), &first).unwrap();
+    let (mark, model) = restored(&first);
+    let written = Snapshot::find(&first.join("snapshots"), mark.store).unwrap();
+    let written = written[0].written_ms().unwrap();
+    let mut told = Vec::new();
+    for (round, at) in [
+        Moment::Latest,
+        Moment::Change(200),
+        Moment::Time(written),
+        Moment::Time(written - 1),
+        Moment::Change(199),
+        Moment::Change(201),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let into = folder.path().join(format!("above-{round}/second"));
+        match restore_folder(&first, at, &into) {
+            Ok(manifest) => {
+                assert_eq!((manifest.last, restored(&into).1), (200, model.clone()));
+            }
+            Err(refused) => {
+                let text = refused.to_string();
+                assert!(text.contains("has the changes 200 to 200"), "{text}");
+                told.push(at);
+                assert!(!into.exists() && !into.parent().unwrap().exists());
+            }
+        }
+    }
+    let refused = [
+        Moment::Time(written - 1),
+        Moment::Change(199),
+        Moment::Change(201),
+    ];
+    assert_eq!(told, refused);
+    assert_eq!(model, models[200]);
+}
+
+#[test]
+fn a_refused_restore_leaves_a_folder_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("into");
+    let notes = into.join("notes");
+    fs::create_dir(&into).unwrap();
+    fs::write(&notes, "of someone").unwrap();
+    restore_backup(&mut &b"no backup"[..], Moment::Latest, &into).unwrap_err();
+    let left: Vec<_> = fs::read_dir(&into).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    // A folder that is used stays, and so does its lock.
+    let used = folder.path().join("used");
+    let lock = crate::storage::journal::DataLock::take(&used).unwrap();
+    restore_backup(&mut &b"no backup"[..], Moment::Latest, &used).unwrap_err();
+    assert!(lock.is_of(&used));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::change::{self, Cursor, JournalChange};
 use crate::num::as_usize;
 
 /// The first four bytes of a frame.
-const MAGIC: [u8; 4] = *b"PRNF";
+pub(super) const MAGIC: [u8; 4] = *b"PRNF";
 /// The version of the format of frames.
 pub(crate) const FRAME_VERSION: u8 = 1;
 /// The flag of a frame whose body is compressed by zstd.

@@ -42,7 +42,7 @@ pub(crate) enum Reach {
 /// The segments of a journal.
 #[derive(Debug)]
 pub(crate) struct JournalFiles {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     segments: Vec<(u64, Result<SegmentHead, FrameFault>)>,
     /// Counts the bytes that are read.
     counter: Option<Arc<AtomicU64>>,
@@ -161,6 +161,15 @@ impl JournalFiles {
     pub(crate) fn first(&self) -> Option<u64> {
         let (_, head) = self.segments.first()?;
         head.as_ref().ok().map(|head| head.first)
+    }
+
+    /// Whether the first change of the store may be in them: without segments, if there are no snapshots either.
+    pub(crate) fn has_first(&self, no_snapshots: bool) -> bool {
+        match self.segments.first() {
+            Some((_, Ok(head))) => head.first <= 1,
+            Some((_, Err(_))) => true,
+            None => no_snapshots,
+        }
     }
 
     /// Whether there are none.

@@ -142,6 +142,25 @@ impl Snapshot {
         Ok(found.iter().take(KEPT).next_back().map(|oldest| oldest.seq))
     }
 
+    /// The store of the snapshots in a folder, by the first one whose head is whole.
+    pub(crate) fn store_of(folder: &Path) -> Result<Option<StoreId>, JournalError> {
+        for snapshot in Self::find(folder, StoreId(0))? {
+            let file = File::open(&snapshot.path).map_err(at(&snapshot.path))?;
+            if let Ok(stream) = StreamReader::begin(file, MAGIC) {
+                return Ok(Some(stream.head.store));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether its head is that of another store.
+    pub(super) fn is_foreign(&self) -> Result<bool, JournalError> {
+        let path = self.path.as_path();
+        let file = File::open(path).map_err(at(path))?;
+        let stream = StreamReader::begin(file, MAGIC);
+        Ok(stream.is_ok_and(|stream| stream.head.store != self.store))
+    }
+
     /// The file.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -36,7 +36,7 @@ impl DataFolder {
     }
 
     /// The view that the next start uses: that in the first place, unless only the second has one that is finished.
-    pub(super) fn found_view(&self) -> PathBuf {
+    pub(in crate::storage) fn found_view(&self) -> PathBuf {
         let (first, next) = (self.view(), second_place(&self.view()));
         let is_there = |place: &Path| place.exists() && !unfinished(place).exists();
         if !is_there(&first) && is_there(&next) {
@@ -44,6 +44,13 @@ impl DataFolder {
         } else {
             first
         }
+    }
+
+    /// All views that there are, also one that was not finished.
+    pub(in crate::storage) fn views(&self) -> Vec<PathBuf> {
+        let mut places = vec![self.view(), second_place(&self.view())];
+        places.retain(|place| place.exists());
+        places
     }
 
     /// The store of the format before the journal.

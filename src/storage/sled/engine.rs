@@ -157,7 +157,7 @@ pub(super) enum OpenFault {
     Io(io::Error),
     /// What is stored can't be read, or contradicts itself, and no other copy has it.
     #[error(
-        "is damaged: {0}; nothing was deleted: keep a copy of the folder, then put back the files of a copy"
+        "is damaged: {0}; nothing was deleted: keep a copy of the folder, then put back a backup, or have perennial salvage make a store of what can be read"
     )]
     Damaged(String),
     /// The view can't be read or written. It is made again from the journal.

@@ -20,6 +20,7 @@ use super::data_folder::{self, DataFolder};
 use super::engine::{OpenFault, Opener};
 use super::engine_state::{EngineLock, EngineState};
 use super::failing_disk::FailingDisk;
+use super::folder_use::FolderUse;
 use super::healing::Healing;
 use super::index_building::IndexWork;
 use super::index_catalog::IndexCatalog;
@@ -33,7 +34,7 @@ use super::stored_fit;
 use crate::incidents::Incidents;
 use crate::num::as_u64;
 use crate::storage::fit::Resources;
-use crate::storage::journal::{DataLock, JournalFiles, StoreId};
+use crate::storage::journal::{JournalFiles, StoreId};
 use crate::telemetry::Counter;
 
 /// The time that readers have to release an engine that is to be closed.
@@ -56,7 +57,7 @@ pub(super) struct Holder {
     pub(super) healing: Healing,
     pub(super) engine: EngineLock,
     pub(super) readers: ReaderState,
-    lock: Mutex<Option<DataLock>>,
+    folder_use: Mutex<Option<FolderUse>>,
     /// The store that was open before, if one was.
     before: Mutex<Option<StoreId>>,
     /// The short form of the store's id, which stays the same: another store is not opened later.
@@ -95,7 +96,7 @@ impl Holder {
             healing: Healing::new(incidents),
             engine: EngineLock::default(),
             readers: ReaderState::default(),
-            lock: Mutex::new(None),
+            folder_use: Mutex::new(None),
             before: Mutex::new(None),
             mark: OnceLock::new(),
             attempt: Mutex::default(),
@@ -125,7 +126,7 @@ impl Holder {
             }
             EngineState::Closed => {}
         }
-        self.take_lock()?;
+        self.take_folder()?;
         // A sync may have failed, in this process or in one that was killed.
         if let Err(error) = JournalFiles::forget_cached(&self.data.journal()) {
             tracing::warn!(%error, "the kernel's cache of the journal could not be dropped; it may differ from the disk");
@@ -185,14 +186,14 @@ impl Holder {
         Ok(())
     }
 
-    fn take_lock(&self) -> Result<(), OpenFault> {
-        let mut lock = self.lock.lock();
-        if !lock
+    fn take_folder(&self) -> Result<(), OpenFault> {
+        let mut folder = self.folder_use.lock();
+        if !folder
             .as_ref()
-            .is_some_and(|lock| lock.is_of(&self.data.path))
+            .is_some_and(|folder| folder.is_of(&self.data.path))
         {
-            *lock = None;
-            *lock = Some(DataLock::take(&self.data.path)?);
+            *folder = None;
+            *folder = Some(FolderUse::begin(&self.data.path, &self.healing.incidents)?);
             self.opener.tidy().map_err(OpenFault::Io)?;
         }
         Ok(())
@@ -248,8 +249,8 @@ impl Holder {
         if let Some(open) = self.engine.take() {
             self.close_cleanly(open);
         }
-        if ended {
-            *self.lock.lock() = None;
+        if ended && let Some(folder) = self.folder_use.lock().take() {
+            folder.end();
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) fn is_due(journal_bytes: u64, checked: &Checked) -> bool {
 }
 
 /// The change that made a record what it is.
-fn change(collection: &str, key: Vec<u8>, record: StoredRecord) -> JournalChange {
+pub(super) fn change(collection: &str, key: Vec<u8>, record: StoredRecord) -> JournalChange {
     JournalChange {
         seq: record.seq,
         at_ms: record.updated_ms,
@@ -46,7 +46,7 @@ fn change(collection: &str, key: Vec<u8>, record: StoredRecord) -> JournalChange
 }
 
 /// The change that makes a resource go on with its numbers.
-fn numbers(
+pub(super) fn numbers(
     engine: &dyn Engine,
     collection: CollectionId,
 ) -> Result<Option<JournalChange>, OpenFault> {

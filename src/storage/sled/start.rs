@@ -3,7 +3,7 @@
 // Decision: What was acknowledged is known twice.
 // Decision: A view is trusted in the same run of the machine.
 
-use crate::storage::journal::{Mark, MarksFound};
+use crate::storage::journal::{Mark, MarksFound, boot_id};
 
 /// The parts of a data folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,11 @@ pub(super) fn kind(parts: &DataParts) -> StoreKind {
 /// the journal is right.
 pub(super) fn trusts_view(mark: &Mark, boot: u128) -> bool {
     mark.clean || boot != 0 && mark.boot == boot
+}
+
+/// The same in this run of the machine.
+pub(in crate::storage) fn is_trusted(mark: &Mark) -> bool {
+    trusts_view(mark, boot_id())
 }
 
 /// The state of the journal's end.
