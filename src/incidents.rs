@@ -139,8 +139,6 @@ struct IncidentList {
     pending: usize,
     /// Whether the data folder is this process's, and may be written into.
     owned: bool,
-    /// Whether those of the runs before were read.
-    has_read: bool,
     /// Whether the thread is writing.
     writing: bool,
     closed: bool,
@@ -148,7 +146,7 @@ struct IncidentList {
 
 impl IncidentList {
     fn may_write(&self) -> bool {
-        !self.closed && self.owned && (self.pending > 0 || !self.has_read)
+        !self.closed && self.owned && self.pending > 0
     }
 
     fn push(&mut self, incident: Incident) {
@@ -232,16 +230,18 @@ impl SharedIncidents {
     /// Reads the file, and writes what is added, as soon as and as long as the folder is this process's.
     fn keep(&self, mut file: IncidentFile) {
         let mut list = self.list.lock();
+        let mut has_read = false;
         loop {
-            self.changed
-                .wait_while(&mut list, |list| !list.closed && !list.may_write());
+            self.changed.wait_while(&mut list, |list| {
+                let has_work = list.pending > 0 || !has_read;
+                !(list.closed || list.owned && has_work)
+            });
             // What was added before the end is written, too.
             if !list.owned || list.pending == 0 && list.closed {
                 return;
             }
             list.writing = true;
-            if !list.has_read {
-                list.has_read = true;
+            if !std::mem::replace(&mut has_read, true) {
                 drop(list);
                 let mut before = VecDeque::from(file.read());
                 list = self.list.lock();

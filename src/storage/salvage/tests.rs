@@ -76,8 +76,9 @@ fn store(data: &Path, random: &mut fastrand::Rng) -> Vec<Original> {
             }
         }
         let mut out = SnapshotWriter::begin(&data.join("snapshots"), STORE).unwrap();
-        live.into_values()
-            .for_each(|change| out.add(change).unwrap());
+        for change in live.into_values() {
+            out.add(change).unwrap();
+        }
         out.finish(last).unwrap();
     }
     let end = JournalEnd {
