@@ -108,9 +108,9 @@ pub(crate) fn salvage(from: &[PathBuf], into: &Path) -> Result<Salvaged, Salvage
         return Err(SalvageError::Changed);
     }
     let missing = found.missing(last);
-    let mut lost = found.lost(!missing.is_empty());
-    unnamed += as_u64(lost.len().saturating_sub(NAMED_MAX));
-    lost.truncate(NAMED_MAX);
+    let mut losses = found.lost(!missing.is_empty());
+    unnamed += as_u64(losses.len().saturating_sub(NAMED_MAX));
+    losses.truncate(NAMED_MAX);
     let acknowledged = sources.acknowledged();
     // The copies of the views are in the folder of the unfinished store.
     drop(sources);
@@ -120,7 +120,7 @@ pub(crate) fn salvage(from: &[PathBuf], into: &Path) -> Result<Salvaged, Salvage
         resources: out.finish(last)?,
         missing,
         damaged,
-        lost,
+        lost: losses,
         unnamed,
     })
 }
