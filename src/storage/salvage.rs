@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(crate) use found::LostRecord;
-use found::{Found, Told};
+use found::{KnownChanges, Told};
 use sources::Sources;
 
 use super::backup::{BackupError, NewStore, Totals};
@@ -80,7 +80,7 @@ impl From<JournalError> for SalvageError {
 pub(crate) fn salvage(from: &[PathBuf], into: &Path) -> Result<Salvaged, SalvageError> {
     let mut out = NewStore::begin(into)?;
     let sources = Sources::open(from, &out.scratch())?;
-    let mut found = Found::default();
+    let mut found = KnownChanges::default();
     let (mut damaged, mut unnamed) = (sources.faults(), 0);
     sources.read(&mut |told| {
         if let Some(place) = found.add(told) {

@@ -17,7 +17,7 @@ use crate::storage::journal::{
 
 /// A store that is being made. It has an id of its own, so that its `ETag`s are not taken for those of another one.
 pub(in crate::storage) struct NewStore {
-    place: Place,
+    place: NewPlace,
     store: StoreId,
     out: SnapshotWriter,
     census: Census,
@@ -28,7 +28,7 @@ pub(in crate::storage) struct NewStore {
 impl NewStore {
     /// Begins one in the folder `into`, which must not have a store.
     pub(in crate::storage) fn begin(into: &Path) -> Result<Self, BackupError> {
-        let mut place = Place::new(into);
+        let mut place = NewPlace::new(into);
         let failed = |source| BackupError::Folder {
             path: into.to_owned(),
             source,
@@ -96,14 +96,14 @@ impl NewStore {
 }
 
 /// The folder that a store is made in, and what has to be removed again if it is not finished.
-struct Place {
+struct NewPlace {
     folder: DataFolder,
     /// What was made here that is not part of the store: the file `lock`, the folder, and folders above it.
     made: Vec<PathBuf>,
     begun: bool,
 }
 
-impl Place {
+impl NewPlace {
     fn new(into: &Path) -> Self {
         let lock = into.join("lock");
         let above = into.ancestors().map(Path::to_owned);
@@ -155,7 +155,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for NewPlace {
     fn drop(&mut self) {
         if self.begun
             && let Err(error) = self.remove_parts()

@@ -7,7 +7,7 @@ use crate::record::RecordId;
 use crate::storage::journal::{DamagedPiece, JournalChange, JournalEffect};
 use crate::supervision::MessageId;
 
-/// What a copy tells.
+/// A piece of knowledge about the changes, from one copy.
 #[derive(Debug)]
 pub(super) enum Told {
     /// A change that is whole.
@@ -32,7 +32,7 @@ struct Newest {
 
 /// All that was told. It takes about 100 bytes of memory for each record besides its key.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct KnownChanges {
     resources: BTreeMap<String, HashMap<Vec<u8>, Newest>>,
     next: BTreeMap<String, u64>,
     known: Vec<(u64, u64)>,
@@ -52,7 +52,7 @@ pub(crate) struct LostRecord {
     pub(crate) instead: Option<u64>,
 }
 
-impl Found {
+impl KnownChanges {
     /// Adds what was told. Returns a text for a place that can't be read.
     pub(super) fn add(&mut self, told: Told) -> Option<String> {
         match told {
@@ -251,9 +251,9 @@ mod tests {
             (&[(1, 9), (3, 4)], 9, &[]),
             (&[(5, 9)], 9, &[(1, 4)]),
         ] {
-            let found = Found {
+            let found = KnownChanges {
                 known: known.to_vec(),
-                ..Found::default()
+                ..KnownChanges::default()
             };
             assert_eq!(found.missing(last), expected, "{known:?}");
         }

@@ -8,16 +8,16 @@ use crate::storage::backup::BackupError;
 use crate::storage::journal::{
     DataLock, JournalError, JournalFiles, LockError, Marks, MarksFound, Piece, Snapshot, StoreId,
 };
-use crate::storage::sled::{DataFolder, SalvagedView, ViewEntry, is_trusted};
+use crate::storage::{DataFolder, SalvagedView, ViewEntry, is_trusted};
 
 /// The folders, all of one store. Nobody uses them meanwhile.
 pub(super) struct Sources {
-    folders: Vec<Source>,
+    folders: Vec<SourceFolder>,
     store: StoreId,
 }
 
 /// One folder.
-struct Source {
+struct SourceFolder {
     journal: JournalFiles,
     snapshots: Vec<Snapshot>,
     views: Vec<FoundView>,
@@ -37,7 +37,7 @@ struct FoundView {
 impl Sources {
     /// Opens the folders, with copies of their views in the folder `scratch`.
     pub(super) fn open(from: &[PathBuf], scratch: &Path) -> Result<Self, SalvageError> {
-        let mut folders: Vec<Source> = Vec::new();
+        let mut folders: Vec<SourceFolder> = Vec::new();
         let mut known: Option<(StoreId, &Path)> = None;
         for (index, path) in from.iter().enumerate() {
             let lock = lock(path)?;
@@ -54,7 +54,7 @@ impl Sources {
                 return Err(SalvageError::OtherStore { first, other });
             }
             let scratch = scratch.join(format!("view-{index}"));
-            folders.push(Source::open(&folder, marks, store, &scratch, lock)?);
+            folders.push(SourceFolder::open(&folder, marks, store, &scratch, lock)?);
         }
         let (store, _) = known.ok_or_else(|| BackupError::NoStore(PathBuf::new()))?;
         Ok(Self { folders, store })
@@ -65,7 +65,7 @@ impl Sources {
         self.folders.iter().filter_map(|one| one.acknowledged).max()
     }
 
-    /// What was found when they were opened that can't be read.
+    /// The parts that could not be read when they were opened.
     pub(super) fn faults(&self) -> Vec<String> {
         let faults = self.folders.iter().flat_map(|one| &one.faults);
         faults.cloned().collect()
@@ -130,7 +130,7 @@ fn store_of(folder: &DataFolder, marks: MarksFound) -> Result<Option<StoreId>, J
     }
 }
 
-impl Source {
+impl SourceFolder {
     fn open(
         folder: &DataFolder,
         marks: MarksFound,
