@@ -20,8 +20,8 @@ mod slice;
 mod tests;
 
 pub(crate) use command::{
-    Absent, CommandError, Conditions, Decision, MATCHING_MAX, NewRecordError, Tags, WriteCommand,
-    decide,
+    Absent, Atomicity, CommandError, Conditions, Decision, KeyFault, KeyVerdict, MATCHING_MAX,
+    NamedRequest, NewRecordError, RequestKey, Tags, WriteCommand, decide, try_batch,
 };
 pub(crate) use encoding::{EncodedRange, after_all};
 pub use id::IdScheme;

@@ -315,6 +315,14 @@ pub struct StorageSettings {
     /// Bytes of the journal that are kept for an archive that lacks them.
     #[serde(deserialize_with = "size")]
     pub archive_backlog: u64,
+    /// Answers to requests with an `Idempotency-Key` that are kept.
+    pub answers: usize,
+    /// Bytes of them.
+    #[serde(deserialize_with = "size")]
+    pub answers_bytes: u64,
+    /// The time for which they are kept.
+    #[serde(with = "humantime_serde")]
+    pub answers_keep: Duration,
 }
 
 /// `storage.on_refusal`

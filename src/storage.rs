@@ -21,7 +21,7 @@ pub(crate) use self::sled::{
     DataCheck, FolderFault, PreparedResources, PrintError, ProposedResources, ViewCheck,
     check_data, data_fit, print_journal, read_past, spare_bytes, storage, store_in,
 };
-use self::sled::{DataFolder, SalvagedView, ViewEntry, is_trusted};
+use self::sled::{ANSWERS, DataFolder, SalvagedView, ViewEntry, is_trusted};
 pub(crate) use fit::{DataFinding, Resources};
 pub(crate) use history::RecordHistory;
 pub(crate) use journal::JournalFiles;

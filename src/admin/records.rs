@@ -21,10 +21,11 @@ use tokio::sync::Semaphore;
 use super::{Answered, READ, decoded, json_answer};
 use crate::num::as_u64;
 use crate::record::{
-    CommandError, Handling, ListQuery, Record, RecordId, Schema, WriteCommand, nearest,
+    Atomicity, CommandError, Conditions, Handling, ListQuery, Record, RecordId, Schema,
+    WriteCommand, nearest,
 };
 use crate::settings::ResourceSettings;
-use crate::storage::{Changes, CollectionId, Store, StoreError, WriteBatch, Written};
+use crate::storage::{Changes, CollectionId, Store, StoreError, Write, WriteBatch, Written};
 use crate::supervision::MessageId;
 use crate::wire::{Code, Incoming, Problem, Response, read_body};
 use parcel::{Parcel, ParcelLine};
@@ -192,7 +193,7 @@ impl Records {
         let turn = self.turn.acquire().await;
         let _turn = turn.map_err(|_| Problem::new(Code::ShuttingDown))?;
         if body.is_empty() {
-            let last = self.last_change(collection).await?;
+            let last = self.last_change().await?;
             return Ok(ParcelDone {
                 change: Some(last),
                 ..ParcelDone::default()
@@ -200,7 +201,7 @@ impl Records {
         }
         let batches = parcel::batches(&body);
         let earlier = match parcel.again {
-            Some(since) => self.earlier(collection, &parcel, &batches, since).await?,
+            Some(since) => self.earlier(&parcel, &batches, since).await?,
             None => HashMap::new(),
         };
         let mut all = ParcelDone::default();
@@ -218,26 +219,19 @@ impl Records {
     }
 
     /// The store's last change, once the writer has done all that it was sent before.
-    async fn last_change(&self, collection: CollectionId) -> Result<u64, StoreError> {
-        let nothing = WriteBatch {
-            collection,
-            schema: Arc::default(),
-            commands: Vec::new(),
-            origin: MessageId(0),
-            bytes: 0,
-        };
+    async fn last_change(&self) -> Result<u64, StoreError> {
+        let nothing = WriteBatch::all(Vec::new());
         Ok(self.store.write_batch(nothing).await?.last)
     }
 
     /// The changes that earlier attempts at these batches made after the change `since`.
     async fn earlier(
         &self,
-        collection: CollectionId,
         parcel: &Parcel,
         batches: &[Vec<ParcelLine<'_>>],
         since: u64,
     ) -> Result<HashMap<MessageId, Earlier>, Problem> {
-        self.last_change(collection).await?;
+        self.last_change().await?;
         let firsts = batches.iter().filter_map(|lines| lines.first());
         let origins: BTreeSet<_> = firsts.map(|line| parcel.origin(line.at)).collect();
         let mut earlier = HashMap::<_, Earlier>::new();
@@ -302,12 +296,20 @@ impl Records {
         } else if parcel.dry_run {
             self.try_out(collection, commands).await?
         } else {
+            let writes = commands
+                .into_iter()
+                .zip(&taken)
+                .map(|(command, line)| Write {
+                    collection,
+                    schema: Arc::clone(&settings.schema),
+                    command,
+                    conditions: Conditions::default(),
+                    bytes: line.text.len(),
+                });
             let batch = WriteBatch {
-                collection,
-                schema: Arc::clone(&settings.schema),
-                commands,
-                origin,
-                bytes: taken.iter().map(|line| line.text.len()).sum(),
+                atomicity: Atomicity::Each,
+                origin: Some(origin),
+                ..WriteBatch::all(writes.collect())
             };
             let written = self.store.write_batch(batch).await?;
             let results = written.results.into_iter();

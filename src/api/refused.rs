@@ -4,7 +4,9 @@ use actix_web::http::header;
 use serde_json::json;
 
 use crate::file_cache::{FileError, PathRefusal};
-use crate::record::{BodyError, CommandError, IdError, NewRecordError, QueryError, RuleViolation};
+use crate::record::{
+    BodyError, CommandError, IdError, KeyFault, NewRecordError, QueryError, RuleViolation,
+};
 use crate::storage::StoreError;
 use crate::supervision::AskError;
 use crate::wire::{Code, Problem};
@@ -49,6 +51,12 @@ impl From<QueryError> for Problem {
             | QueryError::Object { .. } => Code::InvalidParameter,
         };
         Self::new(code).detail(error.to_string())
+    }
+}
+
+impl From<KeyFault> for Problem {
+    fn from(fault: KeyFault) -> Self {
+        Self::new(Code::InvalidKey).detail(fault.to_string())
     }
 }
 
@@ -105,6 +113,8 @@ impl From<CommandError> for Problem {
             CommandError::TooLong { .. } => Code::BodyTooLarge,
             CommandError::Damaged => Code::Damaged,
             CommandError::Overtaken => Code::Unavailable,
+            CommandError::Cancelled => Code::Cancelled,
+            CommandError::KeyReused => Code::KeyReused,
         };
         Self::new(code).detail(error.to_string())
     }

@@ -1,13 +1,13 @@
-//! Records over HTTP: `collection` answers for a resource as a whole, `item` for one record, `history` for what it was.
+//! Records over HTTP: `collection` answers with lists, `item` with one record, `history` with what it was, and `change` carries
+//! out what changes any of them.
 
+mod change;
 mod collection;
 mod dialect;
 mod history;
 mod item;
 mod negotiation;
 mod wanted;
-
-use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
@@ -16,34 +16,24 @@ use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 
-use super::answer::{Answered, empty, set};
-use super::conditional::etag;
-use super::refused::failed_condition;
+use super::answer::{Answered, set};
 use super::routes::{Matched, ResourceTarget, segment};
 use super::site::Site;
-use crate::record::{
-    CommandError, Conditions, IdScheme, JsonObject, Record, RecordId, WriteCommand,
-};
+use crate::record::{Record, RecordId};
 use crate::settings::ResourceSettings;
-use crate::storage::{StoreError, Write, Written};
-use crate::wire::{Code, Incoming, Problem, Response, options, read_body};
+use crate::wire::{Incoming, Response, options};
 pub(super) use collection::listed;
 pub(super) use dialect::BodyOf;
 use dialect::JSON;
 pub(super) use item::{absent, absent_in_put, found};
-use negotiation::{must_take_json, prefers, refuse_later};
-pub(super) use wanted::{ResourceWish, WriteWish, wanted};
-
-/// The detail of the answer to a PUT that could have created the record.
-const PUT_ABSENT: &str = "there is no record with this id; to create it, send If-None-Match: *, or set upsert = true for the resource";
+use negotiation::{must_take_json, refuse_later};
+pub(super) use wanted::{ResourceWish, wanted};
 
 /// A request to a resource, or to one of its records.
 struct ResourceRequest<'a> {
     site: &'a Site,
     target: &'a ResourceTarget,
     request: &'a mut Incoming,
-    /// The length of its body, once it has been read.
-    body_bytes: usize,
 }
 
 /// The answer to a GET or HEAD of a record, if the record can be read without waiting. Errors are left to [`answer`].
@@ -59,7 +49,7 @@ pub(super) fn quick(
     let named = NamedRecord::of(target, matched, request.path())?;
     let id = named.id.filter(|_| !named.past)?;
     must_take_json(request.headers()).ok()?;
-    refuse_later(request.method(), request.headers(), request.query()).ok()?;
+    refuse_later(request.method(), request.query()).ok()?;
     let record = site.store.get(target.collection, &id).now_or_never()?;
     let mark = site.store.mark().now_or_never()?.ok()?;
     let shape = item::shape(request, &target.settings.schema).ok()?;
@@ -119,90 +109,21 @@ pub(super) async fn answer(
         site,
         target,
         request,
-        body_bytes: 0,
     };
     match wish {
         ResourceWish::Methods(methods) => Ok(*methods),
         ResourceWish::List(query, shape) => request.list(*query, &shape).await,
         ResourceWish::Item(id, shape) => request.read(&id, &shape).await,
         ResourceWish::History(id, query) => request.history(&id, query).await,
-        ResourceWish::Write(WriteWish::Create) => request.create().await,
-        ResourceWish::Write(WriteWish::DeleteMatching) => request.delete_matching().await,
-        ResourceWish::Write(WriteWish::Put(id)) => request.put(id).await,
-        ResourceWish::Write(WriteWish::Patch(id)) => request.patch(id).await,
-        ResourceWish::Write(WriteWish::Delete(id)) => request.delete(id).await,
+        ResourceWish::Write(wish) => request.change(wish).await,
     }
 }
 
 impl ResourceRequest<'_> {
-    /// Reads the body as an object.
-    async fn read_object(&mut self, body: BodyOf) -> Result<JsonObject, Problem> {
-        let settings = &self.target.settings;
-        settings.must_read(body, self.request.headers())?;
-        let body = read_body(self.request, self.site.settings.limits.body_bytes).await?;
-        self.body_bytes = body.len();
-        let mut object = JsonObject::parse(&body)?;
-        object.remove_meta();
-        Ok(object)
-    }
-
     /// The address of the resource: absolute if the request named a host of this server.
     fn url(&self) -> String {
         let base = self.site.hosts.base(&self.request.request);
         format!("{}{}", base.unwrap_or_default(), self.target.url)
-    }
-
-    /// Whether the request could create the record that it names, if it insisted on that.
-    fn could_create(&self) -> bool {
-        self.request.method() == Method::PUT && self.target.settings.ids != IdScheme::Sequence
-    }
-
-    /// Has the store carry out a write, and answers with the records as they are now, or as they were last.
-    async fn write(&self, command: WriteCommand, conditions: Conditions) -> Answered {
-        let write = Write {
-            collection: self.target.collection,
-            schema: Arc::clone(&self.target.settings.schema),
-            command,
-            conditions,
-            bytes: self.body_bytes,
-        };
-        let mark = self.site.store.mark().await?;
-        let written = match self.site.store.write(write).await {
-            Err(StoreError::Refused(CommandError::Precondition {
-                current: Some(current),
-            })) => return Err(failed_condition(&etag(current, mark))),
-            Err(StoreError::Refused(CommandError::Absent)) if self.could_create() => {
-                return Err(Problem::new(Code::NotFound).detail(PUT_ABSENT));
-            }
-            written => written?,
-        };
-        let mut response = if prefers(self.request.headers(), "return", "minimal") {
-            let mut minimal = empty(match written {
-                Written::Created(_) => StatusCode::CREATED,
-                Written::Replaced(_) | Written::Deleted(_) | Written::DeletedMatching(_) => {
-                    StatusCode::NO_CONTENT
-                }
-            });
-            set_preference_applied(&mut minimal, "return=minimal");
-            minimal
-        } else {
-            match &written {
-                Written::Created(record) => json(StatusCode::CREATED, record.json.clone()),
-                Written::Replaced(record) | Written::Deleted(record) => {
-                    json(StatusCode::OK, record.json.clone())
-                }
-                Written::DeletedMatching(records) => json(StatusCode::OK, array(records)),
-            }
-        };
-        // A deleted record has no representation left that an entity tag could be of.
-        if let Written::Created(record) | Written::Replaced(record) = &written {
-            set(&mut response, header::ETAG, etag(record.revision, mark));
-        }
-        if let Written::Created(record) = &written {
-            let place = format!("{}/{}", self.url(), record.id);
-            set(&mut response, header::LOCATION, place);
-        }
-        Ok(response)
     }
 }
 

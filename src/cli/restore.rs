@@ -36,7 +36,7 @@ pub(super) fn run(settings: &BackupSettings, source: &Path, at: Moment, into: &P
     match restored {
         Ok(manifest) => {
             let (records, last) = (manifest.records(), manifest.last);
-            let resources = manifest.resources.iter();
+            let resources = manifest.of_clients();
             let lines = resources.map(|(name, totals)| format!("  {name}: {}\n", totals.records));
             print(&format!(
                 "{}: a store with {records} records, as it was after change {last}\n{}",

@@ -1,4 +1,12 @@
 //! What a client wants to change in a resource, and what that does to a record. Pure: the store carries it out.
+//!
+//! [`batch`] says what becomes of several commands, and [`request_key`] which request was carried out before.
+
+mod batch;
+mod request_key;
+
+pub(crate) use batch::{Atomicity, try_batch};
+pub(crate) use request_key::{KeyFault, KeyVerdict, NamedRequest, RequestKey};
 
 use bytes::Bytes;
 
@@ -116,6 +124,14 @@ pub(crate) enum CommandError {
     /// The stored text is not a JSON object.
     #[error("the stored record is damaged")]
     Damaged,
+    /// It could be done, and was not, since another command of its batch was refused.
+    #[error("it was not done, since another operation of the batch was refused")]
+    Cancelled,
+    /// Another request had the same name, or the same one asked for something else.
+    #[error(
+        "this Idempotency-Key was sent with another request; send a new key with each new request"
+    )]
+    KeyReused,
     /// No request could name the record that it would create.
     #[error(
         "the kind of the resource's ids was changed while the request was under way, and it was not done; try again"

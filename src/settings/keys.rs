@@ -224,6 +224,12 @@ pub(crate) const KEYS: &[Key] = &[
         "How far back it reaches; without this, to its beginning"),
     key("storage.archive_backlog", LIVE, Kind::Size(MIB, 1024 * GIB), r#""4 GiB""#,
         "How much of the journal is kept for an archive that is away, and as long as the disk is not full; it lacks what is removed"),
+    key("storage.answers", LIVE, Kind::Integer(1, 100_000), "10000",
+        "How many answers to requests with an Idempotency-Key are kept, so that a request that is sent again is not carried out again; the oldest go first"),
+    key("storage.answers_bytes", LIVE, Kind::Size(64 * KIB, GIB), r#""64 MiB""#,
+        "How many bytes of them"),
+    key("storage.answers_keep", LIVE, Kind::Duration(1.0, 366.0 * 24.0 * HOUR), r#""1day""#,
+        "How long they are kept"),
     // --- backup
     optional("backup.to", REPLACED, BACKUP_TO, r#""/backup/perennial""#,
         "Where backups of the records are written: a folder that exists, on another disk, or s3://BUCKET/PREFIX; without it there are none"),

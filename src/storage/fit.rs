@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::sled::ANSWERS;
 use crate::record::{IdScheme, JsonObject, RecordId};
 use crate::settings::ResourceSettings;
 
@@ -230,6 +231,9 @@ impl DataFit {
 
     /// Looks at a record.
     pub(crate) fn add(&mut self, resource: &str, id: &RecordId, json: &[u8]) {
+        if resource == ANSWERS {
+            return;
+        }
         let stored = self.stored.entry(resource.to_owned()).or_default();
         stored.all.add(id);
         let Some(settings) = self.resources.get(resource) else {

@@ -7,7 +7,7 @@
 //! Order of reading:
 //!
 //! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`, `checked`.
-//! 2. How it is written: `message`, `writer`, `batch`, `staging`, `commit`, `replay`.
+//! 2. How it is written: `message`, `writer`, `batch`, `answers`, `staging`, `commit`, `replay`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`; with indexes:
 //!    `index_catalog` (which there are), `index_reading`, `block_counts`, `index_declaring`, `index_building`, `unique`, `index_check`.
 //! 4. How it is opened and kept open: `data_folder`, `folder_use` with `run_file`, `start` (the decisions), `opening`, `sources`, `snapshots`, `one_at_a_time`, `view_flush`, `archiving`, `scrub`, `healing`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
@@ -15,6 +15,7 @@
 //! 5. What is measured: `metrics`; what is printed: `print`; what is salvaged: `salvaged_view`; what is checked: `data_check`, `folder_fault`, `view_check`, `data_fit`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
+mod answers;
 mod archiving;
 mod attempts;
 mod batch;
@@ -88,6 +89,7 @@ use super::Store;
 use crate::incidents::Incidents;
 use crate::settings::Settings;
 use crate::supervision::{ChildSpec, Faults, Slot};
+pub(super) use answers::ANSWERS;
 use archiving::Archiving;
 use built_view::{AFTER_SWAP, BEFORE_SWAP};
 use commit::{FAILING_SYNC, HANGING_SYNC, WEAK_SYNC};

@@ -10,8 +10,8 @@ use super::fit::{DataFinding, Resources};
 use super::history::RecordHistory;
 use super::sled::{PreparedResources, ProposedResources};
 use crate::record::{
-    CommandError, Conditions, HistoryQuery, ListQuery, MATCHING_MAX, Record, RecordId,
-    SELECTED_BYTES_MAX, Schema, WriteCommand,
+    Atomicity, CommandError, Conditions, HistoryQuery, ListQuery, MATCHING_MAX, Record, RecordId,
+    RequestKey, SELECTED_BYTES_MAX, Schema, WriteCommand,
 };
 use crate::settings::Settings;
 use crate::supervision::MessageId;
@@ -78,6 +78,10 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Carries out the commands of a batch, one after the other, as one group of the journal: after a failure it has all of
     /// their changes or none.
     fn write_batch(&self, batch: WriteBatch) -> StoreReply<'_, BatchWritten>;
+
+    /// The answer that a request of this name got before, if it was carried out. Another one may be on its way to the writer,
+    /// which looks again.
+    fn answered<'a>(&'a self, key: &'a RequestKey) -> StoreReply<'a, Option<BatchWritten>>;
 
     /// Reads the records that follow the id `after`, or else the first, in the order of ids: some of them, of one moment; none
     /// at the end.
@@ -160,22 +164,41 @@ pub(crate) struct Write {
     pub(crate) schema: Arc<Schema>,
     pub(crate) command: WriteCommand,
     pub(crate) conditions: Conditions,
-    /// The length of the request's body: the queue of writes is bounded by it.
+    /// The length of the text that it came from: the queue of writes is bounded by it.
     pub(crate) bytes: usize,
 }
 
-/// Commands that become one group of changes. Each may create or replace one record.
+/// Commands that become one group of changes, with one command or many of several resources.
 #[derive(Debug, Clone)]
 pub(crate) struct WriteBatch {
-    pub(crate) collection: CollectionId,
-    /// The rules of the settings that the request began with.
-    pub(crate) schema: Arc<Schema>,
     /// [`BATCH_COMMANDS_MAX`] at most.
-    pub(crate) commands: Vec<WriteCommand>,
-    /// All its changes have this id, by which its sender finds them again.
-    pub(crate) origin: MessageId,
-    /// The length of the texts that the commands came from.
-    pub(crate) bytes: usize,
+    pub(crate) writes: Vec<Write>,
+    pub(crate) atomicity: Atomicity,
+    /// Whether it is only tried out: nothing is changed.
+    pub(crate) dry_run: bool,
+    /// The name of the request. If it was carried out before, its answer is given again; otherwise the answer is kept with what
+    /// it changes, so that one is never without the other. Only whole successes are kept.
+    pub(crate) key: Option<RequestKey>,
+    /// All its changes have this id, by which its sender finds them again; without one, an id of their own.
+    pub(crate) origin: Option<MessageId>,
+}
+
+impl WriteBatch {
+    /// Some writes, all or none.
+    pub(crate) fn all(writes: Vec<Write>) -> Self {
+        Self {
+            writes,
+            atomicity: Atomicity::All,
+            dry_run: false,
+            key: None,
+            origin: None,
+        }
+    }
+
+    /// The length of the texts that it came from.
+    pub(crate) fn bytes(&self) -> usize {
+        self.writes.iter().map(|write| write.bytes).sum()
+    }
 }
 
 /// The results of a batch.
@@ -185,6 +208,16 @@ pub(crate) struct BatchWritten {
     pub(crate) results: Vec<Result<Written, CommandError>>,
     /// The number of the store's last change after it.
     pub(crate) last: u64,
+    /// Whether it was carried out before, and this is the answer of then.
+    pub(crate) replayed: bool,
+}
+
+impl BatchWritten {
+    /// The result of a batch of one.
+    pub(crate) fn only(self) -> Result<Written, StoreError> {
+        let result = self.results.into_iter().next();
+        Ok(result.ok_or(StoreError::Failed)??)
+    }
 }
 
 /// What a write did, with the records as they are now, or as they were last.
@@ -198,6 +231,32 @@ pub(crate) enum Written {
     Deleted(Record),
     /// All records that match an example were deleted.
     DeletedMatching(Vec<Record>),
+}
+
+impl Written {
+    /// The name of its kind, and its records.
+    pub(super) fn parts(&self) -> (&'static str, &[Record]) {
+        match self {
+            Self::Created(record) => ("created", std::slice::from_ref(record)),
+            Self::Replaced(record) => ("replaced", std::slice::from_ref(record)),
+            Self::Deleted(record) => ("deleted", std::slice::from_ref(record)),
+            Self::DeletedMatching(records) => ("deleted_matching", records),
+        }
+    }
+
+    /// The same from its parts; `None` if they are no one's.
+    pub(super) fn of_parts(kind: &str, mut records: Vec<Record>) -> Option<Self> {
+        if kind == "deleted_matching" {
+            return Some(Self::DeletedMatching(records));
+        }
+        let record = records.pop().filter(|_| records.is_empty())?;
+        match kind {
+            "created" => Some(Self::Created(record)),
+            "replaced" => Some(Self::Replaced(record)),
+            "deleted" => Some(Self::Deleted(record)),
+            _ => None,
+        }
+    }
 }
 
 /// A page of a list.

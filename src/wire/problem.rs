@@ -2,7 +2,7 @@
 //!
 //! | status | code | when |
 //! | --- | --- | --- |
-//! | 400 | `invalid_json`, `not_an_object`, `invalid_id`, `invalid_parameter`, `invalid_path` | syntax |
+//! | 400 | `invalid_json`, `not_an_object`, `invalid_id`, `invalid_key`, `invalid_parameter`, `invalid_path` | syntax |
 //! | 400 | `malformed_request` | the message breaks a rule of HTTP; a connection of HTTP/1 closes |
 //! | 400 | `not_available` | a later release will understand it |
 //! | 403 | `forbidden` | the daemon may not read the file |
@@ -23,6 +23,8 @@
 //! | 422 | `validation` | with every violation |
 //! | 422 | `invalid_order` | what the admin listener can't do |
 //! | 422 | `invalid_settings` | settings that are read again have faults |
+//! | 422 | `key_reused` | another request was sent with the same `Idempotency-Key` |
+//! | 424 | `cancelled` | an operation of an atomic batch that was not done, since another was refused |
 //! | 428 | `precondition_required` | the resource insists on `If-Match` |
 //! | 431 | `head_too_large` | past `limits.headers` |
 //! | 499 | `client_left` | the client closed while its request was queued; it reads this only if it closed one side |
@@ -74,6 +76,7 @@ codes! {
     NotAnObject = 400, "not_an_object", "The body is not a JSON object";
     InvalidId = 400, "invalid_id", "The id is not valid";
     InvalidParameter = 400, "invalid_parameter", "A query parameter is not valid";
+    InvalidKey = 400, "invalid_key", "The Idempotency-Key is not valid";
     InvalidPath = 400, "invalid_path", "The path is not valid";
     MalformedRequest = 400, "malformed_request", "The request is not valid HTTP";
     NotAvailable = 400, "not_available", "This is not available yet";
@@ -97,6 +100,8 @@ codes! {
     Validation = 422, "validation", "The record is not valid";
     InvalidOrder = 422, "invalid_order", "The order is not valid";
     InvalidSettings = 422, "invalid_settings", "The settings are wrong";
+    KeyReused = 422, "key_reused", "The Idempotency-Key is another request's";
+    Cancelled = 424, "cancelled", "Another operation of the batch was refused";
     ClientLeft = 499, "client_left", "The client closed its side while the request waited for its turn";
     PreconditionRequired = 428, "precondition_required", "A change needs an If-Match header";
     HeadTooLarge = 431, "head_too_large", "The request's headers are too large";

@@ -79,3 +79,4 @@ mod varied_traffic;
 #[path = "../../src/wire/http1/tests/cases.rs"]
 mod wire_cases;
 mod wire_corpus;
+mod writes;

@@ -1,19 +1,15 @@
-//! A resource as a whole: the list, making records, and deleting by example.
+//! A resource as a whole: the list.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use super::super::answer::{Answered, set};
 use super::super::conditional::{self, etag};
-use super::dialect::BodyOf;
 use super::negotiation::handling;
 use super::{ResourceRequest, array, json, set_preference_applied};
-use crate::record::{
-    Conditions, Handling, ListQuery, QueryError, RecordShape, Revision, SELECTED_BYTES_MAX,
-    WriteCommand,
-};
+use crate::record::{Handling, ListQuery, QueryError, RecordShape, Revision, SELECTED_BYTES_MAX};
 use crate::storage::{ListPage, StoreError};
-use crate::wire::{Code, Problem, count};
+use crate::wire::count;
 
 impl ResourceRequest<'_> {
     /// Answers with a page of the list.
@@ -81,30 +77,6 @@ impl ResourceRequest<'_> {
             }
             None => format!("{unit} */{total}"),
         }
-    }
-
-    pub(super) async fn create(&mut self) -> Answered {
-        let settings = &self.target.settings;
-        let object = self.read_object(BodyOf::Post).await?;
-        let uuid = uuid::Uuid::now_v7;
-        let command = WriteCommand::create(object, settings.ids, &settings.schema, uuid)?;
-        self.write(command, Conditions::default()).await
-    }
-
-    /// Deletes the records that are equal to the body in all its members, and answers with them.
-    pub(super) async fn delete_matching(&mut self) -> Answered {
-        let refused = |detail: &str| Err(Problem::new(Code::InvalidParameter).detail(detail));
-        if !self.request.has_body() {
-            return refused("send an example: what is equal to it in all its members is deleted");
-        }
-        let example = self.read_object(BodyOf::Other).await?;
-        if example.members().is_empty() {
-            return refused(
-                "the example must have at least one member: an empty one would delete everything",
-            );
-        }
-        let command = WriteCommand::DeleteMatching { example };
-        self.write(command, Conditions::default()).await
     }
 }
 

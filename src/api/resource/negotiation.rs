@@ -17,21 +17,9 @@ pub(super) fn must_take_json(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(Code::NotAcceptable).detail(detail))
 }
 
-/// Refuses `Idempotency-Key`, `Prefer: tx=rollback`, and parameters that ask for a part of a record or for more than it: these
-/// features come with a later release, and a client that sends one relies on it.
-pub(super) fn refuse_later(
-    method: &Method,
-    headers: &HeaderMap,
-    query: &str,
-) -> Result<(), Problem> {
-    // Other methods are idempotent by themselves.
-    let once = matches!(*method, Method::POST | Method::PATCH);
-    if once && headers.contains_key("idempotency-key") {
-        return Err(Problem::not_available("Idempotency-Key"));
-    }
-    if !method.is_safe() && prefers(headers, "tx", "rollback") {
-        return Err(Problem::not_available("Prefer: tx=rollback"));
-    }
+/// Refuses parameters that ask for a part of a record or for more than it: these features come with a later release, and a
+/// client that sends one relies on it.
+pub(super) fn refuse_later(method: &Method, query: &str) -> Result<(), Problem> {
     Ok(ListQuery::refuse_shape(
         query,
         matches!(*method, Method::GET | Method::HEAD),

@@ -26,6 +26,7 @@ pub(crate) enum ResourceWish {
 }
 
 /// A change that is asked for. Its body has not been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum WriteWish {
     Create,
     DeleteMatching,
@@ -49,7 +50,7 @@ pub(crate) fn wanted(
         return Ok(ResourceWish::Methods(Box::new(methods)));
     }
     must_take_json(headers)?;
-    refuse_later(method, headers, query)?;
+    refuse_later(method, query)?;
     let shape = || RecordShape::parse(query, &settings.schema, handling(headers));
     let not_allowed = || Err(Problem::not_allowed(allow));
     let Some(NamedRecord { id, past }) = named else {

@@ -7,6 +7,7 @@ use fnv::FnvHasher;
 use serde::{Deserialize, Serialize};
 
 use crate::num::as_u64;
+use crate::storage::ANSWERS;
 use crate::storage::journal::{JournalChange, JournalEffect};
 
 /// The text at the end of a backup.
@@ -29,9 +30,14 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// The number of all records.
+    /// The number of all records that clients made.
     pub(crate) fn records(&self) -> u64 {
-        self.resources.values().map(|totals| totals.records).sum()
+        self.of_clients().map(|(_, totals)| totals.records).sum()
+    }
+
+    /// The resources with records that clients made.
+    pub(crate) fn of_clients(&self) -> impl Iterator<Item = (&String, &Totals)> {
+        self.resources.iter().filter(|(name, _)| *name != ANSWERS)
     }
 }
 

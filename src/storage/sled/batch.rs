@@ -1,12 +1,32 @@
-//! A batch: commands of one message that go into one group.
+//! A batch: commands of one message that go into one group, with the answer that is kept for a request with a name.
 
+use super::answers::AnswerOrder;
 use super::message::{Prepared, QueuedBatch, StoreMessage};
 use super::reader_state::OpenEngine;
 use super::staging::Staging;
 use super::writer::{Writer, stage, targets, was_committed};
-use crate::record::Conditions;
-use crate::storage::{BatchWritten, StoreError, Written};
-use crate::supervision::{Delivery, ReplyTo};
+use crate::record::{CommandError, RecordId, try_batch};
+use crate::storage::{BatchWritten, StoreError, Write, Written};
+use crate::supervision::{Delivery, MessageId, ReplyTo};
+
+/// The answer to a message that changes records, and whom it is for.
+pub(super) struct WriteAnswer<'a> {
+    reply: &'a ReplyTo<BatchWritten, StoreError>,
+    pub(super) answer: Result<BatchWritten, StoreError>,
+    /// Whether what was staged for it stays. Otherwise a part of it may be staged, if it is no batch of one.
+    pub(super) stays: bool,
+}
+
+impl WriteAnswer<'_> {
+    pub(super) fn give(self) {
+        self.reply.settle(self.answer);
+    }
+
+    /// Answers with an error instead.
+    pub(super) fn refuse(self, error: StoreError) {
+        self.reply.settle(Err(error));
+    }
+}
 
 impl Writer {
     /// Stages what a message changes. Returns its answer, which is due when the group is durable; none if nobody waits for it
@@ -17,43 +37,53 @@ impl Writer {
         staging: &mut Staging<'_>,
         delivery: &'a Delivery<StoreMessage>,
     ) -> Option<WriteAnswer<'a>> {
-        match &**delivery {
-            StoreMessage::Write { write, reply } => {
-                let written = self.evaluate(open, staging, delivery, write).transpose()?;
-                Some(WriteAnswer::Write(reply, written))
-            }
-            StoreMessage::Batch { batch, reply } => {
-                let written = self.evaluate_batch(open, staging, delivery, batch);
-                Some(WriteAnswer::Batch(reply, written.transpose()?))
-            }
-            StoreMessage::Look { .. }
-            | StoreMessage::Heal { .. }
-            | StoreMessage::Indexes { .. }
-            | StoreMessage::Adopt { .. }
-            | StoreMessage::Applied { .. }
-            | StoreMessage::Declare { .. } => None,
-        }
+        let StoreMessage::Write { batch, reply } = &**delivery else {
+            return None;
+        };
+        let evaluated = self.evaluate(open, staging, delivery, batch).transpose()?;
+        let (answer, stays) = match evaluated {
+            Ok((written, stays)) => (Ok(written), stays),
+            Err(error) => (Err(error), false),
+        };
+        Some(WriteAnswer {
+            reply,
+            answer,
+            stays,
+        })
     }
 
-    /// Stages a batch. Returns its answer, which is due when the group is durable; `None` if nobody waits for it any more.
-    /// After an error a part of it may be staged.
-    fn evaluate_batch(
+    /// Stages a batch. Returns its results, and whether what was staged stays; `None` if nobody waits for them any more.
+    ///
+    /// A batch of one stages nothing if it fails. Of others a part may be staged then.
+    fn evaluate(
         &self,
         open: &OpenEngine,
         staging: &mut Staging<'_>,
         delivery: &Delivery<StoreMessage>,
         queued: &QueuedBatch,
-    ) -> Result<Option<BatchWritten>, StoreError> {
+    ) -> Result<Option<(BatchWritten, bool)>, StoreError> {
         let batch = &queued.batch;
+        let origin = batch.origin.unwrap_or_else(|| delivery.id());
         if delivery.attempt() > 1 {
             let prepared = queued.prepared.lock().clone();
             if let Some(prepared) = prepared
-                && was_committed(open, batch.origin, prepared.changes)?
+                && was_committed(open, origin, prepared.changes)?
             {
-                return Ok(Some(prepared.written));
+                return Ok(Some((prepared.written, true)));
             }
         }
-        if staging.full {
+        let none = AnswerOrder::default();
+        let order = self.answers.as_ref().unwrap_or(&none);
+        let key = batch.key.as_ref().filter(|_| !batch.dry_run);
+        let place = match key.map(|key| staging.answered(&self.holder, order, key)) {
+            Some(answered) => match answered? {
+                Ok(known) => return Ok(Some((known, true))),
+                Err(place) => Some(place),
+            },
+            None => None,
+        };
+        let deletes = || batch.writes.iter().all(|write| write.command.deletes());
+        if staging.full && !(deletes() && self.holder.space.can_delete()) {
             self.holder.space.refused();
             return Err(StoreError::Full);
         }
@@ -61,61 +91,41 @@ impl Writer {
             return Ok(None);
         }
         let before = staging.checked.last_seq;
-        let collection = batch.collection;
-        let mut results = Vec::with_capacity(batch.commands.len());
-        for command in &batch.commands {
-            let none = Conditions::default();
-            let targets = targets(staging, collection, command, &[])?;
-            let decided = self.decide(
-                staging,
-                (collection, &batch.schema),
-                command,
-                &none,
-                targets,
-            )?;
-            let stage = |decided| stage(staging, collection, command, batch.origin, decided);
-            results.push(decided.map(stage));
+        let writes = batch.writes.iter().zip(&queued.matching);
+        let end = try_batch(batch.atomicity, writes, |(write, matching)| {
+            self.try_write(staging, write, matching, origin)
+        })?;
+        let stays = end.stays && !batch.dry_run;
+        if let Some(place) = place
+            && stays
+            && end.results.iter().all(Result::is_ok)
+        {
+            staging.keep_answer(&self.holder, place, origin, &end.results);
         }
-        let last = staging.checked.last_seq;
-        let written = BatchWritten { results, last };
-        *queued.prepared.lock() = Some(Prepared {
-            written: written.clone(),
-            changes: before + 1..=last,
-        });
-        Ok(Some(written))
-    }
-}
-
-/// The answer to a message that changes records, and whom it is for.
-pub(super) enum WriteAnswer<'a> {
-    Write(
-        &'a ReplyTo<Written, StoreError>,
-        Result<Written, StoreError>,
-    ),
-    Batch(
-        &'a ReplyTo<BatchWritten, StoreError>,
-        Result<BatchWritten, StoreError>,
-    ),
-}
-
-impl WriteAnswer<'_> {
-    /// Whether it is a batch that the store failed at. A part of it may be staged.
-    pub(super) fn is_failed_batch(&self) -> bool {
-        matches!(self, Self::Batch(_, Err(_)))
-    }
-
-    pub(super) fn give(self) {
-        match self {
-            Self::Write(reply, answer) => reply.settle(answer),
-            Self::Batch(reply, answer) => reply.settle(answer),
+        let written = BatchWritten {
+            results: end.results,
+            last: staging.checked.last_seq,
+            replayed: false,
         };
+        if stays {
+            *queued.prepared.lock() = Some(Prepared {
+                written: written.clone(),
+                changes: before + 1..=staging.checked.last_seq,
+            });
+        }
+        Ok(Some((written, stays)))
     }
 
-    /// Answers with an error instead.
-    pub(super) fn refuse(self, error: StoreError) {
-        match self {
-            Self::Write(reply, _) => reply.settle(Err(error)),
-            Self::Batch(reply, _) => reply.settle(Err(error)),
-        };
+    /// Decides one command, and stages what it does. All that is read is read before.
+    fn try_write(
+        &self,
+        staging: &mut Staging<'_>,
+        write: &Write,
+        matching: &[RecordId],
+        origin: MessageId,
+    ) -> Result<Result<Written, CommandError>, StoreError> {
+        let targets = targets(staging, write.collection, &write.command, matching)?;
+        let decided = self.decide(staging, write, targets)?;
+        Ok(decided.map(|decided| stage(staging, write, origin, decided)))
     }
 }

@@ -66,6 +66,7 @@ impl Writer {
             full,
             indexes,
             moves,
+            answers,
             ..
         } = staging;
         self.trim_log(&mut group, &mut checked);
@@ -98,6 +99,9 @@ impl Writer {
         drop(log);
         if !full {
             self.holder.space.had_some();
+        }
+        if let Some(order) = &mut self.answers {
+            order.follow(answers);
         }
         self.committed(checked, journal_bytes);
         Ok(Committed::Done)

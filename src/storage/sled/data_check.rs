@@ -9,6 +9,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
+use super::answers::without_answers;
 use super::checked;
 use super::data_folder::{DataFolder, bytes_below, copy_all};
 use super::engine::{OpenFault, Opener as _};
@@ -301,7 +302,9 @@ impl CheckedParts {
             self.findings
                 .push(FolderFault::Difference(named.join("; ")));
         }
-        let records = checked.tallies.iter().map(|tally| tally.records).sum();
+        let names = engine.collections();
+        let records = without_answers(&names, &checked.tallies).map(|tally| tally.records);
+        let records = records.sum();
         Ok(ViewCheck::Compared { records })
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Condvar, Mutex};
 
+use super::answers::AnswerCounts;
 use super::archiving::Archiving;
 use super::attempts::Attempt;
 use super::candidate::NextResources;
@@ -72,6 +73,7 @@ pub(super) struct Holder {
     /// The bytes that the journal has grown by since the last snapshot.
     journal_bytes: AtomicU64,
     pub(super) index_work: IndexWork,
+    pub(super) answer_counts: AnswerCounts,
 }
 
 impl Holder {
@@ -107,6 +109,7 @@ impl Holder {
             removed_aside: Counter::default(),
             journal_bytes: AtomicU64::new(0),
             index_work: IndexWork::default(),
+            answer_counts: AnswerCounts::default(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::answers::ANSWERS;
 use crate::record::{IdScheme, RecordIndex, Schema};
 use crate::settings::ResourceSettings;
 use crate::storage::CollectionId;
@@ -25,8 +26,15 @@ struct KnownResource {
 }
 
 impl KnownResources {
+    /// The declared ones, and the one for kept answers.
     pub(super) fn new(resources: Resources) -> Self {
-        Self::default().with(&[], &resources)
+        let mut known = Self::default().with(&[], &resources);
+        known.all.push(KnownResource {
+            name: ANSWERS.to_owned(),
+            settings: None,
+            declared: false,
+        });
+        known
     }
 
     /// All names, in the order of their numbers.
@@ -113,10 +121,10 @@ impl KnownResources {
         declared.filter_map(settings).collect()
     }
 
-    /// The others.
+    /// The others, without the store's own.
     pub(super) fn undeclared(&self) -> impl Iterator<Item = (CollectionId, &str)> {
         let known = self.all.iter().enumerate();
-        let others = known.filter(|(_, known)| !known.declared);
+        let others = known.filter(|(_, known)| !known.declared && known.name != ANSWERS);
         others.map(|(index, known)| (CollectionId(index), known.name.as_str()))
     }
 }
@@ -136,27 +144,27 @@ mod tests {
         let first = KnownResources::new(declare(&["books"]));
         assert_eq!(first.id("books"), Some(books));
         // The engine has one that is not declared.
-        let engine = ["books", "old"].map(str::to_owned);
+        let engine = ["books", ANSWERS, "old"].map(str::to_owned);
         let opened = first.with_names(&engine);
         assert_eq!(opened.id("old"), None);
         assert_eq!(
             opened.undeclared().collect::<Vec<_>>(),
-            [(CollectionId(1), "old")]
+            [(CollectionId(2), "old")]
         );
-        let engine = ["books", "old", "albums"].map(str::to_owned);
+        let engine = ["books", ANSWERS, "old", "albums"].map(str::to_owned);
         let second = opened.with(&engine, &declare(&["albums"]));
         assert_eq!(
             (second.id("books"), second.any_id("books")),
             (None, Some(books))
         );
-        assert_eq!(second.id("albums"), Some(CollectionId(2)));
+        assert_eq!(second.id("albums"), Some(CollectionId(3)));
         assert_eq!(second.name(books), Some("books"));
         assert_eq!(second.schema(books), first.schema(books));
-        assert_eq!(second.schema(CollectionId(1)), None);
+        assert_eq!(second.schema(CollectionId(2)), None);
         assert_eq!((opened.version, second.version), (1, 2));
         let third = second.with(&engine, &declare(&["albums", "books", "old"]));
         assert_eq!(third.id("books"), Some(books));
-        assert_eq!(third.id("old"), Some(CollectionId(1)));
+        assert_eq!(third.id("old"), Some(CollectionId(2)));
         assert_eq!(third.undeclared().count(), 0);
         assert_eq!(third.names(), engine);
         assert_eq!(third.declared().len(), 3);

@@ -26,6 +26,10 @@ pub(super) struct StoreLimits {
     pub(super) archive_keep: Option<Duration>,
     /// The bytes of the journal that are kept for an archive that lacks them.
     pub(super) archive_backlog: u64,
+    /// How many answers to requests with a name are kept, how many bytes of them, and how long.
+    pub(super) answers: u64,
+    pub(super) answers_bytes: u64,
+    pub(super) answers_keep: Duration,
 }
 
 impl StoreLimits {
@@ -40,6 +44,9 @@ impl StoreLimits {
             reserve: storage.reserve,
             archive_keep: storage.archive_keep,
             archive_backlog: storage.archive_backlog,
+            answers: as_u64(storage.answers),
+            answers_bytes: storage.answers_bytes,
+            answers_keep: storage.answers_keep,
         }
     }
 }

@@ -13,25 +13,16 @@ use super::find::QueryLook;
 use super::index_building::IndexStep;
 use super::writer::GROUP;
 use crate::record::{ListQuery, RecordId, WriteCommand};
-use crate::storage::{
-    BATCH_COMMANDS_MAX, BatchWritten, CollectionId, StoreError, Write, WriteBatch, Written,
-};
+use crate::storage::{BatchWritten, CollectionId, StoreError, WriteBatch};
 use crate::supervision::{Message, ReplyTo};
-
-/// A write in the writer's queue.
-pub(super) struct QueuedWrite {
-    pub(super) write: Write,
-    /// The ids of the records that matched the example of a [`WriteCommand::DeleteMatching`]; empty for other commands.
-    pub(super) matching: Vec<RecordId>,
-    /// Set when the write is staged. If the writer dies and the write is delivered again, this answer is given again,
-    /// provided that the log says that the write was committed.
-    pub(super) prepared: Mutex<Option<Prepared<Written>>>,
-}
 
 /// A batch in the writer's queue.
 pub(super) struct QueuedBatch {
     pub(super) batch: WriteBatch,
-    /// As for a [`QueuedWrite`].
+    /// For each command the ids of the records that were found to match; none for commands that are about one record.
+    pub(super) matching: Vec<Vec<RecordId>>,
+    /// Set when it is staged. If the writer dies and the batch is delivered again, this answer is given again, provided that
+    /// the log says that it was committed.
     pub(super) prepared: Mutex<Option<Prepared<BatchWritten>>>,
 }
 
@@ -46,11 +37,6 @@ pub(super) struct Prepared<T> {
 pub(super) enum StoreMessage {
     /// Changes records.
     Write {
-        write: Box<QueuedWrite>,
-        reply: ReplyTo<Written, StoreError>,
-    },
-    /// Creates and replaces records.
-    Batch {
         batch: Box<QueuedBatch>,
         reply: ReplyTo<BatchWritten, StoreError>,
     },
@@ -75,22 +61,39 @@ pub(super) enum StoreMessage {
     Adopt { view: Mutex<Option<Box<BuiltView>>> },
 }
 
-/// How much of the queue's bytes one id of [`QueuedWrite::matching`] takes: 1000 ids, the most there may be, take as much as
+/// How much of the queue's bytes one id of [`QueuedBatch::matching`] takes: 1000 ids, the most there may be, take as much as
 /// a whole group.
 const MATCHING_BYTES: usize = 1024;
-/// How much one command of a batch takes at least: the largest batch fills a group.
-const COMMAND_BYTES: usize = GROUP.bytes / BATCH_COMMANDS_MAX;
+/// How much one command of a batch takes at least: a batch of 128 fills a group.
+const COMMAND_BYTES: usize = GROUP.bytes / GROUP.messages;
+
+impl StoreMessage {
+    /// Whether it can't go into a group that has something already: what is staged of it may have to go again.
+    pub(super) fn begins_group(&self) -> bool {
+        match self {
+            Self::Write { batch, .. } => batch.batch.dry_run || batch.batch.writes.len() != 1,
+            Self::Look { .. }
+            | Self::Indexes { .. }
+            | Self::Heal { .. }
+            | Self::Adopt { .. }
+            | Self::Applied { .. }
+            | Self::Declare { .. } => false,
+        }
+    }
+}
 
 impl Message for StoreMessage {
     fn kind(&self) -> &'static str {
         match self {
-            Self::Write { write, .. } => match write.write.command {
-                WriteCommand::Create { .. } | WriteCommand::CreateNumbered { .. } => "create",
-                WriteCommand::Replace { .. } => "replace",
-                WriteCommand::Merge { .. } => "merge",
-                WriteCommand::Delete { .. } | WriteCommand::DeleteMatching { .. } => "delete",
+            Self::Write { batch, .. } => match batch.batch.writes.as_slice() {
+                [write] => match write.command {
+                    WriteCommand::Create { .. } | WriteCommand::CreateNumbered { .. } => "create",
+                    WriteCommand::Replace { .. } => "replace",
+                    WriteCommand::Merge { .. } => "merge",
+                    WriteCommand::Delete { .. } | WriteCommand::DeleteMatching { .. } => "delete",
+                },
+                _ => "batch",
             },
-            Self::Batch { .. } => "batch",
             Self::Look { .. } => "page",
             Self::Indexes { .. } => "indexes",
             Self::Heal { .. } => "heal",
@@ -102,12 +105,15 @@ impl Message for StoreMessage {
 
     fn size_bytes(&self) -> usize {
         let content = match self {
-            Self::Write { write, .. } => {
-                size_of::<QueuedWrite>() + write.write.bytes + write.matching.len() * MATCHING_BYTES
-            }
-            Self::Batch { batch, .. } => {
-                let batch = &batch.batch;
-                batch.bytes.max(batch.commands.len() * COMMAND_BYTES)
+            Self::Write { batch, .. } => {
+                let (bytes, commands) = (batch.batch.bytes(), batch.batch.writes.len());
+                let matching: usize = batch.matching.iter().map(Vec::len).sum();
+                let least = if commands == 1 {
+                    0
+                } else {
+                    commands * COMMAND_BYTES
+                };
+                size_of::<QueuedBatch>() + bytes.max(least) + matching * MATCHING_BYTES
             }
             Self::Look { .. }
             | Self::Indexes { .. }

@@ -56,6 +56,8 @@ pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
         "Bytes of all records of a resource, as they are served",
         by_resource(|tally| tally.bytes),
     );
+    let kept = readers.tally(store.holder.answers());
+    store.holder.answer_counts.write(rows, kept);
     rows.metric(
         "perennial_storage_commit_seconds",
         "How long a group of writes takes until it is on the disk",

@@ -2,6 +2,7 @@
 //!
 //! Nothing that may be the only copy of something is written into. What is replaced is moved to `aside-<unix ms>`.
 
+use super::answers::without_answers;
 use super::checked::{self, Checked};
 use super::data_folder::{DataFolder, move_aside};
 use super::engine::{Engine, OpenFault, Opener};
@@ -369,7 +370,9 @@ impl Opening<'_> {
         };
         let mut marks = Marks::open(&self.data.path)?;
         marks.write_both(&mark)?;
-        let records: u64 = checked.tallies.iter().map(|tally| tally.records).sum();
+        let names = engine.collections();
+        let records = without_answers(&names, &checked.tallies).map(|tally| tally.records);
+        let records: u64 = records.sum();
         tracing::info!(records, change = checked.last_seq, folder = %self.data.path.display(), "store open");
         let log = CommitLog {
             journal,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answers::AnswerMoves;
 use super::block_counts::KeyMoves;
 use super::checked::{Checked, LAST_SEQ_KEY, SCHEMA, SCHEMA_KEY, STORE_KEY, tally_key};
 use super::engine::{Engine, Group, Keyspace, OpenFault};
@@ -127,6 +128,7 @@ impl<'a> Replay<'a> {
             log_from: self.log_from,
             indexes: Arc::clone(&self.indexes),
             moves: KeyMoves::default(),
+            answers: AnswerMoves::default(),
         };
         for change in waiting {
             apply(&mut staging, change)?;

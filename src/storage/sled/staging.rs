@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use super::answers::AnswerMoves;
 use super::block_counts::{CountedKeys, KeyMoves};
 use super::checked::{Checked, next_key};
 use super::engine::{Engine, Group, Keyspace};
@@ -37,6 +38,8 @@ pub(super) struct Staging<'a> {
     pub(super) indexes: Arc<IndexCatalog>,
     /// The keys that come and go, among those that are counted.
     pub(super) moves: KeyMoves,
+    /// The kept answers that come and go.
+    pub(super) answers: AnswerMoves,
 }
 
 /// A record that a command is about, as the group has it now.
@@ -278,7 +281,8 @@ impl Staging<'_> {
     }
 }
 
-fn unix_ms() -> u64 {
+/// The time, in milliseconds since 1970.
+pub(super) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     as_millis(since.unwrap_or_default())
 }

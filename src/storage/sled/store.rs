@@ -15,11 +15,11 @@ use super::declaring::{PreparedResources, ProposedResources};
 use super::find::QueryCounts;
 use super::healing::PATIENCE;
 use super::holder::Holder;
-use super::message::{QueuedBatch, QueuedWrite, StoreMessage};
+use super::message::{QueuedBatch, StoreMessage};
 use super::reader_state::{OpenEngine, Progress};
 use super::writer::CommitTimes;
 use super::{log, metrics, value};
-use crate::record::{Example, HistoryQuery, ListQuery, Record, RecordId, WriteCommand};
+use crate::record::{Example, HistoryQuery, ListQuery, Record, RecordId, RequestKey, WriteCommand};
 use crate::settings::Settings;
 use crate::storage::{
     BatchWritten, CHANGES_MAX, Changes, CollectionId, ListPage, RecordHistory, Refusal, Resources,
@@ -140,32 +140,38 @@ impl SledStore {
         })
     }
 
-    /// Finds the records that the command is about if only a scan can, and has the writer carry it out.
-    async fn carry_out(&self, write: Write) -> Result<Written, StoreError> {
-        let mut matching = Vec::new();
-        if let WriteCommand::DeleteMatching { example } = &write.command {
-            let example = Example::new(example.clone());
-            let (example, _) = self.scan(write.collection, example, Example::visit).await?;
-            matching = example.finish().ok_or(StoreError::TooManyMatches)?;
-            if matching.is_empty() {
-                return Ok(Written::DeletedMatching(Vec::new()));
-            }
+    /// Finds the records that each command is about if only a scan can, and has the writer carry the batch out.
+    async fn carry_out(&self, batch: WriteBatch) -> Result<BatchWritten, StoreError> {
+        let mut matching = Vec::with_capacity(batch.writes.len());
+        for write in &batch.writes {
+            matching.push(self.matching(write).await?);
         }
-        self.send(write, matching).await
+        self.send(batch, matching).await
     }
 
-    /// Has the writer carry out a command. `matching` are the ids that a deletion by example is limited to.
+    /// The records that a command is about, if it does not name its one record.
+    async fn matching(&self, write: &Write) -> Result<Vec<RecordId>, StoreError> {
+        let WriteCommand::DeleteMatching { example } = &write.command else {
+            return Ok(Vec::new());
+        };
+        let example = Example::new(example.clone());
+        let (example, _) = self.scan(write.collection, example, Example::visit).await?;
+        example.finish().ok_or(StoreError::TooManyMatches)
+    }
+
+    /// Has the writer carry out a batch. `matching` are the ids that each of its commands is limited to, if it is about more
+    /// than one record.
     pub(super) async fn send(
         &self,
-        write: Write,
-        matching: Vec<RecordId>,
-    ) -> Result<Written, StoreError> {
-        let write = Box::new(QueuedWrite {
-            write,
+        batch: WriteBatch,
+        matching: Vec<Vec<RecordId>>,
+    ) -> Result<BatchWritten, StoreError> {
+        let batch = Box::new(QueuedBatch {
+            batch,
             matching,
             prepared: parking_lot::Mutex::new(None),
         });
-        let write = |reply| StoreMessage::Write { write, reply };
+        let write = |reply| StoreMessage::Write { batch, reply };
         self.ask_to_change(write).await
     }
 
@@ -251,16 +257,17 @@ impl Store for SledStore {
     }
 
     fn write(&self, write: Write) -> StoreReply<'_, Written> {
-        Either::Right(self.carry_out(write).boxed_local())
+        let batch = WriteBatch::all(vec![write]);
+        let only = async { self.carry_out(batch).await?.only() };
+        Either::Right(only.boxed_local())
     }
 
     fn write_batch(&self, batch: WriteBatch) -> StoreReply<'_, BatchWritten> {
-        let batch = Box::new(QueuedBatch {
-            batch,
-            prepared: parking_lot::Mutex::new(None),
-        });
-        let ask = self.ask_to_change(|reply| StoreMessage::Batch { batch, reply });
-        Either::Right(ask.boxed_local())
+        Either::Right(self.carry_out(batch).boxed_local())
+    }
+
+    fn answered<'a>(&'a self, key: &'a RequestKey) -> StoreReply<'a, Option<BatchWritten>> {
+        self.read(move |open| self.holder.answered(open, key))
     }
 
     fn records<'a>(

@@ -77,6 +77,13 @@ impl StoredRecord {
         out
     }
 
+    /// The change that put the record of a value, and its time, without a look at its text.
+    pub(super) fn moment(value: &[u8]) -> Option<(u64, u64)> {
+        let mut fields = Fields(value.get(2..HEAD_BYTES)?);
+        let (seq, _, updated_ms) = (fields.u64().ok()?, fields.u64().ok()?, fields.u64().ok()?);
+        Some((seq, updated_ms))
+    }
+
     /// The record of a value. `chunks` is called for a record whose body is stored in chunks, with its sequence number and
     /// the length of the body.
     pub(super) fn decode<E: From<Damaged>>(

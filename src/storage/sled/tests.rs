@@ -1,5 +1,6 @@
 //! The store on sled: the real writer under a real supervisor, on sled and on an engine in memory that fails when told to.
 
+mod answers;
 mod candidates;
 mod checking;
 mod compaction;
@@ -20,13 +21,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::record::{
-    CommandError, Conditions, Handling, IdScheme, JsonObject, ListQuery, Record, RecordId,
-    RecordIndex, Schema, WriteCommand,
+    Atomicity, CommandError, Conditions, Handling, IdScheme, JsonObject, ListQuery, Record,
+    RecordId, RecordIndex, RequestKey, Schema, WriteCommand,
 };
 use crate::settings::ResourceSettings;
-use crate::storage::{ChangeKind, Changes, CollectionId, ListPage, StoreError, Write, Written};
+use crate::storage::{
+    ChangeKind, Changes, CollectionId, ListPage, StoreError, Write, WriteBatch, Written,
+};
 use crate::supervision::{
     Backoff, Env, ExitReason, Intensity, PreparedTree, RunningTree, SupervisorSpec, Tree,
 };
@@ -70,6 +75,20 @@ fn write(collection: CollectionId, command: WriteCommand) -> Write {
         command,
         conditions: Conditions::default(),
         bytes: 100,
+    }
+}
+
+/// These commands, all or none.
+fn batch(commands: Vec<WriteCommand>) -> WriteBatch {
+    let commands = commands.into_iter();
+    WriteBatch::all(commands.map(|command| write(BOOKS, command)).collect())
+}
+
+/// These commands, each for itself.
+fn of_each(commands: Vec<WriteCommand>) -> WriteBatch {
+    WriteBatch {
+        atomicity: Atomicity::Each,
+        ..batch(commands)
     }
 }
 

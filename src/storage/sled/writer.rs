@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
+use super::answers::{AnswerMoves, AnswerOrder};
 use super::batch::WriteAnswer;
 use super::block_counts::KeyMoves;
 use super::checked::Checked;
@@ -20,12 +21,12 @@ use super::find;
 use super::holder::Holder;
 use super::index_declaring::DeclaredIndexes;
 use super::log::{LogEntry, seq_key};
-use super::message::{Prepared, QueuedWrite, StoreMessage};
+use super::message::StoreMessage;
 use super::read_error::ReadError;
 use super::reader_state::OpenEngine;
 use super::staging::{Staging, WriteTarget};
-use crate::record::{CommandError, Conditions, Decision, RecordId, Schema, WriteCommand, decide};
-use crate::storage::{CollectionId, StoreError, Written};
+use crate::record::{CommandError, Decision, RecordId, WriteCommand, decide};
+use crate::storage::{CollectionId, StoreError, Write, Written};
 use crate::supervision::{
     BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, Incarnation, MessageId,
 };
@@ -74,6 +75,8 @@ pub(super) struct Writer {
     pub(super) checked: Checked,
     /// The declaration that its indexes are in line with; none until they are.
     pub(super) declared: Option<DeclaredIndexes>,
+    /// The kept answers; none until they were needed.
+    pub(super) answers: Option<AnswerOrder>,
 }
 
 impl Writer {
@@ -90,6 +93,7 @@ impl Writer {
             open: None,
             checked: Checked::default(),
             declared: None,
+            answers: None,
         };
         // A store that is refused late must end the process, too.
         let exits = writer.holder.limits.now().exit_on_refusal;
@@ -116,63 +120,26 @@ impl Writer {
         self.open.clone()
     }
 
-    /// Stages a write. Returns its answer, which is due when the group is durable; `None` if nobody waits for it any more.
-    pub(super) fn evaluate(
-        &self,
-        open: &OpenEngine,
-        staging: &mut Staging<'_>,
-        delivery: &Delivery<StoreMessage>,
-        queued: &QueuedWrite,
-    ) -> Result<Option<Written>, StoreError> {
-        if delivery.attempt() > 1 {
-            let prepared = queued.prepared.lock().clone();
-            if let Some(prepared) = prepared
-                && was_committed(open, delivery.id(), prepared.changes)?
-            {
-                return Ok(Some(prepared.written));
-            }
-        }
-        if staging.full && !(queued.write.command.deletes() && self.holder.space.can_delete()) {
-            self.holder.space.refused();
-            return Err(StoreError::Full);
-        }
-        let write = &queued.write;
-        let (collection, command) = (write.collection, &write.command);
-        let targets = targets(staging, collection, command, &queued.matching)?;
-        let decided = self.decide(
-            staging,
-            (collection, &write.schema),
-            command,
-            &write.conditions,
-            targets,
-        )??;
-        if !delivery.commit_to(self.holder.limits.now().flush_limit) {
-            return Ok(None);
-        }
-        let before = staging.checked.last_seq;
-        let written = stage(staging, collection, command, delivery.id(), decided);
-        *queued.prepared.lock() = Some(Prepared {
-            written: written.clone(),
-            changes: before + 1..=staging.checked.last_seq,
-        });
-        Ok(Some(written))
-    }
-
     /// Decides what a command does to each record that it is about.
     pub(super) fn decide(
         &self,
         staging: &Staging<'_>,
-        (collection, schema): (CollectionId, &Arc<Schema>),
-        command: &WriteCommand,
-        conditions: &Conditions,
+        write: &Write,
         targets: Vec<WriteTarget>,
     ) -> Result<Result<Vec<(WriteTarget, Decision)>, CommandError>, ReadError> {
+        let (collection, schema) = (write.collection, &write.schema);
         let known = self.holder.known.load();
         let unique = known.indexes(collection).unwrap_or_default();
         let mut decided = Vec::with_capacity(targets.len());
         for target in targets {
             let current = target.current.as_ref();
-            let decision = match decide(command, conditions, schema, &target.id, current) {
+            let decision = match decide(
+                &write.command,
+                &write.conditions,
+                schema,
+                &target.id,
+                current,
+            ) {
                 Ok(decision) => decision,
                 Err(error) => return Ok(Err(error)),
             };
@@ -253,7 +220,6 @@ impl Writer {
                     reply.settle(self.holder.declare(open, candidate));
                 }
                 StoreMessage::Write { .. }
-                | StoreMessage::Batch { .. }
                 | StoreMessage::Look { .. }
                 | StoreMessage::Heal { .. }
                 | StoreMessage::Adopt { .. } => {}
@@ -308,11 +274,11 @@ pub(super) fn targets(
 /// Stages what was decided about the records of a command.
 pub(super) fn stage(
     staging: &mut Staging<'_>,
-    collection: CollectionId,
-    command: &WriteCommand,
+    write: &Write,
     message: MessageId,
     decided: Vec<(WriteTarget, Decision)>,
 ) -> Written {
+    let (collection, command) = (write.collection, &write.command);
     let matching = matches!(command, WriteCommand::DeleteMatching { .. });
     let (mut written, mut deleted) = (None, Vec::new());
     for (target, decision) in decided {
@@ -353,12 +319,12 @@ impl BlockingChild for Writer {
             Faults::none()
         };
         faults.hit("writer.message");
-        let writes = |delivery: &Delivery<StoreMessage>| {
-            matches!(
-                **delivery,
-                StoreMessage::Write { .. } | StoreMessage::Batch { .. }
-            )
-        };
+        let writes =
+            |delivery: &Delivery<StoreMessage>| matches!(**delivery, StoreMessage::Write { .. });
+        let named = |delivery: &Delivery<StoreMessage>| matches!(&**delivery, StoreMessage::Write { batch, .. } if batch.batch.key.is_some());
+        if self.answers.is_none() && batch.iter().any(named) {
+            self.answers = Some(AnswerOrder::read(&open, self.holder.answers())?);
+        }
         // A resource may have been declared meanwhile.
         let resources = open.engine.collections().len();
         self.checked
@@ -380,18 +346,19 @@ impl BlockingChild for Writer {
             log_from: 0,
             indexes: open.indexes.load_full(),
             moves: KeyMoves::default(),
+            answers: AnswerMoves::default(),
         };
         let mut staging = stage(self);
         let mut answers = Vec::with_capacity(batch.len());
         for (index, delivery) in batch.iter().enumerate() {
-            let begins_group = matches!(**delivery, StoreMessage::Batch { .. });
+            let begins_group = delivery.begins_group();
             if begins_group && !staging.group.is_empty() {
                 self.end_group(&open, staging, &mut answers)?;
                 staging = stage(self);
             }
             if !delivery.expired() {
                 let answer = self.answer_for(&open, &mut staging, delivery);
-                if answer.as_ref().is_some_and(WriteAnswer::is_failed_batch) {
+                if begins_group && answer.as_ref().is_some_and(|answer| !answer.stays) {
                     // What was staged of it goes, and nothing else was.
                     staging = stage(self);
                 }
@@ -420,16 +387,10 @@ impl BlockingChild for Writer {
 fn refuse(delivery: &Delivery<StoreMessage>, error: StoreError) {
     match &**delivery {
         // The journal may have it: it was staged before the store was left.
-        StoreMessage::Write { write, reply } if write.prepared.lock().is_some() => {
-            reply.settle(Err(StoreError::OutcomeUnknown));
-        }
-        StoreMessage::Batch { batch, reply } if batch.prepared.lock().is_some() => {
+        StoreMessage::Write { batch, reply } if batch.prepared.lock().is_some() => {
             reply.settle(Err(StoreError::OutcomeUnknown));
         }
         StoreMessage::Write { reply, .. } => {
-            reply.settle(Err(error));
-        }
-        StoreMessage::Batch { reply, .. } => {
             reply.settle(Err(error));
         }
         StoreMessage::Look { reply, .. } => {

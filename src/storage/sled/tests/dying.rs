@@ -6,9 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::record::Absent;
-use crate::storage::WriteBatch;
 use crate::storage::journal::{JournalError, JournalFiles, Reach};
-use crate::supervision::MessageId;
 
 #[test]
 fn a_panic_at_any_point_of_a_group_neither_loses_nor_repeats_a_write() {
@@ -240,13 +238,7 @@ fn a_batch_beside_a_damaged_record_fails_as_a_whole_and_goes_in_once_it_is_heale
             json: book(n + 10).text(&RecordId::Number(n.into())),
             absent: Absent::Create,
         };
-        let batch = || WriteBatch {
-            collection: BOOKS,
-            schema: Arc::default(),
-            commands: [3, 1, 2].map(command).to_vec(),
-            origin: MessageId(7),
-            bytes: 100,
-        };
+        let batch = || of_each([3, 1, 2].map(command).to_vec());
         damage_a_record(&running, &memory).await;
         // Another write of the same group is not concerned.
         let (other, failed) = futures_util::future::join(

@@ -11,8 +11,6 @@ use serde_json::{Value, json};
 use super::super::index_check;
 use super::*;
 use crate::record::{Bounds, Field, FieldType, Selection};
-use crate::storage::WriteBatch;
-use crate::supervision::MessageId;
 
 /// The fields of the records that are tried, and indexes of them.
 const FIELDS: [&str; 5] = ["a", "b", "tags", "at", "o.p"];
@@ -110,13 +108,7 @@ impl SledStore {
                 let json = object.text(&id);
                 WriteCommand::Create { id, json }
             });
-            let batch = WriteBatch {
-                collection: BOOKS,
-                schema: Arc::default(),
-                commands: commands.collect(),
-                origin: MessageId(u128::from(rand_id())),
-                bytes: 100,
-            };
+            let batch = of_each(commands.collect());
             let written = self.write_batch(batch).await.unwrap();
             assert!(written.results.iter().all(Result::is_ok));
         }
@@ -395,14 +387,12 @@ pub(super) async fn refused(
     store: &SledStore,
     commands: Vec<WriteCommand>,
 ) -> Vec<Option<(String, String)>> {
-    let batch = WriteBatch {
-        collection: BOOKS,
-        schema: Arc::default(),
-        commands,
-        origin: MessageId(u128::from(rand_id())),
-        bytes: 100,
-    };
-    let results = store.write_batch(batch).await.unwrap().results.into_iter();
+    let results = store
+        .write_batch(of_each(commands))
+        .await
+        .unwrap()
+        .results
+        .into_iter();
     let refused = results.map(|result| match result {
         Ok(_) => None,
         Err(CommandError::Taken { fields, id }) => Some((fields, id.to_string())),

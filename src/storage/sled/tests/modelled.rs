@@ -311,7 +311,11 @@ async fn write(
             conditions: conditions.clone(),
             bytes: 100,
         };
-        store.send(write, listed.clone())
+        let listed = listed.clone();
+        async {
+            let batch = WriteBatch::all(vec![write]);
+            store.send(batch, vec![listed]).await?.only()
+        }
     });
     let done = futures_util::future::join_all(writes).await;
     let done: Vec<_> = done.into_iter().map(outcome).collect();
