@@ -4,6 +4,8 @@
 //! The resource holds no more of them than the settings allow: each new answer removes the oldest ones. Their order is kept in
 //! memory and read anew by each incarnation of the writer.
 
+// Decision: Kept answers are records.
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
