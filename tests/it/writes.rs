@@ -38,7 +38,12 @@ fn total(daemon: &TestDaemon, path: &str) -> u64 {
 /// What a repeated answer has in common with the first.
 fn shown(answer: &Response) -> (u16, Option<&str>, Option<&str>, String) {
     let header = |name| answer.header(name);
-    (answer.status, header("etag"), header("location"), answer.text())
+    (
+        answer.status,
+        header("etag"),
+        header("location"),
+        answer.text(),
+    )
 }
 
 #[track_caller]
@@ -46,7 +51,11 @@ fn check_data(daemon: &TestDaemon) {
     let mut check = Command::new(BINARY);
     check.arg("check").arg(daemon.config()).arg("--data");
     let out = check.output().unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stdout)
+    );
 }
 
 #[test]
@@ -123,7 +132,10 @@ fn a_dry_run_answers_as_if_and_changes_nothing() {
         let tried = send(&daemon, "POST", "/counted", &[dry], "{\"n\":1}").expect(201);
         assert_eq!(tried.json(), json!({"id": 1, "n": 1}));
         assert_eq!(tried.header("preference-applied"), Some("tx=rollback"));
-        assert_eq!((tried.header("etag"), tried.header("location")), (None, None));
+        assert_eq!(
+            (tried.header("etag"), tried.header("location")),
+            (None, None)
+        );
     }
     send(&daemon, "POST", "/counted", &[], "{\"n\":1}").expect(201);
     let tried = send(&daemon, "PATCH", "/counted/1", &[dry], "{\"n\":2}").expect(200);
@@ -162,7 +174,9 @@ fn work(
             let now = *address.lock().unwrap();
             let answer = now.and_then(|now| {
                 let mut client = Client::connect(now).ok()?;
-                client.send("POST", path, &headers, Some(body.as_bytes())).ok()
+                client
+                    .send("POST", path, &headers, Some(body.as_bytes()))
+                    .ok()
             });
             match answer {
                 Some(answer) if answer.status == 503 => {}
@@ -190,10 +204,12 @@ fn retry_through_kills(kills: u64) {
     let (mut done, mut replayed) = (Vec::new(), 0);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..6)
-            .map(|worker| scope.spawn({
-                let (address, over) = (&address, &over);
-                move || work(worker, address, over)
-            }))
+            .map(|worker| {
+                scope.spawn({
+                    let (address, over) = (&address, &over);
+                    move || work(worker, address, over)
+                })
+            })
             .collect();
         for _ in 0..kills {
             daemon.restart();
