@@ -140,8 +140,8 @@ impl ResourceRequest<'_> {
             bytes: body.len(),
         };
         let batch = WriteBatch {
-            key,
             dry_run,
+            key,
             ..WriteBatch::all(vec![write])
         };
         let written = self.site.store.write_batch(batch).await?;

@@ -66,9 +66,9 @@ impl StoredResult {
 
     fn written(self) -> Option<Written> {
         let record = |StoredText(id, revision, created_ms, changed_ms, json)| {
-            let id = match id {
-                Value::Number(number) => RecordId::Number(number.as_u64()?),
-                id => RecordId::parse(id.as_str()?).ok()?,
+            let id = match id.as_u64() {
+                Some(number) => RecordId::Number(number),
+                None => RecordId::parse(id.as_str()?).ok()?,
             };
             Some(Record {
                 id,

@@ -302,8 +302,8 @@ impl CheckedParts {
             self.findings
                 .push(FolderFault::Difference(named.join("; ")));
         }
-        let names = engine.collections();
-        let records = without_answers(&names, &checked.tallies).map(|tally| tally.records);
+        let resources = engine.collections();
+        let records = without_answers(&resources, &checked.tallies).map(|tally| tally.records);
         let records = records.sum();
         Ok(ViewCheck::Compared { records })
     }

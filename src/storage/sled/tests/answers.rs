@@ -163,7 +163,9 @@ fn expect(
             Some(json) => Ok(Written::Deleted(record(id, &json))),
             None => Err(CommandError::Absent),
         },
-        other => panic!("{other:?}"),
+        WriteCommand::CreateNumbered { .. }
+        | WriteCommand::Merge { .. }
+        | WriteCommand::DeleteMatching { .. } => panic!("{command:?}"),
     }
 }
 
