@@ -17,11 +17,11 @@ mod store;
 pub(crate) use self::backup::{
     BackupError, BackupPlan, Manifest, Moment, restore_backup, restore_folder, verify_backup,
 };
+use self::sled::{ANSWERS, DataFolder, SalvagedView, ViewEntry, is_trusted};
 pub(crate) use self::sled::{
     DataCheck, FolderFault, PreparedResources, PrintError, ProposedResources, ViewCheck,
     check_data, data_fit, print_journal, read_past, spare_bytes, storage, store_in,
 };
-use self::sled::{ANSWERS, DataFolder, SalvagedView, ViewEntry, is_trusted};
 pub(crate) use fit::{DataFinding, Resources};
 pub(crate) use history::RecordHistory;
 pub(crate) use journal::JournalFiles;
