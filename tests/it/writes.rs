@@ -238,7 +238,7 @@ fn retry_through_kills(kills: u64) {
         let next = next.split(", ").find(|link| link.contains("rel=\"next\""));
         let Some(next) = next else { break };
         let at = next.find("/books").unwrap();
-        page = next[at..next.find('>').unwrap()].to_owned();
+        page = String::from(&next[at..next.find('>').unwrap()]);
     }
     kept.sort();
     done.sort();
