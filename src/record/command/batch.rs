@@ -2,7 +2,7 @@
 
 use super::CommandError;
 
-/// What becomes of the commands of a batch if one of them is refused.
+/// The fate of the commands of a batch if one of them is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Atomicity {
     /// Each stands for itself: what can be done is done.

@@ -158,7 +158,7 @@ pub(super) struct AnswerOrder(VecDeque<KeptAnswer>);
 #[derive(Debug, Default)]
 pub(super) struct AnswerMoves {
     added: Vec<KeptAnswer>,
-    /// How many of the oldest, those that were added included, were removed.
+    /// The number of the oldest, with those that were added, that were removed.
     removed: usize,
 }
 
@@ -289,7 +289,7 @@ impl Staging<'_> {
     }
 }
 
-/// What became of requests with a name.
+/// The events of requests with a name.
 #[derive(Debug, Default)]
 pub(super) struct AnswerCounts {
     kept: AtomicU64,
@@ -333,7 +333,7 @@ impl AnswerCounts {
     }
 }
 
-/// How many records there are that clients made.
+/// The figures of the resources whose records clients made.
 pub(super) fn without_answers<'a>(
     names: &'a [String],
     tallies: &'a [Tally],

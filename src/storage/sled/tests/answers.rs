@@ -120,7 +120,7 @@ fn the_oldest_answers_go_when_there_are_too_many_or_too_long_ones() {
     }
 }
 
-/// What is compared of a result.
+/// The part of a result that is compared.
 fn told(results: &[Result<Written, CommandError>]) -> Vec<String> {
     let told = results.iter().map(|result| match result {
         Ok(Written::Created(record)) => format!("created {}", record.id),
