@@ -1,6 +1,7 @@
 //! Finds the route of a path. Pure; the table is built once for each set of settings.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fnv::FnvHashMap;
@@ -117,8 +118,10 @@ pub(crate) enum Unrouted {
 /// Every route.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
-    /// Folders, the longest path first. Each has all paths below its own.
-    prefixes: Vec<Arc<Route>>,
+    /// Folders, by path. Each has all paths below its own.
+    folders: FnvHashMap<String, Arc<Route>>,
+    /// The lengths of their paths, the longest first: a path is looked up at these only, however many folders there are.
+    lengths: Vec<usize>,
     /// Resources, by path. Each has its own path, those of one more segment, and the histories of its records.
     resources: FnvHashMap<String, Arc<Route>>,
     /// All routes.
@@ -128,20 +131,19 @@ pub(crate) struct RouteTable {
 impl RouteTable {
     /// A table of these routes.
     pub(crate) fn new(routes: impl IntoIterator<Item = Route>) -> Self {
-        let mut table = Self::default();
+        let (mut table, mut lengths) = (Self::default(), BTreeSet::new());
         for route in routes.into_iter().map(Arc::new) {
             table.all.push(Arc::clone(&route));
+            let pattern = route.pattern.clone();
             match route.target {
-                Target::Files(_) => table.prefixes.push(route),
-                Target::Resource(_) => {
-                    let pattern = route.pattern.clone();
-                    table.resources.insert(pattern, route);
+                Target::Files(_) => {
+                    lengths.insert(Reverse(pattern.len()));
+                    table.folders.insert(pattern, route);
                 }
+                Target::Resource(_) => drop(table.resources.insert(pattern, route)),
             }
         }
-        table
-            .prefixes
-            .sort_by_key(|route| Reverse(route.pattern.len()));
+        table.lengths = lengths.into_iter().map(|Reverse(length)| length).collect();
         table
     }
 
@@ -204,8 +206,9 @@ impl RouteTable {
         let of_record = record.and_then(above);
         let paths = [Some(decoded), parent, of_record].into_iter().flatten();
         let resources = paths.filter_map(|path| self.resources.get(path));
-        let prefixes = self.prefixes.iter();
-        resources.chain(prefixes.filter(move |route| is_below(&route.pattern, decoded)))
+        let folders = self.lengths.iter();
+        let folders = folders.filter_map(|length| self.folders.get(above_or_at(decoded, *length)?));
+        resources.chain(folders)
     }
 
     /// The route that would have this path if the one that has it were not there.
@@ -220,13 +223,11 @@ impl RouteTable {
     }
 }
 
-/// Whether a path is this one or lies below it, by whole segments.
-fn is_below(prefix: &str, path: &str) -> bool {
-    if prefix == "/" {
-        return path.starts_with('/');
-    }
-    let rest = path.strip_prefix(prefix);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// The first bytes of a path, if they are whole segments of it.
+fn above_or_at(path: &str, length: usize) -> Option<&str> {
+    let (above, rest) = path.split_at_checked(length)?;
+    let whole = above == "/" || rest.is_empty() || rest.starts_with('/');
+    whole.then_some(above)
 }
 
 #[cfg(test)]
@@ -291,6 +292,22 @@ mod tests {
             assert_eq!(resolved(path), expected, "{path}");
         }
         assert!(matches!(table().resolve("*"), Err(Unrouted::Nowhere)));
+    }
+
+    #[test]
+    fn a_hundred_times_the_routes_are_not_a_hundred_times_the_work() {
+        let lookups = |count: usize| {
+            let sites = (0..count).map(|n| format!("/site/{n}"));
+            let root = || Target::Files(RootHandle::unused());
+            let table = RouteTable::new(sites.map(|path| Route::plain(&path, root())));
+            let last = format!("/site/{}", count - 1);
+            assert_eq!(
+                table.resolve(&(last.clone() + "/x")).unwrap().route.pattern,
+                last
+            );
+            table.lengths.len()
+        };
+        assert_eq!((lookups(10), lookups(1_000)), (1, 3));
     }
 
     #[test]
