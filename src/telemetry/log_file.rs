@@ -40,15 +40,16 @@ impl LogFile {
         let dir = &settings.dir;
         let made = std::fs::create_dir_all(dir);
         made.map_err(|source| LogsError::Folder(dir.clone(), source))?;
-        let opened = open(settings, prefix, Some(settings.keep.get()));
-        let file = opened.map_err(|source| LogsError::File(dir.clone(), source))?;
-        Ok(Self {
+        let mut log = Self {
             settings: settings.clone(),
             prefix,
-            file: Some(file),
+            file: None,
             rests: false,
             reopen,
-        })
+        };
+        let opened = log.open_file();
+        log.file = Some(opened.map_err(|source| LogsError::File(dir.clone(), source))?);
+        Ok(log)
     }
 
     /// A file that is open only while a block is written: hardly any line is expected.
@@ -66,29 +67,44 @@ impl LogFile {
         }
     }
 
-    /// The number of files that are kept. A file that rests removes none: each time it is opened, the last one would be counted
-    /// as an old one.
-    fn keep(&self) -> Option<usize> {
-        (!self.rests).then(|| self.settings.keep.get())
+    /// The most files that there may be, the one that is opened included: at each opening the library removes one more, even if
+    /// that is the one to be opened. A file that rests removes none: each time it is opened, the last one would be counted as an
+    /// old one.
+    fn files_max(&self) -> Option<usize> {
+        let begins_new_ones = !self.rests && self.settings.rotate != Rotation::Never;
+        begins_new_ones.then(|| self.settings.keep.get() + 1)
+    }
+
+    fn open_file(&self) -> Result<RollingFileAppender, InitError> {
+        let rotation = match self.settings.rotate {
+            Rotation::Minutely => Rolled::MINUTELY,
+            Rotation::Hourly => Rolled::HOURLY,
+            Rotation::Daily => Rolled::DAILY,
+            Rotation::Never => Rolled::NEVER,
+        };
+        let builder = RollingFileAppender::builder()
+            .rotation(rotation)
+            .filename_prefix(self.prefix)
+            .filename_suffix("json");
+        let builder = match self.files_max() {
+            Some(most) => builder.max_log_files(most),
+            None => builder,
+        };
+        builder.build(&self.settings.dir)
     }
 }
 
 impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.reopen.0.swap(false, Ordering::Acquire)
-            && let Ok(file) = open(&self.settings, self.prefix, self.keep())
+            && let Ok(file) = self.open_file()
         {
             self.file = Some(file);
         }
-        let keep = self.keep();
-        let file = match &mut self.file {
-            Some(file) => file,
-            closed => {
-                let opened = open(&self.settings, self.prefix, keep);
-                closed.insert(opened.map_err(io::Error::other)?)
-            }
-        };
-        file.write(bytes)
+        if self.file.is_none() {
+            self.file = Some(self.open_file().map_err(io::Error::other)?);
+        }
+        self.file.as_mut().map_or(Ok(0), |file| file.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -98,28 +114,6 @@ impl Write for LogFile {
         }
         flushed
     }
-}
-
-fn open(
-    settings: &LogFileSettings,
-    prefix: &str,
-    keep: Option<usize>,
-) -> Result<RollingFileAppender, InitError> {
-    let rotation = match settings.rotate {
-        Rotation::Minutely => Rolled::MINUTELY,
-        Rotation::Hourly => Rolled::HOURLY,
-        Rotation::Daily => Rolled::DAILY,
-        Rotation::Never => Rolled::NEVER,
-    };
-    let builder = RollingFileAppender::builder()
-        .rotation(rotation)
-        .filename_prefix(prefix)
-        .filename_suffix("json");
-    let builder = match keep {
-        Some(keep) => builder.max_log_files(keep),
-        None => builder,
-    };
-    builder.build(&settings.dir)
 }
 
 #[cfg(test)]
@@ -169,6 +163,35 @@ mod tests {
         log.write_all(b"4").unwrap();
         assert_eq!(fs::read(&moved).unwrap(), b"12");
         assert_eq!(fs::read(&path).unwrap(), b"34");
+    }
+
+    #[test]
+    fn the_file_that_is_written_is_never_removed_and_old_ones_are() {
+        for (rotate, old, left) in [
+            (Rotation::Never, "log.2020-01-01.json", true),
+            (Rotation::Daily, "log.2020-01-01.json", false),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let old = folder.path().join(old);
+            fs::write(&old, "old").unwrap();
+            let settings = LogFileSettings {
+                rotate,
+                ..settings(folder.path())
+            };
+            let open = || LogFile::open(&settings, "log", Reopen::default()).unwrap();
+            for _ in 0..3 {
+                let mut log = open();
+                log.write_all(b"1").unwrap();
+                log.reopen.ask();
+                log.write_all(b"2").unwrap();
+            }
+            let files = fs::read_dir(folder.path()).unwrap();
+            let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+            let current: Vec<_> = files.iter().filter(|path| **path != old).collect();
+            assert_eq!(current.len(), 1);
+            assert_eq!(fs::read(current[0]).unwrap(), b"121212");
+            assert_eq!(files.contains(&old), left);
+        }
     }
 
     #[test]
