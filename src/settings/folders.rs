@@ -4,12 +4,15 @@
 //!
 //! `perennial check` and each start look once. The file cache finds out when a folder vanishes later.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::backup::BackupTo;
 use super::fault::Location;
@@ -124,8 +127,10 @@ pub(super) fn check(found: &mut Findings, data: bool, threads: &LookThreads) {
         }
     }
     let folders = served_folders(found);
-    let looked = threads.look_at_all(&folders, ANSWER_MAX, move |folder| folder.look(&private));
-    let mut served: BTreeMap<PathBuf, String> = BTreeMap::new();
+    let paths = Arc::new(RealPaths::default());
+    let look = move |folder: &FolderOfRoute| folder.look(&private, &paths);
+    let looked = threads.look_at_all(&folders, ANSWER_MAX, look);
+    let mut served: HashMap<OsString, String> = HashMap::new();
     let mut hidden = Vec::new();
     for (FolderOfRoute { route, path, .. }, looked) in folders.iter().zip(looked) {
         let root = ["route", route, "files", "root"];
@@ -135,13 +140,14 @@ pub(super) fn check(found: &mut Findings, data: bool, threads: &LookThreads) {
                     found.warn_of(&["route", route, "errors"], problem);
                 }
                 hidden.extend(folder.hidden);
-                if let Some(other) = served.get(&folder.real) {
+                let real = folder.real.into_os_string();
+                if let Some(other) = served.get(&real) {
                     let problem = format!(
                         "route.{other:?} serves this folder, too, so that each of its files has two addresses"
                     );
                     found.warn_of(&root, problem);
                 }
-                served.entry(folder.real).or_insert_with(|| route.clone());
+                served.entry(real).or_insert_with(|| route.clone());
             }
             Some(Err(problem)) => found.fault_of(&root, problem),
             None => {
@@ -155,7 +161,7 @@ pub(super) fn check(found: &mut Findings, data: bool, threads: &LookThreads) {
     // A route may show again what it hides: a folder within the other one.
     for (by, file) in hidden
         .into_iter()
-        .filter(|(_, file)| !served.contains_key(file))
+        .filter(|(_, file)| !served.contains_key(file.as_os_str()))
     {
         let problem = format!("hides {}: requests for it lead here", file.display());
         let table = if by.starts_with('/') {
@@ -198,11 +204,11 @@ struct Below {
 
 impl FolderOfRoute {
     /// Looks at the disk.
-    fn look(&self, private: &[Private]) -> Looked {
+    fn look(&self, private: &[Private], paths: &RealPaths) -> Looked {
         if let Some(fault) = folder_fault(&self.path) {
             return Err(fault);
         }
-        let real = real(&self.path);
+        let real = paths.of(&self.path);
         if let Some(fault) = holds_fault(&self.path, &real, private) {
             return Err(fault);
         }
@@ -309,22 +315,49 @@ fn real(path: &Path) -> PathBuf {
     known.unwrap_or(path)
 }
 
-fn folder_fault(folder: &Path) -> Option<String> {
-    match fs::metadata(folder) {
-        Ok(is) if is.is_dir() => {
-            let error = fs::read_dir(folder).err()?;
-            Some(format!("{} can't be read: {error}", absolute(folder)))
-        }
-        Ok(_) => Some(format!(
-            "{} is not a folder; name the folder that the file is in",
-            absolute(folder)
-        )),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(format!(
-            "there is no folder {}; create it, or name another one",
-            absolute(folder)
-        )),
-        Err(error) => Some(format!("{} can't be used: {error}", absolute(folder))),
+/// Finds paths without links. Many folders mostly stand in one, whose own path is found once.
+#[derive(Debug, Default)]
+struct RealPaths {
+    parents: Mutex<HashMap<PathBuf, PathBuf>>,
+}
+
+impl RealPaths {
+    fn of(&self, path: &Path) -> PathBuf {
+        self.in_parent(path).unwrap_or_else(|| real(path))
     }
+
+    /// The path, unless it is a link itself.
+    fn in_parent(&self, path: &Path) -> Option<PathBuf> {
+        let path = std::path::absolute(path).ok()?;
+        let (parent, name) = (path.parent()?, path.file_name()?);
+        // Not held while the disk is asked, which may not answer.
+        let known = self.parents.lock().get(parent).cloned();
+        let real = if let Some(known) = known {
+            known
+        } else {
+            let found = fs::canonicalize(parent).ok()?;
+            let mut parents = self.parents.lock();
+            parents.insert(parent.to_owned(), found.clone());
+            found
+        };
+        let real = real.join(name);
+        let is = fs::symlink_metadata(&real).ok()?;
+        (!is.is_symlink()).then_some(real)
+    }
+}
+
+fn folder_fault(folder: &Path) -> Option<String> {
+    let unread = fs::read_dir(folder).err()?;
+    let folder_is = fs::metadata(folder);
+    let folder = absolute(folder);
+    Some(match folder_is {
+        Ok(is) if is.is_dir() => format!("{folder} can't be read: {unread}"),
+        Ok(_) => format!("{folder} is not a folder; name the folder that the file is in"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            format!("there is no folder {folder}; create it, or name another one")
+        }
+        Err(error) => format!("{folder} can't be used: {error}"),
+    })
 }
 
 /// The path from the root of the file system, since relative ones depend on the working folder.
@@ -365,6 +398,35 @@ mod tests {
             assert_eq!(found, above, "{path}");
         }
         assert_eq!(nearest_above("/x", |_| false), None);
+    }
+
+    #[test]
+    fn a_path_without_links_is_the_one_that_the_system_finds() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("a/b")).unwrap();
+        std::os::unix::fs::symlink("a", at("link")).unwrap();
+        std::os::unix::fs::symlink("b", at("a/link")).unwrap();
+        let paths = RealPaths::default();
+        for name in [
+            "a",
+            "a/b",
+            "a/b/",
+            "link",
+            "link/b",
+            "link/link",
+            "a/../a/b",
+            "a/b/..",
+            "link/..",
+        ] {
+            for _ in 0..2 {
+                assert_eq!(
+                    paths.of(&at(name)),
+                    fs::canonicalize(at(name)).unwrap(),
+                    "{name}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Whatever depends on the keys is made from this table: the walk that finds faults, the nearest name for a misspelt one,
 //! the defaults, and `config/reference.toml`. A new setting is one row here and one field in [`Settings`](super::Settings).
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::kind::Kind;
@@ -166,7 +167,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("logging.file.rotate", LIVE, Kind::Choice(&["minutely", "hourly", "daily", "never"]), r#""daily""#,
         "When a new log file begins"),
     key("logging.file.keep", LIVE, Kind::Integer(1, 10_000), "14",
-        "How many log files are kept"),
+        "How many older log files are kept beside the one that is written, at most"),
     // --- supervision
     key("supervision.strategy", LIVE, Kind::Choice(&["one_for_one", "one_for_all", "rest_for_one"]), r#""one_for_one""#,
         "Which children are restarted when one dies: that one, all of them, or that one and those started after it"),
@@ -217,7 +218,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("storage.log_keep", LIVE, Kind::Integer(1_000, 1_000_000_000), "100000",
         "How many changes the store's log keeps"),
     key("storage.on_refusal", LIVE, Kind::Choice(&["degrade", "exit"]), r#""degrade""#,
-        "If the stored data is damaged in all copies, or another process uses it: degrade serves everything else, exit ends the process, with 65 or 75"),
+        "If the stored data is damaged in all copies, or another process uses it: degrade serves everything else, exit ends the process, with 65 or 75. A change counts when the store is opened next"),
     optional("storage.archive", RESTART, PATH, r#""/mnt/other/perennial""#,
         "A folder that exists, on another disk, to which the journal and the snapshots are copied as they are written, at most a second later; it keeps all changes, so that each moment can be restored"),
     optional("storage.archive_keep", LIVE, Kind::Duration(HOUR, 100.0 * 366.0 * 24.0 * HOUR), r#""90d""#,
@@ -308,33 +309,53 @@ pub(crate) const KEYS: &[Key] = &[
         "Whether the admin listener takes orders to make children panic: for tests and drills only"),
 ];
 
-/// All keys, each with the parts of its path.
-static PARTS: LazyLock<Vec<(Vec<&'static str>, &'static Key)>> = LazyLock::new(|| {
+/// A key with the parts of its path.
+type KeyParts = (Vec<&'static str>, &'static Key);
+
+/// All keys.
+static PARTS: LazyLock<Vec<KeyParts>> = LazyLock::new(|| {
     let parts = |key: &'static Key| (key.path.split('.').collect(), key);
     KEYS.iter().map(parts).collect()
 });
 
+/// The same by the first part of their paths: settings with many routes look for keys very often.
+static SECTIONS: LazyLock<BTreeMap<&'static str, Vec<KeyParts>>> = LazyLock::new(|| {
+    let mut sections = BTreeMap::<_, Vec<_>>::new();
+    for key in &*PARTS {
+        let first = key.0.first().copied().unwrap_or_default();
+        sections.entry(first).or_default().push(key.clone());
+    }
+    sections
+});
+
+/// The keys whose paths begin with this one.
+fn below(path: &[impl AsRef<str>]) -> impl Iterator<Item = &'static KeyParts> {
+    let section = match path.first() {
+        Some(first) => SECTIONS.get(first.as_ref()).map_or(&[][..], Vec::as_slice),
+        None => PARTS.as_slice(),
+    };
+    section
+        .iter()
+        .filter(move |(parts, _)| matches(parts, path))
+}
+
 /// The key of this path, whose `*` parts match any name.
 pub(crate) fn find(path: &[impl AsRef<str>]) -> Option<&'static Key> {
-    let mut all = PARTS.iter();
-    let found = all.find(|(parts, _)| parts.len() == path.len() && matches(parts, path));
+    let found = below(path).find(|(parts, _)| parts.len() == path.len());
     found.map(|(_, key)| *key)
 }
 
 /// The names that may stand below this path, `*` for any name; none if it is not a table.
 pub(crate) fn names_below(path: &[impl AsRef<str>]) -> Vec<&'static str> {
-    let below = PARTS.iter().filter(|(parts, _)| matches(parts, path));
-    let mut names: Vec<_> = below
-        .filter_map(|(parts, _)| parts.get(path.len()).copied())
-        .collect();
+    let names = below(path).filter_map(|(parts, _)| parts.get(path.len()).copied());
+    let mut names: Vec<_> = names.collect();
     names.dedup();
     names
 }
 
 /// The only key of this name further below this path, as it would be written there.
 pub(crate) fn named_below(path: &[impl AsRef<str>], name: &str) -> Option<String> {
-    let below = PARTS.iter().filter(|(parts, _)| matches(parts, path));
-    let rest = below.filter_map(|(parts, _)| parts.get(path.len()..));
+    let rest = below(path).filter_map(|(parts, _)| parts.get(path.len()..));
     let mut same = rest.filter(|rest| rest.last() == Some(&name) && !rest.contains(&"*"));
     let only = same.next().filter(|_| same.next().is_none())?;
     Some(only.join("."))

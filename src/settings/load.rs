@@ -151,10 +151,11 @@ fn settings(path: Option<&Path>, mut found: Findings) -> Result<LoadedSettings, 
                 found
                     .warnings
                     .sort_by(|one, other| one.location.cmp(&other.location));
+                let warnings = std::mem::take(&mut found.warnings);
                 return Ok(LoadedSettings {
                     settings,
-                    values: SettingValues::of(&found),
-                    warnings: found.warnings,
+                    values: SettingValues::of(found),
+                    warnings,
                 });
             }
             // The walk found no fault, but serde can't read a value: the table of keys and the field disagree.
@@ -173,12 +174,16 @@ fn settings(path: Option<&Path>, mut found: Findings) -> Result<LoadedSettings, 
 fn merge(found: &Findings) -> Result<Settings, ConfigError> {
     let defaults = reference::defaults(found.named("route").is_empty());
     let mut merged = Config::builder().add_source(File::from_str(&defaults, FileFormat::Toml));
-    for (name, value) in tree(found) {
-        let value = config::Value::deserialize(value)
-            .map_err(|error: serde_json::Error| ConfigError::Message(error.to_string()))?;
+    let mut tree = tree(found);
+    // They may be thousands, and have nothing to be merged with.
+    let named = ["route", "resource"].map(|name| tree.shift_remove_entry(name));
+    for (name, value) in tree {
+        let value = config::Value::deserialize(value).map_err(unread)?;
         merged = merged.set_override(name, value)?;
     }
-    let mut settings: Settings = merged.build()?.try_deserialize()?;
+    let mut merged: Map<String, Value> = merged.build()?.try_deserialize()?;
+    merged.extend(named.into_iter().flatten());
+    let mut settings: Settings = serde_json::from_value(merged.into()).map_err(unread)?;
     for (name, resource) in &mut settings.resources {
         if resource.path.is_empty() {
             resource.path = format!("/{name}");
@@ -189,6 +194,10 @@ fn merge(found: &Findings) -> Result<Settings, ConfigError> {
         resource.indexes = indexes::of(found, name);
     }
     Ok(settings)
+}
+
+fn unread(error: serde_json::Error) -> ConfigError {
+    ConfigError::Message(error.to_string())
 }
 
 /// What was written for the keys that have a field, as one table of tables.

@@ -7,6 +7,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Threads that look at folders, those of earlier readings included that no folder has answered.
@@ -51,42 +52,84 @@ impl LookThreads {
         R: Send + 'static,
     {
         let until = Instant::now() + limit;
-        let next = Arc::new(AtomicUsize::new(0));
-        let (answer, answers) = channel();
+        let answers = Arc::new(Answers::none(things.len()));
+        let (all_answered, wait) = channel();
         let begin = |place: ThreadPlace| {
-            let (things, next) = (Arc::clone(things), Arc::clone(&next));
-            let (answer, look) = (answer.clone(), look.clone());
+            let (things, answers) = (Arc::clone(things), Arc::clone(&answers));
+            let (look, all_answered) = (look.clone(), all_answered.clone());
             let begun = thread::Builder::new().name("folders".to_owned());
             // Without a thread there is no answer, as from a folder that does not answer.
             drop(begun.spawn(move || {
                 let _place = place;
-                let mut mine = iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-                // Nobody waits for an answer that is late.
-                mine.try_for_each(|n| answer.send((n, look(things.get(n)?))).ok())
+                while let Some((thing, answer)) = answers.next(&things) {
+                    let found = look(thing);
+                    *answer.lock() = Some(found);
+                    if answers.count() == 0 {
+                        // Whoever waits may have given up.
+                        let _sent = all_answered.send(());
+                    }
+                }
             }));
         };
         let places = iter::from_fn(|| self.place());
         places.take(things.len().min(THREADS_FIRST)).for_each(begin);
-        let mut found: Vec<_> = things.iter().map(|_| None).collect();
-        let mut missing = things.len();
-        while missing > 0 {
+        let mut before = things.len();
+        while answers.missing() > 0 {
             let left = until.saturating_duration_since(Instant::now());
-            match answers.recv_timeout(left.min(SLOW)) {
-                Ok((n, looked)) => {
-                    missing -= 1;
-                    if let Some(place) = found.get_mut(n) {
-                        *place = Some(looked);
-                    }
-                }
-                Err(_) if left.is_zero() => break,
-                // All threads may be at folders that do not answer.
-                Err(_) if next.load(Ordering::Relaxed) < things.len() => {
-                    self.place().into_iter().for_each(begin);
-                }
-                Err(_) => {}
+            if wait.recv_timeout(left.min(SLOW)).is_ok() || left.is_zero() {
+                break;
             }
+            let missing = answers.missing();
+            if missing == before && answers.are_there_more() {
+                // All threads may be at folders that do not answer.
+                self.place().into_iter().for_each(begin);
+            }
+            before = missing;
         }
-        found
+        answers.take()
+    }
+}
+
+/// The answers of one round, to which each thread adds its own without waking anybody.
+struct Answers<R> {
+    /// The first thing that nobody looks at yet.
+    next: AtomicUsize,
+    missing: AtomicUsize,
+    found: Vec<Mutex<Option<R>>>,
+}
+
+impl<R> Answers<R> {
+    fn none(count: usize) -> Self {
+        Self {
+            next: AtomicUsize::new(0),
+            missing: AtomicUsize::new(count),
+            found: iter::repeat_with(Mutex::default).take(count).collect(),
+        }
+    }
+
+    /// The next thing to look at, and the place of the answer.
+    fn next<'a, T>(&'a self, things: &'a [T]) -> Option<(&'a T, &'a Mutex<Option<R>>)> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        things.get(n).zip(self.found.get(n))
+    }
+
+    fn are_there_more(&self) -> bool {
+        self.next.load(Ordering::Relaxed) < self.found.len()
+    }
+
+    /// Counts one answer; returns how many are missing then.
+    fn count(&self) -> usize {
+        self.missing.fetch_sub(1, Ordering::AcqRel) - 1
+    }
+
+    fn missing(&self) -> usize {
+        self.missing.load(Ordering::Acquire)
+    }
+
+    /// Takes what there is. No thread begins to look at another thing.
+    fn take(&self) -> Vec<Option<R>> {
+        self.next.store(self.found.len(), Ordering::Relaxed);
+        self.found.iter().map(|found| found.lock().take()).collect()
     }
 }
 
@@ -100,7 +143,7 @@ mod tests {
     fn what_does_not_answer_delays_no_other_and_keeps_one_place() {
         let threads = LookThreads::default();
         let (stay, stays) = sync_channel::<()>(0);
-        let stays = Arc::new(parking_lot::Mutex::new(stays));
+        let stays = Arc::new(Mutex::new(stays));
         let things: Arc<Vec<usize>> = Arc::new((0..500).collect());
         let limit = Duration::from_secs(2);
         let found = threads.look_at_all(&things, limit, move |n| {

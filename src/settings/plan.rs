@@ -2,7 +2,7 @@
 //! Pure; how a key is applied is a column of the table of keys.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ pub(crate) struct NodeChange {
     pub node: String,
     /// The kind of its change.
     pub change: Changed,
-    /// The keys of it that differ; all of them if it is added or removed.
+    /// The keys of it that differ, and of a table its members; all of them if it is added or removed.
     pub keys: Vec<KeyChange>,
 }
 
@@ -117,15 +117,13 @@ pub(crate) fn plan(old: &SettingValues, new: &SettingValues) -> ReloadPlan {
             (true, true) | (false, false) if key.applied == Applied::Replaced => Changed::Replaced,
             (true, true) | (false, false) => Changed::Live,
         };
-        let one = KeyChange {
-            key: shown(path),
-            from: from.cloned(),
-            to: to.cloned(),
-        };
+        let differ = nodes.entry((node, change)).or_default();
+        let before = differ.len();
+        members(&mut path.clone(), from, to, differ);
         if change == Changed::Live && key.applied == Applied::Restart {
-            refused.push(one.to_string());
+            let changed = differ.iter().skip(before);
+            refused.extend(changed.map(KeyChange::to_string));
         }
-        nodes.entry((node, change)).or_default().push(one);
     }
     let changes = nodes.into_iter().map(|((node, change), keys)| NodeChange {
         node: shown(node),
@@ -134,6 +132,32 @@ pub(crate) fn plan(old: &SettingValues, new: &SettingValues) -> ReloadPlan {
     });
     let changes = changes.collect();
     ReloadPlan { changes, refused }
+}
+
+/// The difference of two values: of two tables, that of each member.
+fn members(
+    path: &mut KeyPath,
+    from: Option<&Value>,
+    to: Option<&Value>,
+    differ: &mut Vec<KeyChange>,
+) {
+    if let (Some(Value::Object(old)), Some(Value::Object(new))) = (from, to) {
+        let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        for name in names {
+            let (from, to) = (old.get(name), new.get(name));
+            if from != to {
+                path.push(name.clone());
+                members(path, from, to, differ);
+                path.pop();
+            }
+        }
+        return;
+    }
+    differ.push(KeyChange {
+        key: shown(path),
+        from: from.cloned(),
+        to: to.cloned(),
+    });
 }
 
 type Difference<'a> = (&'a KeyPath, Option<&'a Value>, Option<&'a Value>);
@@ -209,6 +233,14 @@ mod tests {
                 books,
                 "[resource.books]\nid = \"client\"",
                 &["resource.books: changed: resource.books.id from \"uuidv7\" to \"client\""],
+                &[],
+            ),
+            (
+                "[resource.books.fields]\na = { type = \"string\" }\nb = { type = \"number\", min = 1 }\nc = { type = \"boolean\" }",
+                "[resource.books.fields]\na = { type = \"string\" }\nb = { type = \"number\", min = 2 }\nd = { type = \"boolean\" }",
+                &[
+                    "resource.books: changed: resource.books.fields.b.min from 1 to 2, resource.books.fields.c from {\"type\":\"boolean\"} to nothing, resource.books.fields.d from nothing to {\"type\":\"boolean\"}",
+                ],
                 &[],
             ),
             (

@@ -19,15 +19,13 @@ pub(crate) struct SettingValues(pub(super) BTreeMap<KeyPath, Value>);
 
 impl SettingValues {
     /// The values of settings without a fault.
-    pub(super) fn of(found: &Findings) -> Self {
-        let mut values = BTreeMap::new();
+    pub(super) fn of(found: Findings) -> Self {
+        let mut defaults = Vec::new();
         let with_default = KEYS.iter().filter(|key| key.has_default);
         let (starred, flat): (Vec<&Key>, Vec<&Key>) = with_default.partition(|key| key.is_named());
         for key in flat.into_iter().filter(|key| key.path != "include") {
-            values.insert(
-                key.path.split('.').map(str::to_owned).collect(),
-                default(key),
-            );
+            let path: KeyPath = key.path.split('.').map(str::to_owned).collect();
+            defaults.push((path, default(key)));
         }
         let names = |kind| found.named(kind).into_iter().map(|(name, _)| name);
         let mut routes: Vec<_> = names("route").collect();
@@ -38,18 +36,19 @@ impl SettingValues {
             let of_kind = starred
                 .iter()
                 .filter(|key| key.path.split('.').next() == Some(kind));
-            let defaults: Vec<_> = of_kind.map(|key| (key.path, default(key))).collect();
+            let of_one: Vec<_> = of_kind.map(|key| (key.path, default(key))).collect();
             for name in names {
-                for (path, value) in &defaults {
+                for (path, value) in &of_one {
                     let parts = path.split('.');
                     let path = parts.map(|part| if part == "*" { &name } else { part });
-                    values.insert(path.map(str::to_owned).collect(), value.clone());
+                    defaults.push((path.map(str::to_owned).collect(), value.clone()));
                 }
             }
         }
-        for (path, (value, _)) in &found.written {
-            values.insert(path.clone(), value.clone());
-        }
+        let mut values: BTreeMap<_, _> = defaults.into_iter().collect();
+        let written = found.written.into_iter();
+        let mut written = written.map(|(path, (value, _))| (path, value)).collect();
+        values.append(&mut written);
         Self(values)
     }
 

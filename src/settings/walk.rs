@@ -1,6 +1,7 @@
 //! The walk over a file: finds every fault there is, with its location.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -67,12 +68,14 @@ impl Walk<'_> {
     fn entry(&mut self, at: Range<usize>, value: &Spanned<DeValue<'_>>) {
         if let Some(key) = keys::find(&self.key) {
             self.value(key.kind, value);
-            if let Some((_, before)) = self.found.written.get(&self.key) {
-                let problem = format!("written before, at {before}; keep one of the two");
-                self.fault(at, problem);
-            } else {
-                let written = (json(value.get_ref()), self.location(at));
-                self.found.written.insert(self.key.clone(), written);
+            let location = self.location(at.clone());
+            match self.found.written.entry(self.key.clone()) {
+                Entry::Vacant(free) => drop(free.insert((json(value.get_ref()), location))),
+                Entry::Occupied(taken) => {
+                    let (_, before) = taken.get();
+                    let problem = format!("written before, at {before}; keep one of the two");
+                    self.fault(at, problem);
+                }
             }
             return;
         }
