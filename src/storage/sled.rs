@@ -97,6 +97,7 @@ use compaction::Compactor;
 pub(crate) use data_check::{DataCheck, ViewCheck, check_data};
 pub(crate) use data_fit::data_fit;
 pub(super) use data_folder::DataFolder;
+use declaring::HELD_COMPARISON;
 pub(crate) use declaring::{PreparedResources, ProposedResources};
 use engine::Opener;
 use find::QueryCounts;
@@ -156,11 +157,12 @@ fn with_engine(
         commits: commits.clone(),
         queries: QueryCounts::default(),
         compactor,
+        faults: faults.clone(),
     };
     for point in writer::POINTS
         .into_iter()
         .chain([WEAK_SYNC, FAILING_SYNC, HANGING_SYNC])
-        .chain([BEFORE_SWAP, AFTER_SWAP])
+        .chain([BEFORE_SWAP, AFTER_SWAP, HELD_COMPARISON])
     {
         faults.register(point);
     }

@@ -260,7 +260,7 @@ impl Written {
 }
 
 /// A page of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ListPage {
     /// The records, in the order that was asked for.
     pub(crate) records: Vec<Record>,

@@ -11,7 +11,7 @@ use super::known::KnownResources;
 use super::reader_state::OpenEngine;
 use super::store::record;
 use super::stored_fit;
-use crate::record::{JsonObject, RecordId, RuleViolation, Schema};
+use crate::record::{JsonObject, RecordId, RecordIndex, RuleViolation, Schema};
 use crate::storage::fit::{DataFinding, DataFit, Resources};
 use crate::storage::{CollectionId, StoreError};
 
@@ -30,6 +30,8 @@ pub(super) struct NextResources {
     /// Those with other rules than before, by name, with the rules as they were declared last. A record that breaks these
     /// already does not count.
     pub(super) other_rules: BTreeMap<String, Option<Arc<Schema>>>,
+    /// Indexes that are unique from then on, by resource.
+    pub(super) new_unique: BTreeMap<String, Vec<RecordIndex>>,
     /// Those whose ids are to be compared.
     other_ids: Resources,
     /// Whether a resource comes or goes.
@@ -70,6 +72,16 @@ impl NextResources {
         let rules = rules.filter(|(name, next)| {
             next.schema.has_rules() && last(name).is_none_or(|last| last != next.schema)
         });
+        let unique_before = |name: &str, index: &RecordIndex| {
+            let before = known.any_id(name).and_then(|id| known.indexes(id));
+            before.is_some_and(|before| before.contains(index))
+        };
+        let unique = resources.iter().filter_map(|(name, next)| {
+            let unique = next.indexes.iter().filter(|index| index.unique);
+            let new = unique.filter(|index| !unique_before(name, index));
+            let new: Vec<_> = new.cloned().collect();
+            (!new.is_empty()).then(|| (name.clone(), new))
+        });
         let ids_of = |of: &Resources, name: &String| of.get(name).map(|settings| settings.ids);
         let others = resources.iter();
         let others = others.filter(|(name, _)| ids_of(&now, name) != ids_of(resources, name));
@@ -77,6 +89,7 @@ impl NextResources {
             base: known.version,
             ids: ids.collect(),
             other_rules: rules.map(|(name, _)| (name.clone(), last(name))).collect(),
+            new_unique: unique.collect(),
             other_ids: others
                 .map(|(name, settings)| (name.clone(), settings.clone()))
                 .collect(),
@@ -90,7 +103,8 @@ impl NextResources {
 
     /// Whether the store has nothing to do for it.
     pub(super) fn is_like_now(&self) -> bool {
-        self.other_rules.is_empty() && self.other_ids.is_empty() && !self.other_names
+        let rules = self.other_rules.is_empty() && self.new_unique.is_empty();
+        rules && self.other_ids.is_empty() && !self.other_names
     }
 
     pub(super) fn outcome(&self) -> Outcome {

@@ -1,13 +1,13 @@
 //! Compares the settings with the records of a store that need not be open, for `perennial check --data`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 
 use super::data_folder::DataFolder;
 use super::print::{PrintError, store_of};
 use crate::record::RecordId;
-use crate::storage::fit::{DataFinding, DataFit, Resources};
+use crate::storage::fit::{DataFinding, DataFit, RepeatedValues, Resources};
 use crate::storage::journal::{JournalChange, JournalEffect, JournalFiles, Reach, Snapshot};
 
 /// The findings of a comparison of the settings with the records of a data folder.
@@ -21,6 +21,9 @@ pub(crate) fn data_fit(data: &Path, resources: &Resources) -> Result<Vec<DataFin
         *last = change.seq.max(*last);
     })?;
     let mut fit = DataFit::new(resources.clone());
+    let repeated = resources.iter();
+    let repeated = repeated.map(|(name, of)| (name.clone(), RepeatedValues::of(&of.indexes)));
+    let mut repeated: BTreeMap<_, _> = repeated.collect();
     read(data, |change| {
         let is_last = last.get(&of(&change)) == Some(&change.seq);
         if let (JournalEffect::Put { json, .. }, true) = (&change.effect, is_last)
@@ -29,9 +32,18 @@ pub(crate) fn data_fit(data: &Path, resources: &Resources) -> Result<Vec<DataFin
             // A snapshot may have the same change twice.
             last.remove(&of(&change));
             fit.add(&change.collection, &id, json);
+            if let Some(repeated) = repeated.get_mut(&change.collection) {
+                repeated.add(&id, json);
+            }
         }
     })?;
-    Ok(fit.findings())
+    let mut found = fit.findings();
+    found.extend(
+        repeated
+            .into_iter()
+            .flat_map(|(name, of)| of.findings(&name)),
+    );
+    Ok(found)
 }
 
 /// Shows the changes of the newest snapshot and of the journal behind it.

@@ -7,6 +7,7 @@
 //! between two groups, unless a misfit was found. One store of a pointer divides before from after, so a writer that dies
 //! leaves the one set or the other.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +21,14 @@ use super::store::SledStore;
 use super::stored_fit;
 use crate::num::as_u64;
 use crate::record::{CommandError, RecordId, Schema};
-use crate::storage::fit::{DataFinding, DataFit, Resources};
+use crate::storage::fit::{DataFinding, DataFit, RepeatedValues, Resources};
 use crate::storage::{CollectionId, ResourcesFault, StoreError};
+use crate::supervision::Faults;
 
 /// The pause after each chunk of records that are compared, so that this takes a part of one processor only.
 const CHUNK_PAUSE: Duration = Duration::from_millis(1);
+/// The fault point at which a comparison waits for a moment after each chunk.
+pub(super) const HELD_COMPARISON: &str = "storage.held_comparison";
 /// How often the stored records are compared with one candidate, if the store is opened again meanwhile.
 const COMPARISONS_MAX: usize = 3;
 
@@ -114,7 +118,8 @@ impl SledStore {
         for _ in 0..COMPARISONS_MAX {
             self.ask(|reply| StoreMessage::Applied { reply }).await?;
             let (holder, next) = (Arc::clone(&self.holder), Arc::clone(&candidate));
-            let compare = tokio::task::spawn_blocking(move || holder.compare(&next));
+            let faults = self.faults.clone();
+            let compare = tokio::task::spawn_blocking(move || holder.compare(&next, &faults));
             found = compare.await.map_err(|_| StoreError::Failed)?;
             if found != Err(StoreError::Unavailable) {
                 break;
@@ -182,17 +187,28 @@ impl Holder {
     }
 
     /// Compares the stored records with a candidate, as long as it is one.
-    fn compare(&self, candidate: &Arc<NextResources>) -> Result<Vec<DataFinding>, StoreError> {
+    fn compare(
+        &self,
+        candidate: &Arc<NextResources>,
+        faults: &Faults,
+    ) -> Result<Vec<DataFinding>, StoreError> {
         let known = self.known.load_full();
         let era = self.look(|open| open.era).ok_or(StoreError::Unavailable)?;
-        let stored = candidate.other_rules.keys();
+        let stored: BTreeSet<_> = candidate
+            .other_rules
+            .keys()
+            .chain(candidate.new_unique.keys())
+            .collect();
+        let stored = stored.into_iter();
         let stored = stored.filter_map(|name| Some((name, known.any_id(name)?)));
-        let stored: Vec<_> = stored.collect();
+        let (stored, mut found): (Vec<_>, _) = (stored.collect(), Vec::new());
         let mut fit = DataFit::new(candidate.resources.clone());
         let task = self.healing.begin(TaskKind::Compare);
         let bytes = |(_, id): &(_, CollectionId)| self.readers.tally(*id).bytes;
         task.has_left(stored.iter().map(bytes).sum());
         for (name, collection) in stored {
+            let unique = candidate.new_unique.get(name);
+            let mut repeated = RepeatedValues::of(unique.into_iter().flatten());
             let mut from = Vec::new();
             loop {
                 let chunk = page::chunk(self, era, collection, &from);
@@ -208,16 +224,23 @@ impl Holder {
                 };
                 from = [last.as_slice(), &[0]].concat();
                 for (key, record) in &chunk {
-                    let id = RecordId::from_key(key);
-                    if let Some(id) = id.filter(|_| candidate.breaks(name, &record.json)) {
-                        fit.add(name, &id, &record.json);
+                    if let Some(id) = RecordId::from_key(key) {
+                        if candidate.breaks(name, &record.json) {
+                            fit.add(name, &id, &record.json);
+                        }
+                        repeated.add(&id, &record.json);
                     }
                     task.add(as_u64(record.json.len()));
                 }
                 std::thread::park_timeout(CHUNK_PAUSE);
+                while candidate.outcome() == Outcome::Open && faults.take(HELD_COMPARISON) {
+                    std::thread::park_timeout(CHUNK_PAUSE);
+                }
             }
+            let repeated = repeated.findings(name).into_iter();
+            found.extend(repeated.filter_map(DataFinding::of_new_rules));
         }
-        let mut found = of_new_rules(fit);
+        found.extend(of_new_rules(fit));
         let ids = self.look(|open| candidate.misfit_ids(&*open.engine));
         found.extend(ids.ok_or(StoreError::Unavailable)??);
         Ok(found)

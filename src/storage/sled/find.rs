@@ -228,6 +228,10 @@ impl SledStore {
         collection: CollectionId,
         query: &ListQuery,
     ) -> Result<ListPage, StoreError> {
+        if self.holder.known.load().name(collection).is_none() {
+            // It is proposed: the daemon asks for it before anybody else does.
+            return Ok(ListPage::default());
+        }
         let look = self.look_for(collection, query).await?;
         self.answer(collection, query, look).await
     }

@@ -25,7 +25,7 @@ use crate::storage::{
     BatchWritten, CHANGES_MAX, Changes, CollectionId, ListPage, RecordHistory, Refusal, Resources,
     ResourcesFault, Store, StoreError, StoreReply, Write, WriteBatch, Written,
 };
-use crate::supervision::{AskError, ChildRef, ReplyTo};
+use crate::supervision::{AskError, ChildRef, Faults, ReplyTo};
 use crate::telemetry::Rows;
 
 /// A store that keeps its records in sled.
@@ -39,6 +39,7 @@ pub(super) struct SledStore {
     pub(super) commits: CommitTimes,
     pub(super) queries: QueryCounts,
     pub(super) compactor: Compactor,
+    pub(super) faults: Faults,
 }
 
 /// The reason why nothing was read.

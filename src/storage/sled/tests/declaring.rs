@@ -94,7 +94,10 @@ fn a_resource_comes_and_goes_and_has_its_records_again() {
         let book_1 = store.create(books, book(1), None).await.unwrap();
         assert_eq!(store.collection("albums"), None);
         let both = declared(&[("albums", None), ("books", None)]);
+        let proposed = store.propose(&both).collection("albums").unwrap();
+        assert_eq!(store.all_of(proposed).await, [], "none yet, and no error");
         store.declare(&both).await.unwrap();
+        assert_eq!(store.collection("albums"), Some(proposed));
         assert_eq!(store.collection("books"), Some(books));
         assert_eq!(store.resources(), both);
         let albums = store.collection("albums").unwrap();
