@@ -30,6 +30,9 @@ use peers::PeerPlace;
 /// The time beyond the limit of the drain that a handler has to end by itself.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
+/// The fault point at which a handler hangs before it is ready.
+const HANGING_START: &str = "handler.hanging_start";
+
 /// One incarnation of a request handler.
 pub(crate) struct RequestHandler {
     service: Service,
@@ -76,10 +79,12 @@ pub(crate) fn prepare<R: Responder>(
     let shutdown = Shutdown::Timeout(stop_timeout(drain.limit()));
     let parts = Arc::new(parts);
     faults.register("handler.message");
+    faults.register(HANGING_START);
     let spec = ChildSpec::actor_on(&event_loop, &slot, move |_| {
         let (parts, load) = (Arc::clone(&parts), Arc::clone(&load));
         let (drain, faults) = (drain.clone(), faults.clone());
         async move {
+            faults.hang(HANGING_START).await;
             drain.renew();
             let service = Service::build(parts).await?;
             Ok(RequestHandler {

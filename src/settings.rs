@@ -42,7 +42,7 @@ pub(crate) use fault::node_name;
 pub use fault::{Location, SettingFault};
 pub use listen::{AdminListen, Listen, NotAdminListen, NotListen};
 pub use load::{CheckedFolders, LoadError, LoadedSettings, find, load};
-pub(crate) use plan::{Changed, NodeChange, plan};
+pub(crate) use plan::{NodeChange, plan};
 pub use reference::reference;
 pub use routes::{
     CacheRule, FolderSettings, Put, ResourceSettings, RouteSettings, RuleSettings, TargetSettings,

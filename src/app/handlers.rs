@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 
 use super::reload::difference::free_name;
+use crate::admin::NotReloaded;
 use crate::api::Site;
 use crate::request_handler::{self, GiveWay, HandlerRef, Handlers};
 use crate::settings::{AutoCount, ServerSettings};
@@ -105,7 +106,7 @@ impl RequestHandlers {
     }
 
     /// Starts as many as are missing, and waits until they are ready. The error says which are not, and why.
-    pub(super) async fn start(&self, wanted: usize, limit: Duration) -> Result<(), Vec<String>> {
+    pub(super) async fn start(&self, wanted: usize, limit: Duration) -> Result<(), NotReloaded> {
         let missing = self.missing(wanted, limit);
         add(&self.supervisor, None, missing).await?;
         self.give_connections(wanted);
@@ -150,18 +151,52 @@ pub(super) async fn add(
     supervisor: &SupervisorRef,
     before: Option<&str>,
     children: Vec<(String, ChildSpec)>,
-) -> Result<(), Vec<String>> {
+) -> Result<(), NotReloaded> {
     let added = children.into_iter().map(|(name, spec)| async move {
         let added = supervisor.add_child(spec, before).await;
-        added.map_err(|error| format!("{name}: {error}"))?;
+        added.map_err(|error| (name.clone(), error))?;
         tracing::info!(child = name, "reload: added");
         Ok(())
     });
     let failed = join_all(added).await.into_iter();
-    let failed: Vec<_> = failed.filter_map(Result::err).collect();
+    not_added(supervisor.name(), failed.filter_map(Result::err).collect())
+}
+
+/// The reason for which children could not be added, unless none of them failed.
+fn not_added(supervisor: &str, failed: Vec<(String, OrderError)>) -> Result<(), NotReloaded> {
     if failed.is_empty() {
-        Ok(())
-    } else {
-        Err(failed)
+        return Ok(());
+    }
+    if failed
+        .iter()
+        .any(|(_, error)| *error == OrderError::NotRunning)
+    {
+        return Err(NotReloaded::NotNow(format!(
+            "{supervisor} is down or being restarted, and takes no new children; reload again when `perennial status` shows that it runs"
+        )));
+    }
+    let told = failed
+        .iter()
+        .map(|(name, error)| format!("{name}: {error}"));
+    Err(NotReloaded::Unusable(told.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervision::ExitReason;
+
+    #[test]
+    fn a_supervisor_that_is_down_is_told_apart_from_a_child_that_does_not_start() {
+        let failed = |error| not_added("listeners", vec![("listener-1".to_owned(), error)]);
+        assert_eq!(not_added("listeners", Vec::new()), Ok(()));
+        let late = OrderError::StartFailed(ExitReason::Killed);
+        assert!(
+            matches!(failed(late), Err(NotReloaded::Unusable(told)) if told[0].starts_with("listener-1: "))
+        );
+        let down = failed(OrderError::NotRunning);
+        assert!(
+            matches!(down, Err(NotReloaded::NotNow(told)) if told.starts_with("listeners is down"))
+        );
     }
 }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::handlers::{add, not_removed};
 use super::reload::difference::{compare, free_name, take_out};
 use super::sockets::{ListenAddress, OpenAddress};
+use crate::admin::NotReloaded;
 use crate::listener::{self, ConnectionBounds, ListenerCounters, ListenerState, SharedListening};
 use crate::request_handler::{HandlerLoad, HandlerRef, Handlers};
 use crate::supervision::{ChildSpec, Faults, OrderError, SupervisorRef};
@@ -153,7 +154,7 @@ impl Listeners {
         &self,
         opened: Vec<OpenAddress>,
         limit: Duration,
-    ) -> Result<(), Vec<String>> {
+    ) -> Result<(), NotReloaded> {
         let missing = self.missing(opened, limit);
         add(&self.supervisor, self.before, missing).await
     }

@@ -12,7 +12,9 @@ pub(super) mod difference;
 mod limits;
 mod logs;
 mod resources;
+mod trying;
 mod values;
+mod waiting;
 mod watcher;
 
 use std::path::Path;
@@ -25,7 +27,9 @@ use parking_lot::Mutex;
 use super::serving::{Serving, edition};
 use crate::admin::{Admin, NotReloaded, ReloadOrder, Reloaded, Reloads};
 use crate::api::Site;
-use crate::settings::{CheckedFolders, LoadError, SettingValues, Settings, SettingsSource, plan};
+use crate::settings::{
+    CheckedFolders, LoadError, LoadedSettings, SettingValues, Settings, SettingsSource, plan,
+};
 use crate::supervision::{
     BatchLimits, BlockingChild, BoxError, ChildSpec, Delivery, Faults, Incarnation, QueueLimits,
     Slot,
@@ -37,6 +41,7 @@ pub(super) use limits::{Limited, supervisor_limits};
 use logs::OpenedLogs;
 pub(super) use values::Values;
 use values::{NextSettings, wait_for_turn};
+use waiting::wait_for;
 pub(super) use watcher::Watching;
 
 /// Reloads that may wait.
@@ -134,69 +139,71 @@ impl Reloading {
         let loaded = self.origin.source.load(CheckedFolders::AllButData);
         let loaded = loaded.map_err(|error| NotReloaded::Faulty(faults(error)))?;
         self.faults.hit(LOADED);
+        let LoadedSettings {
+            settings,
+            warnings,
+            values: next,
+        } = loaded;
         let (number, in_force) = &values.in_force;
-        let (number, plan) = (*number, plan(in_force, &loaded.values));
+        let (number, plan) = (*number, plan(in_force, &next));
         if !plan.refused.is_empty() {
             return Err(NotReloaded::NeedsRestart(plan.refused));
         }
         let mut reloaded = Reloaded {
             applied: !order.dry_run,
             generation: number,
-            warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
+            warnings: warnings.iter().map(ToString::to_string).collect(),
             changes: plan.changes,
             admin: None,
         };
-        if order.dry_run {
+        if reloaded.changes.is_empty() {
+            if !order.dry_run {
+                // A step that failed is tried again.
+                self.finish(values);
+            }
             return Ok(reloaded);
         }
-        if reloaded.changes.is_empty() {
-            // A step that failed is tried again.
-            self.finish(values);
+        let (settings, before) = (Arc::new(settings), self.site.current());
+        let settings = &settings;
+        let wanted = || {
+            if !incarnation.wanted() {
+                Err(NotReloaded::Stopping)
+            } else if order.expired() {
+                Err(NotReloaded::Expired)
+            } else {
+                Ok(())
+            }
+        };
+        let tried = self.try_out(number + 1, settings, &reloaded.changes, wanted)?;
+        if order.dry_run {
+            // New addresses and children are left out: clients would notice them.
             return Ok(reloaded);
         }
         reloaded.generation = number + 1;
-        let (settings, before) = (&loaded.settings, self.site.current());
-        self.limited.prepare(settings)?;
-        let routes = &before.responder.routes;
-        let store = &*self.serving.store;
-        let proposed = store.propose(&settings.resources);
-        let next = self
-            .serving
-            .edition(number + 1, settings, &proposed, Some(routes));
-        let next = next.map_err(NotReloaded::unusable)?;
-        asking::ask(&next, &before, settings, &reloaded.changes)?;
-        let wanted = || incarnation.wanted() && !order.expired();
-        let prepared = resources::prepare(store, &proposed, wanted)?;
-        let new = self.children.prepare(settings);
-        let new = new.map_err(NotReloaded::Unusable)?;
+        let new = self.children.prepare(settings)?;
         self.faults.hit(BUILT);
-        if !wanted() {
-            return Err(NotReloaded::Expired);
-        }
+        wanted()?;
         let started = wait_for(self.children.start(new, settings))?;
         self.faults.hit(STARTED);
         // Last, because a new file may be one too many, for which the oldest is removed.
         let opened = started.and_then(|admin| Ok((admin, self.open_logs(&before, settings)?)));
-        let committed = incarnation.wanted() && order.commit_to(LAST_STEP);
-        let (admin, opened) = match opened {
-            Ok(opened) if committed => opened,
-            opened => {
-                self.finish_children();
-                opened.map_err(NotReloaded::Unusable)?;
-                return Err(NotReloaded::Expired);
-            }
-        };
+        let opened = opened.and_then(|opened| wanted().map(|()| opened));
+        let committed = opened.and_then(|opened| {
+            let committed = order.commit_to(LAST_STEP).then_some(opened);
+            committed.ok_or(NotReloaded::Expired)
+        });
+        let (admin, opened) = committed.inspect_err(|_| self.finish_children())?;
         reloaded.admin = admin;
         values.next = Some(NextSettings {
-            resources: proposed,
-            edition: Arc::new(next),
-            loaded,
+            resources: tried.proposed,
+            edition: Arc::new(tried.edition),
+            values: next,
             logs: Mutex::new(opened),
             order: order.id(),
             reloaded: reloaded.clone(),
         });
         // Whoever kills this incarnation now waits until it has finished.
-        let adopted = resources::adopt(store, prepared);
+        let adopted = resources::adopt(&*self.serving.store, tried.prepared);
         self.faults.hit(ADOPTED);
         self.finish(values);
         adopted.map(|()| reloaded)
@@ -240,7 +247,7 @@ impl Reloading {
         (&self.origin.log, &self.access)
     }
 
-    fn open_logs(&self, old: &Edition<Site>, new: &Settings) -> Result<OpenedLogs, Vec<String>> {
+    fn open_logs(&self, old: &Edition<Site>, new: &Settings) -> Result<OpenedLogs, NotReloaded> {
         let old = &old.responder.settings.logging;
         logs::prepare(self.logs(), old, &new.logging)
     }
@@ -253,15 +260,14 @@ impl Reloading {
 
     /// All that follows the step that decides, and whatever of it failed before. Doing it twice changes nothing.
     fn finish(&self, values: &mut Values) {
-        match &values.next {
-            Some(next) if next.resources.adopted() => {
-                self.put_in_force(next);
-                values.done = Some((next.order, next.reloaded.clone()));
-                values.in_force = (next.edition.number, next.loaded.values.clone());
-            }
-            Some(_) | None => self.replace_backups(),
+        match values.next.as_ref().filter(|next| next.resources.adopted()) {
+            Some(next) => self.put_in_force(next),
+            None => self.replace_backups(),
         }
-        values.next = None;
+        if let Some(next) = values.next.take().filter(|next| next.resources.adopted()) {
+            values.done = Some((next.order, next.reloaded));
+            values.in_force = (next.edition.number, next.values);
+        }
         self.finish_children();
     }
 
@@ -285,11 +291,11 @@ impl Reloading {
     fn put_in_force(&self, next: &NextSettings) {
         let NextSettings {
             edition: site,
-            loaded,
+            values,
             reloaded,
             ..
         } = next;
-        let (number, settings) = (site.number, &loaded.settings);
+        let (number, settings) = (site.number, &*site.responder.settings);
         let opened = std::mem::take(&mut *next.logs.lock());
         logs::finish(self.logs(), &settings.logging, opened);
         if self.site.current().number != number {
@@ -306,7 +312,7 @@ impl Reloading {
         {
             let mut status = self.reloads.status.lock();
             status.generation = number;
-            status.hash = loaded.values.hash();
+            status.hash = values.hash();
             status.since = SystemTime::now();
         }
         self.tell(reloaded, &settings.logging.level);
@@ -354,14 +360,6 @@ impl Reloading {
             reply.settle(outcome);
         }
     }
-}
-
-/// Waits on this thread, which is the child's own.
-fn wait_for<F: Future>(future: F) -> Result<F::Output, NotReloaded> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_time().build();
-    let runtime = runtime.map_err(NotReloaded::unusable)?;
-    Ok(runtime.block_on(future))
 }
 
 /// All faults, a line for each.

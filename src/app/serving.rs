@@ -21,7 +21,7 @@ impl Serving {
     /// The edition of the start.
     pub(super) fn first(&self, settings: &Settings) -> Result<Edition<Site>, RootFault> {
         let resources = self.store.propose(&settings.resources);
-        self.edition(1, settings, &resources, None)
+        self.edition(1, &Arc::new(settings.clone()), &resources, None)
     }
 
     /// What these settings ask for, with the numbers of their resources. Routes that there were in the edition `before` go on
@@ -29,7 +29,7 @@ impl Serving {
     pub(super) fn edition(
         &self,
         number: u64,
-        settings: &Settings,
+        settings: &Arc<Settings>,
         resources: &ProposedResources,
         before: Option<&RouteTable>,
     ) -> Result<Edition<Site>, RootFault> {
@@ -46,7 +46,7 @@ impl Serving {
             store: Arc::clone(&self.store),
             counters: Arc::clone(&self.counters),
             hosts: Hosts::new(&settings.server.hosts),
-            settings: Arc::new(settings.clone()),
+            settings: Arc::clone(settings),
         };
         Ok(edition(number, settings, Arc::new(site)))
     }

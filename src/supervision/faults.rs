@@ -101,6 +101,16 @@ impl Faults {
         assert!(!self.take(point), "injected fault at {point}");
     }
 
+    /// Passes a point at which whoever passes it hangs for good, if it is armed.
+    ///
+    /// # Panics
+    /// If points can be armed and this one was never registered.
+    pub(crate) async fn hang(&self, point: &str) {
+        if self.take(point) {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Passes a point that does something other than panic: returns true if it is armed.
     ///
     /// # Panics

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use crate::admin::NotReloaded;
 use crate::app::bounds::ServerBounds;
 use crate::app::errors::with_causes;
 use crate::app::handlers::{RequestHandlers, count};
@@ -33,13 +34,15 @@ pub(super) struct NewSockets {
 
 impl LiveChildren {
     /// Opens the sockets that are missing. The error says which can't be had, and why.
-    pub(super) fn prepare(&self, settings: &Settings) -> Result<NewSockets, Vec<String>> {
+    pub(super) fn prepare(&self, settings: &Settings) -> Result<NewSockets, NotReloaded> {
         let server = &settings.server;
         let (public, mut going) = self.public.changes(&ListenAddress::public(server));
         let (admin, more) = self.admin.changes(&ListenAddress::admin(server));
         going.extend(more);
         let opened = self.opener.open_both(&public, &admin, &going);
-        let told = |failed: Vec<_>| failed.iter().map(|error| with_causes(error)).collect();
+        let told = |failed: Vec<_>| {
+            NotReloaded::Unusable(failed.iter().map(|error| with_causes(error)).collect())
+        };
         opened
             .map(|(public, admin)| NewSockets { public, admin })
             .map_err(told)
@@ -51,7 +54,7 @@ impl LiveChildren {
         &self,
         new: NewSockets,
         settings: &Settings,
-    ) -> Result<Option<String>, Vec<String>> {
+    ) -> Result<Option<String>, NotReloaded> {
         let limit = settings.supervision.start_timeout;
         let admin = new.admin.iter().flat_map(OpenAddress::urls).next();
         let public: Vec<_> = new.public.iter().flat_map(OpenAddress::urls).collect();

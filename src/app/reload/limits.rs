@@ -68,7 +68,7 @@ impl Limited {
             return Ok(());
         }
         let stopped = "the schedule of backups can't change while storage is down; start it first";
-        Err(NotReloaded::Unusable(vec![stopped.to_owned()]))
+        Err(NotReloaded::NotNow(stopped.to_owned()))
     }
 
     /// Replaces the schedule of backups, if these settings ask for that.

@@ -1,6 +1,7 @@
 //! The part of a reload that changes the logs: their format, their files, and where the access log goes. Whether a request has a
 //! line there is a matter of its edition.
 
+use crate::admin::NotReloaded;
 use crate::app::errors::with_causes;
 use crate::settings::LogSettings;
 use crate::telemetry::{AccessSink, LogControl, LogWriter, LogsError};
@@ -12,13 +13,15 @@ pub(super) struct OpenedLogs {
     access: Option<LogWriter>,
 }
 
-/// Opens what is new. An error is a line for people.
+/// Opens what is new.
 pub(super) fn prepare(
     (log, access): (&LogControl, &AccessSink),
     old: &LogSettings,
     new: &LogSettings,
-) -> Result<OpenedLogs, Vec<String>> {
-    let refused = |error: LogsError| vec![format!("logging.file.dir: {}", with_causes(&error))];
+) -> Result<OpenedLogs, NotReloaded> {
+    let refused = |error: LogsError| {
+        NotReloaded::Unusable(vec![format!("logging.file.dir: {}", with_causes(&error))])
+    };
     Ok(OpenedLogs {
         log: log.prepare(old, new).map_err(refused)?,
         access: access.prepare(old, new).map_err(refused)?,

@@ -1,33 +1,18 @@
 //! The resources of a reload. The edition that is built has the numbers that are proposed for them; then the stored records are
 //! compared with them, which may take long; then the store adopts them, right before the edition is replaced.
 
-use std::time::Duration;
-
-use tokio::time::timeout;
-
-use super::wait_for;
+use super::waiting::{wait_for, wait_while};
 use crate::admin::NotReloaded;
 use crate::storage::{PreparedResources, ProposedResources, ResourcesFault, Store};
-
-/// The time between two looks whether what is waited for is still wanted.
-pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// Compares proposed resources with the stored records, as long as somebody wants to know the outcome.
 pub(super) fn prepare(
     store: &dyn Store,
     proposed: &ProposedResources,
-    wanted: impl Fn() -> bool,
+    wanted: impl Fn() -> Result<(), NotReloaded>,
 ) -> Result<PreparedResources, NotReloaded> {
-    wait_for(async {
-        let mut preparing = store.prepare(proposed.clone());
-        loop {
-            match timeout(LOOK, &mut preparing).await {
-                Ok(prepared) => return prepared.map_err(|fault| told(store, fault)),
-                Err(_) if !wanted() => return Err(NotReloaded::Expired),
-                Err(_) => {}
-            }
-        }
-    })?
+    let prepared = wait_while(wanted, store.prepare(proposed.clone()))?;
+    prepared.map_err(|fault| told(store, fault))
 }
 
 /// Declares prepared resources, or none of them.

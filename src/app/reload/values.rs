@@ -10,10 +10,10 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::logs::OpenedLogs;
-use super::resources::LOOK;
+use super::waiting::LOOK;
 use crate::admin::Reloaded;
 use crate::api::Site;
-use crate::settings::{LoadedSettings, SettingValues};
+use crate::settings::SettingValues;
 use crate::storage::ProposedResources;
 use crate::supervision::{Incarnation, MessageId, StartError};
 use crate::wire::Edition;
@@ -30,7 +30,7 @@ pub(in crate::app) struct Values {
 pub(super) struct NextSettings {
     pub(super) resources: ProposedResources,
     pub(super) edition: Arc<Edition<Site>>,
-    pub(super) loaded: LoadedSettings,
+    pub(super) values: SettingValues,
     pub(super) logs: Mutex<OpenedLogs>,
     /// The order that they follow, and its outcome.
     pub(super) order: MessageId,
