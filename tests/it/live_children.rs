@@ -14,7 +14,7 @@ use crate::client::{self, Client, Response};
 use crate::daemon::{BINARY, TestDaemon, metric, node, running, toml};
 
 /// Rewrites the settings of a daemon: each of these pairs is a key of `server` and its value.
-fn rewrite(daemon: &TestDaemon, server: &[(&str, &str)]) {
+pub(crate) fn rewrite(daemon: &TestDaemon, server: &[(&str, &str)]) {
     let mut text = toml(daemon.folder(), "");
     for (key, value) in server {
         let kept = text.lines().filter(|line| !line.starts_with(key));
@@ -31,7 +31,7 @@ fn reload(daemon: &TestDaemon) -> Response {
 }
 
 /// Prepares and starts a daemon with these settings.
-fn start(server: &[(&str, &str)]) -> TestDaemon {
+pub(crate) fn start(server: &[(&str, &str)]) -> TestDaemon {
     let mut daemon = TestDaemon::prepare("");
     rewrite(&daemon, server);
     daemon.spawn();
@@ -146,7 +146,7 @@ impl Load {
 }
 
 /// The names of the children of a supervisor.
-fn children(daemon: &TestDaemon, supervisor: &str) -> Vec<String> {
+pub(crate) fn children(daemon: &TestDaemon, supervisor: &str) -> Vec<String> {
     let tree = daemon.tree();
     let children = node(&tree, supervisor).unwrap()["children"].clone();
     let children = children.as_array().cloned().unwrap_or_default();
@@ -157,7 +157,7 @@ fn children(daemon: &TestDaemon, supervisor: &str) -> Vec<String> {
 }
 
 /// The numbers of threads and of open descriptors of a daemon.
-fn size(daemon: &TestDaemon) -> (usize, usize) {
+pub(crate) fn size(daemon: &TestDaemon) -> (usize, usize) {
     let count = |what: &str| {
         fs::read_dir(format!("/proc/{}/{what}", daemon.pid()))
             .unwrap()
@@ -166,12 +166,12 @@ fn size(daemon: &TestDaemon) -> (usize, usize) {
     (count("task"), count("fd"))
 }
 
-fn listen(addresses: &[&str]) -> String {
+pub(crate) fn listen(addresses: &[&str]) -> String {
     format!("{addresses:?}")
 }
 
 /// An address at which nobody listens now.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

@@ -1,5 +1,7 @@
 //! Resources that come, go and change by a reload, while records are read and written.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::client::{self, Client, Response};
@@ -17,12 +19,15 @@ fn apply(daemon: &TestDaemon, more: &str) {
     reload(daemon, "").expect(200);
 }
 
-/// Has the command refuse settings that are the usual ones and these; returns what it prints.
+/// Has the command refuse settings that are the usual ones and these, as it does in a dry run; returns what it prints.
 #[track_caller]
 fn refuse(daemon: &TestDaemon, more: &str) -> String {
     let before = settings(daemon);
     rewrite(daemon, more);
+    let dry = perennial_reload(daemon, &["--dry-run"]);
+    assert_eq!(settings(daemon), before, "a dry run leaves no trace");
     let refused = perennial_reload(daemon, &[]);
+    assert_eq!(dry, refused);
     assert_eq!(refused.status.code(), Some(78), "{refused:?}");
     let text = String::from_utf8(refused.stderr).unwrap();
     assert!(text.ends_with("nothing has changed\n"), "{text}");
@@ -120,6 +125,84 @@ fn rules_that_stored_records_break_are_refused_until_the_records_are_mended() {
         .post("/albums", &json!({ "year": 1974 }))
         .unwrap()
         .expect(201);
+}
+
+#[test]
+fn a_stop_during_a_comparison_of_records_is_not_delayed() {
+    const CHAOS: &str = "[chaos]\nenabled = true\n";
+    let mut daemon = TestDaemon::start(&format!("{CHAOS}{ALBUMS}"));
+    let album = daemon.post("/albums", &json!({ "year": 1971 })).expect(201);
+    let held = json!({ "point": "storage.held_comparison", "hits": 1_000_000 });
+    daemon.chaos(&held);
+    rewrite(&daemon, &format!("{CHAOS}{ALBUMS}{YEARS}"));
+    let admin = daemon.admin();
+    let reloading = std::thread::spawn(move || client::post(admin, "/reload", &Value::Null));
+    daemon.wait_until("the records are compared", |daemon| {
+        let storage = client::get(daemon.admin(), "/readyz/storage").text();
+        storage.contains("comparing the stored records")
+    });
+    // Reads and writes go on meanwhile.
+    daemon.post("/albums", &json!({ "year": 1972 })).expect(201);
+    let begun = Instant::now();
+    daemon.sigterm();
+    assert!(daemon.wait_exit(Duration::from_secs(30)).success());
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(
+        reloading.join().unwrap().expect_problem(503),
+        "shutting_down"
+    );
+    daemon.restart();
+    assert_eq!(settings(&daemon)["last_outcome"], "started");
+    let location = album.header("location").unwrap();
+    daemon.get(location).expect(200);
+    assert_eq!(daemon.post("/albums", &json!({})).status, 422);
+}
+
+#[test]
+fn unique_values_that_stored_records_repeat_are_refused_until_the_records_are_mended() {
+    const UNIQUE: &str = "unique = ['isbn', ['shelf', 'place']]\n";
+    let daemon = TestDaemon::start(ALBUMS);
+    let mut client = Client::connect(daemon.public()).unwrap();
+    let mut ids = Vec::new();
+    for record in [
+        json!({ "isbn": "1", "shelf": 1, "place": 1 }),
+        json!({ "isbn": "1", "shelf": 1, "place": 2 }),
+        json!({ "isbn": null, "shelf": 1, "place": 3 }),
+        json!({ "isbn": null, "shelf": 1, "place": 2 }),
+    ] {
+        let made = client.post("/albums", &record).unwrap().expect(201);
+        ids.push(made.json()["id"].as_str().unwrap().to_owned());
+    }
+    let text = refuse(&daemon, &format!("{ALBUMS}{UNIQUE}"));
+    for (fields, id) in [("isbn", &ids[1]), ("shelf, place", &ids[3])] {
+        let told = format!(
+            "[resource.albums] would get unique = [{fields}], but 1 record ({id}) have the same there as another one"
+        );
+        assert!(text.contains(&told), "{text}");
+    }
+    for (id, change) in [
+        (&ids[1], json!({ "isbn": "2" })),
+        (&ids[3], json!({ "place": 4 })),
+    ] {
+        let path = format!("/albums/{id}");
+        client.json("PATCH", &path, &change).unwrap().expect(200);
+    }
+    apply(&daemon, &format!("{ALBUMS}{UNIQUE}"));
+    daemon.wait_until("the index is complete", |daemon| {
+        daemon.get("/albums?isbn=2").expect(200);
+        metric(daemon, "perennial_storage_queries_total{plan=\"index\"} ") != "0"
+    });
+    let taken = client.post("/albums", &json!({ "isbn": "2" })).unwrap();
+    assert_eq!(taken.status, 409);
+    // What is unique already is not compared again.
+    apply(
+        &daemon,
+        &format!("{ALBUMS}{UNIQUE}[limits]\nbody = '2 MiB'\n"),
+    );
 }
 
 #[test]

@@ -1,0 +1,170 @@
+//! Hundreds of wrong files, tried on one running daemon: each is refused with its faults, and the old state serves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use crate::client::Client;
+use crate::daemon::{TestDaemon, toml};
+use crate::reload::{metric, reload, settings};
+
+const GOLDEN: &str = "tests/golden/settings/";
+
+/// Every key of the reference with its value there.
+fn keys() -> Vec<(Vec<String>, Value)> {
+    let reference = fs::read_to_string("config/reference.toml").unwrap();
+    let (mut table, mut keys) = (String::new(), Vec::new());
+    for line in reference.lines() {
+        if let Some(name) = line
+            .strip_prefix('[')
+            .and_then(|line| line.strip_suffix(']'))
+        {
+            name.clone_into(&mut table);
+            continue;
+        }
+        // One without a default is shown as a comment.
+        let line = line.strip_prefix("# ").unwrap_or(line);
+        let Some((name, _)) = line.split_once(" = ") else {
+            continue;
+        };
+        let plain = |name: &str| name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        // The fields of a resource have names of their own.
+        if !plain(name) || table.contains("albums") {
+            continue;
+        }
+        let Ok(value) = line.parse::<Table>() else {
+            continue;
+        };
+        let above = table.split('.').map(|part| part.trim_matches('"'));
+        let above = above.filter(|part| !part.is_empty());
+        let path = above.chain([name]).map(str::to_owned).collect();
+        keys.push((path, value[name].clone()));
+    }
+    keys
+}
+
+/// Puts a value at a path, in place of what is there.
+fn put(table: &mut Table, path: &[String], value: Value) {
+    let (name, above) = path.split_last().unwrap();
+    let mut at = table;
+    for part in above {
+        let inner = at.entry(part).or_insert_with(|| Table::new().into());
+        at = inner.as_table_mut().unwrap();
+    }
+    at.insert(name.clone(), value);
+}
+
+/// Values of kinds that a key with this value can't have.
+fn of_other_kinds(value: &Value) -> [Value; 2] {
+    let table = || Table::from_iter([("a".to_owned(), Value::Integer(1))]).into();
+    match value {
+        Value::Boolean(_) => [Value::String("yes".to_owned()), Value::Integer(1)],
+        _ => [Value::Boolean(true), table()],
+    }
+}
+
+/// Files in each of which one key has a wrong value or a wrong name, with what the fault has to name.
+fn mutations(whole: &str) -> Vec<(String, String)> {
+    let whole: Table = whole.parse().unwrap();
+    let mut files = Vec::new();
+    for (path, value) in keys() {
+        let name = path.last().unwrap().clone();
+        let mut add = |path: &[String], value: Value| {
+            let mut file = whole.clone();
+            put(&mut file, path, value);
+            files.push((file.to_string(), name.clone()));
+        };
+        let [one, other] = of_other_kinds(&value);
+        add(&path, one);
+        add(&path, other);
+        let mut misspelt = path.clone();
+        misspelt.last_mut().unwrap().push('x');
+        add(&misspelt, value.clone());
+    }
+    files
+}
+
+fn golden() -> Vec<PathBuf> {
+    let files = fs::read_dir(GOLDEN)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let mut files: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Has the daemon refuse the file that it has now; returns the faults.
+#[track_caller]
+fn refused(daemon: &TestDaemon, kept: &mut Client) -> Vec<String> {
+    let answer = reload(daemon, "").expect(422).json();
+    assert_eq!(answer["code"], "invalid_settings", "{answer}");
+    assert_eq!(kept.get("/").unwrap().expect(200).text(), "<h1>first</h1>");
+    kept.get("/books").unwrap().expect(200);
+    let reasons = answer["reasons"].as_array().unwrap().iter();
+    reasons
+        .map(|reason| reason.as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn hundreds_of_wrong_files_are_refused_with_their_faults_and_the_old_state_serves() {
+    let daemon = TestDaemon::start("");
+    let before = settings(&daemon);
+    let mut kept = Client::connect(daemon.public()).unwrap();
+    let files = mutations(&toml(daemon.folder(), ""));
+    for (text, named) in &files {
+        fs::write(daemon.config(), text).unwrap();
+        let faults = refused(&daemon, &mut kept);
+        assert!(
+            faults.iter().any(|fault| fault.contains(named)),
+            "{named}: {faults:?}\n{text}"
+        );
+    }
+    let parts = daemon.folder().join("parts");
+    fs::create_dir(&parts).unwrap();
+    for part in fs::read_dir(Path::new(GOLDEN).join("parts")).unwrap() {
+        let part = part.unwrap();
+        fs::copy(part.path(), parts.join(part.file_name())).unwrap();
+    }
+    let golden = golden();
+    for file in &golden {
+        fs::copy(file, daemon.config()).unwrap();
+        let faults = refused(&daemon, &mut kept);
+        let expected = fs::read_to_string(file.with_extension("txt")).unwrap();
+        let expected = expected
+            .replace(
+                &file.display().to_string(),
+                &daemon.config().display().to_string(),
+            )
+            .replace(GOLDEN, &format!("{}/", daemon.folder().display()));
+        // The last line is their number.
+        for fault in expected.lines().rev().skip(1) {
+            assert!(
+                faults.iter().any(|told| told == fault),
+                "{fault}\n{faults:#?}"
+            );
+        }
+    }
+    let tried = files.len() + golden.len();
+    println!("{tried} wrong files");
+    assert!(tried >= 200, "only {tried} files");
+    let now = settings(&daemon);
+    for same in ["generation", "hash", "since"] {
+        assert_eq!(now[same], before[same], "{same}");
+    }
+    assert_eq!(now["last_outcome"], "refused");
+    assert_eq!(
+        metric(&daemon, "perennial_config_last_reload_successful "),
+        "0.0"
+    );
+    assert_eq!(metric(&daemon, "perennial_config_generation "), "1.0");
+    fs::write(daemon.config(), toml(daemon.folder(), "")).unwrap();
+    reload(&daemon, "").expect(200);
+    assert_eq!(
+        metric(&daemon, "perennial_config_last_reload_successful "),
+        "1.0"
+    );
+}
