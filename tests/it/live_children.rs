@@ -31,7 +31,7 @@ fn reload(daemon: &TestDaemon) -> Response {
 }
 
 /// Prepares and starts a daemon with these settings.
-pub(crate) fn start(server: &[(&str, &str)]) -> TestDaemon {
+fn start(server: &[(&str, &str)]) -> TestDaemon {
     let mut daemon = TestDaemon::prepare("");
     rewrite(&daemon, server);
     daemon.spawn();

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::client;
 use crate::daemon::TestDaemon;
-use crate::live_children::{children, free_address, listen, rewrite, size, start};
+use crate::live_children::{children, free_address, listen, rewrite, size};
 use crate::reload::{reload, settings};
 
 /// Rewrites the settings of a daemon, with more below those of `server`.
@@ -31,7 +31,7 @@ fn a_new_child_that_is_not_ready_in_time_takes_the_whole_reload_back() {
     let (first, second) = (free_address(), free_address());
     let old = listen(&[&first.to_string()]);
     let new = listen(&[&first.to_string(), &second.to_string()]);
-    let mut daemon = start(&[("listen", &old)]);
+    let mut daemon = TestDaemon::prepare("");
     rewrite_with(&daemon, &[("listen", &old)], IMPATIENT);
     daemon.restart();
     let (before, in_force) = (size(&daemon), settings(&daemon));
@@ -130,7 +130,7 @@ fn streams_of_http_2_end_before_their_handler_goes_and_outlive_their_listener() 
     let (first, second) = (free_address(), free_address());
     let one = listen(&[&first.to_string()]);
     let both = listen(&[&first.to_string(), &second.to_string()]);
-    let mut daemon = start(&[("listen", &both)]);
+    let mut daemon = TestDaemon::prepare("");
     let site = daemon.site("").display().to_string();
     let slow = format!("\n[route.\"/slow\"]\nfiles = {{ root = '{site}' }}\ndelay = '3s'\n");
     rewrite_with(&daemon, &[("listen", &both)], &slow);
