@@ -57,9 +57,6 @@ impl Message for ListenerMessage {
     }
 }
 
-/// The fault point at which a listener hangs before it is ready.
-const HANGING_START: &str = "listener.hanging_start";
-
 /// One incarnation of a listener.
 pub(crate) struct Listener {
     state: Arc<ListenerState>,
@@ -76,7 +73,6 @@ pub(crate) fn child_spec(
     ChildSpec::actor_on(event_loop, &slot, move |_| {
         let state = Arc::clone(&state);
         async move {
-            state.faults.hang(HANGING_START).await;
             let socket = state.socket.socket.try_clone();
             let socket = socket.map_err(StartError::failed)?;
             let socket = register(socket).map_err(StartError::failed)?;

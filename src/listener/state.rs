@@ -58,7 +58,6 @@ impl ListenerState {
     ) -> Arc<Self> {
         let address = socket.address().and_then(Result::ok);
         faults.register("listener.accepted");
-        faults.register(super::HANGING_START);
         Arc::new(Self {
             loopback: address.is_some_and(|address| address.ip().to_canonical().is_loopback()),
             socket: Arc::clone(socket),
