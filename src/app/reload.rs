@@ -165,15 +165,7 @@ impl Reloading {
         }
         let (settings, before) = (Arc::new(settings), self.site.current());
         let settings = &settings;
-        let wanted = || {
-            if !incarnation.wanted() {
-                Err(NotReloaded::Stopping)
-            } else if order.expired() {
-                Err(NotReloaded::Expired)
-            } else {
-                Ok(())
-            }
-        };
+        let wanted = || still_wanted(order, incarnation);
         let tried = self.try_out(number + 1, settings, &reloaded.changes, wanted)?;
         if order.dry_run {
             // New addresses and children are left out: clients would notice them.
@@ -359,6 +351,20 @@ impl Reloading {
         if let Some(reply) = order.reply.as_ref().filter(|_| !killed) {
             reply.settle(outcome);
         }
+    }
+}
+
+/// Refuses what nobody waits for any more.
+fn still_wanted(
+    order: &Delivery<ReloadOrder>,
+    incarnation: &Incarnation,
+) -> Result<(), NotReloaded> {
+    if !incarnation.wanted() {
+        Err(NotReloaded::Stopping)
+    } else if order.expired() {
+        Err(NotReloaded::Expired)
+    } else {
+        Ok(())
     }
 }
 

@@ -236,14 +236,6 @@ mod tests {
                 &[],
             ),
             (
-                "[resource.books.fields]\na = { type = \"string\" }\nb = { type = \"number\", min = 1 }\nc = { type = \"boolean\" }",
-                "[resource.books.fields]\na = { type = \"string\" }\nb = { type = \"number\", min = 2 }\nd = { type = \"boolean\" }",
-                &[
-                    "resource.books: changed: resource.books.fields.b.min from 1 to 2, resource.books.fields.c from {\"type\":\"boolean\"} to nothing, resource.books.fields.d from nothing to {\"type\":\"boolean\"}",
-                ],
-                &[],
-            ),
-            (
                 books,
                 "[resource.books]\nput = \"merge\"",
                 &["resource.books: changed: resource.books.put from \"replace\" to \"merge\""],
@@ -274,6 +266,20 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert!(plan.refused.is_empty());
+    }
+
+    #[test]
+    fn of_a_table_only_the_members_that_differ_are_told() {
+        let fields = |more: &str| {
+            let text = format!("[resource.books.fields]\na = {{ type = \"string\" }}\n{more}");
+            values(&text)
+        };
+        let old = "b = { type = \"number\", min = 1 }\nc = { type = \"boolean\" }";
+        let new = "b = { type = \"number\", min = 2 }\nd = { type = \"boolean\" }";
+        let plan = plan(&fields(old), &fields(new));
+        let told: Vec<_> = plan.changes.iter().map(NodeChange::to_string).collect();
+        let expected = "resource.books: changed: resource.books.fields.b.min from 1 to 2, resource.books.fields.c from {\"type\":\"boolean\"} to nothing, resource.books.fields.d from nothing to {\"type\":\"boolean\"}";
+        assert_eq!(told, [expected]);
     }
 
     #[test]

@@ -81,18 +81,15 @@ mod tests {
         };
         let indexes = [unique("a"), unique("b,c"), RecordIndex::of_name("d")];
         let mut values = RepeatedValues::of(&indexes);
-        for (n, json) in [
+        for (n, json) in (1..).zip([
             r#"{"a":1,"b":1,"c":1,"d":1}"#,
             r#"{"a":1.0,"b":1,"c":2,"d":1}"#,
             r#"{"a":2,"b":1,"c":1,"d":1}"#,
             r#"{"a":null,"b":1}"#,
             r#"{"a":null,"b":1}"#,
             "no object",
-        ]
-        .iter()
-        .enumerate()
-        {
-            values.add(&RecordId::Number(n as u64 + 1), json.as_bytes());
+        ]) {
+            values.add(&RecordId::Number(n), json.as_bytes());
         }
         let told: Vec<_> = values
             .findings("books")
