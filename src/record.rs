@@ -21,7 +21,8 @@ mod tests;
 
 pub(crate) use command::{
     Absent, Atomicity, CommandError, Conditions, Decision, KeyFault, KeyVerdict, MATCHING_MAX,
-    NamedRequest, NewRecordError, RequestKey, Tags, WriteCommand, decide, try_batch,
+    NamedRequest, NewRecordError, REFERRING_BYTES_MAX, REFERRING_MAX, RequestKey, Tags,
+    WriteCommand, decide, try_batch,
 };
 pub(crate) use encoding::{EncodedRange, after_all};
 pub use id::IdScheme;
@@ -34,8 +35,12 @@ pub(crate) use query::{
     By, FieldRanges, Handling, HistoryQuery, IndexableQuery, ListQuery, QueryError, RecordShape,
 };
 pub(crate) use schema::Declared;
+pub(crate) use schema::NewValues;
 pub(crate) use schema::RuleViolation;
-pub use schema::{Bounds, Field, FieldType, Pattern, Schema};
+pub use schema::{
+    Bounds, DefaultValue, Field, FieldSource, FieldType, ObjectFields, OnDelete, Pattern,
+    Reference, Schema,
+};
 pub(crate) use selection::{Example, SELECTED_BYTES_MAX, Selection};
 pub(crate) use slice::Slice;
 

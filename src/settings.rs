@@ -17,6 +17,7 @@
 mod backup;
 mod effects;
 mod fault;
+mod field_values;
 mod fields;
 mod folders;
 mod indexes;
@@ -27,6 +28,7 @@ mod load;
 mod look_threads;
 mod plan;
 mod reference;
+mod references;
 mod routes;
 mod rules;
 mod source;
@@ -60,7 +62,8 @@ use bytesize::ByteSize;
 use serde::de::{Deserialize, Deserializer, Error};
 
 pub use crate::record::{
-    Bounds, Field, FieldType, IdScheme, IndexColumn, Pattern, RecordIndex, Schema,
+    Bounds, DefaultValue, Field, FieldSource, FieldType, IdScheme, IndexColumn, ObjectFields,
+    OnDelete, Pattern, RecordIndex, Reference, Schema,
 };
 use crate::supervision::{Backoff, Intensity, QueueLimits, Strategy};
 

@@ -29,6 +29,6 @@ pub(crate) use plan::{IndexPart, Plan, PlanFacts, unknown_size};
 pub(crate) use salvage::{SalvageError, Salvaged, salvage};
 pub(crate) use store::{
     BATCH_COMMANDS_MAX, BatchWritten, Change, Changes, CollectionId, ListPage, Refusal,
-    ResourcesFault, Store, StoreError, Write, WriteBatch, Written,
+    ResourcesFault, Store, StoreError, Write, WriteBatch, Written, unix_ms,
 };
 use store::{CHANGES_MAX, ChangeKind, StoreReply};

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::{Answered, answer, decoded, json_answer};
 use crate::record::{
-    Absent, Conditions, HistoryQuery, JsonObject, RecordId, Revision, Tags, WriteCommand,
+    Absent, Conditions, HistoryQuery, JsonObject, NewValues, RecordId, Revision, Schema, Tags,
+    WriteCommand,
 };
 use crate::settings::ResourceSettings;
-use crate::storage::{CollectionId, Store, Write, Written};
+use crate::storage::{CollectionId, Store, Write, Written, unix_ms};
 use crate::wire::{Code, Incoming, Problem};
 
 /// The records of all resources, for whoever asks what they were.
@@ -83,7 +84,8 @@ impl Histories {
         };
         let mut object = JsonObject::parse(text)?;
         object.remove_id();
-        settings.schema.check(&mut object)?;
+        let schema = Schema::of_operator(&settings.schema);
+        schema.check(&mut object, &NewValues::at(unix_ms()))?;
         let json = object.text(&id);
         let conditions = match current.map(|record| record.revision) {
             Some(revision) => Conditions {
@@ -99,7 +101,7 @@ impl Histories {
         let absent = Absent::Create;
         let written = self.store.write(Write {
             collection,
-            schema: Arc::clone(&settings.schema),
+            schema,
             command: WriteCommand::Replace { id, json, absent },
             conditions,
             bytes,

@@ -130,8 +130,12 @@ impl Records {
         let fields = |resource: &ResourceSettings| match &*resource.schema {
             Schema::Any => None,
             Schema::Fields(fields) => {
-                let fields = fields.iter();
-                let typed = fields.map(|field| (field.name.clone(), field.kind.name().to_owned()));
+                let fields = fields.list.iter();
+                let typed = fields.map(|field| {
+                    let is_text = field.kind.is_text();
+                    let kind = if is_text { "string" } else { field.kind.name() };
+                    (field.name.clone(), kind.to_owned())
+                });
                 Some(typed.collect())
             }
         };
@@ -186,7 +190,8 @@ impl Records {
 
     /// Brings the records of a parcel in.
     async fn take(&self, name: &str, request: &mut Incoming) -> Result<ParcelDone, Problem> {
-        let (collection, settings) = self.resource(name)?;
+        let (collection, mut settings) = self.resource(name)?;
+        settings.schema = Schema::of_operator(&settings.schema);
         let parcel = Parcel::parse(request.query(), request.limits().body_bytes)
             .map_err(|detail| Problem::new(Code::InvalidParameter).detail(detail))?;
         let body = read_body(request, PARCEL_BYTES + parcel.record_bytes + 1).await?;

@@ -112,7 +112,8 @@ impl From<CommandError> for Problem {
             CommandError::Invalid(violations) => return violations.into(),
             CommandError::TooLong { .. } => Code::BodyTooLarge,
             CommandError::Damaged => Code::Damaged,
-            CommandError::Overtaken => Code::Unavailable,
+            CommandError::Referenced { .. } | CommandError::TooManyReferring => Code::Referenced,
+            CommandError::Overtaken | CommandError::IndexIncomplete { .. } => Code::Unavailable,
             CommandError::Cancelled => Code::Cancelled,
             CommandError::KeyReused => Code::KeyReused,
         };

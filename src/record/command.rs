@@ -12,11 +12,15 @@ use bytes::Bytes;
 
 use super::id::{ID_NUMBER_MAX, IdError, IdScheme, RecordId};
 use super::object::{self, JsonObject};
-use super::schema::{RuleViolation, Schema};
+use super::schema::{NewValues, RuleViolation, Schema};
 use super::{Record, Revision};
 
 /// The most records that one example may delete.
 pub(crate) const MATCHING_MAX: usize = 1000;
+/// The most records that a deletion may delete or change because they refer to what it deletes.
+pub(crate) const REFERRING_MAX: usize = 1000;
+/// The most bytes that those have together which it changes.
+pub(crate) const REFERRING_BYTES_MAX: usize = 16 << 20;
 
 /// A change that a client asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,6 +117,26 @@ pub(crate) enum CommandError {
         fields: String,
         id: RecordId,
     },
+    /// A record refers to the one that is to be deleted.
+    #[error(
+        "the record {id} of {resource} refers to it by {field}; delete that record or change it first"
+    )]
+    Referenced {
+        resource: String,
+        field: String,
+        id: RecordId,
+    },
+    /// Too many records would be deleted or changed.
+    #[error(
+        "more than {REFERRING_MAX} records or {} MiB refer to it; delete or change some of them first",
+        REFERRING_BYTES_MAX >> 20
+    )]
+    TooManyReferring,
+    /// The records that refer to a record can't be found yet.
+    #[error(
+        "the index of {field} in {resource} is being built, by which the records that refer to this one are found; try again"
+    )]
+    IndexIncomplete { resource: String, field: String },
     /// A condition does not hold; the record has this revision, or there is none.
     #[error("the record is not in the state that the request depends on")]
     Precondition { current: Option<Revision> },
@@ -154,30 +178,28 @@ impl WriteCommand {
         matches!(self, Self::Delete { .. } | Self::DeleteMatching { .. })
     }
 
-    /// The command that creates a record with these members. Its id is the client's, or else as `ids` says; `uuid` makes
-    /// the next UUID.
+    /// The command that creates a record with these members. Its id is the client's, or else as `ids` says.
     pub(crate) fn create(
         mut object: JsonObject,
         ids: IdScheme,
         schema: &Schema,
-        uuid: impl FnOnce() -> uuid::Uuid,
+        new: &NewValues<'_>,
     ) -> Result<Self, NewRecordError> {
-        let chosen = object.chosen_id(ids)?;
+        let mut chosen = object.chosen_id(ids)?;
+        if chosen.is_none() && ids == IdScheme::Uuid {
+            chosen = Some(RecordId::from_uuid((new.uuid)()));
+        }
         object.remove_id();
         let lacking = ids == IdScheme::Client && chosen.is_none();
         let of_id = lacking.then(RuleViolation::without_id);
-        let of_members = schema.check(&mut object).err().unwrap_or_default();
+        let of_members = schema.check(&mut object, new).err().unwrap_or_default();
         let violations: Vec<_> = of_id.into_iter().chain(of_members).collect();
         if !violations.is_empty() {
             return Err(NewRecordError::Invalid(violations));
         }
-        let id = match (chosen, ids) {
-            (Some(id), _) => id,
-            (None, IdScheme::Sequence) => {
-                let members = object.without_id();
-                return Ok(Self::CreateNumbered { members });
-            }
-            (None, IdScheme::Uuid | IdScheme::Client) => RecordId::from_uuid(uuid()),
+        let Some(id) = chosen else {
+            let members = object.without_id();
+            return Ok(Self::CreateNumbered { members });
         };
         let json = object.text(&id);
         Ok(Self::Create { id, json })
@@ -195,6 +217,7 @@ pub(crate) enum Decision {
     Keep,
 }
 
+// Decision: The daemon's own values are given by the writer.
 /// Decides what a command does to the record of `id`, which is `current` now.
 pub(crate) fn decide(
     command: &WriteCommand,
@@ -202,6 +225,32 @@ pub(crate) fn decide(
     schema: &Schema,
     id: &RecordId,
     current: Option<&Record>,
+    new: &NewValues<'_>,
+) -> Result<Decision, CommandError> {
+    let decision = decide_sent(command, conditions, schema, id, current, new)?;
+    let Decision::Put(text) = &decision else {
+        return Ok(decision);
+    };
+    if !schema.has_own() {
+        return Ok(decision);
+    }
+    let mut object = stored(text)?;
+    let old = current.map(|record| stored(&record.json)).transpose()?;
+    let created_ms = current.map(|record| record.created_ms);
+    schema
+        .complete(&mut object, old.as_ref(), created_ms, new)
+        .map_err(CommandError::Invalid)?;
+    Ok(Decision::Put(object.text(id)))
+}
+
+/// The same by what the client sent only.
+fn decide_sent(
+    command: &WriteCommand,
+    conditions: &Conditions,
+    schema: &Schema,
+    id: &RecordId,
+    current: Option<&Record>,
+    new: &NewValues<'_>,
 ) -> Result<Decision, CommandError> {
     let revision = current.map(|record| record.revision);
     if !conditions.hold(revision) {
@@ -232,7 +281,7 @@ pub(crate) fn decide(
             },
             _,
         ) => {
-            let text = merged(patch, schema, id, current)?;
+            let text = merged(patch, schema, id, current, new)?;
             let bytes_max = current.map_or(*bytes_max, |record| record.json.len().max(*bytes_max));
             if text.len() > bytes_max {
                 return Err(CommandError::TooLong { bytes_max });
@@ -260,22 +309,26 @@ fn merged(
     schema: &Schema,
     id: &RecordId,
     current: Option<&Record>,
+    new: &NewValues<'_>,
 ) -> Result<Bytes, CommandError> {
-    let stored = |record: &Record| {
-        let mut object = JsonObject::parse(&record.json).map_err(|_| CommandError::Damaged)?;
-        object.remove_id();
-        Ok(object)
-    };
-    let mut object = current.map_or_else(|| Ok(JsonObject::default()), stored)?;
+    let old = current.map(|record| stored(&record.json)).transpose()?;
+    let mut object = old.clone().unwrap_or_default();
     object.merge(patch);
     object.remove_id();
-    if let Err(mut found) = schema.check(&mut object) {
-        if let Some(record) = current {
-            found = schema.made_by_change(found, stored(record)?, &object);
+    if let Err(mut found) = schema.check(&mut object, new) {
+        if let Some(old) = old {
+            found = schema.made_by_change(found, old, &object);
         }
         if !found.is_empty() {
             return Err(CommandError::Invalid(found));
         }
     }
     Ok(object.text(id))
+}
+
+/// The members of a record without its id.
+fn stored(text: &[u8]) -> Result<JsonObject, CommandError> {
+    let mut object = JsonObject::parse(text).map_err(|_| CommandError::Damaged)?;
+    object.remove_id();
+    Ok(object)
 }

@@ -84,6 +84,13 @@ impl JsonObject {
         }
     }
 
+    /// Makes these members null.
+    pub(crate) fn set_null<'a>(&mut self, names: impl IntoIterator<Item = &'a String>) {
+        for name in names {
+            self.0.insert(name.clone(), Value::Null);
+        }
+    }
+
     pub(crate) fn members(&self) -> &Map<String, Value> {
         &self.0
     }

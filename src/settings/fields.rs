@@ -8,39 +8,50 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::kind::choices;
 use super::walk::{Walk, json};
-use crate::record::{Bounds, Field, FieldType, Pattern, nearest};
+use crate::record::{Bounds, Field, FieldType, ObjectFields, Pattern, nearest};
 
 /// The types a field can have.
-const TYPES: [&str; 7] = [
-    "string", "integer", "number", "boolean", "datetime", "array", "object",
+const TYPES: [&str; 11] = [
+    "string", "integer", "number", "boolean", "datetime", "date", "uuid", "enum", "ref", "array",
+    "object",
 ];
+pub(super) const TRUE_OR_FALSE: &str = "must be true or false";
 /// The most fields of one record or object.
 const FIELDS_MAX: usize = 1000;
 
 /// The members of one field, as they are taken one after the other.
-struct Members<'a> {
-    table: &'a DeTable<'a>,
+pub(super) struct Members<'a> {
+    pub(super) table: &'a DeTable<'a>,
     known: Vec<&'static str>,
+    /// Whether it is a field of the record itself, and not of an object or an array in it.
+    pub(super) is_own: bool,
 }
 
 impl<'a> Members<'a> {
-    fn new(table: &'a DeTable<'a>) -> Self {
+    fn new(table: &'a DeTable<'a>, is_own: bool) -> Self {
         let known = vec!["type"];
-        Self { table, known }
+        Self {
+            table,
+            known,
+            is_own,
+        }
     }
 
-    fn take(&mut self, name: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+    pub(super) fn take(&mut self, name: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.known.push(name);
         self.table.get(name)
     }
 }
 
 impl Walk<'_> {
-    /// Reads a table of fields. What is faulty is left out, and told.
-    pub(super) fn fields(&mut self, table: &DeTable<'_>) -> Vec<Field> {
+    /// Reads a table of fields, those of records or of an object in them. What is faulty is left out, and told.
+    pub(super) fn fields(&mut self, table: &DeTable<'_>, are_own: bool) -> Vec<Field> {
         let mut fields = Vec::new();
-        for (name, value) in table {
-            let field = self.below(name.get_ref(), |walk| walk.field(name, value));
+        // In the order in which they are written.
+        let mut written: Vec<_> = table.iter().collect();
+        written.sort_by_key(|(name, _)| name.span().start);
+        for (name, value) in written {
+            let field = self.below(name.get_ref(), |walk| walk.field(name, value, are_own));
             if fields.len() == FIELDS_MAX {
                 self.fault(name.span(), format!("more than {FIELDS_MAX} fields"));
                 break;
@@ -54,41 +65,28 @@ impl Walk<'_> {
         &mut self,
         name: &Spanned<DeString<'_>>,
         value: &Spanned<DeValue<'_>>,
+        is_own: bool,
     ) -> Option<Field> {
         if let Some(problem) = name_fault(name.get_ref()) {
             self.fault(name.span(), problem);
         }
         let table = self.members(value, "a table such as { type = \"string\" }")?;
-        let mut members = Members::new(table);
-        let right = "must be true or false";
-        let required = self.member(&mut members, "required", right, Value::as_bool);
+        let mut members = Members::new(table, is_own);
+        let required = self.member(&mut members, "required", TRUE_OR_FALSE, Value::as_bool);
         let default = members.take("default");
+        let sources = self.sources(&mut members);
         let kind = self.kind(&mut members, name.span())?;
         let default =
             default.and_then(|default| self.below("default", |walk| walk.default(&kind, default)));
         self.unknown(&members);
-        Some(Field {
-            name: name.get_ref().to_string(),
-            kind,
+        let field = Field {
             required: required.unwrap_or(false),
             default,
-        })
-    }
-
-    /// A default is a value like any other: it must keep the field's rules.
-    fn default(&mut self, kind: &FieldType, written: &Spanned<DeValue<'_>>) -> Option<Value> {
-        let value = json(written.get_ref());
-        if has_null(&value) {
-            let problem = "is no JSON value; a date is written in quotes";
-            self.fault(written.span(), problem);
-            return None;
-        }
-        let violations = kind.violations(&value);
-        let keeps_all = violations.is_empty();
-        for violation in violations {
-            self.fault(written.span(), violation.detail);
-        }
-        keeps_all.then_some(value)
+            source: sources.of(&kind),
+            ..Field::new(name.get_ref(), kind)
+        };
+        self.contradictions(&field, name.span());
+        Some(field)
     }
 
     fn kind(&mut self, members: &mut Members<'_>, at: Range<usize>) -> Option<FieldType> {
@@ -113,6 +111,10 @@ impl Walk<'_> {
             }
             Some("boolean") => FieldType::Boolean,
             Some("datetime") => FieldType::DateTime,
+            Some("date") => FieldType::Date,
+            Some("uuid") => FieldType::Uuid,
+            Some("enum") => FieldType::Enum(self.values(members, at)?),
+            Some("ref") => FieldType::Ref(self.reference(members, at)?),
             Some("array") => FieldType::Array {
                 items: self.items(members).map(Box::new),
                 length: self.lengths(members, at),
@@ -120,7 +122,6 @@ impl Walk<'_> {
             Some("object") => FieldType::Object(self.inner(members)),
             other => {
                 let fault = match other {
-                    Some("ref") => "\"ref\" is not available yet".to_owned(),
                     Some(other) => match nearest(other, TYPES) {
                         Some(near) => format!("{other:?} is no type; did you mean {near:?}?"),
                         None => format!("{other:?} is no type"),
@@ -150,7 +151,7 @@ impl Walk<'_> {
         }
     }
 
-    fn members<'a>(
+    pub(super) fn members<'a>(
         &mut self,
         value: &'a Spanned<DeValue<'a>>,
         right: &str,
@@ -163,7 +164,7 @@ impl Walk<'_> {
     }
 
     /// A member that `read` understands; `right` says what it must be.
-    fn member<T>(
+    pub(super) fn member<T>(
         &mut self,
         members: &mut Members<'_>,
         name: &'static str,
@@ -229,18 +230,23 @@ impl Walk<'_> {
                     "a type such as \"string\", or a table such as { type = \"string\" }",
                 )?
             };
-            let mut members = Members::new(table);
+            let mut members = Members::new(table, false);
             let kind = walk.kind(&mut members, value.span())?;
             walk.unknown(&members);
             Some(kind)
         })
     }
 
-    fn inner(&mut self, members: &mut Members<'_>) -> Option<Vec<Field>> {
+    fn inner(&mut self, members: &mut Members<'_>) -> Option<ObjectFields> {
+        let additional = self.member(members, "additional", TRUE_OR_FALSE, Value::as_bool);
         let value = members.take("fields")?;
-        self.below("fields", |walk| {
+        let list = self.below("fields", |walk| {
             let table = walk.members(value, "a table of fields")?;
-            Some(walk.fields(table))
+            Some(walk.fields(table, false))
+        });
+        Some(ObjectFields {
+            list: list?,
+            additional: additional.unwrap_or(false),
         })
     }
 }
@@ -256,15 +262,5 @@ fn name_fault(name: &str) -> Option<&'static str> {
         Some("a name must not contain a dot, a comma or a colon, which mean something in queries")
     } else {
         None
-    }
-}
-
-/// Whether something in it has no counterpart in JSON: [`json`] makes that null, and TOML has no null of its own.
-fn has_null(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.iter().any(has_null),
-        Value::Object(members) => members.values().any(has_null),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }

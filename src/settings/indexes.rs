@@ -78,20 +78,34 @@ pub(super) fn check(found: &mut Findings, resource: &str) {
             }
         }
     }
+    let references = found.schemas.get(resource).into_iter();
+    let references = references.flat_map(Schema::references);
+    names.extend(references.map(|(field, _)| field.to_owned()));
     if names.len() > INDEXES_MAX {
-        let problem = format!("has more than {INDEXES_MAX} indexes, with those of unique");
+        let problem = format!(
+            "has more than {INDEXES_MAX} indexes, with those of unique and one for each reference"
+        );
         found.fault_of(&["resource", resource, "index"], problem);
     }
 }
 
-/// The indexes of a resource whose settings have no fault.
+/// The indexes of a resource whose settings have no fault. Each reference has one of its own, by which the records that refer
+/// to another one are found.
 pub(super) fn of(found: &Findings, resource: &str) -> Vec<RecordIndex> {
     let keys = KEYS.into_iter();
     let all = keys.flat_map(|(key, unique)| {
         let indexes = written(found, resource, key).into_iter().flatten();
         indexes.map(move |index| RecordIndex { unique, ..index })
     });
-    all.collect()
+    let mut all: Vec<_> = all.collect();
+    let references = found.schemas.get(resource).into_iter();
+    for (field, _) in references.flat_map(Schema::references) {
+        let index = RecordIndex::of_name(field);
+        if all.iter().all(|other| other.name() != index.name()) {
+            all.push(index);
+        }
+    }
+    all
 }
 
 /// The indexes of one of the keys, each with what is wrong with it. What has the wrong form was told before.
@@ -118,7 +132,7 @@ fn column(schema: &Schema, name: &str) -> Result<IndexColumn, String> {
     let kind = match schema.at(&path) {
         Declared::Kind(kind) => kind,
         // Values of any type.
-        Declared::Anything => {
+        Declared::Anything | Declared::Additional => {
             let moments = false;
             return Ok(IndexColumn { path, moments });
         }

@@ -284,6 +284,8 @@ pub(crate) const KEYS: &[Key] = &[
         "Who chooses the id of a new record: uuidv7 the client or else the server, sequence the client or else the server (the next number), client the client"),
     key("resource.*.fields", LIVE, Kind::Fields, r#""any""#,
         "\"any\": any JSON object is a record; else a table of fields such as title = { type = \"string\", required = true }"),
+    key("resource.*.additional", LIVE, Kind::Bool, "false",
+        "Whether records may have members beside the fields, of any type"),
     optional("resource.*.index", LIVE, Kind::Indexes, r#"["year", "author.name", ["author", "year"]]"#,
         "The fields by which records are found and sorted without reading all of them; a list in the list is an index of several fields, in this order. Each makes writes a little dearer"),
     optional("resource.*.unique", LIVE, Kind::Indexes, r#"["isbn"]"#,

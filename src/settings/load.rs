@@ -16,6 +16,7 @@ use super::indexes;
 use super::keys::{self, Key};
 use super::look_threads::LookThreads;
 use super::reference;
+use super::references;
 use super::values::SettingValues;
 use super::walk::Findings;
 use super::watched::WatchedPlaces;
@@ -184,12 +185,15 @@ fn merge(found: &Findings) -> Result<Settings, ConfigError> {
     let mut merged: Map<String, Value> = merged.build()?.try_deserialize()?;
     merged.extend(named.into_iter().flatten());
     let mut settings: Settings = serde_json::from_value(merged.into()).map_err(unread)?;
+    let ids = settings.resources.iter();
+    let ids: BTreeMap<_, _> = ids.map(|(name, it)| (name.clone(), it.ids)).collect();
+    let ids = |name: &str| ids.get(name).copied().unwrap_or_default();
     for (name, resource) in &mut settings.resources {
         if resource.path.is_empty() {
             resource.path = format!("/{name}");
         }
         if let Some(schema) = found.schemas.get(name) {
-            resource.schema = Arc::new(schema.clone());
+            resource.schema = Arc::new(references::resolved(schema, ids));
         }
         resource.indexes = indexes::of(found, name);
     }

@@ -14,7 +14,11 @@ barcode  = { type = "string", pattern = '^[0-9]{13}$' }
 year     = { type = "integer", min = 0, max = 3000 }
 price    = { type = "number", min = 0 }
 on_sale  = { type = "boolean", default = false }
-released = { type = "datetime" }                                # RFC 3339, such as 2026-11-24T16:00:00Z
+released = { type = "date" }                                    # RFC 3339, such as 2026-11-24; default = "now" is the day of the write
+played   = { type = "datetime" }                                # RFC 3339, such as 2026-11-24T16:00:00Z; also default = "now"
+state    = { type = "enum", values = ["draft", "listed"], default = "draft" }
+key      = { type = "uuid", default = "uuid", read_only = true } # a new one for each record; no client can change it
+created  = { type = "datetime", generated = "created" }         # the time of the creation; "updated" of the last write
 tags     = { type = "array", items = "string", default = [], max_length = 20 }
 artist   = { type = "object", fields = { name = { type = "string", required = true }, born = { type = "integer" } } }
 "#;

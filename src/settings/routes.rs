@@ -79,6 +79,10 @@ pub struct CacheRule {
 /// `[resource.name]`
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of its own, and all combinations have a meaning"
+)]
 pub struct ResourceSettings {
     /// Where it is served, as it reads when it is decoded; begins and does not end with `/`.
     pub path: String,
@@ -88,6 +92,8 @@ pub struct ResourceSettings {
     /// The schema of its records: the walk reads `fields`.
     #[serde(skip)]
     pub schema: Arc<Schema>,
+    /// Whether records may have members beside the fields.
+    pub additional: bool,
     /// Its indexes: the walk reads `index` and `unique`.
     #[serde(skip)]
     pub indexes: Vec<RecordIndex>,

@@ -12,8 +12,10 @@ use super::fault::Location;
 use super::indexes;
 use super::keys;
 use super::listen::{AdminListen, Listen};
+use super::references;
 use super::texts::url_path_fault;
 use super::walk::Findings;
+use crate::record::Schema;
 
 const LISTEN: [&str; 2] = ["server", "listen"];
 const ADMIN: [&str; 2] = ["server", "admin"];
@@ -36,10 +38,12 @@ pub(super) fn check(found: &mut Findings) {
         }
     }
     paths(found);
+    references::check(found);
     let public = listens(found, LISTEN);
     let open = public.iter().find(|listen| !listen.is_local());
     for (name, location) in found.named("resource") {
         upsert(found, &name);
+        additional(found, &name);
         indexes::check(found, &name);
         if let (None, Some(address)) = (found.value_of(&["resource", &name, "access"]), open) {
             let problem = format!(
@@ -47,6 +51,18 @@ pub(super) fn check(found: &mut Findings) {
             );
             found.fault(location, &["resource", &name], problem);
         }
+    }
+}
+
+/// Where no fields are declared, any member may be there.
+fn additional(found: &mut Findings, resource: &str) {
+    let key = ["resource", resource, "additional"];
+    let additional = found.value_of(&key) == Some(&Value::Bool(true));
+    if let Some(Schema::Fields(fields)) = found.schemas.get_mut(resource) {
+        fields.additional = additional;
+    } else if additional && !found.is_faulty_below(&["resource", resource]) {
+        let problem = "is for resources with fields; without them a record has any members";
+        found.fault_of(&key, problem);
     }
 }
 

@@ -85,7 +85,7 @@ fn the_reference_is_what_the_table_says_and_changes_nothing() {
     assert_eq!(books, ResourceSettings::at("/books"));
     let albums = settings.resources.remove("albums").unwrap();
     let paths = albums.schema.paths();
-    assert_eq!(paths.iter().filter(|path| !path.contains('.')).count(), 8);
+    assert_eq!(paths.iter().filter(|path| !path.contains('.')).count(), 12);
     assert_eq!(settings, Settings::default());
 }
 

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::fault::{Lines, Location, SettingFault, WHOLE, shown};
 use super::keys::{self, COMING};
 use super::kind::Kind;
+use super::references::WrittenReference;
 use super::texts::{INCLUDE, name_fault, url_path_fault};
 use crate::record::{Schema, nearest};
 
@@ -29,6 +30,8 @@ pub(super) struct Findings {
     pub(super) files: Vec<PathBuf>,
     /// The fields of each resource that declares some, by its name.
     pub(super) schemas: BTreeMap<String, Schema>,
+    /// What the fields refer to.
+    pub(super) references: Vec<WrittenReference>,
 }
 
 /// One file while it is walked.
@@ -53,6 +56,17 @@ impl Walk<'_> {
     pub(super) fn fault(&mut self, at: Range<usize>, problem: impl Into<String>) {
         let location = self.location(at);
         self.found.fault(location, &self.key, problem);
+    }
+
+    /// Notes that the field that is looked at refers to the records of a resource.
+    pub(super) fn refers(&mut self, to: &str, at: Range<usize>) {
+        let mut key = self.key.clone();
+        key.push("to".to_owned());
+        let location = self.location(at);
+        let to = to.to_owned();
+        self.found
+            .references
+            .push(WrittenReference { key, to, location });
     }
 
     fn location(&self, at: Range<usize>) -> Location {
@@ -110,7 +124,8 @@ impl Walk<'_> {
     fn value(&mut self, kind: Kind, value: &Spanned<DeValue<'_>>) {
         match (kind, value.get_ref()) {
             (Kind::Fields, DeValue::Table(table)) => {
-                let schema = Schema::Fields(self.fields(table));
+                let list = self.fields(table, true);
+                let schema = Schema::from(list);
                 if let [_, resource, _] = self.key.as_slice() {
                     let schemas = &mut self.found.schemas;
                     schemas.entry(resource.clone()).or_insert(schema);

@@ -106,6 +106,8 @@ struct StoredResource {
     ids: StoredIds,
     invalid: CountedRecords,
     rules: BTreeMap<String, CountedRecords>,
+    /// Those that refer to nothing, by the field and the resource that it leads to.
+    dangling: BTreeMap<(String, String), CountedRecords>,
 }
 
 /// Compares settings with records that are shown to it one by one.
@@ -142,7 +144,7 @@ impl DataFit {
             return;
         };
         object.remove_id();
-        let Err(violations) = settings.schema.check(&mut object) else {
+        let Err(violations) = settings.schema.check_stored(object) else {
             return;
         };
         stored.invalid.add(id);
@@ -152,6 +154,36 @@ impl DataFit {
         for rule in rules.collect::<BTreeSet<_>>() {
             if stored.rules.len() < RULES_MAX || stored.rules.contains_key(&rule) {
                 stored.rules.entry(rule).or_default().add(id);
+            }
+        }
+    }
+
+    /// Whether records of a resource may refer to others.
+    pub(crate) fn has_references(&self, resource: &str) -> bool {
+        let settings = self.resources.get(resource);
+        settings.is_some_and(|settings| settings.schema.references().next().is_some())
+    }
+
+    /// Looks whether the records are there that a record refers to.
+    pub(crate) fn add_references(
+        &mut self,
+        resource: &str,
+        id: &RecordId,
+        json: &[u8],
+        is_there: impl Fn(&str, &RecordId) -> bool,
+    ) {
+        let (Some(settings), Ok(object)) = (self.resources.get(resource), JsonObject::parse(json))
+        else {
+            return;
+        };
+        let stored = self.stored.entry(resource.to_owned()).or_default();
+        for (field, reference) in settings.schema.references() {
+            let to = object.members().get(field);
+            if let Some(to) = to.and_then(|to| reference.id(to))
+                && !is_there(&reference.to, &to)
+            {
+                let key = (field.to_owned(), reference.to.clone());
+                stored.dangling.entry(key).or_default().add(id);
             }
         }
     }
@@ -174,6 +206,14 @@ impl DataFit {
                 continue;
             };
             found.extend(stored.ids.judge(&resource, settings.ids));
+            for ((field, to), records) in stored.dangling {
+                found.push(DataFinding::Dangling {
+                    resource: resource.clone(),
+                    field,
+                    to,
+                    records,
+                });
+            }
             if stored.invalid.count > 0 {
                 let rules = stored.rules.into_iter();
                 let rules = rules.map(|(rule, records)| BrokenRule { rule, records });
@@ -210,113 +250,4 @@ fn of_any_item(field: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::record::{Bounds, Field, FieldType, Schema};
-
-    fn counted(ids: &[RecordId]) -> CountedRecords {
-        let mut counted = CountedRecords::default();
-        for id in ids {
-            counted.add(id);
-        }
-        counted
-    }
-
-    fn text(id: &str) -> RecordId {
-        RecordId::parse(id).unwrap()
-    }
-
-    #[test]
-    fn a_kind_of_ids_is_refused_if_another_one_reaches_more_of_the_stored_records() {
-        use IdScheme::{Client, Sequence, Uuid};
-        let (n, t) = (RecordId::Number, text);
-        for (kind, stored, refused) in [
-            (Sequence, vec![n(1), n(2)], None),
-            (Uuid, vec![n(1), n(2)], Some(true)),
-            (Client, vec![n(1)], Some(true)),
-            (Uuid, vec![t("1"), t("dune")], None),
-            (Client, vec![t("1"), t("dune")], None),
-            // Where ids are counted, texts that don't read as a number stay reachable.
-            (Sequence, vec![t("dune"), t("01"), t("0190-x")], None),
-            (Sequence, vec![t("dune"), t("1")], Some(true)),
-            // No kind reaches all: the one that reaches more is taken.
-            (Uuid, vec![n(1), n(2), t("1")], Some(true)),
-            (Sequence, vec![n(1), n(2), t("1")], Some(false)),
-            (Uuid, vec![n(1), t("1")], Some(false)),
-            (Sequence, vec![], None),
-        ] {
-            let mut ids = StoredIds::default();
-            for id in &stored {
-                ids.add(id);
-            }
-            let found = ids.judge("books", kind);
-            let found = found.as_ref().map(DataFinding::is_refusal);
-            assert_eq!(found, refused, "{kind:?} {stored:?}");
-        }
-        let lost = counted(&[n(1), n(2), n(3), n(4)]);
-        let ids = StoredIds {
-            numbers: lost,
-            ..StoredIds::default()
-        };
-        assert_eq!(
-            ids.judge("books", Uuid).unwrap().to_string(),
-            "[resource.books] has id = \"uuidv7\", but 4 records (1, 2, 3, ..) were given ids by id = \"sequence\", and no \
-             request could name them any more; write id = \"sequence\" into [resource.books] again. Nothing was changed"
-        );
-    }
-
-    #[test]
-    fn records_that_break_a_rule_are_counted_by_resource_and_rule() {
-        let year = FieldType::Integer(Bounds {
-            min: None,
-            max: Some(2000),
-        });
-        let tags = FieldType::Array {
-            items: Some(Box::new(FieldType::Boolean)),
-            length: Bounds::default(),
-        };
-        let field = |name: &str, kind| Field {
-            name: name.to_owned(),
-            kind,
-            required: name == "year",
-            default: None,
-        };
-        let books = ResourceSettings {
-            schema: Arc::new(Schema::Fields(vec![
-                field("year", year),
-                field("tags", tags),
-            ])),
-            ..ResourceSettings::at("/books")
-        };
-        let resources = [
-            ("books".to_owned(), books),
-            ("novels".to_owned(), ResourceSettings::at("/read")),
-        ];
-        let resources = resources.into();
-        let mut fit = DataFit::new(resources);
-        for (id, json) in [
-            ("a", r#"{"id":"a","year":1999,"tags":[true]}"#),
-            ("b", r#"{"id":"b","year":2001,"tags":[1,true,2]}"#),
-            ("c", r#"{"id":"c","year":2002}"#),
-            ("d", r#"{"id":"d"}"#),
-        ] {
-            fit.add("books", &text(id), json.as_bytes());
-        }
-        fit.add("old", &text("x"), b"{}");
-        let found = fit.findings();
-        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
-        assert_eq!(
-            found,
-            [
-                "the fields of [resource.books] do not fit 3 records (b, c, d): tags.* must be true or false: 1 \
-                 record (b); year must be at most 2000: 2 records (b, c); year must be there: 1 record (d). They are served \
-                 as they are; a PATCH of other members is accepted, a PUT has to keep every rule",
-                "the resource old is not in the settings, and the store has 1 record (x) of it. Nothing was deleted; declare \
-                 [resource.old] again to serve or to export them. Was it renamed to novels? Records are found by the name of \
-                 their resource: write [resource.old] with path = \"/read\" in the place of [resource.novels]",
-            ]
-        );
-    }
-}
+mod tests;

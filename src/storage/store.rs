@@ -2,13 +2,14 @@
 
 use std::future::Ready;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::{Either, LocalBoxFuture};
 
 use super::fit::{DataFinding, Resources};
 use super::history::RecordHistory;
 use super::sled::{PreparedResources, ProposedResources};
+use crate::num::as_millis;
 use crate::record::{
     Atomicity, CommandError, Conditions, HistoryQuery, ListQuery, MATCHING_MAX, Record, RecordId,
     RequestKey, SELECTED_BYTES_MAX, Schema, WriteCommand,
@@ -384,6 +385,12 @@ pub(crate) enum StoreError {
     /// The command may not be carried out as things are.
     #[error(transparent)]
     Refused(#[from] CommandError),
+}
+
+/// The time in milliseconds since 1970.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    as_millis(since.unwrap_or_default())
 }
 
 /// Advice for a client whose query no index serves.

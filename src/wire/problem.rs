@@ -13,6 +13,7 @@
 //! | 408 | `head_timeout`, `body_timeout` | the head or the body did not come in time |
 //! | 409 | `duplicate_id`, `id_mismatch` | there is a record of this id; path and body name different ones |
 //! | 409 | `duplicate_value` | another record has the value of a field that is `unique`; with its `fields` |
+//! | 409 | `referenced` | records refer to the one that is to be deleted, or too many would be deleted or changed with it |
 //! | 409 | `needs_restart` | a change of the settings that can't be made while the daemon runs |
 //! | 412 | `precondition_failed` | with the current `ETag` |
 //! | 413 | `body_too_large` | past `limits.body`, or a patch that would make a record so long |
@@ -89,6 +90,7 @@ codes! {
     BodyTimeout = 408, "body_timeout", "The body of the request did not arrive in time";
     DuplicateId = 409, "duplicate_id", "A record with this id exists already";
     DuplicateValue = 409, "duplicate_value", "Another record has the same value";
+    Referenced = 409, "referenced", "Other records refer to this one";
     IdMismatch = 409, "id_mismatch", "Path and body name different records";
     NeedsRestart = 409, "needs_restart", "The daemon must be started again for this";
     PreconditionFailed = 412, "precondition_failed", "A condition of the request does not hold";

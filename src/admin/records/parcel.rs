@@ -1,11 +1,13 @@
 //! A parcel: lines of JSON, and what its sender says of them. Pure.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 
 use crate::num::as_u64;
 use crate::record::{
-    Absent, BodyError, CommandError, JsonObject, NewRecordError, RecordId, RuleViolation,
-    WriteCommand,
+    Absent, BodyError, CommandError, JsonObject, NewRecordError, NewValues, RecordId,
+    RuleViolation, WriteCommand,
 };
 use crate::settings::ResourceSettings;
 use crate::storage::BATCH_COMMANDS_MAX;
@@ -15,6 +17,8 @@ use crate::supervision::MessageId;
 const BATCH_BYTES: usize = 512 * 1024;
 /// The bits of a UUID of version 7 that are counted up (its `rand_b`).
 const COUNTED: u128 = (1 << 62) - 1;
+/// The lowest bit of a UUID in which the UUIDs of one line differ.
+const MADE_AT: u32 = 40;
 
 /// The query of a parcel: `import=UUID&first=N`, and as they are needed `again=CHANGE`, `upsert` and `dry_run`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +88,15 @@ impl Parcel {
         uuid::Uuid::from_u128((import & !COUNTED) | (import.wrapping_add(n) & COUNTED))
     }
 
+    /// The time when the import began, in milliseconds since 1970.
+    fn begun_ms(&self) -> u64 {
+        let begun = self.import.get_timestamp();
+        begun.map_or(0, |begun| {
+            let (seconds, nanos) = begun.to_unix();
+            seconds * 1000 + u64::from(nanos / 1_000_000)
+        })
+    }
+
     /// The id that the changes of a batch have, whose first line is at `at`.
     pub(super) fn origin(&self, at: usize) -> MessageId {
         MessageId(self.uuid(at).as_u128())
@@ -108,8 +121,17 @@ impl Parcel {
                 BodyError::NotAnObject { .. } => error.to_string(),
             }]
         })?;
-        let uuid = || self.uuid(line.at);
-        let command = WriteCommand::create(object, settings.ids, &settings.schema, uuid);
+        // The same at each attempt, so that what an earlier one brought is found.
+        let made = Cell::new(0);
+        let uuid = || {
+            let n = made.replace(made.get() + 1);
+            uuid::Uuid::from_u128(self.uuid(line.at).as_u128() ^ (n << MADE_AT))
+        };
+        let new = NewValues {
+            now_ms: self.begun_ms(),
+            uuid: &uuid,
+        };
+        let command = WriteCommand::create(object, settings.ids, &settings.schema, &new);
         match command {
             Ok(WriteCommand::Create { id, json }) if self.upsert => {
                 let absent = Absent::Create;

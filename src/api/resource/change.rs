@@ -16,11 +16,11 @@ use super::negotiation::prefers;
 use super::wanted::WriteWish;
 use super::{ResourceRequest, array, json, set_preference_applied};
 use crate::record::{
-    Absent, CommandError, Conditions, IdScheme, JsonObject, RecordId, RequestKey, Tags,
+    Absent, CommandError, Conditions, IdScheme, JsonObject, NewValues, RecordId, RequestKey, Tags,
     WriteCommand,
 };
 use crate::settings::Put;
-use crate::storage::{BatchWritten, Write, WriteBatch, Written};
+use crate::storage::{BatchWritten, Write, WriteBatch, Written, unix_ms};
 use crate::wire::{Code, Problem, read_body};
 
 /// The detail of the answer to a PUT that could have created the record.
@@ -80,8 +80,8 @@ impl WriteWish {
         };
         Ok(match self {
             Self::Create => {
-                let uuid = uuid::Uuid::now_v7;
-                WriteCommand::create(object()?, settings.ids, &settings.schema, uuid)?
+                let new = NewValues::at(unix_ms());
+                WriteCommand::create(object()?, settings.ids, &settings.schema, &new)?
             }
             Self::Put(id) => {
                 let mut object = object_of(&id)?;

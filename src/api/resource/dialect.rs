@@ -2,8 +2,9 @@
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
-use crate::record::{JsonObject, RuleViolation};
+use crate::record::{JsonObject, NewValues, RuleViolation};
 use crate::settings::ResourceSettings;
+use crate::storage::unix_ms;
 use crate::wire::Problem;
 
 /// The media type of every answer that is not a problem, and of bodies.
@@ -68,7 +69,7 @@ impl ResourceSettings {
     /// Fills in what has a default, and finds every rule that is broken.
     pub(super) fn check(&self, object: &mut JsonObject) -> Result<(), Vec<RuleViolation>> {
         object.remove_id();
-        self.schema.check(object)
+        self.schema.check(object, &NewValues::at(unix_ms()))
     }
 }
 

@@ -32,7 +32,7 @@ impl Column {
         let kind = fields.and_then(|fields| fields.iter().find(|(known, _)| known == name));
         match kind.map(|(_, kind)| kind.as_str()) {
             _ if name == "id" => Self::Text,
-            Some("string" | "datetime") => Self::Text,
+            Some("string") => Self::Text,
             Some("boolean") => Self::Boolean,
             Some(_) | None => Self::Json,
         }

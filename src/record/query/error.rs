@@ -128,7 +128,7 @@ impl QueryError {
     /// The error of a comparison with an object of this type.
     pub(super) fn of_object(name: &str, kind: &FieldType) -> Self {
         let first = if let FieldType::Object(Some(fields)) = kind {
-            fields.first()
+            fields.list.first()
         } else {
             None
         };

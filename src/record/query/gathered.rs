@@ -200,6 +200,10 @@ impl QueryCondition {
                     | FieldType::Number(_)
                     | FieldType::Boolean
                     | FieldType::DateTime
+                    | FieldType::Date
+                    | FieldType::Uuid
+                    | FieldType::Enum(_)
+                    | FieldType::Ref(_)
             )
         );
         if !one_value || field.path != other.path {

@@ -31,9 +31,15 @@ impl<'a> Names<'a> {
         *self.schema != Schema::Any
     }
 
+    /// Whether a name that is not declared is a mistake.
+    fn are_all_declared(self) -> bool {
+        !self.schema.is_open()
+    }
+
     /// Whether a field of this name is declared.
     pub(super) fn declares(self, name: &str) -> bool {
-        self.are_declared() && !matches!(self.schema.at(&path(name)), Declared::Nothing)
+        let declared = self.schema.at(&path(name));
+        matches!(declared, Declared::Kind(_) | Declared::Anything)
     }
 
     /// The field that a name is, without an operator; `None` if the name is ignored.
@@ -53,7 +59,7 @@ impl<'a> Names<'a> {
             });
         }
         // What nobody declared and begins like a parameter is none of the record's members. Browsers' libraries send `_=123`.
-        if name == "_" || !self.are_declared() && name.starts_with('_') {
+        if name == "_" || !self.are_all_declared() && name.starts_with('_') {
             return Ok(None);
         }
         let (field, operator) = self.split(name)?;
@@ -70,7 +76,7 @@ impl<'a> Names<'a> {
         if let Some((field, operator)) = name.rsplit_once(':') {
             match Operator::named(operator) {
                 Some(operator) => return Ok((field, operator)),
-                None if self.are_declared() => {
+                None if self.are_all_declared() => {
                     return Err(QueryError::Operator {
                         name: name.to_owned(),
                         near: nearest(operator, Operator::names()),
@@ -96,7 +102,7 @@ impl<'a> Names<'a> {
         }
         match (self.schema.at(&path), self.handling) {
             (Declared::Kind(kind), _) => Ok(Some((path, Some(kind)))),
-            (Declared::Anything, _) => Ok(Some((path, None))),
+            (Declared::Anything | Declared::Additional, _) => Ok(Some((path, None))),
             (Declared::Nothing, Handling::Lenient) => Ok(None),
             (Declared::Nothing, Handling::Strict) => Err(self.unknown(name, suffix)),
         }

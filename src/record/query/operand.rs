@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use serde_json::Value;
+
+use crate::record::RecordId;
 use crate::record::compare::{ExactNumber, Scalar};
-use crate::record::schema::{FieldType, moment};
+use crate::record::schema::{FieldType, is_date, is_uuid, moment};
 
 /// A value that a field is compared with.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +41,18 @@ impl Operand {
             Some(FieldType::Integer(_) | FieldType::Number(_)) => Scalar::Number(number()?),
             Some(FieldType::Boolean) => Scalar::Boolean(text.parse().ok()?),
             Some(FieldType::DateTime) => Scalar::Moment(moment(text)?),
+            Some(FieldType::Date) => Scalar::Text(Cow::Owned(some(text.to_owned(), is_date)?)),
+            Some(FieldType::Uuid) => {
+                Scalar::Text(Cow::Owned(some(text.to_ascii_lowercase(), is_uuid)?))
+            }
+            Some(FieldType::Enum(values)) => match values.first() {
+                Some(Value::Number(_)) => Scalar::Number(number()?),
+                Some(_) | None => Scalar::Text(Cow::Owned(text.to_owned())),
+            },
+            Some(FieldType::Ref(reference)) => match reference.ids.parse(text).ok()? {
+                RecordId::Number(_) => Scalar::Number(number()?),
+                RecordId::Text(text) => Scalar::Text(Cow::Owned(text.to_string())),
+            },
             Some(FieldType::Object(_)) => return None,
         };
         Some(Self::Typed(scalar))
@@ -139,6 +154,11 @@ impl Word {
             Scalar::Moment(_) | Scalar::Unordered | Scalar::Null | Scalar::Missing => None,
         }
     }
+}
+
+/// The text, if it is right.
+fn some(text: String, is_right: fn(&str) -> bool) -> Option<String> {
+    is_right(&text).then_some(text)
 }
 
 /// The number that JavaScript makes of a decimal text.

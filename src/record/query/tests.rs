@@ -9,7 +9,7 @@ use serde_json::json;
 use super::sort::SORT_KEYS_MAX;
 use super::*;
 use crate::record::tests::fields::{field, text};
-use crate::record::{Bounds, FieldType};
+use crate::record::{Bounds, FieldType, IdScheme, ObjectFields, OnDelete, Reference};
 
 fn typed() -> Schema {
     let integer = FieldType::Integer(Bounds::default());
@@ -18,8 +18,8 @@ fn typed() -> Schema {
         items: Some(Box::new(text())),
         length: Bounds::default(),
     };
-    let author = FieldType::Object(Some(vec![field("name", text())]));
-    Schema::Fields(vec![
+    let author = FieldType::Object(Some(vec![field("name", text())].into()));
+    Schema::from(vec![
         field("title", text()),
         field("year", integer),
         field("price", number),
@@ -30,6 +30,31 @@ fn typed() -> Schema {
         field("sold_gt", text()),
         field("meta", FieldType::Object(None)),
     ])
+}
+
+/// Fields of the types whose values are texts of a certain form, or ids.
+fn formed() -> Schema {
+    let reference = |ids| {
+        FieldType::Ref(Reference {
+            to: "books".to_owned(),
+            ids,
+            on_delete: OnDelete::Restrict,
+        })
+    };
+    Schema::Fields(ObjectFields {
+        list: vec![
+            field("day", FieldType::Date),
+            field("key", FieldType::Uuid),
+            field(
+                "state",
+                FieldType::Enum(vec![json!("draft"), json!("done")]),
+            ),
+            field("size", FieldType::Enum(vec![json!(1), json!(10)])),
+            field("book", reference(IdScheme::Sequence)),
+            field("shelf", reference(IdScheme::Client)),
+        ],
+        additional: true,
+    })
 }
 
 fn members(value: Value) -> Map<String, Value> {

@@ -4,58 +4,57 @@ use std::fmt::Display;
 
 use serde_json::{Map, Value};
 
-use super::field::{Bounds, Field, FieldType};
+use super::field::{Bounds, FieldSource, FieldType, ObjectFields};
+use super::new_values::NewValues;
 use super::violation::{Pointer, Rule, RuleViolation};
-use crate::record::compare::ExactNumber;
+use crate::record::compare::{ExactNumber, same};
 use crate::record::nearest;
 
 /// Fills in the defaults of these fields, and finds every rule that the object breaks.
-pub(super) fn object(fields: &[Field], members: &mut Map<String, Value>) -> Vec<RuleViolation> {
-    fill(fields, members);
+pub(super) fn object(
+    fields: &ObjectFields,
+    members: &mut Map<String, Value>,
+    new: &NewValues<'_>,
+) -> Vec<RuleViolation> {
+    new.fill(fields, members);
     let mut found = Vec::new();
     members_of(fields, members, Pointer::Root, &mut found);
     found
 }
 
-fn fill(fields: &[Field], members: &mut Map<String, Value>) {
-    for field in fields {
-        if let (Some(default), None) = (&field.default, members.get(&field.name)) {
-            members.insert(field.name.clone(), default.clone());
-        }
-        if let FieldType::Object(Some(inner)) = &field.kind
-            && let Some(Value::Object(members)) = members.get_mut(&field.name)
-        {
-            fill(inner, members);
-        }
-    }
-}
-
+/// What is wrong with the members is found in their order, and what is missing after it.
 fn members_of(
-    fields: &[Field],
+    fields: &ObjectFields,
     members: &Map<String, Value>,
     here: Pointer<'_>,
     found: &mut Vec<RuleViolation>,
 ) {
-    for field in fields {
-        let member = Pointer::Member(&here, &field.name);
-        match members.get(&field.name) {
-            None | Some(Value::Null) if field.required => {
-                found.push(member.violates(Rule::Required, "must be there"));
+    for (name, of) in members {
+        let member = Pointer::Member(&here, name);
+        match fields.list.iter().find(|field| field.name == *name) {
+            Some(field) if of.is_null() => {
+                if field.required {
+                    found.push(member.violates(Rule::Required, "must be there"));
+                }
             }
-            None | Some(Value::Null) => {}
-            Some(found_value) => value(&field.kind, found_value, member, found),
+            Some(field) => value(&field.kind, of, member, found),
+            None if fields.additional => {}
+            None => {
+                let known = fields.list.iter().map(|field| field.name.as_str());
+                let detail = match nearest(name, known) {
+                    Some(near) => format!("is not a field of this resource; did you mean {near}?"),
+                    None => "is not a field of this resource".to_owned(),
+                };
+                found.push(member.violates(Rule::Unknown, detail));
+            }
         }
     }
-    for name in members.keys() {
-        if !fields.iter().any(|field| field.name == *name) {
-            let known = fields.iter().map(|field| field.name.as_str());
-            let detail = match nearest(name, known) {
-                Some(near) => format!("is not a field of this resource; did you mean {near}?"),
-                None => "is not a field of this resource".to_owned(),
-            };
-            let member = Pointer::Member(&here, name);
-            found.push(member.violates(Rule::Unknown, detail));
-        }
+    // The writer gives the others their values.
+    let required = fields.list.iter().filter(|field| field.required);
+    let required = required.filter(|field| field.source == FieldSource::Client);
+    for field in required.filter(|field| !members.contains_key(&field.name)) {
+        let member = Pointer::Member(&here, &field.name);
+        found.push(member.violates(Rule::Required, "must be there"));
     }
 }
 
@@ -94,6 +93,14 @@ pub(super) fn value(
         },
         (FieldType::Boolean, Value::Bool(_)) | (FieldType::Object(None), Value::Object(_)) => {}
         (FieldType::DateTime, Value::String(text)) if moment(text).is_some() => {}
+        (FieldType::Date, Value::String(text)) if is_date(text) => {}
+        (FieldType::Uuid, Value::String(text)) if is_uuid(text) => {}
+        (FieldType::Ref(reference), of) if reference.id(of).is_some() => {}
+        (FieldType::Enum(values), of) => {
+            if !values.iter().any(|value| same(value, of)) {
+                found.push(here.violates(Rule::Enum, one_of(values)));
+            }
+        }
         (FieldType::Array { items, length }, Value::Array(values)) => {
             check_length(values.len(), "items", length, here, found);
             if let Some(items) = items {
@@ -140,6 +147,34 @@ fn check_length(
     }
 }
 
+/// The most values that a violation names.
+const VALUES_NAMED: usize = 20;
+
+fn one_of(values: &[Value]) -> String {
+    let named: Vec<_> = values
+        .iter()
+        .take(VALUES_NAMED)
+        .map(Value::to_string)
+        .collect();
+    let more = if values.len() > VALUES_NAMED {
+        ", .."
+    } else {
+        ""
+    };
+    format!("must be one of {}{more}", named.join(", "))
+}
+
+/// Whether a text is a full-date of RFC 3339.
+pub(crate) fn is_date(text: &str) -> bool {
+    text.len() == "2026-11-24".len() && moment(&format!("{text}T00:00:00Z")).is_some()
+}
+
+/// Whether a text is a UUID in its usual form, in small letters.
+pub(crate) fn is_uuid(text: &str) -> bool {
+    let parsed = uuid::Uuid::try_parse(text);
+    parsed.is_ok_and(|uuid| uuid.hyphenated().to_string() == text)
+}
+
 /// The moment of an RFC 3339 text, in nanoseconds since 1970.
 pub(crate) fn moment(text: &str) -> Option<i128> {
     use time::format_description::well_known::Rfc3339;
@@ -151,8 +186,10 @@ pub(crate) fn moment(text: &str) -> Option<i128> {
 mod tests {
     use serde_json::json;
 
-    use super::super::field::Pattern;
+    use super::super::field::{DefaultValue, Field, OnDelete, Reference};
+    use super::super::pattern::Pattern;
     use super::*;
+    use crate::record::IdScheme;
     use crate::record::tests::fields::{bounds, field, text};
 
     fn fields() -> Vec<Field> {
@@ -176,7 +213,7 @@ mod tests {
                 },
             ),
             Field {
-                default: Some(json!([])),
+                default: Some(DefaultValue::Fixed(json!([]))),
                 ..field(
                     "tags",
                     FieldType::Array {
@@ -190,10 +227,13 @@ mod tests {
             field("price", FieldType::Number(bounds(Some(0.5), None))),
             field(
                 "author",
-                FieldType::Object(Some(vec![Field {
-                    required: true,
-                    ..field("na/me", text())
-                }])),
+                FieldType::Object(Some(
+                    vec![Field {
+                        required: true,
+                        ..field("na/me", text())
+                    }]
+                    .into(),
+                )),
             ),
         ]
     }
@@ -203,7 +243,7 @@ mod tests {
         let Value::Object(mut members) = value else {
             panic!()
         };
-        let found = object(&fields(), &mut members);
+        let found = object(&fields().into(), &mut members, &NewValues::default());
         let found = found
             .into_iter()
             .map(|v| (v.pointer, json!(v.rule), v.detail))
@@ -236,7 +276,11 @@ mod tests {
         assert_eq!(
             found,
             [
-                ("/title", "required", "must be there"),
+                (
+                    "/titel",
+                    "unknown",
+                    "is not a field of this resource; did you mean title?"
+                ),
                 ("/year", "max", "must be at most 3000"),
                 ("/isbn", "pattern", "must match ^[0-9]{3}$"),
                 ("/tags", "max_length", "must have at most 2 items"),
@@ -248,19 +292,142 @@ mod tests {
                 ),
                 ("/lent", "type", "must be true or false"),
                 ("/price", "min", "must be at least 0.5"),
-                ("/author/na~1me", "required", "must be there"),
                 (
                     "/author/name",
                     "unknown",
                     "is not a field of this resource; did you mean na/me?"
                 ),
-                (
-                    "/titel",
-                    "unknown",
-                    "is not a field of this resource; did you mean title?"
-                ),
+                ("/author/na~1me", "required", "must be there"),
+                ("/title", "required", "must be there"),
             ]
         );
+    }
+
+    /// A type, with values that are of it and others.
+    type TypedValues = (FieldType, Vec<Value>, Vec<Value>);
+
+    const UUID: &str = "0193b3a4-5c1e-7d2f-8a90-1b2c3d4e5f60";
+
+    fn texts_of_a_form() -> Vec<TypedValues> {
+        vec![
+            (
+                FieldType::Date,
+                vec![
+                    json!("2026-11-24"),
+                    json!("2024-02-29"),
+                    json!("0000-01-01"),
+                    json!("9999-12-31"),
+                ],
+                vec![
+                    json!("2026-11-24T16:00:00Z"),
+                    json!("2025-02-29"),
+                    json!("2026-13-01"),
+                    json!("26-11-24"),
+                    json!("2026-1-1"),
+                    json!("+2026-01-01"),
+                    json!("2026-11-2\u{663}"),
+                    json!(""),
+                    json!(20_261_124),
+                ],
+            ),
+            (
+                FieldType::DateTime,
+                vec![
+                    json!("2026-11-24T16:00:00Z"),
+                    json!("2026-11-24T16:00:00.25-08:00"),
+                ],
+                vec![
+                    json!("2026-11-24"),
+                    json!("2026-11-24T16:00:00"),
+                    json!("2026-11-24T25:00:00Z"),
+                ],
+            ),
+            (
+                FieldType::Uuid,
+                vec![json!(UUID), json!("00000000-0000-0000-0000-000000000000")],
+                vec![
+                    json!(UUID.to_uppercase()),
+                    json!(UUID.replace('-', "")),
+                    json!(format!("{{{UUID}}}")),
+                    json!(format!("urn:uuid:{UUID}")),
+                    json!(""),
+                    json!(5),
+                ],
+            ),
+        ]
+    }
+
+    fn listed_values_and_ids() -> Vec<TypedValues> {
+        let reference = |ids| {
+            FieldType::Ref(Reference {
+                to: "books".to_owned(),
+                ids,
+                on_delete: OnDelete::Restrict,
+            })
+        };
+        let words = FieldType::Enum(vec![json!("draft"), json!("done")]);
+        let numbers = FieldType::Enum(vec![json!(1), json!(2.5)]);
+        let long = "x".repeat(129);
+        vec![
+            (
+                words,
+                vec![json!("draft")],
+                vec![json!("Draft"), json!(1), json!(["draft"]), json!("")],
+            ),
+            (
+                numbers,
+                vec![json!(1.0), json!(25e-1)],
+                vec![json!("1"), json!(2), json!(true)],
+            ),
+            (
+                reference(IdScheme::Sequence),
+                vec![json!(7), json!(0), json!("dune")],
+                vec![
+                    json!("7"),
+                    json!(-1),
+                    json!(1.5),
+                    json!({}),
+                    json!(1_u64 << 53),
+                ],
+            ),
+            (
+                reference(IdScheme::Uuid),
+                vec![json!(UUID), json!("7")],
+                vec![json!(7), json!(""), json!("_x"), json!("a b"), json!(long)],
+            ),
+        ]
+    }
+
+    #[test]
+    fn a_value_is_one_of_its_type() {
+        for (kind, right, wrong) in [texts_of_a_form(), listed_values_and_ids()].concat() {
+            for value in right {
+                assert_eq!(kind.violations(&value), [], "{kind:?} {value}");
+            }
+            for value in wrong {
+                assert_eq!(kind.violations(&value).len(), 1, "{kind:?} {value}");
+            }
+        }
+        let found = FieldType::Enum(vec![json!("a"), json!("b")]).violations(&json!("c"));
+        assert_eq!(found[0].detail, "must be one of \"a\", \"b\"");
+    }
+
+    #[test]
+    fn other_members_are_taken_where_additional_ones_may_be() {
+        let open = |list: Vec<Field>| ObjectFields {
+            list,
+            additional: true,
+        };
+        let inner = FieldType::Object(Some(open(vec![field("n", FieldType::Boolean)])));
+        let fields = open(vec![field("o", inner)]);
+        let sent = json!({"x": 1, "o": {"y": [], "n": 5}, "z": null});
+        let found = object(
+            &fields,
+            &mut sent.as_object().unwrap().clone(),
+            &NewValues::default(),
+        );
+        let found: Vec<_> = found.iter().map(|it| it.pointer.as_str()).collect();
+        assert_eq!(found, ["/o/n"]);
     }
 
     #[test]

@@ -3,7 +3,28 @@
 use serde_json::Value;
 
 use super::check;
+use super::pattern::Pattern;
 use super::violation::{Pointer, RuleViolation};
+use crate::record::{IdScheme, RecordId};
+
+/// The members of a record or of an object.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ObjectFields {
+    /// Those that are declared.
+    pub list: Vec<Field>,
+    /// Whether there may be others, of any type.
+    pub additional: bool,
+}
+
+impl From<Vec<Field>> for ObjectFields {
+    /// These fields and no others.
+    fn from(list: Vec<Field>) -> Self {
+        Self {
+            list,
+            additional: false,
+        }
+    }
+}
 
 /// One field of a record.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +36,82 @@ pub struct Field {
     /// Whether it must be present and not null.
     pub required: bool,
     /// The value of a record that has none.
-    pub default: Option<Value>,
+    pub default: Option<DefaultValue>,
+    /// The origin of its value.
+    pub source: FieldSource,
+}
+
+/// The value of a record that has none.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DefaultValue {
+    /// Always the same.
+    Fixed(Value),
+    /// The time when it is filled in, as the type of the field writes it.
+    Now,
+    /// A new UUID.
+    Uuid,
+}
+
+/// The origin of a field's value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FieldSource {
+    /// The client gives it.
+    #[default]
+    Client,
+    /// The default of a new record, which stays: a client may only send back what is there.
+    ReadOnly,
+    /// The time when the record was created; what a client sends is replaced.
+    Created,
+    /// The time when the record was written last; what a client sends is replaced.
+    Updated,
+}
+
+impl Field {
+    /// An optional field without a default.
+    pub fn new(name: &str, kind: FieldType) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            required: false,
+            default: None,
+            source: FieldSource::Client,
+        }
+    }
+}
+
+/// A reference to the records of a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The name of the resource.
+    pub to: String,
+    /// The kind of its ids.
+    pub ids: IdScheme,
+    /// The effect on this record when the record that it refers to is deleted.
+    pub on_delete: OnDelete,
+}
+
+/// The effect on a record when the record that it refers to is deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnDelete {
+    /// The deletion is refused.
+    #[default]
+    Restrict,
+    /// This record is deleted, too.
+    Cascade,
+    /// The reference becomes null.
+    SetNull,
+}
+
+impl Reference {
+    /// The id that a value refers to; `None` if the value is not written as the `id` of such a record is.
+    pub(crate) fn id(&self, value: &Value) -> Option<RecordId> {
+        let id = self.ids.of_member(value).ok()?;
+        let as_written = match &id {
+            RecordId::Number(number) => value.as_u64() == Some(*number),
+            RecordId::Text(text) => value.as_str() == Some(text),
+        };
+        as_written.then_some(id)
+    }
 }
 
 /// The type of a value, and its rules. An optional field may also be null: that is how a form says "empty".
@@ -36,6 +132,14 @@ pub enum FieldType {
     Boolean,
     /// A date and time with an offset (RFC 3339).
     DateTime,
+    /// A date (a full-date of RFC 3339). Its texts are ordered as the days are.
+    Date,
+    /// A UUID in its usual form, in small letters, so that each has one text.
+    Uuid,
+    /// One of these values, which are all texts or all numbers.
+    Enum(Vec<Value>),
+    /// The id of a record.
+    Ref(Reference),
     /// An array.
     Array {
         /// The type of its items; any if there is none.
@@ -44,7 +148,7 @@ pub enum FieldType {
         length: Bounds<usize>,
     },
     /// An object with these members, or any if there are none.
-    Object(Option<Vec<Field>>),
+    Object(Option<ObjectFields>),
 }
 
 /// The bounds of a number or a length, if it has some.
@@ -72,8 +176,26 @@ impl FieldType {
             Self::Number(_) => "number",
             Self::Boolean => "boolean",
             Self::DateTime => "datetime",
+            Self::Date => "date",
+            Self::Uuid => "uuid",
+            Self::Enum(_) => "enum",
+            Self::Ref(_) => "ref",
             Self::Array { .. } => "array",
             Self::Object(_) => "object",
+        }
+    }
+
+    /// Whether all its values are texts.
+    pub(crate) fn is_text(&self) -> bool {
+        match self {
+            Self::String { .. } | Self::DateTime | Self::Date | Self::Uuid => true,
+            Self::Enum(values) => values.iter().all(Value::is_string),
+            Self::Ref(reference) => reference.ids != IdScheme::Sequence,
+            Self::Integer(_)
+            | Self::Number(_)
+            | Self::Boolean
+            | Self::Array { .. }
+            | Self::Object(_) => false,
         }
     }
 
@@ -85,39 +207,16 @@ impl FieldType {
             Self::Number(_) => "a number",
             Self::Boolean => "true or false",
             Self::DateTime => "a date and time such as 2026-11-24T16:00:00Z",
+            Self::Date => "a date such as 2026-11-24",
+            Self::Uuid => "a UUID in small letters such as 0193b3a4-5c1e-7d2f-8a90-1b2c3d4e5f60",
+            Self::Enum(_) => "one of the values of the field",
+            Self::Ref(reference) if reference.ids == IdScheme::Sequence => {
+                "the id of a record: a whole number, or the text of another id"
+            }
+            Self::Ref(_) => "the id of a record, as a text",
             Self::Array { .. } => "an array",
             Self::Object(_) => "an object",
         }
-    }
-}
-
-/// A regular expression. Matching takes time in proportion to the length of the text, whatever the expression is.
-#[derive(Debug, Clone)]
-pub struct Pattern(regex::Regex);
-
-/// The size of the largest compiled pattern, in bytes.
-const PATTERN_BYTES_MAX: usize = 256 * 1024;
-
-impl Pattern {
-    /// Compiles a pattern, in the syntax of the `regex` crate.
-    pub fn new(text: &str) -> Result<Self, regex::Error> {
-        let mut pattern = regex::RegexBuilder::new(text);
-        pattern.size_limit(PATTERN_BYTES_MAX).build().map(Self)
-    }
-
-    /// The expression as it was written.
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-
-    pub(crate) fn is_match(&self, text: &str) -> bool {
-        self.0.is_match(text)
-    }
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
     }
 }
 
@@ -126,20 +225,26 @@ impl PartialEq for Pattern {
 pub(crate) enum Declared<'a> {
     /// A field of this type.
     Kind(&'a FieldType),
-    /// Values of any type.
+    /// Values of any type, inside a declared field.
     Anything,
+    /// No field, but there may be values of any type.
+    Additional,
     /// No field.
     Nothing,
 }
 
 /// The declaration among these fields at a path of names.
-pub(super) fn find<'a>(fields: &'a [Field], path: &[String]) -> Declared<'a> {
+pub(super) fn find<'a>(fields: &'a ObjectFields, path: &[String]) -> Declared<'a> {
     let first = path.split_first();
     let found = first.and_then(|(first, rest)| {
-        let field = fields.iter().find(|field| field.name == *first)?;
+        let field = fields.list.iter().find(|field| field.name == *first)?;
         Some(within(&field.kind, rest))
     });
-    found.unwrap_or(Declared::Nothing)
+    found.unwrap_or(if fields.additional {
+        Declared::Additional
+    } else {
+        Declared::Nothing
+    })
 }
 
 fn within<'a>(kind: &'a FieldType, path: &[String]) -> Declared<'a> {
@@ -159,13 +264,17 @@ fn within<'a>(kind: &'a FieldType, path: &[String]) -> Declared<'a> {
         | FieldType::Integer(_)
         | FieldType::Number(_)
         | FieldType::Boolean
-        | FieldType::DateTime => Declared::Nothing,
+        | FieldType::DateTime
+        | FieldType::Date
+        | FieldType::Uuid
+        | FieldType::Enum(_)
+        | FieldType::Ref(_) => Declared::Nothing,
     }
 }
 
 /// Adds the paths of these fields, which are below `prefix`.
-pub(super) fn paths(fields: &[Field], prefix: &str, into: &mut Vec<String>) {
-    for field in fields {
+pub(super) fn paths(fields: &ObjectFields, prefix: &str, into: &mut Vec<String>) {
+    for field in &fields.list {
         let path = format!("{prefix}{}", field.name);
         if let FieldType::Object(Some(fields)) = &field.kind {
             paths(fields, &format!("{path}."), into);

@@ -1,5 +1,7 @@
 //! Rules that a record breaks, and where in the record.
 
+use crate::record::RecordId;
+
 /// One broken rule, as a response lists it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct RuleViolation {
@@ -22,6 +24,9 @@ pub(crate) enum Rule {
     MinLength,
     MaxLength,
     Pattern,
+    Enum,
+    Ref,
+    ReadOnly,
     Unknown,
 }
 
@@ -44,6 +49,12 @@ impl RuleViolation {
     /// A new record has no id, and there is no next number.
     pub(crate) fn without_number() -> Self {
         Self::of_id("must be there: a record has the largest number, so there is no next one")
+    }
+
+    /// A record that a field refers to is not there.
+    pub(crate) fn dangling(field: &str, to: &str, id: &RecordId) -> Self {
+        let detail = format!("must be the id of a record of {to}, and {id} is none");
+        Pointer::Member(&Pointer::Root, field).violates(Rule::Ref, detail)
     }
 
     fn of_id(detail: &str) -> Self {

@@ -4,12 +4,7 @@ use crate::record::{Bounds, Field, FieldType};
 
 /// An optional field without a default.
 pub(in crate::record) fn field(name: &str, kind: FieldType) -> Field {
-    Field {
-        name: name.to_owned(),
-        kind,
-        required: false,
-        default: None,
-    }
+    Field::new(name, kind)
 }
 
 /// A string without rules.

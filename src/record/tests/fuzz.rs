@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::fields::{bounds, field};
 use super::random_input::RandomInput;
 use crate::record::{
-    Field, FieldType, Handling, IdScheme, JsonObject, ListQuery, Record, RecordId, RecordShape,
-    Revision, Schema, Selection,
+    DefaultValue, Field, FieldType, Handling, IdScheme, JsonObject, ListQuery, NewValues, Record,
+    RecordId, RecordShape, Revision, Schema, Selection,
 };
 
 fn schema() -> Schema {
@@ -21,8 +21,10 @@ fn schema() -> Schema {
         items: Some(Box::new(text())),
         length: bounds(None, Some(2)),
     };
-    let artist = FieldType::Object(Some(vec![field("name", text()), field("born", integer())]));
-    Schema::Fields(vec![
+    let artist = FieldType::Object(Some(
+        vec![field("name", text()), field("born", integer())].into(),
+    ));
+    Schema::from(vec![
         Field {
             required: true,
             ..field("title", text())
@@ -32,10 +34,19 @@ fn schema() -> Schema {
         field("on_sale", FieldType::Boolean),
         field("released", FieldType::DateTime),
         Field {
-            default: Some(json!([])),
+            default: Some(DefaultValue::Fixed(json!([]))),
             ..field("tags", tags)
         },
         field("artist", artist),
+        field("day", FieldType::Date),
+        Field {
+            default: Some(DefaultValue::Uuid),
+            ..field("key", FieldType::Uuid)
+        },
+        field(
+            "state",
+            FieldType::Enum(vec![json!("draft"), json!("done")]),
+        ),
     ])
 }
 
@@ -135,9 +146,13 @@ fn check_body(body: &[u8], schema: &Schema, other: &mut JsonObject) {
     back.remove_id();
     assert_eq!(back, object, "{shown}");
     assert!(object.is_like(&back));
-    if schema.check(&mut object).is_ok() {
+    if schema.check(&mut object, &NewValues::default()).is_ok() {
         let filled = object.clone();
-        assert_eq!(schema.check(&mut object), Ok(()), "{shown}");
+        assert_eq!(
+            schema.check(&mut object, &NewValues::default()),
+            Ok(()),
+            "{shown}"
+        );
         assert_eq!(object, filled, "{shown}");
     }
     let mut merged = other.clone();

@@ -61,6 +61,16 @@ pub(crate) enum DataFinding {
         fields: String,
         records: CountedRecords,
     },
+    /// Records refer to others that are not there.
+    #[error(
+        "{records} of [resource.{resource}] refer by {field} to records of {to} that are not there. They are served as they are; change these records, or bring the others back"
+    )]
+    Dangling {
+        resource: String,
+        field: String,
+        to: String,
+        records: CountedRecords,
+    },
     /// Records have values that are to be declared unique.
     #[error(
         "[resource.{resource}] would get unique = [{fields}], but {records} have the same there as another one. Change these records, or leave {fields} out of unique"
@@ -114,6 +124,7 @@ impl DataFinding {
             Self::Ids { .. }
             | Self::MixedIds { .. }
             | Self::Undeclared { .. }
+            | Self::Dangling { .. }
             | Self::NotUnique { .. }
             | Self::Narrower { .. } => None,
         }

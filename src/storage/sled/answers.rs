@@ -18,14 +18,14 @@ use super::engine::{EngineError, Keyspace};
 use super::holder::Holder;
 use super::limits::StoreLimits;
 use super::reader_state::OpenEngine;
-use super::staging::{Staging, WriteTarget, unix_ms};
+use super::staging::{Staging, WriteTarget};
 use super::store::record;
 use super::stored_record::StoredRecord;
 use crate::num::as_millis;
 use crate::record::{
     CommandError, KeyVerdict, NamedRequest, Record, RecordId, RequestKey, Revision,
 };
-use crate::storage::{BatchWritten, CollectionId, StoreError, Written};
+use crate::storage::{BatchWritten, CollectionId, StoreError, Written, unix_ms};
 use crate::supervision::MessageId;
 use crate::telemetry::Rows;
 

@@ -1,11 +1,12 @@
 //! A batch: commands of one message that go into one group, with the answer that is kept for a request with a name.
 
 use super::answers::AnswerOrder;
+use super::deciding::Decided;
 use super::message::{Prepared, QueuedBatch, StoreMessage};
 use super::reader_state::OpenEngine;
 use super::staging::Staging;
 use super::writer::{Writer, stage, targets, was_committed};
-use crate::record::{CommandError, RecordId, try_batch};
+use crate::record::{CommandError, Decision, RecordId, try_batch};
 use crate::storage::{BatchWritten, StoreError, Write, Written};
 use crate::supervision::{Delivery, MessageId, ReplyTo};
 
@@ -126,6 +127,11 @@ impl Writer {
     ) -> Result<Result<Written, CommandError>, StoreError> {
         let targets = targets(staging, write.collection, &write.command, matching)?;
         let decided = self.decide(staging, write, targets)?;
+        let puts = |it: &Decided| matches!(it.decision, Decision::Put(_));
+        if staging.full && decided.as_ref().is_ok_and(|all| all.iter().any(puts)) {
+            self.holder.space.refused();
+            return Err(StoreError::Full);
+        }
         Ok(decided.map(|decided| stage(staging, write, origin, decided)))
     }
 }

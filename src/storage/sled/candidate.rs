@@ -191,5 +191,5 @@ pub(super) fn of_new_rules(fit: DataFit) -> Vec<DataFinding> {
 pub(super) fn broken_rules(schema: &Schema, json: &[u8]) -> Option<Vec<RuleViolation>> {
     let mut object = JsonObject::parse(json).ok()?;
     object.remove_id();
-    schema.check(&mut object).err()
+    schema.check_stored(object).err()
 }

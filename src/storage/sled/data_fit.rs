@@ -24,6 +24,7 @@ pub(crate) fn data_fit(data: &Path, resources: &Resources) -> Result<Vec<DataFin
     let repeated = resources.iter();
     let repeated = repeated.map(|(name, of)| (name.clone(), RepeatedValues::of(&of.indexes)));
     let mut repeated: BTreeMap<_, _> = repeated.collect();
+    let mut there = HashMap::new();
     read(data, |change| {
         let is_last = last.get(&of(&change)) == Some(&change.seq);
         if let (JournalEffect::Put { json, .. }, true) = (&change.effect, is_last)
@@ -31,12 +32,30 @@ pub(crate) fn data_fit(data: &Path, resources: &Resources) -> Result<Vec<DataFin
         {
             // A snapshot may have the same change twice.
             last.remove(&of(&change));
+            there.insert(of(&change), change.seq);
             fit.add(&change.collection, &id, json);
             if let Some(repeated) = repeated.get_mut(&change.collection) {
                 repeated.add(&id, json);
             }
         }
     })?;
+    let mut refers = resources.keys();
+    if refers.any(|name| fit.has_references(name)) {
+        read(data, |change| {
+            let hash = of(&change);
+            if let JournalEffect::Put { json, .. } = &change.effect
+                && there.get(&hash) == Some(&change.seq)
+                && let Some(id) = RecordId::from_key(&change.key)
+            {
+                // It is there, and was looked at.
+                there.insert(hash, 0);
+                fit.add_references(&change.collection, &id, json, |to, id| {
+                    let key = id.key().into_owned();
+                    there.contains_key(&hasher.hash_one((&to.to_owned(), &key)))
+                });
+            }
+        })?;
+    }
     let mut found = fit.findings();
     found.extend(
         repeated

@@ -424,21 +424,19 @@ mod tests {
 
     #[test]
     fn a_scan_is_counted_by_declared_fields() {
-        let field = |name: &str, kind| Field {
-            name: name.to_owned(),
-            kind,
-            required: false,
-            default: None,
-        };
+        let field = Field::new;
         let whole = || FieldType::Integer(Bounds::default());
         let tags = FieldType::Array {
             items: Some(Box::new(whole())),
             length: Bounds::default(),
         };
-        let schema = Schema::Fields(vec![
+        let schema = Schema::from(vec![
             field("n", whole()),
             field("tags", tags),
-            field("o", FieldType::Object(Some(vec![field("p", whole())]))),
+            field(
+                "o",
+                FieldType::Object(Some(vec![field("p", whole())].into())),
+            ),
             field("free", FieldType::Object(None)),
         ]);
         for (fields, names) in [

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::answers::ANSWERS;
-use crate::record::{IdScheme, RecordIndex, Schema};
+use crate::record::{IdScheme, OnDelete, RecordIndex, Schema};
 use crate::settings::ResourceSettings;
 use crate::storage::CollectionId;
 use crate::storage::fit::Resources;
@@ -112,6 +112,21 @@ impl KnownResources {
             .settings
             .as_ref()
             .map(|settings| settings.indexes.as_slice())
+    }
+
+    /// The fields of declared resources that refer to the records of this one.
+    pub(super) fn references_to<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> impl Iterator<Item = (CollectionId, &'a str, OnDelete)> {
+        let declared = self.all.iter().enumerate();
+        let declared = declared.filter(|(_, known)| known.declared);
+        declared.flat_map(move |(index, known)| {
+            let settings = known.settings.iter();
+            let references = settings.flat_map(|settings| settings.schema.references());
+            let its = references.filter(move |(_, reference)| reference.to == name);
+            its.map(move |(field, reference)| (CollectionId(index), field, reference.on_delete))
+        })
     }
 
     /// The declared resources.

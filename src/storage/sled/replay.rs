@@ -126,6 +126,7 @@ impl<'a> Replay<'a> {
             names: self.engine.collections(),
             changes: Vec::new(),
             log_from: self.log_from,
+            now_ms: 0,
             indexes: Arc::clone(&self.indexes),
             moves: KeyMoves::default(),
             answers: AnswerMoves::default(),

@@ -1,7 +1,6 @@
 //! A group while it is being put together: what its commands have staged so far, on top of what the engine has.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -14,8 +13,8 @@ use super::log::{LogEntry, seq_key, seq_of};
 use super::read_error::ReadError;
 use super::stored_record::StoredRecord;
 use super::value::{self, Before};
-use crate::num::{as_millis, as_u64};
-use crate::record::{JsonObject, Record, RecordId, Revision};
+use crate::num::as_u64;
+use crate::record::{JsonObject, NewValues, Record, RecordId, Revision};
 use crate::storage::journal::{JournalChange, JournalEffect};
 use crate::storage::{ChangeKind, CollectionId};
 use crate::supervision::{Faults, MessageId};
@@ -35,6 +34,8 @@ pub(super) struct Staging<'a> {
     pub(super) changes: Vec<JournalChange>,
     /// Changes before this one get no entry in the log.
     pub(super) log_from: u64,
+    /// The time of its changes, in milliseconds since 1970.
+    pub(super) now_ms: u64,
     pub(super) indexes: Arc<IndexCatalog>,
     /// The keys that come and go, among those that are counted.
     pub(super) moves: KeyMoves,
@@ -124,13 +125,18 @@ impl Staging<'_> {
         self.names.get(collection.0).map_or("", String::as_str)
     }
 
+    /// The values that records get from the daemon.
+    pub(super) fn new_values(&self) -> NewValues<'static> {
+        NewValues::at(self.now_ms)
+    }
+
     /// The origin of the next change.
     pub(super) fn next(&self, collection: CollectionId, message: MessageId) -> Origin {
         Origin {
             collection,
             message,
             seq: self.checked.last_seq + 1,
-            at_ms: unix_ms(),
+            at_ms: self.now_ms,
         }
     }
 
@@ -279,10 +285,4 @@ impl Staging<'_> {
             tally.bytes += as_u64(new.len());
         }
     }
-}
-
-/// The time, in milliseconds since 1970.
-pub(super) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    as_millis(since.unwrap_or_default())
 }

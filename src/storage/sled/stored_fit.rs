@@ -6,6 +6,7 @@ use super::engine::{Engine, Keyspace, OpenFault};
 use super::holder::Holder;
 use super::page;
 use super::read_error::ReadError;
+use super::store::record;
 use crate::record::{IdScheme, RecordId};
 use crate::storage::CollectionId;
 use crate::storage::fit::{CountedRecords, DataFinding, DataFit, Resources, StoredIds, only_one};
@@ -146,6 +147,13 @@ pub(super) fn tell_broken_rules(holder: &Holder) -> bool {
                 for (key, record) in &chunk {
                     if let Some(id) = RecordId::from_key(key) {
                         fit.add(name, &id, &record.json);
+                        if fit.has_references(name) {
+                            fit.add_references(name, &id, &record.json, |to, to_id| {
+                                let to = known.id(to);
+                                to.is_some_and(|to| has(holder, to, to_id))
+                                    || !is_still(holder, known.id(name), &id, record.seq)
+                            });
+                        }
                     }
                 }
                 std::thread::park_timeout(CHUNK_PAUSE);
@@ -157,8 +165,28 @@ pub(super) fn tell_broken_rules(holder: &Holder) -> bool {
         tracing::warn!(%fault, "not all records could be compared with the fields of the settings");
     }
     let findings = fit.findings().into_iter();
-    for finding in findings.filter(|finding| matches!(finding, DataFinding::Fields { .. })) {
+    let of_fields = |finding: &DataFinding| {
+        matches!(
+            finding,
+            DataFinding::Fields { .. } | DataFinding::Dangling { .. }
+        )
+    };
+    for finding in findings.filter(of_fields) {
         tracing::warn!("{finding}");
     }
     true
+}
+
+/// Whether there is a record of this id; also if nobody can tell.
+fn has(holder: &Holder, collection: CollectionId, id: &RecordId) -> bool {
+    let found = holder.look(|open| record(open, collection, id));
+    found.is_none_or(|found| found.map_or(true, |found| found.is_some()))
+}
+
+/// Whether a record is as it was after this change.
+fn is_still(holder: &Holder, collection: Option<CollectionId>, id: &RecordId, seq: u64) -> bool {
+    let found = collection.and_then(|it| holder.look(|open| record(open, it, id)));
+    found.is_some_and(|found| {
+        found.is_ok_and(|found| found.is_some_and(|found| found.revision.0 == seq))
+    })
 }

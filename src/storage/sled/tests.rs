@@ -11,6 +11,7 @@ mod indexing;
 pub(super) mod memory;
 mod modelled;
 mod opening;
+mod referring;
 mod snapshots;
 mod unique;
 mod values;

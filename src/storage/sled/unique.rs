@@ -59,37 +59,55 @@ impl Staging<'_> {
         id: &RecordId,
         object: &JsonObject,
     ) -> Result<Option<RecordId>, ReadError> {
+        let mut holder = None;
+        self.with_entry(collection, kept, entry, &mut |other| {
+            if other == *id {
+                return Ok(true);
+            }
+            let found = value::read(self.engine, Some(&self.group), collection, &other.key())?;
+            let found = found.and_then(|found| JsonObject::parse(&found.json).ok());
+            let same = |found: JsonObject| kept.index.is_same(found.members(), object.members());
+            if found.is_some_and(same) {
+                holder = Some(other);
+            }
+            Ok(holder.is_none())
+        })?;
+        Ok(holder)
+    }
+
+    /// Shows the ids of the records that have this entry in an index, as the group leaves it, as long as `visit` wants more.
+    pub(super) fn with_entry(
+        &self,
+        collection: CollectionId,
+        kept: &KeptIndex,
+        entry: &[u8],
+        visit: &mut dyn FnMut(RecordId) -> Result<bool, ReadError>,
+    ) -> Result<(), ReadError> {
         let keyspace = Keyspace::Index(collection);
         let beginning = kept.key(entry, &[]);
-        let holds = |key: &[u8]| {
-            let other = key.strip_prefix(beginning.as_slice());
-            let other = other.and_then(RecordId::from_key);
-            let Some(other) = other.filter(|other| other != id) else {
-                return Ok(None);
-            };
-            let found = value::read(self.engine, Some(&self.group), collection, &other.key())?;
-            let object_found = found.and_then(|found| JsonObject::parse(&found.json).ok());
-            let same = |found: JsonObject| kept.index.is_same(found.members(), object.members());
-            Ok::<_, ReadError>(object_found.is_some_and(same).then_some(other))
+        let mut show = |key: &[u8]| {
+            let id = key.strip_prefix(beginning.as_slice());
+            id.and_then(RecordId::from_key)
+                .map_or(Ok(true), &mut *visit)
         };
-        let mut found = Ok(None);
+        let mut wants = Ok(true);
         self.engine.scan(keyspace, &beginning, &mut |key, _| {
             let its = key.starts_with(&beginning);
             if its && self.group.get(keyspace, key).is_none() {
-                found = holds(key);
+                wants = show(key);
             }
-            its && matches!(found, Ok(None))
+            its && matches!(wants, Ok(true))
         })?;
         let staged = self.group.keys_from(keyspace, &beginning);
         for key in staged.take_while(|key| key.starts_with(&beginning)) {
-            if !matches!(found, Ok(None)) {
+            if !matches!(wants, Ok(true)) {
                 break;
             }
             if self.group.get(keyspace, key).flatten().is_some() {
-                found = holds(key);
+                wants = show(key);
             }
         }
-        found
+        wants.map(|_| ())
     }
 }
 

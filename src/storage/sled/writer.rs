@@ -14,7 +14,7 @@ use super::batch::WriteAnswer;
 use super::block_counts::KeyMoves;
 use super::checked::Checked;
 use super::commit::Committed;
-use super::declaring::PutRecord;
+use super::deciding::Decided;
 use super::engine::{Group, Keyspace};
 use super::failing_disk;
 use super::find;
@@ -22,11 +22,10 @@ use super::holder::Holder;
 use super::index_declaring::DeclaredIndexes;
 use super::log::{LogEntry, seq_key};
 use super::message::StoreMessage;
-use super::read_error::ReadError;
 use super::reader_state::OpenEngine;
 use super::staging::{Staging, WriteTarget};
-use crate::record::{CommandError, Decision, RecordId, WriteCommand, decide};
-use crate::storage::{CollectionId, StoreError, Write, Written};
+use crate::record::{Decision, RecordId, WriteCommand};
+use crate::storage::{CollectionId, StoreError, Write, Written, unix_ms};
 use crate::supervision::{
     BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, Incarnation, MessageId,
 };
@@ -118,49 +117,6 @@ impl Writer {
             self.checked = checked;
         }
         self.open.clone()
-    }
-
-    /// Decides what a command does to each record that it is about.
-    pub(super) fn decide(
-        &self,
-        staging: &Staging<'_>,
-        write: &Write,
-        targets: Vec<WriteTarget>,
-    ) -> Result<Result<Vec<(WriteTarget, Decision)>, CommandError>, ReadError> {
-        let (collection, schema) = (write.collection, &write.schema);
-        let known = self.holder.known.load();
-        let unique = known.indexes(collection).unwrap_or_default();
-        let mut decided = Vec::with_capacity(targets.len());
-        for target in targets {
-            let current = target.current.as_ref();
-            let decision = match decide(
-                &write.command,
-                &write.conditions,
-                schema,
-                &target.id,
-                current,
-            ) {
-                Ok(decision) => decision,
-                Err(error) => return Ok(Err(error)),
-            };
-            if let Decision::Put(json) = &decision {
-                let put = PutRecord {
-                    creates: current.is_none(),
-                    collection,
-                    schema,
-                    id: &target.id,
-                    json,
-                };
-                if let Err(error) = self.holder.judge(&put) {
-                    return Ok(Err(error));
-                }
-                if let Some(taken) = staging.taken(collection, unique, &target.id, json)? {
-                    return Ok(Err(taken));
-                }
-            }
-            decided.push((target, decision));
-        }
-        Ok(Ok(decided))
     }
 
     /// Commits a group and answers its writes. Their answers wait for that even if they are errors: what they tell may be
@@ -276,14 +232,16 @@ pub(super) fn stage(
     staging: &mut Staging<'_>,
     write: &Write,
     message: MessageId,
-    decided: Vec<(WriteTarget, Decision)>,
+    decided: Vec<Decided>,
 ) -> Written {
-    let (collection, command) = (write.collection, &write.command);
-    let matching = matches!(command, WriteCommand::DeleteMatching { .. });
+    let matching = matches!(write.command, WriteCommand::DeleteMatching { .. });
     let (mut written, mut deleted) = (None, Vec::new());
-    for (target, decision) in decided {
-        let origin = staging.next(collection, message);
-        match decision {
+    for it in decided {
+        let origin = staging.next(it.collection, message);
+        let target = it.target;
+        match it.decision {
+            Decision::Put(json) if !it.is_named => drop(staging.put(origin, target, json)),
+            Decision::Remove if !it.is_named => drop(staging.remove(origin, target)),
             Decision::Put(json) if target.current.is_none() => {
                 written = Some(Written::Created(staging.put(origin, target, json)));
             }
@@ -344,6 +302,7 @@ impl BlockingChild for Writer {
             names: open.engine.collections(),
             changes: Vec::new(),
             log_from: 0,
+            now_ms: unix_ms(),
             indexes: open.indexes.load_full(),
             moves: KeyMoves::default(),
             answers: AnswerMoves::default(),

@@ -27,18 +27,17 @@ fn all_violations_are_reported_at_once() {
     let daemon = TestDaemon::start(RESOURCES);
     let wrong = r#"{"titel": "x", "barcode": "12", "year": 3001, "price": 0.25, "on_sale": "no", "released": "today",
         "tags": ["a", 5, "c"], "artist": {"born": 1.5, "na/me": 1}}"#;
-    // Violations are sorted by field name; unknown members come last.
+    // Violations are in the order of the record's members; then comes what is missing.
     let violations = [
-        ("/artist/born", "type", "must be a whole number"),
-        ("/artist/name", "required", "must be there"),
         (
-            "/artist/na~1me",
+            "/titel",
             "unknown",
-            "is not a field of this resource; did you mean name?",
+            "is not a field of this resource; did you mean title?",
         ),
         ("/barcode", "pattern", "must match ^[0-9]{3}$"),
-        ("/on_sale", "type", "must be true or false"),
+        ("/year", "max", "must be at most 3000"),
         ("/price", "min", "must be at least 0.5"),
+        ("/on_sale", "type", "must be true or false"),
         (
             "/released",
             "type",
@@ -46,13 +45,14 @@ fn all_violations_are_reported_at_once() {
         ),
         ("/tags", "max_length", "must have at most 2 items"),
         ("/tags/1", "type", "must be a string"),
-        ("/title", "required", "must be there"),
-        ("/year", "max", "must be at most 3000"),
+        ("/artist/born", "type", "must be a whole number"),
         (
-            "/titel",
+            "/artist/na~1me",
             "unknown",
-            "is not a field of this resource; did you mean title?",
+            "is not a field of this resource; did you mean name?",
         ),
+        ("/artist/name", "required", "must be there"),
+        ("/title", "required", "must be there"),
     ];
     let answer = ask(&daemon, "POST", "/albums", &[JSON], wrong);
     assert_invalid(&answer, "/albums", &violations);
@@ -135,8 +135,8 @@ fn a_patched_record_is_checked_as_a_whole() {
         "{\"title\":null,\"year\":-1}",
     );
     let violations = [
-        ("/title", "required", "must be there"),
         ("/year", "min", "must be at least 0"),
+        ("/title", "required", "must be there"),
     ];
     assert_invalid(&answer, &path, &violations);
     assert_eq!(daemon.get(&path).header("etag"), Some(etag.as_str()));

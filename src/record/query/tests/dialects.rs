@@ -84,7 +84,7 @@ fn one_group_of_several_must_hold() {
 
 #[test]
 fn what_is_no_json_of_that_form_is_a_field_or_an_error() {
-    let declared = Schema::Fields(vec![field("sort", text()), field("filter", text())]);
+    let declared = Schema::from(vec![field("sort", text()), field("filter", text())]);
     let record = json!({"sort": "x", "filter": "y"});
     assert!(matches(&declared, "sort=x&filter=y", record.clone()));
     assert!(matches(&Schema::Any, "sort=x&filter=y", record));

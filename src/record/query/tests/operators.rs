@@ -68,6 +68,63 @@ fn an_operator_compares_by_the_declared_type() {
 }
 
 #[test]
+fn each_type_is_compared_as_its_values_are() {
+    let key = "0193b3a4-5c1e-7d2f-8a90-1b2c3d4e5f60";
+    let record = || {
+        json!({"day": "2026-11-24", "key": key, "state": "draft", "size": 10, "book": 7, "shelf": "7", "other": 5,
+            "day_gt": "x"})
+    };
+    let upper = format!("key={}", key.to_uppercase());
+    for (query, hit) in [
+        ("day=2026-11-24", true),
+        ("day_gte=2026-11-25", false),
+        ("day_lt=2026-12-01&day_gt=2025-12-31", true),
+        ("day_like=2026", true),
+        (&upper, true),
+        ("state=draft", true),
+        ("state=unknown", false),
+        ("state_ne=done", true),
+        ("state_like=DRA", true),
+        ("size=10.0", true),
+        ("size_gt=9", true),
+        ("book=7", true),
+        ("book=dune", false),
+        ("book:in=6,7", true),
+        ("shelf=7", true),
+        ("shelf=07", false),
+        ("other=5", true),
+        ("other_gte=4", true),
+        ("absent=1", false),
+        ("_other=1", true),
+        ("q=draft", true),
+        ("q=zzz&q=draft", false),
+    ] {
+        assert_eq!(matches(&formed(), query, record()), hit, "{query}");
+    }
+    for (query, error) in [
+        (
+            "day=2026-11-24T00:00:00Z",
+            "day must be a date such as 2026-11-24, not \"2026-11-24T00:00:00Z\"",
+        ),
+        (
+            "key=x",
+            "key must be a UUID in small letters such as 0193b3a4-5c1e-7d2f-8a90-1b2c3d4e5f60, not \"x\"",
+        ),
+        (
+            "size=big",
+            "size must be one of the values of the field, not \"big\"",
+        ),
+        (
+            "shelf=a%20b",
+            "shelf must be the id of a record, as a text, not \"a b\"",
+        ),
+    ] {
+        let found = strict(query, &formed()).unwrap_err();
+        assert_eq!(found.to_string(), error, "{query}");
+    }
+}
+
+#[test]
 fn items_members_and_texts_anywhere_are_compared_too() {
     for (query, hit) in [
         ("tags_like=class", true),

@@ -16,11 +16,9 @@ pub(super) fn at_most(max: i64) -> Arc<Schema> {
         min: None,
         max: Some(max),
     };
-    Arc::new(Schema::Fields(vec![Field {
-        name: "n".to_owned(),
-        kind: FieldType::Integer(bounds),
+    Arc::new(Schema::from(vec![Field {
         required: true,
-        default: None,
+        ..Field::new("n", FieldType::Integer(bounds))
     }]))
 }
 

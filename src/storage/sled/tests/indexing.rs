@@ -232,12 +232,7 @@ fn queries() -> impl Strategy<Value = String> {
 }
 
 fn typed() -> Schema {
-    let field = |name: &str, kind| Field {
-        name: name.to_owned(),
-        kind,
-        required: false,
-        default: None,
-    };
+    let field = Field::new;
     let text = || FieldType::String {
         length: Bounds::default(),
         pattern: None,
@@ -246,12 +241,15 @@ fn typed() -> Schema {
         items: Some(Box::new(text())),
         length: Bounds::default(),
     };
-    Schema::Fields(vec![
+    Schema::from(vec![
         field("a", FieldType::Integer(Bounds::default())),
         field("b", FieldType::Number(Bounds::default())),
         field("tags", tags),
         field("at", FieldType::DateTime),
-        field("o", FieldType::Object(Some(vec![field("p", text())]))),
+        field(
+            "o",
+            FieldType::Object(Some(vec![field("p", text())].into())),
+        ),
     ])
 }
 
