@@ -17,13 +17,13 @@ const VALUES_MAX: usize = 1000;
 const GENERATED: [&str; 2] = ["created", "updated"];
 const ON_DELETE: [&str; 3] = ["restrict", "cascade", "set_null"];
 
-/// What is written of who gives a field its value.
-pub(super) struct Sources {
+/// The origin of a field's values, as it is written.
+pub(super) struct ValueSources {
     read_only: bool,
     generated: Option<FieldSource>,
 }
 
-impl Sources {
+impl ValueSources {
     /// The source of the values of a field of this type.
     pub(super) fn of(&self, kind: &FieldType) -> FieldSource {
         match self.generated {
@@ -37,7 +37,7 @@ impl Sources {
 
 impl Walk<'_> {
     /// Reads `read_only` and `generated`.
-    pub(super) fn sources(&mut self, members: &mut Members<'_>) -> Sources {
+    pub(super) fn sources(&mut self, members: &mut Members<'_>) -> ValueSources {
         let read_only = self.member(members, "read_only", TRUE_OR_FALSE, Value::as_bool);
         let right = choices(&GENERATED);
         let generated = self.member(members, "generated", &right, |value| match value.as_str() {
@@ -51,7 +51,7 @@ impl Walk<'_> {
                 self.below(name, |walk| walk.fault(value.span(), problem));
             }
         }
-        Sources {
+        ValueSources {
             read_only: read_only.unwrap_or(false),
             generated,
         }

@@ -54,7 +54,7 @@ pub(super) fn check(found: &mut Findings) {
     }
 }
 
-/// Where no fields are declared, any member may be there.
+/// Refuses additional members beside no fields, and tells the schema whether there may be some.
 fn additional(found: &mut Findings, resource: &str) {
     let key = ["resource", resource, "additional"];
     let additional = found.value_of(&key) == Some(&Value::Bool(true));

@@ -30,7 +30,7 @@ pub(super) struct Findings {
     pub(super) files: Vec<PathBuf>,
     /// The fields of each resource that declares some, by its name.
     pub(super) schemas: BTreeMap<String, Schema>,
-    /// What the fields refer to.
+    /// The references of the fields.
     pub(super) references: Vec<WrittenReference>,
 }
 
