@@ -153,3 +153,29 @@ fn streams_of_http_2_end_before_their_handler_goes_and_outlive_their_listener() 
     });
     client::get(first, "/").expect(200);
 }
+
+#[test]
+fn a_reload_of_an_unchanged_file_does_again_what_could_not_be_done() {
+    let (first, second) = (free_address(), free_address());
+    let one = listen(&[&first.to_string()]);
+    let both = listen(&[&first.to_string(), &second.to_string()]);
+    let mut daemon = TestDaemon::prepare("");
+    rewrite(&daemon, &[("listen", &both)]);
+    daemon.restart();
+    let order = |order: &str| {
+        let path = format!("/supervisor/listeners/{order}");
+        client::post(daemon.admin(), &path, &json!(null)).expect(200)
+    };
+    order("stop");
+    rewrite(&daemon, &[("listen", &one)]);
+    reload(&daemon, "").expect(200);
+    daemon.wait_for_log("a child that is not wanted any more could not be removed yet");
+    order("start");
+    assert_eq!(children(&daemon, "listeners").len(), 4);
+    let again = reload(&daemon, "").expect(200).json();
+    assert_eq!(again["changes"], json!([]), "{again}");
+    daemon.wait_until("the address is closed", |daemon| {
+        children(daemon, "listeners").len() == 2 && TcpStream::connect(second).is_err()
+    });
+    client::get(first, "/").expect(200);
+}
