@@ -27,6 +27,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::incidents::Incidents;
+use crate::storage::{OldestMoment, Store, moment_text};
 use crate::supervision::{Faults, NodeView, Pulse, Supervisors, Tree};
 use crate::telemetry::{Exposition, Metrics};
 use crate::wire::{Code, Incoming, Problem, Responder, Response, read_body, wish};
@@ -40,7 +41,7 @@ const ORDER_BYTES_MAX: usize = 4096;
 /// and is told no.
 pub(crate) const ADMIN_HEADER: &str = "Perennial-Admin";
 const READ: &str = "GET, HEAD";
-const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor, /supervisor/PART/restart, /supervisor/PART/stop, /supervisor/PART/start, /incidents, /records, /history/RESOURCE/ID, /reload and /explain?method=METHOD&url=URL";
+const PATHS: &str = "the admin listener has /, /livez, /readyz, /readyz/PART, /metrics, /supervisor, /supervisor/PART/restart, /supervisor/PART/stop, /supervisor/PART/start, /incidents, /records, /history/RESOURCE/ID, /reload, /scrub and /explain?method=METHOD&url=URL";
 
 /// The handler of requests on the admin listener.
 pub(crate) struct Admin {
@@ -64,6 +65,7 @@ pub(crate) struct Running {
     /// The records of `/records`.
     pub records: Records,
     pub incidents: Arc<Incidents>,
+    pub store: Arc<dyn Store>,
     /// The answer of `/explain`.
     pub explain: Explain,
     /// The settings, which can be read again.
@@ -94,6 +96,7 @@ impl Responder for Admin {
             "/records" => self.records(request).await,
             _ if path.starts_with("/records/") => self.records(request).await,
             "/reload" => self.reload(request).await,
+            "/scrub" => self.scrub(request),
             _ => match (
                 path.strip_prefix("/history/"),
                 path.strip_prefix("/supervisor/"),
@@ -252,8 +255,23 @@ impl Admin {
         let mut tree = json!(self.view());
         if let (Some(root), Some(running)) = (tree.as_object_mut(), self.running.get()) {
             root.insert("settings".to_owned(), running.reloads.view());
+            if let Some(OldestMoment { change, at_ms }) = running.store.reaches_back() {
+                let time = at_ms.map(moment_text);
+                let oldest = json!({ "oldest_change": change, "oldest_time": time });
+                root.insert("store".to_owned(), oldest);
+            }
         }
         tree
+    }
+
+    /// Has everything that is stored read soon, and what is damaged made again.
+    fn scrub(&self, request: &Incoming) -> Answered {
+        if request.method() != Method::POST {
+            return Err(Problem::not_allowed("POST"));
+        }
+        let running = self.running.get().ok_or_else(|| not_ready(&[]))?;
+        running.store.look_for_damage();
+        Ok(json_answer(&json!({ "asked": true })))
     }
 
     async fn reload(&self, request: &Incoming) -> Answered {

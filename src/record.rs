@@ -27,7 +27,7 @@ pub(crate) use command::{
 pub(crate) use encoding::{EncodedRange, after_all};
 pub use id::IdScheme;
 pub(crate) use id::{IdError, RecordId};
-pub(crate) use index::IndexSection;
+pub(crate) use index::{EntryIdentity, IndexSection};
 pub use index::{IndexColumn, RecordIndex};
 pub(crate) use nearest::nearest;
 pub(crate) use object::{BodyError, JsonObject};

@@ -326,6 +326,18 @@ pub struct StorageSettings {
     /// The time for which they are kept.
     #[serde(with = "humantime_serde")]
     pub answers_keep: Duration,
+    /// Whether a write waits for the archive.
+    pub archive_sync: ArchiveSync,
+}
+
+/// `storage.archive_sync`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ArchiveSync {
+    /// A write does not wait for the archive.
+    Later,
+    /// A write is answered when the archive has it.
+    Always,
 }
 
 /// `storage.on_refusal`

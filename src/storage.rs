@@ -15,7 +15,8 @@ mod sled;
 mod store;
 
 pub(crate) use self::backup::{
-    BackupError, BackupPlan, Manifest, Moment, restore_backup, restore_folder, verify_backup,
+    BackupError, BackupPlan, Manifest, Moment, moment_text, restore_backup, restore_folder,
+    verify_backup,
 };
 use self::sled::{ANSWERS, DataFolder, SalvagedView, ViewEntry, is_trusted};
 pub(crate) use self::sled::{
@@ -28,7 +29,7 @@ pub(crate) use journal::JournalFiles;
 pub(crate) use plan::{IndexPart, Plan, PlanFacts, unknown_size};
 pub(crate) use salvage::{SalvageError, Salvaged, salvage};
 pub(crate) use store::{
-    BATCH_COMMANDS_MAX, BatchWritten, Change, Changes, CollectionId, ListPage, Refusal,
-    ResourcesFault, Store, StoreError, Write, WriteBatch, Written, unix_ms,
+    BATCH_COMMANDS_MAX, BatchWritten, Change, Changes, CollectionId, ListPage, OldestMoment,
+    Refusal, ResourcesFault, Store, StoreError, Write, WriteBatch, Written, unix_ms,
 };
 use store::{CHANGES_MAX, ChangeKind, StoreReply};

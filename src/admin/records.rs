@@ -21,8 +21,8 @@ use tokio::sync::Semaphore;
 use super::{Answered, READ, decoded, json_answer};
 use crate::num::as_u64;
 use crate::record::{
-    Atomicity, CommandError, Conditions, Handling, ListQuery, Record, RecordId, Schema,
-    WriteCommand, nearest,
+    Atomicity, CommandError, Conditions, Handling, ListQuery, Record, RecordId, RecordIndex,
+    Schema, WriteCommand, nearest,
 };
 use crate::settings::ResourceSettings;
 use crate::storage::{Changes, CollectionId, Store, StoreError, Write, WriteBatch, Written};
@@ -53,6 +53,9 @@ pub(crate) struct Catalogue {
     pub(crate) record_bytes: usize,
     /// The fields of each resource with their types, in the order of the settings; `None` where any object is a record.
     pub(crate) resources: BTreeMap<String, Option<Vec<(String, String)>>>,
+    /// The names of the indexes of each resource whose values must be unique, where it has such ones.
+    #[serde(default)]
+    pub(crate) unique: BTreeMap<String, Vec<String>>,
 }
 
 /// The answer to a parcel.
@@ -146,6 +149,17 @@ impl Records {
             resources: resources
                 .iter()
                 .map(|(name, resource)| (name.clone(), fields(resource)))
+                .collect(),
+            unique: resources
+                .iter()
+                .map(|(name, resource)| {
+                    let unique = resource.indexes.iter().filter(|index| index.unique);
+                    (
+                        name.clone(),
+                        unique.map(RecordIndex::name).collect::<Vec<_>>(),
+                    )
+                })
+                .filter(|(_, unique)| !unique.is_empty())
                 .collect(),
         })
     }
@@ -366,16 +380,22 @@ impl Records {
         let mut results = Vec::with_capacity(commands.len());
         for command in commands {
             let creates = matches!(command, WriteCommand::Create { .. });
-            let mut result = Ok(Fate::Created(None));
-            if let WriteCommand::Create { id, .. } | WriteCommand::Replace { id, .. } = command
-                && self.store.get(collection, &id).await?.is_some()
-            {
-                result = if creates {
-                    Err(CommandError::Duplicate { id })
-                } else {
-                    Ok(Fate::Replaced(None))
-                };
-            }
+            let (WriteCommand::Create { id, json } | WriteCommand::Replace { id, json, .. }) =
+                command
+            else {
+                results.push(Ok(Fate::Created(None)));
+                continue;
+            };
+            let exists = self.store.get(collection, &id).await?.is_some();
+            let result = if creates && exists {
+                Err(CommandError::Duplicate { id })
+            } else if let Some(taken) = self.store.taken(collection, &id, &json).await? {
+                Err(taken)
+            } else if exists {
+                Ok(Fate::Replaced(None))
+            } else {
+                Ok(Fate::Created(None))
+            };
             results.push(result);
         }
         Ok(results)

@@ -101,6 +101,7 @@ impl Assembly {
         let admin_children = settings
             .into_iter()
             .fold(admin_children, SupervisorSpec::child);
+        builder.limited.backups.attach(&store);
         let storage = builder.storage(writer);
         let spec = builder
             .supervisor(ROOT)
@@ -130,6 +131,7 @@ impl Assembly {
             histories: Histories::new(&store),
             records: Records::new(&store),
             incidents: Arc::clone(&incidents),
+            store: Arc::clone(&store),
             explain: explain(&site),
             reloads: Arc::clone(&reloads),
         });

@@ -11,8 +11,9 @@ use tokio::time::{sleep, timeout};
 
 use super::due::{BackupFailures, next_backup, wait_after};
 use super::metrics::BackupMetrics;
-use super::run::{Ran, Run, now};
+use super::run::{BackupRunError, Ran, Run, now};
 use crate::settings::Settings;
+use crate::storage::Store;
 use crate::supervision::{
     BoxError, Child, ChildContext, ChildSpec, Delivery, Faults, LocalBoxFuture, Message, Slot,
     contain,
@@ -31,6 +32,7 @@ const LONG: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(super) struct BackupSchedule {
     run: Arc<Run>,
+    store: Option<Arc<dyn Store>>,
     /// Held by the thread that works, also when the incarnation that began it has ended.
     at_work: Arc<tokio::sync::Mutex<()>>,
     /// Whether a backup that is being written is finished when the child stops.
@@ -57,6 +59,7 @@ impl BackupSchedule {
     pub(super) fn new(
         settings: &Settings,
         faults: &Faults,
+        store: Option<&Arc<dyn Store>>,
         at_work: &Arc<tokio::sync::Mutex<()>>,
     ) -> Option<Self> {
         let to = settings.backup.to.clone()?;
@@ -64,6 +67,7 @@ impl BackupSchedule {
         run.faults = faults.clone();
         Some(Self {
             run: Arc::new(run),
+            store: store.cloned(),
             at_work: Arc::clone(at_work),
             finishes: AtomicBool::new(false),
         })
@@ -96,9 +100,17 @@ impl BackupSchedule {
         let turn = Arc::clone(&self.at_work).lock_owned().await;
         let (answer, mut answered) = oneshot::channel();
         let run = Arc::clone(&self.run);
+        let store = self.store.clone();
         let work = move || {
             let ran = match contain(|| run.run()) {
-                Ok(ran) => ran.map_err(|error| error.to_string()),
+                Ok(ran) => ran.map_err(|error| {
+                    if let (BackupRunError::Write(error), Some(store)) = (&error, store)
+                        && error.is_damage()
+                    {
+                        store.look_for_damage();
+                    }
+                    error.to_string()
+                }),
                 Err(panic) => Err(format!("the backup was not finished: {panic}")),
             };
             drop(turn);

@@ -2,13 +2,14 @@
 
 // Decision: A backup ends by the settings that it began with.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use super::child::{BEFORE_RUN, BackupSchedule};
 use super::run::IN_THE_MIDDLE;
 use crate::settings::{BackupSettings, Reserve, Settings};
+use crate::storage::Store;
 use crate::supervision::{ChildSpec, Faults, OrderError, SupervisorRef};
 use crate::telemetry::{MetricSource, Rows};
 
@@ -24,6 +25,8 @@ type ScheduleSettings = (BackupSettings, Reserve);
 #[derive(Debug)]
 pub(crate) struct Backups {
     faults: Faults,
+    /// The store, which is asked to mend what a backup finds damaged.
+    store: OnceLock<Arc<dyn Store>>,
     /// Held by the thread that works, whatever schedule began it.
     at_work: Arc<tokio::sync::Mutex<()>>,
     now: Mutex<InForce>,
@@ -55,15 +58,22 @@ impl Backups {
         }
         Self {
             faults: faults.clone(),
+            store: OnceLock::new(),
             at_work: Arc::default(),
             now: Mutex::default(),
         }
     }
 
+    /// Names the store, before the first schedule begins; a second call does nothing.
+    pub(crate) fn attach(&self, store: &Arc<dyn Store>) {
+        self.store.get_or_init(|| Arc::clone(store));
+    }
+
     /// The child of the schedule that the settings describe, which is in force from now on; `None` if there is no place for
     /// backups.
     pub(crate) fn begin(&self, settings: &Settings) -> Option<ChildSpec> {
-        let schedule = BackupSchedule::new(settings, &self.faults, &self.at_work).map(Arc::new);
+        let schedule = BackupSchedule::new(settings, &self.faults, self.store.get(), &self.at_work)
+            .map(Arc::new);
         let spec = schedule.as_ref().map(|schedule| schedule.child_spec(CHILD));
         *self.now.lock() = InForce {
             follows: Follows::of(settings),

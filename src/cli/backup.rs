@@ -4,10 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
+use super::check::{ASKED_TO_MEND, asked_to_mend};
 use super::{Exit, complain, say};
 use crate::backup::{BackupPlace, BackupRunError, back_up};
 use crate::settings::Settings;
-use crate::storage::{BackupError, BackupPlan, JournalFiles, Manifest, verify_backup};
+use crate::storage::{BackupError, BackupPlan, JournalFiles, Manifest, moment_text, verify_backup};
 
 pub(super) fn run(settings: &Settings, target: &Path) -> Exit {
     let data = &settings.server.data;
@@ -25,12 +26,18 @@ pub(super) fn run(settings: &Settings, target: &Path) -> Exit {
     match done {
         Ok((target, manifest)) => {
             let (records, last, first) = (manifest.records(), manifest.last, manifest.first);
+            let time = moment_text(manifest.first_ms);
             say(format_args!(
-                "{target}: {records} records at change {last}; it can be restored to any change from {first} on"
+                "{target}: {records} records at change {last}; it can be restored to any change from {first} on, of {time}"
             ));
             Exit::Ok
         }
-        Err(error) => complain(&error, exit_of(&error)),
+        Err(error) => {
+            if error.is_damage() && asked_to_mend(settings) {
+                say(ASKED_TO_MEND);
+            }
+            complain(&error, exit_of(&error))
+        }
     }
 }
 

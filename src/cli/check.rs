@@ -1,7 +1,7 @@
 //! `perennial check`: whether the settings are valid, and whether the data folder is whole. What is wrong with the settings
 //! was printed when they were loaded.
 
-use super::{AdminArg, Exit, complain, print, reload, say};
+use super::{AdminArg, Exit, admin_client, complain, print, reachable, reload, say};
 use crate::settings::{LoadedSettings, Settings, SettingsSource};
 use crate::storage::{
     DataCheck, DataFinding, FolderFault, PrintError, ViewCheck, check_data, data_fit,
@@ -71,7 +71,8 @@ pub(super) fn data(settings: &Settings) -> Exit {
     for finding in &checked.findings {
         say(format_args!("{folder}: {finding}"));
     }
-    if let Some(advice) = advice(&checked) {
+    let asked = checked.mends.is_none() && is_damaged(&checked) && asked_to_mend(settings);
+    if let Some(advice) = advice(&checked, asked) {
         if let ViewCheck::NotCompared(why) | ViewCheck::Failed(why) = &checked.view {
             say(format_args!("{folder}: the view was not compared: {why}"));
         }
@@ -94,17 +95,30 @@ pub(super) fn data(settings: &Settings) -> Exit {
 }
 
 /// The next step with a damaged folder; `None` if it is whole.
-fn advice(checked: &DataCheck) -> Option<&'static str> {
-    let damaged = checked.findings.iter().any(FolderFault::is_damage);
-    damaged.then_some(match checked.mends {
+fn advice(checked: &DataCheck, asked: bool) -> Option<&'static str> {
+    is_damaged(checked).then_some(match checked.mends {
         Some(true) => {
             "keep a copy of the folder, then start the daemon: another copy has all that was acknowledged"
         }
         Some(false) => {
             "no copy has all that was acknowledged: keep a copy of the folder, then put back a backup, or have perennial salvage make a store of what can be read"
         }
+        None if asked => ASKED_TO_MEND,
         None => {
             "the daemon that runs finds it when it reads everything, at its start and every 6 hours, and mends it from the other copy; if it can't, /readyz/storage says so"
         }
     })
+}
+
+fn is_damaged(checked: &DataCheck) -> bool {
+    checked.findings.iter().any(FolderFault::is_damage)
+}
+
+/// The next step when the running daemon knows of damage.
+pub(super) const ASKED_TO_MEND: &str = "the daemon that runs was asked to read everything now, and mends it from the other copy; if it can't, /readyz/storage says so";
+
+/// Asks the daemon of these settings to look for damage. False if none answers.
+pub(super) fn asked_to_mend(settings: &Settings) -> bool {
+    let admin = reachable(settings.server.admin.clone()).to_string();
+    admin_client::post(&admin, "/scrub").is_ok()
 }

@@ -32,8 +32,13 @@ fn told(salvaged: &Salvaged, into: &Path) -> Exit {
         say(format_args!("not read: {place}"));
     }
     for (first, last) in &salvaged.missing {
+        let changes = if first == last {
+            format!("change {first}")
+        } else {
+            format!("changes {first} to {last}")
+        };
         say(format_args!(
-            "missing: changes {first} to {last}; a record that one of them changed came out as it was before, and one that it deleted may be there again"
+            "missing: {changes}; a record that was changed there came out as it was before, and one that was deleted may be there again"
         ));
     }
     for record in &salvaged.lost {

@@ -21,7 +21,7 @@ pub(super) fn run(admin: &str, json: bool) -> Exit {
         serde_json::from_slice(&body).map(|tree: Value| format!("{tree:#}\n"))
     } else {
         serde_json::from_slice(&body)
-            .map(|root| text(&root) + &settings(&body) + &readiness(admin) + &incidents(admin))
+            .map(|root| text(&root) + &told(&body) + &readiness(admin) + &incidents(admin))
     };
     match drawn {
         Ok(drawn) => print(&drawn),
@@ -29,17 +29,34 @@ pub(super) fn run(admin: &str, json: bool) -> Exit {
     }
 }
 
-/// The settings in force, and how they were last read.
-fn settings(supervisor: &[u8]) -> String {
+/// The settings in force, how they were last read, and how far back the store can be restored.
+fn told(supervisor: &[u8]) -> String {
     #[derive(serde::Deserialize)]
-    struct OfSettings {
-        settings: ReloadStatus,
+    struct ToldOfDaemon {
+        settings: Option<ReloadStatus>,
+        store: Option<Oldest>,
     }
-    let told = serde_json::from_slice(supervisor);
-    told.map_or_else(
-        |_| String::new(),
-        |OfSettings { settings }| format!("\nsettings: {}\n", settings.lines().join("\n")),
-    )
+    #[derive(serde::Deserialize)]
+    struct Oldest {
+        oldest_change: u64,
+        oldest_time: Option<String>,
+    }
+    let Ok(ToldOfDaemon { settings, store }) = serde_json::from_slice(supervisor) else {
+        return String::new();
+    };
+    let settings = settings.map(|settings| format!("settings: {}\n", settings.lines().join("\n")));
+    let store = store.map(|oldest| {
+        let time = oldest.oldest_time;
+        let time = time.map_or_else(String::new, |time| format!(", of {time}"));
+        let change = oldest.oldest_change;
+        format!("store: can be restored to any change from {change} on{time}\n")
+    });
+    let lines: String = [settings, store].into_iter().flatten().collect();
+    if lines.is_empty() {
+        lines
+    } else {
+        format!("\n{lines}")
+    }
 }
 
 /// The parts that can't serve, and the work that is under way.

@@ -2,7 +2,7 @@
 //!
 //! Order of reading: `format` (the three formats, and the trait that readers of files push rows into), `ndjson`, `table` (CSV)
 //! and `database` (`db.json`), which read and write them; `export`; `import`, with `importer`, which makes
-//! parcels of rows, `shipping`, which sends them, and `import_state` with `rows_in`, by which an import that was cut or had wrong
+//! parcels of rows, `shipping`, which sends them, `seen_rows`, what a dry run notices, and `import_state` with `rows_in`, by which an import that was cut or had wrong
 //! rows goes on; `meter` shows how far it is.
 
 mod database;
@@ -14,6 +14,7 @@ mod importer;
 mod meter;
 mod ndjson;
 mod rows_in;
+mod seen_rows;
 mod shipping;
 mod table;
 

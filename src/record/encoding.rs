@@ -35,6 +35,15 @@ const DIFFERENCE_MAX: i128 = 0x8000;
 
 /// Adds the bytes of a value to `out`.
 pub(super) fn encode(value: &Scalar<'_>, out: &mut Vec<u8>) {
+    encode_up_to(TEXT_BYTES_MAX, value, out);
+}
+
+/// The same with all of a text: no other value has these bytes.
+pub(super) fn encode_whole(value: &Scalar<'_>, out: &mut Vec<u8>) {
+    encode_up_to(usize::MAX, value, out);
+}
+
+fn encode_up_to(text_bytes_max: usize, value: &Scalar<'_>, out: &mut Vec<u8>) {
     out.push(tag(value));
     match value {
         Scalar::Boolean(value) => out.push(u8::from(*value)),
@@ -57,14 +66,15 @@ pub(super) fn encode(value: &Scalar<'_>, out: &mut Vec<u8>) {
             out.extend(rest);
         }
         Scalar::Text(text) => {
-            let kept = text.as_bytes().get(..TEXT_BYTES_MAX);
+            let kept = text.as_bytes().get(..text_bytes_max);
             for byte in kept.unwrap_or(text.as_bytes()) {
                 match byte {
                     0 => out.extend(ZERO),
                     byte => out.push(*byte),
                 }
             }
-            out.extend(if is_cut(value) { CUT } else { END });
+            let cut = text.len() > text_bytes_max;
+            out.extend(if cut { CUT } else { END });
         }
         Scalar::Unordered | Scalar::Null | Scalar::Missing => {}
     }

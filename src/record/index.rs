@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::compare::Scalar;
-use super::encoding::{encode, end_of_value, has_order};
+use super::encoding::{encode, encode_whole, end_of_value, has_order};
 use super::query::at;
 use super::schema::FieldType;
 
@@ -98,16 +98,12 @@ impl RecordIndex {
 
     /// The keys of a record with these members, without its id.
     pub(crate) fn entries(&self, members: &Map<String, Value>) -> BTreeSet<Vec<u8>> {
-        let mut sorted = IndexSection::Sorted.start();
-        let mut array = None;
-        for column in &self.columns {
-            let value = at(members, &column.path);
-            if let Some(Value::Array(items)) = value {
-                array = Some(items);
-            }
-            encode(&column.scalar(value), &mut sorted);
-        }
-        let mut entries = BTreeSet::from([sorted]);
+        let arrays = self.columns.iter().filter_map(|column| {
+            let value = at(members, &column.path)?;
+            value.as_array()
+        });
+        let array = arrays.last();
+        let mut entries = BTreeSet::from([self.sorted_entry(members)]);
         match (array, self.columns.as_slice()) {
             (None, _) => {}
             (Some(items), [column]) if items.len() <= ITEMS_MAX => {
@@ -122,35 +118,46 @@ impl RecordIndex {
         entries
     }
 
-    /// The key that no other record may have, if no two records may have the same values; `None` if one of these is null or
-    /// missing, or has no order.
-    pub(crate) fn unique_entry(&self, members: &Map<String, Value>) -> Option<Vec<u8>> {
+    /// The key by which a record is sorted, without its id.
+    pub(crate) fn sorted_entry(&self, members: &Map<String, Value>) -> Vec<u8> {
         let mut sorted = IndexSection::Sorted.start();
+        for value in self.values(members) {
+            encode(&value, &mut sorted);
+        }
+        sorted
+    }
+
+    /// What no two records may have in common, if their values must be unique: other bytes for other values. `None` if one of
+    /// the values is null or missing, or has no order: any number of records may have such ones.
+    pub(crate) fn identity(&self, members: &Map<String, Value>) -> Option<Vec<u8>> {
+        let mut identity = Vec::new();
         for value in self.values(members) {
             if matches!(value, Scalar::Unordered | Scalar::Null | Scalar::Missing) {
                 return None;
             }
-            encode(&value, &mut sorted);
+            encode_whole(&value, &mut identity);
         }
-        self.unique.then_some(sorted)
+        Some(identity)
     }
 
-    /// Whether records with this key, without its id, must not have the same: it has no null or missing value, and none that
-    /// was cut.
-    pub(crate) fn tells_apart(entry: &[u8]) -> bool {
+    /// The same for all records with this key, without its id, as far as the key tells.
+    pub(crate) fn identity_of_entry(entry: &[u8]) -> EntryIdentity {
         let mut rest = entry.strip_prefix(&[IndexSection::Sorted.byte()]);
+        let mut any_is_cut = false;
         while let Some(bytes) = rest.filter(|rest| !rest.is_empty()) {
             match end_of_value(bytes) {
-                Some((length, false)) if has_order(bytes) => rest = bytes.get(length..),
-                Some(_) | None => return false,
+                Some((length, is_cut)) if has_order(bytes) => {
+                    any_is_cut |= is_cut;
+                    rest = bytes.get(length..);
+                }
+                Some(_) | None => return EntryIdentity::None,
             }
         }
-        rest.is_some()
-    }
-
-    /// Whether two records have the same values. Those that have the same key may differ in long texts.
-    pub(crate) fn is_same(&self, one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
-        self.values(one).eq(self.values(other))
+        match rest {
+            None => EntryIdentity::None,
+            Some(_) if any_is_cut => EntryIdentity::OfRecord,
+            Some(_) => EntryIdentity::OfEntry,
+        }
     }
 
     fn values<'a>(&'a self, members: &'a Map<String, Value>) -> impl Iterator<Item = Scalar<'a>> {
@@ -181,6 +188,17 @@ impl RecordIndex {
             id: key.get(at..)?,
         })
     }
+}
+
+/// What a key tells of the [identity](RecordIndex::identity) of its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EntryIdentity {
+    /// It has none.
+    None,
+    /// All records with this key have the same, and no others.
+    OfEntry,
+    /// The record must be looked at: a text was cut.
+    OfRecord,
 }
 
 /// The parts of a key.
@@ -259,34 +277,38 @@ mod tests {
 
     #[test]
     fn only_values_that_are_there_must_be_unique() {
-        let unique = RecordIndex {
-            unique: true,
-            ..index(&["a", "b"])
-        };
-        for (record, is_unique) in [
-            (json!({"a": 1, "b": "x"}), true),
-            (json!({"a": 1, "b": null}), false),
-            (json!({"a": 1}), false),
-            (json!({"a": 1, "b": [1]}), false),
+        use EntryIdentity::{None, OfEntry, OfRecord};
+        let index = index(&["a", "b"]);
+        let long = "z".repeat(300);
+        for (record, of_entry) in [
+            (json!({"a": 1, "b": "x"}), OfEntry),
+            (json!({"a": 1, "b": null}), None),
+            (json!({"a": 1}), None),
+            (json!({"a": 1, "b": [1]}), None),
+            (json!({"a": long, "b": "x"}), OfRecord),
+            (json!({"a": long}), None),
         ] {
             let members = record.as_object().unwrap();
-            assert_eq!(
-                unique.unique_entry(members).is_some(),
-                is_unique,
-                "{record}"
-            );
-            assert_eq!(index(&["a", "b"]).unique_entry(members), None);
-            let entries = unique.entries(members);
-            let tells = entries
-                .first()
-                .is_some_and(|entry| RecordIndex::tells_apart(entry));
-            assert_eq!(tells, is_unique, "{record}");
+            let identity = index.identity(members);
+            assert_eq!(identity.is_some(), of_entry != None, "{record}");
+            let entry = index.sorted_entry(members);
+            assert!(index.entries(members).contains(&entry));
+            assert_eq!(RecordIndex::identity_of_entry(&entry), of_entry, "{record}");
+            // A number has one identity, however it is written.
+            let same = json!({"a": 1.0, "b": "x"});
+            let is_same =
+                identity.is_some() && identity == index.identity(same.as_object().unwrap());
+            assert_eq!(is_same, of_entry == OfEntry, "{record}");
         }
-        let [one, other] =
-            ["x", "y"].map(|end| json!({"a": 1, "b": format!("{}{end}", "z".repeat(300))}));
+        for section in [IndexSection::Items, IndexSection::Whole] {
+            let entry = RecordIndex::identity_of_entry(&section.start());
+            assert_eq!(entry, None);
+        }
+        // Long texts that begin in the same way have the same key and are not the same.
+        let [one, other] = ["x", "y"].map(|end| json!({"a": 1, "b": format!("{long}{end}")}));
         let [one, other] = [&one, &other].map(|record| record.as_object().unwrap());
-        assert_eq!(unique.unique_entry(one), unique.unique_entry(other));
-        assert!(unique.is_same(one, one) && !unique.is_same(one, other));
+        assert_eq!(index.sorted_entry(one), index.sorted_entry(other));
+        assert_ne!(index.identity(one), index.identity(other));
     }
 
     #[test]

@@ -13,7 +13,7 @@ const ANY_FILES: [&str; 2] = ["a", "a/b.c/d.e"];
 type Idle = (&'static [&'static str], fn(&Settings) -> bool, &'static str);
 
 /// The keys that depend on one other setting.
-const IDLE: [Idle; 8] = [
+const IDLE: [Idle; 9] = [
     (
         &["server", "ipv6_only"],
         |settings| {
@@ -53,6 +53,11 @@ const IDLE: [Idle; 8] = [
     ),
     (
         &["storage", "archive_keep"],
+        |settings| settings.storage.archive.is_none(),
+        "storage.archive names no folder",
+    ),
+    (
+        &["storage", "archive_sync"],
         |settings| settings.storage.archive.is_none(),
         "storage.archive names no folder",
     ),

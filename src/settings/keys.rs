@@ -231,6 +231,8 @@ pub(crate) const KEYS: &[Key] = &[
         "How many bytes of them"),
     key("storage.answers_keep", LIVE, Kind::Duration(1.0, 366.0 * 24.0 * HOUR), r#""1day""#,
         "How long they are kept"),
+    key("storage.archive_sync", LIVE, Kind::Choice(&["later", "always"]), r#""later""#,
+        "Whether a write waits for the archive: later answers when the disk of the data folder has it; always, when the archive has it on its disk, too, and while that can't be written, writes get 503"),
     // --- backup
     optional("backup.to", REPLACED, BACKUP_TO, r#""/backup/perennial""#,
         "Where backups of the records are written: a folder that exists, on another disk, or s3://BUCKET/PREFIX; without it there are none"),

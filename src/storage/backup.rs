@@ -18,7 +18,7 @@ use std::path::PathBuf;
 pub(crate) use manifest::Manifest;
 pub(super) use manifest::Totals;
 pub(super) use new_store::NewStore;
-pub(crate) use restore::{Moment, restore_backup, restore_folder, verify_backup};
+pub(crate) use restore::{Moment, moment_text, restore_backup, restore_folder, verify_backup};
 pub(crate) use write::BackupPlan;
 
 use super::journal::{FrameFault, JournalError, StreamError};

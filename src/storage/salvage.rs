@@ -5,6 +5,8 @@
 //!
 //! Order of reading: [`found`] (what is known of the changes; pure), [`sources`] (the folders that are read), this file.
 
+// Decision: Salvage takes whole pieces only.
+
 mod found;
 mod sources;
 #[cfg(test)]

@@ -84,6 +84,14 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// which looks again.
     fn answered<'a>(&'a self, key: &'a RequestKey) -> StoreReply<'a, Option<BatchWritten>>;
 
+    /// The refusal of a record of this id and text, if it has values that no two records may have and another one has them.
+    fn taken<'a>(
+        &'a self,
+        collection: CollectionId,
+        id: &'a RecordId,
+        json: &'a [u8],
+    ) -> StoreReply<'a, Option<CommandError>>;
+
     /// Reads the records that follow the id `after`, or else the first, in the order of ids: some of them, of one moment; none
     /// at the end.
     fn records<'a>(
@@ -119,6 +127,12 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// The same, if that ends the process, as `storage.on_refusal` may ask for.
     fn refusal(&self) -> Option<Refusal>;
 
+    /// Has everything that is stored read soon, and what is damaged made again: somebody met damage.
+    fn look_for_damage(&self);
+
+    /// The oldest change to which the store can be restored, if it was opened.
+    fn reaches_back(&self) -> Option<OldestMoment>;
+
     /// The long tasks that bring the store into order or read it through now, and how far they are.
     fn doing(&self) -> Option<String>;
 
@@ -146,6 +160,15 @@ impl MetricSource for Arc<dyn Store> {
     fn write(&self, rows: &mut Rows<'_>) {
         self.write_metrics(rows);
     }
+}
+
+/// The oldest moment to which a store can be restored, from its own folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OldestMoment {
+    /// The number of the change.
+    pub(crate) change: u64,
+    /// Its time in milliseconds since 1970, if it is not the very first one.
+    pub(crate) at_ms: Option<u64>,
 }
 
 /// The reason for the process to end without its store.

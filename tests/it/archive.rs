@@ -150,3 +150,41 @@ fn copy_all(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").args([from, to]).status();
     assert!(copied.unwrap().success());
 }
+
+#[test]
+fn with_archive_sync_a_write_is_answered_when_the_archive_has_it() {
+    let mut archived = Archived::prepare();
+    let config = fs::read_to_string(archived.daemon.config()).unwrap();
+    let config = config.replace("[storage]\n", "[storage]\narchive_sync = \"always\"\n");
+    fs::write(archived.daemon.config(), config).unwrap();
+    archived.daemon.restart();
+    for n in 1..=5 {
+        archived.write(20);
+        // Without a wait: all of it is there.
+        assert_eq!(archived.changes(), 20 * n);
+    }
+    let away = archived.other.path().join("away");
+    fs::rename(archived.archive(), &away).unwrap();
+    let record = json!({ "n": 0 });
+    let first = client::post(archived.daemon.public(), "/books", &record);
+    assert_eq!(first.status, 503, "{}", first.text());
+    let refused = client::post(archived.daemon.public(), "/books", &record);
+    assert!(
+        refused.text().contains("archive_sync"),
+        "{}",
+        refused.text()
+    );
+    refused.expect(503);
+    client::get(archived.daemon.public(), "/books").expect(200);
+    let ready = client::get(archived.daemon.admin(), "/readyz/storage");
+    assert!(ready.text().contains("archive_sync"), "{}", ready.text());
+    ready.expect(503);
+    fs::rename(&away, archived.archive()).unwrap();
+    archived
+        .daemon
+        .wait_until("writes are taken again", |daemon| {
+            client::post(daemon.public(), "/books", &record).status == 201
+        });
+    // The one whose outcome was not known was done.
+    assert_eq!(archived.changes(), 102);
+}

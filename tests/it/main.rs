@@ -65,6 +65,7 @@ mod required;
 mod resources;
 mod routes;
 mod salvage;
+mod scrub;
 mod service;
 mod shutdown;
 mod signals;
@@ -76,6 +77,7 @@ mod strategies;
 mod streams;
 mod stuck_logs;
 mod transfer;
+mod unique;
 mod unread;
 mod varied_traffic;
 #[path = "../../src/wire/http1/tests/cases.rs"]

@@ -33,6 +33,23 @@ fn a_run_that_was_killed_is_told_by_the_next_start_and_one_that_stopped_is_not()
 }
 
 #[test]
+fn a_second_daemon_on_a_data_folder_leaves_it_to_the_first() {
+    let first = TestDaemon::start("");
+    let data = first.folder().join("data");
+    let running = || fs::read_to_string(data.join("running")).unwrap();
+    let before = running();
+    assert!(before.starts_with(&format!("{}\n", first.pid())));
+    let mut second = TestDaemon::prepare_on(&data, "");
+    second.restart();
+    second.wait_for_log(&format!("in use by process {}", first.pid()));
+    second.sigterm();
+    assert_eq!(second.wait_exit(LIMIT).code(), Some(0));
+    assert_eq!(running(), before);
+    assert!(!second.stderr().contains(NOT_IN_ORDER));
+    first.post("/books", &serde_json::json!({})).expect(201);
+}
+
+#[test]
 fn a_pause_of_the_process_is_told() {
     let daemon = TestDaemon::start("");
     daemon.signal("-STOP");

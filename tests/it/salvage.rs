@@ -30,27 +30,17 @@ fn said(output: &Output) -> String {
 fn records(data: &Path) -> BTreeMap<String, Value> {
     let mut daemon = TestDaemon::prepare_on(data, "");
     daemon.restart();
-    let mut client = Client::connect(daemon.public()).unwrap();
-    let (mut found, mut after) = (BTreeMap::new(), None);
-    loop {
-        let from = after.map_or(String::new(), |id: String| format!("&_after={id}"));
-        let page = client
-            .get(&format!("/books?_limit=100{from}"))
-            .unwrap()
-            .expect(200)
-            .json();
-        let Some(last) = page.as_array().unwrap().last() else {
-            break;
-        };
-        after = last["id"].as_str().map(str::to_owned);
-        for record in page.as_array().unwrap() {
-            found.insert(
-                format!("/books/{}", record["id"].as_str().unwrap()),
-                record.clone(),
-            );
-        }
-    }
-    found
+    let admin = daemon.admin().to_string();
+    let mut export = Command::new(BINARY);
+    export.args(["export", "books", "--admin", &admin]);
+    let text = export.output().unwrap().stdout;
+    let record = |line| -> Value { serde_json::from_str(line).unwrap() };
+    let records = std::str::from_utf8(&text).unwrap().lines().map(record);
+    let named = records.map(|record| {
+        let id = record["id"].as_str().unwrap();
+        (format!("/books/{id}"), record)
+    });
+    named.collect()
 }
 
 /// A store of a daemon that was killed, and its records.
@@ -100,7 +90,10 @@ fn what_one_copy_has_comes_out_and_what_none_has_is_named() {
     // Near the end of what was written, so that most changes are before it.
     let written = fs::read(&segment).unwrap();
     let end = written.iter().rposition(|byte| *byte != 0).unwrap();
-    let place = u64::try_from(end / 2).unwrap();
+    let filling = written[end / 2..]
+        .windows(20)
+        .position(|text| text == [b'x'; 20]);
+    let place = u64::try_from(end / 2 + filling.unwrap()).unwrap();
     flip(&segment, place);
 
     // The view has everything.

@@ -3,6 +3,7 @@
 //! Each record is written as it was at one moment; other clients may change the resource meanwhile. A record that is there all
 //! the time is written exactly once.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use super::table::TableWriter;
 use super::{Named, is_stream, records_path};
 use crate::admin::Catalogue;
 use crate::cli::admin_client::{AdminClient, ClientError};
-use crate::cli::{Exit, complain};
+use crate::cli::{Exit, complain, say};
+use crate::num::as_u64;
 
 /// The most names in the header of a table.
 const NAMES_MAX: usize = 4096;
@@ -93,21 +95,28 @@ impl ExportArgs {
             catalogue: &catalogue,
             resource: resource.as_deref(),
             format,
+            records: Cell::new(0),
         };
         let Some(file) = file else {
-            let mut out = BufWriter::new(io::stdout().lock());
+            let mut out = CountedWrite::new(BufWriter::new(io::stdout().lock()));
             export.write(&mut out)?;
-            return out.flush().map_err(ExportFault::Output);
+            out.flush().map_err(ExportFault::Output)?;
+            export.told("-", out.bytes);
+            return Ok(());
         };
         let part = part(&file);
         let unwritten = |error| ExportFault::File(file.display().to_string(), error);
-        let mut out = BufWriter::new(File::create(&part).map_err(unwritten)?);
+        let out = File::create(&part).map_err(unwritten)?;
+        let mut out = CountedWrite::new(BufWriter::new(out));
         let written = export.write(&mut out).and_then(|()| {
-            let out = out
+            let CountedWrite { inner, bytes } = out;
+            let out = inner
                 .into_inner()
                 .map_err(|error| unwritten(error.into_error()))?;
             out.sync_all().map_err(unwritten)?;
-            fs::rename(&part, &file).map_err(unwritten)
+            fs::rename(&part, &file).map_err(unwritten)?;
+            export.told(&file.display().to_string(), bytes);
+            Ok(())
         });
         if written.is_err() {
             drop(fs::remove_file(&part));
@@ -123,14 +132,48 @@ fn part(file: &Path) -> PathBuf {
     part.into()
 }
 
+/// Counts the bytes that are written.
+struct CountedWrite<W> {
+    inner: W,
+    bytes: u64,
+}
+
+impl<W> CountedWrite<W> {
+    fn new(inner: W) -> Self {
+        Self { inner, bytes: 0 }
+    }
+}
+
+impl<W: Write> Write for CountedWrite<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.bytes += as_u64(written);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
 struct Export<'a> {
     client: &'a AdminClient,
     catalogue: &'a Catalogue,
     resource: Option<&'a str>,
     format: Format,
+    /// The records that were read last of each resource.
+    records: Cell<u64>,
 }
 
 impl Export<'_> {
+    /// Says what was written.
+    fn told(&self, file: &str, bytes: u64) {
+        say(format_args!(
+            "{file}: {} records, {bytes} bytes",
+            self.records.get()
+        ));
+    }
+
     fn write(&self, out: &mut dyn Write) -> Result<(), ExportFault> {
         match (self.format, self.resource) {
             (Format::Csv, Some(resource)) => self.table(resource, out),
@@ -159,6 +202,7 @@ impl Export<'_> {
             let read = lines.read_until(b'\n', &mut line);
             if read.map_err(ExportFault::Broken)? == 0 {
                 meter.end();
+                self.records.set(self.records.get() + records);
                 return Ok(());
             }
             visit(line.trim_ascii_end())?;
@@ -209,6 +253,8 @@ impl Export<'_> {
             }
             Ok(())
         })?;
+        // They are read once more.
+        self.records.set(0);
         for (name, _) in fields.unwrap_or_default() {
             if !names.contains(name) {
                 names.push(name.clone());

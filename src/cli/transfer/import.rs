@@ -11,7 +11,8 @@ use super::format::{Format, ReadFault, RowSink};
 use super::import_state::{ImportState, ImportSubject, StateFault};
 use super::importer::{Comparer, CountedRead, Importer, undeclared};
 use super::meter::Meter;
-use super::shipping::{SeenIds, Shipment, Shipper, ShippingFault};
+use super::seen_rows::SeenRows;
+use super::shipping::{Shipment, Shipper, ShippingFault};
 use super::{Named, database, is_stream, ndjson, records_path, table};
 use crate::admin::{Catalogue, ParcelDone};
 use crate::cli::admin_client::{AdminClient, ClientError};
@@ -162,7 +163,10 @@ impl Job<'_> {
             client: self.client,
             unsure: state.sent.is_some(),
             state_file: state_file.clone(),
-            seen: self.args.dry_run.then(SeenIds::default),
+            seen: self
+                .args
+                .dry_run
+                .then(|| SeenRows::new(&self.catalogue.unique)),
             name: name.clone(),
             meter: Meter::new(&name, (total > 0).then_some(total)),
             read,

@@ -3,22 +3,20 @@
 //! Whether a parcel whose answer is missing was taken, the daemon knows from its log: the parcel is sent again with the change
 //! before it. So is the first parcel of an import that goes on, and those after it as long as they turn out to have been taken.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::import_state::ImportState;
 use super::meter::Meter;
 use super::records_path;
 use super::rows_in::RowsSent;
-use crate::admin::{ParcelDone, RefusedLine};
+use super::seen_rows::SeenRows;
+use crate::admin::ParcelDone;
 use crate::cli::admin_client::{AdminAnswer, AdminClient, ClientError};
 use crate::cli::say;
 use crate::num::as_u64;
@@ -104,8 +102,8 @@ pub(super) struct Shipper<'a> {
     pub(super) state_file: Option<PathBuf>,
     /// Whether the next parcel may have been taken already.
     pub(super) unsure: bool,
-    /// The ids that a dry run has seen; none if it is no dry run.
-    pub(super) seen: Option<SeenIds>,
+    /// The rows that a dry run has seen; none if it is no dry run.
+    pub(super) seen: Option<SeenRows>,
     /// The name of the file, for people.
     pub(super) name: String,
     pub(super) meter: Meter,
@@ -219,53 +217,6 @@ impl Shipper<'_> {
     }
 }
 
-/// The ids of the rows that a dry run could import, by which it notices those that stand twice in a file. Each takes 16 bytes,
-/// however long it is.
-#[derive(Default)]
-pub(super) struct SeenIds {
-    hashes: HashSet<(u64, u64)>,
-    states: (RandomState, RandomState),
-}
-
-impl SeenIds {
-    /// Corrects an answer to a dry run, which takes each row for the first with its id.
-    fn rehearse(&mut self, shipment: &Shipment, done: &mut ParcelDone, upsert: bool) {
-        let refused = done.refused.iter().map(|line| line.at);
-        let settled: HashSet<_> = refused.chain(done.replaced_at.drain(..)).collect();
-        let lines = shipment.body.split(|byte| *byte == b'\n').enumerate();
-        for (at, line) in lines.filter(|(at, _)| !settled.contains(at)) {
-            let Some(id) = id_of(line).filter(|id| !self.insert(&shipment.resource, id)) else {
-                continue;
-            };
-            done.created = done.created.saturating_sub(1);
-            if upsert {
-                done.replaced += 1;
-            } else {
-                let faults = vec![format!("a record with the id {id} exists already")];
-                done.refused.push(RefusedLine { at, faults });
-            }
-        }
-    }
-
-    /// Whether the id is new.
-    fn insert(&mut self, resource: &str, id: &str) -> bool {
-        let (one, two) = &self.states;
-        let both = (resource, id);
-        self.hashes.insert((one.hash_one(both), two.hash_one(both)))
-    }
-}
-
-/// The id of a record, if it has one.
-fn id_of(json: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Identified {
-        id: serde_json::Value,
-    }
-    let record: Identified = serde_json::from_slice(json).ok()?;
-    let text = record.id.as_str().map(str::to_owned);
-    Some(text.unwrap_or_else(|| record.id.to_string()))
-}
-
 /// Whether a parcel that may have been taken already leaves open whether the next one was.
 fn is_unsure_after(done: &ParcelDone) -> bool {
     done.before > 0 || done.created + done.replaced == 0
@@ -274,39 +225,6 @@ fn is_unsure_after(done: &ParcelDone) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_dry_run_notices_an_id_that_was_there_in_an_earlier_parcel() {
-        let shipment = |body: &str| Shipment {
-            resource: "books".to_owned(),
-            body: body.as_bytes().to_vec(),
-            ..Shipment::default()
-        };
-        let answer = |created, replaced, replaced_at: &[usize]| ParcelDone {
-            created,
-            replaced,
-            replaced_at: replaced_at.to_vec(),
-            ..ParcelDone::default()
-        };
-        let mut seen = SeenIds::default();
-        let mut first = answer(3, 0, &[]);
-        seen.rehearse(
-            &shipment("{\"id\":7}\n{}\n{\"id\":\"a\"}\n"),
-            &mut first,
-            false,
-        );
-        assert_eq!(first, answer(3, 0, &[]));
-        // The second is in the store, and each that comes after it replaces it.
-        let body = "{\"x\":1,\"id\":\"7\"}\n{\"id\":\"b\"}\n{\"id\":\"c\"}\n";
-        let mut second = answer(2, 1, &[1]);
-        seen.rehearse(&shipment(body), &mut second, true);
-        assert_eq!(second, answer(1, 2, &[]));
-        let mut third = answer(1, 0, &[]);
-        seen.rehearse(&shipment("\n{\"id\":\"c\"}"), &mut third, false);
-        let faults = vec!["a record with the id c exists already".to_owned()];
-        assert_eq!(third.created, 0);
-        assert_eq!(third.refused, [RefusedLine { at: 1, faults }]);
-    }
 
     #[test]
     fn a_parcel_that_was_new_tells_that_all_later_ones_are() {

@@ -19,6 +19,9 @@ pub(crate) struct Manifest {
     pub(crate) store: String,
     /// The first change to which a store can be restored; all later ones can be had, too.
     pub(crate) first: u64,
+    /// The time of that, in milliseconds since 1970; 0 in backups of releases that did not write it.
+    #[serde(default)]
+    pub(crate) first_ms: u64,
     /// The last change.
     pub(crate) last: u64,
     /// The time of the last change, in milliseconds since 1970; that of the snapshot if there is none after it.

@@ -66,7 +66,7 @@ pub(crate) fn restore_backup(
     let mut restore = Restore::begin(into, at)?;
     let manifest = read_backup(from, |base, change| restore.add(base, change))?;
     let end_ms = manifest.taken_ms.max(manifest.last_ms);
-    restore.cut.may_end(manifest.last, end_ms)?;
+    restore.cut.may_end([manifest.last, end_ms], end_ms)?;
     restore.finish(manifest)
 }
 
@@ -114,11 +114,12 @@ pub(crate) fn restore_folder(
     {
         return Err(BackupError::Store(error));
     }
-    restore.cut.may_end(last, u64::MAX)?;
+    restore.cut.may_end([last, last_ms], u64::MAX)?;
     restore.finish(Manifest {
         program: env!("CARGO_PKG_VERSION").to_owned(),
         store: store.to_string(),
         first: base[0],
+        first_ms: base[1],
         last,
         last_ms,
         taken_ms: last_ms,
@@ -146,13 +147,13 @@ fn out_of_range(from: [u64; 2], to: [u64; 2]) -> BackupError {
     BackupError::OutOfRange {
         first: from[0],
         last: to[0],
-        from: time_of(from[1]),
-        to: time_of(to[1]),
+        from: moment_text(from[1]),
+        to: moment_text(to[1]),
     }
 }
 
-/// A time as people write it.
-fn time_of(ms: u64) -> String {
+/// A time in milliseconds since 1970, as people write it.
+pub(crate) fn moment_text(ms: u64) -> String {
     let time = UNIX_EPOCH + Duration::from_millis(ms.min(LATEST_MS));
     humantime::format_rfc3339_millis(time).to_string()
 }
@@ -200,23 +201,19 @@ impl Cut {
         !self.passed
     }
 
-    /// Whether the moment lies within what was read: up to the change `last` and the time `end_ms`.
-    fn may_end(&self, last: u64, end_ms: u64) -> Result<(), BackupError> {
+    /// Whether the moment lies within what was read: up to the time `end_ms`, and the change `last` with its time.
+    fn may_end(&self, last: [u64; 2], end_ms: u64) -> Result<(), BackupError> {
         let begin = self.begin.unwrap_or_default();
         let inside = match self.at {
             Moment::Latest => true,
-            Moment::Change(change) => (begin[0]..=last).contains(&change),
+            Moment::Change(change) => (begin[0]..=last[0]).contains(&change),
             Moment::Time(time) => begin[1] <= time && time <= end_ms,
         };
         if inside {
-            return Ok(());
-        }
-        let end_ms = if end_ms == u64::MAX {
-            self.last[1]
+            Ok(())
         } else {
-            end_ms
-        };
-        Err(out_of_range(begin, [last, end_ms]))
+            Err(out_of_range(begin, last))
+        }
     }
 }
 

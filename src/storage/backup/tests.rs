@@ -281,6 +281,31 @@ fn a_store_that_was_restored_and_never_used_is_restored_again() {
 }
 
 #[test]
+fn a_moment_before_the_first_change_is_refused_with_the_times_that_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, into] = ["data", "into"].map(|name| folder.path().join(name));
+    let mut random = fastrand::Rng::with_seed(18);
+    let changes: Vec<_> = (1..=30).map(|seq| change(seq, &mut random)).collect();
+    let end = JournalEnd::default();
+    let mut journal = Journal::open(&data.join("journal"), STORE, &end).unwrap();
+    journal.prepare(&changes, false).unwrap();
+    journal.append(30, FrameSync::Synced).unwrap();
+    for at in [
+        Moment::Time(START_MS),
+        Moment::Change(0),
+        Moment::Change(31),
+    ] {
+        let refused = restore_folder(&data, at, &into).unwrap_err().to_string();
+        let expected =
+            "has the changes 1 to 30, of 2023-11-14T22:13:20.010Z to 2023-11-14T22:13:20.300Z";
+        assert!(refused.contains(expected), "{at:?}: {refused}");
+    }
+    let before = START_MS + 10 * 5 - 1;
+    let restored = restore_folder(&data, Moment::Time(before), &into).unwrap();
+    assert_eq!(restored.last, 4);
+}
+
+#[test]
 fn a_refused_restore_leaves_a_folder_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("into");

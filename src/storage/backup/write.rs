@@ -140,6 +140,7 @@ impl BackupPlan {
             numbers: self.changes.base,
         };
         let [first, mut last_ms] = self.changes.base;
+        let mut first_ms = last_ms;
         let out = BufWriter::new(out);
         let mut out = StreamWriter::begin(out, &head).map_err(BackupError::Output)?;
         let mut census = Census::default();
@@ -150,6 +151,9 @@ impl BackupPlan {
             }
             if change.seq > first {
                 (reached, last_ms) = (change.seq, change.at_ms);
+                if first_ms == 0 {
+                    first_ms = change.at_ms;
+                }
             }
             census.add(&change);
             out.add(change).map_err(BackupError::Output)
@@ -161,6 +165,7 @@ impl BackupPlan {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             store: self.store.to_string(),
             first: first.max(1).min(self.last),
+            first_ms,
             last: self.last,
             last_ms,
             taken_ms: now_ms(),

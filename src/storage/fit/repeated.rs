@@ -48,9 +48,9 @@ impl RepeatedValues {
             repeated,
         } in &mut self.of
         {
-            let entry = index.unique_entry(object.members());
-            let entry = entry.filter(|entry| RecordIndex::tells_apart(entry));
-            if entry.is_some_and(|entry| !seen.insert(self.hasher.hash_one(entry))) {
+            if let Some(identity) = index.identity(object.members())
+                && !seen.insert(self.hasher.hash_one(identity))
+            {
                 repeated.add(id);
             }
         }
@@ -91,6 +91,11 @@ mod tests {
         ]) {
             values.add(&RecordId::Number(n), json.as_bytes());
         }
+        // Long texts differ in their last letter only.
+        for (n, end) in (7..).zip(["x", "y", "x"]) {
+            let json = format!(r#"{{"a":"{}{end}"}}"#, "9".repeat(300));
+            values.add(&RecordId::Number(n), json.as_bytes());
+        }
         let told: Vec<_> = values
             .findings("books")
             .iter()
@@ -98,7 +103,7 @@ mod tests {
             .collect();
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(
-            told[0].starts_with("[resource.books] has unique = [a], but 1 record (2) "),
+            told[0].starts_with("[resource.books] has unique = [a], but 2 records (2, 9) "),
             "{told:?}"
         );
         assert!(told[1].contains("1 record (3)"), "{told:?}");

@@ -205,23 +205,26 @@ fn read_snapshot(
     snapshot: &Snapshot,
     visit: &mut dyn FnMut(Told) -> Result<(), SalvageError>,
 ) -> Result<(), SalvageError> {
+    let mut is_told = false;
     let ours = snapshot.pieces(|piece| match piece {
         Piece::Whole { changes, .. } => changes
             .into_iter()
             .try_for_each(|change| visit(Told::Change(change))),
-        Piece::Damaged(piece) => visit(Told::Damaged(piece)),
+        Piece::Damaged(piece) => {
+            is_told = true;
+            visit(Told::Damaged(piece))
+        }
     })?;
     if !ours {
-        return visit(Told::Fault(format!(
-            "{}: {FOREIGN}",
-            snapshot.path().display()
-        )));
+        let path = snapshot.path().display();
+        return visit(Told::Fault(format!("{path}: {FOREIGN}")));
     }
     match snapshot.read::<JournalError>(|_| Ok(())) {
         Ok(()) => {
             let last = snapshot.seq;
             visit(Told::All { first: 1, last })
         }
+        Err(_) if is_told => Ok(()),
         Err(error) => visit(Told::Fault(error.to_string())),
     }
 }

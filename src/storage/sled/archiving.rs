@@ -1,11 +1,16 @@
-//! Archiving: the journal and the snapshots are copied to another disk, on threads of their own, for which nobody waits.
+//! Archiving: the journal and the snapshots are copied to another disk, on threads of their own. Only the callers of writes wait
+//! for them, and only if `storage.archive_sync` says so.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+// Decision: The caller of a write waits for the archive, not the writer.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
 use super::data_folder::DataFolder;
 use super::holder::Holder;
@@ -23,12 +28,22 @@ const SNAPSHOT_LOOK: Duration = Duration::from_secs(10);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
+/// The state of an archive.
+#[derive(Debug, Clone, Copy, Default)]
+struct ArchiveReached {
+    /// The last change that it has.
+    last: u64,
+    /// Whether it could not be written the last time.
+    fails: bool,
+}
+
 /// The archive of a store.
 pub(super) struct Archiving {
     folders: ArchiveFolders,
     limits: SharedLimits,
-    /// The last change that it has.
-    last: AtomicU64,
+    reached: watch::Sender<ArchiveReached>,
+    /// The thread that copies changes.
+    copier: OnceLock<Thread>,
     /// The last moment at which it had all changes.
     complete: Mutex<Instant>,
     /// Whether it can be written.
@@ -51,7 +66,8 @@ impl Archiving {
                 archive: settings.archive.clone()?,
             },
             limits: limits.clone(),
-            last: AtomicU64::new(0),
+            reached: watch::Sender::default(),
+            copier: OnceLock::new(),
             complete: Mutex::new(Instant::now()),
             works: AtomicBool::new(false),
             gaps: Counter::default(),
@@ -62,7 +78,7 @@ impl Archiving {
 
     /// Up to which change the journal may be removed, if it needs nothing up to `unneeded` itself.
     pub(super) fn removable(&self, unneeded: u64, files: &JournalFiles, full: bool) -> u64 {
-        let last = self.last.load(Ordering::Relaxed);
+        let last = self.last();
         let (lacking, backlog) = (files.bytes_after(last), self.limits.now().archive_backlog);
         let (removable, given_up) = removable(unneeded, last, lacking, backlog, full);
         if given_up {
@@ -76,9 +92,30 @@ impl Archiving {
         removable
     }
 
+    /// The last change that it has.
+    fn last(&self) -> u64 {
+        self.reached.borrow().last
+    }
+
+    /// Whether it could not be written the last time.
+    pub(super) fn fails(&self) -> bool {
+        self.reached.borrow().fails
+    }
+
+    /// Waits until it has a change, for `limit` at most. False if it does not get there, or can't be written.
+    pub(super) async fn has(&self, change: u64, limit: Duration) -> bool {
+        let mut reached = self.reached.subscribe();
+        if let Some(copier) = self.copier.get() {
+            copier.unpark();
+        }
+        let settled = |now: &ArchiveReached| now.last >= change || now.fails;
+        let reached = timeout(limit, reached.wait_for(settled)).await;
+        reached.is_ok_and(|reached| reached.is_ok_and(|now| now.last >= change))
+    }
+
     /// Writes the families of the archive.
     pub(super) fn write(&self, rows: &mut Rows<'_>, durable: u64) {
-        let changes = durable.saturating_sub(self.last.load(Ordering::Relaxed));
+        let changes = durable.saturating_sub(self.last());
         let seconds = match changes {
             0 => 0.0,
             _ => self.complete.lock().elapsed().as_secs_f64(),
@@ -114,7 +151,8 @@ impl Archiving {
         if archive.last >= durable {
             *self.complete.lock() = Instant::now();
         }
-        self.last.store(archive.last, Ordering::Relaxed);
+        let (last, fails) = (archive.last, false);
+        self.reached.send_replace(ArchiveReached { last, fails });
         self.gaps.inc_by(std::mem::take(&mut archive.gaps));
     }
 }
@@ -141,7 +179,9 @@ pub(super) fn in_background(holder: &Arc<Holder>) {
         open: None,
     };
     let (of, to) = (Arc::clone(holder), Arc::clone(archiving));
-    repeat("archive", holder, LOOK, move || changes.copy());
+    if let Some(copier) = repeat("archive", holder, LOOK, move || changes.copy()) {
+        archiving.copier.get_or_init(|| copier);
+    }
     repeat("archive-snapshots", holder, SNAPSHOT_LOOK, move || {
         copy_snapshots(&of, &to)
     });
@@ -153,7 +193,7 @@ fn repeat(
     holder: &Arc<Holder>,
     look: Duration,
     mut work: impl FnMut() -> Result<(), ArchiveError> + Send + 'static,
-) {
+) -> Option<Thread> {
     let holder = Arc::clone(holder);
     let repeat = move || {
         let mut failures = Failures::default();
@@ -168,8 +208,12 @@ fn repeat(
         }
     };
     let thread = std::thread::Builder::new().name(name.to_owned());
-    if let Err(error) = thread.spawn(repeat) {
-        tracing::error!(%error, "no thread for the archive: nothing is archived until the daemon is started again");
+    match thread.spawn(repeat) {
+        Ok(thread) => Some(thread.thread().clone()),
+        Err(error) => {
+            tracing::error!(%error, "no thread for the archive: nothing is archived until the daemon is started again");
+            None
+        }
     }
 }
 
@@ -213,6 +257,16 @@ struct ChangeCopier {
 impl ChangeCopier {
     /// Copies what there is.
     fn copy(&mut self) -> Result<(), ArchiveError> {
+        let copied = self.copy_once();
+        if copied.is_err() {
+            self.archiving.works.store(false, Ordering::Relaxed);
+            let fails = |reached: &mut ArchiveReached| reached.fails = true;
+            self.archiving.reached.send_modify(fails);
+        }
+        copied
+    }
+
+    fn copy_once(&mut self) -> Result<(), ArchiveError> {
         let archiving = &self.archiving;
         // After a failure, or if the store was opened again, its files may be others.
         let before = self.open.take();

@@ -77,19 +77,19 @@ impl BuiltView {
 }
 
 impl Writer {
-    /// Adopts the view that a message of the batch brings.
-    pub(super) fn adopt_from(&mut self, batch: &[Delivery<StoreMessage>]) {
+    /// Uses the view that a message of the batch brings.
+    pub(super) fn use_view_from(&mut self, batch: &[Delivery<StoreMessage>]) {
         for delivery in batch {
-            if let StoreMessage::Adopt { view } = &**delivery
+            if let StoreMessage::UseView { view } = &**delivery
                 && let Some(view) = view.lock().take()
             {
-                self.adopt(*view);
+                self.use_view(*view);
             }
         }
     }
 
     /// Puts a view that was made beside in the place of the one in use, if that is still the one that it was made for.
-    fn adopt(&mut self, mut view: BuiltView) {
+    fn use_view(&mut self, mut view: BuiltView) {
         let Some(open) = self.open.clone().filter(|open| open.era == view.era) else {
             return;
         };

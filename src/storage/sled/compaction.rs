@@ -255,7 +255,7 @@ impl Compactor {
         let built = self.build(era, sender)?;
         let handed_over = built.is_some_and(|built| {
             let view = Mutex::new(Some(Box::new(built)));
-            self.writer.tell(StoreMessage::Adopt { view }).is_ok()
+            self.writer.tell(StoreMessage::UseView { view }).is_ok()
         });
         let old = if handed_over {
             receiver.recv().ok()

@@ -22,8 +22,8 @@ use super::start::{self, Copies, Remedy};
 use super::view_check::{self, ViewSource};
 use crate::num::as_u64;
 use crate::storage::journal::{
-    DataLock, JournalError, JournalFiles, LockError, Marks, MarksFound, Reach, Snapshot, StoreId,
-    boot_id,
+    DataLock, FrameFault, JournalError, JournalFiles, LockError, Marks, MarksFound, Reach,
+    Snapshot, StoreId, boot_id,
 };
 use crate::supervision::contain;
 
@@ -210,17 +210,27 @@ impl CheckedParts {
         }
         let last = match reach {
             Reach::End(end) => {
-                if let Some(acknowledged) = acknowledged
-                    && end.last < acknowledged
+                let path = files.path_of(end.number.max(1));
+                let (at, last) = (end.at, end.last);
+                let newest = snapshots.first().map_or(0, |newest| newest.seq);
+                if let Some(acknowledged) = acknowledged.filter(|acknowledged| last < *acknowledged)
                 {
-                    findings.push(FolderFault::Short {
-                        path: files.path_of(end.number.max(1)),
-                        at: end.at,
-                        last: end.last,
-                        acknowledged,
+                    findings.push(if newest >= acknowledged {
+                        // The journal goes on behind the snapshot, in a new file.
+                        let fault = FrameFault::NoFrame;
+                        let error = JournalError::Damaged { path, at, fault };
+                        let before = newest;
+                        FolderFault::Old { error, before }
+                    } else {
+                        FolderFault::Short {
+                            path,
+                            at,
+                            last,
+                            acknowledged,
+                        }
                     });
                 }
-                end.last
+                last.max(newest)
             }
             Reach::Damage { last, error } => {
                 findings.push(FolderFault::Journal(error));

@@ -192,6 +192,10 @@ impl Engine for SledEngine {
             .map(|(keyspace, _)| self.tree(&resources, keyspace))
             .collect();
         let trees = trees?;
+        if trees.is_empty() {
+            // sled takes no transaction without a tree.
+            return Ok(());
+        }
         let applied = trees.as_slice().transaction(|views| {
             for (view, (keyspace, changes)) in views.iter().zip(group.keyspaces()) {
                 for (key, value) in changes {

@@ -32,6 +32,8 @@ pub(super) enum TaskKind {
     MakeBeside,
     /// A snapshot of the view takes the place of the journal.
     RenewJournal,
+    /// A snapshot of the view is written.
+    Snapshot,
     /// Everything that is stored is read.
     Scrub,
     /// Records are compared with rules that are to be declared.
@@ -41,11 +43,12 @@ pub(super) enum TaskKind {
 }
 
 impl TaskKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::CatchUp,
         Self::MakeView,
         Self::MakeBeside,
         Self::RenewJournal,
+        Self::Snapshot,
         Self::Scrub,
         Self::Compare,
         Self::BuildIndexes,
@@ -58,6 +61,7 @@ impl TaskKind {
             Self::MakeView => "make_view",
             Self::MakeBeside => "make_beside",
             Self::RenewJournal => "renew_journal",
+            Self::Snapshot => "snapshot",
             Self::Scrub => "scrub",
             Self::Compare => "compare",
             Self::BuildIndexes => "build_indexes",
@@ -73,6 +77,7 @@ impl TaskKind {
             }
             Self::RenewJournal => "writing a snapshot in place of the damaged journal",
             Self::MakeBeside => "making another view of the records beside the one in use",
+            Self::Snapshot => "writing a snapshot of the records",
             Self::Scrub => "reading everything that is stored, to find damage",
             Self::Compare => "comparing the stored records with new rules of their fields",
             Self::BuildIndexes => "adding the records to new indexes",
@@ -83,7 +88,11 @@ impl TaskKind {
     fn blocks(self) -> bool {
         match self {
             Self::CatchUp | Self::MakeView | Self::RenewJournal => true,
-            Self::MakeBeside | Self::Scrub | Self::Compare | Self::BuildIndexes => false,
+            Self::MakeBeside
+            | Self::Snapshot
+            | Self::Scrub
+            | Self::Compare
+            | Self::BuildIndexes => false,
         }
     }
 }

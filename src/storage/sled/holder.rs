@@ -30,10 +30,12 @@ use super::limits::SharedLimits;
 use super::one_at_a_time::OneAtATime;
 use super::opening::{CommitLog, Opening};
 use super::reader_state::{OpenEngine, ReaderState};
+use super::snapshots;
 use super::space::Space;
 use super::stored_fit;
 use crate::incidents::Incidents;
 use crate::num::as_u64;
+use crate::storage::OldestMoment;
 use crate::storage::fit::Resources;
 use crate::storage::journal::{JournalFiles, StoreId};
 use crate::telemetry::Counter;
@@ -74,6 +76,8 @@ pub(super) struct Holder {
     journal_bytes: AtomicU64,
     pub(super) index_work: IndexWork,
     pub(super) answer_counts: AnswerCounts,
+    /// The oldest moment to which the store can be restored.
+    pub(super) oldest: Mutex<Option<OldestMoment>>,
 }
 
 impl Holder {
@@ -110,6 +114,7 @@ impl Holder {
             journal_bytes: AtomicU64::new(0),
             index_work: IndexWork::default(),
             answer_counts: AnswerCounts::default(),
+            oldest: Mutex::new(None),
         }
     }
 
@@ -166,6 +171,7 @@ impl Holder {
             unapplied: ArcSwapOption::empty(),
             log: Arc::new(Mutex::new(opened.log)),
         });
+        self.look_how_far_back(store);
         let names = open.engine.collections();
         self.known.rcu(|known| known.with_names(&names));
         if let Err(fault) = stored_fit::ids(&*open.engine, &self.known.load().declared()) {
@@ -276,6 +282,16 @@ impl Holder {
             });
         if let Err(fault) = synced {
             tracing::warn!(%fault, "the store was not closed cleanly: the view may be made again at the next start");
+        }
+    }
+
+    /// Notes the oldest moment to which the store can be restored.
+    pub(super) fn look_how_far_back(&self, store: StoreId) {
+        match snapshots::oldest_moment(&self.data, store) {
+            Ok(oldest) => *self.oldest.lock() = oldest,
+            Err(error) => {
+                tracing::debug!(%error, "the files of the store could not be looked through");
+            }
         }
     }
 

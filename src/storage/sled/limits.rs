@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::num::as_u64;
-use crate::settings::{OnRefusal, Reserve, Settings};
+use crate::settings::{ArchiveSync, OnRefusal, Reserve, Settings};
 
 /// The limits of a store.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,8 @@ pub(super) struct StoreLimits {
     pub(super) answers: u64,
     pub(super) answers_bytes: u64,
     pub(super) answers_keep: Duration,
+    /// Whether a write waits for the archive.
+    pub(super) waits_for_archive: bool,
 }
 
 impl StoreLimits {
@@ -47,6 +49,7 @@ impl StoreLimits {
             answers: as_u64(storage.answers),
             answers_bytes: storage.answers_bytes,
             answers_keep: storage.answers_keep,
+            waits_for_archive: storage.archive_sync == ArchiveSync::Always,
         }
     }
 }

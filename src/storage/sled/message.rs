@@ -58,7 +58,7 @@ pub(super) enum StoreMessage {
     /// Makes the view again: a record in it, as it was when the store was opened for the `era`th time, can't be read.
     Heal { era: u64 },
     /// Puts a view that was made beside in the place of the one in use.
-    Adopt { view: Mutex<Option<Box<BuiltView>>> },
+    UseView { view: Mutex<Option<Box<BuiltView>>> },
 }
 
 /// How much of the queue's bytes one id of [`QueuedBatch::matching`] takes: 1000 ids, the most there may be, take as much as
@@ -75,7 +75,7 @@ impl StoreMessage {
             Self::Look { .. }
             | Self::Indexes { .. }
             | Self::Heal { .. }
-            | Self::Adopt { .. }
+            | Self::UseView { .. }
             | Self::Applied { .. }
             | Self::Declare { .. } => false,
         }
@@ -97,7 +97,7 @@ impl Message for StoreMessage {
             Self::Look { .. } => "page",
             Self::Indexes { .. } => "indexes",
             Self::Heal { .. } => "heal",
-            Self::Adopt { .. } => "adopt",
+            Self::UseView { .. } => "use_view",
             Self::Applied { .. } => "applied",
             Self::Declare { .. } => "declare",
         }
@@ -118,7 +118,7 @@ impl Message for StoreMessage {
             Self::Look { .. }
             | Self::Indexes { .. }
             | Self::Heal { .. }
-            | Self::Adopt { .. }
+            | Self::UseView { .. }
             | Self::Applied { .. }
             | Self::Declare { .. } => 0,
         };

@@ -1,6 +1,8 @@
 //! Scrubbing: everything that is stored is read in the background, and what is found damaged is made again from the other
 //! copy before that is needed.
 
+// Decision: Damage is looked for from time to time.
+
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -15,7 +17,7 @@ use super::stored_fit;
 use crate::incidents::{Incident, IncidentKind, STORAGE};
 use crate::num::as_u64;
 use crate::storage::CollectionId;
-use crate::storage::journal::{JournalChange, JournalFiles, Reach, Snapshot};
+use crate::storage::journal::{JournalChange, JournalEnd, JournalFiles, Reach, Snapshot};
 use crate::supervision::contain;
 
 /// After this many bytes there is a pause, so that the disk is free for others: at most 100 MB/s are read.
@@ -107,19 +109,21 @@ fn journal_is_whole(holder: &Holder, task: &HealingTask<'_>) -> Result<bool, Ope
             }
         }
     }
-    let last = match files.read(oldest, &mut pace)? {
-        Reach::End(end) => end.last,
-        Reach::Damage { last, error } => {
-            tracing::warn!(%error, "the journal is damaged: a snapshot takes its place");
-            let kind = IncidentKind::DamagedJournal;
-            let done = "a snapshot takes its place";
-            let incident = Incident::new(kind, STORAGE, &error.to_string(), done);
-            holder.healing.incidents.add(incident);
-            last
+    let (last, damage) = match files.read(oldest, &mut pace)? {
+        Reach::End(end) if end.last >= durable => (end.last, None),
+        // Nothing tells damage of its last frames from a tear, except that they were acknowledged.
+        Reach::End(JournalEnd { last, .. }) => {
+            let short = format!("it ends at change {last}, and change {durable} was acknowledged");
+            (last, Some(short))
         }
+        Reach::Damage { last, error } => (last, Some(error.to_string())),
     };
-    if last < durable {
-        tracing::warn!(last, durable, "the journal has less than was acknowledged");
+    if let Some(damage) = damage {
+        tracing::warn!(damage, "the journal is damaged: a snapshot takes its place");
+        let kind = IncidentKind::DamagedJournal;
+        let done = "a snapshot takes its place";
+        let incident = Incident::new(kind, STORAGE, &damage, done);
+        holder.healing.incidents.add(incident);
     }
     Ok(whole && last >= durable)
 }

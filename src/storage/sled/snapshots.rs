@@ -8,15 +8,16 @@ use std::time::Duration;
 use super::checked::{self, Checked};
 use super::data_folder::DataFolder;
 use super::engine::{Engine, OpenFault};
+use super::healing::TaskKind;
 use super::holder::Holder;
 use super::page;
 use super::stored_record::StoredRecord;
 use crate::num::as_u64;
-use crate::storage::CollectionId;
 use crate::storage::journal::{
     JournalChange, JournalEffect, JournalError, JournalFiles, Reach, Snapshot, SnapshotWriter,
     StoreId,
 };
+use crate::storage::{CollectionId, OldestMoment};
 use crate::supervision::{MessageId, contain};
 
 /// A snapshot is made when the journal has grown by this much since the last one, or by half of what lives.
@@ -122,9 +123,7 @@ pub(super) fn at_change(data: &DataFolder, store: StoreId, change: u64) -> usize
 pub(super) fn make(holder: &Arc<Holder>) {
     holder.forget_growth();
     match contain(|| beside_the_writer(holder)) {
-        Ok(Ok(Some(snapshot))) => {
-            tracing::info!(file = %snapshot.path().display(), change = snapshot.seq, "snapshot written");
-        }
+        Ok(Ok(Some(()))) => {}
         Ok(Ok(None)) => tracing::debug!("no snapshot: the store was closed meanwhile"),
         Ok(Err(error)) => {
             tracing::warn!(%error, "no snapshot was made: the journal is kept, and the next one is made when it has grown again");
@@ -138,13 +137,15 @@ pub(super) fn make(holder: &Arc<Holder>) {
 
 /// The records are read while they change, and the changes that were made meanwhile follow them. `None` if the store was
 /// closed meanwhile.
-fn beside_the_writer(holder: &Holder) -> Result<Option<Snapshot>, OpenFault> {
+fn beside_the_writer(holder: &Holder) -> Result<Option<()>, OpenFault> {
     let Some((era, store, begin, names)) = holder.look(|open| {
         let begin = holder.readers.progress().borrow().durable;
         (open.era, open.store, begin, open.engine.collections())
     }) else {
         return Ok(None);
     };
+    let task = holder.healing.begin(TaskKind::Snapshot);
+    task.has_left(holder.readers.sum(|tally| tally.bytes));
     let mut out = SnapshotWriter::begin(&holder.data.snapshots(), store)?;
     for (index, name) in names.iter().enumerate() {
         let collection = CollectionId(index);
@@ -158,6 +159,7 @@ fn beside_the_writer(holder: &Holder) -> Result<Option<Snapshot>, OpenFault> {
             };
             from = [last.as_slice(), &[0]].concat();
             for (key, record) in chunk {
+                task.add(as_u64(record.json.len()));
                 let change = change(name, key, record);
                 out.add(change)?;
             }
@@ -201,5 +203,28 @@ fn beside_the_writer(holder: &Holder) -> Result<Option<Snapshot>, OpenFault> {
         })?;
         holder.limit_aside();
     }
-    Ok(Some(snapshot))
+    holder.look_how_far_back(store);
+    let seconds = task.lasted().as_secs_f64();
+    let bytes = snapshot.bytes();
+    tracing::info!(file = %snapshot.path().display(), change = snapshot.seq, bytes, seconds, "snapshot written");
+    Ok(Some(()))
+}
+
+/// The oldest moment to which the store in a folder can be restored: its first change, or its oldest snapshot.
+pub(super) fn oldest_moment(
+    data: &DataFolder,
+    store: StoreId,
+) -> Result<Option<OldestMoment>, JournalError> {
+    let snapshots = Snapshot::find(&data.snapshots(), store)?;
+    if JournalFiles::find(&data.journal(), store)?.has_first(snapshots.is_empty()) {
+        let (change, at_ms) = (1, None);
+        return Ok(Some(OldestMoment { change, at_ms }));
+    }
+    let Some(oldest) = snapshots.last() else {
+        return Ok(None);
+    };
+    Ok(Some(OldestMoment {
+        change: oldest.seq,
+        at_ms: Some(oldest.written_ms()?),
+    }))
 }

@@ -10,6 +10,7 @@ use futures_util::future::{Either, FutureExt as _, LocalBoxFuture};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use super::archiving::Archiving;
 use super::compaction::Compactor;
 use super::declaring::{PreparedResources, ProposedResources};
 use super::find::QueryCounts;
@@ -17,16 +18,24 @@ use super::healing::PATIENCE;
 use super::holder::Holder;
 use super::message::{QueuedBatch, StoreMessage};
 use super::reader_state::{OpenEngine, Progress};
+use super::unique::UniqueLook;
 use super::writer::CommitTimes;
 use super::{log, metrics, value};
-use crate::record::{Example, HistoryQuery, ListQuery, Record, RecordId, RequestKey, WriteCommand};
+use crate::record::{
+    CommandError, Example, HistoryQuery, ListQuery, Record, RecordId, RequestKey, WriteCommand,
+};
 use crate::settings::Settings;
 use crate::storage::{
-    BatchWritten, CHANGES_MAX, Changes, CollectionId, ListPage, RecordHistory, Refusal, Resources,
-    ResourcesFault, Store, StoreError, StoreReply, Write, WriteBatch, Written,
+    BatchWritten, CHANGES_MAX, Changes, CollectionId, ListPage, OldestMoment, RecordHistory,
+    Refusal, Resources, ResourcesFault, Store, StoreError, StoreReply, Write, WriteBatch, Written,
 };
 use crate::supervision::{AskError, ChildRef, Faults, ReplyTo};
 use crate::telemetry::Rows;
+
+/// The text for writes that would wait for an archive that can't be written.
+const UNARCHIVED: &str = "each write waits for the archive (storage.archive_sync), which can't be written now; the log of the server says why";
+/// The time after which a client may come again then.
+const ARCHIVE_RETRY: Duration = Duration::from_secs(1);
 
 /// A store that keeps its records in sled.
 pub(super) struct SledStore {
@@ -184,7 +193,32 @@ impl SledStore {
         if let Some(refusal) = self.holder.disk.refusal() {
             return Err(refusal);
         }
-        self.ask(message).await
+        let waits = self.waited_for_archive();
+        if waits.is_some_and(Archiving::fails) {
+            return Err(StoreError::Unready {
+                told: UNARCHIVED.to_owned(),
+                retry_after: ARCHIVE_RETRY,
+            });
+        }
+        let answer = self.ask(message).await?;
+        if let Some(archiving) = waits {
+            let change = self.holder.readers.progress().borrow().durable;
+            let limit = self.holder.limits.now().flush_limit;
+            if !archiving.has(change, limit).await {
+                return Err(StoreError::OutcomeUnknown);
+            }
+        }
+        Ok(answer)
+    }
+
+    /// The archive, if writes wait for it.
+    fn waited_for_archive(&self) -> Option<&Archiving> {
+        let archiving = self.holder.archiving.as_deref()?;
+        self.holder
+            .limits
+            .now()
+            .waits_for_archive
+            .then_some(archiving)
     }
 
     pub(super) async fn ask<T: Send + 'static>(
@@ -271,6 +305,26 @@ impl Store for SledStore {
         self.read(move |open| self.holder.answered(open, key))
     }
 
+    fn taken<'a>(
+        &'a self,
+        collection: CollectionId,
+        id: &'a RecordId,
+        json: &'a [u8],
+    ) -> StoreReply<'a, Option<CommandError>> {
+        let known = self.holder.known.load_full();
+        self.read(move |open| {
+            let unapplied = open.unapplied.load();
+            let look = UniqueLook {
+                engine: &*open.engine,
+                group: unapplied.as_deref(),
+                indexes: &open.indexes.load(),
+                collection,
+            };
+            let declared = known.indexes(collection).unwrap_or_default();
+            Ok(look.taken(declared, id, json)?)
+        })
+    }
+
     fn records<'a>(
         &'a self,
         collection: CollectionId,
@@ -323,18 +377,31 @@ impl Store for SledStore {
         let readable = self.holder.readers.progress().borrow().readable;
         let writable =
             self.holder.engine.slow_commit().is_none() && self.holder.disk.trouble().is_none();
-        readable && self.writer.running() && writable
+        let archivable = !self.waited_for_archive().is_some_and(Archiving::fails);
+        readable && self.writer.running() && writable && archivable
     }
 
     fn trouble(&self) -> Option<String> {
         let trouble = self.holder.trouble().map(|trouble| trouble.text);
         let trouble = trouble.or_else(|| self.holder.disk.trouble());
+        let trouble = trouble.or_else(|| {
+            let fails = self.waited_for_archive()?.fails();
+            fails.then(|| format!("{UNARCHIVED}; records are read meanwhile"))
+        });
         trouble.or_else(|| {
             let seconds = self.holder.engine.slow_commit()?.as_secs();
             Some(format!(
                 "a commit has been under way for {seconds} s: look at the disk; records are read meanwhile"
             ))
         })
+    }
+
+    fn look_for_damage(&self) {
+        self.holder.ask_for_scrub();
+    }
+
+    fn reaches_back(&self) -> Option<OldestMoment> {
+        *self.holder.oldest.lock()
     }
 
     fn doing(&self) -> Option<String> {

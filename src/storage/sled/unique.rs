@@ -1,17 +1,18 @@
 //! Values that no two records may have: a write that would give them to a second record is refused.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 
-use super::engine::{EngineError, Keyspace};
+use super::engine::{Engine, Group, Keyspace};
 use super::holder::Holder;
-use super::index_catalog::KeptIndex;
+use super::index_catalog::{IndexCatalog, KeptIndex};
 use super::known::KnownResources;
 use super::page;
 use super::read_error::ReadError;
 use super::reader_state::OpenEngine;
 use super::staging::Staging;
 use super::value;
-use crate::record::{CommandError, JsonObject, RecordId, RecordIndex};
+use crate::record::{CommandError, EntryIdentity, JsonObject, RecordId, RecordIndex};
 use crate::storage::CollectionId;
 use crate::storage::fit::{CountedRecords, DataFinding};
 
@@ -27,20 +28,62 @@ impl Staging<'_> {
         id: &RecordId,
         json: &[u8],
     ) -> Result<Option<CommandError>, ReadError> {
+        self.among(collection).taken(declared, id, json)
+    }
+
+    /// Shows the ids of the records that have this entry in an index, as the group leaves it, as long as `visit` wants more.
+    pub(super) fn with_entry(
+        &self,
+        collection: CollectionId,
+        kept: &KeptIndex,
+        entry: &[u8],
+        visit: &mut dyn FnMut(RecordId) -> Result<bool, ReadError>,
+    ) -> Result<(), ReadError> {
+        self.among(collection).with_entry(kept, entry, visit)
+    }
+
+    fn among(&self, collection: CollectionId) -> UniqueLook<'_> {
+        UniqueLook {
+            engine: self.engine,
+            group: Some(&self.group),
+            indexes: &self.indexes,
+            collection,
+        }
+    }
+}
+
+/// The records among which one with the same values is looked for.
+pub(super) struct UniqueLook<'a> {
+    pub(super) engine: &'a dyn Engine,
+    /// Changes that the engine does not have yet.
+    pub(super) group: Option<&'a Group>,
+    pub(super) indexes: &'a IndexCatalog,
+    pub(super) collection: CollectionId,
+}
+
+impl UniqueLook<'_> {
+    /// The refusal of a record whose values another one has.
+    pub(super) fn taken(
+        &self,
+        declared: &[RecordIndex],
+        id: &RecordId,
+        json: &[u8],
+    ) -> Result<Option<CommandError>, ReadError> {
         let mut unique = declared.iter().filter(|index| index.unique).peekable();
         if unique.peek().is_none() {
             return Ok(None);
         }
         let object = JsonObject::parse(json).unwrap_or_default();
         for index in unique {
-            let Some(entry) = index.unique_entry(object.members()) else {
+            let Some(identity) = index.identity(object.members()) else {
                 continue;
             };
             // An index that is not complete has the records that were written since it was declared, among others.
-            let Some(kept) = self.indexes.named(collection, &index.name()) else {
+            let Some(kept) = self.indexes.named(self.collection, &index.name()) else {
                 continue;
             };
-            if let Some(other) = self.holder_of(collection, kept, &entry, id, &object)? {
+            let entry = index.sorted_entry(object.members());
+            if let Some(other) = self.holder_of(kept, &entry, id, &identity)? {
                 return Ok(Some(CommandError::Taken {
                     fields: index.fields(),
                     id: other,
@@ -53,21 +96,19 @@ impl Staging<'_> {
     /// Another record with the same values, the first one that is found: from before the index was unique, there may be many.
     fn holder_of(
         &self,
-        collection: CollectionId,
         kept: &KeptIndex,
         entry: &[u8],
         id: &RecordId,
-        object: &JsonObject,
+        identity: &[u8],
     ) -> Result<Option<RecordId>, ReadError> {
         let mut holder = None;
-        self.with_entry(collection, kept, entry, &mut |other| {
+        self.with_entry(kept, entry, &mut |other| {
             if other == *id {
                 return Ok(true);
             }
-            let found = value::read(self.engine, Some(&self.group), collection, &other.key())?;
-            let found = found.and_then(|found| JsonObject::parse(&found.json).ok());
-            let same = |found: JsonObject| kept.index.is_same(found.members(), object.members());
-            if found.is_some_and(same) {
+            let key = other.key();
+            let of = identity_of(self.engine, self.group, self.collection, kept, &key)?;
+            if of.as_deref() == Some(identity) {
                 holder = Some(other);
             }
             Ok(holder.is_none())
@@ -76,39 +117,53 @@ impl Staging<'_> {
     }
 
     /// Shows the ids of the records that have this entry in an index, as the group leaves it, as long as `visit` wants more.
-    pub(super) fn with_entry(
+    fn with_entry(
         &self,
-        collection: CollectionId,
         kept: &KeptIndex,
         entry: &[u8],
         visit: &mut dyn FnMut(RecordId) -> Result<bool, ReadError>,
     ) -> Result<(), ReadError> {
-        let keyspace = Keyspace::Index(collection);
+        let keyspace = Keyspace::Index(self.collection);
         let beginning = kept.key(entry, &[]);
         let mut show = |key: &[u8]| {
             let id = key.strip_prefix(beginning.as_slice());
             id.and_then(RecordId::from_key)
                 .map_or(Ok(true), &mut *visit)
         };
+        let staged_at = |key: &[u8]| self.group.and_then(|group| group.get(keyspace, key));
         let mut wants = Ok(true);
         self.engine.scan(keyspace, &beginning, &mut |key, _| {
             let its = key.starts_with(&beginning);
-            if its && self.group.get(keyspace, key).is_none() {
+            if its && staged_at(key).is_none() {
                 wants = show(key);
             }
             its && matches!(wants, Ok(true))
         })?;
-        let staged = self.group.keys_from(keyspace, &beginning);
+        let staged = self.group.into_iter();
+        let staged = staged.flat_map(|group| group.keys_from(keyspace, &beginning));
         for key in staged.take_while(|key| key.starts_with(&beginning)) {
             if !matches!(wants, Ok(true)) {
                 break;
             }
-            if self.group.get(keyspace, key).flatten().is_some() {
+            if staged_at(key).flatten().is_some() {
                 wants = show(key);
             }
         }
         wants.map(|_| ())
     }
+}
+
+/// The identity of the record at a key, if it has one.
+fn identity_of(
+    engine: &dyn Engine,
+    group: Option<&Group>,
+    collection: CollectionId,
+    kept: &KeptIndex,
+    key: &[u8],
+) -> Result<Option<Vec<u8>>, ReadError> {
+    let found = value::read(engine, group, collection, key)?;
+    let object = found.and_then(|found| JsonObject::parse(&found.json).ok());
+    Ok(object.and_then(|object| kept.index.identity(object.members())))
 }
 
 /// The indexes of which it was told whether values repeat: the number of each, and its name.
@@ -171,16 +226,21 @@ fn complete_unique(known: &KnownResources, open: &OpenEngine) -> Vec<(Collection
     unique.collect()
 }
 
-/// The records with the same key as the one before; `None` if the index is not in use any more.
+/// A key of an index: its part without the id, the id, and the identity of the record.
+type IdentifiedKey = (Vec<u8>, Option<RecordId>, Option<Vec<u8>>);
+
+/// The records with the same identity as another one before; `None` if the index is not in use any more.
 fn repeated(
     holder: &Holder,
     era: u64,
     collection: CollectionId,
     kept: &KeptIndex,
-) -> Result<Option<CountedRecords>, EngineError> {
+) -> Result<Option<CountedRecords>, ReadError> {
     let of = kept.keys(collection);
     let name = kept.index.name();
     let (mut found, mut before) = (CountedRecords::default(), Vec::new());
+    // The identities of the records whose keys are the same as `before`.
+    let (hasher, mut seen) = (RandomState::new(), HashSet::new());
     let mut next = Some(of.beginning.clone());
     while let Some(from) = next {
         let read = |open: &OpenEngine| {
@@ -195,26 +255,52 @@ fn repeated(
                 }
                 its && keys.len() < CHUNK_KEYS
             });
-            Some(scanned.map(|()| keys))
+            let identified = |key: &Vec<u8>| {
+                let key = key.get(of.beginning.len()..).unwrap_or_default();
+                identified(&*open.engine, collection, kept, key)
+            };
+            Some(scanned.map_err(ReadError::from).and_then(|()| {
+                let all: Result<Vec<_>, ReadError> = keys.iter().map(identified).collect();
+                Ok((
+                    keys.last().filter(|_| keys.len() == CHUNK_KEYS).cloned(),
+                    all?,
+                ))
+            }))
         };
-        let Some(keys) = page::at_one_moment(holder, era, read).flatten() else {
+        let Some(read) = page::at_one_moment(holder, era, read).flatten() else {
             return Ok(None);
         };
-        let keys = keys?;
-        let last = keys.last().filter(|_| keys.len() == CHUNK_KEYS);
+        let (last, keys) = read?;
         next = last.map(|last| [last.as_slice(), &[0]].concat());
-        for key in &keys {
-            let key = key.get(of.beginning.len()..).unwrap_or_default();
-            let id = kept.index.split(key).map(|entry| entry.id);
-            let entry = id.and_then(|id| key.strip_suffix(id)).unwrap_or(key);
-            if entry == before
-                && RecordIndex::tells_apart(entry)
-                && let Some(id) = id.and_then(RecordId::from_key)
+        for (entry, id, identity) in keys {
+            if entry != before {
+                seen.clear();
+            }
+            before = entry;
+            if let Some(id) = id
+                && let Some(identity) = identity
+                && !seen.insert(hasher.hash_one(identity))
             {
                 found.add(&id);
             }
-            before = entry.to_vec();
         }
     }
     Ok(Some(found))
+}
+
+/// Takes a key of an index apart. Its record is read only if the key does not tell its identity.
+fn identified(
+    engine: &dyn Engine,
+    collection: CollectionId,
+    kept: &KeptIndex,
+    key: &[u8],
+) -> Result<IdentifiedKey, ReadError> {
+    let id = kept.index.split(key).map_or(&[][..], |entry| entry.id);
+    let entry = key.strip_suffix(id).unwrap_or(key);
+    let identity = match RecordIndex::identity_of_entry(entry) {
+        EntryIdentity::None => None,
+        EntryIdentity::OfEntry => Some(entry.to_vec()),
+        EntryIdentity::OfRecord => identity_of(engine, None, collection, kept, id)?,
+    };
+    Ok((entry.to_vec(), RecordId::from_key(id), identity))
 }

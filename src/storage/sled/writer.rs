@@ -178,7 +178,7 @@ impl Writer {
                 StoreMessage::Write { .. }
                 | StoreMessage::Look { .. }
                 | StoreMessage::Heal { .. }
-                | StoreMessage::Adopt { .. } => {}
+                | StoreMessage::UseView { .. } => {}
             }
         }
         if heal {
@@ -333,7 +333,7 @@ impl BlockingChild for Writer {
         drop(staging);
         faults.hit("writer.after_view");
         self.answer_others(&open, batch)?;
-        self.adopt_from(batch);
+        self.use_view_from(batch);
         Ok(())
     }
 
@@ -363,6 +363,6 @@ fn refuse(delivery: &Delivery<StoreMessage>, error: StoreError) {
         }
         // It is made again already, and whoever asks about indexes asks again.
         StoreMessage::Heal { .. } | StoreMessage::Indexes { .. } => {}
-        StoreMessage::Adopt { view } => drop(view.lock().take()),
+        StoreMessage::UseView { view } => drop(view.lock().take()),
     }
 }

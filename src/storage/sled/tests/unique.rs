@@ -7,6 +7,7 @@ use super::super::unique::{ToldIndexes, find_repeated};
 use super::indexing::{create, id, object, refused};
 use super::*;
 use crate::record::Absent;
+use crate::storage::Store as _;
 
 /// The records that there are first: so few that their keys are counted without another look at them.
 const MADE: u32 = 60;
@@ -129,6 +130,34 @@ fn two_writes_get_no_value_that_is_unique_while_its_index_is_built() {
         assert!(text.contains(expected), "{text}");
         let again = find_repeated(&store.holder, &mut told);
         assert!(again.is_empty(), "it is told once: {again:?}");
+        running.stop().await;
+    });
+}
+
+#[test]
+fn texts_that_were_cut_in_the_index_are_compared_as_a_whole() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Arc::<Memory>::default();
+        let running = Running::start(in_memory(&memory, folder.path(), &Faults::none())).await;
+        let store = &running.store;
+        let long = |end: &str| format!("{}{end}", "x".repeat(300));
+        let made = ["1", "2", "1", "3", "1"].map(|end| json!({"t": long(end)}));
+        store.fill(&made).await;
+        let wanted = unique(folder.path(), &["t"]).resources;
+        store.declare(&wanted).await.unwrap();
+        store.assert_indexes().await;
+        let found = find_repeated(&store.holder, &mut ToldIndexes::new());
+        let [finding] = &found[..] else {
+            panic!("{found:?}");
+        };
+        let text = finding.to_string();
+        assert!(text.contains("[t], but 2 records"), "{text}");
+        for (end, taken) in [("4", false), ("3", true)] {
+            let json = object(&json!({"t": long(end)})).text(&id("new"));
+            let found = store.taken(BOOKS, &id("new"), &json).await.unwrap();
+            assert_eq!(found.is_some(), taken, "{end}: {found:?}");
+        }
         running.stop().await;
     });
 }
