@@ -98,11 +98,11 @@ impl RecordIndex {
 
     /// The keys of a record with these members, without its id.
     pub(crate) fn entries(&self, members: &Map<String, Value>) -> BTreeSet<Vec<u8>> {
-        let arrays = self.columns.iter().filter_map(|column| {
+        let mut arrays = self.columns.iter().filter_map(|column| {
             let value = at(members, &column.path)?;
             value.as_array()
         });
-        let array = arrays.last();
+        let array = arrays.next_back();
         let mut entries = BTreeSet::from([self.sorted_entry(members)]);
         match (array, self.columns.as_slice()) {
             (None, _) => {}

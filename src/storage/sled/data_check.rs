@@ -22,8 +22,8 @@ use super::start::{self, Copies, Remedy};
 use super::view_check::{self, ViewSource};
 use crate::num::as_u64;
 use crate::storage::journal::{
-    DataLock, FrameFault, JournalError, JournalFiles, LockError, Marks, MarksFound, Reach,
-    Snapshot, StoreId, boot_id,
+    DataLock, FrameFault, JournalEnd, JournalError, JournalFiles, LockError, Marks, MarksFound,
+    Reach, Snapshot, StoreId, boot_id,
 };
 use crate::supervision::contain;
 
@@ -210,27 +210,9 @@ impl CheckedParts {
         }
         let last = match reach {
             Reach::End(end) => {
-                let path = files.path_of(end.number.max(1));
-                let (at, last) = (end.at, end.last);
                 let newest = snapshots.first().map_or(0, |newest| newest.seq);
-                if let Some(acknowledged) = acknowledged.filter(|acknowledged| last < *acknowledged)
-                {
-                    findings.push(if newest >= acknowledged {
-                        // The journal goes on behind the snapshot, in a new file.
-                        let fault = FrameFault::NoFrame;
-                        let error = JournalError::Damaged { path, at, fault };
-                        let before = newest;
-                        FolderFault::Old { error, before }
-                    } else {
-                        FolderFault::Short {
-                            path,
-                            at,
-                            last,
-                            acknowledged,
-                        }
-                    });
-                }
-                last.max(newest)
+                findings.extend(too_short(&files, &end, newest, acknowledged));
+                end.last.max(newest)
             }
             Reach::Damage { last, error } => {
                 findings.push(FolderFault::Journal(error));
@@ -342,6 +324,31 @@ impl CheckedParts {
             Opening::source(&self.files, snapshot, acknowledged, &counter).is_ok()
         })
     }
+}
+
+/// The fault of a journal that ends before what was acknowledged. It may go on behind the newest snapshot, in a new file.
+fn too_short(
+    files: &JournalFiles,
+    end: &JournalEnd,
+    newest: u64,
+    acknowledged: Option<u64>,
+) -> Option<FolderFault> {
+    let path = files.path_of(end.number.max(1));
+    let (at, last) = (end.at, end.last);
+    let acknowledged = acknowledged.filter(|acknowledged| last < *acknowledged)?;
+    Some(if newest >= acknowledged {
+        let fault = FrameFault::NoFrame;
+        let error = JournalError::Damaged { path, at, fault };
+        let before = newest;
+        FolderFault::Old { error, before }
+    } else {
+        FolderFault::Short {
+            path,
+            at,
+            last,
+            acknowledged,
+        }
+    })
 }
 
 #[cfg(test)]

@@ -135,10 +135,6 @@ impl Holder {
             EngineState::Closed => {}
         }
         self.take_folder()?;
-        // A sync may have failed, in this process or in one that was killed.
-        if let Err(error) = JournalFiles::forget_cached(&self.data.journal()) {
-            tracing::warn!(%error, "the kernel's cache of the journal could not be dropped; it may differ from the disk");
-        }
         let durable = self.readers.progress().borrow().durable;
         let before = *self.before.lock();
         let known = self.known.load_full();
@@ -204,6 +200,10 @@ impl Holder {
             *folder = None;
             *folder = Some(FolderUse::begin(&self.data.path, &self.healing.incidents)?);
             self.opener.tidy().map_err(OpenFault::Io)?;
+        }
+        // A sync may have failed, in this process or in one that was killed.
+        if let Err(error) = JournalFiles::forget_cached(&self.data.journal()) {
+            tracing::warn!(%error, "the kernel's cache of the journal could not be dropped; it may differ from the disk");
         }
         Ok(())
     }
