@@ -42,12 +42,12 @@ impl SeenRows {
     /// Corrects an answer to a dry run, which takes each row for the first with its id and its values.
     pub(super) fn rehearse(&mut self, shipment: &Shipment, done: &mut ParcelDone, upsert: bool) {
         let refused: HashSet<_> = done.refused.iter().map(|line| line.at).collect();
-        let replaced: HashSet<_> = done.replaced_at.drain(..).collect();
+        let existing: HashSet<_> = done.replaced_at.drain(..).collect();
         let lines = shipment.body.split(|byte| *byte == b'\n').enumerate();
         for (at, line) in lines.filter(|(at, line)| !line.is_empty() && !refused.contains(at)) {
             self.rows += 1;
             let id = id_of(line);
-            let replaces = replaced.contains(&at);
+            let replaces = existing.contains(&at);
             let is_new = replaces
                 || id.as_ref().is_none_or(|id| {
                     let hash = self.hash((&shipment.resource, id));
