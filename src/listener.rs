@@ -2,7 +2,7 @@
 //! handlers.
 
 // Decision: Each handler has a listener on its own thread.
-// Decision: Connections that give way are found handler by handler.
+// Decision: The oldest idle connection of all handlers gives way.
 
 mod bind;
 mod inherited;
@@ -132,6 +132,7 @@ async fn accept(
     incarnation: Incarnation,
 ) -> Result<(), BoxError> {
     let mut rotation = 0_usize;
+    let mut accepted = false;
     loop {
         // A connection that the incarnation before had accepted comes first.
         while state.has_waiting() {
@@ -143,6 +144,11 @@ async fn accept(
             }
         }
         let mut ready = socket.readable().await?;
+        // The kernel makes a new file before it looks whether a client is there, so it is asked first.
+        if std::mem::take(&mut accepted) && !has_client(socket.get_ref()) {
+            ready.clear_ready();
+            continue;
+        }
         // A place is taken when a client is there: one that is held in advance would be missing at another socket.
         let place = place(&state, &socket).await?;
         if state.has_waiting() {
@@ -151,6 +157,7 @@ async fn accept(
         }
         match ready.try_io(|socket| listening::accept(socket.get_ref())) {
             Ok(Ok((socket, address))) => {
+                accepted = true;
                 state.keep(socket, address, place);
                 state.faults.hit("listener.accepted");
             }
@@ -179,6 +186,8 @@ async fn place(state: &ListenerState, socket: &AsyncFd<OwnedFd>) -> Result<Taken
     loop {
         // Room is made for clients that are there, and not for those that may come.
         while !has_client(socket.get_ref()) {
+            // Nor is a place waited for: one that is free would be kept from the other sockets until the next client.
+            place.set(Arc::clone(&state.bounds.places).take());
             let mut ready = socket.readable().await?;
             if has_client(socket.get_ref()) {
                 break;
@@ -195,15 +204,19 @@ async fn place(state: &ListenerState, socket: &AsyncFd<OwnedFd>) -> Result<Taken
     }
 }
 
-/// Closes the connections that give way: idle ones, and only if there are none, those whose head is not whole.
+/// Closes a connection that gives way: the oldest idle one of all handlers, and only if there is none, the oldest whose head is
+/// not whole.
 fn make_room(state: &ListenerState) {
     let (now, handlers) = (Instant::now(), state.handlers.load());
     for wait in [ClientWait::Request, ClientWait::RestOfHead] {
-        let handlers = handlers.iter();
-        let closed = handlers.map(|handler| handler.load.make_room(wait, now));
-        let closed = as_u64(closed.sum());
-        state.counters.gave_way.inc_by(closed);
-        if closed > 0 {
+        let handlers = handlers.iter().map(|handler| &handler.load);
+        let with_age = handlers.filter_map(|load| Some((load.oldest(wait, now)?, load)));
+        let mut by_age: Vec<_> = with_age.collect();
+        by_age.sort_by_key(|(since, _)| *since);
+        // It may have ended or begun a request since.
+        let mut closed = by_age.iter().map(|(_, load)| load.make_room(wait, now));
+        if let Some(closed) = closed.find(|closed| *closed > 0) {
+            state.counters.gave_way.inc_by(as_u64(closed));
             return;
         }
     }
@@ -212,7 +225,7 @@ fn make_room(state: &ListenerState) {
 /// Whether a client waits in the backlog. The reactor knows only whether one came.
 fn has_client(socket: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
-    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
 }
 
 /// Whether the client went away while it waited, which is no fault of this process.

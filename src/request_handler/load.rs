@@ -33,9 +33,11 @@ pub(crate) struct HandlerLoad {
     living: AtomicUsize,
     changed: Notify,
     /// The connections that are being served, by age.
-    served: Mutex<BTreeMap<u64, TrackedConnection>>,
+    served: Mutex<Served>,
     entered: AtomicU64,
 }
+
+type Served = BTreeMap<u64, TrackedConnection>;
 
 #[derive(Debug)]
 struct TrackedConnection {
@@ -99,6 +101,13 @@ impl HandlerLoad {
         }
     }
 
+    /// Since when the first connection is open that gives way to a newcomer now, of those that wait like this.
+    pub(crate) fn oldest(&self, wait: ClientWait, now: Instant) -> Option<Instant> {
+        let served = self.served.lock();
+        let (_, tracked) = self.giving_way(&served, wait, now).next()?;
+        Some(tracked.since)
+    }
+
     /// Closes the connections that give way to a newcomer now, of those that wait like this, and returns their number.
     pub(crate) fn make_room(&self, wait: ClientWait, now: Instant) -> usize {
         let mut served = self.served.lock();
@@ -107,13 +116,23 @@ impl HandlerLoad {
             // One at a time would let in one newcomer for each turn of the handler's thread, which may have much to do.
             GiveWay::Any => served.len().div_ceil(2),
         };
-        let any = self.give_way == GiveWay::Any;
-        let fit = aged(&served, now).filter(|(_, tracked)| any || tracked.wait.get() == wait);
+        let fit = self.giving_way(&served, wait, now);
         let chosen: Vec<u64> = fit.map(|(id, _)| *id).take(many).collect();
         for id in &chosen {
             served.remove(id);
         }
         chosen.len()
+    }
+
+    /// The connections that give way, of those that wait like this, by age.
+    fn giving_way<'a>(
+        &self,
+        served: &'a Served,
+        wait: ClientWait,
+        now: Instant,
+    ) -> impl Iterator<Item = (&'a u64, &'a TrackedConnection)> + use<'a> {
+        let any = self.give_way == GiveWay::Any;
+        aged(served, now).filter(move |(_, tracked)| any || tracked.wait.get() == wait)
     }
 
     /// Closes the oldest idle connection of a peer here, and returns the place that it had.
@@ -129,10 +148,7 @@ impl HandlerLoad {
 }
 
 /// The connections that are not left alone any more, by age.
-fn aged(
-    served: &BTreeMap<u64, TrackedConnection>,
-    now: Instant,
-) -> impl Iterator<Item = (&u64, &TrackedConnection)> {
+fn aged(served: &Served, now: Instant) -> impl Iterator<Item = (&u64, &TrackedConnection)> {
     let by_age = served.iter();
     by_age.take_while(move |(_, tracked)| now.duration_since(tracked.since) >= AGE_MIN)
 }

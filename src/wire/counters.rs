@@ -96,7 +96,7 @@ counters! {
     streams_full = "perennial_http2_streams_full",
         "Times a connection of HTTP/2 had as many streams as it may have, so that its client had to wait";
     begun_full = "perennial_http2_begun_full",
-        "Times a request over HTTP/2 had to wait for its turn, because so many before it were not answered yet";
+        "Times a request over HTTP/2 had to wait for its turn, because so many before it were not answered yet, or the client did not take their answers";
     unsent_full = "perennial_http2_unsent_full",
         "Times a piece of a large answer had to wait, because so much of its connection of HTTP/2 was not sent yet";
     buffered_full = "perennial_wire_buffered_full",

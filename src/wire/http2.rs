@@ -5,6 +5,7 @@
 
 // Decision: HTTP/2 has its own connection loop.
 // Decision: A client of HTTP/2 has a budget of frames.
+// Decision: A client that takes nothing gets no more answers begun.
 // Decision: The rest of a body is read before its stream ends.
 // Decision: No 100 is sent over HTTP/2.
 
@@ -23,7 +24,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
@@ -231,14 +232,20 @@ impl Session {
     /// The next request to begin. All that have come are accepted, and wait in their order until a few more may be begun.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Box<ToBegin>, h2::Error>>> {
         loop {
-            let may_begin = self.may_begin(cx);
-            if may_begin && let Some(first) = self.waiting.pop_front() {
+            if let Some(first) = self.next_waiting(cx) {
                 return Poll::Ready(Some(Ok(first)));
             }
-            let (request, mut respond) = match ready!(self.poll_accept(cx)) {
-                Some(Ok(accepted)) => accepted,
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
+            let (request, mut respond) = match self.poll_accept(cx) {
+                Poll::Ready(Some(Ok(accepted))) => accepted,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                // The client may have taken something meanwhile.
+                Poll::Pending => {
+                    return match self.next_waiting(cx) {
+                        Some(first) => Poll::Ready(Some(Ok(first))),
+                        None => Poll::Pending,
+                    };
+                }
             };
             if self.has_closed() {
                 // The client may send it again on another connection.
@@ -249,27 +256,38 @@ impl Session {
             if self.streams.count() + 1 == STREAMS_MAX {
                 count(&self.thread.counters.streams_full);
             }
-            let accepted = Box::new(ToBegin {
-                request,
-                respond,
-                open: self.streams.open(),
-            });
-            if may_begin {
-                return Poll::Ready(Some(Ok(accepted)));
-            }
-            count(&self.thread.counters.begun_full);
             if self.waiting.len() >= STREAMS_MAX {
                 // The client has taken some back.
                 let mut left = |waiting: &mut Box<ToBegin>| waiting.respond.poll_reset(cx);
                 self.waiting
                     .retain_mut(|waiting| left(waiting).is_pending());
             }
-            self.waiting.push_back(accepted);
+            self.waiting.push_back(Box::new(ToBegin {
+                request,
+                respond,
+                open: self.streams.open(),
+            }));
+            if !self.may_begin(cx) {
+                count(&self.thread.counters.begun_full);
+            }
         }
+    }
+
+    /// The first of the requests that wait, if it may be begun.
+    fn next_waiting(&mut self, cx: &mut Context<'_>) -> Option<Box<ToBegin>> {
+        if self.waiting.is_empty() || !self.may_begin(cx) {
+            return None;
+        }
+        self.streams.forget_taken();
+        self.waiting.pop_front()
     }
 
     /// Whether another request may be begun. If not, the task is woken when that is so.
     fn may_begin(&mut self, cx: &mut Context<'_>) -> bool {
+        // A write that waits wakes the task.
+        if !self.streams.takes() {
+            return false;
+        }
         let Some(until) = self.bursts.full_until() else {
             return true;
         };

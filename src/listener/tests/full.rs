@@ -1,12 +1,18 @@
 //! Who gives way, and who is refused, when all places are taken, or all of one peer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::{PATIENCE, ask, run, start, start_bounded, tcp};
+use super::super::{listening, place};
+use super::{
+    ConnectionBounds, Faults, Handlers, ListenerCounters, ListenerState, PATIENCE, PAUSE, Places,
+    SharedListening, ask, run, start, start_bounded, tcp,
+};
 use crate::request_handler::PeerBound;
+use crate::wire::register;
 
 #[test]
 fn the_oldest_idle_connection_gives_way_to_a_newcomer() {
@@ -36,6 +42,71 @@ fn the_oldest_idle_connection_gives_way_to_a_newcomer() {
         assert_eq!(started.state.counters.gave_way.get(), 1);
         drop((clients, newcomer));
         started.stop().await;
+    });
+}
+
+#[test]
+fn one_connection_gives_way_to_each_newcomer_the_oldest_of_all_handlers_first() {
+    run(async {
+        let (socket, address) = tcp();
+        let started = start(socket, &[100, 100], 4).await;
+        let (mut clients, mut handlers) = (Vec::new(), Vec::new());
+        for _ in 0..4 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            handlers.push(ask(&mut client).await);
+            clients.push(client);
+        }
+        handlers.sort();
+        assert_eq!(
+            handlers,
+            ["handler-0", "handler-0", "handler-1", "handler-1"]
+        );
+        let mut newcomers = Vec::new();
+        for next in 0..4 {
+            for client in &mut clients[next..] {
+                ask(client).await;
+            }
+            let mut newcomer = TcpStream::connect(address).await.unwrap();
+            ask(&mut newcomer).await;
+            newcomers.push(newcomer);
+            let end = tokio::time::timeout(PATIENCE, clients[next].read(&mut [0; 1])).await;
+            assert_eq!(end.unwrap().unwrap(), 0, "{next} is closed");
+        }
+        assert_eq!(started.state.counters.gave_way.get(), 4);
+        drop(newcomers);
+        started.stop().await;
+    });
+}
+
+#[test]
+fn a_listener_whose_client_another_one_has_accepted_keeps_no_place() {
+    run(async {
+        let (socket, address) = tcp();
+        let bounds = ConnectionBounds {
+            places: Places::new(1),
+            peers: PeerBound::new(1),
+        };
+        let taken = bounds.places.try_take().unwrap();
+        let state = ListenerState::new(
+            &SharedListening::new(socket, false),
+            Arc::new(Handlers::from_pointee(Vec::new())),
+            None,
+            bounds,
+            Faults::default(),
+            ListenerCounters::default(),
+        );
+        let socket = register(state.socket.socket.try_clone().unwrap()).unwrap();
+        let _client = TcpStream::connect(address).await.unwrap();
+        let mut waiting = std::pin::pin!(place(&state, &socket));
+        while state.counters.full.get() == 0 {
+            assert!(futures_util::poll!(&mut waiting).is_pending());
+            tokio::task::yield_now().await;
+        }
+        let _accepted = listening::accept(&state.socket.socket).unwrap();
+        let waits = tokio::time::timeout(PAUSE * 2, &mut waiting).await;
+        assert!(waits.is_err(), "no place is free");
+        drop(taken);
+        assert!(state.bounds.places.try_take().is_some());
     });
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Streams {
     open: Cell<usize>,
     /// Whether bytes of answers wait because the client does not take them.
     blocked: Cell<bool>,
+    /// Whether the client has taken some since the last request was begun.
+    taken: Cell<bool>,
     /// Whether bytes of an answer can't be had although they were promised.
     broken: Cell<bool>,
     /// Whether more may follow at once, so that small writes are gathered; and whether some were.
@@ -71,6 +73,7 @@ impl Streams {
         Rc::new(Self {
             open: Cell::new(0),
             blocked: Cell::new(false),
+            taken: Cell::new(false),
             broken: Cell::new(false),
             gathers: Cell::new(false),
             gathered: Cell::new(false),
@@ -206,9 +209,20 @@ impl Streams {
 
     /// Notes whether the last write had to wait for the client.
     pub(super) fn set_blocked(&self, blocked: bool) {
+        self.taken.set(self.taken.get() || !blocked);
         if self.blocked.replace(blocked) && !blocked {
             self.idle_since.set(Instant::now());
         }
+    }
+
+    /// Whether the client takes what is sent: all of it, or some since the last request was begun.
+    pub(super) fn takes(&self) -> bool {
+        !self.blocked.get() || self.taken.get()
+    }
+
+    /// A request is begun.
+    pub(super) fn forget_taken(&self) {
+        self.taken.set(false);
     }
 
     /// Has the connection end before it writes anything more.
