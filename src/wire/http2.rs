@@ -10,6 +10,7 @@
 // Decision: No 100 is sent over HTTP/2.
 
 mod answer;
+mod answer_heads;
 mod body_sender;
 mod budget;
 mod bursts;
@@ -164,6 +165,8 @@ struct Session {
 /// was lost.
 impl Drop for Session {
     fn drop(&mut self) {
+        // What waits to hand over an answer learns that there is no connection any more.
+        self.streams.answer_heads.begin_again();
         // Without a runtime, which the last threads of a stop no longer have, the socket can't be asked.
         let served = tokio::runtime::Handle::try_current().is_ok();
         if served && self.closing.is_none() && self.wait.get() == ClientWait::Request {
@@ -309,6 +312,7 @@ impl Session {
             self.streams.gathers.set(gathers);
             let accepted = self.connection.poll_accept(cx);
             self.streams.gathers.set(false);
+            self.streams.had_turn_to_write();
             if accepted.is_ready() {
                 return accepted;
             }

@@ -26,7 +26,10 @@ pub(crate) struct RequestId(Bytes);
 impl RequestId {
     /// The id as a header's value, shared.
     pub(crate) fn value(&self) -> Option<HeaderValue> {
-        HeaderValue::from_maybe_shared(self.0.clone()).ok()
+        let mut value = HeaderValue::from_maybe_shared(self.0.clone()).ok()?;
+        // No other answer has it, so HTTP/2 must not keep it in its table of fields to refer to it.
+        value.set_sensitive(true);
+        Some(value)
     }
 
     /// The id: hexadecimal digits.
@@ -105,7 +108,8 @@ mod tests {
         for _ in 0..1000 {
             for id in [ids.next(), others.next()] {
                 assert_eq!(id.as_str().len(), DIGITS);
-                assert_eq!(id.value().unwrap(), id.as_str());
+                let value = id.value().unwrap();
+                assert!(value == id.as_str() && value.is_sensitive());
                 assert!(seen.insert(id.as_str().to_owned()), "{id:?}");
             }
         }

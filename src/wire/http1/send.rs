@@ -26,7 +26,7 @@ use super::answer::{AnswerHead, BodyEnd, chunk_line};
 use super::head::Framing;
 use super::input::Input;
 use crate::memory_file::MemoryFile;
-use crate::num::as_u64;
+use crate::num::{as_u64, as_usize};
 
 /// A larger body in memory is sent from where it lies; a smaller one is copied behind the head, which is cheaper.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
@@ -70,7 +70,9 @@ impl Unsent {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::File { file, sent } if head.is_empty() => {
-                socket.poll_send_file(cx, file, *sent, SEND_FILE_BYTES_MAX)
+                // With a larger number the kernel would look for the end of the file.
+                let left = as_usize(file.length().saturating_sub(*sent));
+                socket.poll_send_file(cx, file, *sent, left.min(SEND_FILE_BYTES_MAX))
             }
             Self::File { .. } => socket.poll_send(cx, &[IoSlice::new(head)], Then::GoOn),
             Self::Bytes(bytes) => {

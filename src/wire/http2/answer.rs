@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody as _};
@@ -76,6 +77,13 @@ impl Answer {
         let Ok(answered) = answered else {
             return respond.send_reset(Reason::INTERNAL_ERROR);
         };
+        let head_may_go = poll_fn(|cx| match self.open.streams().answer_heads.poll_give(cx) {
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending => respond.poll_reset(cx).map(|_| false),
+        });
+        if !head_may_go.await {
+            return;
+        }
         let (request, response) = answered.into_parts();
         let (status, size) = (response.status().as_u16(), size(&response));
         let recorder = &self.thread.recorder;
@@ -221,6 +229,8 @@ fn begin(
 fn head(status: StatusCode, headers: &HeaderMap, size: BodySize, date: &str) -> http::Response<()> {
     let mut head = http::Response::new(());
     *head.status_mut() = status;
+    // With the length and the date.
+    head.headers_mut().reserve(headers.len() + 2);
     for (name, value) in headers {
         if !HOP_BY_HOP.contains(name) {
             head.headers_mut().append(name, value.clone());

@@ -166,7 +166,9 @@ impl AsyncRead for Io {
             let now = early.get(..buffer.remaining()).unwrap_or(&early);
             let taken = this.hand_over(now, buffer)?;
             early.advance(taken);
-            this.early = early;
+            if !early.is_empty() {
+                this.early = early;
+            }
             return Poll::Ready(Ok(()));
         }
         let thread = Rc::clone(&this.thread);

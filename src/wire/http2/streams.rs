@@ -11,13 +11,14 @@ use tokio::time::Instant;
 
 use super::super::buffered::{Held, UNCOUNTED_BYTES};
 use super::super::counters::{ConnectionCounters, count};
+use super::answer_heads::AnswerHeads;
 
 /// The most bytes of a connection's answers that were read from a disk and wait to be sent: of few streams, and of many.
 const UNSENT_BYTES_MAX: [usize; 2] = [64 * 1024, 32 * 1024];
 /// More streams are many.
 const FEW_STREAMS: usize = 32;
-/// The heads of requests that the library gets at a time. Its table for them never becomes smaller.
-const HEADS_AT_A_TIME: usize = 16;
+/// The heads of requests that the library gets at a time, and the heads of answers. Its tables for them never become smaller.
+pub(super) const HEADS_AT_A_TIME: usize = 16;
 /// The least and the most bytes that one answer reads at a time.
 const SHARE_BYTES: [usize; 2] = [16 * 1024, 32 * 1024];
 
@@ -28,6 +29,8 @@ pub(super) struct Streams {
     blocked: Cell<bool>,
     /// Whether the client has taken some since the last request was begun.
     taken: Cell<bool>,
+    /// Whether the client has taken some since the last look for it.
+    wrote: Cell<bool>,
     /// Whether bytes of an answer can't be had although they were promised.
     broken: Cell<bool>,
     /// Whether more may follow at once, so that small writes are gathered; and whether some were.
@@ -35,6 +38,8 @@ pub(super) struct Streams {
     pub(super) gathered: Cell<bool>,
     /// Heads of requests that the library has got and the session may not have accepted.
     heads: Cell<usize>,
+    /// Heads of answers that the library may not have written.
+    pub(super) answer_heads: AnswerHeads,
     /// The longest time for which the client may take nothing: that of the open stream that allows most.
     stall: Cell<Duration>,
     idle_since: Cell<Instant>,
@@ -74,10 +79,12 @@ impl Streams {
             open: Cell::new(0),
             blocked: Cell::new(false),
             taken: Cell::new(false),
+            wrote: Cell::new(false),
             broken: Cell::new(false),
             gathers: Cell::new(false),
             gathered: Cell::new(false),
             heads: Cell::new(0),
+            answer_heads: AnswerHeads::default(),
             stall: Cell::new(stall),
             idle_since: Cell::new(Instant::now()),
             waiting: Cell::new(None),
@@ -171,6 +178,13 @@ impl Streams {
         self.heads.replace(0) >= HEADS_AT_A_TIME
     }
 
+    /// The library had its turn to write. What the client does not take stays in its tables.
+    pub(super) fn had_turn_to_write(&self) {
+        if self.wrote.take() || !self.blocked.get() {
+            self.answer_heads.begin_again();
+        }
+    }
+
     /// Counts bytes of bodies that wait unread. False if all connections hold too much.
     pub(super) fn hold_unread(&self, bytes: usize) -> bool {
         self.held_unread.borrow_mut().set(bytes)
@@ -209,7 +223,10 @@ impl Streams {
 
     /// Notes whether the last write had to wait for the client.
     pub(super) fn set_blocked(&self, blocked: bool) {
-        self.taken.set(self.taken.get() || !blocked);
+        if !blocked {
+            self.taken.set(true);
+            self.wrote.set(true);
+        }
         if self.blocked.replace(blocked) && !blocked {
             self.idle_since.set(Instant::now());
         }

@@ -11,6 +11,7 @@ mod pages;
 mod requests;
 mod site;
 mod streams;
+mod unread;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
