@@ -64,10 +64,16 @@ impl Exchange {
             bytes.len()
         };
         for piece in bytes.chunks(size.max(1)) {
-            if self.socket.write_all(piece).is_err() {
-                return;
+            if let Err(error) = self.socket.write_all(piece) {
+                return self.note(&error);
             }
         }
+    }
+
+    /// Notes whether the connection was cut off: whichever call comes first is told so.
+    fn note(&mut self, error: &std::io::Error) {
+        let cut_off = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+        self.reset |= cut_off.contains(&error.kind());
     }
 
     /// Reads more; false at the end.
@@ -79,7 +85,7 @@ impl Exchange {
                 Ok(read > 0)
             }
             Err(error) => {
-                self.reset = error.kind() == ErrorKind::ConnectionReset;
+                self.note(&error);
                 Err(format!("{error}, after {:?}", self.text()))
             }
         }
