@@ -5,15 +5,17 @@
 //! 1. `site`: the [`Responder`](crate::wire::Responder) of the public site, with one match arm for each kind of target.
 //! 2. `routes`: `path` (how paths are compared), `table` (which route it belongs to; a new kind of target, such as a redirect,
 //!    is a variant of [`Target`] here and a match arm in `site`), `rules` and `gate` (headers, delay, requests at a time).
-//! 3. `files` and `resource`: the answers.
+//! 3. `files`, `resource` and `batch`: the answers; `operations` carries out several changes, all or none.
 //! 4. `conditional` and `answer`: `If-Match` and its like, and what answers have in common, for both.
 //! 5. `refused`: the problem for each error of the rooms below.
 //! 6. `explain`: the same decisions for a request that is only asked about, in words.
 
 mod answer;
+mod batch;
 mod conditional;
 mod explain;
 mod files;
+mod operations;
 mod refused;
 mod resource;
 mod routes;

@@ -2,7 +2,7 @@
 //! a store or HTTP.
 //!
 //! Order of reading: `id` and `object` (what a record is), `compare` (when values are equal or less), `schema` (its rules),
-//! `command` (writes), `query` and `selection` (reads), `encoding` and `index` (how records are found by their values).
+//! `patch` and `command` (writes), `query` and `selection` (reads), `encoding` and `index` (how records are found by their values).
 
 mod command;
 mod compare;
@@ -12,6 +12,7 @@ mod index;
 mod json;
 mod nearest;
 mod object;
+mod patch;
 mod query;
 mod schema;
 mod selection;
@@ -20,9 +21,9 @@ mod slice;
 mod tests;
 
 pub(crate) use command::{
-    Absent, Atomicity, CommandError, Conditions, Decision, KeyFault, KeyVerdict, MATCHING_MAX,
-    NamedRequest, NewRecordError, REFERRING_BYTES_MAX, REFERRING_MAX, RequestKey, Tags,
-    WriteCommand, decide, try_batch,
+    Absent, Atomicity, BATCH_BYTES_MAX, CommandError, Conditions, Decision, KeyFault, KeyVerdict,
+    MATCHING_MAX, MatchingChange, NamedRequest, NewRecordError, REFERRING_BYTES_MAX, REFERRING_MAX,
+    RecordFilter, RequestKey, Tags, WriteCommand, decide, try_batch,
 };
 pub(crate) use encoding::{EncodedRange, after_all};
 pub use id::IdScheme;
@@ -31,6 +32,7 @@ pub(crate) use index::{EntryIdentity, IndexSection};
 pub use index::{IndexColumn, RecordIndex};
 pub(crate) use nearest::nearest;
 pub(crate) use object::{BodyError, JsonObject};
+pub(crate) use patch::{PatchFault, RecordPatch};
 pub(crate) use query::{
     By, FieldRanges, Handling, HistoryQuery, IndexableQuery, ListQuery, QueryError, RecordShape,
 };

@@ -171,6 +171,11 @@ pub struct LimitSettings {
     pub stall_timeout: Duration,
     /// Records in one answer to a list.
     pub list_records: NonZeroUsize,
+    /// Operations of a batch, records of a request that makes several, and records that one with filters may change.
+    pub batch: NonZeroUsize,
+    /// The body of such a request, in bytes.
+    #[serde(rename = "batch_body", deserialize_with = "size")]
+    pub batch_bytes: usize,
 }
 
 /// `[logging]`

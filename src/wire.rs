@@ -49,7 +49,7 @@ mod wait;
 
 pub(crate) use accept::{takes_html, wish};
 pub(crate) use access_log::Access;
-pub(crate) use body::read_body;
+pub(crate) use body::{read_body, read_body_by};
 pub(crate) use counters::{ConnectionCounters, count};
 pub(crate) use drain::Drain;
 pub(crate) use edition::{Edition, Editions};

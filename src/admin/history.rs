@@ -108,7 +108,7 @@ impl Histories {
         });
         let (Revision(change), record) = match written.await? {
             Written::Created(record) | Written::Replaced(record) => (record.revision, record.json),
-            Written::Deleted(_) | Written::DeletedMatching(_) => {
+            Written::Deleted(_) | Written::DeletedMatching(_) | Written::PatchedMatching(_) => {
                 return Err(Problem::new(Code::Internal));
             }
         };

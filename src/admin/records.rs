@@ -416,7 +416,9 @@ impl Fate {
         match written {
             Written::Created(record) => Self::Created(Some(record.revision.0)),
             Written::Replaced(record) => Self::Replaced(Some(record.revision.0)),
-            Written::Deleted(_) | Written::DeletedMatching(_) => Self::Other,
+            Written::Deleted(_) | Written::DeletedMatching(_) | Written::PatchedMatching(_) => {
+                Self::Other
+            }
         }
     }
 }

@@ -71,6 +71,15 @@ impl Explainer<'_> {
                 let records = AskedRecords::new(self.settings, target, &routed);
                 records.tell(site.map(|site| &*site.store), &mut told).await;
             }
+            Target::Batch => {
+                told.add("target", "batches: changes of several resources");
+                told.add("answered by", "writer, once its group is on the disk");
+                let most = self.settings.limits.batch;
+                told.add(
+                    "limit",
+                    format!("{most} operations, else 413 (limits.batch)"),
+                );
+            }
         }
         self.limits(&routed, &mut told);
         told
@@ -269,6 +278,7 @@ impl Explainer<'_> {
 fn why(matched: &Matched, asked: &AskedRequest) -> &'static str {
     match &matched.route.target {
         Target::Files(_) => "the longest prefix of the path, by whole segments",
+        Target::Batch => "the path of batches",
         Target::Resource(target) => match NamedRecord::of(target, matched, &asked.path) {
             None => "the path is that of the resource",
             Some(named) if named.past => "the path is that of a record's history",
@@ -281,6 +291,7 @@ fn why(matched: &Matched, asked: &AskedRequest) -> &'static str {
 fn why_not(route: &Route, second: &Route) -> &'static str {
     match (&route.target, &second.target) {
         (Target::Resource(_), Target::Files(_)) => "a folder comes after a resource",
+        (Target::Batch, _) | (_, Target::Batch) => "only the path of batches is theirs",
         (Target::Files(_), _) => "its path is shorter",
         (Target::Resource(_), Target::Resource(_)) => "its path is less like the one that was sent",
     }

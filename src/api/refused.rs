@@ -5,7 +5,8 @@ use serde_json::json;
 
 use crate::file_cache::{FileError, PathRefusal};
 use crate::record::{
-    BodyError, CommandError, IdError, KeyFault, NewRecordError, QueryError, RuleViolation,
+    BodyError, CommandError, IdError, KeyFault, NewRecordError, PatchFault, QueryError,
+    RuleViolation,
 };
 use crate::storage::StoreError;
 use crate::supervision::AskError;
@@ -23,6 +24,7 @@ impl From<BodyError> for Problem {
         let code = match &error {
             BodyError::Syntax { .. } => Code::InvalidJson,
             BodyError::NotAnObject { .. } => Code::NotAnObject,
+            BodyError::Number { .. } => Code::InexactNumber,
         };
         Self::new(code).detail(error.to_string())
     }
@@ -42,6 +44,7 @@ impl From<QueryError> for Problem {
             | QueryError::Repeated { .. }
             | QueryError::Number { .. }
             | QueryError::Backwards
+            | QueryError::OfChange
             | QueryError::Conflict { .. }
             | QueryError::Order
             | QueryError::SortKeys
@@ -51,6 +54,20 @@ impl From<QueryError> for Problem {
             | QueryError::Object { .. } => Code::InvalidParameter,
         };
         Self::new(code).detail(error.to_string())
+    }
+}
+
+impl From<PatchFault> for Problem {
+    fn from(fault: PatchFault) -> Self {
+        let code = match fault {
+            PatchFault::Body(error) => return error.into(),
+            PatchFault::Form { .. } | PatchFault::NotAnArray { .. } | PatchFault::TooMany => {
+                Code::InvalidPatch
+            }
+            PatchFault::Misfit { .. } => Code::PatchMisfit,
+            PatchFault::Test { .. } => Code::PatchTest,
+        };
+        Self::new(code).detail(fault.to_string())
     }
 }
 
@@ -110,7 +127,17 @@ impl From<CommandError> for Problem {
                 return problem.detail("there is no record with this id");
             }
             CommandError::Invalid(violations) => return violations.into(),
-            CommandError::TooLong { .. } => Code::BodyTooLarge,
+            CommandError::TooLong { .. } | CommandError::TooMuch => Code::BodyTooLarge,
+            CommandError::OtherId { .. } => Code::IdMismatch,
+            CommandError::Patch(fault) => return fault.into(),
+            CommandError::OfRecord {
+                ref id,
+                error: ref of,
+            } => {
+                let told = error.to_string();
+                let of = Self::from(CommandError::clone(of));
+                return of.detail(told).extension("id", json!(id.to_string()));
+            }
             CommandError::Damaged => Code::Damaged,
             CommandError::Referenced { .. } | CommandError::TooManyReferring => Code::Referenced,
             CommandError::Overtaken | CommandError::IndexIncomplete { .. } => Code::Unavailable,
@@ -136,7 +163,7 @@ impl From<StoreError> for Problem {
             StoreError::Expired
             | StoreError::TooSlow
             | StoreError::Unindexed { begun: true, .. } => Code::Deadline,
-            StoreError::TooLarge | StoreError::TooManyMatches => Code::InvalidParameter,
+            StoreError::TooLarge | StoreError::TooManyMatches { .. } => Code::InvalidParameter,
             StoreError::Crashed | StoreError::Failed => Code::Internal,
             StoreError::OutcomeUnknown => Code::OutcomeUnknown,
             StoreError::ShuttingDown => Code::ShuttingDown,

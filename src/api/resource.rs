@@ -1,12 +1,14 @@
-//! Records over HTTP: `collection` answers with lists, `item` with one record, `history` with what it was, and `change` carries
-//! out what changes any of them.
+//! Records over HTTP: `collection` answers with lists, `item` with one record, `history` with what it was; `change` carries
+//! out what changes any of them, `many` makes several records at once, and `told` has the answers to both.
 
 mod change;
 mod collection;
 mod dialect;
 mod history;
 mod item;
+mod many;
 mod negotiation;
+mod told;
 mod wanted;
 
 use actix_web::HttpResponse;
@@ -22,12 +24,15 @@ use super::site::Site;
 use crate::record::{Record, RecordId};
 use crate::settings::ResourceSettings;
 use crate::wire::{Incoming, Response, options};
+pub(super) use change::{is_json, max_affected, request_key};
 pub(super) use collection::listed;
-pub(super) use dialect::BodyOf;
-use dialect::JSON;
+pub(super) use dialect::{BodyOf, JSON};
 pub(super) use item::{absent, absent_in_put, found};
+pub(super) use many::finish;
+pub(super) use negotiation::prefers;
 use negotiation::{must_take_json, refuse_later};
-pub(super) use wanted::{ResourceWish, wanted};
+pub(super) use told::{ToldChange, refused};
+pub(super) use wanted::{ResourceWish, WriteWish, wanted};
 
 /// A request to a resource, or to one of its records.
 struct ResourceRequest<'a> {
@@ -80,11 +85,11 @@ impl NamedRecord {
 }
 
 /// The methods that are allowed on a resource or on what is named there, and the body whose media types OPTIONS lists.
-fn allowed(settings: &ResourceSettings, named: Option<&NamedRecord>) -> (&'static str, BodyOf) {
+fn allowed(named: Option<&NamedRecord>) -> (&'static str, BodyOf) {
     match named {
         Some(named) if named.past => (history::METHODS, BodyOf::Other),
         Some(_) => (item::METHODS, BodyOf::Patch),
-        None => (settings.collection_methods(), BodyOf::Post),
+        None => (collection::METHODS, BodyOf::Post),
     }
 }
 
@@ -134,7 +139,7 @@ fn set_preference_applied(response: &mut Response, preference: &'static str) {
 }
 
 /// A JSON text as an answer.
-fn json(status: StatusCode, text: impl Into<Bytes>) -> Response {
+pub(super) fn json(status: StatusCode, text: impl Into<Bytes>) -> Response {
     let mut response = HttpResponse::with_body(status, BoxBody::new(text.into()));
     set(&mut response, header::CONTENT_TYPE, JSON);
     response

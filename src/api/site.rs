@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::answer::redirect;
 use super::routes::{Matched, RouteTable, Target, Unrouted};
-use super::{files, resource};
+use super::{batch, files, resource};
 use crate::file_cache::Files;
 use crate::settings::Settings;
 use crate::storage::Store;
@@ -51,6 +51,7 @@ impl Responder for Site {
         let mut response = match &matched.route.target {
             Target::Files(root) => files::quick(self, request, root, matched, now)?,
             Target::Resource(target) => resource::quick(self, target, matched, request)?,
+            Target::Batch => return None,
         };
         rules.add_headers(&mut response);
         Some(response)
@@ -71,6 +72,10 @@ impl Responder for Site {
                 Target::Resource(resource) => {
                     resource::answer(self, resource, matched, request).await
                 }
+                Target::Batch if matched.rest(request.path()).is_empty() => {
+                    batch::answer(self, request).await
+                }
+                Target::Batch => Err(Problem::new(Code::NotFound)),
             },
             Err(Unrouted::Elsewhere(reference)) => redirect(reference, request.query()),
             Err(Unrouted::Nowhere) => Err(Problem::new(Code::NotFound)),

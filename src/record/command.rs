@@ -12,6 +12,8 @@ use bytes::Bytes;
 
 use super::id::{ID_NUMBER_MAX, IdError, IdScheme, RecordId};
 use super::object::{self, JsonObject};
+use super::patch::{PatchFault, RecordPatch};
+use super::query::ListQuery;
 use super::schema::{NewValues, RuleViolation, Schema};
 use super::{Record, Revision};
 
@@ -21,6 +23,9 @@ pub(crate) const MATCHING_MAX: usize = 1000;
 pub(crate) const REFERRING_MAX: usize = 1000;
 /// The most bytes that those have together which it changes.
 pub(crate) const REFERRING_BYTES_MAX: usize = 16 << 20;
+
+/// The most bytes that the records of one batch may have after it.
+pub(crate) const BATCH_BYTES_MAX: usize = 64 << 20;
 
 /// A change that a client asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,18 +48,53 @@ pub(crate) enum WriteCommand {
         json: Bytes,
         absent: Absent,
     },
-    /// Merges a patch into a record (RFC 7396).
-    Merge {
+    /// Patches a record.
+    Patch {
         id: RecordId,
-        patch: JsonObject,
+        patch: RecordPatch,
         absent: Absent,
         /// How long the text may become, unless it is longer already: otherwise patches could make it grow without end.
         bytes_max: usize,
     },
     /// Deletes a record.
     Delete { id: RecordId },
-    /// Deletes all records that have the members of the example: [`MATCHING_MAX`] at most.
-    DeleteMatching { example: JsonObject },
+    /// Changes all records that match.
+    Matching {
+        filter: RecordFilter,
+        change: MatchingChange,
+        /// If more match, none is changed.
+        most: usize,
+    },
+}
+
+/// The records that a command is about.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum RecordFilter {
+    /// Those that have the members of this example.
+    Example(JsonObject),
+    /// Those that match the conditions of this query.
+    Query(Box<ListQuery>),
+}
+
+impl RecordFilter {
+    fn matches(&self, record: &Record) -> Result<bool, CommandError> {
+        let object = JsonObject::parse(&record.json).map_err(|_| CommandError::Damaged)?;
+        Ok(match self {
+            Self::Example(example) => object.is_like(example),
+            Self::Query(query) => query.matches(object.members()),
+        })
+    }
+}
+
+/// The change of all records that match.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum MatchingChange {
+    Delete,
+    Patch {
+        patch: RecordPatch,
+        /// As for a patch of one record.
+        bytes_max: usize,
+    },
 }
 
 /// The result of a write to a record that does not exist.
@@ -142,6 +182,21 @@ pub(crate) enum CommandError {
     Precondition { current: Option<Revision> },
     #[error("the record is not valid")]
     Invalid(Vec<RuleViolation>),
+    /// The patch gives the record another id.
+    #[error("the record {id} can't get another id; delete it and create another one")]
+    OtherId { id: RecordId },
+    /// The patch can't be applied to the record.
+    #[error(transparent)]
+    Patch(#[from] PatchFault),
+    /// One of the records that match can't be changed.
+    #[error("record {id}: {error}")]
+    OfRecord {
+        id: RecordId,
+        error: Box<CommandError>,
+    },
+    /// All changes together would be too long for one group.
+    #[error("the changes together have more than {} MiB; change fewer records at once", BATCH_BYTES_MAX >> 20)]
+    TooMuch,
     /// The patched record would be too long.
     #[error("the record would have more than {bytes_max} bytes")]
     TooLong { bytes_max: usize },
@@ -175,7 +230,14 @@ pub(crate) enum NewRecordError {
 impl WriteCommand {
     /// Whether it leaves fewer records than before.
     pub(crate) fn deletes(&self) -> bool {
-        matches!(self, Self::Delete { .. } | Self::DeleteMatching { .. })
+        match self {
+            Self::Delete { .. } => true,
+            Self::Matching { change, .. } => *change == MatchingChange::Delete,
+            Self::Create { .. }
+            | Self::CreateNumbered { .. }
+            | Self::Replace { .. }
+            | Self::Patch { .. } => false,
+        }
     }
 
     /// The command that creates a record with these members. Its id is the client's, or else as `ids` says.
@@ -267,7 +329,7 @@ fn decide_sent(
             }
             Ok(Decision::Put(object::with_id(id, members)))
         }
-        (WriteCommand::Replace { absent, .. } | WriteCommand::Merge { absent, .. }, None)
+        (WriteCommand::Replace { absent, .. } | WriteCommand::Patch { absent, .. }, None)
             if *absent == Absent::Refuse =>
         {
             Err(CommandError::Absent)
@@ -276,54 +338,66 @@ fn decide_sent(
             Ok(Decision::Put(json.clone()))
         }
         (
-            WriteCommand::Merge {
+            WriteCommand::Patch {
                 patch, bytes_max, ..
             },
             _,
-        ) => {
-            let text = merged(patch, schema, id, current, new)?;
-            let bytes_max = current.map_or(*bytes_max, |record| record.json.len().max(*bytes_max));
-            if text.len() > bytes_max {
-                return Err(CommandError::TooLong { bytes_max });
-            }
-            Ok(Decision::Put(text))
-        }
+        ) => patched(patch, schema, (id, current), *bytes_max, new).map(Decision::Put),
         (WriteCommand::Delete { .. }, None) => Err(CommandError::Absent),
         (WriteCommand::Delete { .. }, Some(_)) => Ok(Decision::Remove),
-        (WriteCommand::DeleteMatching { .. }, None) => Ok(Decision::Keep),
-        (WriteCommand::DeleteMatching { example }, Some(record)) => {
-            let object = JsonObject::parse(&record.json).map_err(|_| CommandError::Damaged)?;
-            Ok(if object.is_like(example) {
-                Decision::Remove
-            } else {
-                Decision::Keep
-            })
+        (WriteCommand::Matching { .. }, None) => Ok(Decision::Keep),
+        (WriteCommand::Matching { filter, change, .. }, Some(record)) => {
+            if !filter.matches(record)? {
+                return Ok(Decision::Keep);
+            }
+            match change {
+                MatchingChange::Delete => Ok(Decision::Remove),
+                MatchingChange::Patch { patch, bytes_max } => {
+                    let patched = patched(patch, schema, (id, current), *bytes_max, new);
+                    patched.map(Decision::Put).map_err(|error| {
+                        let (id, error) = (id.clone(), Box::new(error));
+                        CommandError::OfRecord { id, error }
+                    })
+                }
+            }
         }
     }
 }
 
 // Decision: A change answers for what it changes.
 /// The text of a record after a patch.
-fn merged(
-    patch: &JsonObject,
+fn patched(
+    patch: &RecordPatch,
     schema: &Schema,
-    id: &RecordId,
-    current: Option<&Record>,
+    (id, current): (&RecordId, Option<&Record>),
+    bytes_max: usize,
     new: &NewValues<'_>,
 ) -> Result<Bytes, CommandError> {
-    let old = current.map(|record| stored(&record.json)).transpose()?;
-    let mut object = old.clone().unwrap_or_default();
-    object.merge(patch);
+    let parse = |record: &Record| {
+        JsonObject::parse(&record.json).map_err(|_| CommandError::Damaged)
+    };
+    let mut object = current.map_or_else(|| Ok(JsonObject::default()), parse)?;
+    let before = object.members().get("id").cloned();
+    patch.apply(&mut object)?;
+    let after = object.members().get("id");
+    if before.is_some() && after.is_some() && after != before.as_ref() {
+        return Err(CommandError::OtherId { id: id.clone() });
+    }
     object.remove_id();
     if let Err(mut found) = schema.check(&mut object, new) {
-        if let Some(old) = old {
-            found = schema.made_by_change(found, old, &object);
+        if let Some(record) = current {
+            found = schema.made_by_change(found, stored(&record.json)?, &object);
         }
         if !found.is_empty() {
             return Err(CommandError::Invalid(found));
         }
     }
-    Ok(object.text(id))
+    let text = object.text(id);
+    let bytes_max = current.map_or(bytes_max, |record| record.json.len().max(bytes_max));
+    if text.len() > bytes_max {
+        return Err(CommandError::TooLong { bytes_max });
+    }
+    Ok(text)
 }
 
 /// The members of a record without its id.

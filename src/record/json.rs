@@ -4,15 +4,95 @@
 //! the whole text is refused: otherwise one of the two values would be dropped.
 
 // Decision: A name that occurs twice in a body is refused.
+// Decision: A number is kept or refused.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::object::BodyError;
+
 /// Reads a value. Refuses one that has an object with the same name twice, or that is nested deeper than 128 levels.
 pub(super) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice(text).map(|UniqueNames(value)| value)
+}
+
+/// Refuses a text that has a number which would not be kept as it was written: a whole number beyond 64 bits, or one with
+/// more digits than an `f64` has and another value than the nearest `f64`.
+pub(super) fn exact(text: &[u8]) -> Result<(), BodyError> {
+    let mut rest = text;
+    while let Some(byte) = rest.first() {
+        let length = match byte {
+            b'"' => string_bytes(rest),
+            b'-' | b'0'..=b'9' => {
+                let length = rest.iter().take_while(|byte| is_of_number(**byte));
+                let (number, _) = rest.split_at(length.count());
+                if number.len() > DIGITS_KEPT && !is_kept(number) {
+                    let number = String::from_utf8_lossy(number).into_owned();
+                    return Err(BodyError::Number { number });
+                }
+                number.len()
+            }
+            _ => 1,
+        };
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// So many characters of a number are kept in any case.
+const DIGITS_KEPT: usize = 17;
+
+/// The length of the string that begins a text.
+fn string_bytes(text: &[u8]) -> usize {
+    let mut at = 1;
+    while let Some(byte) = text.get(at) {
+        at += match byte {
+            b'"' => return at + 1,
+            b'\\' => 2,
+            _ => 1,
+        };
+    }
+    at
+}
+
+fn is_of_number(byte: u8) -> bool {
+    byte.is_ascii_digit() || b"+-.eE".contains(&byte)
+}
+
+/// Whether a long number has the same value when it is read. What is no number at all is refused elsewhere.
+fn is_kept(number: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(number) else {
+        return true;
+    };
+    let Ok(nearest) = text.parse::<f64>() else {
+        return true;
+    };
+    let whole = !text.contains(['.', 'e', 'E']);
+    if whole && (text.parse::<u64>().is_ok() || text.parse::<i64>().is_ok()) {
+        return true;
+    }
+    let (written, kept) = (decimal(text), decimal(&format!("{nearest:e}")));
+    let as_many = |digits: &str| digits.len() <= DIGITS_KEPT;
+    written == kept || !whole && written.is_some_and(|(_, digits, _)| as_many(&digits))
+}
+
+/// A number as its sign, its digits without zeros at either end, and the exponent of the first digit. Zero has no digits.
+fn decimal(text: &str) -> Option<(bool, String, i64)> {
+    let negative = text.starts_with('-');
+    let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i64 = exponent.parse().ok()?;
+    let digits = digits.trim_start_matches('-');
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = format!("{whole}{fraction}");
+    let zeros = all.len() - all.trim_start_matches('0').len();
+    let digits = all.trim_matches('0').to_owned();
+    if digits.is_empty() {
+        return Some((false, digits, 0));
+    }
+    let first = i64::try_from(whole.len()).ok()? - i64::try_from(zeros).ok()?;
+    Some((negative, digits, first.checked_add(exponent)?))
 }
 
 struct UniqueNames(Value);
@@ -87,6 +167,46 @@ mod tests {
         let text = r#"{"a": [1, -2, 1.5, true, null, "x", {}], "b": {"a": 18446744073709551615}, "\u00e4": "\n"}"#;
         let expected: Value = serde_json::from_str(text).unwrap();
         assert_eq!(parse(text.as_bytes()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_number_is_kept_or_refused() {
+        for kept in [
+            "0",
+            "-0",
+            "-0.0000000000000000000000000",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "100000000000000000000",
+            "123456789012345680000",
+            "1.50000000000000000000000000",
+            "0.10000000000000001",
+            "0.30000000000000004",
+            "1e300",
+            "1.7976931348623157e308",
+            "12345678901234567E-10",
+            "\"123456789012345678901234567890\"",
+            "{\"a\\\"123456789012345678901\":[\"\\\\\",1]}",
+        ] {
+            assert_eq!(exact(kept.as_bytes()), Ok(()), "{kept}");
+        }
+        for changed in [
+            "18446744073709551616",
+            "-9223372036854775809",
+            "123456789012345678901",
+            "0.123456789012345678",
+            "3.14159265358979323846264338327950288",
+            "1234567890.1234567890123",
+            "1.234567890123456789e20",
+        ] {
+            let text = format!("{{\"a\":[\"x\",{changed}]}}");
+            let number = changed.to_owned();
+            assert_eq!(
+                exact(text.as_bytes()),
+                Err(BodyError::Number { number }),
+                "{changed}"
+            );
+        }
     }
 
     #[test]

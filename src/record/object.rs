@@ -29,31 +29,42 @@ pub(crate) enum BodyError {
         /// The kind of the value, with its article.
         found: &'static str,
     },
+    /// It has a number that can't be kept as it was written.
+    #[error(
+        "the number {number} has more digits than can be kept; send it as a text, or with fewer"
+    )]
+    Number { number: String },
+}
+
+impl BodyError {
+    pub(super) fn syntax(error: &serde_json::Error) -> Self {
+        let text = error.to_string();
+        // serde_json ends its text with the position, which has fields of its own here.
+        let reason = text.split(" at line ").next().unwrap_or_default();
+        Self::Syntax {
+            line: error.line(),
+            column: error.column(),
+            reason: reason.to_owned(),
+        }
+    }
 }
 
 impl JsonObject {
-    /// Reads a body.
+    /// Reads what a client sends to be kept: refuses numbers that can't be kept as they are written.
+    pub(crate) fn read(body: &[u8]) -> Result<Self, BodyError> {
+        let object = Self::parse(body)?;
+        json::exact(body)?;
+        Ok(object)
+    }
+
+    /// Reads a text.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, BodyError> {
         match json::parse(body) {
             Ok(Value::Object(members)) => Ok(Self(members)),
             Ok(other) => Err(BodyError::NotAnObject {
                 found: article(&other),
             }),
-            Err(error) => {
-                let text = error.to_string();
-                // serde_json ends its text with the position, which has fields of its own here.
-                let reason = text
-                    .split(" at line ")
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned();
-                let (line, column) = (error.line(), error.column());
-                Err(BodyError::Syntax {
-                    line,
-                    column,
-                    reason,
-                })
-            }
+            Err(error) => Err(BodyError::syntax(&error)),
         }
     }
 
@@ -165,7 +176,7 @@ impl fmt::Display for Tail<'_> {
 }
 
 /// The kind of a value with its article, for people.
-fn article(value: &Value) -> &'static str {
+pub(super) fn article(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

@@ -142,6 +142,28 @@ impl ListQuery {
         })
     }
 
+    /// Reads the conditions of a change of all records that match. Whatever else a list has would mean nothing.
+    pub(crate) fn of_change(
+        query: &str,
+        schema: &Schema,
+        handling: Handling,
+    ) -> Result<Self, QueryError> {
+        let read = Self::parse(query, schema, handling)?;
+        if read.is_sorted() || read.part != ListPart::default() || read.counted {
+            return Err(QueryError::OfChange);
+        }
+        Ok(read)
+    }
+
+    /// The same for the first matching records, and the number of all.
+    pub(crate) fn first(self, records: usize) -> Self {
+        let part = ListPart::Between {
+            start: 0,
+            end: records,
+        };
+        Self { part, ..self }
+    }
+
     /// The query for the number of all records.
     pub(crate) fn counting() -> Self {
         Self {

@@ -1,6 +1,5 @@
 //! Selects records of a resource that are shown one by one: the page of a query, or all that match an example.
 
-use super::command::MATCHING_MAX;
 use super::object::JsonObject;
 use super::query::{ListQuery, SortKey};
 use super::{Record, RecordId};
@@ -177,13 +176,16 @@ fn weight(key: &SortKey, record: &Record) -> usize {
 pub(crate) struct Example {
     example: JsonObject,
     ids: Vec<RecordId>,
+    most: usize,
 }
 
 impl Example {
-    pub(crate) fn new(example: JsonObject) -> Self {
+    /// Looks for `most` records at most.
+    pub(crate) fn new(example: JsonObject, most: usize) -> Self {
         Self {
             example,
             ids: Vec::new(),
+            most,
         }
     }
 
@@ -192,12 +194,12 @@ impl Example {
         if JsonObject::parse(&record.json).is_ok_and(|object| object.is_like(&self.example)) {
             self.ids.push(record.id);
         }
-        self.ids.len() <= MATCHING_MAX
+        self.ids.len() <= self.most
     }
 
-    /// The ids; `None` if there are more than [`MATCHING_MAX`].
+    /// The ids; `None` if there are more than that.
     pub(crate) fn finish(self) -> Option<Vec<RecordId>> {
-        (self.ids.len() <= MATCHING_MAX).then_some(self.ids)
+        (self.ids.len() <= self.most).then_some(self.ids)
     }
 }
 

@@ -153,6 +153,10 @@ pub(crate) const KEYS: &[Key] = &[
         "The longest time without one byte of progress in a body or an answer: against slow readers"),
     key("limits.list_records", LIVE, COUNT, "10000",
         "The most records in one answer to a list, whatever number is asked for; what is cut has a link to the rest"),
+    key("limits.batch", LIVE, Kind::Integer(1, 10_000), "1000",
+        "The most operations of a request to /_batch, records of one that makes several, and records that one with filters may change"),
+    key("limits.batch_body", LIVE, QUEUE_BYTES, r#""16 MiB""#,
+        "The largest body of a request that makes several records, and of one to /_batch; each record has limits.body"),
     // --- logging
     key("logging.level", LIVE, FILTER, r#""info""#,
         "error, warn, info, debug, trace, or a filter such as \"info,perennial::storage=debug\""),

@@ -11,8 +11,8 @@ use super::history::RecordHistory;
 use super::sled::{PreparedResources, ProposedResources};
 use crate::num::as_millis;
 use crate::record::{
-    Atomicity, CommandError, Conditions, HistoryQuery, ListQuery, MATCHING_MAX, Record, RecordId,
-    RequestKey, SELECTED_BYTES_MAX, Schema, WriteCommand,
+    Atomicity, CommandError, Conditions, HistoryQuery, ListQuery, Record, RecordId, RequestKey,
+    SELECTED_BYTES_MAX, Schema, WriteCommand,
 };
 use crate::settings::Settings;
 use crate::supervision::MessageId;
@@ -253,11 +253,18 @@ pub(crate) enum Written {
     Replaced(Record),
     /// A record was deleted.
     Deleted(Record),
-    /// All records that match an example were deleted.
+    /// All records that match were deleted.
     DeletedMatching(Vec<Record>),
+    /// All records that match were patched.
+    PatchedMatching(Vec<Record>),
 }
 
 impl Written {
+    /// Its records.
+    pub(crate) fn records(&self) -> &[Record] {
+        self.parts().1
+    }
+
     /// The name of its kind, and its records.
     pub(super) fn parts(&self) -> (&'static str, &[Record]) {
         match self {
@@ -265,13 +272,24 @@ impl Written {
             Self::Replaced(record) => ("replaced", std::slice::from_ref(record)),
             Self::Deleted(record) => ("deleted", std::slice::from_ref(record)),
             Self::DeletedMatching(records) => ("deleted_matching", records),
+            Self::PatchedMatching(records) => ("patched_matching", records),
+        }
+    }
+
+    /// The record, if it is one.
+    pub(crate) fn record(self) -> Option<Record> {
+        match self {
+            Self::Created(record) | Self::Replaced(record) | Self::Deleted(record) => Some(record),
+            Self::DeletedMatching(_) | Self::PatchedMatching(_) => None,
         }
     }
 
     /// The same from its parts; `None` if they are no one's.
     pub(super) fn of_parts(kind: &str, mut records: Vec<Record>) -> Option<Self> {
-        if kind == "deleted_matching" {
-            return Some(Self::DeletedMatching(records));
+        match kind {
+            "deleted_matching" => return Some(Self::DeletedMatching(records)),
+            "patched_matching" => return Some(Self::PatchedMatching(records)),
+            _ => {}
         }
         let record = records.pop().filter(|_| records.is_empty())?;
         match kind {
@@ -382,9 +400,11 @@ pub(crate) enum StoreError {
     /// The records before the page of a sorted list have more than [`SELECTED_BYTES_MAX`], or there is no room for a page.
     #[error("the records of this sorted list up to the page asked for are more than {} MiB; filter, or read the list with _limit=100&_after= and follow its links", SELECTED_BYTES_MAX >> 20)]
     TooLarge,
-    /// More records match the example than may be deleted at once.
-    #[error("the example matches more than {MATCHING_MAX} records; say more in it")]
-    TooManyMatches,
+    /// More records match than may be changed at once.
+    #[error(
+        "more than {most} records match, so none was changed; say more precisely which, or allow more"
+    )]
+    TooManyMatches { most: usize },
     /// The writer panicked on the write twice.
     #[error("the writer failed on this write; it was not done")]
     Crashed,

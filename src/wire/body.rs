@@ -18,13 +18,24 @@ const RESERVE_BYTES_MAX: usize = 64 * 1024;
 
 /// Reads the whole body, which may have `limit` bytes.
 pub(crate) async fn read_body(request: &mut Incoming, limit: usize) -> Result<Bytes, Problem> {
+    read_body_by(request, limit, |_| limit).await
+}
+
+/// Reads the whole body, which may have `most` bytes, or only as many as its beginning says.
+pub(crate) async fn read_body_by(
+    request: &mut Incoming,
+    most: usize,
+    limit_of: impl FnOnce(&[u8]) -> usize,
+) -> Result<Bytes, Problem> {
     let too_large =
-        || Problem::new(Code::BodyTooLarge).detail(format!("a body may have {limit} bytes"));
+        |limit| Problem::new(Code::BodyTooLarge).detail(format!("a body may have {limit} bytes"));
     let declared = request.headers().get(header::CONTENT_LENGTH);
     let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > limit) {
-        return Err(too_large());
+    let is_over = |limit| declared.is_some_and(|length| length > limit);
+    if is_over(most) {
+        return Err(too_large(most));
     }
+    let (mut limit, mut limit_of) = (most, Some(limit_of));
     // Most bodies come in one piece, which is returned without a copy.
     let mut first = Bytes::new();
     let mut body = BytesMut::new();
@@ -34,9 +45,12 @@ pub(crate) async fn read_body(request: &mut Incoming, limit: usize) -> Result<By
         .map_err(late)?
     {
         let part = part.map_err(|error| broken(&error))?;
+        if let Some(limit_of) = limit_of.take() {
+            limit = limit_of(&part).min(most);
+        }
         let so_far = first.len() + body.len();
-        if so_far + part.len() > limit {
-            return Err(too_large());
+        if is_over(limit) || so_far + part.len() > limit {
+            return Err(too_large(limit));
         }
         if so_far == 0 {
             first = part;

@@ -2,7 +2,7 @@
 //!
 //! | status | code | when |
 //! | --- | --- | --- |
-//! | 400 | `invalid_json`, `not_an_object`, `invalid_id`, `invalid_key`, `invalid_parameter`, `invalid_path` | syntax |
+//! | 400 | `invalid_json`, `not_an_object`, `invalid_batch`, `invalid_id`, `invalid_key`, `invalid_patch`, `invalid_parameter`, `invalid_path` | syntax |
 //! | 400 | `malformed_request` | the message breaks a rule of HTTP; a connection of HTTP/1 closes |
 //! | 400 | `not_available` | a later release will understand it |
 //! | 403 | `forbidden` | the daemon may not read the file |
@@ -24,6 +24,9 @@
 //! | 422 | `validation` | with every violation |
 //! | 422 | `invalid_order` | what the admin listener can't do |
 //! | 422 | `invalid_settings` | settings that are read again have faults |
+//! | 409 | `patch_test` | a test of a JSON Patch found another value |
+//! | 422 | `patch_misfit` | a JSON Patch names what the record does not have |
+//! | 422 | `inexact_number` | a number that would not be kept as it was written |
 //! | 422 | `key_reused` | another request was sent with the same `Idempotency-Key` |
 //! | 424 | `cancelled` | an operation of an atomic batch that was not done, since another was refused |
 //! | 428 | `precondition_required` | the resource insists on `If-Match` |
@@ -75,9 +78,11 @@ macro_rules! codes {
 codes! {
     InvalidJson = 400, "invalid_json", "The body is not valid JSON";
     NotAnObject = 400, "not_an_object", "The body is not a JSON object";
+    InvalidBatch = 400, "invalid_batch", "The batch is not valid";
     InvalidId = 400, "invalid_id", "The id is not valid";
     InvalidParameter = 400, "invalid_parameter", "A query parameter is not valid";
     InvalidKey = 400, "invalid_key", "The Idempotency-Key is not valid";
+    InvalidPatch = 400, "invalid_patch", "The patch is not valid";
     InvalidPath = 400, "invalid_path", "The path is not valid";
     MalformedRequest = 400, "malformed_request", "The request is not valid HTTP";
     NotAvailable = 400, "not_available", "This is not available yet";
@@ -102,6 +107,9 @@ codes! {
     Validation = 422, "validation", "The record is not valid";
     InvalidOrder = 422, "invalid_order", "The order is not valid";
     InvalidSettings = 422, "invalid_settings", "The settings are wrong";
+    PatchTest = 409, "patch_test", "A test of the patch found another value";
+    PatchMisfit = 422, "patch_misfit", "The patch does not fit the record";
+    InexactNumber = 422, "inexact_number", "A number has more digits than can be kept";
     KeyReused = 422, "key_reused", "The Idempotency-Key is another request's";
     Cancelled = 424, "cancelled", "Another operation of the batch was refused";
     ClientLeft = 499, "client_left", "The client closed its side while the request waited for its turn";
@@ -172,6 +180,28 @@ impl Problem {
     pub(crate) fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
+    }
+
+    /// Whether it is of this kind.
+    pub(crate) fn is(&self, code: Code) -> bool {
+        self.code == code
+    }
+
+    /// It as one of several results.
+    pub(crate) fn result(&self) -> Value {
+        let (status, code, title) = self.code.row();
+        let mut body =
+            json!({ "title": title, "status": status, "code": code, "detail": self.detail });
+        if let Some(body) = body.as_object_mut() {
+            for (name, value) in &self.extensions {
+                body.insert((*name).to_owned(), value.clone());
+            }
+        }
+        let mut headers = serde_json::Map::new();
+        if let Some((name, value)) = self.header.as_deref() {
+            headers.insert(name.to_string(), value.clone().into());
+        }
+        json!({ "status": status, "headers": headers, "body": body })
     }
 
     /// A member of its own in the body.

@@ -17,6 +17,7 @@ mod admin;
 mod archive;
 mod backup;
 mod backup_schedule;
+mod batches;
 mod chaos;
 mod check;
 mod client;

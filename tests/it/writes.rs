@@ -155,7 +155,38 @@ fn a_dry_run_answers_as_if_and_changes_nothing() {
 /// One request of a worker, and the tokens that it brings.
 fn request(worker: usize, n: usize) -> (&'static str, Value, Vec<String>) {
     let token = |part: usize| format!("{worker}-{n}-{part}");
-    ("/books", json!({"token": token(0)}), vec![token(0)])
+    let record = |part: usize| json!({"token": token(part)});
+    let op = |part: usize| json!({"method": "POST", "path": "/books", "body": record(part)});
+    let tokens = |parts| (0..parts).map(token).collect();
+    match n % 4 {
+        0 => ("/books", record(0), tokens(1)),
+        1 => ("/books", (0..3).map(record).collect(), tokens(3)),
+        2 => {
+            let ops: Value = (0..3).map(op).collect();
+            ("/_batch", json!({"mode": "atomic", "ops": ops}), tokens(3))
+        }
+        _ => {
+            let ops: Value = (0..2).map(op).collect();
+            ("/_batch", json!({"mode": "gather", "ops": ops}), tokens(2))
+        }
+    }
+}
+
+/// Whether an answer says that all was done; a `gather` may have been done in part.
+fn is_done(answer: &Response) -> bool {
+    if answer.status == 503 {
+        return false;
+    }
+    if answer.status == 201 {
+        return true;
+    }
+    let results = answer.clone().expect(200).json();
+    let mut results = results["results"].as_array().unwrap().iter();
+    results.all(|result| match result["status"].as_u64() {
+        Some(201) => true,
+        Some(503) => false,
+        _ => panic!("{result}"),
+    })
 }
 
 /// Sends requests, each until it has an answer, until `over`. Returns the tokens of those that were answered.
@@ -179,14 +210,12 @@ fn work(
                     .ok()
             });
             match answer {
-                Some(answer) if answer.status == 503 => {}
-                Some(answer) => {
-                    let answer = answer.expect(if path == "/_batch" { 200 } else { 201 });
+                Some(answer) if is_done(&answer) => {
                     replayed += usize::from(answer.header("idempotent-replayed").is_some());
                     done.extend(tokens);
                     break;
                 }
-                None => {}
+                Some(_) | None => {}
             }
             thread::sleep(Duration::from_millis(2));
         }

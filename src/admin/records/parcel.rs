@@ -113,12 +113,12 @@ impl Parcel {
             let fault = format!("a record may have {bytes_max} bytes (limits.body)");
             return Err(vec![fault]);
         }
-        let object = JsonObject::parse(line.text).map_err(|error| {
+        let object = JsonObject::read(line.text).map_err(|error| {
             vec![match error {
                 BodyError::Syntax { column, reason, .. } => {
                     format!("not valid JSON at column {column}: {reason}")
                 }
-                BodyError::NotAnObject { .. } => error.to_string(),
+                BodyError::NotAnObject { .. } | BodyError::Number { .. } => error.to_string(),
             }]
         })?;
         // The same at each attempt, so that what an earlier one brought is found.
@@ -169,9 +169,9 @@ fn may_have_made(command: &WriteCommand, changed: &RecordId) -> bool {
     match command {
         WriteCommand::Create { id, .. } | WriteCommand::Replace { id, .. } => id == changed,
         WriteCommand::CreateNumbered { .. } => matches!(changed, RecordId::Number(_)),
-        WriteCommand::Merge { .. }
+        WriteCommand::Patch { .. }
         | WriteCommand::Delete { .. }
-        | WriteCommand::DeleteMatching { .. } => false,
+        | WriteCommand::Matching { .. } => false,
     }
 }
 
@@ -184,9 +184,9 @@ fn has_text(command: &WriteCommand, text: Option<&Bytes>) -> bool {
         WriteCommand::CreateNumbered { members } => {
             JsonObject::parse(text).is_ok_and(|object| object.without_id() == *members)
         }
-        WriteCommand::Merge { .. }
+        WriteCommand::Patch { .. }
         | WriteCommand::Delete { .. }
-        | WriteCommand::DeleteMatching { .. } => false,
+        | WriteCommand::Matching { .. } => false,
     }
 }
 

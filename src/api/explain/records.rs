@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::answer::{Answered, empty};
 use super::super::resource::{
-    self, BodyOf, NamedRecord, ResourceWish, absent, absent_in_put, listed, wanted,
+    self, BodyOf, NamedRecord, ResourceWish, WriteWish, absent, absent_in_put, listed, wanted,
 };
 use super::super::routes::ResourceTarget;
 use super::explanation::{duration, size};
@@ -72,7 +72,10 @@ impl<'a> AskedRecords<'a> {
             }
         };
         told.add("method", self.effect());
-        if let ResourceWish::List(query, _) = &wanted {
+        if let ResourceWish::List(query, _)
+        | ResourceWish::Write(WriteWish::DeleteWhere(query) | WriteWish::PatchWhere(query)) =
+            &wanted
+        {
             told.add("query", query.told());
             told.add("found by", self.plan(query));
         }
@@ -198,9 +201,22 @@ impl<'a> AskedRecords<'a> {
         };
         let absent = "; 404 if it does not exist";
         match (self.method().as_str(), &self.named) {
-            ("POST", _) => format!("creates a record; its id is {}", ids(settings.ids)),
-            ("DELETE", None) => {
+            ("POST", _) => format!(
+                "creates a record, or all of an array or none; the id is {}",
+                ids(settings.ids)
+            ),
+            ("DELETE", None) if self.routed.asked.query.is_empty() => {
                 "deletes the records that are equal to the example in the body".to_owned()
+            }
+            (method @ ("DELETE" | "PATCH"), None) => {
+                let does = if method == "DELETE" {
+                    "deletes"
+                } else {
+                    "patches"
+                };
+                format!(
+                    "{does} all records that match, or none if they are more than Prefer: max-affected=N allows"
+                )
             }
             ("DELETE", Some(_)) => format!("deletes the record{absent}{condition}"),
             ("PATCH", _) => format!(

@@ -2,26 +2,27 @@
 
 use std::sync::Arc;
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderMap, HeaderName};
+use actix_web::http::Method;
+use actix_web::http::header::{HeaderMap, HeaderName};
 use bytes::Bytes;
 
-use super::super::answer::{Answered, empty, set};
-use super::super::conditional::{conditions, etag};
-use super::super::refused::failed_condition;
+use super::super::answer::Answered;
+use super::super::conditional::conditions;
 use super::super::routes::ResourceTarget;
-use super::dialect::BodyOf;
+use super::ResourceRequest;
+use super::dialect::{BodyOf, JSON_PATCH, media_type};
 use super::item::absent_in_put;
-use super::negotiation::prefers;
+use super::many::{self, NDJSON, finish};
+use super::negotiation::{prefers, value_of};
+use super::told::{ToldChange, refused};
 use super::wanted::WriteWish;
-use super::{ResourceRequest, array, json, set_preference_applied};
 use crate::record::{
-    Absent, CommandError, Conditions, IdScheme, JsonObject, NewValues, RecordId, RequestKey, Tags,
-    WriteCommand,
+    Absent, CommandError, Conditions, IdScheme, JsonObject, MATCHING_MAX, MatchingChange,
+    NewValues, RecordFilter, RecordId, RecordPatch, RequestKey, Tags, WriteCommand,
 };
 use crate::settings::Put;
-use crate::storage::{BatchWritten, Write, WriteBatch, Written, unix_ms};
-use crate::wire::{Code, Problem, read_body};
+use crate::storage::{BatchWritten, Write, WriteBatch, unix_ms};
+use crate::wire::{Code, Problem, read_body, read_body_by};
 
 /// The detail of the answer to a PUT that could have created the record.
 const PUT_ABSENT: &str = "there is no record with this id; to create it, send If-None-Match: *, or set upsert = true for the resource";
@@ -33,31 +34,57 @@ impl WriteWish {
     fn body(&self) -> Option<BodyOf> {
         match self {
             Self::Create => Some(BodyOf::Post),
-            Self::Patch(_) => Some(BodyOf::Patch),
+            Self::Patch(_) | Self::PatchWhere(_) => Some(BodyOf::Patch),
             Self::Put(_) | Self::DeleteMatching => Some(BodyOf::Other),
-            Self::Delete(_) => None,
+            Self::Delete(_) | Self::DeleteWhere(_) => None,
         }
     }
 
-    /// Whether it is about one record, whose state it can depend on.
-    fn is_conditional(&self) -> bool {
+    /// Refuses conditions that name no state, where the resource insists on one. Only one record has a state to depend on.
+    pub(crate) fn must_name_state(
+        &self,
+        target: &ResourceTarget,
+        conditions: &Conditions,
+    ) -> Result<(), Problem> {
+        let required = target.settings.if_match_required;
         match self {
-            Self::Put(_) | Self::Patch(_) | Self::Delete(_) => true,
-            Self::Create | Self::DeleteMatching => false,
+            Self::Put(_) | Self::Patch(_) | Self::Delete(_) => {
+                // `If-None-Match: *` names a state, too: that there is no record. Other tags there name none.
+                let named =
+                    conditions.if_match.is_some() || conditions.if_none_match == Some(Tags::Any);
+                if required && !named {
+                    let detail = "send If-Match with the ETag of the record that is to be changed";
+                    return Err(Problem::new(Code::PreconditionRequired).detail(detail));
+                }
+            }
+            Self::PatchWhere(_) | Self::DeleteWhere(_) | Self::DeleteMatching if required => {
+                let detail = "this resource insists on the ETag of each record that is changed: change one at a time, with If-Match";
+                return Err(Problem::new(Code::PreconditionRequired).detail(detail));
+            }
+            Self::Create | Self::PatchWhere(_) | Self::DeleteWhere(_) | Self::DeleteMatching => {
+                if conditions.if_match.is_some() {
+                    let detail = "If-Match is for a change of one record";
+                    return Err(Problem::new(Code::PreconditionFailed).detail(detail));
+                }
+            }
         }
+        Ok(())
     }
 
-    /// The command that does it. `body` is its body, and `bytes_max` how long a patched record may become.
-    pub(super) fn command(
+    /// The command that does it. `body` is its body, which has `by_operations` if it is a JSON Patch; `bytes_max` says how long a
+    /// patched record may become, and `most` how many records may be changed at once.
+    pub(crate) fn command(
         self,
         target: &ResourceTarget,
         conditions: &Conditions,
         body: &[u8],
+        by_operations: bool,
         bytes_max: usize,
+        most: impl FnOnce() -> Result<usize, Problem>,
     ) -> Result<WriteCommand, Problem> {
         let settings = &target.settings;
         let object = || {
-            let mut object = JsonObject::parse(body)?;
+            let mut object = JsonObject::read(body)?;
             object.remove_meta();
             Ok::<_, Problem>(object)
         };
@@ -71,12 +98,6 @@ impl WriteWish {
                 }
                 Some(_) | None => Ok(object),
             }
-        };
-        let merge = |id, patch, absent| WriteCommand::Merge {
-            id,
-            patch,
-            absent,
-            bytes_max,
         };
         Ok(match self {
             Self::Create => {
@@ -93,45 +114,125 @@ impl WriteWish {
                         let json = object.text(&id);
                         WriteCommand::Replace { id, json, absent }
                     }
-                    Put::Merge => merge(id, object, absent),
+                    Put::Merge => WriteCommand::Patch {
+                        id,
+                        patch: RecordPatch::Merge(object),
+                        absent,
+                        bytes_max,
+                    },
                 }
             }
-            Self::Patch(id) => {
-                let patch = object_of(&id)?;
-                merge(id, patch, Absent::Refuse)
-            }
+            Self::Patch(id) => WriteCommand::Patch {
+                patch: if by_operations {
+                    RecordPatch::operations(body)?
+                } else {
+                    RecordPatch::Merge(object_of(&id)?)
+                },
+                id,
+                absent: Absent::Refuse,
+                bytes_max,
+            },
             Self::Delete(id) => WriteCommand::Delete { id },
+            Self::PatchWhere(query) => {
+                let most = most()?;
+                let patch = if by_operations {
+                    RecordPatch::operations(body)?
+                } else {
+                    let object = object()?;
+                    if object.id(settings.ids)?.is_some() {
+                        let detail = "a patch of several records can't name an id";
+                        return Err(Problem::new(Code::IdMismatch).detail(detail));
+                    }
+                    RecordPatch::Merge(object)
+                };
+                WriteCommand::Matching {
+                    filter: RecordFilter::Query(query),
+                    change: MatchingChange::Patch { patch, bytes_max },
+                    most,
+                }
+            }
+            Self::DeleteWhere(query) => WriteCommand::Matching {
+                filter: RecordFilter::Query(query),
+                change: MatchingChange::Delete,
+                most: most()?,
+            },
             Self::DeleteMatching => {
                 let example = object()?;
                 if example.members().is_empty() {
                     let detail = "the example must have at least one member: an empty one would delete everything";
                     return Err(Problem::new(Code::InvalidParameter).detail(detail));
                 }
-                WriteCommand::DeleteMatching { example }
+                WriteCommand::Matching {
+                    filter: RecordFilter::Example(example),
+                    change: MatchingChange::Delete,
+                    most: MATCHING_MAX,
+                }
             }
         })
+    }
+}
+
+/// The number of records that a client allows to be changed at once. It must be said, so that nobody changes more by mistake.
+pub(crate) fn max_affected(sent: Option<usize>, most: usize, name: &str) -> Result<usize, Problem> {
+    let refuse = |detail| Err(Problem::new(Code::InvalidParameter).detail(detail));
+    match sent {
+        Some(sent) if sent > most => refuse(format!(
+            "{name} may be {most} at most (limits.batch); change fewer records at a time"
+        )),
+        Some(sent) => Ok(sent),
+        None => refuse(format!(
+            "say how many records may be changed at most, with {name}; if more match, none is changed"
+        )),
     }
 }
 
 impl ResourceRequest<'_> {
     /// Carries out a change.
     pub(super) async fn change(&mut self, wish: WriteWish) -> Answered {
-        let conditions = if wish.is_conditional() {
-            self.required().await?
-        } else {
-            Conditions::default()
-        };
+        let mark = self.site.store.mark().await?;
+        let conditions = conditions(self.request.headers(), mark);
+        wish.must_name_state(self.target, &conditions)?;
         let body = self.read_body_of(&wish).await?;
         let headers = self.request.headers();
+        let sent = media_type(headers).unwrap_or_default();
         let dry_run = prefers(headers, "tx", "rollback");
         let key = self.key(&body)?.filter(|_| !dry_run);
-        if let Some(key) = &key
-            && let Some(before) = self.site.store.answered(key).await?
-        {
-            return self.told(before, false).await;
+        let is_lines = self.is_lines();
+        let makes_many = wish == WriteWish::Create && (is_lines || many::is_array(&body));
+        let before = match &key {
+            Some(key) => self.site.store.answered(key).await?,
+            None => None,
+        };
+        if makes_many {
+            let (told, replayed) = match before {
+                Some(before) => (self.told_all(before.results.into_iter().flatten()), true),
+                None => {
+                    let most = self.site.settings.limits.batch.get();
+                    let texts = many::items(&body, is_lines, most)?;
+                    self.create_all(&texts, key, dry_run).await?
+                }
+            };
+            let minimal = prefers(self.request.headers(), "return", "minimal");
+            return Ok(finish(told.response(minimal), dry_run, replayed));
         }
-        let bytes_max = self.site.settings.limits.body_bytes;
-        let command = wish.command(self.target, &conditions, &body, bytes_max)?;
+        if let Some(before) = before {
+            return self.told(before, mark, dry_run);
+        }
+        let limits = &self.site.settings.limits;
+        let by_operations = sent.eq_ignore_ascii_case(JSON_PATCH);
+        let most = || {
+            let sent = value_of(headers, "max-affected").and_then(|sent| sent.parse().ok());
+            max_affected(sent, limits.batch.get(), "Prefer: max-affected=N")
+        };
+        let bytes_max = limits.body_bytes;
+        let command = wish.command(
+            self.target,
+            &conditions,
+            &body,
+            by_operations,
+            bytes_max,
+            most,
+        )?;
         let write = Write {
             collection: self.target.collection,
             schema: Arc::clone(&self.target.settings.schema),
@@ -145,7 +246,7 @@ impl ResourceRequest<'_> {
             ..WriteBatch::all(vec![write])
         };
         let written = self.site.store.write_batch(batch).await?;
-        self.told(written, dry_run).await
+        self.told(written, mark, dry_run)
     }
 
     /// The body, if it is of a media type that is read.
@@ -154,12 +255,31 @@ impl ResourceRequest<'_> {
             return Ok(Bytes::new());
         };
         if *wish == WriteWish::DeleteMatching && !self.request.has_body() {
-            let detail = "send an example: what is equal to it in all its members is deleted";
+            let detail = "send an example: what is equal to it in all its members is deleted; or filters and Prefer: max-affected=N";
             return Err(Problem::new(Code::InvalidParameter).detail(detail));
         }
         let settings = &self.target.settings;
         settings.must_read(kind, self.request.headers())?;
-        read_body(self.request, self.site.settings.limits.body_bytes).await
+        let limits = &self.site.settings.limits;
+        let (one, many) = (limits.body_bytes, limits.batch_bytes.max(limits.body_bytes));
+        if *wish != WriteWish::Create {
+            return read_body(self.request, one).await;
+        }
+        let lines = self.is_lines();
+        let limit_of = |begin: &[u8]| {
+            if lines || many::is_array(begin) {
+                many
+            } else {
+                one
+            }
+        };
+        read_body_by(self.request, many, limit_of).await
+    }
+
+    /// Whether the body has a line of JSON for each record.
+    fn is_lines(&self) -> bool {
+        let sent = media_type(self.request.headers());
+        sent.is_some_and(|sent| sent.eq_ignore_ascii_case(NDJSON))
     }
 
     /// The name that the client gives the request, if it gives one.
@@ -170,87 +290,38 @@ impl ResourceRequest<'_> {
         request_key(self.request.headers(), &request)
     }
 
-    /// The conditions of a change, which some resources insist on (RFC 6585 section 3).
-    async fn required(&self) -> Result<Conditions, Problem> {
-        let conditions = conditions(self.request.headers(), self.site.store.mark().await?);
-        must_name_state(self.target, &conditions)?;
-        Ok(conditions)
-    }
-
     /// Whether the request could create the record that it names, if it insisted on that.
     fn could_create(&self) -> bool {
-        let put = self.request.method() == actix_web::http::Method::PUT;
+        let put = self.request.method() == Method::PUT;
         put && self.target.settings.ids != IdScheme::Sequence
     }
 
     /// The answer with what was done.
-    async fn told(&self, written: BatchWritten, dry_run: bool) -> Answered {
-        let mark = self.site.store.mark().await?;
+    fn told(&self, written: BatchWritten, mark: &str, dry_run: bool) -> Answered {
         let replayed = written.replayed;
         let result = written.results.into_iter().next();
         let written = match result.unwrap_or(Err(CommandError::Cancelled)) {
-            Err(CommandError::Precondition {
-                current: Some(current),
-            }) => return Err(failed_condition(&etag(current, mark))),
             Err(CommandError::Absent) if self.could_create() => {
                 return Err(Problem::new(Code::NotFound).detail(PUT_ABSENT));
             }
-            written => written?,
+            written => written.map_err(|error| refused(error, mark))?,
         };
-        let headers = self.request.headers();
-        let minimal = prefers(headers, "return", "minimal");
-        let mut response = if minimal {
-            let mut minimal = empty(match written {
-                Written::Created(_) => StatusCode::CREATED,
-                Written::Replaced(_) | Written::Deleted(_) | Written::DeletedMatching(_) => {
-                    StatusCode::NO_CONTENT
-                }
-            });
-            set_preference_applied(&mut minimal, "return=minimal");
-            minimal
-        } else {
-            match &written {
-                Written::Created(record) => json(StatusCode::CREATED, record.json.clone()),
-                Written::Replaced(record) | Written::Deleted(record) => {
-                    json(StatusCode::OK, record.json.clone())
-                }
-                Written::DeletedMatching(records) => json(StatusCode::OK, array(records)),
-            }
-        };
-        if dry_run {
-            // There is no state that an entity tag or a URL could be of.
-            set_preference_applied(&mut response, "tx=rollback");
-            return Ok(response);
-        }
-        // A deleted record has no representation left that an entity tag could be of.
-        if let Written::Created(record) | Written::Replaced(record) = &written {
-            set(&mut response, header::ETAG, etag(record.revision, mark));
-        }
-        if let Written::Created(record) = &written {
-            let place = format!("{}/{}", self.url(), record.id);
-            set(&mut response, header::LOCATION, place);
-        }
-        if replayed {
-            let name = HeaderName::from_static("idempotent-replayed");
-            set(&mut response, name, "true");
-        }
-        Ok(response)
+        let told = ToldChange::new(&written, &self.url(), mark, dry_run);
+        let minimal = prefers(self.request.headers(), "return", "minimal");
+        Ok(finish(told.response(minimal), dry_run, replayed))
     }
 }
 
-/// Refuses conditions that name no state, where the resource insists on one.
-fn must_name_state(target: &ResourceTarget, conditions: &Conditions) -> Result<(), Problem> {
-    // `If-None-Match: *` names a state, too: that there is no record. Other tags there name none.
-    let named = conditions.if_match.is_some() || conditions.if_none_match == Some(Tags::Any);
-    if target.settings.if_match_required && !named {
-        let detail = "send If-Match with the ETag of the record that is to be changed";
-        return Err(Problem::new(Code::PreconditionRequired).detail(detail));
-    }
-    Ok(())
+/// Whether a body is JSON, by its media type.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    media_type(headers).is_some_and(|sent| sent.eq_ignore_ascii_case(super::JSON))
 }
 
 /// The name that a client gives a request, which is told from others by `request`.
-fn request_key(headers: &HeaderMap, request: &[&[u8]]) -> Result<Option<RequestKey>, Problem> {
+pub(crate) fn request_key(
+    headers: &HeaderMap,
+    request: &[&[u8]],
+) -> Result<Option<RequestKey>, Problem> {
     let mut sent = headers.get_all(HeaderName::from_static(IDEMPOTENCY_KEY));
     let Some(value) = sent.next() else {
         return Ok(None);

@@ -11,6 +11,9 @@ use crate::record::{Handling, ListQuery, QueryError, RecordShape, Revision, SELE
 use crate::storage::{ListPage, StoreError};
 use crate::wire::count;
 
+/// The methods that are allowed on a resource as a whole.
+pub(super) const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
+
 impl ResourceRequest<'_> {
     /// Answers with a page of the list.
     pub(super) async fn list(&self, query: ListQuery, shape: &RecordShape) -> Answered {

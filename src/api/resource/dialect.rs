@@ -2,6 +2,7 @@
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
+use super::many::NDJSON;
 use crate::record::{JsonObject, NewValues, RuleViolation};
 use crate::settings::ResourceSettings;
 use crate::storage::unix_ms;
@@ -9,15 +10,17 @@ use crate::wire::Problem;
 
 /// The media type of every answer that is not a problem, and of bodies.
 pub(crate) const JSON: &str = "application/json";
+/// The media type of a list of operations (RFC 6902 section 6).
+pub(super) const JSON_PATCH: &str = "application/json-patch+json";
 /// The media type of a patch (RFC 7396 section 4).
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// The requests whose bodies differ in the media types that they may have, and in the field that names those types.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyOf {
-    /// `Accept-Post` (the LDP's section 7.1).
+    /// `Accept-Post` (the LDP's section 7.1). Lines of JSON may be sent, too.
     Post,
-    /// `Accept-Patch` (RFC 5789 section 3.1). A merge patch may be sent, too.
+    /// `Accept-Patch` (RFC 5789 section 3.1). Both kinds of patches may be sent, too.
     Patch,
     /// For other methods there is `Accept` (RFC 9110 section 15.5.16).
     Other,
@@ -34,20 +37,22 @@ impl BodyOf {
     }
 }
 
-impl ResourceSettings {
-    /// The methods that are allowed on the resource as a whole.
-    pub(super) fn collection_methods(&self) -> &'static str {
-        if self.delete_matching {
-            "GET, HEAD, POST, DELETE, OPTIONS"
-        } else {
-            "GET, HEAD, POST, OPTIONS"
-        }
-    }
+/// The media type of a body, without its parameters.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let sent = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    sent.split(';').next().map(str::trim)
+}
 
+impl ResourceSettings {
     fn media_types(&self, body: BodyOf) -> impl Iterator<Item = &str> {
-        let patch = (body == BodyOf::Patch).then_some(MERGE_PATCH);
+        let (before, after): (&[&str], &[&str]) = match body {
+            BodyOf::Patch => (&[MERGE_PATCH, JSON_PATCH], &[]),
+            BodyOf::Post => (&[], &[NDJSON]),
+            BodyOf::Other => (&[], &[]),
+        };
         let declared = self.accept.iter().map(String::as_str);
-        patch.into_iter().chain([JSON]).chain(declared)
+        let all = before.iter().copied().chain([JSON]).chain(declared);
+        all.chain(after.iter().copied())
     }
 
     /// The media types that a body may have, as a list.
@@ -57,9 +62,8 @@ impl ResourceSettings {
 
     /// Refuses a body of another media type, whatever the parameters of the type.
     pub(super) fn must_read(&self, body: BodyOf, headers: &HeaderMap) -> Result<(), Problem> {
-        let sent = headers.get(header::CONTENT_TYPE);
-        let sent = sent.and_then(|value| value.to_str().ok()?.split(';').next());
-        let is = |known: &str| sent.is_some_and(|sent| sent.trim().eq_ignore_ascii_case(known));
+        let sent = media_type(headers);
+        let is = |known: &str| sent.is_some_and(|sent| sent.eq_ignore_ascii_case(known));
         if self.media_types(body).any(is) {
             return Ok(());
         }

@@ -36,15 +36,26 @@ pub(super) fn handling(headers: &HeaderMap) -> Handling {
 }
 
 /// Whether the request prefers `name=value` (RFC 7240 section 2).
-pub(super) fn prefers(headers: &HeaderMap, name: &str, value: &str) -> bool {
+pub(crate) fn prefers(headers: &HeaderMap, name: &str, value: &str) -> bool {
+    preferences(headers).any(|(sent, of)| {
+        sent.eq_ignore_ascii_case(name.as_bytes()) && of.eq_ignore_ascii_case(value.as_bytes())
+    })
+}
+
+/// The value of the preference of this name, if the request has it.
+pub(super) fn value_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut sent = preferences(headers);
+    let (_, value) = sent.find(|(sent, _)| sent.eq_ignore_ascii_case(name.as_bytes()))?;
+    std::str::from_utf8(value).ok()
+}
+
+/// All preferences that have a value.
+fn preferences(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     let prefer = headers.get_all(HeaderName::from_static("prefer"));
-    let mut parts = prefer.flat_map(|value| value.as_bytes().split(|byte| b",;".contains(byte)));
-    parts.any(|part| {
+    let parts = prefer.flat_map(|value| value.as_bytes().split(|byte| b",;".contains(byte)));
+    parts.filter_map(|part| {
         let mut sides = part.splitn(2, |byte| *byte == b'=').map(<[u8]>::trim_ascii);
-        let is = |side: Option<&[u8]>, wanted: &str| {
-            side.is_some_and(|side| unquoted(side).eq_ignore_ascii_case(wanted.as_bytes()))
-        };
-        is(sides.next(), name) && is(sides.next(), value)
+        Some((unquoted(sides.next()?), unquoted(sides.next()?)))
     })
 }
 

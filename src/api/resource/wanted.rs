@@ -8,7 +8,8 @@ use super::super::routes::ResourceTarget;
 use super::item::absent;
 use super::negotiation::{handling, must_take_json, refuse_later};
 use super::{NamedRecord, allowed, allows};
-use crate::record::{HistoryQuery, ListQuery, RecordId, RecordShape};
+use crate::record::{Handling, HistoryQuery, ListQuery, RecordId, RecordShape};
+use crate::settings::ResourceSettings;
 use crate::wire::{Code, Problem, Response};
 
 /// The part of a resource that is asked for.
@@ -26,10 +27,14 @@ pub(crate) enum ResourceWish {
 }
 
 /// A change that is asked for. Its body has not been read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum WriteWish {
     Create,
+    /// Deletes what is like the body.
     DeleteMatching,
+    /// These change all records that match.
+    DeleteWhere(Box<ListQuery>),
+    PatchWhere(Box<ListQuery>),
     Put(RecordId),
     Patch(RecordId),
     Delete(RecordId),
@@ -44,7 +49,7 @@ pub(crate) fn wanted(
     query: &str,
 ) -> Result<ResourceWish, Problem> {
     let settings = &target.settings;
-    let (allow, body) = allowed(settings, named.as_ref());
+    let (allow, body) = allowed(named.as_ref());
     if *method == Method::OPTIONS {
         let methods = allows(settings, allow, body);
         return Ok(ResourceWish::Methods(Box::new(methods)));
@@ -60,12 +65,13 @@ pub(crate) fn wanted(
                 ResourceWish::List(Box::new(list), shape()?)
             }
             Method::POST => ResourceWish::Write(WriteWish::Create),
-            Method::DELETE if settings.delete_matching => {
-                if !query.is_empty() {
-                    return Err(Problem::not_available("DELETE with a query"));
-                }
+            Method::DELETE if settings.delete_matching && query.is_empty() => {
                 ResourceWish::Write(WriteWish::DeleteMatching)
             }
+            Method::DELETE => {
+                ResourceWish::Write(WriteWish::DeleteWhere(filters(settings, query)?))
+            }
+            Method::PATCH => ResourceWish::Write(WriteWish::PatchWhere(filters(settings, query)?)),
             _ => return not_allowed(),
         });
     };
@@ -84,4 +90,18 @@ pub(crate) fn wanted(
         Method::DELETE => ResourceWish::Write(WriteWish::Delete(id()?)),
         _ => return not_allowed(),
     })
+}
+
+/// The conditions of the records that are to be changed. There must be one.
+fn filters(settings: &ResourceSettings, query: &str) -> Result<Box<ListQuery>, Problem> {
+    // A name that were ignored would widen the change.
+    let read = ListQuery::of_change(query, &settings.schema, Handling::Strict)?;
+    if read.selects_all() {
+        let detail = format!(
+            "say which records are to be changed, by filters such as {}?id=1&id=2, and how many at most, by Prefer: max-affected=N",
+            settings.path
+        );
+        return Err(Problem::new(Code::InvalidParameter).detail(detail));
+    }
+    Ok(Box::new(read))
 }

@@ -1,5 +1,6 @@
 //! The routes that the settings declare.
 
+use super::super::batch::BATCH;
 use super::rules::RouteRules;
 use super::table::{ResourceTarget, Route, RouteTable, Target};
 use crate::file_cache::{CacheRules, ContentTypes, RootFault, RootHandle, SiteRoot};
@@ -43,6 +44,9 @@ pub(crate) fn declared(
             let target = Target::Resource(ResourceTarget::new(collection, written.clone()));
             routes.push(route(&written.path, &written.rules, target));
         }
+    }
+    if !settings.resources.is_empty() {
+        routes.push(route(BATCH, &RuleSettings::default(), Target::Batch));
     }
     Ok(RouteTable::new(routes))
 }

@@ -32,6 +32,7 @@ impl Route {
             Target::Files(_) if self.pattern == "/" => "/".to_owned(),
             Target::Files(_) => encoded(&self.pattern) + "/",
             Target::Resource(target) => format!("{}?_limit=1", target.url),
+            Target::Batch => self.pattern.clone(),
         }
     }
 }
@@ -56,6 +57,8 @@ pub(crate) enum Target {
     Files(RootHandle),
     /// A resource.
     Resource(ResourceTarget),
+    /// Changes of several resources at once.
+    Batch,
 }
 
 impl Target {
@@ -63,7 +66,7 @@ impl Target {
     pub(crate) fn root(&self) -> Option<&RootHandle> {
         match self {
             Self::Files(root) => Some(root),
-            Self::Resource(_) => None,
+            Self::Resource(_) | Self::Batch => None,
         }
     }
 }
@@ -140,7 +143,7 @@ impl RouteTable {
                     lengths.insert(Reverse(pattern.len()));
                     table.folders.insert(pattern, route);
                 }
-                Target::Resource(_) => drop(table.resources.insert(pattern, route)),
+                Target::Resource(_) | Target::Batch => drop(table.resources.insert(pattern, route)),
             }
         }
         table.lengths = lengths.into_iter().map(|Reverse(length)| length).collect();

@@ -1,5 +1,7 @@
 //! A batch: commands that are carried out one after the other, and what becomes of the others if one is refused.
 
+// Decision: All operations of a batch are tried.
+
 use super::CommandError;
 
 /// The fate of the commands of a batch if one of them is refused.

@@ -59,6 +59,15 @@ impl RequestKey {
         })
     }
 
+    /// The key of a part of the request, which is carried out by itself.
+    pub(crate) fn part(&self, index: usize) -> Self {
+        Self {
+            // No name that a client sends has a space.
+            name: format!("{} {index}", self.name),
+            request: self.request.clone(),
+        }
+    }
+
     /// The id under which the answer is kept.
     pub(crate) fn id(&self) -> Option<RecordId> {
         RecordId::parse(&digest(&[self.name.as_bytes()])).ok()
@@ -155,6 +164,14 @@ mod tests {
             assert_eq!(other.judge(Some(&known), now, 5_000), verdict, "{other:?}");
         }
         assert_eq!(first.judge(None, 0, 5_000), KeyVerdict::New);
-        assert_ne!(first.id(), key("b", &[]).id());
+        let ids = [
+            first.id(),
+            first.part(0).id(),
+            first.part(1).id(),
+            key("b", &[]).id(),
+        ];
+        for (n, id) in ids.iter().enumerate() {
+            assert!(id.is_some() && !ids[..n].contains(id), "{ids:?}");
+        }
     }
 }

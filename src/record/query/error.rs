@@ -41,6 +41,9 @@ pub(crate) enum QueryError {
         least: usize,
         sent: String,
     },
+    /// A change of all records that match has no order and no part.
+    #[error("a change of all records that match takes filters only: no order, no part, no count")]
+    OfChange,
     #[error("_end must not be less than _start")]
     Backwards,
     /// Two ways to say the same.

@@ -9,10 +9,6 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
 use super::checked::Tally;
 use super::engine::{EngineError, Keyspace};
 use super::holder::Holder;
@@ -20,11 +16,10 @@ use super::limits::StoreLimits;
 use super::reader_state::OpenEngine;
 use super::staging::{Staging, WriteTarget};
 use super::store::record;
+use super::stored_answer::StoredAnswer;
 use super::stored_record::StoredRecord;
 use crate::num::as_millis;
-use crate::record::{
-    CommandError, KeyVerdict, NamedRequest, Record, RecordId, RequestKey, Revision,
-};
+use crate::record::{CommandError, KeyVerdict, Record, RecordId, RequestKey};
 use crate::storage::{BatchWritten, CollectionId, StoreError, Written, unix_ms};
 use crate::supervision::MessageId;
 use crate::telemetry::Rows;
@@ -33,61 +28,6 @@ use crate::telemetry::Rows;
 pub(in crate::storage) const ANSWERS: &str = "_answers";
 /// The most old answers that are removed with a new one.
 const REMOVED_MAX: usize = 4;
-
-/// An answer as it is stored.
-#[derive(Serialize, Deserialize)]
-struct StoredAnswer {
-    request: NamedRequest,
-    results: Vec<StoredResult>,
-}
-
-/// The result of one command, with the records that it has.
-#[derive(Serialize, Deserialize)]
-struct StoredResult(String, Vec<StoredText>);
-
-/// A record in an answer: id, revision, times of creation and change, text.
-#[derive(Serialize, Deserialize)]
-struct StoredText(Value, u64, u64, u64, String);
-
-impl StoredResult {
-    fn of(written: &Written) -> Self {
-        let (kind, records) = written.parts();
-        let text = |record: &Record| {
-            let id = match &record.id {
-                RecordId::Number(number) => Value::from(*number),
-                RecordId::Text(text) => Value::from(&**text),
-            };
-            let json = String::from_utf8_lossy(&record.json).into_owned();
-            let (created, changed) = (record.created_ms, record.changed_ms);
-            StoredText(id, record.revision.0, created, changed, json)
-        };
-        Self(kind.to_owned(), records.iter().map(text).collect())
-    }
-
-    fn written(self) -> Option<Written> {
-        let record = |StoredText(id, revision, created_ms, changed_ms, json)| {
-            let id = match id.as_u64() {
-                Some(number) => RecordId::Number(number),
-                None => RecordId::parse(id.as_str()?).ok()?,
-            };
-            Some(Record {
-                id,
-                revision: Revision(revision),
-                created_ms,
-                changed_ms,
-                json: Bytes::from(json),
-            })
-        };
-        let records: Option<Vec<_>> = self.1.into_iter().map(record).collect();
-        Written::of_parts(&self.0, records?)
-    }
-}
-
-fn encode(request: NamedRequest, results: &[Result<Written, CommandError>]) -> Option<Bytes> {
-    let results = results.iter().flatten().map(StoredResult::of).collect();
-    let stored = StoredAnswer { request, results };
-    serde_json::to_vec(&stored).ok().map(Bytes::from)
-}
 
 /// The answer of a record, as far as the request may have it: an error if another request had its name.
 fn replayed(
@@ -98,23 +38,21 @@ fn replayed(
     let Some(record) = stored else {
         return Ok(None);
     };
-    let stored: StoredAnswer = serde_json::from_slice(&record.json).map_err(|error| {
-        tracing::error!(%error, "a kept answer can't be read");
+    let unreadable = || {
+        tracing::error!(id = %record.id, "a kept answer can't be read");
         StoreError::Failed
-    })?;
+    };
+    let stored = StoredAnswer::decode(&record.json).ok_or_else(unreadable)?;
     let keep_ms = as_millis(limits.answers_keep);
     match key.judge(Some(&stored.request), unix_ms(), keep_ms) {
         KeyVerdict::New => Ok(None),
         KeyVerdict::Other => Err(CommandError::KeyReused.into()),
-        KeyVerdict::Same => {
-            let results = stored.results.into_iter().map(StoredResult::written);
-            let results: Option<Vec<_>> = results.map(|result| result.map(Ok)).collect();
-            Ok(Some(BatchWritten {
-                results: results.ok_or(StoreError::Failed)?,
-                last: record.revision.0,
-                replayed: true,
-            }))
-        }
+        KeyVerdict::Same => Ok(Some(BatchWritten {
+            results: stored.into_results().ok_or_else(unreadable)?,
+            // The answer follows what it is about.
+            last: record.revision.0.saturating_sub(1),
+            replayed: true,
+        })),
     }
 }
 
@@ -262,7 +200,8 @@ impl Staging<'_> {
         let limits = holder.limits.now();
         let origin = self.next(answers, message);
         let (seq, at_ms, id) = (origin.seq, origin.at_ms, place.target.id.clone());
-        let Some(json) = encode(place.key.named(at_ms), results) else {
+        let answer = StoredAnswer::new(place.key.named(at_ms), results);
+        let Some(json) = answer.encode() else {
             return;
         };
         self.put(origin, place.target, json);
@@ -382,37 +321,5 @@ mod tests {
                 "{now_ms} {kept:?}"
             );
         }
-    }
-
-    #[test]
-    fn an_answer_is_read_as_it_was_written() {
-        let record = |id, json: &str| Record {
-            id,
-            revision: Revision(u64::MAX),
-            created_ms: 5,
-            changed_ms: 6,
-            json: Bytes::from(json.to_owned()),
-        };
-        let one = record(RecordId::Number(7), r#"{"id":7,"n":1.50,"t":"\n\u00e4"}"#);
-        let two = record(RecordId::parse("a-b").unwrap(), r#"{"id":"a-b"}"#);
-        let results = [
-            Written::Created(one.clone()),
-            Written::Replaced(two.clone()),
-            Written::Deleted(one.clone()),
-            Written::DeletedMatching(vec![]),
-            Written::DeletedMatching(vec![one, two]),
-        ];
-        let results: Vec<_> = results.into_iter().map(Ok).collect();
-        let key = RequestKey::read(b"k", &[b"POST"]).unwrap();
-        let kept = record(
-            RecordId::Number(1),
-            std::str::from_utf8(&encode(key.named(unix_ms()), &results).unwrap()).unwrap(),
-        );
-        let limits = StoreLimits::of(&Settings::default());
-        let read = replayed(Some(&kept), &key, &limits).unwrap().unwrap();
-        assert_eq!((read.results, read.replayed), (results, true));
-        let other = RequestKey::read(b"k", &[b"PUT"]).unwrap();
-        let refused = replayed(Some(&kept), &other, &limits);
-        assert_eq!(refused, Err(StoreError::Refused(CommandError::KeyReused)));
     }
 }

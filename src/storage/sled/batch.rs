@@ -97,6 +97,7 @@ impl Writer {
             self.try_write(staging, write, matching, origin)
         })?;
         let stays = end.stays && !batch.dry_run;
+        let last = staging.checked.last_seq;
         if let Some(place) = place
             && stays
             && end.results.iter().all(Result::is_ok)
@@ -105,7 +106,7 @@ impl Writer {
         }
         let written = BatchWritten {
             results: end.results,
-            last: staging.checked.last_seq,
+            last,
             replayed: false,
         };
         if stays {

@@ -3,8 +3,9 @@
 use super::declaring::PutRecord;
 use super::read_error::ReadError;
 use super::staging::{Staging, WriteTarget};
+use super::unique::OwnValues;
 use super::writer::Writer;
-use crate::record::{CommandError, Decision, decide};
+use crate::record::{BATCH_BYTES_MAX, CommandError, Decision, decide};
 use crate::storage::{CollectionId, Write};
 
 /// The effect of a command on one record.
@@ -28,6 +29,8 @@ impl Writer {
         let known = self.holder.known.load();
         let unique = known.indexes(collection).unwrap_or_default();
         let mut decided = Vec::with_capacity(targets.len());
+        let mut own = OwnValues::default();
+        let mut bytes = staging.group.bytes();
         for target in targets {
             let current = target.current.as_ref();
             let decision = match decide(
@@ -52,8 +55,14 @@ impl Writer {
                 if let Err(error) = self.holder.judge(&put) {
                     return Ok(Err(error));
                 }
-                if let Some(taken) = staging.taken(collection, unique, &target.id, json)? {
+                let taken = staging.taken(collection, unique, &target.id, json)?;
+                let taken = taken.or_else(|| own.taken(unique, &target.id, json));
+                if let Some(taken) = taken {
                     return Ok(Err(taken));
+                }
+                bytes += json.len();
+                if bytes > BATCH_BYTES_MAX {
+                    return Ok(Err(CommandError::TooMuch));
                 }
                 if let Some(dangling) = staging.dangling(&known, collection, &target, json)? {
                     return Ok(Err(dangling));

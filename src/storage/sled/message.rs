@@ -89,8 +89,9 @@ impl Message for StoreMessage {
                 [write] => match write.command {
                     WriteCommand::Create { .. } | WriteCommand::CreateNumbered { .. } => "create",
                     WriteCommand::Replace { .. } => "replace",
-                    WriteCommand::Merge { .. } => "merge",
-                    WriteCommand::Delete { .. } | WriteCommand::DeleteMatching { .. } => "delete",
+                    WriteCommand::Patch { .. } => "patch",
+                    WriteCommand::Delete { .. } => "delete",
+                    WriteCommand::Matching { .. } => "matching",
                 },
                 _ => "batch",
             },

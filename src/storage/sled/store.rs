@@ -161,12 +161,30 @@ impl SledStore {
 
     /// The records that a command is about, if it does not name its one record.
     async fn matching(&self, write: &Write) -> Result<Vec<RecordId>, StoreError> {
-        let WriteCommand::DeleteMatching { example } = &write.command else {
+        let WriteCommand::Matching { filter, most, .. } = &write.command else {
             return Ok(Vec::new());
         };
-        let example = Example::new(example.clone());
-        let (example, _) = self.scan(write.collection, example, Example::visit).await?;
-        example.finish().ok_or(StoreError::TooManyMatches)
+        let (collection, most) = (write.collection, *most);
+        let too_many = StoreError::TooManyMatches { most };
+        match filter {
+            RecordFilter::Example(example) => {
+                let example = Example::new(example.clone(), most);
+                let (example, _) = self.scan(collection, example, Example::visit).await?;
+                example.finish().ok_or(too_many)
+            }
+            RecordFilter::Query(query) => {
+                let query = ListQuery::clone(query).first(most);
+                let page = self.find(collection, &query).await?;
+                let found = page.total.unwrap_or_default();
+                if found > as_u64(most) {
+                    return Err(too_many);
+                }
+                if found > as_u64(page.records.len()) {
+                    return Err(StoreError::TooLarge);
+                }
+                Ok(page.records.into_iter().map(|record| record.id).collect())
+            }
+        }
     }
 
     /// Has the writer carry out a batch. `matching` are the ids that each of its commands is limited to, if it is about more

@@ -107,9 +107,10 @@ impl SledStore {
             .await?
         {
             Written::Created(record) => Ok(record),
-            other @ (Written::Replaced(_) | Written::Deleted(_) | Written::DeletedMatching(_)) => {
-                panic!("{other:?}")
-            }
+            other @ (Written::Replaced(_)
+            | Written::Deleted(_)
+            | Written::DeletedMatching(_)
+            | Written::PatchedMatching(_)) => panic!("{other:?}"),
         }
     }
 

@@ -19,6 +19,39 @@ use crate::storage::fit::{CountedRecords, DataFinding};
 /// The most keys of an index that are read at a time: the writer may have to wait meanwhile.
 const CHUNK_KEYS: usize = 1_000;
 
+/// The values that one command gives to records, before any of them is staged.
+#[derive(Debug, Default)]
+pub(super) struct OwnValues(Vec<(String, Vec<u8>, JsonObject, RecordId)>);
+
+impl OwnValues {
+    /// The refusal of a record that would have the same values as another one of the command.
+    pub(super) fn taken(
+        &mut self,
+        declared: &[RecordIndex],
+        id: &RecordId,
+        json: &[u8],
+    ) -> Option<CommandError> {
+        for index in declared.iter().filter(|index| index.unique) {
+            let object = JsonObject::parse(json).unwrap_or_default();
+            let Some(entry) = index.unique_entry(object.members()) else {
+                continue;
+            };
+            let name = index.name();
+            let other = self.0.iter().find(|(of, its, other, _)| {
+                *of == name && *its == entry && index.is_same(other.members(), object.members())
+            });
+            if let Some((.., other)) = other {
+                return Some(CommandError::Taken {
+                    fields: index.fields(),
+                    id: other.clone(),
+                });
+            }
+            self.0.push((name, entry, object, id.clone()));
+        }
+        None
+    }
+}
+
 impl Staging<'_> {
     /// The refusal of a record whose values another one has, as the group leaves it.
     pub(super) fn taken(

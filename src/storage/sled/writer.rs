@@ -219,9 +219,9 @@ pub(super) fn targets(
         WriteCommand::CreateNumbered { .. } => return Ok(vec![staging.numbered(collection)?]),
         WriteCommand::Create { id, .. }
         | WriteCommand::Replace { id, .. }
-        | WriteCommand::Merge { id, .. }
+        | WriteCommand::Patch { id, .. }
         | WriteCommand::Delete { id } => std::slice::from_ref(id),
-        WriteCommand::DeleteMatching { .. } => matching,
+        WriteCommand::Matching { .. } => matching,
     };
     let target = |id: &RecordId| Ok(staging.target(collection, id.clone())?);
     ids.iter().map(target).collect()
@@ -234,28 +234,33 @@ pub(super) fn stage(
     message: MessageId,
     decided: Vec<Decided>,
 ) -> Written {
-    let matching = matches!(write.command, WriteCommand::DeleteMatching { .. });
-    let (mut written, mut deleted) = (None, Vec::new());
+    let command = &write.command;
+    let matching = matches!(command, WriteCommand::Matching { .. });
+    let (mut written, mut matched) = (None, Vec::new());
     for it in decided {
         let origin = staging.next(it.collection, message);
         let target = it.target;
-        match it.decision {
-            Decision::Put(json) if !it.is_named => drop(staging.put(origin, target, json)),
-            Decision::Remove if !it.is_named => drop(staging.remove(origin, target)),
+        let done = match it.decision {
             Decision::Put(json) if target.current.is_none() => {
-                written = Some(Written::Created(staging.put(origin, target, json)));
+                Some(Written::Created(staging.put(origin, target, json)))
             }
-            Decision::Put(json) => {
-                written = Some(Written::Replaced(staging.put(origin, target, json)));
-            }
-            Decision::Remove if matching => deleted.extend(staging.remove(origin, target)),
-            Decision::Remove => {
-                written = staging.remove(origin, target).map(Written::Deleted);
-            }
-            Decision::Keep => {}
+            Decision::Put(json) => Some(Written::Replaced(staging.put(origin, target, json))),
+            Decision::Remove => staging.remove(origin, target).map(Written::Deleted),
+            Decision::Keep => None,
+        };
+        if matching {
+            matched.extend(done.and_then(Written::record).filter(|_| it.is_named));
+        } else if it.is_named {
+            written = done;
         }
     }
-    written.unwrap_or(Written::DeletedMatching(deleted))
+    written.unwrap_or_else(|| {
+        if command.deletes() {
+            Written::DeletedMatching(matched)
+        } else {
+            Written::PatchedMatching(matched)
+        }
+    })
 }
 
 impl BlockingChild for Writer {

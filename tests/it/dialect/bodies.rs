@@ -110,6 +110,10 @@ fn a_body_that_is_not_a_json_object_is_refused_with_the_position_of_the_error() 
     ];
     for (method, path, head) in places {
         for (body, kind, detail) in &cases {
+            // A POST of an array makes several records.
+            if method == "POST" && *body == "[]" {
+                continue;
+            }
             assert_refused(&daemon, &[(method, path, head, body, *kind, detail)]);
         }
     }
@@ -128,43 +132,31 @@ fn a_body_of_an_unsupported_media_type_is_refused_with_the_supported_ones() {
     let daemon = TestDaemon::start(RESOURCES);
     let (book, _) = make(&daemon, "/books", &json!({"title": "Dune"}));
     let json = "application/json";
+    let post = "application/json, application/x-ndjson";
     let both = "application/json, text/plain";
-    let patches = "application/merge-patch+json, application/json";
+    let pens = "application/json, text/plain, application/x-ndjson";
+    let patches = "application/merge-patch+json, application/json-patch+json, application/json";
     for (method, path, kind, header, accepted) in [
-        ("POST", "/books", "text/plain", "accept-post", json),
-        ("POST", "/books", "", "accept-post", json),
-        (
-            "POST",
-            "/books",
-            "application/x-ndjson",
-            "accept-post",
-            json,
-        ),
+        ("POST", "/books", "text/plain", "accept-post", post),
+        ("POST", "/books", "", "accept-post", post),
         (
             "POST",
             "/books",
             "application/merge-patch+json",
             "accept-post",
-            json,
+            post,
         ),
         (
             "POST",
             "/books",
             "application/x-www-form-urlencoded",
             "accept-post",
-            json,
+            post,
         ),
-        ("POST", "/pens", "text/html", "accept-post", both),
+        ("POST", "/pens", "text/html", "accept-post", pens),
         ("PUT", &book, "text/plain", "accept", json),
         ("PUT", &book, "application/merge-patch+json", "accept", json),
         ("PATCH", &book, "text/plain", "accept-patch", patches),
-        (
-            "PATCH",
-            &book,
-            "application/json-patch+json",
-            "accept-patch",
-            patches,
-        ),
         ("DELETE", "/pens", "text/html", "accept", both),
     ] {
         let head = [("content-type", kind)];

@@ -373,7 +373,7 @@ fn delete_by_example_deletes_and_returns_the_matching_records() {
     assert!(minimal.expect(204).body.is_empty());
     assert_eq!(listed(&daemon, "/pens", "id"), ["a"]);
     let all = "the example must have at least one member: an empty one would delete everything";
-    let nothing = "send an example: what is equal to it in all its members is deleted";
+    let nothing = "send an example: what is equal to it in all its members is deleted; or filters and Prefer: max-affected=N";
     assert_refused(
         &daemon,
         &[
@@ -385,7 +385,7 @@ fn delete_by_example_deletes_and_returns_the_matching_records() {
     for n in 0..1001 {
         make(&daemon, "/pens", &json!({"many": n > 0, "all": 1}));
     }
-    let many = "the example matches more than 1000 records; say more in it";
+    let many = "more than 1000 records match, so none was changed; say more precisely which, or allow more";
     let example = "{\"all\":1}";
     assert_refused(
         &daemon,

@@ -5,21 +5,16 @@ use serde_json::{Value, json};
 use super::*;
 
 const ITEM: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
-const LIST: &str = "GET, HEAD, POST, OPTIONS";
-const LIST_DELETE: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+const LIST: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 
 #[test]
 fn a_method_that_is_not_allowed_is_a_405_with_those_that_are() {
     let daemon = TestDaemon::start(RESOURCES);
     let (book, _) = make(&daemon, "/books", &json!({}));
     for (path, allow, not) in [
-        (
-            "/books",
-            LIST,
-            &["PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"][..],
-        ),
+        ("/books", LIST, &["PUT", "TRACE", "PROPFIND"][..]),
         ("/books/", LIST, &["PUT"]),
-        ("/pens", LIST_DELETE, &["PUT", "PATCH"]),
+        ("/pens", LIST, &["PUT"]),
         (&book, ITEM, &["POST", "TRACE", "LINK"]),
         ("/books/not-there", ITEM, &["POST"]),
         ("/books/not,an,id", ITEM, &["POST"]),
@@ -36,13 +31,15 @@ fn a_method_that_is_not_allowed_is_a_405_with_those_that_are() {
 #[test]
 fn options_lists_methods_and_media_types() {
     let daemon = TestDaemon::start(RESOURCES);
-    let json = Some("application/json");
-    let plain = Some("application/json, text/plain");
-    let patch = Some("application/merge-patch+json, application/json");
-    let plain_patch = Some("application/merge-patch+json, application/json, text/plain");
+    let json = Some("application/json, application/x-ndjson");
+    let plain = Some("application/json, text/plain, application/x-ndjson");
+    let patch = Some("application/merge-patch+json, application/json-patch+json, application/json");
+    let plain_patch = Some(
+        "application/merge-patch+json, application/json-patch+json, application/json, text/plain",
+    );
     for (path, allow, accept_post, accept_patch) in [
         ("/books", LIST, json, None),
-        ("/pens", LIST_DELETE, plain, None),
+        ("/pens", LIST, plain, None),
         ("/books/x", ITEM, None, patch),
         ("/pens/x", ITEM, None, plain_patch),
     ] {

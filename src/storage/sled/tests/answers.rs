@@ -126,7 +126,7 @@ fn told(results: &[Result<Written, CommandError>]) -> Vec<String> {
         Ok(Written::Created(record)) => format!("created {}", record.id),
         Ok(Written::Replaced(record)) => format!("replaced {}", record.id),
         Ok(Written::Deleted(record)) => format!("deleted {}", record.id),
-        Ok(Written::DeletedMatching(_)) => "deleted".to_owned(),
+        Ok(Written::DeletedMatching(_) | Written::PatchedMatching(_)) => "matching".to_owned(),
         Err(error) => error.to_string(),
     });
     told.collect()

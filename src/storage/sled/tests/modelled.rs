@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::record::{Absent, Handling, Schema};
+use crate::record::{Absent, Handling, MatchingChange, RecordFilter, RecordPatch, Schema};
 use expected::{Expected, outcome, shown};
 
 const POINTS: [&str; 5] = [
@@ -183,15 +183,17 @@ impl Change {
                 json: object(value).text(id),
                 absent: *absent,
             },
-            Self::Merge(id, patch, absent) => WriteCommand::Merge {
+            Self::Merge(id, patch, absent) => WriteCommand::Patch {
                 id: id.clone(),
-                patch: object(patch),
+                patch: RecordPatch::Merge(object(patch)),
                 absent: *absent,
                 bytes_max: 1 << 20,
             },
             Self::Delete(id) => WriteCommand::Delete { id: id.clone() },
-            Self::DeleteMatching(example) => WriteCommand::DeleteMatching {
-                example: object(example),
+            Self::DeleteMatching(example) => WriteCommand::Matching {
+                filter: RecordFilter::Example(object(example)),
+                change: MatchingChange::Delete,
+                most: 1_000,
             },
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn outcome(done: Result<Written, StoreError>) -> Outcome {
         Ok(Written::Created(record)) => Ok(("created", vec![shown(&record)])),
         Ok(Written::Replaced(record)) => Ok(("replaced", vec![shown(&record)])),
         Ok(Written::Deleted(record)) => Ok(("deleted", vec![shown(&record)])),
-        Ok(Written::DeletedMatching(records)) => {
+        Ok(Written::DeletedMatching(records) | Written::PatchedMatching(records)) => {
             Ok(("deleted", records.iter().map(shown).collect()))
         }
         Err(StoreError::Refused(refusal)) => Err(refusal),

@@ -1,0 +1,115 @@
+//! The text of a kept answer: the request, and the results with their records.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::record::{CommandError, NamedRequest, Record, RecordId, Revision};
+use crate::storage::Written;
+
+/// An answer as it is stored.
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredAnswer {
+    pub(super) request: NamedRequest,
+    results: Vec<StoredResult>,
+}
+
+/// The result of one command, with the records that it has.
+#[derive(Serialize, Deserialize)]
+struct StoredResult(String, Vec<StoredText>);
+
+/// A record in an answer: id, revision, times of creation and change, text.
+#[derive(Serialize, Deserialize)]
+struct StoredText(Value, u64, u64, u64, String);
+
+impl StoredResult {
+    fn of(written: &Written) -> Self {
+        let (kind, records) = written.parts();
+        let text = |record: &Record| {
+            let id = match &record.id {
+                RecordId::Number(number) => Value::from(*number),
+                RecordId::Text(text) => Value::from(&**text),
+            };
+            let json = String::from_utf8_lossy(&record.json).into_owned();
+            let (created, changed) = (record.created_ms, record.changed_ms);
+            StoredText(id, record.revision.0, created, changed, json)
+        };
+        Self(kind.to_owned(), records.iter().map(text).collect())
+    }
+
+    fn written(self) -> Option<Written> {
+        let record = |StoredText(id, revision, created_ms, changed_ms, json)| {
+            let id = match id.as_u64() {
+                Some(number) => RecordId::Number(number),
+                None => RecordId::parse(id.as_str()?).ok()?,
+            };
+            Some(Record {
+                id,
+                revision: Revision(revision),
+                created_ms,
+                changed_ms,
+                json: Bytes::from(json),
+            })
+        };
+        let records: Option<Vec<_>> = self.1.into_iter().map(record).collect();
+        Written::of_parts(&self.0, records?)
+    }
+}
+
+impl StoredAnswer {
+    /// The answer to a request of which all commands were carried out.
+    pub(super) fn new(
+        request: NamedRequest,
+        results: &[Result<Written, CommandError>],
+    ) -> Self {
+        let results = results.iter().flatten().map(StoredResult::of).collect();
+        Self { request, results }
+    }
+
+    pub(super) fn encode(&self) -> Option<Bytes> {
+        serde_json::to_vec(self).ok().map(Bytes::from)
+    }
+
+    pub(super) fn decode(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
+
+    /// The results; `None` if one of them can't be read.
+    pub(super) fn into_results(self) -> Option<Vec<Result<Written, CommandError>>> {
+        let results = self.results.into_iter().map(StoredResult::written);
+        results.map(|result| result.map(Ok)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::RequestKey;
+
+    #[test]
+    fn an_answer_is_read_as_it_was_written() {
+        let record = |id, json: &str| Record {
+            id,
+            revision: Revision(u64::MAX),
+            created_ms: 5,
+            changed_ms: 6,
+            json: Bytes::from(json.to_owned()),
+        };
+        let one = record(RecordId::Number(7), r#"{"id":7,"n":1.50,"t":"\n\u00e4"}"#);
+        let two = record(RecordId::parse("a-b").unwrap(), r#"{"id":"a-b"}"#);
+        let results = [
+            Written::Created(one.clone()),
+            Written::Replaced(two.clone()),
+            Written::Deleted(one.clone()),
+            Written::DeletedMatching(vec![]),
+            Written::PatchedMatching(vec![one, two]),
+        ];
+        let results: Vec<_> = results.into_iter().map(Ok).collect();
+        let request = RequestKey::read(b"k", &[b"POST"]).unwrap().named(3);
+        let stored = StoredAnswer::new(request.clone(), &results).encode();
+        let read = StoredAnswer::decode(&stored.unwrap()).unwrap();
+        assert_eq!(read.request, request);
+        assert_eq!(read.into_results(), Some(results));
+        assert!(StoredAnswer::decode(b"{}").is_none());
+    }
+}

@@ -1,0 +1,624 @@
+//! Several changes in one request: arrays, lines, filters, and `/_batch`; and patches by operations.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::client::{Client, Response};
+use crate::daemon::TestDaemon;
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const RESOURCES: &str = r#"
+[limits]
+batch = 50
+batch_body = "64 KiB"
+body = "8 KiB"
+[resource.albums]
+id = "sequence"
+unique = ["code"]
+[resource.albums.fields]
+title = { type = "string", required = true }
+code = { type = "string" }
+stock = { type = "integer", min = 0 }
+[resource.strict]
+if_match = "required"
+"#;
+
+#[track_caller]
+fn send(
+    daemon: &TestDaemon,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Response {
+    let mut client = Client::connect(daemon.public()).unwrap();
+    let typed = headers.iter().any(|(name, _)| *name == "content-type");
+    let json = Some(&JSON).filter(|_| !typed);
+    let headers: Vec<_> = json.into_iter().chain(headers).copied().collect();
+    let body = Some(body.as_bytes()).filter(|body| !body.is_empty());
+    client.send(method, path, &headers, body).unwrap()
+}
+
+#[track_caller]
+fn batch(daemon: &TestDaemon, body: &Value) -> Response {
+    send(daemon, "POST", "/_batch", &[], &body.to_string())
+}
+
+#[track_caller]
+fn titles(daemon: &TestDaemon) -> Vec<String> {
+    let list = daemon.get("/albums").expect(200).json();
+    let list = list.as_array().unwrap().iter();
+    list.map(|album| album["title"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn statuses(answer: &Value) -> Vec<u64> {
+    let results = answer["results"].as_array().unwrap().iter();
+    results
+        .map(|result| result["status"].as_u64().unwrap())
+        .collect()
+}
+
+#[test]
+fn an_array_or_lines_make_all_records_or_none() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let made = send(
+        &daemon,
+        "POST",
+        "/albums",
+        &[],
+        r#" [{"title":"a"},{"title":"b","id":7}]"#,
+    );
+    let made = made.expect(201);
+    assert_eq!(
+        made.text(),
+        r#"[{"id":1,"title":"a"},{"id":7,"title":"b"}]"#
+    );
+    assert_eq!(made.header("x-total-count"), Some("2"));
+    let lines = ("content-type", "application/x-ndjson; charset=utf-8");
+    let minimal = ("prefer", "return=minimal");
+    let text = "{\"title\":\"c\"}\r\n\n{\"title\":\"d\"}";
+    let made = send(&daemon, "POST", "/albums", &[lines, minimal], text).expect(201);
+    assert!(made.body.is_empty());
+    assert_eq!(titles(&daemon), ["a", "b", "c", "d"]);
+    // Each refusal is told, those of the rules and those of the store, and nothing is done.
+    let wrong = r#"[{"title":"e"},{"title":5},{"id":7,"title":"f"},{"title":"g","x":1},7]"#;
+    let refused = send(&daemon, "POST", "/albums", &[], wrong);
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    let refused = refused.json();
+    assert_eq!(refused["code"], "validation");
+    assert_eq!(statuses(&refused), [424, 422, 409, 422, 400]);
+    assert_eq!(
+        refused["results"][1]["body"]["violations"][0]["pointer"],
+        "/title"
+    );
+    assert_eq!(titles(&daemon).len(), 4);
+    let twice = r#"[{"title":"e","code":"x"},{"title":"f","code":"x"}]"#;
+    let twice = send(&daemon, "POST", "/albums", &[], twice);
+    assert_eq!(statuses(&twice.expect(409).json()), [424, 409]);
+    let dry = ("prefer", "tx=rollback");
+    send(&daemon, "POST", "/albums", &[dry], r#"[{"title":"e"}]"#).expect(201);
+    assert_eq!(
+        send(&daemon, "POST", "/albums", &[], "[]")
+            .expect(201)
+            .text(),
+        "[]"
+    );
+    assert_eq!(titles(&daemon).len(), 4);
+    let key = ("idempotency-key", "k");
+    for replayed in [None, Some("true")] {
+        let made = send(
+            &daemon,
+            "POST",
+            "/albums",
+            &[key],
+            r#"[{"title":"e"},{"title":"f"}]"#,
+        );
+        let made = made.expect(201);
+        assert_eq!(made.header("idempotent-replayed"), replayed);
+        assert_eq!(made.json()[1]["title"], "f");
+    }
+    assert_eq!(titles(&daemon).len(), 6);
+    // Bounds: records, bytes of one, bytes of all.
+    let many = Value::from(vec![json!({"title": "m"}); 51]).to_string();
+    let long = json!([{"title": "x".repeat(9_000)}]).to_string();
+    let longer = Value::from(vec![json!({"title": "x".repeat(7_000)}); 10]).to_string();
+    for (body, detail) in [
+        (
+            &many,
+            "a request may have 50 records (limits.batch); send several",
+        ),
+        (&longer, "a body may have 65536 bytes"),
+    ] {
+        let refused = send(&daemon, "POST", "/albums", &[], body).expect(413);
+        assert_eq!(refused.json()["detail"], detail);
+    }
+    let refused = send(&daemon, "POST", "/albums", &[], &long)
+        .expect(413)
+        .json();
+    assert!(
+        refused["detail"]
+            .as_str()
+            .unwrap()
+            .ends_with("a record may have 8192 bytes (limits.body)")
+    );
+    for wrong in ["[{}", "[1,]", "[{}] x"] {
+        let refused = send(&daemon, "POST", "/albums", &[], wrong);
+        assert_eq!(refused.expect_problem(400), "invalid_json", "{wrong}");
+    }
+    assert_eq!(titles(&daemon).len(), 6);
+}
+
+#[test]
+fn filters_choose_what_is_changed_within_a_bound_that_must_be_said() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let records: Vec<_> = (0..10)
+        .map(|n| json!({"title": format!("t{n}"), "stock": n}))
+        .collect();
+    send(
+        &daemon,
+        "POST",
+        "/albums",
+        &[],
+        &Value::from(records).to_string(),
+    )
+    .expect(201);
+    let most = |n: usize| format!("max-affected={n}");
+    let (two, three) = (most(2), most(3));
+    let (two, three) = (("prefer", two.as_str()), ("prefer", three.as_str()));
+    let patch = r#"{"stock":100}"#;
+    for (method, path, head, detail) in [
+        (
+            "PATCH",
+            "/albums",
+            &[three][..],
+            "say which records are to be changed",
+        ),
+        (
+            "DELETE",
+            "/albums",
+            &[three],
+            "say which records are to be changed",
+        ),
+        (
+            "DELETE",
+            "/albums?_=1",
+            &[three],
+            "say which records are to be changed",
+        ),
+        (
+            "PATCH",
+            "/albums?stock_lt=3",
+            &[],
+            "say how many records may be changed at most",
+        ),
+        (
+            "DELETE",
+            "/albums?stock_lt=3",
+            &[],
+            "say how many records may be changed at most",
+        ),
+        (
+            "PATCH",
+            "/albums?stock_lt=3",
+            &[two],
+            "more than 2 records match, so none was changed",
+        ),
+        (
+            "DELETE",
+            "/albums?stock_lt=3",
+            &[two],
+            "more than 2 records match, so none was changed",
+        ),
+        (
+            "DELETE",
+            "/albums?stock_lt=3&_limit=1",
+            &[three],
+            "a change of all records that match takes filters only",
+        ),
+        (
+            "DELETE",
+            "/albums?stok_lt=3",
+            &[three, ("prefer", "handling=lenient")],
+            "stok_lt is not a field",
+        ),
+        (
+            "DELETE",
+            "/albums?id=1",
+            &[("prefer", "max-affected=51")],
+            "Prefer: max-affected=N may be 50 at most",
+        ),
+    ] {
+        let body = if method == "PATCH" { patch } else { "" };
+        let refused = send(&daemon, method, path, head, body);
+        let told = refused.clone().expect(400).json();
+        let told = told["detail"].as_str().unwrap();
+        assert!(told.starts_with(detail), "{method} {path}: {told}");
+    }
+    let before = daemon.get("/albums").text();
+    let dry = ("prefer", "tx=rollback, max-affected=3");
+    let tried = send(&daemon, "PATCH", "/albums?stock_lt=3", &[dry], patch).expect(200);
+    assert_eq!(tried.json().as_array().unwrap().len(), 3);
+    assert_eq!(daemon.get("/albums").text(), before);
+    let done = send(&daemon, "PATCH", "/albums?stock_lt=3", &[three], patch).expect(200);
+    assert_eq!(done.header("x-total-count"), Some("3"));
+    assert!(
+        done.json()
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|album| album["stock"] == 100)
+    );
+    assert_eq!(
+        daemon.get("/albums?stock=100").header("x-total-count"),
+        Some("3")
+    );
+    // One that can't be changed keeps all from it.
+    let refused = send(
+        &daemon,
+        "PATCH",
+        "/albums?stock=100",
+        &[three],
+        r#"{"stock":-1}"#,
+    );
+    let refused = refused.expect(422).json();
+    assert!(
+        refused["detail"]
+            .as_str()
+            .unwrap()
+            .starts_with("record 1: "),
+        "{refused}"
+    );
+    let same = send(
+        &daemon,
+        "PATCH",
+        "/albums?stock=100",
+        &[three],
+        r#"{"code":"x"}"#,
+    );
+    let same = same.expect(409).json();
+    assert_eq!(
+        (&same["code"], &same["fields"]),
+        (&json!("duplicate_value"), &json!(["code"]))
+    );
+    let minimal = ("prefer", "return=minimal");
+    let gone = send(
+        &daemon,
+        "DELETE",
+        "/albums?stock=100",
+        &[three, minimal],
+        "",
+    )
+    .expect(204);
+    assert_eq!(gone.header("x-total-count"), Some("3"));
+    let none = send(&daemon, "DELETE", "/albums?stock=100", &[three], "").expect(200);
+    assert_eq!(
+        (none.text().as_str(), none.header("x-total-count")),
+        ("[]", Some("0"))
+    );
+    assert_eq!(titles(&daemon).len(), 7);
+    // Conditions of one record mean nothing here, and are not ignored.
+    let tag = ("if-match", "\"1-x\"");
+    send(&daemon, "DELETE", "/albums?stock=5", &[three, tag], "").expect(412);
+    send(&daemon, "POST", "/albums", &[tag], r#"{"title":"x"}"#).expect(412);
+    send(&daemon, "DELETE", "/strict?n=1", &[three], "").expect(428);
+    assert_eq!(titles(&daemon).len(), 7);
+}
+
+#[test]
+fn an_atomic_batch_does_all_or_nothing_and_tells_each_refusal() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let op = |method: &str, path: &str, body: Value| json!({"method": method, "path": path, "body": body});
+    let done = batch(
+        &daemon,
+        &json!({"mode": "atomic", "ops": [
+            op("POST", "/albums", json!({"title": "a"})),
+            op("POST", "/books", json!({"id": "b", "n": 1})),
+            op("PATCH", "/albums/1", json!({"stock": 5})),
+            op("PATCH", "/albums/1", json!([{"op": "increment", "path": "/stock", "value": -2}])),
+            op("PUT", "/books/b", json!({"n": 2})),
+        ]}),
+    );
+    let done = done.expect(200).json();
+    assert_eq!(statuses(&done), [201, 201, 200, 200, 200]);
+    assert_eq!(done["change"], 5, "changes 1 to 5 are one group");
+    let first = &done["results"][0];
+    let place = first["headers"]["location"].as_str().unwrap();
+    assert!(
+        place.ends_with("/albums/1") && place.starts_with("http://"),
+        "{place}"
+    );
+    assert_eq!(
+        done["results"][3]["body"],
+        json!({"id": 1, "title": "a", "stock": 3})
+    );
+    let tag = done["results"][4]["headers"]["etag"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(daemon.get("/books/b").header("etag"), Some(tag.as_str()));
+    let before = (daemon.get("/albums").text(), daemon.get("/books").text());
+    let stale = first["headers"]["etag"].clone();
+    let refused = batch(
+        &daemon,
+        &json!({"ops": [
+            op("POST", "/albums", json!({"title": "z"})),
+            {"method": "DELETE", "path": "/albums/1", "if_match": stale},
+            op("DELETE", "/books/none", Value::Null),
+            op("POST", "/albums", json!({"title": 1})),
+            op("GET", "/albums/1", Value::Null),
+            op("POST", "/nowhere", json!({})),
+            {"method": "DELETE", "path": "/albums?stock=3"},
+            op("DELETE", "/strict/x", Value::Null),
+            op("DELETE", "/books/b", Value::Null),
+        ]}),
+    );
+    let refused = refused.expect(412).json();
+    assert_eq!(
+        statuses(&refused),
+        [424, 412, 404, 422, 400, 404, 400, 428, 424]
+    );
+    assert_eq!(
+        refused["results"][1]["headers"]["etag"],
+        done["results"][3]["headers"]["etag"]
+    );
+    assert!(refused["detail"].as_str().unwrap().starts_with(
+        "nothing was done, since 7 of 9 operations were refused; the first is number 1 (from 0): "
+    ));
+    assert_eq!(
+        (daemon.get("/albums").text(), daemon.get("/books").text()),
+        before
+    );
+    let dry = ("prefer", "tx=rollback");
+    let body = json!({"ops": [op("DELETE", "/books/b", Value::Null)]}).to_string();
+    send(&daemon, "POST", "/_batch", &[dry], &body).expect(200);
+    assert_eq!(daemon.get("/books").text(), before.1);
+    let gone = batch(
+        &daemon,
+        &json!({"ops": [
+            {"method": "DELETE", "path": "/books/b", "if_match": tag},
+            {"method": "DELETE", "path": "/albums?stock=3", "max_affected": 1},
+        ]}),
+    );
+    assert_eq!(statuses(&gone.expect(200).json()), [200, 200]);
+    assert_eq!(
+        batch(&daemon, &json!({"ops": []})).expect(200).json()["results"],
+        json!([])
+    );
+    for wrong in [
+        "{}",
+        "[]",
+        "{\"ops\":[{}]}",
+        "{\"mode\":\"some\",\"ops\":[]}",
+        "{\"ops\":[],\"x\":1}",
+    ] {
+        let refused = send(&daemon, "POST", "/_batch", &[], wrong);
+        assert_eq!(refused.expect_problem(400), "invalid_batch", "{wrong}");
+    }
+    let many = json!({"ops": vec![op("DELETE", "/books/b", Value::Null); 51]});
+    batch(&daemon, &many).expect(413);
+    daemon.get("/_batch").expect(405);
+    daemon.get("/_batch/x").expect(404);
+    let text = send(
+        &daemon,
+        "POST",
+        "/_batch",
+        &[("content-type", "text/plain")],
+        "{}",
+    );
+    text.expect(415);
+}
+
+#[test]
+fn a_gathered_batch_does_each_for_itself() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let body = json!({"mode": "gather", "ops": [
+        {"method": "POST", "path": "/albums", "body": {"title": "a", "code": "x"}},
+        {"method": "POST", "path": "/albums", "body": {"title": "b", "code": "x"}},
+        {"method": "POST", "path": "/albums", "body": {"title": 1}},
+        {"method": "POST", "path": "/books", "body": {"id": "b"}},
+        {"method": "DELETE", "path": "/books/c"},
+    ]})
+    .to_string();
+    let key = ("idempotency-key", "g");
+    let first = send(&daemon, "POST", "/_batch", &[key], &body).expect(200);
+    assert_eq!(statuses(&first.json()), [201, 409, 422, 201, 404]);
+    assert_eq!(
+        first.json()["results"][1]["body"]["code"],
+        "duplicate_value"
+    );
+    // What was done is not done again, and what was refused is tried again.
+    send(&daemon, "DELETE", "/albums/1", &[], "").expect(200);
+    let again = send(&daemon, "POST", "/_batch", &[key], &body).expect(200);
+    assert_eq!(statuses(&again.json()), [201, 201, 422, 201, 404]);
+    assert_eq!(again.json()["results"][0], first.json()["results"][0]);
+    assert_eq!(titles(&daemon), ["b"]);
+}
+
+#[test]
+fn a_patch_by_operations_is_applied_in_one_step() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let patch = ("content-type", "application/json-patch+json");
+    send(
+        &daemon,
+        "POST",
+        "/albums",
+        &[],
+        r#"{"title":"a","stock":0}"#,
+    )
+    .expect(201);
+    // Increments of several clients at once lose nothing.
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let address = daemon.public();
+            std::thread::spawn(move || {
+                let mut client = Client::connect(address).unwrap();
+                let body = br#"[{"op":"increment","path":"/stock","value":1}]"#;
+                for _ in 0..25 {
+                    let answer = client.send("PATCH", "/albums/1", &[patch], Some(body));
+                    answer.unwrap().expect(200);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert_eq!(daemon.get("/albums/1").json()["stock"], 100);
+    for (body, status, code) in [
+        (
+            r#"[{"op":"test","path":"/stock","value":1},{"op":"remove","path":"/stock"}]"#,
+            409,
+            "patch_test",
+        ),
+        (r#"[{"op":"remove","path":"/stok"}]"#, 422, "patch_misfit"),
+        (
+            r#"[{"op":"increment","path":"/stock","value":-101}]"#,
+            422,
+            "validation",
+        ),
+        (
+            r#"[{"op":"replace","path":"/id","value":2}]"#,
+            409,
+            "id_mismatch",
+        ),
+        (r#"[{"op":"grow","path":"/stock"}]"#, 400, "invalid_patch"),
+        (r#"{"stock":1}"#, 400, "invalid_patch"),
+        ("[", 400, "invalid_json"),
+    ] {
+        let refused = send(&daemon, "PATCH", "/albums/1", &[patch], body);
+        assert_eq!(refused.expect_problem(status), code, "{body}");
+    }
+    let body = r#"[{"op":"test","path":"/stock","value":1e2},{"op":"test","path":"/id","value":1},{"op":"move","from":"/title","path":"/code"},{"op":"add","path":"/title","value":"b"}]"#;
+    let done = send(&daemon, "PATCH", "/albums/1", &[patch], body).expect(200);
+    assert_eq!(
+        done.text(),
+        r#"{"id":1,"stock":100,"code":"a","title":"b"}"#
+    );
+    let all = ("prefer", "max-affected=5");
+    let body = r#"[{"op":"increment","path":"/stock","value":-1}]"#;
+    let done = send(&daemon, "PATCH", "/albums?stock=100", &[patch, all], body).expect(200);
+    assert_eq!(done.json()[0]["stock"], 99);
+}
+
+#[test]
+fn a_number_is_kept_as_it_was_written_or_refused() {
+    let daemon = TestDaemon::start(RESOURCES);
+    for kept in [
+        "18446744073709551615",
+        "-9223372036854775808",
+        "0.1",
+        "0.30000000000000004",
+        "1.5",
+        "1e-7",
+    ] {
+        let made = send(&daemon, "POST", "/books", &[], &format!("{{\"n\":{kept}}}")).expect(201);
+        let place = made.location().unwrap().to_owned();
+        let read = daemon.get(&place).text();
+        assert!(read.ends_with(&format!("\"n\":{kept}}}")), "{kept}: {read}");
+    }
+    let total = daemon
+        .get("/books")
+        .header("x-total-count")
+        .unwrap()
+        .to_owned();
+    let op = r#"{"ops":[{"method":"POST","path":"/books","body":{"n":18446744073709551616}}]}"#;
+    for (path, body) in [
+        ("/books", "{\"n\":18446744073709551616}"),
+        ("/books", "{\"n\":[{\"m\":-9223372036854775809}]}"),
+        ("/books", "{\"n\":3.141592653589793238462643}"),
+        ("/books", "[{\"n\":123456789012345678901}]"),
+        ("/_batch", op),
+    ] {
+        let refused = send(&daemon, "POST", path, &[], body);
+        assert_eq!(refused.expect_problem(422), "inexact_number", "{body}");
+    }
+    assert_eq!(
+        daemon.get("/books").header("x-total-count"),
+        Some(total.as_str())
+    );
+}
+
+/// The map that batches are compared with.
+type Books = BTreeMap<String, Value>;
+
+/// Carries out an operation on the map. Returns its status.
+fn expect(books: &mut Books, op: &Value) -> u64 {
+    let id = op["path"].as_str().unwrap().strip_prefix("/books").unwrap();
+    let id = id.strip_prefix('/').map(str::to_owned);
+    match (op["method"].as_str().unwrap(), id) {
+        ("POST", _) => {
+            let id = op["body"]["id"].as_str().unwrap().to_owned();
+            if books.contains_key(&id) {
+                return 409;
+            }
+            books.insert(id, op["body"]["n"].clone());
+            201
+        }
+        ("DELETE", Some(id)) => books.remove(&id).map_or(404, |_| 200),
+        (_, Some(id)) => match books.get_mut(&id) {
+            Some(n) => {
+                *n = op["body"]["n"].clone();
+                200
+            }
+            None => 404,
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn random_batches_do_what_a_map_does() {
+    let daemon = TestDaemon::start("");
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    let mut books = Books::new();
+    let mut undone = 0;
+    for _ in 0..300 {
+        let ops: Vec<_> = (0..=random(5))
+            .map(|_| {
+                let (id, n) = (format!("b{}", random(8)), random(100));
+                let path = format!("/books/{id}");
+                match random(6) {
+                    0..3 => json!({"method": "POST", "path": "/books", "body": {"id": id, "n": n}}),
+                    3 => json!({"method": "PUT", "path": path, "body": {"n": n}}),
+                    4 => json!({"method": "PATCH", "path": path, "body": {"n": n}}),
+                    _ => json!({"method": "DELETE", "path": path}),
+                }
+            })
+            .collect();
+        let atomic = random(2) == 0;
+        let mode = if atomic { "atomic" } else { "gather" };
+        let mut after = books.clone();
+        let mut expected: Vec<_> = ops.iter().map(|op| expect(&mut after, op)).collect();
+        let answer = batch(&daemon, &json!({"mode": mode, "ops": ops}));
+        let first = expected.iter().copied().find(|status| *status >= 400);
+        match first.filter(|_| atomic) {
+            Some(first) => {
+                undone += 1;
+                assert_eq!(u64::from(answer.status), first);
+                for status in expected.iter_mut().filter(|status| **status < 400) {
+                    *status = 424;
+                }
+            }
+            None => {
+                assert_eq!(answer.status, 200);
+                books = after;
+            }
+        }
+        assert_eq!(statuses(&answer.json()), expected, "{mode} {ops:?}");
+        let list = daemon.get("/books").json();
+        let list = list.as_array().unwrap().iter();
+        let found: Books = list
+            .map(|book| (book["id"].as_str().unwrap().to_owned(), book["n"].clone()))
+            .collect();
+        assert_eq!(found, books, "{mode} {ops:?}");
+    }
+    assert!(undone > 20, "{undone} batches were undone");
+}
