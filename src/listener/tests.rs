@@ -71,6 +71,8 @@ fn handler(
         idle_timeout: second,
         stall_timeout: second,
         list_records: std::num::NonZeroUsize::MIN,
+        batch: std::num::NonZeroUsize::MIN,
+        batch_bytes: 1000,
     };
     let parts = Parts {
         editions: Editions::only(Named(name), limits),

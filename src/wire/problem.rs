@@ -233,11 +233,6 @@ impl Problem {
             .header(name, accept)
     }
 
-    /// A 400 for a feature of a later release: ignored, its client would rely on it.
-    pub(crate) fn not_available(what: &str) -> Self {
-        Self::new(Code::NotAvailable).detail(format!("{what} is not available yet"))
-    }
-
     /// Whether the log is told. What is not ready has said so in the log, once; what the server does not know is the client's
     /// fault.
     fn is_our_fault(&self) -> bool {

@@ -120,6 +120,8 @@ impl Server {
             idle_timeout: PATIENCE,
             stall_timeout: PATIENCE,
             list_records: std::num::NonZeroUsize::MIN,
+            batch: std::num::NonZeroUsize::MIN,
+            batch_bytes: 1000,
         })
         .await
     }

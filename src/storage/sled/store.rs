@@ -21,8 +21,10 @@ use super::reader_state::{OpenEngine, Progress};
 use super::unique::UniqueLook;
 use super::writer::CommitTimes;
 use super::{log, metrics, value};
+use crate::num::as_u64;
 use crate::record::{
-    CommandError, Example, HistoryQuery, ListQuery, Record, RecordId, RequestKey, WriteCommand,
+    CommandError, Example, HistoryQuery, ListQuery, Record, RecordFilter, RecordId, RequestKey,
+    WriteCommand,
 };
 use crate::settings::Settings;
 use crate::storage::{

@@ -58,10 +58,7 @@ impl StoredResult {
 
 impl StoredAnswer {
     /// The answer to a request of which all commands were carried out.
-    pub(super) fn new(
-        request: NamedRequest,
-        results: &[Result<Written, CommandError>],
-    ) -> Self {
+    pub(super) fn new(request: NamedRequest, results: &[Result<Written, CommandError>]) -> Self {
         let results = results.iter().flatten().map(StoredResult::of).collect();
         Self { request, results }
     }

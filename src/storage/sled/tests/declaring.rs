@@ -68,7 +68,10 @@ impl SledStore {
         write.schema = Arc::clone(schema);
         match Store::write(self, write).await? {
             Written::Created(record) => Ok(record),
-            other @ (Written::Replaced(_) | Written::Deleted(_) | Written::DeletedMatching(_)) => {
+            other @ (Written::Replaced(_)
+            | Written::Deleted(_)
+            | Written::DeletedMatching(_)
+            | Written::PatchedMatching(_)) => {
                 panic!("{other:?}")
             }
         }
