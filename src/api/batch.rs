@@ -16,8 +16,8 @@ use super::answer::{Answered, set};
 use super::conditional::conditions;
 use super::operations::{AllDone, carry_out_all, no_batch};
 use super::resource::{
-    JSON, NamedRecord, ResourceWish, ToldChange, finish, is_json, json, max_affected, prefers,
-    refused, request_key, wanted,
+    ChangeBody, JSON, NamedRecord, ResourceWish, ToldChange, finish, is_json, json, max_affected,
+    prefers, refused, request_key, wanted,
 };
 use super::routes::Target;
 use super::site::Site;
@@ -123,15 +123,13 @@ impl BatchOperation<'_> {
             return Err(Problem::new(Code::BodyTooLarge).detail(detail));
         }
         let most = || max_affected(self.max_affected, limits.batch.get(), "max_affected");
-        let by_operations = body.first() == Some(&b'[');
-        let command = wish.command(
+        let read = ChangeBody {
             target,
-            &conditions,
-            body,
-            by_operations,
-            limits.body_bytes,
-            most,
-        )?;
+            text: body,
+            by_operations: body.first() == Some(&b'['),
+            bytes_max: limits.body_bytes,
+        };
+        let command = wish.command(&read, &conditions, most)?;
         Ok(Write {
             collection: target.collection,
             schema: Arc::clone(&target.settings.schema),

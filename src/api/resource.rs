@@ -24,7 +24,7 @@ use super::site::Site;
 use crate::record::{Record, RecordId};
 use crate::settings::ResourceSettings;
 use crate::wire::{Incoming, Response, options};
-pub(super) use change::{is_json, max_affected, request_key};
+pub(super) use change::{ChangeBody, is_json, max_affected, request_key};
 pub(super) use collection::listed;
 pub(super) use dialect::{BodyOf, JSON};
 pub(super) use item::{absent, absent_in_put, found};

@@ -174,7 +174,7 @@ fn weight(key: &SortKey, record: &Record) -> usize {
 /// The ids of the records that have all members of an example, while records are shown to it.
 #[derive(Debug)]
 pub(crate) struct Example {
-    example: JsonObject,
+    like: JsonObject,
     ids: Vec<RecordId>,
     most: usize,
 }
@@ -183,7 +183,7 @@ impl Example {
     /// Looks for `most` records at most.
     pub(crate) fn new(example: JsonObject, most: usize) -> Self {
         Self {
-            example,
+            like: example,
             ids: Vec::new(),
             most,
         }
@@ -191,7 +191,7 @@ impl Example {
 
     /// Looks at a record. False if no more need to be shown.
     pub(crate) fn visit(&mut self, record: Record) -> bool {
-        if JsonObject::parse(&record.json).is_ok_and(|object| object.is_like(&self.example)) {
+        if JsonObject::parse(&record.json).is_ok_and(|object| object.is_like(&self.like)) {
             self.ids.push(record.id);
         }
         self.ids.len() <= self.most

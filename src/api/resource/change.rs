@@ -12,7 +12,7 @@ use super::super::routes::ResourceTarget;
 use super::ResourceRequest;
 use super::dialect::{BodyOf, JSON_PATCH, media_type};
 use super::item::absent_in_put;
-use super::many::{self, NDJSON, finish};
+use super::many::{self, NDJSON, finish, told_all};
 use super::negotiation::{prefers, value_of};
 use super::told::{ToldChange, refused};
 use super::wanted::WriteWish;
@@ -71,41 +71,33 @@ impl WriteWish {
         Ok(())
     }
 
-    /// The command that does it. `body` is its body, which has `by_operations` if it is a JSON Patch; `bytes_max` says how long a
-    /// patched record may become, and `most` how many records may be changed at once.
+    /// The command that does it. `most` says how many records may be changed at once.
     pub(crate) fn command(
         self,
-        target: &ResourceTarget,
+        body: &ChangeBody<'_>,
         conditions: &Conditions,
-        body: &[u8],
-        by_operations: bool,
-        bytes_max: usize,
         most: impl FnOnce() -> Result<usize, Problem>,
     ) -> Result<WriteCommand, Problem> {
-        let settings = &target.settings;
-        let object = || {
-            let mut object = JsonObject::read(body)?;
-            object.remove_meta();
-            Ok::<_, Problem>(object)
+        let settings = &body.target.settings;
+        let bytes_max = body.bytes_max;
+        let patch = |id, patch, absent| WriteCommand::Patch {
+            id,
+            patch,
+            absent,
+            bytes_max,
         };
-        // If the object has an id, it must be the same.
-        let object_of = |id: &RecordId| {
-            let object = object()?;
-            match object.id(settings.ids)? {
-                Some(named) if named != *id => {
-                    let detail = format!("the path names {id}, the body {named}");
-                    Err(Problem::new(Code::IdMismatch).detail(detail))
-                }
-                Some(_) | None => Ok(object),
-            }
+        let matching = |filter, change, most| WriteCommand::Matching {
+            filter,
+            change,
+            most,
         };
         Ok(match self {
             Self::Create => {
                 let new = NewValues::at(unix_ms());
-                WriteCommand::create(object()?, settings.ids, &settings.schema, &new)?
+                WriteCommand::create(body.object()?, settings.ids, &settings.schema, &new)?
             }
             Self::Put(id) => {
-                let mut object = object_of(&id)?;
+                let mut object = body.object_of(&id)?;
                 let create_only = conditions.if_none_match == Some(Tags::Any);
                 let absent = absent_in_put(settings, create_only);
                 match settings.put {
@@ -114,61 +106,88 @@ impl WriteWish {
                         let json = object.text(&id);
                         WriteCommand::Replace { id, json, absent }
                     }
-                    Put::Merge => WriteCommand::Patch {
-                        id,
-                        patch: RecordPatch::Merge(object),
-                        absent,
-                        bytes_max,
-                    },
+                    Put::Merge => patch(id, RecordPatch::Merge(object), absent),
                 }
             }
-            Self::Patch(id) => WriteCommand::Patch {
-                patch: if by_operations {
-                    RecordPatch::operations(body)?
-                } else {
-                    RecordPatch::Merge(object_of(&id)?)
-                },
-                id,
-                absent: Absent::Refuse,
-                bytes_max,
-            },
+            Self::Patch(id) => {
+                let of = body.patch(|| body.object_of(&id))?;
+                patch(id, of, Absent::Refuse)
+            }
             Self::Delete(id) => WriteCommand::Delete { id },
             Self::PatchWhere(query) => {
                 let most = most()?;
-                let patch = if by_operations {
-                    RecordPatch::operations(body)?
-                } else {
-                    let object = object()?;
-                    if object.id(settings.ids)?.is_some() {
-                        let detail = "a patch of several records can't name an id";
-                        return Err(Problem::new(Code::IdMismatch).detail(detail));
-                    }
-                    RecordPatch::Merge(object)
-                };
-                WriteCommand::Matching {
-                    filter: RecordFilter::Query(query),
-                    change: MatchingChange::Patch { patch, bytes_max },
-                    most,
-                }
+                let patch = body.patch(|| body.object_without_id())?;
+                let change = MatchingChange::Patch { patch, bytes_max };
+                matching(RecordFilter::Query(query), change, most)
             }
-            Self::DeleteWhere(query) => WriteCommand::Matching {
-                filter: RecordFilter::Query(query),
-                change: MatchingChange::Delete,
-                most: most()?,
-            },
+            Self::DeleteWhere(query) => {
+                matching(RecordFilter::Query(query), MatchingChange::Delete, most()?)
+            }
             Self::DeleteMatching => {
-                let example = object()?;
-                if example.members().is_empty() {
-                    let detail = "the example must have at least one member: an empty one would delete everything";
-                    return Err(Problem::new(Code::InvalidParameter).detail(detail));
-                }
-                WriteCommand::Matching {
-                    filter: RecordFilter::Example(example),
-                    change: MatchingChange::Delete,
-                    most: MATCHING_MAX,
-                }
+                let example = RecordFilter::Example(body.example()?);
+                matching(example, MatchingChange::Delete, MATCHING_MAX)
             }
         })
+    }
+}
+
+/// The body of a change.
+pub(crate) struct ChangeBody<'a> {
+    pub(crate) target: &'a ResourceTarget,
+    pub(crate) text: &'a [u8],
+    /// Whether it is a JSON Patch.
+    pub(crate) by_operations: bool,
+    /// The length that a patched record may have.
+    pub(crate) bytes_max: usize,
+}
+
+impl ChangeBody<'_> {
+    fn object(&self) -> Result<JsonObject, Problem> {
+        let mut object = JsonObject::read(self.text)?;
+        object.remove_meta();
+        Ok(object)
+    }
+
+    /// The object for the record of this id. If it has an id, it must be the same.
+    fn object_of(&self, id: &RecordId) -> Result<JsonObject, Problem> {
+        let object = self.object()?;
+        match object.id(self.target.settings.ids)? {
+            Some(named) if named != *id => {
+                let detail = format!("the path names {id}, the body {named}");
+                Err(Problem::new(Code::IdMismatch).detail(detail))
+            }
+            Some(_) | None => Ok(object),
+        }
+    }
+
+    /// The object for several records.
+    fn object_without_id(&self) -> Result<JsonObject, Problem> {
+        let object = self.object()?;
+        if object.id(self.target.settings.ids)?.is_some() {
+            let detail = "a patch of several records can't name an id";
+            return Err(Problem::new(Code::IdMismatch).detail(detail));
+        }
+        Ok(object)
+    }
+
+    fn patch(
+        &self,
+        object: impl FnOnce() -> Result<JsonObject, Problem>,
+    ) -> Result<RecordPatch, Problem> {
+        if self.by_operations {
+            return Ok(RecordPatch::operations(self.text)?);
+        }
+        Ok(RecordPatch::Merge(object()?))
+    }
+
+    fn example(&self) -> Result<JsonObject, Problem> {
+        let example = self.object()?;
+        if example.members().is_empty() {
+            let detail =
+                "the example must have at least one member: an empty one would delete everything";
+            return Err(Problem::new(Code::InvalidParameter).detail(detail));
+        }
+        Ok(example)
     }
 }
 
@@ -204,13 +223,12 @@ impl ResourceRequest<'_> {
             None => None,
         };
         if makes_many {
-            let (told, replayed) = match before {
-                Some(before) => (self.told_all(before.results.into_iter().flatten()), true),
-                None => {
-                    let most = self.site.settings.limits.batch.get();
-                    let texts = many::items(&body, is_lines, most)?;
-                    self.create_all(&texts, key, dry_run).await?
-                }
+            let (told, replayed) = if let Some(before) = before {
+                (told_all(before.results.into_iter().flatten()), true)
+            } else {
+                let most = self.site.settings.limits.batch.get();
+                let texts = many::items(&body, is_lines, most)?;
+                self.create_all(&texts, key, dry_run).await?
             };
             let minimal = prefers(self.request.headers(), "return", "minimal");
             return Ok(finish(told.response(minimal), dry_run, replayed));
@@ -224,15 +242,13 @@ impl ResourceRequest<'_> {
             let sent = value_of(headers, "max-affected").and_then(|sent| sent.parse().ok());
             max_affected(sent, limits.batch.get(), "Prefer: max-affected=N")
         };
-        let bytes_max = limits.body_bytes;
-        let command = wish.command(
-            self.target,
-            &conditions,
-            &body,
+        let read = ChangeBody {
+            target: self.target,
+            text: &body,
             by_operations,
-            bytes_max,
-            most,
-        )?;
+            bytes_max: limits.body_bytes,
+        };
+        let command = wish.command(&read, &conditions, most)?;
         let write = Write {
             collection: self.target.collection,
             schema: Arc::clone(&self.target.settings.schema),

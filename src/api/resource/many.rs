@@ -77,20 +77,17 @@ impl ResourceRequest<'_> {
         match done {
             AllDone::Done(written) => {
                 let replayed = written.replayed;
-                Ok((
-                    self.told_all(written.results.into_iter().flatten()),
-                    replayed,
-                ))
+                Ok((told_all(written.results.into_iter().flatten()), replayed))
             }
             AllDone::Refused(problems) => Err(Problem::of_all(problems, "records")),
         }
     }
+}
 
-    /// The answer with all records that were made.
-    pub(super) fn told_all(&self, written: impl Iterator<Item = Written>) -> ToldChange {
-        let records: Vec<_> = written.filter_map(Written::record).collect();
-        ToldChange::created(&records)
-    }
+/// The answer with all records that were made.
+pub(super) fn told_all(written: impl Iterator<Item = Written>) -> ToldChange {
+    let records: Vec<_> = written.filter_map(Written::record).collect();
+    ToldChange::created(&records)
 }
 
 impl Problem {

@@ -14,6 +14,8 @@ const SHORT: LimitSettings = LimitSettings {
     idle_timeout: Duration::from_millis(300),
     stall_timeout: Duration::from_secs(5),
     list_records: std::num::NonZeroUsize::MIN,
+    batch: std::num::NonZeroUsize::MIN,
+    batch_bytes: 1000,
 };
 const QUICK: &[u8] = b"GET /quick HTTP/1.1\r\nhost: x\r\n\r\n";
 

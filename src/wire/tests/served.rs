@@ -40,6 +40,8 @@ const LIMITS: LimitSettings = LimitSettings {
     idle_timeout: Duration::from_millis(600),
     stall_timeout: Duration::from_millis(400),
     list_records: std::num::NonZeroUsize::MIN,
+    batch: std::num::NonZeroUsize::MIN,
+    batch_bytes: 1000,
 };
 
 /// Runs a test inside an actix system.

@@ -164,8 +164,8 @@ fn expect(
             None => Err(CommandError::Absent),
         },
         WriteCommand::CreateNumbered { .. }
-        | WriteCommand::Merge { .. }
-        | WriteCommand::DeleteMatching { .. } => panic!("{command:?}"),
+        | WriteCommand::Patch { .. }
+        | WriteCommand::Matching { .. } => panic!("{command:?}"),
     }
 }
 
