@@ -61,7 +61,7 @@ fn requests_are_timed_together_and_each() {
     let done = probe(&[&format!("{base}/lost"), "-n", "3"]);
     assert_eq!(done.status.code(), Some(1));
     assert!(text(&done.stdout).contains("       3  404\n"));
-    let done = probe(&[&format!("{base}/books"), "-n", "2", "-X", "DELETE"]);
+    let done = probe(&[&format!("{base}/books"), "-n", "2", "-X", "PUT"]);
     assert!(
         text(&done.stdout).contains("       2  405\n"),
         "{}",

@@ -88,7 +88,7 @@ const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
 #[test]
 fn a_method_that_is_not_allowed_is_answered_with_those_that_are() {
     let daemon = TestDaemon::start("");
-    let answer = client::send(daemon.public(), "PATCH", "/books", &[], None);
+    let answer = client::send(daemon.public(), "PUT", "/books", &[], None);
     let allow = answer.header("allow").unwrap_or_default().to_owned();
     answer.expect_problem(405);
     assert!(allow.contains("GET") && allow.contains("POST"), "{allow:?}");

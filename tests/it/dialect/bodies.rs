@@ -111,7 +111,7 @@ fn a_body_that_is_not_a_json_object_is_refused_with_the_position_of_the_error() 
     for (method, path, head) in places {
         for (body, kind, detail) in &cases {
             // A POST of an array makes several records.
-            if method == "POST" && *body == "[]" {
+            if method == "POST" && body.starts_with('[') {
                 continue;
             }
             assert_refused(&daemon, &[(method, path, head, body, *kind, detail)]);
