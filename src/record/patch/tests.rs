@@ -151,7 +151,7 @@ fn what_can_not_be_done_is_told() {
         ),
         (
             r#"[{"op":"increment","path":"/f","value":1e308}]"#,
-            "operation 0 can't be done: the sum of 1.7e308 and 1e308 is no number that can be kept",
+            "operation 0 can't be done: the sum of 1.7e+308 and 1e+308 is no number that can be kept",
         ),
         (
             r#"[{"op":"replace","path":"","value":1}]"#,
