@@ -22,7 +22,6 @@ mod tests;
 
 pub(crate) use command::{
     Absent, Atomicity, BATCH_BYTES_MAX, CommandError, Conditions, Decision, KeyFault, KeyVerdict,
-    Absent, Atomicity, BATCH_BYTES_MAX, CommandError, Conditions, Decision, KeyFault, KeyVerdict,
     MATCHING_MAX, MatchingChange, NamedRequest, NewRecordError, REFERRING_BYTES_MAX, REFERRING_MAX,
     RecordFilter, RequestKey, Tags, WriteCommand, decide, try_batch,
 };

@@ -373,9 +373,8 @@ fn patched(
     bytes_max: usize,
     new: &NewValues<'_>,
 ) -> Result<Bytes, CommandError> {
-    let parse = |record: &Record| {
-        JsonObject::parse(&record.json).map_err(|_| CommandError::Damaged)
-    };
+    let parse =
+        |record: &Record| JsonObject::parse(&record.json).map_err(|_| CommandError::Damaged);
     let mut object = current.map_or_else(|| Ok(JsonObject::default()), parse)?;
     let before = object.members().get("id").cloned();
     patch.apply(&mut object)?;
