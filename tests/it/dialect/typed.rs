@@ -105,7 +105,7 @@ fn each_rule_is_checked_at_its_bounds() {
             ("/year", "type", "must be a whole number"),
         ),
         (
-            "{\"title\":\"x\",\"year\":99999999999999999999}",
+            "{\"title\":\"x\",\"year\":0.5}",
             ("/year", "type", "must be a whole number"),
         ),
         (
@@ -121,6 +121,10 @@ fn each_rule_is_checked_at_its_bounds() {
         let answer = ask(&daemon, "POST", "/albums", &[JSON], body);
         assert_invalid(&answer, "/albums", &[violation]);
     }
+    // What is no number of 64 bits is refused before the rules are asked.
+    let beyond = "{\"title\":\"x\",\"year\":99999999999999999999}";
+    let answer = ask(&daemon, "POST", "/albums", &[JSON], beyond);
+    assert_eq!(answer.expect_problem(422), "inexact_number");
 }
 
 #[test]
