@@ -21,7 +21,7 @@ const CHUNK_KEYS: usize = 1_000;
 
 /// The values that one command gives to records, before any of them is staged.
 #[derive(Debug, Default)]
-pub(super) struct OwnValues(Vec<(String, Vec<u8>, JsonObject, RecordId)>);
+pub(super) struct OwnValues(Vec<(String, Vec<u8>, RecordId)>);
 
 impl OwnValues {
     /// The refusal of a record that would have the same values as another one of the command.
@@ -33,20 +33,18 @@ impl OwnValues {
     ) -> Option<CommandError> {
         for index in declared.iter().filter(|index| index.unique) {
             let object = JsonObject::parse(json).unwrap_or_default();
-            let Some(entry) = index.unique_entry(object.members()) else {
+            let Some(identity) = index.identity(object.members()) else {
                 continue;
             };
             let name = index.name();
-            let other = self.0.iter().find(|(of, its, other, _)| {
-                *of == name && *its == entry && index.is_same(other.members(), object.members())
-            });
-            if let Some((.., other)) = other {
+            let mut own = self.0.iter();
+            if let Some((.., other)) = own.find(|(of, its, _)| *of == name && *its == identity) {
                 return Some(CommandError::Taken {
                     fields: index.fields(),
                     id: other.clone(),
                 });
             }
-            self.0.push((name, entry, object, id.clone()));
+            self.0.push((name, identity, id.clone()));
         }
         None
     }
