@@ -5,7 +5,7 @@ use super::read_error::ReadError;
 use super::staging::{Staging, WriteTarget};
 use super::unique::OwnValues;
 use super::writer::Writer;
-use crate::record::{BATCH_BYTES_MAX, CommandError, Decision, decide};
+use crate::record::{CommandError, Decision, decide};
 use crate::storage::{CollectionId, Write};
 
 /// The effect of a command on one record.
@@ -29,8 +29,7 @@ impl Writer {
         let known = self.holder.known.load();
         let unique = known.indexes(collection).unwrap_or_default();
         let mut decided = Vec::with_capacity(targets.len());
-        let mut own = OwnValues::default();
-        let mut bytes = staging.group.bytes();
+        let mut own = OwnValues::beside(staging.group.bytes());
         for target in targets {
             let current = target.current.as_ref();
             let decision = match decide(
@@ -56,13 +55,9 @@ impl Writer {
                     return Ok(Err(error));
                 }
                 let taken = staging.taken(collection, unique, &target.id, json)?;
-                let taken = taken.or_else(|| own.taken(unique, &target.id, json));
-                if let Some(taken) = taken {
-                    return Ok(Err(taken));
-                }
-                bytes += json.len();
-                if bytes > BATCH_BYTES_MAX {
-                    return Ok(Err(CommandError::TooMuch));
+                let refusal = taken.or_else(|| own.refusal(unique, &target.id, json));
+                if let Some(refusal) = refusal {
+                    return Ok(Err(refusal));
                 }
                 if let Some(dangling) = staging.dangling(&known, collection, &target, json)? {
                     return Ok(Err(dangling));

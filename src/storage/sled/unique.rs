@@ -12,7 +12,9 @@ use super::read_error::ReadError;
 use super::reader_state::OpenEngine;
 use super::staging::Staging;
 use super::value;
-use crate::record::{CommandError, EntryIdentity, JsonObject, RecordId, RecordIndex};
+use crate::record::{
+    BATCH_BYTES_MAX, CommandError, EntryIdentity, JsonObject, RecordId, RecordIndex,
+};
 use crate::storage::CollectionId;
 use crate::storage::fit::{CountedRecords, DataFinding};
 
@@ -20,31 +22,46 @@ use crate::storage::fit::{CountedRecords, DataFinding};
 const CHUNK_KEYS: usize = 1_000;
 
 /// The values that one command gives to records, before any of them is staged.
-#[derive(Debug, Default)]
-pub(super) struct OwnValues(Vec<(String, Vec<u8>, RecordId)>);
+#[derive(Debug)]
+pub(super) struct OwnValues {
+    /// The names of indexes, with what no two records may have in common.
+    unique: Vec<(String, Vec<u8>, RecordId)>,
+    /// The bytes that the group has with the records.
+    bytes: usize,
+}
 
 impl OwnValues {
-    /// The refusal of a record that would have the same values as another one of the command.
-    pub(super) fn taken(
+    /// None yet, in a group of so many bytes.
+    pub(super) fn beside(bytes: usize) -> Self {
+        let unique = Vec::new();
+        Self { unique, bytes }
+    }
+
+    /// The refusal of a record that would have the same values as another one of the command, or that makes it too long.
+    pub(super) fn refusal(
         &mut self,
         declared: &[RecordIndex],
         id: &RecordId,
         json: &[u8],
     ) -> Option<CommandError> {
+        self.bytes += json.len();
+        if self.bytes > BATCH_BYTES_MAX {
+            return Some(CommandError::TooMuch);
+        }
         for index in declared.iter().filter(|index| index.unique) {
             let object = JsonObject::parse(json).unwrap_or_default();
             let Some(identity) = index.identity(object.members()) else {
                 continue;
             };
             let name = index.name();
-            let mut own = self.0.iter();
+            let mut own = self.unique.iter();
             if let Some((.., other)) = own.find(|(of, its, _)| *of == name && *its == identity) {
                 return Some(CommandError::Taken {
                     fields: index.fields(),
                     id: other.clone(),
                 });
             }
-            self.0.push((name, identity, id.clone()));
+            self.unique.push((name, identity, id.clone()));
         }
         None
     }
