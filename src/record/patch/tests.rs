@@ -205,7 +205,7 @@ fn what_can_not_be_done_is_told() {
             object(r#"{"a":1,"l":[1,2],"o":{},"big":18446744073709551615,"f":1.7e308}"#);
         let done = RecordPatch::operations(patch.as_bytes());
         let done = done.and_then(|patch| patch.apply(&mut found));
-        assert_eq!(done.unwrap_err().to_string(), why, "{patch}");
+        assert_eq!(done.unwrap_err().to_string(), *why, "{patch}");
     }
     let many = format!("[{}]", vec!["1"; OPERATIONS_MAX + 1].join(","));
     let many = RecordPatch::operations(many.as_bytes());
