@@ -8,6 +8,7 @@ mod history;
 mod item;
 mod many;
 mod negotiation;
+mod relations;
 mod told;
 mod wanted;
 
@@ -25,7 +26,7 @@ use crate::record::{Record, RecordId};
 use crate::settings::ResourceSettings;
 use crate::wire::{Incoming, Response, options};
 pub(super) use change::{ChangeBody, is_json, max_affected, request_key};
-pub(super) use collection::listed;
+pub(super) use collection::{list_etag, listed};
 pub(super) use dialect::{BodyOf, JSON};
 pub(super) use item::{absent, absent_in_put, found};
 pub(super) use many::finish;
@@ -58,6 +59,9 @@ pub(super) fn quick(
     let record = site.store.get(target.collection, &id).now_or_never()?;
     let mark = site.store.mark().now_or_never()?.ok()?;
     let shape = item::shape(request, &target.settings.schema).ok()?;
+    if shape.has_relations() {
+        return None;
+    }
     found(request.headers(), &shape, &record.ok()??, mark).ok()
 }
 

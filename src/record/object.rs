@@ -98,8 +98,13 @@ impl JsonObject {
     /// Makes these members null.
     pub(crate) fn set_null<'a>(&mut self, names: impl IntoIterator<Item = &'a String>) {
         for name in names {
-            self.0.insert(name.clone(), Value::Null);
+            self.set(name, Value::Null);
         }
+    }
+
+    /// Gives a member a value.
+    pub(crate) fn set(&mut self, name: &str, value: Value) {
+        self.0.insert(name.to_owned(), value);
     }
 
     pub(crate) fn members(&self) -> &Map<String, Value> {

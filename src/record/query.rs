@@ -48,7 +48,7 @@ pub(crate) use error::{QueryError, Wrong};
 use filters::Filters;
 pub(crate) use history::HistoryQuery;
 use json_dialect::JsonDialect;
-use names::{LATER, Names};
+use names::Names;
 use parameters::Parameters;
 use part::{Extent, ListPart, PartOrigin};
 pub(super) use path::at;
@@ -60,7 +60,7 @@ use sort::{sent_order, sort_keys};
 /// The most parameters in a query.
 const PARAMETERS_MAX: usize = 1000;
 /// The names that are known besides the fields.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 13] = [
     "_start",
     "_end",
     "_limit",
@@ -72,7 +72,11 @@ const KNOWN: [&str; 11] = [
     "_after",
     "_count",
     "_fields",
+    "_embed",
+    "_expand",
 ];
+/// Those that will ask for the form of a record that a write answers with.
+const OF_READS: [&str; 3] = ["_fields", "_embed", "_expand"];
 
 /// The treatment of a name that is not a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,16 +203,15 @@ impl ListQuery {
         self.room.filter(|room| *room < SELECTED_BYTES_MAX)
     }
 
-    /// Refuses the names that will ask for a part of a record or for more than a record, where a single record is read or
-    /// written. All other names are ignored there.
+    /// Refuses the names that will ask for a part of a record or for more than a record, where it is written. All other names
+    /// are ignored there.
     pub(crate) fn refuse_shape(query: &str, reads: bool) -> Result<(), QueryError> {
-        if query.is_empty() {
+        if reads || query.is_empty() {
             return Ok(());
         }
         let parameters = Parameters::parse(query)?;
         let mut names = parameters.iter().map(|(name, _)| name);
-        let later = |name: &&str| LATER.contains(name) || *name == "_fields" && !reads;
-        match names.find(later) {
+        match names.find(|name| OF_READS.contains(name)) {
             Some(name) => Err(QueryError::Later {
                 name: name.to_owned(),
             }),

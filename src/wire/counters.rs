@@ -103,6 +103,8 @@ counters! {
         "Times server.max_buffered left no room: a request got 503, a piece of a file had to be small, or a connection of HTTP/2 ended";
     lists_cut = "perennial_http_lists_cut",
         "Lists with fewer records than were asked for, since limits.list_records or 64 MiB were reached; they have a link to the rest";
+    relations_full = "perennial_http_relations_full",
+        "Requests refused because _embed or _expand would have added too many records";
     floods = "perennial_http2_floods",
         "Connections of HTTP/2 ended because their clients sent too many frames that ask for nothing";
 }

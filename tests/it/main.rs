@@ -53,6 +53,7 @@ mod powercut;
 mod probe;
 #[path = "../../src/record/tests/random_input.rs"]
 mod random_input;
+mod references;
 mod released;
 mod reload;
 mod reload_children;

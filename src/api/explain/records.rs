@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::super::answer::{Answered, empty};
 use super::super::resource::{
-    self, BodyOf, NamedRecord, ResourceWish, WriteWish, absent, absent_in_put, listed, wanted,
+    self, BodyOf, NamedRecord, ResourceWish, WriteWish, absent, absent_in_put, list_etag, listed,
+    wanted,
 };
 use super::super::routes::ResourceTarget;
 use super::explanation::{duration, size};
@@ -134,7 +135,7 @@ impl<'a> AskedRecords<'a> {
                         .filter(|_| query.selects_all() && query.wants_total()),
                     ..all
                 };
-                listed(&headers, &page, mark).map(Some)
+                listed(&headers, &page, list_etag(&page, mark)).map(Some)
             }
             ResourceWish::Write(_) => store.refuses_writes().map_or(Ok(None), |no| Err(no.into())),
             ResourceWish::Methods(_) | ResourceWish::History(..) => Ok(None),
@@ -152,7 +153,7 @@ impl<'a> AskedRecords<'a> {
                     more: false,
                     seq: 0,
                 };
-                listed(&headers, &page, "")
+                listed(&headers, &page, list_etag(&page, ""))
             }
             ResourceWish::Item(id, shape) => {
                 let record = Record {

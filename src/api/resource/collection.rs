@@ -6,6 +6,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 use super::super::answer::{Answered, set};
 use super::super::conditional::{self, etag};
 use super::negotiation::handling;
+use super::relations::{Relations, tag_of};
 use super::{ResourceRequest, array, json, set_preference_applied};
 use crate::record::{Handling, ListQuery, QueryError, RecordShape, Revision, SELECTED_BYTES_MAX};
 use crate::storage::{ListPage, StoreError};
@@ -36,13 +37,26 @@ impl ResourceRequest<'_> {
             count(&self.site.counters.lists_cut);
         }
         let links = self.links(&query, &page)?;
+        let mut relations = if shape.has_relations() {
+            Some(Relations::of(self.site, self.target, shape)?)
+        } else {
+            None
+        };
         if !shape.is_whole() {
             for record in &mut page.records {
-                record.json = shape.text(record);
+                let text = shape.text(record);
+                record.json = match &mut relations {
+                    Some(relations) => relations.add(record, &text).await?,
+                    None => text,
+                };
             }
         }
-        let mark = self.site.store.mark().await?;
-        let mut response = listed(headers, &page, mark)?;
+        let etag = if relations.is_some() {
+            tag_of(&array(&page.records))
+        } else {
+            list_etag(&page, self.site.store.mark().await?)
+        };
+        let mut response = listed(headers, &page, etag)?;
         if let Some(links) = links {
             set(&mut response, header::LINK, links);
         }
@@ -83,9 +97,13 @@ impl ResourceRequest<'_> {
     }
 }
 
-/// The answer with a page of a list, from the store of this mark, without links.
-pub(crate) fn listed(headers: &HeaderMap, page: &ListPage, mark: &str) -> Answered {
-    let etag = format!("W/{}", etag(Revision(page.seq), mark));
+/// The entity tag of a page from the store of this mark.
+pub(crate) fn list_etag(page: &ListPage, mark: &str) -> String {
+    format!("W/{}", etag(Revision(page.seq), mark))
+}
+
+/// The answer with a page of a list, without links.
+pub(crate) fn listed(headers: &HeaderMap, page: &ListPage, etag: String) -> Answered {
     let whole = || json(StatusCode::OK, array(&page.records));
     let mut response = conditional::answer(headers, etag, None, whole)?;
     if let Some(total) = page.total {

@@ -7,6 +7,7 @@ use super::super::answer::{Answered, set};
 use super::super::conditional::{self, etag};
 use super::super::routes::ResourceTarget;
 use super::negotiation::handling;
+use super::relations::{Relations, tag_of};
 use super::{ResourceRequest, json};
 use crate::record::{Absent, IdScheme, QueryError, Record, RecordId, RecordShape, Schema};
 use crate::settings::ResourceSettings;
@@ -20,6 +21,15 @@ impl ResourceRequest<'_> {
     pub(super) async fn read(&self, id: &RecordId, shape: &RecordShape) -> Answered {
         let record = self.site.store.get(self.target.collection, id).await?;
         let record = record.ok_or_else(|| absent(self.target))?;
+        if shape.has_relations() {
+            let mut relations = Relations::of(self.site, self.target, shape)?;
+            let text = relations.add(&record, &shape.text(&record)).await?;
+            let whole = || json(StatusCode::OK, text.clone());
+            let headers = self.request.headers();
+            let mut response = conditional::answer(headers, tag_of(&text), None, whole)?;
+            set(&mut response, header::CACHE_CONTROL, "no-cache");
+            return Ok(response);
+        }
         let mark = self.site.store.mark().await?;
         found(self.request.headers(), shape, &record, mark)
     }

@@ -8,8 +8,6 @@ use crate::record::schema::{Declared, FieldType, Schema};
 
 /// The most names in the path of a field.
 const PATH_NAMES_MAX: usize = 16;
-/// Names that a later release will understand. Until then they are refused, so that no client uses them as fields.
-pub(super) const LATER: [&str; 2] = ["_embed", "_expand"];
 
 /// The names that are known in a resource.
 #[derive(Debug, Clone, Copy)]
@@ -53,11 +51,6 @@ impl<'a> Names<'a> {
         self,
         name: &str,
     ) -> Result<Option<(NamedField<'a>, Operator)>, QueryError> {
-        if LATER.contains(&name) {
-            return Err(QueryError::Later {
-                name: name.to_owned(),
-            });
-        }
         // What nobody declared and begins like a parameter is none of the record's members. Browsers' libraries send `_=123`.
         if name == "_" || !self.are_all_declared() && name.starts_with('_') {
             return Ok(None);

@@ -12,6 +12,8 @@ use crate::record::{JsonObject, Record, Schema};
 
 /// The most names in `_fields`.
 const FIELDS_MAX: usize = 100;
+/// The most relations of one kind.
+const RELATIONS_MAX: usize = 10;
 
 /// The form of the records in an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +22,9 @@ pub(crate) struct RecordShape {
     paths: Vec<Vec<String>>,
     /// Whether the times and the revision are shown.
     meta: bool,
+    /// The names of the relations that are added.
+    embedded: Vec<String>,
+    expanded: Vec<String>,
 }
 
 impl RecordShape {
@@ -50,7 +55,27 @@ impl RecordShape {
                 paths.extend(names.plain(name)?.map(|(path, _)| path));
             }
         }
-        Ok(Self { paths, meta })
+        Ok(Self {
+            paths,
+            meta,
+            embedded: relations(&parameters, "_embed")?,
+            expanded: relations(&parameters, "_expand")?,
+        })
+    }
+
+    /// The resources whose records are added that refer to a record.
+    pub(crate) fn embedded(&self) -> &[String] {
+        &self.embedded
+    }
+
+    /// The fields whose records are added that a record refers to.
+    pub(crate) fn expanded(&self) -> &[String] {
+        &self.expanded
+    }
+
+    /// Whether other records are added.
+    pub(crate) fn has_relations(&self) -> bool {
+        !self.embedded.is_empty() || !self.expanded.is_empty()
     }
 
     /// The text of a record in this form.
@@ -72,6 +97,29 @@ impl RecordShape {
     pub(crate) fn is_whole(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// The names in this parameter, which may be repeated, or have several with commas.
+fn relations(parameters: &Parameters, name: &'static str) -> Result<Vec<String>, QueryError> {
+    let sent = parameters.iter().filter(|(sent, _)| *sent == name);
+    let names = sent.flat_map(|(_, names)| names.split(',').map(str::trim));
+    let mut relations: Vec<String> = Vec::new();
+    for name in names.filter(|name| !name.is_empty()) {
+        if !relations.iter().any(|known| known == name) {
+            relations.push(name.to_owned());
+        }
+    }
+    if relations.len() > RELATIONS_MAX {
+        return Err(QueryError::Limit {
+            told: if name == "_embed" {
+                "names in _embed"
+            } else {
+                "names in _expand"
+            },
+            most: RELATIONS_MAX,
+        });
+    }
+    Ok(relations)
 }
 
 /// The members at these paths, in the order of the record.
@@ -142,9 +190,16 @@ mod tests {
             assert_eq!(shape.text(&record), shown, "{query}");
         }
         let many = format!("_fields={}", vec!["a"; FIELDS_MAX + 1].join(","));
-        for wrong in ["_fields=a&_fields=b", "_meta=1", &many] {
+        let names: Vec<_> = (0..=RELATIONS_MAX)
+            .map(|n| format!("_embed=r{n}"))
+            .collect();
+        for wrong in ["_fields=a&_fields=b", "_meta=1", &many, &names.join("&")] {
             let shape = RecordShape::parse(wrong, &Schema::Any, Handling::Strict);
             assert!(shape.is_err(), "{wrong}");
         }
+        let query = "_embed=a&_embed[]=b,a&_embed=&_expand=c";
+        let shape = RecordShape::parse(query, &Schema::Any, Handling::Strict).unwrap();
+        assert_eq!(shape.embedded(), ["a", "b"]);
+        assert_eq!(shape.expanded(), ["c"]);
     }
 }

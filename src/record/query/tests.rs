@@ -241,7 +241,6 @@ fn a_wrong_query_is_refused_with_the_reason() {
             "_order consists of asc and desc, one for each name in _sort at most",
         ),
         ("_sort=nothing", "nothing is not a field of this resource"),
-        ("_embed=reviews", "_embed is not available yet"),
         ("title=%zz", "the query is not percent-encoded UTF-8"),
         ("title=%ff", "the query is not percent-encoded UTF-8"),
         ("title=%4", "the query is not percent-encoded UTF-8"),
