@@ -21,6 +21,8 @@ mod field_values;
 mod fields;
 mod folders;
 mod indexes;
+mod json_members;
+mod json_schema;
 mod keys;
 mod kind;
 mod listen;

@@ -39,6 +39,11 @@ impl<'a> Lines<'a> {
         }
     }
 
+    /// The file.
+    pub(super) fn path(&self) -> &'a Path {
+        self.path
+    }
+
     /// The location of the byte `at`.
     pub(super) fn location(&self, at: usize) -> Location {
         let at = if self.text.is_char_boundary(at) {

@@ -17,7 +17,7 @@ const TYPES: [&str; 11] = [
 ];
 pub(super) const TRUE_OR_FALSE: &str = "must be true or false";
 /// The most fields of one record or object.
-const FIELDS_MAX: usize = 1000;
+pub(super) const FIELDS_MAX: usize = 1000;
 
 /// The members of one field, as they are taken one after the other.
 pub(super) struct Members<'a> {
@@ -251,7 +251,7 @@ impl Walk<'_> {
     }
 }
 
-fn name_fault(name: &str) -> Option<&'static str> {
+pub(super) fn name_fault(name: &str) -> Option<&'static str> {
     if name == "id" {
         Some(
             "is no field: every record has one; write id = \"uuidv7\", \"sequence\" or \"client\" above",

@@ -49,7 +49,7 @@ impl Key {
     pub(crate) fn has_field(&self) -> bool {
         !matches!(
             self.kind,
-            Kind::Access | Kind::Fields | Kind::Indexes | Kind::Choice([_])
+            Kind::Access | Kind::Fields | Kind::SchemaFile | Kind::Indexes | Kind::Choice([_])
         )
     }
 }
@@ -290,6 +290,8 @@ pub(crate) const KEYS: &[Key] = &[
         "Who chooses the id of a new record: uuidv7 the client or else the server, sequence the client or else the server (the next number), client the client"),
     key("resource.*.fields", LIVE, Kind::Fields, r#""any""#,
         "\"any\": any JSON object is a record; else a table of fields such as title = { type = \"string\", required = true }"),
+    optional("resource.*.schema", LIVE, Kind::SchemaFile, r#""book.schema.json""#,
+        "A JSON Schema file in place of fields, relative to the file that names it; the README lists its keywords. What it says of the id is not looked at"),
     key("resource.*.additional", LIVE, Kind::Bool, "false",
         "Whether records may have members beside the fields, of any type"),
     optional("resource.*.index", LIVE, Kind::Indexes, r#"["year", "author.name", ["author", "year"]]"#,

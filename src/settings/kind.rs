@@ -48,6 +48,8 @@ pub(crate) enum Kind {
     Access,
     /// `"any"`, or a table of fields, which [`fields`](super::fields) reads.
     Fields,
+    /// The name of a JSON Schema file, which [`json_schema`](super::json_schema) reads.
+    SchemaFile,
     /// A list of fields and of lists of fields, which [`indexes`](super::indexes) reads.
     Indexes,
 }
@@ -79,6 +81,7 @@ impl Kind {
             },
             (Self::Auto(_), Value::String(_)) if text == "auto" => true,
             (Self::Fields, Value::String(_)) => text == "any",
+            (Self::SchemaFile, Value::String(_)) => !text.is_empty(),
             (Self::Auto(kind), _) => {
                 let fault = kind.fault(value, shown)?;
                 return Some(fault.replace(&kind.right(), &self.right()));
@@ -128,6 +131,7 @@ impl Kind {
             | Self::Table { .. }
             | Self::Access
             | Self::Fields
+            | Self::SchemaFile
             | Self::Indexes => None,
         };
         meant.unwrap_or_else(|| value.clone())
@@ -153,6 +157,7 @@ impl Kind {
             Self::Indexes => {
                 "a list of fields, such as [\"year\", [\"author\", \"year\"]]".to_owned()
             }
+            Self::SchemaFile => "the name of a file, such as \"book.schema.json\"".to_owned(),
             Self::Fields => "allowed; write \"any\", or a table of fields".to_owned(),
         }
     }
@@ -172,6 +177,7 @@ impl Kind {
             | Self::Table { .. }
             | Self::Access
             | Self::Fields
+            | Self::SchemaFile
             | Self::Indexes => None,
         };
         value.unwrap_or_else(|| Value::from(text))

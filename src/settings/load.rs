@@ -273,7 +273,7 @@ fn read_all(path: &Path, found: &mut Findings) -> Result<(), LoadError> {
 }
 
 /// Reads a whole file. A pipe or a device is refused before it is opened, because that may never end.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
         let problem = "it is no regular file (but a folder, a pipe, or a device); name a file";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));

@@ -57,8 +57,17 @@ pub(super) fn check(found: &mut Findings) {
 /// Refuses additional members beside no fields, and tells the schema whether there may be some.
 fn additional(found: &mut Findings, resource: &str) {
     let key = ["resource", resource, "additional"];
+    let [file, fields] = ["schema", "fields"].map(|name| ["resource", resource, name]);
     let additional = found.value_of(&key) == Some(&Value::Bool(true));
-    if let Some(Schema::Fields(fields)) = found.schemas.get_mut(resource) {
+    if found.value_of(&file).is_some() {
+        if found.value_of(&fields).is_some() {
+            found.fault_of(&file, "takes the place of fields; keep one of the two");
+        }
+        if additional {
+            let problem = "is for fields; a schema file has additionalProperties";
+            found.fault_of(&key, problem);
+        }
+    } else if let Some(Schema::Fields(fields)) = found.schemas.get_mut(resource) {
         fields.additional = additional;
     } else if additional && !found.is_faulty_below(&["resource", resource]) {
         let problem = "is for resources with fields; without them a record has any members";

@@ -1,5 +1,6 @@
 //! Golden texts: every wrong file in `tests/golden/settings` with all its faults. `BLESS=1` writes them anew.
 
+mod json_schema;
 mod on_disk;
 
 use std::collections::BTreeMap;
@@ -156,6 +157,8 @@ fn loaded(text: &str) -> Result<Settings, LoadError> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.toml");
     fs::write(&file, text).unwrap();
+    let schema = folder.path().join("book.schema.json");
+    fs::write(schema, r#"{"type": "object"}"#).unwrap();
     load(Some(&file), &BTreeMap::new())
 }
 

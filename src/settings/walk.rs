@@ -10,8 +10,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Lines, Location, SettingFault, WHOLE, shown};
+use super::json_schema;
 use super::keys::{self, COMING};
 use super::kind::Kind;
+use super::load;
 use super::references::WrittenReference;
 use super::texts::{INCLUDE, name_fault, url_path_fault};
 use crate::record::{Schema, nearest};
@@ -82,9 +84,13 @@ impl Walk<'_> {
     fn entry(&mut self, at: Range<usize>, value: &Spanned<DeValue<'_>>) {
         if let Some(key) = keys::find(&self.key) {
             self.value(key.kind, value);
+            let mut written = json(value.get_ref());
+            if let (Kind::SchemaFile, Some(name)) = (key.kind, written.as_str()) {
+                written = self.schema_file(name, value.span());
+            }
             let location = self.location(at.clone());
             match self.found.written.entry(self.key.clone()) {
-                Entry::Vacant(free) => drop(free.insert((json(value.get_ref()), location))),
+                Entry::Vacant(free) => drop(free.insert((written, location))),
                 Entry::Occupied(taken) => {
                     let (_, before) = taken.get();
                     let problem = format!("written before, at {before}; keep one of the two");
@@ -154,6 +160,34 @@ impl Walk<'_> {
                 }
             }
         }
+    }
+
+    /// Reads the schema file of the resource that is looked at. Returns its name and its content, which both are the value of the
+    /// key.
+    fn schema_file(&mut self, name: &str, at: Range<usize>) -> Value {
+        let path = self.lines.path().parent().unwrap_or(Path::new(""));
+        let path = path.join(name);
+        self.found.files.push(path.clone());
+        let text = match load::read(&path).map(String::from_utf8) {
+            Ok(Ok(text)) => text,
+            Ok(Err(_)) => {
+                self.fault(at, format!("{} is not UTF-8", path.display()));
+                return Value::Null;
+            }
+            Err(error) => {
+                self.fault(at, format!("{} can't be read: {error}", path.display()));
+                return Value::Null;
+            }
+        };
+        let fields = json_schema::read(self.found, &self.key, &path, &text);
+        if let ([_, resource, _], Some(fields)) = (self.key.as_slice(), fields) {
+            let schemas = &mut self.found.schemas;
+            schemas
+                .entry(resource.clone())
+                .or_insert(Schema::Fields(fields));
+        }
+        let content: Value = serde_json::from_str(&text).unwrap_or_default();
+        serde_json::json!([name, content])
     }
 
     /// A value as a message shows it.

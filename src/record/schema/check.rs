@@ -32,10 +32,9 @@ fn members_of(
     for (name, of) in members {
         let member = Pointer::Member(&here, name);
         match fields.list.iter().find(|field| field.name == *name) {
-            Some(field) if of.is_null() => {
-                if field.required {
-                    found.push(member.violates(Rule::Required, "must be there"));
-                }
+            Some(field) if of.is_null() && field.may_be_null() => {}
+            Some(field) if of.is_null() && field.required => {
+                found.push(member.violates(Rule::Required, "must be there"));
             }
             Some(field) => value(&field.kind, of, member, found),
             None if fields.additional => {}

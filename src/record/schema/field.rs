@@ -33,8 +33,10 @@ pub struct Field {
     pub name: String,
     /// The type of its value.
     pub kind: FieldType,
-    /// Whether it must be present and not null.
+    /// Whether it must be present.
     pub required: bool,
+    /// Whether it may be null; `None`: if it is not required.
+    pub nullable: Option<bool>,
     /// The value of a record that has none.
     pub default: Option<DefaultValue>,
     /// The origin of its value.
@@ -73,9 +75,15 @@ impl Field {
             name: name.to_owned(),
             kind,
             required: false,
+            nullable: None,
             default: None,
             source: FieldSource::Client,
         }
+    }
+
+    /// Whether its value may be null.
+    pub(super) fn may_be_null(&self) -> bool {
+        self.nullable.unwrap_or(!self.required)
     }
 }
 
