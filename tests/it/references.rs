@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::client::{self, Client};
 use crate::daemon::TestDaemon;
 
+/// It begins with keys of the resource `books`, which each daemon has.
 const SHOP: &str = r#"
-[resource.books]
 id = "client"
 [resource.books.fields]
 title = { type = "string" }

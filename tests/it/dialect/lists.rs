@@ -154,7 +154,7 @@ fn a_wrong_query_is_refused_with_the_reason() {
         ),
         (
             "artist=x",
-            "artist is an object; name one of its members, such as artist.born",
+            "artist is an object; name one of its members, such as artist.name",
         ),
         ("year=x", "year must be a whole number, not \"x\""),
         ("year=1.5", "year must be a whole number, not \"1.5\""),
