@@ -81,12 +81,9 @@ pub(super) fn read(
         depth: 0,
     };
     let part = file.part(raw)?;
-    match file.text_of(part.get("type")).as_deref() {
-        Some("object") => {}
-        _ => {
-            file.fault(raw, "the schema of a record must have \"type\": \"object\"");
-            return None;
-        }
+    if text_of(part.get("type")).as_deref() != Some("object") {
+        file.fault(raw, "the schema of a record must have \"type\": \"object\"");
+        return None;
     }
     file.unknown(&part, &["properties", "required", "additionalProperties"]);
     for name in ["enum", "const", "default", "readOnly"] {
@@ -95,6 +92,10 @@ pub(super) fn read(
         }
     }
     file.object(&part, true)
+}
+
+fn text_of(raw: Option<&RawValue>) -> Option<String> {
+    serde_json::from_str(raw?.get()).ok()
 }
 
 impl<'a> SchemaFile<'a> {
@@ -125,22 +126,15 @@ impl<'a> SchemaFile<'a> {
             if all().chain(ANNOTATIONS).any(|known| known == name) {
                 continue;
             }
-            let problem = match nearest(name, all()) {
-                Some(near) => format!("{name} is not supported; did you mean {near}?"),
-                None => {
-                    let known: Vec<_> = all().collect();
-                    format!(
-                        "{name} is not supported here; known are {}",
-                        known.join(", ")
-                    )
-                }
+            let problem = if let Some(near) = nearest(name, all()) {
+                format!("{name} is not supported; did you mean {near}?")
+            } else {
+                let known: Vec<_> = all().collect();
+                let known = known.join(", ");
+                format!("{name} is not supported here; known are {known}")
             };
             self.fault(raw, problem);
         }
-    }
-
-    fn text_of(&self, raw: Option<&RawValue>) -> Option<String> {
-        serde_json::from_str(raw?.get()).ok()
     }
 
     /// A keyword whose value `read` understands; `right` says what it must be.
@@ -196,7 +190,7 @@ impl<'a> SchemaFile<'a> {
         }
         for name in &required {
             let declared = properties.iter().any(|(known, _)| known == name);
-            if !declared && !(is_own && name == "id") {
+            if !(declared || is_own && name == "id") {
                 let at = part.get("required").unwrap_or(part.raw);
                 self.fault(
                     at,
@@ -385,7 +379,7 @@ impl<'a> SchemaFile<'a> {
     fn string(&mut self, part: &SchemaPart<'a>) -> Option<FieldType> {
         if let Some(raw) = part.get("format") {
             self.unknown(part, &["format"]);
-            return match self.text_of(Some(raw)).as_deref() {
+            return match text_of(Some(raw)).as_deref() {
                 Some("date") => Some(FieldType::Date),
                 Some("date-time") => Some(FieldType::DateTime),
                 Some("uuid") => Some(FieldType::Uuid),
@@ -400,7 +394,7 @@ impl<'a> SchemaFile<'a> {
         let length = self.lengths(part, ["minLength", "maxLength"]);
         let pattern = match part.get("pattern") {
             None => None,
-            Some(raw) => match self.text_of(Some(raw)).map(|text| Pattern::new(&text)) {
+            Some(raw) => match text_of(Some(raw)).map(|text| Pattern::new(&text)) {
                 Some(Ok(pattern)) => Some(pattern),
                 Some(Err(error)) => {
                     let reason = error.to_string().replace('\n', "; ");
