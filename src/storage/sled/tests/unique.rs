@@ -74,10 +74,11 @@ fn two_writes_get_no_value_that_is_unique_while_its_index_is_built() {
         let store = &running.store;
         let made: Vec<_> = (0..MADE).map(|n| json!({"n": n, "t": n})).collect();
         store.fill(&made).await;
-        // No record is read for the index before all is written.
-        *memory.failing_reads.lock() = Some(Errno::IO.raw_os_error());
         let wanted = unique(folder.path(), &["n"]).resources;
-        store.declare(&wanted).await.unwrap();
+        let prepared = store.prepared(&wanted).await.unwrap();
+        // From here on no record is read for the index before all is written.
+        *memory.failing_reads.lock() = Some(Errno::IO.raw_os_error());
+        store.adopt(prepared).await.unwrap();
         // They arrive together, right after the declaration.
         let (x, y) = tokio::join!(
             store.create(BOOKS, book(7_000), Some(id("x"))),
@@ -144,8 +145,15 @@ fn texts_that_were_cut_in_the_index_are_compared_as_a_whole() {
         let long = |end: &str| format!("{}{end}", "x".repeat(300));
         let made = ["1", "2", "1", "3", "1"].map(|end| json!({"t": long(end)}));
         store.fill(&made).await;
-        let wanted = unique(folder.path(), &["t"]).resources;
-        store.declare(&wanted).await.unwrap();
+        let wanted = unique(folder.path(), &["t"]);
+        let refused = store.declare(&wanted.resources).await.unwrap_err();
+        assert!(refused.to_string().contains("2 records"), "{refused}");
+        running.stop().await;
+        // A start does not refuse what it finds.
+        let opener = Box::new(MemoryOpener(Arc::clone(&memory)));
+        let made = with_engine(opener, &wanted, &Faults::none(), &incidents(folder.path()));
+        let running = Running::start(made).await;
+        let store = &running.store;
         store.assert_indexes().await;
         let found = find_repeated(&store.holder, &mut ToldIndexes::new());
         let [finding] = &found[..] else {
