@@ -158,7 +158,7 @@ fn wrong_lines_are_reported_with_all_their_faults_and_the_others_go_in() {
     assert_eq!(
         faults,
         [
-            "albums.ndjson:3: title must be there; year must be at most 3000; titel is not a field of this resource; did you mean title?",
+            "albums.ndjson:3: titel is not a field of this resource; did you mean title?; year must be at most 3000; title must be there",
             "albums.ndjson:4: not valid JSON at column 9: EOF while parsing a value",
             "albums.ndjson:5: a record must be a JSON object, this is an array",
             "albums.ndjson:6: the id must be a string or a whole number from 0 to 9007199254740991",
