@@ -165,6 +165,32 @@ impl RecordIndex {
         columns.map(|column| column.scalar(at(members, &column.path)))
     }
 
+    /// The entry of a record that has the first `fixed` values of `beginning`, and these in the other columns; `None` if a text
+    /// was cut.
+    pub(crate) fn entry_at<'a>(
+        &self,
+        fixed: usize,
+        beginning: &[u8],
+        others: impl Iterator<Item = &'a Scalar<'a>>,
+    ) -> Option<Vec<u8>> {
+        let whole = |bytes: &[u8]| match end_of_value(bytes) {
+            Some((length, false)) => Some(length),
+            Some((_, true)) | None => None,
+        };
+        let mut at = 0;
+        for _ in 0..fixed {
+            at += whole(beginning.get(at..)?)?;
+        }
+        let mut entry = IndexSection::Sorted.start();
+        entry.extend_from_slice(beginning.get(..at)?);
+        for value in others {
+            let from = entry.len();
+            encode(value, &mut entry);
+            whole(entry.get(from..)?)?;
+        }
+        Some(entry)
+    }
+
     /// Divides a key into its values, with the section, and the id. The part of the values that is in the order of the
     /// records ends earlier if a text was cut.
     pub(crate) fn split<'a>(&self, key: &'a [u8]) -> Option<IndexEntry<'a>> {

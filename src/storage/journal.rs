@@ -117,14 +117,16 @@ impl JournalError {
 
     /// Whether the file system had no room.
     pub(super) fn is_full(&self) -> bool {
-        let Self::Io { source, .. } = self else {
-            return false;
-        };
-        matches!(
-            source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        )
+        matches!(self, Self::Io { source, .. } if is_full(source))
     }
+}
+
+/// Whether a file system had no room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Adds the path to an error of the file system.

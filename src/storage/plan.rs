@@ -5,8 +5,8 @@
 use std::cmp::Ordering;
 
 use crate::record::{
-    By, EncodedRange, FieldRanges, FieldType, IdScheme, IndexableQuery, ListQuery, RecordId,
-    RecordIndex, Slice,
+    By, EncodedRange, FieldRanges, FieldType, IdScheme, IndexColumn, IndexableQuery, ListQuery,
+    Position, RecordId, RecordIndex, Slice,
 };
 
 /// The most ranges of an index that are read for one query.
@@ -34,6 +34,8 @@ pub(crate) struct IndexPart {
     pub(crate) index: usize,
     /// Ranges of its values. They don't overlap.
     pub(crate) ranges: Vec<EncodedRange>,
+    /// The number of first columns that have one value in each range.
+    pub(crate) fixed: usize,
     /// Whether it is read from its end.
     pub(crate) descending: bool,
     /// Whether a search for the values of fields leads there, so that items of arrays count.
@@ -64,9 +66,7 @@ impl Plan {
         let (conditions, order) = (query.indexable(), query.order());
         let uses = facts.indexes.iter().enumerate();
         let uses = uses.map(|(at, index)| IndexUse::of(at, index, &conditions, order));
-        let (walks, gathers): (Vec<_>, Vec<_>) = uses
-            .flatten()
-            .partition(|found| found.walks && query.after().is_none());
+        let (walks, gathers): (Vec<_>, Vec<_>) = uses.flatten().partition(|found| found.walks);
         if let Some(found) = walks.into_iter().next() {
             return Self::Walk(found.part);
         }
@@ -86,7 +86,7 @@ impl Plan {
 /// The direction of a query for all records in the order of their ids: `true` for the reverse.
 fn by_id(query: &ListQuery) -> Option<bool> {
     match query.order() {
-        _ if query.is_filtered() || query.after().is_some() => None,
+        _ if query.is_filtered() => None,
         [] => Some(false),
         [by] if by.path == ["id"] => Some(by.order == Ordering::Greater),
         _ => None,
@@ -143,6 +143,7 @@ impl IndexUse {
         let part = IndexPart {
             index: at,
             ranges,
+            fixed: equal,
             descending: walks && direction == Some(true),
             searched: used > 0,
         };
@@ -154,9 +155,7 @@ impl IndexUse {
 /// reverse (`true`); `None` if it has neither.
 fn direction(index: &RecordIndex, equal: usize, order: &[By]) -> Option<bool> {
     let (fixed, rest) = index.columns.split_at_checked(equal)?;
-    // What has one value only does not order anything.
-    let is_fixed = |by: &&By| fixed.iter().any(|column| column.path == by.path);
-    let order: Vec<_> = order.iter().filter(|by| !is_fixed(by)).collect();
+    let order: Vec<_> = order.iter().filter(|by| !is_fixed(fixed, by)).collect();
     let same = rest.iter().zip(&order).all(|(column, by)| {
         let moments = by.kind == Some(FieldType::DateTime);
         column.path == by.path && column.moments == moments
@@ -167,6 +166,27 @@ fn direction(index: &RecordIndex, equal: usize, order: &[By]) -> Option<bool> {
     // Records that are equal in all that is asked for come in the order of ids.
     let whole = rest.len() == order.len();
     (same && one_way && whole).then_some(descending)
+}
+
+/// Whether a field has one value only, so that it does not order anything.
+fn is_fixed(fixed: &[IndexColumn], by: &By) -> bool {
+    fixed.iter().any(|column| column.path == by.path)
+}
+
+/// The entry that a record at the position of a query has in a part of an index that is walked, and its id. `None` if the index
+/// does not have all of its values.
+pub(crate) fn entry_at<'a>(
+    index: &RecordIndex,
+    part: &IndexPart,
+    range: &EncodedRange,
+    query: &ListQuery,
+    position: &'a Position,
+) -> Option<(Vec<u8>, &'a RecordId)> {
+    let fixed = index.columns.get(..part.fixed)?;
+    let values = query.order().iter().zip(position.key.values());
+    let others = values.filter(|(by, _)| !is_fixed(fixed, by));
+    let entry = index.entry_at(part.fixed, &range.from, others.map(|(_, value)| value))?;
+    Some((entry, &position.id))
 }
 
 /// The size of a part where nobody knows it: none is larger than another.

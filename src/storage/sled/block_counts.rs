@@ -21,6 +21,9 @@ const FEW_KEYS: usize = 128;
 /// As many are counted one by one while there are no counts.
 const WALKED_KEYS: usize = 2_000;
 
+/// The bytes that a key takes besides its own.
+const KEY_BYTES: u64 = 8;
+
 /// The keys that are counted: those of a keyspace that begin with the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct CountedKeys {
@@ -53,6 +56,14 @@ impl BlockCounts {
     /// Whether all keys are counted.
     pub(super) fn are_complete(&self) -> bool {
         self.begun && self.rest.is_none()
+    }
+
+    /// About how many bytes the counted keys take: the first key of a block stands for all of it.
+    pub(super) fn bytes(&self) -> u64 {
+        let blocks = self.firsts.iter().zip(&self.counts);
+        let bytes =
+            blocks.map(|(first, count)| u64::from(*count) * (as_u64(first.len()) + KEY_BYTES));
+        bytes.sum()
     }
 
     #[cfg(test)]
@@ -90,8 +101,8 @@ impl BlockCounts {
         self.begun && self.rest.as_deref().is_none_or(|rest| key < rest)
     }
 
-    /// Counts keys that were added or removed together.
-    fn count(&mut self, moves: &BTreeMap<Vec<u8>, bool>) {
+    /// Counts keys that were added or removed together. Whether a block is too long after that.
+    fn count(&mut self, moves: &BTreeMap<Vec<u8>, bool>) -> bool {
         let mut counted = moves.iter().filter(|(key, _)| self.has(key));
         let first = counted.find(|(_, added)| **added);
         if self.firsts.is_empty()
@@ -100,25 +111,40 @@ impl BlockCounts {
             self.firsts.push(first.as_slice().into());
             self.counts.push(0);
         }
-        let mut changes = vec![(0, 0); self.counts.len()];
+        let mut changes = BTreeMap::<_, (u32, u32)>::new();
         for (key, added) in moves.iter().filter(|(key, _)| self.has(key)) {
-            if let Some((more, fewer)) = changes.get_mut(self.block_of(key)) {
-                *(if *added { more } else { fewer }) += 1;
+            let (more, fewer) = changes.entry(self.block_of(key)).or_default();
+            *(if *added { more } else { fewer }) += 1;
+        }
+        let (mut is_long, mut is_empty) = (false, false);
+        for (block, (more, fewer)) in changes {
+            if let Some(count) = self.counts.get_mut(block) {
+                *count = (*count + more).saturating_sub(fewer);
+                is_long |= *count > BLOCK_KEYS_MAX;
+                is_empty |= *count == 0;
             }
         }
-        for (count, (more, fewer)) in self.counts.iter_mut().zip(changes) {
-            *count = (*count + more).saturating_sub(fewer);
+        if is_empty {
+            let mut counts = self.counts.iter();
+            self.firsts
+                .retain(|_| counts.next().is_some_and(|count| *count > 0));
+            self.counts.retain(|count| *count > 0);
         }
-        let mut counts = self.counts.iter();
-        self.firsts
-            .retain(|_| counts.next().is_some_and(|count| *count > 0));
-        self.counts.retain(|count| *count > 0);
+        is_long
     }
 
     /// The last block that is too long, among the first `blocks` ones.
-    fn too_long(&self, blocks: usize) -> Option<usize> {
+    fn too_long(&self, of: &CountedKeys, blocks: usize) -> Option<LongBlock> {
         let mut counts = self.counts.iter().take(blocks);
-        counts.rposition(|count| *count > BLOCK_KEYS_MAX)
+        let block = counts.rposition(|count| *count > BLOCK_KEYS_MAX)?;
+        // A key before the first block belongs to it, too.
+        let first = self.firsts.get(block).filter(|_| block > 0);
+        let next = self.firsts.get(block + 1).map(|next| &**next);
+        Some(LongBlock {
+            block,
+            from: first.map_or_else(|| of.beginning.clone(), |first| first.to_vec()),
+            end: next.or(self.rest.as_deref()).map(<[u8]>::to_vec),
+        })
     }
 
     /// Puts others in the place of a block: their first keys and counts.
@@ -130,20 +156,22 @@ impl BlockCounts {
         }
     }
 
-    /// The number of keys in the blocks before that of `key`, and the first key of its block.
-    fn before(&self, key: &[u8]) -> (u64, Option<&[u8]>) {
+    /// The beginning of the block that a key belongs to; `None` if there are no keys.
+    fn block_with(&self, key: &[u8]) -> Option<BlockStart> {
         let block = self.block_of(key);
+        let first = self.firsts.get(block)?.to_vec();
         let before = self.counts.iter().take(block).copied().map(u64::from).sum();
-        (before, self.firsts.get(block).map(|first| &**first))
+        Some(BlockStart { first, before })
     }
 
-    /// The first key of the block that has the key of this position, and the position of that first key.
-    fn block_at(&self, position: u64) -> Option<(&[u8], u64)> {
+    /// The beginning of the block that has the key of this position; `None` if there are not so many keys.
+    fn block_at(&self, position: u64) -> Option<BlockStart> {
         let mut before = 0;
         for (first, count) in self.firsts.iter().zip(&self.counts) {
             let count = u64::from(*count);
             if position < before + count {
-                return Some((first, before));
+                let first = first.to_vec();
+                return Some(BlockStart { first, before });
             }
             before += count;
         }
@@ -151,13 +179,39 @@ impl BlockCounts {
     }
 }
 
-/// Counts the keys that come next, a block of them. Called while no group is applied.
+/// The first key of a block, and the number of keys before it.
+struct BlockStart {
+    first: Vec<u8>,
+    before: u64,
+}
+
+impl BlockStart {
+    /// The key from which on its keys are read: a key before the first block belongs to it, too.
+    fn from<'a>(&'a self, of: &'a CountedKeys) -> &'a [u8] {
+        if self.before == 0 {
+            &of.beginning
+        } else {
+            &self.first
+        }
+    }
+}
+
+/// A block that is too long: its keys are those from `from` up to and without `end`.
+struct LongBlock {
+    block: usize,
+    from: Vec<u8>,
+    end: Option<Vec<u8>>,
+}
+
+/// Counts the keys that come next, a block of them. Called by one thread, while no group is applied: it reads keys between two
+/// looks at the counts, which are not locked meanwhile.
 pub(super) fn count_block(
     engine: &dyn Engine,
     of: &CountedKeys,
-    counts: &mut BlockCounts,
+    counts: &Mutex<BlockCounts>,
 ) -> Result<(), EngineError> {
-    let Some(from) = counts.next(of) else {
+    let next = counts.lock().next(of);
+    let Some(from) = next else {
         return Ok(());
     };
     let (mut first, mut rest, mut count) = (Vec::new(), None, 0);
@@ -175,7 +229,7 @@ pub(super) fn count_block(
         count += 1;
         true
     })?;
-    counts.add_block(&first, count, rest);
+    counts.lock().add_block(&first, count, rest);
     Ok(())
 }
 
@@ -195,38 +249,39 @@ impl KeyMoves {
         }
     }
 
-    /// Counts them, once the engine has them.
-    pub(super) fn apply(
-        &self,
-        engine: &dyn Engine,
-        catalog: &IndexCatalog,
-    ) -> Result<(), EngineError> {
+    /// Counts them, once the engine has them. Readers wait for none of what is read meanwhile.
+    pub(super) fn apply(&self, engine: &dyn Engine, catalog: &IndexCatalog) {
         for (of, moves) in &self.0 {
-            let Some(counts) = catalog.counts(of) else {
-                continue;
-            };
-            let mut counts = counts.lock();
-            count_moves(engine, of, &mut counts, moves)?;
+            if let Some(counts) = catalog.counts(of) {
+                count_moves(engine, of, counts, moves);
+            }
         }
-        Ok(())
     }
 }
 
-/// Counts keys that were added to the engine or removed from it together. The engine has all of them.
+/// Counts keys that were added to the engine or removed from it together. The engine has all of them. A block that can't be
+/// read stays too long: the counts are right, and it is divided later.
 fn count_moves(
     engine: &dyn Engine,
     of: &CountedKeys,
-    counts: &mut BlockCounts,
+    counts: &Mutex<BlockCounts>,
     moves: &BTreeMap<Vec<u8>, bool>,
-) -> Result<(), EngineError> {
-    counts.count(moves);
-    let mut blocks = counts.counts.len();
-    while let Some(block) = counts.too_long(blocks) {
-        let into = blocks_within(engine, of, counts, block)?;
-        counts.divide(block, into);
-        blocks = block;
+) {
+    if !counts.lock().count(moves) {
+        return;
     }
-    Ok(())
+    let mut blocks = usize::MAX;
+    loop {
+        let long = counts.lock().too_long(of, blocks);
+        let Some(long) = long else {
+            return;
+        };
+        blocks = long.block;
+        match blocks_within(engine, of, &long) {
+            Ok(into) => counts.lock().divide(long.block, into),
+            Err(error) => tracing::debug!(%error, "a block of keys was not divided"),
+        }
+    }
 }
 
 /// The first key of a block, and the number of its keys.
@@ -236,14 +291,9 @@ type CountedBlock = (Box<[u8]>, u32);
 fn blocks_within(
     engine: &dyn Engine,
     of: &CountedKeys,
-    counts: &BlockCounts,
-    block: usize,
+    LongBlock { from, end, .. }: &LongBlock,
 ) -> Result<Vec<CountedBlock>, EngineError> {
-    // A key before the first block belongs to it, too.
-    let first = counts.firsts.get(block).filter(|_| block > 0);
-    let from = first.map_or(of.beginning.as_slice(), |first| first);
-    let next = counts.firsts.get(block + 1).map(|next| &**next);
-    let end = next.or(counts.rest.as_deref());
+    let end = end.as_deref();
     let mut blocks: Vec<(Box<[u8]>, u32)> = Vec::new();
     engine.scan(of.keyspace, from, &mut |key, _| {
         if !key.starts_with(&of.beginning) || end.is_some_and(|end| key >= end) {
@@ -324,25 +374,22 @@ impl OrderedKeys<'_> {
         let Some(counts) = self.counts else {
             return Ok(None);
         };
-        let counts = counts.lock();
-        if !counts.are_complete() {
-            return Ok(None);
-        }
-        let (before, first) = counts.before(key);
-        let Some(first) = first else {
+        let block = {
+            let counts = counts.lock();
+            if !counts.are_complete() {
+                return Ok(None);
+            }
+            counts.block_with(key)
+        };
+        let Some(block) = block else {
             return Ok(Some(0));
         };
-        let from = if before == 0 {
-            &*self.of.beginning
-        } else {
-            first
-        };
         let mut more = 0;
-        self.scan(from, |other| {
+        self.scan(block.from(&self.of), |other| {
             more += u64::from(other < key);
             other < key
         })?;
-        Ok(Some(before + more))
+        Ok(Some(block.before + more))
     }
 
     /// The key at a position, from 0 on, if there are so many.
@@ -350,13 +397,12 @@ impl OrderedKeys<'_> {
         let Some(counts) = self.counts else {
             return Ok(None);
         };
-        let counts = counts.lock();
-        let Some((first, mut at)) = counts.block_at(position) else {
+        let block = counts.lock().block_at(position);
+        let Some(block) = block else {
             return Ok(None);
         };
-        let from = if at == 0 { &*self.of.beginning } else { first };
-        let mut found = None;
-        self.scan(from, |key| {
+        let (mut found, mut at) = (None, block.before);
+        self.scan(block.from(&self.of), |key| {
             if at == position {
                 found = Some(key.to_vec());
             }

@@ -89,8 +89,8 @@ impl Writer {
         faults.hit("writer.before_view");
         doubt.view = true;
         open.engine.commit(&group)?;
-        moves.apply(&*open.engine, &indexes)?;
         doubt.view = false;
+        moves.apply(&*open.engine, &indexes);
         open.unapplied.store(None);
         self.holder.readers.group_ends();
         drop(applying);

@@ -137,7 +137,7 @@ impl Compactor {
                     self.counts.compactions.inc();
                     let (before, after) = (held.view, self.held(false).view);
                     *self.counts.fresh.lock() = FreshView {
-                        live: held.live,
+                        live: held.in_view(),
                         view: after,
                         undisturbed: durable().saturating_sub(begin) <= LAG_MAX,
                     };
@@ -159,6 +159,10 @@ impl Compactor {
                 .holder
                 .readers
                 .sum(|tally| tally.bytes + tally.records * RECORD_BYTES),
+            indexes: self
+                .holder
+                .look(|open| open.indexes.load().index_bytes())
+                .unwrap_or(0),
             quiet,
             fresh: *self.counts.fresh.lock(),
             ..HeldBytes::default()

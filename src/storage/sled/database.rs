@@ -214,6 +214,22 @@ impl Engine for SledEngine {
         })
     }
 
+    fn load(&self, group: &Group) -> Result<(), EngineError> {
+        let resources = self.resources.load();
+        for (keyspace, changes) in group.keyspaces() {
+            let tree = self.tree(&resources, keyspace)?;
+            for (key, value) in changes {
+                let key = in_sled(keyspace, key);
+                let before = match value {
+                    Some(value) => tree.insert(&*key, value.as_slice()),
+                    None => tree.remove(&*key),
+                };
+                before.map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
     fn flush(&self) -> Result<(), EngineError> {
         self.db.flush().map(drop).map_err(failed)
     }

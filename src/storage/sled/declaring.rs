@@ -9,13 +9,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::candidate::{NextResources, Outcome, broken_rules, of_new_rules};
 use super::healing::TaskKind;
 use super::holder::Holder;
 use super::message::StoreMessage;
-use super::page;
+use super::page::{self, CHUNK_PAUSE};
 use super::reader_state::OpenEngine;
 use super::store::SledStore;
 use super::stored_fit;
@@ -25,8 +24,6 @@ use crate::storage::fit::{DataFinding, DataFit, RepeatedValues, Resources};
 use crate::storage::{CollectionId, ResourcesFault, StoreError};
 use crate::supervision::Faults;
 
-/// The pause after each chunk of records that are compared, so that this takes a part of one processor only.
-const CHUNK_PAUSE: Duration = Duration::from_millis(1);
 /// The fault point at which a comparison waits for a moment after each chunk.
 pub(super) const HELD_COMPARISON: &str = "storage.held_comparison";
 /// How often the stored records are compared with one candidate, if the store is opened again meanwhile.
@@ -211,7 +208,7 @@ impl Holder {
             let mut repeated = RepeatedValues::of(unique.into_iter().flatten());
             let mut from = Vec::new();
             loop {
-                let chunk = page::chunk(self, era, collection, &from);
+                let chunk = page::chunk(self, era, collection, &mut from);
                 let chunk = chunk.map_err(|fault| {
                     tracing::error!(%fault, "records could not be compared with new rules");
                     StoreError::Failed
@@ -219,10 +216,9 @@ impl Holder {
                 // The store was closed meanwhile, or nobody wants to know any more.
                 let chunk = chunk.filter(|_| candidate.outcome() == Outcome::Open);
                 let chunk = chunk.ok_or(StoreError::Unavailable)?;
-                let Some((last, _)) = chunk.last() else {
+                if chunk.is_empty() {
                     break;
-                };
-                from = [last.as_slice(), &[0]].concat();
+                }
                 for (key, record) in &chunk {
                     if let Some(id) = RecordId::from_key(key) {
                         if candidate.breaks(name, &record.json) {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::storage::CollectionId;
 use crate::storage::fit::DataFinding;
-use crate::storage::journal::{FRAME_VERSION, FrameFault, JournalError, LockError};
+use crate::storage::journal::{FRAME_VERSION, FrameFault, JournalError, LockError, is_full};
 
 /// A part of the store with keys of its own. A group is applied in the order of these variants, and recovery relies on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,13 +121,6 @@ impl EngineError {
     pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Io { source, .. } if is_full(source))
     }
-}
-
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
 }
 
 /// Why a store can't be opened. Each text says what to do.
@@ -241,6 +234,11 @@ impl From<LockError> for OpenFault {
     }
 }
 
+/// The next key that is possible after this one.
+pub(super) fn following(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
+}
+
 /// Is shown the keys and values of a range, one by one; returns false to see no more.
 pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 
@@ -263,6 +261,11 @@ pub(super) trait Engine: Send + Sync + 'static {
     ) -> Result<(), EngineError>;
     /// Applies `group` keyspace by keyspace. After an error part of it may be visible.
     fn commit(&self, group: &Group) -> Result<(), EngineError>;
+    /// Applies `group` to a view that nobody uses, and that is made again if the process ends before it has all. Quicker than
+    /// [`commit`](Self::commit): after a kill, part of it may be there.
+    fn load(&self, group: &Group) -> Result<(), EngineError> {
+        self.commit(group)
+    }
     /// Writes everything that was applied to its files, without a sync.
     fn flush(&self) -> Result<(), EngineError>;
 }
@@ -273,6 +276,8 @@ pub(super) trait Opener: Send + Sync + 'static {
     fn exists(&self) -> bool;
     /// Opens the engine or makes it, with keyspaces for each of these resources and for those that it had before.
     fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault>;
+    /// Makes what was flushed survive a power cut.
+    fn sync(&self) -> io::Result<()>;
     /// Moves all of it aside, so that the next open makes an empty one.
     fn set_aside(&self, why: &str) -> io::Result<()>;
     /// Removes what a process that was killed left of a second engine. Called before any is opened.

@@ -4,7 +4,7 @@
 // Decision: A commit ends before its successor begins.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -41,14 +41,60 @@ pub(super) enum EngineState {
 pub(super) struct EngineLock {
     state: Mutex<EngineState>,
     commit_ended: Condvar,
-    /// The time at which the current commit began.
-    commit_begun: Mutex<Option<Instant>>,
-    /// Whether the current commit is past the journal.
-    applying: AtomicBool,
+    /// The current commit.
+    under_way: Mutex<Option<CommitClock>>,
     /// The milliseconds for which it has been under way if it takes long, else 0.
     slow_for: AtomicU64,
-    /// The commit that was under way at the last look, and how long the process had run when it was seen first.
-    seen: Mutex<(Option<Instant>, Duration)>,
+    /// The commit that was under way at the last look.
+    seen: Mutex<SeenCommit>,
+}
+
+/// The times at which a commit and its parts began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct CommitClock {
+    begun: Instant,
+    /// The time at which the journal had the group; none before.
+    applies_since: Option<Instant>,
+}
+
+/// For how long a commit and its last part have been seen under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CommitAge {
+    whole: Duration,
+    /// For how long the group has been applied to the view; none before.
+    applying: Option<Duration>,
+}
+
+impl CommitAge {
+    /// The age of what takes longer than `limit`, if only another process would help. While the journal waits for the disk,
+    /// records are read, and another process would wait as well, so the commit `waits_for_disk` unless that is not wanted.
+    pub(super) fn overdue(self, limit: Duration, waits_for_disk: bool) -> Option<Duration> {
+        let whole = Some(self.whole).filter(|_| !waits_for_disk);
+        whole.max(self.applying).filter(|age| *age > limit)
+    }
+}
+
+/// A part of a commit, and how long the process had run when it was seen first.
+#[derive(Debug, Default)]
+struct SeenPart {
+    begun: Option<Instant>,
+    ran: Duration,
+}
+
+impl SeenPart {
+    /// For how long the part that began then has been seen, if there is one.
+    fn age(&mut self, begun: Option<Instant>, ran: Duration) -> Option<Duration> {
+        if self.begun != begun {
+            *self = Self { begun, ran };
+        }
+        begun.map(|_| ran.saturating_sub(self.ran))
+    }
+}
+
+#[derive(Debug, Default)]
+struct SeenCommit {
+    whole: SeenPart,
+    applying: SeenPart,
 }
 
 impl EngineLock {
@@ -151,25 +197,18 @@ impl EngineLock {
 
     /// Notes when a commit began, or that it has ended.
     pub(super) fn clock_commit(&self, begun: Option<Instant>) {
-        *self.commit_begun.lock() = begun;
-        self.applying.store(false, Ordering::Relaxed);
+        *self.under_way.lock() = begun.map(|begun| CommitClock {
+            begun,
+            applies_since: None,
+        });
         self.slow_for.store(0, Ordering::Relaxed);
     }
 
     /// Notes that the journal has the group of the commit.
     pub(super) fn applies_group(&self) {
-        self.applying.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether a commit is past the journal.
-    pub(super) fn is_applying(&self) -> bool {
-        self.applying.load(Ordering::Relaxed)
-    }
-
-    /// Notes for how long a commit has been under way.
-    pub(super) fn note_commit_age(&self, age: Option<Duration>) {
-        let slow = age.filter(|age| *age >= SLOW_COMMIT).map_or(0, as_millis);
-        self.slow_for.store(slow, Ordering::Relaxed);
+        if let Some(clock) = &mut *self.under_way.lock() {
+            clock.applies_since = Some(Instant::now());
+        }
     }
 
     /// For how long a commit has been under way, as it was noted last, if it takes long.
@@ -178,14 +217,16 @@ impl EngineLock {
         (ms > 0).then(|| Duration::from_millis(ms))
     }
 
-    /// For how long a commit has been seen under way, if one is. `ran` is how long the process has run by now.
-    pub(super) fn commit_age(&self, ran: Duration) -> Option<Duration> {
-        let begun = *self.commit_begun.lock();
+    /// For how long a commit has been seen under way, if one is, and notes it. `ran` is how long the process has run by now.
+    pub(super) fn commit_age(&self, ran: Duration) -> Option<CommitAge> {
+        let clock = *self.under_way.lock();
         let mut seen = self.seen.lock();
-        if seen.0 != begun {
-            *seen = (begun, ran);
-        }
-        begun.map(|_| ran.saturating_sub(seen.1))
+        let whole = seen.whole.age(clock.map(|clock| clock.begun), ran);
+        let applying = clock.and_then(|clock| clock.applies_since);
+        let applying = seen.applying.age(applying, ran);
+        let slow = whole.filter(|age| *age >= SLOW_COMMIT).map_or(0, as_millis);
+        self.slow_for.store(slow, Ordering::Relaxed);
+        whole.map(|whole| CommitAge { whole, applying })
     }
 }
 
@@ -193,24 +234,74 @@ impl EngineLock {
 mod tests {
     use super::*;
 
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
     #[test]
     fn the_age_of_a_commit_is_the_time_for_which_the_process_ran() {
         let lock = EngineLock::default();
         let begun = Instant::now();
-        let second = Duration::from_secs(1);
         for (commit, ran, age) in [
             (None, 1, None),
             (Some(begun), 2, Some(0)),
             (Some(begun), 3, Some(1)),
             (Some(begun), 5, Some(3)),
-            (Some(begun + second), 6, Some(0)),
+            (Some(begun + seconds(1)), 6, Some(0)),
             (None, 7, None),
-            (Some(begun + second * 2), 9, Some(0)),
-            (Some(begun + second * 2), 10, Some(1)),
+            (Some(begun + seconds(2)), 9, Some(0)),
+            (Some(begun + seconds(2)), 10, Some(1)),
         ] {
             lock.clock_commit(commit);
-            let age = age.map(Duration::from_secs);
-            assert_eq!(lock.commit_age(Duration::from_secs(ran)), age, "{ran}");
+            let age = age.map(|age| CommitAge {
+                whole: seconds(age),
+                applying: None,
+            });
+            assert_eq!(lock.commit_age(seconds(ran)), age, "{ran}");
+        }
+    }
+
+    #[test]
+    fn the_time_for_which_the_journal_hung_is_no_time_of_the_view() {
+        let lock = EngineLock::default();
+        lock.clock_commit(Some(Instant::now()));
+        for (ran, whole, applying) in [
+            (10, 0, None),
+            (14, 4, None),
+            (14, 4, Some(0)),
+            (17, 7, Some(3)),
+        ] {
+            if applying == Some(0) {
+                lock.applies_group();
+            }
+            let age = CommitAge {
+                whole: seconds(whole),
+                applying: applying.map(seconds),
+            };
+            assert_eq!(lock.commit_age(seconds(ran)), Some(age));
+            assert_eq!(lock.slow_commit(), (whole > 0).then(|| seconds(whole)));
+        }
+    }
+
+    #[test]
+    fn only_the_view_is_overdue_unless_the_process_is_to_end_for_a_disk_that_hangs() {
+        for (whole, applying, of_view, of_both) in [
+            (3, None, None, None),
+            (4, None, None, Some(4)),
+            (9, Some(0), None, Some(9)),
+            (9, Some(3), None, Some(9)),
+            (9, Some(4), Some(4), Some(9)),
+        ] {
+            let age = CommitAge {
+                whole: seconds(whole),
+                applying: applying.map(seconds),
+            };
+            let overdue = [true, false].map(|waits| age.overdue(seconds(3), waits));
+            assert_eq!(
+                overdue,
+                [of_view, of_both].map(|age| age.map(seconds)),
+                "{age:?}"
+            );
         }
     }
 }

@@ -15,11 +15,10 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::commit::FAILING_SYNC;
-use super::engine::is_full;
 use super::holder::Holder;
 use crate::incidents::{Incident, IncidentKind, STORAGE};
 use crate::storage::StoreError;
-use crate::storage::journal::JournalError;
+use crate::storage::journal::{JournalError, is_full};
 use crate::supervision::{Faults, contain};
 use crate::telemetry::{Counter, Rows};
 

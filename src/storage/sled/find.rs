@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::holder::Holder;
 use super::index_reading::{IndexReader, WalkedPage};
 use super::message::StoreMessage;
-use super::page::{self, OrderedRecords};
+use super::page::{self, OrderedRecords, PageRead};
 use super::reader_state::OpenEngine;
 use super::scan::ScanSource;
 use super::store::{SledStore, record};
@@ -96,7 +96,11 @@ pub(super) enum QueryLook {
         plan: QueryPlan,
     },
     /// The records of the page, which are too long to be read at once.
-    Walked { page: WalkedPage, seq: u64 },
+    Walked {
+        page: WalkedPage,
+        plan: QueryPlan,
+        seq: u64,
+    },
     /// All records that match are among those of this part of an index.
     Part { index: String, part: IndexPart },
     /// Only a look at all records can tell.
@@ -140,9 +144,21 @@ pub(super) fn look(
                 collection,
                 counts,
             };
-            let page = page::read(&records, tally, slice, descending)?;
             let plan = QueryPlan::Page;
-            return Ok(page.map_or(QueryLook::Unknown, |page| QueryLook::Page { page, plan }));
+            let seq = tally.seq;
+            let after = query.after().map(|position| &position.id);
+            return Ok(
+                match page::read(&records, tally, slice, after, descending)? {
+                    PageRead::Page(mut page) => {
+                        page.total = page
+                            .total
+                            .filter(|_| after.is_none() || query.wants_total());
+                        QueryLook::Page { page, plan }
+                    }
+                    PageRead::Long(page) => QueryLook::Walked { page, plan, seq },
+                    PageRead::Unknown => QueryLook::Unknown,
+                },
+            );
         }
         Plan::Pick(ids) => {
             let plan = QueryPlan::Ids;
@@ -194,6 +210,7 @@ impl WalkedPage {
         query: &ListQuery,
         seq: u64,
     ) -> Result<QueryLook, StoreError> {
+        let plan = QueryPlan::Index;
         let (mut records, mut bytes) = (Vec::with_capacity(self.ids.len()), 0);
         for chunk in self.ids.chunks(PICK_RECORDS_MAX) {
             for record in reader.records(chunk)? {
@@ -201,20 +218,20 @@ impl WalkedPage {
                 records.push(record);
             }
             if bytes > page::PAGE_BYTES_MAX {
-                return Ok(QueryLook::Walked { page: self, seq });
+                let page = self;
+                return Ok(QueryLook::Walked { page, plan, seq });
             }
         }
         let page = self.of(records, query, seq);
-        let plan = QueryPlan::Index;
         Ok(QueryLook::Page { page, plan })
     }
 
     /// The page with these records.
     fn of(&self, records: Vec<Record>, query: &ListQuery, seq: u64) -> ListPage {
-        let end = query.slice().start().saturating_add(self.ids.len());
+        let end = self.start.saturating_add(as_u64(self.ids.len()));
         ListPage {
             records,
-            more: self.total > as_u64(end),
+            more: self.total > end,
             total: query.wants_total().then_some(self.total),
             seq,
         }
@@ -248,8 +265,8 @@ impl SledStore {
                 self.queries.count(plan);
                 return Ok(page);
             }
-            QueryLook::Walked { page, seq } => {
-                self.queries.count(QueryPlan::Index);
+            QueryLook::Walked { page, plan, seq } => {
+                self.queries.count(plan);
                 let (ids, of_page) = (page.ids.clone(), query.clone().of_page());
                 let selection = self.pick(collection, ids, &of_page).await?;
                 let selected = selection.finish().ok_or(StoreError::TooLarge)?;

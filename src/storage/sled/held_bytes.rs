@@ -11,6 +11,8 @@ pub(super) const RECORD_BYTES: u64 = 64;
 pub(super) struct HeldBytes {
     /// Of the records.
     pub(super) live: u64,
+    /// Of the keys of indexes, which are in the view only.
+    pub(super) indexes: u64,
     pub(super) view: u64,
     /// Of the journal and the snapshots.
     pub(super) kept: u64,
@@ -22,7 +24,7 @@ pub(super) struct HeldBytes {
 /// The view when it was made last.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct FreshView {
-    /// The bytes of the records before it was made.
+    /// The bytes of records and indexes before it was made.
     pub(super) live: u64,
     /// Its bytes.
     pub(super) view: u64,
@@ -31,6 +33,11 @@ pub(super) struct FreshView {
 }
 
 impl HeldBytes {
+    /// The bytes that live in the view.
+    pub(super) fn in_view(&self) -> u64 {
+        self.live + self.indexes
+    }
+
     /// The bytes that a view would hold that is made now.
     pub(super) fn expected(&self) -> u64 {
         let FreshView {
@@ -39,21 +46,28 @@ impl HeldBytes {
             undisturbed,
         } = self.fresh;
         if view <= VIEW_BYTES_MIN || live == 0 || self.quiet && !undisturbed {
-            return self.live;
+            return self.in_view();
         }
         // In thousandths, so that no product is too large.
         let ratio = (view.saturating_mul(1000) / live).clamp(1000, 4000);
-        self.live / 1000 * ratio
+        self.in_view() / 1000 * ratio
     }
 
     /// Whether the view holds so much that it is made again, and would hold less then.
     pub(super) fn view_is_due(&self) -> bool {
         let expected = self.expected();
-        let most = self.live.saturating_mul(2).max(expected + expected / 2);
+        // While it is written to, it holds more for some time: sled cleans up later. How much is known once one was made.
+        let multiple = if self.quiet || self.fresh.view > 0 {
+            2
+        } else {
+            3
+        };
+        let most = self.in_view().saturating_mul(multiple);
+        let most = most.max(expected + expected / 2);
         let fresh = self.fresh;
         let can_shrink = !fresh.undisturbed
             || self.view > fresh.view + fresh.view / 4
-            || self.live < fresh.live - fresh.live / 4;
+            || self.in_view() < fresh.live - fresh.live / 4;
         can_shrink && self.view > most + VIEW_BYTES_MIN
     }
 
@@ -74,7 +88,10 @@ mod tests {
             (0, 0, (0, 0), false, false, false),
             (0, 30, (0, 0), false, false, true),
             (100, 200, (0, 0), false, false, false),
-            (100, 230, (0, 0), false, false, true),
+            (100, 230, (0, 0), false, true, true),
+            // Of what was written just now.
+            (100, 230, (0, 0), false, false, false),
+            (100, 330, (0, 0), false, false, true),
             // One that was made just now held 1.8 times what lived.
             (100, 230, (100, 180), true, false, false),
             (100, 300, (100, 180), true, false, true),
@@ -90,6 +107,7 @@ mod tests {
         ] {
             let held = HeldBytes {
                 live: live * MB,
+                indexes: 0,
                 view: view * MB,
                 kept: 0,
                 quiet,
@@ -100,6 +118,13 @@ mod tests {
                 },
             };
             assert_eq!(held.view_is_due(), due, "{held:?}");
+            let (live, indexes) = (held.live / 3, held.live - held.live / 3);
+            let indexed = HeldBytes {
+                live,
+                indexes,
+                ..held
+            };
+            assert_eq!(indexed.view_is_due(), due, "keys of indexes live, too");
         }
     }
 }

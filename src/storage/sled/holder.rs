@@ -272,14 +272,12 @@ impl Holder {
         };
         let mut log = log.lock();
         // sled syncs nothing itself. Only what is on the disk is closed cleanly.
-        let synced = std::fs::File::open(&self.data.path)
-            .and_then(|folder| Ok(rustix::fs::syncfs(folder)?))
-            .map_err(OpenFault::Io)
-            .and_then(|()| {
-                log.mark.clean = log.mark.boot != 0;
-                let mark = log.mark;
-                Ok(log.marks.write_both(&mark)?)
-            });
+        let synced = self.opener.sync().map_err(OpenFault::Io);
+        let synced = synced.and_then(|()| {
+            log.mark.clean = log.mark.boot != 0;
+            let mark = log.mark;
+            Ok(log.marks.write_both(&mark)?)
+        });
         if let Err(fault) = synced {
             tracing::warn!(%fault, "the store was not closed cleanly: the view may be made again at the next start");
         }

@@ -12,12 +12,12 @@ use parking_lot::{Condvar, Mutex};
 use tokio::time::Instant;
 
 use super::block_counts::count_block;
-use super::engine::{EngineError, Group, Keyspace};
+use super::engine::{EngineError, Group, Keyspace, following};
 use super::healing::{HealingTask, TaskKind};
 use super::holder::Holder;
 use super::index_catalog::{IndexState, KeptIndex};
 use super::message::StoreMessage;
-use super::page;
+use super::page::{self, CHUNK_BYTES, CHUNK_RECORDS};
 use super::read_error::ReadError;
 use super::reader_state::OpenEngine;
 use super::store::SledStore;
@@ -28,9 +28,6 @@ use crate::record::{JsonObject, after_all};
 use crate::storage::CollectionId;
 use crate::supervision::{BoxError, ChildRef, contain};
 
-/// The most records that one step adds to an index, and the bytes after which it ends.
-const STEP_RECORDS: usize = 256;
-const STEP_BYTES: usize = 256 << 10;
 /// The most keys that one step removes.
 const STEP_KEYS: usize = 1_000;
 /// The longest pause after a step: as long as the step, so that writes have half of the writer's time at least.
@@ -198,11 +195,10 @@ fn count_keys(holder: &Holder) {
                 let Some(counts) = indexes.counts(&of) else {
                     return Ok(true);
                 };
-                let mut counts = counts.lock();
                 for _ in 0..BLOCKS_AT_ONCE {
-                    count_block(&*open.engine, &of, &mut counts)?;
+                    count_block(&*open.engine, &of, counts)?;
                 }
-                Ok(counts.are_complete())
+                Ok(counts.lock().are_complete())
             };
             let readers = &holder.readers;
             let complete = holder.look(|open| {
@@ -333,9 +329,9 @@ fn build(
         }
         records += 1;
         bytes += record.json.len();
-        let more = records < STEP_RECORDS && bytes < STEP_BYTES;
+        let more = records < CHUNK_RECORDS && bytes < CHUNK_BYTES;
         if !more {
-            next = Some([key, &[0]].concat());
+            next = Some(following(key));
         }
         more
     })?;

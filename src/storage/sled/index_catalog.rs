@@ -224,6 +224,13 @@ impl IndexCatalog {
         all.collect()
     }
 
+    /// About how many bytes the keys of complete indexes take, as far as they are counted.
+    pub(super) fn index_bytes(&self) -> u64 {
+        let indexes = self.resources.iter().flat_map(|of| &of.indexes);
+        let complete = indexes.filter(|index| index.is_complete());
+        complete.map(|index| index.counts.lock().bytes()).sum()
+    }
+
     /// The same for this many resources at least.
     pub(super) fn of_resources(&self, count: usize) -> Self {
         let mut next = self.clone();

@@ -2,7 +2,7 @@
 //! is applied meanwhile.
 
 use super::block_counts::{KeyAfter, OrderedKeys};
-use super::engine::{Engine, EngineError};
+use super::engine::{Engine, EngineError, following};
 use super::index_catalog::KeptIndex;
 use super::read_error::ReadError;
 use super::reader_state::OpenEngine;
@@ -11,7 +11,7 @@ use crate::num::as_u64;
 use crate::record::{
     EncodedRange, IndexSection, JsonObject, ListQuery, Record, RecordId, after_all,
 };
-use crate::storage::plan::IndexPart;
+use crate::storage::plan::{IndexPart, entry_at};
 use crate::storage::{CollectionId, StoreError};
 
 /// The most records whose texts begin alike that are compared to find their order.
@@ -28,6 +28,8 @@ pub(super) struct IndexReader<'a> {
 #[derive(Debug)]
 pub(super) struct WalkedPage {
     pub(super) ids: Vec<RecordId>,
+    /// The number of matching records before the page.
+    pub(super) start: u64,
     pub(super) total: u64,
 }
 
@@ -187,10 +189,12 @@ impl<'a> IndexReader<'a> {
         let Some(total) = total else {
             return Ok(None);
         };
-        let start = as_u64(query.slice().start());
+        let Some(start) = self.start(part, range, query, &span, total)? else {
+            return Ok(None);
+        };
         if start >= total || query.slice().limit() == 0 {
             let ids = Vec::new();
-            return Ok(Some(WalkedPage { ids, total }));
+            return Ok(Some(WalkedPage { ids, start, total }));
         }
         let at = if part.descending {
             total - 1 - start
@@ -219,7 +223,39 @@ impl<'a> IndexReader<'a> {
         };
         let ids = walk.ids.into_iter().skip(skip);
         let ids = ids.take(query.slice().limit()).collect();
-        Ok(Some(WalkedPage { ids, total }))
+        Ok(Some(WalkedPage { ids, start, total }))
+    }
+
+    /// The number of records before the page of a query, among the `total` ones of a part; `None` if that can't be told without
+    /// a look at many records.
+    fn start(
+        &self,
+        part: &IndexPart,
+        range: &EncodedRange,
+        query: &ListQuery,
+        (from, to): &KeySpan,
+        total: u64,
+    ) -> Result<Option<u64>, EngineError> {
+        let skip = as_u64(query.slice().start());
+        let Some(position) = query.after() else {
+            return Ok(Some(skip));
+        };
+        let Some((entry, id)) = entry_at(&self.kept.index, part, range, query, position) else {
+            return Ok(None);
+        };
+        let within = |key: Vec<u8>| key.clamp(from.clone(), to.clone());
+        let alike = self.kept.key(&entry, &[]);
+        let behind = within(following(&self.kept.key(&entry, &id.key())));
+        let keys = self.keys();
+        if !part.descending {
+            let before = keys.count(from, &behind)?;
+            return Ok(before.map(|before| before + skip));
+        }
+        // From the end, records with other values come first, and those with the same are in the order of ids.
+        let through = keys.count(from, &within(after_all(&alike)))?;
+        let passed = keys.count(&within(alike), &behind)?;
+        let counted = through.zip(passed);
+        Ok(counted.map(|(through, passed)| total.saturating_sub(through) + passed + skip))
     }
 
     /// Whether a search of this range may find records by items of arrays.

@@ -40,6 +40,19 @@ fn remove_folder(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Syncs the files of a folder and of the folders in it, and their names.
+fn sync_below(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_below(&path)?;
+        } else {
+            fs::File::open(&path)?.sync_all()?;
+        }
+    }
+    fs::File::open(folder)?.sync_all()
+}
+
 impl SledOpener {
     /// A view in the folder `path`.
     pub(super) fn new(path: PathBuf, cache_bytes: u64) -> Self {
@@ -123,6 +136,17 @@ impl Opener for SledOpener {
 
     fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault> {
         self.open_at(&self.places().0, collections)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let (used, other) = self.places();
+        // Only these files: a sync of the whole file system would wait for whatever other programs have written.
+        for place in [used, other] {
+            if place.exists() {
+                sync_below(&place)?;
+            }
+        }
+        fs::File::open(self.path.parent().unwrap_or(&self.path))?.sync_all()
     }
 
     fn set_aside(&self, why: &str) -> io::Result<()> {

@@ -336,7 +336,8 @@ impl Opening<'_> {
         }
         let (checked, records) = replay.finish(base)?;
         let from = self.log_from(last);
-        let mut replay = Replay::new(&mut *engine, store, checked, from)?.beside(beside);
+        let replay = Replay::new(&mut *engine, store, checked, from)?;
+        let mut replay = replay.of_new_view().beside(beside);
         if last > base {
             files.read::<OpenFault>(base, |changes| {
                 let wanted = changes.into_iter().filter(|change| change.seq <= last);

@@ -1,12 +1,15 @@
 //! Reads one page of a resource in the order of ids.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::block_counts::{BlockCounts, CountedKeys, KeyAfter, OrderedKeys};
 use super::checked::Tally;
-use super::engine::{Engine, Keyspace, OpenFault};
+use super::engine::{Engine, EngineError, Keyspace, OpenFault, following};
 use super::holder::Holder;
+use super::index_reading::WalkedPage;
 use super::read_error::ReadError;
 use super::reader_state::OpenEngine;
 use super::stored_record::{Damaged, StoredRecord};
@@ -18,9 +21,25 @@ use crate::storage::{CollectionId, ListPage};
 /// How many bytes of records are read on an event loop without a pause; a longer page is read elsewhere.
 pub(super) const PAGE_BYTES_MAX: usize = 1 << 20;
 
-/// The most records of a chunk, and the bytes after which it ends: the writer may have to wait while it is read.
-const CHUNK_RECORDS: usize = 500;
-const CHUNK_BYTES: usize = 256 << 10;
+/// The most records that are read at once, and the bytes after which that ends: about a millisecond's worth. An event loop is
+/// busy meanwhile, or the writer may have to wait.
+pub(super) const CHUNK_RECORDS: usize = 256;
+pub(super) const CHUNK_BYTES: usize = 256 << 10;
+/// The pause after a chunk, for whoever reads all records beside those who use the store.
+pub(super) const CHUNK_PAUSE: Duration = Duration::from_millis(1);
+
+/// The most records of a longer page whose ids are read there.
+const PAGE_IDS_MAX: u64 = 4_096;
+
+/// A page, as far as it is read without a pause.
+#[derive(Debug)]
+pub(super) enum PageRead {
+    Page(ListPage),
+    /// It has more bytes: these are its records.
+    Long(WalkedPage),
+    /// It has very many records, or is far behind while records are not counted yet.
+    Unknown,
+}
 
 /// The records of a resource, with the counts of their keys, as far as there are some.
 pub(super) struct OrderedRecords<'a> {
@@ -37,28 +56,53 @@ impl OrderedRecords<'_> {
             counts: self.counts,
         }
     }
+
+    /// The number of records up to the one with this id, or to where it was; `None` if they are too many to be counted now.
+    fn before(
+        &self,
+        id: Option<&RecordId>,
+        tally: Tally,
+        descending: bool,
+    ) -> Result<Option<u64>, EngineError> {
+        let Some(id) = id else {
+            return Ok(Some(0));
+        };
+        let key = id.key();
+        if descending {
+            let before = self.keys().count(&[], &key)?;
+            return Ok(before.map(|before| tally.records.saturating_sub(before)));
+        }
+        self.keys().count(&[], &following(&key))
+    }
 }
 
-/// Reads a page in the order of ids, or in the reverse; `None` if it is longer than [`PAGE_BYTES_MAX`], or far behind while records are not counted yet. The caller makes sure that no group is applied meanwhile.
+/// Reads a page in the order of ids, or in the reverse, unless it is longer than [`PAGE_BYTES_MAX`]. The caller makes sure that no
+/// group is applied meanwhile.
 pub(super) fn read(
     from: &OrderedRecords<'_>,
     tally: Tally,
     slice: Slice,
+    after: Option<&RecordId>,
     descending: bool,
-) -> Result<Option<ListPage>, ReadError> {
+) -> Result<PageRead, ReadError> {
     let mut page = ListPage {
         records: Vec::new(),
         total: Some(tally.records),
         more: false,
         seq: tally.seq,
     };
-    page.more = tally.records > as_u64(slice.start());
+    let Some(before) = from.before(after, tally, descending)? else {
+        return Ok(PageRead::Unknown);
+    };
+    let start = before + as_u64(slice.start());
+    page.more = tally.records > start;
     if slice.limit() == 0 || !page.more {
-        return Ok(Some(page));
+        return Ok(PageRead::Page(page));
     }
     // In the reverse, the page is read from its end.
-    let start = as_u64(slice.start());
-    let end = as_u64(slice.end()).min(tally.records);
+    let end = start
+        .saturating_add(as_u64(slice.limit()))
+        .min(tally.records);
     let skip = if descending {
         tally.records - end
     } else {
@@ -66,8 +110,8 @@ pub(super) fn read(
     };
     let first = match from.keys().after(&[], skip)? {
         KeyAfter::Key(key) => key,
-        KeyAfter::None => return Ok(Some(page)),
-        KeyAfter::Unknown => return Ok(None),
+        KeyAfter::None => return Ok(PageRead::Page(page)),
+        KeyAfter::Unknown => return Ok(PageRead::Unknown),
     };
     let mut bytes = 0;
     let wanted = as_usize(end - start);
@@ -80,7 +124,33 @@ pub(super) fn read(
         page.records.reverse();
     }
     page.more = tally.records > end;
-    Ok((bytes <= PAGE_BYTES_MAX).then_some(page))
+    if bytes <= PAGE_BYTES_MAX {
+        return Ok(PageRead::Page(page));
+    }
+    if end - start > PAGE_IDS_MAX {
+        return Ok(PageRead::Unknown);
+    }
+    let mut ids = ids(from, &first, wanted)?;
+    if descending {
+        ids.reverse();
+    }
+    let total = tally.records;
+    Ok(PageRead::Long(WalkedPage { ids, start, total }))
+}
+
+/// The ids of the records from the key `first` on, so many at most.
+fn ids(from: &OrderedRecords<'_>, first: &[u8], wanted: usize) -> Result<Vec<RecordId>, ReadError> {
+    let (mut ids, mut read) = (Vec::with_capacity(wanted), Ok(()));
+    let keyspace = Keyspace::Records(from.collection);
+    from.engine.scan(keyspace, first, &mut |key, _| {
+        if let Some(id) = RecordId::from_key(key) {
+            ids.push(id);
+        } else {
+            read = Err(ReadError::from(Damaged).of_record(key));
+        }
+        ids.len() < wanted && read.is_ok()
+    })?;
+    read.map(|()| ids)
 }
 
 /// Shows the records of a resource from the key `from` on to `visit`, until it returns false.
@@ -126,24 +196,28 @@ pub(super) fn stored(
 /// Keys, and what is stored at them.
 type Chunk = Vec<(Vec<u8>, StoredRecord)>;
 
-/// The next records of a resource, of one moment; none at the end. `None` if the store is not the one that was opened for
-/// the `era`th time. For threads of their own: it may wait for the writer.
+/// The next records of a resource from the key `from` on, of one moment; none at the end. `from` is moved behind them. `None` if
+/// the store is not the one that was opened for the `era`th time. For threads of their own: it may wait for the writer.
 pub(super) fn chunk(
     holder: &Holder,
     era: u64,
     collection: CollectionId,
-    from: &[u8],
+    from: &mut Vec<u8>,
 ) -> Result<Option<Chunk>, OpenFault> {
     let read = |open: &OpenEngine| {
         let (mut records, mut bytes) = (Vec::new(), 0);
-        stored(&*open.engine, collection, from, |key, record| {
+        stored(&*open.engine, collection, from.as_slice(), |key, record| {
             bytes += record.json.len();
             records.push((key.to_vec(), record));
             records.len() < CHUNK_RECORDS && bytes < CHUNK_BYTES
         })?;
         Ok::<_, OpenFault>(records)
     };
-    at_one_moment(holder, era, read).transpose()
+    let chunk = at_one_moment(holder, era, read).transpose()?;
+    if let Some((last, _)) = chunk.as_ref().and_then(|chunk: &Chunk| chunk.last()) {
+        *from = following(last);
+    }
+    Ok(chunk)
 }
 
 /// The result of a short `read` of one moment; `None` if the store is not the one that was opened for the `era`th time. For

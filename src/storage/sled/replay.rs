@@ -34,8 +34,10 @@ pub(super) struct Replay<'a> {
     waiting_bytes: usize,
     /// The number of changes that were applied.
     applied: u64,
-    /// Whether the view is worth nothing before all is applied.
+    /// Whether the changes are those of a snapshot.
     from_snapshot: bool,
+    /// Whether the view is worth nothing before all is applied.
+    unfinished: bool,
     beside: bool,
     indexes: Arc<IndexCatalog>,
 }
@@ -57,15 +59,25 @@ impl<'a> Replay<'a> {
             waiting_bytes: 0,
             applied: 0,
             from_snapshot: false,
+            unfinished: false,
             beside: false,
         })
     }
 
-    /// The changes are those of a snapshot, which are not in the order in which they were made: the view counts as empty until
-    /// all are applied.
+    /// The changes are those of a snapshot, which are not in the order in which they were made. Others follow: the view counts
+    /// as empty until [`of_new_view`](Self::of_new_view) has ended.
     pub(super) fn of_snapshot(self) -> Self {
         Self {
             from_snapshot: true,
+            unfinished: true,
+            ..self
+        }
+    }
+
+    /// The view is being made: it counts as empty until all is applied.
+    pub(super) fn of_new_view(self) -> Self {
+        Self {
+            unfinished: true,
             ..self
         }
     }
@@ -81,10 +93,10 @@ impl<'a> Replay<'a> {
             self.waiting_bytes += change.bytes();
             self.waiting.push(change);
             if self.beside && self.waiting_bytes >= BESIDE_BYTES {
-                self.apply(false)?;
+                self.apply()?;
                 std::thread::park_timeout(BESIDE_PAUSE);
             } else if self.waiting_bytes >= GROUP_BYTES {
-                self.apply(false)?;
+                self.apply()?;
             }
         }
         Ok(())
@@ -103,15 +115,22 @@ impl<'a> Replay<'a> {
                 tally.seq = tally.seq.max(last);
             }
         }
-        self.apply(true)?;
+        if self.unfinished && !self.from_snapshot {
+            self.apply()?;
+            self.unfinished = false;
+        }
+        self.apply()?;
         Ok((self.checked, self.applied))
     }
 
-    fn apply(&mut self, last: bool) -> Result<(), OpenFault> {
+    fn apply(&mut self) -> Result<(), OpenFault> {
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
+        let known = self.engine.collections();
         for change in &waiting {
-            self.engine.declare(&change.collection)?;
+            if !known.contains(&change.collection) {
+                self.engine.declare(&change.collection)?;
+            }
         }
         let collections = self.engine.collections().len();
         self.checked
@@ -141,10 +160,12 @@ impl<'a> Replay<'a> {
         add_figures(&mut group, &checked, &*self.engine);
         let mut meta = |key: &[u8], value: Vec<u8>| group.put(Keyspace::Meta, key, value);
         meta(STORE_KEY, self.store.0.to_be_bytes().to_vec());
-        if last || !self.from_snapshot {
+        if self.unfinished {
+            self.engine.load(&group)?;
+        } else {
             meta(SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
+            self.engine.commit(&group)?;
         }
-        self.engine.commit(&group)?;
         self.checked = checked;
         Ok(())
     }

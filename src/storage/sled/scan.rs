@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::engine::following;
 use super::holder::Holder;
 use super::index_reading::IndexReader;
-use super::page;
+use super::page::{self, CHUNK_BYTES, CHUNK_RECORDS};
 use super::read_error::ReadError;
 use super::store::{SledStore, record};
 use crate::record::{Record, RecordId};
@@ -23,14 +24,8 @@ pub(super) fn scans_max() -> usize {
 }
 /// How often a part of an index is read while groups are applied, before all records are read instead.
 const GATHER_TRIES: u32 = 5;
-/// The most records in a chunk.
-const CHUNK_RECORDS_MAX: usize = 500;
 /// The fewest records in a chunk: they can be read between two groups.
 const CHUNK_RECORDS_MIN: usize = 8;
-/// How much is read at once on an event loop, for a caller that reads on: about a millisecond's worth.
-const STRETCH_RECORDS: usize = 256;
-/// The same in bytes; the record that reaches it is still part of what is read.
-const STRETCH_BYTES: usize = 256 * 1024;
 
 impl SledStore {
     /// Shows every record of a resource to `visit`, in the order of ids, until it returns false. Returns what `visit` made of
@@ -66,7 +61,7 @@ impl SledStore {
                 ScanSource::From(after) => (after, None),
                 ScanSource::Part { index, part } => (None, scan.gather(&index, &part)?),
             };
-            let from = from.map_or_else(Vec::new, |id| next_key(&id.key()));
+            let from = from.map_or_else(Vec::new, |id| following(&id.key()));
             let state = match among {
                 Some(ids) => scan.run_among(&ids, state, visit)?,
                 None => scan.run(from, state, visit)?,
@@ -82,9 +77,9 @@ impl SledStore {
         collection: CollectionId,
         after: Option<&RecordId>,
     ) -> Result<Vec<Record>, StoreError> {
-        let from = after.map_or_else(Vec::new, |id| next_key(&id.key()));
+        let from = after.map_or_else(Vec::new, |id| following(&id.key()));
         let deadline = self.deadline_from_now();
-        let mut records_max = STRETCH_RECORDS;
+        let mut records_max = CHUNK_RECORDS;
         loop {
             let quick = self.read(|open| {
                 let read = || {
@@ -92,7 +87,7 @@ impl SledStore {
                     page::records(&*open.engine, collection, &from, |record| {
                         bytes += record.json.len();
                         records.push(record);
-                        records.len() < records_max && bytes < STRETCH_BYTES
+                        records.len() < records_max && bytes < CHUNK_BYTES
                     })?;
                     Ok::<_, ReadError>(records)
                 };
@@ -116,11 +111,6 @@ pub(super) enum ScanSource {
     From(Option<RecordId>),
     /// Those that a part of the index of this name names.
     Part { index: String, part: IndexPart },
-}
-
-/// The next key that is possible.
-fn next_key(key: &[u8]) -> Vec<u8> {
-    [key, &[0]].concat()
 }
 
 /// A scan that is under way.
@@ -156,7 +146,7 @@ impl<'a> CollectionScan<'a> {
         mut state: T,
         visit: fn(&mut T, Record) -> bool,
     ) -> Result<T, StoreError> {
-        let mut records_max = CHUNK_RECORDS_MAX;
+        let mut records_max = CHUNK_RECORDS;
         loop {
             if Instant::now() >= self.deadline {
                 return Err(StoreError::TooSlow);
@@ -168,7 +158,7 @@ impl<'a> CollectionScan<'a> {
             };
             let more = chunk.len() == records_max;
             if let Some(last) = chunk.last() {
-                from = next_key(&last.id.key());
+                from = following(&last.id.key());
             }
             for record in chunk {
                 if !visit(&mut state, record) {
@@ -209,7 +199,7 @@ impl<'a> CollectionScan<'a> {
         mut state: T,
         visit: fn(&mut T, Record) -> bool,
     ) -> Result<T, StoreError> {
-        for ids in ids.chunks(CHUNK_RECORDS_MAX) {
+        for ids in ids.chunks(CHUNK_RECORDS) {
             if Instant::now() >= self.deadline {
                 return Err(StoreError::TooSlow);
             }

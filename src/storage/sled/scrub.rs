@@ -134,7 +134,7 @@ fn damaged_view(holder: &Holder, task: &HealingTask<'_>) -> Option<u64> {
     for collection in (0..collections).map(CollectionId) {
         let mut from = Vec::new();
         loop {
-            let chunk = match page::chunk(holder, era, collection, &from) {
+            let chunk = match page::chunk(holder, era, collection, &mut from) {
                 Ok(chunk) => chunk?,
                 Err(OpenFault::View(found)) => {
                     tracing::warn!(
@@ -146,10 +146,9 @@ fn damaged_view(holder: &Holder, task: &HealingTask<'_>) -> Option<u64> {
                 Err(_) => return None,
             };
             let bytes: usize = chunk.iter().map(|(_, record)| record.json.len()).sum();
-            let Some((last, _)) = chunk.last() else {
+            if chunk.is_empty() {
                 break;
-            };
-            from = [last.as_slice(), &[0]].concat();
+            }
             task.add(as_u64(bytes));
             if bytes >= STRETCH_BYTES / 4 {
                 std::thread::park_timeout(STRETCH_PAUSE / 4);

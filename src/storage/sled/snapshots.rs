@@ -3,14 +3,13 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use super::checked::{self, Checked};
 use super::data_folder::DataFolder;
 use super::engine::{Engine, OpenFault};
 use super::healing::TaskKind;
 use super::holder::Holder;
-use super::page;
+use super::page::{self, CHUNK_PAUSE};
 use super::stored_record::StoredRecord;
 use crate::num::as_u64;
 use crate::storage::journal::{
@@ -22,8 +21,6 @@ use crate::supervision::{MessageId, contain};
 
 /// A snapshot is made when the journal has grown by this much since the last one, or by half of what lives.
 const JOURNAL_BYTES_MIN: u64 = if cfg!(test) { 256 << 10 } else { 32 << 20 };
-/// The pause between two chunks, so that writers and readers have the disk and the processor.
-const CHUNK_PAUSE: Duration = Duration::from_millis(1);
 
 /// Whether it is time for a snapshot.
 pub(super) fn is_due(journal_bytes: u64, checked: &Checked) -> bool {
@@ -151,13 +148,12 @@ fn beside_the_writer(holder: &Holder) -> Result<Option<()>, OpenFault> {
         let collection = CollectionId(index);
         let mut from = Vec::new();
         loop {
-            let Some(chunk) = page::chunk(holder, era, collection, &from)? else {
+            let Some(chunk) = page::chunk(holder, era, collection, &mut from)? else {
                 return Ok(None);
             };
-            let Some((last, _)) = chunk.last() else {
+            if chunk.is_empty() {
                 break;
-            };
-            from = [last.as_slice(), &[0]].concat();
+            }
             for (key, record) in chunk {
                 task.add(as_u64(record.json.len()));
                 let change = change(name, key, record);

@@ -434,13 +434,9 @@ impl Store for SledStore {
     }
 
     fn overdue(&self, ran: Duration) -> Option<Duration> {
-        let engine = &self.holder.engine;
-        let age = engine.commit_age(ran);
-        engine.note_commit_age(age);
-        // While the journal waits for the disk, records are read, and another process would wait as well.
         let limits = self.holder.limits.now();
-        let only_a_process_helps = limits.exit_on_refusal || engine.is_applying();
-        age.filter(|age| *age > limits.flush_limit && only_a_process_helps)
+        let age = self.holder.engine.commit_age(ran)?;
+        age.overdue(limits.flush_limit, !limits.exit_on_refusal)
     }
 
     fn set_limits(&self, settings: &Settings) {

@@ -138,12 +138,11 @@ pub(super) fn tell_broken_rules(holder: &Holder) -> bool {
             };
             let mut from = Vec::new();
             while settings.schema.has_rules() {
-                let chunk = page::chunk(holder, era, id, &from)?;
+                let chunk = page::chunk(holder, era, id, &mut from)?;
                 let chunk = chunk.unwrap_or_default();
-                let Some((last, _)) = chunk.last() else {
+                if chunk.is_empty() {
                     break;
-                };
-                from = [last.as_slice(), &[0]].concat();
+                }
                 for (key, record) in &chunk {
                     if let Some(id) = RecordId::from_key(key) {
                         fit.add(name, &id, &record.json);

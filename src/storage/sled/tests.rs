@@ -34,7 +34,7 @@ use crate::storage::{
     ChangeKind, Changes, CollectionId, ListPage, StoreError, Write, WriteBatch, Written,
 };
 use crate::supervision::{
-    Backoff, Env, ExitReason, Intensity, PreparedTree, RunningTree, SupervisorSpec, Tree,
+    Backoff, Env, ExitReason, Intensity, MessageId, PreparedTree, RunningTree, SupervisorSpec, Tree,
 };
 use engine::Keyspace;
 use memory::{Memory, MemoryOpener};
@@ -354,6 +354,44 @@ fn the_metrics_show_records_bytes_queries_and_commits() {
                 "counted at the start: {line}{metrics}"
             );
         }
+        running.stop().await;
+    });
+}
+
+#[test]
+fn a_batch_is_a_group_of_its_own() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Arc::<Memory>::default();
+        let running = Running::start(in_memory(&memory, folder.path(), &Faults::none())).await;
+        let store = &running.store;
+        let commits = || {
+            let calls = memory.calls.lock();
+            calls.iter().filter(|call| **call == "commit").count()
+        };
+        let before = commits();
+        memory.held.store(true, Ordering::SeqCst);
+        store.create(BOOKS, book(1), None).await.unwrap();
+        while commits() == before {
+            tokio::task::yield_now().await;
+        }
+        let two = [7, 8].map(|n| {
+            let id = RecordId::Number(n);
+            let json = book(7).text(&id);
+            WriteCommand::Create { id, json }
+        });
+        // All three are in the queue before the writer takes the next.
+        let (one, written, other, ()) = futures_util::future::join4(
+            store.create(BOOKS, book(2), None),
+            store.write_batch(batch(two.to_vec())),
+            store.create(BOOKS, book(3), None),
+            async { memory.held.store(false, Ordering::SeqCst) },
+        )
+        .await;
+        assert!(one.is_ok() && other.is_ok());
+        assert!(written.unwrap().results.iter().all(Result::is_ok));
+        assert_eq!(running.all().await.len(), 5);
+        assert_eq!(commits() - before, 4);
         running.stop().await;
     });
 }

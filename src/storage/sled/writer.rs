@@ -315,14 +315,15 @@ impl BlockingChild for Writer {
         let mut staging = stage(self);
         let mut answers = Vec::with_capacity(batch.len());
         for (index, delivery) in batch.iter().enumerate() {
-            let begins_group = delivery.begins_group();
-            if begins_group && !staging.group.is_empty() {
+            // Its group has nothing else, so that all of it can be left out.
+            let alone = delivery.begins_group();
+            if alone && !staging.group.is_empty() {
                 self.end_group(&open, staging, &mut answers)?;
                 staging = stage(self);
             }
             if !delivery.expired() {
                 let answer = self.answer_for(&open, &mut staging, delivery);
-                if begins_group && answer.as_ref().is_some_and(|answer| !answer.stays) {
+                if alone && answer.as_ref().is_some_and(|answer| !answer.stays) {
                     // What was staged of it goes, and nothing else was.
                     staging = stage(self);
                 }
@@ -330,7 +331,7 @@ impl BlockingChild for Writer {
             }
             // The chunks that a command removes were not counted when it was taken from the queue.
             let last = index + 1 == batch.len();
-            if staging.group.bytes() >= GROUP.bytes || last {
+            if alone || last || staging.group.bytes() >= GROUP.bytes {
                 self.end_group(&open, staging, &mut answers)?;
                 staging = stage(self);
             }

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 
@@ -45,12 +46,12 @@ fn apply(engine: &MemoryEngine, counts: &Mutex<BlockCounts>, keys_moved: &BTreeM
         }
     }
     engine.commit(&group).unwrap();
-    count_moves(engine, &keys(), &mut counts.lock(), keys_moved).unwrap();
+    count_moves(engine, &keys(), counts, keys_moved);
 }
 
 fn count_all(engine: &MemoryEngine, counts: &Mutex<BlockCounts>) {
     while !counts.lock().are_complete() {
-        count_block(engine, &keys(), &mut counts.lock()).unwrap();
+        count_block(engine, &keys(), counts).unwrap();
     }
 }
 
@@ -74,8 +75,49 @@ fn a_group_that_makes_a_block_too_long_is_counted_once() {
         group.retain(|key_moved, _| !before.clone().any(|n| key(n) == *key_moved));
         apply(&engine, &counts, &group);
         assert_eq!(counts.lock().counts, blocks);
-        assert_eq!(counts.lock().total(), as_u64(before.len() + group.len()));
+        let total = as_u64(before.len() + group.len());
+        assert_eq!(counts.lock().total(), total);
+        assert_eq!(counts.lock().bytes(), total * (3 + KEY_BYTES));
     }
+}
+
+#[test]
+fn nobody_waits_for_a_read_and_one_that_fails_leaves_the_counts_right() {
+    let memory = Arc::<Memory>::default();
+    let engine = MemoryEngine::new(Arc::clone(&memory), &[]);
+    let counts = Arc::new(Mutex::new(BlockCounts::default()));
+    let fails = Arc::new(AtomicBool::new(false));
+    let (watched, failing) = (Arc::clone(&counts), Arc::clone(&fails));
+    *memory.before_scan.lock() = Some(Box::new(move |_| {
+        assert!(
+            watched.try_lock().is_some(),
+            "the counts are locked over a read"
+        );
+        let error = || EngineError::Failed("no scan today".to_owned());
+        (!failing.load(Ordering::SeqCst))
+            .then_some(())
+            .ok_or_else(error)
+    }));
+    let add = |numbers: std::ops::Range<u16>| {
+        let group = numbers.map(|n| (key(n), true)).collect();
+        apply(&engine, &counts, &group);
+    };
+    count_all(&engine, &counts);
+    add(0..200);
+    fails.store(true, Ordering::SeqCst);
+    add(200..400);
+    assert_eq!(counts.lock().counts, [400], "the block was not divided");
+    fails.store(false, Ordering::SeqCst);
+    let ordered = OrderedKeys {
+        engine: &engine,
+        of: keys(),
+        counts: Some(&counts),
+    };
+    assert_eq!(ordered.rank(&key(300)).unwrap(), Some(300));
+    add(400..401);
+    assert_eq!(counts.lock().counts, [128, 128, 128, 17]);
+    let found = ordered.after(&key(0), 300).unwrap();
+    assert_eq!(found, KeyAfter::Key(key(300)));
 }
 
 proptest! {
@@ -97,7 +139,7 @@ proptest! {
         let counts = Mutex::new(BlockCounts::default());
         for (changes, blocks) in groups {
             for _ in 0..blocks {
-                count_block(&engine, &keys(), &mut counts.lock()).unwrap();
+                count_block(&engine, &keys(), &counts).unwrap();
             }
             let mut moves = KeyMoves::default();
             for (n, added) in changes {

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use futures_util::future::join_all;
+
 use super::super::built_view::{AFTER_SWAP, BEFORE_SWAP};
 use super::*;
 
@@ -20,14 +22,34 @@ fn noise(n: u64, bytes: usize) -> String {
     (0..bytes).map(|_| next()).collect()
 }
 
+/// Writes that go into one group, so that a busy disk does not make the test long.
+const AT_ONCE: usize = 64;
+
 async fn fill(running: &Running, count: u64) -> Vec<Record> {
     let mut made = Vec::new();
-    for n in 0..count {
-        let text = format!("{{\"n\":{n},\"noise\":\"{}\"}}", noise(n, 3_000));
-        let object = JsonObject::parse(text.as_bytes()).unwrap();
-        made.push(running.store.create(BOOKS, object, None).await.unwrap());
+    let numbers: Vec<_> = (0..count).collect();
+    for numbers in numbers.chunks(AT_ONCE) {
+        let create = |n: &u64| {
+            let text = format!("{{\"n\":{n},\"noise\":\"{}\"}}", noise(*n, 3_000));
+            let object = JsonObject::parse(text.as_bytes()).unwrap();
+            running.store.create(BOOKS, object, None)
+        };
+        let created = join_all(numbers.iter().map(create)).await;
+        made.extend(created.into_iter().map(Result::unwrap));
     }
     made
+}
+
+async fn delete(running: &Running, records: &[Record]) {
+    for records in records.chunks(AT_ONCE) {
+        let delete = |record: &Record| {
+            let id = record.id.clone();
+            async move { running.store.delete(BOOKS, &id).await }
+        };
+        let deleted = join_all(records.iter().map(delete)).await;
+        let deleted = deleted.into_iter().map(|deleted| deleted.unwrap().unwrap());
+        assert_eq!(deleted.collect::<Vec<_>>(), records);
+    }
 }
 
 fn held(running: &Running) -> u64 {
@@ -40,10 +62,16 @@ fn held(running: &Running) -> u64 {
         .sum()
 }
 
-async fn wait_until(what: &str, there: impl Fn() -> bool) {
+async fn wait_until(running: &Running, what: &str, there: impl Fn() -> bool) {
     let begun = tokio::time::Instant::now();
     while !there() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "never: {what}");
+        let parts = || running.store.holder.data.bytes().collect::<Vec<_>>();
+        let told = || format!("{:?}, {} compactions", parts(), compactions(running));
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "never: {what}: {}",
+            told()
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -75,18 +103,15 @@ fn deleting_gives_disk_back_and_no_reader_or_writer_is_refused_meanwhile() {
             }
             assert!(lists > 10);
         };
-        let delete = async {
-            for record in deleted {
-                let deleted = running.store.delete(BOOKS, &record.id).await.unwrap();
-                assert_eq!(deleted.as_ref(), Some(record));
-            }
-            wait_until("the store has shrunk", || {
+        let shrink = async {
+            delete(&running, deleted).await;
+            wait_until(&running, "the store has shrunk", || {
                 compactions(&running) > 0 && held(&running) < 3_000_000
             })
             .await;
             stop.store(true, Ordering::Relaxed);
         };
-        futures_util::future::join(read, delete).await;
+        futures_util::future::join(read, shrink).await;
         let after = running.all().await;
         assert_eq!(after, kept);
         let next = running.store.create(BOOKS, book(1), None).await.unwrap();
@@ -110,11 +135,12 @@ fn a_panic_beside_the_swap_loses_nothing() {
             faults.arm(point, 1);
             let made = fill(&running, 1_200).await;
             let (kept, deleted) = made.split_at(20);
-            for record in deleted {
-                running.store.delete(BOOKS, &record.id).await.unwrap();
-            }
-            wait_until("the panic", || faults.points()[point] == 0).await;
-            wait_until("the store has shrunk", || held(&running) < 3_000_000).await;
+            delete(&running, deleted).await;
+            wait_until(&running, "the panic", || faults.points()[point] == 0).await;
+            wait_until(&running, "the store has shrunk", || {
+                held(&running) < 3_000_000
+            })
+            .await;
             assert_eq!(running.all().await, kept, "{point}");
             running.store.create(BOOKS, book(1), None).await.unwrap();
             running.stop().await;

@@ -14,6 +14,8 @@ use super::super::engine::{Engine, EngineError, Group, Keyspace, OpenFault, Open
 /// Every keyspace with its keys and values.
 pub(in super::super) type Keyspaces = BTreeMap<Keyspace, BTreeMap<Vec<u8>, Vec<u8>>>;
 
+type BeforeScan = Box<dyn Fn(Keyspace) -> Result<(), EngineError> + Send>;
+
 /// The content of an engine in memory; it stays when the engine is opened again.
 #[derive(Default)]
 pub(in super::super) struct Memory {
@@ -23,6 +25,8 @@ pub(in super::super) struct Memory {
     pub(super) failing: AtomicBool,
     /// Fails each scan of records until all of it is moved aside.
     pub(super) unreadable: AtomicBool,
+    /// Called before each scan, which may fail by it.
+    pub(in super::super) before_scan: Mutex<Option<BeforeScan>>,
     /// The number of the error that the disk returns to each scan of records.
     pub(super) failing_reads: Mutex<Option<i32>>,
     /// Makes commits wait.
@@ -94,6 +98,9 @@ impl Engine for MemoryEngine {
     }
 
     fn scan(&self, keyspace: Keyspace, from: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
+        if let Some(before) = &*self.0.before_scan.lock() {
+            before(keyspace)?;
+        }
         if matches!(keyspace, Keyspace::Records(_)) && self.0.unreadable.load(Ordering::SeqCst) {
             return Err(EngineError::Failed("no scan today".to_owned()));
         }
@@ -180,6 +187,10 @@ impl Opener for MemoryOpener {
             Arc::clone(&self.0),
             collections,
         )))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
     }
 
     fn set_aside(&self, _: &str) -> io::Result<()> {

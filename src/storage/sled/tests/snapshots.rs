@@ -105,7 +105,7 @@ fn records_are_read_beside_a_writer_that_is_never_idle() {
         let holder = &running.store.holder;
         let (open, checked) = holder.engine.open().unwrap();
         holder.readers.group_begins(&checked);
-        let chunk = |era| page::chunk(holder, era, BOOKS, &[]).unwrap();
+        let chunk = |era| page::chunk(holder, era, BOOKS, &mut Vec::new()).unwrap();
         let found = chunk(open.era).expect("the store is open");
         assert_eq!(found[0].1.json, made.json);
         assert!(chunk(open.era + 1).is_none(), "another opening");
