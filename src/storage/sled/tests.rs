@@ -34,7 +34,7 @@ use crate::storage::{
     ChangeKind, Changes, CollectionId, ListPage, StoreError, Write, WriteBatch, Written,
 };
 use crate::supervision::{
-    Backoff, Env, ExitReason, Intensity, MessageId, PreparedTree, RunningTree, SupervisorSpec, Tree,
+    Backoff, Env, ExitReason, Intensity, PreparedTree, RunningTree, SupervisorSpec, Tree,
 };
 use engine::Keyspace;
 use memory::{Memory, MemoryOpener};
