@@ -168,7 +168,6 @@ impl RecordIndex {
     /// The entry of a record that has the first `fixed` values of `beginning`, and these in the other columns; `None` if a text
     /// was cut.
     pub(crate) fn entry_at<'a>(
-        &self,
         fixed: usize,
         beginning: &[u8],
         others: impl Iterator<Item = &'a Scalar<'a>>,

@@ -185,7 +185,7 @@ pub(crate) fn entry_at<'a>(
     let fixed = index.columns.get(..part.fixed)?;
     let values = query.order().iter().zip(position.key.values());
     let others = values.filter(|(by, _)| !is_fixed(fixed, by));
-    let entry = index.entry_at(part.fixed, &range.from, others.map(|(_, value)| value))?;
+    let entry = RecordIndex::entry_at(part.fixed, &range.from, others.map(|(_, value)| value))?;
     Some((entry, &position.id))
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::checked::Tally;
 use super::holder::Holder;
 use super::index_reading::{IndexReader, WalkedPage};
 use super::message::StoreMessage;
@@ -14,7 +15,7 @@ use super::reader_state::OpenEngine;
 use super::scan::ScanSource;
 use super::store::{SledStore, record};
 use crate::num::as_u64;
-use crate::record::{Declared, ListQuery, Record, RecordId, Schema, Selection};
+use crate::record::{Declared, ListQuery, Record, RecordId, Schema, Selection, Slice};
 use crate::storage::plan::{IndexPart, Plan, PlanFacts};
 use crate::storage::{CollectionId, ListPage, StoreError};
 
@@ -138,27 +139,12 @@ pub(super) fn look(
     };
     let part = match Plan::of(query, &facts) {
         Plan::Page { slice, descending } => {
-            let counts = catalog.records(collection);
             let records = OrderedRecords {
                 engine: &*open.engine,
                 collection,
-                counts,
+                counts: catalog.records(collection),
             };
-            let plan = QueryPlan::Page;
-            let seq = tally.seq;
-            let after = query.after().map(|position| &position.id);
-            return Ok(
-                match page::read(&records, tally, slice, after, descending)? {
-                    PageRead::Page(mut page) => {
-                        page.total = page
-                            .total
-                            .filter(|_| after.is_none() || query.wants_total());
-                        QueryLook::Page { page, plan }
-                    }
-                    PageRead::Long(page) => QueryLook::Walked { page, plan, seq },
-                    PageRead::Unknown => QueryLook::Unknown,
-                },
-            );
+            return in_order(&records, tally, query, (slice, descending));
         }
         Plan::Pick(ids) => {
             let plan = QueryPlan::Ids;
@@ -185,6 +171,29 @@ pub(super) fn look(
     };
     let name = indexes.get(part.index).map(|index| index.name());
     gathered(&reader, name.unwrap_or_default(), part, tally.seq)
+}
+
+/// The page of a query for all records in the order of ids, or in the reverse.
+fn in_order(
+    records: &OrderedRecords<'_>,
+    tally: Tally,
+    query: &ListQuery,
+    (slice, descending): (Slice, bool),
+) -> Result<QueryLook, StoreError> {
+    let (plan, seq) = (QueryPlan::Page, tally.seq);
+    let after = query.after().map(|position| &position.id);
+    Ok(
+        match page::read(records, tally, slice, after, descending)? {
+            PageRead::Page(mut page) => {
+                page.total = page
+                    .total
+                    .filter(|_| after.is_none() || query.wants_total());
+                QueryLook::Page { page, plan }
+            }
+            PageRead::Long(page) => QueryLook::Walked { page, plan, seq },
+            PageRead::Unknown => QueryLook::Unknown,
+        },
+    )
 }
 
 /// The records that a part of the index of this name names, unless they are many.

@@ -119,12 +119,12 @@ mod tests {
             };
             assert_eq!(held.view_is_due(), due, "{held:?}");
             let (live, indexes) = (held.live / 3, held.live - held.live / 3);
-            let indexed = HeldBytes {
+            let divided = HeldBytes {
                 live,
                 indexes,
                 ..held
             };
-            assert_eq!(indexed.view_is_due(), due, "keys of indexes live, too");
+            assert_eq!(divided.view_is_due(), due, "keys of indexes live, too");
         }
     }
 }
