@@ -14,6 +14,7 @@ mod answer;
 mod batch;
 mod conditional;
 mod explain;
+mod feed;
 mod files;
 mod operations;
 mod refused;
@@ -22,6 +23,7 @@ mod routes;
 mod site;
 
 pub(crate) use explain::{AskedRequest, Explainer, Explanation};
+pub(crate) use feed::Feeds;
 #[cfg(test)]
 pub(crate) use routes::{ResourceTarget, Target};
 pub(crate) use routes::{Route, RouteTable, declared};

@@ -84,6 +84,8 @@ pub struct Settings {
     pub file_cache: FileCacheSettings,
     /// The record store.
     pub storage: StorageSettings,
+    /// Change feeds.
+    pub feed: FeedSettings,
     /// Backups of the records.
     pub backup: BackupSettings,
     /// Routes by path prefix, as it reads when it is decoded; it begins and does not end with `/` (except `/` itself).
@@ -345,6 +347,22 @@ pub enum ArchiveSync {
     Later,
     /// A write is answered when the archive has it.
     Always,
+}
+
+/// `[feed]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedSettings {
+    /// Feeds, and requests that wait for changes, at a time.
+    pub subscribers: NonZeroUsize,
+    /// The time after which a feed without changes sends a comment.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat: Duration,
+    /// Changes that a feed may be behind.
+    pub history: usize,
+    /// The age of the oldest change that a feed begins after.
+    #[serde(with = "humantime_serde")]
+    pub history_age: Duration,
 }
 
 /// `storage.on_refusal`

@@ -1,11 +1,12 @@
 //! The record store: records of declared resources, kept durably.
 //!
 //! Order of reading: [`store`] (the interface, the same for every engine), [`plan`] (how a query is answered), [`journal`] (the
-//! changes on the disk), [`history`] (what a record was), [`fit`] (whether settings and stored records fit together), then
+//! changes on the disk), [`history`] (what a record was), [`feed`] (the changes in order), [`fit`] (whether settings and stored records fit together), then
 //! [`sled`](self::sled), the one engine there is, whose head has an order of reading of its own. [`backup`] makes copies of a
 //! store and stores from copies, [`salvage`] a store from what is left of one.
 
 mod backup;
+mod feed;
 mod fit;
 mod history;
 mod journal;
@@ -20,9 +21,10 @@ pub(crate) use self::backup::{
 };
 use self::sled::{ANSWERS, DataFolder, SalvagedView, ViewEntry, is_trusted};
 pub(crate) use self::sled::{
-    DataCheck, FolderFault, PreparedResources, PrintError, ProposedResources, ViewCheck,
-    check_data, data_fit, print_journal, read_past, spare_bytes, storage, store_in,
+    DataCheck, FolderFault, LastChange, PreparedResources, PrintError, ProposedResources,
+    ViewCheck, check_data, data_fit, print_journal, read_past, spare_bytes, storage, store_in,
 };
+pub(crate) use feed::{ChangesPage, FeedChange, FeedKind, FeedStep, Following, RecentChanges};
 pub(crate) use fit::{DataFinding, Resources};
 pub(crate) use history::RecordHistory;
 pub(crate) use journal::JournalFiles;

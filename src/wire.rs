@@ -35,6 +35,7 @@ mod incoming;
 mod lazy_timer;
 mod link;
 mod metrics;
+mod open_end;
 mod own;
 mod problem;
 mod recorder;
@@ -58,6 +59,7 @@ pub(crate) use file_body::{DiskBody, DiskStep, content_body, content_response, d
 pub(crate) use hosts::{Hosts, Peer};
 pub(crate) use incoming::{Incoming, Pass, Responder, Response};
 pub(crate) use metrics::{HandlerCounters, HandlerMetrics, HttpMetrics};
+pub(crate) use open_end::OpenEnd;
 pub(crate) use problem::{Code, Problem, escape_html};
 pub(crate) use route_patterns::RoutePatterns;
 pub(crate) use serve::{SILENCED, Service};

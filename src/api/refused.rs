@@ -36,6 +36,7 @@ impl From<QueryError> for Problem {
             QueryError::Later { .. } => Code::NotAvailable,
             QueryError::Encoding
             | QueryError::TooMany
+            | QueryError::NotInFeed { .. }
             | QueryError::Limit { .. }
             | QueryError::TooLong { .. }
             | QueryError::Operator { .. }

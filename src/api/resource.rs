@@ -4,6 +4,7 @@
 mod change;
 mod collection;
 mod dialect;
+mod feed;
 mod history;
 mod item;
 mod many;
@@ -28,6 +29,7 @@ use crate::wire::{Incoming, Response, options};
 pub(super) use change::{ChangeBody, is_json, max_affected, request_key};
 pub(super) use collection::{list_etag, listed};
 pub(super) use dialect::{BodyOf, JSON};
+pub(crate) use feed::FeedForm;
 pub(super) use item::{absent, absent_in_put, found};
 pub(super) use many::finish;
 pub(super) use negotiation::prefers;
@@ -72,6 +74,8 @@ pub(super) struct NamedRecord {
     pub(super) id: Option<RecordId>,
     /// Whether more follows the id.
     pub(super) past: bool,
+    /// Whether it is no record, but the changes of the resource.
+    pub(super) changes: bool,
 }
 
 impl NamedRecord {
@@ -83,14 +87,17 @@ impl NamedRecord {
         let (sent, past) = sent
             .split_once('/')
             .map_or((sent, false), |(id, _)| (id, true));
-        let id = segment(sent).and_then(|id| target.settings.ids.parse(&id).ok());
-        Some(Self { id, past })
+        let name = segment(sent);
+        let changes = !past && name.as_deref() == Some(feed::SEGMENT);
+        let id = name.and_then(|id| target.settings.ids.parse(&id).ok());
+        Some(Self { id, past, changes })
     }
 }
 
 /// The methods that are allowed on a resource or on what is named there, and the body whose media types OPTIONS lists.
 fn allowed(named: Option<&NamedRecord>) -> (&'static str, BodyOf) {
     match named {
+        Some(named) if named.changes => (feed::METHODS, BodyOf::Other),
         Some(named) if named.past => (history::METHODS, BodyOf::Other),
         Some(_) => (item::METHODS, BodyOf::Patch),
         None => (collection::METHODS, BodyOf::Post),
@@ -124,6 +131,9 @@ pub(super) async fn answer(
         ResourceWish::List(query, shape) => request.list(*query, &shape).await,
         ResourceWish::Item(id, shape) => request.read(&id, &shape).await,
         ResourceWish::History(id, query) => request.history(&id, query).await,
+        ResourceWish::Changes(query, form) => {
+            Box::pin(request.changes(&matched.route, *query, form)).await
+        }
         ResourceWish::Write(wish) => request.change(wish).await,
     }
 }

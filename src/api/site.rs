@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::answer::redirect;
+use super::feed::Feeds;
 use super::routes::{Matched, RouteTable, Target, Unrouted};
 use super::{batch, files, resource};
 use crate::file_cache::Files;
@@ -23,6 +24,8 @@ pub(crate) struct Site {
     pub files: Files,
     /// The records of all resources.
     pub store: Arc<dyn Store>,
+    /// The change feeds.
+    pub feeds: Arc<Feeds>,
     /// The counters of the connections, which know whether an answer may be held.
     pub counters: Arc<ConnectionCounters>,
     /// The names of the server.

@@ -13,7 +13,7 @@ use super::system::Bound;
 use crate::admin::{
     Admin, Check, Checks, Explain, Histories, Records, ReloadOrder, ReloadStatus, Reloads, Running,
 };
-use crate::api::{AskedRequest, Explainer, Site};
+use crate::api::{AskedRequest, Explainer, Feeds, Site};
 use crate::file_cache::{CallThreads, Files};
 use crate::incidents::Incidents;
 use crate::listener::{Inherited, ListenerMetrics};
@@ -91,6 +91,7 @@ impl Assembly {
         let bound = sockets.bound.clone();
         let (files, file_cache) = builder.files()?;
         let serving = builder.serving(&files, &store);
+        let feeds = Arc::clone(&serving.feeds);
         let site = Editions::new(serving.first(&builder.settings)?);
         let admin_editions = Editions::new(edition(1, &builder.settings, Arc::clone(&admin)));
         let (children, [admin_children, handlers, listeners]) =
@@ -121,6 +122,7 @@ impl Assembly {
         metrics.add(builder.access);
         metrics.add(builder.listener_metrics);
         metrics.add(Arc::clone(&store));
+        metrics.add(feeds);
         metrics.add(files.clone());
         metrics.add(Arc::clone(&incidents));
         admin.attach(Running {
@@ -194,6 +196,7 @@ impl Builder {
         Serving {
             files: files.clone(),
             store: Arc::clone(store),
+            feeds: Feeds::new(store),
             counters: Arc::clone(&self.bounds.counters),
             patterns: Arc::clone(&self.patterns),
         }

@@ -292,6 +292,7 @@ impl Reloading {
         logs::finish(self.logs(), &settings.logging, opened);
         if self.site.current().number != number {
             self.site.replace(Arc::clone(site));
+            self.serving.feeds.follow(&site.responder.routes);
         }
         self.faults.hit(REPLACED);
         self.limited.set(&self.serving, settings);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::api::{RouteTable, Site, declared};
+use crate::api::{Feeds, RouteTable, Site, declared};
 use crate::file_cache::{Files, RootFault};
 use crate::settings::Settings;
 use crate::storage::{ProposedResources, Store};
@@ -13,6 +13,7 @@ use crate::wire::{ConnectionCounters, Edition, Hosts, RoutePatterns};
 pub(super) struct Serving {
     pub(super) files: Files,
     pub(super) store: Arc<dyn Store>,
+    pub(super) feeds: Arc<Feeds>,
     pub(super) counters: Arc<ConnectionCounters>,
     pub(super) patterns: Arc<RoutePatterns>,
 }
@@ -44,6 +45,7 @@ impl Serving {
             routes: Arc::new(routes),
             files: self.files.clone(),
             store: Arc::clone(&self.store),
+            feeds: Arc::clone(&self.feeds),
             counters: Arc::clone(&self.counters),
             hosts: Hosts::new(&settings.server.hosts),
             settings: Arc::clone(settings),

@@ -16,6 +16,7 @@
 mod condition;
 mod cursor;
 mod error;
+mod feed;
 mod filters;
 mod gathered;
 mod history;
@@ -45,6 +46,7 @@ use condition::QueryCondition;
 pub(crate) use cursor::Position;
 use cursor::query_number;
 pub(crate) use error::{QueryError, Wrong};
+pub(crate) use feed::{FEED_BYTES_MAX, FeedPosition, FeedQuery};
 use filters::Filters;
 pub(crate) use history::HistoryQuery;
 use json_dialect::JsonDialect;

@@ -88,8 +88,8 @@ const fn optional(
 
 /// Names of keys and tables, and words, that a coming release will have.
 #[rustfmt::skip]
-pub(crate) const COMING: [&str; 15] = [
-    "auth", "fallback", "hang_limit", "history", "interval", "postgres", "precompressed", "proxy", "rate",
+pub(crate) const COMING: [&str; 14] = [
+    "auth", "fallback", "hang_limit", "interval", "postgres", "precompressed", "proxy", "rate",
     "redirect", "restart", "service", "timer", "tls", "trusted_proxies",
 ];
 
@@ -237,6 +237,15 @@ pub(crate) const KEYS: &[Key] = &[
         "How long they are kept"),
     key("storage.archive_sync", LIVE, Kind::Choice(&["later", "always"]), r#""later""#,
         "Whether a write waits for the archive: later answers when the disk of the data folder has it; always, when the archive has it on its disk, too, and while that can't be written, writes get 503"),
+    // --- feed
+    key("feed.subscribers", LIVE, COUNT, "10000",
+        "How many change feeds, and requests that wait for changes, may be open; more get 503"),
+    key("feed.heartbeat", LIVE, Kind::Duration(0.1, HOUR), r#""15s""#,
+        "How long a feed sends nothing before it sends a comment, so that proxies keep it open"),
+    key("feed.history", LIVE, Kind::Integer(1, 1_000_000_000), "100000",
+        "How many changes of all resources a reader of a feed may be behind; past it, and where the journal begins later, it is told to read the list again"),
+    key("feed.history_age", LIVE, Kind::Duration(1.0, 366.0 * 24.0 * HOUR), r#""7d""#,
+        "How old the changes may be that it still gets"),
     // --- backup
     optional("backup.to", REPLACED, BACKUP_TO, r#""/backup/perennial""#,
         "Where backups of the records are written: a folder that exists, on another disk, or s3://BUCKET/PREFIX; without it there are none"),

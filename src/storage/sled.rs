@@ -8,7 +8,7 @@
 //!
 //! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`, `checked`.
 //! 2. How it is written: `message`, `writer`, `batch`, `answers` with `stored_answer`, `staging`, `commit`, `replay`.
-//! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, on top of `reader_state` and `seqlock`; with indexes:
+//! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, `feed`, on top of `reader_state` and `seqlock`; with indexes:
 //!    `index_catalog` (which there are), `index_reading`, `block_counts`, `index_declaring`, `index_building`, `unique`, `index_check`.
 //! 4. How it is opened and kept open: `data_folder`, `folder_use` with `run_file`, `start` (the decisions), `opening`, `sources`, `snapshots`, `one_at_a_time`, `view_flush`, `archiving`, `scrub`, `healing`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
 //!    `engine_state`, `space`, `failing_disk`, `limits`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` with `candidate` changes which of them are declared.
@@ -34,6 +34,7 @@ mod declaring;
 mod engine;
 mod engine_state;
 mod failing_disk;
+mod feed;
 mod find;
 mod folder_fault;
 mod folder_use;
@@ -103,6 +104,8 @@ pub(super) use data_folder::DataFolder;
 use declaring::HELD_COMPARISON;
 pub(crate) use declaring::{PreparedResources, ProposedResources};
 use engine::Opener;
+pub(crate) use feed::LastChange;
+use feed::PAGES_READ_MAX;
 use find::QueryCounts;
 pub(crate) use folder_fault::FolderFault;
 use holder::Holder;
@@ -157,6 +160,7 @@ fn with_engine(
         writer,
         scans: Arc::new(Semaphore::new(scans_max())),
         histories: Arc::new(Semaphore::new(HISTORIES_MAX)),
+        feed_reads: Arc::new(Semaphore::new(PAGES_READ_MAX)),
         commits: commits.clone(),
         queries: QueryCounts::default(),
         compactor,

@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::{Either, LocalBoxFuture};
 
+use super::feed::{FeedStep, RecentChanges};
 use super::fit::{DataFinding, Resources};
 use super::history::RecordHistory;
-use super::sled::{PreparedResources, ProposedResources};
+use super::sled::{LastChange, PreparedResources, ProposedResources};
 use crate::num::as_millis;
 use crate::record::{
     Atomicity, CommandError, Conditions, HistoryQuery, ListQuery, Record, RecordId, RequestKey,
@@ -38,6 +39,9 @@ pub(crate) type StoreReply<'a, T> =
 pub(crate) trait Store: Send + Sync + 'static {
     /// The declared resource of this name.
     fn collection(&self, name: &str) -> Option<CollectionId>;
+
+    /// The name of a resource.
+    fn name(&self, collection: CollectionId) -> Option<String>;
 
     /// The declared resources.
     fn resources(&self) -> Resources;
@@ -110,6 +114,18 @@ pub(crate) trait Store: Send + Sync + 'static {
         id: &'a RecordId,
         query: HistoryQuery,
     ) -> StoreReply<'a, RecordHistory>;
+
+    /// What is known of the changes after this one without waiting, for a feed.
+    fn feed(&self, after: u64) -> FeedStep;
+
+    /// The same, from the journal if they are not in memory.
+    fn read_feed(&self, after: u64) -> StoreReply<'_, FeedStep>;
+
+    /// The newest changes, which are kept as long as somebody follows them.
+    fn recent_changes(&self) -> &Arc<RecentChanges>;
+
+    /// The number of the last change on the disk, to be watched.
+    fn last_change(&self) -> LastChange;
 
     /// A short text that is part of each entity tag, so that tags of one store are never those of another. It is known from
     /// the first time on that the store is open.

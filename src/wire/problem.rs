@@ -15,6 +15,7 @@
 //! | 409 | `duplicate_value` | another record has the value of a field that is `unique`; with its `fields` |
 //! | 409 | `referenced` | records refer to the one that is to be deleted, or too many would be deleted or changed with it |
 //! | 409 | `needs_restart` | a change of the settings that can't be made while the daemon runs |
+//! | 410 | `history_gone` | the changes after a position are not kept any more |
 //! | 412 | `precondition_failed` | with the current `ETag` |
 //! | 413 | `body_too_large` | past `limits.body`, or a patch that would make a record so long |
 //! | 414 | `uri_too_long` | the target alone is past `limits.headers` |
@@ -98,6 +99,7 @@ codes! {
     Referenced = 409, "referenced", "Other records refer to this one";
     IdMismatch = 409, "id_mismatch", "Path and body name different records";
     NeedsRestart = 409, "needs_restart", "The daemon must be started again for this";
+    HistoryGone = 410, "history_gone", "Changes after this position are not kept any more";
     PreconditionFailed = 412, "precondition_failed", "A condition of the request does not hold";
     BodyTooLarge = 413, "body_too_large", "The body is too large";
     UriTooLong = 414, "uri_too_long", "The target of the request is too long";

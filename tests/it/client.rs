@@ -185,6 +185,32 @@ impl Client {
         self.stream.get_mut().write_all(bytes)
     }
 
+    /// Sends a GET, and reads the head of an answer whose chunks are read by [`chunk`](Self::chunk).
+    pub(crate) fn begin(&mut self, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
+        let mut head = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n", self.host);
+        for (name, value) in headers {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+        self.write((head + "\r\n").as_bytes())?;
+        let (status, _, headers) = self.read_head()?;
+        Ok(Response {
+            status,
+            headers,
+            body: Vec::new(),
+            keep_alive: true,
+        })
+    }
+
+    /// The next chunk of an answer; `None` at its end.
+    pub(crate) fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let line = self.read_line()?;
+        let size = usize::from_str_radix(&line, 16).map_err(|_| bad(format!("chunk {line:?}")))?;
+        let mut body = vec![0; size];
+        self.stream.read_exact(&mut body)?;
+        self.read_line()?;
+        Ok((size > 0).then_some(body))
+    }
+
     /// Reads one answer and skips interim ones (1xx).
     pub(crate) fn read_answer(&mut self, head_only: bool) -> io::Result<Response> {
         loop {

@@ -30,6 +30,7 @@ mod drills;
 mod errors_for_people;
 mod explain;
 mod faults;
+mod feed;
 mod file_faults;
 mod foreign_pages;
 mod fuzz;

@@ -73,6 +73,9 @@ impl<'a> AskedRecords<'a> {
             }
         };
         told.add("method", self.effect());
+        if let ResourceWish::Changes(..) = &wanted {
+            self.feed_limits(told);
+        }
         if let ResourceWish::List(query, _)
         | ResourceWish::Write(WriteWish::DeleteWhere(query) | WriteWish::PatchWhere(query)) =
             &wanted
@@ -85,6 +88,9 @@ impl<'a> AskedRecords<'a> {
                 "a request handler, from the view of the store"
             }
             ResourceWish::History(..) => "a thread that reads the journal",
+            ResourceWish::Changes(..) => {
+                "a request handler, from the newest changes in memory; older ones are read from the journal"
+            }
             ResourceWish::Methods(_) | ResourceWish::Write(_) => {
                 "writer, after the journal has the change on the disk"
             }
@@ -138,7 +144,9 @@ impl<'a> AskedRecords<'a> {
                 listed(&headers, &page, list_etag(&page, mark)).map(Some)
             }
             ResourceWish::Write(_) => store.refuses_writes().map_or(Ok(None), |no| Err(no.into())),
-            ResourceWish::Methods(_) | ResourceWish::History(..) => Ok(None),
+            ResourceWish::Methods(_) | ResourceWish::History(..) | ResourceWish::Changes(..) => {
+                Ok(None)
+            }
         }
     }
 
@@ -165,10 +173,15 @@ impl<'a> AskedRecords<'a> {
                 };
                 resource::found(&headers, shape, &record, "")
             }
+            ResourceWish::Changes(_, form) => Ok(form.head()),
             ResourceWish::Methods(_) | ResourceWish::History(..) | ResourceWish::Write(_) => {
                 Ok(empty(StatusCode::OK))
             }
         }
+    }
+
+    fn is_feed(&self) -> bool {
+        self.named.as_ref().is_some_and(|named| named.changes)
     }
 
     /// The thing that the path names.
@@ -176,12 +189,17 @@ impl<'a> AskedRecords<'a> {
         let path = &self.target.settings.path;
         match &self.named {
             None => format!("the resource at {path} as a whole"),
+            Some(NamedRecord { changes: true, .. }) => {
+                format!("the changes of the resource at {path}")
+            }
             Some(NamedRecord { id: None, .. }) => {
                 format!(
                     "a record of the resource at {path} that can't be there: no id reads like this"
                 )
             }
-            Some(NamedRecord { id: Some(id), past }) => {
+            Some(NamedRecord {
+                id: Some(id), past, ..
+            }) => {
                 let of = if *past {
                     "the history of record"
                 } else {
@@ -255,6 +273,9 @@ impl<'a> AskedRecords<'a> {
     fn open_answer(&self) -> &'static str {
         let item = self.named.is_some();
         match self.method().as_str() {
+            "GET" | "HEAD" if self.is_feed() => {
+                "200 with events for as long as the client listens, or with a page of changes as JSON if it takes that or sends _wait; the first event is reset, or 410, if changes are missing after its position"
+            }
             "POST" => "201 with the record, unless the body or its id is refused",
             "GET" | "HEAD" if item => "200, or 404 if there is no such record; --running looks",
             "GET" | "HEAD" => "200 with the list",
@@ -262,6 +283,20 @@ impl<'a> AskedRecords<'a> {
             "PATCH" => "200 with the record, unless it is refused",
             _ => "200 with what was deleted, unless it is refused",
         }
+    }
+
+    /// Tells how many feeds there may be, and how far they reach back.
+    fn feed_limits(&self, told: &mut Explanation) {
+        let feed = &self.settings.feed;
+        let open = format!("{} feeds at a time, else 503", feed.subscribers);
+        told.add("limit", open);
+        let (changes, age) = (feed.history, duration(feed.history_age));
+        let history =
+            format!("{changes} changes back, no older than {age}, as far as the journal reaches");
+        told.add("limit", history);
+        let heartbeat = duration(feed.heartbeat);
+        let told_as = format!("a comment each {heartbeat} without changes");
+        told.add("limit", told_as);
     }
 
     /// Tells what a write may send, and how long it may take.

@@ -7,8 +7,8 @@ use actix_web::http::header::HeaderMap;
 use super::super::routes::ResourceTarget;
 use super::item::absent;
 use super::negotiation::{handling, must_take_json, refuse_later};
-use super::{NamedRecord, allowed, allows};
-use crate::record::{Handling, HistoryQuery, ListQuery, RecordId, RecordShape};
+use super::{FeedForm, NamedRecord, allowed, allows};
+use crate::record::{FeedQuery, Handling, HistoryQuery, ListQuery, RecordId, RecordShape};
 use crate::settings::ResourceSettings;
 use crate::wire::{Code, Problem, Response};
 
@@ -22,6 +22,8 @@ pub(crate) enum ResourceWish {
     Item(RecordId, RecordShape),
     /// The past of a record.
     History(RecordId, HistoryQuery),
+    /// The changes of the resource, in this form.
+    Changes(Box<FeedQuery>, FeedForm),
     /// A change.
     Write(WriteWish),
 }
@@ -54,11 +56,19 @@ pub(crate) fn wanted(
         let methods = allows(settings, allow, body);
         return Ok(ResourceWish::Methods(Box::new(methods)));
     }
+    if named.as_ref().is_some_and(|named| named.changes) {
+        if ![Method::GET, Method::HEAD].contains(method) {
+            return Err(Problem::not_allowed(allow));
+        }
+        let feed = FeedQuery::parse(query, &settings.schema, handling(headers))?;
+        let form = FeedForm::of(headers, feed.wait.is_some())?;
+        return Ok(ResourceWish::Changes(Box::new(feed), form));
+    }
     must_take_json(headers)?;
     refuse_later(method, query)?;
     let shape = || RecordShape::parse(query, &settings.schema, handling(headers));
     let not_allowed = || Err(Problem::not_allowed(allow));
-    let Some(NamedRecord { id, past }) = named else {
+    let Some(NamedRecord { id, past, .. }) = named else {
         return Ok(match *method {
             Method::GET | Method::HEAD => {
                 let list = ListQuery::parse(query, &settings.schema, handling(headers))?;

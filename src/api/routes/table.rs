@@ -179,6 +179,11 @@ impl RouteTable {
         self.all.iter().for_each(|route| route.rules.resize());
     }
 
+    /// The resource of this path.
+    pub(crate) fn resource(&self, pattern: &str) -> Option<&Arc<Route>> {
+        self.resources.get(pattern)
+    }
+
     /// Where a path leads, however it is spelt: a resource comes before a folder, and the longest prefix before others.
     pub(crate) fn resolve(&self, path: &str) -> Result<Matched, Unrouted> {
         let decoded = match spelling(path) {

@@ -13,6 +13,9 @@ pub(crate) enum QueryError {
     Encoding,
     #[error("the query has more than {PARAMETERS_MAX} parameters")]
     TooMany,
+    /// A name of lists.
+    #[error("{name} means nothing in a change feed, which is in the order of the changes")]
+    NotInFeed { name: &'static str },
     /// Too much of something.
     #[error("a query has {most} {told} at most")]
     Limit { told: &'static str, most: usize },
@@ -97,6 +100,10 @@ pub(crate) enum Wrong {
     Boolean,
     #[error("exact")]
     Count,
+    #[error("a position that a feed gave, such as 4711-k3x9q2, or a number")]
+    FeedPosition,
+    #[error("a time of at most 60s, such as 30s")]
+    Wait,
     #[error("a value; for null and what is missing there is :isnull=true")]
     NotNull,
     #[error("a value or an array of values")]

@@ -83,6 +83,7 @@ impl Writer {
         let group = Arc::new(group);
         let applying = self.holder.readers.applying();
         open.unapplied.store(Some(Arc::clone(&group)));
+        self.holder.recent.add(changes);
         self.holder.readers.group_begins(&checked);
         self.holder.engine.applies_group();
         answer();

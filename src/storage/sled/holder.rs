@@ -35,7 +35,7 @@ use super::space::Space;
 use super::stored_fit;
 use crate::incidents::Incidents;
 use crate::num::as_u64;
-use crate::storage::OldestMoment;
+use crate::storage::{OldestMoment, RecentChanges};
 use crate::storage::fit::Resources;
 use crate::storage::journal::{JournalFiles, StoreId};
 use crate::telemetry::Counter;
@@ -61,6 +61,8 @@ pub(super) struct Holder {
     pub(super) engine: EngineLock,
     pub(super) readers: ReaderState,
     folder_use: Mutex<Option<FolderUse>>,
+    /// The newest changes, for feeds.
+    pub(super) recent: Arc<RecentChanges>,
     /// The store that was open before, if one was.
     before: Mutex<Option<StoreId>>,
     /// The short form of the store's id, which stays the same: another store is not opened later.
@@ -103,6 +105,7 @@ impl Holder {
             engine: EngineLock::default(),
             readers: ReaderState::default(),
             folder_use: Mutex::new(None),
+            recent: Arc::default(),
             before: Mutex::new(None),
             mark: OnceLock::new(),
             attempt: Mutex::default(),

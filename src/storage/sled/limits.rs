@@ -24,6 +24,10 @@ pub(super) struct StoreLimits {
     pub(super) reserve: Reserve,
     /// The time that the archive reaches back; without a limit if there is none.
     pub(super) archive_keep: Option<Duration>,
+    /// The most changes that a feed reads later than they were made.
+    pub(super) feed_history: usize,
+    /// The age up to which it does.
+    pub(super) feed_history_age: Duration,
     /// The bytes of the journal that are kept for an archive that lacks them.
     pub(super) archive_backlog: u64,
     /// How many answers to requests with a name are kept, how many bytes of them, and how long.
@@ -45,6 +49,8 @@ impl StoreLimits {
             exit_on_refusal: storage.on_refusal == OnRefusal::Exit,
             reserve: storage.reserve,
             archive_keep: storage.archive_keep,
+            feed_history: settings.feed.history,
+            feed_history_age: settings.feed.history_age,
             archive_backlog: storage.archive_backlog,
             answers: as_u64(storage.answers),
             answers_bytes: storage.answers_bytes,

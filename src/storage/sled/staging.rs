@@ -141,7 +141,10 @@ impl Staging<'_> {
     }
 
     /// Stages a record's new text and returns the record.
-    pub(super) fn put(&mut self, origin: Origin, target: WriteTarget, json: Bytes) -> Record {
+    pub(super) fn put(&mut self, mut origin: Origin, target: WriteTarget, json: Bytes) -> Record {
+        // A change that has the time of the creation is the creation, for feeds.
+        let after_creation = target.created_ms.map_or(0, |created_ms| created_ms + 1);
+        origin.at_ms = origin.at_ms.max(after_creation);
         let created_ms = target.created_ms.unwrap_or(origin.at_ms);
         let effect = JournalEffect::Put {
             created_ms,

@@ -28,8 +28,9 @@ use crate::record::{
 };
 use crate::settings::Settings;
 use crate::storage::{
-    BatchWritten, CHANGES_MAX, Changes, CollectionId, ListPage, OldestMoment, RecordHistory,
-    Refusal, Resources, ResourcesFault, Store, StoreError, StoreReply, Write, WriteBatch, Written,
+    BatchWritten, CHANGES_MAX, Changes, CollectionId, FeedStep, LastChange, ListPage,
+    OldestMoment, RecentChanges, RecordHistory, Refusal, Resources, ResourcesFault, Store,
+    StoreError, StoreReply, Write, WriteBatch, Written,
 };
 use crate::supervision::{AskError, ChildRef, Faults, ReplyTo};
 use crate::telemetry::Rows;
@@ -47,6 +48,8 @@ pub(super) struct SledStore {
     pub(super) scans: Arc<Semaphore>,
     /// The permits to read histories.
     pub(super) histories: Arc<Semaphore>,
+    /// The permits to read the journal for feeds.
+    pub(super) feed_reads: Arc<Semaphore>,
     pub(super) commits: CommitTimes,
     pub(super) queries: QueryCounts,
     pub(super) compactor: Compactor,
@@ -276,6 +279,10 @@ impl Store for SledStore {
         self.holder.known.load().id(name)
     }
 
+    fn name(&self, collection: CollectionId) -> Option<String> {
+        self.holder.known.load().name(collection).map(str::to_owned)
+    }
+
     fn resources(&self) -> Resources {
         self.holder.known.load().declared()
     }
@@ -374,6 +381,22 @@ impl Store for SledStore {
         query: HistoryQuery,
     ) -> StoreReply<'a, RecordHistory> {
         Either::Right(self.past(collection, id, query).boxed_local())
+    }
+
+    fn feed(&self, after: u64) -> FeedStep {
+        self.feed_step(after)
+    }
+
+    fn read_feed(&self, after: u64) -> StoreReply<'_, FeedStep> {
+        Either::Right(SledStore::read_feed(self, after).boxed_local())
+    }
+
+    fn recent_changes(&self) -> &Arc<RecentChanges> {
+        &self.holder.recent
+    }
+
+    fn last_change(&self) -> LastChange {
+        LastChange::of(self.holder.readers.progress())
     }
 
     fn mark(&self) -> StoreReply<'_, &str> {

@@ -6,6 +6,7 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, sleep};
 use super::super::buffered::Held;
 use super::super::counters::count;
 use super::super::file_body::{BodyFile, DiskBody};
+use super::super::open_end::{OpenEnd, OpenEnded};
 use super::super::recorder::AnswerEnd;
 use super::super::socket::{LazySocket, Then};
 use super::super::thread::Thread;
@@ -116,6 +118,7 @@ impl Http1 {
         let file = response.extensions_mut().remove::<BodyFile>();
         // It counts the body until that is sent.
         let _held = response.extensions_mut().remove::<Held>();
+        let open_end = response.extensions_mut().remove::<OpenEnd>();
         drop(response);
         // The end of the connection follows its last answer.
         let then = if last { Then::GoOn } else { Then::Wait };
@@ -141,7 +144,8 @@ impl Http1 {
                         .await
                 }
                 Err(body) => {
-                    let streamed = self.send_stream(&mut out, body, end, &mut sent.bytes);
+                    let streamed =
+                        self.send_stream(&mut out, (body, open_end), end, &mut sent.bytes);
                     Box::pin(streamed).await
                 }
             },
@@ -178,11 +182,13 @@ impl Http1 {
     async fn send_stream(
         &mut self,
         out: &mut Vec<u8>,
-        body: BoxBody,
+        (body, open_end): (BoxBody, Option<OpenEnd>),
         end: BodyEnd,
         sent: &mut u64,
     ) -> io::Result<()> {
         let mut body = pin!(body);
+        let watch = |end| OpenEnded::new(end, Rc::clone(&self.thread.drain).watch());
+        let mut open_end = open_end.map(watch);
         let mut left = match end {
             BodyEnd::Length(length) => Some(length),
             BodyEnd::None | BodyEnd::Chunks | BodyEnd::Close => None,
@@ -191,12 +197,25 @@ impl Http1 {
             let mut head_waits = !out.is_empty();
             let piece = loop {
                 // The head goes out with the first piece, or before it if the piece has to be waited for.
-                let next = poll_fn(|cx| match body.as_mut().poll_next(cx) {
-                    Poll::Ready(piece) => Poll::Ready(Some(piece)),
-                    Poll::Pending if head_waits => Poll::Ready(None),
-                    Poll::Pending => Poll::Pending,
+                let next = poll_fn(|cx| {
+                    loop {
+                        match body.as_mut().poll_next(cx) {
+                            Poll::Ready(piece) => {
+                                return Poll::Ready(Ok::<_, io::Error>(Some(piece)));
+                            }
+                            Poll::Pending if head_waits => return Poll::Ready(Ok(None)),
+                            Poll::Pending => {}
+                        }
+                        let Some(open_end) = &mut open_end else {
+                            return Poll::Pending;
+                        };
+                        let left = self.poll_client_left(cx)?;
+                        if !open_end.ends(left, cx) {
+                            return Poll::Pending;
+                        }
+                    }
                 });
-                match next.await {
+                match next.await? {
                     Some(piece) => break piece,
                     None => self.write(out, Unsent::NONE, Then::Wait, &mut 0).await?,
                 }
@@ -233,6 +252,13 @@ impl Http1 {
             out.extend_from_slice(b"0\r\n\r\n");
         }
         self.write(out, Unsent::NONE, Then::Wait, &mut 0).await
+    }
+
+    /// Whether the client has closed its side. What it sends before that waits, up to a bound.
+    fn poll_client_left(&self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut input = self.input.borrow_mut();
+        while input.poll_ahead(cx)? && !input.ended {}
+        Ok(input.ended)
     }
 
     /// Sends the head in `out` and a body that other threads write into the socket.

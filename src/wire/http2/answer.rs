@@ -22,6 +22,7 @@ use super::super::file_body::BodyFile;
 use super::super::hosts::Peer;
 use super::super::http1::{Fault, is_bodiless};
 use super::super::link::Link;
+use super::super::open_end::{OpenEnd, OpenEnded};
 use super::super::recorder::AnswerEnd;
 use super::super::thread::{Answering, Thread};
 use super::body_sender::{BodySender, Source};
@@ -219,11 +220,13 @@ fn begin(
     let (mut response, body) = response.into_parts();
     let file = response.extensions_mut().remove::<BodyFile>();
     let counted = response.extensions_mut().remove::<Held>();
+    let open_end = response.extensions_mut().remove::<OpenEnd>();
+    let open_end = open_end.map(|end| OpenEnded::new(end, Rc::clone(&thread.drain).watch()));
     let empty = head_only || matches!(size, BodySize::None | BodySize::Sized(0));
     let head = thread.with_date(|date| head(response.status(), response.headers(), size, date));
     let stream = respond.send_response(head, empty)?;
     let sender = BodySender::new(stream, size);
-    Ok((!empty).then(|| (sender, Source::new(file, body, counted))))
+    Ok((!empty).then(|| (sender, Source::new(file, body, counted, open_end))))
 }
 
 fn head(status: StatusCode, headers: &HeaderMap, size: BodySize, date: &str) -> http::Response<()> {

@@ -24,6 +24,7 @@ use super::super::buffered::Held;
 use super::super::counters::count;
 use super::super::file_body::{BodyFile, DiskBody, DiskStep, PIECE_BYTES};
 use super::super::lazy_timer::LazyTimer;
+use super::super::open_end::OpenEnded;
 use super::SEND_BUFFER_BYTES;
 use super::answer::Answer;
 use super::outgoing::{Counted, FRAME_BYTES, OutgoingBytes};
@@ -44,6 +45,7 @@ pub(super) struct BodyInParts {
     body: BoxBody,
     /// Bytes that were made and not sent.
     part: Bytes,
+    open_end: Option<OpenEnded>,
 }
 
 /// A body on a disk.
@@ -62,7 +64,12 @@ struct PieceBeingRead {
 }
 
 impl Source {
-    pub(super) fn new(file: Option<BodyFile>, body: BoxBody, held: Option<Held>) -> Self {
+    pub(super) fn new(
+        file: Option<BodyFile>,
+        body: BoxBody,
+        held: Option<Held>,
+        open_end: Option<OpenEnded>,
+    ) -> Self {
         match file {
             Some(BodyFile::Memory(file)) => Self::Memory(file),
             Some(BodyFile::Disk(disk)) => Self::Disk(DiskSource {
@@ -74,6 +81,7 @@ impl Source {
                 Err(body) => Self::Parts(Box::new(BodyInParts {
                     body,
                     part: Bytes::new(),
+                    open_end,
                 })),
             },
         }
@@ -175,12 +183,28 @@ impl BodySender {
     /// The next piece; `None` at the end of a body whose length is not known.
     fn poll_part(
         &mut self,
-        BodyInParts { body, part }: &mut BodyInParts,
+        BodyInParts {
+            body,
+            part,
+            open_end,
+        }: &mut BodyInParts,
         answer: &Answer,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Piece>, Reason>> {
         while part.is_empty() {
-            match ready!(Pin::new(&mut *body).poll_next(cx)) {
+            let Poll::Ready(next) = Pin::new(&mut *body).poll_next(cx) else {
+                let Some(open_end) = open_end else {
+                    return Poll::Pending;
+                };
+                if self.stream.poll_reset(cx).is_ready() {
+                    return Poll::Ready(Err(Reason::CANCEL));
+                }
+                if open_end.ends(false, cx) {
+                    continue;
+                }
+                return Poll::Pending;
+            };
+            match next {
                 Some(next) => *part = next.map_err(|error| broken_off(&error))?,
                 None if self.left.is_none() => return Poll::Ready(Ok(None)),
                 None => return Poll::Ready(Err(self.too_short())),

@@ -92,6 +92,7 @@ impl ServedSite {
         let site = api::Site {
             routes: Arc::new(routes),
             files,
+            feeds: api::Feeds::new(&store),
             store,
             counters: Arc::clone(&counters),
             hosts: Hosts::default(),

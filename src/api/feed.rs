@@ -1,0 +1,145 @@
+//! Change feeds: streams of events (WHATWG HTML, section 9.2), and requests that wait for changes.
+//!
+//! A feed reads: it holds its position, and takes what follows from the pages that all feeds share when its client has taken
+//! what it was sent. So a client that is slow costs no memory. [`hub`] wakes the feeds of a thread, [`reader`] goes from change to
+//! change, [`event`] has the texts, [`stream`] and [`poll`] are the two bodies.
+
+mod event;
+mod hub;
+mod poll;
+mod reader;
+mod stream;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::ThreadId;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::routes::{Route, RouteTable, Target};
+use crate::storage::Store;
+use crate::telemetry::{MetricSource, Rows};
+use crate::wire::{Code, Problem};
+use hub::{Hub, Subscription};
+pub(super) use poll::{JsonPage, WaitingPoll};
+pub(super) use reader::FeedReader;
+pub(super) use stream::EventStream;
+
+/// All feeds of the daemon.
+#[derive(Debug)]
+pub(crate) struct Feeds {
+    store: Arc<dyn Store>,
+    open: AtomicUsize,
+    counts: FeedCounts,
+    /// One for each thread that has feeds.
+    hubs: Mutex<HashMap<ThreadId, Weak<Hub>>>,
+    /// The routes of the last reload; `None` before the first one.
+    served: watch::Sender<Option<Arc<RouteTable>>>,
+}
+
+/// What is counted of feeds.
+#[derive(Debug, Default)]
+struct FeedCounts {
+    events: AtomicU64,
+    resets: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Feeds {
+    /// The feeds of this store.
+    pub(crate) fn new(store: &Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self {
+            store: Arc::clone(store),
+            open: AtomicUsize::new(0),
+            counts: FeedCounts::default(),
+            hubs: Mutex::default(),
+            served: watch::Sender::new(None),
+        })
+    }
+
+    /// Ends the feeds of resources that these routes do not have, or have with other settings.
+    pub(crate) fn follow(&self, routes: &Arc<RouteTable>) {
+        self.served.send_replace(Some(Arc::clone(routes)));
+    }
+
+    /// Whether a resource is served as it was when the feed began.
+    fn serves(&self, route: &Arc<Route>) -> bool {
+        let served = self.served.borrow();
+        let Some(routes) = &*served else {
+            return true;
+        };
+        let Some(now) = routes.resource(&route.pattern) else {
+            return false;
+        };
+        match (&now.target, &route.target) {
+            _ if Arc::ptr_eq(now, route) => true,
+            (Target::Resource(now), Target::Resource(then)) => {
+                now.collection == then.collection && now.settings == then.settings
+            }
+            _ => false,
+        }
+    }
+
+    /// A place for one more feed, of which there may be `most`.
+    pub(super) fn place(self: &Arc<Self>, most: usize) -> Result<FeedPlace, Problem> {
+        let place = FeedPlace(Arc::clone(self));
+        if self.open.fetch_add(1, Ordering::Relaxed) < most {
+            return Ok(place);
+        }
+        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        let detail = "as many change feeds are open as feed.subscribers allows; try again later";
+        Err(Problem::new(Code::Overloaded).detail(detail))
+    }
+
+    /// The hub of this thread.
+    fn hub(self: &Arc<Self>) -> Arc<Hub> {
+        let mut hubs = self.hubs.lock();
+        let here = std::thread::current().id();
+        if let Some(hub) = hubs.get(&here).and_then(Weak::upgrade) {
+            return hub;
+        }
+        hubs.retain(|_, hub| hub.strong_count() > 0);
+        let hub = Hub::begin(&self.store, self.served.subscribe());
+        hubs.insert(here, Arc::downgrade(&hub));
+        hub
+    }
+}
+
+/// The place of one feed. It is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct FeedPlace(Arc<Feeds>);
+
+impl Drop for FeedPlace {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl MetricSource for Arc<Feeds> {
+    fn write(&self, rows: &mut Rows<'_>) {
+        let open = i64::try_from(self.open.load(Ordering::Relaxed));
+        rows.gauge(
+            "perennial_feed_subscribers",
+            "Change feeds, and requests that wait for changes, that are open",
+            open.unwrap_or(i64::MAX),
+        );
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        rows.counter(
+            "perennial_feed_events",
+            "Changes that were sent to feeds",
+            read(&self.counts.events),
+        );
+        rows.counter(
+            "perennial_feed_resets",
+            "Feeds that were told to read the list again, since they were too far behind or came from another store",
+            read(&self.counts.resets),
+        );
+        rows.counter(
+            "perennial_feed_refused",
+            "Feeds that were refused at feed.subscribers",
+            read(&self.counts.refused),
+        );
+    }
+}

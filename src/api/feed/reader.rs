@@ -1,0 +1,223 @@
+//! Reads a feed: from its position on, change by change, without a gap and none twice.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use tokio::time::Instant;
+
+use super::super::routes::{Route, Target};
+use super::event::{self, ToldChange};
+use super::{FeedPlace, Feeds, Subscription};
+use crate::num::as_u64;
+use crate::record::{FeedPosition, FeedQuery};
+use crate::storage::{ChangesPage, FeedChange, FeedStep, StoreError};
+
+/// The most pages that are read without a turn for others.
+const PAGES_MAX: u32 = 8;
+
+/// The position of one client in the changes of a resource.
+pub(in super::super) struct FeedReader {
+    feeds: Arc<Feeds>,
+    place: FeedPlace,
+    route: Arc<Route>,
+    query: FeedQuery,
+    /// The name of the resource.
+    resource: String,
+    mark: String,
+    /// The changes up to this one were read.
+    after: u64,
+    reading: Option<LocalBoxFuture<'static, Result<FeedStep, StoreError>>>,
+    subscription: Subscription,
+}
+
+impl fmt::Debug for FeedReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FeedReader")
+            .field("resource", &self.resource)
+            .field("after", &self.after)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The result of a look for changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// As many as were wanted were found.
+    Full,
+    /// All there are.
+    UpToDate,
+    /// Some are not kept any more.
+    Gone,
+    /// The store can't be read now.
+    Unavailable,
+}
+
+impl FeedReader {
+    /// A reader of the route's resource from this position on, or else from now on. False beside it if the changes after the
+    /// position are not those of this store, or are not kept any more: then it begins now, too.
+    pub(in super::super) async fn begin(
+        feeds: &Arc<Feeds>,
+        place: FeedPlace,
+        route: &Arc<Route>,
+        query: FeedQuery,
+        since: Option<FeedPosition>,
+    ) -> Result<(Self, bool), StoreError> {
+        let store = Arc::clone(&feeds.store);
+        let mark = store.mark().await?.to_owned();
+        let Target::Resource(target) = &route.target else {
+            return Err(StoreError::Failed);
+        };
+        let collection = target.collection;
+        let resource = store.name(collection).ok_or(StoreError::Failed)?;
+        // Whatever changes from here on is kept.
+        let subscription = Subscription::new(feeds.hub(), collection);
+        let now = store.last_change().now();
+        let mut reader = Self {
+            feeds: Arc::clone(feeds),
+            place,
+            route: Arc::clone(route),
+            query,
+            resource,
+            after: now,
+            reading: None,
+            subscription,
+            mark,
+        };
+        let Some(since) = since else {
+            return Ok((reader, true));
+        };
+        let foreign = since.mark.is_some_and(|mark| mark != reader.mark);
+        let step = match store.feed(since.seq) {
+            FeedStep::Past if !foreign => store.read_feed(since.seq).await?,
+            step => step,
+        };
+        if foreign || matches!(step, FeedStep::Gone) {
+            reader.count_reset();
+            return Ok((reader, false));
+        }
+        reader.after = since.seq;
+        Ok((reader, true))
+    }
+
+    /// The position.
+    pub(super) fn after(&self) -> u64 {
+        self.after
+    }
+
+    /// The mark of the store.
+    pub(super) fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// The text of the position.
+    pub(in super::super) fn position(&self) -> String {
+        format!("{}-{}", self.after, self.mark)
+    }
+
+    pub(super) fn query(&self) -> &FeedQuery {
+        &self.query
+    }
+
+    /// Whether the resource is not served any more as it was at the beginning.
+    pub(super) fn is_over(&self) -> bool {
+        !self.feeds.serves(&self.route)
+    }
+
+    /// Goes to the last change that there is.
+    pub(super) fn go_to_now(&mut self) {
+        self.reading = None;
+        self.after = self.feeds.store.last_change().now();
+        self.count_reset();
+    }
+
+    fn count_reset(&self) {
+        self.place.0.counts.resets.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts changes that are sent.
+    pub(super) fn count_events(&self, events: usize) {
+        let counter = &self.place.0.counts.events;
+        counter.fetch_add(as_u64(events), Ordering::Relaxed);
+    }
+
+    /// Has the task woken when there may be more, and at `due`.
+    pub(super) fn wait(&mut self, due: Instant, cx: &Context<'_>) {
+        self.subscription.wait(due, cx);
+    }
+
+    /// Shows the changes from here on to `take`, until it says that it has enough. Pending while the journal is read, or when
+    /// others should have their turn.
+    pub(super) fn poll_look(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut take: impl FnMut(&Self, &FeedChange) -> bool,
+    ) -> Poll<Looked> {
+        for _ in 0..PAGES_MAX {
+            let step = match &mut self.reading {
+                Some(reading) => {
+                    let read = ready!(reading.as_mut().poll(cx));
+                    self.reading = None;
+                    read
+                }
+                None => Ok(self.feeds.store.feed(self.after)),
+            };
+            match step {
+                Ok(FeedStep::Page(page)) => {
+                    if self.take_page(&page, &mut take) {
+                        return Poll::Ready(Looked::Full);
+                    }
+                }
+                Ok(FeedStep::UpToDate) => return Poll::Ready(Looked::UpToDate),
+                Ok(FeedStep::Gone) => return Poll::Ready(Looked::Gone),
+                Ok(FeedStep::Past) => {
+                    let (store, after) = (Arc::clone(&self.feeds.store), self.after);
+                    let read = async move { store.read_feed(after).await };
+                    self.reading = Some(Box::pin(read));
+                }
+                Err(_) => return Poll::Ready(Looked::Unavailable),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// True if `take` has enough.
+    fn take_page(
+        &mut self,
+        page: &ChangesPage,
+        take: &mut impl FnMut(&Self, &FeedChange) -> bool,
+    ) -> bool {
+        for change in page.after(self.after) {
+            if change.resource() != self.resource {
+                continue;
+            }
+            let enough = take(self, change);
+            self.after = change.seq();
+            if enough {
+                return true;
+            }
+        }
+        self.after = self.after.max(page.last());
+        false
+    }
+
+    /// A change as this feed tells it, and its text in a stream.
+    pub(super) fn event(&self, change: &FeedChange) -> Option<Bytes> {
+        if self.query.is_plain() {
+            let told = event::told(change, &self.query);
+            return Some(
+                change.text(|| told.map(|told| told.text(&self.mark)).unwrap_or_default()),
+            );
+        }
+        Some(event::told(change, &self.query)?.text(&self.mark))
+    }
+
+    /// A change as this feed tells it.
+    pub(super) fn told(&self, change: &FeedChange) -> Option<ToldChange> {
+        event::told(change, &self.query)
+    }
+}

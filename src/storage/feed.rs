@@ -1,0 +1,338 @@
+//! The changes of all resources in order, as feeds read them: the newest from memory, older ones from the journal.
+//!
+//! The writer hands each group over as one [`ChangesPage`], which all readers share. While nobody follows, it hands over
+//! nothing. A reader that is behind what is kept reads the journal, and what it has read is kept for a while, since many
+//! readers come back at the same place after a restart.
+
+// Decision: A feed is read, not sent.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::journal::{JournalChange, JournalEffect};
+use crate::record::{Record, RecordId, Revision};
+
+/// The most bytes of the newest changes that are kept in memory, and the newest group.
+const RECENT_BYTES_MAX: usize = 4 << 20;
+/// The most groups of them.
+const RECENT_PAGES_MAX: usize = 4096;
+/// The most bytes of a page that is read from the journal, and one frame more.
+pub(super) const PAST_BYTES_MAX: usize = 1 << 20;
+/// The most pages from the journal that are kept.
+const PAST_PAGES_MAX: usize = 4;
+
+/// A stretch of changes without a gap.
+#[derive(Debug)]
+pub(crate) struct ChangesPage {
+    first: u64,
+    last: u64,
+    bytes: usize,
+    changes: Vec<FeedChange>,
+}
+
+/// One change of one record.
+#[derive(Debug)]
+pub(crate) struct FeedChange {
+    change: JournalChange,
+    text: OnceLock<Bytes>,
+}
+
+/// The effect of a change on a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FeedKind {
+    Create,
+    Update,
+    Delete,
+}
+
+/// What is known of the changes after one.
+#[derive(Debug, Clone)]
+pub(crate) enum FeedStep {
+    /// The changes that follow, and maybe some before.
+    Page(Arc<ChangesPage>),
+    /// There are none yet.
+    UpToDate,
+    /// They are not in memory: the journal may have them.
+    Past,
+    /// Not all of them are kept, or the store never had the change.
+    Gone,
+}
+
+impl ChangesPage {
+    /// A page of these changes, which are not none.
+    pub(super) fn new(changes: Vec<JournalChange>) -> Option<Arc<Self>> {
+        let (first, last) = (changes.first()?.seq, changes.last()?.seq);
+        let bytes = changes.iter().map(JournalChange::bytes).sum();
+        let changes = changes.into_iter().map(|change| FeedChange {
+            change,
+            text: OnceLock::new(),
+        });
+        Some(Arc::new(Self {
+            first,
+            last,
+            bytes,
+            changes: changes.collect(),
+        }))
+    }
+
+    /// The number of its last change.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Its changes after this one.
+    pub(crate) fn after(&self, seq: u64) -> impl Iterator<Item = &FeedChange> {
+        let begin = self.changes.partition_point(|of| of.change.seq <= seq);
+        let changes = self.changes.get(begin..).unwrap_or_default();
+        let of_records = |of: &&FeedChange| of.kind().is_some();
+        changes.iter().filter(of_records)
+    }
+
+    /// Whether it has the change after this one.
+    fn follows(&self, seq: u64) -> bool {
+        self.first <= seq.saturating_add(1) && seq < self.last
+    }
+}
+
+impl FeedChange {
+    /// The number of the change.
+    pub(crate) fn seq(&self) -> u64 {
+        self.change.seq
+    }
+
+    /// The time of the change, in milliseconds since 1970.
+    pub(crate) fn at_ms(&self) -> u64 {
+        self.change.at_ms
+    }
+
+    /// The name of the resource.
+    pub(crate) fn resource(&self) -> &str {
+        &self.change.collection
+    }
+
+    /// Its effect on a record; `None` if it has none.
+    pub(crate) fn kind(&self) -> Option<FeedKind> {
+        match self.change.effect {
+            // No later change of a record has the time of its creation.
+            JournalEffect::Put { created_ms, .. } if created_ms == self.change.at_ms => {
+                Some(FeedKind::Create)
+            }
+            JournalEffect::Put { .. } => Some(FeedKind::Update),
+            JournalEffect::Delete => Some(FeedKind::Delete),
+            JournalEffect::Numbers { .. } => None,
+        }
+    }
+
+    /// The id of the record.
+    pub(crate) fn id(&self) -> Option<RecordId> {
+        RecordId::from_key(&self.change.key)
+    }
+
+    /// The record after it; `None` if there is none.
+    pub(crate) fn record(&self) -> Option<Record> {
+        let JournalEffect::Put { created_ms, json } = &self.change.effect else {
+            return None;
+        };
+        Some(Record {
+            id: self.id()?,
+            revision: Revision(self.change.seq),
+            created_ms: *created_ms,
+            changed_ms: self.change.at_ms,
+            json: json.clone(),
+        })
+    }
+
+    /// Its text for readers of whole records, which is made once for all of them.
+    pub(crate) fn text(&self, make: impl FnOnce() -> Bytes) -> Bytes {
+        self.text.get_or_init(make).clone()
+    }
+}
+
+/// The changes that are kept in memory.
+#[derive(Debug, Default)]
+pub(crate) struct RecentChanges {
+    followers: AtomicUsize,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// The newest groups, without a gap.
+    recent: VecDeque<Arc<ChangesPage>>,
+    bytes: usize,
+    /// Pages from the journal, the last one read first.
+    past: VecDeque<Arc<ChangesPage>>,
+}
+
+/// Has the writer hand over its groups, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Following(Arc<RecentChanges>);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let mut kept = self.0.kept.lock();
+        if self.0.followers.fetch_sub(1, Ordering::Relaxed) == 1 {
+            *kept = Kept::default();
+        }
+    }
+}
+
+impl RecentChanges {
+    /// Has changes kept from now on.
+    pub(crate) fn follow(self: &Arc<Self>) -> Following {
+        self.followers.fetch_add(1, Ordering::Relaxed);
+        Following(Arc::clone(self))
+    }
+
+    /// Takes a group that is on the disk.
+    pub(super) fn add(&self, changes: Vec<JournalChange>) {
+        if self.followers.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let Some(page) = ChangesPage::new(changes) else {
+            return;
+        };
+        let mut kept = self.kept.lock();
+        if self.followers.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let follows = |last: &Arc<ChangesPage>| last.last + 1 == page.first;
+        if !kept.recent.back().is_none_or(follows) {
+            // What lies between went another way to the view, so the journal has it.
+            kept.recent.clear();
+            kept.bytes = 0;
+        }
+        kept.bytes += page.bytes;
+        kept.recent.push_back(page);
+        while kept.recent.len() > RECENT_PAGES_MAX
+            || kept.recent.len() > 1 && kept.bytes > RECENT_BYTES_MAX
+        {
+            let oldest = kept.recent.pop_front();
+            kept.bytes -= oldest.map_or(0, |page| page.bytes);
+        }
+    }
+
+    /// Takes a page that was read from the journal.
+    pub(super) fn add_past(&self, page: &Arc<ChangesPage>) {
+        let mut kept = self.kept.lock();
+        if self.followers.load(Ordering::Relaxed) > 0 {
+            kept.past.push_front(Arc::clone(page));
+            kept.past.truncate(PAST_PAGES_MAX);
+        }
+    }
+
+    /// The page with the change after this one.
+    pub(super) fn page(&self, after: u64) -> Option<Arc<ChangesPage>> {
+        let kept = self.kept.lock();
+        let at = kept.recent.partition_point(|page| page.last <= after);
+        let recent = kept.recent.get(at).filter(|page| page.follows(after));
+        let past = || kept.past.iter().find(|page| page.follows(after));
+        recent.or_else(past).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervision::MessageId;
+
+    fn put(seq: u64, created_ms: u64) -> JournalChange {
+        JournalChange {
+            seq,
+            at_ms: seq * 1000,
+            message: MessageId(0),
+            collection: "books".to_owned(),
+            key: b"dune".to_vec(),
+            effect: JournalEffect::Put {
+                created_ms,
+                json: Bytes::from_static(b"{}"),
+            },
+        }
+    }
+
+    fn group(seqs: std::ops::RangeInclusive<u64>) -> Vec<JournalChange> {
+        seqs.map(|seq| put(seq, 0)).collect()
+    }
+
+    fn seqs(page: Option<Arc<ChangesPage>>, after: u64) -> Vec<u64> {
+        let page = page.iter();
+        page.flat_map(|page| page.after(after).map(FeedChange::seq))
+            .collect()
+    }
+
+    #[test]
+    fn nothing_is_kept_while_nobody_follows() {
+        let recent = Arc::new(RecentChanges::default());
+        recent.add(group(1..=3));
+        assert!(recent.page(0).is_none());
+        let one = recent.follow();
+        let other = recent.follow();
+        recent.add(group(4..=5));
+        drop(one);
+        assert_eq!(seqs(recent.page(3), 3), [4, 5]);
+        assert_eq!(seqs(recent.page(4), 4), [5], "the rest of a group");
+        assert!(recent.page(2).is_none(), "the change 3 is not there");
+        assert!(recent.page(5).is_none(), "there is no later one");
+        drop(other);
+        assert!(recent.page(3).is_none());
+    }
+
+    #[test]
+    fn a_group_behind_a_gap_takes_the_place_of_all_before_it() {
+        let recent = Arc::new(RecentChanges::default());
+        let _following = recent.follow();
+        recent.add(group(1..=2));
+        recent.add(group(3..=3));
+        assert_eq!(seqs(recent.page(2), 2), [3]);
+        recent.add(group(5..=6));
+        assert!(recent.page(2).is_none());
+        assert_eq!(seqs(recent.page(4), 4), [5, 6]);
+        recent.add_past(&ChangesPage::new(group(1..=5)).unwrap());
+        assert_eq!(seqs(recent.page(2), 2), [3, 4, 5]);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_in_groups_and_bytes() {
+        let recent = Arc::new(RecentChanges::default());
+        let _following = recent.follow();
+        for seq in 1..=as_u64_max() {
+            recent.add(group(seq..=seq));
+        }
+        assert!(recent.page(0).is_none(), "the oldest one is gone");
+        assert_eq!(seqs(recent.page(1), 1), [2]);
+        let mut large = put(as_u64_max() + 1, 0);
+        large.key = vec![0; RECENT_BYTES_MAX];
+        recent.add(vec![large]);
+        assert!(recent.page(1).is_none());
+        assert_eq!(recent.kept.lock().recent.len(), 1, "the newest one stays");
+    }
+
+    fn as_u64_max() -> u64 {
+        crate::num::as_u64(RECENT_PAGES_MAX) + 1
+    }
+
+    #[test]
+    fn a_change_at_the_time_of_creation_creates() {
+        let kind = |change| {
+            let page = ChangesPage::new(vec![change]).unwrap();
+            page.after(0).next().and_then(FeedChange::kind)
+        };
+        assert_eq!(kind(put(7, 7000)), Some(FeedKind::Create));
+        assert_eq!(kind(put(7, 6999)), Some(FeedKind::Update));
+        let deleted = JournalChange {
+            effect: JournalEffect::Delete,
+            ..put(7, 0)
+        };
+        assert_eq!(kind(deleted), Some(FeedKind::Delete));
+        let numbers = JournalChange {
+            effect: JournalEffect::Numbers { next: 8 },
+            ..put(7, 0)
+        };
+        assert_eq!(kind(numbers), None, "it is no change of a record");
+    }
+}

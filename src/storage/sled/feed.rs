@@ -1,0 +1,169 @@
+//! Reads the changes for feeds: from memory, or the next page of them from the files of the journal.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+use super::data_folder::DataFolder;
+use super::holder::Holder;
+use super::reader_state::Progress;
+use super::store::SledStore;
+use crate::num::{as_millis, as_u64};
+use crate::storage::StoreError;
+use crate::storage::feed::{ChangesPage, FeedChange, FeedStep, PAST_BYTES_MAX};
+use crate::storage::journal::{JournalError, JournalFiles, Reach, Snapshot, StoreId};
+
+/// The most readings of the journal at a time; others wait for their turn, and often find then what the one before has read.
+pub(super) const PAGES_READ_MAX: usize = 1;
+
+/// The last change on the disk, which can be waited for.
+#[derive(Debug)]
+pub(crate) struct LastChange(watch::Receiver<Progress>);
+
+impl LastChange {
+    pub(super) fn of(progress: &watch::Sender<Progress>) -> Self {
+        Self(progress.subscribe())
+    }
+
+    /// Waits for another one, and returns its number. `None` if the store is gone.
+    pub(crate) async fn next(&mut self) -> Option<u64> {
+        self.0.changed().await.ok()?;
+        Some(self.now())
+    }
+
+    /// Its number.
+    pub(crate) fn now(&mut self) -> u64 {
+        self.0.borrow_and_update().durable
+    }
+}
+
+/// The end of a reading.
+#[derive(Debug, thiserror::Error)]
+enum PageEnd {
+    /// There is enough for a page.
+    #[error("the page is full")]
+    Full,
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Reads the changes after `after` and up to `until`, as many as a page has. `None` if the journal begins later.
+fn read_page(
+    data: &DataFolder,
+    store: StoreId,
+    after: u64,
+    until: u64,
+) -> Result<Option<Arc<ChangesPage>>, JournalError> {
+    let files = JournalFiles::find(&data.journal(), store)?;
+    let first = match files.first() {
+        Some(first) => first,
+        // The journal begins after the newest snapshot.
+        None => Snapshot::find(&data.snapshots(), store)?
+            .first()
+            .map_or(1, |snapshot| snapshot.seq.saturating_add(1)),
+    };
+    if first > after.saturating_add(1) {
+        return Ok(None);
+    }
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    let read = files.read::<PageEnd>(after, |changes| {
+        for change in changes {
+            if change.seq > until {
+                return Err(PageEnd::Full);
+            }
+            if change.seq > after {
+                bytes += change.bytes();
+                page.push(change);
+            }
+        }
+        if bytes >= PAST_BYTES_MAX {
+            return Err(PageEnd::Full);
+        }
+        Ok(())
+    });
+    match read {
+        Ok(Reach::End(_)) | Err(PageEnd::Full) => {}
+        Ok(Reach::Damage { last, error }) if last < until && page.is_empty() => return Err(error),
+        Ok(Reach::Damage { .. }) => {}
+        Err(PageEnd::Journal(error)) => return Err(error),
+    }
+    Ok(ChangesPage::new(page))
+}
+
+impl SledStore {
+    /// What is known of the changes after this one without reading the disk.
+    pub(super) fn feed_step(&self, after: u64) -> FeedStep {
+        let durable = self.holder.readers.progress().borrow().durable;
+        let history = as_u64(self.holder.limits.now().feed_history);
+        match durable.checked_sub(after) {
+            Some(0) => FeedStep::UpToDate,
+            Some(behind) if behind > history => FeedStep::Gone,
+            Some(_) => {
+                let page = self.holder.recent.page(after);
+                page.map_or(FeedStep::Past, FeedStep::Page)
+            }
+            // Before the store is open, nobody knows.
+            None if durable == 0 => FeedStep::Past,
+            None => FeedStep::Gone,
+        }
+    }
+
+    /// The next step of a feed after this change, from the journal if need be.
+    pub(super) async fn read_feed(&self, after: u64) -> Result<FeedStep, StoreError> {
+        self.readable(0, self.deadline_from_now()).await?;
+        let turn = Arc::clone(&self.feed_reads).acquire_owned();
+        let turn = turn.await.map_err(|_| StoreError::ShuttingDown)?;
+        // The reading before may have been of the same page.
+        match self.feed_step(after) {
+            FeedStep::Past => {}
+            known => return Ok(known),
+        }
+        let holder = Arc::clone(&self.holder);
+        let read = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            read_past(&holder, after)
+        });
+        read.await.map_err(|_| StoreError::Failed)?
+    }
+}
+
+/// Reads a page from the journal, and keeps it for others.
+fn read_past(holder: &Holder, after: u64) -> Result<FeedStep, StoreError> {
+    let store = holder.look(|open| open.store);
+    let store = store.ok_or(StoreError::Unavailable)?;
+    let until = holder.readers.progress().borrow().durable;
+    if until == after {
+        return Ok(FeedStep::UpToDate);
+    }
+    let read = || read_page(&holder.data, store, after, until);
+    let is_gone =
+        |read: &Result<_, JournalError>| read.as_ref().is_err_and(JournalError::is_vanished);
+    let page = match JournalFiles::beside_daemon(read, is_gone) {
+        Ok(page) => page,
+        Err(error) => {
+            tracing::error!(%error, "the changes for a feed could not be read");
+            if !error.is_damage() && !error.is_of_disk() {
+                return Err(StoreError::Failed);
+            }
+            holder.ask_for_scrub();
+            // Damage is mended with a snapshot, and the journal begins after that.
+            return Err(StoreError::Unavailable);
+        }
+    };
+    let Some(page) = page else {
+        return Ok(FeedStep::Gone);
+    };
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = as_millis(since.unwrap_or_default());
+    let oldest = now.saturating_sub(as_millis(holder.limits.now().feed_history_age));
+    if page
+        .after(after)
+        .next()
+        .is_some_and(|of: &FeedChange| of.at_ms() < oldest)
+    {
+        return Ok(FeedStep::Gone);
+    }
+    holder.recent.add_past(&page);
+    Ok(FeedStep::Page(page))
+}
