@@ -1,7 +1,9 @@
 //! The command line: one file per command.
 
 mod admin_client;
+mod asking;
 mod backup;
+mod call;
 mod check;
 mod explain;
 mod healthcheck;
@@ -26,6 +28,7 @@ use clap::{Parser, Subcommand};
 use crate::app::with_causes;
 use crate::settings::{AdminListen, CheckedFolders, LoadedSettings, SettingsSource};
 use crate::storage::Moment;
+use call::CallArgs;
 use explain::ExplainArgs;
 use history::{HistoryArgs, RevertArgs};
 use orders::PartArgs;
@@ -161,6 +164,9 @@ enum Command {
         #[command(flatten)]
         admin: AdminArg,
     },
+    /// Send the requests of a file at the same time, and print how each ended: exit code 0 if all went well, 69 if none was answered,
+    /// 78 if the file is wrong, else 1
+    Call(CallArgs),
     /// Send concurrent requests to a server, and print how long they took: exit code 0 if all were answered without an error, 69
     /// if none was answered, else 1
     Probe(ProbeArgs),
@@ -292,6 +298,7 @@ impl Command {
                     reload::run(address, dry_run, file.as_deref())
                 })
             }
+            Self::Call(args) => args.run(),
             Self::Probe(args) => args.run(),
             Self::Status { json, admin } => {
                 admin.ask(source(config), |address| status::run(address, json))

@@ -1,6 +1,5 @@
 //! `perennial probe`: sends concurrent requests, and prints how long they took.
 
-mod asking;
 mod statistics;
 
 use std::time::Duration;
@@ -9,9 +8,9 @@ use futures_util::{StreamExt as _, stream};
 use indicatif::ProgressBar;
 use tokio::time::Instant;
 
+use super::asking::{Asking, RequestEnd, Timed, web_url};
 use super::{Exit, complain, print};
 use crate::num::as_usize;
-use asking::{Asking, RequestEnd, Timed, web_url};
 use statistics::Distribution;
 
 /// `perennial probe`
@@ -54,14 +53,16 @@ impl ProbeArgs {
     }
 
     async fn send_all(self) -> Exit {
-        let asking = match Asking::new(self.timeout) {
+        let asking = match Asking::new(self.timeout, 0) {
             Ok(asking) => asking,
             Err(error) => return complain(&error, Exit::Failed),
         };
         let bar = ProgressBar::new(self.requests.into());
         let begun = Instant::now();
-        let asked = stream::iter(0..self.requests)
-            .map(|_| asking.ask(self.method.clone(), self.url.clone(), begun));
+        let asked = stream::iter(0..self.requests).map(|_| {
+            let request = reqwest::Request::new(self.method.clone(), self.url.clone());
+            asking.ask(request, begun)
+        });
         let mut asked = asked.buffer_unordered(as_usize(self.concurrency.into()));
         let mut all = Vec::new();
         let mut printed = Exit::Ok;
@@ -125,17 +126,19 @@ fn exit(all: &[Timed]) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use asking::Failure;
+    use crate::cli::asking::Failure;
 
     #[test]
     fn the_exit_code_tells_whether_all_some_or_none_were_answered_well() {
         let good = RequestEnd::Answered {
             status: 200,
             bytes: 1,
+            body: Vec::new(),
         };
         let bad = RequestEnd::Answered {
             status: 404,
             bytes: 1,
+            body: Vec::new(),
         };
         let failed = RequestEnd::Failed {
             failure: Failure::NotConnected,

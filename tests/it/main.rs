@@ -18,6 +18,7 @@ mod archive;
 mod backup;
 mod backup_schedule;
 mod batches;
+mod call;
 mod chaos;
 mod check;
 mod client;

@@ -8,7 +8,7 @@ use crate::storage::{FeedChange, FeedKind};
 
 /// A change as a feed tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ToldChange {
+pub(super) struct FeedEvent {
     pub(super) kind: FeedKind,
     pub(super) id: RecordId,
     pub(super) seq: u64,
@@ -27,7 +27,7 @@ pub(super) fn name(kind: FeedKind) -> &'static str {
 }
 
 /// The change as a feed with this query tells it; `None` if it does not.
-pub(super) fn told(change: &FeedChange, query: &FeedQuery) -> Option<ToldChange> {
+pub(super) fn told(change: &FeedChange, query: &FeedQuery) -> Option<FeedEvent> {
     let record = change.record();
     let matches = || {
         let members = JsonObject::parse(&record.as_ref()?.json).ok()?;
@@ -36,7 +36,7 @@ pub(super) fn told(change: &FeedChange, query: &FeedQuery) -> Option<ToldChange>
     let matches = query.filter.selects_all() || matches().unwrap_or(false);
     let kind = kind(change.kind()?, matches)?;
     let record = record.filter(|_| kind != FeedKind::Delete);
-    Some(ToldChange {
+    Some(FeedEvent {
         kind,
         id: change.id()?,
         seq: change.seq(),
@@ -57,7 +57,7 @@ fn kind(kind: FeedKind, matches: bool) -> Option<FeedKind> {
     }
 }
 
-impl ToldChange {
+impl FeedEvent {
     /// Its text in a stream of events.
     pub(super) fn text(&self, mark: &str) -> Bytes {
         let data = self.json("");
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn an_event_has_a_position_a_name_and_its_data_line_by_line() {
-        let mut told = ToldChange {
+        let mut told = FeedEvent {
             kind: FeedKind::Create,
             id: RecordId::Text("a\"b".into()),
             seq: 7,

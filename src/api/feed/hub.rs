@@ -2,7 +2,7 @@
 //! timer do so for all of them, as long as there are any.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -22,10 +22,44 @@ type FeedKey = (CollectionId, u64);
 #[derive(Debug)]
 pub(super) struct Hub {
     waiting: Mutex<WaitingFeeds>,
+    seen: Mutex<SeenChanges>,
     /// Tells the task that a feed has to be woken earlier than all others.
     earlier: Arc<Notify>,
     task: Mutex<Option<AbortHandle>>,
     _following: Following,
+}
+
+/// The changes that a hub has seen, without a gap.
+#[derive(Debug, Default)]
+struct SeenChanges {
+    first: u64,
+    last: u64,
+    /// The last one of each resource that had any.
+    touched: BTreeMap<CollectionId, u64>,
+}
+
+impl SeenChanges {
+    /// Adds those up to `last`; `None` if it is not known whose they are.
+    fn add(&mut self, last: u64, touched: Option<&BTreeMap<CollectionId, u64>>) {
+        match touched {
+            Some(touched) => self.touched.extend(touched),
+            None => {
+                self.first = last;
+                self.touched.clear();
+            }
+        }
+        self.last = last;
+    }
+
+    /// The change up to which a resource has none after this one.
+    fn quiet_until(&self, after: u64, collection: CollectionId) -> u64 {
+        let touched = self.touched.get(&collection);
+        if after >= self.first && touched.is_none_or(|last| *last <= after) {
+            after.max(self.last)
+        } else {
+            after
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -56,8 +90,16 @@ impl Hub {
         store: &Arc<dyn Store>,
         served: watch::Receiver<Option<Arc<RouteTable>>>,
     ) -> Arc<Self> {
+        let mut last = store.last_change();
+        let now = last.now();
+        let seen = SeenChanges {
+            first: now,
+            last: now,
+            touched: BTreeMap::new(),
+        };
         let hub = Arc::new(Self {
             waiting: Mutex::default(),
+            seen: Mutex::new(seen),
             earlier: Arc::default(),
             task: Mutex::new(None),
             _following: store.recent_changes().follow(),
@@ -65,7 +107,8 @@ impl Hub {
         let follower = Follower {
             hub: Arc::downgrade(&hub),
             earlier: Arc::clone(&hub.earlier),
-            last: store.last_change(),
+            seen: now,
+            last,
             store: Arc::clone(store),
             served,
         };
@@ -128,6 +171,11 @@ impl Subscription {
         }
     }
 
+    /// The change up to which the resource has none after this one, as far as the hub knows.
+    pub(super) fn quiet_until(&self, after: u64) -> u64 {
+        self.hub.seen.lock().quiet_until(after, self.collection)
+    }
+
     /// Has the task woken at each change of the resource, and at `due`.
     pub(super) fn wait(&mut self, due: Instant, cx: &Context<'_>) {
         let waiting = &mut *self.hub.waiting.lock();
@@ -187,13 +235,14 @@ struct Follower {
     hub: Weak<Hub>,
     store: Arc<dyn Store>,
     last: LastChange,
+    /// The change up to which feeds were woken.
+    seen: u64,
     served: watch::Receiver<Option<Arc<RouteTable>>>,
     earlier: Arc<Notify>,
 }
 
 impl Follower {
     async fn run(mut self) {
-        let mut seen = self.last.now();
         loop {
             let Some(next) = self.hub.upgrade().map(|hub| hub.wake_due(Instant::now())) else {
                 return;
@@ -227,8 +276,8 @@ impl Follower {
             };
             match woken {
                 Some(Woken::Changed(last)) => {
-                    self.wake(seen, last);
-                    seen = last;
+                    self.wake(last);
+                    self.seen = last;
                 }
                 Some(Woken::Served) => {
                     if let Some(hub) = self.hub.upgrade() {
@@ -242,33 +291,64 @@ impl Follower {
     }
 
     /// Wakes the feeds of the resources that changed between two changes; all if that is not known.
-    fn wake(&self, seen: u64, last: u64) {
+    fn wake(&self, last: u64) {
         let Some(hub) = self.hub.upgrade() else {
             return;
         };
-        let mut touched = BTreeSet::new();
-        let (mut after, mut name) = (seen, String::new());
+        let mut touched = BTreeMap::new();
+        let (mut after, mut name, mut of) = (self.seen, String::new(), None);
         // Without a new change, the store was opened again.
-        let mut known = seen < last;
+        let mut known = self.seen < last;
         while known && after < last {
             if let FeedStep::Page(page) = self.store.feed(after) {
                 for change in page.after(after) {
                     if change.resource() != name {
                         change.resource().clone_into(&mut name);
-                        touched.extend(self.store.collection(&name));
+                        of = self.store.collection(&name);
                     }
+                    touched.extend(of.map(|of| (of, change.seq())));
                 }
                 after = page.last();
             } else {
                 known = false;
             }
         }
+        let all = known.then_some(&touched);
+        hub.seen.lock().add(last.max(after), all);
         if known {
             touched
-                .into_iter()
+                .into_keys()
                 .for_each(|collection| hub.wake(collection));
         } else {
             hub.wake_all();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_is_quiet_as_far_as_all_changes_since_were_seen() {
+        let (books, films) = (CollectionId(0), CollectionId(1));
+        let mut seen = SeenChanges {
+            first: 10,
+            last: 10,
+            touched: BTreeMap::new(),
+        };
+        seen.add(15, Some(&BTreeMap::from([(books, 12)])));
+        for (after, of, quiet) in [
+            (10, films, 15),
+            (9, films, 9),
+            (10, books, 10),
+            (12, books, 15),
+            (20, books, 20),
+        ] {
+            assert_eq!(seen.quiet_until(after, of), quiet, "{after} {of:?}");
+        }
+        seen.add(30, None);
+        assert_eq!(seen.quiet_until(15, films), 15, "nobody saw what came then");
+        assert_eq!(seen.quiet_until(30, books), 30);
     }
 }

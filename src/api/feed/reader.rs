@@ -10,7 +10,7 @@ use futures_util::future::LocalBoxFuture;
 use tokio::time::Instant;
 
 use super::super::routes::{Route, Target};
-use super::event::{self, ToldChange};
+use super::event::{self, FeedEvent};
 use super::{FeedPlace, Feeds, Subscription};
 use crate::num::as_u64;
 use crate::record::{FeedPosition, FeedQuery};
@@ -163,7 +163,10 @@ impl FeedReader {
                     self.reading = None;
                     read
                 }
-                None => Ok(self.feeds.store.feed(self.after)),
+                None => {
+                    self.after = self.subscription.quiet_until(self.after);
+                    Ok(self.feeds.store.feed(self.after))
+                }
             };
             match step {
                 Ok(FeedStep::Page(page)) => {
@@ -217,7 +220,7 @@ impl FeedReader {
     }
 
     /// A change as this feed tells it.
-    pub(super) fn told(&self, change: &FeedChange) -> Option<ToldChange> {
+    pub(super) fn told(&self, change: &FeedChange) -> Option<FeedEvent> {
         event::told(change, &self.query)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::asking::{Failure, RequestEnd, Timed, milliseconds};
+use super::super::asking::{Failure, RequestEnd, Timed, milliseconds};
 
 /// The requests as a whole.
 #[derive(Debug, PartialEq)]
@@ -46,7 +46,7 @@ impl Distribution {
         let mut times = Vec::new();
         for timed in all {
             match &timed.ended {
-                RequestEnd::Answered { status, bytes } => {
+                RequestEnd::Answered { status, bytes, .. } => {
                     *whole.statuses.entry(*status).or_default() += 1;
                     whole.bytes += bytes;
                     times.push(timed.took);
@@ -147,7 +147,15 @@ mod tests {
     }
 
     fn answered(milliseconds: u64, status: u16) -> Timed {
-        timed(milliseconds, RequestEnd::Answered { status, bytes: 10 })
+        let body = Vec::new();
+        timed(
+            milliseconds,
+            RequestEnd::Answered {
+                status,
+                bytes: 10,
+                body,
+            },
+        )
     }
 
     #[test]

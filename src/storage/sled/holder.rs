@@ -35,9 +35,9 @@ use super::space::Space;
 use super::stored_fit;
 use crate::incidents::Incidents;
 use crate::num::as_u64;
-use crate::storage::{OldestMoment, RecentChanges};
 use crate::storage::fit::Resources;
 use crate::storage::journal::{JournalFiles, StoreId};
+use crate::storage::{OldestMoment, RecentChanges};
 use crate::telemetry::Counter;
 
 /// The time that readers have to release an engine that is to be closed.

@@ -28,9 +28,9 @@ use crate::record::{
 };
 use crate::settings::Settings;
 use crate::storage::{
-    BatchWritten, CHANGES_MAX, Changes, CollectionId, FeedStep, LastChange, ListPage,
-    OldestMoment, RecentChanges, RecordHistory, Refusal, Resources, ResourcesFault, Store,
-    StoreError, StoreReply, Write, WriteBatch, Written,
+    BatchWritten, CHANGES_MAX, Changes, CollectionId, FeedStep, LastChange, ListPage, OldestMoment,
+    RecentChanges, RecordHistory, Refusal, Resources, ResourcesFault, Store, StoreError,
+    StoreReply, Write, WriteBatch, Written,
 };
 use crate::supervision::{AskError, ChildRef, Faults, ReplyTo};
 use crate::telemetry::Rows;

@@ -5,14 +5,18 @@ use std::fmt;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Method, Url};
+use reqwest::{Request, Url};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::num::as_u64;
 
 /// Sends requests.
-pub(super) struct Asking(reqwest::Client);
+pub(super) struct Asking {
+    client: reqwest::Client,
+    /// The most bytes of an answer's body that are kept.
+    kept_bytes: usize,
+}
 
 /// The reason why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,8 +29,16 @@ pub(super) enum Failure {
 /// The end of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RequestEnd {
-    Answered { status: u16, bytes: u64 },
-    Failed { failure: Failure, error: String },
+    Answered {
+        status: u16,
+        bytes: u64,
+        /// Its beginning, as far as it is kept.
+        body: Vec<u8>,
+    },
+    Failed {
+        failure: Failure,
+        error: String,
+    },
 }
 
 /// A request that has ended.
@@ -73,8 +85,8 @@ fn first_cause<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static
 }
 
 impl Asking {
-    /// Each request may take so long.
-    pub(super) fn new(timeout: Duration) -> Result<Self, reqwest::Error> {
+    /// Each request may take so long, and so many bytes of its answer are kept.
+    pub(super) fn new(timeout: Duration, kept_bytes: usize) -> Result<Self, reqwest::Error> {
         // An error says that there is one already.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = reqwest::Client::builder()
@@ -82,14 +94,15 @@ impl Asking {
             .timeout(timeout)
             .redirect(Policy::none())
             .no_proxy();
-        Ok(Self(client.build()?))
+        let client = client.build()?;
+        Ok(Self { client, kept_bytes })
     }
 
     /// Sends a request, and reads its answer to the end. `begun` is the time when the first was sent.
-    pub(super) async fn ask(&self, method: Method, url: Url, begun: Instant) -> Timed {
+    pub(super) async fn ask(&self, request: Request, begun: Instant) -> Timed {
         let start = Instant::now();
-        let ended = match self.answer(method, url).await {
-            Ok((status, bytes)) => RequestEnd::Answered { status, bytes },
+        let ended = match self.answer(request).await {
+            Ok(answered) => answered,
             Err(error) => RequestEnd::Failed {
                 failure: Failure::of(&error),
                 error: first_cause(&error).to_string(),
@@ -102,13 +115,19 @@ impl Asking {
         }
     }
 
-    async fn answer(&self, method: Method, url: Url) -> Result<(u16, u64), reqwest::Error> {
-        let mut answer = self.0.request(method, url).send().await?;
-        let mut bytes = 0;
+    async fn answer(&self, request: Request) -> Result<RequestEnd, reqwest::Error> {
+        let mut answer = self.client.execute(request).await?;
+        let (mut bytes, mut body) = (0, Vec::new());
         while let Some(part) = answer.chunk().await? {
             bytes += as_u64(part.len());
+            let room = self.kept_bytes.saturating_sub(body.len());
+            body.extend_from_slice(part.get(..room).unwrap_or(&part));
         }
-        Ok((answer.status().as_u16(), bytes))
+        Ok(RequestEnd::Answered {
+            status: answer.status().as_u16(),
+            bytes,
+            body,
+        })
     }
 }
 
@@ -121,7 +140,7 @@ impl Timed {
     pub(super) fn json(&self) -> Value {
         let [at, took] = [self.at, self.took].map(milliseconds);
         match &self.ended {
-            RequestEnd::Answered { status, bytes } => {
+            RequestEnd::Answered { status, bytes, .. } => {
                 json!({"at_ms": at, "took_ms": took, "status": status, "bytes": bytes})
             }
             RequestEnd::Failed { failure, error } => {
@@ -136,7 +155,7 @@ impl fmt::Display for Timed {
         let [at, took] = [self.at, self.took].map(milliseconds);
         write!(f, "{at:>10.1} ms  {took:>9.2} ms  ")?;
         match &self.ended {
-            RequestEnd::Answered { status, bytes } => write!(f, "{status}  {bytes} bytes"),
+            RequestEnd::Answered { status, bytes, .. } => write!(f, "{status}  {bytes} bytes"),
             RequestEnd::Failed { failure, error } => write!(f, "{}: {error}", failure.label()),
         }
     }
