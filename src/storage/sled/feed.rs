@@ -1,7 +1,6 @@
 //! Reads the changes for feeds: from memory, or the next page of them from the files of the journal.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
@@ -10,9 +9,9 @@ use super::holder::Holder;
 use super::reader_state::Progress;
 use super::store::SledStore;
 use crate::num::{as_millis, as_u64};
-use crate::storage::StoreError;
 use crate::storage::feed::{ChangesPage, FeedChange, FeedStep, PAST_BYTES_MAX};
 use crate::storage::journal::{JournalError, JournalFiles, Reach, Snapshot, StoreId};
+use crate::storage::{StoreError, unix_ms};
 
 /// The most readings of the journal at a time; others wait for their turn, and often find then what the one before has read.
 pub(super) const PAGES_READ_MAX: usize = 1;
@@ -154,9 +153,7 @@ fn read_past(holder: &Holder, after: u64) -> Result<FeedStep, StoreError> {
     let Some(page) = page else {
         return Ok(FeedStep::Gone);
     };
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = as_millis(since.unwrap_or_default());
-    let oldest = now.saturating_sub(as_millis(holder.limits.now().feed_history_age));
+    let oldest = unix_ms().saturating_sub(as_millis(holder.limits.now().feed_history_age));
     if page
         .after(after)
         .next()
