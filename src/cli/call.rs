@@ -49,7 +49,7 @@ pub(super) struct CallArgs {
 
 /// The end of one request of the file.
 #[derive(Debug, Clone)]
-enum CallEnd {
+enum Called {
     /// It was answered as it should be.
     Good(Timed),
     /// It was not, for this reason.
@@ -111,11 +111,11 @@ async fn send(
     calls: &[PreparedCall],
     at_a_time: usize,
     bar: &ProgressBar,
-) -> Vec<CallEnd> {
+) -> Vec<Called> {
     let begun = Instant::now();
     let mut ends: Vec<_> = calls
         .iter()
-        .map(|_| CallEnd::Cancelled { begun: false })
+        .map(|_| Called::Cancelled { begun: false })
         .collect();
     let started = std::cell::RefCell::new(vec![false; calls.len()]);
     let sent = stream::iter(calls.iter().enumerate()).map(|(index, call)| {
@@ -140,13 +140,13 @@ async fn send(
             break;
         };
         bar.inc(1);
-        failed |= together == Together::Group && matches!(end, CallEnd::Failed(..));
+        failed |= together == Together::Group && matches!(end, Called::Failed(..));
         if let Some(place) = ends.get_mut(index) {
             *place = end;
         }
     }
     for (end, started) in ends.iter_mut().zip(started.borrow().iter()) {
-        if let CallEnd::Cancelled { begun } = end {
+        if let Called::Cancelled { begun } = end {
             *begun = *started;
         }
     }
@@ -155,7 +155,7 @@ async fn send(
 
 impl PreparedCall {
     /// How it ended.
-    fn judge(&self, timed: Timed) -> CallEnd {
+    fn judge(&self, timed: Timed) -> Called {
         let cause = match &timed.ended {
             RequestEnd::Failed { failure, error } => Some(format!("{}: {error}", failure.label())),
             RequestEnd::Answered { status, body, .. } => {
@@ -166,8 +166,8 @@ impl PreparedCall {
             }
         };
         match cause {
-            None => CallEnd::Good(timed),
-            Some(cause) => CallEnd::Failed(timed, cause),
+            None => Called::Good(timed),
+            Some(cause) => Called::Failed(timed, cause),
         }
     }
 }
@@ -193,7 +193,7 @@ fn cause(status: u16, expected: Option<u16>, body: &[u8]) -> String {
     cause
 }
 
-impl CallEnd {
+impl Called {
     /// Its columns: the outcome, the time, and what more there is to say.
     fn columns(&self) -> (String, String, String) {
         let took = |timed: &Timed| format!("{:.1} ms", milliseconds(timed.took));
@@ -220,7 +220,7 @@ impl CallEnd {
 }
 
 /// A line for each request, and one for all.
-fn table(calls: &[PreparedCall], ends: &[CallEnd], took: Duration) -> String {
+fn table(calls: &[PreparedCall], ends: &[Called], took: Duration) -> String {
     let widest = calls.iter().map(|call| call.name.chars().count()).max();
     let widest = widest.unwrap_or_default().min(60);
     let mut out = String::new();
@@ -232,10 +232,10 @@ fn table(calls: &[PreparedCall], ends: &[CallEnd], took: Duration) -> String {
             call.name
         );
     }
-    let count = |wanted: fn(&CallEnd) -> bool| ends.iter().filter(|end| wanted(end)).count();
-    let good = count(|end| matches!(end, CallEnd::Good(_)));
-    let failed = count(|end| matches!(end, CallEnd::Failed(..)));
-    let cancelled = count(|end| matches!(end, CallEnd::Cancelled { .. }));
+    let count = |wanted: fn(&Called) -> bool| ends.iter().filter(|end| wanted(end)).count();
+    let good = count(|end| matches!(end, Called::Good(_)));
+    let failed = count(|end| matches!(end, Called::Failed(..)));
+    let cancelled = count(|end| matches!(end, Called::Cancelled { .. }));
     let took = milliseconds(took);
     let _never_fails = writeln!(
         out,
@@ -245,13 +245,13 @@ fn table(calls: &[PreparedCall], ends: &[CallEnd], took: Duration) -> String {
 }
 
 /// The same as JSON, with the answers.
-fn as_json(together: Together, calls: &[PreparedCall], ends: &[CallEnd]) -> Value {
+fn as_json(together: Together, calls: &[PreparedCall], ends: &[Called]) -> Value {
     let results = calls.iter().zip(ends).map(|(call, end)| {
         let mut result = match end {
-            CallEnd::Good(timed) | CallEnd::Failed(timed, _) => timed.json(),
-            CallEnd::Cancelled { begun } => json!({"cancelled": true, "begun": begun}),
+            Called::Good(timed) | Called::Failed(timed, _) => timed.json(),
+            Called::Cancelled { begun } => json!({"cancelled": true, "begun": begun}),
         };
-        if let CallEnd::Good(timed) | CallEnd::Failed(timed, _) = end
+        if let Called::Good(timed) | Called::Failed(timed, _) = end
             && let RequestEnd::Answered { body, bytes, .. } = &timed.ended
         {
             let value = serde_json::from_slice(body);
@@ -260,7 +260,7 @@ fn as_json(together: Together, calls: &[PreparedCall], ends: &[CallEnd]) -> Valu
                 result["body_cut"] = true.into();
             }
         }
-        if let CallEnd::Failed(_, cause) = end {
+        if let Called::Failed(_, cause) = end {
             result["failed"] = cause.as_str().into();
         }
         result["name"] = call.name.as_str().into();
@@ -271,13 +271,13 @@ fn as_json(together: Together, calls: &[PreparedCall], ends: &[CallEnd]) -> Valu
 }
 
 /// 0 if all went well, 69 if none was answered at all.
-fn exit(ends: &[CallEnd]) -> Exit {
-    let unanswered = |end: &CallEnd| match end {
-        CallEnd::Failed(timed, _) => matches!(timed.ended, RequestEnd::Failed { .. }),
-        CallEnd::Cancelled { .. } => true,
-        CallEnd::Good(_) => false,
+fn exit(ends: &[Called]) -> Exit {
+    let unanswered = |end: &Called| match end {
+        Called::Failed(timed, _) => matches!(timed.ended, RequestEnd::Failed { .. }),
+        Called::Cancelled { .. } => true,
+        Called::Good(_) => false,
     };
-    if ends.iter().all(|end| matches!(end, CallEnd::Good(_))) {
+    if ends.iter().all(|end| matches!(end, Called::Good(_))) {
         Exit::Ok
     } else if ends.iter().all(unanswered) {
         Exit::Unavailable
@@ -322,9 +322,9 @@ mod tests {
             (Some(201), 200, "", Some("200 instead of 201")),
         ] {
             let found = match call(expect).judge(answered(status, body)) {
-                CallEnd::Good(_) => None,
-                CallEnd::Failed(_, cause) => Some(cause),
-                CallEnd::Cancelled { .. } => unreachable!(),
+                Called::Good(_) => None,
+                Called::Failed(_, cause) => Some(cause),
+                Called::Cancelled { .. } => unreachable!(),
             };
             assert_eq!(found.as_deref(), cause, "{status}");
         }
@@ -332,17 +332,17 @@ mod tests {
 
     #[test]
     fn the_table_and_the_exit_code_tell_how_all_ended() {
-        let good = || CallEnd::Good(answered(200, ""));
-        let bad = || CallEnd::Failed(answered(404, ""), "404".to_owned());
+        let good = || Called::Good(answered(200, ""));
+        let bad = || Called::Failed(answered(404, ""), "404".to_owned());
         let lost = || {
             let mut timed = answered(0, "");
             timed.ended = RequestEnd::Failed {
                 failure: super::super::asking::Failure::TimedOut,
                 error: "late".to_owned(),
             };
-            CallEnd::Failed(timed, "timed out: late".to_owned())
+            Called::Failed(timed, "timed out: late".to_owned())
         };
-        let cancelled = || CallEnd::Cancelled { begun: true };
+        let cancelled = || Called::Cancelled { begun: true };
         for (ends, wanted) in [
             (vec![good(), good()], Exit::Ok),
             (vec![good(), bad()], Exit::Failed),

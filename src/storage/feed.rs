@@ -7,9 +7,8 @@
 // Decision: A feed is read, not sent.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -157,11 +156,11 @@ impl FeedChange {
 #[derive(Debug, Default)]
 pub(crate) struct RecentChanges {
     followers: AtomicUsize,
-    kept: Mutex<Kept>,
+    kept: Mutex<KeptPages>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct KeptPages {
     /// The newest groups, without a gap.
     recent: VecDeque<Arc<ChangesPage>>,
     bytes: usize,
@@ -177,7 +176,7 @@ impl Drop for Following {
     fn drop(&mut self) {
         let mut kept = self.0.kept.lock();
         if self.0.followers.fetch_sub(1, Ordering::Relaxed) == 1 {
-            *kept = Kept::default();
+            *kept = KeptPages::default();
         }
     }
 }
@@ -300,19 +299,19 @@ mod tests {
     fn what_is_kept_is_bounded_in_groups_and_bytes() {
         let recent = Arc::new(RecentChanges::default());
         let _following = recent.follow();
-        for seq in 1..=as_u64_max() {
+        for seq in 1..=more_than_kept() {
             recent.add(group(seq..=seq));
         }
         assert!(recent.page(0).is_none(), "the oldest one is gone");
         assert_eq!(seqs(recent.page(1), 1), [2]);
-        let mut large = put(as_u64_max() + 1, 0);
+        let mut large = put(more_than_kept() + 1, 0);
         large.key = vec![0; RECENT_BYTES_MAX];
         recent.add(vec![large]);
         assert!(recent.page(1).is_none());
         assert_eq!(recent.kept.lock().recent.len(), 1, "the newest one stays");
     }
 
-    fn as_u64_max() -> u64 {
+    fn more_than_kept() -> u64 {
         crate::num::as_u64(RECENT_PAGES_MAX) + 1
     }
 

@@ -7,7 +7,7 @@ use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::reader::{FeedReader, Looked};
+use super::reader::{FeedLook, FeedReader};
 use crate::record::FEED_BYTES_MAX;
 use crate::wire::OpenEnd;
 
@@ -41,8 +41,8 @@ impl JsonPage {
             self.count >= limit || self.changes.len() >= FEED_BYTES_MAX
         });
         let looked = ready!(looked);
-        self.more = looked == Looked::Full;
-        self.gone = looked == Looked::Gone;
+        self.more = looked == FeedLook::Full;
+        self.gone = looked == FeedLook::Gone;
         Poll::Ready(())
     }
 

@@ -45,7 +45,7 @@ impl fmt::Debug for FeedReader {
 
 /// The result of a look for changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Looked {
+pub(super) enum FeedLook {
     /// As many as were wanted were found.
     Full,
     /// All there are.
@@ -155,7 +155,7 @@ impl FeedReader {
         &mut self,
         cx: &mut Context<'_>,
         mut take: impl FnMut(&Self, &FeedChange) -> bool,
-    ) -> Poll<Looked> {
+    ) -> Poll<FeedLook> {
         for _ in 0..PAGES_MAX {
             let step = match &mut self.reading {
                 Some(reading) => {
@@ -171,17 +171,17 @@ impl FeedReader {
             match step {
                 Ok(FeedStep::Page(page)) => {
                     if self.take_page(&page, &mut take) {
-                        return Poll::Ready(Looked::Full);
+                        return Poll::Ready(FeedLook::Full);
                     }
                 }
-                Ok(FeedStep::UpToDate) => return Poll::Ready(Looked::UpToDate),
-                Ok(FeedStep::Gone) => return Poll::Ready(Looked::Gone),
+                Ok(FeedStep::UpToDate) => return Poll::Ready(FeedLook::UpToDate),
+                Ok(FeedStep::Gone) => return Poll::Ready(FeedLook::Gone),
                 Ok(FeedStep::Past) => {
                     let (store, after) = (Arc::clone(&self.feeds.store), self.after);
                     let read = async move { store.read_feed(after).await };
                     self.reading = Some(Box::pin(read));
                 }
-                Err(_) => return Poll::Ready(Looked::Unavailable),
+                Err(_) => return Poll::Ready(FeedLook::Unavailable),
             }
         }
         cx.waker().wake_by_ref();

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::event;
-use super::reader::{FeedReader, Looked};
+use super::reader::{FeedLook, FeedReader};
 use crate::wire::OpenEnd;
 
 /// The most bytes that are sent at a time, and one event more. Only so much is held for a client that takes nothing.
@@ -53,7 +53,7 @@ impl EventStream {
         if self.over || self.end.is_asked() || self.reader.is_over() {
             return Poll::Ready(None);
         }
-        let mut piece = Piece::default();
+        let mut piece = EventPiece::default();
         if self.told.is_none() {
             let (seq, mark) = (self.reader.after(), self.reader.mark());
             let first = if self.resets {
@@ -75,7 +75,7 @@ impl EventStream {
         });
         self.reader.count_events(events);
         self.told = last.or(self.told);
-        if looked == Poll::Ready(Looked::Gone) {
+        if looked == Poll::Ready(FeedLook::Gone) {
             self.reader.go_to_now();
             piece.add(event::reset(self.reader.after(), self.reader.mark()).into());
             self.over = true;
@@ -118,12 +118,12 @@ impl MessageBody for EventStream {
 
 /// A piece of a stream. One event alone is not copied.
 #[derive(Debug, Default)]
-struct Piece {
+struct EventPiece {
     first: Bytes,
     more: BytesMut,
 }
 
-impl Piece {
+impl EventPiece {
     fn add(&mut self, text: Bytes) {
         if self.bytes() == 0 {
             self.first = text;
