@@ -39,7 +39,7 @@ pub(crate) struct Feeds {
     served: watch::Sender<Option<Arc<RouteTable>>>,
 }
 
-/// What is counted of feeds.
+/// The counters of feeds.
 #[derive(Debug, Default)]
 struct FeedCounts {
     events: AtomicU64,

@@ -29,7 +29,7 @@ pub(super) struct CallArgs {
     /// The requests, as TOML or JSON
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// What a failure does to the others, instead of the file's mode: gather lets each end for itself, group cancels them
+    /// The effect of a failure on the others, instead of the file's mode: gather lets each end for itself, group cancels them
     #[arg(long, value_enum)]
     mode: Option<Together>,
     /// The beginning of URLs that are only a path, instead of the file's base

@@ -49,7 +49,7 @@ pub(crate) enum FeedKind {
     Delete,
 }
 
-/// What is known of the changes after one.
+/// The result of a look for the changes after one.
 #[derive(Debug, Clone)]
 pub(crate) enum FeedStep {
     /// The changes that follow, and maybe some before.

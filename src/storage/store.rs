@@ -115,7 +115,7 @@ pub(crate) trait Store: Send + Sync + 'static {
         query: HistoryQuery,
     ) -> StoreReply<'a, RecordHistory>;
 
-    /// What is known of the changes after this one without waiting, for a feed.
+    /// Looks for the changes after this one without waiting, for a feed.
     fn feed(&self, after: u64) -> FeedStep;
 
     /// The same, from the journal if they are not in memory.

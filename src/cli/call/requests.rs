@@ -73,7 +73,7 @@ pub(super) struct PreparedCall {
     body: Option<Vec<u8>>,
 }
 
-/// What is wrong with the file.
+/// A fault of the file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallFileError {
     #[error("{0}")]

@@ -91,7 +91,7 @@ fn read_page(
 }
 
 impl SledStore {
-    /// What is known of the changes after this one without reading the disk.
+    /// Looks for the changes after this one without reading the disk.
     pub(super) fn feed_step(&self, after: u64) -> FeedStep {
         let durable = self.holder.readers.progress().borrow().durable;
         let history = as_u64(self.holder.limits.now().feed_history);
