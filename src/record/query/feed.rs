@@ -171,15 +171,15 @@ mod tests {
         for (query, error) in [
             (
                 "_since=x",
-                "_since must be a position that a feed gave, such as 4711-k3x9q2, or a number; it is \"x\"",
+                "_since must be a position that a feed gave, such as 4711-k3x9q2, or a number, not \"x\"",
             ),
             (
                 "_wait=61",
-                "_wait must be a time of at most 60s, such as 30s; it is \"61\"",
+                "_wait must be a time of at most 60s, such as 30s, not \"61\"",
             ),
             (
                 "_wait=-1",
-                "_wait must be a time of at most 60s, such as 30s; it is \"-1\"",
+                "_wait must be a time of at most 60s, such as 30s, not \"-1\"",
             ),
             (
                 "_sort=title",
