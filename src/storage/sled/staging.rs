@@ -64,6 +64,15 @@ pub(super) struct Origin {
     pub(super) at_ms: u64,
 }
 
+impl Origin {
+    /// The same with a time after the creation of the record that is there: by its time, a feed knows a creation.
+    pub(super) fn after_creation(mut self, target: &WriteTarget) -> Self {
+        let earliest = target.created_ms.map_or(0, |created_ms| created_ms + 1);
+        self.at_ms = self.at_ms.max(earliest);
+        self
+    }
+}
+
 impl Staging<'_> {
     /// Reads all that is needed to replace or remove the record of this id.
     pub(super) fn target(
@@ -141,10 +150,7 @@ impl Staging<'_> {
     }
 
     /// Stages a record's new text and returns the record.
-    pub(super) fn put(&mut self, mut origin: Origin, target: WriteTarget, json: Bytes) -> Record {
-        // A change that has the time of the creation is the creation, for feeds.
-        let after_creation = target.created_ms.map_or(0, |created_ms| created_ms + 1);
-        origin.at_ms = origin.at_ms.max(after_creation);
+    pub(super) fn put(&mut self, origin: Origin, target: WriteTarget, json: Bytes) -> Record {
         let created_ms = target.created_ms.unwrap_or(origin.at_ms);
         let effect = JournalEffect::Put {
             created_ms,

@@ -238,8 +238,8 @@ pub(super) fn stage(
     let matching = matches!(command, WriteCommand::Matching { .. });
     let (mut written, mut matched) = (None, Vec::new());
     for it in decided {
-        let origin = staging.next(it.collection, message);
         let target = it.target;
+        let origin = staging.next(it.collection, message).after_creation(&target);
         let done = match it.decision {
             Decision::Put(json) if target.current.is_none() => {
                 Some(Written::Created(staging.put(origin, target, json)))
