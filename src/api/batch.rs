@@ -105,7 +105,8 @@ impl BatchOperation<'_> {
             ResourceWish::Methods(_)
             | ResourceWish::List(..)
             | ResourceWish::Item(..)
-            | ResourceWish::History(..) => {
+            | ResourceWish::History(..)
+            | ResourceWish::Changes(..) => {
                 return Err(no_batch(
                     "a batch has changes only: POST, PUT, PATCH or DELETE",
                 ));
