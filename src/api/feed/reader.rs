@@ -93,7 +93,9 @@ impl FeedReader {
         let foreign = since.mark.is_some_and(|mark| mark != reader.mark);
         let step = match store.feed(since.seq) {
             FeedStep::Past if !foreign => store.read_feed(since.seq).await?,
-            step => step,
+            step @ (FeedStep::Page(_) | FeedStep::UpToDate | FeedStep::Past | FeedStep::Gone) => {
+                step
+            }
         };
         if foreign || matches!(step, FeedStep::Gone) {
             reader.count_reset();

@@ -132,7 +132,7 @@ impl WrittenCall {
             Some(base) if self.url.starts_with('/') => {
                 format!("{}{}", base.trim_end_matches('/'), self.url)
             }
-            _ => self.url,
+            Some(_) | None => self.url,
         };
         let url =
             web_url(&url).map_err(|fault| format!("{url:?}: {fault}, or a path and a base"))?;
@@ -149,13 +149,13 @@ impl WrittenCall {
             let (name, value) = field.ok_or_else(|| format!("{name:?} is no header field"))?;
             headers.append(name, value);
         }
-        let body = self.body.map(|body| match body {
-            Value::String(text) => text.into_bytes(),
-            value => {
-                let json = HeaderValue::from_static("application/json");
-                headers.entry(CONTENT_TYPE).or_insert(json);
-                value.to_string().into_bytes()
+        let body = self.body.map(|body| {
+            if let Value::String(text) = body {
+                return text.into_bytes();
             }
+            let json = HeaderValue::from_static("application/json");
+            headers.entry(CONTENT_TYPE).or_insert(json);
+            body.to_string().into_bytes()
         });
         let name = self.name.unwrap_or_else(|| format!("{method} {url}"));
         Ok(PreparedCall {

@@ -131,17 +131,17 @@ fn seconds(text: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn position(seq: u64, mark: Option<&str>) -> Option<FeedPosition> {
+    fn position(seq: u64, mark: Option<&str>) -> FeedPosition {
         let mark = mark.map(str::to_owned);
-        Some(FeedPosition { seq, mark })
+        FeedPosition { seq, mark }
     }
 
     #[test]
     fn a_position_is_a_number_and_maybe_a_mark() {
         for (text, expected) in [
-            ("0", position(0, None)),
-            ("4711", position(4711, None)),
-            ("4711-k3x9q2", position(4711, Some("k3x9q2"))),
+            ("0", Some(position(0, None))),
+            ("4711", Some(position(4711, None))),
+            ("4711-k3x9q2", Some(position(4711, Some("k3x9q2")))),
             ("", None),
             ("-1", None),
             ("+1", None),
@@ -158,7 +158,7 @@ mod tests {
     fn the_parameters_of_a_feed_are_read_and_those_of_lists_are_refused() {
         let read = |query| FeedQuery::parse(query, &Schema::Any, Handling::Strict);
         let query = read("_since=3&_wait=30&_limit=7&author=Joyce&_fields=title").unwrap();
-        assert_eq!(query.since, position(3, None));
+        assert_eq!(query.since, Some(position(3, None)));
         assert_eq!(query.wait, Some(Duration::from_secs(30)));
         assert_eq!(query.limit, 7);
         assert!(query.filter.is_filtered() && !query.is_plain());

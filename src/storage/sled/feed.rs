@@ -82,9 +82,8 @@ fn read_page(
         Ok(())
     });
     match read {
-        Ok(Reach::End(_)) | Err(PageEnd::Full) => {}
         Ok(Reach::Damage { last, error }) if last < until && page.is_empty() => return Err(error),
-        Ok(Reach::Damage { .. }) => {}
+        Ok(Reach::End(_) | Reach::Damage { .. }) | Err(PageEnd::Full) => {}
         Err(PageEnd::Journal(error)) => return Err(error),
     }
     Ok(ChangesPage::new(page))
@@ -116,7 +115,7 @@ impl SledStore {
         // The reading before may have been of the same page.
         match self.feed_step(after) {
             FeedStep::Past => {}
-            known => return Ok(known),
+            known @ (FeedStep::Page(_) | FeedStep::UpToDate | FeedStep::Gone) => return Ok(known),
         }
         let holder = Arc::clone(&self.holder);
         let read = tokio::task::spawn_blocking(move || {
