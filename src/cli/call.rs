@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::asking::{Asking, RequestEnd, Timed, milliseconds};
 use super::{Exit, complain, print, say};
+use crate::num::as_u64;
 use requests::{CallFile, PreparedCall, Together};
 
 /// The most bytes of an answer that `--json` prints.
@@ -251,19 +252,26 @@ fn as_json(together: Together, calls: &[PreparedCall], ends: &[Called]) -> Value
             Called::Good(timed) | Called::Failed(timed, _) => timed.json(),
             Called::Cancelled { begun } => json!({"cancelled": true, "begun": begun}),
         };
+        let mut more = vec![("name", Value::from(call.name.as_str()))];
         if let Called::Good(timed) | Called::Failed(timed, _) = end
             && let RequestEnd::Answered { body, bytes, .. } = &timed.ended
         {
             let value = serde_json::from_slice(body);
-            result["body"] = value.unwrap_or_else(|_| String::from_utf8_lossy(body).into());
-            if crate::num::as_u64(body.len()) < *bytes {
-                result["body_cut"] = true.into();
+            let value = value.unwrap_or_else(|_| String::from_utf8_lossy(body).into());
+            more.push(("body", value));
+            if as_u64(body.len()) < *bytes {
+                more.push(("body_cut", true.into()));
             }
         }
         if let Called::Failed(_, cause) = end {
-            result["failed"] = cause.as_str().into();
+            more.push(("failed", cause.as_str().into()));
         }
-        result["name"] = call.name.as_str().into();
+        if let Some(members) = result.as_object_mut() {
+            members.extend(
+                more.into_iter()
+                    .map(|(name, value)| (name.to_owned(), value)),
+            );
+        }
         result
     });
     let results: Vec<_> = results.collect();

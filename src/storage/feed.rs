@@ -200,8 +200,8 @@ impl RecentChanges {
         if self.followers.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let follows = |last: &Arc<ChangesPage>| last.last + 1 == page.first;
-        if !kept.recent.back().is_none_or(follows) {
+        let has_gap = |last: &Arc<ChangesPage>| last.last + 1 != page.first;
+        if kept.recent.back().is_some_and(has_gap) {
             // What lies between went another way to the view, so the journal has it.
             kept.recent.clear();
             kept.bytes = 0;
