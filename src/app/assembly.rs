@@ -91,7 +91,6 @@ impl Assembly {
         let bound = sockets.bound.clone();
         let (files, file_cache) = builder.files()?;
         let serving = builder.serving(&files, &store);
-        let feeds = Arc::clone(&serving.feeds);
         let site = Editions::new(serving.first(&builder.settings)?);
         let admin_editions = Editions::new(edition(1, &builder.settings, Arc::clone(&admin)));
         let (children, [admin_children, handlers, listeners]) =
@@ -122,7 +121,6 @@ impl Assembly {
         metrics.add(builder.access);
         metrics.add(builder.listener_metrics);
         metrics.add(Arc::clone(&store));
-        metrics.add(feeds);
         metrics.add(files.clone());
         metrics.add(Arc::clone(&incidents));
         admin.attach(Running {

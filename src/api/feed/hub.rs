@@ -184,23 +184,19 @@ impl Subscription {
             (self.collection, waiting.next)
         });
         let is_first = |waiting: &WaitingFeeds| waiting.due.first().is_none_or(|(at, _)| due < *at);
-        match waiting.feeds.get_mut(&key) {
-            Some(feed) => {
-                if !feed.waker.will_wake(cx.waker()) {
-                    feed.waker = cx.waker().clone();
-                }
-                let before = std::mem::replace(&mut feed.due, due);
-                // At the time before, if that is still to come, it is looked at again.
-                if due >= before && waiting.due.contains(&(before, key)) {
-                    feed.due = due;
-                    return;
-                }
-                waiting.due.remove(&(before, key));
+        if let Some(feed) = waiting.feeds.get_mut(&key) {
+            if !feed.waker.will_wake(cx.waker()) {
+                feed.waker = cx.waker().clone();
             }
-            None => {
-                let waker = cx.waker().clone();
-                waiting.feeds.insert(key, WaitingFeed { waker, due });
+            let before = std::mem::replace(&mut feed.due, due);
+            // At the time before, if that is still to come, it is looked at again.
+            if due >= before && waiting.due.contains(&(before, key)) {
+                return;
             }
+            waiting.due.remove(&(before, key));
+        } else {
+            let waker = cx.waker().clone();
+            waiting.feeds.insert(key, WaitingFeed { waker, due });
         }
         if is_first(waiting) {
             self.hub.earlier.notify_one();

@@ -159,16 +159,13 @@ impl FeedReader {
         mut take: impl FnMut(&Self, &FeedChange) -> bool,
     ) -> Poll<FeedLook> {
         for _ in 0..PAGES_MAX {
-            let step = match &mut self.reading {
-                Some(reading) => {
-                    let read = ready!(reading.as_mut().poll(cx));
-                    self.reading = None;
-                    read
-                }
-                None => {
-                    self.after = self.subscription.quiet_until(self.after);
-                    Ok(self.feeds.store.feed(self.after))
-                }
+            let step = if let Some(reading) = &mut self.reading {
+                let read = ready!(reading.as_mut().poll(cx));
+                self.reading = None;
+                read
+            } else {
+                self.after = self.subscription.quiet_until(self.after);
+                Ok(self.feeds.store.feed(self.after))
             };
             match step {
                 Ok(FeedStep::Page(page)) => {

@@ -72,7 +72,9 @@ impl Gate {
 
 impl MetricSource for Arc<Editions<Site>> {
     fn write(&self, rows: &mut Rows<'_>) {
-        self.current().responder.routes.write(rows);
+        let site = &self.current().responder;
+        site.routes.write(rows);
+        site.feeds.write(rows);
     }
 }
 
