@@ -34,8 +34,8 @@ pub(crate) use nearest::nearest;
 pub(crate) use object::{BodyError, JsonObject};
 pub(crate) use patch::{PatchFault, RecordPatch};
 pub(crate) use query::{
-    By, FEED_BYTES_MAX, FeedPosition, FeedQuery, FieldRanges, Handling, HistoryQuery, IndexableQuery, ListQuery, Position, QueryError,
-    RecordShape,
+    By, FEED_BYTES_MAX, FeedPosition, FeedQuery, FieldRanges, Handling, HistoryQuery,
+    IndexableQuery, ListQuery, Position, QueryError, RecordShape,
 };
 pub(crate) use schema::Declared;
 pub(crate) use schema::NewValues;
