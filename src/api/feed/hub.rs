@@ -41,12 +41,11 @@ struct SeenChanges {
 impl SeenChanges {
     /// Adds those up to `last`; `None` if it is not known whose they are.
     fn add(&mut self, last: u64, touched: Option<&BTreeMap<CollectionId, u64>>) {
-        match touched {
-            Some(touched) => self.touched.extend(touched),
-            None => {
-                self.first = last;
-                self.touched.clear();
-            }
+        if let Some(touched) = touched {
+            self.touched.extend(touched);
+        } else {
+            self.first = last;
+            self.touched.clear();
         }
         self.last = last;
     }
@@ -186,7 +185,7 @@ impl Subscription {
         let is_first = |waiting: &WaitingFeeds| waiting.due.first().is_none_or(|(at, _)| due < *at);
         if let Some(feed) = waiting.feeds.get_mut(&key) {
             if !feed.waker.will_wake(cx.waker()) {
-                feed.waker = cx.waker().clone();
+                feed.waker.clone_from(cx.waker());
             }
             let before = std::mem::replace(&mut feed.due, due);
             // At the time before, if that is still to come, it is looked at again.
@@ -312,9 +311,9 @@ impl Follower {
         let all = known.then_some(&touched);
         hub.seen.lock().add(last.max(after), all);
         if known {
-            touched
-                .into_keys()
-                .for_each(|collection| hub.wake(collection));
+            for collection in touched.into_keys() {
+                hub.wake(collection);
+            }
         } else {
             hub.wake_all();
         }
