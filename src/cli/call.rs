@@ -155,7 +155,7 @@ async fn send(
 }
 
 impl PreparedCall {
-    /// How it ended.
+    /// The end of the call.
     fn judge(&self, timed: Timed) -> Called {
         let cause = match &timed.ended {
             RequestEnd::Failed { failure, error } => Some(format!("{}: {error}", failure.label())),
