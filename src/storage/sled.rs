@@ -7,7 +7,8 @@
 //! Order of reading:
 //!
 //! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`, `checked`.
-//! 2. How it is written: `message`, `writer`, `batch`, `answers` with `stored_answer`, `staging`, `commit`, `replay`.
+//! 2. How it is written: `message`, `writer`, `batch`, `deciding`, `referring` (references between records),
+//!    `answers` with `stored_answer`, `staging`, `commit`, `replay`.
 //! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, `feed`, on top of `reader_state` and `seqlock`; with indexes:
 //!    `index_catalog` (which there are), `index_reading`, `block_counts`, `index_declaring`, `index_building`, `unique`, `index_check`.
 //! 4. How it is opened and kept open: `data_folder`, `folder_use` with `run_file`, `start` (the decisions), `opening`, `sources`, `snapshots`, `one_at_a_time`, `view_flush`, `archiving`, `scrub`, `healing`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
