@@ -127,7 +127,11 @@ impl Compactor {
         let enough = if held.snapshot_is_due() { 2 } else { 1 };
         for _ in 0..enough {
             let newest = snapshots::at_change(&self.holder.data, store, durable());
-            if newest < enough && self.holder.snapshotting.begin() {
+            if newest < enough {
+                // From an older one, a view would be made with all that was removed since.
+                if !self.holder.snapshotting.begin() {
+                    return;
+                }
                 snapshots::make(&self.holder);
             }
         }
