@@ -78,8 +78,13 @@ fn request(
         |c: char| !c.is_ascii_graphic() || "<>\"#`^|\\{}".contains(c),
         "%41",
     );
-    let path = format!("{}?{query}", random.pick(&PATHS));
+    let resource = random.pick(&PATHS);
+    let path = format!("{resource}?{query}");
     let mut head = vec![("content-type", random.pick(&TYPES))];
+    if resource == "/books/_changes" {
+        // A page of changes has an end; a stream of events has none.
+        head.push(("accept", "application/json"));
+    }
     while random.one_in(2) {
         head.push(random.pick(&HEADERS));
     }

@@ -129,6 +129,12 @@ fn hundreds_of_wrong_files_are_refused_with_their_faults_and_the_old_state_serve
         let part = part.unwrap();
         fs::copy(part.path(), parts.join(part.file_name())).unwrap();
     }
+    for schema in fs::read_dir(GOLDEN).unwrap() {
+        let schema = schema.unwrap();
+        if schema.path().extension().is_some_and(|end| end == "json") {
+            fs::copy(schema.path(), daemon.folder().join(schema.file_name())).unwrap();
+        }
+    }
     let golden = golden();
     for file in &golden {
         fs::copy(file, daemon.config()).unwrap();

@@ -12,7 +12,7 @@ use crate::daemon::{TestDaemon, metric};
 use crate::pairs::RawAnswer;
 use crate::wire_cases::{WireCase, WireStep, wire_cases};
 
-const SETTINGS: &str = "[limits]\nheaders = \"2 KiB\"\nbody = \"1 KiB\"\n";
+const SETTINGS: &str = "[limits]\nheaders = \"2 KiB\"\nbody = \"1 KiB\"\nbatch_body = \"1 KiB\"\n";
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The most pieces that a message is cut into.
