@@ -377,7 +377,8 @@ fn patched(
         |record: &Record| JsonObject::parse(&record.json).map_err(|_| CommandError::Damaged);
     let mut object = current.map_or_else(|| Ok(JsonObject::default()), parse)?;
     let before = object.members().get("id").cloned();
-    patch.apply(&mut object)?;
+    let bytes_max = current.map_or(bytes_max, |record| record.json.len().max(bytes_max));
+    patch.apply(&mut object, bytes_max)?;
     let after = object.members().get("id");
     if before.is_some() && after.is_some() && after != before.as_ref() {
         return Err(CommandError::OtherId { id: id.clone() });
@@ -392,7 +393,6 @@ fn patched(
         }
     }
     let text = object.text(id);
-    let bytes_max = current.map_or(bytes_max, |record| record.json.len().max(bytes_max));
     if text.len() > bytes_max {
         return Err(CommandError::TooLong { bytes_max });
     }

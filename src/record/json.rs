@@ -13,14 +13,31 @@ use serde_json::{Map, Number, Value};
 
 use super::object::BodyError;
 
-/// Reads a value. Refuses one that has an object with the same name twice, or that is nested deeper than 128 levels.
+/// The most levels of arrays and objects in a value that is read.
+pub(super) const DEPTH_MAX: usize = 127;
+
+/// Reads what a client sends to be kept: refuses numbers that would not keep their value.
+pub(super) fn read(text: &[u8]) -> Result<Value, BodyError> {
+    let value = parse(text).map_err(|error| {
+        let inexact = error.to_string().starts_with(OUT_OF_RANGE);
+        let inexact = inexact.then(|| exact(text).err()).flatten();
+        inexact.unwrap_or_else(|| BodyError::syntax(&error))
+    })?;
+    exact(text)?;
+    Ok(value)
+}
+
+/// The beginning of the text with which `serde_json` refuses a number that is larger than any `f64`.
+const OUT_OF_RANGE: &str = "number out of range";
+
+/// Reads a value. Refuses one that has an object with the same name twice, or that is nested deeper than [`DEPTH_MAX`].
 pub(super) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice(text).map(|UniqueNames(value)| value)
 }
 
-/// Refuses a text that has a number which would not be kept as it was written: a whole number beyond 64 bits, or one with
-/// more digits than an `f64` has and another value than the nearest `f64`.
-pub(super) fn exact(text: &[u8]) -> Result<(), BodyError> {
+/// Refuses a text that has a number which would not keep its value: a whole number beyond 64 bits, or one that the nearest
+/// `f64` does not give back when it is printed with as many digits.
+fn exact(text: &[u8]) -> Result<(), BodyError> {
     let mut rest = text;
     while let Some(byte) = rest.first() {
         let length = match byte {
@@ -28,7 +45,7 @@ pub(super) fn exact(text: &[u8]) -> Result<(), BodyError> {
             b'-' | b'0'..=b'9' => {
                 let length = rest.iter().take_while(|byte| is_of_number(**byte));
                 let (number, _) = rest.split_at(length.count());
-                if number.len() > DIGITS_KEPT && !is_kept(number) {
+                if !is_short(number) && !is_kept(number) {
                     let number = String::from_utf8_lossy(number).into_owned();
                     return Err(BodyError::Number { number });
                 }
@@ -41,8 +58,15 @@ pub(super) fn exact(text: &[u8]) -> Result<(), BodyError> {
     Ok(())
 }
 
-/// So many characters of a number are kept in any case.
-const DIGITS_KEPT: usize = 17;
+/// An `f64` keeps so many digits of any number that is neither very large nor very small.
+const DIGITS_SHORT: usize = 15;
+/// No `f64` needs more digits to be told from all others.
+const DIGITS_MAX: usize = 17;
+
+/// Whether a number is kept in any case.
+fn is_short(number: &[u8]) -> bool {
+    number.len() <= DIGITS_SHORT && !number.iter().any(|byte| b"eE".contains(byte))
+}
 
 /// The length of the string that begins a text.
 fn string_bytes(text: &[u8]) -> usize {
@@ -61,7 +85,7 @@ fn is_of_number(byte: u8) -> bool {
     byte.is_ascii_digit() || b"+-.eE".contains(&byte)
 }
 
-/// Whether a long number has the same value when it is read. What is no number at all is refused elsewhere.
+/// Whether a number has the same value when it is read. What is no number at all is refused elsewhere.
 fn is_kept(number: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(number) else {
         return true;
@@ -73,9 +97,15 @@ fn is_kept(number: &[u8]) -> bool {
     if whole && (text.parse::<u64>().is_ok() || text.parse::<i64>().is_ok()) {
         return true;
     }
-    let (written, kept) = (decimal(text), decimal(&format!("{nearest:e}")));
-    let as_many = |digits: &str| digits.len() <= DIGITS_KEPT;
-    written == kept || !whole && written.is_some_and(|(_, digits, _)| as_many(&digits))
+    let written = decimal(text);
+    let Some((_, digits, _)) = written.as_ref().filter(|_| nearest.is_finite()) else {
+        return false;
+    };
+    if whole || digits.len() > DIGITS_MAX {
+        return written == decimal(&format!("{nearest:e}"));
+    }
+    let places = digits.len().saturating_sub(1);
+    written == decimal(&format!("{nearest:.places$e}"))
 }
 
 /// A number as its sign, its digits without zeros at either end, and the exponent of the first digit. Zero has no digits.
@@ -185,6 +215,15 @@ mod tests {
             "1e300",
             "1.7976931348623157e308",
             "12345678901234567E-10",
+            "9007199254740992.0",
+            "9007199254740994.0",
+            "123456789012345.6",
+            "1E5",
+            "-2.50e-7",
+            "5e-324",
+            "4.9406564584124654e-324",
+            "2.2250738585072014e-308",
+            "0e-400",
             "\"123456789012345678901234567890\"",
             "{\"a\\\"123456789012345678901\":[\"\\\\\",1]}",
         ] {
@@ -198,15 +237,46 @@ mod tests {
             "3.14159265358979323846264338327950288",
             "1234567890.1234567890123",
             "1.234567890123456789e20",
+            "9007199254740993.0",
+            "-9007199254740993.0",
+            "9007199254740993e0",
+            "900719925474099.3e1",
+            "1e-400",
+            "-1e-400",
+            "3e-324",
+            "1e400",
+            "-1e400",
+            "1e99999999999999999999",
+            "1e-99999999999999999999",
         ] {
             let text = format!("{{\"a\":[\"x\",{changed}]}}");
             let number = changed.to_owned();
             assert_eq!(
-                exact(text.as_bytes()),
+                read(text.as_bytes()),
                 Err(BodyError::Number { number }),
                 "{changed}"
             );
         }
+    }
+
+    #[test]
+    fn the_first_fault_of_a_text_is_told() {
+        for text in ["1e400]", "[1e400,]", "{\"a\":1e-400", "1e-400 x"] {
+            let error = read(text.as_bytes()).unwrap_err();
+            let number_first = text.contains("1e400");
+            assert_eq!(
+                matches!(error, BodyError::Number { .. }),
+                number_first,
+                "{text}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_may_have_a_bounded_depth() {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(parse(nested(DEPTH_MAX).as_bytes()).is_ok());
+        assert!(parse(nested(DEPTH_MAX + 1).as_bytes()).is_err());
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) struct JsonObject(Map<String, Value>);
 /// The error of a body that is not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// It is not JSON, is nested deeper than 128 levels, or has an object with the same name twice.
+    /// It is not JSON, is nested too deep, or has an object with the same name twice.
     #[error("not valid JSON at line {line}, column {column}: {reason}")]
     Syntax {
         line: usize,
@@ -29,9 +29,9 @@ pub(crate) enum BodyError {
         /// The kind of the value, with its article.
         found: &'static str,
     },
-    /// It has a number that can't be kept as it was written.
+    /// It has a number that would not keep its value.
     #[error(
-        "the number {number} has more digits than can be kept; send it as a text, or with fewer"
+        "the number {number} has more digits than can be kept, or is too large or too small; send it as a text, or with fewer digits"
     )]
     Number { number: String },
 }
@@ -50,22 +50,22 @@ impl BodyError {
 }
 
 impl JsonObject {
-    /// Reads what a client sends to be kept: refuses numbers that can't be kept as they are written.
+    /// Reads what a client sends to be kept: refuses numbers that would not keep their value.
     pub(crate) fn read(body: &[u8]) -> Result<Self, BodyError> {
-        let object = Self::parse(body)?;
-        json::exact(body)?;
-        Ok(object)
+        Self::of(json::read(body)?)
     }
 
     /// Reads a text.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, BodyError> {
-        match json::parse(body) {
-            Ok(Value::Object(members)) => Ok(Self(members)),
-            Ok(other) => Err(BodyError::NotAnObject {
-                found: article(&other),
-            }),
-            Err(error) => Err(BodyError::syntax(&error)),
-        }
+        Self::of(json::parse(body).map_err(|error| BodyError::syntax(&error))?)
+    }
+
+    fn of(value: Value) -> Result<Self, BodyError> {
+        let found = article(&value);
+        let Value::Object(members) = value else {
+            return Err(BodyError::NotAnObject { found });
+        };
+        Ok(Self(members))
     }
 
     /// The id that the client chose, if it chose one.

@@ -3,6 +3,7 @@
 
 // Decision: Patches by operations are our own.
 
+mod budget;
 mod pointer;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use serde_json::{Map, Number, Value};
 use super::compare::same;
 use super::json;
 use super::object::{BodyError, JsonObject, article};
+use budget::PatchBudget;
 use pointer::RecordPointer;
 
 /// The most operations in one patch.
@@ -73,8 +75,7 @@ pub(crate) enum PatchFault {
 impl RecordPatch {
     /// Reads a list of operations.
     pub(crate) fn operations(body: &[u8]) -> Result<Self, PatchFault> {
-        json::exact(body)?;
-        let parsed = json::parse(body).map_err(|error| BodyError::syntax(&error))?;
+        let parsed = json::read(body)?;
         let found = article(&parsed);
         let Value::Array(list) = parsed else {
             return Err(PatchFault::NotAnArray { found });
@@ -88,8 +89,12 @@ impl RecordPatch {
         Ok(Self::Operations(operations.collect::<Result<_, _>>()?))
     }
 
-    /// Applies it. After an error the object may be changed in part.
-    pub(crate) fn apply(&self, object: &mut JsonObject) -> Result<(), PatchFault> {
+    /// Applies it. What it copies may have `bytes_max` bytes. After an error the object may be changed in part.
+    pub(crate) fn apply(
+        &self,
+        object: &mut JsonObject,
+        bytes_max: usize,
+    ) -> Result<(), PatchFault> {
         let operations = match self {
             Self::Merge(patch) => {
                 object.merge(patch);
@@ -98,11 +103,14 @@ impl RecordPatch {
             Self::Operations(operations) => operations,
         };
         let mut whole = Value::Object(std::mem::take(object.members_mut()));
+        let mut budget = PatchBudget::new(bytes_max);
         for (at, operation) in operations.iter().enumerate() {
-            operation.apply(&mut whole).map_err(|why| match why {
-                Some(why) => PatchFault::Misfit { at, why },
-                None => PatchFault::Test { at },
-            })?;
+            operation
+                .apply(&mut whole, &mut budget)
+                .map_err(|why| match why {
+                    Some(why) => PatchFault::Misfit { at, why },
+                    None => PatchFault::Test { at },
+                })?;
         }
         let found = article(&whole);
         let Value::Object(members) = whole else {
@@ -158,19 +166,28 @@ impl PatchOperation {
     }
 
     /// Applies it, or says why not; `None` for a test that found another value.
-    fn apply(&self, whole: &mut Value) -> Result<(), Option<String>> {
+    fn apply(&self, whole: &mut Value, budget: &mut PatchBudget) -> Result<(), Option<String>> {
         let path = &self.path;
         match &self.kind {
-            OperationKind::Add(value) => path.add(whole, value.clone())?,
-            OperationKind::Remove => drop(path.remove(whole)?),
-            OperationKind::Replace(value) => *path.find_mut(whole)? = value.clone(),
+            OperationKind::Add(value) => {
+                budget.put(value, path)?;
+                path.add(whole, value.clone(), budget)?;
+            }
+            OperationKind::Remove => drop(path.remove(whole, budget)?),
+            OperationKind::Replace(value) => {
+                budget.put(value, path)?;
+                *path.find_mut(whole)? = value.clone();
+            }
             OperationKind::Move(from) => {
-                let value = from.remove(whole)?;
-                path.add(whole, value)?;
+                let value = from.remove(whole, budget)?;
+                budget.put(&value, path)?;
+                path.add(whole, value, budget)?;
             }
             OperationKind::Copy(from) => {
-                let value = from.find_mut(whole)?.clone();
-                path.add(whole, value)?;
+                let value = from.find_mut(whole)?;
+                budget.copy(value, path)?;
+                let value = value.clone();
+                path.add(whole, value, budget)?;
             }
             OperationKind::Test(value) => {
                 if !same(path.find_mut(whole)?, value) {

@@ -26,8 +26,8 @@
 //! | 422 | `invalid_order` | what the admin listener can't do |
 //! | 422 | `invalid_settings` | settings that are read again have faults |
 //! | 409 | `patch_test` | a test of a JSON Patch found another value |
-//! | 422 | `patch_misfit` | a JSON Patch names what the record does not have |
-//! | 422 | `inexact_number` | a number that would not be kept as it was written |
+//! | 422 | `patch_misfit` | a JSON Patch names what the record does not have, or copies, nests or moves more than a patch may |
+//! | 422 | `inexact_number` | a number that would not keep its value |
 //! | 422 | `key_reused` | another request was sent with the same `Idempotency-Key` |
 //! | 424 | `cancelled` | an operation of an atomic batch that was not done, since another was refused |
 //! | 428 | `precondition_required` | the resource insists on `If-Match` |
@@ -111,7 +111,7 @@ codes! {
     InvalidSettings = 422, "invalid_settings", "The settings are wrong";
     PatchTest = 409, "patch_test", "A test of the patch found another value";
     PatchMisfit = 422, "patch_misfit", "The patch does not fit the record";
-    InexactNumber = 422, "inexact_number", "A number has more digits than can be kept";
+    InexactNumber = 422, "inexact_number", "A number would not keep its value";
     KeyReused = 422, "key_reused", "The Idempotency-Key is another request's";
     Cancelled = 424, "cancelled", "Another operation of the batch was refused";
     ClientLeft = 499, "client_left", "The client closed its side while the request waited for its turn";

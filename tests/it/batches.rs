@@ -556,6 +556,38 @@ fn a_patch_by_operations_is_applied_in_one_step() {
 }
 
 #[test]
+fn a_short_patch_can_not_make_a_record_that_fills_memory() {
+    let daemon = TestDaemon::start("[resource.nested]\nid = \"sequence\"\n");
+    let patch = ("content-type", "application/json-patch+json");
+    send(
+        &daemon,
+        "POST",
+        "/nested",
+        &[],
+        r#"{"o":{"a":"0123456789"}}"#,
+    )
+    .expect(201);
+    let before = daemon.get("/nested/1").text();
+    let copies = (0..40).map(|at| json!({"op": "copy", "from": "/o", "path": format!("/o/x{at}")}));
+    let body: Value = copies.collect();
+    let batch = json!({"ops": [{"method": "PATCH", "path": "/nested/1", "body": body}]});
+    let all = ("prefer", "max-affected=5");
+    for (method, path, headers, body) in [
+        ("PATCH", "/nested/1", &[patch][..], &body),
+        ("PATCH", "/nested?id_gte=1", &[patch, all], &body),
+        ("POST", "/_batch", &[], &batch),
+    ] {
+        let refused = send(&daemon, method, path, headers, &body.to_string());
+        let told = refused.text();
+        assert_eq!(refused.expect_problem(422), "patch_misfit", "{path}");
+        let why = "what the patch copies would have more than 1048576 bytes; copy less";
+        assert!(told.contains("operation 15 can't be done"), "{told}");
+        assert!(told.contains(why), "{told}");
+    }
+    assert_eq!(daemon.get("/nested/1").text(), before);
+}
+
+#[test]
 fn a_number_is_kept_as_it_was_written_or_refused() {
     let daemon = TestDaemon::start(RESOURCES);
     for kept in [
@@ -571,6 +603,8 @@ fn a_number_is_kept_as_it_was_written_or_refused() {
         let read = daemon.get(&place).text();
         assert!(read.ends_with(&format!("\"n\":{kept}}}")), "{kept}: {read}");
     }
+    let made = send(&daemon, "POST", "/books", &[], "{\"n\":1E5}").expect(201);
+    assert!(made.text().ends_with("\"n\":100000.0}"), "{}", made.text());
     let total = daemon
         .get("/books")
         .header("x-total-count")
@@ -582,6 +616,9 @@ fn a_number_is_kept_as_it_was_written_or_refused() {
         ("/books", "{\"n\":[{\"m\":-9223372036854775809}]}"),
         ("/books", "{\"n\":3.141592653589793238462643}"),
         ("/books", "[{\"n\":123456789012345678901}]"),
+        ("/books", "{\"n\":9007199254740993.0}"),
+        ("/books", "{\"n\":1e-400}"),
+        ("/books", "{\"n\":1e400}"),
         ("/_batch", op),
     ] {
         let refused = send(&daemon, "POST", path, &[], body);

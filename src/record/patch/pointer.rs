@@ -2,6 +2,11 @@
 
 use serde_json::Value;
 
+use super::budget::PatchBudget;
+
+/// The most characters of a pointer in an error.
+const SHOWN_MAX: usize = 100;
+
 /// The names on the way to a value (RFC 6901).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RecordPointer(pub(super) Vec<String>);
@@ -52,13 +57,26 @@ impl RecordPointer {
         Ok(Some((holder, last)))
     }
 
-    pub(super) fn add(&self, whole: &mut Value, value: Value) -> Result<(), String> {
+    /// Its beginning, for people.
+    pub(super) fn beginning(&self) -> String {
+        self.to_string().chars().take(SHOWN_MAX).collect()
+    }
+
+    pub(super) fn add(
+        &self,
+        whole: &mut Value,
+        value: Value,
+        budget: &mut PatchBudget,
+    ) -> Result<(), String> {
         match self.holder(whole)? {
             None => *whole = value,
             Some((Value::Object(members), name)) => drop(members.insert(name.to_owned(), value)),
             Some((Value::Array(items), "-")) => items.push(value),
             Some((Value::Array(items), name)) => match index(name) {
-                Some(at) if at <= items.len() => items.insert(at, value),
+                Some(at) if at <= items.len() => {
+                    budget.shift(items.len() - at)?;
+                    items.insert(at, value);
+                }
                 _ => return Err(format!("there is no place {self}")),
             },
             Some(_) => return Err(format!("there is no place {self}")),
@@ -66,12 +84,23 @@ impl RecordPointer {
         Ok(())
     }
 
-    pub(super) fn remove(&self, whole: &mut Value) -> Result<Value, String> {
+    pub(super) fn remove(
+        &self,
+        whole: &mut Value,
+        budget: &mut PatchBudget,
+    ) -> Result<Value, String> {
         let removed = match self.holder(whole)? {
-            Some((Value::Object(members), name)) => members.shift_remove(name),
-            Some((Value::Array(items), name)) => index(name)
-                .filter(|at| *at < items.len())
-                .map(|at| items.remove(at)),
+            Some((Value::Object(members), name)) => {
+                budget.shift(members.len())?;
+                members.shift_remove(name)
+            }
+            Some((Value::Array(items), name)) => match index(name).filter(|at| *at < items.len()) {
+                Some(at) => {
+                    budget.shift(items.len() - at)?;
+                    Some(items.remove(at))
+                }
+                None => None,
+            },
             Some(_) | None => None,
         };
         removed.ok_or_else(|| self.absent())

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// The bytes that a patch may copy in these tests.
+const BYTES_MAX: usize = 1 << 20;
+
 fn object(text: &str) -> JsonObject {
     JsonObject::parse(text.as_bytes()).unwrap()
 }
@@ -192,7 +195,7 @@ fn operations_do_what_the_rfc_says() {
     for (before, patch, after) in DONE {
         let mut found = object(before);
         let patch = RecordPatch::operations(patch.as_bytes()).unwrap();
-        patch.apply(&mut found).unwrap();
+        patch.apply(&mut found, BYTES_MAX).unwrap();
         let text = |object: &JsonObject| object.without_id();
         assert_eq!(text(&found), text(&object(after)), "{before} {patch:?}");
     }
@@ -204,10 +207,106 @@ fn what_can_not_be_done_is_told() {
         let mut found =
             object(r#"{"a":1,"l":[1,2],"o":{},"big":18446744073709551615,"f":1.7e308}"#);
         let done = RecordPatch::operations(patch.as_bytes());
-        let done = done.and_then(|patch| patch.apply(&mut found));
+        let done = done.and_then(|patch| patch.apply(&mut found, BYTES_MAX));
         assert_eq!(done.unwrap_err().to_string(), *why, "{patch}");
     }
     let many = format!("[{}]", vec!["1"; OPERATIONS_MAX + 1].join(","));
     let many = RecordPatch::operations(many.as_bytes());
     assert_eq!(many, Err(PatchFault::TooMany));
+}
+
+/// A patch of these operations, applied to a record.
+fn applied(record: &str, operations: &[String]) -> Result<JsonObject, PatchFault> {
+    let mut found = object(record);
+    let patch = RecordPatch::operations(format!("[{}]", operations.join(",")).as_bytes())?;
+    patch.apply(&mut found, BYTES_MAX)?;
+    Ok(found)
+}
+
+#[track_caller]
+fn assert_misfit(record: &str, operations: &[String], at: usize, why: &str) {
+    let fault = applied(record, operations).unwrap_err();
+    let text = fault.to_string();
+    assert!(
+        text.starts_with(&format!("operation {at} can't be done: ")),
+        "{text}"
+    );
+    assert!(text.ends_with(why), "{text}");
+    assert!(matches!(fault, PatchFault::Misfit { .. }), "{text}");
+}
+
+fn zeros(count: usize) -> String {
+    format!(r#"{{"l":[{}]}}"#, vec!["0"; count].join(","))
+}
+
+#[test]
+fn a_patch_can_not_copy_without_end() {
+    let doubled = (0..40).map(|at| format!(r#"{{"op":"copy","from":"/o","path":"/o/x{at}"}}"#));
+    let overwritten = vec![r#"{"op":"copy","from":"/o","path":"/p"}"#.to_owned(); 1000];
+    let long = format!(r#"{{"o":"{}"}}"#, "x".repeat(100_000));
+    for (record, operations, at) in [
+        (r#"{"o":{"a":"0123456789"}}"#, doubled.collect(), 15),
+        (&*long, overwritten, 10),
+    ] {
+        let why = "what the patch copies would have more than 1048576 bytes; copy less";
+        assert_misfit(record, &operations, at, why);
+    }
+}
+
+#[test]
+fn a_patch_can_not_work_without_end() {
+    let often = |operation: &str| vec![operation.to_owned(); OPERATIONS_MAX];
+    let each = (0..1000).map(|at| format!(r#"{{"op":"remove","path":"/m{at}"}}"#));
+    let members: Vec<_> = (0..10_000).map(|at| format!(r#""m{at}":0"#)).collect();
+    let members = format!("{{{}}}", members.join(","));
+    let list = zeros(100_000);
+    for (record, operations, at) in [
+        (&list, often(r#"{"op":"add","path":"/l/0","value":0}"#), 19),
+        (&list, often(r#"{"op":"remove","path":"/l/0"}"#), 20),
+        (
+            &list,
+            often(r#"{"op":"move","from":"/l/0","path":"/l/0"}"#),
+            10,
+        ),
+        (&list, often(r#"{"op":"move","from":"/l","path":"/l"}"#), 19),
+        (&members, each.collect(), 202),
+    ] {
+        let why = "the patch would move more than 2000000 values; replace the whole array or object, or send several patches";
+        assert_misfit(record, &operations, at, why);
+    }
+}
+
+#[test]
+fn a_patch_can_not_nest_values_deeper_than_they_are_read() {
+    let nested = "[".repeat(120) + &"]".repeat(120);
+    let record = format!(r#"{{"a":{nested},"b":{nested}}}"#);
+    let bottom = format!("/b{}", "/0".repeat(119));
+    let shallow = format!(r#"{{"op":"add","path":"{bottom}/-","value":0}}"#);
+    for operation in [
+        format!(r#"{{"op":"move","from":"/a","path":"{bottom}/-"}}"#),
+        format!(r#"{{"op":"copy","from":"/b","path":"{bottom}/-"}}"#),
+        format!(r#"{{"op":"add","path":"{bottom}/-","value":{nested}}}"#),
+        format!(r#"{{"op":"replace","path":"{bottom}/0","value":{nested}}}"#),
+    ] {
+        let why = "would be nested deeper than 127 levels; put the value higher";
+        assert_misfit(&record, &[shallow.clone(), operation], 1, why);
+    }
+}
+
+#[test]
+fn a_patch_within_its_bounds_is_done() {
+    // As deep as a body may be, and it can be read again.
+    let bottom = "/0".repeat(119);
+    let nested = "[".repeat(120) + &"]".repeat(120);
+    let add = format!(r#"{{"op":"add","path":"/b{bottom}/-","value":[[[[[[]]]]]]}}"#);
+    let done = applied(&format!(r#"{{"b":{nested}}}"#), &[add]).unwrap();
+    let text = format!("{{\"id\":1{}", done.without_id());
+    JsonObject::parse(text.as_bytes()).unwrap();
+    // Many operations on a list of usual length.
+    let first = r#"{"op":"move","from":"/l/0","path":"/l/-"}"#.to_owned();
+    applied(&zeros(1000), &vec![first; OPERATIONS_MAX]).unwrap();
+    // A copy as large as the record may be.
+    let copy = r#"{"op":"copy","from":"/o","path":"/p"}"#.to_owned();
+    let record = format!(r#"{{"o":"{}"}}"#, "x".repeat(BYTES_MAX - 2));
+    applied(&record, &[copy]).unwrap();
 }
