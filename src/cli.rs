@@ -156,7 +156,7 @@ enum Command {
         #[command(flatten)]
         admin: AdminArg,
     },
-    /// Have the running daemon read its settings again, and print what changes: exit code 78 if nothing was changed
+    /// Have the running daemon read its settings again, and print what changes: exit code 78 if the settings are refused
     Reload {
         /// Only print what would change
         #[arg(long)]

@@ -171,13 +171,13 @@ fn backup(found: &mut Findings) {
     }
 }
 
-/// The store counts where the id is "sequence": a client can't name the record that is to be created.
+/// With id = "sequence" a PUT creates no record.
 fn upsert(found: &mut Findings, name: &str) {
     let upsert = ["resource", name, "upsert"];
     let id = found.value_of(&["resource", name, "id"]);
     if found.value_of(&upsert) == Some(&Value::Bool(true)) && id.is_some_and(|id| id == "sequence")
     {
-        let problem = "can't be with id = \"sequence\", where the server names records; take one of the two out";
+        let problem = "can't be with id = \"sequence\", where a PUT creates no record; take one of the two out";
         found.fault_of(&upsert, problem);
     }
 }
