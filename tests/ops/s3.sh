@@ -36,12 +36,13 @@ server() { # Starts it, empty as it keeps everything in memory, and makes the bu
     until_true curl --silent --fail --output /dev/null -X PUT "$BUCKET"
 }
 
-daemon() { # Starts it, and waits until it is ready.
+daemon() { # Starts it, and waits until it is ready, and its store open.
     NO_COLOR=1 "$PERENNIAL" --config "$WORK/perennial.toml" serve 2>"$WORK/log" &
     DAEMON=$!
     until_true has " ready" cat "$WORK/log"
     SITE=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$WORK/log")
     ADMIN=$(sed -n 's/.*admin on \(http:[^ ]*\).*/\1/p' "$WORK/log")
+    until_true quiet curl --fail --silent "$ADMIN/readyz"
 }
 
 mkdir "$WORK/site"
@@ -106,9 +107,10 @@ check "the daemon is killed in the middle" unfinished
 daemon
 check "records are written after the restart" records 1001 1002
 check "the next backup has all records, too" until_true verified 1002
+# A backup that is being made at this moment is unfinished, too.
+check "nothing is left of the one that was killed" until_true all_finished
 kill -TERM "$DAEMON"
 wait "$DAEMON" || true
-check "nothing is left of the one that was killed" all_finished
 
 daemon
 SUM=$(all_records "$SITE")
