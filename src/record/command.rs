@@ -279,6 +279,16 @@ pub(crate) enum Decision {
     Keep,
 }
 
+impl Decision {
+    /// The bytes of the new text.
+    pub(crate) fn put_bytes(&self) -> usize {
+        match self {
+            Self::Put(text) => text.len(),
+            Self::Remove | Self::Keep => 0,
+        }
+    }
+}
+
 // Decision: The daemon's own values are given by the writer.
 /// Decides what a command does to the record of `id`, which is `current` now.
 pub(crate) fn decide(

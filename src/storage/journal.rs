@@ -91,6 +91,9 @@ pub(crate) enum JournalError {
         first: u64,
         last: u64,
     },
+    /// A group of changes is so long that it would not be read back.
+    #[error("the changes are too long for one group of the journal; change fewer records at once")]
+    TooMuch,
     /// The file was removed, or another one took its place, while the daemon had it open.
     #[error("{} was moved, removed or replaced while it was in use; put the data folder back", .path.display())]
     Replaced {
@@ -100,6 +103,11 @@ pub(crate) enum JournalError {
 }
 
 impl JournalError {
+    /// Whether the changes were too long for one group. Nothing was written then.
+    pub(super) fn is_too_much(&self) -> bool {
+        matches!(self, Self::TooMuch)
+    }
+
     /// Whether the content of a file is not what was written.
     pub(super) fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged { .. } | Self::Missing { .. })

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::change::JournalChange;
-use super::frame::{Chain, FrameKind, HEAD_BYTES, encode};
+use super::frame::{self, Chain, FrameKind, HEAD_BYTES, encode};
 use super::read::JournalEnd;
 use super::segment::{self, SEGMENT_HEAD_BYTES, SegmentHead, bytes_of};
 use super::{JournalError, StoreId, at, sync_folder};
@@ -114,12 +114,16 @@ impl Journal {
     }
 
     /// Puts the changes into a frame and makes sure that a segment has room for it. Nothing of it is written yet. With
-    /// `no_more_room` the disk may not be used for it: then only a spare file can be the next segment.
+    /// `no_more_room` the disk may not be used for it: then only a spare file can be the next segment. Changes that would not be
+    /// read back are refused.
     pub(crate) fn prepare(
         &mut self,
         changes: &[JournalChange],
         no_more_room: bool,
     ) -> Result<(), JournalError> {
+        if !frame::fits(changes) {
+            return Err(JournalError::TooMuch);
+        }
         self.no_more_room = no_more_room;
         self.frame.clear();
         self.frame_chain = encode(&mut self.frame, changes, FrameKind::Plain, self.chain);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::change::{self, Cursor, JournalChange};
-use crate::num::as_usize;
+use crate::num::{as_u64, as_usize};
 
 /// The first four bytes of a frame.
 pub(super) const MAGIC: [u8; 4] = *b"PRNF";
@@ -15,7 +15,7 @@ const COMPRESSED: u8 = 1;
 const LAST: u8 = 2;
 /// The length of a frame's head.
 pub(super) const HEAD_BYTES: usize = 48;
-/// The longest body: a group of writes is far shorter, so a longer one is damage.
+/// The longest body: none longer is written, so a longer one is damage.
 const BODY_BYTES_MAX: u32 = 256 << 20;
 const LEVEL: i32 = 1;
 
@@ -69,6 +69,12 @@ pub(super) enum FrameKind {
     Compressed,
     /// The last one of a snapshot.
     End,
+}
+
+/// Whether a frame can hold these changes, so that it is read back.
+pub(super) fn fits(changes: &[JournalChange]) -> bool {
+    let bytes: usize = changes.iter().map(JournalChange::bytes).sum();
+    as_u64(bytes) <= u64::from(BODY_BYTES_MAX)
 }
 
 /// Appends the frame of these changes, which are not none, to `out`. Returns the chain after it.

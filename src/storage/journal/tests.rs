@@ -37,6 +37,24 @@ fn open(folder: &Path) -> (Journal, u64) {
     (Journal::open(folder, STORE, &end).unwrap(), end.last)
 }
 
+#[test]
+fn a_group_that_would_not_be_read_back_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(folder.path());
+    let long = change(1, 1 << 20);
+    let changes = |n| std::iter::repeat_n(long.clone(), n).collect::<Vec<_>>();
+    assert!(frame::fits(&changes(255)));
+    let refused = journal.prepare(&changes(256), false).unwrap_err();
+    assert!(refused.is_too_much() && !refused.is_of_disk(), "{refused}");
+    drop(journal);
+    let (mut journal, last) = open(folder.path());
+    assert_eq!(last, 0);
+    assert!(journal.prepare(&changes(256), false).is_err());
+    append(&mut journal, &[change(1, 10)]);
+    drop(journal);
+    assert_eq!(open(folder.path()).1, 1);
+}
+
 fn append(journal: &mut Journal, changes: &[JournalChange]) {
     journal.prepare(changes, false).unwrap();
     journal

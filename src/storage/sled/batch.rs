@@ -68,7 +68,7 @@ impl Writer {
         if delivery.attempt() > 1 {
             let prepared = queued.prepared.lock().clone();
             if let Some(prepared) = prepared
-                && was_committed(open, origin, prepared.changes)?
+                && was_committed(open, origin, &prepared.changes)?
             {
                 return Ok(Some((prepared.written, true)));
             }

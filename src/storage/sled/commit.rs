@@ -5,6 +5,7 @@
 
 // Decision: A group is answered before it is applied.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub(super) const FAILING_SYNC: &str = "storage.failing_sync";
 /// The fault point at which the disk does not answer for a tenth of a second.
 pub(super) const HANGING_SYNC: &str = "storage.hanging_sync";
 const HANG: Duration = Duration::from_millis(100);
-/// The fewest entries the log keeps. A message that is delivered again is looked for there, two groups later at most.
+/// The fewest entries the log keeps, besides those of the last writes.
 const LOG_KEEP_MIN: u64 = 2560;
 /// How many entries of the log a group removes at most, besides as many as it adds.
 const LOG_TRIM: u64 = 256;
@@ -40,6 +41,8 @@ const LOG_TRIM: u64 = 256;
 /// The end of a commit that left the view in no doubt.
 pub(super) enum Committed {
     Done,
+    /// The group is too long for the journal; nothing was changed.
+    TooMuch,
     /// The disk had no room for the journal; nothing was changed.
     NoRoom,
     /// The disk failed before anything was written.
@@ -164,6 +167,9 @@ impl Writer {
             journal.leave_segment();
         }
         if let Err(error) = journal.prepare(changes, full) {
+            if error.is_too_much() {
+                return Ok(Some(Committed::TooMuch));
+            }
             if error.is_full() {
                 self.holder.space.had_none(&error);
                 return Ok(Some(Committed::NoRoom));
@@ -238,15 +244,21 @@ impl Writer {
     fn trim_log(&self, group: &mut Group, checked: &mut Checked) {
         let keep = self.holder.limits.now().log_keep.max(LOG_KEEP_MIN);
         let added = checked.last_seq - self.checked.last_seq;
-        for _ in 0..added.saturating_add(LOG_TRIM) {
-            let kept = checked.last_seq + 1 - checked.log_first;
-            if kept <= keep {
-                break;
-            }
-            group.remove(Keyspace::Log, seq_key(checked.log_first));
-            checked.log_first += 1;
+        let needed = self.holder.handovers.needed_from();
+        let trimmed = trimmed(checked.log_first, checked.last_seq, added, keep, needed);
+        for seq in trimmed.clone() {
+            group.remove(Keyspace::Log, seq_key(seq));
         }
+        checked.log_first = trimmed.end;
     }
+}
+
+/// The entries that are removed from a log of `first..=last`, of which `added` are new, `keep` are to be kept, and those from
+/// `needed` on are kept in any case. Pure.
+fn trimmed(first: u64, last: u64, added: u64, keep: u64, needed: u64) -> Range<u64> {
+    let end = (last + 1).saturating_sub(keep).min(needed);
+    let most = added.saturating_add(LOG_TRIM);
+    first..end.min(first.saturating_add(most)).max(first)
 }
 
 /// Held during a commit: unless it is dispelled, the store is in doubt when it is dropped, by an error or a panic.
@@ -282,6 +294,29 @@ impl Drop for Doubt<'_> {
         }
         if self.doubtful {
             self.holder.doubt();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_loses_its_oldest_entries_and_none_of_the_last_writes() {
+        for (first, last, added, keep, needed, removed) in [
+            (1, 100, 10, 100, 91, 1..1),
+            (1, 110, 10, 100, 91, 1..11),
+            (1, 110, 10, 100, 5, 1..5),
+            // A group that is longer than all that is kept.
+            (1, 9_000, 8_000, 2_560, 990, 1..990),
+            (990, 9_100, 100, 2_560, 1_001, 990..1_001),
+            (990, 9_200, 100, 2_560, 9_001, 990..990 + 100 + LOG_TRIM),
+            (1, 9_000, 1, 100, 1, 1..1),
+            (50, 60, 5, 100, 55, 50..50),
+        ] {
+            let found = trimmed(first, last, added, keep, needed);
+            assert_eq!(found, removed, "{first} {last} {added} {keep} {needed}");
         }
     }
 }

@@ -309,6 +309,7 @@ impl Compactor {
             opener: &*self.holder.opener,
             collections: &names,
             log_keep: self.holder.limits.now().log_keep,
+            log_needed: self.holder.handovers.needed_from(),
             before: None,
             view_in_doubt: false,
             healing: &self.holder.healing,

@@ -5,7 +5,7 @@ use super::read_error::ReadError;
 use super::staging::{Staging, WriteTarget};
 use super::unique::OwnValues;
 use super::writer::Writer;
-use crate::record::{CommandError, Decision, decide};
+use crate::record::{BATCH_BYTES_MAX, CommandError, Decision, decide};
 use crate::storage::{CollectionId, Write};
 
 /// The effect of a command on one record.
@@ -92,6 +92,10 @@ impl Writer {
             }
         }
         all.extend(decided);
+        let put = all.iter().map(|it| it.decision.put_bytes());
+        if staging.group.bytes() + put.sum::<usize>() > BATCH_BYTES_MAX {
+            return Ok(Err(CommandError::TooMuch));
+        }
         Ok(Ok(all))
     }
 }

@@ -220,6 +220,7 @@ impl From<JournalError> for OpenFault {
             JournalError::Damaged { .. } | JournalError::Missing { .. } => {
                 Self::Damaged(error.to_string())
             }
+            JournalError::TooMuch => Self::Io(io::Error::other(error.to_string())),
             JournalError::Replaced { .. } => Self::Replaced(error.to_string()),
         }
     }

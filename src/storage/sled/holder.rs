@@ -27,6 +27,7 @@ use super::index_building::IndexWork;
 use super::index_catalog::IndexCatalog;
 use super::known::KnownResources;
 use super::limits::SharedLimits;
+use super::log::Handovers;
 use super::one_at_a_time::OneAtATime;
 use super::opening::{CommitLog, Opening};
 use super::reader_state::{OpenEngine, ReaderState};
@@ -77,6 +78,7 @@ pub(super) struct Holder {
     /// The bytes that the journal has grown by since the last snapshot.
     journal_bytes: AtomicU64,
     pub(super) index_work: IndexWork,
+    pub(super) handovers: Handovers,
     pub(super) answer_counts: AnswerCounts,
     /// The oldest moment to which the store can be restored.
     pub(super) oldest: Mutex<Option<OldestMoment>>,
@@ -116,6 +118,7 @@ impl Holder {
             removed_aside: Counter::default(),
             journal_bytes: AtomicU64::new(0),
             index_work: IndexWork::default(),
+            handovers: Handovers::default(),
             answer_counts: AnswerCounts::default(),
             oldest: Mutex::new(None),
         }
@@ -148,6 +151,7 @@ impl Holder {
             opener: &*self.opener,
             collections: &names,
             log_keep: self.limits.now().log_keep,
+            log_needed: self.handovers.needed_from(),
             before: before.map(|store| (store, durable)),
             view_in_doubt: self.view_in_doubt.load(Ordering::SeqCst),
             healing: &self.healing,

@@ -5,6 +5,8 @@
 //! entry: version u8 | kind u8 | message id u128 | at ms u64 | length of name u8 | resource's name | record's id
 //! ```
 
+use parking_lot::Mutex;
+
 use super::engine::{Engine, EngineError, Keyspace};
 use super::read_error::ReadError;
 use super::stored_record::{Damaged, Fields};
@@ -71,6 +73,32 @@ impl LogEntry {
     }
 }
 
+/// The first changes after the last two handovers of new writes to the writer, the older first. The log keeps the entries from
+/// there on: if the writer dies, they tell which of those writes were committed.
+#[derive(Debug)]
+pub(super) struct Handovers(Mutex<[u64; 2]>);
+
+impl Default for Handovers {
+    fn default() -> Self {
+        Self(Mutex::new([u64::MAX; 2]))
+    }
+}
+
+impl Handovers {
+    /// Notes another one, whose first change is `first` if it has any.
+    pub(super) fn add(&self, first: u64) {
+        let mut known = self.0.lock();
+        let [_, last] = *known;
+        *known = [last, first];
+    }
+
+    /// The first change whose entry may be asked for.
+    pub(super) fn needed_from(&self) -> u64 {
+        let [before, last] = *self.0.lock();
+        before.min(last)
+    }
+}
+
 /// The log's key of a change's number.
 pub(super) fn seq_key(seq: u64) -> [u8; 8] {
     seq.to_be_bytes()
@@ -130,6 +158,18 @@ pub(super) fn change((seq, entry): (u64, LogEntry)) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_entries_of_the_last_two_handovers_are_needed() {
+        let handovers = Handovers::default();
+        let needed = [7, 7, 90].map(|first| {
+            handovers.add(first);
+            handovers.needed_from()
+        });
+        assert_eq!(needed, [7, 7, 7]);
+        handovers.add(95);
+        assert_eq!(handovers.needed_from(), 90);
+    }
 
     #[test]
     fn an_entry_is_read_as_it_was_written() {

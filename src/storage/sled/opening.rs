@@ -45,6 +45,8 @@ pub(super) struct Opening<'a> {
     pub(super) resources: &'a Resources,
     /// The number of changes that the log keeps.
     pub(super) log_keep: u64,
+    /// The first change whose entry the log keeps in any case.
+    pub(super) log_needed: u64,
     /// The store that this process had open before, and its last change.
     pub(super) before: Option<(StoreId, u64)>,
     /// Whether the view was left in the middle of a group.
@@ -352,7 +354,8 @@ impl Opening<'_> {
     }
 
     fn log_from(&self, last: u64) -> u64 {
-        (last + 1).saturating_sub(self.log_keep)
+        let from = (last + 1).saturating_sub(self.log_keep);
+        from.min(self.log_needed)
     }
 
     fn opened(

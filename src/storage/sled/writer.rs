@@ -24,7 +24,7 @@ use super::log::{LogEntry, seq_key};
 use super::message::StoreMessage;
 use super::reader_state::OpenEngine;
 use super::staging::{Staging, WriteTarget};
-use crate::record::{Decision, RecordId, WriteCommand};
+use crate::record::{CommandError, Decision, RecordId, WriteCommand};
 use crate::storage::{CollectionId, StoreError, Write, Written, unix_ms};
 use crate::supervision::{
     BatchLimits, BlockingChild, BoxError, Delivery, Faults, Fence, Incarnation, MessageId,
@@ -136,6 +136,7 @@ impl Writer {
         let answer = || answer(answers);
         let error = match self.commit(open, staging, answer)? {
             Committed::Done => return Ok(()),
+            Committed::TooMuch => CommandError::TooMuch.into(),
             Committed::NoRoom => StoreError::Full,
             Committed::NotWritten => failing_disk::not_written(Duration::ZERO),
             Committed::Unknown => StoreError::OutcomeUnknown,
@@ -190,22 +191,19 @@ impl Writer {
     }
 }
 
-/// Whether the log has the entries of a write that was staged before, and they are this message's.
+/// Whether a write that was staged before was committed: whether the log has the entry of its last change, and it is this
+/// message's. A group is in the log as a whole or not at all, and the last entries are the last ones to go.
 pub(super) fn was_committed(
     open: &OpenEngine,
     message: MessageId,
-    changes: RangeInclusive<u64>,
+    changes: &RangeInclusive<u64>,
 ) -> Result<bool, StoreError> {
-    let mut any = false;
-    for seq in changes {
-        let entry = open.engine.get(Keyspace::Log, &seq_key(seq))?;
-        let its = |entry: &[u8]| LogEntry::decode(entry).is_ok_and(|e| e.message == message);
-        if !entry.is_some_and(|entry| its(&entry)) {
-            return Ok(false);
-        }
-        any = true;
+    if changes.is_empty() {
+        return Ok(false);
     }
-    Ok(any)
+    let entry = open.engine.get(Keyspace::Log, &seq_key(*changes.end()))?;
+    let its = |entry: &[u8]| LogEntry::decode(entry).is_ok_and(|e| e.message == message);
+    Ok(entry.is_some_and(|entry| its(&entry)))
 }
 
 /// The records that a command is about. All that it reads is read here, so that nothing of it is staged after an error.
@@ -294,6 +292,9 @@ impl BlockingChild for Writer {
             .tallies
             .resize_with(resources, Default::default);
         let writes = batch.iter().any(writes);
+        if writes && first {
+            self.holder.handovers.add(self.checked.last_seq + 1);
+        }
         let full = writes && self.holder.space.refuses();
         if writes && !full {
             self.follow_declaration(&open)?;

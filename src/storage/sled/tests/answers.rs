@@ -256,3 +256,24 @@ fn random_batches_of_a_client_that_sends_until_it_is_answered_are_done_once() {
         });
     }
 }
+
+#[test]
+fn a_batch_that_is_longer_than_the_log_is_done_once_when_the_writer_dies() {
+    for point in ["writer.before_answers", "writer.before_view"] {
+        run(async move {
+            let folder = tempfile::tempdir().unwrap();
+            let faults = Faults::armed();
+            let mut settings = settings(folder.path());
+            settings.storage.log_keep = 1_000;
+            let running = Running::start(sled_with(folder.path(), &settings, &faults)).await;
+            faults.arm(point, 1);
+            let commands = (0..4_000).map(numbered).collect();
+            let written = running.store.write_batch(batch(commands)).await.unwrap();
+            assert!(written.results.iter().all(Result::is_ok));
+            assert_eq!(written.last, 4_000, "{point}");
+            let kept = running.store.changes(0).await;
+            assert!(matches!(kept, Ok(Changes::Found(_))), "{kept:?}");
+            running.stop().await;
+        });
+    }
+}

@@ -290,3 +290,40 @@ fn a_deletion_that_reaches_too_far_is_refused() {
         running.stop().await;
     });
 }
+
+#[test]
+fn what_a_batch_changes_in_records_that_refer_to_others_counts_with_the_rest_of_it() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Arc::<Memory>::default();
+        let opener = Box::new(MemoryOpener(Arc::clone(&memory)));
+        let (settings, none) = (referring(folder.path()), Faults::none());
+        let made = with_engine(opener, &settings, &none, &incidents(folder.path()));
+        let running = Running::start(made).await;
+        let store = &running.store;
+        let [a, d] = ["a", "d"].map(|name| store.collection(name).unwrap());
+        let number = RecordId::Number;
+        let text = "x".repeat(15 << 20);
+        for id in 0..5 {
+            let empty = JsonObject::default();
+            store.create(a, empty, Some(number(id))).await.unwrap();
+            let child = json!({ "second": id, "text": text }).to_string();
+            let child = JsonObject::parse(child.as_bytes()).unwrap();
+            store.create(d, child, Some(number(id))).await.unwrap();
+        }
+        let schema = Arc::new(schema(RESOURCES[0].1));
+        let deletions = |ids: std::ops::Range<u64>| {
+            let deleted = ids.map(|id| Write {
+                schema: Arc::clone(&schema),
+                ..write(a, WriteCommand::Delete { id: number(id) })
+            });
+            store.write_batch(WriteBatch::all(deleted.collect()))
+        };
+        let refused = deletions(0..5).await.unwrap().results;
+        assert_eq!(refused.last(), Some(&Err(CommandError::TooMuch)));
+        assert!(store.get(a, &number(0)).await.unwrap().is_some());
+        let deleted = deletions(0..4).await.unwrap().results;
+        assert!(deleted.iter().all(Result::is_ok));
+        running.stop().await;
+    });
+}
