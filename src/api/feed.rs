@@ -39,6 +39,53 @@ pub(crate) struct Feeds {
     served: watch::Sender<Option<Arc<RouteTable>>>,
 }
 
+/// Whether a resource is served as it was when a feed of it began.
+#[derive(Debug)]
+struct Served {
+    route: Arc<Route>,
+    routes: watch::Receiver<Option<Arc<RouteTable>>>,
+    /// The answer for the routes that were seen last.
+    known: bool,
+}
+
+impl Served {
+    fn new(served: &watch::Sender<Option<Arc<RouteTable>>>, route: &Arc<Route>) -> Self {
+        let mut routes = served.subscribe();
+        // The route may be from a table before this one.
+        routes.mark_changed();
+        Self {
+            route: Arc::clone(route),
+            routes,
+            known: true,
+        }
+    }
+
+    /// Compares once for each reload.
+    fn is_as_before(&mut self) -> bool {
+        if self.routes.has_changed().unwrap_or(false) {
+            let routes = self.routes.borrow_and_update();
+            self.known = routes
+                .as_ref()
+                .is_none_or(|routes| has_as_before(routes, &self.route));
+        }
+        self.known
+    }
+}
+
+/// Whether these routes have the resource of this one with the same settings.
+fn has_as_before(routes: &RouteTable, route: &Arc<Route>) -> bool {
+    let Some(now) = routes.resource(&route.pattern) else {
+        return false;
+    };
+    match (&now.target, &route.target) {
+        _ if Arc::ptr_eq(now, route) => true,
+        (Target::Resource(now), Target::Resource(then)) => {
+            now.collection == then.collection && now.settings == then.settings
+        }
+        _ => false,
+    }
+}
+
 /// The counters of feeds.
 #[derive(Debug, Default)]
 struct FeedCounts {
@@ -62,24 +109,6 @@ impl Feeds {
     /// Ends the feeds of resources that these routes do not have, or have with other settings.
     pub(crate) fn follow(&self, routes: &Arc<RouteTable>) {
         self.served.send_replace(Some(Arc::clone(routes)));
-    }
-
-    /// Whether a resource is served as it was when the feed began.
-    fn serves(&self, route: &Arc<Route>) -> bool {
-        let served = self.served.borrow();
-        let Some(routes) = &*served else {
-            return true;
-        };
-        let Some(now) = routes.resource(&route.pattern) else {
-            return false;
-        };
-        match (&now.target, &route.target) {
-            _ if Arc::ptr_eq(now, route) => true,
-            (Target::Resource(now), Target::Resource(then)) => {
-                now.collection == then.collection && now.settings == then.settings
-            }
-            _ => false,
-        }
     }
 
     /// A place for one more feed, of which there may be `most`.
@@ -141,5 +170,40 @@ impl MetricSource for Arc<Feeds> {
             "Feeds that were refused at feed.subscribers",
             read(&self.counts.refused),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::routes::ResourceTarget;
+    use super::*;
+    use crate::settings::ResourceSettings;
+    use crate::storage::CollectionId;
+
+    fn books(collection: usize) -> Route {
+        let target = ResourceTarget::new(CollectionId(collection), ResourceSettings::at("/books"));
+        Route::plain("/books", Target::Resource(target))
+    }
+
+    #[test]
+    fn a_feed_compares_its_resource_once_for_each_reload() {
+        let published = watch::Sender::new(None);
+        // A reload may lie between the request's routes and the feed.
+        published.send_replace(Some(Arc::new(RouteTable::new([]))));
+        let route = Arc::new(books(0));
+        assert!(!Served::new(&published, &route).is_as_before());
+        let mut served = Served::new(&published, &route);
+        for (routes, as_before) in [
+            (Some(RouteTable::new([books(0)])), true),
+            (Some(RouteTable::new([books(1)])), false),
+            (Some(RouteTable::new([])), false),
+            (None, true),
+        ] {
+            published.send_replace(routes.map(Arc::new));
+            assert!(served.routes.has_changed().unwrap());
+            assert_eq!(served.is_as_before(), as_before);
+            assert!(!served.routes.has_changed().unwrap(), "it is known now");
+            assert_eq!(served.is_as_before(), as_before);
+        }
     }
 }

@@ -243,7 +243,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("feed.heartbeat", LIVE, Kind::Duration(0.1, HOUR), r#""15s""#,
         "How long a feed sends nothing before it sends a comment, so that proxies keep it open"),
     key("feed.history", LIVE, Kind::Integer(1, 1_000_000_000), "100000",
-        "How many changes of all resources a reader of a feed may be behind; past it, and where the journal begins later, it is told to read the list again"),
+        "How many changes of all resources a reader of a feed may be behind; past it, and where the journal begins later, it is told to read the list again. A kept answer to a request with an Idempotency-Key counts as a change, too"),
     key("feed.history_age", LIVE, Kind::Duration(1.0, 366.0 * 24.0 * HOUR), r#""7d""#,
         "How old the changes may be that it still gets"),
     // --- backup

@@ -16,8 +16,10 @@ use parking_lot::Mutex;
 use super::journal::{JournalChange, JournalEffect};
 use crate::record::{Record, RecordId, Revision};
 
-/// The most bytes of the newest changes that are kept in memory, and the newest group.
+/// The most bytes of the newest changes and their texts that are kept in memory, and the newest group.
 const RECENT_BYTES_MAX: usize = 4 << 20;
+/// The bytes that a text has beside the record and half as much for the lines of it; a larger text is not kept.
+const TEXT_BYTES: usize = 160;
 /// The most groups of them.
 const RECENT_PAGES_MAX: usize = 4096;
 /// The most bytes of a page that is read from the journal, and one frame more.
@@ -38,7 +40,8 @@ pub(crate) struct ChangesPage {
 #[derive(Debug)]
 pub(crate) struct FeedChange {
     change: JournalChange,
-    text: OnceLock<Bytes>,
+    /// `None` in it is a text that is too large to be kept.
+    text: OnceLock<Option<Bytes>>,
 }
 
 /// The effect of a change on a record.
@@ -66,7 +69,8 @@ impl ChangesPage {
     /// A page of these changes, which are not none.
     pub(super) fn new(changes: Vec<JournalChange>) -> Option<Arc<Self>> {
         let (first, last) = (changes.first()?.seq, changes.last()?.seq);
-        let bytes = changes.iter().map(JournalChange::bytes).sum();
+        let kept = |change: &JournalChange| change.bytes() + text_room(change);
+        let bytes = changes.iter().map(kept).sum();
         let changes = changes.into_iter().map(|change| FeedChange {
             change,
             text: OnceLock::new(),
@@ -77,6 +81,23 @@ impl ChangesPage {
             bytes,
             changes: changes.collect(),
         }))
+    }
+
+    /// A page of books that were created, by number and text.
+    #[cfg(test)]
+    pub(crate) fn of_books(books: &[(u64, &str)]) -> Arc<Self> {
+        let changes = books.iter().map(|(seq, json)| JournalChange {
+            seq: *seq,
+            at_ms: seq * 1000,
+            message: crate::supervision::MessageId(0),
+            collection: "books".to_owned(),
+            key: b"dune".to_vec(),
+            effect: JournalEffect::Put {
+                created_ms: seq * 1000,
+                json: Bytes::copy_from_slice(json.as_bytes()),
+            },
+        });
+        Self::new(changes.collect()).unwrap()
     }
 
     /// The number of its last change.
@@ -146,10 +167,26 @@ impl FeedChange {
         })
     }
 
-    /// Its text for readers of whole records, which is made once for all of them.
-    pub(crate) fn text(&self, make: impl FnOnce() -> Bytes) -> Bytes {
-        self.text.get_or_init(make).clone()
+    /// The bytes that it takes in the journal.
+    pub(crate) fn bytes(&self) -> usize {
+        self.change.bytes()
     }
+
+    /// Its text for readers of whole records, which is made once for all of them, unless it is too large to be kept.
+    pub(crate) fn text(&self, make: impl Fn() -> Bytes) -> Bytes {
+        let mut made = None;
+        let kept = self.text.get_or_init(|| {
+            let text = made.insert(make());
+            (text.len() <= text_room(&self.change)).then(|| text.clone())
+        });
+        kept.clone().or(made).unwrap_or_else(make)
+    }
+}
+
+/// The bytes that are counted for the text of a change before it is made. A record of very short lines may need more.
+fn text_room(change: &JournalChange) -> usize {
+    let bytes = change.bytes();
+    TEXT_BYTES + bytes + bytes / 2
 }
 
 /// The changes that are kept in memory.
@@ -309,6 +346,26 @@ mod tests {
         recent.add(vec![large]);
         assert!(recent.page(1).is_none());
         assert_eq!(recent.kept.lock().recent.len(), 1, "the newest one stays");
+    }
+
+    #[test]
+    fn texts_are_counted_before_they_are_made_and_one_that_is_larger_is_not_kept() {
+        let page = ChangesPage::new(group(1..=2)).unwrap();
+        let change = page.after(0).next().unwrap();
+        let room = text_room(&change.change);
+        assert_eq!(page.bytes, 2 * (change.bytes() + room));
+        for (bytes, made_for_two) in [(room, 1), (room + 1, 2)] {
+            let page = ChangesPage::new(group(1..=1)).unwrap();
+            let change = page.after(0).next().unwrap();
+            let made = std::cell::Cell::new(0);
+            let make = || {
+                made.set(made.get() + 1);
+                Bytes::from(vec![b'x'; bytes])
+            };
+            assert_eq!(change.text(make).len(), bytes);
+            assert_eq!(change.text(make).len(), bytes);
+            assert_eq!(made.get(), made_for_two, "{bytes}");
+        }
     }
 
     fn more_than_kept() -> u64 {

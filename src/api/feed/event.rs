@@ -45,6 +45,16 @@ pub(super) fn told(change: &FeedChange, query: &FeedQuery) -> Option<FeedEvent> 
     })
 }
 
+/// The text of a change for the feeds that tell whole records. Only the first of them has it made by `tell`.
+pub(super) fn shared_text(
+    change: &FeedChange,
+    mark: &str,
+    tell: impl Fn() -> Option<FeedEvent>,
+) -> Option<Bytes> {
+    let text = change.text(|| tell().map(|told| told.text(mark)).unwrap_or_default());
+    Some(text).filter(|text| !text.is_empty())
+}
+
 /// The kind that is told of a change after which the record matches the filter, or does not.
 ///
 /// Whether it matched before is not known. So one that does not match after an update is told as deleted, since it may have
@@ -114,6 +124,7 @@ pub(super) const COMMENT: &str = ":\n";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::ChangesPage;
 
     #[test]
     fn a_record_that_does_not_match_any_more_is_told_as_deleted() {
@@ -128,6 +139,27 @@ mod tests {
         ] {
             assert_eq!(kind(change, matches), told, "{change:?} {matches}");
         }
+    }
+
+    #[test]
+    fn the_text_of_a_whole_record_is_made_once_for_all_feeds() {
+        let page = ChangesPage::of_books(&[(7, "{\"n\":1}")]);
+        let change = page.after(6).next().unwrap();
+        let told = std::cell::Cell::new(0);
+        let tell = || {
+            told.set(told.get() + 1);
+            Some(FeedEvent {
+                kind: FeedKind::Create,
+                id: RecordId::Number(7),
+                seq: 7,
+                at_ms: 0,
+                record: None,
+            })
+        };
+        let first = shared_text(change, "m", tell).unwrap();
+        let second = shared_text(change, "m", tell).unwrap();
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        assert_eq!(told.get(), 1);
     }
 
     #[test]

@@ -16,10 +16,8 @@ use crate::wire::OpenEnd;
 pub(in super::super) struct JsonPage {
     changes: Vec<u8>,
     count: usize,
-    /// Whether more may follow at once.
-    more: bool,
-    /// Whether changes after the reader's position are not kept any more.
-    gone: bool,
+    /// The result of the last look, if it came to its end.
+    looked: Option<FeedLook>,
 }
 
 impl JsonPage {
@@ -30,6 +28,7 @@ impl JsonPage {
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         let limit = reader.query().limit;
+        self.looked = None;
         let looked = reader.poll_look(cx, |reader, change| {
             if let Some(told) = reader.told(change) {
                 if self.count > 0 {
@@ -40,9 +39,7 @@ impl JsonPage {
             }
             self.count >= limit || self.changes.len() >= FEED_BYTES_MAX
         });
-        let looked = ready!(looked);
-        self.more = looked == FeedLook::Full;
-        self.gone = looked == FeedLook::Gone;
+        self.looked = Some(ready!(looked));
         Poll::Ready(())
     }
 
@@ -53,7 +50,17 @@ impl JsonPage {
 
     /// Whether changes are missing.
     pub(in super::super) fn is_gone(&self) -> bool {
-        self.gone
+        self.looked == Some(FeedLook::Gone)
+    }
+
+    /// Whether there are no changes because the store can't be read now.
+    pub(in super::super) fn is_unavailable(&self) -> bool {
+        self.is_empty() && self.looked == Some(FeedLook::Unavailable)
+    }
+
+    /// Whether more may follow at once. If that is not known, the client asks again and is told.
+    fn more(&self) -> bool {
+        self.looked != Some(FeedLook::UpToDate)
     }
 
     /// The text of the answer.
@@ -61,7 +68,7 @@ impl JsonPage {
         reader.count_events(self.count);
         let end = format!(
             "],\"more\":{},\"next\":\"{}\"}}",
-            self.more,
+            self.more(),
             reader.position()
         );
         [b"{\"changes\":[", &*self.changes, end.as_bytes()].concat()
@@ -94,8 +101,8 @@ impl WaitingPoll {
         };
         let read = page.poll_read(&mut self.reader, cx).is_ready();
         let over = self.end.is_asked() || self.reader.is_over() || Instant::now() >= self.until;
-        // A reader that is too far behind by now is told so when it comes back.
-        if over || read && (!page.is_empty() || page.is_gone()) {
+        // A reader that is too far behind by now, or can't be served, is told so when it comes back at once.
+        if over || read && (!page.is_empty() || page.more()) {
             let page = self.page.take().unwrap_or_default();
             return Poll::Ready(Some(page.finish(&self.reader).into()));
         }
@@ -116,5 +123,35 @@ impl MessageBody for WaitingPoll {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         self.get_mut().poll_text(cx).map(|text| text.map(Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_page_up_to_the_last_change_says_that_no_more_follows() {
+        use FeedLook::{Full, Gone, Unavailable, UpToDate};
+        for (looked, count, more, unavailable) in [
+            (Some(UpToDate), 0, false, false),
+            (Some(UpToDate), 2, false, false),
+            (Some(Full), 2, true, false),
+            (Some(Gone), 2, true, false),
+            (Some(Unavailable), 2, true, false),
+            (Some(Unavailable), 0, true, true),
+            (None, 0, true, false),
+        ] {
+            let page = JsonPage {
+                changes: Vec::new(),
+                count,
+                looked,
+            };
+            assert_eq!(
+                (page.more(), page.is_unavailable()),
+                (more, unavailable),
+                "{looked:?} {count}"
+            );
+        }
     }
 }

@@ -11,19 +11,21 @@ use tokio::time::Instant;
 
 use super::super::routes::{Route, Target};
 use super::event::{self, FeedEvent};
-use super::{FeedPlace, Feeds, Subscription};
+use super::{FeedPlace, Feeds, Served, Subscription};
 use crate::num::as_u64;
 use crate::record::{FeedPosition, FeedQuery};
 use crate::storage::{ChangesPage, FeedChange, FeedStep, StoreError};
 
-/// The most pages that are read without a turn for others.
+/// The most pages that are looked at without a turn for others.
 const PAGES_MAX: u32 = 8;
+/// The most bytes of changes that are looked at without a turn for others, and one change more.
+const LOOK_BYTES_MAX: usize = 256 * 1024;
 
 /// The position of one client in the changes of a resource.
 pub(in super::super) struct FeedReader {
     feeds: Arc<Feeds>,
     place: FeedPlace,
-    route: Arc<Route>,
+    served: Served,
     query: FeedQuery,
     /// The name of the resource.
     resource: String,
@@ -73,13 +75,13 @@ impl FeedReader {
         };
         let collection = target.collection;
         let resource = store.name(collection).ok_or(StoreError::Failed)?;
-        // Whatever changes from here on is kept.
+        // From here on the writer hands its groups over.
         let subscription = Subscription::new(feeds.hub(), collection);
         let now = store.last_change().now();
         let mut reader = Self {
             feeds: Arc::clone(feeds),
             place,
-            route: Arc::clone(route),
+            served: Served::new(&feeds.served, route),
             query,
             resource,
             after: now,
@@ -125,8 +127,8 @@ impl FeedReader {
     }
 
     /// Whether the resource is not served any more as it was at the beginning.
-    pub(super) fn is_over(&self) -> bool {
-        !self.feeds.serves(&self.route)
+    pub(super) fn is_over(&mut self) -> bool {
+        !self.served.is_as_before()
     }
 
     /// Goes to the last change that there is.
@@ -158,6 +160,7 @@ impl FeedReader {
         cx: &mut Context<'_>,
         mut take: impl FnMut(&Self, &FeedChange) -> bool,
     ) -> Poll<FeedLook> {
+        let mut room = LOOK_BYTES_MAX;
         for _ in 0..PAGES_MAX {
             let step = if let Some(reading) = &mut self.reading {
                 let read = ready!(reading.as_mut().poll(cx));
@@ -169,8 +172,13 @@ impl FeedReader {
             };
             match step {
                 Ok(FeedStep::Page(page)) => {
-                    if self.take_page(&page, &mut take) {
-                        return Poll::Ready(FeedLook::Full);
+                    let shown = |change: &FeedChange| take(self, change);
+                    let (after, end) = walk(&page, self.after, &self.resource, &mut room, shown);
+                    self.after = after;
+                    match end {
+                        WalkEnd::Enough => return Poll::Ready(FeedLook::Full),
+                        WalkEnd::NoRoom => break,
+                        WalkEnd::Page => {}
                     }
                 }
                 Ok(FeedStep::UpToDate) => return Poll::Ready(FeedLook::UpToDate),
@@ -187,33 +195,10 @@ impl FeedReader {
         Poll::Pending
     }
 
-    /// True if `take` has enough.
-    fn take_page(
-        &mut self,
-        page: &ChangesPage,
-        take: &mut impl FnMut(&Self, &FeedChange) -> bool,
-    ) -> bool {
-        for change in page.after(self.after) {
-            if change.resource() != self.resource {
-                continue;
-            }
-            let enough = take(self, change);
-            self.after = change.seq();
-            if enough {
-                return true;
-            }
-        }
-        self.after = self.after.max(page.last());
-        false
-    }
-
     /// A change as this feed tells it, and its text in a stream.
     pub(super) fn event(&self, change: &FeedChange) -> Option<Bytes> {
         if self.query.is_plain() {
-            let told = event::told(change, &self.query);
-            return Some(
-                change.text(|| told.map(|told| told.text(&self.mark)).unwrap_or_default()),
-            );
+            return event::shared_text(change, &self.mark, || event::told(change, &self.query));
         }
         Some(event::told(change, &self.query)?.text(&self.mark))
     }
@@ -221,5 +206,73 @@ impl FeedReader {
     /// A change as this feed tells it.
     pub(super) fn told(&self, change: &FeedChange) -> Option<FeedEvent> {
         event::told(change, &self.query)
+    }
+}
+
+/// The end of a walk through a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WalkEnd {
+    /// The reader has enough.
+    Enough,
+    /// Others should have their turn.
+    NoRoom,
+    /// All changes of the page were looked at.
+    Page,
+}
+
+/// Shows the changes of a resource in a page after `after` to `take`, until that has enough or the bytes in `room` are used up.
+/// Returns the change up to which all were looked at.
+fn walk(
+    page: &ChangesPage,
+    after: u64,
+    resource: &str,
+    room: &mut usize,
+    mut take: impl FnMut(&FeedChange) -> bool,
+) -> (u64, WalkEnd) {
+    for change in page.after(after) {
+        if change.resource() == resource && take(change) {
+            return (change.seq(), WalkEnd::Enough);
+        }
+        *room = room.saturating_sub(change.bytes());
+        if *room == 0 {
+            return (change.seq(), WalkEnd::NoRoom);
+        }
+    }
+    (after.max(page.last()), WalkEnd::Page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_stops_within_a_page_and_goes_on_without_a_gap_and_none_twice() {
+        let large = format!("\"{}\"", "x".repeat(100));
+        let changes: Vec<_> = (1..=20).map(|seq| (seq, &*large)).collect();
+        let page = ChangesPage::of_books(&changes);
+        for (room, enough, turns) in [(1, 0, 21), (400, 0, 7), (usize::MAX, 0, 1), (400, 2, 11)] {
+            let (mut after, mut seen, mut count) = (0, Vec::new(), 0);
+            while after < page.last() || count == 0 {
+                let (mut room, mut taken) = (room, 0);
+                let (next, end) = walk(&page, after, "books", &mut room, |change| {
+                    seen.push(change.seq());
+                    taken += 1;
+                    taken == enough
+                });
+                assert!(next > after && (end != WalkEnd::NoRoom || room == 0));
+                after = next;
+                count += 1;
+            }
+            assert!(seen.iter().copied().eq(1..=20), "{room} {enough}: {seen:?}");
+            assert!(
+                count <= turns && count + 1 >= turns,
+                "{room} {enough}: {count}"
+            );
+        }
+        let others = walk(&page, 0, "films", &mut 400, |_| true);
+        assert!(
+            others.1 == WalkEnd::NoRoom && others.0 < page.last(),
+            "{others:?}"
+        );
     }
 }

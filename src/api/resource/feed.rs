@@ -16,6 +16,7 @@ use super::super::routes::Route;
 use super::dialect::JSON;
 use super::{ResourceRequest, json};
 use crate::record::{FeedPosition, FeedQuery};
+use crate::storage::StoreError;
 use crate::wire::{Code, OpenEnd, Problem, Response, wish};
 
 /// The methods that are allowed on the changes of a resource.
@@ -117,6 +118,9 @@ impl ResourceRequest<'_> {
             let next = json!(reader.position());
             let problem = Problem::new(Code::HistoryGone).detail(detail);
             return Err(problem.extension("next", next));
+        }
+        if page.is_unavailable() {
+            return Err(StoreError::Unavailable.into());
         }
         let Some(wait) = wait.filter(|_| page.is_empty()) else {
             let mut response = json(StatusCode::OK, page.finish(&reader));

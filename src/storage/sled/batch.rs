@@ -14,7 +14,7 @@ use crate::supervision::{Delivery, MessageId, ReplyTo};
 pub(super) struct WriteAnswer<'a> {
     reply: &'a ReplyTo<BatchWritten, StoreError>,
     pub(super) answer: Result<BatchWritten, StoreError>,
-    /// Whether what was staged for it stays. Otherwise a part of it may be staged, if it is no batch of one.
+    /// Whether what was staged for it is kept. If not, the caller drops the group.
     pub(super) stays: bool,
 }
 

@@ -9,7 +9,7 @@ use super::holder::Holder;
 use super::reader_state::Progress;
 use super::store::SledStore;
 use crate::num::{as_millis, as_u64};
-use crate::storage::feed::{ChangesPage, FeedChange, FeedStep, PAST_BYTES_MAX};
+use crate::storage::feed::{ChangesPage, FeedStep, PAST_BYTES_MAX};
 use crate::storage::journal::{JournalError, JournalFiles, Reach, Snapshot, StoreId};
 use crate::storage::{StoreError, unix_ms};
 
@@ -99,7 +99,9 @@ impl SledStore {
             Some(behind) if behind > history => FeedStep::Gone,
             Some(_) => {
                 let page = self.holder.recent.page(after);
-                page.map_or(FeedStep::Past, FeedStep::Page)
+                page.map_or(FeedStep::Past, |page| {
+                    step_to(page, after, oldest(&self.holder))
+                })
             }
             // Before the store is open, nobody knows.
             None if durable == 0 => FeedStep::Past,
@@ -152,14 +154,43 @@ fn read_past(holder: &Holder, after: u64) -> Result<FeedStep, StoreError> {
     let Some(page) = page else {
         return Ok(FeedStep::Gone);
     };
-    let oldest = unix_ms().saturating_sub(as_millis(holder.limits.now().feed_history_age));
-    if page
-        .after(after)
-        .next()
-        .is_some_and(|of: &FeedChange| of.at_ms() < oldest)
-    {
-        return Ok(FeedStep::Gone);
+    let step = step_to(page, after, oldest(holder));
+    if let FeedStep::Page(page) = &step {
+        holder.recent.add_past(page);
     }
-    holder.recent.add_past(&page);
-    Ok(FeedStep::Page(page))
+    Ok(step)
+}
+
+/// The time of the oldest change that a feed may still tell.
+fn oldest(holder: &Holder) -> u64 {
+    unix_ms().saturating_sub(as_millis(holder.limits.now().feed_history_age))
+}
+
+/// The step of a reader behind `after` to this page, unless its next change there is from before `oldest`.
+fn step_to(page: Arc<ChangesPage>, after: u64, oldest: u64) -> FeedStep {
+    let next = page.after(after).next();
+    if next.is_some_and(|change| change.at_ms() < oldest) {
+        return FeedStep::Gone;
+    }
+    FeedStep::Page(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_gone_for_readers_whose_next_change_is_too_old() {
+        let page = ChangesPage::of_books(&[(1, "{}"), (2, "{}"), (3, "{}")]);
+        for (after, oldest, gone) in [
+            (0, 1000, false),
+            (0, 1001, true),
+            (1, 2000, false),
+            (1, 2001, true),
+            (2, 3000, false),
+        ] {
+            let step = step_to(Arc::clone(&page), after, oldest);
+            assert_eq!(matches!(step, FeedStep::Gone), gone, "{after} {oldest}");
+        }
+    }
 }
