@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::Instant;
 
 use super::super::{listening, place};
 use super::{
@@ -12,7 +13,7 @@ use super::{
     SharedListening, ask, run, start, start_bounded, tcp,
 };
 use crate::request_handler::PeerBound;
-use crate::wire::register;
+use crate::wire::{ClientWait, register};
 
 #[test]
 fn the_oldest_idle_connection_gives_way_to_a_newcomer() {
@@ -25,6 +26,16 @@ fn the_oldest_idle_connection_gives_way_to_a_newcomer() {
             ask(&mut client).await;
             if busy {
                 client.write_all(b"GET / HT").await.unwrap();
+                // The server has to know it before the newcomer comes.
+                let later = Instant::now() + PATIENCE;
+                let known = || {
+                    let handlers = started.state.handlers.load();
+                    let mut loads = handlers.iter().map(|handler| &handler.load);
+                    loads.any(|load| load.oldest(ClientWait::RestOfHead, later).is_some())
+                };
+                while !known() {
+                    tokio::task::yield_now().await;
+                }
             }
             clients.push(client);
         }
