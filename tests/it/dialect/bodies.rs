@@ -41,11 +41,6 @@ fn a_body_that_is_not_a_json_object_is_refused_with_the_position_of_the_error() 
             "not valid JSON at line 1, column 7: invalid number",
         ),
         (
-            "{\"a\":1e999}",
-            INVALID_JSON,
-            "not valid JSON at line 1, column 10: number out of range",
-        ),
-        (
             "{\"a\":NaN}",
             INVALID_JSON,
             "not valid JSON at line 1, column 6: expected value",
