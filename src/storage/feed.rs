@@ -174,12 +174,12 @@ impl FeedChange {
 
     /// Its text for readers of whole records, which is made once for all of them, unless it is too large to be kept.
     pub(crate) fn text(&self, make: impl Fn() -> Bytes) -> Bytes {
-        let mut made = None;
+        let mut own = None;
         let kept = self.text.get_or_init(|| {
-            let text = made.insert(make());
+            let text = own.insert(make());
             (text.len() <= text_room(&self.change)).then(|| text.clone())
         });
-        kept.clone().or(made).unwrap_or_else(make)
+        kept.clone().or(own).unwrap_or_else(make)
     }
 }
 
@@ -357,14 +357,14 @@ mod tests {
         for (bytes, made_for_two) in [(room, 1), (room + 1, 2)] {
             let page = ChangesPage::new(group(1..=1)).unwrap();
             let change = page.after(0).next().unwrap();
-            let made = std::cell::Cell::new(0);
+            let calls = std::cell::Cell::new(0);
             let make = || {
-                made.set(made.get() + 1);
+                calls.set(calls.get() + 1);
                 Bytes::from(vec![b'x'; bytes])
             };
             assert_eq!(change.text(make).len(), bytes);
             assert_eq!(change.text(make).len(), bytes);
-            assert_eq!(made.get(), made_for_two, "{bytes}");
+            assert_eq!(calls.get(), made_for_two, "{bytes}");
         }
     }
 

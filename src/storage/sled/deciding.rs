@@ -92,10 +92,8 @@ impl Writer {
             }
         }
         all.extend(decided);
-        let put = all.iter().map(|it| it.decision.put_bytes());
-        if staging.group.bytes() + put.sum::<usize>() > BATCH_BYTES_MAX {
-            return Ok(Err(CommandError::TooMuch));
-        }
-        Ok(Ok(all))
+        let put = all.iter().map(|it| it.decision.put_bytes()).sum::<usize>();
+        let fits = staging.group.bytes() + put <= BATCH_BYTES_MAX;
+        Ok(fits.then_some(all).ok_or(CommandError::TooMuch))
     }
 }

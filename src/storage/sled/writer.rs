@@ -274,11 +274,8 @@ impl BlockingChild for Writer {
             return Ok(());
         };
         let first = batch.iter().all(|delivery| delivery.attempt() == 1);
-        let faults = if first {
-            self.settings.faults.clone()
-        } else {
-            Faults::none()
-        };
+        let faults = first.then(|| self.settings.faults.clone());
+        let faults = faults.unwrap_or_else(Faults::none);
         faults.hit("writer.message");
         let writes =
             |delivery: &Delivery<StoreMessage>| matches!(**delivery, StoreMessage::Write { .. });
