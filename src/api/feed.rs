@@ -41,14 +41,14 @@ pub(crate) struct Feeds {
 
 /// Whether a resource is served as it was when a feed of it began.
 #[derive(Debug)]
-struct Served {
+struct LastCompared {
     route: Arc<Route>,
     routes: watch::Receiver<Option<Arc<RouteTable>>>,
     /// The answer for the routes that were seen last.
     known: bool,
 }
 
-impl Served {
+impl LastCompared {
     fn new(served: &watch::Sender<Option<Arc<RouteTable>>>, route: &Arc<Route>) -> Self {
         let mut routes = served.subscribe();
         // The route may be from a table before this one.
@@ -191,8 +191,8 @@ mod tests {
         // A reload may lie between the request's routes and the feed.
         published.send_replace(Some(Arc::new(RouteTable::new([]))));
         let route = Arc::new(books(0));
-        assert!(!Served::new(&published, &route).is_as_before());
-        let mut served = Served::new(&published, &route);
+        assert!(!LastCompared::new(&published, &route).is_as_before());
+        let mut served = LastCompared::new(&published, &route);
         for (routes, as_before) in [
             (Some(RouteTable::new([books(0)])), true),
             (Some(RouteTable::new([books(1)])), false),
