@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::super::routes::{Route, Target};
 use super::event::{self, FeedEvent};
-use super::{FeedPlace, Feeds, Served, Subscription};
+use super::{FeedPlace, Feeds, LastCompared, Subscription};
 use crate::num::as_u64;
 use crate::record::{FeedPosition, FeedQuery};
 use crate::storage::{ChangesPage, FeedChange, FeedStep, StoreError};
@@ -25,7 +25,7 @@ const LOOK_BYTES_MAX: usize = 256 * 1024;
 pub(in super::super) struct FeedReader {
     feeds: Arc<Feeds>,
     place: FeedPlace,
-    served: Served,
+    served: LastCompared,
     query: FeedQuery,
     /// The name of the resource.
     resource: String,
@@ -81,7 +81,7 @@ impl FeedReader {
         let mut reader = Self {
             feeds: Arc::clone(feeds),
             place,
-            served: Served::new(&feeds.served, route),
+            served: LastCompared::new(&feeds.served, route),
             query,
             resource,
             after: now,
