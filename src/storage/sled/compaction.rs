@@ -108,7 +108,7 @@ impl Compactor {
 
     /// Makes a snapshot and a view if they are due.
     fn look(&self) {
-        let Some((era, store)) = self.holder.look(|open| (open.era, open.store)) else {
+        let Some(era) = self.holder.look(|open| open.era) else {
             return;
         };
         let durable = || self.holder.readers.progress().borrow().durable;
@@ -123,17 +123,14 @@ impl Compactor {
             tracing::debug!("no room for a compaction");
             return;
         }
-        // Two are kept, so the second one takes the place of an old one that is too large.
-        let enough = if held.snapshot_is_due() { 2 } else { 1 };
-        for _ in 0..enough {
-            let newest = snapshots::at_change(&self.holder.data, store, durable());
-            if newest < enough {
-                // From an older one, a view would be made with all that was removed since.
-                if !self.holder.snapshotting.begin() {
-                    return;
-                }
-                snapshots::make(&self.holder);
+        // From an older one, a view would be made with all that was removed since it was begun. Two are kept, so the second one
+        // takes the place of an old one that is too large.
+        let needed = if held.snapshot_is_due() { 2 } else { 1 };
+        for _ in 0..needed {
+            if !self.holder.snapshotting.begin() {
+                return;
             }
+            snapshots::make(&self.holder);
         }
         if view_is_due {
             match self.replace(era, None) {

@@ -107,15 +107,6 @@ pub(super) fn end(holder: &Arc<Holder>) {
     }
 }
 
-/// The number of snapshots that end at this change.
-pub(super) fn at_change(data: &DataFolder, store: StoreId, change: u64) -> usize {
-    let found = Snapshot::find(&data.snapshots(), store).unwrap_or_default();
-    found
-        .iter()
-        .filter(|snapshot| snapshot.seq == change)
-        .count()
-}
-
 /// Makes a snapshot that was begun, and removes what it makes superfluous.
 pub(super) fn make(holder: &Arc<Holder>) {
     holder.forget_growth();
