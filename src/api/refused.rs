@@ -128,7 +128,9 @@ impl From<CommandError> for Problem {
                 return problem.detail("there is no record with this id");
             }
             CommandError::Invalid(violations) => return violations.into(),
-            CommandError::TooLong { .. } | CommandError::TooMuch => Code::BodyTooLarge,
+            CommandError::TooLong { .. }
+            | CommandError::TooMuch
+            | CommandError::AnswerTooLong { .. } => Code::BodyTooLarge,
             CommandError::OtherId { .. } => Code::IdMismatch,
             CommandError::Patch(fault) => return fault.into(),
             CommandError::OfRecord {

@@ -197,6 +197,11 @@ pub(crate) enum CommandError {
     /// All changes together would be too long for one group.
     #[error("the changes together have more than {} MiB; change fewer records at once", BATCH_BYTES_MAX >> 20)]
     TooMuch,
+    /// The answer could not be kept for another request of the same name.
+    #[error(
+        "{bytes} bytes of its answer would have to be kept for the Idempotency-Key, and there is no room for them (storage.answers_bytes); change fewer records at once, or send it without the key"
+    )]
+    AnswerTooLong { bytes: u64 },
     /// The patched record would be too long.
     #[error("the record would have more than {bytes_max} bytes")]
     TooLong { bytes_max: usize },

@@ -10,24 +10,29 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::checked::Tally;
+use super::deciding::Decided;
 use super::engine::{EngineError, Keyspace};
 use super::holder::Holder;
 use super::limits::StoreLimits;
 use super::reader_state::OpenEngine;
 use super::staging::{Staging, WriteTarget};
 use super::store::record;
-use super::stored_answer::StoredAnswer;
+use super::stored_answer::{RESULT_BYTES, StoredAnswer, record_bytes};
 use super::stored_record::StoredRecord;
-use crate::num::as_millis;
-use crate::record::{CommandError, KeyVerdict, Record, RecordId, RequestKey};
+use crate::num::{as_millis, as_u64};
+use crate::record::{
+    BATCH_BYTES_MAX, CommandError, Decision, KeyVerdict, Record, RecordId, RequestKey,
+};
 use crate::storage::{BatchWritten, CollectionId, StoreError, Written, unix_ms};
 use crate::supervision::MessageId;
 use crate::telemetry::Rows;
 
 /// The name of the resource. No resource of the settings can have it: their names begin with a letter.
 pub(in crate::storage) const ANSWERS: &str = "_answers";
-/// The most old answers that are removed with a new one.
-const REMOVED_MAX: usize = 4;
+/// How many old answers are removed with a new one at most if there are too many.
+const CROWDED_MAX: usize = 4;
+/// How many are removed at most to make room for a long one.
+const REMOVED_MAX: usize = 1_000;
 
 /// The answer of a record, as far as the request may have it: an error if another request had its name.
 fn replayed(
@@ -148,8 +153,72 @@ enum Going {
 pub(super) struct AnswerPlace<'a> {
     key: &'a RequestKey,
     target: WriteTarget,
-    /// The records of the oldest answers, with their reading done: nothing fails after something was staged.
+    /// The records of the oldest answers, with their reading done: nothing fails after the last command was staged.
     oldest: Vec<(KeptAnswer, Option<WriteTarget>)>,
+    /// The bytes that the answer has at most, as far as its commands were decided.
+    bytes: usize,
+    /// The bytes of the oldest answers, and of an expired one of the same name.
+    oldest_bytes: u64,
+}
+
+/// The room for an answer of so many bytes. Pure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AnswerRoom {
+    Enough,
+    /// If more of the oldest go.
+    AfterMore,
+    Never,
+}
+
+impl AnswerRoom {
+    /// That beside `kept` bytes of answers, of which `removed` go; the setting may have been larger when they were kept.
+    fn of(bytes: u64, kept: u64, removed: u64, limits: &StoreLimits) -> Self {
+        let most = limits.answers_bytes.min(as_u64(BATCH_BYTES_MAX));
+        if bytes > most {
+            Self::Never
+        } else if kept.saturating_sub(removed).saturating_add(bytes) <= limits.answers_bytes {
+            Self::Enough
+        } else {
+            Self::AfterMore
+        }
+    }
+}
+
+impl AnswerPlace<'_> {
+    /// Makes sure that there is room for the answer to one more command, before it is staged.
+    pub(super) fn make_room(
+        &mut self,
+        staging: &Staging<'_>,
+        holder: &Holder,
+        order: &AnswerOrder,
+        decided: &[Decided],
+    ) -> Result<(), StoreError> {
+        let records = decided.iter().filter(|it| it.is_named);
+        let records = records.map(|it| match (&it.decision, &it.target.current) {
+            (Decision::Put(json), _) => record_bytes(&it.target.id, json),
+            (Decision::Remove, Some(old)) => record_bytes(&old.id, &old.json),
+            (Decision::Remove, None) | (Decision::Keep, _) => 0,
+        });
+        self.bytes += RESULT_BYTES + records.sum::<usize>();
+        let bytes = as_u64(self.bytes);
+        let answers = holder.answers();
+        let kept = staging.checked.tallies.get(answers.0);
+        let kept = kept.map_or(0, |kept| kept.bytes);
+        let limits = holder.limits.now();
+        loop {
+            match AnswerRoom::of(bytes, kept, self.oldest_bytes, &limits) {
+                AnswerRoom::Enough => return Ok(()),
+                AnswerRoom::AfterMore
+                    if self.oldest.len() < REMOVED_MAX
+                        && staging.read_oldest(answers, order, self)? => {}
+                // There are more than may be kept by now, and they become fewer.
+                AnswerRoom::AfterMore if self.oldest_bytes >= bytes => return Ok(()),
+                AnswerRoom::AfterMore | AnswerRoom::Never => {
+                    return Err(CommandError::AnswerTooLong { bytes }.into());
+                }
+            }
+        }
+    }
 }
 
 impl Staging<'_> {
@@ -168,24 +237,44 @@ impl Staging<'_> {
         if let Some(known) = known? {
             return Ok(Ok(known));
         }
-        let order = order.0.iter().chain(&self.answers.added);
-        let oldest = order.skip(self.answers.removed).take(REMOVED_MAX);
-        let oldest = oldest.map(|kept| {
-            let found = self.target(answers, kept.id.clone())?;
-            let current = found.current.as_ref();
-            let its = current.is_some_and(|current| current.revision.0 == kept.seq);
-            // An expired answer of the same name has another one in its place.
-            Ok((
-                kept.clone(),
-                its.then_some(found).filter(|_| kept.id != target.id),
-            ))
-        });
-        let oldest = oldest.collect::<Result<_, StoreError>>()?;
-        Ok(Err(AnswerPlace {
+        let replaced = target.current.as_ref().map(|old| as_u64(old.json.len()));
+        let mut place = AnswerPlace {
             key,
             target,
-            oldest,
-        }))
+            oldest: Vec::new(),
+            bytes: StoredAnswer::head_bytes(key.named(self.now_ms)),
+            oldest_bytes: replaced.unwrap_or_default(),
+        };
+        while place.oldest.len() < CROWDED_MAX && self.read_oldest(answers, order, &mut place)? {}
+        Ok(Err(place))
+    }
+
+    /// Reads the next one of the oldest answers. False if there is none.
+    fn read_oldest(
+        &self,
+        answers: CollectionId,
+        order: &AnswerOrder,
+        place: &mut AnswerPlace<'_>,
+    ) -> Result<bool, StoreError> {
+        let skipped = self.answers.removed + place.oldest.len();
+        let added = skipped.checked_sub(order.0.len());
+        let next = match added {
+            Some(added) => self.answers.added.get(added),
+            None => order.0.get(skipped),
+        };
+        let Some(kept) = next else {
+            return Ok(false);
+        };
+        let found = self.target(answers, kept.id.clone())?;
+        let current = found.current.as_ref();
+        let its = current.filter(|current| current.revision.0 == kept.seq);
+        // An expired answer of the same name has another one in its place.
+        let its = its.filter(|_| kept.id != place.target.id);
+        let bytes = its.map(|its| as_u64(its.json.len()));
+        place.oldest_bytes += bytes.unwrap_or_default();
+        let found = bytes.is_some().then_some(found);
+        place.oldest.push((kept.clone(), found));
+        Ok(true)
     }
 
     /// Keeps an answer, and removes old ones.
@@ -288,6 +377,26 @@ mod tests {
     use std::time::Duration;
 
     use crate::settings::Settings;
+
+    #[test]
+    fn there_is_room_for_an_answer_if_enough_of_the_oldest_go() {
+        let limits = StoreLimits {
+            answers_bytes: 100,
+            ..StoreLimits::of(&Settings::default())
+        };
+        for (bytes, kept, removed, room) in [
+            (100, 0, 0, AnswerRoom::Enough),
+            (101, 0, 0, AnswerRoom::Never),
+            (40, 60, 0, AnswerRoom::Enough),
+            (40, 61, 0, AnswerRoom::AfterMore),
+            (40, 61, 1, AnswerRoom::Enough),
+            (40, 500, 439, AnswerRoom::AfterMore),
+            (u64::MAX, 1, 1, AnswerRoom::Never),
+        ] {
+            let found = AnswerRoom::of(bytes, kept, removed, &limits);
+            assert_eq!(found, room, "{bytes} {kept} {removed}");
+        }
+    }
 
     #[test]
     fn an_answer_goes_when_its_time_is_over_or_there_are_too_many() {

@@ -7,8 +7,8 @@ use super::reader_state::OpenEngine;
 use super::staging::Staging;
 use super::writer::{Writer, stage, targets, was_committed};
 use crate::record::{CommandError, Decision, RecordId, try_batch};
-use crate::storage::{BatchWritten, StoreError, Write, Written};
-use crate::supervision::{Delivery, MessageId, ReplyTo};
+use crate::storage::{BatchWritten, StoreError, Write};
+use crate::supervision::{Delivery, ReplyTo};
 
 /// The answer to a message that changes records, and whom it is for.
 pub(super) struct WriteAnswer<'a> {
@@ -76,7 +76,7 @@ impl Writer {
         let none = AnswerOrder::default();
         let order = self.answers.as_ref().unwrap_or(&none);
         let key = batch.key.as_ref().filter(|_| !batch.dry_run);
-        let place = match key.map(|key| staging.answered(&self.holder, order, key)) {
+        let mut place = match key.map(|key| staging.answered(&self.holder, order, key)) {
             Some(answered) => match answered? {
                 Ok(known) => return Ok(Some((known, true))),
                 Err(place) => Some(place),
@@ -84,7 +84,9 @@ impl Writer {
             None => None,
         };
         let deletes = || batch.writes.iter().all(|write| write.command.deletes());
-        if staging.full && !(deletes() && self.holder.space.can_delete()) {
+        // An answer that is kept takes room, even that of a deletion.
+        let takes_room = || place.is_some() || !deletes();
+        if staging.full && (takes_room() || !self.holder.space.can_delete()) {
             self.holder.space.refused();
             return Err(StoreError::Full);
         }
@@ -93,8 +95,15 @@ impl Writer {
         }
         let before = staging.checked.last_seq;
         let writes = batch.writes.iter().zip(&queued.matching);
-        let end = try_batch(batch.atomicity, writes, |(write, matching)| {
-            self.try_write(staging, write, matching, origin)
+        let end = try_batch::<_, _, StoreError>(batch.atomicity, writes, |(write, matching)| {
+            let decided = match self.decide_write(staging, write, matching)? {
+                Ok(decided) => decided,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            if let Some(place) = &mut place {
+                place.make_room(staging, &self.holder, order, &decided)?;
+            }
+            Ok(Ok(stage(staging, write, origin, decided)))
         })?;
         let stays = end.stays && !batch.dry_run;
         let last = staging.checked.last_seq;
@@ -118,14 +127,13 @@ impl Writer {
         Ok(Some((written, stays)))
     }
 
-    /// Decides one command, and stages what it does. All that is read is read before.
-    fn try_write(
+    /// Decides one command. All that is read is read here, before it is staged.
+    fn decide_write(
         &self,
-        staging: &mut Staging<'_>,
+        staging: &Staging<'_>,
         write: &Write,
         matching: &[RecordId],
-        origin: MessageId,
-    ) -> Result<Result<Written, CommandError>, StoreError> {
+    ) -> Result<Result<Vec<Decided>, CommandError>, StoreError> {
         let targets = targets(staging, write.collection, &write.command, matching)?;
         let decided = self.decide(staging, write, targets)?;
         let puts = |it: &Decided| matches!(it.decision, Decision::Put(_));
@@ -133,6 +141,6 @@ impl Writer {
             self.holder.space.refused();
             return Err(StoreError::Full);
         }
-        Ok(decided.map(|decided| stage(staging, write, origin, decided)))
+        Ok(decided)
     }
 }

@@ -216,6 +216,14 @@ impl SledStore {
         if let Some(refusal) = self.holder.disk.refusal() {
             return Err(refusal);
         }
+        let waits = self.working_archive()?;
+        let answer = self.ask(message).await?;
+        self.archived(waits).await?;
+        Ok(answer)
+    }
+
+    /// The archive, if writes wait for it; an error if it can't be written.
+    fn working_archive(&self) -> Result<Option<&Archiving>, StoreError> {
         let waits = self.waited_for_archive();
         if waits.is_some_and(Archiving::fails) {
             return Err(StoreError::Unready {
@@ -223,7 +231,11 @@ impl SledStore {
                 retry_after: ARCHIVE_RETRY,
             });
         }
-        let answer = self.ask(message).await?;
+        Ok(waits)
+    }
+
+    /// Waits until the archive has all that was written until now.
+    async fn archived(&self, waits: Option<&Archiving>) -> Result<(), StoreError> {
         if let Some(archiving) = waits {
             let change = self.holder.readers.progress().borrow().durable;
             let limit = self.holder.limits.now().flush_limit;
@@ -231,7 +243,7 @@ impl SledStore {
                 return Err(StoreError::OutcomeUnknown);
             }
         }
-        Ok(answer)
+        Ok(())
     }
 
     /// The archive, if writes wait for it.
@@ -329,7 +341,20 @@ impl Store for SledStore {
     }
 
     fn answered<'a>(&'a self, key: &'a RequestKey) -> StoreReply<'a, Option<BatchWritten>> {
-        self.read(move |open| self.holder.answered(open, key))
+        let read = self.read(move |open| self.holder.answered(open, key));
+        if self.waited_for_archive().is_none() {
+            return read;
+        }
+        // The first request may have been told that its outcome is not known: then the archive may lack it.
+        let archived = async move {
+            let answered = read.await?;
+            if answered.is_some() {
+                let waits = self.working_archive()?;
+                self.archived(waits).await?;
+            }
+            Ok(answered)
+        };
+        Either::Right(archived.boxed_local())
     }
 
     fn taken<'a>(

@@ -18,6 +18,18 @@ pub(super) struct StoredAnswer {
 #[derive(Serialize, Deserialize)]
 struct StoredResult(String, Vec<StoredText>);
 
+/// What the result of a command has in an answer besides its records, in bytes.
+pub(super) const RESULT_BYTES: usize = 32;
+/// What a record has there besides its id and text: three numbers, quotes and commas.
+const RECORD_BYTES: usize = 72;
+
+/// The bytes that a record with this text has in an answer at most. In a text of JSON no character becomes longer than two.
+pub(super) fn record_bytes(id: &RecordId, json: &[u8]) -> usize {
+    let longer = |byte: &&u8| matches!(**byte, b'"' | b'\\' | 0..0x20);
+    let escaped = json.iter().filter(longer).count();
+    RECORD_BYTES + id.to_string().len() + json.len() + escaped
+}
+
 /// A record in an answer: id, revision, times of creation and change, text.
 #[derive(Serialize, Deserialize)]
 struct StoredText(Value, u64, u64, u64, String);
@@ -63,6 +75,12 @@ impl StoredAnswer {
         Self { request, results }
     }
 
+    /// The bytes that the answer has at most, apart from its commands.
+    pub(super) fn head_bytes(request: NamedRequest) -> usize {
+        let head = Self::new(request, &[]).encode();
+        head.map_or(usize::MAX, |head| head.len())
+    }
+
     pub(super) fn encode(&self) -> Option<Bytes> {
         serde_json::to_vec(self).ok().map(Bytes::from)
     }
@@ -104,6 +122,12 @@ mod tests {
         let results: Vec<_> = results.into_iter().map(Ok).collect();
         let request = RequestKey::read(b"k", &[b"POST"]).unwrap().named(3);
         let stored = StoredAnswer::new(request.clone(), &results).encode();
+        let records = results.iter().flatten().flat_map(Written::records);
+        let records: usize = records.map(|it| record_bytes(&it.id, &it.json)).sum();
+        let head = StoredAnswer::head_bytes(request.clone());
+        let most = head + results.len() * RESULT_BYTES + records;
+        let bytes = stored.as_ref().unwrap().len();
+        assert!((bytes..bytes + 700).contains(&most), "{bytes} {most}");
         let read = StoredAnswer::decode(&stored.unwrap()).unwrap();
         assert_eq!(read.request, request);
         assert_eq!(read.into_results(), Some(results));

@@ -277,3 +277,108 @@ fn a_batch_that_is_longer_than_the_log_is_done_once_when_the_writer_dies() {
         });
     }
 }
+
+fn of_bytes(bytes: usize) -> String {
+    let text = "\"".repeat(bytes / 4);
+    let object = serde_json::json!({ "text": text }).to_string();
+    JsonObject::parse(object.as_bytes()).unwrap().without_id()
+}
+
+#[test]
+fn answers_have_no_more_bytes_than_may_be_kept_and_a_longer_one_is_refused_with_its_request() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let most = 10_000;
+        let made = started(folder.path(), |settings| {
+            settings.storage.answers_bytes = most
+        });
+        let running = Running::start(made).await;
+        let store = &running.store;
+        let long = |bytes| WriteCommand::CreateNumbered {
+            members: of_bytes(bytes),
+        };
+        let kept = || {
+            let (_, checked) = store.holder.engine.open().unwrap();
+            checked.tallies[store.holder.answers().0]
+        };
+        let mut sent = 0;
+        let mut send = |commands| {
+            sent += 1;
+            store.write_batch(named(&format!("k{sent}"), "x", commands))
+        };
+        for _ in 0..60 {
+            send(vec![numbered(1)]).await.unwrap();
+        }
+        assert!(kept().records > 20);
+        // More than the few go that are removed each time.
+        assert!(send(vec![long(4_000)]).await.is_ok());
+        assert!(kept().bytes <= most && kept().records > 1, "{:?}", kept());
+        let records = running.all().await.len();
+        for commands in [
+            vec![long(7_000)],
+            vec![numbered(1), long(7_000)],
+            vec![long(3_000), long(3_000)],
+        ] {
+            let refused = send(commands).await;
+            let Err(StoreError::Refused(CommandError::AnswerTooLong { bytes })) = refused else {
+                panic!("{refused:?}");
+            };
+            assert!(bytes > most);
+            assert_eq!(running.all().await.len(), records);
+        }
+        let created = store.write_batch(batch(vec![long(7_000)])).await.unwrap();
+        let Some(Ok(Written::Created(record))) = created.results.into_iter().next() else {
+            panic!("not created");
+        };
+        let id = record.id;
+        let refused = send(vec![WriteCommand::Delete { id: id.clone() }]).await;
+        assert!(matches!(
+            refused,
+            Err(StoreError::Refused(CommandError::AnswerTooLong { .. }))
+        ));
+        assert!(store.delete(BOOKS, &id).await.unwrap().is_some());
+        running.stop().await;
+    });
+}
+
+#[test]
+fn a_setting_that_was_lowered_refuses_no_short_answers() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Running::start(started(folder.path(), |_| {})).await;
+        let store = &running.store;
+        let kept = || store.holder.engine.open().unwrap().1.tallies[store.holder.answers().0];
+        let send = |n| store.write_batch(named(&format!("k{n}"), "x", vec![numbered(n)]));
+        for n in 0..1_200 {
+            send(n).await.unwrap();
+        }
+        let mut lower = settings(folder.path());
+        lower.storage.answers_bytes = 1_000;
+        store.set_limits(&lower);
+        for n in 1_200..1_203 {
+            assert!(!send(n).await.unwrap().replayed);
+        }
+        assert!(kept().bytes <= 1_000, "{:?}", kept());
+        running.stop().await;
+    });
+}
+
+#[test]
+fn on_a_full_disk_no_answer_is_kept_even_of_a_deletion() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Running::start(started(folder.path(), |_| {})).await;
+        let store = &running.store;
+        let create = || named("a", "x", vec![numbered(1)]);
+        assert!(!store.write_batch(create()).await.unwrap().replayed);
+        let mut full = settings(folder.path());
+        full.storage.reserve = crate::settings::Reserve::Bytes(u64::MAX);
+        store.set_limits(&full);
+        let id = RecordId::Number(1);
+        let delete = named("d", "x", vec![WriteCommand::Delete { id: id.clone() }]);
+        assert_eq!(store.write_batch(delete).await, Err(StoreError::Full));
+        assert!(store.write_batch(create()).await.unwrap().replayed);
+        assert!(store.delete(BOOKS, &id).await.unwrap().is_some());
+        running.stop().await;
+    });
+}
