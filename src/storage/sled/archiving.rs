@@ -15,10 +15,17 @@ use tokio::time::{Instant, timeout};
 use super::data_folder::DataFolder;
 use super::holder::Holder;
 use super::limits::SharedLimits;
+use super::store::SledStore;
 use crate::settings::StorageSettings;
+use crate::storage::StoreError;
 use crate::storage::journal::{Archive, ArchiveError, ArchiveFolders, JournalFiles};
 use crate::supervision::contain;
 use crate::telemetry::{Counter, Rows};
+
+/// The text for writes that would wait for an archive that can't be written.
+pub(super) const UNARCHIVED: &str = "each write waits for the archive (storage.archive_sync), which can't be written now; the log of the server says why";
+/// The time after which a client may come again then.
+const ARCHIVE_RETRY: Duration = Duration::from_secs(1);
 
 /// The time between two looks for new changes; each copies all there are.
 const LOOK: Duration = Duration::from_millis(200);
@@ -307,6 +314,42 @@ fn copy_snapshots(holder: &Holder, archiving: &Archiving) -> Result<(), ArchiveE
         }
     }
     Ok(())
+}
+
+impl SledStore {
+    /// The archive, if writes wait for it; an error if it can't be written.
+    pub(super) fn working_archive(&self) -> Result<Option<&Archiving>, StoreError> {
+        let waits = self.waited_for_archive();
+        if waits.is_some_and(Archiving::fails) {
+            return Err(StoreError::Unready {
+                told: UNARCHIVED.to_owned(),
+                retry_after: ARCHIVE_RETRY,
+            });
+        }
+        Ok(waits)
+    }
+
+    /// Waits until the archive has all that was written until now.
+    pub(super) async fn archived(&self, waits: Option<&Archiving>) -> Result<(), StoreError> {
+        if let Some(archiving) = waits {
+            let change = self.holder.readers.progress().borrow().durable;
+            let limit = self.holder.limits.now().flush_limit;
+            if !archiving.has(change, limit).await {
+                return Err(StoreError::OutcomeUnknown);
+            }
+        }
+        Ok(())
+    }
+
+    /// The archive, if writes wait for it.
+    pub(super) fn waited_for_archive(&self) -> Option<&Archiving> {
+        let archiving = self.holder.archiving.as_deref()?;
+        self.holder
+            .limits
+            .now()
+            .waits_for_archive
+            .then_some(archiving)
+    }
 }
 
 #[cfg(test)]

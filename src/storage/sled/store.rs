@@ -10,7 +10,7 @@ use futures_util::future::{Either, FutureExt as _, LocalBoxFuture};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::archiving::Archiving;
+use super::archiving::{Archiving, UNARCHIVED};
 use super::compaction::Compactor;
 use super::declaring::{PreparedResources, ProposedResources};
 use super::find::QueryCounts;
@@ -34,11 +34,6 @@ use crate::storage::{
 };
 use crate::supervision::{AskError, ChildRef, Faults, ReplyTo};
 use crate::telemetry::Rows;
-
-/// The text for writes that would wait for an archive that can't be written.
-const UNARCHIVED: &str = "each write waits for the archive (storage.archive_sync), which can't be written now; the log of the server says why";
-/// The time after which a client may come again then.
-const ARCHIVE_RETRY: Duration = Duration::from_secs(1);
 
 /// A store that keeps its records in sled.
 pub(super) struct SledStore {
@@ -220,40 +215,6 @@ impl SledStore {
         let answer = self.ask(message).await?;
         self.archived(waits).await?;
         Ok(answer)
-    }
-
-    /// The archive, if writes wait for it; an error if it can't be written.
-    fn working_archive(&self) -> Result<Option<&Archiving>, StoreError> {
-        let waits = self.waited_for_archive();
-        if waits.is_some_and(Archiving::fails) {
-            return Err(StoreError::Unready {
-                told: UNARCHIVED.to_owned(),
-                retry_after: ARCHIVE_RETRY,
-            });
-        }
-        Ok(waits)
-    }
-
-    /// Waits until the archive has all that was written until now.
-    async fn archived(&self, waits: Option<&Archiving>) -> Result<(), StoreError> {
-        if let Some(archiving) = waits {
-            let change = self.holder.readers.progress().borrow().durable;
-            let limit = self.holder.limits.now().flush_limit;
-            if !archiving.has(change, limit).await {
-                return Err(StoreError::OutcomeUnknown);
-            }
-        }
-        Ok(())
-    }
-
-    /// The archive, if writes wait for it.
-    fn waited_for_archive(&self) -> Option<&Archiving> {
-        let archiving = self.holder.archiving.as_deref()?;
-        self.holder
-            .limits
-            .now()
-            .waits_for_archive
-            .then_some(archiving)
     }
 
     pub(super) async fn ask<T: Send + 'static>(
