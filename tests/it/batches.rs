@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::client::{Client, Response};
 use crate::daemon::TestDaemon;
 
-const JSON: (&str, &str) = ("content-type", "application/json");
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 const RESOURCES: &str = r#"
 [limits]
 batch = 50
@@ -24,8 +24,9 @@ stock = { type = "integer", min = 0 }
 if_match = "required"
 "#;
 
+/// Sends a body as JSON, or with the type among the headers.
 #[track_caller]
-fn send(
+pub(crate) fn send(
     daemon: &TestDaemon,
     method: &str,
     path: &str,

@@ -9,25 +9,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::batches::{JSON, send};
 use crate::client::{Client, Response};
 use crate::daemon::{BINARY, TestDaemon};
 use crate::drills::{RandomDurations, count};
-
-const JSON: (&str, &str) = ("content-type", "application/json");
-
-#[track_caller]
-fn send(
-    daemon: &TestDaemon,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &str,
-) -> Response {
-    let mut client = Client::connect(daemon.public()).unwrap();
-    let headers: Vec<_> = [JSON].iter().chain(headers).copied().collect();
-    let body = Some(body.as_bytes()).filter(|body| !body.is_empty());
-    client.send(method, path, &headers, body).unwrap()
-}
 
 #[track_caller]
 fn total(daemon: &TestDaemon, path: &str) -> u64 {

@@ -315,9 +315,9 @@ fn answers_have_no_more_bytes_than_may_be_kept_and_a_longer_one_is_refused_with_
         assert!(kept().bytes <= most && kept().records > 1, "{:?}", kept());
         let records = running.all().await.len();
         for commands in [
-            vec![long(7_000)],
-            vec![numbered(1), long(7_000)],
-            vec![long(3_000), long(3_000)],
+            vec![long(11_000)],
+            vec![numbered(1), long(11_000)],
+            vec![long(6_000), long(6_000)],
         ] {
             let refused = send(commands).await;
             let Err(StoreError::Refused(CommandError::AnswerTooLong { bytes })) = refused else {
@@ -326,7 +326,7 @@ fn answers_have_no_more_bytes_than_may_be_kept_and_a_longer_one_is_refused_with_
             assert!(bytes > most);
             assert_eq!(running.all().await.len(), records);
         }
-        let created = store.write_batch(batch(vec![long(7_000)])).await.unwrap();
+        let created = store.write_batch(batch(vec![long(11_000)])).await.unwrap();
         let Some(Ok(Written::Created(record))) = created.results.into_iter().next() else {
             panic!("not created");
         };
