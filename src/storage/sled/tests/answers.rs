@@ -290,7 +290,7 @@ fn answers_have_no_more_bytes_than_may_be_kept_and_a_longer_one_is_refused_with_
         let folder = tempfile::tempdir().unwrap();
         let most = 10_000;
         let made = started(folder.path(), |settings| {
-            settings.storage.answers_bytes = most
+            settings.storage.answers_bytes = most;
         });
         let running = Running::start(made).await;
         let store = &running.store;
@@ -301,10 +301,10 @@ fn answers_have_no_more_bytes_than_may_be_kept_and_a_longer_one_is_refused_with_
             let (_, checked) = store.holder.engine.open().unwrap();
             checked.tallies[store.holder.answers().0]
         };
-        let mut sent = 0;
+        let mut number = 0;
         let mut send = |commands| {
-            sent += 1;
-            store.write_batch(named(&format!("k{sent}"), "x", commands))
+            number += 1;
+            store.write_batch(named(&format!("k{number}"), "x", commands))
         };
         for _ in 0..60 {
             send(vec![numbered(1)]).await.unwrap();
