@@ -31,7 +31,7 @@ use crate::telemetry::Rows;
 pub(in crate::storage) const ANSWERS: &str = "_answers";
 /// How many old answers are removed with a new one at most if there are too many.
 const CROWDED_MAX: usize = 4;
-/// How many are removed at most to make room for a long one.
+/// The most answers that are removed to make room for a long one.
 const REMOVED_MAX: usize = 1_000;
 
 /// The answer of a record, as far as the request may have it: an error if another request had its name.
