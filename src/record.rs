@@ -94,6 +94,12 @@ impl Revision {
     }
 }
 
+/// The time of a change that is made now to a record that was created then, if there was one: a change has a later time than
+/// the creation.
+pub(crate) fn time_of_change(now_ms: u64, created_ms: Option<u64>) -> u64 {
+    now_ms.max(created_ms.map_or(0, |created_ms| created_ms + 1))
+}
+
 /// A time in milliseconds since 1970, as RFC 3339 writes it. It has no years after 9999.
 pub(crate) fn moment_text(ms: u64) -> String {
     const LAST: u64 = 253_402_300_799_999;

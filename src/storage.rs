@@ -11,6 +11,7 @@ mod fit;
 mod history;
 mod journal;
 mod plan;
+mod progress;
 mod salvage;
 mod sled;
 mod store;
@@ -19,7 +20,7 @@ pub(crate) use self::backup::{
     BackupError, BackupPlan, Manifest, Moment, moment_text, restore_backup, restore_folder,
     verify_backup,
 };
-use self::sled::{ANSWERS, DataFolder, SalvagedView, ViewEntry, is_trusted};
+use self::sled::{ANSWERS, DataFolder, NoView, SalvagedView, ViewEntry, is_trusted};
 pub(crate) use self::sled::{
     DataCheck, FolderFault, LastChange, PreparedResources, PrintError, ProposedResources,
     ViewCheck, check_data, data_fit, print_journal, read_past, spare_bytes, storage, store_in,
@@ -29,6 +30,7 @@ pub(crate) use fit::{DataFinding, Resources};
 pub(crate) use history::RecordHistory;
 pub(crate) use journal::JournalFiles;
 pub(crate) use plan::{IndexPart, Plan, PlanFacts, unknown_size};
+pub(crate) use progress::{BackupTask, CountedRead, TaskProgress, Untold};
 pub(crate) use salvage::{SalvageError, Salvaged, salvage};
 pub(crate) use store::{
     BATCH_COMMANDS_MAX, BatchWritten, Change, Changes, CollectionId, ListPage, OldestMoment,

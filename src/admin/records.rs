@@ -81,6 +81,9 @@ pub(crate) struct RefusedLine {
     pub(crate) at: usize,
     /// All that is wrong with it.
     pub(crate) faults: Vec<String>,
+    /// If that is only that records are missing to which it refers: the resource and the id of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) lacks: Vec<(String, String)>,
 }
 
 impl ParcelDone {
@@ -93,9 +96,9 @@ impl ParcelDone {
         self.refused.extend(more.refused);
     }
 
-    fn refuse(&mut self, line: &ParcelLine<'_>, faults: Vec<String>) {
+    fn refuse(&mut self, line: &ParcelLine<'_>, faults: Vec<String>, lacks: Vec<(String, String)>) {
         let at = line.at;
-        self.refused.push(RefusedLine { at, faults });
+        self.refused.push(RefusedLine { at, faults, lacks });
     }
 }
 
@@ -297,7 +300,7 @@ impl Records {
                     commands.push(command);
                     taken.push(line);
                 }
-                Err(faults) => done.refuse(line, faults),
+                Err(faults) => done.refuse(line, faults, Vec::new()),
             }
         }
         if let Some(earlier) = earlier {
@@ -312,8 +315,6 @@ impl Records {
         }
         let results: Vec<Result<Fate, CommandError>> = if commands.is_empty() {
             Vec::new()
-        } else if parcel.dry_run {
-            self.try_out(collection, commands).await?
         } else {
             let writes = commands
                 .into_iter()
@@ -328,6 +329,7 @@ impl Records {
             let batch = WriteBatch {
                 atomicity: Atomicity::Each,
                 origin: Some(origin),
+                dry_run: parcel.dry_run,
                 ..WriteBatch::all(writes.collect())
             };
             let written = self.store.write_batch(batch).await?;
@@ -338,17 +340,20 @@ impl Records {
             match result {
                 Ok(Fate::Created(change)) => {
                     done.created += 1;
-                    done.change = done.change.max(change);
+                    done.change = done.change.max(Some(change).filter(|_| !parcel.dry_run));
                 }
                 Ok(Fate::Replaced(change)) => {
                     done.replaced += 1;
                     if parcel.dry_run {
                         done.replaced_at.push(line.at);
                     }
-                    done.change = done.change.max(change);
+                    done.change = done.change.max(Some(change).filter(|_| !parcel.dry_run));
                 }
                 Ok(Fate::Other) => {}
-                Err(error) => done.refuse(line, parcel::faults_of_refusal(error)),
+                Err(error) => {
+                    let lacks = parcel::lacking(line, &settings.schema, &error);
+                    done.refuse(line, parcel::faults_of_refusal(error), lacks);
+                }
             }
         }
         done.refused.sort_by_key(|refused| refused.at);
@@ -370,43 +375,13 @@ impl Records {
         }
         Ok(parcel::are_in(brought, commands))
     }
-
-    /// The fate that each record would have if no other of them came before it.
-    async fn try_out(
-        &self,
-        collection: CollectionId,
-        commands: Vec<WriteCommand>,
-    ) -> Result<Vec<Result<Fate, CommandError>>, StoreError> {
-        let mut results = Vec::with_capacity(commands.len());
-        for command in commands {
-            let creates = matches!(command, WriteCommand::Create { .. });
-            let (WriteCommand::Create { id, json } | WriteCommand::Replace { id, json, .. }) =
-                command
-            else {
-                results.push(Ok(Fate::Created(None)));
-                continue;
-            };
-            let exists = self.store.get(collection, &id).await?.is_some();
-            let result = if creates && exists {
-                Err(CommandError::Duplicate { id })
-            } else if let Some(taken) = self.store.taken(collection, &id, &json).await? {
-                Err(taken)
-            } else if exists {
-                Ok(Fate::Replaced(None))
-            } else {
-                Ok(Fate::Created(None))
-            };
-            results.push(result);
-        }
-        Ok(results)
-    }
 }
 
 /// The fate of the record of a line, and the change that it made.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
-    Created(Option<u64>),
-    Replaced(Option<u64>),
+    Created(u64),
+    Replaced(u64),
     /// No line is such a command.
     Other,
 }
@@ -414,8 +389,8 @@ enum Fate {
 impl Fate {
     fn of(written: Written) -> Self {
         match written {
-            Written::Created(record) => Self::Created(Some(record.revision.0)),
-            Written::Replaced(record) => Self::Replaced(Some(record.revision.0)),
+            Written::Created(record) => Self::Created(record.revision.0),
+            Written::Replaced(record) => Self::Replaced(record.revision.0),
             Written::Deleted(_) | Written::DeletedMatching(_) | Written::PatchedMatching(_) => {
                 Self::Other
             }

@@ -32,7 +32,6 @@ const LONG: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(super) struct BackupSchedule {
     run: Arc<Run>,
-    store: Option<Arc<dyn Store>>,
     /// Held by the thread that works, also when the incarnation that began it has ended.
     at_work: Arc<tokio::sync::Mutex<()>>,
     /// Whether a backup that is being written is finished when the child stops.
@@ -65,9 +64,9 @@ impl BackupSchedule {
         let to = settings.backup.to.clone()?;
         let mut run = Run::new(settings, to);
         run.faults = faults.clone();
+        run.store = store.cloned();
         Some(Self {
             run: Arc::new(run),
-            store: store.cloned(),
             at_work: Arc::clone(at_work),
             finishes: AtomicBool::new(false),
         })
@@ -100,11 +99,10 @@ impl BackupSchedule {
         let turn = Arc::clone(&self.at_work).lock_owned().await;
         let (answer, mut answered) = oneshot::channel();
         let run = Arc::clone(&self.run);
-        let store = self.store.clone();
         let work = move || {
             let ran = match contain(|| run.run()) {
                 Ok(ran) => ran.map_err(|error| {
-                    if let (BackupRunError::Write(error), Some(store)) = (&error, store)
+                    if let (BackupRunError::Write(error), Some(store)) = (&error, &run.store)
                         && error.is_damage()
                     {
                         store.look_for_damage();

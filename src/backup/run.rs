@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
@@ -16,7 +17,8 @@ use super::thinning::superfluous;
 use crate::num::{as_millis, as_u64};
 use crate::settings::{BackupSettings, BackupTo, Reserve, Settings};
 use crate::storage::{
-    BackupError, BackupPlan, JournalFiles, Manifest, Moment, restore_backup, spare_bytes, store_in,
+    BackupError, BackupPlan, BackupTask, CountedRead, JournalFiles, Manifest, Moment, Store,
+    TaskProgress, Untold, restore_backup, spare_bytes, store_in,
 };
 use crate::supervision::Faults;
 
@@ -36,6 +38,8 @@ pub(super) struct Run {
     /// The data folder, and the room that is left free there.
     pub(super) data: PathBuf,
     pub(super) reserve: Reserve,
+    /// The store, if a daemon has it open: it tells how far a run is.
+    pub(super) store: Option<Arc<dyn Store>>,
     pub(super) metrics: BackupMetrics,
     pub(super) faults: Faults,
     /// Set when the daemon stops.
@@ -118,10 +122,17 @@ impl Run {
             data,
             reserve: settings.storage.reserve,
             settings: backup,
+            store: None,
             metrics: BackupMetrics::default(),
             faults: Faults::none(),
             stopped: AtomicBool::new(false),
         }
+    }
+
+    fn begin(&self, task: BackupTask) -> Box<dyn TaskProgress + '_> {
+        let untold = || -> Box<dyn TaskProgress> { Box::<Untold>::default() };
+        let store = self.store.as_deref();
+        store.map_or_else(untold, |store| store.begin(task))
     }
 
     /// Makes a backup if one is due.
@@ -152,7 +163,9 @@ impl Run {
         let drill = drill_is_due(self.settings.drill, verified, now);
         if drill {
             self.has_room(&scratch, bytes)?;
-            let verified = verify(&*target, name, &scratch, &manifest);
+            let task = self.begin(BackupTask::Verify);
+            task.has_left(bytes);
+            let verified = verify(&*target, name, &scratch, &manifest, task.counter());
             if verified.as_ref().is_err_and(BackupRunError::is_damage) {
                 // The next attempt makes another one.
                 target.remove(name)?;
@@ -175,7 +188,8 @@ impl Run {
         taken: u64,
     ) -> Result<(BackupName, Manifest), BackupRunError> {
         let make = || {
-            let plan = BackupPlan::of(&self.data).map_err(BackupRunError::Write)?;
+            let task = self.begin(BackupTask::Write);
+            let plan = BackupPlan::of(&self.data, &*task).map_err(BackupRunError::Write)?;
             let name = BackupName {
                 taken,
                 change: plan.last,
@@ -185,7 +199,9 @@ impl Run {
                 out: target.begin(name)?,
                 run: self,
             };
-            let manifest = plan.write(&mut out).map_err(BackupRunError::Write)?;
+            let manifest = plan
+                .write(&mut out, &*task)
+                .map_err(BackupRunError::Write)?;
             out.out.finish()?;
             Ok((name, manifest))
         };
@@ -234,9 +250,11 @@ fn verify(
     name: BackupName,
     scratch: &Path,
     manifest: &Manifest,
+    counter: &AtomicU64,
 ) -> Result<(), BackupRunError> {
-    let mut from = target.read(name)?;
-    let restored = restore_backup(&mut *from, Moment::Latest, scratch);
+    let from = target.read(name)?;
+    let mut from = CountedRead { from, counter };
+    let restored = restore_backup(&mut from, Moment::Latest, scratch);
     drop(from);
     clean(scratch)?;
     let restored = restored.map_err(|error| BackupRunError::Restore { name, error })?;

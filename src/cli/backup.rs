@@ -8,7 +8,9 @@ use super::check::{ASKED_TO_MEND, asked_to_mend};
 use super::{Exit, complain, say};
 use crate::backup::{BackupPlace, BackupRunError, back_up};
 use crate::settings::Settings;
-use crate::storage::{BackupError, BackupPlan, JournalFiles, Manifest, moment_text, verify_backup};
+use crate::storage::{
+    BackupError, BackupPlan, JournalFiles, Manifest, Untold, moment_text, verify_backup,
+};
 
 pub(super) fn run(settings: &Settings, target: &Path) -> Exit {
     let data = &settings.server.data;
@@ -56,7 +58,8 @@ fn to_stdout(data: &Path) -> Result<Manifest, BackupError> {
         let text = "a terminal does not take a backup: redirect stdout, or name a file";
         return Err(BackupError::Output(io::Error::other(text)));
     }
-    let manifest = BackupPlan::of(data)?.write(&mut stdout)?;
+    let untold = Untold::default();
+    let manifest = BackupPlan::of(data, &untold)?.write(&mut stdout, &untold)?;
     stdout.flush().map_err(BackupError::Output)?;
     Ok(manifest)
 }
@@ -88,9 +91,10 @@ fn to_file(data: &Path, target: &Path) -> Result<Manifest, BackupError> {
 }
 
 fn write_and_verify(data: &Path, unfinished: &Path) -> Result<Manifest, BackupError> {
-    let plan = BackupPlan::of(data)?;
+    let untold = Untold::default();
+    let plan = BackupPlan::of(data, &untold)?;
     let mut file = File::create(unfinished).map_err(BackupError::Output)?;
-    let written = plan.write(&mut file)?;
+    let written = plan.write(&mut file, &untold)?;
     file.sync_all().map_err(BackupError::Output)?;
     let mut file = File::open(unfinished).map_err(BackupError::Input)?;
     let read = verify_backup(&mut file)?;

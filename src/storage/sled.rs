@@ -114,7 +114,7 @@ use limits::SharedLimits;
 use opener::SledOpener;
 use past::HISTORIES_MAX;
 pub(crate) use print::{PrintError, print_journal, read_past, store_in};
-pub(super) use salvaged_view::{SalvagedView, ViewEntry};
+pub(super) use salvaged_view::{NoView, SalvagedView, ViewEntry};
 use scan::scans_max;
 use space::Space;
 pub(crate) use space::spare_bytes;

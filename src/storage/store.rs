@@ -9,6 +9,7 @@ use futures_util::future::{Either, LocalBoxFuture};
 use super::feed::{FeedStep, RecentChanges};
 use super::fit::{DataFinding, Resources};
 use super::history::RecordHistory;
+use super::progress::{BackupTask, TaskProgress};
 use super::sled::{LastChange, PreparedResources, ProposedResources};
 use crate::num::as_millis;
 use crate::record::{
@@ -88,14 +89,6 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// which looks again.
     fn answered<'a>(&'a self, key: &'a RequestKey) -> StoreReply<'a, Option<BatchWritten>>;
 
-    /// The refusal of a record of this id and text, if it has values that no two records may have and another one has them.
-    fn taken<'a>(
-        &'a self,
-        collection: CollectionId,
-        id: &'a RecordId,
-        json: &'a [u8],
-    ) -> StoreReply<'a, Option<CommandError>>;
-
     /// Reads the records that follow the id `after`, or else the first, in the order of ids: some of them, of one moment; none
     /// at the end.
     fn records<'a>(
@@ -151,6 +144,9 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// The long tasks that bring the store into order or read it through now, and how far they are.
     fn doing(&self) -> Option<String>;
+
+    /// Begins a task that reads the store from outside: [`Self::doing`] tells of it, too.
+    fn begin(&self, task: BackupTask) -> Box<dyn TaskProgress + '_>;
 
     /// How long a commit has been under way, if it takes longer than it may: then only a new process can help. `ran` is how
     /// long this process has run by now, without its pauses.

@@ -131,6 +131,14 @@ impl TestDaemon {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
     }
 
+    /// From the next start on, the machine seems to have been started again: it has another boot id. Needs root.
+    pub(crate) fn boot_again(&mut self) {
+        let id = self.folder().join("boot_id");
+        fs::write(&id, format!("{}\n", uuid::Uuid::now_v7())).unwrap();
+        let script = "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"";
+        self.run_under(&["unshare", "-m", "sh", "-c", script, id.to_str().unwrap()]);
+    }
+
     /// From the next start on, passes this descriptor as standard input; a wrapper can move it to another number.
     pub(crate) fn set_stdin(&mut self, descriptor: OwnedFd) {
         self.stdin = Some(descriptor);

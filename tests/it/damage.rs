@@ -153,7 +153,7 @@ enum Outcome {
     Refused,
 }
 
-fn copy_all(from: &Path, to: &Path) {
+pub(crate) fn copy_all(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -196,6 +196,12 @@ fn used(path: &Path) -> u64 {
     let bytes = fs::read(path).unwrap();
     let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
     u64::try_from(last).unwrap() + 1
+}
+
+/// Flips a bit in the middle of what was written into a file.
+pub(crate) fn flip_in_the_middle(path: &Path) {
+    let (_, flip) = DAMAGES[0];
+    flip(path, used(path) * 4);
 }
 
 /// Damages one file chosen at random; returns its name and what was done.

@@ -61,6 +61,12 @@ impl Disk {
         Self::mount(image, folder.join("cut"))
     }
 
+    /// Writes everything to the image.
+    #[track_caller]
+    pub(crate) fn sync(&self) {
+        run("sync", &[Path::new("-f"), &self.mount_point]);
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.mount_point.join("data")
     }

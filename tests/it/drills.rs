@@ -186,7 +186,7 @@ const RECORDS: usize = 20;
 
 /// Whether strace works on this machine; prints why the test is skipped if not.
 #[track_caller]
-fn strace_available() -> bool {
+pub(crate) fn strace_available() -> bool {
     let mut command = Command::new("strace");
     command.args(["-f", "-o", "/dev/null", "true"]);
     command.stdout(Stdio::null()).stderr(Stdio::null());

@@ -22,6 +22,7 @@ mod call;
 mod chaos;
 mod check;
 mod client;
+mod cut_off;
 mod daemon;
 mod damage;
 mod dialect;

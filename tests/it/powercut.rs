@@ -2,7 +2,6 @@
 //! what was only in the page cache. `tests/ops/powercut.sh` runs this test.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -85,12 +84,7 @@ impl Writers {
 /// Starts a daemon on the disk and looks for every acknowledged record.
 fn check_records(disk: &Disk, acked: &BTreeMap<String, usize>) -> Result<(), String> {
     let mut daemon = TestDaemon::prepare_on(&disk.data(), "");
-    // After a power cut the machine starts again: it has another boot id.
-    let id = daemon.folder().join("boot_id");
-    let new_id = format!("{}\n", uuid::Uuid::now_v7());
-    fs::write(&id, new_id).unwrap();
-    let script = "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"";
-    daemon.run_under(&["unshare", "-m", "sh", "-c", script, id.to_str().unwrap()]);
+    daemon.boot_again();
     daemon.spawn();
     daemon.ready_or_ended()?;
     let mut client = Client::connect(daemon.public()).unwrap();

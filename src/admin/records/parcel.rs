@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::num::as_u64;
 use crate::record::{
     Absent, BodyError, CommandError, JsonObject, NewRecordError, NewValues, RecordId,
-    RuleViolation, WriteCommand,
+    RuleViolation, Schema, WriteCommand,
 };
 use crate::settings::ResourceSettings;
 use crate::storage::BATCH_COMMANDS_MAX;
@@ -196,6 +196,29 @@ pub(super) fn faults_of_refusal(error: CommandError) -> Vec<String> {
         return faults(violations);
     }
     vec![error.to_string()]
+}
+
+/// The resource and the id of each record to which a line refers and that is not there, if nothing else is wrong with it.
+pub(super) fn lacking(
+    line: &ParcelLine<'_>,
+    schema: &Schema,
+    error: &CommandError,
+) -> Vec<(String, String)> {
+    let CommandError::Invalid(violations) = error else {
+        return Vec::new();
+    };
+    let Ok(object) = JsonObject::parse(line.text) else {
+        return Vec::new();
+    };
+    let missing = |violation: &RuleViolation| {
+        let field = violation.field();
+        let mut references = schema.references().filter(|_| violation.is_dangling());
+        let (_, reference) = references.find(|(name, _)| *name == field)?;
+        let id = reference.id(object.members().get(&*field)?)?;
+        Some((reference.to.clone(), id.to_string()))
+    };
+    let all: Option<Vec<_>> = violations.iter().map(missing).collect();
+    all.unwrap_or_default()
 }
 
 fn faults(violations: &[RuleViolation]) -> Vec<String> {

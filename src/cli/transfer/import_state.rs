@@ -300,6 +300,7 @@ mod tests {
         let refused = |at| RefusedLine {
             at,
             faults: Vec::new(),
+            lacks: Vec::new(),
         };
         let rows = [
             sent(1),

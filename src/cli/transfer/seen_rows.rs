@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::shipping::Shipment;
 use crate::admin::{ParcelDone, RefusedLine};
+use crate::num::as_u64;
 use crate::record::{JsonObject, RecordIndex};
 
 /// What a dry run could import, by which it notices what stands twice in a file. Each id takes 16 bytes, however long it is,
@@ -39,8 +40,11 @@ impl SeenRows {
         }
     }
 
-    /// Corrects an answer to a dry run, which takes each row for the first with its id and its values.
+    /// Corrects an answer to a dry run, which knows nothing of the rows of earlier shipments.
     pub(super) fn rehearse(&mut self, shipment: &Shipment, done: &mut ParcelDone, upsert: bool) {
+        let before = done.refused.len();
+        done.refused.retain(|line| !self.has_all(&line.lacks));
+        done.created += as_u64(before - done.refused.len());
         let refused: HashSet<_> = done.refused.iter().map(|line| line.at).collect();
         let existing: HashSet<_> = done.replaced_at.drain(..).collect();
         let lines = shipment.body.split(|byte| *byte == b'\n').enumerate();
@@ -66,7 +70,8 @@ impl SeenRows {
             if let Some(fault) = fault {
                 *counted = counted.saturating_sub(1);
                 let faults = vec![fault];
-                done.refused.push(RefusedLine { at, faults });
+                let lacks = Vec::new();
+                done.refused.push(RefusedLine { at, faults, lacks });
             } else if !is_new {
                 *counted = counted.saturating_sub(1);
                 done.replaced += 1;
@@ -100,6 +105,12 @@ impl SeenRows {
         self.values
             .extend(new.into_iter().map(|hash| (hash, record)));
         None
+    }
+
+    /// Whether a row refers to some records, and rows before it have brought all of them.
+    fn has_all(&self, lacks: &[(String, String)]) -> bool {
+        let is_in = |(to, id): &(String, String)| self.ids.contains(&self.hash((to, id)));
+        !lacks.is_empty() && lacks.iter().all(is_in)
     }
 
     fn hash(&self, of: impl std::hash::Hash) -> Hash {
@@ -159,7 +170,36 @@ mod tests {
         seen.rehearse(&shipment("\n{\"id\":\"c\"}"), &mut third, false);
         let faults = vec!["a record with the id c exists already".to_owned()];
         assert_eq!(third.created, 0);
-        assert_eq!(third.refused, [RefusedLine { at: 1, faults }]);
+        let lacks = Vec::new();
+        assert_eq!(
+            third.refused,
+            [RefusedLine {
+                at: 1,
+                faults,
+                lacks
+            }]
+        );
+    }
+
+    #[test]
+    fn a_row_may_refer_to_records_of_earlier_parcels() {
+        let mut seen = SeenRows::new(&BTreeMap::new());
+        seen.rehearse(&shipment("{\"id\":7}\n"), &mut answer(1, 0, &[]), false);
+        let refused = |at, ids: &[&str]| RefusedLine {
+            at,
+            faults: vec!["a record is missing".to_owned()],
+            lacks: ids
+                .iter()
+                .map(|id| ("books".to_owned(), (*id).to_owned()))
+                .collect(),
+        };
+        let mut done = ParcelDone {
+            refused: vec![refused(0, &["7"]), refused(1, &["7", "8"]), refused(2, &[])],
+            ..ParcelDone::default()
+        };
+        seen.rehearse(&shipment("{\"id\":1}\n{\"id\":2}\n{}\n"), &mut done, false);
+        assert_eq!(done.created, 1);
+        assert_eq!(done.refused, [refused(1, &["7", "8"]), refused(2, &[])]);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::check;
 use super::field::{DefaultValue, Field, FieldSource, FieldType, ObjectFields};
 use super::violation::{Pointer, Rule, RuleViolation};
 use crate::record::compare::same;
-use crate::record::moment_text;
+use crate::record::{moment_text, time_of_change};
 
 /// The sources of computed values.
 #[derive(Clone, Copy)]
@@ -88,13 +89,26 @@ impl NewValues<'_> {
                     }
                     kept.cloned().or_else(|| self.default_of(field))
                 }
-                FieldSource::Created => Some(time_text(field, created_ms.unwrap_or(self.now_ms))),
-                FieldSource::Updated => Some(time_text(field, self.now_ms)),
+                FieldSource::Created => {
+                    let kept = old.and_then(|old| old.get(&field.name));
+                    // A record that was imported, or taken back, may have an earlier time than that of its creation here.
+                    let kept = kept.filter(|kept| is_of_type(field, kept)).cloned();
+                    kept.or_else(|| Some(time_text(field, created_ms.unwrap_or(self.now_ms))))
+                }
+                FieldSource::Updated => {
+                    Some(time_text(field, time_of_change(self.now_ms, created_ms)))
+                }
             };
             members.extend(value.map(|value| (field.name.clone(), value)));
         }
         found
     }
+}
+
+fn is_of_type(field: &Field, value: &Value) -> bool {
+    let mut found = Vec::new();
+    check::value(&field.kind, value, Pointer::Root, &mut found);
+    found.is_empty()
 }
 
 /// A time as a field of this type has it.
@@ -196,6 +210,78 @@ mod tests {
             found[0].detail,
             "must be left out: the server gives it its value"
         );
+    }
+
+    #[test]
+    fn the_times_of_a_record_are_those_that_it_was_brought_with_and_those_of_its_envelope() {
+        let at = |now_ms| NewValues {
+            now_ms,
+            uuid: &Uuid::nil,
+        };
+        let fields: ObjectFields = [FieldSource::Created, FieldSource::Updated]
+            .map(|source| Field {
+                source,
+                ..Field::new(
+                    if source == FieldSource::Created {
+                        "made"
+                    } else {
+                        "changed"
+                    },
+                    FieldType::DateTime,
+                )
+            })
+            .to_vec()
+            .into();
+        for (old, now_ms, created_ms, made, changed) in [
+            // Brought by an import: created long before.
+            (
+                json!({"made": "2001-02-03T04:05:06Z"}),
+                9_000,
+                5_000,
+                "2001-02-03T04:05:06Z",
+                "1970-01-01T00:00:09.000Z",
+            ),
+            // Declared later: it has no value, or another one.
+            (
+                json!({}),
+                9_000,
+                5_000,
+                "1970-01-01T00:00:05.000Z",
+                "1970-01-01T00:00:09.000Z",
+            ),
+            (
+                json!({"made": "spring"}),
+                9_000,
+                5_000,
+                "1970-01-01T00:00:05.000Z",
+                "1970-01-01T00:00:09.000Z",
+            ),
+            (
+                json!({"made": 7}),
+                9_000,
+                5_000,
+                "1970-01-01T00:00:05.000Z",
+                "1970-01-01T00:00:09.000Z",
+            ),
+            // Changed in the millisecond of its creation.
+            (
+                json!({}),
+                5_000,
+                5_000,
+                "1970-01-01T00:00:05.000Z",
+                "1970-01-01T00:00:05.001Z",
+            ),
+        ] {
+            let mut sent = members(json!({"made": "mine", "changed": "mine"}));
+            let old = members(old);
+            let found = at(now_ms).complete(&fields, &mut sent, Some(&old), Some(created_ms));
+            assert_eq!(found, []);
+            assert_eq!(
+                Value::Object(sent),
+                json!({"made": made, "changed": changed}),
+                "{old:?}"
+            );
+        }
     }
 
     #[test]

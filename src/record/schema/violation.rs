@@ -57,6 +57,11 @@ impl RuleViolation {
         Pointer::Member(&Pointer::Root, field).violates(Rule::Ref, detail)
     }
 
+    /// Whether it is that a record that a field refers to is not there.
+    pub(crate) fn is_dangling(&self) -> bool {
+        self.rule == Rule::Ref
+    }
+
     fn of_id(detail: &str) -> Self {
         Pointer::Member(&Pointer::Root, "id").violates(Rule::Required, detail)
     }

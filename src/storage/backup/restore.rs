@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -97,7 +98,7 @@ pub(crate) fn restore_folder(
         return Err(before_all(files, snapshots)?);
     }
     let acknowledged = acknowledged.filter(|_| at == Moment::Latest).unwrap_or(0);
-    let changes = FolderChanges::choose(files, fitting.into_iter(), acknowledged)?;
+    let changes = FolderChanges::choose(files, &Arc::default(), fitting.into_iter(), acknowledged)?;
     let changes = changes.ok_or(BackupError::Short { acknowledged })?;
     let mut restore = Restore::begin(into, at)?;
     let base = changes.base;
@@ -133,7 +134,7 @@ fn before_all(
     mut snapshots: Vec<Snapshot>,
 ) -> Result<BackupError, BackupError> {
     snapshots.reverse();
-    let oldest = FolderChanges::choose(files, snapshots.into_iter().map(Some), 0)?;
+    let oldest = FolderChanges::choose(files, &Arc::default(), snapshots.into_iter().map(Some), 0)?;
     let oldest = oldest.ok_or(BackupError::Short { acknowledged: 0 })?;
     let mut last = oldest.base;
     oldest.read(|change| {

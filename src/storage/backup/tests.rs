@@ -7,6 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::*;
+use crate::storage::Untold;
 use crate::storage::journal::{
     FrameSync, Journal, JournalChange, JournalEffect, JournalEnd, Mark, Marks, MarksFound,
     Snapshot, SnapshotWriter, StoreId,
@@ -132,7 +133,10 @@ pub(in crate::storage) fn restored(data: &Path) -> (Mark, Model) {
 
 fn backup(data: &Path) -> (Vec<u8>, Manifest) {
     let mut backup = Vec::new();
-    let manifest = BackupPlan::of(data).unwrap().write(&mut backup).unwrap();
+    let manifest = BackupPlan::of(data, &Untold::default())
+        .unwrap()
+        .write(&mut backup, &Untold::default())
+        .unwrap();
     (backup, manifest)
 }
 
@@ -207,7 +211,7 @@ fn what_is_not_there_is_not_restored_and_the_answer_says_what_is() {
     let again = restore_folder(&into, Moment::Latest, &data).unwrap_err();
     assert!(matches!(again, BackupError::HasStore(_)), "{again}");
     assert!(matches!(
-        BackupPlan::of(folder.path()).unwrap_err(),
+        BackupPlan::of(folder.path(), &Untold::default()).unwrap_err(),
         BackupError::NoStore(_)
     ));
 }
@@ -407,6 +411,6 @@ fn a_damaged_copy_is_passed_over_if_another_one_has_everything() {
     restore_backup(&mut backup.as_slice(), Moment::Latest, &into).unwrap();
     assert_eq!(restored(&into).1, *models.last().unwrap());
     fs::remove_dir_all(data.join("snapshots")).unwrap();
-    let refused = BackupPlan::of(&data).unwrap_err();
+    let refused = BackupPlan::of(&data, &Untold::default()).unwrap_err();
     assert!(refused.is_damage(), "{refused}");
 }

@@ -2,17 +2,19 @@
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
 use super::manifest::{Census, Manifest};
 use super::{BackupError, MAGIC};
-use crate::storage::DataFolder;
 use crate::storage::journal::{
     JournalChange, JournalError, JournalFiles, Marks, MarksFound, Reach, Snapshot, StoreId,
     StreamHead, StreamWriter,
 };
+use crate::storage::{DataFolder, TaskProgress};
 
 /// A backup that can be made: where it begins and ends.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(crate) struct BackupPlan {
 #[derive(Debug)]
 pub(super) struct FolderChanges {
     files: JournalFiles,
+    /// Counts the bytes that are read.
+    counter: Arc<AtomicU64>,
     snapshot: Option<Snapshot>,
     /// The last change of the snapshot, and a time after it in milliseconds since 1970; 0 without a snapshot.
     pub(super) base: [u64; 2],
@@ -37,12 +41,14 @@ impl FolderChanges {
     /// list is the journal from its first change on.
     pub(super) fn choose(
         files: JournalFiles,
+        counter: &Arc<AtomicU64>,
         candidates: impl Iterator<Item = Option<Snapshot>>,
         last: u64,
     ) -> Result<Option<Self>, BackupError> {
-        let mut fault = None;
+        let (mut fault, counter) = (None, Arc::clone(counter));
+        let files = files.counted(&counter);
         for snapshot in candidates {
-            match Self::reaches(&files, snapshot.as_ref()) {
+            match Self::reaches(&files, &counter, snapshot.as_ref()) {
                 Ok(reached) if reached >= last => {
                     let base = match &snapshot {
                         Some(snapshot) => [snapshot.seq, snapshot.written_ms()?],
@@ -50,6 +56,7 @@ impl FolderChanges {
                     };
                     return Ok(Some(Self {
                         files,
+                        counter,
                         snapshot,
                         base,
                     }));
@@ -63,16 +70,26 @@ impl FolderChanges {
     }
 
     /// Reads a snapshot and the journal behind it. Returns the last change.
-    fn reaches(files: &JournalFiles, snapshot: Option<&Snapshot>) -> Result<u64, JournalError> {
+    fn reaches(
+        files: &JournalFiles,
+        counter: &AtomicU64,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<u64, JournalError> {
         let mut base = 0;
         if let Some(snapshot) = snapshot {
-            snapshot.read::<JournalError>(|_| Ok(()))?;
+            snapshot.read_counted::<JournalError>(counter, |_| Ok(()))?;
             base = snapshot.seq;
         }
         Ok(match files.read::<JournalError>(base, |_| Ok(()))? {
             Reach::End(end) => end.last,
             Reach::Damage { last, .. } => last,
         })
+    }
+
+    /// The bytes that one reading of them takes.
+    fn bytes(&self) -> u64 {
+        let snapshot = self.snapshot.as_ref().map_or(0, Snapshot::bytes);
+        snapshot + self.files.bytes_to_read(self.base[0])
     }
 
     /// Shows the changes to `visit`: those of the snapshot, then those after it, in order.
@@ -82,7 +99,7 @@ impl FolderChanges {
     ) -> Result<Reach, BackupError> {
         let mut all = |changes: Vec<JournalChange>| changes.into_iter().try_for_each(&mut visit);
         if let Some(snapshot) = &self.snapshot {
-            snapshot.read(&mut all)?;
+            snapshot.read_counted(&self.counter, &mut all)?;
         }
         let [base, _] = self.base;
         self.files.read(base, all)
@@ -108,7 +125,7 @@ fn now_ms() -> u64 {
 impl BackupPlan {
     /// Plans a backup of the store in the folder `data`, up to the last change that was acknowledged. It reads all of the
     /// store, and changes nothing.
-    pub(crate) fn of(data: &Path) -> Result<Self, BackupError> {
+    pub(crate) fn of(data: &Path, progress: &dyn TaskProgress) -> Result<Self, BackupError> {
         let folder = DataFolder::new(data);
         let (store, acknowledged) = identify(&folder)?;
         let files = JournalFiles::find(&folder.journal(), store)?;
@@ -117,12 +134,17 @@ impl BackupPlan {
         let last = match acknowledged {
             Some(acknowledged) => acknowledged,
             // Nobody knows where the journal should end: what can be read counts.
-            None => FolderChanges::reaches(&files, snapshots.first())?,
+            None => FolderChanges::reaches(&files, progress.counter(), snapshots.first())?,
         };
+        // They are read once to see whether they are whole, and once to be copied.
+        let oldest = snapshots.last();
+        let base = oldest.map_or(0, |oldest| oldest.seq);
+        let bytes = oldest.map_or(0, Snapshot::bytes) + files.bytes_to_read(base);
+        progress.has_left(2 * bytes);
         let last = last.max(newest);
         snapshots.reverse();
         let candidates = std::iter::once(None).chain(snapshots.into_iter().map(Some));
-        let changes = FolderChanges::choose(files, candidates, last)?;
+        let changes = FolderChanges::choose(files, progress.counter(), candidates, last)?;
         let short = BackupError::Short { acknowledged: last };
         let changes = changes.ok_or(short)?;
         Ok(Self {
@@ -133,7 +155,12 @@ impl BackupPlan {
     }
 
     /// Writes the backup.
-    pub(crate) fn write(&self, out: &mut dyn Write) -> Result<Manifest, BackupError> {
+    pub(crate) fn write(
+        &self,
+        out: &mut dyn Write,
+        progress: &dyn TaskProgress,
+    ) -> Result<Manifest, BackupError> {
+        progress.has_left(self.changes.bytes());
         let head = StreamHead {
             magic: MAGIC,
             store: self.store,

@@ -66,6 +66,11 @@ fn slots(path: &Path, file: &File) -> Result<Slots, JournalError> {
     Ok(slots)
 }
 
+fn is_blank(path: &Path) -> Result<bool, JournalError> {
+    let bytes = std::fs::read(path).map_err(at(path))?;
+    Ok(bytes.iter().all(|byte| *byte == 0))
+}
+
 fn newest(slots: &Slots) -> Option<(Mark, u64)> {
     slots
         .iter()
@@ -129,6 +134,10 @@ impl Marks {
         let slots = slots(&path, &file)?;
         let damaged = slots.iter().any(Option::is_none);
         let newest = newest(&slots);
+        // The power failed when the file was made, before anything was written into it.
+        if newest.is_none() && is_blank(&path)? {
+            return Ok(MarksFound::Absent);
+        }
         Ok(
             newest.map_or(MarksFound::Damaged, |(mark, _)| MarksFound::Found {
                 mark,
@@ -192,6 +201,10 @@ mod tests {
             clean: acknowledged == 9,
         };
         assert_eq!(found(), MarksFound::Absent);
+        for blank in [0, 3, 5_000] {
+            std::fs::write(folder.path().join("marks"), vec![0; blank]).unwrap();
+            assert_eq!(found(), MarksFound::Absent, "nothing was written into it");
+        }
         let mut marks = Marks::open(folder.path()).unwrap();
         marks.write_both(&mark(0)).unwrap();
         for seq in 1..10 {

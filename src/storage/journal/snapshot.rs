@@ -5,9 +5,9 @@
 //! read back, and only then gets its own.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read};
+use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use super::change::JournalChange;
 use super::frame::FrameFault;
 use super::stream::{FRAME_BYTES, StreamError, StreamHead, StreamReader, StreamWriter};
 use super::{JournalError, StoreId, at, sync_folder};
-use crate::num::as_u64;
+use crate::storage::CountedRead;
 
 const ENDING: &str = "snapshot";
 const MAGIC: [u8; 8] = *b"PRNSNAP1";
@@ -86,20 +86,6 @@ impl SnapshotWriter {
         fs::rename(&unfinished.path, &path).map_err(at(&path))?;
         sync_folder(&self.folder)?;
         Ok(Snapshot { path, ..unfinished })
-    }
-}
-
-/// A file that is read, with a counter of its bytes.
-struct CountedFile<'a> {
-    file: File,
-    counter: &'a AtomicU64,
-}
-
-impl Read for CountedFile<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.file.read(into)?;
-        self.counter.fetch_add(as_u64(bytes), Ordering::Relaxed);
-        Ok(bytes)
     }
 }
 
@@ -225,7 +211,13 @@ impl Snapshot {
             StreamError::Damaged { at, fault } => self.damaged(at, fault),
         };
         let file = File::open(path).map_err(at(path))?;
-        let file = BufReader::with_capacity(FRAME_BYTES, CountedFile { file, counter });
+        let file = BufReader::with_capacity(
+            FRAME_BYTES,
+            CountedRead {
+                from: file,
+                counter,
+            },
+        );
         let stream = StreamReader::begin(file, MAGIC).map_err(failed)?;
         if stream.head != head(self.store) {
             return Err(self.damaged(0, FrameFault::FileHead).into());

@@ -8,7 +8,7 @@ use crate::storage::backup::BackupError;
 use crate::storage::journal::{
     DataLock, JournalError, JournalFiles, LockError, Marks, MarksFound, Piece, Snapshot, StoreId,
 };
-use crate::storage::{DataFolder, SalvagedView, ViewEntry, is_trusted};
+use crate::storage::{DataFolder, NoView, SalvagedView, ViewEntry, is_trusted};
 
 /// The folders, all of one store. Nobody uses them meanwhile.
 pub(super) struct Sources {
@@ -158,7 +158,12 @@ impl SourceFolder {
                     path,
                     view,
                 }),
-                Err(why) => faults.push(format!("{}: {why}", path.display())),
+                // What only it has would be missing, though it is not lost.
+                Err(NoView::Full(source)) => {
+                    let path = scratch.to_owned();
+                    return Err(BackupError::Folder { path, source }.into());
+                }
+                Err(NoView::Unreadable(why)) => faults.push(format!("{}: {why}", path.display())),
             }
         }
         let mut snapshots = Snapshot::find(&folder.snapshots(), store)?;

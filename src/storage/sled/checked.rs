@@ -83,14 +83,21 @@ impl From<ReadError> for OpenFault {
     }
 }
 
-/// Reads the figures of a view of the store `store`; `None` if it is empty. A view of another store or another version is an
-/// error.
-pub(super) fn read(engine: &dyn Engine, store: StoreId) -> Result<Option<Checked>, OpenFault> {
+/// The version of a view; `None` if it is empty.
+pub(super) fn version(engine: &dyn Engine) -> Result<Option<u32>, OpenFault> {
     let Some(schema) = engine.get(Keyspace::Meta, SCHEMA_KEY)? else {
         return Ok(None);
     };
     let schema: [u8; 4] = schema.as_ref().try_into().map_err(|_| Damaged)?;
-    let found = u32::from_be_bytes(schema);
+    Ok(Some(u32::from_be_bytes(schema)))
+}
+
+/// Reads the figures of a view of the store `store`; `None` if it is empty. A view of another store or another version is an
+/// error.
+pub(super) fn read(engine: &dyn Engine, store: StoreId) -> Result<Option<Checked>, OpenFault> {
+    let Some(found) = version(engine)? else {
+        return Ok(None);
+    };
     if !(SCHEMA_OLDEST..=SCHEMA).contains(&found) {
         return Err(OpenFault::View(format!(
             "it has version {found}, not {SCHEMA}"

@@ -20,6 +20,7 @@ use super::store::SledStore;
 use super::stored_fit;
 use crate::num::as_u64;
 use crate::record::{CommandError, RecordId, Schema};
+use crate::storage::TaskProgress;
 use crate::storage::fit::{DataFinding, DataFit, RepeatedValues, Resources};
 use crate::storage::{CollectionId, ResourcesFault, StoreError};
 use crate::supervision::Faults;

@@ -160,8 +160,13 @@ pub(super) enum OpenFault {
     #[error("could not be opened within {limit:?}; look at the disk: it is tried again")]
     Hung { limit: Duration },
     /// A newer release wrote the store.
-    #[error("has version {found}, this program knows {known}; run the newer release that wrote it")]
-    Newer { found: u32, known: u32 },
+    #[error("has version {found}, this program knows {known}; run the newer release that wrote it{}", way_back(*.back))]
+    Newer {
+        found: u32,
+        known: u32,
+        /// The last change of the newest snapshot that this program can read.
+        back: Option<u64>,
+    },
     /// The settings don't fit what is stored.
     #[error("does not fit the settings: {0}")]
     Settings(DataFinding),
@@ -195,6 +200,15 @@ impl OpenFault {
     }
 }
 
+fn way_back(back: Option<u64>) -> String {
+    let text = |change| {
+        format!(
+            ", or lose what was changed after change {change}, which a snapshot has: perennial restore FOLDER --at {change} --into ANOTHER"
+        )
+    };
+    back.map(text).unwrap_or_default()
+}
+
 impl From<EngineError> for OpenFault {
     fn from(error: EngineError) -> Self {
         match error {
@@ -216,6 +230,7 @@ impl From<JournalError> for OpenFault {
             } => Self::Newer {
                 found: found.into(),
                 known: FRAME_VERSION.into(),
+                back: None,
             },
             JournalError::Damaged { .. } | JournalError::Missing { .. } => {
                 Self::Damaged(error.to_string())

@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::time::Instant;
 
 use crate::incidents::{Incident, IncidentKind, Incidents, STORAGE};
+use crate::storage::TaskProgress;
 use crate::telemetry::Rows;
 
 /// The time between two lines of the log about one task.
@@ -40,10 +41,14 @@ pub(super) enum TaskKind {
     Compare,
     /// Records are added to new indexes.
     BuildIndexes,
+    /// A backup is written.
+    Backup,
+    /// A backup is restored and compared.
+    VerifyBackup,
 }
 
 impl TaskKind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::CatchUp,
         Self::MakeView,
         Self::MakeBeside,
@@ -52,6 +57,8 @@ impl TaskKind {
         Self::Scrub,
         Self::Compare,
         Self::BuildIndexes,
+        Self::Backup,
+        Self::VerifyBackup,
     ];
 
     /// Its name in metrics.
@@ -65,6 +72,8 @@ impl TaskKind {
             Self::Scrub => "scrub",
             Self::Compare => "compare",
             Self::BuildIndexes => "build_indexes",
+            Self::Backup => "backup",
+            Self::VerifyBackup => "verify_backup",
         }
     }
 
@@ -81,6 +90,8 @@ impl TaskKind {
             Self::Scrub => "reading everything that is stored, to find damage",
             Self::Compare => "comparing the stored records with new rules of their fields",
             Self::BuildIndexes => "adding the records to new indexes",
+            Self::Backup => "writing a backup",
+            Self::VerifyBackup => "restoring the backup elsewhere, to verify it",
         }
     }
 
@@ -92,7 +103,9 @@ impl TaskKind {
             | Self::Snapshot
             | Self::Scrub
             | Self::Compare
-            | Self::BuildIndexes => false,
+            | Self::BuildIndexes
+            | Self::Backup
+            | Self::VerifyBackup => false,
         }
     }
 }
@@ -284,18 +297,6 @@ impl HealingTask<'_> {
         self
     }
 
-    /// The counter of the bytes that it has read.
-    pub(super) fn counter(&self) -> &Arc<AtomicU64> {
-        &self.task.done
-    }
-
-    /// Notes that this many bytes have to be read besides those that were.
-    pub(super) fn has_left(&self, bytes: u64) {
-        let done = self.task.done.load(Ordering::Relaxed);
-        let total = done.saturating_add(bytes);
-        self.task.total.store(total, Ordering::Relaxed);
-    }
-
     /// Notes that this many bytes more were read.
     pub(super) fn add(&self, bytes: u64) {
         self.task.done.fetch_add(bytes, Ordering::Relaxed);
@@ -310,6 +311,18 @@ impl HealingTask<'_> {
     pub(super) fn mended(&self, kind: IncidentKind, what: &str, done: &str) {
         let incident = Incident::new(kind, STORAGE, what, done);
         self.healing.incidents.add(incident.lasting(self.lasted()));
+    }
+}
+
+impl TaskProgress for HealingTask<'_> {
+    fn counter(&self) -> &Arc<AtomicU64> {
+        &self.task.done
+    }
+
+    fn has_left(&self, bytes: u64) {
+        let done = self.task.done.load(Ordering::Relaxed);
+        let total = done.saturating_add(bytes);
+        self.task.total.store(total, Ordering::Relaxed);
     }
 }
 

@@ -25,7 +25,7 @@ use super::unique::{ToldIndexes, tell_repeated};
 use super::writer::Writer;
 use crate::num::as_u64;
 use crate::record::{JsonObject, after_all};
-use crate::storage::CollectionId;
+use crate::storage::{CollectionId, TaskProgress};
 use crate::supervision::{BoxError, ChildRef, contain};
 
 /// The most keys that one step removes.

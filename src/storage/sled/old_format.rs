@@ -7,13 +7,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
-use super::checked::{Checked, LAST_SEQ_KEY, SCHEMA_KEY, SCHEMA_OLDEST};
+use super::checked::{self, Checked, LAST_SEQ_KEY, SCHEMA_OLDEST};
 use super::data_folder::{self, DataFolder, copy_all};
 use super::engine::{Engine, Keyspace, OpenFault, Opener as _};
 use super::log::seq_of;
 use super::opener::SledOpener;
 use super::snapshots;
-use super::stored_record::Damaged;
 use crate::storage::journal::StoreId;
 
 /// The cache of the engine that is only read once.
@@ -64,18 +63,17 @@ fn check(engine: &dyn Engine, mark: &Path) -> Result<u64, OpenFault> {
         let value = engine.get(Keyspace::Meta, key)?;
         Ok(value.as_deref().map(seq_of).transpose()?)
     };
-    let Some(schema) = engine.get(Keyspace::Meta, SCHEMA_KEY)? else {
+    let Some(found) = checked::version(engine)? else {
         return acknowledged(mark).map_or(Ok(0), |change| {
             Err(OpenFault::Damaged(format!(
                 "it is empty, but it was made before, and change {change} was acknowledged"
             )))
         });
     };
-    let schema: [u8; 4] = schema.as_ref().try_into().map_err(|_| Damaged)?;
-    let found = u32::from_be_bytes(schema);
     if found >= SCHEMA_OLDEST {
         let known = SCHEMA_OLDEST;
-        return Err(OpenFault::Newer { found, known });
+        let back = None;
+        return Err(OpenFault::Newer { found, known, back });
     }
     let last_seq = number(LAST_SEQ_KEY)?.unwrap_or(0);
     let acknowledged = acknowledged(mark).unwrap_or(0);

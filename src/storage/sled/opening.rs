@@ -3,7 +3,7 @@
 //! Nothing that may be the only copy of something is written into. What is replaced is moved to `aside-<unix ms>`.
 
 use super::answers::without_answers;
-use super::checked::{self, Checked};
+use super::checked::{self, Checked, SCHEMA};
 use super::data_folder::{DataFolder, move_aside};
 use super::engine::{Engine, OpenFault, Opener};
 use super::healing::{Healing, HealingTask, TaskKind};
@@ -14,9 +14,11 @@ use super::snapshots;
 use super::sources::{self, judge, refused};
 use super::start::{self, Copies, DataParts, Remedy, StoreKind};
 use crate::incidents::{Incident, IncidentKind, STORAGE};
+use crate::storage::TaskProgress;
 use crate::storage::fit::Resources;
 use crate::storage::journal::{
-    Journal, JournalEnd, JournalFiles, Mark, Marks, MarksFound, Snapshot, StoreId, boot_id,
+    Journal, JournalEnd, JournalError, JournalFiles, Mark, Marks, MarksFound, Snapshot, StoreId,
+    boot_id,
 };
 
 /// The parts of a store that only the writer uses.
@@ -71,7 +73,8 @@ impl Opening<'_> {
         };
         let kind = start::kind(&parts);
         self.same_store(kind)?;
-        let opened = self.of_kind(kind)?;
+        let opened = self.of_kind(kind);
+        let opened = opened.map_err(|fault| self.with_way_back(kind, fault))?;
         let damage = match marks {
             MarksFound::Found { damaged: true, .. } => {
                 Some("one of the two marks of the last acknowledged change was damaged")
@@ -126,6 +129,19 @@ impl Opening<'_> {
                 self.known(store, None, true)
             }
         }
+    }
+
+    /// Names the snapshot to which a store that a newer release wrote can be taken back.
+    fn with_way_back(&self, kind: StoreKind, fault: OpenFault) -> OpenFault {
+        let (OpenFault::Newer { found, known, .. }, StoreKind::Marked(mark)) = (&fault, kind)
+        else {
+            return fault;
+        };
+        let (found, known) = (*found, *known);
+        let snapshots = Snapshot::find(&self.data.snapshots(), mark.store).unwrap_or_default();
+        let is_known = |snapshot: &&Snapshot| snapshot.read::<JournalError>(|_| Ok(())).is_ok();
+        let back = snapshots.iter().find(is_known).map(|snapshot| snapshot.seq);
+        OpenFault::Newer { found, known, back }
     }
 
     /// Whether the folder still holds the store that was open before.
@@ -240,9 +256,12 @@ impl Opening<'_> {
         };
         match start::remedy(&copies) {
             Remedy::Replay => {
+                self.before_step(&*engine, &checked, store)?;
                 let mut replay =
                     Replay::new(&mut *engine, store, checked, self.log_from(end.last))?;
-                files.read::<OpenFault>(at, |changes| replay.add(changes))?;
+                if end.last > at {
+                    files.read::<OpenFault>(at, |changes| replay.add(changes))?;
+                }
                 let (checked, applied) = replay.finish(end.last)?;
                 if applied > 0 {
                     tracing::info!(
@@ -281,6 +300,22 @@ impl Opening<'_> {
             }
             lost @ (Remedy::Lost { .. } | Remedy::Unknown) => Err(refused(lost)),
         }
+    }
+
+    /// Makes a snapshot of a view that is about to get another version: the release of before can go back to it.
+    fn before_step(
+        &self,
+        engine: &dyn Engine,
+        checked: &Checked,
+        store: StoreId,
+    ) -> Result<(), OpenFault> {
+        let version = checked::version(engine)?.filter(|version| *version < SCHEMA);
+        if let Some(version) = version {
+            let task = self.healing.begin(TaskKind::Snapshot);
+            let snapshot = snapshots::of_view(engine, checked, store, self.data, task.counter())?;
+            tracing::info!(file = %snapshot.path().display(), change = snapshot.seq, "snapshot written, before the view goes from version {version} to {SCHEMA}");
+        }
+        Ok(())
     }
 
     /// Makes the view again from its best source.

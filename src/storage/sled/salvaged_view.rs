@@ -1,6 +1,7 @@
 //! Reads what can be read of a view of which a part is damaged. sled writes into what it opens, so it is given a copy.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -27,6 +28,14 @@ pub(in crate::storage) enum ViewEntry {
     Damaged { collection: String, key: Vec<u8> },
 }
 
+/// The reason why a view can't be read.
+pub(in crate::storage) enum NoView {
+    /// There is no room for the copy.
+    Full(io::Error),
+    /// The view can't be read, for this reason.
+    Unreadable(String),
+}
+
 /// A copy of a view, removed with this value.
 pub(in crate::storage) struct SalvagedView {
     engine: Option<Box<dyn Engine>>,
@@ -40,20 +49,35 @@ impl SalvagedView {
         view: &Path,
         copy: PathBuf,
         store: StoreId,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, NoView> {
         let mut copied = Self {
             engine: None,
             figures: None,
             copy,
         };
-        copy_all(view, &copied.copy).map_err(|error| format!("it can't be copied: {error}"))?;
+        copy_all(view, &copied.copy).map_err(|error| {
+            if error.kind() == io::ErrorKind::StorageFull {
+                NoView::Full(error)
+            } else {
+                NoView::Unreadable(format!("it can't be copied: {error}"))
+            }
+        })?;
         let opener = SledOpener::new(copied.copy.clone(), CACHE_BYTES);
-        let engine = opener.open(&[]).map_err(|fault| fault.to_string())?;
+        let engine = opener.open(&[]).map_err(|fault| {
+            if fault.is_full() {
+                NoView::Full(io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    fault.to_string(),
+                ))
+            } else {
+                NoView::Unreadable(fault.to_string())
+            }
+        })?;
         let of = contain(|| engine.get(Keyspace::Meta, STORE_KEY));
         if let Ok(Ok(Some(of))) = of
             && of.as_ref() != store.0.to_be_bytes()
         {
-            return Err("it is another store's".to_owned());
+            return Err(NoView::Unreadable("it is another store's".to_owned()));
         }
         // sled panics on some damage.
         if let Ok(Ok(figures)) = contain(|| checked::read(&*engine, store)) {

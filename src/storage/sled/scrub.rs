@@ -16,8 +16,8 @@ use super::store::SledStore;
 use super::stored_fit;
 use crate::incidents::{Incident, IncidentKind, STORAGE};
 use crate::num::as_u64;
-use crate::storage::CollectionId;
 use crate::storage::journal::{JournalChange, JournalEnd, JournalFiles, Reach, Snapshot};
+use crate::storage::{CollectionId, TaskProgress};
 use crate::supervision::contain;
 
 /// After this many bytes there is a pause, so that the disk is free for others: at most 100 MB/s are read.

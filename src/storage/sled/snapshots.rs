@@ -12,6 +12,7 @@ use super::holder::Holder;
 use super::page::{self, CHUNK_PAUSE};
 use super::stored_record::StoredRecord;
 use crate::num::as_u64;
+use crate::storage::TaskProgress;
 use crate::storage::journal::{
     JournalChange, JournalEffect, JournalError, JournalFiles, Reach, Snapshot, SnapshotWriter,
     StoreId,

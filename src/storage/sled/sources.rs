@@ -6,6 +6,7 @@ use super::engine::OpenFault;
 use super::healing::HealingTask;
 use super::opening::Opening;
 use super::start::{self, Copies, JournalState, Remedy};
+use crate::storage::TaskProgress;
 use crate::storage::journal::{JournalEnd, JournalFiles, Reach, Snapshot, StoreId};
 
 impl Opening<'_> {

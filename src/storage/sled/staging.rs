@@ -14,7 +14,7 @@ use super::read_error::ReadError;
 use super::stored_record::StoredRecord;
 use super::value::{self, Before};
 use crate::num::as_u64;
-use crate::record::{JsonObject, NewValues, Record, RecordId, Revision};
+use crate::record::{JsonObject, NewValues, Record, RecordId, Revision, time_of_change};
 use crate::storage::journal::{JournalChange, JournalEffect};
 use crate::storage::{ChangeKind, CollectionId};
 use crate::supervision::{Faults, MessageId};
@@ -67,8 +67,7 @@ pub(super) struct Origin {
 impl Origin {
     /// The same with a time after the creation of the record that is there: by its time, a feed knows a creation.
     pub(super) fn after_creation(mut self, target: &WriteTarget) -> Self {
-        let earliest = target.created_ms.map_or(0, |created_ms| created_ms + 1);
-        self.at_ms = self.at_ms.max(earliest);
+        self.at_ms = time_of_change(self.at_ms, target.created_ms);
         self
     }
 }

@@ -14,23 +14,21 @@ use super::archiving::{Archiving, UNARCHIVED};
 use super::compaction::Compactor;
 use super::declaring::{PreparedResources, ProposedResources};
 use super::find::QueryCounts;
-use super::healing::PATIENCE;
+use super::healing::{PATIENCE, TaskKind};
 use super::holder::Holder;
 use super::message::{QueuedBatch, StoreMessage};
 use super::reader_state::{OpenEngine, Progress};
-use super::unique::UniqueLook;
 use super::writer::CommitTimes;
 use super::{log, metrics, value};
 use crate::num::as_u64;
 use crate::record::{
-    CommandError, Example, HistoryQuery, ListQuery, Record, RecordFilter, RecordId, RequestKey,
-    WriteCommand,
+    Example, HistoryQuery, ListQuery, Record, RecordFilter, RecordId, RequestKey, WriteCommand,
 };
 use crate::settings::Settings;
 use crate::storage::{
-    BatchWritten, CHANGES_MAX, Changes, CollectionId, FeedStep, LastChange, ListPage, OldestMoment,
-    RecentChanges, RecordHistory, Refusal, Resources, ResourcesFault, Store, StoreError,
-    StoreReply, Write, WriteBatch, Written,
+    BackupTask, BatchWritten, CHANGES_MAX, Changes, CollectionId, FeedStep, LastChange, ListPage,
+    OldestMoment, RecentChanges, RecordHistory, Refusal, Resources, ResourcesFault, Store,
+    StoreError, StoreReply, TaskProgress, Write, WriteBatch, Written,
 };
 use crate::supervision::{AskError, ChildRef, Faults, ReplyTo};
 use crate::telemetry::Rows;
@@ -318,26 +316,6 @@ impl Store for SledStore {
         Either::Right(archived.boxed_local())
     }
 
-    fn taken<'a>(
-        &'a self,
-        collection: CollectionId,
-        id: &'a RecordId,
-        json: &'a [u8],
-    ) -> StoreReply<'a, Option<CommandError>> {
-        let known = self.holder.known.load_full();
-        self.read(move |open| {
-            let unapplied = open.unapplied.load();
-            let look = UniqueLook {
-                engine: &*open.engine,
-                group: unapplied.as_deref(),
-                indexes: &open.indexes.load(),
-                collection,
-            };
-            let declared = known.indexes(collection).unwrap_or_default();
-            Ok(look.taken(declared, id, json)?)
-        })
-    }
-
     fn records<'a>(
         &'a self,
         collection: CollectionId,
@@ -435,6 +413,13 @@ impl Store for SledStore {
 
     fn doing(&self) -> Option<String> {
         self.holder.healing.text()
+    }
+
+    fn begin(&self, task: BackupTask) -> Box<dyn TaskProgress + '_> {
+        Box::new(self.holder.healing.begin(match task {
+            BackupTask::Write => TaskKind::Backup,
+            BackupTask::Verify => TaskKind::VerifyBackup,
+        }))
     }
 
     fn refusal(&self) -> Option<Refusal> {

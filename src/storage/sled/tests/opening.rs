@@ -14,6 +14,7 @@ use super::compaction::copy;
 use super::*;
 use crate::record::Record;
 use crate::storage::journal::{JournalChange, JournalEffect, Marks, MarksFound};
+use crate::storage::{Moment, restore_folder};
 use crate::supervision::MessageId;
 
 /// The number of records that are made: enough for several segments.
@@ -340,6 +341,9 @@ fn a_view_of_the_version_before_gets_the_version_that_has_indexes() {
         run(async move {
             let folder = tempfile::tempdir().unwrap();
             let records = make(folder.path()).await;
+            let snapshots =
+                || fs::read_dir(folder.path().join("snapshots")).map_or(0, Iterator::count);
+            assert_eq!(snapshots(), 0);
             let view = folder.path().join("view");
             let open = || SledEngine::open(&view, 1 << 20, &names()).unwrap();
             let engine = open();
@@ -355,6 +359,18 @@ fn a_view_of_the_version_before_gets_the_version_that_has_indexes() {
             assert_eq!(running.all().await, records, "{name}");
             running.store.assert_indexes().await;
             running.stop().await;
+            assert!(snapshots() > 0, "{name}: a snapshot comes before the step");
+            // Back to the moment before: by the snapshot, without what came after it.
+            let last = records
+                .iter()
+                .map(|record| record.revision.0)
+                .max()
+                .unwrap();
+            let back = tempfile::tempdir().unwrap();
+            restore_folder(folder.path(), Moment::Change(last), back.path()).unwrap();
+            let taken_back = Running::on_sled(back.path(), &Faults::none()).await;
+            assert_eq!(taken_back.all().await, records, "{name}");
+            taken_back.stop().await;
             let version = open().get(Keyspace::Meta, SCHEMA_KEY).unwrap();
             assert_eq!(version.unwrap()[..], SCHEMA.to_be_bytes(), "{name}");
         });

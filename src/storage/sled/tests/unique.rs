@@ -163,8 +163,22 @@ fn texts_that_were_cut_in_the_index_are_compared_as_a_whole() {
         assert!(text.contains("[t], but 2 records"), "{text}");
         for (end, taken) in [("4", false), ("3", true)] {
             let json = object(&json!({"t": long(end)})).text(&id("new"));
-            let found = store.taken(BOOKS, &id("new"), &json).await.unwrap();
-            assert_eq!(found.is_some(), taken, "{end}: {found:?}");
+            let write = Write {
+                collection: BOOKS,
+                schema: Arc::default(),
+                command: WriteCommand::Create {
+                    id: id("new"),
+                    json,
+                },
+                conditions: Conditions::default(),
+                bytes: 0,
+            };
+            let batch = WriteBatch {
+                dry_run: true,
+                ..WriteBatch::all(vec![write])
+            };
+            let tried = store.write_batch(batch).await.unwrap().results;
+            assert_eq!(tried[0].is_err(), taken, "{end}: {tried:?}");
         }
         running.stop().await;
     });
