@@ -222,7 +222,16 @@ impl ImportState {
         let mut file = fs::File::create(&part)?;
         file.write_all(&serde_json::to_vec(self)?)?;
         file.sync_all()?;
-        fs::rename(&part, path)
+        let is_first = !path.exists();
+        fs::rename(&part, path)?;
+        if is_first {
+            // After a power cut an older state is as good as this one, but without any all would be sent again.
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
+            fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
+        Ok(())
     }
 }
 
