@@ -190,8 +190,9 @@ fn a_kill_in_the_middle_leaves_no_half_backup() {
     scheduled.write(400, 20_000);
     scheduled
         .daemon
-        .wait_until("a backup is being written", |_| {
-            !scheduled.files(".unfinished").is_empty()
+        .wait_until("a backup is being written", |daemon| {
+            let told = crate::client::get(daemon.admin(), "/readyz/storage").text();
+            !scheduled.files(".unfinished").is_empty() && told.contains("writing a backup")
         });
     scheduled.daemon.kill9();
     let left = scheduled.files(".unfinished");
