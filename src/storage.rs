@@ -30,7 +30,7 @@ pub(crate) use fit::{DataFinding, Resources};
 pub(crate) use history::RecordHistory;
 pub(crate) use journal::JournalFiles;
 pub(crate) use plan::{IndexPart, Plan, PlanFacts, unknown_size};
-pub(crate) use progress::{BackupTask, CountedRead, TaskProgress, Untold};
+pub(crate) use progress::{BackupTask, ReadCounter, TaskProgress, Untold};
 pub(crate) use salvage::{SalvageError, Salvaged, salvage};
 pub(crate) use store::{
     BATCH_COMMANDS_MAX, BatchWritten, Change, Changes, CollectionId, ListPage, OldestMoment,

@@ -17,7 +17,7 @@ use super::thinning::superfluous;
 use crate::num::{as_millis, as_u64};
 use crate::settings::{BackupSettings, BackupTo, Reserve, Settings};
 use crate::storage::{
-    BackupError, BackupPlan, BackupTask, CountedRead, JournalFiles, Manifest, Moment, Store,
+    BackupError, BackupPlan, BackupTask, JournalFiles, Manifest, Moment, ReadCounter, Store,
     TaskProgress, Untold, restore_backup, spare_bytes, store_in,
 };
 use crate::supervision::Faults;
@@ -253,7 +253,7 @@ fn verify(
     counter: &AtomicU64,
 ) -> Result<(), BackupRunError> {
     let from = target.read(name)?;
-    let mut from = CountedRead { from, counter };
+    let mut from = ReadCounter { from, counter };
     let restored = restore_backup(&mut from, Moment::Latest, scratch);
     drop(from);
     clean(scratch)?;

@@ -1,4 +1,4 @@
-//! How far a task is that reads the store from outside.
+//! The progress of a task that reads the store from outside.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub(crate) enum BackupTask {
     Verify,
 }
 
-/// How far a task is. A store that was told of it tells of it in turn, until this is dropped.
+/// The progress of a task. A store that was told of it tells of it in turn, until this is dropped.
 pub(crate) trait TaskProgress {
     /// The counter of the bytes that were read.
     fn counter(&self) -> &Arc<AtomicU64>;
@@ -37,12 +37,12 @@ impl TaskProgress for Untold {
 }
 
 /// Counts the bytes that are read.
-pub(crate) struct CountedRead<'a, R> {
+pub(crate) struct ReadCounter<'a, R> {
     pub(crate) from: R,
     pub(crate) counter: &'a AtomicU64,
 }
 
-impl<R: Read> Read for CountedRead<'_, R> {
+impl<R: Read> Read for ReadCounter<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let bytes = self.from.read(into)?;
         self.counter.fetch_add(as_u64(bytes), Ordering::Relaxed);

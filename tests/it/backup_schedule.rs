@@ -191,7 +191,7 @@ fn a_kill_in_the_middle_leaves_no_half_backup() {
     scheduled
         .daemon
         .wait_until("a backup is being written", |daemon| {
-            let told = crate::client::get(daemon.admin(), "/readyz/storage").text();
+            let told = client::get(daemon.admin(), "/readyz/storage").text();
             !scheduled.files(".unfinished").is_empty() && told.contains("writing a backup")
         });
     scheduled.daemon.kill9();

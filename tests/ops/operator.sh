@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The parts of the README's operator's chapter that need another store or another disk than its commands have: upgrade from
-# each released format, go back, and a full disk.
+# each released format, go back, salvage, and a full disk.
 set -euo pipefail
 . "$(dirname "$0")/harness.sh"
 
@@ -97,6 +97,32 @@ stop
 check "go back: the backup is restored" quiet run restore before.backup --into "$WORK/before"
 start "$WORK/before"
 check "go back: its records are served" is '{"id":"emma","title":"Emma","year":1815}' title emma
+stop
+
+# Salvage: the view is gone, and a byte of the journal is not what was written.
+start "$WORK/damaged"
+for id in one two three; do
+    check "salvage: the record $id is written" is 201 code -H "$JSON" -d "{\"id\":\"$id\",\"title\":\"title $id\"}" "$SITE/books"
+done
+stop
+damage() {
+    rm -rf "$WORK/damaged/view" "$WORK/damaged/snapshots"
+    sed -i 's/title two/title TWO/' "$WORK"/damaged/journal/*.journal
+}
+check "salvage: the store is damaged" damage
+start "$WORK/damaged"
+told() { has "perennial salvage" curl --silent --max-time 10 "$ADMIN/readyz/storage"; }
+check "salvage: the daemon names the command" until_true told
+stop
+salvaged() {
+    local code=0
+    run salvage --into "$WORK/salvaged" >"$WORK/log" 2>&1 || code=$?
+    [ "$code" = 65 ] && has "books/two" cat "$WORK/log"
+}
+check "salvage: what is lost is named" salvaged
+start "$WORK/salvaged"
+check "salvage: the others are served" is '{"id":"three","title":"title three"}' title three
+check "salvage: the lost one is not" is 404 code "$SITE/books/two"
 stop
 
 # A full disk. The reserve is 64 MiB.

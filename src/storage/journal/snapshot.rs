@@ -16,7 +16,7 @@ use super::change::JournalChange;
 use super::frame::FrameFault;
 use super::stream::{FRAME_BYTES, StreamError, StreamHead, StreamReader, StreamWriter};
 use super::{JournalError, StoreId, at, sync_folder};
-use crate::storage::CountedRead;
+use crate::storage::ReadCounter;
 
 const ENDING: &str = "snapshot";
 const MAGIC: [u8; 8] = *b"PRNSNAP1";
@@ -213,7 +213,7 @@ impl Snapshot {
         let file = File::open(path).map_err(at(path))?;
         let file = BufReader::with_capacity(
             FRAME_BYTES,
-            CountedRead {
+            ReadCounter {
                 from: file,
                 counter,
             },
