@@ -8,7 +8,8 @@
 //! 3. `files`, `resource` and `batch`: the answers; `operations` carries out several changes, all or none.
 //! 4. `conditional` and `answer`: `If-Match` and its like, and what answers have in common, for both.
 //! 5. `refused`: the problem for each error of the rooms below.
-//! 6. `explain`: the same decisions for a request that is only asked about, in words.
+//! 6. `openapi`: what describes the API, made of the settings: the `OpenAPI` document, JSON Schemas, `TypeScript` types.
+//! 7. `explain`: the same decisions for a request that is only asked about, in words.
 
 mod answer;
 mod batch;
@@ -16,6 +17,7 @@ mod conditional;
 mod explain;
 mod feed;
 mod files;
+mod openapi;
 mod operations;
 mod refused;
 mod resource;
@@ -24,6 +26,7 @@ mod site;
 
 pub(crate) use explain::{AskedRequest, Explainer, Explanation};
 pub(crate) use feed::Feeds;
+pub(crate) use openapi::typescript;
 #[cfg(test)]
 pub(crate) use routes::{ResourceTarget, Target};
 pub(crate) use routes::{Route, RouteTable, declared};

@@ -17,6 +17,7 @@ mod salvage;
 mod serve;
 mod status;
 mod transfer;
+mod types;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -170,6 +171,12 @@ enum Command {
     /// Send concurrent requests to a server, and print how long they took: exit code 0 if all were answered without an error, 69
     /// if none was answered, else 1
     Probe(ProbeArgs),
+    /// Print types of the records of all resources
+    Types {
+        /// In TypeScript
+        #[arg(long, required = true)]
+        ts: bool,
+    },
     /// Show what runs, as a tree
     Status {
         /// Print the tree as JSON
@@ -300,6 +307,9 @@ impl Command {
             }
             Self::Call(args) => args.run(),
             Self::Probe(args) => args.run(),
+            Self::Types { ts: _ } => source(config).with(CheckedFolders::None, |loaded, _| {
+                types::run(&loaded.settings)
+            }),
             Self::Status { json, admin } => {
                 admin.ask(source(config), |address| status::run(address, json))
             }

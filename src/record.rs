@@ -27,15 +27,16 @@ pub(crate) use command::{
 };
 pub(crate) use encoding::{EncodedRange, after_all};
 pub use id::IdScheme;
-pub(crate) use id::{IdError, RecordId};
+pub(crate) use id::{ID_BYTES_MAX, ID_NUMBER_MAX, IdError, RecordId};
 pub(crate) use index::{EntryIdentity, IndexSection};
 pub use index::{IndexColumn, RecordIndex};
 pub(crate) use nearest::nearest;
 pub(crate) use object::{BodyError, JsonObject};
 pub(crate) use patch::{PatchFault, RecordPatch};
 pub(crate) use query::{
-    By, FEED_BYTES_MAX, FeedPosition, FeedQuery, FieldRanges, Handling, HistoryQuery,
-    IndexableQuery, ListQuery, Position, QueryError, RecordShape,
+    By, FEED_BYTES_MAX, FeedPosition, FeedQuery, FieldRanges, FilterParameter, HISTORY_PARAMETERS,
+    Handling, HistoryQuery, IndexableQuery, ListQuery, ParameterValue, Position, QueryError,
+    QueryParameter, RecordShape, filter_parameters,
 };
 pub(crate) use schema::Declared;
 pub(crate) use schema::NewValues;
@@ -70,7 +71,7 @@ pub(crate) struct Record {
 }
 
 /// The members that a client gets on request, and that the store alone gives a value.
-const META: [&str; 3] = ["_created", "_changed", "_revision"];
+pub(crate) const META: [&str; 3] = ["_created", "_changed", "_revision"];
 
 impl Record {
     /// A text of it with the times and the revision as its last members.

@@ -27,7 +27,7 @@ use crate::wire::{Code, Incoming, Problem, Response, options, read_body};
 
 /// The path of it. No route of the settings can have it.
 pub(crate) const BATCH: &str = "/_batch";
-const METHODS: &str = "POST, OPTIONS";
+pub(crate) const METHODS: &str = "POST, OPTIONS";
 /// The changes of a `gather` that are on their way to the store at a time.
 const IN_FLIGHT: usize = 128;
 
@@ -106,7 +106,8 @@ impl BatchOperation<'_> {
             | ResourceWish::List(..)
             | ResourceWish::Item(..)
             | ResourceWish::History(..)
-            | ResourceWish::Changes(..) => {
+            | ResourceWish::Changes(..)
+            | ResourceWish::Schema => {
                 return Err(no_batch(
                     "a batch has changes only: POST, PUT, PATCH or DELETE",
                 ));

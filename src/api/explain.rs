@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::answer::{empty, redirect};
 use super::files;
-use super::resource::NamedRecord;
+use super::resource::{NamedPart, NamedRecord};
 use super::routes::{Matched, Route, RouteTable, Target, Unrouted};
 use super::site::Site;
 use crate::file_cache::containment::SafePath;
@@ -70,6 +70,13 @@ impl Explainer<'_> {
             Target::Resource(target) => {
                 let records = AskedRecords::new(self.settings, target, &routed);
                 records.tell(site.map(|site| &*site.store), &mut told).await;
+            }
+            Target::Document(document) => {
+                told.add("target", "a document that is made of the settings");
+                told.add("answered by", "a request handler");
+                let answered = document.answer(&asked.method, &HeaderMap::new());
+                let rules = &routed.matched.route.rules;
+                told.answered(&asked.path, answered, Some(rules));
             }
             Target::Batch => {
                 told.add("target", "batches: changes of several resources");
@@ -279,9 +286,13 @@ fn why(matched: &Matched, asked: &AskedRequest) -> &'static str {
     match &matched.route.target {
         Target::Files(_) => "the longest prefix of the path, by whole segments",
         Target::Batch => "the path of batches",
+        Target::Document(_) => "the path of a document about the API",
         Target::Resource(target) => match NamedRecord::of(target, matched, &asked.path) {
             None => "the path is that of the resource",
-            Some(named) if named.past => "the path is that of a record's history",
+            Some(NamedRecord {
+                part: NamedPart::History,
+                ..
+            }) => "the path is that of a record's history",
             Some(_) => "the path is that of a record, one segment below the resource",
         },
     }
@@ -291,6 +302,7 @@ fn why(matched: &Matched, asked: &AskedRequest) -> &'static str {
 fn why_not(route: &Route, second: &Route) -> &'static str {
     match (&route.target, &second.target) {
         (Target::Resource(_), Target::Files(_)) => "a folder comes after a resource",
+        (Target::Document(_), _) | (_, Target::Document(_)) => "only one path is the document's",
         (Target::Batch, _) | (_, Target::Batch) => "only the path of batches is theirs",
         (Target::Files(_), _) => "its path is shorter",
         (Target::Resource(_), Target::Resource(_)) => "its path is less like the one that was sent",

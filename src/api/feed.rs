@@ -181,7 +181,11 @@ mod tests {
     use crate::storage::CollectionId;
 
     fn books(collection: usize) -> Route {
-        let target = ResourceTarget::new(CollectionId(collection), ResourceSettings::at("/books"));
+        let target = ResourceTarget::new(
+            CollectionId(collection),
+            "books",
+            ResourceSettings::at("/books"),
+        );
         Route::plain("/books", Target::Resource(target))
     }
 

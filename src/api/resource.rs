@@ -1,4 +1,5 @@
-//! Records over HTTP: `collection` answers with lists, `item` with one record, `history` with what it was; `change` carries
+//! Records over HTTP: `collection` answers with lists, `item` with one record, `history` with what it was; the `_schema` is made
+//! beforehand; `change` carries
 //! out what changes any of them, `many` makes several records at once, and `told` has the answers to both.
 
 mod change;
@@ -21,19 +22,24 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 
 use super::answer::{Answered, set};
+pub(super) use super::openapi::METHODS_OF_DOCUMENT as METHODS_OF_SCHEMA;
 use super::routes::{Matched, ResourceTarget, segment};
 use super::site::Site;
 use crate::record::{Record, RecordId};
 use crate::settings::ResourceSettings;
 use crate::wire::{Incoming, Response, options};
 pub(super) use change::{ChangeBody, is_json, max_affected, request_key};
-pub(super) use collection::{list_etag, listed};
-pub(super) use dialect::{BodyOf, JSON};
+pub(super) use collection::{METHODS as METHODS_OF_LIST, list_etag, listed};
+pub(super) use dialect::{BodyOf, JSON, JSON_PATCH};
 pub(crate) use feed::FeedForm;
+pub(super) use feed::METHODS as METHODS_OF_CHANGES;
+pub(super) use history::METHODS as METHODS_OF_HISTORY;
+pub(super) use item::METHODS as METHODS_OF_RECORD;
 pub(super) use item::{absent, absent_in_put, found};
-pub(super) use many::finish;
+pub(super) use many::{NDJSON, finish};
 pub(super) use negotiation::prefers;
 use negotiation::{must_take_json, refuse_later};
+pub(super) use relations::{relation_names, tag_of};
 pub(super) use told::{ToldChange, refused};
 pub(super) use wanted::{ResourceWish, WriteWish, wanted};
 
@@ -55,7 +61,7 @@ pub(super) fn quick(
         return None;
     }
     let named = NamedRecord::of(target, matched, request.path())?;
-    let id = named.id.filter(|_| !named.past)?;
+    let id = named.id.filter(|_| named.part == NamedPart::Record)?;
     must_take_json(request.headers()).ok()?;
     refuse_later(request.method(), request.query()).ok()?;
     let record = site.store.get(target.collection, &id).now_or_never()?;
@@ -72,11 +78,25 @@ pub(super) fn quick(
 pub(super) struct NamedRecord {
     /// `None` if it can't be read: no record has such an id.
     pub(super) id: Option<RecordId>,
-    /// Whether more follows the id.
-    pub(super) past: bool,
-    /// Whether it is no record, but the changes of the resource.
-    pub(super) changes: bool,
+    /// The part of the resource that it is.
+    pub(super) part: NamedPart,
 }
+
+/// The part of a resource that is named by what follows its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NamedPart {
+    /// A record.
+    Record,
+    /// The history of a record.
+    History,
+    /// The changes of the resource.
+    Changes,
+    /// The JSON Schema of the resource.
+    Schema,
+}
+
+/// The last segment of the path of a resource's JSON Schema. No record has such an id.
+const SCHEMA: &str = "_schema";
 
 impl NamedRecord {
     /// The record whose id follows the resource's path; `None` if the path is that of the resource as a whole.
@@ -84,22 +104,28 @@ impl NamedRecord {
         let sent = matched.rest(path).strip_prefix('/');
         // `/books/` is the list too: clients that join paths produce it.
         let sent = sent.filter(|id| !id.is_empty())?;
-        let (sent, past) = sent
+        let (sent, goes_on) = sent
             .split_once('/')
             .map_or((sent, false), |(id, _)| (id, true));
         let name = segment(sent);
-        let changes = !past && name.as_deref() == Some(feed::SEGMENT);
+        let part = match name.as_deref() {
+            _ if goes_on => NamedPart::History,
+            Some(feed::SEGMENT) => NamedPart::Changes,
+            Some(SCHEMA) => NamedPart::Schema,
+            Some(_) | None => NamedPart::Record,
+        };
         let id = name.and_then(|id| target.settings.ids.parse(&id).ok());
-        Some(Self { id, past, changes })
+        Some(Self { id, part })
     }
 }
 
 /// The methods that are allowed on a resource or on what is named there, and the body whose media types OPTIONS lists.
 fn allowed(named: Option<&NamedRecord>) -> (&'static str, BodyOf) {
-    match named {
-        Some(named) if named.changes => (feed::METHODS, BodyOf::Other),
-        Some(named) if named.past => (history::METHODS, BodyOf::Other),
-        Some(_) => (item::METHODS, BodyOf::Patch),
+    match named.map(|named| named.part) {
+        Some(NamedPart::Changes) => (feed::METHODS, BodyOf::Other),
+        Some(NamedPart::History) => (history::METHODS, BodyOf::Other),
+        Some(NamedPart::Schema) => (METHODS_OF_SCHEMA, BodyOf::Other),
+        Some(NamedPart::Record) => (item::METHODS, BodyOf::Patch),
         None => (collection::METHODS, BodyOf::Post),
     }
 }
@@ -134,6 +160,7 @@ pub(super) async fn answer(
         ResourceWish::Changes(query, form) => {
             Box::pin(request.changes(&matched.route, *query, form)).await
         }
+        ResourceWish::Schema => request.target.schema.read(request.request.headers()),
         ResourceWish::Write(wish) => request.change(wish).await,
     }
 }

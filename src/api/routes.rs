@@ -7,6 +7,6 @@ mod rules;
 mod table;
 
 pub(crate) use declared::declared;
-pub(crate) use path::segment;
+pub(crate) use path::{encoded, segment};
 pub(crate) use rules::RouteRules;
 pub(crate) use table::{Matched, ResourceTarget, Route, RouteTable, Target, Unrouted};

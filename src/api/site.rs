@@ -54,7 +54,7 @@ impl Responder for Site {
         let mut response = match &matched.route.target {
             Target::Files(root) => files::quick(self, request, root, matched, now)?,
             Target::Resource(target) => resource::quick(self, target, matched, request)?,
-            Target::Batch => return None,
+            Target::Batch | Target::Document(_) => return None,
         };
         rules.add_headers(&mut response);
         Some(response)
@@ -79,6 +79,7 @@ impl Responder for Site {
                     batch::answer(self, request).await
                 }
                 Target::Batch => Err(Problem::new(Code::NotFound)),
+                Target::Document(document) => document.answer(request.method(), request.headers()),
             },
             Err(Unrouted::Elsewhere(reference)) => redirect(reference, request.query()),
             Err(Unrouted::Nowhere) => Err(Problem::new(Code::NotFound)),

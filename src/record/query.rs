@@ -15,6 +15,7 @@
 
 mod condition;
 mod cursor;
+mod described;
 mod error;
 mod feed;
 mod filters;
@@ -45,10 +46,12 @@ use super::{Record, Slice};
 use condition::QueryCondition;
 pub(crate) use cursor::Position;
 use cursor::query_number;
+use described::OF_LISTS;
+pub(crate) use described::{FilterParameter, ParameterValue, QueryParameter, filter_parameters};
 pub(crate) use error::{QueryError, Wrong};
 pub(crate) use feed::{FEED_BYTES_MAX, FeedPosition, FeedQuery};
 use filters::Filters;
-pub(crate) use history::HistoryQuery;
+pub(crate) use history::{HISTORY_PARAMETERS, HistoryQuery};
 use json_dialect::JsonDialect;
 use names::Names;
 use parameters::Parameters;
@@ -61,22 +64,6 @@ use sort::{sent_order, sort_keys};
 
 /// The most parameters in a query.
 const PARAMETERS_MAX: usize = 1000;
-/// The names that are known besides the fields.
-const KNOWN: [&str; 13] = [
-    "_start",
-    "_end",
-    "_limit",
-    "_page",
-    "_per_page",
-    "_sort",
-    "_order",
-    "_meta",
-    "_after",
-    "_count",
-    "_fields",
-    "_embed",
-    "_expand",
-];
 /// Those that will ask for the form of a record that a write answers with.
 const OF_READS: [&str; 3] = ["_fields", "_embed", "_expand"];
 
@@ -109,6 +96,29 @@ pub(crate) struct ListQuery {
 }
 
 impl ListQuery {
+    /// The parameters that a list knows besides the fields and those of the second dialect.
+    fn known() -> impl Iterator<Item = &'static str> {
+        OF_LISTS.iter().map(|parameter| parameter.name)
+    }
+
+    /// Whether a list knows a parameter of this name.
+    fn is_known(name: &str) -> bool {
+        Self::known().any(|known| known == name)
+    }
+
+    /// The parameters of a list, for documents. Those of its filters depend on the fields.
+    pub(crate) fn parameters() -> impl Iterator<Item = &'static QueryParameter> {
+        OF_LISTS
+            .iter()
+            .chain(&json_dialect::PARAMETERS)
+            .chain([&filters::SEARCH])
+    }
+
+    /// The parameters of a change of all records that match, for documents.
+    pub(crate) fn parameters_of_change() -> impl Iterator<Item = &'static QueryParameter> {
+        [&json_dialect::FILTERS, &filters::SEARCH].into_iter()
+    }
+
     /// Reads the part of a URL after the `?`. In a resource without a schema every name is a field, except for names that
     /// begin with `_`: unknown ones are ignored.
     pub(crate) fn parse(
@@ -367,7 +377,7 @@ fn conditions(
 ) -> Result<Vec<QueryCondition>, QueryError> {
     let mut filters = Filters::new(names);
     for (name, value) in parameters.iter() {
-        if KNOWN.contains(&name) || json.has(name) {
+        if ListQuery::is_known(name) || json.has(name) {
             continue;
         }
         if names.are_declared() && !names.declares(name) {

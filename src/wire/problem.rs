@@ -136,6 +136,16 @@ impl Code {
         self.row().0
     }
 
+    /// The code, as clients see it.
+    pub(crate) fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The title.
+    pub(crate) fn title(self) -> &'static str {
+        self.row().2
+    }
+
     /// When to come again if nobody knows better. Not where the first attempt may have been successful.
     fn retry_after(self) -> Option<Duration> {
         (self.status() == 503 && self != Self::OutcomeUnknown).then_some(RETRY_AFTER)

@@ -25,6 +25,7 @@ mod client;
 mod cut_off;
 mod daemon;
 mod damage;
+mod described;
 mod dialect;
 mod disk;
 mod disk_full;

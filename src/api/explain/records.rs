@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::super::answer::{Answered, empty};
 use super::super::resource::{
-    self, BodyOf, NamedRecord, ResourceWish, WriteWish, absent, absent_in_put, list_etag, listed,
-    wanted,
+    self, BodyOf, NamedPart, NamedRecord, ResourceWish, WriteWish, absent, absent_in_put,
+    list_etag, listed, wanted,
 };
 use super::super::routes::ResourceTarget;
 use super::explanation::{duration, size};
@@ -87,6 +87,7 @@ impl<'a> AskedRecords<'a> {
             ResourceWish::List(..) | ResourceWish::Item(..) => {
                 "a request handler, from the view of the store"
             }
+            ResourceWish::Schema => "a request handler, from the settings",
             ResourceWish::History(..) => "a thread that reads the journal",
             ResourceWish::Changes(..) => {
                 "a request handler, from the newest changes in memory; older ones are read from the journal"
@@ -102,7 +103,7 @@ impl<'a> AskedRecords<'a> {
         if let Some(answered) = looked.transpose() {
             told.answered(path, answered, Some(rules));
         } else {
-            let head = Self::head(&wanted).unwrap_or_else(|_| empty(StatusCode::OK));
+            let head = self.head(&wanted).unwrap_or_else(|_| empty(StatusCode::OK));
             told.open(self.open_answer(), head, rules);
         }
         told.add("answered by", by);
@@ -144,14 +145,15 @@ impl<'a> AskedRecords<'a> {
                 listed(&headers, &page, list_etag(&page, mark)).map(Some)
             }
             ResourceWish::Write(_) => store.refuses_writes().map_or(Ok(None), |no| Err(no.into())),
-            ResourceWish::Methods(_) | ResourceWish::History(..) | ResourceWish::Changes(..) => {
-                Ok(None)
-            }
+            ResourceWish::Methods(_)
+            | ResourceWish::History(..)
+            | ResourceWish::Changes(..)
+            | ResourceWish::Schema => Ok(None),
         }
     }
 
     /// The head of an answer, without what depends on the records.
-    fn head(wanted: &ResourceWish) -> Answered {
+    fn head(&self, wanted: &ResourceWish) -> Answered {
         let headers = HeaderMap::new();
         match wanted {
             ResourceWish::List(..) => {
@@ -174,14 +176,19 @@ impl<'a> AskedRecords<'a> {
                 resource::found(&headers, shape, &record, "")
             }
             ResourceWish::Changes(_, form) => Ok(form.head()),
+            ResourceWish::Schema => self.target.schema.read(&headers),
             ResourceWish::Methods(_) | ResourceWish::History(..) | ResourceWish::Write(_) => {
                 Ok(empty(StatusCode::OK))
             }
         }
     }
 
+    fn part(&self) -> Option<NamedPart> {
+        self.named.as_ref().map(|named| named.part)
+    }
+
     fn is_feed(&self) -> bool {
-        self.named.as_ref().is_some_and(|named| named.changes)
+        self.part() == Some(NamedPart::Changes)
     }
 
     /// The thing that the path names.
@@ -189,18 +196,23 @@ impl<'a> AskedRecords<'a> {
         let path = &self.target.settings.path;
         match &self.named {
             None => format!("the resource at {path} as a whole"),
-            Some(NamedRecord { changes: true, .. }) => {
-                format!("the changes of the resource at {path}")
-            }
+            Some(NamedRecord {
+                part: NamedPart::Changes,
+                ..
+            }) => format!("the changes of the resource at {path}"),
+            Some(NamedRecord {
+                part: NamedPart::Schema,
+                ..
+            }) => format!("the JSON Schema of the resource at {path}"),
             Some(NamedRecord { id: None, .. }) => {
                 format!(
                     "a record of the resource at {path} that can't be there: no id reads like this"
                 )
             }
             Some(NamedRecord {
-                id: Some(id), past, ..
+                id: Some(id), part, ..
             }) => {
-                let of = if *past {
+                let of = if *part == NamedPart::History {
                     "the history of record"
                 } else {
                     "record"

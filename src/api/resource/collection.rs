@@ -13,7 +13,7 @@ use crate::storage::{ListPage, StoreError};
 use crate::wire::count;
 
 /// The methods that are allowed on a resource as a whole.
-pub(super) const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
+pub(crate) const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 
 impl ResourceRequest<'_> {
     /// Answers with a page of the list.

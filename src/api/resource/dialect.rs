@@ -11,7 +11,7 @@ use crate::wire::Problem;
 /// The media type of every answer that is not a problem, and of bodies.
 pub(crate) const JSON: &str = "application/json";
 /// The media type of a list of operations (RFC 6902 section 6).
-pub(super) const JSON_PATCH: &str = "application/json-patch+json";
+pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
 /// The media type of a patch (RFC 7396 section 4).
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
@@ -44,7 +44,8 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<&str> {
 }
 
 impl ResourceSettings {
-    fn media_types(&self, body: BodyOf) -> impl Iterator<Item = &str> {
+    /// The media types that a body may have.
+    pub(crate) fn media_types(&self, body: BodyOf) -> impl Iterator<Item = &str> {
         let (before, after): (&[&str], &[&str]) = match body {
             BodyOf::Patch => (&[MERGE_PATCH, JSON_PATCH], &[]),
             BodyOf::Post => (&[], &[NDJSON]),

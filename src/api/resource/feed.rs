@@ -20,7 +20,7 @@ use crate::storage::StoreError;
 use crate::wire::{Code, OpenEnd, Problem, Response, wish};
 
 /// The methods that are allowed on the changes of a resource.
-pub(super) const METHODS: &str = "GET, HEAD, OPTIONS";
+pub(crate) const METHODS: &str = "GET, HEAD, OPTIONS";
 /// The last segment of their path. No record has such an id.
 pub(super) const SEGMENT: &str = "_changes";
 const EVENTS: &str = "text/event-stream";

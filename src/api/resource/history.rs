@@ -9,7 +9,7 @@ use crate::record::{HistoryQuery, RecordId};
 use crate::wire::{Code, Problem};
 
 /// The methods that are allowed on a history.
-pub(super) const METHODS: &str = "GET, HEAD, OPTIONS";
+pub(crate) const METHODS: &str = "GET, HEAD, OPTIONS";
 /// The last segment of its path. No record has such an id.
 pub(super) const SEGMENT: &str = "_history";
 

@@ -14,7 +14,7 @@ use crate::settings::ResourceSettings;
 use crate::wire::{Code, Incoming, Problem};
 
 /// The methods that are allowed on a record.
-pub(super) const METHODS: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
+pub(crate) const METHODS: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
 
 impl ResourceRequest<'_> {
     /// Answers with a record.

@@ -15,7 +15,7 @@ use crate::storage::{Write, Written, unix_ms};
 use crate::wire::{Code, Problem, Response};
 
 /// The media type of a body with a line of JSON for each record.
-pub(super) const NDJSON: &str = "application/x-ndjson";
+pub(crate) const NDJSON: &str = "application/x-ndjson";
 
 /// Whether a body of JSON is an array.
 pub(super) fn is_array(body: &[u8]) -> bool {

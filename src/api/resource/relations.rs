@@ -40,6 +40,26 @@ enum Relation<'a> {
     },
 }
 
+/// The names of the relations of a resource: those for `_embed`, and those for `_expand`.
+pub(crate) fn relation_names(
+    resources: &BTreeMap<String, ResourceSettings>,
+    own: &str,
+) -> (Vec<String>, Vec<String>) {
+    let mut embedded = Vec::new();
+    for (name, settings) in resources {
+        let to_own = settings.schema.references();
+        let fields: Vec<_> = to_own.filter(|(_, of)| of.to == own).collect();
+        match fields.as_slice() {
+            [_] => embedded.push(name.clone()),
+            fields => embedded.extend(fields.iter().map(|(field, _)| format!("{name}.{field}"))),
+        }
+    }
+    let references = resources.get(own).map(|own| own.schema.references());
+    let expanded = references.into_iter().flatten();
+    let expanded = expanded.map(|(field, _)| field.strip_suffix(ID_SUFFIX).unwrap_or(field));
+    (embedded, expanded.map(str::to_owned).collect())
+}
+
 /// The records that are added to one answer.
 pub(super) struct Relations<'a> {
     site: &'a Site,
@@ -256,7 +276,7 @@ fn unknown(parameter: &str, name: &str, known: &[&str]) -> Problem {
 }
 
 /// The entity tag of an answer that depends on several records.
-pub(super) fn tag_of(body: &[u8]) -> String {
+pub(crate) fn tag_of(body: &[u8]) -> String {
     let mut hash = fnv::FnvHasher::default();
     hash.write(body);
     format!("W/\"{:016x}-{:x}\"", hash.finish(), body.len())

@@ -7,7 +7,7 @@ use actix_web::http::header::HeaderMap;
 use super::super::routes::ResourceTarget;
 use super::item::absent;
 use super::negotiation::{handling, must_take_json, refuse_later};
-use super::{FeedForm, NamedRecord, allowed, allows};
+use super::{FeedForm, NamedPart, NamedRecord, allowed, allows};
 use crate::record::{FeedQuery, Handling, HistoryQuery, ListQuery, RecordId, RecordShape};
 use crate::settings::ResourceSettings;
 use crate::wire::{Code, Problem, Response};
@@ -24,6 +24,8 @@ pub(crate) enum ResourceWish {
     History(RecordId, HistoryQuery),
     /// The changes of the resource, in this form.
     Changes(Box<FeedQuery>, FeedForm),
+    /// The JSON Schema of the resource.
+    Schema,
     /// A change.
     Write(WriteWish),
 }
@@ -56,10 +58,15 @@ pub(crate) fn wanted(
         let methods = allows(settings, allow, body);
         return Ok(ResourceWish::Methods(Box::new(methods)));
     }
-    if named.as_ref().is_some_and(|named| named.changes) {
-        if ![Method::GET, Method::HEAD].contains(method) {
-            return Err(Problem::not_allowed(allow));
-        }
+    let part = named.as_ref().map(|named| named.part);
+    let only_read = !matches!(part, None | Some(NamedPart::Record));
+    if only_read && ![Method::GET, Method::HEAD].contains(method) {
+        return Err(Problem::not_allowed(allow));
+    }
+    if part == Some(NamedPart::Schema) {
+        return Ok(ResourceWish::Schema);
+    }
+    if part == Some(NamedPart::Changes) {
         let feed = FeedQuery::parse(query, &settings.schema, handling(headers))?;
         let form = FeedForm::of(headers, feed.wait.is_some())?;
         return Ok(ResourceWish::Changes(Box::new(feed), form));
@@ -68,7 +75,7 @@ pub(crate) fn wanted(
     refuse_later(method, query)?;
     let shape = || RecordShape::parse(query, &settings.schema, handling(headers));
     let not_allowed = || Err(Problem::not_allowed(allow));
-    let Some(NamedRecord { id, past, .. }) = named else {
+    let Some(NamedRecord { id, .. }) = named else {
         return Ok(match *method {
             Method::GET | Method::HEAD => {
                 let list = ListQuery::parse(query, &settings.schema, handling(headers))?;
@@ -85,10 +92,7 @@ pub(crate) fn wanted(
             _ => return not_allowed(),
         });
     };
-    if past {
-        if ![Method::GET, Method::HEAD].contains(method) {
-            return not_allowed();
-        }
+    if part == Some(NamedPart::History) {
         let id = id.ok_or_else(|| Problem::new(Code::NotFound))?;
         return Ok(ResourceWish::History(id, HistoryQuery::parse(query)?));
     }

@@ -1,6 +1,7 @@
 //! The routes that the settings declare.
 
 use super::super::batch::BATCH;
+use super::super::openapi::{DOCS, OPENAPI, docs_page, openapi_document};
 use super::rules::RouteRules;
 use super::table::{ResourceTarget, Route, RouteTable, Target};
 use crate::file_cache::{CacheRules, ContentTypes, RootFault, RootHandle, SiteRoot};
@@ -41,12 +42,16 @@ pub(crate) fn declared(
     }
     for (name, written) in &settings.resources {
         if let Some(collection) = collection(name) {
-            let target = Target::Resource(ResourceTarget::new(collection, written.clone()));
+            let target = Target::Resource(ResourceTarget::new(collection, name, written.clone()));
             routes.push(route(&written.path, &written.rules, target));
         }
     }
     if !settings.resources.is_empty() {
-        routes.push(route(BATCH, &RuleSettings::default(), Target::Batch));
+        let rules = RuleSettings::default();
+        routes.push(route(BATCH, &rules, Target::Batch));
+        for (path, document) in [(OPENAPI, openapi_document(settings)), (DOCS, docs_page())] {
+            routes.push(route(path, &rules, Target::Document(document)));
+        }
     }
     Ok(RouteTable::new(routes))
 }

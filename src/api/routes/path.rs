@@ -81,7 +81,7 @@ fn without_detours(segments: &[(&str, Cow<'_, str>)]) -> String {
 }
 
 /// A decoded path, encoded for a URL.
-pub(super) fn encoded(path: &str) -> String {
+pub(crate) fn encoded(path: &str) -> String {
     const REST: AsciiSet = NON_ALPHANUMERIC
         .remove(b'-')
         .remove(b'.')

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fnv::FnvHashMap;
 
+use super::super::openapi::{Document, schema_document};
 use super::path::{Spelling, after_segments, encoded, spelling};
 use super::rules::RouteRules;
 use crate::file_cache::RootHandle;
@@ -32,8 +33,15 @@ impl Route {
             Target::Files(_) if self.pattern == "/" => "/".to_owned(),
             Target::Files(_) => encoded(&self.pattern) + "/",
             Target::Resource(target) => format!("{}?_limit=1", target.url),
-            Target::Batch => self.pattern.clone(),
+            Target::Batch | Target::Document(_) => self.pattern.clone(),
         }
+    }
+}
+
+impl Route {
+    /// Whether a route that was found by its path, or by one below it, has this path.
+    fn has(&self, decoded: &str) -> bool {
+        !matches!(self.target, Target::Document(_)) || self.pattern == decoded
     }
 }
 
@@ -59,6 +67,8 @@ pub(crate) enum Target {
     Resource(ResourceTarget),
     /// Changes of several resources at once.
     Batch,
+    /// A document about the API. It has no path but its own.
+    Document(Document),
 }
 
 impl Target {
@@ -66,7 +76,7 @@ impl Target {
     pub(crate) fn root(&self) -> Option<&RootHandle> {
         match self {
             Self::Files(root) => Some(root),
-            Self::Resource(_) | Self::Batch => None,
+            Self::Resource(_) | Self::Batch | Self::Document(_) => None,
         }
     }
 }
@@ -80,12 +90,15 @@ pub(crate) struct ResourceTarget {
     pub url: String,
     /// The settings of the resource.
     pub settings: ResourceSettings,
+    /// Its JSON Schema.
+    pub schema: Document,
 }
 
 impl ResourceTarget {
     /// A resource at the path of its settings.
-    pub(crate) fn new(collection: CollectionId, settings: ResourceSettings) -> Self {
+    pub(crate) fn new(collection: CollectionId, name: &str, settings: ResourceSettings) -> Self {
         Self {
+            schema: schema_document(name, &settings),
             collection,
             url: encoded(&settings.path),
             settings,
@@ -143,7 +156,9 @@ impl RouteTable {
                     lengths.insert(Reverse(pattern.len()));
                     table.folders.insert(pattern, route);
                 }
-                Target::Resource(_) | Target::Batch => drop(table.resources.insert(pattern, route)),
+                Target::Resource(_) | Target::Batch | Target::Document(_) => {
+                    drop(table.resources.insert(pattern, route));
+                }
             }
         }
         table.lengths = lengths.into_iter().map(|Reverse(length)| length).collect();
@@ -214,6 +229,7 @@ impl RouteTable {
         let of_record = record.and_then(above);
         let paths = [Some(decoded), parent, of_record].into_iter().flatten();
         let resources = paths.filter_map(|path| self.resources.get(path));
+        let resources = resources.filter(move |route| route.has(decoded));
         let folders = self.lengths.iter();
         let folders = folders.filter_map(|length| self.folders.get(above_or_at(decoded, *length)?));
         resources.chain(folders)
@@ -249,7 +265,7 @@ mod tests {
             .map(|prefix| Route::plain(prefix, Target::Files(RootHandle::unused())));
         let resources = ["/books", "/api/v1/pens"];
         let resources = resources.iter().zip(0..).map(|(path, n)| {
-            let resource = ResourceTarget::new(CollectionId(n), ResourceSettings::at(path));
+            let resource = ResourceTarget::new(CollectionId(n), "r", ResourceSettings::at(path));
             Route::plain(path, Target::Resource(resource))
         });
         RouteTable::new(folders.chain(resources))

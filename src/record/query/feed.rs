@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::described::{ParameterValue, QueryParameter, parameter};
 use super::names::Names;
 use super::parameters::Parameters;
 use super::part::PART_NAMES;
@@ -16,8 +17,26 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// The most changes of one answer, and their number if none is asked for.
 const CHANGES_MAX: usize = 1000;
 const CHANGES: usize = 100;
-/// The names that only a feed has.
-const NAMES: [&str; 3] = ["_since", "_wait", "_limit"];
+/// The parameters that a feed reads differently from a list, or that only a feed has.
+const OF_FEEDS: [QueryParameter; 3] = [
+    parameter(
+        "_since",
+        ParameterValue::FeedPosition,
+        "The position after which the changes begin, as a feed gave it; without it, only new changes",
+    ),
+    parameter(
+        "_wait",
+        ParameterValue::Wait,
+        "How long the answer waits for changes, 60s at most; then it is JSON",
+    ),
+    parameter(
+        "_limit",
+        ParameterValue::Number(1, Some(CHANGES_MAX)),
+        "The most changes of an answer that is no stream",
+    ),
+];
+/// The parameters of lists that mean the same in a feed.
+const AS_IN_LISTS: [&str; 4] = ["_meta", "_fields", "q", "filter"];
 /// The names of lists that mean nothing in a feed.
 const OF_LISTS: [&str; 4] = ["_sort", "_order", "sort", "_count"];
 
@@ -64,6 +83,13 @@ impl FeedPosition {
 }
 
 impl FeedQuery {
+    /// The parameters of a feed, for documents. Those of its filters depend on the fields.
+    pub(crate) fn parameters() -> impl Iterator<Item = &'static QueryParameter> {
+        let shared = ListQuery::parameters();
+        let shared = shared.filter(|parameter| AS_IN_LISTS.contains(&parameter.name));
+        OF_FEEDS.iter().chain(shared)
+    }
+
     /// Reads the part of a URL after the `?`.
     pub(crate) fn parse(
         query: &str,
@@ -87,14 +113,14 @@ impl FeedQuery {
             });
         }
         let of_lists = PART_NAMES.into_iter().chain(OF_LISTS);
-        let of_lists = of_lists.filter(|name| !NAMES.contains(name));
+        let of_lists = of_lists.filter(|name| !names_of_feeds().any(|known| known == *name));
         for name in of_lists {
             let declared = Names::new(schema, handling).declares(name);
             if !declared && handling == Handling::Strict && parameters.once(name)?.is_some() {
                 return Err(QueryError::NotInFeed { name });
             }
         }
-        let filter = Parameters::without(query, &NAMES);
+        let filter = Parameters::without(query, &names_of_feeds().collect::<Vec<_>>());
         let filter = Parameters::parse(&filter)?;
         let json = JsonDialect::read(&filter)?;
         let names = Names::new(schema, handling);
@@ -114,6 +140,10 @@ impl FeedQuery {
     pub(crate) fn is_plain(&self) -> bool {
         self.filter.selects_all() && self.shape.is_whole()
     }
+}
+
+fn names_of_feeds() -> impl Iterator<Item = &'static str> {
+    OF_FEEDS.iter().map(|parameter| parameter.name)
 }
 
 /// The most bytes of records in one answer, and one record more.

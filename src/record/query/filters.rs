@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::condition::{FieldCondition, QueryCondition, Search, Test, TextPlace};
+use super::described::{ParameterValue, QueryParameter, parameter};
 use super::gathered::{Gathered, Sent, needle};
 use super::names::Names;
 use super::operator::Operator;
@@ -16,6 +17,12 @@ const VALUES_MAX: usize = 1000;
 const NEEDLES_MAX: usize = 50;
 /// The most levels of groups in a filter.
 const GROUP_DEPTH_MAX: usize = 4;
+/// The search for a text in all fields.
+pub(super) const SEARCH: QueryParameter = parameter(
+    "q",
+    ParameterValue::Text,
+    "A text that a record has in one of its strings, in any case",
+);
 /// The names of groups in a filter.
 const GROUPS: [&str; 2] = ["or", "and"];
 
@@ -108,7 +115,7 @@ impl<'a> Filters<'a> {
     }
 
     fn gather(&mut self, name: &str, value: Sent) -> Result<(), QueryError> {
-        if name == "q" && !self.names.declares(name) {
+        if name == SEARCH.name && !self.names.declares(name) {
             return self.search(value);
         }
         let Some((gathered, operator)) = self.field(name)? else {
@@ -167,7 +174,7 @@ impl<'a> Filters<'a> {
         };
         if !text.is_empty() {
             let search = Search {
-                needle: needle("q", &text, TextPlace::Anywhere)?,
+                needle: needle(SEARCH.name, &text, TextPlace::Anywhere)?,
                 texts_only: self.names.are_declared(),
             };
             self.others.push(QueryCondition::Search(search));

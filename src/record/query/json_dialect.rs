@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
+use super::described::{ParameterValue, QueryParameter, parameter};
 use super::parameters::Parameters;
 use super::sort::direction;
 use super::{QueryError, Wrong};
@@ -14,6 +15,26 @@ use crate::record::json;
 const SORT: &str = "sort";
 const RANGE: &str = "range";
 const FILTER: &str = "filter";
+/// The filters of the second dialect.
+pub(super) const FILTERS: QueryParameter = parameter(
+    FILTER,
+    ParameterValue::JsonFilter,
+    "Filters as one JSON object, such as {\"id\":[1,2]}; several values mean one of them",
+);
+/// The parameters of the second dialect.
+pub(super) const PARAMETERS: [QueryParameter; 3] = [
+    parameter(
+        SORT,
+        ParameterValue::JsonSort,
+        "The order as JSON, such as [\"id\",\"DESC\"]; excludes _sort",
+    ),
+    parameter(
+        RANGE,
+        ParameterValue::JsonRange,
+        "The first and the last record as JSON, such as [0,24]; excludes the other parts. The answer has Content-Range",
+    ),
+    FILTERS,
+];
 
 /// The parameters of a query in the second dialect.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use super::operator::Operator;
 use super::path::path;
-use super::{Handling, KNOWN, QueryError};
+use super::{Handling, ListQuery, QueryError};
 use crate::record::nearest;
 use crate::record::schema::{Declared, FieldType, Schema};
 
@@ -106,7 +106,7 @@ impl<'a> Names<'a> {
         let fields = fields.iter().map(String::as_str);
         let near = nearest(name, fields.chain(["id"])).map(|near| format!("{near}{suffix}"));
         let sent = format!("{name}{suffix}");
-        let near = near.or_else(|| nearest(&sent, KNOWN).map(str::to_owned));
+        let near = near.or_else(|| nearest(&sent, ListQuery::known()).map(str::to_owned));
         QueryError::Unknown { name: sent, near }
     }
 }

@@ -59,6 +59,11 @@ impl Operator {
         NAMED.iter().map(|(name, _)| *name)
     }
 
+    /// The spellings at the end of a name, with the operators.
+    pub(super) fn suffixes() -> impl Iterator<Item = (&'static str, Self)> {
+        SUFFIXES.into_iter()
+    }
+
     /// The operator that can follow a colon.
     pub(super) fn named(name: &str) -> Option<Self> {
         let mut named = NAMED.iter();

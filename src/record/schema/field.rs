@@ -82,7 +82,7 @@ impl Field {
     }
 
     /// Whether its value may be null.
-    pub(super) fn may_be_null(&self) -> bool {
+    pub(crate) fn may_be_null(&self) -> bool {
         self.nullable.unwrap_or(!self.required)
     }
 }

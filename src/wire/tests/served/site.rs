@@ -82,6 +82,7 @@ impl ServedSite {
                     "/books",
                     Target::Resource(ResourceTarget::new(
                         CollectionId(0),
+                        "books",
                         ResourceSettings::at("/books"),
                     )),
                 ),

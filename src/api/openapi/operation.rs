@@ -1,0 +1,198 @@
+//! One operation, and how the document writes it. Pure.
+
+use serde_json::{Map, Value, json};
+
+use super::problems::{self, Arises};
+
+/// The answer to an operation when all went well.
+struct Success {
+    status: u16,
+    description: &'static str,
+    headers: &'static [&'static str],
+    /// The media types with the schemas of their bodies.
+    content: Vec<(&'static str, Value)>,
+}
+
+/// One operation.
+#[derive(Default)]
+pub(super) struct Operation {
+    id: String,
+    tag: String,
+    summary: String,
+    parameters: Vec<Value>,
+    body: Option<Value>,
+    successes: Vec<Success>,
+    problems: Vec<Arises>,
+    /// The links of the answer 201 to other operations.
+    pub(super) links: Value,
+}
+
+pub(super) fn schema_ref(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+fn header_parameters(names: &[&str]) -> impl Iterator<Item = Value> {
+    names
+        .iter()
+        .map(|name| json!({ "$ref": format!("#/components/parameters/{name}") }))
+}
+
+impl Operation {
+    /// An operation without parameters, such as that on a document.
+    pub(super) fn new(id: String, tag: &str, summary: impl Into<String>) -> Self {
+        Self {
+            id,
+            tag: tag.to_owned(),
+            summary: summary.into(),
+            links: Value::Null,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn with(mut self, parameters: impl IntoIterator<Item = Value>) -> Self {
+        self.parameters.extend(parameters);
+        self
+    }
+
+    pub(super) fn headers(self, names: &[&str]) -> Self {
+        self.with(header_parameters(names))
+    }
+
+    pub(super) fn answers(
+        mut self,
+        status: u16,
+        description: &'static str,
+        headers: &'static [&'static str],
+        content: Vec<(&'static str, Value)>,
+    ) -> Self {
+        self.successes.push(Success {
+            status,
+            description,
+            headers,
+            content,
+        });
+        self
+    }
+
+    pub(super) fn not_modified(self) -> Self {
+        self.answers(304, "The client has it already", &["ETag"], Vec::new())
+    }
+
+    pub(super) fn fails(mut self, of: &[Arises]) -> Self {
+        self.problems.extend_from_slice(of);
+        self
+    }
+
+    pub(super) fn body(
+        mut self,
+        required: bool,
+        content: impl IntoIterator<Item = (String, Value)>,
+    ) -> Self {
+        let content = content.into_iter();
+        let content: Map<_, _> = content
+            .map(|(media_type, schema)| (media_type, json!({ "schema": schema })))
+            .collect();
+        self.body = Some(json!({ "required": required, "content": content }));
+        self
+    }
+
+    /// The same for HEAD, whose answers have no bodies.
+    fn head(&self) -> Self {
+        let successes = self.successes.iter().map(|success| Success {
+            content: Vec::new(),
+            ..*success
+        });
+        Self {
+            id: format!("{}.head", self.id),
+            tag: self.tag.clone(),
+            summary: format!("{}: only the head of the answer", self.summary),
+            parameters: self.parameters.clone(),
+            body: None,
+            successes: successes.collect(),
+            problems: self.problems.clone(),
+            links: Value::Null,
+        }
+    }
+
+    /// The object of the document. `method` is in small letters.
+    pub(super) fn object(self, method: &str) -> Value {
+        let mut responses = Map::new();
+        for success in self.successes {
+            let headers = success.headers.iter().chain(&["X-Request-Id"]);
+            let headers: Map<_, _> = headers
+                .map(|name| {
+                    (
+                        (*name).to_owned(),
+                        json!({ "$ref": format!("#/components/headers/{name}") }),
+                    )
+                })
+                .collect();
+            let mut response = json!({ "description": success.description, "headers": headers });
+            if let Some(response) = response.as_object_mut() {
+                if !success.content.is_empty() {
+                    let content = success.content.into_iter();
+                    let content: Map<_, _> = content
+                        .map(|(of, schema)| (of.to_owned(), json!({ "schema": schema })))
+                        .collect();
+                    response.insert("content".to_owned(), content.into());
+                }
+                if success.status == 201 && !self.links.is_null() {
+                    response.insert("links".to_owned(), self.links.clone());
+                }
+            }
+            responses.insert(success.status.to_string(), response);
+        }
+        problems::add_answers(&mut responses, &self.problems, method != "head");
+        let mut operation =
+            json!({ "operationId": self.id, "tags": [self.tag], "summary": self.summary });
+        if let Some(operation) = operation.as_object_mut() {
+            if !self.parameters.is_empty() {
+                operation.insert("parameters".to_owned(), self.parameters.into());
+            }
+            if let Some(body) = self.body {
+                operation.insert("requestBody".to_owned(), body);
+            }
+            operation.insert("responses".to_owned(), responses.into());
+        }
+        operation
+    }
+}
+
+/// The operations of a path: those of these methods, as the router has them.
+pub(super) fn path_item(
+    methods: &str,
+    tag: &str,
+    operation: impl Fn(&str) -> Option<Operation>,
+) -> Value {
+    let mut item = Map::new();
+    for method in methods.split(", ") {
+        let found = match method {
+            "HEAD" => operation("GET").map(|get| get.head()),
+            "OPTIONS" => {
+                let of = operation(methods.split(", ").next().unwrap_or_default());
+                of.map(|of| options(&of.id, tag))
+            }
+            method => operation(method),
+        };
+        let method = method.to_ascii_lowercase();
+        if let Some(found) = found {
+            let object = found.object(&method);
+            item.insert(method, object);
+        }
+    }
+    item.into()
+}
+
+fn options(of: &str, tag: &str) -> Operation {
+    Operation::new(
+        format!("{of}.options"),
+        tag,
+        "The methods that are allowed here",
+    )
+    .answers(
+        204,
+        "The methods, and the media types of bodies",
+        &["Allow"],
+        Vec::new(),
+    )
+}
