@@ -78,10 +78,12 @@ impl SnapshotWriter {
             seq,
         };
         unfinished.read::<JournalError>(|_| Ok(()))?;
-        let mut path = self.folder.join(format!("{seq:020}.{ENDING}"));
+        let path = self.folder.join(format!("{seq:020}.{ENDING}"));
         if path.exists() {
-            // Two are kept, and nothing has changed since: the second one has the same number, written with one digit fewer.
-            path = self.folder.join(format!("{seq:019}.{ENDING}"));
+            // Nothing has changed since that one was made. It stays as the older of the two that are kept, which has the same
+            // number, written with one digit fewer.
+            let older = self.folder.join(format!("{seq:019}.{ENDING}"));
+            fs::rename(&path, &older).map_err(at(&older))?;
         }
         fs::rename(&unfinished.path, &path).map_err(at(&path))?;
         sync_folder(&self.folder)?;
@@ -115,7 +117,10 @@ impl Snapshot {
                 found.push(Self { path, store, seq });
             }
         }
-        found.sort_unstable_by_key(|snapshot| std::cmp::Reverse(snapshot.seq));
+        // Of two with the same number the newer one has the longer name.
+        found.sort_unstable_by_key(|snapshot| {
+            std::cmp::Reverse((snapshot.seq, snapshot.path.as_os_str().len()))
+        });
         Ok(found)
     }
 

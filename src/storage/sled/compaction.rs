@@ -154,7 +154,7 @@ impl Compactor {
         }
     }
 
-    fn held(&self, quiet: bool) -> HeldBytes {
+    pub(super) fn held(&self, quiet: bool) -> HeldBytes {
         let mut held = HeldBytes {
             live: self
                 .holder

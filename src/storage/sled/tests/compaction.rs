@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use futures_util::future::join_all;
 
 use super::super::built_view::{AFTER_SWAP, BEFORE_SWAP};
+use super::super::snapshots;
 use super::*;
 
 /// Bytes that do not compress, and are different for each `n`.
@@ -148,6 +149,37 @@ fn a_panic_beside_the_swap_loses_nothing() {
             assert_eq!(running.all().await.len(), 21, "{point}");
             running.stop().await;
         });
+    }
+}
+
+#[test]
+fn a_store_that_is_not_written_keeps_no_snapshot_of_what_was_removed() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        let holder = &running.store.holder;
+        let made = fill(&running, 400).await;
+        // One has all records, and another is not begun before most of them are gone.
+        holder.no_snapshots().await;
+        snapshots::make(holder);
+        holder.no_snapshots().await;
+        delete(&running, &made[20..]).await;
+        snapshots::make(holder);
+        wait_until(&running, "journal and snapshots hold little", || {
+            !running.store.compactor.held(true).snapshot_is_due()
+        })
+        .await;
+        assert_eq!(running.all().await, made[..20]);
+        running.stop().await;
+    });
+}
+
+impl Holder {
+    /// From here on no snapshot and no other view is made.
+    pub(super) async fn no_snapshots(&self) {
+        while !self.snapshotting.begin() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 
