@@ -36,7 +36,7 @@ pub(crate) use patch::{PatchFault, RecordPatch};
 pub(crate) use query::{
     By, FEED_BYTES_MAX, FeedPosition, FeedQuery, FieldRanges, FilterParameter, HISTORY_PARAMETERS,
     Handling, HistoryQuery, IndexableQuery, ListQuery, ParameterValue, Position, QueryError,
-    QueryParameter, RecordShape, filter_parameters,
+    QueryParameter, RecordShape, WantedIndexes, filter_parameters,
 };
 pub(crate) use schema::Declared;
 pub(crate) use schema::NewValues;

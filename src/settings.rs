@@ -327,6 +327,8 @@ pub struct StorageSettings {
     /// Bytes of the journal that are kept for an archive that lacks them.
     #[serde(deserialize_with = "size")]
     pub archive_backlog: u64,
+    /// The most records that are looked at for one query.
+    pub scan_records: usize,
     /// Answers to requests with an `Idempotency-Key` that are kept.
     pub answers: usize,
     /// Bytes of them.

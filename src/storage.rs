@@ -29,11 +29,11 @@ pub(crate) use feed::{ChangesPage, FeedChange, FeedKind, FeedStep, Following, Re
 pub(crate) use fit::{DataFinding, Resources};
 pub(crate) use history::RecordHistory;
 pub(crate) use journal::JournalFiles;
-pub(crate) use plan::{IndexPart, Plan, PlanFacts, unknown_size};
+pub(crate) use plan::{IndexPart, IndexSet, Plan, PlanFacts, unknown_size};
 pub(crate) use progress::{BackupTask, ReadCounter, TaskProgress, Untold};
 pub(crate) use salvage::{SalvageError, Salvaged, salvage};
 pub(crate) use store::{
     BATCH_COMMANDS_MAX, BatchWritten, Change, Changes, CollectionId, ListPage, OldestMoment,
-    Refusal, ResourcesFault, Store, StoreError, Write, WriteBatch, Written, unix_ms,
+    Refusal, ResourcesFault, ScanLimit, Store, StoreError, Write, WriteBatch, Written, unix_ms,
 };
 use store::{CHANGES_MAX, ChangeKind, StoreReply};

@@ -8,7 +8,7 @@ use crate::record::{
     BodyError, CommandError, IdError, KeyFault, NewRecordError, PatchFault, QueryError,
     RuleViolation,
 };
-use crate::storage::StoreError;
+use crate::storage::{ScanLimit, StoreError};
 use crate::supervision::AskError;
 use crate::wire::{Code, Problem};
 
@@ -159,13 +159,17 @@ impl From<StoreError> for Problem {
                 let problem = Self::new(Code::Unavailable);
                 return problem.detail(told).retry_after(retry_after);
             }
+            StoreError::Unindexed { ref wanted, limit } => {
+                let code = match limit {
+                    ScanLimit::Turn => Code::Overloaded,
+                    ScanLimit::Time | ScanLimit::Records { .. } => Code::Deadline,
+                };
+                let problem = Self::new(code).detail(error.to_string());
+                return problem.extension("index", json!(wanted.0));
+            }
             StoreError::Unavailable => Code::Unavailable,
-            StoreError::Overloaded
-            | StoreError::Busy
-            | StoreError::Unindexed { begun: false, .. } => Code::Overloaded,
-            StoreError::Expired
-            | StoreError::TooSlow
-            | StoreError::Unindexed { begun: true, .. } => Code::Deadline,
+            StoreError::Overloaded | StoreError::Busy => Code::Overloaded,
+            StoreError::Expired | StoreError::TooSlow => Code::Deadline,
             StoreError::TooLarge | StoreError::TooManyMatches { .. } => Code::InvalidParameter,
             StoreError::Crashed | StoreError::Failed => Code::Internal,
             StoreError::OutcomeUnknown => Code::OutcomeUnknown,

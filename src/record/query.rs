@@ -57,7 +57,7 @@ use names::Names;
 use parameters::Parameters;
 use part::{Extent, ListPart, PartOrigin};
 pub(super) use path::at;
-pub(crate) use ranges::{FieldRanges, IndexableQuery};
+pub(crate) use ranges::{FieldRanges, IndexableQuery, WantedIndexes};
 pub(crate) use shape::RecordShape;
 pub(crate) use sort::{By, SortKey};
 use sort::{sent_order, sort_keys};

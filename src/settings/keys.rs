@@ -229,6 +229,8 @@ pub(crate) const KEYS: &[Key] = &[
         "How far back it reaches; without this, to its beginning"),
     key("storage.archive_backlog", LIVE, Kind::Size(MIB, 1024 * GIB), r#""4 GiB""#,
         "How much of the journal is kept for an archive that is away, and as long as the disk is not full; it lacks what is removed"),
+    key("storage.scan_records", LIVE, Kind::Integer(1_000, 1_000_000_000), "1000000",
+        "How many records are read at most for a list that no index serves; for more, 504 with the fields to index"),
     key("storage.answers", LIVE, Kind::Integer(1, 100_000), "10000",
         "How many answers to requests with an Idempotency-Key are kept, so that a request that is sent again is not carried out again; the oldest go first"),
     key("storage.answers_bytes", LIVE, Kind::Size(64 * KIB, GIB), r#""64 MiB""#,

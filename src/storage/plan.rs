@@ -9,7 +9,8 @@ use crate::record::{
     Position, RecordId, RecordIndex, Slice,
 };
 
-/// The most ranges of an index that are read for one query.
+/// The most ranges of an index that are read for one query: for a list of values of its first column, and otherwise.
+const LIST_RANGES_MAX: usize = 2_000;
 const RANGES_MAX: usize = 100;
 
 /// The way in which the page of a query is found.
@@ -21,10 +22,21 @@ pub(crate) enum Plan {
     Pick(Vec<RecordId>),
     /// Read the page from an index that has exactly the matching records, in the order asked for.
     Walk(IndexPart),
-    /// Look at the records that a part of an index names: all that match are among them.
-    Gather(IndexPart),
+    /// Look at the records that indexes name: all that match are among them.
+    Gather(IndexSet),
     /// Look at every record.
     Scan,
+}
+
+/// Records that indexes name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum IndexSet {
+    /// Those of one part.
+    Part(IndexPart),
+    /// Those that are in both parts.
+    Both(IndexPart, IndexPart),
+    /// Those that are in any of these sets.
+    AnyOf(Vec<IndexSet>),
 }
 
 /// A part of an index.
@@ -66,22 +78,94 @@ impl Plan {
         let (conditions, order) = (query.indexable(), query.order());
         let uses = facts.indexes.iter().enumerate();
         let uses = uses.map(|(at, index)| IndexUse::of(at, index, &conditions, order));
-        let (walks, gathers): (Vec<_>, Vec<_>) = uses.flatten().partition(|found| found.walks);
-        if let Some(found) = walks.into_iter().next() {
+        if let Some(found) = uses.flatten().find(|found| found.walks) {
             return Self::Walk(found.part);
         }
-        let sized = gathers
-            .into_iter()
-            .map(|found| ((facts.size)(&found.part), found.part));
-        match sized.min_by_key(|(size, _)| *size) {
-            // To look a record up costs more than to come across it.
-            Some((size, part)) if size.saturating_mul(2) <= facts.records.max(RECORDS_FEW) => {
-                Self::Gather(part)
+        let records = facts.records.max(RECORDS_FEW);
+        match SizedSet::of(&conditions, facts) {
+            Some(found) if found.cost() <= records.saturating_mul(SCAN_COST) => {
+                Self::Gather(found.set)
             }
             Some(_) | None => Self::Scan,
         }
     }
 }
+
+/// Records that indexes name, with what it costs to read them. The unit is one key of an index.
+struct SizedSet {
+    set: IndexSet,
+    keys: u64,
+    /// About how many records are in it.
+    records: u64,
+}
+
+impl SizedSet {
+    /// The cheapest set that has all records for which the conditions hold; `None` if no index helps.
+    fn of(conditions: &IndexableQuery<'_>, facts: &PlanFacts<'_>) -> Option<Self> {
+        let indexes = facts.indexes.iter().enumerate();
+        let uses = indexes.filter_map(|(at, index)| IndexUse::of(at, index, conditions, &[]));
+        let uses = uses.filter(|found| found.part.searched);
+        let mut parts: Vec<_> = uses
+            .map(|found| ((facts.size)(&found.part), found))
+            .collect();
+        parts.sort_by_key(|(size, _)| *size);
+        let one = parts.first().map(|(size, found)| Self {
+            set: IndexSet::Part(found.part.clone()),
+            keys: *size,
+            records: *size,
+        });
+        let groups = conditions.alternatives.iter();
+        let groups = groups.filter_map(|groups| Self::any_of(groups, facts));
+        let sets = one
+            .into_iter()
+            .chain(Self::both(&parts, facts))
+            .chain(groups);
+        sets.min_by_key(Self::cost)
+    }
+
+    /// The records in the smallest part and in another one of other fields. Their values are taken to be independent.
+    fn both(parts: &[(u64, IndexUse)], facts: &PlanFacts<'_>) -> Option<Self> {
+        let ((size, first), others) = parts.split_first()?;
+        let is_other = |found: &IndexUse| {
+            let of = |found: &IndexUse| {
+                facts
+                    .indexes
+                    .get(found.part.index)?
+                    .columns
+                    .get(..found.used)
+            };
+            let (Some(one), Some(other)) = (of(first), of(found)) else {
+                return false;
+            };
+            one.iter().all(|column| !other.contains(column))
+        };
+        let (other_size, other) = others.iter().find(|(_, found)| is_other(found))?;
+        Some(Self {
+            set: IndexSet::Both(first.part.clone(), other.part.clone()),
+            keys: size.saturating_add(*other_size),
+            records: size.saturating_mul(*other_size) / facts.records.max(1),
+        })
+    }
+
+    /// The records in the sets of all groups, of which one has to hold.
+    fn any_of(groups: &[IndexableQuery<'_>], facts: &PlanFacts<'_>) -> Option<Self> {
+        let sets = groups.iter().map(|group| Self::of(group, facts));
+        let sets: Vec<_> = sets.collect::<Option<_>>()?;
+        let sum = |of: fn(&Self) -> u64| sets.iter().map(of).fold(0, u64::saturating_add);
+        let (keys, records) = (sum(|it| it.keys), sum(|it| it.records));
+        let set = IndexSet::AnyOf(sets.into_iter().map(|it| it.set).collect());
+        Some(Self { set, keys, records })
+    }
+
+    fn cost(&self) -> u64 {
+        let looks = self.records.saturating_mul(LOOK_COST);
+        self.keys.saturating_add(looks)
+    }
+}
+
+/// The cost of looking a record up by its id, and of coming across it in a scan, compared with a key of an index. Measured.
+const LOOK_COST: u64 = 7;
+const SCAN_COST: u64 = 4;
 
 /// The direction of a query for all records in the order of their ids: `true` for the reverse.
 fn by_id(query: &ListQuery) -> Option<bool> {
@@ -99,6 +183,8 @@ const RECORDS_FEW: u64 = 64;
 /// A way to use an index for a query.
 struct IndexUse {
     part: IndexPart,
+    /// The number of its first columns for which there are conditions.
+    used: usize,
     /// Whether it has exactly the matching records, in the order asked for.
     walks: bool,
 }
@@ -121,7 +207,12 @@ impl IndexUse {
                 break;
             };
             let product = ranges.len().saturating_mul(field.ranges.len());
-            if product > RANGES_MAX {
+            let most = if used == 0 {
+                LIST_RANGES_MAX
+            } else {
+                RANGES_MAX
+            };
+            if product > most {
                 break;
             }
             let further = ranges.iter().flat_map(|before| {
@@ -147,7 +238,7 @@ impl IndexUse {
             descending: walks && direction == Some(true),
             searched: used > 0,
         };
-        (walks || used > 0).then_some(Self { part, walks })
+        (walks || used > 0).then_some(Self { part, used, walks })
     }
 }
 
@@ -204,6 +295,19 @@ mod tests {
         RecordIndex::of_name(&fields.join(","))
     }
 
+    fn gathered(set: &IndexSet, indexes: &[&RecordIndex]) -> String {
+        let of =
+            |part: &IndexPart| format!("{} in {}", indexes[part.index].fields(), part.ranges.len());
+        match set {
+            IndexSet::Part(part) => format!("gather {}", of(part)),
+            IndexSet::Both(one, other) => format!("gather {} and {}", of(one), of(other)),
+            IndexSet::AnyOf(sets) => {
+                let sets: Vec<_> = sets.iter().map(|set| gathered(set, indexes)).collect();
+                format!("({})", sets.join("; "))
+            }
+        }
+    }
+
     /// A plan in short: the index, the number of its ranges, and the direction.
     fn told(plan: &Plan, indexes: &[&RecordIndex]) -> String {
         let part = |how: &str, part: &IndexPart| {
@@ -221,13 +325,13 @@ mod tests {
                 format!("pick {}", ids.join(" "))
             }
             Plan::Walk(it) => part("walk", it),
-            Plan::Gather(it) => part("gather", it),
+            Plan::Gather(set) => gathered(set, indexes),
             Plan::Scan => "scan".to_owned(),
         }
     }
 
     /// Queries, the ids of the resource, and the plan.
-    const PLANS: [(&str, IdScheme, &str); 36] = [
+    const PLANS: [(&str, IdScheme, &str); 48] = [
         ("", IdScheme::Uuid, "page 0 500"),
         ("_page=3&_limit=10", IdScheme::Uuid, "page 20 10"),
         ("_start=200000&_limit=5", IdScheme::Uuid, "page 200000 5"),
@@ -307,6 +411,69 @@ mod tests {
         ("q=Joyce", IdScheme::Uuid, "scan"),
         ("_sort=-id", IdScheme::Uuid, "page 0 500 back"),
         ("_sort=year,-id", IdScheme::Uuid, "scan"),
+        // One of several groups.
+        (
+            r#"filter={"or":[{"author":"Joyce"},{"year":1949}]}"#,
+            IdScheme::Uuid,
+            "(gather author in 1; gather year in 2)",
+        ),
+        (
+            r#"filter={"or":[{"author":"Joyce","year":1922},{"year_gte":1990}]}&_sort=title"#,
+            IdScheme::Uuid,
+            "(gather author, year in 2; gather year in 1)",
+        ),
+        (
+            r#"filter={"or":[{"author":"Joyce"},{"or":[{"year":1949},{"shelf":"a"}]}]}"#,
+            IdScheme::Uuid,
+            "(gather author in 1; (gather year in 2; gather shelf, row in 1))",
+        ),
+        (
+            r#"filter={"or":[{"author":"Joyce"},{"title":"Emma"}]}"#,
+            IdScheme::Uuid,
+            "scan",
+        ),
+        (
+            r#"filter={"or":[{"author":"Joyce"},{}]}"#,
+            IdScheme::Uuid,
+            "scan",
+        ),
+        (
+            r#"filter={"author":"Joyce","or":[{"title":"Emma"},{"title":"Ulysses"}]}"#,
+            IdScheme::Uuid,
+            "gather author in 1",
+        ),
+        (
+            r#"filter={"title":"Emma","or":[{"author":"Joyce"},{"shelf":"a"}]}"#,
+            IdScheme::Uuid,
+            "(gather author in 1; gather shelf, row in 1)",
+        ),
+        (
+            "author=null&title=Emma",
+            IdScheme::Uuid,
+            "gather author in 2",
+        ),
+        (
+            r#"filter={"author":["Joyce",null]}"#,
+            IdScheme::Uuid,
+            "(gather author in 1; gather author in 1)",
+        ),
+        // Both of two.
+        (
+            "author=Joyce&shelf=a",
+            IdScheme::Uuid,
+            "gather author in 1 and shelf, row in 1",
+        ),
+        (
+            "author=Joyce&year=1922&shelf=a&_sort=title",
+            IdScheme::Uuid,
+            "gather author, year in 2 and shelf, row in 1",
+        ),
+        // The second has so many records that it is not worth it.
+        (
+            "author=Joyce&shelf=a&year_gte=1990",
+            IdScheme::Uuid,
+            "gather author, year in 1 and shelf, row in 1",
+        ),
     ];
 
     #[test]

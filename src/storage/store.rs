@@ -14,7 +14,7 @@ use super::sled::{LastChange, PreparedResources, ProposedResources};
 use crate::num::as_millis;
 use crate::record::{
     Atomicity, CommandError, Conditions, HistoryQuery, ListQuery, Record, RecordId, RequestKey,
-    SELECTED_BYTES_MAX, Schema, WriteCommand,
+    SELECTED_BYTES_MAX, Schema, WantedIndexes, WriteCommand,
 };
 use crate::settings::Settings;
 use crate::supervision::MessageId;
@@ -399,12 +399,12 @@ pub(crate) enum StoreError {
     #[error("the deadline passed before the write was begun; it was not done, try again")]
     Expired,
     /// All records would have to be looked at, and that took too long, or too many others were being answered in this way.
-    #[error("no index serves this query, so every record has to be read: {}; {}", if *.begun { "that took too long" } else { "too many such queries are being answered" }, advice(.fields))]
+    #[error("no index serves this query, so every record has to be read: {limit}; {}", advice(.wanted))]
     Unindexed {
-        /// The fields of an index that could serve it.
-        fields: Vec<String>,
-        /// Whether records were read.
-        begun: bool,
+        /// The indexes that could serve it.
+        wanted: WantedIndexes,
+        /// The limit that was reached.
+        limit: ScanLimit,
     },
     /// The deadline passed while records were read.
     #[error("reading the whole resource took too long; ask for less of it")]
@@ -442,6 +442,34 @@ pub(crate) enum StoreError {
     Refused(#[from] CommandError),
 }
 
+/// A limit of reading a whole resource for one query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ScanLimit {
+    /// Only few are read at once, and its turn did not come before the deadline.
+    #[error("too many such queries are being answered")]
+    Turn,
+    /// The deadline passed while records were read.
+    #[error("that took too long")]
+    Time,
+    /// It has more records.
+    #[error("they are more than the {most} that one query may read (storage.scan_records)")]
+    Records { most: u64 },
+}
+
+impl ScanLimit {
+    /// Their names in metrics.
+    pub(super) const NAMES: [&str; 3] = ["turn", "time", "records"];
+
+    /// The place of its name.
+    pub(super) fn place(self) -> usize {
+        match self {
+            Self::Turn => 0,
+            Self::Time => 1,
+            Self::Records { .. } => 2,
+        }
+    }
+}
+
 /// The time in milliseconds since 1970.
 pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -449,10 +477,9 @@ pub(crate) fn unix_ms() -> u64 {
 }
 
 /// Advice for a client whose query no index serves.
-fn advice(fields: &[String]) -> String {
-    match fields {
-        [] => "ask for records by their fields".to_owned(),
-        [field] => format!("an index of {field} could serve it"),
-        fields => format!("an index of {} could serve it", fields.join(", ")),
+fn advice(wanted: &WantedIndexes) -> String {
+    match wanted.0.as_slice() {
+        [] => "no index could; ask for records by values of their fields, too".to_owned(),
+        _ => format!("the resource's setting {wanted} would serve it"),
     }
 }

@@ -1,7 +1,7 @@
 //! A plan in words: how the records of a list are found, and which index would serve a query that none serves.
 
 use crate::record::{ListQuery, RecordIndex};
-use crate::storage::{IndexPart, Plan};
+use crate::storage::{IndexPart, IndexSet, Plan};
 
 /// The way in which the records of a list are found.
 pub(super) fn told(plan: &Plan, query: &ListQuery, indexes: &[&RecordIndex]) -> String {
@@ -30,22 +30,32 @@ pub(super) fn told(plan: &Plan, query: &ListQuery, indexes: &[&RecordIndex]) -> 
                 query.slice().limit()
             )
         }
-        Plan::Gather(part) => format!(
+        Plan::Gather(set) => named(set, &fields),
+        Plan::Scan => {
+            let scan = "a scan: every record of the resource is read";
+            match query.wanted_indexes() {
+                wanted if wanted.0.is_empty() => scan.to_owned(),
+                wanted => format!("{scan}; {wanted} could make that unnecessary"),
+            }
+        }
+    }
+}
+
+/// The records of a set.
+fn named(set: &IndexSet, fields: &dyn Fn(&IndexPart) -> String) -> String {
+    match set {
+        IndexSet::Part(part) => format!(
             "the index of {}: all records that it names are read",
             fields(part)
         ),
-        Plan::Scan => {
-            let wanted = query.wanted_index();
-            let names: Vec<_> = wanted.iter().map(|name| format!("{name:?}")).collect();
-            let scan = "a scan: every record of the resource is read";
-            match names.as_slice() {
-                [] => scan.to_owned(),
-                [name] => format!("{scan}; index = [{name}] could make that unnecessary"),
-                names => format!(
-                    "{scan}; index = [[{}]] could make that unnecessary",
-                    names.join(", ")
-                ),
-            }
+        IndexSet::Both(one, other) => format!(
+            "the indexes of {} and {}: the records that both name are read",
+            fields(one),
+            fields(other)
+        ),
+        IndexSet::AnyOf(sets) => {
+            let sets: Vec<_> = sets.iter().map(|set| named(set, fields)).collect();
+            sets.join("; or ")
         }
     }
 }

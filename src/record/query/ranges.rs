@@ -1,5 +1,6 @@
 //! A query as indexes see it: in which ranges the values of matching records are.
 
+use std::fmt;
 use std::ops::Bound;
 
 use super::ListQuery;
@@ -16,6 +17,27 @@ pub(crate) struct IndexableQuery<'a> {
     pub(crate) fields: Vec<FieldRanges<'a>>,
     /// Whether a record for which they hold matches: the query asks for nothing else.
     pub(crate) complete: bool,
+    /// For each alternative, the groups of which one has to hold.
+    pub(crate) alternatives: Vec<Vec<IndexableQuery<'a>>>,
+}
+
+/// The indexes that would serve a query that none serves: the fields of each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct WantedIndexes(pub(crate) Vec<Vec<String>>);
+
+impl fmt::Display for WantedIndexes {
+    /// As the settings have them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |fields: &[String]| {
+            let fields: Vec<_> = fields.iter().map(|field| format!("{field:?}")).collect();
+            fields.join(", ")
+        };
+        let indexes = self.0.iter().map(|fields| match fields.as_slice() {
+            [_] => quoted(fields),
+            _ => format!("[{}]", quoted(fields)),
+        });
+        write!(f, "index = [{}]", indexes.collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// The values that a field of a matching record has.
@@ -31,32 +53,69 @@ pub(crate) struct FieldRanges<'a> {
 impl ListQuery {
     /// The part of the query that indexes can serve.
     pub(crate) fn indexable(&self) -> IndexableQuery<'_> {
-        let fields = self.conditions.iter().filter_map(QueryCondition::ranges);
-        let fields: Vec<_> = fields.collect();
-        IndexableQuery {
-            complete: fields.len() == self.conditions.len(),
+        IndexableQuery::of(&self.conditions)
+    }
+
+    /// The indexes that would serve the query. Conditions that no index serves need none, and an order only where there are no
+    /// such conditions.
+    pub(crate) fn wanted_indexes(&self) -> WantedIndexes {
+        let indexable = self.indexable();
+        let mut wanted = indexable.wanted();
+        if indexable.complete && wanted.len() <= 1 {
+            let sorted = self.sort.iter().map(|by| by.path.join("."));
+            let mut fields = wanted.pop().unwrap_or_default();
+            for name in sorted.filter(|name| name != "id") {
+                if !fields.contains(&name) {
+                    fields.push(name);
+                }
+            }
+            wanted.extend((!fields.is_empty()).then_some(fields));
+        }
+        WantedIndexes(wanted)
+    }
+}
+
+impl<'a> IndexableQuery<'a> {
+    fn of(conditions: &'a [QueryCondition]) -> Self {
+        let fields: Vec<_> = conditions
+            .iter()
+            .filter_map(QueryCondition::ranges)
+            .collect();
+        let alternatives = conditions.iter().filter_map(|condition| match condition {
+            QueryCondition::AnyOf(groups) => {
+                Some(groups.iter().map(|group| Self::of(group)).collect())
+            }
+            QueryCondition::Field(_) | QueryCondition::Search(_) => None,
+        });
+        Self {
+            complete: fields.len() == conditions.len(),
+            alternatives: alternatives.collect(),
             fields,
         }
     }
 
-    /// The fields that an index would have to have to serve the query: those that it filters by, and then those that it is
-    /// sorted by.
-    pub(crate) fn wanted_index(&self) -> Vec<String> {
-        let filtered = self
-            .conditions
-            .iter()
-            .filter_map(|condition| match condition {
-                QueryCondition::Field(field) => Some(&field.path),
-                QueryCondition::Search(_) | QueryCondition::AnyOf(_) => None,
-            });
-        let mut names: Vec<String> = Vec::new();
-        for path in filtered.chain(self.sort.iter().map(|by| &by.path)) {
-            let name = path.join(".");
-            if name != "id" && !names.contains(&name) {
-                names.push(name);
+    /// The indexes that would serve it: one of its fields or, without fields, those of an alternative of which each group is
+    /// served.
+    fn wanted(&self) -> Vec<Vec<String>> {
+        let mut fields: Vec<String> = Vec::new();
+        for field in &self.fields {
+            let name = field.path.join(".");
+            if !fields.contains(&name) {
+                fields.push(name);
             }
         }
-        names
+        if !fields.is_empty() {
+            return vec![fields];
+        }
+        let served = self.alternatives.iter().find_map(|groups| {
+            let wanted: Vec<_> = groups.iter().map(Self::wanted).collect();
+            let all = wanted.iter().all(|group| !group.is_empty());
+            all.then(|| wanted.concat())
+        });
+        let mut served = served.unwrap_or_default();
+        served.sort();
+        served.dedup();
+        served
     }
 }
 
@@ -134,18 +193,42 @@ mod tests {
     use crate::record::{Handling, Schema};
 
     #[test]
-    fn a_query_names_the_fields_that_an_index_needs() {
-        for (query, fields) in [
+    fn a_query_names_the_indexes_that_would_serve_it() {
+        for (query, indexes) in [
             ("", ""),
             ("id=a&_sort=-id", ""),
             (
                 "year_gte=1949&author.name=Joyce&_sort=-title",
-                "year author.name title",
+                r#""year", "author.name", "title""#,
             ),
             ("year_gte=1949&_sort=year", "year"),
+            // No index serves these, nor an order beside them.
+            ("title_like=a", ""),
+            ("q=a&_sort=year", ""),
+            ("title_ne=a&year=1&_sort=shelf", "year"),
+            (
+                r#"filter={"or":[{"year":1},{"title":"a","shelf_like":"b"}]}"#,
+                r#""title", "year""#,
+            ),
+            (r#"filter={"or":[{"year":1},{"title_like":"a"}]}"#, ""),
+            (
+                r#"filter={"or":[{"a":1},{"b":2,"c":3}]}&_sort=d"#,
+                r#""a", ["b", "c"]"#,
+            ),
+            (r#"filter={"or":[{"a":1},{"a":2}]}"#, "a"),
+            (r#"filter={"or":[{"a":1},{"b":2}],"c":3}"#, "c"),
         ] {
             let parsed = ListQuery::parse(query, &Schema::Any, Handling::Strict).unwrap();
-            assert_eq!(parsed.wanted_index().join(" "), fields, "{query}");
+            let wanted = parsed.wanted_indexes().to_string();
+            let indexes = match indexes {
+                "" => "index = []".to_owned(),
+                one if !one.contains('"') => format!("index = [{one:?}]"),
+                several if query.contains("\"or\"") => {
+                    format!("index = [{several}]")
+                }
+                compound => format!("index = [[{compound}]]"),
+            };
+            assert_eq!(wanted, indexes, "{query}");
         }
     }
 }

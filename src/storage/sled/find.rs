@@ -8,16 +8,16 @@ use tokio::time::Instant;
 
 use super::checked::Tally;
 use super::holder::Holder;
-use super::index_reading::{IndexReader, WalkedPage};
+use super::index_reading::{IndexReader, WalkedPage, gather};
 use super::message::StoreMessage;
 use super::page::{self, OrderedRecords, PageRead};
 use super::reader_state::OpenEngine;
-use super::scan::ScanSource;
+use super::scan::{ScanLimitCounts, ScanSource};
 use super::store::{SledStore, record};
 use crate::num::as_u64;
 use crate::record::{Declared, ListQuery, Record, RecordId, Schema, Selection, Slice};
-use crate::storage::plan::{IndexPart, Plan, PlanFacts};
-use crate::storage::{CollectionId, ListPage, StoreError};
+use crate::storage::plan::{IndexPart, IndexSet, Plan, PlanFacts};
+use crate::storage::{CollectionId, ListPage, ScanLimit, StoreError};
 
 /// How often a page is read while groups are applied, before the writer is asked to read it between two groups.
 const PAGE_TRIES: u32 = 3;
@@ -54,6 +54,7 @@ impl QueryPlan {
 pub(super) struct QueryCounts {
     plans: [AtomicU64; QueryPlan::ALL.len()],
     refused_histories: AtomicU64,
+    pub(super) limits: ScanLimitCounts,
     /// The number of scans, by resource and by a field that an index would have to have.
     pub(super) scans: Mutex<BTreeMap<(String, String), u64>>,
 }
@@ -102,8 +103,8 @@ pub(super) enum QueryLook {
         plan: QueryPlan,
         seq: u64,
     },
-    /// All records that match are among those of this part of an index.
-    Part { index: String, part: IndexPart },
+    /// All records that match are among those of this set, whose indexes have these names.
+    Set { names: Vec<String>, set: IndexSet },
     /// Only a look at all records can tell.
     Unknown,
 }
@@ -137,7 +138,7 @@ pub(super) fn look(
         records: tally.records,
         size: &size,
     };
-    let part = match Plan::of(query, &facts) {
+    let set = match Plan::of(query, &facts) {
         Plan::Page { slice, descending } => {
             let records = OrderedRecords {
                 engine: &*open.engine,
@@ -162,15 +163,18 @@ pub(super) fn look(
             if !part.searched {
                 return Ok(QueryLook::Unknown);
             }
-            part
+            IndexSet::Part(part)
         }
-        Plan::Gather(part) => part,
+        Plan::Gather(set) => set,
     };
-    let Some(reader) = reader(&part) else {
-        return Ok(QueryLook::Unknown);
-    };
-    let name = indexes.get(part.index).map(|index| index.name());
-    gathered(&reader, name.unwrap_or_default(), part, tally.seq)
+    let (plan, seq) = (QueryPlan::Index, tally.seq);
+    Ok(match gather(&set, &reader, GATHER_RECORDS_MAX)? {
+        Some(ids) => QueryLook::Among { ids, seq, plan },
+        None => {
+            let names = indexes.iter().map(|index| index.name()).collect();
+            QueryLook::Set { names, set }
+        }
+    })
 }
 
 /// The page of a query for all records in the order of ids, or in the reverse.
@@ -194,21 +198,6 @@ fn in_order(
             PageRead::Unknown => QueryLook::Unknown,
         },
     )
-}
-
-/// The records that a part of the index of this name names, unless they are many.
-fn gathered(
-    reader: &IndexReader<'_>,
-    index: String,
-    part: IndexPart,
-    seq: u64,
-) -> Result<QueryLook, StoreError> {
-    let plan = QueryPlan::Index;
-    let found = reader.gather(&part, GATHER_RECORDS_MAX)?;
-    Ok(match found {
-        Some(ids) => QueryLook::Among { ids, seq, plan },
-        None => QueryLook::Part { index, part },
-    })
 }
 
 impl WalkedPage {
@@ -287,11 +276,11 @@ impl SledStore {
                 self.queries.count(plan);
                 (self.pick(collection, ids, query).await?, seq)
             }
-            QueryLook::Part { index, part } => {
+            QueryLook::Set { names, set } => {
                 self.queries.count(QueryPlan::Index);
                 let selection = Selection::new(query.clone());
-                let source = ScanSource::Part { index, part };
-                self.scan_from(collection, source, selection, Selection::visit)
+                let among = (ScanSource::Set { names, set }, query.wanted_indexes());
+                self.scan(collection, among, selection, Selection::visit)
                     .await?
             }
             QueryLook::Unknown => self.select(collection, query).await?,
@@ -345,19 +334,17 @@ impl SledStore {
         query: &ListQuery,
     ) -> Result<(Selection, u64), StoreError> {
         self.queries.count(QueryPlan::Scan);
-        let fields = query.wanted_index();
-        self.count_scan(collection, &fields);
+        let wanted = query.wanted_indexes();
+        self.count_scan(collection, &wanted.0.concat());
+        let most = self.holder.limits.now().scan_records;
+        let sees_all = query.is_sorted() || query.wants_total();
+        if sees_all && self.holder.readers.tally(collection).records > most {
+            return Err(self.limited(wanted, ScanLimit::Records { most }));
+        }
         let source = ScanSource::From(query.first_id().cloned());
         let selection = Selection::new(query.clone());
-        let scanned = self.scan_from(collection, source, selection, Selection::visit);
-        scanned.await.map_err(|error| {
-            let begun = error == StoreError::TooSlow;
-            if begun || error == StoreError::Overloaded {
-                StoreError::Unindexed { fields, begun }
-            } else {
-                error
-            }
-        })
+        self.scan(collection, (source, wanted), selection, Selection::visit)
+            .await
     }
 
     /// Counts a scan for each field that an index would have to have.

@@ -11,11 +11,15 @@ use crate::num::as_u64;
 use crate::record::{
     EncodedRange, IndexSection, JsonObject, ListQuery, Record, RecordId, after_all,
 };
-use crate::storage::plan::{IndexPart, entry_at};
+use crate::storage::plan::{IndexPart, IndexSet, entry_at};
 use crate::storage::{CollectionId, StoreError};
 
 /// The most records whose texts begin alike that are compared to find their order.
 const ALIKE_MAX: usize = 1_000;
+
+/// The most ranges of keys that are counted to know about how many records a part names, and that are read without a thread
+/// of its own.
+const SPANS_MAX: usize = 256;
 
 /// An index while it is read.
 pub(super) struct IndexReader<'a> {
@@ -35,6 +39,46 @@ pub(super) struct WalkedPage {
 
 /// Keys from the first one up to and without the second.
 type KeySpan = (Vec<u8>, Vec<u8>);
+
+/// The ids of the records of a set, sorted; `None` if more than `max` keys would be read, or if a part has no reader.
+pub(super) fn gather<'a>(
+    set: &IndexSet,
+    reader: &dyn Fn(&IndexPart) -> Option<IndexReader<'a>>,
+    max: usize,
+) -> Result<Option<Vec<RecordId>>, ReadError> {
+    let part = |part: &IndexPart, max| match reader(part) {
+        Some(reader) => reader.gather(part, max),
+        None => Ok(None),
+    };
+    match set {
+        IndexSet::Part(only) => part(only, max),
+        IndexSet::Both(one, other) => {
+            let Some(mut ids) = part(one, max)? else {
+                return Ok(None);
+            };
+            let Some(others) = part(other, max)? else {
+                return Ok(None);
+            };
+            ids.retain(|id| others.binary_search(id).is_ok());
+            Ok(Some(ids))
+        }
+        IndexSet::AnyOf(sets) => {
+            let mut ids = Vec::new();
+            for set in sets {
+                let Some(more) = gather(set, reader, max)? else {
+                    return Ok(None);
+                };
+                ids.extend(more);
+                if ids.len() > max {
+                    return Ok(None);
+                }
+            }
+            ids.sort_unstable();
+            ids.dedup();
+            Ok(Some(ids))
+        }
+    }
+}
 
 impl<'a> IndexReader<'a> {
     pub(super) fn new(open: &'a OpenEngine, collection: CollectionId, kept: &'a KeptIndex) -> Self {
@@ -86,10 +130,12 @@ impl<'a> IndexReader<'a> {
     /// About how many records a part names; `None` if that is not known.
     pub(super) fn size(&self, part: &IndexPart) -> Result<Option<u64>, EngineError> {
         let keys = self.keys();
+        let spans = self.searched(part);
+        let step = spans.len().div_ceil(SPANS_MAX).max(1);
         let mut size = 0;
-        for (from, to) in self.searched(part) {
-            match keys.count(&from, &to)? {
-                Some(count) => size += count,
+        for (from, to) in spans.iter().step_by(step) {
+            match keys.count(from, to)? {
+                Some(count) => size += count * as_u64(step),
                 None => return Ok(None),
             }
         }
@@ -97,13 +143,13 @@ impl<'a> IndexReader<'a> {
     }
 
     /// The ids of the records that a part names, sorted; `None` if they are more than `max`.
-    pub(super) fn gather(
-        &self,
-        part: &IndexPart,
-        max: usize,
-    ) -> Result<Option<Vec<RecordId>>, ReadError> {
+    fn gather(&self, part: &IndexPart, max: usize) -> Result<Option<Vec<RecordId>>, ReadError> {
         let mut ids = Vec::new();
-        for (from, to) in self.searched(part) {
+        let spans = self.searched(part);
+        if spans.len() > max.max(SPANS_MAX) {
+            return Ok(None);
+        }
+        for (from, to) in spans {
             let mut read = Ok(());
             self.scan(&from, &to, |id, _| match id {
                 Ok(id) => {

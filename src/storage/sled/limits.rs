@@ -34,6 +34,8 @@ pub(super) struct StoreLimits {
     pub(super) answers: u64,
     pub(super) answers_bytes: u64,
     pub(super) answers_keep: Duration,
+    /// The most records that are looked at for one query.
+    pub(super) scan_records: u64,
     /// Whether a write waits for the archive.
     pub(super) waits_for_archive: bool,
 }
@@ -55,6 +57,7 @@ impl StoreLimits {
             answers: as_u64(storage.answers),
             answers_bytes: storage.answers_bytes,
             answers_keep: storage.answers_keep,
+            scan_records: as_u64(storage.scan_records),
             waits_for_archive: storage.archive_sync == ArchiveSync::Always,
         }
     }

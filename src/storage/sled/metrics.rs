@@ -32,6 +32,11 @@ pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
             ([("resource", resource.as_str()), ("field", field.as_str())], *count)
         }),
     );
+    rows.counters(
+        "perennial_storage_limited_scans",
+        "Lists that were not answered since reading the whole resource would have gone beyond a limit: others were being read (turn), it took too long (time), or it has more records than storage.scan_records (records)",
+        store.queries.limits.read().map(|(limit, count)| ([("limit", limit)], count)),
+    );
     rows.counter(
         "perennial_storage_refused_histories",
         "Histories of records that were not read, since others were being read",

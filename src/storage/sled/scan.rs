@@ -1,74 +1,137 @@
-//! Reads a whole resource, record by record, on a thread for blocking work.
+//! Reads a whole resource, record by record, on a thread that gives way to all others.
 //!
 //! The scan goes in chunks. No group is applied while a chunk is read, so each chunk is of one moment; between two chunks
 //! the store may change.
 
-use std::sync::Arc;
+// Decision: A list that no index serves gives way to everything else.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::engine::following;
 use super::holder::Holder;
-use super::index_reading::IndexReader;
+use super::index_reading::{self, IndexReader};
 use super::page::{self, CHUNK_BYTES, CHUNK_RECORDS};
 use super::read_error::ReadError;
 use super::store::{SledStore, record};
-use crate::record::{Record, RecordId};
-use crate::storage::plan::IndexPart;
-use crate::storage::{CollectionId, StoreError};
+use crate::num::as_u64;
+use crate::record::{Record, RecordId, WantedIndexes};
+use crate::storage::plan::{IndexPart, IndexSet};
+use crate::storage::{CollectionId, ScanLimit, StoreError};
+use crate::supervision::contain;
 
 /// The most scans that run at once; others wait, up to their deadline. They have one processor of two, so that reads of single
 /// records and pages go on.
 pub(super) fn scans_max() -> usize {
     std::thread::available_parallelism().map_or(1, |processors| (processors.get() / 2).clamp(1, 4))
 }
+/// The niceness of the threads of scans: the kernel runs them when nobody else wants the processor, and a little otherwise.
+const NICENESS: i32 = 19;
 /// How often a part of an index is read while groups are applied, before all records are read instead.
 const GATHER_TRIES: u32 = 5;
 /// The fewest records in a chunk: they can be read between two groups.
 const CHUNK_RECORDS_MIN: usize = 8;
 
+/// How often each limit of scans was reached.
+#[derive(Debug, Default)]
+pub(super) struct ScanLimitCounts([AtomicU64; ScanLimit::NAMES.len()]);
+
+impl ScanLimitCounts {
+    fn count(&self, limit: ScanLimit) {
+        if let Some(count) = self.0.get(limit.place()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = ScanLimit::NAMES.into_iter().zip(&self.0);
+        counts.map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    }
+}
+
+/// The end of a scan that did not see all that it was to see.
+#[derive(Debug, thiserror::Error)]
+enum ScanFault {
+    #[error("a scan reached a limit: {0:?}")]
+    Limit(ScanLimit),
+    #[error("nobody waits for the scan any more")]
+    Left,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<ReadError> for ScanFault {
+    fn from(error: ReadError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
 impl SledStore {
-    /// Shows every record of a resource to `visit`, in the order of ids, until it returns false. Returns what `visit` made of
-    /// `state`, and the resource's last change at the beginning.
+    /// Shows records of a resource to `visit`, in the order of ids, until it returns false. Returns what `visit` made of
+    /// `state`, and the resource's last change at the beginning. `wanted` are indexes that would make it unnecessary.
     pub(super) async fn scan<T: Send + 'static>(
         &self,
         collection: CollectionId,
+        (source, wanted): (ScanSource, WantedIndexes),
         state: T,
         visit: fn(&mut T, Record) -> bool,
     ) -> Result<(T, u64), StoreError> {
-        let source = ScanSource::From(None);
-        self.scan_from(collection, source, state, visit).await
+        let scanned = self.scan_within_limits(collection, source, state, visit);
+        scanned.await.map_err(|fault| match fault {
+            ScanFault::Limit(limit) => self.limited(wanted, limit),
+            ScanFault::Store(error) => error,
+            ScanFault::Left => StoreError::Failed,
+        })
     }
 
-    /// The same of some of the records.
-    pub(super) async fn scan_from<T: Send + 'static>(
+    /// The error of a scan that reached a limit.
+    pub(super) fn limited(&self, wanted: WantedIndexes, limit: ScanLimit) -> StoreError {
+        self.queries.limits.count(limit);
+        StoreError::Unindexed { wanted, limit }
+    }
+
+    async fn scan_within_limits<T: Send + 'static>(
         &self,
         collection: CollectionId,
         source: ScanSource,
         state: T,
         visit: fn(&mut T, Record) -> bool,
-    ) -> Result<(T, u64), StoreError> {
+    ) -> Result<(T, u64), ScanFault> {
         let deadline = self.deadline_from_now();
         let permit = Arc::clone(&self.scans).acquire_owned();
         let permit = tokio::time::timeout_at(deadline, permit).await;
-        let permit = permit.map_err(|_| StoreError::Overloaded)?;
+        let permit = permit.map_err(|_| ScanFault::Limit(ScanLimit::Turn))?;
         self.readable(0, deadline).await?;
         let holder = Arc::clone(&self.holder);
-        let scan = tokio::task::spawn_blocking(move || {
+        let (result, scanned) = oneshot::channel();
+        let work = move || {
             let _permit = permit;
-            let scan = CollectionScan::new(&holder, collection, deadline)?;
-            let (from, among) = match source {
-                ScanSource::From(after) => (after, None),
-                ScanSource::Part { index, part } => (None, scan.gather(&index, &part)?),
-            };
-            let from = from.map_or_else(Vec::new, |id| following(&id.key()));
-            let state = match among {
-                Some(ids) => scan.run_among(&ids, state, visit)?,
-                None => scan.run(from, state, visit)?,
-            };
-            Ok((state, scan.seq))
-        });
-        scan.await.map_err(|_| StoreError::Failed)?
+            let scan = contain(|| {
+                let is_left = || result.is_closed();
+                let scan = CollectionScan::new(&holder, collection, deadline, &is_left)?;
+                let (from, among) = match source {
+                    ScanSource::From(after) => (after, None),
+                    ScanSource::Set { names, set } => (None, scan.gather(&names, &set)?),
+                };
+                let from = from.map_or_else(Vec::new, |id| following(&id.key()));
+                let state = match among {
+                    Some(ids) => scan.run_among(&ids, state, visit)?,
+                    None => scan.run(from, state, visit)?,
+                };
+                Ok((state, scan.seq))
+            });
+            let scan = scan.unwrap_or_else(|panic| {
+                tracing::error!(%panic, "reading a whole resource ended in a panic");
+                Err(StoreError::Failed.into())
+            });
+            // Its client may have left.
+            drop(result.send(scan));
+        };
+        on_nice_thread(work)?;
+        scanned.await.map_err(|_| StoreError::Failed)?
     }
 
     /// Some records that follow the id `after`, of one moment; none at the end.
@@ -105,12 +168,30 @@ impl SledStore {
     }
 }
 
+/// Does work on a thread of its own, which gives way to all others. A thread can't be made less nice again, so it ends with the
+/// work.
+fn on_nice_thread(work: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+    let nice = move || {
+        // On Linux this is about the thread. If it fails, the thread was nicer already.
+        let _ = rustix::process::setpriority_process(None, NICENESS);
+        work();
+    };
+    let thread = std::thread::Builder::new().name("scan".to_owned());
+    match thread.spawn(nice) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::warn!(%error, "no thread to read a whole resource");
+            Err(StoreError::Overloaded)
+        }
+    }
+}
+
 /// The records that a scan looks at.
 pub(super) enum ScanSource {
     /// Those that follow this id; all of them without one.
     From(Option<RecordId>),
-    /// Those that a part of the index of this name names.
-    Part { index: String, part: IndexPart },
+    /// Those of a set whose indexes have these names.
+    Set { names: Vec<String>, set: IndexSet },
 }
 
 /// A scan that is under way.
@@ -118,6 +199,10 @@ struct CollectionScan<'a> {
     holder: &'a Holder,
     collection: CollectionId,
     deadline: Instant,
+    /// Whether nobody waits for it any more.
+    is_left: &'a dyn Fn() -> bool,
+    /// The most records that it may look at.
+    records_max: u64,
     /// The resource's last change at the beginning.
     seq: u64,
 }
@@ -127,6 +212,7 @@ impl<'a> CollectionScan<'a> {
         holder: &'a Holder,
         collection: CollectionId,
         deadline: Instant,
+        is_left: &'a dyn Fn() -> bool,
     ) -> Result<Self, StoreError> {
         let open = holder.readers.engine();
         if open.is_none() {
@@ -136,8 +222,25 @@ impl<'a> CollectionScan<'a> {
             holder,
             collection,
             deadline,
+            is_left,
+            records_max: holder.limits.now().scan_records,
             seq: holder.readers.tally(collection).seq,
         })
+    }
+
+    /// Whether it may look at more than the `seen` records.
+    fn goes_on(&self, seen: u64) -> Result<(), ScanFault> {
+        if (self.is_left)() {
+            return Err(ScanFault::Left);
+        }
+        if Instant::now() >= self.deadline {
+            return Err(ScanFault::Limit(ScanLimit::Time));
+        }
+        if seen > self.records_max {
+            let most = self.records_max;
+            return Err(ScanFault::Limit(ScanLimit::Records { most }));
+        }
+        Ok(())
     }
 
     fn run<T>(
@@ -145,18 +248,17 @@ impl<'a> CollectionScan<'a> {
         mut from: Vec<u8>,
         mut state: T,
         visit: fn(&mut T, Record) -> bool,
-    ) -> Result<T, StoreError> {
-        let mut records_max = CHUNK_RECORDS;
+    ) -> Result<T, ScanFault> {
+        let (mut records_max, mut seen) = (CHUNK_RECORDS, 0);
         loop {
-            if Instant::now() >= self.deadline {
-                return Err(StoreError::TooSlow);
-            }
+            self.goes_on(seen)?;
             let Some(chunk) = self.chunk(&from, records_max)? else {
                 records_max = (records_max / 2).max(CHUNK_RECORDS_MIN);
                 std::thread::yield_now();
                 continue;
             };
             let more = chunk.len() == records_max;
+            seen += as_u64(chunk.len());
             if let Some(last) = chunk.last() {
                 from = following(&last.id.key());
             }
@@ -171,17 +273,24 @@ impl<'a> CollectionScan<'a> {
         }
     }
 
-    /// The ids of the records that a part of an index names; `None` if the index is not there any more, or changes too fast.
-    fn gather(&self, name: &str, part: &IndexPart) -> Result<Option<Vec<RecordId>>, StoreError> {
+    /// The ids of the records of a set; `None` if an index is not there any more, or changes too fast.
+    fn gather(
+        &self,
+        names: &[String],
+        set: &IndexSet,
+    ) -> Result<Option<Vec<RecordId>>, StoreError> {
         let open = self.holder.readers.engine();
         let open = open.as_deref().ok_or(StoreError::Unavailable)?;
-        // The index may be removed meanwhile, so each try looks for it.
+        // An index may be removed meanwhile, so each try looks for it.
         let gather = || {
             let catalog = open.indexes.load();
-            let mut kept = catalog.of(self.collection).iter();
-            let kept = kept.find(|kept| kept.is_complete() && kept.index.name() == name);
-            let reader = kept.map(|kept| IndexReader::new(open, self.collection, kept));
-            reader.map_or(Ok(None), |reader| reader.gather(part, usize::MAX))
+            let reader = |part: &IndexPart| {
+                let name = names.get(part.index)?;
+                let mut kept = catalog.of(self.collection).iter();
+                let kept = kept.find(|kept| kept.is_complete() && kept.index.name() == *name)?;
+                Some(IndexReader::new(open, self.collection, kept))
+            };
+            index_reading::gather(set, &reader, usize::MAX)
         };
         // Beside the writer, a record could move from what is not read yet to what was.
         for _ in 0..GATHER_TRIES {
@@ -198,11 +307,9 @@ impl<'a> CollectionScan<'a> {
         ids: &[RecordId],
         mut state: T,
         visit: fn(&mut T, Record) -> bool,
-    ) -> Result<T, StoreError> {
-        for ids in ids.chunks(CHUNK_RECORDS) {
-            if Instant::now() >= self.deadline {
-                return Err(StoreError::TooSlow);
-            }
+    ) -> Result<T, ScanFault> {
+        for (at, ids) in ids.chunks(CHUNK_RECORDS).enumerate() {
+            self.goes_on(as_u64(at * CHUNK_RECORDS))?;
             let open = self.holder.readers.engine();
             let open = open.as_deref().ok_or(StoreError::Unavailable)?;
             for id in ids {

@@ -18,11 +18,13 @@ use super::healing::{PATIENCE, TaskKind};
 use super::holder::Holder;
 use super::message::{QueuedBatch, StoreMessage};
 use super::reader_state::{OpenEngine, Progress};
+use super::scan::ScanSource;
 use super::writer::CommitTimes;
 use super::{log, metrics, value};
 use crate::num::as_u64;
 use crate::record::{
-    Example, HistoryQuery, ListQuery, Record, RecordFilter, RecordId, RequestKey, WriteCommand,
+    Example, HistoryQuery, ListQuery, Record, RecordFilter, RecordId, RequestKey, WantedIndexes,
+    WriteCommand,
 };
 use crate::settings::Settings;
 use crate::storage::{
@@ -166,8 +168,9 @@ impl SledStore {
         let too_many = StoreError::TooManyMatches { most };
         match filter {
             RecordFilter::Example(example) => {
+                let all = (ScanSource::From(None), WantedIndexes::default());
                 let example = Example::new(example.clone(), most);
-                let (example, _) = self.scan(collection, example, Example::visit).await?;
+                let (example, _) = self.scan(collection, all, example, Example::visit).await?;
                 example.finish().ok_or(too_many)
             }
             RecordFilter::Query(query) => {

@@ -6,8 +6,8 @@ use super::super::find::QueryLook;
 use super::super::scan::ScanSource;
 use super::indexing::{create, id, refused};
 use super::*;
-use crate::record::{EncodedRange, Selection};
-use crate::storage::plan::IndexPart;
+use crate::record::{EncodedRange, Selection, WantedIndexes};
+use crate::storage::plan::{IndexPart, IndexSet};
 
 /// The number of records in these tests, unless told.
 const RECORDS: usize = 3_000;
@@ -239,8 +239,9 @@ fn an_index_that_is_removed_while_it_is_read_loses_no_record() {
         let index = RecordIndex::of_name("n").name();
         let selection = Selection::new(query("_limit=1000"));
         memory.scan_held.store(true, Ordering::SeqCst);
-        let source = ScanSource::Part { index, part };
-        let scan = store.scan_from(BOOKS, source, selection, Selection::visit);
+        let (names, set) = (vec![index], IndexSet::Part(part));
+        let source = (ScanSource::Set { names, set }, WantedIndexes::default());
+        let scan = store.scan(BOOKS, source, selection, Selection::visit);
         let remove = async {
             while !memory.scan_waits.load(Ordering::SeqCst) {
                 tokio::time::sleep(Duration::from_millis(1)).await;

@@ -199,7 +199,28 @@ fn queries() -> impl Strategy<Value = String> {
         "", "", "", "_gte", "_lt", "_gt", "_lte", "_ne", "_like", ":isnull",
     ];
     let filter = (field(), prop::sample::select(operators), texts());
-    let filters = prop::collection::vec(filter, 0..3);
+    let filter = filter.prop_map(|(field, operator, value)| {
+        let value = if operator == ":isnull" {
+            (value.len() % 2 == 0).to_string()
+        } else {
+            value
+        };
+        (format!("{field}{operator}"), value)
+    });
+    let filters = prop::collection::vec(filter.clone(), 0..4);
+    let equal = prop::sample::select(vec!["", "_gte", "_lt", ":isnull"]);
+    let equal = (field(), equal, texts()).prop_map(|(field, operator, value)| {
+        let value = if operator == ":isnull" {
+            "true"
+        } else {
+            &value
+        };
+        (format!("{field}{operator}"), Value::from(value))
+    });
+    let group = prop::collection::vec(equal, 1..3);
+    let groups = prop::collection::vec(group, 1..4);
+    let inner = prop::option::weighted(0.3, groups.clone());
+    let groups = prop::option::weighted(0.4, (groups, inner));
     let sorted = prop_oneof![9 => field(), 1 => Just("id")];
     let sort = prop::collection::vec((sorted, any::<bool>()), 0..3);
     let same = prop::option::of(any::<bool>());
@@ -207,17 +228,25 @@ fn queries() -> impl Strategy<Value = String> {
         0_usize..40,
         prop_oneof![Just(0_usize), 0_usize..30, Just(500)],
     );
-    (filters, sort, same, part).prop_map(|(filters, sort, same, (start, limit))| {
+    let parts = (filters, groups, sort, same, part);
+    parts.prop_map(|(filters, groups, sort, same, (start, limit))| {
         let mut query = format!("_start={start}&_limit={limit}");
-        for (field, operator, value) in filters {
-            let value = if operator == ":isnull" {
-                (value.len() % 2 == 0).to_string()
-            } else {
-                value
-            };
+        let mut add = |name: &str, value: &str| {
             let value =
-                percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC);
-            query.extend(["&", field, operator, "=", &value.to_string()]);
+                percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
+            query.extend(["&", name, "=", &value.to_string()]);
+        };
+        for (name, value) in filters {
+            add(&name, &value);
+        }
+        if let Some((groups, inner)) = groups {
+            let any = |groups: Vec<Vec<(String, Value)>>| {
+                let groups = groups.into_iter();
+                groups.map(|group| Value::Object(group.into_iter().collect()))
+            };
+            let mut all: Vec<_> = any(groups).collect();
+            all.extend(inner.map(|inner| json!({"or": any(inner).collect::<Vec<_>>()})));
+            add("filter", &json!({"or": all}).to_string());
         }
         let keys = sort.iter().map(|(field, descending)| {
             let descending = same.unwrap_or(*descending);
