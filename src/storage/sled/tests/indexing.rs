@@ -207,7 +207,7 @@ fn queries() -> impl Strategy<Value = String> {
         };
         (format!("{field}{operator}"), value)
     });
-    let filters = prop::collection::vec(filter.clone(), 0..4);
+    let filters = prop::collection::vec(filter, 0..4);
     let equal = prop::sample::select(vec!["", "_gte", "_lt", ":isnull"]);
     let equal = (field(), equal, texts()).prop_map(|(field, operator, value)| {
         let value = if operator == ":isnull" {
@@ -218,7 +218,7 @@ fn queries() -> impl Strategy<Value = String> {
         (format!("{field}{operator}"), Value::from(value))
     });
     let group = prop::collection::vec(equal, 1..3);
-    let groups = prop::collection::vec(group, 1..4);
+    let groups = prop::collection::vec(group, 1..4).boxed();
     let inner = prop::option::weighted(0.3, groups.clone());
     let groups = prop::option::weighted(0.4, (groups, inner));
     let sorted = prop_oneof![9 => field(), 1 => Just("id")];
