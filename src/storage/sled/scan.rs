@@ -28,8 +28,8 @@ use crate::supervision::contain;
 pub(super) fn scans_max() -> usize {
     std::thread::available_parallelism().map_or(1, |processors| (processors.get() / 2).clamp(1, 4))
 }
-/// The niceness of the threads of scans: the kernel runs them when nobody else wants the processor, and a little otherwise.
-const NICENESS: i32 = 19;
+/// The niceness of the threads of scans: beside a busy thread they get a tenth of its processor, so that they still end.
+const NICENESS: i32 = 10;
 /// How often a part of an index is read while groups are applied, before all records are read instead.
 const GATHER_TRIES: u32 = 5;
 /// The fewest records in a chunk: they can be read between two groups.
