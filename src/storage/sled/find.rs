@@ -168,13 +168,11 @@ pub(super) fn look(
         Plan::Gather(set) => set,
     };
     let (plan, seq) = (QueryPlan::Index, tally.seq);
-    Ok(match gather(&set, &reader, GATHER_RECORDS_MAX)? {
-        Some(ids) => QueryLook::Among { ids, seq, plan },
-        None => {
-            let names = indexes.iter().map(|index| index.name()).collect();
-            QueryLook::Set { names, set }
-        }
-    })
+    if let Some(ids) = gather(&set, &reader, GATHER_RECORDS_MAX)? {
+        return Ok(QueryLook::Among { ids, seq, plan });
+    }
+    let names = indexes.iter().map(|index| index.name()).collect();
+    Ok(QueryLook::Set { names, set })
 }
 
 /// The page of a query for all records in the order of ids, or in the reverse.

@@ -172,8 +172,10 @@ impl SledStore {
 /// work.
 fn on_nice_thread(work: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
     let nice = move || {
-        // On Linux this is about the thread. If it fails, the thread was nicer already.
-        let _ = rustix::process::setpriority_process(None, NICENESS);
+        // On Linux this is about the thread. If it fails, the process was started nicer.
+        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+            tracing::debug!(%error, "a scan keeps the priority of the process");
+        }
         work();
     };
     let thread = std::thread::Builder::new().name("scan".to_owned());
