@@ -48,6 +48,7 @@ mod index_catalog;
 mod index_check;
 mod index_declaring;
 mod index_reading;
+mod index_sets;
 mod known;
 mod limits;
 mod log;

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::checked::Tally;
 use super::holder::Holder;
-use super::index_reading::{IndexReader, WalkedPage, gather};
+use super::index_reading::{IndexReader, WalkedPage};
+use super::index_sets::gather;
 use super::message::StoreMessage;
 use super::page::{self, OrderedRecords, PageRead};
 use super::reader_state::OpenEngine;

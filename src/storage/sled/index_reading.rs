@@ -11,7 +11,7 @@ use crate::num::as_u64;
 use crate::record::{
     EncodedRange, IndexSection, JsonObject, ListQuery, Record, RecordId, after_all,
 };
-use crate::storage::plan::{IndexPart, IndexSet, entry_at};
+use crate::storage::plan::{IndexPart, entry_at};
 use crate::storage::{CollectionId, StoreError};
 
 /// The most records whose texts begin alike that are compared to find their order.
@@ -39,46 +39,6 @@ pub(super) struct WalkedPage {
 
 /// Keys from the first one up to and without the second.
 type KeySpan = (Vec<u8>, Vec<u8>);
-
-/// The ids of the records of a set, sorted; `None` if more than `max` keys would be read, or if a part has no reader.
-pub(super) fn gather<'a>(
-    set: &IndexSet,
-    reader: &dyn Fn(&IndexPart) -> Option<IndexReader<'a>>,
-    max: usize,
-) -> Result<Option<Vec<RecordId>>, ReadError> {
-    let part = |part: &IndexPart, max| match reader(part) {
-        Some(reader) => reader.gather(part, max),
-        None => Ok(None),
-    };
-    match set {
-        IndexSet::Part(only) => part(only, max),
-        IndexSet::Both(one, other) => {
-            let Some(mut ids) = part(one, max)? else {
-                return Ok(None);
-            };
-            let Some(others) = part(other, max)? else {
-                return Ok(None);
-            };
-            ids.retain(|id| others.binary_search(id).is_ok());
-            Ok(Some(ids))
-        }
-        IndexSet::AnyOf(sets) => {
-            let mut ids = Vec::new();
-            for set in sets {
-                let Some(more) = gather(set, reader, max)? else {
-                    return Ok(None);
-                };
-                ids.extend(more);
-                if ids.len() > max {
-                    return Ok(None);
-                }
-            }
-            ids.sort_unstable();
-            ids.dedup();
-            Ok(Some(ids))
-        }
-    }
-}
 
 impl<'a> IndexReader<'a> {
     pub(super) fn new(open: &'a OpenEngine, collection: CollectionId, kept: &'a KeptIndex) -> Self {
@@ -143,7 +103,11 @@ impl<'a> IndexReader<'a> {
     }
 
     /// The ids of the records that a part names, sorted; `None` if they are more than `max`.
-    fn gather(&self, part: &IndexPart, max: usize) -> Result<Option<Vec<RecordId>>, ReadError> {
+    pub(super) fn gather(
+        &self,
+        part: &IndexPart,
+        max: usize,
+    ) -> Result<Option<Vec<RecordId>>, ReadError> {
         let mut ids = Vec::new();
         let spans = self.searched(part);
         if spans.len() > max.max(SPANS_MAX) {

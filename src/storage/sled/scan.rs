@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::engine::following;
 use super::holder::Holder;
-use super::index_reading::{self, IndexReader};
+use super::index_reading::IndexReader;
+use super::index_sets;
 use super::page::{self, CHUNK_BYTES, CHUNK_RECORDS};
 use super::read_error::ReadError;
 use super::store::{SledStore, record};
@@ -292,7 +293,7 @@ impl<'a> CollectionScan<'a> {
                 let kept = kept.find(|kept| kept.is_complete() && kept.index.name() == *name)?;
                 Some(IndexReader::new(open, self.collection, kept))
             };
-            index_reading::gather(set, &reader, usize::MAX)
+            index_sets::gather(set, &reader, usize::MAX)
         };
         // Beside the writer, a record could move from what is not read yet to what was.
         for _ in 0..GATHER_TRIES {

@@ -7,6 +7,7 @@ use super::super::scan::ScanSource;
 use super::indexing::{create, id, refused};
 use super::*;
 use crate::record::{EncodedRange, Selection, WantedIndexes};
+use crate::storage::ScanLimit;
 use crate::storage::plan::{IndexPart, IndexSet};
 
 /// The number of records in these tests, unless told.
@@ -208,6 +209,44 @@ fn a_list_has_the_state_of_the_look_by_which_it_was_found() {
             let now = store.query(BOOKS, &asked).await.unwrap();
             assert!(now.seq > seq, "{text}");
         }
+        running.stop().await;
+    });
+}
+
+#[test]
+fn a_list_that_no_index_serves_reads_only_so_many_records() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Arc::<Memory>::default();
+        let records: Vec<_> = (0..RECORDS).map(|n| json!({"n": n, "t": n % 2})).collect();
+        let running = filled(&memory, folder.path(), false, &records).await;
+        let store = &running.store;
+        let mut settings = indexed(folder.path(), &["n"]);
+        settings.storage.scan_records = 2_000;
+        store.set_limits(&settings);
+        let limit = ScanLimit::Records { most: 2_000 };
+        for (text, index) in [
+            ("t=1", vec![vec!["t".to_owned()]]),
+            (
+                "t=1&_sort=n&_limit=5&_after=",
+                vec![vec!["t".to_owned(), "n".to_owned()]],
+            ),
+            // These end when the page is full, which it never is.
+            ("t=7&_limit=5&_after=", vec![vec!["t".to_owned()]]),
+            ("t_like=7&_limit=5&_after=", vec![]),
+        ] {
+            let wanted = WantedIndexes(index);
+            let found = store.query(BOOKS, &query(text)).await;
+            let refused = StoreError::Unindexed { wanted, limit };
+            assert_eq!(found, Err(refused), "{text}");
+        }
+        let few = store.query(BOOKS, &query("t=1&_limit=5&_after=")).await;
+        assert_eq!(few.unwrap().records.len(), 5);
+        let served = store.query(BOOKS, &query("n_gte=2990")).await;
+        assert_eq!(served.unwrap().records.len(), 10);
+        let shown = crate::telemetry::exposed(Arc::<SledStore>::clone(store) as Arc<dyn Store>);
+        let counted = "perennial_storage_limited_scans_total{limit=\"records\"} 4\n";
+        assert!(shown.contains(counted), "{shown}");
         running.stop().await;
     });
 }
