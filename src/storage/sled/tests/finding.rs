@@ -244,7 +244,8 @@ fn a_list_that_no_index_serves_reads_only_so_many_records() {
         assert_eq!(few.unwrap().records.len(), 5);
         let served = store.query(BOOKS, &query("n_gte=2990")).await;
         assert_eq!(served.unwrap().records.len(), 10);
-        let shown = crate::telemetry::exposed(Arc::<SledStore>::clone(store) as Arc<dyn Store>);
+        let shown: Arc<dyn Store> = Arc::<SledStore>::clone(store);
+        let shown = crate::telemetry::exposed(shown);
         let counted = "perennial_storage_limited_scans_total{limit=\"records\"} 4\n";
         assert!(shown.contains(counted), "{shown}");
         running.stop().await;
