@@ -163,7 +163,8 @@ impl SizedSet {
     }
 }
 
-/// The cost of looking a record up by its id, and of coming across it in a scan, compared with a key of an index. Measured.
+/// The cost of looking a record up by its id, and of coming across it in a scan, compared with a key of an index: estimates, which only
+/// have to be right within a factor.
 const LOOK_COST: u64 = 7;
 const SCAN_COST: u64 = 4;
 

@@ -36,7 +36,7 @@ const GATHER_TRIES: u32 = 5;
 /// The fewest records in a chunk: they can be read between two groups.
 const CHUNK_RECORDS_MIN: usize = 8;
 
-/// How often each limit of scans was reached.
+/// The number of scans that reached each limit.
 #[derive(Debug, Default)]
 pub(super) struct ScanLimitCounts([AtomicU64; ScanLimit::NAMES.len()]);
 
