@@ -1,8 +1,8 @@
 //! Sends the body of an answer as the client takes it.
 //!
 //! A body in memory is handed to the library piece by piece. The bytes of a memory file are copied when the library writes them.
-//! A file on a disk is not even read before the client's windows have room for it, and the pieces of all such files of a
-//! connection share one room.
+//! A file on a disk is not even read before the client's windows have room for it. The pieces of all bodies of a connection share
+//! its rooms.
 //!
 //! Nothing here is an `async fn`: what waits is kept once, in as few bytes as there are, since a client may have many streams
 //! that it does not read.
@@ -28,7 +28,7 @@ use super::super::open_end::OpenEnded;
 use super::SEND_BUFFER_BYTES;
 use super::answer::Answer;
 use super::outgoing::{Counted, FRAME_BYTES, OutgoingBytes};
-use super::streams::{PlaceInLine, UnsentRoom};
+use super::rooms::{PieceRoom, PlaceInLine};
 use crate::memory_file::MemoryFile;
 use crate::num::{as_u64, as_usize};
 
@@ -54,12 +54,11 @@ pub(super) struct DiskSource {
     /// The rest; `None` while the next piece is read.
     rest: Option<Box<dyn DiskBody>>,
     reading: Option<Box<PieceBeingRead>>,
-    place: Option<PlaceInLine>,
 }
 
 struct PieceBeingRead {
     step: DiskStep<Bytes>,
-    room: UnsentRoom,
+    room: PieceRoom,
     wanted: usize,
 }
 
@@ -100,6 +99,8 @@ pub(super) struct BodySender {
     /// Since when the client takes nothing more.
     waiting_since: Option<Instant>,
     timer: LazyTimer,
+    /// Its place among those who wait for room.
+    place: Option<PlaceInLine>,
 }
 
 impl BodySender {
@@ -113,6 +114,7 @@ impl BodySender {
             sent: 0,
             waiting_since: None,
             timer: LazyTimer::default(),
+            place: None,
         }
     }
 
@@ -129,7 +131,7 @@ impl BodySender {
         if length <= PIECE_BYTES && self.left == Some(as_u64(length)) {
             self.stream.reserve_capacity(length);
             if self.stream.capacity() >= length {
-                let bytes = OutgoingBytes::memory(bytes, counted);
+                let bytes = OutgoingBytes::memory(bytes, None, counted);
                 self.hand_over((bytes, length), answer)?;
                 return Ok(None);
             }
@@ -149,7 +151,7 @@ impl BodySender {
                 Source::Bytes(bytes, counted) => ready!(self.poll_cut(bytes, counted, answer, cx))?,
                 Source::Parts(body) => {
                     let Some(piece) = ready!(self.poll_part(body, answer, cx))? else {
-                        let end = OutgoingBytes::memory(Bytes::new(), None);
+                        let end = OutgoingBytes::memory(Bytes::new(), None, None);
                         let sent = self.stream.send_data(end, true);
                         return Poll::Ready(sent.map_err(|_| Reason::CANCEL));
                     };
@@ -175,8 +177,8 @@ impl BodySender {
         if wanted == 0 {
             return Poll::Ready(Err(self.too_short()));
         }
-        let piece = bytes.split_to(ready!(self.poll_capacity(wanted, answer, cx))?);
-        let piece = OutgoingBytes::memory(piece, counted.clone());
+        let (length, room) = ready!(self.poll_room(wanted, false, answer, cx))?;
+        let piece = OutgoingBytes::memory(bytes.split_to(length), Some(room), counted.clone());
         Poll::Ready(Ok((piece, wanted)))
     }
 
@@ -221,8 +223,9 @@ impl BodySender {
     ) -> Poll<Result<Piece, Reason>> {
         let left = as_usize(file.length().saturating_sub(self.sent));
         let wanted = left.min(SEND_BUFFER_BYTES);
-        let bytes = ready!(self.poll_capacity(wanted, answer, cx))?;
-        let piece = OutgoingBytes::file(file.clone(), self.sent, bytes, answer.open.streams());
+        let (bytes, room) = ready!(self.poll_room(wanted, false, answer, cx))?;
+        let streams = answer.open.streams();
+        let piece = OutgoingBytes::file(file.clone(), self.sent, bytes, room, streams);
         Poll::Ready(Ok((piece, wanted)))
     }
 
@@ -237,8 +240,7 @@ impl BodySender {
         } else {
             let left = self.left.map_or(usize::MAX, as_usize);
             let wanted = left.min(answer.open.share_bytes());
-            let bytes = ready!(self.poll_capacity(wanted, answer, cx))?;
-            let room = ready!(self.poll_room(&mut disk.place, bytes, answer, cx))?;
+            let (_, room) = ready!(self.poll_room(wanted, true, answer, cx))?;
             let rest = disk.rest.take().ok_or(Reason::INTERNAL_ERROR)?;
             Box::new(PieceBeingRead {
                 step: rest.read(room.bytes),
@@ -254,20 +256,29 @@ impl BodySender {
             return Poll::Ready(Err(self.too_short()));
         };
         disk.rest = Some(rest);
-        let piece = OutgoingBytes::memory(piece, Some(Rc::new(reading.room)));
+        let piece = OutgoingBytes::memory(piece, Some(reading.room), None);
         Poll::Ready(Ok((piece, reading.wanted)))
     }
 
-    /// Waits for room for a piece. If the client cancels the stream, its body is dropped.
+    /// Waits until the client takes more, and then for room for a piece of up to `wanted` bytes, which are `made` for it or lie in
+    /// memory already. If the client cancels the stream, its body is dropped.
     fn poll_room(
         &mut self,
-        place: &mut Option<PlaceInLine>,
-        bytes: usize,
+        wanted: usize,
+        made: bool,
         answer: &Answer,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<UnsentRoom, Reason>> {
-        match answer.open.streams().poll_room(place, bytes, cx) {
-            Poll::Ready(room) => Poll::Ready(Ok(room)),
+    ) -> Poll<Result<(usize, PieceRoom), Reason>> {
+        let Poll::Ready(capacity) = self.poll_capacity(wanted, answer, cx) else {
+            // Nobody waits behind a stream that its client does not take.
+            self.place = None;
+            return Poll::Pending;
+        };
+        let length = capacity?;
+        let bytes = if made { length } else { 0 };
+        let room = answer.open.streams().poll_room(&mut self.place, bytes, cx);
+        match room {
+            Poll::Ready(room) => Poll::Ready(Ok((length, room))),
             Poll::Pending => self.stream.poll_reset(cx).map(|_| Err(Reason::CANCEL)),
         }
     }

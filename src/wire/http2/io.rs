@@ -13,10 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::super::counters::count;
+use super::super::http1::LINGER;
 use super::super::lazy_timer::LazyTimer;
 use super::super::socket::{LazySocket, Then};
 use super::super::thread::Thread;
-use super::LINGER;
 use super::budget::FrameBudget;
 use super::frames::{FrameHead, FrameReader};
 use super::streams::Streams;

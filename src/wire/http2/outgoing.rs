@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use bytes::{Buf, Bytes};
 
+use super::rooms::PieceRoom;
 use super::streams::Streams;
 use crate::memory_file::MemoryFile;
 use crate::num::as_u64;
@@ -15,32 +16,41 @@ pub(super) const FRAME_BYTES: usize = 16 * 1024;
 
 /// Bytes that the library has and the client has not.
 pub(super) enum OutgoingBytes {
-    /// The room that they take is free again when the library drops them.
     InMemory {
         bytes: Bytes,
+        /// It is free again when the library drops them. A small body needs none.
+        _room: Option<PieceRoom>,
         _counted: Counted,
     },
     InFile(FileBytes),
 }
 
-/// Counts bytes until the library drops them: the room of a piece of a file, or an answer that was made for one request.
+/// Counts the bytes of an answer that was made for one request, until the library drops the last of them.
 pub(super) type Counted = Option<Rc<dyn Any>>;
 
 impl OutgoingBytes {
     /// Bytes of a memory file. `streams` is told if they can't be had.
-    pub(super) fn file(file: MemoryFile, from: u64, left: usize, streams: &Rc<Streams>) -> Self {
+    pub(super) fn file(
+        file: MemoryFile,
+        from: u64,
+        left: usize,
+        room: PieceRoom,
+        streams: &Rc<Streams>,
+    ) -> Self {
         Self::InFile(FileBytes {
             file,
             from,
             left,
             copied: OnceCell::new(),
             streams: Rc::clone(streams),
+            _room: room,
         })
     }
 
-    pub(super) fn memory(bytes: Bytes, counted: Counted) -> Self {
+    pub(super) fn memory(bytes: Bytes, room: Option<PieceRoom>, counted: Counted) -> Self {
         Self::InMemory {
             bytes,
+            _room: room,
             _counted: counted,
         }
     }
@@ -77,6 +87,7 @@ pub(super) struct FileBytes {
     /// The bytes from `from` on that were copied and not written.
     copied: OnceCell<Bytes>,
     streams: Rc<Streams>,
+    _room: PieceRoom,
 }
 
 impl FileBytes {

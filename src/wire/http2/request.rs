@@ -19,11 +19,10 @@ use tokio::time::{Instant, timeout};
 use super::super::buffered::Held;
 use super::super::counters::count;
 use super::super::hosts::Peer;
-use super::super::http1::Fault;
+use super::super::http1::{DISCARD_TIME_MAX, Fault};
 use super::super::lazy_timer::LazyTimer;
 use super::super::link::Link;
 use super::super::thread::Thread;
-use super::DISCARD_TIME_MAX;
 use super::budget::FrameBudget;
 use super::rules;
 
