@@ -155,7 +155,7 @@ impl Drop for PlaceInLine {
 mod tests {
     use super::*;
 
-    /// What one who waits gets, if anything.
+    /// The room that a waiting stream gets, if any.
     fn ask(
         rooms: &Rc<Rooms>,
         place: &mut Option<PlaceInLine>,

@@ -38,7 +38,7 @@ pub(super) struct Streams {
     idle_since: Cell<Instant>,
     /// The task that waits for the last one to end.
     waiting: Cell<Option<Waker>>,
-    /// What the pieces of its answers have.
+    /// The room that the pieces of its answers take.
     rooms: Rc<Rooms>,
     /// Counts bytes of requests' bodies that were not read.
     held_unread: RefCell<Held>,
