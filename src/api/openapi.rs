@@ -38,19 +38,21 @@ const API: &str = "api";
 
 /// The document at [`OPENAPI`].
 pub(crate) fn openapi_document(settings: &Settings) -> Document {
-    Document::json("application/json", &openapi(settings))
+    let settings = settings.clone();
+    Document::new("application/json", move || openapi(&settings).to_string())
 }
 
 /// The page at [`DOCS`], which needs nothing but the document.
 pub(crate) fn docs_page() -> Document {
     let page = include_str!("openapi/docs.html");
-    Document::new("text/html; charset=utf-8", page)
+    Document::new("text/html; charset=utf-8", move || page)
 }
 
 /// The JSON Schema of the records of a resource.
 pub(crate) fn schema_document(name: &str, settings: &ResourceSettings) -> Document {
-    let schema = shapes::of_resource(name, settings);
-    Document::json("application/schema+json", &schema)
+    let (name, settings) = (name.to_owned(), settings.clone());
+    let schema = move || shapes::of_resource(&name, &settings).to_string();
+    Document::new("application/schema+json", schema)
 }
 
 /// The API of these settings (`OpenAPI` 3.1).

@@ -1,4 +1,6 @@
-//! A text that is made once for each edition of the settings, and served as it is.
+//! A text that is made once for each edition of the settings, when it is asked for first, and served as it is.
+
+use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
@@ -14,38 +16,45 @@ use crate::wire::{Problem, options};
 /// The methods that are allowed on a document.
 pub(crate) const METHODS: &str = "GET, HEAD, OPTIONS";
 
-/// The text, with its media type and its entity tag.
-#[derive(Debug, Clone)]
+/// A text with its media type.
+#[derive(Debug)]
 pub(crate) struct Document {
     media_type: &'static str,
+    text: LazyLock<TaggedText, Box<dyn FnOnce() -> TaggedText + Send>>,
+}
+
+#[derive(Debug)]
+struct TaggedText {
     etag: String,
     body: Bytes,
 }
 
 impl Document {
-    pub(crate) fn new(media_type: &'static str, body: impl Into<Bytes>) -> Self {
-        let body = body.into();
+    /// A text that is made when it is asked for first: that of many resources takes long, and a reload does not wait for it.
+    pub(crate) fn new<T: Into<Bytes>>(
+        media_type: &'static str,
+        make: impl FnOnce() -> T + Send + 'static,
+    ) -> Self {
+        let make = move || {
+            let body = make().into();
+            let etag = tag_of(&body);
+            TaggedText { etag, body }
+        };
         Self {
             media_type,
-            etag: tag_of(&body),
-            body,
+            text: LazyLock::new(Box::new(make)),
         }
-    }
-
-    /// A document of JSON.
-    pub(crate) fn json(media_type: &'static str, value: &serde_json::Value) -> Self {
-        Self::new(media_type, value.to_string())
     }
 
     /// The answer to a GET or HEAD.
     pub(crate) fn read(&self, headers: &HeaderMap) -> Answered {
+        let TaggedText { etag, body } = &*self.text;
         let whole = || {
-            let mut whole =
-                HttpResponse::with_body(StatusCode::OK, BoxBody::new(self.body.clone()));
+            let mut whole = HttpResponse::with_body(StatusCode::OK, BoxBody::new(body.clone()));
             set(&mut whole, header::CONTENT_TYPE, self.media_type);
             whole
         };
-        let mut response = conditional::answer(headers, self.etag.clone(), None, whole)?;
+        let mut response = conditional::answer(headers, etag.clone(), None, whole)?;
         // The settings may change at any time.
         set(&mut response, header::CACHE_CONTROL, "no-cache");
         Ok(response)
