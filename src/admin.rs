@@ -22,9 +22,10 @@ use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, OptionFuture};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::incidents::Incidents;
 use crate::storage::{OldestMoment, Store, moment_text};
@@ -48,6 +49,8 @@ pub(crate) struct Admin {
     pulse: Arc<Pulse>,
     faults: Faults,
     running: OnceLock<Running>,
+    /// Held while something other than health is told, which is more work.
+    turn: Mutex<()>,
 }
 
 /// The parts to report on, once every child is prepared.
@@ -103,11 +106,21 @@ impl Responder for Admin {
             ) {
                 (Some(record), _) => self.history(record, request).await,
                 (None, Some(target)) => orders::answer(self, target, request).await,
-                (None, None) => self.tell(request),
+                (None, None) => {
+                    // One at a time, so that health never waits behind the metrics of a thousand clients.
+                    let turn = (!is_health(&path)).then(|| self.turn.lock());
+                    let _turn = OptionFuture::from(turn).await;
+                    self.tell(request)
+                }
             },
         };
         answer.unwrap_or_else(|problem| problem.response(request))
     }
+}
+
+/// Whether a path tells whether the daemon lives and can serve.
+fn is_health(path: &str) -> bool {
+    path == "/livez" || path == "/readyz" || path.starts_with("/readyz/")
 }
 
 impl Admin {
@@ -117,6 +130,7 @@ impl Admin {
             pulse,
             faults,
             running: OnceLock::new(),
+            turn: Mutex::new(()),
         }
     }
 
