@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Each promise of the store by a command, one after the other: `tests/ops/store.sh` shows all of them, `tests/ops/store.sh figures`
 # only those that are named. FAULTS (1000), KILLS (1000), POWER_CUTS (100) and RECORDS (1000000) set how much is done. It takes
-# hours in full and measures, so the gate runs smaller ones of the same instead.
+# hours in full, so the gate runs smaller numbers of faults, kills, power cuts and tasks that are cut off; the other rows measure,
+# and are not a part of it.
 set -euo pipefail
 . "$(dirname "$0")/harness.sh"
 
