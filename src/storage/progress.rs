@@ -1,6 +1,7 @@
 //! The progress of a task that reads the store from outside.
 
 use std::io::{self, Read};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,12 +38,12 @@ impl TaskProgress for Untold {
 }
 
 /// Counts the bytes that are read.
-pub(crate) struct ReadCounter<'a, R> {
+pub(crate) struct ReadCounter<R, C> {
     pub(crate) from: R,
-    pub(crate) counter: &'a AtomicU64,
+    pub(crate) counter: C,
 }
 
-impl<R: Read> Read for ReadCounter<'_, R> {
+impl<R: Read, C: Deref<Target = AtomicU64>> Read for ReadCounter<R, C> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let bytes = self.from.read(into)?;
         self.counter.fetch_add(as_u64(bytes), Ordering::Relaxed);

@@ -9,7 +9,7 @@ use std::sync::mpsc::sync_channel;
 
 use super::format::{Format, ReadFault, RowSink};
 use super::import_state::{ImportState, ImportSubject, StateFault};
-use super::importer::{Comparer, CountedRead, Importer, undeclared};
+use super::importer::{Comparer, Importer, undeclared};
 use super::meter::Meter;
 use super::seen_rows::SeenRows;
 use super::shipping::{Shipment, Shipper, ShippingFault};
@@ -17,6 +17,7 @@ use super::{Named, database, is_stream, ndjson, records_path, table};
 use crate::admin::{Catalogue, ParcelDone};
 use crate::cli::admin_client::{AdminClient, ClientError};
 use crate::cli::{Exit, complain, print, say};
+use crate::storage::ReadCounter;
 
 const READ_BYTES: usize = 256 * 1024;
 
@@ -154,9 +155,9 @@ impl Job<'_> {
         let total = subject.bytes;
         let (state, state_file) = self.state(subject)?;
         let read = Arc::new(AtomicU64::new(0));
-        let counted = CountedRead {
-            inner: source,
-            read: Arc::clone(&read),
+        let counted = ReadCounter {
+            from: source,
+            counter: Arc::clone(&read),
         };
         let mut input = BufReader::with_capacity(READ_BYTES, counted);
         let shipper = Shipper {

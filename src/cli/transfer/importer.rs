@@ -1,8 +1,5 @@
 //! Makes shipments of the rows of a file.
 
-use std::io::{self, Read};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use super::format::{ReadFault, Row, RowSink, too_long};
@@ -10,7 +7,6 @@ use super::rows_in::{RowsCheck, RowsIn, hash_of};
 use super::shipping::{RowFate, Shipment, ShippedRow};
 use crate::admin::{Catalogue, PARCEL_BYTES, PARCEL_LINES};
 use crate::cli::say;
-use crate::num::as_u64;
 
 /// Makes shipments of rows.
 pub(super) struct Importer<'a> {
@@ -117,20 +113,6 @@ impl RowSink for Comparer<'_> {
         } else {
             Err(ReadFault::Stopped)
         }
-    }
-}
-
-/// Counts the bytes that are read.
-pub(super) struct CountedRead<R> {
-    pub(super) inner: R,
-    pub(super) read: Arc<AtomicU64>,
-}
-
-impl<R: Read> Read for CountedRead<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.read.fetch_add(as_u64(read), Ordering::Relaxed);
-        Ok(read)
     }
 }
 
