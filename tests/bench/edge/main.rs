@@ -3,6 +3,7 @@
 //! Run it with `cargo bench --bench edge`; it needs wrk and nginx (Debian packages). Every server has one thread for requests.
 //! The figures are microseconds of CPU time of the server's processes for each request, from /proc, so that other load on the
 //! machine matters little. They are medians of `BENCH_ROUNDS` (3) rounds of `BENCH_SECONDS` (1) each, servers by turns.
+//! `cargo bench --bench edge -- --profile` tells where the time goes instead.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,8 +15,11 @@
 )]
 
 mod idle;
+#[path = "../profile.rs"]
+mod profile;
 mod servers;
 
+use std::path::Path;
 use std::process::Command;
 
 use servers::Server;
@@ -40,7 +44,10 @@ struct Figures {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
+    // Cargo adds `--bench`.
+    let arguments: Vec<String> = std::env::args()
+        .filter(|argument| argument != "--bench")
+        .collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         [_, "--hello", port, site] => return servers::hello(port, site),
@@ -49,6 +56,11 @@ fn main() {
     }
     let folder = tempfile::tempdir().unwrap();
     let (servers, record) = servers::start(folder.path());
+    let mut pages = pages(&record);
+    if let [_, "--profile", wanted @ ..] = words.as_slice() {
+        pages.retain(|page| wanted.is_empty() || wanted.contains(&page.name));
+        return profiles(&servers, &pages, folder.path());
+    }
     println!(
         "CPU time of the server for each request in us (and requests/s), {CONNECTIONS} connections, one thread each"
     );
@@ -57,6 +69,16 @@ fn main() {
         print!("{:>18}", server.name);
     }
     println!("{:>9}{:>9}", "x nginx", "logged");
+    for page in &pages {
+        row(&servers, page, false);
+        row(&servers, page, true);
+    }
+    drop(servers);
+    idle::measure(folder.path());
+}
+
+/// The pages that are measured.
+fn pages(record: &str) -> Vec<Page> {
     let page = |name, path: &str, aim, aim_new| Page {
         name,
         path: path.to_owned(),
@@ -64,20 +86,33 @@ fn main() {
         aim_logged: None,
         aim_new: Some(aim_new),
     };
-    for page in [
+    vec![
         Page {
             aim_logged: Some(0.72),
             ..page("1 KB", "/1k.html", 0.70, 1.0)
         },
         page("100 KB", "/100k.html", 0.85, 1.0),
         page("3.6 MB", "/3m.html", 1.0, 1.0),
-        page("a record", &record, 0.75, 1.1),
-    ] {
-        row(&servers, &page, false);
-        row(&servers, &page, true);
+        page("a record", record, 0.75, 1.1),
+    ]
+}
+
+/// Prints where the time of each page goes on every server.
+fn profiles(servers: &[Server], pages: &[Page], folder: &Path) {
+    for page in pages {
+        for new in [false, true] {
+            let of = |server: &Server| {
+                let load = || measure(server, &page.path, new).cpu_us;
+                (server.name, profile::parts(server.pid(), folder, load))
+            };
+            let columns: Vec<_> = servers.iter().map(of).collect();
+            let connection = if new { "new" } else { "kept" };
+            profile::print(
+                &format!("{}, {connection} connections", page.name),
+                &columns,
+            );
+        }
     }
-    drop(servers);
-    idle::measure(folder.path());
 }
 
 /// Measures one page on every server, and prints one line with the ratios.
