@@ -100,6 +100,9 @@ impl Writer {
                 Ok(decided) => decided,
                 Err(refusal) => return Ok(Err(refusal)),
             };
+            if !batch.dry_run {
+                self.holder.note_misfits(&decided);
+            }
             if let Some(place) = &mut place {
                 place.make_room(staging, &self.holder, order, &decided)?;
             }

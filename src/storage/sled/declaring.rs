@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::candidate::{NextResources, Outcome, broken_rules, of_new_rules};
+use super::deciding::Decided;
 use super::healing::TaskKind;
 use super::holder::Holder;
 use super::message::StoreMessage;
@@ -19,7 +20,7 @@ use super::reader_state::OpenEngine;
 use super::store::SledStore;
 use super::stored_fit;
 use crate::num::as_u64;
-use crate::record::{CommandError, RecordId, Schema};
+use crate::record::{CommandError, Decision, RecordId, Schema};
 use crate::storage::TaskProgress;
 use crate::storage::fit::{DataFinding, DataFit, RepeatedValues, Resources};
 use crate::storage::{CollectionId, ResourcesFault, StoreError};
@@ -162,8 +163,7 @@ impl SledStore {
 
 impl Holder {
     /// Decides whether a record may be put that keeps the rules of its request: it has to keep the rules that are declared
-    /// now, too, and a new one has to have an id that requests can name now. Notes it if it breaks the rules that are to be
-    /// declared.
+    /// now, too, and a new one has to have an id that requests can name now.
     pub(super) fn judge(&self, put: &PutRecord<'_>) -> Result<(), CommandError> {
         let known = self.known.load();
         if put.creates && !known.ids(put.collection).reaches(put.id) {
@@ -176,12 +176,20 @@ impl Holder {
         {
             return Err(CommandError::Invalid(broken));
         }
-        if let Some(candidate) = &*self.candidate.load()
-            && let Some(name) = known.name(put.collection)
-        {
-            candidate.note(name, put.collection, put.id, put.json);
-        }
         Ok(())
+    }
+
+    /// Notes the records that a write is about to put and that break the rules that are to be declared.
+    pub(super) fn note_misfits(&self, decided: &[Decided]) {
+        let Some(candidate) = &*self.candidate.load() else {
+            return;
+        };
+        let known = self.known.load();
+        for it in decided {
+            if let (Decision::Put(json), Some(name)) = (&it.decision, known.name(it.collection)) {
+                candidate.note(name, it.collection, &it.target.id, json);
+            }
+        }
     }
 
     /// Compares the stored records with a candidate, as long as it is one.
