@@ -64,6 +64,7 @@ mod reload_children;
 mod reload_drills;
 mod reload_limits;
 mod reload_logs;
+mod reload_many;
 mod reload_resources;
 mod reload_ways;
 mod reload_wrong;
