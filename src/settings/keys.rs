@@ -44,6 +44,12 @@ impl Key {
         self.path.contains('*')
     }
 
+    /// Its default, if that is a text.
+    pub(super) fn default_text(&self) -> Option<&'static str> {
+        let text = self.value.strip_prefix('"')?.strip_suffix('"')?;
+        self.has_default.then_some(text)
+    }
+
     /// Whether its value is a field of [`Settings`](super::Settings). The walk reads the fields of records; and where there
     /// is one choice, nothing depends on it.
     pub(crate) fn has_field(&self) -> bool {

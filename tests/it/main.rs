@@ -33,6 +33,7 @@ mod drills;
 mod errors_for_people;
 mod explain;
 mod faults;
+mod faulty_settings;
 mod feed;
 mod file_faults;
 mod foreign_pages;
