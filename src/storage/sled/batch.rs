@@ -101,7 +101,7 @@ impl Writer {
                 Err(refusal) => return Ok(Err(refusal)),
             };
             if !batch.dry_run {
-                self.holder.note_misfits(&decided);
+                self.note_misfits(&decided);
             }
             if let Some(place) = &mut place {
                 place.make_room(staging, &self.holder, order, &decided)?;
@@ -128,6 +128,19 @@ impl Writer {
             });
         }
         Ok(Some((written, stays)))
+    }
+
+    /// Notes the records that a write is about to put and that break the rules that are to be declared.
+    fn note_misfits(&self, decided: &[Decided]) {
+        let Some(candidate) = &*self.holder.candidate.load() else {
+            return;
+        };
+        let known = self.holder.known.load();
+        for it in decided {
+            if let (Decision::Put(json), Some(name)) = (&it.decision, known.name(it.collection)) {
+                candidate.note(name, it.collection, &it.target.id, json);
+            }
+        }
     }
 
     /// Decides one command. All that is read is read here, before it is staged.

@@ -11,7 +11,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::candidate::{NextResources, Outcome, broken_rules, of_new_rules};
-use super::deciding::Decided;
 use super::healing::TaskKind;
 use super::holder::Holder;
 use super::message::StoreMessage;
@@ -20,7 +19,7 @@ use super::reader_state::OpenEngine;
 use super::store::SledStore;
 use super::stored_fit;
 use crate::num::as_u64;
-use crate::record::{CommandError, Decision, RecordId, Schema};
+use crate::record::{CommandError, RecordId, Schema};
 use crate::storage::TaskProgress;
 use crate::storage::fit::{DataFinding, DataFit, RepeatedValues, Resources};
 use crate::storage::{CollectionId, ResourcesFault, StoreError};
@@ -177,19 +176,6 @@ impl Holder {
             return Err(CommandError::Invalid(broken));
         }
         Ok(())
-    }
-
-    /// Notes the records that a write is about to put and that break the rules that are to be declared.
-    pub(super) fn note_misfits(&self, decided: &[Decided]) {
-        let Some(candidate) = &*self.candidate.load() else {
-            return;
-        };
-        let known = self.known.load();
-        for it in decided {
-            if let (Decision::Put(json), Some(name)) = (&it.decision, known.name(it.collection)) {
-                candidate.note(name, it.collection, &it.target.id, json);
-            }
-        }
     }
 
     /// Compares the stored records with a candidate, as long as it is one.
