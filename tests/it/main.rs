@@ -65,6 +65,7 @@ mod reload_drills;
 mod reload_limits;
 mod reload_logs;
 mod reload_resources;
+mod reload_unique;
 mod reload_ways;
 mod reload_wrong;
 mod required;
