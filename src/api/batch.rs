@@ -89,6 +89,8 @@ impl BatchOperation<'_> {
         let method = Method::from_bytes(self.method.as_bytes());
         let method = method.map_err(|_| no_batch(format!("{:?} is not a method", self.method)))?;
         let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
+        // An answer that was kept is told as it was, although the path may be no resource's any more.
+        *url = format!("{base}{}", resource_path(&method, path));
         let nowhere = || {
             let detail = format!("{} is not the path of a resource or of a record", self.path);
             Problem::new(Code::NotFound).detail(detail)
@@ -156,6 +158,14 @@ impl BatchOperation<'_> {
         }
         Ok(headers)
     }
+}
+
+/// The path of the resource that an operation on this path is about, as far as the path tells: a POST is about the resource, and
+/// the others, if they make a record, about a record.
+fn resource_path<'a>(method: &Method, path: &'a str) -> &'a str {
+    let path = path.trim_end_matches('/');
+    let parent = path.rsplit_once('/').map(|(parent, _)| parent);
+    parent.filter(|_| method != Method::POST).unwrap_or(path)
 }
 
 /// Answers a request for [`BATCH`].

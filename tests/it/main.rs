@@ -68,6 +68,7 @@ mod reload_limits;
 mod reload_logs;
 mod reload_many;
 mod reload_resources;
+mod reload_unique;
 mod reload_ways;
 mod reload_wrong;
 mod required;

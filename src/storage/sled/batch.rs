@@ -41,7 +41,9 @@ impl Writer {
         let StoreMessage::Write { batch, reply } = &**delivery else {
             return None;
         };
+        let before = staging.changes.len();
         let evaluated = self.evaluate(open, staging, delivery, batch).transpose()?;
+        self.holder.note_clashes(staging, before);
         let (answer, stays) = match evaluated {
             Ok((written, stays)) => (Ok(written), stays),
             Err(error) => (Err(error), false),

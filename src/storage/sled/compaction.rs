@@ -297,7 +297,7 @@ impl Compactor {
     }
 
     /// Makes a view that lacks a few changes at most. `None` if the store was closed.
-    fn build(
+    pub(super) fn build(
         &self,
         era: u64,
         replaced: mpsc::Sender<Arc<OpenEngine>>,
