@@ -125,6 +125,7 @@ fn perennial(folder: &Path, records: u64, is_size: bool) -> Column {
             .args(["import", "books"])
             .arg(&rows)
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .status();
         assert!(
             imported.unwrap().success(),
