@@ -14,6 +14,7 @@ mod probe;
 mod reload;
 mod restore;
 mod salvage;
+mod scans;
 mod serve;
 mod status;
 mod transfer;

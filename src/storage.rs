@@ -10,16 +10,20 @@ mod feed;
 mod fit;
 mod history;
 mod journal;
+mod list_page;
 mod plan;
 mod progress;
 mod salvage;
 mod sled;
 mod store;
+mod unserved;
 
 pub(crate) use self::backup::{
     BackupError, BackupPlan, Manifest, Moment, moment_text, restore_backup, restore_folder,
     verify_backup,
 };
+#[cfg(test)]
+pub(crate) use self::sled::TestProgress;
 use self::sled::{ANSWERS, DataFolder, NoView, SalvagedView, ViewEntry, is_trusted};
 pub(crate) use self::sled::{
     DataCheck, FolderFault, LastChange, PreparedResources, PrintError, ProposedResources,
@@ -29,11 +33,14 @@ pub(crate) use feed::{ChangesPage, FeedChange, FeedKind, FeedStep, Following, Re
 pub(crate) use fit::{DataFinding, Resources};
 pub(crate) use history::RecordHistory;
 pub(crate) use journal::JournalFiles;
-pub(crate) use plan::{IndexPart, IndexSet, Plan, PlanFacts, unknown_size};
+pub(crate) use list_page::{ListPage, QueryCost};
+pub(crate) use plan::{IndexPart, IndexSet, Plan, PlanCost, PlanFacts, unknown_size};
 pub(crate) use progress::{BackupTask, ReadCounter, TaskProgress, Untold};
 pub(crate) use salvage::{SalvageError, Salvaged, salvage};
 pub(crate) use store::{
-    BATCH_COMMANDS_MAX, BatchWritten, Change, Changes, CollectionId, ListPage, OldestMoment,
-    Refusal, ResourcesFault, ScanLimit, Store, StoreError, Write, WriteBatch, Written, unix_ms,
+    BATCH_COMMANDS_MAX, BatchWritten, Change, ChangeSource, Changes, CollectionId, OldestMoment,
+    Refusal, ResourcesFault, ScanLimit, Store, StoreError, StoreReply, Write, WriteBatch, Written,
+    unix_ms,
 };
-use store::{CHANGES_MAX, ChangeKind, StoreReply};
+use store::{CHANGES_MAX, ChangeKind};
+pub(crate) use unserved::Unserved;

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::routes::{Route, RouteTable, Target};
-use crate::storage::Store;
+use crate::storage::ChangeSource;
 use crate::telemetry::{MetricSource, Rows};
 use crate::wire::{Code, Problem};
 use hub::{Hub, Subscription};
@@ -30,7 +30,7 @@ pub(super) use stream::EventStream;
 /// All feeds of the daemon.
 #[derive(Debug)]
 pub(crate) struct Feeds {
-    store: Arc<dyn Store>,
+    store: Arc<dyn ChangeSource>,
     open: AtomicUsize,
     counts: FeedCounts,
     /// One for each thread that has feeds.
@@ -96,9 +96,9 @@ struct FeedCounts {
 
 impl Feeds {
     /// The feeds of this store.
-    pub(crate) fn new(store: &Arc<dyn Store>) -> Arc<Self> {
+    pub(crate) fn new(store: Arc<dyn ChangeSource>) -> Arc<Self> {
         Arc::new(Self {
-            store: Arc::clone(store),
+            store,
             open: AtomicUsize::new(0),
             counts: FeedCounts::default(),
             hubs: Mutex::default(),
@@ -174,40 +174,4 @@ impl MetricSource for Arc<Feeds> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::routes::ResourceTarget;
-    use super::*;
-    use crate::settings::ResourceSettings;
-    use crate::storage::CollectionId;
-
-    fn books(collection: usize) -> Route {
-        let target = ResourceTarget::new(
-            CollectionId(collection),
-            "books",
-            ResourceSettings::at("/books"),
-        );
-        Route::plain("/books", Target::Resource(target))
-    }
-
-    #[test]
-    fn a_feed_compares_its_resource_once_for_each_reload() {
-        let published = watch::Sender::new(None);
-        // A reload may lie between the request's routes and the feed.
-        published.send_replace(Some(Arc::new(RouteTable::new([]))));
-        let route = Arc::new(books(0));
-        assert!(!LastCompared::new(&published, &route).is_as_before());
-        let mut served = LastCompared::new(&published, &route);
-        for (routes, as_before) in [
-            (Some(RouteTable::new([books(0)])), true),
-            (Some(RouteTable::new([books(1)])), false),
-            (Some(RouteTable::new([])), false),
-            (None, true),
-        ] {
-            published.send_replace(routes.map(Arc::new));
-            assert!(served.routes.has_changed().unwrap());
-            assert_eq!(served.is_as_before(), as_before);
-            assert!(!served.routes.has_changed().unwrap(), "it is known now");
-            assert_eq!(served.is_as_before(), as_before);
-        }
-    }
-}
+mod tests;

@@ -131,6 +131,9 @@ impl From<CommandError> for Problem {
             CommandError::TooLong { .. }
             | CommandError::TooMuch
             | CommandError::AnswerTooLong { .. } => Code::BodyTooLarge,
+            CommandError::TooManyMatches { .. } | CommandError::TooManyLooks { .. } => {
+                Code::InvalidParameter
+            }
             CommandError::OtherId { .. } => Code::IdMismatch,
             CommandError::Patch(fault) => return fault.into(),
             CommandError::OfRecord {
@@ -159,18 +162,18 @@ impl From<StoreError> for Problem {
                 let problem = Self::new(Code::Unavailable);
                 return problem.detail(told).retry_after(retry_after);
             }
-            StoreError::Unindexed { ref wanted, limit } => {
+            StoreError::Unindexed { ref why, limit } => {
                 let code = match limit {
                     ScanLimit::Turn => Code::Overloaded,
                     ScanLimit::Time | ScanLimit::Records { .. } => Code::Deadline,
                 };
                 let problem = Self::new(code).detail(error.to_string());
-                return problem.extension("index", json!(wanted.0));
+                return problem.extension("index", json!(why.wanted.0));
             }
             StoreError::Unavailable => Code::Unavailable,
             StoreError::Overloaded | StoreError::Busy => Code::Overloaded,
             StoreError::Expired | StoreError::TooSlow => Code::Deadline,
-            StoreError::TooLarge | StoreError::TooManyMatches { .. } => Code::InvalidParameter,
+            StoreError::TooLarge => Code::InvalidParameter,
             StoreError::Crashed | StoreError::Failed => Code::Internal,
             StoreError::OutcomeUnknown => Code::OutcomeUnknown,
             StoreError::ShuttingDown => Code::ShuttingDown,

@@ -194,7 +194,7 @@ impl Builder {
         Serving {
             files: files.clone(),
             store: Arc::clone(store),
-            feeds: Feeds::new(store),
+            feeds: Feeds::new(Arc::<dyn storage::Store>::clone(store)),
             counters: Arc::clone(&self.bounds.counters),
             patterns: Arc::clone(&self.patterns),
         }

@@ -1,7 +1,9 @@
 //! `perennial check`: whether the settings are valid, and whether the data folder is whole. What is wrong with the settings
 //! was printed when they were loaded.
 
-use super::{AdminArg, Exit, admin_client, complain, config_fault, print, reachable, reload, say};
+use super::{
+    AdminArg, Exit, admin_client, complain, config_fault, print, reachable, reload, say, scans,
+};
 use crate::settings::{LoadedSettings, Settings, SettingsSource};
 use crate::storage::{
     DataCheck, DataFinding, FolderFault, PrintError, ViewCheck, check_data, data_fit,
@@ -32,7 +34,7 @@ pub(super) fn run(
         };
         let file = source.file();
         admin.ask(source, |address| {
-            reload::run(address, true, file.as_deref())
+            reload::run(address, true, file.as_deref()).and_then(|| scans::run(address))
         })
     })
 }

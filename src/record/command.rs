@@ -194,6 +194,16 @@ pub(crate) enum CommandError {
         id: RecordId,
         error: Box<CommandError>,
     },
+    /// More records match than may be changed at once.
+    #[error(
+        "more than {most} records match, so none was changed; say more precisely which, or allow more"
+    )]
+    TooManyMatches { most: usize },
+    /// The filters of a batch would have to be compared with too many records.
+    #[error(
+        "the filters of this batch would have to be compared with more than {most} records, which earlier operations change or the filters match; send several batches"
+    )]
+    TooManyLooks { most: usize },
     /// All changes together would be too long for one group.
     #[error("the changes together have more than {} MiB; change fewer records at once", BATCH_BYTES_MAX >> 20)]
     TooMuch,
@@ -233,6 +243,17 @@ pub(crate) enum NewRecordError {
 }
 
 impl WriteCommand {
+    /// The id of the one record that it names.
+    pub(crate) fn id(&self) -> Option<&RecordId> {
+        match self {
+            Self::Create { id, .. }
+            | Self::Replace { id, .. }
+            | Self::Patch { id, .. }
+            | Self::Delete { id } => Some(id),
+            Self::CreateNumbered { .. } | Self::Matching { .. } => None,
+        }
+    }
+
     /// Whether it leaves fewer records than before.
     pub(crate) fn deletes(&self) -> bool {
         match self {

@@ -17,6 +17,7 @@ mod condition;
 mod cursor;
 mod described;
 mod error;
+mod example;
 mod feed;
 mod filters;
 mod gathered;
@@ -178,14 +179,6 @@ impl ListQuery {
             end: records,
         };
         Self { part, ..self }
-    }
-
-    /// The query for the number of all records.
-    pub(crate) fn counting() -> Self {
-        Self {
-            part: ListPart::Between { start: 0, end: 0 },
-            ..Self::default()
-        }
     }
 
     /// The same for the records of its page only.

@@ -21,6 +21,8 @@ pub(crate) struct Selection {
     /// The number of matching records, and of those after the position where the page begins.
     total: u64,
     following: u64,
+    /// The number of records that were looked at.
+    looked: u64,
     /// Whether the records that have to be kept have too many bytes.
     overflowed: bool,
 }
@@ -34,6 +36,8 @@ pub(crate) struct Selected {
     pub(crate) total: Option<u64>,
     /// Whether others follow.
     pub(crate) more: bool,
+    /// The number of records that were looked at for them.
+    pub(crate) looked: u64,
 }
 
 impl Selection {
@@ -50,12 +54,14 @@ impl Selection {
             kept_max,
             total: 0,
             following: 0,
+            looked: 0,
             overflowed: false,
         }
     }
 
     /// Looks at a record. False if no more need to be shown.
     pub(crate) fn visit(&mut self, record: Record) -> bool {
+        self.looked += 1;
         let object = if self.query.is_plain() {
             JsonObject::default()
         } else {
@@ -107,6 +113,7 @@ impl Selection {
             records: records.skip(skip).collect(),
             total: self.query.wants_total().then_some(self.total),
             more,
+            looked: self.looked,
         })
     }
 

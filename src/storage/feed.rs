@@ -6,7 +6,7 @@
 
 // Decision: A feed is read, not sent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -40,6 +40,7 @@ pub(crate) struct ChangesPage {
 #[derive(Debug)]
 pub(crate) struct FeedChange {
     change: JournalChange,
+    kind: Option<FeedKind>,
     /// `None` in it is a text that is too large to be kept.
     text: OnceLock<Option<Bytes>>,
 }
@@ -68,18 +69,27 @@ pub(crate) enum FeedStep {
 impl ChangesPage {
     /// A page of these changes, which are not none.
     pub(super) fn new(changes: Vec<JournalChange>) -> Option<Arc<Self>> {
-        let (first, last) = (changes.first()?.seq, changes.last()?.seq);
-        let kept = |change: &JournalChange| change.bytes() + text_room(change);
-        let bytes = changes.iter().map(kept).sum();
-        let changes = changes.into_iter().map(|change| FeedChange {
+        Self::behind(0, changes)
+    }
+
+    /// A page of those of these changes that follow `after`, which are not none. By those before it, updates of the same
+    /// moment are known.
+    pub(super) fn behind(after: u64, changes: Vec<JournalChange>) -> Option<Arc<Self>> {
+        let kinds = kinds(&changes);
+        let changes = changes.into_iter().zip(kinds);
+        let changes = changes.filter(|(change, _)| change.seq > after);
+        let changes = changes.map(|(change, kind)| FeedChange {
             change,
+            kind,
             text: OnceLock::new(),
         });
+        let changes: Vec<_> = changes.collect();
+        let kept = |of: &FeedChange| of.change.bytes() + text_room(&of.change);
         Some(Arc::new(Self {
-            first,
-            last,
-            bytes,
-            changes: changes.collect(),
+            first: changes.first()?.seq(),
+            last: changes.last()?.seq(),
+            bytes: changes.iter().map(kept).sum(),
+            changes,
         }))
     }
 
@@ -137,15 +147,7 @@ impl FeedChange {
 
     /// Its effect on a record; `None` if it has none.
     pub(crate) fn kind(&self) -> Option<FeedKind> {
-        match self.change.effect {
-            // No later change of a record has the time of its creation.
-            JournalEffect::Put { created_ms, .. } if created_ms == self.change.at_ms => {
-                Some(FeedKind::Create)
-            }
-            JournalEffect::Put { .. } => Some(FeedKind::Update),
-            JournalEffect::Delete => Some(FeedKind::Delete),
-            JournalEffect::Numbers { .. } => None,
-        }
+        self.kind
     }
 
     /// The id of the record.
@@ -181,6 +183,38 @@ impl FeedChange {
         });
         kept.clone().or(own).unwrap_or_else(make)
     }
+}
+
+/// The effect of each of these changes on a record; `None` for one that has none.
+///
+/// A change has a later time than the creation of its record. In a journal of an old release it may have the same: there, the
+/// first one creates.
+fn kinds(changes: &[JournalChange]) -> Vec<Option<FeedKind>> {
+    let (mut at_ms, mut created) = (0, BTreeSet::new());
+    let kinds = changes.iter().map(|change| {
+        if change.at_ms != at_ms {
+            created.clear();
+            at_ms = change.at_ms;
+        }
+        let record = (&*change.collection, &*change.key);
+        match change.effect {
+            JournalEffect::Put { created_ms, .. } if created_ms == at_ms => {
+                let is_first = created.insert(record);
+                Some(if is_first {
+                    FeedKind::Create
+                } else {
+                    FeedKind::Update
+                })
+            }
+            JournalEffect::Put { .. } => Some(FeedKind::Update),
+            JournalEffect::Delete => {
+                created.remove(&record);
+                Some(FeedKind::Delete)
+            }
+            JournalEffect::Numbers { .. } => None,
+        }
+    });
+    kinds.collect()
 }
 
 /// The bytes that are counted for the text of a change before it is made. A record of very short lines may need more.
@@ -390,5 +424,45 @@ mod tests {
             ..put(7, 0)
         };
         assert_eq!(kind(numbers), None, "it is no change of a record");
+    }
+
+    #[test]
+    fn of_changes_at_the_time_of_creation_only_the_first_creates() {
+        let at = |seq, at_ms, key: &str, effect: JournalEffect| JournalChange {
+            seq,
+            at_ms,
+            key: key.as_bytes().to_vec(),
+            effect,
+            ..put(seq, 0)
+        };
+        let put = |seq, at_ms, key, created_ms| {
+            let json = Bytes::from_static(b"{}");
+            at(seq, at_ms, key, JournalEffect::Put { created_ms, json })
+        };
+        let changes = [
+            put(1, 5, "dune", 5),
+            put(2, 5, "emma", 5),
+            put(3, 5, "dune", 5),
+            at(4, 5, "dune", JournalEffect::Delete),
+            put(5, 5, "dune", 5),
+            put(6, 5, "emma", 5),
+            put(7, 6, "emma", 5),
+            put(8, 6, "sula", 6),
+            JournalChange {
+                collection: "films".to_owned(),
+                ..put(9, 6, "sula", 6)
+            },
+        ];
+        use FeedKind::{Create, Delete, Update};
+        let told = [
+            Create, Create, Update, Delete, Create, Update, Update, Create, Create,
+        ];
+        // A page may begin anywhere, after some changes that only help to know its own.
+        for after in 0..8 {
+            let page = ChangesPage::behind(crate::num::as_u64(after), changes.to_vec()).unwrap();
+            let kinds: Vec<_> = page.after(0).filter_map(FeedChange::kind).collect();
+            assert_eq!(kinds, told[after..], "after {after}");
+        }
+        assert!(ChangesPage::behind(9, changes.to_vec()).is_none());
     }
 }

@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 
+use crate::num::as_u64;
 use crate::record::{
     By, EncodedRange, FieldRanges, FieldType, IdScheme, IndexColumn, IndexableQuery, ListQuery,
     Position, RecordId, RecordIndex, Slice,
@@ -65,28 +66,46 @@ pub(crate) struct PlanFacts<'a> {
     pub(crate) size: &'a dyn Fn(&IndexPart) -> u64,
 }
 
+/// The cost of a plan, as it is estimated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PlanCost {
+    /// The keys of indexes that are read.
+    pub(crate) keys: u64,
+    /// The records that are looked at.
+    pub(crate) records: u64,
+}
+
 impl Plan {
     /// The cheapest way to answer a query.
     pub(crate) fn of(query: &ListQuery, facts: &PlanFacts<'_>) -> Self {
+        Self::with_cost(query, facts).0
+    }
+
+    /// The same with its cost.
+    pub(crate) fn with_cost(query: &ListQuery, facts: &PlanFacts<'_>) -> (Self, PlanCost) {
+        let read = |keys, records| PlanCost { keys, records };
+        let page = facts.records.min(as_u64(query.slice().limit()));
         if let Some(descending) = by_id(query) {
             let slice = query.slice();
-            return Self::Page { slice, descending };
+            return (Self::Page { slice, descending }, read(0, page));
         }
         if let Some(ids) = query.ids(facts.ids) {
-            return Self::Pick(ids);
+            let cost = read(0, as_u64(ids.len()));
+            return (Self::Pick(ids), cost);
         }
         let (conditions, order) = (query.indexable(), query.order());
         let uses = facts.indexes.iter().enumerate();
         let uses = uses.map(|(at, index)| IndexUse::of(at, index, &conditions, order));
         if let Some(found) = uses.flatten().find(|found| found.walks) {
-            return Self::Walk(found.part);
+            return (Self::Walk(found.part), read(page, page));
         }
         let records = facts.records.max(RECORDS_FEW);
         match SizedSet::of(&conditions, facts) {
             Some(found) if found.cost() <= records.saturating_mul(SCAN_COST) => {
-                Self::Gather(found.set)
+                let cost = read(found.keys, found.records);
+                (Self::Gather(found.set), cost)
             }
-            Some(_) | None => Self::Scan,
+            Some(_) | None => (Self::Scan, read(0, facts.records)),
         }
     }
 }

@@ -53,6 +53,7 @@ mod index_sets;
 mod known;
 mod limits;
 mod log;
+mod matching;
 mod message;
 mod metrics;
 mod old_format;
@@ -61,6 +62,7 @@ mod opener;
 mod opening;
 mod page;
 mod past;
+mod planning;
 mod print;
 mod read_error;
 mod reader_state;
@@ -109,6 +111,8 @@ pub(crate) use declaring::{PreparedResources, ProposedResources};
 use engine::Opener;
 pub(crate) use feed::LastChange;
 use feed::PAGES_READ_MAX;
+#[cfg(test)]
+pub(crate) use feed::TestProgress;
 use find::QueryCounts;
 pub(crate) use folder_fault::FolderFault;
 use holder::Holder;
@@ -117,7 +121,7 @@ use opener::SledOpener;
 use past::HISTORIES_MAX;
 pub(crate) use print::{PrintError, print_journal, read_past, store_in};
 pub(super) use salvaged_view::{NoView, SalvagedView, ViewEntry};
-use scan::scans_max;
+use scan::{HELD_SCAN, scans_max};
 use space::Space;
 pub(crate) use space::spare_bytes;
 pub(super) use start::is_trusted;
@@ -172,7 +176,7 @@ fn with_engine(
     for point in writer::POINTS
         .into_iter()
         .chain([WEAK_SYNC, FAILING_SYNC, HANGING_SYNC])
-        .chain([BEFORE_SWAP, AFTER_SWAP, HELD_COMPARISON])
+        .chain([BEFORE_SWAP, AFTER_SWAP, HELD_COMPARISON, HELD_SCAN])
     {
         faults.register(point);
     }

@@ -9,12 +9,14 @@ use futures_util::future::{Either, LocalBoxFuture};
 use super::feed::{FeedStep, RecentChanges};
 use super::fit::{DataFinding, Resources};
 use super::history::RecordHistory;
+use super::list_page::{ListPage, QueryCost};
 use super::progress::{BackupTask, TaskProgress};
 use super::sled::{LastChange, PreparedResources, ProposedResources};
+use super::unserved::Unserved;
 use crate::num::as_millis;
 use crate::record::{
     Atomicity, CommandError, Conditions, HistoryQuery, ListQuery, Record, RecordId, RequestKey,
-    SELECTED_BYTES_MAX, Schema, WantedIndexes, WriteCommand,
+    SELECTED_BYTES_MAX, Schema, WriteCommand,
 };
 use crate::settings::Settings;
 use crate::supervision::MessageId;
@@ -34,16 +36,35 @@ pub(crate) struct CollectionId(pub(crate) usize);
 pub(crate) type StoreReply<'a, T> =
     Either<Ready<Result<T, StoreError>>, LocalBoxFuture<'a, Result<T, StoreError>>>;
 
-/// A store of records, shared by all threads. Each engine implements it once; its callers hold an `Arc<dyn Store>`.
-///
-/// What a read shows is durable: a power cut can't take it back. A write that returns `Ok` is durable, too.
-pub(crate) trait Store: Send + Sync + 'static {
+/// The part of a store that change feeds read.
+pub(crate) trait ChangeSource: Send + Sync + 'static {
     /// The declared resource of this name.
     fn collection(&self, name: &str) -> Option<CollectionId>;
 
     /// The name of a resource.
     fn name(&self, collection: CollectionId) -> Option<String>;
 
+    /// Looks for the changes after this one without waiting, for a feed.
+    fn feed(&self, after: u64) -> FeedStep;
+
+    /// The same, from the journal if they are not in memory.
+    fn read_feed(&self, after: u64) -> StoreReply<'_, FeedStep>;
+
+    /// The newest changes, which are kept as long as somebody follows them.
+    fn recent_changes(&self) -> &Arc<RecentChanges>;
+
+    /// The number of the last change on the disk, to be watched.
+    fn last_change(&self) -> LastChange;
+
+    /// A short text that is part of each entity tag, so that tags of one store are never those of another. It is known from
+    /// the first time on that the store is open.
+    fn mark(&self) -> StoreReply<'_, &str>;
+}
+
+/// A store of records, shared by all threads. Each engine implements it once; its callers hold an `Arc<dyn Store>`.
+///
+/// What a read shows is durable: a power cut can't take it back. A write that returns `Ok` is durable, too.
+pub(crate) trait Store: ChangeSource {
     /// The declared resources.
     fn resources(&self) -> Resources;
 
@@ -78,6 +99,13 @@ pub(crate) trait Store: Send + Sync + 'static {
         query: &'a ListQuery,
     ) -> StoreReply<'a, ListPage>;
 
+    /// Reads the same page, and tells how it was found and what that cost.
+    fn cost<'a>(
+        &'a self,
+        collection: CollectionId,
+        query: &'a ListQuery,
+    ) -> StoreReply<'a, QueryCost>;
+
     /// Carries out a command.
     fn write(&self, write: Write) -> StoreReply<'_, Written>;
 
@@ -107,22 +135,6 @@ pub(crate) trait Store: Send + Sync + 'static {
         id: &'a RecordId,
         query: HistoryQuery,
     ) -> StoreReply<'a, RecordHistory>;
-
-    /// Looks for the changes after this one without waiting, for a feed.
-    fn feed(&self, after: u64) -> FeedStep;
-
-    /// The same, from the journal if they are not in memory.
-    fn read_feed(&self, after: u64) -> StoreReply<'_, FeedStep>;
-
-    /// The newest changes, which are kept as long as somebody follows them.
-    fn recent_changes(&self) -> &Arc<RecentChanges>;
-
-    /// The number of the last change on the disk, to be watched.
-    fn last_change(&self) -> LastChange;
-
-    /// A short text that is part of each entity tag, so that tags of one store are never those of another. It is known from
-    /// the first time on that the store is open.
-    fn mark(&self) -> StoreReply<'_, &str>;
 
     /// The error that a write would get at once, if it would get one.
     fn refuses_writes(&self) -> Option<StoreError>;
@@ -165,6 +177,12 @@ pub(crate) trait Store: Send + Sync + 'static {
 impl std::fmt::Debug for dyn Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Store")
+    }
+}
+
+impl std::fmt::Debug for dyn ChangeSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ChangeSource")
     }
 }
 
@@ -313,20 +331,6 @@ impl Written {
     }
 }
 
-/// A page of a list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ListPage {
-    /// The records, in the order that was asked for.
-    pub(crate) records: Vec<Record>,
-    /// The number of matching records on all pages together.
-    /// `None` if the query asks for no total.
-    pub(crate) total: Option<u64>,
-    /// Whether matching records follow these in the list.
-    pub(crate) more: bool,
-    /// The number of the resource's last change: as long as it stays the same, so does the list.
-    pub(crate) seq: u64,
-}
-
 /// The result of [`Store::changes`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Changes {
@@ -398,11 +402,11 @@ pub(crate) enum StoreError {
     /// The deadline passed before the writer got to the write.
     #[error("the deadline passed before the write was begun; it was not done, try again")]
     Expired,
-    /// All records would have to be looked at, and that took too long, or too many others were being answered in this way.
-    #[error("no index serves this query, so every record has to be read: {limit}; {}", advice(.wanted))]
+    /// Many records would have to be looked at, and that took too long, or too many others were being answered in this way.
+    #[error("{}: {limit}; {}", why.reason(), why.advice())]
     Unindexed {
-        /// The indexes that could serve it.
-        wanted: WantedIndexes,
+        /// The reason, and the indexes that could serve it.
+        why: Unserved,
         /// The limit that was reached.
         limit: ScanLimit,
     },
@@ -412,11 +416,6 @@ pub(crate) enum StoreError {
     /// The records before the page of a sorted list have more than [`SELECTED_BYTES_MAX`], or there is no room for a page.
     #[error("the records of this sorted list up to the page asked for are more than {} MiB; filter, or read the list with _limit=100&_after= and follow its links", SELECTED_BYTES_MAX >> 20)]
     TooLarge,
-    /// More records match than may be changed at once.
-    #[error(
-        "more than {most} records match, so none was changed; say more precisely which, or allow more"
-    )]
-    TooManyMatches { most: usize },
     /// The writer panicked on the write twice.
     #[error("the writer failed on this write; it was not done")]
     Crashed,
@@ -474,12 +473,4 @@ impl ScanLimit {
 pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     as_millis(since.unwrap_or_default())
-}
-
-/// Advice for a client whose query no index serves.
-fn advice(wanted: &WantedIndexes) -> String {
-    match wanted.0.as_slice() {
-        [] => "no index could; ask for records by values of their fields, too".to_owned(),
-        _ => format!("the resource's setting {wanted} would serve it"),
-    }
 }

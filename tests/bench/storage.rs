@@ -13,6 +13,8 @@
     reason = "a benchmark that can't run ends with a message, and it measures real time"
 )]
 
+#[path = "load.rs"]
+mod load;
 #[path = "profile.rs"]
 mod profile;
 
@@ -26,9 +28,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpResponse, HttpServer, web};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::task::{JoinSet, LocalSet};
+use load::{Took, Until, count, load, median, request};
 
 const ROUNDS: usize = 7;
 const SLICE: Duration = Duration::from_millis(700);
@@ -149,12 +149,6 @@ fn reads(server: &Server) {
     );
 }
 
-/// The time of each call, and of all calls together.
-struct Took {
-    micros: Vec<f64>,
-    all: Duration,
-}
-
 impl Took {
     fn and(mut self, other: Self) -> Self {
         self.micros.extend(other.micros);
@@ -165,19 +159,6 @@ impl Took {
     fn rate(&self) -> f64 {
         count(self.micros.len()) / self.all.as_secs_f64()
     }
-
-    fn p50(&self) -> f64 {
-        median(self.micros.clone())
-    }
-}
-
-fn count(of: usize) -> f64 {
-    u32::try_from(of).map_or(f64::INFINITY, f64::from)
-}
-
-fn median(mut of: Vec<f64>) -> f64 {
-    of.sort_by(f64::total_cmp);
-    of.get(of.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn append_and_sync(folder: &Path) -> Took {
@@ -231,13 +212,7 @@ fn append_over_a_socket(folder: &Path, request: &str) -> Took {
             stream.write_all(answer).expect("an answer");
         }
     });
-    load(address, request, 1, &Until::Passed(SLICE))
-}
-
-/// When the load ends.
-enum Until {
-    Passed(Duration),
-    Counted(usize),
+    load(address, vec![request.to_owned()], 1, &Until::Passed(SLICE))
 }
 
 /// A server in its own process.
@@ -311,7 +286,7 @@ impl Server {
     }
 
     fn load(&self, request: &str, clients: usize, until: &Until) -> Took {
-        load(self.address, request, clients, until)
+        load(self.address, vec![request.to_owned()], clients, until)
     }
 }
 
@@ -320,83 +295,6 @@ impl Drop for Server {
         self.process.kill().expect("the server can be killed");
         self.process.wait().expect("the server ends");
     }
-}
-
-/// Opens `clients` connections, each of which sends `request` again as soon as it is answered.
-fn load(address: SocketAddr, request: &str, clients: usize, until: &Until) -> Took {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("a runtime");
-    let begun = Instant::now();
-    let mut tasks = JoinSet::new();
-    let local = LocalSet::new();
-    for _ in 0..clients {
-        let request = request.to_owned();
-        let (end, most) = match until {
-            Until::Passed(time) => (Some(begun + *time), usize::MAX),
-            Until::Counted(calls) => (None, calls.div_ceil(clients)),
-        };
-        tasks.spawn_local_on(client(address, request, end, most), &local);
-    }
-    let micros = runtime.block_on(local.run_until(tasks.join_all()));
-    Took {
-        micros: micros.concat(),
-        all: begun.elapsed(),
-    }
-}
-
-fn request(line: &str, body: &str) -> String {
-    let length = body.len();
-    format!(
-        "{line} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
-}
-
-async fn client(
-    address: SocketAddr,
-    request: String,
-    end: Option<Instant>,
-    most: usize,
-) -> Vec<f64> {
-    let mut stream = TcpStream::connect(address).await.expect("a connection");
-    stream.set_nodelay(true).expect("no delay");
-    let mut micros = Vec::new();
-    let mut answer = vec![0; 16 * 1024];
-    while micros.len() < most && end.is_none_or(|end| Instant::now() < end) {
-        let since = Instant::now();
-        stream
-            .write_all(request.as_bytes())
-            .await
-            .expect("a request");
-        let mut read = 0;
-        while !whole(&answer[..read]) {
-            let more = stream.read(&mut answer[read..]).await.expect("an answer");
-            assert_ne!(more, 0, "{}", String::from_utf8_lossy(&answer[..read]));
-            read += more;
-        }
-        assert!(
-            answer.starts_with(b"HTTP/1.1 20"),
-            "{}",
-            String::from_utf8_lossy(&answer[..read])
-        );
-        micros.push(since.elapsed().as_secs_f64() * 1e6);
-    }
-    micros
-}
-
-/// Whether the buffer holds a complete answer.
-fn whole(answer: &[u8]) -> bool {
-    let Some(head) = answer.windows(4).position(|end| end == b"\r\n\r\n") else {
-        return false;
-    };
-    let head_text = std::str::from_utf8(&answer[..head]).expect("a head");
-    let length = head_text
-        .split("content-length: ")
-        .nth(1)
-        .expect("a length");
-    let digits = length.split("\r\n").next().expect("a number");
-    answer.len() == head + 4 + digits.parse::<usize>().expect("a number")
 }
 
 /// Serves a constant body of this length with plain actix-web on one thread.

@@ -19,7 +19,7 @@ use crate::disk::{self, Disk};
 const WRITERS: u64 = 3;
 const MORE: &str = "[resource.counted]\npath = \"/counted\"\nid = \"sequence\"\n";
 
-fn run(daemon: &TestDaemon, words: &[&str]) -> Output {
+pub(crate) fn run(daemon: &TestDaemon, words: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
     command.arg("--config").arg(daemon.config()).args(words);
     command.output().unwrap()
@@ -31,13 +31,13 @@ fn said(output: &Output) -> String {
 }
 
 #[track_caller]
-fn expect(output: &Output, code: i32) -> String {
+pub(crate) fn expect(output: &Output, code: i32) -> String {
     let told = said(output);
     assert_eq!(output.status.code(), Some(code), "{told}");
     told
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 

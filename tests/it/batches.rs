@@ -408,6 +408,55 @@ fn an_atomic_batch_does_all_or_nothing_and_tells_each_refusal() {
 }
 
 #[test]
+fn a_filter_in_a_batch_sees_what_the_batch_did_before() {
+    let daemon = with_albums();
+    let filtered = |method: &str, path: &str, most: u64, body: Value| json!({"method": method, "path": path, "body": body, "max_affected": most});
+    let done = batch(
+        &daemon,
+        &json!({"ops": [
+            op("POST", "/albums", json!({"title": "new", "stock": 50})),
+            op("PATCH", "/albums/1", json!({"stock": 51})),
+            op("DELETE", "/albums/10", Value::Null),
+            // The new one, the patched one, and 9; not the one that is gone.
+            filtered("PATCH", "/albums?stock_gte=8", 3, json!({"stock": 100})),
+            filtered("PATCH", "/albums?stock=100", 3, json!({"stock": 200})),
+            // Two of the ten match by now.
+            filtered("DELETE", "/albums?stock_lte=2", 2, Value::Null),
+        ]}),
+    );
+    let done = done.expect(200).json();
+    let ids = |at: usize| {
+        let records = done["results"][at]["body"].as_array().unwrap().iter();
+        records
+            .map(|album| album["id"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (ids(3), ids(4), ids(5)),
+        (vec![1, 9, 11], vec![1, 9, 11], vec![2, 3])
+    );
+    assert_eq!(
+        daemon.get("/albums?stock=200").header("x-total-count"),
+        Some("3")
+    );
+    // One too many is the refusal of its operation, and cancels the others.
+    let before = daemon.get("/albums").text();
+    let refused = batch(
+        &daemon,
+        &json!({"ops": [
+            op("PATCH", "/albums/4", json!({"stock": 200})),
+            filtered("DELETE", "/albums?stock=200", 3, Value::Null),
+            op("DELETE", "/albums/7777", Value::Null),
+        ]}),
+    );
+    let refused = refused.expect(400).json();
+    assert_eq!(statuses(&refused), [424, 400, 404]);
+    let told = refused["results"][1]["body"]["detail"].as_str().unwrap();
+    assert!(told.starts_with("more than 3 records match"), "{told}");
+    assert_eq!(daemon.get("/albums").text(), before);
+}
+
+#[test]
 fn a_batch_is_tried_out_and_has_conditions() {
     let daemon = TestDaemon::start(RESOURCES);
     let made = batch(
@@ -637,6 +686,21 @@ type Books = BTreeMap<String, Value>;
 /// Carries out an operation on the map. Returns its status.
 fn expect(books: &mut Books, op: &Value) -> u64 {
     let id = op["path"].as_str().unwrap().strip_prefix("/books").unwrap();
+    if let Some(least) = id.strip_prefix("?n_gte=") {
+        let least: u64 = least.parse().unwrap();
+        let matching = books.iter().filter(|(_, n)| n.as_u64() >= Some(least));
+        let matching: Vec<_> = matching.map(|(id, _)| id.clone()).collect();
+        if u64::try_from(matching.len()).unwrap() > op["max_affected"].as_u64().unwrap() {
+            return 400;
+        }
+        for id in matching {
+            match op["method"].as_str() {
+                Some("PATCH") => drop(books.insert(id, op["body"]["n"].clone())),
+                _ => drop(books.remove(&id)),
+            }
+        }
+        return 200;
+    }
     let id = id.strip_prefix('/').map(str::to_owned);
     match (op["method"].as_str().unwrap(), id) {
         ("POST", _) => {
@@ -671,12 +735,17 @@ fn random_batches_do_what_a_map_does() {
     };
     let mut books = Books::new();
     let mut undone = 0;
-    for _ in 0..300 {
+    for _ in 0..500 {
+        // What a filter of the other mode sees depends on how far the operations before it are.
+        let atomic = random(2) == 0;
         let ops: Vec<_> = (0..=random(5))
             .map(|_| {
                 let (id, n) = (format!("b{}", random(8)), random(100));
                 let path = format!("/books/{id}");
-                match random(6) {
+                let (least, most) = (format!("/books?n_gte={}", random(100)), random(4));
+                match random(if atomic { 8 } else { 6 }) {
+                    6 => json!({"method": "PATCH", "path": least, "body": {"n": n}, "max_affected": most}),
+                    7 => json!({"method": "DELETE", "path": least, "max_affected": most}),
                     0..3 => json!({"method": "POST", "path": "/books", "body": {"id": id, "n": n}}),
                     3 => json!({"method": "PUT", "path": path, "body": {"n": n}}),
                     4 => json!({"method": "PATCH", "path": path, "body": {"n": n}}),
@@ -684,7 +753,6 @@ fn random_batches_do_what_a_map_does() {
                 }
             })
             .collect();
-        let atomic = random(2) == 0;
         let mode = if atomic { "atomic" } else { "gather" };
         let mut after = books.clone();
         let mut expected: Vec<_> = ops.iter().map(|op| expect(&mut after, op)).collect();

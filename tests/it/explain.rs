@@ -15,6 +15,8 @@ id = "sequence"
 if_match = "required"
 headers = { X-Albums = "yes" }
 fields = { title = { type = "string", required = true }, year = { type = "integer" } }
+[resource.pens]
+index = ["colour"]
 "#;
 
 /// Serves a page, a folder, a file that is not kept in memory, and a route below; with two books and an album.
@@ -225,10 +227,18 @@ fn the_route_the_runner_up_the_file_and_the_query_are_told() {
             "found by",
             "a scan: every record of the resource is read; index = [[\"title\", \"year\"]] could make that unnecessary",
         ),
-        ("content", "the resource has 1 records"),
+        ("estimated cost", "about 0 keys of indexes and 1 records"),
+        ("content", "1 records, 23 bytes"),
     ] {
         assert_eq!(facts(&told, about), [text], "{told:#}");
     }
+    let [real] = facts(&told, "real cost")[..] else {
+        panic!("{told:#}")
+    };
+    assert!(
+        real.starts_with("1 records, in ") && real.ends_with(" us; 1 match"),
+        "{real}"
+    );
     let told = running(&daemon, "GET", "/books?_sort=title");
     let total = facts(&told, "header").contains(&"x-total-count: 2");
     assert!(total, "{told:#}");
@@ -240,6 +250,53 @@ fn the_route_the_runner_up_the_file_and_the_query_are_told() {
         .write(b"GET / HTTP/1.1\r\nhost: evil.example\r\n\r\n")
         .unwrap();
     client.read_answer(false).unwrap().expect(421);
+}
+
+#[test]
+fn the_estimated_and_the_real_cost_of_a_list_are_told() {
+    let daemon = daemon();
+    for (n, colour) in [(1, "red"), (2, "red"), (3, "blue"), (4, "red")] {
+        daemon
+            .post("/pens", &json!({"colour": colour, "n": n}))
+            .expect(201);
+    }
+    for (path, estimated, real, matching) in [
+        (
+            "/pens?colour=red&n_gte=2",
+            "about 3 keys of indexes and 3 records",
+            "3 records, in ",
+            " us; 2 match",
+        ),
+        (
+            "/pens?colour=red&_sort=id",
+            "about 4 keys of indexes and 4 records",
+            "3 records, in ",
+            " us; 3 match",
+        ),
+        (
+            "/pens?_sort=colour&_limit=2",
+            "about 2 keys of indexes and 2 records",
+            "2 records, in ",
+            " us; 4 match",
+        ),
+        (
+            "/pens?n=2",
+            "about 0 keys of indexes and 4 records",
+            "4 records, in ",
+            " us; 1 match",
+        ),
+    ] {
+        let told = running(&daemon, "GET", path);
+        assert_eq!(facts(&told, "estimated cost"), [estimated], "{told:#}");
+        let [cost] = facts(&told, "real cost")[..] else {
+            panic!("{told:#}")
+        };
+        assert!(
+            cost.starts_with(real) && cost.ends_with(matching),
+            "{path}: {cost}"
+        );
+        assert!(facts(&by_settings(&daemon, "GET", path), "real cost").is_empty());
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::backup::{expect, run, text};
 use crate::chaos::UNLIMITED_RESTARTS;
 use crate::client::{self, Client};
 use crate::daemon::{TestDaemon, metric};
@@ -311,6 +312,93 @@ fn feeds_end_when_their_resource_goes_and_when_the_daemon_stops() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+#[test]
+fn a_batch_is_told_whole_and_in_the_order_of_its_operations() {
+    let daemon = TestDaemon::start(UPSERT);
+    put(&daemon, "a", 1);
+    let mut feeds = ["", "?year_gte=2"].map(|query| {
+        let mut feed = Events::open(daemon.public(), query, None).unwrap();
+        feed.begin();
+        feed
+    });
+    let op = |method: &str, id: &str, body: Value| json!({"method": method, "path": format!("/books/{id}"), "body": body});
+    let batch = json!({"ops": [
+        op("PUT", "b", json!({"year": 2})),
+        op("PATCH", "a", json!({"year": 3})),
+        op("PATCH", "b", json!({"year": 1})),
+        op("DELETE", "a", Value::Null),
+        op("PUT", "a", json!({"year": 4})),
+    ]});
+    let refused = json!({"ops": [op("PUT", "c", json!({})), op("DELETE", "none", Value::Null)]});
+    client::post(daemon.public(), "/_batch", &refused).expect(404);
+    let done = client::post(daemon.public(), "/_batch", &batch).expect(200);
+    let last = done.json()["change"].as_u64().unwrap();
+    let told = [
+        ("create", "b", 2),
+        ("update", "a", 3),
+        ("update", "b", 1),
+        ("delete", "a", 0),
+        ("create", "a", 4),
+    ];
+    for (feed, is_filtered) in feeds.iter_mut().zip([false, true]) {
+        for (number, (name, id, year)) in (last - 4..).zip(told) {
+            // One that does not match any more is told as deleted.
+            let name = if is_filtered && year == 1 {
+                "delete"
+            } else {
+                name
+            };
+            let data = feed.expect(name, id);
+            assert_eq!(data["revision"], number, "{data}");
+            let year = Some(year).filter(|_| name != "delete");
+            assert_eq!(data["record"]["year"].as_i64(), year, "{data}");
+        }
+    }
+    // A page that may not have them all is cut between two operations, and the next one goes on.
+    let mut since = format!("{}", last - 5);
+    let mut seen = Vec::new();
+    for limit in [2, 1, 5] {
+        let path = format!("/books/_changes?_since={since}&_limit={limit}&_wait=0");
+        let page = daemon.get(&path).expect(200).json();
+        let changes = page["changes"].as_array().unwrap().iter();
+        seen.extend(changes.map(|change| change["revision"].as_u64().unwrap()));
+        page["next"].as_str().unwrap().clone_into(&mut since);
+    }
+    assert!(seen.iter().copied().eq(last - 4..=last), "{seen:?}");
+}
+
+#[test]
+fn after_a_restore_a_client_with_a_position_of_before_is_told() {
+    let daemon = TestDaemon::start(UPSERT);
+    put(&daemon, "dune", 1965);
+    let mut feed = Events::open(daemon.public(), "?_since=0", None).unwrap();
+    feed.expect("create", "dune");
+    let folder = tempfile::tempdir().unwrap();
+    let [backup, into] = ["a.backup", "into"].map(|name| folder.path().join(name));
+    expect(&run(&daemon, &["backup", text(&backup)]), 0);
+    put(&daemon, "dune", 1966);
+    feed.expect("update", "dune");
+    expect(
+        &run(&daemon, &["restore", text(&backup), "--into", text(&into)]),
+        0,
+    );
+    drop(daemon);
+    let mut restored = TestDaemon::prepare_on(&into, UPSERT);
+    restored.spawn();
+    restored.wait_ready();
+    // The restored store gives numbers again that the client has seen, for other changes.
+    put(&restored, "emma", 1815);
+    let mut again = Events::open(restored.public(), "", feed.last.as_deref()).unwrap();
+    assert_eq!(again.next().unwrap().unwrap().0, "reset");
+    put(&restored, "sula", 1973);
+    again.expect("create", "sula");
+    let path = format!("/books/_changes?_wait=0&_since={}", feed.last.unwrap());
+    restored.get(&path).expect_problem(410);
+    let mut whole = Events::open(restored.public(), "", again.last.as_deref()).unwrap();
+    put(&restored, "ulysses", 1922);
+    whole.expect("create", "ulysses");
 }
 
 /// A subscriber that comes back with its last position whenever its feed ends.

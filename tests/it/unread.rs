@@ -94,7 +94,7 @@ fn send(address: SocketAddr, bytes: &[u8]) -> TcpStream {
     stream
 }
 
-fn resident_kib(daemon: &TestDaemon) -> f64 {
+pub(crate) fn resident_kib(daemon: &TestDaemon) -> f64 {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     let mut words = line.unwrap().split_whitespace().skip(1);

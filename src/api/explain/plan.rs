@@ -1,7 +1,7 @@
 //! A plan in words: how the records of a list are found, and which index would serve a query that none serves.
 
 use crate::record::{ListQuery, RecordIndex};
-use crate::storage::{IndexPart, IndexSet, Plan};
+use crate::storage::{IndexPart, IndexSet, Plan, PlanCost, QueryCost, Unserved};
 
 /// The way in which the records of a list are found.
 pub(super) fn told(plan: &Plan, query: &ListQuery, indexes: &[&RecordIndex]) -> String {
@@ -33,12 +33,29 @@ pub(super) fn told(plan: &Plan, query: &ListQuery, indexes: &[&RecordIndex]) -> 
         Plan::Gather(set) => named(set, &fields),
         Plan::Scan => {
             let scan = "a scan: every record of the resource is read";
-            match query.wanted_indexes() {
+            match Unserved::new(query, indexes).wanted {
                 wanted if wanted.0.is_empty() => scan.to_owned(),
                 wanted => format!("{scan}; {wanted} could make that unnecessary"),
             }
         }
     }
+}
+
+/// The estimated cost of a plan.
+pub(super) fn estimate(cost: PlanCost) -> String {
+    let PlanCost { keys, records } = cost;
+    format!("about {keys} keys of indexes and {records} records")
+}
+
+/// What it cost to find a page.
+pub(super) fn real(cost: &QueryCost) -> String {
+    let looked = cost.page.looked;
+    let matching = cost.page.total.map(|total| format!("; {total} match"));
+    let took = cost.took.as_micros();
+    format!(
+        "{looked} records, in {took} us{}",
+        matching.unwrap_or_default()
+    )
 }
 
 /// The records of a set.

@@ -81,7 +81,10 @@ impl<'a> AskedRecords<'a> {
             &wanted
         {
             told.add("query", query.told());
-            told.add("found by", self.plan(query));
+            let is_read = store.is_some() && matches!(wanted, ResourceWish::List(..));
+            if !is_read {
+                told.add("found by", self.plan(query));
+            }
         }
         let by = match &wanted {
             ResourceWish::List(..) | ResourceWish::Item(..) => {
@@ -112,7 +115,7 @@ impl<'a> AskedRecords<'a> {
         }
     }
 
-    /// Reads the record, or counts the records of the list, without the records themselves.
+    /// Reads the record or the list, and tells what that cost.
     async fn look_up(
         &self,
         wanted: &ResourceWish,
@@ -129,18 +132,18 @@ impl<'a> AskedRecords<'a> {
                 resource::found(&headers, shape, &record, mark).map(Some)
             }
             ResourceWish::List(query, _) => {
-                let all = store
-                    .query(target.collection, &ListQuery::counting())
-                    .await?;
-                let records = all.total.unwrap_or_default();
-                told.add("content", format!("the resource has {records} records"));
+                let cost = store.cost(target.collection, query).await?;
+                let indexes: Vec<_> = cost.indexes.iter().collect();
+                told.add("found by", plan::told(&cost.plan, query, &indexes));
+                told.add("estimated cost", plan::estimate(cost.estimated));
+                told.add("real cost", plan::real(&cost));
+                let records = cost.page.records.iter();
+                let bytes = records.map(|record| as_u64(record.json.len())).sum();
+                let count = cost.page.records.len();
+                told.add("content", format!("{count} records, {}", size(bytes)));
                 let page = ListPage {
                     records: Vec::new(),
-                    // How many of them match is known only when they have been read.
-                    total: all
-                        .total
-                        .filter(|_| query.selects_all() && query.wants_total()),
-                    ..all
+                    ..cost.page
                 };
                 listed(&headers, &page, list_etag(&page, mark)).map(Some)
             }
@@ -160,8 +163,7 @@ impl<'a> AskedRecords<'a> {
                 let page = ListPage {
                     records: Vec::new(),
                     total: Some(0),
-                    more: false,
-                    seq: 0,
+                    ..ListPage::default()
                 };
                 listed(&headers, &page, list_etag(&page, ""))
             }

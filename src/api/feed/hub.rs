@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::super::routes::RouteTable;
-use crate::storage::{CollectionId, FeedStep, Following, LastChange, Store};
+use crate::storage::{ChangeSource, CollectionId, FeedStep, Following, LastChange};
 
 /// A feed of a thread.
 type FeedKey = (CollectionId, u64);
@@ -86,7 +86,7 @@ impl Drop for Hub {
 impl Hub {
     /// A hub for this thread, which must have a runtime.
     pub(super) fn begin(
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn ChangeSource>,
         served: watch::Receiver<Option<Arc<RouteTable>>>,
     ) -> Arc<Self> {
         let mut last = store.last_change();
@@ -228,7 +228,7 @@ enum Woken {
 /// The task of a hub.
 struct Follower {
     hub: Weak<Hub>,
-    store: Arc<dyn Store>,
+    store: Arc<dyn ChangeSource>,
     last: LastChange,
     /// The change up to which feeds were woken.
     seen: u64,

@@ -2,11 +2,12 @@
 
 use super::answers::AnswerOrder;
 use super::deciding::Decided;
+use super::matching::looked_at;
 use super::message::{Prepared, QueuedBatch, StoreMessage};
 use super::reader_state::OpenEngine;
 use super::staging::Staging;
 use super::writer::{Writer, stage, targets, was_committed};
-use crate::record::{CommandError, Decision, RecordId, try_batch};
+use crate::record::{CommandError, Decision, RecordId, WriteCommand, try_batch};
 use crate::storage::{BatchWritten, StoreError, Write};
 use crate::supervision::{Delivery, ReplyTo};
 
@@ -96,9 +97,15 @@ impl Writer {
             return Ok(None);
         }
         let before = staging.checked.last_seq;
+        let is_alone = batch.writes.len() == 1;
+        let mut looks = 0;
         let writes = batch.writes.iter().zip(&queued.matching);
         let end = try_batch::<_, _, StoreError>(batch.atomicity, writes, |(write, matching)| {
-            let decided = match self.decide_write(staging, write, matching)? {
+            let ids = match looked_at(staging, write, matching, is_alone, &mut looks) {
+                Ok(ids) => ids,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            let decided = match self.decide_write(staging, write, ids)? {
                 Ok(decided) => decided,
                 Err(refusal) => return Ok(Err(refusal)),
             };
@@ -145,15 +152,21 @@ impl Writer {
         }
     }
 
-    /// Decides one command. All that is read is read here, before it is staged.
+    /// Decides one command about these records. All that is read is read here, before it is staged.
     fn decide_write(
         &self,
         staging: &Staging<'_>,
         write: &Write,
-        matching: &[RecordId],
+        ids: Vec<RecordId>,
     ) -> Result<Result<Vec<Decided>, CommandError>, StoreError> {
-        let targets = targets(staging, write.collection, &write.command, matching)?;
-        let decided = self.decide(staging, write, targets)?;
+        let targets = targets(staging, write.collection, &write.command, ids)?;
+        let mut decided = self.decide(staging, write, targets)?;
+        if let (WriteCommand::Matching { most, .. }, Ok(all)) = (&write.command, &decided) {
+            let matches = |it: &&Decided| it.is_named && it.decision != Decision::Keep;
+            if all.iter().filter(matches).count() > *most {
+                decided = Err(CommandError::TooManyMatches { most: *most });
+            }
+        }
         let puts = |it: &Decided| matches!(it.decision, Decision::Put(_));
         if staging.full && decided.as_ref().is_ok_and(|all| all.iter().any(puts)) {
             self.holder.space.refused();

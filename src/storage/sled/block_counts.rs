@@ -15,12 +15,14 @@ use crate::num::as_u64;
 use crate::storage::CollectionId;
 
 /// A block that has more keys is divided.
-const BLOCK_KEYS_MAX: u32 = 256;
+const BLOCK_KEYS_MAX: u32 = 64;
 /// So few keys are counted one by one.
 const FEW_KEYS: usize = 128;
 /// As many are counted one by one while there are no counts.
 const WALKED_KEYS: usize = 2_000;
 
+/// The counts of so many blocks are summed up at a time.
+const SUMMED_BLOCKS: usize = 64;
 /// The bytes that a key takes besides its own.
 const KEY_BYTES: u64 = 8;
 
@@ -166,8 +168,16 @@ impl BlockCounts {
 
     /// The beginning of the block that has the key of this position; `None` if there are not so many keys.
     fn block_at(&self, position: u64) -> Option<BlockStart> {
-        let mut before = 0;
-        for (first, count) in self.firsts.iter().zip(&self.counts) {
+        let (mut block, mut before) = (0, 0);
+        for counts in self.counts.chunks(SUMMED_BLOCKS) {
+            let sum: u64 = counts.iter().copied().map(u64::from).sum();
+            if position < before + sum {
+                break;
+            }
+            before += sum;
+            block += counts.len();
+        }
+        for (first, count) in self.firsts.iter().zip(&self.counts).skip(block) {
             let count = u64::from(*count);
             if position < before + count {
                 let first = first.to_vec();
@@ -319,9 +329,12 @@ impl OrderedKeys<'_> {
     /// The number of keys from `from` up to and without `to`; `None` if they are too many to be counted one by one, and not
     /// counted in blocks yet.
     pub(super) fn count(&self, from: &[u8], to: &[u8]) -> Result<Option<u64>, EngineError> {
-        let few = self.few(from, to, FEW_KEYS)?;
-        if few.is_some() {
-            return Ok(few);
+        let are_far = self.counts.is_some_and(|counts| {
+            let counts = counts.lock();
+            counts.are_complete() && counts.block_of(from) + 1 < counts.block_of(to)
+        });
+        if !are_far && let Some(few) = self.few(from, to, FEW_KEYS)? {
+            return Ok(Some(few));
         }
         match (self.rank(from)?, self.rank(to)?) {
             (Some(from), Some(to)) => Ok(Some(to.saturating_sub(from))),

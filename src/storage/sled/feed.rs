@@ -16,6 +16,10 @@ use crate::storage::{StoreError, unix_ms};
 /// The most readings of the journal at a time; others wait for their turn, and often find then what the one before has read.
 pub(super) const PAGES_READ_MAX: usize = 1;
 
+/// So many changes before a page are read, too: an update that an old release made in the millisecond of the creation is known
+/// by the change that created.
+const CHANGES_BEFORE: u64 = 1_000;
+
 /// The last change on the disk, which can be waited for.
 #[derive(Debug)]
 pub(crate) struct LastChange(watch::Receiver<Progress>);
@@ -34,6 +38,26 @@ impl LastChange {
     /// Its number.
     pub(crate) fn now(&mut self) -> u64 {
         self.0.borrow_and_update().durable
+    }
+}
+
+/// The last change of a store that a test stands for.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct TestProgress(watch::Sender<Progress>);
+
+#[cfg(test)]
+impl TestProgress {
+    pub(crate) fn new() -> Self {
+        Self(watch::Sender::new(Progress::default()))
+    }
+
+    pub(crate) fn set(&self, durable: u64) {
+        self.0.send_modify(|progress| progress.durable = durable);
+    }
+
+    pub(crate) fn last_change(&self) -> LastChange {
+        LastChange::of(&self.0)
     }
 }
 
@@ -65,28 +89,31 @@ fn read_page(
     if first > after.saturating_add(1) {
         return Ok(None);
     }
+    let begin = after
+        .saturating_sub(CHANGES_BEFORE)
+        .max(first.saturating_sub(1));
     let (mut page, mut bytes) = (Vec::new(), 0);
-    let read = files.read::<PageEnd>(after, |changes| {
+    let read = files.read::<PageEnd>(begin, |changes| {
         for change in changes {
             if change.seq > until {
                 return Err(PageEnd::Full);
             }
             if change.seq > after {
                 bytes += change.bytes();
-                page.push(change);
             }
+            page.push(change);
         }
         if bytes >= PAST_BYTES_MAX {
             return Err(PageEnd::Full);
         }
         Ok(())
     });
+    let page = ChangesPage::behind(after, page);
     match read {
-        Ok(Reach::Damage { last, error }) if last < until && page.is_empty() => return Err(error),
-        Ok(Reach::End(_) | Reach::Damage { .. }) | Err(PageEnd::Full) => {}
-        Err(PageEnd::Journal(error)) => return Err(error),
+        Ok(Reach::Damage { last, error }) if last < until && page.is_none() => Err(error),
+        Ok(Reach::End(_) | Reach::Damage { .. }) | Err(PageEnd::Full) => Ok(page),
+        Err(PageEnd::Journal(error)) => Err(error),
     }
-    Ok(ChangesPage::new(page))
 }
 
 impl SledStore {
@@ -178,6 +205,46 @@ fn step_to(page: Arc<ChangesPage>, after: u64, oldest: u64) -> FeedStep {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::FeedKind;
+    use crate::storage::journal::{FrameSync, Journal, JournalChange, JournalEffect, JournalEnd};
+    use crate::supervision::MessageId;
+
+    #[test]
+    fn a_page_tells_creations_from_updates_of_the_same_millisecond_in_groups_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::new(folder.path());
+        let store = StoreId(7);
+        let end = JournalEnd::default();
+        let mut journal = Journal::open(&data.journal(), store, &end).unwrap();
+        // As an old release wrote it: each record is created and updated within a millisecond, in two groups.
+        for seq in 1..=40 {
+            let at_ms = (seq + 1) / 2;
+            let change = JournalChange {
+                seq,
+                at_ms,
+                message: MessageId(0),
+                collection: "books".to_owned(),
+                key: format!("b{at_ms}").into_bytes(),
+                effect: JournalEffect::Put {
+                    created_ms: at_ms,
+                    json: "{}".into(),
+                },
+            };
+            journal.prepare(&[change], false).unwrap();
+            journal.append(seq, FrameSync::Synced).unwrap();
+        }
+        for after in 0..40 {
+            let page = read_page(&data, store, after, 40).unwrap().unwrap();
+            let kinds: Vec<_> = page.after(0).map(|of| (of.seq(), of.kind())).collect();
+            let kind = |seq: u64| match seq % 2 {
+                1 => Some(FeedKind::Create),
+                _ => Some(FeedKind::Update),
+            };
+            let told: Vec<_> = (after + 1..=40).map(|seq| (seq, kind(seq))).collect();
+            assert_eq!(kinds, told, "after {after}");
+        }
+        assert!(read_page(&data, store, 40, 40).unwrap().is_none());
+    }
 
     #[test]
     fn a_page_is_gone_for_readers_whose_next_change_is_too_old() {

@@ -12,13 +12,14 @@ use super::index_reading::{IndexReader, WalkedPage};
 use super::index_sets::gather;
 use super::message::StoreMessage;
 use super::page::{self, OrderedRecords, PageRead};
+use super::planning::{PartReaders, with_facts};
 use super::reader_state::OpenEngine;
 use super::scan::{ScanLimitCounts, ScanSource};
 use super::store::{SledStore, record};
 use crate::num::as_u64;
 use crate::record::{Declared, ListQuery, Record, RecordId, Schema, Selection, Slice};
-use crate::storage::plan::{IndexPart, IndexSet, Plan, PlanFacts};
-use crate::storage::{CollectionId, ListPage, ScanLimit, StoreError};
+use crate::storage::plan::{IndexSet, Plan, PlanFacts};
+use crate::storage::{CollectionId, ListPage, ScanLimit, StoreError, Unserved};
 
 /// How often a page is read while groups are applied, before the writer is asked to read it between two groups.
 const PAGE_TRIES: u32 = 3;
@@ -105,9 +106,23 @@ pub(super) enum QueryLook {
         seq: u64,
     },
     /// All records that match are among those of this set, whose indexes have these names.
-    Set { names: Vec<String>, set: IndexSet },
+    Set {
+        names: Vec<String>,
+        set: IndexSet,
+        why: Unserved,
+    },
     /// Only a look at all records can tell.
-    Unknown,
+    Unknown(Unserved),
+}
+
+impl QueryLook {
+    /// The reason why all records have to be looked at, if they have to.
+    pub(super) fn unserved(&self) -> Option<&Unserved> {
+        match self {
+            Self::Unknown(why) => Some(why),
+            Self::Page { .. } | Self::Among { .. } | Self::Walked { .. } | Self::Set { .. } => None,
+        }
+    }
 }
 
 /// Looks for the page of a query, as far as that takes no long time. The caller makes sure that no group is applied meanwhile.
@@ -117,30 +132,29 @@ pub(super) fn look(
     collection: CollectionId,
     query: &ListQuery,
 ) -> Result<QueryLook, StoreError> {
-    let tally = holder.readers.tally(collection);
-    let catalog = open.indexes.load();
-    let kept: Vec<_> = catalog
-        .of(collection)
-        .iter()
-        .filter(|kept| kept.is_complete())
-        .collect();
-    let indexes: Vec<_> = kept.iter().map(|kept| &kept.index).collect();
-    let reader = |part: &IndexPart| {
-        let kept = kept.get(part.index)?;
-        Some(IndexReader::new(open, collection, kept))
-    };
-    let size = |part: &IndexPart| {
-        let size = reader(part).and_then(|reader| reader.size(part).ok()?);
-        size.unwrap_or(tally.records / 4)
-    };
-    let facts = PlanFacts {
-        ids: holder.known.load().ids(collection),
-        indexes: &indexes,
-        records: tally.records,
-        size: &size,
-    };
-    let set = match Plan::of(query, &facts) {
+    with_facts(open, holder, collection, |facts, reader| {
+        look_by(
+            open,
+            holder.readers.tally(collection),
+            collection,
+            query,
+            (facts, reader),
+        )
+    })
+}
+
+/// The same by what the planner knows.
+fn look_by(
+    open: &OpenEngine,
+    tally: Tally,
+    collection: CollectionId,
+    query: &ListQuery,
+    (facts, reader): (&PlanFacts<'_>, &PartReaders<'_>),
+) -> Result<QueryLook, StoreError> {
+    let unserved = || Unserved::new(query, facts.indexes);
+    let set = match Plan::of(query, facts) {
         Plan::Page { slice, descending } => {
+            let catalog = open.indexes.load();
             let records = OrderedRecords {
                 engine: &*open.engine,
                 collection,
@@ -153,27 +167,28 @@ pub(super) fn look(
             let seq = tally.seq;
             return Ok(QueryLook::Among { ids, seq, plan });
         }
-        Plan::Scan => return Ok(QueryLook::Unknown),
+        Plan::Scan => return Ok(QueryLook::Unknown(unserved())),
         Plan::Walk(part) => {
             let Some(reader) = reader(&part) else {
-                return Ok(QueryLook::Unknown);
+                return Ok(QueryLook::Unknown(unserved()));
             };
             if let Some(walked) = reader.page(&part, query, tally.records)? {
                 return walked.read(&reader, query, tally.seq);
             }
             if !part.searched {
-                return Ok(QueryLook::Unknown);
+                return Ok(QueryLook::Unknown(unserved()));
             }
             IndexSet::Part(part)
         }
         Plan::Gather(set) => set,
     };
     let (plan, seq) = (QueryPlan::Index, tally.seq);
-    if let Some(ids) = gather(&set, &reader, GATHER_RECORDS_MAX)? {
+    if let Some(ids) = gather(&set, reader, GATHER_RECORDS_MAX)? {
         return Ok(QueryLook::Among { ids, seq, plan });
     }
-    let names = indexes.iter().map(|index| index.name()).collect();
-    Ok(QueryLook::Set { names, set })
+    let names = facts.indexes.iter().map(|index| index.name()).collect();
+    let why = unserved();
+    Ok(QueryLook::Set { names, set, why })
 }
 
 /// The page of a query for all records in the order of ids, or in the reverse.
@@ -188,13 +203,14 @@ fn in_order(
     Ok(
         match page::read(records, tally, slice, after, descending)? {
             PageRead::Page(mut page) => {
+                page.looked = as_u64(page.records.len());
                 page.total = page
                     .total
                     .filter(|_| after.is_none() || query.wants_total());
                 QueryLook::Page { page, plan }
             }
             PageRead::Long(page) => QueryLook::Walked { page, plan, seq },
-            PageRead::Unknown => QueryLook::Unknown,
+            PageRead::Unknown => QueryLook::Unknown(Unserved::default()),
         },
     )
 }
@@ -231,6 +247,7 @@ impl WalkedPage {
             more: self.total > end,
             total: query.wants_total().then_some(self.total),
             seq,
+            looked: as_u64(self.ids.len()),
         }
     }
 }
@@ -275,14 +292,14 @@ impl SledStore {
                 self.queries.count(plan);
                 (self.pick(collection, ids, query).await?, seq)
             }
-            QueryLook::Set { names, set } => {
+            QueryLook::Set { names, set, why } => {
                 self.queries.count(QueryPlan::Index);
                 let selection = Selection::new(query.clone());
-                let among = (ScanSource::Set { names, set }, query.wanted_indexes());
+                let among = (ScanSource::Set { names, set }, why);
                 self.scan(collection, among, selection, Selection::visit)
                     .await?
             }
-            QueryLook::Unknown => self.select(collection, query).await?,
+            QueryLook::Unknown(why) => self.select(collection, query, why).await?,
         };
         let selected = selection.finish().ok_or(StoreError::TooLarge)?;
         Ok(ListPage {
@@ -290,6 +307,7 @@ impl SledStore {
             total: selected.total,
             more: selected.more,
             seq,
+            looked: selected.looked,
         })
     }
 
@@ -331,18 +349,18 @@ impl SledStore {
         &self,
         collection: CollectionId,
         query: &ListQuery,
+        why: Unserved,
     ) -> Result<(Selection, u64), StoreError> {
         self.queries.count(QueryPlan::Scan);
-        let wanted = query.wanted_indexes();
-        self.count_scan(collection, &wanted.0.concat());
+        self.count_scan(collection, &why.wanted.0.concat());
         let most = self.holder.limits.now().scan_records;
         let sees_all = query.is_sorted() || query.wants_total();
         if sees_all && self.holder.readers.tally(collection).records > most {
-            return Err(self.limited(wanted, ScanLimit::Records { most }));
+            return Err(self.limited(why, ScanLimit::Records { most }));
         }
         let source = ScanSource::From(query.first_id().cloned());
         let selection = Selection::new(query.clone());
-        self.scan(collection, (source, wanted), selection, Selection::visit)
+        self.scan(collection, (source, why), selection, Selection::visit)
             .await
     }
 

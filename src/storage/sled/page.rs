@@ -90,6 +90,7 @@ pub(super) fn read(
         total: Some(tally.records),
         more: false,
         seq: tally.seq,
+        looked: 0,
     };
     let Some(before) = from.before(after, tally, descending)? else {
         return Ok(PageRead::Unknown);

@@ -19,9 +19,9 @@ use super::page::{self, CHUNK_BYTES, CHUNK_RECORDS};
 use super::read_error::ReadError;
 use super::store::{SledStore, record};
 use crate::num::as_u64;
-use crate::record::{Record, RecordId, WantedIndexes};
+use crate::record::{Record, RecordId};
 use crate::storage::plan::{IndexPart, IndexSet};
-use crate::storage::{CollectionId, ScanLimit, StoreError};
+use crate::storage::{CollectionId, ScanLimit, StoreError, Unserved};
 use crate::supervision::contain;
 
 /// The most scans that run at once; others wait, up to their deadline. They have one processor of two, so that reads of single
@@ -33,6 +33,8 @@ pub(super) fn scans_max() -> usize {
 const NICENESS: i32 = 10;
 /// How often a part of an index is read while groups are applied, before all records are read instead.
 const GATHER_TRIES: u32 = 5;
+/// The fault point at which a scan never ends, so that others wait for their turn.
+pub(super) const HELD_SCAN: &str = "storage.held_scan";
 /// The fewest records in a chunk: they can be read between two groups.
 const CHUNK_RECORDS_MIN: usize = 8;
 
@@ -72,26 +74,26 @@ impl From<ReadError> for ScanFault {
 
 impl SledStore {
     /// Shows records of a resource to `visit`, in the order of ids, until it returns false. Returns what `visit` made of
-    /// `state`, and the resource's last change at the beginning. `wanted` are indexes that would make it unnecessary.
+    /// `state`, and the resource's last change at the beginning. `why` says what would make it unnecessary.
     pub(super) async fn scan<T: Send + 'static>(
         &self,
         collection: CollectionId,
-        (source, wanted): (ScanSource, WantedIndexes),
+        (source, why): (ScanSource, Unserved),
         state: T,
         visit: fn(&mut T, Record) -> bool,
     ) -> Result<(T, u64), StoreError> {
         let scanned = self.scan_within_limits(collection, source, state, visit);
         scanned.await.map_err(|fault| match fault {
-            ScanFault::Limit(limit) => self.limited(wanted, limit),
+            ScanFault::Limit(limit) => self.limited(why, limit),
             ScanFault::Store(error) => error,
             ScanFault::Left => StoreError::Failed,
         })
     }
 
     /// The error of a scan that reached a limit.
-    pub(super) fn limited(&self, wanted: WantedIndexes, limit: ScanLimit) -> StoreError {
+    pub(super) fn limited(&self, why: Unserved, limit: ScanLimit) -> StoreError {
         self.queries.limits.count(limit);
-        StoreError::Unindexed { wanted, limit }
+        StoreError::Unindexed { why, limit }
     }
 
     async fn scan_within_limits<T: Send + 'static>(
@@ -105,6 +107,7 @@ impl SledStore {
         let permit = Arc::clone(&self.scans).acquire_owned();
         let permit = tokio::time::timeout_at(deadline, permit).await;
         let permit = permit.map_err(|_| ScanFault::Limit(ScanLimit::Turn))?;
+        self.faults.hang(HELD_SCAN).await;
         self.readable(0, deadline).await?;
         let holder = Arc::clone(&self.holder);
         let (result, scanned) = oneshot::channel();

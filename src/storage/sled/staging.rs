@@ -129,7 +129,7 @@ impl Staging<'_> {
         seq_of(&value).map_err(|_| ReadError::damaged("the counter of ids"))
     }
 
-    fn name(&self, collection: CollectionId) -> &str {
+    pub(super) fn name(&self, collection: CollectionId) -> &str {
         self.names.get(collection.0).map_or("", String::as_str)
     }
 

@@ -16,21 +16,18 @@ use super::declaring::{PreparedResources, ProposedResources};
 use super::find::QueryCounts;
 use super::healing::{PATIENCE, TaskKind};
 use super::holder::Holder;
+use super::matching::Found;
 use super::message::{QueuedBatch, StoreMessage};
 use super::reader_state::{OpenEngine, Progress};
-use super::scan::ScanSource;
 use super::writer::CommitTimes;
 use super::{log, metrics, value};
-use crate::num::as_u64;
-use crate::record::{
-    Example, HistoryQuery, ListQuery, Record, RecordFilter, RecordId, RequestKey, WantedIndexes,
-    WriteCommand,
-};
+use crate::record::{HistoryQuery, ListQuery, Record, RecordId, RequestKey};
 use crate::settings::Settings;
 use crate::storage::{
-    BackupTask, BatchWritten, CHANGES_MAX, Changes, CollectionId, FeedStep, LastChange, ListPage,
-    OldestMoment, RecentChanges, RecordHistory, Refusal, Resources, ResourcesFault, Store,
-    StoreError, StoreReply, TaskProgress, Write, WriteBatch, Written,
+    BackupTask, BatchWritten, CHANGES_MAX, ChangeSource, Changes, CollectionId, FeedStep,
+    LastChange, ListPage, OldestMoment, QueryCost, RecentChanges, RecordHistory, Refusal,
+    Resources, ResourcesFault, Store, StoreError, StoreReply, TaskProgress, Write, WriteBatch,
+    Written,
 };
 use crate::supervision::{AskError, ChildRef, Faults, ReplyTo};
 use crate::telemetry::Rows;
@@ -150,50 +147,17 @@ impl SledStore {
         })
     }
 
-    /// Finds the records that each command is about if only a scan can, and has the writer carry the batch out.
+    /// Finds the records that its filters are about, and has the writer carry the batch out.
     async fn carry_out(&self, batch: WriteBatch) -> Result<BatchWritten, StoreError> {
-        let mut matching = Vec::with_capacity(batch.writes.len());
-        for write in &batch.writes {
-            matching.push(self.matching(write).await?);
-        }
+        let matching = self.matching(&batch.writes).await?;
         self.send(batch, matching).await
     }
 
-    /// The records that a command is about, if it does not name its one record.
-    async fn matching(&self, write: &Write) -> Result<Vec<RecordId>, StoreError> {
-        let WriteCommand::Matching { filter, most, .. } = &write.command else {
-            return Ok(Vec::new());
-        };
-        let (collection, most) = (write.collection, *most);
-        let too_many = StoreError::TooManyMatches { most };
-        match filter {
-            RecordFilter::Example(example) => {
-                let all = (ScanSource::From(None), WantedIndexes::default());
-                let example = Example::new(example.clone(), most);
-                let (example, _) = self.scan(collection, all, example, Example::visit).await?;
-                example.finish().ok_or(too_many)
-            }
-            RecordFilter::Query(query) => {
-                let query = ListQuery::clone(query).first(most);
-                let page = self.find(collection, &query).await?;
-                let found = page.total.unwrap_or_default();
-                if found > as_u64(most) {
-                    return Err(too_many);
-                }
-                if found > as_u64(page.records.len()) {
-                    return Err(StoreError::TooLarge);
-                }
-                Ok(page.records.into_iter().map(|record| record.id).collect())
-            }
-        }
-    }
-
-    /// Has the writer carry out a batch. `matching` are the ids that each of its commands is limited to, if it is about more
-    /// than one record.
+    /// Has the writer carry out a batch. `matching` are the records that were found for each of its commands.
     pub(super) async fn send(
         &self,
         batch: WriteBatch,
-        matching: Vec<Vec<RecordId>>,
+        matching: Vec<Found>,
     ) -> Result<BatchWritten, StoreError> {
         let batch = Box::new(QueuedBatch {
             batch,
@@ -248,7 +212,7 @@ impl SledStore {
     }
 }
 
-impl Store for SledStore {
+impl ChangeSource for SledStore {
     fn collection(&self, name: &str) -> Option<CollectionId> {
         self.holder.known.load().id(name)
     }
@@ -257,6 +221,36 @@ impl Store for SledStore {
         self.holder.known.load().name(collection).map(str::to_owned)
     }
 
+    fn feed(&self, after: u64) -> FeedStep {
+        self.feed_step(after)
+    }
+
+    fn read_feed(&self, after: u64) -> StoreReply<'_, FeedStep> {
+        Either::Right(SledStore::read_feed(self, after).boxed_local())
+    }
+
+    fn recent_changes(&self) -> &Arc<RecentChanges> {
+        &self.holder.recent
+    }
+
+    fn last_change(&self) -> LastChange {
+        LastChange::of(self.holder.readers.progress())
+    }
+
+    fn mark(&self) -> StoreReply<'_, &str> {
+        let known = || self.holder.mark.get().map(String::as_str);
+        if let Some(mark) = known() {
+            return Either::Left(ready(Ok(mark)));
+        }
+        let wait = async move {
+            self.readable(0, self.deadline_from_now()).await?;
+            known().ok_or(StoreError::Unavailable)
+        };
+        Either::Right(wait.boxed_local())
+    }
+}
+
+impl Store for SledStore {
     fn resources(&self) -> Resources {
         self.holder.known.load().declared()
     }
@@ -290,6 +284,14 @@ impl Store for SledStore {
         query: &'a ListQuery,
     ) -> StoreReply<'a, ListPage> {
         Either::Right(self.find(collection, query).boxed_local())
+    }
+
+    fn cost<'a>(
+        &'a self,
+        collection: CollectionId,
+        query: &'a ListQuery,
+    ) -> StoreReply<'a, QueryCost> {
+        Either::Right(self.cost_of(collection, query).boxed_local())
     }
 
     fn write(&self, write: Write) -> StoreReply<'_, Written> {
@@ -348,34 +350,6 @@ impl Store for SledStore {
         query: HistoryQuery,
     ) -> StoreReply<'a, RecordHistory> {
         Either::Right(self.past(collection, id, query).boxed_local())
-    }
-
-    fn feed(&self, after: u64) -> FeedStep {
-        self.feed_step(after)
-    }
-
-    fn read_feed(&self, after: u64) -> StoreReply<'_, FeedStep> {
-        Either::Right(SledStore::read_feed(self, after).boxed_local())
-    }
-
-    fn recent_changes(&self) -> &Arc<RecentChanges> {
-        &self.holder.recent
-    }
-
-    fn last_change(&self) -> LastChange {
-        LastChange::of(self.holder.readers.progress())
-    }
-
-    fn mark(&self) -> StoreReply<'_, &str> {
-        let known = || self.holder.mark.get().map(String::as_str);
-        if let Some(mark) = known() {
-            return Either::Left(ready(Ok(mark)));
-        }
-        let wait = async move {
-            self.readable(0, self.deadline_from_now()).await?;
-            known().ok_or(StoreError::Unavailable)
-        };
-        Either::Right(wait.boxed_local())
     }
 
     fn refuses_writes(&self) -> Option<StoreError> {

@@ -31,6 +31,7 @@ use crate::record::{
     RecordId, RecordIndex, RequestKey, Schema, WriteCommand,
 };
 use crate::settings::ResourceSettings;
+use crate::storage::ChangeSource as _;
 use crate::storage::{
     ChangeKind, Changes, CollectionId, ListPage, StoreError, Write, WriteBatch, Written,
 };

@@ -206,23 +206,19 @@ pub(super) fn was_committed(
     Ok(entry.is_some_and(|entry| its(&entry)))
 }
 
-/// The records that a command is about. All that it reads is read here, so that nothing of it is staged after an error.
+/// The records of these ids, or the one that a command is to create with the next number. All that it reads is read here, so
+/// that nothing of it is staged after an error.
 pub(super) fn targets(
     staging: &Staging<'_>,
     collection: CollectionId,
     command: &WriteCommand,
-    matching: &[RecordId],
+    ids: Vec<RecordId>,
 ) -> Result<Vec<WriteTarget>, StoreError> {
-    let ids = match command {
-        WriteCommand::CreateNumbered { .. } => return Ok(vec![staging.numbered(collection)?]),
-        WriteCommand::Create { id, .. }
-        | WriteCommand::Replace { id, .. }
-        | WriteCommand::Patch { id, .. }
-        | WriteCommand::Delete { id } => std::slice::from_ref(id),
-        WriteCommand::Matching { .. } => matching,
-    };
-    let target = |id: &RecordId| Ok(staging.target(collection, id.clone())?);
-    ids.iter().map(target).collect()
+    if let WriteCommand::CreateNumbered { .. } = command {
+        return Ok(vec![staging.numbered(collection)?]);
+    }
+    let target = |id| Ok(staging.target(collection, id)?);
+    ids.into_iter().map(target).collect()
 }
 
 /// Stages what was decided about the records of a command.

@@ -8,7 +8,8 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use super::servers::{Server, free_port, settings_of};
+use super::server::{Server, free_port, resident_kib};
+use super::servers::settings_of;
 use super::{number, stdout_of};
 
 /// Arguments for `sh`: raises the limit of open files to the maximum, then runs the command that follows.
@@ -71,12 +72,4 @@ fn connect_and_get(port: u16) -> TcpStream {
         answer.extend_from_slice(bytes.get(..length).unwrap_or_default());
     }
     stream
-}
-
-/// The resident memory of a process.
-fn resident_kib(pid: &str) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let words = line.unwrap_or_default().split_whitespace();
-    words.skip(1).find_map(|word| word.parse().ok()).unwrap()
 }

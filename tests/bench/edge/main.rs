@@ -17,12 +17,14 @@
 mod idle;
 #[path = "../profile.rs"]
 mod profile;
+#[path = "../server.rs"]
+mod server;
 mod servers;
 
 use std::path::Path;
 use std::process::Command;
 
-use servers::Server;
+use server::Server;
 
 /// Open connections at a time.
 const CONNECTIONS: u32 = 32;
@@ -169,7 +171,7 @@ fn measure(server: &Server, path: &str, new: bool) -> Figures {
     let url = format!("http://127.0.0.1:{}{path}", server.port);
     let seconds = format!("-d{}s", number("BENCH_SECONDS", 1));
     let connections = format!("-c{CONNECTIONS}");
-    let mut wrk = servers::pinned(1, "wrk");
+    let mut wrk = server::pinned(1, "wrk");
     wrk.args(["-t1", &connections, &seconds]);
     if new {
         wrk.args(["-H", "Connection: close"]);

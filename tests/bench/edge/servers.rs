@@ -2,96 +2,19 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use actix_web::web::{self, Bytes};
 use actix_web::{App, HttpResponse, HttpServer};
+
+use super::server::{Server, free_port, pinned};
 
 const PERENNIAL: &str = env!("CARGO_BIN_EXE_perennial");
 const RECORD: &str =
     r#"{"title":"The Left Hand of Darkness","author":"Ursula K. Le Guin","year":1969}"#;
 /// The names and sizes of the pages.
 const PAGES: [(&str, usize); 3] = [("1k", 1024), ("100k", 100 * 1024), ("3m", 3_600_000)];
-
-/// A running server; dropping it stops the process.
-pub(crate) struct Server {
-    pub(crate) name: &'static str,
-    pub(crate) port: u16,
-    process: Child,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // SIGTERM, so that nginx also stops its worker.
-        let pid = self.process.id().to_string();
-        let sent = Command::new("kill").arg(&pid).status();
-        assert!(sent.and_then(|_| self.process.wait()).is_ok(), "{pid} ends");
-    }
-}
-
-impl Server {
-    /// Starts a server, and waits until it accepts connections.
-    pub(crate) fn start(name: &'static str, port: u16, mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        let process = command.stderr(Stdio::null()).spawn();
-        let process = process.unwrap_or_else(|error| panic!("{name}: {error}"));
-        let server = Self {
-            name,
-            port,
-            process,
-        };
-        let until = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < until, "{name} does not answer");
-            thread::sleep(Duration::from_millis(20));
-        }
-        server
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
-    /// The CPU time that the process and its children have used so far.
-    pub(crate) fn cpu_seconds(&self) -> f64 {
-        let pid = self.pid();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        let children = children.unwrap_or_default();
-        let all = children.split_whitespace().map(str::to_owned);
-        let ticks: u32 = all.chain([pid.to_string()]).map(|pid| ticks(&pid)).sum();
-        // sysconf(_SC_CLK_TCK) is 100 on every Linux.
-        f64::from(ticks) / 100.0
-    }
-}
-
-/// User and system time of one process, in clock ticks.
-fn ticks(pid: &str) -> u32 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default();
-    let fields = fields.split_whitespace().skip(11).take(2);
-    fields.filter_map(|ticks| ticks.parse::<u32>().ok()).sum()
-}
-
-/// A command pinned to one core, if the machine has two or more.
-pub(crate) fn pinned(core: usize, program: &str) -> Command {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    if cores < 2 {
-        return Command::new(program);
-    }
-    let mut command = Command::new("taskset");
-    command.args(["-c", &core.to_string(), program]);
-    command
-}
-
-/// A port that is free now.
-pub(crate) fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
-}
 
 /// Starts perennial and nginx, each without and with an access log, and actix-web. Also returns the path of a record that
 /// all of them serve.

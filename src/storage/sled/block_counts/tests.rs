@@ -49,6 +49,11 @@ fn apply(engine: &MemoryEngine, counts: &Mutex<BlockCounts>, keys_moved: &BTreeM
     count_moves(engine, &keys(), counts, keys_moved);
 }
 
+/// So many blocks as a division makes, and these.
+fn halves(count: usize, more: &[u32]) -> Vec<u32> {
+    [&vec![BLOCK_KEYS_MAX / 2; count][..], more].concat()
+}
+
 fn count_all(engine: &MemoryEngine, counts: &Mutex<BlockCounts>) {
     while !counts.lock().are_complete() {
         count_block(engine, &keys(), counts).unwrap();
@@ -60,10 +65,10 @@ fn a_group_that_makes_a_block_too_long_is_counted_once() {
     let all = |numbers: &mut dyn Iterator<Item = u16>| numbers.map(|n| (key(n), true)).collect();
     for (before, group, blocks) in [
         // Before all others, behind them, and among them.
-        (200..400, all(&mut (0..200)), vec![128, 128, 128, 16]),
-        (0..200, all(&mut (200..400)), vec![128, 128, 128, 16]),
-        (0..250, all(&mut (1_000..1_128)), vec![128, 128, 122]),
-        (500..628, all(&mut (0..KEYS).step_by(9)), vec![128, 128, 58]),
+        (200..250, all(&mut (0..200)), halves(7, &[26])),
+        (0..50, all(&mut (200..400)), halves(7, &[26])),
+        (0..60, all(&mut (1_000..1_128)), halves(5, &[28])),
+        (500..550, all(&mut (0..KEYS).step_by(9)), halves(7, &[20])),
     ] {
         let engine = MemoryEngine::new(Arc::<Memory>::default(), &[]);
         let counts = Mutex::new(BlockCounts::default());
@@ -103,9 +108,9 @@ fn nobody_waits_for_a_read_and_one_that_fails_leaves_the_counts_right() {
         apply(&engine, &counts, &group);
     };
     count_all(&engine, &counts);
-    add(0..200);
+    add(0..50);
     fails.store(true, Ordering::SeqCst);
-    add(200..400);
+    add(50..400);
     assert_eq!(counts.lock().counts, [400], "the block was not divided");
     fails.store(false, Ordering::SeqCst);
     let ordered = OrderedKeys {
@@ -115,7 +120,7 @@ fn nobody_waits_for_a_read_and_one_that_fails_leaves_the_counts_right() {
     };
     assert_eq!(ordered.rank(&key(300)).unwrap(), Some(300));
     add(400..401);
-    assert_eq!(counts.lock().counts, [128, 128, 128, 17]);
+    assert_eq!(counts.lock().counts, halves(12, &[17]));
     let found = ordered.after(&key(0), 300).unwrap();
     assert_eq!(found, KeyAfter::Key(key(300)));
 }

@@ -7,8 +7,8 @@ use super::super::scan::ScanSource;
 use super::indexing::{create, id, refused};
 use super::*;
 use crate::record::{EncodedRange, Selection, WantedIndexes};
-use crate::storage::ScanLimit;
 use crate::storage::plan::{IndexPart, IndexSet};
+use crate::storage::{ScanLimit, Unserved};
 
 /// The number of records in these tests, unless told.
 const RECORDS: usize = 3_000;
@@ -235,9 +235,10 @@ fn a_list_that_no_index_serves_reads_only_so_many_records() {
             ("t=7&_limit=5&_after=", vec![vec!["t".to_owned()]]),
             ("t_like=7&_limit=5&_after=", vec![]),
         ] {
-            let wanted = WantedIndexes(index);
+            let why = Unserved::new(&query(text), &[&RecordIndex::of_name("n")]);
+            assert_eq!(why.wanted, WantedIndexes(index), "{text}");
             let found = store.query(BOOKS, &query(text)).await;
-            let refused = StoreError::Unindexed { wanted, limit };
+            let refused = StoreError::Unindexed { why, limit };
             assert_eq!(found, Err(refused), "{text}");
         }
         let few = store.query(BOOKS, &query("t=1&_limit=5&_after=")).await;
@@ -280,7 +281,7 @@ fn an_index_that_is_removed_while_it_is_read_loses_no_record() {
         let selection = Selection::new(query("_limit=1000"));
         memory.scan_held.store(true, Ordering::SeqCst);
         let (names, set) = (vec![index], IndexSet::Part(part));
-        let source = (ScanSource::Set { names, set }, WantedIndexes::default());
+        let source = (ScanSource::Set { names, set }, Unserved::default());
         let scan = store.scan(BOOKS, source, selection, Selection::visit);
         let remove = async {
             while !memory.scan_waits.load(Ordering::SeqCst) {

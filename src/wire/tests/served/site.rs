@@ -93,7 +93,7 @@ impl ServedSite {
         let site = api::Site {
             routes: Arc::new(routes),
             files,
-            feeds: api::Feeds::new(&store),
+            feeds: api::Feeds::new(Arc::<dyn storage::Store>::clone(&store)),
             store,
             counters: Arc::clone(&counters),
             hosts: Hosts::default(),
