@@ -128,6 +128,7 @@ impl From<CommandError> for Problem {
                 return problem.detail("there is no record with this id");
             }
             CommandError::Invalid(violations) => return violations.into(),
+            CommandError::TooManyMatches { .. } => Code::TooManyMatches,
             CommandError::TooLong { .. }
             | CommandError::TooMuch
             | CommandError::AnswerTooLong { .. } => Code::BodyTooLarge,
@@ -170,7 +171,7 @@ impl From<StoreError> for Problem {
             StoreError::Unavailable => Code::Unavailable,
             StoreError::Overloaded | StoreError::Busy => Code::Overloaded,
             StoreError::Expired | StoreError::TooSlow => Code::Deadline,
-            StoreError::TooLarge | StoreError::TooManyMatches { .. } => Code::InvalidParameter,
+            StoreError::TooLarge => Code::InvalidParameter,
             StoreError::Crashed | StoreError::Failed => Code::Internal,
             StoreError::OutcomeUnknown => Code::OutcomeUnknown,
             StoreError::ShuttingDown => Code::ShuttingDown,

@@ -194,6 +194,11 @@ pub(crate) enum CommandError {
         id: RecordId,
         error: Box<CommandError>,
     },
+    /// More records match than the client allows to be changed.
+    #[error(
+        "more than {most} records match, so none was changed; say more precisely which, or allow more"
+    )]
+    TooManyMatches { most: usize },
     /// All changes together would be too long for one group.
     #[error("the changes together have more than {} MiB; change fewer records at once", BATCH_BYTES_MAX >> 20)]
     TooMuch,

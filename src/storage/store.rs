@@ -412,11 +412,6 @@ pub(crate) enum StoreError {
     /// The records before the page of a sorted list have more than [`SELECTED_BYTES_MAX`], or there is no room for a page.
     #[error("the records of this sorted list up to the page asked for are more than {} MiB; filter, or read the list with _limit=100&_after= and follow its links", SELECTED_BYTES_MAX >> 20)]
     TooLarge,
-    /// More records match than may be changed at once.
-    #[error(
-        "more than {most} records match, so none was changed; say more precisely which, or allow more"
-    )]
-    TooManyMatches { most: usize },
     /// The writer panicked on the write twice.
     #[error("the writer failed on this write; it was not done")]
     Crashed,

@@ -2,11 +2,11 @@
 
 use super::answers::AnswerOrder;
 use super::deciding::Decided;
-use super::message::{Prepared, QueuedBatch, StoreMessage};
+use super::message::{Matching, Prepared, QueuedBatch, StoreMessage};
 use super::reader_state::OpenEngine;
 use super::staging::Staging;
 use super::writer::{Writer, stage, targets, was_committed};
-use crate::record::{CommandError, Decision, RecordId, try_batch};
+use crate::record::{CommandError, Decision, try_batch};
 use crate::storage::{BatchWritten, StoreError, Write};
 use crate::supervision::{Delivery, ReplyTo};
 
@@ -132,8 +132,12 @@ impl Writer {
         &self,
         staging: &Staging<'_>,
         write: &Write,
-        matching: &[RecordId],
+        matching: &Matching,
     ) -> Result<Result<Vec<Decided>, CommandError>, StoreError> {
+        let matching = match matching {
+            Ok(matching) => matching,
+            Err(refusal) => return Ok(Err(refusal.clone())),
+        };
         let targets = targets(staging, write.collection, &write.command, matching)?;
         let decided = self.decide(staging, write, targets)?;
         let puts = |it: &Decided| matches!(it.decision, Decision::Put(_));

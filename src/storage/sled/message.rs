@@ -12,15 +12,18 @@ use super::declaring::Declaration;
 use super::find::QueryLook;
 use super::index_building::IndexStep;
 use super::writer::GROUP;
-use crate::record::{ListQuery, RecordId, WriteCommand};
+use crate::record::{CommandError, ListQuery, RecordId, WriteCommand};
 use crate::storage::{BatchWritten, CollectionId, StoreError, WriteBatch};
 use crate::supervision::{Message, ReplyTo};
+
+/// The records that match a command, or why it can't be carried out; none for a command that is about one record.
+pub(super) type Matching = Result<Vec<RecordId>, CommandError>;
 
 /// A batch in the writer's queue.
 pub(super) struct QueuedBatch {
     pub(super) batch: WriteBatch,
-    /// For each command the ids of the records that were found to match; none for commands that are about one record.
-    pub(super) matching: Vec<Vec<RecordId>>,
+    /// What was found for each command.
+    pub(super) matching: Vec<Matching>,
     /// Set when it is staged. If the writer dies and the batch is delivered again, this answer is given again, provided that
     /// the log says that it was committed.
     pub(super) prepared: Mutex<Option<Prepared<BatchWritten>>>,
@@ -108,7 +111,7 @@ impl Message for StoreMessage {
         let content = match self {
             Self::Write { batch, .. } => {
                 let (bytes, commands) = (batch.batch.bytes(), batch.batch.writes.len());
-                let matching: usize = batch.matching.iter().map(Vec::len).sum();
+                let matching: usize = batch.matching.iter().flatten().map(Vec::len).sum();
                 let least = if commands == 1 {
                     0
                 } else {

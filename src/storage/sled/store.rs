@@ -16,15 +16,15 @@ use super::declaring::{PreparedResources, ProposedResources};
 use super::find::QueryCounts;
 use super::healing::{PATIENCE, TaskKind};
 use super::holder::Holder;
-use super::message::{QueuedBatch, StoreMessage};
+use super::message::{Matching, QueuedBatch, StoreMessage};
 use super::reader_state::{OpenEngine, Progress};
 use super::scan::ScanSource;
 use super::writer::CommitTimes;
 use super::{log, metrics, value};
 use crate::num::as_u64;
 use crate::record::{
-    Example, HistoryQuery, ListQuery, Record, RecordFilter, RecordId, RequestKey, WantedIndexes,
-    WriteCommand,
+    CommandError, Example, HistoryQuery, ListQuery, Record, RecordFilter, RecordId, RequestKey,
+    WantedIndexes, WriteCommand,
 };
 use crate::settings::Settings;
 use crate::storage::{
@@ -150,7 +150,7 @@ impl SledStore {
         })
     }
 
-    /// Finds the records that each command is about if only a scan can, and has the writer carry the batch out.
+    /// Finds the records that each command is about if it does not name its one record, and has the writer carry the batch out.
     async fn carry_out(&self, batch: WriteBatch) -> Result<BatchWritten, StoreError> {
         let mut matching = Vec::with_capacity(batch.writes.len());
         for write in &batch.writes {
@@ -160,40 +160,41 @@ impl SledStore {
     }
 
     /// The records that a command is about, if it does not name its one record.
-    async fn matching(&self, write: &Write) -> Result<Vec<RecordId>, StoreError> {
+    async fn matching(&self, write: &Write) -> Result<Matching, StoreError> {
         let WriteCommand::Matching { filter, most, .. } = &write.command else {
-            return Ok(Vec::new());
+            return Ok(Ok(Vec::new()));
         };
         let (collection, most) = (write.collection, *most);
-        let too_many = StoreError::TooManyMatches { most };
+        let too_many = CommandError::TooManyMatches { most };
         match filter {
             RecordFilter::Example(example) => {
                 let all = (ScanSource::From(None), WantedIndexes::default());
                 let example = Example::new(example.clone(), most);
                 let (example, _) = self.scan(collection, all, example, Example::visit).await?;
-                example.finish().ok_or(too_many)
+                Ok(example.finish().ok_or(too_many))
             }
             RecordFilter::Query(query) => {
                 let query = ListQuery::clone(query).first(most);
                 let page = self.find(collection, &query).await?;
                 let found = page.total.unwrap_or_default();
                 if found > as_u64(most) {
-                    return Err(too_many);
+                    return Ok(Err(too_many));
                 }
                 if found > as_u64(page.records.len()) {
                     return Err(StoreError::TooLarge);
                 }
-                Ok(page.records.into_iter().map(|record| record.id).collect())
+                let ids = page.records.into_iter().map(|record| record.id);
+                Ok(Ok(ids.collect()))
             }
         }
     }
 
-    /// Has the writer carry out a batch. `matching` are the ids that each of its commands is limited to, if it is about more
+    /// Has the writer carry out a batch. `matching` has the ids that each of its commands is limited to, if it is about more
     /// than one record.
     pub(super) async fn send(
         &self,
         batch: WriteBatch,
-        matching: Vec<Vec<RecordId>>,
+        matching: Vec<Matching>,
     ) -> Result<BatchWritten, StoreError> {
         let batch = Box::new(QueuedBatch {
             batch,
