@@ -21,6 +21,7 @@ use super::resource::{
 };
 use super::routes::Target;
 use super::site::Site;
+use crate::misread::in_plain_words;
 use crate::record::RequestKey;
 use crate::storage::{Write, WriteBatch, Written};
 use crate::wire::{Code, Incoming, Problem, Response, options, read_body};
@@ -193,8 +194,9 @@ pub(super) async fn answer(site: &Site, request: &mut Incoming) -> Answered {
     let path = request.path().as_bytes();
     let key = request_key(headers, &[b"POST", path, &body])?.filter(|_| !dry_run);
     let batch: BatchBody<'_> = serde_json::from_slice(&body).map_err(|error| {
+        let told = in_plain_words(&error.to_string());
         no_batch(format!(
-            "{error}; send {{\"mode\":\"atomic\",\"ops\":[{{\"method\":\"POST\",\"path\":\"/books\",\"body\":{{}}}}]}}"
+            "{told}; send {{\"mode\":\"atomic\",\"ops\":[{{\"method\":\"POST\",\"path\":\"/books\",\"body\":{{}}}}]}}"
         ))
     })?;
     let most = limits.batch.get();

@@ -128,6 +128,7 @@ impl From<CommandError> for Problem {
                 return problem.detail("there is no record with this id");
             }
             CommandError::Invalid(violations) => return violations.into(),
+            CommandError::TooManyMatches { .. } => Code::TooManyMatches,
             CommandError::TooLong { .. }
             | CommandError::TooMuch
             | CommandError::AnswerTooLong { .. } => Code::BodyTooLarge,
