@@ -132,9 +132,7 @@ impl From<CommandError> for Problem {
             CommandError::TooLong { .. }
             | CommandError::TooMuch
             | CommandError::AnswerTooLong { .. } => Code::BodyTooLarge,
-            CommandError::TooManyMatches { .. } | CommandError::TooManyLooks { .. } => {
-                Code::InvalidParameter
-            }
+            CommandError::TooManyLooks { .. } => Code::InvalidParameter,
             CommandError::OtherId { .. } => Code::IdMismatch,
             CommandError::Patch(fault) => return fault.into(),
             CommandError::OfRecord {
