@@ -25,6 +25,7 @@ mod client;
 mod cut_off;
 mod daemon;
 mod damage;
+mod damage_under_load;
 mod described;
 mod dialect;
 mod disk;
