@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::app::with_causes;
-use crate::settings::{AdminListen, CheckedFolders, LoadedSettings, SettingsSource};
+use crate::settings::{AdminListen, CheckedFolders, LoadError, LoadedSettings, SettingsSource};
 use crate::storage::Moment;
 use call::CallArgs;
 use explain::ExplainArgs;
@@ -271,40 +271,35 @@ impl Command {
                 })
             }
             Self::Explain(args) => args.run(source(config)),
-            Self::Journal { from, verify } => source(config)
-                .with(CheckedFolders::None, |loaded, _| {
-                    journal::run(&loaded, from, verify)
-                }),
+            Self::Journal { from, verify } => journal::run(&source(config), from, verify),
             Self::History(args) => args.run(source(config)),
             Self::Revert(args) => args.run(source(config)),
-            Self::Backup { target } => source(config).with(CheckedFolders::None, |loaded, _| {
-                backup::run(&loaded.settings, &target)
-            }),
+            Self::Backup { target } => backup::run(source(config), &target),
             Self::Restore {
                 source: from,
                 at,
                 into,
             } => {
                 let at = at.unwrap_or(Moment::Latest);
-                source(config).with(CheckedFolders::None, |loaded, _| {
-                    let settings = &loaded.settings;
-                    let into = into.as_ref().unwrap_or(&settings.server.data);
-                    restore::run(&settings.backup, &from, at, into)
-                })
+                restore::run(source(config), &from, at, into)
             }
-            Self::Salvage { from, into } => source(config)
-                .with(CheckedFolders::None, |loaded, _| {
-                    salvage::run(&loaded.settings, from, &into)
-                }),
+            Self::Salvage { from, into } => salvage::run(&source(config), from, &into),
             Self::Export { args, admin } => admin.ask(source(config), |address| args.run(address)),
             Self::Import { args, admin } => admin.ask(source(config), |address| args.run(address)),
             Self::Reload { dry_run, admin } => {
                 let named = config.is_some() || admin.admin.is_none();
                 let source = source(config);
                 let file = source.file().filter(|_| named);
-                admin.ask(source, |address| {
+                let is_read = admin.admin.is_none();
+                let exit = admin.ask(source, |address| {
                     reload::run(address, dry_run, file.as_deref())
-                })
+                });
+                if is_read && exit == Exit::Unavailable {
+                    say(
+                        "if server.admin is another one than before, write --admin with the one before: the daemon still listens there",
+                    );
+                }
+                exit
             }
             Self::Call(args) => args.run(),
             Self::Probe(args) => args.run(),
@@ -333,7 +328,7 @@ impl AdminArg {
             Err(error) => {
                 say(error);
                 say(
-                    "server.admin can't be read from the settings: mend them, or write --admin ADDRESS",
+                    "no daemon was asked: server.admin can't be read from the settings; mend them, or write --admin ADDRESS",
                 );
                 Exit::Config
             }
@@ -345,17 +340,27 @@ impl AdminArg {
 trait LoadOrSay: Sized {
     /// Loads the settings and carries out what needs them, or prints what is wrong with them.
     fn with(self, checked: CheckedFolders, run: impl FnOnce(LoadedSettings, Self) -> Exit) -> Exit;
+
+    /// The data folder, whatever else is wrong with the settings. Prints what is wrong if it can't be read from them.
+    fn data_or_say(&self) -> Result<PathBuf, Exit>;
+}
+
+/// Prints what is wrong with the settings, which ends the command.
+fn config_fault(error: &LoadError) -> Exit {
+    say(error);
+    Exit::Config
 }
 
 impl LoadOrSay for SettingsSource {
     fn with(self, checked: CheckedFolders, run: impl FnOnce(LoadedSettings, Self) -> Exit) -> Exit {
         match self.load(checked) {
             Ok(loaded) => run(loaded, self),
-            Err(error) => {
-                say(error);
-                Exit::Config
-            }
+            Err(error) => config_fault(&error),
         }
+    }
+
+    fn data_or_say(&self) -> Result<PathBuf, Exit> {
+        self.data().map_err(|error| config_fault(&error))
     }
 }
 

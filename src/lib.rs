@@ -12,6 +12,7 @@ mod file_cache;
 mod incidents;
 mod listener;
 mod memory_file;
+mod misread;
 mod num;
 mod percent;
 mod places;

@@ -47,6 +47,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The time for which a listener that stops waits for handlers, and for places.
 const LAST_HANDOVER: Duration = Duration::from_secs(1);
 
+/// The fault point at which a listener hangs before it is ready.
+const HANGING_START: &str = "listener.hanging_start";
+
 /// A listener takes no messages: it works from its socket.
 #[derive(Debug)]
 pub(crate) enum ListenerMessage {}
@@ -73,6 +76,7 @@ pub(crate) fn child_spec(
     ChildSpec::actor_on(event_loop, &slot, move |_| {
         let state = Arc::clone(&state);
         async move {
+            state.faults.hang(HANGING_START).await;
             let socket = state.socket.socket.try_clone();
             let socket = socket.map_err(StartError::failed)?;
             let socket = register(socket).map_err(StartError::failed)?;

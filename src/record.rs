@@ -34,9 +34,9 @@ pub(crate) use nearest::nearest;
 pub(crate) use object::{BodyError, JsonObject};
 pub(crate) use patch::{PatchFault, RecordPatch};
 pub(crate) use query::{
-    By, FEED_BYTES_MAX, FeedPosition, FeedQuery, FieldRanges, FilterParameter, HISTORY_PARAMETERS,
-    Handling, HistoryQuery, IndexableQuery, ListQuery, ParameterValue, Position, QueryError,
-    QueryParameter, RecordShape, WantedIndexes, filter_parameters,
+    By, FEED_BYTES_MAX, FeedPosition, FeedQuery, FieldRanges, FilterParameter, FilterTest,
+    HISTORY_PARAMETERS, Handling, HistoryQuery, IndexableQuery, ListQuery, ParameterValue,
+    Position, QueryError, QueryParameter, RecordShape, WantedIndexes, filter_parameters,
 };
 pub(crate) use schema::Declared;
 pub(crate) use schema::NewValues;

@@ -10,7 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room may use only rooms with a smaller number: the table of `src/ARCHITECTURE.md`.
-const LAYERS: [(&str, u8); 21] = [
+const LAYERS: [(&str, u8); 22] = [
+    ("misread", 0),
     ("num", 0),
     ("percent", 0),
     ("incidents", 0),

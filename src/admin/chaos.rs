@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Admin, Running};
+use crate::misread::in_plain_words;
 use crate::supervision::NodeView;
 use crate::wire::{Code, Problem};
 
@@ -35,7 +36,7 @@ pub(super) fn obey(admin: &Admin, body: &[u8]) -> Result<(), Problem> {
         } else {
             Code::InvalidJson
         };
-        Problem::new(code).detail(format!("{error}; {USAGE}"))
+        Problem::new(code).detail(format!("{}; {USAGE}", in_plain_words(&error.to_string())))
     })?;
     let unknown = |what: &str, name: &str, member: &'static str, names: Vec<String>| {
         let detail = format!(

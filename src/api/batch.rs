@@ -21,6 +21,7 @@ use super::resource::{
 };
 use super::routes::Target;
 use super::site::Site;
+use crate::misread::in_plain_words;
 use crate::record::RequestKey;
 use crate::storage::{Write, WriteBatch, Written};
 use crate::wire::{Code, Incoming, Problem, Response, options, read_body};
@@ -89,6 +90,8 @@ impl BatchOperation<'_> {
         let method = Method::from_bytes(self.method.as_bytes());
         let method = method.map_err(|_| no_batch(format!("{:?} is not a method", self.method)))?;
         let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
+        // An answer that was kept is told as it was, although the path may be no resource's any more.
+        *url = format!("{base}{}", resource_path(&method, path));
         let nowhere = || {
             let detail = format!("{} is not the path of a resource or of a record", self.path);
             Problem::new(Code::NotFound).detail(detail)
@@ -158,6 +161,14 @@ impl BatchOperation<'_> {
     }
 }
 
+/// The path of the resource that an operation on this path is about, as far as the path tells: a POST is about the resource, and
+/// the others, if they make a record, about a record.
+fn resource_path<'a>(method: &Method, path: &'a str) -> &'a str {
+    let path = path.trim_end_matches('/');
+    let parent = path.rsplit_once('/').map(|(parent, _)| parent);
+    parent.filter(|_| method != Method::POST).unwrap_or(path)
+}
+
 /// Answers a request for [`BATCH`].
 pub(super) async fn answer(site: &Site, request: &mut Incoming) -> Answered {
     match *request.method() {
@@ -183,8 +194,9 @@ pub(super) async fn answer(site: &Site, request: &mut Incoming) -> Answered {
     let path = request.path().as_bytes();
     let key = request_key(headers, &[b"POST", path, &body])?.filter(|_| !dry_run);
     let batch: BatchBody<'_> = serde_json::from_slice(&body).map_err(|error| {
+        let told = in_plain_words(&error.to_string());
         no_batch(format!(
-            "{error}; send {{\"mode\":\"atomic\",\"ops\":[{{\"method\":\"POST\",\"path\":\"/books\",\"body\":{{}}}}]}}"
+            "{told}; send {{\"mode\":\"atomic\",\"ops\":[{{\"method\":\"POST\",\"path\":\"/books\",\"body\":{{}}}}]}}"
         ))
     })?;
     let most = limits.batch.get();

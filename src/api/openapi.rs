@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 use super::resource::relation_names;
 use crate::settings::{ResourceSettings, Settings};
 pub(crate) use document::{Document, METHODS as METHODS_OF_DOCUMENT};
-use operation::{Operation, path_item};
+use operation::{Operation, read_item};
 use operations::{CONDITIONS_OF_READ, DescribedResource};
 use parameters::QueryParameters;
 use problems::Arises;
@@ -82,9 +82,8 @@ fn openapi(settings: &Settings) -> Value {
         (OPENAPI, "openapi", "application/json", "This document"),
         (DOCS, "docs", "text/html", "A page that shows this document"),
     ] {
-        let item = path_item(METHODS_OF_DOCUMENT, API, |method| {
-            (method == "GET").then(|| of_document(id, media_type, summary))
-        });
+        let get = || of_document(id, media_type, summary);
+        let item = read_item(METHODS_OF_DOCUMENT, API, get);
         paths.insert(path.to_owned(), item);
     }
     tags.push(json!({ "name": API, "description": "What belongs to no resource" }));
@@ -120,6 +119,6 @@ fn of_document(id: &str, media_type: &'static str, summary: &str) -> Operation {
                 json!({ "type": if media_type == "text/html" { "string" } else { "object" } }),
             )],
         )
-        .answers(304, "The client has it already", &["ETag"], Vec::new())
+        .not_modified()
         .fails(&[Arises::Conditional])
 }

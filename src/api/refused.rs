@@ -128,12 +128,11 @@ impl From<CommandError> for Problem {
                 return problem.detail("there is no record with this id");
             }
             CommandError::Invalid(violations) => return violations.into(),
+            CommandError::TooManyMatches { .. } => Code::TooManyMatches,
             CommandError::TooLong { .. }
             | CommandError::TooMuch
             | CommandError::AnswerTooLong { .. } => Code::BodyTooLarge,
-            CommandError::TooManyMatches { .. } | CommandError::TooManyLooks { .. } => {
-                Code::InvalidParameter
-            }
+            CommandError::TooManyLooks { .. } => Code::InvalidParameter,
             CommandError::OtherId { .. } => Code::IdMismatch,
             CommandError::Patch(fault) => return fault.into(),
             CommandError::OfRecord {

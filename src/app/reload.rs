@@ -146,9 +146,10 @@ impl Reloading {
         } = loaded;
         let (number, in_force) = &values.in_force;
         let (number, plan) = (*number, plan(in_force, &next));
-        if !plan.refused.is_empty() {
-            return Err(NotReloaded::NeedsRestart(plan.refused));
-        }
+        let restart = match plan.refused {
+            keys if keys.is_empty() => Ok(()),
+            keys => Err(NotReloaded::NeedsRestart(keys)),
+        };
         let mut reloaded = Reloaded {
             applied: !order.dry_run,
             generation: number,
@@ -157,6 +158,7 @@ impl Reloading {
             admin: None,
         };
         if reloaded.changes.is_empty() {
+            restart?;
             if !order.dry_run {
                 // A step that failed is tried again.
                 self.finish(values);
@@ -166,7 +168,8 @@ impl Reloading {
         let (settings, before) = (Arc::new(settings), self.site.current());
         let settings = &settings;
         let wanted = || still_wanted(order, incarnation);
-        let tried = self.try_out(number + 1, settings, &reloaded.changes, wanted)?;
+        let tried = self.try_out(number + 1, settings, &reloaded.changes, wanted);
+        let ((), tried) = NotReloaded::both(restart, tried)?;
         if order.dry_run {
             // New addresses and children are left out: clients would notice them.
             return Ok(reloaded);

@@ -5,26 +5,42 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use super::check::{ASKED_TO_MEND, asked_to_mend};
-use super::{Exit, complain, say};
+use super::{Exit, LoadOrSay as _, complain, say};
 use crate::backup::{BackupPlace, BackupRunError, back_up};
-use crate::settings::Settings;
+use crate::settings::{CheckedFolders, SettingsSource};
 use crate::storage::{
     BackupError, BackupPlan, JournalFiles, Manifest, Untold, moment_text, verify_backup,
 };
 
-pub(super) fn run(settings: &Settings, target: &Path) -> Exit {
-    let data = &settings.server.data;
-    let done = if target == Path::new("-") {
-        to_stdout(data).map(|manifest| (target.display().to_string(), manifest))
-    } else if let Some(place) = BackupPlace::of(target) {
-        match back_up(settings, &place) {
-            Ok(done) => Ok(done),
-            Err(BackupRunError::Write(error)) => Err(error),
-            Err(error) => return complain(&error, Exit::Failed),
-        }
-    } else {
-        to_file(data, target).map(|manifest| (target.display().to_string(), manifest))
+/// A backup in a folder or bucket needs the settings of backups; one in a file needs only the data folder, whatever else is wrong
+/// with the settings.
+pub(super) fn run(source: SettingsSource, target: &Path) -> Exit {
+    if let Some(place) = BackupPlace::of(target) {
+        return source.with(CheckedFolders::None, |loaded, source| {
+            match back_up(&loaded.settings, &place) {
+                Ok(done) => told(Ok(done), &source),
+                Err(BackupRunError::Write(error)) => told(Err(error), &source),
+                Err(error) => complain(&error, Exit::Failed),
+            }
+        });
+    }
+    let data = match source.data_or_say() {
+        Ok(data) => data,
+        Err(exit) => return exit,
     };
+    let done = if target == Path::new("-") {
+        to_stdout(&data)
+    } else {
+        to_file(&data, target)
+    };
+    told(
+        done.map(|manifest| (target.display().to_string(), manifest)),
+        &source,
+    )
+}
+
+/// Prints what became of a backup.
+fn told(done: Result<(String, Manifest), BackupError>, source: &SettingsSource) -> Exit {
     match done {
         Ok((target, manifest)) => {
             let (records, last, first) = (manifest.records(), manifest.last, manifest.first);
@@ -35,7 +51,7 @@ pub(super) fn run(settings: &Settings, target: &Path) -> Exit {
             Exit::Ok
         }
         Err(error) => {
-            if error.is_damage() && asked_to_mend(settings) {
+            if error.is_damage() && asked_to_mend(source) {
                 say(ASKED_TO_MEND);
             }
             complain(&error, exit_of(&error))

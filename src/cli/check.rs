@@ -1,7 +1,9 @@
 //! `perennial check`: whether the settings are valid, and whether the data folder is whole. What is wrong with the settings
 //! was printed when they were loaded.
 
-use super::{AdminArg, Exit, admin_client, complain, print, reachable, reload, say, scans};
+use super::{
+    AdminArg, Exit, admin_client, complain, config_fault, print, reachable, reload, say, scans,
+};
 use crate::settings::{LoadedSettings, Settings, SettingsSource};
 use crate::storage::{
     DataCheck, DataFinding, FolderFault, PrintError, ViewCheck, check_data, data_fit,
@@ -21,7 +23,7 @@ pub(super) fn run(
     let printed = print(&format!("{}: ok, {routes}, {resources}\n", source.name()));
     let data_checked = || {
         if with_data {
-            data(&loaded.settings).and_then(|| fit(&loaded.settings))
+            data(&source).and_then(|| fit(&loaded.settings))
         } else {
             Exit::Ok
         }
@@ -59,10 +61,17 @@ fn fit(settings: &Settings) -> Exit {
     }
 }
 
-/// Reads the data folder, and prints what is wrong with it.
-pub(super) fn data(settings: &Settings) -> Exit {
-    let folder = settings.server.data.display();
-    let checked = match check_data(&settings.server.data, settings.storage.cache_bytes) {
+/// Reads the data folder, whatever else is wrong with the settings, and prints what is wrong with it.
+pub(super) fn data(source: &SettingsSource) -> Exit {
+    let read = source
+        .data()
+        .and_then(|data| Ok((data, source.cache_bytes()?)));
+    let (data, cache_bytes) = match read {
+        Ok(read) => read,
+        Err(error) => return config_fault(&error),
+    };
+    let folder = data.display();
+    let checked = match check_data(&data, cache_bytes) {
         Ok(checked) => checked,
         Err(error @ PrintError::NoStore(_)) => return complain(&error, Exit::Failed),
         Err(error) if error.is_damage() => return complain(&error, Exit::Data),
@@ -71,7 +80,7 @@ pub(super) fn data(settings: &Settings) -> Exit {
     for finding in &checked.findings {
         say(format_args!("{folder}: {finding}"));
     }
-    let asked = checked.mends.is_none() && is_damaged(&checked) && asked_to_mend(settings);
+    let asked = checked.mends.is_none() && is_damaged(&checked) && asked_to_mend(source);
     if let Some(advice) = advice(&checked, asked) {
         if let ViewCheck::NotCompared(why) | ViewCheck::Failed(why) = &checked.view {
             say(format_args!("{folder}: the view was not compared: {why}"));
@@ -118,7 +127,7 @@ fn is_damaged(checked: &DataCheck) -> bool {
 pub(super) const ASKED_TO_MEND: &str = "the daemon that runs was asked to read everything now, and mends it from the other copy; if it can't, /readyz/storage says so";
 
 /// Asks the daemon of these settings to look for damage. False if none answers.
-pub(super) fn asked_to_mend(settings: &Settings) -> bool {
-    let admin = reachable(settings.server.admin.clone()).to_string();
-    admin_client::post(&admin, "/scrub").is_ok()
+pub(super) fn asked_to_mend(source: &SettingsSource) -> bool {
+    let asked = |admin| admin_client::post(&reachable(admin).to_string(), "/scrub").is_ok();
+    source.admin().is_ok_and(asked)
 }

@@ -8,7 +8,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::admin_client::{self, ClientError};
-use super::{AdminArg, Exit, LoadOrSay as _, complain, print, reachable, say};
+use super::{AdminArg, Exit, LoadOrSay as _, complain, config_fault, print, reachable, say};
 use crate::record::HistoryQuery;
 use crate::settings::{CheckedFolders, IdScheme, Settings, SettingsSource};
 use crate::storage::{PrintError, read_past};
@@ -82,13 +82,19 @@ impl HistoryArgs {
                 Err(error) => complain(&error, error.exit()),
             };
         }
-        source.with(CheckedFolders::None, |loaded, _| {
-            match ask(&reachable(loaded.settings.server.admin.clone()).to_string()) {
-                Ok(history) => self.show(&history),
-                Err(ClientError::Unreachable(..)) => self.read(&loaded.settings, &query),
-                Err(error) => complain(&error, error.exit()),
-            }
-        })
+        let asked = source
+            .admin()
+            .map(|admin| ask(&reachable(admin).to_string()));
+        match asked {
+            Ok(Ok(history)) => self.show(&history),
+            // The kind of the ids is written in the settings.
+            Ok(Err(ClientError::Unreachable(..))) => source
+                .with(CheckedFolders::None, |loaded, _| {
+                    self.read(&loaded.settings, &query)
+                }),
+            Ok(Err(error)) => complain(&error, error.exit()),
+            Err(error) => config_fault(&error),
+        }
     }
 
     fn read(&self, settings: &Settings, query: &str) -> Exit {

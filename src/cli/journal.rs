@@ -2,16 +2,20 @@
 
 use std::io::{self, BufWriter, Write as _};
 
-use super::{Exit, check, say};
-use crate::settings::LoadedSettings;
+use super::{Exit, LoadOrSay as _, check, say};
+use crate::settings::SettingsSource;
 use crate::storage::{PrintError, print_journal};
 
-pub(super) fn run(loaded: &LoadedSettings, from: Option<u64>, verify: bool) -> Exit {
+pub(super) fn run(source: &SettingsSource, from: Option<u64>, verify: bool) -> Exit {
     if verify {
-        return check::data(&loaded.settings);
+        return check::data(source);
     }
+    let data = match source.data_or_say() {
+        Ok(data) => data,
+        Err(exit) => return exit,
+    };
     let mut out = BufWriter::new(io::stdout().lock());
-    let printed = print_journal(&loaded.settings.server.data, from, &mut out);
+    let printed = print_journal(&data, from, &mut out);
     match printed.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => Exit::Ok,
         Err(PrintError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,

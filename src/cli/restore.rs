@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::backup::exit_of;
-use super::{Exit, complain, print};
+use super::{Exit, LoadOrSay as _, complain, print};
 use crate::backup::{self, BackupPlace, BackupRunError};
-use crate::settings::BackupSettings;
+use crate::settings::{CheckedFolders, SettingsSource};
 use crate::storage::{BackupError, Manifest, Moment, restore_backup, restore_folder};
 
 /// Reads a moment as people write it.
@@ -24,15 +24,32 @@ pub(super) fn moment(text: &str) -> Result<Moment, &'static str> {
         .ok_or("write the number of a change, or a time such as 2026-11-29T14:00:00Z")
 }
 
-pub(super) fn run(settings: &BackupSettings, source: &Path, at: Moment, into: &Path) -> Exit {
-    let restored = match BackupPlace::with_backups(source) {
-        Some(place) => match backup::restore(settings, &place, at, into) {
-            Err(BackupRunError::Restore { error, .. }) => Err(error),
-            Err(error) => return complain(&error, Exit::Failed),
-            Ok(manifest) => Ok(manifest),
-        },
-        None => restore(source, at, into),
+/// Reads the settings only as far as they are needed: those of backups for a folder or bucket with some, and the data folder if
+/// no other is named.
+pub(super) fn run(
+    settings: SettingsSource,
+    from: &Path,
+    at: Moment,
+    into: Option<PathBuf>,
+) -> Exit {
+    let into = match into.map_or_else(|| settings.data_or_say(), Ok) {
+        Ok(into) => into,
+        Err(exit) => return exit,
     };
+    let Some(place) = BackupPlace::with_backups(from) else {
+        return told(restore(from, at, &into), &into);
+    };
+    settings.with(CheckedFolders::None, |loaded, _| {
+        match backup::restore(&loaded.settings.backup, &place, at, &into) {
+            Ok(manifest) => told(Ok(manifest), &into),
+            Err(BackupRunError::Restore { error, .. }) => told(Err(error), &into),
+            Err(error) => complain(&error, Exit::Failed),
+        }
+    })
+}
+
+/// Prints what became of a restoring.
+fn told(restored: Result<Manifest, BackupError>, into: &Path) -> Exit {
     match restored {
         Ok(manifest) => {
             let (records, last) = (manifest.records(), manifest.last);

@@ -3,16 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use super::backup::exit_of;
-use super::{Exit, complain, print, say};
-use crate::settings::Settings;
+use super::{Exit, complain, config_fault, print, say};
+use crate::settings::SettingsSource;
 use crate::storage::{SalvageError, Salvaged, salvage};
 
-pub(super) fn run(settings: &Settings, from: Vec<PathBuf>, into: &Path) -> Exit {
+pub(super) fn run(settings: &SettingsSource, from: Vec<PathBuf>, into: &Path) -> Exit {
     let from = if from.is_empty() {
-        let archive = settings.storage.archive.clone();
-        let archive = archive.filter(|folder| folder.is_dir());
-        let data = std::iter::once(settings.server.data.clone());
-        data.chain(archive).collect()
+        let folders = settings.data().and_then(|data| {
+            let archive = settings.archive()?.filter(|folder| folder.is_dir());
+            Ok(std::iter::once(data).chain(archive).collect())
+        });
+        match folders {
+            Ok(folders) => folders,
+            Err(error) => return config_fault(&error),
+        }
     } else {
         from
     };

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::least_loaded::{Candidate, choose};
 use super::listening::{self, SharedListening};
 use super::metrics::ListenerCounters;
-use super::{PAUSE, has_client, make_room};
+use super::{HANGING_START, PAUSE, has_client, make_room};
 use crate::places::{Places, TakenPlace};
 use crate::request_handler::{Accepted, HandlerLoad, HandlerRef, Handlers, Handover, PeerBound};
 use crate::supervision::Faults;
@@ -58,6 +58,7 @@ impl ListenerState {
     ) -> Arc<Self> {
         let address = socket.address().and_then(Result::ok);
         faults.register("listener.accepted");
+        faults.register(HANGING_START);
         Arc::new(Self {
             loopback: address.is_some_and(|address| address.ip().to_canonical().is_loopback()),
             socket: Arc::clone(socket),

@@ -101,11 +101,13 @@ fn is_kept(number: &[u8]) -> bool {
     let Some((_, digits, _)) = written.as_ref().filter(|_| nearest.is_finite()) else {
         return false;
     };
-    if whole || digits.len() > DIGITS_MAX {
-        return written == decimal(&format!("{nearest:e}"));
+    // The shortest way to write it is what programs send, and not always the one that is nearest with as many digits.
+    if written == decimal(&format!("{nearest:e}")) {
+        return true;
     }
     let places = digits.len().saturating_sub(1);
-    written == decimal(&format!("{nearest:.places$e}"))
+    let has_few = !whole && digits.len() <= DIGITS_MAX;
+    has_few && written == decimal(&format!("{nearest:.places$e}"))
 }
 
 /// A number as its sign, its digits without zeros at either end, and the exponent of the first digit. Zero has no digits.
@@ -221,6 +223,8 @@ mod tests {
             "1E5",
             "-2.50e-7",
             "5e-324",
+            // 2^-24, as every program writes it: the digits that are left out are exactly one half.
+            "-5.960464477539063e-08",
             "4.9406564584124654e-324",
             "2.2250738585072014e-308",
             "0e-400",

@@ -48,7 +48,9 @@ use condition::QueryCondition;
 pub(crate) use cursor::Position;
 use cursor::query_number;
 use described::OF_LISTS;
-pub(crate) use described::{FilterParameter, ParameterValue, QueryParameter, filter_parameters};
+pub(crate) use described::{
+    FilterParameter, FilterTest, ParameterValue, QueryParameter, filter_parameters,
+};
 pub(crate) use error::{QueryError, Wrong};
 pub(crate) use feed::{FEED_BYTES_MAX, FeedPosition, FeedQuery};
 use filters::Filters;

@@ -44,6 +44,12 @@ impl Key {
         self.path.contains('*')
     }
 
+    /// Its default, if that is a text.
+    pub(super) fn default_text(&self) -> Option<&'static str> {
+        let text = self.value.strip_prefix('"')?.strip_suffix('"')?;
+        self.has_default.then_some(text)
+    }
+
     /// Whether its value is a field of [`Settings`](super::Settings). The walk reads the fields of records; and where there
     /// is one choice, nothing depends on it.
     pub(crate) fn has_field(&self) -> bool {
@@ -308,7 +314,7 @@ pub(crate) const KEYS: &[Key] = &[
     optional("resource.*.index", LIVE, Kind::Indexes, r#"["year", "author.name", ["author", "year"]]"#,
         "The fields by which records are found and sorted without reading all of them; a list in the list is an index of several fields, in this order. Each makes writes a little dearer"),
     optional("resource.*.unique", LIVE, Kind::Indexes, r#"["isbn"]"#,
-        "The same for fields whose values, unless null or missing, no two records may have; a second one gets 409. For all records it is enforced once the index is complete: while it is built, a value of a record that the index does not have yet is not refused, and the log tells which records have the same"),
+        "The same for fields whose values, unless null or missing, no two records may have; a second one gets 409. A reload that declares it builds the index first, and is refused if records have the same. A start does not wait for the index: while it is built, a value of a record that the index does not have yet is not refused, and the log tells which records have the same"),
     key("resource.*.if_match", LIVE, Kind::Choice(&["optional", "required"]), r#""optional""#,
         "required: a change must name the ETag of the state that it changes, else it gets 428"),
     key("resource.*.put", LIVE, Kind::Choice(&["replace", "merge"]), r#""replace""#,

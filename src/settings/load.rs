@@ -20,7 +20,7 @@ use super::references;
 use super::values::SettingValues;
 use super::walk::Findings;
 use super::watched::WatchedPlaces;
-use super::{AdminListen, Settings, effects, folders, rules};
+use super::{Settings, effects, folders, rules};
 
 /// The files that are tried if no file is given.
 const PLACES: [&str; 2] = ["config/perennial.toml", "/etc/perennial/perennial.toml"];
@@ -119,17 +119,22 @@ pub(super) fn load_on(
     settings(path, found)
 }
 
-/// The address of the admin listener, whatever else is wrong. The error has all that is wrong if it could not be read.
-pub(super) fn admin(
+/// What `read` makes of the text of one key, if it has one, whatever else is wrong. The error has all that is wrong if it could
+/// not be read.
+pub(super) fn one<T>(
     path: Option<&Path>,
     env: &BTreeMap<String, String>,
-) -> Result<AdminListen, LoadError> {
+    key: &[&str],
+    read: impl FnOnce(Option<&str>) -> Option<T>,
+) -> Result<T, LoadError> {
     let mut found = Findings::default();
     if let Some(path) = path {
         read_all(path, &mut found)?;
     }
     found.environment(env);
-    rules::admin(&found).ok_or(LoadError::Invalid(found.faults))
+    let in_doubt = rules::in_doubt(&found, key);
+    let value = (!in_doubt).then(|| read(rules::text(&found, key)));
+    value.flatten().ok_or(LoadError::Invalid(found.faults))
 }
 
 /// The places on the disk that decide what the settings in `path` are.

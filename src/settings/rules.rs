@@ -10,15 +10,15 @@ use serde_json::Value;
 use super::backup::BackupTo;
 use super::fault::Location;
 use super::indexes;
-use super::keys;
-use super::listen::{AdminListen, Listen};
+use super::keys::{self, Key};
+use super::listen::Listen;
 use super::references;
 use super::texts::url_path_fault;
 use super::walk::Findings;
 use crate::record::Schema;
 
 const LISTEN: [&str; 2] = ["server", "listen"];
-const ADMIN: [&str; 2] = ["server", "admin"];
+pub(super) const ADMIN: [&str; 2] = ["server", "admin"];
 
 /// Adds what breaks the rules to the faults of the walk.
 pub(super) fn check(found: &mut Findings) {
@@ -115,14 +115,23 @@ fn listens(found: &Findings, key: [&str; 2]) -> Vec<Listen> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-/// The address of the admin listener: what is written, or the default if surely nothing is.
-pub(super) fn admin(found: &Findings) -> Option<AdminListen> {
-    let written = match found.value_of(&ADMIN) {
+/// Whether it can't be told what a key is, because of a fault of its own, or of one that may hide it.
+pub(super) fn in_doubt(found: &Findings, path: &[&str]) -> bool {
+    let own = path.join(".");
+    let is_written = found.written(path).is_some();
+    found.faults.iter().any(|fault| {
+        let rest = own.strip_prefix(&*fault.key);
+        let names_it = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        names_it || !is_written && hides(&fault.key)
+    })
+}
+
+/// The text of a key that is not in doubt: what is written, or else the default, if it has one.
+pub(super) fn text<'a>(found: &'a Findings, path: &[&str]) -> Option<&'a str> {
+    match found.value_of(path) {
         Some(written) => written.as_str(),
-        None if found.faults.iter().any(|fault| hides(&fault.key)) => None,
-        None => keys::find(&ADMIN).map(|key| key.value.trim_matches('"')),
-    };
-    written?.parse().ok()
+        None => keys::find(path).and_then(Key::default_text),
+    }
 }
 
 /// Whether a fault of this key may hide another key: the text is no TOML, or a file was not read.

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
+
 use super::AdminListen;
 use super::load::{self, CheckedFolders, LoadError, LoadedSettings};
 use super::look_threads::LookThreads;
+use super::rules::ADMIN;
 use super::watched::WatchedPlaces;
 
 /// The source of the settings: a file with what it includes, and the environment of the process.
@@ -32,7 +35,32 @@ impl SettingsSource {
 
     /// The address of the admin listener, whatever else is wrong with the settings.
     pub(crate) fn admin(&self) -> Result<AdminListen, LoadError> {
-        load::admin(self.path.as_deref(), &self.env)
+        self.one(&ADMIN, |text| text?.parse().ok())
+    }
+
+    /// The data folder, whatever else is wrong with the settings.
+    pub(crate) fn data(&self) -> Result<PathBuf, LoadError> {
+        self.one(&["server", "data"], |text| text.map(PathBuf::from))
+    }
+
+    /// The folder of the archive, if there is one, whatever else is wrong with the settings.
+    pub(crate) fn archive(&self) -> Result<Option<PathBuf>, LoadError> {
+        let archive = ["storage", "archive"];
+        self.one(&archive, |text| Some(text.map(PathBuf::from)))
+    }
+
+    /// The size of the engine's page cache, whatever else is wrong with the settings.
+    pub(crate) fn cache_bytes(&self) -> Result<u64, LoadError> {
+        let bytes = |text: &str| Some(text.parse::<ByteSize>().ok()?.as_u64());
+        self.one(&["storage", "cache"], |text| text.and_then(bytes))
+    }
+
+    fn one<T>(
+        &self,
+        key: &[&str],
+        read: impl FnOnce(Option<&str>) -> Option<T>,
+    ) -> Result<T, LoadError> {
+        load::one(self.path.as_deref(), &self.env, key, read)
     }
 
     /// The places on the disk that decide what the settings are.

@@ -24,7 +24,8 @@ const RULES_MAX: usize = 20;
 /// The declared resources, by name.
 pub(crate) type Resources = BTreeMap<String, ResourceSettings>;
 
-/// Records that have something in common: their number, and the first ids.
+/// Records that have something in common: their number, and the first ids in the order of ids, whatever the order in which the
+/// records are found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct CountedRecords {
     pub(crate) count: u64,
@@ -35,8 +36,10 @@ impl CountedRecords {
     /// Counts one more.
     pub(crate) fn add(&mut self, id: &RecordId) {
         self.count += 1;
-        if !self.names_enough() {
-            self.first.push(id.clone());
+        let at = self.first.partition_point(|named| named < id);
+        if at < IDS_NAMED {
+            self.first.insert(at, id.clone());
+            self.first.truncate(IDS_NAMED);
         }
     }
 

@@ -137,6 +137,12 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     )
 }
 
+/// Whether there is nothing at a path.
+fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
+}
+
 /// Adds the path to an error of the file system.
 fn at(path: &Path) -> impl FnOnce(io::Error) -> JournalError + use<'_> {
     move |source| JournalError::Io {

@@ -12,7 +12,7 @@
 //! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, `feed`, on top of `reader_state` and `seqlock`; with indexes:
 //!    `index_catalog` (which there are), `index_reading`, `block_counts`, `index_declaring`, `index_building`, `unique`, `index_check`.
 //! 4. How it is opened and kept open: `data_folder`, `folder_use` with `run_file`, `start` (the decisions), `opening`, `sources`, `snapshots`, `one_at_a_time`, `view_flush`, `archiving`, `scrub`, `healing`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
-//!    `engine_state`, `space`, `failing_disk`, `limits`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` with `candidate` changes which of them are declared.
+//!    `engine_state`, `space`, `failing_disk`, `limits`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` with `candidate` and `comparing` changes which of them are declared.
 //! 5. What is measured: `metrics`; what is printed: `print`; what is salvaged: `salvaged_view`; what is checked: `data_check`, `folder_fault`, `view_check`, `data_fit`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
@@ -26,6 +26,7 @@ mod candidate;
 mod checked;
 mod commit;
 mod compaction;
+mod comparing;
 mod data_check;
 mod data_fit;
 mod data_folder;
@@ -102,10 +103,10 @@ use archiving::Archiving;
 use built_view::{AFTER_SWAP, BEFORE_SWAP};
 use commit::{FAILING_SYNC, HANGING_SYNC, WEAK_SYNC};
 use compaction::Compactor;
+use comparing::HELD_COMPARISON;
 pub(crate) use data_check::{DataCheck, ViewCheck, check_data};
 pub(crate) use data_fit::data_fit;
 pub(super) use data_folder::DataFolder;
-use declaring::HELD_COMPARISON;
 pub(crate) use declaring::{PreparedResources, ProposedResources};
 use engine::Opener;
 pub(crate) use feed::LastChange;

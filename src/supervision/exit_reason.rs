@@ -25,7 +25,7 @@ pub enum ExitReason {
     /// It panicked.
     #[error("{0}")]
     Panic(Panic),
-    /// It handled one message for longer than allowed. Its thread was left behind.
+    /// It handled one message for longer than allowed.
     #[error("hung for {age:?}")]
     Hung {
         /// The time for which it had been handling the message.

@@ -8,6 +8,7 @@ mod child_spec;
 mod event;
 mod event_loop;
 mod order;
+mod presence;
 mod runtime;
 
 pub(crate) use child::chain;
@@ -17,5 +18,7 @@ pub(crate) use event::{IncarnationId, Reporter, SupervisorEvent, Timer, TimerKin
 pub use event_loop::EventLoop;
 pub(crate) use order::{Lasting, Order, OrderCommand, OrderQueue, OrderReply, OrderResult};
 pub use order::{OrderError, Removal, Started, SupervisorLimits, SupervisorRef, Supervisors};
+#[cfg(test)]
+pub(crate) use presence::GOING_LIMIT;
 pub use runtime::Env;
 pub(crate) use runtime::Runtime;

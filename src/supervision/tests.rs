@@ -1,4 +1,5 @@
-//! Supervision as a child and its callers see it: on one thread, on a paused clock, with the real actors.
+//! Supervision as a child and its callers see it: on a paused clock, with the real actors, and on one thread unless a
+//! test says otherwise.
 //!
 //! What is named `otp_` is a case of OTP's own test suite (`supervisor_SUITE.erl`), ported.
 
@@ -15,3 +16,4 @@ mod specs;
 mod start;
 mod stop;
 mod strategies;
+mod threads;

@@ -302,6 +302,7 @@ fn is_registered(method: &Method) -> bool {
             | "DELETE"
             | "OPTIONS"
             | "TRACE"
+            | "QUERY"
             | "LINK"
             | "UNLINK"
             | "PROPFIND"

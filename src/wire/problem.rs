@@ -3,6 +3,7 @@
 //! | status | code | when |
 //! | --- | --- | --- |
 //! | 400 | `invalid_json`, `not_an_object`, `invalid_batch`, `invalid_id`, `invalid_key`, `invalid_patch`, `invalid_parameter`, `invalid_path` | syntax |
+//! | 400 | `too_many_matches` | more records match a filter than `max-affected` allows to be changed |
 //! | 400 | `malformed_request` | the message breaks a rule of HTTP; a connection of HTTP/1 closes |
 //! | 400 | `not_available` | a later release will understand it |
 //! | 403 | `forbidden` | the daemon may not read the file |
@@ -82,6 +83,7 @@ codes! {
     InvalidBatch = 400, "invalid_batch", "The batch is not valid";
     InvalidId = 400, "invalid_id", "The id is not valid";
     InvalidParameter = 400, "invalid_parameter", "A query parameter is not valid";
+    TooManyMatches = 400, "too_many_matches", "More records match than may be changed";
     InvalidKey = 400, "invalid_key", "The Idempotency-Key is not valid";
     InvalidPatch = 400, "invalid_patch", "The patch is not valid";
     InvalidPath = 400, "invalid_path", "The path is not valid";

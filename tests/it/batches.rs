@@ -483,22 +483,64 @@ fn a_batch_is_tried_out_and_has_conditions() {
 }
 
 #[test]
+fn too_many_matches_are_the_refusal_of_their_operation() {
+    let daemon = with_albums();
+    let refused = send(&daemon, "DELETE", "/albums?stock_lt=3", &[TWO], "");
+    assert_eq!(refused.expect_problem(400), "too_many_matches");
+    let ops = json!([
+        {"method": "DELETE", "path": "/albums?stock_lt=3", "max_affected": 2},
+        op("POST", "/albums", json!({"title": "a", "stock": -1})),
+        {"method": "DELETE", "path": "/albums?stock_gt=8", "max_affected": 2},
+    ]);
+    let atomic = batch(&daemon, &json!({"ops": ops}));
+    let told = atomic.clone().expect(400).json();
+    assert_eq!(told["code"], "too_many_matches");
+    assert_eq!(statuses(&told), [400, 422, 424]);
+    let body = &told["results"][0]["body"];
+    assert_eq!(body["code"], "too_many_matches");
+    let detail = body["detail"].as_str().unwrap();
+    assert!(detail.starts_with("more than 2 records match"), "{detail}");
+    assert_eq!(titles(&daemon).len(), 10);
+    let gathered = batch(&daemon, &json!({"mode": "gather", "ops": ops}));
+    assert_eq!(statuses(&gathered.expect(200).json()), [400, 422, 200]);
+    assert_eq!(titles(&daemon).len(), 9);
+}
+
+#[test]
 fn what_is_no_batch_is_refused() {
     let daemon = TestDaemon::start(RESOURCES);
     assert_eq!(
         batch(&daemon, &json!({"ops": []})).expect(200).json()["results"],
         json!([])
     );
-    for wrong in [
-        "{}",
-        "[]",
-        "{\"ops\":[{}]}",
-        "{\"mode\":\"some\",\"ops\":[]}",
-        "{\"ops\":[],\"x\":1}",
+    for (wrong, told) in [
+        ("{}", "`ops` is missing (line 1, column 2)"),
+        ("[]", "an object is wanted, not an array"),
+        ("{\"ops\":[{}]}", "`method` is missing"),
+        ("{\"mode\":\"some\",\"ops\":[]}", "`some` is none of"),
+        ("{\"ops\":{}}", "an array is wanted, not an object"),
+        ("{\"ops\":[],\"x\":1}", "`x` means nothing here"),
     ] {
         let refused = send(&daemon, "POST", "/_batch", &[], wrong);
-        assert_eq!(refused.expect_problem(400), "invalid_batch", "{wrong}");
+        assert_eq!(
+            refused.clone().expect_problem(400),
+            "invalid_batch",
+            "{wrong}"
+        );
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.starts_with(told), "{wrong}: {detail}");
     }
+    // Operations that are sent as a merge patch.
+    let operations = r#"[{"op":"replace","path":"/title","value":"a"}]"#;
+    let refused = send(&daemon, "PATCH", "/albums/1", &[], operations)
+        .expect(400)
+        .json();
+    assert_eq!(refused["code"], "not_an_object");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(
+        detail.ends_with("send operations as application/json-patch+json"),
+        "{detail}"
+    );
     let many = json!({"ops": vec![op("DELETE", "/books/b", Value::Null); 51]});
     batch(&daemon, &many).expect(413);
     daemon.get("/_batch").expect(405);

@@ -1,5 +1,8 @@
 //! Long tasks on a store that are cut off at each call that changes the disk, by `kill -9` and by a power cut, or by a full disk: an
-//! old format that is taken over, a backup, a restore, a salvage, an import. Nothing is lost, and what is half is never taken for whole.
+//! old format that is taken over, a backup, a restore, a salvage, an import, a view that is made again beside the one in use because
+//! that is too large or damaged. Nothing is lost, and what is half is never taken for whole.
+
+mod views;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -39,6 +42,10 @@ enum LongTask {
     Restore,
     Salvage,
     Import,
+    /// A snapshot is made, and from it another view, which takes the place of one that is too large.
+    Compaction,
+    /// Another view takes the place of one in which a record is damaged.
+    Healing,
 }
 
 /// All records, by their paths.
@@ -159,6 +166,9 @@ impl Given {
         }
         daemon.sigterm();
         daemon.wait_exit(Duration::from_secs(20));
+        views::make_grown(&data, &folder.path().join("grown"));
+        let some = all.values().next().unwrap()["filling"].as_str().unwrap();
+        views::make_ill(&data, &folder.path().join("ill"), some);
         let backup = folder.path().join("a.backup");
         let config = daemon.config();
         let words = ["--config", text(&config), "backup", text(&backup)];
@@ -201,13 +211,23 @@ impl Given {
 }
 
 impl LongTask {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Migration,
         Self::Backup,
         Self::Restore,
         Self::Salvage,
         Self::Import,
+        Self::Compaction,
+        Self::Healing,
     ];
+
+    fn disk_size(self) -> &'static str {
+        if self == Self::Compaction {
+            "400m"
+        } else {
+            "120m"
+        }
+    }
 
     /// Puts on the disk what the task begins with.
     fn prepare(self, given: &Given, on: &Path) {
@@ -215,6 +235,8 @@ impl LongTask {
             Self::Migration => copy_all(&given.path("old"), &on.join("data")),
             Self::Backup => copy_all(&given.path("data"), &on.join("data")),
             Self::Import => drop(fs::copy(given.path("n.ndjson"), on.join("n.ndjson")).unwrap()),
+            Self::Compaction => copy_all(&given.path("grown"), &on.join("data")),
+            Self::Healing => copy_all(&given.path("ill"), &on.join("data")),
             Self::Restore | Self::Salvage => {}
         }
     }
@@ -227,7 +249,7 @@ impl LongTask {
             Self::Backup => vec!["backup", text(&backup)],
             Self::Restore => vec!["restore", text(&whole), "--into", text(&into)],
             Self::Salvage => vec!["salvage", text(&damaged), "--into", text(&into)],
-            Self::Migration | Self::Import => return None,
+            Self::Migration | Self::Import | Self::Compaction | Self::Healing => return None,
         };
         Some(words.into_iter().map(str::to_owned).collect())
     }
@@ -245,8 +267,8 @@ impl LongTask {
             thread::sleep(Duration::from_millis(10));
             daemon.exited().is_some()
         };
-        if self == Self::Migration {
-            while !is_open(daemon.admin()) {
+        if self != Self::Import {
+            while !self.is_done(&daemon) {
                 if died(&mut daemon) {
                     return None;
                 }
@@ -263,6 +285,16 @@ impl LongTask {
             }
         }
         Some(import.wait_with_output().unwrap())
+    }
+
+    /// Whether the daemon has done its task.
+    fn is_done(self, daemon: &TestDaemon) -> bool {
+        match self {
+            Self::Compaction | Self::Healing => views::has_another(daemon),
+            Self::Migration | Self::Backup | Self::Restore | Self::Salvage | Self::Import => {
+                is_open(daemon.admin())
+            }
+        }
     }
 
     fn daemon(on: &Path, death: Option<Death>) -> TestDaemon {
@@ -311,6 +343,13 @@ impl LongTask {
                     assert!(!into.join("restoring").exists());
                 }
                 assert!(records(&into, power_cut) == given.records, "other records");
+            }
+            Self::Compaction | Self::Healing => {
+                assert!(
+                    records(&on.join("data"), power_cut) == given.records,
+                    "other records"
+                );
+                views::check_end(self, on);
             }
             Self::Import => {
                 if power_cut {
@@ -376,7 +415,7 @@ fn cut_off_everywhere(task: LongTask, given: &Given) -> u32 {
         let mut number = 1;
         loop {
             let folder = TempDir::new().unwrap();
-            let disk = Disk::make(folder.path(), "120M");
+            let disk = Disk::make(folder.path(), task.disk_size());
             let on = disk.mount_point();
             task.prepare(given, on);
             disk.sync();
@@ -432,7 +471,7 @@ fn fill(on: &Path, free: u64) -> PathBuf {
 /// Runs a task on a disk with so much room. Returns whether that was too little.
 fn on_a_full_disk(task: LongTask, given: &Given, free: u64) -> bool {
     let folder = TempDir::new().unwrap();
-    let disk = Disk::tmpfs(folder.path(), "90m");
+    let disk = Disk::tmpfs(folder.path(), task.disk_size());
     let on = disk.mount_point();
     task.prepare(given, on);
     if task.command(given, on).is_some() {
@@ -453,19 +492,24 @@ fn on_a_full_disk(task: LongTask, given: &Given, free: u64) -> bool {
         return failed;
     }
     let mut daemon = LongTask::daemon(on, None);
-    let is_migration = task == LongTask::Migration;
-    let filler = is_migration.then(|| fill(on, free));
+    let is_import = task == LongTask::Import;
+    let filler = (!is_import).then(|| fill(on, free));
     daemon.spawn();
     daemon.ready_or_ended().unwrap();
     let filler = filler.unwrap_or_else(|| fill(on, free));
-    let mut importing = (!is_migration).then(|| import(&daemon, on).spawn().unwrap());
+    let mut importing = is_import.then(|| import(&daemon, on).spawn().unwrap());
     let refused = |daemon: &TestDaemon| {
         let told = [
             daemon.stderr(),
             client::get(daemon.admin(), "/readyz/storage").text(),
         ];
+        let some = [
+            "No space left",
+            "writes are refused",
+            "the disk has no room",
+        ];
         told.iter()
-            .any(|text| text.contains("No space left") || text.contains("writes are refused"))
+            .any(|text| some.iter().any(|some| text.contains(some)))
     };
     let until = Instant::now() + Duration::from_secs(20);
     let failed = loop {
@@ -475,18 +519,31 @@ fn on_a_full_disk(task: LongTask, given: &Given, free: u64) -> bool {
         );
         let done = match &mut importing {
             Some(import) => import.try_wait().unwrap().is_some(),
-            None => client::get(daemon.admin(), "/readyz/storage").status == 200,
+            None => task.is_done(&daemon),
         };
         if refused(&daemon) || done {
             break !done;
         }
         thread::sleep(Duration::from_millis(10));
     };
+    if matches!(task, LongTask::Compaction | LongTask::Healing) {
+        // What could not be made takes no room.
+        daemon.wait_until("nothing half is left", |_| {
+            views::unfinished(&on.join("data")).is_empty()
+        });
+    }
     fs::remove_file(filler).unwrap();
     if let Some(importing) = importing {
         let output = importing.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", said(&output));
         assert_eq!(served(&daemon).len(), ROWS);
+    } else if matches!(task, LongTask::Compaction | LongTask::Healing) {
+        assert!(
+            served(&daemon) == given.records,
+            "{free} bytes: other records"
+        );
+        drop(daemon);
+        task.end(given, on, false);
     } else {
         assert_eq!(served(&daemon), given.migrated, "{free} bytes");
         assert!(has_old_store(&on.join("data")), "the old store is gone");

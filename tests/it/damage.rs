@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
+use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -19,44 +20,74 @@ const RECORDS: u64 = 1_000;
 const WRITERS: u64 = 8;
 
 /// The files of a store, and the records that were acknowledged.
-struct Store {
+pub(crate) struct Store {
     folder: TempDir,
-    acked: BTreeMap<String, Value>,
+    pub(crate) acked: BTreeMap<String, Value>,
+}
+
+/// Writes records with 8 clients at once.
+fn write(host: SocketAddr) -> impl Iterator<Item = (String, Value)> {
+    let write = |writer| {
+        thread::spawn(move || {
+            let mut client = Client::connect(host).unwrap();
+            let mut acked = Vec::new();
+            for n in 0..RECORDS / WRITERS / 2 {
+                let length = [20, 200, 900, 9_000][usize::try_from(n % 4).unwrap()];
+                let record = json!({ "writer": writer, "n": n, "filling": "x".repeat(length) });
+                let made = client.post("/books", &record).unwrap().expect(201);
+                acked.push((made.location().unwrap().to_owned(), made.json()));
+            }
+            acked
+        })
+    };
+    let writers: Vec<_> = (0..WRITERS).map(write).collect();
+    let writers = writers.into_iter();
+    writers.flat_map(|writer| writer.join().unwrap())
 }
 
 impl Store {
-    /// Writes records and kills the daemon.
-    fn make() -> Self {
+    /// Writes records and kills the daemon. Beside its files there are those that the store had before, and those of another.
+    pub(crate) fn make() -> Self {
         let folder = TempDir::new().unwrap();
-        let mut daemon = TestDaemon::prepare_on(&folder.path().join("data"), "");
+        let mut acked = BTreeMap::new();
+        let foreign = folder.path().join("foreign");
+        let data = folder.path().join("data");
+        for data in [&foreign, &data] {
+            let mut daemon = TestDaemon::prepare_on(data, "");
+            daemon.restart();
+            acked = write(daemon.public()).collect();
+            daemon.sigterm();
+            daemon.wait_exit(Duration::from_secs(20));
+        }
+        copy_all(&data, &folder.path().join("older"));
+        // A snapshot takes the place of a damaged journal.
+        flip_in_the_middle(&data.join("journal/000000000001.journal"));
+        let mut daemon = TestDaemon::prepare_on(&data, "");
         daemon.restart();
-        let host = daemon.public();
-        let write = |writer| {
-            thread::spawn(move || {
-                let mut client = Client::connect(host).unwrap();
-                let mut acked = Vec::new();
-                for n in 0..RECORDS / WRITERS {
-                    let length = [20, 200, 900, 9_000][usize::try_from(n % 4).unwrap()];
-                    let record = json!({ "writer": writer, "n": n, "filling": "x".repeat(length) });
-                    let made = client.post("/books", &record).unwrap().expect(201);
-                    acked.push((made.location().unwrap().to_owned(), made.json()));
-                }
-                acked
-            })
-        };
-        let writers: Vec<_> = (0..WRITERS).map(write).collect();
-        let acked = writers
-            .into_iter()
-            .flat_map(|writer| writer.join().unwrap());
-        let acked = acked.collect();
+        daemon.wait_for_log("snapshot written");
+        acked.extend(write(daemon.public()));
         // sled writes its files twice a second.
         thread::sleep(Duration::from_millis(1_500));
         daemon.kill9();
+        assert!(!files(&data.join("snapshots")).is_empty());
+        drop(fs::remove_file(data.join("ballast")));
+        for entry in fs::read_dir(&data).unwrap() {
+            let path = entry.unwrap().path();
+            if path
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with("aside-")
+            {
+                fs::remove_dir_all(path).unwrap();
+            }
+        }
         Self { folder, acked }
     }
 
     /// A copy of the store with `damage` applied to it.
-    fn damaged(&self, damage: impl FnOnce(&Path)) -> TempDir {
+    pub(crate) fn damaged(&self, damage: impl FnOnce(&Path)) -> TempDir {
         let copy = TempDir::new().unwrap();
         copy_all(&self.folder.path().join("data"), &copy.path().join("data"));
         damage(&copy.path().join("data"));
@@ -198,37 +229,51 @@ fn used(path: &Path) -> u64 {
     u64::try_from(last).unwrap() + 1
 }
 
+/// Flips a bit of a file.
+pub(crate) fn flip(path: &Path, at: u64) {
+    let (_, flip) = DAMAGES[0];
+    flip(path, at);
+}
+
 /// Flips a bit in the middle of what was written into a file.
 pub(crate) fn flip_in_the_middle(path: &Path) {
-    let (_, flip) = DAMAGES[0];
     flip(path, used(path) * 4);
 }
 
-/// Damages one file chosen at random; returns its name and what was done.
-fn damage_one(data: &Path, random: &mut impl FnMut(u64) -> u64) -> (PathBuf, String) {
-    let files = files(data);
-    let pick = |limit: usize, random: u64| usize::try_from(random).unwrap() % limit;
-    let path = &files[pick(files.len(), random(1 << 30))];
-    let (kind, damage) = DAMAGES[pick(DAMAGES.len(), random(1 << 30))];
-    let at = random(used(path) * 8);
-    damage(path, at);
-    let name = path.strip_prefix(data).unwrap().to_owned();
-    let what = format!("{} {kind} at bit {at}", name.display());
-    (name, what)
+impl Store {
+    /// Damages one file in a copy of the store, chosen at random, or puts an older file or that of another store in its place.
+    /// Returns what was done.
+    pub(crate) fn damage_one(&self, data: &Path, random: &mut RandomDurations) -> String {
+        let files = files(data);
+        let path = random.one_of(&files);
+        let name = path.strip_prefix(data).unwrap();
+        let others = ["older", "foreign"].map(|folder| self.folder.path().join(folder).join(name));
+        let others = others.into_iter().filter(|other| other.exists());
+        let ways: Vec<_> = DAMAGES.iter().map(Ok).chain(others.map(Err)).collect();
+        match random.one_of(&ways) {
+            Ok((kind, damage)) => {
+                let at = random.number_below(used(path) * 8);
+                damage(path, at);
+                format!("{} {kind} at bit {at}", name.display())
+            }
+            Err(other) => {
+                let new = data.join("new");
+                fs::copy(other, &new).unwrap();
+                fs::rename(&new, path).unwrap();
+                format!("{} replaced by {}", name.display(), other.display())
+            }
+        }
+    }
 }
 
 #[test]
 #[ignore = "takes minutes: .ci/run runs it"]
 fn one_damaged_file_loses_nothing_and_two_lose_nothing_silently() {
-    let mut durations = RandomDurations::new();
-    let mut random = |limit: u64| {
-        let nanos = durations.below(Duration::from_nanos(limit)).as_nanos();
-        u64::try_from(nanos).unwrap()
-    };
+    let mut random = RandomDurations::new();
     let store = Store::make();
     for n in 0..count("DAMAGE_SINGLE", 200) {
         let mut what = String::new();
-        let copy = store.damaged(|data| what = damage_one(data, &mut random).1);
+        let copy = store.damaged(|data| what = store.damage_one(data, &mut random));
         assert_eq!(
             store.serve(&what, &copy),
             Outcome::Whole,
@@ -239,8 +284,8 @@ fn one_damaged_file_loses_nothing_and_two_lose_nothing_silently() {
     for _ in 0..count("DAMAGE_DOUBLE", 20) {
         let mut what = String::new();
         let copy = store.damaged(|data| {
-            let first = damage_one(data, &mut random).1;
-            what = format!("{first} and {}", damage_one(data, &mut random).1);
+            let first = store.damage_one(data, &mut random);
+            what = format!("{first} and {}", store.damage_one(data, &mut random));
         });
         match store.serve(&what, &copy) {
             Outcome::Whole => whole += 1,

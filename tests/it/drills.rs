@@ -40,11 +40,21 @@ impl RandomDurations {
     }
 
     pub(crate) fn below(&mut self, limit: Duration) -> Duration {
+        let limit = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.number_below(limit))
+    }
+
+    pub(crate) fn number_below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        let limit = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
-        Duration::from_micros(self.0 % limit.max(1))
+        self.0 % limit.max(1)
+    }
+
+    /// One of these.
+    pub(crate) fn one_of<'a, T>(&mut self, these: &'a [T]) -> &'a T {
+        let count = u64::try_from(these.len()).unwrap();
+        &these[usize::try_from(self.number_below(count)).unwrap()]
     }
 }
 

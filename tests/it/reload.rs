@@ -18,11 +18,15 @@ pub(crate) fn reload(daemon: &TestDaemon, query: &str) -> Response {
 }
 
 pub(crate) fn perennial_reload(daemon: &TestDaemon, more: &[&str]) -> Output {
+    reload_command(daemon, more).output().unwrap()
+}
+
+pub(crate) fn reload_command(daemon: &TestDaemon, more: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command.arg("--config").arg(daemon.config()).arg("reload");
     let admin = daemon.admin().to_string();
     command.args(["--admin", &admin]).args(more);
-    command.output().unwrap()
+    command
 }
 
 pub(crate) fn settings(daemon: &TestDaemon) -> Value {

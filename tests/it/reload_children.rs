@@ -13,10 +13,13 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::client;
-use crate::daemon::TestDaemon;
+use crate::client::{self, Client};
+use crate::daemon::{TestDaemon, generation};
 use crate::live_children::{children, free_address, listen, rewrite, size};
 use crate::reload::{reload, settings};
+
+/// Children have a second to start, and fault points can be armed.
+const IMPATIENT: &str = "\n[chaos]\nenabled = true\n[supervision]\nstart_timeout = '1s'\n";
 
 /// Rewrites the settings of a daemon, with more below those of `server`.
 fn rewrite_with(daemon: &TestDaemon, server: &[(&str, &str)], more: &str) {
@@ -27,7 +30,6 @@ fn rewrite_with(daemon: &TestDaemon, server: &[(&str, &str)], more: &str) {
 
 #[test]
 fn a_new_child_that_is_not_ready_in_time_takes_the_whole_reload_back() {
-    const IMPATIENT: &str = "\n[chaos]\nenabled = true\n[supervision]\nstart_timeout = '1s'\n";
     let (first, second) = (free_address(), free_address());
     let old = listen(&[&first.to_string()]);
     let new = listen(&[&first.to_string(), &second.to_string()]);
@@ -53,6 +55,52 @@ fn a_new_child_that_is_not_ready_in_time_takes_the_whole_reload_back() {
     reload(&daemon, "").expect(200);
     client::get(second, "/").expect(200);
     assert_eq!(children(&daemon, "request-handlers").len(), 3);
+}
+
+#[test]
+fn a_new_listener_that_is_not_ready_in_time_cuts_nothing_else_on_its_thread() {
+    let (first, second) = (free_address(), free_address());
+    let old = listen(&[&first.to_string()]);
+    let new = listen(&[&first.to_string(), &second.to_string()]);
+    let mut daemon = TestDaemon::prepare("");
+    let site = daemon.site("").display().to_string();
+    let more =
+        format!("{IMPATIENT}[route.\"/slow\"]\nfiles = {{ root = '{site}' }}\ndelay = '3s'\n");
+    rewrite_with(&daemon, &[("listen", &old), ("handlers", "1")], &more);
+    daemon.restart();
+    let mut kept = Client::connect(first).unwrap();
+    kept.get("/").unwrap().expect(200);
+    let mut in_flight = Client::connect(first).unwrap();
+    in_flight
+        .write(b"GET /slow/ HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .unwrap();
+    daemon.wait_until("it is in flight", |daemon| {
+        daemon
+            .metrics()
+            .contains("perennial_http_requests_in_flight 1")
+    });
+    let before = size(&daemon);
+    daemon.chaos(&json!({ "point": "listener.hanging_start", "hits": 1 }));
+    rewrite_with(&daemon, &[("listen", &new), ("handlers", "1")], &more);
+    let refused = reload(&daemon, "").expect(422).json();
+    let expected = json!(["listener-1: the child could not start: not ready within 1s"]);
+    assert_eq!(refused["reasons"], expected);
+    in_flight.read_answer(false).unwrap().expect(200);
+    kept.get("/").unwrap().expect(200);
+    client::get(first, "/").expect(200);
+    assert!(TcpStream::connect(second).is_err());
+    assert_eq!(settings(&daemon)["generation"], 1);
+    let tree = daemon.tree();
+    for child in ["handler-0", "listener-0"] {
+        assert_eq!(generation(&tree, child), 1, "{child}");
+    }
+    daemon.wait_until("nothing is left of it", |daemon| {
+        children(daemon, "listeners") == ["listener-0"] && size(daemon) == before
+    });
+    // The same file again, now that nothing hangs.
+    reload(&daemon, "").expect(200);
+    client::get(second, "/").expect(200);
+    kept.get("/").unwrap().expect(200);
 }
 
 /// One connection of HTTP/2 to `host`.

@@ -222,6 +222,54 @@ fn ids_by_which_records_could_not_be_named_are_refused() {
     assert!(made["id"].as_str().unwrap().len() > 30, "a UUID: {made}");
 }
 
+#[test]
+fn a_request_that_is_sent_again_has_no_second_effect_although_its_path_went_and_came_back() {
+    let daemon = TestDaemon::start(ALBUMS);
+    let sent = |path: &str, key: &str, body: &Value| {
+        let head = [
+            ("content-type", "application/json"),
+            ("idempotency-key", key),
+        ];
+        let text = body.to_string();
+        client::send(daemon.public(), "POST", path, &head, Some(text.as_bytes()))
+    };
+    let operation =
+        |method: &str, path: &str| json!({ "method": method, "path": path, "body": { "n": 1 } });
+    let operations = [operation("POST", "/books"), operation("POST", "/albums")];
+    let batch = |mode: &str| json!({ "mode": mode, "ops": operations });
+    let plain = json!({ "n": 1 });
+    let first = sent("/albums", "plain", &plain).expect(201);
+    let all = ["atomic", "gather"].map(|mode| {
+        let made = sent("/_batch", mode, &batch(mode)).expect(200).json();
+        (mode, made["results"].clone())
+    });
+    let totals = || {
+        let total = |path: &str| daemon.get(path).header("x-total-count").map(str::to_owned);
+        (total("/books"), total("/albums"))
+    };
+    let before = totals();
+    for albums in ["", ALBUMS] {
+        apply(&daemon, albums);
+        for (mode, results) in &all {
+            let again = sent("/_batch", mode, &batch(mode)).expect(200);
+            assert_eq!(again.header("idempotent-replayed"), Some("true"), "{mode}");
+            assert_eq!(again.json()["results"], *results, "{mode}");
+        }
+        // A path that is no resource's has no answers, and no effects.
+        let again = sent("/albums", "plain", &plain);
+        if albums.is_empty() {
+            // The files of the site answer.
+            again.expect_problem(405);
+            let new = sent("/_batch", "new", &batch("atomic"));
+            assert_eq!(new.status, 404, "{}", new.text());
+        } else {
+            assert_eq!(again.header("idempotent-replayed"), Some("true"));
+            assert_eq!(again.header("location"), first.header("location"));
+        }
+    }
+    assert_eq!(totals(), before);
+}
+
 /// A request whose body is sent later.
 struct Begun {
     client: Client,

@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use toml::{Table, Value};
 
+use crate::chaos::UNLIMITED_RESTARTS;
 use crate::client::Client;
 use crate::daemon::{TestDaemon, toml};
-use crate::reload::{metric, reload, settings};
+use crate::reload::{metric, perennial_reload, reload, settings};
 
 const GOLDEN: &str = "tests/golden/settings/";
 
@@ -173,4 +175,66 @@ fn hundreds_of_wrong_files_are_refused_with_their_faults_and_the_old_state_serve
         metric(&daemon, "perennial_config_last_reload_successful "),
         "1.0"
     );
+}
+
+#[test]
+fn all_reasons_that_can_be_known_together_are_told_at_once() {
+    let albums = format!("{UNLIMITED_RESTARTS}[resource.albums]\n");
+    let daemon = TestDaemon::start(&albums);
+    for _ in 0..2 {
+        daemon.post("/albums", &json!({ "isbn": "1" })).expect(201);
+    }
+    let before = settings(&daemon);
+    let site = daemon.site("").display().to_string();
+    let route = format!("[route.\"/x\"]\nfiles = {{ root = '{site}' }}\n");
+    let restart = "[storage]\ncache = \"2 MiB\"\n";
+    let rules = "unique = ['isbn']\nfields = { isbn = { type = \"integer\" } }\n";
+    let reasons = [
+        "storage.cache",
+        "route /x: a GET of /x/ by the daemon itself",
+        "would get rules that 2 records",
+        "would get unique = [isbn], but 1 record",
+    ];
+    for (more, told, status) in [
+        (format!("{albums}{restart}"), &reasons[..1], 409),
+        (format!("{albums}{rules}"), &reasons[2..], 422),
+        (
+            format!("{albums}{rules}{restart}{route}"),
+            &reasons[..],
+            422,
+        ),
+    ] {
+        fs::write(daemon.config(), toml(daemon.folder(), &more)).unwrap();
+        let failing = || {
+            if more.ends_with(&route) {
+                daemon.chaos(&json!({ "point": "file-cache.message", "hits": 2 }));
+            }
+        };
+        failing();
+        let refused = reload(&daemon, "").expect(status).json();
+        assert_eq!(
+            refused["reasons"].as_array().unwrap().len(),
+            told.len(),
+            "{refused}"
+        );
+        let [dry, real] = [&["--dry-run"][..], &[]].map(|words| {
+            failing();
+            perennial_reload(&daemon, words)
+        });
+        assert_eq!(dry.status.code(), Some(78), "{dry:?}");
+        assert_eq!(dry, real);
+        for reason in told {
+            let printed = String::from_utf8_lossy(&dry.stderr);
+            assert!(printed.contains(reason), "{reason}: {printed}");
+            assert!(
+                refused["reasons"].to_string().contains(reason),
+                "{reason}: {refused}"
+            );
+            assert!(
+                settings(&daemon)["last_error"].to_string().contains(reason),
+                "{reason}"
+            );
+        }
+        assert_eq!(settings(&daemon)["hash"], before["hash"]);
+    }
 }

@@ -31,18 +31,26 @@ fn a_check_and_a_dry_run_tell_of_values_that_stand_twice() {
         let record = json!({ "id": id, "isbn": isbn });
         client::post(daemon.public(), "/shelf", &record).expect(201);
     }
-    daemon.sigterm();
+    // The record with the first id was changed last.
+    let json = [("content-type", "application/json")];
+    let change = Some(&b"{\"title\":\"x\"}"[..]);
+    client::send(daemon.public(), "PATCH", "/shelf/a", &json, change).expect(200);
     daemon.wait_exit(std::time::Duration::from_secs(20));
     let config = fs::read_to_string(daemon.config()).unwrap();
     let unique = format!("{BOOKS}unique = [\"isbn\"]\n");
     fs::write(daemon.config(), config.replace(BOOKS, &unique)).unwrap();
+    // A reload, a check and a start tell of the same record.
+    let same = "unique = [isbn], but 1 record (c) have the same";
+    let admin = daemon.admin().to_string();
+    let told = expect(&run(&daemon, &["reload", "--admin", &admin]), 78);
+    assert!(told.contains(same), "{told}");
+    daemon.sigterm();
+    daemon.wait_exit(std::time::Duration::from_secs(20));
     let told = expect(&run(&daemon, &["check", "--data"]), 0);
-    assert!(
-        told.contains("unique = [isbn], but 1 record (c) have the same"),
-        "{told}"
-    );
+    assert!(told.contains(same), "{told}");
 
     daemon.restart();
+    daemon.wait_for_log(same);
     daemon.wait_until("the index is complete", |daemon| {
         let refused = json!({ "id": "probe", "isbn": 2 });
         let answer = client::post(daemon.public(), "/shelf", &refused);

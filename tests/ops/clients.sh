@@ -5,13 +5,7 @@
 set -euo pipefail
 . "$(dirname "$0")/harness.sh"
 
-for tool in node npm; do
-    command -v "$tool" >/dev/null && continue
-    [ "$(id -u)" = 0 ] || skip clients "there is no $tool (apt-get install nodejs npm)"
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nodejs npm >/dev/null ||
-        skip clients "nodejs and npm can't be installed"
-    break
-done
+need_node clients
 [ -x "$PERENNIAL" ] || skip clients "there is no $PERENNIAL (cargo build --release)"
 
 WORK=$(mktemp -d)

@@ -22,6 +22,14 @@ need() { # WHAT PACKAGES TOOL...
     done
 }
 
+# Installs Node, if it is not there and can be.
+need_node() { # WHAT
+    command -v node >/dev/null && command -v npm >/dev/null && return
+    [ "$(id -u)" = 0 ] || skip "$1" "there is no node or npm (apt-get install nodejs npm)"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nodejs npm >/dev/null ||
+        skip "$1" "nodejs and npm can't be installed"
+}
+
 # A step that must succeed.
 check() { # NAME COMMAND...
     local name="$1" begun

@@ -5,11 +5,10 @@ use serde_json::{Map, Value, json};
 use super::super::batch::{BATCH, METHODS};
 use super::super::routes::encoded;
 use super::API;
-use super::components::TAGS;
 use super::operation::{Operation, path_item, schema_ref};
 use super::problems::Arises;
 use super::shapes::id_pattern;
-use crate::settings::{Put, Settings};
+use crate::settings::{Put, ResourceSettings, Settings};
 
 /// Adds its path and its schemas.
 pub(super) fn add(
@@ -40,6 +39,7 @@ fn operation(method: &str) -> Option<Operation> {
             Arises::Body,
             Arises::Batch,
             Arises::Change,
+            Arises::Matching,
             Arises::Several,
             // In mode atomic, the status is that of the first operation that was refused.
             Arises::Query,
@@ -55,71 +55,111 @@ fn operation(method: &str) -> Option<Operation> {
 /// The schema of the body.
 fn schema(settings: &Settings) -> Value {
     let most = settings.limits.batch.get();
-    let mut operations = Vec::new();
-    for (name, resource) in &settings.resources {
-        // A path is read in any spelling; this is the one of documents.
-        let url = encoded(&resource.path);
-        let in_pattern = url.replace('.', "\\.");
-        let one =
-            json!({ "type": "string", "pattern": format!("^{in_pattern}/{}$", id_pattern()) });
-        let matching = json!({ "type": "string", "pattern": format!("^{in_pattern}\\?.+$") });
-        let new = schema_ref(&format!("{name}.new"));
-        let patch = schema_ref(&format!("{name}.patch"));
-        let merged = if resource.put == Put::Merge {
-            &patch
-        } else {
-            &new
-        };
-        let patches = json!({ "anyOf": [patch, schema_ref("JsonPatch")] });
-        let conditions = ["if_match", "if_none_match"];
-        operations.extend([
-            operation_of("POST", &json!({ "const": url }), Some(&new), &[], &[]),
-            operation_of("PUT", &one, Some(merged), &conditions, &[]),
-            operation_of("PATCH", &one, Some(&patches), &conditions, &[]),
-            operation_of("DELETE", &one, None, &conditions, &[]),
-            operation_of("PATCH", &matching, Some(&patches), &[], &["max_affected"]),
-            operation_of("DELETE", &matching, None, &[], &["max_affected"]),
-        ]);
-    }
+    let resources = settings.resources.iter();
+    let operations: Vec<_> = resources
+        .flat_map(|(name, resource)| of_resource(name, resource, most))
+        .collect();
+    let body = |mode: Value, required: &[&str], operation: Value| {
+        json!({
+            "type": "object",
+            "required": required,
+            "additionalProperties": false,
+            "properties": {
+                "mode": mode,
+                "ops": { "type": "array", "maxItems": most, "items": operation },
+            },
+        })
+    };
+    let text = json!({ "type": "string" });
+    let count = json!({ "type": "integer", "minimum": 0 });
+    // Each is refused for itself, if it is not as in mode atomic.
+    let any = operation_of(
+        &[("method", text.clone()), ("path", text)],
+        &[
+            ("body", json!({})),
+            ("if_match", header()),
+            ("if_none_match", header()),
+            ("max_affected", count),
+        ],
+    );
+    let atomic = json!({ "const": "atomic", "default": "atomic" });
+    let gather = json!({ "const": "gather" });
     json!({
-        "type": "object",
-        "required": ["ops"],
-        "additionalProperties": false,
-        "properties": {
-            "mode": { "enum": ["atomic", "gather"], "default": "atomic" },
-            "ops": { "type": "array", "maxItems": most, "items": { "anyOf": operations } },
-        },
+        "anyOf": [
+            body(atomic, &["ops"], json!({ "anyOf": operations })),
+            body(gather, &["mode", "ops"], any),
+        ],
     })
 }
 
-fn operation_of(
-    method: &str,
-    path: &Value,
-    body: Option<&Value>,
-    conditions: &[&str],
-    counts: &[&str],
-) -> Value {
-    let mut properties = Map::new();
-    properties.insert("method".to_owned(), json!({ "const": method }));
-    properties.insert("path".to_owned(), path.clone());
-    if let Some(body) = body {
-        properties.insert("body".to_owned(), body.clone());
+/// The schemas of the operations on a resource.
+fn of_resource(name: &str, resource: &ResourceSettings, most: usize) -> Vec<Value> {
+    // A path is read in any spelling; this is the one of documents.
+    let url = encoded(&resource.path);
+    let in_pattern = url.replace('.', "\\.");
+    let path = |of: String| ("path", json!({ "type": "string", "pattern": of }));
+    let method = |name: &str| ("method", json!({ "const": name }));
+    let view = |view: &str| schema_ref(&format!("{name}.{view}"));
+    let body = |schema: &Value| ("body", schema.clone());
+    let whole = match resource.put {
+        Put::Merge => view("patch"),
+        Put::Replace => view("replacing"),
+    };
+    let patch = json!({ "anyOf": [view("patch"), schema_ref("JsonPatch")] });
+    let change = |name, content: Option<&Value>| {
+        let mut required = vec![
+            method(name),
+            path(format!("^{in_pattern}/{}$", id_pattern())),
+        ];
+        required.extend(content.map(body));
+        let mut conditions = vec![("if_none_match", header())];
+        let if_match = ("if_match", header());
+        if resource.if_match_required {
+            required.push(if_match);
+        } else {
+            conditions.push(if_match);
+        }
+        operation_of(&required, &conditions)
+    };
+    let matching = |name, content: Option<&Value>| {
+        let count = json!({ "type": "integer", "minimum": 0, "maximum": most });
+        let mut required = vec![method(name), path(format!("^{in_pattern}\\?.+$"))];
+        required.extend(content.map(body));
+        required.push(("max_affected", count));
+        operation_of(&required, &[])
+    };
+    let new = [
+        method("POST"),
+        ("path", json!({ "const": url })),
+        body(&view("new")),
+    ];
+    let mut operations = vec![
+        operation_of(&new, &[]),
+        change("PUT", Some(&whole)),
+        change("PATCH", Some(&patch)),
+        change("DELETE", None),
+    ];
+    // Where each change needs the entity tag of its record, no other way leads to it.
+    if !resource.if_match_required {
+        operations.extend([matching("PATCH", Some(&patch)), matching("DELETE", None)]);
     }
-    let mut required: Vec<_> = properties.keys().cloned().collect();
-    for name in counts {
-        required.push((*name).to_owned());
-        properties.insert(
-            (*name).to_owned(),
-            json!({ "type": "integer", "minimum": 0 }),
-        );
-    }
-    for name in conditions {
-        let tags = json!({ "type": "string", "pattern": TAGS });
-        properties.insert((*name).to_owned(), tags);
-    }
+    operations
+}
+
+/// The value of a header field that is sent in the body.
+fn header() -> Value {
+    json!({ "type": "string", "pattern": "^[\\t -~]*$" })
+}
+
+fn operation_of(required: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {
+    let names: Vec<_> = required.iter().map(|(name, _)| *name).collect();
+    let members = required.iter().chain(optional);
+    let properties: Map<_, _> = members
+        .map(|(name, schema)| ((*name).to_owned(), schema.clone()))
+        .collect();
     json!({
         "type": "object",
-        "required": required,
+        "required": names,
         "additionalProperties": false,
         "properties": properties,
     })

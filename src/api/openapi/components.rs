@@ -6,9 +6,6 @@ use super::operation::schema_ref;
 use super::problems;
 use super::shapes::{self, id_pattern};
 
-/// A list of entity tags, or any.
-pub(super) const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#;
-
 fn entries(of: Value) -> Map<String, Value> {
     shapes::members(of)
 }
@@ -75,7 +72,7 @@ fn header(name: &str, required: bool, description: &str, schema: &Value) -> Valu
 
 /// The parameters that all resources share.
 pub(super) fn parameters(records_max: usize) -> Map<String, Value> {
-    let tags = json!({ "type": "string", "pattern": TAGS });
+    let tags = json!({ "type": "string", "description": "Entity tags with commas between them, or *; what is no entity tag matches nothing" });
     let text = json!({ "type": "string" });
     // All numbers of so many digits are allowed.
     let digits = records_max.to_string().len().saturating_sub(1).max(1);
@@ -87,6 +84,13 @@ pub(super) fn parameters(records_max: usize) -> Map<String, Value> {
             "required": true,
             "description": "The id of the record",
             "schema": { "type": "string", "pattern": format!("^{}$", id_pattern()) },
+        },
+        "any-id": {
+            "name": "id",
+            "in": "path",
+            "required": true,
+            "description": "Anything: whether there is a record does not matter",
+            "schema": { "type": "string", "minLength": 1 },
         },
         "If-Match": header("If-Match", false, "Only if the record has one of these entity tags, else 412", &tags),
         "If-Match-required": header("If-Match", true, "The entity tag of the state that is to be changed; without it, 428", &tags),

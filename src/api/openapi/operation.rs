@@ -27,14 +27,26 @@ pub(super) struct Operation {
     pub(super) links: Value,
 }
 
-pub(super) fn schema_ref(name: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{name}") })
+/// A reference to a component of this kind.
+pub(super) fn component(kind: &str, name: &str) -> Value {
+    json!({ "$ref": format!("#/components/{kind}/{name}") })
 }
 
-fn header_parameters(names: &[&str]) -> impl Iterator<Item = Value> {
-    names
-        .iter()
-        .map(|name| json!({ "$ref": format!("#/components/parameters/{name}") }))
+pub(super) fn schema_ref(name: &str) -> Value {
+    component("schemas", name)
+}
+
+/// References to header fields of an answer, by their names.
+pub(super) fn answer_headers(names: &[&str]) -> Map<String, Value> {
+    let headers = names.iter();
+    let headers = headers.map(|name| ((*name).to_owned(), component("headers", name)));
+    headers.collect()
+}
+
+fn contents(content: impl IntoIterator<Item = (impl Into<String>, Value)>) -> Map<String, Value> {
+    let content = content.into_iter();
+    let content = content.map(|(of, schema)| (of.into(), json!({ "schema": schema })));
+    content.collect()
 }
 
 impl Operation {
@@ -55,7 +67,8 @@ impl Operation {
     }
 
     pub(super) fn headers(self, names: &[&str]) -> Self {
-        self.with(header_parameters(names))
+        let references = names.iter();
+        self.with(references.map(|name| component("parameters", name)))
     }
 
     pub(super) fn answers(
@@ -88,11 +101,7 @@ impl Operation {
         required: bool,
         content: impl IntoIterator<Item = (String, Value)>,
     ) -> Self {
-        let content = content.into_iter();
-        let content: Map<_, _> = content
-            .map(|(media_type, schema)| (media_type, json!({ "schema": schema })))
-            .collect();
-        self.body = Some(json!({ "required": required, "content": content }));
+        self.body = Some(json!({ "required": required, "content": contents(content) }));
         self
     }
 
@@ -118,22 +127,11 @@ impl Operation {
     pub(super) fn object(self, method: &str) -> Value {
         let mut responses = Map::new();
         for success in self.successes {
-            let headers = success.headers.iter().chain(&["X-Request-Id"]);
-            let headers: Map<_, _> = headers
-                .map(|name| {
-                    (
-                        (*name).to_owned(),
-                        json!({ "$ref": format!("#/components/headers/{name}") }),
-                    )
-                })
-                .collect();
+            let headers = answer_headers(&[success.headers, &["X-Request-Id"]].concat());
             let mut response = json!({ "description": success.description, "headers": headers });
             if let Some(response) = response.as_object_mut() {
                 if !success.content.is_empty() {
-                    let content = success.content.into_iter();
-                    let content: Map<_, _> = content
-                        .map(|(of, schema)| (of.to_owned(), json!({ "schema": schema })))
-                        .collect();
+                    let content = contents(success.content);
                     response.insert("content".to_owned(), content.into());
                 }
                 if success.status == 201 && !self.links.is_null() {
@@ -181,6 +179,11 @@ pub(super) fn path_item(
         }
     }
     item.into()
+}
+
+/// The operations of a path that is only read.
+pub(super) fn read_item(methods: &str, tag: &str, get: impl Fn() -> Operation) -> Value {
+    path_item(methods, tag, |method| (method == "GET").then(&get))
 }
 
 fn options(of: &str, tag: &str) -> Operation {

@@ -7,7 +7,7 @@ use super::super::resource::{
     METHODS_OF_SCHEMA, NDJSON,
 };
 use super::super::routes::encoded;
-use super::operation::{Operation, path_item, schema_ref};
+use super::operation::{Operation, component, path_item, read_item, schema_ref};
 use super::parameters::QueryParameters;
 use super::problems::Arises;
 use crate::settings::{Put, ResourceSettings};
@@ -44,6 +44,16 @@ const OF_READ: [Arises; 4] = [
     Arises::Read,
 ];
 const OF_BODY: [Arises; 2] = [Arises::Body, Arises::RecordBody];
+
+impl Operation {
+    /// A read of records that the client may have already.
+    fn conditional_read(self) -> Self {
+        self.headers(&CONDITIONS_OF_READ)
+            .headers(&[PREFER])
+            .not_modified()
+            .fails(&OF_READ)
+    }
+}
 
 impl DescribedResource<'_> {
     pub(super) fn id(&self, of: &str) -> String {
@@ -93,8 +103,13 @@ impl DescribedResource<'_> {
     /// The paths of the resource with their operations.
     pub(super) fn paths(&self) -> [(String, Value); 5] {
         let url = encoded(&self.settings.path);
-        let id = json!([{ "$ref": "#/components/parameters/id" }]);
+        let id = json!([component("parameters", "id")]);
         let below = |mut item: Value| {
+            // The methods are told for any id.
+            if let Some(options) = item.get_mut("options").and_then(Value::as_object_mut) {
+                let any = json!([component("parameters", "any-id")]);
+                options.insert("parameters".to_owned(), any);
+            }
             if let Some(item) = item.as_object_mut() {
                 item.shift_insert(0, "parameters".to_owned(), id.clone());
             }
@@ -113,21 +128,15 @@ impl DescribedResource<'_> {
             ),
             (
                 format!("{url}/{{id}}/_history"),
-                below(path_item(METHODS_OF_HISTORY, self.name, |method| {
-                    self.on_history(method)
-                })),
+                below(read_item(METHODS_OF_HISTORY, self.name, || self.history())),
             ),
             (
                 format!("{url}/_changes"),
-                path_item(METHODS_OF_CHANGES, self.name, |method| {
-                    self.on_changes(method)
-                }),
+                read_item(METHODS_OF_CHANGES, self.name, || self.changes()),
             ),
             (
                 format!("{url}/_schema"),
-                path_item(METHODS_OF_SCHEMA, self.name, |method| {
-                    self.on_schema(method)
-                }),
+                read_item(METHODS_OF_SCHEMA, self.name, || self.schema()),
             ),
         ]
     }
@@ -145,8 +154,6 @@ impl DescribedResource<'_> {
     fn list(&self) -> Operation {
         self.operation("list", format!("A page of {}", self.name))
             .with(self.parameters.of_list())
-            .headers(&CONDITIONS_OF_READ)
-            .headers(&[PREFER])
             .answers(
                 200,
                 "The records",
@@ -161,22 +168,28 @@ impl DescribedResource<'_> {
                 ],
                 vec![(JSON, json!({ "type": "array", "items": self.shown() }))],
             )
-            .not_modified()
-            .fails(&OF_READ)
+            .conditional_read()
     }
 
     /// A change of all records that match. `told` is what its answer has.
     fn on_matching(&self, of: &str, summary: &str, told: &'static str) -> Operation {
         const HEADERS: &[&str] = &["X-Total-Count", "Preference-Applied", "Idempotent-Replayed"];
-        self.operation(
-            of,
-            format!("{summary} all {} that match, or none", self.name),
-        )
-        .with(self.parameters.of_change())
-        .answers(200, told, HEADERS, self.records())
-        .answers(204, MINIMAL, HEADERS, Vec::new())
-        .fails(&OF_READ)
-        .fails(&[Arises::Change])
+        let summary = if self.settings.if_match_required {
+            "Is refused, since each change needs the ETag of its record: one at a time".to_owned()
+        } else {
+            format!("{summary} all {} that match, or none", self.name)
+        };
+        let operation = self
+            .operation(of, summary)
+            .with(self.parameters.of_change())
+            .fails(&OF_READ)
+            .fails(&[Arises::Change, Arises::Matching]);
+        if self.settings.if_match_required {
+            return operation;
+        }
+        operation
+            .answers(200, told, HEADERS, self.records())
+            .answers(204, MINIMAL, HEADERS, Vec::new())
     }
 
     fn patch_matching(&self) -> Operation {
@@ -285,16 +298,13 @@ impl DescribedResource<'_> {
     fn get(&self) -> Operation {
         self.operation("get", format!("A record of {}", self.name))
             .with(self.parameters.of_record())
-            .headers(&CONDITIONS_OF_READ)
-            .headers(&[PREFER])
             .answers(
                 200,
                 "The record",
                 &["ETag", "Cache-Control"],
                 vec![(JSON, self.shown())],
             )
-            .not_modified()
-            .fails(&OF_READ)
+            .conditional_read()
             .fails(&[Arises::Named])
     }
 
@@ -312,10 +322,10 @@ impl DescribedResource<'_> {
         let view = if self.settings.put == Put::Merge {
             "patch"
         } else {
-            "new"
+            "replacing"
         };
-        let new = schema_ref(&self.id(view));
-        let bodies: Vec<_> = self.read_as(BodyOf::Other, &new).collect();
+        let whole = schema_ref(&self.id(view));
+        let bodies: Vec<_> = self.read_as(BodyOf::Other, &whole).collect();
         self.on_record("put", "Replaces")
             .body(true, bodies)
             .answers(200, "The record as it is now", CHANGED, self.record())
@@ -337,12 +347,9 @@ impl DescribedResource<'_> {
             .fails(&[Arises::PatchBody])
     }
 
-    fn on_history(&self, method: &str) -> Option<Operation> {
-        (method == "GET").then(|| {
-            self.operation(
-                "history",
-                format!("The changes of a record of {}, the newest first", self.name),
-            )
+    fn history(&self) -> Operation {
+        let told = format!("The changes of a record of {}, the newest first", self.name);
+        self.operation("history", told)
             .with(self.parameters.of_history())
             .answers(
                 200,
@@ -351,40 +358,42 @@ impl DescribedResource<'_> {
                 vec![(JSON, schema_ref(&self.id("history")))],
             )
             .fails(&[Arises::Accept, Arises::Query, Arises::Named, Arises::Read])
-        })
     }
 
-    fn on_changes(&self, method: &str) -> Option<Operation> {
-        (method == "GET").then(|| {
-            let events = json!({
-                "type": "string",
-                "description": "Server-sent events: create, update, delete, and reset, after which the list is to be read again",
-            });
-            self.operation("changes", format!("The changes of {}, as they happen or page by page", self.name))
-                .with(self.parameters.of_feed())
-                .headers(&["Last-Event-ID", PREFER])
-                .answers(
-                    200,
-                    "The changes",
-                    &["Cache-Control", "Vary", "X-Accel-Buffering"],
-                    vec![("text/event-stream", events), (JSON, schema_ref(&self.id("changes")))],
-                )
-                .fails(&[Arises::Accept, Arises::Query, Arises::Read, Arises::Feed])
-        })
+    fn changes(&self) -> Operation {
+        let events = json!({
+            "type": "string",
+            "description": "Server-sent events: create, update, delete, and reset, after which the list is to be read again",
+        });
+        let told = format!(
+            "The changes of {}, as they happen or page by page",
+            self.name
+        );
+        self.operation("changes", told)
+            .with(self.parameters.of_feed())
+            .headers(&["Last-Event-ID", PREFER])
+            .answers(
+                200,
+                "The changes",
+                &["Cache-Control", "Vary", "X-Accel-Buffering"],
+                vec![
+                    ("text/event-stream", events),
+                    (JSON, schema_ref(&self.id("changes"))),
+                ],
+            )
+            .fails(&[Arises::Accept, Arises::Query, Arises::Read, Arises::Feed])
     }
 
-    fn on_schema(&self, method: &str) -> Option<Operation> {
-        (method == "GET").then(|| {
-            self.operation("schema", format!("The JSON Schema of {}", self.name))
-                .headers(&CONDITIONS_OF_READ)
-                .answers(
-                    200,
-                    "The JSON Schema (2020-12) of a record as it is answered; the members that the server gives are readOnly",
-                    &["ETag", "Cache-Control"],
-                    vec![("application/schema+json", json!({ "type": "object" }))],
-                )
-                .not_modified()
-                .fails(&[Arises::Conditional])
-        })
+    fn schema(&self) -> Operation {
+        self.operation("schema", format!("The JSON Schema of {}", self.name))
+            .headers(&CONDITIONS_OF_READ)
+            .answers(
+                200,
+                "The JSON Schema (2020-12) of a record as it is answered; the members that the server gives are readOnly",
+                &["ETag", "Cache-Control"],
+                vec![("application/schema+json", json!({ "type": "object" }))],
+            )
+            .not_modified()
+            .fails(&[Arises::Conditional])
     }
 }

@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::shapes::{self, RecordView};
+use super::operation::component;
+use super::shapes::{self, RecordView, id_pattern};
 use crate::record::{
-    FeedQuery, FilterParameter, HISTORY_PARAMETERS, ID_BYTES_MAX, ListQuery, ParameterValue,
+    FeedQuery, FilterParameter, FilterTest, HISTORY_PARAMETERS, ListQuery, ParameterValue,
     QueryParameter, filter_parameters,
 };
 use crate::settings::{FieldType, ResourceSettings};
@@ -79,7 +80,7 @@ impl QueryParameters<'_> {
     }
 
     fn reference(&self, name: &str) -> Value {
-        json!({ "$ref": format!("#/components/parameters/{}", self.component(name)) })
+        component("parameters", &self.component(name))
     }
 
     fn references<'b>(
@@ -128,45 +129,31 @@ impl QueryParameters<'_> {
         (!schema.is_open()).then(|| [vec![id], schema.paths()].concat())
     }
 
-    /// Names with commas.
-    fn names(names: Option<Vec<String>>) -> Value {
-        match names {
-            Some(names) => json!({ "type": "array", "items": { "enum": names } }),
-            None => {
-                json!({ "type": "array", "items": { "type": "string", "pattern": "^[A-Za-z0-9]+$" } })
-            }
-        }
+    /// The schema of a name of a field, or of one after each of these signs.
+    fn field_name(&self, signs: &[&str]) -> Value {
+        let Some(names) = self.fields() else {
+            return json!({ "type": "string" });
+        };
+        let names = names.iter();
+        let names = names.flat_map(|name| signs.iter().map(move |sign| format!("{sign}{name}")));
+        json!({ "enum": names.collect::<Vec<_>>() })
     }
 
     /// The schema of a value; `None` if there is none for this resource.
     fn schema(&self, value: ParameterValue) -> Option<Value> {
         Some(match value {
             ParameterValue::Number(least, most) => {
-                let mut schema =
-                    json!({ "type": "integer", "minimum": least, "maximum": u32::MAX });
-                if let (Some(most), Some(schema)) = (most, schema.as_object_mut()) {
-                    schema.insert("maximum".to_owned(), json!(most));
-                }
-                schema
+                let most = most.unwrap_or(usize::MAX);
+                json!({ "type": "integer", "minimum": least, "maximum": most })
             }
             ParameterValue::Text => json!({ "type": "string" }),
             ParameterValue::Word(words) => json!({ "enum": words }),
             ParameterValue::Flag => json!({ "type": "boolean" }),
-            ParameterValue::SortNames => {
-                let both = |name: String| [format!("-{name}"), name];
-                Self::names(
-                    self.fields()
-                        .map(|names| names.into_iter().flat_map(both).collect()),
-                )
-            }
-            ParameterValue::Directions => {
-                json!({ "type": "array", "items": { "enum": ["asc", "desc"] } })
-            }
-            ParameterValue::FieldNames => Self::names(self.fields()),
-            ParameterValue::Embedded if self.relations.0.is_empty() => return None,
-            ParameterValue::Expanded if self.relations.1.is_empty() => return None,
-            ParameterValue::Embedded => Self::names(Some(self.relations.0.clone())),
-            ParameterValue::Expanded => Self::names(Some(self.relations.1.clone())),
+            ParameterValue::SortNames(most) => list(&self.field_name(&["-", ""]), most),
+            ParameterValue::Directions(most) => list(&json!({ "enum": ["asc", "desc"] }), most),
+            ParameterValue::FieldNames(most) => list(&self.field_name(&[""]), most),
+            ParameterValue::Embedded => relations(&self.relations.0)?,
+            ParameterValue::Expanded => relations(&self.relations.1)?,
             ParameterValue::ListPosition => {
                 json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]*$" })
             }
@@ -176,22 +163,18 @@ impl QueryParameters<'_> {
             ParameterValue::Wait => {
                 json!({ "type": "string", "pattern": "^([1-5]?[0-9]|60)s?$", "examples": ["30s"] })
             }
-            ParameterValue::JsonSort => {
-                let name = match self.fields() {
-                    Some(names) => json!({ "enum": names }),
-                    None => json!({ "type": "string" }),
-                };
+            ParameterValue::JsonSort(most) => {
                 let pair = json!({
                     "type": "array",
-                    "prefixItems": [name, { "enum": ["ASC", "DESC"] }],
+                    "prefixItems": [self.field_name(&[""]), { "enum": ["ASC", "DESC"] }],
                     "minItems": 2,
                     "maxItems": 2,
                 });
-                json!({ "oneOf": [pair, { "type": "array", "items": pair, "minItems": 1 }] })
+                json!({ "oneOf": [pair, { "type": "array", "items": pair, "minItems": 1, "maxItems": most }] })
             }
             ParameterValue::JsonRange => json!({
                 "type": "array",
-                "items": { "type": "integer", "minimum": 0, "maximum": u32::MAX },
+                "items": { "type": "integer", "minimum": 0, "maximum": usize::MAX },
                 "minItems": 2,
                 "maxItems": 2,
             }),
@@ -201,13 +184,11 @@ impl QueryParameters<'_> {
 
     fn json_filter(&self) -> Value {
         let filters = self.filters().into_iter();
-        let filters = filters.map(|filter| {
-            let one = operand(&filter);
-            let one = json!({ "anyOf": [one, { "type": "array", "items": one }] });
-            (filter.name, one)
-        });
+        let either = |one: Value| json!({ "anyOf": [one, { "type": "array", "items": one }] });
+        let filters = filters.map(|filter| (filter.name.clone(), either(json_operand(&filter))));
         let mut properties: Map<_, _> = filters.collect();
-        properties.entry("q").or_insert(json!({ "type": "string" }));
+        let text = json!({ "type": ["string", "number", "boolean", "null"] });
+        properties.entry("q").or_insert(either(text));
         let mut schema = json!({ "type": "object", "properties": properties });
         if let Some(schema) = schema.as_object_mut()
             && !self.settings.schema.is_open()
@@ -227,54 +208,34 @@ impl QueryParameters<'_> {
 
 /// Whether a parameter says how a record is shown.
 fn is_of_form(value: ParameterValue) -> bool {
-    match value {
+    matches!(
+        value,
         ParameterValue::Flag
-        | ParameterValue::FieldNames
-        | ParameterValue::Embedded
-        | ParameterValue::Expanded => true,
-        ParameterValue::Number(..)
-        | ParameterValue::Text
-        | ParameterValue::Word(_)
-        | ParameterValue::SortNames
-        | ParameterValue::Directions
-        | ParameterValue::ListPosition
-        | ParameterValue::FeedPosition
-        | ParameterValue::Wait
-        | ParameterValue::JsonSort
-        | ParameterValue::JsonRange
-        | ParameterValue::JsonFilter => false,
-    }
+            | ParameterValue::FieldNames(_)
+            | ParameterValue::Embedded
+            | ParameterValue::Expanded
+    )
 }
 
 fn described(parameter: &QueryParameter, schema: Value) -> Value {
     let QueryParameter { name, meaning, .. } = parameter;
-    match parameter.value {
-        ParameterValue::JsonSort | ParameterValue::JsonRange | ParameterValue::JsonFilter => {
-            let content = json!({ "application/json": { "schema": schema } });
-            json!({ "name": name, "in": "query", "description": meaning, "content": content })
-        }
-        ParameterValue::Number(..)
-        | ParameterValue::Text
-        | ParameterValue::Word(_)
-        | ParameterValue::Flag
-        | ParameterValue::SortNames
-        | ParameterValue::Directions
-        | ParameterValue::FieldNames
-        | ParameterValue::Embedded
-        | ParameterValue::Expanded
-        | ParameterValue::ListPosition
-        | ParameterValue::FeedPosition
-        | ParameterValue::Wait => json!({
-            "name": name, "in": "query", "description": meaning,
-            "style": "form", "explode": false, "schema": schema,
-        }),
+    if matches!(
+        parameter.value,
+        ParameterValue::JsonSort(_) | ParameterValue::JsonRange | ParameterValue::JsonFilter
+    ) {
+        let content = json!({ "application/json": { "schema": schema } });
+        return json!({ "name": name, "in": "query", "description": meaning, "content": content });
     }
+    json!({
+        "name": name, "in": "query", "description": meaning,
+        "style": "form", "explode": false, "schema": schema,
+    })
 }
 
 /// The parameter of a filter. Values that are equal to one of several are sent as repeated parameters.
 fn filter_of(filter: &FilterParameter<'_>) -> Value {
     let one = operand(filter);
-    let schema = if filter.is_equality {
+    let schema = if filter.test == FilterTest::Equal {
         json!({ "type": "array", "items": one })
     } else {
         one
@@ -284,29 +245,65 @@ fn filter_of(filter: &FilterParameter<'_>) -> Value {
 
 /// The schema of a value that a field is compared with: it may be one that no record has.
 fn operand(filter: &FilterParameter<'_>) -> Value {
+    let text = || json!({ "type": "string" });
     let Some(mut kind) = filter.kind else {
-        return json!({ "type": "string", "minLength": 1, "maxLength": ID_BYTES_MAX });
+        return text();
     };
     while let FieldType::Array { items, .. } = kind {
         match items {
             Some(items) => kind = items,
-            None => return json!({ "type": "string" }),
+            None => return text(),
         }
     }
     match kind {
-        FieldType::String { .. } => json!({ "type": "string" }),
-        FieldType::Enum(values) if values.iter().all(Value::is_string) => {
-            json!({ "type": "string" })
+        FieldType::String { .. } => text(),
+        FieldType::Enum(values) if values.iter().all(Value::is_string) => text(),
+        FieldType::Integer(_) if filter.test != FilterTest::Bound => {
+            json!({ "type": "integer", "minimum": i64::MIN, "maximum": i64::MAX })
         }
         FieldType::Integer(_) | FieldType::Number(_) | FieldType::Enum(_) => {
-            json!({ "type": "number", "minimum": i64::MIN, "maximum": i64::MAX })
+            json!({ "type": "number", "minimum": f64::MIN, "maximum": f64::MAX })
         }
+        FieldType::Uuid => {
+            let pattern = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$";
+            json!({ "type": "string", "pattern": pattern })
+        }
+        FieldType::Ref(_) => json!({ "type": "string", "pattern": format!("^{}$", id_pattern()) }),
         FieldType::Boolean
         | FieldType::DateTime
         | FieldType::Date
-        | FieldType::Uuid
-        | FieldType::Ref(_)
         | FieldType::Array { .. }
         | FieldType::Object(_) => Value::Object(shapes::value(kind, RecordView::New)),
     }
+}
+
+/// The same in JSON, where a text may stand for what it reads as, and the other way round.
+fn json_operand(filter: &FilterParameter<'_>) -> Value {
+    let of = operand(filter);
+    let number = |pattern| json!({ "type": "string", "pattern": pattern });
+    let is_written_otherwise = !matches!(
+        filter.kind,
+        Some(FieldType::Date | FieldType::DateTime | FieldType::Uuid)
+    );
+    let other = is_written_otherwise.then(|| match of["type"].as_str() {
+        Some("integer") => number("^-?(0|[1-9][0-9]{0,17})$"),
+        Some("number") => number("^-?(0|[1-9][0-9]*)([.][0-9]+)?([Ee][+-]?[0-9]{1,2})?$"),
+        Some("boolean") => json!({ "enum": ["true", "false"] }),
+        Some(_) | None => json!({ "type": ["number", "boolean"] }),
+    });
+    let mut either: Vec<_> = [of].into_iter().chain(other).collect();
+    if matches!(filter.test, FilterTest::Equal | FilterTest::NotEqual) {
+        either.push(json!({ "type": "null" }));
+    }
+    json!({ "anyOf": either })
+}
+
+/// So many at most, with commas.
+fn list(one: &Value, most: usize) -> Value {
+    json!({ "type": "array", "items": one, "maxItems": most })
+}
+
+/// Names of relations with commas, if there are some.
+fn relations(names: &[String]) -> Option<Value> {
+    (!names.is_empty()).then(|| json!({ "type": "array", "items": { "enum": names } }))
 }

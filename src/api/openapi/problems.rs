@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::operation::answer_headers;
 use crate::wire::Code;
 
 /// The property of a request that a problem can be the answer to.
@@ -29,6 +30,8 @@ pub(super) enum Arises {
     Conditional,
     /// It changes records.
     Change,
+    /// It may change all records that match.
+    Matching,
     /// It may change several, all or none.
     Several,
     /// It is a batch.
@@ -84,6 +87,7 @@ fn arises(code: Code) -> Arises {
         | Code::PreconditionRequired
         | Code::OutcomeUnknown
         | Code::DiskFull => Arises::Change,
+        Code::TooManyMatches => Arises::Matching,
         Code::Cancelled => Arises::Several,
         Code::InvalidBatch => Arises::Batch,
         Code::Damaged => Arises::Read,
@@ -135,22 +139,14 @@ pub(super) fn add_answers(responses: &mut Map<String, Value>, of: &[Arises], has
 pub(super) fn responses() -> Map<String, Value> {
     let responses = all().into_iter().map(|(status, codes)| {
         let names: Vec<_> = codes.iter().map(|code| code.name()).collect();
-        let mut headers = Map::new();
-        let mut add = |names: &[&str]| {
-            let reference = |name: &&str| {
-                let reference = json!({ "$ref": format!("#/components/headers/{name}") });
-                ((*name).to_owned(), reference)
-            };
-            headers.extend(names.iter().map(reference));
+        let own: &[&str] = match status {
+            405 => &["Allow"],
+            412 => &["ETag"],
+            415 => &["Accept-Post", "Accept-Patch"],
+            503 => &["Retry-After"],
+            _ => &[],
         };
-        add(&["X-Request-Id"]);
-        match status {
-            405 => add(&["Allow"]),
-            412 => add(&["ETag"]),
-            415 => add(&["Accept-Post", "Accept-Patch"]),
-            503 => add(&["Retry-After"]),
-            _ => {}
-        }
+        let headers = answer_headers(&[&["X-Request-Id"], own].concat());
         let schema = json!({
             "allOf": [
                 { "$ref": "#/components/schemas/Problem" },

@@ -9,7 +9,7 @@ use super::shapes;
 impl DescribedResource<'_> {
     /// The schemas of the resource, by the name of the component.
     pub(super) fn schemas(&self) -> Vec<(String, Value)> {
-        use shapes::RecordView::{New, Part, Patch, Stored};
+        use shapes::RecordView::{New, Part, Patch, Replacing, Stored};
         let of = |view| Value::Object(shapes::record(self.settings, view));
         let change = |members: Value, required: &[&str]| json!({ "type": "object", "required": required, "properties": members });
         let moment = json!({ "type": "string", "format": "date-time" });
@@ -38,6 +38,7 @@ impl DescribedResource<'_> {
             (self.name.to_owned(), of(Stored)),
             (self.id("part"), of(Part)),
             (self.id("new"), of(New)),
+            (self.id("replacing"), of(Replacing)),
             (self.id("patch"), of(Patch)),
             (
                 self.id("changes"),

@@ -14,8 +14,10 @@ pub(super) enum RecordView {
     Stored,
     /// An answer has only some of its members, maybe with records beside them that it is related to.
     Part,
-    /// A request makes or replaces the record.
+    /// A request makes the record.
     New,
+    /// A request replaces it: its path has the id.
+    Replacing,
     /// A request changes it: what is null is removed.
     Patch,
 }
@@ -83,7 +85,7 @@ pub(super) fn record(settings: &ResourceSettings, view: RecordView) -> Map<Strin
     let needs_id = match view {
         RecordView::Stored | RecordView::Part => true,
         RecordView::New => settings.ids == IdScheme::Client,
-        RecordView::Patch => false,
+        RecordView::Replacing | RecordView::Patch => false,
     };
     if needs_id {
         let mut required = vec![json!("id")];
@@ -121,7 +123,7 @@ fn object(fields: &ObjectFields, view: RecordView) -> Map<String, Value> {
 fn must_be_there(field: &Field, view: RecordView) -> bool {
     match view {
         RecordView::Stored => field.required,
-        RecordView::New => {
+        RecordView::New | RecordView::Replacing => {
             field.required && field.source == FieldSource::Client && field.default.is_none()
         }
         RecordView::Part | RecordView::Patch => false,

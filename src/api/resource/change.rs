@@ -177,6 +177,10 @@ impl ChangeBody<'_> {
         if self.by_operations {
             return Ok(RecordPatch::operations(self.text)?);
         }
+        if many::is_array(self.text) {
+            let detail = format!("a merge patch is an object; send operations as {JSON_PATCH}");
+            return Err(Problem::new(Code::NotAnObject).detail(detail));
+        }
         Ok(RecordPatch::Merge(object()?))
     }
 

@@ -27,7 +27,7 @@ impl ResourceRequest<'_> {
         }
         let mut response = json(StatusCode::OK, history.json());
         if let Some(before) = history.next() {
-            let (url, limit) = (&self.target.url, query.limit);
+            let (url, limit) = (self.url(), query.limit);
             let next =
                 format!("<{url}/{id}/{SEGMENT}?_limit={limit}&_before={before}>; rel=\"next\"");
             set(&mut response, header::LINK, next);

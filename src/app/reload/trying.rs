@@ -17,8 +17,8 @@ pub(super) struct TriedEdition {
 }
 
 impl Reloading {
-    /// Makes the next edition, compares the stored records with its rules and asks its routes. Nothing is changed, and nobody
-    /// notices; dropping the result takes it back.
+    /// Makes the next edition, asks its routes and compares the stored records with its rules. Nothing is changed, and nobody
+    /// notices; dropping the result takes it back. If several of these steps are refused, all reasons are told.
     pub(super) fn try_out(
         &self,
         number: u64,
@@ -26,17 +26,21 @@ impl Reloading {
         changes: &[NodeChange],
         wanted: impl Fn() -> Result<(), NotReloaded>,
     ) -> Result<TriedEdition, NotReloaded> {
-        self.limited.prepare(settings)?;
+        let limited = self.limited.prepare(settings);
         let (store, before) = (&*self.serving.store, self.site.current());
         let proposed = store.propose(&settings.resources);
         let routes = &before.responder.routes;
         let edition = self
             .serving
             .edition(number, settings, &proposed, Some(routes));
-        let edition = edition.map_err(NotReloaded::unusable)?;
-        asking::look_at_folders(&edition, &wanted)?;
-        let prepared = resources::prepare(store, &proposed, &wanted)?;
-        asking::ask_routes(&edition, &before, settings, changes, &wanted)?;
+        let edition = edition.map_err(NotReloaded::unusable).and_then(|edition| {
+            asking::look_at_folders(&edition, &wanted)?;
+            asking::ask_routes(&edition, &before, settings, changes, &wanted)?;
+            Ok(edition)
+        });
+        let prepared = resources::prepare(store, &proposed, &wanted);
+        let tried = NotReloaded::both(edition, prepared);
+        let ((), (edition, prepared)) = NotReloaded::both(limited, tried)?;
         Ok(TriedEdition {
             edition,
             proposed,

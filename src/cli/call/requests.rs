@@ -7,6 +7,7 @@ use reqwest::{Method, Request, Url};
 use serde_json::Value;
 
 use super::super::asking::web_url;
+use crate::misread::in_plain_words;
 
 /// The most requests of a file.
 const REQUESTS_MAX: usize = 10_000;
@@ -76,9 +77,9 @@ pub(super) struct PreparedCall {
 /// A fault of the file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallFileError {
-    #[error("{0}")]
+    #[error("{}", of_toml(.0))]
     Toml(#[from] Box<toml::de::Error>),
-    #[error("{0}")]
+    #[error("{}", in_plain_words(&.0.to_string()))]
     Json(#[from] serde_json::Error),
     #[error("it has no requests")]
     None,
@@ -86,6 +87,12 @@ pub(super) enum CallFileError {
     TooMany,
     #[error("request {number}: {fault}")]
     Request { number: usize, fault: String },
+}
+
+/// The error with its lines of the file, and with its message in plain words.
+fn of_toml(error: &toml::de::Error) -> String {
+    let message = error.message();
+    error.to_string().replace(message, &in_plain_words(message))
 }
 
 impl CallFile {
@@ -224,7 +231,8 @@ mod tests {
             prepared.unwrap_err().to_string()
         };
         for (text, error) in [
-            ("", "missing field `request`"),
+            ("", "`request` is missing"),
+            ("request = 1", "an array is wanted, not the number 1"),
             ("[]", "it has no requests"),
             (r#"{"request": []}"#, "it has no requests"),
             (
@@ -233,7 +241,7 @@ mod tests {
             ),
             (
                 r#"[{"url": "http://a/", "metod": "GET"}]"#,
-                "unknown field `metod`",
+                "`metod` means nothing here; there are `name`, `method`",
             ),
             (
                 r#"[{"url": "http://a/", "method": "G T"}]"#,

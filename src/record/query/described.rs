@@ -3,6 +3,8 @@
 
 use super::names::Names;
 use super::operator::Operator;
+use super::shape::FIELDS_MAX;
+use super::sort::SORT_KEYS_MAX;
 use super::{Handling, ListQuery};
 use crate::record::schema::{FieldType, Schema};
 
@@ -26,12 +28,12 @@ pub(crate) enum ParameterValue {
     Word(&'static [&'static str]),
     /// `true` or `false`.
     Flag,
-    /// Names of fields with commas, each maybe after a `-`.
-    SortNames,
-    /// `asc` and `desc` with commas.
-    Directions,
-    /// Names of fields with commas.
-    FieldNames,
+    /// So many names of fields at most, with commas, each maybe after a `-`.
+    SortNames(usize),
+    /// So many of `asc` and `desc` at most, with commas.
+    Directions(usize),
+    /// So many names of fields at most, with commas.
+    FieldNames(usize),
     /// Names of resources whose records refer to this one, with commas.
     Embedded,
     /// Names of fields that refer to records, with commas.
@@ -42,8 +44,8 @@ pub(crate) enum ParameterValue {
     FeedPosition,
     /// A time to wait.
     Wait,
-    /// JSON: a name and a direction, or several.
-    JsonSort,
+    /// JSON: a name and a direction, or so many of them at most.
+    JsonSort(usize),
     /// JSON: the first and the last record.
     JsonRange,
     /// JSON: an object of filters.
@@ -95,12 +97,12 @@ pub(super) const OF_LISTS: [QueryParameter; 13] = {
         ),
         parameter(
             "_sort",
-            SortNames,
+            SortNames(SORT_KEYS_MAX),
             "The fields that the list is sorted by; a - reverses one",
         ),
         parameter(
             "_order",
-            Directions,
+            Directions(SORT_KEYS_MAX),
             "The direction of each field in _sort; not more than there are fields",
         ),
         parameter(
@@ -120,7 +122,7 @@ pub(super) const OF_LISTS: [QueryParameter; 13] = {
         ),
         parameter(
             "_fields",
-            FieldNames,
+            FieldNames(FIELDS_MAX),
             "The members that are shown; id is among them",
         ),
         parameter(
@@ -143,21 +145,34 @@ pub(crate) struct FilterParameter<'a> {
     pub(crate) name: String,
     /// The type of the field; `None`: it is the id.
     pub(crate) kind: Option<&'a FieldType>,
-    /// Whether several values mean that one of them must be equal.
-    pub(crate) is_equality: bool,
+    pub(crate) test: FilterTest,
 }
 
-/// Whether an operator compares values of this type.
-fn compares(kind: &FieldType, operator: Operator) -> bool {
+/// The way in which a condition compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FilterTest {
+    /// Equal to one of the values.
+    Equal,
+    /// Equal to none of them.
+    NotEqual,
+    /// Less or greater.
+    Bound,
+    /// A text has it as its part.
+    Part,
+}
+
+/// The way in which an operator compares values of this type, if it does.
+fn test(kind: &FieldType, operator: Operator) -> Option<FilterTest> {
     let is_scalar = !matches!(
         kind,
         FieldType::Boolean | FieldType::Array { .. } | FieldType::Object(_)
     );
+    let is_ordered = is_scalar && !matches!(kind, FieldType::Enum(_));
     match operator {
-        Operator::Like(_) => matches!(kind, FieldType::String { .. }),
-        Operator::Bounded(_) => is_scalar && !matches!(kind, FieldType::Enum(_)),
-        Operator::NotEqual | Operator::Equal | Operator::In => true,
-        Operator::Null => false,
+        Operator::Like(_) => matches!(kind, FieldType::String { .. }).then_some(FilterTest::Part),
+        Operator::Bounded(_) => is_ordered.then_some(FilterTest::Bound),
+        Operator::NotEqual => Some(FilterTest::NotEqual),
+        Operator::Equal | Operator::In | Operator::Null => None,
     }
 }
 
@@ -168,7 +183,7 @@ pub(crate) fn filter_parameters(schema: &Schema) -> Vec<FilterParameter<'_>> {
     let mut filters = vec![FilterParameter {
         name: "id".to_owned(),
         kind: None,
-        is_equality: true,
+        test: FilterTest::Equal,
     }];
     for path in schema.paths() {
         let Ok(Some((_, Some(kind)))) = names.plain(&path) else {
@@ -180,16 +195,17 @@ pub(crate) fn filter_parameters(schema: &Schema) -> Vec<FilterParameter<'_>> {
         filters.push(FilterParameter {
             name: path.clone(),
             kind: Some(kind),
-            is_equality: true,
+            test: FilterTest::Equal,
         });
-        let with = Operator::suffixes().filter(|(_, operator)| compares(kind, *operator));
-        for (suffix, _) in with {
+        let tests = Operator::suffixes()
+            .filter_map(|(suffix, operator)| Some((suffix, test(kind, operator)?)));
+        for (suffix, test) in tests {
             let name = format!("{path}{suffix}");
             if !names.declares(&name) && !is_known(&name) {
                 filters.push(FilterParameter {
                     name,
                     kind: Some(kind),
-                    is_equality: false,
+                    test,
                 });
             }
         }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::described::{ParameterValue, QueryParameter, parameter};
 use super::parameters::Parameters;
-use super::sort::direction;
+use super::sort::{SORT_KEYS_MAX, direction};
 use super::{QueryError, Wrong};
 use crate::num::as_usize;
 use crate::record::json;
@@ -25,7 +25,7 @@ pub(super) const FILTERS: QueryParameter = parameter(
 pub(super) const PARAMETERS: [QueryParameter; 3] = [
     parameter(
         SORT,
-        ParameterValue::JsonSort,
+        ParameterValue::JsonSort(SORT_KEYS_MAX),
         "The order as JSON, such as [\"id\",\"DESC\"]; excludes _sort",
     ),
     parameter(

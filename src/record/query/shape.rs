@@ -11,7 +11,7 @@ use super::{Handling, QueryError, Wrong};
 use crate::record::{JsonObject, Record, Schema};
 
 /// The most names in `_fields`.
-const FIELDS_MAX: usize = 100;
+pub(super) const FIELDS_MAX: usize = 100;
 /// The most relations of one kind.
 const RELATIONS_MAX: usize = 10;
 

@@ -99,32 +99,47 @@ fn copies_are_outside_the_data_and_their_folders_are_not_made() {
 }
 
 #[test]
-fn the_address_of_the_admin_listener_is_read_whatever_else_is_wrong() {
+fn single_keys_are_read_whatever_else_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.toml");
-    let env = BTreeMap::new();
+    let source = |file: &Path| SettingsSource::find(Some(file.to_owned()), BTreeMap::new());
+    let (admin, data) = (Some("127.0.0.1:3001"), Some("data"));
     for (text, found) in [
         (
             "server.admin = '127.0.0.1:9'\nlimits.body = 7",
-            Some("127.0.0.1:9"),
+            [Some("127.0.0.1:9"), data, Some("none")],
         ),
         (
-            "server.admin = 'unix:a'\n[route.x]\nfiles = 1",
-            Some("unix:a"),
+            "server.admin = 'unix:a'\nserver.data = 'b'\nstorage.archive = 'c'\n[route.x]\nfiles = 1",
+            [Some("unix:a"), Some("b"), Some("c")],
         ),
-        ("limits.body = 7", Some("127.0.0.1:3001")),
-        ("server.admin = 9", None),
-        // These may hide it.
-        ("limits.body =", None),
-        ("include = ['none.toml']", None),
+        ("limits.body = 7", [admin, data, Some("none")]),
+        ("server.admin = 9", [None, data, Some("none")]),
+        ("server.admin = 'a'", [None, data, Some("none")]),
+        ("server.data = ''", [admin, None, Some("none")]),
+        ("storage.archive = 1", [admin, data, None]),
+        ("server = 1", [None, None, Some("none")]),
+        // These may hide what is not written before.
+        ("limits.body =", [None, None, None]),
+        ("include = ['none.toml']", [None, None, None]),
+        (
+            "server.data = 'b'\ninclude = ['none.toml']\n[limits\n",
+            [None, Some("b"), None],
+        ),
     ] {
         fs::write(&file, text).unwrap();
-        let admin = load::admin(Some(&file), &env);
-        let admin = admin.ok().map(|admin| admin.to_string());
-        assert_eq!(admin.as_deref(), found, "{text}");
+        let source = source(&file);
+        let shown = |path: PathBuf| path.display().to_string();
+        let archive = source.archive().ok();
+        let read = [
+            source.admin().ok().map(|admin| admin.to_string()),
+            source.data().ok().map(shown),
+            archive.map(|archive| archive.map_or_else(|| "none".to_owned(), shown)),
+        ];
+        let read = read.each_ref().map(Option::as_deref);
+        assert_eq!(read, found, "{text}");
     }
-    let none = load::admin(Some(&folder.path().join("none")), &env);
-    assert!(none.is_err());
+    assert!(source(&folder.path().join("none")).admin().is_err());
 }
 
 #[test]

@@ -79,7 +79,10 @@ pub(crate) fn restore_folder(
 ) -> Result<Manifest, BackupError> {
     let folder = DataFolder::new(source);
     let (store, acknowledged) = identify(&folder)?;
-    let files = JournalFiles::find(&folder.journal(), store)?;
+    let mut files = JournalFiles::find(&folder.journal(), store)?;
+    if at != Moment::Latest {
+        files = files.before_newer();
+    }
     let snapshots = Snapshot::find(&folder.snapshots(), store)?;
     let mut fitting = Vec::new();
     for snapshot in &snapshots {

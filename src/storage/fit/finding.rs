@@ -100,7 +100,7 @@ impl DataFinding {
         )
     }
 
-    /// The refusal of rules that were not declared before; `None` if it is no finding about rules.
+    /// The refusal of rules of fields that were not declared before; `None` if it is no finding about them.
     pub(crate) fn of_new_rules(self) -> Option<Self> {
         match self {
             Self::Fields {
@@ -112,19 +112,11 @@ impl DataFinding {
                 records,
                 rules,
             }),
-            Self::Repeated {
-                resource,
-                fields,
-                records,
-            } => Some(Self::NotUnique {
-                resource,
-                fields,
-                records,
-            }),
             Self::Ids { .. }
             | Self::MixedIds { .. }
             | Self::Undeclared { .. }
             | Self::Dangling { .. }
+            | Self::Repeated { .. }
             | Self::NotUnique { .. }
             | Self::Narrower { .. } => None,
         }

@@ -1,12 +1,14 @@
 //! Records with values that another one has, too, where no two may have the same.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::{CountedRecords, DataFinding};
 use crate::record::{JsonObject, RecordId, RecordIndex};
 
-/// Finds them among records that are shown to it one by one. Of each record it keeps a few bytes.
+/// Finds them among records that are shown to it one by one, in any order: of those with the same values, it is all but the one
+/// with the first id. Of each record it keeps the id and a few bytes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RepeatedValues {
     hasher: RandomState,
@@ -16,8 +18,8 @@ pub(crate) struct RepeatedValues {
 #[derive(Debug, Clone)]
 struct UniqueValues {
     index: RecordIndex,
-    /// The hashes of all values.
-    seen: HashSet<u64>,
+    /// The first id of each values, by their hash.
+    seen: HashMap<u64, RecordId>,
     repeated: CountedRecords,
 }
 
@@ -27,7 +29,7 @@ impl RepeatedValues {
         let unique = indexes.into_iter().filter(|index| index.unique);
         let of = unique.map(|index| UniqueValues {
             index: index.clone(),
-            seen: HashSet::new(),
+            seen: HashMap::new(),
             repeated: CountedRecords::default(),
         });
         Self {
@@ -48,10 +50,13 @@ impl RepeatedValues {
             repeated,
         } in &mut self.of
         {
-            if let Some(identity) = index.identity(object.members())
-                && !seen.insert(self.hasher.hash_one(identity))
-            {
-                repeated.add(id);
+            let Some(identity) = index.identity(object.members()) else {
+                continue;
+            };
+            match seen.entry(self.hasher.hash_one(identity)) {
+                Entry::Vacant(first) => drop(first.insert(id.clone())),
+                Entry::Occupied(first) if first.get() < id => repeated.add(id),
+                Entry::Occupied(mut first) => repeated.add(&first.insert(id.clone())),
             }
         }
     }
@@ -107,5 +112,25 @@ mod tests {
             "{told:?}"
         );
         assert!(told[1].contains("1 record (3)"), "{told:?}");
+    }
+
+    #[test]
+    fn the_order_in_which_records_are_shown_makes_no_difference() {
+        let index = RecordIndex {
+            unique: true,
+            ..RecordIndex::of_name("a")
+        };
+        let told = |ids: &[u64]| {
+            let mut values = RepeatedValues::of([&index]);
+            for id in ids {
+                let json = format!(r#"{{"a":{}}}"#, id % 3);
+                values.add(&RecordId::Number(*id), json.as_bytes());
+            }
+            values.findings("books")[0].to_string()
+        };
+        let expected = told(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert!(expected.contains("7 records (4, 5, 6, ..)"), "{expected}");
+        assert_eq!(told(&[10, 9, 8, 7, 6, 5, 4, 3, 2, 1]), expected);
+        assert_eq!(told(&[5, 10, 1, 4, 9, 2, 7, 3, 8, 6]), expected);
     }
 }

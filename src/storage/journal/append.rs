@@ -11,7 +11,7 @@ use super::change::JournalChange;
 use super::frame::{self, Chain, FrameKind, HEAD_BYTES, encode};
 use super::read::JournalEnd;
 use super::segment::{self, SEGMENT_HEAD_BYTES, SegmentHead, bytes_of};
-use super::{JournalError, StoreId, at, sync_folder};
+use super::{JournalError, StoreId, at, is_absent, sync_folder};
 use crate::num::as_u64;
 
 /// The file whose room is made before it is needed.
@@ -19,6 +19,8 @@ const SPARE: &str = "spare";
 /// The beginning of the names of such files while they are made: each is written by one thread only, and has a name of its own,
 /// since a thread may outlive the journal that began it.
 const UNFINISHED: &str = "spare-";
+/// The name of a file whose room is made when it is needed.
+const NEW: &str = "new";
 
 /// Whether a frame is synced after it was written; the others are for tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,7 +264,7 @@ impl Current {
             } else if no_more_room {
                 return Err(at(&spare)(io::ErrorKind::StorageFull.into()));
             } else {
-                let room = folder.join("new");
+                let room = folder.join(NEW);
                 let file = segment::make_room(&room, bytes)?;
                 (room, file)
             };
@@ -296,11 +298,8 @@ fn publish(unfinished: &Path, spare: &Path) -> io::Result<()> {
 fn remove_unfinished(folder: &Path) -> Result<(), JournalError> {
     for entry in fs::read_dir(folder).map_err(at(folder))? {
         let entry = entry.map_err(at(folder))?;
-        if entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(UNFINISHED.as_bytes())
-        {
+        let name = entry.file_name();
+        if name == NEW || name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
             match fs::remove_file(entry.path()) {
                 Err(error) if !is_absent(&error) => return Err(at(&entry.path())(error)),
                 _ => {}
@@ -308,12 +307,6 @@ fn remove_unfinished(folder: &Path) -> Result<(), JournalError> {
         }
     }
     Ok(())
-}
-
-/// Whether there is nothing at a path.
-fn is_absent(error: &io::Error) -> bool {
-    use io::ErrorKind::{NotADirectory, NotFound};
-    matches!(error.kind(), NotFound | NotADirectory)
 }
 
 #[cfg(test)]

@@ -209,6 +209,30 @@ fn read_to_end(file: &File, from: u64, into: &mut [u8]) -> usize {
 }
 
 impl JournalFiles {
+    /// Shows the changes after `after` in whole frames, whatever is damaged before them, to `visit`, in order, and returns the
+    /// last one. It ends where one is missing.
+    pub(crate) fn read_past_damage<E: From<JournalError>>(
+        &self,
+        store: StoreId,
+        after: u64,
+        mut visit: impl FnMut(Vec<JournalChange>) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let mut reached = after;
+        self.pieces(store, |piece| match piece {
+            Piece::Whole {
+                first,
+                last,
+                mut changes,
+            } if first <= reached + 1 && last > reached => {
+                changes.retain(|change| change.seq > reached);
+                reached = last;
+                visit(changes)
+            }
+            Piece::Whole { .. } | Piece::Damaged(_) => Ok(()),
+        })?;
+        Ok(reached)
+    }
+
     /// Shows the pieces of all segments of the store to `visit`. Returns those that are another store's.
     pub(crate) fn pieces<E: From<JournalError>>(
         &self,

@@ -46,6 +46,8 @@ pub(crate) struct JournalFiles {
     segments: Vec<(u64, Result<SegmentHead, FrameFault>)>,
     /// Counts the bytes that are read.
     counter: Option<Arc<AtomicU64>>,
+    /// Whether what a newer release wrote counts as damage. Otherwise it is an error.
+    newer_is_damage: bool,
 }
 
 impl JournalFiles {
@@ -107,6 +109,7 @@ impl JournalFiles {
             folder: folder.to_owned(),
             segments,
             counter: None,
+            newer_is_damage: false,
         })
     }
 
@@ -114,6 +117,14 @@ impl JournalFiles {
     pub(crate) fn counted(self, counter: &Arc<AtomicU64>) -> Self {
         let counter = Some(Arc::clone(counter));
         Self { counter, ..self }
+    }
+
+    /// The same, of which what was written before a newer release is read.
+    pub(crate) fn before_newer(self) -> Self {
+        Self {
+            newer_is_damage: true,
+            ..self
+        }
     }
 
     /// The bytes that are read for the changes after `after`.
@@ -288,8 +299,10 @@ impl JournalFiles {
                 counter.fetch_add(as_u64(content.len()), Ordering::Relaxed);
             }
             if let Some(fault @ FrameFault::Version(_)) = fault {
-                // A newer release wrote it: that is no damage.
                 let at = as_u64(place.at);
+                if self.newer_is_damage {
+                    return Ok(damage(place.last, path, at, fault));
+                }
                 return Err(JournalError::Damaged { path, at, fault }.into());
             }
             let at = as_u64(place.at);

@@ -15,13 +15,15 @@ use bytes::Bytes;
 use super::change::JournalChange;
 use super::frame::FrameFault;
 use super::stream::{FRAME_BYTES, StreamError, StreamHead, StreamReader, StreamWriter};
-use super::{JournalError, StoreId, at, sync_folder};
+use super::{JournalError, StoreId, at, is_absent, sync_folder};
 use crate::storage::ReadCounter;
 
 const ENDING: &str = "snapshot";
 const MAGIC: [u8; 8] = *b"PRNSNAP1";
 /// The number of snapshots that are kept.
 const KEPT: usize = 2;
+/// The name of one that is being written.
+const UNFINISHED: &str = "unfinished";
 
 /// A snapshot on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +38,19 @@ pub(crate) struct Snapshot {
 #[derive(Debug)]
 pub(crate) struct SnapshotWriter {
     folder: PathBuf,
-    unfinished: PathBuf,
     out: StreamWriter<BufWriter<File>>,
     store: StoreId,
+    unfinished: UnnamedFile,
+}
+
+/// A file that is being written. It is removed if it gets no other name: it may have taken the last room on the disk.
+#[derive(Debug)]
+struct UnnamedFile(PathBuf);
+
+impl Drop for UnnamedFile {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.0));
+    }
 }
 
 impl SnapshotWriter {
@@ -50,30 +62,31 @@ impl SnapshotWriter {
                 sync_folder(data)?;
             }
         }
-        let unfinished = folder.join("unfinished");
-        let file = File::create(&unfinished).map_err(at(&unfinished))?;
+        let unfinished = UnnamedFile(folder.join(UNFINISHED));
+        let path = &unfinished.0;
+        let file = File::create(path).map_err(at(path))?;
         let out = StreamWriter::begin(BufWriter::new(file), &head(store));
-        let out = out.map_err(at(&unfinished))?;
+        let out = out.map_err(at(path))?;
         Ok(Self {
             folder: folder.to_owned(),
-            unfinished,
             out,
             store,
+            unfinished,
         })
     }
 
     /// Adds a change.
     pub(crate) fn add(&mut self, change: JournalChange) -> Result<(), JournalError> {
-        self.out.add(change).map_err(at(&self.unfinished))
+        self.out.add(change).map_err(at(&self.unfinished.0))
     }
 
     /// Ends the snapshot, whose last change is `seq`: writes it to the disk, reads it back, and gives it its name.
     pub(crate) fn finish(self, seq: u64) -> Result<Snapshot, JournalError> {
-        let path = self.unfinished;
-        let out = self.out.finish(seq, Bytes::new()).map_err(at(&path))?;
-        out.get_ref().sync_all().map_err(at(&path))?;
+        let path = &self.unfinished.0;
+        let out = self.out.finish(seq, Bytes::new()).map_err(at(path))?;
+        out.get_ref().sync_all().map_err(at(path))?;
         let unfinished = Snapshot {
-            path,
+            path: path.clone(),
             store: self.store,
             seq,
         };
@@ -124,6 +137,15 @@ impl Snapshot {
         Ok(found)
     }
 
+    /// Removes what a process that ended left of one that it wrote.
+    pub(crate) fn remove_unfinished(folder: &Path) -> Result<(), JournalError> {
+        let path = folder.join(UNFINISHED);
+        match fs::remove_file(&path) {
+            Err(error) if !is_absent(&error) => Err(at(&path)(error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes all but the newest ones of a folder. Returns the last change of the oldest that is left.
     pub(crate) fn thin_out(folder: &Path, store: StoreId) -> Result<Option<u64>, JournalError> {
         let found = Self::find(folder, store)?;
@@ -159,21 +181,22 @@ impl Snapshot {
 
     /// Copies it into another folder, and reads the copy.
     pub(super) fn copy_to(&self, folder: &Path) -> Result<(), JournalError> {
-        let path = folder.join("unfinished");
+        let unfinished = UnnamedFile(folder.join(UNFINISHED));
+        let path = &unfinished.0;
         let copy = || {
-            fs::copy(&self.path, &path)?;
-            let file = File::options().write(true).open(&path)?;
+            fs::copy(&self.path, path)?;
+            let file = File::options().write(true).open(path)?;
             file.set_modified(fs::metadata(&self.path)?.modified()?)?;
             file.sync_all()
         };
-        copy().map_err(at(&path))?;
+        copy().map_err(at(path))?;
         let named = folder.join(format!("{:020}.{ENDING}", self.seq));
         let copy = Self {
             path: path.clone(),
             ..self.clone()
         };
         copy.read::<JournalError>(|_| Ok(()))?;
-        fs::rename(&path, &named).map_err(at(&named))?;
+        fs::rename(path, &named).map_err(at(&named))?;
         sync_folder(folder)
     }
 

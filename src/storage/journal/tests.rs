@@ -241,6 +241,16 @@ fn a_snapshot_is_read_as_it_was_written_and_no_damage_goes_unseen() {
     }
 }
 
+#[test]
+fn a_snapshot_that_is_not_finished_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = || fs::read_dir(folder.path()).unwrap().count();
+    let out = SnapshotWriter::begin(folder.path(), STORE).unwrap();
+    assert_eq!(files(), 1);
+    drop(out);
+    assert_eq!(files(), 0);
+}
+
 /// Reads journals with damage of all kinds: without a panic, and never another change than those that were written.
 #[test]
 fn fuzz_a_damaged_journal_never_gives_a_wrong_change() {

@@ -112,6 +112,12 @@ impl Writer {
                 return;
             }
         };
+        if self.lacks_indexes(&open, &indexes.load()) {
+            tracing::info!(
+                "a view that was made beside the one in use lacks an index that was declared meanwhile, and does not take its place"
+            );
+            return;
+        }
         let new = Arc::new(OpenEngine {
             engine,
             indexes,

@@ -11,8 +11,9 @@ use super::known::KnownResources;
 use super::reader_state::OpenEngine;
 use super::store::record;
 use super::stored_fit;
+use super::unique::clashing;
 use crate::record::{JsonObject, RecordId, RecordIndex, RuleViolation, Schema};
-use crate::storage::fit::{DataFinding, DataFit, Resources};
+use crate::storage::fit::{CountedRecords, DataFinding, DataFit, Resources};
 use crate::storage::{CollectionId, StoreError};
 
 /// How many records that break the rules of a candidate are noted while it is prepared.
@@ -30,8 +31,10 @@ pub(super) struct NextResources {
     /// Those with other rules than before, by name, with the rules as they were declared last. A record that breaks these
     /// already does not count.
     pub(super) other_rules: BTreeMap<String, Option<Arc<Schema>>>,
-    /// Indexes that are unique from then on, by resource.
+    /// Indexes that are unique from then on, by resource, of those that may have records.
     pub(super) new_unique: BTreeMap<String, Vec<RecordIndex>>,
+    /// The opening of the store in which they had no values twice. What was written since then is noted.
+    proven: Mutex<Option<u64>>,
     /// Those whose ids are to be compared.
     other_ids: Resources,
     /// Whether a resource comes or goes.
@@ -40,14 +43,17 @@ pub(super) struct NextResources {
     pub(super) outcome: Mutex<Outcome>,
 }
 
-/// Records that writes have put since the preparation began, and that break the rules of the candidate. Each was noted before
-/// its commit, which may have failed, and may have been changed since.
+/// Records that writes have put since the preparation began, and that break the rules of the candidate or have values of another
+/// one that it makes unique. Each was noted before its commit, which may have failed, and may have been changed since.
 #[derive(Debug, Default)]
 struct NotedRecords {
     records: BTreeSet<(CollectionId, RecordId)>,
-    /// Whether there are more than are noted.
+    /// Whether there are more than are noted, or some that could not be looked at.
     more: bool,
 }
+
+/// Records with values of another one, by resource and fields.
+type Clashes = BTreeMap<(String, String), CountedRecords>;
 
 /// The outcome of a candidate; the first one stays. The lock is held for moments only, never while anything is read or
 /// written.
@@ -76,7 +82,9 @@ impl NextResources {
             let before = known.any_id(name).and_then(|id| known.indexes(id));
             before.is_some_and(|before| before.contains(index))
         };
-        let unique = resources.iter().filter_map(|(name, next)| {
+        let may_have_records = resources.iter();
+        let may_have_records = may_have_records.filter(|(name, _)| known.any_id(name).is_some());
+        let unique = may_have_records.filter_map(|(name, next)| {
             let unique = next.indexes.iter().filter(|index| index.unique);
             let new = unique.filter(|index| !unique_before(name, index));
             let new: Vec<_> = new.cloned().collect();
@@ -94,6 +102,7 @@ impl NextResources {
                 .map(|(name, settings)| (name.clone(), settings.clone()))
                 .collect(),
             other_names,
+            proven: Mutex::default(),
             noted: Mutex::default(),
             outcome: Mutex::new(Outcome::Open),
             resources: resources.clone(),
@@ -133,13 +142,23 @@ impl NextResources {
         json: &[u8],
     ) {
         if self.breaks(resource, json) {
-            let mut noted = self.noted.lock();
-            if noted.records.len() < NOTED_MAX {
-                noted.records.insert((collection, id.clone()));
-            } else {
-                noted.more = true;
-            }
+            self.note_misfit(collection, id);
         }
+    }
+
+    /// Notes a record that stands against the candidate as a write is about to leave it.
+    pub(super) fn note_misfit(&self, collection: CollectionId, id: &RecordId) {
+        let mut noted = self.noted.lock();
+        if noted.records.len() < NOTED_MAX {
+            noted.records.insert((collection, id.clone()));
+        } else {
+            noted.more = true;
+        }
+    }
+
+    /// Notes that a record was put that could not be looked at.
+    pub(super) fn note_unknown(&self) {
+        self.noted.lock().more = true;
     }
 
     /// Whether more such records were written than could be noted.
@@ -147,23 +166,47 @@ impl NextResources {
         self.noted.lock().more
     }
 
-    /// The noted records that still break the rules. Between two groups, so all that was noted is in the view, or is not
-    /// stored.
+    /// Notes that no two records have the same values in this opening of the store, as far as the writer has noted none.
+    pub(super) fn prove(&self, era: u64) {
+        *self.proven.lock() = Some(era);
+    }
+
+    /// Whether it makes nothing unique, or that was noted in this opening of the store.
+    pub(super) fn is_proven(&self, era: u64) -> bool {
+        self.new_unique.is_empty() || *self.proven.lock() == Some(era)
+    }
+
+    /// The noted records that still break the rules, or have values of another one that are to be unique. Between two groups,
+    /// so all that was noted is in the view, or is not stored.
     pub(super) fn noted_misfits(
         &self,
         known: &KnownResources,
         open: &OpenEngine,
     ) -> Result<Vec<DataFinding>, StoreError> {
-        let mut fit = DataFit::new(self.resources.clone());
+        let (mut fit, mut clashes) = (DataFit::new(self.resources.clone()), Clashes::new());
         for (collection, id) in &self.noted.lock().records {
-            if let Some(name) = known.name(*collection)
-                && let Some(found) = record(open, *collection, id)?
+            let Some(name) = known.name(*collection) else {
+                continue;
+            };
+            if let Some(found) = record(open, *collection, id)?
                 && self.breaks(name, &found.json)
             {
                 fit.add(name, id, &found.json);
             }
+            for index in self.new_unique.get(name).into_iter().flatten() {
+                if clashing(open, *collection, index, id)? {
+                    let of = clashes.entry((name.to_owned(), index.fields()));
+                    of.or_insert_with(CountedRecords::default).add(id);
+                }
+            }
         }
-        Ok(of_new_rules(fit))
+        let clashes = clashes.into_iter();
+        let clashes = clashes.map(|((resource, fields), records)| DataFinding::NotUnique {
+            resource,
+            fields,
+            records,
+        });
+        Ok(of_new_rules(fit).into_iter().chain(clashes).collect())
     }
 
     /// The stored ids that no request could name.

@@ -4,7 +4,7 @@
 
 // Decision: A view is replaced by one that was made beside it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -65,6 +65,8 @@ pub(super) struct CompactionCounts {
     fresh: Mutex<FreshView>,
     /// The last change at the last look.
     looked_at: AtomicU64,
+    /// Whether the disk had no room at the last look that needed some.
+    no_room: AtomicBool,
 }
 
 impl CompactionCounts {
@@ -119,8 +121,16 @@ impl Compactor {
         if !view_is_due && !held.snapshot_is_due() {
             return;
         }
-        if !self.holder.space.has(held.expected().saturating_mul(2)) {
-            tracing::debug!("no room for a compaction");
+        let needed = held.expected().saturating_mul(2);
+        let has_room = self.holder.space.has(needed);
+        let told = self.counts.no_room.swap(!has_room, Ordering::Relaxed);
+        if !has_room {
+            if !told {
+                tracing::warn!(
+                    needed,
+                    "the store could hold less, but the disk has no room to make its view again: it is tried again"
+                );
+            }
             return;
         }
         // From an older one, a view would be made with all that was removed since it was begun. Two are kept, so the second one
@@ -245,50 +255,49 @@ impl Compactor {
             }
             std::thread::park_timeout(PAUSE);
         }
-        let replaced = contain(|| self.replace_alone(era, aside));
-        snapshots::end(&self.holder);
-        replaced.unwrap_or_else(|panic| {
+        // No snapshot is made meanwhile: the old view must be able to catch up if the process ends in between.
+        let swapped = contain(|| self.hand_over(era)).unwrap_or_else(|panic| {
             Err(OpenFault::View(format!(
                 "making it again ended in a {panic}"
             )))
-        })
-    }
-
-    /// The same while no snapshot is made: the old view must be able to catch up if the process ends in between.
-    fn replace_alone(&self, era: u64, aside: Option<&str>) -> Result<bool, OpenFault> {
-        let (sender, receiver) = mpsc::channel();
-        let built = self.build(era, sender)?;
-        let handed_over = built.is_some_and(|built| {
-            let view = Mutex::new(Some(Box::new(built)));
-            self.writer.tell(StoreMessage::UseView { view }).is_ok()
         });
-        let old = if handed_over {
-            receiver.recv().ok()
-        } else {
-            None
-        };
-        let swapped = old.is_some();
-        if let Some(mut old) = old {
-            for _ in 0..RELEASES {
-                match Arc::try_unwrap(old) {
-                    Ok(last) => {
-                        drop(last);
-                        break;
-                    }
-                    Err(held) => old = held,
-                }
-                std::thread::park_timeout(PAUSE);
-            }
-        }
-        let aside = aside.filter(|_| swapped);
+        let aside = aside.filter(|_| matches!(swapped, Ok(true)));
+        // Also of one that could not be made: it may have taken the last room on the disk.
         if let Err(error) = self.holder.opener.remove_unused(aside) {
             tracing::warn!(%error, "a view that is not used any more could not be removed: the next start removes it");
         }
-        Ok(swapped)
+        snapshots::end(&self.holder);
+        swapped
+    }
+
+    /// Makes another view, and waits until it is in use and nobody uses the old one. False if it is not used.
+    fn hand_over(&self, era: u64) -> Result<bool, OpenFault> {
+        let (sender, receiver) = mpsc::channel();
+        let Some(built) = self.build(era, sender)? else {
+            return Ok(false);
+        };
+        let view = Mutex::new(Some(Box::new(built)));
+        if self.writer.tell(StoreMessage::UseView { view }).is_err() {
+            return Ok(false);
+        }
+        let Ok(mut old) = receiver.recv() else {
+            return Ok(false);
+        };
+        for _ in 0..RELEASES {
+            match Arc::try_unwrap(old) {
+                Ok(last) => {
+                    drop(last);
+                    break;
+                }
+                Err(held) => old = held,
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+        Ok(true)
     }
 
     /// Makes a view that lacks a few changes at most. `None` if the store was closed.
-    fn build(
+    pub(super) fn build(
         &self,
         era: u64,
         replaced: mpsc::Sender<Arc<OpenEngine>>,

@@ -17,8 +17,8 @@ use super::folder_fault::FolderFault;
 use super::opener::SledOpener;
 use super::opening::Opening;
 use super::print::{PrintError, store_of};
-use super::sources::judge;
-use super::start::{self, Copies, Remedy};
+use super::sources::Agreement;
+use super::start::{self, Remedy};
 use super::view_check::{self, ViewSource};
 use crate::num::as_u64;
 use crate::storage::journal::{
@@ -104,7 +104,7 @@ fn check(folder: &DataFolder, cache_bytes: u64) -> Result<DataCheck, PrintError>
         Err(view) => view,
     };
     let damaged = parts.findings.iter().any(FolderFault::is_damage);
-    let mends = (damaged && !in_use).then(|| parts.mends(acknowledged));
+    let mends = (damaged && !in_use).then(|| parts.mends(store, acknowledged));
     Ok(DataCheck {
         last: parts.last,
         snapshots: parts.snapshots.len(),
@@ -301,21 +301,13 @@ impl CheckedParts {
     }
 
     /// Whether the daemon finds all that was acknowledged when it starts.
-    fn mends(&self, acknowledged: Option<u64>) -> bool {
-        if let Some(view) = self.view {
-            return self
-                .files
-                .read::<OpenFault>(view, |_| Ok(()))
-                .is_ok_and(|reach| {
-                    let (end, state) = judge(&self.files, reach, 0);
-                    let copies = Copies {
-                        acknowledged,
-                        view: Some(view),
-                        journal: end.last,
-                        state,
-                    };
-                    matches!(start::remedy(&copies), Remedy::Replay | Remedy::Renew)
-                });
+    fn mends(&self, store: StoreId, acknowledged: Option<u64>) -> bool {
+        let agrees = |view| {
+            let agreement = Agreement::read(&self.files, store, view, acknowledged);
+            agreement.is_ok_and(|it| matches!(it.remedy, Remedy::Replay | Remedy::Renew))
+        };
+        if self.view.is_some_and(agrees) {
+            return true;
         }
         // Without a snapshot the journal has everything, from the first change on.
         let mut snapshots = self.snapshots.iter().map(Some).chain([None]);

@@ -1,32 +1,24 @@
 //! Other resources are declared while the store runs, in three steps.
 //!
 //! *Propose* gives them their numbers and changes nothing. *Prepare*: the candidate is put where the writer sees it, and then
-//! the stored records are compared with it in the background. A record that a write puts from then on, and that breaks the
-//! candidate's rules, is noted by the writer; so each record is looked at by one of the two: the comparison begins once all
-//! that was decided before is in the view. *Adopt*: the writer reads the noted records again, and declares the candidate
-//! between two groups, unless a misfit was found. One store of a pointer divides before from after, so a writer that dies
-//! leaves the one set or the other.
+//! the stored records are compared with it in the background (`comparing.rs`). A record that a write puts from then on, and that
+//! stands against the candidate, is noted by the writer; so each record is looked at by one of the two: the comparison begins
+//! once all that was decided before is in the view. *Adopt*: the writer reads the noted records again, and declares the
+//! candidate between two groups, unless a misfit was found. One store of a pointer divides before from after, so a writer that
+//! dies leaves the one set or the other.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::candidate::{NextResources, Outcome, broken_rules, of_new_rules};
-use super::healing::TaskKind;
+use super::candidate::{NextResources, Outcome, broken_rules};
 use super::holder::Holder;
 use super::message::StoreMessage;
-use super::page::{self, CHUNK_PAUSE};
 use super::reader_state::OpenEngine;
 use super::store::SledStore;
 use super::stored_fit;
-use crate::num::as_u64;
 use crate::record::{CommandError, RecordId, Schema};
-use crate::storage::TaskProgress;
-use crate::storage::fit::{DataFinding, DataFit, RepeatedValues, Resources};
+use crate::storage::fit::{DataFinding, Resources};
 use crate::storage::{CollectionId, ResourcesFault, StoreError};
-use crate::supervision::Faults;
 
-/// The fault point at which a comparison waits for a moment after each chunk.
-pub(super) const HELD_COMPARISON: &str = "storage.held_comparison";
 /// How often the stored records are compared with one candidate, if the store is opened again meanwhile.
 const COMPARISONS_MAX: usize = 3;
 
@@ -79,6 +71,8 @@ impl PreparedResources {
         if *outcome == Outcome::Open {
             *outcome = Outcome::Withdrawn;
             self.holder.forget_candidate(&self.candidate);
+            // The indexes that were built for it go.
+            self.holder.index_work.wake();
         }
         *outcome == Outcome::Adopted
     }
@@ -119,13 +113,14 @@ impl SledStore {
             let faults = self.faults.clone();
             let compare = tokio::task::spawn_blocking(move || holder.compare(&next, &faults));
             found = compare.await.map_err(|_| StoreError::Failed)?;
-            if found != Err(StoreError::Unavailable) {
+            if !matches!(found, Ok(None) | Err(StoreError::Unavailable)) {
                 break;
             }
         }
         match found? {
-            found if found.is_empty() => Ok(prepared),
-            found => Err(ResourcesFault::Misfits(found)),
+            Some(found) if found.is_empty() => Ok(prepared),
+            Some(found) => Err(ResourcesFault::Misfits(found)),
+            None => Err(ResourcesFault::Overtaken),
         }
     }
 
@@ -162,8 +157,7 @@ impl SledStore {
 
 impl Holder {
     /// Decides whether a record may be put that keeps the rules of its request: it has to keep the rules that are declared
-    /// now, too, and a new one has to have an id that requests can name now. Notes it if it breaks the rules that are to be
-    /// declared.
+    /// now, too, and a new one has to have an id that requests can name now.
     pub(super) fn judge(&self, put: &PutRecord<'_>) -> Result<(), CommandError> {
         let known = self.known.load();
         if put.creates && !known.ids(put.collection).reaches(put.id) {
@@ -176,71 +170,7 @@ impl Holder {
         {
             return Err(CommandError::Invalid(broken));
         }
-        if let Some(candidate) = &*self.candidate.load()
-            && let Some(name) = known.name(put.collection)
-        {
-            candidate.note(name, put.collection, put.id, put.json);
-        }
         Ok(())
-    }
-
-    /// Compares the stored records with a candidate, as long as it is one.
-    fn compare(
-        &self,
-        candidate: &Arc<NextResources>,
-        faults: &Faults,
-    ) -> Result<Vec<DataFinding>, StoreError> {
-        let known = self.known.load_full();
-        let era = self.look(|open| open.era).ok_or(StoreError::Unavailable)?;
-        let stored: BTreeSet<_> = candidate
-            .other_rules
-            .keys()
-            .chain(candidate.new_unique.keys())
-            .collect();
-        let stored = stored.into_iter();
-        let stored = stored.filter_map(|name| Some((name, known.any_id(name)?)));
-        let (stored, mut found): (Vec<_>, _) = (stored.collect(), Vec::new());
-        let mut fit = DataFit::new(candidate.resources.clone());
-        let task = self.healing.begin(TaskKind::Compare);
-        let bytes = |(_, id): &(_, CollectionId)| self.readers.tally(*id).bytes;
-        task.has_left(stored.iter().map(bytes).sum());
-        for (name, collection) in stored {
-            let unique = candidate.new_unique.get(name);
-            let mut repeated = RepeatedValues::of(unique.into_iter().flatten());
-            let mut from = Vec::new();
-            loop {
-                let chunk = page::chunk(self, era, collection, &mut from);
-                let chunk = chunk.map_err(|fault| {
-                    tracing::error!(%fault, "records could not be compared with new rules");
-                    StoreError::Failed
-                })?;
-                // The store was closed meanwhile, or nobody wants to know any more.
-                let chunk = chunk.filter(|_| candidate.outcome() == Outcome::Open);
-                let chunk = chunk.ok_or(StoreError::Unavailable)?;
-                if chunk.is_empty() {
-                    break;
-                }
-                for (key, record) in &chunk {
-                    if let Some(id) = RecordId::from_key(key) {
-                        if candidate.breaks(name, &record.json) {
-                            fit.add(name, &id, &record.json);
-                        }
-                        repeated.add(&id, &record.json);
-                    }
-                    task.add(as_u64(record.json.len()));
-                }
-                std::thread::park_timeout(CHUNK_PAUSE);
-                while candidate.outcome() == Outcome::Open && faults.take(HELD_COMPARISON) {
-                    std::thread::park_timeout(CHUNK_PAUSE);
-                }
-            }
-            let repeated = repeated.findings(name).into_iter();
-            found.extend(repeated.filter_map(DataFinding::of_new_rules));
-        }
-        found.extend(of_new_rules(fit));
-        let ids = self.look(|open| candidate.misfit_ids(&*open.engine));
-        found.extend(ids.ok_or(StoreError::Unavailable)??);
-        Ok(found)
     }
 
     /// Declares a candidate, unless something stands against it. Called by the writer between two groups. If it dies here, the
@@ -261,7 +191,7 @@ impl Holder {
         if !found.is_empty() {
             return Ok(Declaration::Misfits(found));
         }
-        if candidate.noted_too_many() {
+        if candidate.noted_too_many() || !candidate.is_proven(open.era) {
             return Ok(Declaration::Overtaken);
         }
         for name in &candidate.names {

@@ -294,8 +294,10 @@ pub(super) trait Opener: Send + Sync + 'static {
     fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault>;
     /// Makes what was flushed survive a power cut.
     fn sync(&self) -> io::Result<()>;
-    /// Moves all of it aside, so that the next open makes an empty one.
+    /// Moves all of it aside, or removes it if it was not finished. The next open makes an empty one, which is unfinished.
     fn set_aside(&self, why: &str) -> io::Result<()>;
+    /// From now on the one that was made is finished.
+    fn finished(&self) -> io::Result<()>;
     /// Removes what a process that was killed left of a second engine. Called before any is opened.
     fn tidy(&self) -> io::Result<()>;
     /// Makes an empty engine beside the one in use.

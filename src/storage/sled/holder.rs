@@ -37,7 +37,7 @@ use super::stored_fit;
 use crate::incidents::Incidents;
 use crate::num::as_u64;
 use crate::storage::fit::Resources;
-use crate::storage::journal::{JournalFiles, StoreId};
+use crate::storage::journal::{JournalFiles, Snapshot, StoreId};
 use crate::storage::{OldestMoment, RecentChanges};
 use crate::telemetry::Counter;
 
@@ -207,6 +207,7 @@ impl Holder {
             *folder = None;
             *folder = Some(FolderUse::begin(&self.data.path, &self.healing.incidents)?);
             self.opener.tidy().map_err(OpenFault::Io)?;
+            Snapshot::remove_unfinished(&self.data.snapshots())?;
         }
         // A sync may have failed, in this process or in one that was killed.
         if let Err(error) = JournalFiles::forget_cached(&self.data.journal()) {

@@ -85,6 +85,11 @@ impl IndexWork {
         }
     }
 
+    /// Whether the last step could not read the view.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
     /// Notes that a step has read the view.
     fn reads(&self) {
         if self.failing.swap(false, Ordering::Relaxed) {
@@ -102,7 +107,7 @@ impl IndexWork {
     }
 
     /// Waits for as long as this. False if there is no work any more.
-    fn pause(&self, limit: Duration) -> bool {
+    pub(super) fn pause(&self, limit: Duration) -> bool {
         let mut wanted = self.wanted.lock();
         let open = |wanted: &mut Wanted| !wanted.closed;
         self.changed.wait_while_for(&mut wanted, open, limit);

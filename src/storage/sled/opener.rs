@@ -3,8 +3,8 @@
 //! The open runs on a thread of its own, behind a panic boundary, with a time limit. If it fails, the view is moved aside
 //! and made again.
 //!
-//! A view has two places, `view` and `view-next`: one is in use, and another view may be made in the other one, with a file
-//! `..-unfinished` beside it until it is in use.
+//! A view has two places, `view` and `view-next`: one is in use, and another view may be made in the other one. Beside a view
+//! that is being made there is a file `..-unfinished`.
 
 use std::fs;
 use std::io;
@@ -38,6 +38,13 @@ fn remove_folder(path: &Path) -> io::Result<()> {
         fs::remove_dir_all(path)?;
     }
     Ok(())
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Syncs the files of a folder and of the folders in it, and their names.
@@ -131,7 +138,8 @@ impl SledOpener {
 
 impl Opener for SledOpener {
     fn exists(&self) -> bool {
-        self.places().0.exists()
+        let (place, _) = self.places();
+        place.exists() && !unfinished(&place).exists()
     }
 
     fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault> {
@@ -150,10 +158,19 @@ impl Opener for SledOpener {
     }
 
     fn set_aside(&self, why: &str) -> io::Result<()> {
-        if self.exists() {
-            self.move_aside(&self.places().0, why)?;
+        let (place, _) = self.places();
+        let unfinished = unfinished(&place);
+        if unfinished.exists() {
+            remove_folder(&place)?;
+        } else if place.exists() {
+            self.move_aside(&place, why)?;
         }
-        Ok(())
+        fs::File::create(unfinished).map(drop)
+    }
+
+    fn finished(&self) -> io::Result<()> {
+        let (place, _) = self.places();
+        remove_file(&unfinished(&place))
     }
 
     fn tidy(&self) -> io::Result<()> {
@@ -205,9 +222,6 @@ impl Opener for SledOpener {
                 remove_folder(&old)?;
             }
         }
-        match fs::remove_file(unfinished(&place)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove_file(&unfinished(&place))
     }
 }

@@ -11,8 +11,8 @@ use super::index_catalog::IndexCatalog;
 use super::old_format;
 use super::replay::Replay;
 use super::snapshots;
-use super::sources::{self, judge, refused};
-use super::start::{self, Copies, DataParts, Remedy, StoreKind};
+use super::sources::{Agreement, refused};
+use super::start::{self, DataParts, Remedy, StoreKind};
 use crate::incidents::{Incident, IncidentKind, STORAGE};
 use crate::storage::TaskProgress;
 use crate::storage::fit::Resources;
@@ -59,7 +59,7 @@ pub(super) struct Opening<'a> {
 impl Opening<'_> {
     /// Opens the store.
     pub(super) fn run(&self) -> Result<OpenedStore, OpenFault> {
-        let marks = Marks::read(&self.data.path)?;
+        let marks = self.own_marks(Marks::read(&self.data.path)?)?;
         if marks == MarksFound::Absent && self.data.restoring().exists() {
             let unfinished =
                 "holds a restore that was cut off; run it again, or remove its folder restoring";
@@ -192,7 +192,9 @@ impl Opening<'_> {
         };
         IndexCatalog::declare_empty(&*engine, self.resources)?;
         let (checked, _) = Replay::new(&mut *engine, store, checked, 0)?.finish(0)?;
-        self.opened(engine, checked, store, &JournalEnd::default())
+        let opened = self.opened(engine, checked, store, &JournalEnd::default())?;
+        self.opener.finished().map_err(OpenFault::Io)?;
+        Ok(opened)
     }
 
     /// Opens a store that exists. A view that is not `trusted` is made again.
@@ -222,6 +224,13 @@ impl Opening<'_> {
                 let what = format!("the view of the records was damaged: {found}");
                 self.rebuild(store, acknowledged, &what)
             }
+            Err(OpenFault::Damaged(told)) => {
+                let what = "the view of the records lacked changes that the journal has no more";
+                match self.rebuild(store, acknowledged, what) {
+                    Err(OpenFault::Damaged(_)) => Err(OpenFault::Damaged(told)),
+                    rebuilt => rebuilt,
+                }
+            }
             opened => opened,
         }
     }
@@ -245,16 +254,13 @@ impl Opening<'_> {
         let task = self.healing.begin(TaskKind::CatchUp);
         let files = JournalFiles::find(&self.data.journal(), store)?.counted(task.counter());
         task.has_left(2 * files.bytes_to_read(at));
-        let reach = files.read::<OpenFault>(at, |_| Ok(()))?;
-        let found = sources::damage_in(&reach);
-        let (end, state) = judge(&files, reach, 0);
-        let copies = Copies {
-            acknowledged,
-            view: Some(at),
-            journal: end.last,
-            state,
-        };
-        match start::remedy(&copies) {
+        let Agreement {
+            remedy,
+            view,
+            end,
+            found,
+        } = Agreement::read(&files, store, at, acknowledged)?;
+        match remedy {
             Remedy::Replay => {
                 self.before_step(&*engine, &checked, store)?;
                 let mut replay =
@@ -263,43 +269,52 @@ impl Opening<'_> {
                     files.read::<OpenFault>(at, |changes| replay.add(changes))?;
                 }
                 let (checked, applied) = replay.finish(end.last)?;
-                if applied > 0 {
-                    tracing::info!(
-                        changes = applied,
-                        "the view took over changes that only the journal had"
-                    );
-                }
+                tell_taken_over(applied);
                 self.opened(engine, checked, store, &end)
             }
             Remedy::Renew => {
                 drop(task);
-                let done = "it begins again with a snapshot of the view, which has all that was acknowledged";
-                tracing::warn!(change = at, "the journal is damaged: {done}");
-                let task = self.healing.begin(TaskKind::RenewJournal).announced();
-                task.has_left(checked.tallies.iter().map(|tally| tally.bytes).sum());
-                let counter = task.counter();
-                // It has no changes, and writes the version of the format: this release makes indexes in an older one, too.
-                let replay = Replay::new(&mut *engine, store, checked, self.log_from(at))?;
-                let (checked, _) = replay.finish(at)?;
-                let snapshot = snapshots::of_view(&*engine, &checked, store, self.data, counter)?;
-                let journal = self.data.journal();
-                if journal.exists() {
-                    move_aside(&self.data.path, &journal, "a damaged journal")
-                        .map_err(OpenFault::Io)?;
+                // Also without changes this writes the version of the format: this release makes indexes in an older one, too.
+                let mut replay = Replay::new(&mut *engine, store, checked, self.log_from(view))?;
+                if view > at {
+                    files.read_past_damage(store, at, |changes| replay.add(changes))?;
                 }
-                tracing::info!(file = %snapshot.path().display(), "snapshot written");
-                let short = || format!("it ended at change {}, the view at {at}", end.last);
-                let what = found.unwrap_or_else(short);
-                let end = JournalEnd {
-                    last: at,
-                    ..JournalEnd::default()
-                };
-                let opened = self.opened(engine, checked, store, &end)?;
-                task.mended(IncidentKind::DamagedJournal, &what, done);
-                Ok(opened)
+                let (checked, applied) = replay.finish(view)?;
+                tell_taken_over(applied);
+                let short = || format!("it ended at change {}, the view at {view}", end.last);
+                self.renew(engine, checked, store, &found.unwrap_or_else(short))
             }
             lost @ (Remedy::Lost { .. } | Remedy::Unknown) => Err(refused(lost)),
         }
+    }
+
+    /// Makes the journal begin again with a snapshot of a view, which has all that was acknowledged.
+    fn renew(
+        &self,
+        engine: Box<dyn Engine>,
+        checked: Checked,
+        store: StoreId,
+        found: &str,
+    ) -> Result<OpenedStore, OpenFault> {
+        let at = checked.last_seq;
+        let done =
+            "it begins again with a snapshot of the view, which has all that was acknowledged";
+        tracing::warn!(change = at, "the journal is damaged: {done}");
+        let task = self.healing.begin(TaskKind::RenewJournal).announced();
+        task.has_left(checked.tallies.iter().map(|tally| tally.bytes).sum());
+        let snapshot = snapshots::of_view(&*engine, &checked, store, self.data, task.counter())?;
+        let journal = self.data.journal();
+        if journal.exists() {
+            move_aside(&self.data.path, &journal, "a damaged journal").map_err(OpenFault::Io)?;
+        }
+        tracing::info!(file = %snapshot.path().display(), "snapshot written");
+        let end = JournalEnd {
+            last: at,
+            ..JournalEnd::default()
+        };
+        let opened = self.opened(engine, checked, store, &end)?;
+        task.mended(IncidentKind::DamagedJournal, found, done);
+        Ok(opened)
     }
 
     /// Makes a snapshot of a view that is about to get another version: the release of before can go back to it.
@@ -334,6 +349,7 @@ impl Opening<'_> {
         let source = (&files, snapshot.as_ref(), end.last);
         let (engine, checked) = self.fill(engine, store, source, false, &task)?;
         let opened = self.opened(engine, checked, store, &end)?;
+        self.opener.finished().map_err(OpenFault::Io)?;
         let done = format!("it was made again, up to change {}", end.last);
         task.mended(IncidentKind::DamagedView, found, &done);
         Ok(opened)
@@ -427,5 +443,14 @@ impl Opening<'_> {
             log,
             journal_bytes: files.bytes_after(newest),
         })
+    }
+}
+
+fn tell_taken_over(changes: u64) {
+    if changes > 0 {
+        tracing::info!(
+            changes,
+            "the view took over changes that only the journal had"
+        );
     }
 }

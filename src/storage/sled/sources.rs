@@ -1,13 +1,15 @@
-//! Where a view can be made from: a snapshot and the journal behind it, if together they have all that was acknowledged.
+//! Where a view can be made from: a snapshot and the journal behind it, if together they have all that was acknowledged. And
+//! what makes a view that is there and the journal agree.
 
 use std::sync::atomic::AtomicU64;
 
+use super::checked;
 use super::engine::OpenFault;
 use super::healing::HealingTask;
 use super::opening::Opening;
 use super::start::{self, Copies, JournalState, Remedy};
 use crate::storage::TaskProgress;
-use crate::storage::journal::{JournalEnd, JournalFiles, Reach, Snapshot, StoreId};
+use crate::storage::journal::{JournalEnd, JournalFiles, MarksFound, Reach, Snapshot, StoreId};
 
 impl Opening<'_> {
     /// The newest snapshot that can be read and has, with the journal behind it, all that was acknowledged. `None` if the
@@ -84,8 +86,80 @@ impl Opening<'_> {
     }
 }
 
+impl Opening<'_> {
+    /// The marks of a folder, as damaged ones if they are another store's: if the journal is of one store with the snapshots or the
+    /// view, and the marks are of none.
+    pub(super) fn own_marks(&self, marks: MarksFound) -> Result<MarksFound, OpenFault> {
+        let MarksFound::Found { mark, .. } = marks else {
+            return Ok(marks);
+        };
+        let Some(store) = JournalFiles::store_of(&self.data.journal())? else {
+            return Ok(marks);
+        };
+        let copies = Snapshot::store_of(&self.data.snapshots())?;
+        if store == mark.store || copies == Some(mark.store) {
+            return Ok(marks);
+        }
+        let in_view = || {
+            let engine = self.opener.exists().then(|| self.opener.open(&[]));
+            engine.is_some_and(|engine| {
+                engine.is_ok_and(|engine| matches!(checked::read(&*engine, store), Ok(Some(_))))
+            })
+        };
+        if copies == Some(store) || in_view() {
+            tracing::warn!(folder = %self.data.path.display(), "the file marks is another store's");
+            return Ok(MarksFound::Damaged);
+        }
+        Ok(marks)
+    }
+}
+
+/// A view that can be trusted beside its journal, and what makes the two agree.
+pub(super) struct Agreement {
+    pub(super) remedy: Remedy,
+    /// The last change of the view, with what the journal has right behind it if that is needed.
+    pub(super) view: u64,
+    pub(super) end: JournalEnd,
+    /// The damage of the journal.
+    pub(super) found: Option<String>,
+}
+
+impl Agreement {
+    /// Compares a view whose last change is `at` with the journal, and changes nothing.
+    pub(super) fn read(
+        files: &JournalFiles,
+        store: StoreId,
+        at: u64,
+        acknowledged: Option<u64>,
+    ) -> Result<Self, OpenFault> {
+        let reach = files.read::<OpenFault>(at, |_| Ok(()))?;
+        let found = damage_in(&reach);
+        let (end, state) = judge(files, reach, 0);
+        let remedy = |view| {
+            start::remedy(&Copies {
+                acknowledged,
+                view: Some(view),
+                journal: end.last,
+                state,
+            })
+        };
+        let mut agreement = Self {
+            remedy: remedy(at),
+            view: at,
+            end,
+            found,
+        };
+        if matches!(agreement.remedy, Remedy::Lost { .. }) {
+            // A process that was killed took the last changes of the view with it. The journal has them, also behind damage.
+            agreement.view = files.read_past_damage::<OpenFault>(store, at, |_| Ok(()))?;
+            agreement.remedy = remedy(agreement.view);
+        }
+        Ok(agreement)
+    }
+}
+
 /// The damage that ended a reading of the journal.
-pub(super) fn damage_in(reach: &Reach) -> Option<String> {
+fn damage_in(reach: &Reach) -> Option<String> {
     match reach {
         Reach::Damage { error, .. } => Some(error.to_string()),
         Reach::End(_) => None,
@@ -93,7 +167,7 @@ pub(super) fn damage_in(reach: &Reach) -> Option<String> {
 }
 
 /// The end of the journal and its state. `base` is the last change that is known without it.
-pub(super) fn judge(files: &JournalFiles, reach: Reach, base: u64) -> (JournalEnd, JournalState) {
+fn judge(files: &JournalFiles, reach: Reach, base: u64) -> (JournalEnd, JournalState) {
     let damaged = |last| {
         let end = JournalEnd {
             number: files.last_number(),

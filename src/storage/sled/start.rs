@@ -69,7 +69,7 @@ pub(super) enum JournalState {
 pub(super) struct Copies {
     /// The last change that was acknowledged for certain; `None` if the marks can't be read.
     pub(super) acknowledged: Option<u64>,
-    /// That of the view, if it can be trusted.
+    /// That of the view, if it can be trusted, with what the journal has right behind it, also if that is damaged before.
     pub(super) view: Option<u64>,
     pub(super) journal: u64,
     pub(super) state: JournalState,

@@ -1,6 +1,7 @@
 //! The store on sled: the real writer under a real supervisor, on sled and on an engine in memory that fails when told to.
 
 mod answers;
+mod becoming_unique;
 mod candidates;
 mod checking;
 mod compaction;

@@ -11,12 +11,13 @@ use super::page;
 use super::read_error::ReadError;
 use super::reader_state::OpenEngine;
 use super::staging::Staging;
+use super::store::record;
 use super::value;
 use crate::record::{
     BATCH_BYTES_MAX, CommandError, EntryIdentity, JsonObject, RecordId, RecordIndex,
 };
-use crate::storage::CollectionId;
 use crate::storage::fit::{CountedRecords, DataFinding};
+use crate::storage::{CollectionId, StoreError};
 
 /// The most keys of an index that are read at a time: the writer may have to wait meanwhile.
 const CHUNK_KEYS: usize = 1_000;
@@ -98,6 +99,26 @@ impl Staging<'_> {
             collection,
         }
     }
+}
+
+/// Whether another record has the same values as this one.
+pub(super) fn clashing(
+    open: &OpenEngine,
+    collection: CollectionId,
+    index: &RecordIndex,
+    id: &RecordId,
+) -> Result<bool, StoreError> {
+    let Some(record) = record(open, collection, id)? else {
+        return Ok(false);
+    };
+    let among = UniqueLook {
+        engine: &*open.engine,
+        group: None,
+        indexes: &open.indexes.load(),
+        collection,
+    };
+    let index = std::slice::from_ref(index);
+    Ok(among.taken(index, id, &record.json)?.is_some())
 }
 
 /// The records among which one with the same values is looked for.
@@ -239,7 +260,7 @@ pub(super) fn find_repeated(holder: &Holder, told: &mut ToldIndexes) -> Vec<Data
         if told.contains(&of(&index)) {
             continue;
         }
-        match repeated(holder, era, *id, kept) {
+        match repeated(holder, era, *id, kept, &mut |_| true) {
             Ok(Some(records)) => {
                 told.insert(of(&index));
                 if records.count > 0 {
@@ -277,12 +298,14 @@ fn complete_unique(known: &KnownResources, open: &OpenEngine) -> Vec<(Collection
 /// A key of an index: its part without the id, the id, and the identity of the record.
 type IdentifiedKey = (Vec<u8>, Option<RecordId>, Option<Vec<u8>>);
 
-/// The records with the same identity as another one before; `None` if the index is not in use any more.
-fn repeated(
+/// The records with the same identity as another one before; `None` if the index is not in use any more, or if `goes_on`, which
+/// gets the number of keys that were read, does not want to know any more. Records may change meanwhile.
+pub(super) fn repeated(
     holder: &Holder,
     era: u64,
     collection: CollectionId,
     kept: &KeptIndex,
+    goes_on: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Option<CountedRecords>, ReadError> {
     let of = kept.keys(collection);
     let name = kept.index.name();
@@ -320,6 +343,9 @@ fn repeated(
         };
         let (last, keys) = read?;
         next = last.map(|last| [last.as_slice(), &[0]].concat());
+        if !goes_on(keys.len()) {
+            return Ok(None);
+        }
         for (entry, id, identity) in keys {
             if entry != before {
                 seen.clear();

@@ -11,6 +11,7 @@ use super::child::{Child, ChildContext, LocalBoxFuture, StartError, chain};
 use super::child_spec::ChildSpec;
 use super::event::Reporter;
 use super::event_loop::{EventLoop, EventLoopUse};
+use super::presence::Present;
 use super::runtime::{Env, Runtime};
 use crate::supervision::boundary::{contain, contain_future};
 use crate::supervision::exit_reason::ExitReason;
@@ -57,6 +58,7 @@ impl ChildSpec {
             shared,
             factory: Arc::new(move |incarnation| Box::pin(factory(incarnation))),
             event_loop: EventLoopUse::new(event_loop),
+            present: Present::new(&node),
         };
         Self::worker(node, runtime)
     }
@@ -66,18 +68,20 @@ struct ActorRuntime<C: Child> {
     shared: Arc<Shared<C::Message>>,
     factory: Arc<Factory<C>>,
     event_loop: EventLoopUse,
+    present: Present,
 }
 
 impl<C: Child> Runtime for ActorRuntime<C> {
     fn start(&self, reporter: Reporter, env: &Env) -> Result<(), ExitReason> {
-        let begun = Begun::new(&self.shared, reporter, env);
+        let (begun, gone) = Begun::new(&self.shared, reporter, env);
+        self.present.begun(gone);
         let factory = Arc::clone(&self.factory);
-        let arbiter = if env.inline {
-            Arbiter::current()
+        let job = move || drop(actix_rt::spawn(start(begun, factory)));
+        let spawned = if env.inline {
+            Arbiter::current().spawn_fn(job)
         } else {
-            self.event_loop.enter()
+            self.event_loop.enter(job)
         };
-        let spawned = arbiter.spawn_fn(move || drop(actix_rt::spawn(start(begun, factory))));
         let failed = || ExitReason::StartFailed(Arc::from("its arbiter has stopped"));
         spawned.then_some(()).ok_or_else(failed)
     }
@@ -88,7 +92,16 @@ impl<C: Child> Runtime for ActorRuntime<C> {
 
     fn kill(&self, generation: u64, reason: &ExitReason) {
         self.shared.fence(generation, reason);
-        self.event_loop.abandon();
+        let Some(going) = self.present.going() else {
+            return;
+        };
+        let (event_loop, doubted) = (self.event_loop.event_loop.clone(), self.event_loop.doubt());
+        drop(actix_rt::spawn(async move {
+            let answers = going.await;
+            if let Some(thread) = doubted {
+                event_loop.answered(thread, answers);
+            }
+        }));
     }
 
     fn release(&self) {
@@ -228,6 +241,8 @@ impl<C: Child> Handler<Signal> for ChildActor<C> {
     fn handle(&mut self, signal: Signal, ctx: &mut Self::Context) {
         match signal {
             Signal::Pull => self.pull(ctx),
+            // Whoever fenced it has reported its end.
+            Signal::End => self.die(ctx, ExitReason::Killed),
             Signal::Probe => {
                 if let Err(reason) = contain(|| self.begun.pass_idle_point()) {
                     self.die(ctx, reason);

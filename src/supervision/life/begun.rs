@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::child::{StartError, chain};
 use super::event::Reporter;
+use super::presence::{Gone, Presence};
 use super::runtime::Env;
 use crate::supervision::boundary::contain;
 use crate::supervision::exit_reason::ExitReason;
@@ -17,17 +18,22 @@ pub(super) struct Begun<M> {
     reporter: Reporter,
     faults: Faults,
     idle_point: String,
+    _presence: Presence,
 }
 
 impl<M: Message> Begun<M> {
-    pub(super) fn new(shared: &Arc<Shared<M>>, reporter: Reporter, env: &Env) -> Self {
-        Self {
+    /// Begins an incarnation. Also returns what tells when it is gone.
+    pub(super) fn new(shared: &Arc<Shared<M>>, reporter: Reporter, env: &Env) -> (Self, Gone) {
+        let (presence, gone) = Presence::new();
+        let begun = Self {
             incarnation: shared.begin(reporter.incarnation.generation),
             idle_point: format!("{}.idle", shared.name),
             shared: Arc::clone(shared),
             reporter,
             faults: env.faults.clone(),
-        }
+            _presence: presence,
+        };
+        (begun, gone)
     }
 
     /// The child that the factory made. If it made none, the incarnation ends here, and this returns `None`.

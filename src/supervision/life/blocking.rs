@@ -6,6 +6,7 @@ use super::begun::Begun;
 use super::child::{BlockingChild, StartError, chain};
 use super::child_spec::ChildSpec;
 use super::event::Reporter;
+use super::presence::Present;
 use super::runtime::{Env, Runtime};
 use crate::supervision::boundary::contain;
 use crate::supervision::exit_reason::ExitReason;
@@ -33,6 +34,7 @@ impl ChildSpec {
             shared,
             limits,
             factory: Arc::new(factory),
+            present: Present::new(&node),
         };
         Self::worker(node, runtime)
     }
@@ -42,11 +44,13 @@ struct ThreadRuntime<C: BlockingChild> {
     shared: Arc<Shared<C::Message>>,
     limits: BatchLimits,
     factory: Arc<BlockingFactory<C>>,
+    present: Present,
 }
 
 impl<C: BlockingChild> Runtime for ThreadRuntime<C> {
     fn start(&self, reporter: Reporter, env: &Env) -> Result<(), ExitReason> {
-        let begun = Begun::new(&self.shared, reporter, env);
+        let (begun, gone) = Begun::new(&self.shared, reporter, env);
+        self.present.begun(gone);
         let (factory, limits) = (Arc::clone(&self.factory), self.limits);
         let thread = std::thread::Builder::new().name(self.shared.name.to_string());
         let spawned = thread.spawn(move || live(&begun, &*factory, limits));
@@ -60,6 +64,9 @@ impl<C: BlockingChild> Runtime for ThreadRuntime<C> {
 
     fn kill(&self, generation: u64, reason: &ExitReason) {
         self.shared.fence(generation, reason);
+        if let Some(going) = self.present.going() {
+            drop(actix_rt::spawn(going));
+        }
     }
 }
 

@@ -11,7 +11,7 @@ pub(crate) trait Runtime: Send + Sync {
     fn start(&self, reporter: Reporter, env: &Env) -> Result<(), ExitReason>;
     /// Asks the incarnation to stop.
     fn stop(&self, after: AfterStop);
-    /// Fences the incarnation, and leaves behind the thread it runs on.
+    /// Fences the incarnation, so that it ends. If it does not, the thread it runs on is left behind.
     fn kill(&self, generation: u64, reason: &ExitReason);
     /// Gives back the child's thread. The child will not be started again.
     fn release(&self) {}

@@ -76,7 +76,10 @@ impl<M: Message> Shared<M> {
         state.ended = generation;
         self.vitals.current.store(0, Ordering::SeqCst);
         self.vitals.wanted.store(0, Ordering::SeqCst);
-        state.wake = None;
+        if let Some(Wake::Actor(recipient)) = state.wake.take() {
+            // This fails only if the incarnation is ending.
+            drop(recipient.try_send(Signal::End));
+        }
         state.oldest_begun = None;
         let died = u32::from(!reason.is_normal());
         let mut failed = Vec::new();
@@ -126,7 +129,7 @@ impl<M: Message> Control for Shared<M> {
         match signal {
             Signal::Stop(after) => state.stop = Some(after),
             Signal::Probe => state.probe = state.wake.is_some(),
-            Signal::Pull => {}
+            Signal::Pull | Signal::End => {}
         }
         self.woken.notify_all();
         self.asked.notify_waiters();

@@ -76,6 +76,8 @@ impl<M> fmt::Debug for TellError<M> {
 pub(crate) enum Signal {
     /// The queue is no longer empty.
     Pull,
+    /// End: the incarnation was fenced.
+    End,
     /// Stop in order.
     Stop(AfterStop),
     /// Pass the idle fault point.

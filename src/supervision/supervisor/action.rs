@@ -16,7 +16,7 @@ pub(crate) enum Action {
     Start(IncarnationId),
     /// Ask a child to stop.
     Stop(usize, AfterStop),
-    /// Fence an incarnation and leave it behind.
+    /// Fence an incarnation and have it end.
     Kill(IncarnationId, ExitReason),
     /// Set a timer.
     Arm(Timer, Duration),

@@ -76,7 +76,7 @@ impl SupervisorState {
         });
     }
 
-    /// Fences all children and leaves them behind, the last one first.
+    /// Fences all children and has them end, the last one first.
     pub(crate) fn kill(&self, reason: &ExitReason) {
         let members = self.members.lock().clone();
         for child in members.values().rev() {

@@ -112,7 +112,7 @@ impl RunningTree {
     }
 
     /// Tells the root supervisor that an incarnation of the child that is at `child` in its spec, from 0, hangs: it is replaced, and its thread
-    /// is left behind.
+    /// is left behind unless it answers.
     pub fn hung(&self, child: usize, generation: u64, age: Duration) {
         // A tree that has ended has no children.
         let child = (child + 1) * STRIDE;

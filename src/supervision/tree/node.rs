@@ -139,12 +139,11 @@ impl Node {
             state.died.get_or_insert(now);
             state.backoff_until = (!delay.is_zero()).then(|| now + delay);
         }
-        if matches!(
-            reason,
-            ExitReason::Hung { .. } | ExitReason::Killed | ExitReason::StartTimeout { .. }
-        ) {
-            shown.zombies += 1;
-        }
+    }
+
+    /// Notes that an incarnation was fenced and did not end, so that it is left behind with its thread.
+    pub(crate) fn left_behind(&self) {
+        self.state.lock().shown.zombies += 1;
     }
 
     /// Closes the slots of this node and of all below it: what waits in them is answered.

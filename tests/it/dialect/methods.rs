@@ -12,7 +12,7 @@ fn a_method_that_is_not_allowed_is_a_405_with_those_that_are() {
     let daemon = TestDaemon::start(RESOURCES);
     let (book, _) = make(&daemon, "/books", &json!({}));
     for (path, allow, not) in [
-        ("/books", LIST, &["PUT", "TRACE", "PROPFIND"][..]),
+        ("/books", LIST, &["PUT", "TRACE", "PROPFIND", "QUERY"][..]),
         ("/books/", LIST, &["PUT"]),
         ("/pens", LIST, &["PUT"]),
         (&book, ITEM, &["POST", "TRACE", "LINK"]),

@@ -71,6 +71,32 @@ fn more_records_than_are_noted_overtake_a_candidate_even_if_all_that_are_noted_w
 }
 
 #[test]
+fn writes_that_are_only_tried_do_not_count_against_a_candidate() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let running = start(folder.path(), wide(), &Faults::none()).await;
+        let store = &running.store;
+        let books = store.collection("books").unwrap();
+        let prepared = store.prepared(&narrow()).await.unwrap();
+        let creates = (0..1001).map(|_| {
+            let id = RecordId::from_uuid(uuid::Uuid::now_v7());
+            let json = book(9).text(&id);
+            write(books, WriteCommand::Create { id, json })
+        });
+        let batch = WriteBatch {
+            dry_run: true,
+            ..WriteBatch::all(creates.collect())
+        };
+        let tried = store.write_batch(batch).await.unwrap().results;
+        assert!(tried.iter().all(Result::is_ok));
+        let candidate = store.holder.candidate.load_full().unwrap();
+        assert!(!candidate.noted_too_many());
+        assert_eq!(store.adopt(prepared).await, Ok(()));
+        running.stop().await;
+    });
+}
+
+#[test]
 fn a_candidate_takes_only_the_place_of_what_it_was_compared_with() {
     run(async {
         let folder = tempfile::tempdir().unwrap();

@@ -200,6 +200,10 @@ impl Opener for MemoryOpener {
         Ok(())
     }
 
+    fn finished(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn tidy(&self) -> io::Result<()> {
         Ok(())
     }

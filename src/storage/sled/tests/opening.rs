@@ -12,8 +12,9 @@ use super::super::replay::Replay;
 use super::super::stored_record::StoredRecord;
 use super::compaction::copy;
 use super::*;
+use crate::incidents::IncidentKind;
 use crate::record::Record;
-use crate::storage::journal::{JournalChange, JournalEffect, Marks, MarksFound};
+use crate::storage::journal::{JournalChange, JournalEffect, Marks, MarksFound, StoreId};
 use crate::storage::{Moment, restore_folder};
 use crate::supervision::MessageId;
 
@@ -86,7 +87,7 @@ pub(super) fn flip(path: &Path, at: u64) {
 type Damage = (&'static str, fn(&Path));
 
 /// Kinds of damage to a store that was not closed in order.
-const DAMAGES: [Damage; 11] = [
+const DAMAGES: [Damage; 12] = [
     ("nothing", |_| {}),
     ("the view is gone", |data| {
         fs::remove_dir_all(data.join("view")).unwrap();
@@ -106,6 +107,13 @@ const DAMAGES: [Damage; 11] = [
     }),
     ("the marks are gone", |data| {
         fs::remove_file(data.join("marks")).unwrap();
+    }),
+    ("the marks are another store's", |data| {
+        let MarksFound::Found { mut mark, .. } = Marks::read(data).unwrap() else {
+            panic!("no marks");
+        };
+        mark.store = StoreId::random();
+        Marks::open(data).unwrap().write_both(&mark).unwrap();
     }),
     ("a bit of the first segment", |data| {
         flip(&segments(data)[0], 3_000);
@@ -140,7 +148,13 @@ fn any_one_damage_is_healed_from_the_other_copy() {
             damage(folder.path());
             let checked = check_data(folder.path(), 1 << 20).unwrap();
             // sled may take what is left of a file for an earlier moment.
-            let is_found = !["nothing", "the view is gone", "the view is cut"].contains(&name);
+            let unseen = [
+                "nothing",
+                "the view is gone",
+                "the view is cut",
+                "the marks are another store's",
+            ];
+            let is_found = !unseen.contains(&name);
             assert!(
                 !is_found || checked.mends == Some(true),
                 "{name}: {checked:?}"
@@ -194,6 +208,47 @@ fn soon_after_the_last_change_a_killed_daemon_leaves_two_copies() {
             }
             left.stop().await;
         }
+        running.stop().await;
+    });
+}
+
+/// The daemon was killed before it handed its last changes over to the view, and the journal is damaged before them.
+#[test]
+fn changes_that_only_the_journal_has_are_read_behind_damage_too() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        make(folder.path()).await;
+        let [view, before] = ["view", "view-before"].map(|name| folder.path().join(name));
+        copy(&view, &before);
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        let begun = segments(folder.path()).pop().unwrap();
+        let mut number = 0;
+        while segments(folder.path()).pop().unwrap() == begun || number < 20 {
+            running
+                .store
+                .create(BOOKS, book(number), None)
+                .await
+                .unwrap();
+            number += 1;
+        }
+        let records = running.all().await;
+        running.stop().await;
+        fs::remove_dir_all(&view).unwrap();
+        fs::rename(&before, &view).unwrap();
+        unclean(folder.path());
+        flip(&begun, 150);
+        let checked = check_data(folder.path(), 1 << 20).unwrap();
+        assert_eq!(checked.mends, Some(true), "{checked:?}");
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        assert_eq!(running.store.trouble(), None);
+        assert_eq!(running.all().await, records);
+        let incidents = running.store.holder.healing.incidents.all();
+        let kinds: Vec<_> = incidents.iter().map(|incident| incident.kind).collect();
+        assert_eq!(kinds, [IncidentKind::DamagedJournal]);
+        running.stop().await;
+        fs::remove_dir_all(&view).unwrap();
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        assert_eq!(running.all().await, records, "from the snapshot");
         running.stop().await;
     });
 }

@@ -1,0 +1,99 @@
+"""Rules of the API that OpenAPI has no words for.
+
+They concern right requests that are refused for what OpenAPI can't say of them. An answer that the document does not have, and
+a wrong request that is done, always fail.
+"""
+
+import json
+import re
+
+import requests
+import schemathesis
+from schemathesis.core.failures import AcceptedNegativeData
+from schemathesis.openapi.checks import (
+    MissingHeaderNotRejected,
+    RejectedPositiveData,
+    UseAfterFree,
+)
+
+# The codes of problems, and of violations, with which a right request may be refused.
+REFUSED = {
+    "key_reused": "the same Idempotency-Key was sent before with another request",
+    "precondition_failed": "the record has another entity tag",
+    "precondition_required": "the document says that the operation is always refused where each change needs an entity tag",
+    "patch_misfit": "the record does not have what the patch changes",
+    "history_gone": "the position in the feed is one of another store, or of the future",
+    "too_many_matches": "more records match than the request allows to be changed",
+    "ref": "there is no record with the id that a reference has",
+    "inexact_number": "a schema has no words for how many digits a number may have",
+}
+# In a batch, a path has a query within a text, and operations may depend on each other.
+REFUSED_IN_A_BATCH = {"invalid_parameter", *REFUSED}
+
+# Only the first one of these that is there may be sent, but for pairs.
+PARTS = ["range", "_page", "_after", "_end", "_start"]
+WITH_LIMIT = ["_page", "_after", "_start"]
+# The times that a request for changes may wait.
+WAIT = re.compile("([1-5]?[0-9]|60)s?")
+
+
+@schemathesis.hook
+def map_case(context, case):
+    """Parameters that exclude each other are not sent together, and what must be in order is."""
+    query = case.query
+    if not query or not case.meta.generation.mode.is_positive:
+        return case
+    parts = [name for name in PARTS if name in query]
+    for name in parts[1:]:
+        del query[name]
+    if parts and parts[0] not in WITH_LIMIT:
+        query.pop("_limit", None)
+        query.pop("_per_page", None)
+    for name, excluded in [("_limit", "_per_page"), ("sort", "_sort"), ("sort", "_order")]:
+        if name in query:
+            query.pop(excluded, None)
+    if "_sort" not in query:
+        query.pop("_order", None)
+    # A position is one that a list gave; this is the one before all records.
+    if "_after" in query:
+        query["_after"] = ""
+    if "range" in query:
+        sent = query["range"]
+        query["range"] = json.dumps(sorted(json.loads(sent) if isinstance(sent, str) else sent))
+    return case
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    """A change feed is asked for what there is now: a stream never ends, and a long wait is only long."""
+    query = case.query or {}
+    if case.operation.path.endswith("/_changes") and WAIT.fullmatch(str(query.get("_wait", "60s"))):
+        case.query = {**query, "_wait": "0"}
+
+
+def problem(response):
+    """The problem of an answer. That to HEAD has no body, so GET is asked why."""
+    if response.request.method != "HEAD":
+        return response.json()
+    headers = {name: value for name, value in response.request.headers.items()}
+    return requests.get(response.request.url, headers=headers).json()
+
+
+@schemathesis.hook
+def filter_failure(context, failure, case, response):
+    path = case.operation.path
+    if isinstance(failure, RejectedPositiveData):
+        told = problem(response)
+        codes = [violation["code"] for violation in told.get("violations", [])] or [told["code"]]
+        allowed = REFUSED_IN_A_BATCH if path == "/_batch" else REFUSED
+        return any(code not in allowed for code in codes)
+    if isinstance(failure, AcceptedNegativeData):
+        # It was refused, if for another reason: a position, an entity tag, its length.
+        return response.status_code not in (410, 412, 413)
+    if isinstance(failure, MissingHeaderNotRejected):
+        # RFC 6585 has a status of its own for a missing If-Match.
+        return response.status_code != 428
+    if isinstance(failure, UseAfterFree):
+        # A history is told after the deletion, too, and methods are allowed whether there is a record or not.
+        return not path.endswith("/_history") and case.method != "OPTIONS"
+    return True
