@@ -64,6 +64,7 @@ fn is_refused(answer: &Response, status: u16, detail: &str, index: &Value) {
     );
 }
 
+/// The beginning of the refusal of a list for which every record would have to be read.
 const ALL: &str =
     "no index serves this query, so every record has to be read: that took too long; ";
 
