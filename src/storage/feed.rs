@@ -428,6 +428,7 @@ mod tests {
 
     #[test]
     fn of_changes_at_the_time_of_creation_only_the_first_creates() {
+        use FeedKind::{Create, Delete, Update};
         let at = |seq, at_ms, key: &str, effect: JournalEffect| JournalChange {
             seq,
             at_ms,
@@ -453,7 +454,6 @@ mod tests {
                 ..put(9, 6, "sula", 6)
             },
         ];
-        use FeedKind::{Create, Delete, Update};
         let told = [
             Create, Create, Update, Delete, Create, Update, Update, Create, Create,
         ];
