@@ -97,7 +97,7 @@ fn of_resource(name: &str, resource: &ResourceSettings, most: usize) -> Vec<Valu
     // A path is read in any spelling; this is the one of documents.
     let url = encoded(&resource.path);
     let in_pattern = url.replace('.', "\\.");
-    let path = |of: String| ("path", json!({ "type": "string", "pattern": of }));
+    let address = |of: String| ("path", json!({ "type": "string", "pattern": of }));
     let method = |name: &str| ("method", json!({ "const": name }));
     let view = |view: &str| schema_ref(&format!("{name}.{view}"));
     let body = |schema: &Value| ("body", schema.clone());
@@ -109,7 +109,7 @@ fn of_resource(name: &str, resource: &ResourceSettings, most: usize) -> Vec<Valu
     let change = |name, content: Option<&Value>| {
         let mut required = vec![
             method(name),
-            path(format!("^{in_pattern}/{}$", id_pattern())),
+            address(format!("^{in_pattern}/{}$", id_pattern())),
         ];
         required.extend(content.map(body));
         let mut conditions = vec![("if_none_match", header())];
@@ -123,7 +123,7 @@ fn of_resource(name: &str, resource: &ResourceSettings, most: usize) -> Vec<Valu
     };
     let matching = |name, content: Option<&Value>| {
         let count = json!({ "type": "integer", "minimum": 0, "maximum": most });
-        let mut required = vec![method(name), path(format!("^{in_pattern}\\?.+$"))];
+        let mut required = vec![method(name), address(format!("^{in_pattern}\\?.+$"))];
         required.extend(content.map(body));
         required.push(("max_affected", count));
         operation_of(&required, &[])
