@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::queries::{FIRST_YEAR, GENRES, Kind, Query, YEARS, collection, id, record};
 use super::server::{Server, free_port, pinned, resident_kib};
 
-/// The fields that each store of perennial has indexes of, and each collection of PocketBase.
+/// The fields that each store of perennial has indexes of, and each collection of `PocketBase`.
 const INDEXES: [&[&str]; 3] = [
     &[],
     &["genre", "year"],
@@ -54,9 +54,10 @@ pub(crate) struct Column {
 impl Column {
     /// The server that a query is sent to.
     pub(crate) fn store(&self, query: Query) -> Option<&Server> {
-        let at = match query {
-            Query::Insert(indexes) => INDEXES.iter().position(|fields| fields.len() == indexes)?,
-            _ => QUERIED,
+        let at = if let Query::Insert(indexes) = query {
+            INDEXES.iter().position(|fields| fields.len() == indexes)?
+        } else {
+            QUERIED
         };
         match (self.kind, at) {
             (Kind::Perennial, _) => self.stores.get(at),
@@ -238,8 +239,8 @@ fn position(port: u16, records: u64) -> String {
         let page = left.min(10_000);
         let line = format!("GET /books?_fields=id&_limit={page}&_after={at}");
         let (head, _) = ask(port, &line);
-        let link = head.lines().find(|line| line.starts_with("link:"));
-        let next = link.unwrap_or_default().split("_after=").nth(1);
+        let links = head.lines().find(|field| field.starts_with("link:"));
+        let next = links.unwrap_or_default().split("_after=").nth(1);
         let next = next.and_then(|rest| rest.split(['&', '>']).next());
         next.unwrap_or_else(|| panic!("{head}")).clone_into(&mut at);
         left -= page;
@@ -284,7 +285,7 @@ fn json_server(folder: &Path, program: &Path, records: u64) -> Column {
     peer(Kind::JsonServer, "json-server", records, server, &file)
 }
 
-/// Starts PocketBase with a collection of these records for each set of indexes.
+/// Starts `PocketBase` with a collection of these records for each set of indexes.
 fn pocketbase(folder: &Path, program: &Path, records: u64) -> Column {
     let (data, migrations) = (folder.join("pocketbase"), folder.join("migrations"));
     fs::create_dir_all(&migrations).unwrap();
@@ -332,7 +333,7 @@ fn peer(kind: Kind, name: &str, records: u64, server: Server, data: &Path) -> Co
     }
 }
 
-/// A script that makes and fills the collections of PocketBase, whose records are those of [`record`].
+/// A script that makes and fills the collections of `PocketBase`, whose records are those of [`record`].
 fn migration(records: u64) -> String {
     let names = INDEXES.map(|fields| format!("{:?}: {fields:?}", collection(fields.len())));
     let fields = FIELDS.map(|(name, kind)| {

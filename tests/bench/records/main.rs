@@ -1,4 +1,4 @@
-//! The cost of requests for records while their number grows, beside json-server and PocketBase.
+//! The cost of requests for records while their number grows, beside json-server and `PocketBase`.
 //!
 //! Run it with `tests/ops/records.sh`, which installs both, or with `cargo bench --bench records`; a server of which it gets no
 //! path is left out. The environment may say:
@@ -34,6 +34,8 @@ mod queries;
 #[path = "../server.rs"]
 mod server;
 
+use std::fmt::Write as _;
+
 use columns::Column;
 use load::{Until, count, load, median};
 use queries::{Kind, QUERIES, Query};
@@ -62,10 +64,10 @@ fn main() {
     let mut single = Vec::new();
     for query in QUERIES {
         let costs = row(&columns, query);
-        match query {
-            Query::Get => single = costs,
-            Query::List => list_of_single(&columns, &costs, &single),
-            _ => {}
+        if query == Query::Get {
+            single = costs;
+        } else if query == Query::List {
+            list_of_single(&columns, &costs, &single);
         }
     }
 }
@@ -99,13 +101,15 @@ fn row(columns: &[Column], query: Query) -> Vec<Option<f64>> {
 fn measure(column: &Column, query: Query) -> Option<(f64, f64)> {
     let requests = query.requests(column)?;
     let store = column.store(query)?;
-    let (clients, until) = match query {
-        Query::Unindexed => (1, Until::Passed(columns::slice())),
-        Query::Insert(_) if column.kind == Kind::JsonServer => {
-            (CONNECTIONS, Until::Counted(INSERTS_OF_JSON_SERVER))
-        }
-        Query::Insert(_) => (CONNECTIONS, Until::Counted(INSERTS)),
-        _ => (CONNECTIONS, Until::Passed(columns::slice())),
+    let clients = if query == Query::Unindexed {
+        1
+    } else {
+        CONNECTIONS
+    };
+    let until = match (query, column.kind) {
+        (Query::Insert(_), Kind::JsonServer) => Until::Counted(INSERTS_OF_JSON_SERVER),
+        (Query::Insert(_), Kind::Perennial | Kind::PocketBase) => Until::Counted(INSERTS),
+        _ => Until::Passed(columns::slice()),
     };
     let before = store.cpu_seconds();
     let took = load(
@@ -127,9 +131,9 @@ fn verdicts(columns: &[Column], query: Query, costs: &[Option<f64>]) -> String {
     };
     let mut text = String::new();
     let mut sizes = own().filter(|(column, _)| column.is_size);
-    if let (Some((_, fewest)), Some((_, most))) = (sizes.next(), sizes.last()) {
+    if let (Some((_, fewest)), Some((_, most))) = (sizes.next(), sizes.next_back()) {
         let growth = most / fewest;
-        text += &format!("  growth {growth:.2}");
+        write!(text, "  growth {growth:.2}").unwrap();
         if query != Query::Unindexed {
             text += verdict(growth <= GROWTH_AIM);
         }
@@ -139,7 +143,7 @@ fn verdicts(columns: &[Column], query: Query, costs: &[Option<f64>]) -> String {
         let same = own().find(|(column, _)| column.records == peer.records);
         if let (Some(cost), Some((_, own)), Some(aim)) = (cost, same, peer.kind.aim()) {
             let times = cost / own;
-            text += &format!("  {} {times:.1} x", peer.name);
+            write!(text, "  {} {times:.1} x", peer.name).unwrap();
             text += verdict(times >= aim);
         }
     }

@@ -64,12 +64,12 @@ const RANGE_YEARS: u64 = 12;
 /// Makes a record 300 bytes.
 const FILLING_BYTES: usize = 158;
 
-/// The id of a record. PocketBase wants 15 characters.
+/// The id of a record. `PocketBase` wants 15 characters.
 pub(crate) fn id(number: u64) -> String {
     format!("book{number:011}")
 }
 
-/// The collection of PocketBase with so many indexes.
+/// The collection of `PocketBase` with so many indexes.
 pub(crate) fn collection(indexes: usize) -> String {
     match indexes {
         2 => "books".to_owned(),
@@ -122,14 +122,12 @@ impl Query {
 
     fn request(self, column: &Column, variant: u64) -> String {
         let is_pocketbase = column.kind == Kind::PocketBase;
-        let records = match self {
-            Self::Insert(indexes) if is_pocketbase => collection(indexes),
-            _ => "books".to_owned(),
-        };
-        let records = if is_pocketbase {
-            format!("/api/collections/{records}/records")
-        } else {
-            format!("/{records}")
+        let records = match (is_pocketbase, self) {
+            (true, Self::Insert(indexes)) => {
+                format!("/api/collections/{}/records", collection(indexes))
+            }
+            (true, _) => "/api/collections/books/records".to_owned(),
+            (false, _) => "/books".to_owned(),
         };
         if let Self::Insert(_) = self {
             return request(&format!("POST {records}"), &record(None, variant));
@@ -159,7 +157,7 @@ impl Query {
         }
     }
 
-    /// The end of the path in PocketBase's dialect.
+    /// The end of the path in `PocketBase`'s dialect.
     fn of_pocketbase(self, records: u64, variant: u64) -> String {
         let (from, to) = years(variant);
         match self {
