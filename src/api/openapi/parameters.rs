@@ -285,7 +285,7 @@ fn json_operand(filter: &FilterParameter<'_>) -> Value {
         filter.kind,
         Some(FieldType::Date | FieldType::DateTime | FieldType::Uuid)
     );
-    let other = is_written_otherwise.then(|| match of["type"].as_str() {
+    let other = is_written_otherwise.then(|| match of.get("type").and_then(Value::as_str) {
         Some("integer") => number("^-?(0|[1-9][0-9]{0,17})$"),
         Some("number") => number("^-?(0|[1-9][0-9]*)([.][0-9]+)?([Ee][+-]?[0-9]{1,2})?$"),
         Some("boolean") => json!({ "enum": ["true", "false"] }),

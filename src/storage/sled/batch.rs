@@ -44,11 +44,14 @@ impl Writer {
         };
         let before = staging.changes.len();
         let evaluated = self.evaluate(open, staging, delivery, batch).transpose()?;
-        self.holder.note_clashes(staging, before);
         let (answer, stays) = match evaluated {
             Ok((written, stays)) => (Ok(written), stays),
             Err(error) => (Err(error), false),
         };
+        // What is only tried, or undone, stands against nothing.
+        if stays {
+            self.holder.note_misfits(staging, before);
+        }
         Some(WriteAnswer {
             reply,
             answer,
@@ -109,9 +112,6 @@ impl Writer {
                 Ok(decided) => decided,
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            if !batch.dry_run {
-                self.note_misfits(&decided);
-            }
             if let Some(place) = &mut place {
                 place.make_room(staging, &self.holder, order, &decided)?;
             }
@@ -137,19 +137,6 @@ impl Writer {
             });
         }
         Ok(Some((written, stays)))
-    }
-
-    /// Notes the records that a write is about to put and that break the rules that are to be declared.
-    fn note_misfits(&self, decided: &[Decided]) {
-        let Some(candidate) = &*self.holder.candidate.load() else {
-            return;
-        };
-        let known = self.holder.known.load();
-        for it in decided {
-            if let (Decision::Put(json), Some(name)) = (&it.decision, known.name(it.collection)) {
-                candidate.note(name, it.collection, &it.target.id, json);
-            }
-        }
     }
 
     /// Decides one command about these records. All that is read is read here, before it is staged.

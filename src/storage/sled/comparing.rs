@@ -90,18 +90,22 @@ impl Holder {
         Ok(Some(found))
     }
 
-    /// Notes those of the changes from the `first` on that leave a record with values of another one that are to be unique.
-    pub(super) fn note_clashes(&self, staging: &Staging<'_>, first: usize) {
+    /// Notes those of the changes from the `first` on that leave a record which stands against the candidate: it breaks the rules of
+    /// its resource, or has values of another one that are to be unique.
+    pub(super) fn note_misfits(&self, staging: &Staging<'_>, first: usize) {
         let candidate = self.candidate.load();
         let Some(candidate) = &*candidate else {
             return;
         };
         for change in staging.changes.iter().skip(first) {
-            if let Some(unique) = candidate.new_unique.get(&change.collection)
-                && let Some(collection) = candidate.ids.get(&change.collection)
+            if let Some(collection) = candidate.ids.get(&change.collection)
                 && let JournalEffect::Put { json, .. } = &change.effect
                 && let Some(id) = RecordId::from_key(&change.key)
             {
+                candidate.note(&change.collection, *collection, &id, json);
+                let Some(unique) = candidate.new_unique.get(&change.collection) else {
+                    continue;
+                };
                 match staging.taken(*collection, unique, &id, json) {
                     Ok(None) => {}
                     Ok(Some(_)) => candidate.note_misfit(*collection, &id),

@@ -218,7 +218,7 @@ mod tests {
         let mut journal = Journal::open(&data.journal(), store, &end).unwrap();
         // As an old release wrote it: each record is created and updated within a millisecond, in two groups.
         for seq in 1..=40 {
-            let at_ms = seq.div_ceil(2);
+            let at_ms = u64::div_ceil(seq, 2);
             let change = JournalChange {
                 seq,
                 at_ms,

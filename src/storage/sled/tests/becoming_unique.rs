@@ -137,6 +137,28 @@ fn what_is_written_before_unique_is_declared_stands_against_it_as_it_is_then() {
 }
 
 #[test]
+fn what_is_only_tried_does_not_stand_against_unique() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let (running, _) = with_records(folder.path(), &Faults::none(), 2).await;
+        let store = &running.store;
+        let prepared = store.prepared(&books(folder.path(), true)).await;
+        // More than are noted.
+        let same = (0..1001).map(|n| replace(&format!("new-{n}"), 1));
+        let tried = WriteBatch {
+            dry_run: true,
+            ..batch(same.collect())
+        };
+        let tried = store.write_batch(tried).await.unwrap().results;
+        assert!(tried.iter().all(Result::is_ok));
+        let candidate = store.holder.candidate.load_full().unwrap();
+        assert!(!candidate.noted_too_many());
+        assert_eq!(store.adopt(prepared.unwrap()).await, Ok(()));
+        running.stop().await;
+    });
+}
+
+#[test]
 fn everything_that_stands_against_resources_is_told_at_once() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
