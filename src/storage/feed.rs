@@ -429,7 +429,6 @@ mod tests {
     #[test]
     fn of_changes_at_the_time_of_creation_only_the_first_creates() {
         use FeedKind::{Create, Delete, Update};
-
         let at = |seq, at_ms, key: &str, effect: JournalEffect| JournalChange {
             seq,
             at_ms,

@@ -119,7 +119,7 @@ fn whole(answer: &[u8]) -> bool {
     let head = std::str::from_utf8(head).expect("a head");
     let is_length = |(name, value): (&str, &str)| {
         name.eq_ignore_ascii_case("content-length")
-            .then(|| value.trim().parse().ok())?
+            .then(|| value.trim().parse::<usize>().ok())?
     };
     let mut fields = head.lines().filter_map(|line| line.split_once(':'));
     match fields.find_map(is_length) {

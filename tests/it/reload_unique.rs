@@ -105,7 +105,7 @@ fn twice(daemon: &TestDaemon) -> BTreeMap<String, Vec<String>> {
             .find(|link| link.ends_with("rel=\"next\""));
         let Some(next) = next else { break };
         let url = next.trim_start_matches('<').split_once('>').unwrap().0;
-        path = url[url.find("/albums").unwrap()..].to_owned();
+        url[url.find("/albums").unwrap()..].clone_into(&mut path);
     }
     all.retain(|_, ids| ids.len() > 1);
     all

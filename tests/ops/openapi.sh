@@ -49,7 +49,7 @@ page() {
 requests() {
     PYTHONPATH=. SCHEMATHESIS_HOOKS=hooks python/bin/schemathesis run "$SITE/_openapi.json" --checks all \
         --phases examples,coverage,fuzzing,stateful --max-examples "${EXAMPLES:-50}" --seed "${SEED:-1}" --workers 2 \
-        --continue-on-failure --generation-database none --warnings off --no-color
+        --suppress-health-check too_slow --continue-on-failure --generation-database none --warnings off --no-color
 }
 
 check "the document is valid" quiet python/bin/openapi-spec-validator openapi.json

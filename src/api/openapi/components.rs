@@ -85,13 +85,6 @@ pub(super) fn parameters(records_max: usize) -> Map<String, Value> {
             "description": "The id of the record",
             "schema": { "type": "string", "pattern": format!("^{}$", id_pattern()) },
         },
-        "any-id": {
-            "name": "id",
-            "in": "path",
-            "required": true,
-            "description": "Anything: whether there is a record does not matter",
-            "schema": { "type": "string", "minLength": 1 },
-        },
         "If-Match": header("If-Match", false, "Only if the record has one of these entity tags, else 412", &tags),
         "If-Match-required": header("If-Match", true, "The entity tag of the state that is to be changed; without it, 428", &tags),
         "If-None-Match": header("If-None-Match", false, "A read: only if it has none of these entity tags, else 304. A change: only if the record has none of them; * if there is no record", &tags),

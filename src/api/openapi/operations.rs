@@ -105,11 +105,6 @@ impl DescribedResource<'_> {
         let url = encoded(&self.settings.path);
         let id = json!([component("parameters", "id")]);
         let below = |mut item: Value| {
-            // The methods are told for any id.
-            if let Some(options) = item.get_mut("options").and_then(Value::as_object_mut) {
-                let any = json!([component("parameters", "any-id")]);
-                options.insert("parameters".to_owned(), any);
-            }
             if let Some(item) = item.as_object_mut() {
                 item.shift_insert(0, "parameters".to_owned(), id.clone());
             }

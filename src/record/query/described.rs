@@ -176,6 +176,18 @@ fn test(kind: &FieldType, operator: Operator) -> Option<FilterTest> {
     }
 }
 
+/// The type that a condition of a field is about: that of its items, if it is an array.
+fn compared(kind: &FieldType) -> &FieldType {
+    if let FieldType::Array {
+        items: Some(items), ..
+    } = kind
+    {
+        compared(items)
+    } else {
+        kind
+    }
+}
+
 /// The conditions that a query of this resource can have. What is inside fields without declared members is not among them.
 pub(crate) fn filter_parameters(schema: &Schema) -> Vec<FilterParameter<'_>> {
     let names = Names::new(schema, Handling::Strict);
@@ -189,7 +201,7 @@ pub(crate) fn filter_parameters(schema: &Schema) -> Vec<FilterParameter<'_>> {
         let Ok(Some((_, Some(kind)))) = names.plain(&path) else {
             continue;
         };
-        if matches!(kind, FieldType::Object(_)) || is_known(&path) || path == "id" {
+        if matches!(compared(kind), FieldType::Object(_)) || is_known(&path) || path == "id" {
             continue;
         }
         filters.push(FilterParameter {

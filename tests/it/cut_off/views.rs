@@ -130,7 +130,7 @@ pub(super) fn check_end(task: LongTask, on: &Path) {
         daemon.wait_until("the view was compacted", |_| is_compacted(&data));
     }
     stop(&mut daemon);
-    assert_eq!(unfinished(&data), [String::new(); 0]);
+    assert_eq!(unfinished(&data), Vec::<String>::new());
     let config = daemon.config();
     let checked = run(None, on, &["--config", text(&config), "check", "--data"]).unwrap();
     assert_eq!(checked.status.code(), Some(0), "{}", said(&checked));
